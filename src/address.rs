@@ -1,0 +1,103 @@
+//! Where a broker listens.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// A Unix socket's path has at most this many bytes; the kernel's structure holds 108, one of them the end.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// An address to listen on: `unix:/path` or `IP:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenAddress {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Why a text is no address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is not an address to listen on: those are IP:PORT, such as 127.0.0.1:50051, and unix:/absolute/path of at most {LONGEST_SOCKET_PATH} bytes"
+)]
+pub struct ListenAddressError {
+    text: String,
+}
+
+impl ListenAddress {
+    /// Whether only processes of this host can reach it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+/// With or without `tcp://`, `http://`, `grpc://` or `unix://`, for all of them are in use.
+impl FromStr for ListenAddress {
+    type Err = ListenAddressError;
+
+    fn from_str(text: &str) -> Result<Self, ListenAddressError> {
+        let error = || ListenAddressError { text: text.to_owned() };
+        if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
+            let fits = path.len() <= LONGEST_SOCKET_PATH && Path::new(path).is_absolute() && !path.contains('\0');
+            return fits.then(|| Self::Unix(path.into())).ok_or_else(error);
+        }
+        let address =
+            ["tcp://", "http://", "grpc://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+        let address = address.replace("localhost:", "127.0.0.1:");
+        address.parse().map(Self::Tcp).map_err(|_| error())
+    }
+}
+
+/// As clients take it.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "grpc://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_every_form_that_is_in_use() {
+        let tcp = ListenAddress::Tcp(([127, 0, 0, 1], 50051).into());
+        let unix = ListenAddress::Unix("/run/b.sock".into());
+        for (text, expected) in [
+            ("127.0.0.1:50051", Some(&tcp)),
+            ("localhost:50051", Some(&tcp)),
+            ("tcp://127.0.0.1:50051", Some(&tcp)),
+            ("grpc://127.0.0.1:50051", Some(&tcp)),
+            ("unix:/run/b.sock", Some(&unix)),
+            ("unix:///run/b.sock", Some(&unix)),
+            ("unix:run/b.sock", None),
+            ("127.0.0.1", None),
+            (":50051", None),
+            ("example.com:50051", None),
+            ("", None),
+            (&format!("unix:/{}", "x".repeat(107)), None),
+        ] {
+            assert_eq!(text.parse().ok().as_ref(), expected, "{text}");
+        }
+        assert_eq!(unix.to_string().parse(), Ok(unix));
+        assert_eq!(tcp.to_string().parse(), Ok(tcp));
+    }
+
+    #[test]
+    fn a_mapped_loopback_address_is_local_and_a_wildcard_is_not() {
+        for (text, local) in
+            [("[::1]:1", true), ("[::ffff:127.0.0.1]:1", true), ("0.0.0.0:1", false), ("[::]:1", false)]
+        {
+            assert_eq!(text.parse::<ListenAddress>().expect("an address").is_local(), local, "{text}");
+        }
+    }
+}

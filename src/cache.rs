@@ -1,0 +1,409 @@
+//! The cache: what is held, what is on its way, and what failed a moment ago.
+//!
+//! Three rules make it safe, and each has a reason.
+//!
+//! - **A fetch belongs to nobody.** It runs in a task of its own, so a caller that gives up takes nothing with it (P2).
+//! - **Freshness is ours, moka's expiry is hygiene.** Whether a credential may be handed out is decided here, by our [`Clock`];
+//!   moka's own clock only sees to it that dead secrets leave the memory. So a held credential that is too old for one caller
+//!   must be replaceable while moka still holds it, and that is why there are two moka caches: `credentials` is only read and
+//!   inserted, and every fetch, refreshes included, goes through `flights`, whose entries live for no time at all and which
+//!   does nothing but coalesce (P1).
+//! - **A failure is an answer too.** It lands in the same flight, is shared by all who wait, and is remembered for its hold (P6).
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use moka::Expiry;
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span, error, warn};
+
+use self::entry::{Entry, Shortfall};
+use self::failures::Failures;
+use crate::clock::Clock;
+use crate::credential::{Credential, CredentialId, CredentialKey};
+use crate::error::{BrokerError, FailureClass, UpstreamFailure};
+use crate::request_id::RequestId;
+use crate::trace::SpanIdentity;
+use crate::upstream::{TokenSource, call_span};
+
+mod entry;
+mod failures;
+
+/// How the cache behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// When a held credential is refreshed, at the latest; half its lifetime when that is less.
+    pub refresh_after: Duration,
+    /// A credential with less than this left is never handed out.
+    pub safety_margin: Duration,
+    /// How many credentials are held.
+    pub capacity: u64,
+    /// How many callers may wait for fetches at a time.
+    pub max_waiters: usize,
+    /// How long a fetch may take before it counts as failed; longer than the source's own limits.
+    pub fetch_timeout: Duration,
+}
+
+/// One caller's wish.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// Which credential.
+    pub key: CredentialKey,
+    /// How long it must still last.
+    pub min_validity: Duration,
+    /// The one that the registry refused.
+    pub rejected: Option<CredentialId>,
+    /// The request that this is for.
+    pub request: RequestId,
+}
+
+/// How a caller came by its credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// It was there.
+    Hit,
+    /// This caller started the fetch.
+    Miss,
+    /// It waited for a fetch that another had started.
+    Coalesced,
+    /// It was there, but the last refresh failed.
+    Stale,
+}
+
+/// A credential that meets the caller's wish.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The credential.
+    pub credential: Arc<Credential>,
+    /// How it was come by.
+    pub status: CacheStatus,
+    /// How long from now the caller should ask again.
+    pub refresh_after: Duration,
+}
+
+/// Credentials by key. A clone is another handle of the same cache.
+#[derive(Debug, Clone)]
+pub struct CredentialCache(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    source: Arc<dyn TokenSource>,
+    clock: Arc<dyn Clock>,
+    credentials: Cache<CredentialKey, Arc<Entry>>,
+    flights: Cache<CredentialKey, Arc<Landing>>,
+    failures: Failures,
+    waiters: Arc<Semaphore>,
+    fetches: TaskTracker,
+    identity_missing: AtomicBool,
+}
+
+/// What a flight brought back.
+#[derive(Debug)]
+struct Landing {
+    result: Result<Arc<Entry>, BrokerError>,
+    /// The flight's call: none if it made none; without an identity if its span is not exported.
+    call: Option<Option<SpanIdentity>>,
+}
+
+/// Why a flight starts.
+#[derive(Debug, Clone)]
+struct Departure {
+    lookup: Lookup,
+    /// A refresh wants a newer credential than the one held, however good that is.
+    refresh: bool,
+    parent: Option<SpanIdentity>,
+}
+
+impl CredentialCache {
+    /// An empty cache in front of `source`.
+    #[must_use]
+    pub fn new(settings: Settings, source: Arc<dyn TokenSource>, clock: Arc<dyn Clock>) -> Self {
+        // LRU, for under moka's usual policy a full cache refuses a new key, and every read of it would call AWS.
+        let credentials = Cache::builder()
+            .max_capacity(settings.capacity)
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(UntilItEnds(Arc::clone(&clock)))
+            .build();
+        Self(Arc::new(Inner {
+            credentials,
+            flights: Cache::builder().time_to_live(Duration::ZERO).build(),
+            failures: Failures::new(settings.capacity),
+            waiters: Arc::new(Semaphore::new(settings.max_waiters)),
+            fetches: TaskTracker::new(),
+            identity_missing: AtomicBool::new(false),
+            settings,
+            source,
+            clock,
+        }))
+    }
+
+    /// A credential that meets the wish: held, or fetched.
+    ///
+    /// # Errors
+    /// Where AWS gives none, or failed so recently that it is not asked, or nothing it could give meets the wish.
+    pub async fn get(&self, lookup: Lookup) -> Result<Found, BrokerError> {
+        let inner = &self.0;
+        if let Some(found) = inner.look(&lookup).await? {
+            return Ok(found);
+        }
+        let permit = Arc::clone(&inner.waiters).try_acquire_owned().map_err(|_| BrokerError::Overloaded)?;
+        let permit = Arc::new(permit);
+        // A flight that was in the air already may bring too little for this caller; the next one is its own.
+        let mut shortfall = Shortfall::TooShort;
+        for _ in 0..2 {
+            let departure = Departure { lookup: lookup.clone(), refresh: false, parent: SpanIdentity::current() };
+            let (landing, status) = self.board(departure, Arc::clone(&permit)).await?;
+            let entry = landing.result.clone()?;
+            match inner.judge(&entry, &lookup) {
+                Ok(()) => return Ok(inner.found(&entry, status)),
+                Err(Shortfall::Unreachable) => return Err(inner.unsatisfied(Shortfall::Unreachable, &lookup)),
+                Err(short) => shortfall = short,
+            }
+        }
+        Err(inner.unsatisfied(shortfall, &lookup))
+    }
+
+    /// What is held and good, with its end; for lists. Asks nobody.
+    #[must_use]
+    pub fn held(&self) -> Vec<(CredentialKey, Arc<Credential>)> {
+        let now = self.0.clock.now();
+        let margin = self.0.settings.safety_margin;
+        let held = self.0.credentials.iter().map(|(key, entry)| ((*key).clone(), Arc::clone(&entry.credential)));
+        held.filter(|(_, credential)| credential.remaining(now) >= margin).collect()
+    }
+
+    /// Whether callers can be served at all: there is an AWS identity as far as is known, or something good is held.
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        !self.0.identity_missing.load(Ordering::Relaxed) || !self.held().is_empty()
+    }
+
+    /// Looks for an AWS identity again, if none was there.
+    pub async fn check_identity(&self) {
+        let result = self.0.source.check_identity().await.map(drop);
+        self.0.identity_missing.store(result.is_err(), Ordering::Relaxed);
+    }
+
+    /// Whether the source was without an AWS identity when it was last asked.
+    #[must_use]
+    pub fn identity_missing(&self) -> bool {
+        self.0.identity_missing.load(Ordering::Relaxed)
+    }
+
+    /// Drops what has ended. moka does so only when it is used, and an idle broker should not keep dead secrets.
+    pub async fn sweep(&self) {
+        self.0.credentials.run_pending_tasks().await;
+        self.0.flights.run_pending_tasks().await;
+        self.0.failures.sweep().await;
+    }
+
+    /// Waits until no fetch is under way, once no caller is left to start one; no longer than `limit`.
+    pub async fn land_within(&self, limit: Duration) {
+        self.0.fetches.close();
+        if tokio::time::timeout(limit, self.0.fetches.wait()).await.is_err() {
+            warn!(fetches = self.0.fetches.len(), "fetches were still under way at the end");
+        }
+    }
+
+    /// Joins the key's flight, or starts it, in a task that the caller's end does not end.
+    async fn board(
+        &self,
+        departure: Departure,
+        permit: Arc<OwnedSemaphorePermit>,
+    ) -> Result<(Arc<Landing>, CacheStatus), BrokerError> {
+        let cache = self.clone();
+        let flight = self.0.fetches.spawn(async move {
+            let _waiting = permit;
+            cache.0.fly(departure).await
+        });
+        // Only the runtime's own end cancels the task.
+        let (landing, led) = flight.await.map_err(|_| BrokerError::ShuttingDown)?;
+        let status = match (&landing.call, led) {
+            (Some(_), true) => CacheStatus::Miss,
+            (None, true) => CacheStatus::Hit,
+            (call, false) => {
+                call.iter().flatten().for_each(|call| call.link_from(&Span::current()));
+                CacheStatus::Coalesced
+            }
+        };
+        Ok((landing, status))
+    }
+}
+
+impl Inner {
+    /// What the held credential, or a failure that is remembered, has to say. `None`: fetch.
+    async fn look(self: &Arc<Self>, lookup: &Lookup) -> Result<Option<Found>, BrokerError> {
+        if let Some(entry) = self.credentials.get(&lookup.key).await {
+            match self.judge(&entry, lookup) {
+                Ok(()) => return Ok(Some(self.hit(&entry, lookup).await)),
+                Err(Shortfall::Unreachable) => return Err(self.unsatisfied(Shortfall::Unreachable, lookup)),
+                Err(Shortfall::Rejected) => self.failures.may_replace_rejected(&lookup.key, self.clock.now()).await?,
+                Err(Shortfall::TooShort) => {}
+            }
+        }
+        self.failures.held(&lookup.key, self.clock.now()).await.map(|()| None)
+    }
+
+    fn judge(&self, entry: &Entry, lookup: &Lookup) -> Result<(), Shortfall> {
+        let needed = lookup.min_validity.max(self.settings.safety_margin);
+        entry.judge(needed, lookup.rejected, self.clock.now())
+    }
+
+    async fn hit(self: &Arc<Self>, entry: &Arc<Entry>, lookup: &Lookup) -> Found {
+        let now = self.clock.now();
+        if entry.is_due(now) && self.failures.held(&lookup.key, now).await.is_ok() && entry.claim_refresh() {
+            self.refresh(entry, lookup);
+        }
+        self.found(entry, if entry.is_stale() { CacheStatus::Stale } else { CacheStatus::Hit })
+    }
+
+    fn found(&self, entry: &Entry, status: CacheStatus) -> Found {
+        let refresh_after = entry.ask_again_after(self.clock.now());
+        Found { credential: Arc::clone(&entry.credential), status, refresh_after }
+    }
+
+    /// Starts a refresh that nobody waits for.
+    fn refresh(self: &Arc<Self>, entry: &Arc<Entry>, lookup: &Lookup) {
+        let inner = Arc::clone(self);
+        let entry = Arc::clone(entry);
+        let departure = Departure { lookup: lookup.clone(), refresh: true, parent: SpanIdentity::current() };
+        self.fetches.spawn(async move {
+            let _ = inner.fly(departure).await;
+            entry.release_refresh();
+        });
+    }
+
+    /// One flight a key: whoever comes first runs it, the others wait for it. The second value tells who ran it.
+    async fn fly(self: &Arc<Self>, departure: Departure) -> (Arc<Landing>, bool) {
+        let mut led = false;
+        let key = departure.lookup.key.clone();
+        let flight = async {
+            led = true;
+            Arc::new(self.land_one(&departure).await)
+        };
+        let landing = self.flights.get_with(key, flight).await;
+        (landing, led)
+    }
+
+    /// Fetches, unless another flight has just brought what is wanted, or AWS must not be asked.
+    async fn land_one(&self, departure: &Departure) -> Landing {
+        let Departure { lookup, refresh, parent } = departure;
+        let key = &lookup.key;
+        let held = self.credentials.get(key).await;
+        if let Some(entry) = &held
+            && self.judge(entry, lookup).is_ok()
+            && !(*refresh && entry.is_due(self.clock.now()))
+        {
+            return Landing { result: Ok(Arc::clone(entry)), call: None };
+        }
+        if let Err(error) = self.may_ask(lookup, held.as_deref()).await {
+            return Landing { result: Err(error), call: None };
+        }
+        let span = call_span(key, lookup.request, parent.as_ref());
+        let call = SpanIdentity::of(&span);
+        let result = self.fetch(key).instrument(span).await;
+        Landing { result: self.settle(key, held, result).await, call: Some(call) }
+    }
+
+    /// Whether AWS may be asked now: no failure is held, and a credential that was refused was not just replaced.
+    async fn may_ask(&self, lookup: &Lookup, held: Option<&Entry>) -> Result<(), BrokerError> {
+        let now = self.clock.now();
+        self.failures.held(&lookup.key, now).await?;
+        if held.is_some_and(|entry| lookup.rejected == Some(entry.credential.id())) {
+            self.failures.may_replace_rejected(&lookup.key, now).await?;
+            self.failures.note_rejected(&lookup.key, now).await;
+        }
+        Ok(())
+    }
+
+    /// Asks the source, within a time limit; a panic in it is a failure like another.
+    async fn fetch(&self, key: &CredentialKey) -> Result<Credential, BrokerError> {
+        let limit = self.settings.fetch_timeout;
+        let fetch = AssertUnwindSafe(tokio::time::timeout(limit, self.source.fetch(key))).catch_unwind();
+        let credential = match fetch.await {
+            Ok(Ok(answer)) => answer?,
+            Ok(Err(_)) => {
+                warn!(limit = %humantime::format_duration(limit), "the call to AWS took too long");
+                return Err(UpstreamFailure::new(FailureClass::Unavailable).into());
+            }
+            Err(_) => {
+                error!("a fetch panicked");
+                return Err(BrokerError::Bug);
+            }
+        };
+        let remaining = credential.remaining(self.clock.now());
+        if remaining < self.settings.safety_margin {
+            warn!(
+                remaining = %humantime::format_duration(remaining),
+                safety_margin = %humantime::format_duration(self.settings.safety_margin),
+                "AWS gave a credential that lasts less than the safety margin"
+            );
+            return Err(UpstreamFailure::new(FailureClass::InvalidAnswer).into());
+        }
+        Ok(credential)
+    }
+
+    /// Keeps what a fetch brought, be it a credential or a failure.
+    async fn settle(
+        &self,
+        key: &CredentialKey,
+        held: Option<Arc<Entry>>,
+        result: Result<Credential, BrokerError>,
+    ) -> Result<Arc<Entry>, BrokerError> {
+        match result {
+            Ok(credential) => {
+                self.identity_missing.store(false, Ordering::Relaxed);
+                let entry = Arc::new(Entry::new(credential, self.settings.refresh_after));
+                self.credentials.insert(key.clone(), Arc::clone(&entry)).await;
+                self.failures.forget(key).await;
+                Ok(entry)
+            }
+            Err(error) => {
+                let class = if let BrokerError::Upstream(failure) = &error { Some(failure.class) } else { None };
+                self.identity_missing.store(class == Some(FailureClass::NoCredentials), Ordering::Relaxed);
+                if class.is_some_and(FailureClass::is_final) {
+                    self.credentials.invalidate(key).await;
+                } else if let Some(held) = held {
+                    held.mark_stale();
+                }
+                Err(self.failures.remember(key, error, self.clock.now()).await)
+            }
+        }
+    }
+
+    fn unsatisfied(&self, shortfall: Shortfall, lookup: &Lookup) -> BrokerError {
+        match shortfall {
+            Shortfall::Rejected => UpstreamFailure::new(FailureClass::InvalidAnswer).into(),
+            Shortfall::Unreachable | Shortfall::TooShort => BrokerError::ValidityUnsatisfiable {
+                asked: lookup.min_validity.max(self.settings.safety_margin).into(),
+                limit: "AWS gives no credential that lasts as long; ask for less".to_owned(),
+            },
+        }
+    }
+}
+
+/// moka's expiry: the credential's own end. It must be set anew at every update, for moka would else keep the old end.
+struct UntilItEnds(Arc<dyn Clock>);
+
+impl Expiry<CredentialKey, Arc<Entry>> for UntilItEnds {
+    fn expire_after_create(&self, _: &CredentialKey, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
+        Some(entry.credential.remaining(self.0.now()))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &CredentialKey,
+        entry: &Arc<Entry>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(entry.credential.remaining(self.0.now()))
+    }
+}

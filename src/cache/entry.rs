@@ -1,0 +1,91 @@
+//! One held credential, and what it is still good for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::credential::{Credential, CredentialId};
+
+/// Callers are not told to come back sooner, or a refresh that fails would have every client ask in a loop.
+const SOONEST_RETURN: Duration = Duration::from_secs(60);
+/// Refresh times are spread by up to this much either way, so that what was fetched together is not refreshed together.
+const JITTER: f64 = 0.1;
+
+/// A credential and the state of its refresh.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) credential: Arc<Credential>,
+    refresh_at: Moment,
+    refreshing: AtomicBool,
+    stale: AtomicBool,
+}
+
+/// Why a held credential does not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shortfall {
+    /// The registry refused it.
+    Rejected,
+    /// It ends too soon; a new one would last longer.
+    TooShort,
+    /// It ends too soon, and even when it was new it would have.
+    Unreachable,
+}
+
+impl Entry {
+    /// The time of the refresh is rolled here, once: rolled at every read, a due entry would flicker.
+    pub(super) fn new(credential: Credential, refresh_after: Duration) -> Self {
+        let spread = 1.0 + JITTER * (2.0 * fastrand::f64() - 1.0);
+        let refresh_after = refresh_after.min(credential.lifetime() / 2).mul_f64(spread);
+        Self {
+            refresh_at: credential.issued().after(refresh_after),
+            credential: Arc::new(credential),
+            refreshing: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it lasts as long as `needed` and is not the one that was `rejected`.
+    pub(super) fn judge(&self, needed: Duration, rejected: Option<CredentialId>, now: Moment) -> Result<(), Shortfall> {
+        let remaining = self.credential.remaining(now);
+        if rejected == Some(self.credential.id()) {
+            Err(Shortfall::Rejected)
+        } else if remaining >= needed {
+            Ok(())
+        } else if needed > self.credential.lifetime() && !remaining.is_zero() {
+            Err(Shortfall::Unreachable)
+        } else {
+            Err(Shortfall::TooShort)
+        }
+    }
+
+    /// Whether it should be refreshed.
+    pub(super) fn is_due(&self, now: Moment) -> bool {
+        now.until(self.refresh_at).is_zero()
+    }
+
+    /// True for one of those who ask, until [`Entry::release_refresh`].
+    pub(super) fn claim_refresh(&self) -> bool {
+        !self.refreshing.swap(true, Ordering::AcqRel)
+    }
+
+    /// The refresh is over.
+    pub(super) fn release_refresh(&self) {
+        self.refreshing.store(false, Ordering::Release);
+    }
+
+    /// Whether the last refresh failed.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    /// The last refresh failed.
+    pub(super) fn mark_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// How long from now a caller should ask again.
+    pub(super) fn ask_again_after(&self, now: Moment) -> Duration {
+        now.until(self.refresh_at).max(SOONEST_RETURN).min(self.credential.remaining(now))
+    }
+}

@@ -1,0 +1,117 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+#[cfg(feature = "server")]
+mod config;
+#[cfg(feature = "client")]
+mod connection;
+#[cfg(feature = "client")]
+mod get;
+#[cfg(feature = "client")]
+mod output;
+#[cfg(feature = "client")]
+mod probe;
+#[cfg(feature = "server")]
+mod serve;
+#[cfg(any(feature = "server", feature = "simulator"))]
+mod signal;
+#[cfg(feature = "simulator")]
+mod simulate;
+
+/// What `--version` prints after the name.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("ECR_BROKER_COMMIT"),
+    "; features: ",
+    env!("ECR_BROKER_FEATURES"),
+    ")"
+);
+
+/// Hands out Amazon ECR registry credentials over gRPC: cached, coalesced, refreshed ahead.
+#[derive(Debug, Parser)]
+#[command(name = "ecr-broker", version = VERSION, arg_required_else_help = true, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker
+    #[cfg(feature = "server")]
+    Serve(serve::Args),
+    /// Run the simulated AWS alone: ECR, ECR Public and STS over their real protocols, for tests
+    #[cfg(feature = "simulator")]
+    SimulateAws(simulate::Args),
+    /// Ask a running broker for credentials
+    #[cfg(feature = "client")]
+    Get(get::Args),
+    /// Check a running broker's health: exit code 0 when it serves, 1 when not
+    #[cfg(feature = "client")]
+    Probe(probe::Args),
+    /// Check or print the broker's configuration
+    #[cfg(feature = "server")]
+    Config(config::Args),
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command that was typed.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        #[cfg(feature = "server")]
+        Command::Serve(args) => serve::run(args),
+        #[cfg(feature = "simulator")]
+        Command::SimulateAws(args) => simulate::run(&args),
+        #[cfg(feature = "client")]
+        Command::Get(args) => get::run(&args),
+        #[cfg(feature = "client")]
+        Command::Probe(args) => probe::run(&args),
+        #[cfg(feature = "server")]
+        Command::Config(args) => config::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "ecr-broker", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// One line on stderr.
+fn complain(problem: impl std::fmt::Display) {
+    eprintln!("ecr-broker: {}", problem.to_string().replace('\n', " "));
+}
+
+/// One line on stdout. A reader that has gone away is no reason to fail.
+fn say(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,55 @@
+//! `config`: check, print, example.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::{complain, say};
+use crate::config::{self, Config, Mistake, Sources};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Report every mistake in the configuration
+    Check(File),
+    /// Print the configuration in force, and where each value came from
+    Print(File),
+    /// Print a configuration with every setting explained
+    Example,
+}
+
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The configuration file
+    #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let sources = |file: File| Sources { file: file.config, environment: config::environment(), flags: Vec::new() };
+    match args.command {
+        Command::Check(file) => Ok(report(Config::load(&sources(file)).map(|_| say("the configuration is valid")))),
+        Command::Print(file) => {
+            let sources = sources(file);
+            say(config::effective(&sources).trim_end());
+            Ok(report(Config::load(&sources).map(drop)))
+        }
+        Command::Example => {
+            say(config::example().trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// A line a mistake.
+pub(super) fn report(result: Result<(), Vec<Mistake>>) -> ExitCode {
+    let Err(mistakes) = result else { return ExitCode::SUCCESS };
+    mistakes.iter().for_each(complain);
+    ExitCode::FAILURE
+}

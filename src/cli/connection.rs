@@ -1,0 +1,60 @@
+//! The flags and variables that name a broker and how to reach it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::client::{Address, Settings};
+
+/// Where a broker listens that was told nothing else.
+const SYSTEM_SOCKET: &str = "/run/ecr-broker/broker.sock";
+const USER_SOCKET: &str = "ecr-broker/broker.sock";
+const LOOPBACK: &str = "127.0.0.1:50051";
+
+/// How to reach the broker.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct Connection {
+    /// The broker: http://HOST:PORT, https://HOST:PORT or unix:/PATH; several with commas between them are tried in order.
+    /// Default: the Unix sockets /run/ecr-broker/broker.sock and $XDG_RUNTIME_DIR/ecr-broker/broker.sock where they exist,
+    /// then http://127.0.0.1:50051
+    #[arg(long, env = "ECR_BROKER_ADDRESS", value_delimiter = ',', value_name = "ADDRESS")]
+    address: Vec<Address>,
+    /// A file with a bearer token, read at every call; never sent in the clear to an address that was not given
+    #[arg(long, env = "ECR_BROKER_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust instead of the system's
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// The client's own certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the client's certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// How long to wait in all
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// $XDG_RUNTIME_DIR, where a broker of the user's own listens
+    #[arg(long, env = "XDG_RUNTIME_DIR", hide = true)]
+    runtime_dir: Option<PathBuf>,
+}
+
+impl Connection {
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            addresses: if self.address.is_empty() { self.usual_addresses() } else { self.address.clone() },
+            addresses_given: !self.address.is_empty(),
+            token_file: self.token_file.clone(),
+            tls_ca: self.tls_ca.clone(),
+            tls_identity: self.tls_cert.clone().zip(self.tls_key.clone()),
+            timeout: self.timeout,
+        }
+    }
+
+    fn usual_addresses(&self) -> Vec<Address> {
+        let user = self.runtime_dir.as_ref().map(|directory| directory.join(USER_SOCKET));
+        let sockets =
+            [Some(PathBuf::from(SYSTEM_SOCKET)), user].into_iter().flatten().filter(|path| Path::exists(path));
+        sockets.map(Address::Unix).chain([Address::Plain(LOOPBACK.to_owned())]).collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! `get`: ask a broker, print what it says.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tonic::Code;
+
+use super::connection::Connection;
+use super::output::{self, Format};
+use super::{complain, say};
+use crate::client::{Client, Failure};
+use crate::pb;
+use crate::pb::get_registry_credentials_request::Target;
+
+/// As many as one batch holds.
+const MOST_REGISTRIES: usize = 100;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Registry hosts, URLs or image references
+    #[arg(required = true, value_name = "REGISTRY|IMAGE")]
+    registries: Vec<String>,
+    /// How to print the credentials
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// The profile to mint them with
+    #[arg(long, env = "ECR_BROKER_PROFILE", default_value = "", hide_default_value = true)]
+    profile: String,
+    /// How long they must still last, such as 3h
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    min_validity: Option<Duration>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.registries.len() > MOST_REGISTRIES {
+        complain(format_args!(
+            "{} registries are too many for one call; at most {MOST_REGISTRIES}",
+            args.registries.len()
+        ));
+        return Ok(ExitCode::from(2));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let results = match runtime.block_on(ask(args)) {
+        Ok(results) => results,
+        Err(failure) => {
+            complain(&failure);
+            return Ok(exit_code(&failure));
+        }
+    };
+    let mut code = ExitCode::SUCCESS;
+    let mut found = Vec::new();
+    for (registry, result) in args.registries.iter().zip(results) {
+        match result {
+            Ok(credentials) => found.push(credentials),
+            Err(failure) => {
+                complain(format_args!("{registry}: {failure}"));
+                if code == ExitCode::SUCCESS {
+                    code = exit_code(&failure);
+                }
+            }
+        }
+    }
+    if !found.is_empty() {
+        say(output::render(args.output, &found)?);
+    }
+    Ok(code)
+}
+
+async fn ask(args: &Args) -> Result<Vec<Result<pb::RegistryCredentials, Failure>>, Failure> {
+    let client = Client::connect(&args.connection.settings()).await?;
+    let request = |registry: &String| pb::GetRegistryCredentialsRequest {
+        target: Some(Target::Registry(registry.clone())),
+        profile: args.profile.clone(),
+        min_validity: args.min_validity.and_then(|validity| validity.try_into().ok()),
+        rejected_credential_id: String::new(),
+    };
+    client.credentials(args.registries.iter().map(request).collect()).await
+}
+
+/// 3: not a registry; 4: not allowed; 5: try again later; 1: anything else.
+fn exit_code(failure: &Failure) -> ExitCode {
+    ExitCode::from(match (failure.reason.as_deref(), failure.code) {
+        (Some("REGISTRY_INVALID" | "REGISTRY_NOT_ECR"), _) => 3,
+        (_, Code::Unauthenticated | Code::PermissionDenied) => 4,
+        (_, Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled) => 5,
+        _ => 1,
+    })
+}

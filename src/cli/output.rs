@@ -1,0 +1,128 @@
+//! Credentials as text, for people and for programs.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use data_encoding::BASE64;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::pb;
+
+/// How credentials are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people; never shows the password
+    Text,
+    /// One JSON object a line, password included
+    Json,
+    /// The password alone
+    Password,
+    /// AWS:PASSWORD
+    Userpass,
+    /// A docker config.json
+    DockerConfig,
+}
+
+/// The message's fields, times as RFC 3339 and enum values without their prefix.
+#[derive(Serialize)]
+struct Line<'a> {
+    registry: &'a str,
+    endpoint: &'a str,
+    username: &'a str,
+    password: &'a str,
+    issue_time: Option<String>,
+    expire_time: Option<String>,
+    refresh_after: Option<String>,
+    registry_type: &'a str,
+    auth_scheme: &'a str,
+    credential_id: &'a str,
+    cache_status: &'a str,
+    account_id: &'a str,
+    region: &'a str,
+    profile: &'a str,
+}
+
+/// Without a newline at the end.
+pub(super) fn render(format: Format, credentials: &[pb::RegistryCredentials]) -> serde_json::Result<String> {
+    let lines = |line: fn(&pb::RegistryCredentials) -> String, gap: &str| {
+        credentials.iter().map(line).collect::<Vec<_>>().join(gap)
+    };
+    Ok(match format {
+        Format::Text => lines(text, "\n\n"),
+        Format::Json => {
+            let lines: Result<Vec<_>, _> = credentials.iter().map(|one| serde_json::to_string(&line(one))).collect();
+            lines?.join("\n")
+        }
+        Format::Password => lines(|one| one.password.clone(), "\n"),
+        Format::Userpass => lines(userpass, "\n"),
+        Format::DockerConfig => serde_json::to_string_pretty(&docker_config(credentials))?,
+    })
+}
+
+fn text(credentials: &pb::RegistryCredentials) -> String {
+    let line = line(credentials);
+    let mut text = String::new();
+    for (name, value) in [
+        ("registry", line.registry.to_owned()),
+        ("username", line.username.to_owned()),
+        ("password", "(not shown; -o password prints it)".to_owned()),
+        ("expires", line.expire_time.unwrap_or_default() + &remaining(credentials)),
+        ("refresh after", line.refresh_after.unwrap_or_default()),
+        ("cache", line.cache_status.to_owned()),
+        ("account", line.account_id.to_owned()),
+        ("region", line.region.to_owned()),
+        ("profile", line.profile.to_owned()),
+        ("credential id", line.credential_id.to_owned()),
+    ] {
+        if !value.is_empty() {
+            _ = write!(text, "{}{name:<14} {value}", if text.is_empty() { "" } else { "\n" });
+        }
+    }
+    text
+}
+
+/// From issue to expiry, for this machine's clock may differ from the broker's.
+fn remaining(credentials: &pb::RegistryCredentials) -> String {
+    let (Some(issued), Some(expires)) = (time(credentials.issue_time), time(credentials.expire_time)) else {
+        return String::new();
+    };
+    let lifetime = expires.duration_since(issued).unwrap_or_default();
+    format!(" ({} after its issue)", humantime::format_duration(Duration::from_secs(lifetime.as_secs())))
+}
+
+fn line(credentials: &pb::RegistryCredentials) -> Line<'_> {
+    let rfc3339 = |timestamp| time(timestamp).map(|time| humantime::format_rfc3339_millis(time).to_string());
+    let short = |name: &'static str, prefix: &str| name.strip_prefix(prefix).unwrap_or(name);
+    Line {
+        registry: &credentials.registry,
+        endpoint: &credentials.endpoint,
+        username: &credentials.username,
+        password: &credentials.password,
+        issue_time: rfc3339(credentials.issue_time),
+        expire_time: rfc3339(credentials.expire_time),
+        refresh_after: credentials.refresh_after.map(|duration| format!("{}s", duration.seconds)),
+        registry_type: short(credentials.registry_type().as_str_name(), "REGISTRY_TYPE_"),
+        auth_scheme: short(credentials.auth_scheme().as_str_name(), "AUTH_SCHEME_"),
+        credential_id: &credentials.credential_id,
+        cache_status: short(credentials.cache_status().as_str_name(), "CACHE_STATUS_"),
+        account_id: &credentials.account_id,
+        region: &credentials.region,
+        profile: &credentials.profile,
+    }
+}
+
+fn time(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTime> {
+    timestamp?.try_into().ok()
+}
+
+fn userpass(credentials: &pb::RegistryCredentials) -> String {
+    format!("{}:{}", credentials.username, credentials.password)
+}
+
+fn docker_config(credentials: &[pb::RegistryCredentials]) -> Value {
+    let auth = |one: &pb::RegistryCredentials| {
+        (one.registry.clone(), json!({ "auth": BASE64.encode(userpass(one).as_bytes()) }))
+    };
+    json!({ "auths": credentials.iter().map(auth).collect::<Map<_, _>>() })
+}

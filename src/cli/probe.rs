@@ -1,0 +1,31 @@
+//! `probe`: the health check of a container or a script.
+
+use std::process::ExitCode;
+
+use super::complain;
+use super::connection::Connection;
+use crate::client::Client;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to ask about: nothing for the process, ecrbroker.v1.RegistryCredentialsService for whether it has credentials to
+    /// give
+    #[arg(long, default_value = "", hide_default_value = true)]
+    service: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serving = runtime.block_on(async {
+        let client = Client::connect(&args.connection.settings()).await?;
+        client.is_serving(&args.service).await
+    });
+    match serving {
+        Ok(true) => return Ok(ExitCode::SUCCESS),
+        Ok(false) => complain("the broker is not serving"),
+        Err(failure) => complain(failure),
+    }
+    Ok(ExitCode::FAILURE)
+}

@@ -1,0 +1,206 @@
+//! `serve`: put the broker together and run it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::config::report;
+use super::{say, signal};
+use crate::address::ListenAddress;
+use crate::broker::Broker;
+use crate::cache::CredentialCache;
+use crate::clock::SystemClock;
+use crate::config::{self, Config, LogFormat, Sources};
+use crate::server::{self, Bound};
+use crate::telemetry;
+use crate::upstream::aws::Aws;
+
+/// A second signal while draining.
+const IMPATIENT: i32 = 130;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file; `config example` prints one
+    #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// An address to listen on, IP:PORT or unix:/PATH; replaces the configured ones
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// Let any process of this host call over loopback TCP
+    #[arg(long)]
+    allow_loopback: bool,
+    #[cfg(feature = "simulator")]
+    #[command(flatten)]
+    simulation: simulation::Simulation,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let sources = sources(&args);
+    match Config::load(&sources) {
+        Ok(config) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(serve(config, sources, args))
+        }
+        Err(mistakes) => Ok(report(Err(mistakes))),
+    }
+}
+
+async fn serve(mut config: Config, sources: Sources, args: Args) -> anyhow::Result<ExitCode> {
+    let (telemetry, tracing) = telemetry::start(&telemetry::Settings {
+        filter: config.log.filter.clone(),
+        json: match config.log.format {
+            LogFormat::Auto => None,
+            LogFormat::Json => Some(true),
+            LogFormat::Text => Some(false),
+        },
+        environment: sources.environment.clone(),
+    })?;
+    #[cfg(feature = "simulator")]
+    args.simulation.start(&mut config).await?;
+
+    let clock = Arc::new(SystemClock::new());
+    let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
+    let region = aws.region().map(str::parse).transpose().context("the AWS region")?;
+    let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock);
+    let broker = Arc::new(Broker::new(cache.clone(), region, config.max_min_validity));
+    let bound = bind(&config, &sources, &broker, &cache, &tracing)?;
+    bound.refuse_loop(&aws.endpoint_overrides()).await?;
+
+    bound.addresses().iter().for_each(|address| say(format_args!("listening on {address}")));
+    bound.run_until(shutdown()).await;
+    telemetry.flush().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sources(args: &Args) -> Sources {
+    let mut flags = Vec::new();
+    if !args.listen.is_empty() {
+        let list = args.listen.iter().cloned().map(toml::Value::String).collect();
+        flags.push(("server.listen", "--listen", toml::Value::Array(list)));
+    }
+    if args.allow_loopback {
+        flags.push(("authentication.loopback", "--allow-loopback", true.into()));
+    }
+    #[cfg(feature = "simulator")]
+    args.simulation.add_to(&mut flags);
+    Sources { file: args.config.clone(), environment: config::environment(), flags }
+}
+
+/// On the addresses that were given, else on the first of the usual sockets that can be made.
+fn bind(
+    config: &Config,
+    sources: &Sources,
+    broker: &Arc<Broker>,
+    cache: &CredentialCache,
+    tracing: &crate::grpc::trace::Tracing,
+) -> anyhow::Result<Bound> {
+    let try_on = |listen: Vec<ListenAddress>| {
+        let settings = server::Settings {
+            listen,
+            drain_timeout: config.server.drain_timeout,
+            max_connections: config.server.max_connections,
+            max_connections_per_address: config.server.max_connections_per_address,
+            max_connections_per_uid: config.server.max_connections_per_uid,
+        };
+        server::bind(settings, Arc::clone(broker), cache.clone(), tracing.clone())
+    };
+    if !config.server.listen.is_empty() {
+        return try_on(config.server.listen.clone());
+    }
+    let mut problems = Vec::new();
+    for socket in usual_sockets(sources) {
+        match try_on(vec![ListenAddress::Unix(socket)]) {
+            Ok(bound) => return Ok(bound),
+            Err(problem) => problems.push(format!("{problem:#}")),
+        }
+    }
+    anyhow::bail!("{}; name an address with --listen", problems.join("; "))
+}
+
+fn usual_sockets(sources: &Sources) -> Vec<PathBuf> {
+    let runtime_dir = sources.environment.iter().find(|(name, value)| name == "XDG_RUNTIME_DIR" && !value.is_empty());
+    let user = runtime_dir.map(|(_, directory)| PathBuf::from(directory).join("ecr-broker/broker.sock"));
+    [Some(PathBuf::from("/run/ecr-broker/broker.sock")), user].into_iter().flatten().collect()
+}
+
+/// Comes back at the first signal; the second ends the process at once.
+async fn shutdown() {
+    signal::terminated().await;
+    tokio::spawn(async {
+        signal::terminated().await;
+        std::process::exit(IMPATIENT);
+    });
+}
+
+#[cfg(feature = "simulator")]
+mod simulation {
+    //! `--simulate`: the simulated AWS behind the broker, in the same process.
+
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::time::Duration;
+
+    use crate::config::Config;
+    use crate::simulator::{FaultRate, Settings};
+
+    /// Where a simulated broker listens that is told nothing else.
+    const LISTEN: &str = "127.0.0.1:50051";
+
+    #[derive(Debug, clap::Args)]
+    #[command(next_help_heading = "Simulation")]
+    pub(super) struct Simulation {
+        /// Put a simulated AWS behind the broker: everything runs, with no AWS account, and opens nothing
+        #[arg(long)]
+        simulate: bool,
+        /// How long each answer of the simulated AWS takes
+        #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+        #[arg(requires = "simulate")]
+        simulate_latency: Duration,
+        /// How long the simulated tokens last
+        #[arg(long, default_value = "12h", value_name = "DURATION", value_parser = humantime::parse_duration)]
+        #[arg(requires = "simulate")]
+        simulate_token_lifetime: Duration,
+        /// Let a part of the simulated calls fail: KIND is throttle, throttle-exception, http-429, denied, server-error, hang or
+        /// garbage, RATE is 0 to 1
+        #[arg(long, value_name = "KIND=RATE", requires = "simulate")]
+        simulate_fault: Vec<FaultRate>,
+    }
+
+    impl Simulation {
+        /// What `--simulate` means for the configuration.
+        pub(super) fn add_to(&self, flags: &mut Vec<(&'static str, &'static str, toml::Value)>) {
+            if !self.simulate {
+                return;
+            }
+            flags.push(("authentication.loopback", "--simulate", true.into()));
+            if !flags.iter().any(|(setting, ..)| *setting == "server.listen") {
+                flags.push(("server.listen", "--simulate", toml::Value::Array(vec![LISTEN.into()])));
+            }
+        }
+
+        /// Starts the simulated AWS and points the configuration at it.
+        pub(super) async fn start(&self, config: &mut Config) -> anyhow::Result<()> {
+            if !self.simulate {
+                return Ok(());
+            }
+            let settings = Settings {
+                latency: self.simulate_latency,
+                token_lifetime: self.simulate_token_lifetime,
+                faults: self.simulate_fault.clone(),
+            };
+            let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let simulator = crate::cli::simulate::bind(any_port, &settings).await?;
+            let endpoint = format!("http://{}", simulator.address());
+            tracing::warn!(%endpoint, "AWS is simulated: the credentials open nothing");
+            config.aws.ecr_endpoints.clear();
+            config.aws.ecr_endpoint = Some(endpoint.clone());
+            config.aws.ecr_public_endpoint = Some(endpoint.clone());
+            config.aws.sts_endpoint = Some(endpoint);
+            config.aws.region.get_or_insert_with(|| "us-east-1".to_owned());
+            config.aws.simulated_credentials = true;
+            tokio::spawn(simulator.run_until(std::future::pending()));
+            Ok(())
+        }
+    }
+}

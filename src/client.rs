@@ -1,0 +1,181 @@
+//! The client of a broker: one connection, one call, one deadline.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::pb;
+use crate::pb::batch_result::Result as Outcome;
+use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
+
+mod address;
+mod failure;
+
+pub use self::address::{Address, AddressError};
+pub use self::failure::Failure;
+
+/// How long one address may take to answer at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A batch of the largest credentials fits.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Which broker, and how to speak to it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Tried in this order.
+    pub addresses: Vec<Address>,
+    /// Whether the user named the addresses; a token goes over plaintext TCP to no other.
+    pub addresses_given: bool,
+    /// Holds a bearer token; read anew at every call.
+    pub token_file: Option<PathBuf>,
+    /// Certificates to trust instead of the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// The client's own certificate and key.
+    pub tls_identity: Option<(PathBuf, PathBuf)>,
+    /// For everything: connection and answer.
+    pub timeout: Duration,
+}
+
+/// A connection to a broker.
+#[derive(Debug)]
+pub struct Client {
+    channel: Channel,
+    token: Option<MetadataValue<tonic::metadata::Ascii>>,
+    deadline: Instant,
+}
+
+impl Client {
+    /// Connects to the first address that answers.
+    ///
+    /// # Errors
+    /// Where none does; the error says why, address by address.
+    pub async fn connect(settings: &Settings) -> Result<Self, Failure> {
+        let deadline = Instant::now() + settings.timeout;
+        let mut problems = Vec::new();
+        for address in &settings.addresses {
+            match connect(address, settings, deadline).await {
+                Ok(channel) => return Ok(Self { channel, token: token(address, settings)?, deadline }),
+                Err(problem) => problems.push(format!("{address}: {problem}")),
+            }
+        }
+        Err(Failure::unreachable(&problems))
+    }
+
+    /// Asks for credentials; several requests go as one batch. The results are in the order of the requests.
+    ///
+    /// # Errors
+    /// Where the call as a whole fails.
+    pub async fn credentials(
+        &self,
+        mut requests: Vec<pb::GetRegistryCredentialsRequest>,
+    ) -> Result<Vec<Result<pb::RegistryCredentials, Failure>>, Failure> {
+        let mut client =
+            RegistryCredentialsServiceClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
+        if requests.len() == 1
+            && let Some(request) = requests.pop()
+        {
+            let answer = client.get_registry_credentials(self.request(request)).await;
+            let result = answer.map_err(Failure::from).and_then(|answer| {
+                answer.into_inner().credentials.ok_or_else(|| Failure::broken("the broker's answer is empty"))
+            });
+            return Ok(vec![result]);
+        }
+        let batch = pb::BatchGetRegistryCredentialsRequest { requests };
+        let answer = client.batch_get_registry_credentials(self.request(batch)).await?;
+        Ok(answer.into_inner().results.into_iter().map(result).collect())
+    }
+
+    /// Whether the broker says that it serves; `service` is empty for the process as such.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    pub async fn is_serving(&self, service: &str) -> Result<bool, Failure> {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = HealthClient::new(self.channel.clone()).check(self.request(request)).await?;
+        Ok(answer.into_inner().status() == ServingStatus::Serving)
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        request
+    }
+}
+
+fn result(result: pb::BatchResult) -> Result<pb::RegistryCredentials, Failure> {
+    match result.result {
+        Some(Outcome::Credentials(credentials)) => Ok(credentials),
+        Some(Outcome::Error(error)) => Err(Failure::from(error)),
+        None => Err(Failure::broken("a result in the broker's answer is empty")),
+    }
+}
+
+async fn connect(address: &Address, settings: &Settings, deadline: Instant) -> Result<Channel, String> {
+    let mut endpoint = Endpoint::from_shared(address.uri()).map_err(|error| error.to_string())?;
+    if address.is_tls() {
+        endpoint = endpoint.tls_config(tls(settings)?).map_err(|error| chain(&error))?;
+    }
+    // The deadline of the call is the broker's to keep; this one is for a broker that keeps none.
+    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(settings.timeout);
+    match timeout_at(deadline, endpoint.connect()).await {
+        Ok(connected) => connected.map_err(|error| chain(&error)),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+fn tls(settings: &Settings) -> Result<ClientTlsConfig, String> {
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+    let mut tls = match &settings.tls_ca {
+        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    if let Some((certificate, key)) = &settings.tls_identity {
+        tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    Ok(tls)
+}
+
+/// The token, where it may be sent: over TLS, over a Unix socket, or in the clear to an address that the user named.
+fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<tonic::metadata::Ascii>>, Failure> {
+    let Some(path) = &settings.token_file else { return Ok(None) };
+    if address.is_plaintext() && !settings.addresses_given {
+        return Ok(None);
+    }
+    let unusable = |problem: String| Failure::local(format!("the token file {} {problem}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    let value = format!("Bearer {}", text.trim());
+    let mut value: MetadataValue<_> =
+        value.parse().map_err(|_| unusable("holds characters that no token has".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// An error and its causes, each once; tonic says "transport error" and hides the reason behind it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !texts.contains(&text) && text != "transport error" {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts.join(": ")
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::from_status(&status)
+    }
+}

@@ -1,0 +1,100 @@
+//! A broker's address as a client is given it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where a broker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A host and port, in the clear.
+    Plain(String),
+    /// A host and port, over TLS.
+    Tls(String),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Why a text is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a broker's address: those are http://HOST:PORT, https://HOST:PORT and unix:/absolute/path")]
+pub struct AddressError(String);
+
+impl Address {
+    /// As tonic takes it.
+    pub(super) fn uri(&self) -> String {
+        match self {
+            Self::Plain(authority) => format!("http://{authority}"),
+            Self::Tls(authority) => format!("https://{authority}"),
+            Self::Unix(path) => format!("unix://{}", path.display()),
+        }
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether others on the way could read what is sent.
+    pub(super) fn is_plaintext(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+}
+
+/// `grpc://` and `grpcs://` are what `serve` prints.
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let error = || AddressError(text.to_owned());
+        let text = text.trim();
+        if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
+            return Path::new(path).is_absolute().then(|| Self::Unix(path.into())).ok_or_else(error);
+        }
+        let (scheme, authority) = text.split_once("://").unwrap_or(("http", text));
+        let authority = authority.trim_end_matches('/');
+        let parsed: http::uri::Authority = authority.parse().map_err(|_| error())?;
+        if parsed.port_u16().is_none() || parsed.host().is_empty() || authority.contains('@') {
+            return Err(error());
+        }
+        match scheme {
+            "http" | "grpc" => Ok(Self::Plain(authority.to_owned())),
+            "https" | "grpcs" => Ok(Self::Tls(authority.to_owned())),
+            _ => Err(error()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Plain(_) | Self::Tls(_) => f.write_str(&self.uri()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_every_form_that_serve_prints_and_people_write() {
+        for (text, expected) in [
+            ("http://127.0.0.1:50051", Some(Address::Plain("127.0.0.1:50051".into()))),
+            ("grpc://127.0.0.1:50051", Some(Address::Plain("127.0.0.1:50051".into()))),
+            ("127.0.0.1:50051", Some(Address::Plain("127.0.0.1:50051".into()))),
+            ("http://[::1]:50051/", Some(Address::Plain("[::1]:50051".into()))),
+            ("https://broker.example:443", Some(Address::Tls("broker.example:443".into()))),
+            ("grpcs://broker.example:443", Some(Address::Tls("broker.example:443".into()))),
+            ("unix:/run/b.sock", Some(Address::Unix("/run/b.sock".into()))),
+            ("unix:///run/b.sock", Some(Address::Unix("/run/b.sock".into()))),
+            ("unix:b.sock", None),
+            ("http://host", None),
+            ("ftp://host:1", None),
+            ("http://user@host:1", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse().ok(), expected, "{text}");
+        }
+    }
+}

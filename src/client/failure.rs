@@ -1,0 +1,82 @@
+//! A failed call, as far as people and exit codes need it.
+
+use std::fmt;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// Why there is no answer, or what the broker's error says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The status code.
+    pub code: Code,
+    /// The machine-readable reason, if the broker gave one.
+    pub reason: Option<String>,
+    /// What happened, and what to do.
+    pub message: String,
+    /// The id that the broker's logs carry.
+    pub request_id: Option<String>,
+    /// How long to wait before the next try, where waiting helps.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    pub(super) fn from_status(status: &Status) -> Self {
+        let details = status.get_error_details();
+        let request_id = details.request_info().map(|info| info.request_id.clone());
+        Self {
+            code: status.code(),
+            reason: details.error_info().map(|info| info.reason.clone()),
+            message: status.message().to_owned(),
+            request_id,
+            retry_after: details.retry_info().and_then(|info| info.retry_delay),
+        }
+    }
+
+    pub(super) fn unreachable(problems: &[String]) -> Self {
+        let message = format!(
+            "no broker answers at {}; start one with `ecr-broker serve`, or name its address with --address",
+            problems.join(", nor at ")
+        );
+        Self { code: Code::Unavailable, ..Self::local(message) }
+    }
+
+    /// A fault on the client's own side.
+    pub(super) fn local(message: String) -> Self {
+        Self { code: Code::Unknown, reason: None, message, request_id: None, retry_after: None }
+    }
+
+    /// An answer that no broker gives.
+    pub(super) fn broken(message: &str) -> Self {
+        Self { code: Code::Internal, ..Self::local(message.to_owned()) }
+    }
+}
+
+impl From<tonic_types::Status> for Failure {
+    fn from(error: tonic_types::Status) -> Self {
+        let code = Code::from_i32(error.code);
+        let message = error.message.clone();
+        let details = prost::Message::encode_to_vec(&error).into();
+        Self::from_status(&Status::with_details(code, message, details))
+    }
+}
+
+/// One line.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Some(reason) => write!(f, "{reason}: {}", self.message)?,
+            None => f.write_str(&self.message)?,
+        }
+        if let Some(wait) = self.retry_after {
+            write!(f, " (try again in {:.1} s)", wait.as_secs_f64())?;
+        }
+        match &self.request_id {
+            Some(id) => write!(f, " [request {id}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,212 @@
+//! The broker's configuration: what was typed, then what it means.
+//!
+//! A value comes from a flag, else from `ECR_BROKER_<SECTION>_<KEY>`, else from the file, else it is the default. Every mistake
+//! in it is found in one run and reported with its place, so that an operator mends a file once.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use self::reader::Reader;
+use crate::address::ListenAddress;
+use crate::cache;
+use crate::upstream::aws;
+use crate::upstream::web_identity::WebIdentity;
+
+mod print;
+mod reader;
+mod settings;
+mod values;
+
+pub use self::print::{effective, example};
+
+/// Where the values come from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file, if one was named.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+    /// What was given on the command line: the setting's name, the flag, and the value.
+    pub flags: Vec<(&'static str, &'static str, toml::Value)>,
+}
+
+/// A configuration without a mistake in it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Listeners and connections.
+    pub server: Server,
+    /// How AWS is called.
+    pub aws: aws::Settings,
+    /// How credentials are held.
+    pub cache: cache::Settings,
+    /// The most that a caller may ask a credential to last.
+    pub max_min_validity: std::time::Duration,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// Listeners and connections.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where to listen; empty: the default places.
+    pub listen: Vec<ListenAddress>,
+    /// Whether any process of this host may call over loopback TCP.
+    pub loopback: bool,
+    /// How long requests in flight may take to finish after SIGTERM.
+    pub drain_timeout: std::time::Duration,
+    /// How many connections are kept.
+    pub max_connections: usize,
+    /// How many of them from one IP address.
+    pub max_connections_per_address: usize,
+    /// How many of them from one user, over Unix sockets.
+    pub max_connections_per_uid: usize,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Directives in the form of `RUST_LOG`.
+    pub filter: String,
+    /// The lines' form.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Something wrong in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file, the variable or the flag.
+    pub place: String,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.problem)
+    }
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// Every mistake there is.
+    pub fn load(sources: &Sources) -> Result<Self, Vec<Mistake>> {
+        let mut reader = Reader::new(sources);
+        let config = Self::read(&mut reader);
+        config.check(&mut reader);
+        let mistakes = reader.into_mistakes();
+        if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+
+    fn read(reader: &mut Reader) -> Self {
+        let aws = read_aws(reader);
+        Self {
+            server: read_server(reader),
+            cache: cache::Settings {
+                refresh_after: reader.get(&settings::REFRESH_AFTER),
+                safety_margin: reader.get(&settings::SAFETY_MARGIN),
+                capacity: reader.get(&settings::CAPACITY),
+                max_waiters: usize::try_from(reader.get(&settings::MAX_WAITERS)).unwrap_or(usize::MAX),
+                fetch_timeout: aws.operation_timeout + std::time::Duration::from_secs(2),
+            },
+            max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
+            log: Log { filter: reader.get(&settings::LOG_FILTER), format: reader.get(&settings::LOG_FORMAT) },
+            aws,
+        }
+    }
+
+    /// What no value is wrong about by itself.
+    fn check(&self, reader: &mut Reader) {
+        for address in &self.server.listen {
+            if !address.is_local() {
+                reader.report(
+                    &settings::LISTEN,
+                    &format!("{address} can be reached from other hosts, and this version has no TLS or caller authentication to let it; listen on a Unix socket or on loopback"),
+                );
+            } else if matches!(address, ListenAddress::Tcp(_)) && !self.server.loopback {
+                reader.report(
+                    &settings::LISTEN,
+                    &format!("{address} lets any process of this host in; if that is meant, set authentication.loopback = true or give --allow-loopback, else listen on a Unix socket"),
+                );
+            }
+        }
+        if self.cache.safety_margin > self.max_min_validity {
+            reader.report(
+                &settings::SAFETY_MARGIN,
+                "it is more than cache.max_min_validity; no credential could be handed out",
+            );
+        }
+        if self.aws.attempt_timeout > self.aws.operation_timeout {
+            reader
+                .report(&settings::ATTEMPT_TIMEOUT, "it is more than aws.operation_timeout, which holds all attempts");
+        }
+    }
+}
+
+fn read_server(reader: &mut Reader) -> Server {
+    let mut count = |setting| usize::try_from(reader.get(setting)).unwrap_or(usize::MAX);
+    let max_connections = count(&settings::MAX_CONNECTIONS);
+    let max_connections_per_address = count(&settings::MAX_CONNECTIONS_PER_ADDRESS);
+    let max_connections_per_uid = count(&settings::MAX_CONNECTIONS_PER_UID);
+    Server {
+        listen: reader.get(&settings::LISTEN),
+        loopback: reader.get(&settings::LOOPBACK),
+        drain_timeout: reader.get(&settings::DRAIN_TIMEOUT),
+        max_connections,
+        max_connections_per_address,
+        max_connections_per_uid,
+    }
+}
+
+fn read_aws(reader: &mut Reader) -> aws::Settings {
+    aws::Settings {
+        region: reader.get(&settings::REGION),
+        ca_bundle: reader.get(&settings::CA_BUNDLE).or_else(|| reader.variable("AWS_CA_BUNDLE").map(PathBuf::from)),
+        ecr_endpoint: reader.get(&settings::ECR_ENDPOINT),
+        ecr_endpoints: reader.get(&settings::ECR_ENDPOINTS),
+        ecr_public_endpoint: reader.get(&settings::ECR_PUBLIC_ENDPOINT),
+        ecr_public_region: reader.get(&settings::ECR_PUBLIC_REGION),
+        sts_endpoint: reader.get(&settings::STS_ENDPOINT),
+        web_identity: web_identity(reader),
+        connect_timeout: reader.get(&settings::CONNECT_TIMEOUT),
+        attempt_timeout: reader.get(&settings::ATTEMPT_TIMEOUT),
+        operation_timeout: reader.get(&settings::OPERATION_TIMEOUT),
+        simulated_credentials: false,
+    }
+}
+
+/// What the AWS SDK would take from the environment by itself, in its order: access keys go first.
+fn web_identity(reader: &Reader) -> Option<WebIdentity> {
+    if reader.variable("AWS_ACCESS_KEY_ID").is_some() {
+        return None;
+    }
+    Some(WebIdentity {
+        role_arn: reader.variable("AWS_ROLE_ARN")?.to_owned(),
+        token_file: reader.variable("AWS_WEB_IDENTITY_TOKEN_FILE")?.into(),
+        session_name: reader.variable("AWS_ROLE_SESSION_NAME").unwrap_or("ecr-broker").to_owned(),
+    })
+}
+
+/// The environment as it is: the one place that reads it for the broker.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment for the broker")]
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

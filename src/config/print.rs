@@ -1,0 +1,50 @@
+//! A configuration as text: what is in force, and an example to start from.
+
+use std::fmt::Write as _;
+
+use super::Sources;
+use super::reader::{Origin, Reader};
+use super::settings::{ALL, About};
+
+/// Every setting in force, as TOML, with where it came from.
+#[must_use]
+pub fn effective(sources: &Sources) -> String {
+    let reader = Reader::new(sources);
+    document(|about| {
+        let (value, origin) = match reader.find(about) {
+            Some((value, origin)) => (value.to_string(), origin),
+            None => (about.default.to_owned(), Origin::Default),
+        };
+        match value.as_str() {
+            "" => format!("# {} is not set\n", about.key),
+            value => format!("{} = {value} # {}\n", about.key, origin.place()),
+        }
+    })
+}
+
+/// Every setting with its explanation: the defaults in force, examples of the others behind `#`.
+#[must_use]
+pub fn example() -> String {
+    document(|about| {
+        let mut text = String::new();
+        about.doc.lines().for_each(|line| _ = writeln!(text, "# {line}"));
+        let shown = if about.example.is_empty() { about.default } else { about.example };
+        let comment = if about.example.is_empty() { "" } else { "# " };
+        _ = writeln!(text, "{comment}{} = {shown}", about.key);
+        text
+    })
+}
+
+fn document(entry: impl Fn(&About) -> String) -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for about in &ALL {
+        if about.section != section {
+            let gap = if section.is_empty() { "" } else { "\n" };
+            _ = writeln!(text, "{gap}[{}]", about.section);
+            section = about.section;
+        }
+        text.push_str(&entry(about));
+    }
+    text
+}

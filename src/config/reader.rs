@@ -1,0 +1,155 @@
+//! Takes values out of their sources, in the order of their precedence, and gathers what is wrong.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::settings::{ALL, About, Setting};
+use super::{Mistake, Sources};
+
+/// The sources, and the mistakes found so far.
+pub(super) struct Reader<'a> {
+    sources: &'a Sources,
+    file: Table,
+    mistakes: Vec<Mistake>,
+}
+
+/// Where a value came from.
+pub(super) enum Origin {
+    Flag(&'static str),
+    Variable(String),
+    File(String),
+    Default,
+}
+
+impl Origin {
+    /// For people: where to look.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Flag(flag) => (*flag).to_owned(),
+            Self::Variable(variable) => variable.clone(),
+            Self::File(path) => path.clone(),
+            Self::Default => "default".to_owned(),
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(sources: &'a Sources) -> Self {
+        let mut reader = Self { sources, file: Table::new(), mistakes: Vec::new() };
+        if let Some(path) = &sources.file {
+            match read_file(path) {
+                Ok(table) => reader.file = table,
+                Err(problem) => reader.mistake(path.display().to_string(), problem),
+            }
+        }
+        reader.report_unknown_keys();
+        reader.report_unknown_variables();
+        reader
+    }
+
+    /// The setting's value; the default where there is none, or none that can be read.
+    pub(super) fn get<T>(&mut self, setting: &Setting<T>) -> T {
+        let Some((value, origin)) = self.find(&setting.about) else { return (setting.default)() };
+        (setting.read)(&value).unwrap_or_else(|problem| {
+            self.mistake(origin.place(), format!("{}: {problem}", setting.about.name()));
+            (setting.default)()
+        })
+    }
+
+    /// The value as typed, and where.
+    pub(super) fn find(&self, about: &About) -> Option<(Value, Origin)> {
+        let name = about.name();
+        if let Some((_, flag, value)) = self.sources.flags.iter().find(|(setting, ..)| *setting == name) {
+            return Some((value.clone(), Origin::Flag(flag)));
+        }
+        let variable = about.variable();
+        if let Some(text) = self.variable(&variable) {
+            return Some((about.form.value(text), Origin::Variable(variable)));
+        }
+        let value = self.file.get(about.section)?.as_table()?.get(about.key)?;
+        Some((value.clone(), Origin::File(self.file_name())))
+    }
+
+    /// An environment variable; an empty one counts as none.
+    pub(super) fn variable(&self, name: &str) -> Option<&'a str> {
+        let variables = self.sources.environment.iter();
+        variables
+            .filter(|(_, text)| !text.is_empty())
+            .find(|(variable, _)| variable == name)
+            .map(|(_, text)| text.as_str())
+    }
+
+    /// Notes what is wrong with a value that could be read.
+    pub(super) fn report<T>(&mut self, setting: &Setting<T>, problem: &str) {
+        let place = self.find(&setting.about).map_or(Origin::Default, |(_, origin)| origin).place();
+        self.mistake(place, format!("{}: {problem}", setting.about.name()));
+    }
+
+    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+        self.mistakes
+    }
+
+    fn mistake(&mut self, place: String, problem: String) {
+        self.mistakes.push(Mistake { place, problem });
+    }
+
+    fn file_name(&self) -> String {
+        self.sources.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+    }
+
+    fn report_unknown_keys(&mut self) {
+        let mut problems = Vec::new();
+        for (section, value) in &self.file {
+            let keys = keys_of(section);
+            match value {
+                _ if keys.is_empty() => {
+                    problems.push(format!("[{section}] is not a section; there are {}", sections().join(", ")))
+                }
+                Value::Table(table) => {
+                    let unknown = table.keys().filter(|key| !keys.contains(&key.as_str()));
+                    problems.extend(
+                        unknown.map(|key| format!("{section}.{key} is not a key; [{section}] has {}", keys.join(", "))),
+                    );
+                }
+                _ => problems.push(format!("{section} is a section: write [{section}] and its keys below it")),
+            }
+        }
+        let place = self.file_name();
+        self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
+    }
+
+    /// A misspelt variable of one of our sections would else be ignored without a word.
+    fn report_unknown_variables(&mut self) {
+        for (name, _) in &self.sources.environment {
+            let section = sections().into_iter().find(|section| {
+                name.strip_prefix("ECR_BROKER_")
+                    .is_some_and(|rest| rest.starts_with(&format!("{section}_").to_ascii_uppercase()))
+            });
+            if let Some(section) = section
+                && !ALL.iter().any(|about| about.variable() == *name)
+            {
+                let problem = format!("it is not a setting; [{section}] has {}", keys_of(section).join(", "));
+                self.mistakes.push(Mistake { place: name.clone(), problem });
+            }
+        }
+    }
+}
+
+fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<_> = ALL.iter().map(|about| about.section).collect();
+    sections.dedup();
+    sections
+}
+
+fn keys_of(section: &str) -> Vec<&'static str> {
+    ALL.iter().filter(|about| about.section == section).map(|about| about.key).collect()
+}
+
+fn read_file(path: &Path) -> Result<Table, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        format!("line {line}: {}", error.message().replace('\n', ", "))
+    })
+}

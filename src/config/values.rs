@@ -1,0 +1,113 @@
+//! From a TOML value to what it means; each error names what would be taken.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Value;
+use tracing_subscriber::EnvFilter;
+
+use super::LogFormat;
+use crate::address::ListenAddress;
+use crate::registry::Region;
+
+/// Reads a value, or says what is wrong with it.
+pub(super) type Read<T> = fn(&Value) -> Result<T, String>;
+
+/// How a text in the environment becomes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The text is the value.
+    Text,
+    /// Texts with commas between them.
+    List,
+    /// TOML: a number, a boolean, a table.
+    Plain,
+}
+
+impl Form {
+    pub(super) fn value(self, text: &str) -> Value {
+        let string = || Value::String(text.to_owned());
+        match self {
+            Self::Text => string(),
+            Self::List => Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect()),
+            Self::Plain => text.parse().unwrap_or_else(|_| string()),
+        }
+    }
+}
+
+fn text(value: &Value) -> Result<&str, String> {
+    value.as_str().filter(|text| !text.is_empty()).ok_or_else(|| format!("{value} is not a text between quotes"))
+}
+
+pub(super) fn listen(value: &Value) -> Result<Vec<ListenAddress>, String> {
+    let items = value
+        .as_array()
+        .ok_or_else(|| format!("{value} is not a list, such as [\"unix:/run/ecr-broker/broker.sock\"]"))?;
+    items.iter().map(|item| text(item)?.parse::<ListenAddress>().map_err(|error| error.to_string())).collect()
+}
+
+pub(super) fn boolean(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| format!("{value} is neither true nor false"))
+}
+
+pub(super) fn count(value: &Value, least: u64, most: u64) -> Result<u64, String> {
+    let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+    number
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| format!("{value} is not a whole number from {least} to {most}"))
+}
+
+pub(super) fn duration(value: &Value, least: &str, most: &str) -> Result<Duration, String> {
+    let problem =
+        || format!("{value} is not a duration from {least} to {most}; those are like \"250ms\", \"90s\", \"1h30m\"");
+    let limit = |text| humantime::parse_duration(text).map_err(|_| problem());
+    let duration = value.as_str().and_then(|text| humantime::parse_duration(text).ok()).ok_or_else(problem)?;
+    if (limit(least)?..=limit(most)?).contains(&duration) { Ok(duration) } else { Err(problem()) }
+}
+
+pub(super) fn region(value: &Value) -> Result<Option<String>, String> {
+    let region: Region = text(value)?.parse().map_err(|error: crate::registry::RegistryError| error.to_string())?;
+    Ok(Some(region.to_string()))
+}
+
+pub(super) fn readable_file(value: &Value) -> Result<Option<PathBuf>, String> {
+    let path = PathBuf::from(text(value)?);
+    match File::open(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+    }
+}
+
+pub(super) fn endpoint(value: &Value) -> Result<Option<String>, String> {
+    let text = text(value)?;
+    let uri = text.replace("{region}", "region").parse::<http::Uri>().ok();
+    let fits = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    fits.then(|| Some(text.to_owned()))
+        .ok_or_else(|| format!("{value} is not a URL that starts with http:// or https://"))
+}
+
+pub(super) fn endpoints(value: &Value) -> Result<BTreeMap<String, String>, String> {
+    let table = value.as_table().ok_or_else(|| format!("{value} is not a table of regions and URLs"))?;
+    let entry = |(name, value): (&String, &Value)| {
+        let name = name.parse::<Region>().map_err(|error| error.to_string())?.to_string();
+        Ok((name, endpoint(value)?.unwrap_or_default()))
+    };
+    table.iter().map(entry).collect()
+}
+
+pub(super) fn log_filter(value: &Value) -> Result<String, String> {
+    let text = text(value)?;
+    let problem = |error| format!("{value} is not a filter such as \"info,ecr_broker=debug\": {error}");
+    EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(problem)
+}
+
+pub(super) fn log_format(value: &Value) -> Result<LogFormat, String> {
+    match value.as_str() {
+        Some("auto") => Ok(LogFormat::Auto),
+        Some("json") => Ok(LogFormat::Json),
+        Some("text") => Ok(LogFormat::Text),
+        _ => Err(format!("{value} is none of \"auto\", \"json\", \"text\"")),
+    }
+}

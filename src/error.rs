@@ -1,0 +1,123 @@
+//! What can go wrong, as a closed set: neither tonic nor the AWS SDK has a word in it.
+
+use std::time::Duration;
+
+/// Why a request has no credential.
+///
+/// The text of each is what the caller reads; what AWS said is in the log under the request's id, for it may hold ARNs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// A field of the request is missing or wrong.
+    #[error("{field}: {problem}")]
+    RequestInvalid {
+        /// The field's name in the request.
+        field: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// A well-formed host that is not ECR's.
+    #[error("{problem}")]
+    RegistryNotEcr {
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// Not a registry.
+    #[error("{problem}")]
+    RegistryInvalid {
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// No such profile.
+    #[error("the broker has no profile {profile:?}; leave profile empty, or name one of: {known}")]
+    ProfileUnknown {
+        /// What was asked for.
+        profile: String,
+        /// The profiles that there are.
+        known: String,
+    },
+    /// No credential can last that long.
+    #[error("min_validity is {asked}, but {limit}")]
+    ValidityUnsatisfiable {
+        /// What was asked for.
+        asked: humantime::Duration,
+        /// What can be had.
+        limit: String,
+    },
+    /// AWS gave no credential.
+    #[error("{0}")]
+    Upstream(#[from] UpstreamFailure),
+    /// Too many callers wait already.
+    #[error("the broker has as many waiting callers as it takes; try again shortly")]
+    Overloaded,
+    /// The broker ends.
+    #[error("the broker is shutting down; ask another one, or try again shortly")]
+    ShuttingDown,
+    /// The caller's deadline, or the broker's, has passed.
+    #[error("the deadline passed before AWS answered; the fetch goes on, so a later call may find its result")]
+    Deadline,
+    /// A mistake in the broker.
+    #[error("the broker failed in a way that it should not; please report it with the request id")]
+    Bug,
+}
+
+/// Why AWS, or whatever stands upstream, gave no credential.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{class}")]
+pub struct UpstreamFailure {
+    /// What kind of failure it is.
+    pub class: FailureClass,
+    /// How long the caller should wait before the next try, where waiting helps.
+    pub retry_after: Option<Duration>,
+    /// The error code that AWS gave.
+    pub aws_error_code: Option<String>,
+    /// The id that AWS gave the request.
+    pub aws_request_id: Option<String>,
+}
+
+/// The kinds of upstream failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum FailureClass {
+    /// Too many calls.
+    #[error("AWS throttles the broker's calls")]
+    Throttled,
+    /// The broker's AWS identity may not do this.
+    #[error(
+        "AWS denied the broker access: its IAM policy must allow GetAuthorizationToken (for ECR Public also sts:GetServiceBearerToken)"
+    )]
+    Denied,
+    /// The broker has no AWS identity, or AWS does not know it.
+    #[error("the broker has no valid AWS credentials: give it an IAM role, or AWS_* variables or files")]
+    NoCredentials,
+    /// No answer, or a server's error.
+    #[error("AWS cannot be reached or does not answer")]
+    Unavailable,
+    /// An answer that makes no sense.
+    #[error("AWS answered with something that is no usable credential")]
+    InvalidAnswer,
+}
+
+impl FailureClass {
+    /// Whether AWS's refusal is final: an old credential must not outlive it.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        self == Self::Denied
+    }
+}
+
+impl UpstreamFailure {
+    /// A failure of which no more is known than its kind.
+    #[must_use]
+    pub fn new(class: FailureClass) -> Self {
+        Self { class, retry_after: None, aws_error_code: None, aws_request_id: None }
+    }
+}
+
+impl From<crate::registry::RegistryError> for BrokerError {
+    fn from(error: crate::registry::RegistryError) -> Self {
+        let problem = error.to_string();
+        match error {
+            crate::registry::RegistryError::NotEcr { .. } => Self::RegistryNotEcr { problem },
+            crate::registry::RegistryError::Invalid(_) => Self::RegistryInvalid { problem },
+        }
+    }
+}

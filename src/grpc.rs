@@ -1,0 +1,221 @@
+//! The gRPC services: what is on the wire in, what is on the wire out, and nothing decided in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tonic::{Request, Response, Status};
+use tracing::{Span, info};
+
+use crate::broker::{Broker, CredentialRequest, Released};
+use crate::cache::CacheStatus;
+use crate::credential::{self, CredentialId};
+use crate::error::BrokerError;
+use crate::pb;
+use crate::pb::get_registry_credentials_request::Target;
+use crate::pb::registry_credentials_service_server::RegistryCredentialsService;
+use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
+use crate::request_id::RequestId;
+
+use self::status::Subject;
+
+pub mod edge;
+mod list;
+mod status;
+pub mod trace;
+
+pub use self::status::status;
+
+/// The largest request that is read.
+pub const LARGEST_REQUEST: usize = 64 * 1024;
+/// The most requests in a batch.
+const LARGEST_BATCH: usize = 100;
+
+/// `ecrbroker.v1.RegistryCredentialsService` over a [`Broker`].
+#[derive(Debug)]
+pub struct RegistryCredentials {
+    broker: Arc<Broker>,
+}
+
+impl RegistryCredentials {
+    /// The service.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+
+    /// One request's answer, or its error as it goes out; the error is logged on the way.
+    async fn credentials(
+        &self,
+        request: &pb::GetRegistryCredentialsRequest,
+        id: RequestId,
+    ) -> Result<pb::RegistryCredentials, Status> {
+        let mut subject = Subject::default();
+        let outcome = self.look_up(request, id, &mut subject).await;
+        outcome.map_err(|error| refuse(&error, &subject, id))
+    }
+
+    async fn look_up(
+        &self,
+        request: &pb::GetRegistryCredentialsRequest,
+        id: RequestId,
+        subject: &mut Subject,
+    ) -> Result<pb::RegistryCredentials, BrokerError> {
+        let request = CredentialRequest {
+            registry: self.target(request.target.as_ref())?,
+            profile: request.profile.clone(),
+            min_validity: min_validity(request.min_validity.as_ref())?,
+            rejected: rejected(&request.rejected_credential_id)?,
+            request: id,
+        };
+        *subject = Subject::of(&request.registry, &request.profile);
+        let released = self.broker.registry_credentials(request).await?;
+        let span = Span::current();
+        span.record("registry", &released.host);
+        span.record("cache_status", tracing::field::debug(released.found.status));
+        Ok(message(released))
+    }
+
+    fn target(&self, target: Option<&Target>) -> Result<Registry, BrokerError> {
+        match target {
+            Some(Target::Registry(text)) => Ok(text.parse()?),
+            Some(Target::PrivateRegistry(parts)) => self.private_registry(parts).map(Registry::Private),
+            Some(Target::PublicRegistry(pb::PublicRegistry {})) => Ok(Registry::PUBLIC),
+            None => Err(BrokerError::RequestInvalid {
+                field: "target",
+                problem: "set registry, private_registry or public_registry".to_owned(),
+            }),
+        }
+    }
+
+    fn private_registry(&self, parts: &pb::PrivateRegistry) -> Result<PrivateRegistry, BrokerError> {
+        let account = match parts.account_id.as_str() {
+            "" => None,
+            account => Some(account.parse()?),
+        };
+        let region = match parts.region.as_str() {
+            "" => self.broker.region().cloned().ok_or_else(|| BrokerError::RequestInvalid {
+                field: "private_registry.region",
+                problem: "name a region, for the broker is configured with none (aws.region)".to_owned(),
+            })?,
+            region => region.parse()?,
+        };
+        let variant = EndpointVariant { fips: parts.fips, dual_stack: parts.dual_stack };
+        Ok(PrivateRegistry::new(account, region, variant)?)
+    }
+}
+
+#[tonic::async_trait]
+impl RegistryCredentialsService for RegistryCredentials {
+    async fn get_registry_credentials(
+        &self,
+        request: Request<pb::GetRegistryCredentialsRequest>,
+    ) -> Result<Response<pb::GetRegistryCredentialsResponse>, Status> {
+        let id = request_id(&request);
+        let credentials = self.credentials(request.get_ref(), id).await?;
+        Ok(Response::new(pb::GetRegistryCredentialsResponse { credentials: Some(credentials) }))
+    }
+
+    async fn batch_get_registry_credentials(
+        &self,
+        request: Request<pb::BatchGetRegistryCredentialsRequest>,
+    ) -> Result<Response<pb::BatchGetRegistryCredentialsResponse>, Status> {
+        let id = request_id(&request);
+        let requests = &request.get_ref().requests;
+        if requests.is_empty() || requests.len() > LARGEST_BATCH {
+            let problem = format!("a batch holds 1 to {LARGEST_BATCH} requests, this one {}", requests.len());
+            let error = BrokerError::RequestInvalid { field: "requests", problem };
+            return Err(refuse(&error, &Subject::default(), id));
+        }
+        let results = join_all(requests.iter().map(|request| self.credentials(request, id))).await;
+        let results = results.into_iter().map(batch_result).collect();
+        Ok(Response::new(pb::BatchGetRegistryCredentialsResponse { results }))
+    }
+
+    async fn list_registries(
+        &self,
+        request: Request<pb::ListRegistriesRequest>,
+    ) -> Result<Response<pb::ListRegistriesResponse>, Status> {
+        let id = request_id(&request);
+        let page = list::page(&self.broker.registries(), request.get_ref());
+        page.map(Response::new).map_err(|error| refuse(&error, &Subject::default(), id))
+    }
+}
+
+/// The id that the edge gave the request.
+fn request_id<T>(request: &Request<T>) -> RequestId {
+    request.extensions().get().copied().unwrap_or_else(RequestId::random)
+}
+
+/// One line a failed request; hits have none.
+fn refuse(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
+    info!(
+        request_id = %id,
+        reason = status::reason(error),
+        registry = subject.registry,
+        error = %error,
+        "request failed"
+    );
+    status(error, subject, id)
+}
+
+fn batch_result(result: Result<pb::RegistryCredentials, Status>) -> pb::BatchResult {
+    use pb::batch_result::Result as Outcome;
+    let outcome = match result {
+        Ok(credentials) => Outcome::Credentials(credentials),
+        Err(status) => Outcome::Error(status::message(&status)),
+    };
+    pb::BatchResult { result: Some(outcome) }
+}
+
+fn min_validity(asked: Option<&prost_types::Duration>) -> Result<Duration, BrokerError> {
+    let Some(asked) = asked else { return Ok(Duration::ZERO) };
+    Duration::try_from(*asked).map_err(|_| BrokerError::RequestInvalid {
+        field: "min_validity",
+        problem: "it is negative or out of range; leave it out, or give a positive duration".to_owned(),
+    })
+}
+
+fn rejected(id: &str) -> Result<Option<CredentialId>, BrokerError> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    CredentialId::parse(id).map(Some).ok_or_else(|| BrokerError::RequestInvalid {
+        field: "rejected_credential_id",
+        problem: "it is not the credential_id of a credential: those are 32 hexadecimal digits".to_owned(),
+    })
+}
+
+fn message(released: Released) -> pb::RegistryCredentials {
+    let Released { found, key, host, account } = released;
+    let credential = &found.credential;
+    let (registry_type, auth_scheme) = match key.registry {
+        Registry::Private(_) => (pb::RegistryType::Private, pb::AuthScheme::Basic),
+        Registry::Public { .. } => (pb::RegistryType::Public, pb::AuthScheme::Bearer),
+    };
+    pb::RegistryCredentials {
+        endpoint: format!("https://{host}"),
+        registry: host,
+        username: credential::USERNAME.to_owned(),
+        password: credential.password().expose().to_owned(),
+        issue_time: Some(credential.issued().wall.into()),
+        expire_time: Some(credential.expires().into()),
+        refresh_after: prost_types::Duration::try_from(found.refresh_after).ok(),
+        registry_type: registry_type.into(),
+        auth_scheme: auth_scheme.into(),
+        credential_id: credential.id().to_string(),
+        cache_status: cache_status(found.status).into(),
+        account_id: account.map(|account| account.to_string()).unwrap_or_default(),
+        region: key.registry.region().map_or_else(|| "us-east-1".to_owned(), ToString::to_string),
+        profile: key.profile.to_string(),
+    }
+}
+
+fn cache_status(status: CacheStatus) -> pb::CacheStatus {
+    match status {
+        CacheStatus::Hit => pb::CacheStatus::Hit,
+        CacheStatus::Miss => pb::CacheStatus::Miss,
+        CacheStatus::Coalesced => pb::CacheStatus::Coalesced,
+        CacheStatus::Stale => pb::CacheStatus::Stale,
+    }
+}

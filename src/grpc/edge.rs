@@ -1,0 +1,155 @@
+//! What every call passes on its way in and out: a request id, a span, a deadline, and a net under panics.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, TryFutureExt as _};
+use http::{HeaderMap, Request, Response};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::{Instrument as _, error};
+
+use super::status::{Subject, status};
+use super::trace::{self, Tracing};
+use crate::error::BrokerError;
+use crate::request_id::RequestId;
+
+/// No call waits longer, whatever its deadline says; a caller without a deadline gets this one.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+
+/// Puts every call of a service behind the edge.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    tracing: Arc<Tracing>,
+    cut: CancellationToken,
+}
+
+/// A service behind the edge.
+#[derive(Debug, Clone)]
+pub struct Edged<S> {
+    inner: S,
+    edge: Edge,
+}
+
+impl Edge {
+    /// When `cut` is cancelled, calls that are still waiting are answered with `SHUTTING_DOWN`.
+    #[must_use]
+    pub fn new(tracing: Tracing, cut: CancellationToken) -> Self {
+        Self { tracing: Arc::new(tracing), cut }
+    }
+}
+
+impl<S> Layer<S> for Edge {
+    type Service = Edged<S>;
+
+    fn layer(&self, inner: S) -> Edged<S> {
+        Edged { inner, edge: self.clone() }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Edged<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let id = RequestId::random();
+        request.extensions_mut().insert(id);
+        let span = self.edge.tracing.span(&request, id);
+        let limit = deadline(request.headers()).map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
+        let cut = self.edge.cut.clone();
+        let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        let call = async move {
+            // The answer first: what is ready goes out, however late it is.
+            let outcome = tokio::select! {
+                biased;
+                answer = answer => answer.map_err(|_| BrokerError::Bug),
+                () = cut.cancelled() => Err(BrokerError::ShuttingDown),
+                () = tokio::time::sleep(limit) => Err(BrokerError::Deadline),
+            };
+            Ok(match outcome {
+                Ok(Ok(response)) => response,
+                Err(error) => refuse(&error, id),
+            })
+        };
+        if span.is_disabled() {
+            return Box::pin(call);
+        }
+        let seen = span.clone();
+        Box::pin(call.inspect_ok(move |response| record(&seen, response)).instrument(span))
+    }
+}
+
+fn refuse(error: &BrokerError, id: RequestId) -> Response<Body> {
+    if *error == BrokerError::Bug {
+        error!(request_id = %id, "a request handler panicked");
+    }
+    status(error, &Subject::default(), id).into_http()
+}
+
+fn record(span: &tracing::Span, response: &Response<Body>) {
+    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+    trace::record_end(span, code);
+}
+
+/// The caller's deadline: `grpc-timeout`, at most eight digits and a unit.
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.is_empty() || number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_read_as_the_protocol_has_it() {
+        for (text, expected) in [
+            ("30m", Some(Duration::from_millis(30))),
+            ("1H", Some(Duration::from_hours(1))),
+            ("2M", Some(Duration::from_mins(2))),
+            ("5S", Some(Duration::from_secs(5))),
+            ("99999999H", Some(Duration::from_hours(99_999_999))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("123456789S", None),
+            ("S", None),
+            ("", None),
+            ("5", None),
+            ("-5S", None),
+            ("5é", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", http::HeaderValue::from_bytes(text.as_bytes()).expect("a header value"));
+            assert_eq!(deadline(&headers), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The only place where a [`BrokerError`] becomes a gRPC status.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::error::{BrokerError, FailureClass, UpstreamFailure};
+use crate::registry::Registry;
+use crate::request_id::RequestId;
+
+/// The domain of every reason.
+const DOMAIN: &str = "ecr-broker";
+/// How long to wait where nothing better is known.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// What a request was about, as far as it was understood; goes into the error's metadata.
+#[derive(Debug, Clone, Default)]
+pub struct Subject {
+    pub(super) registry: Option<String>,
+    account: Option<String>,
+    region: Option<String>,
+    profile: String,
+}
+
+impl Subject {
+    pub(super) fn of(registry: &Registry, profile: &str) -> Self {
+        Self {
+            registry: registry.host(),
+            account: registry.account().map(|account| account.to_string()),
+            region: registry.region().map(ToString::to_string),
+            profile: profile.to_owned(),
+        }
+    }
+}
+
+/// The status that a caller gets.
+#[must_use]
+pub fn status(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason(error), DOMAIN, metadata(error, subject));
+    details.set_request_info(id.to_string(), "");
+    if let Some(wait) = retry_after(error) {
+        details.set_retry_info(Some(wait));
+    }
+    if let Some((field, problem)) = violation(error) {
+        details.add_bad_request_violation(field, problem);
+    }
+    Status::with_error_details(code(error), error.to_string(), details)
+}
+
+/// The same as a message, for a place in a batch.
+pub(super) fn message(status: &Status) -> tonic_types::Status {
+    tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}
+
+/// The machine-readable cause.
+pub(super) fn reason(error: &BrokerError) -> &'static str {
+    match error {
+        BrokerError::RequestInvalid { .. } => "REQUEST_INVALID",
+        BrokerError::RegistryNotEcr { .. } => "REGISTRY_NOT_ECR",
+        BrokerError::RegistryInvalid { .. } => "REGISTRY_INVALID",
+        BrokerError::ProfileUnknown { .. } => "PROFILE_UNKNOWN",
+        BrokerError::ValidityUnsatisfiable { .. } => "VALIDITY_UNSATISFIABLE",
+        BrokerError::Upstream(failure) => match failure.class {
+            FailureClass::Throttled => "AWS_THROTTLED",
+            FailureClass::Denied => "AWS_ACCESS_DENIED",
+            FailureClass::NoCredentials => "AWS_CREDENTIALS_UNAVAILABLE",
+            FailureClass::Unavailable => "AWS_UNAVAILABLE",
+            FailureClass::InvalidAnswer => "AWS_RESPONSE_INVALID",
+        },
+        BrokerError::Overloaded => "OVERLOADED",
+        BrokerError::ShuttingDown => "SHUTTING_DOWN",
+        BrokerError::Deadline => "DEADLINE",
+        BrokerError::Bug => "BUG",
+    }
+}
+
+fn code(error: &BrokerError) -> Code {
+    match error {
+        BrokerError::RequestInvalid { .. }
+        | BrokerError::RegistryNotEcr { .. }
+        | BrokerError::RegistryInvalid { .. }
+        | BrokerError::ProfileUnknown { .. } => Code::InvalidArgument,
+        BrokerError::ValidityUnsatisfiable { .. } => Code::FailedPrecondition,
+        BrokerError::Upstream(failure) => match failure.class {
+            FailureClass::Throttled => Code::ResourceExhausted,
+            FailureClass::Denied => Code::PermissionDenied,
+            FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidAnswer => Code::Unavailable,
+        },
+        BrokerError::Overloaded => Code::ResourceExhausted,
+        BrokerError::ShuttingDown => Code::Unavailable,
+        BrokerError::Deadline => Code::DeadlineExceeded,
+        BrokerError::Bug => Code::Internal,
+    }
+}
+
+/// How long to wait, where waiting helps.
+fn retry_after(error: &BrokerError) -> Option<Duration> {
+    match error {
+        BrokerError::Upstream(UpstreamFailure { class: FailureClass::Denied, .. }) => None,
+        BrokerError::Upstream(failure) => Some(failure.retry_after.unwrap_or(WAIT)),
+        BrokerError::Overloaded | BrokerError::ShuttingDown => Some(WAIT),
+        BrokerError::RequestInvalid { .. }
+        | BrokerError::RegistryNotEcr { .. }
+        | BrokerError::RegistryInvalid { .. }
+        | BrokerError::ProfileUnknown { .. }
+        | BrokerError::ValidityUnsatisfiable { .. }
+        | BrokerError::Deadline
+        | BrokerError::Bug => None,
+    }
+}
+
+/// The field that is wrong, and how.
+fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
+    match error {
+        BrokerError::RequestInvalid { field, problem } => Some((field, problem.clone())),
+        BrokerError::RegistryNotEcr { problem } | BrokerError::RegistryInvalid { problem } => {
+            Some(("registry", problem.clone()))
+        }
+        BrokerError::ProfileUnknown { .. } => Some(("profile", error.to_string())),
+        BrokerError::ValidityUnsatisfiable { .. }
+        | BrokerError::Upstream(_)
+        | BrokerError::Overloaded
+        | BrokerError::ShuttingDown
+        | BrokerError::Deadline
+        | BrokerError::Bug => None,
+    }
+}
+
+fn metadata(error: &BrokerError, subject: &Subject) -> HashMap<String, String> {
+    let upstream = if let BrokerError::Upstream(failure) = error { Some(failure) } else { None };
+    let profile = Some(&subject.profile).filter(|profile| !profile.is_empty());
+    let known = [
+        ("registry", subject.registry.as_ref()),
+        ("account_id", subject.account.as_ref()),
+        ("region", subject.region.as_ref()),
+        ("profile", profile),
+        ("aws_error_code", upstream.and_then(|failure| failure.aws_error_code.as_ref())),
+        ("aws_request_id", upstream.and_then(|failure| failure.aws_request_id.as_ref())),
+    ];
+    known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! ecr-broker hands out Amazon ECR registry credentials over gRPC.
+//!
+//! A file imports only from floors below its own, and from its own folder; `tests/floors.rs` holds this.
+//!
+//! | floor | module | what it is |
+//! |---|---|---|
+//! | 0 | [`registry`] | accounts, regions, partitions and the grammar of ECR's hosts |
+//! | 0 | [`credential`] | credentials, passwords, and until when they may be handed out |
+//! | 0 | [`error`] | what can go wrong, as a closed set |
+//! | 0 | [`clock`] | the only reader of clocks |
+//! | 0 | [`address`] | where a broker listens |
+//! | 0 | [`request_id`] | names a request in errors and logs |
+//! | 0 | [`trace`] | the identity of a span, handed between tasks |
+//! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
+//! | 1 | [`simulator`] | AWS as the SDK sees it, on loopback |
+//! | 2 | [`cache`] | what is held, what is on its way, what failed a moment ago |
+//! | 3 | [`broker`] | the use case on one screen |
+//! | 4 | [`grpc`] | the services, the status of every error, the edge of every call |
+//! | 5 | [`config`] | what was typed, then what it means |
+//! | 5 | [`telemetry`] | logs and spans |
+//! | 5 | [`server`] | listeners, connections, the way down |
+//! | aside | [`pb`] | the generated protobuf and gRPC types |
+//! | aside | [`client`] | the client of a broker |
+//! | 6 | [`cli`] | the command line |
+//!
+//! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules; each builds alone.
+
+#[cfg(feature = "server")]
+pub mod address;
+#[cfg(feature = "server")]
+pub mod broker;
+#[cfg(feature = "server")]
+pub mod cache;
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(any(feature = "server", feature = "simulator"))]
+pub mod clock;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod credential;
+#[cfg(feature = "server")]
+pub mod error;
+#[cfg(feature = "server")]
+pub mod grpc;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod pb;
+#[cfg(any(feature = "server", feature = "simulator"))]
+pub mod registry;
+#[cfg(feature = "server")]
+pub mod request_id;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "simulator")]
+pub mod simulator;
+#[cfg(feature = "server")]
+pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod trace;
+#[cfg(feature = "server")]
+pub mod upstream;

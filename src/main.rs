@@ -1,0 +1,7 @@
+//! The `ecr-broker` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ecr_broker::cli::main()
+}

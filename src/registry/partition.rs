@@ -1,0 +1,112 @@
+//! AWS's partitions: which regions each owns, and how its registry hosts end.
+
+/// A group of AWS regions with accounts and names of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Partition {
+    /// The commercial regions.
+    Aws,
+    /// AWS GovCloud (US).
+    AwsUsGov,
+    /// China.
+    AwsCn,
+    /// The European Sovereign Cloud.
+    AwsEusc,
+    /// US Top Secret.
+    AwsIso,
+    /// US Secret.
+    AwsIsoB,
+    /// Europe, isolated.
+    AwsIsoE,
+    /// US, isolated, for partners.
+    AwsIsoF,
+}
+
+impl Partition {
+    /// Every partition there is.
+    pub const ALL: [Self; 8] = [
+        Self::Aws,
+        Self::AwsUsGov,
+        Self::AwsCn,
+        Self::AwsEusc,
+        Self::AwsIso,
+        Self::AwsIsoB,
+        Self::AwsIsoE,
+        Self::AwsIsoF,
+    ];
+
+    /// The name in ARNs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::AwsUsGov => "aws-us-gov",
+            Self::AwsCn => "aws-cn",
+            Self::AwsEusc => "aws-eusc",
+            Self::AwsIso => "aws-iso",
+            Self::AwsIsoB => "aws-iso-b",
+            Self::AwsIsoE => "aws-iso-e",
+            Self::AwsIsoF => "aws-iso-f",
+        }
+    }
+
+    /// How the hosts of its private registries end: `dkr.ecr` hosts, or with `dual_stack` the `dkr-ecr` ones. `None` where AWS
+    /// has announced no such hosts.
+    #[must_use]
+    pub fn registry_suffix(self, dual_stack: bool) -> Option<&'static str> {
+        let (plain, dual) = match self {
+            Self::Aws | Self::AwsUsGov => ("amazonaws.com", Some("on.aws")),
+            Self::AwsCn => ("amazonaws.com.cn", Some("on.amazonwebservices.com.cn")),
+            Self::AwsEusc => ("amazonaws.eu", None),
+            Self::AwsIso => ("c2s.ic.gov", None),
+            Self::AwsIsoB => ("sc2s.sgov.gov", None),
+            Self::AwsIsoE => ("cloud.adc-e.uk", None),
+            Self::AwsIsoF => ("csp.hci.ic.gov", None),
+        };
+        if dual_stack { dual } else { Some(plain) }
+    }
+
+    /// The partition that owns a region of this name.
+    ///
+    /// A region is two letters, a word and a number, which leaves room for geographies that AWS opens after this was written;
+    /// the other partitions are known by the words before it.
+    pub(super) fn owning(region: &str) -> Option<Self> {
+        const PREFIXES: [(&str, Partition); 7] = [
+            ("us-gov-", Partition::AwsUsGov),
+            ("cn-", Partition::AwsCn),
+            ("eusc-de-", Partition::AwsEusc),
+            ("us-iso-", Partition::AwsIso),
+            ("us-isob-", Partition::AwsIsoB),
+            ("eu-isoe-", Partition::AwsIsoE),
+            ("us-isof-", Partition::AwsIsoF),
+        ];
+        let owned = PREFIXES.iter().find_map(|(prefix, partition)| Some((region.strip_prefix(prefix)?, *partition)));
+        let (place, partition) = owned.or_else(|| Some((commercial_place(region)?, Self::Aws)))?;
+        is_word_and_number(place).then_some(partition)
+    }
+
+    /// Its private registries' hosts as patterns, and the public ones with the commercial partition.
+    pub(super) fn host_patterns(&self) -> Vec<String> {
+        let mut patterns = Vec::new();
+        for (service, dual_stack) in [("dkr.ecr", false), ("dkr-ecr", true)] {
+            if let Some(suffix) = self.registry_suffix(dual_stack) {
+                patterns.extend(["", "-fips"].map(|fips| format!("*.{service}{fips}.*.{suffix}")));
+            }
+        }
+        patterns
+    }
+}
+
+/// What follows the geography: `central-1` of `eu-central-1`.
+fn commercial_place(region: &str) -> Option<&str> {
+    let (geography, place) = region.split_once('-')?;
+    (geography.len() == 2 && is_word(geography)).then_some(place)
+}
+
+fn is_word_and_number(place: &str) -> bool {
+    let Some((word, number)) = place.split_once('-') else { return false };
+    is_word(word) && (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase())
+}

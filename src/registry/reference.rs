@@ -1,0 +1,64 @@
+//! From what a tool holds (a host, a URL, an image reference) to its host.
+
+use super::RegistryError;
+
+/// Longer than any reference that a registry would take: 253 for the host, 255 for the repository, 128 for the tag, and a digest.
+const LONGEST: usize = 2048;
+/// DNS's own limit.
+const LONGEST_HOST: usize = 253;
+const SCHEMES: [&str; 4] = ["https", "http", "docker", "oci"];
+
+/// The host, in lower case.
+///
+/// The part before the first `/`, `?` or `#` decides and nothing after it. A user name before the host is refused, for in
+/// `https://REGISTRY@evil.example/` the registry is one.
+pub(super) fn host(text: &str) -> Result<String, RegistryError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(RegistryError::invalid("the registry is empty: name a host such as \"public.ecr.aws\""));
+    }
+    if text.len() > LONGEST {
+        return Err(RegistryError::invalid(format!(
+            "the registry has {} bytes; at most {LONGEST} are taken",
+            text.len()
+        )));
+    }
+    let rest = without_scheme(text)?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(RegistryError::invalid(
+            "the registry has a user name or an \"@\" before its first \"/\": leave that out",
+        ));
+    }
+    let host = without_port(authority)?.to_ascii_lowercase();
+    check(&host)?;
+    Ok(host)
+}
+
+fn without_scheme(text: &str) -> Result<&str, RegistryError> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(text) };
+    if SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Ok(rest);
+    }
+    Err(RegistryError::invalid(format!("the scheme {scheme:?} is none of {}", SCHEMES.join(", "))))
+}
+
+fn without_port(authority: &str) -> Result<&str, RegistryError> {
+    let Some((host, port)) = authority.split_once(':') else { return Ok(authority) };
+    match port.parse::<u16>() {
+        Ok(1..) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(host),
+        _ => Err(RegistryError::invalid(format!("{port:?} after the host is not a port: those are 1 to 65535"))),
+    }
+}
+
+fn check(host: &str) -> Result<(), RegistryError> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if host.len() <= LONGEST_HOST && host.split('.').all(label) {
+        return Ok(());
+    }
+    Err(RegistryError::invalid(format!("{host:?} is not a host name")))
+}

@@ -1,0 +1,194 @@
+//! The process's outside: listeners, connections, and the way down.
+//!
+//! tonic's own server keeps a silent connection for ever, has no cap on connections and no end to its drain, so accepting and
+//! connections are ours, over hyper, and tonic's services are mounted on them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tower::Layer as _;
+use tracing::{info, warn};
+
+use self::connection::{Connections, Limits, Service};
+use self::health::Health;
+use self::listener::Listener;
+use self::streams::EndStreams;
+use crate::address::ListenAddress;
+use crate::broker::Broker;
+use crate::cache::CredentialCache;
+use crate::grpc::edge::Edge;
+use crate::grpc::trace::Tracing;
+use crate::grpc::{LARGEST_REQUEST, RegistryCredentials};
+use crate::pb::FILE_DESCRIPTOR_SET;
+use crate::pb::registry_credentials_service_server::RegistryCredentialsServiceServer;
+
+mod accept;
+mod authority;
+mod connection;
+mod health;
+mod listener;
+mod loop_guard;
+mod streams;
+
+/// How often dead secrets are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// Answers that were cut short by the drain's end still have this long to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Listeners and connections.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: Vec<ListenAddress>,
+    /// How long requests in flight may take to finish once shutdown has begun.
+    pub drain_timeout: Duration,
+    /// How many connections are kept.
+    pub max_connections: usize,
+    /// How many of them from one IP address.
+    pub max_connections_per_address: usize,
+    /// How many of them from one user, over Unix sockets.
+    pub max_connections_per_uid: usize,
+}
+
+/// A broker whose listeners are bound and which serves nobody yet.
+#[derive(Debug)]
+pub struct Bound {
+    settings: Settings,
+    listeners: Vec<Listener>,
+    broker: Arc<Broker>,
+    cache: CredentialCache,
+    tracing: Tracing,
+}
+
+/// The states of the way down, each once.
+#[derive(Debug, Clone, Default)]
+struct Shutdown {
+    /// No new connection, no new request on the old ones, and streams end.
+    drain: CancellationToken,
+    /// Requests still in flight are answered with an error.
+    cut: CancellationToken,
+    /// Connections still open are closed.
+    abort: CancellationToken,
+}
+
+/// Binds every listener, or none.
+///
+/// # Errors
+/// Where an address cannot be listened on; the error says which and why.
+pub fn bind(
+    settings: Settings,
+    broker: Arc<Broker>,
+    cache: CredentialCache,
+    tracing: Tracing,
+) -> anyhow::Result<Bound> {
+    let listeners = settings.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+    Ok(Bound { settings, listeners, broker, cache, tracing })
+}
+
+impl Bound {
+    /// The addresses that are listened on, with the ports that the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<ListenAddress> {
+        self.listeners.iter().map(|listener| listener.address().clone()).collect()
+    }
+
+    /// Refuses an upstream that is this broker: it would wait for itself.
+    ///
+    /// # Errors
+    /// Where one of the endpoints resolves to one of the listeners.
+    pub async fn refuse_loop(&self, endpoints: &[String]) -> anyhow::Result<()> {
+        loop_guard::refuse_loop(endpoints, &self.addresses()).await
+    }
+
+    /// Serves until `shutdown` is there, and then as long as the drain takes.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        let steps = Shutdown::default();
+        let (health, health_service) = Health::new(self.cache.clone());
+        let service = service(self.broker, self.tracing, health_service, &steps);
+        let connections = Connections::new(Limits::of(&self.settings));
+        let tracker = TaskTracker::new();
+        for listener in self.listeners {
+            tracker.spawn(accept::accept(
+                listener,
+                connections.clone(),
+                service.clone(),
+                steps.clone(),
+                tracker.clone(),
+            ));
+        }
+        let upkeep = tokio::spawn(upkeep(self.cache.clone(), health.clone()));
+
+        shutdown.await;
+        upkeep.abort();
+        health.drain().await;
+        drain(&steps, &tracker, self.settings.drain_timeout).await;
+        self.cache.land_within(LAST_WORDS).await;
+    }
+}
+
+/// Everything that is served, behind the edge.
+fn service(
+    broker: Arc<Broker>,
+    tracing: Tracing,
+    health: HealthServer<impl tonic_health::pb::health_server::Health>,
+    steps: &Shutdown,
+) -> Service {
+    let credentials = RegistryCredentialsServiceServer::new(RegistryCredentials::new(broker))
+        .max_decoding_message_size(LARGEST_REQUEST);
+    let mut routes = Routes::builder();
+    routes.add_service(credentials).add_service(health);
+    match reflection() {
+        Ok((v1, v1alpha)) => drop(routes.add_service(v1).add_service(v1alpha)),
+        Err(error) => warn!(%error, "reflection is not served"),
+    }
+    let routes = EndStreams::new(steps.drain.clone()).layer(routes.routes().prepare());
+    Edge::new(tracing, steps.cut.clone()).layer(routes)
+}
+
+type Reflection<S> = Result<S, tonic_reflection::server::Error>;
+
+fn reflection() -> Reflection<(
+    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
+    tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection>,
+)> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok((builder().build_v1()?, builder().build_v1alpha()?))
+}
+
+/// What has to be done now and then.
+async fn upkeep(cache: CredentialCache, health: Health) {
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    let watch = health.watch();
+    tokio::pin!(watch);
+    loop {
+        tokio::select! {
+            () = &mut watch => return,
+            _ = sweep.tick() => cache.sweep().await,
+        }
+    }
+}
+
+/// Lets what is in flight finish; past the limit it is answered with an error, and then cut.
+async fn drain(steps: &Shutdown, tracker: &TaskTracker, limit: Duration) {
+    info!(connections = tracker.len(), "shutting down");
+    steps.drain.cancel();
+    tracker.close();
+    if tokio::time::timeout(limit, tracker.wait()).await.is_ok() {
+        return;
+    }
+    warn!(connections = tracker.len(), "the drain took too long; what is left is cut off");
+    steps.cut.cancel();
+    if tokio::time::timeout(LAST_WORDS, tracker.wait()).await.is_err() {
+        steps.abort.cancel();
+        tracker.wait().await;
+    }
+}

@@ -1,0 +1,166 @@
+//! Connections: how many there may be, and the life of each.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::service::Routes;
+use tracing::debug;
+
+use super::streams::Ending;
+use super::{Settings, Shutdown};
+use crate::grpc::edge::Edged;
+
+/// All that a connection's requests go to.
+pub(super) type Service = Edged<Ending<Routes>>;
+
+/// Requests in flight on one connection.
+const MAX_STREAMS: u32 = 100;
+/// The names and values of a request's headers in all; a bearer token may take 8 KiB of it.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// A peer that has gone without a word is found out after these two.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Peer {
+    Address(IpAddr),
+    Uid(u32),
+}
+
+/// How many connections are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    all: usize,
+    address: usize,
+    uid: usize,
+}
+
+/// The connections there are, counted.
+#[derive(Debug, Clone)]
+pub(super) struct Connections(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    peers: HashMap<Peer, usize>,
+}
+
+/// A connection's place among those that are kept; given back when it goes.
+#[derive(Debug)]
+pub(super) struct Place {
+    inner: Arc<Inner>,
+    peer: Peer,
+}
+
+impl Limits {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            all: settings.max_connections,
+            address: settings.max_connections_per_address,
+            uid: settings.max_connections_per_uid,
+        }
+    }
+
+    fn of_one(&self, peer: Peer) -> usize {
+        match peer {
+            Peer::Address(_) => self.address,
+            Peer::Uid(_) => self.uid,
+        }
+    }
+}
+
+impl Connections {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self(Arc::new(Inner { limits, counts: Mutex::default() }))
+    }
+
+    /// A place for one more connection of this peer's, if there is one.
+    pub(super) fn take(&self, peer: Peer) -> Option<Place> {
+        let Inner { limits, counts } = &*self.0;
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_peer = counts.peers.get(&peer).copied().unwrap_or_default();
+        if counts.all >= limits.all || of_peer >= limits.of_one(peer) {
+            return None;
+        }
+        counts.all += 1;
+        counts.peers.insert(peer, of_peer + 1);
+        Some(Place { inner: Arc::clone(&self.0), peer })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.inner.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.all -= 1;
+        if let Some(count) = counts.peers.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.peers.remove(&self.peer);
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end: the peer's, the drain's when its requests are done, or the abort's.
+pub(super) async fn serve<I>(io: I, service: Service, steps: &Shutdown)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADERS)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = steps.drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = steps.abort.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended badly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_its_share_and_no_more_and_gets_it_back() {
+        let connections = Connections::new(Limits { all: 3, address: 2, uid: 2 });
+        let (a, b) = (Peer::Uid(1), Peer::Address([127, 0, 0, 1].into()));
+        let first = connections.take(a);
+        let second = connections.take(a);
+        assert!(first.is_some() && second.is_some());
+        assert!(connections.take(a).is_none(), "the peer's own limit");
+        let third = connections.take(b);
+        assert!(third.is_some());
+        assert!(connections.take(b).is_none(), "the limit of all");
+        drop(first);
+        assert!(connections.take(b).is_some());
+        drop((second, third));
+        assert!(connections.0.counts.lock().expect("no panic").peers.is_empty(), "nothing is kept of who has gone");
+    }
+}

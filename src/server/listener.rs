@@ -1,0 +1,123 @@
+//! Listeners: a TCP port, or a Unix socket that is never reachable with the wrong mode and never left behind.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::address::ListenAddress;
+
+/// Owner and group may connect, as with docker's socket.
+const SOCKET_MODE: u32 = 0o660;
+
+/// A bound listener.
+#[derive(Debug)]
+pub(super) struct Listener {
+    address: ListenAddress,
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, _file: SocketFile },
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+/// A socket's file, removed when the listener goes, unless another process has put its own there since.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Listener {
+    pub(super) fn bind(address: &ListenAddress) -> anyhow::Result<Self> {
+        let bound = match address {
+            ListenAddress::Tcp(address) => Self::bind_tcp(*address),
+            ListenAddress::Unix(path) => Self::bind_unix(path),
+        };
+        bound.with_context(|| format!("cannot listen on {address}"))
+    }
+
+    pub(super) fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Accepted::Tcp(stream, peer))
+            }
+            Socket::Unix { listener, .. } => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    fn bind_tcp(address: SocketAddr) -> anyhow::Result<Self> {
+        let listener = std::net::TcpListener::bind(address).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                anyhow::anyhow!("the port is in use by another process; stop that one or choose another port")
+            }
+            _ => error.into(),
+        })?;
+        listener.set_nonblocking(true)?;
+        let address = ListenAddress::Tcp(listener.local_addr()?);
+        Ok(Self { address, socket: Socket::Tcp(TcpListener::from_std(listener)?) })
+    }
+
+    /// The socket is made in a directory that nobody else can enter, given its mode, and only then moved to its place, over a
+    /// file that an earlier process may have left.
+    fn bind_unix(path: &Path) -> anyhow::Result<Self> {
+        refuse_taken(path)?;
+        let directory = path.parent().context("the path has no directory")?;
+        if !directory.exists() {
+            fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+        }
+        let workshop = directory.join(format!(".ecr-broker-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&workshop)?;
+        let made = make_socket(&workshop.join("s"), path);
+        fs::remove_dir_all(&workshop)?;
+        let listener = made?;
+        let file = SocketFile { path: path.to_owned(), inode: fs::metadata(path)?.ino() };
+        Ok(Self { address: ListenAddress::Unix(path.to_owned()), socket: Socket::Unix { listener, _file: file } })
+    }
+}
+
+fn make_socket(workplace: &Path, path: &Path) -> anyhow::Result<UnixListener> {
+    let listener = UnixListener::bind(workplace)?;
+    fs::set_permissions(workplace, Permissions::from_mode(SOCKET_MODE))?;
+    fs::rename(workplace, path)?;
+    Ok(listener)
+}
+
+/// A file that is no socket, or a socket that answers, is somebody else's.
+fn refuse_taken(path: &Path) -> anyhow::Result<()> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        bail!("there is a file that is not a socket; remove it or choose another path");
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        bail!("another process is listening there; stop that one or choose another path");
+    }
+    Ok(())
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! An AWS endpoint that is one of our own listeners would have the broker wait for itself.
+
+use std::net::SocketAddr;
+
+use anyhow::bail;
+
+use crate::address::ListenAddress;
+
+pub(super) async fn refuse_loop(endpoints: &[String], listening: &[ListenAddress]) -> anyhow::Result<()> {
+    for endpoint in endpoints {
+        let Some((host, port)) = host_and_port(endpoint) else { continue };
+        // A name that cannot be resolved now is no loop now.
+        let Ok(addresses) = tokio::net::lookup_host((host.as_str(), port)).await else { continue };
+        for address in addresses {
+            if listening.iter().any(|listener| takes(listener, address)) {
+                bail!(
+                    "the AWS endpoint {endpoint} is the broker's own listener {address}; point it at AWS, or listen elsewhere"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn host_and_port(endpoint: &str) -> Option<(String, u16)> {
+    let uri: http::Uri = endpoint.parse().ok()?;
+    let usual = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Some((host, uri.port_u16().unwrap_or(usual)))
+}
+
+/// A listener on all addresses takes what is sent to any of this host's; which those are is not asked, loopback stands for them.
+fn takes(listener: &ListenAddress, address: SocketAddr) -> bool {
+    let ListenAddress::Tcp(own) = listener else { return false };
+    let (own_ip, ip) = (own.ip().to_canonical(), address.ip().to_canonical());
+    own.port() == address.port() && (own_ip == ip || (own_ip.is_unspecified() && ip.is_loopback()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_a_listener_is_refused_in_every_spelling() {
+        let listening = ["127.0.0.1:4000", "0.0.0.0:5000", "unix:/x"].map(|text| text.parse().expect("an address"));
+        for (endpoint, refused) in [
+            ("http://127.0.0.1:4000", true),
+            ("http://localhost:4000/path", true),
+            ("http://[::ffff:127.0.0.1]:4000", true),
+            ("http://127.0.0.1:5000", true),
+            ("http://127.0.0.1:4001", false),
+            ("https://127.0.0.1", false),
+            ("not a url", false),
+        ] {
+            let result = refuse_loop(&[endpoint.to_owned()], &listening).await;
+            assert_eq!(result.is_err(), refused, "{endpoint}");
+        }
+    }
+}

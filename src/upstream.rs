@@ -1,0 +1,72 @@
+//! Where credentials come from: the one seam between the broker and AWS.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+
+use tracing::{Span, field};
+
+use crate::credential::{Credential, CredentialKey};
+use crate::error::UpstreamFailure;
+use crate::registry::Registry;
+use crate::request_id::RequestId;
+use crate::trace::SpanIdentity;
+
+pub mod aws;
+mod ecr;
+mod ecr_public;
+mod http;
+pub mod web_identity;
+
+/// What a source answers with, some time later.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, UpstreamFailure>> + Send + 'a>>;
+
+/// Something that can fetch a credential over the network.
+///
+/// It is asked only when the cache has nothing: it neither caches nor coalesces, and it need not bound its own time.
+pub trait TokenSource: Debug + Send + Sync {
+    /// Fetches a credential for `key`, newly made.
+    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential>;
+
+    /// Whether there is an identity to fetch with, without fetching.
+    fn check_identity(&self) -> Answer<'_, ()>;
+}
+
+/// The span of one fetch: the caller of [`TokenSource::fetch`] makes it and enters it; the source fills in what it learns,
+/// through [`Span::current`].
+#[must_use]
+pub fn call_span(key: &CredentialKey, request: RequestId, parent: Option<&SpanIdentity>) -> Span {
+    let service = service(&key.registry);
+    let span = tracing::info_span!(
+        target: "ecr_broker::upstream",
+        parent: None,
+        "upstream call",
+        otel.name = format!("{service}/GetAuthorizationToken"),
+        otel.kind = "client",
+        otel.status_code = field::Empty,
+        rpc.system.name = "aws-api",
+        rpc.method = format!("{service}/GetAuthorizationToken"),
+        cloud.account.id = key.registry.account().map(field::display),
+        cloud.region = key.registry.region().map(field::display),
+        aws.request_id = field::Empty,
+        aws.error_code = field::Empty,
+        error.r#type = field::Empty,
+        profile = %key.profile,
+        request_id = %request,
+        trace_id = field::Empty,
+    );
+    if let Some(parent) = parent {
+        parent.adopt(&span);
+    }
+    if let Some(identity) = SpanIdentity::of(&span) {
+        span.record("trace_id", identity.trace_id());
+    }
+    span
+}
+
+fn service(registry: &Registry) -> &'static str {
+    match registry {
+        Registry::Private(_) => "ECR",
+        Registry::Public { .. } => "ECR Public",
+    }
+}

@@ -1,0 +1,333 @@
+//! What both ECR services need of the SDK: its configuration, its endpoints, and its errors put into our classes.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_config::{AppName, BehaviorVersion, Region as SdkRegion, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::request_id::RequestId as _;
+use aws_types::service_config::ServiceConfigKey;
+use tracing::{Span, warn};
+
+use super::ecr::Ecr;
+use super::ecr_public::EcrPublic;
+use super::web_identity::{self, WebIdentity};
+use super::{Answer, TokenSource, http};
+use crate::clock::Clock;
+use crate::credential::{Credential, CredentialKey};
+use crate::error::{FailureClass, UpstreamFailure};
+use crate::registry::Registry;
+
+/// Where, as whom and for how long AWS is called. What is `None` is left to the SDK's own environment and files.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The region of requests that name none, and of STS.
+    pub region: Option<String>,
+    /// PEM certificates to trust instead of the system's.
+    pub ca_bundle: Option<PathBuf>,
+    /// Where ECR is; `{region}` stands for the registry's region.
+    pub ecr_endpoint: Option<String>,
+    /// Where ECR is in some regions; wins over `ecr_endpoint`.
+    pub ecr_endpoints: BTreeMap<String, String>,
+    /// Where ECR Public is.
+    pub ecr_public_endpoint: Option<String>,
+    /// The region that ECR Public is called in.
+    pub ecr_public_region: String,
+    /// Where STS trades `web_identity` for a role's credentials.
+    pub sts_endpoint: Option<String>,
+    /// The web identity to trade there; without an `sts_endpoint` the SDK does it by itself.
+    pub web_identity: Option<WebIdentity>,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long one try may take.
+    pub attempt_timeout: Duration,
+    /// How long a call may take with all its tries.
+    pub operation_timeout: Duration,
+    /// Credentials to use instead of the SDK's chain; for the simulated AWS, which takes any.
+    pub simulated_credentials: bool,
+}
+
+/// AWS: both services behind one configuration.
+#[derive(Debug)]
+pub struct Aws {
+    shared: Arc<Shared>,
+    ecr: Ecr,
+    ecr_public: EcrPublic,
+}
+
+/// What the calls of both services share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) sdk: SdkConfig,
+    pub(super) settings: Settings,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Aws {
+    /// Reads the SDK's environment and files. It makes no call to AWS, and needs no credentials to be there yet.
+    ///
+    /// # Errors
+    /// Where the CA bundle cannot be used.
+    pub async fn load(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let sdk = sdk_config(&settings).await?;
+        let shared = Arc::new(Shared { sdk, settings, clock });
+        Ok(Self { ecr: Ecr::new(Arc::clone(&shared)), ecr_public: EcrPublic::new(Arc::clone(&shared)), shared })
+    }
+
+    /// The region of requests that name none.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.shared.sdk.region().map(SdkRegion::as_ref)
+    }
+
+    /// The endpoints that are configured instead of AWS's own, for the check that none of them is the broker itself.
+    #[must_use]
+    pub fn endpoint_overrides(&self) -> Vec<String> {
+        let settings = &self.shared.settings;
+        let region = self.region().unwrap_or("us-east-1");
+        let ecr = [
+            self.shared.ecr_endpoint(region),
+            self.shared.ecr_public_endpoint(),
+            self.shared.endpoint("STS", settings.sts_endpoint.clone()),
+        ];
+        ecr.into_iter().flatten().chain(settings.ecr_endpoints.values().cloned()).collect()
+    }
+}
+
+impl TokenSource for Aws {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
+        match &key.registry {
+            Registry::Private(registry) => Box::pin(self.ecr.fetch(registry)),
+            Registry::Public { dual_stack } => Box::pin(self.ecr_public.fetch(*dual_stack)),
+        }
+    }
+
+    fn check_identity(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            let missing = || UpstreamFailure::new(FailureClass::NoCredentials);
+            let provider = self.shared.sdk.credentials_provider().ok_or_else(missing)?;
+            provider.provide_credentials().await.map(drop).map_err(|error| {
+                warn!(error = %chain(&error), "{}", FailureClass::NoCredentials);
+                missing()
+            })
+        })
+    }
+}
+
+impl Shared {
+    /// Where ECR is called for `region`; `None`: at AWS's own endpoint.
+    pub(super) fn ecr_endpoint(&self, region: &str) -> Option<String> {
+        let configured = self.settings.ecr_endpoints.get(region).or(self.settings.ecr_endpoint.as_ref());
+        self.endpoint("ECR", configured.map(|endpoint| endpoint.replace("{region}", region)))
+    }
+
+    /// Where ECR Public is called; `None`: at AWS's own endpoint.
+    pub(super) fn ecr_public_endpoint(&self) -> Option<String> {
+        self.endpoint("ECR PUBLIC", self.settings.ecr_public_endpoint.clone())
+    }
+
+    /// Ours, else `AWS_ENDPOINT_URL_<service>` or the files' `services` section, else `AWS_ENDPOINT_URL`.
+    fn endpoint(&self, service: &str, configured: Option<String>) -> Option<String> {
+        let from_environment = || {
+            let key = ServiceConfigKey::builder()
+                .service_id(service)
+                .env("AWS_ENDPOINT_URL")
+                .profile("endpoint_url")
+                .build()
+                .ok()?;
+            self.sdk.service_config()?.load_config(key)
+        };
+        configured.or_else(from_environment).or_else(|| self.sdk.endpoint_url().map(str::to_owned))
+    }
+
+    /// Opens an authorization token of AWS's answer. What is missing or broken in it is a failure, never a panic.
+    pub(super) fn open(
+        &self,
+        token: Option<&str>,
+        expires: Option<&aws_smithy_types::DateTime>,
+    ) -> Result<Credential, UpstreamFailure> {
+        let token = token.ok_or_else(|| invalid_answer("the answer holds no authorization token"))?;
+        let expires = expires.ok_or_else(|| invalid_answer("the answer holds no expiry time"))?;
+        let expires = to_the_millisecond(expires).ok_or_else(|| invalid_answer("the expiry time is out of range"))?;
+        Credential::open(token, expires, self.clock.now()).map_err(|error| invalid_answer(&error.to_string()))
+    }
+}
+
+/// AWS writes the time as a number of seconds with three decimals, which a floating-point number holds only nearly.
+fn to_the_millisecond(time: &aws_smithy_types::DateTime) -> Option<SystemTime> {
+    let millis = (u64::from(time.subsec_nanos()) + 500_000) / 1_000_000;
+    let seconds = u64::try_from(time.secs()).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds) + Duration::from_millis(millis))
+}
+
+/// Logs what is wrong with an answer that AWS gave.
+pub(super) fn invalid_answer(problem: &str) -> UpstreamFailure {
+    warn!(problem, "{}", FailureClass::InvalidAnswer);
+    record(&UpstreamFailure::new(FailureClass::InvalidAnswer))
+}
+
+/// Puts an SDK error into its class, and logs what AWS said, for no caller will read it.
+pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>) -> UpstreamFailure
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let failure = UpstreamFailure {
+        class: classify(error),
+        retry_after: error.raw_response().and_then(retry_after),
+        aws_error_code: error.code().map(str::to_owned),
+        aws_request_id: error.request_id().map(str::to_owned),
+    };
+    // Not the error's Debug: it prints the answer's body, and a token may be in it.
+    warn!(
+        class = ?failure.class,
+        aws.error_code = failure.aws_error_code,
+        aws.request_id = failure.aws_request_id,
+        aws.message = error.message(),
+        error = %chain(error),
+        "the call to AWS failed"
+    );
+    record(&failure)
+}
+
+fn record(failure: &UpstreamFailure) -> UpstreamFailure {
+    let span = Span::current();
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", tracing::field::debug(failure.class));
+    if let Some(code) = &failure.aws_error_code {
+        span.record("aws.error_code", code);
+    }
+    record_request_id(failure.aws_request_id.as_deref());
+    failure.clone()
+}
+
+/// Notes the id that AWS gave the call in the call's span.
+pub(super) fn record_request_id(id: Option<&str>) {
+    if let Some(id) = id {
+        Span::current().record("aws.request_id", id);
+    }
+}
+
+fn classify<E>(error: &SdkError<E, HttpResponse>) -> FailureClass
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::TimeoutError(_) => FailureClass::Unavailable,
+        SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if is_about_credentials(error) => {
+            FailureClass::NoCredentials
+        }
+        SdkError::ResponseError(_) => FailureClass::InvalidAnswer,
+        SdkError::ServiceError(answer) => match error.code() {
+            Some(code) => classify_code(code, answer.raw().status().as_u16()),
+            None => classify_status(answer.raw().status().as_u16()),
+        },
+        // Construction, dispatch, and what later versions of the SDK may add.
+        _ => FailureClass::Unavailable,
+    }
+}
+
+/// AWS answers throttling, denials and unknown identities all with status 400, so the code decides.
+fn classify_code(code: &str, status: u16) -> FailureClass {
+    match code {
+        "ThrottlingException"
+        | "ThrottleException"
+        | "Throttling"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "TooManyRequestsError"
+        | "RequestLimitExceeded"
+        | "LimitExceededException"
+        | "SlowDown"
+        | "BandwidthLimitExceeded"
+        | "PriorRequestNotComplete" => FailureClass::Throttled,
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "UnauthorizedOperation"
+        | "RegionDisabledException" => FailureClass::Denied,
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "RequestExpired" => FailureClass::NoCredentials,
+        "ServerException"
+        | "InternalFailure"
+        | "InternalServerException"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout"
+        | "RequestTimeoutException"
+        | "RequestAbortedException" => FailureClass::Unavailable,
+        _ => classify_status(status),
+    }
+}
+
+/// For answers without a code that is known: proxies, load balancers, and codes that AWS has yet to invent. None of them is a
+/// denial, for a denial drops credentials that still work.
+fn classify_status(status: u16) -> FailureClass {
+    match status {
+        429 => FailureClass::Throttled,
+        408 | 500.. => FailureClass::Unavailable,
+        _ => FailureClass::InvalidAnswer,
+    }
+}
+
+fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(<dyn Error>::is::<CredentialsError>)
+}
+
+fn retry_after(answer: &HttpResponse) -> Option<Duration> {
+    let number = |name| answer.headers().get(name)?.trim().parse().ok();
+    number("x-amz-retry-after").map(Duration::from_millis).or_else(|| number("retry-after").map(Duration::from_secs))
+}
+
+/// An error and its causes, without their Debug.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
+async fn sdk_config(settings: &Settings) -> anyhow::Result<SdkConfig> {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(settings.connect_timeout)
+        .operation_attempt_timeout(settings.attempt_timeout)
+        .operation_timeout(settings.operation_timeout)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .app_name(AppName::new("ecr-broker")?)
+        .http_client(http::client(settings.ca_bundle.as_deref())?)
+        .timeout_config(timeouts);
+    if let Some(region) = &settings.region {
+        loader = loader.region(SdkRegion::new(region.clone()));
+    }
+    if settings.simulated_credentials {
+        let any = aws_credential_types::Credentials::new("AKIASIMULATED0000000", "simulated", None, None, "simulated");
+        loader = loader.credentials_provider(any);
+    }
+    let sdk = loader.load().await;
+    let (Some(endpoint), Some(identity)) = (&settings.sts_endpoint, &settings.web_identity) else { return Ok(sdk) };
+    let provider = web_identity::Provider::new(&sdk, endpoint.clone(), identity.clone());
+    Ok(sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! A role by web identity, at an STS that the configuration names.
+//!
+//! The SDK's own chain does the same, but takes STS's address from the environment and files only.
+
+use std::path::PathBuf;
+
+use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials, future};
+use aws_sdk_sts::Client;
+use aws_sdk_sts::config::Builder;
+
+/// What the environment says: `AWS_ROLE_ARN`, `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_SESSION_NAME`.
+#[derive(Debug, Clone)]
+pub struct WebIdentity {
+    /// The role.
+    pub role_arn: String,
+    /// Holds the token; read anew each time, for it is replaced when it nears its end.
+    pub token_file: PathBuf,
+    /// Names the session in CloudTrail.
+    pub session_name: String,
+}
+
+/// Trades the token for credentials.
+#[derive(Debug)]
+pub(super) struct Provider {
+    sts: Client,
+    identity: WebIdentity,
+}
+
+impl Provider {
+    pub(super) fn new(sdk: &SdkConfig, endpoint: String, identity: WebIdentity) -> Self {
+        let config = Builder::from(sdk).endpoint_url(endpoint).use_fips(false).use_dual_stack(false).build();
+        Self { sts: Client::from_conf(config), identity }
+    }
+
+    async fn assume(&self) -> provider::Result {
+        let token = tokio::fs::read_to_string(&self.identity.token_file).await;
+        let token = token.map_err(CredentialsError::provider_error)?;
+        let answer = self
+            .sts
+            .assume_role_with_web_identity()
+            .role_arn(&self.identity.role_arn)
+            .role_session_name(&self.identity.session_name)
+            .web_identity_token(token.trim())
+            .send()
+            .await
+            .map_err(CredentialsError::provider_error)?;
+        let given = answer.credentials().ok_or_else(|| CredentialsError::unhandled("STS gave no credentials"))?;
+        let end = (*given.expiration()).try_into().map_err(CredentialsError::unhandled)?;
+        Ok(Credentials::new(
+            given.access_key_id(),
+            given.secret_access_key(),
+            Some(given.session_token().to_owned()),
+            Some(end),
+            "WebIdentity",
+        ))
+    }
+}
+
+impl ProvideCredentials for Provider {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.assume())
+    }
+}

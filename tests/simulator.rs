@@ -1,0 +1,643 @@
+//! The simulated AWS answers as AWS does, and fails as AWS fails.
+#![cfg(feature = "simulator")]
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use data_encoding::BASE64;
+use ecr_broker::clock::{Clock, Moment};
+use ecr_broker::simulator::{Controls, Fault, FaultRate, Service, Settings, Simulator};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const ECR: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
+const ECR_PUBLIC: &str = "SpencerFrontendService.GetAuthorizationToken";
+const ROLE: &str = "arn:aws:iam::210987654321:role/team/puller";
+
+/// A simulator that serves until it is dropped.
+struct Aws {
+    controls: Controls,
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+struct Answer {
+    status: u16,
+    headers: String,
+    body: Vec<u8>,
+}
+
+/// One request, signed by default.
+struct Request<'a> {
+    aws: &'a Aws,
+    line: String,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Stopped(Moment);
+
+impl Clock for Stopped {
+    fn now(&self) -> Moment {
+        self.0
+    }
+}
+
+impl Aws {
+    async fn start() -> Self {
+        let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), Settings::default()).await.unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let (controls, address) = (simulator.controls(), simulator.address());
+        let served = tokio::spawn(simulator.run_until(async {
+            let _ = stopped.await;
+        }));
+        Self { controls, address, stop, served }
+    }
+
+    async fn failing(fault: Fault) -> Self {
+        let aws = Self::start().await;
+        aws.controls.set_faults(vec![FaultRate { fault, rate: 1.0 }]);
+        aws
+    }
+
+    fn target(&self, target: &str, body: &Value) -> Request<'_> {
+        let headers =
+            vec![("content-type", "application/x-amz-json-1.1".to_owned()), ("x-amz-target", target.to_owned())];
+        Request { aws: self, line: "POST / HTTP/1.1".into(), headers, body: body.to_string().into_bytes() }
+    }
+
+    fn ecr(&self, region: &str, body: &Value) -> Request<'_> {
+        self.target(ECR, body).signed("AKIDEXAMPLE", region, "ecr")
+    }
+
+    fn public(&self, region: &str) -> Request<'_> {
+        self.target(ECR_PUBLIC, &json!({})).signed("AKIDEXAMPLE", region, "ecr-public")
+    }
+
+    /// Unsigned.
+    fn form(&self, action: &str, parameters: &[(&str, &str)]) -> Request<'_> {
+        let headers = vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8".to_owned())];
+        let body = form(action, parameters).into_bytes();
+        Request { aws: self, line: "POST / HTTP/1.1".into(), headers, body }
+    }
+
+    fn sts(&self, action: &str, parameters: &[(&str, &str)]) -> Request<'_> {
+        self.form(action, parameters).signed("AKIDEXAMPLE", "us-east-1", "sts")
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.served.await.unwrap();
+    }
+}
+
+fn form(action: &str, parameters: &[(&str, &str)]) -> String {
+    let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let pairs = parameters.iter().map(|(name, value)| format!("&{name}={}", escaped(value)));
+    format!("Action={action}&Version=2011-06-15{}", pairs.collect::<String>())
+}
+
+impl Request<'_> {
+    fn signed(mut self, key: &str, region: &str, service: &str) -> Self {
+        let scope = format!("{key}/20261123/{region}/{service}/aws4_request");
+        let signature = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;x-amz-date, Signature=00");
+        self.headers.retain(|(name, _)| *name != "authorization");
+        self.headers.push(("authorization", signature));
+        self
+    }
+
+    async fn open(self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.aws.address).await.unwrap();
+        let headers = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
+        let length = self.body.len();
+        let head =
+            format!("{}\r\nhost: aws\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n", self.line);
+        stream.write_all(&[head.as_bytes(), &self.body].concat()).await.unwrap();
+        stream
+    }
+
+    async fn send(self) -> Answer {
+        let mut bytes = Vec::new();
+        self.open().await.read_to_end(&mut bytes).await.unwrap();
+        Answer::parse(&bytes)
+    }
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+        let headers = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
+        let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, headers, body: bytes[end + 4..].to_vec() }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The first element of that name.
+    fn xml(&self, name: &str) -> String {
+        let text = self.text();
+        let (_, rest) = text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {text}"));
+        rest.split_once(&format!("</{name}>")).unwrap().0.to_owned()
+    }
+
+    fn entry(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()["authorizationData"][0].clone()
+    }
+
+    #[track_caller]
+    fn is_json_error(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.json()["__type"].as_str().unwrap()), (status, code));
+        assert_eq!(self.header("x-amzn-errortype"), Some(code.to_lowercase().as_str()));
+        assert_eq!(self.header("content-type"), Some("application/x-amz-json-1.1"));
+        assert!(self.json()["message"].is_string());
+        assert!(self.header("x-amzn-requestid").is_some());
+    }
+
+    #[track_caller]
+    fn is_xml_error(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.xml("Code").as_str()), (status, code));
+        assert!(self.text().starts_with("<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error>"));
+        assert_eq!(self.xml("Type"), if status < 500 { "Sender" } else { "Receiver" });
+        assert_eq!(self.header("x-amzn-requestid"), Some(self.xml("RequestId").as_str()));
+    }
+}
+
+fn password(entry: &Value) -> String {
+    let token = BASE64.decode(entry["authorizationToken"].as_str().unwrap().as_bytes()).unwrap();
+    String::from_utf8(token).unwrap().strip_prefix("AWS:").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn ecr_answers_a_list_with_one_entry_for_the_callers_account() {
+    let aws = Aws::start().await;
+    let answer = aws.ecr("eu-central-1", &json!({})).send().await;
+    assert_eq!(answer.entry()["proxyEndpoint"], "https://123456789012.dkr.ecr.eu-central-1.amazonaws.com");
+    assert_eq!(answer.json()["authorizationData"].as_array().unwrap().len(), 1);
+    assert_eq!(answer.header("content-type"), Some("application/x-amz-json-1.1"));
+    assert_eq!(answer.header("x-amzn-requestid").unwrap().len(), 36);
+}
+
+#[tokio::test]
+async fn ecr_takes_an_empty_body_for_an_empty_object() {
+    let aws = Aws::start().await;
+    let mut request = aws.ecr("eu-central-1", &json!({}));
+    request.body.clear();
+    assert!(request.send().await.entry()["authorizationToken"].is_string());
+}
+
+#[tokio::test]
+async fn every_partition_has_its_own_registry_suffix() {
+    let aws = Aws::start().await;
+    for (region, suffix) in [
+        ("us-gov-west-1", "amazonaws.com"),
+        ("cn-north-1", "amazonaws.com.cn"),
+        ("eusc-de-east-1", "amazonaws.eu"),
+        ("us-iso-east-1", "c2s.ic.gov"),
+    ] {
+        let entry = aws.ecr(region, &json!({})).send().await.entry();
+        assert_eq!(entry["proxyEndpoint"], format!("https://123456789012.dkr.ecr.{region}.{suffix}"));
+    }
+}
+
+#[tokio::test]
+async fn expiry_is_a_number_of_seconds_with_milliseconds_by_the_clock_that_was_set() {
+    let aws = Aws::start().await;
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_346_855_432_987);
+    aws.controls.set_clock(Arc::new(Stopped(Moment { wall, steady: Duration::ZERO })));
+    let text = aws.ecr("eu-central-1", &json!({})).send().await.text();
+    assert!(text.contains("\"expiresAt\":1795390055.432,"), "{text}");
+    aws.controls.set_token_lifetime(Duration::from_secs(60));
+    let entry = aws.ecr("eu-central-1", &json!({})).send().await.entry();
+    assert_eq!(entry["expiresAt"].as_f64(), Some(1_795_346_915.432));
+}
+
+#[tokio::test]
+async fn the_longest_of_lifetimes_does_not_break_it() {
+    let aws = Aws::start().await;
+    aws.controls.set_token_lifetime(Duration::MAX);
+    assert!(aws.ecr("eu-central-1", &json!({})).send().await.entry()["expiresAt"].as_f64().unwrap() > 4e9);
+}
+
+#[tokio::test]
+async fn one_to_ten_registry_ids_have_an_entry_each() {
+    let aws = Aws::start().await;
+    let ids: Vec<String> = (0..10).map(|id| format!("{id:012}")).collect();
+    let answer = aws.ecr("eu-west-1", &json!({ "registryIds": ids })).send().await.json();
+    let entries = answer["authorizationData"].as_array().unwrap().clone();
+    assert_eq!(entries.len(), 10);
+    for (entry, id) in entries.iter().zip(ids) {
+        assert_eq!(entry["proxyEndpoint"], format!("https://{id}.dkr.ecr.eu-west-1.amazonaws.com"));
+    }
+}
+
+#[tokio::test]
+async fn other_registry_ids_are_invalid_parameters() {
+    let aws = Aws::start().await;
+    for ids in [json!([]), json!(["1"]), json!(["12345678901x"]), json!(vec!["123456789012"; 11])] {
+        let answer = aws.ecr("eu-west-1", &json!({ "registryIds": ids })).send().await;
+        answer.is_json_error(400, "InvalidParameterException");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_right_json_is_a_serialization_error() {
+    let aws = Aws::start().await;
+    for body in ["{", "17", "{\"registryIds\":7}", "{\"registryIds\":[123456789012]}", "\u{0}"] {
+        let mut request = aws.ecr("eu-west-1", &json!({}));
+        request.body = body.into();
+        request.send().await.is_json_error(400, "SerializationException");
+    }
+}
+
+#[tokio::test]
+async fn ecr_public_answers_an_object_without_an_endpoint() {
+    let aws = Aws::start().await;
+    for region in ["us-east-1", "us-west-2"] {
+        let data = aws.public(region).send().await.json()["authorizationData"].clone();
+        assert!(password(&data).len() > 1000 && data["expiresAt"].is_f64());
+        assert!(data.get("proxyEndpoint").is_none());
+    }
+}
+
+#[tokio::test]
+async fn ecr_public_is_in_two_regions_only() {
+    let aws = Aws::start().await;
+    aws.public("eu-central-1").send().await.is_json_error(400, "UnsupportedCommandException");
+}
+
+#[tokio::test]
+async fn unknown_operations_are_not_found() {
+    let aws = Aws::start().await;
+    for target in ["AmazonEC2ContainerRegistry_V20150921.PutImage", "GetAuthorizationToken", ""] {
+        aws.target(target, &json!({})).send().await.is_json_error(404, "UnknownOperationException");
+    }
+    for line in ["GET / HTTP/1.1", "PUT / HTTP/1.1", "POST /somewhere HTTP/1.1", "OPTIONS * HTTP/1.1"] {
+        let mut request = aws.ecr("eu-west-1", &json!({}));
+        request.line = line.to_owned();
+        request.send().await.is_json_error(404, "UnknownOperationException");
+    }
+}
+
+#[tokio::test]
+async fn an_unsigned_call_is_refused_and_not_counted() {
+    let aws = Aws::start().await;
+    for target in [ECR, ECR_PUBLIC] {
+        aws.target(target, &json!({})).send().await.is_json_error(403, "MissingAuthenticationTokenException");
+    }
+    aws.form("GetCallerIdentity", &[]).send().await.is_xml_error(403, "MissingAuthenticationToken");
+    assert_eq!(aws.controls.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_signature_for_another_service_or_region_is_refused() {
+    let aws = Aws::start().await;
+    for (region, service) in [("us-east-1", "ecr-public"), ("us-east-1", "sts"), ("mars", "ecr"), ("", "ecr")] {
+        let request = aws.target(ECR, &json!({})).signed("AKID", region, service);
+        request.send().await.is_json_error(403, "InvalidSignatureException");
+    }
+    let request = aws.sts("GetCallerIdentity", &[]).signed("AKID", "us-east-1", "ecr");
+    request.send().await.is_xml_error(403, "SignatureDoesNotMatch");
+}
+
+#[tokio::test]
+async fn a_signature_that_cannot_be_read_is_incomplete() {
+    let aws = Aws::start().await;
+    for header in ["Bearer x", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=/", "AWS4-HMAC-SHA256 Signature=00"] {
+        let mut request = aws.target(ECR, &json!({}));
+        request.headers.push(("authorization", header.to_owned()));
+        request.send().await.is_json_error(403, "IncompleteSignatureException");
+    }
+}
+
+#[tokio::test]
+async fn tokens_have_the_shape_and_size_of_real_ones_and_say_that_they_are_not() {
+    let aws = Aws::start().await;
+    for _ in 0..50 {
+        let entry = aws.ecr("eu-central-1", &json!({})).send().await.entry();
+        let token = entry["authorizationToken"].as_str().unwrap();
+        assert!((2048..=5120).contains(&token.len()), "{}", token.len());
+        let decoded: Value = serde_json::from_slice(&BASE64.decode(password(&entry).as_bytes()).unwrap()).unwrap();
+        assert_eq!((&decoded["version"], &decoded["type"]), (&json!("2"), &json!("DATA_KEY")));
+        assert_eq!(decoded["expiration"].as_f64(), entry["expiresAt"].as_f64().map(f64::floor));
+        assert!(decoded["payload"].is_string() && decoded["datakey"].is_string());
+        assert_eq!(decoded["simulated"], "by ecr-broker, opens nothing");
+    }
+}
+
+#[tokio::test]
+async fn no_two_tokens_share_the_72_bytes_that_bcrypt_compares() {
+    let aws = Aws::start().await;
+    let ids = vec!["123456789012"; 10];
+    let answer = aws.ecr("eu-central-1", &json!({ "registryIds": ids })).send().await.json();
+    let entries = answer["authorizationData"].as_array().unwrap();
+    let mut starts: Vec<String> = entries.iter().map(|entry| password(entry)[..72].to_owned()).collect();
+    starts.sort();
+    starts.dedup();
+    assert_eq!(starts.len(), 10);
+}
+
+#[tokio::test]
+async fn get_caller_identity_knows_the_user() {
+    let aws = Aws::start().await;
+    let answer = aws.sts("GetCallerIdentity", &[]).send().await;
+    assert!(
+        answer.text().starts_with("<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">")
+    );
+    assert_eq!(answer.xml("Account"), "123456789012");
+    assert_eq!(answer.xml("Arn"), "arn:aws:iam::123456789012:user/simulated");
+    assert_eq!(answer.xml("UserId").len(), 21);
+    assert_eq!(answer.header("x-amzn-requestid"), Some(answer.xml("RequestId").as_str()));
+    let china = aws.sts("GetCallerIdentity", &[]).signed("AKID", "cn-north-1", "sts").send().await;
+    assert_eq!(china.xml("Arn"), "arn:aws-cn:iam::123456789012:user/simulated");
+}
+
+#[tokio::test]
+async fn a_call_may_be_a_get_and_presigned() {
+    let aws = Aws::start().await;
+    let mut request = aws.form("", &[]);
+    let credential = ("X-Amz-Credential", "AKID/20261123/us-east-1/sts/aws4_request");
+    request.line = format!("GET /?{} HTTP/1.1", form("GetCallerIdentity", &[credential]));
+    assert_eq!(request.send().await.xml("Account"), "123456789012");
+}
+
+#[tokio::test]
+async fn an_assumed_role_is_who_its_credentials_call_as() {
+    let aws = Aws::start().await;
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_346_855);
+    aws.controls.set_clock(Arc::new(Stopped(Moment { wall, steady: Duration::ZERO })));
+    let role = [("RoleArn", ROLE), ("RoleSessionName", "me@work"), ("DurationSeconds", "900")];
+    let answer = aws.sts("AssumeRole", &role).send().await;
+    let session = "arn:aws:sts::210987654321:assumed-role/puller/me@work";
+    assert_eq!(answer.xml("Arn"), session);
+    assert_eq!(answer.xml("Expiration"), "2026-11-22T11:42:35Z");
+    assert!(!answer.xml("SessionToken").is_empty() && answer.xml("SecretAccessKey").len() == 40);
+    let key = answer.xml("AccessKeyId");
+    assert!(key.starts_with("ASIA") && key.len() == 20, "{key}");
+
+    let identity = aws.sts("GetCallerIdentity", &[]).signed(&key, "eu-west-1", "sts").send().await;
+    assert_eq!((identity.xml("Account").as_str(), identity.xml("Arn").as_str()), ("210987654321", session));
+    assert_eq!(identity.xml("UserId"), answer.xml("AssumedRoleId"));
+
+    let entry = aws.ecr("eu-west-1", &json!({})).signed(&key, "eu-west-1", "ecr").send().await.entry();
+    assert_eq!(entry["proxyEndpoint"], "https://210987654321.dkr.ecr.eu-west-1.amazonaws.com");
+
+    let role = [("RoleArn", ROLE), ("RoleSessionName", "again"), ("DurationSeconds", "3601")];
+    let chained = aws.sts("AssumeRole", &role).signed(&key, "eu-west-1", "sts").send().await;
+    chained.is_xml_error(400, "ValidationError");
+}
+
+#[tokio::test]
+async fn a_web_identity_assumes_a_role_without_a_signature() {
+    let aws = Aws::start().await;
+    let claims = data_encoding::BASE64URL_NOPAD.encode(br#"{"sub":"system:serviceaccount:<a>&b","aud":["sts"]}"#);
+    let token = format!("h.{claims}.s");
+    let role = [("RoleArn", ROLE), ("RoleSessionName", "pod"), ("WebIdentityToken", &token)];
+    let answer = aws.form("AssumeRoleWithWebIdentity", &role).send().await;
+    assert_eq!(answer.xml("Arn"), "arn:aws:sts::210987654321:assumed-role/puller/pod");
+    assert_eq!(answer.xml("SubjectFromWebIdentityToken"), "system:serviceaccount:&lt;a&gt;&amp;b");
+    let request = aws.ecr("eu-west-1", &json!({})).signed(&answer.xml("AccessKeyId"), "eu-west-1", "ecr");
+    let entry = request.send().await.entry();
+    assert_eq!(entry["proxyEndpoint"], "https://210987654321.dkr.ecr.eu-west-1.amazonaws.com");
+
+    let opaque = [("RoleArn", ROLE), ("RoleSessionName", "pod"), ("WebIdentityToken", "a.b")];
+    aws.form("AssumeRoleWithWebIdentity", &opaque).send().await.is_xml_error(400, "InvalidIdentityToken");
+    aws.form("AssumeRoleWithWebIdentity", &opaque[..2]).send().await.is_xml_error(400, "ValidationError");
+}
+
+#[tokio::test]
+async fn a_role_is_not_assumed_with_wrong_parameters() {
+    let aws = Aws::start().await;
+    let long_policy = format!("{{\"Statement\":\"{}\"}}", "x".repeat(2048));
+    let good = [("RoleArn", ROLE), ("RoleSessionName", "me")];
+    for (parameter, value, code) in [
+        ("RoleArn", "", "ValidationError"),
+        ("RoleArn", "puller", "ValidationError"),
+        ("RoleArn", "arn:aws:iam::210987654321:user/puller", "ValidationError"),
+        ("RoleArn", "arn:aws:iam::21098765432:role/puller", "ValidationError"),
+        ("RoleArn", "arn:nowhere:iam::210987654321:role/puller", "ValidationError"),
+        ("RoleArn", "arn:aws:iam::210987654321:role/", "ValidationError"),
+        ("RoleArn", "arn:aws:iam::210987654321:roles/puller", "ValidationError"),
+        ("RoleSessionName", "m", "ValidationError"),
+        ("RoleSessionName", "me & <you>", "ValidationError"),
+        ("DurationSeconds", "899", "ValidationError"),
+        ("DurationSeconds", "43201", "ValidationError"),
+        ("DurationSeconds", "an hour", "ValidationError"),
+        ("Policy", &long_policy, "ValidationError"),
+        ("Policy", "allow me", "MalformedPolicyDocument"),
+    ] {
+        let others = good.into_iter().filter(|(name, _)| *name != parameter);
+        let parameters: Vec<_> = others.chain([(parameter, value)]).collect();
+        aws.sts("AssumeRole", &parameters).send().await.is_xml_error(400, code);
+    }
+    for only in good {
+        aws.sts("AssumeRole", &[only]).send().await.is_xml_error(400, "ValidationError");
+    }
+}
+
+#[tokio::test]
+async fn a_session_policy_is_taken_and_weighed() {
+    let aws = Aws::start().await;
+    let role = [("RoleArn", ROLE), ("RoleSessionName", "me"), ("Policy", "{\"Statement\":[]}")];
+    assert_eq!(aws.sts("AssumeRole", &role).send().await.xml("PackedPolicySize"), "1");
+}
+
+#[tokio::test]
+async fn unknown_actions_and_versions_of_sts_are_invalid() {
+    let aws = Aws::start().await;
+    aws.sts("GetSessionToken", &[]).send().await.is_xml_error(400, "InvalidAction");
+    let mut request = aws.sts("", &[]);
+    request.body = b"Action=GetCallerIdentity&Version=2010-01-01&%zz=%".to_vec();
+    request.send().await.is_xml_error(400, "InvalidAction");
+}
+
+#[tokio::test]
+async fn faults_strike_ecr_as_json() {
+    for (fault, status, code) in [
+        (Fault::Throttle, 400, "ThrottlingException"),
+        (Fault::ThrottleException, 400, "ThrottleException"),
+        (Fault::Denied, 400, "AccessDeniedException"),
+        (Fault::ServerError, 500, "ServerException"),
+    ] {
+        let aws = Aws::failing(fault).await;
+        aws.ecr("eu-central-1", &json!({})).send().await.is_json_error(status, code);
+        aws.public("us-east-1").send().await.is_json_error(status, code);
+    }
+}
+
+#[tokio::test]
+async fn faults_strike_sts_as_xml() {
+    for (fault, status, code) in [
+        (Fault::Throttle, 400, "Throttling"),
+        (Fault::ThrottleException, 400, "ThrottleException"),
+        (Fault::Denied, 403, "AccessDenied"),
+        (Fault::ServerError, 500, "InternalFailure"),
+    ] {
+        let aws = Aws::failing(fault).await;
+        aws.sts("GetCallerIdentity", &[]).send().await.is_xml_error(status, code);
+    }
+}
+
+#[tokio::test]
+async fn a_denial_names_who_may_not_do_what() {
+    let aws = Aws::failing(Fault::Denied).await;
+    let message = aws.ecr("eu-central-1", &json!({})).send().await.json()["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.starts_with(
+            "User: arn:aws:iam::123456789012:user/simulated is not authorized to perform: ecr:GetAuthorizationToken on \
+             resource: *"
+        ),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_bare_429_names_no_error() {
+    let aws = Aws::failing(Fault::Http429).await;
+    for request in [aws.ecr("eu-central-1", &json!({})), aws.sts("GetCallerIdentity", &[])] {
+        let answer = request.send().await;
+        assert_eq!((answer.status, answer.body.len()), (429, 0));
+        assert!(answer.header("x-amzn-errortype").is_none() && answer.header("x-amzn-requestid").is_some());
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_a_success_without_a_usable_token() {
+    let aws = Aws::failing(Fault::Garbage).await;
+    let mut kinds = std::collections::HashSet::new();
+    for _ in 0..100 {
+        let answer = aws.ecr("eu-central-1", &json!({})).send().await;
+        assert_eq!(answer.status, 200);
+        let data = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+        let token = data["authorizationData"][0]["authorizationToken"].as_str().unwrap_or_default();
+        assert!(token.is_empty() || BASE64.decode(token.as_bytes()).is_err());
+        kinds.insert(answer.body);
+    }
+    assert!(kinds.len() > 3);
+    assert!(!aws.sts("GetCallerIdentity", &[]).send().await.body.starts_with(b"<GetCallerIdentityResponse"));
+}
+
+#[tokio::test]
+async fn a_hanging_call_is_counted_and_ends_with_the_simulator() {
+    let aws = Aws::failing(Fault::Hang).await;
+    let mut stream = aws.ecr("eu-central-1", &json!({})).open().await;
+    aws.controls.until_calls(1).await;
+    assert_eq!(stream.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    aws.stop().await;
+    assert_eq!(stream.read(&mut [0]).await.unwrap_or_default(), 0);
+}
+
+#[tokio::test]
+async fn a_call_waits_out_its_latency_before_its_fault() {
+    let aws = Aws::failing(Fault::Throttle).await;
+    aws.controls.set_latency(Duration::from_secs(3600));
+    let waiting = aws.ecr("eu-central-1", &json!({})).open().await;
+    aws.controls.until_calls(1).await;
+    aws.controls.set_latency(Duration::ZERO);
+    aws.ecr("eu-central-1", &json!({})).send().await.is_json_error(400, "ThrottlingException");
+    assert_eq!(waiting.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn the_first_fault_that_strikes_decides() {
+    let aws = Aws::start().await;
+    let rates = [(Fault::Hang, 0.0), (Fault::Denied, 1.0), (Fault::Throttle, 1.0)];
+    aws.controls.set_faults(rates.map(|(fault, rate)| FaultRate { fault, rate }).into());
+    aws.ecr("eu-central-1", &json!({})).send().await.is_json_error(400, "AccessDeniedException");
+    aws.controls.set_faults(Vec::new());
+    assert_eq!(aws.ecr("eu-central-1", &json!({})).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_service_and_region() {
+    let aws = Aws::start().await;
+    for region in ["eu-central-1", "eu-central-1", "us-east-1"] {
+        aws.ecr(region, &json!({})).send().await;
+    }
+    aws.public("us-east-1").send().await;
+    aws.sts("GetCallerIdentity", &[]).send().await;
+    assert_eq!(aws.controls.calls(), 4);
+    assert_eq!(aws.controls.calls_to(Service::Ecr, "eu-central-1"), 2);
+    assert_eq!(aws.controls.calls_to(Service::EcrPublic, "us-east-1"), 1);
+    assert_eq!(aws.controls.calls_to(Service::Sts, "us-east-1"), 1);
+    assert_eq!(aws.controls.calls_to(Service::Ecr, "eu-west-1"), 0);
+}
+
+#[tokio::test]
+async fn a_body_over_64_kib_is_refused() {
+    let aws = Aws::start().await;
+    let mut request = aws.ecr("eu-central-1", &json!({}));
+    request.body = vec![b' '; 64 * 1024 + 1];
+    request.send().await.is_json_error(413, "RequestEntityTooLargeException");
+}
+
+#[tokio::test]
+async fn it_survives_what_is_not_http() {
+    let aws = Aws::start().await;
+    for noise in
+        [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"GET"]
+    {
+        let mut stream = TcpStream::connect(aws.address).await.unwrap();
+        stream.write_all(noise).await.unwrap();
+        stream.shutdown().await.unwrap();
+        // Whether it answers or hangs up, it is done with it.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+    assert_eq!(aws.ecr("eu-central-1", &json!({})).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn every_session_has_keys_of_its_own() {
+    let aws = Aws::start().await;
+    let role = [("RoleArn", ROLE), ("RoleSessionName", "me")];
+    let key = aws.sts("AssumeRole", &role).send().await.xml("AccessKeyId");
+    let newer = aws.sts("AssumeRole", &role).send().await.xml("AccessKeyId");
+    assert_ne!(key, newer);
+    for key in [key, newer] {
+        let identity = aws.sts("GetCallerIdentity", &[]).signed(&key, "us-east-1", "sts").send().await;
+        assert_eq!(identity.xml("Account"), "210987654321");
+    }
+}
+
+#[test]
+fn faults_have_the_names_of_the_command_line() {
+    for fault in Fault::ALL {
+        assert_eq!(fault.to_string().parse(), Ok(fault));
+        assert_eq!(format!("{fault}=0.25").parse(), Ok(FaultRate { fault, rate: 0.25 }));
+    }
+    assert_eq!(FaultRate { fault: Fault::Http429, rate: 0.5 }.to_string(), "http-429=0.5");
+}
+
+#[test]
+fn a_wrong_fault_rate_says_what_is_right() {
+    for (text, problem) in [
+        ("throttle", "\"throttle\" is not of the form KIND=RATE, such as throttle=0.2"),
+        (
+            "flood=1",
+            "\"flood\" is no fault: there are throttle, throttle-exception, http-429, denied, server-error, hang",
+        ),
+        ("hang=often", "\"often\" is not a rate: those are numbers from 0 to 1, such as 0.2"),
+        ("hang=1.01", "\"1.01\" is not a rate"),
+        ("hang=-1", "\"-1\" is not a rate"),
+        ("hang=NaN", "\"NaN\" is not a rate"),
+    ] {
+        let error = text.parse::<FaultRate>().unwrap_err().to_string();
+        assert!(error.starts_with(problem), "{error}");
+    }
+}
