@@ -1,5 +1,7 @@
 //! Compiles `proto/` without `protoc`, and notes the commit for `--version`.
 
+#![allow(clippy::disallowed_methods, reason = "Cargo speaks to build scripts through the environment")]
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -86,7 +86,7 @@ impl Broker {
                 request: request.request,
             })
             .await?;
-        let account = key.registry.account().or(found.credential.account());
+        let account = key.registry.account().or_else(|| found.credential.account());
         let host = host(&key.registry, account).ok_or(BrokerError::Bug)?;
         Ok(Released { found, key, host, account })
     }
@@ -96,7 +96,9 @@ impl Broker {
     pub fn registries(&self) -> BTreeMap<Listing, Option<SystemTime>> {
         let mut listings = BTreeMap::new();
         for (key, credential) in self.cache.held() {
-            let Some(name) = host(&key.registry, key.registry.account().or(credential.account())) else { continue };
+            let Some(name) = host(&key.registry, key.registry.account().or_else(|| credential.account())) else {
+                continue;
+            };
             let end: &mut Option<SystemTime> =
                 listings.entry(Listing { is_pattern: false, name, profile: key.profile }).or_default();
             *end = (*end).max(Some(credential.expires()));

@@ -108,8 +108,16 @@ struct Inner {
 #[derive(Debug)]
 struct Landing {
     result: Result<Arc<Entry>, BrokerError>,
-    /// The flight's call: none if it made none; without an identity if its span is not exported.
-    call: Option<Option<SpanIdentity>>,
+    call: Call,
+}
+
+/// Whether a flight had to call AWS.
+#[derive(Debug)]
+enum Call {
+    /// What it wanted had just been brought, or AWS must not be asked.
+    None,
+    /// It did; with the identity of the call's span, where that is exported.
+    Made(Option<SpanIdentity>),
 }
 
 /// Why a flight starts.
@@ -226,12 +234,13 @@ impl CredentialCache {
         // Only the runtime's own end cancels the task.
         let (landing, led) = flight.await.map_err(|_| BrokerError::ShuttingDown)?;
         let status = match (&landing.call, led) {
-            (Some(_), true) => CacheStatus::Miss,
-            (None, true) => CacheStatus::Hit,
-            (call, false) => {
-                call.iter().flatten().for_each(|call| call.link_from(&Span::current()));
+            (Call::Made(_), true) => CacheStatus::Miss,
+            (Call::None, true) => CacheStatus::Hit,
+            (Call::Made(Some(span)), false) => {
+                span.link_from(&Span::current());
                 CacheStatus::Coalesced
             }
+            (_, false) => CacheStatus::Coalesced,
         };
         Ok((landing, status))
     }
@@ -301,15 +310,15 @@ impl Inner {
             && self.judge(entry, lookup).is_ok()
             && !(*refresh && entry.is_due(self.clock.now()))
         {
-            return Landing { result: Ok(Arc::clone(entry)), call: None };
+            return Landing { result: Ok(Arc::clone(entry)), call: Call::None };
         }
         if let Err(error) = self.may_ask(lookup, held.as_deref()).await {
-            return Landing { result: Err(error), call: None };
+            return Landing { result: Err(error), call: Call::None };
         }
         let span = call_span(key, lookup.request, parent.as_ref());
         let call = SpanIdentity::of(&span);
         let result = self.fetch(key).instrument(span).await;
-        Landing { result: self.settle(key, held, result).await, call: Some(call) }
+        Landing { result: self.settle(key, held, result).await, call: Call::Made(call) }
     }
 
     /// Whether AWS may be asked now: no failure is held, and a credential that was refused was not just replaced.

@@ -1,5 +1,8 @@
 //! The command line.
 
+#![allow(clippy::doc_markdown, reason = "doc comments here are help texts, not Markdown")]
+#![allow(clippy::print_stderr, clippy::exit, reason = "this is where the program speaks and ends")]
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -86,7 +89,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "client")]
         Command::Probe(args) => probe::run(&args),
         #[cfg(feature = "server")]
-        Command::Config(args) => config::run(args),
+        Command::Config(args) => Ok(config::run(args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ecr-broker", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

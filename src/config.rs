@@ -110,7 +110,7 @@ impl Config {
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
     }
 
-    fn read(reader: &mut Reader) -> Self {
+    fn read(reader: &mut Reader<'_>) -> Self {
         let aws = read_aws(reader);
         Self {
             server: read_server(reader),
@@ -128,7 +128,7 @@ impl Config {
     }
 
     /// What no value is wrong about by itself.
-    fn check(&self, reader: &mut Reader) {
+    fn check(&self, reader: &mut Reader<'_>) {
         for address in &self.server.listen {
             if !address.is_local() {
                 reader.report(
@@ -155,7 +155,7 @@ impl Config {
     }
 }
 
-fn read_server(reader: &mut Reader) -> Server {
+fn read_server(reader: &mut Reader<'_>) -> Server {
     let mut count = |setting| usize::try_from(reader.get(setting)).unwrap_or(usize::MAX);
     let max_connections = count(&settings::MAX_CONNECTIONS);
     let max_connections_per_address = count(&settings::MAX_CONNECTIONS_PER_ADDRESS);
@@ -170,7 +170,7 @@ fn read_server(reader: &mut Reader) -> Server {
     }
 }
 
-fn read_aws(reader: &mut Reader) -> aws::Settings {
+fn read_aws(reader: &mut Reader<'_>) -> aws::Settings {
     aws::Settings {
         region: reader.get(&settings::REGION),
         ca_bundle: reader.get(&settings::CA_BUNDLE).or_else(|| reader.variable("AWS_CA_BUNDLE").map(PathBuf::from)),
@@ -188,7 +188,7 @@ fn read_aws(reader: &mut Reader) -> aws::Settings {
 }
 
 /// What the AWS SDK would take from the environment by itself, in its order: access keys go first.
-fn web_identity(reader: &Reader) -> Option<WebIdentity> {
+fn web_identity(reader: &Reader<'_>) -> Option<WebIdentity> {
     if reader.variable("AWS_ACCESS_KEY_ID").is_some() {
         return None;
     }

@@ -254,7 +254,7 @@ mod tests {
         let credential = open(&token("AWS:x"), 3600).expect("a good token");
         let hour = Duration::from_hours(1);
         let stepped_back = Moment { wall: at(3000).wall - 6 * hour, steady: at(3000).steady };
-        assert_eq!(credential.remaining(stepped_back), Duration::from_secs(600));
+        assert_eq!(credential.remaining(stepped_back), Duration::from_mins(10));
         let stepped_on = Moment { wall: at(0).wall + 6 * hour, steady: at(0).steady };
         assert_eq!(credential.remaining(stepped_on), Duration::ZERO);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-#[allow(clippy::pedantic, missing_docs, unreachable_pub)]
+#[allow(clippy::pedantic, clippy::large_enum_variant, missing_docs, unreachable_pub)]
 mod generated {
     tonic::include_proto!("ecrbroker.v1");
 }

@@ -232,7 +232,7 @@ impl Registry {
     /// The host forms of private registries, as patterns in which `*` stands for one label.
     #[must_use]
     pub fn patterns() -> Vec<String> {
-        let mut patterns: Vec<_> = Partition::ALL.iter().flat_map(Partition::host_patterns).collect();
+        let mut patterns: Vec<_> = Partition::ALL.iter().flat_map(|partition| partition.host_patterns()).collect();
         patterns.sort();
         patterns.dedup();
         patterns

@@ -1,5 +1,6 @@
 //! The simulated AWS answers as AWS does, and fails as AWS fails.
 #![cfg(feature = "simulator")]
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "a test may")]
 
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use crate::clock::Moment;
 use crate::credential::{Credential, CredentialId};
 
 /// Callers are not told to come back sooner, or a refresh that fails would have every client ask in a loop.
-const SOONEST_RETURN: Duration = Duration::from_secs(60);
+const SOONEST_RETURN: Duration = Duration::from_mins(1);
 /// Refresh times are spread by up to this much either way, so that what was fetched together is not refreshed together.
 const JITTER: f64 = 0.1;
 

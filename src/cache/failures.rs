@@ -14,9 +14,9 @@ const FIRST_HOLD: Duration = Duration::from_millis(500);
 /// The longest hold that we choose, and the hold of a denial.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// The longest hold that we let AWS choose.
-const LONGEST_ASKED_HOLD: Duration = Duration::from_secs(300);
+const LONGEST_ASKED_HOLD: Duration = Duration::from_mins(5);
 /// A registry's refusals cause one fetch a key in this time.
-const REJECTION_INTERVAL: Duration = Duration::from_secs(60);
+const REJECTION_INTERVAL: Duration = Duration::from_mins(1);
 /// A key that has not failed for so long starts over.
 const FORGET_AFTER: Duration = Duration::from_mins(15);
 
@@ -46,10 +46,9 @@ impl Failures {
     /// The failure whose hold is not over, with the rest of the hold to wait.
     pub(super) async fn held(&self, key: &CredentialKey, now: Moment) -> Result<(), BrokerError> {
         let memory = self.0.get(key).await.unwrap_or_default();
-        match memory.last {
-            Some((error, until)) if until > now.steady => Err(with_wait(error, until - now.steady)),
-            _ => Ok(()),
-        }
+        let Some((error, until)) = memory.last else { return Ok(()) };
+        let rest = until.saturating_sub(now.steady);
+        if rest.is_zero() { Ok(()) } else { Err(with_wait(error, rest)) }
     }
 
     /// Keeps a failure, and gives it back with the time to wait.
@@ -75,12 +74,13 @@ impl Failures {
     pub(super) async fn may_replace_rejected(&self, key: &CredentialKey, now: Moment) -> Result<(), BrokerError> {
         let memory = self.0.get(key).await.unwrap_or_default();
         let Some(next) = memory.replaced_at.map(|at| at + REJECTION_INTERVAL) else { return Ok(()) };
-        if next <= now.steady {
+        let rest = next.saturating_sub(now.steady);
+        if rest.is_zero() {
             return Ok(());
         }
         let error = memory.last.map(|(error, _)| error);
         let refused_again = || UpstreamFailure::new(FailureClass::InvalidAnswer).into();
-        Err(with_wait(error.unwrap_or_else(refused_again), next - now.steady))
+        Err(with_wait(error.unwrap_or_else(refused_again), rest))
     }
 
     /// A fetch is made because the registry refused the credential.

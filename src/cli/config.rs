@@ -31,18 +31,18 @@ struct File {
     config: Option<PathBuf>,
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args) -> ExitCode {
     let sources = |file: File| Sources { file: file.config, environment: config::environment(), flags: Vec::new() };
     match args.command {
-        Command::Check(file) => Ok(report(Config::load(&sources(file)).map(|_| say("the configuration is valid")))),
+        Command::Check(file) => report(Config::load(&sources(file)).map(|_| say("the configuration is valid"))),
         Command::Print(file) => {
             let sources = sources(file);
             say(config::effective(&sources).trim_end());
-            Ok(report(Config::load(&sources).map(drop)))
+            report(Config::load(&sources).map(drop))
         }
         Command::Example => {
             say(config::example().trim_end());
-            Ok(ExitCode::SUCCESS)
+            ExitCode::SUCCESS
         }
     }
 }

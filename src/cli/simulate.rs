@@ -37,7 +37,9 @@ async fn simulate(addresses: &[SocketAddr], settings: &Settings) -> anyhow::Resu
     for address in addresses {
         simulators.push(bind(*address, settings).await?);
     }
-    simulators.iter().for_each(|simulator| say(format_args!("listening on http://{}", simulator.address())));
+    for simulator in &simulators {
+        say(format_args!("listening on http://{}", simulator.address()));
+    }
     let running: Vec<_> =
         simulators.into_iter().map(|one| tokio::spawn(one.run_until(super::signal::terminated()))).collect();
     for simulator in running {

@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
             let keys = keys_of(section);
             match value {
                 _ if keys.is_empty() => {
-                    problems.push(format!("[{section}] is not a section; there are {}", sections().join(", ")))
+                    problems.push(format!("[{section}] is not a section; there are {}", sections().join(", ")));
                 }
                 Value::Table(table) => {
                     let unknown = table.keys().filter(|key| !keys.contains(&key.as_str()));

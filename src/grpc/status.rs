@@ -7,7 +7,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::error::{BrokerError, FailureClass, UpstreamFailure};
+use crate::error::{BrokerError, FailureClass};
 use crate::registry::Registry;
 use crate::request_id::RequestId;
 
@@ -104,8 +104,7 @@ fn code(error: &BrokerError) -> Code {
 /// How long to wait, where waiting helps.
 fn retry_after(error: &BrokerError) -> Option<Duration> {
     match error {
-        BrokerError::Upstream(UpstreamFailure { class: FailureClass::Denied, .. }) => None,
-        BrokerError::Upstream(failure) => Some(failure.retry_after.unwrap_or(WAIT)),
+        BrokerError::Upstream(failure) => (!failure.class.is_final()).then_some(failure.retry_after.unwrap_or(WAIT)),
         BrokerError::Overloaded | BrokerError::ShuttingDown => Some(WAIT),
         BrokerError::RequestInvalid { .. }
         | BrokerError::RegistryNotEcr { .. }

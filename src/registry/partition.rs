@@ -85,7 +85,7 @@ impl Partition {
     }
 
     /// Its private registries' hosts as patterns, and the public ones with the commercial partition.
-    pub(super) fn host_patterns(&self) -> Vec<String> {
+    pub(super) fn host_patterns(self) -> Vec<String> {
         let mut patterns = Vec::new();
         for (service, dual_stack) in [("dkr.ecr", false), ("dkr-ecr", true)] {
             if let Some(suffix) = self.registry_suffix(dual_stack) {

@@ -220,7 +220,6 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match error {
-        SdkError::TimeoutError(_) => FailureClass::Unavailable,
         SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if is_about_credentials(error) => {
             FailureClass::NoCredentials
         }
@@ -229,7 +228,7 @@ where
             Some(code) => classify_code(code, answer.raw().status().as_u16()),
             None => classify_status(answer.raw().status().as_u16()),
         },
-        // Construction, dispatch, and what later versions of the SDK may add.
+        // Time limits, connections, and what later versions of the SDK may add.
         _ => FailureClass::Unavailable,
     }
 }

@@ -18,7 +18,7 @@ pub struct WebIdentity {
     pub role_arn: String,
     /// Holds the token; read anew each time, for it is replaced when it nears its end.
     pub token_file: PathBuf,
-    /// Names the session in CloudTrail.
+    /// Names the session in AWS's trail of calls.
     pub session_name: String,
 }
 

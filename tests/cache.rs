@@ -1,0 +1,477 @@
+//! The promises that the cache keeps (contract section 2), on a clock that the tests set.
+
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod support;
+
+use std::time::Duration;
+
+use ecr_broker::cache::{CacheStatus, Settings};
+use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use support::*;
+
+fn class(error: BrokerError) -> FailureClass {
+    match error {
+        BrokerError::Upstream(failure) => failure.class,
+        other => panic!("not an upstream failure: {other:?}"),
+    }
+}
+
+fn wait(error: BrokerError) -> Option<Duration> {
+    match error {
+        BrokerError::Upstream(failure) => failure.retry_after,
+        other => panic!("not an upstream failure: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn p1_ten_thousand_callers_on_a_cold_key_are_one_call() {
+    let test = TestCache::new();
+    test.source.shut();
+    let callers: Vec<_> = (0..10_000)
+        .map(|_| {
+            let cache = test.cache.clone();
+            tokio::spawn(async move { cache.get(lookup(HOST)).await })
+        })
+        .collect();
+    test.source.until_calls(1).await;
+    test.source.open();
+    let mut misses = 0;
+    let mut passwords = std::collections::HashSet::new();
+    for caller in callers {
+        let found = caller.await.unwrap().unwrap();
+        misses += u32::from(found.status == CacheStatus::Miss);
+        passwords.insert(found.credential.password().expose().to_owned());
+    }
+    assert_eq!((test.source.calls(), misses, passwords.len()), (1, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_hundred_keys_with_a_hundred_callers_each_are_a_hundred_calls() {
+    let test = TestCache::new();
+    test.source.delay(Duration::from_millis(20));
+    let callers: Vec<_> = (0..10_000)
+        .map(|number| {
+            let cache = test.cache.clone();
+            tokio::spawn(async move { cache.get(lookup(&host(number % 100))).await })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!((test.source.calls(), test.source.most_in_flight()), (100, 1));
+}
+
+#[tokio::test]
+async fn p1_keys_differ_in_every_part_that_the_answer_depends_on() {
+    let test = TestCache::new();
+    let hosts = [
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com",
+        "123456789013.dkr.ecr.eu-central-1.amazonaws.com",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+        "123456789012.dkr.ecr-fips.eu-central-1.amazonaws.com",
+        "123456789012.dkr-ecr.eu-central-1.on.aws",
+        "123456789012.dkr-ecr-fips.eu-central-1.on.aws",
+        "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+        "public.ecr.aws",
+        "ecr-public.aws.com",
+    ];
+    for host in hosts {
+        assert_eq!(test.cache.get(lookup(host)).await.unwrap().status, CacheStatus::Miss, "{host}");
+    }
+    for host in hosts {
+        assert_eq!(test.cache.get(lookup(host)).await.unwrap().status, CacheStatus::Hit, "{host}");
+    }
+    assert_eq!(test.source.calls(), 9);
+}
+
+#[tokio::test]
+async fn p1_a_new_flight_never_meets_one_that_nobody_waits_for_any_more() {
+    let test = TestCache::new();
+    test.source.shut();
+    for _ in 0..300 {
+        let caller = tokio::spawn({
+            let cache = test.cache.clone();
+            async move { cache.get(lookup(HOST)).await }
+        });
+        tokio::task::yield_now().await;
+        caller.abort();
+    }
+    test.source.until_calls(1).await;
+    let last = tokio::spawn({
+        let cache = test.cache.clone();
+        async move { cache.get(lookup(HOST)).await }
+    });
+    tokio::task::yield_now().await;
+    test.source.open();
+    assert!(last.await.unwrap().is_ok());
+    assert_eq!((test.source.calls(), test.source.most_in_flight()), (1, 1));
+}
+
+#[tokio::test]
+async fn p2_a_cancelled_caller_does_not_cancel_the_fetch() {
+    let test = TestCache::new();
+    test.source.shut();
+    let caller = tokio::spawn({
+        let cache = test.cache.clone();
+        async move { cache.get(lookup(HOST)).await }
+    });
+    test.source.until_calls(1).await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    test.source.open();
+    assert_ne!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Miss);
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Hit);
+    assert_eq!(test.source.calls(), 1);
+}
+
+#[tokio::test]
+async fn p3_what_ends_within_the_safety_margin_is_never_handed_out() {
+    let test = TestCache::new();
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.source.fail(FailureClass::Unavailable);
+    test.clock.advance(12 * HOUR - 5 * MINUTE);
+    assert_eq!(
+        test.cache.get(lookup(HOST)).await.unwrap().credential.remaining(ecr_broker::clock::Clock::now(&*test.clock)),
+        5 * MINUTE
+    );
+    test.clock.advance(Duration::from_millis(1));
+    assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::Unavailable);
+}
+
+#[tokio::test]
+async fn p3_a_caller_that_needs_longer_gets_a_newer_one() {
+    let test = TestCache::new();
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.clock.advance(3 * HOUR);
+    assert_eq!(test.cache.get(lookup_lasting(HOST, 10 * HOUR)).await.unwrap().status, CacheStatus::Miss);
+    assert_eq!(test.cache.get(lookup_lasting(HOST, 10 * HOUR)).await.unwrap().status, CacheStatus::Hit);
+    assert_eq!(test.source.calls(), 2);
+}
+
+#[tokio::test]
+async fn p3_a_validity_that_no_new_credential_has_is_refused_without_a_call_each_time() {
+    let test = TestCache::new();
+    test.source.then(Step::Token(HOUR));
+    for _ in 0..10 {
+        let refused = test.cache.get(lookup_lasting(HOST, 3 * HOUR)).await.unwrap_err();
+        assert!(matches!(refused, BrokerError::ValidityUnsatisfiable { .. }), "{refused:?}");
+    }
+    assert_eq!(test.source.calls(), 1);
+}
+
+#[tokio::test]
+async fn p3_a_credential_that_is_born_within_the_margin_is_an_invalid_answer() {
+    let test = TestCache::new();
+    test.source.then(Step::Token(4 * MINUTE));
+    assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::InvalidAnswer);
+}
+
+#[tokio::test]
+async fn p4_past_its_refresh_time_a_read_starts_one_refresh_and_waits_for_none() {
+    let test = TestCache::new();
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.clock.advance(54 * MINUTE - Duration::from_secs(1));
+    test.cache.get(lookup(HOST)).await.unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(test.source.calls(), 1, "not before 54 minutes: an hour less the largest jitter");
+
+    test.clock.advance(12 * MINUTE + Duration::from_secs(1));
+    test.source.shut();
+    for _ in 0..100 {
+        assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Hit);
+    }
+    test.source.until_calls(2).await;
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().credential.password().expose(), "password-1");
+    test.source.open();
+    test.cache.land_within(HOUR).await;
+    let refreshed = test.cache.get(lookup(HOST)).await.unwrap();
+    assert_eq!((refreshed.credential.password().expose(), refreshed.status), ("password-2", CacheStatus::Hit));
+    assert_eq!(test.source.calls(), 2);
+}
+
+#[tokio::test]
+async fn p4_a_short_lived_credential_is_refreshed_at_half_its_life() {
+    let test = TestCache::new();
+    test.source.then(Step::Token(HOUR));
+    let found = test.cache.get(lookup(HOST)).await.unwrap();
+    assert!((27 * MINUTE..=33 * MINUTE).contains(&found.refresh_after), "{:?}", found.refresh_after);
+}
+
+#[tokio::test]
+async fn p4_refresh_times_are_spread() {
+    let test = TestCache::new();
+    let mut times = std::collections::HashSet::new();
+    for number in 0..50 {
+        let found = test.cache.get(lookup(&host(number))).await.unwrap();
+        assert!((54 * MINUTE..=66 * MINUTE).contains(&found.refresh_after), "{:?}", found.refresh_after);
+        times.insert(found.refresh_after);
+    }
+    assert!(times.len() > 40, "{} of 50 differ", times.len());
+}
+
+#[tokio::test]
+async fn p4_a_caller_is_told_to_wait_a_minute_at_least_and_never_past_the_end() {
+    let test = TestCache::with(Settings { safety_margin: Duration::from_secs(10), ..cache_settings() });
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.source.fail(FailureClass::Unavailable);
+    test.clock.advance(2 * HOUR);
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().refresh_after, MINUTE);
+    test.clock.advance(10 * HOUR - Duration::from_secs(20));
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().refresh_after, Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn p5_an_outage_of_ten_hours_and_48_minutes_costs_a_warm_key_no_error() {
+    for failing in
+        [FailureClass::Throttled, FailureClass::Unavailable, FailureClass::InvalidAnswer, FailureClass::NoCredentials]
+    {
+        let test = TestCache::new();
+        test.cache.get(lookup(HOST)).await.unwrap();
+        test.clock.advance(66 * MINUTE);
+        test.source.fail(failing);
+        let mut served = 0;
+        for _ in 0..650 {
+            let found = test.cache.get(lookup(HOST)).await.unwrap();
+            served += u32::from(found.status == CacheStatus::Stale);
+            tokio::task::yield_now().await;
+            test.clock.advance(MINUTE);
+        }
+        assert!(served > 600, "{failing:?}: {served} were served stale");
+        assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), failing);
+        test.source.then(Step::Token(12 * HOUR));
+        test.clock.advance(MINUTE);
+        assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Miss, "it heals");
+    }
+}
+
+#[tokio::test]
+async fn p5_what_aws_refuses_for_good_is_dropped() {
+    let test = TestCache::new();
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.clock.advance(66 * MINUTE);
+    test.source.fail(FailureClass::Denied);
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.cache.land_within(HOUR).await;
+    assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::Denied);
+    assert!(test.cache.held().is_empty());
+}
+
+#[tokio::test]
+async fn p6_a_failure_is_remembered_and_its_hold_doubles_to_30_seconds() {
+    let test = TestCache::new();
+    test.source.fail(FailureClass::Throttled);
+    let mut holds = Vec::new();
+    for _ in 0..9 {
+        let hold = wait(test.cache.get(lookup(HOST)).await.unwrap_err()).unwrap();
+        let calls = test.source.calls();
+        test.clock.advance(hold - Duration::from_millis(1));
+        assert_eq!(wait(test.cache.get(lookup(HOST)).await.unwrap_err()), Some(Duration::from_millis(1)));
+        assert_eq!(test.source.calls(), calls, "AWS is not called within the hold");
+        test.clock.advance(Duration::from_millis(1));
+        holds.push(hold.as_millis());
+    }
+    assert_eq!(holds, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+    test.source.then(Step::Token(12 * HOUR));
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Miss);
+}
+
+#[tokio::test]
+async fn p6_a_hold_is_as_long_as_aws_asks_within_reason() {
+    for (asked, hold) in [(3, 3), (0, 0), (86_400, 300)] {
+        let test = TestCache::new();
+        let failure = UpstreamFailure::new(FailureClass::Throttled);
+        test.source.then(Step::Fail(UpstreamFailure { retry_after: Some(Duration::from_secs(asked)), ..failure }));
+        let expected = Duration::from_secs(hold).max(Duration::from_millis(500));
+        assert_eq!(wait(test.cache.get(lookup(HOST)).await.unwrap_err()), Some(expected), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn p6_a_denial_is_held_for_30_seconds_and_nobody_is_told_to_try_again() {
+    let test = TestCache::new();
+    test.source.fail(FailureClass::Denied);
+    for _ in 0..30 {
+        assert_eq!(wait(test.cache.get(lookup(HOST)).await.unwrap_err()), None);
+        test.clock.advance(Duration::from_millis(999));
+    }
+    assert_eq!(test.source.calls(), 1);
+    test.clock.advance(Duration::from_secs(1));
+    test.cache.get(lookup(HOST)).await.unwrap_err();
+    assert_eq!(test.source.calls(), 2);
+}
+
+#[tokio::test]
+async fn p6_one_key_s_failure_holds_no_other() {
+    let test = TestCache::new();
+    test.source.fail(FailureClass::Unavailable);
+    test.cache.get(lookup(&host(1))).await.unwrap_err();
+    test.source.then(Step::Token(12 * HOUR));
+    test.cache.get(lookup(&host(2))).await.unwrap();
+}
+
+#[tokio::test]
+async fn p6_all_who_wait_share_one_failure() {
+    let test = TestCache::new();
+    test.source.shut();
+    test.source.fail(FailureClass::Unavailable);
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let cache = test.cache.clone();
+            tokio::spawn(async move { cache.get(lookup(HOST)).await })
+        })
+        .collect();
+    test.source.until_calls(1).await;
+    test.source.open();
+    for caller in callers {
+        assert_eq!(class(caller.await.unwrap().unwrap_err()), FailureClass::Unavailable);
+    }
+    assert_eq!(test.source.calls(), 1);
+}
+
+#[tokio::test]
+async fn p8_the_cache_is_bounded_and_a_new_key_is_always_let_in() {
+    let test = TestCache::with(Settings { capacity: 10, ..cache_settings() });
+    for number in 0..100 {
+        test.cache.get(lookup(&host(number))).await.unwrap();
+        assert_eq!(test.cache.get(lookup(&host(number))).await.unwrap().status, CacheStatus::Hit, "{number}");
+    }
+    test.cache.sweep().await;
+    assert!(test.cache.held().len() <= 10, "{}", test.cache.held().len());
+}
+
+#[tokio::test]
+async fn p8_one_waiter_too_many_is_turned_away_and_hits_are_not() {
+    let test = TestCache::with(Settings { max_waiters: 2, ..cache_settings() });
+    test.cache.get(lookup(&host(9))).await.unwrap();
+    test.source.shut();
+    let waiting: Vec<_> = (0..2)
+        .map(|number| {
+            let cache = test.cache.clone();
+            tokio::spawn(async move { cache.get(lookup(&host(number))).await })
+        })
+        .collect();
+    test.source.until_calls(3).await;
+    assert_eq!(test.cache.get(lookup(&host(3))).await.unwrap_err(), BrokerError::Overloaded);
+    assert_eq!(test.cache.get(lookup(&host(9))).await.unwrap().status, CacheStatus::Hit);
+    test.source.open();
+    for waiter in waiting {
+        waiter.await.unwrap().unwrap();
+    }
+    test.cache.get(lookup(&host(3))).await.unwrap();
+}
+
+#[tokio::test]
+async fn p14_a_stepped_clock_never_hands_out_what_has_ended() {
+    for step_back in [true, false] {
+        let test = TestCache::new();
+        test.cache.get(lookup(HOST)).await.unwrap();
+        test.source.fail(FailureClass::Unavailable);
+        test.clock.advance(8 * HOUR);
+        if step_back {
+            test.clock.step_wall_back(6 * HOUR)
+        } else {
+            test.clock.step_wall_forward(6 * HOUR)
+        }
+        let answer = test.cache.get(lookup(HOST)).await;
+        assert_eq!(answer.is_ok(), step_back, "8 of 12 hours have passed, or 14");
+        test.clock.advance(4 * HOUR);
+        test.cache.get(lookup(HOST)).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_reports_of_one_refused_credential_are_one_call() {
+    let test = TestCache::new();
+    test.source.delay(Duration::from_millis(5));
+    let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
+    let callers: Vec<_> = (0..1000)
+        .map(|_| {
+            let cache = test.cache.clone();
+            tokio::spawn(async move { cache.get(lookup_rejecting(HOST, refused)).await })
+        })
+        .collect();
+    for caller in callers {
+        assert_ne!(caller.await.unwrap().unwrap().credential.id(), refused);
+    }
+    assert_eq!(test.source.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_replaced_once_a_minute_and_never_handed_out_again() {
+    let test = TestCache::new();
+    test.source.then(Step::SameToken(12 * HOUR));
+    let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
+    for _ in 0..10 {
+        let error = test.cache.get(lookup_rejecting(HOST, refused)).await.unwrap_err();
+        assert_eq!(class(error), FailureClass::InvalidAnswer);
+        test.clock.advance(Duration::from_secs(5));
+    }
+    assert_eq!(test.source.calls(), 2, "one at first, one because it was refused");
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Hit, "others still get it");
+    test.clock.advance(MINUTE);
+    test.cache.get(lookup_rejecting(HOST, refused)).await.unwrap_err();
+    assert_eq!(test.source.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_refused_credential_whose_replacement_fails_is_an_error() {
+    let test = TestCache::new();
+    let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
+    test.source.fail(FailureClass::Throttled);
+    for _ in 0..5 {
+        assert_eq!(class(test.cache.get(lookup_rejecting(HOST, refused)).await.unwrap_err()), FailureClass::Throttled);
+        test.clock.advance(Duration::from_secs(10));
+    }
+    assert_eq!(test.source.calls(), 2, "one replacement a minute, also when it fails");
+}
+
+#[tokio::test]
+async fn a_panicking_fetch_is_an_error_for_its_waiters_and_nothing_more() {
+    let test = TestCache::new();
+    test.source.then(Step::Panic);
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap_err(), BrokerError::Bug);
+    test.clock.advance(MINUTE);
+    test.source.then(Step::Token(12 * HOUR));
+    test.cache.get(lookup(HOST)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_hangs_ends_at_its_limit() {
+    let test = TestCache::new();
+    test.source.shut();
+    assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::Unavailable);
+    test.source.open();
+    test.clock.advance(MINUTE);
+    test.cache.get(lookup(HOST)).await.unwrap();
+}
+
+#[tokio::test]
+async fn dead_secrets_leave_the_memory() {
+    let test = TestCache::new();
+    test.source.then(Step::Token(HOUR));
+    let held = std::sync::Arc::downgrade(&test.cache.get(lookup(HOST)).await.unwrap().credential);
+    test.cache.sweep().await;
+    assert!(held.upgrade().is_some());
+    test.source.then(Step::Token(12 * HOUR));
+    test.clock.advance(HOUR);
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.cache.sweep().await;
+    assert!(held.upgrade().is_none(), "the replaced credential is gone from both caches");
+}
+
+#[tokio::test]
+async fn a_broker_without_an_aws_identity_says_so_until_one_is_there() {
+    let test = TestCache::new();
+    test.source.identity(Err(UpstreamFailure::new(FailureClass::NoCredentials)));
+    test.cache.check_identity().await;
+    assert!(!test.cache.can_serve());
+    test.source.identity(Ok(()));
+    test.cache.check_identity().await;
+    assert!(test.cache.can_serve());
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.source.fail(FailureClass::NoCredentials);
+    test.cache.get(lookup(&host(2))).await.unwrap_err();
+    assert!(test.cache.identity_missing() && test.cache.can_serve(), "what is held is still good");
+}

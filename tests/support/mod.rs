@@ -1,0 +1,333 @@
+//! What the integration tests stand on: a clock that they set, a source that they script, a broker on free ports.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "each test file uses a part"
+)]
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use data_encoding::BASE64;
+use ecr_broker::address::ListenAddress;
+use ecr_broker::broker::Broker;
+use ecr_broker::cache::{self, CredentialCache, Lookup};
+use ecr_broker::clock::{Clock, Moment};
+use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
+use ecr_broker::error::{FailureClass, UpstreamFailure};
+use ecr_broker::grpc::trace::Tracing;
+use ecr_broker::request_id::RequestId;
+use ecr_broker::server;
+use ecr_broker::upstream::{Answer, TokenSource};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub const HOUR: Duration = Duration::from_hours(1);
+pub const MINUTE: Duration = Duration::from_mins(1);
+pub const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct ManualClock(Mutex<Moment>);
+
+impl ManualClock {
+    pub fn new() -> Arc<Self> {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        Arc::new(Self(Mutex::new(Moment { wall, steady: Duration::ZERO })))
+    }
+
+    pub fn advance(&self, time: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now = now.after(time);
+    }
+
+    /// As an operator or NTP may do it.
+    pub fn step_wall_forward(&self, time: Duration) {
+        self.0.lock().unwrap().wall += time;
+    }
+
+    pub fn step_wall_back(&self, time: Duration) {
+        self.0.lock().unwrap().wall -= time;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Moment {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// What a scripted fetch does.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Gives a new token of this lifetime.
+    Token(Duration),
+    /// Gives the same token each time.
+    SameToken(Duration),
+    /// Fails.
+    Fail(UpstreamFailure),
+    Panic,
+}
+
+/// A source that does what it is told, and counts.
+#[derive(Debug)]
+pub struct ScriptedSource {
+    clock: Arc<ManualClock>,
+    step: Mutex<Step>,
+    calls: watch::Sender<u64>,
+    by_key: Mutex<HashMap<CredentialKey, u64>>,
+    in_flight: Mutex<HashMap<CredentialKey, u64>>,
+    most_in_flight: AtomicU64,
+    gate: watch::Sender<bool>,
+    delay: Mutex<Duration>,
+    identity: Mutex<Result<(), UpstreamFailure>>,
+}
+
+impl ScriptedSource {
+    /// Gives tokens of twelve hours at once.
+    pub fn new(clock: &Arc<ManualClock>) -> Arc<Self> {
+        Arc::new(Self {
+            clock: Arc::clone(clock),
+            step: Mutex::new(Step::Token(12 * HOUR)),
+            calls: watch::Sender::new(0),
+            by_key: Mutex::default(),
+            in_flight: Mutex::default(),
+            most_in_flight: AtomicU64::new(0),
+            gate: watch::Sender::new(true),
+            delay: Mutex::default(),
+            identity: Mutex::new(Ok(())),
+        })
+    }
+
+    pub fn then(&self, step: Step) {
+        *self.step.lock().unwrap() = step;
+    }
+
+    pub fn fail(&self, class: FailureClass) {
+        self.then(Step::Fail(UpstreamFailure::new(class)));
+    }
+
+    /// Fetches wait until [`ScriptedSource::open`].
+    pub fn shut(&self) {
+        self.gate.send_replace(false);
+    }
+
+    pub fn open(&self) {
+        self.gate.send_replace(true);
+    }
+
+    pub fn delay(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
+    }
+
+    pub fn identity(&self, result: Result<(), UpstreamFailure>) {
+        *self.identity.lock().unwrap() = result;
+    }
+
+    pub fn calls(&self) -> u64 {
+        *self.calls.borrow()
+    }
+
+    pub fn calls_by_key(&self) -> HashMap<CredentialKey, u64> {
+        self.by_key.lock().unwrap().clone()
+    }
+
+    /// The most calls that one key ever had in flight together.
+    pub fn most_in_flight(&self) -> u64 {
+        self.most_in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Comes back when so many calls have begun.
+    pub async fn until_calls(&self, calls: u64) {
+        self.calls.subscribe().wait_for(|made| *made >= calls).await.unwrap();
+    }
+
+    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+        let _flying = InFlight::begin(self, key);
+        let step = self.step.lock().unwrap().clone();
+        *self.by_key.lock().unwrap().entry(key.clone()).or_default() += 1;
+        let mut number = 0;
+        self.calls.send_modify(|calls| {
+            *calls += 1;
+            number = *calls;
+        });
+        self.gate.subscribe().wait_for(|open| *open).await.unwrap();
+        let delay = *self.delay.lock().unwrap();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        match step {
+            Step::Token(lifetime) => Ok(self.credential(number, lifetime)),
+            Step::SameToken(lifetime) => Ok(self.credential(0, lifetime)),
+            Step::Fail(failure) => Err(failure),
+            Step::Panic => panic!("as scripted"),
+        }
+    }
+
+    fn credential(&self, number: u64, lifetime: Duration) -> Credential {
+        let now = self.clock.now();
+        let token = BASE64.encode(format!("AWS:password-{number}").as_bytes());
+        let account = "999999999999".parse().ok();
+        Credential::open(&token, now.wall + lifetime, now).unwrap().for_account(account)
+    }
+}
+
+impl TokenSource for ScriptedSource {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
+        Box::pin(self.answer(key))
+    }
+
+    fn check_identity(&self) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(self.identity.lock().unwrap().clone()))
+    }
+}
+
+struct InFlight<'a>(&'a ScriptedSource, CredentialKey);
+
+impl<'a> InFlight<'a> {
+    fn begin(source: &'a ScriptedSource, key: &CredentialKey) -> Self {
+        let mut flights = source.in_flight.lock().unwrap();
+        let count = flights.entry(key.clone()).or_default();
+        *count += 1;
+        source.most_in_flight.fetch_max(*count, Ordering::SeqCst);
+        Self(source, key.clone())
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        *self.0.in_flight.lock().unwrap().get_mut(&self.1).unwrap() -= 1;
+    }
+}
+
+/// The defaults of the configuration.
+pub fn cache_settings() -> cache::Settings {
+    cache::Settings {
+        refresh_after: HOUR,
+        safety_margin: 5 * MINUTE,
+        capacity: 10_000,
+        max_waiters: 16_384,
+        fetch_timeout: Duration::from_secs(10),
+    }
+}
+
+pub fn key(host: &str) -> CredentialKey {
+    CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile() }
+}
+
+/// A host of its own for each number.
+pub fn host(number: usize) -> String {
+    format!("{number:012}.dkr.ecr.eu-central-1.amazonaws.com")
+}
+
+pub fn lookup(host: &str) -> Lookup {
+    Lookup { key: key(host), min_validity: Duration::ZERO, rejected: None, request: RequestId::random() }
+}
+
+pub fn lookup_lasting(host: &str, min_validity: Duration) -> Lookup {
+    Lookup { min_validity, ..lookup(host) }
+}
+
+pub fn lookup_rejecting(host: &str, rejected: CredentialId) -> Lookup {
+    Lookup { rejected: Some(rejected), ..lookup(host) }
+}
+
+/// A cache over a scripted source, and the clock of both.
+pub struct TestCache {
+    pub cache: CredentialCache,
+    pub source: Arc<ScriptedSource>,
+    pub clock: Arc<ManualClock>,
+}
+
+impl TestCache {
+    pub fn new() -> Self {
+        Self::with(cache_settings())
+    }
+
+    pub fn with(settings: cache::Settings) -> Self {
+        let clock = ManualClock::new();
+        let source = ScriptedSource::new(&clock);
+        let cache = CredentialCache::new(settings, source.clone(), clock.clone());
+        Self { cache, source, clock }
+    }
+}
+
+/// A broker that serves on a free port of loopback and on a Unix socket.
+pub struct TestBroker {
+    pub source: Arc<ScriptedSource>,
+    pub clock: Arc<ManualClock>,
+    pub cache: CredentialCache,
+    pub tcp: std::net::SocketAddr,
+    pub socket: std::path::PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl TestBroker {
+    pub fn start() -> Self {
+        Self::start_with(|_| ())
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut server::Settings)) -> Self {
+        let TestCache { cache, source, clock } = TestCache::new();
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("broker.sock");
+        let mut settings = server::Settings {
+            listen: vec![ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), ListenAddress::Unix(socket.clone())],
+            drain_timeout: Duration::from_secs(20),
+            max_connections: 4096,
+            max_connections_per_address: 256,
+            max_connections_per_uid: 1024,
+        };
+        change(&mut settings);
+        let region = "eu-central-1".parse().unwrap();
+        let broker = Arc::new(Broker::new(cache.clone(), Some(region), 10 * HOUR));
+        let bound = server::bind(settings, broker, cache.clone(), Tracing::default()).unwrap();
+        let tcp = bound.addresses().iter().find_map(|address| match address {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(bound.run_until(async { _ = stopped.await }));
+        Self { source, clock, cache, tcp: tcp.unwrap(), socket, stop: Some(stop), running, _directory: directory }
+    }
+
+    /// Begins the shutdown; what comes back ends with it.
+    pub fn stop(mut self) -> impl Future<Output = ()> {
+        _ = self.stop.take().unwrap().send(());
+        async move {
+            let directory = self._directory;
+            self.running.await.unwrap();
+            drop(directory);
+        }
+    }
+
+    #[cfg(feature = "client")]
+    pub async fn channel(&self) -> tonic::transport::Channel {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", self.tcp)).unwrap();
+        endpoint.connect().await.unwrap()
+    }
+
+    #[cfg(feature = "client")]
+    pub async fn client(&self) -> Client {
+        Client::new(self.channel().await)
+    }
+}
+
+#[cfg(feature = "client")]
+pub type Client =
+    ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient<tonic::transport::Channel>;
+
+#[cfg(feature = "client")]
+pub fn request(registry: &str) -> ecr_broker::pb::GetRegistryCredentialsRequest {
+    use ecr_broker::pb::get_registry_credentials_request::Target;
+    let target = Some(Target::Registry(registry.to_owned()));
+    ecr_broker::pb::GetRegistryCredentialsRequest { target, ..Default::default() }
+}
