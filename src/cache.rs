@@ -21,7 +21,7 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, error, warn};
+use tracing::{Instrument as _, Span, error, info, warn};
 
 use self::entry::{Entry, Shortfall};
 use self::failures::Failures;
@@ -356,6 +356,11 @@ impl Inner {
             );
             return Err(UpstreamFailure::new(FailureClass::InvalidAnswer).into());
         }
+        info!(
+            credential_id = %credential.id(),
+            expires = %humantime::format_rfc3339_millis(credential.expires()),
+            "a credential was fetched"
+        );
         Ok(credential)
     }
 

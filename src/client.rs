@@ -17,9 +17,12 @@ use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceCl
 
 mod address;
 mod failure;
+mod query;
 
 pub use self::address::{Address, AddressError};
 pub use self::failure::Failure;
+pub use self::query::Query;
+pub use crate::pb::RegistryCredentials;
 
 /// How long one address may take to answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -68,14 +71,15 @@ impl Client {
         Err(Failure::unreachable(&problems))
     }
 
-    /// Asks for credentials; several requests go as one batch. The results are in the order of the requests.
+    /// Asks for credentials; several queries go as one batch. The results are in the order of the queries.
     ///
     /// # Errors
     /// Where the call as a whole fails.
     pub async fn credentials(
         &self,
-        mut requests: Vec<pb::GetRegistryCredentialsRequest>,
+        queries: &[Query],
     ) -> Result<Vec<Result<pb::RegistryCredentials, Failure>>, Failure> {
+        let mut requests: Vec<_> = queries.iter().map(pb::GetRegistryCredentialsRequest::from).collect();
         let mut client =
             RegistryCredentialsServiceClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
         if requests.len() == 1

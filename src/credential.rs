@@ -14,6 +14,9 @@ use crate::registry::{AccountId, Registry};
 pub const USERNAME: &str = "AWS";
 /// AWS never gives a token for longer; a longer span means that this machine's clock is behind.
 const LONGEST_LIFETIME: Duration = Duration::from_hours(12);
+/// Beyond this an expiry is not a time of a token's end but a broken answer, such as milliseconds taken for seconds. Wide, for
+/// the clock here may be days behind.
+const FARTHEST_END: Duration = Duration::from_hours(7 * 24);
 /// AWS promises no largest size; tokens of 5 KB are seen. Beyond this an answer is not a token.
 const LARGEST_TOKEN: usize = 64 * 1024;
 /// Sets these digests apart from every other SHA-256 of the same bytes.
@@ -63,6 +66,9 @@ pub enum TokenError {
     /// No `AWS:` before the password.
     #[error("the authorization token does not hold \"AWS:\" and a password")]
     NoPassword,
+    /// Its end is further off than any token's.
+    #[error("the authorization token ends later than any token does; is this machine's clock right?")]
+    TooFar,
     /// Its end has passed.
     #[error("the authorization token has expired already; is this machine's clock right?")]
     Expired,
@@ -151,10 +157,11 @@ impl Credential {
             Some((USERNAME, password)) if !password.is_empty() => Password(Zeroizing::new(password.to_owned())),
             _ => return Err(TokenError::NoPassword),
         };
-        let lifetime = expires.duration_since(issued.wall).unwrap_or_default().min(LONGEST_LIFETIME);
-        if lifetime.is_zero() {
-            return Err(TokenError::Expired);
-        }
+        let lifetime = match expires.duration_since(issued.wall) {
+            Err(_) | Ok(Duration::ZERO) => return Err(TokenError::Expired),
+            Ok(lifetime) if lifetime > FARTHEST_END => return Err(TokenError::TooFar),
+            Ok(lifetime) => lifetime.min(LONGEST_LIFETIME),
+        };
         let end = Moment { wall: expires, steady: issued.steady + lifetime };
         Ok(Self { password, id: CredentialId::of(token.as_bytes()), account: None, issued, expires, end })
     }
@@ -247,6 +254,7 @@ mod tests {
             assert_eq!(open(&text, 60).err(), Some(error), "{name}");
         }
         assert_eq!(open(&token("AWS:x"), 0).err(), Some(TokenError::Expired));
+        assert_eq!(open(&token("AWS:x"), 1_795_346_855_432).err(), Some(TokenError::TooFar));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tonic::service::{Routes, RoutesBuilder};
 use tonic::{Request, Response, Status};
 use tracing::{Span, info};
 
@@ -13,37 +14,40 @@ use crate::credential::{self, CredentialId};
 use crate::error::BrokerError;
 use crate::pb;
 use crate::pb::get_registry_credentials_request::Target;
-use crate::pb::registry_credentials_service_server::RegistryCredentialsService;
+use crate::pb::registry_credentials_service_server::{RegistryCredentialsService, RegistryCredentialsServiceServer};
 use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 use crate::request_id::RequestId;
 
-use self::status::Subject;
+use self::status::{Subject, status};
 
 pub mod edge;
 mod list;
+mod reflection;
 mod status;
 pub mod trace;
 
-pub use self::status::status;
-
 /// The largest request that is read.
-pub const LARGEST_REQUEST: usize = 64 * 1024;
+const LARGEST_REQUEST: usize = 64 * 1024;
 /// The most requests in a batch.
 const LARGEST_BATCH: usize = 100;
 
+/// The service over a broker, and reflection of it.
+#[must_use]
+pub fn routes(broker: Arc<Broker>) -> RoutesBuilder {
+    let mut routes = Routes::builder();
+    let service = RegistryCredentialsServiceServer::new(RegistryCredentials { broker });
+    routes.add_service(service.max_decoding_message_size(LARGEST_REQUEST));
+    reflection::add_to(&mut routes);
+    routes
+}
+
 /// `ecrbroker.v1.RegistryCredentialsService` over a [`Broker`].
 #[derive(Debug)]
-pub struct RegistryCredentials {
+struct RegistryCredentials {
     broker: Arc<Broker>,
 }
 
 impl RegistryCredentials {
-    /// The service.
-    #[must_use]
-    pub fn new(broker: Arc<Broker>) -> Self {
-        Self { broker }
-    }
-
     /// One request's answer, or its error as it goes out; the error is logged on the way.
     async fn credentials(
         &self,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
 use tracing::{info, warn};
@@ -21,11 +20,9 @@ use self::streams::EndStreams;
 use crate::address::ListenAddress;
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
+use crate::grpc;
 use crate::grpc::edge::Edge;
 use crate::grpc::trace::Tracing;
-use crate::grpc::{LARGEST_REQUEST, RegistryCredentials};
-use crate::pb::FILE_DESCRIPTOR_SET;
-use crate::pb::registry_credentials_service_server::RegistryCredentialsServiceServer;
 
 mod accept;
 mod authority;
@@ -138,30 +135,10 @@ fn service(
     health: HealthServer<impl tonic_health::pb::health_server::Health>,
     steps: &Shutdown,
 ) -> Service {
-    let credentials = RegistryCredentialsServiceServer::new(RegistryCredentials::new(broker))
-        .max_decoding_message_size(LARGEST_REQUEST);
-    let mut routes = Routes::builder();
-    routes.add_service(credentials).add_service(health);
-    match reflection() {
-        Ok((v1, v1alpha)) => drop(routes.add_service(v1).add_service(v1alpha)),
-        Err(error) => warn!(%error, "reflection is not served"),
-    }
+    let mut routes = grpc::routes(broker);
+    routes.add_service(health);
     let routes = EndStreams::new(steps.drain.clone()).layer(routes.routes().prepare());
     Edge::new(tracing, steps.cut.clone()).layer(routes)
-}
-
-type Reflection<S> = Result<S, tonic_reflection::server::Error>;
-
-fn reflection() -> Reflection<(
-    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
-    tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection>,
-)> {
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    Ok((builder().build_v1()?, builder().build_v1alpha()?))
 }
 
 /// What has to be done now and then.

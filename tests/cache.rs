@@ -1,7 +1,7 @@
 //! The promises that the cache keeps (contract section 2), on a clock that the tests set.
 
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::unchecked_time_subtraction, reason = "a test may")]
 
 mod support;
 
@@ -370,9 +370,9 @@ async fn p14_a_stepped_clock_never_hands_out_what_has_ended() {
         test.source.fail(FailureClass::Unavailable);
         test.clock.advance(8 * HOUR);
         if step_back {
-            test.clock.step_wall_back(6 * HOUR)
+            test.clock.step_wall_back(6 * HOUR);
         } else {
-            test.clock.step_wall_forward(6 * HOUR)
+            test.clock.step_wall_forward(6 * HOUR);
         }
         let answer = test.cache.get(lookup(HOST)).await;
         assert_eq!(answer.is_ok(), step_back, "8 of 12 hours have passed, or 14");

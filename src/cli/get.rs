@@ -8,9 +8,7 @@ use tonic::Code;
 use super::connection::Connection;
 use super::output::{self, Format};
 use super::{complain, say};
-use crate::client::{Client, Failure};
-use crate::pb;
-use crate::pb::get_registry_credentials_request::Target;
+use crate::client::{Client, Failure, Query, RegistryCredentials};
 
 /// As many as one batch holds.
 const MOST_REGISTRIES: usize = 100;
@@ -68,15 +66,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-async fn ask(args: &Args) -> Result<Vec<Result<pb::RegistryCredentials, Failure>>, Failure> {
+async fn ask(args: &Args) -> Result<Vec<Result<RegistryCredentials, Failure>>, Failure> {
     let client = Client::connect(&args.connection.settings()).await?;
-    let request = |registry: &String| pb::GetRegistryCredentialsRequest {
-        target: Some(Target::Registry(registry.clone())),
+    let query = |registry: &String| Query {
+        registry: registry.clone(),
         profile: args.profile.clone(),
-        min_validity: args.min_validity.and_then(|validity| validity.try_into().ok()),
-        rejected_credential_id: String::new(),
+        min_validity: args.min_validity,
     };
-    client.credentials(args.registries.iter().map(request).collect()).await
+    client.credentials(&args.registries.iter().map(query).collect::<Vec<_>>()).await
 }
 
 /// 3: not a registry; 4: not allowed; 5: try again later; 1: anything else.

@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::pb;
+use crate::client::RegistryCredentials;
 
 /// How credentials are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -44,8 +44,8 @@ struct Line<'a> {
 }
 
 /// Without a newline at the end.
-pub(super) fn render(format: Format, credentials: &[pb::RegistryCredentials]) -> serde_json::Result<String> {
-    let lines = |line: fn(&pb::RegistryCredentials) -> String, gap: &str| {
+pub(super) fn render(format: Format, credentials: &[RegistryCredentials]) -> serde_json::Result<String> {
+    let lines = |line: fn(&RegistryCredentials) -> String, gap: &str| {
         credentials.iter().map(line).collect::<Vec<_>>().join(gap)
     };
     Ok(match format {
@@ -60,7 +60,7 @@ pub(super) fn render(format: Format, credentials: &[pb::RegistryCredentials]) ->
     })
 }
 
-fn text(credentials: &pb::RegistryCredentials) -> String {
+fn text(credentials: &RegistryCredentials) -> String {
     let line = line(credentials);
     let mut text = String::new();
     for (name, value) in [
@@ -83,7 +83,7 @@ fn text(credentials: &pb::RegistryCredentials) -> String {
 }
 
 /// From issue to expiry, for this machine's clock may differ from the broker's.
-fn remaining(credentials: &pb::RegistryCredentials) -> String {
+fn remaining(credentials: &RegistryCredentials) -> String {
     let (Some(issued), Some(expires)) = (time(credentials.issue_time), time(credentials.expire_time)) else {
         return String::new();
     };
@@ -91,7 +91,7 @@ fn remaining(credentials: &pb::RegistryCredentials) -> String {
     format!(" ({} after its issue)", humantime::format_duration(Duration::from_secs(lifetime.as_secs())))
 }
 
-fn line(credentials: &pb::RegistryCredentials) -> Line<'_> {
+fn line(credentials: &RegistryCredentials) -> Line<'_> {
     let rfc3339 = |timestamp| time(timestamp).map(|time| humantime::format_rfc3339_millis(time).to_string());
     let short = |name: &'static str, prefix: &str| name.strip_prefix(prefix).unwrap_or(name);
     Line {
@@ -116,13 +116,12 @@ fn time(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTime> {
     timestamp?.try_into().ok()
 }
 
-fn userpass(credentials: &pb::RegistryCredentials) -> String {
+fn userpass(credentials: &RegistryCredentials) -> String {
     format!("{}:{}", credentials.username, credentials.password)
 }
 
-fn docker_config(credentials: &[pb::RegistryCredentials]) -> Value {
-    let auth = |one: &pb::RegistryCredentials| {
-        (one.registry.clone(), json!({ "auth": BASE64.encode(userpass(one).as_bytes()) }))
-    };
+fn docker_config(credentials: &[RegistryCredentials]) -> Value {
+    let auth =
+        |one: &RegistryCredentials| (one.registry.clone(), json!({ "auth": BASE64.encode(userpass(one).as_bytes()) }));
     json!({ "auths": credentials.iter().map(auth).collect::<Map<_, _>>() })
 }

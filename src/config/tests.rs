@@ -1,1 +1,184 @@
+use std::io::Write as _;
+use std::time::Duration;
 
+use tempfile::NamedTempFile;
+
+use super::*;
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn sources(file: &NamedTempFile, environment: &[(&str, &str)]) -> Sources {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Sources { file: Some(file.path().to_owned()), environment, flags: Vec::new() }
+}
+
+fn load(text: &str) -> Result<Config, Vec<Mistake>> {
+    let file = file(text);
+    Config::load(&sources(&file, &[]))
+}
+
+fn problems(text: &str) -> Vec<String> {
+    load(text).unwrap_err().into_iter().map(|mistake| mistake.problem).collect()
+}
+
+#[test]
+fn nothing_configured_is_a_configuration() {
+    let config = Config::load(&Sources::default()).unwrap();
+    assert!(config.server.listen.is_empty() && !config.server.loopback);
+    assert_eq!(config.cache.safety_margin, Duration::from_mins(5));
+    assert_eq!(config.aws.ecr_public_region, "us-east-1");
+}
+
+#[test]
+fn every_default_is_what_its_explanation_says() {
+    let from_defaults = Config::load(&Sources::default()).unwrap();
+    let from_example = load(&example()).unwrap();
+    assert_eq!(format!("{from_defaults:?}"), format!("{from_example:?}"));
+}
+
+#[test]
+fn the_example_passes_and_every_commented_value_can_be_put_in_force() {
+    assert!(load(&example()).is_ok());
+    for about in settings::ALL {
+        if !about.example.is_empty() && about.key != "ca_bundle" {
+            let text = format!("[{}]\n{} = {}", about.section, about.key, about.example);
+            assert!(load(&text).is_ok(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+    let file = file("[cache]\ncapacity = 1\nsafety_margin = \"1m\"\nrefresh_after = \"2h\"");
+    let environment = [("ECR_BROKER_CACHE_CAPACITY", "2"), ("ECR_BROKER_CACHE_SAFETY_MARGIN", "2m")];
+    let mut sources = sources(&file, &environment);
+    sources.flags.push(("cache.capacity", "--capacity", 3.into()));
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.cache.capacity, 3);
+    assert_eq!(config.cache.safety_margin, Duration::from_mins(2));
+    assert_eq!(config.cache.refresh_after, Duration::from_hours(2));
+    let printed = effective(&sources);
+    assert!(printed.contains("capacity = 3 # --capacity"), "{printed}");
+    assert!(printed.contains("safety_margin = \"2m\" # ECR_BROKER_CACHE_SAFETY_MARGIN"), "{printed}");
+    assert!(printed.contains(&format!("refresh_after = \"2h\" # {}", file.path().display())), "{printed}");
+    assert!(printed.contains("max_min_validity = \"10h\" # default"), "{printed}");
+}
+
+#[test]
+fn every_kind_of_value_can_come_from_the_environment() {
+    let file = file("");
+    let sources = sources(
+        &file,
+        &[
+            ("ECR_BROKER_SERVER_LISTEN", "unix:/a.sock, 127.0.0.1:1"),
+            ("ECR_BROKER_AUTHENTICATION_LOOPBACK", "true"),
+            ("ECR_BROKER_AWS_ECR_ENDPOINTS", r#"{ "us-east-1" = "http://e" }"#),
+            ("ECR_BROKER_AWS_REGION", "eu-west-1"),
+            ("ECR_BROKER_CACHE_CAPACITY", ""),
+        ],
+    );
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.server.listen.len(), 2);
+    assert_eq!(config.aws.ecr_endpoints["us-east-1"], "http://e");
+    assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
+    assert_eq!(config.cache.capacity, 10_000, "an empty variable is none");
+}
+
+#[test]
+fn every_mistake_is_reported_in_one_run_with_its_key_and_what_would_be_taken() {
+    let text = r#"
+        [server]
+        listen = ["nowhere", "127.0.0.1:1"]
+        max_connections = 0
+        colour = "red"
+        [cache]
+        refresh_after = "soon"
+        safety_margin = 5
+        [aws]
+        region = "Frankfurt"
+        ecr_endpoint = "vpce.example"
+        ecr_endpoints = { "us-east-1" = 5 }
+        ca_bundle = "/no/such/file"
+        [log]
+        format = "xml"
+        filter = "info,=="
+        [grants]
+        [profiles]
+    "#;
+    let problems = problems(text);
+    for (key, hint) in [
+        ("server.listen", "IP:PORT"),
+        ("server.max_connections", "from 1 to"),
+        ("server.colour", "[server] has listen"),
+        ("cache.refresh_after", "1h30m"),
+        ("cache.safety_margin", "1h30m"),
+        ("aws.region", "eu-central-1"),
+        ("aws.ecr_endpoint:", "https://"),
+        ("aws.ecr_endpoints", "not a text"),
+        ("aws.ca_bundle", "cannot be read"),
+        ("log.format", "\"json\""),
+        ("log.filter", "not a filter"),
+        ("[grants]", "there are server"),
+        ("[profiles]", "there are server"),
+    ] {
+        let found = problems.iter().any(|problem| problem.contains(key) && problem.contains(hint));
+        assert!(found, "{key} {hint}: {problems:#?}");
+    }
+    assert_eq!(problems.len(), 13, "{problems:#?}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_with_its_line() {
+    let mistakes = load("[cache]\ncapacity = = 1").unwrap_err();
+    assert!(mistakes[0].problem.starts_with("line 2: "), "{mistakes:?}");
+    let missing = Sources { file: Some("/no/such.toml".into()), ..Sources::default() };
+    let mistakes = Config::load(&missing).unwrap_err();
+    assert!(mistakes[0].to_string().starts_with("/no/such.toml: the file cannot be read"), "{mistakes:?}");
+}
+
+#[test]
+fn a_misspelt_variable_of_ours_is_a_mistake_and_others_are_none_of_our_business() {
+    let file = file("");
+    let sources = sources(
+        &file,
+        &[("ECR_BROKER_CACHE_CAPACTIY", "1"), ("ECR_BROKER_ADDRESS", "x"), ("ECR_BROKER_PROFILE", "x"), ("HOME", "/")],
+    );
+    let mistakes = Config::load(&sources).unwrap_err();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(mistakes[0].to_string().starts_with("ECR_BROKER_CACHE_CAPACTIY: it is not a setting; [cache] has"));
+}
+
+#[test]
+fn p13_a_tcp_listener_that_anybody_could_use_is_refused() {
+    for (text, fix) in [
+        ("[server]\nlisten = [\"127.0.0.1:1\"]", "--allow-loopback"),
+        ("[server]\nlisten = [\"[::1]:1\"]", "--allow-loopback"),
+        ("[server]\nlisten = [\"0.0.0.0:1\"]\n[authentication]\nloopback = true", "listen on a Unix socket"),
+        ("[server]\nlisten = [\"10.0.0.5:1\"]\n[authentication]\nloopback = true", "listen on a Unix socket"),
+    ] {
+        let problems = problems(text);
+        assert!(problems.len() == 1 && problems[0].contains(fix), "{text}: {problems:?}");
+    }
+    assert!(load("[server]\nlisten = [\"127.0.0.1:1\"]\n[authentication]\nloopback = true").is_ok());
+    assert!(load("[server]\nlisten = [\"unix:/a.sock\"]").is_ok());
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused() {
+    assert!(problems("[cache]\nsafety_margin = \"2h\"\nmax_min_validity = \"1h\"")[0].contains("max_min_validity"));
+    assert!(problems("[aws]\nattempt_timeout = \"9s\"")[0].contains("operation_timeout"));
+}
+
+#[test]
+fn a_web_identity_is_ours_to_trade_only_without_access_keys() {
+    let file = file("[aws]\nsts_endpoint = \"http://sts\"");
+    let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
+    let with = Config::load(&sources(&file, &role)).unwrap();
+    assert_eq!(with.aws.web_identity.unwrap().session_name, "ecr-broker");
+    let keys = [role[0], role[1], ("AWS_ACCESS_KEY_ID", "AKIA")];
+    assert!(Config::load(&sources(&file, &keys)).unwrap().aws.web_identity.is_none());
+}

@@ -18,7 +18,7 @@ const WAIT: Duration = Duration::from_secs(1);
 
 /// What a request was about, as far as it was understood; goes into the error's metadata.
 #[derive(Debug, Clone, Default)]
-pub struct Subject {
+pub(super) struct Subject {
     pub(super) registry: Option<String>,
     account: Option<String>,
     region: Option<String>,
@@ -37,8 +37,7 @@ impl Subject {
 }
 
 /// The status that a caller gets.
-#[must_use]
-pub fn status(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
+pub(super) fn status(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info(reason(error), DOMAIN, metadata(error, subject));
     details.set_request_info(id.to_string(), "");

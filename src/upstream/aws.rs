@@ -223,7 +223,7 @@ where
         SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if is_about_credentials(error) => {
             FailureClass::NoCredentials
         }
-        SdkError::ResponseError(_) => FailureClass::InvalidAnswer,
+        SdkError::ResponseError(answer) => classify_status(answer.raw().status().as_u16()),
         SdkError::ServiceError(answer) => match error.code() {
             Some(code) => classify_code(code, answer.raw().status().as_u16()),
             None => classify_status(answer.raw().status().as_u16()),

@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    clippy::duration_suboptimal_units,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -267,7 +268,7 @@ pub struct TestBroker {
     pub socket: std::path::PathBuf,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl TestBroker {
@@ -296,16 +297,15 @@ impl TestBroker {
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(bound.run_until(async { _ = stopped.await }));
-        Self { source, clock, cache, tcp: tcp.unwrap(), socket, stop: Some(stop), running, _directory: directory }
+        Self { source, clock, cache, tcp: tcp.unwrap(), socket, stop: Some(stop), running, directory }
     }
 
     /// Begins the shutdown; what comes back ends with it.
     pub fn stop(mut self) -> impl Future<Output = ()> {
         _ = self.stop.take().unwrap().send(());
         async move {
-            let directory = self._directory;
             self.running.await.unwrap();
-            drop(directory);
+            drop(self.directory);
         }
     }
 

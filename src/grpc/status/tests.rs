@@ -1,1 +1,95 @@
+use super::*;
+use crate::error::UpstreamFailure;
 
+fn upstream(class: FailureClass) -> BrokerError {
+    let failure = UpstreamFailure {
+        class,
+        retry_after: Some(Duration::from_secs(7)),
+        aws_error_code: Some("SomeCode".into()),
+        aws_request_id: Some("some-id".into()),
+    };
+    BrokerError::Upstream(failure)
+}
+
+#[test]
+fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
+    let problem = || "wrong".to_owned();
+    let asked = Duration::from_hours(11).into();
+    for (error, code, reason, retry, field) in [
+        (
+            BrokerError::RequestInvalid { field: "target", problem: problem() },
+            Code::InvalidArgument,
+            "REQUEST_INVALID",
+            false,
+            Some("target"),
+        ),
+        (
+            BrokerError::RegistryNotEcr { problem: problem() },
+            Code::InvalidArgument,
+            "REGISTRY_NOT_ECR",
+            false,
+            Some("registry"),
+        ),
+        (
+            BrokerError::RegistryInvalid { problem: problem() },
+            Code::InvalidArgument,
+            "REGISTRY_INVALID",
+            false,
+            Some("registry"),
+        ),
+        (
+            BrokerError::ProfileUnknown { profile: "p".into(), known: "default".into() },
+            Code::InvalidArgument,
+            "PROFILE_UNKNOWN",
+            false,
+            Some("profile"),
+        ),
+        (
+            BrokerError::ValidityUnsatisfiable { asked, limit: "less".into() },
+            Code::FailedPrecondition,
+            "VALIDITY_UNSATISFIABLE",
+            false,
+            None,
+        ),
+        (upstream(FailureClass::Throttled), Code::ResourceExhausted, "AWS_THROTTLED", true, None),
+        (upstream(FailureClass::Denied), Code::PermissionDenied, "AWS_ACCESS_DENIED", false, None),
+        (upstream(FailureClass::NoCredentials), Code::Unavailable, "AWS_CREDENTIALS_UNAVAILABLE", true, None),
+        (upstream(FailureClass::Unavailable), Code::Unavailable, "AWS_UNAVAILABLE", true, None),
+        (upstream(FailureClass::InvalidAnswer), Code::Unavailable, "AWS_RESPONSE_INVALID", true, None),
+        (BrokerError::Overloaded, Code::ResourceExhausted, "OVERLOADED", true, None),
+        (BrokerError::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN", true, None),
+        (BrokerError::Deadline, Code::DeadlineExceeded, "DEADLINE", false, None),
+        (BrokerError::Bug, Code::Internal, "BUG", false, None),
+    ] {
+        let registry: Registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
+        let id = RequestId::random();
+        let status = status(&error, &Subject::of(&registry, "ci"), id);
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!(status.code(), code, "{reason}");
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "ecr-broker"));
+        assert_eq!(details.request_info().unwrap().request_id, id.to_string(), "{reason}");
+        assert_eq!(details.retry_info().is_some(), retry, "{reason}");
+        assert_eq!(details.bad_request().map(|bad| bad.field_violations[0].field.as_str()), field, "{reason}");
+        assert_eq!(info.metadata["account_id"], "123456789012");
+        assert_eq!(info.metadata["region"], "eu-central-1");
+        assert_eq!(info.metadata["profile"], "ci");
+        let aws = info.metadata.get("aws_error_code").map(String::as_str);
+        assert_eq!(aws, reason.starts_with("AWS_").then_some("SomeCode"), "{reason}");
+    }
+}
+
+#[test]
+fn the_time_to_wait_is_what_is_left_of_the_hold() {
+    let status = status(&upstream(FailureClass::Throttled), &Subject::default(), RequestId::random());
+    assert_eq!(status.get_error_details().retry_info().unwrap().retry_delay, Some(Duration::from_secs(7)));
+}
+
+#[test]
+fn an_error_in_a_batch_is_the_same_as_alone() {
+    let alone = status(&BrokerError::Overloaded, &Subject::default(), RequestId::random());
+    let message = message(&alone);
+    assert_eq!(message.code, i32::from(alone.code()));
+    assert_eq!(message.message, alone.message());
+    assert_eq!(message.encode_to_vec(), alone.details());
+}

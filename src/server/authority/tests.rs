@@ -1,1 +1,90 @@
+use super::*;
 
+/// A frame's bytes.
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
+}
+
+/// A literal with an indexed name.
+fn literal(first: u8, value: &[u8]) -> Vec<u8> {
+    assert!(value.len() < 127);
+    [&[first, u8::try_from(value.len()).unwrap()], value].concat()
+}
+
+fn connection(frames: &[Vec<u8>]) -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(0x4, 0, &[]), &frames.concat()].concat()
+}
+
+fn repaired(bytes: &[u8], piece: usize) -> Vec<u8> {
+    let mut frames = RepairAuthority::new(()).frames;
+    let mut bytes = bytes.to_vec();
+    bytes.chunks_mut(piece).for_each(|piece| frames.repair(piece));
+    bytes
+}
+
+const PATH: &[u8] = b"%2Frun%2Fb.sock";
+const MENDED: &[u8] = b"-2Frun-2Fb.sock";
+
+#[test]
+fn only_the_authority_is_mended_however_the_bytes_arrive() {
+    let other = [literal(0x44, b"/a%2Fb"), literal(0x40, b"x"), literal(0x07, b"%7e").split_off(1)].concat();
+    for (name, first) in [("indexed", 0x41), ("not indexed", 0x01), ("never indexed", 0x11)] {
+        let block = |authority: &[u8]| [vec![0x83, 0x86], literal(first, authority), other.clone()].concat();
+        let padded = |authority: &[u8]| [vec![3], block(authority), vec![b'%'; 3]].concat();
+        let prioritised = |authority: &[u8]| [vec![b'%'; 5], block(authority)].concat();
+        let both = |authority: &[u8]| [vec![2], vec![b'%'; 5], block(authority), vec![b'%'; 2]].concat();
+        let split = |authority: &[u8]| {
+            let block = block(authority);
+            let (head, tail) = block.split_at(7);
+            [frame(0x1, 0, head), frame(0x9, 0x4, tail)].concat()
+        };
+        let all = |authority: &[u8]| {
+            connection(&[
+                frame(0x1, 0x4, &block(authority)),
+                frame(0x0, 0x1, b"%data%"),
+                frame(0x1, 0x4 | PADDED, &padded(authority)),
+                frame(0x8, 0, &[b'%'; 4]),
+                frame(0x1, 0x4 | PRIORITY, &prioritised(authority)),
+                frame(0x1, 0x4 | PADDED | PRIORITY, &both(authority)),
+                split(authority),
+                frame(0x1, 0x4, &block(authority)),
+            ])
+        };
+        for piece in [1, 2, 3, 7, 10_000] {
+            assert_eq!(repaired(&all(PATH), piece), all(MENDED), "{name} in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_value_in_huffman_code_is_left_alone() {
+    let block = [vec![0x41, 0x80 | 3], b"%%%".to_vec()].concat();
+    let bytes = connection(&[frame(0x1, 0x4, &block)]);
+    assert_eq!(repaired(&bytes, 5), bytes);
+}
+
+#[test]
+fn long_values_and_numbers_are_followed() {
+    let long = [b"%".repeat(50), b"a".repeat(300)].concat();
+    let length = long.len() - 127;
+    let head = [0x41, 0x7f, u8::try_from(length & 0x7f).unwrap() | 0x80, u8::try_from(length >> 7).unwrap()];
+    let block = [head.as_slice(), &long, &[0x3f, 0xe1, 0x1f], &literal(0x41, b"%")].concat();
+    let mended = repaired(&connection(&[frame(0x1, 0x4, &block)]), 11);
+    assert!(!mended.ends_with(b"%") && mended.ends_with(b"-"));
+    assert!(!mended.contains(&b'%'));
+}
+
+#[test]
+fn bytes_that_are_no_http2_pass_without_harm() {
+    for seed in 0..2000_u64 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let length = random.usize(0..400);
+        let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+        let bytes = if seed % 2 == 0 { noise } else { connection(&[frame(0x1, random.u8(..), &noise), noise.clone()]) };
+        let mended = repaired(&bytes, random.usize(1..50));
+        assert_eq!(mended.len(), bytes.len());
+        let changed = mended.iter().zip(&bytes).filter(|(after, before)| after != before);
+        assert!(changed.into_iter().all(|(after, before)| (*after, *before) == (b'-', b'%')));
+    }
+}

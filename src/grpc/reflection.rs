@@ -1,0 +1,20 @@
+//! Reflection, of the version that tools speak now and of the one that they spoke before.
+
+use tonic::service::RoutesBuilder;
+use tonic_reflection::server::Builder;
+use tracing::warn;
+
+use crate::pb::FILE_DESCRIPTOR_SET;
+
+pub(super) fn add_to(routes: &mut RoutesBuilder) {
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => drop(routes.add_service(v1).add_service(v1alpha)),
+        (Err(error), _) | (_, Err(error)) => warn!(%error, "reflection is not served"),
+    }
+}
+
+fn builder<'a>() -> Builder<'a> {
+    Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,257 @@
+//! The AWS SDK against AWS's wire protocols: the simulated AWS, and a server that answers what no AWS should.
+
+#![cfg(all(feature = "server", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ecr_broker::clock::SystemClock;
+use ecr_broker::credential::Credential;
+use ecr_broker::error::{FailureClass, UpstreamFailure};
+use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
+use ecr_broker::upstream::TokenSource as _;
+use ecr_broker::upstream::aws::{Aws, Settings};
+use ecr_broker::upstream::web_identity::WebIdentity;
+use support::{HOST, key};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+fn settings(endpoint: &str) -> Settings {
+    Settings {
+        region: Some("eu-central-1".into()),
+        ca_bundle: None,
+        ecr_endpoint: Some(endpoint.into()),
+        ecr_endpoints: BTreeMap::new(),
+        ecr_public_endpoint: Some(endpoint.into()),
+        ecr_public_region: "us-east-1".into(),
+        sts_endpoint: None,
+        web_identity: None,
+        connect_timeout: Duration::from_secs(1),
+        attempt_timeout: Duration::from_millis(500),
+        operation_timeout: Duration::from_secs(4),
+        simulated_credentials: true,
+    }
+}
+
+async fn aws(settings: Settings) -> Aws {
+    Aws::load(settings, Arc::new(SystemClock::new())).await.unwrap()
+}
+
+async fn simulate() -> (String, Controls) {
+    let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), simulator::Settings::default()).await.unwrap();
+    let (endpoint, controls) = (format!("http://{}", simulator.address()), simulator.controls());
+    tokio::spawn(simulator.run_until(std::future::pending()));
+    (endpoint, controls)
+}
+
+async fn fetch(aws: &Aws, host: &str) -> Result<Credential, UpstreamFailure> {
+    aws.fetch(&key(host)).await
+}
+
+/// A server that gives one answer to everything.
+async fn answering(status: &'static str, body: Vec<u8>) -> String {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let body = body.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 16 * 1024];
+                _ = stream.read(&mut request).await;
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+            });
+        }
+    });
+    endpoint
+}
+
+#[tokio::test]
+async fn both_services_answer_with_their_own_shapes() {
+    let (endpoint, controls) = simulate().await;
+    let aws = aws(settings(&endpoint)).await;
+    let private = fetch(&aws, HOST).await.unwrap();
+    assert_eq!(private.account().unwrap().as_str(), "123456789012");
+    assert!(private.password().expose().len() > 1500);
+    let remaining = private.lifetime();
+    assert!(remaining > Duration::from_secs(12 * 3600 - 60) && remaining <= Duration::from_secs(12 * 3600));
+    let public = fetch(&aws, "public.ecr.aws").await.unwrap();
+    assert!(public.account().is_none());
+    assert_eq!(controls.calls_to(Service::EcrPublic, "us-east-1"), 1);
+}
+
+#[tokio::test]
+async fn ecr_is_called_in_the_registry_s_region_and_public_always_in_its_own() {
+    let (endpoint, controls) = simulate().await;
+    let aws = aws(settings(&endpoint)).await;
+    for (host, service, region) in [
+        ("000000000007.dkr.ecr.ap-southeast-2.amazonaws.com", Service::Ecr, "ap-southeast-2"),
+        ("000000000007.dkr.ecr.cn-north-1.amazonaws.com.cn", Service::Ecr, "cn-north-1"),
+        // FIPS and dual-stack together with an endpoint of one's own: the SDK alone would refuse.
+        ("000000000007.dkr.ecr-fips.us-gov-west-1.amazonaws.com", Service::Ecr, "us-gov-west-1"),
+        ("000000000007.dkr-ecr-fips.us-east-2.on.aws", Service::Ecr, "us-east-2"),
+        ("ecr-public.aws.com", Service::EcrPublic, "us-east-1"),
+    ] {
+        fetch(&aws, host).await.unwrap();
+        assert_eq!(controls.calls_to(service, region), 1, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_account_the_answer_s_registry_names_it() {
+    let (endpoint, _) = simulate().await;
+    let registry =
+        ecr_broker::registry::PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), Default::default()).unwrap();
+    let mut wanted = key(HOST);
+    wanted.registry = ecr_broker::registry::Registry::Private(registry);
+    let credential = aws(settings(&endpoint)).await.fetch(&wanted).await.unwrap();
+    assert_eq!(credential.account().unwrap().as_str(), "123456789012");
+}
+
+#[tokio::test]
+async fn an_endpoint_may_hold_the_region_and_single_regions_have_their_own() {
+    let (wide, by_wide) = simulate().await;
+    let (narrow, by_narrow) = simulate().await;
+    let mut settings = settings(&format!("{wide}/?region={{region}}").replace("/?", "?"));
+    settings.ecr_endpoint = Some(wide);
+    settings.ecr_endpoints.insert("us-gov-west-1".into(), narrow);
+    let aws = aws(settings).await;
+    fetch(&aws, HOST).await.unwrap();
+    fetch(&aws, "000000000007.dkr.ecr.us-gov-west-1.amazonaws.com").await.unwrap();
+    assert_eq!((by_wide.calls(), by_narrow.calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn every_fault_has_its_class() {
+    for (fault, class) in [
+        (Fault::Throttle, FailureClass::Throttled),
+        (Fault::ThrottleException, FailureClass::Throttled),
+        (Fault::Http429, FailureClass::Throttled),
+        (Fault::Denied, FailureClass::Denied),
+        (Fault::ServerError, FailureClass::Unavailable),
+        (Fault::Hang, FailureClass::Unavailable),
+        (Fault::Garbage, FailureClass::InvalidAnswer),
+    ] {
+        let (endpoint, controls) = simulate().await;
+        controls.set_faults(vec![FaultRate { fault, rate: 1.0 }]);
+        let aws = aws(settings(&endpoint)).await;
+        for host in [HOST, "public.ecr.aws"] {
+            let failure = fetch(&aws, host).await.unwrap_err();
+            assert_eq!(failure.class, class, "{fault:?} {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_denial_keeps_aws_s_code_and_request_id_and_not_its_text() {
+    let (endpoint, controls) = simulate().await;
+    controls.set_faults(vec![FaultRate { fault: Fault::Denied, rate: 1.0 }]);
+    let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
+    assert_eq!(failure.aws_error_code.as_deref(), Some("AccessDeniedException"));
+    assert!(failure.aws_request_id.is_some());
+    assert!(!format!("{failure:?} {failure}").contains("arn:"));
+}
+
+#[tokio::test]
+async fn p12_broken_answers_are_refused_and_nothing_panics() {
+    let token = |clear: &str| data_encoding::BASE64.encode(clear.as_bytes());
+    let private = |token: &str, expires: &str| {
+        format!(
+            r#"{{"authorizationData":[{{"authorizationToken":"{token}","expiresAt":{expires},"proxyEndpoint":"https://{HOST}"}}]}}"#
+        )
+    };
+    let later = "4102444800";
+    for (name, body) in [
+        ("no members", "{}".to_owned()),
+        ("an empty list", r#"{"authorizationData":[]}"#.to_owned()),
+        ("an empty entry", r#"{"authorizationData":[{}]}"#.to_owned()),
+        ("null members", r#"{"authorizationData":[{"authorizationToken":null,"expiresAt":null}]}"#.to_owned()),
+        ("no colon", private(&token("AWSpassword"), "1795346855")),
+        ("another user", private(&token("root:password"), "1795346855")),
+        ("not base64", private("!!!", "1795346855")),
+        ("expired in 2015", private(&token("AWS:password"), "1420070400")),
+        ("an expiry in the next century", private(&token("AWS:password"), later)),
+        ("an expiry in milliseconds", private(&token("AWS:password"), "1795346855432")),
+        ("an expiry before time", private(&token("AWS:password"), "-1")),
+        ("an expiry as a text", private(&token("AWS:password"), "\"2026-11-23T00:00:00Z\"")),
+        ("a megabyte of token", private(&token(&format!("AWS:{}", "x".repeat(1 << 20))), "1795346855")),
+        ("cut off", r#"{"authorizationData":[{"authorizationToken":"QVdTOnN"#.to_owned()),
+        ("a page", "<html>maintenance</html>".to_owned()),
+        ("nothing", String::new()),
+        ("a number", "5".to_owned()),
+        ("two megabytes of space", " ".repeat(2 << 20)),
+        ("deep nesting", "[".repeat(100_000)),
+    ] {
+        let endpoint = answering("200 OK", body.into_bytes()).await;
+        let aws = aws(settings(&endpoint)).await;
+        for host in [HOST, "public.ecr.aws"] {
+            let failure = fetch(&aws, host).await.unwrap_err();
+            assert_eq!(failure.class, FailureClass::InvalidAnswer, "{name}, {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_without_a_code_are_judged_by_status_and_never_taken_for_a_denial() {
+    for (status, class) in [
+        ("403 Forbidden", FailureClass::InvalidAnswer),
+        ("429 Too Many Requests", FailureClass::Throttled),
+        ("502 Bad Gateway", FailureClass::Unavailable),
+        ("404 Not Found", FailureClass::InvalidAnswer),
+    ] {
+        let endpoint = answering(status, b"<html>a proxy</html>".to_vec()).await;
+        let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
+        assert_eq!(failure.class, class, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_there_is_unavailable() {
+    let failure = fetch(&aws(settings("http://127.0.0.1:1")).await, HOST).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Unavailable);
+}
+
+#[tokio::test]
+async fn a_web_identity_is_traded_at_the_configured_sts_and_missing_ones_are_named_as_such() {
+    let (endpoint, controls) = simulate().await;
+    let directory = tempfile::tempdir().unwrap();
+    let token_file = directory.path().join("token");
+    let mut settings = settings(&endpoint);
+    settings.simulated_credentials = false;
+    settings.sts_endpoint = Some(endpoint);
+    settings.web_identity = Some(WebIdentity {
+        role_arn: "arn:aws:iam::210987654321:role/broker".into(),
+        token_file: token_file.clone(),
+        session_name: "ecr-broker".into(),
+    });
+    let aws = aws(settings).await;
+    assert_eq!(aws.check_identity().await.unwrap_err().class, FailureClass::NoCredentials);
+    assert_eq!(fetch(&aws, HOST).await.unwrap_err().class, FailureClass::NoCredentials);
+    std::fs::write(&token_file, "header.claims.signature\n").unwrap();
+    aws.check_identity().await.unwrap();
+    let registry =
+        ecr_broker::registry::PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), Default::default()).unwrap();
+    let mut wanted = key(HOST);
+    wanted.registry = ecr_broker::registry::Registry::Private(registry);
+    let credential = aws.fetch(&wanted).await.unwrap();
+    assert_eq!(credential.account().unwrap().as_str(), "210987654321", "the role's own account");
+    assert!(controls.calls_to(Service::Sts, "") >= 1);
+}
+
+#[tokio::test]
+async fn a_ca_bundle_that_cannot_be_used_is_an_error_with_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    for path in [empty, directory.path().join("missing.pem")] {
+        let mut settings = settings("http://127.0.0.1:1");
+        settings.ca_bundle = Some(path.clone());
+        let error = Aws::load(settings, Arc::new(SystemClock::new())).await.unwrap_err();
+        assert!(format!("{error:#}").contains(&path.display().to_string()), "{error:#}");
+    }
+}

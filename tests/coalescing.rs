@@ -1,0 +1,80 @@
+//! Many callers, few calls: over real gRPC, with callers that give up.
+
+#![cfg(all(feature = "server", feature = "client"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::*;
+use tonic::Code;
+
+/// One call every 10 ms for a second, each with a deadline of 30 ms, over an upstream that takes 200 ms. With the fetch in the
+/// first caller's handler nobody was ever served and AWS was called 99 times (measured before this was built).
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_with_deadlines_shorter_than_the_fetch_cause_one_call_and_are_served_when_it_lands() {
+    let broker = TestBroker::start();
+    broker.source.delay(Duration::from_millis(200));
+    let channel = broker.channel().await;
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let mut callers = Vec::new();
+    for _ in 0..100 {
+        tick.tick().await;
+        let mut client = Client::new(channel.clone());
+        callers.push(tokio::spawn(async move {
+            let mut request = tonic::Request::new(request(HOST));
+            request.set_timeout(Duration::from_millis(30));
+            client.get_registry_credentials(request).await
+        }));
+    }
+    let mut served = 0;
+    for caller in callers {
+        match caller.await.unwrap() {
+            Ok(_) => served += 1,
+            Err(status) => assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}"),
+        }
+    }
+    println!("{served} of 100 callers were served, AWS was called {} times", broker.source.calls());
+    assert_eq!(broker.source.calls(), 1);
+    assert!(served >= 60, "{served} of 100 were served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_callers_over_a_hundred_connections_are_one_call_and_all_are_answered() {
+    let broker = TestBroker::start();
+    broker.source.shut();
+    let mut callers = Vec::new();
+    for _ in 0..100 {
+        let client = broker.client().await;
+        for _ in 0..100 {
+            let mut client = client.clone();
+            callers.push(tokio::spawn(async move { client.get_registry_credentials(request(HOST)).await }));
+        }
+    }
+    broker.source.until_calls(1).await;
+    broker.source.open();
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(broker.source.calls(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_keys_with_a_hundred_callers_each_are_a_hundred_calls() {
+    let broker = TestBroker::start();
+    broker.source.delay(Duration::from_millis(50));
+    let mut callers = Vec::new();
+    for _ in 0..100 {
+        let client = broker.client().await;
+        for number in 0..100 {
+            let mut client = client.clone();
+            callers.push(tokio::spawn(async move { client.get_registry_credentials(request(&host(number))).await }));
+        }
+    }
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!((broker.source.calls(), broker.source.most_in_flight()), (100, 1));
+    assert!(broker.source.calls_by_key().values().all(|calls| *calls == 1));
+}

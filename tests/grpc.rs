@@ -1,0 +1,327 @@
+//! The API over the wire: what is asked, what is answered, and how errors look.
+
+#![cfg(all(feature = "server", feature = "client"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod support;
+
+use std::time::{Duration, SystemTime};
+
+use ecr_broker::error::FailureClass;
+use ecr_broker::pb;
+use ecr_broker::pb::batch_result::Result as Outcome;
+use ecr_broker::pb::get_registry_credentials_request::Target;
+use ecr_broker::pb::registry_access::Target as Listed;
+use support::*;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+async fn get(
+    client: &mut Client,
+    request: pb::GetRegistryCredentialsRequest,
+) -> Result<pb::RegistryCredentials, Status> {
+    Ok(client.get_registry_credentials(request).await?.into_inner().credentials.unwrap())
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+fn to(target: Target) -> pb::GetRegistryCredentialsRequest {
+    pb::GetRegistryCredentialsRequest { target: Some(target), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_private_registry_s_answer_has_every_field() {
+    let broker = TestBroker::start();
+    let answer = get(&mut broker.client().await, request(&format!("https://{HOST}/team/app:1"))).await.unwrap();
+    assert_eq!(answer.registry, HOST);
+    assert_eq!(answer.endpoint, format!("https://{HOST}"));
+    assert_eq!((answer.username.as_str(), answer.password.as_str()), ("AWS", "password-1"));
+    let issued: SystemTime = answer.issue_time.unwrap().try_into().unwrap();
+    let expires: SystemTime = answer.expire_time.unwrap().try_into().unwrap();
+    assert_eq!(expires.duration_since(issued).unwrap(), 12 * HOUR);
+    assert!((54 * 60..=66 * 60).contains(&answer.refresh_after.unwrap().seconds));
+    assert_eq!(answer.registry_type(), pb::RegistryType::Private);
+    assert_eq!(answer.auth_scheme(), pb::AuthScheme::Basic);
+    assert_eq!(answer.cache_status(), pb::CacheStatus::Miss);
+    assert_eq!((answer.account_id.as_str(), answer.region.as_str()), ("123456789012", "eu-central-1"));
+    assert_eq!((answer.profile.as_str(), answer.credential_id.len()), ("default", 32));
+    let again = get(&mut broker.client().await, request(HOST)).await.unwrap();
+    assert_eq!(again.cache_status(), pb::CacheStatus::Hit);
+    assert_eq!(again.credential_id, answer.credential_id);
+}
+
+#[tokio::test]
+async fn the_public_registry_s_answer_is_for_the_host_that_was_asked_about() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    for (target, host) in [
+        (Target::PublicRegistry(pb::PublicRegistry {}), "public.ecr.aws"),
+        (Target::Registry("ecr-public.aws.com".into()), "ecr-public.aws.com"),
+    ] {
+        let answer = get(&mut client, to(target)).await.unwrap();
+        assert_eq!((answer.registry.as_str(), answer.region.as_str()), (host, "us-east-1"));
+        assert_eq!(answer.account_id, "");
+        assert_eq!(answer.registry_type(), pb::RegistryType::Public);
+        assert_eq!(answer.auth_scheme(), pb::AuthScheme::Bearer);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_by_its_parts_takes_what_is_left_out_from_the_broker_and_aws() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    for (parts, host) in [
+        (pb::PrivateRegistry::default(), "999999999999.dkr.ecr.eu-central-1.amazonaws.com"),
+        (
+            pb::PrivateRegistry { account_id: "000000000001".into(), ..Default::default() },
+            "000000000001.dkr.ecr.eu-central-1.amazonaws.com",
+        ),
+        (
+            pb::PrivateRegistry { region: "us-gov-west-1".into(), fips: true, dual_stack: true, ..Default::default() },
+            "999999999999.dkr-ecr-fips.us-gov-west-1.on.aws",
+        ),
+    ] {
+        assert_eq!(get(&mut client, to(Target::PrivateRegistry(parts))).await.unwrap().registry, host);
+    }
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_with_the_field_and_what_would_be_right() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    let good = || request(HOST);
+    let parts = |parts| to(Target::PrivateRegistry(parts));
+    let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    for (name, request, reason_expected, field) in [
+        ("nothing", pb::GetRegistryCredentialsRequest::default(), "REQUEST_INVALID", "target"),
+        ("another registry", request("ghcr.io/x"), "REGISTRY_NOT_ECR", "registry"),
+        ("13 digits", request("1234567890123.dkr.ecr.eu-central-1.amazonaws.com"), "REGISTRY_INVALID", "registry"),
+        (
+            "no region there",
+            parts(pb::PrivateRegistry { region: "x".into(), ..Default::default() }),
+            "REGISTRY_INVALID",
+            "registry",
+        ),
+        (
+            "no account",
+            parts(pb::PrivateRegistry { account_id: "1".into(), ..Default::default() }),
+            "REGISTRY_INVALID",
+            "registry",
+        ),
+        (
+            "a profile that there is not",
+            pb::GetRegistryCredentialsRequest { profile: "ci".into(), ..good() },
+            "PROFILE_UNKNOWN",
+            "profile",
+        ),
+        (
+            "a negative validity",
+            pb::GetRegistryCredentialsRequest { min_validity: negative, ..good() },
+            "REQUEST_INVALID",
+            "min_validity",
+        ),
+        (
+            "an id that is none",
+            pb::GetRegistryCredentialsRequest { rejected_credential_id: "x".into(), ..good() },
+            "REQUEST_INVALID",
+            "rejected_credential_id",
+        ),
+    ] {
+        let status = get(&mut client, request).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, reason_expected), "{name}");
+        let details = status.get_error_details();
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, field, "{name}");
+        assert!(details.request_info().is_some() && details.retry_info().is_none(), "{name}");
+    }
+    assert_eq!(broker.source.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_validity_beyond_the_limit_is_refused_without_a_call() {
+    let broker = TestBroker::start();
+    let min_validity = Some(prost_types::Duration { seconds: 10 * 3600 + 1, nanos: 0 });
+    let status =
+        get(&mut broker.client().await, pb::GetRegistryCredentialsRequest { min_validity, ..request(HOST) }).await;
+    let status = status.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "VALIDITY_UNSATISFIABLE"));
+    assert!(
+        status.message().contains("10h 1s") && status.message().contains("max_min_validity"),
+        "{}",
+        status.message()
+    );
+    assert_eq!(broker.source.calls(), 0);
+}
+
+#[tokio::test]
+async fn two_megabytes_of_request_are_refused_and_the_connection_lives() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    let status = get(&mut client, request(&"x".repeat(2 << 20))).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    get(&mut client, request(HOST)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_answers_in_order_and_one_failure_does_not_blank_the_rest() {
+    let broker = TestBroker::start();
+    let requests = vec![request(HOST), request("ghcr.io"), request("public.ecr.aws"), request(HOST)];
+    let batch = pb::BatchGetRegistryCredentialsRequest { requests };
+    let results = broker.client().await.batch_get_registry_credentials(batch).await.unwrap().into_inner().results;
+    let shape: Vec<_> = results
+        .into_iter()
+        .map(|result| match result.result.unwrap() {
+            Outcome::Credentials(credentials) => credentials.registry,
+            Outcome::Error(error) => format!("{} with {} details", error.code, error.details.len()),
+        })
+        .collect();
+    assert_eq!(shape, [HOST, "3 with 3 details", "public.ecr.aws", HOST]);
+    assert_eq!(broker.source.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_batch_of_the_wrong_size_is_refused_and_one_of_a_hundred_is_not() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    for (size, ok) in [(0, false), (100, true), (101, false)] {
+        let requests = (0..size).map(|number| request(&host(number))).collect();
+        let answer = client.batch_get_registry_credentials(pb::BatchGetRegistryCredentialsRequest { requests }).await;
+        assert_eq!(answer.is_ok(), ok, "{size}");
+        if let Err(status) = answer {
+            assert_eq!(reason(&status), "REQUEST_INVALID");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_list_holds_what_is_cached_and_what_could_be_asked_for_and_no_secret() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    get(&mut client, request(HOST)).await.unwrap();
+    let calls = broker.source.calls();
+    let list = client.list_registries(pb::ListRegistriesRequest::default()).await.unwrap().into_inner();
+    let find = |name: &str| {
+        list.registries.iter().find(|access| match access.target.as_ref().unwrap() {
+            Listed::Registry(registry) => registry == name,
+            Listed::RegistryPattern(pattern) => pattern == name,
+        })
+    };
+    assert!(find(HOST).unwrap().expire_time.is_some());
+    assert!(find("public.ecr.aws").unwrap().expire_time.is_none());
+    assert!(matches!(find("*.dkr.ecr.*.amazonaws.com").unwrap().target, Some(Listed::RegistryPattern(_))));
+    assert!(!format!("{list:?}").contains("password"));
+    assert_eq!(broker.source.calls(), calls);
+}
+
+#[tokio::test]
+async fn upstream_failures_come_with_their_reason_and_the_time_to_wait() {
+    for (class, code, expected, retry) in [
+        (FailureClass::Throttled, Code::ResourceExhausted, "AWS_THROTTLED", true),
+        (FailureClass::Denied, Code::PermissionDenied, "AWS_ACCESS_DENIED", false),
+        (FailureClass::NoCredentials, Code::Unavailable, "AWS_CREDENTIALS_UNAVAILABLE", true),
+        (FailureClass::Unavailable, Code::Unavailable, "AWS_UNAVAILABLE", true),
+        (FailureClass::InvalidAnswer, Code::Unavailable, "AWS_RESPONSE_INVALID", true),
+    ] {
+        let broker = TestBroker::start();
+        broker.source.fail(class);
+        let status = get(&mut broker.client().await, request(HOST)).await.unwrap_err();
+        let details = status.get_error_details();
+        assert_eq!((status.code(), reason(&status).as_str()), (code, expected));
+        assert_eq!(details.retry_info().is_some(), retry, "{class:?}");
+        assert_eq!(details.error_info().unwrap().metadata["registry"], HOST);
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_is_the_caller_s_own_and_answered_as_such() {
+    let broker = TestBroker::start();
+    broker.source.shut();
+    let mut late = tonic::Request::new(request(HOST));
+    late.metadata_mut().insert("grpc-timeout", "30m".parse().unwrap());
+    let status = broker.client().await.get_registry_credentials(late).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE"));
+    broker.source.open();
+    get(&mut broker.client().await, request(HOST)).await.unwrap();
+    assert_eq!(broker.source.calls(), 1, "the fetch went on");
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error_with_fixed_text_and_the_broker_lives() {
+    let broker = TestBroker::start();
+    broker.source.then(Step::Panic);
+    let mut client = broker.client().await;
+    let status = get(&mut client, request(HOST)).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Internal, "BUG"));
+    assert!(!status.message().contains("scripted"));
+    broker.source.then(Step::Token(12 * HOUR));
+    broker.clock.advance(MINUTE);
+    get(&mut client, request(HOST)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_method_is_unimplemented() {
+    let broker = TestBroker::start();
+    let mut grpc = tonic::client::Grpc::new(broker.channel().await);
+    grpc.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<pb::PublicRegistry, pb::PublicRegistry>::default();
+    let path = http::uri::PathAndQuery::from_static("/ecrbroker.v1.RegistryCredentialsService/Nothing");
+    let status = grpc.unary(tonic::Request::new(pb::PublicRegistry {}), path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn the_unix_socket_serves_the_same_and_only_its_owner_and_group_may_connect() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let broker = TestBroker::start();
+    let mode = std::fs::metadata(&broker.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let uri = format!("unix://{}", broker.socket.display());
+    let channel = tonic::transport::Endpoint::from_shared(uri).unwrap().connect().await.unwrap();
+    assert_eq!(get(&mut Client::new(channel), request(HOST)).await.unwrap().registry, HOST);
+    let socket = broker.socket.clone();
+    broker.stop().await;
+    assert!(!socket.exists(), "the socket goes with the broker");
+}
+
+#[tokio::test]
+async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("broker.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let listen = |settings: &mut ecr_broker::server::Settings| {
+        settings.listen.push(ecr_broker::address::ListenAddress::Unix(path.clone()));
+    };
+    let broker = TestBroker::start_with(listen);
+    let TestCache { cache, .. } = TestCache::new();
+    let second = ecr_broker::server::bind(
+        ecr_broker::server::Settings {
+            listen: vec![ecr_broker::address::ListenAddress::Unix(path.clone())],
+            drain_timeout: Duration::from_secs(1),
+            max_connections: 1,
+            max_connections_per_address: 1,
+            max_connections_per_uid: 1,
+        },
+        std::sync::Arc::new(ecr_broker::broker::Broker::new(cache.clone(), None, HOUR)),
+        cache,
+        Default::default(),
+    );
+    assert!(format!("{:#}", second.unwrap_err()).contains("another process is listening there"));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left of the attempt");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn p8_a_peer_has_so_many_connections_and_no_more() {
+    let broker = TestBroker::start_with(|settings| settings.max_connections_per_address = 2);
+    let (mut first, mut second) = (broker.client().await, broker.client().await);
+    get(&mut first, request(HOST)).await.unwrap();
+    get(&mut second, request(HOST)).await.unwrap();
+    let third = tonic::transport::Endpoint::from_shared(format!("http://{}", broker.tcp)).unwrap().connect().await;
+    let refused = match third {
+        Ok(channel) => get(&mut Client::new(channel), request(HOST)).await.is_err(),
+        Err(_) => true,
+    };
+    assert!(refused);
+    get(&mut first, request(HOST)).await.unwrap();
+}

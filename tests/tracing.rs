@@ -1,0 +1,226 @@
+//! What a collector and a log reader see of the real program, and what they must never see.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod program;
+mod support;
+
+use std::collections::HashSet;
+use std::io::Read as _;
+use std::sync::{Arc, Mutex};
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use program::Broker;
+use prost::Message as _;
+use support::{Client, HOST, request};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tonic::{Request, Response, Status};
+
+const CALLERS: usize = 20;
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// An OTLP collector that keeps what it is sent.
+#[derive(Debug, Clone, Default)]
+struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.0.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    async fn over_grpc(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let service = hyper_util::service::TowerToHyperService::new(tonic::service::Routes::new(
+            TraceServiceServer::new(self.clone()),
+        ));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let builder = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                tokio::spawn(builder.serve_connection(io, service.clone()));
+            }
+        });
+        endpoint
+    }
+
+    async fn over_http(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let collector = self.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let collector = collector.clone();
+                tokio::spawn(async move {
+                    let body = read_body(&mut stream).await;
+                    let message = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
+                    collector.0.lock().unwrap().push(message);
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                    stream.write_all(answer).await.unwrap();
+                });
+            }
+        });
+        endpoint
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let exports = self.0.lock().unwrap();
+        let scopes = exports.iter().flat_map(|export| &export.resource_spans).flat_map(|spans| &spans.scope_spans);
+        scopes.flat_map(|spans| spans.spans.clone()).collect()
+    }
+
+    fn everything(&self) -> String {
+        format!("{:?}", self.0.lock().unwrap())
+    }
+}
+
+async fn read_body(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        let read = stream.read(&mut piece).await.unwrap();
+        bytes.extend_from_slice(&piece[..read]);
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+        let body = &bytes[end + 4..];
+        if body.len() >= length.unwrap_or(0) {
+            return body.to_vec();
+        }
+    }
+}
+
+fn server_spans(spans: &[Span]) -> Vec<&Span> {
+    spans.iter().filter(|span| span.kind() == SpanKind::Server).collect()
+}
+
+/// Callers on one cold key, each with a trace of its own but for the parts that the test names.
+async fn call(broker: &Broker, callers: usize, traceparent: impl Fn(usize) -> String) -> HashSet<String> {
+    let channel = tonic::transport::Endpoint::from_shared(broker.uri()).unwrap().connect().await.unwrap();
+    let calls = (0..callers).map(|number| {
+        let mut client = Client::new(channel.clone());
+        let mut request = Request::new(request(HOST));
+        request.metadata_mut().insert("traceparent", traceparent(number).parse().unwrap());
+        async move { client.get_registry_credentials(request).await.unwrap().into_inner().credentials.unwrap().password }
+    });
+    futures_util::future::join_all(calls).await.into_iter().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_aws_span_many_server_spans_the_links_and_no_secret() {
+    for grpc in [true, false] {
+        let collector = Collector::default();
+        let endpoint = if grpc { collector.over_grpc().await } else { collector.over_http().await };
+        let protocol = if grpc { "grpc" } else { "http/protobuf" };
+        let environment = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("RUST_LOG", "trace"),
+        ];
+        let broker = Broker::start(&["--simulate-latency", "300ms"], &environment);
+        let passwords = call(&broker, CALLERS, |number| format!("00-{TRACE}-{:016x}-01", number + 1)).await;
+        assert_eq!(passwords.len(), 1);
+        let password = passwords.into_iter().next().unwrap();
+        let logs = broker.stop();
+
+        let spans = collector.spans();
+        let servers = server_spans(&spans);
+        let upstream: Vec<_> = spans.iter().filter(|span| span.kind() == SpanKind::Client).collect();
+        assert_eq!((servers.len(), upstream.len(), spans.len()), (CALLERS, 1, CALLERS + 1), "{protocol}");
+        let aws = upstream[0];
+        assert_eq!(aws.name, "ECR/GetAuthorizationToken");
+        assert!(
+            servers.iter().all(|span| span.name == "ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials")
+        );
+        let parents: HashSet<_> = servers.iter().map(|span| span.parent_span_id.clone()).collect();
+        assert_eq!(parents.len(), CALLERS, "each server span has its own caller for a parent");
+        assert!(spans.iter().all(|span| data_encoding::HEXLOWER.encode(&span.trace_id) == TRACE));
+
+        let leader: Vec<_> = servers.iter().filter(|span| span.span_id == aws.parent_span_id).collect();
+        assert_eq!(leader.len(), 1, "the AWS call is the child of the caller that started it");
+        let linked = servers.iter().filter(|span| span.links.iter().any(|link| link.span_id == aws.span_id)).count();
+        assert_eq!(linked, CALLERS - 1, "every other caller links to it");
+
+        assert!(collector.everything().contains("service.name"));
+        for (place, text) in [("spans", collector.everything()), ("logs", logs.clone())] {
+            assert!(!text.contains(&password) && !text.contains(&password[..60]), "a secret in the {place}");
+            let token = data_encoding::BASE64.encode(format!("AWS:{password}").as_bytes());
+            assert!(!text.contains(&token[..60]), "a token in the {place}");
+        }
+        assert!(logs.contains(TRACE), "log lines of a call carry its trace: {logs}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_caller_does_not_sample_is_not_exported_and_a_ratio_of_nothing_is_nothing() {
+    for (sampler, flags, argument, servers) in [
+        ("parentbased_always_on", "00", "", 0),
+        ("parentbased_always_on", "01", "", 10),
+        ("traceidratio", "01", "0", 0),
+        ("always_off", "01", "", 0),
+        ("always_on", "00", "", 10),
+    ] {
+        let collector = Collector::default();
+        let endpoint = collector.over_grpc().await;
+        let environment = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_TRACES_SAMPLER", sampler),
+            ("OTEL_TRACES_SAMPLER_ARG", argument),
+        ];
+        let broker = Broker::start(&[], &environment);
+        call(&broker, 10, |number| format!("00-{:032x}-{:016x}-{flags}", number + 1, number + 1)).await;
+        broker.stop();
+        assert_eq!(server_spans(&collector.spans()).len(), servers, "{sampler} {flags} {argument}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_lines_are_json_and_an_aws_failure_has_one_that_says_what_aws_said() {
+    let broker = Broker::start(&["--simulate-fault", "denied=1"], &[]);
+    let channel = tonic::transport::Endpoint::from_shared(broker.uri()).unwrap().connect().await.unwrap();
+    let status = Client::new(channel).get_registry_credentials(request(HOST)).await.unwrap_err();
+    assert!(!status.message().contains("arn:") && !format!("{status:?}").contains("arn:aws"), "{status:?}");
+    let id = {
+        use tonic_types::StatusExt as _;
+        status.get_error_details().request_info().unwrap().request_id.clone()
+    };
+    let logs = broker.stop();
+    let lines: Vec<serde_json::Value> = logs.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of_aws = lines.iter().find(|line| line["aws.error_code"] == "AccessDeniedException").expect(&logs);
+    assert!(of_aws["aws.message"].as_str().unwrap().contains("arn:"), "{of_aws}");
+    assert_eq!(of_aws["spans"][0]["request_id"], id, "{of_aws}");
+    let of_request = lines.iter().find(|line| line["reason"] == "AWS_ACCESS_DENIED").expect(&logs);
+    assert_eq!(of_request["request_id"], id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stderr_that_nobody_reads_does_not_stall_the_broker() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let broker = Broker::start_with(&[], &[("RUST_LOG", "debug")], writer.into());
+    let channel = tonic::transport::Endpoint::from_shared(broker.uri()).unwrap().connect().await.unwrap();
+    let mut client = Client::new(channel);
+    for _ in 0..2000 {
+        client.get_registry_credentials(request("ghcr.io")).await.unwrap_err();
+    }
+    client.get_registry_credentials(request(HOST)).await.unwrap();
+    let drain = std::thread::spawn(move || {
+        let (mut reader, mut logs) = (reader, Vec::new());
+        reader.read_to_end(&mut logs).unwrap();
+        logs.len()
+    });
+    broker.stop();
+    assert!(drain.join().unwrap() > 60_000, "the pipe was full");
+}
