@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use crate::cache::{CredentialCache, Found, Lookup};
-use crate::credential::{CredentialId, CredentialKey, ProfileName};
+use crate::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use crate::error::BrokerError;
 use crate::registry::{AccountId, Region, Registry};
 use crate::request_id::RequestId;
@@ -86,7 +86,7 @@ impl Broker {
                 request: request.request,
             })
             .await?;
-        let account = key.registry.account().or_else(|| found.credential.account());
+        let account = account(&key.registry, &found.credential);
         let host = host(&key.registry, account).ok_or(BrokerError::Bug)?;
         Ok(Released { found, key, host, account })
     }
@@ -96,9 +96,7 @@ impl Broker {
     pub fn registries(&self) -> BTreeMap<Listing, Option<SystemTime>> {
         let mut listings = BTreeMap::new();
         for (key, credential) in self.cache.held() {
-            let Some(name) = host(&key.registry, key.registry.account().or_else(|| credential.account())) else {
-                continue;
-            };
+            let Some(name) = host(&key.registry, account(&key.registry, &credential)) else { continue };
             let end: &mut Option<SystemTime> =
                 listings.entry(Listing { is_pattern: false, name, profile: key.profile }).or_default();
             *end = (*end).max(Some(credential.expires()));
@@ -131,6 +129,14 @@ fn profile(asked: &str) -> Result<ProfileName, BrokerError> {
         return Ok(default);
     }
     Err(BrokerError::ProfileUnknown { profile: asked.to_owned(), known: default.to_string() })
+}
+
+/// The account that was asked for, else the one that AWS named; the public registry has none.
+fn account(registry: &Registry, credential: &Credential) -> Option<AccountId> {
+    match registry {
+        Registry::Private(private) => private.account().or_else(|| credential.account()),
+        Registry::Public { .. } => None,
+    }
 }
 
 fn host(registry: &Registry, account: Option<AccountId>) -> Option<String> {

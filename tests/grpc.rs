@@ -12,7 +12,12 @@ use ecr_broker::pb;
 use ecr_broker::pb::batch_result::Result as Outcome;
 use ecr_broker::pb::get_registry_credentials_request::Target;
 use ecr_broker::pb::registry_access::Target as Listed;
+use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::*;
+use tonic::body::Body;
+use tonic::client::GrpcService;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -233,13 +238,26 @@ async fn upstream_failures_come_with_their_reason_and_the_time_to_wait() {
     }
 }
 
+/// A client that leaves its deadline to the server; tonic's own channel ends a call by itself at the same moment.
+async fn patient_client(
+    broker: std::net::SocketAddr,
+) -> RegistryCredentialsServiceClient<impl GrpcService<Body, ResponseBody = Incoming, Error = hyper::Error>> {
+    let stream = tokio::net::TcpStream::connect(broker).await.unwrap();
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let service = tower::service_fn(move |request| sender.clone().send_request(request));
+    RegistryCredentialsServiceClient::with_origin(service, format!("http://{broker}").parse().unwrap())
+}
+
 #[tokio::test]
 async fn a_deadline_is_the_caller_s_own_and_answered_as_such() {
     let broker = TestBroker::start();
     broker.source.shut();
     let mut late = tonic::Request::new(request(HOST));
     late.metadata_mut().insert("grpc-timeout", "30m".parse().unwrap());
-    let status = broker.client().await.get_registry_credentials(late).await.unwrap_err();
+    let mut patient = patient_client(broker.tcp).await;
+    let status = patient.get_registry_credentials(late).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE"));
     broker.source.open();
     get(&mut broker.client().await, request(HOST)).await.unwrap();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
 /// Why there is no answer, or what the broker's error says.
@@ -23,6 +23,9 @@ pub struct Failure {
 
 impl Failure {
     pub(super) fn from_status(status: &Status) -> Self {
+        if status.code() == Code::Cancelled && status.message() == TimeoutExpired(()).to_string() {
+            return Self::late();
+        }
         let details = status.get_error_details();
         let request_id = details.request_info().map(|info| info.request_id.clone());
         Self {
@@ -40,6 +43,12 @@ impl Failure {
             problems.join(", nor at ")
         );
         Self { code: Code::Unavailable, ..Self::local(message) }
+    }
+
+    /// The client's own time limit. tonic calls it CANCELLED, as if the caller had left.
+    fn late() -> Self {
+        let message = "no answer within the time limit; allow more with --timeout".to_owned();
+        Self { code: Code::DeadlineExceeded, ..Self::local(message) }
     }
 
     /// A fault on the client's own side.
