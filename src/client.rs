@@ -15,6 +15,8 @@ use crate::pb;
 use crate::pb::batch_result::Result as Outcome;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 
+use self::failure::chain;
+
 mod address;
 mod failure;
 mod query;
@@ -162,20 +164,6 @@ fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<
         value.parse().map_err(|_| unusable("holds characters that no token has".to_owned()))?;
     value.set_sensitive(true);
     Ok(Some(value))
-}
-
-/// An error and its causes, each once; tonic says "transport error" and hides the reason behind it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        if !texts.contains(&text) && text != "transport error" {
-            texts.push(text);
-        }
-        next = error.source();
-    }
-    texts.join(": ")
 }
 
 impl From<Status> for Failure {

@@ -1,7 +1,7 @@
 //! Logs to stderr, spans to an OTLP collector.
 //!
-//! Two rules hold whatever is configured. Targets of libraries that print what passes through them are capped at INFO, for at
-//! TRACE the AWS SDK prints registry tokens. And logs go through a writer that drops lines rather than wait: a stderr that
+//! Two rules hold whatever is configured. Libraries that print what passes through them are capped at INFO, and the AWS SDK is
+//! silent: at TRACE it prints registry tokens, and its warnings hold whole answers; what it has to say is in our own lines. And logs go through a writer that drops lines rather than wait: a stderr that
 //! nobody reads once stalled the whole server.
 
 use std::io::IsTerminal as _;
@@ -27,9 +27,11 @@ use crate::grpc::trace::Tracing;
 mod environment;
 mod sampler;
 
-/// Whose lines and spans are capped at INFO.
-const CAPPED: [&str; 9] =
-    ["aws_", "h2", "hyper", "opentelemetry", "reqwest", "rustls", "tonic", "tower", "ecr_broker::simulator"];
+/// Whose lines are none at all.
+const SILENT: &str = "aws_";
+/// Whose lines are capped at INFO.
+const CAPPED: [&str; 8] =
+    ["h2", "hyper", "opentelemetry", "reqwest", "rustls", "tonic", "tower", "ecr_broker::simulator"];
 
 /// What is logged, and how.
 #[derive(Debug, Clone)]
@@ -106,8 +108,11 @@ where
     })
 }
 
-/// No line of these may be more talkative than INFO, whatever the filter says.
+/// Whatever the filter says.
 fn is_within_cap(metadata: &Metadata<'_>) -> bool {
+    if metadata.target().starts_with(SILENT) {
+        return false;
+    }
     *metadata.level() <= Level::INFO || !CAPPED.iter().any(|target| metadata.target().starts_with(target))
 }
 

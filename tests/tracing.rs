@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use program::Broker;
+use program::{SERVE_SIMULATED, Server, simulated_broker};
 use prost::Message as _;
 use support::{Client, HOST, request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -102,13 +102,18 @@ async fn read_body(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
     }
 }
 
+/// As tonic takes it.
+fn uri(broker: &Server) -> String {
+    broker.address.replace("grpc://", "http://")
+}
+
 fn server_spans(spans: &[Span]) -> Vec<&Span> {
     spans.iter().filter(|span| span.kind() == SpanKind::Server).collect()
 }
 
 /// Callers on one cold key, each with a trace of its own but for the parts that the test names.
-async fn call(broker: &Broker, callers: usize, traceparent: impl Fn(usize) -> String) -> HashSet<String> {
-    let channel = tonic::transport::Endpoint::from_shared(broker.uri()).unwrap().connect().await.unwrap();
+async fn call(broker: &Server, callers: usize, traceparent: impl Fn(usize) -> String) -> HashSet<String> {
+    let channel = tonic::transport::Endpoint::from_shared(uri(broker)).unwrap().connect().await.unwrap();
     let calls = (0..callers).map(|number| {
         let mut client = Client::new(channel.clone());
         let mut request = Request::new(request(HOST));
@@ -129,7 +134,7 @@ async fn one_aws_span_many_server_spans_the_links_and_no_secret() {
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
             ("RUST_LOG", "trace"),
         ];
-        let broker = Broker::start(&["--simulate-latency", "300ms"], &environment);
+        let broker = simulated_broker(&["--simulate-latency", "300ms"], &environment);
         let passwords = call(&broker, CALLERS, |number| format!("00-{TRACE}-{:016x}-01", number + 1)).await;
         assert_eq!(passwords.len(), 1);
         let password = passwords.into_iter().next().unwrap();
@@ -180,7 +185,7 @@ async fn what_the_caller_does_not_sample_is_not_exported_and_a_ratio_of_nothing_
             ("OTEL_TRACES_SAMPLER", sampler),
             ("OTEL_TRACES_SAMPLER_ARG", argument),
         ];
-        let broker = Broker::start(&[], &environment);
+        let broker = simulated_broker(&[], &environment);
         call(&broker, 10, |number| format!("00-{:032x}-{:016x}-{flags}", number + 1, number + 1)).await;
         broker.stop();
         assert_eq!(server_spans(&collector.spans()).len(), servers, "{sampler} {flags} {argument}");
@@ -189,8 +194,8 @@ async fn what_the_caller_does_not_sample_is_not_exported_and_a_ratio_of_nothing_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn log_lines_are_json_and_an_aws_failure_has_one_that_says_what_aws_said() {
-    let broker = Broker::start(&["--simulate-fault", "denied=1"], &[]);
-    let channel = tonic::transport::Endpoint::from_shared(broker.uri()).unwrap().connect().await.unwrap();
+    let broker = simulated_broker(&["--simulate-fault", "denied=1"], &[]);
+    let channel = tonic::transport::Endpoint::from_shared(uri(&broker)).unwrap().connect().await.unwrap();
     let status = Client::new(channel).get_registry_credentials(request(HOST)).await.unwrap_err();
     assert!(!status.message().contains("arn:") && !format!("{status:?}").contains("arn:aws"), "{status:?}");
     let id = {
@@ -209,8 +214,8 @@ async fn log_lines_are_json_and_an_aws_failure_has_one_that_says_what_aws_said()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stderr_that_nobody_reads_does_not_stall_the_broker() {
     let (reader, writer) = std::io::pipe().unwrap();
-    let broker = Broker::start_with(&[], &[("RUST_LOG", "debug")], writer.into());
-    let channel = tonic::transport::Endpoint::from_shared(broker.uri()).unwrap().connect().await.unwrap();
+    let broker = Server::start_with(&SERVE_SIMULATED, &[("RUST_LOG", "debug")], writer.into());
+    let channel = tonic::transport::Endpoint::from_shared(uri(&broker)).unwrap().connect().await.unwrap();
     let mut client = Client::new(channel);
     for _ in 0..2000 {
         client.get_registry_credentials(request("ghcr.io")).await.unwrap_err();

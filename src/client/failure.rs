@@ -1,5 +1,6 @@
 //! A failed call, as far as people and exit codes need it.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ impl Failure {
         if status.code() == Code::Cancelled && status.message() == TimeoutExpired(()).to_string() {
             return Self::late();
         }
+        if let Some(cause) = status.source() {
+            return Self::cut_off(cause);
+        }
         let details = status.get_error_details();
         let request_id = details.request_info().map(|info| info.request_id.clone());
         Self {
@@ -49,6 +53,12 @@ impl Failure {
     fn late() -> Self {
         let message = "no answer within the time limit; allow more with --timeout".to_owned();
         Self { code: Code::DeadlineExceeded, ..Self::local(message) }
+    }
+
+    /// The connection went away under the call. A status that a server sent has no cause of this kind.
+    fn cut_off(cause: &(dyn Error + 'static)) -> Self {
+        let message = format!("the connection to the broker broke: {}", chain(cause));
+        Self { code: Code::Unavailable, ..Self::local(message) }
     }
 
     /// A fault on the client's own side.
@@ -88,4 +98,18 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {}
+
+/// An error and its causes, each once; tonic says "transport error" and hides the reason behind it.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !texts.contains(&text) && text != "transport error" {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts.join(": ")
+}

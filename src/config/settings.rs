@@ -145,7 +145,7 @@ pub(super) const REGION: Setting<Option<String>> = Setting {
         ..about(
             "aws",
             "region",
-            "The region of requests that name none. None: what the AWS SDK finds (AWS_REGION, its files, IMDS).",
+            "The region of requests that name none, and of STS. None: what the AWS SDK finds (AWS_REGION, its files, IMDS); off AWS,\nwhere no IMDS answers, looking for it takes the start some seconds.",
         )
     },
     default: || None,

@@ -1,7 +1,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use tracing::{debug, info, trace};
+use tracing::{debug, error, info, trace};
 
 use super::*;
 
@@ -31,7 +31,8 @@ fn libraries_that_print_what_passes_through_them_are_capped_whatever_is_asked_fo
         debug!(target: "hyper_util::client::legacy", "secret");
         trace!(target: "rustls::conn", "secret");
         trace!(target: "tonic::transport", "secret");
-        info!(target: "aws_config::profile", "public");
+        error!(target: "aws_config::meta::credentials::chain", "secret");
+        info!(target: "tonic::transport", "public");
         debug!(target: "ecr_broker::cache", "our own");
     });
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

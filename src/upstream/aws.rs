@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws_config::{AppName, BehaviorVersion, Region as SdkRegion, SdkConfig};
@@ -15,8 +16,9 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::request_id::RequestId as _;
 use aws_types::service_config::ServiceConfigKey;
-use tracing::{Span, warn};
+use tracing::{Span, info, warn};
 
+use super::default_chain::DefaultChain;
 use super::ecr::Ecr;
 use super::ecr_public::EcrPublic;
 use super::web_identity::{self, WebIdentity};
@@ -61,6 +63,7 @@ pub struct Aws {
     shared: Arc<Shared>,
     ecr: Ecr,
     ecr_public: EcrPublic,
+    identity_missing: AtomicBool,
 }
 
 /// What the calls of both services share.
@@ -79,7 +82,12 @@ impl Aws {
     pub async fn load(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let sdk = sdk_config(&settings).await?;
         let shared = Arc::new(Shared { sdk, settings, clock });
-        Ok(Self { ecr: Ecr::new(Arc::clone(&shared)), ecr_public: EcrPublic::new(Arc::clone(&shared)), shared })
+        Ok(Self {
+            ecr: Ecr::new(Arc::clone(&shared)),
+            ecr_public: EcrPublic::new(Arc::clone(&shared)),
+            identity_missing: AtomicBool::new(false),
+            shared,
+        })
     }
 
     /// The region of requests that name none.
@@ -102,6 +110,18 @@ impl Aws {
     }
 }
 
+impl Aws {
+    /// One line when the identity is found missing and one when it is there again, not one at every look.
+    fn report_identity(&self, problem: Option<&CredentialsError>) {
+        let was_missing = self.identity_missing.swap(problem.is_some(), Ordering::Relaxed);
+        match problem {
+            Some(error) if !was_missing => warn!(error = %chain(error), "{}", FailureClass::NoCredentials),
+            None if was_missing => info!("the broker has AWS credentials now"),
+            _ => {}
+        }
+    }
+}
+
 impl TokenSource for Aws {
     fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
         match &key.registry {
@@ -112,12 +132,11 @@ impl TokenSource for Aws {
 
     fn check_identity(&self) -> Answer<'_, ()> {
         Box::pin(async {
-            let missing = || UpstreamFailure::new(FailureClass::NoCredentials);
-            let provider = self.shared.sdk.credentials_provider().ok_or_else(missing)?;
-            provider.provide_credentials().await.map(drop).map_err(|error| {
-                warn!(error = %chain(&error), "{}", FailureClass::NoCredentials);
-                missing()
-            })
+            let missing = UpstreamFailure::new(FailureClass::NoCredentials);
+            let Some(provider) = self.shared.sdk.credentials_provider() else { return Err(missing) };
+            let result = provider.provide_credentials().await;
+            self.report_identity(result.as_ref().err());
+            result.map(drop).map_err(|_| missing)
         })
     }
 }
@@ -318,14 +337,23 @@ async fn sdk_config(settings: &Settings) -> anyhow::Result<SdkConfig> {
     if let Some(region) = &settings.region {
         loader = loader.region(SdkRegion::new(region.clone()));
     }
+    let sdk = loader.no_credentials().load().await;
+    let identity = identity(&sdk, settings);
+    Ok(sdk.into_builder().credentials_provider(identity).build())
+}
+
+/// Who the broker is to AWS.
+fn identity(sdk: &SdkConfig, settings: &Settings) -> SharedCredentialsProvider {
     if settings.simulated_credentials {
         let any = aws_credential_types::Credentials::new("AKIASIMULATED0000000", "simulated", None, None, "simulated");
-        loader = loader.credentials_provider(any);
+        return SharedCredentialsProvider::new(any);
     }
-    let sdk = loader.load().await;
-    let (Some(endpoint), Some(identity)) = (&settings.sts_endpoint, &settings.web_identity) else { return Ok(sdk) };
-    let provider = web_identity::Provider::new(&sdk, endpoint.clone(), identity.clone());
-    Ok(sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build())
+    match (&settings.sts_endpoint, &settings.web_identity) {
+        (Some(endpoint), Some(identity)) => {
+            SharedCredentialsProvider::new(web_identity::Provider::new(sdk, endpoint.clone(), identity.clone()))
+        }
+        _ => SharedCredentialsProvider::new(DefaultChain::new(sdk)),
+    }
 }
 
 #[cfg(test)]

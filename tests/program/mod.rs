@@ -9,27 +9,29 @@
 )]
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
+
+/// The arguments of a broker on a free port with a simulated AWS behind it.
+pub const SERVE_SIMULATED: [&str; 4] = ["serve", "--simulate", "--listen", "127.0.0.1:0"];
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ecr-broker");
 
-/// A running `ecr-broker serve --simulate` on a free port. It is stopped when it goes.
-pub struct Broker {
+/// A running `ecr-broker` that listens. It is stopped when it goes.
+pub struct Server {
     child: Child,
+    /// As the program prints it.
     pub address: String,
     logs: Option<JoinHandle<String>>,
 }
 
-impl Broker {
+impl Server {
     pub fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self::start_with(arguments, environment, Stdio::piped())
     }
 
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)], stderr: Stdio) -> Self {
-        let mut command = program(environment);
-        command.args(["serve", "--simulate", "--listen", "127.0.0.1:0"]).args(arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut child = program(environment).args(arguments).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let logs = child.stderr.take().map(|mut stderr| {
             std::thread::spawn(move || {
                 let mut text = String::new();
@@ -39,17 +41,20 @@ impl Broker {
         });
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").expect("a line that names the address").to_owned();
+        let address = line.trim().strip_prefix("listening on ").map(str::to_owned);
+        let Some(address) = address else {
+            _ = child.wait();
+            panic!("{arguments:?} does not listen: {}", logs.map(|logs| logs.join().unwrap()).unwrap_or_default());
+        };
         Self { child, address, logs }
-    }
-
-    /// As tonic takes it.
-    pub fn uri(&self) -> String {
-        self.address.replace("grpc://", "http://")
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// SIGTERM, a clean end, and all that was logged.
@@ -59,17 +64,49 @@ impl Broker {
         assert!(status.success(), "{status}");
         self.logs.take().map(|logs| logs.join().unwrap()).unwrap_or_default()
     }
-
-    pub fn wait(mut self) -> std::process::ExitStatus {
-        self.child.wait().unwrap()
-    }
 }
 
-impl Drop for Broker {
+impl Drop for Server {
     fn drop(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// `ecr-broker serve --simulate` on a free port.
+pub fn simulated_broker(arguments: &[&str], environment: &[(&str, &str)]) -> Server {
+    Server::start(&[&SERVE_SIMULATED, arguments].concat(), environment)
+}
+
+/// What a command that ended left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// What it printed, where all went well.
+    pub fn out(self) -> String {
+        assert_eq!((self.code, self.stderr.as_str()), (0, ""), "{}", self.stdout);
+        self.stdout
+    }
+
+    /// The program's own line on stderr, of which there is one; log lines are JSON.
+    pub fn error(&self) -> &str {
+        let mut lines = self.stderr.lines().filter(|line| !line.starts_with('{'));
+        let line = lines.next().unwrap_or_else(|| panic!("no error: {self:?}"));
+        assert!(line.starts_with("ecr-broker: ") && lines.next().is_none(), "{}", self.stderr);
+        line
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let output = program(environment).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 pub fn signal(pid: u32, name: &str) {

@@ -1,0 +1,269 @@
+//! The command line as scripts use it: what goes to stdout, what to stderr, and which exit code says what.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod program;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use data_encoding::BASE64;
+use program::{Ended, Server, run, signal, simulated_broker};
+use serde_json::Value;
+
+const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+const PUBLIC: &str = "public.ecr.aws";
+/// Keys of no account, for brokers in front of a simulated AWS of their own.
+const KEYS: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example"), ("AWS_REGION", "eu-central-1")];
+
+fn get(broker: &str, arguments: &[&str]) -> Ended {
+    run(&[&["get"], arguments].concat(), &[("ECR_BROKER_ADDRESS", broker)])
+}
+
+#[test]
+fn every_format_gives_the_same_password_and_text_gives_none() {
+    let broker = simulated_broker(&[], &[]);
+    let password = get(&broker.address, &[PRIVATE, "-o", "password"]).out();
+    let password = password.trim_end();
+    assert!(password.len() > 1500 && !password.contains('\n'));
+
+    let text = get(&broker.address, &[&format!("https://{PRIVATE}/team/app:1")]).out();
+    assert!(text.contains(PRIVATE) && text.contains("HIT") && !text.contains(&password[..20]), "{text}");
+    assert_eq!(get(&broker.address, &[PRIVATE, "-o", "userpass"]).out(), format!("AWS:{password}\n"));
+
+    let line = get(&broker.address, &[PRIVATE, "-o", "json"]).out();
+    assert_eq!(line.lines().count(), 1);
+    let json: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(json["password"], password);
+    for (field, value) in [
+        ("registry", PRIVATE),
+        ("endpoint", &format!("https://{PRIVATE}")),
+        ("username", "AWS"),
+        ("registry_type", "PRIVATE"),
+        ("auth_scheme", "BASIC"),
+        ("cache_status", "HIT"),
+        ("account_id", "123456789012"),
+        ("region", "eu-central-1"),
+        ("profile", "default"),
+    ] {
+        assert_eq!(json[field], value, "{field}");
+    }
+    for time in ["issue_time", "expire_time"] {
+        humantime::parse_rfc3339(json[time].as_str().unwrap()).expect(time);
+    }
+
+    let config: Value = serde_json::from_str(&get(&broker.address, &[PRIVATE, "-o", "docker-config"]).out()).unwrap();
+    let auth = BASE64.decode(config["auths"][PRIVATE]["auth"].as_str().unwrap().as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(auth).unwrap(), format!("AWS:{password}"));
+}
+
+#[test]
+fn several_registries_are_one_answer_each_and_the_first_failure_decides_the_exit_code() {
+    let broker = simulated_broker(&[], &[]);
+    let ended = get(&broker.address, &[PRIVATE, "ghcr.io", PUBLIC, "-o", "json"]);
+    assert_eq!(ended.code, 3);
+    let registries: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&registries[0]["registry"], &registries[1]["registry"]), (&PRIVATE.into(), &PUBLIC.into()));
+    assert!(ended.error().contains("ghcr.io: REGISTRY_NOT_ECR"), "{}", ended.stderr);
+    let config = get(&broker.address, &[PRIVATE, PUBLIC, "-o", "docker-config"]).out();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["auths"].as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn exit_codes_say_what_went_wrong_and_one_line_says_why() {
+    let good = simulated_broker(&[], &[]);
+    let denied = simulated_broker(&["--simulate-fault", "denied=1"], &[]);
+    let throttled = simulated_broker(&["--simulate-fault", "throttle-exception=1"], &[]);
+    let garbage = simulated_broker(&["--simulate-fault", "garbage=1"], &[]);
+    let hanging = simulated_broker(&["--simulate-fault", "hang=1"], &[]);
+    let nowhere = "unix:/no/such.sock,http://127.0.0.1:1";
+    for (broker, arguments, code, said) in [
+        (good.address.as_str(), &["ghcr.io"][..], 3, "REGISTRY_NOT_ECR"),
+        (&good.address, &["1.dkr.ecr.eu-central-1.amazonaws.com"], 3, "REGISTRY_INVALID"),
+        (&good.address, &[PRIVATE, "--profile", "ci"], 1, "PROFILE_UNKNOWN"),
+        (&good.address, &[PRIVATE, "--min-validity", "11h"], 1, "VALIDITY_UNSATISFIABLE"),
+        (&denied.address, &[PRIVATE], 4, "AWS_ACCESS_DENIED"),
+        (&throttled.address, &[PRIVATE], 5, "AWS_THROTTLED"),
+        (&garbage.address, &[PRIVATE], 5, "AWS_RESPONSE_INVALID"),
+        (&hanging.address, &[PRIVATE, "--timeout", "200ms"], 5, "--timeout"),
+        (nowhere, &[PRIVATE], 5, "ecr-broker serve"),
+    ] {
+        let ended = get(broker, arguments);
+        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.stderr);
+        assert!(ended.error().contains(said), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+    }
+    for arguments in [&["get"][..], &["get", PRIVATE, "-o", "xml"], &["get", PRIVATE, "--address", "host"], &["fly"]] {
+        assert_eq!(run(arguments, &[]).code, 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_probe_says_by_its_exit_code_whether_the_broker_serves() {
+    let broker = simulated_broker(&[], &[]);
+    let probe = |address: &str| run(&["probe", "--address", address], &[]).code;
+    assert_eq!(probe(&broker.address), 0);
+    let address = broker.address.clone();
+    broker.stop();
+    assert_eq!(probe(&address), 1);
+}
+
+#[test]
+fn a_user_s_own_socket_is_found_without_an_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ecr-broker/broker.sock");
+    let listen = format!("unix:{}", socket.display());
+    let _broker = Server::start(&["serve", "--simulate", "--listen", &listen], &[]);
+    let runtime_dir = directory.path().to_str().unwrap();
+    run(&["get", PRIVATE], &[("XDG_RUNTIME_DIR", runtime_dir)]).out();
+}
+
+#[test]
+fn the_example_configuration_passes_its_own_check_and_mistakes_do_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("broker.toml");
+    let path = file.to_str().unwrap();
+    fs::write(&file, run(&["config", "example"], &[]).out()).unwrap();
+    run(&["config", "check", "--config", path], &[]).out();
+    let printed = run(&["config", "print", "--config", path], &[("ECR_BROKER_CACHE_CAPACITY", "7")]).out();
+    assert!(printed.contains("capacity = 7 # ECR_BROKER_CACHE_CAPACITY"), "{printed}");
+    assert!(printed.contains(&format!("# {path}")), "{printed}");
+
+    fs::write(&file, "[server]\nlisten = [\"0.0.0.0:1\"]\ncolour = 1\n[cache]\ncapacity = \"many\"\n").unwrap();
+    for command in [&["config", "check"][..], &["serve"]] {
+        let ended = run(&[command, &["--config", path]].concat(), &[]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""));
+        let lines: Vec<_> = ended.stderr.lines().collect();
+        assert_eq!(lines.len(), 3, "a line a mistake: {lines:?}");
+        for (key, allowed) in
+            [("server.listen", "Unix socket"), ("server.colour", "drain_timeout"), ("capacity", "1 to")]
+        {
+            let line = lines.iter().find(|line| line.contains(key)).expect(key);
+            assert!(line.contains(path) && line.contains(allowed), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_cannot_start_says_why_and_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let plain_file = directory.path().join("file");
+    fs::write(&plain_file, "keep me").unwrap();
+    let empty = directory.path().join("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let (socket, bundle) = (format!("unix:{}", plain_file.display()), empty.to_str().unwrap());
+    for (arguments, environment, said) in [
+        (&["--listen", &port, "--allow-loopback"][..], &KEYS[..], "choose another port"),
+        (&["--listen", &port], &KEYS, "--allow-loopback"),
+        (&["--listen", &socket], &KEYS, "choose another path"),
+        (&["--listen", "unix:/proc/no/broker.sock"], &KEYS, "cannot listen on unix:/proc/no/broker.sock"),
+        (&["--listen", "nowhere"], &KEYS, "IP:PORT"),
+        (&["--config", "/no/such.toml"], &KEYS, "/no/such.toml: the file cannot be read"),
+        (&["--simulate", "--listen", "127.0.0.1:0"], &[("AWS_CA_BUNDLE", bundle)], "holds no certificate"),
+        (&["--simulate", "--listen", "127.0.0.1:0"], &[("OTEL_TRACES_SAMPLER", "x"), OTLP], "OTEL_TRACES_SAMPLER"),
+    ] {
+        let ended = run(&[&["serve"], arguments].concat(), environment);
+        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.error().contains(said), "{arguments:?}: {}", ended.stderr);
+    }
+    assert_eq!(fs::read_to_string(&plain_file).unwrap(), "keep me");
+}
+const OTLP: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+
+#[test]
+fn p13_an_aws_endpoint_that_is_the_broker_itself_is_refused() {
+    // A port that was free a moment ago; whoever takes it meanwhile makes the start fail for another reason, and the test too.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("127.0.0.1:{port}");
+    for variable in
+        ["ECR_BROKER_AWS_ECR_ENDPOINT", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL"]
+    {
+        let endpoint = format!("http://localhost:{port}");
+        let environment = [&KEYS[..], &[(variable, endpoint.as_str())]].concat();
+        let ended = run(&["serve", "--listen", &listen, "--allow-loopback"], &environment);
+        assert_eq!(ended.code, 1, "{variable}");
+        assert!(ended.error().contains("is the broker's own listener"), "{variable}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn aws_s_own_endpoint_variables_lead_to_the_simulated_aws_alone() {
+    let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0", "--token-lifetime", "2h"], &[]);
+    assert!(aws.address.starts_with("http://127.0.0.1:"), "{}", aws.address);
+    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR"] {
+        let environment = [&KEYS[..], &[(variable, aws.address.as_str())]].concat();
+        let broker = Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
+        let json: Value = serde_json::from_str(&get(&broker.address, &[PRIVATE, "-o", "json"]).out()).unwrap();
+        let time = |field: &str| humantime::parse_rfc3339(json[field].as_str().unwrap()).unwrap();
+        let lifetime = time("expire_time").duration_since(time("issue_time")).unwrap();
+        assert!((7100..=7200).contains(&lifetime.as_secs()), "{lifetime:?}");
+    }
+}
+
+#[test]
+fn an_upstream_that_is_not_there_is_named_as_such() {
+    let environment = [&KEYS[..], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_MAX_ATTEMPTS", "1")]].concat();
+    let broker = Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
+    let ended = get(&broker.address, &[PRIVATE]);
+    assert_eq!(ended.code, 5);
+    assert!(ended.error().contains("AWS_UNAVAILABLE") && ended.error().contains("try again in"), "{}", ended.stderr);
+}
+
+#[test]
+fn p13_a_broker_without_aws_credentials_starts_and_heals_when_they_appear() {
+    let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("credentials");
+    let environment = [
+        ("AWS_ENDPOINT_URL", aws.address.as_str()),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap()),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    let broker = Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
+    let without = get(&broker.address, &[PRIVATE]);
+    assert_eq!(without.code, 5);
+    assert!(without.error().contains("AWS_CREDENTIALS_UNAVAILABLE"), "{}", without.stderr);
+    write_keys(&file);
+    // The failure is held for half a second, then for one, and so on: within a few tries the keys are seen, or never.
+    let healed = (0..5000).any(|_| get(&broker.address, &[PRIVATE]).code == 0);
+    assert!(healed);
+}
+
+fn write_keys(file: &Path) {
+    fs::write(file, "[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = example\n").unwrap();
+}
+
+#[test]
+fn a_second_signal_while_draining_ends_the_broker_at_once() {
+    let mut broker = simulated_broker(&["--simulate-fault", "hang=1"], &[]);
+    let address = broker.address.clone();
+    let in_flight = std::thread::spawn(move || get(&address, &[PRIVATE, "--timeout", "20s"]));
+    // The request is in flight when a second caller has to wait for it, too.
+    assert_eq!(get(&broker.address, &[PRIVATE, "--timeout", "500ms"]).code, 5);
+    let code = loop {
+        signal(broker.pid(), "TERM");
+        if let Some(status) = broker.ended() {
+            break status.code();
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(code, Some(130));
+    let cut_off = in_flight.join().unwrap();
+    assert_eq!(cut_off.code, 5, "{}", cut_off.stderr);
+}
+
+#[test]
+fn completions_and_the_version_are_printed() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(run(&["completions", shell], &[]).out().contains("ecr-broker"), "{shell}");
+    }
+    let version = run(&["--version"], &[]).out();
+    assert!(version.contains(env!("CARGO_PKG_VERSION")) && version.contains("features: server, client, simulator"));
+}
