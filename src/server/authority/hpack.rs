@@ -2,6 +2,8 @@
 
 /// `:authority` in the static table.
 const AUTHORITY: u32 = 1;
+/// And spelt out, as gRPC C-core has it since it gave up the static table.
+const AUTHORITY_NAME: &[u8] = b":authority";
 /// Longer numbers than any header needs: the block is not understood.
 const LARGEST_SHIFT: u32 = 21;
 
@@ -35,8 +37,13 @@ pub(super) enum Number {
 /// What a text is.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Text {
-    Name,
-    Value { of_authority: bool },
+    /// A name, and how much of `:authority` it has repeated, where it has done nothing else.
+    Name {
+        repeated: Option<usize>,
+    },
+    Value {
+        of_authority: bool,
+    },
 }
 
 impl Block {
@@ -60,7 +67,7 @@ impl Block {
                 if plain && *byte == b'%' && matches!(of, Text::Value { of_authority: true }) {
                     *byte = b'-';
                 }
-                Self::text(rest - 1, plain, of)
+                Self::text(rest - 1, plain, of.followed_by(*byte, plain))
             }
             Self::Lost => Self::Lost,
         }
@@ -84,7 +91,7 @@ impl Block {
     fn counted(value: u32, of: Number) -> Self {
         match of {
             Number::Nothing => Self::Field,
-            Number::Name if value == 0 => Self::Length { of: Text::Name },
+            Number::Name if value == 0 => Self::Length { of: Text::Name { repeated: Some(0) } },
             Number::Name => Self::Length { of: Text::Value { of_authority: value == AUTHORITY } },
             Number::Bytes { of, plain } => Self::text(value, plain, of),
         }
@@ -93,8 +100,24 @@ impl Block {
     fn text(rest: u32, plain: bool, of: Text) -> Self {
         match (rest, of) {
             (1.., _) => Self::Text { rest, plain, of },
-            (0, Text::Name) => Self::Length { of: Text::Value { of_authority: false } },
+            (0, Text::Name { repeated }) => {
+                Self::Length { of: Text::Value { of_authority: repeated == Some(AUTHORITY_NAME.len()) } }
+            }
             (0, Text::Value { .. }) => Self::Field,
+        }
+    }
+}
+
+impl Text {
+    /// What the text is known to be after one more of its bytes. A name that is Huffman-coded is not looked into: those who need
+    /// the repair send it plain.
+    fn followed_by(self, byte: u8, plain: bool) -> Self {
+        match self {
+            Self::Name { repeated: Some(so_far) } if plain && AUTHORITY_NAME.get(so_far) == Some(&byte) => {
+                Self::Name { repeated: Some(so_far + 1) }
+            }
+            Self::Name { .. } => Self::Name { repeated: None },
+            Self::Value { of_authority } => Self::Value { of_authority },
         }
     }
 }

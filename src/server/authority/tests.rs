@@ -28,9 +28,18 @@ const MENDED: &[u8] = b"-2Frun-2Fb.sock";
 
 #[test]
 fn only_the_authority_is_mended_however_the_bytes_arrive() {
-    let other = [literal(0x44, b"/a%2Fb"), literal(0x40, b"x"), literal(0x07, b"%7e").split_off(1)].concat();
-    for (name, first) in [("indexed", 0x41), ("not indexed", 0x01), ("never indexed", 0x11)] {
-        let block = |authority: &[u8]| [vec![0x83, 0x86], literal(first, authority), other.clone()].concat();
+    let named = |name: &[u8]| [literal(0x40, name), literal(0, b"%2F").split_off(1)].concat();
+    let other = [literal(0x44, b"/a%2Fb"), named(b"x"), named(b":authorit"), named(b":authority2")].concat();
+    let spelt = |first, name: &[u8]| [vec![first, u8::try_from(name.len()).unwrap()], name.to_vec()].concat();
+    for (name, head) in [
+        ("indexed", vec![0x41]),
+        ("not indexed", vec![0x01]),
+        ("never indexed", vec![0x11]),
+        ("spelt out, indexed", spelt(0x40, b":authority")),
+        ("spelt out, not indexed", spelt(0x00, b":authority")),
+    ] {
+        let authority_field = |value: &[u8]| [&head[..head.len() - 1], &literal(head[head.len() - 1], value)].concat();
+        let block = |authority: &[u8]| [vec![0x83, 0x86], authority_field(authority), other.clone()].concat();
         let padded = |authority: &[u8]| [vec![3], block(authority), vec![b'%'; 3]].concat();
         let prioritised = |authority: &[u8]| [vec![b'%'; 5], block(authority)].concat();
         let both = |authority: &[u8]| [vec![2], vec![b'%'; 5], block(authority), vec![b'%'; 2]].concat();
