@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         #[cfg(feature = "server")]
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(&args),
         #[cfg(feature = "simulator")]
         Command::SimulateAws(args) => simulate::run(&args),
         #[cfg(feature = "client")]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::Credential;
 use ecr_broker::error::{FailureClass, UpstreamFailure};
+use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
 use ecr_broker::upstream::TokenSource as _;
 use ecr_broker::upstream::aws::{Aws, Settings};
@@ -79,7 +80,7 @@ async fn both_services_answer_with_their_own_shapes() {
     assert_eq!(private.account().unwrap().as_str(), "123456789012");
     assert!(private.password().expose().len() > 1500);
     let remaining = private.lifetime();
-    assert!(remaining > Duration::from_secs(12 * 3600 - 60) && remaining <= Duration::from_secs(12 * 3600));
+    assert!(remaining > Duration::from_mins(12 * 60 - 1) && remaining <= Duration::from_hours(12));
     let public = fetch(&aws, "public.ecr.aws").await.unwrap();
     assert!(public.account().is_none());
     assert_eq!(controls.calls_to(Service::EcrPublic, "us-east-1"), 1);
@@ -105,10 +106,9 @@ async fn ecr_is_called_in_the_registry_s_region_and_public_always_in_its_own() {
 #[tokio::test]
 async fn without_an_account_the_answer_s_registry_names_it() {
     let (endpoint, _) = simulate().await;
-    let registry =
-        ecr_broker::registry::PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), Default::default()).unwrap();
+    let registry = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
     let mut wanted = key(HOST);
-    wanted.registry = ecr_broker::registry::Registry::Private(registry);
+    wanted.registry = Registry::Private(registry);
     let credential = aws(settings(&endpoint)).await.fetch(&wanted).await.unwrap();
     assert_eq!(credential.account().unwrap().as_str(), "123456789012");
 }
@@ -234,10 +234,9 @@ async fn a_web_identity_is_traded_at_the_configured_sts_and_missing_ones_are_nam
     assert_eq!(fetch(&aws, HOST).await.unwrap_err().class, FailureClass::NoCredentials);
     std::fs::write(&token_file, "header.claims.signature\n").unwrap();
     aws.check_identity().await.unwrap();
-    let registry =
-        ecr_broker::registry::PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), Default::default()).unwrap();
+    let registry = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
     let mut wanted = key(HOST);
-    wanted.registry = ecr_broker::registry::Registry::Private(registry);
+    wanted.registry = Registry::Private(registry);
     let credential = aws.fetch(&wanted).await.unwrap();
     assert_eq!(credential.account().unwrap().as_str(), "210987654321", "the role's own account");
     assert!(controls.calls_to(Service::Sts, "") >= 1);

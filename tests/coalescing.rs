@@ -1,7 +1,7 @@
 //! Many callers, few calls: over real gRPC, with callers that give up.
 
 #![cfg(all(feature = "server", feature = "client"))]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
 mod support;
 

@@ -224,7 +224,7 @@ async fn expiry_is_a_number_of_seconds_with_milliseconds_by_the_clock_that_was_s
     aws.controls.set_clock(Arc::new(Stopped(Moment { wall, steady: Duration::ZERO })));
     let text = aws.ecr("eu-central-1", &json!({})).send().await.text();
     assert!(text.contains("\"expiresAt\":1795390055.432,"), "{text}");
-    aws.controls.set_token_lifetime(Duration::from_secs(60));
+    aws.controls.set_token_lifetime(Duration::from_mins(1));
     let entry = aws.ecr("eu-central-1", &json!({})).send().await.entry();
     assert_eq!(entry["expiresAt"].as_f64(), Some(1_795_346_915.432));
 }
@@ -547,7 +547,7 @@ async fn a_hanging_call_is_counted_and_ends_with_the_simulator() {
 #[tokio::test]
 async fn a_call_waits_out_its_latency_before_its_fault() {
     let aws = Aws::failing(Fault::Throttle).await;
-    aws.controls.set_latency(Duration::from_secs(3600));
+    aws.controls.set_latency(Duration::from_hours(1));
     let waiting = aws.ecr("eu-central-1", &json!({})).open().await;
     aws.controls.until_calls(1).await;
     aws.controls.set_latency(Duration::ZERO);

@@ -13,8 +13,9 @@ use crate::broker::Broker;
 use crate::cache::CredentialCache;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, LogFormat, Sources};
+use crate::grpc::trace::Tracing;
 use crate::server::{self, Bound};
-use crate::telemetry;
+use crate::telemetry::{self, Telemetry};
 use crate::upstream::aws::Aws;
 
 /// A second signal while draining.
@@ -36,19 +37,26 @@ pub(super) struct Args {
     simulation: simulation::Simulation,
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let sources = sources(&args);
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let sources = sources(args);
     match Config::load(&sources) {
         Ok(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(serve(config, sources, args))
+            runtime.block_on(async {
+                let (telemetry, tracing) = start_telemetry(&config, &sources)?;
+                #[cfg(feature = "simulator")]
+                let config = args.simulation.start(config).await?;
+                serve(config, &sources, tracing).await?;
+                telemetry.flush().await;
+                Ok(ExitCode::SUCCESS)
+            })
         }
         Err(mistakes) => Ok(report(Err(mistakes))),
     }
 }
 
-async fn serve(mut config: Config, sources: Sources, args: Args) -> anyhow::Result<ExitCode> {
-    let (telemetry, tracing) = telemetry::start(&telemetry::Settings {
+fn start_telemetry(config: &Config, sources: &Sources) -> anyhow::Result<(Telemetry, Tracing)> {
+    telemetry::start(&telemetry::Settings {
         filter: config.log.filter.clone(),
         json: match config.log.format {
             LogFormat::Auto => None,
@@ -56,22 +64,21 @@ async fn serve(mut config: Config, sources: Sources, args: Args) -> anyhow::Resu
             LogFormat::Text => Some(false),
         },
         environment: sources.environment.clone(),
-    })?;
-    #[cfg(feature = "simulator")]
-    args.simulation.start(&mut config).await?;
+    })
+}
 
+async fn serve(config: Config, sources: &Sources, tracing: Tracing) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock::new());
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(str::parse).transpose().context("the AWS region")?;
     let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock);
     let broker = Arc::new(Broker::new(cache.clone(), region, config.max_min_validity));
-    let bound = bind(&config, &sources, &broker, &cache, &tracing)?;
+    let bound = bind(&config, sources, &broker, &cache, &tracing)?;
     bound.refuse_loop(&aws.endpoint_overrides()).await?;
 
     bound.addresses().iter().for_each(|address| say(format_args!("listening on {address}")));
     bound.run_until(shutdown()).await;
-    telemetry.flush().await;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn sources(args: &Args) -> Sources {
@@ -94,7 +101,7 @@ fn bind(
     sources: &Sources,
     broker: &Arc<Broker>,
     cache: &CredentialCache,
-    tracing: &crate::grpc::trace::Tracing,
+    tracing: &Tracing,
 ) -> anyhow::Result<Bound> {
     let try_on = |listen: Vec<ListenAddress>| {
         let settings = server::Settings {
@@ -180,9 +187,9 @@ mod simulation {
         }
 
         /// Starts the simulated AWS and points the configuration at it.
-        pub(super) async fn start(&self, config: &mut Config) -> anyhow::Result<()> {
+        pub(super) async fn start(&self, mut config: Config) -> anyhow::Result<Config> {
             if !self.simulate {
-                return Ok(());
+                return Ok(config);
             }
             let settings = Settings {
                 latency: self.simulate_latency,
@@ -200,7 +207,7 @@ mod simulation {
             config.aws.region.get_or_insert_with(|| "us-east-1".to_owned());
             config.aws.simulated_credentials = true;
             tokio::spawn(simulator.run_until(std::future::pending()));
-            Ok(())
+            Ok(config)
         }
     }
 }

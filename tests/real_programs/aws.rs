@@ -1,0 +1,85 @@
+//! AWS's own tools against the simulated AWS, and the broker against emulators of AWS that no one here wrote.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::PRIVATE;
+use super::other::{Foreign, python, script, succeed, tool};
+use super::program::{Ended, Server, run};
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example")];
+
+fn broker_on(environment: &[(&str, &str)]) -> Server {
+    let elsewhere = [("AWS_REGION", "eu-central-1"), ("AWS_EC2_METADATA_DISABLED", "true")];
+    Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &[&elsewhere, environment].concat())
+}
+
+fn get(broker: &Server, registry: &str) -> Ended {
+    run(&["get", registry, "-o", "json", "--timeout", "20s", "--address", &broker.address], &[])
+}
+
+fn moto() -> Foreign {
+    let mut moto = tool("venv/bin/moto_server");
+    Foreign::start(moto.args(["-H", "127.0.0.1", "-p", "0"]), "Running on http://127.0.0.1:")
+}
+
+#[test]
+#[ignore = "needs the AWS CLI and boto3, which .ci/tools installs"]
+fn the_aws_cli_and_boto3_take_the_simulated_aws_for_aws() {
+    let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
+    succeed(python().arg(script("aws_tools.py")).arg(&aws.address));
+}
+
+/// moto says that its tokens ended in 2015.
+#[test]
+#[ignore = "needs moto_server, which .ci/tools installs"]
+fn p12_moto_s_token_that_ended_in_2015_is_refused() {
+    let moto = moto();
+    let broker = broker_on(&[&KEYS[..], &[("AWS_ENDPOINT_URL", &moto.url())]].concat());
+    let ended = get(&broker, PRIVATE);
+    assert_eq!((ended.code, ended.stdout.as_str()), (5, ""), "{}", ended.stderr);
+    assert!(ended.error().contains("AWS_RESPONSE_INVALID"), "{}", ended.stderr);
+    let logs = broker.stop();
+    assert!(logs.contains("has expired already"), "{logs}");
+}
+
+/// Without keys of its own the broker has only what moto's STS gives it for the token in the file.
+#[test]
+#[ignore = "needs moto_server, which .ci/tools installs"]
+fn a_web_identity_is_traded_at_moto_s_sts() {
+    let (moto, aws) = (moto(), Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]));
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "eyJhbGciOiJub25lIn0.eyJzdWIiOiJydW5uZXIifQ.c2ln").unwrap();
+    let identity = [
+        ("AWS_ROLE_ARN", "arn:aws:iam::210987654321:role/broker"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.path().to_str().unwrap()),
+        ("AWS_ENDPOINT_URL_ECR", &aws.address),
+    ];
+    for sts in ["AWS_ENDPOINT_URL_STS", "ECR_BROKER_AWS_STS_ENDPOINT"] {
+        let broker = broker_on(&[&identity[..], &[(sts, &moto.url())]].concat());
+        let answer: Value = serde_json::from_str(&get(&broker, PRIVATE).out()).unwrap();
+        assert_eq!(answer["registry"], PRIVATE, "{sts}");
+    }
+    let nowhere = broker_on(&[&identity[..], &[("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")]].concat());
+    assert!(get(&nowhere, PRIVATE).error().contains("AWS_CREDENTIALS_UNAVAILABLE"));
+}
+
+#[test]
+#[ignore = "needs ministack, which .ci/tools installs"]
+fn ministack_s_ecr_gives_credentials_for_twelve_hours() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut ministack: Command = tool("venv/bin/ministack");
+    ministack.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
+    let ministack = Foreign::start(&mut ministack, "Running on http://127.0.0.1:");
+    let broker = broker_on(&[&KEYS[..], &[("AWS_ENDPOINT_URL", &ministack.url())]].concat());
+    let answer: Value = serde_json::from_str(&get(&broker, PRIVATE).out()).unwrap();
+    let time = |field: &str| humantime::parse_rfc3339(answer[field].as_str().unwrap()).unwrap();
+    let lifetime = time("expire_time").duration_since(time("issue_time")).unwrap();
+    assert!((43_100..=43_200).contains(&lifetime.as_secs()), "{lifetime:?}");
+    assert_eq!((&answer["username"], &answer["cache_status"]), (&"AWS".into(), &"MISS".into()));
+    // It has no ECR Public, and says so with a status and no code.
+    let public = get(&broker, "public.ecr.aws");
+    assert_eq!(public.code, 5, "{}", public.stderr);
+}

@@ -1,0 +1,17 @@
+//! The broker among programs that no one here wrote: gRPC clients, AWS's tools, emulators of AWS, a registry.
+//!
+//! They are ignored by `cargo test`, for a newcomer's machine has none of these programs. `.ci/tools` installs them, and
+//! `cargo test --test real_programs -- --ignored` runs them, as CI does; a program that is missing then is a failure.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
+#[path = "../program/mod.rs"]
+mod program;
+
+mod aws;
+mod grpc_clients;
+mod other;
+mod registry;
+
+const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
