@@ -259,6 +259,19 @@ fn a_second_signal_while_draining_ends_the_broker_at_once() {
     assert_eq!(cut_off.code, 5, "{}", cut_off.stderr);
 }
 
+/// The first process of a container ignores signals that it has no handler for.
+#[test]
+fn a_signal_during_the_start_ends_the_broker() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let imds = format!("http://{}", silent.local_addr().unwrap());
+    let mut serve = program::program(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &imds)]);
+    let mut broker = serve.args(["serve", "--listen", "127.0.0.1:0", "--allow-loopback"]).spawn().unwrap();
+    // It looks for its region, and is not told.
+    let _asked = silent.accept().unwrap();
+    signal(broker.id(), "TERM");
+    assert!(broker.wait().unwrap().success());
+}
+
 #[test]
 fn completions_and_the_version_are_printed() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

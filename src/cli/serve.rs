@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::config::report;
-use super::{say, signal};
+use super::say;
+use super::signal::Signals;
 use crate::address::ListenAddress;
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
@@ -43,10 +44,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(async {
+                let signals = Signals::catch()?;
                 let (telemetry, tracing) = start_telemetry(&config, &sources)?;
                 #[cfg(feature = "simulator")]
                 let config = args.simulation.start(config).await?;
-                serve(config, &sources, tracing).await?;
+                serve(&config, &sources, tracing, signals).await?;
                 telemetry.flush().await;
                 Ok(ExitCode::SUCCESS)
             })
@@ -67,18 +69,26 @@ fn start_telemetry(config: &Config, sources: &Sources) -> anyhow::Result<(Teleme
     })
 }
 
-async fn serve(config: Config, sources: &Sources, tracing: Tracing) -> anyhow::Result<()> {
+async fn serve(config: &Config, sources: &Sources, tracing: Tracing, mut signals: Signals) -> anyhow::Result<()> {
+    let bound = tokio::select! {
+        bound = prepare(config, sources, tracing) => bound?,
+        () = signals.received() => return Ok(()),
+    };
+    bound.addresses().iter().for_each(|address| say(format_args!("listening on {address}")));
+    bound.run_until(shutdown(signals)).await;
+    Ok(())
+}
+
+/// Puts the parts together, up to listeners that are bound.
+async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow::Result<Bound> {
     let clock = Arc::new(SystemClock::new());
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(str::parse).transpose().context("the AWS region")?;
     let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock);
     let broker = Arc::new(Broker::new(cache.clone(), region, config.max_min_validity));
-    let bound = bind(&config, sources, &broker, &cache, &tracing)?;
+    let bound = bind(config, sources, &broker, &cache, &tracing)?;
     bound.refuse_loop(&aws.endpoint_overrides()).await?;
-
-    bound.addresses().iter().for_each(|address| say(format_args!("listening on {address}")));
-    bound.run_until(shutdown()).await;
-    Ok(())
+    Ok(bound)
 }
 
 fn sources(args: &Args) -> Sources {
@@ -133,10 +143,10 @@ fn usual_sockets(sources: &Sources) -> Vec<PathBuf> {
 }
 
 /// Comes back at the first signal; the second ends the process at once.
-async fn shutdown() {
-    signal::terminated().await;
-    tokio::spawn(async {
-        signal::terminated().await;
+async fn shutdown(mut signals: Signals) {
+    signals.received().await;
+    tokio::spawn(async move {
+        signals.received().await;
         std::process::exit(IMPATIENT);
     });
 }

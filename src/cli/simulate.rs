@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
 use super::say;
+use super::signal::Signals;
 use crate::simulator::{FaultRate, Settings, Simulator};
 
 #[derive(Debug, clap::Args)]
@@ -33,6 +37,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn simulate(addresses: &[SocketAddr], settings: &Settings) -> anyhow::Result<()> {
+    let mut signals = Signals::catch()?;
     let mut simulators = Vec::new();
     for address in addresses {
         simulators.push(bind(*address, settings).await?);
@@ -40,11 +45,14 @@ async fn simulate(addresses: &[SocketAddr], settings: &Settings) -> anyhow::Resu
     for simulator in &simulators {
         say(format_args!("listening on http://{}", simulator.address()));
     }
-    let running: Vec<_> =
-        simulators.into_iter().map(|one| tokio::spawn(one.run_until(super::signal::terminated()))).collect();
-    for simulator in running {
-        simulator.await?;
+    let mut running = JoinSet::new();
+    let stop = CancellationToken::new();
+    for simulator in simulators {
+        running.spawn(simulator.run_until(stop.clone().cancelled_owned()));
     }
+    signals.received().await;
+    stop.cancel();
+    running.join_all().await;
     Ok(())
 }
 

@@ -78,14 +78,15 @@ impl Listener {
     }
 
     /// The socket is made in a directory that nobody else can enter, given its mode, and only then moved to its place, over a
-    /// file that an earlier process may have left.
+    /// file that an earlier process may have left. The directory's name is new each time: one that a killed process left, in a
+    /// container with the same process id too, must not be in the way.
     fn bind_unix(path: &Path) -> anyhow::Result<Self> {
         refuse_taken(path)?;
         let directory = path.parent().context("the path has no directory")?;
         if !directory.exists() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
         }
-        let workshop = directory.join(format!(".ecr-broker-{}", std::process::id()));
+        let workshop = directory.join(format!(".ecr-broker-{:08x}", fastrand::u32(..)));
         fs::DirBuilder::new().mode(0o700).create(&workshop)?;
         let made = make_socket(&workshop.join("s"), path);
         fs::remove_dir_all(&workshop)?;

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# From the start of `serve --simulate` to its first answer, and its memory when idle. Needs python3.
+#
+# benches/start.sh [ROUNDS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+rounds=${1:-11}
+
+cargo build --release --quiet
+target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
+exec python3 - "$target/release/ecr-broker" "$rounds" <<'PYTHON'
+import re, signal, statistics, subprocess, sys, time
+
+program, rounds = sys.argv[1], int(sys.argv[2])
+registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+
+
+def memory(pid):
+    """Resident memory, in kB."""
+    return int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{pid}/status").read()).group(1))
+
+
+def start():
+    """Starts a broker and asks it once, with the client's own start in the time; the time in ms, and the memory after it."""
+    begun = time.monotonic()
+    broker = subprocess.Popen([program, "serve", "--simulate", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)
+    try:
+        address = broker.stdout.readline().split()[-1]
+        subprocess.run([program, "get", registry, "--address", address], check=True, stdout=subprocess.DEVNULL)
+        taken = (time.monotonic() - begun) * 1000
+        return taken, memory(broker.pid)
+    finally:
+        broker.send_signal(signal.SIGTERM)
+        broker.wait()
+
+
+start()
+results = [start() for _ in range(rounds)]
+times, memories = zip(*results)
+print(f"start to first answer: median {statistics.median(times):.0f} ms, worst {max(times):.0f} ms of {rounds}")
+print(f"resident memory after it: median {statistics.median(memories) / 1024:.1f} MB")
+PYTHON
