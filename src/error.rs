@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::echo::Echo;
+use crate::registry::RegistryError;
+
 /// Why a request has no credential.
 ///
 /// The text of each is what the caller reads; what AWS said is in the log under the request's id, for it may hold ARNs.
@@ -18,17 +21,21 @@ pub enum BrokerError {
     /// A well-formed host that is not ECR's.
     #[error("{problem}")]
     RegistryNotEcr {
+        /// The field's name in the request.
+        field: &'static str,
         /// What is wrong, and what would be right.
         problem: String,
     },
     /// Not a registry.
     #[error("{problem}")]
     RegistryInvalid {
+        /// The field's name in the request.
+        field: &'static str,
         /// What is wrong, and what would be right.
         problem: String,
     },
     /// No such profile.
-    #[error("the broker has no profile {profile:?}; leave profile empty, or name one of: {known}")]
+    #[error("the broker has no profile {}; leave profile empty, or name one of: {known}", Echo(profile))]
     ProfileUnknown {
         /// What was asked for.
         profile: String,
@@ -112,12 +119,14 @@ impl UpstreamFailure {
     }
 }
 
-impl From<crate::registry::RegistryError> for BrokerError {
-    fn from(error: crate::registry::RegistryError) -> Self {
+impl BrokerError {
+    /// What is wrong with the registry, or the part of one, in a field of the request.
+    #[must_use]
+    pub fn registry(field: &'static str, error: &RegistryError) -> Self {
         let problem = error.to_string();
         match error {
-            crate::registry::RegistryError::NotEcr { .. } => Self::RegistryNotEcr { problem },
-            crate::registry::RegistryError::Invalid(_) => Self::RegistryInvalid { problem },
+            RegistryError::NotEcr { .. } => Self::RegistryNotEcr { field, problem },
+            RegistryError::Invalid(_) => Self::RegistryInvalid { field, problem },
         }
     }
 }

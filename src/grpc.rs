@@ -82,7 +82,7 @@ impl RegistryCredentials {
 
     fn target(&self, target: Option<&Target>) -> Result<Registry, BrokerError> {
         match target {
-            Some(Target::Registry(text)) => Ok(text.parse()?),
+            Some(Target::Registry(text)) => text.parse().map_err(|error| BrokerError::registry("registry", &error)),
             Some(Target::PrivateRegistry(parts)) => self.private_registry(parts).map(Registry::Private),
             Some(Target::PublicRegistry(pb::PublicRegistry {})) => Ok(Registry::PUBLIC),
             None => Err(BrokerError::RequestInvalid {
@@ -95,17 +95,22 @@ impl RegistryCredentials {
     fn private_registry(&self, parts: &pb::PrivateRegistry) -> Result<PrivateRegistry, BrokerError> {
         let account = match parts.account_id.as_str() {
             "" => None,
-            account => Some(account.parse()?),
+            account => {
+                let account = account.parse();
+                Some(account.map_err(|error| BrokerError::registry("private_registry.account_id", &error))?)
+            }
         };
+        let in_region = |error| BrokerError::registry("private_registry.region", &error);
         let region = match parts.region.as_str() {
             "" => self.broker.region().cloned().ok_or_else(|| BrokerError::RequestInvalid {
                 field: "private_registry.region",
                 problem: "name a region, for the broker is configured with none (aws.region)".to_owned(),
             })?,
-            region => region.parse()?,
+            region => region.parse().map_err(in_region)?,
         };
         let variant = EndpointVariant { fips: parts.fips, dual_stack: parts.dual_stack };
-        Ok(PrivateRegistry::new(account, region, variant)?)
+        PrivateRegistry::new(account, region, variant)
+            .map_err(|error| BrokerError::registry("private_registry.dual_stack", &error))
     }
 }
 

@@ -8,6 +8,7 @@
 //! | 0 | [`credential`] | credentials, passwords, and until when they may be handed out |
 //! | 0 | [`error`] | what can go wrong, as a closed set |
 //! | 0 | [`clock`] | the only reader of clocks |
+//! | 0 | [`echo`] | what a caller wrote, as an error may repeat it |
 //! | 0 | [`address`] | where a broker listens |
 //! | 0 | [`request_id`] | names a request in errors and logs |
 //! | 0 | [`trace`] | the identity of a span, handed between tasks |
@@ -40,6 +41,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod credential;
+#[cfg(any(feature = "server", feature = "simulator"))]
+pub mod echo;
 #[cfg(feature = "server")]
 pub mod error;
 #[cfg(feature = "server")]

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use self::host::Host;
+use crate::echo::Echo;
 
 mod host;
 mod partition;
@@ -99,7 +100,7 @@ impl FromStr for AccountId {
             .filter(|digits| digits.iter().all(u8::is_ascii_digit))
             .map(Self)
             .ok_or_else(|| {
-                RegistryError::invalid(format!("{text:?} is not an AWS account id: those have twelve digits"))
+                RegistryError::invalid(format!("{} is not an AWS account id: those have twelve digits", Echo(text)))
             })
     }
 }
@@ -135,7 +136,7 @@ impl FromStr for Region {
 
     fn from_str(text: &str) -> Result<Self, RegistryError> {
         let partition = Partition::owning(text).ok_or_else(|| {
-            RegistryError::invalid(format!("{text:?} is not an AWS region: those are like \"eu-central-1\""))
+            RegistryError::invalid(format!("{} is not an AWS region: those are like \"eu-central-1\"", Echo(text)))
         })?;
         Ok(Self { name: text.into(), partition })
     }

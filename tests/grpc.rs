@@ -107,13 +107,13 @@ async fn bad_requests_are_refused_with_the_field_and_what_would_be_right() {
             "no region there",
             parts(pb::PrivateRegistry { region: "x".into(), ..Default::default() }),
             "REGISTRY_INVALID",
-            "registry",
+            "private_registry.region",
         ),
         (
             "no account",
             parts(pb::PrivateRegistry { account_id: "1".into(), ..Default::default() }),
             "REGISTRY_INVALID",
-            "registry",
+            "private_registry.account_id",
         ),
         (
             "a profile that there is not",
@@ -141,6 +141,34 @@ async fn bad_requests_are_refused_with_the_field_and_what_would_be_right() {
         assert!(details.request_info().is_some() && details.retry_info().is_none(), "{name}");
     }
     assert_eq!(broker.source.calls(), 0);
+}
+
+/// What is too long for the trailers of an answer would cost its caller the stream, and others the connection.
+#[tokio::test]
+async fn a_field_of_60_kib_is_refused_with_an_error_that_arrives() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    let parts = |parts| to(Target::PrivateRegistry(parts));
+    for filler in ["x", "\u{7}", "\u{10ffff}"] {
+        let long = filler.repeat(60_000 / filler.len());
+        for (request, expected) in [
+            (request(&long), "REGISTRY_INVALID"),
+            (request(&filler.repeat(2_000 / filler.len())), "REGISTRY_INVALID"),
+            (request(&format!("{}://a", &filler.repeat(400))), "REGISTRY_INVALID"),
+            (pb::GetRegistryCredentialsRequest { profile: long.clone(), ..request(HOST) }, "PROFILE_UNKNOWN"),
+            (
+                pb::GetRegistryCredentialsRequest { rejected_credential_id: long.clone(), ..request(HOST) },
+                "REQUEST_INVALID",
+            ),
+            (parts(pb::PrivateRegistry { region: long.clone(), ..Default::default() }), "REGISTRY_INVALID"),
+            (parts(pb::PrivateRegistry { account_id: long.clone(), ..Default::default() }), "REGISTRY_INVALID"),
+        ] {
+            let status = get(&mut client, request).await.unwrap_err();
+            assert_eq!(reason(&status), expected, "{status:?}");
+        }
+        let page = pb::ListRegistriesRequest { page_size: 0, page_token: long };
+        assert_eq!(reason(&client.list_registries(page).await.unwrap_err()), "REQUEST_INVALID");
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use crate::request_id::RequestId;
 
 /// The domain of every reason.
 const DOMAIN: &str = "ecr-broker";
+/// A profile's name that is longer is no name of one, and not repeated.
+const LONGEST_PROFILE: usize = 64;
 /// How long to wait where nothing better is known.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -31,7 +33,7 @@ impl Subject {
             registry: registry.host(),
             account: registry.account().map(|account| account.to_string()),
             region: registry.region().map(ToString::to_string),
-            profile: profile.to_owned(),
+            profile: if profile.len() <= LONGEST_PROFILE { profile.to_owned() } else { String::new() },
         }
     }
 }
@@ -119,8 +121,8 @@ fn retry_after(error: &BrokerError) -> Option<Duration> {
 fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
     match error {
         BrokerError::RequestInvalid { field, problem } => Some((field, problem.clone())),
-        BrokerError::RegistryNotEcr { problem } | BrokerError::RegistryInvalid { problem } => {
-            Some(("registry", problem.clone()))
+        BrokerError::RegistryNotEcr { field, problem } | BrokerError::RegistryInvalid { field, problem } => {
+            Some((field, problem.clone()))
         }
         BrokerError::ProfileUnknown { .. } => Some(("profile", error.to_string())),
         BrokerError::ValidityUnsatisfiable { .. }

@@ -1,6 +1,7 @@
 //! From what a tool holds (a host, a URL, an image reference) to its host.
 
 use super::RegistryError;
+use crate::echo::Echo;
 
 /// Longer than any reference that a registry would take: 253 for the host, 255 for the repository, 128 for the tag, and a digest.
 const LONGEST: usize = 2048;
@@ -40,14 +41,14 @@ fn without_scheme(text: &str) -> Result<&str, RegistryError> {
     if SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Ok(rest);
     }
-    Err(RegistryError::invalid(format!("the scheme {scheme:?} is none of {}", SCHEMES.join(", "))))
+    Err(RegistryError::invalid(format!("the scheme {} is none of {}", Echo(scheme), SCHEMES.join(", "))))
 }
 
 fn without_port(authority: &str) -> Result<&str, RegistryError> {
     let Some((host, port)) = authority.split_once(':') else { return Ok(authority) };
     match port.parse::<u16>() {
         Ok(1..) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(host),
-        _ => Err(RegistryError::invalid(format!("{port:?} after the host is not a port: those are 1 to 65535"))),
+        _ => Err(RegistryError::invalid(format!("{} after the host is not a port: those are 1 to 65535", Echo(port)))),
     }
 }
 
@@ -60,5 +61,5 @@ fn check(host: &str) -> Result<(), RegistryError> {
     if host.len() <= LONGEST_HOST && host.split('.').all(label) {
         return Ok(());
     }
-    Err(RegistryError::invalid(format!("{host:?} is not a host name")))
+    Err(RegistryError::invalid(format!("{} is not a host name", Echo(host))))
 }

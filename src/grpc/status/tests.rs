@@ -24,18 +24,18 @@ fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
             Some("target"),
         ),
         (
-            BrokerError::RegistryNotEcr { problem: problem() },
+            BrokerError::RegistryNotEcr { field: "registry", problem: problem() },
             Code::InvalidArgument,
             "REGISTRY_NOT_ECR",
             false,
             Some("registry"),
         ),
         (
-            BrokerError::RegistryInvalid { problem: problem() },
+            BrokerError::RegistryInvalid { field: "private_registry.region", problem: problem() },
             Code::InvalidArgument,
             "REGISTRY_INVALID",
             false,
-            Some("registry"),
+            Some("private_registry.region"),
         ),
         (
             BrokerError::ProfileUnknown { profile: "p".into(), known: "default".into() },
