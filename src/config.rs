@@ -173,7 +173,9 @@ fn read_server(reader: &mut Reader<'_>) -> Server {
 fn read_aws(reader: &mut Reader<'_>) -> aws::Settings {
     aws::Settings {
         region: reader.get(&settings::REGION),
-        ca_bundle: reader.get(&settings::CA_BUNDLE).or_else(|| reader.variable("AWS_CA_BUNDLE").map(PathBuf::from)),
+        ca_bundle: reader
+            .get(&settings::CA_BUNDLE)
+            .or_else(|| reader.get_variable("AWS_CA_BUNDLE", settings::CA_BUNDLE.read)),
         ecr_endpoint: reader.get(&settings::ECR_ENDPOINT),
         ecr_endpoints: reader.get(&settings::ECR_ENDPOINTS),
         ecr_public_endpoint: reader.get(&settings::ECR_PUBLIC_ENDPOINT),

@@ -13,6 +13,7 @@ use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
 
 pub mod aws;
+pub mod ca_bundle;
 mod default_chain;
 mod ecr;
 mod ecr_public;

@@ -211,6 +211,40 @@ async fn answers_without_a_code_are_judged_by_status_and_never_taken_for_a_denia
 }
 
 #[tokio::test]
+async fn an_error_s_name_that_is_none_goes_no_further() {
+    for kind in ["arn:aws:iam::123456789012:role/broker".to_owned(), "X".repeat(20_000)] {
+        let body = format!(r#"{{"__type": "{kind}", "message": "no"}}"#);
+        let endpoint = answering("400 Bad Request", body.into_bytes()).await;
+        let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::InvalidAnswer);
+        // The SDK itself cuts a name at its first colon.
+        assert!(matches!(failure.aws_error_code.as_deref(), None | Some("arn")), "{failure:?}");
+    }
+}
+
+/// A role that is gone is a denial: what was minted with it must not live on.
+#[tokio::test]
+async fn p5_a_role_that_sts_refuses_is_a_denial_and_one_that_it_throttles_is_not() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "header.claims.signature").unwrap();
+    for (fault, class) in [(Fault::Denied, FailureClass::Denied), (Fault::Throttle, FailureClass::NoCredentials)] {
+        let (endpoint, controls) = simulate().await;
+        controls.set_faults(vec![FaultRate { fault, rate: 1.0 }]);
+        let mut settings = settings(&endpoint);
+        settings.simulated_credentials = false;
+        settings.sts_endpoint = Some(endpoint);
+        settings.web_identity = Some(WebIdentity {
+            role_arn: "arn:aws:iam::210987654321:role/broker".into(),
+            token_file: token.path().into(),
+            session_name: "ecr-broker".into(),
+        });
+        let failure = fetch(&aws(settings).await, HOST).await.unwrap_err();
+        assert_eq!(failure.class, class, "{fault:?}");
+        assert_eq!(controls.calls(), 0, "ECR is not asked");
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_is_not_there_is_unavailable() {
     let failure = fetch(&aws(settings("http://127.0.0.1:1")).await, HOST).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Unavailable);

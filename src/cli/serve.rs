@@ -83,7 +83,7 @@ async fn serve(config: &Config, sources: &Sources, tracing: Tracing, mut signals
 async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow::Result<Bound> {
     let clock = Arc::new(SystemClock::new());
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
-    let region = aws.region().map(str::parse).transpose().context("the AWS region")?;
+    let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
     let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock);
     let broker = Arc::new(Broker::new(cache.clone(), region, config.max_min_validity));
     let bound = bind(config, sources, &broker, &cache, &tracing)?;

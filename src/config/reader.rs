@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::settings::{ALL, About, Setting};
+use super::values::Read;
 use super::{Mistake, Sources};
 
 /// The sources, and the mistakes found so far.
@@ -69,6 +70,15 @@ impl<'a> Reader<'a> {
         }
         let value = self.file.get(about.section)?.as_table()?.get(about.key)?;
         Some((value.clone(), Origin::File(self.file_name())))
+    }
+
+    /// What a variable says that is not ours.
+    pub(super) fn get_variable<T>(&mut self, name: &str, read: Read<Option<T>>) -> Option<T> {
+        let text = self.variable(name)?;
+        read(&Value::String(text.to_owned())).unwrap_or_else(|problem| {
+            self.mistake(name.to_owned(), problem);
+            None
+        })
     }
 
     /// An environment variable; an empty one counts as none.

@@ -162,7 +162,7 @@ pub(super) const CA_BUNDLE: Setting<Option<PathBuf>> = Setting {
         )
     },
     default: || None,
-    read: values::readable_file,
+    read: values::ca_bundle,
 };
 
 pub(super) const ECR_ENDPOINT: Setting<Option<String>> = Setting {

@@ -1,7 +1,6 @@
 //! From a TOML value to what it means; each error names what would be taken.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use super::LogFormat;
 use crate::address::ListenAddress;
 use crate::registry::Region;
+use crate::upstream::ca_bundle;
 
 /// Reads a value, or says what is wrong with it.
 pub(super) type Read<T> = fn(&Value) -> Result<T, String>;
@@ -72,12 +72,10 @@ pub(super) fn region(value: &Value) -> Result<Option<String>, String> {
     Ok(Some(region.to_string()))
 }
 
-pub(super) fn readable_file(value: &Value) -> Result<Option<PathBuf>, String> {
+pub(super) fn ca_bundle(value: &Value) -> Result<Option<PathBuf>, String> {
     let path = PathBuf::from(text(value)?);
-    match File::open(&path) {
-        Ok(_) => Ok(Some(path)),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
-    }
+    ca_bundle::read(&path).map_err(|error| format!("{error:#}"))?;
+    Ok(Some(path))
 }
 
 pub(super) fn endpoint(value: &Value) -> Result<Option<String>, String> {

@@ -1,6 +1,6 @@
 //! An AWS endpoint that is one of our own listeners would have the broker wait for itself.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::bail;
 
@@ -29,11 +29,16 @@ fn host_and_port(endpoint: &str) -> Option<(String, u16)> {
     Some((host, uri.port_u16().unwrap_or(usual)))
 }
 
-/// A listener on all addresses takes what is sent to any of this host's; which those are is not asked, loopback stands for them.
 fn takes(listener: &ListenAddress, address: SocketAddr) -> bool {
     let ListenAddress::Tcp(own) = listener else { return false };
-    let (own_ip, ip) = (own.ip().to_canonical(), address.ip().to_canonical());
-    own.port() == address.port() && (own_ip == ip || (own_ip.is_unspecified() && ip.is_loopback()))
+    own.port() == address.port() && reaches(address.ip().to_canonical(), own.ip().to_canonical())
+}
+
+/// What is sent to no address in particular arrives at loopback; a listener on all addresses takes what is sent to any of this
+/// host's, and which those are is not asked: loopback stands for them.
+fn reaches(target: IpAddr, own: IpAddr) -> bool {
+    let here = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback();
+    target == own || (target.is_unspecified() && here(own)) || (own.is_unspecified() && here(target))
 }
 
 #[cfg(test)]
@@ -48,6 +53,8 @@ mod tests {
             ("http://localhost:4000/path", true),
             ("http://[::ffff:127.0.0.1]:4000", true),
             ("http://127.0.0.1:5000", true),
+            ("http://0.0.0.0:4000", true),
+            ("http://[::]:4000", true),
             ("http://127.0.0.1:4001", false),
             ("https://127.0.0.1", false),
             ("not a url", false),

@@ -7,11 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
+use aws_config::identity::IdentityCache;
 use aws_config::{AppName, BehaviorVersion, Region as SdkRegion, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::request_id::RequestId as _;
@@ -27,6 +32,11 @@ use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey};
 use crate::error::{FailureClass, UpstreamFailure};
 use crate::registry::Registry;
+
+/// The most that is logged of one thing that AWS says.
+const LONGEST_LINE: usize = 500;
+/// The longest name of an error or a request that is passed on.
+const LONGEST_NAME: usize = 128;
 
 /// Where, as whom and for how long AWS is called. What is `None` is left to the SDK's own environment and files.
 #[derive(Debug, Clone)]
@@ -69,7 +79,7 @@ pub struct Aws {
 /// What the calls of both services share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) sdk: SdkConfig,
+    sdk: ArcSwap<SdkConfig>,
     pub(super) settings: Settings,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -81,7 +91,7 @@ impl Aws {
     /// Where the CA bundle cannot be used.
     pub async fn load(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let sdk = sdk_config(&settings).await?;
-        let shared = Arc::new(Shared { sdk, settings, clock });
+        let shared = Arc::new(Shared { sdk: ArcSwap::from_pointee(sdk), settings, clock });
         Ok(Self {
             ecr: Ecr::new(Arc::clone(&shared)),
             ecr_public: EcrPublic::new(Arc::clone(&shared)),
@@ -92,30 +102,37 @@ impl Aws {
 
     /// The region of requests that name none.
     #[must_use]
-    pub fn region(&self) -> Option<&str> {
-        self.shared.sdk.region().map(SdkRegion::as_ref)
+    pub fn region(&self) -> Option<String> {
+        self.shared.sdk().region().map(ToString::to_string)
     }
 
     /// The endpoints that are configured instead of AWS's own, for the check that none of them is the broker itself.
     #[must_use]
     pub fn endpoint_overrides(&self) -> Vec<String> {
         let settings = &self.shared.settings;
-        let region = self.region().unwrap_or("us-east-1");
-        let ecr = [
-            self.shared.ecr_endpoint(region),
+        let region = self.region().unwrap_or_else(|| "us-east-1".to_owned());
+        let of_all = [
+            self.shared.ecr_endpoint_of_most_regions(&region),
             self.shared.ecr_public_endpoint(),
             self.shared.endpoint("STS", settings.sts_endpoint.clone()),
         ];
-        ecr.into_iter().flatten().chain(settings.ecr_endpoints.values().cloned()).collect()
+        of_all.into_iter().flatten().chain(settings.ecr_endpoints.values().cloned()).collect()
     }
 }
 
 impl Aws {
+    async fn fetch_as(&self, sdk: &SdkConfig, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+        match &key.registry {
+            Registry::Private(registry) => self.ecr.fetch(sdk, registry).await,
+            Registry::Public { dual_stack } => self.ecr_public.fetch(sdk, *dual_stack).await,
+        }
+    }
+
     /// One line when the identity is found missing and one when it is there again, not one at every look.
     fn report_identity(&self, problem: Option<&CredentialsError>) {
         let was_missing = self.identity_missing.swap(problem.is_some(), Ordering::Relaxed);
         match problem {
-            Some(error) if !was_missing => warn!(error = %chain(error), "{}", FailureClass::NoCredentials),
+            Some(error) if !was_missing => warn!(error = %sources(error), "{}", FailureClass::NoCredentials),
             None if was_missing => info!("the broker has AWS credentials now"),
             _ => {}
         }
@@ -124,16 +141,23 @@ impl Aws {
 
 impl TokenSource for Aws {
     fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
-        match &key.registry {
-            Registry::Private(registry) => Box::pin(self.ecr.fetch(registry)),
-            Registry::Public { dual_stack } => Box::pin(self.ecr_public.fetch(*dual_stack)),
-        }
+        Box::pin(async {
+            let sdk = self.shared.sdk();
+            match self.fetch_as(&sdk, key).await {
+                // It had an identity, and AWS does not take it.
+                Err(failure) if failure.class == FailureClass::NoCredentials && failure.aws_error_code.is_some() => {
+                    self.shared.forget_identity(&sdk);
+                    self.fetch_as(&self.shared.sdk(), key).await
+                }
+                result => result,
+            }
+        })
     }
 
     fn check_identity(&self) -> Answer<'_, ()> {
         Box::pin(async {
             let missing = UpstreamFailure::new(FailureClass::NoCredentials);
-            let Some(provider) = self.shared.sdk.credentials_provider() else { return Err(missing) };
+            let Some(provider) = self.shared.sdk().credentials_provider() else { return Err(missing) };
             let result = provider.provide_credentials().await;
             self.report_identity(result.as_ref().err());
             result.map(drop).map_err(|_| missing)
@@ -142,10 +166,29 @@ impl TokenSource for Aws {
 }
 
 impl Shared {
+    fn sdk(&self) -> Arc<SdkConfig> {
+        self.sdk.load_full()
+    }
+
+    /// Lets go of an identity that AWS refuses, with all that remembers it: files may hold a newer one by now. Whoever comes
+    /// second with the same old one changes nothing.
+    fn forget_identity(&self, refused: &Arc<SdkConfig>) {
+        let anew = refused
+            .to_builder()
+            .credentials_provider(identity(refused, &self.settings))
+            .identity_cache(IdentityCache::lazy().build())
+            .build();
+        self.sdk.compare_and_swap(refused, Arc::new(anew));
+    }
+
     /// Where ECR is called for `region`; `None`: at AWS's own endpoint.
     pub(super) fn ecr_endpoint(&self, region: &str) -> Option<String> {
-        let configured = self.settings.ecr_endpoints.get(region).or(self.settings.ecr_endpoint.as_ref());
-        self.endpoint("ECR", configured.map(|endpoint| endpoint.replace("{region}", region)))
+        let own = self.settings.ecr_endpoints.get(region);
+        own.cloned().or_else(|| self.ecr_endpoint_of_most_regions(region))
+    }
+
+    fn ecr_endpoint_of_most_regions(&self, region: &str) -> Option<String> {
+        self.endpoint("ECR", self.settings.ecr_endpoint.as_ref().map(|endpoint| endpoint.replace("{region}", region)))
     }
 
     /// Where ECR Public is called; `None`: at AWS's own endpoint.
@@ -155,6 +198,7 @@ impl Shared {
 
     /// Ours, else `AWS_ENDPOINT_URL_<service>` or the files' `services` section, else `AWS_ENDPOINT_URL`.
     fn endpoint(&self, service: &str, configured: Option<String>) -> Option<String> {
+        let sdk = self.sdk();
         let from_environment = || {
             let key = ServiceConfigKey::builder()
                 .service_id(service)
@@ -162,9 +206,9 @@ impl Shared {
                 .profile("endpoint_url")
                 .build()
                 .ok()?;
-            self.sdk.service_config()?.load_config(key)
+            sdk.service_config()?.load_config(key)
         };
-        configured.or_else(from_environment).or_else(|| self.sdk.endpoint_url().map(str::to_owned))
+        configured.or_else(from_environment).or_else(|| sdk.endpoint_url().map(str::to_owned))
     }
 
     /// Opens an authorization token of AWS's answer. What is missing or broken in it is a failure, never a panic.
@@ -201,15 +245,15 @@ where
     let failure = UpstreamFailure {
         class: classify(error),
         retry_after: error.raw_response().and_then(retry_after),
-        aws_error_code: error.code().map(str::to_owned),
-        aws_request_id: error.request_id().map(str::to_owned),
+        aws_error_code: error.code().and_then(name),
+        aws_request_id: error.request_id().and_then(name),
     };
     // Not the error's Debug: it prints the answer's body, and a token may be in it.
     warn!(
         class = ?failure.class,
         aws.error_code = failure.aws_error_code,
         aws.request_id = failure.aws_request_id,
-        aws.message = error.message(),
+        aws.message = error.message().map(first_line),
         error = %chain(error),
         "the call to AWS failed"
     );
@@ -240,7 +284,7 @@ where
 {
     match error {
         SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if is_about_credentials(error) => {
-            FailureClass::NoCredentials
+            classify_identity(error)
         }
         SdkError::ResponseError(answer) => classify_status(answer.raw().status().as_u16()),
         SdkError::ServiceError(answer) => match error.code() {
@@ -250,6 +294,19 @@ where
         // Time limits, connections, and what later versions of the SDK may add.
         _ => FailureClass::Unavailable,
     }
+}
+
+/// Why there is no identity. A role that STS refuses for good is a denial: what was minted with it must go.
+fn classify_identity(error: &(dyn Error + 'static)) -> FailureClass {
+    let denied = causes(error).filter_map(sts_code).any(|code| classify_code(code, 403) == FailureClass::Denied);
+    if denied { FailureClass::Denied } else { FailureClass::NoCredentials }
+}
+
+/// The code with which STS refused a role.
+fn sts_code<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    let role = cause.downcast_ref::<AssumeRoleError>().map(ProvideErrorMetadata::meta);
+    let web = cause.downcast_ref::<AssumeRoleWithWebIdentityError>().map(ProvideErrorMetadata::meta);
+    role.or(web)?.code()
 }
 
 /// AWS answers throttling, denials and unknown identities all with status 400, so the code decides.
@@ -315,9 +372,31 @@ fn retry_after(answer: &HttpResponse) -> Option<Duration> {
     number("x-amz-retry-after").map(Duration::from_millis).or_else(|| number("retry-after").map(Duration::from_secs))
 }
 
-/// An error and its causes, without their Debug.
+/// An error and its causes, without their Debug; the last of an answer's, the metadata, has nothing else.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let causes = causes(error).filter(|cause| !cause.is::<ErrorMetadata>());
+    causes.map(|cause| first_line(&cause.to_string()).to_owned()).collect::<Vec<_>>().join(": ")
+}
+
+/// Where credentials were looked for, each on its line in the SDK's text; it holds nothing that AWS said.
+fn sources(error: &CredentialsError) -> String {
+    match error {
+        CredentialsError::CredentialsNotLoaded(_) => error.to_string().replace('\n', "; "),
+        _ => chain(error),
+    }
+}
+
+/// The first line of what AWS says, and not too much of that. Where a signature does not match, the lines below repeat the whole
+/// request, the broker's session token with it.
+fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    &line[..line.floor_char_boundary(LONGEST_LINE)]
+}
+
+/// What AWS names an error or a request by, which goes to callers: nothing else gets through in its place.
+fn name(text: &str) -> Option<String> {
+    let fits = text.len() <= LONGEST_NAME && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    fits.then(|| text.to_owned())
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

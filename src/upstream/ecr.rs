@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_config::SdkConfig;
 use aws_sdk_ecr::config::{Builder, Region};
 use aws_sdk_ecr::types::AuthorizationData;
 use aws_sdk_ecr::{Client, Config};
@@ -25,8 +26,12 @@ impl Ecr {
     }
 
     /// One token, for the account that was asked for.
-    pub(super) async fn fetch(&self, registry: &PrivateRegistry) -> Result<Credential, UpstreamFailure> {
-        let client = Client::from_conf(self.config(registry.region().as_str(), registry.variant()));
+    pub(super) async fn fetch(
+        &self,
+        sdk: &SdkConfig,
+        registry: &PrivateRegistry,
+    ) -> Result<Credential, UpstreamFailure> {
+        let client = Client::from_conf(self.config(sdk, registry.region().as_str(), registry.variant()));
         let account = registry.account().map(|account| account.to_string());
         // Deprecated by AWS, but the only way to have the answer name the account that the caller named.
         #[allow(deprecated)]
@@ -45,8 +50,7 @@ impl Ecr {
     }
 
     /// The SDK refuses FIPS or dual-stack together with an endpoint override, so an override clears both.
-    fn config(&self, region: &str, variant: EndpointVariant) -> Config {
-        let sdk = &self.shared.sdk;
+    fn config(&self, sdk: &SdkConfig, region: &str, variant: EndpointVariant) -> Config {
         let config = Builder::from(sdk).region(Region::new(region.to_owned())).interceptor(LimitAnswer);
         match self.shared.ecr_endpoint(region) {
             Some(endpoint) => config.endpoint_url(endpoint).use_fips(false).use_dual_stack(false),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_config::SdkConfig;
 use aws_sdk_ecrpublic::config::{Builder, Region};
 use aws_sdk_ecrpublic::{Client, Config};
 use aws_types::request_id::RequestId as _;
@@ -23,8 +24,8 @@ impl EcrPublic {
     }
 
     /// One token; it opens the public registry under either of its hosts.
-    pub(super) async fn fetch(&self, dual_stack: bool) -> Result<Credential, UpstreamFailure> {
-        let client = Client::from_conf(self.config(dual_stack));
+    pub(super) async fn fetch(&self, sdk: &SdkConfig, dual_stack: bool) -> Result<Credential, UpstreamFailure> {
+        let client = Client::from_conf(self.config(sdk, dual_stack));
         let answer = client.get_authorization_token().send().await.map_err(|error| aws::failure(&error))?;
         aws::record_request_id(answer.request_id());
         let Some(data) = answer.authorization_data() else {
@@ -35,8 +36,7 @@ impl EcrPublic {
 
     /// The SDK would build a host for whatever region it is given; there is one only in the configured one. FIPS is never asked
     /// for, for ECR Public has no such endpoint.
-    fn config(&self, dual_stack: bool) -> Config {
-        let sdk = &self.shared.sdk;
+    fn config(&self, sdk: &SdkConfig, dual_stack: bool) -> Config {
         let region = Region::new(self.shared.settings.ecr_public_region.clone());
         let config = Builder::from(sdk).region(region).use_fips(false).interceptor(LimitAnswer);
         match self.shared.ecr_public_endpoint() {

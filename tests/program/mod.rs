@@ -118,7 +118,9 @@ pub fn signal(pid: u32, name: &str) {
 pub fn program(environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(PROGRAM);
     for (name, _) in std::env::vars() {
-        if ["ECR_BROKER_", "AWS_", "OTEL_", "RUST_", "XDG_"].iter().any(|prefix| name.starts_with(prefix)) {
+        if ["ECR_BROKER_", "AWS_", "OTEL_", "RUST_", "XDG_"].iter().any(|prefix| name.starts_with(prefix))
+            || name.to_ascii_uppercase().ends_with("_PROXY")
+        {
             command.env_remove(name);
         }
     }

@@ -44,3 +44,26 @@ fn an_expiry_is_kept_to_the_millisecond_however_it_was_rounded() {
     assert_eq!(to_the_millisecond(&aws_smithy_types::DateTime::from_secs(-1)), None);
     assert!(to_the_millisecond(&aws_smithy_types::DateTime::from_secs(i64::MAX)).is_some(), "too far, but no panic");
 }
+
+#[test]
+fn of_what_aws_says_the_first_line_is_logged_and_no_more_than_is_read() {
+    let message =
+        "The request signature we calculated does not match\n\nThe Canonical String:\nx-amz-security-token:secret";
+    assert_eq!(first_line(message), "The request signature we calculated does not match");
+    assert_eq!(first_line(&"é".repeat(1000)).len(), LONGEST_LINE);
+    assert_eq!(first_line(""), "");
+}
+
+#[test]
+fn only_names_are_passed_on_as_names() {
+    for (text, passes) in [
+        ("AccessDeniedException", true),
+        ("6f3a0c1e-7b1d-4a63-9d0f-0d4e2c1b7a55", true),
+        ("arn:aws:iam::123456789012:role/broker", false),
+        ("User: x is not authorized", false),
+        ("line\nbreak", false),
+        (&"x".repeat(LONGEST_NAME + 1), false),
+    ] {
+        assert_eq!(name(text).is_some(), passes, "{text}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Who the broker is to AWS, and which way it goes there: the real program, before an AWS that each test makes.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod program;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use data_encoding::BASE64;
+use program::{Ended, Server, run, simulated_broker};
+
+const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+const REGION: (&str, &str) = ("AWS_REGION", "eu-central-1");
+const NO_IMDS: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example")];
+
+fn broker(environment: &[(&str, &str)]) -> Server {
+    Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], environment)
+}
+
+fn get(broker: &Server) -> Ended {
+    run(&["get", PRIVATE, "--address", &broker.address], &[])
+}
+
+/// A server that answers every request with what `answer` makes of it, and says what it was sent.
+struct Http {
+    url: String,
+    requests: mpsc::Receiver<String>,
+}
+
+fn answering(answer: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'static) -> Http {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (seen, requests) = mpsc::channel();
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let (answer, seen) = (Arc::clone(&answer), seen.clone());
+            std::thread::spawn(move || {
+                let request = read(&mut stream);
+                // A client may make a connection and then not need it.
+                if !request.is_empty() {
+                    let (status, body) = answer(&request);
+                    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close", body.len());
+                    _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
+                    _ = seen.send(request);
+                }
+            });
+        }
+    });
+    Http { url, requests }
+}
+
+/// A request's head, and whatever of its body came with it.
+fn read(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.windows(4).any(|four| four == b"\r\n\r\n") {
+        let mut piece = [0; 4096];
+        match stream.read(&mut piece) {
+            Ok(read @ 1..) => bytes.extend_from_slice(&piece[..read]),
+            _ => break,
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn token() -> String {
+    let token = BASE64.encode(b"AWS:password");
+    let end = std::process::Command::new("date").args(["-d", "+12 hours", "+%s"]).output().unwrap().stdout;
+    let end = String::from_utf8(end).unwrap();
+    format!(r#"{{"authorizationData":[{{"authorizationToken":"{token}","expiresAt":{}}}]}}"#, end.trim())
+}
+
+fn refusal(code: &str) -> String {
+    format!(r#"{{"__type":"{code}","message":"The security token included in the request is invalid."}}"#)
+}
+
+#[test]
+fn p13_a_broker_without_aws_credentials_starts_and_heals_when_they_appear() {
+    let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("credentials");
+    let environment = [
+        ("AWS_ENDPOINT_URL", aws.address.as_str()),
+        REGION,
+        ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap()),
+        NO_IMDS,
+    ];
+    let broker = broker(&environment);
+    let without = get(&broker);
+    assert_eq!(without.code, 5);
+    assert!(without.error().contains("AWS_CREDENTIALS_UNAVAILABLE"), "{}", without.stderr);
+    write_keys(&file, "AKIAEXAMPLE");
+    // The failure is held for half a second, then for one, and so on: within a few tries the keys are seen, or never.
+    let healed = (0..5000).any(|_| get(&broker).code == 0);
+    assert!(healed);
+}
+
+fn write_keys(file: &Path, key: &str) {
+    fs::write(file, format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = example\n")).unwrap();
+}
+
+#[test]
+fn p13_keys_that_aws_refuses_are_read_anew_from_their_file() {
+    let aws = answering(|request| {
+        if request.contains("AKIAOLD") {
+            ("400 Bad Request", refusal("UnrecognizedClientException"))
+        } else {
+            ("200 OK", token())
+        }
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("credentials");
+    write_keys(&file, "AKIAOLD");
+    let environment = [
+        ("AWS_ENDPOINT_URL", aws.url.as_str()),
+        ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap()),
+        REGION,
+        NO_IMDS,
+    ];
+    let broker = broker(&environment);
+    let refused = get(&broker);
+    assert!(refused.error().contains("AWS_CREDENTIALS_UNAVAILABLE"), "{}", refused.stderr);
+    assert_eq!(aws.requests.iter().take(2).count(), 2, "once as it was, once with what the file holds now");
+    write_keys(&file, "AKIANEW");
+    assert!((0..5000).any(|_| get(&broker).code == 0));
+}
+
+#[test]
+fn a_refused_signature_s_text_is_not_logged_for_it_repeats_the_session_token() {
+    let aws = answering(|request| {
+        let sent = request.lines().find(|line| line.starts_with("x-amz-security-token")).unwrap_or_default();
+        let text = format!("The signature does not match\\n\\nThe Canonical String:\\n{sent}");
+        ("403 Forbidden", format!(r#"{{"__type":"InvalidSignatureException","message":"{text}"}}"#))
+    });
+    let session = [("AWS_SESSION_TOKEN", "very-secret-token"), ("AWS_ENDPOINT_URL", aws.url.as_str()), REGION, NO_IMDS];
+    let broker = broker(&[&KEYS[..], &session].concat());
+    assert_eq!(get(&broker).code, 5);
+    let sent = aws.requests.recv().unwrap();
+    assert!(sent.contains("very-secret-token"), "it was sent: {sent}");
+    let logs = broker.stop();
+    assert!(logs.contains("The signature does not match") && !logs.contains("very-secret"), "{logs}");
+}
+
+#[test]
+fn a_proxy_is_for_aws_and_not_for_what_is_on_this_host() {
+    let proxy = answering(|_| ("200 OK", token()));
+    let through = [("HTTP_PROXY", proxy.url.as_str())];
+    let simulated = simulated_broker(&[], &through);
+    get(&simulated).out();
+    assert!(proxy.requests.try_recv().is_err(), "the simulated AWS is on this host");
+
+    let aws = [("AWS_ENDPOINT_URL_ECR", "http://ecr.aws.example"), REGION, NO_IMDS];
+    let broker = broker(&[&KEYS[..], &through, &aws].concat());
+    get(&broker).out();
+    let request = proxy.requests.recv().unwrap();
+    assert!(request.starts_with("POST http://ecr.aws.example/ "), "{request}");
+}
