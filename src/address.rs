@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 /// A Unix socket's path has at most this many bytes; the kernel's structure holds 108, one of them the end.
 const LONGEST_SOCKET_PATH: usize = 107;
+/// A socket is made in a directory of its own beside its place, which takes ten bytes more than the directory has.
+const LONGEST_SOCKET_DIRECTORY: usize = LONGEST_SOCKET_PATH - 10;
 
 /// An address to listen on: `unix:/path` or `IP:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,7 +22,7 @@ pub enum ListenAddress {
 /// Why a text is no address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not an address to listen on: those are IP:PORT, such as 127.0.0.1:50051, and unix:/absolute/path of at most {LONGEST_SOCKET_PATH} bytes"
+    "{text:?} is not an address to listen on: those are IP:PORT, such as 127.0.0.1:50051, and unix:/absolute/path of at most {LONGEST_SOCKET_PATH} bytes, {LONGEST_SOCKET_DIRECTORY} of them the directory"
 )]
 pub struct ListenAddressError {
     text: String,
@@ -44,7 +46,7 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, ListenAddressError> {
         let error = || ListenAddressError { text: text.to_owned() };
         if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
-            let fits = path.len() <= LONGEST_SOCKET_PATH && Path::new(path).is_absolute() && !path.contains('\0');
+            let fits = Path::new(path).is_absolute() && !path.contains('\0') && is_short_enough(path);
             return fits.then(|| Self::Unix(path.into())).ok_or_else(error);
         }
         let address =
@@ -52,6 +54,11 @@ impl FromStr for ListenAddress {
         let address = address.replace("localhost:", "127.0.0.1:");
         address.parse().map(Self::Tcp).map_err(|_| error())
     }
+}
+
+fn is_short_enough(path: &str) -> bool {
+    let directory = Path::new(path).parent().map_or(0, |directory| directory.as_os_str().len());
+    path.len() <= LONGEST_SOCKET_PATH && directory <= LONGEST_SOCKET_DIRECTORY
 }
 
 /// As clients take it.

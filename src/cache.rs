@@ -2,7 +2,7 @@
 //!
 //! Three rules make it safe, and each has a reason.
 //!
-//! - **A fetch belongs to nobody.** It runs in a task of its own, so a caller that gives up takes nothing with it (P2).
+//! - **A fetch belongs to nobody.** It runs in a task of its own, so a caller that gives up does not end it (P2).
 //! - **Freshness is ours, moka's expiry is hygiene.** Whether a credential may be handed out is decided here, by our [`Clock`];
 //!   moka's own clock only sees to it that dead secrets leave the memory. So a held credential that is too old for one caller
 //!   must be replaceable while moka still holds it, and that is why there are two moka caches: `credentials` is only read and
@@ -23,17 +23,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span, error, info, warn};
 
-use self::entry::{Entry, Shortfall};
+use self::entry::{Entry, RefreshClaim, Shortfall};
 use self::failures::Failures;
+use self::seat::{Passage, Seat};
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass, UpstreamFailure};
 use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
-use crate::upstream::{TokenSource, call_span};
+use crate::upstream::{TokenSource, call_span, record_failure};
 
 mod entry;
 mod failures;
+mod seat;
 
 /// How the cache behaves.
 #[derive(Debug, Clone)]
@@ -145,7 +147,8 @@ impl CredentialCache {
             failures: Failures::new(settings.capacity),
             waiters: Arc::new(Semaphore::new(settings.max_waiters)),
             fetches: TaskTracker::new(),
-            identity_missing: AtomicBool::new(false),
+            // Until it is looked for.
+            identity_missing: AtomicBool::new(true),
             settings,
             source,
             clock,
@@ -190,13 +193,14 @@ impl CredentialCache {
     /// Whether callers can be served at all: there is an AWS identity as far as is known, or something good is held.
     #[must_use]
     pub fn can_serve(&self) -> bool {
-        !self.0.identity_missing.load(Ordering::Relaxed) || !self.held().is_empty()
+        let (now, margin) = (self.0.clock.now(), self.0.settings.safety_margin);
+        !self.identity_missing() || self.0.credentials.iter().any(|(_, entry)| entry.judge(margin, None, now).is_ok())
     }
 
     /// Looks for an AWS identity again, if none was there.
     pub async fn check_identity(&self) {
-        let result = self.0.source.check_identity().await.map(drop);
-        self.0.identity_missing.store(result.is_err(), Ordering::Relaxed);
+        let result = AssertUnwindSafe(self.0.source.check_identity()).catch_unwind().await;
+        self.0.identity_missing.store(!matches!(result, Ok(Ok(()))), Ordering::Relaxed);
     }
 
     /// Whether the source was without an AWS identity when it was last asked.
@@ -226,16 +230,19 @@ impl CredentialCache {
         departure: Departure,
         permit: Arc<OwnedSemaphorePermit>,
     ) -> Result<(Arc<Landing>, CacheStatus), BrokerError> {
-        let cache = self.clone();
+        let (cache, seat) = (self.clone(), Seat::default());
+        let taken = seat.clone();
         let flight = self.0.fetches.spawn(async move {
             let _waiting = permit;
-            cache.0.fly(departure).await
+            cache.0.fly(departure, &taken).await
         });
-        // Only the runtime's own end cancels the task.
-        let (landing, led) = flight.await.map_err(|_| BrokerError::ShuttingDown)?;
+        let landed = Passage::new(seat, flight).landed().await;
+        // While its caller waits, only the runtime's own end cancels a task.
+        let (landing, led) =
+            landed.map_err(|error| if error.is_panic() { BrokerError::Bug } else { BrokerError::ShuttingDown })?;
         let status = match (&landing.call, led) {
             (Call::Made(_), true) => CacheStatus::Miss,
-            (Call::None, true) => CacheStatus::Hit,
+            (Call::None, true) => landing.result.as_ref().map_or(CacheStatus::Hit, |entry| entry.status()),
             (Call::Made(Some(span)), false) => {
                 span.link_from(&Span::current());
                 CacheStatus::Coalesced
@@ -267,10 +274,13 @@ impl Inner {
 
     async fn hit(self: &Arc<Self>, entry: &Arc<Entry>, lookup: &Lookup) -> Found {
         let now = self.clock.now();
-        if entry.is_due(now) && self.failures.held(&lookup.key, now).await.is_ok() && entry.claim_refresh() {
-            self.refresh(entry, lookup);
+        if entry.is_due(now)
+            && self.failures.held(&lookup.key, now).await.is_ok()
+            && let Some(claim) = RefreshClaim::take(entry)
+        {
+            self.refresh(claim, lookup);
         }
-        self.found(entry, if entry.is_stale() { CacheStatus::Stale } else { CacheStatus::Hit })
+        self.found(entry, entry.status())
     }
 
     fn found(&self, entry: &Entry, status: CacheStatus) -> Found {
@@ -279,24 +289,27 @@ impl Inner {
     }
 
     /// Starts a refresh that nobody waits for.
-    fn refresh(self: &Arc<Self>, entry: &Arc<Entry>, lookup: &Lookup) {
+    fn refresh(self: &Arc<Self>, claim: RefreshClaim, lookup: &Lookup) {
         let inner = Arc::clone(self);
-        let entry = Arc::clone(entry);
         let departure = Departure { lookup: lookup.clone(), refresh: true, parent: SpanIdentity::current() };
         self.fetches.spawn(async move {
-            let _ = inner.fly(departure).await;
-            entry.release_refresh();
+            let _claim = claim;
+            let _ = inner.fly(departure, &Seat::default()).await;
         });
     }
 
     /// One flight a key: whoever comes first runs it, the others wait for it. The second value tells who ran it.
-    async fn fly(self: &Arc<Self>, departure: Departure) -> (Arc<Landing>, bool) {
+    async fn fly(self: &Arc<Self>, departure: Departure, seat: &Seat) -> (Arc<Landing>, bool) {
         let mut led = false;
         let key = departure.lookup.key.clone();
         let flight = async {
             led = true;
+            if !seat.lead() {
+                std::future::pending::<()>().await;
+            }
             Arc::new(self.land_one(&departure).await)
         };
+        #[expect(clippy::disallowed_methods, reason = "this is the flight")]
         let landing = self.flights.get_with(key, flight).await;
         (landing, led)
     }
@@ -340,6 +353,7 @@ impl Inner {
             Ok(Ok(answer)) => answer?,
             Ok(Err(_)) => {
                 warn!(limit = %humantime::format_duration(limit), "the call to AWS took too long");
+                record_failure(FailureClass::Unavailable);
                 return Err(UpstreamFailure::new(FailureClass::Unavailable).into());
             }
             Err(_) => {
@@ -354,6 +368,7 @@ impl Inner {
                 safety_margin = %humantime::format_duration(self.settings.safety_margin),
                 "AWS gave a credential that lasts less than the safety margin"
             );
+            record_failure(FailureClass::InvalidAnswer);
             return Err(UpstreamFailure::new(FailureClass::InvalidAnswer).into());
         }
         info!(
@@ -381,7 +396,7 @@ impl Inner {
             }
             Err(error) => {
                 let class = if let BrokerError::Upstream(failure) = &error { Some(failure.class) } else { None };
-                self.identity_missing.store(class == Some(FailureClass::NoCredentials), Ordering::Relaxed);
+                self.note_identity(&error);
                 if class.is_some_and(FailureClass::is_final) {
                     self.credentials.invalidate(key).await;
                 } else if let Some(held) = held {
@@ -389,6 +404,16 @@ impl Inner {
                 }
                 Err(self.failures.remember(key, error, self.clock.now()).await)
             }
+        }
+    }
+
+    /// An identity that AWS refuses by code is there, and a failure that says nothing of it changes nothing.
+    fn note_identity(&self, error: &BrokerError) {
+        let BrokerError::Upstream(failure) = error else { return };
+        if failure.aws_error_code.is_some() {
+            self.identity_missing.store(false, Ordering::Relaxed);
+        } else if failure.class == FailureClass::NoCredentials {
+            self.identity_missing.store(true, Ordering::Relaxed);
         }
     }
 

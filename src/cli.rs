@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 #[cfg(feature = "server")]
@@ -89,9 +90,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "client")]
         Command::Probe(args) => probe::run(&args),
         #[cfg(feature = "server")]
-        Command::Config(args) => Ok(config::run(args)),
+        Command::Config(args) => config::run(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "ecr-broker", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ecr-broker", &mut script);
+            say(String::from_utf8(script)?.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -102,11 +105,14 @@ fn complain(problem: impl std::fmt::Display) {
     eprintln!("ecr-broker: {}", problem.to_string().replace('\n', " "));
 }
 
-/// One line on stdout. A reader that has gone away is no reason to fail.
-fn say(line: impl std::fmt::Display) {
+/// One line on stdout. A reader that has gone away is no reason to fail; a disk that is full is.
+fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
     use std::io::Write as _;
     let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::{Request, Response, Status};
-use tracing::{Span, info};
+use tracing::Span;
 
 use crate::broker::{Broker, CredentialRequest, Released};
 use crate::cache::CacheStatus;
@@ -18,7 +19,8 @@ use crate::pb::registry_credentials_service_server::{RegistryCredentialsService,
 use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 use crate::request_id::RequestId;
 
-use self::status::{Subject, status};
+use self::edge::Call;
+use self::status::{Subject, refuse};
 
 pub mod edge;
 mod list;
@@ -26,8 +28,8 @@ mod reflection;
 mod status;
 pub mod trace;
 
-/// The largest request that is read.
-const LARGEST_REQUEST: usize = 64 * 1024;
+/// The largest request that is read, whichever service it is for.
+pub const LARGEST_REQUEST: usize = 64 * 1024;
 /// The most requests in a batch.
 const LARGEST_BATCH: usize = 100;
 
@@ -52,11 +54,12 @@ impl RegistryCredentials {
     async fn credentials(
         &self,
         request: &pb::GetRegistryCredentialsRequest,
-        id: RequestId,
+        call: &Call,
+        deadline: Instant,
     ) -> Result<pb::RegistryCredentials, Status> {
         let mut subject = Subject::default();
-        let outcome = self.look_up(request, id, &mut subject).await;
-        outcome.map_err(|error| refuse(&error, &subject, id))
+        let outcome = timeout_at(deadline, self.look_up(request, call.id, &mut subject)).await;
+        outcome.unwrap_or(Err(BrokerError::Deadline)).map_err(|error| refuse(&error, &subject, call))
     }
 
     async fn look_up(
@@ -120,8 +123,8 @@ impl RegistryCredentialsService for RegistryCredentials {
         &self,
         request: Request<pb::GetRegistryCredentialsRequest>,
     ) -> Result<Response<pb::GetRegistryCredentialsResponse>, Status> {
-        let id = request_id(&request);
-        let credentials = self.credentials(request.get_ref(), id).await?;
+        let call = call(&request)?;
+        let credentials = self.credentials(request.get_ref(), &call, call.deadline).await?;
         Ok(Response::new(pb::GetRegistryCredentialsResponse { credentials: Some(credentials) }))
     }
 
@@ -129,14 +132,15 @@ impl RegistryCredentialsService for RegistryCredentials {
         &self,
         request: Request<pb::BatchGetRegistryCredentialsRequest>,
     ) -> Result<Response<pb::BatchGetRegistryCredentialsResponse>, Status> {
-        let id = request_id(&request);
+        let call = call(&request)?;
         let requests = &request.get_ref().requests;
         if requests.is_empty() || requests.len() > LARGEST_BATCH {
             let problem = format!("a batch holds 1 to {LARGEST_BATCH} requests, this one {}", requests.len());
             let error = BrokerError::RequestInvalid { field: "requests", problem };
-            return Err(refuse(&error, &Subject::default(), id));
+            return Err(refuse(&error, &Subject::default(), &call));
         }
-        let results = join_all(requests.iter().map(|request| self.credentials(request, id))).await;
+        let deadline = call.deadline_of_a_part();
+        let results = join_all(requests.iter().map(|request| self.credentials(request, &call, deadline))).await;
         let results = results.into_iter().map(batch_result).collect();
         Ok(Response::new(pb::BatchGetRegistryCredentialsResponse { results }))
     }
@@ -145,27 +149,15 @@ impl RegistryCredentialsService for RegistryCredentials {
         &self,
         request: Request<pb::ListRegistriesRequest>,
     ) -> Result<Response<pb::ListRegistriesResponse>, Status> {
-        let id = request_id(&request);
+        let call = call(&request)?;
         let page = list::page(&self.broker.registries(), request.get_ref());
-        page.map(Response::new).map_err(|error| refuse(&error, &Subject::default(), id))
+        page.map(Response::new).map_err(|error| refuse(&error, &Subject::default(), &call))
     }
 }
 
-/// The id that the edge gave the request.
-fn request_id<T>(request: &Request<T>) -> RequestId {
-    request.extensions().get().copied().unwrap_or_else(RequestId::random)
-}
-
-/// One line a failed request; hits have none.
-fn refuse(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
-    info!(
-        request_id = %id,
-        reason = status::reason(error),
-        registry = subject.registry,
-        error = %error,
-        "request failed"
-    );
-    status(error, subject, id)
+/// What the edge knows of the call.
+fn call<T>(request: &Request<T>) -> Result<Call, Status> {
+    request.extensions().get().cloned().ok_or_else(|| Status::internal("the call did not come through the edge"))
 }
 
 fn batch_result(result: Result<pb::RegistryCredentials, Status>) -> pb::BatchResult {

@@ -30,6 +30,7 @@ mod connection;
 mod health;
 mod listener;
 mod loop_guard;
+mod preface;
 mod streams;
 
 /// How often dead secrets are looked for.
@@ -105,7 +106,7 @@ impl Bound {
     /// Serves until `shutdown` is there, and then as long as the drain takes.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
         let steps = Shutdown::default();
-        let (health, health_service) = Health::new(self.cache.clone());
+        let (health, health_service) = Health::start(self.cache.clone()).await;
         let service = service(self.broker, self.tracing, health_service, &steps);
         let connections = Connections::new(Limits::of(&self.settings));
         let tracker = TaskTracker::new();
@@ -122,6 +123,8 @@ impl Bound {
 
         shutdown.await;
         upkeep.abort();
+        // It must not say that the broker serves once the drain has said the opposite.
+        let _ = upkeep.await;
         health.drain().await;
         drain(&steps, &tracker, self.settings.drain_timeout).await;
         self.cache.land_within(LAST_WORDS).await;

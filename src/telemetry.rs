@@ -116,7 +116,7 @@ fn is_within_cap(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || !CAPPED.iter().any(|target| metadata.target().starts_with(target))
 }
 
-/// Our own spans and nothing else: no events, for they hold what AWS said, and nobody else's spans, for the exporter's own
+/// Our own spans of what is recorded, and nothing else: no events, for they hold what AWS said, and nobody else's spans, for the exporter's own
 /// client makes dozens of them with every export.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && matches!(metadata.target(), "ecr_broker::rpc" | "ecr_broker::upstream")

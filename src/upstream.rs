@@ -7,7 +7,7 @@ use std::pin::Pin;
 use tracing::{Span, field};
 
 use crate::credential::{Credential, CredentialKey};
-use crate::error::UpstreamFailure;
+use crate::error::{FailureClass, UpstreamFailure};
 use crate::registry::Registry;
 use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
@@ -34,36 +34,50 @@ pub trait TokenSource: Debug + Send + Sync {
     fn check_identity(&self) -> Answer<'_, ()>;
 }
 
+/// The span of a call to AWS. Only what has the target `ecr_broker::upstream` itself is exported, and a span's target cannot be
+/// chosen at run time.
+macro_rules! call_span {
+    ($target:literal, $key:expr, $request:expr) => {{
+        let service = service(&$key.registry);
+        tracing::info_span!(
+            target: $target,
+            parent: None,
+            "upstream call",
+            otel.name = format!("{service}/GetAuthorizationToken"),
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            rpc.system.name = "aws-api",
+            rpc.method = format!("{service}/GetAuthorizationToken"),
+            cloud.account.id = $key.registry.account().map(field::display),
+            cloud.region = $key.registry.region().map(field::display),
+            aws.request_id = field::Empty,
+            aws.error_code = field::Empty,
+            error.r#type = field::Empty,
+            profile = %$key.profile,
+            request_id = %$request,
+            trace_id = field::Empty,
+        )
+    }};
+}
+
 /// The span of one fetch: the caller of [`TokenSource::fetch`] makes it and enters it; the source fills in what it learns,
-/// through [`Span::current`].
+/// through [`Span::current`]. It is recorded where the call that started it is, so that no trace begins in the middle.
 #[must_use]
 pub fn call_span(key: &CredentialKey, request: RequestId, parent: Option<&SpanIdentity>) -> Span {
-    let service = service(&key.registry);
-    let span = tracing::info_span!(
-        target: "ecr_broker::upstream",
-        parent: None,
-        "upstream call",
-        otel.name = format!("{service}/GetAuthorizationToken"),
-        otel.kind = "client",
-        otel.status_code = field::Empty,
-        rpc.system.name = "aws-api",
-        rpc.method = format!("{service}/GetAuthorizationToken"),
-        cloud.account.id = key.registry.account().map(field::display),
-        cloud.region = key.registry.region().map(field::display),
-        aws.request_id = field::Empty,
-        aws.error_code = field::Empty,
-        error.r#type = field::Empty,
-        profile = %key.profile,
-        request_id = %request,
-        trace_id = field::Empty,
-    );
-    if let Some(parent) = parent {
-        parent.adopt(&span);
-    }
+    let Some(parent) = parent else { return call_span!("ecr_broker::upstream::local", key, request) };
+    let span = call_span!("ecr_broker::upstream", key, request);
+    parent.adopt(&span);
     if let Some(identity) = SpanIdentity::of(&span) {
         span.record("trace_id", identity.trace_id());
     }
     span
+}
+
+/// Notes in the call's span that it failed.
+pub fn record_failure(class: FailureClass) {
+    let span = Span::current();
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", field::debug(class));
 }
 
 fn service(registry: &Registry) -> &'static str {

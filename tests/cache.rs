@@ -162,6 +162,26 @@ async fn p3_a_validity_that_no_new_credential_has_is_refused_without_a_call_each
 }
 
 #[tokio::test]
+async fn p3_a_validity_that_was_refused_is_tried_again_when_the_credential_is_due() {
+    let test = TestCache::new();
+    test.source.then(Step::Token(HOUR));
+    test.cache.get(lookup_lasting(HOST, 3 * HOUR)).await.unwrap_err();
+    test.source.then(Step::Token(12 * HOUR));
+    test.cache.get(lookup_lasting(HOST, 3 * HOUR)).await.unwrap_err();
+    test.clock.advance(35 * MINUTE);
+    assert_eq!(test.cache.get(lookup_lasting(HOST, 3 * HOUR)).await.unwrap().status, CacheStatus::Miss);
+}
+
+#[tokio::test]
+async fn p3_without_a_margin_what_has_ended_is_still_never_handed_out() {
+    let test = TestCache::with(Settings { safety_margin: Duration::ZERO, ..cache_settings() });
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.source.fail(FailureClass::Unavailable);
+    test.clock.advance(12 * HOUR);
+    test.cache.get(lookup(HOST)).await.unwrap_err();
+}
+
+#[tokio::test]
 async fn p3_a_credential_that_is_born_within_the_margin_is_an_invalid_answer() {
     let test = TestCache::new();
     test.source.then(Step::Token(4 * MINUTE));
@@ -360,6 +380,38 @@ async fn p8_one_waiter_too_many_is_turned_away_and_hits_are_not() {
         waiter.await.unwrap().unwrap();
     }
     test.cache.get(lookup(&host(3))).await.unwrap();
+}
+
+#[tokio::test]
+async fn p8_a_caller_that_leaves_gives_its_place_back_and_a_fetch_goes_on() {
+    let test = TestCache::with(Settings { max_waiters: 2, ..cache_settings() });
+    test.source.shut();
+    let wait = |host: String| {
+        let cache = test.cache.clone();
+        tokio::spawn(async move { cache.get(lookup(&host)).await })
+    };
+    let first = wait(host(0));
+    test.source.until_calls(1).await;
+    for _ in 0..100 {
+        // On this one thread a task runs up to where it waits before the test goes on.
+        let follower = wait(host(0));
+        tokio::task::yield_now().await;
+        assert_eq!(test.cache.get(lookup(&host(1))).await.unwrap_err(), BrokerError::Overloaded);
+        follower.abort();
+        assert!(follower.await.unwrap_err().is_cancelled());
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    let other = wait(host(1));
+    test.source.until_calls(2).await;
+    test.source.open();
+    other.await.unwrap().unwrap();
+    assert_eq!(
+        test.cache.get(lookup(&host(0))).await.unwrap().status,
+        CacheStatus::Hit,
+        "the first one's fetch went on"
+    );
+    assert_eq!(test.source.calls(), 2);
 }
 
 #[tokio::test]

@@ -253,6 +253,27 @@ fn a_signal_during_the_start_ends_the_broker() {
 }
 
 #[test]
+fn an_address_in_the_file_goes_before_the_simulation_s_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, socket) = (directory.path().join("broker.toml"), directory.path().join("b.sock"));
+    fs::write(&file, format!("[server]\nlisten = [\"unix:{}\"]", socket.display())).unwrap();
+    let broker = Server::start(&["serve", "--simulate", "--config", file.to_str().unwrap()], &[]);
+    assert_eq!(broker.address, format!("unix:{}", socket.display()));
+    get(&broker.address, &[PRIVATE]).out();
+}
+
+#[test]
+fn what_cannot_be_written_is_a_failure_and_an_empty_address_is_none() {
+    let broker = simulated_broker(&[], &[]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let get = ["get", PRIVATE, "-o", "password", "--address", &broker.address];
+    let status = program::program(&[]).args(get).stdout(full).stderr(std::process::Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let elsewhere = run(&["get", PRIVATE], &[("ECR_BROKER_ADDRESS", ""), ("XDG_RUNTIME_DIR", "/no/such")]);
+    assert_ne!(elsewhere.code, 2, "{}", elsewhere.stderr);
+}
+
+#[test]
 fn completions_and_the_version_are_printed() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(run(&["completions", shell], &[]).out().contains("ecr-broker"), "{shell}");

@@ -271,6 +271,8 @@ async fn patient_client(
     broker: std::net::SocketAddr,
 ) -> RegistryCredentialsServiceClient<impl GrpcService<Body, ResponseBody = Incoming, Error = hyper::Error>> {
     let stream = tokio::net::TcpStream::connect(broker).await.unwrap();
+    // The request's body would else wait for the acknowledgement of its head.
+    stream.set_nodelay(true).unwrap();
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -287,9 +289,23 @@ async fn a_deadline_is_the_caller_s_own_and_answered_as_such() {
     let mut patient = patient_client(broker.tcp).await;
     let status = patient.get_registry_credentials(late).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE"));
+    assert_eq!(status.get_error_details().error_info().unwrap().metadata["registry"], HOST);
     broker.source.open();
     get(&mut broker.client().await, request(HOST)).await.unwrap();
     assert_eq!(broker.source.calls(), 1, "the fetch went on");
+}
+
+#[tokio::test]
+async fn a_batch_s_slow_part_is_late_by_itself_and_the_rest_is_answered() {
+    let broker = TestBroker::start();
+    get(&mut broker.client().await, request(HOST)).await.unwrap();
+    broker.source.shut();
+    let requests = vec![request(HOST), request("public.ecr.aws")];
+    let mut batch = tonic::Request::new(pb::BatchGetRegistryCredentialsRequest { requests });
+    batch.metadata_mut().insert("grpc-timeout", "1S".parse().unwrap());
+    let results = broker.client().await.batch_get_registry_credentials(batch).await.unwrap().into_inner().results;
+    assert!(matches!(&results[0].result, Some(Outcome::Credentials(credentials)) if credentials.registry == HOST));
+    assert!(matches!(&results[1].result, Some(Outcome::Error(error)) if error.code == Code::DeadlineExceeded as i32));
 }
 
 #[tokio::test]
@@ -355,6 +371,29 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     assert!(format!("{:#}", second.unwrap_err()).contains("another process is listening there"));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left of the attempt");
     broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_speak_http2_is_cut_off_at_once() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let broker = TestBroker::start();
+    let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: broker\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // A reset is as good an end as any.
+    _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.is_empty());
+}
+
+/// On a clock that runs ahead whenever nothing else is to be done.
+#[tokio::test(start_paused = true)]
+async fn p8_a_peer_that_connects_and_says_nothing_is_cut_off() {
+    use tokio::io::AsyncReadExt as _;
+    let broker = TestBroker::start();
+    let began = tokio::time::Instant::now();
+    let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
+    _ = stream.read(&mut [0]).await;
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -79,6 +79,16 @@ async fn idle_connections_do_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_that_never_began_do_not_hold_up_the_end() {
+    let broker = TestBroker::start();
+    let tcp = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
+    let unix = tokio::net::UnixStream::connect(&broker.socket).await.unwrap();
+    broker.client().await.get_registry_credentials(request(HOST)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), broker.stop()).await.expect("long before the drain's limit");
+    drop((tcp, unix));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_service_is_not_serving_while_there_is_no_aws_identity_and_the_process_is() {
     let broker = TestBroker::start();
     let mut health = HealthClient::new(broker.channel().await);
@@ -88,7 +98,10 @@ async fn the_service_is_not_serving_while_there_is_no_aws_identity_and_the_proce
     broker.client().await.get_registry_credentials(request(HOST)).await.unwrap_err();
     let service = HealthCheckRequest { service: SERVICE.into() };
     let mut watch = health.watch(service).await.unwrap().into_inner();
-    let mut until = async |wanted: ServingStatus| while watch.message().await.unwrap().unwrap().status() != wanted {};
+    let mut until = async |wanted: ServingStatus| {
+        let told = async { while watch.message().await.unwrap().unwrap().status() != wanted {} };
+        tokio::time::timeout(Duration::from_mins(1), told).await.expect("a change");
+    };
     until(ServingStatus::NotServing).await;
     let process = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(process.status(), ServingStatus::Serving);

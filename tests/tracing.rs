@@ -184,11 +184,15 @@ async fn what_the_caller_does_not_sample_is_not_exported_and_a_ratio_of_nothing_
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_TRACES_SAMPLER", sampler),
             ("OTEL_TRACES_SAMPLER_ARG", argument),
+            // So that there are spans for the log whether or not they are exported.
+            ("RUST_LOG", "debug"),
         ];
         let broker = simulated_broker(&[], &environment);
         call(&broker, 10, |number| format!("00-{:032x}-{:016x}-{flags}", number + 1, number + 1)).await;
         broker.stop();
-        assert_eq!(server_spans(&collector.spans()).len(), servers, "{sampler} {flags} {argument}");
+        let spans = collector.spans();
+        assert_eq!(server_spans(&spans).len(), servers, "{sampler} {flags} {argument}");
+        assert!(servers > 0 || spans.is_empty(), "no trace begins with the AWS call: {spans:?}");
     }
 }
 
@@ -196,7 +200,9 @@ async fn what_the_caller_does_not_sample_is_not_exported_and_a_ratio_of_nothing_
 async fn log_lines_are_json_and_an_aws_failure_has_one_that_says_what_aws_said() {
     let broker = simulated_broker(&["--simulate-fault", "denied=1"], &[]);
     let channel = tonic::transport::Endpoint::from_shared(uri(&broker)).unwrap().connect().await.unwrap();
-    let status = Client::new(channel).get_registry_credentials(request(HOST)).await.unwrap_err();
+    let mut traced = Request::new(request(HOST));
+    traced.metadata_mut().insert("traceparent", format!("00-{TRACE}-0000000000000001-01").parse().unwrap());
+    let status = Client::new(channel).get_registry_credentials(traced).await.unwrap_err();
     assert!(!status.message().contains("arn:") && !format!("{status:?}").contains("arn:aws"), "{status:?}");
     let id = {
         use tonic_types::StatusExt as _;
@@ -209,6 +215,7 @@ async fn log_lines_are_json_and_an_aws_failure_has_one_that_says_what_aws_said()
     assert_eq!(of_aws["spans"][0]["request_id"], id, "{of_aws}");
     let of_request = lines.iter().find(|line| line["reason"] == "AWS_ACCESS_DENIED").expect(&logs);
     assert_eq!(of_request["request_id"], id);
+    assert_eq!(of_request["trace_id"], TRACE, "also where nothing is exported");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::CacheStatus;
 use crate::clock::Moment;
 use crate::credential::{Credential, CredentialId};
 
@@ -21,6 +22,10 @@ pub(super) struct Entry {
     stale: AtomicBool,
 }
 
+/// The right to refresh an entry, which one of those who ask for it has at a time.
+#[derive(Debug)]
+pub(super) struct RefreshClaim(Arc<Entry>);
+
 /// Why a held credential does not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shortfall {
@@ -28,7 +33,7 @@ pub(super) enum Shortfall {
     Rejected,
     /// It ends too soon; a new one would last longer.
     TooShort,
-    /// It ends too soon, and even when it was new it would have.
+    /// It ends too soon, and so it did when it was new, a moment ago.
     Unreachable,
 }
 
@@ -50,9 +55,9 @@ impl Entry {
         let remaining = self.credential.remaining(now);
         if rejected == Some(self.credential.id()) {
             Err(Shortfall::Rejected)
-        } else if remaining >= needed {
+        } else if remaining >= needed && !remaining.is_zero() {
             Ok(())
-        } else if needed > self.credential.lifetime() && !remaining.is_zero() {
+        } else if needed > self.credential.lifetime() && !self.is_due(now) {
             Err(Shortfall::Unreachable)
         } else {
             Err(Shortfall::TooShort)
@@ -64,19 +69,9 @@ impl Entry {
         now.until(self.refresh_at).is_zero()
     }
 
-    /// True for one of those who ask, until [`Entry::release_refresh`].
-    pub(super) fn claim_refresh(&self) -> bool {
-        !self.refreshing.swap(true, Ordering::AcqRel)
-    }
-
-    /// The refresh is over.
-    pub(super) fn release_refresh(&self) {
-        self.refreshing.store(false, Ordering::Release);
-    }
-
-    /// Whether the last refresh failed.
-    pub(super) fn is_stale(&self) -> bool {
-        self.stale.load(Ordering::Relaxed)
+    /// What it is for a caller that finds it: a hit, and stale where the last refresh failed.
+    pub(super) fn status(&self) -> CacheStatus {
+        if self.stale.load(Ordering::Relaxed) { CacheStatus::Stale } else { CacheStatus::Hit }
     }
 
     /// The last refresh failed.
@@ -87,5 +82,18 @@ impl Entry {
     /// How long from now a caller should ask again.
     pub(super) fn ask_again_after(&self, now: Moment) -> Duration {
         now.until(self.refresh_at).max(SOONEST_RETURN).min(self.credential.remaining(now))
+    }
+}
+
+impl RefreshClaim {
+    pub(super) fn take(entry: &Arc<Entry>) -> Option<Self> {
+        let taken = entry.refreshing.swap(true, Ordering::AcqRel);
+        (!taken).then(|| Self(Arc::clone(entry)))
+    }
+}
+
+impl Drop for RefreshClaim {
+    fn drop(&mut self) {
+        self.0.refreshing.store(false, Ordering::Release);
     }
 }

@@ -31,18 +31,24 @@ struct File {
     config: Option<PathBuf>,
 }
 
-pub(super) fn run(args: Args) -> ExitCode {
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let sources = |file: File| Sources { file: file.config, environment: config::environment(), flags: Vec::new() };
     match args.command {
-        Command::Check(file) => report(Config::load(&sources(file)).map(|_| say("the configuration is valid"))),
+        Command::Check(file) => {
+            let result = Config::load(&sources(file)).map(drop);
+            if result.is_ok() {
+                say("the configuration is valid")?;
+            }
+            Ok(report(result))
+        }
         Command::Print(file) => {
             let sources = sources(file);
-            say(config::effective(&sources).trim_end());
-            report(Config::load(&sources).map(drop))
+            say(config::effective(&sources).trim_end())?;
+            Ok(report(Config::load(&sources).map(drop)))
         }
         Command::Example => {
-            say(config::example().trim_end());
-            ExitCode::SUCCESS
+            say(config::example().trim_end())?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -3,12 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::client::{Address, Settings};
+use crate::client::{Address, AddressError, Settings};
 
 /// Where a broker listens that was told nothing else.
 const SYSTEM_SOCKET: &str = "/run/ecr-broker/broker.sock";
 const USER_SOCKET: &str = "ecr-broker/broker.sock";
 const LOOPBACK: &str = "127.0.0.1:50051";
+
+/// Addresses with commas between them; a variable that is empty names none.
+#[derive(Debug, Clone)]
+struct Addresses(Vec<Address>);
+
+fn addresses(text: &str) -> Result<Addresses, AddressError> {
+    let texts = text.split(',').filter(|text| !text.trim().is_empty());
+    texts.map(str::parse).collect::<Result<_, _>>().map(Addresses)
+}
 
 /// How to reach the broker.
 #[derive(Debug, clap::Args)]
@@ -17,8 +26,8 @@ pub(super) struct Connection {
     /// The broker: http://HOST:PORT, https://HOST:PORT or unix:/PATH; several with commas between them are tried in order.
     /// Default: the Unix sockets /run/ecr-broker/broker.sock and $XDG_RUNTIME_DIR/ecr-broker/broker.sock where they exist,
     /// then http://127.0.0.1:50051
-    #[arg(long, env = "ECR_BROKER_ADDRESS", value_delimiter = ',', value_name = "ADDRESS")]
-    address: Vec<Address>,
+    #[arg(long, env = "ECR_BROKER_ADDRESS", value_name = "ADDRESS", value_parser = addresses)]
+    address: Option<Addresses>,
     /// A file with a bearer token, read at every call; never sent in the clear to an address that was not given
     #[arg(long, env = "ECR_BROKER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -41,9 +50,10 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn settings(&self) -> Settings {
+        let given = self.address.as_ref().map(|Addresses(given)| given).filter(|given| !given.is_empty());
         Settings {
-            addresses: if self.address.is_empty() { self.usual_addresses() } else { self.address.clone() },
-            addresses_given: !self.address.is_empty(),
+            addresses: given.cloned().unwrap_or_else(|| self.usual_addresses()),
+            addresses_given: given.is_some(),
             token_file: self.token_file.clone(),
             tls_ca: self.tls_ca.clone(),
             tls_identity: self.tls_cert.clone().zip(self.tls_key.clone()),

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     if !found.is_empty() {
-        say(output::render(args.output, &found)?);
+        say(output::render(args.output, &found)?)?;
     }
     Ok(code)
 }

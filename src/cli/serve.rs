@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -19,6 +20,8 @@ use crate::server::{self, Bound};
 use crate::telemetry::{self, Telemetry};
 use crate::upstream::aws::Aws;
 
+/// What runs on threads of its own has this long to end.
+const LAST_THREADS: Duration = Duration::from_secs(1);
 /// A second signal while draining.
 const IMPATIENT: i32 = 130;
 
@@ -43,7 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match Config::load(&sources) {
         Ok(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(async {
+            let ended = runtime.block_on(async {
                 let signals = Signals::catch()?;
                 let (telemetry, tracing) = start_telemetry(&config, &sources)?;
                 #[cfg(feature = "simulator")]
@@ -51,7 +54,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 serve(&config, &sources, tracing, signals).await?;
                 telemetry.flush().await;
                 Ok(ExitCode::SUCCESS)
-            })
+            });
+            // A name that DNS does not answer for must not hold the end up.
+            runtime.shutdown_timeout(LAST_THREADS);
+            ended
         }
         Err(mistakes) => Ok(report(Err(mistakes))),
     }
@@ -74,7 +80,9 @@ async fn serve(config: &Config, sources: &Sources, tracing: Tracing, mut signals
         bound = prepare(config, sources, tracing) => bound?,
         () = signals.received() => return Ok(()),
     };
-    bound.addresses().iter().for_each(|address| say(format_args!("listening on {address}")));
+    for address in bound.addresses() {
+        say(format_args!("listening on {address}"))?;
+    }
     bound.run_until(shutdown(signals)).await;
     Ok(())
 }
@@ -155,14 +163,15 @@ async fn shutdown(mut signals: Signals) {
 mod simulation {
     //! `--simulate`: the simulated AWS behind the broker, in the same process.
 
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
+    use crate::address::ListenAddress;
     use crate::config::Config;
     use crate::simulator::{FaultRate, Settings};
 
     /// Where a simulated broker listens that is told nothing else.
-    const LISTEN: &str = "127.0.0.1:50051";
+    const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
 
     #[derive(Debug, clap::Args)]
     #[command(next_help_heading = "Simulation")]
@@ -191,9 +200,6 @@ mod simulation {
                 return;
             }
             flags.push(("authentication.loopback", "--simulate", true.into()));
-            if !flags.iter().any(|(setting, ..)| *setting == "server.listen") {
-                flags.push(("server.listen", "--simulate", toml::Value::Array(vec![LISTEN.into()])));
-            }
         }
 
         /// Starts the simulated AWS and points the configuration at it.
@@ -210,6 +216,9 @@ mod simulation {
             let simulator = crate::cli::simulate::bind(any_port, &settings).await?;
             let endpoint = format!("http://{}", simulator.address());
             tracing::warn!(%endpoint, "AWS is simulated: the credentials open nothing");
+            if config.server.listen.is_empty() {
+                config.server.listen.push(ListenAddress::Tcp(LISTEN));
+            }
             config.aws.ecr_endpoints.clear();
             config.aws.ecr_endpoint = Some(endpoint.clone());
             config.aws.ecr_public_endpoint = Some(endpoint.clone());

@@ -43,7 +43,7 @@ async fn simulate(addresses: &[SocketAddr], settings: &Settings) -> anyhow::Resu
         simulators.push(bind(*address, settings).await?);
     }
     for simulator in &simulators {
-        say(format_args!("listening on http://{}", simulator.address()));
+        say(format_args!("listening on http://{}", simulator.address()))?;
     }
     let mut running = JoinSet::new();
     let stop = CancellationToken::new();

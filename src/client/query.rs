@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::pb::GetRegistryCredentialsRequest;
 use crate::pb::get_registry_credentials_request::Target;
 
+const LONGEST: prost_types::Duration = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
+
 /// One registry's credentials.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
@@ -21,7 +23,8 @@ impl From<&Query> for GetRegistryCredentialsRequest {
         Self {
             target: Some(Target::Registry(query.registry.clone())),
             profile: query.profile.clone(),
-            min_validity: query.min_validity.and_then(|validity| validity.try_into().ok()),
+            // What a message cannot hold, no broker can promise: it says so.
+            min_validity: query.min_validity.map(|validity| validity.try_into().unwrap_or(LONGEST)),
             rejected_credential_id: String::new(),
         }
     }

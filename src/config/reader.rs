@@ -137,6 +137,7 @@ impl<'a> Reader<'a> {
                     .is_some_and(|rest| rest.starts_with(&format!("{section}_").to_ascii_uppercase()))
             });
             if let Some(section) = section
+                && !is_service_link(name)
                 && !ALL.iter().any(|about| about.variable() == *name)
             {
                 let problem = format!("it is not a setting; [{section}] has {}", keys_of(section).join(", "));
@@ -144,6 +145,13 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// Kubernetes tells every pod of a namespace of every service in it: `ECR_BROKER_SERVER_PORT_50051_TCP` is of a service named
+/// `ecr-broker-server`.
+fn is_service_link(variable: &str) -> bool {
+    ["_SERVICE_HOST", "_PORT"].iter().any(|end| variable.ends_with(end))
+        || ["_SERVICE_PORT", "_PORT_"].iter().any(|part| variable.contains(part))
 }
 
 fn sections() -> Vec<&'static str> {

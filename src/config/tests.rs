@@ -153,6 +153,15 @@ fn a_misspelt_variable_of_ours_is_a_mistake_and_others_are_none_of_our_business(
 }
 
 #[test]
+fn the_links_of_a_kubernetes_service_are_no_settings_of_ours() {
+    let file = file("");
+    let links = ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT_50051_TCP", "PORT_50051_TCP_ADDR"];
+    let names = links.map(|link| format!("ECR_BROKER_SERVER_{link}"));
+    let environment: Vec<_> = names.iter().map(|name| (name.as_str(), "tcp://10.0.0.1:50051")).collect();
+    Config::load(&sources(&file, &environment)).unwrap();
+}
+
+#[test]
 fn p13_a_tcp_listener_that_anybody_could_use_is_refused() {
     for (text, fix) in [
         ("[server]\nlisten = [\"127.0.0.1:1\"]", "--allow-loopback"),

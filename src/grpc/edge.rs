@@ -9,19 +9,34 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, TryFutureExt as _};
 use http::{HeaderMap, Request, Response};
+use opentelemetry::trace::TraceId;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::{Instrument as _, error};
+use tracing::Instrument as _;
 
-use super::status::{Subject, status};
+use super::status::{Subject, refuse};
 use super::trace::{self, Tracing};
 use crate::error::BrokerError;
 use crate::request_id::RequestId;
 
 /// No call waits longer, whatever its deadline says; a caller without a deadline gets this one.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
+/// What is enough to put a batch together and send it.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+
+/// What the edge knows of a call, for its handler.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    /// Names it in errors and logs.
+    pub(super) id: RequestId,
+    /// When its caller leaves.
+    pub(super) deadline: Instant,
+    /// The caller's trace, whether or not it is recorded.
+    pub(super) trace: Option<TraceId>,
+}
 
 /// Puts every call of a service behind the edge.
 #[derive(Debug, Clone)]
@@ -42,6 +57,22 @@ impl Edge {
     #[must_use]
     pub fn new(tracing: Tracing, cut: CancellationToken) -> Self {
         Self { tracing: Arc::new(tracing), cut }
+    }
+}
+
+impl Call {
+    fn of(headers: &HeaderMap) -> Self {
+        let limit = deadline(headers).map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
+        let trace = trace::callers_trace(headers);
+        Self { id: RequestId::random(), deadline: Instant::now() + limit, trace }
+    }
+
+    /// The deadline of each of several things that the call asks for: a little earlier, so that what is ready by then still goes
+    /// out beside what is not.
+    pub(super) fn deadline_of_a_part(&self) -> Instant {
+        let now = Instant::now();
+        let rest = self.deadline.saturating_duration_since(now);
+        now + rest - (rest / 10).min(LAST_MOMENT)
     }
 }
 
@@ -68,10 +99,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let id = RequestId::random();
-        request.extensions_mut().insert(id);
-        let span = self.edge.tracing.span(&request, id);
-        let limit = deadline(request.headers()).map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
+        let known = Call::of(request.headers());
+        request.extensions_mut().insert(known.clone());
+        let span = self.edge.tracing.span(&request, &known);
         let cut = self.edge.cut.clone();
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let call = async move {
@@ -80,11 +110,11 @@ where
                 biased;
                 answer = answer => answer.map_err(|_| BrokerError::Bug),
                 () = cut.cancelled() => Err(BrokerError::ShuttingDown),
-                () = tokio::time::sleep(limit) => Err(BrokerError::Deadline),
+                () = tokio::time::sleep_until(known.deadline) => Err(BrokerError::Deadline),
             };
             Ok(match outcome {
                 Ok(Ok(response)) => response,
-                Err(error) => refuse(&error, id),
+                Err(error) => refuse(&error, &Subject::default(), &known).into_http(),
             })
         };
         if span.is_disabled() {
@@ -93,13 +123,6 @@ where
         let seen = span.clone();
         Box::pin(call.inspect_ok(move |response| record(&seen, response)).instrument(span))
     }
-}
-
-fn refuse(error: &BrokerError, id: RequestId) -> Response<Body> {
-    if *error == BrokerError::Bug {
-        error!(request_id = %id, "a request handler panicked");
-    }
-    status(error, &Subject::default(), id).into_http()
 }
 
 fn record(span: &tracing::Span, response: &Response<Body>) {

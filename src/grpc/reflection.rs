@@ -4,11 +4,15 @@ use tonic::service::RoutesBuilder;
 use tonic_reflection::server::Builder;
 use tracing::warn;
 
+use super::LARGEST_REQUEST;
 use crate::pb::FILE_DESCRIPTOR_SET;
 
 pub(super) fn add_to(routes: &mut RoutesBuilder) {
     match (builder().build_v1(), builder().build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => drop(routes.add_service(v1).add_service(v1alpha)),
+        (Ok(v1), Ok(v1alpha)) => {
+            routes.add_service(v1.max_decoding_message_size(LARGEST_REQUEST));
+            routes.add_service(v1alpha.max_decoding_message_size(LARGEST_REQUEST));
+        }
         (Err(error), _) | (_, Err(error)) => warn!(%error, "reflection is not served"),
     }
 }

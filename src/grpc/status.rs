@@ -7,6 +7,9 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use tracing::info;
+
+use super::edge::Call;
 use crate::error::{BrokerError, FailureClass};
 use crate::registry::Registry;
 use crate::request_id::RequestId;
@@ -21,7 +24,7 @@ const WAIT: Duration = Duration::from_secs(1);
 /// What a request was about, as far as it was understood; goes into the error's metadata.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Subject {
-    pub(super) registry: Option<String>,
+    registry: Option<String>,
     account: Option<String>,
     region: Option<String>,
     profile: String,
@@ -38,8 +41,21 @@ impl Subject {
     }
 }
 
+/// The status that a caller gets, and one line in the log; calls that go well have none.
+pub(super) fn refuse(error: &BrokerError, subject: &Subject, call: &Call) -> Status {
+    info!(
+        request_id = %call.id,
+        trace_id = call.trace.map(tracing::field::display),
+        reason = reason(error),
+        registry = subject.registry,
+        error = %error,
+        "request failed"
+    );
+    status(error, subject, call.id)
+}
+
 /// The status that a caller gets.
-pub(super) fn status(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
+fn status(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info(reason(error), DOMAIN, metadata(error, subject));
     details.set_request_info(id.to_string(), "");
@@ -62,7 +78,7 @@ pub(super) fn message(status: &Status) -> tonic_types::Status {
 }
 
 /// The machine-readable cause.
-pub(super) fn reason(error: &BrokerError) -> &'static str {
+fn reason(error: &BrokerError) -> &'static str {
     match error {
         BrokerError::RequestInvalid { .. } => "REQUEST_INVALID",
         BrokerError::RegistryNotEcr { .. } => "REGISTRY_NOT_ECR",

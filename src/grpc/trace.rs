@@ -12,7 +12,7 @@ use tonic::Code;
 use tracing::{Level, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::request_id::RequestId;
+use super::edge::Call;
 
 /// The methods that have a name of their own in telemetry; callers could else fill it with names of their making.
 const METHODS: [&str; 9] = [
@@ -28,6 +28,29 @@ const METHODS: [&str; 9] = [
 ];
 const OTHER: &str = "_OTHER";
 
+/// The span of a call. Only what has the target `ecr_broker::rpc` itself is exported, and a span's target cannot be chosen at run
+/// time.
+macro_rules! call_span {
+    ($target:literal, $method:expr, $call:expr) => {
+        tracing::info_span!(
+            target: $target,
+            parent: None,
+            "call",
+            otel.name = $method,
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            rpc.system.name = "grpc",
+            rpc.method = $method,
+            rpc.response.status_code = field::Empty,
+            error.r#type = field::Empty,
+            request_id = %$call.id,
+            trace_id = field::Empty,
+            registry = field::Empty,
+            cache_status = field::Empty,
+        )
+    };
+}
+
 /// Which calls are recorded. Without a sampler nothing is exported, and there are spans only for logs at DEBUG.
 #[derive(Debug, Clone, Default)]
 pub struct Tracing {
@@ -42,24 +65,28 @@ impl Tracing {
     }
 
     /// The span for a call, disabled where it is not to be recorded.
-    pub(super) fn span<B>(&self, request: &Request<B>, id: RequestId) -> Span {
+    pub(super) fn span<B>(&self, request: &Request<B>, call: &Call) -> Span {
         let parent = self.sampler.as_ref().map(|_| TraceContextPropagator::new().extract(&Headers(request.headers())));
         let sampled = match (&self.sampler, &parent) {
             (Some(sampler), Some(parent)) => is_sampled(sampler.as_ref(), parent, method(request.uri().path())),
             _ => false,
         };
-        if !sampled && !tracing::enabled!(target: "ecr_broker::rpc", Level::DEBUG) {
-            return Span::none();
+        let method = method(request.uri().path());
+        match parent {
+            Some(parent) if sampled => {
+                let span = call_span!("ecr_broker::rpc", method, call);
+                // Before the span is entered: afterwards it has a trace of its own already.
+                let _ = span.set_parent(parent);
+                span.record("trace_id", field::display(span.context().span().span_context().trace_id()));
+                span
+            }
+            _ if tracing::enabled!(target: "ecr_broker::rpc::local", Level::DEBUG) => {
+                let span = call_span!("ecr_broker::rpc::local", method, call);
+                span.record("trace_id", call.trace.map(field::display));
+                span
+            }
+            _ => Span::none(),
         }
-        let span = call_span(method(request.uri().path()), id);
-        if let Some(parent) = parent
-            && sampled
-        {
-            // Before the span is entered: afterwards it has a trace of its own already.
-            let _ = span.set_parent(parent);
-            span.record("trace_id", field::display(span.context().span().span_context().trace_id()));
-        }
-        span
     }
 }
 
@@ -81,23 +108,10 @@ pub(super) fn record_end(span: &Span, code: Code) {
     }
 }
 
-fn call_span(method: &'static str, id: RequestId) -> Span {
-    tracing::info_span!(
-        target: "ecr_broker::rpc",
-        parent: None,
-        "call",
-        otel.name = method,
-        otel.kind = "server",
-        otel.status_code = field::Empty,
-        rpc.system.name = "grpc",
-        rpc.method = method,
-        rpc.response.status_code = field::Empty,
-        error.r#type = field::Empty,
-        request_id = %id,
-        trace_id = field::Empty,
-        registry = field::Empty,
-        cache_status = field::Empty,
-    )
+/// The caller's trace id, in W3C's `traceparent`.
+pub(super) fn callers_trace(headers: &HeaderMap) -> Option<TraceId> {
+    let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
+    TraceId::from_hex(id).ok().filter(|id| id.to_string().len() == 32 && *id != TraceId::INVALID)
 }
 
 fn is_sampled(sampler: &dyn ShouldSample, parent: &opentelemetry::Context, method: &'static str) -> bool {

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::service::Routes;
 use tracing::debug;
 
+use super::preface::Prefaced;
 use super::streams::Ending;
 use super::{Settings, Shutdown};
 use crate::grpc::edge::Edged;
@@ -24,6 +25,8 @@ pub(super) type Service = Edged<Ending<Routes>>;
 const MAX_STREAMS: u32 = 100;
 /// The names and values of a request's headers in all; a bearer token may take 8 KiB of it.
 const MAX_HEADERS: u32 = 16 * 1024;
+/// A peer that connects has this long to begin.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that has gone without a word is found out after these two.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -120,6 +123,15 @@ pub(super) async fn serve<I>(io: I, service: Service, steps: &Shutdown)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(PREFACE_TIMEOUT, Prefaced::read(io)) => begun,
+        () = steps.drain.cancelled() => return,
+    };
+    let io = match begun {
+        Ok(Ok(io)) => io,
+        Ok(Err(error)) => return debug!(%error, "a connection did not begin as HTTP/2 does"),
+        Err(_) => return debug!("a connection was closed: its peer said nothing"),
+    };
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

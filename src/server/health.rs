@@ -1,17 +1,20 @@
 //! What `grpc.health.v1` says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::cache::CredentialCache;
+use crate::grpc::LARGEST_REQUEST;
 
 /// How often it is looked whether callers can be served.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How often an AWS identity that is not there is looked for.
-const IDENTITY_INTERVAL: u32 = 5;
+const IDENTITY_INTERVAL: Duration = Duration::from_secs(5);
 /// The name that health is asked by for the credentials themselves.
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 
@@ -20,31 +23,57 @@ const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 pub(super) struct Health {
     reporter: HealthReporter,
     cache: CredentialCache,
+    /// What was said last; a watcher hears of changes only.
+    told: Arc<Mutex<bool>>,
 }
 
 impl Health {
-    pub(super) fn new(cache: CredentialCache) -> (Self, HealthServer<impl health_server::Health>) {
+    /// The service does not serve until it is known that it can.
+    pub(super) async fn start(cache: CredentialCache) -> (Self, HealthServer<impl health_server::Health>) {
         let (reporter, service) = health_reporter();
-        (Self { reporter, cache }, service)
+        let health = Self { reporter, cache, told: Arc::default() };
+        health.say(SERVICE, false).await;
+        (health, service.max_decoding_message_size(LARGEST_REQUEST))
     }
 
     /// Keeps the service's status true: not serving while there is no AWS identity and nothing good is held.
     pub(super) async fn watch(self) {
-        let mut tick = tokio::time::interval(INTERVAL);
-        self.cache.check_identity().await;
-        for turn in 0_u32.. {
-            tick.tick().await;
-            if turn % IDENTITY_INTERVAL == 0 && self.cache.identity_missing() {
-                self.cache.check_identity().await;
-            }
-            self.say(SERVICE, self.cache.can_serve()).await;
-        }
+        tokio::join!(self.look(), self.keep_telling());
     }
 
     /// The end has begun: callers should go elsewhere.
     pub(super) async fn drain(&self) {
         self.say("", false).await;
         self.say(SERVICE, false).await;
+    }
+
+    /// Looks for an AWS identity while there is none. It may take long, so it is not done in between.
+    async fn look(&self) {
+        let mut tick = tokio::time::interval(IDENTITY_INTERVAL);
+        loop {
+            tick.tick().await;
+            if self.cache.identity_missing() {
+                self.cache.check_identity().await;
+                self.tell().await;
+            }
+        }
+    }
+
+    async fn keep_telling(&self) {
+        let mut tick = tokio::time::interval(INTERVAL);
+        loop {
+            tick.tick().await;
+            self.tell().await;
+        }
+    }
+
+    async fn tell(&self) {
+        let mut told = self.told.lock().await;
+        let serving = self.cache.can_serve();
+        if *told != serving {
+            self.say(SERVICE, serving).await;
+            *told = serving;
+        }
     }
 
     async fn say(&self, name: &str, serving: bool) {

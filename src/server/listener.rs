@@ -58,7 +58,8 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // Where it cannot be set answers are merely slower.
+                let _ = stream.set_nodelay(true);
                 Ok(Accepted::Tcp(stream, peer))
             }
             Socket::Unix { listener, .. } => Ok(Accepted::Unix(listener.accept().await?.0)),
@@ -86,21 +87,27 @@ impl Listener {
         if !directory.exists() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
         }
-        let workshop = directory.join(format!(".ecr-broker-{:08x}", fastrand::u32(..)));
+        let workshop = directory.join(workshop_name());
         fs::DirBuilder::new().mode(0o700).create(&workshop)?;
         let made = make_socket(&workshop.join("s"), path);
         fs::remove_dir_all(&workshop)?;
-        let listener = made?;
-        let file = SocketFile { path: path.to_owned(), inode: fs::metadata(path)?.ino() };
+        let (listener, file) = made?;
         Ok(Self { address: ListenAddress::Unix(path.to_owned()), socket: Socket::Unix { listener, _file: file } })
     }
 }
 
-fn make_socket(workplace: &Path, path: &Path) -> anyhow::Result<UnixListener> {
+/// Short, for the path of a socket must not be long; `address::LONGEST_SOCKET_DIRECTORY` leaves room for it.
+fn workshop_name() -> String {
+    std::iter::once('.').chain(std::iter::repeat_with(fastrand::alphanumeric).take(6)).collect()
+}
+
+fn make_socket(workplace: &Path, path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
     let listener = UnixListener::bind(workplace)?;
     fs::set_permissions(workplace, Permissions::from_mode(SOCKET_MODE))?;
+    // Before it is where others can put theirs in its place.
+    let inode = fs::metadata(workplace)?.ino();
     fs::rename(workplace, path)?;
-    Ok(listener)
+    Ok((listener, SocketFile { path: path.to_owned(), inode }))
 }
 
 /// A file that is no socket, or a socket that answers, is somebody else's.
@@ -109,10 +116,11 @@ fn refuse_taken(path: &Path) -> anyhow::Result<()> {
     if !found.file_type().is_socket() {
         bail!("there is a file that is not a socket; remove it or choose another path");
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        bail!("another process is listening there; stop that one or choose another path");
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
+        Err(error) => Err(error).context("it cannot be told whether another process is listening there"),
+        Ok(_) => bail!("another process is listening there; stop that one or choose another path"),
     }
-    Ok(())
 }
 
 impl Drop for SocketFile {

@@ -27,7 +27,7 @@ use super::default_chain::DefaultChain;
 use super::ecr::Ecr;
 use super::ecr_public::EcrPublic;
 use super::web_identity::{self, WebIdentity};
-use super::{Answer, TokenSource, http};
+use super::{Answer, TokenSource, http, record_failure};
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey};
 use crate::error::{FailureClass, UpstreamFailure};
@@ -261,9 +261,8 @@ where
 }
 
 fn record(failure: &UpstreamFailure) -> UpstreamFailure {
+    record_failure(failure.class);
     let span = Span::current();
-    span.record("otel.status_code", "ERROR");
-    span.record("error.type", tracing::field::debug(failure.class));
     if let Some(code) = &failure.aws_error_code {
         span.record("aws.error_code", code);
     }
