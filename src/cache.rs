@@ -21,20 +21,22 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, error, info, warn};
+use tracing::{Span, warn};
 
 use self::entry::{Entry, RefreshClaim, Shortfall};
 use self::failures::Failures;
+use self::flight::{Call, Departure, Landing};
 use self::seat::{Passage, Seat};
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass, UpstreamFailure};
 use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
-use crate::upstream::{TokenSource, call_span, record_failure};
+use crate::upstream::TokenSource;
 
 mod entry;
 mod failures;
+mod flight;
 mod seat;
 
 /// How the cache behaves.
@@ -104,31 +106,6 @@ struct Inner {
     waiters: Arc<Semaphore>,
     fetches: TaskTracker,
     identity_missing: AtomicBool,
-}
-
-/// What a flight brought back.
-#[derive(Debug)]
-struct Landing {
-    result: Result<Arc<Entry>, BrokerError>,
-    call: Call,
-}
-
-/// Whether a flight had to call AWS.
-#[derive(Debug)]
-enum Call {
-    /// What it wanted had just been brought, or AWS must not be asked.
-    None,
-    /// It did; with the identity of the call's span, where that is exported.
-    Made(Option<SpanIdentity>),
-}
-
-/// Why a flight starts.
-#[derive(Debug, Clone)]
-struct Departure {
-    lookup: Lookup,
-    /// A refresh wants a newer credential than the one held, however good that is.
-    refresh: bool,
-    parent: Option<SpanIdentity>,
 }
 
 impl CredentialCache {
@@ -286,135 +263,6 @@ impl Inner {
     fn found(&self, entry: &Entry, status: CacheStatus) -> Found {
         let refresh_after = entry.ask_again_after(self.clock.now());
         Found { credential: Arc::clone(&entry.credential), status, refresh_after }
-    }
-
-    /// Starts a refresh that nobody waits for.
-    fn refresh(self: &Arc<Self>, claim: RefreshClaim, lookup: &Lookup) {
-        let inner = Arc::clone(self);
-        let departure = Departure { lookup: lookup.clone(), refresh: true, parent: SpanIdentity::current() };
-        self.fetches.spawn(async move {
-            let _claim = claim;
-            let _ = inner.fly(departure, &Seat::default()).await;
-        });
-    }
-
-    /// One flight a key: whoever comes first runs it, the others wait for it. The second value tells who ran it.
-    async fn fly(self: &Arc<Self>, departure: Departure, seat: &Seat) -> (Arc<Landing>, bool) {
-        let mut led = false;
-        let key = departure.lookup.key.clone();
-        let flight = async {
-            led = true;
-            if !seat.lead() {
-                std::future::pending::<()>().await;
-            }
-            Arc::new(self.land_one(&departure).await)
-        };
-        #[expect(clippy::disallowed_methods, reason = "this is the flight")]
-        let landing = self.flights.get_with(key, flight).await;
-        (landing, led)
-    }
-
-    /// Fetches, unless another flight has just brought what is wanted, or AWS must not be asked.
-    async fn land_one(&self, departure: &Departure) -> Landing {
-        let Departure { lookup, refresh, parent } = departure;
-        let key = &lookup.key;
-        let held = self.credentials.get(key).await;
-        if let Some(entry) = &held
-            && self.judge(entry, lookup).is_ok()
-            && !(*refresh && entry.is_due(self.clock.now()))
-        {
-            return Landing { result: Ok(Arc::clone(entry)), call: Call::None };
-        }
-        if let Err(error) = self.may_ask(lookup, held.as_deref()).await {
-            return Landing { result: Err(error), call: Call::None };
-        }
-        let span = call_span(key, lookup.request, parent.as_ref());
-        let call = SpanIdentity::of(&span);
-        let result = self.fetch(key).instrument(span).await;
-        Landing { result: self.settle(key, held, result).await, call: Call::Made(call) }
-    }
-
-    /// Whether AWS may be asked now: no failure is held, and a credential that was refused was not just replaced.
-    async fn may_ask(&self, lookup: &Lookup, held: Option<&Entry>) -> Result<(), BrokerError> {
-        let now = self.clock.now();
-        self.failures.held(&lookup.key, now).await?;
-        if held.is_some_and(|entry| lookup.rejected == Some(entry.credential.id())) {
-            self.failures.may_replace_rejected(&lookup.key, now).await?;
-            self.failures.note_rejected(&lookup.key, now).await;
-        }
-        Ok(())
-    }
-
-    /// Asks the source, within a time limit; a panic in it is a failure like another.
-    async fn fetch(&self, key: &CredentialKey) -> Result<Credential, BrokerError> {
-        let limit = self.settings.fetch_timeout;
-        let fetch = AssertUnwindSafe(tokio::time::timeout(limit, self.source.fetch(key))).catch_unwind();
-        let credential = match fetch.await {
-            Ok(Ok(answer)) => answer?,
-            Ok(Err(_)) => {
-                warn!(limit = %humantime::format_duration(limit), "the call to AWS took too long");
-                record_failure(FailureClass::Unavailable);
-                return Err(UpstreamFailure::new(FailureClass::Unavailable).into());
-            }
-            Err(_) => {
-                error!("a fetch panicked");
-                return Err(BrokerError::Bug);
-            }
-        };
-        let remaining = credential.remaining(self.clock.now());
-        if remaining < self.settings.safety_margin {
-            warn!(
-                remaining = %humantime::format_duration(remaining),
-                safety_margin = %humantime::format_duration(self.settings.safety_margin),
-                "AWS gave a credential that lasts less than the safety margin"
-            );
-            record_failure(FailureClass::InvalidAnswer);
-            return Err(UpstreamFailure::new(FailureClass::InvalidAnswer).into());
-        }
-        info!(
-            credential_id = %credential.id(),
-            expires = %humantime::format_rfc3339_millis(credential.expires()),
-            "a credential was fetched"
-        );
-        Ok(credential)
-    }
-
-    /// Keeps what a fetch brought, be it a credential or a failure.
-    async fn settle(
-        &self,
-        key: &CredentialKey,
-        held: Option<Arc<Entry>>,
-        result: Result<Credential, BrokerError>,
-    ) -> Result<Arc<Entry>, BrokerError> {
-        match result {
-            Ok(credential) => {
-                self.identity_missing.store(false, Ordering::Relaxed);
-                let entry = Arc::new(Entry::new(credential, self.settings.refresh_after));
-                self.credentials.insert(key.clone(), Arc::clone(&entry)).await;
-                self.failures.forget(key).await;
-                Ok(entry)
-            }
-            Err(error) => {
-                let class = if let BrokerError::Upstream(failure) = &error { Some(failure.class) } else { None };
-                self.note_identity(&error);
-                if class.is_some_and(FailureClass::is_final) {
-                    self.credentials.invalidate(key).await;
-                } else if let Some(held) = held {
-                    held.mark_stale();
-                }
-                Err(self.failures.remember(key, error, self.clock.now()).await)
-            }
-        }
-    }
-
-    /// An identity that AWS refuses by code is there, and a failure that says nothing of it changes nothing.
-    fn note_identity(&self, error: &BrokerError) {
-        let BrokerError::Upstream(failure) = error else { return };
-        if failure.aws_error_code.is_some() {
-            self.identity_missing.store(false, Ordering::Relaxed);
-        } else if failure.class == FailureClass::NoCredentials {
-            self.identity_missing.store(true, Ordering::Relaxed);
-        }
     }
 
     fn unsatisfied(&self, shortfall: Shortfall, lookup: &Lookup) -> BrokerError {

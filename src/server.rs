@@ -32,6 +32,7 @@ mod listener;
 mod loop_guard;
 mod preface;
 mod streams;
+mod write_through;
 
 /// How often dead secrets are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);

@@ -17,6 +17,7 @@ pub mod ca_bundle;
 mod default_chain;
 mod ecr;
 mod ecr_public;
+mod failure;
 mod http;
 pub mod web_identity;
 

@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::client::RegistryCredentials;
 
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
+
 /// How credentials are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
@@ -88,7 +90,10 @@ fn remaining(credentials: &RegistryCredentials) -> String {
         return String::new();
     };
     let lifetime = expires.duration_since(issued).unwrap_or_default();
-    format!(" ({} after its issue)", humantime::format_duration(Duration::from_secs(lifetime.as_secs())))
+    format!(
+        " ({} after its issue)",
+        humantime::format_duration(Duration::from_secs((lifetime + HALF_A_SECOND).as_secs()))
+    )
 }
 
 fn line(credentials: &RegistryCredentials) -> Line<'_> {

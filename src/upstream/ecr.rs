@@ -8,7 +8,8 @@ use aws_sdk_ecr::types::AuthorizationData;
 use aws_sdk_ecr::{Client, Config};
 use aws_types::request_id::RequestId as _;
 
-use super::aws::{self, Shared};
+use super::aws::Shared;
+use super::failure::{failure, invalid_answer, record_request_id};
 use super::http::LimitAnswer;
 use crate::credential::Credential;
 use crate::error::UpstreamFailure;
@@ -36,15 +37,15 @@ impl Ecr {
         // Deprecated by AWS, but the only way to have the answer name the account that the caller named.
         #[allow(deprecated)]
         let call = client.get_authorization_token().set_registry_ids(account.map(|account| vec![account]));
-        let answer = call.send().await.map_err(|error| aws::failure(&error))?;
-        aws::record_request_id(answer.request_id());
+        let answer = call.send().await.map_err(|error| failure(&error))?;
+        record_request_id(answer.request_id());
         let Some(data) = answer.authorization_data().first() else {
-            return Err(aws::invalid_answer("the answer's list of tokens is empty"));
+            return Err(invalid_answer("the answer's list of tokens is empty"));
         };
         let credential = self.shared.open(data.authorization_token(), data.expires_at())?;
         let account = match registry.account() {
             Some(account) => account,
-            None => account_of(data).ok_or_else(|| aws::invalid_answer("the answer names no registry of ECR's"))?,
+            None => account_of(data).ok_or_else(|| invalid_answer("the answer names no registry of ECR's"))?,
         };
         Ok(credential.for_account(Some(account)))
     }

@@ -7,7 +7,8 @@ use aws_sdk_ecrpublic::config::{Builder, Region};
 use aws_sdk_ecrpublic::{Client, Config};
 use aws_types::request_id::RequestId as _;
 
-use super::aws::{self, Shared};
+use super::aws::Shared;
+use super::failure::{failure, invalid_answer, record_request_id};
 use super::http::LimitAnswer;
 use crate::credential::Credential;
 use crate::error::UpstreamFailure;
@@ -26,10 +27,10 @@ impl EcrPublic {
     /// One token; it opens the public registry under either of its hosts.
     pub(super) async fn fetch(&self, sdk: &SdkConfig, dual_stack: bool) -> Result<Credential, UpstreamFailure> {
         let client = Client::from_conf(self.config(sdk, dual_stack));
-        let answer = client.get_authorization_token().send().await.map_err(|error| aws::failure(&error))?;
-        aws::record_request_id(answer.request_id());
+        let answer = client.get_authorization_token().send().await.map_err(|error| failure(&error))?;
+        record_request_id(answer.request_id());
         let Some(data) = answer.authorization_data() else {
-            return Err(aws::invalid_answer("the answer holds no authorization data"));
+            return Err(invalid_answer("the answer holds no authorization data"));
         };
         self.shared.open(data.authorization_token(), data.expires_at())
     }
