@@ -34,16 +34,17 @@ start() {
     "$@" >"$work/$name.out" 2>"$work/$name.err" &
     local pid=$!
     pids+=("$pid")
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         grep -q listening "$work/$name.out" && break
         sleep 0.05
     done
+    grep -q listening "$work/$name.out" || { echo "rpc.sh: $name did not start" >&2; cat "$work/$name.err" >&2; exit 1; }
     local port
     port=$(sed -n 's/.*:\([0-9]*\)$/\1/p' "$work/$name.out" | head -1)
     declare -g "pid_$name=$pid" "port_$name=$port"
 }
 
-# The collector takes spans and throws them away: port 9 of a listener that reads and answers 200.
+# The collector takes spans, answers 200 and throws them away.
 python3 - >"$work/collector.out" 2>/dev/null <<'PYTHON' &
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Sink(BaseHTTPRequestHandler):
@@ -86,7 +87,7 @@ load() {
     before=$(ticks "${!pid_name}")
     h2load -n "$requests" -c 10 -m 10 -t 1 -d "$work/request" \
         -H 'content-type: application/grpc' -H 'te: trailers' \
-        "http://127.0.0.1:${!port_name}/ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials" >"$work/h2load"
+        "http://127.0.0.1:${!port_name}/ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials" >"$work/h2load" 2>&1 || true
     after=$(ticks "${!pid_name}")
     grep -q "$requests succeeded, 0 failed" "$work/h2load" || { cat "$work/h2load" >&2; exit 1; }
     local rate

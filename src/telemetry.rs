@@ -60,7 +60,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Telemetry, Tracing)> {
     let otlp = Otlp::from_environment(&settings.environment)?;
     let provider = otlp.as_ref().map(provider).transpose()?;
     let export = provider.as_ref().map(|provider| {
-        tracing_opentelemetry::layer()
+        let layer = tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("ecr-broker"))
             .with_location(false)
             .with_threads(false)
@@ -68,10 +68,12 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Telemetry, Tracing)> {
             .with_target(false)
             .with_level(false)
             .with_context_activation(false)
-            .with_filter(filter_fn(is_exported))
+            .with_filter(filter_fn(is_exported));
+        layer.boxed()
     });
-    let lines = lines(settings, writer)?;
-    tracing_subscriber::registry().with(lines).with(export).try_init().context("telemetry was started before")?;
+    // A list, for an `Option` that is `None` would be a layer that wants everything: every call would have a span.
+    let layers: Vec<_> = std::iter::once(lines(settings, writer)?).chain(export).collect();
+    tracing_subscriber::registry().with(layers).try_init().context("telemetry was started before")?;
     let tracing = otlp.map(|otlp| Tracing::sampled_by(Box::new(otlp.sampler))).unwrap_or_default();
     Ok((Telemetry { provider, _logs: logs }, tracing))
 }

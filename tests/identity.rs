@@ -162,3 +162,31 @@ fn a_proxy_is_for_aws_and_not_for_what_is_on_this_host() {
     let request = proxy.requests.recv().unwrap();
     assert!(request.starts_with("POST http://ecr.aws.example/ "), "{request}");
 }
+
+/// AWS's own clients accept a FIPS host and then call the plain API. Where a call goes is what the proxy is asked to connect to.
+#[test]
+fn a_registry_s_host_decides_which_api_is_called() {
+    let proxy = answering(|_| ("403 Forbidden", String::new()));
+    let aws = [("HTTPS_PROXY", proxy.url.as_str()), ("AWS_MAX_ATTEMPTS", "1"), REGION, NO_IMDS];
+    let broker = broker(&[&KEYS[..], &aws].concat());
+    for (registry, api) in [
+        (PRIVATE, "api.ecr.eu-central-1.amazonaws.com"),
+        ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", "api.ecr-fips.us-east-1.amazonaws.com"),
+        ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "api.ecr-fips.us-gov-west-1.amazonaws.com"),
+        ("123456789012.dkr-ecr.us-west-2.on.aws", "ecr.us-west-2.api.aws"),
+        ("123456789012.dkr-ecr-fips.us-west-2.on.aws", "ecr-fips.us-west-2.api.aws"),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "api.ecr.cn-north-1.amazonaws.com.cn"),
+        ("123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn", "ecr.cn-north-1.api.amazonwebservices.com.cn"),
+        ("123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu", "api.ecr.eusc-de-east-1.amazonaws.eu"),
+        ("123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov", "api.ecr.us-iso-east-1.c2s.ic.gov"),
+        ("123456789012.dkr.ecr.us-isob-east-1.sc2s.sgov.gov", "api.ecr.us-isob-east-1.sc2s.sgov.gov"),
+        ("123456789012.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", "api.ecr.eu-isoe-west-1.cloud.adc-e.uk"),
+        ("123456789012.dkr.ecr.us-isof-south-1.csp.hci.ic.gov", "api.ecr.us-isof-south-1.csp.hci.ic.gov"),
+        ("public.ecr.aws", "api.ecr-public.us-east-1.amazonaws.com"),
+        ("ecr-public.aws.com", "ecr-public.us-east-1.api.aws"),
+    ] {
+        assert_eq!(run(&["get", registry, "--address", &broker.address], &[]).code, 5, "{registry}");
+        let request = proxy.requests.recv_timeout(Duration::from_secs(10)).expect(registry);
+        assert!(request.starts_with(&format!("CONNECT {api}:443 ")), "{registry}: {request}");
+    }
+}
