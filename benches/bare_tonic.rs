@@ -31,6 +31,13 @@ impl RegistryCredentialsService for Constant {
         Err(Status::unimplemented("a benchmark"))
     }
 
+    async fn get_caller_identity(
+        &self,
+        _: Request<pb::GetCallerIdentityRequest>,
+    ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
+        Err(Status::unimplemented("a benchmark"))
+    }
+
     async fn list_registries(
         &self,
         _: Request<pb::ListRegistriesRequest>,

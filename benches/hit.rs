@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ecr_broker::broker::Broker;
+use ecr_broker::caller::Caller;
 use ecr_broker::grpc;
 use ecr_broker::grpc::edge::Edge;
 use ecr_broker::grpc::trace::Tracing;
+use ecr_broker::policy::Policy;
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
 use support::{HOST, HOUR, TestCache, lookup, request};
@@ -31,9 +33,10 @@ fn hit(criterion: &mut Criterion) {
         bencher.to_async(&runtime).iter(|| async { black_box(test.cache.get(wish.clone()).await.unwrap()) });
     });
 
-    let broker = Arc::new(Broker::new(test.cache.clone(), None, 10 * HOUR));
+    let broker = Arc::new(Broker::new(test.cache.clone(), Policy::Open, None, 10 * HOUR));
     let routes = grpc::routes(broker).routes().prepare();
     let service = Edge::new(Tracing::default(), CancellationToken::new()).layer(routes);
+    let service = service.for_caller(Some(Caller::Loopback));
     let message = request(HOST).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let frame = bytes::Bytes::from([&[0], length.as_slice(), &message].concat());

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use tracing::info;
+
 use crate::cache::{CredentialCache, Found, Lookup};
+use crate::caller::Caller;
 use crate::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use crate::error::BrokerError;
+use crate::policy::{Decision, Effect, Policy, RegistryPattern};
 use crate::registry::{AccountId, Region, Registry};
 use crate::request_id::RequestId;
 
@@ -13,6 +17,7 @@ use crate::request_id::RequestId;
 #[derive(Debug)]
 pub struct Broker {
     cache: CredentialCache,
+    policy: Policy,
     region: Option<Region>,
     max_min_validity: Duration,
 }
@@ -20,6 +25,8 @@ pub struct Broker {
 /// One request, understood.
 #[derive(Debug, Clone)]
 pub struct CredentialRequest {
+    /// Who asks.
+    pub caller: Caller,
     /// Which registry.
     pub registry: Registry,
     /// Which profile; empty: the broker chooses.
@@ -59,8 +66,8 @@ pub struct Listing {
 impl Broker {
     /// A broker over `cache`. `region` is for requests that name none.
     #[must_use]
-    pub fn new(cache: CredentialCache, region: Option<Region>, max_min_validity: Duration) -> Self {
-        Self { cache, region, max_min_validity }
+    pub fn new(cache: CredentialCache, policy: Policy, region: Option<Region>, max_min_validity: Duration) -> Self {
+        Self { cache, policy, region, max_min_validity }
     }
 
     /// The region of requests that name none.
@@ -72,9 +79,9 @@ impl Broker {
     /// The credential of one registry.
     ///
     /// # Errors
-    /// Where the request asks for what there is not, or AWS gives nothing.
+    /// Where the caller may not have it, the request asks for what there is not, or AWS gives nothing.
     pub async fn registry_credentials(&self, request: CredentialRequest) -> Result<Released, BrokerError> {
-        let profile = profile(&request.profile)?;
+        let profile = self.authorize(&request)?;
         self.check_validity(request.min_validity)?;
         let key = CredentialKey { registry: request.registry, profile };
         let found = self
@@ -91,25 +98,71 @@ impl Broker {
         Ok(Released { found, key, host, account })
     }
 
-    /// What can be asked for, with the end of what is cached. Asks nobody.
+    /// What a caller may ask for, with the end of what is cached. Asks nobody.
     #[must_use]
-    pub fn registries(&self) -> BTreeMap<Listing, Option<SystemTime>> {
-        let mut listings = BTreeMap::new();
+    pub fn registries(&self, caller: Caller) -> BTreeMap<Listing, Option<SystemTime>> {
+        let mut listings: BTreeMap<_, _> = self.grantable(caller).map(|listing| (listing, None)).collect();
         for (key, credential) in self.cache.held() {
             let Some(name) = host(&key.registry, account(&key.registry, &credential)) else { continue };
-            let end: &mut Option<SystemTime> =
-                listings.entry(Listing { is_pattern: false, name, profile: key.profile }).or_default();
-            *end = (*end).max(Some(credential.expires()));
-        }
-        let profile = ProfileName::default_profile();
-        for name in Registry::PUBLIC_HOSTS {
-            let listing = Listing { is_pattern: false, name: name.to_owned(), profile: profile.clone() };
-            listings.entry(listing).or_default();
-        }
-        for name in Registry::patterns() {
-            listings.insert(Listing { is_pattern: true, name, profile: profile.clone() }, None);
+            if self.may_have(caller, &key) {
+                let listing = Listing { is_pattern: false, name, profile: key.profile };
+                let end: &mut Option<SystemTime> = listings.entry(listing).or_default();
+                *end = (*end).max(Some(credential.expires()));
+            }
         }
         listings
+    }
+
+    /// The grants that are about a caller.
+    #[must_use]
+    pub fn grants_of(&self, caller: Caller) -> Vec<String> {
+        self.policy.grants_of(caller).map(|grant| grant.id.clone()).collect()
+    }
+
+    /// Which profile mints the credential, if the caller may have it. Why not is for the log: the caller learns only that.
+    fn authorize(&self, request: &CredentialRequest) -> Result<ProfileName, BrokerError> {
+        let CredentialRequest { caller, registry, profile, request: id, .. } = request;
+        match self.policy.decide(*caller, registry, profile) {
+            Decision::Allow { grant: None } => known_profile(profile),
+            Decision::Allow { grant: Some(grant) } => {
+                Ok(grant.profile.clone().unwrap_or_else(ProfileName::default_profile))
+            }
+            Decision::Deny { grant } => {
+                info!(request_id = %id, %caller, denied_by = grant.map_or("no grant allows it", |grant| &grant.id), "denied");
+                Err(BrokerError::CallerNotAllowed)
+            }
+        }
+    }
+
+    fn may_have(&self, caller: Caller, key: &CredentialKey) -> bool {
+        matches!(self.policy.decide(caller, &key.registry, key.profile.as_str()), Decision::Allow { .. })
+    }
+
+    /// What the policy gives a caller, host by host and pattern by pattern. What a deny takes from a pattern is not in it: hosts
+    /// that are named are left out, patterns stand as they were granted.
+    fn grantable(&self, caller: Caller) -> impl Iterator<Item = Listing> {
+        let everything = [RegistryPattern::Public, RegistryPattern::every_private()];
+        let granted: Vec<_> = match &self.policy {
+            Policy::Open => everything.map(|pattern| (pattern, None)).into(),
+            Policy::Grants(_) => {
+                let allows = self.policy.grants_of(caller).filter(|grant| grant.effect == Effect::Allow);
+                allows
+                    .flat_map(|grant| grant.registries.iter().map(|one| (one.clone(), grant.profile.clone())))
+                    .collect()
+            }
+        };
+        granted.into_iter().flat_map(move |(pattern, profile)| {
+            let profile = profile.unwrap_or_else(ProfileName::default_profile);
+            pattern.hosts().into_iter().filter_map(move |name| {
+                let is_pattern = name.contains('*');
+                let denied = || {
+                    name.parse().is_ok_and(|registry| {
+                        !self.may_have(caller, &CredentialKey { registry, profile: profile.clone() })
+                    })
+                };
+                (is_pattern || !denied()).then(|| Listing { is_pattern, name: name.clone(), profile: profile.clone() })
+            })
+        })
     }
 
     /// Nobody can make the broker mint a token a second by asking for one that lasts as long as a new one does.
@@ -123,7 +176,8 @@ impl Broker {
     }
 }
 
-fn profile(asked: &str) -> Result<ProfileName, BrokerError> {
+/// Where there are no grants, a profile is a name that the caller chooses.
+fn known_profile(asked: &str) -> Result<ProfileName, BrokerError> {
     let default = ProfileName::default_profile();
     if asked.is_empty() || asked == default.as_str() {
         return Ok(default);

@@ -24,6 +24,8 @@ mod serve;
 mod signal;
 #[cfg(feature = "simulator")]
 mod simulate;
+#[cfg(feature = "client")]
+mod whoami;
 
 /// What `--version` prints after the name.
 const VERSION: &str = concat!(
@@ -57,6 +59,9 @@ enum Command {
     /// Check a running broker's health: exit code 0 when it serves, 1 when not
     #[cfg(feature = "client")]
     Probe(probe::Args),
+    /// Say who the broker takes you for, how that was proved, and which grants are about you
+    #[cfg(feature = "client")]
+    Whoami(whoami::Args),
     /// Check or print the broker's configuration
     #[cfg(feature = "server")]
     Config(config::Args),
@@ -89,6 +94,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Get(args) => get::run(&args),
         #[cfg(feature = "client")]
         Command::Probe(args) => probe::run(&args),
+        #[cfg(feature = "client")]
+        Command::Whoami(args) => whoami::run(&args),
         #[cfg(feature = "server")]
         Command::Config(args) => config::run(args),
         Command::Completions { shell } => {
@@ -98,6 +105,23 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+#[cfg(feature = "client")]
+/// 3: not a registry; 4: not allowed; 5: try again later; 1: anything else.
+fn exit_code(failure: &crate::client::Failure) -> ExitCode {
+    ExitCode::from(match (failure.reason.as_deref(), failure.code) {
+        (Some("REGISTRY_INVALID" | "REGISTRY_NOT_ECR"), _) => 3,
+        (_, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied) => 4,
+        (
+            _,
+            tonic::Code::Unavailable
+            | tonic::Code::ResourceExhausted
+            | tonic::Code::DeadlineExceeded
+            | tonic::Code::Cancelled,
+        ) => 5,
+        _ => 1,
+    })
 }
 
 /// One line on stderr.

@@ -24,7 +24,7 @@ mod query;
 pub use self::address::{Address, AddressError};
 pub use self::failure::Failure;
 pub use self::query::Query;
-pub use crate::pb::RegistryCredentials;
+pub use crate::pb::{GetCallerIdentityResponse, RegistryCredentials};
 
 /// How long one address may take to answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -96,6 +96,16 @@ impl Client {
         let batch = pb::BatchGetRegistryCredentialsRequest { requests };
         let answer = client.batch_get_registry_credentials(self.request(batch)).await?;
         Ok(answer.into_inner().results.into_iter().map(result).collect())
+    }
+
+    /// Who the broker takes this client for.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or does not know.
+    pub async fn caller_identity(&self) -> Result<GetCallerIdentityResponse, Failure> {
+        let mut client = RegistryCredentialsServiceClient::new(self.channel.clone());
+        let answer = client.get_caller_identity(self.request(pb::GetCallerIdentityRequest {})).await?;
+        Ok(answer.into_inner())
     }
 
     /// Whether the broker says that it serves; `service` is empty for the process as such.

@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use self::reader::Reader;
 use crate::address::ListenAddress;
 use crate::cache;
+use crate::policy::Policy;
 use crate::upstream::aws;
 use crate::upstream::web_identity::WebIdentity;
 
+mod grants;
 mod print;
 mod reader;
 mod settings;
@@ -41,6 +43,8 @@ pub struct Config {
     pub cache: cache::Settings,
     /// The most that a caller may ask a credential to last.
     pub max_min_validity: std::time::Duration,
+    /// Who may have what.
+    pub policy: Policy,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -122,6 +126,7 @@ impl Config {
                 fetch_timeout: aws.operation_timeout + std::time::Duration::from_secs(2),
             },
             max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
+            policy: reader.grants(),
             log: Log { filter: reader.get(&settings::LOG_FILTER), format: reader.get(&settings::LOG_FORMAT) },
             aws,
         }

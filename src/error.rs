@@ -42,6 +42,17 @@ pub enum BrokerError {
         /// The profiles that there are.
         known: String,
     },
+    /// It is not known who asks.
+    #[error("it is not known who you are: {problem}")]
+    CallerUnauthenticated {
+        /// Why, and what would help.
+        problem: &'static str,
+    },
+    /// The caller may not have it; whether it exists is not said.
+    #[error(
+        "no grant of the broker's lets you have this; ask those who run it, who find the reason under the request id"
+    )]
+    CallerNotAllowed,
     /// No credential can last that long.
     #[error("min_validity is {asked}, but {limit}")]
     ValidityUnsatisfiable {

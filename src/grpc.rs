@@ -17,7 +17,6 @@ use crate::pb;
 use crate::pb::get_registry_credentials_request::Target;
 use crate::pb::registry_credentials_service_server::{RegistryCredentialsService, RegistryCredentialsServiceServer};
 use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
-use crate::request_id::RequestId;
 
 use self::edge::Call;
 use self::status::{Subject, refuse};
@@ -58,22 +57,23 @@ impl RegistryCredentials {
         deadline: Instant,
     ) -> Result<pb::RegistryCredentials, Status> {
         let mut subject = Subject::default();
-        let outcome = timeout_at(deadline, self.look_up(request, call.id, &mut subject)).await;
+        let outcome = timeout_at(deadline, self.look_up(request, call, &mut subject)).await;
         outcome.unwrap_or(Err(BrokerError::Deadline)).map_err(|error| refuse(&error, &subject, call))
     }
 
     async fn look_up(
         &self,
         request: &pb::GetRegistryCredentialsRequest,
-        id: RequestId,
+        call: &Call,
         subject: &mut Subject,
     ) -> Result<pb::RegistryCredentials, BrokerError> {
         let request = CredentialRequest {
+            caller: call.known_caller()?,
             registry: self.target(request.target.as_ref())?,
             profile: request.profile.clone(),
             min_validity: min_validity(request.min_validity.as_ref())?,
             rejected: rejected(&request.rejected_credential_id)?,
-            request: id,
+            request: call.id,
         };
         *subject = Subject::of(&request.registry, &request.profile);
         let released = self.broker.registry_credentials(request).await?;
@@ -150,8 +150,22 @@ impl RegistryCredentialsService for RegistryCredentials {
         request: Request<pb::ListRegistriesRequest>,
     ) -> Result<Response<pb::ListRegistriesResponse>, Status> {
         let call = call(&request)?;
-        let page = list::page(&self.broker.registries(), request.get_ref());
+        let page =
+            call.known_caller().and_then(|caller| list::page(&self.broker.registries(caller), request.get_ref()));
         page.map(Response::new).map_err(|error| refuse(&error, &Subject::default(), &call))
+    }
+
+    async fn get_caller_identity(
+        &self,
+        request: Request<pb::GetCallerIdentityRequest>,
+    ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
+        let call = call(&request)?;
+        let caller = call.known_caller().map_err(|error| refuse(&error, &Subject::default(), &call))?;
+        Ok(Response::new(pb::GetCallerIdentityResponse {
+            principal: caller.to_string(),
+            proof: caller.proof().to_owned(),
+            grant_ids: self.broker.grants_of(caller),
+        }))
     }
 }
 

@@ -8,6 +8,8 @@
 //! | 0 | [`credential`] | credentials, passwords, and until when they may be handed out |
 //! | 0 | [`error`] | what can go wrong, as a closed set |
 //! | 0 | [`clock`] | the only reader of clocks |
+//! | 0 | [`caller`] | who asks, and how that is known |
+//! | 0 | [`policy`] | who may have what |
 //! | 0 | [`echo`] | what a caller wrote, as an error may repeat it |
 //! | 0 | [`address`] | where a broker listens |
 //! | 0 | [`request_id`] | names a request in errors and logs |
@@ -32,6 +34,8 @@ pub mod address;
 pub mod broker;
 #[cfg(feature = "server")]
 pub mod cache;
+#[cfg(feature = "server")]
+pub mod caller;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
@@ -49,6 +53,8 @@ pub mod error;
 pub mod grpc;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod pb;
+#[cfg(feature = "server")]
+pub mod policy;
 #[cfg(any(feature = "server", feature = "simulator"))]
 pub mod registry;
 #[cfg(feature = "server")]

@@ -6,12 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module of `src/lib.rs`. `pb` and `client` stand aside, with rules of their own.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 18] = [
     ("address", 0),
+    ("caller", 0),
     ("clock", 0),
     ("credential", 0),
     ("echo", 0),
     ("error", 0),
+    ("policy", 0),
     ("registry", 0),
     ("request_id", 0),
     ("trace", 0),
@@ -25,8 +27,12 @@ const FLOORS: [(&str, u8); 16] = [
     ("telemetry", 5),
 ];
 /// Within floor 0, who may use whom.
-const GROUND: [(&str, &[&str]); 3] =
-    [("credential", &["clock", "registry"]), ("error", &["echo", "registry"]), ("registry", &["echo"])];
+const GROUND: [(&str, &[&str]); 4] = [
+    ("credential", &["clock", "registry"]),
+    ("error", &["echo", "registry"]),
+    ("policy", &["caller", "credential", "echo", "registry"]),
+    ("registry", &["echo"]),
+];
 /// Who may use the generated types.
 const USERS_OF_PB: [&str; 2] = ["grpc", "client"];
 

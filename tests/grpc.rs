@@ -338,9 +338,7 @@ async fn the_unix_socket_serves_the_same_and_only_its_owner_and_group_may_connec
     let broker = TestBroker::start();
     let mode = std::fs::metadata(&broker.socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let uri = format!("unix://{}", broker.socket.display());
-    let channel = tonic::transport::Endpoint::from_shared(uri).unwrap().connect().await.unwrap();
-    assert_eq!(get(&mut Client::new(channel), request(HOST)).await.unwrap().registry, HOST);
+    assert_eq!(get(&mut broker.unix_client().await, request(HOST)).await.unwrap().registry, HOST);
     let socket = broker.socket.clone();
     broker.stop().await;
     assert!(!socket.exists(), "the socket goes with the broker");
@@ -364,7 +362,12 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
             max_connections_per_address: 1,
             max_connections_per_uid: 1,
         },
-        std::sync::Arc::new(ecr_broker::broker::Broker::new(cache.clone(), None, HOUR)),
+        std::sync::Arc::new(ecr_broker::broker::Broker::new(
+            cache.clone(),
+            ecr_broker::policy::Policy::Open,
+            None,
+            HOUR,
+        )),
         cache,
         ecr_broker::grpc::trace::Tracing::default(),
     );

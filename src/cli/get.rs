@@ -3,11 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tonic::Code;
-
 use super::connection::Connection;
 use super::output::{self, Format};
-use super::{complain, say};
+use super::{complain, exit_code, say};
 use crate::client::{Client, Failure, Query, RegistryCredentials};
 
 /// As many as one batch holds.
@@ -74,14 +72,4 @@ async fn ask(args: &Args) -> Result<Vec<Result<RegistryCredentials, Failure>>, F
         min_validity: args.min_validity,
     };
     client.credentials(&args.registries.iter().map(query).collect::<Vec<_>>()).await
-}
-
-/// 3: not a registry; 4: not allowed; 5: try again later; 1: anything else.
-fn exit_code(failure: &Failure) -> ExitCode {
-    ExitCode::from(match (failure.reason.as_deref(), failure.code) {
-        (Some("REGISTRY_INVALID" | "REGISTRY_NOT_ECR"), _) => 3,
-        (_, Code::Unauthenticated | Code::PermissionDenied) => 4,
-        (_, Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled) => 5,
-        _ => 1,
-    })
 }

@@ -93,7 +93,7 @@ async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
     let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock);
-    let broker = Arc::new(Broker::new(cache.clone(), region, config.max_min_validity));
+    let broker = Arc::new(Broker::new(cache.clone(), config.policy.clone(), region, config.max_min_validity));
     let bound = bind(config, sources, &broker, &cache, &tracing)?;
     bound.refuse_loop(&aws.endpoint_overrides()).await?;
     Ok(bound)

@@ -22,9 +22,25 @@ pub fn effective(sources: &Sources) -> String {
     })
 }
 
+/// How a grant looks; each `# ` is taken off to put it in force.
+pub(super) const GRANT: &str = r#"
+# Who may have what. With a grant in the file nobody has more than the grants give: the first that covers a request decides, and one
+# with effect = "deny" wins over it. Without any, whoever may open the socket may have everything.
+# [[grants]]
+# id = "farm-a"
+# callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }]
+# registries = [{ accounts = ["123456789012"], regions = ["*"] }, { public = true }]
+# profile = "default"
+# effect = "allow"
+"#;
+
 /// Every setting with its explanation: the defaults in force, examples of the others behind `#`.
 #[must_use]
 pub fn example() -> String {
+    settings() + GRANT
+}
+
+fn settings() -> String {
     document(|about| {
         let mut text = String::new();
         about.doc.lines().for_each(|line| _ = writeln!(text, "# {line}"));

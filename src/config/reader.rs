@@ -6,7 +6,11 @@ use toml::{Table, Value};
 
 use super::settings::{ALL, About, Setting};
 use super::values::Read;
-use super::{Mistake, Sources};
+use super::{Mistake, Sources, grants};
+use crate::policy::Policy;
+
+/// The one key of a file that is no section.
+const GRANTS: &str = "grants";
 
 /// The sources, and the mistakes found so far.
 pub(super) struct Reader<'a> {
@@ -72,6 +76,14 @@ impl<'a> Reader<'a> {
         Some((value.clone(), Origin::File(self.file_name())))
     }
 
+    /// Who may have what; only a file can say.
+    pub(super) fn grants(&mut self) -> Policy {
+        let (policy, problems) = grants::read(&self.file);
+        let place = self.file_name();
+        self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
+        policy
+    }
+
     /// What a variable says that is not ours.
     pub(super) fn get_variable<T>(&mut self, name: &str, read: Read<Option<T>>) -> Option<T> {
         let text = self.variable(name)?;
@@ -110,11 +122,14 @@ impl<'a> Reader<'a> {
 
     fn report_unknown_keys(&mut self) {
         let mut problems = Vec::new();
-        for (section, value) in &self.file {
+        for (section, value) in self.file.iter().filter(|(section, _)| *section != GRANTS) {
             let keys = keys_of(section);
             match value {
                 _ if keys.is_empty() => {
-                    problems.push(format!("[{section}] is not a section; there are {}", sections().join(", ")));
+                    problems.push(format!(
+                        "[{section}] is not a section; there are {} and [[{GRANTS}]]",
+                        sections().join(", ")
+                    ));
                 }
                 Value::Table(table) => {
                     let unknown = table.keys().filter(|key| !keys.contains(&key.as_str()));

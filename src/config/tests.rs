@@ -52,6 +52,13 @@ fn the_example_passes_and_every_commented_value_can_be_put_in_force() {
 }
 
 #[test]
+fn the_example_s_grant_can_be_put_in_force() {
+    let start = print::GRANT.find("# [[grants]]").unwrap();
+    let config = load(&print::GRANT[start..].replace("# ", "")).unwrap();
+    assert!(matches!(config.policy, Policy::Grants(grants) if grants.len() == 1));
+}
+
+#[test]
 fn a_flag_goes_before_the_environment_and_that_before_the_file() {
     let file = file("[cache]\ncapacity = 1\nsafety_margin = \"1m\"\nrefresh_after = \"2h\"");
     let environment = [("ECR_BROKER_CACHE_CAPACITY", "2"), ("ECR_BROKER_CACHE_SAFETY_MARGIN", "2m")];
@@ -122,7 +129,7 @@ fn every_mistake_is_reported_in_one_run_with_its_key_and_what_would_be_taken() {
         ("aws.ca_bundle", "cannot be read"),
         ("log.format", "\"json\""),
         ("log.filter", "not a filter"),
-        ("[grants]", "there are server"),
+        ("grants", "write [[grants]]"),
         ("[profiles]", "there are server"),
     ] {
         let found = problems.iter().any(|problem| problem.contains(key) && problem.contains(hint));

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use super::status::{Subject, refuse};
 use super::trace::{self, Tracing};
+use crate::caller::Caller;
 use crate::error::BrokerError;
 use crate::request_id::RequestId;
 
@@ -32,6 +33,8 @@ const LAST_MOMENT: Duration = Duration::from_millis(200);
 pub(super) struct Call {
     /// Names it in errors and logs.
     pub(super) id: RequestId,
+    /// Who makes it, where that is known.
+    pub(super) caller: Option<Caller>,
     /// When its caller leaves.
     pub(super) deadline: Instant,
     /// The caller's trace, whether or not it is recorded.
@@ -50,6 +53,7 @@ pub struct Edge {
 pub struct Edged<S> {
     inner: S,
     edge: Edge,
+    caller: Option<Caller>,
 }
 
 impl Edge {
@@ -61,10 +65,17 @@ impl Edge {
 }
 
 impl Call {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap, caller: Option<Caller>) -> Self {
         let limit = deadline(headers).map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
         let trace = trace::callers_trace(headers);
-        Self { id: RequestId::random(), deadline: Instant::now() + limit, trace }
+        Self { id: RequestId::random(), caller, deadline: Instant::now() + limit, trace }
+    }
+
+    /// Who makes the call, for what may not be had without a name.
+    pub(super) fn known_caller(&self) -> Result<Caller, BrokerError> {
+        let problem =
+            "the connection does not say; use the broker's Unix socket, as a user of this host that has a name";
+        self.caller.ok_or(BrokerError::CallerUnauthenticated { problem })
     }
 
     /// The deadline of each of several things that the call asks for: a little earlier, so that what is ready by then still goes
@@ -76,11 +87,19 @@ impl Call {
     }
 }
 
+impl<S> Edged<S> {
+    /// The same service for the connection of one caller.
+    #[must_use]
+    pub fn for_caller(self, caller: Option<Caller>) -> Self {
+        Self { caller, ..self }
+    }
+}
+
 impl<S> Layer<S> for Edge {
     type Service = Edged<S>;
 
     fn layer(&self, inner: S) -> Edged<S> {
-        Edged { inner, edge: self.clone() }
+        Edged { inner, edge: self.clone(), caller: None }
     }
 }
 
@@ -99,7 +118,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let known = Call::of(request.headers());
+        let known = Call::of(request.headers(), self.caller);
         request.extensions_mut().insert(known.clone());
         let span = self.edge.tracing.span(&request, &known);
         let cut = self.edge.cut.clone();

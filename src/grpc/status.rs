@@ -84,6 +84,8 @@ fn reason(error: &BrokerError) -> &'static str {
         BrokerError::RegistryNotEcr { .. } => "REGISTRY_NOT_ECR",
         BrokerError::RegistryInvalid { .. } => "REGISTRY_INVALID",
         BrokerError::ProfileUnknown { .. } => "PROFILE_UNKNOWN",
+        BrokerError::CallerUnauthenticated { .. } => "CALLER_UNAUTHENTICATED",
+        BrokerError::CallerNotAllowed => "CALLER_NOT_ALLOWED",
         BrokerError::ValidityUnsatisfiable { .. } => "VALIDITY_UNSATISFIABLE",
         BrokerError::Upstream(failure) => match failure.class {
             FailureClass::Throttled => "AWS_THROTTLED",
@@ -105,6 +107,8 @@ fn code(error: &BrokerError) -> Code {
         | BrokerError::RegistryNotEcr { .. }
         | BrokerError::RegistryInvalid { .. }
         | BrokerError::ProfileUnknown { .. } => Code::InvalidArgument,
+        BrokerError::CallerUnauthenticated { .. } => Code::Unauthenticated,
+        BrokerError::CallerNotAllowed => Code::PermissionDenied,
         BrokerError::ValidityUnsatisfiable { .. } => Code::FailedPrecondition,
         BrokerError::Upstream(failure) => match failure.class {
             FailureClass::Throttled => Code::ResourceExhausted,
@@ -127,6 +131,8 @@ fn retry_after(error: &BrokerError) -> Option<Duration> {
         | BrokerError::RegistryNotEcr { .. }
         | BrokerError::RegistryInvalid { .. }
         | BrokerError::ProfileUnknown { .. }
+        | BrokerError::CallerUnauthenticated { .. }
+        | BrokerError::CallerNotAllowed
         | BrokerError::ValidityUnsatisfiable { .. }
         | BrokerError::Deadline
         | BrokerError::Bug => None,
@@ -141,7 +147,9 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
             Some((field, problem.clone()))
         }
         BrokerError::ProfileUnknown { .. } => Some(("profile", error.to_string())),
-        BrokerError::ValidityUnsatisfiable { .. }
+        BrokerError::CallerUnauthenticated { .. }
+        | BrokerError::CallerNotAllowed
+        | BrokerError::ValidityUnsatisfiable { .. }
         | BrokerError::Upstream(_)
         | BrokerError::Overloaded
         | BrokerError::ShuttingDown

@@ -84,12 +84,12 @@ impl Partition {
         is_word_and_number(place).then_some(partition)
     }
 
-    /// Its private registries' hosts as patterns, and the public ones with the commercial partition.
-    pub(super) fn host_patterns(self) -> Vec<String> {
+    /// The hosts of its private registries of an account in a region.
+    pub(super) fn hosts(self, account: &str, region: &str) -> Vec<String> {
         let mut patterns = Vec::new();
         for (service, dual_stack) in [("dkr.ecr", false), ("dkr-ecr", true)] {
             if let Some(suffix) = self.registry_suffix(dual_stack) {
-                patterns.extend(["", "-fips"].map(|fips| format!("*.{service}{fips}.*.{suffix}")));
+                patterns.extend(["", "-fips"].map(|fips| format!("{account}.{service}{fips}.{region}.{suffix}")));
             }
         }
         patterns

@@ -256,8 +256,11 @@ fn what_is_read_back_is_what_was_written() {
 
 #[test]
 fn patterns_name_every_form_once() {
-    let patterns = Registry::patterns();
+    let patterns = Registry::host_patterns("*", "*");
     assert!(patterns.contains(&"*.dkr.ecr.*.amazonaws.com".to_owned()));
     assert!(patterns.contains(&"*.dkr-ecr-fips.*.on.amazonwebservices.com.cn".to_owned()));
     assert_eq!(patterns.len(), 18, "{patterns:?}");
+    let of_one = Registry::host_patterns("123456789012", "eu-central-1");
+    assert!(of_one.contains(&PLAIN.to_owned()) && of_one.len() == 4, "{of_one:?}");
+    assert!(of_one.iter().all(|host| host.parse::<Registry>().is_ok()));
 }

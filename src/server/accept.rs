@@ -9,6 +9,7 @@ use super::Shutdown;
 use super::authority::RepairAuthority;
 use super::connection::{Connections, Peer, Place, Service, serve};
 use super::listener::{Accepted, Listener};
+use crate::caller::Caller;
 
 /// After an error, for it is most often a full file table, and the loop would else spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,15 +39,16 @@ pub(super) async fn accept(
 }
 
 fn start(accepted: Accepted, connections: &Connections, service: &Service, steps: &Shutdown, tracker: &TaskTracker) {
-    let Some(peer) = peer(&accepted) else {
+    let Some((peer, caller)) = peer(&accepted) else {
         warn!("a connection was closed: the system does not say who its peer is");
         return;
     };
+    let service = service.clone().for_caller(caller);
     let Some(place) = connections.take(peer) else {
         debug!(?peer, "a connection was closed: there are as many as are kept");
         return;
     };
-    tracker.spawn(hold(accepted, place, service.clone(), steps.clone()));
+    tracker.spawn(hold(accepted, place, service, steps.clone()));
 }
 
 async fn hold(accepted: Accepted, place: Place, service: Service, steps: Shutdown) {
@@ -57,9 +59,16 @@ async fn hold(accepted: Accepted, place: Place, service: Service, steps: Shutdow
     drop(place);
 }
 
-fn peer(accepted: &Accepted) -> Option<Peer> {
+/// Whose connection it is, and whom its calls come from.
+fn peer(accepted: &Accepted) -> Option<(Peer, Option<Caller>)> {
     match accepted {
-        Accepted::Tcp(_, address) => Some(Peer::Address(address.ip().to_canonical())),
-        Accepted::Unix(stream) => Some(Peer::Uid(stream.peer_cred().ok()?.uid())),
+        Accepted::Tcp(_, address) => {
+            let ip = address.ip().to_canonical();
+            Some((Peer::Address(ip), ip.is_loopback().then_some(Caller::Loopback)))
+        }
+        Accepted::Unix(stream) => {
+            let process = stream.peer_cred().ok()?;
+            Some((Peer::Uid(process.uid()), Caller::process(process.uid(), process.gid())))
+        }
     }
 }

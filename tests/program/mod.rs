@@ -31,7 +31,14 @@ impl Server {
     }
 
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)], stderr: Stdio) -> Self {
-        let mut child = program(environment).args(arguments).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut command = program(environment);
+        command.args(arguments).stderr(stderr);
+        Self::spawn(command)
+    }
+
+    /// By a command that runs the program in a way of its own.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let logs = child.stderr.take().map(|mut stderr| {
             std::thread::spawn(move || {
                 let mut text = String::new();
@@ -44,7 +51,7 @@ impl Server {
         let address = line.trim().strip_prefix("listening on ").map(str::to_owned);
         let Some(address) = address else {
             _ = child.wait();
-            panic!("{arguments:?} does not listen: {}", logs.map(|logs| logs.join().unwrap()).unwrap_or_default());
+            panic!("{command:?} does not listen: {}", logs.map(|logs| logs.join().unwrap()).unwrap_or_default());
         };
         Self { child, address, logs }
     }

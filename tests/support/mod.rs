@@ -23,6 +23,7 @@ use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
 use ecr_broker::grpc::trace::Tracing;
+use ecr_broker::policy::Policy;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::server;
 use ecr_broker::upstream::{Answer, TokenSource};
@@ -277,6 +278,10 @@ impl TestBroker {
     }
 
     pub fn start_with(change: impl FnOnce(&mut server::Settings)) -> Self {
+        Self::start_under(Policy::Open, change)
+    }
+
+    pub fn start_under(policy: Policy, change: impl FnOnce(&mut server::Settings)) -> Self {
         let TestCache { cache, source, clock } = TestCache::new();
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("broker.sock");
@@ -289,7 +294,7 @@ impl TestBroker {
         };
         change(&mut settings);
         let region = "eu-central-1".parse().unwrap();
-        let broker = Arc::new(Broker::new(cache.clone(), Some(region), 10 * HOUR));
+        let broker = Arc::new(Broker::new(cache.clone(), policy, Some(region), 10 * HOUR));
         let bound = server::bind(settings, broker, cache.clone(), Tracing::default()).unwrap();
         let tcp = bound.addresses().iter().find_map(|address| match address {
             ListenAddress::Tcp(address) => Some(*address),
@@ -313,6 +318,13 @@ impl TestBroker {
     pub async fn channel(&self) -> tonic::transport::Channel {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", self.tcp)).unwrap();
         endpoint.connect().await.unwrap()
+    }
+
+    /// A client on the Unix socket, which the broker knows by its user.
+    #[cfg(feature = "client")]
+    pub async fn unix_client(&self) -> Client {
+        let uri = format!("unix://{}", self.socket.display());
+        Client::new(tonic::transport::Endpoint::from_shared(uri).unwrap().connect().await.unwrap())
     }
 
     #[cfg(feature = "client")]

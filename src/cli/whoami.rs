@@ -1,0 +1,39 @@
+//! `whoami`: who the broker takes one for.
+
+use std::process::ExitCode;
+
+use super::connection::Connection;
+use super::{complain, exit_code, say};
+use crate::client::{Client, GetCallerIdentityResponse};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let identity = runtime.block_on(async {
+        let client = Client::connect(&args.connection.settings()).await?;
+        client.caller_identity().await
+    });
+    match identity {
+        Ok(identity) => {
+            say(text(&identity))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => {
+            complain(&failure);
+            Ok(exit_code(&failure))
+        }
+    }
+}
+
+fn text(identity: &GetCallerIdentityResponse) -> String {
+    let grants = match identity.grant_ids.as_slice() {
+        [] => "(none is about you)".to_owned(),
+        ids => ids.join(", "),
+    };
+    format!("principal  {}\nproof      {}\ngrants     {grants}", identity.principal, identity.proof)
+}

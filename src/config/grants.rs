@@ -1,0 +1,254 @@
+//! `[[grants]]`: who may have what, as typed in the file.
+
+use toml::{Table, Value};
+
+use crate::credential::ProfileName;
+use crate::policy::{Accounts, CallerPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern};
+
+const KEYS: [&str; 5] = ["id", "callers", "registries", "profile", "effect"];
+/// The kernel's stand-in for users without a name, which no grant may be for.
+const OVERFLOW_ID: u32 = 65534;
+
+/// The policy, and what is wrong with it. Without the key there are no grants, which is another thing than none that match.
+pub(super) fn read(file: &Table) -> (Policy, Vec<String>) {
+    let mut problems = Vec::new();
+    let policy = match file.get("grants") {
+        None => Policy::Open,
+        Some(Value::Array(grants)) => {
+            let read: Vec<_> = grants.iter().enumerate().filter_map(|one| read_grant(one, &mut problems)).collect();
+            problems.extend(repeated(&read));
+            Policy::Grants(read)
+        }
+        Some(_) => {
+            problems.push("grants is a list of tables: write [[grants]] above each".to_owned());
+            Policy::Grants(Vec::new())
+        }
+    };
+    (policy, problems)
+}
+
+fn repeated(grants: &[Grant]) -> Vec<String> {
+    let again = |(index, grant): (usize, &Grant)| grants[..index].iter().any(|other| other.id == grant.id);
+    let repeated = grants.iter().enumerate().filter(|one| again(*one));
+    repeated.map(|(_, grant)| format!("grants.id: {:?} is the id of two grants; give each its own", grant.id)).collect()
+}
+
+fn read_grant((index, value): (usize, &Value), problems: &mut Vec<String>) -> Option<Grant> {
+    let name = match value.get("id").and_then(Value::as_str) {
+        Some(id) => format!("grant {id:?}"),
+        None => format!("grant number {}", index + 1),
+    };
+    let before = problems.len();
+    let mut wrong = |problem: String| problems.push(format!("{name}: {problem}"));
+    let Value::Table(table) = value else {
+        wrong(format!("{value} is not a table"));
+        return None;
+    };
+    table.keys().filter(|key| !KEYS.contains(&key.as_str())).for_each(|key| {
+        wrong(format!("{key} is not a key; a grant has {}", KEYS.join(", ")));
+    });
+    let id = read_id(table.get("id")).unwrap_or_else(|problem| {
+        wrong(problem);
+        String::new()
+    });
+    let effect = read_effect(table.get("effect")).unwrap_or_else(|problem| {
+        wrong(problem);
+        Effect::Deny
+    });
+    let profile = read_profile(table.get("profile"), effect).unwrap_or_else(|problem| {
+        wrong(problem);
+        None
+    });
+    let callers = read_list("callers", table.get("callers"), read_caller, &mut wrong);
+    let registries = read_list("registries", table.get("registries"), read_registry, &mut wrong);
+    (problems.len() == before).then_some(Grant { id, callers, registries, profile, effect })
+}
+
+fn read_id(value: Option<&Value>) -> Result<String, String> {
+    let id = value.and_then(Value::as_str).filter(|id| !id.is_empty() && id.len() <= 64);
+    id.map(str::to_owned)
+        .ok_or_else(|| "id is missing; it is a text of at most 64 bytes that answers and logs name".to_owned())
+}
+
+fn read_effect(value: Option<&Value>) -> Result<Effect, String> {
+    match value.map(|value| value.as_str()) {
+        None | Some(Some("allow")) => Ok(Effect::Allow),
+        Some(Some("deny")) => Ok(Effect::Deny),
+        Some(_) => Err("effect is none of \"allow\", \"deny\"".to_owned()),
+    }
+}
+
+/// An allow without one means the broker's own identity, a deny every profile.
+fn read_profile(value: Option<&Value>, effect: Effect) -> Result<Option<ProfileName>, String> {
+    let default = ProfileName::default_profile();
+    match value.map(Value::as_str) {
+        None => Ok((effect == Effect::Allow).then_some(default)),
+        Some(Some(name)) if name == default.as_str() => Ok(Some(default)),
+        Some(_) => {
+            Err(format!("profile is no profile of the broker's; there is {default:?}", default = default.as_str()))
+        }
+    }
+}
+
+fn read_list<T>(
+    key: &str,
+    value: Option<&Value>,
+    read: fn(&Table) -> Result<T, String>,
+    wrong: &mut impl FnMut(String),
+) -> Vec<T> {
+    let Some(items) = value.and_then(Value::as_array).filter(|items| !items.is_empty()) else {
+        wrong(format!("{key} is missing; it is a list of tables, with one in it at least"));
+        return Vec::new();
+    };
+    let item = |item: &Value| match item {
+        Value::Table(table) => read(table),
+        other => Err(format!("{other} is not a table")),
+    };
+    items.iter().filter_map(|one| item(one).map_err(|problem| wrong(format!("{key}: {problem}"))).ok()).collect()
+}
+
+fn read_caller(table: &Table) -> Result<CallerPattern, String> {
+    let form = "those are { uid = 1001 }, { gid = 1001 } and { loopback = true }";
+    let mut entries = table.iter();
+    match (entries.next(), entries.next()) {
+        (Some((key, value)), None) => match (key.as_str(), value) {
+            ("uid", value) => read_number(key, value).map(CallerPattern::Uid),
+            ("gid", value) => read_number(key, value).map(CallerPattern::Gid),
+            ("loopback", Value::Boolean(true)) => Ok(CallerPattern::Loopback),
+            _ => Err(format!("{table:?} names no callers that this version knows; {form}", table = table.to_string())),
+        },
+        _ => Err(format!("each table names one kind of caller; {form}")),
+    }
+}
+
+fn read_number(key: &str, value: &Value) -> Result<u32, String> {
+    match value.as_integer().and_then(|number| u32::try_from(number).ok()) {
+        Some(OVERFLOW_ID) => {
+            Err(format!("{key} {OVERFLOW_ID} is what the kernel calls users that it has no name for: nobody"))
+        }
+        Some(number) => Ok(number),
+        None => Err(format!("{value} is not a {key}: those are whole numbers")),
+    }
+}
+
+fn read_registry(table: &Table) -> Result<RegistryPattern, String> {
+    let form =
+        "those are { public = true } and { accounts = [\"123456789012\"], regions = [\"eu-*\"] }, with [\"*\"] for all";
+    if table.len() == 1 && table.get("public") == Some(&Value::Boolean(true)) {
+        return Ok(RegistryPattern::Public);
+    }
+    match (table.get("accounts"), table.get("regions")) {
+        (Some(accounts), Some(regions)) if table.len() == 2 => {
+            Ok(RegistryPattern::Private { accounts: read_accounts(accounts)?, regions: read_regions(regions)? })
+        }
+        _ => Err(format!("{:?} names no registries; {form}", table.to_string().replace('\n', ", "))),
+    }
+}
+
+fn read_accounts(value: &Value) -> Result<Accounts, String> {
+    let texts = read_texts("accounts", value)?;
+    if texts == ["*"] {
+        return Ok(Accounts::Any);
+    }
+    let accounts = texts.iter().map(|text| text.parse().map_err(|error| format!("accounts: {error}")));
+    accounts.collect::<Result<_, String>>().map(Accounts::Of)
+}
+
+fn read_regions(value: &Value) -> Result<Vec<LabelPattern>, String> {
+    let texts = read_texts("regions", value)?;
+    texts.iter().map(|text| text.parse().map_err(|error| format!("regions: {error}"))).collect()
+}
+
+fn read_texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, String> {
+    let texts = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+    texts
+        .filter(|texts| !texts.is_empty())
+        .ok_or_else(|| format!("{key} is not a list of texts with one in it at least"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        read(&text.parse().unwrap()).1
+    }
+
+    #[test]
+    fn grants_are_read_as_typed() {
+        let text = r#"
+            [[grants]]
+            id = "farm"
+            callers = [{ uid = 1001 }, { gid = 5 }, { loopback = true }]
+            registries = [{ accounts = ["123456789012"], regions = ["eu-*", "us-east-1"] }, { public = true }]
+            [[grants]]
+            id = "never"
+            callers = [{ uid = 1002 }]
+            registries = [{ accounts = ["*"], regions = ["*"] }]
+            effect = "deny"
+        "#;
+        let (policy, problems) = read(&text.parse().unwrap());
+        assert!(problems.is_empty(), "{problems:?}");
+        let Policy::Grants(grants) = policy else { panic!("{policy:?}") };
+        assert_eq!(grants[0].callers, [CallerPattern::Uid(1001), CallerPattern::Gid(5), CallerPattern::Loopback]);
+        assert_eq!(grants[0].registries[1], RegistryPattern::Public);
+        assert_eq!(grants[0].profile, Some(ProfileName::default_profile()));
+        assert_eq!((grants[1].effect, &grants[1].profile), (Effect::Deny, &None));
+        let all = RegistryPattern::Private { accounts: Accounts::Any, regions: vec!["*".parse().unwrap()] };
+        assert_eq!(grants[1].registries, [all]);
+    }
+
+    #[test]
+    fn no_grants_are_another_thing_than_none_that_match() {
+        assert_eq!(read(&Table::new()).0, Policy::Open);
+        assert_eq!(read(&"grants = []".parse().unwrap()).0, Policy::Grants(Vec::new()));
+    }
+
+    #[test]
+    fn every_mistake_names_its_grant_and_what_would_be_taken() {
+        let text = r#"
+            [[grants]]
+            id = "a"
+            colour = "red"
+            effect = "maybe"
+            profile = "ci-pull"
+            callers = [{ uid = -1 }, { uid = 65534 }, { spiffe = "spiffe://x/y" }, { uid = 1, gid = 2 }, { loopback = false }]
+            registries = [{ accounts = ["12"], regions = ["*"] }, { accounts = ["*"], regions = ["EU"] }, { public = 1 }, { accounts = ["*"] }]
+            [[grants]]
+            callers = []
+            [[grants]]
+            id = "b"
+            callers = [{ uid = 1 }]
+            registries = [{ public = true }]
+            [[grants]]
+            id = "b"
+            callers = [{ uid = 2 }]
+            registries = [{ public = true }]
+        "#;
+        let problems = problems(text);
+        for (of, hint) in [
+            ("grant \"a\": colour", "a grant has id"),
+            ("grant \"a\": effect", "\"deny\""),
+            ("grant \"a\": profile", "\"default\""),
+            ("grant \"a\": callers: -1", "whole numbers"),
+            ("grant \"a\": callers: uid 65534", "nobody"),
+            ("spiffe", "{ uid = 1001 }"),
+            ("grant \"a\": callers: each table", "one kind"),
+            ("loopback = false", "{ loopback = true }"),
+            ("grant \"a\": registries: accounts", "twelve digits"),
+            ("grant \"a\": registries: regions", "\"eu-*\""),
+            ("public = 1", "{ public = true }"),
+            ("accounts = [\\\"*\\\"]", "regions"),
+            ("grant number 2: id", "64 bytes"),
+            ("grant number 2: callers", "one in it"),
+            ("grant number 2: registries", "one in it"),
+            ("grants.id: \"b\"", "its own"),
+        ] {
+            assert!(
+                problems.iter().any(|problem| problem.contains(of) && problem.contains(hint)),
+                "{of}: {problems:#?}"
+            );
+        }
+        assert_eq!(problems.len(), 16, "{problems:#?}");
+    }
+}

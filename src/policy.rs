@@ -1,0 +1,209 @@
+//! Who may have what: grants, and the decision over them.
+//!
+//! Nothing matches: denied. The first allow, in the order of the file, that covers the whole request decides, and with it which
+//! profile mints the credential; rights of several grants are never added up. A deny that is about that wins over it.
+
+use crate::caller::Caller;
+use crate::credential::ProfileName;
+use crate::registry::{AccountId, PrivateRegistry, Registry};
+
+mod pattern;
+
+pub use self::pattern::{LabelPattern, LabelPatternError};
+
+/// What callers may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Policy {
+    /// No grants are configured: whoever gets as far as asking may have everything, by the broker's own identity.
+    Open,
+    /// What is granted, in the order of the file.
+    Grants(Vec<Grant>),
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Names it in answers and logs.
+    pub id: String,
+    /// To whom it applies: any of these.
+    pub callers: Vec<CallerPattern>,
+    /// To what: any of these.
+    pub registries: Vec<RegistryPattern>,
+    /// How the credential is minted; of a deny, which profile it is about, and without one: every profile.
+    pub profile: Option<ProfileName>,
+    /// What it says.
+    pub effect: Effect,
+}
+
+/// What a grant says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// They may have it.
+    Allow,
+    /// They may not, whatever else is granted.
+    Deny,
+}
+
+/// Callers that a grant is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerPattern {
+    /// Processes of a user, over a Unix socket.
+    Uid(u32),
+    /// Processes whose primary group this is, over a Unix socket.
+    Gid(u32),
+    /// Any process of this host, over loopback TCP.
+    Loopback,
+}
+
+/// Registries that a grant is about, in every form that their hosts have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryPattern {
+    /// Amazon ECR Public.
+    Public,
+    /// Private registries.
+    Private {
+        /// Of these accounts.
+        accounts: Accounts,
+        /// In these regions.
+        regions: Vec<LabelPattern>,
+    },
+}
+
+/// Accounts that a grant is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accounts {
+    /// Every account, also one that is not known before AWS is asked.
+    Any,
+    /// These.
+    Of(Vec<AccountId>),
+}
+
+/// What is decided about one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision<'a> {
+    /// The caller may have it.
+    Allow {
+        /// Why; none where no grants are configured.
+        grant: Option<&'a Grant>,
+    },
+    /// The caller may not.
+    Deny {
+        /// The grant that says so; none where no grant allows it.
+        grant: Option<&'a Grant>,
+    },
+}
+
+impl Policy {
+    /// Whether `caller` may have the credentials of `registry`. An empty `profile`: of whichever profile.
+    #[must_use]
+    pub fn decide(&self, caller: Caller, registry: &Registry, profile: &str) -> Decision<'_> {
+        let Self::Grants(grants) = self else { return Decision::Allow { grant: None } };
+        let of = |effect| grants.iter().filter(move |grant| grant.effect == effect && grant.is_about(caller));
+        let allowed = of(Effect::Allow).find(|grant| grant.covers(registry, profile));
+        let profile = allowed.and_then(|grant| grant.profile.as_ref()).map_or(profile, ProfileName::as_str);
+        let denied = of(Effect::Deny).find(|grant| grant.could_be_about(registry, profile));
+        match (denied, allowed) {
+            (None, Some(grant)) => Decision::Allow { grant: Some(grant) },
+            (denied, _) => Decision::Deny { grant: denied },
+        }
+    }
+
+    /// The grants that are about a caller, in their order.
+    pub fn grants_of(&self, caller: Caller) -> impl Iterator<Item = &Grant> {
+        let grants = if let Self::Grants(grants) = self { grants.as_slice() } else { &[] };
+        grants.iter().filter(move |grant| grant.is_about(caller))
+    }
+}
+
+impl Grant {
+    fn is_about(&self, caller: Caller) -> bool {
+        self.callers.iter().any(|pattern| pattern.matches(caller))
+    }
+
+    /// Whether the whole request is within the grant.
+    fn covers(&self, registry: &Registry, profile: &str) -> bool {
+        self.has_profile(profile) && self.registries.iter().any(|pattern| pattern.covers(registry))
+    }
+
+    /// Whether a part of what the request may turn out to be is within the grant.
+    fn could_be_about(&self, registry: &Registry, profile: &str) -> bool {
+        let profile = profile.is_empty() || self.profile.is_none() || self.has_profile(profile);
+        profile && self.registries.iter().any(|pattern| pattern.could_be(registry))
+    }
+
+    fn has_profile(&self, profile: &str) -> bool {
+        profile.is_empty() || self.profile.as_ref().is_some_and(|own| own.as_str() == profile)
+    }
+}
+
+impl CallerPattern {
+    fn matches(self, caller: Caller) -> bool {
+        match (self, caller) {
+            (Self::Uid(wanted), Caller::Process { uid, .. }) => wanted == uid,
+            (Self::Gid(wanted), Caller::Process { gid, .. }) => wanted == gid,
+            (Self::Loopback, Caller::Loopback) => true,
+            (Self::Uid(_) | Self::Gid(_), Caller::Loopback) | (Self::Loopback, Caller::Process { .. }) => false,
+        }
+    }
+}
+
+impl RegistryPattern {
+    /// Every private registry.
+    #[must_use]
+    pub fn every_private() -> Self {
+        Self::Private { accounts: Accounts::Any, regions: vec![LabelPattern::everything()] }
+    }
+
+    /// The hosts, in all their forms; in a label, `*` stands for whatever follows.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        let Self::Private { accounts, regions } = self else {
+            return Registry::PUBLIC_HOSTS.map(str::to_owned).into();
+        };
+        let accounts = match accounts {
+            Accounts::Any => vec!["*".to_owned()],
+            Accounts::Of(accounts) => accounts.iter().map(ToString::to_string).collect(),
+        };
+        let of_region = |region: &LabelPattern| {
+            let region = region.to_string();
+            accounts.iter().flat_map(|account| Registry::host_patterns(account, &region)).collect::<Vec<_>>()
+        };
+        regions.iter().flat_map(of_region).collect()
+    }
+
+    fn covers(&self, registry: &Registry) -> bool {
+        match (self, registry) {
+            (Self::Public, Registry::Public { .. }) => true,
+            (Self::Private { accounts, regions }, Registry::Private(private)) => {
+                accounts.cover(private.account()) && in_region(regions, private)
+            }
+            (Self::Public, Registry::Private(_)) | (Self::Private { .. }, Registry::Public { .. }) => false,
+        }
+    }
+
+    /// An account that is not known yet may be any.
+    fn could_be(&self, registry: &Registry) -> bool {
+        match (self, registry) {
+            (Self::Private { regions, .. }, Registry::Private(private)) if private.account().is_none() => {
+                in_region(regions, private)
+            }
+            _ => self.covers(registry),
+        }
+    }
+}
+
+impl Accounts {
+    fn cover(&self, account: Option<AccountId>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Of(accounts) => account.is_some_and(|account| accounts.contains(&account)),
+        }
+    }
+}
+
+fn in_region(regions: &[LabelPattern], private: &PrivateRegistry) -> bool {
+    regions.iter().any(|pattern| pattern.matches(private.region().as_str()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Who may have what, over the wire: the tests reach the broker over loopback and, as a user, over its Unix socket.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod program;
+mod support;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use ecr_broker::credential::ProfileName;
+use ecr_broker::pb;
+use ecr_broker::pb::registry_access::Target as Listed;
+use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
+use program::{Server, run};
+use support::*;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+const OTHER: &str = "222222222222.dkr.ecr.eu-central-1.amazonaws.com";
+
+/// The user that the tests run as, by what a file of theirs says.
+fn own_uid() -> u32 {
+    fs::metadata("/proc/self").unwrap().uid()
+}
+
+fn grant(id: &str, caller: CallerPattern, registry: RegistryPattern, effect: Effect) -> Grant {
+    let profile = (effect == Effect::Allow).then(ProfileName::default_profile);
+    Grant { id: id.into(), callers: vec![caller], registries: vec![registry], profile, effect }
+}
+
+fn account(account: &str) -> RegistryPattern {
+    let accounts = Accounts::Of(vec![account.parse().unwrap()]);
+    RegistryPattern::Private { accounts, regions: vec!["eu-*".parse().unwrap()] }
+}
+
+/// This user may have account 123456789012 in Europe but not in Paris; loopback only the public registry.
+fn policy() -> Policy {
+    let user = CallerPattern::Uid(own_uid());
+    let paris = RegistryPattern::Private { accounts: Accounts::Any, regions: vec!["eu-west-3".parse().unwrap()] };
+    Policy::Grants(vec![
+        grant("ci", user, account("123456789012"), Effect::Allow),
+        grant("not-paris", user, paris, Effect::Deny),
+        grant("local", CallerPattern::Loopback, RegistryPattern::Public, Effect::Allow),
+    ])
+}
+
+fn broker() -> TestBroker {
+    TestBroker::start_under(policy(), |_| ())
+}
+
+async fn get(client: &mut Client, request: pb::GetRegistryCredentialsRequest) -> Result<String, Status> {
+    Ok(client.get_registry_credentials(request).await?.into_inner().credentials.unwrap().registry)
+}
+
+#[tokio::test]
+async fn a_caller_gets_what_its_grants_give_and_nothing_else_and_aws_is_not_asked_about_the_rest() {
+    let broker = broker();
+    let (mut user, mut local) = (broker.unix_client().await, broker.client().await);
+    get(&mut user, request(HOST)).await.unwrap();
+    get(&mut local, request("public.ecr.aws")).await.unwrap();
+    assert_eq!(broker.source.calls(), 2);
+    let paris = "123456789012.dkr.ecr.eu-west-3.amazonaws.com";
+    let america = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    for (by_socket, registry) in
+        [(true, OTHER), (true, "public.ecr.aws"), (true, paris), (true, america), (false, HOST)]
+    {
+        let client = if by_socket { &mut user } else { &mut local };
+        let status = get(client, request(registry)).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{registry}");
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, "CALLER_NOT_ALLOWED");
+        assert!(status.get_error_details().retry_info().is_none());
+    }
+    assert_eq!(broker.source.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_denial_is_the_same_whether_or_not_there_is_such_an_account_or_profile_or_anything_cached() {
+    let broker = broker();
+    get(&mut broker.unix_client().await, request(HOST)).await.unwrap();
+    let mut local = broker.client().await;
+    let mut seen = Vec::new();
+    for (registry, profile) in [(HOST, ""), (OTHER, ""), (HOST, "default"), (HOST, "no-such-profile")] {
+        let asked = pb::GetRegistryCredentialsRequest { profile: profile.into(), ..request(registry) };
+        let status = get(&mut local, asked).await.unwrap_err();
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        // What was asked is repeated; nothing else differs.
+        assert_eq!(info.metadata["registry"], registry);
+        assert_eq!(info.metadata.get("profile").map_or("", String::as_str), profile);
+        let rest = info.metadata.len() - usize::from(!profile.is_empty());
+        seen.push((status.code(), status.message().to_owned(), info.reason.clone(), rest));
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_registry_without_an_account_needs_a_grant_for_every_account() {
+    let broker = broker();
+    let target = pb::get_registry_credentials_request::Target::PrivateRegistry(pb::PrivateRegistry::default());
+    let unknown = pb::GetRegistryCredentialsRequest { target: Some(target), ..Default::default() };
+    assert_eq!(get(&mut broker.unix_client().await, unknown).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(broker.source.calls(), 0);
+}
+
+#[tokio::test]
+async fn the_list_holds_what_the_caller_may_have_and_no_more() {
+    let broker = broker();
+    let (mut user, mut local) = (broker.unix_client().await, broker.client().await);
+    get(&mut user, request(HOST)).await.unwrap();
+    let list = async |client: &mut Client| -> Vec<String> {
+        let page = pb::ListRegistriesRequest { page_size: 1000, page_token: String::new() };
+        let listed = client.list_registries(page).await.unwrap().into_inner().registries;
+        let name = |access: pb::RegistryAccess| match access.target.unwrap() {
+            Listed::Registry(name) => name,
+            Listed::RegistryPattern(pattern) => format!("pattern {pattern}"),
+        };
+        listed.into_iter().map(name).collect()
+    };
+    assert_eq!(list(&mut local).await, ["ecr-public.aws.com", "public.ecr.aws"]);
+    let of_user = list(&mut user).await;
+    assert!(of_user.contains(&HOST.to_owned()), "{of_user:?}");
+    assert!(of_user.contains(&"pattern 123456789012.dkr.ecr.eu-*.amazonaws.com".to_owned()), "{of_user:?}");
+    assert!(of_user.iter().all(|name| name.contains("123456789012")), "{of_user:?}");
+}
+
+#[tokio::test]
+async fn callers_are_told_who_they_are_and_which_grants_are_about_them() {
+    let broker = broker();
+    for (mut client, principal, grants) in [
+        (broker.unix_client().await, format!("uid:{}", own_uid()), vec!["ci", "not-paris"]),
+        (broker.client().await, "loopback".to_owned(), vec!["local"]),
+    ] {
+        let identity = client.get_caller_identity(pb::GetCallerIdentityRequest {}).await.unwrap().into_inner();
+        assert_eq!(
+            (identity.principal, identity.grant_ids),
+            (principal, grants.iter().map(ToString::to_string).collect())
+        );
+        assert!(!identity.proof.is_empty());
+    }
+}
+
+#[test]
+fn the_program_goes_by_the_grants_of_its_file_and_says_why_in_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, socket) = (directory.path().join("broker.toml"), directory.path().join("broker.sock"));
+    let grants = format!(
+        "[server]\nlisten = [\"unix:{}\"]\n[[grants]]\nid = \"farm\"\ncallers = [{{ uid = {} }}]\n\
+         registries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
+        socket.display(),
+        own_uid()
+    );
+    fs::write(&file, grants).unwrap();
+    let broker = Server::start(&["serve", "--simulate", "--config", file.to_str().unwrap()], &[]);
+    let with = |arguments: &[&str]| run(&[arguments, &["--address", &broker.address]].concat(), &[]);
+    with(&["get", HOST]).out();
+    let whoami = with(&["whoami"]).out();
+    assert!(whoami.contains(&format!("uid:{}", own_uid())) && whoami.contains("farm"), "{whoami}");
+    let denied = with(&["get", OTHER]);
+    assert_eq!(denied.code, 4);
+    assert!(denied.error().contains("CALLER_NOT_ALLOWED"), "{}", denied.stderr);
+    let logs = broker.stop();
+    let of_denial = logs.lines().find(|line| line.contains("\"denied\"")).expect(&logs);
+    assert!(of_denial.contains("no grant allows it") && of_denial.contains("uid:"), "{of_denial}");
+}

@@ -1,0 +1,81 @@
+//! Real users of this machine, at the broker's Unix socket. Only root can be several of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::PRIVATE;
+use super::other::{run, text};
+use super::program::{PROGRAM, SERVE_SIMULATED, Server, program};
+
+const GRANTED: &str = "1001";
+const OTHER: &str = "1002";
+
+/// A folder that everybody can enter, with a configuration that grants one user one account.
+fn folder() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let file = directory.path().join("broker.toml");
+    let socket = directory.path().join("broker.sock");
+    let grants = format!(
+        "[server]\nlisten = [\"unix:{}\"]\n[[grants]]\nid = \"one-user\"\ncallers = [{{ uid = {GRANTED} }}]\n\
+         registries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
+        socket.display()
+    );
+    fs::write(&file, grants).unwrap();
+    directory
+}
+
+/// A command of the client's, run by a user. The program is copied to where that user can reach it.
+fn as_user(directory: &Path, uid: &str, arguments: &[&str]) -> Command {
+    let reachable = directory.join("ecr-broker");
+    if !reachable.exists() {
+        fs::copy(PROGRAM, &reachable).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--clear-groups", "--regid", uid, "--reuid", uid, "--"]).arg(reachable).args(arguments);
+    command.arg("--address").arg(format!("unix:{}", directory.join("broker.sock").display()));
+    command
+}
+
+#[test]
+#[ignore = "needs root, to be two users"]
+fn one_user_is_let_in_another_is_not_and_root_is_no_exception() {
+    let directory = folder();
+    let config = directory.path().join("broker.toml");
+    let serve = ["serve", "--simulate", "--config", config.to_str().unwrap()];
+    let _broker = Server::start(&serve, &[]);
+    let socket = directory.path().join("broker.sock");
+    let outsider = run(&mut as_user(directory.path(), GRANTED, &["get", PRIVATE]));
+    assert_eq!(outsider.status.code(), Some(5), "0660: whoever is not of the group does not even connect");
+
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    for (uid, code) in [(GRANTED, 0), (OTHER, 4), ("0", 4)] {
+        let get = run(&mut as_user(directory.path(), uid, &["get", PRIVATE]));
+        assert_eq!(get.status.code(), Some(code), "uid {uid}: {}", text(&get.stderr));
+        let whoami = run(&mut as_user(directory.path(), uid, &["whoami"]));
+        assert!(text(&whoami.stdout).contains(&format!("uid:{uid}\n")), "{}", text(&whoami.stdout));
+    }
+    let nobody = run(&mut as_user(directory.path(), "65534", &["get", PRIVATE]));
+    assert_eq!(nobody.status.code(), Some(4));
+    assert!(text(&nobody.stderr).contains("CALLER_UNAUTHENTICATED"), "{}", text(&nobody.stderr));
+}
+
+/// In a user namespace that has no name for the caller's user, the kernel shows 65534 to the broker, as it does for many others.
+#[test]
+#[ignore = "needs root, to make a user namespace and be another user"]
+fn a_user_that_the_broker_s_namespace_has_no_name_for_is_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let listen = format!("unix:{}", directory.path().join("broker.sock").display());
+    let mut serve = Command::new("unshare");
+    serve.args(["--user", "--map-root-user", "--", PROGRAM]).args(&SERVE_SIMULATED[..2]).args(["--listen", &listen]);
+    serve.envs(program(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let _broker = Server::spawn(serve);
+    fs::set_permissions(directory.path().join("broker.sock"), fs::Permissions::from_mode(0o666)).unwrap();
+    let unnamed = run(&mut as_user(directory.path(), GRANTED, &["get", PRIVATE]));
+    assert_eq!(unnamed.status.code(), Some(4));
+    assert!(text(&unnamed.stderr).contains("CALLER_UNAUTHENTICATED"), "{}", text(&unnamed.stderr));
+    assert_eq!(run(&mut as_user(directory.path(), "0", &["get", PRIVATE])).status.code(), Some(0));
+}
