@@ -1,15 +1,17 @@
 //! The use case, on one screen: who wants a credential for what, and whether they get it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tracing::info;
 
 use crate::cache::{CredentialCache, Found, Lookup};
 use crate::caller::Caller;
 use crate::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use crate::error::BrokerError;
-use crate::policy::{Decision, Effect, Policy, RegistryPattern};
+use crate::policy::{Decision, Effect, Grant, Policy, RegistryPattern};
 use crate::registry::{AccountId, Region, Registry};
 use crate::request_id::RequestId;
 
@@ -17,7 +19,7 @@ use crate::request_id::RequestId;
 #[derive(Debug)]
 pub struct Broker {
     cache: CredentialCache,
-    policy: Policy,
+    policy: ArcSwap<Policy>,
     region: Option<Region>,
     max_min_validity: Duration,
 }
@@ -67,7 +69,12 @@ impl Broker {
     /// A broker over `cache`. `region` is for requests that name none.
     #[must_use]
     pub fn new(cache: CredentialCache, policy: Policy, region: Option<Region>, max_min_validity: Duration) -> Self {
-        Self { cache, policy, region, max_min_validity }
+        Self { cache, policy: ArcSwap::from_pointee(policy), region, max_min_validity }
+    }
+
+    /// Goes by another policy from now on; decisions under way end by the one they began with.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
     }
 
     /// The region of requests that name none.
@@ -101,10 +108,11 @@ impl Broker {
     /// What a caller may ask for, with the end of what is cached. Asks nobody.
     #[must_use]
     pub fn registries(&self, caller: Caller) -> BTreeMap<Listing, Option<SystemTime>> {
-        let mut listings: BTreeMap<_, _> = self.grantable(caller).map(|listing| (listing, None)).collect();
+        let policy = self.policy.load();
+        let mut listings: BTreeMap<_, _> = grantable(&policy, caller).map(|listing| (listing, None)).collect();
         for (key, credential) in self.cache.held() {
             let Some(name) = host(&key.registry, account(&key.registry, &credential)) else { continue };
-            if self.may_have(caller, &key) {
+            if is_allowed(&policy, caller, &key.registry, &key.profile) {
                 let listing = Listing { is_pattern: false, name, profile: key.profile };
                 let end: &mut Option<SystemTime> = listings.entry(listing).or_default();
                 *end = (*end).max(Some(credential.expires()));
@@ -116,13 +124,13 @@ impl Broker {
     /// The grants that are about a caller.
     #[must_use]
     pub fn grants_of(&self, caller: Caller) -> Vec<String> {
-        self.policy.grants_of(caller).map(|grant| grant.id.clone()).collect()
+        self.policy.load().grants_of(caller).map(|grant| grant.id.clone()).collect()
     }
 
     /// Which profile mints the credential, if the caller may have it. Why not is for the log: the caller learns only that.
     fn authorize(&self, request: &CredentialRequest) -> Result<ProfileName, BrokerError> {
         let CredentialRequest { caller, registry, profile, request: id, .. } = request;
-        match self.policy.decide(*caller, registry, profile) {
+        match self.policy.load().decide(*caller, registry, profile) {
             Decision::Allow { grant: None } => known_profile(profile),
             Decision::Allow { grant: Some(grant) } => {
                 Ok(grant.profile.clone().unwrap_or_else(ProfileName::default_profile))
@@ -134,37 +142,6 @@ impl Broker {
         }
     }
 
-    fn may_have(&self, caller: Caller, key: &CredentialKey) -> bool {
-        matches!(self.policy.decide(caller, &key.registry, key.profile.as_str()), Decision::Allow { .. })
-    }
-
-    /// What the policy gives a caller, host by host and pattern by pattern. What a deny takes from a pattern is not in it: hosts
-    /// that are named are left out, patterns stand as they were granted.
-    fn grantable(&self, caller: Caller) -> impl Iterator<Item = Listing> {
-        let everything = [RegistryPattern::Public, RegistryPattern::every_private()];
-        let granted: Vec<_> = match &self.policy {
-            Policy::Open => everything.map(|pattern| (pattern, None)).into(),
-            Policy::Grants(_) => {
-                let allows = self.policy.grants_of(caller).filter(|grant| grant.effect == Effect::Allow);
-                allows
-                    .flat_map(|grant| grant.registries.iter().map(|one| (one.clone(), grant.profile.clone())))
-                    .collect()
-            }
-        };
-        granted.into_iter().flat_map(move |(pattern, profile)| {
-            let profile = profile.unwrap_or_else(ProfileName::default_profile);
-            pattern.hosts().into_iter().filter_map(move |name| {
-                let is_pattern = name.contains('*');
-                let denied = || {
-                    name.parse().is_ok_and(|registry| {
-                        !self.may_have(caller, &CredentialKey { registry, profile: profile.clone() })
-                    })
-                };
-                (is_pattern || !denied()).then(|| Listing { is_pattern, name: name.clone(), profile: profile.clone() })
-            })
-        })
-    }
-
     /// Nobody can make the broker mint a token a second by asking for one that lasts as long as a new one does.
     fn check_validity(&self, asked: Duration) -> Result<(), BrokerError> {
         if asked <= self.max_min_validity {
@@ -173,6 +150,39 @@ impl Broker {
         let limit = humantime::format_duration(self.max_min_validity);
         let limit = format!("the broker is configured to promise at most {limit} (cache.max_min_validity)");
         Err(BrokerError::ValidityUnsatisfiable { asked: asked.into(), limit })
+    }
+}
+
+fn is_allowed(policy: &Policy, caller: Caller, registry: &Registry, profile: &ProfileName) -> bool {
+    matches!(policy.decide(caller, registry, profile.as_str()), Decision::Allow { .. })
+}
+
+/// What a policy gives a caller, host by host and pattern by pattern. What a deny takes from a pattern is not in it: hosts that
+/// are named are left out, patterns stand as they were granted.
+fn grantable(policy: &Policy, caller: Caller) -> impl Iterator<Item = Listing> {
+    granted(policy, caller).into_iter().flat_map(move |(pattern, profile)| {
+        let listing = |name: String| Listing { is_pattern: name.contains('*'), name, profile: profile.clone() };
+        let listings: Vec<_> = pattern.hosts().into_iter().map(listing).collect();
+        listings.into_iter().filter(move |one| {
+            let registry = one.name.parse();
+            registry.map_or(one.is_pattern, |registry| is_allowed(policy, caller, &registry, &one.profile))
+        })
+    })
+}
+
+/// The registries of a caller's allows, and the profile of each.
+fn granted(policy: &Policy, caller: Caller) -> Vec<(RegistryPattern, ProfileName)> {
+    let default = ProfileName::default_profile;
+    match policy {
+        Policy::Open => [RegistryPattern::Public, RegistryPattern::every_private()].map(|one| (one, default())).into(),
+        Policy::Grants(_) => {
+            let allows = policy.grants_of(caller).filter(|grant| grant.effect == Effect::Allow);
+            let of_one = |grant: &Grant| {
+                let profile = grant.profile.clone().unwrap_or_else(default);
+                grant.registries.iter().map(|one| (one.clone(), profile.clone())).collect::<Vec<_>>()
+            };
+            allows.flat_map(of_one).collect()
+        }
     }
 }
 

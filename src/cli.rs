@@ -19,6 +19,8 @@ mod output;
 #[cfg(feature = "client")]
 mod probe;
 #[cfg(feature = "server")]
+mod reload;
+#[cfg(feature = "server")]
 mod serve;
 #[cfg(any(feature = "server", feature = "simulator"))]
 mod signal;

@@ -13,7 +13,7 @@ use ecr_broker::credential::ProfileName;
 use ecr_broker::pb;
 use ecr_broker::pb::registry_access::Target as Listed;
 use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
-use program::{Server, run};
+use program::{Ended, Server, run, signal};
 use support::*;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -142,26 +142,84 @@ async fn callers_are_told_who_they_are_and_which_grants_are_about_them() {
     }
 }
 
+/// A folder with a socket's place and a configuration that grants this user one account.
+struct Folder {
+    directory: tempfile::TempDir,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self { directory: tempfile::tempdir().unwrap() };
+        folder.grant("123456789012");
+        folder
+    }
+
+    fn grant(&self, account: &str) {
+        let (socket, uid) = (self.directory.path().join("broker.sock"), own_uid());
+        self.write(&format!(
+            "[server]\nlisten = [\"unix:{}\"]\n[[grants]]\nid = \"farm\"\ncallers = [{{ uid = {uid} }}]\n\
+             registries = [{{ accounts = [\"{account}\"], regions = [\"*\"] }}]\n",
+            socket.display()
+        ));
+    }
+
+    /// In one step, as editors and Kubernetes do it.
+    fn write(&self, text: &str) {
+        let new = self.directory.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.file()).unwrap();
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.directory.path().join("broker.toml")
+    }
+
+    fn serve(&self) -> Server {
+        Server::start(&["serve", "--simulate", "--config", self.file().to_str().unwrap()], &[])
+    }
+}
+
+fn ask(broker: &Server, arguments: &[&str]) -> Ended {
+    run(&[arguments, &["--address", &broker.address]].concat(), &[])
+}
+
 #[test]
 fn the_program_goes_by_the_grants_of_its_file_and_says_why_in_its_log() {
-    let directory = tempfile::tempdir().unwrap();
-    let (file, socket) = (directory.path().join("broker.toml"), directory.path().join("broker.sock"));
-    let grants = format!(
-        "[server]\nlisten = [\"unix:{}\"]\n[[grants]]\nid = \"farm\"\ncallers = [{{ uid = {} }}]\n\
-         registries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
-        socket.display(),
-        own_uid()
-    );
-    fs::write(&file, grants).unwrap();
-    let broker = Server::start(&["serve", "--simulate", "--config", file.to_str().unwrap()], &[]);
-    let with = |arguments: &[&str]| run(&[arguments, &["--address", &broker.address]].concat(), &[]);
-    with(&["get", HOST]).out();
-    let whoami = with(&["whoami"]).out();
+    let folder = Folder::new();
+    let broker = folder.serve();
+    ask(&broker, &["get", HOST]).out();
+    let whoami = ask(&broker, &["whoami"]).out();
     assert!(whoami.contains(&format!("uid:{}", own_uid())) && whoami.contains("farm"), "{whoami}");
-    let denied = with(&["get", OTHER]);
+    let denied = ask(&broker, &["get", OTHER]);
     assert_eq!(denied.code, 4);
     assert!(denied.error().contains("CALLER_NOT_ALLOWED"), "{}", denied.stderr);
     let logs = broker.stop();
     let of_denial = logs.lines().find(|line| line.contains("\"denied\"")).expect(&logs);
     assert!(of_denial.contains("no grant allows it") && of_denial.contains("uid:"), "{of_denial}");
+}
+
+#[test]
+fn new_grants_are_put_in_force_while_it_runs_and_a_mistake_changes_nothing() {
+    let folder = Folder::new();
+    let broker = folder.serve();
+    assert_eq!(ask(&broker, &["get", OTHER]).code, 4);
+    folder.grant("222222222222");
+    signal(broker.pid(), "HUP");
+    broker.until_logged("its grants are in force");
+    assert_eq!((ask(&broker, &["get", OTHER]).code, ask(&broker, &["get", HOST]).code), (0, 4));
+
+    folder.write("[[grants]]\nid = \"broken\"\n");
+    signal(broker.pid(), "HUP");
+    broker.until_logged("callers is missing");
+    assert_eq!((ask(&broker, &["get", OTHER]).code, ask(&broker, &["get", HOST]).code), (0, 4));
+    assert!(broker.stop().contains("the old grants stay in force"));
+}
+
+#[test]
+fn a_file_that_was_replaced_is_noticed_without_a_signal() {
+    let folder = Folder::new();
+    let broker = folder.serve();
+    folder.grant("222222222222");
+    broker.until_logged("its grants are in force");
+    assert_eq!(ask(&broker, &["get", OTHER]).code, 0);
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::report;
-use super::say;
 use super::signal::Signals;
+use super::{reload, say};
 use crate::address::ListenAddress;
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
@@ -43,6 +44,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let sources = sources(args);
+    let read = reload::Read::now(&sources);
     match Config::load(&sources) {
         Ok(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -51,7 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 let (telemetry, tracing) = start_telemetry(&config, &sources)?;
                 #[cfg(feature = "simulator")]
                 let config = args.simulation.start(config).await?;
-                serve(&config, &sources, tracing, signals).await?;
+                serve(&config, &sources, read, tracing, signals).await?;
                 telemetry.flush().await;
                 Ok(ExitCode::SUCCESS)
             });
@@ -75,20 +77,29 @@ fn start_telemetry(config: &Config, sources: &Sources) -> anyhow::Result<(Teleme
     })
 }
 
-async fn serve(config: &Config, sources: &Sources, tracing: Tracing, mut signals: Signals) -> anyhow::Result<()> {
-    let bound = tokio::select! {
-        bound = prepare(config, sources, tracing) => bound?,
+async fn serve(
+    config: &Config,
+    sources: &Sources,
+    read: reload::Read,
+    tracing: Tracing,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    // Before anyone can know that the broker is there and send it one, for it would end the process.
+    let hangup = signal(SignalKind::hangup())?;
+    let (bound, broker) = tokio::select! {
+        ready = prepare(config, sources, tracing) => ready?,
         () = signals.received() => return Ok(()),
     };
     for address in bound.addresses() {
         say(format_args!("listening on {address}"))?;
     }
+    tokio::spawn(reload::follow(broker, sources.clone(), read, hangup));
     bound.run_until(shutdown(signals)).await;
     Ok(())
 }
 
 /// Puts the parts together, up to listeners that are bound.
-async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow::Result<Bound> {
+async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow::Result<(Bound, Arc<Broker>)> {
     let clock = Arc::new(SystemClock::new());
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
@@ -96,7 +107,7 @@ async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow
     let broker = Arc::new(Broker::new(cache.clone(), config.policy.clone(), region, config.max_min_validity));
     let bound = bind(config, sources, &broker, &cache, &tracing)?;
     bound.refuse_loop(&aws.endpoint_overrides()).await?;
-    Ok(bound)
+    Ok((bound, broker))
 }
 
 fn sources(args: &Args) -> Sources {

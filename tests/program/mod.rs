@@ -8,12 +8,17 @@
     reason = "each test file uses a part"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The arguments of a broker on a free port with a simulated AWS behind it.
 pub const SERVE_SIMULATED: [&str; 4] = ["serve", "--simulate", "--listen", "127.0.0.1:0"];
+
+/// A line that has not come by then does not come.
+const LOG_WAIT: Duration = Duration::from_mins(1);
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ecr-broker");
 
@@ -22,7 +27,39 @@ pub struct Server {
     child: Child,
     /// As the program prints it.
     pub address: String,
-    logs: Option<JoinHandle<String>>,
+    logs: Option<Logs>,
+}
+
+/// What a program writes to stderr, as it comes.
+struct Logs {
+    text: Arc<(Mutex<String>, Condvar)>,
+    reader: JoinHandle<()>,
+}
+
+impl Logs {
+    fn of(stderr: ChildStderr) -> Self {
+        let text = Arc::new((Mutex::new(String::new()), Condvar::new()));
+        let written = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                written.0.lock().unwrap().push_str(&(line + "\n"));
+                written.1.notify_all();
+            }
+        });
+        Self { text, reader }
+    }
+
+    fn until(&self, wanted: &str) {
+        let (text, changed) = &*self.text;
+        let missing = |text: &mut String| !text.contains(wanted);
+        let (text, outcome) = changed.wait_timeout_while(text.lock().unwrap(), LOG_WAIT, missing).unwrap();
+        assert!(!outcome.timed_out(), "{wanted:?} is not logged: {text}");
+    }
+
+    fn whole(self) -> String {
+        self.reader.join().unwrap();
+        self.text.0.lock().unwrap().clone()
+    }
 }
 
 impl Server {
@@ -39,19 +76,13 @@ impl Server {
     /// By a command that runs the program in a way of its own.
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let logs = child.stderr.take().map(|mut stderr| {
-            std::thread::spawn(move || {
-                let mut text = String::new();
-                stderr.read_to_string(&mut text).unwrap();
-                text
-            })
-        });
+        let logs = child.stderr.take().map(Logs::of);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on ").map(str::to_owned);
         let Some(address) = address else {
             _ = child.wait();
-            panic!("{command:?} does not listen: {}", logs.map(|logs| logs.join().unwrap()).unwrap_or_default());
+            panic!("{command:?} does not listen: {}", logs.map(Logs::whole).unwrap_or_default());
         };
         Self { child, address, logs }
     }
@@ -64,12 +95,17 @@ impl Server {
         self.child.try_wait().unwrap()
     }
 
+    /// Comes back when a line with this text has been logged.
+    pub fn until_logged(&self, text: &str) {
+        self.logs.as_ref().unwrap().until(text);
+    }
+
     /// SIGTERM, a clean end, and all that was logged.
     pub fn stop(mut self) -> String {
         signal(self.child.id(), "TERM");
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
-        self.logs.take().map(|logs| logs.join().unwrap()).unwrap_or_default()
+        self.logs.take().map(Logs::whole).unwrap_or_default()
     }
 }
 
