@@ -16,7 +16,7 @@ use ecr_broker::grpc::trace::Tracing;
 use ecr_broker::policy::Policy;
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
-use support::{HOST, HOUR, TestCache, lookup, request};
+use support::{HOST, TestCache, broker_settings, lookup, request};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, ServiceExt as _};
@@ -33,7 +33,7 @@ fn hit(criterion: &mut Criterion) {
         bencher.to_async(&runtime).iter(|| async { black_box(test.cache.get(wish.clone()).await.unwrap()) });
     });
 
-    let broker = Arc::new(Broker::new(test.cache.clone(), Policy::Open, None, 10 * HOUR));
+    let broker = Arc::new(Broker::new(test.cache.clone(), broker_settings(Policy::Open, None), None));
     let routes = grpc::routes(broker).routes().prepare();
     let service = Edge::new(Tracing::default(), CancellationToken::new()).layer(routes);
     let service = service.for_caller(Some(Caller::Loopback));

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 use tracing::info;
 
+use crate::audit::{AuditLog, Outcome, Record, Unwritten};
 use crate::cache::{CredentialCache, Found, Lookup};
 use crate::caller::Caller;
 use crate::credential::{Credential, CredentialId, CredentialKey, ProfileName};
@@ -19,9 +22,35 @@ use crate::request_id::RequestId;
 #[derive(Debug)]
 pub struct Broker {
     cache: CredentialCache,
-    policy: ArcSwap<Policy>,
+    policy: ArcSwap<InForce>,
+    audit: Option<AuditLog>,
     region: Option<Region>,
     max_min_validity: Duration,
+}
+
+/// What a broker goes by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who may have what.
+    pub policy: Policy,
+    /// The region of requests that name none.
+    pub region: Option<Region>,
+    /// The most that a caller may ask a credential to last.
+    pub max_min_validity: Duration,
+}
+
+/// A policy, and what the audit log calls it.
+#[derive(Debug)]
+struct InForce {
+    policy: Policy,
+    name: String,
+}
+
+/// That a request may be served, and why.
+struct Authorized {
+    profile: ProfileName,
+    grant: Option<String>,
+    policy: Arc<InForce>,
 }
 
 /// One request, understood.
@@ -39,6 +68,8 @@ pub struct CredentialRequest {
     pub rejected: Option<CredentialId>,
     /// The request's name.
     pub request: RequestId,
+    /// The caller's trace, if it has one.
+    pub trace: Option<String>,
 }
 
 /// A credential, and which registry it turned out to be for.
@@ -66,15 +97,16 @@ pub struct Listing {
 }
 
 impl Broker {
-    /// A broker over `cache`. `region` is for requests that name none.
+    /// A broker over `cache`, which records what it does in `audit`, where there is one.
     #[must_use]
-    pub fn new(cache: CredentialCache, policy: Policy, region: Option<Region>, max_min_validity: Duration) -> Self {
-        Self { cache, policy: ArcSwap::from_pointee(policy), region, max_min_validity }
+    pub fn new(cache: CredentialCache, settings: Settings, audit: Option<AuditLog>) -> Self {
+        let Settings { policy, region, max_min_validity } = settings;
+        Self { cache, policy: ArcSwap::from_pointee(InForce::new(policy)), audit, region, max_min_validity }
     }
 
     /// Goes by another policy from now on; decisions under way end by the one they began with.
     pub fn set_policy(&self, policy: Policy) {
-        self.policy.store(Arc::new(policy));
+        self.policy.store(Arc::new(InForce::new(policy)));
     }
 
     /// The region of requests that name none.
@@ -88,9 +120,9 @@ impl Broker {
     /// # Errors
     /// Where the caller may not have it, the request asks for what there is not, or AWS gives nothing.
     pub async fn registry_credentials(&self, request: CredentialRequest) -> Result<Released, BrokerError> {
-        let profile = self.authorize(&request)?;
+        let authorized = self.authorize(&request).await?;
         self.check_validity(request.min_validity)?;
-        let key = CredentialKey { registry: request.registry, profile };
+        let key = CredentialKey { registry: request.registry.clone(), profile: authorized.profile.clone() };
         let found = self
             .cache
             .get(Lookup {
@@ -102,17 +134,19 @@ impl Broker {
             .await?;
         let account = account(&key.registry, &found.credential);
         let host = host(&key.registry, account).ok_or(BrokerError::Bug)?;
+        self.record_release(&request, &authorized, &host, &found).await?;
         Ok(Released { found, key, host, account })
     }
 
     /// What a caller may ask for, with the end of what is cached. Asks nobody.
     #[must_use]
     pub fn registries(&self, caller: Caller) -> BTreeMap<Listing, Option<SystemTime>> {
-        let policy = self.policy.load();
-        let mut listings: BTreeMap<_, _> = grantable(&policy, caller).map(|listing| (listing, None)).collect();
+        let in_force = self.policy.load();
+        let policy = &in_force.policy;
+        let mut listings: BTreeMap<_, _> = grantable(policy, caller).map(|listing| (listing, None)).collect();
         for (key, credential) in self.cache.held() {
             let Some(name) = host(&key.registry, account(&key.registry, &credential)) else { continue };
-            if is_allowed(&policy, caller, &key.registry, &key.profile) {
+            if is_allowed(policy, caller, &key.registry, &key.profile) {
                 let listing = Listing { is_pattern: false, name, profile: key.profile };
                 let end: &mut Option<SystemTime> = listings.entry(listing).or_default();
                 *end = (*end).max(Some(credential.expires()));
@@ -124,21 +158,54 @@ impl Broker {
     /// The grants that are about a caller.
     #[must_use]
     pub fn grants_of(&self, caller: Caller) -> Vec<String> {
-        self.policy.load().grants_of(caller).map(|grant| grant.id.clone()).collect()
+        self.policy.load().policy.grants_of(caller).map(|grant| grant.id.clone()).collect()
     }
 
-    /// Which profile mints the credential, if the caller may have it. Why not is for the log: the caller learns only that.
-    fn authorize(&self, request: &CredentialRequest) -> Result<ProfileName, BrokerError> {
-        let CredentialRequest { caller, registry, profile, request: id, .. } = request;
-        match self.policy.load().decide(*caller, registry, profile) {
-            Decision::Allow { grant: None } => known_profile(profile),
+    /// Whether the caller may have it, and by which profile. Why not is for the log: the caller learns only that.
+    async fn authorize(&self, request: &CredentialRequest) -> Result<Authorized, BrokerError> {
+        let policy = self.policy.load_full();
+        let authorized = |profile, grant: Option<&Grant>| {
+            Ok(Authorized { profile, grant: grant.map(|grant| grant.id.clone()), policy: Arc::clone(&policy) })
+        };
+        match policy.policy.decide(request.caller, &request.registry, &request.profile) {
+            Decision::Allow { grant: None } => authorized(known_profile(&request.profile)?, None),
             Decision::Allow { grant: Some(grant) } => {
-                Ok(grant.profile.clone().unwrap_or_else(ProfileName::default_profile))
+                authorized(grant.profile.clone().unwrap_or_else(ProfileName::default_profile), Some(grant))
             }
             Decision::Deny { grant } => {
-                info!(request_id = %id, %caller, denied_by = grant.map_or("no grant allows it", |grant| &grant.id), "denied");
+                let grant = grant.map(|grant| grant.id.as_str());
+                let why = grant.unwrap_or("no grant allows it");
+                info!(request_id = %request.request, caller = %request.caller, denied_by = why, "denied");
+                self.record_denial(request, grant, &policy.name).await;
                 Err(BrokerError::CallerNotAllowed)
             }
+        }
+    }
+
+    /// P11: nothing is released that is not on record.
+    async fn record_release(
+        &self,
+        request: &CredentialRequest,
+        authorized: &Authorized,
+        host: &str,
+        found: &Found,
+    ) -> Result<(), BrokerError> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        let record = Record {
+            registry: Some(host.to_owned()),
+            profile: authorized.profile.as_str(),
+            grant: authorized.grant.as_deref(),
+            credential_id: Some(found.credential.id().to_string()),
+            aws_request_id: found.credential.aws_request_id(),
+            ..record(request, Outcome::Released, &authorized.policy.name)
+        };
+        audit.write(&record).await.map_err(|Unwritten| BrokerError::AuditUnavailable)
+    }
+
+    /// A denial that cannot be recorded is a denial all the same.
+    async fn record_denial(&self, request: &CredentialRequest, grant: Option<&str>, policy: &str) {
+        if let Some(audit) = &self.audit {
+            let _ = audit.write(&Record { grant, ..record(request, Outcome::Denied, policy) }).await;
         }
     }
 
@@ -150,6 +217,31 @@ impl Broker {
         let limit = humantime::format_duration(self.max_min_validity);
         let limit = format!("the broker is configured to promise at most {limit} (cache.max_min_validity)");
         Err(BrokerError::ValidityUnsatisfiable { asked: asked.into(), limit })
+    }
+}
+
+impl InForce {
+    /// The same grants have the same name in every broker of this version.
+    fn new(policy: Policy) -> Self {
+        let digest = Sha256::digest(format!("{policy:?}"));
+        Self { policy, name: HEXLOWER.encode(&digest[..8]) }
+    }
+}
+
+/// What is known of a request before it is decided.
+fn record<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str) -> Record<'a> {
+    Record {
+        request_id: request.request.to_string(),
+        trace_id: request.trace.clone(),
+        caller: request.caller.to_string(),
+        proof: request.caller.proof(),
+        outcome,
+        registry: request.registry.host(),
+        profile: &request.profile,
+        grant: None,
+        policy,
+        credential_id: None,
+        aws_request_id: None,
     }
 }
 

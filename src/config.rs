@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use self::reader::Reader;
 use crate::address::ListenAddress;
+use crate::audit::Output;
 use crate::cache;
 use crate::policy::Policy;
 use crate::upstream::aws;
@@ -45,6 +46,8 @@ pub struct Config {
     pub max_min_validity: std::time::Duration,
     /// Who may have what.
     pub policy: Policy,
+    /// Where the audit log goes, if there is one.
+    pub audit: Option<Output>,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -127,6 +130,7 @@ impl Config {
             },
             max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
             policy: reader.grants(),
+            audit: reader.get(&settings::AUDIT_OUTPUT),
             log: Log { filter: reader.get(&settings::LOG_FILTER), format: reader.get(&settings::LOG_FORMAT) },
             aws,
         }

@@ -49,6 +49,7 @@ pub struct Credential {
     password: Password,
     id: CredentialId,
     account: Option<AccountId>,
+    aws_request_id: Option<Box<str>>,
     issued: Moment,
     expires: SystemTime,
     end: Moment,
@@ -163,13 +164,26 @@ impl Credential {
             Ok(lifetime) => lifetime.min(LONGEST_LIFETIME),
         };
         let end = Moment { wall: expires, steady: issued.steady + lifetime };
-        Ok(Self { password, id: CredentialId::of(token.as_bytes()), account: None, issued, expires, end })
+        let id = CredentialId::of(token.as_bytes());
+        Ok(Self { password, id, account: None, aws_request_id: None, issued, expires, end })
     }
 
     /// Notes the account whose registry AWS named with the token.
     #[must_use]
     pub fn for_account(self, account: Option<AccountId>) -> Self {
         Self { account, ..self }
+    }
+
+    /// Notes the id of AWS's answer that brought it.
+    #[must_use]
+    pub fn from_answer(self, aws_request_id: Option<&str>) -> Self {
+        Self { aws_request_id: aws_request_id.map(Into::into), ..self }
+    }
+
+    /// The id of AWS's answer that brought it.
+    #[must_use]
+    pub fn aws_request_id(&self) -> Option<&str> {
+        self.aws_request_id.as_deref()
     }
 
     /// The password.

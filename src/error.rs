@@ -64,6 +64,11 @@ pub enum BrokerError {
     /// AWS gave no credential.
     #[error("{0}")]
     Upstream(#[from] UpstreamFailure),
+    /// The audit record of the release could not be written.
+    #[error(
+        "the broker cannot write its audit log, and without that it gives nothing; try again, or tell those who run it"
+    )]
+    AuditUnavailable,
     /// Too many callers wait already.
     #[error("the broker has as many waiting callers as it takes; try again shortly")]
     Overloaded,

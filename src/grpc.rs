@@ -74,6 +74,7 @@ impl RegistryCredentials {
             min_validity: min_validity(request.min_validity.as_ref())?,
             rejected: rejected(&request.rejected_credential_id)?,
             request: call.id,
+            trace: call.trace.map(|trace| trace.to_string()),
         };
         *subject = Subject::of(&request.registry, &request.profile);
         let released = self.broker.registry_credentials(request).await?;

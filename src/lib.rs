@@ -15,6 +15,7 @@
 //! | 0 | [`request_id`] | names a request in errors and logs |
 //! | 0 | [`trace`] | the identity of a span, handed between tasks |
 //! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
+//! | 1 | [`audit`] | a line for every credential that is released, before it is |
 //! | 1 | [`simulator`] | AWS as the SDK sees it, on loopback |
 //! | 2 | [`cache`] | what is held, what is on its way, what failed a moment ago |
 //! | 3 | [`broker`] | the use case on one screen |
@@ -30,6 +31,8 @@
 
 #[cfg(feature = "server")]
 pub mod address;
+#[cfg(feature = "server")]
+pub mod audit;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]

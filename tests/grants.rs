@@ -47,7 +47,7 @@ fn policy() -> Policy {
 }
 
 fn broker() -> TestBroker {
-    TestBroker::start_under(policy(), |_| ())
+    TestBroker::start_as(policy(), None, |_| ())
 }
 
 async fn get(client: &mut Client, request: pb::GetRegistryCredentialsRequest) -> Result<String, Status> {

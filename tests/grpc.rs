@@ -364,9 +364,8 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
         },
         std::sync::Arc::new(ecr_broker::broker::Broker::new(
             cache.clone(),
-            ecr_broker::policy::Policy::Open,
+            broker_settings(ecr_broker::policy::Policy::Open, None),
             None,
-            HOUR,
         )),
         cache,
         ecr_broker::grpc::trace::Tracing::default(),

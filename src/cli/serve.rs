@@ -12,7 +12,8 @@ use super::config::report;
 use super::signal::Signals;
 use super::{reload, say};
 use crate::address::ListenAddress;
-use crate::broker::Broker;
+use crate::audit::{AuditLog, Output};
+use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, LogFormat, Sources};
@@ -103,11 +104,21 @@ async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow
     let clock = Arc::new(SystemClock::new());
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
-    let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock);
-    let broker = Arc::new(Broker::new(cache.clone(), config.policy.clone(), region, config.max_min_validity));
+    let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock.clone());
+    let audit = config.audit.as_ref().map(|output| open_audit_log(output, &clock)).transpose()?;
+    let settings =
+        broker::Settings { policy: config.policy.clone(), region, max_min_validity: config.max_min_validity };
+    let broker = Arc::new(Broker::new(cache.clone(), settings, audit));
     let bound = bind(config, sources, &broker, &cache, &tracing)?;
     bound.refuse_loop(&aws.endpoint_overrides()).await?;
     Ok((bound, broker))
+}
+
+fn open_audit_log(output: &Output, clock: &Arc<SystemClock>) -> anyhow::Result<AuditLog> {
+    AuditLog::open(output, clock.clone()).with_context(|| match output {
+        Output::File(path) => format!("audit.output: {} cannot be opened to be written to", path.display()),
+        Output::Stderr | Output::Stdout => "audit.output".to_owned(),
+    })
 }
 
 fn sources(args: &Args) -> Sources {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::LogFormat;
 use super::values::{self, Form, Read};
 use crate::address::ListenAddress;
+use crate::audit::Output;
 
 /// One setting.
 pub(super) struct Setting<T: 'static> {
@@ -41,13 +42,14 @@ impl About {
 }
 
 /// All of them, section by section.
-pub(super) const ALL: [About; 23] = [
+pub(super) const ALL: [About; 24] = [
     LISTEN.about,
     DRAIN_TIMEOUT.about,
     MAX_CONNECTIONS.about,
     MAX_CONNECTIONS_PER_ADDRESS.about,
     MAX_CONNECTIONS_PER_UID.about,
     LOOPBACK.about,
+    AUDIT_OUTPUT.about,
     REGION.about,
     CA_BUNDLE.about,
     ECR_ENDPOINT.about,
@@ -137,6 +139,19 @@ pub(super) const LOOPBACK: Setting<bool> = Setting {
     },
     default: || false,
     read: values::boolean,
+};
+
+pub(super) const AUDIT_OUTPUT: Setting<Option<Output>> = Setting {
+    about: About {
+        example: r#""/var/log/ecr-broker/audit.jsonl""#,
+        ..about(
+            "audit",
+            "output",
+            "Where a JSON line goes for every credential that is released, before it is, and for every denial: \"stderr\", \"stdout\" or\na file. None: nowhere.",
+        )
+    },
+    default: || None,
+    read: values::audit_output,
 };
 
 pub(super) const REGION: Setting<Option<String>> = Setting {

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::LogFormat;
 use crate::address::ListenAddress;
+use crate::audit::Output;
 use crate::registry::Region;
 use crate::upstream::ca_bundle;
 
@@ -46,6 +47,15 @@ pub(super) fn listen(value: &Value) -> Result<Vec<ListenAddress>, String> {
         .as_array()
         .ok_or_else(|| format!("{value} is not a list, such as [\"unix:/run/ecr-broker/broker.sock\"]"))?;
     items.iter().map(|item| text(item)?.parse::<ListenAddress>().map_err(|error| error.to_string())).collect()
+}
+
+pub(super) fn audit_output(value: &Value) -> Result<Option<Output>, String> {
+    match text(value)? {
+        "stderr" => Ok(Some(Output::Stderr)),
+        "stdout" => Ok(Some(Output::Stdout)),
+        path if path.starts_with('/') => Ok(Some(Output::File(path.into()))),
+        _ => Err(format!("{value} is none of \"stderr\", \"stdout\" and an absolute path")),
+    }
 }
 
 pub(super) fn boolean(value: &Value) -> Result<bool, String> {

@@ -94,6 +94,7 @@ fn reason(error: &BrokerError) -> &'static str {
             FailureClass::Unavailable => "AWS_UNAVAILABLE",
             FailureClass::InvalidAnswer => "AWS_RESPONSE_INVALID",
         },
+        BrokerError::AuditUnavailable => "AUDIT_UNAVAILABLE",
         BrokerError::Overloaded => "OVERLOADED",
         BrokerError::ShuttingDown => "SHUTTING_DOWN",
         BrokerError::Deadline => "DEADLINE",
@@ -116,7 +117,7 @@ fn code(error: &BrokerError) -> Code {
             FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidAnswer => Code::Unavailable,
         },
         BrokerError::Overloaded => Code::ResourceExhausted,
-        BrokerError::ShuttingDown => Code::Unavailable,
+        BrokerError::AuditUnavailable | BrokerError::ShuttingDown => Code::Unavailable,
         BrokerError::Deadline => Code::DeadlineExceeded,
         BrokerError::Bug => Code::Internal,
     }
@@ -126,7 +127,7 @@ fn code(error: &BrokerError) -> Code {
 fn retry_after(error: &BrokerError) -> Option<Duration> {
     match error {
         BrokerError::Upstream(failure) => (!failure.class.is_final()).then_some(failure.retry_after.unwrap_or(WAIT)),
-        BrokerError::Overloaded | BrokerError::ShuttingDown => Some(WAIT),
+        BrokerError::AuditUnavailable | BrokerError::Overloaded | BrokerError::ShuttingDown => Some(WAIT),
         BrokerError::RequestInvalid { .. }
         | BrokerError::RegistryNotEcr { .. }
         | BrokerError::RegistryInvalid { .. }
@@ -151,6 +152,7 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
         | BrokerError::CallerNotAllowed
         | BrokerError::ValidityUnsatisfiable { .. }
         | BrokerError::Upstream(_)
+        | BrokerError::AuditUnavailable
         | BrokerError::Overloaded
         | BrokerError::ShuttingDown
         | BrokerError::Deadline

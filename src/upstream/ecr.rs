@@ -47,7 +47,7 @@ impl Ecr {
             Some(account) => account,
             None => account_of(data).ok_or_else(|| invalid_answer("the answer names no registry of ECR's"))?,
         };
-        Ok(credential.for_account(Some(account)))
+        Ok(credential.for_account(Some(account)).from_answer(answer.request_id()))
     }
 
     /// The SDK refuses FIPS or dual-stack together with an endpoint override, so an override clears both.

@@ -32,7 +32,8 @@ impl EcrPublic {
         let Some(data) = answer.authorization_data() else {
             return Err(invalid_answer("the answer holds no authorization data"));
         };
-        self.shared.open(data.authorization_token(), data.expires_at())
+        let credential = self.shared.open(data.authorization_token(), data.expires_at())?;
+        Ok(credential.from_answer(answer.request_id()))
     }
 
     /// The SDK would build a host for whatever region it is given; there is one only in the configured one. FIPS is never asked

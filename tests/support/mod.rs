@@ -17,13 +17,15 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
 use ecr_broker::address::ListenAddress;
-use ecr_broker::broker::Broker;
+use ecr_broker::audit::{AuditLog, Output};
+use ecr_broker::broker::{self, Broker};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
 use ecr_broker::grpc::trace::Tracing;
 use ecr_broker::policy::Policy;
+use ecr_broker::registry::Region;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::server;
 use ecr_broker::upstream::{Answer, TokenSource};
@@ -219,6 +221,10 @@ pub fn cache_settings() -> cache::Settings {
     }
 }
 
+pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settings {
+    broker::Settings { policy, region, max_min_validity: 10 * HOUR }
+}
+
 pub fn key(host: &str) -> CredentialKey {
     CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile() }
 }
@@ -278,11 +284,13 @@ impl TestBroker {
     }
 
     pub fn start_with(change: impl FnOnce(&mut server::Settings)) -> Self {
-        Self::start_under(Policy::Open, change)
+        Self::start_as(Policy::Open, None, change)
     }
 
-    pub fn start_under(policy: Policy, change: impl FnOnce(&mut server::Settings)) -> Self {
+    /// Goes by a policy, and records what it does.
+    pub fn start_as(policy: Policy, audit: Option<&Output>, change: impl FnOnce(&mut server::Settings)) -> Self {
         let TestCache { cache, source, clock } = TestCache::new();
+        let audit = audit.map(|output| AuditLog::open(output, clock.clone()).unwrap());
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("broker.sock");
         let mut settings = server::Settings {
@@ -294,7 +302,7 @@ impl TestBroker {
         };
         change(&mut settings);
         let region = "eu-central-1".parse().unwrap();
-        let broker = Arc::new(Broker::new(cache.clone(), policy, Some(region), 10 * HOUR));
+        let broker = Arc::new(Broker::new(cache.clone(), broker_settings(policy, Some(region)), audit));
         let bound = server::bind(settings, broker, cache.clone(), Tracing::default()).unwrap();
         let tcp = bound.addresses().iter().find_map(|address| match address {
             ListenAddress::Tcp(address) => Some(*address),

@@ -64,6 +64,7 @@ fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
         (upstream(FailureClass::NoCredentials), Code::Unavailable, "AWS_CREDENTIALS_UNAVAILABLE", true, None),
         (upstream(FailureClass::Unavailable), Code::Unavailable, "AWS_UNAVAILABLE", true, None),
         (upstream(FailureClass::InvalidAnswer), Code::Unavailable, "AWS_RESPONSE_INVALID", true, None),
+        (BrokerError::AuditUnavailable, Code::Unavailable, "AUDIT_UNAVAILABLE", true, None),
         (BrokerError::Overloaded, Code::ResourceExhausted, "OVERLOADED", true, None),
         (BrokerError::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN", true, None),
         (BrokerError::Deadline, Code::DeadlineExceeded, "DEADLINE", false, None),

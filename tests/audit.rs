@@ -1,0 +1,177 @@
+//! The audit log (P11): nothing is released that is not on record, and what is on record holds no secret.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod program;
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use ecr_broker::audit::Output;
+use ecr_broker::pb;
+use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
+use program::{SERVE_SIMULATED, Server, run, signal};
+use serde_json::Value;
+use support::*;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// Loopback may have the public registry.
+fn policy() -> Policy {
+    Policy::Grants(vec![Grant {
+        id: "local".into(),
+        callers: vec![CallerPattern::Loopback],
+        registries: vec![RegistryPattern::Public],
+        profile: Some("default".into()),
+        effect: Effect::Allow,
+    }])
+}
+
+fn broker(policy: Policy, file: &Path) -> TestBroker {
+    TestBroker::start_as(policy, Some(&Output::File(file.to_owned())), |_| ())
+}
+
+fn records(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))).collect()
+}
+
+async fn get(client: &mut Client, registry: &str) -> Result<pb::RegistryCredentials, Status> {
+    Ok(client.get_registry_credentials(request(registry)).await?.into_inner().credentials.unwrap())
+}
+
+#[tokio::test]
+async fn p11_a_release_and_a_denial_are_on_record_when_their_caller_hears_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let broker = broker(policy(), &file);
+    let mut client = broker.client().await;
+    let credentials = get(&mut client, "public.ecr.aws").await.unwrap();
+    let released = records(&file).pop().unwrap();
+    for (field, value) in [
+        ("kind", "audit"),
+        ("outcome", "released"),
+        ("caller", "loopback"),
+        ("registry", "public.ecr.aws"),
+        ("profile", "default"),
+        ("grant", "local"),
+        ("credential_id", &credentials.credential_id),
+    ] {
+        assert_eq!(released[field], value, "{field}");
+    }
+    humantime::parse_rfc3339(released["time"].as_str().unwrap()).unwrap();
+
+    let status = get(&mut client, HOST).await.unwrap_err();
+    let denied = records(&file).pop().unwrap();
+    assert_eq!((&denied["outcome"], &denied["registry"]), (&"denied".into(), &HOST.into()));
+    assert_eq!(denied["request_id"], status.get_error_details().request_info().unwrap().request_id);
+    assert_eq!(denied["policy"], released["policy"]);
+    assert!(denied.get("credential_id").is_none());
+    assert!(!fs::read_to_string(&file).unwrap().contains(&credentials.password));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_every_one_of_a_thousand_releases_has_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let broker = broker(Policy::Open, &file);
+    let client = broker.client().await;
+    let calls = (0..1000).map(|number| {
+        let mut client = client.clone();
+        async move { get(&mut client, &host(number % 7)).await.unwrap().credential_id }
+    });
+    let mut given = futures_util::future::join_all(calls).await;
+    let mut recorded: Vec<_> =
+        records(&file).iter().map(|record| record["credential_id"].as_str().unwrap().to_owned()).collect();
+    given.sort();
+    recorded.sort();
+    assert_eq!(given, recorded);
+}
+
+#[tokio::test]
+async fn p11_a_sink_that_cannot_be_written_releases_nothing_and_denies_as_ever() {
+    let broker = broker(policy(), Path::new("/dev/full"));
+    let mut client = broker.client().await;
+    let status = get(&mut client, "public.ecr.aws").await.unwrap_err();
+    let details = status.get_error_details();
+    assert_eq!(
+        (status.code(), details.error_info().unwrap().reason.as_str()),
+        (Code::Unavailable, "AUDIT_UNAVAILABLE")
+    );
+    assert!(details.retry_info().is_some());
+    assert_eq!(get(&mut client, HOST).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_away_is_made_anew_and_one_that_comes_back_is_written_to_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, old) = (directory.path().join("audit.jsonl"), directory.path().join("audit.jsonl.1"));
+    let broker = broker(Policy::Open, &file);
+    let mut client = broker.client().await;
+    get(&mut client, HOST).await.unwrap();
+    fs::rename(&file, &old).unwrap();
+    get(&mut client, HOST).await.unwrap();
+    assert_eq!((records(&old).len(), records(&file).len()), (1, 1));
+
+    // Where there is no place for it, nothing is released; once there is one again, it is.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert_eq!(get(&mut client, HOST).await.unwrap_err().code(), Code::Unavailable);
+    fs::remove_dir(&file).unwrap();
+    get(&mut client, HOST).await.unwrap();
+    assert_eq!(records(&file).len(), 1);
+}
+
+#[test]
+fn the_program_records_where_its_configuration_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let output = ("ECR_BROKER_AUDIT_OUTPUT", file.to_str().unwrap());
+    let broker = Server::start(&SERVE_SIMULATED, &[output]);
+    run(&["get", HOST, "--address", &broker.address], &[]).out();
+    let record = records(&file).pop().unwrap();
+    assert!(record["aws_request_id"].is_string(), "{record}");
+
+    let stderr = Server::start(&SERVE_SIMULATED, &[("ECR_BROKER_AUDIT_OUTPUT", "stderr")]);
+    run(&["get", HOST, "--address", &stderr.address], &[]).out();
+    assert!(stderr.stop().lines().any(|line| line.contains("\"kind\":\"audit\"")));
+
+    for (output, said) in [("/no/such/audit.jsonl", "/no/such/audit.jsonl cannot be opened"), ("here", "absolute path")]
+    {
+        let ended = run(&[&["serve"], &SERVE_SIMULATED[1..]].concat(), &[("ECR_BROKER_AUDIT_OUTPUT", output)]);
+        assert_eq!(ended.code, 1);
+        assert!(ended.error().contains(said), "{}", ended.stderr);
+    }
+}
+
+/// The test closes its end of the program's stdout once it has read the address.
+#[test]
+fn p11_a_stdout_that_nobody_reads_any_more_releases_nothing() {
+    let broker = Server::start(&SERVE_SIMULATED, &[("ECR_BROKER_AUDIT_OUTPUT", "stdout")]);
+    let ended = run(&["get", HOST, "--address", &broker.address], &[]);
+    assert_eq!(ended.code, 5);
+    assert!(ended.error().contains("AUDIT_UNAVAILABLE"), "{}", ended.stderr);
+    assert_eq!(run(&["probe", "--address", &broker.address], &[]).code, 0);
+}
+
+#[test]
+fn a_broker_that_is_killed_leaves_whole_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    for _ in 0..5 {
+        let broker = Server::start(&SERVE_SIMULATED, &[("ECR_BROKER_AUDIT_OUTPUT", file.to_str().unwrap())]);
+        let address = broker.address.clone();
+        let load = std::thread::spawn(move || while run(&["get", HOST, "--address", &address], &[]).code == 0 {});
+        let before = fs::metadata(&file).map_or(0, |metadata| metadata.len());
+        while fs::metadata(&file).map_or(0, |metadata| metadata.len()) < before + 2000 {
+            std::thread::yield_now();
+        }
+        signal(broker.pid(), "KILL");
+        load.join().unwrap();
+    }
+    assert!(records(&file).len() >= 25);
+}
