@@ -1,6 +1,9 @@
 //! Who asks, and how that is known.
 
 use std::fmt;
+use std::str::FromStr;
+
+use crate::echo::Echo;
 
 /// The kernel's stand-in for a user that has no name in its own namespace: many users, and so nobody in particular.
 const OVERFLOW_UID: u32 = 65534;
@@ -36,6 +39,32 @@ impl Caller {
     }
 }
 
+/// Why a text names no caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is no caller: those are uid:1001, uid:1001,gid:1001 and loopback", Echo(text))]
+pub struct CallerError {
+    text: String,
+}
+
+/// For those who ask what a policy decides. A user whose group is not said has the group of its own number.
+impl FromStr for Caller {
+    type Err = CallerError;
+
+    fn from_str(text: &str) -> Result<Self, CallerError> {
+        parse(text).ok_or_else(|| CallerError { text: text.to_owned() })
+    }
+}
+
+fn parse(text: &str) -> Option<Caller> {
+    if text == "loopback" {
+        return Some(Caller::Loopback);
+    }
+    let (uid, gid) = text.split_once(',').unwrap_or((text, ""));
+    let uid: u32 = uid.strip_prefix("uid:")?.parse().ok()?;
+    let gid = if gid.is_empty() { uid } else { gid.strip_prefix("gid:")?.parse().ok()? };
+    Caller::process(uid, gid)
+}
+
 /// The name in answers, logs and on the command line: `uid:1001` or `loopback`.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,5 +84,22 @@ mod tests {
         assert_eq!(Caller::process(65534, 65534), None);
         assert_eq!(Caller::process(0, 0).map(|caller| caller.to_string()).as_deref(), Some("uid:0"));
         assert_eq!(Caller::Loopback.to_string(), "loopback");
+    }
+
+    #[test]
+    fn callers_are_read_as_they_are_written() {
+        let process = |uid, gid| Some(Caller::Process { uid, gid });
+        for (text, expected) in [
+            ("uid:1001", process(1001, 1001)),
+            ("uid:1001,gid:5", process(1001, 5)),
+            ("loopback", Some(Caller::Loopback)),
+            ("uid:65534", None),
+            ("1001", None),
+            ("uid:-1", None),
+            ("gid:5", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse().ok(), expected, "{text}");
+        }
     }
 }

@@ -16,6 +16,8 @@ mod connection;
 mod get;
 #[cfg(feature = "client")]
 mod output;
+#[cfg(feature = "server")]
+mod policy;
 #[cfg(feature = "client")]
 mod probe;
 #[cfg(feature = "server")]
@@ -67,6 +69,9 @@ enum Command {
     /// Check or print the broker's configuration
     #[cfg(feature = "server")]
     Config(config::Args),
+    /// Lint grants, explain what they decide, hold them to expectations
+    #[cfg(feature = "server")]
+    Policy(policy::Args),
     /// Print shell completions
     Completions {
         /// The shell
@@ -100,6 +105,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Whoami(args) => whoami::run(&args),
         #[cfg(feature = "server")]
         Command::Config(args) => config::run(args),
+        #[cfg(feature = "server")]
+        Command::Policy(args) => policy::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ecr-broker", &mut script);

@@ -7,6 +7,7 @@ use crate::caller::Caller;
 use crate::credential::ProfileName;
 use crate::registry::{AccountId, PrivateRegistry, Registry};
 
+pub mod lint;
 mod pattern;
 
 pub use self::pattern::{LabelPattern, LabelPatternError};

@@ -274,6 +274,47 @@ fn what_cannot_be_written_is_a_failure_and_an_empty_address_is_none() {
 }
 
 #[test]
+fn grants_are_linted_explained_and_held_to_expectations() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, expectations) = (directory.path().join("broker.toml"), directory.path().join("expect.toml"));
+    let (path, expected) = (file.to_str().unwrap(), expectations.to_str().unwrap());
+    let grant = |id: &str, accounts: &str, effect: &str| {
+        format!(
+            "[[grants]]\nid = \"{id}\"\ncallers = [{{ uid = 1001 }}]\neffect = \"{effect}\"\n\
+             registries = [{{ accounts = [\"{accounts}\"], regions = [\"*\"] }}]\n"
+        )
+    };
+    fs::write(&file, grant("farm", "123456789012", "allow") + &grant("never", "210987654321", "deny")).unwrap();
+    assert!(run(&["policy", "check", "--config", path], &[]).out().contains("2 grants"));
+    for (caller, registry, code, said) in [
+        ("uid:1001", PRIVATE, 0, "allowed by grant \"farm\""),
+        ("uid:1002", PRIVATE, 4, "no grant covers"),
+        ("loopback", PRIVATE, 4, "no grant covers"),
+        ("uid:1001", "210987654321.dkr.ecr.eu-central-1.amazonaws.com", 4, "denied by grant \"never\""),
+    ] {
+        let ended = run(&["policy", "explain", "--config", path, "--caller", caller, registry], &[]);
+        assert_eq!(ended.code, code, "{caller} {registry}: {}", ended.stderr);
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    }
+    assert_eq!(run(&["policy", "explain", "--config", path, "--caller", "root", PRIVATE], &[]).code, 2);
+
+    let expect = |caller: &str, allow: bool| {
+        format!("[[expect]]\ncaller = \"{caller}\"\nregistry = \"{PRIVATE}\"\nallow = {allow}\n")
+    };
+    fs::write(&expectations, expect("uid:1001", true) + "grant = \"farm\"\n" + &expect("uid:7", false)).unwrap();
+    assert!(run(&["policy", "test", "--config", path, expected], &[]).out().contains("2 expectations are met"));
+    fs::write(&expectations, expect("uid:1001", true) + &expect("uid:7", true)).unwrap();
+    let unmet = run(&["policy", "test", "--config", path, expected], &[]);
+    assert_eq!(unmet.code, 1);
+    assert!(unmet.error().contains("expectation 2: uid:7 and"), "{}", unmet.stderr);
+
+    fs::write(&file, grant("wide", "*", "allow")).unwrap();
+    let odd = run(&["policy", "check", "--config", path], &[]);
+    assert_eq!(odd.code, 1);
+    assert!(odd.error().contains("grant \"wide\": it is for every account"), "{}", odd.stderr);
+}
+
+#[test]
 fn completions_and_the_version_are_printed() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(run(&["completions", shell], &[]).out().contains("ecr-broker"), "{shell}");

@@ -28,7 +28,8 @@ const FLOORS: [(&str, u8); 19] = [
     ("telemetry", 5),
 ];
 /// Within floor 0, who may use whom.
-const GROUND: [(&str, &[&str]); 4] = [
+const GROUND: [(&str, &[&str]); 5] = [
+    ("caller", &["echo"]),
     ("credential", &["clock", "registry"]),
     ("error", &["echo", "registry"]),
     ("policy", &["caller", "credential", "echo", "registry"]),

@@ -31,6 +31,12 @@ impl LabelPattern {
     pub fn matches(&self, label: &str) -> bool {
         if self.open { label.starts_with(&*self.start) } else { label == &*self.start }
     }
+
+    /// Whether every label that the other is about is one of those.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        if self.open { other.start.starts_with(&*self.start) } else { self == other }
+    }
 }
 
 impl FromStr for LabelPattern {
@@ -67,6 +73,12 @@ mod tests {
         ] {
             assert_eq!(pattern.parse::<LabelPattern>().unwrap().matches(label), matches, "{pattern} {label}");
             assert_eq!(pattern.parse::<LabelPattern>().unwrap().to_string(), pattern);
+        }
+        let pattern = |text: &str| text.parse::<LabelPattern>().unwrap();
+        for (outer, inner, contains) in
+            [("*", "eu-*", true), ("eu-*", "eu-west-1", true), ("eu-west-1", "eu-west-*", false), ("eu-*", "*", false)]
+        {
+            assert_eq!(pattern(outer).contains(&pattern(inner)), contains, "{outer} {inner}");
         }
         for wrong in ["", "*-1", "eu-*-1", "EU-*", "eu.*", "eu-**", "[ab]", "eu central"] {
             assert!(wrong.parse::<LabelPattern>().is_err(), "{wrong}");

@@ -1,0 +1,163 @@
+//! `policy`: lint grants, say what they decide and why, and hold them to expectations.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use serde::Deserialize;
+
+use super::config::report;
+use super::{complain, say};
+use crate::caller::Caller;
+use crate::config::{self, Config, Sources};
+use crate::policy::lint::lint;
+use crate::policy::{Decision, Policy};
+use crate::registry::Registry;
+
+/// As `get` ends where the caller may not have it.
+const DENIED: u8 = 4;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find what is likely to be a mistake in the grants: exit code 1 where there is something
+    Check {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Say whether a caller may have a registry's credentials, and which grant decides: exit code 0 yes, 4 no
+    Explain {
+        #[command(flatten)]
+        file: File,
+        /// Who: uid:1001, uid:1001,gid:1001 or loopback
+        #[arg(long)]
+        caller: Caller,
+        /// The profile that is asked for; without one, whichever
+        #[arg(long, default_value = "", hide_default_value = true)]
+        profile: String,
+        /// A registry host, URL or image reference
+        registry: String,
+    },
+    /// Compare what the grants decide with a file of expectations: exit code 1 where one is not met
+    Test {
+        #[command(flatten)]
+        file: File,
+        /// TOML: [[expect]] with caller, registry, and allow = true or false; profile and grant where they matter
+        #[arg(value_name = "FILE")]
+        expectations: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The configuration file
+    #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expectations {
+    expect: Vec<Expectation>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expectation {
+    caller: String,
+    registry: String,
+    #[serde(default)]
+    profile: String,
+    allow: bool,
+    /// The grant that decides.
+    grant: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (Command::Check { file } | Command::Explain { file, .. } | Command::Test { file, .. }) = &args.command;
+    let sources = Sources { file: file.config.clone(), environment: config::environment(), flags: Vec::new() };
+    let config = match Config::load(&sources) {
+        Ok(config) => config,
+        Err(mistakes) => return Ok(report(Err(mistakes))),
+    };
+    match &args.command {
+        Command::Check { .. } => check(&config),
+        Command::Explain { caller, profile, registry, .. } => explain(&config.policy, *caller, registry, profile),
+        Command::Test { expectations, .. } => test(&config.policy, expectations),
+    }
+}
+
+fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    let findings = lint(&config.policy, config.server.loopback);
+    findings.iter().for_each(complain);
+    if !findings.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    match &config.policy {
+        Policy::Open => say("there are no grants: whoever may open the socket may have everything")?,
+        Policy::Grants(grants) => say(format_args!("{} grants, and nothing odd about them", grants.len()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(policy: &Policy, caller: Caller, registry: &str, profile: &str) -> anyhow::Result<ExitCode> {
+    let registry: Registry = registry.parse()?;
+    let decision = policy.decide(caller, &registry, profile);
+    say(in_words(decision))?;
+    Ok(if matches!(decision, Decision::Allow { .. }) { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
+}
+
+fn in_words(decision: Decision<'_>) -> String {
+    match decision {
+        Decision::Allow { grant: None } => "allowed: there are no grants, so everybody may have everything".to_owned(),
+        Decision::Allow { grant: Some(grant) } => {
+            let profile = grant.profile.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("allowed by grant {:?}, with profile {profile:?}", grant.id)
+        }
+        Decision::Deny { grant: Some(grant) } => format!("denied by grant {:?}", grant.id),
+        Decision::Deny { grant: None } => {
+            "denied: no grant covers this caller, this registry and this profile".to_owned()
+        }
+    }
+}
+
+fn test(policy: &Policy, file: &PathBuf) -> anyhow::Result<ExitCode> {
+    let place = || file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", place()))?;
+    let Expectations { expect } = toml::from_str(&text).with_context(place)?;
+    let mut unmet = 0;
+    for (index, one) in expect.iter().enumerate() {
+        let problem = one.problem(policy).with_context(|| format!("{}: expectation {}", place(), index + 1))?;
+        if let Some(problem) = problem {
+            unmet += 1;
+            complain(format_args!("{}: expectation {}: {problem}", place(), index + 1));
+        }
+    }
+    if unmet > 0 {
+        return Ok(ExitCode::FAILURE);
+    }
+    say(format_args!("{} expectations are met", expect.len()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Expectation {
+    /// What is decided instead.
+    fn problem(&self, policy: &Policy) -> anyhow::Result<Option<String>> {
+        let caller: Caller = self.caller.parse()?;
+        let registry: Registry = self.registry.parse()?;
+        let decision = policy.decide(caller, &registry, &self.profile);
+        let (allowed, grant) = match decision {
+            Decision::Allow { grant } => (true, grant),
+            Decision::Deny { grant } => (false, grant),
+        };
+        let same_grant = self.grant.is_none() || self.grant.as_deref() == grant.map(|grant| grant.id.as_str());
+        let met = allowed == self.allow && same_grant;
+        Ok((!met).then(|| format!("{caller} and {}: {}", self.registry, in_words(decision))))
+    }
+}

@@ -1,0 +1,152 @@
+//! What is likely to be a mistake in grants that are well-formed.
+
+use std::fmt;
+
+use super::{Accounts, CallerPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern};
+
+/// Something to look at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The grant's id.
+    pub grant: String,
+    /// What is odd about it, and what would be better.
+    pub problem: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "grant {:?}: {}", self.grant, self.problem)
+    }
+}
+
+/// Looks through a policy. `loopback` tells whether callers can come over loopback TCP at all.
+#[must_use]
+pub fn lint(policy: &Policy, loopback: bool) -> Vec<Finding> {
+    let Policy::Grants(grants) = policy else { return Vec::new() };
+    let of_one = |(index, grant): (usize, &Grant)| {
+        let problems = [
+            every_account(grant),
+            user_zero(grant),
+            unreachable_loopback(grant, loopback),
+            without_effect(grant, index, grants),
+        ];
+        let finding = |problem| Finding { grant: grant.id.clone(), problem };
+        problems.into_iter().flatten().map(finding).collect::<Vec<_>>()
+    };
+    grants.iter().enumerate().flat_map(of_one).collect()
+}
+
+fn every_account(grant: &Grant) -> Option<String> {
+    let wide = |one: &RegistryPattern| matches!(one, RegistryPattern::Private { accounts: Accounts::Any, .. });
+    (grant.effect == Effect::Allow && grant.registries.iter().any(wide))
+        .then(|| "it is for every account that the broker's identity can reach; name the accounts".to_owned())
+}
+
+fn user_zero(grant: &Grant) -> Option<String> {
+    let root = |caller: &CallerPattern| matches!(caller, CallerPattern::Uid(0) | CallerPattern::Gid(0));
+    (grant.effect == Effect::Allow && grant.callers.iter().any(root)).then(|| {
+        "it is for root, which any container is that runs as root and has the socket; give callers a user of their own"
+            .to_owned()
+    })
+}
+
+fn unreachable_loopback(grant: &Grant, loopback: bool) -> Option<String> {
+    (!loopback && grant.callers.contains(&CallerPattern::Loopback)).then(|| {
+        "it is for loopback, where nobody is let in; set authentication.loopback = true, or leave it out".to_owned()
+    })
+}
+
+/// Another grant that takes its whole effect away.
+fn without_effect(grant: &Grant, index: usize, grants: &[Grant]) -> Option<String> {
+    let same_profile = |other: &Grant| other.profile.is_none() || other.profile == grant.profile;
+    if let Some(earlier) = grants[..index]
+        .iter()
+        .find(|other| other.effect == grant.effect && same_profile(other) && contains(other, grant))
+    {
+        return Some(format!("grant {:?} before it covers all of it; one of the two can go", earlier.id));
+    }
+    let denial = grants.iter().find(|other| {
+        grant.effect == Effect::Allow && other.effect == Effect::Deny && same_profile(other) && contains(other, grant)
+    });
+    denial.map(|denial| format!("grant {:?} denies all of it", denial.id))
+}
+
+fn contains(outer: &Grant, inner: &Grant) -> bool {
+    inner.callers.iter().all(|caller| outer.callers.contains(caller))
+        && inner.registries.iter().all(|one| outer.registries.iter().any(|other| other.contains(one)))
+}
+
+impl RegistryPattern {
+    /// Whether everything that the other is about is among what this is about.
+    fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Public, Self::Public) => true,
+            (Self::Private { accounts, regions }, Self::Private { accounts: inner, regions: inner_regions }) => {
+                let region = |one: &LabelPattern| regions.iter().any(|outer| outer.contains(one));
+                accounts.contain(inner) && inner_regions.iter().all(region)
+            }
+            (Self::Public, Self::Private { .. }) | (Self::Private { .. }, Self::Public) => false,
+        }
+    }
+}
+
+impl Accounts {
+    fn contain(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Of(_), Self::Any) => false,
+            (Self::Of(accounts), Self::Of(others)) => others.iter().all(|account| accounts.contains(account)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn private(accounts: &str, region: &str) -> RegistryPattern {
+        let accounts = match accounts {
+            "*" => Accounts::Any,
+            account => Accounts::Of(vec![account.parse().unwrap()]),
+        };
+        RegistryPattern::Private { accounts, regions: vec![region.parse().unwrap()] }
+    }
+
+    fn grant(id: &str, caller: CallerPattern, registry: RegistryPattern, effect: Effect) -> Grant {
+        let profile = (effect == Effect::Allow).then(|| "default".into());
+        Grant { id: id.into(), callers: vec![caller], registries: vec![registry], profile, effect }
+    }
+
+    #[test]
+    fn what_looks_like_a_mistake_is_found_and_what_does_not_is_not() {
+        use Effect::{Allow, Deny};
+        let user = CallerPattern::Uid(1001);
+        let fine = || grant("fine", user, private("111111111111", "eu-*"), Allow);
+        for (grants, found) in [
+            (vec![fine()], None),
+            (vec![fine(), grant("other", user, private("111111111111", "*"), Allow)], None),
+            (vec![fine(), grant("public", user, RegistryPattern::Public, Allow)], None),
+            (vec![fine(), grant("deny-some", user, private("111111111111", "eu-west-1"), Deny)], None),
+            (vec![grant("wide", user, private("*", "eu-*"), Allow)], Some(("wide", "every account"))),
+            (vec![grant("wide", user, private("*", "eu-*"), Deny)], None),
+            (vec![grant("root", CallerPattern::Uid(0), RegistryPattern::Public, Allow)], Some(("root", "for root"))),
+            (
+                vec![grant("local", CallerPattern::Loopback, RegistryPattern::Public, Allow)],
+                Some(("local", "authentication.loopback")),
+            ),
+            (
+                vec![fine(), grant("again", user, private("111111111111", "eu-west-1"), Allow)],
+                Some(("again", "\"fine\" before it")),
+            ),
+            (vec![fine(), grant("never", user, private("*", "*"), Deny)], Some(("fine", "\"never\" denies all of it"))),
+        ] {
+            let findings = lint(&Policy::Grants(grants.clone()), false);
+            let expected = usize::from(found.is_some());
+            assert_eq!(findings.len(), expected, "{findings:?} {grants:#?}");
+            if let Some((id, problem)) = found {
+                assert!(findings[0].grant == id && findings[0].problem.contains(problem), "{findings:?}");
+            }
+        }
+        assert!(lint(&Policy::Open, false).is_empty());
+    }
+}
