@@ -36,7 +36,7 @@ fn hit(criterion: &mut Criterion) {
     let broker = Arc::new(Broker::new(test.cache.clone(), broker_settings(Policy::Open, None), None));
     let routes = grpc::routes(broker).routes().prepare();
     let service = Edge::new(Tracing::default(), CancellationToken::new()).layer(routes);
-    let service = service.for_caller(Some(Caller::Loopback));
+    let service = service.for_caller(Ok(Caller::Loopback));
     let message = request(HOST).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let frame = bytes::Bytes::from([&[0], length.as_slice(), &message].concat());

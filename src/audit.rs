@@ -9,10 +9,11 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{error, info};
 
 use crate::clock::Clock;
@@ -22,6 +23,8 @@ use crate::clock::Clock;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many records may wait.
 const QUEUE: usize = 4096;
+/// How many denials may: those who get nothing must not keep the records of releases waiting. Those beyond are counted.
+const WAITING_DENIALS: usize = 64;
 /// How many are written at once.
 const MOST_AT_ONCE: usize = 256;
 
@@ -50,6 +53,12 @@ pub struct Record<'a> {
     pub proof: &'a str,
     /// What came of it.
     pub outcome: Outcome,
+    /// The registry's account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// The registry's region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'a str>,
     /// The registry's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
@@ -88,6 +97,8 @@ pub struct Unwritten;
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     queue: mpsc::Sender<Entry>,
+    denials: Arc<Semaphore>,
+    unrecorded: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
 }
 
@@ -104,6 +115,14 @@ struct Line<'a> {
     time: String,
     #[serde(flatten)]
     record: &'a Record<'a>,
+    /// Denials since the last record that were too many to be recorded one by one.
+    #[serde(skip_serializing_if = "is_zero")]
+    denials_before: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Debug)]
@@ -122,7 +141,18 @@ impl AuditLog {
         let sink = Sink::open(output)?;
         let (queue, waiting) = mpsc::channel(QUEUE);
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_all(waiting, sink))?;
-        Ok(Self { queue, clock })
+        let denials = Arc::new(Semaphore::new(WAITING_DENIALS));
+        Ok(Self { queue, denials, unrecorded: Arc::default(), clock })
+    }
+
+    /// Records a denial, or counts it where too many are waiting already; the next record says how many were only counted. A denial
+    /// stands whether or not it is on record.
+    pub async fn write_denial(&self, record: &Record<'_>) {
+        let Ok(_waiting) = self.denials.try_acquire() else {
+            self.unrecorded.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let _ = self.write(record).await;
     }
 
     /// Comes back when the record is written.
@@ -131,7 +161,9 @@ impl AuditLog {
     /// Where it is not.
     pub async fn write(&self, record: &Record<'_>) -> Result<(), Unwritten> {
         let time = humantime::format_rfc3339_millis(self.clock.now().wall).to_string();
-        let mut line = serde_json::to_vec(&Line { kind: "audit", time, record }).map_err(|_| Unwritten)?;
+        let denials_before = self.unrecorded.swap(0, Ordering::Relaxed);
+        let line = Line { kind: "audit", time, record, denials_before };
+        let mut line = serde_json::to_vec(&line).map_err(|_| Unwritten)?;
         line.push(b'\n');
         let (written, outcome) = oneshot::channel();
         self.queue.try_send(Entry { line, written }).map_err(|_| Unwritten)?;

@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
-use tracing::info;
+use tracing::{field, info};
 
 use crate::audit::{AuditLog, Outcome, Record, Unwritten};
 use crate::cache::{CredentialCache, Found, Lookup};
 use crate::caller::Caller;
 use crate::credential::{Credential, CredentialId, CredentialKey, ProfileName};
+use crate::echo::Echo;
 use crate::error::BrokerError;
 use crate::policy::{Decision, Effect, Grant, Policy, RegistryPattern};
 use crate::registry::{AccountId, Region, Registry};
@@ -105,8 +106,18 @@ impl Broker {
     }
 
     /// Goes by another policy from now on; decisions under way end by the one they began with.
-    pub fn set_policy(&self, policy: Policy) {
-        self.policy.store(Arc::new(InForce::new(policy)));
+    /// What comes back is the name that the audit log has for it.
+    pub fn set_policy(&self, policy: Policy) -> String {
+        let in_force = InForce::new(policy);
+        let name = in_force.name.clone();
+        self.policy.store(Arc::new(in_force));
+        name
+    }
+
+    /// Whether no grants are configured, and everybody may have everything.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.policy.load().policy == Policy::Open
     }
 
     /// The region of requests that name none.
@@ -175,7 +186,17 @@ impl Broker {
             Decision::Deny { grant } => {
                 let grant = grant.map(|grant| grant.id.as_str());
                 let why = grant.unwrap_or("no grant allows it");
-                info!(request_id = %request.request, caller = %request.caller, denied_by = why, "denied");
+                info!(
+                    request_id = %request.request,
+                    trace_id = request.trace,
+                    caller = %request.caller,
+                    registry = request.registry.host(),
+                    account_id = request.registry.account().map(field::display),
+                    region = request.registry.region().map(field::display),
+                    profile = %Echo(&request.profile),
+                    denied_by = why,
+                    "denied"
+                );
                 self.record_denial(request, grant, &policy.name).await;
                 Err(BrokerError::CallerNotAllowed)
             }
@@ -205,7 +226,7 @@ impl Broker {
     /// A denial that cannot be recorded is a denial all the same.
     async fn record_denial(&self, request: &CredentialRequest, grant: Option<&str>, policy: &str) {
         if let Some(audit) = &self.audit {
-            let _ = audit.write(&Record { grant, ..record(request, Outcome::Denied, policy) }).await;
+            audit.write_denial(&Record { grant, ..record(request, Outcome::Denied, policy) }).await;
         }
     }
 
@@ -236,8 +257,10 @@ fn record<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str)
         caller: request.caller.to_string(),
         proof: request.caller.proof(),
         outcome,
+        account_id: request.registry.account().map(|account| account.to_string()),
+        region: request.registry.region().map(Region::as_str),
         registry: request.registry.host(),
-        profile: &request.profile,
+        profile: if request.profile.len() <= 64 { &request.profile } else { "" },
         grant: None,
         policy,
         credential_id: None,
@@ -271,11 +294,21 @@ fn granted(policy: &Policy, caller: Caller) -> Vec<(RegistryPattern, ProfileName
             let allows = policy.grants_of(caller).filter(|grant| grant.effect == Effect::Allow);
             let of_one = |grant: &Grant| {
                 let profile = grant.profile.clone().unwrap_or_else(default);
-                grant.registries.iter().map(|one| (one.clone(), profile.clone())).collect::<Vec<_>>()
+                let left = grant.registries.iter().filter(|one| !is_denied(policy, caller, one, &profile));
+                left.map(|one| (one.clone(), profile.clone())).collect::<Vec<_>>()
             };
             allows.flat_map(of_one).collect()
         }
     }
+}
+
+/// Whether a deny takes away all of what a pattern gives.
+fn is_denied(policy: &Policy, caller: Caller, pattern: &RegistryPattern, profile: &ProfileName) -> bool {
+    policy.grants_of(caller).any(|grant| {
+        grant.effect == Effect::Deny
+            && grant.profile.as_ref().is_none_or(|denied| denied == profile)
+            && grant.registries.iter().any(|denied| denied.contains(pattern))
+    })
 }
 
 /// Where there are no grants, a profile is a name that the caller chooses.

@@ -41,12 +41,12 @@ impl Caller {
 
 /// Why a text names no caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is no caller: those are uid:1001, uid:1001,gid:1001 and loopback", Echo(text))]
+#[error("{} is no caller: those are uid:1001,gid:1001, with the user's primary group, and loopback", Echo(text))]
 pub struct CallerError {
     text: String,
 }
 
-/// For those who ask what a policy decides. A user whose group is not said has the group of its own number.
+/// For those who ask what a policy decides.
 impl FromStr for Caller {
     type Err = CallerError;
 
@@ -59,17 +59,15 @@ fn parse(text: &str) -> Option<Caller> {
     if text == "loopback" {
         return Some(Caller::Loopback);
     }
-    let (uid, gid) = text.split_once(',').unwrap_or((text, ""));
-    let uid: u32 = uid.strip_prefix("uid:")?.parse().ok()?;
-    let gid = if gid.is_empty() { uid } else { gid.strip_prefix("gid:")?.parse().ok()? };
-    Caller::process(uid, gid)
+    let (uid, gid) = text.split_once(',')?;
+    Caller::process(uid.strip_prefix("uid:")?.parse().ok()?, gid.strip_prefix("gid:")?.parse().ok()?)
 }
 
-/// The name in answers, logs and on the command line: `uid:1001` or `loopback`.
+/// The name in answers, logs and on the command line: `uid:1001,gid:1001`, the group being the primary one, or `loopback`.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Process { uid, .. } => write!(f, "uid:{uid}"),
+            Self::Process { uid, gid } => write!(f, "uid:{uid},gid:{gid}"),
             Self::Loopback => f.write_str("loopback"),
         }
     }
@@ -82,7 +80,7 @@ mod tests {
     #[test]
     fn the_overflow_user_is_nobody_and_root_is_a_user_like_another() {
         assert_eq!(Caller::process(65534, 65534), None);
-        assert_eq!(Caller::process(0, 0).map(|caller| caller.to_string()).as_deref(), Some("uid:0"));
+        assert_eq!(Caller::process(0, 0).map(|caller| caller.to_string()).as_deref(), Some("uid:0,gid:0"));
         assert_eq!(Caller::Loopback.to_string(), "loopback");
     }
 
@@ -90,10 +88,10 @@ mod tests {
     fn callers_are_read_as_they_are_written() {
         let process = |uid, gid| Some(Caller::Process { uid, gid });
         for (text, expected) in [
-            ("uid:1001", process(1001, 1001)),
             ("uid:1001,gid:5", process(1001, 5)),
+            ("uid:1001", None),
             ("loopback", Some(Caller::Loopback)),
-            ("uid:65534", None),
+            ("uid:65534,gid:65534", None),
             ("1001", None),
             ("uid:-1", None),
             ("gid:5", None),

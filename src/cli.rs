@@ -133,6 +133,12 @@ fn exit_code(failure: &crate::client::Failure) -> ExitCode {
     })
 }
 
+/// What `--allow-loopback` means for the configuration.
+#[cfg(feature = "server")]
+fn loopback_flag(given: bool) -> Vec<(&'static str, &'static str, toml::Value)> {
+    given.then(|| ("authentication.loopback", "--allow-loopback", true.into())).into_iter().collect()
+}
+
 /// One line on stderr.
 fn complain(problem: impl std::fmt::Display) {
     eprintln!("ecr-broker: {}", problem.to_string().replace('\n', " "));

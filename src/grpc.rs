@@ -67,6 +67,7 @@ impl RegistryCredentials {
         call: &Call,
         subject: &mut Subject,
     ) -> Result<pb::RegistryCredentials, BrokerError> {
+        let no_region = matches!(&request.target, Some(Target::PrivateRegistry(parts)) if parts.region.is_empty());
         let request = CredentialRequest {
             caller: call.known_caller()?,
             registry: self.target(request.target.as_ref())?,
@@ -77,6 +78,9 @@ impl RegistryCredentials {
             trace: call.trace.map(|trace| trace.to_string()),
         };
         *subject = Subject::of(&request.registry, &request.profile);
+        if no_region {
+            *subject = std::mem::take(subject).without_region();
+        }
         let released = self.broker.registry_credentials(request).await?;
         let span = Span::current();
         span.record("registry", &released.host);
@@ -166,6 +170,7 @@ impl RegistryCredentialsService for RegistryCredentials {
             principal: caller.to_string(),
             proof: caller.proof().to_owned(),
             grant_ids: self.broker.grants_of(caller),
+            grants_configured: !self.broker.is_open(),
         }))
     }
 }

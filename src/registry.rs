@@ -230,13 +230,11 @@ impl Registry {
         }
     }
 
-    /// The host forms of private registries of an account in a region, either of which may be a pattern. A region that is none
-    /// may be of any partition.
+    /// The host forms of private registries of an account in a region, either of which may be a pattern.
     #[must_use]
     pub fn host_patterns(account: &str, region: &str) -> Vec<String> {
-        let partition = Partition::owning(region);
-        let partitions = Partition::ALL.into_iter().filter(|one| partition.is_none_or(|partition| partition == *one));
-        let mut hosts: Vec<_> = partitions.flat_map(|partition| partition.hosts(account, region)).collect();
+        let mut hosts: Vec<_> =
+            Partition::all_owning(region).flat_map(|partition| partition.hosts(account, region)).collect();
         hosts.sort();
         hosts.dedup();
         hosts

@@ -106,6 +106,34 @@ async fn p11_a_sink_that_cannot_be_written_releases_nothing_and_denies_as_ever()
     assert_eq!(get(&mut client, HOST).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
+/// Callers that are given nothing cannot keep others from being given what is theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_a_flood_of_denials_is_counted_and_holds_no_release_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let broker = broker(policy(), &file);
+    let flood = broker.client().await;
+    let denied = (0..50).map(|_| {
+        let mut client = flood.clone();
+        async move {
+            let requests = vec![request(HOST); 100];
+            client.batch_get_registry_credentials(pb::BatchGetRegistryCredentialsRequest { requests }).await.unwrap();
+        }
+    });
+    let mut honest = broker.client().await;
+    let served = async {
+        for _ in 0..50 {
+            get(&mut honest, "public.ecr.aws").await.unwrap();
+        }
+    };
+    tokio::join!(futures_util::future::join_all(denied), served);
+    get(&mut honest, "public.ecr.aws").await.unwrap();
+    let records = records(&file);
+    let of = |outcome: &str| records.iter().filter(|record| record["outcome"] == outcome).count() as u64;
+    let counted: u64 = records.iter().filter_map(|record| record["denials_before"].as_u64()).sum();
+    assert_eq!((of("released"), of("denied") + counted), (51, 5000));
+}
+
 #[tokio::test]
 async fn a_file_that_is_moved_away_is_made_anew_and_one_that_comes_back_is_written_to_again() {
     let directory = tempfile::tempdir().unwrap();

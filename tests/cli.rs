@@ -287,10 +287,10 @@ fn grants_are_linted_explained_and_held_to_expectations() {
     fs::write(&file, grant("farm", "123456789012", "allow") + &grant("never", "210987654321", "deny")).unwrap();
     assert!(run(&["policy", "check", "--config", path], &[]).out().contains("2 grants"));
     for (caller, registry, code, said) in [
-        ("uid:1001", PRIVATE, 0, "allowed by grant \"farm\""),
-        ("uid:1002", PRIVATE, 4, "no grant covers"),
+        ("uid:1001,gid:1", PRIVATE, 0, "allowed by grant \"farm\""),
+        ("uid:1002,gid:1", PRIVATE, 4, "no grant covers"),
         ("loopback", PRIVATE, 4, "no grant covers"),
-        ("uid:1001", "210987654321.dkr.ecr.eu-central-1.amazonaws.com", 4, "denied by grant \"never\""),
+        ("uid:1001,gid:1", "210987654321.dkr.ecr.eu-central-1.amazonaws.com", 4, "denied by grant \"never\""),
     ] {
         let ended = run(&["policy", "explain", "--config", path, "--caller", caller, registry], &[]);
         assert_eq!(ended.code, code, "{caller} {registry}: {}", ended.stderr);
@@ -301,12 +301,13 @@ fn grants_are_linted_explained_and_held_to_expectations() {
     let expect = |caller: &str, allow: bool| {
         format!("[[expect]]\ncaller = \"{caller}\"\nregistry = \"{PRIVATE}\"\nallow = {allow}\n")
     };
-    fs::write(&expectations, expect("uid:1001", true) + "grant = \"farm\"\n" + &expect("uid:7", false)).unwrap();
+    fs::write(&expectations, expect("uid:1001,gid:1", true) + "grant = \"farm\"\n" + &expect("uid:7,gid:7", false))
+        .unwrap();
     assert!(run(&["policy", "test", "--config", path, expected], &[]).out().contains("2 expectations are met"));
-    fs::write(&expectations, expect("uid:1001", true) + &expect("uid:7", true)).unwrap();
+    fs::write(&expectations, expect("uid:1001,gid:1", true) + &expect("uid:7,gid:7", true)).unwrap();
     let unmet = run(&["policy", "test", "--config", path, expected], &[]);
     assert_eq!(unmet.code, 1);
-    assert!(unmet.error().contains("expectation 2: uid:7 and"), "{}", unmet.stderr);
+    assert!(unmet.error().contains("expectation 2: uid:7,gid:7 and"), "{}", unmet.stderr);
 
     fs::write(&file, grant("wide", "*", "allow")).unwrap();
     let odd = run(&["policy", "check", "--config", path], &[]);

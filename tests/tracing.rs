@@ -124,7 +124,7 @@ async fn call(broker: &Server, callers: usize, traceparent: impl Fn(usize) -> St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_aws_span_many_server_spans_the_links_and_no_secret() {
+async fn p10_one_aws_span_many_server_spans_the_links_and_no_secret() {
     for grpc in [true, false] {
         let collector = Collector::default();
         let endpoint = if grpc { collector.over_grpc().await } else { collector.over_http().await };

@@ -29,10 +29,20 @@ struct File {
     /// The configuration file
     #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// As the broker is started: any process of this host may call over loopback TCP
+    #[arg(long)]
+    allow_loopback: bool,
+}
+
+impl File {
+    fn sources(self) -> Sources {
+        let flags = super::loopback_flag(self.allow_loopback);
+        Sources { file: self.config, environment: config::environment(), flags }
+    }
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let sources = |file: File| Sources { file: file.config, environment: config::environment(), flags: Vec::new() };
+    let sources = |file: File| file.sources();
     match args.command {
         Command::Check(file) => {
             let result = Config::load(&sources(file)).map(drop);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::client::{Address, AddressError, Settings};
 
+/// Beyond it a wait is no limit any more.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 /// Where a broker listens that was told nothing else.
 const SYSTEM_SOCKET: &str = "/run/ecr-broker/broker.sock";
 const USER_SOCKET: &str = "ecr-broker/broker.sock";
@@ -57,7 +59,7 @@ impl Connection {
             token_file: self.token_file.clone(),
             tls_ca: self.tls_ca.clone(),
             tls_identity: self.tls_cert.clone().zip(self.tls_key.clone()),
-            timeout: self.timeout,
+            timeout: self.timeout.min(LONGEST_WAIT),
         }
     }
 

@@ -13,10 +13,12 @@ use crate::caller::Caller;
 use crate::config::{self, Config, Sources};
 use crate::policy::lint::lint;
 use crate::policy::{Decision, Policy};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 
 /// As `get` ends where the caller may not have it.
 const DENIED: u8 = 4;
+/// As `get` ends where it is asked for what is no ECR registry.
+const NO_REGISTRY: u8 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,7 +37,7 @@ enum Command {
     Explain {
         #[command(flatten)]
         file: File,
-        /// Who: uid:1001, uid:1001,gid:1001 or loopback
+        /// Who: uid:1001,gid:1001, with the user's primary group, or loopback
         #[arg(long)]
         caller: Caller,
         /// The profile that is asked for; without one, whichever
@@ -48,7 +50,8 @@ enum Command {
     Test {
         #[command(flatten)]
         file: File,
-        /// TOML: [[expect]] with caller, registry, and allow = true or false; profile and grant where they matter
+        /// TOML with a list of tables named expect: caller, registry, allow = true or false; profile and grant where they
+        /// matter
         #[arg(value_name = "FILE")]
         expectations: PathBuf,
     },
@@ -59,6 +62,9 @@ struct File {
     /// The configuration file
     #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// As the broker is started: any process of this host may call over loopback TCP
+    #[arg(long)]
+    allow_loopback: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,7 +87,8 @@ struct Expectation {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (Command::Check { file } | Command::Explain { file, .. } | Command::Test { file, .. }) = &args.command;
-    let sources = Sources { file: file.config.clone(), environment: config::environment(), flags: Vec::new() };
+    let flags = super::loopback_flag(file.allow_loopback);
+    let sources = Sources { file: file.config.clone(), environment: config::environment(), flags };
     let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(mistakes) => return Ok(report(Err(mistakes))),
@@ -101,13 +108,23 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
     }
     match &config.policy {
         Policy::Open => say("there are no grants: whoever may open the socket may have everything")?,
+        Policy::Grants(grants) if grants.is_empty() => {
+            say("there is a list of grants and none in it: nobody may have anything")?;
+        }
         Policy::Grants(grants) => say(format_args!("{} grants, and nothing odd about them", grants.len()))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn explain(policy: &Policy, caller: Caller, registry: &str, profile: &str) -> anyhow::Result<ExitCode> {
-    let registry: Registry = registry.parse()?;
+    let registry: Registry = match registry.parse() {
+        Ok(registry) => registry,
+        Err(error) => {
+            let error: RegistryError = error;
+            complain(error);
+            return Ok(ExitCode::from(NO_REGISTRY));
+        }
+    };
     let decision = policy.decide(caller, &registry, profile);
     say(in_words(decision))?;
     Ok(if matches!(decision, Decision::Allow { .. }) { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })

@@ -8,12 +8,15 @@ use tracing::{error, info};
 
 use crate::broker::Broker;
 use crate::config::{Config, Sources};
+use crate::policy::Policy;
 
 /// How often it is looked whether the file has changed. Its text is compared, for Kubernetes swaps links and keeps times.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// After how many looks a mistake that is still there is said again: about ten minutes.
+const REMINDER: u32 = 120;
 
 /// The text of the configuration's file when it was read last.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Read(Option<String>);
 
 impl Read {
@@ -24,32 +27,51 @@ impl Read {
 }
 
 /// Puts the file's grants in force, whenever there are new ones; the other settings stay until the next start. A file with a mistake
-/// in it changes nothing.
+/// in it changes nothing, and it is said again as long as that is so.
 pub(super) async fn follow(broker: Arc<Broker>, sources: Sources, mut last: Read, mut hangup: Signal) {
     let mut tick = tokio::time::interval(INTERVAL);
+    // A file that is being written may be read half-way, without the grants or the denials at its end.
+    let mut settling = last.clone();
+    let mut reminder = 0;
     loop {
         let asked = tokio::select! {
             _ = hangup.recv() => true,
             _ = tick.tick() => false,
         };
         let now = Read::now(&sources);
-        if asked || now.0 != last.0 {
+        let settled = now == settling;
+        settling = now.clone();
+        reminder = if reminder == 0 { 0 } else { reminder - 1 };
+        if asked || (settled && now != last) || reminder == 1 {
             last = now;
-            reload(&broker, &sources);
+            reminder = if reload(&broker, &sources) { 0 } else { REMINDER };
         }
     }
 }
 
-fn reload(broker: &Broker, sources: &Sources) {
+/// Whether the file's grants are in force.
+fn reload(broker: &Broker, sources: &Sources) -> bool {
     match Config::load(sources) {
+        Ok(Config { policy: Policy::Open, .. }) if !broker.is_open() => {
+            error!(
+                "the configuration was read again and has no grants any more; the old ones stay in force. To open the broker \
+                 to everybody, start it anew; to close it to everybody, write grants = []"
+            );
+            false
+        }
         Ok(config) => {
-            broker.set_policy(config.policy);
-            info!("the configuration was read again, and its grants are in force");
+            let policy = broker.set_policy(config.policy);
+            info!(
+                policy,
+                "the configuration was read again, and its grants are in force; other settings need a restart"
+            );
+            true
         }
         Err(mistakes) => {
             for mistake in mistakes {
                 error!(%mistake, "the configuration was read again and has a mistake; the old grants stay in force");
             }
+            false
         }
     }
 }

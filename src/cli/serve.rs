@@ -91,6 +91,10 @@ async fn serve(
         ready = prepare(config, sources, tracing) => ready?,
         () = signals.received() => return Ok(()),
     };
+    if broker.is_open() {
+        let addresses = bound.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::warn!(addresses, "no grants are configured: whoever can reach these addresses may have everything");
+    }
     for address in bound.addresses() {
         say(format_args!("listening on {address}"))?;
     }
@@ -127,9 +131,7 @@ fn sources(args: &Args) -> Sources {
         let list = args.listen.iter().cloned().map(toml::Value::String).collect();
         flags.push(("server.listen", "--listen", toml::Value::Array(list)));
     }
-    if args.allow_loopback {
-        flags.push(("authentication.loopback", "--allow-loopback", true.into()));
-    }
+    flags.extend(super::loopback_flag(args.allow_loopback));
     #[cfg(feature = "simulator")]
     args.simulation.add_to(&mut flags);
     Sources { file: args.config.clone(), environment: config::environment(), flags }

@@ -32,7 +32,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn text(identity: &GetCallerIdentityResponse) -> String {
     let grants = match identity.grant_ids.as_slice() {
-        [] => "(none is about you)".to_owned(),
+        [] if !identity.grants_configured => "none are configured: everybody may have everything".to_owned(),
+        [] => "none is about you: you may have nothing".to_owned(),
         ids => ids.join(", "),
     };
     format!("principal  {}\nproof      {}\ngrants     {grants}", identity.principal, identity.proof)

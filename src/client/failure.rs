@@ -42,6 +42,10 @@ impl Failure {
     }
 
     pub(super) fn unreachable(problems: &[String]) -> Self {
+        if let Some(problem) = problems.iter().find(|problem| problem.contains("Permission denied")) {
+            let message = format!("{problem}; ask those who run the broker to put you into the socket's group");
+            return Self { code: Code::Unavailable, ..Self::local(message) };
+        }
         let message = format!(
             "no broker answers at {}; start one with `ecr-broker serve`, or name its address with --address",
             problems.join(", nor at ")

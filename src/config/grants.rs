@@ -4,6 +4,7 @@ use toml::{Table, Value};
 
 use crate::credential::ProfileName;
 use crate::policy::{Accounts, CallerPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern};
+use crate::registry::Partition;
 
 const KEYS: [&str; 5] = ["id", "callers", "registries", "profile", "effect"];
 /// The kernel's stand-in for users without a name, which no grant may be for.
@@ -61,13 +62,22 @@ fn read_grant((index, value): (usize, &Value), problems: &mut Vec<String>) -> Op
     });
     let callers = read_list("callers", table.get("callers"), read_caller, &mut wrong);
     let registries = read_list("registries", table.get("registries"), read_registry, &mut wrong);
+    if effect == Effect::Deny && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
+        wrong(
+            "callers: a deny by gid would not hold, for a user may change its primary group; name the users".to_owned(),
+        );
+    }
     (problems.len() == before).then_some(Grant { id, callers, registries, profile, effect })
 }
 
 fn read_id(value: Option<&Value>) -> Result<String, String> {
-    let id = value.and_then(Value::as_str).filter(|id| !id.is_empty() && id.len() <= 64);
-    id.map(str::to_owned)
-        .ok_or_else(|| "id is missing; it is a text of at most 64 bytes that answers and logs name".to_owned())
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let id = value.and_then(Value::as_str).filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(plain));
+    let problem = || {
+        "id is missing or is none: those have 1 to 64 letters, digits, \".\", \"_\" and \"-\", and answers and logs name them"
+            .to_owned()
+    };
+    id.map(str::to_owned).ok_or_else(problem)
 }
 
 fn read_effect(value: Option<&Value>) -> Result<Effect, String> {
@@ -127,7 +137,7 @@ fn read_number(key: &str, value: &Value) -> Result<u32, String> {
             Err(format!("{key} {OVERFLOW_ID} is what the kernel calls users that it has no name for: nobody"))
         }
         Some(number) => Ok(number),
-        None => Err(format!("{value} is not a {key}: those are whole numbers")),
+        None => Err(format!("{value} is not a {key}: those are numbers from 0 to {}", u32::MAX)),
     }
 }
 
@@ -150,13 +160,20 @@ fn read_accounts(value: &Value) -> Result<Accounts, String> {
     if texts == ["*"] {
         return Ok(Accounts::Any);
     }
+    if texts.contains(&"*") {
+        return Err("accounts: \"*\" stands alone, for every account".to_owned());
+    }
     let accounts = texts.iter().map(|text| text.parse().map_err(|error| format!("accounts: {error}")));
     accounts.collect::<Result<_, String>>().map(Accounts::Of)
 }
 
 fn read_regions(value: &Value) -> Result<Vec<LabelPattern>, String> {
-    let texts = read_texts("regions", value)?;
-    texts.iter().map(|text| text.parse().map_err(|error| format!("regions: {error}"))).collect()
+    let region = |text: &str| {
+        let pattern: LabelPattern = text.parse().map_err(|error| format!("regions: {error}"))?;
+        let problem = || format!("regions: {text:?} is no region of AWS's, nor the beginning of one");
+        Partition::all_owning(text).next().map(|_| pattern).ok_or_else(problem)
+    };
+    read_texts("regions", value)?.into_iter().map(region).collect()
 }
 
 fn read_texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, String> {
@@ -217,6 +234,11 @@ mod tests {
             [[grants]]
             callers = []
             [[grants]]
+            id = "c d"
+            callers = [{ gid = 7 }]
+            registries = [{ accounts = ["123456789012"], regions = ["mars-1"] }, { accounts = ["*", "123456789012"], regions = ["*"] }]
+            effect = "deny"
+            [[grants]]
             id = "b"
             callers = [{ uid = 1 }]
             registries = [{ public = true }]
@@ -230,7 +252,7 @@ mod tests {
             ("grant \"a\": colour", "a grant has id"),
             ("grant \"a\": effect", "\"deny\""),
             ("grant \"a\": profile", "\"default\""),
-            ("grant \"a\": callers: -1", "whole numbers"),
+            ("grant \"a\": callers: -1", "from 0 to"),
             ("grant \"a\": callers: uid 65534", "nobody"),
             ("spiffe", "{ uid = 1001 }"),
             ("grant \"a\": callers: each table", "one kind"),
@@ -239,9 +261,13 @@ mod tests {
             ("grant \"a\": registries: regions", "\"eu-*\""),
             ("public = 1", "{ public = true }"),
             ("accounts = [\\\"*\\\"]", "regions"),
-            ("grant number 2: id", "64 bytes"),
+            ("grant number 2: id", "1 to 64"),
             ("grant number 2: callers", "one in it"),
             ("grant number 2: registries", "one in it"),
+            ("grant \"c d\": id", "1 to 64"),
+            ("grant \"c d\": callers", "deny by gid"),
+            ("grant \"c d\": registries: regions", "mars-1"),
+            ("grant \"c d\": registries: accounts", "stands alone"),
             ("grants.id: \"b\"", "its own"),
         ] {
             assert!(
@@ -249,6 +275,6 @@ mod tests {
                 "{of}: {problems:#?}"
             );
         }
-        assert_eq!(problems.len(), 16, "{problems:#?}");
+        assert_eq!(problems.len(), 20, "{problems:#?}");
     }
 }

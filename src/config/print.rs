@@ -10,7 +10,7 @@ use super::settings::{ALL, About};
 #[must_use]
 pub fn effective(sources: &Sources) -> String {
     let reader = Reader::new(sources);
-    document(|about| {
+    let settings = document(|about| {
         let (value, origin) = match reader.find(about) {
             Some((value, origin)) => (value.to_string(), origin),
             None => (about.default.to_owned(), Origin::Default),
@@ -19,7 +19,8 @@ pub fn effective(sources: &Sources) -> String {
             "" => format!("# {} is not set\n", about.key),
             value => format!("{} = {value} # {}\n", about.key, origin.place()),
         }
-    })
+    });
+    settings + "\n" + &reader.grants_as_typed()
 }
 
 /// How a grant looks; each `# ` is taken off to put it in force.

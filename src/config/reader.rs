@@ -1,5 +1,6 @@
 //! Takes values out of their sources, in the order of their precedence, and gathers what is wrong.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use toml::{Table, Value};
@@ -8,6 +9,16 @@ use super::settings::{ALL, About, Setting};
 use super::values::Read;
 use super::{Mistake, Sources, grants};
 use crate::policy::Policy;
+
+/// What is ours in the environment and no setting: of the command line, of clients, and of the build, which `cargo run` passes on.
+const OTHER_VARIABLES: [&str; 6] = [
+    "ECR_BROKER_ADDRESS",
+    "ECR_BROKER_COMMIT",
+    "ECR_BROKER_CONFIG",
+    "ECR_BROKER_FEATURES",
+    "ECR_BROKER_PROFILE",
+    "ECR_BROKER_TOKEN_FILE",
+];
 
 /// The one key of a file that is no section.
 const GRANTS: &str = "grants";
@@ -84,6 +95,14 @@ impl<'a> Reader<'a> {
         policy
     }
 
+    /// The grants as they stand in the file.
+    pub(super) fn grants_as_typed(&self) -> String {
+        match self.file.get(GRANTS) {
+            Some(grants) => Table::from_iter([(GRANTS.to_owned(), grants.clone())]).to_string(),
+            None => "# There are no grants: whoever may open the socket may have everything.\n".to_owned(),
+        }
+    }
+
     /// What a variable says that is not ours.
     pub(super) fn get_variable<T>(&mut self, name: &str, read: Read<Option<T>>) -> Option<T> {
         let text = self.variable(name)?;
@@ -144,20 +163,19 @@ impl<'a> Reader<'a> {
         self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
     }
 
-    /// A misspelt variable of one of our sections would else be ignored without a word.
+    /// A misspelt variable of ours would else be ignored without a word.
     fn report_unknown_variables(&mut self) {
         for (name, _) in &self.sources.environment {
-            let section = sections().into_iter().find(|section| {
-                name.strip_prefix("ECR_BROKER_")
-                    .is_some_and(|rest| rest.starts_with(&format!("{section}_").to_ascii_uppercase()))
-            });
-            if let Some(section) = section
-                && !is_service_link(name)
-                && !ALL.iter().any(|about| about.variable() == *name)
-            {
-                let problem = format!("it is not a setting; [{section}] has {}", keys_of(section).join(", "));
-                self.mistakes.push(Mistake { place: name.clone(), problem });
-            }
+            let known = ALL.iter().any(|about| about.variable() == *name) || OTHER_VARIABLES.contains(&name.as_str());
+            let Some(rest) = name.strip_prefix("ECR_BROKER_").filter(|_| !known && !is_service_link(name)) else {
+                continue;
+            };
+            let begins = |section: &&str| rest.starts_with(&format!("{section}_").to_ascii_uppercase());
+            let problem = match sections().into_iter().find(begins) {
+                Some(section) => format!("it is not a setting; [{section}] has {}", keys_of(section).join(", ")),
+                None => format!("it is nothing that this program reads; sections are {}", sections().join(", ")),
+            };
+            self.mistakes.push(Mistake { place: name.clone(), problem });
         }
     }
 }
@@ -180,6 +198,11 @@ fn keys_of(section: &str) -> Vec<&'static str> {
 }
 
 fn read_file(path: &Path) -> Result<Table, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    if metadata.is_file() && metadata.permissions().mode() & 0o002 != 0 {
+        return Err("the file can be written by everybody, and so anybody could grant themselves anything: chmod o-w"
+            .to_owned());
+    }
     let text = std::fs::read_to_string(path).map_err(|error| format!("the file cannot be read: {error}"))?;
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());

@@ -160,6 +160,32 @@ fn a_misspelt_variable_of_ours_is_a_mistake_and_others_are_none_of_our_business(
 }
 
 #[test]
+fn what_would_leave_the_broker_open_by_mistake_is_a_mistake() {
+    let file = file("");
+    for name in ["ECR_BROKER_CONFG", "ECR_BROKER_CONFIG_FILE", "ECR_BROKER_GRANTS"] {
+        let mistakes = Config::load(&sources(&file, &[(name, "x")])).unwrap_err();
+        assert!(mistakes[0].to_string().starts_with(&format!("{name}: it is nothing that")), "{mistakes:?}");
+    }
+    // `cargo run` and `cargo test` pass on what the build was told.
+    let of_the_build = [("ECR_BROKER_COMMIT", "x"), ("ECR_BROKER_FEATURES", "x"), ("ECR_BROKER_CONFIG", "x")];
+    Config::load(&sources(&file, &of_the_build)).unwrap();
+    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let mistakes = Config::load(&sources(&file, &[])).unwrap_err();
+    assert!(mistakes[0].problem.contains("chmod o-w"), "{mistakes:?}");
+}
+
+#[test]
+fn what_is_printed_has_the_grants_and_says_where_there_are_none() {
+    let open = file("");
+    assert!(effective(&sources(&open, &[])).contains("# There are no grants"));
+    let text = "[[grants]]\nid = \"farm\"\ncallers = [{ uid = 1 }]\nregistries = [{ public = true }]\n";
+    let granted = file(text);
+    let printed = effective(&sources(&granted, &[]));
+    assert!(printed.contains("[[grants]]") && printed.contains("id = \"farm\""), "{printed}");
+    assert!(load(&printed).is_ok(), "{printed}");
+}
+
+#[test]
 fn the_links_of_a_kubernetes_service_are_no_settings_of_ours() {
     let file = file("");
     let links = ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT_50051_TCP", "PORT_50051_TCP_ADDR"];

@@ -28,13 +28,16 @@ const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// What is enough to put a batch together and send it.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 
+/// Who is at the other end of a connection, or why that is not known.
+pub type Known = Result<Caller, &'static str>;
+
 /// What the edge knows of a call, for its handler.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     /// Names it in errors and logs.
     pub(super) id: RequestId,
-    /// Who makes it, where that is known.
-    pub(super) caller: Option<Caller>,
+    /// Who makes it, or why that is not known.
+    pub(super) caller: Known,
     /// When its caller leaves.
     pub(super) deadline: Instant,
     /// The caller's trace, whether or not it is recorded.
@@ -53,7 +56,7 @@ pub struct Edge {
 pub struct Edged<S> {
     inner: S,
     edge: Edge,
-    caller: Option<Caller>,
+    caller: Known,
 }
 
 impl Edge {
@@ -65,7 +68,7 @@ impl Edge {
 }
 
 impl Call {
-    fn of(headers: &HeaderMap, caller: Option<Caller>) -> Self {
+    fn of(headers: &HeaderMap, caller: Known) -> Self {
         let limit = deadline(headers).map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
         let trace = trace::callers_trace(headers);
         Self { id: RequestId::random(), caller, deadline: Instant::now() + limit, trace }
@@ -73,9 +76,7 @@ impl Call {
 
     /// Who makes the call, for what may not be had without a name.
     pub(super) fn known_caller(&self) -> Result<Caller, BrokerError> {
-        let problem =
-            "the connection does not say; use the broker's Unix socket, as a user of this host that has a name";
-        self.caller.ok_or(BrokerError::CallerUnauthenticated { problem })
+        self.caller.map_err(|problem| BrokerError::CallerUnauthenticated { problem })
     }
 
     /// The deadline of each of several things that the call asks for: a little earlier, so that what is ready by then still goes
@@ -90,7 +91,7 @@ impl Call {
 impl<S> Edged<S> {
     /// The same service for the connection of one caller.
     #[must_use]
-    pub fn for_caller(self, caller: Option<Caller>) -> Self {
+    pub fn for_caller(self, caller: Known) -> Self {
         Self { caller, ..self }
     }
 }
@@ -99,7 +100,7 @@ impl<S> Layer<S> for Edge {
     type Service = Edged<S>;
 
     fn layer(&self, inner: S) -> Edged<S> {
-        Edged { inner, edge: self.clone(), caller: None }
+        Edged { inner, edge: self.clone(), caller: Err("nobody said so") }
     }
 }
 

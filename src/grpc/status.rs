@@ -31,6 +31,12 @@ pub(super) struct Subject {
 }
 
 impl Subject {
+    /// Without the region, which the caller did not name.
+    pub(super) fn without_region(self) -> Self {
+        // A host would name it, too.
+        Self { region: None, registry: None, ..self }
+    }
+
     pub(super) fn of(registry: &Registry, profile: &str) -> Self {
         Self {
             registry: registry.host(),
@@ -43,6 +49,10 @@ impl Subject {
 
 /// The status that a caller gets, and one line in the log; calls that go well have none.
 pub(super) fn refuse(error: &BrokerError, subject: &Subject, call: &Call) -> Status {
+    if *error == BrokerError::CallerNotAllowed {
+        // It has its line, with the reason, where it was decided.
+        return status(error, subject, call.id);
+    }
     info!(
         request_id = %call.id,
         trace_id = call.trace.map(tracing::field::display),

@@ -28,6 +28,8 @@ pub fn lint(policy: &Policy, loopback: bool) -> Vec<Finding> {
             every_account(grant),
             user_zero(grant),
             unreachable_loopback(grant, loopback),
+            strange_region(grant),
+            evaded(grant, grants),
             without_effect(grant, index, grants),
         ];
         let finding = |problem| Finding { grant: grant.id.clone(), problem };
@@ -56,6 +58,37 @@ fn unreachable_loopback(grant: &Grant, loopback: bool) -> Option<String> {
     })
 }
 
+/// Regions are named after points of the compass; a typing error in a deny would let through what it is to stop.
+fn strange_region(grant: &Grant) -> Option<String> {
+    const PLACES: [&str; 9] =
+        ["central", "east", "north", "northeast", "northwest", "south", "southeast", "southwest", "west"];
+    let regions = grant.registries.iter().flat_map(|one| match one {
+        RegistryPattern::Private { regions, .. } => regions.as_slice(),
+        RegistryPattern::Public => &[],
+    });
+    let known = |region: &String| {
+        let mut words = region.split('-').rev();
+        let place = words.find(|word| !word.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or_default();
+        region.ends_with('*') || PLACES.contains(&place)
+    };
+    let strange = regions.map(ToString::to_string).find(|region| !known(region))?;
+    Some(format!("region {strange:?} is not named as AWS's are; is it spelt right?"))
+}
+
+/// Loopback does not say which user it is.
+fn evaded(grant: &Grant, grants: &[Grant]) -> Option<String> {
+    let of_user = grant.callers.iter().any(|caller| *caller != CallerPattern::Loopback);
+    let overlap = |other: &Grant| {
+        let touches = |one: &RegistryPattern, two: &RegistryPattern| one.contains(two) || two.contains(one);
+        grant.registries.iter().any(|one| other.registries.iter().any(|two| touches(one, two)))
+    };
+    let way_round = grants.iter().find(|other| {
+        other.effect == Effect::Allow && other.callers.contains(&CallerPattern::Loopback) && overlap(other)
+    });
+    let way_round = way_round.filter(|_| grant.effect == Effect::Deny && of_user)?;
+    Some(format!("a user that it denies can still come over loopback, by grant {:?}", way_round.id))
+}
+
 /// Another grant that takes its whole effect away.
 fn without_effect(grant: &Grant, index: usize, grants: &[Grant]) -> Option<String> {
     let same_profile = |other: &Grant| other.profile.is_none() || other.profile == grant.profile;
@@ -78,7 +111,8 @@ fn contains(outer: &Grant, inner: &Grant) -> bool {
 
 impl RegistryPattern {
     /// Whether everything that the other is about is among what this is about.
-    fn contains(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Public, Self::Public) => true,
             (Self::Private { accounts, regions }, Self::Private { accounts: inner, regions: inner_regions }) => {
@@ -129,6 +163,11 @@ mod tests {
             (vec![fine(), grant("deny-some", user, private("111111111111", "eu-west-1"), Deny)], None),
             (vec![grant("wide", user, private("*", "eu-*"), Allow)], Some(("wide", "every account"))),
             (vec![grant("wide", user, private("*", "eu-*"), Deny)], None),
+            (
+                vec![grant("typo", user, private("111111111111", "eu-cental-1"), Deny)],
+                Some(("typo", "is it spelt right")),
+            ),
+            (vec![grant("gov", user, private("111111111111", "us-gov-west-1"), Deny)], None),
             (vec![grant("root", CallerPattern::Uid(0), RegistryPattern::Public, Allow)], Some(("root", "for root"))),
             (
                 vec![grant("local", CallerPattern::Loopback, RegistryPattern::Public, Allow)],
@@ -147,6 +186,15 @@ mod tests {
                 assert!(findings[0].grant == id && findings[0].problem.contains(problem), "{findings:?}");
             }
         }
+        let way_round = vec![
+            grant("no", user, private("111111111111", "eu-*"), Deny),
+            grant("local", CallerPattern::Loopback, private("111111111111", "eu-west-1"), Allow),
+        ];
+        let findings = lint(&Policy::Grants(way_round), true);
+        assert!(
+            findings.len() == 1 && findings[0].problem.contains("over loopback, by grant \"local\""),
+            "{findings:?}"
+        );
         assert!(lint(&Policy::Open, false).is_empty());
     }
 }

@@ -1,5 +1,16 @@
 //! AWS's partitions: which regions each owns, and how its registry hosts end.
 
+/// How the names of regions begin, outside the commercial partition.
+const PREFIXES: [(&str, Partition); 7] = [
+    ("us-gov-", Partition::AwsUsGov),
+    ("cn-", Partition::AwsCn),
+    ("eusc-de-", Partition::AwsEusc),
+    ("us-iso-", Partition::AwsIso),
+    ("us-isob-", Partition::AwsIsoB),
+    ("eu-isoe-", Partition::AwsIsoE),
+    ("us-isof-", Partition::AwsIsoF),
+];
+
 /// A group of AWS regions with accounts and names of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Partition {
@@ -70,18 +81,25 @@ impl Partition {
     /// A region is two letters, a word and a number, which leaves room for geographies that AWS opens after this was written;
     /// the other partitions are known by the words before it.
     pub(super) fn owning(region: &str) -> Option<Self> {
-        const PREFIXES: [(&str, Partition); 7] = [
-            ("us-gov-", Partition::AwsUsGov),
-            ("cn-", Partition::AwsCn),
-            ("eusc-de-", Partition::AwsEusc),
-            ("us-iso-", Partition::AwsIso),
-            ("us-isob-", Partition::AwsIsoB),
-            ("eu-isoe-", Partition::AwsIsoE),
-            ("us-isof-", Partition::AwsIsoF),
-        ];
         let owned = PREFIXES.iter().find_map(|(prefix, partition)| Some((region.strip_prefix(prefix)?, *partition)));
         let (place, partition) = owned.or_else(|| Some((commercial_place(region)?, Self::Aws)))?;
         is_word_and_number(place).then_some(partition)
+    }
+
+    /// The partitions that own regions of a pattern: a name, or the beginning of one and `*`.
+    pub fn all_owning(pattern: &str) -> impl Iterator<Item = Self> {
+        /// What makes a region of its beginning, wherever that ends.
+        const ENDS: [&str; 6] = ["", "1", "-1", "x-1", "-x-1", "x-x-1"];
+        let (start, ends) = pattern.strip_suffix('*').map_or((pattern, &ENDS[..1]), |start| (start, &ENDS[..]));
+        let begins = |one: Self| ends.len() > 1 && one.begins(start);
+        let owns = |one: Self| ends.iter().any(|end| Self::owning(&format!("{start}{end}")) == Some(one));
+        let owners: Vec<_> = Self::ALL.into_iter().filter(|one| begins(*one) || owns(*one)).collect();
+        owners.into_iter()
+    }
+
+    /// Whether the names of its regions may go on from this beginning.
+    fn begins(self, start: &str) -> bool {
+        start.is_empty() || PREFIXES.iter().any(|(prefix, owner)| *owner == self && prefix.starts_with(start))
     }
 
     /// The hosts of its private registries of an account in a region.

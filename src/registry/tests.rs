@@ -260,6 +260,19 @@ fn patterns_name_every_form_once() {
     assert!(patterns.contains(&"*.dkr.ecr.*.amazonaws.com".to_owned()));
     assert!(patterns.contains(&"*.dkr-ecr-fips.*.on.amazonwebservices.com.cn".to_owned()));
     assert_eq!(patterns.len(), 18, "{patterns:?}");
+    for (pattern, partitions) in [
+        ("*", &Partition::ALL[..]),
+        ("cn-*", &[Partition::AwsCn]),
+        ("eu-*", &[Partition::Aws, Partition::AwsIsoE]),
+        ("us-gov-*", &[Partition::AwsUsGov]),
+        ("us-i*", &[Partition::Aws, Partition::AwsIso, Partition::AwsIsoB, Partition::AwsIsoF]),
+        ("eu-central-*", &[Partition::Aws]),
+        ("eu-central-1", &[Partition::Aws]),
+        ("mars-*", &[]),
+        ("mars-1", &[]),
+    ] {
+        assert_eq!(Partition::all_owning(pattern).collect::<Vec<_>>(), partitions, "{pattern}");
+    }
     let of_one = Registry::host_patterns("123456789012", "eu-central-1");
     assert!(of_one.contains(&PLAIN.to_owned()) && of_one.len() == 4, "{of_one:?}");
     assert!(of_one.iter().all(|host| host.parse::<Registry>().is_ok()));

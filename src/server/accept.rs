@@ -10,6 +10,7 @@ use super::authority::RepairAuthority;
 use super::connection::{Connections, Peer, Place, Service, serve};
 use super::listener::{Accepted, Listener};
 use crate::caller::Caller;
+use crate::grpc::edge::Known;
 
 /// After an error, for it is most often a full file table, and the loop would else spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -60,15 +61,18 @@ async fn hold(accepted: Accepted, place: Place, service: Service, steps: Shutdow
 }
 
 /// Whose connection it is, and whom its calls come from.
-fn peer(accepted: &Accepted) -> Option<(Peer, Option<Caller>)> {
+fn peer(accepted: &Accepted) -> Option<(Peer, Known)> {
     match accepted {
         Accepted::Tcp(_, address) => {
             let ip = address.ip().to_canonical();
-            Some((Peer::Address(ip), ip.is_loopback().then_some(Caller::Loopback)))
+            let far = "this listener has no authentication for callers of other hosts; use the broker's Unix socket";
+            Some((Peer::Address(ip), if ip.is_loopback() { Ok(Caller::Loopback) } else { Err(far) }))
         }
         Accepted::Unix(stream) => {
             let process = stream.peer_cred().ok()?;
-            Some((Peer::Uid(process.uid()), Caller::process(process.uid(), process.gid())))
+            let nobody = "the kernel gives your user as 65534, which stands for many; run as a user that the broker's user \
+                          namespace has a name for";
+            Some((Peer::Uid(process.uid()), Caller::process(process.uid(), process.gid()).ok_or(nobody)))
         }
     }
 }

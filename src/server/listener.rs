@@ -87,6 +87,10 @@ impl Listener {
         if !directory.exists() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
         }
+        let permissions = fs::metadata(directory)?.permissions();
+        if permissions.mode() & 0o1002 == 0o002 {
+            bail!("anybody could put a socket of their own there; take a directory that others cannot write to");
+        }
         let workshop = directory.join(workshop_name());
         fs::DirBuilder::new().mode(0o700).create(&workshop)?;
         let made = make_socket(&workshop.join("s"), path);

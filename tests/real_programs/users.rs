@@ -55,7 +55,7 @@ fn one_user_is_let_in_another_is_not_and_root_is_no_exception() {
         let get = run(&mut as_user(directory.path(), uid, &["get", PRIVATE]));
         assert_eq!(get.status.code(), Some(code), "uid {uid}: {}", text(&get.stderr));
         let whoami = run(&mut as_user(directory.path(), uid, &["whoami"]));
-        assert!(text(&whoami.stdout).contains(&format!("uid:{uid}\n")), "{}", text(&whoami.stdout));
+        assert!(text(&whoami.stdout).contains(&format!("uid:{uid},gid:{uid}\n")), "{}", text(&whoami.stdout));
     }
     let nobody = run(&mut as_user(directory.path(), "65534", &["get", PRIVATE]));
     assert_eq!(nobody.status.code(), Some(4));
