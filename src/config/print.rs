@@ -25,8 +25,8 @@ pub fn effective(sources: &Sources) -> String {
 
 /// How a grant looks; each `# ` is taken off to put it in force.
 pub(super) const GRANT: &str = r#"
-# Who may have what. With a grant in the file nobody has more than the grants give: the first that covers a request decides, and one
-# with effect = "deny" wins over it. Without any, whoever may open the socket may have everything.
+# Who may have what. With grants, the broker answers each caller only what they give: the first allow that covers a request decides,
+# and one with effect = "deny" wins over it. Without any, whoever may open the socket may have everything.
 # [[grants]]
 # id = "farm-a"
 # callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }]
