@@ -16,6 +16,7 @@ use crate::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use crate::echo::Echo;
 use crate::error::BrokerError;
 use crate::policy::{Decision, Effect, Grant, Policy, RegistryPattern};
+use crate::profile::Profile;
 use crate::registry::{AccountId, Region, Registry};
 use crate::request_id::RequestId;
 
@@ -25,6 +26,7 @@ pub struct Broker {
     cache: CredentialCache,
     policy: ArcSwap<InForce>,
     audit: Option<AuditLog>,
+    profiles: Vec<Profile>,
     region: Option<Region>,
     max_min_validity: Duration,
 }
@@ -34,6 +36,8 @@ pub struct Broker {
 pub struct Settings {
     /// Who may have what.
     pub policy: Policy,
+    /// How credentials are minted, other than by the broker's own identity.
+    pub profiles: Vec<Profile>,
     /// The region of requests that name none.
     pub region: Option<Region>,
     /// The most that a caller may ask a credential to last.
@@ -101,8 +105,8 @@ impl Broker {
     /// A broker over `cache`, which records what it does in `audit`, where there is one.
     #[must_use]
     pub fn new(cache: CredentialCache, settings: Settings, audit: Option<AuditLog>) -> Self {
-        let Settings { policy, region, max_min_validity } = settings;
-        Self { cache, policy: ArcSwap::from_pointee(InForce::new(policy)), audit, region, max_min_validity }
+        let Settings { policy, profiles, region, max_min_validity } = settings;
+        Self { cache, policy: ArcSwap::from_pointee(InForce::new(policy)), audit, profiles, region, max_min_validity }
     }
 
     /// Goes by another policy from now on; decisions under way end by the one they began with.
@@ -112,6 +116,12 @@ impl Broker {
         let name = in_force.name.clone();
         self.policy.store(Arc::new(in_force));
         name
+    }
+
+    /// Whether these are the profiles that the broker was started with.
+    #[must_use]
+    pub fn has_profiles(&self, profiles: &[Profile]) -> bool {
+        self.profiles == profiles
     }
 
     /// Whether no grants are configured, and everybody may have everything.
@@ -132,6 +142,7 @@ impl Broker {
     /// Where the caller may not have it, the request asks for what there is not, or AWS gives nothing.
     pub async fn registry_credentials(&self, request: CredentialRequest) -> Result<Released, BrokerError> {
         let authorized = self.authorize(&request).await?;
+        self.check_account(&request.registry, &authorized.profile)?;
         self.check_validity(request.min_validity)?;
         let key = CredentialKey { registry: request.registry.clone(), profile: authorized.profile.clone() };
         let found = self
@@ -179,7 +190,7 @@ impl Broker {
             Ok(Authorized { profile, grant: grant.map(|grant| grant.id.clone()), policy: Arc::clone(&policy) })
         };
         match policy.policy.decide(request.caller, &request.registry, &request.profile) {
-            Decision::Allow { grant: None } => authorized(known_profile(&request.profile)?, None),
+            Decision::Allow { grant: None } => authorized(self.known_profile(&request.profile)?, None),
             Decision::Allow { grant: Some(grant) } => {
                 authorized(grant.profile.clone().unwrap_or_else(ProfileName::default_profile), Some(grant))
             }
@@ -228,6 +239,30 @@ impl Broker {
         if let Some(audit) = &self.audit {
             audit.write_denial(&Record { grant, ..record(request, Outcome::Denied, policy) }).await;
         }
+    }
+
+    /// Where there are no grants, a profile is a name that the caller chooses.
+    fn known_profile(&self, asked: &str) -> Result<ProfileName, BrokerError> {
+        let default = ProfileName::default_profile();
+        if asked.is_empty() {
+            return Ok(default);
+        }
+        let mut known = std::iter::once(&default).chain(self.profiles.iter().map(|profile| &profile.name));
+        known.clone().find(|name| name.as_str() == asked).cloned().ok_or_else(|| {
+            let known = known.by_ref().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            BrokerError::ProfileUnknown { profile: asked.to_owned(), known }
+        })
+    }
+
+    /// A role of the registry's own account can be named only where that is known.
+    fn check_account(&self, registry: &Registry, profile: &ProfileName) -> Result<(), BrokerError> {
+        let needs = self.profiles.iter().any(|one| one.name == *profile && one.needs_account());
+        if !needs || registry.account().is_some() {
+            return Ok(());
+        }
+        let problem =
+            format!("profile {profile} has a role in the registry's own account, so the account must be named");
+        Err(BrokerError::RequestInvalid { field: "private_registry.account_id", problem })
     }
 
     /// Nobody can make the broker mint a token a second by asking for one that lasts as long as a new one does.
@@ -309,15 +344,6 @@ fn is_denied(policy: &Policy, caller: Caller, pattern: &RegistryPattern, profile
             && grant.profile.as_ref().is_none_or(|denied| denied == profile)
             && grant.registries.iter().any(|denied| denied.contains(pattern))
     })
-}
-
-/// Where there are no grants, a profile is a name that the caller chooses.
-fn known_profile(asked: &str) -> Result<ProfileName, BrokerError> {
-    let default = ProfileName::default_profile();
-    if asked.is_empty() || asked == default.as_str() {
-        return Ok(default);
-    }
-    Err(BrokerError::ProfileUnknown { profile: asked.to_owned(), known: default.to_string() })
 }
 
 /// The account that was asked for, else the one that AWS named; the public registry has none.

@@ -11,11 +11,13 @@ use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::cache;
 use crate::policy::Policy;
+use crate::profile::Profile;
 use crate::upstream::aws;
 use crate::upstream::web_identity::WebIdentity;
 
 mod grants;
 mod print;
+mod profiles;
 mod reader;
 mod settings;
 mod values;
@@ -118,7 +120,8 @@ impl Config {
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
-        let aws = read_aws(reader);
+        let profiles = reader.profiles();
+        let aws = read_aws(reader, profiles.clone());
         Self {
             server: read_server(reader),
             cache: cache::Settings {
@@ -129,7 +132,7 @@ impl Config {
                 fetch_timeout: aws.operation_timeout + std::time::Duration::from_secs(2),
             },
             max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
-            policy: reader.grants(),
+            policy: reader.grants(&profiles),
             audit: reader.get(&settings::AUDIT_OUTPUT),
             log: Log { filter: reader.get(&settings::LOG_FILTER), format: reader.get(&settings::LOG_FORMAT) },
             aws,
@@ -179,7 +182,7 @@ fn read_server(reader: &mut Reader<'_>) -> Server {
     }
 }
 
-fn read_aws(reader: &mut Reader<'_>) -> aws::Settings {
+fn read_aws(reader: &mut Reader<'_>, profiles: Vec<Profile>) -> aws::Settings {
     aws::Settings {
         region: reader.get(&settings::REGION),
         ca_bundle: reader
@@ -194,6 +197,7 @@ fn read_aws(reader: &mut Reader<'_>) -> aws::Settings {
         connect_timeout: reader.get(&settings::CONNECT_TIMEOUT),
         attempt_timeout: reader.get(&settings::ATTEMPT_TIMEOUT),
         operation_timeout: reader.get(&settings::OPERATION_TIMEOUT),
+        profiles,
         simulated_credentials: false,
     }
 }

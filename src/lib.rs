@@ -10,6 +10,7 @@
 //! | 0 | [`clock`] | the only reader of clocks |
 //! | 0 | [`caller`] | who asks, and how that is known |
 //! | 0 | [`policy`] | who may have what |
+//! | 0 | [`profile`] | by which roles a credential is minted, and what it may do |
 //! | 0 | [`echo`] | what a caller wrote, as an error may repeat it |
 //! | 0 | [`address`] | where a broker listens |
 //! | 0 | [`request_id`] | names a request in errors and logs |
@@ -58,6 +59,8 @@ pub mod grpc;
 pub mod pb;
 #[cfg(feature = "server")]
 pub mod policy;
+#[cfg(feature = "server")]
+pub mod profile;
 #[cfg(any(feature = "server", feature = "simulator"))]
 pub mod registry;
 #[cfg(feature = "server")]

@@ -19,6 +19,7 @@ mod ecr;
 mod ecr_public;
 mod failure;
 mod http;
+mod role;
 pub mod web_identity;
 
 /// What a source answers with, some time later.

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_broker::clock::SystemClock;
-use ecr_broker::credential::Credential;
+use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
+use ecr_broker::profile::{Access, Profile};
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
 use ecr_broker::upstream::TokenSource as _;
@@ -35,6 +36,7 @@ fn settings(endpoint: &str) -> Settings {
         connect_timeout: Duration::from_secs(1),
         attempt_timeout: Duration::from_millis(500),
         operation_timeout: Duration::from_secs(4),
+        profiles: Vec::new(),
         simulated_credentials: true,
     }
 }
@@ -242,6 +244,76 @@ async fn p5_a_role_that_sts_refuses_is_a_denial_and_one_that_it_throttles_is_not
         assert_eq!(failure.class == FailureClass::Denied, denied, "{fault:?}");
         assert_eq!(controls.calls(), 0, "ECR is not asked");
     }
+}
+
+fn profile(roles: &[&str], access: Access, repositories: &[&str]) -> Profile {
+    Profile {
+        name: "ci".into(),
+        role_chain: roles.iter().map(|role| role.parse().unwrap()).collect(),
+        external_id: Some("farm".into()),
+        access,
+        repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+    }
+}
+
+fn key_of(profile: &str, host: &str) -> CredentialKey {
+    CredentialKey { profile: profile.into(), ..key(host) }
+}
+
+#[tokio::test]
+async fn a_profile_s_roles_are_assumed_one_from_the_other_once_for_all_regions_of_an_account() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings(&endpoint);
+    settings.sts_endpoint = Some(endpoint);
+    let chain = ["arn:aws:iam::210987654321:role/hub", "arn:{partition}:iam::{account}:role/ecr-pull"];
+    settings.profiles = vec![profile(&chain, Access::Pull, &["team-a/*"])];
+    let aws = aws(settings).await;
+    let regions = ["eu-central-1", "eu-west-1", "us-east-1", "us-west-2"];
+    let keys: Vec<_> =
+        regions.iter().map(|region| key_of("ci", &format!("333333333333.dkr.ecr.{region}.amazonaws.com"))).collect();
+    let fetched = futures_util::future::join_all(keys.iter().map(|key| aws.fetch(key))).await;
+    assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 2, "two roles, each once");
+    aws.fetch(&key_of("ci", "444444444444.dkr.ecr.eu-central-1.amazonaws.com")).await.unwrap();
+    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "another account has a role of its own");
+    aws.fetch(&key_of("default", HOST)).await.unwrap();
+    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "the broker's own identity assumes nothing");
+}
+
+#[tokio::test]
+async fn a_role_s_own_account_answers_where_none_is_named_and_one_that_needs_a_name_is_refused() {
+    let (endpoint, controls) = simulate().await;
+    for (role, account) in
+        [("arn:aws:iam::210987654321:role/hub", Some("210987654321")), ("arn:aws:iam::{account}:role/ecr-pull", None)]
+    {
+        let mut settings = settings(&endpoint);
+        settings.sts_endpoint = Some(endpoint.clone());
+        settings.profiles = vec![profile(&[role], Access::Full, &[])];
+        let nameless = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
+        let wanted = CredentialKey { registry: Registry::Private(nameless), ..key_of("ci", HOST) };
+        let result = aws(settings).await.fetch(&wanted).await;
+        assert_eq!(result.ok().map(|credential| credential.account().unwrap().to_string()).as_deref(), account);
+    }
+    assert_eq!(controls.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_profile_that_there_is_not_is_never_the_broker_s_own_identity_instead() {
+    let (endpoint, controls) = simulate().await;
+    let failure = aws(settings(&endpoint)).await.fetch(&key_of("no-such", HOST)).await.unwrap_err();
+    assert_eq!((failure.class, controls.calls()), (FailureClass::InvalidAnswer, 0));
+}
+
+#[tokio::test]
+async fn p5_a_role_of_a_profile_that_sts_refuses_is_a_denial() {
+    let (endpoint, controls) = simulate().await;
+    controls.set_faults(vec![FaultRate { fault: Fault::Denied, rate: 1.0 }]);
+    let mut settings = settings(&endpoint);
+    settings.sts_endpoint = Some(endpoint);
+    settings.profiles = vec![profile(&["arn:aws:iam::210987654321:role/gone"], Access::Pull, &[])];
+    let failure = aws(settings).await.fetch(&key_of("ci", HOST)).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Denied);
+    assert_eq!(controls.calls(), 0, "ECR is not asked");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module of `src/lib.rs`. `pb` and `client` stand aside, with rules of their own.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("address", 0),
     ("caller", 0),
     ("clock", 0),
@@ -14,6 +14,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("echo", 0),
     ("error", 0),
     ("policy", 0),
+    ("profile", 0),
     ("registry", 0),
     ("request_id", 0),
     ("trace", 0),
@@ -28,11 +29,12 @@ const FLOORS: [(&str, u8); 19] = [
     ("telemetry", 5),
 ];
 /// Within floor 0, who may use whom.
-const GROUND: [(&str, &[&str]); 5] = [
+const GROUND: [(&str, &[&str]); 6] = [
     ("caller", &["echo"]),
     ("credential", &["clock", "registry"]),
     ("error", &["echo", "registry"]),
     ("policy", &["caller", "credential", "echo", "registry"]),
+    ("profile", &["credential", "echo", "registry"]),
     ("registry", &["echo"]),
 ];
 /// Who may use the generated types.

@@ -216,6 +216,12 @@ fn new_grants_are_put_in_force_while_it_runs_and_a_mistake_changes_nothing() {
         ("[[grants]]\nid = \"broken\"\n", "callers is missing"),
         // A file that is being written, or whose last grant was taken out: the broker does not open to everybody.
         ("", "has no grants any more"),
+        // Profiles are read at the start only, and a grant must not name one that the broker does not have.
+        (
+            "[[profiles]]\nname = \"ci\"\nrole_chain = [\"arn:aws:iam::123456789012:role/x\"]\n[[grants]]\nid = \"a\"\n\
+             callers = [{ loopback = true }]\nregistries = [{ public = true }]\nprofile = \"ci\"\n",
+            "takes a restart",
+        ),
     ] {
         folder.write(text);
         signal(broker.pid(), "HUP");

@@ -57,10 +57,10 @@ fn answering(answer: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'st
     Http { url, requests }
 }
 
-/// A request's head, and whatever of its body came with it.
+/// A request, head and body.
 fn read(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    while !bytes.windows(4).any(|four| four == b"\r\n\r\n") {
+    while !is_whole(&bytes) {
         let mut piece = [0; 4096];
         match stream.read(&mut piece) {
             Ok(read @ 1..) => bytes.extend_from_slice(&piece[..read]),
@@ -68,6 +68,13 @@ fn read(stream: &mut TcpStream) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+    bytes.len() >= end + 4 + length.unwrap_or(0)
 }
 
 fn token() -> String {
@@ -161,6 +168,50 @@ fn a_proxy_is_for_aws_and_not_for_what_is_on_this_host() {
     get(&broker).out();
     let request = proxy.requests.recv().unwrap();
     assert!(request.starts_with("POST http://ecr.aws.example/ "), "{request}");
+}
+
+const PROFILE: &str = r#"
+[[profiles]]
+name = "ci-pull"
+role_chain = ["arn:aws:iam::210987654321:role/hub", "arn:{partition}:iam::{account}:role/ecr-pull"]
+external_id = "farm"
+access = "pull"
+repositories = ["team-a/*"]
+[[grants]]
+id = "pullers"
+callers = [{ loopback = true }]
+registries = [{ accounts = ["123456789012"], regions = ["*"] }]
+profile = "ci-pull"
+"#;
+
+/// What STS is told: who the first role is for, and to what the last one is narrowed.
+#[test]
+fn a_profile_s_roles_are_asked_for_with_its_external_id_and_its_session_policy() {
+    let sts = answering(|_| {
+        ("403 Forbidden", "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>".into())
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for chain in [PROFILE.to_owned(), PROFILE.replace("\"arn:aws:iam::210987654321:role/hub\", ", "")] {
+        fs::write(file.path(), &chain).unwrap();
+        let config = file.path().to_str().unwrap();
+        let environment = [&KEYS[..], &[("AWS_ENDPOINT_URL_STS", sts.url.as_str()), REGION, NO_IMDS]].concat();
+        let broker =
+            Server::start(&["serve", "--config", config, "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
+        let refused = get(&broker);
+        assert_eq!(refused.code, 4, "{}", refused.stderr);
+        assert!(refused.error().contains("AWS_ACCESS_DENIED"), "{}", refused.stderr);
+        let request = sts.requests.recv_timeout(Duration::from_secs(10)).unwrap();
+        let last = !chain.contains("role/hub");
+        let role = if last { "123456789012%3Arole%2Fecr-pull" } else { "210987654321%3Arole%2Fhub" };
+        for part in ["Action=AssumeRole&", role, "RoleSessionName=ecr-broker-ci-pull", "ExternalId=farm"] {
+            assert!(request.contains(part), "{part}: {request}");
+        }
+        assert_eq!(
+            request.contains("Policy=") && request.contains("123456789012%3Arepository%2Fteam-a"),
+            last,
+            "{request}"
+        );
+    }
 }
 
 /// AWS's own clients accept a FIPS host and then call the plain API. Where a call goes is what the proxy is asked to connect to.

@@ -59,6 +59,12 @@ fn reload(broker: &Broker, sources: &Sources) -> bool {
             );
             false
         }
+        Ok(config) if !broker.has_profiles(&config.aws.profiles) => {
+            error!(
+                "the configuration was read again and its profiles have changed, which takes a restart; the old grants stay in force"
+            );
+            false
+        }
         Ok(config) => {
             let policy = broker.set_policy(config.policy);
             info!(

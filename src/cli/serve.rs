@@ -18,6 +18,7 @@ use crate::cache::CredentialCache;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, LogFormat, Sources};
 use crate::grpc::trace::Tracing;
+use crate::profile::Profile;
 use crate::server::{self, Bound};
 use crate::telemetry::{self, Telemetry};
 use crate::upstream::aws::Aws;
@@ -109,13 +110,32 @@ async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
     let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock.clone());
+    report_power(&config.aws.profiles);
     let audit = config.audit.as_ref().map(|output| open_audit_log(output, &clock)).transpose()?;
-    let settings =
-        broker::Settings { policy: config.policy.clone(), region, max_min_validity: config.max_min_validity };
+    let settings = broker::Settings {
+        policy: config.policy.clone(),
+        profiles: config.aws.profiles.clone(),
+        region,
+        max_min_validity: config.max_min_validity,
+    };
     let broker = Arc::new(Broker::new(cache.clone(), settings, audit));
     let bound = bind(config, sources, &broker, &cache, &tracing)?;
     bound.refuse_loop(&aws.endpoint_overrides()).await?;
     Ok((bound, broker))
+}
+
+/// What the broker can do to images, beyond what its own identity can.
+fn report_power(profiles: &[Profile]) {
+    for profile in profiles {
+        let texts = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+        tracing::info!(
+            profile = %profile.name,
+            roles = texts(&mut profile.role_chain.iter().map(ToString::to_string)),
+            access = ?profile.access,
+            repositories = texts(&mut profile.repositories.iter().map(ToString::to_string)),
+            "credentials can be minted by this profile"
+        );
+    }
 }
 
 fn open_audit_log(output: &Output, clock: &Arc<SystemClock>) -> anyhow::Result<AuditLog> {

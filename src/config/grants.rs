@@ -4,6 +4,7 @@ use toml::{Table, Value};
 
 use crate::credential::ProfileName;
 use crate::policy::{Accounts, CallerPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern};
+use crate::profile::Profile;
 use crate::registry::Partition;
 
 const KEYS: [&str; 5] = ["id", "callers", "registries", "profile", "effect"];
@@ -11,12 +12,13 @@ const KEYS: [&str; 5] = ["id", "callers", "registries", "profile", "effect"];
 const OVERFLOW_ID: u32 = 65534;
 
 /// The policy, and what is wrong with it. Without the key there are no grants, which is another thing than none that match.
-pub(super) fn read(file: &Table) -> (Policy, Vec<String>) {
+pub(super) fn read(file: &Table, profiles: &[Profile]) -> (Policy, Vec<String>) {
     let mut problems = Vec::new();
     let policy = match file.get("grants") {
         None => Policy::Open,
         Some(Value::Array(grants)) => {
-            let read: Vec<_> = grants.iter().enumerate().filter_map(|one| read_grant(one, &mut problems)).collect();
+            let read: Vec<_> =
+                grants.iter().enumerate().filter_map(|one| read_grant(one, profiles, &mut problems)).collect();
             problems.extend(repeated(&read));
             Policy::Grants(read)
         }
@@ -34,7 +36,7 @@ fn repeated(grants: &[Grant]) -> Vec<String> {
     repeated.map(|(_, grant)| format!("grants.id: {:?} is the id of two grants; give each its own", grant.id)).collect()
 }
 
-fn read_grant((index, value): (usize, &Value), problems: &mut Vec<String>) -> Option<Grant> {
+fn read_grant((index, value): (usize, &Value), profiles: &[Profile], problems: &mut Vec<String>) -> Option<Grant> {
     let name = match value.get("id").and_then(Value::as_str) {
         Some(id) => format!("grant {id:?}"),
         None => format!("grant number {}", index + 1),
@@ -56,7 +58,7 @@ fn read_grant((index, value): (usize, &Value), problems: &mut Vec<String>) -> Op
         wrong(problem);
         Effect::Deny
     });
-    let profile = read_profile(table.get("profile"), effect).unwrap_or_else(|problem| {
+    let profile = read_profile(table.get("profile"), effect, profiles).unwrap_or_else(|problem| {
         wrong(problem);
         None
     });
@@ -89,15 +91,15 @@ fn read_effect(value: Option<&Value>) -> Result<Effect, String> {
 }
 
 /// An allow without one means the broker's own identity, a deny every profile.
-fn read_profile(value: Option<&Value>, effect: Effect) -> Result<Option<ProfileName>, String> {
+fn read_profile(value: Option<&Value>, effect: Effect, profiles: &[Profile]) -> Result<Option<ProfileName>, String> {
     let default = ProfileName::default_profile();
-    match value.map(Value::as_str) {
-        None => Ok((effect == Effect::Allow).then_some(default)),
-        Some(Some(name)) if name == default.as_str() => Ok(Some(default)),
-        Some(_) => {
-            Err(format!("profile is no profile of the broker's; there is {default:?}", default = default.as_str()))
-        }
-    }
+    let Some(value) = value else { return Ok((effect == Effect::Allow).then_some(default)) };
+    let known: Vec<_> = std::iter::once(&default).chain(profiles.iter().map(|profile| &profile.name)).collect();
+    let named = value.as_str().and_then(|name| known.iter().find(|profile| profile.as_str() == name));
+    named.map(|name| Some((*name).clone())).ok_or_else(|| {
+        let known: Vec<_> = known.iter().map(|name| format!("{:?}", name.as_str())).collect();
+        format!("profile: {value} is no profile of the broker's; there are {}", known.join(", "))
+    })
 }
 
 fn read_list<T>(
@@ -176,7 +178,7 @@ fn read_regions(value: &Value) -> Result<Vec<LabelPattern>, String> {
     read_texts("regions", value)?.into_iter().map(region).collect()
 }
 
-fn read_texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, String> {
+pub(super) fn read_texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, String> {
     let texts = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
     texts
         .filter(|texts| !texts.is_empty())
@@ -188,7 +190,7 @@ mod tests {
     use super::*;
 
     fn problems(text: &str) -> Vec<String> {
-        read(&text.parse().unwrap()).1
+        read(&text.parse().unwrap(), &[]).1
     }
 
     #[test]
@@ -204,7 +206,7 @@ mod tests {
             registries = [{ accounts = ["*"], regions = ["*"] }]
             effect = "deny"
         "#;
-        let (policy, problems) = read(&text.parse().unwrap());
+        let (policy, problems) = read(&text.parse().unwrap(), &[]);
         assert!(problems.is_empty(), "{problems:?}");
         let Policy::Grants(grants) = policy else { panic!("{policy:?}") };
         assert_eq!(grants[0].callers, [CallerPattern::Uid(1001), CallerPattern::Gid(5), CallerPattern::Loopback]);
@@ -217,8 +219,8 @@ mod tests {
 
     #[test]
     fn no_grants_are_another_thing_than_none_that_match() {
-        assert_eq!(read(&Table::new()).0, Policy::Open);
-        assert_eq!(read(&"grants = []".parse().unwrap()).0, Policy::Grants(Vec::new()));
+        assert_eq!(read(&Table::new(), &[]).0, Policy::Open);
+        assert_eq!(read(&"grants = []".parse().unwrap(), &[]).0, Policy::Grants(Vec::new()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn effective(sources: &Sources) -> String {
             value => format!("{} = {value} # {}\n", about.key, origin.place()),
         }
     });
-    settings + "\n" + &reader.grants_as_typed()
+    settings + "\n" + &reader.lists_as_typed()
 }
 
 /// How a grant looks; each `# ` is taken off to put it in force.
@@ -35,10 +35,22 @@ pub(super) const GRANT: &str = r#"
 # effect = "allow"
 "#;
 
+/// How a profile looks.
+pub(super) const PROFILE: &str = r#"
+# By which roles a credential is minted, and what it may do; grants name it. Without one: by the broker's own identity, and all that
+# that may do. {partition} and {account} stand for those of the registry asked for; access is "pull", "push" or "full".
+# [[profiles]]
+# name = "ci-pull"
+# role_chain = ["arn:{partition}:iam::{account}:role/ecr-pull"]
+# external_id = "farm"
+# access = "pull"
+# repositories = ["team-a/*"]
+"#;
+
 /// Every setting with its explanation: the defaults in force, examples of the others behind `#`.
 #[must_use]
 pub fn example() -> String {
-    settings() + GRANT
+    settings() + PROFILE + GRANT
 }
 
 fn settings() -> String {

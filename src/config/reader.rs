@@ -7,8 +7,9 @@ use toml::{Table, Value};
 
 use super::settings::{ALL, About, Setting};
 use super::values::Read;
-use super::{Mistake, Sources, grants};
+use super::{Mistake, Sources, grants, profiles};
 use crate::policy::Policy;
+use crate::profile::Profile;
 
 /// What is ours in the environment and no setting: of the command line, of clients, and of the build, which `cargo run` passes on.
 const OTHER_VARIABLES: [&str; 6] = [
@@ -20,8 +21,8 @@ const OTHER_VARIABLES: [&str; 6] = [
     "ECR_BROKER_TOKEN_FILE",
 ];
 
-/// The one key of a file that is no section.
-const GRANTS: &str = "grants";
+/// The keys of a file that are no sections.
+const LISTS: [&str; 2] = ["profiles", "grants"];
 
 /// The sources, and the mistakes found so far.
 pub(super) struct Reader<'a> {
@@ -88,19 +89,30 @@ impl<'a> Reader<'a> {
     }
 
     /// Who may have what; only a file can say.
-    pub(super) fn grants(&mut self) -> Policy {
-        let (policy, problems) = grants::read(&self.file);
-        let place = self.file_name();
-        self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
+    pub(super) fn grants(&mut self, profiles: &[Profile]) -> Policy {
+        let (policy, problems) = grants::read(&self.file, profiles);
+        self.mistakes_of_file(problems);
         policy
     }
 
-    /// The grants as they stand in the file.
-    pub(super) fn grants_as_typed(&self) -> String {
-        match self.file.get(GRANTS) {
-            Some(grants) => Table::from_iter([(GRANTS.to_owned(), grants.clone())]).to_string(),
-            None => "# There are no grants: whoever may open the socket may have everything.\n".to_owned(),
-        }
+    /// How credentials are minted; only a file can say.
+    pub(super) fn profiles(&mut self) -> Vec<Profile> {
+        let (profiles, problems) = profiles::read(&self.file);
+        self.mistakes_of_file(problems);
+        profiles
+    }
+
+    fn mistakes_of_file(&mut self, problems: Vec<String>) {
+        let place = self.file_name();
+        self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
+    }
+
+    /// The profiles and grants as they stand in the file.
+    pub(super) fn lists_as_typed(&self) -> String {
+        let typed = LISTS.iter().filter_map(|list| Some(((*list).to_owned(), self.file.get(*list)?.clone())));
+        let text = typed.collect::<Table>().to_string();
+        let open = "# There are no grants: whoever may open the socket may have everything.\n";
+        if self.file.contains_key("grants") { text } else { text + open }
     }
 
     /// What a variable says that is not ours.
@@ -141,12 +153,12 @@ impl<'a> Reader<'a> {
 
     fn report_unknown_keys(&mut self) {
         let mut problems = Vec::new();
-        for (section, value) in self.file.iter().filter(|(section, _)| *section != GRANTS) {
+        for (section, value) in self.file.iter().filter(|(section, _)| !LISTS.contains(&section.as_str())) {
             let keys = keys_of(section);
             match value {
                 _ if keys.is_empty() => {
                     problems.push(format!(
-                        "[{section}] is not a section; there are {} and [[{GRANTS}]]",
+                        "[{section}] is not a section; there are {} and [[grants]], [[profiles]]",
                         sections().join(", ")
                     ));
                 }

@@ -52,10 +52,12 @@ fn the_example_passes_and_every_commented_value_can_be_put_in_force() {
 }
 
 #[test]
-fn the_example_s_grant_can_be_put_in_force() {
-    let start = print::GRANT.find("# [[grants]]").unwrap();
-    let config = load(&print::GRANT[start..].replace("# ", "")).unwrap();
+fn the_example_s_grant_and_profile_can_be_put_in_force() {
+    let in_force = |text: &str, list: &str| text[text.find(list).unwrap()..].replace("# ", "");
+    let text = in_force(print::GRANT, "# [[grants]]") + &in_force(print::PROFILE, "# [[profiles]]");
+    let config = load(&text).unwrap();
     assert!(matches!(config.policy, Policy::Grants(grants) if grants.len() == 1));
+    assert_eq!(config.aws.profiles.len(), 1);
 }
 
 #[test]
@@ -130,7 +132,7 @@ fn every_mistake_is_reported_in_one_run_with_its_key_and_what_would_be_taken() {
         ("log.format", "\"json\""),
         ("log.filter", "not a filter"),
         ("grants", "write [[grants]]"),
-        ("[profiles]", "there are server"),
+        ("profiles", "write [[profiles]]"),
     ] {
         let found = problems.iter().any(|problem| problem.contains(key) && problem.contains(hint));
         assert!(found, "{key} {hint}: {problems:#?}");

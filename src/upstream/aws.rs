@@ -13,6 +13,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::service_config::ServiceConfigKey;
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 use tracing::{info, warn};
 
 use super::default_chain::DefaultChain;
@@ -20,11 +22,15 @@ use super::ecr::Ecr;
 use super::ecr_public::EcrPublic;
 use super::failure::{invalid_answer, sources};
 use super::web_identity::{self, WebIdentity};
-use super::{Answer, TokenSource, http};
+use super::{Answer, TokenSource, http, role};
 use crate::clock::Clock;
-use crate::credential::{Credential, CredentialKey};
+use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, UpstreamFailure};
-use crate::registry::Registry;
+use crate::profile::Profile;
+use crate::registry::{AccountId, Partition, Region, Registry};
+
+/// How many role sessions are held; one is of a profile and an account.
+const SESSIONS: u64 = 10_000;
 
 /// Where, as whom and for how long AWS is called. What is `None` is left to the SDK's own environment and files.
 #[derive(Debug, Clone)]
@@ -51,6 +57,8 @@ pub struct Settings {
     pub attempt_timeout: Duration,
     /// How long a call may take with all its tries.
     pub operation_timeout: Duration,
+    /// By which roles the credentials of other profiles than `default` are minted.
+    pub profiles: Vec<Profile>,
     /// Credentials to use instead of the SDK's chain; for the simulated AWS, which takes any.
     pub simulated_credentials: bool,
 }
@@ -62,7 +70,11 @@ pub struct Aws {
     ecr: Ecr,
     ecr_public: EcrPublic,
     identity_missing: AtomicBool,
+    sessions: Cache<Session, Arc<SdkConfig>>,
 }
+
+/// Whose role session: which profile's, and of which registry's account.
+type Session = (ProfileName, Partition, Option<AccountId>);
 
 /// What the calls of both services share.
 #[derive(Debug)]
@@ -84,6 +96,7 @@ impl Aws {
             ecr: Ecr::new(Arc::clone(&shared)),
             ecr_public: EcrPublic::new(Arc::clone(&shared)),
             identity_missing: AtomicBool::new(false),
+            sessions: Cache::builder().max_capacity(SESSIONS).eviction_policy(EvictionPolicy::lru()).build(),
             shared,
         })
     }
@@ -116,6 +129,23 @@ impl Aws {
         }
     }
 
+    /// As whom AWS is asked: the broker's own identity, or a session of the profile's last role.
+    async fn identity_for(&self, key: &CredentialKey, own: &Arc<SdkConfig>) -> Result<Arc<SdkConfig>, UpstreamFailure> {
+        if key.profile == ProfileName::default_profile() {
+            return Ok(Arc::clone(own));
+        }
+        let profiles = &self.shared.settings.profiles;
+        let profile = profiles.iter().find(|profile| profile.name == key.profile);
+        // Never by the broker's own identity instead, which may do more.
+        let profile = profile.ok_or_else(|| invalid_answer("there is no such profile"))?;
+        let session = session(key);
+        let (_, partition, account) = session;
+        let sts = self.shared.endpoint("STS", self.shared.settings.sts_endpoint.clone());
+        let assume = async { role::assume(own, sts.as_deref(), profile, partition, account) };
+        let sdk = self.sessions.optionally_get_with(session.clone(), assume).await;
+        sdk.ok_or_else(|| invalid_answer("a role of the profile needs an account, and the registry has none"))
+    }
+
     /// One line when the identity is found missing and one when it is there again, not one at every look.
     fn report_identity(&self, problem: Option<&CredentialsError>) {
         let was_missing = self.identity_missing.swap(problem.is_some(), Ordering::Relaxed);
@@ -130,15 +160,17 @@ impl Aws {
 impl TokenSource for Aws {
     fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
         Box::pin(async {
-            let sdk = self.shared.sdk();
-            match self.fetch_as(&sdk, key).await {
-                // It had an identity, and AWS does not take it.
-                Err(failure) if failure.class == FailureClass::NoCredentials && failure.aws_error_code.is_some() => {
-                    self.shared.forget_identity(&sdk);
-                    self.fetch_as(&self.shared.sdk(), key).await
-                }
-                result => result,
+            let own = self.shared.sdk();
+            let result = self.fetch_as(&*self.identity_for(key, &own).await?, key).await;
+            let Err(failure) = &result else { return result };
+            if !is_about_an_identity(failure, &key.profile) {
+                return result;
             }
+            // It had an identity, and AWS does not take it.
+            // Every session was begun by it.
+            self.sessions.invalidate_all();
+            self.shared.forget_identity(&own);
+            self.fetch_as(&*self.identity_for(key, &self.shared.sdk()).await?, key).await
         })
     }
 
@@ -151,6 +183,18 @@ impl TokenSource for Aws {
             result.map(drop).map_err(|_| missing)
         })
     }
+}
+
+/// Whether an identity was refused rather than not there: by code, or, for a role, by an STS that no longer takes who assumes it.
+fn is_about_an_identity(failure: &UpstreamFailure, profile: &ProfileName) -> bool {
+    let known = failure.aws_error_code.is_some() || *profile != ProfileName::default_profile();
+    failure.class == FailureClass::NoCredentials && known
+}
+
+/// The registry's own; ECR Public is of the commercial partition.
+fn session(key: &CredentialKey) -> Session {
+    let partition = key.registry.region().map_or(Partition::Aws, Region::partition);
+    (key.profile.clone(), partition, key.registry.account())
 }
 
 impl Shared {

@@ -66,6 +66,30 @@ fn a_web_identity_is_traded_at_moto_s_sts() {
     assert!(get(&nowhere, PRIVATE).error().contains("AWS_CREDENTIALS_UNAVAILABLE"));
 }
 
+/// The session that moto gives for the second role is the one that ECR is asked with.
+#[test]
+#[ignore = "needs moto_server, which .ci/tools installs"]
+fn a_profile_s_roles_are_assumed_at_moto_s_sts() {
+    let (moto, aws) = (moto(), Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let profile = "[[profiles]]\nname = \"ci-pull\"\nexternal_id = \"farm\"\naccess = \"pull\"\nrepositories = [\"team-a/*\"]\n\
+        role_chain = [\"arn:aws:iam::210987654321:role/hub\", \"arn:{partition}:iam::{account}:role/ecr-pull\"]\n";
+    std::fs::write(file.path(), profile).unwrap();
+    let environment = [
+        ("ECR_BROKER_CONFIG", file.path().to_str().unwrap()),
+        ("AWS_ENDPOINT_URL_STS", &moto.url()),
+        ("AWS_ENDPOINT_URL_ECR", &aws.address),
+    ];
+    let broker = broker_on(&[&KEYS[..], &environment].concat());
+    let get =
+        |profile: &str| run(&["get", PRIVATE, "-o", "json", "--profile", profile, "--address", &broker.address], &[]);
+    let minted: Value = serde_json::from_str(&get("ci-pull").out()).unwrap();
+    let own: Value = serde_json::from_str(&get("default").out()).unwrap();
+    assert_eq!((&minted["profile"], &minted["cache_status"]), (&"ci-pull".into(), &"MISS".into()));
+    assert_ne!(minted["credential_id"], own["credential_id"], "a credential never crosses profiles");
+    assert!(get("no-such").error().contains("PROFILE_UNKNOWN"));
+}
+
 #[test]
 #[ignore = "needs ministack, which .ci/tools installs"]
 fn ministack_s_ecr_gives_credentials_for_twelve_hours() {

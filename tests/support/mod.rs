@@ -222,7 +222,7 @@ pub fn cache_settings() -> cache::Settings {
 }
 
 pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settings {
-    broker::Settings { policy, region, max_min_validity: 10 * HOUR }
+    broker::Settings { policy, profiles: Vec::new(), region, max_min_validity: 10 * HOUR }
 }
 
 pub fn key(host: &str) -> CredentialKey {

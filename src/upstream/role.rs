@@ -1,0 +1,94 @@
+//! A profile's roles, assumed one from the other.
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use aws_config::identity::IdentityCache;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_sts::Client;
+use aws_sdk_sts::config::Builder;
+
+use super::http::LimitAnswer;
+use crate::profile::Profile;
+use crate::registry::{AccountId, Partition};
+
+/// A role that one identity may assume, and how.
+#[derive(Debug)]
+struct Role {
+    sts: Client,
+    arn: String,
+    session_name: String,
+    external_id: Option<String>,
+    session_policy: Option<String>,
+}
+
+/// The SDK's configuration of whoever has gone through all the roles of a profile. Each session is remembered and refreshed by the
+/// SDK, and fetched once however many wait for it. `None` where a role needs an account and there is none.
+pub(super) fn assume(
+    base: &SdkConfig,
+    sts_endpoint: Option<&str>,
+    profile: &Profile,
+    partition: Partition,
+    account: Option<AccountId>,
+) -> Option<Arc<SdkConfig>> {
+    let mut sdk = base.clone();
+    let last = profile.role_chain.len().saturating_sub(1);
+    for (index, template) in profile.role_chain.iter().enumerate() {
+        let role = Role {
+            sts: sts(&sdk, sts_endpoint),
+            arn: template.arn(partition, account)?,
+            session_name: profile.session_name(),
+            external_id: profile.external_id.clone().filter(|_| index == 0),
+            session_policy: profile.session_policy(partition, account).filter(|_| index == last),
+        };
+        sdk = sdk
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(role))
+            .identity_cache(IdentityCache::lazy().build())
+            .build();
+    }
+    Some(Arc::new(sdk))
+}
+
+fn sts(sdk: &SdkConfig, endpoint: Option<&str>) -> Client {
+    let config = Builder::from(sdk).interceptor(LimitAnswer);
+    Client::from_conf(match endpoint {
+        Some(endpoint) => config.endpoint_url(endpoint).use_fips(false).use_dual_stack(false).build(),
+        None => config.build(),
+    })
+}
+
+impl Role {
+    async fn session(&self) -> provider::Result {
+        let answer = self
+            .sts
+            .assume_role()
+            .role_arn(&self.arn)
+            .role_session_name(&self.session_name)
+            .set_external_id(self.external_id.clone())
+            .set_policy(self.session_policy.clone())
+            .send()
+            .await
+            .map_err(CredentialsError::provider_error)?;
+        let given = answer.credentials().ok_or_else(|| CredentialsError::unhandled("STS gave no credentials"))?;
+        let end = (*given.expiration()).try_into().map_err(CredentialsError::unhandled)?;
+        Ok(Credentials::new(
+            given.access_key_id(),
+            given.secret_access_key(),
+            Some(given.session_token().to_owned()),
+            Some(end),
+            "AssumeRole",
+        ))
+    }
+}
+
+impl ProvideCredentials for Role {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.session())
+    }
+}
