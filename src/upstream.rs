@@ -20,6 +20,7 @@ mod ecr_public;
 mod failure;
 mod http;
 mod role;
+mod sts;
 pub mod web_identity;
 
 /// What a source answers with, some time later.

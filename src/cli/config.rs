@@ -24,8 +24,9 @@ enum Command {
     Example,
 }
 
+/// Which configuration.
 #[derive(Debug, clap::Args)]
-struct File {
+pub(super) struct File {
     /// The configuration file
     #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -35,24 +36,23 @@ struct File {
 }
 
 impl File {
-    fn sources(self) -> Sources {
+    pub(super) fn sources(&self) -> Sources {
         let flags = super::loopback_flag(self.allow_loopback);
-        Sources { file: self.config, environment: config::environment(), flags }
+        Sources { file: self.config.clone(), environment: config::environment(), flags }
     }
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let sources = |file: File| file.sources();
     match args.command {
         Command::Check(file) => {
-            let result = Config::load(&sources(file)).map(drop);
+            let result = Config::load(&file.sources()).map(drop);
             if result.is_ok() {
                 say("the configuration is valid")?;
             }
             Ok(report(result))
         }
         Command::Print(file) => {
-            let sources = sources(file);
+            let sources = file.sources();
             say(config::effective(&sources).trim_end())?;
             Ok(report(Config::load(&sources).map(drop)))
         }

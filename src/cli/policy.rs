@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Deserialize;
 
-use super::config::report;
+use super::config::{File, report};
 use super::{complain, say};
 use crate::caller::Caller;
-use crate::config::{self, Config, Sources};
+use crate::config::Config;
 use crate::policy::lint::lint;
 use crate::policy::{Decision, Policy};
 use crate::registry::{Registry, RegistryError};
@@ -57,16 +57,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct File {
-    /// The configuration file
-    #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// As the broker is started: any process of this host may call over loopback TCP
-    #[arg(long)]
-    allow_loopback: bool,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expectations {
@@ -87,9 +77,7 @@ struct Expectation {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (Command::Check { file } | Command::Explain { file, .. } | Command::Test { file, .. }) = &args.command;
-    let flags = super::loopback_flag(file.allow_loopback);
-    let sources = Sources { file: file.config.clone(), environment: config::environment(), flags };
-    let config = match Config::load(&sources) {
+    let config = match Config::load(&file.sources()) {
         Ok(config) => config,
         Err(mistakes) => return Ok(report(Err(mistakes))),
     };

@@ -166,8 +166,7 @@ impl TokenSource for Aws {
             if !is_about_an_identity(failure, &key.profile) {
                 return result;
             }
-            // It had an identity, and AWS does not take it.
-            // Every session was begun by it.
+            // It had an identity, and AWS does not take it. Every session was begun by that.
             self.sessions.invalidate_all();
             self.shared.forget_identity(&own);
             self.fetch_as(&*self.identity_for(key, &self.shared.sdk()).await?, key).await

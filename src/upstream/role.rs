@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_config::identity::IdentityCache;
-use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::Client;
 use aws_sdk_sts::config::Builder;
 
 use super::http::LimitAnswer;
+use super::sts;
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition};
 
@@ -37,7 +37,7 @@ pub(super) fn assume(
     let last = profile.role_chain.len().saturating_sub(1);
     for (index, template) in profile.role_chain.iter().enumerate() {
         let role = Role {
-            sts: sts(&sdk, sts_endpoint),
+            sts: client(&sdk, sts_endpoint),
             arn: template.arn(partition, account)?,
             session_name: profile.session_name(),
             external_id: profile.external_id.clone().filter(|_| index == 0),
@@ -52,7 +52,7 @@ pub(super) fn assume(
     Some(Arc::new(sdk))
 }
 
-fn sts(sdk: &SdkConfig, endpoint: Option<&str>) -> Client {
+fn client(sdk: &SdkConfig, endpoint: Option<&str>) -> Client {
     let config = Builder::from(sdk).interceptor(LimitAnswer);
     Client::from_conf(match endpoint {
         Some(endpoint) => config.endpoint_url(endpoint).use_fips(false).use_dual_stack(false).build(),
@@ -72,15 +72,7 @@ impl Role {
             .send()
             .await
             .map_err(CredentialsError::provider_error)?;
-        let given = answer.credentials().ok_or_else(|| CredentialsError::unhandled("STS gave no credentials"))?;
-        let end = (*given.expiration()).try_into().map_err(CredentialsError::unhandled)?;
-        Ok(Credentials::new(
-            given.access_key_id(),
-            given.secret_access_key(),
-            Some(given.session_token().to_owned()),
-            Some(end),
-            "AssumeRole",
-        ))
+        sts::session(answer.credentials(), "AssumeRole")
     }
 }
 

@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 
 use aws_config::SdkConfig;
-use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_sts::Client;
 use aws_sdk_sts::config::Builder;
+
+use super::sts;
 
 /// What the environment says: `AWS_ROLE_ARN`, `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_SESSION_NAME`.
 #[derive(Debug, Clone)]
@@ -47,15 +48,7 @@ impl Provider {
             .send()
             .await
             .map_err(CredentialsError::provider_error)?;
-        let given = answer.credentials().ok_or_else(|| CredentialsError::unhandled("STS gave no credentials"))?;
-        let end = (*given.expiration()).try_into().map_err(CredentialsError::unhandled)?;
-        Ok(Credentials::new(
-            given.access_key_id(),
-            given.secret_access_key(),
-            Some(given.session_token().to_owned()),
-            Some(end),
-            "WebIdentity",
-        ))
+        sts::session(answer.credentials(), "WebIdentity")
     }
 }
 
