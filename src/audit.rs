@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::{error, info};
 
 use crate::clock::Clock;
@@ -106,6 +106,8 @@ pub struct AuditLog {
 struct Entry {
     line: Vec<u8>,
     written: oneshot::Sender<bool>,
+    /// Of a denial: its place among those that may wait, also when its caller no longer does.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// A record as a line has it.
@@ -148,11 +150,10 @@ impl AuditLog {
     /// Records a denial, or counts it where too many are waiting already; the next record says how many were only counted. A denial
     /// stands whether or not it is on record.
     pub async fn write_denial(&self, record: &Record<'_>) {
-        let Ok(_waiting) = self.denials.try_acquire() else {
-            self.unrecorded.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let _ = self.write(record).await;
+        match Arc::clone(&self.denials).try_acquire_owned() {
+            Ok(place) => _ = self.write_in(Some(place), record).await,
+            Err(_) => _ = self.unrecorded.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// Comes back when the record is written.
@@ -160,17 +161,22 @@ impl AuditLog {
     /// # Errors
     /// Where it is not.
     pub async fn write(&self, record: &Record<'_>) -> Result<(), Unwritten> {
+        self.write_in(None, record).await
+    }
+
+    async fn write_in(&self, place: Option<OwnedSemaphorePermit>, record: &Record<'_>) -> Result<(), Unwritten> {
         let time = humantime::format_rfc3339_millis(self.clock.now().wall).to_string();
         let denials_before = self.unrecorded.swap(0, Ordering::Relaxed);
         let line = Line { kind: "audit", time, record, denials_before };
         let mut line = serde_json::to_vec(&line).map_err(|_| Unwritten)?;
         line.push(b'\n');
         let (written, outcome) = oneshot::channel();
-        self.queue.try_send(Entry { line, written }).map_err(|_| Unwritten)?;
-        match tokio::time::timeout(PATIENCE, outcome).await {
-            Ok(Ok(true)) => Ok(()),
-            _ => Err(Unwritten),
+        let queued = self.queue.try_send(Entry { line, written, _place: place });
+        if queued.is_ok() && matches!(tokio::time::timeout(PATIENCE, outcome).await, Ok(Ok(true))) {
+            return Ok(());
         }
+        self.unrecorded.fetch_add(denials_before, Ordering::Relaxed);
+        Err(Unwritten)
     }
 }
 

@@ -106,22 +106,29 @@ impl Broker {
     #[must_use]
     pub fn new(cache: CredentialCache, settings: Settings, audit: Option<AuditLog>) -> Self {
         let Settings { policy, profiles, region, max_min_validity } = settings;
-        Self { cache, policy: ArcSwap::from_pointee(InForce::new(policy)), audit, profiles, region, max_min_validity }
+        Self {
+            cache,
+            policy: ArcSwap::from_pointee(InForce::new(policy, &profiles)),
+            audit,
+            profiles,
+            region,
+            max_min_validity,
+        }
     }
 
     /// Goes by another policy from now on; decisions under way end by the one they began with.
     /// What comes back is the name that the audit log has for it.
     pub fn set_policy(&self, policy: Policy) -> String {
-        let in_force = InForce::new(policy);
+        let in_force = InForce::new(policy, &self.profiles);
         let name = in_force.name.clone();
         self.policy.store(Arc::new(in_force));
         name
     }
 
-    /// Whether these are the profiles that the broker was started with.
+    /// The profiles that the broker was started with.
     #[must_use]
-    pub fn has_profiles(&self, profiles: &[Profile]) -> bool {
-        self.profiles == profiles
+    pub fn profiles(&self) -> &[Profile] {
+        &self.profiles
     }
 
     /// Whether no grants are configured, and everybody may have everything.
@@ -277,9 +284,9 @@ impl Broker {
 }
 
 impl InForce {
-    /// The same grants have the same name in every broker of this version.
-    fn new(policy: Policy) -> Self {
-        let digest = Sha256::digest(format!("{policy:?}"));
+    /// The same grants and profiles have the same name in every broker of this version.
+    fn new(policy: Policy, profiles: &[Profile]) -> Self {
+        let digest = Sha256::digest(format!("{policy:?} {profiles:?}"));
         Self { policy, name: HEXLOWER.encode(&digest[..8]) }
     }
 }

@@ -29,6 +29,8 @@ pub use self::print::{effective, example};
 pub struct Sources {
     /// The file, if one was named.
     pub file: Option<PathBuf>,
+    /// Its text, where it has been read already.
+    pub text: Option<String>,
     /// The environment.
     pub environment: Vec<(String, String)>,
     /// What was given on the command line: the setting's name, the flag, and the value.

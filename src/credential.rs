@@ -176,7 +176,7 @@ impl Credential {
 
     /// Notes the id of AWS's answer that brought it.
     #[must_use]
-    pub fn from_answer(self, aws_request_id: Option<&str>) -> Self {
+    pub fn from_answer(self, aws_request_id: Option<String>) -> Self {
         Self { aws_request_id: aws_request_id.map(Into::into), ..self }
     }
 

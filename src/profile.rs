@@ -26,7 +26,7 @@ pub struct Profile {
     pub name: ProfileName,
     /// The roles that are assumed, one from the other; the broker's own identity assumes the first.
     pub role_chain: Vec<RoleTemplate>,
-    /// What the first role's trust policy wants to be told.
+    /// What the roles' trust policies want to be told.
     pub external_id: Option<String>,
     /// What the credential may do to images.
     pub access: Access,

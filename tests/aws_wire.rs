@@ -242,6 +242,7 @@ async fn p5_a_role_that_sts_refuses_is_a_denial_and_one_that_it_throttles_is_not
         });
         let failure = fetch(&aws(settings).await, HOST).await.unwrap_err();
         assert_eq!(failure.class == FailureClass::Denied, denied, "{fault:?}");
+        assert_ne!(failure.class, FailureClass::NoCredentials, "{fault:?}: an identity is not missing for that");
         assert_eq!(controls.calls(), 0, "ECR is not asked");
     }
 }
@@ -302,6 +303,29 @@ async fn a_profile_that_there_is_not_is_never_the_broker_s_own_identity_instead(
     let (endpoint, controls) = simulate().await;
     let failure = aws(settings(&endpoint)).await.fetch(&key_of("no-such", HOST)).await.unwrap_err();
     assert_eq!((failure.class, controls.calls()), (FailureClass::InvalidAnswer, 0));
+}
+
+/// AWS refuses every identity where a region is switched off.
+#[tokio::test]
+async fn registries_that_refuse_every_identity_cost_two_sessions_each_and_nobody_else_s() {
+    let (sts, controls) = simulate().await;
+    let refusal = br#"{"__type":"UnrecognizedClientException","message":"The security token is invalid."}"#;
+    let refusing = answering("400 Bad Request", refusal.to_vec()).await;
+    let mut settings = settings(&sts);
+    settings.ecr_endpoints.insert("af-south-1".into(), refusing);
+    settings.sts_endpoint = Some(sts);
+    settings.profiles = vec![profile(&["arn:aws:iam::210987654321:role/hub"], Access::Pull, &[])];
+    let aws = aws(settings).await;
+    let assumed = || controls.calls_to(Service::Sts, "eu-central-1");
+    aws.fetch(&key_of("ci", HOST)).await.unwrap();
+    assert_eq!(assumed(), 1);
+    for number in 0..10 {
+        let off = key_of("ci", &format!("{number:012}.dkr.ecr.af-south-1.amazonaws.com"));
+        assert_eq!(aws.fetch(&off).await.unwrap_err().class, FailureClass::NoCredentials);
+    }
+    assert_eq!(assumed(), 21);
+    aws.fetch(&key_of("ci", HOST)).await.unwrap();
+    assert_eq!(assumed(), 21, "the first session is still there");
 }
 
 #[tokio::test]

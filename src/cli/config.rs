@@ -38,7 +38,7 @@ pub(super) struct File {
 impl File {
     pub(super) fn sources(&self) -> Sources {
         let flags = super::loopback_flag(self.allow_loopback);
-        Sources { file: self.config.clone(), environment: config::environment(), flags }
+        Sources { file: self.config.clone(), text: None, environment: config::environment(), flags }
     }
 }
 

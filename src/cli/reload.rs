@@ -8,10 +8,14 @@ use tracing::{error, info};
 
 use crate::broker::Broker;
 use crate::config::{Config, Sources};
+use crate::credential::ProfileName;
 use crate::policy::Policy;
+use crate::profile::Profile;
 
 /// How often it is looked whether the file has changed. Its text is compared, for Kubernetes swaps links and keeps times.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// How long a file has to stay the same where somebody asks for it to be read.
+const MOMENT: Duration = Duration::from_millis(100);
 /// After how many looks a mistake that is still there is said again: about ten minutes.
 const REMINDER: u32 = 120;
 
@@ -38,12 +42,21 @@ pub(super) async fn follow(broker: Arc<Broker>, sources: Sources, mut last: Read
             _ = hangup.recv() => true,
             _ = tick.tick() => false,
         };
-        let now = Read::now(&sources);
-        let settled = now == settling;
+        let mut now = Read::now(&sources);
+        let mut settled = now == settling;
+        // Whoever asks waits for no look.
+        while asked && !settled {
+            settling = now;
+            tokio::time::sleep(MOMENT).await;
+            now = Read::now(&sources);
+            settled = now == settling;
+        }
         settling = now.clone();
         reminder = if reminder == 0 { 0 } else { reminder - 1 };
-        if asked || (settled && now != last) || reminder == 1 {
+        if settled && (asked || now != last || reminder == 1) {
             last = now;
+            // What has settled, and not what may stand there by now.
+            let sources = Sources { text: last.0.clone(), ..sources.clone() };
             reminder = if reload(&broker, &sources) { 0 } else { REMINDER };
         }
     }
@@ -59,9 +72,10 @@ fn reload(broker: &Broker, sources: &Sources) -> bool {
             );
             false
         }
-        Ok(config) if !broker.has_profiles(&config.aws.profiles) => {
+        Ok(config) if !names_what_there_is(&config, broker) => {
             error!(
-                "the configuration was read again and its profiles have changed, which takes a restart; the old grants stay in force"
+                "the configuration was read again and its grants name profiles that are new or have changed, which takes a restart; \
+                 the old grants stay in force"
             );
             false
         }
@@ -80,4 +94,14 @@ fn reload(broker: &Broker, sources: &Sources) -> bool {
             false
         }
     }
+}
+
+/// Whether each profile that a grant names is one that the broker mints by now, and still the same.
+fn names_what_there_is(config: &Config, broker: &Broker) -> bool {
+    let find = |profiles: &[Profile], name: &ProfileName| profiles.iter().find(|one| one.name == *name).cloned();
+    let named = if let Policy::Grants(grants) = &config.policy { grants.as_slice() } else { &[] };
+    named
+        .iter()
+        .filter_map(|grant| grant.profile.as_ref())
+        .all(|name| find(&config.aws.profiles, name) == find(broker.profiles(), name))
 }

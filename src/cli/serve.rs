@@ -111,6 +111,9 @@ async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
     let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock.clone());
     report_power(&config.aws.profiles);
+    if config.audit.is_none() {
+        tracing::info!("there is no audit log; audit.output says where one goes");
+    }
     let audit = config.audit.as_ref().map(|output| open_audit_log(output, &clock)).transpose()?;
     let settings = broker::Settings {
         policy: config.policy.clone(),
@@ -154,7 +157,7 @@ fn sources(args: &Args) -> Sources {
     flags.extend(super::loopback_flag(args.allow_loopback));
     #[cfg(feature = "simulator")]
     args.simulation.add_to(&mut flags);
-    Sources { file: args.config.clone(), environment: config::environment(), flags }
+    Sources { file: args.config.clone(), text: None, environment: config::environment(), flags }
 }
 
 /// On the addresses that were given, else on the first of the usual sockets that can be made.

@@ -38,7 +38,7 @@ pub(super) const GRANT: &str = r#"
 /// How a profile looks.
 pub(super) const PROFILE: &str = r#"
 # By which roles a credential is minted, and what it may do; grants name it. Without one: by the broker's own identity, and all that
-# that may do. {partition} and {account} stand for those of the registry asked for; access is "pull", "push" or "full".
+# that may do. {partition} and {account} stand for those of the registry asked for; access is "pull" (the default), "push" or "full".
 # [[profiles]]
 # name = "ci-pull"
 # role_chain = ["arn:{partition}:iam::{account}:role/ecr-pull"]

@@ -103,10 +103,11 @@ where
     texts.iter().map(|text| text.parse().map_err(|error| format!("{key}: {error}"))).collect()
 }
 
+/// Whoever wants more than to pull has to say so.
 fn read_access(value: Option<&Value>) -> Result<Access, String> {
     match value.map(Value::as_str) {
-        None | Some(Some("full")) => Ok(Access::Full),
-        Some(Some("pull")) => Ok(Access::Pull),
+        None | Some(Some("pull")) => Ok(Access::Pull),
+        Some(Some("full")) => Ok(Access::Full),
         Some(Some("push")) => Ok(Access::Push),
         Some(_) => Err("access is none of \"pull\", \"push\", \"full\"".to_owned()),
     }
@@ -144,7 +145,7 @@ mod tests {
             (2, Access::Pull, 1)
         );
         assert!(profiles[0].needs_account() && !profiles[1].needs_account());
-        assert_eq!((profiles[1].access, &profiles[1].external_id), (Access::Full, &None));
+        assert_eq!((profiles[1].access, &profiles[1].external_id), (Access::Pull, &None));
     }
 
     #[test]

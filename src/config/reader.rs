@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a Sources) -> Self {
         let mut reader = Self { sources, file: Table::new(), mistakes: Vec::new() };
         if let Some(path) = &sources.file {
-            match read_file(path) {
+            match read_file(path, sources.text.as_deref()) {
                 Ok(table) => reader.file = table,
                 Err(problem) => reader.mistake(path.display().to_string(), problem),
             }
@@ -209,13 +209,16 @@ fn keys_of(section: &str) -> Vec<&'static str> {
     ALL.iter().filter(|about| about.section == section).map(|about| about.key).collect()
 }
 
-fn read_file(path: &Path) -> Result<Table, String> {
+fn read_file(path: &Path, text: Option<&str>) -> Result<Table, String> {
     let metadata = std::fs::metadata(path).map_err(|error| format!("the file cannot be read: {error}"))?;
     if metadata.is_file() && metadata.permissions().mode() & 0o002 != 0 {
         return Err("the file can be written by everybody, and so anybody could grant themselves anything: chmod o-w"
             .to_owned());
     }
-    let text = std::fs::read_to_string(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    let text = match text {
+        Some(text) => text.to_owned(),
+        None => std::fs::read_to_string(path).map_err(|error| format!("the file cannot be read: {error}"))?,
+    };
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
         format!("line {line}: {}", error.message().replace('\n', ", "))

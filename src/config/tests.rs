@@ -13,7 +13,7 @@ fn file(text: &str) -> NamedTempFile {
 
 fn sources(file: &NamedTempFile, environment: &[(&str, &str)]) -> Sources {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Sources { file: Some(file.path().to_owned()), environment, flags: Vec::new() }
+    Sources { file: Some(file.path().to_owned()), environment, ..Sources::default() }
 }
 
 fn load(text: &str) -> Result<Config, Vec<Mistake>> {

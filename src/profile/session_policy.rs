@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde_json::json;
 
 use super::Access;
 use crate::echo::Echo;
@@ -28,21 +28,6 @@ pub struct RepositoryPatternError {
     text: String,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Policy {
-    version: &'static str,
-    statement: Vec<Statement>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Statement {
-    effect: &'static str,
-    action: Vec<&'static str>,
-    resource: Vec<String>,
-}
-
 /// The policy of a profile in an account; none where it narrows nothing. An account that is not known may be any.
 pub(super) fn of(
     access: Access,
@@ -58,16 +43,13 @@ pub(super) fn of(
     };
     let account = account.map_or_else(|| "*".to_owned(), |account| account.to_string());
     let arn = |pattern: &str| format!("arn:{}:ecr:*:{account}:repository/{pattern}", partition.name());
-    let resource = match repositories {
+    let resource: Vec<String> = match repositories {
         [] => vec![arn("*")],
         repositories => repositories.iter().map(|RepositoryPattern(pattern)| arn(pattern)).collect(),
     };
-    let statement = vec![
-        Statement { effect: "Allow", action: MINT.into(), resource: vec!["*".to_owned()] },
-        Statement { effect: "Allow", action, resource },
-    ];
-    // Texts always serialise.
-    serde_json::to_string(&Policy { version: "2012-10-17", statement }).ok()
+    let mint = json!({ "Effect": "Allow", "Action": MINT, "Resource": ["*"] });
+    let images = json!({ "Effect": "Allow", "Action": action, "Resource": resource });
+    Some(json!({ "Version": "2012-10-17", "Statement": [mint, images] }).to_string())
 }
 
 impl FromStr for RepositoryPattern {
@@ -90,7 +72,7 @@ impl fmt::Display for RepositoryPattern {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 

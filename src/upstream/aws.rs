@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -29,8 +29,13 @@ use crate::error::{FailureClass, UpstreamFailure};
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition, Region, Registry};
 
-/// How many role sessions are held; one is of a profile and an account.
-const SESSIONS: u64 = 10_000;
+/// How many role sessions are held; one is of a profile and an account, and takes 20 KB and more.
+const SESSIONS: u64 = 2_000;
+/// A role's session lasts an hour; one that nobody needs is not kept.
+const SESSION_IDLE: Duration = Duration::from_hours(1);
+/// AWS refuses identities also where a region is switched off. A caller who asks for many such must not have the broker look for its
+/// identity each time.
+const LET_GO_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Where, as whom and for how long AWS is called. What is `None` is left to the SDK's own environment and files.
 #[derive(Debug, Clone)]
@@ -70,11 +75,20 @@ pub struct Aws {
     ecr: Ecr,
     ecr_public: EcrPublic,
     identity_missing: AtomicBool,
-    sessions: Cache<Session, Arc<SdkConfig>>,
+    sessions: Cache<Session, Begun>,
+    /// When, by the steady clock, the broker's own identity was last let go of.
+    let_go: Mutex<Option<Duration>>,
 }
 
 /// Whose role session: which profile's, and of which registry's account.
 type Session = (ProfileName, Partition, Option<AccountId>);
+
+/// A session, and by which identity of the broker's it was begun.
+#[derive(Debug, Clone)]
+struct Begun {
+    by: Arc<SdkConfig>,
+    session: Arc<SdkConfig>,
+}
 
 /// What the calls of both services share.
 #[derive(Debug)]
@@ -96,7 +110,12 @@ impl Aws {
             ecr: Ecr::new(Arc::clone(&shared)),
             ecr_public: EcrPublic::new(Arc::clone(&shared)),
             identity_missing: AtomicBool::new(false),
-            sessions: Cache::builder().max_capacity(SESSIONS).eviction_policy(EvictionPolicy::lru()).build(),
+            sessions: Cache::builder()
+                .max_capacity(SESSIONS)
+                .time_to_idle(SESSION_IDLE)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            let_go: Mutex::default(),
             shared,
         })
     }
@@ -141,9 +160,42 @@ impl Aws {
         let session = session(key);
         let (_, partition, account) = session;
         let sts = self.shared.endpoint("STS", self.shared.settings.sts_endpoint.clone());
-        let assume = async { role::assume(own, sts.as_deref(), profile, partition, account) };
-        let sdk = self.sessions.optionally_get_with(session.clone(), assume).await;
-        sdk.ok_or_else(|| invalid_answer("a role of the profile needs an account, and the registry has none"))
+        let assumed = || async {
+            let session = role::assume(own, sts.as_deref(), profile, partition, account)?;
+            Some(Begun { by: Arc::clone(own), session })
+        };
+        let mut begun = self.sessions.optionally_get_with(session.clone(), assumed()).await;
+        if begun.as_ref().is_some_and(|begun| !Arc::ptr_eq(&begun.by, own)) {
+            self.sessions.invalidate(&session).await;
+            begun = self.sessions.optionally_get_with(session, assumed()).await;
+        }
+        let needs_account = || invalid_answer("a role of the profile needs an account, and the registry has none");
+        begun.map(|begun| begun.session).ok_or_else(needs_account)
+    }
+
+    /// Makes way for a better identity after a failure that is about the one that was used. True: there may be one now.
+    async fn let_go(&self, key: &CredentialKey, own: &Arc<SdkConfig>, failure: &UpstreamFailure) -> bool {
+        let of_role = key.profile != ProfileName::default_profile();
+        // By code, ECR refuses the session or the identity that it was asked with; without one, that could not be had.
+        let refused = failure.aws_error_code.is_some();
+        if of_role {
+            self.sessions.invalidate(&session(key)).await;
+        }
+        if of_role && refused {
+            return true;
+        }
+        (of_role || refused) && self.may_let_go() && self.shared.forget_identity(own)
+    }
+
+    /// Once in a while.
+    fn may_let_go(&self) -> bool {
+        let now = self.shared.clock.now().steady;
+        let mut last = self.let_go.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| now.saturating_sub(last) >= LET_GO_INTERVAL);
+        if may {
+            *last = Some(now);
+        }
+        may
     }
 
     /// One line when the identity is found missing and one when it is there again, not one at every look.
@@ -162,13 +214,11 @@ impl TokenSource for Aws {
         Box::pin(async {
             let own = self.shared.sdk();
             let result = self.fetch_as(&*self.identity_for(key, &own).await?, key).await;
-            let Err(failure) = &result else { return result };
-            if !is_about_an_identity(failure, &key.profile) {
-                return result;
+            match &result {
+                Err(failure)
+                    if failure.class == FailureClass::NoCredentials && self.let_go(key, &own, failure).await => {}
+                _ => return result,
             }
-            // It had an identity, and AWS does not take it. Every session was begun by that.
-            self.sessions.invalidate_all();
-            self.shared.forget_identity(&own);
             self.fetch_as(&*self.identity_for(key, &self.shared.sdk()).await?, key).await
         })
     }
@@ -184,12 +234,6 @@ impl TokenSource for Aws {
     }
 }
 
-/// Whether an identity was refused rather than not there: by code, or, for a role, by an STS that no longer takes who assumes it.
-fn is_about_an_identity(failure: &UpstreamFailure, profile: &ProfileName) -> bool {
-    let known = failure.aws_error_code.is_some() || *profile != ProfileName::default_profile();
-    failure.class == FailureClass::NoCredentials && known
-}
-
 /// The registry's own; ECR Public is of the commercial partition.
 fn session(key: &CredentialKey) -> Session {
     let partition = key.registry.region().map_or(Partition::Aws, Region::partition);
@@ -203,13 +247,14 @@ impl Shared {
 
     /// Lets go of an identity that AWS refuses, with all that remembers it: files may hold a newer one by now. Whoever comes
     /// second with the same old one changes nothing.
-    fn forget_identity(&self, refused: &Arc<SdkConfig>) {
+    fn forget_identity(&self, refused: &Arc<SdkConfig>) -> bool {
         let anew = refused
             .to_builder()
             .credentials_provider(identity(refused, &self.settings))
             .identity_cache(IdentityCache::lazy().build())
             .build();
-        self.sdk.compare_and_swap(refused, Arc::new(anew));
+        let before = self.sdk.compare_and_swap(refused, Arc::new(anew));
+        Arc::ptr_eq(&before, refused)
     }
 
     /// Where ECR is called for `region`; `None`: at AWS's own endpoint.

@@ -9,7 +9,7 @@ use aws_sdk_ecr::{Client, Config};
 use aws_types::request_id::RequestId as _;
 
 use super::aws::Shared;
-use super::failure::{failure, invalid_answer, record_request_id};
+use super::failure::{failure, invalid_answer, name, record_request_id};
 use super::http::LimitAnswer;
 use crate::credential::Credential;
 use crate::error::UpstreamFailure;
@@ -47,7 +47,7 @@ impl Ecr {
             Some(account) => account,
             None => account_of(data).ok_or_else(|| invalid_answer("the answer names no registry of ECR's"))?,
         };
-        Ok(credential.for_account(Some(account)).from_answer(answer.request_id()))
+        Ok(credential.for_account(Some(account)).from_answer(answer.request_id().and_then(name)))
     }
 
     /// The SDK refuses FIPS or dual-stack together with an endpoint override, so an override clears both.

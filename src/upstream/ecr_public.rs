@@ -8,7 +8,7 @@ use aws_sdk_ecrpublic::{Client, Config};
 use aws_types::request_id::RequestId as _;
 
 use super::aws::Shared;
-use super::failure::{failure, invalid_answer, record_request_id};
+use super::failure::{failure, invalid_answer, name, record_request_id};
 use super::http::LimitAnswer;
 use crate::credential::Credential;
 use crate::error::UpstreamFailure;
@@ -33,7 +33,7 @@ impl EcrPublic {
             return Err(invalid_answer("the answer holds no authorization data"));
         };
         let credential = self.shared.open(data.authorization_token(), data.expires_at())?;
-        Ok(credential.from_answer(answer.request_id()))
+        Ok(credential.from_answer(answer.request_id().and_then(name)))
     }
 
     /// The SDK would build a host for whatever region it is given; there is one only in the configured one. FIPS is never asked

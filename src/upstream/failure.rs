@@ -62,7 +62,7 @@ fn record(failure: &UpstreamFailure) -> UpstreamFailure {
 
 /// Notes the id that AWS gave the call in the call's span.
 pub(super) fn record_request_id(id: Option<&str>) {
-    if let Some(id) = id {
+    if let Some(id) = id.and_then(name) {
         Span::current().record("aws.request_id", id);
     }
 }
@@ -85,17 +85,24 @@ where
     }
 }
 
-/// Why there is no identity. A role that STS refuses for good is a denial: what was minted with it must go.
+/// Why there is no identity: as STS has it, where STS answered. A role that it refuses for good is a denial: what was minted with it
+/// must go; one that it throttles is no identity that is missing.
 fn classify_identity(error: &(dyn Error + 'static)) -> FailureClass {
-    let denied = causes(error).filter_map(sts_code).any(|code| classify_code(code, 403) == FailureClass::Denied);
-    if denied { FailureClass::Denied } else { FailureClass::NoCredentials }
+    causes(error).skip(1).find_map(classify_sts).unwrap_or(FailureClass::NoCredentials)
 }
 
-/// The code with which STS refused a role.
-fn sts_code<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a str> {
+fn classify_sts(cause: &(dyn Error + 'static)) -> Option<FailureClass> {
+    if let Some(error @ SdkError::ServiceError(_)) = cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
+        return Some(classify(error));
+    }
+    let web = cause.downcast_ref::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>();
+    if let Some(error @ SdkError::ServiceError(_)) = web {
+        return Some(classify(error));
+    }
+    // As the SDK's own providers hand it on.
     let role = cause.downcast_ref::<AssumeRoleError>().map(ProvideErrorMetadata::meta);
     let web = cause.downcast_ref::<AssumeRoleWithWebIdentityError>().map(ProvideErrorMetadata::meta);
-    role.or(web)?.code()
+    role.or(web)?.code().map(|code| classify_code(code, 400))
 }
 
 /// AWS answers throttling, denials and unknown identities all with status 400, so the code decides.
@@ -183,7 +190,7 @@ fn first_line(text: &str) -> &str {
 }
 
 /// What AWS names an error or a request by, which goes to callers: nothing else gets through in its place.
-fn name(text: &str) -> Option<String> {
+pub(super) fn name(text: &str) -> Option<String> {
     let fits = text.len() <= LONGEST_NAME && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     fits.then(|| text.to_owned())
 }

@@ -40,7 +40,7 @@ pub(super) fn assume(
             sts: client(&sdk, sts_endpoint),
             arn: template.arn(partition, account)?,
             session_name: profile.session_name(),
-            external_id: profile.external_id.clone().filter(|_| index == 0),
+            external_id: profile.external_id.clone(),
             session_policy: profile.session_policy(partition, account).filter(|_| index == last),
         };
         sdk = sdk
@@ -49,7 +49,8 @@ pub(super) fn assume(
             .identity_cache(IdentityCache::lazy().build())
             .build();
     }
-    Some(Arc::new(sdk))
+    // Without a role it would be the broker's own identity, which may do more.
+    (!profile.role_chain.is_empty()).then(|| Arc::new(sdk))
 }
 
 fn client(sdk: &SdkConfig, endpoint: Option<&str>) -> Client {
