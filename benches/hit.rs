@@ -1,4 +1,4 @@
-//! The two costs of a hit that are ours: the cache's, and a request's in process, between bytes in and bytes out.
+//! The costs of a hit that are ours: the cache's, a request's in process, between bytes in and bytes out, and what the grants decide.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
@@ -13,7 +13,8 @@ use ecr_broker::caller::Caller;
 use ecr_broker::grpc;
 use ecr_broker::grpc::edge::Edge;
 use ecr_broker::grpc::trace::Tracing;
-use ecr_broker::policy::Policy;
+use ecr_broker::policy::{Accounts, CallerPattern, Decision, Effect, Grant, Policy, RegistryPattern};
+use ecr_broker::registry::Registry;
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
 use support::{HOST, TestCache, broker_settings, lookup, request};
@@ -52,5 +53,28 @@ fn hit(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, hit);
+/// A thousand grants that are all about the caller, every second one a deny, and the last of them the one that allows.
+fn decision(criterion: &mut Criterion) {
+    let grants = (1..=1000_u64).map(|number| Grant {
+        id: number.to_string(),
+        callers: vec![CallerPattern::Uid(1001)],
+        registries: vec![RegistryPattern::Private {
+            accounts: Accounts::Of(vec![format!("{number:012}").parse().unwrap()]),
+            regions: vec!["eu-*".parse().unwrap()],
+        }],
+        profile: Some("default".into()),
+        effect: if number % 2 == 0 { Effect::Allow } else { Effect::Deny },
+    });
+    let policy = Policy::Grants(grants.collect());
+    let caller = Caller::Process { uid: 1001, gid: 1001 };
+    let registry: Registry = "000000001000.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
+    assert!(
+        matches!(policy.decide(caller, &registry, ""), Decision::Allow { grant: Some(grant) } if grant.id == "1000")
+    );
+    criterion.bench_function("decision over 1,000 grants", |bencher| {
+        bencher.iter(|| black_box(policy.decide(caller, black_box(&registry), "")));
+    });
+}
+
+criterion_group!(benches, hit, decision);
 criterion_main!(benches);
