@@ -302,7 +302,7 @@ fn record<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str)
         account_id: request.registry.account().map(|account| account.to_string()),
         region: request.registry.region().map(Region::as_str),
         registry: request.registry.host(),
-        profile: if request.profile.len() <= 64 { &request.profile } else { "" },
+        profile: if request.profile.len() <= ProfileName::LONGEST { &request.profile } else { "" },
         grant: None,
         policy,
         credential_id: None,

@@ -116,8 +116,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-#[cfg(feature = "client")]
 /// 3: not a registry; 4: not allowed; 5: try again later; 1: anything else.
+#[cfg(feature = "client")]
 fn exit_code(failure: &crate::client::Failure) -> ExitCode {
     ExitCode::from(match (failure.reason.as_deref(), failure.code) {
         (Some("REGISTRY_INVALID" | "REGISTRY_NOT_ECR"), _) => 3,

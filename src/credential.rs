@@ -76,6 +76,9 @@ pub enum TokenError {
 }
 
 impl ProfileName {
+    /// A text with more bytes names no profile, and is not repeated where names are.
+    pub const LONGEST: usize = 32;
+
     /// The broker's own AWS identity.
     #[must_use]
     pub fn default_profile() -> Self {

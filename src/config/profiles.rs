@@ -87,7 +87,7 @@ fn noted<T>(result: Result<T, String>, wrong: &mut impl FnMut(String)) -> Option
 fn read_name(value: Option<&Value>) -> Result<ProfileName, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     let name = value.and_then(Value::as_str);
-    match name.filter(|name| (1..=32).contains(&name.len()) && name.bytes().all(allowed)) {
+    match name.filter(|name| (1..=ProfileName::LONGEST).contains(&name.len()) && name.bytes().all(allowed)) {
         Some("default") => Err("name: \"default\" is the broker's own identity, and needs no entry".to_owned()),
         Some(name) => Ok(name.into()),
         None => Err("name is missing or is no name: those have 1 to 32 letters, digits, \"-\" and \"_\"".to_owned()),

@@ -10,14 +10,13 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::info;
 
 use super::edge::Call;
+use crate::credential::ProfileName;
 use crate::error::{BrokerError, FailureClass};
 use crate::registry::Registry;
 use crate::request_id::RequestId;
 
 /// The domain of every reason.
 const DOMAIN: &str = "ecr-broker";
-/// A profile's name that is longer is no name of one, and not repeated.
-const LONGEST_PROFILE: usize = 64;
 /// How long to wait where nothing better is known.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -42,7 +41,7 @@ impl Subject {
             registry: registry.host(),
             account: registry.account().map(|account| account.to_string()),
             region: registry.region().map(ToString::to_string),
-            profile: if profile.len() <= LONGEST_PROFILE { profile.to_owned() } else { String::new() },
+            profile: if profile.len() <= ProfileName::LONGEST { profile.to_owned() } else { String::new() },
         }
     }
 }

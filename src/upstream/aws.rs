@@ -34,8 +34,8 @@ const SESSIONS: u64 = 2_000;
 /// A role's session lasts an hour; one that nobody needs is not kept.
 const SESSION_IDLE: Duration = Duration::from_hours(1);
 /// AWS refuses identities also where a region is switched off. A caller who asks for many such must not have the broker look for its
-/// identity each time.
-const LET_GO_INTERVAL: Duration = Duration::from_secs(30);
+/// identity each time; but keys that were just replaced are wanted soon.
+const LET_GO_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where, as whom and for how long AWS is called. What is `None` is left to the SDK's own environment and files.
 #[derive(Debug, Clone)]
@@ -333,7 +333,7 @@ fn identity(sdk: &SdkConfig, settings: &Settings) -> SharedCredentialsProvider {
     }
     match (&settings.sts_endpoint, &settings.web_identity) {
         (Some(endpoint), Some(identity)) => {
-            SharedCredentialsProvider::new(web_identity::Provider::new(sdk, endpoint.clone(), identity.clone()))
+            SharedCredentialsProvider::new(web_identity::Provider::new(sdk, endpoint, identity.clone()))
         }
         _ => SharedCredentialsProvider::new(DefaultChain::new(sdk)),
     }

@@ -7,9 +7,7 @@ use aws_config::identity::IdentityCache;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::Client;
-use aws_sdk_sts::config::Builder;
 
-use super::http::LimitAnswer;
 use super::sts;
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition};
@@ -37,7 +35,7 @@ pub(super) fn assume(
     let last = profile.role_chain.len().saturating_sub(1);
     for (index, template) in profile.role_chain.iter().enumerate() {
         let role = Role {
-            sts: client(&sdk, sts_endpoint),
+            sts: sts::client(&sdk, sts_endpoint),
             arn: template.arn(partition, account)?,
             session_name: profile.session_name(),
             external_id: profile.external_id.clone(),
@@ -51,14 +49,6 @@ pub(super) fn assume(
     }
     // Without a role it would be the broker's own identity, which may do more.
     (!profile.role_chain.is_empty()).then(|| Arc::new(sdk))
-}
-
-fn client(sdk: &SdkConfig, endpoint: Option<&str>) -> Client {
-    let config = Builder::from(sdk).interceptor(LimitAnswer);
-    Client::from_conf(match endpoint {
-        Some(endpoint) => config.endpoint_url(endpoint).use_fips(false).use_dual_stack(false).build(),
-        None => config.build(),
-    })
 }
 
 impl Role {

@@ -8,7 +8,6 @@ use aws_config::SdkConfig;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_sts::Client;
-use aws_sdk_sts::config::Builder;
 
 use super::sts;
 
@@ -31,9 +30,8 @@ pub(super) struct Provider {
 }
 
 impl Provider {
-    pub(super) fn new(sdk: &SdkConfig, endpoint: String, identity: WebIdentity) -> Self {
-        let config = Builder::from(sdk).endpoint_url(endpoint).use_fips(false).use_dual_stack(false).build();
-        Self { sts: Client::from_conf(config), identity }
+    pub(super) fn new(sdk: &SdkConfig, endpoint: &str, identity: WebIdentity) -> Self {
+        Self { sts: sts::client(sdk, Some(endpoint)), identity }
     }
 
     async fn assume(&self) -> provider::Result {
