@@ -11,6 +11,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use ecr_broker::broker::Broker;
 use ecr_broker::caller::Caller;
 use ecr_broker::grpc;
+use ecr_broker::grpc::authn::Peer;
 use ecr_broker::grpc::edge::Edge;
 use ecr_broker::grpc::trace::Tracing;
 use ecr_broker::policy::{Accounts, CallerPattern, Decision, Effect, Grant, Policy, RegistryPattern};
@@ -37,7 +38,7 @@ fn hit(criterion: &mut Criterion) {
     let broker = Arc::new(Broker::new(test.cache.clone(), broker_settings(Policy::Open, None), None));
     let routes = grpc::routes(broker).routes().prepare();
     let service = Edge::new(Tracing::default(), CancellationToken::new()).layer(routes);
-    let service = service.for_caller(Ok(Caller::Loopback));
+    let service = service.for_peer(Peer::Known(Caller::Loopback));
     let message = request(HOST).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let frame = bytes::Bytes::from([&[0], length.as_slice(), &message].concat());
@@ -69,10 +70,10 @@ fn decision(criterion: &mut Criterion) {
     let caller = Caller::Process { uid: 1001, gid: 1001 };
     let registry: Registry = "000000001000.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
     assert!(
-        matches!(policy.decide(caller, &registry, ""), Decision::Allow { grant: Some(grant) } if grant.id == "1000")
+        matches!(policy.decide(&caller, &registry, ""), Decision::Allow { grant: Some(grant) } if grant.id == "1000")
     );
     criterion.bench_function("decision over 1,000 grants", |bencher| {
-        bencher.iter(|| black_box(policy.decide(caller, black_box(&registry), "")));
+        bencher.iter(|| black_box(policy.decide(&caller, black_box(&registry), "")));
     });
 }
 

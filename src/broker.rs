@@ -169,7 +169,7 @@ impl Broker {
 
     /// What a caller may ask for, with the end of what is cached. Asks nobody.
     #[must_use]
-    pub fn registries(&self, caller: Caller) -> BTreeMap<Listing, Option<SystemTime>> {
+    pub fn registries(&self, caller: &Caller) -> BTreeMap<Listing, Option<SystemTime>> {
         let in_force = self.policy.load();
         let policy = &in_force.policy;
         let mut listings: BTreeMap<_, _> = grantable(policy, caller).map(|listing| (listing, None)).collect();
@@ -186,7 +186,7 @@ impl Broker {
 
     /// The grants that are about a caller.
     #[must_use]
-    pub fn grants_of(&self, caller: Caller) -> Vec<String> {
+    pub fn grants_of(&self, caller: &Caller) -> Vec<String> {
         self.policy.load().policy.grants_of(caller).map(|grant| grant.id.clone()).collect()
     }
 
@@ -196,7 +196,7 @@ impl Broker {
         let authorized = |profile, grant: Option<&Grant>| {
             Ok(Authorized { profile, grant: grant.map(|grant| grant.id.clone()), policy: Arc::clone(&policy) })
         };
-        match policy.policy.decide(request.caller, &request.registry, &request.profile) {
+        match policy.policy.decide(&request.caller, &request.registry, &request.profile) {
             Decision::Allow { grant: None } => authorized(self.known_profile(&request.profile)?, None),
             Decision::Allow { grant: Some(grant) } => {
                 authorized(grant.profile.clone().unwrap_or_else(ProfileName::default_profile), Some(grant))
@@ -310,13 +310,13 @@ fn record<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str)
     }
 }
 
-fn is_allowed(policy: &Policy, caller: Caller, registry: &Registry, profile: &ProfileName) -> bool {
+fn is_allowed(policy: &Policy, caller: &Caller, registry: &Registry, profile: &ProfileName) -> bool {
     matches!(policy.decide(caller, registry, profile.as_str()), Decision::Allow { .. })
 }
 
 /// What a policy gives a caller, host by host and pattern by pattern. What a deny takes from a pattern is not in it: hosts that
 /// are named are left out, patterns stand as they were granted.
-fn grantable(policy: &Policy, caller: Caller) -> impl Iterator<Item = Listing> {
+fn grantable<'a>(policy: &'a Policy, caller: &'a Caller) -> impl Iterator<Item = Listing> + 'a {
     granted(policy, caller).into_iter().flat_map(move |(pattern, profile)| {
         let listing = |name: String| Listing { is_pattern: name.contains('*'), name, profile: profile.clone() };
         let listings: Vec<_> = pattern.hosts().into_iter().map(listing).collect();
@@ -328,7 +328,7 @@ fn grantable(policy: &Policy, caller: Caller) -> impl Iterator<Item = Listing> {
 }
 
 /// The registries of a caller's allows, and the profile of each.
-fn granted(policy: &Policy, caller: Caller) -> Vec<(RegistryPattern, ProfileName)> {
+fn granted(policy: &Policy, caller: &Caller) -> Vec<(RegistryPattern, ProfileName)> {
     let default = ProfileName::default_profile;
     match policy {
         Policy::Open => [RegistryPattern::Public, RegistryPattern::every_private()].map(|one| (one, default())).into(),
@@ -345,7 +345,7 @@ fn granted(policy: &Policy, caller: Caller) -> Vec<(RegistryPattern, ProfileName
 }
 
 /// Whether a deny takes away all of what a pattern gives.
-fn is_denied(policy: &Policy, caller: Caller, pattern: &RegistryPattern, profile: &ProfileName) -> bool {
+fn is_denied(policy: &Policy, caller: &Caller, pattern: &RegistryPattern, profile: &ProfileName) -> bool {
     policy.grants_of(caller).any(|grant| {
         grant.effect == Effect::Deny
             && grant.profile.as_ref().is_none_or(|denied| denied == profile)

@@ -2,14 +2,20 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use spiffe::SpiffeId;
 
 use crate::echo::Echo;
 
 /// The kernel's stand-in for a user that has no name in its own namespace: many users, and so nobody in particular.
 const OVERFLOW_UID: u32 = 65534;
+/// RFC 1035, section 2.3.4.
+const LONGEST_DNS_NAME: usize = 253;
+const LONGEST_DNS_LABEL: usize = 63;
 
 /// Who asks. There is one answer for each request, or none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// A process on a Unix socket, by what the kernel says of it.
     Process {
@@ -20,7 +26,15 @@ pub enum Caller {
     },
     /// Some process of this host, over loopback TCP. Which one is not known.
     Loopback,
+    /// A workload, by the SPIFFE id in its client certificate.
+    Spiffe(Arc<SpiffeId>),
+    /// A host, by the DNS name in its client certificate.
+    Dns(DnsName),
 }
+
+/// A host's full name, in lower case and without a dot at its end.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DnsName(Arc<str>);
 
 impl Caller {
     /// The process at the other end of a Unix socket, unless it is nobody in particular.
@@ -29,19 +43,34 @@ impl Caller {
         (uid != OVERFLOW_UID).then_some(Self::Process { uid, gid })
     }
 
+    /// The workload that a text names as the SPIFFE standard writes it, with a path: a trust domain alone is no workload.
+    #[must_use]
+    pub fn spiffe(id: &str) -> Option<Self> {
+        let parsed = SpiffeId::new(id).ok()?;
+        // The library takes upper case in a trust domain too; one workload has one name here.
+        (!parsed.path().is_empty() && parsed.to_string() == id).then(|| Self::Spiffe(Arc::new(parsed)))
+    }
+
     /// How it is known, for people.
     #[must_use]
-    pub fn proof(self) -> &'static str {
+    pub fn proof(&self) -> &'static str {
         match self {
             Self::Process { .. } => "the kernel named the process at the other end of the Unix socket",
             Self::Loopback => "the connection comes from this host, over loopback; nothing more is known",
+            Self::Spiffe(_) => {
+                "its client certificate has this SPIFFE id, and a root of its trust domain vouches for it"
+            }
+            Self::Dns(_) => "its client certificate has this DNS name, and a root that may vouch for that name does",
         }
     }
 }
 
 /// Why a text names no caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is no caller: those are uid:1001,gid:1001, with the user's primary group, and loopback", Echo(text))]
+#[error(
+    "{} is no caller: those are uid:1001,gid:1001, with the user's primary group, loopback, spiffe://DOMAIN/PATH, and dns:NAME",
+    Echo(text)
+)]
 pub struct CallerError {
     text: String,
 }
@@ -59,17 +88,60 @@ fn parse(text: &str) -> Option<Caller> {
     if text == "loopback" {
         return Some(Caller::Loopback);
     }
+    if let Some(name) = text.strip_prefix("dns:") {
+        return name.parse().ok().map(Caller::Dns);
+    }
+    if text.starts_with("spiffe:") {
+        return Caller::spiffe(text);
+    }
     let (uid, gid) = text.split_once(',')?;
     Caller::process(uid.strip_prefix("uid:")?.parse().ok()?, gid.strip_prefix("gid:")?.parse().ok()?)
 }
 
-/// The name in answers, logs and on the command line: `uid:1001,gid:1001`, the group being the primary one, or `loopback`.
+/// The name in answers, logs and on the command line: `uid:1001,gid:1001`, the group being the primary one, `loopback`, the SPIFFE
+/// id, or `dns:` and the name.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { uid, gid } => write!(f, "uid:{uid},gid:{gid}"),
             Self::Loopback => f.write_str("loopback"),
+            Self::Spiffe(id) => write!(f, "{id}"),
+            Self::Dns(name) => write!(f, "dns:{name}"),
         }
+    }
+}
+
+/// Why a text is no host's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} is no DNS name: those are whole, in lower case and without \"*\", such as \"build-1.corp.example\"",
+    Echo(text)
+)]
+pub struct DnsNameError {
+    text: String,
+}
+
+impl FromStr for DnsName {
+    type Err = DnsNameError;
+
+    fn from_str(text: &str) -> Result<Self, DnsNameError> {
+        let fits = text.len() <= LONGEST_DNS_NAME && text.split('.').all(is_dns_label);
+        // Else it could be an IP address.
+        let named = text.rsplit('.').next().is_some_and(|last| !last.bytes().all(|byte| byte.is_ascii_digit()));
+        if fits && named { Ok(Self(text.into())) } else { Err(DnsNameError { text: text.to_owned() }) }
+    }
+}
+
+fn is_dns_label(label: &str) -> bool {
+    (1..=LONGEST_DNS_LABEL).contains(&label.len())
+        && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -86,18 +158,44 @@ mod tests {
 
     #[test]
     fn callers_are_read_as_they_are_written() {
-        let process = |uid, gid| Some(Caller::Process { uid, gid });
-        for (text, expected) in [
-            ("uid:1001,gid:5", process(1001, 5)),
-            ("uid:1001", None),
-            ("loopback", Some(Caller::Loopback)),
-            ("uid:65534,gid:65534", None),
-            ("1001", None),
-            ("uid:-1", None),
-            ("gid:5", None),
-            ("", None),
+        for text in
+            ["uid:1001,gid:5", "loopback", "spiffe://prod.example/ns/ci/sa/Runner_1", "dns:build-1.corp.example"]
+        {
+            assert_eq!(text.parse::<Caller>().unwrap().to_string(), text);
+        }
+        let long = format!("dns:{}.example", "a".repeat(64));
+        for wrong in [
+            "uid:1001",
+            "uid:65534,gid:65534",
+            "1001",
+            "uid:-1",
+            "gid:5",
+            "",
+            "spiffe://prod.example",
+            "spiffe://prod.example/",
+            "spiffe://Prod.example/a",
+            "SPIFFE://prod.example/a",
+            "spiffe://prod.example:8443/a",
+            "spiffe://u@prod.example/a",
+            "spiffe://prod.example/a/",
+            "spiffe://prod.example//a",
+            "spiffe://prod.example/../a",
+            "spiffe://prod.example/a?b",
+            "spiffe://prod.example/a#b",
+            "spiffe://prod.example/%61",
+            "spiffe:///a",
+            "spiffe://prod.example/a b",
+            "dns:",
+            "dns:*.example",
+            "dns:Build.example",
+            "dns:a..b",
+            "dns:a.",
+            "dns:-a.b",
+            "dns:10.0.0.1",
+            "dns:a_b.example",
+            long.as_str(),
         ] {
-            assert_eq!(text.parse().ok(), expected, "{text}");
+            assert!(wrong.parse::<Caller>().is_err(), "{wrong}");
         }
     }
 }

@@ -5,13 +5,17 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use self::reader::Reader;
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::cache;
+use crate::clock::SystemClock;
 use crate::policy::Policy;
+use crate::policy::lint::Proofs;
 use crate::profile::Profile;
+use crate::tls::{self, Tls};
 use crate::upstream::aws;
 use crate::upstream::web_identity::WebIdentity;
 
@@ -71,6 +75,8 @@ pub struct Server {
     pub max_connections_per_address: usize,
     /// How many of them from one user, over Unix sockets.
     pub max_connections_per_uid: usize,
+    /// What TCP listeners speak; none: plaintext.
+    pub tls: Option<tls::Settings>,
 }
 
 /// What is logged, and how.
@@ -143,19 +149,7 @@ impl Config {
 
     /// What no value is wrong about by itself.
     fn check(&self, reader: &mut Reader<'_>) {
-        for address in &self.server.listen {
-            if !address.is_local() {
-                reader.report(
-                    &settings::LISTEN,
-                    &format!("{address} can be reached from other hosts, and this version has no TLS or caller authentication to let it; listen on a Unix socket or on loopback"),
-                );
-            } else if matches!(address, ListenAddress::Tcp(_)) && !self.server.loopback {
-                reader.report(
-                    &settings::LISTEN,
-                    &format!("{address} lets any process of this host in; if that is meant, set authentication.loopback = true or give --allow-loopback, else listen on a Unix socket"),
-                );
-            }
-        }
+        self.check_listeners(reader);
         if self.cache.safety_margin > self.max_min_validity {
             reader.report(
                 &settings::SAFETY_MARGIN,
@@ -167,6 +161,76 @@ impl Config {
                 .report(&settings::ATTEMPT_TIMEOUT, "it is more than aws.operation_timeout, which holds all attempts");
         }
     }
+}
+
+impl Config {
+    /// What the broker takes as proof of who somebody is.
+    #[must_use]
+    pub fn proofs(&self) -> Proofs {
+        let tls = self.server.tls.as_ref();
+        Proofs {
+            loopback: self.server.loopback,
+            trust_domains: tls.map(|tls| tls.trust_domains.keys().cloned().collect()).unwrap_or_default(),
+            dns_names: tls.map(|tls| tls.dns_names.keys().cloned().collect()).unwrap_or_default(),
+        }
+    }
+
+    /// Nobody may come in who does not say who they are, and nothing secret goes over a network in the clear.
+    fn check_listeners(&self, reader: &mut Reader<'_>) {
+        let has_tls = self.server.tls.is_some();
+        let knows_clients = self.server.tls.as_ref().is_some_and(tls::Settings::knows_clients);
+        for address in self.server.listen.iter().filter(|address| matches!(address, ListenAddress::Tcp(_))) {
+            let problem = match (address.is_local(), has_tls, knows_clients) {
+                (_, true, true) => continue,
+                (true, ..) if self.server.loopback => continue,
+                (true, ..) => format!(
+                    "{address} lets any process of this host in; if that is meant, set authentication.loopback = true or give --allow-loopback, else listen on a Unix socket, or know callers by their certificates (server.tls, authentication.client_ca)"
+                ),
+                (false, false, _) => format!(
+                    "{address} can be reached from other hosts, and without TLS anybody on the way reads what is sent; set server.tls, and authentication.client_ca to know callers by, or listen on a Unix socket"
+                ),
+                (false, true, false) => format!(
+                    "{address} can be reached from other hosts, and nothing says who may call; set authentication.client_ca or authentication.client_dns, or listen on a Unix socket"
+                ),
+            };
+            reader.report(&settings::LISTEN, &problem);
+        }
+    }
+}
+
+/// The certificate, the key and the roots, which are read here once to see that they can be used.
+fn read_tls(reader: &mut Reader<'_>) -> Option<tls::Settings> {
+    let (certificate, key) = (reader.get(&settings::TLS_CERTIFICATE), reader.get(&settings::TLS_KEY));
+    let (trust_domains, dns_names) = (reader.get(&settings::CLIENT_CA), reader.get(&settings::CLIENT_DNS));
+    let (certificate, key) = match (certificate, key) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, Some(_)) => {
+            reader.report(&settings::TLS_KEY, "it needs the certificate that it belongs to: server.tls.certificate");
+            return None;
+        }
+        (Some(_), None) => {
+            reader.report(&settings::TLS_CERTIFICATE, "it needs its key: server.tls.key");
+            return None;
+        }
+        (None, None) => {
+            let without = "client certificates are shown over TLS only; set server.tls.certificate and server.tls.key";
+            if !trust_domains.is_empty() {
+                reader.report(&settings::CLIENT_CA, without);
+            }
+            if !dns_names.is_empty() {
+                reader.report(&settings::CLIENT_DNS, without);
+            }
+            return None;
+        }
+    };
+    let settings = tls::Settings { certificate, key, trust_domains, dns_names };
+    if let Err(error) = Tls::load(settings.clone(), Arc::new(SystemClock::new())) {
+        reader.report(
+            &settings::TLS_CERTIFICATE,
+            &format!("its files, and those of authentication.client_ca and client_dns: {error}"),
+        );
+    }
+    Some(settings)
 }
 
 fn read_server(reader: &mut Reader<'_>) -> Server {
@@ -181,6 +245,7 @@ fn read_server(reader: &mut Reader<'_>) -> Server {
         max_connections,
         max_connections_per_address,
         max_connections_per_uid,
+        tls: read_tls(reader),
     }
 }
 

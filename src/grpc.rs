@@ -21,6 +21,7 @@ use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 use self::edge::Call;
 use self::status::{Subject, refuse};
 
+pub mod authn;
 pub mod edge;
 mod list;
 mod reflection;
@@ -156,7 +157,7 @@ impl RegistryCredentialsService for RegistryCredentials {
     ) -> Result<Response<pb::ListRegistriesResponse>, Status> {
         let call = call(&request)?;
         let page =
-            call.known_caller().and_then(|caller| list::page(&self.broker.registries(caller), request.get_ref()));
+            call.known_caller().and_then(|caller| list::page(&self.broker.registries(&caller), request.get_ref()));
         page.map(Response::new).map_err(|error| refuse(&error, &Subject::default(), &call))
     }
 
@@ -169,7 +170,7 @@ impl RegistryCredentialsService for RegistryCredentials {
         Ok(Response::new(pb::GetCallerIdentityResponse {
             principal: caller.to_string(),
             proof: caller.proof().to_owned(),
-            grant_ids: self.broker.grants_of(caller),
+            grant_ids: self.broker.grants_of(&caller),
             grants_configured: !self.broker.is_open(),
         }))
     }

@@ -16,6 +16,7 @@
 //! | 0 | [`request_id`] | names a request in errors and logs |
 //! | 0 | [`trace`] | the identity of a span, handed between tasks |
 //! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
+//! | 1 | [`tls`] | the broker's certificate, and whose client certificates say who they are |
 //! | 1 | [`audit`] | a line for every credential that is released, before it is |
 //! | 1 | [`simulator`] | AWS as the SDK sees it, on loopback |
 //! | 2 | [`cache`] | what is held, what is on its way, what failed a moment ago |
@@ -71,6 +72,8 @@ pub mod server;
 pub mod simulator;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod tls;
 #[cfg(feature = "server")]
 pub mod trace;
 #[cfg(feature = "server")]

@@ -3,14 +3,14 @@
 //! Nothing matches: denied. The first allow, in the order of the file, that covers the whole request decides, and with it which
 //! profile mints the credential; rights of several grants are never added up. A deny that is about that wins over it.
 
-use crate::caller::Caller;
+use crate::caller::{Caller, DnsName};
 use crate::credential::ProfileName;
 use crate::registry::{AccountId, PrivateRegistry, Registry};
 
 pub mod lint;
 mod pattern;
 
-pub use self::pattern::{LabelPattern, LabelPatternError};
+pub use self::pattern::{LabelPattern, LabelPatternError, SpiffePattern, SpiffePatternError};
 
 /// What callers may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum Effect {
 }
 
 /// Callers that a grant is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallerPattern {
     /// Processes of a user, over a Unix socket.
     Uid(u32),
@@ -54,6 +54,10 @@ pub enum CallerPattern {
     Gid(u32),
     /// Any process of this host, over loopback TCP.
     Loopback,
+    /// Workloads, by the SPIFFE id in their certificates.
+    Spiffe(SpiffePattern),
+    /// A host, by the DNS name in its certificate.
+    Dns(DnsName),
 }
 
 /// Registries that a grant is about, in every form that their hosts have.
@@ -97,7 +101,7 @@ pub enum Decision<'a> {
 impl Policy {
     /// Whether `caller` may have the credentials of `registry`. An empty `profile`: of whichever profile.
     #[must_use]
-    pub fn decide(&self, caller: Caller, registry: &Registry, profile: &str) -> Decision<'_> {
+    pub fn decide(&self, caller: &Caller, registry: &Registry, profile: &str) -> Decision<'_> {
         let Self::Grants(grants) = self else { return Decision::Allow { grant: None } };
         let of = |effect| grants.iter().filter(move |grant| grant.effect == effect && grant.is_about(caller));
         let allowed = of(Effect::Allow).find(|grant| grant.covers(registry, profile));
@@ -110,14 +114,14 @@ impl Policy {
     }
 
     /// The grants that are about a caller, in their order.
-    pub fn grants_of(&self, caller: Caller) -> impl Iterator<Item = &Grant> {
+    pub fn grants_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Grant> {
         let grants = if let Self::Grants(grants) = self { grants.as_slice() } else { &[] };
         grants.iter().filter(move |grant| grant.is_about(caller))
     }
 }
 
 impl Grant {
-    fn is_about(&self, caller: Caller) -> bool {
+    fn is_about(&self, caller: &Caller) -> bool {
         self.callers.iter().any(|pattern| pattern.matches(caller))
     }
 
@@ -138,12 +142,22 @@ impl Grant {
 }
 
 impl CallerPattern {
-    fn matches(self, caller: Caller) -> bool {
+    fn matches(&self, caller: &Caller) -> bool {
         match (self, caller) {
             (Self::Uid(wanted), Caller::Process { uid, .. }) => wanted == uid,
             (Self::Gid(wanted), Caller::Process { gid, .. }) => wanted == gid,
             (Self::Loopback, Caller::Loopback) => true,
-            (Self::Uid(_) | Self::Gid(_), Caller::Loopback) | (Self::Loopback, Caller::Process { .. }) => false,
+            (Self::Spiffe(pattern), Caller::Spiffe(id)) => pattern.matches(id),
+            (Self::Dns(wanted), Caller::Dns(name)) => wanted == name,
+            (Self::Uid(_) | Self::Gid(_) | Self::Loopback | Self::Spiffe(_) | Self::Dns(_), _) => false,
+        }
+    }
+
+    /// Whether everybody whom the other is about is among those whom this is about.
+    fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Spiffe(outer), Self::Spiffe(inner)) => outer.contains(inner),
+            _ => self == other,
         }
     }
 }

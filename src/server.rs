@@ -13,6 +13,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
 use tracing::{info, warn};
 
+use self::accept::Door;
 use self::connection::{Connections, Limits, Service};
 use self::health::Health;
 use self::listener::Listener;
@@ -23,6 +24,7 @@ use crate::cache::CredentialCache;
 use crate::grpc;
 use crate::grpc::edge::Edge;
 use crate::grpc::trace::Tracing;
+use crate::tls::Tls;
 
 mod accept;
 mod authority;
@@ -52,6 +54,10 @@ pub struct Settings {
     pub max_connections_per_address: usize,
     /// How many of them from one user, over Unix sockets.
     pub max_connections_per_uid: usize,
+    /// Whether a peer on loopback TCP is a caller by that alone.
+    pub loopback: bool,
+    /// What TCP listeners speak; none: plaintext.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// A broker whose listeners are bound and which serves nobody yet.
@@ -96,6 +102,17 @@ impl Bound {
         self.listeners.iter().map(|listener| listener.address().clone()).collect()
     }
 
+    /// The same as clients take them.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        let scheme = if self.settings.tls.is_some() { "grpcs" } else { "grpc" };
+        let url = |address: ListenAddress| match address {
+            ListenAddress::Tcp(address) => format!("{scheme}://{address}"),
+            ListenAddress::Unix(_) => address.to_string(),
+        };
+        self.addresses().into_iter().map(url).collect()
+    }
+
     /// Refuses an upstream that is this broker: it would wait for itself.
     ///
     /// # Errors
@@ -111,14 +128,10 @@ impl Bound {
         let service = service(self.broker, self.tracing, health_service, &steps);
         let connections = Connections::new(Limits::of(&self.settings));
         let tracker = TaskTracker::new();
+        let (tls, loopback) = (self.settings.tls, self.settings.loopback);
+        let door = Door { connections, service, steps: steps.clone(), tls, loopback };
         for listener in self.listeners {
-            tracker.spawn(accept::accept(
-                listener,
-                connections.clone(),
-                service.clone(),
-                steps.clone(),
-                tracker.clone(),
-            ));
+            tracker.spawn(door.clone().accept(listener, tracker.clone()));
         }
         let upkeep = tokio::spawn(upkeep(self.cache.clone(), health.clone()));
 

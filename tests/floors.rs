@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module of `src/lib.rs`. `pb` and `client` stand aside, with rules of their own.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("address", 0),
     ("caller", 0),
     ("clock", 0),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8); 20] = [
     ("trace", 0),
     ("audit", 1),
     ("simulator", 1),
+    ("tls", 1),
     ("upstream", 1),
     ("cache", 2),
     ("broker", 3),

@@ -41,11 +41,11 @@ fn account(account: &str) -> RegistryPattern {
 
 /// This user may have account 123456789012 in Europe but not in Paris; loopback only the public registry.
 fn policy() -> Policy {
-    let user = CallerPattern::Uid(own_uid());
+    let user = || CallerPattern::Uid(own_uid());
     let paris = RegistryPattern::Private { accounts: Accounts::Any, regions: vec!["eu-west-3".parse().unwrap()] };
     Policy::Grants(vec![
-        grant("ci", user, account("123456789012"), Effect::Allow),
-        grant("not-paris", user, paris, Effect::Deny),
+        grant("ci", user(), account("123456789012"), Effect::Allow),
+        grant("not-paris", user(), paris, Effect::Deny),
         grant("local", CallerPattern::Loopback, RegistryPattern::Public, Effect::Allow),
     ])
 }

@@ -34,13 +34,13 @@ pub(super) struct Connection {
     #[arg(long, env = "ECR_BROKER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Certificates (PEM) to trust instead of the system's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "ECR_BROKER_TLS_CA", value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// The client's own certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, env = "ECR_BROKER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The key of the client's certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, env = "ECR_BROKER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// How long to wait in all
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = humantime::parse_duration)]

@@ -83,13 +83,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     match &args.command {
         Command::Check { .. } => check(&config),
-        Command::Explain { caller, profile, registry, .. } => explain(&config.policy, *caller, registry, profile),
+        Command::Explain { caller, profile, registry, .. } => explain(&config.policy, caller, registry, profile),
         Command::Test { expectations, .. } => test(&config.policy, expectations),
     }
 }
 
 fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let findings = lint(&config.policy, config.server.loopback);
+    let findings = lint(&config.policy, &config.proofs());
     findings.iter().for_each(complain);
     if !findings.is_empty() {
         return Ok(ExitCode::FAILURE);
@@ -104,7 +104,7 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn explain(policy: &Policy, caller: Caller, registry: &str, profile: &str) -> anyhow::Result<ExitCode> {
+fn explain(policy: &Policy, caller: &Caller, registry: &str, profile: &str) -> anyhow::Result<ExitCode> {
     let registry: Registry = match registry.parse() {
         Ok(registry) => registry,
         Err(error) => {
@@ -156,7 +156,7 @@ impl Expectation {
     fn problem(&self, policy: &Policy) -> anyhow::Result<Option<String>> {
         let caller: Caller = self.caller.parse()?;
         let registry: Registry = self.registry.parse()?;
-        let decision = policy.decide(caller, &registry, &self.profile);
+        let decision = policy.decide(&caller, &registry, &self.profile);
         let (allowed, grant) = match decision {
             Decision::Allow { grant } => (true, grant),
             Decision::Deny { grant } => (false, grant),

@@ -21,6 +21,7 @@ use crate::grpc::trace::Tracing;
 use crate::profile::Profile;
 use crate::server::{self, Bound};
 use crate::telemetry::{self, Telemetry};
+use crate::tls::Tls;
 use crate::upstream::aws::Aws;
 
 /// What runs on threads of its own has this long to end.
@@ -88,15 +89,20 @@ async fn serve(
 ) -> anyhow::Result<()> {
     // Before anyone can know that the broker is there and send it one, for it would end the process.
     let hangup = signal(SignalKind::hangup())?;
+    let clock = Arc::new(SystemClock::new());
+    let tls = config.server.tls.clone().map(|tls| Tls::load(tls, clock.clone())).transpose()?.map(Arc::new);
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).follow(signal(SignalKind::hangup())?));
+    }
     let (bound, broker) = tokio::select! {
-        ready = prepare(config, sources, tracing) => ready?,
+        ready = prepare(config, sources, tracing, clock, tls) => ready?,
         () = signals.received() => return Ok(()),
     };
     if broker.is_open() {
-        let addresses = bound.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let addresses = bound.urls().join(", ");
         tracing::warn!(addresses, "no grants are configured: whoever can reach these addresses may have everything");
     }
-    for address in bound.addresses() {
+    for address in bound.urls() {
         say(format_args!("listening on {address}"))?;
     }
     tokio::spawn(reload::follow(broker, sources.clone(), read, hangup));
@@ -105,8 +111,13 @@ async fn serve(
 }
 
 /// Puts the parts together, up to listeners that are bound.
-async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow::Result<(Bound, Arc<Broker>)> {
-    let clock = Arc::new(SystemClock::new());
+async fn prepare(
+    config: &Config,
+    sources: &Sources,
+    tracing: Tracing,
+    clock: Arc<SystemClock>,
+    tls: Option<Arc<Tls>>,
+) -> anyhow::Result<(Bound, Arc<Broker>)> {
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
     let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock.clone());
@@ -122,7 +133,11 @@ async fn prepare(config: &Config, sources: &Sources, tracing: Tracing) -> anyhow
         max_min_validity: config.max_min_validity,
     };
     let broker = Arc::new(Broker::new(cache.clone(), settings, audit));
-    let bound = bind(config, sources, &broker, &cache, &tracing)?;
+    let bind_to = |listen| {
+        let settings = server_settings(&config.server, listen, tls.clone());
+        server::bind(settings, Arc::clone(&broker), cache.clone(), tracing.clone())
+    };
+    let bound = bind(config, sources, bind_to)?;
     bound.refuse_loop(&aws.endpoint_overrides()).await?;
     Ok((bound, broker))
 }
@@ -160,24 +175,24 @@ fn sources(args: &Args) -> Sources {
     Sources { file: args.config.clone(), text: None, environment: config::environment(), flags }
 }
 
+fn server_settings(server: &config::Server, listen: Vec<ListenAddress>, tls: Option<Arc<Tls>>) -> server::Settings {
+    server::Settings {
+        listen,
+        drain_timeout: server.drain_timeout,
+        max_connections: server.max_connections,
+        max_connections_per_address: server.max_connections_per_address,
+        max_connections_per_uid: server.max_connections_per_uid,
+        loopback: server.loopback,
+        tls,
+    }
+}
+
 /// On the addresses that were given, else on the first of the usual sockets that can be made.
 fn bind(
     config: &Config,
     sources: &Sources,
-    broker: &Arc<Broker>,
-    cache: &CredentialCache,
-    tracing: &Tracing,
+    try_on: impl Fn(Vec<ListenAddress>) -> anyhow::Result<Bound>,
 ) -> anyhow::Result<Bound> {
-    let try_on = |listen: Vec<ListenAddress>| {
-        let settings = server::Settings {
-            listen,
-            drain_timeout: config.server.drain_timeout,
-            max_connections: config.server.max_connections,
-            max_connections_per_address: config.server.max_connections_per_address,
-            max_connections_per_uid: config.server.max_connections_per_uid,
-        };
-        server::bind(settings, Arc::clone(broker), cache.clone(), tracing.clone())
-    };
     if !config.server.listen.is_empty() {
         return try_on(config.server.listen.clone());
     }

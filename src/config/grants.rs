@@ -120,13 +120,17 @@ fn read_list<T>(
 }
 
 fn read_caller(table: &Table) -> Result<CallerPattern, String> {
-    let form = "those are { uid = 1001 }, { gid = 1001 } and { loopback = true }";
+    let form = "those are { uid = 1001 }, { gid = 1001 }, { loopback = true }, { spiffe = \"spiffe://prod.example/ci/*\" } and { dns = \"build-1.corp.example\" }";
     let mut entries = table.iter();
     match (entries.next(), entries.next()) {
         (Some((key, value)), None) => match (key.as_str(), value) {
             ("uid", value) => read_number(key, value).map(CallerPattern::Uid),
             ("gid", value) => read_number(key, value).map(CallerPattern::Gid),
             ("loopback", Value::Boolean(true)) => Ok(CallerPattern::Loopback),
+            ("spiffe", Value::String(text)) => {
+                text.parse().map(CallerPattern::Spiffe).map_err(|error| format!("{error}"))
+            }
+            ("dns", Value::String(text)) => text.parse().map(CallerPattern::Dns).map_err(|error| format!("{error}")),
             _ => Err(format!("{table:?} names no callers that this version knows; {form}", table = table.to_string())),
         },
         _ => Err(format!("each table names one kind of caller; {form}")),
@@ -198,7 +202,7 @@ mod tests {
         let text = r#"
             [[grants]]
             id = "farm"
-            callers = [{ uid = 1001 }, { gid = 5 }, { loopback = true }]
+            callers = [{ uid = 1001 }, { gid = 5 }, { loopback = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }]
             registries = [{ accounts = ["123456789012"], regions = ["eu-*", "us-east-1"] }, { public = true }]
             [[grants]]
             id = "never"
@@ -209,7 +213,16 @@ mod tests {
         let (policy, problems) = read(&text.parse().unwrap(), &[]);
         assert!(problems.is_empty(), "{problems:?}");
         let Policy::Grants(grants) = policy else { panic!("{policy:?}") };
-        assert_eq!(grants[0].callers, [CallerPattern::Uid(1001), CallerPattern::Gid(5), CallerPattern::Loopback]);
+        assert_eq!(
+            grants[0].callers,
+            [
+                CallerPattern::Uid(1001),
+                CallerPattern::Gid(5),
+                CallerPattern::Loopback,
+                CallerPattern::Spiffe("spiffe://a.example/ci/*".parse().unwrap()),
+                CallerPattern::Dns("b.example".parse().unwrap()),
+            ]
+        );
         assert_eq!(grants[0].registries[1], RegistryPattern::Public);
         assert_eq!(grants[0].profile, Some(ProfileName::default_profile()));
         assert_eq!((grants[1].effect, &grants[1].profile), (Effect::Deny, &None));
@@ -231,7 +244,7 @@ mod tests {
             colour = "red"
             effect = "maybe"
             profile = "ci-pull"
-            callers = [{ uid = -1 }, { uid = 65534 }, { spiffe = "spiffe://x/y" }, { uid = 1, gid = 2 }, { loopback = false }]
+            callers = [{ uid = -1 }, { uid = 65534 }, { jwt = "blue" }, { spiffe = "spiffe://x/a*b" }, { dns = "*.example" }, { uid = 1, gid = 2 }, { loopback = false }]
             registries = [{ accounts = ["12"], regions = ["*"] }, { accounts = ["*"], regions = ["EU"] }, { public = 1 }, { accounts = ["*"] }]
             [[grants]]
             callers = []
@@ -256,7 +269,9 @@ mod tests {
             ("grant \"a\": profile", "\"default\""),
             ("grant \"a\": callers: -1", "from 0 to"),
             ("grant \"a\": callers: uid 65534", "nobody"),
-            ("spiffe", "{ uid = 1001 }"),
+            ("jwt", "{ uid = 1001 }"),
+            ("spiffe://x/a*b", "may end a segment"),
+            ("*.example", "without \"*\""),
             ("grant \"a\": callers: each table", "one kind"),
             ("loopback = false", "{ loopback = true }"),
             ("grant \"a\": registries: accounts", "twelve digits"),
@@ -277,6 +292,6 @@ mod tests {
                 "{of}: {problems:#?}"
             );
         }
-        assert_eq!(problems.len(), 20, "{problems:#?}");
+        assert_eq!(problems.len(), 22, "{problems:#?}");
     }
 }

@@ -29,7 +29,8 @@ pub(super) const GRANT: &str = r#"
 # and one with effect = "deny" wins over it. Without any, whoever may open the socket may have everything.
 # [[grants]]
 # id = "farm-a"
-# callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }]
+# callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }, { spiffe = "spiffe://prod.example/ns/ci/sa/runner-*" },
+#            { dns = "build-1.corp.example" }]
 # registries = [{ accounts = ["123456789012"], regions = ["*"] }, { public = true }]
 # profile = "default"
 # effect = "allow"

@@ -12,12 +12,15 @@ use crate::policy::Policy;
 use crate::profile::Profile;
 
 /// What is ours in the environment and no setting: of the command line, of clients, and of the build, which `cargo run` passes on.
-const OTHER_VARIABLES: [&str; 6] = [
+const OTHER_VARIABLES: [&str; 9] = [
     "ECR_BROKER_ADDRESS",
     "ECR_BROKER_COMMIT",
     "ECR_BROKER_CONFIG",
     "ECR_BROKER_FEATURES",
     "ECR_BROKER_PROFILE",
+    "ECR_BROKER_TLS_CA",
+    "ECR_BROKER_TLS_CERT",
+    "ECR_BROKER_TLS_KEY",
     "ECR_BROKER_TOKEN_FILE",
 ];
 
@@ -84,7 +87,9 @@ impl<'a> Reader<'a> {
         if let Some(text) = self.variable(&variable) {
             return Some((about.form.value(text), Origin::Variable(variable)));
         }
-        let value = self.file.get(about.section)?.as_table()?.get(about.key)?;
+        let mut sections = about.section.split('.');
+        let table = sections.try_fold(&self.file, |table, section| table.get(section)?.as_table())?;
+        let value = table.get(about.key)?;
         Some((value.clone(), Origin::File(self.file_name())))
     }
 
@@ -152,27 +157,9 @@ impl<'a> Reader<'a> {
     }
 
     fn report_unknown_keys(&mut self) {
-        let mut problems = Vec::new();
-        for (section, value) in self.file.iter().filter(|(section, _)| !LISTS.contains(&section.as_str())) {
-            let keys = keys_of(section);
-            match value {
-                _ if keys.is_empty() => {
-                    problems.push(format!(
-                        "[{section}] is not a section; there are {} and [[grants]], [[profiles]]",
-                        sections().join(", ")
-                    ));
-                }
-                Value::Table(table) => {
-                    let unknown = table.keys().filter(|key| !keys.contains(&key.as_str()));
-                    problems.extend(
-                        unknown.map(|key| format!("{section}.{key} is not a key; [{section}] has {}", keys.join(", "))),
-                    );
-                }
-                _ => problems.push(format!("{section} is a section: write [{section}] and its keys below it")),
-            }
-        }
-        let place = self.file_name();
-        self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
+        let of_file = self.file.iter().filter(|(section, _)| !LISTS.contains(&section.as_str()));
+        let problems = of_file.flat_map(|(section, value)| unknown_keys(section, value)).collect();
+        self.mistakes_of_file(problems);
     }
 
     /// A misspelt variable of ours would else be ignored without a word.
@@ -182,8 +169,9 @@ impl<'a> Reader<'a> {
             let Some(rest) = name.strip_prefix("ECR_BROKER_").filter(|_| !known && !is_service_link(name)) else {
                 continue;
             };
-            let begins = |section: &&str| rest.starts_with(&format!("{section}_").to_ascii_uppercase());
-            let problem = match sections().into_iter().find(begins) {
+            let begins =
+                |section: &&str| rest.starts_with(&format!("{section}_").replace('.', "_").to_ascii_uppercase());
+            let problem = match sections().into_iter().rev().find(begins) {
                 Some(section) => format!("it is not a setting; [{section}] has {}", keys_of(section).join(", ")),
                 None => format!("it is nothing that this program reads; sections are {}", sections().join(", ")),
             };
@@ -197,6 +185,27 @@ impl<'a> Reader<'a> {
 fn is_service_link(variable: &str) -> bool {
     ["_SERVICE_HOST", "_PORT"].iter().any(|end| variable.ends_with(end))
         || ["_SERVICE_PORT", "_PORT_"].iter().any(|part| variable.contains(part))
+}
+
+/// What a section of the file has that there is no setting for.
+fn unknown_keys(section: &str, value: &Value) -> Vec<String> {
+    let keys = keys_of(section);
+    if keys.is_empty() {
+        let sections = sections().join(", ");
+        return vec![format!("[{section}] is not a section; there are {sections} and [[grants]], [[profiles]]")];
+    }
+    let Value::Table(table) = value else {
+        return vec![format!("{section} is a section: write [{section}] and its keys below it")];
+    };
+    let of_key = |(key, value): (&String, &Value)| {
+        let inner = format!("{section}.{key}");
+        match (keys.contains(&key.as_str()), sections().contains(&inner.as_str())) {
+            (true, _) => Vec::new(),
+            (false, true) => unknown_keys(&inner, value),
+            (false, false) => vec![format!("{inner} is not a key; [{section}] has {}", keys.join(", "))],
+        }
+    };
+    table.iter().flat_map(of_key).collect()
 }
 
 fn sections() -> Vec<&'static str> {

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use spiffe::TrustDomain;
+
 use super::LogFormat;
 use super::values::{self, Form, Read};
 use crate::address::ListenAddress;
 use crate::audit::Output;
+use crate::caller::DnsName;
 
 /// One setting.
 pub(super) struct Setting<T: 'static> {
@@ -37,18 +40,22 @@ impl About {
     }
 
     pub(super) fn variable(&self) -> String {
-        format!("ECR_BROKER_{}_{}", self.section, self.key).to_ascii_uppercase()
+        format!("ECR_BROKER_{}_{}", self.section, self.key).replace('.', "_").to_ascii_uppercase()
     }
 }
 
 /// All of them, section by section.
-pub(super) const ALL: [About; 24] = [
+pub(super) const ALL: [About; 28] = [
     LISTEN.about,
     DRAIN_TIMEOUT.about,
     MAX_CONNECTIONS.about,
     MAX_CONNECTIONS_PER_ADDRESS.about,
     MAX_CONNECTIONS_PER_UID.about,
+    TLS_CERTIFICATE.about,
+    TLS_KEY.about,
     LOOPBACK.about,
+    CLIENT_CA.about,
+    CLIENT_DNS.about,
     AUDIT_OUTPUT.about,
     REGION.about,
     CA_BUNDLE.about,
@@ -125,6 +132,58 @@ pub(super) const MAX_CONNECTIONS_PER_UID: Setting<u64> = Setting {
     },
     default: || 1024,
     read: |value| values::count(value, 1, 1_000_000),
+};
+
+pub(super) const TLS_CERTIFICATE: Setting<Option<PathBuf>> = Setting {
+    about: About {
+        example: r#""/etc/ecr-broker/tls.crt""#,
+        ..about(
+            "server.tls",
+            "certificate",
+            "The broker's certificate, and those between it and a root (PEM). With it and its key every TCP listener speaks TLS 1.3.\nThey and the roots of callers are read again when they change, and on SIGHUP.",
+        )
+    },
+    default: || None,
+    read: values::path,
+};
+
+pub(super) const TLS_KEY: Setting<Option<PathBuf>> = Setting {
+    about: About {
+        example: r#""/etc/ecr-broker/tls.key""#,
+        ..about("server.tls", "key", "The key of that certificate (PEM).")
+    },
+    default: || None,
+    read: values::path,
+};
+
+pub(super) const CLIENT_CA: Setting<BTreeMap<TrustDomain, PathBuf>> = Setting {
+    about: About {
+        form: Form::Plain,
+        default: "{}",
+        example: r#"{ "prod.example" = "/etc/ecr-broker/prod-ca.pem" }"#,
+        ..about(
+            "authentication",
+            "client_ca",
+            "SPIFFE trust domains, and the roots of each (PEM): a client certificate with one SPIFFE id in it says who the caller is,\nif a root of that id's own trust domain vouches for it.",
+        )
+    },
+    default: BTreeMap::new,
+    read: values::trust_domains,
+};
+
+pub(super) const CLIENT_DNS: Setting<BTreeMap<DnsName, PathBuf>> = Setting {
+    about: About {
+        form: Form::Plain,
+        default: "{}",
+        example: r#"{ "build-1.corp.example" = "/etc/ecr-broker/corp-ca.pem" }"#,
+        ..about(
+            "authentication",
+            "client_dns",
+            "DNS names, and the roots that may vouch for each (PEM): for callers whose certificates have no URI in them.",
+        )
+    },
+    default: BTreeMap::new,
+    read: values::dns_names,
 };
 
 pub(super) const LOOPBACK: Setting<bool> = Setting {

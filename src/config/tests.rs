@@ -44,7 +44,8 @@ fn every_default_is_what_its_explanation_says() {
 fn the_example_passes_and_every_commented_value_can_be_put_in_force() {
     assert!(load(&example()).is_ok());
     for about in settings::ALL {
-        if !about.example.is_empty() && about.key != "ca_bundle" {
+        let names_files = ["ca_bundle", "certificate", "key", "client_ca", "client_dns"].contains(&about.key);
+        if !about.example.is_empty() && !names_files {
             let text = format!("[{}]\n{} = {}", about.section, about.key, about.example);
             assert!(load(&text).is_ok(), "{text}");
         }
@@ -138,6 +139,57 @@ fn every_mistake_is_reported_in_one_run_with_its_key_and_what_would_be_taken() {
         assert!(found, "{key} {hint}: {problems:#?}");
     }
     assert_eq!(problems.len(), 13, "{problems:#?}");
+}
+
+#[test]
+fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() {
+    let pair = "certificate = \"/no/such.crt\"\nkey = \"/no/such.key\"";
+    for (text, key, hint) in [
+        ("[server.tls]\ncertificate = \"/a\"".to_owned(), "server.tls.certificate", "needs its key"),
+        ("[server.tls]\nkey = \"/a\"".to_owned(), "server.tls.key", "needs the certificate"),
+        ("[server.tls]\nkey = \"a\"".to_owned(), "server.tls.key", "absolute"),
+        ("[server.tls]\ncolour = 1".to_owned(), "server.tls.colour", "has certificate, key"),
+        ("[server]\ntls = 1".to_owned(), "server.tls", "write [server.tls]"),
+        (format!("[server.tls]\n{pair}"), "server.tls.certificate", "/no/such.crt cannot be read"),
+        (
+            "[authentication]\nclient_ca = { \"a.example\" = \"/a\" }".to_owned(),
+            "authentication.client_ca",
+            "over TLS only",
+        ),
+        (
+            "[authentication]\nclient_dns = { \"a.example\" = \"/a\" }".to_owned(),
+            "authentication.client_dns",
+            "over TLS only",
+        ),
+        (
+            "[authentication]\nclient_ca = { \"A.example\" = \"/a\" }".to_owned(),
+            "authentication.client_ca",
+            "trust domain",
+        ),
+        ("[authentication]\nclient_ca = { \"a.example\" = \"a\" }".to_owned(), "authentication.client_ca", "absolute"),
+        (
+            "[authentication]\nclient_dns = { \"*.example\" = \"/a\" }".to_owned(),
+            "authentication.client_dns",
+            "without \"*\"",
+        ),
+        ("[server]\nlisten = [\"0.0.0.0:1\"]".to_owned(), "server.listen", "without TLS anybody"),
+        ("[server]\nlisten = [\"127.0.0.1:1\"]".to_owned(), "server.listen", "authentication.loopback = true"),
+        (
+            format!("[server]\nlisten = [\"0.0.0.0:1\"]\n[server.tls]\n{pair}"),
+            "server.listen",
+            "nothing says who may call",
+        ),
+    ] {
+        let problems = problems(&text);
+        let found = problems.iter().any(|problem| problem.starts_with(key) && problem.contains(hint));
+        assert!(found, "{text}: {problems:#?}");
+    }
+    let variable = [("ECR_BROKER_SERVER_TLS_KEY", "/a"), ("ECR_BROKER_SERVER_TLS_COLOUR", "red")];
+    let mistakes = Config::load(&sources(&file(""), &variable)).unwrap_err();
+    let of =
+        |place: &str| mistakes.iter().find(|mistake| mistake.place == place).map(|mistake| mistake.problem.as_str());
+    assert!(of("ECR_BROKER_SERVER_TLS_KEY").unwrap().contains("needs the certificate"), "{mistakes:?}");
+    assert!(of("ECR_BROKER_SERVER_TLS_COLOUR").unwrap().contains("[server.tls] has certificate, key"), "{mistakes:?}");
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use spiffe::TrustDomain;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::LogFormat;
 use crate::address::ListenAddress;
 use crate::audit::Output;
+use crate::caller::DnsName;
 use crate::registry::Region;
 use crate::upstream::ca_bundle;
 
@@ -86,6 +88,32 @@ pub(super) fn ca_bundle(value: &Value) -> Result<Option<PathBuf>, String> {
     let path = PathBuf::from(text(value)?);
     ca_bundle::read(&path).map_err(|error| format!("{error:#}"))?;
     Ok(Some(path))
+}
+
+pub(super) fn path(value: &Value) -> Result<Option<PathBuf>, String> {
+    Ok(Some(absolute(value)?))
+}
+
+fn absolute(value: &Value) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text(value)?);
+    if path.is_absolute() { Ok(path) } else { Err(format!("{value} is not an absolute path")) }
+}
+
+pub(super) fn trust_domains(value: &Value) -> Result<BTreeMap<TrustDomain, PathBuf>, String> {
+    paths(value, |name| {
+        let domain = TrustDomain::new(name).ok().filter(|domain| domain.as_str() == name);
+        domain.ok_or_else(|| format!("{name:?} is not a SPIFFE trust domain, such as \"prod.example\", in lower case"))
+    })
+}
+
+pub(super) fn dns_names(value: &Value) -> Result<BTreeMap<DnsName, PathBuf>, String> {
+    paths(value, |name| name.parse().map_err(|error| format!("{error}")))
+}
+
+/// A file for each of several names.
+fn paths<K: Ord>(value: &Value, read: fn(&str) -> Result<K, String>) -> Result<BTreeMap<K, PathBuf>, String> {
+    let table = value.as_table().ok_or_else(|| format!("{value} is not a table of names and files"))?;
+    table.iter().map(|(name, value)| Ok((read(name)?, absolute(value)?))).collect()
 }
 
 pub(super) fn endpoint(value: &Value) -> Result<Option<String>, String> {

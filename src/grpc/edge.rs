@@ -17,6 +17,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use super::authn::Peer;
 use super::status::{Subject, refuse};
 use super::trace::{self, Tracing};
 use crate::caller::Caller;
@@ -28,16 +29,13 @@ const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// What is enough to put a batch together and send it.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 
-/// Who is at the other end of a connection, or why that is not known.
-pub type Known = Result<Caller, &'static str>;
-
 /// What the edge knows of a call, for its handler.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     /// Names it in errors and logs.
     pub(super) id: RequestId,
     /// Who makes it, or why that is not known.
-    pub(super) caller: Known,
+    pub(super) caller: Result<Caller, &'static str>,
     /// When its caller leaves.
     pub(super) deadline: Instant,
     /// The caller's trace, whether or not it is recorded.
@@ -56,7 +54,7 @@ pub struct Edge {
 pub struct Edged<S> {
     inner: S,
     edge: Edge,
-    caller: Known,
+    peer: Peer,
 }
 
 impl Edge {
@@ -68,7 +66,7 @@ impl Edge {
 }
 
 impl Call {
-    fn of(headers: &HeaderMap, caller: Known) -> Self {
+    fn of(headers: &HeaderMap, caller: Result<Caller, &'static str>) -> Self {
         let limit = deadline(headers).map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
         let trace = trace::callers_trace(headers);
         Self { id: RequestId::random(), caller, deadline: Instant::now() + limit, trace }
@@ -76,7 +74,7 @@ impl Call {
 
     /// Who makes the call, for what may not be had without a name.
     pub(super) fn known_caller(&self) -> Result<Caller, BrokerError> {
-        self.caller.map_err(|problem| BrokerError::CallerUnauthenticated { problem })
+        self.caller.clone().map_err(|problem| BrokerError::CallerUnauthenticated { problem })
     }
 
     /// The deadline of each of several things that the call asks for: a little earlier, so that what is ready by then still goes
@@ -89,10 +87,10 @@ impl Call {
 }
 
 impl<S> Edged<S> {
-    /// The same service for the connection of one caller.
+    /// The same service for one connection.
     #[must_use]
-    pub fn for_caller(self, caller: Known) -> Self {
-        Self { caller, ..self }
+    pub fn for_peer(self, peer: Peer) -> Self {
+        Self { peer, ..self }
     }
 }
 
@@ -100,7 +98,7 @@ impl<S> Layer<S> for Edge {
     type Service = Edged<S>;
 
     fn layer(&self, inner: S) -> Edged<S> {
-        Edged { inner, edge: self.clone(), caller: Err("nobody said so") }
+        Edged { inner, edge: self.clone(), peer: Peer::Unknown("nobody said so") }
     }
 }
 
@@ -119,7 +117,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let known = Call::of(request.headers(), self.caller);
+        let caller = self.peer.caller();
+        let known = Call::of(request.headers(), caller);
         request.extensions_mut().insert(known.clone());
         let span = self.edge.tracing.span(&request, &known);
         let cut = self.edge.cut.clone();

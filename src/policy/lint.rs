@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use spiffe::TrustDomain;
+
 use super::{Accounts, CallerPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern};
+use crate::caller::DnsName;
 
 /// Something to look at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,15 +22,26 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks through a policy. `loopback` tells whether callers can come over loopback TCP at all.
+/// What the broker takes as proof of who somebody is, beside the Unix socket's own.
+#[derive(Debug, Clone, Default)]
+pub struct Proofs {
+    /// Whether callers can come over loopback TCP.
+    pub loopback: bool,
+    /// The trust domains whose roots are known.
+    pub trust_domains: Vec<TrustDomain>,
+    /// The DNS names for which roots are known.
+    pub dns_names: Vec<DnsName>,
+}
+
+/// Looks through a policy.
 #[must_use]
-pub fn lint(policy: &Policy, loopback: bool) -> Vec<Finding> {
+pub fn lint(policy: &Policy, proofs: &Proofs) -> Vec<Finding> {
     let Policy::Grants(grants) = policy else { return Vec::new() };
     let of_one = |(index, grant): (usize, &Grant)| {
         let problems = [
             every_account(grant),
             user_zero(grant),
-            unreachable_loopback(grant, loopback),
+            unreachable(grant, proofs),
             strange_region(grant),
             evaded(grant, grants),
             without_effect(grant, index, grants),
@@ -52,9 +66,20 @@ fn user_zero(grant: &Grant) -> Option<String> {
     })
 }
 
-fn unreachable_loopback(grant: &Grant, loopback: bool) -> Option<String> {
-    (!loopback && grant.callers.contains(&CallerPattern::Loopback)).then(|| {
-        "it is for loopback, where nobody is let in; set authentication.loopback = true, or leave it out".to_owned()
+/// Callers that nobody can prove to be.
+fn unreachable(grant: &Grant, proofs: &Proofs) -> Option<String> {
+    grant.callers.iter().find_map(|caller| match caller {
+        CallerPattern::Loopback if !proofs.loopback => Some(
+            "it is for loopback, where nobody is let in; set authentication.loopback = true, or leave it out"
+                .to_owned(),
+        ),
+        CallerPattern::Spiffe(pattern) if !proofs.trust_domains.contains(pattern.trust_domain()) => {
+            Some(format!("it is for {pattern}, and authentication.client_ca has no roots of that trust domain"))
+        }
+        CallerPattern::Dns(name) if !proofs.dns_names.contains(name) => {
+            Some(format!("it is for the host {name}, and authentication.client_dns has no roots for that name"))
+        }
+        _ => None,
     })
 }
 
@@ -105,7 +130,7 @@ fn without_effect(grant: &Grant, index: usize, grants: &[Grant]) -> Option<Strin
 }
 
 fn contains(outer: &Grant, inner: &Grant) -> bool {
-    inner.callers.iter().all(|caller| outer.callers.contains(caller))
+    inner.callers.iter().all(|caller| outer.callers.iter().any(|other| other.contains(caller)))
         && inner.registries.iter().all(|one| outer.registries.iter().any(|other| other.contains(one)))
 }
 
@@ -154,32 +179,53 @@ mod tests {
     #[test]
     fn what_looks_like_a_mistake_is_found_and_what_does_not_is_not() {
         use Effect::{Allow, Deny};
-        let user = CallerPattern::Uid(1001);
-        let fine = || grant("fine", user, private("111111111111", "eu-*"), Allow);
+        let user = || CallerPattern::Uid(1001);
+        let runners = |text: &str| CallerPattern::Spiffe(text.parse().unwrap());
+        let proofs = Proofs { trust_domains: vec![TrustDomain::new("a.example").unwrap()], ..Proofs::default() };
+        let fine = || grant("fine", user(), private("111111111111", "eu-*"), Allow);
         for (grants, found) in [
             (vec![fine()], None),
-            (vec![fine(), grant("other", user, private("111111111111", "*"), Allow)], None),
-            (vec![fine(), grant("public", user, RegistryPattern::Public, Allow)], None),
-            (vec![fine(), grant("deny-some", user, private("111111111111", "eu-west-1"), Deny)], None),
-            (vec![grant("wide", user, private("*", "eu-*"), Allow)], Some(("wide", "every account"))),
-            (vec![grant("wide", user, private("*", "eu-*"), Deny)], None),
+            (vec![fine(), grant("other", user(), private("111111111111", "*"), Allow)], None),
+            (vec![fine(), grant("public", user(), RegistryPattern::Public, Allow)], None),
+            (vec![fine(), grant("deny-some", user(), private("111111111111", "eu-west-1"), Deny)], None),
+            (vec![grant("wide", user(), private("*", "eu-*"), Allow)], Some(("wide", "every account"))),
+            (vec![grant("wide", user(), private("*", "eu-*"), Deny)], None),
             (
-                vec![grant("typo", user, private("111111111111", "eu-cental-1"), Deny)],
+                vec![grant("typo", user(), private("111111111111", "eu-cental-1"), Deny)],
                 Some(("typo", "is it spelt right")),
             ),
-            (vec![grant("gov", user, private("111111111111", "us-gov-west-1"), Deny)], None),
+            (vec![grant("gov", user(), private("111111111111", "us-gov-west-1"), Deny)], None),
             (vec![grant("root", CallerPattern::Uid(0), RegistryPattern::Public, Allow)], Some(("root", "for root"))),
             (
                 vec![grant("local", CallerPattern::Loopback, RegistryPattern::Public, Allow)],
                 Some(("local", "authentication.loopback")),
             ),
+            (vec![grant("pods", runners("spiffe://a.example/ci/*"), RegistryPattern::Public, Allow)], None),
             (
-                vec![fine(), grant("again", user, private("111111111111", "eu-west-1"), Allow)],
+                vec![grant("pods", runners("spiffe://b.example/ci/*"), RegistryPattern::Public, Allow)],
+                Some(("pods", "authentication.client_ca has no roots")),
+            ),
+            (
+                vec![grant("host", CallerPattern::Dns("a.b".parse().unwrap()), RegistryPattern::Public, Allow)],
+                Some(("host", "authentication.client_dns has no roots")),
+            ),
+            (
+                vec![
+                    grant("all", runners("spiffe://a.example/ci/*"), RegistryPattern::Public, Allow),
+                    grant("one", runners("spiffe://a.example/ci/runner"), RegistryPattern::Public, Allow),
+                ],
+                Some(("one", "\"all\" before it")),
+            ),
+            (
+                vec![fine(), grant("again", user(), private("111111111111", "eu-west-1"), Allow)],
                 Some(("again", "\"fine\" before it")),
             ),
-            (vec![fine(), grant("never", user, private("*", "*"), Deny)], Some(("fine", "\"never\" denies all of it"))),
+            (
+                vec![fine(), grant("never", user(), private("*", "*"), Deny)],
+                Some(("fine", "\"never\" denies all of it")),
+            ),
         ] {
-            let findings = lint(&Policy::Grants(grants.clone()), false);
+            let findings = lint(&Policy::Grants(grants.clone()), &proofs);
             let expected = usize::from(found.is_some());
             assert_eq!(findings.len(), expected, "{findings:?} {grants:#?}");
             if let Some((id, problem)) = found {
@@ -187,14 +233,14 @@ mod tests {
             }
         }
         let way_round = vec![
-            grant("no", user, private("111111111111", "eu-*"), Deny),
+            grant("no", user(), private("111111111111", "eu-*"), Deny),
             grant("local", CallerPattern::Loopback, private("111111111111", "eu-west-1"), Allow),
         ];
-        let findings = lint(&Policy::Grants(way_round), true);
+        let findings = lint(&Policy::Grants(way_round), &Proofs { loopback: true, ..proofs.clone() });
         assert!(
             findings.len() == 1 && findings[0].problem.contains("over loopback, by grant \"local\""),
             "{findings:?}"
         );
-        assert!(lint(&Policy::Open, false).is_empty());
+        assert!(lint(&Policy::Open, &proofs).is_empty());
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use spiffe::{SpiffeId, TrustDomain};
+
 use crate::echo::Echo;
 
 /// A text, with one `*` at its end for whatever follows: `*`, `eu-*`, `eu-central-1`.
@@ -39,22 +41,93 @@ impl LabelPattern {
     }
 }
 
+impl LabelPattern {
+    fn read(text: &str, plain: fn(u8) -> bool) -> Option<Self> {
+        let (start, open) = text.strip_suffix('*').map_or((text, false), |start| (start, true));
+        let fits = !text.is_empty() && start.bytes().all(plain);
+        fits.then(|| Self { start: start.into(), open })
+    }
+}
+
 impl FromStr for LabelPattern {
     type Err = LabelPatternError;
 
     fn from_str(text: &str) -> Result<Self, LabelPatternError> {
-        let (start, open) = text.strip_suffix('*').map_or((text, false), |start| (start, true));
-        let plain = start.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        if !plain || text.is_empty() {
-            return Err(LabelPatternError { text: text.to_owned() });
-        }
-        Ok(Self { start: start.into(), open })
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        Self::read(text, plain).ok_or_else(|| LabelPatternError { text: text.to_owned() })
     }
 }
 
 impl fmt::Display for LabelPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.start, if self.open { "*" } else { "" })
+    }
+}
+
+/// SPIFFE ids of one trust domain. Each segment of the path may end with `*`, which stands for the rest of that segment and never
+/// for another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpiffePattern {
+    trust_domain: TrustDomain,
+    segments: Vec<LabelPattern>,
+}
+
+/// Why a text is no pattern of SPIFFE ids.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} is not a pattern of SPIFFE ids: those are spiffe://, a trust domain in lower case, and a path in which \"*\" may end a segment, such as \"spiffe://prod.example/ns/ci/sa/runner-*\"",
+    Echo(text)
+)]
+pub struct SpiffePatternError {
+    text: String,
+}
+
+impl SpiffePattern {
+    /// Whose ids these are.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// Whether an id is one of those.
+    #[must_use]
+    pub fn matches(&self, id: &SpiffeId) -> bool {
+        let mut segments = id.path().split('/').skip(1);
+        id.is_member_of(&self.trust_domain)
+            && self.segments.iter().all(|pattern| segments.next().is_some_and(|segment| pattern.matches(segment)))
+            && segments.next().is_none()
+    }
+
+    /// Whether every id that the other is about is one of those.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        self.trust_domain == other.trust_domain
+            && self.segments.len() == other.segments.len()
+            && self.segments.iter().zip(&other.segments).all(|(outer, inner)| outer.contains(inner))
+    }
+}
+
+impl FromStr for SpiffePattern {
+    type Err = SpiffePatternError;
+
+    fn from_str(text: &str) -> Result<Self, SpiffePatternError> {
+        read_spiffe(text).ok_or_else(|| SpiffePatternError { text: text.to_owned() })
+    }
+}
+
+fn read_spiffe(text: &str) -> Option<SpiffePattern> {
+    let (name, path) = text.strip_prefix("spiffe://")?.split_once('/')?;
+    let trust_domain = TrustDomain::new(name).ok().filter(|domain| domain.as_str() == name)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let segment = |text: &str| LabelPattern::read(text, plain).filter(|_| !matches!(text, "." | ".."));
+    let segments = path.split('/').map(segment).collect::<Option<_>>()?;
+    Some(SpiffePattern { trust_domain, segments })
+}
+
+impl fmt::Display for SpiffePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spiffe://{}", self.trust_domain)?;
+        self.segments.iter().try_for_each(|segment| write!(f, "/{segment}"))
     }
 }
 
@@ -82,6 +155,44 @@ mod tests {
         }
         for wrong in ["", "*-1", "eu-*-1", "EU-*", "eu.*", "eu-**", "[ab]", "eu central"] {
             assert!(wrong.parse::<LabelPattern>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_star_in_a_spiffe_id_stands_for_the_rest_of_its_segment() {
+        let pattern = |text: &str| text.parse::<SpiffePattern>().unwrap();
+        for (text, id, matches) in [
+            ("spiffe://a.example/ns/ci/sa/runner-*", "spiffe://a.example/ns/ci/sa/runner-1", true),
+            ("spiffe://a.example/ns/ci/sa/runner-*", "spiffe://a.example/ns/ci/sa/runner-", true),
+            ("spiffe://a.example/ns/ci/sa/runner-*", "spiffe://a.example/ns/ci/sa/runner-1/x", false),
+            ("spiffe://a.example/ns/ci/sa/runner-*", "spiffe://a.example/ns/ci/sa", false),
+            ("spiffe://a.example/ns/ci/sa/runner-*", "spiffe://b.example/ns/ci/sa/runner-1", false),
+            ("spiffe://a.example/ns/*/sa/x", "spiffe://a.example/ns/any/sa/x", true),
+            ("spiffe://a.example/ns/*/sa/x", "spiffe://a.example/ns/any/more/sa/x", false),
+            ("spiffe://a.example/Runner", "spiffe://a.example/runner", false),
+        ] {
+            assert_eq!(pattern(text).matches(&SpiffeId::new(id).unwrap()), matches, "{text} {id}");
+            assert_eq!(pattern(text).to_string(), text);
+        }
+        assert!(pattern("spiffe://a.example/ns/*").contains(&pattern("spiffe://a.example/ns/ci-*")));
+        for other in ["spiffe://a.example/ns/*/x", "spiffe://b.example/ns/ci", "spiffe://a.example/*/ci"] {
+            assert!(!pattern("spiffe://a.example/ns/*").contains(&pattern(other)), "{other}");
+        }
+        for wrong in [
+            "",
+            "spiffe://a.example",
+            "spiffe://a.example/",
+            "spiffe://*/x",
+            "spiffe://A.example/x",
+            "spiffe://a.example/*/",
+            "spiffe://a.example/a*b",
+            "spiffe://a.example/..",
+            "spiffe://a.example/a//b",
+            "https://a.example/x",
+            "spiffe://a.example:1/x",
+            "spiffe://a.example/%2a",
+        ] {
+            assert!(wrong.parse::<SpiffePattern>().is_err(), "{wrong}");
         }
     }
 }

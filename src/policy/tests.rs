@@ -28,7 +28,7 @@ fn deny(id: &str, caller: CallerPattern, registry: RegistryPattern) -> Grant {
 }
 
 /// `+id` for what a grant allows, `-id` for what one denies, `-` for what none allows.
-fn decided(policy: &Policy, caller: Caller, registry: &Registry, profile: &str) -> String {
+fn decided(policy: &Policy, caller: &Caller, registry: &Registry, profile: &str) -> String {
     match policy.decide(caller, registry, profile) {
         Decision::Allow { grant } => format!("+{}", grant.map_or("", |grant| &grant.id)),
         Decision::Deny { grant } => format!("-{}", grant.map_or("", |grant| &grant.id)),
@@ -38,8 +38,8 @@ fn decided(policy: &Policy, caller: Caller, registry: &Registry, profile: &str) 
 #[test]
 fn without_grants_everybody_may_have_everything_and_with_none_that_matches_nothing() {
     let one: Registry = ONE.parse().unwrap();
-    assert_eq!(decided(&Policy::Open, CI, &one, ""), "+");
-    assert_eq!(decided(&Policy::Grants(Vec::new()), CI, &one, ""), "-");
+    assert_eq!(decided(&Policy::Open, &CI, &one, ""), "+");
+    assert_eq!(decided(&Policy::Grants(Vec::new()), &CI, &one, ""), "-");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_grant_is_for_its_callers_its_accounts_and_its_regions() {
         (Caller::Loopback, "public.ecr.aws", "-"),
         (Caller::Loopback, TWO, "+loopback"),
     ] {
-        assert_eq!(decided(&policy, caller, &registry.parse().unwrap(), ""), expected, "{caller} {registry}");
+        assert_eq!(decided(&policy, &caller, &registry.parse().unwrap(), ""), expected, "{caller} {registry}");
     }
 }
 
@@ -73,20 +73,20 @@ fn the_first_allow_that_covers_the_request_decides_and_a_deny_wins_over_all() {
     ];
     let (one, two): (Registry, Registry) = (ONE.parse().unwrap(), TWO.parse().unwrap());
     let policy = Policy::Grants(grants.clone());
-    assert_eq!(decided(&policy, CI, &one, ""), "+push");
-    assert_eq!(decided(&policy, CI, &one, "pull"), "+pull");
-    assert_eq!(decided(&policy, CI, &two, "push"), "-", "the rights of two grants are not added up");
-    assert_eq!(decided(&policy, CI, &one, "no-such"), "-");
+    assert_eq!(decided(&policy, &CI, &one, ""), "+push");
+    assert_eq!(decided(&policy, &CI, &one, "pull"), "+pull");
+    assert_eq!(decided(&policy, &CI, &two, "push"), "-", "the rights of two grants are not added up");
+    assert_eq!(decided(&policy, &CI, &one, "no-such"), "-");
 
     grants.push(grant("no-push", CallerPattern::Uid(1001), wide(), Some("push"), Effect::Deny));
     let policy = Policy::Grants(grants.clone());
-    assert_eq!(decided(&policy, CI, &one, "push"), "-no-push");
-    assert_eq!(decided(&policy, CI, &one, "pull"), "+pull");
+    assert_eq!(decided(&policy, &CI, &one, "push"), "-no-push");
+    assert_eq!(decided(&policy, &CI, &one, "pull"), "+pull");
 
     grants.push(deny("nothing", CallerPattern::Gid(1001), private(&["111111111111"], &["*"])));
     let policy = Policy::Grants(grants);
-    assert_eq!(decided(&policy, CI, &one, "pull"), "-nothing");
-    assert_eq!(decided(&policy, CI, &two, "pull"), "+pull");
+    assert_eq!(decided(&policy, &CI, &one, "pull"), "-nothing");
+    assert_eq!(decided(&policy, &CI, &two, "pull"), "+pull");
 }
 
 #[test]
@@ -103,9 +103,19 @@ fn an_account_that_is_not_known_needs_a_grant_for_all_and_no_deny_for_any() {
         (vec![all.clone(), but], "-but"),
         (vec![all, elsewhere], "+all"),
     ] {
-        assert_eq!(decided(&Policy::Grants(grants), CI, &unknown, ""), expected);
+        assert_eq!(decided(&Policy::Grants(grants), &CI, &unknown, ""), expected);
     }
 }
+
+const IDS: [&str; 4] =
+    ["spiffe://a.example/ci/one", "spiffe://a.example/ci/two", "spiffe://a.example/ci", "spiffe://b.example/ci/one"];
+/// Patterns, and which of the ids they are about.
+const SPIFFE: [(&str, &[&str]); 4] = [
+    ("spiffe://a.example/ci/*", &[IDS[0], IDS[1]]),
+    ("spiffe://a.example/*/one", &[IDS[0]]),
+    ("spiffe://a.example/*", &[IDS[2]]),
+    ("spiffe://b.example/ci/one", &[IDS[3]]),
+];
 
 /// What the four rules of the module's head say, spelt out in another way, over many random policies and requests.
 #[test]
@@ -120,6 +130,7 @@ fn decisions_are_what_the_rules_say() {
                     CallerPattern::Uid(random.u32(0..3)),
                     CallerPattern::Gid(random.u32(0..3)),
                     CallerPattern::Loopback,
+                    CallerPattern::Spiffe(random.choice(SPIFFE).unwrap().0.parse().unwrap()),
                 ];
                 let account = random.choice([["*"], [accounts[0]], [accounts[1]]]).unwrap();
                 let region = random.choice(["*", "eu-*", "us-east-1"]).unwrap();
@@ -130,17 +141,25 @@ fn decisions_are_what_the_rules_say() {
             })
             .collect();
         let uid = random.u32(0..3);
-        let caller = if random.u8(..) < 60 { Caller::Loopback } else { Caller::Process { uid, gid: random.u32(0..3) } };
+        let caller = match random.u8(0..4) {
+            0 => Caller::Loopback,
+            1 => Caller::spiffe(random.choice(IDS).unwrap()).unwrap(),
+            _ => Caller::Process { uid, gid: random.u32(0..3) },
+        };
         let (account, region) = (random.choice(accounts).unwrap(), random.choice(regions).unwrap());
         let public = random.u8(..) < 60;
         let host = if public { "public.ecr.aws".into() } else { format!("{account}.dkr.ecr.{region}.amazonaws.com") };
         let profile = random.choice(["", "a", "b"]).unwrap();
 
         let applies = |grant: &Grant, wanted: &str| {
-            let caller = match (grant.callers[0], caller) {
+            let caller = match (&grant.callers[0], &caller) {
                 (CallerPattern::Uid(uid), Caller::Process { uid: own, .. }) => uid == own,
                 (CallerPattern::Gid(gid), Caller::Process { gid: own, .. }) => gid == own,
-                (pattern, caller) => pattern == CallerPattern::Loopback && caller == Caller::Loopback,
+                (CallerPattern::Spiffe(pattern), Caller::Spiffe(id)) => {
+                    let (pattern, id) = (pattern.to_string(), id.to_string());
+                    SPIFFE.iter().any(|(one, ids)| *one == pattern && ids.contains(&id.as_str()))
+                }
+                (pattern, caller) => *pattern == CallerPattern::Loopback && *caller == Caller::Loopback,
             };
             let registry = match &grant.registries[0] {
                 RegistryPattern::Public => public,
@@ -168,7 +187,7 @@ fn decisions_are_what_the_rules_say() {
         };
         let policy = Policy::Grants(grants.clone());
         assert_eq!(
-            decided(&policy, caller, &host.parse().unwrap(), profile),
+            decided(&policy, &caller, &host.parse().unwrap(), profile),
             expected,
             "{grants:#?} {caller} {host} {profile:?}"
         );

@@ -1,78 +1,128 @@
-//! The accept loop of one listener.
+//! The accept loop of a listener, and what a connection passes before it is served.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::Shutdown;
 use super::authority::RepairAuthority;
-use super::connection::{Connections, Peer, Place, Service, serve};
+use super::connection::{Connections, Holder, Place, Service, serve};
 use super::listener::{Accepted, Listener};
 use crate::caller::Caller;
-use crate::grpc::edge::Known;
+use crate::grpc::authn::Peer;
+use crate::tls::{Proof, Tls};
 
 /// After an error, for it is most often a full file table, and the loop would else spin.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A peer that connects has this long to finish its handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Takes connections until the drain begins; the listener closes with it.
-pub(super) async fn accept(
-    listener: Listener,
-    connections: Connections,
-    service: Service,
-    steps: Shutdown,
-    tracker: TaskTracker,
-) {
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = steps.drain.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok(accepted) => start(accepted, &connections, &service, &steps, &tracker),
-            Err(error) => {
-                warn!(%error, address = %listener.address(), "a connection could not be accepted");
-                tokio::time::sleep(PAUSE).await;
+/// All that a new connection needs.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub(super) connections: Connections,
+    pub(super) service: Service,
+    pub(super) steps: Shutdown,
+    /// What TCP listeners speak.
+    pub(super) tls: Option<Arc<Tls>>,
+    /// Whether a peer on loopback TCP is a caller by that alone.
+    pub(super) loopback: bool,
+}
+
+impl Door {
+    /// Takes connections until the drain begins; the listener closes with it.
+    pub(super) async fn accept(self, listener: Listener, tracker: TaskTracker) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.steps.drain.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok(accepted) => self.start(accepted, &tracker),
+                Err(error) => {
+                    warn!(%error, address = %listener.address(), "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }
-}
 
-fn start(accepted: Accepted, connections: &Connections, service: &Service, steps: &Shutdown, tracker: &TaskTracker) {
-    let Some((peer, caller)) = peer(&accepted) else {
-        warn!("a connection was closed: the system does not say who its peer is");
-        return;
-    };
-    let service = service.clone().for_caller(caller);
-    let Some(place) = connections.take(peer) else {
-        debug!(?peer, "a connection was closed: there are as many as are kept");
-        return;
-    };
-    tracker.spawn(hold(accepted, place, service, steps.clone()));
-}
-
-async fn hold(accepted: Accepted, place: Place, service: Service, steps: Shutdown) {
-    match accepted {
-        Accepted::Tcp(stream, _) => serve(stream, service, &steps).await,
-        Accepted::Unix(stream) => serve(RepairAuthority::new(stream), service, &steps).await,
+    fn start(&self, accepted: Accepted, tracker: &TaskTracker) {
+        let Some(holder) = holder(&accepted) else {
+            warn!("a connection was closed: the system does not say who its peer is");
+            return;
+        };
+        let Some(place) = self.connections.take(holder) else {
+            debug!(?holder, "a connection was closed: there are as many as are kept");
+            return;
+        };
+        tracker.spawn(self.clone().hold(accepted, place));
     }
-    drop(place);
-}
 
-/// Whose connection it is, and whom its calls come from.
-fn peer(accepted: &Accepted) -> Option<(Peer, Known)> {
-    match accepted {
-        Accepted::Tcp(_, address) => {
-            let ip = address.ip().to_canonical();
-            let far = "this listener has no authentication for callers of other hosts; use the broker's Unix socket";
-            Some((Peer::Address(ip), if ip.is_loopback() { Ok(Caller::Loopback) } else { Err(far) }))
+    async fn hold(self, accepted: Accepted, place: Place) {
+        match accepted {
+            Accepted::Unix(stream) => {
+                let peer = process(&stream);
+                self.serve(RepairAuthority::new(stream), peer).await;
+            }
+            Accepted::Tcp(stream, address) => self.serve_tcp(stream, address.ip().to_canonical()).await,
         }
-        Accepted::Unix(stream) => {
-            let process = stream.peer_cred().ok()?;
-            let nobody = "the kernel gives your user as 65534, which stands for many; run as a user that the broker's user \
-                          namespace has a name for";
-            Some((Peer::Uid(process.uid()), Caller::process(process.uid(), process.gid()).ok_or(nobody)))
+        drop(place);
+    }
+
+    async fn serve_tcp(&self, stream: TcpStream, from: IpAddr) {
+        let Some(tls) = &self.tls else {
+            return self.serve(stream, self.tcp_peer(from, None)).await;
+        };
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => shaken,
+            () = self.steps.drain.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok((stream, proof))) => self.serve(stream, self.tcp_peer(from, proof)).await,
+            Ok(Err(error)) => warn!(%error, %from, "a connection was closed: its TLS handshake failed"),
+            Err(_) => debug!(%from, "a connection was closed: its TLS handshake took too long"),
         }
     }
+
+    async fn serve<I>(&self, io: I, peer: Peer)
+    where
+        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        serve(io, self.service.clone().for_peer(peer), &self.steps).await;
+    }
+
+    /// A certificate says who it is; without one, loopback may be enough.
+    fn tcp_peer(&self, from: IpAddr, proof: Option<Proof>) -> Peer {
+        match proof {
+            Some(proof) => Peer::Certified(Arc::new(proof)),
+            None if self.loopback && from.is_loopback() => Peer::Known(Caller::Loopback),
+            None if self.tls.is_some() => {
+                Peer::Unknown("show a client certificate that a root in the broker's configuration vouches for")
+            }
+            None => Peer::Unknown(
+                "this listener has no authentication for callers of other hosts; use the broker's Unix socket",
+            ),
+        }
+    }
+}
+
+/// Whose connection it is, among those that are counted.
+fn holder(accepted: &Accepted) -> Option<Holder> {
+    match accepted {
+        Accepted::Tcp(_, address) => Some(Holder::Address(address.ip().to_canonical())),
+        Accepted::Unix(stream) => stream.peer_cred().ok().map(|process| Holder::Uid(process.uid())),
+    }
+}
+
+/// Whom the kernel names at the other end of a Unix socket.
+fn process(stream: &tokio::net::UnixStream) -> Peer {
+    let nobody = "the kernel gives your user as 65534, which stands for many; run as a user that the broker's user namespace has a name for";
+    let process = stream.peer_cred().ok().and_then(|process| Caller::process(process.uid(), process.gid()));
+    process.map_or_else(|| Peer::Unknown(nobody), Peer::Known)
 }

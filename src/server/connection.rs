@@ -33,7 +33,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Peer {
+pub(super) enum Holder {
     Address(IpAddr),
     Uid(u32),
 }
@@ -59,14 +59,14 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    peers: HashMap<Peer, usize>,
+    peers: HashMap<Holder, usize>,
 }
 
 /// A connection's place among those that are kept; given back when it goes.
 #[derive(Debug)]
 pub(super) struct Place {
     inner: Arc<Inner>,
-    peer: Peer,
+    peer: Holder,
 }
 
 impl Limits {
@@ -78,10 +78,10 @@ impl Limits {
         }
     }
 
-    fn of_one(&self, peer: Peer) -> usize {
+    fn of_one(&self, peer: Holder) -> usize {
         match peer {
-            Peer::Address(_) => self.address,
-            Peer::Uid(_) => self.uid,
+            Holder::Address(_) => self.address,
+            Holder::Uid(_) => self.uid,
         }
     }
 }
@@ -92,7 +92,7 @@ impl Connections {
     }
 
     /// A place for one more connection of this peer's, if there is one.
-    pub(super) fn take(&self, peer: Peer) -> Option<Place> {
+    pub(super) fn take(&self, peer: Holder) -> Option<Place> {
         let Inner { limits, counts } = &*self.0;
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peer = counts.peers.get(&peer).copied().unwrap_or_default();
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_peer_has_its_share_and_no_more_and_gets_it_back() {
         let connections = Connections::new(Limits { all: 3, address: 2, uid: 2 });
-        let (a, b) = (Peer::Uid(1), Peer::Address([127, 0, 0, 1].into()));
+        let (a, b) = (Holder::Uid(1), Holder::Address([127, 0, 0, 1].into()));
         let first = connections.take(a);
         let second = connections.take(a);
         assert!(first.is_some() && second.is_some());

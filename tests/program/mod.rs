@@ -49,9 +49,9 @@ impl Logs {
         Self { text, reader }
     }
 
-    fn until(&self, wanted: &str) {
+    fn until(&self, wanted: &str, times: usize) {
         let (text, changed) = &*self.text;
-        let missing = |text: &mut String| !text.contains(wanted);
+        let missing = |text: &mut String| text.matches(wanted).count() < times;
         let (text, outcome) = changed.wait_timeout_while(text.lock().unwrap(), LOG_WAIT, missing).unwrap();
         assert!(!outcome.timed_out(), "{wanted:?} is not logged: {text}");
     }
@@ -97,7 +97,12 @@ impl Server {
 
     /// Comes back when a line with this text has been logged.
     pub fn until_logged(&self, text: &str) {
-        self.logs.as_ref().unwrap().until(text);
+        self.logs.as_ref().unwrap().until(text, 1);
+    }
+
+    /// Comes back when it has been logged twice.
+    pub fn until_logged_again(&self, text: &str) {
+        self.logs.as_ref().unwrap().until(text, 2);
     }
 
     /// SIGTERM, a clean end, and all that was logged.

@@ -13,6 +13,7 @@ mod aws;
 mod grpc_clients;
 mod other;
 mod registry;
+mod tls;
 mod users;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";

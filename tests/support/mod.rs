@@ -289,7 +289,17 @@ impl TestBroker {
 
     /// Goes by a policy, and records what it does.
     pub fn start_as(policy: Policy, audit: Option<&Output>, change: impl FnOnce(&mut server::Settings)) -> Self {
-        let TestCache { cache, source, clock } = TestCache::new();
+        Self::start_on(TestCache::new(), policy, audit, change)
+    }
+
+    /// On a cache, a source and a clock that there are already.
+    pub fn start_on(
+        cache: TestCache,
+        policy: Policy,
+        audit: Option<&Output>,
+        change: impl FnOnce(&mut server::Settings),
+    ) -> Self {
+        let TestCache { cache, source, clock } = cache;
         let audit = audit.map(|output| AuditLog::open(output, clock.clone()).unwrap());
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("broker.sock");
@@ -299,6 +309,8 @@ impl TestBroker {
             max_connections: 4096,
             max_connections_per_address: 256,
             max_connections_per_uid: 1024,
+            loopback: true,
+            tls: None,
         };
         change(&mut settings);
         let region = "eu-central-1".parse().unwrap();

@@ -1,0 +1,139 @@
+//! Which client certificates are taken: each is verified against the roots of whom it names, and of nobody else.
+//!
+//! With all roots in one store, any authority in it could vouch for anybody.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme};
+use spiffe::TrustDomain;
+
+use super::certificate::{self, CertificateError, Leaf, Subject};
+use super::{Files, Settings, TlsError};
+use crate::caller::{Caller, DnsName};
+
+type Roots = Arc<dyn ClientCertVerifier>;
+
+/// Judges client certificates.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    provider: Arc<CryptoProvider>,
+    trust_domains: BTreeMap<TrustDomain, Roots>,
+    dns_names: BTreeMap<DnsName, Roots>,
+}
+
+impl Verifier {
+    pub(super) fn of(settings: &Settings, files: &Files, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
+        Ok(Self {
+            provider: Arc::clone(provider),
+            trust_domains: all_roots(&settings.trust_domains, files, provider)?,
+            dns_names: all_roots(&settings.dns_names, files, provider)?,
+        })
+    }
+
+    /// Whom a certificate that was verified names, and until when.
+    pub(super) fn caller(&self, leaf: &CertificateDer<'_>) -> Result<(Caller, SystemTime), CertificateError> {
+        let leaf = certificate::read(leaf)?;
+        let end = leaf.end;
+        self.find(leaf).map(|(caller, _)| (caller, end))
+    }
+
+    /// Who it would be, and whose roots have to vouch for it.
+    fn find(&self, leaf: Leaf) -> Result<(Caller, &Roots), CertificateError> {
+        match leaf.subject {
+            Subject::Spiffe(id) => {
+                let roots = self.trust_domains.iter().find(|(domain, _)| id.is_member_of(domain));
+                let strange = || CertificateError::StrangeTrustDomain(id.trust_domain_name().to_owned());
+                roots.map(|(_, roots)| (Caller::Spiffe(Arc::clone(&id)), roots)).ok_or_else(strange)
+            }
+            Subject::Dns(names) => {
+                let mut known = self.dns_names.iter().filter(|(name, _)| names.contains(name));
+                match (known.next(), known.next()) {
+                    (Some((name, roots)), None) => Ok((Caller::Dns(name.clone()), roots)),
+                    (None, _) => Err(CertificateError::StrangeHost),
+                    (Some(_), Some(_)) => Err(CertificateError::SeveralHosts),
+                }
+            }
+        }
+    }
+}
+
+fn all_roots<K: Ord + Clone>(
+    files_of: &BTreeMap<K, PathBuf>,
+    files: &Files,
+    provider: &Arc<CryptoProvider>,
+) -> Result<BTreeMap<K, Roots>, TlsError> {
+    files_of.iter().map(|(name, path)| Ok((name.clone(), roots(path, files, provider)?))).collect()
+}
+
+fn roots(path: &Path, files: &Files, provider: &Arc<CryptoProvider>) -> Result<Roots, TlsError> {
+    let unusable = |problem: String| TlsError::Unusable { path: path.to_owned(), problem };
+    let mut store = RootCertStore::empty();
+    for (index, certificate) in files.certificates(path)?.into_iter().enumerate() {
+        let broken = |error| unusable(format!("has a certificate, number {}, that is no root: {error}", index + 1));
+        store.add(certificate).map_err(broken)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider)).build();
+    verifier.map_err(|error| unusable(format!("holds no roots that can be used: {error}")))
+}
+
+/// So that the log says why a handshake failed.
+fn refused(error: CertificateError) -> rustls::Error {
+    rustls::Error::InvalidCertificate(rustls::CertificateError::Other(OtherError(Arc::new(error))))
+}
+
+impl ClientCertVerifier for Verifier {
+    fn offer_client_auth(&self) -> bool {
+        !self.trust_domains.is_empty() || !self.dns_names.is_empty()
+    }
+
+    /// Whoever shows none is told in words what is missing, and can be asked for its health.
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// Whose roots are known is nobody's business.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let leaf = certificate::read(end_entity).map_err(refused)?;
+        let (_, roots) = self.find(leaf).map_err(refused)?;
+        roots.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,94 @@
+//! Certificates as an organisation may have them: authorities, and what they sign.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "each test file uses a part"
+)]
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    SanType,
+};
+
+/// What a server's certificate names.
+pub const BROKER: &str = "broker.example";
+pub const RUNNER: &str = "spiffe://a.example/ns/ci/sa/runner";
+
+/// An authority, and its certificate in a file.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    pub file: PathBuf,
+}
+
+/// A certificate and its key, as PEM.
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Authority {
+    /// Named `name`, in a file of that name; another one may have the same name.
+    pub fn new(directory: &Path, file: &str, name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let file = directory.join(file);
+        std::fs::write(&file, issuer.pem()).unwrap();
+        Self { issuer, file }
+    }
+
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    pub fn sign(&self, params: &CertificateParams) -> Pair {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    pub fn workload(&self, id: &str) -> Pair {
+        self.sign(&leaf(&[uri(id)]))
+    }
+
+    pub fn server(&self) -> Pair {
+        let mut params = leaf(&[dns(BROKER), dns("localhost")]);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(&params)
+    }
+}
+
+impl Pair {
+    /// In files `name`.crt and `name`.key.
+    pub fn write(&self, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
+        let (certificate, key) = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
+        std::fs::write(&certificate, &self.certificate).unwrap();
+        std::fs::write(&key, &self.key).unwrap();
+        (certificate, key)
+    }
+}
+
+pub fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().unwrap())
+}
+
+pub fn dns(text: &str) -> SanType {
+    SanType::DnsName(text.try_into().unwrap())
+}
+
+/// A certificate of somebody who calls.
+pub fn leaf(names: &[SanType]) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = names.to_vec();
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}

@@ -1,0 +1,423 @@
+//! Callers of other hosts: who they are by their certificates, and who is not let in.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod certificates;
+mod program;
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use certificates::{Authority, BROKER, Pair, RUNNER, dns, leaf, uri};
+use ecr_broker::pb;
+use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
+use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
+use ecr_broker::tls::{Settings, Tls};
+use program::{Server, run, signal};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, date_time_ymd};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+const HOST_NAME: &str = "build-1.corp.example";
+
+/// Two trust domains, an authority for hosts, and one that only looks like the first.
+struct Federation {
+    directory: tempfile::TempDir,
+    a: Authority,
+    b: Authority,
+    hosts: Authority,
+    impostor: Authority,
+    settings: Settings,
+}
+
+impl Federation {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = |file, name| Authority::new(directory.path(), file, name);
+        let (a, b) = (authority("a.pem", "authority a"), authority("b.pem", "authority b"));
+        let (hosts, impostor) = (authority("hosts.pem", "hosts"), authority("impostor.pem", "authority a"));
+        let (certificate, key) = a.server().write(directory.path(), "server");
+        let domain = |name| spiffe::TrustDomain::new(name).unwrap();
+        let names = [HOST_NAME, "build-2.corp.example"].map(|name| (name.parse().unwrap(), hosts.file.clone()));
+        let settings = Settings {
+            certificate,
+            key,
+            trust_domains: BTreeMap::from([
+                (domain("a.example"), a.file.clone()),
+                (domain("b.example"), b.file.clone()),
+            ]),
+            dns_names: BTreeMap::from(names),
+        };
+        Self { directory, a, b, hosts, impostor, settings }
+    }
+
+    fn broker(&self) -> TestBroker {
+        let cache = TestCache::new();
+        let tls = Tls::load(self.settings.clone(), cache.clock.clone()).unwrap();
+        TestBroker::start_on(cache, policy(), None, |settings| {
+            settings.tls = Some(Arc::new(tls));
+            settings.loopback = false;
+        })
+    }
+}
+
+fn policy() -> Policy {
+    let grant = |id: &str, caller, registry| Grant {
+        id: id.into(),
+        callers: vec![caller],
+        registries: vec![registry],
+        profile: Some("default".into()),
+        effect: Effect::Allow,
+    };
+    Policy::Grants(vec![
+        grant(
+            "runners",
+            CallerPattern::Spiffe("spiffe://a.example/ns/ci/sa/*".parse().unwrap()),
+            RegistryPattern::every_private(),
+        ),
+        grant("hosts", CallerPattern::Dns(HOST_NAME.parse().unwrap()), RegistryPattern::Public),
+    ])
+}
+
+async fn connect(broker: &TestBroker, roots: &Authority, identity: Option<&Pair>) -> Channel {
+    connect_to(broker.tcp, roots, identity).await
+}
+
+async fn connect_to(address: SocketAddr, roots: &Authority, identity: Option<&Pair>) -> Channel {
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots.pem())).domain_name(BROKER);
+    if let Some(pair) = identity {
+        tls = tls.identity(Identity::from_pem(&pair.certificate, &pair.key));
+    }
+    let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
+    endpoint.connect().await.unwrap()
+}
+
+async fn whoami(channel: &Channel) -> Result<pb::GetCallerIdentityResponse, Status> {
+    let mut client = RegistryCredentialsServiceClient::new(channel.clone());
+    client.get_caller_identity(pb::GetCallerIdentityRequest {}).await.map(tonic::Response::into_inner)
+}
+
+async fn get(channel: &Channel, host: &str) -> Result<String, Status> {
+    let mut client = RegistryCredentialsServiceClient::new(channel.clone());
+    let answer = client.get_registry_credentials(request(host)).await?;
+    Ok(answer.into_inner().credentials.unwrap().registry)
+}
+
+#[tokio::test]
+async fn a_certificate_says_who_its_caller_is_and_the_grants_say_what_that_one_may_have() {
+    let federation = Federation::new();
+    let broker = federation.broker();
+    let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
+    let identity = whoami(&runner).await.unwrap();
+    assert_eq!((identity.principal.as_str(), identity.grant_ids), (RUNNER, vec!["runners".to_owned()]));
+    assert!(identity.proof.contains("SPIFFE"), "{}", identity.proof);
+    assert_eq!(get(&runner, HOST).await.unwrap(), HOST);
+    assert_eq!(get(&runner, "public.ecr.aws").await.unwrap_err().code(), Code::PermissionDenied);
+
+    let host = federation.hosts.sign(&leaf(&[dns("BUILD-1.corp.example"), dns("other.example")]));
+    let host = connect(&broker, &federation.a, Some(&host)).await;
+    assert_eq!(whoami(&host).await.unwrap().principal, format!("dns:{HOST_NAME}"));
+    assert_eq!(get(&host, "public.ecr.aws").await.unwrap(), "public.ecr.aws");
+    assert_eq!(get(&host, HOST).await.unwrap_err().code(), Code::PermissionDenied);
+
+    let guest = federation.b.workload("spiffe://b.example/ns/ci/sa/runner");
+    let guest = connect(&broker, &federation.a, Some(&guest)).await;
+    assert_eq!(whoami(&guest).await.unwrap().grant_ids, Vec::<String>::new());
+    assert_eq!(get(&guest, HOST).await.unwrap_err().code(), Code::PermissionDenied);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_certificate_one_is_told_what_is_missing_and_can_ask_for_health() {
+    let federation = Federation::new();
+    let broker = federation.broker();
+    let nobody = connect(&broker, &federation.a, None).await;
+    for error in [whoami(&nobody).await.unwrap_err(), get(&nobody, HOST).await.unwrap_err()] {
+        assert_eq!(error.code(), Code::Unauthenticated);
+        assert!(error.message().contains("show a client certificate"), "{error}");
+    }
+    assert!(HealthClient::new(nobody).check(HealthCheckRequest::default()).await.is_ok());
+    assert_eq!(broker.source.calls(), 0);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_ends_what_its_connection_may_ask() {
+    let federation = Federation::new();
+    let broker = federation.broker();
+    let mut params = leaf(&[uri(RUNNER)]);
+    // The clock of the test stands at 2027-01-15.
+    params.not_after = date_time_ymd(2027, 1, 16);
+    let runner = connect(&broker, &federation.a, Some(&federation.a.sign(&params))).await;
+    assert_eq!(get(&runner, HOST).await.unwrap(), HOST);
+    broker.clock.advance(Duration::from_hours(24));
+    let error = get(&runner, HOST).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated);
+    assert!(error.message().contains("certificate has expired since you connected"), "{error}");
+    broker.stop().await;
+}
+
+fn client_config(
+    federation: &Federation,
+    versions: &[&'static SupportedProtocolVersion],
+    identity: &Pair,
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(federation.a.pem().as_bytes()).unwrap()).unwrap();
+    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate], key)
+        .unwrap()
+}
+
+/// What the broker says of a handshake: who it is, or why not.
+async fn shake(tls: &Arc<Tls>, config: Arc<ClientConfig>) -> Result<String, String> {
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let name = ServerName::try_from(BROKER).unwrap();
+    let client = tokio_rustls::TlsConnector::from(config).connect(name, there);
+    let (accepted, client) = tokio::join!(tls.accept(here), client);
+    drop(client);
+    let (_, proof) = accepted.map_err(|error| error.to_string())?;
+    Ok(proof.unwrap().caller()?.to_string())
+}
+
+#[tokio::test]
+async fn whoever_is_vouched_for_by_somebody_else_or_has_no_certificate_of_a_workload_is_refused() {
+    let federation = Federation::new();
+    let Federation { a, b, hosts, impostor, .. } = &federation;
+    let tls = Arc::new(Tls::load(federation.settings.clone(), ManualClock::new()).unwrap());
+    let changed = |change: fn(&mut CertificateParams)| {
+        let mut params = leaf(&[uri(RUNNER)]);
+        change(&mut params);
+        params
+    };
+    let b_s = "spiffe://b.example/ns/ci/sa/runner";
+    for (case, pair, expected) in [
+        ("its own authority", a.workload(RUNNER), Ok(RUNNER)),
+        ("the other domain's own authority", b.workload(b_s), Ok(b_s)),
+        ("the other domain's authority", b.workload(RUNNER), Err("UnknownIssuer")),
+        ("and the other way round", a.workload(b_s), Err("UnknownIssuer")),
+        ("the hosts' authority", hosts.workload(RUNNER), Err("UnknownIssuer")),
+        ("a second authority of the same name", impostor.workload(RUNNER), Err("BadSignature")),
+        ("a domain without roots", a.workload("spiffe://c.example/x"), Err("no roots of the trust domain c.example")),
+        ("a domain in upper case", a.workload("spiffe://A.example/x"), Err("is no SPIFFE id")),
+        ("a domain and no path", a.workload("spiffe://a.example"), Err("is no SPIFFE id")),
+        ("another scheme", a.workload("https://a.example/ns/ci/sa/runner"), Err("is no SPIFFE id")),
+        ("dots", a.workload("spiffe://a.example/ns/../ns/ci/sa/runner"), Err("is no SPIFFE id")),
+        ("a query", a.workload("spiffe://a.example/ns?x"), Err("is no SPIFFE id")),
+        ("two ids", a.sign(&leaf(&[uri(RUNNER), uri(b_s)])), Err("several URIs")),
+        ("the same id twice", a.sign(&leaf(&[uri(RUNNER), uri(RUNNER)])), Err("several URIs")),
+        ("an id and a name", a.sign(&leaf(&[dns(HOST_NAME), uri(RUNNER)])), Ok(RUNNER)),
+        (
+            "a name beside a URI that is no id",
+            hosts.sign(&leaf(&[dns(HOST_NAME), uri("https://x/y")])),
+            Err("is no SPIFFE id"),
+        ),
+        ("a host", hosts.sign(&leaf(&[dns(HOST_NAME)])), Ok("dns:build-1.corp.example")),
+        ("a host by another authority", a.sign(&leaf(&[dns(HOST_NAME)])), Err("UnknownIssuer")),
+        ("a host that is not listed", hosts.sign(&leaf(&[dns("build-3.corp.example")])), Err("none of the client")),
+        ("a wildcard", hosts.sign(&leaf(&[dns("*.corp.example")])), Err("neither a SPIFFE id nor a host")),
+        (
+            "two hosts",
+            hosts.sign(&leaf(&[dns(HOST_NAME), dns("build-2.corp.example")])),
+            Err("several of the client certificate's DNS names"),
+        ),
+        ("no name", a.sign(&leaf(&[])), Err("neither a SPIFFE id nor a host")),
+        ("an expired one", a.sign(&changed(|one| one.not_after = date_time_ymd(2027, 1, 14))), Err("expired")),
+        (
+            "one of the future",
+            a.sign(&changed(|one| one.not_before = date_time_ymd(2027, 1, 16))),
+            Err("not valid yet"),
+        ),
+        (
+            "an authority",
+            a.sign(&changed(|one| one.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained))),
+            Err("authority's own"),
+        ),
+        (
+            "one that may sign others",
+            a.sign(&changed(|one| one.key_usages.push(KeyUsagePurpose::KeyCertSign))),
+            Err("may sign others"),
+        ),
+        (
+            "one that may not sign",
+            a.sign(&changed(|one| one.key_usages = vec![KeyUsagePurpose::KeyAgreement])),
+            Err("no digitalSignature"),
+        ),
+        ("one without a use", a.sign(&changed(|one| one.key_usages.clear())), Err("no digitalSignature")),
+        (
+            "a server's",
+            a.sign(&changed(|one| one.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth])),
+            Err("does not allow extended key usage"),
+        ),
+    ] {
+        let config = client_config(&federation, &[&rustls::version::TLS13], &pair);
+        match (shake(&tls, Arc::new(config)).await, expected) {
+            (Ok(caller), Ok(expected)) => assert_eq!(caller, expected, "{case}"),
+            (Err(problem), Err(expected)) => {
+                assert!(problem.to_lowercase().contains(&expected.to_lowercase()), "{case}: {problem}");
+            }
+            (other, _) => panic!("{case}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_session_is_resumed_and_nothing_older_than_tls_1_3_is_spoken() {
+    let federation = Federation::new();
+    let tls = Arc::new(Tls::load(federation.settings.clone(), ManualClock::new()).unwrap());
+    let runner = federation.a.workload(RUNNER);
+    // One that keeps what it would resume with.
+    let config = Arc::new(client_config(&federation, &[&rustls::version::TLS13], &runner));
+    for _ in 0..2 {
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let name = ServerName::try_from(BROKER).unwrap();
+        let client = tokio_rustls::TlsConnector::from(Arc::clone(&config)).connect(name, there);
+        let (accepted, client) = tokio::join!(tls.accept(here), client);
+        let (mut server, _) = accepted.unwrap();
+        assert_eq!(server.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        // Tickets would come before the first byte.
+        server.write_all(b"x").await.unwrap();
+        server.flush().await.unwrap();
+        assert_eq!(client.unwrap().read_u8().await.unwrap(), b'x');
+    }
+    let old = client_config(&federation, &[&rustls::version::TLS12], &runner);
+    let problem = shake(&tls, Arc::new(old)).await.unwrap_err();
+    assert!(problem.contains("Tls12NotOffered") || problem.contains("SupportedVersionsExtensionRequired"), "{problem}");
+}
+
+/// The real program, and the files that it reads.
+struct Served {
+    federation: Federation,
+    config: PathBuf,
+}
+
+impl Served {
+    fn new() -> Self {
+        let federation = Federation::new();
+        let config = federation.directory.path().join("broker.toml");
+        let Settings { certificate, key, .. } = &federation.settings;
+        let text = format!(
+            "server.tls = {{ certificate = \"{}\", key = \"{}\" }}\n\
+             authentication.client_ca = {{ \"a.example\" = \"{}\" }}\n\
+             authentication.client_dns = {{ {HOST_NAME:?} = \"{}\" }}\n\
+             [[grants]]\nid = \"runners\"\ncallers = [{{ spiffe = \"spiffe://a.example/ns/ci/sa/*\" }}, {{ dns = {HOST_NAME:?} }}]\n\
+             registries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
+            certificate.display(),
+            key.display(),
+            federation.a.file.display(),
+            federation.hosts.file.display(),
+        );
+        fs::write(&config, text).unwrap();
+        Self { federation, config }
+    }
+
+    fn serve(&self) -> Server {
+        let config = self.config.to_str().unwrap();
+        Server::start(&["serve", "--simulate", "--config", config, "--listen", "127.0.0.1:0"], &[])
+    }
+
+    /// The client that is built in, with a pair's files.
+    fn whoami(&self, broker: &Server, pair: &Pair) -> program::Ended {
+        let directory = self.federation.directory.path();
+        let (certificate, key) = pair.write(directory, "client");
+        let ca = directory.join("trusted.pem");
+        fs::write(&ca, self.federation.a.pem() + &self.federation.impostor.pem()).unwrap();
+        let arguments = [
+            "whoami",
+            "--address",
+            &broker.address.replace("127.0.0.1", "localhost"),
+            "--tls-ca",
+            ca.to_str().unwrap(),
+        ];
+        let identity = ["--tls-cert", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+        run(&[&arguments[..], &identity].concat(), &[])
+    }
+}
+
+#[test]
+fn the_program_takes_certificates_over_the_network_and_follows_files_that_change() {
+    let served = Served::new();
+    let Federation { a, impostor, hosts, directory, .. } = &served.federation;
+    let broker = served.serve();
+    assert!(broker.address.starts_with("grpcs://127.0.0.1:"), "{}", broker.address);
+    let runner = a.workload(RUNNER);
+    let identity = served.whoami(&broker, &runner).out();
+    assert!(identity.contains(RUNNER) && identity.contains("runners"), "{identity}");
+    let host = hosts.sign(&leaf(&[dns(HOST_NAME)]));
+    assert!(served.whoami(&broker, &host).out().contains("dns:build-1.corp.example"));
+    let refused = served.whoami(&broker, &impostor.workload(RUNNER));
+    assert_eq!(refused.code, 5, "{refused:?}");
+    broker.until_logged("invalid peer certificate: BadSignature");
+    assert_eq!(served.whoami(&broker, &a.workload("spiffe://c.example/x")).code, 5);
+    broker.until_logged("authentication.client_ca has no roots of the trust domain c.example");
+
+    // A key that is another certificate's changes nothing.
+    let renewed = impostor.server();
+    fs::write(directory.path().join("server.key"), &renewed.key).unwrap();
+    signal(broker.pid(), "HUP");
+    broker.until_logged("TLS files were read again and cannot be used; the old ones stay in force");
+    assert_eq!(served.whoami(&broker, &runner).code, 0);
+
+    // Another authority takes over: the broker's certificate is its, and so are the workloads.
+    renewed.write(directory.path(), "server");
+    fs::write(&a.file, impostor.pem()).unwrap();
+    signal(broker.pid(), "HUP");
+    broker.until_logged("TLS files have changed, and the new ones are in force");
+    assert_eq!(served.whoami(&broker, &runner).code, 5);
+    assert!(served.whoami(&broker, &impostor.workload(RUNNER)).out().contains(RUNNER));
+    let log = broker.stop();
+    assert!(!log.contains("PRIVATE KEY"), "{log}");
+}
+
+#[test]
+fn certificates_that_were_replaced_are_noticed_without_a_signal() {
+    let served = Served::new();
+    let broker = served.serve();
+    let Federation { impostor, directory, .. } = &served.federation;
+    impostor.server().write(directory.path(), "server");
+    broker.until_logged("TLS files have changed, and the new ones are in force");
+}
+
+#[tokio::test]
+async fn a_connection_may_ask_no_more_when_no_root_in_force_vouches_for_it() {
+    let served = Served::new();
+    let Federation { a, impostor, .. } = &served.federation;
+    let broker = served.serve();
+    let address = broker.address.trim_start_matches("grpcs://").parse().unwrap();
+    let runner = connect_to(address, a, Some(&a.workload(RUNNER))).await;
+    assert_eq!(whoami(&runner).await.unwrap().principal, RUNNER);
+    // One more root takes nothing from those whom the first one vouches for.
+    fs::write(&a.file, a.pem() + &impostor.pem()).unwrap();
+    signal(broker.pid(), "HUP");
+    broker.until_logged("TLS files have changed, and the new ones are in force");
+    assert_eq!(whoami(&runner).await.unwrap().principal, RUNNER);
+
+    fs::write(&a.file, impostor.pem()).unwrap();
+    let other = impostor.workload(RUNNER);
+    signal(broker.pid(), "HUP");
+    broker.until_logged_again("TLS files have changed, and the new ones are in force");
+    let error = whoami(&runner).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated);
+    assert!(error.message().contains("none vouches for your client certificate any more"), "{error}");
+    assert_eq!(get(&runner, HOST).await.unwrap_err().code(), Code::Unauthenticated);
+    let other = connect_to(address, a, Some(&other)).await;
+    assert_eq!(whoami(&other).await.unwrap().principal, RUNNER);
+}
