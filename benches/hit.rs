@@ -37,7 +37,7 @@ fn hit(criterion: &mut Criterion) {
 
     let broker = Arc::new(Broker::new(test.cache.clone(), broker_settings(Policy::Open, None), None));
     let routes = grpc::routes(broker).routes().prepare();
-    let service = Edge::new(Tracing::default(), CancellationToken::new()).layer(routes);
+    let service = Edge::new(Tracing::default(), None, CancellationToken::new()).layer(routes);
     let service = service.for_peer(Peer::Known(Caller::Loopback));
     let message = request(HOST).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();

@@ -1,5 +1,6 @@
 //! Who asks, and how that is known.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -30,6 +31,19 @@ pub enum Caller {
     Spiffe(Arc<SpiffeId>),
     /// A host, by the DNS name in its client certificate.
     Dns(DnsName),
+    /// Whoever a bearer token is about.
+    Token(Arc<TokenCaller>),
+}
+
+/// Whom a bearer token is about, by the word of its issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenCaller {
+    /// The name that the configuration has for the issuer.
+    pub issuer: String,
+    /// The token's `sub`.
+    pub subject: String,
+    /// Its other claims that are texts, numbers or booleans, as text.
+    pub claims: BTreeMap<String, String>,
 }
 
 /// A host's full name, in lower case and without a dot at its end.
@@ -60,6 +74,7 @@ impl Caller {
             Self::Spiffe(_) => {
                 "its client certificate has this SPIFFE id, and a root of its trust domain vouches for it"
             }
+            Self::Token(_) => "its bearer token was signed by an issuer that the broker's configuration names",
             Self::Dns(_) => "its client certificate has this DNS name, and a root that may vouch for that name does",
         }
     }
@@ -68,7 +83,7 @@ impl Caller {
 /// Why a text names no caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} is no caller: those are uid:1001,gid:1001, with the user's primary group, loopback, spiffe://DOMAIN/PATH, and dns:NAME",
+    "{} is no caller: those are uid:1001,gid:1001, with the user's primary group, loopback, spiffe://DOMAIN/PATH, dns:NAME, and jwt:ISSUER:SUBJECT with the issuer's name in the configuration",
     Echo(text)
 )]
 pub struct CallerError {
@@ -91,6 +106,10 @@ fn parse(text: &str) -> Option<Caller> {
     if let Some(name) = text.strip_prefix("dns:") {
         return name.parse().ok().map(Caller::Dns);
     }
+    if let Some((issuer, subject)) = text.strip_prefix("jwt:").and_then(|rest| rest.split_once(':')) {
+        let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
+        return Some(Caller::Token(Arc::new(TokenCaller { issuer, subject, claims: BTreeMap::new() })));
+    }
     if text.starts_with("spiffe:") {
         return Caller::spiffe(text);
     }
@@ -99,7 +118,7 @@ fn parse(text: &str) -> Option<Caller> {
 }
 
 /// The name in answers, logs and on the command line: `uid:1001,gid:1001`, the group being the primary one, `loopback`, the SPIFFE
-/// id, or `dns:` and the name.
+/// id, `dns:` and the name, or `jwt:`, the issuer's name, `:` and the subject.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -107,6 +126,7 @@ impl fmt::Display for Caller {
             Self::Loopback => f.write_str("loopback"),
             Self::Spiffe(id) => write!(f, "{id}"),
             Self::Dns(name) => write!(f, "dns:{name}"),
+            Self::Token(token) => write!(f, "jwt:{}:{}", token.issuer, token.subject),
         }
     }
 }

@@ -11,7 +11,8 @@ use self::reader::Reader;
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::cache;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
+use crate::jwt::{self, Issuers};
 use crate::policy::Policy;
 use crate::policy::lint::Proofs;
 use crate::profile::Profile;
@@ -20,6 +21,7 @@ use crate::upstream::aws;
 use crate::upstream::web_identity::WebIdentity;
 
 mod grants;
+mod issuers;
 mod print;
 mod profiles;
 mod reader;
@@ -77,6 +79,8 @@ pub struct Server {
     pub max_connections_per_uid: usize,
     /// What TCP listeners speak; none: plaintext.
     pub tls: Option<tls::Settings>,
+    /// Whose bearer tokens are taken.
+    pub issuers: Vec<jwt::Settings>,
 }
 
 /// What is logged, and how.
@@ -172,25 +176,46 @@ impl Config {
             loopback: self.server.loopback,
             trust_domains: tls.map(|tls| tls.trust_domains.keys().cloned().collect()).unwrap_or_default(),
             dns_names: tls.map(|tls| tls.dns_names.keys().cloned().collect()).unwrap_or_default(),
+            issuers: self.server.issuers.iter().map(|one| (one.name.clone(), one.issuer.clone())).collect(),
         }
+    }
+
+    /// Whether the files that it names for TLS and tokens can be used. Apart from [`Self::load`], so that grants can be changed while
+    /// a certificate is on its way.
+    ///
+    /// # Errors
+    /// Where one cannot.
+    pub fn check_files(&self) -> Result<(), Vec<Mistake>> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let tls = self.server.tls.clone().and_then(|tls| Tls::load(tls, Arc::clone(&clock)).err());
+        let mistake = |place: &str, problem: String| Mistake { place: place.to_owned(), problem };
+        let tls = tls.map(|error| mistake("[server.tls], authentication.client_ca and client_dns", error.to_string()));
+        let jwt = Issuers::load(self.server.issuers.clone(), clock).err();
+        let jwt = jwt.map(|error| mistake("[[authentication.jwt]]", error.to_string()));
+        let mistakes: Vec<_> = tls.into_iter().chain(jwt).collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
 
     /// Nobody may come in who does not say who they are, and nothing secret goes over a network in the clear.
     fn check_listeners(&self, reader: &mut Reader<'_>) {
         let has_tls = self.server.tls.is_some();
-        let knows_clients = self.server.tls.as_ref().is_some_and(tls::Settings::knows_clients);
+        let certificates = self.server.tls.as_ref().is_some_and(tls::Settings::knows_clients);
+        let knows_clients = certificates || !self.server.issuers.is_empty();
         for address in self.server.listen.iter().filter(|address| matches!(address, ListenAddress::Tcp(_))) {
             let problem = match (address.is_local(), has_tls, knows_clients) {
-                (_, true, true) => continue,
+                (false, true, true) if self.policy == Policy::Open => format!(
+                    "{address} can be reached from other hosts, and without [[grants]] whoever has a certificate or token may have everything; write grants"
+                ),
+                (_, true, true) | (true, _, true) => continue,
                 (true, ..) if self.server.loopback => continue,
                 (true, ..) => format!(
-                    "{address} lets any process of this host in; if that is meant, set authentication.loopback = true or give --allow-loopback, else listen on a Unix socket, or know callers by their certificates (server.tls, authentication.client_ca)"
+                    "{address} lets any process of this host in; if that is meant, set authentication.loopback = true or give --allow-loopback, else listen on a Unix socket, or know callers by their certificates (server.tls, authentication.client_ca) or tokens ([[authentication.jwt]])"
                 ),
                 (false, false, _) => format!(
-                    "{address} can be reached from other hosts, and without TLS anybody on the way reads what is sent; set server.tls, and authentication.client_ca to know callers by, or listen on a Unix socket"
+                    "{address} can be reached from other hosts, and without TLS anybody on the way reads what is sent; set server.tls, and authentication.client_ca or [[authentication.jwt]] to know callers by, or listen on a Unix socket"
                 ),
                 (false, true, false) => format!(
-                    "{address} can be reached from other hosts, and nothing says who may call; set authentication.client_ca or authentication.client_dns, or listen on a Unix socket"
+                    "{address} can be reached from other hosts, and nothing says who may call; set authentication.client_ca, authentication.client_dns or [[authentication.jwt]], or listen on a Unix socket"
                 ),
             };
             reader.report(&settings::LISTEN, &problem);
@@ -198,7 +223,6 @@ impl Config {
     }
 }
 
-/// The certificate, the key and the roots, which are read here once to see that they can be used.
 fn read_tls(reader: &mut Reader<'_>) -> Option<tls::Settings> {
     let (certificate, key) = (reader.get(&settings::TLS_CERTIFICATE), reader.get(&settings::TLS_KEY));
     let (trust_domains, dns_names) = (reader.get(&settings::CLIENT_CA), reader.get(&settings::CLIENT_DNS));
@@ -223,14 +247,7 @@ fn read_tls(reader: &mut Reader<'_>) -> Option<tls::Settings> {
             return None;
         }
     };
-    let settings = tls::Settings { certificate, key, trust_domains, dns_names };
-    if let Err(error) = Tls::load(settings.clone(), Arc::new(SystemClock::new())) {
-        reader.report(
-            &settings::TLS_CERTIFICATE,
-            &format!("its files, and those of authentication.client_ca and client_dns: {error}"),
-        );
-    }
-    Some(settings)
+    Some(tls::Settings { certificate, key, trust_domains, dns_names })
 }
 
 fn read_server(reader: &mut Reader<'_>) -> Server {
@@ -246,6 +263,7 @@ fn read_server(reader: &mut Reader<'_>) -> Server {
         max_connections_per_address,
         max_connections_per_uid,
         tls: read_tls(reader),
+        issuers: reader.issuers(),
     }
 }
 

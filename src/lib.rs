@@ -17,6 +17,7 @@
 //! | 0 | [`trace`] | the identity of a span, handed between tasks |
 //! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
 //! | 1 | [`tls`] | the broker's certificate, and whose client certificates say who they are |
+//! | 1 | [`jwt`] | bearer tokens of issuers that are named, verified without asking anybody |
 //! | 1 | [`audit`] | a line for every credential that is released, before it is |
 //! | 1 | [`simulator`] | AWS as the SDK sees it, on loopback |
 //! | 2 | [`cache`] | what is held, what is on its way, what failed a moment ago |
@@ -56,6 +57,8 @@ pub mod echo;
 pub mod error;
 #[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
+pub mod jwt;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod pb;
 #[cfg(feature = "server")]

@@ -3,14 +3,16 @@
 //! Nothing matches: denied. The first allow, in the order of the file, that covers the whole request decides, and with it which
 //! profile mints the credential; rights of several grants are never added up. A deny that is about that wins over it.
 
-use crate::caller::{Caller, DnsName};
+use crate::caller::{Caller, DnsName, TokenCaller};
 use crate::credential::ProfileName;
 use crate::registry::{AccountId, PrivateRegistry, Registry};
 
 pub mod lint;
 mod pattern;
 
-pub use self::pattern::{LabelPattern, LabelPatternError, SpiffePattern, SpiffePatternError};
+pub use self::pattern::{
+    ClaimPattern, ClaimPatternError, LabelPattern, LabelPatternError, SpiffePattern, SpiffePatternError,
+};
 
 /// What callers may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,19 @@ pub enum CallerPattern {
     Spiffe(SpiffePattern),
     /// A host, by the DNS name in its certificate.
     Dns(DnsName),
+    /// Whoever a bearer token is about.
+    Token(TokenPattern),
+}
+
+/// Bearer tokens that a grant is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenPattern {
+    /// The name that the configuration has for the issuer.
+    pub issuer: String,
+    /// Whom they are about; none: anybody.
+    pub subject: Option<ClaimPattern>,
+    /// What they claim beside that: all of it.
+    pub claims: Vec<(String, ClaimPattern)>,
 }
 
 /// Registries that a grant is about, in every form that their hosts have.
@@ -149,7 +164,10 @@ impl CallerPattern {
             (Self::Loopback, Caller::Loopback) => true,
             (Self::Spiffe(pattern), Caller::Spiffe(id)) => pattern.matches(id),
             (Self::Dns(wanted), Caller::Dns(name)) => wanted == name,
-            (Self::Uid(_) | Self::Gid(_) | Self::Loopback | Self::Spiffe(_) | Self::Dns(_), _) => false,
+            (Self::Token(pattern), Caller::Token(token)) => pattern.matches(token),
+            (Self::Uid(_) | Self::Gid(_) | Self::Loopback | Self::Spiffe(_) | Self::Dns(_) | Self::Token(_), _) => {
+                false
+            }
         }
     }
 
@@ -157,8 +175,34 @@ impl CallerPattern {
     fn contains(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Spiffe(outer), Self::Spiffe(inner)) => outer.contains(inner),
+            (Self::Token(outer), Self::Token(inner)) => outer.contains(inner),
             _ => self == other,
         }
+    }
+}
+
+impl TokenPattern {
+    /// A claim that the token does not make is not met.
+    fn matches(&self, token: &TokenCaller) -> bool {
+        self.issuer == token.issuer
+            && self.subject.as_ref().is_none_or(|pattern| pattern.matches(&token.subject))
+            && self
+                .claims
+                .iter()
+                .all(|(name, pattern)| token.claims.get(name).is_some_and(|text| pattern.matches(text)))
+    }
+
+    /// Whether it asks for no more than the other does.
+    fn contains(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
+            && self
+                .subject
+                .as_ref()
+                .is_none_or(|outer| other.subject.as_ref().is_some_and(|inner| outer.contains(inner)))
+            && self
+                .claims
+                .iter()
+                .all(|(name, outer)| other.claims.iter().any(|(own, inner)| own == name && outer.contains(inner)))
     }
 }
 

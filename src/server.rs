@@ -24,6 +24,7 @@ use crate::cache::CredentialCache;
 use crate::grpc;
 use crate::grpc::edge::Edge;
 use crate::grpc::trace::Tracing;
+use crate::jwt::Issuers;
 use crate::tls::Tls;
 
 mod accept;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub loopback: bool,
     /// What TCP listeners speak; none: plaintext.
     pub tls: Option<Arc<Tls>>,
+    /// Whose bearer tokens are taken.
+    pub issuers: Option<Arc<Issuers>>,
 }
 
 /// A broker whose listeners are bound and which serves nobody yet.
@@ -125,11 +128,12 @@ impl Bound {
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
         let steps = Shutdown::default();
         let (health, health_service) = Health::start(self.cache.clone()).await;
-        let service = service(self.broker, self.tracing, health_service, &steps);
+        let tokens = self.settings.issuers.is_some();
+        let service = service(self.broker, self.tracing, self.settings.issuers.clone(), health_service, &steps);
         let connections = Connections::new(Limits::of(&self.settings));
         let tracker = TaskTracker::new();
         let (tls, loopback) = (self.settings.tls, self.settings.loopback);
-        let door = Door { connections, service, steps: steps.clone(), tls, loopback };
+        let door = Door { connections, service, steps: steps.clone(), tls, loopback, tokens };
         for listener in self.listeners {
             tracker.spawn(door.clone().accept(listener, tracker.clone()));
         }
@@ -149,13 +153,14 @@ impl Bound {
 fn service(
     broker: Arc<Broker>,
     tracing: Tracing,
+    issuers: Option<Arc<Issuers>>,
     health: HealthServer<impl tonic_health::pb::health_server::Health>,
     steps: &Shutdown,
 ) -> Service {
     let mut routes = grpc::routes(broker);
     routes.add_service(health);
     let routes = EndStreams::new(steps.drain.clone()).layer(routes.routes().prepare());
-    Edge::new(tracing, steps.cut.clone()).layer(routes)
+    Edge::new(tracing, issuers, steps.cut.clone()).layer(routes)
 }
 
 /// What has to be done now and then.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::{error, info};
 use zeroize::Zeroize;
 
+use self::certificate::CertificateError;
 use self::verifier::Verifier;
 use crate::caller::{Caller, DnsName};
 use crate::clock::Clock;
@@ -76,9 +78,12 @@ pub struct Proof {
     tls: Arc<Tls>,
     chain: Vec<CertificateDer<'static>>,
     caller: Caller,
+    /// When the first certificate of the chain does.
     end: SystemTime,
-    /// The number of the generation that judged it last.
+    /// The number of the generation that took it last.
     judged: AtomicU64,
+    /// The number of the one that refused it last.
+    refused: AtomicU64,
 }
 
 /// Why what is in the files cannot be used.
@@ -125,9 +130,19 @@ impl Tls {
         let proof = match stream.get_ref().1.peer_certificates() {
             None | Some([]) => None,
             Some(chain @ [leaf, ..]) => {
-                let (caller, end) = generation.verifier.caller(leaf).map_err(io::Error::other)?;
+                let caller = generation.verifier.caller(leaf).map_err(io::Error::other)?;
+                let ends =
+                    chain.iter().map(certificate::end_of).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+                let end = ends.into_iter().min().unwrap_or(SystemTime::UNIX_EPOCH);
                 let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
-                Some(Proof { tls: Arc::clone(self), chain, caller, end, judged: generation.number.into() })
+                Some(Proof {
+                    tls: Arc::clone(self),
+                    chain,
+                    caller,
+                    end,
+                    judged: generation.number.into(),
+                    refused: AtomicU64::new(u64::MAX),
+                })
             }
         };
         Ok((stream, proof))
@@ -189,14 +204,24 @@ impl Proof {
         }
         let current = self.tls.current.load();
         if self.judged.load(Ordering::Relaxed) != current.number {
-            let [leaf, others @ ..] = self.chain.as_slice() else { return Err("you have shown no client certificate") };
-            let vouched_for = current.verifier.verify_client_cert(leaf, others, unix_time(now));
-            vouched_for.map_err(|_| {
-                "the broker's roots have changed since you connected, and none vouches for your client certificate any more"
-            })?;
-            self.judged.store(current.number, Ordering::Relaxed);
+            self.judge(&current, now)?;
         }
         Ok(self.caller.clone())
+    }
+
+    /// By roots that have come since; once, for it costs signatures.
+    fn judge(&self, current: &Generation, now: SystemTime) -> Result<(), &'static str> {
+        let refused = "the broker's roots have changed since you connected, and none vouches for your client certificate any more";
+        let [leaf, others @ ..] = self.chain.as_slice() else { return Err(refused) };
+        if self.refused.load(Ordering::Relaxed) == current.number {
+            return Err(refused);
+        }
+        if current.verifier.verify_client_cert(leaf, others, unix_time(now)).is_err() {
+            self.refused.store(current.number, Ordering::Relaxed);
+            return Err(refused);
+        }
+        self.judged.store(current.number, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -244,9 +269,17 @@ impl Generation {
 impl Files {
     fn read(settings: &Settings) -> Result<Self, TlsError> {
         let paths = [&settings.certificate, &settings.key].into_iter().chain(settings.roots());
-        let read = |path: &PathBuf| match std::fs::read(path) {
-            Ok(text) => Ok((path.clone(), text)),
-            Err(problem) => Err(TlsError::Unreadable { path: path.clone(), problem }),
+        let read = |path: &PathBuf| {
+            let unreadable = |problem| TlsError::Unreadable { path: path.clone(), problem };
+            let found = std::fs::metadata(path).map_err(unreadable)?;
+            let unusable = |problem: &str| TlsError::Unusable { path: path.clone(), problem: problem.to_owned() };
+            if !found.is_file() {
+                return Err(unusable("is not a file"));
+            }
+            if found.permissions().mode() & 0o002 != 0 {
+                return Err(unusable("can be written by everybody, and so anybody could say who is who: chmod o-w"));
+            }
+            Ok((path.clone(), std::fs::read(path).map_err(unreadable)?))
         };
         paths.map(read).collect::<Result<_, _>>().map(Self)
     }
@@ -286,12 +319,23 @@ impl fmt::Debug for Files {
     }
 }
 
+/// Whether a handshake failed for what its client showed, and not for want of any.
+#[must_use]
+pub fn is_about_a_certificate(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| {
+        inner.is::<CertificateError>() || matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+    })
+}
+
 /// rustls prints what our own verifier says as a structure of Rust's.
 fn in_words(error: io::Error) -> io::Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     match inner {
         Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(rustls::OtherError(own)))) => {
-            io::Error::other(Arc::clone(own))
+            match own.downcast_ref::<CertificateError>() {
+                Some(own) => io::Error::other(own.clone()),
+                None => error,
+            }
         }
         _ => error,
     }

@@ -363,6 +363,7 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
             max_connections_per_uid: 1,
             loopback: true,
             tls: None,
+            issuers: None,
         },
         std::sync::Arc::new(ecr_broker::broker::Broker::new(
             cache.clone(),

@@ -6,15 +6,19 @@
 mod certificates;
 mod program;
 mod support;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use certificates::{Authority, BROKER, Pair, RUNNER, dns, leaf, uri};
+use ecr_broker::clock::Clock as _;
+use ecr_broker::jwt::{Issuers, Keys};
 use ecr_broker::pb;
 use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
@@ -25,6 +29,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use support::*;
+use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
@@ -72,6 +77,70 @@ impl Federation {
             settings.loopback = false;
         })
     }
+}
+
+/// A call with a token beside the certificate.
+async fn whoami_with(channel: &Channel, token: &str) -> Result<String, Status> {
+    let mut client = RegistryCredentialsServiceClient::new(channel.clone());
+    let mut request = tonic::Request::new(pb::GetCallerIdentityRequest {});
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    client.get_caller_identity(request).await.map(|answer| answer.into_inner().principal)
+}
+
+#[tokio::test]
+async fn a_certificate_and_a_token_have_to_name_the_same_caller() {
+    let (federation, signer, cache) = (Federation::new(), Signer::new("k1"), TestCache::new());
+    let file = federation.directory.path().join("jwks.json");
+    fs::write(&file, signer.jwks()).unwrap();
+    let issuer = ecr_broker::jwt::Settings {
+        name: "blue".into(),
+        issuer: ISSUER.into(),
+        audience: AUDIENCE.into(),
+        keys: Keys::File(file),
+        max_lifetime: HOUR,
+    };
+    let issuers = Arc::new(Issuers::load(vec![issuer], cache.clock.clone()).unwrap());
+    let tls = Arc::new(Tls::load(federation.settings.clone(), cache.clock.clone()).unwrap());
+    let now = cache.clock.now().wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let broker = TestBroker::start_on(cache, policy(), None, |settings| {
+        (settings.tls, settings.issuers, settings.loopback) = (Some(tls), Some(issuers), false);
+    });
+    let token = |subject: &str| signer.token(ISSUER, subject, now);
+    let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
+    assert_eq!(whoami_with(&runner, &token(RUNNER)).await.unwrap(), RUNNER);
+    for (token, problem) in [
+        (token("spiffe://a.example/ns/ci/sa/other"), "name different callers"),
+        (token(SUBJECT), "name different callers"),
+        ("nonsense".to_owned(), "is not a JSON Web Token"),
+    ] {
+        let error = whoami_with(&runner, &token).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unauthenticated);
+        assert!(error.message().contains(problem), "{error}");
+    }
+    let nobody = connect(&broker, &federation.a, None).await;
+    assert!(whoami(&nobody).await.unwrap_err().message().contains("send a bearer token"));
+    assert_eq!(whoami_with(&nobody, &token(SUBJECT)).await.unwrap(), format!("jwt:blue:{SUBJECT}"));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn where_no_tokens_are_taken_one_is_refused_and_not_passed_over() {
+    let federation = Federation::new();
+    let broker = federation.broker();
+    let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
+    let error = whoami_with(&runner, "a.b.c").await.unwrap_err();
+    assert!(error.message().contains("takes no bearer tokens"), "{error}");
+    let mut client = RegistryCredentialsServiceClient::new(runner.clone());
+    for headers in [&["Basic QVdTOng="][..], &["Bearer a.b.c", "Bearer d.e.f"]] {
+        let mut request = tonic::Request::new(pb::GetCallerIdentityRequest {});
+        for header in headers {
+            request.metadata_mut().append("authorization", header.parse().unwrap());
+        }
+        let error = client.get_caller_identity(request).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unauthenticated);
+        assert!(error.message().contains("authorization header"), "{error}");
+    }
+    broker.stop().await;
 }
 
 fn policy() -> Policy {
@@ -301,6 +370,28 @@ async fn no_session_is_resumed_and_nothing_older_than_tls_1_3_is_spoken() {
     let old = client_config(&federation, &[&rustls::version::TLS12], &runner);
     let problem = shake(&tls, Arc::new(old)).await.unwrap_err();
     assert!(problem.contains("Tls12NotOffered") || problem.contains("SupportedVersionsExtensionRequired"), "{problem}");
+}
+
+#[test]
+fn files_that_could_make_anybody_anybody_are_refused() {
+    let federation = Federation::new();
+    let load = |settings: &Settings| {
+        Tls::load(settings.clone(), ManualClock::new()).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(load(&federation.settings), Ok(()));
+    let mode = |mode| fs::set_permissions(&federation.a.file, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o666);
+    assert!(load(&federation.settings).unwrap_err().contains("can be written by everybody"));
+    mode(0o644);
+    // With a leaf among the roots, its own key could sign for the whole trust domain.
+    fs::write(&federation.a.file, federation.a.pem() + &federation.a.workload(RUNNER).certificate).unwrap();
+    assert!(load(&federation.settings).unwrap_err().contains("number 2, that is no authority's"));
+    fs::write(&federation.a.file, "").unwrap();
+    assert!(load(&federation.settings).unwrap_err().contains("holds no certificate"));
+    let pipe = Settings { key: "/dev/null".into(), ..federation.settings.clone() };
+    assert!(load(&pipe).unwrap_err().contains("is not a file"));
+    let none = Settings { key: "/no/such.key".into(), ..federation.settings };
+    assert!(load(&none).unwrap_err().contains("cannot be read"));
 }
 
 /// The real program, and the files that it reads.

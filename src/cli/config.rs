@@ -45,7 +45,7 @@ impl File {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Check(file) => {
-            let result = Config::load(&file.sources()).map(drop);
+            let result = Config::load(&file.sources()).and_then(|config| config.check_files());
             if result.is_ok() {
                 say("the configuration is valid")?;
             }

@@ -18,6 +18,7 @@ use crate::cache::CredentialCache;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, LogFormat, Sources};
 use crate::grpc::trace::Tracing;
+use crate::jwt::Issuers;
 use crate::profile::Profile;
 use crate::server::{self, Bound};
 use crate::telemetry::{self, Telemetry};
@@ -48,7 +49,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let sources = sources(args);
     let read = reload::Read::now(&sources);
-    match Config::load(&sources) {
+    match Config::load(&sources).and_then(|config| config.check_files().map(|()| config)) {
         Ok(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let ended = runtime.block_on(async {
@@ -94,8 +95,13 @@ async fn serve(
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).follow(signal(SignalKind::hangup())?));
     }
+    let issuers = Some(config.server.issuers.clone()).filter(|issuers| !issuers.is_empty());
+    let issuers = issuers.map(|issuers| Issuers::load(issuers, clock.clone())).transpose()?.map(Arc::new);
+    if let Some(issuers) = &issuers {
+        tokio::spawn(Arc::clone(issuers).follow());
+    }
     let (bound, broker) = tokio::select! {
-        ready = prepare(config, sources, tracing, clock, tls) => ready?,
+        ready = prepare(config, sources, tracing, clock, (tls, issuers)) => ready?,
         () = signals.received() => return Ok(()),
     };
     if broker.is_open() {
@@ -116,7 +122,7 @@ async fn prepare(
     sources: &Sources,
     tracing: Tracing,
     clock: Arc<SystemClock>,
-    tls: Option<Arc<Tls>>,
+    proofs: Proofs,
 ) -> anyhow::Result<(Bound, Arc<Broker>)> {
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
@@ -134,7 +140,7 @@ async fn prepare(
     };
     let broker = Arc::new(Broker::new(cache.clone(), settings, audit));
     let bind_to = |listen| {
-        let settings = server_settings(&config.server, listen, tls.clone());
+        let settings = server_settings(&config.server, listen, proofs.clone());
         server::bind(settings, Arc::clone(&broker), cache.clone(), tracing.clone())
     };
     let bound = bind(config, sources, bind_to)?;
@@ -175,7 +181,10 @@ fn sources(args: &Args) -> Sources {
     Sources { file: args.config.clone(), text: None, environment: config::environment(), flags }
 }
 
-fn server_settings(server: &config::Server, listen: Vec<ListenAddress>, tls: Option<Arc<Tls>>) -> server::Settings {
+/// What callers of TCP listeners can prove who they are by.
+type Proofs = (Option<Arc<Tls>>, Option<Arc<Issuers>>);
+
+fn server_settings(server: &config::Server, listen: Vec<ListenAddress>, (tls, issuers): Proofs) -> server::Settings {
     server::Settings {
         listen,
         drain_timeout: server.drain_timeout,
@@ -184,6 +193,7 @@ fn server_settings(server: &config::Server, listen: Vec<ListenAddress>, tls: Opt
         max_connections_per_uid: server.max_connections_per_uid,
         loopback: server.loopback,
         tls,
+        issuers,
     }
 }
 

@@ -3,7 +3,9 @@
 use toml::{Table, Value};
 
 use crate::credential::ProfileName;
-use crate::policy::{Accounts, CallerPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern};
+use crate::policy::{
+    Accounts, CallerPattern, ClaimPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern, TokenPattern,
+};
 use crate::profile::Profile;
 use crate::registry::Partition;
 
@@ -120,7 +122,10 @@ fn read_list<T>(
 }
 
 fn read_caller(table: &Table) -> Result<CallerPattern, String> {
-    let form = "those are { uid = 1001 }, { gid = 1001 }, { loopback = true }, { spiffe = \"spiffe://prod.example/ci/*\" } and { dns = \"build-1.corp.example\" }";
+    if table.contains_key("jwt") {
+        return read_token(table).map(CallerPattern::Token);
+    }
+    let form = "those are { uid = 1001 }, { gid = 1001 }, { loopback = true }, { spiffe = \"spiffe://prod.example/ci/*\" } { dns = \"build-1.corp.example\" } and { jwt = \"blue\", subject = \"system:serviceaccount:ci:runner\" }";
     let mut entries = table.iter();
     match (entries.next(), entries.next()) {
         (Some((key, value)), None) => match (key.as_str(), value) {
@@ -135,6 +140,30 @@ fn read_caller(table: &Table) -> Result<CallerPattern, String> {
         },
         _ => Err(format!("each table names one kind of caller; {form}")),
     }
+}
+
+/// Of an issuer that signs for everybody in the world the name alone would let in everybody.
+fn read_token(table: &Table) -> Result<TokenPattern, String> {
+    let form = "those are { jwt = \"github\", subject = \"…\", claims = { repository_id = \"456\" } }, with one of subject and claims at least";
+    let wrong = || format!("{:?} names no tokens; {form}", table.to_string().replace('\n', ", "));
+    let known = table.keys().all(|key| ["jwt", "subject", "claims"].contains(&key.as_str()));
+    let issuer = table.get("jwt").and_then(Value::as_str).filter(|_| known).ok_or_else(wrong)?.to_owned();
+    let pattern = |value: &Value| {
+        let text = value.as_str().ok_or_else(|| format!("{value} is not a text between quotes; {form}"))?;
+        text.parse::<ClaimPattern>().map_err(|error| error.to_string())
+    };
+    let subject = table.get("subject").map(pattern).transpose()?;
+    let claims = match table.get("claims") {
+        None => Vec::new(),
+        Some(Value::Table(claims)) => {
+            claims.iter().map(|(name, value)| Ok((name.clone(), pattern(value)?))).collect::<Result<_, String>>()?
+        }
+        Some(_) => return Err(wrong()),
+    };
+    if subject.is_none() && claims.is_empty() {
+        return Err(wrong());
+    }
+    Ok(TokenPattern { issuer, subject, claims })
 }
 
 fn read_number(key: &str, value: &Value) -> Result<u32, String> {
@@ -269,7 +298,7 @@ mod tests {
             ("grant \"a\": profile", "\"default\""),
             ("grant \"a\": callers: -1", "from 0 to"),
             ("grant \"a\": callers: uid 65534", "nobody"),
-            ("jwt", "{ uid = 1001 }"),
+            ("jwt", "one of subject and claims"),
             ("spiffe://x/a*b", "may end a segment"),
             ("*.example", "without \"*\""),
             ("grant \"a\": callers: each table", "one kind"),

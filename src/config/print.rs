@@ -23,6 +23,18 @@ pub fn effective(sources: &Sources) -> String {
     settings + "\n" + &reader.lists_as_typed()
 }
 
+/// How an issuer of tokens looks.
+pub(super) const ISSUER: &str = r#"
+# Whose bearer tokens are taken: Kubernetes service accounts, GitHub, GitLab, any OpenID Connect issuer. Keys come from the issuer's
+# discovery document, or from jwks_file. A token has this audience and no other, and lasts no longer than max_lifetime.
+# [[authentication.jwt]]
+# name = "blue"
+# issuer = "https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF"
+# audience = "ecr-broker"
+# jwks_file = "/etc/ecr-broker/blue-jwks.json"
+# max_lifetime = "1h"
+"#;
+
 /// How a grant looks; each `# ` is taken off to put it in force.
 pub(super) const GRANT: &str = r#"
 # Who may have what. With grants, the broker answers each caller only what they give: the first allow that covers a request decides,
@@ -30,7 +42,8 @@ pub(super) const GRANT: &str = r#"
 # [[grants]]
 # id = "farm-a"
 # callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }, { spiffe = "spiffe://prod.example/ns/ci/sa/runner-*" },
-#            { dns = "build-1.corp.example" }]
+#            { dns = "build-1.corp.example" }, { jwt = "blue", subject = "system:serviceaccount:ci:runner" },
+#            { jwt = "github", claims = { repository_id = "456", ref = "refs/heads/main" } }]
 # registries = [{ accounts = ["123456789012"], regions = ["*"] }, { public = true }]
 # profile = "default"
 # effect = "allow"
@@ -51,7 +64,7 @@ pub(super) const PROFILE: &str = r#"
 /// Every setting with its explanation: the defaults in force, examples of the others behind `#`.
 #[must_use]
 pub fn example() -> String {
-    settings() + PROFILE + GRANT
+    settings() + ISSUER + PROFILE + GRANT
 }
 
 fn settings() -> String {

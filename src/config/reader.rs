@@ -7,7 +7,8 @@ use toml::{Table, Value};
 
 use super::settings::{ALL, About, Setting};
 use super::values::Read;
-use super::{Mistake, Sources, grants, profiles};
+use super::{Mistake, Sources, grants, issuers, profiles};
+use crate::jwt;
 use crate::policy::Policy;
 use crate::profile::Profile;
 
@@ -26,6 +27,9 @@ const OTHER_VARIABLES: [&str; 9] = [
 
 /// The keys of a file that are no sections.
 const LISTS: [&str; 2] = ["profiles", "grants"];
+
+/// A list in a section.
+const ISSUERS: &str = "authentication.jwt";
 
 /// The sources, and the mistakes found so far.
 pub(super) struct Reader<'a> {
@@ -107,15 +111,27 @@ impl<'a> Reader<'a> {
         profiles
     }
 
+    /// Whose bearer tokens are taken; only a file can say.
+    pub(super) fn issuers(&mut self) -> Vec<jwt::Settings> {
+        let (issuers, problems) = issuers::read(&self.file);
+        self.mistakes_of_file(problems);
+        issuers
+    }
+
     fn mistakes_of_file(&mut self, problems: Vec<String>) {
         let place = self.file_name();
         self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
     }
 
-    /// The profiles and grants as they stand in the file.
+    /// The issuers, profiles and grants as they stand in the file.
     pub(super) fn lists_as_typed(&self) -> String {
         let typed = LISTS.iter().filter_map(|list| Some(((*list).to_owned(), self.file.get(*list)?.clone())));
-        let text = typed.collect::<Table>().to_string();
+        let issuers = self.file.get("authentication").and_then(|section| section.get("jwt"));
+        let issuers = issuers.map(|issuers| {
+            let section = Table::from_iter([("jwt".to_owned(), issuers.clone())]);
+            ("authentication".to_owned(), Value::Table(section))
+        });
+        let text = typed.chain(issuers).collect::<Table>().to_string();
         let open = "# There are no grants: whoever may open the socket may have everything.\n";
         if self.file.contains_key("grants") { text } else { text + open }
     }
@@ -202,6 +218,7 @@ fn unknown_keys(section: &str, value: &Value) -> Vec<String> {
         match (keys.contains(&key.as_str()), sections().contains(&inner.as_str())) {
             (true, _) => Vec::new(),
             (false, true) => unknown_keys(&inner, value),
+            (false, false) if inner == ISSUERS => Vec::new(),
             (false, false) => vec![format!("{inner} is not a key; [{section}] has {}", keys.join(", "))],
         }
     };

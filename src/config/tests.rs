@@ -53,12 +53,15 @@ fn the_example_passes_and_every_commented_value_can_be_put_in_force() {
 }
 
 #[test]
-fn the_example_s_grant_and_profile_can_be_put_in_force() {
+fn the_example_s_grant_profile_and_issuer_can_be_put_in_force() {
     let in_force = |text: &str, list: &str| text[text.find(list).unwrap()..].replace("# ", "");
-    let text = in_force(print::GRANT, "# [[grants]]") + &in_force(print::PROFILE, "# [[profiles]]");
+    let text = in_force(print::GRANT, "# [[grants]]")
+        + &in_force(print::PROFILE, "# [[profiles]]")
+        + &in_force(print::ISSUER, "# [[authentication.jwt]]");
     let config = load(&text).unwrap();
     assert!(matches!(config.policy, Policy::Grants(grants) if grants.len() == 1));
     assert_eq!(config.aws.profiles.len(), 1);
+    assert_eq!(config.server.issuers.len(), 1);
 }
 
 #[test]
@@ -150,7 +153,6 @@ fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() 
         ("[server.tls]\nkey = \"a\"".to_owned(), "server.tls.key", "absolute"),
         ("[server.tls]\ncolour = 1".to_owned(), "server.tls.colour", "has certificate, key"),
         ("[server]\ntls = 1".to_owned(), "server.tls", "write [server.tls]"),
-        (format!("[server.tls]\n{pair}"), "server.tls.certificate", "/no/such.crt cannot be read"),
         (
             "[authentication]\nclient_ca = { \"a.example\" = \"/a\" }".to_owned(),
             "authentication.client_ca",
@@ -184,12 +186,77 @@ fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() 
         let found = problems.iter().any(|problem| problem.starts_with(key) && problem.contains(hint));
         assert!(found, "{text}: {problems:#?}");
     }
+    let open = format!(
+        "[server]\nlisten = [\"0.0.0.0:1\"]\n[server.tls]\n{pair}\n[authentication]\nclient_ca = {{ \"a.example\" = \"/a\" }}"
+    );
+    assert!(problems(&open)[0].contains("write grants"));
+    assert!(load(&format!("grants = []\n{open}")).is_ok());
+    let files = load(&format!("[server.tls]\n{pair}")).unwrap().check_files().unwrap_err();
+    assert!(files.len() == 1 && files[0].problem.contains("/no/such.crt cannot be read"), "{files:?}");
     let variable = [("ECR_BROKER_SERVER_TLS_KEY", "/a"), ("ECR_BROKER_SERVER_TLS_COLOUR", "red")];
     let mistakes = Config::load(&sources(&file(""), &variable)).unwrap_err();
     let of =
         |place: &str| mistakes.iter().find(|mistake| mistake.place == place).map(|mistake| mistake.problem.as_str());
     assert!(of("ECR_BROKER_SERVER_TLS_KEY").unwrap().contains("needs the certificate"), "{mistakes:?}");
     assert!(of("ECR_BROKER_SERVER_TLS_COLOUR").unwrap().contains("[server.tls] has certificate, key"), "{mistakes:?}");
+}
+
+#[test]
+fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
+    let good = r#"
+        [server]
+        listen = ["127.0.0.1:1"]
+        [[authentication.jwt]]
+        name = "blue"
+        issuer = "https://oidc.example/id/1"
+        audience = "ecr-broker"
+        [[authentication.jwt]]
+        name = "green"
+        issuer = "https://green.example"
+        audience = "ecr-broker"
+        jwks_file = "/etc/keys.json"
+        max_lifetime = "15m"
+    "#;
+    let issuers = load(good).unwrap().server.issuers;
+    assert_eq!((issuers[0].keys.clone(), issuers[0].max_lifetime), (jwt::Keys::Discovery, Duration::from_hours(1)));
+    assert_eq!(issuers[1].keys, jwt::Keys::File("/etc/keys.json".into()));
+    assert_eq!(issuers[1].max_lifetime, Duration::from_mins(15));
+    let text = r#"
+        [[authentication.jwt]]
+        name = "a b"
+        issuer = "http://oidc.example"
+        audience = ""
+        jwks_file = "keys.json"
+        max_lifetime = "2d"
+        colour = 1
+        [[authentication.jwt]]
+        name = "twice"
+        issuer = "https://x.example"
+        audience = "a"
+        [[authentication.jwt]]
+        name = "twice"
+        issuer = "https://y.example"
+        audience = "a"
+    "#;
+    let problems = problems(text);
+    for hint in [
+        "colour is not a key",
+        "name is missing",
+        "starts with https://",
+        "audience is missing",
+        "absolute path",
+        "to 24h",
+        "another one has its name",
+    ] {
+        assert!(
+            problems.iter().any(|problem| problem.starts_with("authentication.jwt") && problem.contains(hint)),
+            "{hint}: {problems:#?}"
+        );
+    }
+    assert_eq!(problems.len(), 7, "{problems:#?}");
+    assert!(self::problems("authentication.jwt = 1")[0].contains("write [[authentication.jwt]]"));
+    let open = format!("{}\n", good.replace("127.0.0.1:1", "0.0.0.0:1"));
+    assert!(self::problems(&open)[0].contains("without TLS anybody"));
 }
 
 #[test]

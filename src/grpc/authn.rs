@@ -1,8 +1,18 @@
-//! Who makes a call: by what the connection has proved, and only for as long as that holds.
+//! Who makes a call: by what the connection has proved, for as long as that holds, or by the bearer token that comes with the call.
+//!
+//! One caller a call. A token takes the place of what a connection shows without being asked, a user or loopback: whoever sends one
+//! speaks for whom it is about, as kubelet does for a pod. A certificate is shown on purpose, and a token beside it has to name the
+//! same SPIFFE id.
 
 use std::sync::Arc;
 
-use crate::caller::Caller;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tracing::info;
+
+use crate::caller::{Caller, TokenCaller};
+use crate::jwt::Issuers;
+use crate::request_id::RequestId;
 use crate::tls::Proof;
 
 /// Whoever is at the other end of a connection.
@@ -25,4 +35,52 @@ impl Peer {
             Self::Unknown(problem) => Err(problem),
         }
     }
+}
+
+/// A bearer token that came with a call, or why what came is none.
+pub(super) type Bearer = Result<String, &'static str>;
+
+/// Takes the token out of a call's headers: nothing behind this sees it.
+pub(super) fn take_bearer(headers: &mut HeaderMap) -> Option<Bearer> {
+    let mut values: Vec<_> = headers.get_all(AUTHORIZATION).iter().cloned().collect();
+    headers.remove(AUTHORIZATION);
+    let value = values.pop()?;
+    if !values.is_empty() {
+        return Some(Err("the call has several authorization headers; send one"));
+    }
+    let text = value.to_str().unwrap_or_default();
+    let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let problem = "the call's authorization header is not of the form \"Bearer <token>\"";
+    Some(token.map(|(_, token)| token.trim().to_owned()).ok_or(problem))
+}
+
+/// Whom a call with a token comes from. Why it is nobody is in the log.
+pub(super) async fn by_token(
+    issuers: Option<&Issuers>,
+    peer: &Peer,
+    bearer: Bearer,
+    request: RequestId,
+) -> Result<Caller, &'static str> {
+    let caller = caller_by_token(issuers, peer, bearer).await;
+    if let Err(problem) = &caller {
+        info!(request_id = %request, problem, "a bearer token was not taken");
+    }
+    caller
+}
+
+async fn caller_by_token(issuers: Option<&Issuers>, peer: &Peer, bearer: Bearer) -> Result<Caller, &'static str> {
+    let token = bearer?;
+    let issuers = issuers.ok_or("the broker takes no bearer tokens ([[authentication.jwt]]); call without one")?;
+    let of_token = issuers.verify(&token).await.map_err(crate::jwt::Refusal::as_str)?;
+    match peer {
+        Peer::Certified(proof) => same(proof.caller()?, &of_token),
+        Peer::Known(_) | Peer::Unknown(_) => Ok(Caller::Token(Arc::new(of_token))),
+    }
+}
+
+fn same(by_certificate: Caller, by_token: &TokenCaller) -> Result<Caller, &'static str> {
+    if matches!(&by_certificate, Caller::Spiffe(id) if id.to_string() == by_token.subject) {
+        return Ok(by_certificate);
+    }
+    Err("the client certificate and the bearer token name different callers; use one of them")
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use futures_util::{FutureExt as _, TryFutureExt as _};
 use http::{HeaderMap, Request, Response};
 use opentelemetry::trace::TraceId;
@@ -17,11 +18,12 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::authn::Peer;
+use super::authn::{self, Bearer, Peer};
 use super::status::{Subject, refuse};
 use super::trace::{self, Tracing};
 use crate::caller::Caller;
 use crate::error::BrokerError;
+use crate::jwt::Issuers;
 use crate::request_id::RequestId;
 
 /// No call waits longer, whatever its deadline says; a caller without a deadline gets this one.
@@ -46,6 +48,7 @@ pub(super) struct Call {
 #[derive(Debug, Clone)]
 pub struct Edge {
     tracing: Arc<Tracing>,
+    issuers: Option<Arc<Issuers>>,
     cut: CancellationToken,
 }
 
@@ -58,10 +61,10 @@ pub struct Edged<S> {
 }
 
 impl Edge {
-    /// When `cut` is cancelled, calls that are still waiting are answered with `SHUTTING_DOWN`.
+    /// Tokens of `issuers` are taken. When `cut` is cancelled, calls that are still waiting are answered with `SHUTTING_DOWN`.
     #[must_use]
-    pub fn new(tracing: Tracing, cut: CancellationToken) -> Self {
-        Self { tracing: Arc::new(tracing), cut }
+    pub fn new(tracing: Tracing, issuers: Option<Arc<Issuers>>, cut: CancellationToken) -> Self {
+        Self { tracing: Arc::new(tracing), issuers, cut }
     }
 }
 
@@ -117,12 +120,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let caller = self.peer.caller();
-        let known = Call::of(request.headers(), caller);
-        request.extensions_mut().insert(known.clone());
+        let bearer = authn::take_bearer(request.headers_mut());
+        let known = Call::of(request.headers(), self.peer.caller());
         let span = self.edge.tracing.span(&request, &known);
         let cut = self.edge.cut.clone();
-        let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        let answer = AssertUnwindSafe(self.answer(request, known.clone(), bearer)).catch_unwind();
         let call = async move {
             // The answer first: what is ready goes out, however late it is.
             let outcome = tokio::select! {
@@ -141,6 +143,33 @@ where
         }
         let seen = span.clone();
         Box::pin(call.inspect_ok(move |response| record(&seen, response)).instrument(span))
+    }
+}
+
+impl<S> Edged<S> {
+    /// The service's answer, once it is known who asks; that of a token takes a moment.
+    fn answer<B>(
+        &mut self,
+        mut request: Request<B>,
+        mut call: Call,
+        bearer: Option<Bearer>,
+    ) -> Either<S::Future, impl Future<Output = Result<S::Response, S::Error>> + use<S, B>>
+    where
+        S: Service<Request<B>> + Clone,
+    {
+        let Some(bearer) = bearer else {
+            request.extensions_mut().insert(call);
+            return Either::Left(self.inner.call(request));
+        };
+        // The one that is ready, not the clone that takes its place.
+        let mut inner = self.inner.clone();
+        std::mem::swap(&mut inner, &mut self.inner);
+        let (issuers, peer) = (self.edge.issuers.clone(), self.peer.clone());
+        Either::Right(async move {
+            call.caller = authn::by_token(issuers.as_deref(), &peer, bearer, call.id).await;
+            request.extensions_mut().insert(call);
+            inner.call(request).await
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use spiffe::TrustDomain;
 
-use super::{Accounts, CallerPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern};
+use super::{Accounts, CallerPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern, TokenPattern};
 use crate::caller::DnsName;
 
 /// Something to look at again.
@@ -31,7 +31,12 @@ pub struct Proofs {
     pub trust_domains: Vec<TrustDomain>,
     /// The DNS names for which roots are known.
     pub dns_names: Vec<DnsName>,
+    /// The issuers of bearer tokens: their names in the configuration, and their own.
+    pub issuers: Vec<(String, String)>,
 }
+
+/// As GitHub writes it into its tokens.
+const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
 /// Looks through a policy.
 #[must_use]
@@ -42,6 +47,7 @@ pub fn lint(policy: &Policy, proofs: &Proofs) -> Vec<Finding> {
             every_account(grant),
             user_zero(grant),
             unreachable(grant, proofs),
+            renamed_repository(grant, proofs),
             strange_region(grant),
             evaded(grant, grants),
             without_effect(grant, index, grants),
@@ -79,7 +85,26 @@ fn unreachable(grant: &Grant, proofs: &Proofs) -> Option<String> {
         CallerPattern::Dns(name) if !proofs.dns_names.contains(name) => {
             Some(format!("it is for the host {name}, and authentication.client_dns has no roots for that name"))
         }
+        CallerPattern::Token(pattern) if !proofs.issuers.iter().any(|(name, _)| *name == pattern.issuer) => {
+            Some(format!("it is for tokens of {:?}, and no [[authentication.jwt]] has that name", pattern.issuer))
+        }
         _ => None,
+    })
+}
+
+/// A repository's or an organisation's name can be given up, and taken by somebody else; its number cannot.
+fn renamed_repository(grant: &Grant, proofs: &Proofs) -> Option<String> {
+    let is_github = |name: &str| proofs.issuers.iter().any(|(own, issuer)| own == name && issuer == GITHUB);
+    let numbered = |pattern: &TokenPattern| {
+        let number = |name: &str| matches!(name, "repository_id" | "repository_owner_id");
+        pattern.claims.iter().any(|(name, value)| number(name) && !value.is_open())
+    };
+    let by_name = grant.callers.iter().any(
+        |caller| matches!(caller, CallerPattern::Token(pattern) if is_github(&pattern.issuer) && !numbered(pattern)),
+    );
+    (grant.effect == Effect::Allow && by_name).then(|| {
+        "it is for tokens of GitHub by names, which others can take when they are given up; ask for repository_id or repository_owner_id"
+            .to_owned()
     })
 }
 
@@ -181,7 +206,15 @@ mod tests {
         use Effect::{Allow, Deny};
         let user = || CallerPattern::Uid(1001);
         let runners = |text: &str| CallerPattern::Spiffe(text.parse().unwrap());
-        let proofs = Proofs { trust_domains: vec![TrustDomain::new("a.example").unwrap()], ..Proofs::default() };
+        let proofs = Proofs {
+            trust_domains: vec![TrustDomain::new("a.example").unwrap()],
+            issuers: vec![("github".into(), GITHUB.into())],
+            ..Proofs::default()
+        };
+        let token = |issuer: &str, claim: &str, value: &str| {
+            let claims = vec![(claim.to_owned(), value.parse().unwrap())];
+            CallerPattern::Token(TokenPattern { issuer: issuer.into(), subject: None, claims })
+        };
         let fine = || grant("fine", user(), private("111111111111", "eu-*"), Allow);
         for (grants, found) in [
             (vec![fine()], None),
@@ -215,6 +248,19 @@ mod tests {
                     grant("one", runners("spiffe://a.example/ci/runner"), RegistryPattern::Public, Allow),
                 ],
                 Some(("one", "\"all\" before it")),
+            ),
+            (vec![grant("id", token("github", "repository_id", "456"), RegistryPattern::Public, Allow)], None),
+            (
+                vec![grant("name", token("github", "repository", "org/name"), RegistryPattern::Public, Allow)],
+                Some(("name", "repository_owner_id")),
+            ),
+            (
+                vec![grant("open", token("github", "repository_id", "45*"), RegistryPattern::Public, Allow)],
+                Some(("open", "repository_owner_id")),
+            ),
+            (
+                vec![grant("typo", token("gihtub", "repository_id", "456"), RegistryPattern::Public, Allow)],
+                Some(("typo", "no [[authentication.jwt]] has that name")),
             ),
             (
                 vec![fine(), grant("again", user(), private("111111111111", "eu-west-1"), Allow)],

@@ -131,6 +131,66 @@ impl fmt::Display for SpiffePattern {
     }
 }
 
+/// A text in segments, with `:` and `/` between them, each of which may end with `*` for the rest of that segment:
+/// `system:serviceaccount:ci:*`, `refs/heads/release-*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimPattern {
+    segments: Vec<LabelPattern>,
+    /// What stands between the segments.
+    separators: String,
+}
+
+/// Why a text is no pattern of a claim.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} is not a pattern: \"*\" may end a segment between \":\" and \"/\", and stands for the rest of it, as in \"repo:org/name:*\"",
+    Echo(text)
+)]
+pub struct ClaimPatternError {
+    text: String,
+}
+
+const SEPARATORS: [char; 2] = [':', '/'];
+
+impl ClaimPattern {
+    /// Whether a claim's text is one of those.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        let mut segments = text.split(SEPARATORS);
+        text.chars().filter(|one| SEPARATORS.contains(one)).eq(self.separators.chars())
+            && self.segments.iter().all(|pattern| segments.next().is_some_and(|segment| pattern.matches(segment)))
+    }
+
+    /// Whether every text that the other is about is one of those.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        self.separators == other.separators
+            && self.segments.iter().zip(&other.segments).all(|(outer, inner)| outer.contains(inner))
+    }
+
+    /// Whether a `*` is in it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.segments.iter().any(|segment| segment.open)
+    }
+}
+
+impl FromStr for ClaimPattern {
+    type Err = ClaimPatternError;
+
+    fn from_str(text: &str) -> Result<Self, ClaimPatternError> {
+        let segment = |text: &str| match text {
+            // Nothing between two separators is a segment too.
+            "" => Some(LabelPattern { start: "".into(), open: false }),
+            text => LabelPattern::read(text, |byte| byte != b'*' && !byte.is_ascii_control()),
+        };
+        let segments = text.split(SEPARATORS).map(segment).collect::<Option<_>>().filter(|_| !text.is_empty());
+        let separators = text.chars().filter(|one| SEPARATORS.contains(one)).collect();
+        let error = || ClaimPatternError { text: text.to_owned() };
+        segments.map(|segments| Self { segments, separators }).ok_or_else(error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +253,31 @@ mod tests {
             "spiffe://a.example/%2a",
         ] {
             assert!(wrong.parse::<SpiffePattern>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_star_in_a_claim_stands_for_the_rest_of_its_segment() {
+        let pattern = |text: &str| text.parse::<ClaimPattern>().unwrap();
+        for (text, claim, matches) in [
+            ("system:serviceaccount:ci:*", "system:serviceaccount:ci:runner", true),
+            ("system:serviceaccount:ci:*", "system:serviceaccount:cd:runner", false),
+            ("system:serviceaccount:*", "system:serviceaccount:ci:runner", false),
+            ("repo:org/name:ref:refs/heads/*", "repo:org/name:ref:refs/heads/main", true),
+            ("repo:org/name:ref:refs/heads/*", "repo:org/name:ref:refs/heads/a/b", false),
+            ("repo:org/*", "repo:org:name", false),
+            ("a:b", "a/b", false),
+            ("456", "456", true),
+            ("456", "4567", false),
+            ("a:", "a:", true),
+            ("a:", "a:b", false),
+        ] {
+            assert_eq!(pattern(text).matches(claim), matches, "{text} {claim}");
+        }
+        assert!(pattern("a:*").contains(&pattern("a:b*")) && !pattern("a:b*").contains(&pattern("a:*")));
+        assert!(!pattern("a:*").contains(&pattern("a/b")));
+        for wrong in ["", "a*b", "**", "a:*b", "a\nb"] {
+            assert!(wrong.parse::<ClaimPattern>().is_err(), "{wrong:?}");
         }
     }
 }

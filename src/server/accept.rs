@@ -14,7 +14,7 @@ use super::connection::{Connections, Holder, Place, Service, serve};
 use super::listener::{Accepted, Listener};
 use crate::caller::Caller;
 use crate::grpc::authn::Peer;
-use crate::tls::{Proof, Tls};
+use crate::tls::{self, Proof, Tls};
 
 /// After an error, for it is most often a full file table, and the loop would else spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +31,8 @@ pub(super) struct Door {
     pub(super) tls: Option<Arc<Tls>>,
     /// Whether a peer on loopback TCP is a caller by that alone.
     pub(super) loopback: bool,
+    /// Whether bearer tokens are taken.
+    pub(super) tokens: bool,
 }
 
 impl Door {
@@ -85,7 +87,10 @@ impl Door {
         };
         match shaken {
             Ok(Ok((stream, proof))) => self.serve(stream, self.tcp_peer(from, proof)).await,
-            Ok(Err(error)) => warn!(%error, %from, "a connection was closed: its TLS handshake failed"),
+            Ok(Err(error)) if tls::is_about_a_certificate(&error) => {
+                warn!(%error, %from, "a connection was closed: its client certificate was not taken");
+            }
+            Ok(Err(error)) => debug!(%error, %from, "a connection was closed: its TLS handshake failed"),
             Err(_) => debug!(%from, "a connection was closed: its TLS handshake took too long"),
         }
     }
@@ -102,6 +107,9 @@ impl Door {
         match proof {
             Some(proof) => Peer::Certified(Arc::new(proof)),
             None if self.loopback && from.is_loopback() => Peer::Known(Caller::Loopback),
+            None if self.tokens => Peer::Unknown(
+                "send a bearer token of an issuer in the broker's configuration (authorization: Bearer …), or show a client certificate",
+            ),
             None if self.tls.is_some() => {
                 Peer::Unknown("show a client certificate that a root in the broker's configuration vouches for")
             }

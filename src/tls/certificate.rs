@@ -47,22 +47,25 @@ pub(super) enum CertificateError {
     SeveralHosts,
 }
 
-/// A certificate, as far as it matters here.
-#[derive(Debug)]
-pub(super) struct Leaf {
-    pub(super) subject: Subject,
-    /// It is good until then.
-    pub(super) end: SystemTime,
-}
-
 /// Reads a certificate of a workload or host.
-pub(super) fn read(certificate: &CertificateDer<'_>) -> Result<Leaf, CertificateError> {
+pub(super) fn read(certificate: &CertificateDer<'_>) -> Result<Subject, CertificateError> {
     let (rest, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
     if !rest.is_empty() {
         return Err(CertificateError::Malformed);
     }
     check_usage(&parsed)?;
-    Ok(Leaf { subject: subject(&parsed)?, end: end(&parsed)? })
+    subject(&parsed)
+}
+
+/// What a root has to be: any other certificate would be taken for one, and a leaf's own key could sign for a whole trust domain.
+pub(super) fn check_root(certificate: &CertificateDer<'_>) -> Result<(), &'static str> {
+    let broken = "is not well-formed";
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| broken)?;
+    let constraints = parsed.basic_constraints().map_err(|_| broken)?;
+    let usage = parsed.key_usage().map_err(|_| broken)?;
+    let is_authority = constraints.is_some_and(|constraints| constraints.value.ca)
+        && usage.is_none_or(|usage| usage.value.key_cert_sign());
+    if is_authority { Ok(()) } else { Err("is no authority's: it may not sign others") }
 }
 
 /// X.509-SVID, sections 4.1 and 4.3.
@@ -83,6 +86,10 @@ fn check_usage(certificate: &X509Certificate<'_>) -> Result<(), CertificateError
 fn subject(certificate: &X509Certificate<'_>) -> Result<Subject, CertificateError> {
     let names = certificate.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
     let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+    // One that cannot be read might be a URI.
+    if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
+        return Err(CertificateError::Malformed);
+    }
     let uris: Vec<_> =
         names.iter().filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None }).collect();
     match uris.as_slice() {
@@ -101,8 +108,9 @@ fn subject(certificate: &X509Certificate<'_>) -> Result<Subject, CertificateErro
     if hosts.is_empty() { Err(CertificateError::Nameless) } else { Ok(Subject::Dns(hosts)) }
 }
 
-fn end(certificate: &X509Certificate<'_>) -> Result<SystemTime, CertificateError> {
-    let seconds =
-        u64::try_from(certificate.validity().not_after.timestamp()).map_err(|_| CertificateError::Malformed)?;
+/// The end of a certificate.
+pub(super) fn end_of(certificate: &CertificateDer<'_>) -> Result<SystemTime, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).map_err(|_| CertificateError::Malformed)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(CertificateError::Malformed)
 }

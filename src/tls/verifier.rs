@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -15,7 +14,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme};
 use spiffe::TrustDomain;
 
-use super::certificate::{self, CertificateError, Leaf, Subject};
+use super::certificate::{self, CertificateError, Subject};
 use super::{Files, Settings, TlsError};
 use crate::caller::{Caller, DnsName};
 
@@ -38,16 +37,14 @@ impl Verifier {
         })
     }
 
-    /// Whom a certificate that was verified names, and until when.
-    pub(super) fn caller(&self, leaf: &CertificateDer<'_>) -> Result<(Caller, SystemTime), CertificateError> {
-        let leaf = certificate::read(leaf)?;
-        let end = leaf.end;
-        self.find(leaf).map(|(caller, _)| (caller, end))
+    /// Whom a certificate that was verified names.
+    pub(super) fn caller(&self, leaf: &CertificateDer<'_>) -> Result<Caller, CertificateError> {
+        self.find(certificate::read(leaf)?).map(|(caller, _)| caller)
     }
 
     /// Who it would be, and whose roots have to vouch for it.
-    fn find(&self, leaf: Leaf) -> Result<(Caller, &Roots), CertificateError> {
-        match leaf.subject {
+    fn find(&self, subject: Subject) -> Result<(Caller, &Roots), CertificateError> {
+        match subject {
             Subject::Spiffe(id) => {
                 let roots = self.trust_domains.iter().find(|(domain, _)| id.is_member_of(domain));
                 let strange = || CertificateError::StrangeTrustDomain(id.trust_domain_name().to_owned());
@@ -77,7 +74,9 @@ fn roots(path: &Path, files: &Files, provider: &Arc<CryptoProvider>) -> Result<R
     let unusable = |problem: String| TlsError::Unusable { path: path.to_owned(), problem };
     let mut store = RootCertStore::empty();
     for (index, certificate) in files.certificates(path)?.into_iter().enumerate() {
-        let broken = |error| unusable(format!("has a certificate, number {}, that is no root: {error}", index + 1));
+        let wrong = |problem| unusable(format!("has a certificate, number {}, that {problem}", index + 1));
+        certificate::check_root(&certificate).map_err(wrong)?;
+        let broken = |error| unusable(format!("has a certificate, number {}, that cannot be used: {error}", index + 1));
         store.add(certificate).map_err(broken)?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider)).build();
@@ -110,8 +109,8 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let leaf = certificate::read(end_entity).map_err(refused)?;
-        let (_, roots) = self.find(leaf).map_err(refused)?;
+        let subject = certificate::read(end_entity).map_err(refused)?;
+        let (_, roots) = self.find(subject).map_err(refused)?;
         roots.verify_client_cert(end_entity, intermediates, now)
     }
 

@@ -6,6 +6,8 @@
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
+#[path = "../tokens/mod.rs"]
+mod cases;
 #[path = "../program/mod.rs"]
 mod program;
 
@@ -14,6 +16,7 @@ mod grpc_clients;
 mod other;
 mod registry;
 mod tls;
+mod tokens;
 mod users;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";

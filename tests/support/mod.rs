@@ -311,6 +311,7 @@ impl TestBroker {
             max_connections_per_uid: 1024,
             loopback: true,
             tls: None,
+            issuers: None,
         };
         change(&mut settings);
         let region = "eu-central-1".parse().unwrap();

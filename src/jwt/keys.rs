@@ -1,0 +1,121 @@
+//! An issuer's public keys.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+
+/// More keys than any issuer has.
+const MOST_KEYS: usize = 64;
+/// A modulus of 2,048 bits.
+const SHORTEST_RSA: usize = 256;
+
+/// The keys of one issuer, by their ids. Keys of different issuers are never in one set.
+#[derive(Debug, Clone, Default)]
+pub struct KeySet(BTreeMap<String, Key>);
+
+/// A key, and what it may verify.
+#[derive(Clone)]
+pub(super) struct Key {
+    key: DecodingKey,
+    algorithms: Vec<Algorithm>,
+}
+
+/// Why there are no keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {problem}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// Not a set of keys.
+    #[error("it is no JSON Web Key Set of at most {MOST_KEYS} keys")]
+    Malformed,
+    /// None that could verify a token.
+    #[error(
+        "it has no key that can be used: those have a kid, and are RSA of 2,048 bits at least, P-256, P-384 or Ed25519, for signatures"
+    )]
+    NoneUsable,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    keys: Vec<serde_json::Value>,
+}
+
+impl KeySet {
+    /// The keys that can be used, of a set as RFC 7517 has it.
+    ///
+    /// # Errors
+    /// Where it is none, or none can be used.
+    pub fn read(json: &[u8]) -> Result<Self, KeySetError> {
+        let Raw { keys } = serde_json::from_slice(json).map_err(|_| KeySetError::Malformed)?;
+        if keys.len() > MOST_KEYS {
+            return Err(KeySetError::Malformed);
+        }
+        let mut set = BTreeMap::new();
+        for (id, key) in keys.into_iter().filter_map(read_key) {
+            // With two keys of one id it is not known which is meant.
+            if set.insert(id, key).is_some() {
+                return Err(KeySetError::Malformed);
+            }
+        }
+        if set.is_empty() { Err(KeySetError::NoneUsable) } else { Ok(Self(set)) }
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Key> {
+        self.0.get(id)
+    }
+}
+
+/// One that is for something else than signatures of ours is passed over.
+fn read_key(json: serde_json::Value) -> Option<(String, Key)> {
+    let jwk: Jwk = serde_json::from_value(json).ok()?;
+    let common = &jwk.common;
+    let for_signatures = common.public_key_use.as_ref().is_none_or(|own| *own == PublicKeyUse::Signature)
+        && common.key_operations.as_ref().is_none_or(|own| own.contains(&KeyOperations::Verify));
+    let mut algorithms = match &jwk.algorithm {
+        AlgorithmParameters::RSA(rsa) if modulus_length(&rsa.n)? >= SHORTEST_RSA => {
+            vec![Algorithm::RS256, Algorithm::PS256]
+        }
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => vec![Algorithm::ES256],
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => vec![Algorithm::ES384],
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => vec![Algorithm::EdDSA],
+        _ => return None,
+    };
+    if let Some(own) = common.key_algorithm {
+        algorithms.retain(|algorithm| KeyAlgorithm::from(*algorithm) == own);
+    }
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    let id = jwk.common.key_id.filter(|_| for_signatures && !algorithms.is_empty())?;
+    Some((id, Key { key, algorithms }))
+}
+
+fn modulus_length(n: &str) -> Option<usize> {
+    let modulus = BASE64URL_NOPAD.decode(n.as_bytes()).ok()?;
+    Some(modulus.iter().skip_while(|byte| **byte == 0).count())
+}
+
+impl Key {
+    pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+
+    pub(super) fn verify(&self, signature: &str, signed: &[u8], algorithm: Algorithm) -> bool {
+        jsonwebtoken::crypto::verify(signature, signed, &self.key, algorithm).unwrap_or(false)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("algorithms", &self.algorithms).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,265 @@
+//! Where an issuer's keys come from, and how they are kept up to date.
+//!
+//! Nobody's token makes the broker ask an issuer more than once in ten seconds, and what was fetched last stays good for a day when
+//! the issuer cannot be reached.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::Deserialize;
+use tokio::sync::{Notify, Semaphore, watch};
+use tracing::{info, warn};
+
+use super::keys::{Key, KeySet, KeySetError};
+use super::{Refusal, Settings};
+use crate::clock::Clock;
+
+/// How often a file is looked at.
+const FILE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often keys are fetched; a tenth more or less.
+const FETCH_INTERVAL: Duration = Duration::from_mins(10);
+/// A key that is not known may be new, but not more often than so.
+const COOL_DOWN: Duration = Duration::from_secs(10);
+/// Keys that could not be fetched again are good for so long.
+const LONGEST_USE: Duration = Duration::from_hours(24);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// For one of the two answers that it takes.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const LARGEST_ANSWER: usize = 256 * 1024;
+/// Calls that wait for an issuer's keys.
+const MOST_WAITING: usize = 1024;
+
+/// Where the keys of an issuer are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keys {
+    /// Where the issuer's own discovery document says (`OpenID` Connect Discovery 1.0).
+    Discovery,
+    /// In a file, which is read again when it changes.
+    File(PathBuf),
+}
+
+/// The keys of one issuer.
+#[derive(Debug)]
+pub(super) struct Source {
+    name: String,
+    issuer: String,
+    from: Keys,
+    held: ArcSwap<Held>,
+    round: Mutex<Round>,
+    rounds: watch::Sender<u64>,
+    wanted: Notify,
+    waiting: Semaphore,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    keys: KeySet,
+    /// By the steady clock; none: they do not age.
+    fetched: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Round {
+    in_flight: bool,
+    /// When the last one ended, by the steady clock.
+    ended: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl Source {
+    pub(super) fn load(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, KeySetError> {
+        let held = match &settings.keys {
+            Keys::Discovery => Held::default(),
+            Keys::File(path) => Held { keys: read_file(path)?, fetched: None },
+        };
+        Ok(Self {
+            name: settings.name.clone(),
+            issuer: settings.issuer.clone(),
+            from: settings.keys.clone(),
+            held: ArcSwap::from_pointee(held),
+            // The first fetch is on its way.
+            round: Mutex::new(Round { in_flight: true, ended: None }),
+            rounds: watch::Sender::new(0),
+            wanted: Notify::new(),
+            waiting: Semaphore::new(MOST_WAITING),
+            clock,
+        })
+    }
+
+    /// A key by its id; one that is not known is fetched for, but not often.
+    pub(super) async fn key(&self, id: &str) -> Result<Key, Refusal> {
+        if let Some(key) = self.held_key(id) {
+            return Ok(key);
+        }
+        let mut rounds = self.rounds.subscribe();
+        if self.from == Keys::Discovery && self.ask() {
+            let _place = self.waiting.try_acquire().map_err(|_| Refusal::KeysUnavailable)?;
+            // It ends in time, for the fetch does.
+            _ = rounds.changed().await;
+        }
+        self.held_key(id).ok_or_else(|| if self.is_stale() { Refusal::KeysUnavailable } else { Refusal::KeyUnknown })
+    }
+
+    fn held_key(&self, id: &str) -> Option<Key> {
+        if self.is_stale() { None } else { self.held.load().keys.get(id).cloned() }
+    }
+
+    /// Whether what is held is too old, or nothing was ever fetched.
+    fn is_stale(&self) -> bool {
+        match (&self.from, self.held.load().fetched) {
+            (Keys::File(_), _) => false,
+            (Keys::Discovery, None) => true,
+            (Keys::Discovery, Some(fetched)) => self.clock.now().steady.saturating_sub(fetched) > LONGEST_USE,
+        }
+    }
+
+    /// Whether a fetch is on its way.
+    fn ask(&self) -> bool {
+        let mut round = self.round();
+        let cooling = round.ended.is_some_and(|ended| self.clock.now().steady.saturating_sub(ended) < COOL_DOWN);
+        if !round.in_flight && !cooling {
+            round.in_flight = true;
+            self.wanted.notify_one();
+        }
+        round.in_flight
+    }
+
+    pub(super) async fn follow(self: Arc<Self>) {
+        match &self.from {
+            Keys::File(path) => self.follow_file(path).await,
+            Keys::Discovery => self.follow_issuer().await,
+        }
+    }
+
+    async fn follow_file(&self, path: &Path) {
+        let mut tick = tokio::time::interval(FILE_INTERVAL);
+        let (mut last, mut said) = (None, None);
+        loop {
+            tick.tick().await;
+            let text = tokio::fs::read(path).await.unwrap_or_default();
+            // Read half-way it would be another one at the next look.
+            let settled = last.as_ref() == Some(&text) && said.as_ref() != Some(&text);
+            if settled {
+                match KeySet::read(&text) {
+                    Ok(keys) => {
+                        self.held.store(Arc::new(Held { keys, fetched: None }));
+                        info!(issuer = self.name, "the issuer's keys were read again");
+                    }
+                    Err(error) => {
+                        warn!(issuer = self.name, %error, "the issuer's file of keys cannot be used; the old keys stay in force");
+                    }
+                }
+                said = Some(text.clone());
+            }
+            last = Some(text);
+        }
+    }
+
+    async fn follow_issuer(&self) {
+        let client = client();
+        loop {
+            self.round().in_flight = true;
+            let outcome = match &client {
+                Ok(client) => self.fetch(client).await,
+                Err(error) => Err(error.clone()),
+            };
+            self.put_in_force(outcome);
+            self.until_due().await;
+        }
+    }
+
+    /// Until the interval is over, or somebody asks. What was asked for while the last fetch began is done.
+    async fn until_due(&self) {
+        let interval = tokio::time::sleep(FETCH_INTERVAL.mul_f64(0.9 + 0.2 * fastrand::f64()));
+        tokio::pin!(interval);
+        loop {
+            tokio::select! {
+                () = &mut interval => return,
+                () = self.wanted.notified() => if self.round().in_flight { return },
+            }
+        }
+    }
+
+    fn round(&self) -> MutexGuard<'_, Round> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_in_force(&self, outcome: Result<KeySet, String>) {
+        let now = self.clock.now().steady;
+        match outcome {
+            Ok(keys) => {
+                let first = self.held.swap(Arc::new(Held { keys, fetched: Some(now) })).fetched.is_none();
+                if first {
+                    info!(issuer = self.name, "the issuer's keys are there");
+                }
+            }
+            Err(problem) => warn!(
+                issuer = self.name,
+                problem, "the issuer's keys cannot be fetched; those that are held stay in force"
+            ),
+        }
+        *self.round() = Round { in_flight: false, ended: Some(now) };
+        self.rounds.send_modify(|round| *round += 1);
+    }
+
+    async fn fetch(&self, client: &reqwest::Client) -> Result<KeySet, String> {
+        let place = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let document = get(client, &place).await?;
+        let document: Discovery =
+            serde_json::from_slice(&document).map_err(|_| format!("{place} is no discovery document"))?;
+        if document.issuer != self.issuer {
+            return Err(format!("{place} is the document of another issuer"));
+        }
+        if !is_safe_url(&document.jwks_uri) {
+            return Err(format!("{place} names keys that are not to be had over https"));
+        }
+        let keys = get(client, &document.jwks_uri).await?;
+        KeySet::read(&keys).map_err(|error| format!("the keys: {error}"))
+    }
+}
+
+/// Whether what is got there comes from whom it says: over https, or from this host.
+#[must_use]
+pub fn is_safe_url(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let plain =
+        url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    let here = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+    plain && (url.scheme() == "https" || url.scheme() == "http" && here)
+}
+
+fn read_file(path: &Path) -> Result<KeySet, KeySetError> {
+    let unreadable = |problem: String| KeySetError::Unreadable { path: path.to_owned(), problem };
+    let text = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    KeySet::read(&text).map_err(|error| unreadable(error.to_string()))
+}
+
+/// No redirect is followed: it could lead anywhere.
+fn client() -> Result<reqwest::Client, String> {
+    let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT);
+    builder.redirect(reqwest::redirect::Policy::none()).build().map_err(|error| error.to_string())
+}
+
+async fn get(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, String> {
+    let failed = |error: reqwest::Error| format!("{url}: {}", error.without_url());
+    let mut answer = client.get(url).send().await.map_err(failed)?;
+    if answer.status() != reqwest::StatusCode::OK {
+        return Err(format!("{url}: {}", answer.status()));
+    }
+    let mut body = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(failed)? {
+        body.extend_from_slice(&piece);
+        if body.len() > LARGEST_ANSWER {
+            return Err(format!("{url}: more than {LARGEST_ANSWER} bytes"));
+        }
+    }
+    Ok(body)
+}

@@ -1,0 +1,307 @@
+//! Bearer tokens: which are taken, which are refused and why, and where the keys come from.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod program;
+mod support;
+mod tokens;
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ecr_broker::clock::Clock as _;
+use ecr_broker::jwt::{Issuers, KeySet, Keys, Refusal, Settings};
+use futures_util::future::join_all;
+use program::{Server, run};
+use support::*;
+use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, cases};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+fn settings(issuer: &str, keys: Keys) -> Settings {
+    let (name, issuer) = ("blue".to_owned(), issuer.to_owned());
+    Settings { name, issuer, audience: AUDIENCE.to_owned(), keys, max_lifetime: HOUR }
+}
+
+fn now(clock: &ManualClock) -> u64 {
+    clock.now().wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[tokio::test]
+async fn each_bad_token_is_refused_for_its_own_reason() {
+    let (signer, other, clock) = (Signer::new("k1"), Signer::new("k2"), ManualClock::new());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    fs::write(&file, signer.jwks()).unwrap();
+    let issuers = Issuers::load(vec![settings(ISSUER, Keys::File(file))], clock.clone()).unwrap();
+    let cases = cases(&signer, &other, now(&clock));
+    assert!(cases.iter().filter(|case| case.expected.is_err()).count() >= 60);
+    for case in cases {
+        let outcome = issuers.verify(&case.token).await;
+        assert_eq!(outcome.as_ref().map(|_| ()).map_err(|refusal| *refusal), case.expected, "{}", case.name);
+        assert!(outcome.is_err() || outcome.is_ok_and(|caller| caller.subject == SUBJECT), "{}", case.name);
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_s_keys_verify_its_own_tokens_only() {
+    let (a, b, clock) = (Signer::new("same-id"), Signer::new("same-id"), ManualClock::new());
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, signer: &Signer| {
+        let path = directory.path().join(name);
+        fs::write(&path, signer.jwks()).unwrap();
+        Keys::File(path)
+    };
+    let green = Settings { name: "green".into(), ..settings("https://b.example", file("b.json", &b)) };
+    let issuers = Issuers::load(vec![settings(ISSUER, file("a.json", &a)), green], clock.clone()).unwrap();
+    let now = now(&clock);
+    assert_eq!(issuers.verify(&a.token(ISSUER, SUBJECT, now)).await.unwrap().issuer, "blue");
+    assert_eq!(issuers.verify(&b.token("https://b.example", SUBJECT, now)).await.unwrap().issuer, "green");
+    assert_eq!(issuers.verify(&b.token(ISSUER, SUBJECT, now)).await, Err(Refusal::Signature));
+    assert_eq!(issuers.verify(&a.token("https://b.example", SUBJECT, now)).await, Err(Refusal::Signature));
+}
+
+#[test]
+fn only_keys_that_are_for_signatures_and_strong_enough_are_taken() {
+    let signer = Signer::new("k");
+    let rsa = |bytes: usize| {
+        let n = data_encoding::BASE64URL_NOPAD.encode(&vec![0xc1; bytes]);
+        format!(r#"{{"kty":"RSA","kid":"r","n":"{n}","e":"AQAB"}}"#)
+    };
+    for (keys, usable) in [
+        (signer.jwk(""), true),
+        (signer.jwk(r#","use":"sig""#), true),
+        (signer.jwk(r#","use":"enc""#), false),
+        (signer.jwk(r#","key_ops":["verify"]"#), true),
+        (signer.jwk(r#","key_ops":["encrypt"]"#), false),
+        (signer.jwk(r#","alg":"ES384""#), false),
+        (signer.jwk(r#","alg":"HS256""#), false),
+        (signer.jwk("").replace("\"kid\":\"k\",", ""), false),
+        (signer.jwk("").replace("P-256", "P-384"), true),
+        (signer.jwk("").replace("P-256", "secp256k1"), false),
+        (rsa(256), true),
+        (rsa(255), false),
+        (rsa(128), false),
+        (r#"{"kty":"oct","kid":"s","k":"c2VjcmV0"}"#.to_owned(), false),
+        (String::new(), false),
+        (format!("{},{}", signer.jwk(""), signer.jwk("")), false),
+        (format!("{},{}", r#"{"kty":"new","kid":"n"}"#, signer.jwk("")), true),
+        (vec![r#"{"kty":"new"}"#; 65].join(","), false),
+    ] {
+        assert_eq!(KeySet::read(format!(r#"{{"keys":[{keys}]}}"#).as_bytes()).is_ok(), usable, "{keys}");
+    }
+    for broken in ["", "[]", "{}", "{\"keys\":1}", "null"] {
+        assert!(KeySet::read(broken.as_bytes()).is_err(), "{broken}");
+    }
+}
+
+/// An issuer that answers as it is told, and counts how often its keys were asked for.
+struct Issuer {
+    url: String,
+    answer: Arc<Mutex<(u16, String)>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = Arc::new(Mutex::new((200, String::new())));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (own, answers, count) = (url.clone(), Arc::clone(&answer), Arc::clone(&asked));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                let discovery = String::from_utf8_lossy(&request[..read]).contains("openid-configuration");
+                let (status, body) = if discovery {
+                    (200, format!(r#"{{"issuer":"{own}","jwks_uri":"{own}/keys","more":[1]}}"#))
+                } else {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    answers.lock().unwrap().clone()
+                };
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nlocation: {own}/keys2\r\nconnection: close",
+                    body.len()
+                );
+                _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
+            }
+        });
+        Self { url, answer, asked }
+    }
+
+    fn answers(&self, status: u16, body: impl Into<String>) {
+        *self.answer.lock().unwrap() = (status, body.into());
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    fn followed(&self, clock: &Arc<ManualClock>) -> Arc<Issuers> {
+        let issuers = Issuers::load(vec![settings(&self.url, Keys::Discovery)], clock.clone()).unwrap();
+        let issuers = Arc::new(issuers);
+        tokio::spawn(Arc::clone(&issuers).follow());
+        issuers
+    }
+}
+
+#[tokio::test]
+async fn keys_are_discovered_and_a_storm_of_unknown_keys_asks_the_issuer_once() {
+    let (issuer, clock, signer) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"));
+    issuer.answers(200, signer.jwks());
+    let issuers = issuer.followed(&clock);
+    let good = signer.token(&issuer.url, SUBJECT, now(&clock));
+    assert_eq!(issuers.verify(&good).await.unwrap().subject, SUBJECT);
+    assert_eq!(issuer.asked(), 1);
+    let storm = |round: usize| {
+        let (issuers, url, now) = (Arc::clone(&issuers), issuer.url.clone(), now(&clock));
+        let tokens = (0..1000).map(move |n| Signer::new(&format!("{round}-{n}")).token(&url, SUBJECT, now));
+        join_all(tokens.map(move |token| {
+            let issuers = Arc::clone(&issuers);
+            async move { issuers.verify(&token).await }
+        }))
+    };
+    assert!(storm(1).await.iter().all(|outcome| *outcome == Err(Refusal::KeyUnknown)));
+    assert_eq!(issuer.asked(), 1, "it was asked a moment ago");
+    clock.advance(Duration::from_secs(10));
+    assert!(storm(2).await.iter().all(|outcome| *outcome == Err(Refusal::KeyUnknown)));
+    assert_eq!(issuer.asked(), 2);
+    assert!(issuers.verify(&good).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_new_key_is_found_and_an_issuer_that_is_down_costs_nobody_anything_for_a_day() {
+    let (issuer, clock, old, new) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"), Signer::new("k2"));
+    issuer.answers(200, old.jwks());
+    let issuers = issuer.followed(&clock);
+    let token = |signer: &Signer| signer.token(&issuer.url, SUBJECT, now(&clock));
+    assert!(issuers.verify(&token(&old)).await.is_ok());
+    issuer.answers(200, new.jwks());
+    assert_eq!(issuers.verify(&token(&new)).await, Err(Refusal::KeyUnknown), "too soon to ask again");
+    clock.advance(Duration::from_secs(10));
+    assert!(issuers.verify(&token(&new)).await.is_ok());
+    assert_eq!(issuers.verify(&token(&old)).await, Err(Refusal::KeyUnknown), "what the issuer took away is gone");
+    for (status, body) in [(503, String::new()), (200, "[]".into()), (200, "x".repeat(300_000)), (302, new.jwks())] {
+        clock.advance(HOUR);
+        issuer.answers(status, body);
+        let asked = issuer.asked();
+        assert!(issuers.verify(&token(&old)).await.is_err());
+        assert_eq!(issuer.asked(), asked + 1, "{status}");
+        assert!(issuers.verify(&token(&new)).await.is_ok(), "{status}: the keys that are held stay good");
+    }
+    clock.advance(20 * HOUR + MINUTE);
+    assert_eq!(issuers.verify(&token(&new)).await, Err(Refusal::KeysUnavailable), "more than a day old");
+    issuer.answers(200, new.jwks());
+    clock.advance(Duration::from_secs(10));
+    assert!(issuers.verify(&token(&new)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_does_not_end_the_fetch_of_keys() {
+    let (issuer, clock, signer) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"));
+    issuer.answers(200, signer.jwks());
+    let issuers = issuer.followed(&clock);
+    let good = signer.token(&issuer.url, SUBJECT, now(&clock));
+    let given_up = tokio::time::timeout(Duration::ZERO, issuers.verify(&good)).await;
+    assert!(given_up.is_err());
+    assert!(issuers.verify(&good).await.is_ok());
+    assert_eq!(issuer.asked(), 1);
+}
+
+/// The real program, which knows one issuer by a file of keys.
+struct Served {
+    directory: tempfile::TempDir,
+    signer: Signer,
+    broker: Server,
+}
+
+impl Served {
+    fn new() -> Self {
+        let (directory, signer) = (tempfile::tempdir().unwrap(), Signer::new("k1"));
+        let place = directory.path().display();
+        fs::write(directory.path().join("jwks.json"), signer.jwks()).unwrap();
+        let text = format!(
+            "aws.region = \"eu-central-1\"\naudit.output = \"{place}/audit\"\n\
+             [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{place}/jwks.json\"\n\
+             [[grants]]\nid = \"runners\"\ncallers = [{{ jwt = \"blue\", subject = \"system:serviceaccount:ci:*\" }}]\n\
+             registries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n\
+             [[grants]]\nid = \"main\"\ncallers = [{{ jwt = \"blue\", claims = {{ repository_id = \"456\", protected = \"true\" }} }}]\n\
+             registries = [{{ public = true }}]\n"
+        );
+        let config = directory.path().join("broker.toml");
+        fs::write(&config, text).unwrap();
+        let socket = format!("unix:{place}/broker.sock");
+        let config = config.to_str().unwrap();
+        let arguments = ["serve", "--simulate", "--config", config, "--listen", "127.0.0.1:0", "--listen", &socket];
+        let broker = Server::start(&arguments, &[]);
+        Self { directory, signer, broker }
+    }
+
+    fn run(&self, arguments: &[&str], token: &str) -> program::Ended {
+        let file = self.directory.path().join("token");
+        fs::write(&file, token).unwrap();
+        let more = ["--address", &self.broker.address, "--token-file", file.to_str().unwrap()];
+        run(&[arguments, &more].concat(), &[])
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the broker under test goes by the real time")]
+fn real_now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[test]
+fn the_program_knows_callers_by_their_tokens_and_writes_none_of_them_down() {
+    let served = Served::new();
+    let (signer, now) = (&served.signer, real_now());
+    let token = signer.token(ISSUER, SUBJECT, now);
+    let identity = served.run(&["whoami"], &token).out();
+    assert!(identity.contains(&format!("jwt:blue:{SUBJECT}")) && identity.contains("runners"), "{identity}");
+    assert_eq!(served.run(&["get", HOST], &token).code, 0);
+    assert_eq!(served.run(&["get", "public.ecr.aws"], &token).code, 4);
+    let claims = |more: &str| {
+        let claims =
+            format!(r#"{{"iss":"{ISSUER}","sub":"x","aud":"{AUDIENCE}","iat":{now},"exp":{}{more}}}"#, now + 60);
+        signer.sign(&signer.header(), &claims)
+    };
+    for (more, code) in [
+        (r#","repository_id":"456","protected":true"#, 0),
+        (r#","repository_id":456,"protected":"true""#, 0),
+        (r#","repository_id":"456""#, 4),
+        (r#","repository_id":"4567","protected":true"#, 4),
+        (r#","repository_id":["456"],"protected":true"#, 4),
+    ] {
+        assert_eq!(served.run(&["get", "public.ecr.aws"], &claims(more)).code, code, "{more}");
+    }
+    let refused = served.run(&["whoami"], &signer.token("https://evil.example", SUBJECT, now));
+    assert_eq!(refused.code, 4);
+    assert!(refused.error().contains("issuer is none of those"), "{refused:?}");
+    served.broker.until_logged("a bearer token was not taken");
+    let expired = served.run(&["get", HOST], &signer.token(ISSUER, SUBJECT, now - 3600));
+    assert!(expired.code == 4 && expired.error().contains("has expired"), "{expired:?}");
+    // Without a token, `--simulate` lets loopback in, which has no grants.
+    assert_eq!(run(&["get", HOST, "--address", &served.broker.address], &[]).code, 4);
+    let audit = fs::read_to_string(served.directory.path().join("audit")).unwrap();
+    assert!(audit.contains(&format!("jwt:blue:{SUBJECT}")), "{audit}");
+    let log = served.broker.stop();
+    let signature = token.rsplit('.').next().unwrap();
+    assert!(!log.contains(signature) && !audit.contains(signature), "{log}{audit}");
+}
+
+#[test]
+fn keys_that_were_replaced_in_their_file_are_noticed() {
+    let served = Served::new();
+    let (new, now) = (Signer::new("k2"), real_now());
+    assert_eq!(served.run(&["whoami"], &new.token(ISSUER, SUBJECT, now)).code, 4);
+    fs::write(served.directory.path().join("jwks.json"), "{").unwrap();
+    served.broker.until_logged("the old keys stay in force");
+    assert_eq!(served.run(&["whoami"], &served.signer.token(ISSUER, SUBJECT, now)).code, 0);
+    fs::write(served.directory.path().join("jwks.json"), new.jwks()).unwrap();
+    served.broker.until_logged("the issuer's keys were read again");
+    assert_eq!(served.run(&["whoami"], &new.token(ISSUER, SUBJECT, now)).code, 0);
+    assert_eq!(served.run(&["whoami"], &served.signer.token(ISSUER, SUBJECT, now)).code, 4);
+}

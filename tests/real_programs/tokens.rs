@@ -1,0 +1,118 @@
+//! Bearer tokens that `PyJWT` and jose minted, and what `PyJWT` thinks of the bad ones.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::cases::{AUDIENCE, ISSUER, SUBJECT, Signer, cases};
+use super::other::{python, run, script, succeed, text, tool, tools};
+use super::program::Server;
+
+const METHOD: &str = "ecrbroker.v1.RegistryCredentialsService/GetCallerIdentity";
+
+fn broker(directory: &Path) -> Server {
+    let config = directory.join("broker.toml");
+    let jwks = directory.join("jwks.json");
+    let text = format!(
+        "[[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{}\"\n\
+         [[grants]]\nid = \"runners\"\ncallers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\" }}]\nregistries = [{{ public = true }}]\n",
+        jwks.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    Server::start(&["serve", "--simulate", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"], &[])
+}
+
+/// Every token is taken, by grpcurl's hand; with one letter of its claims changed it is not.
+fn all_are_taken(directory: &Path) {
+    let broker = broker(directory);
+    let address = broker.address.trim_start_matches("grpc://");
+    let call = |token: &str| {
+        let header = format!("authorization: Bearer {token}");
+        run(tool("bin/grpcurl").args(["-plaintext", "-H", &header, address, METHOD]))
+    };
+    for algorithm in ["RS256", "PS256", "ES256", "ES384", "EdDSA"] {
+        let token = std::fs::read_to_string(directory.join(format!("{algorithm}.jwt"))).unwrap();
+        let answer = text(&call(&token).stdout);
+        assert!(answer.contains(&format!("jwt:blue:{SUBJECT}")) && answer.contains("runners"), "{algorithm}: {answer}");
+        let (head, rest) = token.split_once('.').unwrap();
+        let (claims, signature) = rest.split_once('.').unwrap();
+        let letter = if claims.as_bytes()[10] == b'A' { "B" } else { "A" };
+        let changed = format!("{head}.{}{letter}{}.{signature}", &claims[..10], &claims[11..]);
+        let refused = call(&changed);
+        assert!(!refused.status.success() && text(&refused.stderr).contains("Unauthenticated"), "{algorithm}");
+    }
+}
+
+#[test]
+#[ignore = "needs PyJWT and grpcurl, which .ci/tools installs"]
+fn tokens_of_pyjwt_are_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    succeed(python().arg(script("mint.py")).arg(directory.path()).args([ISSUER, AUDIENCE, SUBJECT]));
+    all_are_taken(directory.path());
+}
+
+#[test]
+#[ignore = "needs Node, jose and grpcurl, which .ci/tools installs"]
+fn tokens_of_jose_are_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let jose = tools().join("node/node_modules/jose/dist/webapi/index.js");
+    let mut node = Command::new("node");
+    node.arg(script("mint.mjs")).arg(jose).arg(directory.path()).args([ISSUER, AUDIENCE, SUBJECT]);
+    succeed(&mut node);
+    all_are_taken(directory.path());
+}
+
+/// What `PyJWT` takes and the broker does not. Nothing is taken by the broker that `PyJWT` refuses.
+const STRICTER: [&str; 23] = [
+    "padding of the signature",
+    "too large",
+    "zip",
+    "jku",
+    "jwk",
+    "x5u",
+    "x5c",
+    "another typ",
+    "one more audience",
+    "the audience twice",
+    "an empty subject",
+    "a subject of two lines",
+    "a subject without end",
+    "an end that is a text",
+    "a life of a year",
+    "a life of an hour and a second",
+    "a time of issue that is a text",
+    "issued long ago",
+    "good from a text on",
+    "two subjects",
+    "two audiences",
+    "two issuers",
+    "two of another claim",
+];
+
+#[test]
+#[ignore = "needs PyJWT, which .ci/tools installs"]
+fn pyjwt_refuses_what_the_broker_refuses_but_for_a_list() {
+    let directory = tempfile::tempdir().unwrap();
+    let (signer, other) = (Signer::new("k1"), Signer::new("k2"));
+    let jwks = directory.path().join("jwks.json");
+    std::fs::write(&jwks, signer.jwks()).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "PyJWT goes by the real time")]
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let cases = cases(&signer, &other, now);
+    let mut judge = python();
+    judge.arg(script("judge.py")).arg(jwks).args([ISSUER, AUDIENCE]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut judge = judge.spawn().unwrap();
+    let lines: String = cases.iter().map(|case| serde_json::to_string(&case.token).unwrap() + "\n").collect();
+    judge.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let verdicts = text(&judge.wait_with_output().unwrap().stdout);
+    assert_eq!(verdicts.lines().count(), cases.len(), "{verdicts}");
+    let mut stricter = Vec::new();
+    for (case, verdict) in cases.iter().zip(verdicts.lines()) {
+        match (case.expected, verdict) {
+            (Err(_), "ok") => stricter.push(case.name),
+            (Ok(()), verdict) => assert_eq!(verdict, "ok", "{}", case.name),
+            _ => {}
+        }
+    }
+    assert_eq!(stricter, STRICTER);
+}

@@ -1,0 +1,228 @@
+//! Tokens of an issuer: a good one, and all the ways in which one can be bad.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "each test file uses a part"
+)]
+
+use data_encoding::BASE64URL_NOPAD;
+use ecr_broker::jwt::Refusal;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use rcgen::KeyPair;
+
+pub const ISSUER: &str = "https://issuer.example";
+pub const AUDIENCE: &str = "ecr-broker";
+pub const SUBJECT: &str = "system:serviceaccount:ci:runner";
+
+/// An issuer's key.
+pub struct Signer {
+    key: KeyPair,
+    pub kid: String,
+}
+
+/// A token, and what is to come of it.
+pub struct Case {
+    pub name: &'static str,
+    pub token: String,
+    pub expected: Result<(), Refusal>,
+}
+
+impl Signer {
+    pub fn new(kid: &str) -> Self {
+        Self { key: KeyPair::generate().unwrap(), kid: kid.to_owned() }
+    }
+
+    /// The public key, with more fields.
+    pub fn jwk(&self, more: &str) -> String {
+        let point = self.key.public_key_raw();
+        let coordinate = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
+        let (x, y) = (coordinate(&point[1..33]), coordinate(&point[33..65]));
+        let kid = &self.kid;
+        format!(r#"{{"kty":"EC","crv":"P-256","kid":"{kid}","x":"{x}","y":"{y}"{more}}}"#)
+    }
+
+    pub fn jwks(&self) -> String {
+        format!(r#"{{"keys":[{}]}}"#, self.jwk(r#","use":"sig","alg":"ES256""#))
+    }
+
+    /// Whatever it is, signed.
+    pub fn sign(&self, header: &str, claims: &str) -> String {
+        let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+        let signed = format!("{}.{}", encode(header), encode(claims));
+        let key = EncodingKey::from_ec_der(&self.key.serialize_der());
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::ES256).unwrap();
+        format!("{signed}.{signature}")
+    }
+
+    pub fn header(&self) -> String {
+        format!(r#"{{"alg":"ES256","kid":"{}","typ":"JWT"}}"#, self.kid)
+    }
+
+    /// A good one, about somebody.
+    pub fn token(&self, issuer: &str, subject: &str, now: u64) -> String {
+        let claims =
+            format!(r#"{{"iss":"{issuer}","sub":"{subject}","aud":"{AUDIENCE}","iat":{now},"exp":{}}}"#, now + 600);
+        self.sign(&self.header(), &claims)
+    }
+}
+
+/// Claims in which a field is another one, or is not there.
+fn claims(now: u64, field: &str, value: Option<&str>) -> String {
+    let (iat, exp) = (now.to_string(), (now + 600).to_string());
+    let quoted = |text: &str| format!("{text:?}");
+    let good =
+        [("iss", quoted(ISSUER)), ("sub", quoted(SUBJECT)), ("aud", quoted(AUDIENCE)), ("iat", iat), ("exp", exp)];
+    let mut fields: Vec<_> = good.into_iter().filter(|(name, _)| *name != field).collect();
+    fields.extend(value.map(|value| (field, value.to_owned())));
+    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// The table; `other` is a key that is not the issuer's.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
+pub fn cases(signer: &Signer, other: &Signer, now: u64) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |name, token: String, expected| cases.push(Case { name, token, expected });
+    let good = claims(now, "", None);
+    let header = signer.header();
+    let token = signer.sign(&header, &good);
+    let (head, rest) = token.split_once('.').unwrap();
+    let (body, signature) = rest.split_once('.').unwrap();
+    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+
+    add("a good one", token.clone(), Ok(()));
+    add("nothing", String::new(), Err(Refusal::Malformed));
+    add("a word", "token".into(), Err(Refusal::Malformed));
+    add("dots", "..".into(), Err(Refusal::Malformed));
+    add("two parts", format!("{head}.{body}"), Err(Refusal::Malformed));
+    add("four parts", format!("{token}.{signature}"), Err(Refusal::Malformed));
+    add("five parts, as an encrypted one has", format!("{token}.{body}.{signature}"), Err(Refusal::Malformed));
+    add("no header", format!(".{body}.{signature}"), Err(Refusal::Malformed));
+    add("no claims", format!("{head}..{signature}"), Err(Refusal::Malformed));
+    add("no signature", format!("{head}.{body}."), Err(Refusal::Malformed));
+    add("padding", format!("{head}=.{body}.{signature}"), Err(Refusal::Malformed));
+    add("padding of the signature", format!("{token}=="), Err(Refusal::Malformed));
+    add("base64 of the other alphabet", format!("{head}.{body}.++//"), Err(Refusal::Malformed));
+    add("a space", format!("{head}. {body}.{signature}"), Err(Refusal::Malformed));
+    add("a line's end", format!("{head}.{body}\n.{signature}"), Err(Refusal::Malformed));
+    add(
+        "too large",
+        signer.sign(&header, &claims(now, "x", Some(&format!("{:?}", "x".repeat(8192))))),
+        Err(Refusal::Malformed),
+    );
+
+    let with = |header: &str| signer.sign(header, &good);
+    let kid = &signer.kid;
+    for (name, header, expected) in [
+        ("alg none", format!(r#"{{"alg":"none","kid":"{kid}"}}"#), Refusal::Algorithm),
+        ("alg None", format!(r#"{{"alg":"None","kid":"{kid}"}}"#), Refusal::Algorithm),
+        ("alg HS256", format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#), Refusal::Algorithm),
+        ("alg HS512", format!(r#"{{"alg":"HS512","kid":"{kid}"}}"#), Refusal::Algorithm),
+        ("alg RS1", format!(r#"{{"alg":"RS1","kid":"{kid}"}}"#), Refusal::Algorithm),
+        ("alg ES256K", format!(r#"{{"alg":"ES256K","kid":"{kid}"}}"#), Refusal::Algorithm),
+        ("alg in lower case", format!(r#"{{"alg":"es256","kid":"{kid}"}}"#), Refusal::Algorithm),
+        ("alg empty", format!(r#"{{"alg":"","kid":"{kid}"}}"#), Refusal::Algorithm),
+        ("alg RS256 with an EC key", format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#), Refusal::KeyMismatch),
+        ("alg ES384 with a P-256 key", format!(r#"{{"alg":"ES384","kid":"{kid}"}}"#), Refusal::KeyMismatch),
+        ("alg EdDSA with an EC key", format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#), Refusal::KeyMismatch),
+        ("no alg", format!(r#"{{"kid":"{kid}"}}"#), Refusal::Header),
+        ("alg a number", format!(r#"{{"alg":256,"kid":"{kid}"}}"#), Refusal::Header),
+        ("alg twice", format!(r#"{{"alg":"ES256","alg":"none","kid":"{kid}"}}"#), Refusal::Header),
+        ("kid twice", format!(r#"{{"alg":"ES256","kid":"{kid}","kid":"x"}}"#), Refusal::Header),
+        ("no kid", r#"{"alg":"ES256"}"#.into(), Refusal::NoKeyId),
+        ("kid null", r#"{"alg":"ES256","kid":null}"#.into(), Refusal::NoKeyId),
+        ("kid empty", r#"{"alg":"ES256","kid":""}"#.into(), Refusal::NoKeyId),
+        ("kid a number", r#"{"alg":"ES256","kid":1}"#.into(), Refusal::Header),
+        ("kid a path", r#"{"alg":"ES256","kid":"../../dev/null"}"#.into(), Refusal::KeyUnknown),
+        ("kid an injection", r#"{"alg":"ES256","kid":"' or 1=1 --"}"#.into(), Refusal::KeyUnknown),
+        ("kid of nobody", r#"{"alg":"ES256","kid":"nobody"}"#.into(), Refusal::KeyUnknown),
+        ("crit", format!(r#"{{"alg":"ES256","kid":"{kid}","crit":["exp"]}}"#), Refusal::Header),
+        ("crit empty", format!(r#"{{"alg":"ES256","kid":"{kid}","crit":[]}}"#), Refusal::Header),
+        ("b64", format!(r#"{{"alg":"ES256","kid":"{kid}","b64":false}}"#), Refusal::Header),
+        ("zip", format!(r#"{{"alg":"ES256","kid":"{kid}","zip":"DEF"}}"#), Refusal::Header),
+        ("jku", format!(r#"{{"alg":"ES256","kid":"{kid}","jku":"https://evil.example/jwks"}}"#), Refusal::Header),
+        ("jwk", format!(r#"{{"alg":"ES256","kid":"{kid}","jwk":{}}}"#, other.jwk("")), Refusal::Header),
+        ("x5u", format!(r#"{{"alg":"ES256","kid":"{kid}","x5u":"https://evil.example/c"}}"#), Refusal::Header),
+        ("x5c", format!(r#"{{"alg":"ES256","kid":"{kid}","x5c":["MII"]}}"#), Refusal::Header),
+        ("another typ", format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"at+jwt"}}"#), Refusal::Header),
+        ("a header that is a list", format!(r#"["ES256","{kid}","JWT",null,null]"#), Refusal::Header),
+        ("a header that is a text", r#""ES256""#.into(), Refusal::Header),
+        ("a header that is no JSON", "{alg:ES256}".into(), Refusal::Header),
+        ("more after the header", format!("{header}{{}}"), Refusal::Header),
+    ] {
+        add(name, with(&header), Err(expected));
+    }
+    add(
+        "a thumbprint, as GitHub sends it",
+        with(&format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"JWT","x5t":"{kid}"}}"#)),
+        Ok(()),
+    );
+    add("no typ", with(&format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#)), Ok(()));
+
+    add("somebody else's signature", other.sign(&header, &good), Err(Refusal::Signature));
+    add("a signature of zeros", format!("{head}.{body}.{}", BASE64URL_NOPAD.encode(&[0; 64])), Err(Refusal::Signature));
+    add("half a signature", format!("{head}.{body}.{}", &signature[..40]), Err(Refusal::Signature));
+    let changed = encode(&good.replace("runner", "admin"));
+    add("claims that were changed", format!("{head}.{changed}.{signature}"), Err(Refusal::Signature));
+    let changed = encode(&format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#));
+    add("a header that was changed", format!("{changed}.{body}.{signature}"), Err(Refusal::Signature));
+
+    let text = |text: &str| format!("{text:?}");
+    let at = |seconds: u64| seconds.to_string();
+    for (name, field, value, expected) in [
+        ("no issuer", "iss", None, Some(Refusal::Claims)),
+        ("another issuer", "iss", Some(text("https://evil.example")), Some(Refusal::Issuer)),
+        ("the issuer and a slash", "iss", Some(text("https://issuer.example/")), Some(Refusal::Issuer)),
+        ("the issuer in upper case", "iss", Some(text("https://ISSUER.example")), Some(Refusal::Issuer)),
+        ("a list of issuers", "iss", Some(format!("[{ISSUER:?}]")), Some(Refusal::Claims)),
+        ("an issuer that is null", "iss", Some("null".into()), Some(Refusal::Claims)),
+        ("no audience", "aud", None, Some(Refusal::Claims)),
+        ("another audience", "aud", Some(text("sts.amazonaws.com")), Some(Refusal::Audience)),
+        ("the audience in upper case", "aud", Some(text("ECR-BROKER")), Some(Refusal::Audience)),
+        ("an empty audience", "aud", Some(text("")), Some(Refusal::Audience)),
+        ("no audience in a list", "aud", Some("[]".into()), Some(Refusal::Audience)),
+        ("one more audience", "aud", Some(format!("[{AUDIENCE:?},\"other\"]")), Some(Refusal::Audience)),
+        ("the audience twice", "aud", Some(format!("[{AUDIENCE:?},{AUDIENCE:?}]")), Some(Refusal::Audience)),
+        ("an audience that is an object", "aud", Some("{}".into()), Some(Refusal::Claims)),
+        ("a list with a number", "aud", Some(format!("[{AUDIENCE:?},1]")), Some(Refusal::Claims)),
+        ("the audience in a list", "aud", Some(format!("[{AUDIENCE:?}]")), None),
+        ("no subject", "sub", None, Some(Refusal::Claims)),
+        ("an empty subject", "sub", Some(text("")), Some(Refusal::Subject)),
+        ("a subject that is a number", "sub", Some("1".into()), Some(Refusal::Claims)),
+        ("a subject of two lines", "sub", Some(r#""a\nb""#.into()), Some(Refusal::Subject)),
+        ("a subject without end", "sub", Some(text(&"x".repeat(513))), Some(Refusal::Subject)),
+        ("no end", "exp", None, Some(Refusal::Claims)),
+        ("an end that is a text", "exp", Some(text("9999999999")), Some(Refusal::Claims)),
+        ("an end that is null", "exp", Some("null".into()), Some(Refusal::Claims)),
+        ("an end before all time", "exp", Some("-1".into()), Some(Refusal::Claims)),
+        ("an end beyond all numbers", "exp", Some("1e400".into()), Some(Refusal::Claims)),
+        ("an end in a list", "exp", Some(format!("[{}]", now + 600)), Some(Refusal::Claims)),
+        ("past its end", "exp", Some(at(now - 31)), Some(Refusal::Expired)),
+        ("past its end by what clocks may be off", "exp", Some(at(now - 25)), None),
+        ("a life of a year", "exp", Some(at(now + 365 * 86400)), Some(Refusal::Lifetime)),
+        ("a life of an hour and a second", "exp", Some(at(now + 3601)), Some(Refusal::Lifetime)),
+        ("a life of an hour", "exp", Some(at(now + 3600)), None),
+        ("no time of issue", "iat", None, Some(Refusal::Claims)),
+        ("a time of issue that is a text", "iat", Some(text("0")), Some(Refusal::Claims)),
+        ("issued in the future", "iat", Some(at(now + 40)), Some(Refusal::NotYet)),
+        ("issued in the future by what clocks may be off", "iat", Some(at(now + 25)), None),
+        ("issued long ago", "iat", Some(at(now - 86400)), Some(Refusal::Lifetime)),
+        ("good from later on", "nbf", Some(at(now + 40)), Some(Refusal::NotYet)),
+        ("good from a text on", "nbf", Some(text("0")), Some(Refusal::Claims)),
+        ("good from now on", "nbf", Some(at(now)), None),
+    ] {
+        add(name, signer.sign(&header, &claims(now, field, value.as_deref())), expected.map_or(Ok(()), Err));
+    }
+    let twice = |field: &str| good.replacen('{', &format!("{{{field},"), 1);
+    add("two subjects", signer.sign(&header, &twice(r#""sub":"admin""#)), Err(Refusal::Claims));
+    add("two audiences", signer.sign(&header, &twice(r#""aud":"other""#)), Err(Refusal::Claims));
+    add("two issuers", signer.sign(&header, &twice(r#""iss":"https://evil.example""#)), Err(Refusal::Claims));
+    add("two of another claim", signer.sign(&header, &twice(r#""x":1,"x":2"#)), Err(Refusal::Claims));
+    add("claims that are a list", signer.sign(&header, "[]"), Err(Refusal::Claims));
+    add("claims that are no JSON", signer.sign(&header, "x"), Err(Refusal::Claims));
+    add("more after the claims", signer.sign(&header, &format!("{good}x")), Err(Refusal::Claims));
+    cases
+}
