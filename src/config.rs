@@ -198,6 +198,9 @@ impl Config {
 
     /// Nobody may come in who does not say who they are, and nothing secret goes over a network in the clear.
     fn check_listeners(&self, reader: &mut Reader<'_>) {
+        if !self.server.issuers.is_empty() && self.policy == Policy::Open {
+            reader.report_file("authentication.jwt: without [[grants]] whoever has any token of these issuers may have everything; write grants");
+        }
         let has_tls = self.server.tls.is_some();
         let certificates = self.server.tls.as_ref().is_some_and(tls::Settings::knows_clients);
         let knows_clients = certificates || !self.server.issuers.is_empty();

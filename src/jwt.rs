@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
+use tokio::task::JoinSet;
 
 use self::claims::Claims;
 use self::header::Header;
@@ -108,7 +109,7 @@ impl Refusal {
             Self::Lifetime => {
                 "the bearer token lasts longer than the broker takes; ask its issuer for one that ends sooner"
             }
-            Self::Subject => "the bearer token's subject is empty, too long, or not printable",
+            Self::Subject => "the bearer token's subject is empty, too long, or not printable ASCII",
         }
     }
 }
@@ -119,6 +120,8 @@ impl Issuers {
     /// # Errors
     /// Where a file of keys cannot be used.
     pub fn load(settings: Vec<Settings>, clock: Arc<dyn Clock>) -> Result<Self, KeySetError> {
+        // Were another backend ever compiled in beside it, the library would panic over which to take.
+        _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let with_source = |settings: Settings| {
             let source = Source::load(&settings, Arc::clone(&clock))?;
             Ok((settings, Arc::new(source)))
@@ -130,7 +133,8 @@ impl Issuers {
     /// Keeps the keys up to date, for as long as it is polled.
     pub async fn follow(self: Arc<Self>) {
         let sources = self.issuers.iter().map(|(_, source)| Arc::clone(source).follow());
-        futures_util::future::join_all(sources).await;
+        // Each by itself, so that what becomes of one is nothing to the others.
+        sources.collect::<JoinSet<_>>().join_all().await;
     }
 
     /// Whom a token is about.
@@ -151,7 +155,8 @@ impl Issuers {
             return Err(Refusal::Signature);
         }
         claims.check(settings, self.clock.now().wall)?;
-        Ok(TokenCaller { issuer: settings.name.clone(), subject: claims.subject, claims: claims.texts })
+        let (issuer, subject) = (settings.name.clone(), claims.subject.clone());
+        Ok(TokenCaller { issuer, subject, claims: claims.texts()? })
     }
 }
 

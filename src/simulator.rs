@@ -36,6 +36,7 @@ mod signature;
 mod sts;
 mod token;
 mod trouble;
+mod web_identity;
 mod wire;
 mod world;
 

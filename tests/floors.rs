@@ -99,19 +99,24 @@ fn may_use(own: &str, used: &str) -> bool {
 
 /// Every file of `src/` with its text.
 fn sources() -> BTreeMap<PathBuf, String> {
-    fn collect(directory: &Path, into: &mut BTreeMap<PathBuf, String>) {
-        for entry in fs::read_dir(directory).expect("a directory of src") {
+    files_below("src")
+}
+
+/// Every file of Rust below a directory, with its text.
+fn files_below(root: &str) -> BTreeMap<PathBuf, String> {
+    fn collect(root: &str, directory: &Path, into: &mut BTreeMap<PathBuf, String>) {
+        for entry in fs::read_dir(directory).expect("a directory") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
-                collect(&path, into);
+                collect(root, &path, into);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("a source file");
-                into.insert(path.strip_prefix("src").expect("a path below src").to_owned(), text);
+                into.insert(path.strip_prefix(root).expect("a path below it").to_owned(), text);
             }
         }
     }
     let mut files = BTreeMap::new();
-    collect(Path::new("src"), &mut files);
+    collect(root, Path::new(root), &mut files);
     files
 }
 
@@ -157,4 +162,18 @@ fn heads(group: &str) -> Vec<String> {
 
 fn name(path: &str) -> String {
     path.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
+}
+
+/// A threat is held by a test, and not by the name of one.
+#[test]
+fn every_test_that_the_threat_table_names_is_there() {
+    let table = fs::read_to_string("docs/security.md").expect("docs/security.md");
+    let is_name =
+        |text: &&str| text.len() > 20 && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+    let named: Vec<_> = table.split('`').skip(1).step_by(2).filter(is_name).collect();
+    assert!(named.len() >= 40, "{named:?}");
+    let tests: String =
+        ["src", "tests"].into_iter().flat_map(|directory| files_below(directory).into_values()).collect();
+    let missing: Vec<_> = named.iter().filter(|name| !tests.contains(&format!("fn {name}()"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -21,6 +21,9 @@ use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, cases};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+/// An issuer is asked no more than once in this time.
+const COOL_DOWN: Duration = Duration::from_secs(10);
+
 fn settings(issuer: &str, keys: Keys) -> Settings {
     let (name, issuer) = ("blue".to_owned(), issuer.to_owned());
     Settings { name, issuer, audience: AUDIENCE.to_owned(), keys, max_lifetime: HOUR }
@@ -91,11 +94,45 @@ fn only_keys_that_are_for_signatures_and_strong_enough_are_taken() {
         (format!("{},{}", r#"{"kty":"new","kid":"n"}"#, signer.jwk("")), true),
         (vec![r#"{"kty":"new"}"#; 65].join(","), false),
     ] {
-        assert_eq!(KeySet::read(format!(r#"{{"keys":[{keys}]}}"#).as_bytes()).is_ok(), usable, "{keys}");
+        let set = KeySet::read(format!(r#"{{"keys":[{keys}]}}"#).as_bytes());
+        assert_eq!(set.is_ok_and(|set| !set.is_empty()), usable, "{keys}");
     }
     for broken in ["", "[]", "{}", "{\"keys\":1}", "null"] {
         assert!(KeySet::read(broken.as_bytes()).is_err(), "{broken}");
     }
+}
+
+#[tokio::test]
+async fn claims_in_objects_are_named_by_both_and_none_is_taken_for_another() {
+    let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("jwks.json");
+    fs::write(&file, signer.jwks()).unwrap();
+    let issuers = Issuers::load(vec![settings(ISSUER, Keys::File(file))], clock.clone()).unwrap();
+    let now = now(&clock);
+    let verify = async |more: &str| {
+        let claims =
+            format!(r#"{{"iss":"{ISSUER}","sub":"x","aud":"{AUDIENCE}","iat":{now},"exp":{},{more}}}"#, now + 60);
+        issuers.verify(&signer.sign(&signer.header(), &claims)).await.map(|caller| caller.claims)
+    };
+    let nested = r#""kubernetes.io":{"namespace":"ci","serviceaccount":{"name":"runner","uid":7}},"list":["a"],"half":1.5,"none":null"#;
+    let expected = [
+        ("kubernetes.io.namespace", "ci"),
+        ("kubernetes.io.serviceaccount.name", "runner"),
+        ("kubernetes.io.serviceaccount.uid", "7"),
+    ];
+    let expected = expected.map(|(name, text)| (name.to_owned(), text.to_owned())).into_iter().collect();
+    assert_eq!(verify(nested).await, Ok(expected));
+    assert_eq!(verify(r#""a":{"b":"1"},"a.b":"2""#).await, Err(Refusal::Claims));
+    for twice in [
+        r#""a":{"b":"1","b":"2"}"#,
+        r#""a":{"b":{"c":1,"c":1}}"#,
+        r#""":{"repository_id":"456"}"#,
+        r#""a":{"b.c":1},"a.b":{"c":1}"#,
+    ] {
+        assert_eq!(verify(twice).await, Err(Refusal::Claims), "{twice}");
+    }
+    let deep = format!(r#""a":{}1{}"#, r#"{"a":"#.repeat(500), "}".repeat(500));
+    assert_eq!(verify(&deep).await, Err(Refusal::Claims));
 }
 
 /// An issuer that answers as it is told, and counts how often its keys were asked for.
@@ -167,7 +204,7 @@ async fn keys_are_discovered_and_a_storm_of_unknown_keys_asks_the_issuer_once() 
     };
     assert!(storm(1).await.iter().all(|outcome| *outcome == Err(Refusal::KeyUnknown)));
     assert_eq!(issuer.asked(), 1, "it was asked a moment ago");
-    clock.advance(Duration::from_secs(10));
+    clock.advance(COOL_DOWN);
     assert!(storm(2).await.iter().all(|outcome| *outcome == Err(Refusal::KeyUnknown)));
     assert_eq!(issuer.asked(), 2);
     assert!(issuers.verify(&good).await.is_ok());
@@ -182,7 +219,7 @@ async fn a_new_key_is_found_and_an_issuer_that_is_down_costs_nobody_anything_for
     assert!(issuers.verify(&token(&old)).await.is_ok());
     issuer.answers(200, new.jwks());
     assert_eq!(issuers.verify(&token(&new)).await, Err(Refusal::KeyUnknown), "too soon to ask again");
-    clock.advance(Duration::from_secs(10));
+    clock.advance(COOL_DOWN);
     assert!(issuers.verify(&token(&new)).await.is_ok());
     assert_eq!(issuers.verify(&token(&old)).await, Err(Refusal::KeyUnknown), "what the issuer took away is gone");
     for (status, body) in [(503, String::new()), (200, "[]".into()), (200, "x".repeat(300_000)), (302, new.jwks())] {
@@ -193,10 +230,22 @@ async fn a_new_key_is_found_and_an_issuer_that_is_down_costs_nobody_anything_for
         assert_eq!(issuer.asked(), asked + 1, "{status}");
         assert!(issuers.verify(&token(&new)).await.is_ok(), "{status}: the keys that are held stay good");
     }
-    clock.advance(20 * HOUR + MINUTE);
+    clock.advance(COOL_DOWN);
+    issuer.answers(200, r#"{"keys":[]}"#);
+    assert!(issuers.verify(&token(&old)).await.is_err());
+    assert_eq!(
+        issuers.verify(&token(&new)).await,
+        Err(Refusal::KeyUnknown),
+        "an issuer that takes its keys away is not down"
+    );
+    clock.advance(COOL_DOWN);
+    issuer.answers(200, new.jwks());
+    assert!(issuers.verify(&token(&new)).await.is_ok());
+    issuer.answers(503, "");
+    clock.advance(24 * HOUR + MINUTE);
     assert_eq!(issuers.verify(&token(&new)).await, Err(Refusal::KeysUnavailable), "more than a day old");
     issuer.answers(200, new.jwks());
-    clock.advance(Duration::from_secs(10));
+    clock.advance(COOL_DOWN);
     assert!(issuers.verify(&token(&new)).await.is_ok());
 }
 
@@ -280,7 +329,7 @@ fn the_program_knows_callers_by_their_tokens_and_writes_none_of_them_down() {
     let refused = served.run(&["whoami"], &signer.token("https://evil.example", SUBJECT, now));
     assert_eq!(refused.code, 4);
     assert!(refused.error().contains("issuer is none of those"), "{refused:?}");
-    served.broker.until_logged("a bearer token was not taken");
+    served.broker.until_logged("issuer is none of those");
     let expired = served.run(&["get", HOST], &signer.token(ISSUER, SUBJECT, now - 3600));
     assert!(expired.code == 4 && expired.error().contains("has expired"), "{expired:?}");
     // Without a token, `--simulate` lets loopback in, which has no grants.
@@ -304,4 +353,20 @@ fn keys_that_were_replaced_in_their_file_are_noticed() {
     served.broker.until_logged("the issuer's keys were read again");
     assert_eq!(served.run(&["whoami"], &new.token(ISSUER, SUBJECT, now)).code, 0);
     assert_eq!(served.run(&["whoami"], &served.signer.token(ISSUER, SUBJECT, now)).code, 4);
+}
+
+#[test]
+fn an_issuer_that_was_changed_in_the_file_gets_no_grants_before_a_restart() {
+    let served = Served::new();
+    let config = served.directory.path().join("broker.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    // Another issuer under the old one's name, whose tokens may have everything.
+    let changed = text.replace(ISSUER, "https://other.example").replace("serviceaccount:ci:*", "*:*:*");
+    fs::write(&config, changed).unwrap();
+    program::signal(served.broker.pid(), "HUP");
+    served.broker.until_logged("the old grants stay in force");
+    let stranger = served.signer.token(ISSUER, "system:serviceaccount:cd:other", real_now());
+    assert_eq!(served.run(&["get", HOST], &stranger).code, 4);
+    let runner = served.signer.token(ISSUER, SUBJECT, real_now());
+    assert_eq!(served.run(&["get", HOST], &runner).code, 0);
 }

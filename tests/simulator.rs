@@ -460,6 +460,41 @@ async fn a_session_policy_is_taken_and_weighed() {
 }
 
 #[tokio::test]
+async fn a_web_identity_token_is_for_whom_it_says_and_not_given_for_wrong_parameters() {
+    let aws = Aws::start().await;
+    let good = [("Audience.member.1", "ecr-broker"), ("SigningAlgorithm", "ES384"), ("DurationSeconds", "60")];
+    let role = [("RoleArn", "arn:aws:iam::210987654321:role/team/runner"), ("RoleSessionName", "job-1")];
+    let key = aws.sts("AssumeRole", &role).send().await.xml("AccessKeyId");
+    let answer = aws.sts("GetWebIdentityToken", &good).signed(&key, "eu-west-1", "sts").send().await;
+    let token = answer.xml("WebIdentityToken");
+    let claims = data_encoding::BASE64URL_NOPAD.decode(token.split('.').nth(1).unwrap().as_bytes()).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(
+        (&claims["sub"], &claims["aud"]),
+        (&json!("arn:aws:iam::210987654321:role/runner"), &json!("ecr-broker"))
+    );
+    assert_eq!(claims["https://sts.amazonaws.com/"]["aws_account"], "210987654321");
+    assert_eq!(claims["https://sts.amazonaws.com/"]["source_region"], "eu-west-1");
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
+    for change in [
+        ("DurationSeconds", "59"),
+        ("DurationSeconds", "3601"),
+        ("DurationSeconds", "soon"),
+        ("SigningAlgorithm", "HS256"),
+        ("SigningAlgorithm", "none"),
+        ("Audience.member.1", ""),
+    ] {
+        let parameters = good.map(|(name, value)| if name == change.0 { change } else { (name, value) });
+        aws.sts("GetWebIdentityToken", &parameters).send().await.is_xml_error(400, "ValidationError");
+    }
+    for missing in [&good[1..], &good[..1]] {
+        aws.sts("GetWebIdentityToken", missing).send().await.is_xml_error(400, "ValidationError");
+    }
+    let unsigned = aws.form("GetWebIdentityToken", &good).send().await;
+    assert_ne!(unsigned.status, 200);
+}
+
+#[tokio::test]
 async fn unknown_actions_and_versions_of_sts_are_invalid() {
     let aws = Aws::start().await;
     aws.sts("GetSessionToken", &[]).send().await.is_xml_error(400, "InvalidAction");

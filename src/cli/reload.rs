@@ -9,7 +9,8 @@ use tracing::{error, info};
 use crate::broker::Broker;
 use crate::config::{Config, Sources};
 use crate::credential::ProfileName;
-use crate::policy::Policy;
+use crate::jwt;
+use crate::policy::{CallerPattern, Policy, TokenPattern};
 use crate::profile::Profile;
 
 /// How often it is looked whether the file has changed. Its text is compared, for Kubernetes swaps links and keeps times.
@@ -32,7 +33,13 @@ impl Read {
 
 /// Puts the file's grants in force, whenever there are new ones; the other settings stay until the next start. A file with a mistake
 /// in it changes nothing, and it is said again as long as that is so.
-pub(super) async fn follow(broker: Arc<Broker>, sources: Sources, mut last: Read, mut hangup: Signal) {
+pub(super) async fn follow(
+    broker: Arc<Broker>,
+    issuers: Vec<jwt::Settings>,
+    sources: Sources,
+    mut last: Read,
+    mut hangup: Signal,
+) {
     let mut tick = tokio::time::interval(INTERVAL);
     // A file that is being written may be read half-way, without the grants or the denials at its end.
     let mut settling = last.clone();
@@ -57,13 +64,13 @@ pub(super) async fn follow(broker: Arc<Broker>, sources: Sources, mut last: Read
             last = now;
             // What has settled, and not what may stand there by now.
             let sources = Sources { text: last.0.clone(), ..sources.clone() };
-            reminder = if reload(&broker, &sources) { 0 } else { REMINDER };
+            reminder = if reload(&broker, &issuers, &sources) { 0 } else { REMINDER };
         }
     }
 }
 
 /// Whether the file's grants are in force.
-fn reload(broker: &Broker, sources: &Sources) -> bool {
+fn reload(broker: &Broker, issuers: &[jwt::Settings], sources: &Sources) -> bool {
     match Config::load(sources) {
         Ok(Config { policy: Policy::Open, .. }) if !broker.is_open() => {
             error!(
@@ -72,10 +79,10 @@ fn reload(broker: &Broker, sources: &Sources) -> bool {
             );
             false
         }
-        Ok(config) if !names_what_there_is(&config, broker) => {
+        Ok(config) if !names_what_there_is(&config, broker) || !names_the_same_issuers(&config, issuers) => {
             error!(
-                "the configuration was read again and its grants name profiles that are new or have changed, which takes a restart; \
-                 the old grants stay in force"
+                "the configuration was read again and its grants name profiles or issuers of tokens that are new or have changed, which \
+                 takes a restart; the old grants stay in force"
             );
             false
         }
@@ -104,4 +111,16 @@ fn names_what_there_is(config: &Config, broker: &Broker) -> bool {
         .iter()
         .filter_map(|grant| grant.profile.as_ref())
         .all(|name| find(&config.aws.profiles, name) == find(broker.profiles(), name))
+}
+
+/// Whether each issuer that a grant names is the one that the broker knows by that name.
+fn names_the_same_issuers(config: &Config, running: &[jwt::Settings]) -> bool {
+    let find = |issuers: &[jwt::Settings], name: &str| issuers.iter().find(|one| one.name == name).cloned();
+    let grants = if let Policy::Grants(grants) = &config.policy { grants.as_slice() } else { &[] };
+    grants.iter().flat_map(|grant| &grant.callers).all(|caller| match caller {
+        CallerPattern::Token(TokenPattern { issuer, .. }) => {
+            find(&config.server.issuers, issuer) == find(running, issuer)
+        }
+        _ => true,
+    })
 }

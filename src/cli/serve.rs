@@ -111,7 +111,7 @@ async fn serve(
     for address in bound.urls() {
         say(format_args!("listening on {address}"))?;
     }
-    tokio::spawn(reload::follow(broker, sources.clone(), read, hangup));
+    tokio::spawn(reload::follow(broker, config.server.issuers.clone(), sources.clone(), read, hangup));
     bound.run_until(shutdown(signals)).await;
     Ok(())
 }

@@ -9,6 +9,8 @@ use crate::policy::{
 use crate::profile::Profile;
 use crate::registry::Partition;
 
+/// What every token has; all but the subject is weighed before any grant.
+const NO_CLAIMS: [&str; 6] = ["iss", "sub", "aud", "exp", "iat", "nbf"];
 const KEYS: [&str; 5] = ["id", "callers", "registries", "profile", "effect"];
 /// The kernel's stand-in for users without a name, which no grant may be for.
 const OVERFLOW_ID: u32 = 65534;
@@ -160,6 +162,9 @@ fn read_token(table: &Table) -> Result<TokenPattern, String> {
         }
         Some(_) => return Err(wrong()),
     };
+    if let Some((name, _)) = claims.iter().find(|(name, _)| NO_CLAIMS.contains(&name.as_str())) {
+        return Err(format!("claims: {name} is none that a grant can ask for; whom a token is about is subject"));
+    }
     if subject.is_none() && claims.is_empty() {
         return Err(wrong());
     }
@@ -273,7 +278,7 @@ mod tests {
             colour = "red"
             effect = "maybe"
             profile = "ci-pull"
-            callers = [{ uid = -1 }, { uid = 65534 }, { jwt = "blue" }, { spiffe = "spiffe://x/a*b" }, { dns = "*.example" }, { uid = 1, gid = 2 }, { loopback = false }]
+            callers = [{ uid = -1 }, { uid = 65534 }, { jwt = "blue" }, { jwt = "blue", claims = { sub = "x" } }, { spiffe = "spiffe://x/a*b" }, { dns = "*.example" }, { uid = 1, gid = 2 }, { loopback = false }]
             registries = [{ accounts = ["12"], regions = ["*"] }, { accounts = ["*"], regions = ["EU"] }, { public = 1 }, { accounts = ["*"] }]
             [[grants]]
             callers = []
@@ -299,6 +304,7 @@ mod tests {
             ("grant \"a\": callers: -1", "from 0 to"),
             ("grant \"a\": callers: uid 65534", "nobody"),
             ("jwt", "one of subject and claims"),
+            ("claims: sub", "is subject"),
             ("spiffe://x/a*b", "may end a segment"),
             ("*.example", "without \"*\""),
             ("grant \"a\": callers: each table", "one kind"),
@@ -321,6 +327,6 @@ mod tests {
                 "{of}: {problems:#?}"
             );
         }
-        assert_eq!(problems.len(), 22, "{problems:#?}");
+        assert_eq!(problems.len(), 23, "{problems:#?}");
     }
 }

@@ -43,7 +43,7 @@ pub(super) const GRANT: &str = r#"
 # id = "farm-a"
 # callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }, { spiffe = "spiffe://prod.example/ns/ci/sa/runner-*" },
 #            { dns = "build-1.corp.example" }, { jwt = "blue", subject = "system:serviceaccount:ci:runner" },
-#            { jwt = "github", claims = { repository_id = "456", ref = "refs/heads/main" } }]
+#            { jwt = "github", claims = { repository_id = "456", event_name = "push", ref = "refs/heads/main" } }]
 # registries = [{ accounts = ["123456789012"], regions = ["*"] }, { public = true }]
 # profile = "default"
 # effect = "allow"

@@ -118,6 +118,11 @@ impl<'a> Reader<'a> {
         issuers
     }
 
+    /// Notes what is wrong with the file as a whole.
+    pub(super) fn report_file(&mut self, problem: &str) {
+        self.mistakes_of_file(vec![problem.to_owned()]);
+    }
+
     fn mistakes_of_file(&mut self, problems: Vec<String>) {
         let place = self.file_name();
         self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));

@@ -204,6 +204,7 @@ fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() 
 #[test]
 fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
     let good = r#"
+        grants = []
         [server]
         listen = ["127.0.0.1:1"]
         [[authentication.jwt]]
@@ -221,7 +222,9 @@ fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
     assert_eq!((issuers[0].keys.clone(), issuers[0].max_lifetime), (jwt::Keys::Discovery, Duration::from_hours(1)));
     assert_eq!(issuers[1].keys, jwt::Keys::File("/etc/keys.json".into()));
     assert_eq!(issuers[1].max_lifetime, Duration::from_mins(15));
+    assert!(self::problems(&good.replace("grants = []", ""))[0].contains("any token of these issuers"));
     let text = r#"
+        grants = []
         [[authentication.jwt]]
         name = "a b"
         issuer = "http://oidc.example"

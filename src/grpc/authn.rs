@@ -8,11 +8,9 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use tracing::info;
 
 use crate::caller::{Caller, TokenCaller};
 use crate::jwt::Issuers;
-use crate::request_id::RequestId;
 use crate::tls::Proof;
 
 /// Whoever is at the other end of a connection.
@@ -54,21 +52,8 @@ pub(super) fn take_bearer(headers: &mut HeaderMap) -> Option<Bearer> {
     Some(token.map(|(_, token)| token.trim().to_owned()).ok_or(problem))
 }
 
-/// Whom a call with a token comes from. Why it is nobody is in the log.
-pub(super) async fn by_token(
-    issuers: Option<&Issuers>,
-    peer: &Peer,
-    bearer: Bearer,
-    request: RequestId,
-) -> Result<Caller, &'static str> {
-    let caller = caller_by_token(issuers, peer, bearer).await;
-    if let Err(problem) = &caller {
-        info!(request_id = %request, problem, "a bearer token was not taken");
-    }
-    caller
-}
-
-async fn caller_by_token(issuers: Option<&Issuers>, peer: &Peer, bearer: Bearer) -> Result<Caller, &'static str> {
+/// Whom a call with a token comes from.
+pub(super) async fn by_token(issuers: Option<&Issuers>, peer: &Peer, bearer: Bearer) -> Result<Caller, &'static str> {
     let token = bearer?;
     let issuers = issuers.ok_or("the broker takes no bearer tokens ([[authentication.jwt]]); call without one")?;
     let of_token = issuers.verify(&token).await.map_err(crate::jwt::Refusal::as_str)?;

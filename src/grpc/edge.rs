@@ -120,7 +120,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let bearer = authn::take_bearer(request.headers_mut());
+        // Health and reflection ask for no name, and so no token is weighed for them.
+        let nameless = request.uri().path().starts_with("/grpc.");
+        let bearer = authn::take_bearer(request.headers_mut()).filter(|_| !nameless);
         let known = Call::of(request.headers(), self.peer.caller());
         let span = self.edge.tracing.span(&request, &known);
         let cut = self.edge.cut.clone();
@@ -166,7 +168,7 @@ impl<S> Edged<S> {
         std::mem::swap(&mut inner, &mut self.inner);
         let (issuers, peer) = (self.edge.issuers.clone(), self.peer.clone());
         Either::Right(async move {
-            call.caller = authn::by_token(issuers.as_deref(), &peer, bearer, call.id).await;
+            call.caller = authn::by_token(issuers.as_deref(), &peer, bearer).await;
             request.extensions_mut().insert(call);
             inner.call(request).await
         })

@@ -1,11 +1,11 @@
 //! A token's claims, typed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::{Refusal, Settings};
 
@@ -15,7 +15,6 @@ const LEEWAY: Duration = Duration::from_secs(30);
 const LONGEST_SUBJECT: usize = 512;
 
 /// What a token says.
-#[derive(Debug)]
 pub(super) struct Claims {
     pub(super) issuer: String,
     pub(super) subject: String,
@@ -23,46 +22,90 @@ pub(super) struct Claims {
     expires: u64,
     issued_at: u64,
     not_before: Option<u64>,
-    /// The others that are texts, numbers or booleans.
-    pub(super) texts: BTreeMap<String, String>,
+    others: BTreeMap<String, Value>,
 }
 
-/// The value of a claim that a grant may ask for.
-#[derive(Deserialize)]
-#[serde(untagged)]
+/// The value of a claim. Not serde's untagged enum, which would copy the rest of the token at every level of it.
 enum Value {
     Text(String),
     Flag(bool),
-    Number(i64),
+    Number(i128),
     Texts(Vec<String>),
-    Other(IgnoredAny),
+    /// Kubernetes and AWS keep theirs in one.
+    Object(Raw),
+    Other,
 }
 
-/// All claims; one that is there twice is a mistake, for readers differ in which they take.
+/// Claims; one that is there twice is a mistake at any depth, for readers differ in which they take.
 struct Raw(BTreeMap<String, Value>);
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Raw;
+        match Value::deserialize(deserializer)? {
+            Value::Object(claims) => Ok(claims),
+            _ => Err(D::Error::custom("claims are an object")),
+        }
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object, each key once")
-            }
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-                let (mut claims, mut names) = (BTreeMap::new(), BTreeSet::new());
-                while let Some(name) = map.next_key::<String>()? {
-                    if !names.insert(name.clone()) {
-                        return Err(serde::de::Error::custom("a claim is there twice"));
-                    }
-                    claims.insert(name, map.next_value()?);
-                }
-                Ok(Raw(claims))
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a claim")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Flag(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut texts = Some(Vec::new());
+        while let Some(item) = items.next_element()? {
+            match (item, &mut texts) {
+                (Value::Text(text), Some(texts)) => texts.push(text),
+                _ => texts = None,
             }
         }
-        deserializer.deserialize_map(Object)
+        Ok(texts.map_or(Value::Other, Value::Texts))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut claims = BTreeMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if claims.insert(name, map.next_value()?).is_some() {
+                return Err(A::Error::custom("a claim is there twice"));
+            }
+        }
+        Ok(Value::Object(Raw(claims)))
     }
 }
 
@@ -85,7 +128,6 @@ impl Claims {
             Some(_) => Err(Refusal::Claims),
         };
         let (expires, issued_at, not_before) = (time("exp")?, time("iat")?, time("nbf")?);
-        let texts = raw.into_iter().filter_map(|(name, value)| Some((name, value.into_text()?))).collect();
         Ok(Self {
             issuer,
             subject,
@@ -93,8 +135,16 @@ impl Claims {
             expires: expires.ok_or(Refusal::Claims)?,
             issued_at: issued_at.ok_or(Refusal::Claims)?,
             not_before,
-            texts,
+            others: raw,
         })
+    }
+
+    /// The other claims that are texts, numbers or booleans, by their names. Not before the signature is verified: the names of a
+    /// small token can be long together.
+    pub(super) fn texts(self) -> Result<BTreeMap<String, String>, Refusal> {
+        let mut texts = BTreeMap::new();
+        flatten(None, self.others, &mut texts)?;
+        Ok(texts)
     }
 
     /// Whether it is meant for the broker, and now. A token for several could be used against the broker by any of them.
@@ -116,7 +166,8 @@ impl Claims {
         if self.expires.saturating_sub(self.issued_at) > settings.max_lifetime.as_secs() {
             return Err(Refusal::Lifetime);
         }
-        let printable = !self.subject.chars().any(char::is_control);
+        // What else Unicode has could make one subject look like another in a log.
+        let printable = self.subject.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if !(1..=LONGEST_SUBJECT).contains(&self.subject.len()) || !printable {
             return Err(Refusal::Subject);
         }
@@ -124,13 +175,30 @@ impl Claims {
     }
 }
 
-impl Value {
-    fn into_text(self) -> Option<String> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Flag(flag) => Some(flag.to_string()),
-            Self::Number(number) => Some(number.to_string()),
-            Self::Texts(_) | Self::Other(_) => None,
+/// A claim in an object is named by both, with a dot between them. Another claim of that very name would be there twice.
+fn flatten(
+    outer: Option<&str>,
+    claims: BTreeMap<String, Value>,
+    into: &mut BTreeMap<String, String>,
+) -> Result<(), Refusal> {
+    for (name, value) in claims {
+        if name.is_empty() {
+            return Err(Refusal::Claims);
+        }
+        let name = outer.map_or_else(|| name.clone(), |outer| format!("{outer}.{name}"));
+        let text = match value {
+            Value::Text(text) => text,
+            Value::Flag(flag) => flag.to_string(),
+            Value::Number(number) => number.to_string(),
+            Value::Object(Raw(inner)) => {
+                flatten(Some(&name), inner, into)?;
+                continue;
+            }
+            Value::Texts(_) | Value::Other => continue,
+        };
+        if into.insert(name, text).is_some() {
+            return Err(Refusal::Claims);
         }
     }
+    Ok(())
 }

@@ -55,20 +55,27 @@ impl KeySet {
     /// The keys that can be used, of a set as RFC 7517 has it.
     ///
     /// # Errors
-    /// Where it is none, or none can be used.
+    /// Where it is none.
     pub fn read(json: &[u8]) -> Result<Self, KeySetError> {
         let Raw { keys } = serde_json::from_slice(json).map_err(|_| KeySetError::Malformed)?;
         if keys.len() > MOST_KEYS {
             return Err(KeySetError::Malformed);
         }
-        let mut set = BTreeMap::new();
+        let (mut set, mut twice) = (BTreeMap::new(), Vec::new());
         for (id, key) in keys.into_iter().filter_map(read_key) {
-            // With two keys of one id it is not known which is meant.
-            if set.insert(id, key).is_some() {
-                return Err(KeySetError::Malformed);
+            if set.insert(id.clone(), key).is_some() {
+                twice.push(id);
             }
         }
-        if set.is_empty() { Err(KeySetError::NoneUsable) } else { Ok(Self(set)) }
+        // With two keys of one id it is not known which is meant.
+        set.retain(|id, _| !twice.contains(id));
+        Ok(Self(set))
+    }
+
+    /// Whether nothing can be verified with it: an issuer may take all its keys away.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Key> {

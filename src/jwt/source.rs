@@ -14,7 +14,8 @@ use tracing::{info, warn};
 
 use super::keys::{Key, KeySet, KeySetError};
 use super::{Refusal, Settings};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
+use crate::echo::Echo;
 
 /// How often a file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(5);
@@ -25,7 +26,7 @@ const COOL_DOWN: Duration = Duration::from_secs(10);
 /// Keys that could not be fetched again are good for so long.
 const LONGEST_USE: Duration = Duration::from_hours(24);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For one of the two answers that it takes.
+/// For the document and the keys together.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const LARGEST_ANSWER: usize = 256 * 1024;
 /// Calls that wait for an issuer's keys.
@@ -47,6 +48,8 @@ pub(super) struct Source {
     issuer: String,
     from: Keys,
     held: ArcSwap<Held>,
+    /// The file as it was at the start.
+    text: Vec<u8>,
     round: Mutex<Round>,
     rounds: watch::Sender<u64>,
     wanted: Notify,
@@ -57,8 +60,8 @@ pub(super) struct Source {
 #[derive(Debug, Default)]
 struct Held {
     keys: KeySet,
-    /// By the steady clock; none: they do not age.
-    fetched: Option<Duration>,
+    /// None: they do not age.
+    fetched: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -76,15 +79,19 @@ struct Discovery {
 
 impl Source {
     pub(super) fn load(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, KeySetError> {
-        let held = match &settings.keys {
-            Keys::Discovery => Held::default(),
-            Keys::File(path) => Held { keys: read_file(path)?, fetched: None },
+        let (held, text) = match &settings.keys {
+            Keys::Discovery => (Held::default(), Vec::new()),
+            Keys::File(path) => {
+                let (keys, text) = read_file(path)?;
+                (Held { keys, fetched: None }, text)
+            }
         };
         Ok(Self {
             name: settings.name.clone(),
             issuer: settings.issuer.clone(),
             from: settings.keys.clone(),
             held: ArcSwap::from_pointee(held),
+            text,
             // The first fetch is on its way.
             round: Mutex::new(Round { in_flight: true, ended: None }),
             rounds: watch::Sender::new(0),
@@ -117,7 +124,7 @@ impl Source {
         match (&self.from, self.held.load().fetched) {
             (Keys::File(_), _) => false,
             (Keys::Discovery, None) => true,
-            (Keys::Discovery, Some(fetched)) => self.clock.now().steady.saturating_sub(fetched) > LONGEST_USE,
+            (Keys::Discovery, Some(fetched)) => self.clock.now().until(fetched.after(LONGEST_USE)).is_zero(),
         }
     }
 
@@ -141,7 +148,7 @@ impl Source {
 
     async fn follow_file(&self, path: &Path) {
         let mut tick = tokio::time::interval(FILE_INTERVAL);
-        let (mut last, mut said) = (None, None);
+        let (mut last, mut said) = (None, Some(self.text.clone()));
         loop {
             tick.tick().await;
             let text = tokio::fs::read(path).await.unwrap_or_default();
@@ -164,11 +171,13 @@ impl Source {
     }
 
     async fn follow_issuer(&self) {
-        let client = client();
+        let client = client(&self.issuer);
         loop {
             self.round().in_flight = true;
             let outcome = match &client {
-                Ok(client) => self.fetch(client).await,
+                Ok(client) => tokio::time::timeout(ANSWER_TIMEOUT, self.fetch(client))
+                    .await
+                    .unwrap_or_else(|_| Err(format!("no answer within {ANSWER_TIMEOUT:?}"))),
                 Err(error) => Err(error.clone()),
             };
             self.put_in_force(outcome);
@@ -193,11 +202,16 @@ impl Source {
     }
 
     fn put_in_force(&self, outcome: Result<KeySet, String>) {
-        let now = self.clock.now().steady;
+        let now = self.clock.now();
         match outcome {
             Ok(keys) => {
                 let first = self.held.swap(Arc::new(Held { keys, fetched: Some(now) })).fetched.is_none();
-                if first {
+                if self.held.load().keys.is_empty() {
+                    warn!(
+                        issuer = self.name,
+                        "the issuer has no key that can be used, and so none of its tokens is taken"
+                    );
+                } else if first {
                     info!(issuer = self.name, "the issuer's keys are there");
                 }
             }
@@ -206,7 +220,7 @@ impl Source {
                 problem, "the issuer's keys cannot be fetched; those that are held stay in force"
             ),
         }
-        *self.round() = Round { in_flight: false, ended: Some(now) };
+        *self.round() = Round { in_flight: false, ended: Some(now.steady) };
         self.rounds.send_modify(|round| *round += 1);
     }
 
@@ -236,29 +250,32 @@ pub fn is_safe_url(url: &str) -> bool {
     plain && (url.scheme() == "https" || url.scheme() == "http" && here)
 }
 
-fn read_file(path: &Path) -> Result<KeySet, KeySetError> {
+fn read_file(path: &Path) -> Result<(KeySet, Vec<u8>), KeySetError> {
     let unreadable = |problem: String| KeySetError::Unreadable { path: path.to_owned(), problem };
     let text = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    KeySet::read(&text).map_err(|error| unreadable(error.to_string()))
+    let keys = KeySet::read(&text).map_err(|error| unreadable(error.to_string()))?;
+    if keys.is_empty() { Err(unreadable(KeySetError::NoneUsable.to_string())) } else { Ok((keys, text)) }
 }
 
 /// No redirect is followed: it could lead anywhere.
-fn client() -> Result<reqwest::Client, String> {
-    let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT);
+fn client(issuer: &str) -> Result<reqwest::Client, String> {
+    let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+    // In the clear it stays on this host.
+    let builder = if issuer.starts_with("http://") { builder.no_proxy() } else { builder };
     builder.redirect(reqwest::redirect::Policy::none()).build().map_err(|error| error.to_string())
 }
 
 async fn get(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, String> {
-    let failed = |error: reqwest::Error| format!("{url}: {}", error.without_url());
+    let failed = |error: reqwest::Error| format!("{}: {}", Echo(url), error.without_url());
     let mut answer = client.get(url).send().await.map_err(failed)?;
     if answer.status() != reqwest::StatusCode::OK {
-        return Err(format!("{url}: {}", answer.status()));
+        return Err(format!("{}: {}", Echo(url), answer.status()));
     }
     let mut body = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(failed)? {
         body.extend_from_slice(&piece);
         if body.len() > LARGEST_ANSWER {
-            return Err(format!("{url}: more than {LARGEST_ANSWER} bytes"));
+            return Err(format!("{}: more than {LARGEST_ANSWER} bytes", Echo(url)));
         }
     }
     Ok(body)

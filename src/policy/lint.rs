@@ -48,6 +48,7 @@ pub fn lint(policy: &Policy, proofs: &Proofs) -> Vec<Finding> {
             user_zero(grant),
             unreachable(grant, proofs),
             renamed_repository(grant, proofs),
+            pull_requests(grant, proofs),
             strange_region(grant),
             evaded(grant, grants),
             without_effect(grant, index, grants),
@@ -92,9 +93,28 @@ fn unreachable(grant: &Grant, proofs: &Proofs) -> Option<String> {
     })
 }
 
+fn is_github(name: &str, proofs: &Proofs) -> bool {
+    proofs.issuers.iter().any(|(own, issuer)| own == name && issuer.starts_with(GITHUB))
+}
+
+/// What a stranger's pull request starts may run with the repository's own branch as its `ref`.
+fn pull_requests(grant: &Grant, proofs: &Proofs) -> Option<String> {
+    let says_which = |name: &str| matches!(name, "event_name" | "environment" | "job_workflow_ref");
+    let any_event = |caller: &CallerPattern| match caller {
+        CallerPattern::Token(pattern) if is_github(&pattern.issuer, proofs) => {
+            pattern.subject.is_none() && !pattern.claims.iter().any(|(name, _)| says_which(name))
+        }
+        _ => false,
+    };
+    (grant.effect == Effect::Allow && grant.callers.iter().any(any_event)).then(|| {
+        "it is for what pull requests of strangers start, too (pull_request_target); ask for event_name, environment or job_workflow_ref"
+            .to_owned()
+    })
+}
+
 /// A repository's or an organisation's name can be given up, and taken by somebody else; its number cannot.
 fn renamed_repository(grant: &Grant, proofs: &Proofs) -> Option<String> {
-    let is_github = |name: &str| proofs.issuers.iter().any(|(own, issuer)| own == name && issuer == GITHUB);
+    let is_github = |name: &str| is_github(name, proofs);
     let numbered = |pattern: &TokenPattern| {
         let number = |name: &str| matches!(name, "repository_id" | "repository_owner_id");
         pattern.claims.iter().any(|(name, value)| number(name) && !value.is_open())
@@ -125,18 +145,28 @@ fn strange_region(grant: &Grant) -> Option<String> {
     Some(format!("region {strange:?} is not named as AWS's are; is it spelt right?"))
 }
 
-/// Loopback does not say which user it is.
+/// Loopback does not say which user it is, and a token takes a user's place.
 fn evaded(grant: &Grant, grants: &[Grant]) -> Option<String> {
-    let of_user = grant.callers.iter().any(|caller| *caller != CallerPattern::Loopback);
+    let has = |grant: &Grant, kind: fn(&CallerPattern) -> bool| grant.callers.iter().any(kind);
+    let is_user: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::Uid(_) | CallerPattern::Gid(_));
+    let is_loopback: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::Loopback);
+    let is_token: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::Token(_));
     let overlap = |other: &Grant| {
         let touches = |one: &RegistryPattern, two: &RegistryPattern| one.contains(two) || two.contains(one);
         grant.registries.iter().any(|one| other.registries.iter().any(|two| touches(one, two)))
     };
-    let way_round = grants.iter().find(|other| {
-        other.effect == Effect::Allow && other.callers.contains(&CallerPattern::Loopback) && overlap(other)
-    });
-    let way_round = way_round.filter(|_| grant.effect == Effect::Deny && of_user)?;
-    Some(format!("a user that it denies can still come over loopback, by grant {:?}", way_round.id))
+    let way = |other: &Grant| {
+        if has(other, is_loopback) && has(grant, |one| *one != CallerPattern::Loopback) {
+            return Some("over loopback");
+        }
+        let with = has(other, is_token) && (has(grant, is_user) || has(grant, is_loopback));
+        let without = has(grant, is_token) && has(other, is_user);
+        with.then_some("with a token").or_else(|| without.then_some("without a token"))
+    };
+    let mut allows = grants.iter().filter(|other| other.effect == Effect::Allow && overlap(other));
+    let (id, way) = allows.find_map(|other| Some((&other.id, way(other)?)))?;
+    let problem = || format!("a caller that it denies can still come {way}, by grant {id:?}");
+    (grant.effect == Effect::Deny).then(problem)
 }
 
 /// Another grant that takes its whole effect away.
@@ -201,22 +231,39 @@ mod tests {
         Grant { id: id.into(), callers: vec![caller], registries: vec![registry], profile, effect }
     }
 
-    #[test]
-    fn what_looks_like_a_mistake_is_found_and_what_does_not_is_not() {
-        use Effect::{Allow, Deny};
-        let user = || CallerPattern::Uid(1001);
-        let runners = |text: &str| CallerPattern::Spiffe(text.parse().unwrap());
-        let proofs = Proofs {
+    fn user() -> CallerPattern {
+        CallerPattern::Uid(1001)
+    }
+
+    fn proofs() -> Proofs {
+        Proofs {
             trust_domains: vec![TrustDomain::new("a.example").unwrap()],
             issuers: vec![("github".into(), GITHUB.into())],
             ..Proofs::default()
-        };
-        let token = |issuer: &str, claim: &str, value: &str| {
-            let claims = vec![(claim.to_owned(), value.parse().unwrap())];
-            CallerPattern::Token(TokenPattern { issuer: issuer.into(), subject: None, claims })
-        };
+        }
+    }
+
+    /// Nothing, or one thing: the grant's id, and a part of the problem.
+    type Expected<'a> = Option<(&'a str, &'a str)>;
+
+    /// What is found in each list of grants.
+    fn hold(cases: Vec<(Vec<Grant>, Expected<'_>)>) {
+        for (grants, found) in cases {
+            let findings = lint(&Policy::Grants(grants.clone()), &proofs());
+            let expected = usize::from(found.is_some());
+            assert_eq!(findings.len(), expected, "{findings:?} {grants:#?}");
+            if let Some((id, problem)) = found {
+                assert!(findings[0].grant == id && findings[0].problem.contains(problem), "{findings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_mistake_is_found_and_what_does_not_is_not() {
+        use Effect::{Allow, Deny};
+        let runners = |text: &str| CallerPattern::Spiffe(text.parse().unwrap());
         let fine = || grant("fine", user(), private("111111111111", "eu-*"), Allow);
-        for (grants, found) in [
+        hold(vec![
             (vec![fine()], None),
             (vec![fine(), grant("other", user(), private("111111111111", "*"), Allow)], None),
             (vec![fine(), grant("public", user(), RegistryPattern::Public, Allow)], None),
@@ -249,6 +296,53 @@ mod tests {
                 ],
                 Some(("one", "\"all\" before it")),
             ),
+            (
+                vec![fine(), grant("again", user(), private("111111111111", "eu-west-1"), Allow)],
+                Some(("again", "\"fine\" before it")),
+            ),
+            (
+                vec![fine(), grant("never", user(), private("*", "*"), Deny)],
+                Some(("fine", "\"never\" denies all of it")),
+            ),
+        ]);
+        let way_round = vec![
+            grant("no", user(), private("111111111111", "eu-*"), Deny),
+            grant("local", CallerPattern::Loopback, private("111111111111", "eu-west-1"), Allow),
+        ];
+        let findings = lint(&Policy::Grants(way_round), &Proofs { loopback: true, ..proofs() });
+        assert!(
+            findings.len() == 1 && findings[0].problem.contains("over loopback, by grant \"local\""),
+            "{findings:?}"
+        );
+        assert!(lint(&Policy::Open, &proofs()).is_empty());
+    }
+
+    #[test]
+    fn tokens_that_others_can_get_too_are_found() {
+        use Effect::{Allow, Deny};
+        let claim = |name: &str, value: &str| (name.to_owned(), value.parse().unwrap());
+        let pattern =
+            |issuer: &str, claims| CallerPattern::Token(TokenPattern { issuer: issuer.into(), subject: None, claims });
+        let token = |issuer: &str, name: &str, value: &str| {
+            pattern(issuer, vec![claim(name, value), claim("event_name", "push")])
+        };
+        let without_event = pattern("github", vec![claim("repository_id", "456")]);
+        hold(vec![
+            (vec![grant("any", without_event, RegistryPattern::Public, Allow)], Some(("any", "pull_request_target"))),
+            (
+                vec![
+                    grant("deny-user", user(), RegistryPattern::Public, Deny),
+                    grant("tokens", token("github", "repository_id", "456"), RegistryPattern::Public, Allow),
+                ],
+                Some(("deny-user", "come with a token, by grant \"tokens\"")),
+            ),
+            (
+                vec![
+                    grant("deny-token", token("github", "repository_id", "456"), RegistryPattern::Public, Deny),
+                    grant("users", user(), RegistryPattern::Public, Allow),
+                ],
+                Some(("deny-token", "come without a token, by grant \"users\"")),
+            ),
             (vec![grant("id", token("github", "repository_id", "456"), RegistryPattern::Public, Allow)], None),
             (
                 vec![grant("name", token("github", "repository", "org/name"), RegistryPattern::Public, Allow)],
@@ -262,31 +356,6 @@ mod tests {
                 vec![grant("typo", token("gihtub", "repository_id", "456"), RegistryPattern::Public, Allow)],
                 Some(("typo", "no [[authentication.jwt]] has that name")),
             ),
-            (
-                vec![fine(), grant("again", user(), private("111111111111", "eu-west-1"), Allow)],
-                Some(("again", "\"fine\" before it")),
-            ),
-            (
-                vec![fine(), grant("never", user(), private("*", "*"), Deny)],
-                Some(("fine", "\"never\" denies all of it")),
-            ),
-        ] {
-            let findings = lint(&Policy::Grants(grants.clone()), &proofs);
-            let expected = usize::from(found.is_some());
-            assert_eq!(findings.len(), expected, "{findings:?} {grants:#?}");
-            if let Some((id, problem)) = found {
-                assert!(findings[0].grant == id && findings[0].problem.contains(problem), "{findings:?}");
-            }
-        }
-        let way_round = vec![
-            grant("no", user(), private("111111111111", "eu-*"), Deny),
-            grant("local", CallerPattern::Loopback, private("111111111111", "eu-west-1"), Allow),
-        ];
-        let findings = lint(&Policy::Grants(way_round), &Proofs { loopback: true, ..proofs.clone() });
-        assert!(
-            findings.len() == 1 && findings[0].problem.contains("over loopback, by grant \"local\""),
-            "{findings:?}"
-        );
-        assert!(lint(&Policy::Open, &proofs).is_empty());
+        ]);
     }
 }

@@ -143,7 +143,7 @@ pub struct ClaimPattern {
 /// Why a text is no pattern of a claim.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} is not a pattern: \"*\" may end a segment between \":\" and \"/\", and stands for the rest of it, as in \"repo:org/name:*\"",
+    "{} is not a pattern: \"*\" may end a segment between \":\" and \"/\", and stands for the rest of it, as in \"system:serviceaccount:ci:*\"",
     Echo(text)
 )]
 pub struct ClaimPatternError {

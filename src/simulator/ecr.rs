@@ -69,6 +69,7 @@ async fn serve(world: &World, call: &Call) -> Result<Answer, Refusal> {
         operation: "GetAuthorizationToken",
         principal: world.principal(Some(&scope)),
         region: Some(scope.region.clone()),
+        endpoint: call.endpoint(),
     };
     world.record(&arrival);
     if let Some(fault) = trouble::strike(world, &arrival, &GARBAGE).await? {

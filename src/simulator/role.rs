@@ -122,7 +122,7 @@ fn packed_policy_size(form: &Form) -> Result<Option<usize>, Refusal> {
 }
 
 /// The refusal of one parameter. It leaves the value out, for some of them are secrets.
-fn constraint(parameter: &str, constraint: &str) -> Refusal {
+pub(super) fn constraint(parameter: &str, constraint: &str) -> Refusal {
     validation(format!(
         "1 validation error detected: Value at '{parameter}' failed to satisfy constraint: {constraint}"
     ))

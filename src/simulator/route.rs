@@ -10,7 +10,7 @@ use tracing::field::Empty;
 
 use super::wire::{Answer, Call, Refusal, RequestId};
 use super::world::World;
-use super::{ecr, sts};
+use super::{ecr, sts, web_identity};
 
 /// The longest body that is read. The longest an SDK sends is a web identity token of 20,000 characters.
 const LONGEST_BODY: usize = 64 * 1024;
@@ -45,6 +45,11 @@ async fn read(body: Incoming) -> Result<Bytes, Refusal> {
 }
 
 async fn answer_call(world: &World, call: &Call) -> Answer {
+    if call.head.method == Method::GET
+        && let Some(document) = web_identity::document(world, call)
+    {
+        return document;
+    }
     if call.head.uri.path() != "/" {
         return Refusal::unknown_operation().into_json();
     }

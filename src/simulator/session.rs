@@ -20,6 +20,8 @@ const USER: &str = "simulated";
 pub(super) struct Principal {
     pub(super) account: AccountId,
     pub(super) arn: String,
+    /// Of a session the role's, which stays the same from one to the next; of a user its own.
+    pub(super) role_arn: String,
     pub(super) id: String,
     pub(super) is_session: bool,
 }
@@ -41,16 +43,18 @@ pub(super) struct Credentials {
 impl Principal {
     pub(super) fn user(partition: Partition, account: AccountId) -> Self {
         let arn = format!("arn:{}:iam::{account}:user/{USER}", partition.name());
-        Self { account, id: unique_id("AIDA", &arn), arn, is_session: false }
+        Self { account, id: unique_id("AIDA", &arn), role_arn: arn.clone(), arn, is_session: false }
     }
 
     pub(super) fn session(role: &Role, session_name: &str) -> Self {
         let Role { partition, account, name } = role;
         let partition = partition.name();
-        let role_id = unique_id("AROA", &format!("arn:{partition}:iam::{account}:role/{name}"));
+        let role_arn = format!("arn:{partition}:iam::{account}:role/{name}");
+        let role_id = unique_id("AROA", &role_arn);
         Self {
             account: *account,
             arn: format!("arn:{partition}:sts::{account}:assumed-role/{name}/{session_name}"),
+            role_arn,
             id: format!("{role_id}:{session_name}"),
             is_session: true,
         }

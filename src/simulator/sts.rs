@@ -1,4 +1,4 @@
-//! The Security Token Service: who am I, and the two ways to assume a role.
+//! The Security Token Service: who am I, the two ways to assume a role, and a token that proves to others who one is.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
@@ -8,15 +8,17 @@ use super::role::{self, required};
 use super::session::Principal;
 use super::signature::Scope;
 use super::trouble;
+use super::web_identity::{self, Token};
 use super::wire::{Answer, Call, Refusal};
 use super::world::{Arrival, Service, World};
 
 const VERSION: &str = "2011-06-15";
 
-const ACTIONS: [Action; 3] = [
+const ACTIONS: [Action; 4] = [
     Action { name: "GetCallerIdentity", signed: true, perform: get_caller_identity },
     Action { name: "AssumeRole", signed: true, perform: assume_role },
     Action { name: "AssumeRoleWithWebIdentity", signed: false, perform: assume_role_with_web_identity },
+    Action { name: "GetWebIdentityToken", signed: true, perform: get_web_identity_token },
 ];
 
 /// Bodies that are no answer.
@@ -51,6 +53,7 @@ async fn serve(world: &World, call: &Call) -> Result<Answer, Refusal> {
         operation: action.name,
         principal: world.principal(scope.as_ref()),
         region: scope.map(|scope| scope.region),
+        endpoint: call.endpoint(),
     };
     world.record(&arrival);
     if let Some(fault) = trouble::strike(world, &arrival, &GARBAGE).await? {
@@ -98,6 +101,12 @@ fn assume_role_with_web_identity(world: &World, arrival: &Arrival, form: &Form) 
         .optional_text("SubjectFromWebIdentityToken", claim("sub"))
         .optional_text("Audience", claim("aud"))
         .optional_text("Provider", claim("iss")))
+}
+
+fn get_web_identity_token(world: &World, arrival: &Arrival, form: &Form) -> Result<Xml, Refusal> {
+    let Token { text, end } = web_identity::token(world, arrival, form)?;
+    let expiration = humantime::format_rfc3339_seconds(end).to_string();
+    Ok(Xml::default().text("WebIdentityToken", &text).text("Expiration", &expiration))
 }
 
 /// What a web identity token claims; nothing where its middle part is not JSON, for its issuer is not asked either.

@@ -1,8 +1,9 @@
 //! The JSON 1.1 protocol of AWS, and what all its protocols have in common: calls, answers and refusals.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
@@ -55,6 +56,12 @@ impl Call {
 
     pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         self.head.headers.get(name)?.to_str().ok()
+    }
+
+    /// The simulated AWS as the caller names it.
+    pub(super) fn endpoint(&self) -> String {
+        let host = self.header(&HOST).or_else(|| self.head.uri.authority().map(Authority::as_str));
+        format!("http://{}", host.unwrap_or("localhost"))
     }
 
     /// Reads a JSON 1.1 body; an empty one is an empty object.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::Settings;
 use super::session::{Principal, Sessions};
 use super::signature::Scope;
+use super::web_identity::Keys;
 use crate::clock::{Clock, SystemClock};
 use crate::registry::{AccountId, Partition, Region};
 
@@ -41,6 +42,7 @@ pub(super) struct World {
     sessions: Mutex<Sessions>,
     token_calls: watch::Sender<u64>,
     calls: Mutex<BTreeMap<(Service, String), u64>>,
+    web_identity_keys: Keys,
 }
 
 /// One call that was let in: what it asks for, where, and who asks.
@@ -51,6 +53,8 @@ pub(super) struct Arrival {
     /// None for a call that needs no signature, which is what says the region.
     pub(super) region: Option<Region>,
     pub(super) principal: Principal,
+    /// Where it came to.
+    pub(super) endpoint: String,
 }
 
 impl fmt::Display for Service {
@@ -80,7 +84,12 @@ impl World {
             sessions: Mutex::default(),
             token_calls: watch::Sender::new(0),
             calls: Mutex::default(),
+            web_identity_keys: Keys::default(),
         })
+    }
+
+    pub(super) fn web_identity_keys(&self) -> &Keys {
+        &self.web_identity_keys
     }
 
     pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {

@@ -116,3 +116,44 @@ fn pyjwt_refuses_what_the_broker_refuses_but_for_a_list() {
     }
     assert_eq!(stricter, STRICTER);
 }
+
+/// A host without a secret: its role signs for it. The CLI assumes the role, asks STS for a token, and the broker knows the role by it.
+#[test]
+#[ignore = "needs the AWS CLI, which .ci/tools installs"]
+fn a_role_proves_itself_by_a_token_that_the_aws_cli_gets_from_sts() {
+    let directory = tempfile::tempdir().unwrap();
+    let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
+    let config = directory.path().join("broker.toml");
+    let text = format!(
+        "[[authentication.jwt]]\nname = \"aws\"\nissuer = \"{}\"\naudience = \"{AUDIENCE}\"\n\
+         [[grants]]\nid = \"role\"\ncallers = [{{ jwt = \"aws\", subject = \"arn:aws:iam::210987654321:role/runner-*\" }}]\n\
+         registries = [{{ public = true }}]\n\
+         [[grants]]\nid = \"account\"\nregistries = [{{ public = true }}]\n\
+         callers = [{{ jwt = \"aws\", claims = {{ \"https://sts.amazonaws.com/.aws_account\" = \"210987654321\" }} }}]\n",
+        aws.address
+    );
+    std::fs::write(&config, text).unwrap();
+    let broker =
+        Server::start(&["serve", "--simulate", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"], &[]);
+    let cli = |keys: &[&str; 3], arguments: &[&str]| {
+        let mut command = tool("venv/bin/aws");
+        let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+        command.envs(names.into_iter().zip(keys).filter(|(_, value)| !value.is_empty()));
+        command.args(["--endpoint-url", &aws.address, "--region", "eu-central-1", "sts"]).args(arguments);
+        serde_json::from_str::<serde_json::Value>(&succeed(&mut command)).unwrap()
+    };
+    let role = ["--role-arn", "arn:aws:iam::210987654321:role/runner-7", "--role-session-name", "job"];
+    let session = cli(&["AKIAEXAMPLE", "example", ""], &[&["assume-role"], &role[..]].concat());
+    let keys =
+        ["AccessKeyId", "SecretAccessKey", "SessionToken"].map(|name| session["Credentials"][name].as_str().unwrap());
+    for algorithm in ["ES384", "RS256"] {
+        let arguments = ["get-web-identity-token", "--audience", AUDIENCE, "--signing-algorithm", algorithm];
+        let token = cli(&keys, &arguments)["WebIdentityToken"].as_str().unwrap().to_owned();
+        let file = directory.path().join("token");
+        std::fs::write(&file, token).unwrap();
+        let arguments = ["whoami", "--address", &broker.address, "--token-file", file.to_str().unwrap()];
+        let identity = super::program::run(&arguments, &[]).out();
+        assert!(identity.contains("jwt:aws:arn:aws:iam::210987654321:role/runner-7"), "{identity}");
+        assert!(identity.contains("role, account"), "{identity}");
+    }
+}
