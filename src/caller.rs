@@ -65,6 +65,15 @@ impl Caller {
         (!parsed.path().is_empty() && parsed.to_string() == id).then(|| Self::Spiffe(Arc::new(parsed)))
     }
 
+    /// The same, with what its token claims beside the subject; `None` for whoever is not known by a token.
+    #[must_use]
+    pub fn claiming(self, claims: BTreeMap<String, String>) -> Option<Self> {
+        match self {
+            Self::Token(token) => Some(Self::Token(Arc::new(TokenCaller { claims, ..(*token).clone() }))),
+            _ => None,
+        }
+    }
+
     /// How it is known, for people.
     #[must_use]
     pub fn proof(&self) -> &'static str {

@@ -36,6 +36,8 @@ mod verifier;
 
 /// How often it is looked whether a file has changed.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// How long the files have to stay the same where somebody asks for them to be read.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// The files that say who the broker is, and who vouches for its callers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +116,10 @@ impl Tls {
     /// Where one of them cannot be read or used.
     pub fn load(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let generation = Generation::of(&settings, Files::read(&settings)?, &clock, 0)?;
+        // No reason not to start, for there may be callers on a Unix socket.
+        if let Err(error) = generation.check_end(&settings, clock.now().wall) {
+            error!(%error, "nobody will connect over TLS");
+        }
         Ok(Self { settings, clock, current: ArcSwap::from_pointee(generation) })
     }
 
@@ -167,11 +173,16 @@ impl Tls {
     }
 
     fn look(&self, asked: bool, watch: &mut Watch) {
-        let outcome = Files::read(&self.settings).and_then(|files| {
-            // A file that is being written may be read half-way; whoever asks has finished writing.
-            let settled = asked || watch.seen.as_ref() == Some(&files);
-            watch.seen = Some(files.clone());
-            if settled { self.put_in_force(files) } else { Ok(()) }
+        let outcome = Files::read(&self.settings).and_then(|mut files| {
+            // A file that is being written may be read half-way. Whoever asks waits for no next look.
+            while watch.seen.replace(files.clone()).as_ref() != Some(&files) {
+                if !asked {
+                    return Ok(());
+                }
+                std::thread::sleep(MOMENT);
+                files = Files::read(&self.settings)?;
+            }
+            self.put_in_force(files)
         });
         let problem = outcome.err().map(|error| error.to_string());
         if let Some(problem) = problem.as_ref().filter(|problem| asked || watch.problem.as_ref() != Some(problem)) {
@@ -186,6 +197,7 @@ impl Tls {
             return Ok(());
         }
         let new = Generation::of(&self.settings, files, &self.clock, old.number + 1)?;
+        new.check_end(&self.settings, self.clock.now().wall)?;
         self.current.store(Arc::new(new));
         info!("TLS files have changed, and the new ones are in force");
         Ok(())
@@ -263,6 +275,20 @@ impl Generation {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self { files, config: Arc::new(config), verifier, number })
+    }
+}
+
+impl Generation {
+    /// Whether the broker's own certificate is still good.
+    fn check_end(&self, settings: &Settings, now: SystemTime) -> Result<(), TlsError> {
+        let certificates = self.files.certificates(&settings.certificate)?;
+        let end = certificates.first().and_then(|leaf| certificate::end_of(leaf).ok());
+        let problem = match end {
+            Some(end) if end >= now => return Ok(()),
+            Some(end) => format!("has expired, at {}", humantime::format_rfc3339_seconds(end)),
+            None => "has an end that cannot be read".to_owned(),
+        };
+        Err(TlsError::Unusable { path: settings.certificate.clone(), problem })
     }
 }
 

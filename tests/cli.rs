@@ -316,6 +316,44 @@ fn grants_are_linted_explained_and_held_to_expectations() {
 }
 
 #[test]
+fn what_a_token_claims_can_be_explained_and_expected() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, expectations) = (directory.path().join("broker.toml"), directory.path().join("expect.toml"));
+    let (path, expected) = (file.to_str().unwrap(), expectations.to_str().unwrap());
+    let text = "
+        [[authentication.jwt]]
+        name = \"github\"
+        issuer = \"https://token.actions.githubusercontent.com\"
+        audience = \"ecr-broker\"
+        [[grants]]
+        id = \"main\"
+        callers = [{ jwt = \"github\", claims = { repository_id = \"456\", event_name = \"push\" } }]
+        registries = [{ public = true }]
+    ";
+    fs::write(&file, text).unwrap();
+    let explain = |caller: &str, claims: &[&str]| {
+        let arguments = ["policy", "explain", "--config", path, "--caller", caller, "public.ecr.aws"];
+        let claims = claims.iter().flat_map(|claim| ["--claim", claim]);
+        run(&arguments.into_iter().chain(claims).collect::<Vec<_>>(), &[])
+    };
+    let caller = "jwt:github:repo:org/name:ref:refs/heads/main";
+    assert_eq!(explain(caller, &["repository_id=456", "event_name=push"]).code, 0);
+    assert_eq!(explain(caller, &["repository_id=456", "event_name=pull_request_target"]).code, 4);
+    assert_eq!(explain(caller, &[]).code, 4);
+    assert_eq!(explain(caller, &["repository_id"]).code, 2);
+    let user = explain("uid:1,gid:1", &["repository_id=456"]);
+    assert!(user.code == 1 && user.error().contains("claims are of callers with tokens"), "{user:?}");
+    let expect = |event: &str, allow: bool| {
+        format!(
+            "[[expect]]\ncaller = {caller:?}\nclaims = {{ repository_id = \"456\", event_name = {event:?} }}\n\
+             registry = \"public.ecr.aws\"\nallow = {allow}\n"
+        )
+    };
+    fs::write(&expectations, expect("push", true) + &expect("issue_comment", false)).unwrap();
+    assert!(run(&["policy", "test", "--config", path, expected], &[]).out().contains("2 expectations are met"));
+}
+
+#[test]
 fn completions_and_the_version_are_printed() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(run(&["completions", shell], &[]).out().contains("ecr-broker"), "{shell}");

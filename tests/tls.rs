@@ -467,6 +467,12 @@ fn the_program_takes_certificates_over_the_network_and_follows_files_that_change
     broker.until_logged("TLS files were read again and cannot be used; the old ones stay in force");
     assert_eq!(served.whoami(&broker, &runner).code, 0);
 
+    // Neither does a certificate that nobody would take.
+    a.server_until(2020).write(directory.path(), "server");
+    signal(broker.pid(), "HUP");
+    broker.until_logged("has expired, at 2020-01-01");
+    assert_eq!(served.whoami(&broker, &runner).code, 0);
+
     // Another authority takes over: the broker's certificate is its, and so are the workloads.
     renewed.write(directory.path(), "server");
     fs::write(&a.file, impostor.pem()).unwrap();

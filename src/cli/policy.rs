@@ -1,5 +1,6 @@
 //! `policy`: lint grants, say what they decide and why, and hold them to expectations.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,9 +38,12 @@ enum Command {
     Explain {
         #[command(flatten)]
         file: File,
-        /// Who: uid:1001,gid:1001, with the user's primary group, or loopback
+        /// Who: uid:1001,gid:1001 (with the user's primary group), loopback, spiffe://DOMAIN/PATH, dns:NAME or jwt:ISSUER:SUBJECT
         #[arg(long)]
         caller: Caller,
+        /// What the caller's token claims beside its subject; several times for several claims
+        #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
+        claims: Vec<(String, String)>,
         /// The profile that is asked for; without one, whichever
         #[arg(long, default_value = "", hide_default_value = true)]
         profile: String,
@@ -50,8 +54,8 @@ enum Command {
     Test {
         #[command(flatten)]
         file: File,
-        /// TOML with a list of tables named expect: caller, registry, allow = true or false; profile and grant where they
-        /// matter
+        /// TOML with a list of tables named expect: caller, registry, allow = true or false; claims, profile and grant where
+        /// they matter
         #[arg(value_name = "FILE")]
         expectations: PathBuf,
     },
@@ -67,6 +71,9 @@ struct Expectations {
 #[serde(deny_unknown_fields)]
 struct Expectation {
     caller: String,
+    /// What its token claims beside the subject.
+    #[serde(default)]
+    claims: BTreeMap<String, String>,
     registry: String,
     #[serde(default)]
     profile: String,
@@ -83,7 +90,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     match &args.command {
         Command::Check { .. } => check(&config),
-        Command::Explain { caller, profile, registry, .. } => explain(&config.policy, caller, registry, profile),
+        Command::Explain { caller, claims, profile, registry, .. } => {
+            let caller = with_claims(caller.clone(), claims.iter().cloned().collect())?;
+            explain(&config.policy, &caller, registry, profile)
+        }
         Command::Test { expectations, .. } => test(&config.policy, expectations),
     }
 }
@@ -102,6 +112,19 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
         Policy::Grants(grants) => say(format_args!("{} grants, and nothing odd about them", grants.len()))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn claim(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a claim is NAME=VALUE, such as repository_id=456")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn with_claims(caller: Caller, claims: BTreeMap<String, String>) -> anyhow::Result<Caller> {
+    if claims.is_empty() {
+        return Ok(caller);
+    }
+    let problem = || format!("{caller} claims nothing; claims are of callers with tokens, jwt:ISSUER:SUBJECT");
+    caller.clone().claiming(claims).with_context(problem)
 }
 
 fn explain(policy: &Policy, caller: &Caller, registry: &str, profile: &str) -> anyhow::Result<ExitCode> {
@@ -154,7 +177,7 @@ fn test(policy: &Policy, file: &PathBuf) -> anyhow::Result<ExitCode> {
 impl Expectation {
     /// What is decided instead.
     fn problem(&self, policy: &Policy) -> anyhow::Result<Option<String>> {
-        let caller: Caller = self.caller.parse()?;
+        let caller = with_claims(self.caller.parse()?, self.claims.clone())?;
         let registry: Registry = self.registry.parse()?;
         let decision = policy.decide(&caller, &registry, &self.profile);
         let (allowed, grant) = match decision {

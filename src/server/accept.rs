@@ -123,8 +123,16 @@ impl Door {
 /// Whose connection it is, among those that are counted.
 fn holder(accepted: &Accepted) -> Option<Holder> {
     match accepted {
-        Accepted::Tcp(_, address) => Some(Holder::Address(address.ip().to_canonical())),
+        Accepted::Tcp(_, address) => Some(Holder::Address(network(address.ip().to_canonical()))),
         Accepted::Unix(stream) => stream.peer_cred().ok().map(|process| Holder::Uid(process.uid())),
+    }
+}
+
+/// One host has as many IPv6 addresses as it likes: it is counted by its network.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        IpAddr::V4(_) => address,
     }
 }
 
@@ -133,4 +141,21 @@ fn process(stream: &tokio::net::UnixStream) -> Peer {
     let nobody = "the kernel gives your user as 65534, which stands for many; run as a user that the broker's user namespace has a name for";
     let process = stream.peer_cred().ok().and_then(|process| Caller::process(process.uid(), process.gid()));
     process.map_or_else(|| Peer::Unknown(nobody), Peer::Known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_host_is_counted_by_its_network_and_an_ipv4_host_by_its_address() {
+        for (address, counted) in [
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2:ffff::1", "2001:db8:1:2::"),
+            ("2001:db8:1:3::1", "2001:db8:1:3::"),
+            ("192.0.2.7", "192.0.2.7"),
+        ] {
+            assert_eq!(network(address.parse().unwrap()).to_string(), counted, "{address}");
+        }
+    }
 }
