@@ -1,8 +1,11 @@
-//! The costs of a hit that are ours: the cache's, a request's in process, between bytes in and bytes out, and what the grants decide.
+//! The costs of a hit that are ours: the cache's, a request's in process, between bytes in and bytes out, what the grants decide, and
+//! what it takes to verify a token.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "../tests/tokens/mod.rs"]
+mod tokens;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -10,15 +13,18 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use ecr_broker::broker::Broker;
 use ecr_broker::caller::Caller;
+use ecr_broker::clock::Clock as _;
 use ecr_broker::grpc;
 use ecr_broker::grpc::authn::Peer;
 use ecr_broker::grpc::edge::Edge;
 use ecr_broker::grpc::trace::Tracing;
+use ecr_broker::jwt;
 use ecr_broker::policy::{Accounts, CallerPattern, Decision, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::registry::Registry;
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
-use support::{HOST, TestCache, broker_settings, lookup, request};
+use support::{HOST, HOUR, ManualClock, TestCache, broker_settings, lookup, request};
+use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, ServiceExt as _};
@@ -77,5 +83,21 @@ fn decision(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, hit, decision);
+/// A bearer token is weighed at every call that brings one; the keys are there.
+fn token(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("jwks.json");
+    std::fs::write(&file, signer.jwks()).unwrap();
+    let (name, issuer, audience) = ("blue".into(), ISSUER.into(), AUDIENCE.into());
+    let settings = jwt::Settings { name, issuer, audience, keys: jwt::Keys::File(file), max_lifetime: HOUR };
+    let issuers = jwt::Issuers::load(vec![settings], clock.clone()).unwrap();
+    let now = clock.now().wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let token = signer.token(ISSUER, SUBJECT, now);
+    criterion.bench_function("bearer token, ES256", |bencher| {
+        bencher.to_async(&runtime).iter(|| async { black_box(issuers.verify(&token).await.unwrap()) });
+    });
+}
+
+criterion_group!(benches, hit, decision, token);
 criterion_main!(benches);

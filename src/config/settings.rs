@@ -118,7 +118,11 @@ pub(super) const MAX_CONNECTIONS_PER_ADDRESS: Setting<u64> = Setting {
     about: About {
         form: Form::Plain,
         default: "256",
-        ..about("server", "max_connections_per_address", "Connections from one IP address.")
+        ..about(
+            "server",
+            "max_connections_per_address",
+            "Connections from one IPv4 address, or one IPv6 network of 64 bits.",
+        )
     },
     default: || 256,
     read: |value| values::count(value, 1, 1_000_000),
