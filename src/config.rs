@@ -11,7 +11,7 @@ use self::reader::Reader;
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::cache;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::jwt::{self, Issuers};
 use crate::policy::Policy;
 use crate::policy::lint::Proofs;
@@ -118,6 +118,15 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// What callers of TCP listeners can prove who they are by, as its files are.
+#[derive(Debug, Clone)]
+pub struct LoadedProofs {
+    /// What the listeners speak; none: plaintext.
+    pub tls: Option<Arc<Tls>>,
+    /// Whose tokens are taken, if anybody's are.
+    pub issuers: Option<Arc<Issuers>>,
+}
+
 impl Config {
     /// Reads and checks everything.
     ///
@@ -180,20 +189,27 @@ impl Config {
         }
     }
 
-    /// Whether the files that it names for TLS and tokens can be used. Apart from [`Self::load`], so that grants can be changed while
+    /// Reads the files that it names for TLS and tokens. Apart from [`Self::load`], so that grants can be changed while
     /// a certificate is on its way.
     ///
     /// # Errors
     /// Where one cannot.
-    pub fn check_files(&self) -> Result<(), Vec<Mistake>> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let tls = self.server.tls.clone().and_then(|tls| Tls::load(tls, Arc::clone(&clock)).err());
-        let mistake = |place: &str, problem: String| Mistake { place: place.to_owned(), problem };
-        let tls = tls.map(|error| mistake("[server.tls], authentication.client_ca and client_dns", error.to_string()));
-        let jwt = Issuers::load(self.server.issuers.clone(), clock).err();
-        let jwt = jwt.map(|error| mistake("[[authentication.jwt]]", error.to_string()));
-        let mistakes: Vec<_> = tls.into_iter().chain(jwt).collect();
-        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    pub fn load_proofs(&self, clock: &Arc<dyn Clock>) -> Result<LoadedProofs, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut noted = |place: &str, problem: String| mistakes.push(Mistake { place: place.to_owned(), problem });
+        let tls = self.server.tls.clone().map(|tls| Tls::load(tls, Arc::clone(clock))).transpose();
+        let tls = tls.unwrap_or_else(|error| {
+            noted("[server.tls], authentication.client_ca and client_dns", error.to_string());
+            None
+        });
+        let issuers = Some(self.server.issuers.clone()).filter(|issuers| !issuers.is_empty());
+        let issuers = issuers.map(|issuers| Issuers::load(issuers, Arc::clone(clock))).transpose();
+        let issuers = issuers.unwrap_or_else(|error| {
+            noted("[[authentication.jwt]]", error.to_string());
+            None
+        });
+        let loaded = LoadedProofs { tls: tls.map(Arc::new), issuers: issuers.map(Arc::new) };
+        if mistakes.is_empty() { Ok(loaded) } else { Err(mistakes) }
     }
 
     /// Nobody may come in who does not say who they are, and nothing secret goes over a network in the clear.

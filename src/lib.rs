@@ -14,6 +14,7 @@
 //! | 0 | [`echo`] | what a caller wrote, as an error may repeat it |
 //! | 0 | [`address`] | where a broker listens |
 //! | 0 | [`request_id`] | names a request in errors and logs |
+//! | 0 | [`trusted_file`] | files that decide who is who |
 //! | 0 | [`trace`] | the identity of a span, handed between tasks |
 //! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
 //! | 1 | [`tls`] | the broker's certificate, and whose client certificates say who they are |
@@ -79,5 +80,7 @@ pub mod telemetry;
 pub mod tls;
 #[cfg(feature = "server")]
 pub mod trace;
+#[cfg(feature = "server")]
+pub mod trusted_file;
 #[cfg(feature = "server")]
 pub mod upstream;

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +29,7 @@ use self::certificate::CertificateError;
 use self::verifier::Verifier;
 use crate::caller::{Caller, DnsName};
 use crate::clock::Clock;
+use crate::trusted_file;
 
 mod certificate;
 mod verifier;
@@ -88,25 +88,14 @@ pub struct Proof {
     refused: AtomicU64,
 }
 
-/// Why what is in the files cannot be used.
+/// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{} cannot be read: {problem}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        problem: io::Error,
-    },
-    /// What is in a file is not what should be there.
-    #[error("{} {problem}", path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+#[error("{} {problem}", path.display())]
+pub struct TlsError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: String,
 }
 
 impl Tls {
@@ -262,7 +251,7 @@ impl Generation {
         let verifier = Arc::new(Verifier::of(settings, &files, &provider)?);
         let unusable = |path: &Path| {
             let path = path.to_owned();
-            move |error: rustls::Error| TlsError::Unusable { path, problem: format!("cannot be used: {error}") }
+            move |error: rustls::Error| TlsError { path, problem: format!("cannot be used: {error}") }
         };
         let builder = ServerConfig::builder_with_details(provider, Arc::new(Time(Arc::clone(clock))));
         let mut config = builder
@@ -276,9 +265,7 @@ impl Generation {
         config.send_tls13_tickets = 0;
         Ok(Self { files, config: Arc::new(config), verifier, number })
     }
-}
 
-impl Generation {
     /// Whether the broker's own certificate is still good.
     fn check_end(&self, settings: &Settings, now: SystemTime) -> Result<(), TlsError> {
         let certificates = self.files.certificates(&settings.certificate)?;
@@ -288,24 +275,16 @@ impl Generation {
             Some(end) => format!("has expired, at {}", humantime::format_rfc3339_seconds(end)),
             None => "has an end that cannot be read".to_owned(),
         };
-        Err(TlsError::Unusable { path: settings.certificate.clone(), problem })
+        Err(TlsError { path: settings.certificate.clone(), problem })
     }
 }
 
 impl Files {
     fn read(settings: &Settings) -> Result<Self, TlsError> {
         let paths = [&settings.certificate, &settings.key].into_iter().chain(settings.roots());
-        let read = |path: &PathBuf| {
-            let unreadable = |problem| TlsError::Unreadable { path: path.clone(), problem };
-            let found = std::fs::metadata(path).map_err(unreadable)?;
-            let unusable = |problem: &str| TlsError::Unusable { path: path.clone(), problem: problem.to_owned() };
-            if !found.is_file() {
-                return Err(unusable("is not a file"));
-            }
-            if found.permissions().mode() & 0o002 != 0 {
-                return Err(unusable("can be written by everybody, and so anybody could say who is who: chmod o-w"));
-            }
-            Ok((path.clone(), std::fs::read(path).map_err(unreadable)?))
+        let read = |path: &PathBuf| match trusted_file::read(path) {
+            Ok(text) => Ok((path.clone(), text)),
+            Err(problem) => Err(TlsError { path: path.clone(), problem }),
         };
         paths.map(read).collect::<Result<_, _>>().map(Self)
     }
@@ -315,7 +294,7 @@ impl Files {
     }
 
     fn certificates(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let unusable = |problem: String| TlsError::Unusable { path: path.to_owned(), problem };
+        let unusable = |problem: String| TlsError { path: path.to_owned(), problem };
         let certificates = CertificateDer::pem_slice_iter(self.text(path)).collect::<Result<Vec<_>, _>>();
         let certificates = certificates.map_err(|error| unusable(format!("has a broken certificate: {error}")))?;
         if certificates.is_empty() {
@@ -326,10 +305,8 @@ impl Files {
 
     fn key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         // The reason may quote what is in the file.
-        PrivateKeyDer::from_pem_slice(self.text(path)).map_err(|_| TlsError::Unusable {
-            path: path.to_owned(),
-            problem: "holds no private key in PEM form".to_owned(),
-        })
+        PrivateKeyDer::from_pem_slice(self.text(path))
+            .map_err(|_| TlsError { path: path.to_owned(), problem: "holds no private key in PEM form".to_owned() })
     }
 }
 

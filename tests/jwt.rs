@@ -8,6 +8,7 @@ mod support;
 mod tokens;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -100,6 +101,17 @@ fn only_keys_that_are_for_signatures_and_strong_enough_are_taken() {
     for broken in ["", "[]", "{}", "{\"keys\":1}", "null"] {
         assert!(KeySet::read(broken.as_bytes()).is_err(), "{broken}");
     }
+}
+
+#[test]
+fn a_file_of_keys_that_everybody_can_write_is_refused() {
+    let (signer, directory) = (Signer::new("k1"), tempfile::tempdir().unwrap());
+    let file = directory.path().join("jwks.json");
+    fs::write(&file, signer.jwks()).unwrap();
+    let load = || Issuers::load(vec![settings(ISSUER, Keys::File(file.clone()))], ManualClock::new()).map(drop);
+    assert!(load().is_ok());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(load().unwrap_err().to_string().contains("can be written by everybody"));
 }
 
 #[tokio::test]

@@ -130,6 +130,9 @@ async fn where_no_tokens_are_taken_one_is_refused_and_not_passed_over() {
     let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
     let error = whoami_with(&runner, "a.b.c").await.unwrap_err();
     assert!(error.message().contains("takes no bearer tokens"), "{error}");
+    let mut health = tonic::Request::new(HealthCheckRequest::default());
+    health.metadata_mut().insert("authorization", "Bearer a.b.c".parse().unwrap());
+    assert!(HealthClient::new(runner.clone()).check(health).await.is_ok(), "health asks for no name");
     let mut client = RegistryCredentialsServiceClient::new(runner.clone());
     for headers in [&["Basic QVdTOng="][..], &["Bearer a.b.c", "Bearer d.e.f"]] {
         let mut request = tonic::Request::new(pb::GetCallerIdentityRequest {});
@@ -267,6 +270,15 @@ async fn shake(tls: &Arc<Tls>, config: Arc<ClientConfig>) -> Result<String, Stri
     Ok(proof.unwrap().caller()?.to_string())
 }
 
+/// The listed host, and beside it a URI of bytes that are no text.
+fn unreadable_uri() -> CertificateParams {
+    let name = [&[0x82, u8::try_from(HOST_NAME.len()).unwrap()], HOST_NAME.as_bytes(), &[0x86, 2, 0xff, 0xfe]].concat();
+    let names = [&[0x30, u8::try_from(name.len()).unwrap()], name.as_slice()].concat();
+    let mut params = leaf(&[]);
+    params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 17], names)];
+    params
+}
+
 #[tokio::test]
 async fn whoever_is_vouched_for_by_somebody_else_or_has_no_certificate_of_a_workload_is_refused() {
     let federation = Federation::new();
@@ -308,6 +320,7 @@ async fn whoever_is_vouched_for_by_somebody_else_or_has_no_certificate_of_a_work
             hosts.sign(&leaf(&[dns(HOST_NAME), dns("build-2.corp.example")])),
             Err("several of the client certificate's DNS names"),
         ),
+        ("a name, and a URI that cannot be read", hosts.sign(&unreadable_uri()), Err("not well-formed")),
         ("no name", a.sign(&leaf(&[])), Err("neither a SPIFFE id nor a host")),
         ("an expired one", a.sign(&changed(|one| one.not_after = date_time_ymd(2027, 1, 14))), Err("expired")),
         (

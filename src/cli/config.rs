@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 
 use super::{complain, say};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Mistake, Sources};
 
 #[derive(Debug, clap::Args)]
@@ -45,7 +47,10 @@ impl File {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Check(file) => {
-            let result = Config::load(&file.sources()).and_then(|config| config.check_files());
+            let result = Config::load(&file.sources()).and_then(|config| {
+                let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+                config.load_proofs(&clock).map(drop)
+            });
             if result.is_ok() {
                 say("the configuration is valid")?;
             }

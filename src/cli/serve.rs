@@ -15,14 +15,12 @@ use crate::address::ListenAddress;
 use crate::audit::{AuditLog, Output};
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
-use crate::clock::SystemClock;
-use crate::config::{self, Config, LogFormat, Sources};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config, LoadedProofs, LogFormat, Sources};
 use crate::grpc::trace::Tracing;
-use crate::jwt::Issuers;
 use crate::profile::Profile;
 use crate::server::{self, Bound};
 use crate::telemetry::{self, Telemetry};
-use crate::tls::Tls;
 use crate::upstream::aws::Aws;
 
 /// What runs on threads of its own has this long to end.
@@ -49,7 +47,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let sources = sources(args);
     let read = reload::Read::now(&sources);
-    match Config::load(&sources).and_then(|config| config.check_files().map(|()| config)) {
+    match Config::load(&sources) {
         Ok(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let ended = runtime.block_on(async {
@@ -57,9 +55,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 let (telemetry, tracing) = start_telemetry(&config, &sources)?;
                 #[cfg(feature = "simulator")]
                 let config = args.simulation.start(config).await?;
-                serve(&config, &sources, read, tracing, signals).await?;
+                let clock = Arc::new(SystemClock::new());
+                let shared: Arc<dyn Clock> = clock.clone();
+                let ended = match config.load_proofs(&shared) {
+                    Ok(proofs) => {
+                        serve(&config, &sources, read, tracing, (clock, proofs), signals).await?;
+                        Ok(())
+                    }
+                    Err(mistakes) => Err(mistakes),
+                };
                 telemetry.flush().await;
-                Ok(ExitCode::SUCCESS)
+                Ok(report(ended))
             });
             // A name that DNS does not answer for must not hold the end up.
             runtime.shutdown_timeout(LAST_THREADS);
@@ -86,22 +92,19 @@ async fn serve(
     sources: &Sources,
     read: reload::Read,
     tracing: Tracing,
+    (clock, proofs): (Arc<SystemClock>, LoadedProofs),
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     // Before anyone can know that the broker is there and send it one, for it would end the process.
     let hangup = signal(SignalKind::hangup())?;
-    let clock = Arc::new(SystemClock::new());
-    let tls = config.server.tls.clone().map(|tls| Tls::load(tls, clock.clone())).transpose()?.map(Arc::new);
-    if let Some(tls) = &tls {
+    if let Some(tls) = &proofs.tls {
         tokio::spawn(Arc::clone(tls).follow(signal(SignalKind::hangup())?));
     }
-    let issuers = Some(config.server.issuers.clone()).filter(|issuers| !issuers.is_empty());
-    let issuers = issuers.map(|issuers| Issuers::load(issuers, clock.clone())).transpose()?.map(Arc::new);
-    if let Some(issuers) = &issuers {
+    if let Some(issuers) = &proofs.issuers {
         tokio::spawn(Arc::clone(issuers).follow());
     }
     let (bound, broker) = tokio::select! {
-        ready = prepare(config, sources, tracing, clock, (tls, issuers)) => ready?,
+        ready = prepare(config, sources, tracing, clock, proofs) => ready?,
         () = signals.received() => return Ok(()),
     };
     if broker.is_open() {
@@ -122,7 +125,7 @@ async fn prepare(
     sources: &Sources,
     tracing: Tracing,
     clock: Arc<SystemClock>,
-    proofs: Proofs,
+    proofs: LoadedProofs,
 ) -> anyhow::Result<(Bound, Arc<Broker>)> {
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
@@ -181,10 +184,7 @@ fn sources(args: &Args) -> Sources {
     Sources { file: args.config.clone(), text: None, environment: config::environment(), flags }
 }
 
-/// What callers of TCP listeners can prove who they are by.
-type Proofs = (Option<Arc<Tls>>, Option<Arc<Issuers>>);
-
-fn server_settings(server: &config::Server, listen: Vec<ListenAddress>, (tls, issuers): Proofs) -> server::Settings {
+fn server_settings(server: &config::Server, listen: Vec<ListenAddress>, proofs: LoadedProofs) -> server::Settings {
     server::Settings {
         listen,
         drain_timeout: server.drain_timeout,
@@ -192,8 +192,8 @@ fn server_settings(server: &config::Server, listen: Vec<ListenAddress>, (tls, is
         max_connections_per_address: server.max_connections_per_address,
         max_connections_per_uid: server.max_connections_per_uid,
         loopback: server.loopback,
-        tls,
-        issuers,
+        tls: proofs.tls,
+        issuers: proofs.issuers,
     }
 }
 

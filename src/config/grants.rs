@@ -2,6 +2,7 @@
 
 use toml::{Table, Value};
 
+use super::values::is_name;
 use crate::credential::ProfileName;
 use crate::policy::{
     Accounts, CallerPattern, ClaimPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern, TokenPattern,
@@ -77,8 +78,7 @@ fn read_grant((index, value): (usize, &Value), profiles: &[Profile], problems: &
 }
 
 fn read_id(value: Option<&Value>) -> Result<String, String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let id = value.and_then(Value::as_str).filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(plain));
+    let id = value.and_then(Value::as_str).filter(|id| is_name(id));
     let problem = || {
         "id is missing or is none: those have 1 to 64 letters, digits, \".\", \"_\" and \"-\", and answers and logs name them"
             .to_owned()

@@ -53,7 +53,7 @@ fn read_one(value: &Value) -> Result<jwt::Settings, Vec<String>> {
             str::to_owned,
         )
     };
-    let name = text("name", "1 to 64 letters, digits, \".\", \"_\" and \"-\"", is_name);
+    let name = text("name", "1 to 64 letters, digits, \".\", \"_\" and \"-\"", values::is_name);
     let issuer = text("issuer", "a URL that starts with https://, as the tokens have it in iss", jwt::is_safe_url);
     let audience = text("audience", "the audience that tokens for the broker have", |text| !text.is_empty());
     let keys = read_keys(table.get("jwks_file")).unwrap_or_else(|problem| {
@@ -67,10 +67,6 @@ fn read_one(value: &Value) -> Result<jwt::Settings, Vec<String>> {
     });
     let max_lifetime = max_lifetime.unwrap_or(MAX_LIFETIME);
     if problems.is_empty() { Ok(jwt::Settings { name, issuer, audience, keys, max_lifetime }) } else { Err(problems) }
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 fn read_keys(value: Option<&Value>) -> Result<Keys, String> {

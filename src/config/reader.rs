@@ -1,6 +1,5 @@
 //! Takes values out of their sources, in the order of their precedence, and gathers what is wrong.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use toml::{Table, Value};
@@ -11,6 +10,7 @@ use super::{Mistake, Sources, grants, issuers, profiles};
 use crate::jwt;
 use crate::policy::Policy;
 use crate::profile::Profile;
+use crate::trusted_file;
 
 /// What is ours in the environment and no setting: of the command line, of clients, and of the build, which `cargo run` passes on.
 const OTHER_VARIABLES: [&str; 9] = [
@@ -242,7 +242,7 @@ fn keys_of(section: &str) -> Vec<&'static str> {
 
 fn read_file(path: &Path, text: Option<&str>) -> Result<Table, String> {
     let metadata = std::fs::metadata(path).map_err(|error| format!("the file cannot be read: {error}"))?;
-    if metadata.is_file() && metadata.permissions().mode() & 0o002 != 0 {
+    if trusted_file::is_open_to_all(&metadata) {
         return Err("the file can be written by everybody, and so anybody could grant themselves anything: chmod o-w"
             .to_owned());
     }

@@ -191,7 +191,8 @@ fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() 
     );
     assert!(problems(&open)[0].contains("write grants"));
     assert!(load(&format!("grants = []\n{open}")).is_ok());
-    let files = load(&format!("[server.tls]\n{pair}")).unwrap().check_files().unwrap_err();
+    let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
+    let files = load(&format!("[server.tls]\n{pair}")).unwrap().load_proofs(&clock).unwrap_err();
     assert!(files.len() == 1 && files[0].problem.contains("/no/such.crt cannot be read"), "{files:?}");
     let variable = [("ECR_BROKER_SERVER_TLS_KEY", "/a"), ("ECR_BROKER_SERVER_TLS_COLOUR", "red")];
     let mistakes = Config::load(&sources(&file(""), &variable)).unwrap_err();

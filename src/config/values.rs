@@ -90,6 +90,11 @@ pub(super) fn ca_bundle(value: &Value) -> Result<Option<PathBuf>, String> {
     Ok(Some(path))
 }
 
+/// Whether it can name a grant or an issuer in answers and logs.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 pub(super) fn path(value: &Value) -> Result<Option<PathBuf>, String> {
     Ok(Some(absolute(value)?))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use zeroize::Zeroizing;
 
 use crate::caller::{Caller, TokenCaller};
 use crate::jwt::Issuers;
@@ -35,8 +36,11 @@ impl Peer {
     }
 }
 
-/// A bearer token that came with a call, or why what came is none.
-pub(super) type Bearer = Result<String, &'static str>;
+/// A bearer token: whoever has it is its caller. It cannot be printed, and is wiped when it goes.
+pub(super) struct BearerToken(Zeroizing<String>);
+
+/// The token that came with a call, or why what came is none.
+pub(super) type Bearer = Result<BearerToken, &'static str>;
 
 /// Takes the token out of a call's headers: nothing behind this sees it.
 pub(super) fn take_bearer(headers: &mut HeaderMap) -> Option<Bearer> {
@@ -49,12 +53,13 @@ pub(super) fn take_bearer(headers: &mut HeaderMap) -> Option<Bearer> {
     let text = value.to_str().unwrap_or_default();
     let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let problem = "the call's authorization header is not of the form \"Bearer <token>\"";
-    Some(token.map(|(_, token)| token.trim().to_owned()).ok_or(problem))
+    let token = token.map(|(_, token)| BearerToken(Zeroizing::new(token.trim().to_owned())));
+    Some(token.ok_or(problem))
 }
 
 /// Whom a call with a token comes from.
 pub(super) async fn by_token(issuers: Option<&Issuers>, peer: &Peer, bearer: Bearer) -> Result<Caller, &'static str> {
-    let token = bearer?;
+    let BearerToken(token) = bearer?;
     let issuers = issuers.ok_or("the broker takes no bearer tokens ([[authentication.jwt]]); call without one")?;
     let of_token = issuers.verify(&token).await.map_err(crate::jwt::Refusal::as_str)?;
     match peer {

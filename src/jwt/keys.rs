@@ -28,8 +28,8 @@ pub(super) struct Key {
 /// Why there are no keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
-    /// The file cannot be read.
-    #[error("{} cannot be read: {problem}", path.display())]
+    /// The file cannot be used.
+    #[error("{} {problem}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

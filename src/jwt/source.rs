@@ -16,6 +16,7 @@ use super::keys::{Key, KeySet, KeySetError};
 use super::{Refusal, Settings};
 use crate::clock::{Clock, Moment};
 use crate::echo::Echo;
+use crate::trusted_file;
 
 /// How often a file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(5);
@@ -148,20 +149,26 @@ impl Source {
 
     async fn follow_file(&self, path: &Path) {
         let mut tick = tokio::time::interval(FILE_INTERVAL);
-        let (mut last, mut said) = (None, Some(self.text.clone()));
+        let (mut last, mut said) = (None, Some(Ok(self.text.clone())));
         loop {
             tick.tick().await;
-            let text = tokio::fs::read(path).await.unwrap_or_default();
+            let file = path.to_owned();
+            let text = tokio::task::spawn_blocking(move || trusted_file::read(&file)).await;
+            let text = text.unwrap_or_else(|error| Err(error.to_string()));
             // Read half-way it would be another one at the next look.
             let settled = last.as_ref() == Some(&text) && said.as_ref() != Some(&text);
             if settled {
-                match KeySet::read(&text) {
+                let keys = text.as_ref().map_err(String::clone);
+                match keys.and_then(|text| KeySet::read(text).map_err(|error| error.to_string())) {
                     Ok(keys) => {
                         self.held.store(Arc::new(Held { keys, fetched: None }));
                         info!(issuer = self.name, "the issuer's keys were read again");
                     }
                     Err(error) => {
-                        warn!(issuer = self.name, %error, "the issuer's file of keys cannot be used; the old keys stay in force");
+                        warn!(
+                            issuer = self.name,
+                            error, "the issuer's file of keys cannot be used; the old keys stay in force"
+                        );
                     }
                 }
                 said = Some(text.clone());
@@ -252,9 +259,13 @@ pub fn is_safe_url(url: &str) -> bool {
 
 fn read_file(path: &Path) -> Result<(KeySet, Vec<u8>), KeySetError> {
     let unreadable = |problem: String| KeySetError::Unreadable { path: path.to_owned(), problem };
-    let text = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    let keys = KeySet::read(&text).map_err(|error| unreadable(error.to_string()))?;
-    if keys.is_empty() { Err(unreadable(KeySetError::NoneUsable.to_string())) } else { Ok((keys, text)) }
+    let text = trusted_file::read(path).map_err(unreadable)?;
+    let keys = KeySet::read(&text).map_err(|error| unreadable(format!("cannot be used: {error}")))?;
+    if keys.is_empty() {
+        Err(unreadable(format!("cannot be used: {}", KeySetError::NoneUsable)))
+    } else {
+        Ok((keys, text))
+    }
 }
 
 /// No redirect is followed: it could lead anywhere.

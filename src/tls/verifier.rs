@@ -71,7 +71,7 @@ fn all_roots<K: Ord + Clone>(
 }
 
 fn roots(path: &Path, files: &Files, provider: &Arc<CryptoProvider>) -> Result<Roots, TlsError> {
-    let unusable = |problem: String| TlsError::Unusable { path: path.to_owned(), problem };
+    let unusable = |problem: String| TlsError { path: path.to_owned(), problem };
     let mut store = RootCertStore::empty();
     for (index, certificate) in files.certificates(path)?.into_iter().enumerate() {
         let wrong = |problem| unusable(format!("has a certificate, number {}, that {problem}", index + 1));
