@@ -19,11 +19,12 @@ use ecr_broker::grpc::authn::Peer;
 use ecr_broker::grpc::edge::Edge;
 use ecr_broker::grpc::trace::Tracing;
 use ecr_broker::jwt;
+use ecr_broker::limits::{Limits, Origin};
 use ecr_broker::policy::{Accounts, CallerPattern, Decision, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::registry::Registry;
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
-use support::{HOST, HOUR, ManualClock, TestCache, broker_settings, lookup, request};
+use support::{HOST, HOUR, ManualClock, TestCache, broker_settings, limits_settings, lookup, request};
 use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -42,9 +43,10 @@ fn hit(criterion: &mut Criterion) {
     });
 
     let broker = Arc::new(Broker::new(test.cache.clone(), broker_settings(Policy::Open, None), None));
-    let routes = grpc::routes(broker).routes().prepare();
-    let service = Edge::new(Tracing::default(), None, CancellationToken::new()).layer(routes);
-    let service = service.for_peer(Peer::Known(Caller::Loopback));
+    let limits = Limits::new(limits_settings(), test.clock.clone());
+    let routes = grpc::routes(broker, limits.clone()).routes().prepare();
+    let service = Edge::new(Tracing::default(), None, limits, CancellationToken::new()).layer(routes);
+    let service = service.for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
     let message = request(HOST).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let frame = bytes::Bytes::from([&[0], length.as_slice(), &message].concat());

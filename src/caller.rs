@@ -46,6 +46,27 @@ pub struct TokenCaller {
     pub claims: BTreeMap<String, String>,
 }
 
+/// A caller without what differs from one of its calls to the next, its process's group and its token's other claims: whom limits are
+/// kept for, and whom AWS is told of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Principal {
+    /// The processes of a user.
+    Uid(u32),
+    /// The processes of this host that come over loopback.
+    Loopback,
+    /// A workload.
+    Spiffe(Arc<SpiffeId>),
+    /// A host.
+    Dns(DnsName),
+    /// Whoever the tokens of an issuer are about.
+    Token {
+        /// The name that the configuration has for the issuer.
+        issuer: Box<str>,
+        /// The tokens' `sub`.
+        subject: Box<str>,
+    },
+}
+
 /// A host's full name, in lower case and without a dot at its end.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DnsName(Arc<str>);
@@ -71,6 +92,21 @@ impl Caller {
         match self {
             Self::Token(token) => Some(Self::Token(Arc::new(TokenCaller { claims, ..(*token).clone() }))),
             _ => None,
+        }
+    }
+
+    /// Who it is, whatever else this call says of it.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        match self {
+            Self::Process { uid, .. } => Principal::Uid(*uid),
+            Self::Loopback => Principal::Loopback,
+            Self::Spiffe(id) => Principal::Spiffe(Arc::clone(id)),
+            Self::Dns(name) => Principal::Dns(name.clone()),
+            Self::Token(token) => {
+                let (issuer, subject) = (token.issuer.as_str().into(), token.subject.as_str().into());
+                Principal::Token { issuer, subject }
+            }
         }
     }
 
@@ -132,10 +168,31 @@ impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { uid, gid } => write!(f, "uid:{uid},gid:{gid}"),
+            Self::Loopback | Self::Spiffe(_) | Self::Dns(_) | Self::Token(_) => write!(f, "{}", self.principal()),
+        }
+    }
+}
+
+impl Principal {
+    /// Whether it calls from the broker's own host.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Uid(_) | Self::Loopback => true,
+            Self::Spiffe(_) | Self::Dns(_) | Self::Token { .. } => false,
+        }
+    }
+}
+
+/// As callers are written, and for no two alike: an issuer's name has no `:`.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "uid:{uid}"),
             Self::Loopback => f.write_str("loopback"),
             Self::Spiffe(id) => write!(f, "{id}"),
             Self::Dns(name) => write!(f, "dns:{name}"),
-            Self::Token(token) => write!(f, "jwt:{}:{}", token.issuer, token.subject),
+            Self::Token { issuer, subject } => write!(f, "jwt:{issuer}:{subject}"),
         }
     }
 }

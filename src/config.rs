@@ -4,6 +4,7 @@
 //! in it is found in one run and reported with its place, so that an operator mends a file once.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::audit::Output;
 use crate::cache;
 use crate::clock::Clock;
 use crate::jwt::{self, Issuers};
+use crate::limits;
 use crate::policy::Policy;
 use crate::policy::lint::Proofs;
 use crate::profile::Profile;
@@ -56,6 +58,8 @@ pub struct Config {
     pub max_min_validity: std::time::Duration,
     /// Who may have what.
     pub policy: Policy,
+    /// How much one caller may ask for.
+    pub limits: limits::Settings,
     /// Where the audit log goes, if there is one.
     pub audit: Option<Output>,
     /// What is logged, and how.
@@ -154,6 +158,7 @@ impl Config {
             },
             max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
             policy: reader.grants(&profiles),
+            limits: read_limits(reader),
             audit: reader.get(&settings::AUDIT_OUTPUT),
             log: Log { filter: reader.get(&settings::LOG_FILTER), format: reader.get(&settings::LOG_FORMAT) },
             aws,
@@ -283,6 +288,16 @@ fn read_server(reader: &mut Reader<'_>) -> Server {
         max_connections_per_uid,
         tls: read_tls(reader),
         issuers: reader.issuers(),
+    }
+}
+
+fn read_limits(reader: &mut Reader<'_>) -> limits::Settings {
+    let mut rate =
+        |setting| u32::try_from(reader.get(setting)).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX);
+    limits::Settings {
+        requests_per_second: rate(&settings::REQUESTS_PER_SECOND),
+        failures_per_second: rate(&settings::FAILURES_PER_SECOND),
+        in_flight: usize::try_from(reader.get(&settings::IN_FLIGHT)).unwrap_or(usize::MAX),
     }
 }
 

@@ -47,6 +47,16 @@ pub enum BrokerError {
     CallerUnauthenticated {
         /// Why, and what would help.
         problem: &'static str,
+        /// When asking again may help; none where it will not.
+        retry_after: Option<Duration>,
+    },
+    /// The caller asks too much, or too many where it calls from failed to say who they are.
+    #[error("{what}; ask again later, or have those who run the broker look at its [limits]")]
+    CallerRateLimited {
+        /// Of what it is too much.
+        what: &'static str,
+        /// When there may be room again.
+        retry_after: Duration,
     },
     /// The caller may not have it; whether it exists is not said.
     #[error(
@@ -136,6 +146,12 @@ impl UpstreamFailure {
 }
 
 impl BrokerError {
+    /// It is not known who asks, and asking again will not change that.
+    #[must_use]
+    pub fn unauthenticated(problem: &'static str) -> Self {
+        Self::CallerUnauthenticated { problem, retry_after: None }
+    }
+
     /// What is wrong with the registry, or the part of one, in a field of the request.
     #[must_use]
     pub fn registry(field: &'static str, error: &RegistryError) -> Self {

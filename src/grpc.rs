@@ -1,5 +1,6 @@
 //! The gRPC services: what is on the wire in, what is on the wire out, and nothing decided in between.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use tracing::Span;
 
 use crate::broker::{Broker, CredentialRequest, Released};
 use crate::cache::CacheStatus;
+use crate::caller::Caller;
 use crate::credential::{self, CredentialId};
 use crate::error::BrokerError;
+use crate::limits::{Admission, Limits, TooMuch};
 use crate::pb;
 use crate::pb::get_registry_credentials_request::Target;
 use crate::pb::registry_credentials_service_server::{RegistryCredentialsService, RegistryCredentialsServiceServer};
@@ -32,12 +35,13 @@ pub mod trace;
 pub const LARGEST_REQUEST: usize = 64 * 1024;
 /// The most requests in a batch.
 const LARGEST_BATCH: usize = 100;
+const NO_EDGE: &str = "the call did not come through the edge";
 
-/// The service over a broker, and reflection of it.
+/// The service over a broker, within limits, and reflection of it.
 #[must_use]
-pub fn routes(broker: Arc<Broker>) -> RoutesBuilder {
+pub fn routes(broker: Arc<Broker>, limits: Limits) -> RoutesBuilder {
     let mut routes = Routes::builder();
-    let service = RegistryCredentialsServiceServer::new(RegistryCredentials { broker });
+    let service = RegistryCredentialsServiceServer::new(RegistryCredentials { broker, limits });
     routes.add_service(service.max_decoding_message_size(LARGEST_REQUEST));
     reflection::add_to(&mut routes);
     routes
@@ -47,30 +51,51 @@ pub fn routes(broker: Arc<Broker>) -> RoutesBuilder {
 #[derive(Debug)]
 struct RegistryCredentials {
     broker: Arc<Broker>,
+    limits: Limits,
+}
+
+/// A call that may be answered, and for whom.
+struct Admitted {
+    call: Call,
+    caller: Caller,
+    /// Held for as long as the answer takes.
+    _admission: Admission,
 }
 
 impl RegistryCredentials {
+    /// What the edge knows of a call, if its caller may ask for so many things more.
+    fn admit<T>(&self, request: &Request<T>, asked: usize) -> Result<Admitted, Status> {
+        let call: Call = request.extensions().get().cloned().ok_or_else(|| Status::internal(NO_EDGE))?;
+        let caller = call.caller.clone().map_err(|error| refuse(&error, &Subject::default(), &call))?;
+        let asked = u32::try_from(asked).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let admission = self.limits.admit(&caller.principal(), asked).map_err(|TooMuch(retry_after)| {
+            let what = "you ask for more than the broker lets one caller have";
+            refuse(&BrokerError::CallerRateLimited { what, retry_after }, &Subject::default(), &call)
+        })?;
+        Ok(Admitted { call, caller, _admission: admission })
+    }
+
     /// One request's answer, or its error as it goes out; the error is logged on the way.
     async fn credentials(
         &self,
         request: &pb::GetRegistryCredentialsRequest,
-        call: &Call,
+        admitted: &Admitted,
         deadline: Instant,
     ) -> Result<pb::RegistryCredentials, Status> {
         let mut subject = Subject::default();
-        let outcome = timeout_at(deadline, self.look_up(request, call, &mut subject)).await;
-        outcome.unwrap_or(Err(BrokerError::Deadline)).map_err(|error| refuse(&error, &subject, call))
+        let outcome = timeout_at(deadline, self.look_up(request, admitted, &mut subject)).await;
+        outcome.unwrap_or(Err(BrokerError::Deadline)).map_err(|error| refuse(&error, &subject, &admitted.call))
     }
 
     async fn look_up(
         &self,
         request: &pb::GetRegistryCredentialsRequest,
-        call: &Call,
+        Admitted { call, caller, .. }: &Admitted,
         subject: &mut Subject,
     ) -> Result<pb::RegistryCredentials, BrokerError> {
         let no_region = matches!(&request.target, Some(Target::PrivateRegistry(parts)) if parts.region.is_empty());
         let request = CredentialRequest {
-            caller: call.known_caller()?,
+            caller: caller.clone(),
             registry: self.target(request.target.as_ref())?,
             profile: request.profile.clone(),
             min_validity: min_validity(request.min_validity.as_ref())?,
@@ -129,8 +154,8 @@ impl RegistryCredentialsService for RegistryCredentials {
         &self,
         request: Request<pb::GetRegistryCredentialsRequest>,
     ) -> Result<Response<pb::GetRegistryCredentialsResponse>, Status> {
-        let call = call(&request)?;
-        let credentials = self.credentials(request.get_ref(), &call, call.deadline).await?;
+        let admitted = self.admit(&request, 1)?;
+        let credentials = self.credentials(request.get_ref(), &admitted, admitted.call.deadline).await?;
         Ok(Response::new(pb::GetRegistryCredentialsResponse { credentials: Some(credentials) }))
     }
 
@@ -138,15 +163,15 @@ impl RegistryCredentialsService for RegistryCredentials {
         &self,
         request: Request<pb::BatchGetRegistryCredentialsRequest>,
     ) -> Result<Response<pb::BatchGetRegistryCredentialsResponse>, Status> {
-        let call = call(&request)?;
         let requests = &request.get_ref().requests;
+        let admitted = self.admit(&request, requests.len().min(LARGEST_BATCH))?;
         if requests.is_empty() || requests.len() > LARGEST_BATCH {
             let problem = format!("a batch holds 1 to {LARGEST_BATCH} requests, this one {}", requests.len());
             let error = BrokerError::RequestInvalid { field: "requests", problem };
-            return Err(refuse(&error, &Subject::default(), &call));
+            return Err(refuse(&error, &Subject::default(), &admitted.call));
         }
-        let deadline = call.deadline_of_a_part();
-        let results = join_all(requests.iter().map(|request| self.credentials(request, &call, deadline))).await;
+        let deadline = admitted.call.deadline_of_a_part();
+        let results = join_all(requests.iter().map(|request| self.credentials(request, &admitted, deadline))).await;
         let results = results.into_iter().map(batch_result).collect();
         Ok(Response::new(pb::BatchGetRegistryCredentialsResponse { results }))
     }
@@ -155,30 +180,23 @@ impl RegistryCredentialsService for RegistryCredentials {
         &self,
         request: Request<pb::ListRegistriesRequest>,
     ) -> Result<Response<pb::ListRegistriesResponse>, Status> {
-        let call = call(&request)?;
-        let page =
-            call.known_caller().and_then(|caller| list::page(&self.broker.registries(&caller), request.get_ref()));
-        page.map(Response::new).map_err(|error| refuse(&error, &Subject::default(), &call))
+        let Admitted { call, caller, .. } = &self.admit(&request, 1)?;
+        let page = list::page(&self.broker.registries(caller), request.get_ref());
+        page.map(Response::new).map_err(|error| refuse(&error, &Subject::default(), call))
     }
 
     async fn get_caller_identity(
         &self,
         request: Request<pb::GetCallerIdentityRequest>,
     ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
-        let call = call(&request)?;
-        let caller = call.known_caller().map_err(|error| refuse(&error, &Subject::default(), &call))?;
+        let Admitted { caller, .. } = &self.admit(&request, 1)?;
         Ok(Response::new(pb::GetCallerIdentityResponse {
             principal: caller.to_string(),
             proof: caller.proof().to_owned(),
-            grant_ids: self.broker.grants_of(&caller),
+            grant_ids: self.broker.grants_of(caller),
             grants_configured: !self.broker.is_open(),
         }))
     }
-}
-
-/// What the edge knows of the call.
-fn call<T>(request: &Request<T>) -> Result<Call, Status> {
-    request.extensions().get().cloned().ok_or_else(|| Status::internal("the call did not come through the edge"))
 }
 
 fn batch_result(result: Result<pb::RegistryCredentials, Status>) -> pb::BatchResult {

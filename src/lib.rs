@@ -19,6 +19,7 @@
 //! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
 //! | 1 | [`tls`] | the broker's certificate, and whose client certificates say who they are |
 //! | 1 | [`jwt`] | bearer tokens of issuers that are named, verified without asking anybody |
+//! | 1 | [`limits`] | how much one caller may ask for |
 //! | 1 | [`audit`] | a line for every credential that is released, before it is |
 //! | 1 | [`simulator`] | AWS as the SDK sees it, on loopback |
 //! | 2 | [`cache`] | what is held, what is on its way, what failed a moment ago |
@@ -60,6 +61,8 @@ pub mod error;
 pub mod grpc;
 #[cfg(feature = "server")]
 pub mod jwt;
+#[cfg(feature = "server")]
+pub mod limits;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod pb;
 #[cfg(feature = "server")]

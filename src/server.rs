@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
 use tracing::{info, warn};
 
 use self::accept::Door;
-use self::connection::{Connections, Limits, Service};
+use self::connection::Connections;
 use self::health::Health;
 use self::listener::Listener;
-use self::streams::EndStreams;
+use self::streams::{EndStreams, Ending};
 use crate::address::ListenAddress;
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
@@ -25,6 +26,7 @@ use crate::grpc;
 use crate::grpc::edge::Edge;
 use crate::grpc::trace::Tracing;
 use crate::jwt::Issuers;
+use crate::limits::Limits;
 use crate::tls::Tls;
 
 mod accept;
@@ -61,6 +63,8 @@ pub struct Settings {
     pub tls: Option<Arc<Tls>>,
     /// Whose bearer tokens are taken.
     pub issuers: Option<Arc<Issuers>>,
+    /// How much one caller may ask for.
+    pub limits: Limits,
 }
 
 /// A broker whose listeners are bound and which serves nobody yet.
@@ -129,11 +133,14 @@ impl Bound {
         let steps = Shutdown::default();
         let (health, health_service) = Health::start(self.cache.clone()).await;
         let tokens = self.settings.issuers.is_some();
-        let service = service(self.broker, self.tracing, self.settings.issuers.clone(), health_service, &steps);
-        let connections = Connections::new(Limits::of(&self.settings));
+        let connections = Connections::new(connection::Limits::of(&self.settings));
+        let routes = grpc::routes(self.broker, self.settings.limits.clone());
+        let edge = Edge::new(self.tracing, self.settings.issuers, self.settings.limits.clone(), steps.cut.clone());
+        let service = edge.layer(service(routes, health_service, &steps));
         let tracker = TaskTracker::new();
         let (tls, loopback) = (self.settings.tls, self.settings.loopback);
-        let door = Door { connections, service, steps: steps.clone(), tls, loopback, tokens };
+        let limits = self.settings.limits;
+        let door = Door { connections, service, steps: steps.clone(), tls, loopback, tokens, limits };
         for listener in self.listeners {
             tracker.spawn(door.clone().accept(listener, tracker.clone()));
         }
@@ -149,18 +156,14 @@ impl Bound {
     }
 }
 
-/// Everything that is served, behind the edge.
+/// Everything that is served.
 fn service(
-    broker: Arc<Broker>,
-    tracing: Tracing,
-    issuers: Option<Arc<Issuers>>,
+    mut routes: RoutesBuilder,
     health: HealthServer<impl tonic_health::pb::health_server::Health>,
     steps: &Shutdown,
-) -> Service {
-    let mut routes = grpc::routes(broker);
+) -> Ending<Routes> {
     routes.add_service(health);
-    let routes = EndStreams::new(steps.drain.clone()).layer(routes.routes().prepare());
-    Edge::new(tracing, issuers, steps.cut.clone()).layer(routes)
+    EndStreams::new(steps.drain.clone()).layer(routes.routes().prepare())
 }
 
 /// What has to be done now and then.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module of `src/lib.rs`. `pb` and `client` stand aside, with rules of their own.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("address", 0),
     ("caller", 0),
     ("clock", 0),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("trusted_file", 0),
     ("audit", 1),
     ("jwt", 1),
+    ("limits", 1),
     ("simulator", 1),
     ("tls", 1),
     ("upstream", 1),

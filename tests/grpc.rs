@@ -364,6 +364,7 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
             loopback: true,
             tls: None,
             issuers: None,
+            limits: ecr_broker::limits::Limits::new(limits_settings(), ManualClock::new()),
         },
         std::sync::Arc::new(ecr_broker::broker::Broker::new(
             cache.clone(),

@@ -13,12 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ecr_broker::clock::Clock as _;
 use ecr_broker::jwt::{Issuers, KeySet, Keys, Refusal, Settings};
 use futures_util::future::join_all;
 use program::{Server, run};
 use support::*;
-use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, cases};
+use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, cases, seconds};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -30,10 +29,6 @@ fn settings(issuer: &str, keys: Keys) -> Settings {
     Settings { name, issuer, audience: AUDIENCE.to_owned(), keys, max_lifetime: HOUR }
 }
 
-fn now(clock: &ManualClock) -> u64 {
-    clock.now().wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
-}
-
 #[tokio::test]
 async fn each_bad_token_is_refused_for_its_own_reason() {
     let (signer, other, clock) = (Signer::new("k1"), Signer::new("k2"), ManualClock::new());
@@ -41,7 +36,7 @@ async fn each_bad_token_is_refused_for_its_own_reason() {
     let file = directory.path().join("jwks.json");
     fs::write(&file, signer.jwks()).unwrap();
     let issuers = Issuers::load(vec![settings(ISSUER, Keys::File(file))], clock.clone()).unwrap();
-    let cases = cases(&signer, &other, now(&clock));
+    let cases = cases(&signer, &other, seconds(&*clock));
     assert!(cases.iter().filter(|case| case.expected.is_err()).count() >= 60);
     for case in cases {
         let outcome = issuers.verify(&case.token).await;
@@ -61,7 +56,7 @@ async fn an_issuer_s_keys_verify_its_own_tokens_only() {
     };
     let green = Settings { name: "green".into(), ..settings("https://b.example", file("b.json", &b)) };
     let issuers = Issuers::load(vec![settings(ISSUER, file("a.json", &a)), green], clock.clone()).unwrap();
-    let now = now(&clock);
+    let now = seconds(&*clock);
     assert_eq!(issuers.verify(&a.token(ISSUER, SUBJECT, now)).await.unwrap().issuer, "blue");
     assert_eq!(issuers.verify(&b.token("https://b.example", SUBJECT, now)).await.unwrap().issuer, "green");
     assert_eq!(issuers.verify(&b.token(ISSUER, SUBJECT, now)).await, Err(Refusal::Signature));
@@ -120,7 +115,7 @@ async fn claims_in_objects_are_named_by_both_and_none_is_taken_for_another() {
     let file = directory.path().join("jwks.json");
     fs::write(&file, signer.jwks()).unwrap();
     let issuers = Issuers::load(vec![settings(ISSUER, Keys::File(file))], clock.clone()).unwrap();
-    let now = now(&clock);
+    let now = seconds(&*clock);
     let verify = async |more: &str| {
         let claims =
             format!(r#"{{"iss":"{ISSUER}","sub":"x","aud":"{AUDIENCE}","iat":{now},"exp":{},{more}}}"#, now + 60);
@@ -203,11 +198,11 @@ async fn keys_are_discovered_and_a_storm_of_unknown_keys_asks_the_issuer_once() 
     let (issuer, clock, signer) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"));
     issuer.answers(200, signer.jwks());
     let issuers = issuer.followed(&clock);
-    let good = signer.token(&issuer.url, SUBJECT, now(&clock));
+    let good = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
     assert_eq!(issuers.verify(&good).await.unwrap().subject, SUBJECT);
     assert_eq!(issuer.asked(), 1);
     let storm = |round: usize| {
-        let (issuers, url, now) = (Arc::clone(&issuers), issuer.url.clone(), now(&clock));
+        let (issuers, url, now) = (Arc::clone(&issuers), issuer.url.clone(), seconds(&*clock));
         let tokens = (0..1000).map(move |n| Signer::new(&format!("{round}-{n}")).token(&url, SUBJECT, now));
         join_all(tokens.map(move |token| {
             let issuers = Arc::clone(&issuers);
@@ -227,7 +222,7 @@ async fn a_new_key_is_found_and_an_issuer_that_is_down_costs_nobody_anything_for
     let (issuer, clock, old, new) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"), Signer::new("k2"));
     issuer.answers(200, old.jwks());
     let issuers = issuer.followed(&clock);
-    let token = |signer: &Signer| signer.token(&issuer.url, SUBJECT, now(&clock));
+    let token = |signer: &Signer| signer.token(&issuer.url, SUBJECT, seconds(&*clock));
     assert!(issuers.verify(&token(&old)).await.is_ok());
     issuer.answers(200, new.jwks());
     assert_eq!(issuers.verify(&token(&new)).await, Err(Refusal::KeyUnknown), "too soon to ask again");
@@ -266,7 +261,7 @@ async fn a_caller_that_gives_up_does_not_end_the_fetch_of_keys() {
     let (issuer, clock, signer) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"));
     issuer.answers(200, signer.jwks());
     let issuers = issuer.followed(&clock);
-    let good = signer.token(&issuer.url, SUBJECT, now(&clock));
+    let good = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
     let given_up = tokio::time::timeout(Duration::ZERO, issuers.verify(&good)).await;
     assert!(given_up.is_err());
     assert!(issuers.verify(&good).await.is_ok());

@@ -17,8 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certificates::{Authority, BROKER, Pair, RUNNER, dns, leaf, uri};
-use ecr_broker::clock::Clock as _;
-use ecr_broker::jwt::{Issuers, Keys};
 use ecr_broker::pb;
 use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
@@ -29,7 +27,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use support::*;
-use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer};
+use tokens::{ISSUER, SUBJECT, Signer, bearing, issuers, seconds};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
@@ -82,26 +80,18 @@ impl Federation {
 /// A call with a token beside the certificate.
 async fn whoami_with(channel: &Channel, token: &str) -> Result<String, Status> {
     let mut client = RegistryCredentialsServiceClient::new(channel.clone());
-    let mut request = tonic::Request::new(pb::GetCallerIdentityRequest {});
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    client.get_caller_identity(request).await.map(|answer| answer.into_inner().principal)
+    client
+        .get_caller_identity(bearing(token, pb::GetCallerIdentityRequest {}))
+        .await
+        .map(|answer| answer.into_inner().principal)
 }
 
 #[tokio::test]
 async fn a_certificate_and_a_token_have_to_name_the_same_caller() {
     let (federation, signer, cache) = (Federation::new(), Signer::new("k1"), TestCache::new());
-    let file = federation.directory.path().join("jwks.json");
-    fs::write(&file, signer.jwks()).unwrap();
-    let issuer = ecr_broker::jwt::Settings {
-        name: "blue".into(),
-        issuer: ISSUER.into(),
-        audience: AUDIENCE.into(),
-        keys: Keys::File(file),
-        max_lifetime: HOUR,
-    };
-    let issuers = Arc::new(Issuers::load(vec![issuer], cache.clock.clone()).unwrap());
+    let issuers = issuers(&signer, federation.directory.path(), cache.clock.clone());
     let tls = Arc::new(Tls::load(federation.settings.clone(), cache.clock.clone()).unwrap());
-    let now = cache.clock.now().wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let now = seconds(&*cache.clock);
     let broker = TestBroker::start_on(cache, policy(), None, |settings| {
         (settings.tls, settings.issuers, settings.loopback) = (Some(tls), Some(issuers), false);
     });
@@ -359,6 +349,31 @@ async fn whoever_is_vouched_for_by_somebody_else_or_has_no_certificate_of_a_work
             (other, _) => panic!("{case}: {other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn too_many_failed_handshakes_close_the_door_for_a_while() {
+    let federation = Federation::new();
+    let broker = federation.broker();
+    let limit = 10 * limits_settings().failures_per_second.get();
+    // What is no TLS at all is answered with an alert; at a closed door with nothing.
+    let answer = async || {
+        let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
+        // It may be closed by then.
+        _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await;
+        let mut answer = Vec::new();
+        _ = stream.read_to_end(&mut answer).await;
+        answer
+    };
+    for number in 0..=limit {
+        assert!(!answer().await.is_empty(), "{number}");
+    }
+    assert!(answer().await.is_empty());
+    assert!(broker.unix_client().await.get_caller_identity(pb::GetCallerIdentityRequest {}).await.is_ok());
+    broker.clock.advance(Duration::from_secs(1));
+    let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
+    assert!(whoami(&runner).await.is_ok());
+    broker.stop().await;
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, LoadedProofs, LogFormat, Sources};
 use crate::grpc::trace::Tracing;
+use crate::limits::Limits;
 use crate::profile::Profile;
 use crate::server::{self, Bound};
 use crate::telemetry::{self, Telemetry};
@@ -142,8 +143,9 @@ async fn prepare(
         max_min_validity: config.max_min_validity,
     };
     let broker = Arc::new(Broker::new(cache.clone(), settings, audit));
+    let limits = Limits::new(config.limits, clock);
     let bind_to = |listen| {
-        let settings = server_settings(&config.server, listen, proofs.clone());
+        let settings = server_settings(&config.server, listen, proofs.clone(), limits.clone());
         server::bind(settings, Arc::clone(&broker), cache.clone(), tracing.clone())
     };
     let bound = bind(config, sources, bind_to)?;
@@ -184,7 +186,12 @@ fn sources(args: &Args) -> Sources {
     Sources { file: args.config.clone(), text: None, environment: config::environment(), flags }
 }
 
-fn server_settings(server: &config::Server, listen: Vec<ListenAddress>, proofs: LoadedProofs) -> server::Settings {
+fn server_settings(
+    server: &config::Server,
+    listen: Vec<ListenAddress>,
+    proofs: LoadedProofs,
+    limits: Limits,
+) -> server::Settings {
     server::Settings {
         listen,
         drain_timeout: server.drain_timeout,
@@ -194,6 +201,7 @@ fn server_settings(server: &config::Server, listen: Vec<ListenAddress>, proofs: 
         loopback: server.loopback,
         tls: proofs.tls,
         issuers: proofs.issuers,
+        limits,
     }
 }
 

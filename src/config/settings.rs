@@ -45,7 +45,7 @@ impl About {
 }
 
 /// All of them, section by section.
-pub(super) const ALL: [About; 28] = [
+pub(super) const ALL: [About; 31] = [
     LISTEN.about,
     DRAIN_TIMEOUT.about,
     MAX_CONNECTIONS.about,
@@ -56,6 +56,9 @@ pub(super) const ALL: [About; 28] = [
     LOOPBACK.about,
     CLIENT_CA.about,
     CLIENT_DNS.about,
+    REQUESTS_PER_SECOND.about,
+    IN_FLIGHT.about,
+    FAILURES_PER_SECOND.about,
     AUDIT_OUTPUT.about,
     REGION.about,
     CA_BUNDLE.about,
@@ -202,6 +205,48 @@ pub(super) const LOOPBACK: Setting<bool> = Setting {
     },
     default: || false,
     read: values::boolean,
+};
+
+pub(super) const REQUESTS_PER_SECOND: Setting<u64> = Setting {
+    about: About {
+        form: Form::Plain,
+        default: "1000",
+        ..about(
+            "limits",
+            "requests_per_second",
+            "What one caller of another host may ask for in a second, in the mean; after a quiet time as much at once as in ten\nseconds. A batch counts as many as it holds. Callers of this host, by user or loopback, have no such limit.",
+        )
+    },
+    default: || 1000,
+    read: |value| values::count(value, 10, 1_000_000),
+};
+
+pub(super) const IN_FLIGHT: Setting<u64> = Setting {
+    about: About {
+        form: Form::Plain,
+        default: "12288",
+        ..about(
+            "limits",
+            "in_flight",
+            "Requests of one caller, wherever it is, that may be under way at a time; less than cache.max_waiters leaves room for others.",
+        )
+    },
+    default: || 12_288,
+    read: |value| values::count(value, 100, 1_000_000),
+};
+
+pub(super) const FAILURES_PER_SECOND: Setting<u64> = Setting {
+    about: About {
+        form: Form::Plain,
+        default: "100",
+        ..about(
+            "limits",
+            "failures_per_second",
+            "How many bad tokens and failed TLS handshakes from one IPv4 address, one IPv6 network of 64 bits or one user are looked at\nin a second, in the mean; ten seconds' worth may come at once. Beyond it nothing from there is looked at until there is room.",
+        )
+    },
+    default: || 100,
+    read: |value| values::count(value, 1, 1_000_000),
 };
 
 pub(super) const AUDIT_OUTPUT: Setting<Option<Output>> = Setting {

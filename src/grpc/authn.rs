@@ -5,14 +5,20 @@
 //! same SPIFFE id.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
 use crate::caller::{Caller, TokenCaller};
-use crate::jwt::Issuers;
+use crate::error::BrokerError;
+use crate::jwt::{Issuers, Refusal};
+use crate::limits::{Limits, Origin, TooMuch};
 use crate::tls::Proof;
+
+/// An issuer is asked for its keys no more often.
+const KEYS_WAIT: Duration = Duration::from_secs(10);
 
 /// Whoever is at the other end of a connection.
 #[derive(Debug, Clone)]
@@ -27,13 +33,20 @@ pub enum Peer {
 
 impl Peer {
     /// Who makes a call now.
-    pub(super) fn caller(&self) -> Result<Caller, &'static str> {
+    pub(super) fn caller(&self) -> Result<Caller, BrokerError> {
         match self {
             Self::Known(caller) => Ok(caller.clone()),
-            Self::Certified(proof) => proof.caller(),
-            Self::Unknown(problem) => Err(problem),
+            Self::Certified(proof) => proof.caller().map_err(BrokerError::unauthenticated),
+            Self::Unknown(problem) => Err(BrokerError::unauthenticated(problem)),
         }
     }
+}
+
+/// Whose tokens are taken, and how many bad ones are looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Tokens {
+    pub(super) issuers: Option<Arc<Issuers>>,
+    pub(super) limits: Limits,
 }
 
 /// A bearer token: whoever has it is its caller. It cannot be printed, and is wiped when it goes.
@@ -57,20 +70,47 @@ pub(super) fn take_bearer(headers: &mut HeaderMap) -> Option<Bearer> {
     Some(token.ok_or(problem))
 }
 
-/// Whom a call with a token comes from.
-pub(super) async fn by_token(issuers: Option<&Issuers>, peer: &Peer, bearer: Bearer) -> Result<Caller, &'static str> {
-    let BearerToken(token) = bearer?;
-    let issuers = issuers.ok_or("the broker takes no bearer tokens ([[authentication.jwt]]); call without one")?;
-    let of_token = issuers.verify(&token).await.map_err(crate::jwt::Refusal::as_str)?;
-    match peer {
-        Peer::Certified(proof) => same(proof.caller()?, &of_token),
-        Peer::Known(_) | Peer::Unknown(_) => Ok(Caller::Token(Arc::new(of_token))),
+/// Whom a call with a token comes from; where too many tokens from `origin` were bad, that is not looked at.
+pub(super) async fn by_token(
+    tokens: &Tokens,
+    peer: &Peer,
+    origin: Origin,
+    bearer: Bearer,
+) -> Result<Caller, BrokerError> {
+    tokens.limits.listen(origin).map_err(|TooMuch(retry_after)| BrokerError::CallerRateLimited {
+        what: "too many calls from where you are came with bad tokens",
+        retry_after,
+    })?;
+    let caller = tokens.weigh(peer, bearer).await;
+    if matches!(caller, Err(BrokerError::CallerUnauthenticated { retry_after: None, .. })) {
+        tokens.limits.note_failure(origin);
+    }
+    caller
+}
+
+impl Tokens {
+    async fn weigh(&self, peer: &Peer, bearer: Bearer) -> Result<Caller, BrokerError> {
+        let BearerToken(token) = bearer.map_err(BrokerError::unauthenticated)?;
+        let none_taken = "the broker takes no bearer tokens ([[authentication.jwt]]); call without one";
+        let issuers = self.issuers.as_ref().ok_or_else(|| BrokerError::unauthenticated(none_taken))?;
+        let of_token = issuers.verify(&token).await.map_err(unauthenticated)?;
+        match peer {
+            Peer::Certified(_) => same(peer.caller()?, &of_token),
+            Peer::Known(_) | Peer::Unknown(_) => Ok(Caller::Token(Arc::new(of_token))),
+        }
     }
 }
 
-fn same(by_certificate: Caller, by_token: &TokenCaller) -> Result<Caller, &'static str> {
+/// The keys of a good token may be on their way.
+fn unauthenticated(refusal: Refusal) -> BrokerError {
+    let retry_after = matches!(refusal, Refusal::KeysUnavailable).then_some(KEYS_WAIT);
+    BrokerError::CallerUnauthenticated { problem: refusal.as_str(), retry_after }
+}
+
+fn same(by_certificate: Caller, by_token: &TokenCaller) -> Result<Caller, BrokerError> {
     if matches!(&by_certificate, Caller::Spiffe(id) if id.to_string() == by_token.subject) {
         return Ok(by_certificate);
     }
-    Err("the client certificate and the bearer token name different callers; use one of them")
+    let problem = "the client certificate and the bearer token name different callers; use one of them";
+    Err(BrokerError::unauthenticated(problem))
 }

@@ -18,12 +18,13 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::authn::{self, Bearer, Peer};
+use super::authn::{self, Bearer, Peer, Tokens};
 use super::status::{Subject, refuse};
 use super::trace::{self, Tracing};
 use crate::caller::Caller;
 use crate::error::BrokerError;
 use crate::jwt::Issuers;
+use crate::limits::{Limits, Origin};
 use crate::request_id::RequestId;
 
 /// No call waits longer, whatever its deadline says; a caller without a deadline gets this one.
@@ -37,7 +38,7 @@ pub(super) struct Call {
     /// Names it in errors and logs.
     pub(super) id: RequestId,
     /// Who makes it, or why that is not known.
-    pub(super) caller: Result<Caller, &'static str>,
+    pub(super) caller: Result<Caller, BrokerError>,
     /// When its caller leaves.
     pub(super) deadline: Instant,
     /// The caller's trace, whether or not it is recorded.
@@ -48,7 +49,7 @@ pub(super) struct Call {
 #[derive(Debug, Clone)]
 pub struct Edge {
     tracing: Arc<Tracing>,
-    issuers: Option<Arc<Issuers>>,
+    tokens: Tokens,
     cut: CancellationToken,
 }
 
@@ -57,27 +58,24 @@ pub struct Edge {
 pub struct Edged<S> {
     inner: S,
     edge: Edge,
-    peer: Peer,
+    /// Who is at the other end, and where that is.
+    peer: (Peer, Origin),
 }
 
 impl Edge {
-    /// Tokens of `issuers` are taken. When `cut` is cancelled, calls that are still waiting are answered with `SHUTTING_DOWN`.
+    /// Tokens of `issuers` are taken, within `limits`. When `cut` is cancelled, calls that are still waiting are answered with
+    /// `SHUTTING_DOWN`.
     #[must_use]
-    pub fn new(tracing: Tracing, issuers: Option<Arc<Issuers>>, cut: CancellationToken) -> Self {
-        Self { tracing: Arc::new(tracing), issuers, cut }
+    pub fn new(tracing: Tracing, issuers: Option<Arc<Issuers>>, limits: Limits, cut: CancellationToken) -> Self {
+        Self { tracing: Arc::new(tracing), tokens: Tokens { issuers, limits }, cut }
     }
 }
 
 impl Call {
-    fn of(headers: &HeaderMap, caller: Result<Caller, &'static str>) -> Self {
+    fn of(headers: &HeaderMap, caller: Result<Caller, BrokerError>) -> Self {
         let limit = deadline(headers).map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
         let trace = trace::callers_trace(headers);
         Self { id: RequestId::random(), caller, deadline: Instant::now() + limit, trace }
-    }
-
-    /// Who makes the call, for what may not be had without a name.
-    pub(super) fn known_caller(&self) -> Result<Caller, BrokerError> {
-        self.caller.clone().map_err(|problem| BrokerError::CallerUnauthenticated { problem })
     }
 
     /// The deadline of each of several things that the call asks for: a little earlier, so that what is ready by then still goes
@@ -92,8 +90,8 @@ impl Call {
 impl<S> Edged<S> {
     /// The same service for one connection.
     #[must_use]
-    pub fn for_peer(self, peer: Peer) -> Self {
-        Self { peer, ..self }
+    pub fn for_peer(self, peer: Peer, origin: Origin) -> Self {
+        Self { peer: (peer, origin), ..self }
     }
 }
 
@@ -101,7 +99,8 @@ impl<S> Layer<S> for Edge {
     type Service = Edged<S>;
 
     fn layer(&self, inner: S) -> Edged<S> {
-        Edged { inner, edge: self.clone(), peer: Peer::Unknown("nobody said so") }
+        let nobody = (Peer::Unknown("nobody said so"), Origin::Uid(u32::MAX));
+        Edged { inner, edge: self.clone(), peer: nobody }
     }
 }
 
@@ -123,7 +122,7 @@ where
         // Health and reflection ask for no name, and so no token is weighed for them.
         let nameless = request.uri().path().starts_with("/grpc.");
         let bearer = authn::take_bearer(request.headers_mut()).filter(|_| !nameless);
-        let known = Call::of(request.headers(), self.peer.caller());
+        let known = Call::of(request.headers(), self.peer.0.caller());
         let span = self.edge.tracing.span(&request, &known);
         let cut = self.edge.cut.clone();
         let answer = AssertUnwindSafe(self.answer(request, known.clone(), bearer)).catch_unwind();
@@ -166,9 +165,9 @@ impl<S> Edged<S> {
         // The one that is ready, not the clone that takes its place.
         let mut inner = self.inner.clone();
         std::mem::swap(&mut inner, &mut self.inner);
-        let (issuers, peer) = (self.edge.issuers.clone(), self.peer.clone());
+        let (tokens, (peer, origin)) = (self.edge.tokens.clone(), self.peer.clone());
         Either::Right(async move {
-            call.caller = authn::by_token(issuers.as_deref(), &peer, bearer).await;
+            call.caller = authn::by_token(&tokens, &peer, origin, bearer).await;
             request.extensions_mut().insert(call);
             inner.call(request).await
         })

@@ -48,8 +48,8 @@ impl Subject {
 
 /// The status that a caller gets, and one line in the log; calls that go well have none.
 pub(super) fn refuse(error: &BrokerError, subject: &Subject, call: &Call) -> Status {
-    if *error == BrokerError::CallerNotAllowed {
-        // It has its line, with the reason, where it was decided.
+    if matches!(error, BrokerError::CallerNotAllowed | BrokerError::CallerRateLimited { .. }) {
+        // They have their line, with the reason, where it was decided; those who ask too often do not fill the log.
         return status(error, subject, call.id);
     }
     info!(
@@ -94,6 +94,7 @@ fn reason(error: &BrokerError) -> &'static str {
         BrokerError::RegistryInvalid { .. } => "REGISTRY_INVALID",
         BrokerError::ProfileUnknown { .. } => "PROFILE_UNKNOWN",
         BrokerError::CallerUnauthenticated { .. } => "CALLER_UNAUTHENTICATED",
+        BrokerError::CallerRateLimited { .. } => "CALLER_RATE_LIMITED",
         BrokerError::CallerNotAllowed => "CALLER_NOT_ALLOWED",
         BrokerError::ValidityUnsatisfiable { .. } => "VALIDITY_UNSATISFIABLE",
         BrokerError::Upstream(failure) => match failure.class {
@@ -125,7 +126,7 @@ fn code(error: &BrokerError) -> Code {
             FailureClass::Denied => Code::PermissionDenied,
             FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidAnswer => Code::Unavailable,
         },
-        BrokerError::Overloaded => Code::ResourceExhausted,
+        BrokerError::Overloaded | BrokerError::CallerRateLimited { .. } => Code::ResourceExhausted,
         BrokerError::AuditUnavailable | BrokerError::ShuttingDown => Code::Unavailable,
         BrokerError::Deadline => Code::DeadlineExceeded,
         BrokerError::Bug => Code::Internal,
@@ -136,12 +137,13 @@ fn code(error: &BrokerError) -> Code {
 fn retry_after(error: &BrokerError) -> Option<Duration> {
     match error {
         BrokerError::Upstream(failure) => (!failure.class.is_final()).then_some(failure.retry_after.unwrap_or(WAIT)),
+        BrokerError::CallerRateLimited { retry_after, .. } => Some(*retry_after),
+        BrokerError::CallerUnauthenticated { retry_after, .. } => *retry_after,
         BrokerError::AuditUnavailable | BrokerError::Overloaded | BrokerError::ShuttingDown => Some(WAIT),
         BrokerError::RequestInvalid { .. }
         | BrokerError::RegistryNotEcr { .. }
         | BrokerError::RegistryInvalid { .. }
         | BrokerError::ProfileUnknown { .. }
-        | BrokerError::CallerUnauthenticated { .. }
         | BrokerError::CallerNotAllowed
         | BrokerError::ValidityUnsatisfiable { .. }
         | BrokerError::Deadline
@@ -158,6 +160,7 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
         }
         BrokerError::ProfileUnknown { .. } => Some(("profile", error.to_string())),
         BrokerError::CallerUnauthenticated { .. }
+        | BrokerError::CallerRateLimited { .. }
         | BrokerError::CallerNotAllowed
         | BrokerError::ValidityUnsatisfiable { .. }
         | BrokerError::Upstream(_)

@@ -10,10 +10,11 @@ use tracing::{debug, warn};
 
 use super::Shutdown;
 use super::authority::RepairAuthority;
-use super::connection::{Connections, Holder, Place, Service, serve};
+use super::connection::{Connections, Place, Service, serve};
 use super::listener::{Accepted, Listener};
 use crate::caller::Caller;
 use crate::grpc::authn::Peer;
+use crate::limits::{Limits, Origin, TooMuch};
 use crate::tls::{self, Proof, Tls};
 
 /// After an error, for it is most often a full file table, and the loop would else spin.
@@ -33,6 +34,8 @@ pub(super) struct Door {
     pub(super) loopback: bool,
     /// Whether bearer tokens are taken.
     pub(super) tokens: bool,
+    /// How many handshakes may fail.
+    pub(super) limits: Limits,
 }
 
 impl Door {
@@ -55,51 +58,55 @@ impl Door {
     }
 
     fn start(&self, accepted: Accepted, tracker: &TaskTracker) {
-        let Some(holder) = holder(&accepted) else {
+        let Some(origin) = origin(&accepted) else {
             warn!("a connection was closed: the system does not say who its peer is");
             return;
         };
-        let Some(place) = self.connections.take(holder) else {
-            debug!(?holder, "a connection was closed: there are as many as are kept");
+        let Some(place) = self.connections.take(origin) else {
+            debug!(?origin, "a connection was closed: there are as many as are kept");
             return;
         };
-        tracker.spawn(self.clone().hold(accepted, place));
+        tracker.spawn(self.clone().hold(accepted, origin, place));
     }
 
-    async fn hold(self, accepted: Accepted, place: Place) {
+    async fn hold(self, accepted: Accepted, origin: Origin, place: Place) {
         match accepted {
             Accepted::Unix(stream) => {
                 let peer = process(&stream);
-                self.serve(RepairAuthority::new(stream), peer).await;
+                self.serve(RepairAuthority::new(stream), peer, origin).await;
             }
-            Accepted::Tcp(stream, address) => self.serve_tcp(stream, address.ip().to_canonical()).await,
+            Accepted::Tcp(stream, address) => self.serve_tcp(stream, address.ip().to_canonical(), origin).await,
         }
         drop(place);
     }
 
-    async fn serve_tcp(&self, stream: TcpStream, from: IpAddr) {
+    async fn serve_tcp(&self, stream: TcpStream, from: IpAddr, origin: Origin) {
         let Some(tls) = &self.tls else {
-            return self.serve(stream, self.tcp_peer(from, None)).await;
+            return self.serve(stream, self.tcp_peer(from, None), origin).await;
         };
+        if let Err(TooMuch(wait)) = self.limits.listen(origin) {
+            return debug!(%from, ?wait, "a connection was closed: too many from there failed to say who they are");
+        }
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => shaken,
             () = self.steps.drain.cancelled() => return,
         };
         match shaken {
-            Ok(Ok((stream, proof))) => self.serve(stream, self.tcp_peer(from, proof)).await,
+            Ok(Ok((stream, proof))) => return self.serve(stream, self.tcp_peer(from, proof), origin).await,
             Ok(Err(error)) if tls::is_about_a_certificate(&error) => {
                 warn!(%error, %from, "a connection was closed: its client certificate was not taken");
             }
             Ok(Err(error)) => debug!(%error, %from, "a connection was closed: its TLS handshake failed"),
             Err(_) => debug!(%from, "a connection was closed: its TLS handshake took too long"),
         }
+        self.limits.note_failure(origin);
     }
 
-    async fn serve<I>(&self, io: I, peer: Peer)
+    async fn serve<I>(&self, io: I, peer: Peer, origin: Origin)
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        serve(io, self.service.clone().for_peer(peer), &self.steps).await;
+        serve(io, self.service.clone().for_peer(peer, origin), &self.steps).await;
     }
 
     /// A certificate says who it is; without one, loopback may be enough.
@@ -120,19 +127,10 @@ impl Door {
     }
 }
 
-/// Whose connection it is, among those that are counted.
-fn holder(accepted: &Accepted) -> Option<Holder> {
+fn origin(accepted: &Accepted) -> Option<Origin> {
     match accepted {
-        Accepted::Tcp(_, address) => Some(Holder::Address(network(address.ip().to_canonical()))),
-        Accepted::Unix(stream) => stream.peer_cred().ok().map(|process| Holder::Uid(process.uid())),
-    }
-}
-
-/// One host has as many IPv6 addresses as it likes: it is counted by its network.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        IpAddr::V4(_) => address,
+        Accepted::Tcp(_, address) => Some(Origin::of(address.ip())),
+        Accepted::Unix(stream) => stream.peer_cred().ok().map(|process| Origin::Uid(process.uid())),
     }
 }
 
@@ -141,21 +139,4 @@ fn process(stream: &tokio::net::UnixStream) -> Peer {
     let nobody = "the kernel gives your user as 65534, which stands for many; run as a user that the broker's user namespace has a name for";
     let process = stream.peer_cred().ok().and_then(|process| Caller::process(process.uid(), process.gid()));
     process.map_or_else(|| Peer::Unknown(nobody), Peer::Known)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ipv6_host_is_counted_by_its_network_and_an_ipv4_host_by_its_address() {
-        for (address, counted) in [
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            ("2001:db8:1:2:ffff::1", "2001:db8:1:2::"),
-            ("2001:db8:1:3::1", "2001:db8:1:3::"),
-            ("192.0.2.7", "192.0.2.7"),
-        ] {
-            assert_eq!(network(address.parse().unwrap()).to_string(), counted, "{address}");
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! Connections: how many there may be, and the life of each.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::preface::Prefaced;
 use super::streams::Ending;
 use super::{Settings, Shutdown};
 use crate::grpc::edge::Edged;
+use crate::limits::Origin;
 
 /// All that a connection's requests go to.
 pub(super) type Service = Edged<Ending<Routes>>;
@@ -30,13 +30,6 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that has gone without a word is found out after these two.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Whose connection it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Holder {
-    Address(IpAddr),
-    Uid(u32),
-}
 
 /// How many connections are kept.
 #[derive(Debug, Clone, Copy)]
@@ -59,14 +52,14 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    peers: HashMap<Holder, usize>,
+    peers: HashMap<Origin, usize>,
 }
 
 /// A connection's place among those that are kept; given back when it goes.
 #[derive(Debug)]
 pub(super) struct Place {
     inner: Arc<Inner>,
-    peer: Holder,
+    peer: Origin,
 }
 
 impl Limits {
@@ -78,10 +71,10 @@ impl Limits {
         }
     }
 
-    fn of_one(&self, peer: Holder) -> usize {
+    fn of_one(&self, peer: Origin) -> usize {
         match peer {
-            Holder::Address(_) => self.address,
-            Holder::Uid(_) => self.uid,
+            Origin::Network(_) => self.address,
+            Origin::Uid(_) => self.uid,
         }
     }
 }
@@ -92,7 +85,7 @@ impl Connections {
     }
 
     /// A place for one more connection of this peer's, if there is one.
-    pub(super) fn take(&self, peer: Holder) -> Option<Place> {
+    pub(super) fn take(&self, peer: Origin) -> Option<Place> {
         let Inner { limits, counts } = &*self.0;
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peer = counts.peers.get(&peer).copied().unwrap_or_default();
@@ -162,7 +155,7 @@ mod tests {
     #[test]
     fn a_peer_has_its_share_and_no_more_and_gets_it_back() {
         let connections = Connections::new(Limits { all: 3, address: 2, uid: 2 });
-        let (a, b) = (Holder::Uid(1), Holder::Address([127, 0, 0, 1].into()));
+        let (a, b) = (Origin::Uid(1), Origin::of([127, 0, 0, 1].into()));
         let first = connections.take(a);
         let second = connections.take(a);
         assert!(first.is_some() && second.is_some());

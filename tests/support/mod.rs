@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -24,6 +25,7 @@ use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
 use ecr_broker::grpc::trace::Tracing;
+use ecr_broker::limits::{self, Limits};
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::Region;
 use ecr_broker::request_id::RequestId;
@@ -221,6 +223,11 @@ pub fn cache_settings() -> cache::Settings {
     }
 }
 
+pub fn limits_settings() -> limits::Settings {
+    let count = |number| NonZeroU32::new(number).unwrap();
+    limits::Settings { requests_per_second: count(1_000), in_flight: 12_288, failures_per_second: count(100) }
+}
+
 pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settings {
     broker::Settings { policy, profiles: Vec::new(), region, max_min_validity: 10 * HOUR }
 }
@@ -312,6 +319,7 @@ impl TestBroker {
             loopback: true,
             tls: None,
             issuers: None,
+            limits: Limits::new(limits_settings(), clock.clone()),
         };
         change(&mut settings);
         let region = "eu-central-1".parse().unwrap();

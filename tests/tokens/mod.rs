@@ -8,8 +8,13 @@
     reason = "each test file uses a part"
 )]
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
 use data_encoding::BASE64URL_NOPAD;
-use ecr_broker::jwt::Refusal;
+use ecr_broker::clock::Clock;
+use ecr_broker::jwt::{Issuers, Keys, Refusal, Settings};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::KeyPair;
 
@@ -28,6 +33,32 @@ pub struct Case {
     pub name: &'static str,
     pub token: String,
     pub expected: Result<(), Refusal>,
+}
+
+/// Takes the tokens of one issuer, `blue`, whose keys are in a file of this folder.
+pub fn issuers(signer: &Signer, directory: &Path, clock: Arc<dyn Clock>) -> Arc<Issuers> {
+    let file = directory.join("jwks.json");
+    std::fs::write(&file, signer.jwks()).unwrap();
+    let settings = Settings {
+        name: "blue".to_owned(),
+        issuer: ISSUER.to_owned(),
+        audience: AUDIENCE.to_owned(),
+        keys: Keys::File(file),
+        max_lifetime: Duration::from_hours(1),
+    };
+    Arc::new(Issuers::load(vec![settings], clock).unwrap())
+}
+
+/// A request that comes with a token.
+pub fn bearing<T>(token: &str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+/// Seconds since 1970.
+pub fn seconds(clock: &dyn Clock) -> u64 {
+    clock.now().wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 impl Signer {

@@ -1,0 +1,318 @@
+//! Limits: how much one caller may ask for, and how often one origin may fail to prove who it is, so that nobody takes what
+//! others wait for.
+//!
+//! What is kept of each is a few numbers, and it is kept of a bounded many: whoever has been quiet for longest is forgotten first.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tracing::warn;
+
+use self::rate::Rate;
+use crate::caller::Principal;
+use crate::clock::Clock;
+
+mod rate;
+
+/// How many callers, and how many origins, are remembered.
+const REMEMBERED: u64 = 65_536;
+/// Longer than any limit takes to recover.
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
+/// After a quiet time, as much at once as in so many seconds.
+const BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// How often it is said of one caller that it is over its limit.
+const REPORT_INTERVAL: Duration = Duration::from_mins(1);
+/// How long to wait where nothing says when there will be room.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// How much is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// What a caller of another host may ask for in a second, in the mean.
+    pub requests_per_second: NonZeroU32,
+    /// How many requests of one caller may be under way, wherever it is.
+    pub in_flight: usize,
+    /// How often an origin may fail to prove who it is, in a second, in the mean.
+    pub failures_per_second: NonZeroU32,
+}
+
+/// The limits, and how far everybody is from theirs. A clone is another handle of the same.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    callers: Cache<Principal, Arc<Account>>,
+    origins: Cache<Origin, Arc<Failures>>,
+}
+
+/// Where somebody calls from, before it is known who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// An IPv4 address, or an IPv6 network of 64 bits: one host has as many addresses in it as it likes.
+    Network(IpAddr),
+    /// A user of this host.
+    Uid(u32),
+}
+
+/// It is too much; the caller may come again after this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMuch(pub Duration);
+
+/// The right to have requests under way; given back when it goes.
+#[derive(Debug)]
+pub struct Admission {
+    account: Arc<Account>,
+    requests: usize,
+}
+
+/// What is known of one caller.
+#[derive(Debug)]
+struct Account {
+    /// None: it may ask as often as it likes.
+    rate: Option<Rate>,
+    in_flight: AtomicUsize,
+    /// When it was last said that it is over its limit, in milliseconds of the steady clock, and one more.
+    reported: AtomicU64,
+}
+
+/// What is known of one origin.
+#[derive(Debug)]
+struct Failures {
+    rate: Rate,
+    /// Until when it is not listened to, in nanoseconds of the steady clock.
+    shut_until: AtomicU64,
+}
+
+impl Origin {
+    /// The network that a host's address stands for.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        Self::Network(match address.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+            address @ IpAddr::V4(_) => address,
+        })
+    }
+}
+
+impl Limits {
+    /// Nobody has asked for anything yet.
+    #[must_use]
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        Self { settings, clock, callers: remembered(), origins: remembered() }
+    }
+
+    /// Lets a caller have this many requests more under way, all or none.
+    ///
+    /// # Errors
+    /// Where it asks too often, or has too many under way.
+    pub fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, TooMuch> {
+        let account = self.account(principal);
+        let admission = account.enter(requests, self.settings.in_flight);
+        let admitted = admission.and_then(|admission| account.spend(requests, self.now()).map(|()| admission));
+        admitted.inspect_err(|_| self.report(principal, &account))
+    }
+
+    /// Whether those are listened to who have yet to prove who they are.
+    ///
+    /// # Errors
+    /// Where too many from there failed to.
+    pub fn listen(&self, origin: Origin) -> Result<(), TooMuch> {
+        let Some(failures) = self.origins.get(&origin) else { return Ok(()) };
+        let now = self.now();
+        let wait = Duration::from_nanos(failures.shut_until.load(Ordering::Relaxed)).saturating_sub(now);
+        if wait.is_zero() { Ok(()) } else { Err(TooMuch(spread(wait))) }
+    }
+
+    /// Notes that somebody failed to prove who they are.
+    pub fn note_failure(&self, origin: Origin) {
+        let rate = || Rate::new(self.settings.failures_per_second, BURST);
+        let anew = || Arc::new(Failures { rate: rate(), shut_until: AtomicU64::new(0) });
+        let failures = self.origins.get_with(origin, anew);
+        let now = self.now();
+        if let Err(wait) = failures.rate.spend(NonZeroU32::MIN, now) {
+            let until = u64::try_from((now + wait).as_nanos()).unwrap_or(u64::MAX);
+            failures.shut_until.fetch_max(until, Ordering::Relaxed);
+        }
+    }
+
+    /// Callers of this host are as many as it has room for, and one of them is often a whole build farm.
+    fn account(&self, principal: &Principal) -> Arc<Account> {
+        if let Some(account) = self.callers.get(principal) {
+            return account;
+        }
+        let rate = (!principal.is_local()).then(|| Rate::new(self.settings.requests_per_second, BURST));
+        let anew = || Arc::new(Account { rate, in_flight: AtomicUsize::new(0), reported: AtomicU64::new(0) });
+        self.callers.get_with_by_ref(principal, anew)
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now().steady
+    }
+
+    fn report(&self, principal: &Principal, account: &Account) {
+        let now = self.now();
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let last = account.reported.load(Ordering::Relaxed);
+        let due = last == 0 || Duration::from_millis(millis - last.min(millis)) >= REPORT_INTERVAL;
+        if due && account.reported.compare_exchange(last, millis, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let in_flight = account.in_flight.load(Ordering::Relaxed);
+            warn!(caller = %principal, in_flight, "a caller asks for more than [limits] lets one have, and is turned away for a while");
+        }
+    }
+}
+
+impl Account {
+    fn enter(self: &Arc<Self>, requests: NonZeroU32, limit: usize) -> Result<Admission, TooMuch> {
+        let requests = usize::try_from(requests.get()).unwrap_or(usize::MAX);
+        let before = self.in_flight.fetch_add(requests, Ordering::Relaxed);
+        // Made before it is judged, so that it is given back either way.
+        let admission = Admission { account: Arc::clone(self), requests };
+        if before.saturating_add(requests) > limit { Err(TooMuch(spread(WAIT))) } else { Ok(admission) }
+    }
+
+    fn spend(&self, requests: NonZeroU32, now: Duration) -> Result<(), TooMuch> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        rate.spend(requests, now).map_err(|wait| TooMuch(spread(wait)))
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.account.in_flight.fetch_sub(self.requests, Ordering::Relaxed);
+    }
+}
+
+fn remembered<K, V>() -> Cache<K, V>
+where
+    K: Debug + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    Cache::builder()
+        .max_capacity(REMEMBERED)
+        .time_to_idle(FORGOTTEN_AFTER)
+        .eviction_policy(EvictionPolicy::lru())
+        .build()
+}
+
+/// A time of its own for each of those who are turned away together, so that they do not come back together.
+fn spread(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::clock::Moment;
+
+    /// A clock that stands still until it is moved.
+    #[derive(Debug, Default)]
+    struct Still(Mutex<Duration>);
+
+    impl Clock for Still {
+        fn now(&self) -> Moment {
+            Moment { wall: SystemTime::UNIX_EPOCH, steady: *self.0.lock().unwrap() }
+        }
+    }
+
+    impl Still {
+        fn advance(&self, time: Duration) {
+            *self.0.lock().unwrap() += time;
+        }
+    }
+
+    fn limits(in_flight: usize) -> (Limits, Arc<Still>) {
+        let clock = Arc::new(Still::default());
+        let ten = NonZeroU32::new(10).unwrap();
+        let settings = Settings { requests_per_second: ten, in_flight, failures_per_second: ten };
+        (Limits::new(settings, clock.clone()), clock)
+    }
+
+    fn count(number: u32) -> NonZeroU32 {
+        NonZeroU32::new(number).unwrap()
+    }
+
+    fn remote(name: &str) -> Principal {
+        Principal::Dns(name.parse().unwrap())
+    }
+
+    #[test]
+    fn a_caller_of_another_host_has_its_rate_and_is_told_when_to_come_back() {
+        let (limits, clock) = limits(1_000);
+        let (greedy, honest) = (remote("a.example"), remote("b.example"));
+        limits.admit(&greedy, count(100)).unwrap();
+        let TooMuch(wait) = limits.admit(&greedy, count(5)).unwrap_err();
+        assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&wait), "{wait:?}");
+        limits.admit(&honest, count(100)).unwrap();
+        clock.advance(wait);
+        limits.admit(&greedy, count(5)).unwrap();
+        limits.admit(&greedy, count(100)).unwrap_err();
+        limits.admit(&greedy, count(101)).unwrap_err();
+    }
+
+    #[test]
+    fn a_user_of_this_host_has_no_rate_but_it_has_a_limit_of_what_is_under_way() {
+        let (limits, _) = limits(200);
+        let user = Principal::Uid(1001);
+        for _ in 0..100 {
+            limits.admit(&user, count(100)).unwrap();
+        }
+        let held = limits.admit(&user, count(200)).unwrap();
+        let TooMuch(wait) = limits.admit(&user, count(1)).unwrap_err();
+        assert!(wait >= WAIT);
+        limits.admit(&Principal::Uid(1002), count(200)).unwrap();
+        drop(held);
+        limits.admit(&user, count(200)).unwrap();
+    }
+
+    #[test]
+    fn an_origin_that_keeps_failing_is_not_listened_to_for_a_while_and_others_are() {
+        let (limits, clock) = limits(1);
+        let (a, b) = (Origin::of([192, 0, 2, 1].into()), Origin::of([192, 0, 2, 2].into()));
+        for _ in 0..100 {
+            limits.note_failure(a);
+            limits.listen(a).unwrap();
+        }
+        limits.note_failure(a);
+        let TooMuch(wait) = limits.listen(a).unwrap_err();
+        assert!((Duration::from_millis(100)..=Duration::from_millis(200)).contains(&wait), "{wait:?}");
+        limits.listen(b).unwrap();
+        clock.advance(wait);
+        limits.listen(a).unwrap();
+        assert!(limits.origins.get(&b).is_none(), "nothing is kept of who did not fail");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (limits, _) = limits(1);
+        for number in 0..u32::try_from(REMEMBERED).unwrap() + 5_000 {
+            limits.note_failure(Origin::Uid(number));
+            _ = limits.admit(&Principal::Uid(number), count(1));
+        }
+        limits.origins.run_pending_tasks();
+        limits.callers.run_pending_tasks();
+        assert!(limits.origins.entry_count() <= REMEMBERED && limits.callers.entry_count() <= REMEMBERED);
+    }
+
+    #[test]
+    fn an_ipv6_host_is_counted_by_its_network_and_an_ipv4_host_by_its_address() {
+        for (address, counted) in [
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2:ffff::1", "2001:db8:1:2::"),
+            ("2001:db8:1:3::1", "2001:db8:1:3::"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7", "192.0.2.7"),
+        ] {
+            assert_eq!(Origin::of(address.parse().unwrap()), Origin::Network(counted.parse().unwrap()), "{address}");
+        }
+    }
+}

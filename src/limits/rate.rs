@@ -1,0 +1,79 @@
+//! A rate with bursts, in one number: the generic cell rate algorithm of ITU-T I.371. (The crate `governor` has it too, with a
+//! second `hashbrown` and four more crates in the tree.)
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How much may be spent in the mean, and at once after a quiet time.
+#[derive(Debug)]
+pub(super) struct Rate {
+    /// What one costs, in nanoseconds.
+    cost: u64,
+    /// The most that may be spent in advance, in nanoseconds.
+    credit: u64,
+    /// When all that was spent will have been earned, in nanoseconds of the steady clock.
+    paid_at: AtomicU64,
+}
+
+impl Rate {
+    /// So many a second, and after a quiet time as many at once as in `burst` seconds.
+    pub(super) fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        let cost = nanos(Duration::from_secs(1)) / u64::from(per_second.get());
+        let at_once = u64::from(per_second.get()) * u64::from(burst.get());
+        Self { cost, credit: cost.saturating_mul(at_once), paid_at: AtomicU64::new(0) }
+    }
+
+    /// Spends all of it, or nothing.
+    ///
+    /// # Errors
+    /// How long from now until there is enough; of more than may ever be spent at once, what is missing.
+    pub(super) fn spend(&self, number: NonZeroU32, now: Duration) -> Result<(), Duration> {
+        let (now, price) = (nanos(now), self.cost.saturating_mul(number.get().into()));
+        let bought = |paid_at: u64| paid_at.max(now).saturating_add(price);
+        let limit = now.saturating_add(self.credit);
+        let spent = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid_at| {
+            Some(bought(paid_at)).filter(|paid_at| *paid_at <= limit)
+        });
+        spent.map(drop).map_err(|paid_at| Duration::from_nanos(bought(paid_at) - limit))
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(number: u32) -> NonZeroU32 {
+        NonZeroU32::new(number).unwrap()
+    }
+
+    #[test]
+    fn a_burst_and_then_the_rate_and_after_a_quiet_time_the_burst_again() {
+        let rate = Rate::new(count(10), count(2));
+        let at = Duration::from_millis;
+        assert_eq!(rate.spend(count(20), at(0)), Ok(()));
+        assert_eq!(rate.spend(count(1), at(0)), Err(at(100)));
+        assert_eq!(rate.spend(count(3), at(0)), Err(at(300)));
+        assert_eq!(rate.spend(count(1), at(99)), Err(at(1)));
+        assert_eq!(rate.spend(count(1), at(100)), Ok(()));
+        assert_eq!(rate.spend(count(1), at(100)), Err(at(100)));
+        assert_eq!(rate.spend(count(20), at(60_000)), Ok(()));
+        assert_eq!(rate.spend(count(1), at(60_000)), Err(at(100)), "what was not spent does not add up");
+        assert_eq!(rate.spend(count(21), at(120_000)), Err(at(100)), "never at once");
+    }
+
+    #[test]
+    fn many_at_the_same_time_spend_no_more_than_there_is() {
+        let rate = Rate::new(count(100), count(10));
+        let as_much_as_it_can = || (0..1_000).filter(|_| rate.spend(count(1), Duration::ZERO).is_ok()).count();
+        let spent: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(as_much_as_it_can)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(spent, 1_000);
+    }
+}
