@@ -65,6 +65,9 @@ pub struct Record<'a> {
     /// The profile that minted the credential, or was asked for.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub profile: &'a str,
+    /// The name of the session of the profile's roles, as AWS's trail of calls has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role_session: Option<String>,
     /// The grant that decided; none where no grant allowed it, or there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<&'a str>,

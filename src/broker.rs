@@ -151,7 +151,11 @@ impl Broker {
         let authorized = self.authorize(&request).await?;
         self.check_account(&request.registry, &authorized.profile)?;
         self.check_validity(request.min_validity)?;
-        let key = CredentialKey { registry: request.registry.clone(), profile: authorized.profile.clone() };
+        let key = CredentialKey {
+            registry: request.registry.clone(),
+            profile: authorized.profile.clone(),
+            caller: self.profile(&authorized.profile).and_then(|profile| profile.attributed_to(&request.caller)),
+        };
         let found = self
             .cache
             .get(Lookup {
@@ -163,7 +167,7 @@ impl Broker {
             .await?;
         let account = account(&key.registry, &found.credential);
         let host = host(&key.registry, account).ok_or(BrokerError::Bug)?;
-        self.record_release(&request, &authorized, &host, &found).await?;
+        self.record_release(&request, &authorized, &key, (&host, &found)).await?;
         Ok(Released { found, key, host, account })
     }
 
@@ -175,7 +179,8 @@ impl Broker {
         let mut listings: BTreeMap<_, _> = grantable(policy, caller).map(|listing| (listing, None)).collect();
         for (key, credential) in self.cache.held() {
             let Some(name) = host(&key.registry, account(&key.registry, &credential)) else { continue };
-            if is_allowed(policy, caller, &key.registry, &key.profile) {
+            let theirs = key.caller.as_ref().is_none_or(|own| *own == caller.principal());
+            if theirs && is_allowed(policy, caller, &key.registry, &key.profile) {
                 let listing = Listing { is_pattern: false, name, profile: key.profile };
                 let end: &mut Option<SystemTime> = listings.entry(listing).or_default();
                 *end = (*end).max(Some(credential.expires()));
@@ -226,13 +231,15 @@ impl Broker {
         &self,
         request: &CredentialRequest,
         authorized: &Authorized,
-        host: &str,
-        found: &Found,
+        key: &CredentialKey,
+        (host, found): (&str, &Found),
     ) -> Result<(), BrokerError> {
         let Some(audit) = &self.audit else { return Ok(()) };
+        let profile = self.profile(&key.profile);
         let record = Record {
             registry: Some(host.to_owned()),
-            profile: authorized.profile.as_str(),
+            profile: key.profile.as_str(),
+            role_session: profile.map(|profile| profile.session_name(key.caller.as_ref())),
             grant: authorized.grant.as_deref(),
             credential_id: Some(found.credential.id().to_string()),
             aws_request_id: found.credential.aws_request_id(),
@@ -246,6 +253,11 @@ impl Broker {
         if let Some(audit) = &self.audit {
             audit.write_denial(&Record { grant, ..record(request, Outcome::Denied, policy) }).await;
         }
+    }
+
+    /// How a profile mints; none for the broker's own identity.
+    fn profile(&self, name: &ProfileName) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| profile.name == *name)
     }
 
     /// Where there are no grants, a profile is a name that the caller chooses.
@@ -263,7 +275,7 @@ impl Broker {
 
     /// A role of the registry's own account can be named only where that is known.
     fn check_account(&self, registry: &Registry, profile: &ProfileName) -> Result<(), BrokerError> {
-        let needs = self.profiles.iter().any(|one| one.name == *profile && one.needs_account());
+        let needs = self.profile(profile).is_some_and(Profile::needs_account);
         if !needs || registry.account().is_some() {
             return Ok(());
         }
@@ -303,6 +315,7 @@ fn record<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str)
         region: request.registry.region().map(Region::as_str),
         registry: request.registry.host(),
         profile: if request.profile.len() <= ProfileName::LONGEST { &request.profile } else { "" },
+        role_session: None,
         grant: None,
         policy,
         credential_id: None,

@@ -13,12 +13,10 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use moka::Expiry;
 use moka::future::Cache;
-use moka::policy::EvictionPolicy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{Span, warn};
@@ -27,6 +25,7 @@ use self::entry::{Entry, RefreshClaim, Shortfall};
 use self::failures::Failures;
 use self::flight::{Call, Departure, Landing};
 use self::seat::{Passage, Seat};
+use self::store::Store;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass, UpstreamFailure};
@@ -38,6 +37,7 @@ mod entry;
 mod failures;
 mod flight;
 mod seat;
+mod store;
 
 /// How the cache behaves.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ struct Inner {
     settings: Settings,
     source: Arc<dyn TokenSource>,
     clock: Arc<dyn Clock>,
-    credentials: Cache<CredentialKey, Arc<Entry>>,
+    credentials: Store,
     flights: Cache<CredentialKey, Arc<Landing>>,
     failures: Failures,
     waiters: Arc<Semaphore>,
@@ -112,14 +112,8 @@ impl CredentialCache {
     /// An empty cache in front of `source`.
     #[must_use]
     pub fn new(settings: Settings, source: Arc<dyn TokenSource>, clock: Arc<dyn Clock>) -> Self {
-        // LRU, for under moka's usual policy a full cache refuses a new key, and every read of it would call AWS.
-        let credentials = Cache::builder()
-            .max_capacity(settings.capacity)
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(UntilItEnds(Arc::clone(&clock)))
-            .build();
         Self(Arc::new(Inner {
-            credentials,
+            credentials: Store::new(settings.capacity, &clock),
             flights: Cache::builder().time_to_live(Duration::ZERO).build(),
             failures: Failures::new(settings.capacity),
             waiters: Arc::new(Semaphore::new(settings.max_waiters)),
@@ -141,7 +135,9 @@ impl CredentialCache {
         if let Some(found) = inner.look(&lookup).await? {
             return Ok(found);
         }
-        let permit = Arc::clone(&inner.waiters).try_acquire_owned().map_err(|_| BrokerError::Overloaded)?;
+        let permit = Arc::clone(&inner.waiters)
+            .try_acquire_owned()
+            .map_err(|_| BrokerError::Overloaded { of_what: "waiting callers" })?;
         let permit = Arc::new(permit);
         // A flight that was in the air already may bring too little for this caller; the next one is its own.
         let mut shortfall = Shortfall::TooShort;
@@ -188,7 +184,7 @@ impl CredentialCache {
 
     /// Drops what has ended. moka does so only when it is used, and an idle broker should not keep dead secrets.
     pub async fn sweep(&self) {
-        self.0.credentials.run_pending_tasks().await;
+        self.0.credentials.sweep().await;
         self.0.flights.run_pending_tasks().await;
         self.0.failures.sweep().await;
     }
@@ -240,6 +236,8 @@ impl Inner {
                 Err(Shortfall::Rejected) => self.failures.may_replace_rejected(&lookup.key, self.clock.now()).await?,
                 Err(Shortfall::TooShort) => {}
             }
+        } else {
+            self.credentials.check_room(&lookup.key).await?;
         }
         self.failures.held(&lookup.key, self.clock.now()).await.map(|()| None)
     }
@@ -273,24 +271,5 @@ impl Inner {
                 limit: "AWS gives no credential that lasts as long; ask for less".to_owned(),
             },
         }
-    }
-}
-
-/// moka's expiry: the credential's own end. It must be set anew at every update, for moka would else keep the old end.
-struct UntilItEnds(Arc<dyn Clock>);
-
-impl Expiry<CredentialKey, Arc<Entry>> for UntilItEnds {
-    fn expire_after_create(&self, _: &CredentialKey, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(entry.credential.remaining(self.0.now()))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &CredentialKey,
-        entry: &Arc<Entry>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(entry.credential.remaining(self.0.now()))
     }
 }

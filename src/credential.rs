@@ -7,6 +7,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::caller::Principal;
 use crate::clock::Moment;
 use crate::registry::{AccountId, Registry};
 
@@ -33,6 +34,8 @@ pub struct CredentialKey {
     pub registry: Registry,
     /// Whose authority the credential carries.
     pub profile: ProfileName,
+    /// Whom AWS is told that it is for; none where it is told of the broker alone, and all callers share the credential.
+    pub caller: Option<Principal>,
 }
 
 /// A registry password. It cannot be printed, and its memory is wiped when it goes.

@@ -79,9 +79,12 @@ pub enum BrokerError {
         "the broker cannot write its audit log, and without that it gives nothing; try again, or tell those who run it"
     )]
     AuditUnavailable,
-    /// Too many callers wait already.
-    #[error("the broker has as many waiting callers as it takes; try again shortly")]
-    Overloaded,
+    /// There is no room for what is asked.
+    #[error("the broker has as many {of_what} as it takes; try again shortly, or tell those who run it")]
+    Overloaded {
+        /// Of what there are too many.
+        of_what: &'static str,
+    },
     /// The broker ends.
     #[error("the broker is shutting down; ask another one, or try again shortly")]
     ShuttingDown,

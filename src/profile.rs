@@ -6,6 +6,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
+use crate::caller::{Caller, Principal};
 use crate::credential::ProfileName;
 use crate::echo::Echo;
 use crate::registry::{AccountId, Partition};
@@ -18,6 +22,10 @@ pub use self::session_policy::{RepositoryPattern, RepositoryPatternError};
 const LONGEST_POLICY: usize = 2048;
 /// The longest name of a partition, and an account: what a role and a policy are measured with.
 const LONGEST_PARTITION: Partition = Partition::AwsUsGov;
+/// STS takes no longer name of a session.
+const LONGEST_SESSION: usize = 64;
+/// What the names of all the broker's sessions begin with.
+const SESSIONS: &str = "ecr-broker-";
 
 /// How a credential is minted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +40,20 @@ pub struct Profile {
     pub access: Access,
     /// To images of which repositories; none: of all.
     pub repositories: Vec<RepositoryPattern>,
+    /// Whom the sessions of its roles are named after.
+    pub attribution: Attribution,
+    /// Whether the sessions' name is their source identity too, which stays with all that is done with them. The roles' trust policies
+    /// have to allow `sts:SetSourceIdentity`.
+    pub source_identity: bool,
+}
+
+/// Whom AWS's trail of calls shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attribution {
+    /// The broker and the profile: callers share sessions and credentials.
+    Broker,
+    /// The caller: each has a session and credentials of its own.
+    Caller,
 }
 
 /// What a credential may do to images, within what its role may.
@@ -84,10 +106,16 @@ impl Profile {
         self.session_policy(LONGEST_PARTITION, account).is_none_or(|policy| policy.len() <= LONGEST_POLICY)
     }
 
-    /// The name of its sessions in AWS's trail of calls.
+    /// Whom its credentials are for, of those who ask; none where that makes no difference.
     #[must_use]
-    pub fn session_name(&self) -> String {
-        format!("ecr-broker-{}", self.name)
+    pub fn attributed_to(&self, caller: &Caller) -> Option<Principal> {
+        (self.attribution == Attribution::Caller).then(|| caller.principal())
+    }
+
+    /// The name of its sessions in AWS's trail of calls, for the caller that they are for.
+    #[must_use]
+    pub fn session_name(&self, caller: Option<&Principal>) -> String {
+        caller.map_or_else(|| format!("{SESSIONS}{}", self.name), name_of_a_caller)
     }
 }
 
@@ -106,6 +134,16 @@ impl FromStr for RoleTemplate {
     fn from_str(text: &str) -> Result<Self, RoleTemplateError> {
         parse(text).ok_or_else(|| RoleTemplateError { text: text.to_owned() })
     }
+}
+
+/// STS takes letters, digits and a few signs, 64 in all: for people the end of the caller's name, which says most, and for certainty
+/// the first 64 bits of a SHA-256 over all of it, for no two callers may have one name.
+fn name_of_a_caller(caller: &Principal) -> String {
+    let name = caller.to_string();
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_=,.@-".contains(letter);
+    let plain: Vec<_> = name.chars().map(|letter| if allowed(letter) { letter } else { '-' }).collect();
+    let end: String = plain[plain.len().saturating_sub(LONGEST_SESSION - SESSIONS.len() - 17)..].iter().collect();
+    format!("{SESSIONS}{end}.{}", HEXLOWER.encode(&Sha256::digest(name)[..8]))
 }
 
 fn parse(text: &str) -> Option<RoleTemplate> {
@@ -171,7 +209,43 @@ mod tests {
     fn profile(repositories: &[&str]) -> Profile {
         let repositories = repositories.iter().map(|pattern| pattern.parse().unwrap()).collect();
         let role_chain = vec!["arn:aws:iam::123456789012:role/x".parse().unwrap()];
-        Profile { name: "ci".into(), role_chain, external_id: None, access: Access::Push, repositories }
+        Profile {
+            name: "ci".into(),
+            role_chain,
+            external_id: None,
+            access: Access::Push,
+            repositories,
+            attribution: Attribution::Caller,
+            source_identity: false,
+        }
+    }
+
+    #[test]
+    fn sessions_are_named_after_their_caller_and_no_two_alike() {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_=,.@+-".contains(&byte);
+        let long = "x".repeat(200);
+        let callers = [
+            "uid:1001,gid:5".to_owned(),
+            "loopback".to_owned(),
+            "spiffe://prod.example/ns/ci/sa/runner".to_owned(),
+            "dns:build-1.corp.example".to_owned(),
+            "jwt:github:repo:org@1/repo@2:ref:refs/heads/main".to_owned(),
+            "jwt:github:repo:org@1/repo@2:ref:refs/heads-main".to_owned(),
+            format!("jwt:blue:a{long}"),
+            format!("jwt:blue:b{long}"),
+            "jwt:blue:käse".to_owned(),
+        ];
+        let profile = profile(&[]);
+        let of = |text: &String| profile.session_name(profile.attributed_to(&text.parse().unwrap()).as_ref());
+        let names: std::collections::BTreeSet<_> = callers.iter().map(of).collect();
+        assert_eq!(names.len(), callers.len());
+        for name in &names {
+            assert!((2..=64).contains(&name.len()) && name.bytes().all(allowed), "{name}");
+        }
+        let runner = of(&callers[2]);
+        assert!(runner.starts_with("ecr-broker-piffe---prod.example-ns-ci-sa-runner."), "{runner}");
+        assert_eq!(of(&callers[0]), of(&"uid:1001,gid:6".to_owned()), "a group makes no other caller");
+        assert_eq!(profile.session_name(None), "ecr-broker-ci");
     }
 
     #[test]

@@ -176,6 +176,34 @@ fn the_program_records_where_its_configuration_says() {
     }
 }
 
+#[test]
+fn credentials_of_a_profile_that_names_callers_are_shared_by_none_and_the_record_has_the_session_s_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (log, config, socket) = (path("audit.jsonl"), path("config.toml"), format!("unix:{}", path("broker.sock")));
+    let profile = |name: &str, attribution: &str| {
+        let role = "role_chain = [\"arn:aws:iam::210987654321:role/pull\"]";
+        format!("[[profiles]]\nname = \"{name}\"\n{role}\nattribution = \"{attribution}\"\n")
+    };
+    fs::write(&config, profile("named", "caller") + &profile("shared", "broker")).unwrap();
+    // The address that is printed first.
+    let arguments = ["serve", "--simulate", "--listen", "127.0.0.1:0", "--listen", &socket, "--config", &config];
+    let broker = Server::start(&arguments, &[("ECR_BROKER_AUDIT_OUTPUT", &log)]);
+    let ask = |address: &str, profile: &str| {
+        run(&["get", HOST, "-o", "json", "--profile", profile, "--address", address], &[]).out();
+        records(Path::new(&log)).pop().unwrap()
+    };
+    let [user, loopback] = [&socket, &broker.address].map(|address| ask(address, "named"));
+    assert_ne!(user["credential_id"], loopback["credential_id"]);
+    assert_eq!(ask(&socket, "named")["credential_id"], user["credential_id"]);
+    let name = |record: &Value| record["role_session"].as_str().unwrap().to_owned();
+    assert!(name(&user).starts_with("ecr-broker-uid-") && name(&loopback).starts_with("ecr-broker-loopback."));
+    let [user, loopback] = [&socket, &broker.address].map(|address| ask(address, "shared"));
+    assert_eq!(user["credential_id"], loopback["credential_id"]);
+    assert_eq!(name(&user), "ecr-broker-shared");
+    assert!(ask(&socket, "default").get("role_session").is_none());
+}
+
 /// The test closes its end of the program's stdout once it has read the address.
 #[test]
 fn p11_a_stdout_that_nobody_reads_any_more_releases_nothing() {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
-use ecr_broker::profile::{Access, Profile};
+use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
 use ecr_broker::upstream::TokenSource as _;
@@ -254,6 +254,8 @@ fn profile(roles: &[&str], access: Access, repositories: &[&str]) -> Profile {
         external_id: Some("farm".into()),
         access,
         repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+        attribution: Attribution::Broker,
+        source_identity: false,
     }
 }
 
@@ -279,6 +281,28 @@ async fn a_profile_s_roles_are_assumed_one_from_the_other_once_for_all_regions_o
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "another account has a role of its own");
     aws.fetch(&key_of("default", HOST)).await.unwrap();
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "the broker's own identity assumes nothing");
+}
+
+#[tokio::test]
+async fn callers_that_aws_is_told_of_have_sessions_of_their_own_whose_source_identity_stays() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings(&endpoint);
+    settings.sts_endpoint = Some(endpoint);
+    let chain = ["arn:aws:iam::210987654321:role/hub", "arn:aws:iam::333333333333:role/ecr-pull"];
+    let attributed =
+        Profile { attribution: Attribution::Caller, source_identity: true, ..profile(&chain, Access::Pull, &[]) };
+    settings.profiles = vec![attributed.clone()];
+    let aws = aws(settings).await;
+    let mut names = Vec::new();
+    for caller in ["spiffe://prod.example/a", "spiffe://prod.example/b", "spiffe://prod.example/a"] {
+        let caller = attributed.attributed_to(&caller.parse().unwrap());
+        names.push(attributed.session_name(caller.as_ref()));
+        aws.fetch(&CredentialKey { caller, ..key_of("ci", HOST) }).await.unwrap();
+    }
+    let [a, b, _] = &names[..] else { panic!("{names:?}") };
+    let session = |role: &str, name: &String| (format!("arn:aws:sts::{role}/{name}"), Some(name.clone()));
+    let (hub, pull) = ("210987654321:assumed-role/hub", "333333333333:assumed-role/ecr-pull");
+    assert_eq!(controls.sessions(), [session(hub, a), session(pull, a), session(hub, b), session(pull, b)]);
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ mod support;
 
 use std::time::Duration;
 
-use ecr_broker::cache::{CacheStatus, Settings};
+use ecr_broker::cache::{CacheStatus, Lookup, Settings};
+use ecr_broker::caller::Principal;
+use ecr_broker::credential::CredentialKey;
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
 use support::*;
 
@@ -362,6 +364,35 @@ async fn p8_the_cache_is_bounded_and_a_new_key_is_always_let_in() {
 }
 
 #[tokio::test]
+async fn p8_credentials_for_single_callers_have_a_quarter_of_the_room_and_push_nobody_out() {
+    let test = TestCache::with(Settings { capacity: 40, ..cache_settings() });
+    for number in 0..40 {
+        test.cache.get(lookup(&host(number))).await.unwrap();
+    }
+    let of = |uid: u32| {
+        let shared = lookup(HOST);
+        Lookup { key: CredentialKey { caller: Some(Principal::Uid(uid)), ..shared.key.clone() }, ..shared }
+    };
+    for uid in 0..10 {
+        test.cache.get(of(uid)).await.unwrap();
+        test.cache.sweep().await;
+    }
+    let full = BrokerError::Overloaded { of_what: "credentials for single callers" };
+    for uid in 10..100 {
+        assert_eq!(test.cache.get(of(uid)).await.unwrap_err(), full);
+    }
+    assert_eq!(test.source.calls(), 50);
+    for uid in 0..10 {
+        assert_eq!(test.cache.get(of(uid)).await.unwrap().status, CacheStatus::Hit);
+    }
+    for number in 0..40 {
+        assert_eq!(test.cache.get(lookup(&host(number))).await.unwrap().status, CacheStatus::Hit);
+    }
+    test.clock.advance(11 * HOUR);
+    test.cache.get(of(0)).await.unwrap();
+}
+
+#[tokio::test]
 async fn p8_one_waiter_too_many_is_turned_away_and_hits_are_not() {
     let test = TestCache::with(Settings { max_waiters: 2, ..cache_settings() });
     test.cache.get(lookup(&host(9))).await.unwrap();
@@ -373,7 +404,10 @@ async fn p8_one_waiter_too_many_is_turned_away_and_hits_are_not() {
         })
         .collect();
     test.source.until_calls(3).await;
-    assert_eq!(test.cache.get(lookup(&host(3))).await.unwrap_err(), BrokerError::Overloaded);
+    assert_eq!(
+        test.cache.get(lookup(&host(3))).await.unwrap_err(),
+        BrokerError::Overloaded { of_what: "waiting callers" }
+    );
     assert_eq!(test.cache.get(lookup(&host(9))).await.unwrap().status, CacheStatus::Hit);
     test.source.open();
     for waiter in waiting {
@@ -396,7 +430,10 @@ async fn p8_a_caller_that_leaves_gives_its_place_back_and_a_fetch_goes_on() {
         // On this one thread a task runs up to where it waits before the test goes on.
         let follower = wait(host(0));
         tokio::task::yield_now().await;
-        assert_eq!(test.cache.get(lookup(&host(1))).await.unwrap_err(), BrokerError::Overloaded);
+        assert_eq!(
+            test.cache.get(lookup(&host(1))).await.unwrap_err(),
+            BrokerError::Overloaded { of_what: "waiting callers" }
+        );
         follower.abort();
         assert!(follower.await.unwrap_err().is_cancelled());
         tokio::task::yield_now().await;

@@ -35,10 +35,10 @@ const FLOORS: [(&str, u8); 24] = [
 /// Within floor 0, who may use whom.
 const GROUND: [(&str, &[&str]); 6] = [
     ("caller", &["echo"]),
-    ("credential", &["clock", "registry"]),
+    ("credential", &["caller", "clock", "registry"]),
     ("error", &["echo", "registry"]),
     ("policy", &["caller", "credential", "echo", "registry"]),
-    ("profile", &["credential", "echo", "registry"]),
+    ("profile", &["caller", "credential", "echo", "registry"]),
     ("registry", &["echo"]),
 ];
 /// Who may use the generated types.

@@ -453,6 +453,24 @@ async fn a_role_is_not_assumed_with_wrong_parameters() {
 }
 
 #[tokio::test]
+async fn a_source_identity_stays_with_the_sessions_that_are_begun_from_its_own() {
+    let aws = Aws::start().await;
+    let role = [("RoleArn", ROLE), ("RoleSessionName", "me")];
+    let with = |name: &'static str| [role[0], role[1], ("SourceIdentity", name)];
+    for wrong in ["a", "a b", "aws:me", "a:b"] {
+        aws.sts("AssumeRole", &with(wrong)).send().await.is_xml_error(400, "ValidationError");
+    }
+    let first = aws.sts("AssumeRole", &with("alice")).send().await;
+    assert_eq!(first.xml("SourceIdentity"), "alice");
+    let key = first.xml("AccessKeyId");
+    let from_it =
+        async |form: &[(&str, &str)]| aws.sts("AssumeRole", form).signed(&key, "eu-west-1", "sts").send().await;
+    assert_eq!(from_it(&role).await.xml("SourceIdentity"), "alice");
+    assert_eq!(from_it(&with("alice")).await.xml("SourceIdentity"), "alice");
+    from_it(&with("mallory")).await.is_xml_error(403, "AccessDenied");
+}
+
+#[tokio::test]
 async fn a_session_policy_is_taken_and_weighed() {
     let aws = Aws::start().await;
     let role = [("RoleArn", ROLE), ("RoleSessionName", "me"), ("Policy", "{\"Statement\":[]}")];

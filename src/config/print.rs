@@ -53,12 +53,16 @@ pub(super) const GRANT: &str = r#"
 pub(super) const PROFILE: &str = r#"
 # By which roles a credential is minted, and what it may do; grants name it. Without one: by the broker's own identity, and all that
 # that may do. {partition} and {account} stand for those of the registry asked for; access is "pull" (the default), "push" or "full".
+# With attribution = "caller" each caller has a role session and a token of its own, named after it in CloudTrail; with source_identity =
+# true that name is the session's source identity too, which the roles' trust policies have to allow (sts:SetSourceIdentity).
 # [[profiles]]
 # name = "ci-pull"
 # role_chain = ["arn:{partition}:iam::{account}:role/ecr-pull"]
 # external_id = "farm"
 # access = "pull"
 # repositories = ["team-a/*"]
+# attribution = "broker"
+# source_identity = false
 "#;
 
 /// Every setting with its explanation: the defaults in force, examples of the others behind `#`.

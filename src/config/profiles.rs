@@ -6,9 +6,10 @@ use toml::{Table, Value};
 
 use super::grants::read_texts;
 use crate::credential::ProfileName;
-use crate::profile::{Access, Profile};
+use crate::profile::{Access, Attribution, Profile};
 
-const KEYS: [&str; 5] = ["name", "role_chain", "external_id", "access", "repositories"];
+const KEYS: [&str; 7] =
+    ["name", "role_chain", "external_id", "access", "repositories", "attribution", "source_identity"];
 /// Each role after the first costs a call to STS and an hour at most; more than this is no design.
 const LONGEST_CHAIN: usize = 4;
 
@@ -53,7 +54,11 @@ fn read_profile((index, value): (usize, &Value), problems: &mut Vec<String>) -> 
     let repositories = noted(read_parsed("repositories", table.get("repositories")), &mut wrong);
     let access = noted(read_access(table.get("access")), &mut wrong);
     let external_id = noted(read_external_id(table.get("external_id")), &mut wrong);
+    let attribution = noted(read_attribution(table.get("attribution")), &mut wrong);
+    let source_identity = noted(read_source_identity(table.get("source_identity")), &mut wrong);
     let profile = Profile {
+        attribution: attribution?,
+        source_identity: source_identity?,
         name: name?,
         role_chain: role_chain?,
         external_id: external_id?,
@@ -113,6 +118,25 @@ fn read_access(value: Option<&Value>) -> Result<Access, String> {
     }
 }
 
+fn read_attribution(value: Option<&Value>) -> Result<Attribution, String> {
+    match value.map(|value| value.as_str()) {
+        None | Some(Some("broker")) => Ok(Attribution::Broker),
+        Some(Some("caller")) => Ok(Attribution::Caller),
+        Some(_) => Err("attribution is none of \"broker\", \"caller\"".to_owned()),
+    }
+}
+
+fn read_source_identity(value: Option<&Value>) -> Result<bool, String> {
+    match value {
+        None => Ok(false),
+        Some(Value::Boolean(whether)) => Ok(*whether),
+        Some(_) => {
+            Err("source_identity is true or false; true needs sts:SetSourceIdentity in the roles' trust policies"
+                .to_owned())
+        }
+    }
+}
+
 fn read_external_id(value: Option<&Value>) -> Result<Option<String>, String> {
     let Some(value) = value else { return Ok(None) };
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
@@ -134,6 +158,8 @@ mod tests {
             external_id = "farm"
             access = "pull"
             repositories = ["team-a/*"]
+            attribution = "caller"
+            source_identity = true
             [[profiles]]
             name = "all"
             role_chain = ["arn:aws:iam::210987654321:role/hub"]
@@ -146,6 +172,11 @@ mod tests {
         );
         assert!(profiles[0].needs_account() && !profiles[1].needs_account());
         assert_eq!((profiles[1].access, &profiles[1].external_id), (Access::Pull, &None));
+        let names = |profile: &Profile| (profile.attribution, profile.source_identity);
+        assert_eq!(
+            (names(&profiles[0]), names(&profiles[1])),
+            ((Attribution::Caller, true), (Attribution::Broker, false))
+        );
     }
 
     #[test]
@@ -158,6 +189,8 @@ mod tests {
             access = "read"
             repositories = ["Team"]
             external_id = "x"
+            attribution = "nobody"
+            source_identity = "me"
             [[profiles]]
             name = "b"
             access = "pull"
@@ -179,6 +212,8 @@ mod tests {
             ("profile \"a\": access", "\"pull\""),
             ("profile \"a\": repositories", "lower case"),
             ("profile \"a\": external_id", "2 to"),
+            ("profile \"a\": attribution", "\"caller\""),
+            ("profile \"a\": source_identity", "sts:SetSourceIdentity"),
             ("profile \"b\": role_chain is missing", "attach"),
             ("profile \"default\": name", "needs no entry"),
             ("profile \"b c\": name", "1 to 32"),
@@ -189,6 +224,6 @@ mod tests {
                 "{of}: {problems:#?}"
             );
         }
-        assert_eq!(problems.len(), 9, "{problems:#?}");
+        assert_eq!(problems.len(), 11, "{problems:#?}");
     }
 }

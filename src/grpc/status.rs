@@ -105,7 +105,7 @@ fn reason(error: &BrokerError) -> &'static str {
             FailureClass::InvalidAnswer => "AWS_RESPONSE_INVALID",
         },
         BrokerError::AuditUnavailable => "AUDIT_UNAVAILABLE",
-        BrokerError::Overloaded => "OVERLOADED",
+        BrokerError::Overloaded { .. } => "OVERLOADED",
         BrokerError::ShuttingDown => "SHUTTING_DOWN",
         BrokerError::Deadline => "DEADLINE",
         BrokerError::Bug => "BUG",
@@ -126,7 +126,7 @@ fn code(error: &BrokerError) -> Code {
             FailureClass::Denied => Code::PermissionDenied,
             FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidAnswer => Code::Unavailable,
         },
-        BrokerError::Overloaded | BrokerError::CallerRateLimited { .. } => Code::ResourceExhausted,
+        BrokerError::Overloaded { .. } | BrokerError::CallerRateLimited { .. } => Code::ResourceExhausted,
         BrokerError::AuditUnavailable | BrokerError::ShuttingDown => Code::Unavailable,
         BrokerError::Deadline => Code::DeadlineExceeded,
         BrokerError::Bug => Code::Internal,
@@ -139,7 +139,7 @@ fn retry_after(error: &BrokerError) -> Option<Duration> {
         BrokerError::Upstream(failure) => (!failure.class.is_final()).then_some(failure.retry_after.unwrap_or(WAIT)),
         BrokerError::CallerRateLimited { retry_after, .. } => Some(*retry_after),
         BrokerError::CallerUnauthenticated { retry_after, .. } => *retry_after,
-        BrokerError::AuditUnavailable | BrokerError::Overloaded | BrokerError::ShuttingDown => Some(WAIT),
+        BrokerError::AuditUnavailable | BrokerError::Overloaded { .. } | BrokerError::ShuttingDown => Some(WAIT),
         BrokerError::RequestInvalid { .. }
         | BrokerError::RegistryNotEcr { .. }
         | BrokerError::RegistryInvalid { .. }
@@ -165,7 +165,7 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
         | BrokerError::ValidityUnsatisfiable { .. }
         | BrokerError::Upstream(_)
         | BrokerError::AuditUnavailable
-        | BrokerError::Overloaded
+        | BrokerError::Overloaded { .. }
         | BrokerError::ShuttingDown
         | BrokerError::Deadline
         | BrokerError::Bug => None,

@@ -41,6 +41,12 @@ impl Controls {
         let _ = self.world.token_calls().wait_for(|made| *made >= calls).await;
     }
 
+    /// The sessions of roles that were begun, the oldest first: the ARN of each, and its source identity.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<(String, Option<String>)> {
+        self.world.sessions().all().map(|session| (session.arn.clone(), session.source_identity.clone())).collect()
+    }
+
     /// Replaces the faults; none at all makes it well again.
     pub fn set_faults(&self, faults: Vec<FaultRate>) {
         self.world.settings().faults = faults;

@@ -34,6 +34,7 @@ pub(super) struct Request {
     pub(super) session_name: String,
     pub(super) duration: Duration,
     pub(super) packed_policy_size: Option<usize>,
+    pub(super) source_identity: Option<String>,
 }
 
 impl FromStr for Role {
@@ -75,6 +76,7 @@ impl Request {
             session_name: session_name(form)?,
             duration: duration(form, caller)?,
             packed_policy_size: packed_policy_size(form)?,
+            source_identity: source_identity(form, caller)?,
         })
     }
 }
@@ -93,6 +95,24 @@ fn session_name(form: &Form) -> Result<String, Refusal> {
         ));
     }
     Ok(name.to_owned())
+}
+
+/// The one that is set now, else the one that the caller's own session has; that cannot be changed.
+fn source_identity(form: &Form, caller: &Principal) -> Result<Option<String>, Refusal> {
+    let Some(name) = form.get("SourceIdentity") else { return Ok(caller.source_identity.clone()) };
+    if !is_name(name, 2) || name.starts_with("aws:") {
+        return Err(constraint(
+            "SourceIdentity",
+            "Member must have length between 2 and 64 and satisfy regular expression pattern: [\\w+=,.@-]*",
+        ));
+    }
+    if caller.source_identity.as_ref().is_some_and(|own| own != name) {
+        return Err(Refusal::forbidden(
+            "AccessDenied",
+            format!("{} is not authorized to perform: sts:SetSourceIdentity", caller.arn),
+        ));
+    }
+    Ok(Some(name.to_owned()))
 }
 
 fn duration(form: &Form, caller: &Principal) -> Result<Duration, Refusal> {

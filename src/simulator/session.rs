@@ -24,6 +24,8 @@ pub(super) struct Principal {
     pub(super) role_arn: String,
     pub(super) id: String,
     pub(super) is_session: bool,
+    /// What was set by the first of the roles that set one; it stays.
+    pub(super) source_identity: Option<String>,
 }
 
 /// The sessions of assumed roles, by the access keys they were given.
@@ -43,10 +45,17 @@ pub(super) struct Credentials {
 impl Principal {
     pub(super) fn user(partition: Partition, account: AccountId) -> Self {
         let arn = format!("arn:{}:iam::{account}:user/{USER}", partition.name());
-        Self { account, id: unique_id("AIDA", &arn), role_arn: arn.clone(), arn, is_session: false }
+        Self {
+            account,
+            id: unique_id("AIDA", &arn),
+            role_arn: arn.clone(),
+            arn,
+            is_session: false,
+            source_identity: None,
+        }
     }
 
-    pub(super) fn session(role: &Role, session_name: &str) -> Self {
+    pub(super) fn session(role: &Role, session_name: &str, source_identity: Option<String>) -> Self {
         let Role { partition, account, name } = role;
         let partition = partition.name();
         let role_arn = format!("arn:{partition}:iam::{account}:role/{name}");
@@ -57,6 +66,7 @@ impl Principal {
             role_arn,
             id: format!("{role_id}:{session_name}"),
             is_session: true,
+            source_identity,
         }
     }
 }
@@ -71,6 +81,11 @@ fn unique_id(prefix: &str, arn: &str) -> String {
 impl Sessions {
     pub(super) fn principal(&self, access_key: &str) -> Option<Principal> {
         self.principals.get(access_key).cloned()
+    }
+
+    /// All that are remembered, the oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Principal> {
+        self.oldest_first.iter().filter_map(|key| self.principals.get(key))
     }
 
     /// Remembers a session by its new credentials, and forgets the oldest where there are too many.

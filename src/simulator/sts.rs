@@ -90,7 +90,7 @@ fn get_caller_identity(_: &World, arrival: &Arrival, _: &Form) -> Result<Xml, Re
 
 fn assume_role(world: &World, arrival: &Arrival, form: &Form) -> Result<Xml, Refusal> {
     let request = role::Request::of(form, &arrival.principal)?;
-    Ok(open_session(world, &request).optional_text("SourceIdentity", form.get("SourceIdentity")))
+    Ok(open_session(world, &request).optional_text("SourceIdentity", request.source_identity.as_deref()))
 }
 
 fn assume_role_with_web_identity(world: &World, arrival: &Arrival, form: &Form) -> Result<Xml, Refusal> {
@@ -120,7 +120,7 @@ fn claims(token: &str) -> Result<Value, Refusal> {
 }
 
 fn open_session(world: &World, request: &role::Request) -> Xml {
-    let principal = Principal::session(&request.role, &request.session_name);
+    let principal = Principal::session(&request.role, &request.session_name, request.source_identity.clone());
     let user = Xml::default().text("AssumedRoleId", &principal.id).text("Arn", &principal.arn);
     let credentials = world.sessions().open(principal);
     let expiration = humantime::format_rfc3339_seconds(world.now() + request.duration).to_string();

@@ -23,6 +23,7 @@ use super::ecr_public::EcrPublic;
 use super::failure::{invalid_answer, sources};
 use super::web_identity::{self, WebIdentity};
 use super::{Answer, TokenSource, http, role};
+use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, UpstreamFailure};
@@ -80,8 +81,8 @@ pub struct Aws {
     let_go: Mutex<Option<Duration>>,
 }
 
-/// Whose role session: which profile's, and of which registry's account.
-type Session = (ProfileName, Partition, Option<AccountId>);
+/// Whose role session: which profile's, of which registry's account, and where the profile says so, for whom.
+type Session = (ProfileName, Partition, Option<AccountId>, Option<Principal>);
 
 /// A session, and by which identity of the broker's it was begun.
 #[derive(Debug, Clone)]
@@ -158,16 +159,16 @@ impl Aws {
         // Never by the broker's own identity instead, which may do more.
         let profile = profile.ok_or_else(|| invalid_answer("there is no such profile"))?;
         let session = session(key);
-        let (_, partition, account) = session;
+        let (_, partition, account, ref caller) = session;
         let sts = self.shared.endpoint("STS", self.shared.settings.sts_endpoint.clone());
         let assumed = || async {
-            let session = role::assume(own, sts.as_deref(), profile, partition, account)?;
+            let session = role::assume(own, sts.as_deref(), profile, caller.as_ref(), partition, account)?;
             Some(Begun { by: Arc::clone(own), session })
         };
         let mut begun = self.sessions.optionally_get_with(session.clone(), assumed()).await;
         if begun.as_ref().is_some_and(|begun| !Arc::ptr_eq(&begun.by, own)) {
             self.sessions.invalidate(&session).await;
-            begun = self.sessions.optionally_get_with(session, assumed()).await;
+            begun = self.sessions.optionally_get_with(session.clone(), assumed()).await;
         }
         let needs_account = || invalid_answer("a role of the profile needs an account, and the registry has none");
         begun.map(|begun| begun.session).ok_or_else(needs_account)
@@ -237,7 +238,7 @@ impl TokenSource for Aws {
 /// The registry's own; ECR Public is of the commercial partition.
 fn session(key: &CredentialKey) -> Session {
     let partition = key.registry.region().map_or(Partition::Aws, Region::partition);
-    (key.profile.clone(), partition, key.registry.account())
+    (key.profile.clone(), partition, key.registry.account(), key.caller.clone())
 }
 
 impl Shared {

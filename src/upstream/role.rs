@@ -9,6 +9,7 @@ use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentials
 use aws_sdk_sts::Client;
 
 use super::sts;
+use crate::caller::Principal;
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition};
 
@@ -18,6 +19,7 @@ struct Role {
     sts: Client,
     arn: String,
     session_name: String,
+    source_identity: Option<String>,
     external_id: Option<String>,
     session_policy: Option<String>,
 }
@@ -28,16 +30,20 @@ pub(super) fn assume(
     base: &SdkConfig,
     sts_endpoint: Option<&str>,
     profile: &Profile,
+    caller: Option<&Principal>,
     partition: Partition,
     account: Option<AccountId>,
 ) -> Option<Arc<SdkConfig>> {
     let mut sdk = base.clone();
+    let session_name = profile.session_name(caller);
     let last = profile.role_chain.len().saturating_sub(1);
     for (index, template) in profile.role_chain.iter().enumerate() {
         let role = Role {
             sts: sts::client(&sdk, sts_endpoint),
             arn: template.arn(partition, account)?,
-            session_name: profile.session_name(),
+            session_name: session_name.clone(),
+            // It stays with the sessions that are begun from this one.
+            source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
             external_id: profile.external_id.clone(),
             session_policy: profile.session_policy(partition, account).filter(|_| index == last),
         };
@@ -58,6 +64,7 @@ impl Role {
             .assume_role()
             .role_arn(&self.arn)
             .role_session_name(&self.session_name)
+            .set_source_identity(self.source_identity.clone())
             .set_external_id(self.external_id.clone())
             .set_policy(self.session_policy.clone())
             .send()

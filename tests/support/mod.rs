@@ -233,7 +233,7 @@ pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settin
 }
 
 pub fn key(host: &str) -> CredentialKey {
-    CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile() }
+    CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile(), caller: None }
 }
 
 /// A host of its own for each number.
