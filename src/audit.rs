@@ -87,6 +87,8 @@ pub struct Record<'a> {
 pub enum Outcome {
     /// The caller got the credential.
     Released,
+    /// The caller got the credential, although the grants deny it: they are only observed.
+    Observed,
     /// The caller may not have it.
     Denied,
 }

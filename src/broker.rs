@@ -56,6 +56,7 @@ struct Authorized {
     profile: ProfileName,
     grant: Option<String>,
     policy: Arc<InForce>,
+    outcome: Outcome,
 }
 
 /// One request, understood.
@@ -137,6 +138,12 @@ impl Broker {
         self.policy.load().policy == Policy::Open
     }
 
+    /// Whether what the grants deny is given all the same.
+    #[must_use]
+    pub fn is_observing(&self) -> bool {
+        self.policy.load().policy.is_observed()
+    }
+
     /// The region of requests that name none.
     #[must_use]
     pub fn region(&self) -> Option<&Region> {
@@ -198,28 +205,25 @@ impl Broker {
     /// Whether the caller may have it, and by which profile. Why not is for the log: the caller learns only that.
     async fn authorize(&self, request: &CredentialRequest) -> Result<Authorized, BrokerError> {
         let policy = self.policy.load_full();
-        let authorized = |profile, grant: Option<&Grant>| {
-            Ok(Authorized { profile, grant: grant.map(|grant| grant.id.clone()), policy: Arc::clone(&policy) })
+        let authorized = |profile, grant: Option<&Grant>, outcome| {
+            let grant = grant.map(|grant| grant.id.clone());
+            Ok(Authorized { profile, grant, policy: Arc::clone(&policy), outcome })
         };
         match policy.policy.decide(&request.caller, &request.registry, &request.profile) {
-            Decision::Allow { grant: None } => authorized(self.known_profile(&request.profile)?, None),
+            Decision::Allow { grant: None } => {
+                authorized(self.known_profile(&request.profile)?, None, Outcome::Released)
+            }
             Decision::Allow { grant: Some(grant) } => {
-                authorized(grant.profile.clone().unwrap_or_else(ProfileName::default_profile), Some(grant))
+                let profile = grant.profile.clone().unwrap_or_else(ProfileName::default_profile);
+                authorized(profile, Some(grant), Outcome::Released)
             }
             Decision::Deny { grant } => {
-                let grant = grant.map(|grant| grant.id.as_str());
-                let why = grant.unwrap_or("no grant allows it");
-                info!(
-                    request_id = %request.request,
-                    trace_id = request.trace,
-                    caller = %request.caller,
-                    registry = request.registry.host(),
-                    account_id = request.registry.account().map(field::display),
-                    region = request.registry.region().map(field::display),
-                    profile = %Echo(&request.profile),
-                    denied_by = why,
-                    "denied"
-                );
+                let known = self.known_profile(&request.profile);
+                if let (true, Ok(profile)) = (policy.policy.is_observed(), known) {
+                    report_denial(request, grant, "given, for policy.mode is observe");
+                    return authorized(profile, grant, Outcome::Observed);
+                }
+                report_denial(request, grant, "denied");
                 self.record_denial(request, grant, &policy.name).await;
                 Err(BrokerError::CallerNotAllowed)
             }
@@ -243,14 +247,15 @@ impl Broker {
             grant: authorized.grant.as_deref(),
             credential_id: Some(found.credential.id().to_string()),
             aws_request_id: found.credential.aws_request_id(),
-            ..record(request, Outcome::Released, &authorized.policy.name)
+            ..record(request, authorized.outcome, &authorized.policy.name)
         };
         audit.write(&record).await.map_err(|Unwritten| BrokerError::AuditUnavailable)
     }
 
     /// A denial that cannot be recorded is a denial all the same.
-    async fn record_denial(&self, request: &CredentialRequest, grant: Option<&str>, policy: &str) {
+    async fn record_denial(&self, request: &CredentialRequest, grant: Option<&Grant>, policy: &str) {
         if let Some(audit) = &self.audit {
+            let grant = grant.map(|grant| grant.id.as_str());
             audit.write_denial(&Record { grant, ..record(request, Outcome::Denied, policy) }).await;
         }
     }
@@ -303,6 +308,21 @@ impl InForce {
     }
 }
 
+/// One line with the reason, which the caller is not told.
+fn report_denial(request: &CredentialRequest, grant: Option<&Grant>, outcome: &'static str) {
+    info!(
+        request_id = %request.request,
+        trace_id = request.trace,
+        caller = %request.caller,
+        registry = request.registry.host(),
+        account_id = request.registry.account().map(field::display),
+        region = request.registry.region().map(field::display),
+        profile = %Echo(&request.profile),
+        denied_by = grant.map_or("no grant allows it", |grant| &grant.id),
+        "{outcome}"
+    );
+}
+
 /// What is known of a request before it is decided.
 fn record<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str) -> Record<'a> {
     Record {
@@ -345,7 +365,7 @@ fn granted(policy: &Policy, caller: &Caller) -> Vec<(RegistryPattern, ProfileNam
     let default = ProfileName::default_profile;
     match policy {
         Policy::Open => [RegistryPattern::Public, RegistryPattern::every_private()].map(|one| (one, default())).into(),
-        Policy::Grants(_) => {
+        Policy::Grants(_) | Policy::Observed(_) => {
             let allows = policy.grants_of(caller).filter(|grant| grant.effect == Effect::Allow);
             let of_one = |grant: &Grant| {
                 let profile = grant.profile.clone().unwrap_or_else(default);

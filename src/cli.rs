@@ -28,6 +28,8 @@ mod serve;
 mod signal;
 #[cfg(feature = "simulator")]
 mod simulate;
+#[cfg(feature = "server")]
+mod suggest;
 #[cfg(feature = "client")]
 mod whoami;
 

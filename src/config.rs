@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::reader::Reader;
@@ -22,23 +21,26 @@ use crate::tls::{self, Tls};
 use crate::upstream::aws;
 use crate::upstream::web_identity::WebIdentity;
 
+mod files;
 mod grants;
 mod issuers;
+mod list;
 mod print;
 mod profiles;
 mod reader;
 mod settings;
 mod values;
+mod write;
 
+pub use self::files::Files;
 pub use self::print::{effective, example};
+pub use self::write::grants_as_toml;
 
 /// Where the values come from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// The file, if one was named.
-    pub file: Option<PathBuf>,
-    /// Its text, where it has been read already.
-    pub text: Option<String>,
+    /// The file, if one was named, and those that it includes.
+    pub files: Files,
     /// The environment.
     pub environment: Vec<(String, String)>,
     /// What was given on the command line: the setting's name, the flag, and the value.
@@ -107,6 +109,15 @@ pub enum LogFormat {
     Text,
 }
 
+/// What becomes of what the grants deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// It is denied.
+    Enforce,
+    /// It is given and put on record.
+    Observe,
+}
+
 /// Something wrong in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
@@ -157,7 +168,7 @@ impl Config {
                 fetch_timeout: aws.operation_timeout + std::time::Duration::from_secs(2),
             },
             max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
-            policy: reader.grants(&profiles),
+            policy: read_policy(reader, &profiles),
             limits: read_limits(reader),
             audit: reader.get(&settings::AUDIT_OUTPUT),
             log: Log { filter: reader.get(&settings::LOG_FILTER), format: reader.get(&settings::LOG_FORMAT) },
@@ -221,6 +232,9 @@ impl Config {
     fn check_listeners(&self, reader: &mut Reader<'_>) {
         if !self.server.issuers.is_empty() && self.policy == Policy::Open {
             reader.report_file("authentication.jwt: without [[grants]] whoever has any token of these issuers may have everything; write grants");
+        }
+        if !self.server.issuers.is_empty() && self.policy.is_observed() {
+            reader.report(&settings::POLICY_MODE, "with [[authentication.jwt]] whoever has any token of these issuers would be given everything; take \"enforce\", and see what is denied in the audit log");
         }
         let has_tls = self.server.tls.is_some();
         let certificates = self.server.tls.as_ref().is_some_and(tls::Settings::knows_clients);
@@ -288,6 +302,17 @@ fn read_server(reader: &mut Reader<'_>) -> Server {
         max_connections_per_uid,
         tls: read_tls(reader),
         issuers: reader.issuers(),
+    }
+}
+
+fn read_policy(reader: &mut Reader<'_>, profiles: &[Profile]) -> Policy {
+    match (reader.grants(profiles), reader.get(&settings::POLICY_MODE)) {
+        (Policy::Grants(grants), Mode::Observe) => Policy::Observed(grants),
+        (Policy::Open, Mode::Observe) => {
+            reader.report(&settings::POLICY_MODE, "there are no [[grants]] to observe; write some, or grants = []");
+            Policy::Open
+        }
+        (policy, _) => policy,
     }
 }
 

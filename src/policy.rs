@@ -9,6 +9,7 @@ use crate::registry::{AccountId, PrivateRegistry, Registry};
 
 pub mod lint;
 mod pattern;
+pub mod suggest;
 
 pub use self::pattern::{
     ClaimPattern, ClaimPatternError, LabelPattern, LabelPatternError, SpiffePattern, SpiffePatternError,
@@ -21,6 +22,8 @@ pub enum Policy {
     Open,
     /// What is granted, in the order of the file.
     Grants(Vec<Grant>),
+    /// The same, but what it denies is given all the same and put on record: to see what grants would do before they do it.
+    Observed(Vec<Grant>),
 }
 
 /// One rule.
@@ -114,11 +117,13 @@ pub enum Decision<'a> {
 }
 
 impl Policy {
-    /// Whether `caller` may have the credentials of `registry`. An empty `profile`: of whichever profile.
+    /// Whether `caller` should have the credentials of `registry`. An empty `profile`: of whichever profile.
     #[must_use]
     pub fn decide(&self, caller: &Caller, registry: &Registry, profile: &str) -> Decision<'_> {
-        let Self::Grants(grants) = self else { return Decision::Allow { grant: None } };
-        let of = |effect| grants.iter().filter(move |grant| grant.effect == effect && grant.is_about(caller));
+        if *self == Self::Open {
+            return Decision::Allow { grant: None };
+        }
+        let of = |effect| self.grants().iter().filter(move |grant| grant.effect == effect && grant.is_about(caller));
         let allowed = of(Effect::Allow).find(|grant| grant.covers(registry, profile));
         let profile = allowed.and_then(|grant| grant.profile.as_ref()).map_or(profile, ProfileName::as_str);
         let denied = of(Effect::Deny).find(|grant| grant.could_be_about(registry, profile));
@@ -130,8 +135,22 @@ impl Policy {
 
     /// The grants that are about a caller, in their order.
     pub fn grants_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Grant> {
-        let grants = if let Self::Grants(grants) = self { grants.as_slice() } else { &[] };
-        grants.iter().filter(move |grant| grant.is_about(caller))
+        self.grants().iter().filter(move |grant| grant.is_about(caller))
+    }
+
+    /// All of them; none where none are configured.
+    #[must_use]
+    pub fn grants(&self) -> &[Grant] {
+        match self {
+            Self::Open => &[],
+            Self::Grants(grants) | Self::Observed(grants) => grants,
+        }
+    }
+
+    /// Whether what it denies is given all the same.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        matches!(self, Self::Observed(_))
     }
 }
 

@@ -10,6 +10,14 @@ pub fn is_open_to_all(found: &Metadata) -> bool {
     found.is_file() && found.permissions().mode() & 0o002 != 0
 }
 
+/// Whether everybody can put files into a directory.
+#[must_use]
+pub fn is_a_directory_open_to_all(path: &Path) -> bool {
+    // A path without a folder is in the current one.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o002 != 0)
+}
+
 /// What is in such a file.
 ///
 /// # Errors

@@ -37,7 +37,7 @@ const GROUND: [(&str, &[&str]); 6] = [
     ("caller", &["echo"]),
     ("credential", &["caller", "clock", "registry"]),
     ("error", &["echo", "registry"]),
-    ("policy", &["caller", "credential", "echo", "registry"]),
+    ("policy", &["caller", "credential", "echo", "profile", "registry"]),
     ("profile", &["caller", "credential", "echo", "registry"]),
     ("registry", &["echo"]),
 ];

@@ -243,3 +243,81 @@ fn a_file_that_was_replaced_is_noticed_without_a_signal() {
     broker.until_logged("its grants are in force");
     assert_eq!(ask(&broker, &["get", OTHER]).code, 0);
 }
+
+#[test]
+fn a_team_s_own_file_is_put_in_force_while_the_broker_runs() {
+    let folder = Folder::new();
+    let (teams, uid) = (folder.directory.path().join("grants.d"), own_uid());
+    fs::create_dir(&teams).unwrap();
+    let main = fs::read_to_string(folder.file()).unwrap();
+    folder.write(&format!("include = [\"grants.d/*.toml\"]\n{main}"));
+    let broker = folder.serve();
+    assert_eq!(ask(&broker, &["get", OTHER]).code, 4);
+    fs::write(
+        teams.join("team.toml"),
+        format!(
+            "[[grants]]\nid = \"team\"\ncallers = [{{ uid = {uid} }}]\n\
+             registries = [{{ accounts = [\"222222222222\"], regions = [\"*\"] }}]\n"
+        ),
+    )
+    .unwrap();
+    signal(broker.pid(), "HUP");
+    broker.until_logged("its grants are in force");
+    assert_eq!((ask(&broker, &["get", OTHER]).code, ask(&broker, &["get", HOST]).code), (0, 0));
+    fs::write(teams.join("wrong.toml"), "[server]\nlisten = []").unwrap();
+    signal(broker.pid(), "HUP");
+    broker.until_logged("wrong.toml: server is for the file that includes this one");
+    assert_eq!(ask(&broker, &["get", OTHER]).code, 0);
+}
+
+#[test]
+fn what_is_observed_becomes_grants_that_allow_it_and_no_more() {
+    let folder = Folder::new();
+    let log = folder.directory.path().join("audit.jsonl");
+    let (main, log) = (fs::read_to_string(folder.file()).unwrap(), log.to_str().unwrap());
+    let observing = format!("{main}\n[policy]\nmode = \"observe\"\n[audit]\noutput = \"{log}\"\n");
+    folder.write(&observing);
+    let file = folder.file();
+    let file = file.to_str().unwrap();
+    assert!(run(&["policy", "check", "--config", file], &[]).stderr.contains("what the grants deny is given"));
+    let broker = folder.serve();
+    broker.until_logged("policy.mode is observe");
+    for registry in [HOST, OTHER, "public.ecr.aws", OTHER] {
+        ask(&broker, &["get", registry]).out();
+    }
+    let outcomes = fs::read_to_string(log).unwrap();
+    assert_eq!((outcomes.matches("\"released\"").count(), outcomes.matches("\"observed\"").count()), (1, 3));
+    // A profile that there is not is denied also then, and says no more than any denial.
+    let unknown = ask(&broker, &["get", HOST, "--profile", "no-such"]);
+    assert!(unknown.error().contains("CALLER_NOT_ALLOWED"), "{unknown:?}");
+
+    let suggested = run(&["policy", "suggest", "--config", file, log], &[]).out();
+    assert!(suggested.contains("222222222222") && suggested.contains("public"), "{suggested}");
+    assert!(!suggested.contains("123456789012"), "it is allowed already: {suggested}");
+    folder.write(&format!("{main}\n{suggested}"));
+    signal(broker.pid(), "HUP");
+    broker.until_logged("its grants are in force");
+    for (registry, code) in [(HOST, 0), (OTHER, 0), ("public.ecr.aws", 0), (&OTHER.replace('2', "3"), 4)] {
+        assert_eq!(ask(&broker, &["get", registry]).code, code, "{registry}");
+    }
+    assert!(run(&["policy", "suggest", "--config", file, log], &[]).out().contains("Nothing to suggest"));
+    assert!(run(&["policy", "suggest", "--denied", "--config", file, log], &[]).out().contains("333333333333"));
+}
+
+#[test]
+fn observing_is_refused_where_it_would_let_in_strangers_or_there_is_nothing_to_observe() {
+    let folder = Folder::new();
+    let file = folder.file();
+    for (text, problem) in [
+        ("[policy]\nmode = \"observe\"\n", "no [[grants]] to observe"),
+        ("[policy]\nmode = \"watch\"\n", "none of \"enforce\", \"observe\""),
+        (
+            "grants = []\n[policy]\nmode = \"observe\"\n[[authentication.jwt]]\nname = \"g\"\nissuer = \"https://g.example\"\naudience = \"b\"\n",
+            "whoever has any token of these issuers",
+        ),
+    ] {
+        folder.write(text);
+        let checked = run(&["config", "check", "--config", file.to_str().unwrap()], &[]);
+        assert!(checked.code == 1 && checked.error().contains(problem), "{checked:?}");
+    }
+}

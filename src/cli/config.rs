@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::{complain, say};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Mistake, Sources};
+use crate::config::{self, Config, Files, Mistake, Sources};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -40,7 +40,7 @@ pub(super) struct File {
 impl File {
     pub(super) fn sources(&self) -> Sources {
         let flags = super::loopback_flag(self.allow_loopback);
-        Sources { file: self.config.clone(), text: None, environment: config::environment(), flags }
+        Sources { files: Files::read(self.config.as_deref()), environment: config::environment(), flags }
     }
 }
 

@@ -59,6 +59,17 @@ enum Command {
         #[arg(value_name = "FILE")]
         expectations: PathBuf,
     },
+    /// Print grants for what audit logs show and the configured grants do not allow
+    Suggest {
+        #[command(flatten)]
+        file: File,
+        /// Count what was denied, too; anybody may have asked for that
+        #[arg(long)]
+        denied: bool,
+        /// The log: a file that audit.output named
+        #[arg(value_name = "AUDIT", required = true)]
+        logs: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,7 +94,10 @@ struct Expectation {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (Command::Check { file } | Command::Explain { file, .. } | Command::Test { file, .. }) = &args.command;
+    let (Command::Check { file }
+    | Command::Explain { file, .. }
+    | Command::Test { file, .. }
+    | Command::Suggest { file, .. }) = &args.command;
     let config = match Config::load(&file.sources()) {
         Ok(config) => config,
         Err(mistakes) => return Ok(report(Err(mistakes))),
@@ -95,21 +109,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             explain(&config.policy, &caller, registry, profile)
         }
         Command::Test { expectations, .. } => test(&config.policy, expectations),
+        Command::Suggest { denied, logs, .. } => super::suggest::run(&config.policy, logs, *denied),
     }
 }
 
 fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let findings = lint(&config.policy, &config.proofs());
+    let findings = lint(&config.policy, &config.aws.profiles, &config.proofs());
     findings.iter().for_each(complain);
     if !findings.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
     match &config.policy {
         Policy::Open => say("there are no grants: whoever may open the socket may have everything")?,
-        Policy::Grants(grants) if grants.is_empty() => {
+        Policy::Grants(grants) | Policy::Observed(grants) if grants.is_empty() => {
             say("there is a list of grants and none in it: nobody may have anything")?;
         }
-        Policy::Grants(grants) => say(format_args!("{} grants, and nothing odd about them", grants.len()))?,
+        Policy::Grants(grants) | Policy::Observed(grants) => {
+            say(format_args!("{} grants, and nothing odd about them", grants.len()))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,10 @@
-//! Grants that change while the broker runs: its file is read again on SIGHUP, and when it has changed.
+//! Grants that change while the broker runs: its files are read again on SIGHUP, and when they have changed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::broker::Broker;
 use crate::config::{Config, Sources};
@@ -13,57 +13,39 @@ use crate::jwt;
 use crate::policy::{CallerPattern, Policy, TokenPattern};
 use crate::profile::Profile;
 
-/// How often it is looked whether the file has changed. Its text is compared, for Kubernetes swaps links and keeps times.
+/// How often it is looked whether the files have changed. Their texts are compared, for Kubernetes swaps links and keeps times.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a file has to stay the same where somebody asks for it to be read.
 const MOMENT: Duration = Duration::from_millis(100);
 /// After how many looks a mistake that is still there is said again: about ten minutes.
 const REMINDER: u32 = 120;
 
-/// The text of the configuration's file when it was read last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Read(Option<String>);
-
-impl Read {
-    /// To be made before the configuration is read: what changes in between is then read once too often, and not missed.
-    pub(super) fn now(sources: &Sources) -> Self {
-        Self(sources.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()))
-    }
-}
-
-/// Puts the file's grants in force, whenever there are new ones; the other settings stay until the next start. A file with a mistake
+/// Puts the files' grants in force, whenever there are new ones; the other settings stay until the next start. A file with a mistake
 /// in it changes nothing, and it is said again as long as that is so.
-pub(super) async fn follow(
-    broker: Arc<Broker>,
-    issuers: Vec<jwt::Settings>,
-    sources: Sources,
-    mut last: Read,
-    mut hangup: Signal,
-) {
+pub(super) async fn follow(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, mut sources: Sources, mut hangup: Signal) {
     let mut tick = tokio::time::interval(INTERVAL);
     // A file that is being written may be read half-way, without the grants or the denials at its end.
-    let mut settling = last.clone();
+    let mut settling = sources.files.clone();
     let mut reminder = 0;
     loop {
         let asked = tokio::select! {
             _ = hangup.recv() => true,
             _ = tick.tick() => false,
         };
-        let mut now = Read::now(&sources);
+        let mut now = sources.files.read_again();
         let mut settled = now == settling;
         // Whoever asks waits for no look.
         while asked && !settled {
             settling = now;
             tokio::time::sleep(MOMENT).await;
-            now = Read::now(&sources);
+            now = sources.files.read_again();
             settled = now == settling;
         }
         settling = now.clone();
         reminder = if reminder == 0 { 0 } else { reminder - 1 };
-        if settled && (asked || now != last || reminder == 1) {
-            last = now;
+        if settled && (asked || now != sources.files || reminder == 1) {
             // What has settled, and not what may stand there by now.
-            let sources = Sources { text: last.0.clone(), ..sources.clone() };
+            sources.files = now;
             reminder = if reload(&broker, &issuers, &sources) { 0 } else { REMINDER };
         }
     }
@@ -87,6 +69,11 @@ fn reload(broker: &Broker, issuers: &[jwt::Settings], sources: &Sources) -> bool
             false
         }
         Ok(config) => {
+            if config.policy.is_observed() {
+                warn!(
+                    "policy.mode is observe: what the grants deny is given all the same, and put on record as observed"
+                );
+            }
             let policy = broker.set_policy(config.policy);
             info!(
                 policy,
@@ -106,9 +93,8 @@ fn reload(broker: &Broker, issuers: &[jwt::Settings], sources: &Sources) -> bool
 /// Whether each profile that a grant names is one that the broker mints by now, and still the same.
 fn names_what_there_is(config: &Config, broker: &Broker) -> bool {
     let find = |profiles: &[Profile], name: &ProfileName| profiles.iter().find(|one| one.name == *name).cloned();
-    let named = if let Policy::Grants(grants) = &config.policy { grants.as_slice() } else { &[] };
-    named
-        .iter()
+    let grants = config.policy.grants().iter();
+    grants
         .filter_map(|grant| grant.profile.as_ref())
         .all(|name| find(&config.aws.profiles, name) == find(broker.profiles(), name))
 }
@@ -116,8 +102,7 @@ fn names_what_there_is(config: &Config, broker: &Broker) -> bool {
 /// Whether each issuer that a grant names is the one that the broker knows by that name.
 fn names_the_same_issuers(config: &Config, running: &[jwt::Settings]) -> bool {
     let find = |issuers: &[jwt::Settings], name: &str| issuers.iter().find(|one| one.name == name).cloned();
-    let grants = if let Policy::Grants(grants) = &config.policy { grants.as_slice() } else { &[] };
-    grants.iter().flat_map(|grant| &grant.callers).all(|caller| match caller {
+    config.policy.grants().iter().flat_map(|grant| &grant.callers).all(|caller| match caller {
         CallerPattern::Token(TokenPattern { issuer, .. }) => {
             find(&config.server.issuers, issuer) == find(running, issuer)
         }

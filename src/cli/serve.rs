@@ -16,7 +16,7 @@ use crate::audit::{AuditLog, Output};
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, LoadedProofs, LogFormat, Sources};
+use crate::config::{self, Config, Files, LoadedProofs, LogFormat, Sources};
 use crate::grpc::trace::Tracing;
 use crate::limits::Limits;
 use crate::profile::Profile;
@@ -47,7 +47,6 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let sources = sources(args);
-    let read = reload::Read::now(&sources);
     match Config::load(&sources) {
         Ok(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -60,7 +59,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 let shared: Arc<dyn Clock> = clock.clone();
                 let ended = match config.load_proofs(&shared) {
                     Ok(proofs) => {
-                        serve(&config, &sources, read, tracing, (clock, proofs), signals).await?;
+                        serve(&config, &sources, tracing, (clock, proofs), signals).await?;
                         Ok(())
                     }
                     Err(mistakes) => Err(mistakes),
@@ -91,7 +90,6 @@ fn start_telemetry(config: &Config, sources: &Sources) -> anyhow::Result<(Teleme
 async fn serve(
     config: &Config,
     sources: &Sources,
-    read: reload::Read,
     tracing: Tracing,
     (clock, proofs): (Arc<SystemClock>, LoadedProofs),
     mut signals: Signals,
@@ -112,10 +110,15 @@ async fn serve(
         let addresses = bound.urls().join(", ");
         tracing::warn!(addresses, "no grants are configured: whoever can reach these addresses may have everything");
     }
+    if broker.is_observing() {
+        tracing::warn!(
+            "policy.mode is observe: what the grants deny is given all the same, and put on record as observed"
+        );
+    }
     for address in bound.urls() {
         say(format_args!("listening on {address}"))?;
     }
-    tokio::spawn(reload::follow(broker, config.server.issuers.clone(), sources.clone(), read, hangup));
+    tokio::spawn(reload::follow(broker, config.server.issuers.clone(), sources.clone(), hangup));
     bound.run_until(shutdown(signals)).await;
     Ok(())
 }
@@ -183,7 +186,7 @@ fn sources(args: &Args) -> Sources {
     flags.extend(super::loopback_flag(args.allow_loopback));
     #[cfg(feature = "simulator")]
     args.simulation.add_to(&mut flags);
-    Sources { file: args.config.clone(), text: None, environment: config::environment(), flags }
+    Sources { files: Files::read(args.config.as_deref()), environment: config::environment(), flags }
 }
 
 fn server_settings(

@@ -2,6 +2,9 @@
 
 use toml::{Table, Value};
 
+use super::Mistake;
+use super::files::Document;
+use super::list::{Item, List, Listed};
 use super::values::is_name;
 use crate::credential::ProfileName;
 use crate::policy::{
@@ -12,69 +15,34 @@ use crate::registry::Partition;
 
 /// What every token has; all but the subject is weighed before any grant.
 const NO_CLAIMS: [&str; 6] = ["iss", "sub", "aud", "exp", "iat", "nbf"];
-const KEYS: [&str; 5] = ["id", "callers", "registries", "profile", "effect"];
+const GRANTS: List = List {
+    key: "grants",
+    heading: "grants",
+    one: "grant",
+    named_by: "id",
+    unique: "id",
+    keys: &["id", "callers", "registries", "profile", "effect"],
+};
 /// The kernel's stand-in for users without a name, which no grant may be for.
 const OVERFLOW_ID: u32 = 65534;
 
 /// The policy, and what is wrong with it. Without the key there are no grants, which is another thing than none that match.
-pub(super) fn read(file: &Table, profiles: &[Profile]) -> (Policy, Vec<String>) {
-    let mut problems = Vec::new();
-    let policy = match file.get("grants") {
-        None => Policy::Open,
-        Some(Value::Array(grants)) => {
-            let read: Vec<_> =
-                grants.iter().enumerate().filter_map(|one| read_grant(one, profiles, &mut problems)).collect();
-            problems.extend(repeated(&read));
-            Policy::Grants(read)
-        }
-        Some(_) => {
-            problems.push("grants is a list of tables: write [[grants]] above each".to_owned());
-            Policy::Grants(Vec::new())
-        }
-    };
-    (policy, problems)
+pub(super) fn read(documents: &[Document], profiles: &[Profile]) -> (Policy, Vec<Mistake>) {
+    let Listed { items, is_there, mistakes } =
+        GRANTS.read(documents, |item| read_grant(item, profiles), |one, other| one.id == other.id);
+    (if is_there { Policy::Grants(items) } else { Policy::Open }, mistakes)
 }
 
-fn repeated(grants: &[Grant]) -> Vec<String> {
-    let again = |(index, grant): (usize, &Grant)| grants[..index].iter().any(|other| other.id == grant.id);
-    let repeated = grants.iter().enumerate().filter(|one| again(*one));
-    repeated.map(|(_, grant)| format!("grants.id: {:?} is the id of two grants; give each its own", grant.id)).collect()
-}
-
-fn read_grant((index, value): (usize, &Value), profiles: &[Profile], problems: &mut Vec<String>) -> Option<Grant> {
-    let name = match value.get("id").and_then(Value::as_str) {
-        Some(id) => format!("grant {id:?}"),
-        None => format!("grant number {}", index + 1),
-    };
-    let before = problems.len();
-    let mut wrong = |problem: String| problems.push(format!("{name}: {problem}"));
-    let Value::Table(table) = value else {
-        wrong(format!("{value} is not a table"));
-        return None;
-    };
-    table.keys().filter(|key| !KEYS.contains(&key.as_str())).for_each(|key| {
-        wrong(format!("{key} is not a key; a grant has {}", KEYS.join(", ")));
-    });
-    let id = read_id(table.get("id")).unwrap_or_else(|problem| {
-        wrong(problem);
-        String::new()
-    });
-    let effect = read_effect(table.get("effect")).unwrap_or_else(|problem| {
-        wrong(problem);
-        Effect::Deny
-    });
-    let profile = read_profile(table.get("profile"), effect, profiles).unwrap_or_else(|problem| {
-        wrong(problem);
-        None
-    });
-    let callers = read_list("callers", table.get("callers"), read_caller, &mut wrong);
-    let registries = read_list("registries", table.get("registries"), read_registry, &mut wrong);
-    if effect == Effect::Deny && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
-        wrong(
-            "callers: a deny by gid would not hold, for a user may change its primary group; name the users".to_owned(),
-        );
+fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
+    let id = item.take(read_id(item.get("id")));
+    let effect = item.take(read_effect(item.get("effect")));
+    let callers = read_list("callers", read_caller, item);
+    let registries = read_list("registries", read_registry, item);
+    let profile = item.take(read_profile(item.get("profile"), effect.unwrap_or(Effect::Deny), profiles));
+    if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
+        item.wrong("callers: a deny by gid would not hold, for a user may change its primary group; name the users");
     }
-    (problems.len() == before).then_some(Grant { id, callers, registries, profile, effect })
+    Some(Grant { id: id?, callers, registries, profile: profile?, effect: effect? })
 }
 
 fn read_id(value: Option<&Value>) -> Result<String, String> {
@@ -106,21 +74,17 @@ fn read_profile(value: Option<&Value>, effect: Effect, profiles: &[Profile]) -> 
     })
 }
 
-fn read_list<T>(
-    key: &str,
-    value: Option<&Value>,
-    read: fn(&Table) -> Result<T, String>,
-    wrong: &mut impl FnMut(String),
-) -> Vec<T> {
-    let Some(items) = value.and_then(Value::as_array).filter(|items| !items.is_empty()) else {
-        wrong(format!("{key} is missing; it is a list of tables, with one in it at least"));
-        return Vec::new();
-    };
-    let item = |item: &Value| match item {
+fn read_list<T>(key: &str, read: fn(&Table) -> Result<T, String>, item: &mut Item<'_>) -> Vec<T> {
+    let of_value = |value: &Value| match value {
         Value::Table(table) => read(table),
         other => Err(format!("{other} is not a table")),
     };
-    items.iter().filter_map(|one| item(one).map_err(|problem| wrong(format!("{key}: {problem}"))).ok()).collect()
+    let values = item.get(key).and_then(Value::as_array).filter(|values| !values.is_empty());
+    let Some(read) = values.map(|values| values.iter().map(of_value).collect::<Vec<_>>()) else {
+        item.wrong(format!("{key} is missing; it is a list of tables, with one in it at least"));
+        return Vec::new();
+    };
+    read.into_iter().filter_map(|one| item.take(one.map_err(|problem| format!("{key}: {problem}")))).collect()
 }
 
 fn read_caller(table: &Table) -> Result<CallerPattern, String> {
@@ -227,8 +191,12 @@ pub(super) fn read_texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>
 mod tests {
     use super::*;
 
+    fn documents(text: &str) -> [Document; 1] {
+        [Document { place: "file".into(), table: text.parse().unwrap() }]
+    }
+
     fn problems(text: &str) -> Vec<String> {
-        read(&text.parse().unwrap(), &[]).1
+        read(&documents(text), &[]).1.into_iter().map(|mistake| mistake.problem).collect()
     }
 
     #[test]
@@ -244,7 +212,7 @@ mod tests {
             registries = [{ accounts = ["*"], regions = ["*"] }]
             effect = "deny"
         "#;
-        let (policy, problems) = read(&text.parse().unwrap(), &[]);
+        let (policy, problems) = read(&documents(text), &[]);
         assert!(problems.is_empty(), "{problems:?}");
         let Policy::Grants(grants) = policy else { panic!("{policy:?}") };
         assert_eq!(
@@ -266,8 +234,8 @@ mod tests {
 
     #[test]
     fn no_grants_are_another_thing_than_none_that_match() {
-        assert_eq!(read(&Table::new(), &[]).0, Policy::Open);
-        assert_eq!(read(&"grants = []".parse().unwrap(), &[]).0, Policy::Grants(Vec::new()));
+        assert_eq!(read(&documents(""), &[]).0, Policy::Open);
+        assert_eq!(read(&documents("grants = []"), &[]).0, Policy::Grants(Vec::new()));
     }
 
     #[test]
@@ -320,7 +288,7 @@ mod tests {
             ("grant \"c d\": callers", "deny by gid"),
             ("grant \"c d\": registries: regions", "mars-1"),
             ("grant \"c d\": registries: accounts", "stands alone"),
-            ("grants.id: \"b\"", "its own"),
+            ("grant \"b\"", "another one has its id"),
         ] {
             assert!(
                 problems.iter().any(|problem| problem.contains(of) && problem.contains(hint)),

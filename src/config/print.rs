@@ -23,6 +23,12 @@ pub fn effective(sources: &Sources) -> String {
     settings + "\n" + &reader.lists_as_typed()
 }
 
+/// How other files are included.
+const INCLUDE: &str = r#"# More [[profiles]] and [[grants]], read after those of this file: so each team can keep its own. It stands above every section.
+# include = ["grants.d/*.toml"]
+
+"#;
+
 /// How an issuer of tokens looks.
 pub(super) const ISSUER: &str = r#"
 # Whose bearer tokens are taken: Kubernetes service accounts, GitHub, GitLab, any OpenID Connect issuer. Keys come from the issuer's
@@ -68,7 +74,7 @@ pub(super) const PROFILE: &str = r#"
 /// Every setting with its explanation: the defaults in force, examples of the others behind `#`.
 #[must_use]
 pub fn example() -> String {
-    settings() + ISSUER + PROFILE + GRANT
+    INCLUDE.to_owned() + &settings() + ISSUER + PROFILE + GRANT
 }
 
 fn settings() -> String {

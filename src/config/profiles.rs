@@ -2,91 +2,64 @@
 
 use std::str::FromStr;
 
-use toml::{Table, Value};
+use toml::Value;
 
+use super::Mistake;
+use super::files::Document;
 use super::grants::read_texts;
+use super::list::{Item, List, Listed};
 use crate::credential::ProfileName;
 use crate::profile::{Access, Attribution, Profile};
 
-const KEYS: [&str; 7] =
-    ["name", "role_chain", "external_id", "access", "repositories", "attribution", "source_identity"];
+const PROFILES: List = List {
+    key: "profiles",
+    heading: "profiles",
+    one: "profile",
+    named_by: "name",
+    unique: "name",
+    keys: &["name", "role_chain", "external_id", "access", "repositories", "attribution", "source_identity"],
+};
 /// Each role after the first costs a call to STS and an hour at most; more than this is no design.
 const LONGEST_CHAIN: usize = 4;
 
 /// The profiles, and what is wrong with them.
-pub(super) fn read(file: &Table) -> (Vec<Profile>, Vec<String>) {
-    let mut problems = Vec::new();
-    let profiles: Vec<Profile> = match file.get("profiles") {
-        None => Vec::new(),
-        Some(Value::Array(profiles)) => {
-            profiles.iter().enumerate().filter_map(|one| read_profile(one, &mut problems)).collect()
-        }
-        Some(_) => {
-            problems.push("profiles is a list of tables: write [[profiles]] above each".to_owned());
-            Vec::new()
-        }
-    };
-    for (index, profile) in profiles.iter().enumerate() {
-        if profiles[..index].iter().any(|other| other.name == profile.name) {
-            problems
-                .push(format!("profile {:?}: there are two of this name; give each its own", profile.name.as_str()));
-        }
-    }
-    (profiles, problems)
+pub(super) fn read(documents: &[Document]) -> (Vec<Profile>, Vec<Mistake>) {
+    let Listed { items, mistakes, .. } = PROFILES.read(documents, read_profile, |one, other| one.name == other.name);
+    (items, mistakes)
 }
 
-fn read_profile((index, value): (usize, &Value), problems: &mut Vec<String>) -> Option<Profile> {
-    let place = match value.get("name").and_then(Value::as_str) {
-        Some(name) => format!("profile {name:?}"),
-        None => format!("profile number {}", index + 1),
-    };
-    let before = problems.len();
-    let mut wrong = |problem: String| problems.push(format!("{place}: {problem}"));
-    let Value::Table(table) = value else {
-        wrong(format!("{value} is not a table"));
-        return None;
-    };
-    for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-        wrong(format!("{key} is not a key; a profile has {}", KEYS.join(", ")));
-    }
-    let name = noted(read_name(table.get("name")), &mut wrong);
-    let role_chain = noted(read_parsed("role_chain", table.get("role_chain")), &mut wrong);
-    let repositories = noted(read_parsed("repositories", table.get("repositories")), &mut wrong);
-    let access = noted(read_access(table.get("access")), &mut wrong);
-    let external_id = noted(read_external_id(table.get("external_id")), &mut wrong);
-    let attribution = noted(read_attribution(table.get("attribution")), &mut wrong);
-    let source_identity = noted(read_source_identity(table.get("source_identity")), &mut wrong);
+fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
+    let name = item.take(read_name(item.get("name")));
+    let role_chain = item.take(read_parsed("role_chain", item.get("role_chain")));
+    let repositories = item.take(read_parsed("repositories", item.get("repositories")));
+    let access = item.take(read_access(item.get("access")));
+    let external_id = item.take(read_external_id(item.get("external_id")));
+    let attribution = item.take(read_attribution(item.get("attribution")));
+    let source_identity = item.take(read_source_identity(item.get("source_identity")));
     let profile = Profile {
-        attribution: attribution?,
-        source_identity: source_identity?,
         name: name?,
         role_chain: role_chain?,
         external_id: external_id?,
         access: access?,
         repositories: repositories?,
+        attribution: attribution?,
+        source_identity: source_identity?,
     };
-    check(&profile, &mut wrong);
-    (problems.len() == before).then_some(profile)
+    check(&profile, item);
+    Some(profile)
 }
 
 /// What no key is wrong about by itself.
-fn check(profile: &Profile, wrong: &mut impl FnMut(String)) {
+fn check(profile: &Profile, item: &mut Item<'_>) {
     if profile.role_chain.is_empty() {
-        wrong("role_chain is missing: without a role there is nothing to attach access and repositories to, and the profile \"default\" needs no entry".to_owned());
+        item.wrong("role_chain is missing: without a role there is nothing to attach access and repositories to, and the profile \"default\" needs no entry");
     }
     if profile.role_chain.len() > LONGEST_CHAIN {
-        wrong(format!("role_chain has more than {LONGEST_CHAIN} roles"));
+        item.wrong(format!("role_chain has more than {LONGEST_CHAIN} roles"));
     }
     if !profile.policy_fits() {
-        wrong(
-            "repositories are too many: their session policy has more than the 2,048 characters that STS takes"
-                .to_owned(),
-        );
+        item.wrong("repositories are too many: their session policy has more than the 2,048 characters that STS takes");
     }
-}
-
-fn noted<T>(result: Result<T, String>, wrong: &mut impl FnMut(String)) -> Option<T> {
-    result.map_err(wrong).ok()
 }
 
 fn read_name(value: Option<&Value>) -> Result<ProfileName, String> {
@@ -149,6 +122,12 @@ fn read_external_id(value: Option<&Value>) -> Result<Option<String>, String> {
 mod tests {
     use super::*;
 
+    fn read_text(text: &str) -> (Vec<Profile>, Vec<String>) {
+        let document = Document { place: "file".into(), table: text.parse().unwrap() };
+        let (profiles, mistakes) = read(&[document]);
+        (profiles, mistakes.into_iter().map(|mistake| mistake.problem).collect())
+    }
+
     #[test]
     fn profiles_are_read_as_typed() {
         let text = r#"
@@ -164,7 +143,7 @@ mod tests {
             name = "all"
             role_chain = ["arn:aws:iam::210987654321:role/hub"]
         "#;
-        let (profiles, problems) = read(&text.parse().unwrap());
+        let (profiles, problems) = read_text(text);
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(
             (profiles[0].role_chain.len(), profiles[0].access, profiles[0].repositories.len()),
@@ -205,7 +184,7 @@ mod tests {
             name = "d"
             role_chain = ["arn:aws:iam::210987654321:role/hub"]
         "#;
-        let (_, problems) = read(&text.parse().unwrap());
+        let (_, problems) = read_text(text);
         for (of, hint) in [
             ("profile \"a\": colour", "a profile has name"),
             ("profile \"a\": role_chain", "arn:aws:iam::"),
@@ -217,7 +196,7 @@ mod tests {
             ("profile \"b\": role_chain is missing", "attach"),
             ("profile \"default\": name", "needs no entry"),
             ("profile \"b c\": name", "1 to 32"),
-            ("profile \"d\"", "two of this name"),
+            ("profile \"d\"", "another one has its name"),
         ] {
             assert!(
                 problems.iter().any(|problem| problem.contains(of) && problem.contains(hint)),

@@ -1,16 +1,14 @@
 //! Takes values out of their sources, in the order of their precedence, and gathers what is wrong.
 
-use std::path::Path;
-
 use toml::{Table, Value};
 
+use super::files::{Document, INCLUDE};
 use super::settings::{ALL, About, Setting};
 use super::values::Read;
 use super::{Mistake, Sources, grants, issuers, profiles};
 use crate::jwt;
 use crate::policy::Policy;
 use crate::profile::Profile;
-use crate::trusted_file;
 
 /// What is ours in the environment and no setting: of the command line, of clients, and of the build, which `cargo run` passes on.
 const OTHER_VARIABLES: [&str; 9] = [
@@ -34,7 +32,8 @@ const ISSUERS: &str = "authentication.jwt";
 /// The sources, and the mistakes found so far.
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
-    file: Table,
+    /// The file that was named, which is always there, and behind it those that it includes, which have lists only.
+    documents: Vec<Document>,
     mistakes: Vec<Mistake>,
 }
 
@@ -60,13 +59,9 @@ impl Origin {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a Sources) -> Self {
-        let mut reader = Self { sources, file: Table::new(), mistakes: Vec::new() };
-        if let Some(path) = &sources.file {
-            match read_file(path, sources.text.as_deref()) {
-                Ok(table) => reader.file = table,
-                Err(problem) => reader.mistake(path.display().to_string(), problem),
-            }
-        }
+        let (main, included, mistakes) = sources.files.documents();
+        let documents = std::iter::once(main).chain(included).collect();
+        let mut reader = Self { sources, documents, mistakes };
         reader.report_unknown_keys();
         reader.report_unknown_variables();
         reader
@@ -92,29 +87,30 @@ impl<'a> Reader<'a> {
             return Some((about.form.value(text), Origin::Variable(variable)));
         }
         let mut sections = about.section.split('.');
-        let table = sections.try_fold(&self.file, |table, section| table.get(section)?.as_table())?;
+        let table = sections.try_fold(self.file(), |table, section| table.get(section)?.as_table())?;
         let value = table.get(about.key)?;
         Some((value.clone(), Origin::File(self.file_name())))
     }
 
-    /// Who may have what; only a file can say.
+    /// Who may have what; only files can say.
     pub(super) fn grants(&mut self, profiles: &[Profile]) -> Policy {
-        let (policy, problems) = grants::read(&self.file, profiles);
-        self.mistakes_of_file(problems);
+        let (policy, mistakes) = grants::read(&self.documents, profiles);
+        self.mistakes.extend(mistakes);
         policy
     }
 
-    /// How credentials are minted; only a file can say.
+    /// How credentials are minted; only files can say.
     pub(super) fn profiles(&mut self) -> Vec<Profile> {
-        let (profiles, problems) = profiles::read(&self.file);
-        self.mistakes_of_file(problems);
+        let (profiles, mistakes) = profiles::read(&self.documents);
+        self.mistakes.extend(mistakes);
         profiles
     }
 
     /// Whose bearer tokens are taken; only a file can say.
     pub(super) fn issuers(&mut self) -> Vec<jwt::Settings> {
-        let (issuers, problems) = issuers::read(&self.file);
-        self.mistakes_of_file(problems);
+        let section = self.file().get("authentication").and_then(Value::as_table).cloned().unwrap_or_default();
+        let (issuers, mistakes) = issuers::read(Document { place: self.file_name(), table: section });
+        self.mistakes.extend(mistakes);
         issuers
     }
 
@@ -128,17 +124,28 @@ impl<'a> Reader<'a> {
         self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
     }
 
-    /// The issuers, profiles and grants as they stand in the file.
+    /// The issuers, profiles and grants as they stand in the files.
     pub(super) fn lists_as_typed(&self) -> String {
-        let typed = LISTS.iter().filter_map(|list| Some(((*list).to_owned(), self.file.get(*list)?.clone())));
-        let issuers = self.file.get("authentication").and_then(|section| section.get("jwt"));
-        let issuers = issuers.map(|issuers| {
+        let mut text = String::new();
+        let issuers = self.file().get("authentication").and_then(|section| section.get("jwt"));
+        if let Some(issuers) = issuers {
             let section = Table::from_iter([("jwt".to_owned(), issuers.clone())]);
-            ("authentication".to_owned(), Value::Table(section))
-        });
-        let text = typed.chain(issuers).collect::<Table>().to_string();
+            text += &Table::from_iter([("authentication".to_owned(), Value::Table(section))]).to_string();
+        }
+        for document in &self.documents {
+            let typed = LISTS.iter().filter_map(|list| Some(((*list).to_owned(), document.table.get(*list)?.clone())));
+            let typed: Table = typed.collect();
+            if !typed.is_empty() {
+                text.extend(["# ", document.place.as_str(), "\n", typed.to_string().as_str()]);
+            }
+        }
         let open = "# There are no grants: whoever may open the socket may have everything.\n";
-        if self.file.contains_key("grants") { text } else { text + open }
+        if self.documents.iter().any(|one| one.table.contains_key("grants")) { text } else { text + open }
+    }
+
+    /// The file that was named; empty where none was.
+    fn file(&self) -> &Table {
+        &self.documents[0].table
     }
 
     /// What a variable says that is not ours.
@@ -174,13 +181,23 @@ impl<'a> Reader<'a> {
     }
 
     fn file_name(&self) -> String {
-        self.sources.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+        self.sources.files.name()
     }
 
     fn report_unknown_keys(&mut self) {
-        let of_file = self.file.iter().filter(|(section, _)| !LISTS.contains(&section.as_str()));
+        let is_other = |(section, _): &(&String, &Value)| !LISTS.contains(&section.as_str()) && *section != INCLUDE;
+        let of_file = self.file().iter().filter(is_other);
         let problems = of_file.flat_map(|(section, value)| unknown_keys(section, value)).collect();
         self.mistakes_of_file(problems);
+        for document in self.documents.iter().skip(1) {
+            let others = document.table.keys().filter(|key| !LISTS.contains(&key.as_str()));
+            self.mistakes.extend(others.map(|key| Mistake {
+                place: document.place.clone(),
+                problem: format!(
+                    "{key} is for the file that includes this one; here are [[grants]] and [[profiles]] only"
+                ),
+            }));
+        }
     }
 
     /// A misspelt variable of ours would else be ignored without a word.
@@ -213,7 +230,9 @@ fn unknown_keys(section: &str, value: &Value) -> Vec<String> {
     let keys = keys_of(section);
     if keys.is_empty() {
         let sections = sections().join(", ");
-        return vec![format!("[{section}] is not a section; there are {sections} and [[grants]], [[profiles]]")];
+        return vec![format!(
+            "[{section}] is not a section; there are {sections} and [[grants]], [[profiles]], and include above all"
+        )];
     }
     let Value::Table(table) = value else {
         return vec![format!("{section} is a section: write [{section}] and its keys below it")];
@@ -238,20 +257,4 @@ fn sections() -> Vec<&'static str> {
 
 fn keys_of(section: &str) -> Vec<&'static str> {
     ALL.iter().filter(|about| about.section == section).map(|about| about.key).collect()
-}
-
-fn read_file(path: &Path, text: Option<&str>) -> Result<Table, String> {
-    let metadata = std::fs::metadata(path).map_err(|error| format!("the file cannot be read: {error}"))?;
-    if trusted_file::is_open_to_all(&metadata) {
-        return Err("the file can be written by everybody, and so anybody could grant themselves anything: chmod o-w"
-            .to_owned());
-    }
-    let text = match text {
-        Some(text) => text.to_owned(),
-        None => std::fs::read_to_string(path).map_err(|error| format!("the file cannot be read: {error}"))?,
-    };
-    text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-        format!("line {line}: {}", error.message().replace('\n', ", "))
-    })
 }

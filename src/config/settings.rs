@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use spiffe::TrustDomain;
 
-use super::LogFormat;
 use super::values::{self, Form, Read};
+use super::{LogFormat, Mode};
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
@@ -45,7 +45,7 @@ impl About {
 }
 
 /// All of them, section by section.
-pub(super) const ALL: [About; 31] = [
+pub(super) const ALL: [About; 32] = [
     LISTEN.about,
     DRAIN_TIMEOUT.about,
     MAX_CONNECTIONS.about,
@@ -56,6 +56,7 @@ pub(super) const ALL: [About; 31] = [
     LOOPBACK.about,
     CLIENT_CA.about,
     CLIENT_DNS.about,
+    POLICY_MODE.about,
     REQUESTS_PER_SECOND.about,
     IN_FLIGHT.about,
     FAILURES_PER_SECOND.about,
@@ -205,6 +206,19 @@ pub(super) const LOOPBACK: Setting<bool> = Setting {
     },
     default: || false,
     read: values::boolean,
+};
+
+pub(super) const POLICY_MODE: Setting<Mode> = Setting {
+    about: About {
+        default: r#""enforce""#,
+        ..about(
+            "policy",
+            "mode",
+            "\"enforce\", or, while grants are being written, \"observe\": what they deny is given all the same, by the broker's own identity\nor the profile that was asked for, and put on record as observed.",
+        )
+    },
+    default: || Mode::Enforce,
+    read: values::policy_mode,
 };
 
 pub(super) const REQUESTS_PER_SECOND: Setting<u64> = Setting {

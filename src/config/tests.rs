@@ -13,7 +13,7 @@ fn file(text: &str) -> NamedTempFile {
 
 fn sources(file: &NamedTempFile, environment: &[(&str, &str)]) -> Sources {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Sources { file: Some(file.path().to_owned()), environment, ..Sources::default() }
+    Sources { files: Files::read(Some(file.path())), environment, ..Sources::default() }
 }
 
 fn load(text: &str) -> Result<Config, Vec<Mistake>> {
@@ -267,7 +267,7 @@ fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
 fn a_file_that_is_no_toml_is_named_with_its_line() {
     let mistakes = load("[cache]\ncapacity = = 1").unwrap_err();
     assert!(mistakes[0].problem.starts_with("line 2: "), "{mistakes:?}");
-    let missing = Sources { file: Some("/no/such.toml".into()), ..Sources::default() };
+    let missing = Sources { files: Files::read(Some("/no/such.toml".as_ref())), ..Sources::default() };
     let mistakes = Config::load(&missing).unwrap_err();
     assert!(mistakes[0].to_string().starts_with("/no/such.toml: the file cannot be read"), "{mistakes:?}");
 }
@@ -348,4 +348,85 @@ fn a_web_identity_is_ours_to_trade_only_without_access_keys() {
     assert_eq!(with.aws.web_identity.unwrap().session_name, "ecr-broker");
     let keys = [role[0], role[1], ("AWS_ACCESS_KEY_ID", "AKIA")];
     assert!(Config::load(&sources(&file, &keys)).unwrap().aws.web_identity.is_none());
+}
+
+/// A folder of files, the first of which includes what it says.
+fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let main = Files::read(Some(&directory.path().join(files[0].0)));
+    (directory, Sources { files: main, ..Sources::default() })
+}
+
+fn grant_of(id: &str, profile: &str) -> String {
+    format!(
+        "[[grants]]\nid = \"{id}\"\ncallers = [{{ uid = 1 }}]\nregistries = [{{ public = true }}]\nprofile = \"{profile}\"\n"
+    )
+}
+
+fn ids(config: &Config) -> Vec<&str> {
+    config.policy.grants().iter().map(|grant| grant.id.as_str()).collect()
+}
+
+#[test]
+fn each_team_has_a_file_of_its_own_read_in_the_order_of_their_names_after_the_main_one() {
+    let profile = "[[profiles]]\nname = \"a\"\nrole_chain = [\"arn:aws:iam::210987654321:role/a\"]\n";
+    let main = format!("include = [\"grants.d/*.toml\", \"last.toml\", \"none.d/*.toml\"]\n{}", grant_of("main", "a"));
+    let (directory, sources) = folder(&[
+        ("main.toml", &main),
+        ("grants.d/b.toml", &grant_of("b", "a")),
+        ("grants.d/a.toml", &(profile.to_owned() + &grant_of("a", "default"))),
+        ("grants.d/.hidden.toml", "no TOML"),
+        ("grants.d/README", "no TOML"),
+        ("last.toml", &grant_of("last", "default")),
+    ]);
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(ids(&config), ["main", "a", "b", "last"]);
+    assert_eq!(config.aws.profiles.len(), 1);
+    let printed = effective(&sources);
+    assert!(printed.contains("grants.d/a.toml\n") && printed.contains("id = \"b\""), "{printed}");
+
+    assert_eq!(sources.files.read_again(), sources.files);
+    std::fs::write(directory.path().join("grants.d/c.toml"), grant_of("c", "a")).unwrap();
+    let files = sources.files.read_again();
+    assert_ne!(files, sources.files);
+    assert_eq!(ids(&Config::load(&Sources { files, ..sources }).unwrap()), ["main", "a", "b", "c", "last"]);
+}
+
+#[test]
+fn a_mistake_in_an_included_file_is_named_with_that_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (directory, sources) = folder(&[
+        (
+            "main.toml",
+            "include = [\"d/*.toml\", \"missing.toml\", 7, \"[\", \"open/*.toml\"]\n[[grants]]\nid = \"x\"\ncallers = [{ uid = 1 }]\nregistries = [{ public = true }]",
+        ),
+        ("d/broken.toml", "= 1"),
+        ("d/other.toml", "include = [\"more.toml\"]\n[server]\nlisten = []"),
+        ("d/twice.toml", &grant_of("x", "default")),
+        ("open/a.toml", &grant_of("y", "default")),
+    ]);
+    let open = directory.path().join("open");
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let sources = Sources { files: sources.files.read_again(), ..sources };
+    let mistakes = Config::load(&sources).unwrap_err();
+    for (place, problem) in [
+        ("main.toml", "7 is not a text"),
+        ("main.toml", "\"[\" is no pattern"),
+        ("missing.toml", "cannot be read"),
+        ("d/broken.toml", "line 1"),
+        ("d/other.toml", "include is for the file that includes this one"),
+        ("d/other.toml", "server is for the file that includes this one"),
+        ("d/twice.toml", "grant \"x\": another one has its id"),
+        ("open/a.toml", "directory can be written by everybody"),
+    ] {
+        let found = mistakes.iter().any(|one| one.place.ends_with(place) && one.problem.contains(problem));
+        assert!(found, "{place}: {problem}: {mistakes:#?}");
+    }
+    assert_eq!(mistakes.len(), 8, "{mistakes:#?}");
+    assert!(problems("include = \"a.toml\"")[0].contains("not a list of files"));
 }

@@ -8,7 +8,7 @@ use spiffe::TrustDomain;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use super::LogFormat;
+use super::{LogFormat, Mode};
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
@@ -150,5 +150,13 @@ pub(super) fn log_format(value: &Value) -> Result<LogFormat, String> {
         Some("json") => Ok(LogFormat::Json),
         Some("text") => Ok(LogFormat::Text),
         _ => Err(format!("{value} is none of \"auto\", \"json\", \"text\"")),
+    }
+}
+
+pub(super) fn policy_mode(value: &Value) -> Result<Mode, String> {
+    match value.as_str() {
+        Some("enforce") => Ok(Mode::Enforce),
+        Some("observe") => Ok(Mode::Observe),
+        _ => Err(format!("{value} is none of \"enforce\", \"observe\"")),
     }
 }

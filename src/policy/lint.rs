@@ -6,19 +6,23 @@ use spiffe::TrustDomain;
 
 use super::{Accounts, CallerPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern, TokenPattern};
 use crate::caller::DnsName;
+use crate::profile::{Access, Profile};
 
 /// Something to look at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The grant's id.
-    pub grant: String,
-    /// What is odd about it, and what would be better.
+    /// The grant's id; none where it is about all of them.
+    pub grant: Option<String>,
+    /// What is odd, and what would be better.
     pub problem: String,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "grant {:?}: {}", self.grant, self.problem)
+        match &self.grant {
+            Some(grant) => write!(f, "grant {grant:?}: {}", self.problem),
+            None => f.write_str(&self.problem),
+        }
     }
 }
 
@@ -38,13 +42,14 @@ pub struct Proofs {
 /// As GitHub writes it into its tokens.
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
-/// Looks through a policy.
+/// Looks through a policy whose grants name these profiles.
 #[must_use]
-pub fn lint(policy: &Policy, proofs: &Proofs) -> Vec<Finding> {
-    let Policy::Grants(grants) = policy else { return Vec::new() };
+pub fn lint(policy: &Policy, profiles: &[Profile], proofs: &Proofs) -> Vec<Finding> {
+    let grants = policy.grants();
     let of_one = |(index, grant): (usize, &Grant)| {
         let problems = [
             every_account(grant),
+            push_everywhere(grant, profiles),
             user_zero(grant),
             unreachable(grant, proofs),
             renamed_repository(grant, proofs),
@@ -53,16 +58,29 @@ pub fn lint(policy: &Policy, proofs: &Proofs) -> Vec<Finding> {
             evaded(grant, grants),
             without_effect(grant, index, grants),
         ];
-        let finding = |problem| Finding { grant: grant.id.clone(), problem };
+        let finding = |problem| Finding { grant: Some(grant.id.clone()), problem };
         problems.into_iter().flatten().map(finding).collect::<Vec<_>>()
     };
-    grants.iter().enumerate().flat_map(of_one).collect()
+    let observed = "policy.mode is \"observe\": what the grants deny is given all the same; set it to \"enforce\" when they are complete";
+    let observed = policy.is_observed().then(|| Finding { grant: None, problem: observed.to_owned() });
+    observed.into_iter().chain(grants.iter().enumerate().flat_map(of_one)).collect()
 }
 
 fn every_account(grant: &Grant) -> Option<String> {
     let wide = |one: &RegistryPattern| matches!(one, RegistryPattern::Private { accounts: Accounts::Any, .. });
     (grant.effect == Effect::Allow && grant.registries.iter().any(wide))
         .then(|| "it is for every account that the broker's identity can reach; name the accounts".to_owned())
+}
+
+fn push_everywhere(grant: &Grant, profiles: &[Profile]) -> Option<String> {
+    let profile = profiles.iter().find(|profile| grant.profile.as_ref() == Some(&profile.name))?;
+    let wide = grant.effect == Effect::Allow && profile.access != Access::Pull && profile.repositories.is_empty();
+    wide.then(|| {
+        format!(
+            "its profile {:?} may write to every repository that its role can; name repositories in the profile, or let it pull only",
+            profile.name.as_str()
+        )
+    })
 }
 
 fn user_zero(grant: &Grant) -> Option<String> {
@@ -217,6 +235,7 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Attribution;
 
     fn private(accounts: &str, region: &str) -> RegistryPattern {
         let accounts = match accounts {
@@ -249,12 +268,40 @@ mod tests {
     /// What is found in each list of grants.
     fn hold(cases: Vec<(Vec<Grant>, Expected<'_>)>) {
         for (grants, found) in cases {
-            let findings = lint(&Policy::Grants(grants.clone()), &proofs());
+            let findings = lint(&Policy::Grants(grants.clone()), &[], &proofs());
             let expected = usize::from(found.is_some());
             assert_eq!(findings.len(), expected, "{findings:?} {grants:#?}");
             if let Some((id, problem)) = found {
-                assert!(findings[0].grant == id && findings[0].problem.contains(problem), "{findings:?}");
+                assert!(
+                    findings[0].grant.as_deref() == Some(id) && findings[0].problem.contains(problem),
+                    "{findings:?}"
+                );
             }
+        }
+    }
+
+    #[test]
+    fn a_profile_that_may_write_everywhere_is_found() {
+        let profile = |access, repositories: &[&str]| Profile {
+            name: "default".into(),
+            role_chain: Vec::new(),
+            external_id: None,
+            access,
+            repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            attribution: Attribution::Broker,
+            source_identity: false,
+        };
+        let policy = |effect| Policy::Grants(vec![grant("farm", user(), private("111111111111", "eu-*"), effect)]);
+        for (access, repositories, effect, found) in [
+            (Access::Pull, &[][..], Effect::Allow, false),
+            (Access::Push, &[], Effect::Allow, true),
+            (Access::Full, &[], Effect::Allow, true),
+            (Access::Push, &["team-a/*"], Effect::Allow, false),
+            (Access::Push, &[], Effect::Deny, false),
+        ] {
+            let findings = lint(&policy(effect), &[profile(access, repositories)], &proofs());
+            assert_eq!(!findings.is_empty(), found, "{access:?} {repositories:?}: {findings:?}");
+            assert!(findings.iter().all(|finding| finding.problem.contains("write to every repository")));
         }
     }
 
@@ -309,12 +356,12 @@ mod tests {
             grant("no", user(), private("111111111111", "eu-*"), Deny),
             grant("local", CallerPattern::Loopback, private("111111111111", "eu-west-1"), Allow),
         ];
-        let findings = lint(&Policy::Grants(way_round), &Proofs { loopback: true, ..proofs() });
+        let findings = lint(&Policy::Grants(way_round), &[], &Proofs { loopback: true, ..proofs() });
         assert!(
             findings.len() == 1 && findings[0].problem.contains("over loopback, by grant \"local\""),
             "{findings:?}"
         );
-        assert!(lint(&Policy::Open, &proofs()).is_empty());
+        assert!(lint(&Policy::Open, &[], &proofs()).is_empty());
     }
 
     #[test]

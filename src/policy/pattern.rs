@@ -175,6 +175,16 @@ impl ClaimPattern {
     }
 }
 
+impl fmt::Display for ClaimPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separators = self.separators.chars();
+        self.segments.iter().try_for_each(|segment| {
+            write!(f, "{segment}")?;
+            separators.next().map_or(Ok(()), |separator| write!(f, "{separator}"))
+        })
+    }
+}
+
 impl FromStr for ClaimPattern {
     type Err = ClaimPatternError;
 

@@ -1,0 +1,99 @@
+//! Grants as they would be typed: what [`super::grants`] reads.
+
+use std::fmt::Write as _;
+
+use toml::{Table, Value};
+
+use crate::policy::{Accounts, CallerPattern, Effect, Grant, RegistryPattern, TokenPattern};
+
+/// The grants as TOML.
+#[must_use]
+pub fn grants_as_toml(grants: &[Grant]) -> String {
+    let mut text = String::new();
+    for grant in grants {
+        let separator = if text.is_empty() { "" } else { "\n" };
+        _ = writeln!(text, "{separator}[[grants]]");
+        let mut line = |key: &str, value: Value| _ = writeln!(text, "{key} = {value}");
+        line("id", grant.id.as_str().into());
+        line("callers", list(grant.callers.iter().map(caller)));
+        line("registries", list(grant.registries.iter().map(registry)));
+        if let Some(profile) = &grant.profile {
+            line("profile", profile.as_str().into());
+        }
+        if grant.effect == Effect::Deny {
+            line("effect", "deny".into());
+        }
+    }
+    text
+}
+
+fn caller(pattern: &CallerPattern) -> Table {
+    let (key, value) = match pattern {
+        CallerPattern::Uid(uid) => ("uid", i64::from(*uid).into()),
+        CallerPattern::Gid(gid) => ("gid", i64::from(*gid).into()),
+        CallerPattern::Loopback => ("loopback", true.into()),
+        CallerPattern::Spiffe(pattern) => ("spiffe", pattern.to_string().into()),
+        CallerPattern::Dns(name) => ("dns", name.to_string().into()),
+        CallerPattern::Token(pattern) => return token(pattern),
+    };
+    Table::from_iter([(key.to_owned(), value)])
+}
+
+fn token(pattern: &TokenPattern) -> Table {
+    let TokenPattern { issuer, subject, claims } = pattern;
+    let mut table = Table::from_iter([("jwt".to_owned(), issuer.as_str().into())]);
+    table.extend(subject.as_ref().map(|subject| ("subject".to_owned(), subject.to_string().into())));
+    if !claims.is_empty() {
+        let claims = claims.iter().map(|(name, pattern)| (name.clone(), Value::from(pattern.to_string())));
+        table.insert("claims".to_owned(), Value::Table(claims.collect()));
+    }
+    table
+}
+
+fn registry(pattern: &RegistryPattern) -> Table {
+    let RegistryPattern::Private { accounts, regions } = pattern else {
+        return Table::from_iter([("public".to_owned(), true.into())]);
+    };
+    let accounts = match accounts {
+        Accounts::Any => list(["*"]),
+        Accounts::Of(accounts) => list(accounts.iter().map(ToString::to_string)),
+    };
+    let regions = list(regions.iter().map(ToString::to_string));
+    Table::from_iter([("accounts".to_owned(), accounts), ("regions".to_owned(), regions)])
+}
+
+fn list<T: Into<Value>>(items: impl IntoIterator<Item = T>) -> Value {
+    Value::Array(items.into_iter().map(Into::into).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::Document;
+    use super::super::grants;
+    use super::*;
+    use crate::policy::Policy;
+
+    #[test]
+    fn grants_are_read_as_they_were_written() {
+        let text = r#"
+            [[grants]]
+            id = "all"
+            callers = [{ uid = 1 }, { loopback = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }, { jwt = "blue", subject = "a:\"b\"" }, { jwt = "blue", claims = { "kubernetes.io.namespace" = "ci-*", ref = "refs/heads/main" } }]
+            registries = [{ accounts = ["123456789012", "210987654321"], regions = ["eu-*", "us-east-1"] }, { accounts = ["*"], regions = ["*"] }, { public = true }]
+            [[grants]]
+            id = "gid"
+            callers = [{ gid = 5 }]
+            registries = [{ public = true }]
+            [[grants]]
+            id = "never"
+            callers = [{ uid = 1 }]
+            registries = [{ public = true }]
+            effect = "deny"
+        "#;
+        let read = |text: &str| grants::read(&[Document { place: "file".into(), table: text.parse().unwrap() }], &[]);
+        let (Policy::Grants(grants), mistakes) = read(text) else { panic!() };
+        assert!(mistakes.is_empty() && grants.len() == 3, "{mistakes:?}");
+        let written = grants_as_toml(&grants);
+        assert_eq!(read(&written), (Policy::Grants(grants), Vec::new()), "{written}");
+    }
+}
