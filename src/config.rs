@@ -41,6 +41,8 @@ pub use self::write::grants_as_toml;
 pub struct Sources {
     /// The file, if one was named, and those that it includes.
     pub files: Files,
+    /// Where sockets are open already, that were handed over at the start.
+    pub handed: Vec<ListenAddress>,
     /// The environment.
     pub environment: Vec<(String, String)>,
     /// What was given on the command line: the setting's name, the flag, and the value.
@@ -256,7 +258,11 @@ impl Config {
                     "{address} can be reached from other hosts, and nothing says who may call; set authentication.client_ca, authentication.client_dns or [[authentication.jwt]], or listen on a Unix socket"
                 ),
             };
-            reader.report(&settings::LISTEN, &problem);
+            if reader.handed().contains(address) {
+                reader.report_handed(&problem);
+            } else {
+                reader.report(&settings::LISTEN, &problem);
+            }
         }
     }
 }
@@ -288,13 +294,20 @@ fn read_tls(reader: &mut Reader<'_>) -> Option<tls::Settings> {
     Some(tls::Settings { certificate, key, trust_domains, dns_names })
 }
 
+/// What was handed over is listened on beside what is configured, or instead of the default places.
+fn read_listen(reader: &mut Reader<'_>) -> Vec<ListenAddress> {
+    let mut listen = reader.get(&settings::LISTEN);
+    listen.extend(reader.handed().iter().filter(|address| !listen.contains(address)).cloned().collect::<Vec<_>>());
+    listen
+}
+
 fn read_server(reader: &mut Reader<'_>) -> Server {
     let mut count = |setting| usize::try_from(reader.get(setting)).unwrap_or(usize::MAX);
     let max_connections = count(&settings::MAX_CONNECTIONS);
     let max_connections_per_address = count(&settings::MAX_CONNECTIONS_PER_ADDRESS);
     let max_connections_per_uid = count(&settings::MAX_CONNECTIONS_PER_UID);
     Server {
-        listen: reader.get(&settings::LISTEN),
+        listen: read_listen(reader),
         loopback: reader.get(&settings::LOOPBACK),
         drain_timeout: reader.get(&settings::DRAIN_TIMEOUT),
         max_connections,

@@ -14,6 +14,8 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
 use tracing::{info, warn};
 
+pub use self::handed::Handed;
+
 use self::accept::Door;
 use self::connection::Connections;
 use self::health::Health;
@@ -32,6 +34,7 @@ use crate::tls::Tls;
 mod accept;
 mod authority;
 mod connection;
+mod handed;
 mod health;
 mod listener;
 mod loop_guard;
@@ -88,17 +91,19 @@ struct Shutdown {
     abort: CancellationToken,
 }
 
-/// Binds every listener, or none.
+/// Binds every listener, or none; those that were handed over are open already.
 ///
 /// # Errors
 /// Where an address cannot be listened on; the error says which and why.
 pub fn bind(
     settings: Settings,
+    mut handed: Handed,
     broker: Arc<Broker>,
     cache: CredentialCache,
     tracing: Tracing,
 ) -> anyhow::Result<Bound> {
-    let listeners = settings.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+    let listeners =
+        settings.listen.iter().map(|address| Listener::bind(address, &mut handed)).collect::<Result<Vec<_>, _>>()?;
     Ok(Bound { settings, listeners, broker, cache, tracing })
 }
 

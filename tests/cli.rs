@@ -6,10 +6,14 @@
 mod program;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
 
 use data_encoding::BASE64;
-use program::{Ended, Server, run, signal, simulated_broker};
+use program::{Ended, Server, program, run, signal, simulated_broker};
 use serde_json::Value;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -360,4 +364,57 @@ fn completions_and_the_version_are_printed() {
     }
     let version = run(&["--version"], &[]).out();
     assert!(version.contains(env!("CARGO_PKG_VERSION")) && version.contains("features: server, client, simulator"));
+}
+
+/// A broker that is handed a socket as its stdin, which any program can do; systemd hands over descriptor 3.
+fn serve_on(socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
+    let mut command = program(&[("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0")]);
+    command.args(["serve"]).args(arguments).stdin(socket.into()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_socket_that_is_handed_over_outlives_a_restart_and_keeps_those_who_connect_in_between() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("broker.sock");
+    let (socket, address) = (UnixListener::bind(&path).unwrap(), format!("unix:{}", path.display()));
+    let start = || Server::spawn(serve_on(socket.try_clone().unwrap(), &["--simulate"]));
+    let first = start();
+    assert_eq!(first.address, address);
+    get(&address, &[PRIVATE]).out();
+    first.stop();
+    // Whoever made the file takes it away.
+    assert!(path.exists());
+    let mut waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let _second = start();
+    // A broker speaks first: it sends its settings.
+    waiting.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut header = [0; 9];
+    waiting.read_exact(&mut header).unwrap();
+    assert_eq!(header[3], 4, "a SETTINGS frame");
+    get(&address, &[PRIVATE]).out();
+}
+
+#[test]
+fn p13_a_socket_that_is_handed_over_is_held_to_the_same_rules() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    let end = |socket: OwnedFd, arguments: &[&str]| {
+        let output = serve_on(socket, arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, problem) = end(port.try_clone().unwrap().into(), &[]);
+    assert!(
+        code == Some(1) && problem.contains(&format!("LISTEN_FDS: grpc://{address} lets any process")),
+        "{problem}"
+    );
+    let (connection, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let file = fs::File::open("/dev/null").unwrap();
+    for (socket, said) in [(OwnedFd::from(connection), "Accept=no"), (file.into(), "not a socket")] {
+        let (code, problem) = end(socket, &["--simulate"]);
+        assert!(code == Some(1) && problem.contains(said), "{problem}");
+    }
+    let broker = Server::spawn(serve_on(port, &["--allow-loopback", "--simulate"]));
+    assert_eq!(broker.address, format!("grpc://{address}"));
+    get(&broker.address, &[PRIVATE]).out();
 }

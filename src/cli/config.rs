@@ -40,7 +40,12 @@ pub(super) struct File {
 impl File {
     pub(super) fn sources(&self) -> Sources {
         let flags = super::loopback_flag(self.allow_loopback);
-        Sources { files: Files::read(self.config.as_deref()), environment: config::environment(), flags }
+        Sources {
+            files: Files::read(self.config.as_deref()),
+            handed: Vec::new(),
+            environment: config::environment(),
+            flags,
+        }
     }
 }
 

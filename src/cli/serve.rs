@@ -20,7 +20,7 @@ use crate::config::{self, Config, Files, LoadedProofs, LogFormat, Sources};
 use crate::grpc::trace::Tracing;
 use crate::limits::Limits;
 use crate::profile::Profile;
-use crate::server::{self, Bound};
+use crate::server::{self, Bound, Handed};
 use crate::telemetry::{self, Telemetry};
 use crate::upstream::aws::Aws;
 
@@ -46,7 +46,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let sources = sources(args);
+    // First, for it changes the environment, which nothing else may do once there are threads.
+    let handed = Handed::take()?;
+    let sources = sources(args, &handed);
     match Config::load(&sources) {
         Ok(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -59,7 +61,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 let shared: Arc<dyn Clock> = clock.clone();
                 let ended = match config.load_proofs(&shared) {
                     Ok(proofs) => {
-                        serve(&config, &sources, tracing, (clock, proofs), signals).await?;
+                        serve(&config, (&sources, handed), tracing, (clock, proofs), signals).await?;
                         Ok(())
                     }
                     Err(mistakes) => Err(mistakes),
@@ -89,7 +91,7 @@ fn start_telemetry(config: &Config, sources: &Sources) -> anyhow::Result<(Teleme
 
 async fn serve(
     config: &Config,
-    sources: &Sources,
+    (sources, handed): (&Sources, Handed),
     tracing: Tracing,
     (clock, proofs): (Arc<SystemClock>, LoadedProofs),
     mut signals: Signals,
@@ -103,7 +105,7 @@ async fn serve(
         tokio::spawn(Arc::clone(issuers).follow());
     }
     let (bound, broker) = tokio::select! {
-        ready = prepare(config, sources, tracing, clock, proofs) => ready?,
+        ready = prepare(config, (sources, handed), tracing, clock, proofs) => ready?,
         () = signals.received() => return Ok(()),
     };
     if broker.is_open() {
@@ -126,7 +128,7 @@ async fn serve(
 /// Puts the parts together, up to listeners that are bound.
 async fn prepare(
     config: &Config,
-    sources: &Sources,
+    (sources, handed): (&Sources, Handed),
     tracing: Tracing,
     clock: Arc<SystemClock>,
     proofs: LoadedProofs,
@@ -147,11 +149,11 @@ async fn prepare(
     };
     let broker = Arc::new(Broker::new(cache.clone(), settings, audit));
     let limits = Limits::new(config.limits, clock);
-    let bind_to = |listen| {
+    let bind_to = |listen, handed| {
         let settings = server_settings(&config.server, listen, proofs.clone(), limits.clone());
-        server::bind(settings, Arc::clone(&broker), cache.clone(), tracing.clone())
+        server::bind(settings, handed, Arc::clone(&broker), cache.clone(), tracing.clone())
     };
-    let bound = bind(config, sources, bind_to)?;
+    let bound = bind(config, (sources, handed), bind_to)?;
     bound.refuse_loop(&aws.endpoint_overrides()).await?;
     Ok((bound, broker))
 }
@@ -177,7 +179,7 @@ fn open_audit_log(output: &Output, clock: &Arc<SystemClock>) -> anyhow::Result<A
     })
 }
 
-fn sources(args: &Args) -> Sources {
+fn sources(args: &Args, handed: &Handed) -> Sources {
     let mut flags = Vec::new();
     if !args.listen.is_empty() {
         let list = args.listen.iter().cloned().map(toml::Value::String).collect();
@@ -186,7 +188,12 @@ fn sources(args: &Args) -> Sources {
     flags.extend(super::loopback_flag(args.allow_loopback));
     #[cfg(feature = "simulator")]
     args.simulation.add_to(&mut flags);
-    Sources { files: Files::read(args.config.as_deref()), environment: config::environment(), flags }
+    Sources {
+        files: Files::read(args.config.as_deref()),
+        handed: handed.addresses(),
+        environment: config::environment(),
+        flags,
+    }
 }
 
 fn server_settings(
@@ -211,15 +218,15 @@ fn server_settings(
 /// On the addresses that were given, else on the first of the usual sockets that can be made.
 fn bind(
     config: &Config,
-    sources: &Sources,
-    try_on: impl Fn(Vec<ListenAddress>) -> anyhow::Result<Bound>,
+    (sources, handed): (&Sources, Handed),
+    try_on: impl Fn(Vec<ListenAddress>, Handed) -> anyhow::Result<Bound>,
 ) -> anyhow::Result<Bound> {
     if !config.server.listen.is_empty() {
-        return try_on(config.server.listen.clone());
+        return try_on(config.server.listen.clone(), handed);
     }
     let mut problems = Vec::new();
     for socket in usual_sockets(sources) {
-        match try_on(vec![ListenAddress::Unix(socket)]) {
+        match try_on(vec![ListenAddress::Unix(socket)], Handed::default()) {
             Ok(bound) => return Ok(bound),
             Err(problem) => problems.push(format!("{problem:#}")),
         }

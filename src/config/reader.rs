@@ -6,6 +6,7 @@ use super::files::{Document, INCLUDE};
 use super::settings::{ALL, About, Setting};
 use super::values::Read;
 use super::{Mistake, Sources, grants, issuers, profiles};
+use crate::address::ListenAddress;
 use crate::jwt;
 use crate::policy::Policy;
 use crate::profile::Profile;
@@ -112,6 +113,16 @@ impl<'a> Reader<'a> {
         let (issuers, mistakes) = issuers::read(Document { place: self.file_name(), table: section });
         self.mistakes.extend(mistakes);
         issuers
+    }
+
+    /// Where sockets were handed over.
+    pub(super) fn handed(&self) -> &'a [ListenAddress] {
+        &self.sources.handed
+    }
+
+    /// Notes what is wrong with a socket that was handed over.
+    pub(super) fn report_handed(&mut self, problem: &str) {
+        self.mistake("LISTEN_FDS".to_owned(), problem.to_owned());
     }
 
     /// Notes what is wrong with the file as a whole.

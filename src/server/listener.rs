@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::handed::{self, Handed};
 use crate::address::ListenAddress;
 
 /// Owner and group may connect, as with docker's socket.
@@ -24,7 +25,8 @@ pub(super) struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: SocketFile },
+    /// With its file, unless that is somebody else's.
+    Unix(UnixListener, #[expect(dead_code, reason = "removed when it is dropped")] Option<SocketFile>),
 }
 
 /// A connection that was accepted.
@@ -42,10 +44,12 @@ struct SocketFile {
 }
 
 impl Listener {
-    pub(super) fn bind(address: &ListenAddress) -> anyhow::Result<Self> {
-        let bound = match address {
-            ListenAddress::Tcp(address) => Self::bind_tcp(*address),
-            ListenAddress::Unix(path) => Self::bind_unix(path),
+    /// Listens there, on the socket that was handed over where there is one.
+    pub(super) fn bind(address: &ListenAddress, handed: &mut Handed) -> anyhow::Result<Self> {
+        let bound = match (handed.take_at(address), address) {
+            (Some(socket), _) => Self::on(address, socket),
+            (None, ListenAddress::Tcp(address)) => Self::bind_tcp(*address),
+            (None, ListenAddress::Unix(path)) => Self::bind_unix(path),
         };
         bound.with_context(|| format!("cannot listen on {address}"))
     }
@@ -62,8 +66,17 @@ impl Listener {
                 let _ = stream.set_nodelay(true);
                 Ok(Accepted::Tcp(stream, peer))
             }
-            Socket::Unix { listener, .. } => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Socket::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
         }
+    }
+
+    /// The file of a Unix socket belongs to whoever made it.
+    fn on(address: &ListenAddress, socket: handed::Socket) -> anyhow::Result<Self> {
+        let socket = match socket {
+            handed::Socket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
+            handed::Socket::Unix(listener) => Socket::Unix(UnixListener::from_std(listener)?, None),
+        };
+        Ok(Self { address: address.clone(), socket })
     }
 
     fn bind_tcp(address: SocketAddr) -> anyhow::Result<Self> {
@@ -96,7 +109,7 @@ impl Listener {
         let made = make_socket(&workshop.join("s"), path);
         fs::remove_dir_all(&workshop)?;
         let (listener, file) = made?;
-        Ok(Self { address: ListenAddress::Unix(path.to_owned()), socket: Socket::Unix { listener, _file: file } })
+        Ok(Self { address: ListenAddress::Unix(path.to_owned()), socket: Socket::Unix(listener, Some(file)) })
     }
 }
 

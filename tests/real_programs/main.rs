@@ -15,6 +15,7 @@ mod aws;
 mod grpc_clients;
 mod other;
 mod registry;
+mod systemd;
 mod tls;
 mod tokens;
 mod users;

@@ -324,7 +324,8 @@ impl TestBroker {
         change(&mut settings);
         let region = "eu-central-1".parse().unwrap();
         let broker = Arc::new(Broker::new(cache.clone(), broker_settings(policy, Some(region)), audit));
-        let bound = server::bind(settings, broker, cache.clone(), Tracing::default()).unwrap();
+        let bound =
+            server::bind(settings, server::Handed::default(), broker, cache.clone(), Tracing::default()).unwrap();
         let tcp = bound.addresses().iter().find_map(|address| match address {
             ListenAddress::Tcp(address) => Some(*address),
             ListenAddress::Unix(_) => None,

@@ -1,0 +1,26 @@
+//! Socket activation by systemd's own program.
+
+use std::process::Command;
+
+use crate::PRIVATE;
+use crate::program::{PROGRAM, Server, run};
+
+/// It starts the broker when somebody connects, who is then served.
+#[test]
+#[ignore = "needs systemd, which .ci/tools installs"]
+fn systemd_hands_its_sockets_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("broker.sock");
+    let mut command = Command::new("systemd-socket-activate");
+    command.arg(format!("--listen={}", socket.display()));
+    command.args([PROGRAM, "serve", "--simulate"]).stderr(std::process::Stdio::piped());
+    let caller = std::thread::spawn(move || {
+        while !socket.exists() {
+            std::thread::yield_now();
+        }
+        run(&["get", PRIVATE, "--address", &format!("unix:{}", socket.display())], &[])
+    });
+    let broker = Server::spawn(command);
+    caller.join().unwrap().out();
+    broker.stop();
+}
