@@ -220,7 +220,7 @@ impl Broker {
             Decision::Deny { grant } => {
                 let known = self.known_profile(&request.profile);
                 if let (true, Ok(profile)) = (policy.policy.is_observed(), known) {
-                    report_denial(request, grant, "given, for policy.mode is observe");
+                    report_denial(request, grant, "would be denied, were policy.mode not observe");
                     return authorized(profile, grant, Outcome::Observed);
                 }
                 report_denial(request, grant, "denied");
@@ -334,7 +334,7 @@ fn record<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str)
         account_id: request.registry.account().map(|account| account.to_string()),
         region: request.registry.region().map(Region::as_str),
         registry: request.registry.host(),
-        profile: if request.profile.len() <= ProfileName::LONGEST { &request.profile } else { "" },
+        profile: if request.profile.len() <= ProfileName::LONGEST { &request.profile } else { "(too long)" },
         role_session: None,
         grant: None,
         policy,

@@ -135,9 +135,7 @@ impl CredentialCache {
         if let Some(found) = inner.look(&lookup).await? {
             return Ok(found);
         }
-        let permit = Arc::clone(&inner.waiters)
-            .try_acquire_owned()
-            .map_err(|_| BrokerError::Overloaded { of_what: "waiting callers" })?;
+        let permit = Arc::clone(&inner.waiters).try_acquire_owned().map_err(|_| overloaded())?;
         let permit = Arc::new(permit);
         // A flight that was in the air already may bring too little for this caller; the next one is its own.
         let mut shortfall = Shortfall::TooShort;
@@ -226,6 +224,10 @@ impl CredentialCache {
     }
 }
 
+fn overloaded() -> BrokerError {
+    BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) }
+}
+
 impl Inner {
     /// What the held credential, or a failure that is remembered, has to say. `None`: fetch.
     async fn look(self: &Arc<Self>, lookup: &Lookup) -> Result<Option<Found>, BrokerError> {
@@ -237,7 +239,7 @@ impl Inner {
                 Err(Shortfall::TooShort) => {}
             }
         } else {
-            self.credentials.check_room(&lookup.key).await?;
+            self.credentials.check_room(&lookup.key)?;
         }
         self.failures.held(&lookup.key, self.clock.now()).await.map(|()| None)
     }

@@ -181,6 +181,18 @@ impl Config {
     /// What no value is wrong about by itself.
     fn check(&self, reader: &mut Reader<'_>) {
         self.check_listeners(reader);
+        if self.policy.is_observed() && self.audit.is_none() {
+            reader.report(
+                &settings::POLICY_MODE,
+                "what is observed is put on record, and there is no audit log; set audit.output",
+            );
+        }
+        if self.limits.in_flight >= self.cache.max_waiters {
+            reader.report(
+                &settings::IN_FLIGHT,
+                "it is not less than cache.max_waiters, so that one caller could turn away all others",
+            );
+        }
         if self.cache.safety_margin > self.max_min_validity {
             reader.report(
                 &settings::SAFETY_MARGIN,
@@ -243,6 +255,9 @@ impl Config {
         let knows_clients = certificates || !self.server.issuers.is_empty();
         for address in self.server.listen.iter().filter(|address| matches!(address, ListenAddress::Tcp(_))) {
             let problem = match (address.is_local(), has_tls, knows_clients) {
+                (false, true, true) if self.policy.is_observed() => format!(
+                    "{address} can be reached from other hosts, and with policy.mode = \"observe\" whoever has a certificate or token is given everything; observe on a Unix socket or loopback"
+                ),
                 (false, true, true) if self.policy == Policy::Open => format!(
                     "{address} can be reached from other hosts, and without [[grants]] whoever has a certificate or token may have everything; write grants"
                 ),
@@ -320,6 +335,10 @@ fn read_server(reader: &mut Reader<'_>) -> Server {
 
 fn read_policy(reader: &mut Reader<'_>, profiles: &[Profile]) -> Policy {
     match (reader.grants(profiles), reader.get(&settings::POLICY_MODE)) {
+        (Policy::Open, _) if reader.includes() => {
+            reader.report_file("include: there are no [[grants]] in this file nor in those that it includes, and everybody would have everything; write some, or grants = []");
+            Policy::Open
+        }
         (Policy::Grants(grants), Mode::Observe) => Policy::Observed(grants),
         (Policy::Open, Mode::Observe) => {
             reader.report(&settings::POLICY_MODE, "there are no [[grants]] to observe; write some, or grants = []");

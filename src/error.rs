@@ -84,6 +84,8 @@ pub enum BrokerError {
     Overloaded {
         /// Of what there are too many.
         of_what: &'static str,
+        /// When there may be room again.
+        retry_after: Duration,
     },
     /// The broker ends.
     #[error("the broker is shutting down; ask another one, or try again shortly")]

@@ -27,7 +27,9 @@ const REMEMBERED: u64 = 65_536;
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 /// After a quiet time, as much at once as in so many seconds.
 const BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
-/// How often it is said of one caller that it is over its limit.
+/// Those who keep failing are not listened to for so long at most.
+const LONGEST_PENANCE: Duration = Duration::from_secs(10);
+/// How often it is said of one caller or origin that it is over its limit.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// How long to wait where nothing says when there will be room.
 const WAIT: Duration = Duration::from_secs(1);
@@ -78,17 +80,19 @@ struct Account {
     /// None: it may ask as often as it likes.
     rate: Option<Rate>,
     in_flight: AtomicUsize,
-    /// When it was last said that it is over its limit, in milliseconds of the steady clock, and one more.
-    reported: AtomicU64,
+    reported: Reported,
 }
 
 /// What is known of one origin.
 #[derive(Debug)]
 struct Failures {
     rate: Rate,
-    /// Until when it is not listened to, in nanoseconds of the steady clock.
-    shut_until: AtomicU64,
+    reported: Reported,
 }
+
+/// When it was last said that somebody is over a limit, in milliseconds of the steady clock, and one more.
+#[derive(Debug, Default)]
+struct Reported(AtomicU64);
 
 impl Origin {
     /// The network that a host's address stands for.
@@ -125,21 +129,21 @@ impl Limits {
     /// Where too many from there failed to.
     pub fn listen(&self, origin: Origin) -> Result<(), TooMuch> {
         let Some(failures) = self.origins.get(&origin) else { return Ok(()) };
-        let now = self.now();
-        let wait = Duration::from_nanos(failures.shut_until.load(Ordering::Relaxed)).saturating_sub(now);
-        if wait.is_zero() { Ok(()) } else { Err(TooMuch(spread(wait))) }
+        let wait = failures.rate.wait(self.now());
+        if wait.is_zero() {
+            return Ok(());
+        }
+        if failures.reported.is_due(self.now()) {
+            warn!(?origin, "too many from there failed to prove who they are; for a while nobody there is listened to");
+        }
+        Err(TooMuch(spread(wait.max(WAIT))))
     }
 
-    /// Notes that somebody failed to prove who they are.
+    /// Notes that somebody failed to prove who they are. Of those who try at the same time each one counts.
     pub fn note_failure(&self, origin: Origin) {
         let rate = || Rate::new(self.settings.failures_per_second, BURST);
-        let anew = || Arc::new(Failures { rate: rate(), shut_until: AtomicU64::new(0) });
-        let failures = self.origins.get_with(origin, anew);
-        let now = self.now();
-        if let Err(wait) = failures.rate.spend(NonZeroU32::MIN, now) {
-            let until = u64::try_from((now + wait).as_nanos()).unwrap_or(u64::MAX);
-            failures.shut_until.fetch_max(until, Ordering::Relaxed);
-        }
+        let anew = || Arc::new(Failures { rate: rate(), reported: Reported::default() });
+        self.origins.get_with(origin, anew).rate.owe(self.now(), LONGEST_PENANCE);
     }
 
     /// Callers of this host are as many as it has room for, and one of them is often a whole build farm.
@@ -148,7 +152,7 @@ impl Limits {
             return account;
         }
         let rate = (!principal.is_local()).then(|| Rate::new(self.settings.requests_per_second, BURST));
-        let anew = || Arc::new(Account { rate, in_flight: AtomicUsize::new(0), reported: AtomicU64::new(0) });
+        let anew = || Arc::new(Account { rate, in_flight: AtomicUsize::new(0), reported: Reported::default() });
         self.callers.get_with_by_ref(principal, anew)
     }
 
@@ -157,14 +161,20 @@ impl Limits {
     }
 
     fn report(&self, principal: &Principal, account: &Account) {
-        let now = self.now();
-        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        let last = account.reported.load(Ordering::Relaxed);
-        let due = last == 0 || Duration::from_millis(millis - last.min(millis)) >= REPORT_INTERVAL;
-        if due && account.reported.compare_exchange(last, millis, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if account.reported.is_due(self.now()) {
             let in_flight = account.in_flight.load(Ordering::Relaxed);
             warn!(caller = %principal, in_flight, "a caller asks for more than [limits] lets one have, and is turned away for a while");
         }
+    }
+}
+
+impl Reported {
+    /// Whether it is to be said now; once in a while it is.
+    fn is_due(&self, now: Duration) -> bool {
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let last = self.0.load(Ordering::Relaxed);
+        let due = last == 0 || Duration::from_millis(now.saturating_sub(last)) >= REPORT_INTERVAL;
+        due && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -279,12 +289,11 @@ mod tests {
         let (limits, clock) = limits(1);
         let (a, b) = (Origin::of([192, 0, 2, 1].into()), Origin::of([192, 0, 2, 2].into()));
         for _ in 0..100 {
-            limits.note_failure(a);
             limits.listen(a).unwrap();
+            limits.note_failure(a);
         }
-        limits.note_failure(a);
         let TooMuch(wait) = limits.listen(a).unwrap_err();
-        assert!((Duration::from_millis(100)..=Duration::from_millis(200)).contains(&wait), "{wait:?}");
+        assert!((WAIT..=2 * WAIT).contains(&wait), "{wait:?}");
         limits.listen(b).unwrap();
         clock.advance(wait);
         limits.listen(a).unwrap();

@@ -137,13 +137,13 @@ impl FromStr for RoleTemplate {
 }
 
 /// STS takes letters, digits and a few signs, 64 in all: for people the end of the caller's name, which says most, and for certainty
-/// the first 64 bits of a SHA-256 over all of it, for no two callers may have one name.
+/// the first 96 bits of a SHA-256 over all of it, for no two callers may have one name.
 fn name_of_a_caller(caller: &Principal) -> String {
     let name = caller.to_string();
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_=,.@-".contains(letter);
     let plain: Vec<_> = name.chars().map(|letter| if allowed(letter) { letter } else { '-' }).collect();
-    let end: String = plain[plain.len().saturating_sub(LONGEST_SESSION - SESSIONS.len() - 17)..].iter().collect();
-    format!("{SESSIONS}{end}.{}", HEXLOWER.encode(&Sha256::digest(name)[..8]))
+    let end: String = plain[plain.len().saturating_sub(LONGEST_SESSION - SESSIONS.len() - 25)..].iter().collect();
+    format!("{SESSIONS}{end}.{}", HEXLOWER.encode(&Sha256::digest(name)[..12]))
 }
 
 fn parse(text: &str) -> Option<RoleTemplate> {
@@ -243,7 +243,7 @@ mod tests {
             assert!((2..=64).contains(&name.len()) && name.bytes().all(allowed), "{name}");
         }
         let runner = of(&callers[2]);
-        assert!(runner.starts_with("ecr-broker-piffe---prod.example-ns-ci-sa-runner."), "{runner}");
+        assert!(runner.starts_with("ecr-broker-prod.example-ns-ci-sa-runner."), "{runner}");
         assert_eq!(of(&callers[0]), of(&"uid:1001,gid:6".to_owned()), "a group makes no other caller");
         assert_eq!(profile.session_name(None), "ecr-broker-ci");
     }

@@ -364,32 +364,39 @@ async fn p8_the_cache_is_bounded_and_a_new_key_is_always_let_in() {
 }
 
 #[tokio::test]
-async fn p8_credentials_for_single_callers_have_a_quarter_of_the_room_and_push_nobody_out() {
-    let test = TestCache::with(Settings { capacity: 40, ..cache_settings() });
-    for number in 0..40 {
+async fn p8_credentials_for_single_callers_have_room_of_their_own_and_push_nobody_out() {
+    let test = TestCache::with(Settings { capacity: 320, ..cache_settings() });
+    for number in 0..320 {
         test.cache.get(lookup(&host(number))).await.unwrap();
     }
-    let of = |uid: u32| {
-        let shared = lookup(HOST);
+    let of = |uid: u32, number: usize| {
+        let shared = lookup(&host(number));
         Lookup { key: CredentialKey { caller: Some(Principal::Uid(uid)), ..shared.key.clone() }, ..shared }
     };
-    for uid in 0..10 {
-        test.cache.get(of(uid)).await.unwrap();
-        test.cache.sweep().await;
+    let full = |of_what| BrokerError::Overloaded { of_what, retry_after: MINUTE };
+    // An eighth of 320 for all, and a sixteenth of that for each.
+    for number in 0..2 {
+        test.cache.get(of(0, number)).await.unwrap();
     }
-    let full = BrokerError::Overloaded { of_what: "credentials for single callers" };
-    for uid in 10..100 {
-        assert_eq!(test.cache.get(of(uid)).await.unwrap_err(), full);
+    for number in 2..10 {
+        let refused = test.cache.get(of(0, number)).await.unwrap_err();
+        assert_eq!(refused, full("credentials for you alone"));
     }
-    assert_eq!(test.source.calls(), 50);
-    for uid in 0..10 {
-        assert_eq!(test.cache.get(of(uid)).await.unwrap().status, CacheStatus::Hit);
+    for uid in 1..39 {
+        test.cache.get(of(uid, 0)).await.unwrap();
     }
-    for number in 0..40 {
+    for uid in 39..100 {
+        assert_eq!(test.cache.get(of(uid, 0)).await.unwrap_err(), full("credentials for single callers"));
+    }
+    assert_eq!(test.source.calls(), 320 + 40);
+    for uid in 0..39 {
+        assert_eq!(test.cache.get(of(uid, 0)).await.unwrap().status, CacheStatus::Hit);
+    }
+    for number in 0..320 {
         assert_eq!(test.cache.get(lookup(&host(number))).await.unwrap().status, CacheStatus::Hit);
     }
     test.clock.advance(11 * HOUR);
-    test.cache.get(of(0)).await.unwrap();
+    assert_eq!(test.cache.get(of(0, 0)).await.unwrap().status, CacheStatus::Hit, "it refreshes as any other");
 }
 
 #[tokio::test]
@@ -406,7 +413,7 @@ async fn p8_one_waiter_too_many_is_turned_away_and_hits_are_not() {
     test.source.until_calls(3).await;
     assert_eq!(
         test.cache.get(lookup(&host(3))).await.unwrap_err(),
-        BrokerError::Overloaded { of_what: "waiting callers" }
+        BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) }
     );
     assert_eq!(test.cache.get(lookup(&host(9))).await.unwrap().status, CacheStatus::Hit);
     test.source.open();
@@ -432,7 +439,7 @@ async fn p8_a_caller_that_leaves_gives_its_place_back_and_a_fetch_goes_on() {
         tokio::task::yield_now().await;
         assert_eq!(
             test.cache.get(lookup(&host(1))).await.unwrap_err(),
-            BrokerError::Overloaded { of_what: "waiting callers" }
+            BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) }
         );
         follower.abort();
         assert!(follower.await.unwrap_err().is_cancelled());

@@ -301,7 +301,51 @@ fn what_is_observed_becomes_grants_that_allow_it_and_no_more() {
         assert_eq!(ask(&broker, &["get", registry]).code, code, "{registry}");
     }
     assert!(run(&["policy", "suggest", "--config", file, log], &[]).out().contains("Nothing to suggest"));
-    assert!(run(&["policy", "suggest", "--denied", "--config", file, log], &[]).out().contains("333333333333"));
+    let with_denied = run(&["policy", "suggest", "--denied", "--config", file, log], &[]);
+    assert!(with_denied.stderr.contains("there is no such profile"), "{with_denied:?}");
+    assert!(with_denied.stdout.contains("333333333333"), "{with_denied:?}");
+    folder.write(&format!("{main}\n{}", with_denied.stdout));
+    assert!(run(&["config", "check", "--config", file], &[]).out().contains("is valid"));
+}
+
+#[test]
+fn nothing_is_suggested_that_would_be_wider_than_what_was_asked_for_or_change_nothing() {
+    let folder = Folder::new();
+    let (file, log) = (folder.file(), folder.directory.path().join("audit.jsonl"));
+    folder.write(
+        "[[authentication.jwt]]\nname = \"github\"\nissuer = \"https://g.example\"\naudience = \"b\"\n\
+         [[grants]]\nid = \"by-claims\"\ncallers = [{ jwt = \"github\", claims = { repository_id = \"1\" } }]\nregistries = [{ public = true }]\n\
+         [[grants]]\nid = \"never\"\ncallers = [{ uid = 9 }]\nregistries = [{ public = true }]\neffect = \"deny\"\n",
+    );
+    let record =
+        |fields: &str| format!("{{\"kind\":\"audit\",\"outcome\":\"observed\",\"profile\":\"default\",{fields}}}\n");
+    let records = [
+        record("\"caller\":\"jwt:github:repo:o/r:ref:x\",\"registry\":\"public.ecr.aws\",\"grant\":\"by-claims\""),
+        record("\"caller\":\"uid:9,gid:9\",\"registry\":\"public.ecr.aws\",\"grant\":\"never\""),
+        record(&format!("\"caller\":\"uid:7,gid:7\",\"region\":\"eu-central-1\",\"registry\":\"{HOST}\"")),
+        record("\"caller\":\"jwt:github:a*b\",\"registry\":\"public.ecr.aws\""),
+        "{\"kind\":\"audit\"".to_owned(),
+        "a line of a log\n".to_owned(),
+    ];
+    fs::write(&log, records.concat()).unwrap();
+    let ended = run(&["policy", "suggest", "--config", file.to_str().unwrap(), log.to_str().unwrap()], &[]);
+    assert!(ended.stdout.contains("Nothing to suggest"), "{ended:?}");
+    for problem in ["denials win", "names no account", "for others, too", "1 audit records"] {
+        assert!(ended.stderr.contains(problem), "{problem}: {ended:?}");
+    }
+    assert_eq!(ended.stderr.lines().count(), 4, "{ended:?}");
+}
+
+#[test]
+fn observing_does_not_begin_while_the_broker_runs() {
+    let folder = Folder::new();
+    let broker = folder.serve();
+    let main = fs::read_to_string(folder.file()).unwrap();
+    let log = folder.directory.path().join("audit.jsonl");
+    folder.write(&format!("{main}\n[policy]\nmode = \"observe\"\n[audit]\noutput = \"{}\"\n", log.display()));
+    signal(broker.pid(), "HUP");
+    broker.until_logged("and so takes a restart");
+    assert_eq!(ask(&broker, &["get", OTHER]).code, 4);
 }
 
 #[test]
@@ -310,9 +354,10 @@ fn observing_is_refused_where_it_would_let_in_strangers_or_there_is_nothing_to_o
     let file = folder.file();
     for (text, problem) in [
         ("[policy]\nmode = \"observe\"\n", "no [[grants]] to observe"),
+        ("grants = []\n[policy]\nmode = \"observe\"\n", "there is no audit log"),
         ("[policy]\nmode = \"watch\"\n", "none of \"enforce\", \"observe\""),
         (
-            "grants = []\n[policy]\nmode = \"observe\"\n[[authentication.jwt]]\nname = \"g\"\nissuer = \"https://g.example\"\naudience = \"b\"\n",
+            "grants = []\n[policy]\nmode = \"observe\"\n[audit]\noutput = \"stderr\"\n[[authentication.jwt]]\nname = \"g\"\nissuer = \"https://g.example\"\naudience = \"b\"\n",
             "whoever has any token of these issuers",
         ),
     ] {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
-use moka::future::Cache;
+use moka::future::{Cache, CacheBuilder};
 use moka::policy::EvictionPolicy;
 
 use super::entry::Entry;
@@ -12,9 +12,15 @@ use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
 
-/// So much of the room may be taken by credentials that are for one caller each: there may be any number of callers, and the shared
-/// credentials that everybody waits for have to stay.
-const SHARE_OF_SINGLE_CALLERS: u64 = 4;
+/// Beside the capacity one part in so many of it is for credentials that are for one caller each: there may be any number of callers,
+/// and the shared credentials that everybody waits for have to stay. As much again is left for those that are fetched at the same time.
+const SHARE_OF_SINGLE_CALLERS: u64 = 8;
+/// One of these callers has one part in so many of that.
+const SHARE_OF_EACH: usize = 16;
+/// Nobody keeps a place that they do not use.
+const IDLE: Duration = Duration::from_hours(1);
+/// When there may be a place again.
+const WAIT: Duration = Duration::from_mins(1);
 
 /// Credentials by key; the least recently used make way for new ones.
 #[derive(Debug)]
@@ -23,16 +29,16 @@ pub(super) struct Store {
     /// Those that are for one caller. They do not make way: who comes too late is refused, or two callers who ask in turn would have
     /// AWS called each time.
     of_one_caller: Cache<CredentialKey, Arc<Entry>>,
-    room_for_single_callers: u64,
+    places: usize,
 }
 
 impl Store {
     pub(super) fn new(capacity: u64, clock: &Arc<dyn Clock>) -> Self {
-        let room_for_single_callers = (capacity / SHARE_OF_SINGLE_CALLERS).max(1);
+        let places = (capacity / SHARE_OF_SINGLE_CALLERS).max(1);
         Self {
-            shared: cache(capacity, clock),
-            of_one_caller: cache(room_for_single_callers, clock),
-            room_for_single_callers,
+            shared: cache(capacity, clock).build(),
+            of_one_caller: cache(2 * places, clock).time_to_idle(IDLE).build(),
+            places: usize::try_from(places).unwrap_or(usize::MAX),
         }
     }
 
@@ -43,17 +49,21 @@ impl Store {
     /// Whether a credential that is not held yet may be fetched for this key.
     ///
     /// # Errors
-    /// Where there are as many for single callers as there may be.
-    pub(super) async fn check_room(&self, key: &CredentialKey) -> Result<(), BrokerError> {
-        if key.caller.is_none() {
-            return Ok(());
+    /// Where there are as many for single callers, or for this one, as there may be.
+    pub(super) fn check_room(&self, key: &CredentialKey) -> Result<(), BrokerError> {
+        let Some(caller) = &key.caller else { return Ok(()) };
+        let (mut all, mut own) = (0, 0);
+        for (held, _) in &self.of_one_caller {
+            all += 1;
+            own += usize::from(held.caller.as_ref() == Some(caller));
         }
-        if self.of_one_caller.entry_count() >= self.room_for_single_callers {
-            // What has ended may still be counted.
-            self.of_one_caller.run_pending_tasks().await;
+        if own >= (self.places / SHARE_OF_EACH).max(1) {
+            return Err(BrokerError::Overloaded { of_what: "credentials for you alone", retry_after: WAIT });
         }
-        let full = self.of_one_caller.entry_count() >= self.room_for_single_callers;
-        if full { Err(BrokerError::Overloaded { of_what: "credentials for single callers" }) } else { Ok(()) }
+        if all >= self.places {
+            return Err(BrokerError::Overloaded { of_what: "credentials for single callers", retry_after: WAIT });
+        }
+        Ok(())
     }
 
     pub(super) async fn insert(&self, key: CredentialKey, entry: Arc<Entry>) {
@@ -80,12 +90,14 @@ impl Store {
 }
 
 /// LRU, for under moka's usual policy a full cache refuses a new key, and every read of it would call AWS.
-fn cache(capacity: u64, clock: &Arc<dyn Clock>) -> Cache<CredentialKey, Arc<Entry>> {
+fn cache(
+    capacity: u64,
+    clock: &Arc<dyn Clock>,
+) -> CacheBuilder<CredentialKey, Arc<Entry>, Cache<CredentialKey, Arc<Entry>>> {
     Cache::builder()
         .max_capacity(capacity)
         .eviction_policy(EvictionPolicy::lru())
         .expire_after(UntilItEnds(Arc::clone(clock)))
-        .build()
 }
 
 /// moka's expiry: the credential's own end. It must be set anew at every update, for moka would else keep the old end.

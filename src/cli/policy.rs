@@ -109,7 +109,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             explain(&config.policy, &caller, registry, profile)
         }
         Command::Test { expectations, .. } => test(&config.policy, expectations),
-        Command::Suggest { denied, logs, .. } => super::suggest::run(&config.policy, logs, *denied),
+        Command::Suggest { denied, logs, .. } => super::suggest::run(&config, logs, *denied),
     }
 }
 
@@ -155,6 +155,9 @@ fn explain(policy: &Policy, caller: &Caller, registry: &str, profile: &str) -> a
     };
     let decision = policy.decide(caller, &registry, profile);
     say(in_words(decision))?;
+    if policy.is_observed() && matches!(decision, Decision::Deny { .. }) {
+        say("but given all the same, and put on record, for policy.mode is \"observe\"")?;
+    }
     Ok(if matches!(decision, Decision::Allow { .. }) { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
 }
 

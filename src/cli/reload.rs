@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::Signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::broker::Broker;
@@ -17,12 +17,31 @@ use crate::profile::Profile;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a file has to stay the same where somebody asks for it to be read.
 const MOMENT: Duration = Duration::from_millis(100);
+/// And so often it is waited for, before it is left to the next look.
+const MOMENTS: u32 = 50;
 /// After how many looks a mistake that is still there is said again: about ten minutes.
 const REMINDER: u32 = 120;
 
+/// Follows the files for as long as it is polled: nothing that goes wrong in it is the last time that grants can be taken away.
+pub(super) async fn keep_following(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, sources: Sources, hangup: Signal) {
+    let mut hangup = Some(hangup);
+    loop {
+        let signal = hangup.take().map_or_else(|| signal(SignalKind::hangup()), Ok);
+        let ended = match signal {
+            Ok(signal) => {
+                let follow = follow(Arc::clone(&broker), issuers.clone(), sources.clone(), signal);
+                tokio::spawn(follow).await.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        error!(?ended, "the configuration's files are not looked at any more; that is tried anew");
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
 /// Puts the files' grants in force, whenever there are new ones; the other settings stay until the next start. A file with a mistake
 /// in it changes nothing, and it is said again as long as that is so.
-pub(super) async fn follow(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, mut sources: Sources, mut hangup: Signal) {
+async fn follow(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, mut sources: Sources, mut hangup: Signal) {
     let mut tick = tokio::time::interval(INTERVAL);
     // A file that is being written may be read half-way, without the grants or the denials at its end.
     let mut settling = sources.files.clone();
@@ -35,11 +54,17 @@ pub(super) async fn follow(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, mut
         let mut now = sources.files.read_again();
         let mut settled = now == settling;
         // Whoever asks waits for no look.
-        while asked && !settled {
+        for _ in 0..MOMENTS {
+            if !asked || settled {
+                break;
+            }
             settling = now;
             tokio::time::sleep(MOMENT).await;
             now = sources.files.read_again();
             settled = now == settling;
+        }
+        if asked && !settled {
+            warn!("the configuration's files keep changing; they will be read when they have settled");
         }
         settling = now.clone();
         reminder = if reminder == 0 { 0 } else { reminder - 1 };
@@ -61,6 +86,13 @@ fn reload(broker: &Broker, issuers: &[jwt::Settings], sources: &Sources) -> bool
             );
             false
         }
+        Ok(config) if config.policy.is_observed() && !broker.is_observing() => {
+            error!(
+                "the configuration was read again and has policy.mode = \"observe\", which gives everything to everybody who is let in \
+                 and so takes a restart; the old grants stay in force"
+            );
+            false
+        }
         Ok(config) if !names_what_there_is(&config, broker) || !names_the_same_issuers(&config, issuers) => {
             error!(
                 "the configuration was read again and its grants name profiles or issuers of tokens that are new or have changed, which \
@@ -69,11 +101,6 @@ fn reload(broker: &Broker, issuers: &[jwt::Settings], sources: &Sources) -> bool
             false
         }
         Ok(config) => {
-            if config.policy.is_observed() {
-                warn!(
-                    "policy.mode is observe: what the grants deny is given all the same, and put on record as observed"
-                );
-            }
             let policy = broker.set_policy(config.policy);
             info!(
                 policy,

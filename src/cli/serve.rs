@@ -120,7 +120,7 @@ async fn serve(
     for address in bound.urls() {
         say(format_args!("listening on {address}"))?;
     }
-    tokio::spawn(reload::follow(broker, config.server.issuers.clone(), sources.clone(), hangup));
+    tokio::spawn(reload::keep_following(broker, config.server.issuers.clone(), sources.clone(), hangup));
     bound.run_until(shutdown(signals)).await;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The files of a configuration: the one that was named, and those that it includes, as they were read together.
 
+use std::ffi::OsStr;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -120,18 +122,32 @@ fn matching(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
         // A file by its name: one that is not there is a mistake.
         return Ok(vec![folder.join(pattern)]);
     }
+    let literal: PathBuf = Path::new(pattern).components().take_while(|part| is_literal(part.as_os_str())).collect();
+    let below = folder.join(literal);
+    // What is in a folder that is not there, or cannot be looked into, might be a deny.
+    std::fs::read_dir(&below).map_err(|error| format!("{}: {error}", below.display()))?;
     let from_folder = Path::new(&glob::Pattern::escape(&folder.display().to_string())).join(pattern);
-    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-    let found = glob::glob_with(&from_folder.display().to_string(), options);
+    let found = glob::glob(&from_folder.display().to_string());
     let paths = found.map_err(|error| format!("{pattern:?} is no pattern of files: {error}"))?;
-    let mut paths: Vec<_> = paths.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let paths = paths.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    // Hidden files are an editor's, or Kubernetes' own.
+    let is_hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let mut paths: Vec<_> = paths.into_iter().filter(|path| !is_hidden(path)).collect();
     paths.sort();
     Ok(paths)
+}
+
+fn is_literal(part: &OsStr) -> bool {
+    part.to_str().is_some_and(|part| glob::Pattern::escape(part) == part)
 }
 
 fn read(path: &Path) -> Result<String, String> {
     let unreadable = |error| format!("the file cannot be read: {error}");
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    let kind = metadata.file_type();
+    if kind.is_dir() || kind.is_fifo() || kind.is_socket() {
+        return Err("it is not a file".to_owned());
+    }
     if trusted_file::is_open_to_all(&metadata) {
         return Err("the file can be written by everybody, and so anybody could grant themselves anything: chmod o-w"
             .to_owned());

@@ -125,6 +125,11 @@ impl<'a> Reader<'a> {
         self.mistake("LISTEN_FDS".to_owned(), problem.to_owned());
     }
 
+    /// Whether the file includes others, were there any.
+    pub(super) fn includes(&self) -> bool {
+        self.file().contains_key(INCLUDE)
+    }
+
     /// Notes what is wrong with the file as a whole.
     pub(super) fn report_file(&mut self, problem: &str) {
         self.mistakes_of_file(vec![problem.to_owned()]);

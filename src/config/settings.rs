@@ -214,7 +214,7 @@ pub(super) const POLICY_MODE: Setting<Mode> = Setting {
         ..about(
             "policy",
             "mode",
-            "\"enforce\", or, while grants are being written, \"observe\": what they deny is given all the same, by the broker's own identity\nor the profile that was asked for, and put on record as observed.",
+            "\"enforce\", or, while grants are being written, \"observe\": what they deny is given all the same, by the broker's own identity\nor the profile that was asked for, and put on record as observed. It takes a restart, and callers of this host only.",
         )
     },
     default: || Mode::Enforce,
@@ -424,7 +424,15 @@ pub(super) const MAX_MIN_VALIDITY: Setting<Duration> = Setting {
 };
 
 pub(super) const CAPACITY: Setting<u64> = Setting {
-    about: About { form: Form::Plain, default: "10000", ..about("cache", "capacity", "Credentials that are held.") },
+    about: About {
+        form: Form::Plain,
+        default: "10000",
+        ..about(
+            "cache",
+            "capacity",
+            "Credentials that are held. Beside them an eighth as many, of profiles with attribution = \"caller\"; one caller may have a\nsixteenth of those.",
+        )
+    },
     default: || 10_000,
     read: |value| values::count(value, 1, 10_000_000),
 };

@@ -375,13 +375,14 @@ fn ids(config: &Config) -> Vec<&str> {
 #[test]
 fn each_team_has_a_file_of_its_own_read_in_the_order_of_their_names_after_the_main_one() {
     let profile = "[[profiles]]\nname = \"a\"\nrole_chain = [\"arn:aws:iam::210987654321:role/a\"]\n";
-    let main = format!("include = [\"grants.d/*.toml\", \"last.toml\", \"none.d/*.toml\"]\n{}", grant_of("main", "a"));
+    let main = format!("include = [\"grants.d/*.toml\", \"last.toml\", \"empty.d/*.toml\"]\n{}", grant_of("main", "a"));
     let (directory, sources) = folder(&[
         ("main.toml", &main),
         ("grants.d/b.toml", &grant_of("b", "a")),
         ("grants.d/a.toml", &(profile.to_owned() + &grant_of("a", "default"))),
         ("grants.d/.hidden.toml", "no TOML"),
         ("grants.d/README", "no TOML"),
+        ("empty.d/README", "no TOML"),
         ("last.toml", &grant_of("last", "default")),
     ]);
     let config = Config::load(&sources).unwrap();
@@ -403,7 +404,7 @@ fn a_mistake_in_an_included_file_is_named_with_that_file() {
     let (directory, sources) = folder(&[
         (
             "main.toml",
-            "include = [\"d/*.toml\", \"missing.toml\", 7, \"[\", \"open/*.toml\"]\n[[grants]]\nid = \"x\"\ncallers = [{ uid = 1 }]\nregistries = [{ public = true }]",
+            "include = [\"d/*.toml\", \"missing.toml\", 7, \"[\", \"open/*.toml\", \"gone.d/*.toml\"]\n[[grants]]\nid = \"x\"\ncallers = [{ uid = 1 }]\nregistries = [{ public = true }]",
         ),
         ("d/broken.toml", "= 1"),
         ("d/other.toml", "include = [\"more.toml\"]\n[server]\nlisten = []"),
@@ -417,6 +418,7 @@ fn a_mistake_in_an_included_file_is_named_with_that_file() {
     for (place, problem) in [
         ("main.toml", "7 is not a text"),
         ("main.toml", "\"[\" is no pattern"),
+        ("main.toml", "gone.d: No such file"),
         ("missing.toml", "cannot be read"),
         ("d/broken.toml", "line 1"),
         ("d/other.toml", "include is for the file that includes this one"),
@@ -427,6 +429,22 @@ fn a_mistake_in_an_included_file_is_named_with_that_file() {
         let found = mistakes.iter().any(|one| one.place.ends_with(place) && one.problem.contains(problem));
         assert!(found, "{place}: {problem}: {mistakes:#?}");
     }
-    assert_eq!(mistakes.len(), 8, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
     assert!(problems("include = \"a.toml\"")[0].contains("not a list of files"));
+}
+
+#[test]
+fn an_include_that_brings_no_grants_does_not_open_the_broker_to_everybody() {
+    let (directory, sources) = folder(&[("main.toml", "include = [\"grants.d/*.toml\"]"), ("grants.d/README", "")]);
+    let mistakes = Config::load(&sources).unwrap_err();
+    assert!(mistakes[0].problem.contains("everybody would have everything"), "{mistakes:?}");
+    // A name that is no text, and a pipe that nobody writes to.
+    let strange = std::ffi::OsStr::new("a");
+    let name = [strange.as_encoded_bytes(), b"\xff.toml"].concat();
+    let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(&name);
+    std::fs::write(directory.path().join("grants.d").join(name), grant_of("strange", "default")).unwrap();
+    let pipe = directory.path().join("grants.d/pipe.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mistakes = Config::load(&Sources { files: sources.files.read_again(), ..sources }).unwrap_err();
+    assert!(mistakes[0].problem.contains("it is not a file"), "{mistakes:?}");
 }

@@ -137,9 +137,11 @@ fn code(error: &BrokerError) -> Code {
 fn retry_after(error: &BrokerError) -> Option<Duration> {
     match error {
         BrokerError::Upstream(failure) => (!failure.class.is_final()).then_some(failure.retry_after.unwrap_or(WAIT)),
-        BrokerError::CallerRateLimited { retry_after, .. } => Some(*retry_after),
+        BrokerError::CallerRateLimited { retry_after, .. } | BrokerError::Overloaded { retry_after, .. } => {
+            Some(*retry_after)
+        }
         BrokerError::CallerUnauthenticated { retry_after, .. } => *retry_after,
-        BrokerError::AuditUnavailable | BrokerError::Overloaded { .. } | BrokerError::ShuttingDown => Some(WAIT),
+        BrokerError::AuditUnavailable | BrokerError::ShuttingDown => Some(WAIT),
         BrokerError::RequestInvalid { .. }
         | BrokerError::RegistryNotEcr { .. }
         | BrokerError::RegistryInvalid { .. }

@@ -39,6 +39,23 @@ impl Rate {
     }
 }
 
+impl Rate {
+    /// Spends one that is gone already, into debt where there is not enough, but no further than `deepest`.
+    pub(super) fn owe(&self, now: Duration, deepest: Duration) {
+        let now = nanos(now);
+        let most = now.saturating_add(self.credit).saturating_add(nanos(deepest));
+        let owed = |paid_at: u64| Some(paid_at.max(now).saturating_add(self.cost).min(most));
+        _ = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, owed);
+    }
+
+    /// How long until one may be spent; zero: now.
+    pub(super) fn wait(&self, now: Duration) -> Duration {
+        let now = nanos(now);
+        let next = self.paid_at.load(Ordering::Relaxed).max(now).saturating_add(self.cost);
+        Duration::from_nanos(next.saturating_sub(now.saturating_add(self.credit)))
+    }
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -64,6 +81,21 @@ mod tests {
         assert_eq!(rate.spend(count(20), at(60_000)), Ok(()));
         assert_eq!(rate.spend(count(1), at(60_000)), Err(at(100)), "what was not spent does not add up");
         assert_eq!(rate.spend(count(21), at(120_000)), Err(at(100)), "never at once");
+    }
+
+    #[test]
+    fn a_debt_is_waited_for_and_has_an_end() {
+        let rate = Rate::new(count(10), count(1));
+        let at = Duration::from_millis;
+        for _ in 0..10 {
+            assert_eq!(rate.wait(at(0)), Duration::ZERO);
+            rate.owe(at(0), at(5_000));
+        }
+        assert_eq!(rate.wait(at(0)), at(100));
+        (0..10).for_each(|_| rate.owe(at(0), at(5_000)));
+        assert_eq!((rate.wait(at(0)), rate.wait(at(1_000))), (at(1_100), at(100)));
+        (0..1_000).for_each(|_| rate.owe(at(0), at(5_000)));
+        assert_eq!((rate.wait(at(0)), rate.wait(at(5_100))), (at(5_100), Duration::ZERO));
     }
 
     #[test]

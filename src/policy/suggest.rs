@@ -39,7 +39,10 @@ pub fn suggest(wishes: impl IntoIterator<Item = Wish>) -> (Vec<Grant>, Vec<Wish>
         }
     }
     let mut grants: Vec<Grant> = Vec::new();
-    for ((caller, profile), wanted) in wanted {
+    // First what is minted by the broker's own identity: whoever names no profile gets that of the first grant.
+    let (own, others): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|((_, profile), _)| *profile == ProfileName::default_profile());
+    for ((caller, profile), wanted) in own.into_iter().chain(others) {
         let (Some(caller), registries) = (pattern(&caller), wanted.registries()) else { continue };
         if registries.is_empty() {
             continue;
@@ -134,8 +137,8 @@ mod tests {
         let (grants, left) = suggest(wishes);
         assert_eq!(grants.len(), 3, "{grants:#?}");
         assert_eq!(grants[0].callers, [CallerPattern::Uid(1), CallerPattern::Uid(2)]);
-        assert_eq!(grants[1].profile, Some("ci".into()));
-        assert_eq!(grants[2].registries.len(), 2);
+        assert_eq!(grants[1].registries.len(), 2);
+        assert_eq!(grants[2].profile, Some("ci".into()));
         assert_eq!(left.len(), 1, "{left:?}");
     }
 

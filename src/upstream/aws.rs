@@ -77,6 +77,8 @@ pub struct Aws {
     ecr_public: EcrPublic,
     identity_missing: AtomicBool,
     sessions: Cache<Session, Begun>,
+    /// Those that are for one caller each, of whom there may be many.
+    sessions_of_callers: Cache<Session, Begun>,
     /// When, by the steady clock, the broker's own identity was last let go of.
     let_go: Mutex<Option<Duration>>,
 }
@@ -111,11 +113,8 @@ impl Aws {
             ecr: Ecr::new(Arc::clone(&shared)),
             ecr_public: EcrPublic::new(Arc::clone(&shared)),
             identity_missing: AtomicBool::new(false),
-            sessions: Cache::builder()
-                .max_capacity(SESSIONS)
-                .time_to_idle(SESSION_IDLE)
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            sessions: sessions(),
+            sessions_of_callers: sessions(),
             let_go: Mutex::default(),
             shared,
         })
@@ -165,13 +164,18 @@ impl Aws {
             let session = role::assume(own, sts.as_deref(), profile, caller.as_ref(), partition, account)?;
             Some(Begun { by: Arc::clone(own), session })
         };
-        let mut begun = self.sessions.optionally_get_with(session.clone(), assumed()).await;
+        let sessions = self.sessions_for(key);
+        let mut begun = sessions.optionally_get_with(session.clone(), assumed()).await;
         if begun.as_ref().is_some_and(|begun| !Arc::ptr_eq(&begun.by, own)) {
-            self.sessions.invalidate(&session).await;
-            begun = self.sessions.optionally_get_with(session.clone(), assumed()).await;
+            sessions.invalidate(&session).await;
+            begun = sessions.optionally_get_with(session.clone(), assumed()).await;
         }
         let needs_account = || invalid_answer("a role of the profile needs an account, and the registry has none");
         begun.map(|begun| begun.session).ok_or_else(needs_account)
+    }
+
+    fn sessions_for(&self, key: &CredentialKey) -> &Cache<Session, Begun> {
+        if key.caller.is_none() { &self.sessions } else { &self.sessions_of_callers }
     }
 
     /// Makes way for a better identity after a failure that is about the one that was used. True: there may be one now.
@@ -180,7 +184,7 @@ impl Aws {
         // By code, ECR refuses the session or the identity that it was asked with; without one, that could not be had.
         let refused = failure.aws_error_code.is_some();
         if of_role {
-            self.sessions.invalidate(&session(key)).await;
+            self.sessions_for(key).invalidate(&session(key)).await;
         }
         if of_role && refused {
             return true;
@@ -233,6 +237,10 @@ impl TokenSource for Aws {
             result.map(drop).map_err(|_| missing)
         })
     }
+}
+
+fn sessions() -> Cache<Session, Begun> {
+    Cache::builder().max_capacity(SESSIONS).time_to_idle(SESSION_IDLE).eviction_policy(EvictionPolicy::lru()).build()
 }
 
 /// The registry's own; ECR Public is of the commercial partition.

@@ -73,7 +73,13 @@ fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
         (upstream(FailureClass::Unavailable), Code::Unavailable, "AWS_UNAVAILABLE", true, None),
         (upstream(FailureClass::InvalidAnswer), Code::Unavailable, "AWS_RESPONSE_INVALID", true, None),
         (BrokerError::AuditUnavailable, Code::Unavailable, "AUDIT_UNAVAILABLE", true, None),
-        (BrokerError::Overloaded { of_what: "waiting callers" }, Code::ResourceExhausted, "OVERLOADED", true, None),
+        (
+            BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) },
+            Code::ResourceExhausted,
+            "OVERLOADED",
+            true,
+            None,
+        ),
         (BrokerError::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN", true, None),
         (BrokerError::Deadline, Code::DeadlineExceeded, "DEADLINE", false, None),
         (BrokerError::Bug, Code::Internal, "BUG", false, None),
@@ -104,8 +110,11 @@ fn the_time_to_wait_is_what_is_left_of_the_hold() {
 
 #[test]
 fn an_error_in_a_batch_is_the_same_as_alone() {
-    let alone =
-        status(&BrokerError::Overloaded { of_what: "waiting callers" }, &Subject::default(), RequestId::random());
+    let alone = status(
+        &BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) },
+        &Subject::default(),
+        RequestId::random(),
+    );
     let message = message(&alone);
     assert_eq!(message.code, i32::from(alone.code()));
     assert_eq!(message.message, alone.message());
