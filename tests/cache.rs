@@ -8,9 +8,11 @@ mod support;
 use std::time::Duration;
 
 use ecr_broker::cache::{CacheStatus, Lookup, Settings};
-use ecr_broker::caller::Principal;
+use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::credential::CredentialKey;
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
+use proptest::prelude::*;
 use support::*;
 
 fn class(error: BrokerError) -> FailureClass {
@@ -25,6 +27,73 @@ fn wait(error: BrokerError) -> Option<Duration> {
         BrokerError::Upstream(failure) => failure.retry_after,
         other => panic!("not an upstream failure: {other:?}"),
     }
+}
+
+/// Everything that AWS's answer depends on: account, region, variant of the endpoint (of which FIPS is the first), profile, caller.
+type Parts = (Option<u8>, usize, (bool, bool), usize, usize);
+
+fn of_parts((account, region, (fips, dual_stack), profile, caller): Parts) -> CredentialKey {
+    let region = ["eu-central-1", "eu-central-2", "us-east-1", "cn-north-1", "us-gov-west-1"].get(region);
+    let registry = match region {
+        // There is one public registry, whatever else is said.
+        None => Registry::Public { dual_stack },
+        Some(region) => {
+            let account = account.map(|account| format!("{account:012}").parse().unwrap());
+            let variant = EndpointVariant { fips, dual_stack };
+            Registry::Private(PrivateRegistry::new(account, region.parse().unwrap(), variant).unwrap())
+        }
+    };
+    let caller = [None, Some("uid:1,gid:1"), Some("spiffe://a.example/b"), Some("jwt:a:b:c"), Some("jwt:a:b")][caller];
+    let caller = caller.map(|text| text.parse::<Caller>().unwrap().principal());
+    CredentialKey { registry, profile: ["default", "a", "b"][profile].into(), caller }
+}
+
+/// What of the parts makes a difference.
+fn distinct((account, region, (fips, dual_stack), profile, caller): Parts) -> Parts {
+    let public = region == 5;
+    (account.filter(|_| !public), region, (fips && !public, dual_stack), profile, caller)
+}
+
+fn parts() -> impl Strategy<Value = Parts> {
+    (proptest::option::of(0_u8..3), 0_usize..6, any::<(bool, bool)>(), 0_usize..3, 0_usize..5)
+}
+
+/// One key and another that differs in one part at most, for those are the ones to be mistaken for each other.
+fn pair() -> impl Strategy<Value = (Parts, Parts)> {
+    (parts(), parts(), 0..6).prop_map(|(one, new, which)| {
+        let mut other = one;
+        match which {
+            0 => other.0 = new.0,
+            1 => other.1 = new.1,
+            2 => other.2.0 = new.2.0,
+            3 => other.2.1 = new.2.1,
+            4 => other.3 = new.3,
+            _ => other.4 = new.4,
+        }
+        (one, other)
+    })
+}
+
+/// No two different ones share an entry, so that a credential never goes to another profile, account or caller.
+#[test]
+fn p1_each_key_has_the_credential_that_was_minted_for_it() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |((one, other) in pair())| {
+        let same = distinct(one) == distinct(other);
+        prop_assert_eq!(of_parts(one) == of_parts(other), same);
+        runtime.block_on(async {
+            let test = TestCache::new();
+            let get = async |parts| {
+                let lookup = Lookup { key: of_parts(parts), ..lookup(HOST) };
+                test.cache.get(lookup).await.unwrap().credential.id()
+            };
+            let (first, second) = (get(one).await, get(other).await);
+            prop_assert_eq!(first == second, same);
+            prop_assert_eq!(get(one).await, first);
+            Ok(())
+        })?;
+    });
 }
 
 #[tokio::test]

@@ -1,0 +1,419 @@
+//! Decisions beside those of an engine that no one here wrote: every random policy is written down twice, as grants and in Cedar, and both
+//! have to decide alike. What Cedar has no word for, the order of grants, is made of its answers: it names the policies that apply.
+
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, clippy::format_collect, clippy::or_fun_call, reason = "a test may")]
+
+use std::collections::BTreeMap;
+use std::str::FromStr as _;
+
+use cedar_policy::{
+    Authorizer, Context, Decision as Verdict, Entities, EntityUid, Policy as CedarPolicy, PolicyId, PolicySet, Request,
+    RestrictedExpression,
+};
+use ecr_broker::caller::Caller;
+use ecr_broker::policy::{
+    Accounts, CallerPattern, Decision, Effect, Grant, LabelPattern, Policy, RegistryPattern, TokenPattern,
+};
+use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use proptest::test_runner::{Config, TestRunner};
+
+/// How many requests each policy is asked.
+const REQUESTS: usize = 1_000;
+
+const ACCOUNTS: [&str; 3] = ["111111111111", "222222222222", "333333333333"];
+const REGIONS: [&str; 4] = ["eu-central-1", "eu-west-1", "us-east-1", "us-gov-west-1"];
+const PROFILES: [&str; 3] = ["", "a", "b"];
+const DOMAINS: [&str; 2] = ["a.example", "b.example"];
+const HOSTS: [&str; 2] = ["build-1.corp.example", "build-2.corp.example"];
+const ISSUERS: [&str; 2] = ["blue", "green"];
+const CLAIMS: [&str; 3] = ["namespace", "ref", "repository_id"];
+/// Segments of paths and of claims, of which some begin alike.
+const WORDS: [&str; 5] = ["ci", "ci-1", "ci-2", "main", "4"];
+
+/// A segment's pattern: the beginning, and whether anything may follow.
+type Label = (&'static str, bool);
+
+/// A text or its pattern in segments, each with what stands behind it.
+type Segments<T> = Vec<(T, char)>;
+
+/// One grant, as neither side has it.
+#[derive(Debug, Clone)]
+struct Rule {
+    who: Vec<Who>,
+    what: Vec<What>,
+    profile: Option<&'static str>,
+    deny: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Who {
+    Uid(u32),
+    Gid(u32),
+    Loopback,
+    Spiffe(&'static str, Vec<Label>),
+    Dns(&'static str),
+    Token(&'static str, Option<Segments<Label>>, BTreeMap<&'static str, Segments<Label>>),
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    Public,
+    Private(Option<Vec<&'static str>>, Vec<Label>),
+}
+
+/// One caller, registry or profile for both sides.
+struct Asked<T> {
+    ours: T,
+    /// A record of Cedar's.
+    theirs: String,
+}
+
+fn label() -> impl Strategy<Value = Label> {
+    // Nothing at all is no label unless something may follow.
+    let starts = WORDS.into_iter().chain([""]).collect::<Vec<_>>();
+    (select(starts), any::<bool>()).prop_map(|(start, open)| (start, open || start.is_empty()))
+}
+
+fn segments<T: std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = Segments<T>> {
+    prop::collection::vec((one, select(vec![':', '/'])), 1..4)
+}
+
+fn who() -> impl Strategy<Value = Who> {
+    let claims = prop::collection::btree_map(select(CLAIMS.to_vec()), segments(label()), 0..3);
+    let token = (select(ISSUERS.to_vec()), prop::option::of(segments(label())), claims);
+    prop_oneof![
+        (0_u32..3).prop_map(Who::Uid),
+        (0_u32..3).prop_map(Who::Gid),
+        Just(Who::Loopback),
+        (select(DOMAINS.to_vec()), prop::collection::vec(label(), 1..4))
+            .prop_map(|(domain, path)| Who::Spiffe(domain, path)),
+        select(HOSTS.to_vec()).prop_map(Who::Dns),
+        token.prop_map(|(issuer, subject, claims)| Who::Token(issuer, subject, claims)),
+    ]
+}
+
+fn what() -> impl Strategy<Value = What> {
+    let regions = select(vec![("", true), ("eu-", true), ("us-", true), ("eu-west-1", false), ("us-east-1", false)]);
+    let accounts = prop::option::of(subsequence(ACCOUNTS.to_vec(), 1..3));
+    prop_oneof![
+        1 => Just(What::Public),
+        4 => (accounts, prop::collection::vec(regions, 1..3)).prop_map(|(accounts, regions)| What::Private(accounts, regions)),
+    ]
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let lists = (prop::collection::vec(who(), 1..4), prop::collection::vec(what(), 1..3));
+    (lists, select(PROFILES[1..].to_vec()), any::<bool>(), prop::bool::weighted(0.25)).prop_map(
+        |((who, what), profile, of_all, deny)| {
+            let profile = (!(deny && of_all)).then_some(profile);
+            Rule { who, what, profile, deny }
+        },
+    )
+}
+
+fn written((start, open): Label) -> String {
+    format!("{start}{}", if open { "*" } else { "" })
+}
+
+fn joined<T: Copy>(segments: &Segments<T>, write: impl Fn(T) -> String) -> String {
+    let last = segments.len() - 1;
+    let each = segments.iter().enumerate();
+    each.map(
+        |(index, (one, separator))| if index == last { write(*one) } else { format!("{}{separator}", write(*one)) },
+    )
+    .collect()
+}
+
+impl Rule {
+    fn grant(&self, id: usize) -> Grant {
+        Grant {
+            id: id.to_string(),
+            callers: self.who.iter().map(Who::pattern).collect(),
+            registries: self.what.iter().map(What::pattern).collect(),
+            profile: self.profile.map(Into::into),
+            effect: if self.deny { Effect::Deny } else { Effect::Allow },
+        }
+    }
+
+    fn cedar(&self, id: usize) -> CedarPolicy {
+        let any = |conditions: Vec<String>| format!("({})", conditions.join(" || "));
+        let who = any(self.who.iter().map(Who::condition).collect());
+        let what = any(self.what.iter().map(|what| what.condition(self.deny)).collect());
+        let profile =
+            self.profile.map_or("true".to_owned(), |own| format!("[\"\", \"{own}\"].contains(context.profile)"));
+        let effect = if self.deny { "forbid" } else { "permit" };
+        let text = format!("{effect} (principal, action, resource) when {{ {who} && {what} && {profile} }};");
+        CedarPolicy::parse(Some(PolicyId::new(id.to_string())), text).unwrap()
+    }
+}
+
+impl Who {
+    fn pattern(&self) -> CallerPattern {
+        match self {
+            Self::Uid(uid) => CallerPattern::Uid(*uid),
+            Self::Gid(gid) => CallerPattern::Gid(*gid),
+            Self::Loopback => CallerPattern::Loopback,
+            Self::Spiffe(domain, path) => {
+                let path: String = path.iter().map(|label| format!("/{}", written(*label))).collect();
+                CallerPattern::Spiffe(format!("spiffe://{domain}{path}").parse().unwrap())
+            }
+            Self::Dns(name) => CallerPattern::Dns(name.parse().unwrap()),
+            Self::Token(issuer, subject, claims) => CallerPattern::Token(TokenPattern {
+                issuer: (*issuer).to_owned(),
+                subject: subject.as_ref().map(|subject| joined(subject, written).parse().unwrap()),
+                claims: claims
+                    .iter()
+                    .map(|(name, text)| ((*name).to_owned(), joined(text, written).parse().unwrap()))
+                    .collect(),
+            }),
+        }
+    }
+
+    fn condition(&self) -> String {
+        let of_kind = |kind: &str, rest: String| format!("(context.caller.kind == \"{kind}\" && {rest})");
+        match self {
+            Self::Uid(uid) => of_kind("process", format!("context.caller.uid == {uid}")),
+            Self::Gid(gid) => of_kind("process", format!("context.caller.gid == {gid}")),
+            Self::Loopback => of_kind("loopback", "true".to_owned()),
+            Self::Spiffe(domain, path) => {
+                let path: Segments<Label> = path.iter().map(|label| (*label, '/')).collect();
+                of_kind(
+                    "spiffe",
+                    format!("context.caller.domain == \"{domain}\" && {}", like("context.caller.path", &path)),
+                )
+            }
+            Self::Dns(name) => of_kind("dns", format!("context.caller.name == \"{name}\"")),
+            Self::Token(issuer, subject, claims) => {
+                let subject =
+                    subject.as_ref().map_or("true".to_owned(), |subject| like("context.caller.subject", subject));
+                let of_claim = |(name, text): (&&str, &Segments<Label>)| {
+                    let claim = format!("context.caller.claims.{name}");
+                    format!("context.caller.claims has {name} && {}", like(&claim, text))
+                };
+                let claims: String = claims.iter().map(|claim| format!(" && {}", of_claim(claim))).collect();
+                of_kind("token", format!("context.caller.issuer == \"{issuer}\" && {subject}{claims}"))
+            }
+        }
+    }
+}
+
+/// That a text in segments is one of those.
+fn like(place: &str, pattern: &Segments<Label>) -> String {
+    let (last, separators) = (pattern.len() - 1, pattern.iter().map(|(_, separator)| *separator).collect::<String>());
+    let form = format!("{place}.form == \"{}\"", &separators[..last]);
+    let of_segment = |(index, ((start, open), _)): (usize, &(Label, char))| {
+        let star = if *open { "*" } else { "" };
+        format!(" && {place}.s{index} like \"{start}{star}\"")
+    };
+    form + &pattern.iter().enumerate().map(of_segment).collect::<String>()
+}
+
+impl What {
+    fn pattern(&self) -> RegistryPattern {
+        let Self::Private(accounts, regions) = self else { return RegistryPattern::Public };
+        let of = |accounts: &Vec<&str>| Accounts::Of(accounts.iter().map(|account| account.parse().unwrap()).collect());
+        let regions: Vec<LabelPattern> = regions.iter().map(|region| written(*region).parse().unwrap()).collect();
+        RegistryPattern::Private { accounts: accounts.as_ref().map_or(Accounts::Any, of), regions }
+    }
+
+    /// An account that is not known may be one that is denied, and is none that is allowed.
+    fn condition(&self, deny: bool) -> String {
+        let Self::Private(accounts, regions) = self else { return "context.registry.public".to_owned() };
+        let of = |accounts: &Vec<&str>| {
+            let known = format!("{accounts:?}.contains(context.registry.account)");
+            let unknown = "context.registry.account == \"\"";
+            if deny { format!("({unknown} || {known})") } else { known }
+        };
+        let accounts = accounts.as_ref().map_or("true".to_owned(), of);
+        let regions: Vec<_> =
+            regions.iter().map(|region| format!("context.registry.region like \"{}\"", written(*region))).collect();
+        format!("(!context.registry.public && {accounts} && ({}))", regions.join(" || "))
+    }
+}
+
+/// A text for Cedar, in segments.
+fn record(text: &str) -> String {
+    let form: String = text.chars().filter(|one| [':', '/'].contains(one)).collect();
+    let each = text.split([':', '/']).enumerate().map(|(index, segment)| format!(", s{index}: \"{segment}\""));
+    format!("{{ form: \"{form}\"{} }}", each.collect::<String>())
+}
+
+fn callers() -> Vec<Asked<Caller>> {
+    let mut callers = vec![Asked { ours: Caller::Loopback, theirs: "{ kind: \"loopback\" }".to_owned() }];
+    for (uid, gid) in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (3, 3)] {
+        let theirs = format!("{{ kind: \"process\", uid: {uid}, gid: {gid} }}");
+        callers.push(Asked { ours: Caller::process(uid, gid).unwrap(), theirs });
+    }
+    for domain in DOMAINS {
+        for path in ["ci", "main", "ci/ci-1", "ci/main", "main/4", "ci/ci-1/ci-2", "ci/main/4"] {
+            let theirs = format!("{{ kind: \"spiffe\", domain: \"{domain}\", path: {} }}", record(path));
+            callers.push(Asked { ours: Caller::spiffe(&format!("spiffe://{domain}/{path}")).unwrap(), theirs });
+        }
+    }
+    for name in HOSTS {
+        let theirs = format!("{{ kind: \"dns\", name: \"{name}\" }}");
+        callers.push(Asked { ours: format!("dns:{name}").parse().unwrap(), theirs });
+    }
+    for issuer in ISSUERS {
+        for subject in ["ci", "ci:ci-1", "ci/ci-1", "ci:ci-2", "main:ci:ci-2", "main/ci:4"] {
+            for claims in [&[][..], &[("namespace", "ci-1")], &[("ref", "ci/main"), ("repository_id", "4")]] {
+                let own = claims.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+                let caller: Caller = format!("jwt:{issuer}:{subject}").parse().unwrap();
+                let claims: Vec<_> = claims.iter().map(|(name, text)| format!("{name}: {}", record(text))).collect();
+                let theirs = format!(
+                    "{{ kind: \"token\", issuer: \"{issuer}\", subject: {}, claims: {{ {} }} }}",
+                    record(subject),
+                    claims.join(", ")
+                );
+                callers.push(Asked { ours: caller.claiming(own).unwrap(), theirs });
+            }
+        }
+    }
+    callers
+}
+
+fn registries() -> Vec<Asked<Registry>> {
+    let public = "{ public: true, account: \"\", region: \"\" }".to_owned();
+    let mut registries = vec![Asked { ours: Registry::PUBLIC, theirs: public }];
+    for region in REGIONS {
+        for account in ACCOUNTS.into_iter().chain([""]) {
+            let ours = PrivateRegistry::new(account.parse().ok(), region.parse().unwrap(), EndpointVariant::default());
+            let theirs = format!("{{ public: false, account: \"{account}\", region: \"{region}\" }}");
+            registries.push(Asked { ours: Registry::Private(ours.unwrap()), theirs });
+        }
+    }
+    registries
+}
+
+/// All that can be asked. Making Cedar's half takes longer than a decision, so each is made once.
+struct World {
+    callers: Vec<Asked<Caller>>,
+    registries: Vec<Asked<Registry>>,
+    /// By caller, registry and profile.
+    requests: Vec<Request>,
+    nothing: Entities,
+    cedar: Authorizer,
+}
+
+impl World {
+    fn new() -> Self {
+        let (callers, registries) = (callers(), registries());
+        let entity = |text| EntityUid::from_str(text).unwrap();
+        let mut requests = Vec::new();
+        for caller in &callers {
+            for registry in &registries {
+                for profile in PROFILES {
+                    let parts = [
+                        ("caller", caller.theirs.clone()),
+                        ("registry", registry.theirs.clone()),
+                        ("profile", format!("\"{profile}\"")),
+                    ];
+                    let parts =
+                        parts.map(|(name, text)| (name.to_owned(), RestrictedExpression::from_str(&text).unwrap()));
+                    let context = Context::from_pairs(parts).unwrap();
+                    let (principal, action, resource) =
+                        (entity("A::\"c\""), entity("Action::\"get\""), entity("A::\"r\""));
+                    requests.push(Request::new(principal, action, resource, context, None).unwrap());
+                }
+            }
+        }
+        Self { callers, registries, requests, nothing: Entities::empty(), cedar: Authorizer::new() }
+    }
+
+    fn request(&self, caller: usize, registry: usize, profile: usize) -> &Request {
+        &self.requests[(caller * self.registries.len() + registry) * PROFILES.len() + profile]
+    }
+
+    /// The first policy that applies, and what comes of it.
+    fn ask(&self, policies: &PolicySet, request: &Request) -> (Verdict, Option<usize>) {
+        let response = self.cedar.is_authorized(request, policies, &self.nothing);
+        assert_eq!(response.diagnostics().errors().count(), 0, "{:?}", response.diagnostics());
+        let first = response.diagnostics().reason().map(|id| id.to_string().parse().unwrap()).min();
+        (response.decision(), first)
+    }
+
+    /// The first allow that covers the request decides, and with it the profile; a deny that is about that wins.
+    fn expected(
+        &self,
+        rules: &[Rule],
+        (allows, all): (&PolicySet, &PolicySet),
+        asked: (usize, usize, usize),
+    ) -> String {
+        let (caller, registry, profile) = asked;
+        let (_, allowed) = self.ask(allows, self.request(caller, registry, profile));
+        let own = allowed.and_then(|index| rules[index].profile);
+        let profile = own.map_or(profile, |own| PROFILES.iter().position(|one| *one == own).unwrap());
+        let denies = rules.iter().any(|rule| rule.deny);
+        // Without denies there is nothing that could change it.
+        let (verdict, first) = match (denies, allowed) {
+            (true, _) => self.ask(all, self.request(caller, registry, profile)),
+            (false, Some(_)) => (Verdict::Allow, allowed),
+            (false, None) => (Verdict::Deny, None),
+        };
+        match (verdict, allowed, first) {
+            (Verdict::Allow, Some(allowed), _) => format!("allowed by {allowed}"),
+            (Verdict::Deny, _, Some(first)) => format!("denied by {first}"),
+            (Verdict::Deny, _, None) => "denied".to_owned(),
+            (Verdict::Allow, None, first) => panic!("{first:?} allows what nothing allowed"),
+        }
+    }
+
+    fn hold(&self, rules: &[Rule], seed: u64) -> Result<(), TestCaseError> {
+        let set = |keep: fn(&Rule) -> bool| {
+            let mut set = PolicySet::new();
+            let kept = rules.iter().enumerate().filter(|(_, rule)| keep(rule));
+            for (index, rule) in kept {
+                set.add(rule.cedar(index)).unwrap();
+            }
+            set
+        };
+        let (allows, all) = (set(|rule| !rule.deny), set(|_| true));
+        let policy = Policy::Grants(rules.iter().enumerate().map(|(index, rule)| rule.grant(index)).collect());
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..REQUESTS {
+            let (caller, registry) = (random.usize(..self.callers.len()), random.usize(..self.registries.len()));
+            let profile = random.usize(..PROFILES.len());
+            let expected = self.expected(rules, (&allows, &all), (caller, registry, profile));
+            let (caller, registry) = (&self.callers[caller].ours, &self.registries[registry].ours);
+            let decided = match policy.decide(caller, registry, PROFILES[profile]) {
+                Decision::Allow { grant } => format!("allowed by {}", grant.unwrap().id),
+                Decision::Deny { grant: Some(grant) } => format!("denied by {}", grant.id),
+                Decision::Deny { grant: None } => "denied".to_owned(),
+            };
+            prop_assert_eq!(decided, expected, "{} {:?} {:?}", caller, registry, PROFILES[profile]);
+        }
+        Ok(())
+    }
+}
+
+/// On every core.
+fn compare(policies: u32) {
+    let world = World::new();
+    let threads = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
+    std::thread::scope(|scope| {
+        let run = || {
+            let config = Config { cases: policies.div_ceil(threads), failure_persistence: None, ..Config::default() };
+            let strategy = (prop::collection::vec(rule(), 0..6), any::<u64>());
+            TestRunner::new(config).run(&strategy, |(rules, seed)| world.hold(&rules, seed)).unwrap();
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_million_decisions_are_those_of_cedar() {
+    compare(1_000);
+}
+
+/// `cargo test --test oracle -- --ignored`
+#[test]
+#[ignore = "takes minutes"]
+fn ten_million_decisions_are_those_of_cedar() {
+    compare(10_000);
+}
