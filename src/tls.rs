@@ -52,6 +52,20 @@ pub struct Settings {
     pub dns_names: BTreeMap<DnsName, PathBuf>,
 }
 
+/// Whom a certificate names, as callers are written: for fuzzing, which reaches what is public only.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn named_in(certificate: &[u8]) -> Vec<String> {
+    let certificate = CertificateDer::from_slice(certificate);
+    _ = certificate::check_root(&certificate);
+    _ = certificate::end_of(&certificate);
+    match certificate::read(&certificate) {
+        Ok(certificate::Subject::Spiffe(id)) => vec![id.to_string()],
+        Ok(certificate::Subject::Dns(names)) => names.iter().map(|name| format!("dns:{name}")).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
 /// The TLS side of listeners.
 #[derive(Debug)]
 pub struct Tls {

@@ -1,0 +1,12 @@
+//! Whom a client certificate names, before anything in it is believed.
+#![no_main]
+
+use ecr_broker::caller::Caller;
+use ecr_broker::tls;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|certificate: &[u8]| {
+    for name in tls::named_in(certificate) {
+        assert!(name.parse::<Caller>().is_ok(), "{name}");
+    }
+});

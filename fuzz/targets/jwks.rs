@@ -1,0 +1,17 @@
+//! An issuer's keys.
+#![no_main]
+
+use ecr_broker::jwt::KeySet;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|json: &[u8]| {
+    if let Ok(keys) = KeySet::read(json) {
+        // A symmetric key would be one that everybody knows.
+        assert!(
+            keys.is_empty()
+                || json
+                    .windows(3)
+                    .any(|part| [b"RSA".as_slice(), b"\"EC", b"OKP"].contains(&part) || part.contains(&b'\\'))
+        );
+    }
+});

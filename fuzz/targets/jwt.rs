@@ -1,0 +1,54 @@
+//! Bearer tokens: as they come, and signed by the issuer's own key, so that what is behind the signature is reached.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use ecr_broker::clock::{Clock, SystemClock};
+use ecr_broker::jwt::{Issuers, Keys, Settings};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use libfuzzer_sys::fuzz_target;
+use tokio::runtime::Runtime;
+
+struct World {
+    issuers: Issuers,
+    key: EncodingKey,
+    runtime: Runtime,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let point = key.public_key_raw();
+    let [x, y] = [&point[1..33], &point[33..65]].map(|bytes| BASE64URL_NOPAD.encode(bytes));
+    let keys = format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"k","x":"{x}","y":"{y}"}}]}}"#);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), keys).unwrap();
+    let settings = Settings {
+        name: "blue".into(),
+        issuer: "https://issuer.example".into(),
+        audience: "ecr-broker".into(),
+        keys: Keys::File(file.path().into()),
+        max_lifetime: Duration::from_secs(u32::MAX.into()),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    World {
+        issuers: Issuers::load(vec![settings], clock).unwrap(),
+        key: EncodingKey::from_ec_der(&key.serialize_der()),
+        runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+    }
+});
+
+fuzz_target!(|data: &[u8]| {
+    let World { issuers, key, runtime } = &*WORLD;
+    if let Ok(token) = std::str::from_utf8(data) {
+        assert!(runtime.block_on(issuers.verify(token)).is_err(), "nobody signed it");
+    }
+    let (header, claims) = data.split_at(data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len()));
+    let signed = format!("{}.{}", BASE64URL_NOPAD.encode(header), BASE64URL_NOPAD.encode(claims));
+    let Ok(signature) = jsonwebtoken::crypto::sign(signed.as_bytes(), key, Algorithm::ES256) else { return };
+    if let Ok(caller) = runtime.block_on(issuers.verify(&format!("{signed}.{signature}"))) {
+        assert_eq!(caller.issuer, "blue");
+        assert!(!caller.subject.is_empty() && caller.subject.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+    }
+});
