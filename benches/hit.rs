@@ -13,19 +13,17 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use ecr_broker::broker::Broker;
 use ecr_broker::caller::Caller;
-use ecr_broker::clock::Clock as _;
 use ecr_broker::grpc;
 use ecr_broker::grpc::authn::Peer;
 use ecr_broker::grpc::edge::Edge;
 use ecr_broker::grpc::trace::Tracing;
-use ecr_broker::jwt;
 use ecr_broker::limits::{Limits, Origin};
 use ecr_broker::policy::{Accounts, CallerPattern, Decision, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::registry::Registry;
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
-use support::{HOST, HOUR, ManualClock, TestCache, broker_settings, limits_settings, lookup, request};
-use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer};
+use support::{HOST, ManualClock, TestCache, broker_settings, limits_settings, lookup, request};
+use tokens::{ISSUER, SUBJECT, Signer};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, ServiceExt as _};
@@ -85,19 +83,20 @@ fn decision(criterion: &mut Criterion) {
     });
 }
 
-/// A bearer token is weighed at every call that brings one; the keys are there.
+/// A bearer token is weighed at every call that brings one; the keys are there. Callers send theirs again and again.
 fn token(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
-    let file = directory.path().join("jwks.json");
-    std::fs::write(&file, signer.jwks()).unwrap();
-    let (name, issuer, audience) = ("blue".into(), ISSUER.into(), AUDIENCE.into());
-    let settings = jwt::Settings { name, issuer, audience, keys: jwt::Keys::File(file), max_lifetime: HOUR };
-    let issuers = jwt::Issuers::load(vec![settings], clock.clone()).unwrap();
-    let now = clock.now().wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let token = signer.token(ISSUER, SUBJECT, now);
-    criterion.bench_function("bearer token, ES256", |bencher| {
-        bencher.to_async(&runtime).iter(|| async { black_box(issuers.verify(&token).await.unwrap()) });
+    let issuers = tokens::issuers(&signer, directory.path(), clock.clone());
+    let now = tokens::seconds(&*clock);
+    // More than are remembered, so that none is when its turn comes again.
+    let all: Vec<_> = (0..10_000).map(|number| signer.token(ISSUER, &format!("{SUBJECT}-{number}"), now)).collect();
+    let mut new = all.iter().cycle();
+    criterion.bench_function("bearer token, ES256, new", |bencher| {
+        bencher.iter(|| black_box(runtime.block_on(issuers.verify(new.next().unwrap())).unwrap()));
+    });
+    criterion.bench_function("bearer token, ES256, again", |bencher| {
+        bencher.iter(|| black_box(runtime.block_on(issuers.verify(&all[0])).unwrap()));
     });
 }
 

@@ -12,8 +12,9 @@ use tokio::task::JoinSet;
 use self::claims::Claims;
 use self::header::Header;
 pub use self::keys::{KeySet, KeySetError};
-use self::source::Source;
+use self::source::{Found, Source};
 pub use self::source::{Keys, is_safe_url};
+use self::verified::{Remembered, Verified};
 use crate::caller::TokenCaller;
 use crate::clock::Clock;
 
@@ -21,6 +22,7 @@ mod claims;
 mod header;
 mod keys;
 mod source;
+mod verified;
 
 /// No token is larger; GitHub's are about 2 KB.
 const LARGEST_TOKEN: usize = 8 * 1024;
@@ -43,7 +45,8 @@ pub struct Settings {
 /// The issuers whose tokens are taken.
 #[derive(Debug)]
 pub struct Issuers {
-    issuers: Vec<(Settings, Arc<Source>)>,
+    trusted: Vec<(Settings, Arc<Source>)>,
+    verified: Verified,
     clock: Arc<dyn Clock>,
 }
 
@@ -126,13 +129,13 @@ impl Issuers {
             let source = Source::load(&settings, Arc::clone(&clock))?;
             Ok((settings, Arc::new(source)))
         };
-        let issuers = settings.into_iter().map(with_source).collect::<Result<_, _>>()?;
-        Ok(Self { issuers, clock })
+        let trusted = settings.into_iter().map(with_source).collect::<Result<_, _>>()?;
+        Ok(Self { trusted, verified: Verified::new(), clock })
     }
 
     /// Keeps the keys up to date, for as long as it is polled.
     pub async fn follow(self: Arc<Self>) {
-        let sources = self.issuers.iter().map(|(_, source)| Arc::clone(source).follow());
+        let sources = self.trusted.iter().map(|(_, source)| Arc::clone(source).follow());
         // Each by itself, so that what becomes of one is nothing to the others.
         sources.collect::<JoinSet<_>>().join_all().await;
     }
@@ -141,22 +144,40 @@ impl Issuers {
     ///
     /// # Errors
     /// Where it is not taken.
-    pub async fn verify(&self, token: &str) -> Result<TokenCaller, Refusal> {
+    pub async fn verify(&self, token: &str) -> Result<Arc<TokenCaller>, Refusal> {
+        if token.len() > LARGEST_TOKEN {
+            return Err(Refusal::Malformed);
+        }
+        if let Some(caller) = self.verified_before(token) {
+            return Ok(caller);
+        }
         let parts = Parts::of(token)?;
         let header = Header::read(&parts.header)?;
         let claims = Claims::read(&parts.claims)?;
-        let (settings, source) =
-            self.issuers.iter().find(|(settings, _)| settings.issuer == claims.issuer).ok_or(Refusal::Issuer)?;
-        let key = source.key(&header.key_id).await?;
+        let issuer = self.trusted.iter().position(|(settings, _)| settings.issuer == claims.issuer);
+        let issuer = issuer.ok_or(Refusal::Issuer)?;
+        let (settings, source) = &self.trusted[issuer];
+        let Found { key, generation } = source.key(&header.key_id).await?;
         if !key.is_for(header.algorithm) {
             return Err(Refusal::KeyMismatch);
         }
         if !key.verify(parts.signature, parts.signed.as_bytes(), header.algorithm) {
             return Err(Refusal::Signature);
         }
-        claims.check(settings, self.clock.now().wall)?;
-        let (issuer, subject) = (settings.name.clone(), claims.subject.clone());
-        Ok(TokenCaller { issuer, subject, claims: claims.texts()? })
+        let now = self.clock.now();
+        claims.check(settings, now.wall)?;
+        let left = claims.left(now.wall);
+        let (name, subject) = (settings.name.clone(), claims.subject.clone());
+        let caller = Arc::new(TokenCaller { issuer: name, subject, claims: claims.texts()? });
+        self.verified.remember(token, Arc::clone(&caller), (issuer, generation), (now, left));
+        Ok(caller)
+    }
+
+    /// Whom it is about, where that was found out a moment ago by keys that are still the issuer's.
+    fn verified_before(&self, token: &str) -> Option<Arc<TokenCaller>> {
+        let Remembered { caller, issuer, generation, .. } = self.verified.get(token, self.clock.now())?;
+        let (_, source) = self.trusted.get(issuer)?;
+        (source.generation() == Some(generation)).then_some(caller)
     }
 }
 
@@ -171,9 +192,6 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(token: &'a str) -> Result<Self, Refusal> {
-        if token.len() > LARGEST_TOKEN {
-            return Err(Refusal::Malformed);
-        }
         let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(Refusal::Malformed)?;
         // A dot is no letter of base64url, so that a fourth part is found here.

@@ -45,6 +45,29 @@ async fn each_bad_token_is_refused_for_its_own_reason() {
     }
 }
 
+/// What was verified a moment ago is not verified again, which must make no difference.
+#[tokio::test]
+async fn a_token_that_comes_again_is_taken_as_it_is_and_for_as_long_as_it_lasts() {
+    let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
+    let issuers = tokens::issuers(&signer, directory.path(), clock.clone());
+    let now = seconds(&*clock);
+    let claims = format!(r#"{{"iss":"{ISSUER}","sub":"{SUBJECT}","aud":"{AUDIENCE}","iat":{now},"exp":{}}}"#, now + 40);
+    let token = signer.sign(&signer.header(), &claims);
+    let first = issuers.verify(&token).await.unwrap();
+    let again = issuers.verify(&token).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &again), "it is remembered");
+    for (index, letter) in token.char_indices().filter(|(_, letter)| *letter != '.') {
+        let other = if letter == 'A' { "B" } else { "A" };
+        let altered = [&token[..index], other, &token[index + 1..]].concat();
+        assert!(issuers.verify(&altered).await.is_err(), "{index}");
+    }
+    clock.advance(Duration::from_secs(41));
+    let within_leeway = issuers.verify(&token).await.unwrap();
+    assert!(!Arc::ptr_eq(&first, &within_leeway), "it is verified anew");
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(issuers.verify(&token).await, Err(Refusal::Expired));
+}
+
 #[tokio::test]
 async fn an_issuer_s_keys_verify_its_own_tokens_only() {
     let (a, b, clock) = (Signer::new("same-id"), Signer::new("same-id"), ManualClock::new());
@@ -119,7 +142,7 @@ async fn claims_in_objects_are_named_by_both_and_none_is_taken_for_another() {
     let verify = async |more: &str| {
         let claims =
             format!(r#"{{"iss":"{ISSUER}","sub":"x","aud":"{AUDIENCE}","iat":{now},"exp":{},{more}}}"#, now + 60);
-        issuers.verify(&signer.sign(&signer.header(), &claims)).await.map(|caller| caller.claims)
+        issuers.verify(&signer.sign(&signer.header(), &claims)).await.map(|caller| caller.claims.clone())
     };
     let nested = r#""kubernetes.io":{"namespace":"ci","serviceaccount":{"name":"runner","uid":7}},"list":["a"],"half":1.5,"none":null"#;
     let expected = [

@@ -96,7 +96,7 @@ impl Tokens {
         let of_token = issuers.verify(&token).await.map_err(unauthenticated)?;
         match peer {
             Peer::Certified(_) => same(peer.caller()?, &of_token),
-            Peer::Known(_) | Peer::Unknown(_) => Ok(Caller::Token(Arc::new(of_token))),
+            Peer::Known(_) | Peer::Unknown(_) => Ok(Caller::Token(of_token)),
         }
     }
 }

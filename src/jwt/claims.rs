@@ -147,6 +147,12 @@ impl Claims {
         Ok(texts)
     }
 
+    /// How long until its end.
+    pub(super) fn left(&self, now: SystemTime) -> Duration {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Duration::from_secs(self.expires).saturating_sub(now)
+    }
+
     /// Whether it is meant for the broker, and now. A token for several could be used against the broker by any of them.
     pub(super) fn check(&self, settings: &Settings, now: SystemTime) -> Result<(), Refusal> {
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -63,6 +63,14 @@ struct Held {
     keys: KeySet,
     /// None: they do not age.
     fetched: Option<Moment>,
+    /// Others have another number.
+    generation: u64,
+}
+
+/// A key, and which of the issuer's sets of keys it is in.
+pub(super) struct Found {
+    pub(super) key: Key,
+    pub(super) generation: u64,
 }
 
 #[derive(Debug)]
@@ -84,7 +92,7 @@ impl Source {
             Keys::Discovery => (Held::default(), Vec::new()),
             Keys::File(path) => {
                 let (keys, text) = read_file(path)?;
-                (Held { keys, fetched: None }, text)
+                (Held { keys, ..Held::default() }, text)
             }
         };
         Ok(Self {
@@ -103,7 +111,7 @@ impl Source {
     }
 
     /// A key by its id; one that is not known is fetched for, but not often.
-    pub(super) async fn key(&self, id: &str) -> Result<Key, Refusal> {
+    pub(super) async fn key(&self, id: &str) -> Result<Found, Refusal> {
         if let Some(key) = self.held_key(id) {
             return Ok(key);
         }
@@ -116,8 +124,22 @@ impl Source {
         self.held_key(id).ok_or_else(|| if self.is_stale() { Refusal::KeysUnavailable } else { Refusal::KeyUnknown })
     }
 
-    fn held_key(&self, id: &str) -> Option<Key> {
-        if self.is_stale() { None } else { self.held.load().keys.get(id).cloned() }
+    /// Which set of keys is in force, if any is.
+    pub(super) fn generation(&self) -> Option<u64> {
+        if self.is_stale() { None } else { Some(self.held.load().generation) }
+    }
+
+    fn held_key(&self, id: &str) -> Option<Found> {
+        if self.is_stale() {
+            return None;
+        }
+        let held = self.held.load();
+        held.keys.get(id).cloned().map(|key| Found { key, generation: held.generation })
+    }
+
+    fn hold(&self, keys: KeySet, fetched: Option<Moment>) {
+        let generation = self.held.load().generation + 1;
+        self.held.store(Arc::new(Held { keys, fetched, generation }));
     }
 
     /// Whether what is held is too old, or nothing was ever fetched.
@@ -161,7 +183,7 @@ impl Source {
                 let keys = text.as_ref().map_err(String::clone);
                 match keys.and_then(|text| KeySet::read(text).map_err(|error| error.to_string())) {
                     Ok(keys) => {
-                        self.held.store(Arc::new(Held { keys, fetched: None }));
+                        self.hold(keys, None);
                         info!(issuer = self.name, "the issuer's keys were read again");
                     }
                     Err(error) => {
@@ -212,7 +234,8 @@ impl Source {
         let now = self.clock.now();
         match outcome {
             Ok(keys) => {
-                let first = self.held.swap(Arc::new(Held { keys, fetched: Some(now) })).fetched.is_none();
+                let first = self.held.load().fetched.is_none();
+                self.hold(keys, Some(now));
                 if self.held.load().keys.is_empty() {
                     warn!(
                         issuer = self.name,
