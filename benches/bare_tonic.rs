@@ -1,6 +1,8 @@
-//! What `rpc.sh` compares with: tonic's own server, answering every call with one constant answer of the size of the broker's.
+//! What `rpc.sh` and `instructions.sh` compare with: tonic's own server, answering every call with one constant answer of the size of the broker's.
 //!
-//! `bare_tonic BROKER` asks the broker at that URI once, then answers with what it said, on a free port that it prints.
+//! `bare_tonic BROKER` asks the broker at that URI once, then answers with what it said, on a free port that it prints;
+//! `bare_tonic BROKER CERTIFICATE KEY AUTHORITY CERTIFICATE KEY` does so with TLS, as the client of the first pair and the server of the
+//! second; `bare_tonic URL CERTIFICATE KEY AUTHORITY CALLS` is a client that makes so many calls on one connection.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark")]
 
 use ecr_broker::pb;
@@ -9,8 +11,8 @@ use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServ
 use ecr_broker::pb::registry_credentials_service_server::{
     RegistryCredentialsService, RegistryCredentialsServiceServer,
 };
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 struct Constant(pb::GetRegistryCredentialsResponse);
@@ -46,21 +48,72 @@ impl RegistryCredentialsService for Constant {
     }
 }
 
+/// Files of certificates and keys.
+struct Pair {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    authority: Vec<u8>,
+}
+
+impl Pair {
+    fn read([certificate, key, authority]: [&String; 3]) -> Self {
+        let read = |path| std::fs::read(path).unwrap();
+        Self { certificate: read(certificate), key: read(key), authority: read(authority) }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::from_pem(&self.certificate, &self.key)
+    }
+}
+
+fn request() -> pb::GetRegistryCredentialsRequest {
+    let registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".to_owned();
+    pb::GetRegistryCredentialsRequest { target: Some(Target::Registry(registry)), ..Default::default() }
+}
+
+async fn connect(url: &str, pair: Option<&Pair>) -> RegistryCredentialsServiceClient<Channel> {
+    let mut endpoint = Endpoint::from_shared(url.replace("grpc", "http")).unwrap();
+    if let Some(pair) = pair {
+        let tls =
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&pair.authority)).identity(pair.identity());
+        endpoint = endpoint.tls_config(tls).unwrap();
+    }
+    RegistryCredentialsServiceClient::new(endpoint.connect().await.unwrap())
+}
+
+/// One call after the other.
+async fn load(url: &str, pair: Option<&Pair>, calls: &str) {
+    let mut client = connect(url, pair).await;
+    for _ in 0..calls.parse().unwrap() {
+        client.get_registry_credentials(request()).await.unwrap();
+    }
+}
+
+async fn serve(broker: &str, client: Option<&Pair>, pair: Option<&Pair>) {
+    let answer = connect(broker, client).await.get_registry_credentials(request()).await.unwrap().into_inner();
+    let listener = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap().with_nodelay(Some(true));
+    let scheme = if pair.is_some() { "grpcs" } else { "grpc" };
+    println!("listening on {scheme}://{}", listener.local_addr().unwrap());
+    let mut server = Server::builder();
+    if let Some(pair) = pair {
+        server = server.tls_config(ServerTlsConfig::new().identity(pair.identity())).unwrap();
+    }
+    let service = RegistryCredentialsServiceServer::new(Constant(answer));
+    server.add_service(service).serve_with_incoming(listener).await.unwrap();
+}
+
 #[tokio::main]
 async fn main() {
-    let Some(broker) = std::env::args().nth(1).filter(|argument| argument.starts_with("http://")) else {
-        eprintln!("bare_tonic: run benches/rpc.sh, which starts this");
-        return;
-    };
-    let registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".to_owned();
-    let request = pb::GetRegistryCredentialsRequest { target: Some(Target::Registry(registry)), ..Default::default() };
-    let mut client = RegistryCredentialsServiceClient::connect(broker).await.unwrap();
-    let answer = client.get_registry_credentials(request).await.unwrap().into_inner();
-    let listener = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap().with_nodelay(Some(true));
-    println!("listening on grpc://{}", listener.local_addr().unwrap());
-    Server::builder()
-        .add_service(RegistryCredentialsServiceServer::new(Constant(answer)))
-        .serve_with_incoming(listener)
-        .await
-        .unwrap();
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.iter().collect::<Vec<_>>().as_slice() {
+        [broker] => serve(broker, None, None).await,
+        [broker, certificate, key, authority, own_certificate, own_key] => {
+            let (client, own) = ([*certificate, *key, *authority], [*own_certificate, *own_key, *authority]);
+            serve(broker, Some(&Pair::read(client)), Some(&Pair::read(own))).await;
+        }
+        [url, certificate, key, authority, calls] => {
+            load(url, Some(&Pair::read([*certificate, *key, *authority])), calls).await;
+        }
+        _ => eprintln!("bare_tonic: run benches/rpc.sh or benches/instructions.sh, which start this"),
+    }
 }

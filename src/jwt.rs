@@ -3,6 +3,7 @@
 //! Strict where the standards leave room: one audience, no algorithm but those of public keys, no header that says where a key is
 //! to be had, no claim twice.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub audience: String,
     /// Where its keys are.
     pub keys: Keys,
+    /// Certificates (PEM) to trust for it instead of the system's, where its keys are fetched.
+    pub ca_bundle: Option<PathBuf>,
     /// How long its tokens may last from their issue to their end.
     pub max_lifetime: Duration,
 }

@@ -3,6 +3,7 @@
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod certificates;
 mod program;
 mod support;
 mod tokens;
@@ -16,17 +17,20 @@ use std::time::Duration;
 use ecr_broker::jwt::{Issuers, KeySet, Keys, Refusal, Settings};
 use futures_util::future::join_all;
 use program::{Server, run};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::*;
 use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, cases, seconds};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// An issuer is asked no more than once in this time.
 const COOL_DOWN: Duration = Duration::from_secs(10);
 
 fn settings(issuer: &str, keys: Keys) -> Settings {
     let (name, issuer) = ("blue".to_owned(), issuer.to_owned());
-    Settings { name, issuer, audience: AUDIENCE.to_owned(), keys, max_lifetime: HOUR }
+    Settings { name, issuer, audience: AUDIENCE.to_owned(), keys, ca_bundle: None, max_lifetime: HOUR }
 }
 
 #[tokio::test]
@@ -174,30 +178,32 @@ struct Issuer {
 
 impl Issuer {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Over TLS, where it has a certificate for `localhost`.
+    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let url = match &tls {
+            None => format!("http://{address}"),
+            Some(_) => format!("https://localhost:{}", address.port()),
+        };
         let answer = Arc::new(Mutex::new((200, String::new())));
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (own, answers, count) = (url.clone(), Arc::clone(&answer), Arc::clone(&asked));
+        let issuer = Self { url, answer, asked: Arc::new(AtomicUsize::new(0)) };
+        let (url, answer, asked) = (issuer.url.clone(), Arc::clone(&issuer.answer), Arc::clone(&issuer.asked));
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = [0; 4096];
-                let read = stream.read(&mut request).await.unwrap_or(0);
-                let discovery = String::from_utf8_lossy(&request[..read]).contains("openid-configuration");
-                let (status, body) = if discovery {
-                    (200, format!(r#"{{"issuer":"{own}","jwks_uri":"{own}/keys","more":[1]}}"#))
-                } else {
-                    count.fetch_add(1, Ordering::SeqCst);
-                    answers.lock().unwrap().clone()
-                };
-                let head = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nlocation: {own}/keys2\r\nconnection: close",
-                    body.len()
-                );
-                _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
+            while let Ok((stream, _)) = listener.accept().await {
+                match &tls {
+                    None => reply(stream, &url, &answer, &asked).await,
+                    Some(tls) => {
+                        let Ok(stream) = tls.accept(stream).await else { continue };
+                        reply(stream, &url, &answer, &asked).await;
+                    }
+                }
             }
         });
-        Self { url, answer, asked }
+        issuer
     }
 
     fn answers(&self, status: u16, body: impl Into<String>) {
@@ -213,6 +219,58 @@ impl Issuer {
         let issuers = Arc::new(issuers);
         tokio::spawn(Arc::clone(&issuers).follow());
         issuers
+    }
+}
+
+/// One answer of an issuer's, whose keys are what it was told.
+async fn reply(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    url: &str,
+    answer: &Mutex<(u16, String)>,
+    asked: &AtomicUsize,
+) {
+    let mut request = [0; 4096];
+    let read = stream.read(&mut request).await.unwrap_or(0);
+    let discovery = String::from_utf8_lossy(&request[..read]).contains("openid-configuration");
+    let (status, body) = if discovery {
+        (200, format!(r#"{{"issuer":"{url}","jwks_uri":"{url}/keys","more":[1]}}"#))
+    } else {
+        asked.fetch_add(1, Ordering::SeqCst);
+        answer.lock().unwrap().clone()
+    };
+    let head =
+        format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nlocation: {url}/keys2\r\nconnection: close", body.len());
+    _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
+    _ = stream.shutdown().await;
+}
+
+/// As the API server of a Kubernetes cluster is.
+#[tokio::test]
+async fn an_issuer_may_be_vouched_for_by_an_authority_of_its_own() {
+    let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
+    let authority = certificates::Authority::new(directory.path(), "ca.pem", "cluster");
+    let pair = authority.server();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let issuer = Issuer::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await;
+    issuer.answers(200, signer.jwks());
+    let token = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
+    let load = |ca_bundle| {
+        let settings = Settings { ca_bundle, ..settings(&issuer.url, Keys::Discovery) };
+        Issuers::load(vec![settings], clock.clone()).map(Arc::new)
+    };
+    for (ca_bundle, expected) in [(Some(authority.file.clone()), Ok(())), (None, Err(Refusal::KeysUnavailable))] {
+        let issuers = load(ca_bundle).unwrap();
+        tokio::spawn(Arc::clone(&issuers).follow());
+        assert_eq!(issuers.verify(&token).await.map(drop), expected);
+    }
+    let empty = directory.path().join("empty.pem");
+    fs::write(&empty, "").unwrap();
+    for (path, problem) in [(empty, "holds no certificates"), (directory.path().join("gone.pem"), "cannot be read")] {
+        assert!(load(Some(path)).unwrap_err().to_string().contains(problem));
     }
 }
 

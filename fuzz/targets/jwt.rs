@@ -29,6 +29,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         issuer: "https://issuer.example".into(),
         audience: "ecr-broker".into(),
         keys: Keys::File(file.path().into()),
+        ca_bundle: None,
         max_lifetime: Duration::from_secs(u32::MAX.into()),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());

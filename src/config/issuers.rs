@@ -16,7 +16,7 @@ const ISSUERS: List = List {
     one: "authentication.jwt",
     named_by: "name",
     unique: "name or issuer",
-    keys: &["name", "issuer", "audience", "jwks_file", "max_lifetime"],
+    keys: &["name", "issuer", "audience", "jwks_file", "ca_bundle", "max_lifetime"],
 };
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
 
@@ -36,8 +36,19 @@ fn read_issuer(item: &mut Item<'_>) -> Option<jwt::Settings> {
     let issuer = text("issuer", "a URL that starts with https://, as the tokens have it in iss", jwt::is_safe_url);
     let audience = text("audience", "the audience that tokens for the broker have", |text| !text.is_empty());
     let keys = item.take(read_keys(item.get("jwks_file")));
+    let ca_bundle = item.take(read_path("ca_bundle", item.get("ca_bundle")));
+    if keys.as_ref().is_some_and(|keys| *keys != Keys::Discovery) && ca_bundle.as_ref().is_some_and(Option::is_some) {
+        item.wrong("ca_bundle is for the issuer that keys are fetched from, and jwks_file says that none are");
+    }
     let max_lifetime = item.take(read_max_lifetime(item.get("max_lifetime")));
-    Some(jwt::Settings { name: name?, issuer: issuer?, audience: audience?, keys: keys?, max_lifetime: max_lifetime? })
+    Some(jwt::Settings {
+        name: name?,
+        issuer: issuer?,
+        audience: audience?,
+        keys: keys?,
+        ca_bundle: ca_bundle?,
+        max_lifetime: max_lifetime?,
+    })
 }
 
 fn read_max_lifetime(value: Option<&Value>) -> Result<Duration, String> {
@@ -46,7 +57,10 @@ fn read_max_lifetime(value: Option<&Value>) -> Result<Duration, String> {
 }
 
 fn read_keys(value: Option<&Value>) -> Result<Keys, String> {
-    let Some(value) = value else { return Ok(Keys::Discovery) };
-    let path: Option<PathBuf> = values::path(value).map_err(|problem| format!("jwks_file: {problem}"))?;
-    Ok(path.map_or(Keys::Discovery, Keys::File))
+    Ok(read_path("jwks_file", value)?.map_or(Keys::Discovery, Keys::File))
+}
+
+fn read_path(key: &str, value: Option<&Value>) -> Result<Option<PathBuf>, String> {
+    let Some(value) = value else { return Ok(None) };
+    values::path(value).map_err(|problem| format!("{key}: {problem}"))
 }

@@ -36,6 +36,14 @@ pub enum KeySetError {
         /// Why.
         problem: String,
     },
+    /// The certificates to trust for the issuer cannot be used.
+    #[error("the CA bundle {} {problem}", path.display())]
+    CaBundle {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// Not a set of keys.
     #[error("it is no JSON Web Key Set of at most {MOST_KEYS} keys")]
     Malformed,

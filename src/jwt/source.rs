@@ -48,6 +48,8 @@ pub(super) struct Source {
     name: String,
     issuer: String,
     from: Keys,
+    /// For [`Keys::Discovery`].
+    client: reqwest::Client,
     held: ArcSwap<Held>,
     /// The file as it was at the start.
     text: Vec<u8>,
@@ -99,6 +101,7 @@ impl Source {
             name: settings.name.clone(),
             issuer: settings.issuer.clone(),
             from: settings.keys.clone(),
+            client: client(settings)?,
             held: ArcSwap::from_pointee(held),
             text,
             // The first fetch is on its way.
@@ -200,16 +203,10 @@ impl Source {
     }
 
     async fn follow_issuer(&self) {
-        let client = client(&self.issuer);
         loop {
             self.round().in_flight = true;
-            let outcome = match &client {
-                Ok(client) => tokio::time::timeout(ANSWER_TIMEOUT, self.fetch(client))
-                    .await
-                    .unwrap_or_else(|_| Err(format!("no answer within {ANSWER_TIMEOUT:?}"))),
-                Err(error) => Err(error.clone()),
-            };
-            self.put_in_force(outcome);
+            let outcome = tokio::time::timeout(ANSWER_TIMEOUT, self.fetch(&self.client)).await;
+            self.put_in_force(outcome.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_TIMEOUT:?}"))));
             self.until_due().await;
         }
     }
@@ -292,11 +289,21 @@ fn read_file(path: &Path) -> Result<(KeySet, Vec<u8>), KeySetError> {
 }
 
 /// No redirect is followed: it could lead anywhere.
-fn client(issuer: &str) -> Result<reqwest::Client, String> {
-    let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
-    // In the clear it stays on this host.
-    let builder = if issuer.starts_with("http://") { builder.no_proxy() } else { builder };
-    builder.redirect(reqwest::redirect::Policy::none()).build().map_err(|error| error.to_string())
+fn client(settings: &Settings) -> Result<reqwest::Client, KeySetError> {
+    let mut builder =
+        reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none());
+    if settings.issuer.starts_with("http://") {
+        // In the clear it stays on this host.
+        builder = builder.no_proxy();
+    }
+    let Some(path) = &settings.ca_bundle else { return builder.build().map_err(|_| KeySetError::Malformed) };
+    let unusable = |problem| KeySetError::CaBundle { path: path.clone(), problem };
+    let pem = trusted_file::read(path).map_err(unusable)?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    if certificates.is_empty() {
+        return Err(unusable("holds no certificates in PEM form".to_owned()));
+    }
+    builder.tls_certs_only(certificates).build().map_err(|error| unusable(format!("cannot be used: {error}")))
 }
 
 async fn get(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, String> {

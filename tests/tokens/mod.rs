@@ -44,6 +44,7 @@ pub fn issuers(signer: &Signer, directory: &Path, clock: Arc<dyn Clock>) -> Arc<
         issuer: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
         keys: Keys::File(file),
+        ca_bundle: None,
         max_lifetime: Duration::from_hours(1),
     };
     Arc::new(Issuers::load(vec![settings], clock).unwrap())
