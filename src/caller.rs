@@ -243,6 +243,26 @@ mod tests {
     }
 
     #[test]
+    fn only_a_token_claims_something_and_each_kind_is_proved_in_its_own_way() {
+        let claims = BTreeMap::from([("ref".to_owned(), "main".to_owned())]);
+        let mut proofs = std::collections::BTreeSet::new();
+        for (text, claiming) in [
+            ("uid:1,gid:1", false),
+            ("loopback", false),
+            ("spiffe://a.example/b", false),
+            ("dns:a.example", false),
+            ("jwt:blue:a:b", true),
+        ] {
+            let caller: Caller = text.parse().unwrap();
+            assert!(caller.proof().len() > 20 && proofs.insert(caller.proof()), "{text}");
+            match caller.claiming(claims.clone()) {
+                Some(Caller::Token(token)) => assert_eq!((claiming, &token.claims), (true, &claims), "{text}"),
+                other => assert_eq!((claiming, other), (false, None), "{text}"),
+            }
+        }
+    }
+
+    #[test]
     fn callers_are_read_as_they_are_written() {
         for text in
             ["uid:1001,gid:5", "loopback", "spiffe://prod.example/ns/ci/sa/Runner_1", "dns:build-1.corp.example"]

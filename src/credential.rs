@@ -278,6 +278,33 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_is_within_and_one_more_is_not() {
+        let of_size = |size: usize| {
+            // Four letters hold three bytes, four of which are the user and the colon.
+            let text = token(&format!("AWS:{}", "x".repeat(size / 4 * 3 - 4)));
+            assert_eq!(text.len(), size);
+            open(&text, 60)
+        };
+        assert!(of_size(64 * 1024).is_ok());
+        assert_eq!(of_size(64 * 1024 + 4).err(), Some(TokenError::TooLarge));
+        let week = 7 * 24 * 3600;
+        assert!(open(&token("AWS:x"), week).is_ok());
+        assert_eq!(open(&token("AWS:x"), week + 1).err(), Some(TokenError::TooFar));
+        assert!(open(&token("AWS:x"), 1).is_ok());
+    }
+
+    #[test]
+    fn what_the_answer_said_beside_the_token_stays_with_it() {
+        let account: Option<AccountId> = "123456789012".parse().ok();
+        let credential = open(&token("AWS:x"), 3600).expect("a good token");
+        assert_eq!((credential.account(), credential.aws_request_id()), (None, None));
+        let credential = credential.for_account(account).from_answer(Some("answer-1".to_owned()));
+        assert_eq!((credential.account(), credential.aws_request_id()), (account, Some("answer-1")));
+        assert_eq!(credential.lifetime(), Duration::from_hours(1));
+        assert_eq!((credential.issued(), credential.expires()), (at(0), at(3600).wall));
+    }
+
+    #[test]
     fn it_ends_by_whichever_clock_comes_first() {
         let credential = open(&token("AWS:x"), 3600).expect("a good token");
         let hour = Duration::from_hours(1);
@@ -308,6 +335,8 @@ mod tests {
     #[test]
     fn a_credential_cannot_be_printed() {
         let credential = open(&token("AWS:very-secret"), 60).expect("a good token");
-        assert!(!format!("{credential:?} {credential:#?}").contains("very-secret"));
+        let printed = format!("{credential:?} {credential:#?}");
+        assert!(!printed.contains("very-secret"));
+        assert!(printed.contains("[redacted]") && printed.contains(&credential.id().to_string()), "{printed}");
     }
 }

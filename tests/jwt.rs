@@ -49,6 +49,26 @@ async fn each_bad_token_is_refused_for_its_own_reason() {
     }
 }
 
+#[tokio::test]
+async fn a_token_of_8_kib_is_read_and_one_of_a_letter_more_is_not() {
+    let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
+    let issuers = tokens::issuers(&signer, directory.path(), clock.clone());
+    let now = seconds(&*clock);
+    let of = |padding: usize| {
+        let claims = format!(
+            r#"{{"iss":"{ISSUER}","sub":"{SUBJECT}","aud":"{AUDIENCE}","iat":{now},"exp":{},"x":"{}"}}"#,
+            now + 60,
+            "x".repeat(padding)
+        );
+        signer.sign(&signer.header(), &claims)
+    };
+    // Four letters of a token are three of its claims.
+    let most = (0..8 * 1024).rev().find(|padding| of(*padding).len() <= 8 * 1024).unwrap();
+    assert!((8 * 1024 - 1..=8 * 1024).contains(&of(most).len()), "{}", of(most).len());
+    assert!(issuers.verify(&of(most)).await.is_ok());
+    assert_eq!(issuers.verify(&of(most + 1)).await, Err(Refusal::Malformed));
+}
+
 /// What was verified a moment ago is not verified again, which must make no difference.
 #[tokio::test]
 async fn a_token_that_comes_again_is_taken_as_it_is_and_for_as_long_as_it_lasts() {
