@@ -21,6 +21,8 @@ mod policy;
 #[cfg(feature = "client")]
 mod probe;
 #[cfg(feature = "server")]
+mod process;
+#[cfg(feature = "server")]
 mod reload;
 #[cfg(feature = "server")]
 mod serve;

@@ -366,6 +366,33 @@ fn completions_and_the_version_are_printed() {
     assert!(version.contains(env!("CARGO_PKG_VERSION")) && version.contains("features: server, client, simulator"));
 }
 
+#[test]
+fn p10_the_broker_leaves_no_core_file_and_takes_the_descriptors_that_it_may_have() {
+    let broker = simulated_broker(&[], &[]);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", broker.pid())).unwrap();
+    let of = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of("Max core file size"), ["0", "0"]);
+    let descriptors = of("Max open files");
+    assert_eq!(descriptors[0], descriptors[1], "soft and hard");
+    get(&broker.address, &[PRIVATE]).out();
+    let mut few = Command::new("sh");
+    few.args([
+        "-c",
+        "ulimit -n 200; exec \"$0\" \"$@\"",
+        program::PROGRAM,
+        "serve",
+        "--simulate",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    let broker = Server::spawn_logging(few);
+    broker.until_logged("fewer descriptors than server.max_connections needs");
+    get(&broker.address, &[PRIVATE]).out();
+}
+
 /// A broker that is handed a socket as its stdin, which any program can do; systemd hands over descriptor 3.
 fn serve_on(socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
     let mut command = program(&[("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0")]);

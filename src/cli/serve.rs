@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::report;
 use super::signal::Signals;
-use super::{reload, say};
+use super::{process, reload, say};
 use crate::address::ListenAddress;
 use crate::audit::{AuditLog, Output};
 use crate::broker::{self, Broker};
@@ -55,6 +55,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let ended = runtime.block_on(async {
                 let signals = Signals::catch()?;
                 let (telemetry, tracing) = start_telemetry(&config, &sources)?;
+                process::log_panics_without_their_message();
+                process::guard_memory();
+                process::raise_descriptor_limit(config.server.max_connections);
                 #[cfg(feature = "simulator")]
                 let config = args.simulation.start(config).await?;
                 let clock = Arc::new(SystemClock::new());

@@ -73,6 +73,12 @@ impl Server {
         Self::spawn(command)
     }
 
+    /// The same, with its log kept.
+    pub fn spawn_logging(mut command: Command) -> Self {
+        command.stderr(Stdio::piped());
+        Self::spawn(command)
+    }
+
     /// By a command that runs the program in a way of its own.
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

@@ -62,6 +62,37 @@ fn one_user_is_let_in_another_is_not_and_root_is_no_exception() {
     assert!(text(&nobody.stderr).contains("CALLER_UNAUTHENTICATED"), "{}", text(&nobody.stderr));
 }
 
+/// Whoever takes over another service of the same user gets nothing out of the broker's memory.
+#[test]
+#[ignore = "needs root, to be another user"]
+fn p10_a_process_of_the_same_user_cannot_read_the_broker_s_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let reachable = directory.path().join("ecr-broker");
+    fs::copy(PROGRAM, &reachable).unwrap();
+    let by_user = |program: &Path, arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--clear-groups", "--regid", GRANTED, "--reuid", GRANTED, "--"]).arg(program).args(arguments);
+        command
+    };
+    let mut other = by_user(Path::new("sleep"), &["60"]).spawn().unwrap();
+    let broker = Server::spawn(by_user(&reachable, &SERVE_SIMULATED));
+    let read = |pid: u32, file: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        run(&mut by_user(Path::new("cat"), &[&path])).status.success()
+    };
+    // That it works for any other process shows that the test can tell.
+    while !fs::read_to_string(format!("/proc/{}/comm", other.id())).unwrap().starts_with("sleep") {
+        std::thread::yield_now();
+    }
+    for file in ["maps", "environ"] {
+        assert!(read(other.id(), file), "{file}");
+        assert!(!read(broker.pid(), file), "{file}");
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
 /// In a user namespace that has no name for the caller's user, the kernel shows 65534 to the broker, as it does for many others.
 #[test]
 #[ignore = "needs root, to make a user namespace and be another user"]
