@@ -51,3 +51,28 @@ impl Header {
         Ok(Self { algorithm, key_id })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_five_algorithms_of_public_keys_are_taken_and_no_other() {
+        let read = |algorithm: &str| {
+            let json = format!(r#"{{"alg":"{algorithm}","kid":"k"}}"#);
+            Header::read(json.as_bytes()).map(|header| header.algorithm)
+        };
+        for (name, algorithm) in [
+            ("RS256", Algorithm::RS256),
+            ("PS256", Algorithm::PS256),
+            ("ES256", Algorithm::ES256),
+            ("ES384", Algorithm::ES384),
+            ("EdDSA", Algorithm::EdDSA),
+        ] {
+            assert_eq!(read(name), Ok(algorithm), "{name}");
+        }
+        for name in ["none", "HS256", "HS384", "HS512", "RS384", "RS512", "PS384", "ES512", "es256", ""] {
+            assert_eq!(read(name), Err(Refusal::Algorithm), "{name:?}");
+        }
+    }
+}
