@@ -19,6 +19,7 @@ use crate::policy::lint::Proofs;
 use crate::profile::Profile;
 use crate::tls::{self, Tls};
 use crate::upstream::aws;
+use crate::upstream::guard::LONGEST_QUEUE;
 use crate::upstream::web_identity::WebIdentity;
 
 mod files;
@@ -167,7 +168,7 @@ impl Config {
                 safety_margin: reader.get(&settings::SAFETY_MARGIN),
                 capacity: reader.get(&settings::CAPACITY),
                 max_waiters: usize::try_from(reader.get(&settings::MAX_WAITERS)).unwrap_or(usize::MAX),
-                fetch_timeout: aws.operation_timeout + std::time::Duration::from_secs(2),
+                fetch_timeout: LONGEST_QUEUE + aws.operation_timeout + std::time::Duration::from_secs(1),
             },
             max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
             policy: read_policy(reader, &profiles),

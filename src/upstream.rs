@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tracing::{Span, field};
 
@@ -18,6 +19,7 @@ mod default_chain;
 mod ecr;
 mod ecr_public;
 mod failure;
+pub mod guard;
 mod http;
 mod role;
 mod sts;
@@ -35,6 +37,16 @@ pub trait TokenSource: Debug + Send + Sync {
 
     /// Whether there is an identity to fetch with, without fetching.
     fn check_identity(&self) -> Answer<'_, ()>;
+}
+
+impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
+        (**self).fetch(key)
+    }
+
+    fn check_identity(&self) -> Answer<'_, ()> {
+        (**self).check_identity()
+    }
 }
 
 /// The span of a call to AWS. Only what has the target `ecr_broker::upstream` itself is exported, and a span's target cannot be

@@ -218,7 +218,7 @@ fn a_profile_s_roles_are_asked_for_with_its_external_id_and_its_session_policy()
 #[test]
 fn a_registry_s_host_decides_which_api_is_called() {
     let proxy = answering(|_| ("403 Forbidden", String::new()));
-    let aws = [("HTTPS_PROXY", proxy.url.as_str()), ("AWS_MAX_ATTEMPTS", "1"), REGION, NO_IMDS];
+    let aws = [("HTTPS_PROXY", proxy.url.as_str()), REGION, NO_IMDS];
     let broker = broker(&[&KEYS[..], &aws].concat());
     for (registry, api) in [
         (PRIVATE, "api.ecr.eu-central-1.amazonaws.com"),
@@ -237,7 +237,10 @@ fn a_registry_s_host_decides_which_api_is_called() {
         ("ecr-public.aws.com", "ecr-public.us-east-1.api.aws"),
     ] {
         assert_eq!(run(&["get", registry, "--address", &broker.address], &[]).code, 5, "{registry}");
-        let request = proxy.requests.recv_timeout(Duration::from_secs(10)).expect(registry);
-        assert!(request.starts_with(&format!("CONNECT {api}:443 ")), "{registry}: {request}");
+        let first = proxy.requests.recv_timeout(Duration::from_secs(10)).expect(registry);
+        // The first calls are tried again.
+        for request in std::iter::once(first).chain(proxy.requests.try_iter()) {
+            assert!(request.starts_with(&format!("CONNECT {api}:443 ")), "{registry}: {request}");
+        }
     }
 }

@@ -55,7 +55,8 @@ impl Failures {
     pub(super) async fn remember(&self, key: &CredentialKey, error: BrokerError, now: Moment) -> BrokerError {
         let mut memory = self.0.get(key).await.unwrap_or_default();
         let hold = hold(&error, memory.in_a_row);
-        memory.in_a_row += 1;
+        // One that says itself how long to wait says nothing of the next one's hold.
+        memory.in_a_row += u32::from(!says_how_long(&error));
         memory.last = Some((error.clone(), now.steady + hold));
         self.0.insert(key.clone(), memory).await;
         with_wait(error, hold)
@@ -102,6 +103,10 @@ fn hold(error: &BrokerError, in_a_row: u32) -> Duration {
     }
     let doubled = FIRST_HOLD.saturating_mul(2_u32.saturating_pow(in_a_row)).min(LONGEST_HOLD);
     failure.retry_after.map_or(doubled, |asked| asked.clamp(FIRST_HOLD, LONGEST_ASKED_HOLD))
+}
+
+fn says_how_long(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Upstream(failure) if failure.retry_after.is_some())
 }
 
 /// The time to wait is for failures that pass; nothing is won by repeating what was denied.

@@ -23,6 +23,7 @@ use crate::profile::Profile;
 use crate::server::{self, Bound, Handed};
 use crate::telemetry::{self, Telemetry};
 use crate::upstream::aws::Aws;
+use crate::upstream::guard::Guarded;
 
 /// What runs on threads of its own has this long to end.
 const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -138,7 +139,8 @@ async fn prepare(
 ) -> anyhow::Result<(Bound, Arc<Broker>)> {
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
-    let cache = CredentialCache::new(config.cache.clone(), aws.clone(), clock.clone());
+    let guarded = Guarded::new(Arc::clone(&aws), config.aws.operation_timeout);
+    let cache = CredentialCache::new(config.cache.clone(), Arc::new(guarded), clock.clone());
     report_power(&config.aws.profiles);
     if config.audit.is_none() {
         tracing::info!("there is no audit log; audit.output says where one goes");

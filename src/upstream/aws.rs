@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use aws_config::identity::IdentityCache;
+use aws_config::retry::RetryConfig;
 use aws_config::{AppName, BehaviorVersion, Region as SdkRegion, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
@@ -324,6 +325,8 @@ async fn sdk_config(settings: &Settings) -> anyhow::Result<SdkConfig> {
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .app_name(AppName::new("ecr-broker")?)
+        // Calls are tried again in one place: `guard`.
+        .retry_config(RetryConfig::disabled())
         .http_client(http::client(settings.ca_bundle.as_deref())?)
         .timeout_config(timeouts);
     if let Some(region) = &settings.region {

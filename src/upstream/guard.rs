@@ -1,0 +1,223 @@
+//! What stands between the cache and AWS: bulkheads, a pace while AWS throttles, and a second try.
+//!
+//! Every service in every region has calls of its own in flight, so that a slow or dead one takes nothing from the others (P7). While AWS
+//! throttles one, calls to it are spaced so far apart that most of them are let through: more would only be refused, and cost those that
+//! would not have been. What has no prospect of being called soon fails at once, with the time to wait.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{debug, info};
+
+use super::{Answer, TokenSource};
+use crate::credential::{Credential, CredentialKey};
+use crate::error::{FailureClass, UpstreamFailure};
+use crate::registry::{Region, Registry};
+
+/// Calls in flight to one service in one region.
+const MOST_IN_FLIGHT: usize = 8;
+/// How long a call may wait for its turn. The cache's own limit for a fetch has to be longer than this and the call together.
+pub const LONGEST_QUEUE: Duration = Duration::from_secs(5);
+/// Whoever had no turn may ask for one again after about this time.
+const NEXT_TURN: Duration = Duration::from_secs(1);
+/// The gap between calls once AWS has throttled one; each further time it doubles.
+const FIRST_GAP: Duration = Duration::from_millis(50);
+const LONGEST_GAP: Duration = Duration::from_millis(500);
+/// A gap that has shrunk below this is none any more.
+const SHORTEST_GAP: Duration = Duration::from_millis(5);
+/// How a call that goes well shrinks it: about seven make up for one that was throttled.
+const SHRINK: f64 = 0.9;
+/// Regions that are remembered. AWS has fewer than 50; callers may name others.
+const REGIONS: u64 = 500;
+/// Tries of one call.
+const TRIES: u32 = 3;
+/// The longest pause before the second try; before the third it is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Second tries are at most so many, beyond a tenth of all calls: when all fail, trying again only adds to AWS's load.
+const SPARE_TRIES: f64 = 10.0;
+const TRIES_PER_CALL: f64 = 0.1;
+
+/// A source behind bulkheads.
+#[derive(Debug)]
+pub struct Guarded<S> {
+    source: S,
+    /// For one call with all its tries.
+    limit: Duration,
+    /// By region; ECR Public has none.
+    bulkheads: Cache<Option<Region>, Arc<Bulkhead>>,
+    budget: Mutex<f64>,
+}
+
+/// What one service in one region may do.
+#[derive(Debug)]
+struct Bulkhead {
+    in_flight: Arc<Semaphore>,
+    /// Who has it waits for the next call's time to come, which may be put off meanwhile; the others wait for it.
+    next: tokio::sync::Mutex<()>,
+    pace: Mutex<Pace>,
+}
+
+#[derive(Debug)]
+struct Pace {
+    /// Between the beginnings of two calls.
+    gap: Duration,
+    /// When the next one may begin.
+    next: Instant,
+    /// When the gap was last made longer: what had begun by then says nothing new.
+    slowed: Option<Instant>,
+}
+
+/// The right to make a call.
+struct Turn {
+    bulkhead: Arc<Bulkhead>,
+    began: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<S: TokenSource> Guarded<S> {
+    /// `limit` is for one call with all its tries.
+    #[must_use]
+    pub fn new(source: S, limit: Duration) -> Self {
+        let bulkheads = Cache::builder().max_capacity(REGIONS).eviction_policy(EvictionPolicy::lru()).build();
+        Self { source, limit, bulkheads, budget: Mutex::new(SPARE_TRIES) }
+    }
+
+    async fn guarded(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+        let bulkhead = self.bulkheads.get_with_by_ref(&place(&key.registry), || Arc::new(Bulkhead::new()));
+        let turn = bulkhead.turn().await?;
+        let unavailable = || UpstreamFailure::new(FailureClass::Unavailable);
+        let result = timeout(self.limit, self.try_again(key)).await.unwrap_or_else(|_| Err(unavailable()));
+        turn.settle(&result);
+        result
+    }
+
+    /// What passes by itself is tried again, as long as that is the exception.
+    async fn try_again(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+        self.earn_tries();
+        for again in 1..TRIES {
+            match self.source.fetch(key).await {
+                Err(failure) if may_pass(&failure) && self.spend_try() => {
+                    let longest = FIRST_PAUSE * 2_u32.pow(again - 1);
+                    debug!(again, "the call is made again");
+                    // Anywhere in it, so that those who failed together do not come back together.
+                    sleep(longest.mul_f64(fastrand::f64())).await;
+                }
+                result => return result,
+            }
+        }
+        self.source.fetch(key).await
+    }
+
+    fn earn_tries(&self) {
+        let mut budget = lock(&self.budget);
+        *budget = (*budget + TRIES_PER_CALL).min(SPARE_TRIES);
+    }
+
+    fn spend_try(&self) -> bool {
+        let mut budget = lock(&self.budget);
+        let enough = *budget >= 1.0;
+        if enough {
+            *budget -= 1.0;
+        }
+        enough
+    }
+}
+
+impl<S: TokenSource> TokenSource for Guarded<S> {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
+        Box::pin(self.guarded(key))
+    }
+
+    fn check_identity(&self) -> Answer<'_, ()> {
+        self.source.check_identity()
+    }
+}
+
+/// Throttling is not tried again here, nor where AWS said when to come back: the cache holds such failures for the time.
+fn may_pass(failure: &UpstreamFailure) -> bool {
+    failure.class == FailureClass::Unavailable && failure.retry_after.is_none()
+}
+
+fn place(registry: &Registry) -> Option<Region> {
+    registry.region().cloned()
+}
+
+impl Bulkhead {
+    fn new() -> Self {
+        let now = Instant::now();
+        let pace = Pace { gap: Duration::ZERO, next: now, slowed: None };
+        Self {
+            in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
+            next: tokio::sync::Mutex::default(),
+            pace: Mutex::new(pace),
+        }
+    }
+
+    /// Waits for a turn, if there is one soon.
+    async fn turn(self: Arc<Self>) -> Result<Turn, UpstreamFailure> {
+        let wait = async {
+            // The semaphore is never closed.
+            let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
+            let _first = self.next.lock().await;
+            loop {
+                let Some(begin) = self.begin() else { return permit };
+                sleep_until(begin).await;
+            }
+        };
+        let Ok(Some(permit)) = timeout(LONGEST_QUEUE, wait).await else { return Err(self.no_turn()) };
+        Ok(Turn { bulkhead: self, began: Instant::now(), _permit: permit })
+    }
+
+    /// AWS was not even called, so that it may be soon.
+    fn no_turn(&self) -> UpstreamFailure {
+        let paced = !lock(&self.pace).gap.is_zero();
+        let class = if paced { FailureClass::Throttled } else { FailureClass::Unavailable };
+        let retry_after = Some(NEXT_TURN.mul_f64(0.5 + fastrand::f64()));
+        UpstreamFailure { retry_after, ..UpstreamFailure::new(class) }
+    }
+
+    /// When the next call may begin; none where that is now, and it does.
+    fn begin(&self) -> Option<Instant> {
+        let (now, mut pace) = (Instant::now(), lock(&self.pace));
+        if pace.next > now {
+            return Some(pace.next);
+        }
+        pace.next = now + pace.gap;
+        None
+    }
+}
+
+impl Turn {
+    /// Learns from what came of the call.
+    fn settle(self, result: &Result<Credential, UpstreamFailure>) {
+        let (now, mut pace) = (Instant::now(), lock(&self.bulkhead.pace));
+        if pace.slowed.is_some_and(|slowed| self.began <= slowed) {
+            return;
+        }
+        match result {
+            Ok(_) => {
+                pace.gap = pace.gap.mul_f64(SHRINK);
+                if pace.gap < SHORTEST_GAP {
+                    pace.gap = Duration::ZERO;
+                }
+            }
+            Err(failure) if failure.class == FailureClass::Throttled => {
+                pace.gap = (pace.gap * 2).clamp(FIRST_GAP, LONGEST_GAP);
+                pace.slowed = Some(now);
+                pace.next = pace.next.max(now + pace.gap);
+                info!(gap = ?pace.gap, "AWS throttles the broker's calls, which are spaced from now on");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// What the locks guard is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

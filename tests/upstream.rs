@@ -1,0 +1,239 @@
+//! What stands between the cache and AWS, on a clock that stands still while everybody waits: bulkheads, and AWS that throttles.
+
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::duration_suboptimal_units, reason = "a test may")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use data_encoding::BASE64;
+use ecr_broker::cache::{CredentialCache, Settings};
+use ecr_broker::clock::{Clock, Moment};
+use ecr_broker::credential::{Credential, CredentialKey};
+use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::upstream::guard::Guarded;
+use ecr_broker::upstream::{Answer, TokenSource};
+use futures_util::future::join_all;
+use support::{HOUR, cache_settings, host, key, lookup};
+use tokio::time::{Instant, sleep, timeout};
+
+const LATENCY: Duration = Duration::from_millis(50);
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// The clock of the runtime, which the tests pause.
+#[derive(Debug)]
+struct RuntimeClock(Instant);
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Moment {
+        let steady = self.0.elapsed();
+        Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + steady, steady }
+    }
+}
+
+/// What AWS does.
+#[derive(Debug, Clone, Copy)]
+enum Ways {
+    /// Lets so many calls a second through, and as many at once after a quiet time.
+    Bucket(f64),
+    /// Throttles everything until then, and nothing after it.
+    ThrottledUntil(Instant),
+    /// Fails.
+    Fails(FailureClass),
+    /// Hangs where the region is this one.
+    Hangs(&'static str),
+}
+
+#[derive(Debug)]
+struct Aws {
+    ways: Ways,
+    /// What is left in the bucket, and since when.
+    bucket: Mutex<(f64, Instant)>,
+    calls: Mutex<HashMap<CredentialKey, usize>>,
+    in_flight: Mutex<HashMap<CredentialKey, usize>>,
+    most_in_flight: AtomicUsize,
+    most_of_one_key: AtomicUsize,
+    clock: RuntimeClock,
+}
+
+impl Aws {
+    fn new(ways: Ways) -> Arc<Self> {
+        let tokens = if let Ways::Bucket(rate) = ways { rate } else { 0.0 };
+        Arc::new(Self {
+            ways,
+            bucket: Mutex::new((tokens, Instant::now())),
+            calls: Mutex::default(),
+            in_flight: Mutex::default(),
+            most_in_flight: AtomicUsize::new(0),
+            most_of_one_key: AtomicUsize::new(0),
+            clock: RuntimeClock(Instant::now()),
+        })
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.lock().unwrap().values().sum()
+    }
+
+    fn lets_through(&self, rate: f64) -> bool {
+        let mut bucket = self.bucket.lock().unwrap();
+        let now = Instant::now();
+        bucket.0 = (bucket.0 + rate * (now - bucket.1).as_secs_f64()).min(rate);
+        bucket.1 = now;
+        let enough = bucket.0 >= 1.0;
+        if enough {
+            bucket.0 -= 1.0;
+        }
+        enough
+    }
+
+    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+        let failed = |class| Err(UpstreamFailure::new(class));
+        match self.ways {
+            Ways::Bucket(rate) if !self.lets_through(rate) => return failed(FailureClass::Throttled),
+            Ways::ThrottledUntil(end) if Instant::now() < end => return failed(FailureClass::Throttled),
+            Ways::Fails(class) => return failed(class),
+            Ways::Hangs(region) if key.registry.region().is_some_and(|own| own.as_str() == region) => {
+                std::future::pending::<()>().await;
+            }
+            _ => {}
+        }
+        sleep(LATENCY).await;
+        let now = self.clock.now();
+        let token = BASE64.encode(format!("AWS:{key:?}").as_bytes());
+        Ok(Credential::open(&token, now.wall + 12 * HOUR, now).unwrap())
+    }
+}
+
+impl TokenSource for Aws {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
+        Box::pin(async move {
+            *self.calls.lock().unwrap().entry(key.clone()).or_default() += 1;
+            let flying = Flying::begin(self, key);
+            let answer = self.answer(key).await;
+            drop(flying);
+            answer
+        })
+    }
+
+    fn check_identity(&self) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+struct Flying<'a>(&'a Aws, CredentialKey);
+
+impl<'a> Flying<'a> {
+    fn begin(aws: &'a Aws, key: &CredentialKey) -> Self {
+        let mut flights = aws.in_flight.lock().unwrap();
+        let own = flights.entry(key.clone()).or_default();
+        *own += 1;
+        aws.most_of_one_key.fetch_max(*own, Ordering::SeqCst);
+        aws.most_in_flight.fetch_max(flights.values().sum(), Ordering::SeqCst);
+        Self(aws, key.clone())
+    }
+}
+
+impl Drop for Flying<'_> {
+    fn drop(&mut self) {
+        *self.0.in_flight.lock().unwrap().get_mut(&self.1).unwrap() -= 1;
+    }
+}
+
+fn cache(aws: &Arc<Aws>) -> CredentialCache {
+    let settings = Settings { fetch_timeout: Duration::from_secs(14), ..cache_settings() };
+    let source = Arc::new(Guarded::new(Arc::clone(aws), LIMIT));
+    CredentialCache::new(settings, source, Arc::new(RuntimeClock(Instant::now())))
+}
+
+/// A caller that does as it is told: it comes back when the time to wait is over. How long until it had its credential.
+async fn patient(cache: CredentialCache, host: String) -> Duration {
+    let began = Instant::now();
+    loop {
+        match cache.get(lookup(&host)).await {
+            Ok(_) => return began.elapsed(),
+            Err(BrokerError::Upstream(failure)) => sleep(failure.retry_after.unwrap()).await,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+/// A thousand callers on 200 cold keys; how long the last of them waited.
+async fn thousand_callers(cache: &CredentialCache) -> Duration {
+    let callers = (0..1_000).map(|number| tokio::spawn(patient(cache.clone(), host(number % 200))));
+    join_all(callers).await.into_iter().map(Result::unwrap).max().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_aws_that_lets_twenty_calls_a_second_through_serves_200_keys_in_20_s_with_two_calls_a_key() {
+    let aws = Aws::new(Ways::Bucket(20.0));
+    let longest = thousand_callers(&cache(&aws)).await;
+    println!("{} calls, the last caller served after {longest:?}", aws.calls());
+    assert!(longest <= Duration::from_secs(20), "{longest:?}");
+    assert!(aws.calls() <= 400, "{}", aws.calls());
+    assert_eq!(aws.most_of_one_key.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_while_aws_throttles_everything_keys_stay_on_their_hold_and_all_are_served_soon_after() {
+    let outage = Duration::from_mins(1);
+    let aws = Aws::new(Ways::ThrottledUntil(Instant::now() + outage));
+    let longest = thousand_callers(&cache(&aws)).await;
+    println!("{} calls, the last caller served after {longest:?}", aws.calls());
+    assert!(longest <= outage + Duration::from_secs(35), "{longest:?}");
+    // Holds of 0.5, 1, 2, 4, 8, 16 and 30 s: seven calls in the minute, and one that is served.
+    let calls = aws.calls.lock().unwrap().values().copied().max().unwrap();
+    assert!(calls <= 8, "{calls}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_other() {
+    let aws = Aws::new(Ways::Hangs("eu-central-1"));
+    let source = Arc::new(Guarded::new(Arc::clone(&aws), LIMIT));
+    let hanging: Vec<_> = (0..50)
+        .map(|number| {
+            let (source, key) = (Arc::clone(&source), key(&host(number)));
+            tokio::spawn(async move { source.fetch(&key).await.map(drop).unwrap_err().class })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    for number in 0..20 {
+        let began = Instant::now();
+        let other = key(&host(number).replace("eu-central-1", "eu-west-1"));
+        source.fetch(&other).await.unwrap();
+        source.fetch(&key("public.ecr.aws")).await.unwrap();
+        assert!(began.elapsed() < 3 * LATENCY, "{number}: {:?}", began.elapsed());
+    }
+    assert_eq!(aws.most_in_flight.load(Ordering::SeqCst), 9, "eight that hang, and one that does not");
+    for outcome in hanging {
+        assert_eq!(outcome.await.unwrap(), FailureClass::Unavailable);
+    }
+    // Those that had no turn in time did not call; nobody is stuck.
+    assert!(aws.calls.lock().unwrap().len() < 50 + 21);
+    let again = timeout(Duration::from_secs(1), source.fetch(&key("public.ecr.aws"))).await;
+    assert!(again.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_passes_is_tried_again_but_no_more_than_a_tenth_and_what_does_not_is_not() {
+    let of = async |class, calls: usize| {
+        let aws = Aws::new(Ways::Fails(class));
+        let source = Guarded::new(Arc::clone(&aws), LIMIT);
+        for number in 0..calls {
+            assert_eq!(source.fetch(&key(&host(number))).await.map(drop).unwrap_err().class, class);
+        }
+        aws.calls()
+    };
+    assert_eq!(of(FailureClass::Unavailable, 1).await, 3);
+    let calls = of(FailureClass::Unavailable, 1_000).await;
+    assert!((1_100..=1_110).contains(&calls), "{calls}");
+    for class in
+        [FailureClass::Throttled, FailureClass::Denied, FailureClass::InvalidAnswer, FailureClass::NoCredentials]
+    {
+        let keys = if class == FailureClass::Throttled { 1 } else { 100 };
+        assert_eq!(of(class, keys).await, keys, "{class:?}");
+    }
+}
