@@ -152,6 +152,17 @@ impl CredentialCache {
         Err(inner.unsatisfied(shortfall, &lookup))
     }
 
+    /// Sees to it that a credential is held and fresh, without waiting for AWS: starts a fetch or a refresh where one is due and no failure
+    /// is held.
+    pub async fn warm(&self, key: CredentialKey) {
+        let lookup = Lookup { key, min_validity: Duration::ZERO, rejected: None, request: RequestId::random() };
+        if let Ok(None) = self.0.look(&lookup).await {
+            let inner = Arc::clone(&self.0);
+            let departure = Departure { lookup, refresh: false, parent: None };
+            self.0.fetches.spawn(async move { inner.fly(departure, &Seat::default()).await });
+        }
+    }
+
     /// What is held and good, with its end; for lists. Asks nobody.
     #[must_use]
     pub fn held(&self) -> Vec<(CredentialKey, Arc<Credential>)> {

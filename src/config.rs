@@ -17,6 +17,7 @@ use crate::limits;
 use crate::policy::Policy;
 use crate::policy::lint::Proofs;
 use crate::profile::Profile;
+use crate::registry::Registry;
 use crate::tls::{self, Tls};
 use crate::upstream::aws;
 use crate::upstream::guard::LONGEST_QUEUE;
@@ -36,6 +37,9 @@ mod write;
 pub use self::files::Files;
 pub use self::print::{effective, example};
 pub use self::write::grants_as_toml;
+
+/// Calls to AWS for what is kept warm. ECR takes 500 a second in a region, and others need some.
+const MOST_REFRESHES_PER_SECOND: f64 = 10.0;
 
 /// Where the values come from.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +63,8 @@ pub struct Config {
     pub aws: aws::Settings,
     /// How credentials are held.
     pub cache: cache::Settings,
+    /// Registries whose credentials are kept fresh, whether or not somebody asks.
+    pub keep_warm: Vec<Registry>,
     /// The most that a caller may ask a credential to last.
     pub max_min_validity: std::time::Duration,
     /// Who may have what.
@@ -170,6 +176,7 @@ impl Config {
                 max_waiters: usize::try_from(reader.get(&settings::MAX_WAITERS)).unwrap_or(usize::MAX),
                 fetch_timeout: LONGEST_QUEUE + aws.operation_timeout + std::time::Duration::from_secs(1),
             },
+            keep_warm: reader.get(&settings::KEEP_WARM),
             max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
             policy: read_policy(reader, &profiles),
             limits: read_limits(reader),
@@ -194,6 +201,7 @@ impl Config {
                 "it is not less than cache.max_waiters, so that one caller could turn away all others",
             );
         }
+        self.check_keep_warm(reader);
         if self.cache.safety_margin > self.max_min_validity {
             reader.report(
                 &settings::SAFETY_MARGIN,
@@ -241,6 +249,22 @@ impl Config {
         });
         let loaded = LoadedProofs { tls: tls.map(Arc::new), issuers: issuers.map(Arc::new) };
         if mistakes.is_empty() { Ok(loaded) } else { Err(mistakes) }
+    }
+
+    /// What is kept warm must fit, and AWS be asked for it no more often than it may be for a list.
+    fn check_keep_warm(&self, reader: &mut Reader<'_>) {
+        let count = self.keep_warm.len();
+        if u64::try_from(count).unwrap_or(u64::MAX) > self.cache.capacity {
+            reader.report(&settings::KEEP_WARM, "it names more registries than cache.capacity holds credentials");
+        }
+        let interval = self.cache.refresh_after.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "nobody lists so many")]
+        if count as f64 / interval > MOST_REFRESHES_PER_SECOND {
+            reader.report(
+                &settings::KEEP_WARM,
+                "so many registries, each refreshed after cache.refresh_after, are more than ten calls to AWS a second; list fewer, or refresh them less often",
+            );
+        }
     }
 
     /// Nobody may come in who does not say who they are, and nothing secret goes over a network in the clear.

@@ -155,6 +155,12 @@ impl Policy {
 }
 
 impl Grant {
+    /// Whether it is about a registry, whoever asks and by whichever profile.
+    #[must_use]
+    pub fn is_for(&self, registry: &Registry) -> bool {
+        self.registries.iter().any(|pattern| pattern.covers(registry))
+    }
+
     fn is_about(&self, caller: &Caller) -> bool {
         self.callers.iter().any(|pattern| pattern.matches(caller))
     }

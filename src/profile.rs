@@ -106,10 +106,16 @@ impl Profile {
         self.session_policy(LONGEST_PARTITION, account).is_none_or(|policy| policy.len() <= LONGEST_POLICY)
     }
 
+    /// Whether each caller has credentials of its own.
+    #[must_use]
+    pub fn is_for_each_caller(&self) -> bool {
+        self.attribution == Attribution::Caller
+    }
+
     /// Whom its credentials are for, of those who ask; none where that makes no difference.
     #[must_use]
     pub fn attributed_to(&self, caller: &Caller) -> Option<Principal> {
-        (self.attribution == Attribution::Caller).then(|| caller.principal())
+        self.is_for_each_caller().then(|| caller.principal())
     }
 
     /// The name of its sessions in AWS's trail of calls, for the caller that they are for.

@@ -11,14 +11,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
+use ecr_broker::broker::{self, Broker};
 use ecr_broker::cache::{CredentialCache, Settings};
 use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
+use ecr_broker::profile::{Access, Attribution, Profile};
+use ecr_broker::registry::Registry;
 use ecr_broker::upstream::guard::Guarded;
 use ecr_broker::upstream::{Answer, TokenSource};
 use futures_util::future::join_all;
-use support::{HOUR, cache_settings, host, key, lookup};
+use support::{HOUR, broker_settings, cache_settings, host, key, lookup};
 use tokio::time::{Instant, sleep, timeout};
 
 const LATENCY: Duration = Duration::from_millis(50);
@@ -50,7 +54,7 @@ enum Ways {
 
 #[derive(Debug)]
 struct Aws {
-    ways: Ways,
+    ways: Mutex<Ways>,
     /// What is left in the bucket, and since when.
     bucket: Mutex<(f64, Instant)>,
     calls: Mutex<HashMap<CredentialKey, usize>>,
@@ -64,7 +68,7 @@ impl Aws {
     fn new(ways: Ways) -> Arc<Self> {
         let tokens = if let Ways::Bucket(rate) = ways { rate } else { 0.0 };
         Arc::new(Self {
-            ways,
+            ways: Mutex::new(ways),
             bucket: Mutex::new((tokens, Instant::now())),
             calls: Mutex::default(),
             in_flight: Mutex::default(),
@@ -92,7 +96,8 @@ impl Aws {
 
     async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
         let failed = |class| Err(UpstreamFailure::new(class));
-        match self.ways {
+        let ways = *self.ways.lock().unwrap();
+        match ways {
             Ways::Bucket(rate) if !self.lets_through(rate) => return failed(FailureClass::Throttled),
             Ways::ThrottledUntil(end) if Instant::now() < end => return failed(FailureClass::Throttled),
             Ways::Fails(class) => return failed(class),
@@ -215,6 +220,79 @@ async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_o
     assert!(aws.calls.lock().unwrap().len() < 50 + 21);
     let again = timeout(Duration::from_secs(1), source.fetch(&key("public.ecr.aws"))).await;
     assert!(again.unwrap().is_ok());
+}
+
+fn warm_broker(aws: &Arc<Aws>) -> (Arc<Broker>, CredentialCache) {
+    let cache = cache(aws);
+    (Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), None)), cache)
+}
+
+/// Nobody asks for twelve hours, and then AWS is down for as long as what is warm can last.
+#[tokio::test(start_paused = true)]
+async fn p5_what_is_kept_warm_rides_out_an_idle_night_and_an_outage_in_the_morning() {
+    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let (broker, cache) = warm_broker(&aws);
+    let hosts: Vec<_> = (0..20).map(host).chain(["public.ecr.aws".to_owned()]).collect();
+    let registries = hosts.iter().map(|host| host.parse().unwrap()).collect();
+    let keeping = tokio::spawn(broker.keep_warm(registries));
+    sleep(12 * HOUR).await;
+    let calls = aws.calls();
+    // One for each at the start, and about one an hour.
+    assert!((21 * 11..=21 * 15).contains(&calls), "{calls}");
+    *aws.ways.lock().unwrap() = Ways::Fails(FailureClass::Unavailable);
+    let outage = Instant::now();
+    while outage.elapsed() < HOUR.mul_f64(10.7) {
+        for host in &hosts {
+            cache.get(lookup(host)).await.unwrap_or_else(|error| panic!("after {:?}: {error}", outage.elapsed()));
+        }
+        sleep(Duration::from_mins(5)).await;
+    }
+    keeping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_warm_is_fetched_at_the_start_one_after_the_other_and_by_each_profile_that_is_granted() {
+    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let grant = |id: &str, profile: &str, effect| Grant {
+        id: id.into(),
+        callers: vec![CallerPattern::Loopback],
+        registries: vec![RegistryPattern::Public],
+        profile: Some(profile.into()),
+        effect,
+    };
+    let policy = Policy::Grants(vec![
+        grant("a", "pull", Effect::Allow),
+        grant("b", "push", Effect::Allow),
+        grant("c", "never", Effect::Deny),
+        grant("d", "each", Effect::Allow),
+    ]);
+    let each = Profile {
+        name: "each".into(),
+        role_chain: Vec::new(),
+        external_id: None,
+        access: Access::Pull,
+        repositories: Vec::new(),
+        attribution: Attribution::Caller,
+        source_identity: false,
+    };
+    let settings = broker::Settings { profiles: vec![each], ..broker_settings(policy, None) };
+    let broker = Arc::new(Broker::new(cache(&aws), settings, None));
+    let registries = (0..100).map(|number| host(number).parse().unwrap()).chain([Registry::PUBLIC]).collect();
+    let keeping = tokio::spawn(broker.keep_warm(registries));
+    sleep(Duration::from_secs(10)).await;
+    let called: Vec<_> = aws.calls.lock().unwrap().keys().cloned().collect();
+    let mut profiles: Vec<_> = called.iter().map(|key| key.profile.to_string()).collect();
+    profiles.sort();
+    assert_eq!(profiles, ["pull", "push"], "what nobody may have is not fetched: {called:?}");
+    keeping.abort();
+
+    let (broker, _) = warm_broker(&aws);
+    let keeping = tokio::spawn(broker.keep_warm((0..100).map(|number| host(number).parse().unwrap()).collect()));
+    sleep(Duration::from_millis(100)).await;
+    assert!(aws.calls() < 2 + 25, "{}", aws.calls());
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(aws.calls(), 2 + 100);
+    keeping.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use super::{LogFormat, Mode};
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
+use crate::registry::Registry;
 
 /// One setting.
 pub(super) struct Setting<T: 'static> {
@@ -45,7 +46,7 @@ impl About {
 }
 
 /// All of them, section by section.
-pub(super) const ALL: [About; 32] = [
+pub(super) const ALL: [About; 33] = [
     LISTEN.about,
     DRAIN_TIMEOUT.about,
     MAX_CONNECTIONS.about,
@@ -76,6 +77,7 @@ pub(super) const ALL: [About; 32] = [
     MAX_MIN_VALIDITY.about,
     CAPACITY.about,
     MAX_WAITERS.about,
+    KEEP_WARM.about,
     LOG_FILTER.about,
     LOG_FORMAT.about,
 ];
@@ -449,6 +451,21 @@ pub(super) const MAX_WAITERS: Setting<u64> = Setting {
     },
     default: || 16_384,
     read: |value| values::count(value, 1, 1_000_000),
+};
+
+pub(super) const KEEP_WARM: Setting<Vec<Registry>> = Setting {
+    about: About {
+        form: Form::List,
+        default: "[]",
+        example: r#"["123456789012.dkr.ecr.us-east-1.amazonaws.com", "public.ecr.aws"]"#,
+        ..about(
+            "cache",
+            "keep_warm",
+            "Registries that are fetched at the start and refreshed by time, also when nobody asks: by the broker's own identity, or each\nprofile that a grant gives for them.",
+        )
+    },
+    default: Vec::new,
+    read: values::registries,
 };
 
 pub(super) const LOG_FILTER: Setting<String> = Setting {

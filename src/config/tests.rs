@@ -448,3 +448,23 @@ fn an_include_that_brings_no_grants_does_not_open_the_broker_to_everybody() {
     let mistakes = Config::load(&Sources { files: sources.files.read_again(), ..sources }).unwrap_err();
     assert!(mistakes[0].problem.contains("it is not a file"), "{mistakes:?}");
 }
+
+#[test]
+fn what_is_kept_warm_has_to_fit_and_to_be_refreshable() {
+    let hosts = |count: usize| {
+        (0..count)
+            .map(|number| format!("\"{number:012}.dkr.ecr.eu-west-1.amazonaws.com\""))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let with = |count, more: &str| load(&format!("[cache]\nkeep_warm = [{}]\n{more}", hosts(count)));
+    assert_eq!(with(100, "").unwrap().keep_warm.len(), 100);
+    for (count, more, problem) in [
+        (11, "capacity = 10", "more registries than cache.capacity"),
+        (11, "refresh_after = \"1s\"", "more than ten calls to AWS a second"),
+    ] {
+        let mistakes = with(count, more).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].problem.contains(problem), "{mistakes:?}");
+    }
+    assert!(problems("[cache]\nkeep_warm = [\"docker.io\"]")[0].contains("keep_warm"));
+}

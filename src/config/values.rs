@@ -12,7 +12,7 @@ use super::{LogFormat, Mode};
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
-use crate::registry::Region;
+use crate::registry::{Region, Registry};
 use crate::upstream::ca_bundle;
 
 /// Reads a value, or says what is wrong with it.
@@ -49,6 +49,11 @@ pub(super) fn listen(value: &Value) -> Result<Vec<ListenAddress>, String> {
         .as_array()
         .ok_or_else(|| format!("{value} is not a list, such as [\"unix:/run/ecr-broker/broker.sock\"]"))?;
     items.iter().map(|item| text(item)?.parse::<ListenAddress>().map_err(|error| error.to_string())).collect()
+}
+
+pub(super) fn registries(value: &Value) -> Result<Vec<Registry>, String> {
+    let items = value.as_array().ok_or_else(|| format!("{value} is not a list of registries' hosts"))?;
+    items.iter().map(|item| text(item)?.parse::<Registry>().map_err(|error| error.to_string())).collect()
 }
 
 pub(super) fn audit_output(value: &Value) -> Result<Option<Output>, String> {
