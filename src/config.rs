@@ -86,6 +86,8 @@ pub struct Server {
     pub loopback: bool,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: std::time::Duration,
+    /// How old a connection becomes, about.
+    pub max_connection_age: std::time::Duration,
     /// How many connections are kept.
     pub max_connections: usize,
     /// How many of them from one IP address.
@@ -350,6 +352,7 @@ fn read_server(reader: &mut Reader<'_>) -> Server {
         listen: read_listen(reader),
         loopback: reader.get(&settings::LOOPBACK),
         drain_timeout: reader.get(&settings::DRAIN_TIMEOUT),
+        max_connection_age: reader.get(&settings::MAX_CONNECTION_AGE),
         max_connections,
         max_connections_per_address,
         max_connections_per_uid,

@@ -54,6 +54,8 @@ pub struct Settings {
     pub listen: Vec<ListenAddress>,
     /// How long requests in flight may take to finish once shutdown has begun.
     pub drain_timeout: Duration,
+    /// How old a connection becomes, about.
+    pub max_connection_age: Duration,
     /// How many connections are kept.
     pub max_connections: usize,
     /// How many of them from one IP address.
@@ -145,7 +147,16 @@ impl Bound {
         let tracker = TaskTracker::new();
         let (tls, loopback) = (self.settings.tls, self.settings.loopback);
         let limits = self.settings.limits;
-        let door = Door { connections, service, steps: steps.clone(), tls, loopback, tokens, limits };
+        let door = Door {
+            connections,
+            service,
+            steps: steps.clone(),
+            tls,
+            loopback,
+            tokens,
+            limits,
+            age: self.settings.max_connection_age,
+        };
         for listener in self.listeners {
             tracker.spawn(door.clone().accept(listener, tracker.clone()));
         }

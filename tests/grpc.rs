@@ -358,6 +358,7 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
         ecr_broker::server::Settings {
             listen: vec![ecr_broker::address::ListenAddress::Unix(path.clone())],
             drain_timeout: Duration::from_secs(1),
+            max_connection_age: HOUR,
             max_connections: 1,
             max_connections_per_address: 1,
             max_connections_per_uid: 1,

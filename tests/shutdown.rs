@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ecr_broker::error::{FailureClass, UpstreamFailure};
 use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -107,4 +108,54 @@ async fn the_service_is_not_serving_while_there_is_no_aws_identity_and_the_proce
     assert_eq!(process.status(), ServingStatus::Serving);
     broker.source.identity(Ok(()));
     until(ServingStatus::Serving).await;
+}
+
+/// The next frame's type and flags; none at the end. A PING is answered.
+async fn frame(stream: &mut tokio::net::TcpStream) -> Option<(u8, u8)> {
+    let mut header = [0; 9];
+    stream.read_exact(&mut header).await.ok()?;
+    let [_, high, low, kind, flags, ..] = header;
+    let mut body = vec![0; usize::from(high) << 8 | usize::from(low)];
+    stream.read_exact(&mut body).await.unwrap();
+    if (kind, flags) == (PING, 0) {
+        let answer = [&[0, 0, 8, PING, 1, 0, 0, 0, 0], body.as_slice()].concat();
+        stream.write_all(&answer).await.unwrap();
+    }
+    Some((kind, flags))
+}
+
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+
+#[tokio::test]
+async fn p8_a_connection_is_told_to_go_at_its_age_and_ends() {
+    let broker = TestBroker::start_with(|settings| settings.max_connection_age = Duration::from_millis(50));
+    let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut kinds = Vec::new();
+    while let Some((kind, _)) = frame(&mut stream).await {
+        kinds.push(kind);
+    }
+    assert_eq!(kinds.last(), Some(&GOAWAY), "{kinds:?}");
+    broker.stop().await;
+}
+
+/// A call that meets the end of its connection has not been sent: tonic says CANCELLED then, and the next one has a new connection. No call
+/// that reached the broker is lost.
+#[tokio::test]
+async fn p8_no_call_is_lost_when_connections_come_to_their_age() {
+    let broker = TestBroker::start_with(|settings| settings.max_connection_age = Duration::from_millis(20));
+    let mut client = broker.client().await;
+    let mut calls = 0;
+    let start = tokio::time::Instant::now();
+    while start.elapsed() < Duration::from_millis(500) {
+        let mut answer = client.get_registry_credentials(request(HOST)).await;
+        if answer.as_ref().is_err_and(|status| status.code() == Code::Cancelled) {
+            answer = client.get_registry_credentials(request(HOST)).await;
+        }
+        answer.unwrap_or_else(|error| panic!("call {calls}: {error}"));
+        calls += 1;
+    }
+    assert!(calls > 10, "{calls}");
+    broker.stop().await;
 }

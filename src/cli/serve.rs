@@ -211,6 +211,7 @@ fn server_settings(
     server::Settings {
         listen,
         drain_timeout: server.drain_timeout,
+        max_connection_age: server.max_connection_age,
         max_connections: server.max_connections,
         max_connections_per_address: server.max_connections_per_address,
         max_connections_per_uid: server.max_connections_per_uid,

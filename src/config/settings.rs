@@ -46,9 +46,10 @@ impl About {
 }
 
 /// All of them, section by section.
-pub(super) const ALL: [About; 33] = [
+pub(super) const ALL: [About; 34] = [
     LISTEN.about,
     DRAIN_TIMEOUT.about,
+    MAX_CONNECTION_AGE.about,
     MAX_CONNECTIONS.about,
     MAX_CONNECTIONS_PER_ADDRESS.about,
     MAX_CONNECTIONS_PER_UID.about,
@@ -108,6 +109,19 @@ pub(super) const DRAIN_TIMEOUT: Setting<Duration> = Setting {
     },
     default: || Duration::from_secs(20),
     read: |value| values::duration(value, "1s", "10m"),
+};
+
+pub(super) const MAX_CONNECTION_AGE: Setting<Duration> = Setting {
+    about: About {
+        default: r#""1h""#,
+        ..about(
+            "server",
+            "max_connection_age",
+            "A connection takes no new requests at about this age, and ends with those that it has; its client makes another, perhaps to\nanother broker behind the same name.",
+        )
+    },
+    default: || Duration::from_hours(1),
+    read: |value| values::duration(value, "10s", "7days"),
 };
 
 pub(super) const MAX_CONNECTIONS: Setting<u64> = Setting {

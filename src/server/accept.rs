@@ -34,6 +34,8 @@ pub(super) struct Door {
     pub(super) loopback: bool,
     /// Whether bearer tokens are taken.
     pub(super) tokens: bool,
+    /// How old a connection becomes, about.
+    pub(super) age: Duration,
     /// How many handshakes may fail.
     pub(super) limits: Limits,
 }
@@ -106,7 +108,7 @@ impl Door {
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        serve(io, self.service.clone().for_peer(peer, origin), &self.steps).await;
+        serve(io, self.service.clone().for_peer(peer, origin), self.age, &self.steps).await;
     }
 
     /// A certificate says who it is; without one, loopback may be enough.

@@ -111,8 +111,8 @@ impl Drop for Place {
     }
 }
 
-/// Serves one connection to its end: the peer's, the drain's when its requests are done, or the abort's.
-pub(super) async fn serve<I>(io: I, service: Service, steps: &Shutdown)
+/// Serves one connection to its end: the peer's, that of its age or of the drain when its requests are done, or the abort's.
+pub(super) async fn serve<I>(io: I, service: Service, age: Duration, steps: &Shutdown)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -133,14 +133,21 @@ where
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = steps.drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = steps.abort.cancelled() => return,
+    // A tenth more or less, so that connections that were made together do not end together.
+    let mut age = pin!(tokio::time::sleep(age.mul_f64(0.9 + 0.2 * fastrand::f64())));
+    let (mut old, mut draining) = (false, false);
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = age.as_mut(), if !old => {
+                old = true;
+                connection.as_mut().graceful_shutdown();
             }
+            () = steps.drain.cancelled(), if !draining => {
+                (old, draining) = (true, true);
+                connection.as_mut().graceful_shutdown();
+            }
+            () = steps.abort.cancelled() => return,
         }
     };
     if let Err(error) = ended {

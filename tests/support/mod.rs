@@ -313,6 +313,7 @@ impl TestBroker {
         let mut settings = server::Settings {
             listen: vec![ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), ListenAddress::Unix(socket.clone())],
             drain_timeout: Duration::from_secs(20),
+            max_connection_age: HOUR,
             max_connections: 4096,
             max_connections_per_address: 256,
             max_connections_per_uid: 1024,
