@@ -4,6 +4,7 @@
 #
 # benches/instructions.sh [REQUESTS]
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 requests=${1:-1000}
 # The first ones are for the connection, and the start of the program.

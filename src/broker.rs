@@ -1,6 +1,6 @@
 //! The use case, on one screen: who wants a credential for what, and whether they get it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -377,16 +377,6 @@ fn granted(policy: &Policy, caller: &Caller) -> Vec<(RegistryPattern, ProfileNam
             allows.flat_map(of_one).collect()
         }
     }
-}
-
-/// The profiles by which somebody may have a registry's credentials.
-fn granted_profiles(policy: &Policy, registry: &Registry) -> BTreeSet<ProfileName> {
-    let default = ProfileName::default_profile;
-    if *policy == Policy::Open {
-        return BTreeSet::from([default()]);
-    }
-    let allows = policy.grants().iter().filter(|grant| grant.effect == Effect::Allow && grant.is_for(registry));
-    allows.map(|grant| grant.profile.clone().unwrap_or_else(default)).collect()
 }
 
 /// Whether a deny takes away all of what a pattern gives.

@@ -19,6 +19,7 @@ use crate::policy::lint::Proofs;
 use crate::profile::Profile;
 use crate::registry::Registry;
 use crate::tls::{self, Tls};
+use crate::trusted_file;
 use crate::upstream::aws;
 use crate::upstream::guard::LONGEST_QUEUE;
 use crate::upstream::web_identity::WebIdentity;
@@ -253,18 +254,37 @@ impl Config {
         if mistakes.is_empty() { Ok(loaded) } else { Err(mistakes) }
     }
 
+    /// The mode of a socket that the broker makes itself is 0660.
+    fn check_handed_sockets(&self, reader: &mut Reader<'_>) {
+        if self.policy != Policy::Open && !self.policy.is_observed() {
+            return;
+        }
+        for address in reader.handed() {
+            let ListenAddress::Unix(path) = address else { continue };
+            if trusted_file::is_writable_by_all(path) {
+                reader.report_handed(&format!(
+                    "{address} can be connected to by everybody, who would have everything; give it SocketMode=0660, or write grants"
+                ));
+            }
+        }
+    }
+
     /// What is kept warm must fit, and AWS be asked for it no more often than it may be for a list.
     fn check_keep_warm(&self, reader: &mut Reader<'_>) {
-        let count = self.keep_warm.len();
+        let of_one = |registry: &Registry| self.policy.profiles_for(registry).len();
+        let count: usize = self.keep_warm.iter().map(of_one).sum();
         if u64::try_from(count).unwrap_or(u64::MAX) > self.cache.capacity {
-            reader.report(&settings::KEEP_WARM, "it names more registries than cache.capacity holds credentials");
+            reader.report(
+                &settings::KEEP_WARM,
+                "its registries, by each profile that is granted for them, are more than cache.capacity holds",
+            );
         }
         let interval = self.cache.refresh_after.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "nobody lists so many")]
         if count as f64 / interval > MOST_REFRESHES_PER_SECOND {
             reader.report(
                 &settings::KEEP_WARM,
-                "so many registries, each refreshed after cache.refresh_after, are more than ten calls to AWS a second; list fewer, or refresh them less often",
+                "so many registries, by each profile that is granted for them, refreshed after cache.refresh_after, are more than ten calls to AWS a second; list fewer, or refresh them less often",
             );
         }
     }
@@ -277,6 +297,7 @@ impl Config {
         if !self.server.issuers.is_empty() && self.policy.is_observed() {
             reader.report(&settings::POLICY_MODE, "with [[authentication.jwt]] whoever has any token of these issuers would be given everything; take \"enforce\", and see what is denied in the audit log");
         }
+        self.check_handed_sockets(reader);
         let has_tls = self.server.tls.is_some();
         let certificates = self.server.tls.as_ref().is_some_and(tls::Settings::knows_clients);
         let knows_clients = certificates || !self.server.issuers.is_empty();

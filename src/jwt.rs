@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use tokio::task::JoinSet;
+use futures_util::future::join_all;
+use tracing::error;
 
 use self::claims::Claims;
 use self::header::Header;
@@ -25,6 +26,8 @@ mod keys;
 mod source;
 mod verified;
 
+/// How soon what ended by mistake is begun anew.
+const ANEW: Duration = Duration::from_secs(5);
 /// No token is larger; GitHub's are about 2 KB.
 const LARGEST_TOKEN: usize = 8 * 1024;
 
@@ -39,7 +42,7 @@ pub struct Settings {
     pub audience: String,
     /// Where its keys are.
     pub keys: Keys,
-    /// Certificates (PEM) to trust for it instead of the system's, where its keys are fetched.
+    /// Certificates (PEM) to trust for it instead of the system's, where its keys are fetched; read once.
     pub ca_bundle: Option<PathBuf>,
     /// How long its tokens may last from their issue to their end.
     pub max_lifetime: Duration,
@@ -136,11 +139,10 @@ impl Issuers {
         Ok(Self { trusted, verified: Verified::new(), clock })
     }
 
-    /// Keeps the keys up to date, for as long as it is polled.
+    /// Keeps the keys up to date, for as long as it is polled: what becomes of one issuer's is nothing to the others'.
     pub async fn follow(self: Arc<Self>) {
-        let sources = self.trusted.iter().map(|(_, source)| Arc::clone(source).follow());
-        // Each by itself, so that what becomes of one is nothing to the others.
-        sources.collect::<JoinSet<_>>().join_all().await;
+        let sources = self.trusted.iter().map(|(settings, source)| keep_following(&settings.name, source));
+        join_all(sources).await;
     }
 
     /// Whom a token is about.
@@ -181,6 +183,15 @@ impl Issuers {
         let Remembered { caller, issuer, generation, .. } = self.verified.get(token, self.clock.now())?;
         let (_, source) = self.trusted.get(issuer)?;
         (source.generation() == Some(generation)).then_some(caller)
+    }
+}
+
+/// A mistake in the program must not be the last time that keys could be taken away.
+async fn keep_following(name: &str, source: &Arc<Source>) {
+    loop {
+        let ended = tokio::spawn(Arc::clone(source).follow()).await.map_err(|error| error.to_string());
+        error!(issuer = name, ?ended, "the issuer's keys are not looked at any more; that is tried anew");
+        tokio::time::sleep(ANEW).await;
     }
 }
 

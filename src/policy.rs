@@ -3,6 +3,8 @@
 //! Nothing matches: denied. The first allow, in the order of the file, that covers the whole request decides, and with it which
 //! profile mints the credential; rights of several grants are never added up. A deny that is about that wins over it.
 
+use std::collections::BTreeSet;
+
 use crate::caller::{Caller, DnsName, TokenCaller};
 use crate::credential::ProfileName;
 use crate::registry::{AccountId, PrivateRegistry, Registry};
@@ -138,6 +140,17 @@ impl Policy {
         self.grants().iter().filter(move |grant| grant.is_about(caller))
     }
 
+    /// The profiles by which somebody may have a registry's credentials.
+    #[must_use]
+    pub fn profiles_for(&self, registry: &Registry) -> BTreeSet<ProfileName> {
+        let default = ProfileName::default_profile;
+        if *self == Self::Open {
+            return BTreeSet::from([default()]);
+        }
+        let allows = self.grants().iter().filter(|grant| grant.effect == Effect::Allow && grant.is_for(registry));
+        allows.map(|grant| grant.profile.clone().unwrap_or_else(default)).collect()
+    }
+
     /// All of them; none where none are configured.
     #[must_use]
     pub fn grants(&self) -> &[Grant] {
@@ -156,8 +169,7 @@ impl Policy {
 
 impl Grant {
     /// Whether it is about a registry, whoever asks and by whichever profile.
-    #[must_use]
-    pub fn is_for(&self, registry: &Registry) -> bool {
+    fn is_for(&self, registry: &Registry) -> bool {
         self.registries.iter().any(|pattern| pattern.covers(registry))
     }
 

@@ -10,9 +10,9 @@ pub fn is_open_to_all(found: &Metadata) -> bool {
     found.is_file() && found.permissions().mode() & 0o002 != 0
 }
 
-/// Whether everybody can put files into a directory.
+/// Whether everybody can write there: put files into a directory, connect to a socket.
 #[must_use]
-pub fn is_a_directory_open_to_all(path: &Path) -> bool {
+pub fn is_writable_by_all(path: &Path) -> bool {
     // A path without a folder is in the current one.
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o002 != 0)

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
@@ -441,6 +442,12 @@ fn p13_a_socket_that_is_handed_over_is_held_to_the_same_rules() {
         let (code, problem) = end(socket, &["--simulate"]);
         assert!(code == Some(1) && problem.contains(said), "{problem}");
     }
+    let directory = tempfile::tempdir().unwrap();
+    let open = directory.path().join("open.sock");
+    let socket = UnixListener::bind(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o666)).unwrap();
+    let (code, problem) = end(socket.into(), &["--simulate"]);
+    assert!(code == Some(1) && problem.contains("SocketMode=0660"), "{problem}");
     let broker = Server::spawn(serve_on(port, &["--allow-loopback", "--simulate"]));
     assert_eq!(broker.address, format!("grpc://{address}"));
     get(&broker.address, &[PRIVATE]).out();

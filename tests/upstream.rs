@@ -50,6 +50,8 @@ enum Ways {
     Fails(FailureClass),
     /// Hangs where the region is this one.
     Hangs(&'static str),
+    /// Hangs where a role has to be assumed.
+    HangsForRoles,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,7 @@ impl Aws {
             Ways::Hangs(region) if key.registry.region().is_some_and(|own| own.as_str() == region) => {
                 std::future::pending::<()>().await;
             }
+            Ways::HangsForRoles if key.profile.as_str() != "default" => std::future::pending::<()>().await,
             _ => {}
         }
         sleep(LATENCY).await;
@@ -293,6 +296,23 @@ async fn what_is_kept_warm_is_fetched_at_the_start_one_after_the_other_and_by_ea
     sleep(Duration::from_secs(10)).await;
     assert_eq!(aws.calls(), 2 + 100);
     keeping.abort();
+}
+
+/// As while STS is down.
+#[tokio::test(start_paused = true)]
+async fn p7_roles_that_cannot_be_assumed_leave_room_for_the_broker_s_own_identity_in_the_same_region() {
+    let aws = Aws::new(Ways::HangsForRoles);
+    let source = Arc::new(Guarded::new(Arc::clone(&aws), LIMIT));
+    for number in 0..50 {
+        let (source, key) = (Arc::clone(&source), CredentialKey { profile: "ci".into(), ..key(&host(number)) });
+        tokio::spawn(async move { source.fetch(&key).await.map(drop) });
+    }
+    tokio::task::yield_now().await;
+    for number in 0..20 {
+        let began = Instant::now();
+        source.fetch(&key(&host(number))).await.unwrap();
+        assert!(began.elapsed() < 2 * LATENCY, "{number}: {:?}", began.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,13 +7,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{interval, sleep};
 
-use super::{Broker, granted_profiles};
+use super::Broker;
 use crate::credential::{CredentialKey, ProfileName};
 use crate::registry::Registry;
 
 /// How often it is looked what is due.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// At the start each registry takes about so long, so that many brokers that start at once, as after a power cut, do not ask AWS at once.
+/// One registry after the other, so that AWS is not asked for all at once; at the start anywhere in the time that this makes, for many
+/// brokers may start together, as after a power cut.
 const SPREAD: Duration = Duration::from_millis(50);
 /// But the last of them is not later than this.
 const LONGEST_SPREAD: Duration = Duration::from_secs(20);
@@ -33,6 +34,7 @@ impl Broker {
             tick.tick().await;
             for registry in &registries {
                 self.warm(registry).await;
+                sleep(SPREAD).await;
             }
         }
     }
@@ -47,8 +49,9 @@ impl Broker {
 
     /// By the grants that are in force now. A profile whose credentials are for one caller each has none that could be fetched before.
     fn profiles_for(&self, registry: &Registry) -> Vec<ProfileName> {
-        let profiles = granted_profiles(&self.policy.load().policy, registry);
+        let profiles = self.policy.load().policy.profiles_for(registry);
         let shared = |name: &ProfileName| self.profile(name).is_none_or(|profile| !profile.is_for_each_caller());
-        profiles.into_iter().filter(shared).collect()
+        let usable = |name: &ProfileName| shared(name) && self.check_account(registry, name).is_ok();
+        profiles.into_iter().filter(usable).collect()
     }
 }

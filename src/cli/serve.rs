@@ -124,9 +124,13 @@ async fn serve(
     for address in bound.urls() {
         say(format_args!("listening on {address}"))?;
     }
-    tokio::spawn(Arc::clone(&broker).keep_warm(config.keep_warm.clone()));
+    let warm = tokio::spawn(Arc::clone(&broker).keep_warm(config.keep_warm.clone()));
     tokio::spawn(reload::keep_following(broker, config.server.issuers.clone(), sources.clone(), hangup));
-    bound.run_until(shutdown(signals)).await;
+    let ended = async {
+        shutdown(signals).await;
+        warm.abort();
+    };
+    bound.run_until(ended).await;
     Ok(())
 }
 

@@ -86,7 +86,7 @@ impl File {
 
     /// Whoever can put a file beside it can grant anything, too.
     fn read_included(path: &Path) -> Self {
-        let open = path.parent().is_some_and(trusted_file::is_a_directory_open_to_all);
+        let open = path.parent().is_some_and(trusted_file::is_writable_by_all);
         let problem = "the file's directory can be written by everybody, and so anybody could grant themselves anything: chmod o-w";
         if open { Self { path: path.to_owned(), text: Err(problem.to_owned()) } } else { Self::read(path) }
     }
@@ -123,7 +123,7 @@ fn matching(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
         return Ok(vec![folder.join(pattern)]);
     }
     let literal: PathBuf = Path::new(pattern).components().take_while(|part| is_literal(part.as_os_str())).collect();
-    let below = folder.join(literal);
+    let below = Path::new(".").join(folder).join(literal);
     // What is in a folder that is not there, or cannot be looked into, might be a deny.
     std::fs::read_dir(&below).map_err(|error| format!("{}: {error}", below.display()))?;
     let from_folder = Path::new(&glob::Pattern::escape(&folder.display().to_string())).join(pattern);

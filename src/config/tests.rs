@@ -460,7 +460,7 @@ fn what_is_kept_warm_has_to_fit_and_to_be_refreshable() {
     let with = |count, more: &str| load(&format!("[cache]\nkeep_warm = [{}]\n{more}", hosts(count)));
     assert_eq!(with(100, "").unwrap().keep_warm.len(), 100);
     for (count, more, problem) in [
-        (11, "capacity = 10", "more registries than cache.capacity"),
+        (11, "capacity = 10", "more than cache.capacity holds"),
         (11, "refresh_after = \"1s\"", "more than ten calls to AWS a second"),
     ] {
         let mistakes = with(count, more).unwrap_err();

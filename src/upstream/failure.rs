@@ -92,17 +92,25 @@ fn classify_identity(error: &(dyn Error + 'static)) -> FailureClass {
 }
 
 fn classify_sts(cause: &(dyn Error + 'static)) -> Option<FailureClass> {
-    if let Some(error @ SdkError::ServiceError(_)) = cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
-        return Some(classify(error));
+    if let Some(error) = cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
+        return classify_call_to_sts(error);
     }
-    let web = cause.downcast_ref::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>();
-    if let Some(error @ SdkError::ServiceError(_)) = web {
-        return Some(classify(error));
+    if let Some(error) = cause.downcast_ref::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>() {
+        return classify_call_to_sts(error);
     }
     // As the SDK's own providers hand it on.
     let role = cause.downcast_ref::<AssumeRoleError>().map(ProvideErrorMetadata::meta);
     let web = cause.downcast_ref::<AssumeRoleWithWebIdentityError>().map(ProvideErrorMetadata::meta);
     role.or(web)?.code().map(|code| classify_code(code, 400))
+}
+
+/// None where it could not be made for want of another identity, which is further down.
+fn classify_call_to_sts<E>(error: &SdkError<E, HttpResponse>) -> Option<FailureClass>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let for_want_of_another = !matches!(error, SdkError::ServiceError(_)) && is_about_credentials(error);
+    (!for_want_of_another).then(|| classify(error))
 }
 
 /// AWS answers throttling, denials and unknown identities all with status 400, so the code decides.

@@ -4,20 +4,19 @@
 //! throttles one, calls to it are spaced so far apart that most of them are let through: more would only be refused, and cost those that
 //! would not have been. What has no prospect of being called soon fails at once, with the time to wait.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use super::{Answer, TokenSource};
-use crate::credential::{Credential, CredentialKey};
+use super::{Answer, TokenSource, record_failure};
+use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, UpstreamFailure};
-use crate::registry::{Region, Registry};
+use crate::registry::Region;
 
 /// Calls in flight to one service in one region.
 const MOST_IN_FLIGHT: usize = 8;
@@ -32,8 +31,10 @@ const LONGEST_GAP: Duration = Duration::from_millis(500);
 const SHORTEST_GAP: Duration = Duration::from_millis(5);
 /// How a call that goes well shrinks it: about seven make up for one that was throttled.
 const SHRINK: f64 = 0.9;
-/// Regions that are remembered. AWS has fewer than 50; callers may name others.
-const REGIONS: u64 = 500;
+/// Of these, calls as a role of a profile's: what STS holds up must leave something to calls by the broker's own identity.
+const MOST_AS_ROLES: usize = 6;
+/// Regions that are remembered while nothing is to be remembered of them. AWS has fewer than 50; callers may name others.
+const REGIONS: usize = 500;
 /// Tries of one call.
 const TRIES: u32 = 3;
 /// The longest pause before the second try; before the third it is twice as long.
@@ -49,14 +50,16 @@ pub struct Guarded<S> {
     /// For one call with all its tries.
     limit: Duration,
     /// By region; ECR Public has none.
-    bulkheads: Cache<Option<Region>, Arc<Bulkhead>>,
-    budget: Mutex<f64>,
+    bulkheads: Mutex<HashMap<Option<Region>, Arc<Bulkhead>>>,
 }
 
 /// What one service in one region may do.
 #[derive(Debug)]
 struct Bulkhead {
     in_flight: Arc<Semaphore>,
+    as_roles: Arc<Semaphore>,
+    /// Second tries that may be made.
+    budget: Mutex<f64>,
     /// Who has it waits for the next call's time to come, which may be put off meanwhile; the others wait for it.
     next: tokio::sync::Mutex<()>,
     pace: Mutex<Pace>,
@@ -76,32 +79,33 @@ struct Pace {
 struct Turn {
     bulkhead: Arc<Bulkhead>,
     began: Instant,
-    _permit: OwnedSemaphorePermit,
+    _permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
 }
 
 impl<S: TokenSource> Guarded<S> {
     /// `limit` is for one call with all its tries.
     #[must_use]
     pub fn new(source: S, limit: Duration) -> Self {
-        let bulkheads = Cache::builder().max_capacity(REGIONS).eviction_policy(EvictionPolicy::lru()).build();
-        Self { source, limit, bulkheads, budget: Mutex::new(SPARE_TRIES) }
+        Self { source, limit, bulkheads: Mutex::default() }
     }
 
     async fn guarded(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
-        let bulkhead = self.bulkheads.get_with_by_ref(&place(&key.registry), || Arc::new(Bulkhead::new()));
-        let turn = bulkhead.turn().await?;
-        let unavailable = || UpstreamFailure::new(FailureClass::Unavailable);
-        let result = timeout(self.limit, self.try_again(key)).await.unwrap_or_else(|_| Err(unavailable()));
+        let bulkhead = self.bulkhead(key.registry.region().cloned());
+        let turn = bulkhead.turn(key.profile != ProfileName::default_profile()).await?;
+        let result = timeout(self.limit, self.try_again(key, &turn.bulkhead)).await;
+        let result = result.unwrap_or_else(|_| {
+            Err(failed("the call to AWS took too long with all its tries", FailureClass::Unavailable))
+        });
         turn.settle(&result);
         result
     }
 
     /// What passes by itself is tried again, as long as that is the exception.
-    async fn try_again(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
-        self.earn_tries();
+    async fn try_again(&self, key: &CredentialKey, bulkhead: &Bulkhead) -> Result<Credential, UpstreamFailure> {
+        bulkhead.earn_tries();
         for again in 1..TRIES {
             match self.source.fetch(key).await {
-                Err(failure) if may_pass(&failure) && self.spend_try() => {
+                Err(failure) if may_pass(&failure) && bulkhead.spend_try() => {
                     let longest = FIRST_PAUSE * 2_u32.pow(again - 1);
                     debug!(again, "the call is made again");
                     // Anywhere in it, so that those who failed together do not come back together.
@@ -113,18 +117,13 @@ impl<S: TokenSource> Guarded<S> {
         self.source.fetch(key).await
     }
 
-    fn earn_tries(&self) {
-        let mut budget = lock(&self.budget);
-        *budget = (*budget + TRIES_PER_CALL).min(SPARE_TRIES);
-    }
-
-    fn spend_try(&self) -> bool {
-        let mut budget = lock(&self.budget);
-        let enough = *budget >= 1.0;
-        if enough {
-            *budget -= 1.0;
+    /// One that has calls in flight, or a pace to keep, is never forgotten.
+    fn bulkhead(&self, region: Option<Region>) -> Arc<Bulkhead> {
+        let mut bulkheads = lock(&self.bulkheads);
+        if bulkheads.len() >= REGIONS && !bulkheads.contains_key(&region) {
+            bulkheads.retain(|_, bulkhead| Arc::strong_count(bulkhead) > 1 || !lock(&bulkhead.pace).gap.is_zero());
         }
-        enough
+        Arc::clone(bulkheads.entry(region).or_insert_with(|| Arc::new(Bulkhead::new())))
     }
 }
 
@@ -143,34 +142,53 @@ fn may_pass(failure: &UpstreamFailure) -> bool {
     failure.class == FailureClass::Unavailable && failure.retry_after.is_none()
 }
 
-fn place(registry: &Registry) -> Option<Region> {
-    registry.region().cloned()
+/// One that AWS had no part in.
+fn failed(problem: &str, class: FailureClass) -> UpstreamFailure {
+    warn!(problem, "{class}");
+    record_failure(class);
+    UpstreamFailure::new(class)
 }
 
 impl Bulkhead {
     fn new() -> Self {
         let now = Instant::now();
-        let pace = Pace { gap: Duration::ZERO, next: now, slowed: None };
         Self {
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
+            as_roles: Arc::new(Semaphore::new(MOST_AS_ROLES)),
+            budget: Mutex::new(SPARE_TRIES),
             next: tokio::sync::Mutex::default(),
-            pace: Mutex::new(pace),
+            pace: Mutex::new(Pace { gap: Duration::ZERO, next: now, slowed: None }),
         }
     }
 
+    fn earn_tries(&self) {
+        let mut budget = lock(&self.budget);
+        *budget = (*budget + TRIES_PER_CALL).min(SPARE_TRIES);
+    }
+
+    fn spend_try(&self) -> bool {
+        let mut budget = lock(&self.budget);
+        let enough = *budget >= 1.0;
+        if enough {
+            *budget -= 1.0;
+        }
+        enough
+    }
+
     /// Waits for a turn, if there is one soon.
-    async fn turn(self: Arc<Self>) -> Result<Turn, UpstreamFailure> {
+    async fn turn(self: Arc<Self>, as_role: bool) -> Result<Turn, UpstreamFailure> {
         let wait = async {
-            // The semaphore is never closed.
-            let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
+            // The semaphores are never closed.
+            let as_role = if as_role { Arc::clone(&self.as_roles).acquire_owned().await.ok() } else { None };
+            let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
             let _first = self.next.lock().await;
             loop {
-                let Some(begin) = self.begin() else { return permit };
+                let Some(begin) = self.begin() else { return Some((as_role, permit)) };
                 sleep_until(begin).await;
             }
         };
-        let Ok(Some(permit)) = timeout(LONGEST_QUEUE, wait).await else { return Err(self.no_turn()) };
-        Ok(Turn { bulkhead: self, began: Instant::now(), _permit: permit })
+        let Ok(Some(permits)) = timeout(LONGEST_QUEUE, wait).await else { return Err(self.no_turn()) };
+        Ok(Turn { bulkhead: self, began: Instant::now(), _permits: permits })
     }
 
     /// AWS was not even called, so that it may be soon.
@@ -178,7 +196,10 @@ impl Bulkhead {
         let paced = !lock(&self.pace).gap.is_zero();
         let class = if paced { FailureClass::Throttled } else { FailureClass::Unavailable };
         let retry_after = Some(NEXT_TURN.mul_f64(0.5 + fastrand::f64()));
-        UpstreamFailure { retry_after, ..UpstreamFailure::new(class) }
+        UpstreamFailure {
+            retry_after,
+            ..failed("as many calls as may be are in flight to the region, or wait to be", class)
+        }
     }
 
     /// When the next call may begin; none where that is now, and it does.
@@ -192,6 +213,15 @@ impl Bulkhead {
     }
 }
 
+impl Pace {
+    fn shrink(&mut self) {
+        self.gap = self.gap.mul_f64(SHRINK);
+        if self.gap < SHORTEST_GAP {
+            self.gap = Duration::ZERO;
+        }
+    }
+}
+
 impl Turn {
     /// Learns from what came of the call.
     fn settle(self, result: &Result<Credential, UpstreamFailure>) {
@@ -200,12 +230,9 @@ impl Turn {
             return;
         }
         match result {
-            Ok(_) => {
-                pace.gap = pace.gap.mul_f64(SHRINK);
-                if pace.gap < SHORTEST_GAP {
-                    pace.gap = Duration::ZERO;
-                }
-            }
+            Ok(_) => pace.shrink(),
+            // AWS let the call through.
+            Err(failure) if failure.class == FailureClass::Denied => pace.shrink(),
             Err(failure) if failure.class == FailureClass::Throttled => {
                 pace.gap = (pace.gap * 2).clamp(FIRST_GAP, LONGEST_GAP);
                 pace.slowed = Some(now);
