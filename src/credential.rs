@@ -38,8 +38,21 @@ pub struct CredentialKey {
     pub caller: Option<Principal>,
 }
 
-/// A registry password. It cannot be printed, and its memory is wiped when it goes.
-#[derive(Clone, PartialEq, Eq)]
+/// A registry password. It cannot be printed, written out or copied, and its memory is wiped when it goes.
+///
+/// ```compile_fail,E0277
+/// fn printed<T: std::fmt::Display>() {}
+/// printed::<ecr_broker::credential::Password>();
+/// ```
+/// ```compile_fail,E0277
+/// fn written<T: serde::Serialize>() {}
+/// written::<ecr_broker::credential::Password>();
+/// ```
+/// ```compile_fail,E0277
+/// fn copied<T: Clone>() {}
+/// copied::<ecr_broker::credential::Password>();
+/// ```
+#[derive(PartialEq, Eq)]
 pub struct Password(Zeroizing<String>);
 
 /// Names a credential without giving it away: the first 128 bits of a SHA-256 over the token, the same on every replica.
