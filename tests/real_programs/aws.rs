@@ -63,7 +63,7 @@ fn a_web_identity_is_traded_at_moto_s_sts() {
         assert_eq!(answer["registry"], PRIVATE, "{sts}");
     }
     let nowhere = broker_on(&[&identity[..], &[("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")]].concat());
-    assert!(get(&nowhere, PRIVATE).error().contains("AWS_CREDENTIALS_UNAVAILABLE"));
+    assert!(get(&nowhere, PRIVATE).error().contains("AWS_UNAVAILABLE"));
 }
 
 /// The session that moto gives for the second role is the one that ECR is asked with.
