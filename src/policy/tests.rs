@@ -106,3 +106,21 @@ fn an_account_that_is_not_known_needs_a_grant_for_all_and_no_deny_for_any() {
         assert_eq!(decided(&Policy::Grants(grants), &CI, &unknown, ""), expected);
     }
 }
+
+#[test]
+fn the_profiles_for_a_registry_are_those_that_are_allowed_for_it() {
+    let (here, elsewhere) = (private(&["111111111111"], &["*"]), private(&["222222222222"], &["*"]));
+    let policy = Policy::Grants(vec![
+        grant("a", CallerPattern::Uid(1), here.clone(), Some("pull"), Effect::Allow),
+        grant("b", CallerPattern::Loopback, here.clone(), Some("push"), Effect::Allow),
+        grant("c", CallerPattern::Uid(1), elsewhere, Some("other"), Effect::Allow),
+        grant("d", CallerPattern::Uid(1), here, Some("denied"), Effect::Deny),
+    ]);
+    let of = |policy: &Policy, registry: &str| {
+        let profiles = policy.profiles_for(&registry.parse().unwrap());
+        profiles.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&policy, ONE), ["pull", "push"]);
+    assert_eq!(of(&policy, "public.ecr.aws"), Vec::<String>::new());
+    assert_eq!(of(&Policy::Open, ONE), ["default"]);
+}
