@@ -306,6 +306,40 @@ mod tests {
     }
 
     #[test]
+    fn a_grant_for_tokens_that_an_earlier_one_is_about_already_is_found() {
+        let tokens = |issuer: &str, subject: &str, claims: &[(&str, &str)]| {
+            let claim = |(name, text): &(&str, &str)| ((*name).to_owned(), text.parse().unwrap());
+            CallerPattern::Token(TokenPattern {
+                issuer: issuer.into(),
+                subject: Some(subject.parse().unwrap()),
+                claims: claims.iter().map(claim).collect(),
+            })
+        };
+        let proofs = Proofs {
+            issuers: vec![("blue".into(), "https://b.example".into()), ("green".into(), "https://g.example".into())],
+            ..proofs()
+        };
+        let all = tokens("blue", "system:serviceaccount:ci:*", &[]);
+        let some = tokens("blue", "a:*", &[("ref", "main-*")]);
+        for (outer, inner, shadowed) in [
+            (&all, tokens("blue", "system:serviceaccount:ci:runner", &[]), true),
+            (&all, tokens("blue", "system:serviceaccount:ci:runner", &[("a", "b")]), true),
+            (&all, tokens("green", "system:serviceaccount:ci:runner", &[]), false),
+            (&all, tokens("blue", "system:serviceaccount:cd:runner", &[]), false),
+            (&some, tokens("blue", "a:b", &[("ref", "main-1"), ("other", "x")]), true),
+            (&some, tokens("blue", "a:b", &[]), false),
+            (&some, tokens("blue", "a:b", &[("ref", "x")]), false),
+            (&some, tokens("blue", "a:b", &[("other", "main-1")]), false),
+        ] {
+            let grants = [("outer", outer.clone()), ("inner", inner.clone())]
+                .map(|(id, caller)| grant(id, caller, private("111111111111", "eu-*"), Effect::Allow));
+            let findings = lint(&Policy::Grants(grants.into()), &[], &proofs);
+            assert_eq!(findings.len(), usize::from(shadowed), "{inner:?}: {findings:?}");
+            assert!(findings.iter().all(|finding| finding.grant.as_deref() == Some("inner")), "{findings:?}");
+        }
+    }
+
+    #[test]
     fn what_looks_like_a_mistake_is_found_and_what_does_not_is_not() {
         use Effect::{Allow, Deny};
         let runners = |text: &str| CallerPattern::Spiffe(text.parse().unwrap());
