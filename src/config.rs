@@ -256,14 +256,14 @@ impl Config {
 
     /// The mode of a socket that the broker makes itself is 0660.
     fn check_handed_sockets(&self, reader: &mut Reader<'_>) {
-        if self.policy != Policy::Open && !self.policy.is_observed() {
+        if !self.policy.gives_everything() {
             return;
         }
         for address in reader.handed() {
             let ListenAddress::Unix(path) = address else { continue };
             if trusted_file::is_writable_by_all(path) {
                 reader.report_handed(&format!(
-                    "{address} can be connected to by everybody, who would have everything; give it SocketMode=0660, or write grants"
+                    "{address} can be connected to by everybody, who would have everything; give it SocketMode=0660, or write grants and enforce them"
                 ));
             }
         }
@@ -291,11 +291,8 @@ impl Config {
 
     /// Nobody may come in who does not say who they are, and nothing secret goes over a network in the clear.
     fn check_listeners(&self, reader: &mut Reader<'_>) {
-        if !self.server.issuers.is_empty() && self.policy == Policy::Open {
-            reader.report_file("authentication.jwt: without [[grants]] whoever has any token of these issuers may have everything; write grants");
-        }
-        if !self.server.issuers.is_empty() && self.policy.is_observed() {
-            reader.report(&settings::POLICY_MODE, "with [[authentication.jwt]] whoever has any token of these issuers would be given everything; take \"enforce\", and see what is denied in the audit log");
+        if !self.server.issuers.is_empty() && self.policy.gives_everything() {
+            reader.report_file("authentication.jwt: whoever has any token of these issuers would have everything; write grants, and enforce them (policy.mode)");
         }
         self.check_handed_sockets(reader);
         let has_tls = self.server.tls.is_some();
@@ -303,11 +300,8 @@ impl Config {
         let knows_clients = certificates || !self.server.issuers.is_empty();
         for address in self.server.listen.iter().filter(|address| matches!(address, ListenAddress::Tcp(_))) {
             let problem = match (address.is_local(), has_tls, knows_clients) {
-                (false, true, true) if self.policy.is_observed() => format!(
-                    "{address} can be reached from other hosts, and with policy.mode = \"observe\" whoever has a certificate or token is given everything; observe on a Unix socket or loopback"
-                ),
-                (false, true, true) if self.policy == Policy::Open => format!(
-                    "{address} can be reached from other hosts, and without [[grants]] whoever has a certificate or token may have everything; write grants"
+                (false, true, true) if self.policy.gives_everything() => format!(
+                    "{address} can be reached from other hosts, and whoever has a certificate or token would have everything; write grants, and enforce them (policy.mode)"
                 ),
                 (_, true, true) | (true, _, true) => continue,
                 (true, ..) if self.server.loopback => continue,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::join_all;
-use tracing::error;
 
 use self::claims::Claims;
 use self::header::Header;
@@ -19,6 +18,7 @@ pub use self::source::{Keys, is_safe_url};
 use self::verified::{Remembered, Verified};
 use crate::caller::TokenCaller;
 use crate::clock::Clock;
+use crate::restart;
 
 mod claims;
 mod header;
@@ -26,8 +26,6 @@ mod keys;
 mod source;
 mod verified;
 
-/// How soon what ended by mistake is begun anew.
-const ANEW: Duration = Duration::from_secs(5);
 /// No token is larger; GitHub's are about 2 KB.
 const LARGEST_TOKEN: usize = 8 * 1024;
 
@@ -141,7 +139,10 @@ impl Issuers {
 
     /// Keeps the keys up to date, for as long as it is polled: what becomes of one issuer's is nothing to the others'.
     pub async fn follow(self: Arc<Self>) {
-        let sources = self.trusted.iter().map(|(settings, source)| keep_following(&settings.name, source));
+        let sources = self
+            .trusted
+            .iter()
+            .map(|(_, source)| restart::whenever_it_ends("following an issuer's keys", || Arc::clone(source).follow()));
         join_all(sources).await;
     }
 
@@ -183,15 +184,6 @@ impl Issuers {
         let Remembered { caller, issuer, generation, .. } = self.verified.get(token, self.clock.now())?;
         let (_, source) = self.trusted.get(issuer)?;
         (source.generation() == Some(generation)).then_some(caller)
-    }
-}
-
-/// A mistake in the program must not be the last time that keys could be taken away.
-async fn keep_following(name: &str, source: &Arc<Source>) {
-    loop {
-        let ended = tokio::spawn(Arc::clone(source).follow()).await.map_err(|error| error.to_string());
-        error!(issuer = name, ?ended, "the issuer's keys are not looked at any more; that is tried anew");
-        tokio::time::sleep(ANEW).await;
     }
 }
 

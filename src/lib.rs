@@ -15,6 +15,7 @@
 //! | 0 | [`address`] | where a broker listens |
 //! | 0 | [`request_id`] | names a request in errors and logs |
 //! | 0 | [`trusted_file`] | files that decide who is who |
+//! | 0 | [`restart`] | work that is begun anew whenever it ends |
 //! | 0 | [`trace`] | the identity of a span, handed between tasks |
 //! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
 //! | 1 | [`tls`] | the broker's certificate, and whose client certificates say who they are |
@@ -73,6 +74,8 @@ pub mod profile;
 pub mod registry;
 #[cfg(feature = "server")]
 pub mod request_id;
+#[cfg(feature = "server")]
+pub mod restart;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "simulator")]

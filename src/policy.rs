@@ -160,6 +160,12 @@ impl Policy {
         }
     }
 
+    /// Whether whoever is let in is given everything.
+    #[must_use]
+    pub fn gives_everything(&self) -> bool {
+        *self == Self::Open || self.is_observed()
+    }
+
     /// Whether what it denies is given all the same.
     #[must_use]
     pub fn is_observed(&self) -> bool {

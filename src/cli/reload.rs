@@ -1,6 +1,6 @@
 //! Grants that change while the broker runs: its files are read again on SIGHUP, and when they have changed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,6 +12,7 @@ use crate::credential::ProfileName;
 use crate::jwt;
 use crate::policy::{CallerPattern, Policy, TokenPattern};
 use crate::profile::Profile;
+use crate::restart;
 
 /// How often it is looked whether the files have changed. Their texts are compared, for Kubernetes swaps links and keeps times.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -22,21 +23,21 @@ const MOMENTS: u32 = 50;
 /// After how many looks a mistake that is still there is said again: about ten minutes.
 const REMINDER: u32 = 120;
 
-/// Follows the files for as long as it is polled: nothing that goes wrong in it is the last time that grants can be taken away.
+/// Follows the files for as long as it is polled. `hangup` was there before anybody could send one.
 pub(super) async fn keep_following(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, sources: Sources, hangup: Signal) {
-    let mut hangup = Some(hangup);
-    loop {
-        let signal = hangup.take().map_or_else(|| signal(SignalKind::hangup()), Ok);
-        let ended = match signal {
-            Ok(signal) => {
-                let follow = follow(Arc::clone(&broker), issuers.clone(), sources.clone(), signal);
-                tokio::spawn(follow).await.map_err(|error| error.to_string())
+    let first = Mutex::new(Some(hangup));
+    let begin = || {
+        let hangup = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let hangup = hangup.map_or_else(|| signal(SignalKind::hangup()), Ok);
+        let (broker, issuers, sources) = (Arc::clone(&broker), issuers.clone(), sources.clone());
+        async move {
+            match hangup {
+                Ok(hangup) => follow(broker, issuers, sources, hangup).await,
+                Err(problem) => error!(%problem, "SIGHUP cannot be waited for"),
             }
-            Err(error) => Err(error.to_string()),
-        };
-        error!(?ended, "the configuration's files are not looked at any more; that is tried anew");
-        tokio::time::sleep(INTERVAL).await;
-    }
+        }
+    };
+    restart::whenever_it_ends("following the configuration's files", begin).await;
 }
 
 /// Puts the files' grants in force, whenever there are new ones; the other settings stay until the next start. A file with a mistake

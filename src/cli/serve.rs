@@ -20,6 +20,7 @@ use crate::config::{self, Config, Files, LoadedProofs, LogFormat, Sources};
 use crate::grpc::trace::Tracing;
 use crate::limits::Limits;
 use crate::profile::Profile;
+use crate::restart;
 use crate::server::{self, Bound, Handed};
 use crate::telemetry::{self, Telemetry};
 use crate::upstream::aws::Aws;
@@ -124,7 +125,9 @@ async fn serve(
     for address in bound.urls() {
         say(format_args!("listening on {address}"))?;
     }
-    let warm = tokio::spawn(Arc::clone(&broker).keep_warm(config.keep_warm.clone()));
+    let (kept, warm) = (Arc::clone(&broker), config.keep_warm.clone());
+    let keep_warm = move || Arc::clone(&kept).keep_warm(warm.clone());
+    let warm = tokio::spawn(restart::whenever_it_ends("keeping registries warm", keep_warm));
     tokio::spawn(reload::keep_following(broker, config.server.issuers.clone(), sources.clone(), hangup));
     let ended = async {
         shutdown(signals).await;
