@@ -14,9 +14,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 use ecr_broker::jwt::{Issuers, KeySet, Keys, Refusal, Settings};
 use futures_util::future::join_all;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use program::{Server, run};
+use rcgen::KeyPair;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::*;
@@ -114,9 +117,10 @@ async fn an_issuer_s_keys_verify_its_own_tokens_only() {
 fn only_keys_that_are_for_signatures_and_strong_enough_are_taken() {
     let signer = Signer::new("k");
     let rsa = |bytes: usize| {
-        let n = data_encoding::BASE64URL_NOPAD.encode(&vec![0xc1; bytes]);
+        let n = BASE64URL_NOPAD.encode(&vec![0xc1; bytes]);
         format!(r#"{{"kty":"RSA","kid":"r","n":"{n}","e":"AQAB"}}"#)
     };
+    let ed25519 = |curve: &str| format!(r#"{{"kty":"OKP","crv":"{curve}","kid":"e","x":"{}"}}"#, "A".repeat(43));
     for (keys, usable) in [
         (signer.jwk(""), true),
         (signer.jwk(r#","use":"sig""#), true),
@@ -127,7 +131,10 @@ fn only_keys_that_are_for_signatures_and_strong_enough_are_taken() {
         (signer.jwk(r#","alg":"HS256""#), false),
         (signer.jwk("").replace("\"kid\":\"k\",", ""), false),
         (signer.jwk("").replace("P-256", "P-384"), true),
+        (signer.jwk("").replace("P-256", "P-521"), false),
         (signer.jwk("").replace("P-256", "secp256k1"), false),
+        (ed25519("Ed25519"), true),
+        (ed25519("P-256"), false),
         (rsa(256), true),
         (rsa(255), false),
         (rsa(128), false),
@@ -143,6 +150,49 @@ fn only_keys_that_are_for_signatures_and_strong_enough_are_taken() {
     }
     for broken in ["", "[]", "{}", "{\"keys\":1}", "null"] {
         assert!(KeySet::read(broken.as_bytes()).is_err(), "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_verifies_tokens_of_its_own_curve_s_algorithm_only() {
+    let (clock, directory) = (ManualClock::new(), tempfile::tempdir().unwrap());
+    let kinds = [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, Algorithm::ES256, 33),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, Algorithm::ES384, 49),
+        (&rcgen::PKCS_ED25519, Algorithm::EdDSA, 32),
+    ];
+    for (kind, own, middle) in kinds {
+        let key = KeyPair::generate_for(kind).unwrap();
+        let point = key.public_key_raw();
+        let coordinate = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
+        let jwk = match own {
+            Algorithm::EdDSA => format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, coordinate(point)),
+            _ => format!(
+                r#""kty":"EC","crv":"P-{}","x":"{}","y":"{}""#,
+                (middle - 1) * 8,
+                coordinate(&point[1..middle]),
+                coordinate(&point[middle..])
+            ),
+        };
+        let file = directory.path().join("jwks.json");
+        fs::write(&file, format!(r#"{{"keys":[{{"kid":"k",{jwk}}}]}}"#)).unwrap();
+        let issuers = Issuers::load(vec![settings(ISSUER, Keys::File(file))], clock.clone()).unwrap();
+        for (_, claimed, _) in kinds {
+            let now = seconds(&*clock);
+            let claims =
+                format!(r#"{{"iss":"{ISSUER}","sub":"{SUBJECT}","aud":"{AUDIENCE}","iat":{now},"exp":{}}}"#, now + 60);
+            let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+            let header = format!(r#"{{"alg":"{claimed:?}","kid":"k"}}"#);
+            let signed = format!("{}.{}", encode(&header), encode(&claims));
+            let secret = match own {
+                Algorithm::EdDSA => EncodingKey::from_ed_der(&key.serialize_der()),
+                _ => EncodingKey::from_ec_der(&key.serialize_der()),
+            };
+            let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &secret, own).unwrap();
+            let expected = if claimed == own { Ok(()) } else { Err(Refusal::KeyMismatch) };
+            let outcome = issuers.verify(&format!("{signed}.{signature}")).await;
+            assert_eq!(outcome.map(drop), expected, "{own:?} as {claimed:?}");
+        }
     }
 }
 
