@@ -15,7 +15,7 @@ use crate::cache::CacheStatus;
 use crate::caller::Caller;
 use crate::credential::{self, CredentialId};
 use crate::error::BrokerError;
-use crate::limits::{Admission, Limits, TooMuch};
+use crate::limits::{Admission, Excess, Limits};
 use crate::pb;
 use crate::pb::get_registry_credentials_request::Target;
 use crate::pb::registry_credentials_service_server::{RegistryCredentialsService, RegistryCredentialsServiceServer};
@@ -58,8 +58,17 @@ struct RegistryCredentials {
 struct Admitted {
     call: Call,
     caller: Caller,
-    /// Held for as long as the answer takes.
-    _admission: Admission,
+    /// Held until the caller has the answer.
+    admission: Arc<Admission>,
+}
+
+impl Admitted {
+    /// The answer, which is under way until its last byte is sent.
+    fn answer<T>(&self, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        response.extensions_mut().insert(Arc::clone(&self.admission));
+        response
+    }
 }
 
 impl RegistryCredentials {
@@ -68,11 +77,9 @@ impl RegistryCredentials {
         let call: Call = request.extensions().get().cloned().ok_or_else(|| Status::internal(NO_EDGE))?;
         let caller = call.caller.clone().map_err(|error| refuse(&error, &Subject::default(), &call))?;
         let asked = u32::try_from(asked).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        let admission = self.limits.admit(&caller.principal(), asked).map_err(|TooMuch(retry_after)| {
-            let what = "you ask for more than the broker lets one caller have";
-            refuse(&BrokerError::CallerRateLimited { what, retry_after }, &Subject::default(), &call)
-        })?;
-        Ok(Admitted { call, caller, _admission: admission })
+        let admission = self.limits.admit(&caller.principal(), asked);
+        let admission = admission.map_err(|excess| refuse(&too_much(excess), &Subject::default(), &call))?;
+        Ok(Admitted { call, caller, admission: Arc::new(admission) })
     }
 
     /// One request's answer, or its error as it goes out; the error is logged on the way.
@@ -156,7 +163,7 @@ impl RegistryCredentialsService for RegistryCredentials {
     ) -> Result<Response<pb::GetRegistryCredentialsResponse>, Status> {
         let admitted = self.admit(&request, 1)?;
         let credentials = self.credentials(request.get_ref(), &admitted, admitted.call.deadline).await?;
-        Ok(Response::new(pb::GetRegistryCredentialsResponse { credentials: Some(credentials) }))
+        Ok(admitted.answer(pb::GetRegistryCredentialsResponse { credentials: Some(credentials) }))
     }
 
     async fn batch_get_registry_credentials(
@@ -173,29 +180,41 @@ impl RegistryCredentialsService for RegistryCredentials {
         let deadline = admitted.call.deadline_of_a_part();
         let results = join_all(requests.iter().map(|request| self.credentials(request, &admitted, deadline))).await;
         let results = results.into_iter().map(batch_result).collect();
-        Ok(Response::new(pb::BatchGetRegistryCredentialsResponse { results }))
+        Ok(admitted.answer(pb::BatchGetRegistryCredentialsResponse { results }))
     }
 
     async fn list_registries(
         &self,
         request: Request<pb::ListRegistriesRequest>,
     ) -> Result<Response<pb::ListRegistriesResponse>, Status> {
-        let Admitted { call, caller, .. } = &self.admit(&request, 1)?;
-        let page = list::page(&self.broker.registries(caller), request.get_ref());
-        page.map(Response::new).map_err(|error| refuse(&error, &Subject::default(), call))
+        let admitted = self.admit(&request, 1)?;
+        let page = list::page(&self.broker.registries(&admitted.caller), request.get_ref());
+        let page = page.map_err(|error| refuse(&error, &Subject::default(), &admitted.call))?;
+        Ok(admitted.answer(page))
     }
 
     async fn get_caller_identity(
         &self,
         request: Request<pb::GetCallerIdentityRequest>,
     ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
-        let Admitted { caller, .. } = &self.admit(&request, 1)?;
-        Ok(Response::new(pb::GetCallerIdentityResponse {
+        let admitted = self.admit(&request, 1)?;
+        let caller = &admitted.caller;
+        Ok(admitted.answer(pb::GetCallerIdentityResponse {
             principal: caller.to_string(),
             proof: caller.proof().to_owned(),
             grant_ids: self.broker.grants_of(caller),
             grants_configured: !self.broker.is_open(),
         }))
+    }
+}
+
+fn too_much(excess: Excess) -> BrokerError {
+    match excess {
+        Excess::OfOne(retry_after) => {
+            let what = "you ask for more than the broker lets one caller have";
+            BrokerError::CallerRateLimited { what, retry_after }
+        }
+        Excess::OfAll(retry_after) => BrokerError::Overloaded { of_what: "requests under way", retry_after },
     }
 }
 

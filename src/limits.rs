@@ -31,6 +31,9 @@ const BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const LONGEST_PENANCE: Duration = Duration::from_secs(10);
 /// How often it is said of one caller or origin that it is over its limit.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
+/// Requests that may be under way together, whoever makes them; of the answers of so many, which their callers may be slow to take, the
+/// broker keeps about 100 MB.
+const MOST_UNDER_WAY: usize = 32_768;
 /// How long to wait where nothing says when there will be room.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -50,6 +53,7 @@ pub struct Settings {
 pub struct Limits {
     settings: Settings,
     clock: Arc<dyn Clock>,
+    under_way: Arc<AtomicUsize>,
     callers: Cache<Principal, Arc<Account>>,
     origins: Cache<Origin, Arc<Failures>>,
 }
@@ -63,6 +67,15 @@ pub enum Origin {
     Uid(u32),
 }
 
+/// Why a caller is not let in now; it may come again after this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// It asks for too much.
+    OfOne(Duration),
+    /// All together ask for too much.
+    OfAll(Duration),
+}
+
 /// It is too much; the caller may come again after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMuch(pub Duration);
@@ -71,6 +84,7 @@ pub struct TooMuch(pub Duration);
 #[derive(Debug)]
 pub struct Admission {
     account: Arc<Account>,
+    under_way: Arc<AtomicUsize>,
     requests: usize,
 }
 
@@ -109,18 +123,21 @@ impl Limits {
     /// Nobody has asked for anything yet.
     #[must_use]
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, clock, callers: remembered(), origins: remembered() }
+        Self { settings, clock, under_way: Arc::default(), callers: remembered(), origins: remembered() }
     }
 
     /// Lets a caller have this many requests more under way, all or none.
     ///
     /// # Errors
-    /// Where it asks too often, or has too many under way.
-    pub fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, TooMuch> {
+    /// Where it asks too often, or has too many under way, or all together have.
+    pub fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, Excess> {
         let account = self.account(principal);
-        let admission = account.enter(requests, self.settings.in_flight);
-        let admitted = admission.and_then(|admission| account.spend(requests, self.now()).map(|()| admission));
-        admitted.inspect_err(|_| self.report(principal, &account))
+        let admission = Admission::enter(&account, &self.under_way, requests);
+        let admitted = admission.within(self.settings.in_flight).and_then(|()| account.spend(requests, self.now()));
+        admitted.map(|()| admission).inspect_err(|excess| match excess {
+            Excess::OfOne(_) => self.report(principal, &account),
+            Excess::OfAll(_) => {}
+        })
     }
 
     /// Whether those are listened to who have yet to prove who they are.
@@ -179,23 +196,36 @@ impl Reported {
 }
 
 impl Account {
-    fn enter(self: &Arc<Self>, requests: NonZeroU32, limit: usize) -> Result<Admission, TooMuch> {
+    fn spend(&self, requests: NonZeroU32, now: Duration) -> Result<(), Excess> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        rate.spend(requests, now).map_err(|wait| Excess::OfOne(spread(wait)))
+    }
+}
+
+impl Admission {
+    /// Made before it is judged, so that it is given back either way.
+    fn enter(account: &Arc<Account>, under_way: &Arc<AtomicUsize>, requests: NonZeroU32) -> Self {
         let requests = usize::try_from(requests.get()).unwrap_or(usize::MAX);
-        let before = self.in_flight.fetch_add(requests, Ordering::Relaxed);
-        // Made before it is judged, so that it is given back either way.
-        let admission = Admission { account: Arc::clone(self), requests };
-        if before.saturating_add(requests) > limit { Err(TooMuch(spread(WAIT))) } else { Ok(admission) }
+        account.in_flight.fetch_add(requests, Ordering::Relaxed);
+        under_way.fetch_add(requests, Ordering::Relaxed);
+        Self { account: Arc::clone(account), under_way: Arc::clone(under_way), requests }
     }
 
-    fn spend(&self, requests: NonZeroU32, now: Duration) -> Result<(), TooMuch> {
-        let Some(rate) = &self.rate else { return Ok(()) };
-        rate.spend(requests, now).map_err(|wait| TooMuch(spread(wait)))
+    fn within(&self, limit: usize) -> Result<(), Excess> {
+        if self.account.in_flight.load(Ordering::Relaxed) > limit {
+            Err(Excess::OfOne(spread(WAIT)))
+        } else if self.under_way.load(Ordering::Relaxed) > MOST_UNDER_WAY {
+            Err(Excess::OfAll(spread(WAIT)))
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         self.account.in_flight.fetch_sub(self.requests, Ordering::Relaxed);
+        self.under_way.fetch_sub(self.requests, Ordering::Relaxed);
     }
 }
 
@@ -260,7 +290,7 @@ mod tests {
         let (limits, clock) = limits(1_000);
         let (greedy, honest) = (remote("a.example"), remote("b.example"));
         limits.admit(&greedy, count(100)).unwrap();
-        let TooMuch(wait) = limits.admit(&greedy, count(5)).unwrap_err();
+        let Excess::OfOne(wait) = limits.admit(&greedy, count(5)).unwrap_err() else { panic!("its own limit") };
         assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&wait), "{wait:?}");
         limits.admit(&honest, count(100)).unwrap();
         clock.advance(wait);
@@ -277,11 +307,21 @@ mod tests {
             limits.admit(&user, count(100)).unwrap();
         }
         let held = limits.admit(&user, count(200)).unwrap();
-        let TooMuch(wait) = limits.admit(&user, count(1)).unwrap_err();
+        let Excess::OfOne(wait) = limits.admit(&user, count(1)).unwrap_err() else { panic!("its own limit") };
         assert!(wait >= WAIT);
         limits.admit(&Principal::Uid(1002), count(200)).unwrap();
         drop(held);
         limits.admit(&user, count(200)).unwrap();
+    }
+
+    #[test]
+    fn all_together_have_a_limit_of_what_is_under_way() {
+        let (limits, _) = limits(usize::MAX);
+        let all = count(u32::try_from(MOST_UNDER_WAY).unwrap());
+        let held = limits.admit(&Principal::Uid(1), all).unwrap();
+        assert!(matches!(limits.admit(&Principal::Uid(2), count(1)), Err(Excess::OfAll(_))));
+        drop(held);
+        limits.admit(&Principal::Uid(2), all).unwrap();
     }
 
     #[test]

@@ -33,14 +33,16 @@ use crate::tls::Tls;
 
 mod accept;
 mod authority;
+mod conduct;
 mod connection;
+mod exchange;
+mod frames;
 mod handed;
 mod health;
 mod listener;
 mod loop_guard;
-mod preface;
+mod peer_stream;
 mod streams;
-mod write_through;
 
 /// How often dead secrets are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::Shutdown;
-use super::authority::RepairAuthority;
+use super::authority::Repair;
 use super::connection::{Connections, Place, Service, serve};
 use super::listener::{Accepted, Listener};
 use crate::caller::Caller;
@@ -20,7 +20,7 @@ use crate::tls::{self, Proof, Tls};
 /// After an error, for it is most often a full file table, and the loop would else spin.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A peer that connects has this long to finish its handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All that a new connection needs.
 #[derive(Debug, Clone)]
@@ -75,26 +75,30 @@ impl Door {
         match accepted {
             Accepted::Unix(stream) => {
                 let peer = process(&stream);
-                self.serve(RepairAuthority::new(stream), peer, origin).await;
+                self.serve(stream, Some(Repair::default()), peer, origin).await;
             }
-            Accepted::Tcp(stream, address) => self.serve_tcp(stream, address.ip().to_canonical(), origin).await,
+            Accepted::Tcp(stream, address) => self.serve_tcp(stream, address.ip().to_canonical(), origin, &place).await,
         }
         drop(place);
     }
 
-    async fn serve_tcp(&self, stream: TcpStream, from: IpAddr, origin: Origin) {
+    async fn serve_tcp(&self, stream: TcpStream, from: IpAddr, origin: Origin, place: &Place) {
         let Some(tls) = &self.tls else {
-            return self.serve(stream, self.tcp_peer(from, None), origin).await;
+            return self.serve(stream, None, self.tcp_peer(from, None), origin).await;
         };
         if let Err(TooMuch(wait)) = self.limits.listen(origin) {
             return debug!(%from, ?wait, "a connection was closed: too many from there failed to say who they are");
         }
+        let handshake = async {
+            let _turn = place.handshake_turn().await;
+            tls.accept(stream).await
+        };
         let shaken = tokio::select! {
-            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => shaken,
+            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => shaken,
             () = self.steps.drain.cancelled() => return,
         };
         match shaken {
-            Ok(Ok((stream, proof))) => return self.serve(stream, self.tcp_peer(from, proof), origin).await,
+            Ok(Ok((stream, proof))) => return self.serve(stream, None, self.tcp_peer(from, proof), origin).await,
             Ok(Err(error)) if tls::is_about_a_certificate(&error) => {
                 warn!(%error, %from, "a connection was closed: its client certificate was not taken");
             }
@@ -104,11 +108,11 @@ impl Door {
         self.limits.note_failure(origin);
     }
 
-    async fn serve<I>(&self, io: I, peer: Peer, origin: Origin)
+    async fn serve<I>(&self, io: I, repair: Option<Repair>, peer: Peer, origin: Origin)
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        serve(io, self.service.clone().for_peer(peer, origin), self.age, &self.steps).await;
+        serve(io, repair, self.service.clone().for_peer(peer, origin), self.age, &self.steps).await;
     }
 
     /// A certificate says who it is; without one, loopback may be enough.

@@ -9,10 +9,15 @@ use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::interval;
 use tonic::service::Routes;
 use tracing::debug;
 
-use super::preface::Prefaced;
+use super::authority::Repair;
+use super::conduct::{self, Conduct};
+use super::exchange::Exchange;
+use super::peer_stream::PeerStream;
 use super::streams::Ending;
 use super::{Settings, Shutdown};
 use crate::grpc::edge::Edged;
@@ -26,10 +31,15 @@ const MAX_STREAMS: u32 = 100;
 /// The names and values of a request's headers in all; a bearer token may take 8 KiB of it.
 const MAX_HEADERS: u32 = 16 * 1024;
 /// A peer that connects has this long to begin.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that has gone without a word is found out after these two.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// TLS handshakes of one address that are under way; the others wait. The first steps of each are the dearest of a connection's life.
+const MOST_HANDSHAKES: usize = 16;
+/// An answer that is not taken is kept in pieces of this size beside the message itself, of which one piece is begun.
+const SEND_BUFFER: usize = 16 * 1024;
 
 /// How many connections are kept.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +62,14 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    peers: HashMap<Origin, usize>,
+    peers: HashMap<Origin, OfOne>,
+}
+
+/// Those of one peer.
+#[derive(Debug)]
+struct OfOne {
+    connections: usize,
+    handshakes: Arc<Semaphore>,
 }
 
 /// A connection's place among those that are kept; given back when it goes.
@@ -60,6 +77,7 @@ struct Counts {
 pub(super) struct Place {
     inner: Arc<Inner>,
     peer: Origin,
+    handshakes: Arc<Semaphore>,
 }
 
 impl Limits {
@@ -88,13 +106,23 @@ impl Connections {
     pub(super) fn take(&self, peer: Origin) -> Option<Place> {
         let Inner { limits, counts } = &*self.0;
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_peer = counts.peers.get(&peer).copied().unwrap_or_default();
+        let of_peer = counts.peers.get(&peer).map_or(0, |own| own.connections);
         if counts.all >= limits.all || of_peer >= limits.of_one(peer) {
             return None;
         }
         counts.all += 1;
-        counts.peers.insert(peer, of_peer + 1);
-        Some(Place { inner: Arc::clone(&self.0), peer })
+        let anew = || OfOne { connections: 0, handshakes: Arc::new(Semaphore::new(MOST_HANDSHAKES)) };
+        let own = counts.peers.entry(peer).or_insert_with(anew);
+        own.connections += 1;
+        let handshakes = Arc::clone(&own.handshakes);
+        Some(Place { inner: Arc::clone(&self.0), peer, handshakes })
+    }
+}
+
+impl Place {
+    /// Waits for a turn to shake hands, of those that the peer has.
+    pub(super) async fn handshake_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.handshakes.acquire().await.ok()
     }
 }
 
@@ -102,22 +130,24 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.inner.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all -= 1;
-        if let Some(count) = counts.peers.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(own) = counts.peers.get_mut(&self.peer) {
+            own.connections -= 1;
+            if own.connections == 0 {
                 counts.peers.remove(&self.peer);
             }
         }
     }
 }
 
-/// Serves one connection to its end: the peer's, that of its age or of the drain when its requests are done, or the abort's.
-pub(super) async fn serve<I>(io: I, service: Service, age: Duration, steps: &Shutdown)
+/// Serves one connection to its end: the peer's, that of its age or of the drain when its requests are done, that of our patience with
+/// the peer, or the abort's.
+pub(super) async fn serve<I>(io: I, repair: Option<Repair>, service: Service, age: Duration, steps: &Shutdown)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let conduct = Conduct::new();
     let begun = tokio::select! {
-        begun = tokio::time::timeout(PREFACE_TIMEOUT, Prefaced::read(io)) => begun,
+        begun = tokio::time::timeout(PREFACE_TIMEOUT, PeerStream::begin(io, repair, conduct.clone())) => begun,
         () = steps.drain.cancelled() => return,
     };
     let io = match begun {
@@ -130,9 +160,12 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADERS)
+        .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
+    let service = TowerToHyperService::new(Exchange::new(service, conduct.clone()));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut look = interval(conduct::INTERVAL);
     // A tenth more or less, so that connections that were made together do not end together.
     let mut age = pin!(tokio::time::sleep(age.mul_f64(0.9 + 0.2 * fastrand::f64())));
     let (mut old, mut draining) = (false, false);
@@ -147,6 +180,9 @@ where
                 (old, draining) = (true, true);
                 connection.as_mut().graceful_shutdown();
             }
+            _ = look.tick() => if let Some(problem) = conduct.problem() {
+                return debug!(problem, "a connection was closed");
+            },
             () = steps.abort.cancelled() => return,
         }
     };

@@ -1,4 +1,19 @@
+use super::super::frames::{Frames, Watch};
 use super::*;
+
+const PREFACE: usize = 24;
+
+impl Watch for Repair {
+    fn head(&mut self, head: Head) {
+        Repair::head(self, head);
+    }
+
+    fn payload(&mut self, bytes: &mut [u8]) {
+        Repair::payload(self, bytes);
+    }
+
+    fn end(&mut self) {}
+}
 
 /// A frame's bytes.
 fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
@@ -17,9 +32,10 @@ fn connection(frames: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn repaired(bytes: &[u8], piece: usize) -> Vec<u8> {
-    let mut frames = RepairAuthority::new(()).frames;
+    let (mut frames, mut repair) = (Frames::default(), Repair::default());
     let mut bytes = bytes.to_vec();
-    bytes.chunks_mut(piece).for_each(|piece| frames.repair(piece));
+    let behind_the_preface = bytes.get_mut(PREFACE..).unwrap_or_default();
+    behind_the_preface.chunks_mut(piece).for_each(|piece| frames.follow(piece, &mut repair));
     bytes
 }
 

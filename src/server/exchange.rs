@@ -1,0 +1,158 @@
+//! A request's message has to come in time, and what an answer holds is held until the last byte of it is on its way.
+//!
+//! h2 copies nothing of an answer, and keeps it for as long as the peer does not take it; so what its caller may have under way is counted
+//! until then, and not only while it is put together.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryFutureExt as _;
+use futures_util::future::MapOk;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+use tonic::Status;
+use tonic::body::Body;
+use tower::Service;
+
+use super::conduct::Conduct;
+use crate::limits::Admission;
+
+/// A request's message is at most 64 KiB, and has this long to come after its headers.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(6);
+/// Where messages come for as long as the peer likes.
+const STREAMING: &str = "/grpc.reflection.";
+
+/// The service of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Exchange<S> {
+    inner: S,
+    conduct: Conduct,
+}
+
+/// The body of a request.
+pub(super) struct RequestBody {
+    inner: Incoming,
+    /// None: it may take as long as it likes.
+    timeout: Option<Duration>,
+    /// Once it was waited for.
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+/// The body of an answer.
+pub(super) struct AnswerBody {
+    inner: Body,
+    hold: Option<Arc<Hold>>,
+}
+
+/// What there is for as long as any of an answer has not been sent.
+struct Hold {
+    _admission: Arc<Admission>,
+    conduct: Conduct,
+}
+
+/// Some of an answer.
+struct Portion {
+    bytes: Bytes,
+    _hold: Arc<Hold>,
+}
+
+impl<S> Exchange<S> {
+    pub(super) fn new(inner: S, conduct: Conduct) -> Self {
+        Self { inner, conduct }
+    }
+}
+
+type Answered<F> = MapOk<F, Box<dyn FnOnce(Response<Body>) -> Response<AnswerBody> + Send>>;
+
+impl<S> Service<Request<Incoming>> for Exchange<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = Answered<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let timeout = (!request.uri().path().starts_with(STREAMING)).then_some(MESSAGE_TIMEOUT);
+        let request = request.map(|inner| RequestBody { inner, timeout, late: None });
+        let conduct = self.conduct.clone();
+        self.inner.call(request).map_ok(Box::new(|mut response| {
+            let admission = response.extensions_mut().remove::<Arc<Admission>>();
+            let hold = admission.map(|admission| Arc::new(Hold::new(admission, conduct)));
+            response.map(|inner| AnswerBody { inner, hold })
+        }))
+    }
+}
+
+impl Hold {
+    fn new(admission: Arc<Admission>, conduct: Conduct) -> Self {
+        conduct.note_answer();
+        Self { _admission: admission, conduct }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.conduct.note_taken();
+    }
+}
+
+impl AsRef<[u8]> for Portion {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(Box::new(error)))));
+        }
+        let Some(timeout) = self.timeout else { return Poll::Pending };
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(late.as_mut().poll(context));
+        Poll::Ready(Some(Err(Status::deadline_exceeded("the request's message did not come in time"))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let Some(hold) = &self.hold else { return Poll::Ready(frame) };
+        let portion = |bytes| Bytes::from_owner(Portion { bytes, _hold: Arc::clone(hold) });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(portion))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
