@@ -32,7 +32,7 @@ const LONGEST_PENANCE: Duration = Duration::from_secs(10);
 /// How often it is said of one caller or origin that it is over its limit.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// Requests that may be under way together, whoever makes them; of the answers of so many, which their callers may be slow to take, the
-/// broker keeps about 100 MB.
+/// broker keeps 300 MB at the most.
 const MOST_UNDER_WAY: usize = 32_768;
 /// How long to wait where nothing says when there will be room.
 const WAIT: Duration = Duration::from_secs(1);

@@ -57,19 +57,28 @@ async fn a_token_of_8_kib_is_read_and_one_of_a_letter_more_is_not() {
     let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
     let issuers = tokens::issuers(&signer, directory.path(), clock.clone());
     let now = seconds(&*clock);
-    let of = |padding: usize| {
+    let of = |padding: usize, thumbprint: usize| {
         let claims = format!(
             r#"{{"iss":"{ISSUER}","sub":"{SUBJECT}","aud":"{AUDIENCE}","iat":{now},"exp":{},"x":"{}"}}"#,
             now + 60,
             "x".repeat(padding)
         );
-        signer.sign(&signer.header(), &claims)
+        let header = format!(r#"{{"alg":"ES256","kid":"{}","x5t":"{}"}}"#, signer.kid, "x".repeat(thumbprint));
+        signer.sign(&header, &claims)
     };
-    // Four letters of a token are three of its claims.
-    let most = (0..8 * 1024).rev().find(|padding| of(*padding).len() <= 8 * 1024).unwrap();
-    assert!((8 * 1024 - 1..=8 * 1024).contains(&of(most).len()), "{}", of(most).len());
-    assert!(issuers.verify(&of(most)).await.is_ok());
-    assert_eq!(issuers.verify(&of(most + 1)).await, Err(Refusal::Malformed));
+    // Four letters of a token are three of its header or of its claims, so that it takes both to come to every length.
+    let sizes = (5_800..6_000).flat_map(|padding| (0..3).map(move |thumbprint| (padding, thumbprint)));
+    let (mut exact, mut beyond) = (None, None);
+    for (padding, thumbprint) in sizes {
+        let token = of(padding, thumbprint);
+        match token.len() {
+            8_192 => exact = Some(token),
+            8_193 => beyond = Some(token),
+            _ => {}
+        }
+    }
+    assert!(issuers.verify(&exact.unwrap()).await.is_ok());
+    assert_eq!(issuers.verify(&beyond.unwrap()).await, Err(Refusal::Malformed));
 }
 
 /// What was verified a moment ago is not verified again, which must make no difference.

@@ -1,0 +1,441 @@
+//! Peers that mean no good, each with an honest client beside it: the offender is let go of, nobody else notices, and memory is bounded.
+//!
+//! The frames are made by hand, for no library would send them. What each test reached is printed; `docs/reliability.md` has it.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
+mod program;
+mod raw_frames;
+mod support;
+
+use std::fs;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use ecr_broker::pb;
+use futures_util::future::join_all;
+use program::{Server, simulated_broker};
+use raw_frames::*;
+use support::{Client, HOST, host, request};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::Endpoint;
+
+/// Offenders are let go of within this.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// An honest call that takes longer was starved; the machine may have other things to do.
+const HONEST: Duration = Duration::from_secs(2);
+/// So many honest calls have to go well when the attack is over.
+const AFTERWARDS: u32 = 30;
+/// What the broker may grow by, whatever is done to it.
+const GROWTH_MB: u64 = 192;
+
+/// A broker, and somebody who uses it as it is meant.
+struct Scene {
+    broker: Server,
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicU32>,
+    honest: JoinHandle<Duration>,
+    memory_mb: u64,
+    _directory: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = format!("unix:{}", directory.path().join("b.sock").display());
+        let broker = simulated_broker(&["--listen", &socket], &[("RUST_LOG", "warn")]);
+        let uri = socket.replace("unix:", "unix://");
+        let stop = Arc::new(AtomicBool::new(false));
+        let calls = Arc::new(AtomicU32::new(0));
+        let honest = tokio::spawn(honest(uri, Arc::clone(&stop), Arc::clone(&calls)));
+        let memory_mb = memory_mb(broker.pid());
+        Self { broker, stop, calls, honest, memory_mb, _directory: directory }
+    }
+
+    /// As TCP has it.
+    fn address(&self) -> String {
+        self.broker.address.strip_prefix("grpc://").unwrap().to_owned()
+    }
+
+    /// No honest call was lost, and the broker is as large as it was.
+    async fn end(self, name: &str, figure: &str) {
+        let grown = memory_mb(self.broker.pid()).saturating_sub(self.memory_mb);
+        let so_far = self.calls.load(Ordering::Relaxed);
+        while self.calls.load(Ordering::Relaxed) < so_far + AFTERWARDS && !self.honest.is_finished() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        let slowest = self.honest.await.unwrap();
+        let calls = self.calls.load(Ordering::Relaxed);
+        println!("{name}: {figure}; {calls} honest calls, none lost, the slowest {slowest:.0?}; {grown} MB more");
+        assert!(slowest < HONEST, "{slowest:?}");
+        assert!(grown < GROWTH_MB, "{grown} MB");
+        self.broker.stop();
+    }
+}
+
+/// Calls every few milliseconds, each tenth over a new connection.
+async fn honest(uri: String, stop: Arc<AtomicBool>, calls: Arc<AtomicU32>) -> Duration {
+    let mut slowest = Duration::ZERO;
+    let mut client = None;
+    while !stop.load(Ordering::Relaxed) {
+        if calls.load(Ordering::Relaxed) % 10 == 0 {
+            client = Some(Client::new(Endpoint::from_shared(uri.clone()).unwrap().connect().await.unwrap()));
+        }
+        let began = Instant::now();
+        client.as_mut().unwrap().get_registry_credentials(request(HOST)).await.unwrap();
+        slowest = slowest.max(began.elapsed());
+        calls.fetch_add(1, Ordering::Relaxed);
+        sleep(Duration::from_millis(5)).await;
+    }
+    slowest
+}
+
+/// The connections that the broker at this address holds: those whose socket is no process's any more are the kernel's affair.
+fn connections(address: &str) -> usize {
+    const ESTABLISHED: &str = "01";
+    let port = address.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+    let (local, table) = (format!("0100007F:{port:04X}"), fs::read_to_string("/proc/net/tcp").unwrap());
+    let of_broker = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        (fields[1], fields[3]) == (local.as_str(), ESTABLISHED) && fields[9] != "0"
+    };
+    table.lines().skip(1).filter(of_broker).count()
+}
+
+fn memory_mb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+/// Many of the same offender, each of which has to be let go of in time.
+async fn all_are_cut<F: Future<Output = Cut>>(name: &str, count: usize, offender: impl Fn(String) -> F) {
+    let scene = Scene::start().await;
+    let address = scene.address();
+    let cuts = timeout(2 * PATIENCE, join_all((0..count).map(|_| offender(address.clone())))).await;
+    let last = cuts.expect("all are cut").into_iter().map(|cut| cut.after).max().unwrap();
+    scene.end(name, &format!("{count} connections, the last one closed after {last:.1?}")).await;
+    assert!(last <= PATIENCE, "{name}: {last:?}");
+}
+
+/// A flood has to end by the connection's end, long before it is over.
+async fn flood_is_cut(name: &str, most_frames: u64, settings: &[u8], bytes: impl FnMut(usize) -> Vec<u8>) {
+    let scene = Scene::start().await;
+    let mut raw = Raw::open(&scene.address(), settings).await;
+    let cut = timeout(PATIENCE, raw.flood(100_000, bytes)).await.expect("in time").expect("a cut");
+    scene.end(name, &format!("closed after {} frames, {:.1?}", cut.frames, cut.after)).await;
+    // What is on its way when the connection ends was sent too.
+    assert!(cut.frames < most_frames, "{name}: {cut:?}");
+}
+
+fn get() -> Vec<u8> {
+    message(&request(HOST))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_say_nothing_are_let_go_of() {
+    all_are_cut("connect, and say nothing", 200, async |address| Raw::connect(&address).await.until_cut(true).await.0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_spell_the_preface_letter_by_letter_are_let_go_of() {
+    all_are_cut("the preface, a letter a second", 50, async |address| {
+        let mut raw = Raw::connect(&address).await;
+        for letter in PREFACE {
+            if raw.write(&[*letter]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        raw.cut()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_speak_another_protocol_are_let_go_of() {
+    all_are_cut("HTTP/1.1", 50, async |address| {
+        let mut raw = Raw::connect(&address).await;
+        raw.write(b"GET / HTTP/1.1\r\nHost: broker\r\nAccept: */*\r\n\r\n").await.unwrap();
+        raw.until_cut(true).await.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_answer_nothing_are_let_go_of() {
+    all_are_cut("the preface, and no answer to SETTINGS or PING", 100, async |address| {
+        let mut raw = Raw::connect(&address).await;
+        raw.write(PREFACE).await.unwrap();
+        raw.send(SETTINGS, 0, 0, &[]).await.unwrap();
+        raw.until_cut(false).await.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_stop_in_the_middle_of_headers_are_let_go_of() {
+    all_are_cut("half a HEADERS frame", 100, async |address| {
+        let mut raw = Raw::open(&address, &[]).await;
+        let headers = frame(HEADERS, END_HEADERS, 1, &call(GET));
+        raw.write(&headers[..headers.len() / 2]).await.unwrap();
+        raw.until_cut(true).await.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_whose_headers_never_end_are_let_go_of() {
+    all_are_cut("HEADERS, and a CONTINUATION of nothing every second", 50, async |address| {
+        let mut raw = Raw::open(&address, &[]).await;
+        raw.send(HEADERS, END_STREAM, 1, &call(GET)).await.unwrap();
+        while raw.send(CONTINUATION, 0, 1, &[]).await.is_ok() {
+            sleep(Duration::from_secs(1)).await;
+        }
+        raw.cut()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_send_a_frame_byte_by_byte_are_let_go_of() {
+    all_are_cut("a frame, a byte a second", 50, async |address| {
+        let mut raw = Raw::open(&address, &[]).await;
+        for byte in frame(HEADERS, END_HEADERS, 1, &call(GET)) {
+            if raw.write(&[byte]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        raw.cut()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_does_not_come_ends_its_call_and_not_the_connection() {
+    let scene = Scene::start().await;
+    let mut raw = Raw::open(&scene.address(), &[]).await;
+    for stream in [1, 3] {
+        raw.send(HEADERS, END_HEADERS, stream, &call(GET)).await.unwrap();
+    }
+    // Of the second, a byte comes now and then.
+    let mut answered = Vec::new();
+    let mut dribble = get().into_iter();
+    while answered.len() < 2 {
+        tokio::select! {
+            frame = raw.read() => {
+                let frame = frame.unwrap();
+                if frame.kind == HEADERS && frame.flags & END_STREAM != 0 {
+                    let text = String::from_utf8_lossy(&frame.payload).into_owned();
+                    answered.push((frame.stream, raw.cut().after, text));
+                }
+            }
+            () = sleep(Duration::from_millis(900)) => {
+                raw.send(DATA, 0, 3, &[dribble.next().unwrap()]).await.unwrap();
+            }
+        }
+    }
+    for (stream, after, _) in &answered {
+        assert!(*after <= PATIENCE, "{stream}: {after:?}");
+    }
+    // The same connection is good for those who go on as they should.
+    raw.send(HEADERS, END_HEADERS, 5, &call(GET)).await.unwrap();
+    raw.send(DATA, END_STREAM, 5, &get()).await.unwrap();
+    loop {
+        let frame = raw.read().await.unwrap();
+        if (frame.kind, frame.stream) == (DATA, 5) {
+            break;
+        }
+    }
+    let last = answered.iter().map(|(_, after, _)| *after).max().unwrap();
+    scene.end("HEADERS, and no message", &format!("answered after {last:.1?}, and the connection is kept")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_resets_ends() {
+    let reset = |number| {
+        let stream = 2 * u32::try_from(number).unwrap() + 1;
+        [frame(HEADERS, END_HEADERS, stream, &call(GET)), frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+    };
+    flood_is_cut("rapid reset", 5_000, &[], reset).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_continuations_ends() {
+    let first = frame(HEADERS, 0, 1, &call(GET));
+    let next = frame(CONTINUATION, 0, 1, &block(&[("x", "y")]));
+    flood_is_cut("CONTINUATION", 20_000, &[], move |number| if number == 0 { first.clone() } else { next.clone() })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_empty_data_ends() {
+    let first = frame(HEADERS, END_HEADERS, 1, &call(GET));
+    flood_is_cut(
+        "empty DATA",
+        20_000,
+        &[],
+        move |number| {
+            if number == 0 { first.clone() } else { frame(DATA, 0, 1, &[]) }
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_settings_ends() {
+    let settings = [0, 4, 0, 0, 0xff, 0xff];
+    flood_is_cut("SETTINGS", 20_000, &[], move |_| frame(SETTINGS, 0, 0, &settings)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_pings_ends() {
+    flood_is_cut("PING", 20_000, &[], |number| frame(PING, 0, 0, &number.to_be_bytes())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_of_frames_that_mean_nothing_end() {
+    let (update, priority) = (1_u32.to_be_bytes(), [0, 0, 0, 0, 16]);
+    flood_is_cut("WINDOW_UPDATE", 20_000, &[], move |_| frame(WINDOW_UPDATE, 0, 0, &update)).await;
+    flood_is_cut("PRIORITY", 20_000, &[], move |_| frame(PRIORITY, 0, 1, &priority)).await;
+    flood_is_cut("frames of a type that there is not", 20_000, &[], |_| frame(0xbe, 0, 0, b"x")).await;
+}
+
+/// So small a table and so many references to one large field: what is a few bytes on the wire would be gigabytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_unpack_to_more_than_16_kib_are_refused() {
+    let scene = Scene::start().await;
+    let mut raw = Raw::open(&scene.address(), &[]).await;
+    let large = [vec![0x40, 1, b'x', 0x7f, 0x81, 0x1e], vec![b'y'; 4000]].concat();
+    let bomb = [call(GET), large, vec![0xbe; 12_000]].concat();
+    let began = Instant::now();
+    raw.send(HEADERS, END_HEADERS | END_STREAM, 1, &bomb).await.unwrap();
+    let refused = loop {
+        match raw.read().await {
+            Ok(frame) if matches!(frame.kind, HEADERS | RST_STREAM | GOAWAY) => break frame.kind,
+            Ok(_) => {}
+            Err(_) => break GOAWAY,
+        }
+    };
+    scene
+        .end("an HPACK bomb of 48 MB", &format!("refused by a frame of type {refused} after {:.1?}", began.elapsed()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_calls_at_once_than_a_connection_may_have_are_refused_one_by_one() {
+    let scene = Scene::start().await;
+    let mut raw = Raw::open(&scene.address(), &[]).await;
+    for number in 0..150 {
+        raw.send(HEADERS, END_HEADERS, 2 * number + 1, &call(GET)).await.unwrap();
+    }
+    let mut refused = 0;
+    while refused < 50 {
+        let frame = raw.read().await.unwrap();
+        if frame.kind == RST_STREAM {
+            // REFUSED_STREAM: a client may send it again.
+            assert_eq!(frame.payload, 7_u32.to_be_bytes());
+            refused += 1;
+        }
+    }
+    scene.end("150 calls at once", "50 refused").await;
+}
+
+/// Every window is as large as windows can be, and nothing is read. A peer that does not read does not see its connection's end either,
+/// so they are counted where the kernel lists them.
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_do_not_read_their_answers_are_let_go_of() {
+    let scene = Scene::start().await;
+    let requests = (0..50).map(|number| request(&host(number))).collect();
+    let batch = message(&pb::BatchGetRegistryCredentialsRequest { requests });
+    let address = scene.address();
+    let offenders = join_all((0..3).map(async |_| {
+        let mut raw = Raw::open(&address, &[0, 4, 0x7f, 0xff, 0xff, 0xff]).await;
+        raw.send(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes()).await.unwrap();
+        for number in 0..100 {
+            let stream = 2 * number + 1;
+            raw.send(HEADERS, END_HEADERS, stream, &call(BATCH)).await.unwrap();
+            raw.send(DATA, END_STREAM, stream, &batch).await.unwrap();
+        }
+        raw
+    }))
+    .await;
+    // The last of the answers are still being made.
+    let (mut largest, began) = (0, Instant::now());
+    while connections(&address) > 0 {
+        largest = largest.max(memory_mb(scene.broker.pid()));
+        assert!(began.elapsed() < PATIENCE, "{} connections are still there", connections(&address));
+        sleep(Duration::from_millis(100)).await;
+    }
+    let (after, grown) = (began.elapsed(), largest - scene.memory_mb);
+    drop(offenders);
+    let figure = format!("3 connections, closed {after:.1?} after the last request, {grown} MB at the most");
+    scene.end("300 batches of 50, and nothing read", &figure).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_open_no_window_for_their_answers_are_let_go_of() {
+    all_are_cut("100 calls, and a window of nothing", 20, async |address| {
+        let mut raw = Raw::open(&address, &[0, 4, 0, 0, 0, 0]).await;
+        for number in 0..100 {
+            let stream = 2 * number + 1;
+            raw.send(HEADERS, END_HEADERS, stream, &call(GET)).await.unwrap();
+            raw.send(DATA, END_STREAM, stream, &get()).await.unwrap();
+        }
+        raw.until_cut(true).await.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_more_connections_than_it_may_have_keeps_nobody_else_out() {
+    let scene = Scene::start().await;
+    let address = scene.address();
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(Raw::connect(&address).await);
+    }
+    // Those beyond 256 are closed at once, and not when their time to say something is over.
+    let closed = join_all(held[256..].iter_mut().map(|raw| raw.until_cut(true))).await;
+    let last = closed.into_iter().map(|(cut, _)| cut.after).max().unwrap();
+    assert!(last < Duration::from_secs(4), "{last:?}");
+    let neighbour = tokio::net::TcpSocket::new_v4().unwrap();
+    neighbour.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = neighbour.connect(address.parse().unwrap()).await.unwrap();
+    let mut neighbour = held.pop().unwrap();
+    neighbour.stream = stream;
+    neighbour.write(PREFACE).await.unwrap();
+    neighbour.send(SETTINGS, 0, 0, &[]).await.unwrap();
+    assert_eq!(neighbour.read().await.unwrap().kind, SETTINGS);
+    scene.end("300 connections from one address", "44 closed at once, another address is let in").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn noise_ends_its_connection_and_nothing_else() {
+    let scene = Scene::start().await;
+    let address = scene.address();
+    let mut random = fastrand::Rng::with_seed(1);
+    for _ in 0..300 {
+        let mut raw = Raw::open(&address, &[]).await;
+        for _ in 0..random.usize(1..20) {
+            let length = random.usize(0..300);
+            let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+            let sent = if random.bool() {
+                raw.send(random.u8(0..12), random.u8(..), random.u32(0..10), &noise).await
+            } else {
+                raw.send(HEADERS, END_HEADERS, random.u32(1..100) | 1, &[call(GET), noise].concat()).await
+            };
+            if sent.is_err() {
+                break;
+            }
+        }
+    }
+    scene.end("300 connections of noise, seed 1", "all survived").await;
+}

@@ -1,0 +1,181 @@
+//! HTTP/2 by hand: a peer that says what no library would.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "each test file uses a part"
+)]
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+pub const DATA: u8 = 0x0;
+pub const HEADERS: u8 = 0x1;
+pub const PRIORITY: u8 = 0x2;
+pub const RST_STREAM: u8 = 0x3;
+pub const SETTINGS: u8 = 0x4;
+pub const PING: u8 = 0x6;
+pub const GOAWAY: u8 = 0x7;
+pub const WINDOW_UPDATE: u8 = 0x8;
+pub const CONTINUATION: u8 = 0x9;
+
+pub const ACK: u8 = 0x1;
+pub const END_STREAM: u8 = 0x1;
+pub const END_HEADERS: u8 = 0x4;
+
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const GET: &str = "/ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials";
+pub const BATCH: &str = "/ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials";
+
+/// No broker takes longer to let go of anybody than this test waits.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A frame as it came.
+#[derive(Debug)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// A connection to the broker.
+pub struct Raw {
+    pub stream: TcpStream,
+    began: Instant,
+    frames: u64,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    /// How long after it was made.
+    pub after: Duration,
+    /// How many frames had been sent.
+    pub frames: u64,
+}
+
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header block of literals that no table remembers.
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [number(text.len()), text.as_bytes().to_vec()].concat();
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+/// With a prefix of seven bits.
+fn number(mut value: usize) -> Vec<u8> {
+    if value < 127 {
+        return vec![u8::try_from(value).unwrap()];
+    }
+    value -= 127;
+    let mut bytes = vec![127];
+    while value >= 128 {
+        bytes.push(u8::try_from(value % 128).unwrap() | 128);
+        value /= 128;
+    }
+    bytes.push(u8::try_from(value).unwrap());
+    bytes
+}
+
+/// The headers of a call.
+pub fn call(path: &str) -> Vec<u8> {
+    block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "broker"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ])
+}
+
+/// A message as gRPC frames it.
+pub fn message(message: &impl prost::Message) -> Vec<u8> {
+    let bytes = message.encode_to_vec();
+    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    [&[0], &length[..], &bytes].concat()
+}
+
+impl Raw {
+    /// Says nothing.
+    pub async fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, began: Instant::now(), frames: 0 }
+    }
+
+    /// Says hello as every client does, and acknowledges what the broker says.
+    pub async fn open(address: &str, settings: &[u8]) -> Self {
+        let mut raw = Self::connect(address).await;
+        raw.write(PREFACE).await.unwrap();
+        raw.send(SETTINGS, 0, 0, settings).await.unwrap();
+        let first = raw.read().await.unwrap();
+        assert_eq!((first.kind, first.flags), (SETTINGS, 0));
+        raw.send(SETTINGS, ACK, 0, &[]).await.unwrap();
+        raw
+    }
+
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+        self.frames += 1;
+        self.write(&frame(kind, flags, stream, payload)).await
+    }
+
+    pub async fn read(&mut self) -> io::Result<Frame> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head).await?;
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)];
+        self.stream.read_exact(&mut payload).await?;
+        Ok(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
+    }
+
+    /// Reads to the end, and answers what is asked for if `answers`. All that came.
+    pub async fn until_cut(&mut self, answers: bool) -> (Cut, Vec<Frame>) {
+        let mut seen = Vec::new();
+        let all = async {
+            while let Ok(frame) = self.read().await {
+                if answers && frame.kind == PING && frame.flags & ACK == 0 {
+                    _ = self.send(PING, ACK, 0, &frame.payload).await;
+                }
+                seen.push(frame);
+            }
+        };
+        timeout(LONGEST, all).await.expect("the broker lets go of the connection");
+        (self.cut(), seen)
+    }
+
+    /// Sends the same until the connection ends, at most so many times, and reads nothing meanwhile but what comes at once.
+    pub async fn flood(&mut self, most: usize, mut bytes: impl FnMut(usize) -> Vec<u8>) -> Option<Cut> {
+        for number in 0..most {
+            self.frames += 1;
+            if self.write(&bytes(number)).await.is_err() {
+                return Some(self.cut());
+            }
+            let mut read = [0; 4096];
+            while let Ok(1..) = self.stream.try_read(&mut read) {}
+        }
+        let end = async {
+            let mut read = [0; 4096];
+            while self.stream.read(&mut read).await.is_ok_and(|read| read > 0) {}
+        };
+        timeout(Duration::from_secs(2), end).await.is_ok().then(|| self.cut())
+    }
+
+    pub fn cut(&self) -> Cut {
+        Cut { after: self.began.elapsed(), frames: self.frames }
+    }
+}
