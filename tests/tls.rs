@@ -1,7 +1,7 @@
 //! Callers of other hosts: who they are by their certificates, and who is not let in.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
 mod certificates;
 mod program;
@@ -373,6 +373,34 @@ async fn too_many_failed_handshakes_close_the_door_for_a_while() {
     broker.clock.advance(Duration::from_secs(1));
     let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
     assert!(whoami(&runner).await.is_ok());
+    broker.stop().await;
+}
+
+/// Whether they say nothing or stop in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_do_not_come_to_an_end_keep_nobody_out_and_are_let_go_of() {
+    let federation = Federation::new();
+    let broker = federation.broker();
+    let began = tokio::time::Instant::now();
+    let silent = (0..200).map(|number| async move {
+        let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
+        // The head of a record that is said to be of 512 bytes.
+        if number % 2 == 0 {
+            stream.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
+        }
+        _ = stream.read_to_end(&mut Vec::new()).await;
+        began.elapsed()
+    });
+    let silent = tokio::spawn(futures_util::future::join_all(silent.collect::<Vec<_>>()));
+    let mut calls = 0;
+    while !silent.is_finished() {
+        let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
+        whoami(&runner).await.unwrap();
+        calls += 1;
+    }
+    let last = silent.await.unwrap().into_iter().max().unwrap();
+    println!("200 handshakes: the last one ended after {last:.1?}; {calls} honest ones beside them");
+    assert!(last < Duration::from_secs(10) && calls > 1, "{last:?}, {calls}");
     broker.stop().await;
 }
 

@@ -19,7 +19,8 @@ use crate::tls::{self, Proof, Tls};
 
 /// After an error, for it is most often a full file table, and the loop would else spin.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A peer that connects has this long to finish its handshake.
+/// A peer that connects has this long to finish its handshake. How many are under way is bounded by the connections that it may have: were
+/// it by turns, those who say nothing would take the turns of their neighbours.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All that a new connection needs.
@@ -77,24 +78,20 @@ impl Door {
                 let peer = process(&stream);
                 self.serve(stream, Some(Repair::default()), peer, origin).await;
             }
-            Accepted::Tcp(stream, address) => self.serve_tcp(stream, address.ip().to_canonical(), origin, &place).await,
+            Accepted::Tcp(stream, address) => self.serve_tcp(stream, address.ip().to_canonical(), origin).await,
         }
         drop(place);
     }
 
-    async fn serve_tcp(&self, stream: TcpStream, from: IpAddr, origin: Origin, place: &Place) {
+    async fn serve_tcp(&self, stream: TcpStream, from: IpAddr, origin: Origin) {
         let Some(tls) = &self.tls else {
             return self.serve(stream, None, self.tcp_peer(from, None), origin).await;
         };
         if let Err(TooMuch(wait)) = self.limits.listen(origin) {
             return debug!(%from, ?wait, "a connection was closed: too many from there failed to say who they are");
         }
-        let handshake = async {
-            let _turn = place.handshake_turn().await;
-            tls.accept(stream).await
-        };
         let shaken = tokio::select! {
-            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => shaken,
+            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => shaken,
             () = self.steps.drain.cancelled() => return,
         };
         match shaken {

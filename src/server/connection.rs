@@ -9,7 +9,6 @@ use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::interval;
 use tonic::service::Routes;
 use tracing::debug;
@@ -36,8 +35,6 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// TLS handshakes of one address that are under way; the others wait. The first steps of each are the dearest of a connection's life.
-const MOST_HANDSHAKES: usize = 16;
 /// An answer that is not taken is kept in pieces of this size beside the message itself, of which one piece is begun.
 const SEND_BUFFER: usize = 16 * 1024;
 
@@ -62,14 +59,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    peers: HashMap<Origin, OfOne>,
-}
-
-/// Those of one peer.
-#[derive(Debug)]
-struct OfOne {
-    connections: usize,
-    handshakes: Arc<Semaphore>,
+    peers: HashMap<Origin, usize>,
 }
 
 /// A connection's place among those that are kept; given back when it goes.
@@ -77,7 +67,6 @@ struct OfOne {
 pub(super) struct Place {
     inner: Arc<Inner>,
     peer: Origin,
-    handshakes: Arc<Semaphore>,
 }
 
 impl Limits {
@@ -106,23 +95,13 @@ impl Connections {
     pub(super) fn take(&self, peer: Origin) -> Option<Place> {
         let Inner { limits, counts } = &*self.0;
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_peer = counts.peers.get(&peer).map_or(0, |own| own.connections);
+        let of_peer = counts.peers.get(&peer).copied().unwrap_or_default();
         if counts.all >= limits.all || of_peer >= limits.of_one(peer) {
             return None;
         }
         counts.all += 1;
-        let anew = || OfOne { connections: 0, handshakes: Arc::new(Semaphore::new(MOST_HANDSHAKES)) };
-        let own = counts.peers.entry(peer).or_insert_with(anew);
-        own.connections += 1;
-        let handshakes = Arc::clone(&own.handshakes);
-        Some(Place { inner: Arc::clone(&self.0), peer, handshakes })
-    }
-}
-
-impl Place {
-    /// Waits for a turn to shake hands, of those that the peer has.
-    pub(super) async fn handshake_turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.handshakes.acquire().await.ok()
+        counts.peers.insert(peer, of_peer + 1);
+        Some(Place { inner: Arc::clone(&self.0), peer })
     }
 }
 
@@ -130,9 +109,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.inner.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all -= 1;
-        if let Some(own) = counts.peers.get_mut(&self.peer) {
-            own.connections -= 1;
-            if own.connections == 0 {
+        if let Some(count) = counts.peers.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
                 counts.peers.remove(&self.peer);
             }
         }

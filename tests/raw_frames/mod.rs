@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub const DATA: u8 = 0x0;
 pub const HEADERS: u8 = 0x1;
@@ -158,11 +158,24 @@ impl Raw {
         (self.cut(), seen)
     }
 
-    /// Sends the same until the connection ends, at most so many times, and reads nothing meanwhile but what comes at once.
+    /// A byte a second, as long as the connection takes them.
+    pub async fn spell(&mut self, bytes: &[u8]) -> Cut {
+        for byte in bytes {
+            if self.write(&[*byte]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        self.cut()
+    }
+
+    /// Sends so many until the connection ends, and reads nothing meanwhile but what comes at once.
     pub async fn flood(&mut self, most: usize, mut bytes: impl FnMut(usize) -> Vec<u8>) -> Option<Cut> {
-        for number in 0..most {
-            self.frames += 1;
-            if self.write(&bytes(number)).await.is_err() {
+        const AT_ONCE: usize = 50;
+        for number in (0..most).step_by(AT_ONCE) {
+            self.frames += 50;
+            let some: Vec<_> = (number..number + AT_ONCE).flat_map(&mut bytes).collect();
+            if self.write(&some).await.is_err() {
                 return Some(self.cut());
             }
             let mut read = [0; 4096];
