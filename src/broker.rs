@@ -172,6 +172,7 @@ impl Broker {
                 min_validity: request.min_validity,
                 rejected: request.rejected,
                 request: request.request,
+                caller: Some(request.caller.clone()),
             })
             .await?;
         let account = account(&key.registry, &found.credential);

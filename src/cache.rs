@@ -26,6 +26,7 @@ use self::failures::Failures;
 use self::flight::{Call, Departure, Landing};
 use self::seat::{Passage, Seat};
 use self::store::Store;
+use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass, UpstreamFailure};
@@ -65,6 +66,8 @@ pub struct Lookup {
     pub rejected: Option<CredentialId>,
     /// The request that this is for.
     pub request: RequestId,
+    /// Who makes it; none where that is the broker itself.
+    pub caller: Option<Caller>,
 }
 
 /// How a caller came by its credential.
@@ -155,7 +158,8 @@ impl CredentialCache {
     /// Sees to it that a credential is held and fresh, without waiting for AWS: starts a fetch or a refresh where one is due and no failure
     /// is held.
     pub async fn warm(&self, key: CredentialKey) {
-        let lookup = Lookup { key, min_validity: Duration::ZERO, rejected: None, request: RequestId::random() };
+        let request = RequestId::random();
+        let lookup = Lookup { key, min_validity: Duration::ZERO, rejected: None, request, caller: None };
         if let Ok(None) = self.0.look(&lookup).await {
             let inner = Arc::clone(&self.0);
             let departure = Departure { lookup, refresh: false, parent: None };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tracing::{Span, field};
 
+use crate::caller::Principal;
 use crate::credential::{Credential, CredentialKey};
 use crate::error::{FailureClass, UpstreamFailure};
 use crate::registry::Registry;
@@ -32,16 +33,17 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, UpstreamFailure>>
 ///
 /// It is asked only when the cache has nothing: it neither caches nor coalesces, and it need not bound its own time.
 pub trait TokenSource: Debug + Send + Sync {
-    /// Fetches a credential for `key`, newly made.
-    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential>;
+    /// Fetches a credential for `key`, newly made. `asker` is who caused it; none where that is the broker itself. What is
+    /// fetched is the same for everybody.
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, asker: Option<&'a Principal>) -> Answer<'a, Credential>;
 
     /// Whether there is an identity to fetch with, without fetching.
     fn check_identity(&self) -> Answer<'_, ()>;
 }
 
 impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
-        (**self).fetch(key)
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, asker: Option<&'a Principal>) -> Answer<'a, Credential> {
+        (**self).fetch(key, asker)
     }
 
     fn check_identity(&self) -> Answer<'_, ()> {

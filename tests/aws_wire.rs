@@ -53,7 +53,7 @@ async fn simulate() -> (String, Controls) {
 }
 
 async fn fetch(aws: &Aws, host: &str) -> Result<Credential, UpstreamFailure> {
-    aws.fetch(&key(host)).await
+    aws.fetch(&key(host), None).await
 }
 
 /// A server that gives one answer to everything.
@@ -111,7 +111,7 @@ async fn without_an_account_the_answer_s_registry_names_it() {
     let registry = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
     let mut wanted = key(HOST);
     wanted.registry = Registry::Private(registry);
-    let credential = aws(settings(&endpoint)).await.fetch(&wanted).await.unwrap();
+    let credential = aws(settings(&endpoint)).await.fetch(&wanted, None).await.unwrap();
     assert_eq!(credential.account().unwrap().as_str(), "123456789012");
 }
 
@@ -274,12 +274,12 @@ async fn a_profile_s_roles_are_assumed_one_from_the_other_once_for_all_regions_o
     let regions = ["eu-central-1", "eu-west-1", "us-east-1", "us-west-2"];
     let keys: Vec<_> =
         regions.iter().map(|region| key_of("ci", &format!("333333333333.dkr.ecr.{region}.amazonaws.com"))).collect();
-    let fetched = futures_util::future::join_all(keys.iter().map(|key| aws.fetch(key))).await;
+    let fetched = futures_util::future::join_all(keys.iter().map(|key| aws.fetch(key, None))).await;
     assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 2, "two roles, each once");
-    aws.fetch(&key_of("ci", "444444444444.dkr.ecr.eu-central-1.amazonaws.com")).await.unwrap();
+    aws.fetch(&key_of("ci", "444444444444.dkr.ecr.eu-central-1.amazonaws.com"), None).await.unwrap();
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "another account has a role of its own");
-    aws.fetch(&key_of("default", HOST)).await.unwrap();
+    aws.fetch(&key_of("default", HOST), None).await.unwrap();
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "the broker's own identity assumes nothing");
 }
 
@@ -297,7 +297,7 @@ async fn callers_that_aws_is_told_of_have_sessions_of_their_own_whose_source_ide
     for caller in ["spiffe://prod.example/a", "spiffe://prod.example/b", "spiffe://prod.example/a"] {
         let caller = attributed.attributed_to(&caller.parse().unwrap());
         names.push(attributed.session_name(caller.as_ref()));
-        aws.fetch(&CredentialKey { caller, ..key_of("ci", HOST) }).await.unwrap();
+        aws.fetch(&CredentialKey { caller, ..key_of("ci", HOST) }, None).await.unwrap();
     }
     let [a, b, _] = &names[..] else { panic!("{names:?}") };
     let session = |role: &str, name: &String| (format!("arn:aws:sts::{role}/{name}"), Some(name.clone()));
@@ -316,7 +316,7 @@ async fn a_role_s_own_account_answers_where_none_is_named_and_one_that_needs_a_n
         settings.profiles = vec![profile(&[role], Access::Full, &[])];
         let nameless = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
         let wanted = CredentialKey { registry: Registry::Private(nameless), ..key_of("ci", HOST) };
-        let result = aws(settings).await.fetch(&wanted).await;
+        let result = aws(settings).await.fetch(&wanted, None).await;
         assert_eq!(result.ok().map(|credential| credential.account().unwrap().to_string()).as_deref(), account);
     }
     assert_eq!(controls.calls(), 1);
@@ -325,7 +325,7 @@ async fn a_role_s_own_account_answers_where_none_is_named_and_one_that_needs_a_n
 #[tokio::test]
 async fn a_profile_that_there_is_not_is_never_the_broker_s_own_identity_instead() {
     let (endpoint, controls) = simulate().await;
-    let failure = aws(settings(&endpoint)).await.fetch(&key_of("no-such", HOST)).await.unwrap_err();
+    let failure = aws(settings(&endpoint)).await.fetch(&key_of("no-such", HOST), None).await.unwrap_err();
     assert_eq!((failure.class, controls.calls()), (FailureClass::InvalidAnswer, 0));
 }
 
@@ -341,14 +341,14 @@ async fn registries_that_refuse_every_identity_cost_two_sessions_each_and_nobody
     settings.profiles = vec![profile(&["arn:aws:iam::210987654321:role/hub"], Access::Pull, &[])];
     let aws = aws(settings).await;
     let assumed = || controls.calls_to(Service::Sts, "eu-central-1");
-    aws.fetch(&key_of("ci", HOST)).await.unwrap();
+    aws.fetch(&key_of("ci", HOST), None).await.unwrap();
     assert_eq!(assumed(), 1);
     for number in 0..10 {
         let off = key_of("ci", &format!("{number:012}.dkr.ecr.af-south-1.amazonaws.com"));
-        assert_eq!(aws.fetch(&off).await.unwrap_err().class, FailureClass::NoCredentials);
+        assert_eq!(aws.fetch(&off, None).await.unwrap_err().class, FailureClass::NoCredentials);
     }
     assert_eq!(assumed(), 21);
-    aws.fetch(&key_of("ci", HOST)).await.unwrap();
+    aws.fetch(&key_of("ci", HOST), None).await.unwrap();
     assert_eq!(assumed(), 21, "the first session is still there");
 }
 
@@ -359,7 +359,7 @@ async fn p5_a_role_of_a_profile_that_sts_refuses_is_a_denial() {
     let mut settings = settings(&endpoint);
     settings.sts_endpoint = Some(endpoint);
     settings.profiles = vec![profile(&["arn:aws:iam::210987654321:role/gone"], Access::Pull, &[])];
-    let failure = aws(settings).await.fetch(&key_of("ci", HOST)).await.unwrap_err();
+    let failure = aws(settings).await.fetch(&key_of("ci", HOST), None).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Denied);
     assert_eq!(controls.calls(), 0, "ECR is not asked");
 }
@@ -391,7 +391,7 @@ async fn a_web_identity_is_traded_at_the_configured_sts_and_missing_ones_are_nam
     let registry = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
     let mut wanted = key(HOST);
     wanted.registry = Registry::Private(registry);
-    let credential = aws.fetch(&wanted).await.unwrap();
+    let credential = aws.fetch(&wanted, None).await.unwrap();
     assert_eq!(credential.account().unwrap().as_str(), "210987654321", "the role's own account");
     assert!(controls.calls_to(Service::Sts, "") >= 1);
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use data_encoding::BASE64;
 use ecr_broker::broker::{self, Broker};
 use ecr_broker::cache::{CredentialCache, Settings};
+use ecr_broker::caller::Principal;
 use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
@@ -117,7 +118,7 @@ impl Aws {
 }
 
 impl TokenSource for Aws {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
         Box::pin(async move {
             *self.calls.lock().unwrap().entry(key.clone()).or_default() += 1;
             let flying = Flying::begin(self, key);
@@ -204,15 +205,15 @@ async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_o
     let hanging: Vec<_> = (0..50)
         .map(|number| {
             let (source, key) = (Arc::clone(&source), key(&host(number)));
-            tokio::spawn(async move { source.fetch(&key).await.map(drop).unwrap_err().class })
+            tokio::spawn(async move { source.fetch(&key, None).await.map(drop).unwrap_err().class })
         })
         .collect();
     tokio::task::yield_now().await;
     for number in 0..20 {
         let began = Instant::now();
         let other = key(&host(number).replace("eu-central-1", "eu-west-1"));
-        source.fetch(&other).await.unwrap();
-        source.fetch(&key("public.ecr.aws")).await.unwrap();
+        source.fetch(&other, None).await.unwrap();
+        source.fetch(&key("public.ecr.aws"), None).await.unwrap();
         assert!(began.elapsed() < 3 * LATENCY, "{number}: {:?}", began.elapsed());
     }
     assert_eq!(aws.most_in_flight.load(Ordering::SeqCst), 9, "eight that hang, and one that does not");
@@ -221,8 +222,63 @@ async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_o
     }
     // Those that had no turn in time did not call; nobody is stuck.
     assert!(aws.calls.lock().unwrap().len() < 50 + 21);
-    let again = timeout(Duration::from_secs(1), source.fetch(&key("public.ecr.aws"))).await;
+    let again = timeout(Duration::from_secs(1), source.fetch(&key("public.ecr.aws"), None)).await;
     assert!(again.unwrap().is_ok());
+}
+
+/// Somebody who may ask for every account there is, and does, beside somebody who wants one.
+#[tokio::test(start_paused = true)]
+async fn p7_nobody_who_asks_for_thousands_of_registries_delays_who_asks_for_one() {
+    for (ways, longest) in [(Ways::Hangs("nowhere"), 3 * LATENCY), (Ways::Bucket(20.0), Duration::from_secs(5))] {
+        let aws = Aws::new(ways);
+        let source = Arc::new(Guarded::new(Arc::clone(&aws), LIMIT));
+        let greedy = (0..5_000).map(|number| {
+            let (source, key) = (Arc::clone(&source), key(&host(number)));
+            tokio::spawn(async move { source.fetch(&key, Some(&Principal::Uid(1))).await.map(drop) })
+        });
+        let greedy: Vec<_> = greedy.collect();
+        let mut slowest = Duration::ZERO;
+        for number in 5_000..5_020 {
+            tokio::task::yield_now().await;
+            let began = Instant::now();
+            let mut answer = source.fetch(&key(&host(number)), Some(&Principal::Uid(2))).await;
+            while answer.is_err() {
+                // The bucket was empty; the cache would hold it for so long.
+                sleep(Duration::from_millis(500)).await;
+                answer = source.fetch(&key(&host(number)), Some(&Principal::Uid(2))).await;
+            }
+            slowest = slowest.max(began.elapsed());
+        }
+        println!("{ways:?}: beside 5,000 keys of another caller's, the slowest of 20 took {slowest:?}");
+        assert!(slowest <= longest, "{ways:?}: {slowest:?}");
+        greedy.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+/// What would have no turn in time is told so when it comes, and not when its time is over.
+#[tokio::test(start_paused = true)]
+async fn what_has_no_prospect_of_a_turn_fails_at_once() {
+    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let source = Arc::new(Guarded::new(Arc::clone(&aws), LIMIT));
+    let calls = (0..5_000).map(|number| {
+        let (source, key) = (Arc::clone(&source), key(&host(number)));
+        tokio::spawn(async move {
+            let began = Instant::now();
+            source.fetch(&key, None).await.map_err(|failure| (began.elapsed(), failure)).map(drop)
+        })
+    });
+    let (mut served, mut at_once, mut late) = (0, 0, 0);
+    for call in join_all(calls).await {
+        match call.unwrap() {
+            Ok(()) => served += 1,
+            Err((after, failure)) => {
+                assert!(failure.retry_after.is_some());
+                *(if after < LATENCY { &mut at_once } else { &mut late }) += 1;
+            }
+        }
+    }
+    println!("of 5,000 calls that were made at once {served} were served, {at_once} failed at once, {late} later");
+    assert!(served >= 400 && at_once >= 4_000 && late <= 50, "{served} {at_once} {late}");
 }
 
 fn warm_broker(aws: &Arc<Aws>) -> (Arc<Broker>, CredentialCache) {
@@ -305,12 +361,12 @@ async fn p7_roles_that_cannot_be_assumed_leave_room_for_the_broker_s_own_identit
     let source = Arc::new(Guarded::new(Arc::clone(&aws), LIMIT));
     for number in 0..50 {
         let (source, key) = (Arc::clone(&source), CredentialKey { profile: "ci".into(), ..key(&host(number)) });
-        tokio::spawn(async move { source.fetch(&key).await.map(drop) });
+        tokio::spawn(async move { source.fetch(&key, None).await.map(drop) });
     }
     tokio::task::yield_now().await;
     for number in 0..20 {
         let began = Instant::now();
-        source.fetch(&key(&host(number))).await.unwrap();
+        source.fetch(&key(&host(number)), None).await.unwrap();
         assert!(began.elapsed() < 2 * LATENCY, "{number}: {:?}", began.elapsed());
     }
 }
@@ -321,7 +377,7 @@ async fn what_passes_is_tried_again_but_no_more_than_a_tenth_and_what_does_not_i
         let aws = Aws::new(Ways::Fails(class));
         let source = Guarded::new(Arc::clone(&aws), LIMIT);
         for number in 0..calls {
-            assert_eq!(source.fetch(&key(&host(number))).await.map(drop).unwrap_err().class, class);
+            assert_eq!(source.fetch(&key(&host(number)), None).await.map(drop).unwrap_err().class, class);
         }
         aws.calls()
     };

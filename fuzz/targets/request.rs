@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ecr_broker::broker::{self, Broker};
 use ecr_broker::cache::{self, CredentialCache};
-use ecr_broker::caller::Caller;
+use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::{Clock, SystemClock};
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
@@ -34,7 +34,7 @@ const METHODS: [&str; 4] =
 struct Source(SystemClock);
 
 impl TokenSource for Source {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
         Box::pin(async move {
             let now = self.0.now();
             let token = Credential::open("QVdTOnBhc3N3b3Jk", now.wall + Duration::from_secs(40_000), now);

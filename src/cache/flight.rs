@@ -10,6 +10,7 @@ use tracing::{Instrument as _, error, info, warn};
 use super::entry::{Entry, RefreshClaim};
 use super::seat::Seat;
 use super::{Inner, Lookup};
+use crate::caller::{Caller, Principal};
 use crate::credential::{Credential, CredentialKey};
 use crate::error::{BrokerError, FailureClass, UpstreamFailure};
 use crate::trace::SpanIdentity;
@@ -83,7 +84,8 @@ impl Inner {
         }
         let span = call_span(key, lookup.request, parent.as_ref());
         let call = SpanIdentity::of(&span);
-        let result = self.fetch(key).instrument(span).await;
+        let asker = lookup.caller.as_ref().map(Caller::principal);
+        let result = self.fetch(key, asker.as_ref()).instrument(span).await;
         Landing { result: self.settle(key, held, result).await, call: Call::Made(call) }
     }
 
@@ -99,9 +101,9 @@ impl Inner {
     }
 
     /// Asks the source, within a time limit; a panic in it is a failure like another.
-    async fn fetch(&self, key: &CredentialKey) -> Result<Credential, BrokerError> {
+    async fn fetch(&self, key: &CredentialKey, asker: Option<&Principal>) -> Result<Credential, BrokerError> {
         let limit = self.settings.fetch_timeout;
-        let fetch = AssertUnwindSafe(tokio::time::timeout(limit, self.source.fetch(key))).catch_unwind();
+        let fetch = AssertUnwindSafe(tokio::time::timeout(limit, self.source.fetch(key, asker))).catch_unwind();
         let credential = match fetch.await {
             Ok(Ok(answer)) => answer?,
             Ok(Err(_)) => {

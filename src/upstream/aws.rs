@@ -216,7 +216,7 @@ impl Aws {
 }
 
 impl TokenSource for Aws {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
         Box::pin(async {
             let own = self.shared.sdk();
             let result = self.fetch_as(&*self.identity_for(key, &own).await?, key).await;

@@ -3,9 +3,12 @@
 //! Every service in every region has calls of its own in flight, so that a slow or dead one takes nothing from the others (P7). While AWS
 //! throttles one, calls to it are spaced so far apart that most of them are let through: more would only be refused, and cost those that
 //! would not have been. What has no prospect of being called soon fails at once, with the time to wait.
+//!
+//! Those who cause calls wait in lanes of their own, so that nobody who asks for ten thousand registries delays who asks for one.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::{Answer, TokenSource, record_failure};
+use crate::caller::Principal;
 use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, UpstreamFailure};
 use crate::registry::Region;
@@ -35,6 +39,12 @@ const SHRINK: f64 = 0.9;
 const MOST_AS_ROLES: usize = 6;
 /// Regions that are remembered while nothing is to be remembered of them. AWS has fewer than 50; callers may name others.
 const REGIONS: usize = 500;
+/// Callers whose lanes are remembered while nobody is in them.
+const LANES: usize = 100;
+/// What a call takes, as long as it is not known.
+const TYPICAL_CALL: Duration = Duration::from_millis(100);
+/// How much the last call counts in what calls take.
+const NEWS: f64 = 0.1;
 /// Tries of one call.
 const TRIES: u32 = 3;
 /// The longest pause before the second try; before the third it is twice as long.
@@ -57,6 +67,8 @@ pub struct Guarded<S> {
 #[derive(Debug)]
 struct Bulkhead {
     in_flight: Arc<Semaphore>,
+    /// By who causes the calls, the broker itself among them, and whether they are made as roles.
+    lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
     as_roles: Arc<Semaphore>,
     /// Second tries that may be made.
     budget: Mutex<f64>,
@@ -64,6 +76,18 @@ struct Bulkhead {
     next: tokio::sync::Mutex<()>,
     pace: Mutex<Pace>,
 }
+
+type LaneKey = (Option<Principal>, bool);
+
+/// The calls that one caller causes. Of all that are in flight or next to be, it has no more than can be in flight together.
+#[derive(Debug)]
+struct Lane {
+    turns: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+/// A place in a lane, given up when it goes.
+struct Waiting<'a>(&'a Lane);
 
 #[derive(Debug)]
 struct Pace {
@@ -73,13 +97,18 @@ struct Pace {
     next: Instant,
     /// When the gap was last made longer: what had begun by then says nothing new.
     slowed: Option<Instant>,
+    /// What a call takes, in the mean of the last ones.
+    typical: Duration,
 }
+
+/// Of the lane, of those who need roles, and of all.
+type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
 
 /// The right to make a call.
 struct Turn {
     bulkhead: Arc<Bulkhead>,
     began: Instant,
-    _permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
+    _permits: Permits,
 }
 
 impl<S: TokenSource> Guarded<S> {
@@ -89,10 +118,10 @@ impl<S: TokenSource> Guarded<S> {
         Self { source, limit, bulkheads: Mutex::default() }
     }
 
-    async fn guarded(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+    async fn guarded(&self, key: &CredentialKey, asker: Option<&Principal>) -> Result<Credential, UpstreamFailure> {
         let bulkhead = self.bulkhead(key.registry.region().cloned());
-        let turn = bulkhead.turn(key.profile != ProfileName::default_profile()).await?;
-        let result = timeout(self.limit, self.try_again(key, &turn.bulkhead)).await;
+        let turn = bulkhead.turn(asker, key.profile != ProfileName::default_profile()).await?;
+        let result = timeout(self.limit, self.try_again(key, asker, &turn.bulkhead)).await;
         let result = result.unwrap_or_else(|_| {
             Err(failed("the call to AWS took too long with all its tries", FailureClass::Unavailable))
         });
@@ -101,10 +130,15 @@ impl<S: TokenSource> Guarded<S> {
     }
 
     /// What passes by itself is tried again, as long as that is the exception.
-    async fn try_again(&self, key: &CredentialKey, bulkhead: &Bulkhead) -> Result<Credential, UpstreamFailure> {
+    async fn try_again(
+        &self,
+        key: &CredentialKey,
+        asker: Option<&Principal>,
+        bulkhead: &Bulkhead,
+    ) -> Result<Credential, UpstreamFailure> {
         bulkhead.earn_tries();
         for again in 1..TRIES {
-            match self.source.fetch(key).await {
+            match self.source.fetch(key, asker).await {
                 Err(failure) if may_pass(&failure) && bulkhead.spend_try() => {
                     let longest = FIRST_PAUSE * 2_u32.pow(again - 1);
                     debug!(again, "the call is made again");
@@ -114,7 +148,7 @@ impl<S: TokenSource> Guarded<S> {
                 result => return result,
             }
         }
-        self.source.fetch(key).await
+        self.source.fetch(key, asker).await
     }
 
     /// One that has calls in flight, or a pace to keep, is never forgotten.
@@ -128,8 +162,8 @@ impl<S: TokenSource> Guarded<S> {
 }
 
 impl<S: TokenSource> TokenSource for Guarded<S> {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
-        Box::pin(self.guarded(key))
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, asker: Option<&'a Principal>) -> Answer<'a, Credential> {
+        Box::pin(self.guarded(key, asker))
     }
 
     fn check_identity(&self) -> Answer<'_, ()> {
@@ -154,10 +188,11 @@ impl Bulkhead {
         let now = Instant::now();
         Self {
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
+            lanes: Mutex::default(),
             as_roles: Arc::new(Semaphore::new(MOST_AS_ROLES)),
             budget: Mutex::new(SPARE_TRIES),
             next: tokio::sync::Mutex::default(),
-            pace: Mutex::new(Pace { gap: Duration::ZERO, next: now, slowed: None }),
+            pace: Mutex::new(Pace { gap: Duration::ZERO, next: now, slowed: None, typical: TYPICAL_CALL }),
         }
     }
 
@@ -176,19 +211,35 @@ impl Bulkhead {
     }
 
     /// Waits for a turn, if there is one soon.
-    async fn turn(self: Arc<Self>, as_role: bool) -> Result<Turn, UpstreamFailure> {
+    async fn turn(self: Arc<Self>, asker: Option<&Principal>, as_role: bool) -> Result<Turn, UpstreamFailure> {
+        let lane = self.lane((asker.cloned(), as_role));
+        let waiting = Waiting::in_lane(&lane);
+        if lock(&self.pace).wait_behind(waiting.in_front()) > LONGEST_QUEUE {
+            return Err(self.no_turn());
+        }
         let wait = async {
             // The semaphores are never closed.
+            let lane = Arc::clone(&lane.turns).acquire_owned().await.ok()?;
             let as_role = if as_role { Arc::clone(&self.as_roles).acquire_owned().await.ok() } else { None };
             let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
             let _first = self.next.lock().await;
             loop {
-                let Some(begin) = self.begin() else { return Some((as_role, permit)) };
+                let Some(begin) = self.begin() else { return Some((lane, as_role, permit)) };
                 sleep_until(begin).await;
             }
         };
         let Ok(Some(permits)) = timeout(LONGEST_QUEUE, wait).await else { return Err(self.no_turn()) };
         Ok(Turn { bulkhead: self, began: Instant::now(), _permits: permits })
+    }
+
+    /// One that somebody is in is never forgotten.
+    fn lane(&self, of: LaneKey) -> Arc<Lane> {
+        let mut lanes = lock(&self.lanes);
+        if lanes.len() >= LANES && !lanes.contains_key(&of) {
+            lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.turns.available_permits() < MOST_IN_FLIGHT);
+        }
+        let anew = || Arc::new(Lane { turns: Arc::new(Semaphore::new(MOST_IN_FLIGHT)), waiting: AtomicUsize::new(0) });
+        Arc::clone(lanes.entry(of).or_insert_with(anew))
     }
 
     /// AWS was not even called, so that it may be soon.
@@ -213,7 +264,34 @@ impl Bulkhead {
     }
 }
 
+impl<'a> Waiting<'a> {
+    fn in_lane(lane: &'a Lane) -> Self {
+        lane.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(lane)
+    }
+
+    fn in_front(&self) -> usize {
+        self.0.waiting.load(Ordering::Relaxed).saturating_sub(1)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Pace {
+    /// How long it takes, about, until a lane with so many calls before this one comes to it.
+    fn wait_behind(&self, calls: usize) -> Duration {
+        let each = self.gap.max(self.typical / u32::try_from(MOST_IN_FLIGHT).unwrap_or(1));
+        each.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
+    }
+
+    fn note_time(&mut self, taken: Duration) {
+        self.typical = self.typical.mul_f64(1.0 - NEWS) + taken.mul_f64(NEWS);
+    }
+
     fn shrink(&mut self) {
         self.gap = self.gap.mul_f64(SHRINK);
         if self.gap < SHORTEST_GAP {
@@ -226,6 +304,7 @@ impl Turn {
     /// Learns from what came of the call.
     fn settle(self, result: &Result<Credential, UpstreamFailure>) {
         let (now, mut pace) = (Instant::now(), lock(&self.bulkhead.pace));
+        pace.note_time(now.duration_since(self.began));
         if pace.slowed.is_some_and(|slowed| self.began <= slowed) {
             return;
         }

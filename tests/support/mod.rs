@@ -21,6 +21,7 @@ use ecr_broker::address::ListenAddress;
 use ecr_broker::audit::{AuditLog, Output};
 use ecr_broker::broker::{self, Broker};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
+use ecr_broker::caller::Principal;
 use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
@@ -185,7 +186,7 @@ impl ScriptedSource {
 }
 
 impl TokenSource for ScriptedSource {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Answer<'a, Credential> {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
         Box::pin(self.answer(key))
     }
 
@@ -242,7 +243,7 @@ pub fn host(number: usize) -> String {
 }
 
 pub fn lookup(host: &str) -> Lookup {
-    Lookup { key: key(host), min_validity: Duration::ZERO, rejected: None, request: RequestId::random() }
+    Lookup { key: key(host), min_validity: Duration::ZERO, rejected: None, request: RequestId::random(), caller: None }
 }
 
 pub fn lookup_lasting(host: &str, min_validity: Duration) -> Lookup {
