@@ -1,0 +1,119 @@
+//! Whatever AWS answers is a failure or a credential that stands in the answer, and never a panic.
+
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use ecr_broker::clock::SystemClock;
+use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
+use ecr_broker::profile::{Access, Attribution, Profile};
+use ecr_broker::upstream::TokenSource as _;
+use ecr_broker::upstream::aws::{Aws, Settings};
+use libfuzzer_sys::fuzz_target;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+struct World {
+    runtime: Runtime,
+    aws: Aws,
+    /// What is answered to everything.
+    answer: Arc<Mutex<Vec<u8>>>,
+}
+
+const STATUSES: [&str; 8] = ["200", "204", "301", "400", "403", "429", "500", "503"];
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = Arc::new(Mutex::new(Vec::new()));
+    let endpoint = runtime.block_on(answering(Arc::clone(&answer)));
+    let profile = Profile {
+        name: "role".into(),
+        role_chain: vec!["arn:aws:iam::123456789012:role/pull".parse().unwrap()],
+        external_id: None,
+        access: Access::Pull,
+        repositories: Vec::new(),
+        attribution: Attribution::Broker,
+        source_identity: false,
+    };
+    let second = Duration::from_secs(1);
+    let settings = Settings {
+        region: Some("eu-central-1".into()),
+        ca_bundle: None,
+        ecr_endpoint: Some(endpoint.clone()),
+        ecr_endpoints: BTreeMap::new(),
+        ecr_public_endpoint: Some(endpoint.clone()),
+        ecr_public_region: "us-east-1".into(),
+        sts_endpoint: Some(endpoint),
+        web_identity: None,
+        connect_timeout: second,
+        attempt_timeout: second,
+        operation_timeout: second,
+        profiles: vec![profile],
+        simulated_credentials: true,
+    };
+    let aws = runtime.block_on(Aws::load(settings, Arc::new(SystemClock::new()))).unwrap();
+    World { runtime, aws, answer }
+});
+
+/// A server that reads one request of a connection, answers and closes.
+async fn answering(answer: Arc<Mutex<Vec<u8>>>) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            // The bodies of these calls are a few bytes behind the head, in the same packet.
+            while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+                if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let answer = answer.lock().unwrap().clone();
+            _ = stream.write_all(&answer).await;
+            _ = stream.shutdown().await;
+        }
+    });
+    endpoint
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&[way, status], body)) = data.split_first_chunk::<2>() else { return };
+    let World { runtime, aws, answer } = &*WORLD;
+    let raw = way & 4 != 0;
+    *answer.lock().unwrap() = if raw {
+        body.to_vec()
+    } else {
+        let status = STATUSES[usize::from(status) % STATUSES.len()];
+        let head =
+            format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        [head.as_bytes(), body].concat()
+    };
+    let (host, profile) = match way & 3 {
+        0 => ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", ProfileName::default_profile()),
+        1 => ("public.ecr.aws", ProfileName::default_profile()),
+        // STS answers first, and then ECR the same.
+        _ => ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "role".into()),
+    };
+    let key = CredentialKey { registry: host.parse().unwrap(), profile, caller: None };
+    let fetched = runtime.block_on(aws.fetch(&key, None));
+    if let Ok(credential) = fetched {
+        assert!(way & 3 < 2, "a credential after what is no session");
+        assert!(stands_in(&credential, body, raw), "a credential that is not in the answer");
+    }
+});
+
+/// Whether the token is one that the answer holds; JSON may have spelt it with escapes.
+fn stands_in(credential: &Credential, answer: &[u8], raw: bool) -> bool {
+    let token = BASE64.encode(format!("AWS:{}", credential.password().expose()).as_bytes());
+    let json: Option<serde_json::Value> = serde_json::from_slice(answer).ok();
+    match json {
+        Some(json) => json.to_string().contains(&token),
+        // In chunks, and behind a head.
+        None => raw && answer.windows(2).any(|window| window == b"{\""),
+    }
+}

@@ -1,0 +1,319 @@
+//! The cache in a simulated world: callers that give up, AWS that fails in every way, clocks that are stepped. Time is the runtime's,
+//! paused, so that hours take milliseconds; what happens is chosen by a seed, so that what failed can be seen again.
+//!
+//! The promises P1 to P6 and P14 are checked at every call and every answer, against a model that is simpler than the cache.
+
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use data_encoding::BASE64;
+use ecr_broker::cache::{CacheStatus, CredentialCache, Lookup, Settings};
+use ecr_broker::caller::Principal;
+use ecr_broker::clock::{Clock, Moment};
+use ecr_broker::credential::{Credential, CredentialId, CredentialKey};
+use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::upstream::{Answer, TokenSource};
+use fastrand::Rng;
+use futures_util::future::join_all;
+use support::{HOUR, MINUTE, cache_settings, host, lookup};
+use tokio::time::{Instant, sleep, timeout};
+
+const KEYS: usize = 4;
+const CALLERS: u64 = 12;
+const LENGTH: Duration = Duration::from_hours(20);
+const MARGIN: Duration = Duration::from_mins(5);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(14);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The runtime's clock, and a wall clock that is stepped.
+#[derive(Debug)]
+struct World {
+    start: Instant,
+    wall: Mutex<SystemTime>,
+}
+
+impl Clock for World {
+    fn now(&self) -> Moment {
+        let steady = self.start.elapsed();
+        Moment { wall: *self.wall.lock().unwrap() + steady, steady }
+    }
+}
+
+/// AWS, and all that is known of what it did.
+#[derive(Debug)]
+struct Aws {
+    world: Arc<World>,
+    random: Mutex<Rng>,
+    keys: Mutex<HashMap<CredentialKey, Known>>,
+    calls: Mutex<u64>,
+    /// From when on it does as it should.
+    heals: Duration,
+}
+
+/// What the model knows of one key.
+#[derive(Debug, Default)]
+struct Known {
+    in_flight: bool,
+    /// The newest credential, where AWS has not refused it since: when it was made, and until when it lasts, by both clocks.
+    newest: Option<(Moment, Duration)>,
+    failures_in_a_row: u32,
+    /// By the steady clock, and why.
+    held_until: Option<(Duration, &'static str)>,
+}
+
+/// A call that is under way: whoever ends it before it is over breaks P2.
+struct Call<'a> {
+    aws: &'a Aws,
+    key: CredentialKey,
+    began: Instant,
+    over: bool,
+}
+
+impl<'a> Call<'a> {
+    fn begin(aws: &'a Aws, key: &CredentialKey) -> Self {
+        *aws.calls.lock().unwrap() += 1;
+        let now = aws.world.now().steady;
+        let mut keys = aws.keys.lock().unwrap();
+        let known = keys.entry(key.clone()).or_default();
+        assert!(!known.in_flight, "P1: two calls in flight for {key:?}");
+        known.in_flight = true;
+        if let Some((until, why)) = known.held_until {
+            assert!(now >= until, "P6: called {:?} before the hold of {why} was over", until - now);
+        }
+        Self { aws, key: key.clone(), began: Instant::now(), over: false }
+    }
+
+    fn end(mut self, result: &Result<Credential, UpstreamFailure>) {
+        self.over = true;
+        let now = self.aws.world.now();
+        let mut keys = self.aws.keys.lock().unwrap();
+        let known = keys.get_mut(&self.key).unwrap();
+        known.in_flight = false;
+        match result {
+            Ok(credential) if credential.remaining(now) >= MARGIN => {
+                *known = Known { newest: Some((now, credential.remaining(now))), ..Known::default() };
+            }
+            Ok(_) => known.fail(now.steady, FailureClass::InvalidAnswer, None),
+            Err(failure) => known.fail(now.steady, failure.class, failure.retry_after),
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        assert!(
+            self.began.elapsed() >= FETCH_TIMEOUT || std::thread::panicking(),
+            "P2: a call was ended after {:?}",
+            self.began.elapsed()
+        );
+        let now = self.aws.world.now().steady;
+        let mut keys = self.aws.keys.lock().unwrap();
+        let known = keys.get_mut(&self.key).unwrap();
+        known.in_flight = false;
+        known.fail(now, FailureClass::Unavailable, None);
+    }
+}
+
+impl Known {
+    /// As P6 has it.
+    fn fail(&mut self, now: Duration, class: FailureClass, asked: Option<Duration>) {
+        let half = Duration::from_millis(500);
+        let hold = match (class, asked) {
+            (FailureClass::Denied, _) => {
+                self.newest = None;
+                30 * SECOND
+            }
+            (_, Some(asked)) => asked.clamp(half, 5 * MINUTE),
+            _ => (half * 2_u32.pow(self.failures_in_a_row.min(10))).min(30 * SECOND),
+        };
+        self.failures_in_a_row += u32::from(asked.is_none());
+        self.held_until = Some((now + hold, "a failure"));
+    }
+
+    /// How long the newest credential still lasts for sure, whichever clock is asked.
+    fn remaining(&self, now: Moment) -> Duration {
+        let Some((made, lasts)) = self.newest else { return Duration::ZERO };
+        // A wall clock that was set back may have the cache believe that it was made in the future, and drop it.
+        if now.wall < made.wall { Duration::ZERO } else { now.until(made.after(lasts)) }
+    }
+}
+
+impl Aws {
+    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+        let call = Call::begin(self, key);
+        let (latency, what) = {
+            let mut random = self.random.lock().unwrap();
+            if self.world.start.elapsed() >= self.heals {
+                (SECOND, 100)
+            } else {
+                let slow = random.u32(0..20) == 0;
+                (Duration::from_secs(random.u64(0..if slow { 20 } else { 3 })), random.u32(0..100))
+            }
+        };
+        sleep(latency).await;
+        let failed = |class, retry_after| Err(UpstreamFailure { retry_after, ..UpstreamFailure::new(class) });
+        let asked = Duration::from_secs(self.random.lock().unwrap().u64(0..400));
+        let result = match what {
+            0..10 => failed(FailureClass::Throttled, None),
+            10..15 => failed(FailureClass::Throttled, Some(asked)),
+            15..35 => failed(FailureClass::Unavailable, None),
+            35..40 => failed(FailureClass::InvalidAnswer, None),
+            40..45 => failed(FailureClass::NoCredentials, None),
+            45..48 => failed(FailureClass::Denied, None),
+            48..50 => std::future::pending().await,
+            50..55 => Ok(self.credential(4 * MINUTE)),
+            55..60 => Ok(self.credential(30 * MINUTE)),
+            _ => Ok(self.credential(12 * HOUR)),
+        };
+        call.end(&result);
+        result
+    }
+
+    fn credential(&self, lifetime: Duration) -> Credential {
+        let now = self.world.now();
+        let token = BASE64.encode(format!("AWS:{}", self.calls.lock().unwrap()).as_bytes());
+        Credential::open(&token, now.wall + lifetime, now).unwrap()
+    }
+}
+
+impl TokenSource for Aws {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
+        Box::pin(self.answer(key))
+    }
+
+    fn check_identity(&self) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Who asks, and what for.
+struct Caller {
+    cache: CredentialCache,
+    aws: Arc<Aws>,
+    random: Rng,
+    seen: Option<CredentialId>,
+    served: u64,
+}
+
+impl Caller {
+    async fn live(mut self) -> u64 {
+        while self.aws.world.start.elapsed() < LENGTH {
+            let pause = if self.random.u32(0..10) == 0 { self.random.u64(0..3600) } else { self.random.u64(0..60) };
+            sleep(Duration::from_millis(pause * 1_000 + self.random.u64(0..1_000))).await;
+            self.ask().await;
+        }
+        self.served
+    }
+
+    async fn ask(&mut self) {
+        let random = &mut self.random;
+        let lookup = Lookup {
+            min_validity: if random.u32(0..5) == 0 {
+                Duration::from_secs(random.u64(0..36_000))
+            } else {
+                Duration::ZERO
+            },
+            rejected: self.seen.filter(|_| random.u32(0..20) == 0),
+            ..lookup(&host(random.usize(0..KEYS)))
+        };
+        let patience = if random.u32(0..3) == 0 { random.u64(0..3_000) } else { 60_000 };
+        let began = self.aws.world.now();
+        let needed = lookup.min_validity.max(MARGIN);
+        let sure =
+            self.aws.keys.lock().unwrap().get(&lookup.key).map_or(Duration::ZERO, |known| known.remaining(began));
+        let Ok(answer) = timeout(Duration::from_millis(patience), self.cache.get(lookup.clone())).await else { return };
+        let now = self.aws.world.now();
+        match answer {
+            Ok(found) => {
+                let remaining = found.credential.remaining(now);
+                assert!(remaining >= needed, "P3: {remaining:?} left where {needed:?} was asked for");
+                assert_ne!(Some(found.credential.id()), lookup.rejected, "a credential that was refused");
+                if matches!(found.status, CacheStatus::Hit | CacheStatus::Stale) {
+                    assert_eq!(now.steady, began.steady, "P4: a hit that waited");
+                }
+                self.seen = Some(found.credential.id());
+                self.served += 1;
+            }
+            Err(error) => {
+                let good = sure >= needed && lookup.rejected.is_none();
+                let denied = matches!(&error, BrokerError::Upstream(failure) if failure.class == FailureClass::Denied);
+                assert!(!good || denied, "P5: {error:?}, and a credential was there for {sure:?} more");
+            }
+        }
+    }
+}
+
+/// One life of the world; how many calls AWS had, and how many callers were served.
+fn live(seed: u64) -> (u64, u64) {
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut random = Rng::with_seed(seed);
+        let wall = Mutex::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let world = Arc::new(World { start: Instant::now(), wall });
+        let (keys, calls) = (Mutex::default(), Mutex::default());
+        let own = Mutex::new(random.fork());
+        let aws = Arc::new(Aws { world: Arc::clone(&world), random: own, keys, calls, heals: LENGTH });
+        let settings = Settings { fetch_timeout: FETCH_TIMEOUT, ..cache_settings() };
+        let cache = CredentialCache::new(settings, Arc::clone(&aws) as Arc<dyn TokenSource>, world.clone());
+        let callers = (0..CALLERS).map(|_| Caller {
+            cache: cache.clone(),
+            aws: Arc::clone(&aws),
+            random: random.fork(),
+            seen: None,
+            served: 0,
+        });
+        let callers: Vec<_> = callers.map(|caller| tokio::spawn(caller.live())).collect();
+        let stepped = tokio::spawn(steps(Arc::clone(&world), random.fork()));
+        let served = join_all(callers).await.into_iter().map(Result::unwrap).sum();
+        stepped.abort();
+        // Whatever has happened, when AWS is well again everybody is served within the longest hold.
+        sleep(6 * MINUTE).await;
+        for number in 0..KEYS {
+            cache.get(lookup(&host(number))).await.unwrap();
+        }
+        let calls = *aws.calls.lock().unwrap();
+        (calls, served)
+    })
+}
+
+/// Now and then, the wall clock is set up to six hours forward or back.
+async fn steps(world: Arc<World>, mut random: Rng) {
+    loop {
+        sleep(Duration::from_secs(random.u64(600..14_400))).await;
+        let by = Duration::from_secs(random.u64(0..6 * 3_600));
+        let mut wall = world.wall.lock().unwrap();
+        *wall = if random.bool() { *wall + by } else { *wall - by };
+    }
+}
+
+fn live_through(seeds: std::ops::Range<u64>) {
+    let (mut calls, mut served) = (0, 0);
+    for seed in seeds.clone() {
+        let life = std::panic::catch_unwind(|| live(seed));
+        let (made, answered) = life.unwrap_or_else(|_| panic!("seed {seed}"));
+        (calls, served) = (calls + made, served + answered);
+    }
+    println!("{} lives of 20 h: {calls} calls, {served} callers served", seeds.end - seeds.start);
+    assert!(calls > 0 && served > calls);
+}
+
+#[test]
+fn p1_to_p6_and_p14_hold_whatever_happens() {
+    live_through(0..40);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --release --test simulation -- --ignored"]
+fn p1_to_p6_and_p14_hold_in_five_thousand_lives() {
+    live_through(1_000..6_000);
+}
