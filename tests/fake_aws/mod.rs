@@ -1,0 +1,223 @@
+//! An AWS of the tests' own, behind TLS as the true one: it knows which credentials it gave, and each of them would be found anywhere.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "each test file uses a part"
+)]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use data_encoding::{BASE64, HEXLOWER};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::Authority;
+
+/// Every secret here has it.
+pub const CANARY: &str = "canary-7c1f6a-";
+
+/// What was given, and for what: the service and the region that the call was signed for.
+type Issued = Arc<Mutex<HashMap<String, String>>>;
+
+pub struct FakeAws {
+    pub address: SocketAddr,
+    pub ca: PathBuf,
+    issued: Issued,
+}
+
+impl FakeAws {
+    pub async fn start(directory: &Path) -> Self {
+        let authority = Authority::new(directory, "aws-ca.pem", "aws");
+        let pair = authority.server();
+        let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let tls = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let issued = Issued::default();
+        let aws = Self { address, ca: authority.file, issued: Arc::clone(&issued) };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (tls, issued) = (tls.clone(), Arc::clone(&issued));
+                tokio::spawn(async move {
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&issued)));
+                    _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        aws
+    }
+
+    /// For what a password was given: `ecr/eu-central-1`.
+    pub fn given_for(&self, password: &str) -> Option<String> {
+        self.issued.lock().unwrap().get(password).cloned()
+    }
+
+    pub fn given(&self) -> usize {
+        self.issued.lock().unwrap().len()
+    }
+
+    /// What a broker needs to call it, at this port.
+    pub fn environment(&self, port: u16) -> Vec<(&'static str, String)> {
+        let url = format!("https://localhost:{port}");
+        vec![
+            ("AWS_REGION", "eu-central-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", format!("{CANARY}key")),
+            ("AWS_SESSION_TOKEN", format!("{CANARY}session")),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("ECR_BROKER_AWS_CA_BUNDLE", self.ca.to_str().unwrap().to_owned()),
+            ("ECR_BROKER_AWS_ECR_ENDPOINT", url.clone()),
+            ("ECR_BROKER_AWS_ECR_PUBLIC_ENDPOINT", url),
+        ]
+    }
+}
+
+async fn answer(request: Request<Incoming>, issued: Issued) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let scope = |headers: &http::HeaderMap| {
+        let authorization = headers.get("authorization")?.to_str().ok()?.to_owned();
+        let scope: Vec<_> = authorization.split("Credential=").nth(1)?.split('/').map(str::to_owned).collect();
+        Some(format!("{}/{}", scope[3], scope[2]))
+    };
+    let scope = scope(request.headers()).unwrap();
+    request.into_body().collect().await?;
+    let mut random = [0; 600];
+    fastrand::fill(&mut random);
+    let password = format!("{CANARY}{}", HEXLOWER.encode(&random));
+    let token = BASE64.encode(format!("AWS:{password}").as_bytes());
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let expires = (since_1970 + Duration::from_hours(12)).as_secs();
+    let data = format!(r#"{{"authorizationToken":"{token}","expiresAt":{expires}.5}}"#);
+    let body = if scope.starts_with("ecr-public/") {
+        format!(r#"{{"authorizationData":{data}}}"#)
+    } else {
+        format!(r#"{{"authorizationData":[{data}]}}"#)
+    };
+    issued.lock().unwrap().insert(password, scope);
+    let response = Response::builder().header("content-type", "application/x-amz-json-1.1");
+    Ok(response.header("x-amzn-requestid", "fake").body(Full::new(body.into())).unwrap())
+}
+
+/// What becomes of some of the bytes that go one way.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Pass,
+    /// They are held up for so long.
+    Late(Duration),
+    /// The connection is reset before them.
+    Reset,
+    /// It ends behind the first so many, as if nothing were missing.
+    Truncated(usize),
+    /// Nothing comes any more.
+    BlackHole,
+    /// A bit of one of them is another.
+    Corrupt(usize),
+}
+
+/// Stands between a broker and AWS, and does its worst, as the seed has it, until it is told to be good.
+pub struct FaultProxy {
+    pub port: u16,
+    whims: Arc<Whims>,
+}
+
+struct Whims {
+    random: Mutex<fastrand::Rng>,
+    good: AtomicBool,
+}
+
+impl FaultProxy {
+    pub async fn start(to: SocketAddr, seed: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let whims =
+            Arc::new(Whims { random: Mutex::new(fastrand::Rng::with_seed(seed)), good: AtomicBool::new(false) });
+        let proxy = Self { port, whims: Arc::clone(&whims) };
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, to, Arc::clone(&whims)));
+            }
+        });
+        proxy
+    }
+
+    pub fn be_good(&self) {
+        self.whims.good.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Whims {
+    /// Of so many bytes. A call is a handful of pieces.
+    fn fate(&self, bytes: usize) -> Fate {
+        if self.good.load(Ordering::Relaxed) {
+            return Fate::Pass;
+        }
+        let mut random = self.random.lock().unwrap();
+        match random.u32(0..100) {
+            0..4 => Fate::Late(Duration::from_millis(random.u64(0..1_500))),
+            4..6 => Fate::Reset,
+            6..8 => Fate::Truncated(random.usize(0..bytes)),
+            8 => Fate::BlackHole,
+            9..12 => Fate::Corrupt(random.usize(0..bytes)),
+            _ => Fate::Pass,
+        }
+    }
+}
+
+async fn carry(client: TcpStream, to: SocketAddr, whims: Arc<Whims>) {
+    let Ok(server) = TcpStream::connect(to).await else { return };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    // Either way's end is the other's too.
+    tokio::select! {
+        () = pass(&mut from_client, &mut to_server, &whims) => {}
+        () = pass(&mut from_server, &mut to_client, &whims) => {}
+    }
+}
+
+async fn pass(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, whims: &Whims) {
+    let mut buffer = [0; 2_048];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let mut bytes = &mut buffer[..read];
+        let (fate, mut last) = (whims.fate(read), false);
+        match fate {
+            Fate::Pass => {}
+            Fate::Late(time) => sleep(time).await,
+            // What is dropped without lingering is reset.
+            Fate::Reset => {
+                _ = socket2::SockRef::from(<OwnedWriteHalf as AsRef<TcpStream>>::as_ref(to))
+                    .set_linger(Some(Duration::ZERO));
+                return;
+            }
+            Fate::Truncated(some) => (bytes, last) = (&mut bytes[..some], true),
+            Fate::BlackHole => std::future::pending().await,
+            Fate::Corrupt(byte) => bytes[byte] ^= 0x10,
+        }
+        if to.write_all(bytes).await.is_err() || last {
+            return;
+        }
+    }
+}
