@@ -129,6 +129,11 @@ pub enum FailureClass {
     /// No answer, or a server's error.
     #[error("AWS cannot be reached or does not answer")]
     Unavailable,
+    /// AWS was not asked: too many others wait for the same.
+    #[error(
+        "as many calls as the broker makes to AWS in that region are under way, and others wait; try again shortly"
+    )]
+    NoTurn,
     /// An answer that makes no sense.
     #[error("AWS answered with something that is no usable credential")]
     InvalidAnswer,

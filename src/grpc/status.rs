@@ -103,6 +103,7 @@ fn reason(error: &BrokerError) -> &'static str {
             FailureClass::NoCredentials => "AWS_CREDENTIALS_UNAVAILABLE",
             FailureClass::Unavailable => "AWS_UNAVAILABLE",
             FailureClass::InvalidAnswer => "AWS_RESPONSE_INVALID",
+            FailureClass::NoTurn => "OVERLOADED",
         },
         BrokerError::AuditUnavailable => "AUDIT_UNAVAILABLE",
         BrokerError::Overloaded { .. } => "OVERLOADED",
@@ -122,7 +123,7 @@ fn code(error: &BrokerError) -> Code {
         BrokerError::CallerNotAllowed => Code::PermissionDenied,
         BrokerError::ValidityUnsatisfiable { .. } => Code::FailedPrecondition,
         BrokerError::Upstream(failure) => match failure.class {
-            FailureClass::Throttled => Code::ResourceExhausted,
+            FailureClass::Throttled | FailureClass::NoTurn => Code::ResourceExhausted,
             FailureClass::Denied => Code::PermissionDenied,
             FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidAnswer => Code::Unavailable,
         },

@@ -245,7 +245,7 @@ impl Bulkhead {
     /// AWS was not even called, so that it may be soon.
     fn no_turn(&self) -> UpstreamFailure {
         let paced = !lock(&self.pace).gap.is_zero();
-        let class = if paced { FailureClass::Throttled } else { FailureClass::Unavailable };
+        let class = if paced { FailureClass::Throttled } else { FailureClass::NoTurn };
         let retry_after = Some(NEXT_TURN.mul_f64(0.5 + fastrand::f64()));
         UpstreamFailure {
             retry_after,

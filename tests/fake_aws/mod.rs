@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
+use ecr_broker::clock::{Clock as _, SystemClock};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -109,7 +110,7 @@ async fn answer(request: Request<Incoming>, issued: Issued) -> Result<Response<F
     fastrand::fill(&mut random);
     let password = format!("{CANARY}{}", HEXLOWER.encode(&random));
     let token = BASE64.encode(format!("AWS:{password}").as_bytes());
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let since_1970 = SystemClock::new().now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let expires = (since_1970 + Duration::from_hours(12)).as_secs();
     let data = format!(r#"{{"authorizationToken":"{token}","expiresAt":{expires}.5}}"#);
     let body = if scope.starts_with("ecr-public/") {

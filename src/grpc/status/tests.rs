@@ -13,6 +13,8 @@ fn upstream(class: FailureClass) -> BrokerError {
 
 #[test]
 fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
+    let no_turn =
+        UpstreamFailure { retry_after: Some(Duration::from_secs(1)), ..UpstreamFailure::new(FailureClass::NoTurn) };
     let problem = || "wrong".to_owned();
     let asked = Duration::from_hours(11).into();
     for (error, code, reason, retry, field) in [
@@ -71,6 +73,7 @@ fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
         (upstream(FailureClass::Denied), Code::PermissionDenied, "AWS_ACCESS_DENIED", false, None),
         (upstream(FailureClass::NoCredentials), Code::Unavailable, "AWS_CREDENTIALS_UNAVAILABLE", true, None),
         (upstream(FailureClass::Unavailable), Code::Unavailable, "AWS_UNAVAILABLE", true, None),
+        (no_turn.into(), Code::ResourceExhausted, "OVERLOADED", true, None),
         (upstream(FailureClass::InvalidAnswer), Code::Unavailable, "AWS_RESPONSE_INVALID", true, None),
         (BrokerError::AuditUnavailable, Code::Unavailable, "AUDIT_UNAVAILABLE", true, None),
         (
