@@ -1,0 +1,169 @@
+//! Secrets that would be found anywhere, and everything that the broker writes while it does all it can with them, at TRACE (P10).
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod certificates;
+mod collector;
+mod fake_aws;
+mod program;
+mod support;
+mod tokens;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use certificates::{Authority, BROKER, RUNNER};
+use collector::Collector;
+use data_encoding::BASE64;
+use ecr_broker::clock::{Clock as _, SystemClock};
+use ecr_broker::pb;
+use fake_aws::{CANARY, FakeAws, FaultProxy};
+use program::{Server, program};
+use support::{Client, HOST, request};
+use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, bearing};
+use tokio::time::sleep;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+/// What must be found nowhere, and what it is.
+struct Secrets(Vec<(&'static str, String)>);
+
+impl Secrets {
+    fn add(&mut self, what: &'static str, secret: &str) {
+        assert!(secret.len() >= 12, "{what}: {secret}");
+        self.0.push((what, secret.to_owned()));
+    }
+
+    fn look_in(&self, place: &str, text: &str) {
+        for (what, secret) in &self.0 {
+            let found = text.lines().find(|line| line.contains(secret));
+            assert!(found.is_none(), "{what} in {place}: {}", found.unwrap_or_default());
+        }
+    }
+
+    /// All files but those that the test made.
+    fn look_in_directory(&self, directory: &Path, own: &[&str]) -> usize {
+        let mut files = 0;
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+            if path.is_dir() {
+                files += self.look_in_directory(&path, own);
+            } else if path.is_file() && !own.contains(&name.as_str()) {
+                self.look_in(&name, &String::from_utf8_lossy(&fs::read(&path).unwrap()));
+                files += 1;
+            }
+        }
+        files
+    }
+}
+
+/// Everything that can be asked, well and badly.
+async fn ask_for_everything(mut client: Client, token: &str, secrets: &mut Secrets) -> usize {
+    let mut answers = 0;
+    for round in 0..40 {
+        let host = format!("{round:012}.dkr.ecr.eu-west-1.amazonaws.com");
+        for registry in [HOST, "public.ecr.aws", &host, "ghcr.io", "nonsense"] {
+            let request = pb::GetRegistryCredentialsRequest {
+                rejected_credential_id: if round % 10 == 9 { "0".repeat(32) } else { String::new() },
+                ..request(registry)
+            };
+            let mut request = bearing(token, request);
+            let trace = format!("00-{:032x}-{:016x}-01", round + 1, round + 1);
+            request.metadata_mut().insert("traceparent", trace.parse().unwrap());
+            if let Ok(answer) = client.get_registry_credentials(request).await {
+                let password = answer.into_inner().credentials.unwrap().password;
+                if answers == 0 {
+                    // Nobody has it but this test; whoever spells it otherwise is found too.
+                    secrets.add("the password's end", &password[password.len() - 40..]);
+                    secrets.add("the token's end", &BASE64.encode(format!("AWS:{password}").as_bytes())[1_000..1_040]);
+                }
+                answers += 1;
+            }
+        }
+        let requests = vec![request(HOST), request("ghcr.io")];
+        _ = client
+            .batch_get_registry_credentials(bearing(token, pb::BatchGetRegistryCredentialsRequest { requests }))
+            .await;
+        _ = client.list_registries(bearing(token, pb::ListRegistriesRequest::default())).await;
+        _ = client.get_caller_identity(bearing(token, pb::GetCallerIdentityRequest {})).await;
+        _ = client.get_caller_identity(bearing(&format!("{token}x"), pb::GetCallerIdentityRequest {})).await;
+        sleep(Duration::from_millis(20)).await;
+    }
+    answers
+}
+
+fn private_key(pem: &str) -> &str {
+    pem.lines().nth(1).unwrap()
+}
+
+async fn connect(broker: &Server, ca: &Authority, identity: Option<Identity>) -> Channel {
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca.pem())).domain_name(BROKER);
+    let tls = identity.into_iter().fold(tls, ClientTlsConfig::identity);
+    let uri = broker.address.replace("grpcs://", "https://");
+    Endpoint::from_shared(uri).unwrap().tls_config(tls).unwrap().connect().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_no_secret_is_written_anywhere_whatever_the_broker_is_asked_and_aws_does() {
+    let outside = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (aws, collector) = (FakeAws::start(outside.path()).await, Collector::default());
+    let proxy = FaultProxy::start(aws.address, 3).await;
+    let (ca, signer) = (Authority::new(outside.path(), "ca.pem", "a"), Signer::new("k1"));
+    let pair = ca.server();
+    let (certificate, key) = pair.write(outside.path(), "server");
+    let keys = outside.path().join("jwks.json");
+    fs::write(&keys, signer.jwks()).unwrap();
+    let config = outside.path().join("broker.toml");
+    let text = format!(
+        "audit.output = \"{audit}\"\ncache.keep_warm = [\"{HOST}\", \"public.ecr.aws\"]\n\
+         [server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
+         [authentication]\nclient_ca = {{ \"a.example\" = {ca:?} }}\n\
+         [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = {keys:?}\n\
+         [[grants]]\nid = \"all\"\ncallers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\" }}, {{ spiffe = \"{RUNNER}\" }}]\n\
+         registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}, {{ public = true }}]\n",
+        audit = directory.path().join("audit.log").display(),
+        ca = ca.file,
+    );
+    fs::write(&config, text).unwrap();
+
+    let now = SystemClock::new().now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let token = signer.token(ISSUER, SUBJECT, now);
+    let workload = ca.workload(RUNNER);
+    let mut secrets = Secrets(Vec::new());
+    secrets.add("a canary", CANARY);
+    // The text before the canary is as long as makes three bytes whole.
+    secrets.add("a token of AWS's", &BASE64.encode(format!("AWS:{CANARY}").as_bytes())[..20]);
+    secrets.add("a bearer token", token.rsplit('.').next().unwrap());
+    secrets.add("a bearer token's claims", token.split('.').nth(1).unwrap());
+    secrets.add("the broker's private key", private_key(&pair.key));
+
+    let endpoint = collector.over_grpc().await;
+    let mut environment = aws.environment(proxy.port);
+    environment.push(("RUST_LOG", "trace".to_owned()));
+    environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint));
+    environment.push(("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()));
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut command = program(&environment);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()]);
+    command.current_dir(directory.path()).env("HOME", directory.path());
+    let broker = Server::spawn_logging(command);
+
+    let answers = ask_for_everything(Client::new(connect(&broker, &ca, None).await), &token, &mut secrets).await;
+    assert!(answers > 20, "{answers}");
+    let identity = Identity::from_pem(&workload.certificate, &workload.key);
+    let mut by_certificate = Client::new(connect(&broker, &ca, Some(identity)).await);
+    by_certificate.get_registry_credentials(request(HOST)).await.unwrap();
+    let logs = broker.stop();
+
+    for told in ["a credential was fetched", "AWS cannot be reached", "DEBUG"] {
+        assert!(logs.contains(told), "{told} is not in the log, and so it is not what was meant to be searched");
+    }
+    secrets.look_in("the log", &logs);
+    let spans = collector.everything();
+    assert!(spans.contains("GetAuthorizationToken"));
+    secrets.look_in("the spans", &spans);
+    let files = secrets.look_in_directory(directory.path(), &[]);
+    assert!(files >= 1, "the audit log at least");
+}
