@@ -317,6 +317,43 @@ fn warm_broker(aws: &Arc<Aws>) -> (Arc<Broker>, CredentialCache) {
     (Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), None)), cache)
 }
 
+/// A hundred keys that are an hour old at most when AWS goes, and somebody who asks for one of them every second.
+#[tokio::test(start_paused = true)]
+async fn p5_twelve_hours_without_aws_cost_a_hundred_warm_keys_no_error_for_10_8_hours_and_then_it_is_said_so() {
+    const KEYS: usize = 100;
+    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let cache = cache(&aws);
+    // Everybody asks all the time, so that every key is refreshed when it is due.
+    for number in 0..4 * 3_600 {
+        cache.get(lookup(&host(number % KEYS))).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    *aws.ways.lock().unwrap() = Ways::Fails(FailureClass::Unavailable);
+    let outage = Instant::now();
+    let (mut served, mut refused, mut first) = (0, 0, None);
+    for number in 0..12 * 3_600 {
+        match cache.get(lookup(&host(number % KEYS))).await {
+            Ok(found) => {
+                assert!(found.credential.remaining(aws.clock.now()) >= cache_settings().safety_margin);
+                served += 1;
+            }
+            Err(BrokerError::Upstream(failure)) => {
+                assert!(matches!(failure.class, FailureClass::Unavailable | FailureClass::NoTurn), "{failure:?}");
+                first.get_or_insert_with(|| outage.elapsed());
+                refused += 1;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    let first = first.unwrap();
+    println!(
+        "{served} served; the first of {refused} refused after {:.2} h of the outage",
+        first.as_secs_f64() / 3_600.0
+    );
+    assert!(first >= HOUR.mul_f64(10.8), "{first:?}");
+}
+
 /// Nobody asks for twelve hours, and then AWS is down for as long as what is warm can last.
 #[tokio::test(start_paused = true)]
 async fn p5_what_is_kept_warm_rides_out_an_idle_night_and_an_outage_in_the_morning() {

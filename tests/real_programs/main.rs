@@ -14,6 +14,7 @@ mod program;
 mod aws;
 mod grpc_clients;
 mod other;
+mod overload;
 mod registry;
 mod systemd;
 mod tls;

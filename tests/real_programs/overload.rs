@@ -1,0 +1,85 @@
+//! h2load, which asks for ten times what it may have.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use ecr_broker::clock::SystemClock;
+use tokio::time::Instant;
+
+use super::PRIVATE;
+use super::cases::{AUDIENCE, ISSUER, SUBJECT, Signer, seconds};
+use super::other::succeed;
+use super::program::{Server, run};
+
+const PATH: &str = "ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials";
+/// What the caller may have in a second.
+const RATE: u32 = 200;
+
+/// h2load takes an error of gRPC's for a success, for both are 200 in HTTP: what was served is counted by the audit log.
+fn overload(time: Duration) {
+    let (directory, signer) = (tempfile::tempdir().unwrap(), Signer::new("k1"));
+    let place = directory.path().display();
+    fs::write(directory.path().join("jwks.json"), signer.jwks()).unwrap();
+    let config = directory.path().join("broker.toml");
+    let written = format!(
+        "audit.output = \"{place}/audit.log\"\nlimits.requests_per_second = {RATE}\n\
+         [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{place}/jwks.json\"\n\
+         [[grants]]\nid = \"a\"\ncallers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\" }}]\n\
+         registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}]\n"
+    );
+    fs::write(&config, written).unwrap();
+    let broker =
+        Server::start(&["serve", "--simulate", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"], &[]);
+    let body = directory.path().join("body");
+    let host = [&[0x0a, u8::try_from(PRIVATE.len()).unwrap()], PRIVATE.as_bytes()].concat();
+    fs::write(&body, [&[0, 0, 0, 0, u8::try_from(host.len()).unwrap()], &host[..]].concat()).unwrap();
+    let token = signer.token(ISSUER, SUBJECT, seconds(&SystemClock::new()));
+
+    // So that health is asked at the same time.
+    let (began, length) = (Instant::now(), time.as_secs().to_string());
+    let mut load = Command::new("h2load");
+    // 40 clients of 50 requests a second each are ten times the rate.
+    load.args(["--clients=40", "--threads=1", "--max-concurrent-streams=10", "--rps=50", "--duration", &length])
+        .arg("--data")
+        .arg(&body)
+        .args(["--header=content-type: application/grpc", "--header=te: trailers"])
+        .arg(format!("--header=authorization: Bearer {token}"))
+        .arg(format!("{}/{PATH}", broker.address.replace("grpc://", "http://")));
+    let load = std::thread::spawn(move || succeed(&mut load));
+    let (mut slowest, mut probes) = (Duration::ZERO, 0);
+    while !load.is_finished() {
+        let asked = Instant::now();
+        assert_eq!(run(&["probe", "--address", &broker.address], &[]).code, 0);
+        // With a process of its own each time.
+        slowest = slowest.max(asked.elapsed());
+        probes += 1;
+    }
+    let (report, lasted) = (load.join().unwrap(), began.elapsed());
+    let asked: f64 = report
+        .lines()
+        .find_map(|line| line.strip_prefix("requests: "))
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let audit = fs::read_to_string(directory.path().join("audit.log")).unwrap();
+    let served = f64::from(u32::try_from(audit.lines().count()).unwrap());
+    let (offered, goodput) = (asked / lasted.as_secs_f64(), served / lasted.as_secs_f64());
+    println!(
+        "h2load: {offered:.0} calls a second where {RATE} may be, {goodput:.0} served; {probes} probes, the slowest {slowest:.0?}"
+    );
+    assert!(offered > 9.0 * f64::from(RATE), "{report}");
+    assert!(goodput >= 0.9 * f64::from(RATE), "{goodput}");
+    // As much at once as in ten seconds, after a quiet time.
+    assert!(served <= f64::from(RATE) * (lasted.as_secs_f64() + 11.0), "{served}");
+    broker.stop();
+}
+
+#[test]
+#[ignore = "needs h2load, which .ci/tools installs"]
+fn p8_h2load_at_ten_times_a_caller_s_rate_gets_that_rate() {
+    overload(Duration::from_secs(10));
+}
