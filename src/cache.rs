@@ -23,7 +23,7 @@ use tracing::{Span, warn};
 
 use self::entry::{Entry, RefreshClaim, Shortfall};
 use self::failures::Failures;
-use self::flight::{Call, Departure, Landing};
+use self::flight::{Call, Departure, Landing, class};
 use self::seat::{Passage, Seat};
 use self::store::Store;
 use crate::caller::Caller;
@@ -140,19 +140,25 @@ impl CredentialCache {
         }
         let permit = Arc::clone(&inner.waiters).try_acquire_owned().map_err(|_| overloaded())?;
         let permit = Arc::new(permit);
-        // A flight that was in the air already may bring too little for this caller; the next one is its own.
-        let mut shortfall = Shortfall::TooShort;
+        // A flight that was in the air already may bring too little for this caller, or have had no turn because of who had started it; the
+        // next one is its own.
+        let mut problem = BrokerError::Bug;
         for _ in 0..2 {
             let departure = Departure { lookup: lookup.clone(), refresh: false, parent: SpanIdentity::current() };
             let (landing, status) = self.board(departure, Arc::clone(&permit)).await?;
-            let entry = landing.result.clone()?;
-            match inner.judge(&entry, &lookup) {
-                Ok(()) => return Ok(inner.found(&entry, status)),
-                Err(Shortfall::Unreachable) => return Err(inner.unsatisfied(Shortfall::Unreachable, &lookup)),
-                Err(short) => shortfall = short,
-            }
+            problem = match &landing.result {
+                Ok(entry) => match inner.judge(entry, &lookup) {
+                    Ok(()) => return Ok(inner.found(entry, status)),
+                    Err(Shortfall::Unreachable) => return Err(inner.unsatisfied(Shortfall::Unreachable, &lookup)),
+                    Err(short) => inner.unsatisfied(short, &lookup),
+                },
+                Err(error) if status == CacheStatus::Coalesced && class(error) == Some(FailureClass::NoTurn) => {
+                    error.clone()
+                }
+                Err(error) => return Err(error.clone()),
+            };
         }
-        Err(inner.unsatisfied(shortfall, &lookup))
+        Err(problem)
     }
 
     /// Sees to it that a credential is held and fresh, without waiting for AWS: starts a fetch or a refresh where one is due and no failure

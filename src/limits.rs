@@ -31,9 +31,11 @@ const BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const LONGEST_PENANCE: Duration = Duration::from_secs(10);
 /// How often it is said of one caller or origin that it is over its limit.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
-/// Requests that may be under way together, whoever makes them; of the answers of so many, which their callers may be slow to take, the
-/// broker keeps 300 MB at the most.
+/// Requests that may be under way together, whoever makes them, where one caller may have less than half of that; of the answers of so many,
+/// which their callers may be slow to take, the broker keeps about 300 MB.
 const MOST_UNDER_WAY: usize = 32_768;
+/// So few of its own are never too much: callers who have many must not turn away those who have few.
+const ALWAYS_LET_IN: usize = 200;
 /// How long to wait where nothing says when there will be room.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -54,6 +56,7 @@ pub struct Limits {
     settings: Settings,
     clock: Arc<dyn Clock>,
     under_way: Arc<AtomicUsize>,
+    all_reported: Arc<Reported>,
     callers: Cache<Principal, Arc<Account>>,
     origins: Cache<Origin, Arc<Failures>>,
 }
@@ -123,7 +126,14 @@ impl Limits {
     /// Nobody has asked for anything yet.
     #[must_use]
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, clock, under_way: Arc::default(), callers: remembered(), origins: remembered() }
+        Self {
+            settings,
+            clock,
+            under_way: Arc::default(),
+            all_reported: Arc::default(),
+            callers: remembered(),
+            origins: remembered(),
+        }
     }
 
     /// Lets a caller have this many requests more under way, all or none.
@@ -133,9 +143,14 @@ impl Limits {
     pub fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, Excess> {
         let account = self.account(principal);
         let admission = Admission::enter(&account, &self.under_way, requests);
-        let admitted = admission.within(self.settings.in_flight).and_then(|()| account.spend(requests, self.now()));
+        let of_all = MOST_UNDER_WAY.max(self.settings.in_flight.saturating_mul(2));
+        let admitted =
+            admission.within(self.settings.in_flight, of_all).and_then(|()| account.spend(requests, self.now()));
         admitted.map(|()| admission).inspect_err(|excess| match excess {
             Excess::OfOne(_) => self.report(principal, &account),
+            Excess::OfAll(_) if self.all_reported.is_due(self.now()) => {
+                warn!(of_all, "more requests are under way than the broker keeps; those of callers who have many are turned away for a while");
+            }
             Excess::OfAll(_) => {}
         })
     }
@@ -211,10 +226,11 @@ impl Admission {
         Self { account: Arc::clone(account), under_way: Arc::clone(under_way), requests }
     }
 
-    fn within(&self, limit: usize) -> Result<(), Excess> {
-        if self.account.in_flight.load(Ordering::Relaxed) > limit {
+    fn within(&self, of_one: usize, of_all: usize) -> Result<(), Excess> {
+        let own = self.account.in_flight.load(Ordering::Relaxed);
+        if own > of_one {
             Err(Excess::OfOne(spread(WAIT)))
-        } else if self.under_way.load(Ordering::Relaxed) > MOST_UNDER_WAY {
+        } else if own > ALWAYS_LET_IN && self.under_way.load(Ordering::Relaxed) > of_all {
             Err(Excess::OfAll(spread(WAIT)))
         } else {
             Ok(())
@@ -315,13 +331,17 @@ mod tests {
     }
 
     #[test]
-    fn all_together_have_a_limit_of_what_is_under_way() {
-        let (limits, _) = limits(usize::MAX);
-        let all = count(u32::try_from(MOST_UNDER_WAY).unwrap());
-        let held = limits.admit(&Principal::Uid(1), all).unwrap();
-        assert!(matches!(limits.admit(&Principal::Uid(2), count(1)), Err(Excess::OfAll(_))));
+    fn all_together_have_a_limit_of_what_is_under_way_and_who_has_few_is_let_in_all_the_same() {
+        let most = MOST_UNDER_WAY / 2;
+        let (limits, _) = limits(most);
+        let most = count(u32::try_from(most).unwrap());
+        let held = [1, 2].map(|uid| limits.admit(&Principal::Uid(uid), most).unwrap());
+        let few = limits.admit(&Principal::Uid(3), count(200)).unwrap();
+        assert!(matches!(limits.admit(&Principal::Uid(3), count(1)), Err(Excess::OfAll(_))));
+        drop(few);
+        limits.admit(&Principal::Uid(4), count(1)).unwrap();
         drop(held);
-        limits.admit(&Principal::Uid(2), all).unwrap();
+        limits.admit(&Principal::Uid(3), most).unwrap();
     }
 
     #[test]

@@ -135,10 +135,11 @@ enum Stall {
     NeverEndsItsHeaders,
     SendsAFrameByteByByte,
     OpensNoWindow,
+    AsksForReflectionAndTakesNothing,
 }
 
 impl Stall {
-    const ALL: [(Self, &str); 8] = [
+    const ALL: [(Self, &str); 9] = [
         (Self::SaysNothing, "connect, and say nothing"),
         (Self::SpellsThePreface, "the preface, a letter a second"),
         (Self::SpeaksAnotherProtocol, "HTTP/1.1"),
@@ -147,6 +148,7 @@ impl Stall {
         (Self::NeverEndsItsHeaders, "HEADERS, and a CONTINUATION of nothing every second"),
         (Self::SendsAFrameByteByByte, "a frame, a byte a second"),
         (Self::OpensNoWindow, "100 calls, and a window of nothing for their answers"),
+        (Self::AsksForReflectionAndTakesNothing, "100 calls of reflection with 100 questions each, and no window"),
     ];
 
     /// Until its connection ends.
@@ -180,6 +182,17 @@ impl Stall {
                 raw.cut()
             }
             Self::SendsAFrameByteByByte => Raw::open(address, &[]).await.spell(&headers).await,
+            Self::AsksForReflectionAndTakesNothing => {
+                let mut raw = Raw::open(address, &[0, 4, 0, 0, 0, 0]).await;
+                // For the list of all services.
+                let questions = b"\0\0\0\0\x03\x3a\x01*".repeat(100);
+                for number in 0..100 {
+                    let stream = 2 * number + 1;
+                    raw.send(HEADERS, END_HEADERS, stream, &call(REFLECTION)).await.unwrap();
+                    raw.send(DATA, 0, stream, &questions).await.unwrap();
+                }
+                raw.until_cut(true).await.0
+            }
             Self::OpensNoWindow => {
                 let mut raw = Raw::open(address, &[0, 4, 0, 0, 0, 0]).await;
                 for number in 0..100 {

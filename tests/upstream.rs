@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
 use ecr_broker::broker::{self, Broker};
-use ecr_broker::cache::{CredentialCache, Settings};
-use ecr_broker::caller::Principal;
+use ecr_broker::cache::{CredentialCache, Lookup, Settings};
+use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
@@ -253,6 +253,35 @@ async fn p7_nobody_who_asks_for_thousands_of_registries_delays_who_asks_for_one(
         assert!(slowest <= longest, "{ways:?}: {slowest:?}");
         greedy.iter().for_each(tokio::task::JoinHandle::abort);
     }
+}
+
+/// A flooder asks for what others want too: its full lane is no reason to refuse them.
+#[tokio::test(start_paused = true)]
+async fn p7_who_waits_for_another_s_call_that_has_no_turn_makes_its_own() {
+    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let cache = cache(&aws);
+    let of = |uid, number| Lookup { caller: Caller::process(uid, uid), ..lookup(&host(number)) };
+    let flood = (0..1_500).map(|number| {
+        let (cache, own) = (cache.clone(), of(1, number));
+        tokio::spawn(async move {
+            while cache.get(own.clone()).await.is_err() {
+                sleep(LATENCY).await;
+            }
+        })
+    });
+    let flood: Vec<_> = flood.collect();
+    sleep(Duration::from_millis(100)).await;
+    let mut refused = 0;
+    for number in 6_000..6_020 {
+        // Both in one flight, which the greedy one leads.
+        let (greedy, honest) = tokio::join!(cache.get(of(1, number)), cache.get(of(2, number)));
+        refused += u32::from(greedy.is_err());
+        honest.unwrap();
+        // A failure of somebody else's turn is not held against the key.
+        cache.get(of(2, number)).await.unwrap();
+    }
+    assert!(refused > 0, "the lane was full");
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 /// What would have no turn in time is told so when it comes, and not when its time is over.

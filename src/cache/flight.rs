@@ -150,7 +150,11 @@ impl Inner {
                 Ok(entry)
             }
             Err(error) => {
-                let class = if let BrokerError::Upstream(failure) = &error { Some(failure.class) } else { None };
+                let class = class(&error);
+                if class == Some(FailureClass::NoTurn) {
+                    // AWS was not asked, because of whoever started this: nothing is known of the key, and others may have a turn.
+                    return Err(error);
+                }
                 self.note_identity(&error);
                 if class.is_some_and(FailureClass::is_final) {
                     self.credentials.invalidate(key).await;
@@ -171,4 +175,8 @@ impl Inner {
             self.identity_missing.store(true, Ordering::Relaxed);
         }
     }
+}
+
+pub(super) fn class(error: &BrokerError) -> Option<FailureClass> {
+    if let BrokerError::Upstream(failure) = error { Some(failure.class) } else { None }
 }

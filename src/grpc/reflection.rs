@@ -4,14 +4,16 @@ use tonic::service::RoutesBuilder;
 use tonic_reflection::server::Builder;
 use tracing::warn;
 
-use super::LARGEST_REQUEST;
 use crate::pb::FILE_DESCRIPTOR_SET;
+
+/// A symbol's or a file's name. An answer repeats all of the question, and the service reads on while answers are waiting.
+const LARGEST_QUESTION: usize = 1024;
 
 pub(super) fn add_to(routes: &mut RoutesBuilder) {
     match (builder().build_v1(), builder().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => {
-            routes.add_service(v1.max_decoding_message_size(LARGEST_REQUEST));
-            routes.add_service(v1alpha.max_decoding_message_size(LARGEST_REQUEST));
+            routes.add_service(v1.max_decoding_message_size(LARGEST_QUESTION));
+            routes.add_service(v1alpha.max_decoding_message_size(LARGEST_QUESTION));
         }
         (Err(error), _) | (_, Err(error)) => warn!(%error, "reflection is not served"),
     }

@@ -109,7 +109,7 @@ impl Door {
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        serve(io, repair, self.service.clone().for_peer(peer, origin), self.age, &self.steps).await;
+        serve(io, repair, self.service.clone().for_peer(peer, origin), origin, self.age, &self.steps).await;
     }
 
     /// A certificate says who it is; without one, loopback may be enough.

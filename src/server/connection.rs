@@ -9,9 +9,9 @@ use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 use tonic::service::Routes;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::authority::Repair;
 use super::conduct::{self, Conduct};
@@ -35,8 +35,11 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An answer that is not taken is kept in pieces of this size beside the message itself, of which one piece is begun.
+/// Of an answer, beside the message itself.
 const SEND_BUFFER: usize = 16 * 1024;
+/// What a peer may send before it is read, in one call and in all: two of the largest requests, and four.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
 
 /// How many connections are kept.
 #[derive(Debug, Clone, Copy)]
@@ -120,11 +123,17 @@ impl Drop for Place {
 
 /// Serves one connection to its end: the peer's, that of its age or of the drain when its requests are done, that of our patience with
 /// the peer, or the abort's.
-pub(super) async fn serve<I>(io: I, repair: Option<Repair>, service: Service, age: Duration, steps: &Shutdown)
-where
+pub(super) async fn serve<I>(
+    io: I,
+    repair: Option<Repair>,
+    service: Service,
+    origin: Origin,
+    age: Duration,
+    steps: &Shutdown,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let conduct = Conduct::new();
+    let conduct = Conduct::default();
     let begun = tokio::select! {
         begun = tokio::time::timeout(PREFACE_TIMEOUT, PeerStream::begin(io, repair, conduct.clone())) => begun,
         () = steps.drain.cancelled() => return,
@@ -140,17 +149,23 @@ where
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADERS)
         .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let service = TowerToHyperService::new(Exchange::new(service, conduct.clone()));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut look = interval(conduct::INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A tenth more or less, so that connections that were made together do not end together.
     let mut age = pin!(tokio::time::sleep(age.mul_f64(0.9 + 0.2 * fastrand::f64())));
     let (mut old, mut draining) = (false, false);
     let ended = loop {
         tokio::select! {
+            // The peer's own words first: it may have done what it had to.
+            biased;
             ended = connection.as_mut() => break ended,
+            () = steps.abort.cancelled() => return,
             () = age.as_mut(), if !old => {
                 old = true;
                 connection.as_mut().graceful_shutdown();
@@ -159,10 +174,9 @@ where
                 (old, draining) = (true, true);
                 connection.as_mut().graceful_shutdown();
             }
-            _ = look.tick() => if let Some(problem) = conduct.problem() {
-                return debug!(problem, "a connection was closed");
+            _ = look.tick() => if let Some(problem) = conduct.look() {
+                return info!(problem, ?origin, "a connection was closed");
             },
-            () = steps.abort.cancelled() => return,
         }
     };
     if let Err(error) = ended {

@@ -1,6 +1,6 @@
 //! A request's message has to come in time, and what an answer holds is held until the last byte of it is on its way.
 //!
-//! h2 copies nothing of an answer, and keeps it for as long as the peer does not take it; so what its caller may have under way is counted
+//! h2 copies nothing of an answer that is larger than a kilobyte, and keeps it for as long as the peer does not take it; so what its caller may have under way is counted
 //! until then, and not only while it is put together.
 
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use crate::limits::Admission;
 /// A request's message is at most 64 KiB, and has this long to come after its headers.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(6);
 /// Where messages come for as long as the peer likes.
-const STREAMING: &str = "/grpc.reflection.";
+const CONVERSATIONS: &str = "/grpc.reflection.";
 
 /// The service of one connection.
 #[derive(Debug, Clone)]
@@ -48,19 +48,21 @@ pub(super) struct RequestBody {
 /// The body of an answer.
 pub(super) struct AnswerBody {
     inner: Body,
-    hold: Option<Arc<Hold>>,
+    conduct: Conduct,
+    /// What the caller may have under way, where that is counted.
+    admission: Option<Arc<Admission>>,
 }
 
-/// What there is for as long as any of an answer has not been sent.
+/// What there is for as long as some of an answer has not been sent.
 struct Hold {
-    _admission: Arc<Admission>,
+    _admission: Option<Arc<Admission>>,
     conduct: Conduct,
 }
 
 /// Some of an answer.
 struct Portion {
     bytes: Bytes,
-    _hold: Arc<Hold>,
+    _hold: Hold,
 }
 
 impl<S> Exchange<S> {
@@ -84,19 +86,18 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let timeout = (!request.uri().path().starts_with(STREAMING)).then_some(MESSAGE_TIMEOUT);
+        let timeout = (!request.uri().path().starts_with(CONVERSATIONS)).then_some(MESSAGE_TIMEOUT);
         let request = request.map(|inner| RequestBody { inner, timeout, late: None });
         let conduct = self.conduct.clone();
         self.inner.call(request).map_ok(Box::new(|mut response| {
             let admission = response.extensions_mut().remove::<Arc<Admission>>();
-            let hold = admission.map(|admission| Arc::new(Hold::new(admission, conduct)));
-            response.map(|inner| AnswerBody { inner, hold })
+            response.map(|inner| AnswerBody { inner, conduct, admission })
         }))
     }
 }
 
 impl Hold {
-    fn new(admission: Arc<Admission>, conduct: Conduct) -> Self {
+    fn new(admission: Option<Arc<Admission>>, conduct: Conduct) -> Self {
         conduct.note_answer();
         Self { _admission: admission, conduct }
     }
@@ -104,7 +105,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.conduct.note_taken();
+        self.conduct.note_gone();
     }
 }
 
@@ -143,8 +144,8 @@ impl http_body::Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        let Some(hold) = &self.hold else { return Poll::Ready(frame) };
-        let portion = |bytes| Bytes::from_owner(Portion { bytes, _hold: Arc::clone(hold) });
+        let hold = Hold::new(self.admission.clone(), self.conduct.clone());
+        let portion = |bytes| Bytes::from_owner(Portion { bytes, _hold: hold });
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(portion))))
     }
 

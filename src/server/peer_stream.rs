@@ -34,10 +34,10 @@ struct Inspector {
     conduct: Conduct,
     /// A header block goes on in the next frame.
     amid_block: bool,
-    /// Whether anything has been finished since it was last looked.
-    finished: bool,
-    /// What is known of what is not finished.
-    unfinished: bool,
+    /// When what is not finished was begun.
+    begun: Option<Instant>,
+    /// Whether that is noted: it is the peer's affair only while the rest is waited for.
+    blamed: bool,
 }
 
 impl<S: AsyncRead + Unpin> PeerStream<S> {
@@ -51,8 +51,9 @@ impl<S: AsyncRead + Unpin> PeerStream<S> {
         if read != PREFACE {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer does not speak HTTP/2, as gRPC does"));
         }
+        conduct.note_settings();
         let budget = Budget::new();
-        let inspector = Inspector { repair, budget, conduct, amid_block: false, finished: false, unfinished: false };
+        let inspector = Inspector { repair, budget, conduct, amid_block: false, begun: None, blamed: false };
         Ok(Self { unread: PREFACE, inner, frames: Frames::default(), inspector })
     }
 
@@ -60,7 +61,7 @@ impl<S: AsyncRead + Unpin> PeerStream<S> {
         let now = Instant::now();
         self.inspector.budget.refill(now);
         self.frames.follow(bytes, &mut self.inspector);
-        self.inspector.note_unfinished(self.frames.is_amid(), now);
+        self.inspector.note_begun(self.frames.is_amid(), now);
         if self.inspector.budget.is_spent() {
             return Err(io::Error::other("the peer floods the connection with frames that ask for nothing"));
         }
@@ -69,14 +70,33 @@ impl<S: AsyncRead + Unpin> PeerStream<S> {
 }
 
 impl Inspector {
-    fn note_unfinished(&mut self, amid_frame: bool, now: Instant) {
-        let unfinished = amid_frame || self.amid_block;
-        if unfinished && (self.finished || !self.unfinished) {
-            self.conduct.note_unfinished(Some(now));
-        } else if !unfinished && self.unfinished {
-            self.conduct.note_unfinished(None);
+    fn note_begun(&mut self, amid_frame: bool, now: Instant) {
+        if amid_frame || self.amid_block {
+            self.begun.get_or_insert(now);
+        } else {
+            self.begun = None;
         }
-        (self.unfinished, self.finished) = (unfinished, false);
+    }
+
+    /// Whether more is waited for now.
+    fn note_waiting(&mut self, waiting: bool) {
+        let blamed = waiting && self.begun.is_some();
+        if blamed != self.blamed {
+            self.conduct.note_unfinished(self.begun.filter(|_| blamed));
+            self.blamed = blamed;
+        }
+    }
+
+    fn note_write<T>(&mut self, written: &Poll<io::Result<T>>, bytes: impl FnOnce(&T) -> usize) {
+        match written {
+            Poll::Ready(Ok(written)) => {
+                let bytes = bytes(written);
+                self.budget.note_sent(bytes);
+                self.conduct.note_sent(bytes);
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.conduct.note_unread(),
+        }
     }
 }
 
@@ -103,7 +123,9 @@ impl Watch for Inspector {
     }
 
     fn end(&mut self) {
-        self.finished |= !self.amid_block;
+        if !self.amid_block {
+            self.begun = None;
+        }
     }
 }
 
@@ -120,16 +142,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        self.inspector.note_waiting(read.is_pending());
+        ready!(read)?;
         Poll::Ready(self.inspect(&mut buffer.filled_mut()[before..]))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
-        self.inspector.budget.note_sent(sent);
-        Poll::Ready(Ok(sent))
+        let sent = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.inspector.note_write(&sent, |sent| *sent);
+        sent
     }
 
     fn poll_write_vectored(
@@ -137,9 +161,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.inner).poll_write_vectored(context, slices))?;
-        self.inspector.budget.note_sent(sent);
-        Poll::Ready(Ok(sent))
+        let sent = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.inspector.note_write(&sent, |sent| *sent);
+        sent
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -147,10 +171,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        self.inspector.note_write(&flushed, |()| 0);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(context);
+        self.inspector.note_write(&shut, |()| 0);
+        shut
     }
 }

@@ -39,8 +39,10 @@ const SHRINK: f64 = 0.9;
 const MOST_AS_ROLES: usize = 6;
 /// Regions that are remembered while nothing is to be remembered of them. AWS has fewer than 50; callers may name others.
 const REGIONS: usize = 500;
-/// Callers whose lanes are remembered while nobody is in them.
+/// Lanes that there may be before those that nobody is in are taken away.
 const LANES: usize = 100;
+/// How often it is said that there are more calls to be made than can be.
+const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// What a call takes, as long as it is not known.
 const TYPICAL_CALL: Duration = Duration::from_millis(100);
 /// How much the last call counts in what calls take.
@@ -75,19 +77,27 @@ struct Bulkhead {
     /// Who has it waits for the next call's time to come, which may be put off meanwhile; the others wait for it.
     next: tokio::sync::Mutex<()>,
     pace: Mutex<Pace>,
+    /// What calls take, by the broker's own identity and as roles, in the mean of the last ones.
+    typical: [Mutex<Duration>; 2],
+    /// When it was last said that some had no turn.
+    reported: Mutex<Option<Instant>>,
 }
 
 type LaneKey = (Option<Principal>, bool);
 
-/// The calls that one caller causes. Of all that are in flight or next to be, it has no more than can be in flight together.
-#[derive(Debug)]
+/// The calls that one caller causes and that are not in flight yet.
+#[derive(Debug, Default)]
 struct Lane {
-    turns: Arc<Semaphore>,
+    /// Whoever has it waits beside the first of other lanes, and all behind it wait for it: so lanes take turns.
+    head: tokio::sync::Mutex<()>,
     waiting: AtomicUsize,
 }
 
 /// A place in a lane, given up when it goes.
-struct Waiting<'a>(&'a Lane);
+struct Waiting<'a> {
+    lane: &'a Lane,
+    in_front: usize,
+}
 
 #[derive(Debug)]
 struct Pace {
@@ -97,18 +107,15 @@ struct Pace {
     next: Instant,
     /// When the gap was last made longer: what had begun by then says nothing new.
     slowed: Option<Instant>,
-    /// What a call takes, in the mean of the last ones.
-    typical: Duration,
 }
-
-/// Of the lane, of those who need roles, and of all.
-type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
 
 /// The right to make a call.
 struct Turn {
     bulkhead: Arc<Bulkhead>,
     began: Instant,
-    _permits: Permits,
+    as_role: bool,
+    /// Of those who need roles, and of all.
+    _permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
 }
 
 impl<S: TokenSource> Guarded<S> {
@@ -192,7 +199,9 @@ impl Bulkhead {
             as_roles: Arc::new(Semaphore::new(MOST_AS_ROLES)),
             budget: Mutex::new(SPARE_TRIES),
             next: tokio::sync::Mutex::default(),
-            pace: Mutex::new(Pace { gap: Duration::ZERO, next: now, slowed: None, typical: TYPICAL_CALL }),
+            pace: Mutex::new(Pace { gap: Duration::ZERO, next: now, slowed: None }),
+            typical: [Mutex::new(TYPICAL_CALL), Mutex::new(TYPICAL_CALL)],
+            reported: Mutex::default(),
         }
     }
 
@@ -211,46 +220,57 @@ impl Bulkhead {
     }
 
     /// Waits for a turn, if there is one soon.
-    async fn turn(self: Arc<Self>, asker: Option<&Principal>, as_role: bool) -> Result<Turn, UpstreamFailure> {
+    async fn turn(self: &Arc<Self>, asker: Option<&Principal>, as_role: bool) -> Result<Turn, UpstreamFailure> {
         let lane = self.lane((asker.cloned(), as_role));
         let waiting = Waiting::in_lane(&lane);
-        if lock(&self.pace).wait_behind(waiting.in_front()) > LONGEST_QUEUE {
+        if self.wait_behind(waiting.in_front, as_role) > LONGEST_QUEUE {
             return Err(self.no_turn());
         }
         let wait = async {
             // The semaphores are never closed.
-            let lane = Arc::clone(&lane.turns).acquire_owned().await.ok()?;
+            let _head = lane.head.lock().await;
             let as_role = if as_role { Arc::clone(&self.as_roles).acquire_owned().await.ok() } else { None };
             let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
             let _first = self.next.lock().await;
             loop {
-                let Some(begin) = self.begin() else { return Some((lane, as_role, permit)) };
+                let Some(begin) = self.begin() else { return Some((as_role, permit)) };
                 sleep_until(begin).await;
             }
         };
         let Ok(Some(permits)) = timeout(LONGEST_QUEUE, wait).await else { return Err(self.no_turn()) };
-        Ok(Turn { bulkhead: self, began: Instant::now(), _permits: permits })
+        Ok(Turn { bulkhead: Arc::clone(self), began: Instant::now(), as_role, _permits: permits })
     }
 
     /// One that somebody is in is never forgotten.
     fn lane(&self, of: LaneKey) -> Arc<Lane> {
         let mut lanes = lock(&self.lanes);
         if lanes.len() >= LANES && !lanes.contains_key(&of) {
-            lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.turns.available_permits() < MOST_IN_FLIGHT);
+            lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
         }
-        let anew = || Arc::new(Lane { turns: Arc::new(Semaphore::new(MOST_IN_FLIGHT)), waiting: AtomicUsize::new(0) });
-        Arc::clone(lanes.entry(of).or_insert_with(anew))
+        Arc::clone(lanes.entry(of).or_default())
     }
 
-    /// AWS was not even called, so that it may be soon.
+    /// How long it takes, about, until a lane with so many calls before this one comes to it.
+    fn wait_behind(&self, calls: usize, as_role: bool) -> Duration {
+        let together = if as_role { MOST_AS_ROLES } else { MOST_IN_FLIGHT };
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let of_one = *lock(&self.typical[usize::from(as_role)]) / number(together);
+        lock(&self.pace).gap.max(of_one).saturating_mul(number(calls))
+    }
+
+    /// AWS was not even called, so that it may be soon. One line for many of them.
     fn no_turn(&self) -> UpstreamFailure {
-        let paced = !lock(&self.pace).gap.is_zero();
-        let class = if paced { FailureClass::Throttled } else { FailureClass::NoTurn };
-        let retry_after = Some(NEXT_TURN.mul_f64(0.5 + fastrand::f64()));
-        UpstreamFailure {
-            retry_after,
-            ..failed("as many calls as may be are in flight to the region, or wait to be", class)
+        let class = FailureClass::NoTurn;
+        record_failure(class);
+        let now = Instant::now();
+        let mut reported = lock(&self.reported);
+        if reported.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL) {
+            *reported = Some(now);
+            warn!(
+                "there are more calls to AWS to be made in the region than have a turn soon; for a while this is not said again"
+            );
         }
+        UpstreamFailure { retry_after: Some(NEXT_TURN.mul_f64(0.5 + fastrand::f64())), ..UpstreamFailure::new(class) }
     }
 
     /// When the next call may begin; none where that is now, and it does.
@@ -266,32 +286,17 @@ impl Bulkhead {
 
 impl<'a> Waiting<'a> {
     fn in_lane(lane: &'a Lane) -> Self {
-        lane.waiting.fetch_add(1, Ordering::Relaxed);
-        Self(lane)
-    }
-
-    fn in_front(&self) -> usize {
-        self.0.waiting.load(Ordering::Relaxed).saturating_sub(1)
+        Self { lane, in_front: lane.waiting.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.lane.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Pace {
-    /// How long it takes, about, until a lane with so many calls before this one comes to it.
-    fn wait_behind(&self, calls: usize) -> Duration {
-        let each = self.gap.max(self.typical / u32::try_from(MOST_IN_FLIGHT).unwrap_or(1));
-        each.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
-    }
-
-    fn note_time(&mut self, taken: Duration) {
-        self.typical = self.typical.mul_f64(1.0 - NEWS) + taken.mul_f64(NEWS);
-    }
-
     fn shrink(&mut self) {
         self.gap = self.gap.mul_f64(SHRINK);
         if self.gap < SHORTEST_GAP {
@@ -301,10 +306,16 @@ impl Pace {
 }
 
 impl Turn {
+    fn note_time(&self, taken: Duration) {
+        let mut typical = lock(&self.bulkhead.typical[usize::from(self.as_role)]);
+        *typical = typical.mul_f64(1.0 - NEWS) + taken.mul_f64(NEWS);
+    }
+
     /// Learns from what came of the call.
     fn settle(self, result: &Result<Credential, UpstreamFailure>) {
-        let (now, mut pace) = (Instant::now(), lock(&self.bulkhead.pace));
-        pace.note_time(now.duration_since(self.began));
+        let now = Instant::now();
+        self.note_time(now.duration_since(self.began));
+        let mut pace = lock(&self.bulkhead.pace);
         if pace.slowed.is_some_and(|slowed| self.began <= slowed) {
             return;
         }

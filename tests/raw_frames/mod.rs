@@ -31,6 +31,7 @@ pub const END_HEADERS: u8 = 0x4;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const GET: &str = "/ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials";
+pub const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 pub const BATCH: &str = "/ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials";
 
 /// No broker takes longer to let go of anybody than this test waits.
@@ -164,7 +165,17 @@ impl Raw {
             if self.write(&[*byte]).await.is_err() {
                 break;
             }
-            sleep(Duration::from_secs(1)).await;
+            let pause = sleep(Duration::from_secs(1));
+            tokio::pin!(pause);
+            let mut read = [0; 4096];
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    some = self.stream.read(&mut read) => if !some.is_ok_and(|read| read > 0) {
+                        return self.cut();
+                    },
+                }
+            }
         }
         self.cut()
     }
