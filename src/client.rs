@@ -1,9 +1,9 @@
-//! The client of a broker: one connection, one call, one deadline.
+//! The client of a broker: one connection at a time, one deadline for everything.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
@@ -19,10 +19,12 @@ use self::failure::chain;
 
 mod address;
 mod failure;
+mod given;
 mod query;
 
 pub use self::address::{Address, AddressError};
 pub use self::failure::Failure;
+pub use self::given::{Addresses, Given, GivenError, Home};
 pub use self::query::Query;
 pub use crate::pb::{GetCallerIdentityResponse, RegistryCredentials};
 
@@ -50,52 +52,50 @@ pub struct Settings {
 
 /// A connection to a broker.
 #[derive(Debug)]
-pub struct Client {
-    channel: Channel,
-    token: Option<MetadataValue<tonic::metadata::Ascii>>,
+pub struct Client<'a> {
+    settings: &'a Settings,
+    link: Link,
     deadline: Instant,
 }
 
-impl Client {
+/// A channel to one of the addresses, and the token that goes with it.
+#[derive(Debug, Clone)]
+struct Link {
+    channel: Channel,
+    token: Option<MetadataValue<tonic::metadata::Ascii>>,
+}
+
+impl<'a> Client<'a> {
     /// Connects to the first address that answers.
     ///
     /// # Errors
     /// Where none does; the error says why, address by address.
-    pub async fn connect(settings: &Settings) -> Result<Self, Failure> {
+    pub async fn connect(settings: &'a Settings) -> Result<Self, Failure> {
         let deadline = Instant::now() + settings.timeout;
-        let mut problems = Vec::new();
-        for address in &settings.addresses {
-            match connect(address, settings, deadline).await {
-                Ok(channel) => return Ok(Self { channel, token: token(address, settings)?, deadline }),
-                Err(problem) => problems.push(format!("{address}: {problem}")),
-            }
-        }
-        Err(Failure::unreachable(&problems))
+        Ok(Self { settings, link: Link::make(settings, deadline).await?, deadline })
     }
 
-    /// Asks for credentials; several queries go as one batch. The results are in the order of the queries.
+    /// Asks for credentials; several queries go as one batch. The results are in the order of the queries. What a broker says may work later
+    /// is asked for again, as long as there is time, and a call that its connection broke under once more.
     ///
     /// # Errors
     /// Where the call as a whole fails.
     pub async fn credentials(
-        &self,
+        &mut self,
         queries: &[Query],
     ) -> Result<Vec<Result<pb::RegistryCredentials, Failure>>, Failure> {
-        let mut requests: Vec<_> = queries.iter().map(pb::GetRegistryCredentialsRequest::from).collect();
-        let mut client =
-            RegistryCredentialsServiceClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
-        if requests.len() == 1
-            && let Some(request) = requests.pop()
-        {
-            let answer = client.get_registry_credentials(self.request(request)).await;
-            let result = answer.map_err(Failure::from).and_then(|answer| {
-                answer.into_inner().credentials.ok_or_else(|| Failure::broken("the broker's answer is empty"))
-            });
-            return Ok(vec![result]);
+        let all: Vec<_> = (0..queries.len()).collect();
+        let mut results = self.ask_again(&all, queries).await?;
+        loop {
+            let again: Vec<_> = (0..queries.len()).filter(|at| self.wait(&results[*at]).is_some()).collect();
+            let Some(wait) = again.iter().filter_map(|at| self.wait(&results[*at])).max() else { return Ok(results) };
+            sleep(wait).await;
+            // What is known stands, whatever becomes of asking again.
+            let Ok(answers) = self.ask_again(&again, queries).await else { return Ok(results) };
+            for (at, answer) in again.into_iter().zip(answers) {
+                results[at] = answer;
+            }
         }
-        let batch = pb::BatchGetRegistryCredentialsRequest { requests };
-        let answer = client.batch_get_registry_credentials(self.request(batch)).await?;
-        Ok(answer.into_inner().results.into_iter().map(result).collect())
     }
 
     /// Who the broker takes this client for.
@@ -103,7 +103,7 @@ impl Client {
     /// # Errors
     /// Where it cannot be asked, or does not know.
     pub async fn caller_identity(&self) -> Result<GetCallerIdentityResponse, Failure> {
-        let mut client = RegistryCredentialsServiceClient::new(self.channel.clone());
+        let mut client = RegistryCredentialsServiceClient::new(self.link.channel.clone());
         let answer = client.get_caller_identity(self.request(pb::GetCallerIdentityRequest {})).await?;
         Ok(answer.into_inner())
     }
@@ -114,17 +114,82 @@ impl Client {
     /// Where it cannot be asked.
     pub async fn is_serving(&self, service: &str) -> Result<bool, Failure> {
         let request = HealthCheckRequest { service: service.to_owned() };
-        let answer = HealthClient::new(self.channel.clone()).check(self.request(request)).await?;
+        let answer = HealthClient::new(self.link.channel.clone()).check(self.request(request)).await?;
         Ok(answer.into_inner().status() == ServingStatus::Serving)
+    }
+
+    /// How long to wait before asking again, where that may help and there is time.
+    fn wait(&self, result: &Result<pb::RegistryCredentials, Failure>) -> Option<Duration> {
+        let wait = result.as_ref().err()?.retry_after?;
+        (Instant::now() + wait < self.deadline).then_some(wait)
+    }
+
+    /// Asks for some of them; a second time over a new connection, where the one that there was broke.
+    async fn ask_again(
+        &mut self,
+        some: &[usize],
+        queries: &[Query],
+    ) -> Result<Vec<Result<pb::RegistryCredentials, Failure>>, Failure> {
+        match self.ask(some, queries).await {
+            Err(failure) if failure.broke => {
+                self.link = Link::make(self.settings, self.deadline).await?;
+                self.ask(some, queries).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Where one alone is asked for, the call's failure is its own.
+    async fn ask(
+        &self,
+        some: &[usize],
+        queries: &[Query],
+    ) -> Result<Vec<Result<pb::RegistryCredentials, Failure>>, Failure> {
+        let mut client =
+            RegistryCredentialsServiceClient::new(self.link.channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
+        if let [at] = some {
+            let request = pb::GetRegistryCredentialsRequest::from(&queries[*at]);
+            let answer = client.get_registry_credentials(self.request(request)).await.map_err(Failure::from);
+            if let Err(failure) = &answer
+                && failure.broke
+            {
+                return Err(failure.clone());
+            }
+            let empty = || Failure::broken("the broker's answer is empty");
+            return Ok(vec![answer.and_then(|answer| answer.into_inner().credentials.ok_or_else(empty))]);
+        }
+        let requests = some.iter().map(|at| pb::GetRegistryCredentialsRequest::from(&queries[*at])).collect();
+        let batch = pb::BatchGetRegistryCredentialsRequest { requests };
+        let answer = client.batch_get_registry_credentials(self.request(batch)).await?;
+        let results: Vec<_> = answer.into_inner().results.into_iter().map(result).collect();
+        if results.len() == some.len() {
+            Ok(results)
+        } else {
+            Err(Failure::broken("the broker's answer has not as many results as were asked for"))
+        }
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
-        if let Some(token) = &self.token {
+        if let Some(token) = &self.link.token {
             request.metadata_mut().insert("authorization", token.clone());
         }
         request
+    }
+}
+
+impl Link {
+    /// To the first address that answers. The token file is read anew.
+    async fn make(settings: &Settings, deadline: Instant) -> Result<Self, Failure> {
+        let mut problems = Vec::new();
+        for address in &settings.addresses {
+            match connect(address, settings, deadline).await {
+                Ok(channel) => return Ok(Self { channel, token: token(address, settings)? }),
+                Err(problem) => problems.push(format!("{address}: {problem}")),
+            }
+        }
+        Err(Failure::unreachable(&problems))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::output::{self, Format};
 use super::{complain, exit_code, say};
-use crate::client::{Client, Failure, Query, RegistryCredentials};
+use crate::client::{Client, Failure, Query, RegistryCredentials, Settings};
 
 /// As many as one batch holds.
 const MOST_REGISTRIES: usize = 100;
@@ -20,8 +20,8 @@ pub(super) struct Args {
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
     /// The profile to mint them with
-    #[arg(long, env = "ECR_BROKER_PROFILE", default_value = "", hide_default_value = true)]
-    profile: String,
+    #[arg(long, env = "ECR_BROKER_PROFILE")]
+    profile: Option<String>,
     /// How long they must still last, such as 3h
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     min_validity: Option<Duration>,
@@ -37,8 +37,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ));
         return Ok(ExitCode::from(2));
     }
+    let (settings, profile) = args.connection.settings()?;
+    let profile = args.profile.clone().unwrap_or(profile);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let results = match runtime.block_on(ask(args)) {
+    let results = match runtime.block_on(ask(args, &settings, &profile)) {
         Ok(results) => results,
         Err(failure) => {
             complain(&failure);
@@ -64,11 +66,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-async fn ask(args: &Args) -> Result<Vec<Result<RegistryCredentials, Failure>>, Failure> {
-    let client = Client::connect(&args.connection.settings()).await?;
+async fn ask(
+    args: &Args,
+    settings: &Settings,
+    profile: &str,
+) -> Result<Vec<Result<RegistryCredentials, Failure>>, Failure> {
+    let mut client = Client::connect(settings).await?;
     let query = |registry: &String| Query {
         registry: registry.clone(),
-        profile: args.profile.clone(),
+        profile: profile.to_owned(),
         min_validity: args.min_validity,
     };
     client.credentials(&args.registries.iter().map(query).collect::<Vec<_>>()).await

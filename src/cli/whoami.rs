@@ -13,9 +13,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (settings, _) = args.connection.settings()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = runtime.block_on(async {
-        let client = Client::connect(&args.connection.settings()).await?;
+        let client = Client::connect(&settings).await?;
         client.caller_identity().await
     });
     match identity {

@@ -20,6 +20,8 @@ pub struct Failure {
     pub request_id: Option<String>,
     /// How long to wait before the next try, where waiting helps.
     pub retry_after: Option<Duration>,
+    /// Whether the connection broke, or came to its age, under the call: over a new one it may go well at once.
+    pub broke: bool,
 }
 
 impl Failure {
@@ -38,6 +40,8 @@ impl Failure {
             message: status.message().to_owned(),
             request_id,
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
+            // tonic says so of a call that met its connection's end and was not sent; a broker never does.
+            broke: status.code() == Code::Cancelled,
         }
     }
 
@@ -62,12 +66,12 @@ impl Failure {
     /// The connection went away under the call. A status that a server sent has no cause of this kind.
     fn cut_off(cause: &(dyn Error + 'static)) -> Self {
         let message = format!("the connection to the broker broke: {}", chain(cause));
-        Self { code: Code::Unavailable, ..Self::local(message) }
+        Self { code: Code::Unavailable, broke: true, ..Self::local(message) }
     }
 
     /// A fault on the client's own side.
     pub(super) fn local(message: String) -> Self {
-        Self { code: Code::Unknown, reason: None, message, request_id: None, retry_after: None }
+        Self { code: Code::Unknown, reason: None, message, request_id: None, retry_after: None, broke: false }
     }
 
     /// An answer that no broker gives.
