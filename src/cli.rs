@@ -15,6 +15,8 @@ mod connection;
 #[cfg(feature = "client")]
 mod get;
 #[cfg(feature = "client")]
+mod helper;
+#[cfg(feature = "client")]
 mod output;
 #[cfg(feature = "server")]
 mod policy;
@@ -64,6 +66,9 @@ enum Command {
     /// Ask a running broker for credentials
     #[cfg(feature = "client")]
     Get(get::Args),
+    /// Speak the protocols of docker, kubelet and Bazel for credentials
+    #[cfg(feature = "client")]
+    Helper(helper::Args),
     /// Check a running broker's health: exit code 0 when it serves, 1 when not
     #[cfg(feature = "client")]
     Probe(probe::Args),
@@ -103,6 +108,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::SimulateAws(args) => simulate::run(&args),
         #[cfg(feature = "client")]
         Command::Get(args) => get::run(&args),
+        #[cfg(feature = "client")]
+        Command::Helper(args) => helper::run(args),
         #[cfg(feature = "client")]
         Command::Probe(args) => probe::run(&args),
         #[cfg(feature = "client")]

@@ -1,5 +1,6 @@
 //! The client of a broker: one connection at a time, one deadline for everything.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use tonic::{Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use zeroize::Zeroizing;
 
 use crate::pb;
 use crate::pb::batch_result::Result as Outcome;
+use crate::pb::registry_access::Target;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 
 use self::failure::chain;
@@ -26,10 +29,12 @@ pub use self::address::{Address, AddressError};
 pub use self::failure::Failure;
 pub use self::given::{Addresses, Given, GivenError, Home};
 pub use self::query::Query;
-pub use crate::pb::{GetCallerIdentityResponse, RegistryCredentials};
+pub use crate::pb::{AuthScheme, GetCallerIdentityResponse, RegistryCredentials};
 
 /// How long one address may take to answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Entries of a list in one answer.
+const LARGEST_PAGE: i32 = 1_000;
 /// A batch of the largest credentials fits.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
@@ -42,12 +47,30 @@ pub struct Settings {
     pub addresses_given: bool,
     /// Holds a bearer token; read anew at every call.
     pub token_file: Option<PathBuf>,
+    /// A bearer token, instead of the one of the file.
+    pub token: Option<BearerToken>,
     /// Certificates to trust instead of the system's.
     pub tls_ca: Option<PathBuf>,
     /// The client's own certificate and key.
     pub tls_identity: Option<(PathBuf, PathBuf)>,
     /// For everything: connection and answer.
     pub timeout: Duration,
+}
+
+/// A bearer token. It cannot be printed, and is wiped when it goes.
+#[derive(Clone)]
+pub struct BearerToken(Zeroizing<String>);
+
+impl From<String> for BearerToken {
+    fn from(token: String) -> Self {
+        Self(Zeroizing::new(token))
+    }
+}
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BearerToken(…)")
+    }
 }
 
 /// A connection to a broker.
@@ -106,6 +129,27 @@ impl<'a> Client<'a> {
         let mut client = RegistryCredentialsServiceClient::new(self.link.channel.clone());
         let answer = client.get_caller_identity(self.request(pb::GetCallerIdentityRequest {})).await?;
         Ok(answer.into_inner())
+    }
+
+    /// The registries whose credentials are held for this client now.
+    ///
+    /// # Errors
+    /// Where they cannot be listed.
+    pub async fn held_registries(&self) -> Result<Vec<String>, Failure> {
+        let mut client = RegistryCredentialsServiceClient::new(self.link.channel.clone());
+        let (mut held, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = pb::ListRegistriesRequest { page_size: LARGEST_PAGE, page_token };
+            let page = client.list_registries(self.request(request)).await?.into_inner();
+            held.extend(page.registries.into_iter().filter_map(|listed| match listed.target? {
+                Target::Registry(host) => listed.expire_time.map(|_| host),
+                Target::RegistryPattern(_) => None,
+            }));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(held);
+            }
+        }
     }
 
     /// Whether the broker says that it serves; `service` is empty for the process as such.
@@ -228,15 +272,21 @@ fn tls(settings: &Settings) -> Result<ClientTlsConfig, String> {
 
 /// The token, where it may be sent: over TLS, over a Unix socket, or in the clear to an address that the user named.
 fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<tonic::metadata::Ascii>>, Failure> {
-    let Some(path) = &settings.token_file else { return Ok(None) };
     if address.is_plaintext() && !settings.addresses_given {
         return Ok(None);
     }
-    let unusable = |problem: String| Failure::local(format!("the token file {} {problem}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
-    let value = format!("Bearer {}", text.trim());
+    let (text, name) = match (&settings.token, &settings.token_file) {
+        (Some(BearerToken(token)), _) => (token.clone(), "the token".to_owned()),
+        (None, Some(path)) => {
+            let name = format!("the token file {}", path.display());
+            let unreadable = |error| Failure::local(format!("{name} cannot be read: {error}"));
+            (Zeroizing::new(std::fs::read_to_string(path).map_err(unreadable)?), name)
+        }
+        (None, None) => return Ok(None),
+    };
+    let value = Zeroizing::new(format!("Bearer {}", text.trim()));
     let mut value: MetadataValue<_> =
-        value.parse().map_err(|_| unusable("holds characters that no token has".to_owned()))?;
+        value.parse().map_err(|_| Failure::local(format!("{name} holds characters that no token has")))?;
     value.set_sensitive(true);
     Ok(Some(value))
 }

@@ -31,6 +31,7 @@
 //! | 5 | [`server`] | listeners, connections, the way down |
 //! | aside | [`pb`] | the generated protobuf and gRPC types |
 //! | aside | [`client`] | the client of a broker |
+//! | aside | [`helper`] | docker's, kubelet's and Bazel's protocols, over the client |
 //! | 6 | [`cli`] | the command line |
 //!
 //! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules; each builds alone.
@@ -54,12 +55,14 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod credential;
-#[cfg(any(feature = "server", feature = "simulator"))]
+#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod echo;
 #[cfg(feature = "server")]
 pub mod error;
 #[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "client")]
+pub mod helper;
 #[cfg(feature = "server")]
 pub mod jwt;
 #[cfg(feature = "server")]
@@ -70,7 +73,7 @@ pub mod pb;
 pub mod policy;
 #[cfg(feature = "server")]
 pub mod profile;
-#[cfg(any(feature = "server", feature = "simulator"))]
+#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod registry;
 #[cfg(feature = "server")]
 pub mod request_id;

@@ -43,6 +43,12 @@ pub(super) struct Connection {
 impl Connection {
     /// By flags and variables, and by `client.toml` where they say nothing; with the profile that the file names.
     pub(super) fn settings(&self) -> Result<(Settings, String), GivenError> {
+        let (given, home) = self.given();
+        given.or(home.files()?).settings(&home)
+    }
+
+    /// What flags and variables say, and where the files are.
+    pub(super) fn given(&self) -> (Given, Home) {
         let home = Home {
             runtime_dir: self.runtime_dir.clone(),
             config_home: self.config_home.clone(),
@@ -51,12 +57,12 @@ impl Connection {
         let given = Given {
             address: self.address.clone(),
             token_file: self.token_file.clone(),
-            profile: None,
             tls_ca: self.tls_ca.clone(),
             tls_cert: self.tls_cert.clone(),
             tls_key: self.tls_key.clone(),
             timeout: self.timeout,
+            ..Given::default()
         };
-        given.or(home.files()?).settings(&home)
+        (given, home)
     }
 }

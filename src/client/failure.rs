@@ -74,6 +74,16 @@ impl Failure {
         Self { code: Code::Unknown, reason: None, message, request_id: None, retry_after: None, broke: false }
     }
 
+    /// Something on this host stands in the way.
+    pub(crate) fn of_this_host(error: &std::io::Error) -> Self {
+        Self::local(error.to_string())
+    }
+
+    /// The broker answered with fewer results than there were questions.
+    pub(crate) fn empty() -> Self {
+        Self::broken("the broker's answer is empty")
+    }
+
     /// An answer that no broker gives.
     pub(super) fn broken(message: &str) -> Self {
         Self { code: Code::Internal, ..Self::local(message.to_owned()) }

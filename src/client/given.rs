@@ -44,6 +44,10 @@ pub struct Given {
     /// How long to wait in all.
     #[serde(deserialize_with = "duration")]
     pub timeout: Option<Duration>,
+    /// Who has the logins of other registries, for docker's helper: a helper's name, or a file where there is a slash in it.
+    pub next: Option<String>,
+    /// A program of the same protocol that a helper asks where no broker answers.
+    pub fallback_exec: Option<PathBuf>,
 }
 
 /// Where files and sockets of the user's are looked for.
@@ -68,6 +72,14 @@ pub enum GivenError {
         /// What is wrong, on one line.
         problem: String,
     },
+    /// A variable cannot be understood.
+    #[error("{name}: {problem}")]
+    Variable {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
     /// A certificate without its key, or the other way round.
     #[error("{given} is given without {missing}: a client's certificate needs both")]
     HalfAnIdentity {
@@ -79,6 +91,13 @@ pub enum GivenError {
 }
 
 impl Home {
+    /// As the environment has it.
+    #[must_use]
+    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Self {
+        let path = |name| get(name).map(PathBuf::from);
+        Self { runtime_dir: path("XDG_RUNTIME_DIR"), config_home: path("XDG_CONFIG_HOME"), home: path("HOME") }
+    }
+
     /// What the files say, the user's before the system's.
     ///
     /// # Errors
@@ -99,6 +118,33 @@ impl Home {
 }
 
 impl Given {
+    /// As the environment has it; the names are the flags', in capitals, behind `ECR_BROKER_`.
+    ///
+    /// # Errors
+    /// Where a variable cannot be understood.
+    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, GivenError> {
+        let path = |name| get(name).map(PathBuf::from);
+        let address = get("ECR_BROKER_ADDRESS").map(|text| text.parse()).transpose();
+        let address = address.map_err(|error: AddressError| GivenError::Variable {
+            name: "ECR_BROKER_ADDRESS",
+            problem: error.to_string(),
+        })?;
+        let timeout = get("ECR_BROKER_TIMEOUT").map(|text| humantime::parse_duration(&text)).transpose();
+        let timeout =
+            timeout.map_err(|error| GivenError::Variable { name: "ECR_BROKER_TIMEOUT", problem: error.to_string() })?;
+        Ok(Self {
+            address,
+            token_file: path("ECR_BROKER_TOKEN_FILE"),
+            profile: get("ECR_BROKER_PROFILE"),
+            tls_ca: path("ECR_BROKER_TLS_CA"),
+            tls_cert: path("ECR_BROKER_TLS_CERT"),
+            tls_key: path("ECR_BROKER_TLS_KEY"),
+            timeout,
+            next: None,
+            fallback_exec: None,
+        })
+    }
+
     /// These, and what is missing from `other`. A certificate and its key come from one place.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -115,6 +161,8 @@ impl Given {
             tls_cert: identity.0,
             tls_key: identity.1,
             timeout: self.timeout.or(other.timeout),
+            next: self.next.or(other.next),
+            fallback_exec: self.fallback_exec.or(other.fallback_exec),
         }
     }
 
@@ -135,6 +183,7 @@ impl Given {
             addresses_given: addresses.is_some(),
             addresses: addresses.unwrap_or_else(|| home.usual_addresses()),
             token_file: self.token_file,
+            token: None,
             tls_ca: self.tls_ca,
             tls_identity,
             timeout: self.timeout.unwrap_or(TIMEOUT).min(LONGEST_WAIT),

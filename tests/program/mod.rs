@@ -147,6 +147,12 @@ impl Ended {
         self.stdout
     }
 
+    /// What it printed, where it ended well, whatever it had to say about it.
+    pub fn out_anyway(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.stdout
+    }
+
     /// The program's own line on stderr, of which there is one; log lines are JSON.
     pub fn error(&self) -> &str {
         let mut lines = self.stderr.lines().filter(|line| !line.starts_with('{'));

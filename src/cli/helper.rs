@@ -1,0 +1,69 @@
+//! `helper`: the protocols of docker, kubelet and Bazel, for those who have no program of their own name for them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::connection::Connection;
+use crate::helper::{self, Setup, bazel, docker, kubelet};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    protocol: Protocol,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Protocol {
+    /// docker's credential helpers; the program docker-credential-ecr-broker speaks it too
+    Docker {
+        /// get, store, erase, list or version
+        action: String,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// kubelet's image credential providers
+    Kubelet {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Bazel's credential helpers
+    Bazel {
+        /// get
+        action: String,
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// The profile to mint credentials with
+    #[arg(long, env = "ECR_BROKER_PROFILE")]
+    profile: Option<String>,
+    /// Who has the logins of other registries: a helper's name (secretservice), or a file (/path/auth.json)
+    #[arg(long, value_name = "NAME|FILE")]
+    next: Option<String>,
+    /// A program of the same protocol to ask where no broker answers
+    #[arg(long, value_name = "PROGRAM")]
+    fallback_exec: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Options {
+    fn setup(self) -> Result<Setup, String> {
+        let (mut given, home) = self.connection.given();
+        (given.profile, given.next, given.fallback_exec) = (self.profile, self.next, self.fallback_exec);
+        Setup::new(given, &home).map_err(|error| error.to_string())
+    }
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let question = helper::question()?;
+    let reply = match args.protocol {
+        Protocol::Docker { action, options } => docker::answer(options.setup(), &action, &question),
+        Protocol::Kubelet { options } => kubelet::answer(options.setup(), &question),
+        Protocol::Bazel { action, options } => bazel::answer(options.setup(), &action, &question),
+    };
+    Ok(reply.say())
+}

@@ -1,0 +1,101 @@
+//! Other programs' protocols for asking who may pull: a helper reads one question and prints one answer.
+
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+
+use crate::client::{Given, GivenError, Home, Settings};
+
+pub mod bazel;
+pub mod docker;
+mod fallback;
+pub mod kubelet;
+mod next;
+
+/// No question of any of these programs is longer.
+const LONGEST_QUESTION: u64 = 1024 * 1024;
+
+/// What a helper was told, ready to use.
+#[derive(Debug)]
+pub struct Setup {
+    settings: Settings,
+    profile: String,
+    next: Option<next::Next>,
+    fallback: Option<fallback::Fallback>,
+}
+
+/// What a helper says, and how it ends.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// For the program that asked.
+    pub stdout: String,
+    /// For people.
+    pub stderr: String,
+    /// Exit code 0, or 1.
+    pub well: bool,
+}
+
+impl Setup {
+    /// By what was given, and the files where that says nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be used.
+    pub fn new(given: Given, home: &Home) -> Result<Self, GivenError> {
+        let given = given.or(home.files()?);
+        let next = given.next.as_deref().map(next::Next::from);
+        let fallback = given.fallback_exec.clone().map(fallback::Fallback);
+        let (settings, profile) = given.settings(home)?;
+        Ok(Self { settings, profile, next, fallback })
+    }
+
+    /// By the environment and the files alone, for a program that has no flags.
+    ///
+    /// # Errors
+    /// Where what they say cannot be used.
+    pub fn from_environment() -> Result<Self, GivenError> {
+        #[expect(clippy::disallowed_methods, reason = "a helper has no clap, which would take as long as all the rest")]
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self::new(Given::from_variables(variable)?, &Home::from_variables(variable))
+    }
+}
+
+impl Reply {
+    fn good(stdout: String) -> Self {
+        Self { stdout, stderr: String::new(), well: true }
+    }
+
+    fn bad(stdout: impl Into<String>) -> Self {
+        Self { stdout: stdout.into(), stderr: String::new(), well: false }
+    }
+
+    fn noting(self, stderr: impl Into<String>) -> Self {
+        Self { stderr: stderr.into(), ..self }
+    }
+
+    /// Says it.
+    #[must_use]
+    #[allow(clippy::print_stderr, reason = "this is where a helper speaks")]
+    pub fn say(&self) -> ExitCode {
+        if !self.stderr.is_empty() {
+            eprintln!("ecr-broker: {}", self.stderr.replace('\n', " "));
+        }
+        let mut stdout = std::io::stdout().lock();
+        // Whoever does not read the answer does not need it.
+        let _ = stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush());
+        if self.well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// All of stdin, as text.
+///
+/// # Errors
+/// Where it cannot be read, or is no text.
+pub fn question() -> std::io::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().lock().take(LONGEST_QUESTION).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A runtime for one call.
+fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
+}

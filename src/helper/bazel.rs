@@ -1,0 +1,67 @@
+//! Bazel's credential helpers: `get`, a URI as JSON on stdin, headers on stdout.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::docker::{basic, fetch};
+use super::{Reply, Setup};
+use crate::client::{AuthScheme, RegistryCredentials};
+use crate::registry::Registry;
+
+#[derive(Deserialize)]
+struct Request {
+    uri: String,
+}
+
+/// Answers one question; `action` is the first argument.
+#[must_use]
+pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Reply {
+    if action != "get" {
+        return Reply::bad("").noting(format!("{action:?} is nothing that a credential helper does; there is get"));
+    }
+    let request: Request = match serde_json::from_str(question) {
+        Ok(request) => request,
+        Err(error) => return Reply::bad("").noting(format!("the request is not of the form {{\"uri\":…}}: {error}")),
+    };
+    // Where layers lie too: a header there would have them refused.
+    if request.uri.parse::<Registry>().is_err() {
+        return Reply::good("{}\n".to_owned());
+    }
+    let setup = match setup {
+        Ok(setup) => setup,
+        Err(problem) => return Reply::bad("").noting(problem),
+    };
+    match fetch(&setup, &request.uri) {
+        Ok(credentials) => headers(&credentials),
+        Err(failure) => {
+            let reply = setup.fall_back(&failure, &["get"], question);
+            reply.unwrap_or_else(|problem| Reply::bad("").noting(problem))
+        }
+    }
+}
+
+fn headers(credentials: &RegistryCredentials) -> Reply {
+    let mut answer = json!({ "headers": { "Authorization": [authorization(credentials)] } });
+    if let Some(expires) = expires(credentials) {
+        answer["expires"] = humantime::format_rfc3339_seconds(expires).to_string().into();
+    }
+    Reply::good(format!("{answer}\n"))
+}
+
+/// A direct request's header.
+#[must_use]
+pub fn authorization(credentials: &RegistryCredentials) -> String {
+    let scheme = if credentials.auth_scheme() == AuthScheme::Bearer { "Bearer" } else { "Basic" };
+    format!("{scheme} {}", basic(&credentials.username, &credentials.password))
+}
+
+/// When to ask again, by AWS's time: the broker says how long from now that is, and this host's clock may be off.
+fn expires(credentials: &RegistryCredentials) -> Option<SystemTime> {
+    let end: SystemTime = credentials.expire_time?.try_into().ok()?;
+    let after: Duration = credentials.refresh_after?.try_into().ok()?;
+    #[expect(clippy::disallowed_methods, reason = "Bazel compares it with this clock")]
+    let now = SystemTime::now();
+    Some(end.min(now + after))
+}

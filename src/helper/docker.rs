@@ -1,0 +1,139 @@
+//! docker's credential helpers: a word as the argument, a server's name or a login on stdin, JSON or an error's text on stdout.
+//!
+//! An error's text is what the program that asked goes by, and compares whole: what is not here has its own sentence. What is no ECR
+//! registry is the next helper's.
+
+use std::process::ExitCode;
+
+use data_encoding::BASE64;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Reply, Setup, block_on};
+use crate::client::{Client, Failure, Query, RegistryCredentials};
+use crate::registry::Registry;
+
+/// Programs take it for "there is none, go on without".
+const NOT_FOUND: &str = "credentials not found in native keychain\n";
+const NO_SERVER: &str = "no credentials server URL\n";
+
+/// A login, as docker stores and takes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Login {
+    #[serde(rename = "ServerURL")]
+    pub(super) server: String,
+    pub(super) username: String,
+    pub(super) secret: String,
+}
+
+/// What is said to whoever gives no argument.
+#[must_use]
+pub fn usage() -> ExitCode {
+    Reply::bad("").noting("usage: docker-credential-ecr-broker get|store|erase|list|version").say()
+}
+
+/// Answers one question; `action` is the argument.
+#[must_use]
+pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Reply {
+    // Needs nothing to be set up.
+    if action == "version" {
+        return Reply::good(format!("docker-credential-ecr-broker (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    let setup = match setup {
+        Ok(setup) => setup,
+        // docker asks for the list on the way to other things.
+        Err(problem) if action == "list" => return Reply::good("{}\n".to_owned()).noting(problem),
+        Err(problem) => return Reply::bad(format!("{}\n", one_line(&problem))),
+    };
+    match action {
+        "get" => get(&setup, question),
+        "store" => store(&setup, question),
+        "erase" => erase(&setup, question.trim()),
+        "list" => list(&setup),
+        _ => Reply::bad(format!("Unknown credential action `{}`\n", action.escape_debug())),
+    }
+}
+
+fn get(setup: &Setup, question: &str) -> Reply {
+    let server = question.trim();
+    if server.is_empty() {
+        return Reply::bad(NO_SERVER);
+    }
+    let Ok(registry) = server.parse::<Registry>() else {
+        return setup.next.as_ref().map_or_else(|| Reply::bad(NOT_FOUND), |next| next.get(server));
+    };
+    match fetch(setup, server) {
+        Ok(credentials) => {
+            let secret = &credentials.password;
+            let login = json!({ "ServerURL": server, "Username": credentials.username, "Secret": secret });
+            Reply::good(format!("{login}\n"))
+        }
+        Err(failure) => match (setup.fall_back(&failure, &["get"], question), registry) {
+            (Ok(reply), _) => reply,
+            (Err(problem), Registry::Private(_)) => Reply::bad(format!("{}\n", one_line(&problem))),
+            // It can be pulled from without a login.
+            (Err(problem), Registry::Public { .. }) => Reply::bad(NOT_FOUND).noting(problem),
+        },
+    }
+}
+
+pub(super) fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> {
+    let query = Query { registry: registry.to_owned(), profile: setup.profile.clone(), min_validity: None };
+    let asked = block_on(async {
+        let mut client = Client::connect(&setup.settings).await?;
+        client.credentials(&[query]).await?.pop().unwrap_or_else(|| Err(Failure::empty()))
+    });
+    asked.unwrap_or_else(|error| Err(Failure::of_this_host(&error)))
+}
+
+/// There is nothing to store for a registry of ECR's; another's login must not be lost.
+fn store(setup: &Setup, question: &str) -> Reply {
+    let Ok(login) = serde_json::from_str::<Login>(question) else {
+        return Reply::bad("the login is not of the form {\"ServerURL\":…,\"Username\":…,\"Secret\":…}\n");
+    };
+    if login.server.parse::<Registry>().is_ok() {
+        return Reply::good(String::new()).noting("not stored: the broker has the credentials of ECR's registries");
+    }
+    match &setup.next {
+        Some(next) => next.store(&login),
+        None => Reply::bad(
+            "ecr-broker keeps no logins; name a helper or a file that does as next in client.toml, such as next = \"secretservice\"\n",
+        ),
+    }
+}
+
+/// Nothing of what is not kept is left.
+fn erase(setup: &Setup, server: &str) -> Reply {
+    match &setup.next {
+        _ if server.is_empty() => Reply::bad(NO_SERVER),
+        Some(next) if server.parse::<Registry>().is_err() => next.erase(server),
+        _ => Reply::good(String::new()),
+    }
+}
+
+/// What is held for the caller now, and what the next helper has. Never an error: docker asks for it on the way to other things.
+fn list(setup: &Setup) -> Reply {
+    let held = block_on(async { Client::connect(&setup.settings).await?.held_registries().await });
+    let (held, mut problems) = match held {
+        Ok(Ok(held)) => (held, Vec::new()),
+        Ok(Err(failure)) => (Vec::new(), vec![failure.to_string()]),
+        Err(error) => (Vec::new(), vec![error.to_string()]),
+    };
+    let mut all: Map<_, _> = held.into_iter().map(|host| (format!("https://{host}"), Value::from("AWS"))).collect();
+    match setup.next.as_ref().map(super::next::Next::list) {
+        Some(Ok(theirs)) => all.extend(theirs),
+        Some(Err(problem)) => problems.push(problem),
+        None => {}
+    }
+    Reply::good(format!("{}\n", Value::Object(all))).noting(one_line(&problems.join("; ")))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// As registries' own clients write a login down.
+pub(super) fn basic(username: &str, password: &str) -> String {
+    BASE64.encode(format!("{username}:{password}").as_bytes())
+}

@@ -1,0 +1,78 @@
+//! kubelet's credential providers (`credentialprovider.kubelet.k8s.io/v1`): a request as JSON on stdin, a response on stdout.
+//!
+//! kubelet reads responses strictly: a field that it does not know fails the pull.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::docker::fetch;
+use super::{Reply, Setup};
+use crate::registry::Registry;
+
+const VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    api_version: String,
+    kind: String,
+    image: String,
+    /// Of the pod's, where kubelet is configured to pass it on.
+    #[serde(default)]
+    service_account_token: String,
+}
+
+/// Answers one question.
+#[must_use]
+pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
+    let request: Request = match serde_json::from_str(question) {
+        Ok(request) => request,
+        Err(error) => return Reply::bad("").noting(format!("the request is no CredentialProviderRequest: {error}")),
+    };
+    if request.api_version != VERSION || request.kind != "CredentialProviderRequest" {
+        let problem = format!(
+            "the request is a {} of {}; set apiVersion: {VERSION} for this provider",
+            request.kind, request.api_version
+        );
+        return Reply::bad("").noting(problem);
+    }
+    let Ok(registry) = request.image.parse::<Registry>() else {
+        return response(Duration::ZERO, &Value::Null)
+            .noting("not a registry of ECR's; narrow matchImages of this provider");
+    };
+    let mut setup = match setup {
+        Ok(setup) => setup,
+        Err(problem) => return Reply::bad("").noting(problem),
+    };
+    if !request.service_account_token.is_empty() {
+        setup.settings.token = Some(request.service_account_token.into());
+    }
+    match fetch(&setup, &request.image) {
+        Ok(credentials) => {
+            let auth =
+                json!({ credentials.registry: { "username": credentials.username, "password": credentials.password } });
+            let wait = credentials.refresh_after.and_then(|after| after.try_into().ok());
+            response(wait.unwrap_or_default(), &auth)
+        }
+        Err(failure) => match (setup.fall_back(&failure, &[], question), registry) {
+            (Ok(reply), _) => reply,
+            (Err(problem), Registry::Private(_)) => Reply::bad("").noting(problem),
+            // Without a login it may go well.
+            (Err(problem), Registry::Public { .. }) => response(Duration::ZERO, &Value::Null).noting(problem),
+        },
+    }
+}
+
+/// kubelet asks again when the broker would have it asked; without a duration it would take the one of its own configuration.
+fn response(cache: Duration, auth: &Value) -> Reply {
+    let response = json!({
+        "apiVersion": VERSION,
+        "kind": "CredentialProviderResponse",
+        "cacheKeyType": "Registry",
+        "cacheDuration": format!("{}s", cache.as_secs()),
+        "auth": auth,
+    });
+    Reply::good(format!("{response}\n"))
+}

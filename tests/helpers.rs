@@ -1,0 +1,340 @@
+//! What docker, kubelet and Bazel see: the real programs, before a broker with a simulated AWS behind it.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod program;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use data_encoding::BASE64;
+use program::{Ended, PROGRAM, Server, simulated_broker};
+use serde_json::{Value, json};
+
+const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
+const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+const NOT_FOUND: &str = "credentials not found in native keychain\n";
+const NOBODY: &str = "http://127.0.0.1:1";
+
+/// A place with a `client.toml` and helpers of its own.
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(client: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("ecr-broker")).unwrap();
+        fs::write(directory.path().join("ecr-broker/client.toml"), client).unwrap();
+        Self { directory }
+    }
+
+    fn at(broker: &Server) -> Self {
+        Self::new(&format!("address = {:?}\ntimeout = \"5s\"\n", broker.address))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn also(self, client: &str) -> Self {
+        let file = self.path("ecr-broker/client.toml");
+        fs::write(&file, fs::read_to_string(&file).unwrap() + client).unwrap();
+        self
+    }
+
+    /// A program that writes down what it is asked, and answers.
+    fn script(&self, name: &str, answer: &str, code: i32) -> PathBuf {
+        let path = self.path(name);
+        let asked = self.path("asked");
+        let text = format!(
+            "#!/bin/sh\necho \"$@\" >>{asked}\ncat >>{asked}\nprintf '%s\\n' '{answer}'\nexit {code}\n",
+            asked = asked.display()
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn asked(&self) -> String {
+        fs::read_to_string(self.path("asked")).unwrap_or_default()
+    }
+
+    fn run(&self, program: &str, arguments: &[&str], question: &str) -> Ended {
+        let mut command = Command::new(program);
+        let path = format!("{}:/usr/bin:/bin", self.directory.path().display());
+        command.args(arguments).env_clear().env("PATH", path).env("XDG_CONFIG_HOME", self.directory.path());
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        // One that does not read is none the worse.
+        _ = child.stdin.take().unwrap().write_all(question.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    fn docker(&self, action: &str, question: &str) -> Ended {
+        self.run(HELPER, &[action], question)
+    }
+}
+
+fn login(server: &str) -> String {
+    json!({ "ServerURL": server, "Username": "somebody", "Secret": "s3cret" }).to_string()
+}
+
+fn fields(answer: &Value) -> Vec<&str> {
+    let mut fields: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    fields.sort_unstable();
+    fields
+}
+
+fn is_token(secret: &str) -> bool {
+    // What the simulated AWS gives is as large as what AWS gives.
+    secret.len() > 1_000
+}
+
+#[test]
+fn docker_is_answered_in_every_form_that_it_and_others_ask_in() {
+    let broker = simulated_broker(&[], &[]);
+    let place = Place::at(&broker);
+    for server in [
+        PRIVATE,
+        &format!("{PRIVATE}\n"),
+        &format!("https://{PRIVATE}"),
+        &format!("https://{PRIVATE}/v2/"),
+        &format!("{PRIVATE}:443"),
+        &format!("{PRIVATE}/team/app:v1"),
+        &PRIVATE.to_uppercase(),
+        "public.ecr.aws",
+        "123456789012.dkr-ecr-fips.us-east-1.on.aws",
+    ] {
+        let answer: Value = serde_json::from_str(&place.docker("get", server).out()).unwrap();
+        assert_eq!(fields(&answer), ["Secret", "ServerURL", "Username"], "the case of letters counts");
+        assert_eq!((answer["ServerURL"].as_str(), answer["Username"].as_str()), (Some(server.trim()), Some("AWS")));
+        assert!(is_token(answer["Secret"].as_str().unwrap()), "{server}");
+    }
+    let list: Value = serde_json::from_str(&place.docker("list", "unused").out()).unwrap();
+    assert_eq!(list[format!("https://{PRIVATE}")], "AWS");
+    assert!(place.docker("version", "").out().starts_with("docker-credential-ecr-broker (ecr-broker) "));
+    broker.stop();
+}
+
+#[test]
+fn what_is_no_registry_of_ecr_s_is_not_found_and_the_broker_is_not_asked() {
+    let place = Place::new(&format!("address = \"{NOBODY}\"\n"));
+    for server in ["https://index.docker.io/v1/", "ghcr.io", "registry.example:5000", "localhost"] {
+        let Ended { code, stdout, stderr } = place.docker("get", server);
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (1, NOT_FOUND, ""), "{server}");
+    }
+    let nothing = place.docker("get", "\n");
+    assert_eq!((nothing.code, nothing.stdout.as_str()), (1, "no credentials server URL\n"));
+}
+
+#[test]
+fn without_a_broker_docker_is_told_the_reason_and_the_public_registry_needs_none() {
+    let place = Place::new(&format!("address = \"{NOBODY}\"\n"));
+    let private = place.docker("get", PRIVATE);
+    assert_eq!((private.code, private.stdout.lines().count()), (1, 1));
+    assert!(private.stdout.contains("no broker answers at http://127.0.0.1:1"), "{private:?}");
+    let public = place.docker("get", "public.ecr.aws");
+    assert_eq!((public.code, public.stdout.as_str()), (1, NOT_FOUND));
+    assert!(public.stderr.contains("no broker answers"), "{public:?}");
+    let list = place.docker("list", "unused");
+    assert_eq!((list.code, list.stdout.as_str()), (0, "{}\n"));
+    let wrong = Place::new("adress = 1").docker("get", PRIVATE);
+    assert!(wrong.code == 1 && wrong.stdout.contains("client.toml") && wrong.stdout.lines().count() == 1, "{wrong:?}");
+    assert_eq!(Place::new("adress = 1").docker("list", "").code, 0);
+}
+
+#[test]
+fn a_refusal_of_aws_s_is_told_as_it_is_and_no_fallback_is_asked_about_it() {
+    let broker = simulated_broker(&["--simulate-fault", "denied=1"], &[]);
+    let place = Place::at(&broker);
+    let fallback = place.script("fallback", "{}", 0);
+    let place = place.also(&format!("fallback_exec = {fallback:?}\n"));
+    let denied = place.docker("get", PRIVATE);
+    assert_eq!(denied.code, 1);
+    assert!(denied.stdout.starts_with("AWS_ACCESS_DENIED: "), "{denied:?}");
+    assert_eq!(place.asked(), "");
+    broker.stop();
+}
+
+#[test]
+fn a_login_for_ecr_is_taken_and_dropped_and_one_for_another_registry_is_never_lost() {
+    let place = Place::new("");
+    let stored = place.docker("store", &login(PRIVATE));
+    assert_eq!((stored.code, stored.stdout.as_str()), (0, ""));
+    assert!(stored.stderr.contains("not stored"), "{stored:?}");
+    assert_eq!(place.docker("erase", PRIVATE).code, 0);
+    let refused = place.docker("store", &login("ghcr.io"));
+    assert!(refused.code == 1 && refused.stdout.contains("next in client.toml"), "{refused:?}");
+    assert!(!refused.stdout.contains("s3cret") && !refused.stderr.contains("s3cret"));
+    assert_eq!(place.docker("store", "nonsense").code, 1);
+    assert_eq!(place.docker("frobnicate", "").stdout, "Unknown credential action `frobnicate`\n");
+}
+
+#[test]
+fn other_registries_are_the_next_helper_s() {
+    let place = Place::new("next = \"other\"\n");
+    place.script("docker-credential-other", r#"{"ServerURL":"ghcr.io","Username":"u","Secret":"s"}"#, 0);
+    assert_eq!(
+        place.docker("get", "ghcr.io").out(),
+        "{\"ServerURL\":\"ghcr.io\",\"Username\":\"u\",\"Secret\":\"s\"}\n"
+    );
+    assert_eq!(place.docker("store", &login("ghcr.io")).code, 0);
+    assert_eq!(place.docker("erase", "ghcr.io").code, 0);
+    let asked = place.asked();
+    assert!(asked.contains("get\nghcr.io") && asked.contains("s3cret") && asked.contains("erase\nghcr.io"), "{asked}");
+    place.script("docker-credential-other", r#"{"https://ghcr.io":"u"}"#, 0);
+    assert_eq!(place.docker("list", "unused").out_anyway(), "{\"https://ghcr.io\":\"u\"}\n");
+    // What it says is passed on as it is, for docker compares it.
+    place.script("docker-credential-other", NOT_FOUND.trim(), 1);
+    let Ended { code, stdout, .. } = place.docker("get", "ghcr.io");
+    assert_eq!((code, stdout.as_str()), (1, NOT_FOUND));
+    let missing = Place::new("next = \"no-such\"\n").docker("get", "ghcr.io");
+    assert!(missing.code == 1 && missing.stdout.contains("docker-credential-no-such"), "{missing:?}");
+    let ourselves = Place::new("next = \"ecr-broker\"\n").docker("get", "ghcr.io");
+    assert!(ourselves.code == 1 && ourselves.stdout.contains("this helper itself"), "{ourselves:?}");
+}
+
+#[test]
+fn other_registries_may_be_in_a_file_as_docker_and_podman_have_it() {
+    let place = Place::new("");
+    let file = place.path("auth.json");
+    let place = place.also(&format!("next = {file:?}\n"));
+    assert_eq!(place.docker("get", "ghcr.io").stdout, NOT_FOUND);
+    assert_eq!(place.docker("store", &login("ghcr.io")).code, 0);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let answer: Value = serde_json::from_str(&place.docker("get", "https://ghcr.io/v2/").out()).unwrap();
+    assert_eq!((answer["Username"].as_str(), answer["Secret"].as_str()), (Some("somebody"), Some("s3cret")));
+    let list: Value = serde_json::from_str(&place.docker("list", "").stdout).unwrap();
+    assert_eq!(list, json!({ "ghcr.io": "somebody" }));
+
+    let other = BASE64.encode(b"a:b:c");
+    let written = json!({ "credsStore": "x", "auths": { "https://index.docker.io/v1/": { "auth": other }, "ghcr.io": { "identitytoken": "t" } } });
+    fs::write(&file, written.to_string()).unwrap();
+    let answer: Value = serde_json::from_str(&place.docker("get", "https://index.docker.io/v1/").out()).unwrap();
+    assert_eq!((answer["Username"].as_str(), answer["Secret"].as_str()), (Some("a"), Some("b:c")));
+    let answer: Value = serde_json::from_str(&place.docker("get", "ghcr.io").out()).unwrap();
+    assert_eq!((answer["Username"].as_str(), answer["Secret"].as_str()), (Some("<token>"), Some("t")));
+    assert_eq!(place.docker("erase", "ghcr.io").code, 0);
+    let left: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(left, json!({ "credsStore": "x", "auths": { "https://index.docker.io/v1/": { "auth": other } } }));
+
+    // Two at a time lose nothing.
+    std::thread::scope(|scope| {
+        for number in 0..20 {
+            let place = &place;
+            scope.spawn(move || assert_eq!(place.docker("store", &login(&format!("r{number}.example"))).code, 0));
+        }
+    });
+    let list: Value = serde_json::from_str(&place.docker("list", "").stdout).unwrap();
+    assert_eq!(list.as_object().unwrap().len(), 21);
+    fs::write(&file, "nonsense").unwrap();
+    assert!(place.docker("get", "ghcr.io").stdout.contains("auth.json"));
+    assert_eq!(place.docker("list", "").code, 0);
+}
+
+#[test]
+fn two_hundred_helpers_on_a_cold_key_are_one_call_of_aws() {
+    let broker = simulated_broker(&["--simulate-latency", "500ms"], &[("RUST_LOG", "info")]);
+    let place = Place::at(&broker);
+    std::thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| assert!(is_token(&place.docker("get", PRIVATE).out())));
+        }
+    });
+    let logs = broker.stop();
+    assert_eq!(logs.matches("a credential was fetched").count(), 1);
+}
+
+fn kubelet(place: &Place, arguments: &[&str], image: &str, more: &str) -> Ended {
+    let request = format!(
+        r#"{{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderRequest","image":"{image}"{more}}}"#
+    );
+    place.run(PROGRAM, &[&["helper", "kubelet"], arguments].concat(), &request)
+}
+
+#[test]
+fn kubelet_gets_a_response_with_the_fields_that_it_knows_and_no_other() {
+    let broker = simulated_broker(&[], &[]);
+    let place = Place::at(&broker);
+    let image = format!("{PRIVATE}/team/app");
+    let answer: Value = serde_json::from_str(&kubelet(&place, &[], &image, "").out()).unwrap();
+    assert_eq!(fields(&answer), ["apiVersion", "auth", "cacheDuration", "cacheKeyType", "kind"]);
+    assert_eq!(answer["kind"], "CredentialProviderResponse");
+    assert_eq!(answer["cacheKeyType"], "Registry");
+    let seconds: u64 = answer["cacheDuration"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
+    assert!((60..=66 * 60).contains(&seconds), "{seconds}");
+    assert_eq!(answer["auth"][PRIVATE]["username"], "AWS");
+    assert!(is_token(answer["auth"][PRIVATE]["password"].as_str().unwrap()));
+
+    let other: Value = serde_json::from_str(&kubelet(&place, &[], "ghcr.io/a/b", "").stdout).unwrap();
+    assert_eq!((&other["auth"], &other["cacheDuration"]), (&Value::Null, &json!("0s")));
+    for wrong in [
+        "",
+        "{}",
+        r#"{"apiVersion":"credentialprovider.kubelet.k8s.io/v1alpha1","kind":"CredentialProviderRequest","image":"x"}"#,
+    ] {
+        let refused = place.run(PROGRAM, &["helper", "kubelet"], wrong);
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{wrong}");
+        assert!(!refused.stderr.is_empty());
+    }
+    broker.stop();
+}
+
+#[test]
+fn a_pod_s_token_is_passed_on_as_its_own() {
+    let broker = simulated_broker(&[], &[]);
+    let place = Place::at(&broker);
+    // This broker takes no tokens, and says so: the one that came was sent.
+    let refused = kubelet(&place, &[], PRIVATE, r#","serviceAccountToken":"t0ken","serviceAccountAnnotations":{}"#);
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+    assert!(refused.stderr.contains("takes no bearer tokens") && !refused.stderr.contains("t0ken"), "{refused:?}");
+    broker.stop();
+}
+
+#[test]
+fn where_no_broker_answers_the_fallback_is_asked_the_same() {
+    let place = Place::new(&format!("address = \"{NOBODY}\"\n"));
+    let fallback = place.script("fallback", "{\"its\":\"own\"}", 0);
+    let fallback = fallback.to_str().unwrap();
+    let answer = kubelet(&place, &["--fallback-exec", fallback], PRIVATE, "");
+    assert_eq!((answer.code, answer.stdout.as_str()), (0, "{\"its\":\"own\"}\n"));
+    assert!(answer.stderr.contains("no broker answers") && place.asked().contains("CredentialProviderRequest"));
+    let question = json!({ "uri": format!("https://{PRIVATE}/v2/") }).to_string();
+    let answer = place.run(PROGRAM, &["helper", "bazel", "get", "--fallback-exec", fallback], &question);
+    assert_eq!((answer.code, answer.stdout.as_str()), (0, "{\"its\":\"own\"}\n"));
+    let answer = place.run(PROGRAM, &["helper", "docker", "get", "--fallback-exec", fallback], PRIVATE);
+    assert_eq!((answer.code, answer.stdout.as_str()), (0, "{\"its\":\"own\"}\n"));
+    let missing = kubelet(&place, &["--fallback-exec", "/no/such"], PRIVATE, "");
+    assert!(missing.code == 1 && missing.stderr.contains("/no/such"), "{missing:?}");
+}
+
+fn bazel(place: &Place, uri: &str) -> Ended {
+    place.run(PROGRAM, &["helper", "bazel", "get"], &json!({ "uri": uri, "more": 1 }).to_string())
+}
+
+#[test]
+fn bazel_gets_the_header_of_each_registry_and_none_for_where_layers_lie() {
+    let broker = simulated_broker(&[], &[]);
+    let place = Place::at(&broker);
+    for (host, scheme) in [(PRIVATE, "Basic"), ("public.ecr.aws", "Bearer")] {
+        let answer: Value =
+            serde_json::from_str(&bazel(&place, &format!("https://{host}/v2/team/app/blobs/sha256:00")).out()).unwrap();
+        let header = answer["headers"]["Authorization"][0].as_str().unwrap();
+        let (given, token) = header.split_once(' ').unwrap();
+        assert_eq!(given, scheme);
+        assert!(BASE64.decode(token.as_bytes()).unwrap().starts_with(b"AWS:"));
+        assert!(humantime::parse_rfc3339(answer["expires"].as_str().unwrap()).is_ok());
+    }
+    let layers = bazel(&place, "https://prod-eu-central-1-starport-layer-bucket.s3.eu-central-1.amazonaws.com/x?y");
+    assert_eq!(layers.out(), "{}\n");
+    assert_eq!(place.run(PROGRAM, &["helper", "bazel", "set"], "{}").code, 1);
+    assert_eq!(place.run(PROGRAM, &["helper", "bazel", "get"], "x").code, 1);
+    broker.stop();
+}
