@@ -59,6 +59,35 @@ fn every_format_gives_the_same_password_and_text_gives_none() {
         humantime::parse_rfc3339(json[time].as_str().unwrap()).expect(time);
     }
 
+    let header = get(&broker.address, &[PRIVATE, PUBLIC, "-o", "header"]).out();
+    let basic = data_encoding::BASE64.encode(format!("AWS:{password}").as_bytes());
+    let [private, public]: [&str; 2] = header.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(private, format!("Authorization: Basic {basic}"));
+    assert!(public.starts_with("Authorization: Bearer "));
+
+    // As a shell has it.
+    let lines = get(&broker.address, &[PRIVATE, "-o", "env"]).out();
+    let script = format!(
+        "{lines}\nprintf '%s %s %s %s' \"$ECR_REGISTRY\" \"$ECR_USERNAME\" \"$ECR_PASSWORD\" \"$ECR_EXPIRES_AT\""
+    );
+    let shell = std::process::Command::new("sh").args(["-ec", &script]).output().unwrap();
+    let expires = json["expire_time"].as_str().unwrap();
+    assert_eq!(String::from_utf8(shell.stdout).unwrap(), format!("{PRIVATE} AWS {password} {expires}"));
+    assert_eq!(get(&broker.address, &[PRIVATE, PUBLIC, "-o", "env"]).code, 2);
+
+    let named = ["-o", "k8s-secret", "--name", "ecr", "--namespace", "ci"];
+    let yaml = get(&broker.address, &[&[PRIVATE], &named[..]].concat()).out();
+    let (head, data) = yaml.trim_end().split_once("  .dockerconfigjson: ").unwrap();
+    assert_eq!(
+        head,
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: ecr\n  namespace: ci\ntype: kubernetes.io/dockerconfigjson\ndata:\n"
+    );
+    let config: Value = serde_json::from_slice(&data_encoding::BASE64.decode(data.as_bytes()).unwrap()).unwrap();
+    assert_eq!(config["auths"][PRIVATE]["auth"], basic);
+    for wrong in [&["-o", "k8s-secret"][..], &["-o", "k8s-secret", "--name", "a: b"]] {
+        assert_eq!(get(&broker.address, &[&[PRIVATE], wrong].concat()).code, 2, "{wrong:?}");
+    }
+
     let config: Value = serde_json::from_str(&get(&broker.address, &[PRIVATE, "-o", "docker-config"]).out()).unwrap();
     let auth = BASE64.decode(config["auths"][PRIVATE]["auth"].as_str().unwrap().as_bytes()).unwrap();
     assert_eq!(String::from_utf8(auth).unwrap(), format!("AWS:{password}"));

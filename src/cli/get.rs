@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::output::{self, Format};
+use super::output::{self, Format, SecretName};
 use super::{complain, exit_code, say};
 use crate::client::{Client, Failure, Query, RegistryCredentials, Settings};
 
@@ -19,6 +19,8 @@ pub(super) struct Args {
     /// How to print the credentials
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
+    #[command(flatten)]
+    secret: SecretName,
     /// The profile to mint them with
     #[arg(long, env = "ECR_BROKER_PROFILE")]
     profile: Option<String>,
@@ -30,6 +32,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.output == Format::Env && args.registries.len() > 1 {
+        complain("-o env is for one registry: of several, each would take the place of the one before");
+        return Ok(ExitCode::from(2));
+    }
     if args.registries.len() > MOST_REGISTRIES {
         complain(format_args!(
             "{} registries are too many for one call; at most {MOST_REGISTRIES}",
@@ -61,7 +67,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     if !found.is_empty() {
-        say(output::render(args.output, &found)?)?;
+        say(output::render(args.output, &args.secret, &found)?)?;
     }
     Ok(code)
 }

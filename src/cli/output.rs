@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::client::RegistryCredentials;
+use crate::helper::bazel::authorization;
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
@@ -24,6 +25,35 @@ pub(super) enum Format {
     Userpass,
     /// A docker config.json
     DockerConfig,
+    /// Lines for a shell to take in: ECR_REGISTRY, ECR_USERNAME, ECR_PASSWORD, ECR_EXPIRES_AT
+    Env,
+    /// The Authorization header of a direct request
+    Header,
+    /// A Kubernetes Secret for pulling images, as YAML
+    K8sSecret,
+}
+
+/// What a Kubernetes Secret is called.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct SecretName {
+    /// With -o k8s-secret: the Secret's name
+    #[arg(long, value_name = "NAME", required_if_eq("output", "k8s-secret"), value_parser = dns_name)]
+    name: Option<String>,
+    /// With -o k8s-secret: its namespace; without it, the one that kubectl is in
+    #[arg(long, value_name = "NAMESPACE", value_parser = dns_name)]
+    namespace: Option<String>,
+}
+
+/// A name that needs no quotes in YAML.
+fn dns_name(text: &str) -> Result<String, &'static str> {
+    let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    let edges = [text.bytes().next(), text.bytes().last()];
+    let good = edges.iter().all(|byte| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+    if good && text.len() <= 253 && text.bytes().all(known) {
+        Ok(text.to_owned())
+    } else {
+        Err("names in Kubernetes are of a-z, 0-9, - and ., and begin and end with a letter or digit")
+    }
 }
 
 /// The message's fields, times as RFC 3339 and enum values without their prefix.
@@ -46,7 +76,11 @@ struct Line<'a> {
 }
 
 /// Without a newline at the end.
-pub(super) fn render(format: Format, credentials: &[RegistryCredentials]) -> serde_json::Result<String> {
+pub(super) fn render(
+    format: Format,
+    secret: &SecretName,
+    credentials: &[RegistryCredentials],
+) -> serde_json::Result<String> {
     let lines = |line: fn(&RegistryCredentials) -> String, gap: &str| {
         credentials.iter().map(line).collect::<Vec<_>>().join(gap)
     };
@@ -59,6 +93,9 @@ pub(super) fn render(format: Format, credentials: &[RegistryCredentials]) -> ser
         Format::Password => lines(|one| one.password.clone(), "\n"),
         Format::Userpass => lines(userpass, "\n"),
         Format::DockerConfig => serde_json::to_string_pretty(&docker_config(credentials))?,
+        Format::Env => lines(env, "\n"),
+        Format::Header => lines(|one| format!("Authorization: {}", authorization(one)), "\n"),
+        Format::K8sSecret => k8s_secret(secret, &serde_json::to_string(&docker_config(credentials))?),
     })
 }
 
@@ -123,6 +160,28 @@ fn time(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTime> {
 
 fn userpass(credentials: &RegistryCredentials) -> String {
     format!("{}:{}", credentials.username, credentials.password)
+}
+
+/// None of the values has a quote in it that would end the text, but who knows of what is to come.
+fn env(credentials: &RegistryCredentials) -> String {
+    let line = line(credentials);
+    let quoted = |name: &str, value: &str| format!("export {name}='{}'", value.replace('\'', r"'\''"));
+    [
+        quoted("ECR_REGISTRY", line.registry),
+        quoted("ECR_USERNAME", line.username),
+        quoted("ECR_PASSWORD", line.password),
+        quoted("ECR_EXPIRES_AT", &line.expire_time.unwrap_or_default()),
+    ]
+    .join("\n")
+}
+
+fn k8s_secret(SecretName { name, namespace }: &SecretName, config: &str) -> String {
+    let namespace = namespace.as_ref().map(|namespace| format!("\n  namespace: {namespace}")).unwrap_or_default();
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}{namespace}\ntype: kubernetes.io/dockerconfigjson\ndata:\n  .dockerconfigjson: {}",
+        name.as_deref().unwrap_or_default(),
+        BASE64.encode(config.as_bytes())
+    )
 }
 
 fn docker_config(credentials: &[RegistryCredentials]) -> Value {
