@@ -8,6 +8,8 @@
 
 #[path = "../tokens/mod.rs"]
 mod cases;
+#[path = "../certificates/mod.rs"]
+mod certificates;
 #[path = "../program/mod.rs"]
 mod program;
 
@@ -15,6 +17,7 @@ mod aws;
 mod grpc_clients;
 mod other;
 mod overload;
+mod pull;
 mod registry;
 mod systemd;
 mod tls;

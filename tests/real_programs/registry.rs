@@ -10,9 +10,9 @@ use super::other::{Foreign, run, succeed};
 use super::program::{Server, program, simulated_broker};
 
 /// bcrypt compares no more.
-const COMPARED: usize = 72;
+pub(crate) const COMPARED: usize = 72;
 
-fn password(broker: &Server) -> String {
+pub(crate) fn password(broker: &Server) -> String {
     let get = ["get", PRIVATE, "-o", "password", "--address", &broker.address];
     succeed(program(&[]).args(get)).trim_end().to_owned()
 }
@@ -77,7 +77,7 @@ fn a_registry_lets_skopeo_in_with_the_broker_s_password_and_with_no_other() {
 }
 
 /// An OCI image without layers.
-fn make_image(directory: &Path) {
+pub(crate) fn make_image(directory: &Path) {
     let blob = |content: &str| {
         use sha2::Digest as _;
         let digest = data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(content));

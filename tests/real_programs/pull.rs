@@ -1,0 +1,112 @@
+//! Programs that pull images by ECR's true names, each with one line of configuration that names the helper: in a network and a mount namespace of their
+//! own, in which the name is this host's and an authority of the test's own vouches for it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use super::PRIVATE;
+use super::certificates::{Authority, dns, leaf};
+use super::other::{succeed, tools};
+use super::program::Server;
+use super::registry::{COMPARED, make_image, password};
+
+const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
+
+/// A registry behind TLS at ECR's port, and what it takes.
+fn registry(directory: &Path, password: &str) {
+    let authority = Authority::new(directory, "ca.pem", "registry");
+    let mut params = leaf(&[dns(PRIVATE)]);
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    authority.sign(&params).write(directory, "registry");
+    let htpasswd = succeed(Command::new("htpasswd").args(["-Bbn", "AWS", &password[..COMPARED]]));
+    fs::write(directory.join("htpasswd"), htpasswd.trim()).unwrap();
+    let config = format!(
+        "{{version: 0.1, log: {{level: info}}, storage: {{filesystem: {{rootdirectory: {0}/data}}}}, \
+         http: {{addr: '127.0.0.1:443', secret: x, tls: {{certificate: {0}/registry.crt, key: {0}/registry.key}}}}, \
+         auth: {{htpasswd: {{realm: test, path: {0}/htpasswd}}}}}}",
+        directory.display()
+    );
+    fs::write(directory.join("config.yml"), config).unwrap();
+    fs::write(directory.join("hosts"), format!("127.0.0.1 localhost {PRIVATE}\n")).unwrap();
+}
+
+/// Pushes an image by skopeo, and then runs a line of shell, in which `$image` is it.
+fn with_an_image(auth: &str, line: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let socket = format!("unix:{}", place.join("broker.sock").display());
+    let broker = Server::start(&["serve", "--simulate", "--listen", &socket], &[]);
+    registry(place, &password(&broker));
+    fs::create_dir_all(place.join("ecr-broker")).unwrap();
+    fs::write(place.join("ecr-broker/client.toml"), format!("address = {socket:?}\n")).unwrap();
+    for name in ["docker-credential-ecr-broker", "docker-credential-ecr-login"] {
+        symlink(HELPER, place.join(name)).unwrap();
+    }
+    fs::create_dir(place.join("image")).unwrap();
+    make_image(&place.join("image"));
+    fs::write(place.join("config.json"), auth).unwrap();
+    let script = format!(
+        "set -eu; cd {place}; ip link set lo up; mount --bind hosts /etc/hosts\n\
+         docker-registry serve config.yml >registry.log 2>&1 & registry=$!\n\
+         trap 'kill $registry' EXIT\n\
+         for _ in $(seq 300); do (exec 3<>/dev/tcp/127.0.0.1/443) 2>/dev/null && break; sleep 0.05; done\n\
+         image={PRIVATE}/team/app:v1\n\
+         skopeo --insecure-policy copy --authfile config.json oci:image:v1 docker://$image >&2\n{line}\n",
+        place = place.display()
+    );
+    let path = format!("{}:{}:/usr/sbin:/usr/bin:/sbin:/bin", place.display(), tools().join("bin").display());
+    let mut namespace = Command::new("unshare");
+    namespace.args(["--mount", "--net", "bash", "-c", &script]).env_clear();
+    namespace.env("PATH", path).env("XDG_CONFIG_HOME", place).env("HOME", place);
+    namespace.env("SSL_CERT_FILE", place.join("ca.pem")).env("DOCKER_CONFIG", place);
+    let out = succeed(&mut namespace);
+    broker.stop();
+    out
+}
+
+fn helper_for_the_host(name: &str) -> String {
+    format!(r#"{{"credHelpers":{{"{PRIVATE}":"{name}"}}}}"#)
+}
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd and skopeo, which .ci/tools installs"]
+fn skopeo_pushes_and_lists_by_the_helper_and_without_it_does_not() {
+    let line = "skopeo list-tags --authfile config.json docker://${image%:*}\n\
+                if skopeo list-tags --no-creds docker://${image%:*}; then exit 1; fi";
+    let out = with_an_image(&helper_for_the_host("ecr-broker"), line);
+    assert!(out.contains("\"v1\""), "{out}");
+}
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd and skopeo, which .ci/tools installs"]
+fn the_helper_takes_the_place_of_amazon_s_under_its_name() {
+    let out = with_an_image(&helper_for_the_host("ecr-login"), "skopeo inspect --authfile config.json docker://$image");
+    assert!(out.contains(PRIVATE), "{out}");
+}
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd, skopeo and buildah, which .ci/tools installs"]
+fn buildah_pulls_by_the_helper() {
+    let line = "buildah --storage-driver vfs --root $PWD/root --runroot $PWD/run pull --authfile config.json $image";
+    let out = with_an_image(&helper_for_the_host("ecr-broker"), line);
+    // The image's id.
+    assert!(out.trim().len() == 64, "{out}");
+}
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd, skopeo and crane, which .ci/tools installs"]
+fn crane_reads_by_the_helper_for_every_registry() {
+    // skopeo does not know credsStore.
+    let auth = format!(r#"{{"credsStore":"ecr-broker","credHelpers":{{"{PRIVATE}":"ecr-broker"}}}}"#);
+    let out = with_an_image(&auth, "crane digest $image; crane catalog ${image%%/*}");
+    assert!(out.contains("sha256:") && out.contains("team/app"), "{out}");
+}
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd, skopeo and oras, which .ci/tools installs"]
+fn oras_reads_by_the_helper() {
+    let out = with_an_image(&helper_for_the_host("ecr-broker"), "oras repo tags ${image%:*}");
+    assert_eq!(out.trim(), "v1");
+}
