@@ -31,8 +31,10 @@ pub use self::given::{Addresses, Given, GivenError, Home};
 pub use self::query::Query;
 pub use crate::pb::{AuthScheme, GetCallerIdentityResponse, RegistryCredentials};
 
-/// How long one address may take to answer at all.
+/// How long one address may take to be connected to.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// No call is made again sooner, nor with less time left.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// Entries of a list in one answer.
 const LARGEST_PAGE: i32 = 1_000;
 /// A batch of the largest credentials fits.
@@ -81,11 +83,22 @@ pub struct Client<'a> {
     deadline: Instant,
 }
 
-/// A channel to one of the addresses, and the token that goes with it.
+/// A channel to one of the addresses.
 #[derive(Debug, Clone)]
 struct Link {
     channel: Channel,
-    token: Option<MetadataValue<tonic::metadata::Ascii>>,
+    address: Address,
+}
+
+/// Runs a client's work, and waits for nothing else: looking up a name may take longer than anybody has time.
+///
+/// # Errors
+/// Where the system has no resources for it.
+pub fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 impl<'a> Client<'a> {
@@ -115,8 +128,16 @@ impl<'a> Client<'a> {
             sleep(wait).await;
             // What is known stands, whatever becomes of asking again.
             let Ok(answers) = self.ask_again(&again, queries).await else { return Ok(results) };
+            let mut nothing_new = false;
             for (at, answer) in again.into_iter().zip(answers) {
-                results[at] = answer;
+                if answer.as_ref().is_err_and(|failure| failure.reason.is_none()) {
+                    nothing_new = true;
+                } else {
+                    results[at] = answer;
+                }
+            }
+            if nothing_new {
+                return Ok(results);
             }
         }
     }
@@ -127,8 +148,7 @@ impl<'a> Client<'a> {
     /// Where it cannot be asked, or does not know.
     pub async fn caller_identity(&self) -> Result<GetCallerIdentityResponse, Failure> {
         let mut client = RegistryCredentialsServiceClient::new(self.link.channel.clone());
-        let answer = client.get_caller_identity(self.request(pb::GetCallerIdentityRequest {})).await?;
-        Ok(answer.into_inner())
+        self.within(client.get_caller_identity(self.request(pb::GetCallerIdentityRequest {})?)).await
     }
 
     /// The registries whose credentials are held for this client now.
@@ -140,7 +160,7 @@ impl<'a> Client<'a> {
         let (mut held, mut page_token) = (Vec::new(), String::new());
         loop {
             let request = pb::ListRegistriesRequest { page_size: LARGEST_PAGE, page_token };
-            let page = client.list_registries(self.request(request)).await?.into_inner();
+            let page = self.within(client.list_registries(self.request(request)?)).await?;
             held.extend(page.registries.into_iter().filter_map(|listed| match listed.target? {
                 Target::Registry(host) => listed.expire_time.map(|_| host),
                 Target::RegistryPattern(_) => None,
@@ -158,14 +178,22 @@ impl<'a> Client<'a> {
     /// Where it cannot be asked.
     pub async fn is_serving(&self, service: &str) -> Result<bool, Failure> {
         let request = HealthCheckRequest { service: service.to_owned() };
-        let answer = HealthClient::new(self.link.channel.clone()).check(self.request(request)).await?;
-        Ok(answer.into_inner().status() == ServingStatus::Serving)
+        let mut client = HealthClient::new(self.link.channel.clone());
+        let answer = self.within(client.check(self.request(request)?)).await?;
+        Ok(answer.status() == ServingStatus::Serving)
     }
 
-    /// How long to wait before asking again, where that may help and there is time.
+    /// How long to wait before asking again, where that may help and there is time; a little longer than was asked, and not all the same.
     fn wait(&self, result: &Result<pb::RegistryCredentials, Failure>) -> Option<Duration> {
-        let wait = result.as_ref().err()?.retry_after?;
-        (Instant::now() + wait < self.deadline).then_some(wait)
+        let wait = result.as_ref().err()?.retry_after?.max(SHORTEST_WAIT);
+        let wait = wait.mul_f64(1.0 + 0.25 * fastrand::f64());
+        (Instant::now() + wait + SHORTEST_WAIT < self.deadline).then_some(wait)
+    }
+
+    /// tonic's own time limit ends with the head of an answer.
+    async fn within<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Failure> {
+        let answer = timeout_at(self.deadline, call).await.map_err(|_| Failure::late())?;
+        Ok(answer?.into_inner())
     }
 
     /// Asks for some of them; a second time over a new connection, where the one that there was broke.
@@ -183,7 +211,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Where one alone is asked for, the call's failure is its own.
+    /// A failure of the call that passes is each one's own, and that of a call for one is that one's.
     async fn ask(
         &self,
         some: &[usize],
@@ -192,20 +220,23 @@ impl<'a> Client<'a> {
         let mut client =
             RegistryCredentialsServiceClient::new(self.link.channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
         if let [at] = some {
-            let request = pb::GetRegistryCredentialsRequest::from(&queries[*at]);
-            let answer = client.get_registry_credentials(self.request(request)).await.map_err(Failure::from);
+            let request = self.request(pb::GetRegistryCredentialsRequest::from(&queries[*at]))?;
+            let answer = self.within(client.get_registry_credentials(request)).await;
             if let Err(failure) = &answer
                 && failure.broke
             {
                 return Err(failure.clone());
             }
-            let empty = || Failure::broken("the broker's answer is empty");
-            return Ok(vec![answer.and_then(|answer| answer.into_inner().credentials.ok_or_else(empty))]);
+            return Ok(vec![answer.and_then(|answer| answer.credentials.ok_or_else(Failure::empty))]);
         }
         let requests = some.iter().map(|at| pb::GetRegistryCredentialsRequest::from(&queries[*at])).collect();
-        let batch = pb::BatchGetRegistryCredentialsRequest { requests };
-        let answer = client.batch_get_registry_credentials(self.request(batch)).await?;
-        let results: Vec<_> = answer.into_inner().results.into_iter().map(result).collect();
+        let request = self.request(pb::BatchGetRegistryCredentialsRequest { requests })?;
+        let answer = match self.within(client.batch_get_registry_credentials(request)).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.retry_after.is_some() => return Ok(vec![Err(failure); some.len()]),
+            Err(failure) => return Err(failure),
+        };
+        let results: Vec<_> = answer.results.into_iter().map(result).collect();
         if results.len() == some.len() {
             Ok(results)
         } else {
@@ -213,24 +244,32 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
+    /// With the token as its file has it now.
+    fn request<T>(&self, message: T) -> Result<Request<T>, Failure> {
         let mut request = Request::new(message);
         request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
-        if let Some(token) = &self.link.token {
-            request.metadata_mut().insert("authorization", token.clone());
+        if let Some(token) = token(&self.link.address, self.settings)? {
+            request.metadata_mut().insert("authorization", token);
         }
-        request
+        Ok(request)
     }
 }
 
 impl Link {
-    /// To the first address that answers. The token file is read anew.
+    /// To the first address that answers.
     async fn make(settings: &Settings, deadline: Instant) -> Result<Self, Failure> {
         let mut problems = Vec::new();
         for address in &settings.addresses {
-            match connect(address, settings, deadline).await {
-                Ok(channel) => return Ok(Self { channel, token: token(address, settings)? }),
-                Err(problem) => problems.push(format!("{address}: {problem}")),
+            let mut endpoint = Endpoint::from_shared(address.uri()).map_err(|error| Failure::local(chain(&error)))?;
+            if address.is_tls() {
+                let tls = tls(settings).map_err(Failure::local)?;
+                endpoint = endpoint.tls_config(tls).map_err(|error| Failure::local(chain(&error)))?;
+            }
+            let in_time = deadline.min(Instant::now() + CONNECT_TIMEOUT);
+            match timeout_at(in_time, endpoint.connect()).await {
+                Ok(Ok(channel)) => return Ok(Self { channel, address: address.clone() }),
+                Ok(Err(error)) => problems.push(format!("{address}: {}", chain(&error))),
+                Err(_) => problems.push(format!("{address}: no answer in time")),
             }
         }
         Err(Failure::unreachable(&problems))
@@ -242,19 +281,6 @@ fn result(result: pb::BatchResult) -> Result<pb::RegistryCredentials, Failure> {
         Some(Outcome::Credentials(credentials)) => Ok(credentials),
         Some(Outcome::Error(error)) => Err(Failure::from(error)),
         None => Err(Failure::broken("a result in the broker's answer is empty")),
-    }
-}
-
-async fn connect(address: &Address, settings: &Settings, deadline: Instant) -> Result<Channel, String> {
-    let mut endpoint = Endpoint::from_shared(address.uri()).map_err(|error| error.to_string())?;
-    if address.is_tls() {
-        endpoint = endpoint.tls_config(tls(settings)?).map_err(|error| chain(&error))?;
-    }
-    // The deadline of the call is the broker's to keep; this one is for a broker that keeps none.
-    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(settings.timeout);
-    match timeout_at(deadline, endpoint.connect()).await {
-        Ok(connected) => connected.map_err(|error| chain(&error)),
-        Err(_) => Err("no answer in time".to_owned()),
     }
 }
 
@@ -273,7 +299,13 @@ fn tls(settings: &Settings) -> Result<ClientTlsConfig, String> {
 /// The token, where it may be sent: over TLS, over a Unix socket, or in the clear to an address that the user named.
 fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<tonic::metadata::Ascii>>, Failure> {
     if address.is_plaintext() && !settings.addresses_given {
-        return Ok(None);
+        return match settings.token {
+            // Without it the broker would take the caller for somebody else.
+            Some(_) => Err(Failure::local(format!(
+                "the token is not sent in the clear to {address}, which nobody named; set ECR_BROKER_ADDRESS, or address in client.toml"
+            ))),
+            None => Ok(None),
+        };
     }
     let (text, name) = match (&settings.token, &settings.token_file) {
         (Some(BearerToken(token)), _) => (token.clone(), "the token".to_owned()),
@@ -284,6 +316,9 @@ fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<
         }
         (None, None) => return Ok(None),
     };
+    if text.trim().is_empty() {
+        return Err(Failure::local(format!("{name} is empty")));
+    }
     let value = Zeroizing::new(format!("Bearer {}", text.trim()));
     let mut value: MetadataValue<_> =
         value.parse().map_err(|_| Failure::local(format!("{name} holds characters that no token has")))?;

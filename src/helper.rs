@@ -42,9 +42,14 @@ impl Setup {
     pub fn new(given: Given, home: &Home) -> Result<Self, GivenError> {
         let given = given.or(home.files()?);
         let next = given.next.as_deref().map(next::Next::from);
-        let fallback = given.fallback_exec.clone().map(fallback::Fallback);
         let (settings, profile) = given.settings(home)?;
-        Ok(Self { settings, profile, next, fallback })
+        Ok(Self { settings, profile, next, fallback: None })
+    }
+
+    /// The same, with a command of the same protocol to fall back on where no broker answers.
+    #[must_use]
+    pub fn falling_back_on(self, command: Option<String>) -> Self {
+        Self { fallback: command.map(fallback::Fallback), ..self }
     }
 
     /// By the environment and the files alone, for a program that has no flags.
@@ -73,15 +78,13 @@ impl Reply {
 
     /// Says it.
     #[must_use]
-    #[allow(clippy::print_stderr, reason = "this is where a helper speaks")]
     pub fn say(&self) -> ExitCode {
         if !self.stderr.is_empty() {
-            eprintln!("ecr-broker: {}", self.stderr.replace('\n', " "));
+            let _ = writeln!(std::io::stderr(), "ecr-broker: {}", self.stderr.replace('\n', " "));
         }
         let mut stdout = std::io::stdout().lock();
-        // Whoever does not read the answer does not need it.
-        let _ = stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush());
-        if self.well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let said = stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush());
+        if self.well && said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
@@ -93,9 +96,4 @@ pub fn question() -> std::io::Result<String> {
     let mut text = String::new();
     std::io::stdin().lock().take(LONGEST_QUESTION).read_to_string(&mut text)?;
     Ok(text)
-}
-
-/// A runtime for one call.
-fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
 }

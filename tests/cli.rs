@@ -80,7 +80,7 @@ fn every_format_gives_the_same_password_and_text_gives_none() {
     let (head, data) = yaml.trim_end().split_once("  .dockerconfigjson: ").unwrap();
     assert_eq!(
         head,
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: ecr\n  namespace: ci\ntype: kubernetes.io/dockerconfigjson\ndata:\n"
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: \"ecr\"\n  namespace: \"ci\"\ntype: kubernetes.io/dockerconfigjson\ndata:\n"
     );
     let config: Value = serde_json::from_slice(&data_encoding::BASE64.decode(data.as_bytes()).unwrap()).unwrap();
     assert_eq!(config["auths"][PRIVATE]["auth"], basic);

@@ -130,6 +130,13 @@ fn what_is_no_registry_of_ecr_s_is_not_found_and_the_broker_is_not_asked() {
         let Ended { code, stdout, stderr } = place.docker("get", server);
         assert_eq!((code, stdout.as_str(), stderr.as_str()), (1, NOT_FOUND, ""), "{server}");
     }
+    for wrong in ["12345.dkr.ecr.eu-central-1.amazonaws.com", "123456789012.dkr-ecr.eu-central-1.amazonaws.com"] {
+        let told = place.docker("get", wrong);
+        assert!(
+            told.code == 1 && told.stdout != NOT_FOUND,
+            "what is meant to be ECR's is told what is wrong: {told:?}"
+        );
+    }
     let nothing = place.docker("get", "\n");
     assert_eq!((nothing.code, nothing.stdout.as_str()), (1, "no credentials server URL\n"));
 }
@@ -155,8 +162,8 @@ fn a_refusal_of_aws_s_is_told_as_it_is_and_no_fallback_is_asked_about_it() {
     let broker = simulated_broker(&["--simulate-fault", "denied=1"], &[]);
     let place = Place::at(&broker);
     let fallback = place.script("fallback", "{}", 0);
-    let place = place.also(&format!("fallback_exec = {fallback:?}\n"));
-    let denied = place.docker("get", PRIVATE);
+    let fallback = ["helper", "docker", "get", "--fallback-exec", fallback.to_str().unwrap()];
+    let denied = place.run(PROGRAM, &fallback, PRIVATE);
     assert_eq!(denied.code, 1);
     assert!(denied.stdout.starts_with("AWS_ACCESS_DENIED: "), "{denied:?}");
     assert_eq!(place.asked(), "");
@@ -197,8 +204,11 @@ fn other_registries_are_the_next_helper_s() {
     assert_eq!((code, stdout.as_str()), (1, NOT_FOUND));
     let missing = Place::new("next = \"no-such\"\n").docker("get", "ghcr.io");
     assert!(missing.code == 1 && missing.stdout.contains("docker-credential-no-such"), "{missing:?}");
-    let ourselves = Place::new("next = \"ecr-broker\"\n").docker("get", "ghcr.io");
-    assert!(ourselves.code == 1 && ourselves.stdout.contains("this helper itself"), "{ourselves:?}");
+    // Under whatever name.
+    let place = Place::new("next = \"another\"\n");
+    std::os::unix::fs::symlink(HELPER, place.path("docker-credential-another")).unwrap();
+    let ourselves = place.docker("get", "ghcr.io");
+    assert!(ourselves.code == 1 && ourselves.stdout.contains("asked by another ecr-broker helper"), "{ourselves:?}");
 }
 
 #[test]
@@ -225,6 +235,41 @@ fn other_registries_may_be_in_a_file_as_docker_and_podman_have_it() {
     let left: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(left, json!({ "credsStore": "x", "auths": { "https://index.docker.io/v1/": { "auth": other } } }));
 
+    // A login of a repository's is not the registry's, and Docker Hub has several names.
+    let scoped = json!({ "auths": {
+        "quay.io/a": { "auth": other }, "quay.io/b": { "auth": other }, "docker.io": { "auth": other }, "ghcr.io": {}, "https://ghcr.io": { "auth": other },
+    } });
+    fs::write(&file, scoped.to_string()).unwrap();
+    assert_eq!(place.docker("get", "quay.io").stdout, NOT_FOUND);
+    assert_eq!(place.docker("erase", "quay.io").code, 0);
+    assert_eq!(serde_json::from_str::<Value>(&fs::read_to_string(&file).unwrap()).unwrap(), scoped);
+    assert_eq!(place.docker("get", "https://index.docker.io/v1/").code, 0);
+    assert_eq!(place.docker("get", "ghcr.io").code, 0);
+
+    // Through a link, and with the mode that it has.
+    let link = place.path("link.json");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let linked = Place::new(&format!("next = {link:?}\n"));
+    assert_eq!(linked.docker("store", &login("linked.example")).code, 0);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(place.docker("get", "linked.example").code, 0);
+    fs::write(&file, written.to_string()).unwrap();
+    assert_eq!(place.docker("erase", "ghcr.io").code, 0);
+
+    // docker would write its own file again, without the login.
+    let docker = Place::new("");
+    let own = docker.path("config.json");
+    let docker = docker.also(&format!("next = {own:?}\n"));
+    let mut command = Command::new(HELPER);
+    command.arg("store").env_clear().env("XDG_CONFIG_HOME", docker.directory.path());
+    command.env("DOCKER_CONFIG", docker.directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(login("ghcr.io").as_bytes()).unwrap();
+    let refused = child.wait_with_output().unwrap();
+    assert!(!refused.status.success() && String::from_utf8(refused.stdout).unwrap().contains("docker's own file"));
+
     // Two at a time lose nothing.
     std::thread::scope(|scope| {
         for number in 0..20 {
@@ -234,6 +279,8 @@ fn other_registries_may_be_in_a_file_as_docker_and_podman_have_it() {
     });
     let list: Value = serde_json::from_str(&place.docker("list", "").stdout).unwrap();
     assert_eq!(list.as_object().unwrap().len(), 21);
+    let names: Vec<_> = fs::read_dir(place.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 4, "client.toml's folder, the file, its lock and a link: {names:?}");
     fs::write(&file, "nonsense").unwrap();
     assert!(place.docker("get", "ghcr.io").stdout.contains("auth.json"));
     assert_eq!(place.docker("list", "").code, 0);
@@ -332,6 +379,7 @@ fn bazel_gets_the_header_of_each_registry_and_none_for_where_layers_lie() {
         assert!(BASE64.decode(token.as_bytes()).unwrap().starts_with(b"AWS:"));
         assert!(humantime::parse_rfc3339(answer["expires"].as_str().unwrap()).is_ok());
     }
+    assert_eq!(bazel(&place, &format!("http://{PRIVATE}/v2/")).out(), "{}\n", "nothing in the clear");
     let layers = bazel(&place, "https://prod-eu-central-1-starport-layer-bucket.s3.eu-central-1.amazonaws.com/x?y");
     assert_eq!(layers.out(), "{}\n");
     assert_eq!(place.run(PROGRAM, &["helper", "bazel", "set"], "{}").code, 1);

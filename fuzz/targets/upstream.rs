@@ -89,8 +89,7 @@ fuzz_target!(|data: &[u8]| {
         body.to_vec()
     } else {
         let status = STATUSES[usize::from(status) % STATUSES.len()];
-        let head =
-            format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
         [head.as_bytes(), body].concat()
     };
     let (host, profile) = match way & 3 {

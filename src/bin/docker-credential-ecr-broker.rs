@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use ecr_broker::helper::{self, Setup, docker};
+use ecr_broker::helper::{Setup, docker};
 
 fn main() -> ExitCode {
-    let Some(action) = std::env::args().nth(1) else {
+    let Some(action) = std::env::args_os().nth(1) else {
         return docker::usage();
     };
-    // Whoever asks for the version by hand has nothing more to say.
-    let question = if action == "version" { String::new() } else { helper::question().unwrap_or_default() };
-    docker::answer(Setup::from_environment().map_err(|error| error.to_string()), &action, &question).say()
+    docker::run(|| Setup::from_environment().map_err(|error| error.to_string()), &action.to_string_lossy()).say()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::output::{self, Format, SecretName};
 use super::{complain, exit_code, say};
-use crate::client::{Client, Failure, Query, RegistryCredentials, Settings};
+use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, block_on};
 
 /// As many as one batch holds.
 const MOST_REGISTRIES: usize = 100;
@@ -45,8 +45,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let (settings, profile) = args.connection.settings()?;
     let profile = args.profile.clone().unwrap_or(profile);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let results = match runtime.block_on(ask(args, &settings, &profile)) {
+    let results = match block_on(ask(args, &settings, &profile))? {
         Ok(results) => results,
         Err(failure) => {
             complain(&failure);
@@ -66,7 +65,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    if !found.is_empty() {
+    // Files of which a part is missing would take the place of whole ones.
+    let whole = matches!(args.output, Format::DockerConfig | Format::K8sSecret);
+    if !found.is_empty() && (code == ExitCode::SUCCESS || !whole) {
         say(output::render(args.output, &args.secret, &found)?)?;
     }
     Ok(code)

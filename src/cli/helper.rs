@@ -1,6 +1,5 @@
 //! `helper`: the protocols of docker, kubelet and Bazel, for those who have no program of their own name for them.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::connection::Connection;
@@ -43,9 +42,9 @@ struct Options {
     /// Who has the logins of other registries: a helper's name (secretservice), or a file (/path/auth.json)
     #[arg(long, value_name = "NAME|FILE")]
     next: Option<String>,
-    /// A program of the same protocol to ask where no broker answers
-    #[arg(long, value_name = "PROGRAM")]
-    fallback_exec: Option<PathBuf>,
+    /// A program of the same protocol to ask where no broker answers, with its arguments
+    #[arg(long, value_name = "COMMAND")]
+    fallback_exec: Option<String>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -53,17 +52,17 @@ struct Options {
 impl Options {
     fn setup(self) -> Result<Setup, String> {
         let (mut given, home) = self.connection.given();
-        (given.profile, given.next, given.fallback_exec) = (self.profile, self.next, self.fallback_exec);
-        Setup::new(given, &home).map_err(|error| error.to_string())
+        (given.profile, given.next) = (self.profile, self.next);
+        let setup = Setup::new(given, &home).map_err(|error| error.to_string())?;
+        Ok(setup.falling_back_on(self.fallback_exec))
     }
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let question = helper::question()?;
     let reply = match args.protocol {
-        Protocol::Docker { action, options } => docker::answer(options.setup(), &action, &question),
-        Protocol::Kubelet { options } => kubelet::answer(options.setup(), &question),
-        Protocol::Bazel { action, options } => bazel::answer(options.setup(), &action, &question),
+        Protocol::Docker { action, options } => docker::run(|| options.setup(), &action),
+        Protocol::Kubelet { options } => kubelet::answer(options.setup(), &helper::question()?),
+        Protocol::Bazel { action, options } => bazel::answer(options.setup(), &action, &helper::question()?),
     };
     Ok(reply.say())
 }

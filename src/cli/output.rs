@@ -44,7 +44,7 @@ pub(super) struct SecretName {
     namespace: Option<String>,
 }
 
-/// A name that needs no quotes in YAML.
+/// A name that Kubernetes takes.
 fn dns_name(text: &str) -> Result<String, &'static str> {
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
     let edges = [text.bytes().next(), text.bytes().last()];
@@ -176,9 +176,9 @@ fn env(credentials: &RegistryCredentials) -> String {
 }
 
 fn k8s_secret(SecretName { name, namespace }: &SecretName, config: &str) -> String {
-    let namespace = namespace.as_ref().map(|namespace| format!("\n  namespace: {namespace}")).unwrap_or_default();
+    let namespace = namespace.as_ref().map(|namespace| format!("\n  namespace: \"{namespace}\"")).unwrap_or_default();
     format!(
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}{namespace}\ntype: kubernetes.io/dockerconfigjson\ndata:\n  .dockerconfigjson: {}",
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: \"{}\"{namespace}\ntype: kubernetes.io/dockerconfigjson\ndata:\n  .dockerconfigjson: {}",
         name.as_deref().unwrap_or_default(),
         BASE64.encode(config.as_bytes())
     )

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::complain;
 use super::connection::Connection;
-use crate::client::Client;
+use crate::client::{Client, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,11 +18,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, _) = args.connection.settings()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let serving = runtime.block_on(async {
+    let serving = block_on(async {
         let client = Client::connect(&settings).await?;
         client.is_serving(&args.service).await
-    });
+    })?;
     match serving {
         Ok(true) => return Ok(ExitCode::SUCCESS),
         Ok(false) => complain("the broker is not serving"),

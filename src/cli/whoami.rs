@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::connection::Connection;
 use super::{complain, exit_code, say};
-use crate::client::{Client, GetCallerIdentityResponse};
+use crate::client::{Client, GetCallerIdentityResponse, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -14,11 +14,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, _) = args.connection.settings()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let identity = runtime.block_on(async {
+    let identity = block_on(async {
         let client = Client::connect(&settings).await?;
         client.caller_identity().await
-    });
+    })?;
     match identity {
         Ok(identity) => {
             say(text(&identity))?;

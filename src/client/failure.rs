@@ -46,20 +46,22 @@ impl Failure {
     }
 
     pub(super) fn unreachable(problems: &[String]) -> Self {
-        if let Some(problem) = problems.iter().find(|problem| problem.contains("Permission denied")) {
+        if let Some(problem) =
+            problems.iter().find(|problem| problem.starts_with("unix:") && problem.contains("Permission denied"))
+        {
             let message = format!("{problem}; ask those who run the broker to put you into the socket's group");
             return Self { code: Code::Unavailable, ..Self::local(message) };
         }
         let message = format!(
-            "no broker answers at {}; start one with `ecr-broker serve`, or name its address with --address",
+            "no broker answers at {}; start one with `ecr-broker serve`, or name its address with --address, ECR_BROKER_ADDRESS or client.toml",
             problems.join(", nor at ")
         );
         Self { code: Code::Unavailable, ..Self::local(message) }
     }
 
     /// The client's own time limit. tonic calls it CANCELLED, as if the caller had left.
-    fn late() -> Self {
-        let message = "no answer within the time limit; allow more with --timeout".to_owned();
+    pub(super) fn late() -> Self {
+        let message = "no answer within the time limit; allow more with --timeout or ECR_BROKER_TIMEOUT".to_owned();
         Self { code: Code::DeadlineExceeded, ..Self::local(message) }
     }
 

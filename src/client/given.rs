@@ -1,6 +1,7 @@
 //! What a client was told: by flags, by variables, by files. What is missing in one place may be in the next.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -46,8 +47,6 @@ pub struct Given {
     pub timeout: Option<Duration>,
     /// Who has the logins of other registries, for docker's helper: a helper's name, or a file where there is a slash in it.
     pub next: Option<String>,
-    /// A program of the same protocol that a helper asks where no broker answers.
-    pub fallback_exec: Option<PathBuf>,
 }
 
 /// Where files and sockets of the user's are looked for.
@@ -104,7 +103,7 @@ impl Home {
     /// Where one is there and cannot be read or understood.
     pub fn files(&self) -> Result<Given, GivenError> {
         let home = self.home.as_ref().map(|home| home.join(".config"));
-        let config_home = self.config_home.clone().filter(|path| path.is_absolute()).or(home);
+        let config_home = self.config_home.clone().or(home).filter(|path| path.is_absolute());
         let user = config_home.map(|directory| read(&directory.join(USER_FILE))).transpose()?;
         Ok(user.unwrap_or_default().or(read(Path::new(SYSTEM_FILE))?))
     }
@@ -141,7 +140,6 @@ impl Given {
             tls_key: path("ECR_BROKER_TLS_KEY"),
             timeout,
             next: None,
-            fallback_exec: None,
         })
     }
 
@@ -162,7 +160,6 @@ impl Given {
             tls_key: identity.1,
             timeout: self.timeout.or(other.timeout),
             next: self.next.or(other.next),
-            fallback_exec: self.fallback_exec.or(other.fallback_exec),
         }
     }
 
@@ -195,10 +192,18 @@ impl Given {
 fn read(path: &Path) -> Result<Given, GivenError> {
     let error = |problem: String| GivenError::File { path: path.to_owned(), problem: problem.replace('\n', " ") };
     match std::fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map_err(|problem| error(problem.to_string())),
-        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => Ok(Given::default()),
+        // Its message alone: the line may hold what should be in the token's file.
+        Ok(text) => toml::from_str(&text).map_err(|problem| error(message(&text, &problem))),
+        Err(problem) if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Given::default())
+        }
         Err(problem) => Err(error(problem.to_string())),
     }
+}
+
+fn message(text: &str, problem: &toml::de::Error) -> String {
+    let before = problem.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, problem.message())
 }
 
 impl FromStr for Addresses {
@@ -225,7 +230,8 @@ impl fmt::Display for Addresses {
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
+    let problem = |error| serde::de::Error::custom(format!("timeout is no duration such as 5s: {error}"));
+    humantime::parse_duration(&text).map(Some).map_err(problem)
 }
 
 #[cfg(test)]
@@ -277,10 +283,12 @@ mod tests {
             ("address = \"ftp://x\"", "is not a broker's address"),
             ("timeout = \"soon\"", "timeout"),
             ("address = ", "client.toml"),
+            ("token = \"eyJsecret\"", "unknown field"),
         ] {
             write(directory.path(), text);
             let error = home(directory.path()).files().unwrap_err().to_string();
             assert!(error.contains(told) && error.contains("client.toml") && !error.contains('\n'), "{text}: {error}");
+            assert!(!error.contains("eyJsecret"), "{error}");
         }
         let half = Given { tls_key: Some("/k".into()), ..Given::default() };
         assert!(half.settings(&Home::default()).unwrap_err().to_string().contains("without tls_cert"));

@@ -5,10 +5,9 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::docker::{basic, fetch};
+use super::docker::{basic, fetch, registry};
 use super::{Reply, Setup};
 use crate::client::{AuthScheme, RegistryCredentials};
-use crate::registry::Registry;
 
 #[derive(Deserialize)]
 struct Request {
@@ -25,9 +24,12 @@ pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Rep
         Ok(request) => request,
         Err(error) => return Reply::bad("").noting(format!("the request is not of the form {{\"uri\":…}}: {error}")),
     };
-    // Where layers lie too: a header there would have them refused.
-    if request.uri.parse::<Registry>().is_err() {
-        return Reply::good("{}\n".to_owned());
+    match registry(&request.uri) {
+        // Nothing in the clear.
+        Ok(Some(_)) if request.uri.starts_with("https://") => {}
+        // Where layers lie too: a header there would have them refused.
+        Ok(_) => return Reply::good("{}\n".to_owned()),
+        Err(problem) => return Reply::bad("").noting(problem),
     }
     let setup = match setup {
         Ok(setup) => setup,

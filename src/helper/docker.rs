@@ -9,13 +9,14 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Reply, Setup, block_on};
-use crate::client::{Client, Failure, Query, RegistryCredentials};
-use crate::registry::Registry;
+use super::{Reply, Setup};
+use crate::client::{Client, Failure, Query, RegistryCredentials, block_on};
+use crate::registry::{Registry, RegistryError};
 
 /// Programs take it for "there is none, go on without".
-const NOT_FOUND: &str = "credentials not found in native keychain\n";
+pub(super) const NOT_FOUND: &str = "credentials not found in native keychain\n";
 const NO_SERVER: &str = "no credentials server URL\n";
+const NO_USERNAME: &str = "no credentials username\n";
 
 /// A login, as docker stores and takes it.
 #[derive(Deserialize)]
@@ -33,13 +34,21 @@ pub fn usage() -> ExitCode {
     Reply::bad("").noting("usage: docker-credential-ecr-broker get|store|erase|list|version").say()
 }
 
-/// Answers one question; `action` is the argument.
+/// Answers what is on stdin; `action` is the argument.
 #[must_use]
-pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Reply {
-    // Needs nothing to be set up.
-    if action == "version" {
-        return Reply::good(format!("docker-credential-ecr-broker (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")));
+pub fn run(setup: impl FnOnce() -> Result<Setup, String>, action: &str) -> Reply {
+    // The others have nothing to say, and somebody may have typed them.
+    let question = if matches!(action, "get" | "store" | "erase") { super::question() } else { Ok(String::new()) };
+    match (action, question) {
+        ("version" | "--version", _) => {
+            Reply::good(format!("docker-credential-ecr-broker (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")))
+        }
+        (_, Ok(question)) => answer(setup(), action, &question),
+        (_, Err(error)) => Reply::bad(format!("stdin cannot be read: {error}\n")),
     }
+}
+
+fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Reply {
     let setup = match setup {
         Ok(setup) => setup,
         // docker asks for the list on the way to other things.
@@ -60,8 +69,10 @@ fn get(setup: &Setup, question: &str) -> Reply {
     if server.is_empty() {
         return Reply::bad(NO_SERVER);
     }
-    let Ok(registry) = server.parse::<Registry>() else {
-        return setup.next.as_ref().map_or_else(|| Reply::bad(NOT_FOUND), |next| next.get(server));
+    let registry = match registry(server) {
+        Ok(Some(registry)) => registry,
+        Ok(None) => return setup.next.as_ref().map_or_else(|| Reply::bad(NOT_FOUND), |next| next.get(server)),
+        Err(problem) => return Reply::bad(format!("{}\n", one_line(&problem))),
     };
     match fetch(setup, server) {
         Ok(credentials) => {
@@ -75,6 +86,20 @@ fn get(setup: &Setup, question: &str) -> Reply {
             // It can be pulled from without a login.
             (Err(problem), Registry::Public { .. }) => Reply::bad(NOT_FOUND).noting(problem),
         },
+    }
+}
+
+/// A registry of ECR's; none: somebody else's.
+///
+/// # Errors
+/// Where it would be ECR's, and is written wrong.
+pub(super) fn registry(server: &str) -> Result<Option<Registry>, String> {
+    match server.parse() {
+        Ok(registry) => Ok(Some(registry)),
+        Err(error @ RegistryError::Invalid(_)) if [".dkr.ecr", ".dkr-ecr"].iter().any(|part| server.contains(part)) => {
+            Err(error.to_string())
+        }
+        Err(_) => Ok(None),
     }
 }
 
@@ -92,6 +117,12 @@ fn store(setup: &Setup, question: &str) -> Reply {
     let Ok(login) = serde_json::from_str::<Login>(question) else {
         return Reply::bad("the login is not of the form {\"ServerURL\":…,\"Username\":…,\"Secret\":…}\n");
     };
+    if login.server.is_empty() {
+        return Reply::bad(NO_SERVER);
+    }
+    if login.username.is_empty() {
+        return Reply::bad(NO_USERNAME);
+    }
     if login.server.parse::<Registry>().is_ok() {
         return Reply::good(String::new()).noting("not stored: the broker has the credentials of ECR's registries");
     }
@@ -122,7 +153,8 @@ fn list(setup: &Setup) -> Reply {
     };
     let mut all: Map<_, _> = held.into_iter().map(|host| (format!("https://{host}"), Value::from("AWS"))).collect();
     match setup.next.as_ref().map(super::next::Next::list) {
-        Some(Ok(theirs)) => all.extend(theirs),
+        // What another has of ECR's is not asked for.
+        Some(Ok(theirs)) => all.extend(theirs.into_iter().filter(|(server, _)| server.parse::<Registry>().is_err())),
         Some(Err(problem)) => problems.push(problem),
         None => {}
     }

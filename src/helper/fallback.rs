@@ -1,21 +1,21 @@
 //! Another program of the same protocol, asked where the broker cannot be: an image of the broker's own cannot be pulled through itself.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use tonic::Code;
 
 use super::next::run;
 use super::{Reply, Setup};
 use crate::client::Failure;
 
-/// The program.
+/// The program and its arguments, with spaces between them.
 #[derive(Debug)]
-pub(super) struct Fallback(pub(super) PathBuf);
+pub(super) struct Fallback(pub(super) String);
 
-/// Whether another program may know better: not where the broker has said no.
+/// Not where a broker has answered: one that says "later" would have every node ask AWS itself.
 fn is_for(failure: &Failure) -> bool {
-    matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
+    match failure.reason.as_deref() {
+        None => matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded),
+        Some(reason) => reason == "SHUTTING_DOWN",
+    }
 }
 
 impl Setup {
@@ -29,11 +29,16 @@ impl Setup {
 }
 
 impl Fallback {
-    /// What it says; or the failure, and why it cannot be asked.
-    fn run(&self, arguments: &[&str], question: &str, failure: &Failure) -> Result<Reply, String> {
-        match run(Command::new(&self.0).args(arguments), question) {
-            Ok(reply) => Ok(reply.noting(failure.to_string())),
-            Err(error) => Err(format!("{failure}; nor can the fallback {} be run: {error}", self.0.display())),
+    /// What it says; or the failure, and why there is nothing else.
+    fn run(&self, more: &[&str], question: &str, failure: &Failure) -> Result<Reply, String> {
+        let Self(command) = self;
+        let mut words = command.split_whitespace();
+        let program = words.next().unwrap_or_default();
+        let arguments: Vec<_> = words.chain(more.iter().copied()).collect();
+        match run(program, &arguments, question) {
+            Ok(reply) if reply.well => Ok(reply.noting(failure.to_string())),
+            Ok(reply) => Err(format!("{failure}; and the fallback {program} failed: {}", reply.stdout.trim())),
+            Err(error) => Err(format!("{failure}; nor can the fallback {program} be run: {error}")),
         }
     }
 }

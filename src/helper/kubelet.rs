@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::docker::fetch;
+use super::docker::{fetch, registry};
 use super::{Reply, Setup};
 use crate::registry::Registry;
 
@@ -38,9 +38,13 @@ pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
         );
         return Reply::bad("").noting(problem);
     }
-    let Ok(registry) = request.image.parse::<Registry>() else {
-        return response(Duration::ZERO, &Value::Null)
-            .noting("not a registry of ECR's; narrow matchImages of this provider");
+    let registry = match registry(&request.image) {
+        Ok(Some(registry)) => registry,
+        Ok(None) => {
+            let problem = "not a registry of ECR's; narrow matchImages of this provider";
+            return response(Duration::ZERO, &Value::Null).noting(problem);
+        }
+        Err(problem) => return Reply::bad("").noting(problem),
     };
     let mut setup = match setup {
         Ok(setup) => setup,

@@ -1,8 +1,8 @@
 //! Who keeps the logins of other registries: another helper, or a file as docker and podman have it.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,13 +10,14 @@ use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
 
 use super::Reply;
-use super::docker::{Login, basic};
+use super::docker::{Login, NOT_FOUND, basic};
 
-const NOT_FOUND: &str = "credentials not found in native keychain\n";
 /// The name that means that the secret is an identity token.
 const TOKEN: &str = "<token>";
-/// Ours: asking them would be asking for ever.
-const OURSELVES: [&str; 2] = ["ecr-broker", "ecr-login"];
+/// What docker writes beside an identity token, for those who read nothing but `auth`.
+const NO_USER: (&str, &str) = ("00000000-0000-0000-0000-000000000000", "");
+/// Set for whoever is asked by us: one of our own asking on would ask for ever.
+const ASKED_BY_US: &str = "ECR_BROKER_HELPER";
 
 /// `next` of `client.toml`: with a slash it is a file, otherwise a helper's name.
 #[derive(Debug)]
@@ -37,9 +38,11 @@ impl Next {
             Self::Helper(name) => return pass_on(name, "get", server),
             Self::File(file) => file,
         };
-        let found = read(file).map(|config| find(&config, server).and_then(|(_, entry)| login(server, entry)));
-        match found {
-            Ok(Some(login)) => Reply::good(format!("{login}\n")),
+        match read(file).map(|config| find(&config, server)) {
+            Ok(Some((username, secret))) => {
+                let login = json!({ "ServerURL": server, "Username": username, "Secret": secret });
+                Reply::good(format!("{login}\n"))
+            }
             Ok(None) => Reply::bad(NOT_FOUND),
             Err(problem) => Reply::bad(problem + "\n"),
         }
@@ -54,7 +57,7 @@ impl Next {
             }
             Self::File(file) => change(file, |auths| {
                 let entry = if username == TOKEN {
-                    json!({ "auth": basic("0123", ""), "identitytoken": secret })
+                    json!({ "auth": basic(NO_USER.0, NO_USER.1), "identitytoken": secret })
                 } else {
                     json!({ "auth": basic(username, secret) })
                 };
@@ -66,9 +69,7 @@ impl Next {
     pub(super) fn erase(&self, server: &str) -> Reply {
         match self {
             Self::Helper(name) => pass_on(name, "erase", server),
-            Self::File(file) => change(file, |auths| {
-                auths.retain(|own, _| !is_same(own, server));
-            }),
+            Self::File(file) => change(file, |auths| auths.retain(|own, _| !is_same(own, server))),
         }
     }
 
@@ -82,7 +83,7 @@ impl Next {
             Self::File(file) => {
                 let config = read(file)?;
                 let auths = config.get("auths").and_then(Value::as_object);
-                let user = |entry: &Value| Some(Value::from(user_of(entry)?.0));
+                let user = |entry: &Value| Some(Value::from(login_of(entry)?.0));
                 Ok(auths.into_iter().flatten().filter_map(|(own, entry)| Some((own.clone(), user(entry)?))).collect())
             }
         }
@@ -92,23 +93,31 @@ impl Next {
 /// Says what the other helper says.
 fn pass_on(name: &str, action: &str, question: &str) -> Reply {
     let program = format!("docker-credential-{name}");
-    if OURSELVES.contains(&name) {
-        return Reply::bad(format!("next in client.toml is {name:?}, which is this helper itself; name another one\n"));
-    }
-    match run(Command::new(&program).arg(action), question) {
-        Ok(reply) => reply,
+    match run(&program, &[action], question) {
+        Ok(reply) if reply.well || !reply.stdout.trim().is_empty() => reply,
+        Ok(_) => Reply::bad(format!("{program}, which next in client.toml names, failed and does not say why\n")),
         Err(error) => Reply::bad(format!("{program}, which next in client.toml names, cannot be run: {error}\n")),
     }
 }
 
 /// Runs a program with this on its stdin; what it says on stderr goes to ours.
-pub(super) fn run(command: &mut Command, question: &str) -> std::io::Result<Reply> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read what it is asked says so by its answer.
-        let _ = stdin.write_all(question.as_bytes());
+pub(super) fn run(program: &str, arguments: &[&str], question: &str) -> std::io::Result<Reply> {
+    #[expect(clippy::disallowed_methods, reason = "set by ourselves, for ourselves")]
+    if std::env::var_os(ASKED_BY_US).is_some() {
+        return Err(std::io::Error::other("it would be asked by another ecr-broker helper, and perhaps is this one"));
     }
-    let output = child.wait_with_output()?;
+    let mut command = Command::new(program);
+    command.args(arguments).env(ASKED_BY_US, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    let stdin = child.stdin.take();
+    // Beside the reading: a program may say much before it has read all.
+    let output = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // One that does not read what it is asked says so by its answer.
+            stdin.map(|mut stdin| stdin.write_all(question.as_bytes()))
+        });
+        child.wait_with_output()
+    })?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Ok(Reply { stdout, stderr: String::new(), well: output.status.success() })
 }
@@ -116,68 +125,116 @@ pub(super) fn run(command: &mut Command, question: &str) -> std::io::Result<Repl
 /// One that is not there has nothing in it.
 fn read(file: &Path) -> Result<Map<String, Value>, String> {
     match fs::read_to_string(file) {
+        Ok(text) if text.trim().is_empty() => Ok(Map::new()),
         Ok(text) => serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Map::new()),
         Err(error) => Err(format!("{}: {error}", file.display())),
     }
 }
 
-/// By its own name first, then by that of the host alone.
-fn find<'a>(config: &'a Map<String, Value>, server: &str) -> Option<(&'a String, &'a Value)> {
+/// By its own name first, then by another of the same registry's. docker leaves entries in which there is nothing.
+fn find(config: &Map<String, Value>, server: &str) -> Option<(String, String)> {
     let auths = config.get("auths")?.as_object()?;
-    auths.get_key_value(server).or_else(|| auths.iter().find(|(own, _)| is_same(own, server)))
+    let own = auths.get(server).and_then(login_of);
+    own.or_else(|| auths.iter().filter(|(own, _)| is_same(own, server)).find_map(|(_, entry)| login_of(entry)))
 }
 
+/// Whether both name one registry, and not a part of it: podman has logins for repositories too.
 fn is_same(own: &str, server: &str) -> bool {
-    host(own) == host(server)
+    registry(own).is_some_and(|own| Some(own) == registry(server))
 }
 
-fn host(server: &str) -> &str {
-    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest)
+fn registry(server: &str) -> Option<&str> {
+    let rest = server.split_once("://").map_or(server, |(_, rest)| rest).trim_end_matches('/');
+    match rest.split_once('/') {
+        None => Some(rest),
+        Some((host, "v1" | "v2")) => Some(host),
+        Some(_) => None,
+    }
+    .map(|host| if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host })
 }
 
-fn login(server: &str, entry: &Value) -> Option<Value> {
-    let (username, secret) = user_of(entry)?;
-    Some(json!({ "ServerURL": server, "Username": username, "Secret": secret }))
-}
-
-fn user_of(entry: &Value) -> Option<(String, String)> {
-    if let Some(token) = entry.get("identitytoken").and_then(Value::as_str).filter(|token| !token.is_empty()) {
+fn login_of(entry: &Value) -> Option<(String, String)> {
+    let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if let Some(token) = text("identitytoken") {
         return Some((TOKEN.to_owned(), token.to_owned()));
     }
-    let auth = BASE64.decode(entry.get("auth")?.as_str()?.as_bytes()).ok()?;
+    if let (Some(username), Some(password)) = (text("username"), text("password")) {
+        return Some((username.to_owned(), password.to_owned()));
+    }
+    let auth = BASE64.decode(text("auth")?.as_bytes()).ok()?;
     let (user, secret) = std::str::from_utf8(&auth).ok()?.split_once(':')?;
     Some((user.to_owned(), secret.trim_end_matches('\0').to_owned()))
 }
 
 /// One after the other, and whole or not at all: whoever reads it finds what it was, or what it is.
 fn change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Reply {
-    let changed = || -> Result<(), String> {
-        let problem = |error: std::io::Error| format!("{}: {error}", file.display());
-        let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
-        let directory = directory.ok_or_else(|| format!("{} is in no directory", file.display()))?;
-        fs::create_dir_all(directory).map_err(problem)?;
-        let beside = |suffix: &str| {
-            let mut name = file.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        let private = || File::options().create(true).truncate(true).write(true).mode(0o600).to_owned();
-        let lock = private().open(beside(".lock")).map_err(problem)?;
-        lock.lock().map_err(problem)?;
-        let mut config = read(file)?;
-        let auths = config.entry("auths").or_insert_with(|| json!({}));
-        let auths = auths.as_object_mut().ok_or_else(|| format!("{}: auths is no object", file.display()))?;
-        change(auths);
-        let text = serde_json::to_string_pretty(&config).map_err(|error| error.to_string())?;
-        let new = beside(".new");
-        let mut written = private().open(&new).map_err(problem)?;
-        written.write_all(text.as_bytes()).and_then(|()| written.sync_all()).map_err(problem)?;
-        fs::rename(&new, file).map_err(problem)
-    };
-    match changed() {
+    match refuse_dockers_own(file).and_then(|()| try_change(file, change)) {
         Ok(()) => Reply::good(String::new()),
         Err(problem) => Reply::bad(problem + "\n"),
     }
+}
+
+/// docker writes its own file again when a helper has stored a login, as it was and without the login.
+fn refuse_dockers_own(file: &Path) -> Result<(), String> {
+    #[expect(clippy::disallowed_methods, reason = "where docker looks")]
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")));
+    let own = own.map(|directory| directory.join("config.json"));
+    let same = own.is_some_and(|own| {
+        own == file
+            || fs::canonicalize(own).ok().is_some_and(|own| fs::canonicalize(file).is_ok_and(|file| file == own))
+    });
+    if same {
+        return Err(format!(
+            "{} is docker's own file, in which docker would overwrite the login; name another one as next in client.toml",
+            file.display()
+        ));
+    }
+    Ok(())
+}
+
+fn try_change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), String> {
+    let problem = |error: std::io::Error| format!("{}: {error}", file.display());
+    // Through a link, what it leads to is changed.
+    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let directory = file.parent().filter(|directory| directory.is_absolute());
+    let directory =
+        directory.ok_or_else(|| format!("{}: give next in client.toml as an absolute path", file.display()))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
+    let lock = File::options().create(true).append(true).mode(0o600).open(beside(file, "lock")).map_err(problem)?;
+    lock.lock().map_err(problem)?;
+    let mut config = read(file)?;
+    let before = config.clone();
+    let auths = config.entry("auths").or_insert_with(|| json!({}));
+    change(auths.as_object_mut().ok_or_else(|| format!("{}: auths is no object", file.display()))?);
+    if config == before {
+        return Ok(());
+    }
+    let text = serde_json::to_string_pretty(&config).map_err(|error| error.to_string())?;
+    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+    let new = beside(file, &random);
+    let written = write_new(&new, &text, file).and_then(|()| fs::rename(&new, file));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&new);
+        problem(error)
+    })
+}
+
+/// With the mode and the owner of the file whose place it takes.
+fn write_new(new: &Path, text: &str, old: &Path) -> std::io::Result<()> {
+    let mut written = File::options().create_new(true).write(true).mode(0o600).open(new)?;
+    if let Ok(old) = fs::metadata(old) {
+        written.set_permissions(old.permissions())?;
+        // Only root can, and only root has to.
+        let _ = std::os::unix::fs::fchown(&written, Some(old.uid()), Some(old.gid()));
+    }
+    written.write_all(text.as_bytes()).and_then(|()| written.sync_all())
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
 }
