@@ -11,6 +11,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 #[cfg(feature = "server")]
 mod config;
 #[cfg(feature = "client")]
+mod configure;
+#[cfg(feature = "client")]
 mod connection;
 #[cfg(feature = "client")]
 mod get;
@@ -66,6 +68,9 @@ enum Command {
     /// Ask a running broker for credentials
     #[cfg(feature = "client")]
     Get(get::Args),
+    /// Tell docker, podman, kubelet or Bazel to ask the broker
+    #[cfg(feature = "client")]
+    Configure(configure::Args),
     /// Speak the protocols of docker, kubelet and Bazel for credentials
     #[cfg(feature = "client")]
     Helper(helper::Args),
@@ -108,6 +113,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::SimulateAws(args) => simulate::run(&args),
         #[cfg(feature = "client")]
         Command::Get(args) => get::run(&args),
+        #[cfg(feature = "client")]
+        Command::Configure(args) => configure::run(args),
         #[cfg(feature = "client")]
         Command::Helper(args) => helper::run(args),
         #[cfg(feature = "client")]

@@ -8,6 +8,7 @@ use crate::client::{Given, GivenError, Home, Settings};
 pub mod bazel;
 pub mod docker;
 mod fallback;
+pub mod json_file;
 pub mod kubelet;
 mod next;
 

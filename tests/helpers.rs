@@ -386,3 +386,52 @@ fn bazel_gets_the_header_of_each_registry_and_none_for_where_layers_lie() {
     assert_eq!(place.run(PROGRAM, &["helper", "bazel", "get"], "x").code, 1);
     broker.stop();
 }
+
+#[test]
+fn docker_and_podman_are_told_of_the_helper_and_nothing_else_of_theirs_is_changed() {
+    let place = Place::new("");
+    let file = place.path("config.json");
+    fs::write(&file, json!({ "credsStore": "x", "credHelpers": { "public.ecr.aws": "ecr-login" } }).to_string())
+        .unwrap();
+    let before = fs::read_to_string(&file).unwrap();
+    let image = format!("https://{PRIVATE}/team/app:v1");
+    let configure = |more: &[&str]| {
+        let own = ["configure", "docker", image.as_str(), "public.ecr.aws", "--file", file.to_str().unwrap()];
+        place.run(PROGRAM, &[&own[..], more].concat(), "").out()
+    };
+    let shown = configure(&["--dry-run"]);
+    assert!(shown.contains("would change") && shown.contains(&format!("+ credHelpers[\"{PRIVATE}\"]")), "{shown}");
+    assert!(shown.contains("- credHelpers[\"public.ecr.aws\"] = \"ecr-login\""), "{shown}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    configure(&[]);
+    let config: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(
+        config,
+        json!({ "credsStore": "x", "credHelpers": { PRIVATE: "ecr-broker", "public.ecr.aws": "ecr-broker" } })
+    );
+    assert!(configure(&[]).contains("already"));
+
+    let podman = place.run(PROGRAM, &["configure", "podman", PRIVATE], "").out();
+    assert!(podman.contains("containers/auth.json"), "{podman}");
+    let config: Value = serde_json::from_str(&fs::read_to_string(place.path("containers/auth.json")).unwrap()).unwrap();
+    assert_eq!(config["credHelpers"][PRIVATE], "ecr-broker");
+    for wrong in [&["configure", "docker", "ghcr.io"][..], &["configure", "docker"]] {
+        assert_ne!(place.run(PROGRAM, wrong, "").code, 0, "{wrong:?}");
+    }
+}
+
+#[test]
+fn kubelet_and_bazel_are_told_what_to_ask() {
+    let place = Place::new("");
+    let kubelet = place.run(PROGRAM, &["configure", "kubelet", PRIVATE], "").out();
+    assert!(
+        kubelet.contains(&format!("      - \"{PRIVATE}\"\n")) && kubelet.contains("args: [helper, kubelet]"),
+        "{kubelet}"
+    );
+    assert!(place.run(PROGRAM, &["configure", "kubelet"], "").out().contains("*.dkr.ecr.*.amazonaws.com"));
+    let bazel = place.run(PROGRAM, &["configure", "bazel", PRIVATE, "public.ecr.aws"], "").out();
+    assert!(
+        bazel.contains(&format!("--credential_helper={PRIVATE}=")) && bazel.contains("=public.ecr.aws="),
+        "{bazel}"
+    );
+}

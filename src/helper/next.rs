@@ -1,8 +1,7 @@
 //! Who keeps the logins of other registries: another helper, or a file as docker and podman have it.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Reply;
 use super::docker::{Login, NOT_FOUND, basic};
+use super::json_file::{self, read};
 
 /// The name that means that the secret is an identity token.
 const TOKEN: &str = "<token>";
@@ -122,16 +122,6 @@ pub(super) fn run(program: &str, arguments: &[&str], question: &str) -> std::io:
     Ok(Reply { stdout, stderr: String::new(), well: output.status.success() })
 }
 
-/// One that is not there has nothing in it.
-fn read(file: &Path) -> Result<Map<String, Value>, String> {
-    match fs::read_to_string(file) {
-        Ok(text) if text.trim().is_empty() => Ok(Map::new()),
-        Ok(text) => serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Map::new()),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
-}
-
 /// By its own name first, then by another of the same registry's. docker leaves entries in which there is nothing.
 fn find(config: &Map<String, Value>, server: &str) -> Option<(String, String)> {
     let auths = config.get("auths")?.as_object()?;
@@ -169,8 +159,15 @@ fn login_of(entry: &Value) -> Option<(String, String)> {
 
 /// One after the other, and whole or not at all: whoever reads it finds what it was, or what it is.
 fn change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Reply {
-    match refuse_dockers_own(file).and_then(|()| try_change(file, change)) {
-        Ok(()) => Reply::good(String::new()),
+    let into_auths = |config: &mut Map<String, Value>| match config.entry("auths").or_insert_with(|| json!({})) {
+        Value::Object(auths) => {
+            change(auths);
+            Ok(())
+        }
+        _ => Err(format!("{}: auths is no object", file.display())),
+    };
+    match refuse_dockers_own(file).and_then(|()| json_file::update(file, into_auths)) {
+        Ok(_) => Reply::good(String::new()),
         Err(problem) => Reply::bad(problem + "\n"),
     }
 }
@@ -192,49 +189,4 @@ fn refuse_dockers_own(file: &Path) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn try_change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), String> {
-    let problem = |error: std::io::Error| format!("{}: {error}", file.display());
-    // Through a link, what it leads to is changed.
-    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let directory = file.parent().filter(|directory| directory.is_absolute());
-    let directory =
-        directory.ok_or_else(|| format!("{}: give next in client.toml as an absolute path", file.display()))?;
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
-    let lock = File::options().create(true).append(true).mode(0o600).open(beside(file, "lock")).map_err(problem)?;
-    lock.lock().map_err(problem)?;
-    let mut config = read(file)?;
-    let before = config.clone();
-    let auths = config.entry("auths").or_insert_with(|| json!({}));
-    change(auths.as_object_mut().ok_or_else(|| format!("{}: auths is no object", file.display()))?);
-    if config == before {
-        return Ok(());
-    }
-    let text = serde_json::to_string_pretty(&config).map_err(|error| error.to_string())?;
-    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
-    let new = beside(file, &random);
-    let written = write_new(&new, &text, file).and_then(|()| fs::rename(&new, file));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&new);
-        problem(error)
-    })
-}
-
-/// With the mode and the owner of the file whose place it takes.
-fn write_new(new: &Path, text: &str, old: &Path) -> std::io::Result<()> {
-    let mut written = File::options().create_new(true).write(true).mode(0o600).open(new)?;
-    if let Ok(old) = fs::metadata(old) {
-        written.set_permissions(old.permissions())?;
-        // Only root can, and only root has to.
-        let _ = std::os::unix::fs::fchown(&written, Some(old.uid()), Some(old.gid()));
-    }
-    written.write_all(text.as_bytes()).and_then(|()| written.sync_all())
-}
-
-fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    PathBuf::from(name)
 }

@@ -1,0 +1,68 @@
+//! Files of JSON that others read and write too: changed whole or not at all, one after the other, and with all that is not ours left in them.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+/// One that is not there has nothing in it.
+///
+/// # Errors
+/// Where it cannot be read, or is no JSON object.
+pub fn read(file: &Path) -> Result<Map<String, Value>, String> {
+    match fs::read_to_string(file) {
+        Ok(text) if text.trim().is_empty() => Ok(Map::new()),
+        Ok(text) => serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Map::new()),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    }
+}
+
+/// Changes a file; whoever reads it finds what it was, or what it is. Whether there was anything to change.
+///
+/// # Errors
+/// Where it cannot be read or written, or `change` says so.
+pub fn update(file: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>) -> Result<bool, String> {
+    let problem = |error: std::io::Error| format!("{}: {error}", file.display());
+    // Through a link, what it leads to is changed.
+    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let directory = file.parent().filter(|directory| directory.is_absolute());
+    let directory = directory.ok_or_else(|| format!("{}: give it as an absolute path", file.display()))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
+    let lock = File::options().create(true).append(true).mode(0o600).open(beside(file, "lock")).map_err(problem)?;
+    lock.lock().map_err(problem)?;
+    let mut config = read(file)?;
+    let before = config.clone();
+    change(&mut config)?;
+    if config == before {
+        return Ok(false);
+    }
+    let text = serde_json::to_string_pretty(&config).map_err(|error| error.to_string())?;
+    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+    let new = beside(file, &random);
+    let written = write_new(&new, &text, file).and_then(|()| fs::rename(&new, file));
+    written.map(|()| true).map_err(|error| {
+        let _ = fs::remove_file(&new);
+        problem(error)
+    })
+}
+
+/// With the mode and the owner of the file whose place it takes.
+fn write_new(new: &Path, text: &str, old: &Path) -> std::io::Result<()> {
+    let mut written = File::options().create_new(true).write(true).mode(0o600).open(new)?;
+    if let Ok(old) = fs::metadata(old) {
+        written.set_permissions(old.permissions())?;
+        // Only root can, and only root has to.
+        let _ = std::os::unix::fs::fchown(&written, Some(old.uid()), Some(old.gid()));
+    }
+    written.write_all(text.as_bytes()).and_then(|()| written.sync_all())
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
+}
