@@ -96,6 +96,10 @@ enum Command {
 /// Runs the command that was typed.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(feature = "client")]
+    if let Some(code) = helper::under_another_name() {
+        return code;
+    }
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

@@ -435,3 +435,26 @@ fn kubelet_and_bazel_are_told_what_to_ask() {
         "{bazel}"
     );
 }
+
+#[test]
+fn under_the_names_that_tools_look_for_the_program_is_their_helper() {
+    let broker = simulated_broker(&[], &[]);
+    let place = Place::at(&broker);
+    let under = |name: &str, arguments: &[&str], question: &str| {
+        let link = place.path(name);
+        std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+        let answer: Value =
+            serde_json::from_str(&place.run(link.to_str().unwrap(), arguments, question).out()).unwrap();
+        answer
+    };
+    let request = json!({
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": PRIVATE,
+    });
+    let answer = under("ecr-credential-provider", &["get-credentials"], &request.to_string());
+    assert_eq!(answer["auth"][PRIVATE]["username"], "AWS");
+    let uri = json!({ "uri": format!("https://{PRIVATE}/v2/") });
+    let answer = under("bazel-credential-ecr-broker", &["get"], &uri.to_string());
+    assert!(answer["headers"]["Authorization"][0].as_str().unwrap().starts_with("Basic "));
+    assert_eq!(under("docker-credential-ecr-login", &["get"], PRIVATE)["Username"], "AWS");
+    broker.stop();
+}

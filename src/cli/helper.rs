@@ -58,6 +58,25 @@ impl Options {
     }
 }
 
+/// What the program is under another name, as a link to it: tools look for helpers by names, and give them no argument of ours.
+pub(super) fn under_another_name() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next()?;
+    let name = std::path::Path::new(&program).file_name()?.to_str()?;
+    let setup = || Setup::from_environment().map_err(|error| error.to_string());
+    let action = arguments.next().unwrap_or_default();
+    let action = action.to_string_lossy();
+    let question = || helper::question().unwrap_or_default();
+    let reply = match name {
+        // With whatever argument: Amazon's takes get-credentials.
+        "ecr-credential-provider" => kubelet::answer(setup(), &question()),
+        "bazel-credential-ecr-broker" => bazel::answer(setup(), &action, &question()),
+        _ if name.starts_with("docker-credential-") => docker::run(setup, &action),
+        _ => return None,
+    };
+    Some(reply.say())
+}
+
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let reply = match args.protocol {
         Protocol::Docker { action, options } => docker::run(|| options.setup(), &action),
