@@ -15,6 +15,7 @@ mod program;
 
 mod aws;
 mod grpc_clients;
+mod kubelet;
 mod other;
 mod overload;
 mod pull;
