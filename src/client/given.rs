@@ -104,7 +104,11 @@ impl Home {
     pub fn files(&self) -> Result<Given, GivenError> {
         let home = self.home.as_ref().map(|home| home.join(".config"));
         let config_home = self.config_home.clone().or(home).filter(|path| path.is_absolute());
-        let user = config_home.map(|directory| read(&directory.join(USER_FILE))).transpose()?;
+        // $HOME may be somebody else's, after sudo.
+        let closed =
+            |file: &Path| std::fs::metadata(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        let user = config_home.map(|directory| directory.join(USER_FILE)).filter(|file| !closed(file));
+        let user = user.map(|file| read(&file)).transpose()?;
         Ok(user.unwrap_or_default().or(read(Path::new(SYSTEM_FILE))?))
     }
 
