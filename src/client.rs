@@ -123,8 +123,9 @@ impl<'a> Client<'a> {
         let all: Vec<_> = (0..queries.len()).collect();
         let mut results = self.ask_again(&all, queries).await?;
         loop {
-            let again: Vec<_> = (0..queries.len()).filter(|at| self.wait(&results[*at]).is_some()).collect();
-            let Some(wait) = again.iter().filter_map(|at| self.wait(&results[*at])).max() else { return Ok(results) };
+            let waits = results.iter().enumerate().filter_map(|(at, result)| Some((at, self.wait(result)?)));
+            let (again, waits): (Vec<_>, Vec<_>) = waits.unzip();
+            let Some(wait) = waits.into_iter().max() else { return Ok(results) };
             sleep(wait).await;
             // What is known stands, whatever becomes of asking again.
             let Ok(answers) = self.ask_again(&again, queries).await else { return Ok(results) };

@@ -1,5 +1,6 @@
 //! Other programs' protocols for asking who may pull: a helper reads one question and prints one answer.
 
+use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
@@ -24,8 +25,7 @@ pub struct Setup {
     fallback: Option<fallback::Fallback>,
 }
 
-/// What a helper says, and how it ends.
-#[derive(Debug, PartialEq, Eq)]
+/// What a helper says, and how it ends. What it says is printed for whoever asked and nowhere else: it may be a password.
 pub struct Reply {
     /// For the program that asked.
     pub stdout: String,
@@ -64,6 +64,12 @@ impl Setup {
     }
 }
 
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("well", &self.well).finish_non_exhaustive()
+    }
+}
+
 impl Reply {
     fn good(stdout: String) -> Self {
         Self { stdout, stderr: String::new(), well: true }
@@ -87,6 +93,11 @@ impl Reply {
         let said = stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush());
         if self.well && said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// Where JSON is not what it should be. serde's own text may repeat what stands there, and that may be a secret.
+fn place(error: &serde_json::Error) -> String {
+    format!("line {}, column {}", error.line(), error.column())
 }
 
 /// All of stdin, as text.

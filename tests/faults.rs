@@ -69,17 +69,13 @@ async fn call(aws: Arc<FakeAws>, uri: String, seed: u64, until: Instant) -> Tall
     tally
 }
 
-fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
 async fn do_the_worst(seed: u64, time: Duration) {
     let directory = tempfile::tempdir().unwrap();
     let aws = Arc::new(FakeAws::start(directory.path()).await);
     let proxy = FaultProxy::start(aws.address, seed).await;
     let broker = broker(&aws, proxy.port, directory.path());
     let uri = broker.address.replace("grpc://", "http://");
-    let before = descriptors(broker.pid());
+    let before = broker.descriptors();
     let until = Instant::now() + time;
     let calls = (0..CALLERS).map(|number| tokio::spawn(call(Arc::clone(&aws), uri.clone(), seed + number, until)));
     let mut tally = Tally::new();
@@ -104,7 +100,7 @@ async fn do_the_worst(seed: u64, time: Duration) {
         }
     }
     // What failed let go of its connections; those that are kept for the next call are few.
-    let after = descriptors(broker.pid());
+    let after = broker.descriptors();
     println!("{before} descriptors before, {after} after");
     assert!(after < before + 100, "{before} descriptors before, {after} after");
     _ = client.list_registries(pb::ListRegistriesRequest::default()).await.unwrap();

@@ -281,8 +281,11 @@ fn other_registries_may_be_in_a_file_as_docker_and_podman_have_it() {
     assert_eq!(list.as_object().unwrap().len(), 21);
     let names: Vec<_> = fs::read_dir(place.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 4, "client.toml's folder, the file, its lock and a link: {names:?}");
-    fs::write(&file, "nonsense").unwrap();
-    assert!(place.docker("get", "ghcr.io").stdout.contains("auth.json"));
+    fs::write(&file, "\"eyJsecret\"").unwrap();
+    let broken = place.docker("get", "ghcr.io").stdout;
+    assert!(broken.contains("auth.json") && !broken.contains("eyJsecret"), "{broken}");
+    let wrong = place.docker("store", &login("123456789012.dkr-ecr.eu-central-1.amazonaws.com"));
+    assert!(wrong.code == 1 && !fs::read_to_string(&file).unwrap().contains("dkr-ecr"), "{wrong:?}");
     assert_eq!(place.docker("list", "").code, 0);
 }
 
@@ -325,11 +328,12 @@ fn kubelet_gets_a_response_with_the_fields_that_it_knows_and_no_other() {
     for wrong in [
         "",
         "{}",
+        "\"eyJsecret\"",
         r#"{"apiVersion":"credentialprovider.kubelet.k8s.io/v1alpha1","kind":"CredentialProviderRequest","image":"x"}"#,
     ] {
         let refused = place.run(PROGRAM, &["helper", "kubelet"], wrong);
         assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{wrong}");
-        assert!(!refused.stderr.is_empty());
+        assert!(!refused.stderr.is_empty() && !refused.stderr.contains("eyJsecret"), "{refused:?}");
     }
     broker.stop();
 }
@@ -353,6 +357,9 @@ fn where_no_broker_answers_the_fallback_is_asked_the_same() {
     let answer = kubelet(&place, &["--fallback-exec", fallback], PRIVATE, "");
     assert_eq!((answer.code, answer.stdout.as_str()), (0, "{\"its\":\"own\"}\n"));
     assert!(answer.stderr.contains("no broker answers") && place.asked().contains("CredentialProviderRequest"));
+    let with_an_argument = format!("{fallback} get-credentials");
+    assert_eq!(kubelet(&place, &["--fallback-exec", &with_an_argument], PRIVATE, "").code, 0);
+    assert!(place.asked().contains("get-credentials\n"), "{}", place.asked());
     let question = json!({ "uri": format!("https://{PRIVATE}/v2/") }).to_string();
     let answer = place.run(PROGRAM, &["helper", "bazel", "get", "--fallback-exec", fallback], &question);
     assert_eq!((answer.code, answer.stdout.as_str()), (0, "{\"its\":\"own\"}\n"));

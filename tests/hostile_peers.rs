@@ -53,7 +53,7 @@ impl Scene {
         let stop = Arc::new(AtomicBool::new(false));
         let calls = Arc::new(AtomicU32::new(0));
         let honest = tokio::spawn(honest(uri, Arc::clone(&stop), Arc::clone(&calls)));
-        let memory_mb = memory_mb(broker.pid());
+        let memory_mb = broker.memory_mb();
         Self { broker, stop, calls, honest, memory_mb, _directory: directory }
     }
 
@@ -64,7 +64,7 @@ impl Scene {
 
     /// No honest call was lost, and the broker is as large as it was.
     async fn end(self, name: &str, figure: &str) {
-        let grown = memory_mb(self.broker.pid()).saturating_sub(self.memory_mb);
+        let grown = self.broker.memory_mb().saturating_sub(self.memory_mb);
         let so_far = self.calls.load(Ordering::Relaxed);
         while self.calls.load(Ordering::Relaxed) < so_far + AFTERWARDS && !self.honest.is_finished() {
             sleep(Duration::from_millis(5)).await;
@@ -111,12 +111,6 @@ fn unsent(address: &str) -> Vec<u64> {
         held.then(|| u64::from_str_radix(fields[4].split_once(':').unwrap().0, 16).unwrap())
     };
     table.lines().skip(1).filter_map(of_broker).collect()
-}
-
-fn memory_mb(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
 /// A flood has to end by the connection's end, long before it is over.
@@ -383,7 +377,7 @@ async fn peers_that_do_not_read_their_answers_are_let_go_of() {
     }
     let began = Instant::now();
     while !unsent(&address).is_empty() {
-        largest = largest.max(memory_mb(scene.broker.pid()));
+        largest = largest.max(scene.broker.memory_mb());
         assert!(began.elapsed() < PATIENCE, "{} connections are still there", unsent(&address).len());
         sleep(Duration::from_millis(100)).await;
     }

@@ -153,12 +153,6 @@ fn served(tally: &Tally) -> u64 {
     tally.lock().unwrap().get("served").copied().unwrap_or_default()
 }
 
-fn memory_mb(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
 /// Every call is for a registry that nobody has asked for, in one region, and AWS takes 100 ms: 8 calls in flight make 80 a second, so
 /// that the load tool leaves the broker the machine. Ten times as many are asked for, at their time, whether or not the ones before were
 /// answered.
@@ -180,7 +174,7 @@ async fn overload(time: Duration) {
     join_all(workers).await;
     let peak = served(&peak) as f64 / began.elapsed().as_secs_f64();
 
-    let before = memory_mb(broker.pid());
+    let before = broker.memory_mb();
     let (tally, health) = (Tally::default(), tokio::spawn(health(broker.address.clone(), time)));
     let began = Instant::now();
     let mut tick = interval(Duration::from_secs_f64(1.0 / (10.0 * peak)));
@@ -196,7 +190,7 @@ async fn overload(time: Duration) {
     let offered = calls.len() as f64 / began.elapsed().as_secs_f64();
     let goodput = served(&tally) as f64 / began.elapsed().as_secs_f64();
     let (mut waits, hits) = health.await.unwrap();
-    let grown = memory_mb(broker.pid()).saturating_sub(before);
+    let grown = broker.memory_mb().saturating_sub(before);
     join_all(calls).await;
     waits.sort();
     let slowest = waits[waits.len() * 99 / 100];
@@ -278,8 +272,8 @@ async fn soak(time: Duration) {
     sleep(time / 3).await;
     while began.elapsed() < time {
         let at = began.elapsed().as_secs_f64();
-        memory.push((at, memory_mb(broker.pid()) as f64));
-        descriptors.push((at, fs::read_dir(format!("/proc/{}/fd", broker.pid())).unwrap().count() as f64));
+        memory.push((at, broker.memory_mb() as f64));
+        descriptors.push((at, broker.descriptors() as f64));
         sleep(Duration::from_secs(5)).await;
     }
     stop.store(true, Ordering::Relaxed);

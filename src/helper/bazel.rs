@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::docker::{basic, fetch, registry};
-use super::{Reply, Setup};
+use super::{Reply, Setup, place};
 use crate::client::{AuthScheme, RegistryCredentials};
 
 #[derive(Deserialize)]
@@ -22,7 +22,9 @@ pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Rep
     }
     let request: Request = match serde_json::from_str(question) {
         Ok(request) => request,
-        Err(error) => return Reply::bad("").noting(format!("the request is not of the form {{\"uri\":…}}: {error}")),
+        Err(error) => {
+            return Reply::bad("").noting(format!("the request is not of the form {{\"uri\":…}} ({})", place(&error)));
+        }
     };
     match registry(&request.uri) {
         // Nothing in the clear.

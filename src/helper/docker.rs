@@ -123,12 +123,13 @@ fn store(setup: &Setup, question: &str) -> Reply {
     if login.username.is_empty() {
         return Reply::bad(NO_USERNAME);
     }
-    if login.server.parse::<Registry>().is_ok() {
-        return Reply::good(String::new()).noting("not stored: the broker has the credentials of ECR's registries");
-    }
-    match &setup.next {
-        Some(next) => next.store(&login),
-        None => Reply::bad(
+    match (registry(&login.server), &setup.next) {
+        (Ok(Some(_)), _) => {
+            Reply::good(String::new()).noting("not stored: the broker has the credentials of ECR's registries")
+        }
+        (Err(problem), _) => Reply::bad(format!("{}\n", one_line(&problem))),
+        (Ok(None), Some(next)) => next.store(&login),
+        (Ok(None), None) => Reply::bad(
             "ecr-broker keeps no logins; name a helper or a file that does as next in client.toml, such as next = \"secretservice\"\n",
         ),
     }

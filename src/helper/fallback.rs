@@ -37,7 +37,8 @@ impl Fallback {
         let arguments: Vec<_> = words.chain(more.iter().copied()).collect();
         match run(program, &arguments, question) {
             Ok(reply) if reply.well => Ok(reply.noting(failure.to_string())),
-            Ok(reply) => Err(format!("{failure}; and the fallback {program} failed: {}", reply.stdout.trim())),
+            // What it printed may be a secret all the same.
+            Ok(_) => Err(format!("{failure}; and the fallback {program} failed")),
             Err(error) => Err(format!("{failure}; nor can the fallback {program} be run: {error}")),
         }
     }

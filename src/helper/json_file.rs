@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::place;
+
 /// One that is not there has nothing in it.
 ///
 /// # Errors
@@ -14,7 +16,10 @@ use serde_json::{Map, Value};
 pub fn read(file: &Path) -> Result<Map<String, Value>, String> {
     match fs::read_to_string(file) {
         Ok(text) if text.trim().is_empty() => Ok(Map::new()),
-        Ok(text) => serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display())),
+        Ok(text) => {
+            let problem = |error| format!("{}: it is no JSON object ({})", file.display(), place(&error));
+            serde_json::from_str(&text).map_err(problem)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Map::new()),
         Err(error) => Err(format!("{}: {error}", file.display())),
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::docker::{fetch, registry};
-use super::{Reply, Setup};
+use super::{Reply, Setup, place};
 use crate::registry::Registry;
 
 const VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";
@@ -29,7 +29,9 @@ struct Request {
 pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
     let request: Request = match serde_json::from_str(question) {
         Ok(request) => request,
-        Err(error) => return Reply::bad("").noting(format!("the request is no CredentialProviderRequest: {error}")),
+        Err(error) => {
+            return Reply::bad("").noting(format!("the request is no CredentialProviderRequest ({})", place(&error)));
+        }
     };
     if request.api_version != VERSION || request.kind != "CredentialProviderRequest" {
         let problem = format!(

@@ -73,8 +73,6 @@ impl Inspector {
     fn note_begun(&mut self, amid_frame: bool, now: Instant) {
         if amid_frame || self.amid_block {
             self.begun.get_or_insert(now);
-        } else {
-            self.begun = None;
         }
     }
 
