@@ -11,6 +11,7 @@ use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServ
 use ecr_broker::pb::registry_credentials_service_server::{
     RegistryCredentialsService, RegistryCredentialsServiceServer,
 };
+use futures_util::stream::Empty;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
@@ -30,6 +31,15 @@ impl RegistryCredentialsService for Constant {
         &self,
         _: Request<pb::BatchGetRegistryCredentialsRequest>,
     ) -> Result<Response<pb::BatchGetRegistryCredentialsResponse>, Status> {
+        Err(Status::unimplemented("a benchmark"))
+    }
+
+    type WatchRegistryCredentialsStream = Empty<Result<pb::WatchRegistryCredentialsResponse, Status>>;
+
+    async fn watch_registry_credentials(
+        &self,
+        _: Request<pb::WatchRegistryCredentialsRequest>,
+    ) -> Result<Response<Self::WatchRegistryCredentialsStream>, Status> {
         Err(Status::unimplemented("a benchmark"))
     }
 

@@ -42,7 +42,7 @@ fn hit(criterion: &mut Criterion) {
 
     let broker = Arc::new(Broker::new(test.cache.clone(), broker_settings(Policy::Open, None), None));
     let limits = Limits::new(limits_settings(), test.clock.clone());
-    let routes = grpc::routes(broker, limits.clone()).routes().prepare();
+    let routes = grpc::routes(broker, limits.clone(), support::HOUR).routes().prepare();
     let service = Edge::new(Tracing::default(), None, limits, CancellationToken::new()).layer(routes);
     let service = service.for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
     let message = request(HOST).encode_to_vec();

@@ -1,6 +1,6 @@
 //! The use case, on one screen: who wants a credential for what, and whether they get it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +21,9 @@ use crate::registry::{AccountId, Region, Registry};
 use crate::request_id::RequestId;
 
 mod warm;
+mod watch;
+
+pub use self::watch::{News, Watch};
 
 /// What the broker may give, and from where.
 #[derive(Debug)]
@@ -54,11 +57,19 @@ struct InForce {
 }
 
 /// That a request may be served, and why.
+#[derive(Debug, Clone)]
 struct Authorized {
     profile: ProfileName,
     grant: Option<String>,
     policy: Arc<InForce>,
     outcome: Outcome,
+}
+
+/// A request that may be served, and what it is to be served with.
+#[derive(Debug, Clone)]
+struct Permit {
+    authorized: Authorized,
+    key: CredentialKey,
 }
 
 /// One request, understood.
@@ -157,28 +168,9 @@ impl Broker {
     /// # Errors
     /// Where the caller may not have it, the request asks for what there is not, or AWS gives nothing.
     pub async fn registry_credentials(&self, request: CredentialRequest) -> Result<Released, BrokerError> {
-        let authorized = self.authorize(&request).await?;
-        self.check_account(&request.registry, &authorized.profile)?;
-        self.check_validity(request.min_validity)?;
-        let key = CredentialKey {
-            registry: request.registry.clone(),
-            profile: authorized.profile.clone(),
-            caller: self.profile(&authorized.profile).and_then(|profile| profile.attributed_to(&request.caller)),
-        };
-        let found = self
-            .cache
-            .get(Lookup {
-                key: key.clone(),
-                min_validity: request.min_validity,
-                rejected: request.rejected,
-                request: request.request,
-                caller: Some(request.caller.clone()),
-            })
-            .await?;
-        let account = account(&key.registry, &found.credential);
-        let host = host(&key.registry, account).ok_or(BrokerError::Bug)?;
-        self.record_release(&request, &authorized, &key, (&host, &found)).await?;
-        Ok(Released { found, key, host, account })
+        let permit = self.permit(&request, self.policy.load_full()).await?;
+        let found = self.cache.get(lookup(&request, &permit.key)).await?;
+        self.release(&request, permit, found).await
     }
 
     /// What a caller may ask for, with the end of what is cached. Asks nobody.
@@ -199,15 +191,48 @@ impl Broker {
         listings
     }
 
+    /// The registries that a caller may have and that its grants name by a whole host, each with its profile.
+    #[must_use]
+    pub fn named_registries(&self, caller: &Caller) -> BTreeSet<(Registry, ProfileName)> {
+        let in_force = self.policy.load();
+        let named = grantable(&in_force.policy, caller).filter(|listing| !listing.is_pattern);
+        named.filter_map(|listing| Some((listing.name.parse().ok()?, listing.profile))).collect()
+    }
+
     /// The grants that are about a caller.
     #[must_use]
     pub fn grants_of(&self, caller: &Caller) -> Vec<String> {
         self.policy.load().policy.grants_of(caller).map(|grant| grant.id.clone()).collect()
     }
 
+    /// Whether a request is to be served, and by what.
+    async fn permit(&self, request: &CredentialRequest, policy: Arc<InForce>) -> Result<Permit, BrokerError> {
+        let authorized = self.authorize(request, policy).await?;
+        self.check_account(&request.registry, &authorized.profile)?;
+        self.check_validity(request.min_validity)?;
+        let key = CredentialKey {
+            registry: request.registry.clone(),
+            profile: authorized.profile.clone(),
+            caller: self.profile(&authorized.profile).and_then(|profile| profile.attributed_to(&request.caller)),
+        };
+        Ok(Permit { authorized, key })
+    }
+
+    /// Lets a credential go out, once that is on record.
+    async fn release(
+        &self,
+        request: &CredentialRequest,
+        Permit { authorized, key }: Permit,
+        found: Found,
+    ) -> Result<Released, BrokerError> {
+        let account = account(&key.registry, &found.credential);
+        let host = host(&key.registry, account).ok_or(BrokerError::Bug)?;
+        self.record_release(request, &authorized, &key, (&host, &found)).await?;
+        Ok(Released { found, key, host, account })
+    }
+
     /// Whether the caller may have it, and by which profile. Why not is for the log: the caller learns only that.
-    async fn authorize(&self, request: &CredentialRequest) -> Result<Authorized, BrokerError> {
-        let policy = self.policy.load_full();
+    async fn authorize(&self, request: &CredentialRequest, policy: Arc<InForce>) -> Result<Authorized, BrokerError> {
         let authorized = |profile, grant: Option<&Grant>, outcome| {
             let grant = grant.map(|grant| grant.id.clone());
             Ok(Authorized { profile, grant, policy: Arc::clone(&policy), outcome })
@@ -308,6 +333,16 @@ impl InForce {
     fn new(policy: Policy, profiles: &[Profile]) -> Self {
         let digest = Sha256::digest(format!("{policy:?} {profiles:?}"));
         Self { policy, name: HEXLOWER.encode(&digest[..8]) }
+    }
+}
+
+fn lookup(request: &CredentialRequest, key: &CredentialKey) -> Lookup {
+    Lookup {
+        key: key.clone(),
+        min_validity: request.min_validity,
+        rejected: request.rejected,
+        request: request.request,
+        caller: Some(request.caller.clone()),
     }
 }
 

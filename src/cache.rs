@@ -26,6 +26,7 @@ use self::failures::Failures;
 use self::flight::{Call, Departure, Landing, class};
 use self::seat::{Passage, Seat};
 use self::store::Store;
+use self::watchers::Watchers;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialId, CredentialKey};
@@ -39,6 +40,9 @@ mod failures;
 mod flight;
 mod seat;
 mod store;
+mod watchers;
+
+pub use self::watchers::Changes;
 
 /// How the cache behaves.
 #[derive(Debug, Clone)]
@@ -94,6 +98,15 @@ pub struct Found {
     pub refresh_after: Duration,
 }
 
+/// What somebody who watches a key has to know beside the credential that there is.
+#[derive(Debug, Clone)]
+pub struct Outlook {
+    /// Why the last refresh failed, where it did and its hold is not over.
+    pub failure: Option<BrokerError>,
+    /// When the credential is due, or too short for the wish, unless something becomes of it before; none where that is not known.
+    pub due_in: Option<Duration>,
+}
+
 /// Credentials by key. A clone is another handle of the same cache.
 #[derive(Debug, Clone)]
 pub struct CredentialCache(Arc<Inner>);
@@ -106,6 +119,7 @@ struct Inner {
     credentials: Store,
     flights: Cache<CredentialKey, Arc<Landing>>,
     failures: Failures,
+    watchers: Watchers,
     waiters: Arc<Semaphore>,
     fetches: TaskTracker,
     identity_missing: AtomicBool,
@@ -119,6 +133,7 @@ impl CredentialCache {
             credentials: Store::new(settings.capacity, &clock),
             flights: Cache::builder().time_to_live(Duration::ZERO).build(),
             failures: Failures::new(settings.capacity),
+            watchers: Watchers::default(),
             waiters: Arc::new(Semaphore::new(settings.max_waiters)),
             fetches: TaskTracker::new(),
             // Until it is looked for.
@@ -173,6 +188,24 @@ impl CredentialCache {
         }
     }
 
+    /// What becomes of a key from now on.
+    #[must_use]
+    pub fn changes(&self, key: &CredentialKey) -> Changes {
+        self.0.watchers.add(key)
+    }
+
+    /// What may become of what the wish was given.
+    pub async fn outlook(&self, lookup: &Lookup) -> Outlook {
+        let now = self.0.clock.now();
+        let failure = self.0.failures.held(&lookup.key, now).await.err();
+        let entry = self.0.credentials.get(&lookup.key).await;
+        let due_in = entry.map(|entry| {
+            let too_short = entry.credential.remaining(now).saturating_sub(self.0.needed(lookup));
+            entry.due_in(now).min(too_short)
+        });
+        Outlook { failure, due_in: due_in.filter(|due_in| !due_in.is_zero()) }
+    }
+
     /// What is held and good, with its end; for lists. Asks nobody.
     #[must_use]
     pub fn held(&self) -> Vec<(CredentialKey, Arc<Credential>)> {
@@ -206,6 +239,7 @@ impl CredentialCache {
         self.0.credentials.sweep().await;
         self.0.flights.run_pending_tasks().await;
         self.0.failures.sweep().await;
+        self.0.watchers.sweep();
     }
 
     /// Waits until no fetch is under way, once no caller is left to start one; no longer than `limit`.
@@ -266,8 +300,11 @@ impl Inner {
     }
 
     fn judge(&self, entry: &Entry, lookup: &Lookup) -> Result<(), Shortfall> {
-        let needed = lookup.min_validity.max(self.settings.safety_margin);
-        entry.judge(needed, lookup.rejected, self.clock.now())
+        entry.judge(self.needed(lookup), lookup.rejected, self.clock.now())
+    }
+
+    fn needed(&self, lookup: &Lookup) -> Duration {
+        lookup.min_validity.max(self.settings.safety_margin)
     }
 
     async fn hit(self: &Arc<Self>, entry: &Arc<Entry>, lookup: &Lookup) -> Found {
@@ -290,7 +327,7 @@ impl Inner {
         match shortfall {
             Shortfall::Rejected => UpstreamFailure::new(FailureClass::InvalidAnswer).into(),
             Shortfall::Unreachable | Shortfall::TooShort => BrokerError::ValidityUnsatisfiable {
-                asked: lookup.min_validity.max(self.settings.safety_margin).into(),
+                asked: self.needed(lookup).into(),
                 limit: "AWS gives no credential that lasts as long; ask for less".to_owned(),
             },
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use spiffe::SpiffeId;
 
@@ -44,6 +45,8 @@ pub struct TokenCaller {
     pub subject: String,
     /// Its other claims that are texts, numbers or booleans, as text.
     pub claims: BTreeMap<String, String>,
+    /// When the token ends; none of a caller that is only spoken of.
+    pub expires: Option<SystemTime>,
 }
 
 /// A caller without what differs from one of its calls to the next, its process's group and its token's other claims: whom limits are
@@ -153,7 +156,7 @@ fn parse(text: &str) -> Option<Caller> {
     }
     if let Some((issuer, subject)) = text.strip_prefix("jwt:").and_then(|rest| rest.split_once(':')) {
         let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
-        return Some(Caller::Token(Arc::new(TokenCaller { issuer, subject, claims: BTreeMap::new() })));
+        return Some(Caller::Token(Arc::new(TokenCaller { issuer, subject, claims: BTreeMap::new(), expires: None })));
     }
     if text.starts_with("spiffe:") {
         return Caller::spiffe(text);

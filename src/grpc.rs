@@ -30,6 +30,7 @@ mod list;
 mod reflection;
 mod status;
 pub mod trace;
+mod watch;
 
 /// The largest request that is read, whichever service it is for.
 pub const LARGEST_REQUEST: usize = 64 * 1024;
@@ -37,11 +38,11 @@ pub const LARGEST_REQUEST: usize = 64 * 1024;
 const LARGEST_BATCH: usize = 100;
 const NO_EDGE: &str = "the call did not come through the edge";
 
-/// The service over a broker, within limits, and reflection of it.
+/// The service over a broker, within limits, and reflection of it. A watch lasts about `watch_age`.
 #[must_use]
-pub fn routes(broker: Arc<Broker>, limits: Limits) -> RoutesBuilder {
+pub fn routes(broker: Arc<Broker>, limits: Limits, watch_age: Duration) -> RoutesBuilder {
     let mut routes = Routes::builder();
-    let service = RegistryCredentialsServiceServer::new(RegistryCredentials { broker, limits });
+    let service = RegistryCredentialsServiceServer::new(RegistryCredentials { broker, limits, watch_age });
     routes.add_service(service.max_decoding_message_size(LARGEST_REQUEST));
     reflection::add_to(&mut routes);
     routes
@@ -52,6 +53,7 @@ pub fn routes(broker: Arc<Broker>, limits: Limits) -> RoutesBuilder {
 struct RegistryCredentials {
     broker: Arc<Broker>,
     limits: Limits,
+    watch_age: Duration,
 }
 
 /// A call that may be answered, and for whom.
@@ -100,6 +102,22 @@ impl RegistryCredentials {
         Admitted { call, caller, .. }: &Admitted,
         subject: &mut Subject,
     ) -> Result<pb::RegistryCredentials, BrokerError> {
+        let request = self.understand(request, call, caller, subject)?;
+        let released = self.broker.registry_credentials(request).await?;
+        let span = Span::current();
+        span.record("registry", &released.host);
+        span.record("cache_status", tracing::field::debug(released.found.status));
+        Ok(message(released))
+    }
+
+    /// What a request means, and what it is about.
+    fn understand(
+        &self,
+        request: &pb::GetRegistryCredentialsRequest,
+        call: &Call,
+        caller: &Caller,
+        subject: &mut Subject,
+    ) -> Result<CredentialRequest, BrokerError> {
         let no_region = matches!(&request.target, Some(Target::PrivateRegistry(parts)) if parts.region.is_empty());
         let request = CredentialRequest {
             caller: caller.clone(),
@@ -114,11 +132,7 @@ impl RegistryCredentials {
         if no_region {
             *subject = std::mem::take(subject).without_region();
         }
-        let released = self.broker.registry_credentials(request).await?;
-        let span = Span::current();
-        span.record("registry", &released.host);
-        span.record("cache_status", tracing::field::debug(released.found.status));
-        Ok(message(released))
+        Ok(request)
     }
 
     fn target(&self, target: Option<&Target>) -> Result<Registry, BrokerError> {
@@ -181,6 +195,18 @@ impl RegistryCredentialsService for RegistryCredentials {
         let results = join_all(requests.iter().map(|request| self.credentials(request, &admitted, deadline))).await;
         let results = results.into_iter().map(batch_result).collect();
         Ok(admitted.answer(pb::BatchGetRegistryCredentialsResponse { results }))
+    }
+
+    type WatchRegistryCredentialsStream = watch::Events;
+
+    async fn watch_registry_credentials(
+        &self,
+        request: Request<pb::WatchRegistryCredentialsRequest>,
+    ) -> Result<Response<watch::Events>, Status> {
+        let admitted = self.admit(&request, request.get_ref().requests.len().min(LARGEST_BATCH))?;
+        let call = admitted.call.clone();
+        let watched = self.watched(admitted, request.get_ref());
+        watched.map(Response::new).map_err(|error| refuse(&error, &Subject::default(), &call))
     }
 
     async fn list_registries(

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::join_all;
@@ -174,9 +174,17 @@ impl Issuers {
         claims.check(settings, now.wall)?;
         let left = claims.left(now.wall);
         let (name, subject) = (settings.name.clone(), claims.subject.clone());
-        let caller = Arc::new(TokenCaller { issuer: name, subject, claims: claims.texts()? });
+        let caller =
+            Arc::new(TokenCaller { issuer: name, subject, expires: claims.expires(), claims: claims.texts()? });
         self.verified.remember(token, Arc::clone(&caller), (issuer, generation), (now, left));
         Ok(caller)
+    }
+
+    /// How long a token lasts from now.
+    #[must_use]
+    pub fn left(&self, caller: &TokenCaller) -> Duration {
+        let end = caller.expires.unwrap_or(SystemTime::UNIX_EPOCH);
+        end.duration_since(self.clock.now().wall).unwrap_or_default()
     }
 
     /// Whom it is about, where that was found out a moment ago by keys that are still the issuer's.

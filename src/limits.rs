@@ -34,6 +34,8 @@ const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// Requests that may be under way together, whoever makes them, where one caller may have less than half of that; of the answers of so many,
 /// which their callers may be slow to take, the broker keeps about 300 MB.
 const MOST_UNDER_WAY: usize = 32_768;
+/// Registries that may be watched together, whoever does; for each the broker keeps about 2 KB. One caller may watch half as many.
+const MOST_WATCHED: usize = 65_536;
 /// So few of its own are never too much: callers who have many must not turn away those who have few.
 const ALWAYS_LET_IN: usize = 200;
 /// How long to wait where nothing says when there will be room.
@@ -55,7 +57,7 @@ pub struct Settings {
 pub struct Limits {
     settings: Settings,
     clock: Arc<dyn Clock>,
-    under_way: Arc<AtomicUsize>,
+    all: Arc<Held>,
     all_reported: Arc<Reported>,
     callers: Cache<Principal, Arc<Account>>,
     origins: Cache<Origin, Arc<Failures>>,
@@ -83,12 +85,27 @@ pub enum Excess {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMuch(pub Duration);
 
-/// The right to have requests under way; given back when it goes.
+/// The right to have requests under way, or to watch registries; given back when it goes.
 #[derive(Debug)]
 pub struct Admission {
     account: Arc<Account>,
-    under_way: Arc<AtomicUsize>,
-    requests: usize,
+    all: Arc<Held>,
+    of: What,
+    count: usize,
+}
+
+/// Of what there is so much at a time, and no more.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    UnderWay,
+    Watched,
+}
+
+/// How much there is of each.
+#[derive(Debug, Default)]
+struct Held {
+    under_way: AtomicUsize,
+    watched: AtomicUsize,
 }
 
 /// What is known of one caller.
@@ -96,7 +113,7 @@ pub struct Admission {
 struct Account {
     /// None: it may ask as often as it likes.
     rate: Option<Rate>,
-    in_flight: AtomicUsize,
+    held: Held,
     reported: Reported,
 }
 
@@ -129,7 +146,7 @@ impl Limits {
         Self {
             settings,
             clock,
-            under_way: Arc::default(),
+            all: Arc::default(),
             all_reported: Arc::default(),
             callers: remembered(),
             origins: remembered(),
@@ -141,18 +158,23 @@ impl Limits {
     /// # Errors
     /// Where it asks too often, or has too many under way, or all together have.
     pub fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, Excess> {
-        let account = self.account(principal);
-        let admission = Admission::enter(&account, &self.under_way, requests);
         let of_all = MOST_UNDER_WAY.max(self.settings.in_flight.saturating_mul(2));
-        let admitted =
-            admission.within(self.settings.in_flight, of_all).and_then(|()| account.spend(requests, self.now()));
-        admitted.map(|()| admission).inspect_err(|excess| match excess {
-            Excess::OfOne(_) => self.report(principal, &account),
-            Excess::OfAll(_) if self.all_reported.is_due(self.now()) => {
-                warn!(of_all, "more requests are under way than the broker keeps; those of callers who have many are turned away for a while");
-            }
-            Excess::OfAll(_) => {}
-        })
+        let admission = self.enter(principal, What::UnderWay, requests, (self.settings.in_flight, of_all))?;
+        let spent = admission.account.spend(requests, self.now());
+        spent.map(|()| admission).inspect_err(|_| self.report(principal, What::UnderWay))
+    }
+
+    /// Lets a caller watch this many registries more, all or none.
+    ///
+    /// # Errors
+    /// Where it watches too many, or all together do.
+    pub fn admit_watch(&self, principal: &Principal, registries: NonZeroU32) -> Result<Admission, Excess> {
+        self.enter(principal, What::Watched, registries, (MOST_WATCHED / 2, MOST_WATCHED))
+    }
+
+    /// Keeps a caller in mind who is there and asks for nothing, as those do who watch.
+    pub fn keep_in_mind(&self, principal: &Principal) {
+        _ = self.callers.get(principal);
     }
 
     /// Whether those are listened to who have yet to prove who they are.
@@ -184,18 +206,40 @@ impl Limits {
             return account;
         }
         let rate = (!principal.is_local()).then(|| Rate::new(self.settings.requests_per_second, BURST));
-        let anew = || Arc::new(Account { rate, in_flight: AtomicUsize::new(0), reported: Reported::default() });
+        let anew = || Arc::new(Account { rate, held: Held::default(), reported: Reported::default() });
         self.callers.get_with_by_ref(principal, anew)
+    }
+
+    fn enter(
+        &self,
+        principal: &Principal,
+        of: What,
+        count: NonZeroU32,
+        (of_one, of_all): (usize, usize),
+    ) -> Result<Admission, Excess> {
+        let admission = Admission::enter(self.account(principal), Arc::clone(&self.all), of, count);
+        let within = admission.within(of_one, of_all);
+        within.map(|()| admission).inspect_err(|excess| match excess {
+            Excess::OfOne(_) => self.report(principal, of),
+            Excess::OfAll(_) if self.all_reported.is_due(self.now()) => {
+                let so_much = of.of_all();
+                warn!(of_all, "{so_much} than the broker keeps; callers who have many are turned away for a while");
+            }
+            Excess::OfAll(_) => {}
+        })
     }
 
     fn now(&self) -> Duration {
         self.clock.now().steady
     }
 
-    fn report(&self, principal: &Principal, account: &Account) {
+    fn report(&self, principal: &Principal, of: What) {
+        let account = self.account(principal);
         if account.reported.is_due(self.now()) {
-            let in_flight = account.in_flight.load(Ordering::Relaxed);
-            warn!(caller = %principal, in_flight, "a caller asks for more than [limits] lets one have, and is turned away for a while");
+            let [in_flight, watched] =
+                [What::UnderWay, What::Watched].map(|of| account.held.of(of).load(Ordering::Relaxed));
+            let so_much = of.of_one();
+            warn!(caller = %principal, in_flight, watched, "a caller {so_much}, and is turned away for a while");
         }
     }
 }
@@ -217,20 +261,45 @@ impl Account {
     }
 }
 
+impl What {
+    fn of_one(self) -> &'static str {
+        match self {
+            Self::UnderWay => "asks for more than [limits] lets one have",
+            Self::Watched => "watches more registries than one may",
+        }
+    }
+
+    fn of_all(self) -> &'static str {
+        match self {
+            Self::UnderWay => "more requests are under way",
+            Self::Watched => "more registries are watched",
+        }
+    }
+}
+
+impl Held {
+    fn of(&self, what: What) -> &AtomicUsize {
+        match what {
+            What::UnderWay => &self.under_way,
+            What::Watched => &self.watched,
+        }
+    }
+}
+
 impl Admission {
     /// Made before it is judged, so that it is given back either way.
-    fn enter(account: &Arc<Account>, under_way: &Arc<AtomicUsize>, requests: NonZeroU32) -> Self {
-        let requests = usize::try_from(requests.get()).unwrap_or(usize::MAX);
-        account.in_flight.fetch_add(requests, Ordering::Relaxed);
-        under_way.fetch_add(requests, Ordering::Relaxed);
-        Self { account: Arc::clone(account), under_way: Arc::clone(under_way), requests }
+    fn enter(account: Arc<Account>, all: Arc<Held>, of: What, count: NonZeroU32) -> Self {
+        let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
+        account.held.of(of).fetch_add(count, Ordering::Relaxed);
+        all.of(of).fetch_add(count, Ordering::Relaxed);
+        Self { account, all, of, count }
     }
 
     fn within(&self, of_one: usize, of_all: usize) -> Result<(), Excess> {
-        let own = self.account.in_flight.load(Ordering::Relaxed);
+        let own = self.account.held.of(self.of).load(Ordering::Relaxed);
         if own > of_one {
             Err(Excess::OfOne(spread(WAIT)))
-        } else if own > ALWAYS_LET_IN && self.under_way.load(Ordering::Relaxed) > of_all {
+        } else if own > ALWAYS_LET_IN && self.all.of(self.of).load(Ordering::Relaxed) > of_all {
             Err(Excess::OfAll(spread(WAIT)))
         } else {
             Ok(())
@@ -240,8 +309,8 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.account.in_flight.fetch_sub(self.requests, Ordering::Relaxed);
-        self.under_way.fetch_sub(self.requests, Ordering::Relaxed);
+        self.account.held.of(self.of).fetch_sub(self.count, Ordering::Relaxed);
+        self.all.of(self.of).fetch_sub(self.count, Ordering::Relaxed);
     }
 }
 
@@ -342,6 +411,20 @@ mod tests {
         limits.admit(&Principal::Uid(4), count(1)).unwrap();
         drop(held);
         limits.admit(&Principal::Uid(3), most).unwrap();
+    }
+
+    #[test]
+    fn what_is_watched_has_limits_of_its_own() {
+        let (limits, _) = limits(200);
+        let (half, own) = (count(u32::try_from(MOST_WATCHED / 2).unwrap()), Principal::Uid(1));
+        let held = limits.admit_watch(&own, half).unwrap();
+        assert!(matches!(limits.admit_watch(&own, count(1)), Err(Excess::OfOne(_))));
+        limits.admit(&own, count(200)).unwrap();
+        let other = limits.admit_watch(&Principal::Uid(2), half).unwrap();
+        assert!(matches!(limits.admit_watch(&Principal::Uid(3), count(201)), Err(Excess::OfAll(_))));
+        limits.admit_watch(&Principal::Uid(3), count(200)).unwrap();
+        drop((held, other));
+        limits.admit_watch(&own, half).unwrap();
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Bound {
         let (health, health_service) = Health::start(self.cache.clone()).await;
         let tokens = self.settings.issuers.is_some();
         let connections = Connections::new(connection::Limits::of(&self.settings));
-        let routes = grpc::routes(self.broker, self.settings.limits.clone());
+        let routes = grpc::routes(self.broker, self.settings.limits.clone(), self.settings.max_connection_age);
         let edge = Edge::new(self.tracing, self.settings.issuers, self.settings.limits.clone(), steps.cut.clone());
         let service = edge.layer(service(routes, health_service, &steps));
         let tracker = TaskTracker::new();

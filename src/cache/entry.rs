@@ -66,7 +66,12 @@ impl Entry {
 
     /// Whether it should be refreshed.
     pub(super) fn is_due(&self, now: Moment) -> bool {
-        now.until(self.refresh_at).is_zero()
+        self.due_in(now).is_zero()
+    }
+
+    /// How long until it should be.
+    pub(super) fn due_in(&self, now: Moment) -> Duration {
+        now.until(self.refresh_at)
     }
 
     /// What it is for a caller that finds it: a hit, and stale where the last refresh failed.
@@ -81,7 +86,7 @@ impl Entry {
 
     /// How long from now a caller should ask again.
     pub(super) fn ask_again_after(&self, now: Moment) -> Duration {
-        now.until(self.refresh_at).max(SOONEST_RETURN).min(self.credential.remaining(now))
+        self.due_in(now).max(SOONEST_RETURN).min(self.credential.remaining(now))
     }
 }
 

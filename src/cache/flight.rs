@@ -147,6 +147,7 @@ impl Inner {
                 let entry = Arc::new(Entry::new(credential, self.settings.refresh_after));
                 self.credentials.insert(key.clone(), Arc::clone(&entry)).await;
                 self.failures.forget(key).await;
+                self.watchers.notify(key);
                 Ok(entry)
             }
             Err(error) => {
@@ -161,7 +162,9 @@ impl Inner {
                 } else if let Some(held) = held {
                     held.mark_stale();
                 }
-                Err(self.failures.remember(key, error, self.clock.now()).await)
+                let error = self.failures.remember(key, error, self.clock.now()).await;
+                self.watchers.notify(key);
+                Err(error)
             }
         }
     }

@@ -70,13 +70,13 @@ pub(super) fn take_bearer(headers: &mut HeaderMap) -> Option<Bearer> {
     Some(token.ok_or(problem))
 }
 
-/// Whom a call with a token comes from; where too many tokens from `origin` were bad, that is not looked at.
+/// Whom a call with a token comes from, and how long the token lasts; where too many tokens from `origin` were bad, that is not looked at.
 pub(super) async fn by_token(
     tokens: &Tokens,
     peer: &Peer,
     origin: Origin,
     bearer: Bearer,
-) -> Result<Caller, BrokerError> {
+) -> Result<(Caller, Duration), BrokerError> {
     tokens.limits.listen(origin).map_err(|TooMuch(retry_after)| BrokerError::CallerRateLimited {
         what: "too many calls from where you are came with bad tokens",
         retry_after,
@@ -89,15 +89,17 @@ pub(super) async fn by_token(
 }
 
 impl Tokens {
-    async fn weigh(&self, peer: &Peer, bearer: Bearer) -> Result<Caller, BrokerError> {
+    async fn weigh(&self, peer: &Peer, bearer: Bearer) -> Result<(Caller, Duration), BrokerError> {
         let BearerToken(token) = bearer.map_err(BrokerError::unauthenticated)?;
         let none_taken = "the broker takes no bearer tokens ([[authentication.jwt]]); call without one";
         let issuers = self.issuers.as_ref().ok_or_else(|| BrokerError::unauthenticated(none_taken))?;
         let of_token = issuers.verify(&token).await.map_err(unauthenticated)?;
-        match peer {
-            Peer::Certified(_) => same(peer.caller()?, &of_token),
-            Peer::Known(_) | Peer::Unknown(_) => Ok(Caller::Token(of_token)),
-        }
+        let left = issuers.left(&of_token);
+        let caller = match peer {
+            Peer::Certified(_) => same(peer.caller()?, &of_token)?,
+            Peer::Known(_) | Peer::Unknown(_) => Caller::Token(of_token),
+        };
+        Ok((caller, left))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use futures_util::{FutureExt as _, TryFutureExt as _};
-use http::{HeaderMap, Request, Response};
+use http::{Extensions, HeaderMap, Request, Response};
 use opentelemetry::trace::TraceId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::authn::{self, Bearer, Peer, Tokens};
-use super::status::{Subject, refuse};
+use super::status::{self, Subject, refuse};
 use super::trace::{self, Tracing};
 use crate::caller::Caller;
 use crate::error::BrokerError;
@@ -39,10 +39,23 @@ pub(super) struct Call {
     pub(super) id: RequestId,
     /// Who makes it, or why that is not known.
     pub(super) caller: Result<Caller, BrokerError>,
+    /// Whose connection it came over.
+    pub(super) peer: Peer,
+    /// When what proved who makes it ends, where that is known beforehand.
+    pub(super) proof_ends: Option<Instant>,
     /// When its caller leaves.
     pub(super) deadline: Instant,
+    /// The same as the caller has it, however far off that is.
+    pub(super) own_deadline: Option<Instant>,
     /// The caller's trace, whether or not it is recorded.
     pub(super) trace: Option<TraceId>,
+}
+
+/// What the caller of a stream is told that ends because the broker does.
+#[must_use]
+pub fn cut_short(extensions: &Extensions) -> Status {
+    let error = BrokerError::ShuttingDown;
+    extensions.get().map_or_else(|| Status::unavailable(error.to_string()), |call| status::of_stream(&error, call))
 }
 
 /// Puts every call of a service behind the edge.
@@ -72,10 +85,22 @@ impl Edge {
 }
 
 impl Call {
-    fn of(headers: &HeaderMap, caller: Result<Caller, BrokerError>) -> Self {
-        let limit = deadline(headers).map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
-        let trace = trace::callers_trace(headers);
-        Self { id: RequestId::random(), caller, deadline: Instant::now() + limit, trace }
+    fn of(headers: &HeaderMap, peer: &Peer) -> Self {
+        let (asked, now) = (deadline(headers), Instant::now());
+        Self {
+            id: RequestId::random(),
+            caller: peer.caller(),
+            peer: peer.clone(),
+            proof_ends: None,
+            deadline: now + asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL)),
+            own_deadline: asked.and_then(|asked| now.checked_add(asked)),
+            trace: trace::callers_trace(headers),
+        }
+    }
+
+    /// Whether the connection still proves who makes the call; of a token it is known beforehand when it ends.
+    pub(super) fn peer_is_known(&self) -> Result<(), BrokerError> {
+        if let Peer::Certified(_) = &self.peer { self.peer.caller().map(drop) } else { Ok(()) }
     }
 
     /// The deadline of each of several things that the call asks for: a little earlier, so that what is ready by then still goes
@@ -122,7 +147,7 @@ where
         // Health and reflection ask for no name, and so no token is weighed for them.
         let nameless = request.uri().path().starts_with("/grpc.");
         let bearer = authn::take_bearer(request.headers_mut()).filter(|_| !nameless);
-        let known = Call::of(request.headers(), self.peer.0.caller());
+        let known = Call::of(request.headers(), &self.peer.0);
         let span = self.edge.tracing.span(&request, &known);
         let cut = self.edge.cut.clone();
         let answer = AssertUnwindSafe(self.answer(request, known.clone(), bearer)).catch_unwind();
@@ -167,7 +192,10 @@ impl<S> Edged<S> {
         std::mem::swap(&mut inner, &mut self.inner);
         let (tokens, (peer, origin)) = (self.edge.tokens.clone(), self.peer.clone());
         Either::Right(async move {
-            call.caller = authn::by_token(&tokens, &peer, origin, bearer).await;
+            call.caller = authn::by_token(&tokens, &peer, origin, bearer).await.map(|(caller, left)| {
+                call.proof_ends = Instant::now().checked_add(left);
+                caller
+            });
             request.extensions_mut().insert(call);
             inner.call(request).await
         })

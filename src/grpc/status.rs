@@ -63,6 +63,11 @@ pub(super) fn refuse(error: &BrokerError, subject: &Subject, call: &Call) -> Sta
     status(error, subject, call.id)
 }
 
+/// The status of a stream that ends because of what is no fault of its own, and so is nothing for the log.
+pub(super) fn of_stream(error: &BrokerError, call: &Call) -> Status {
+    status(error, &Subject::default(), call.id)
+}
+
 /// The status that a caller gets.
 fn status(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
     let mut details = ErrorDetails::new();

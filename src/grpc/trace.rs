@@ -15,9 +15,10 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::edge::Call;
 
 /// The methods that have a name of their own in telemetry; callers could else fill it with names of their making.
-const METHODS: [&str; 10] = [
+const METHODS: [&str; 11] = [
     "ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials",
     "ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials",
+    "ecrbroker.v1.RegistryCredentialsService/WatchRegistryCredentials",
     "ecrbroker.v1.RegistryCredentialsService/ListRegistries",
     "ecrbroker.v1.RegistryCredentialsService/GetCallerIdentity",
     "grpc.health.v1.Health/Check",

@@ -147,6 +147,11 @@ impl Claims {
         Ok(texts)
     }
 
+    /// Its end.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires))
+    }
+
     /// How long until its end.
     pub(super) fn left(&self, now: SystemTime) -> Duration {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

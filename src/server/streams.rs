@@ -5,14 +5,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use crate::grpc::edge;
+
 /// The services whose calls are streams without an end of their own.
-const STREAMING: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/grpc.reflection."];
+const STREAMING: [&str; 3] = [
+    "/ecrbroker.v1.RegistryCredentialsService/WatchRegistryCredentials",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.",
+];
 
 /// Puts a service's streams under a token.
 #[derive(Debug, Clone)]
@@ -31,7 +38,8 @@ pub(super) struct Ending<S> {
 struct EndingBody {
     inner: Pin<Box<Body>>,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
-    ended: bool,
+    /// What is said at the end, once.
+    last_words: Option<Status>,
 }
 
 impl EndStreams {
@@ -63,15 +71,16 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let streams = STREAMING.iter().any(|start| request.uri().path().starts_with(start));
+        let last_words = streams.then(|| edge::cut_short(request.extensions()));
         let answer = self.inner.call(request);
-        if !streams {
+        if last_words.is_none() {
             return futures_util::future::Either::Left(answer);
         }
         let end = self.end.clone();
         futures_util::future::Either::Right(Box::pin(async move {
             Ok(answer.await?.map(|inner| {
                 let end = Box::pin(end.cancelled_owned());
-                Body::new(EndingBody { inner: Box::pin(inner), end, ended: false })
+                Body::new(EndingBody { inner: Box::pin(inner), end, last_words })
             }))
         }))
     }
@@ -86,25 +95,20 @@ impl http_body::Body for EndingBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        if self.ended {
+        if self.last_words.is_none() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(frame) = self.inner.as_mut().poll_frame(context) {
             return Poll::Ready(frame);
         }
         ready!(self.end.as_mut().poll(context));
-        self.ended = true;
-        Poll::Ready(Some(Ok(Frame::trailers(unavailable()))))
+        let last_words = self.last_words.take().unwrap_or_else(|| Status::unavailable(""));
+        let mut trailers = HeaderMap::new();
+        last_words.add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.inner.is_end_stream()
+        self.last_words.is_none() || self.inner.is_end_stream()
     }
-}
-
-fn unavailable() -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from(tonic::Code::Unavailable as i32));
-    trailers.insert("grpc-message", HeaderValue::from_static("the broker is shutting down"));
-    trailers
 }

@@ -103,7 +103,23 @@ def reflection_v1alpha(channel):
     assert SERVICE in ProtoReflectionDescriptorDatabase(channel).get_services()
 
 
-CHECKS = [private_credentials, batch, list_registries, error_details, health, reflection_v1alpha]
+def watch(channel):
+    """A snapshot, its end, and from then on nothing until something happens."""
+    requests = [pb.GetRegistryCredentialsRequest(registry=host) for host in (PRIVATE, "public.ecr.aws")]
+    stub = stubs.RegistryCredentialsServiceStub(channel)
+    events = stub.WatchRegistryCredentials(pb.WatchRegistryCredentialsRequest(requests=requests), timeout=60)
+    first = [next(events) for _ in range(3)]
+    assert {event.index: event.credentials.registry for event in first[:2]} == {0: PRIVATE, 1: "public.ecr.aws"}, first
+    assert first[2].HasField("snapshot_complete"), first
+    events.cancel()
+    held = [event.credentials.credential_id for event in first[:2]]
+    request = pb.WatchRegistryCredentialsRequest(requests=requests, known_credential_ids=held)
+    again = stub.WatchRegistryCredentials(request, timeout=60)
+    assert {next(again).unchanged_credential_id for _ in range(2)} == set(held)
+    again.cancel()
+
+
+CHECKS = [private_credentials, batch, watch, list_registries, error_details, health, reflection_v1alpha]
 
 
 def passes(check, address):

@@ -279,6 +279,7 @@ pub struct TestBroker {
     pub source: Arc<ScriptedSource>,
     pub clock: Arc<ManualClock>,
     pub cache: CredentialCache,
+    pub broker: Arc<Broker>,
     pub tcp: std::net::SocketAddr,
     pub socket: std::path::PathBuf,
     stop: Option<oneshot::Sender<()>>,
@@ -327,14 +328,15 @@ impl TestBroker {
         let region = "eu-central-1".parse().unwrap();
         let broker = Arc::new(Broker::new(cache.clone(), broker_settings(policy, Some(region)), audit));
         let bound =
-            server::bind(settings, server::Handed::default(), broker, cache.clone(), Tracing::default()).unwrap();
+            server::bind(settings, server::Handed::default(), Arc::clone(&broker), cache.clone(), Tracing::default())
+                .unwrap();
         let tcp = bound.addresses().iter().find_map(|address| match address {
             ListenAddress::Tcp(address) => Some(*address),
             ListenAddress::Unix(_) => None,
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(bound.run_until(async { _ = stopped.await }));
-        Self { source, clock, cache, tcp: tcp.unwrap(), socket, stop: Some(stop), running, directory }
+        Self { source, clock, cache, broker, tcp: tcp.unwrap(), socket, stop: Some(stop), running, directory }
     }
 
     /// Begins the shutdown; what comes back ends with it.

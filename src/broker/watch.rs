@@ -1,0 +1,180 @@
+//! Following one registry: what is new of it, one thing at a time, however long that takes.
+//!
+//! Nothing is kept for a watcher but what it was told last. Whoever is slow to ask what is new learns of the latest only.
+
+use std::collections::HashSet;
+use std::mem::{Discriminant, discriminant};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{Broker, CredentialRequest, InForce, Permit, Released, lookup};
+use crate::cache::{CacheStatus, Changes, Found, Outlook};
+use crate::credential::{CredentialId, CredentialKey};
+use crate::error::{BrokerError, FailureClass};
+
+/// It is looked at least so often, for clocks are set, grants change, and a watched registry is to be kept warm.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// And no sooner than after this.
+const SHORTEST_REST: Duration = Duration::from_millis(50);
+/// When what the broker itself stood in the way of is tried again.
+const OWN_TROUBLE: Duration = Duration::from_secs(5);
+
+/// What is new of a watched registry.
+#[derive(Debug)]
+pub enum News {
+    /// A credential that the watcher does not hold.
+    Released(Box<Released>),
+    /// The one that it holds is good: the first thing that is said of it, or the end of a failure.
+    Unchanged(CredentialId),
+    /// A refresh failed, or there is no credential. Each kind of failure is said once in a row.
+    Failed(BrokerError),
+}
+
+/// One registry that somebody follows.
+#[derive(Debug)]
+pub struct Watch {
+    broker: Arc<Broker>,
+    request: CredentialRequest,
+    /// What the watcher held before.
+    known: Arc<HashSet<CredentialId>>,
+    /// What was decided, and by which policy; it holds for as long as that is in force.
+    decision: Option<(Arc<InForce>, Result<Permit, BrokerError>)>,
+    changes: Option<(CredentialKey, Changes)>,
+    /// What it holds now.
+    held: Option<CredentialId>,
+    /// What it was told last, where that was a failure.
+    trouble: Option<Kind>,
+    /// When it is looked at again, unless something becomes of it before; at first at once.
+    next_look: Option<Instant>,
+}
+
+type Kind = (Discriminant<BrokerError>, Option<FailureClass>);
+
+impl Watch {
+    /// Begins to follow what a request asks for. Of credentials in `known` it is only said that they are good.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, request: CredentialRequest, known: Arc<HashSet<CredentialId>>) -> Self {
+        Self { broker, request, known, decision: None, changes: None, held: None, trouble: None, next_look: None }
+    }
+
+    /// What is being followed.
+    #[must_use]
+    pub fn request(&self) -> &CredentialRequest {
+        &self.request
+    }
+
+    /// What is new, as soon as there is something; at first, how things are. Nothing is lost where this is given up and called again.
+    pub async fn next(&mut self) -> News {
+        loop {
+            self.wait().await;
+            // Looking takes more memory than waiting, and watchers wait for nearly all of their time.
+            if let Some(news) = Box::pin(self.look()).await {
+                return news;
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        let Some(next_look) = self.next_look else { return };
+        match &mut self.changes {
+            Some((_, changes)) => _ = timeout_at(next_look, changes.next()).await,
+            None => sleep_until(next_look).await,
+        }
+    }
+
+    async fn look(&mut self) -> Option<News> {
+        let policy = self.broker.policy.load_full();
+        let same = self.decision.as_ref().is_some_and(|(by, _)| Arc::ptr_eq(by, &policy));
+        if !same {
+            let permit = self.broker.permit(&self.request, Arc::clone(&policy)).await;
+            self.decision = Some((policy, permit));
+        }
+        let permit = match &self.decision {
+            Some((_, Ok(permit))) => permit.clone(),
+            Some((_, Err(error))) => return self.failed(error.clone()),
+            None => return None,
+        };
+        self.follow(&permit.key);
+        let lookup = lookup(&self.request, &permit.key);
+        match self.broker.cache.get(lookup.clone()).await {
+            Ok(found) => {
+                let outlook = self.broker.cache.outlook(&lookup).await;
+                self.weigh(permit, found, outlook).await
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// What becomes of a key while it is looked at must not be missed, so this comes first.
+    fn follow(&mut self, key: &CredentialKey) {
+        if self.changes.as_ref().is_none_or(|(followed, _)| followed != key) {
+            self.changes = Some((key.clone(), self.broker.cache.changes(key)));
+        }
+    }
+
+    async fn weigh(&mut self, permit: Permit, found: Found, outlook: Outlook) -> Option<News> {
+        let retry = outlook.failure.as_ref().map(patience);
+        self.rest(retry.or(outlook.due_in).unwrap_or(INTERVAL));
+        let (id, is_stale) = (found.credential.id(), found.status == CacheStatus::Stale);
+        let is_first = self.held.is_none();
+        if self.held != Some(id) && !(is_first && self.known.contains(&id)) {
+            return Some(match self.broker.release(&self.request, permit, found).await {
+                Ok(released) => {
+                    (self.held, self.trouble) = (Some(id), None);
+                    News::Released(Box::new(released))
+                }
+                Err(error) => return self.failed(error),
+            });
+        }
+        self.held = Some(id);
+        match outlook.failure {
+            _ if is_first => Some(News::Unchanged(id)),
+            Some(error) => self.failed(error),
+            None if self.trouble.is_some() && !is_stale => {
+                self.trouble = None;
+                Some(News::Unchanged(id))
+            }
+            None => None,
+        }
+    }
+
+    fn failed(&mut self, error: BrokerError) -> Option<News> {
+        self.rest(patience(&error));
+        let kind = kind(&error);
+        (self.trouble.replace(kind) != Some(kind)).then_some(News::Failed(error))
+    }
+
+    /// A little longer, and not all the same: many may watch for the same.
+    fn rest(&mut self, time: Duration) {
+        let time = time.mul_f64(1.0 + 0.1 * fastrand::f64()).clamp(SHORTEST_REST, INTERVAL);
+        self.next_look = Some(Instant::now() + time);
+    }
+}
+
+/// When it may be worth trying again.
+fn patience(error: &BrokerError) -> Duration {
+    match error {
+        BrokerError::Upstream(failure) if failure.class == FailureClass::NoTurn => OWN_TROUBLE,
+        BrokerError::Upstream(failure) => failure.retry_after.unwrap_or(INTERVAL),
+        BrokerError::Overloaded { retry_after, .. } | BrokerError::CallerRateLimited { retry_after, .. } => {
+            *retry_after
+        }
+        BrokerError::AuditUnavailable | BrokerError::Bug => OWN_TROUBLE,
+        BrokerError::RequestInvalid { .. }
+        | BrokerError::RegistryNotEcr { .. }
+        | BrokerError::RegistryInvalid { .. }
+        | BrokerError::ProfileUnknown { .. }
+        | BrokerError::CallerUnauthenticated { .. }
+        | BrokerError::CallerNotAllowed
+        | BrokerError::ValidityUnsatisfiable { .. }
+        | BrokerError::ShuttingDown
+        | BrokerError::Deadline => INTERVAL,
+    }
+}
+
+fn kind(error: &BrokerError) -> Kind {
+    let class = if let BrokerError::Upstream(failure) = error { Some(failure.class) } else { None };
+    (discriminant(error), class)
+}

@@ -1,0 +1,268 @@
+//! A watch as a stream of events: of each registry the latest only, and only when its caller takes it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, SelectAll};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tonic::Status;
+
+use super::edge::Call;
+use super::status::{self, Subject, refuse};
+use super::{Admitted, LARGEST_BATCH, RegistryCredentials, message, too_much};
+use crate::broker::{Broker, CredentialRequest, News, Watch};
+use crate::caller::Caller;
+use crate::credential::{CredentialId, ProfileName};
+use crate::error::BrokerError;
+use crate::limits::{Admission, Limits};
+use crate::pb;
+use crate::pb::watch_registry_credentials_response::Event;
+use crate::registry::Registry;
+
+/// What a watch answers.
+pub(super) type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchRegistryCredentialsResponse, Status>> + Send>>;
+
+/// How many credentials a watcher may name that it holds.
+const MOST_KNOWN: usize = 1_000;
+/// How often it is looked whether the caller is still who it was, and may have what it may.
+const INTERVAL: Duration = Duration::from_mins(1);
+
+/// One watch.
+struct Watching {
+    broker: Arc<Broker>,
+    limits: Limits,
+    call: Call,
+    caller: Caller,
+    known: Arc<HashSet<CredentialId>>,
+    following: SelectAll<BoxStream<'static, Happened>>,
+    /// What is followed because grants name it, where the caller named nothing.
+    named: Option<BTreeSet<(Registry, ProfileName)>>,
+    places: Vec<Admission>,
+    /// Registries of the snapshot whose first event is still to come, and the right to ask for them.
+    snapshot: Option<(usize, Arc<Admission>)>,
+    tick: Interval,
+    ends: (Instant, Option<BrokerError>),
+    ended: bool,
+}
+
+/// Something that has become of one of the registries.
+struct Happened {
+    response: pb::WatchRegistryCredentialsResponse,
+    is_first: bool,
+}
+
+/// One registry of a watch.
+struct Followed {
+    index: i32,
+    watch: Watch,
+    subject: Subject,
+    call: Call,
+    is_first: bool,
+}
+
+impl RegistryCredentials {
+    /// The events of a watch. What is wrong with one of its requests is an event of that.
+    pub(super) fn watched(
+        &self,
+        Admitted { call, caller, admission }: Admitted,
+        request: &pb::WatchRegistryCredentialsRequest,
+    ) -> Result<Events, BrokerError> {
+        let mut watching = Watching {
+            known: Arc::new(known(&request.known_credential_ids)?),
+            ends: ends(&call, self.watch_age),
+            broker: Arc::clone(&self.broker),
+            limits: self.limits.clone(),
+            call,
+            caller,
+            following: SelectAll::new(),
+            named: request.requests.is_empty().then(BTreeSet::new),
+            places: Vec::new(),
+            snapshot: None,
+            tick: interval(INTERVAL),
+            ended: false,
+        };
+        watching.tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if request.requests.is_empty() {
+            watching.follow_named()?;
+        } else {
+            self.follow(&mut watching, &request.requests)?;
+        }
+        watching.snapshot = Some((watching.following.len(), admission));
+        Ok(Box::pin(stream::unfold(watching, |mut watching| async {
+            let event = watching.next().await?;
+            Some((event, watching))
+        })))
+    }
+
+    fn follow(
+        &self,
+        watching: &mut Watching,
+        requests: &[pb::GetRegistryCredentialsRequest],
+    ) -> Result<(), BrokerError> {
+        if requests.len() > LARGEST_BATCH {
+            let problem = format!("a watch names at most {LARGEST_BATCH} registries, this one {}", requests.len());
+            return Err(BrokerError::RequestInvalid { field: "requests", problem });
+        }
+        watching.take_places(requests.len())?;
+        for request in requests {
+            let mut subject = Subject::default();
+            match self.understand(request, &watching.call, &watching.caller, &mut subject) {
+                Ok(request) => watching.begin(request, subject),
+                Err(error) => watching.refuse(&error, &subject),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Watching {
+    async fn next(&mut self) -> Option<Result<pb::WatchRegistryCredentialsResponse, Status>> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            if matches!(self.snapshot, Some((0, _))) {
+                self.snapshot = None;
+                let event = Some(Event::SnapshotComplete(pb::SnapshotComplete {}));
+                return Some(Ok(pb::WatchRegistryCredentialsResponse { index: 0, event }));
+            }
+            tokio::select! {
+                () = sleep_until(self.ends.0) => {
+                    self.ended = true;
+                    return self.ends.1.take().map(|error| Err(refuse(&error, &Subject::default(), &self.call)));
+                }
+                _ = self.tick.tick() => {
+                    if let Err(error) = self.look_around() {
+                        return Some(Err(self.end(&error)));
+                    }
+                }
+                Some(happened) = self.following.next() => return Some(self.tell(happened)),
+            }
+        }
+    }
+
+    /// Nothing goes to somebody who is not known any more.
+    fn tell(
+        &mut self,
+        Happened { response, is_first }: Happened,
+    ) -> Result<pb::WatchRegistryCredentialsResponse, Status> {
+        if let Err(error) = self.call.peer_is_known() {
+            return Err(self.end(&error));
+        }
+        if let (true, Some((left, _))) = (is_first, &mut self.snapshot) {
+            *left = left.saturating_sub(1);
+        }
+        Ok(response)
+    }
+
+    fn look_around(&mut self) -> Result<(), BrokerError> {
+        self.call.peer_is_known()?;
+        self.limits.keep_in_mind(&self.caller.principal());
+        if self.named.is_some() && self.snapshot.is_none() {
+            // What there is no room for now may find some later.
+            _ = self.follow_named();
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, error: &BrokerError) -> Status {
+        self.ended = true;
+        refuse(error, &Subject::default(), &self.call)
+    }
+
+    /// Begins to follow what grants name, as far as that is not followed yet.
+    fn follow_named(&mut self) -> Result<(), BrokerError> {
+        let followed = self.named.get_or_insert_default();
+        let new: BTreeSet<_> = self.broker.named_registries(&self.caller).difference(followed).cloned().collect();
+        if followed.is_empty() && new.is_empty() {
+            let problem = "no grant names a whole registry host that you may have, so name those to watch".to_owned();
+            return Err(BrokerError::RequestInvalid { field: "requests", problem });
+        }
+        self.take_places(new.len())?;
+        for (registry, profile) in new {
+            let subject = Subject::of(&registry, profile.as_str());
+            self.begin(self.request_for(registry.clone(), &profile), subject);
+            self.named.get_or_insert_default().insert((registry, profile));
+        }
+        Ok(())
+    }
+
+    fn request_for(&self, registry: Registry, profile: &ProfileName) -> CredentialRequest {
+        CredentialRequest {
+            caller: self.caller.clone(),
+            registry,
+            profile: profile.to_string(),
+            min_validity: Duration::ZERO,
+            rejected: None,
+            request: self.call.id,
+            trace: self.call.trace.map(|trace| trace.to_string()),
+        }
+    }
+
+    fn take_places(&mut self, count: usize) -> Result<(), BrokerError> {
+        let Some(count) = u32::try_from(count).ok().and_then(NonZeroU32::new) else { return Ok(()) };
+        self.places.push(self.limits.admit_watch(&self.caller.principal(), count).map_err(too_much)?);
+        Ok(())
+    }
+
+    fn begin(&mut self, request: CredentialRequest, subject: Subject) {
+        let watch = Watch::new(Arc::clone(&self.broker), request, Arc::clone(&self.known));
+        let followed = Followed { index: self.next_index(), watch, subject, call: self.call.clone(), is_first: true };
+        let events = stream::unfold(followed, |mut followed| async {
+            let happened = followed.next().await;
+            Some((happened, followed))
+        });
+        self.following.push(events.boxed());
+    }
+
+    /// A request that says nothing sensible: it is told so, and that is all that will ever become of it.
+    fn refuse(&mut self, error: &BrokerError, subject: &Subject) {
+        let event = Event::Error(status::message(&refuse(error, subject, &self.call)));
+        let response = pb::WatchRegistryCredentialsResponse { index: self.next_index(), event: Some(event) };
+        let happened = std::future::ready(Happened { response, is_first: true });
+        self.following.push(happened.into_stream().chain(stream::pending()).boxed());
+    }
+
+    fn next_index(&self) -> i32 {
+        i32::try_from(self.following.len()).unwrap_or(i32::MAX)
+    }
+}
+
+impl Followed {
+    async fn next(&mut self) -> Happened {
+        let event = match self.watch.next().await {
+            News::Released(released) => Event::Credentials(message(*released)),
+            News::Unchanged(id) => Event::UnchangedCredentialId(id.to_string()),
+            News::Failed(error) => Event::Error(status::message(&refuse(&error, &self.subject, &self.call))),
+        };
+        let response = pb::WatchRegistryCredentialsResponse { index: self.index, event: Some(event) };
+        Happened { response, is_first: std::mem::take(&mut self.is_first) }
+    }
+}
+
+/// When a watch ends, and by which error: at its caller's own deadline, with the proof of who that is, or well, at its age, which is not the same
+/// for all that begin together.
+fn ends(call: &Call, age: Duration) -> (Instant, Option<BrokerError>) {
+    let old = (Instant::now() + age.mul_f64(0.9 + 0.2 * fastrand::f64()), None);
+    let late = call.own_deadline.map(|deadline| (deadline, Some(BrokerError::Deadline)));
+    let expired = "the bearer token has expired since the watch began; watch again with a new one";
+    let unknown = call.proof_ends.map(|end| (end, Some(BrokerError::unauthenticated(expired))));
+    [late, unknown].into_iter().flatten().fold(old, |first, other| if other.0 < first.0 { other } else { first })
+}
+
+fn known(ids: &[String]) -> Result<HashSet<CredentialId>, BrokerError> {
+    let field = "known_credential_ids";
+    if ids.len() > MOST_KNOWN {
+        let problem = format!("there are {} of them; name at most {MOST_KNOWN}", ids.len());
+        return Err(BrokerError::RequestInvalid { field, problem });
+    }
+    let parsed = ids.iter().map(|id| CredentialId::parse(id)).collect::<Option<_>>();
+    parsed.ok_or_else(|| BrokerError::RequestInvalid {
+        field,
+        problem: "one of them is not the credential_id of a credential: those are 32 hexadecimal digits".to_owned(),
+    })
+}
