@@ -15,6 +15,8 @@ mod configure;
 #[cfg(feature = "client")]
 mod connection;
 #[cfg(feature = "client")]
+mod followed;
+#[cfg(feature = "client")]
 mod get;
 #[cfg(feature = "client")]
 mod helper;
@@ -30,12 +32,16 @@ mod process;
 mod reload;
 #[cfg(feature = "server")]
 mod serve;
-#[cfg(any(feature = "server", feature = "simulator"))]
+#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 mod signal;
 #[cfg(feature = "simulator")]
 mod simulate;
 #[cfg(feature = "server")]
 mod suggest;
+#[cfg(feature = "client")]
+mod sync;
+#[cfg(feature = "client")]
+mod watch;
 #[cfg(feature = "client")]
 mod whoami;
 
@@ -68,6 +74,12 @@ enum Command {
     /// Ask a running broker for credentials
     #[cfg(feature = "client")]
     Get(get::Args),
+    /// Keep a file of logins fresh that docker or podman read, for jobs that can ask nobody
+    #[cfg(feature = "client")]
+    Sync(sync::Args),
+    /// Follow the credentials of registries: a line of JSON for each refresh
+    #[cfg(feature = "client")]
+    Watch(watch::Args),
     /// Tell docker, podman, kubelet or Bazel to ask the broker
     #[cfg(feature = "client")]
     Configure(configure::Args),
@@ -117,6 +129,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::SimulateAws(args) => simulate::run(&args),
         #[cfg(feature = "client")]
         Command::Get(args) => get::run(&args),
+        #[cfg(feature = "client")]
+        Command::Sync(args) => sync::run(&args),
+        #[cfg(feature = "client")]
+        Command::Watch(args) => watch::run(&args),
         #[cfg(feature = "client")]
         Command::Configure(args) => configure::run(args),
         #[cfg(feature = "client")]

@@ -24,17 +24,22 @@ mod address;
 mod failure;
 mod given;
 mod query;
+mod watch;
 
 pub use self::address::{Address, AddressError};
 pub use self::failure::Failure;
 pub use self::given::{Addresses, Given, GivenError, Home};
 pub use self::query::Query;
+pub use self::watch::{Happening, Watch};
 pub use crate::pb::{AuthScheme, GetCallerIdentityResponse, RegistryCredentials};
 
 /// How long one address may take to be connected to.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// No call is made again sooner, nor with less time left.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+/// A broker that has gone without a word is found out after these two, which only a watch is long enough for.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Entries of a list in one answer.
 const LARGEST_PAGE: i32 = 1_000;
 /// A batch of the largest credentials fits.
@@ -247,13 +252,18 @@ impl<'a> Client<'a> {
 
     /// With the token as its file has it now.
     fn request<T>(&self, message: T) -> Result<Request<T>, Failure> {
-        let mut request = Request::new(message);
+        let mut request = authorized(message, &self.link.address, self.settings)?;
         request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
-        if let Some(token) = token(&self.link.address, self.settings)? {
-            request.metadata_mut().insert("authorization", token);
-        }
         Ok(request)
     }
+}
+
+fn authorized<T>(message: T, address: &Address, settings: &Settings) -> Result<Request<T>, Failure> {
+    let mut request = Request::new(message);
+    if let Some(token) = token(address, settings)? {
+        request.metadata_mut().insert("authorization", token);
+    }
+    Ok(request)
 }
 
 impl Link {
@@ -261,7 +271,8 @@ impl Link {
     async fn make(settings: &Settings, deadline: Instant) -> Result<Self, Failure> {
         let mut problems = Vec::new();
         for address in &settings.addresses {
-            let mut endpoint = Endpoint::from_shared(address.uri()).map_err(|error| Failure::local(chain(&error)))?;
+            let endpoint = Endpoint::from_shared(address.uri()).map_err(|error| Failure::local(chain(&error)))?;
+            let mut endpoint = endpoint.http2_keep_alive_interval(ALIVE_INTERVAL).keep_alive_timeout(ALIVE_TIMEOUT);
             if address.is_tls() {
                 let tls = tls(settings).map_err(Failure::local)?;
                 endpoint = endpoint.tls_config(tls).map_err(|error| Failure::local(chain(&error)))?;

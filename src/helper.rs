@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
+use data_encoding::BASE64;
+
 use crate::client::{Given, GivenError, Home, Settings};
 
 pub mod bazel;
@@ -98,6 +100,12 @@ impl Reply {
 /// Where JSON is not what it should be. serde's own text may repeat what stands there, and that may be a secret.
 fn place(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
+}
+
+/// As registries' own clients write a login down.
+#[must_use]
+pub fn basic(username: &str, password: &str) -> String {
+    BASE64.encode(format!("{username}:{password}").as_bytes())
 }
 
 /// All of stdin, as text.

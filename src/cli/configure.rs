@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value, json};
 
 use super::say;
-use crate::helper::json_file;
+use crate::helper::json_file::{self, Keep};
 use crate::registry::Registry;
 
 /// As docker looks for it: docker-credential-ecr-broker.
@@ -133,7 +133,7 @@ fn patch(args: &FileArgs, own: Option<PathBuf>) -> anyhow::Result<()> {
         return say(format_args!("{} names the helper for these registries already", file.display()));
     }
     if !args.dry_run {
-        json_file::update(&file, |config| {
+        json_file::update(&file, Keep::Mode, |config| {
             if let Value::Object(helpers) = config.entry("credHelpers").or_insert_with(|| json!({})) {
                 helpers.extend(hosts.iter().map(|host| (host.clone(), HELPER.into())));
             }

@@ -99,6 +99,14 @@ pub(super) fn render(
     })
 }
 
+/// As in a line of `-o json`.
+pub(super) fn json_object(credentials: &RegistryCredentials) -> Map<String, Value> {
+    match serde_json::to_value(line(credentials)) {
+        Ok(Value::Object(object)) => object,
+        _ => Map::new(),
+    }
+}
+
 fn text(credentials: &RegistryCredentials) -> String {
     let line = line(credentials);
     let mut text = String::new();

@@ -14,6 +14,8 @@ pub struct Failure {
     pub code: Code,
     /// The machine-readable reason, if the broker gave one.
     pub reason: Option<String>,
+    /// The registry that it is about, if the broker named one.
+    pub registry: Option<String>,
     /// What happened, and what to do.
     pub message: String,
     /// The id that the broker's logs carry.
@@ -34,9 +36,11 @@ impl Failure {
         }
         let details = status.get_error_details();
         let request_id = details.request_info().map(|info| info.request_id.clone());
+        let info = details.error_info();
         Self {
             code: status.code(),
-            reason: details.error_info().map(|info| info.reason.clone()),
+            reason: info.map(|info| info.reason.clone()),
+            registry: info.and_then(|info| info.metadata.get("registry").cloned()),
             message: status.message().to_owned(),
             request_id,
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
@@ -73,7 +77,15 @@ impl Failure {
 
     /// A fault on the client's own side.
     pub(super) fn local(message: String) -> Self {
-        Self { code: Code::Unknown, reason: None, message, request_id: None, retry_after: None, broke: false }
+        Self {
+            code: Code::Unknown,
+            reason: None,
+            registry: None,
+            message,
+            request_id: None,
+            retry_after: None,
+            broke: false,
+        }
     }
 
     /// Something on this host stands in the way.

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::docker::{basic, fetch, registry};
+use super::basic;
+use super::docker::{fetch, registry};
 use super::{Reply, Setup, place};
 use crate::client::{AuthScheme, RegistryCredentials};
 

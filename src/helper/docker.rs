@@ -5,7 +5,6 @@
 
 use std::process::ExitCode;
 
-use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -164,9 +163,4 @@ fn list(setup: &Setup) -> Reply {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// As registries' own clients write a login down.
-pub(super) fn basic(username: &str, password: &str) -> String {
-    BASE64.encode(format!("{username}:{password}").as_bytes())
 }

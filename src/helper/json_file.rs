@@ -9,6 +9,15 @@ use serde_json::{Map, Value};
 
 use super::place;
 
+/// What a changed file is to keep of the old one, beside its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Who may read and write it.
+    Mode,
+    /// Nothing, for it holds secrets from now on: 0600.
+    Private,
+}
+
 /// One that is not there has nothing in it.
 ///
 /// # Errors
@@ -29,7 +38,11 @@ pub fn read(file: &Path) -> Result<Map<String, Value>, String> {
 ///
 /// # Errors
 /// Where it cannot be read or written, or `change` says so.
-pub fn update(file: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>) -> Result<bool, String> {
+pub fn update(
+    file: &Path,
+    keep: Keep,
+    change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
+) -> Result<bool, String> {
     let problem = |error: std::io::Error| format!("{}: {error}", file.display());
     // Through a link, what it leads to is changed.
     let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
@@ -45,20 +58,24 @@ pub fn update(file: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Resul
         return Ok(false);
     }
     let text = serde_json::to_string_pretty(&config).map_err(|error| error.to_string())?;
-    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
-    let new = beside(file, &random);
-    let written = write_new(&new, &text, file).and_then(|()| fs::rename(&new, file));
+    // Always by the same name, so that nobody who is killed leaves more than one behind.
+    let new = beside(file, "new");
+    let _ = fs::remove_file(&new);
+    let moved = || fs::rename(&new, file).and_then(|()| File::open(directory)?.sync_all());
+    let written = write_new(&new, &text, (file, keep)).and_then(|()| moved());
     written.map(|()| true).map_err(|error| {
         let _ = fs::remove_file(&new);
         problem(error)
     })
 }
 
-/// With the mode and the owner of the file whose place it takes.
-fn write_new(new: &Path, text: &str, old: &Path) -> std::io::Result<()> {
+/// With the owner of the file whose place it takes.
+fn write_new(new: &Path, text: &str, (old, keep): (&Path, Keep)) -> std::io::Result<()> {
     let mut written = File::options().create_new(true).write(true).mode(0o600).open(new)?;
     if let Ok(old) = fs::metadata(old) {
-        written.set_permissions(old.permissions())?;
+        if keep == Keep::Mode {
+            written.set_permissions(old.permissions())?;
+        }
         // Only root can, and only root has to.
         let _ = std::os::unix::fs::fchown(&written, Some(old.uid()), Some(old.gid()));
     }

@@ -9,8 +9,9 @@ use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
 
 use super::Reply;
-use super::docker::{Login, NOT_FOUND, basic};
-use super::json_file::{self, read};
+use super::basic;
+use super::docker::{Login, NOT_FOUND};
+use super::json_file::{self, Keep, read};
 
 /// The name that means that the secret is an identity token.
 const TOKEN: &str = "<token>";
@@ -166,7 +167,7 @@ fn change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Reply {
         }
         _ => Err(format!("{}: auths is no object", file.display())),
     };
-    match refuse_dockers_own(file).and_then(|()| json_file::update(file, into_auths)) {
+    match refuse_dockers_own(file).and_then(|()| json_file::update(file, Keep::Private, into_auths)) {
         Ok(_) => Reply::good(String::new()),
         Err(problem) => Reply::bad(problem + "\n"),
     }

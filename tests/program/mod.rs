@@ -139,6 +139,47 @@ impl Drop for Server {
     }
 }
 
+/// A program that goes on, followed by what it writes to stderr. It is ended when it goes.
+pub struct Following {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Following {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = std::sync::mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        Self { child, lines }
+    }
+
+    /// What is made of the first line from here on that anything is made of.
+    pub fn until<T>(&mut self, wanted: impl Fn(&str) -> Option<T>) -> T {
+        let mut seen = Vec::new();
+        loop {
+            let line = self.lines.recv_timeout(LOG_WAIT).unwrap_or_else(|_| panic!("it is not said: {seen:?}"));
+            if let Some(found) = wanted(&line) {
+                return found;
+            }
+            seen.push(line);
+        }
+    }
+
+    /// Sends it a signal, and waits for its end.
+    pub fn end(mut self, name: &str) -> ExitStatus {
+        signal(self.child.id(), name);
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
 /// `ecr-broker serve --simulate` on a free port.
 pub fn simulated_broker(arguments: &[&str], environment: &[(&str, &str)]) -> Server {
     Server::start(&[&SERVE_SIMULATED, arguments].concat(), environment)

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::PRIVATE;
 use super::certificates::{Authority, dns, leaf};
 use super::other::{succeed, tools};
-use super::program::Server;
+use super::program::{PROGRAM, Server};
 use super::registry::{COMPARED, make_image, password};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
@@ -41,8 +41,11 @@ fn with_an_image(auth: &str, line: &str) -> String {
     registry(place, &password(&broker));
     fs::create_dir_all(place.join("ecr-broker")).unwrap();
     fs::write(place.join("ecr-broker/client.toml"), format!("address = {socket:?}\n")).unwrap();
-    for name in ["docker-credential-ecr-broker", "docker-credential-ecr-login"] {
-        symlink(HELPER, place.join(name)).unwrap();
+    fs::create_dir(place.join("bin")).unwrap();
+    let programs =
+        [("docker-credential-ecr-broker", HELPER), ("docker-credential-ecr-login", HELPER), ("ecr-broker", PROGRAM)];
+    for (name, program) in programs {
+        symlink(program, place.join("bin").join(name)).unwrap();
     }
     fs::create_dir(place.join("image")).unwrap();
     make_image(&place.join("image"));
@@ -56,7 +59,7 @@ fn with_an_image(auth: &str, line: &str) -> String {
          skopeo --insecure-policy copy --authfile config.json oci:image:v1 docker://$image >&2\n{line}\n",
         place = place.display()
     );
-    let path = format!("{}:{}:/usr/sbin:/usr/bin:/sbin:/bin", place.display(), tools().join("bin").display());
+    let path = format!("{}/bin:{}:/usr/sbin:/usr/bin:/sbin:/bin", place.display(), tools().join("bin").display());
     let mut namespace = Command::new("unshare");
     namespace.args(["--mount", "--net", "bash", "-c", &script]).env_clear();
     namespace.env("PATH", path).env("XDG_CONFIG_HOME", place).env("HOME", place);
@@ -93,6 +96,35 @@ fn buildah_pulls_by_the_helper() {
     let out = with_an_image(&helper_for_the_host("ecr-broker"), line);
     // The image's id.
     assert!(out.trim().len() == 64, "{out}");
+}
+
+/// podman, without what it would start containers with.
+const PODMAN: &str =
+    "podman --storage-driver vfs --root $PWD/root --runroot $PWD/run --cgroup-manager cgroupfs --events-backend none";
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd, skopeo and podman, which .ci/tools installs"]
+fn podman_pulls_by_the_helper() {
+    let out =
+        with_an_image(&helper_for_the_host("ecr-broker"), &format!("{PODMAN} pull --authfile config.json $image"));
+    assert!(out.trim().len() == 64, "{out}");
+}
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd, skopeo, buildah, podman and crane, which .ci/tools installs"]
+fn who_can_ask_nobody_pulls_by_the_file_that_sync_writes() {
+    let line = format!(
+        "ecr-broker sync --once ${{image%%/*}} --authfile $PWD/synced/auth.json >&2\n\
+         ecr-broker sync --once $image --docker-config $PWD/docker >&2\n\
+         rm -r bin\n\
+         skopeo list-tags --authfile synced/auth.json docker://${{image%:*}} | grep -q v1 && echo skopeo\n\
+         REGISTRY_AUTH_FILE=$PWD/synced/auth.json {PODMAN} pull $image | grep -qx '[0-9a-f]*' && echo podman\n\
+         buildah --storage-driver vfs --root $PWD/root2 --runroot $PWD/run2 pull --authfile synced/auth.json $image | grep -qx '[0-9a-f]*' && echo buildah\n\
+         DOCKER_CONFIG=$PWD/docker crane digest $image | grep -q sha256: && echo crane\n\
+         if skopeo list-tags --authfile config.json docker://${{image%:*}}; then exit 1; fi"
+    );
+    let out = with_an_image(&helper_for_the_host("ecr-broker"), &line);
+    assert_eq!(out, "skopeo\npodman\nbuildah\ncrane\n");
 }
 
 #[test]

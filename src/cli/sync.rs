@@ -1,0 +1,172 @@
+//! `sync`: a file of logins, as docker and podman read it, that is kept fresh from a watch.
+//!
+//! Whoever reads the file asks nobody: so what has ended must not be in it, and what is still good must, whatever becomes of the broker.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::time::sleep;
+
+use self::entries::Entries;
+use self::file::AuthFile;
+use self::hook::Hook;
+use super::connection::Connection;
+use super::followed::Followed;
+use super::signal::Signals;
+use super::{complain, exit_code};
+use crate::client::{Client, Failure, Happening, Query, Settings, Watch, block_on};
+use crate::clock::{Clock as _, SystemClock};
+use crate::registry::Registry;
+
+mod entries;
+mod file;
+mod hook;
+
+/// Clocks may be set, and a file may be taken away: it is looked at least so often.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    followed: Followed,
+    #[command(flatten)]
+    target: Target,
+    /// Keep what else is in the file, which is otherwise sync's alone
+    #[arg(long)]
+    merge: bool,
+    /// Write it once and end: for what runs before the containers that need it
+    #[arg(long)]
+    once: bool,
+    /// Run by sh each time that the file has changed, with its path as ECR_SYNC_FILE
+    #[arg(long, value_name = "COMMAND")]
+    on_change: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// The file, one way or the other.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Target {
+    /// A directory for docker's config.json: what DOCKER_CONFIG is to be for those who pull
+    #[arg(long, value_name = "DIR")]
+    docker_config: Option<PathBuf>,
+    /// A file for podman, buildah and skopeo: what REGISTRY_AUTH_FILE is to be for those who pull
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (settings, profile) = args.connection.settings()?;
+    let queries = args.followed.queries(&profile);
+    let path = match (&args.target.docker_config, &args.target.authfile) {
+        (Some(directory), _) => directory.join("config.json"),
+        (None, Some(file)) => file.clone(),
+        (None, None) => bail!("name the file with --docker-config or --authfile"),
+    };
+    let asked = queries.iter().filter_map(|query| query.registry.parse::<Registry>().ok()?.host()).collect();
+    let file = AuthFile::new(std::path::absolute(path)?, asked, args.merge);
+    if args.once && queries.is_empty() {
+        complain("--once needs the registries' names");
+        return Ok(ExitCode::from(2));
+    }
+    let mut sync = Sync { file, entries: Entries::default(), hook: None, clock: SystemClock::new() };
+    sync.entries.take_over(&sync.file.find().map_err(anyhow::Error::msg)?, sync.clock.now());
+    if args.once {
+        return sync.once(&settings, &queries, args.on_change.as_deref());
+    }
+    sync.hook = args.on_change.clone().map(|command| Hook::start(command, sync.file.path().to_owned())).transpose()?;
+    block_on(sync.follow(&settings, &queries))?
+}
+
+/// A file, and what belongs into it.
+struct Sync {
+    file: AuthFile,
+    entries: Entries,
+    hook: Option<Hook>,
+    clock: SystemClock,
+}
+
+impl Sync {
+    fn once(&mut self, settings: &Settings, queries: &[Query], on_change: Option<&str>) -> anyhow::Result<ExitCode> {
+        let results = block_on(async { Client::connect(settings).await?.credentials(queries).await })?;
+        let results = match results {
+            Ok(results) => results,
+            Err(failure) => {
+                complain(&failure);
+                return Ok(exit_code(&failure));
+            }
+        };
+        let mut code = ExitCode::SUCCESS;
+        for (query, result) in queries.iter().zip(results) {
+            match result {
+                Ok(credentials) => self.entries.put(&credentials, self.clock.now()),
+                Err(failure) => {
+                    complain(format_args!("{}: {failure}", query.registry));
+                    if code == ExitCode::SUCCESS {
+                        code = exit_code(&failure);
+                    }
+                }
+            }
+        }
+        self.entries.drop_ended(self.clock.now());
+        let changed = self.file.write(&self.entries).map_err(anyhow::Error::msg)?;
+        if let (true, Some(command)) = (changed, on_change) {
+            hook::run(command, self.file.path())?;
+        }
+        Ok(code)
+    }
+
+    /// Until a signal comes. What is in the file then stays there: those who read it may outlive this.
+    async fn follow(mut self, settings: &Settings, queries: &[Query]) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::catch()?;
+        self.write();
+        let mut watch = Watch::new(settings, queries);
+        // In between some of what belongs into the file is not known.
+        let mut complete = false;
+        loop {
+            let rest = self.entries.next_end(self.clock.now()).map_or(INTERVAL, |end| end.min(INTERVAL));
+            tokio::select! {
+                () = signals.received() => return Ok(ExitCode::SUCCESS),
+                () = sleep(rest) => {}
+                happening = watch.next() => {
+                    complete |= matches!(happening, Happening::Complete | Happening::Broken(_));
+                    self.note(happening);
+                    if !complete {
+                        continue;
+                    }
+                }
+            }
+            self.write();
+        }
+    }
+
+    fn note(&mut self, happening: Happening) {
+        match happening {
+            Happening::Credentials(credentials) => self.entries.put(&credentials, self.clock.now()),
+            Happening::Failed(registry, failure) => complain(format_args!("{registry}: {failure}")),
+            Happening::Broken(failure) => self.complain_of_the_broker(&failure),
+            Happening::Unchanged(_) | Happening::Complete | Happening::Ended => {}
+        }
+    }
+
+    fn complain_of_the_broker(&self, failure: &Failure) {
+        complain(format_args!("{failure}; what is good stays in {}", self.file.path().display()));
+    }
+
+    /// A file that cannot be written now may be a moment later.
+    fn write(&mut self) {
+        self.entries.drop_ended(self.clock.now());
+        match self.file.write(&self.entries) {
+            Ok(true) => {
+                if let Some(hook) = &self.hook {
+                    hook.call();
+                }
+            }
+            Ok(false) => {}
+            Err(problem) => complain(problem),
+        }
+    }
+}

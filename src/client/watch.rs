@@ -1,0 +1,133 @@
+//! Following registries for as long as one likes, whatever becomes of the broker meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::Streaming;
+
+use super::failure::Failure;
+use super::query::Query;
+use super::{LARGEST_ANSWER, Link, Settings, authorized};
+use crate::pb;
+use crate::pb::RegistryCredentials;
+use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
+use crate::pb::watch_registry_credentials_response::Event;
+
+/// All who watch a broker lose it together, and are not to come back together.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What happens in a watch.
+#[derive(Debug)]
+pub enum Happening {
+    /// A registry has a credential that it had not.
+    Credentials(Box<RegistryCredentials>),
+    /// The one of this id, which was given before, is good still.
+    Unchanged(String),
+    /// For this registry, as it was asked for, no new one can be had now.
+    Failed(String, Failure),
+    /// Every registry has been heard of since the watch began, or began anew.
+    Complete,
+    /// The watch broke. It begins anew, after a pause, when one asks on.
+    Broken(Failure),
+    /// The broker ended the watch in good order; it begins anew.
+    Ended,
+}
+
+/// A watch that begins anew whenever it ends.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    settings: &'a Settings,
+    queries: &'a [Query],
+    events: Option<Streaming<pb::WatchRegistryCredentialsResponse>>,
+    /// The ids of the credentials that were given, by registry.
+    held: BTreeMap<String, String>,
+    /// Up to how long it waited last before it began anew.
+    pause: Option<Duration>,
+    /// When it begins anew; at first at once.
+    begins: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    /// Of these; of none: all that the broker's grants name for this caller.
+    #[must_use]
+    pub fn new(settings: &'a Settings, queries: &'a [Query]) -> Self {
+        Self { settings, queries, events: None, held: BTreeMap::new(), pause: None, begins: None }
+    }
+
+    /// What happens next. Nothing is lost where this is given up and called again.
+    pub async fn next(&mut self) -> Happening {
+        let events = match &mut self.events {
+            Some(events) => events,
+            none => match begin(self.settings, self.queries, &self.held, self.begins).await {
+                Ok(events) => none.insert(events),
+                Err(failure) => return self.broken(failure),
+            },
+        };
+        match events.message().await {
+            Ok(Some(pb::WatchRegistryCredentialsResponse { index, event: Some(event) })) => self.happened(index, event),
+            Ok(Some(_)) => self.broken(Failure::broken("an event of the broker's is empty")),
+            Ok(None) => {
+                self.begin_anew_within(FIRST_PAUSE);
+                Happening::Ended
+            }
+            Err(status) => self.broken(Failure::from_status(&status)),
+        }
+    }
+
+    fn happened(&mut self, index: i32, event: Event) -> Happening {
+        match event {
+            Event::Credentials(credentials) => {
+                self.held.insert(credentials.registry.clone(), credentials.credential_id.clone());
+                Happening::Credentials(Box::new(credentials))
+            }
+            Event::UnchangedCredentialId(id) => Happening::Unchanged(id),
+            Event::Error(error) => {
+                let asked = usize::try_from(index).ok().and_then(|index| self.queries.get(index));
+                let failure = Failure::from(error);
+                let named = asked.map(|query| query.registry.clone()).or_else(|| failure.registry.clone());
+                Happening::Failed(named.unwrap_or_default(), failure)
+            }
+            Event::SnapshotComplete(_) => {
+                self.pause = None;
+                Happening::Complete
+            }
+        }
+    }
+
+    fn broken(&mut self, failure: Failure) -> Happening {
+        let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
+        self.begin_anew_within(failure.retry_after.unwrap_or_default().max(pause));
+        Happening::Broken(failure)
+    }
+
+    fn begin_anew_within(&mut self, pause: Duration) {
+        (self.events, self.pause) = (None, Some(pause));
+        self.begins = Some(Instant::now() + SHORTEST_PAUSE + pause.mul_f64(fastrand::f64()));
+    }
+}
+
+async fn begin(
+    settings: &Settings,
+    queries: &[Query],
+    held: &BTreeMap<String, String>,
+    begins: Option<Instant>,
+) -> Result<Streaming<pb::WatchRegistryCredentialsResponse>, Failure> {
+    if let Some(begins) = begins {
+        sleep_until(begins).await;
+    }
+    let deadline = Instant::now() + settings.timeout;
+    let link = Link::make(settings, deadline).await?;
+    let client = RegistryCredentialsServiceClient::new(link.channel.clone());
+    let mut client = client.max_decoding_message_size(LARGEST_ANSWER);
+    let request = pb::WatchRegistryCredentialsRequest {
+        requests: queries.iter().map(Into::into).collect(),
+        known_credential_ids: held.values().cloned().collect(),
+    };
+    // Its answer has no end, but it has to begin.
+    let answer = client.watch_registry_credentials(authorized(request, &link.address, settings)?);
+    let answer = timeout_at(deadline, answer).await.map_err(|_| Failure::late())?;
+    Ok(answer?.into_inner())
+}
