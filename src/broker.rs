@@ -17,7 +17,7 @@ use crate::echo::Echo;
 use crate::error::BrokerError;
 use crate::policy::{Decision, Effect, Grant, Policy, RegistryPattern};
 use crate::profile::Profile;
-use crate::registry::{AccountId, Region, Registry};
+use crate::registry::{AccountId, Aliases, Named, Region, Registry};
 use crate::request_id::RequestId;
 
 mod warm;
@@ -33,6 +33,7 @@ pub struct Broker {
     audit: Option<AuditLog>,
     profiles: Vec<Profile>,
     region: Option<Region>,
+    aliases: Aliases,
     max_min_validity: Duration,
 }
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub profiles: Vec<Profile>,
     /// The region of requests that name none.
     pub region: Option<Region>,
+    /// Names of one's own for registries.
+    pub aliases: Aliases,
     /// The most that a caller may ask a credential to last.
     pub max_min_validity: Duration,
 }
@@ -79,6 +82,8 @@ pub struct CredentialRequest {
     pub caller: Caller,
     /// Which registry.
     pub registry: Registry,
+    /// The name of one's own by which it was asked for.
+    pub alias: Option<Box<str>>,
     /// Which profile; empty: the broker chooses.
     pub profile: String,
     /// How long the credential must last.
@@ -98,7 +103,7 @@ pub struct Released {
     pub found: Found,
     /// What it was found under.
     pub key: CredentialKey,
-    /// The registry's host.
+    /// The registry's host, or the name of one's own by which it was asked for.
     pub host: String,
     /// The account, for a private registry.
     pub account: Option<AccountId>,
@@ -119,13 +124,14 @@ impl Broker {
     /// A broker over `cache`, which records what it does in `audit`, where there is one.
     #[must_use]
     pub fn new(cache: CredentialCache, settings: Settings, audit: Option<AuditLog>) -> Self {
-        let Settings { policy, profiles, region, max_min_validity } = settings;
+        let Settings { policy, profiles, region, aliases, max_min_validity } = settings;
         Self {
             cache,
             policy: ArcSwap::from_pointee(InForce::new(policy, &profiles)),
             audit,
             profiles,
             region,
+            aliases,
             max_min_validity,
         }
     }
@@ -157,6 +163,12 @@ impl Broker {
         self.policy.load().policy.is_observed()
     }
 
+    /// Names of one's own for registries.
+    #[must_use]
+    pub fn aliases(&self) -> &Aliases {
+        &self.aliases
+    }
+
     /// The region of requests that name none.
     #[must_use]
     pub fn region(&self) -> Option<&Region> {
@@ -179,24 +191,52 @@ impl Broker {
         let in_force = self.policy.load();
         let policy = &in_force.policy;
         let mut listings: BTreeMap<_, _> = grantable(policy, caller).map(|listing| (listing, None)).collect();
+        for (alias, _, profile) in self.aliases_for(policy, caller) {
+            listings.insert(Listing { is_pattern: false, name: alias.to_owned(), profile }, None);
+        }
         for (key, credential) in self.cache.held() {
-            let Some(name) = host(&key.registry, account(&key.registry, &credential)) else { continue };
+            let Some(host) = host(&key.registry, account(&key.registry, &credential)) else { continue };
             let theirs = key.caller.as_ref().is_none_or(|own| *own == caller.principal());
             if theirs && is_allowed(policy, caller, &key.registry, &key.profile) {
-                let listing = Listing { is_pattern: false, name, profile: key.profile };
-                let end: &mut Option<SystemTime> = listings.entry(listing).or_default();
-                *end = (*end).max(Some(credential.expires()));
+                let aliases = self.aliases.iter().filter(|(_, registry)| **registry == key.registry);
+                for name in aliases.map(|(alias, _)| alias.to_owned()).chain([host]) {
+                    let listing = Listing { is_pattern: false, name, profile: key.profile.clone() };
+                    let end: &mut Option<SystemTime> = listings.entry(listing).or_default();
+                    *end = (*end).max(Some(credential.expires()));
+                }
             }
         }
         listings
     }
 
-    /// The registries that a caller may have and that its grants name by a whole host, each with its profile.
+    /// The aliases of what a caller may have, and by which profile it would.
+    fn aliases_for<'a>(
+        &'a self,
+        policy: &'a Policy,
+        caller: &'a Caller,
+    ) -> impl Iterator<Item = (&'a str, &'a Registry, ProfileName)> {
+        self.aliases.iter().filter_map(|(alias, registry)| match policy.decide(caller, registry, "") {
+            Decision::Allow { grant } => {
+                let profile = grant.and_then(|grant| grant.profile.clone());
+                Some((alias, registry, profile.unwrap_or_else(ProfileName::default_profile)))
+            }
+            Decision::Deny { .. } => None,
+        })
+    }
+
+    /// The registries that a caller may have without naming a profile and that its grants name, by their plain hosts, and aliases of what it may
+    /// have.
     #[must_use]
-    pub fn named_registries(&self, caller: &Caller) -> BTreeSet<(Registry, ProfileName)> {
+    pub fn named_registries(&self, caller: &Caller) -> BTreeSet<Named> {
         let in_force = self.policy.load();
-        let named = grantable(&in_force.policy, caller).filter(|listing| !listing.is_pattern);
-        named.filter_map(|listing| Some((listing.name.parse().ok()?, listing.profile))).collect()
+        let policy = &in_force.policy;
+        let listed = grantable(policy, caller).filter(|listing| !listing.is_pattern);
+        let listed = listed.filter_map(|listing| listing.name.parse().ok()).filter(Registry::is_plain);
+        let allowed = listed.filter(|registry| matches!(policy.decide(caller, registry, ""), Decision::Allow { .. }));
+        let aliases = self.aliases_for(policy, caller);
+        let aliases =
+            aliases.map(|(alias, registry, _)| Named { registry: registry.clone(), alias: Some(alias.into()) });
+        allowed.map(Named::from).chain(aliases).collect()
     }
 
     /// The grants that are about a caller.
@@ -228,6 +268,7 @@ impl Broker {
         let account = account(&key.registry, &found.credential);
         let host = host(&key.registry, account).ok_or(BrokerError::Bug)?;
         self.record_release(request, &authorized, &key, (&host, &found)).await?;
+        let host = request.alias.as_ref().map_or(host, ToString::to_string);
         Ok(Released { found, key, host, account })
     }
 

@@ -44,6 +44,9 @@ mod watchers;
 
 pub use self::watchers::Changes;
 
+/// Of those who may wait, one in so many more may be those who watch: they can come back later.
+const SHARE_OF_WATCHERS: usize = 4;
+
 /// How the cache behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -121,6 +124,7 @@ struct Inner {
     failures: Failures,
     watchers: Watchers,
     waiters: Arc<Semaphore>,
+    waiting_watchers: Arc<Semaphore>,
     fetches: TaskTracker,
     identity_missing: AtomicBool,
 }
@@ -133,8 +137,9 @@ impl CredentialCache {
             credentials: Store::new(settings.capacity, &clock),
             flights: Cache::builder().time_to_live(Duration::ZERO).build(),
             failures: Failures::new(settings.capacity),
-            watchers: Watchers::default(),
+            watchers: Watchers::new(settings.capacity),
             waiters: Arc::new(Semaphore::new(settings.max_waiters)),
+            waiting_watchers: Arc::new(Semaphore::new(settings.max_waiters.div_ceil(SHARE_OF_WATCHERS))),
             fetches: TaskTracker::new(),
             // Until it is looked for.
             identity_missing: AtomicBool::new(true),
@@ -149,11 +154,15 @@ impl CredentialCache {
     /// # Errors
     /// Where AWS gives none, or failed so recently that it is not asked, or nothing it could give meets the wish.
     pub async fn get(&self, lookup: Lookup) -> Result<Found, BrokerError> {
+        self.get_waiting_in(lookup, &self.0.waiters).await
+    }
+
+    async fn get_waiting_in(&self, lookup: Lookup, waiters: &Arc<Semaphore>) -> Result<Found, BrokerError> {
         let inner = &self.0;
         if let Some(found) = inner.look(&lookup).await? {
             return Ok(found);
         }
-        let permit = Arc::clone(&inner.waiters).try_acquire_owned().map_err(|_| overloaded())?;
+        let permit = Arc::clone(waiters).try_acquire_owned().map_err(|_| overloaded())?;
         let permit = Arc::new(permit);
         // A flight that was in the air already may bring too little for this caller, or have had no turn because of who had started it; the
         // next one is its own.
@@ -188,9 +197,19 @@ impl CredentialCache {
         }
     }
 
+    /// The same for somebody who watches, and waits in a place of those who do.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_for_watch(&self, lookup: Lookup) -> Result<Found, BrokerError> {
+        self.get_waiting_in(lookup, &self.0.waiting_watchers).await
+    }
+
     /// What becomes of a key from now on.
-    #[must_use]
-    pub fn changes(&self, key: &CredentialKey) -> Changes {
+    ///
+    /// # Errors
+    /// Where as many keys are watched as may be.
+    pub fn changes(&self, key: &CredentialKey) -> Result<Changes, BrokerError> {
         self.0.watchers.add(key)
     }
 
@@ -239,7 +258,6 @@ impl CredentialCache {
         self.0.credentials.sweep().await;
         self.0.flights.run_pending_tasks().await;
         self.0.failures.sweep().await;
-        self.0.watchers.sweep();
     }
 
     /// Waits until no fetch is under way, once no caller is left to start one; no longer than `limit`.

@@ -33,7 +33,7 @@ pub use self::query::Query;
 pub use self::watch::{Happening, Watch};
 pub use crate::pb::{AuthScheme, GetCallerIdentityResponse, RegistryCredentials};
 
-/// How long one address may take to be connected to.
+/// How long one address may take to be connected to, where there is another or it is on another host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// No call is made again sooner, nor with less time left.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
@@ -270,14 +270,17 @@ impl Link {
     /// To the first address that answers.
     async fn make(settings: &Settings, deadline: Instant) -> Result<Self, Failure> {
         let mut problems = Vec::new();
-        for address in &settings.addresses {
+        for (place, address) in settings.addresses.iter().enumerate() {
             let endpoint = Endpoint::from_shared(address.uri()).map_err(|error| Failure::local(chain(&error)))?;
             let mut endpoint = endpoint.http2_keep_alive_interval(ALIVE_INTERVAL).keep_alive_timeout(ALIVE_TIMEOUT);
             if address.is_tls() {
                 let tls = tls(settings).map_err(Failure::local)?;
                 endpoint = endpoint.tls_config(tls).map_err(|error| Failure::local(chain(&error)))?;
             }
-            let in_time = deadline.min(Instant::now() + CONNECT_TIMEOUT);
+            let is_last = place + 1 == settings.addresses.len();
+            // Of this host, with no other to go to, it is worth waiting for.
+            let patience = if is_last && address.is_local() { settings.timeout } else { CONNECT_TIMEOUT };
+            let in_time = deadline.min(Instant::now() + patience);
             match timeout_at(in_time, endpoint.connect()).await {
                 Ok(Ok(channel)) => return Ok(Self { channel, address: address.clone() }),
                 Ok(Err(error)) => problems.push(format!("{address}: {}", chain(&error))),

@@ -17,13 +17,14 @@ use crate::limits;
 use crate::policy::Policy;
 use crate::policy::lint::Proofs;
 use crate::profile::Profile;
-use crate::registry::Registry;
+use crate::registry::{Aliases, Registry};
 use crate::tls::{self, Tls};
 use crate::trusted_file;
 use crate::upstream::aws;
 use crate::upstream::guard::LONGEST_QUEUE;
 use crate::upstream::web_identity::WebIdentity;
 
+mod aliases;
 mod files;
 mod grants;
 mod issuers;
@@ -66,6 +67,8 @@ pub struct Config {
     pub cache: cache::Settings,
     /// Registries whose credentials are kept fresh, whether or not somebody asks.
     pub keep_warm: Vec<Registry>,
+    /// Names of one's own for registries.
+    pub aliases: Aliases,
     /// The most that a caller may ask a credential to last.
     pub max_min_validity: std::time::Duration,
     /// Who may have what.
@@ -180,6 +183,7 @@ impl Config {
                 fetch_timeout: LONGEST_QUEUE + aws.operation_timeout + std::time::Duration::from_secs(1),
             },
             keep_warm: reader.get(&settings::KEEP_WARM),
+            aliases: reader.aliases(),
             max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
             policy: read_policy(reader, &profiles),
             limits: read_limits(reader),

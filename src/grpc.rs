@@ -19,7 +19,7 @@ use crate::limits::{Admission, Excess, Limits};
 use crate::pb;
 use crate::pb::get_registry_credentials_request::Target;
 use crate::pb::registry_credentials_service_server::{RegistryCredentialsService, RegistryCredentialsServiceServer};
-use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
+use crate::registry::{EndpointVariant, Named, PrivateRegistry, Registry};
 
 use self::edge::Call;
 use self::status::{Subject, refuse};
@@ -119,9 +119,11 @@ impl RegistryCredentials {
         subject: &mut Subject,
     ) -> Result<CredentialRequest, BrokerError> {
         let no_region = matches!(&request.target, Some(Target::PrivateRegistry(parts)) if parts.region.is_empty());
+        let Named { registry, alias } = self.target(request.target.as_ref())?;
         let request = CredentialRequest {
             caller: caller.clone(),
-            registry: self.target(request.target.as_ref())?,
+            registry,
+            alias,
             profile: request.profile.clone(),
             min_validity: min_validity(request.min_validity.as_ref())?,
             rejected: rejected(&request.rejected_credential_id)?,
@@ -129,17 +131,24 @@ impl RegistryCredentials {
             trace: call.trace.map(|trace| trace.to_string()),
         };
         *subject = Subject::of(&request.registry, &request.profile);
+        if let Some(alias) = &request.alias {
+            *subject = std::mem::take(subject).known_as(alias);
+        }
         if no_region {
             *subject = std::mem::take(subject).without_region();
         }
         Ok(request)
     }
 
-    fn target(&self, target: Option<&Target>) -> Result<Registry, BrokerError> {
+    fn target(&self, target: Option<&Target>) -> Result<Named, BrokerError> {
         match target {
-            Some(Target::Registry(text)) => text.parse().map_err(|error| BrokerError::registry("registry", &error)),
-            Some(Target::PrivateRegistry(parts)) => self.private_registry(parts).map(Registry::Private),
-            Some(Target::PublicRegistry(pb::PublicRegistry {})) => Ok(Registry::PUBLIC),
+            Some(Target::Registry(text)) => {
+                self.broker.aliases().find(text).map_err(|error| BrokerError::registry("registry", &error))
+            }
+            Some(Target::PrivateRegistry(parts)) => {
+                self.private_registry(parts).map(Registry::Private).map(Named::from)
+            }
+            Some(Target::PublicRegistry(pb::PublicRegistry {})) => Ok(Registry::PUBLIC.into()),
             None => Err(BrokerError::RequestInvalid {
                 field: "target",
                 problem: "set registry, private_registry or public_registry".to_owned(),

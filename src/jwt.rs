@@ -151,11 +151,19 @@ impl Issuers {
     /// # Errors
     /// Where it is not taken.
     pub async fn verify(&self, token: &str) -> Result<Arc<TokenCaller>, Refusal> {
+        self.vouch(token).await.map(|vouched| vouched.caller)
+    }
+
+    /// The same, and what shows later whether that still holds.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn vouch(&self, token: &str) -> Result<Vouched, Refusal> {
         if token.len() > LARGEST_TOKEN {
             return Err(Refusal::Malformed);
         }
-        if let Some(caller) = self.verified_before(token) {
-            return Ok(caller);
+        if let Some(vouched) = self.verified_before(token) {
+            return Ok(vouched);
         }
         let parts = Parts::of(token)?;
         let header = Header::read(&parts.header)?;
@@ -177,22 +185,35 @@ impl Issuers {
         let caller =
             Arc::new(TokenCaller { issuer: name, subject, expires: claims.expires(), claims: claims.texts()? });
         self.verified.remember(token, Arc::clone(&caller), (issuer, generation), (now, left));
-        Ok(caller)
+        Ok(Vouched { caller, issuer, generation })
     }
 
-    /// How long a token lasts from now.
+    /// How long a token that was taken lasts from now; not at all where its issuer has other keys by now.
     #[must_use]
-    pub fn left(&self, caller: &TokenCaller) -> Duration {
-        let end = caller.expires.unwrap_or(SystemTime::UNIX_EPOCH);
+    pub fn left(&self, vouched: &Vouched) -> Duration {
+        let source = self.trusted.get(vouched.issuer).map(|(_, source)| source);
+        if source.and_then(|source| source.generation()) != Some(vouched.generation) {
+            return Duration::ZERO;
+        }
+        let end = vouched.caller.expires.unwrap_or(SystemTime::UNIX_EPOCH);
         end.duration_since(self.clock.now().wall).unwrap_or_default()
     }
 
     /// Whom it is about, where that was found out a moment ago by keys that are still the issuer's.
-    fn verified_before(&self, token: &str) -> Option<Arc<TokenCaller>> {
+    fn verified_before(&self, token: &str) -> Option<Vouched> {
         let Remembered { caller, issuer, generation, .. } = self.verified.get(token, self.clock.now())?;
         let (_, source) = self.trusted.get(issuer)?;
-        (source.generation() == Some(generation)).then_some(caller)
+        (source.generation() == Some(generation)).then_some(Vouched { caller, issuer, generation })
     }
+}
+
+/// Whom a token is about, and who said so by which keys.
+#[derive(Debug, Clone)]
+pub struct Vouched {
+    /// Whom it is about.
+    pub caller: Arc<TokenCaller>,
+    issuer: usize,
+    generation: u64,
 }
 
 /// A token, taken apart.

@@ -172,9 +172,9 @@ impl Limits {
         self.enter(principal, What::Watched, registries, (MOST_WATCHED / 2, MOST_WATCHED))
     }
 
-    /// Keeps a caller in mind who is there and asks for nothing, as those do who watch.
-    pub fn keep_in_mind(&self, principal: &Principal) {
-        _ = self.callers.get(principal);
+    /// Keeps a caller in mind who has been let in and asks for nothing more, as those do who watch.
+    pub fn keep_in_mind(&self, principal: &Principal, admission: &Admission) {
+        _ = self.callers.get_with_by_ref(principal, || Arc::clone(&admission.account));
     }
 
     /// Whether those are listened to who have yet to prove who they are.

@@ -10,10 +10,12 @@ use std::str::FromStr;
 use self::host::Host;
 use crate::echo::Echo;
 
+mod aliases;
 mod host;
 mod partition;
 mod reference;
 
+pub use self::aliases::{Aliases, Named};
 pub use self::partition::Partition;
 
 /// The host of ECR Public.
@@ -217,6 +219,15 @@ impl Registry {
         match self {
             Self::Private(private) => Some(&private.region),
             Self::Public { .. } => None,
+        }
+    }
+
+    /// Whether it is neither FIPS nor dual-stack.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Self::Private(private) => private.variant == EndpointVariant::default(),
+            Self::Public { dual_stack } => !dual_stack,
         }
     }
 

@@ -87,10 +87,11 @@ fn once_writes_a_file_that_only_its_owner_reads_and_nothing_where_nothing_has_ch
     assert_eq!(serde_json::from_str::<Value>(&got.out()).unwrap(), place.config("docker/config.json"));
     place.once(&arguments).out();
     assert_eq!(fs::metadata(&file).unwrap().ino(), first.ino(), "not written again");
-    // A file that others could read holds secrets from now on.
+    // One that others came to read is closed again.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    place.once(&[&[PRIVATE][..], &target].concat()).out();
+    place.once(&arguments).out();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    place.once(&[&[PRIVATE][..], &target].concat()).out();
     assert_eq!(hosts(&place.config("docker/config.json")), [PRIVATE]);
 }
 
@@ -115,6 +116,7 @@ fn once_says_what_it_could_not_have_and_writes_the_rest() {
         let ended = place.once(arguments);
         assert!(ended.code == 2 && ended.stderr.contains(expected), "{ended:?}");
     }
+    place.once(&[PRIVATE, "--authfile", &authfile]).out();
     broker.stop();
     let ended = place.once(&[PRIVATE, "--authfile", &authfile, "--timeout", "1s"]);
     assert_eq!(ended.code, 5, "{ended:?}");
@@ -147,7 +149,7 @@ fn what_is_in_somebody_s_file_stays_and_a_file_that_is_somebody_s_is_not_taken()
     let place = Place::new();
     let _broker = place.broker("12h");
     let theirs = json!({
-        "auths": { "ghcr.io": { "auth": "eDp5" }, PRIVATE: { "auth": "b2xk" } }, "credsStore": "x", "HttpHeaders": { "A": "b" }
+        "auths": { "ghcr.io": { "auth": "eDp5" }, PRIVATE: { "auth": "QVdTOm9sZA==" } }, "credsStore": "x", "HttpHeaders": { "A": "b" }
     });
     fs::write(place.path("auth.json"), theirs.to_string()).unwrap();
     let authfile = place.text("auth.json");
@@ -168,22 +170,78 @@ fn what_is_in_somebody_s_file_stays_and_a_file_that_is_somebody_s_is_not_taken()
     }
 }
 
-#[test]
-fn what_ended_while_nobody_kept_it_is_taken_away_before_anything_is_asked() {
-    let place = Place::new();
-    let old = std::time::Duration::from_hours(13);
-    for (name, merge) in [("own.json", false), ("theirs.json", true)] {
-        let auths = json!({ PRIVATE: { "auth": "b2xk" } });
-        let config = if merge { json!({ "auths": auths, "x": 1 }) } else { json!({ "auths": auths }) };
-        fs::write(place.path(name), config.to_string()).unwrap();
-        let file = fs::File::options().write(true).open(place.path(name)).unwrap();
-        file.set_modified(file.metadata().unwrap().modified().unwrap() - old).unwrap();
-        let merge = if merge { &["--merge"][..] } else { &[] };
-        let mut sync = place.sync(&[&[PRIVATE, "--authfile", &place.text(name)][..], merge].concat());
-        sync.until(|line| line.starts_with("{\"auths\":{}").then_some(()));
-        assert!(sync.end("INT").success());
+/// As if time had passed: the login of one host has ended.
+fn let_end(place: &Place, file: &str, host: &str) {
+    let path = place.path(&format!("{file}.sync"));
+    let mut notes: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    for note in notes[host].as_array_mut().unwrap() {
+        note["end"] = 1.into();
     }
-    assert_eq!(place.config("theirs.json")["x"], 1);
+    fs::write(path, notes.to_string()).unwrap();
+}
+
+#[test]
+fn what_ended_while_nobody_kept_it_is_taken_away_whatever_becomes_of_asking() {
+    let place = Place::new();
+    let broker = place.broker("12h");
+    let theirs = json!({ "auths": { "ghcr.io": { "auth": "eDp5" } }, "x": 1 });
+    fs::write(place.path("theirs.json"), theirs.to_string()).unwrap();
+    let cases = [("own.json", &[][..]), ("theirs.json", &["--merge"][..])];
+    let arguments = |name: &str| vec![PRIVATE.to_owned(), PUBLIC.to_owned(), "--authfile".to_owned(), place.text(name)];
+    for (name, merge) in cases {
+        let arguments = arguments(name);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).chain(merge.iter().copied()).collect();
+        place.once(&arguments).out();
+        let_end(&place, name, PRIVATE);
+    }
+    broker.stop();
+    for (name, merge) in cases {
+        let arguments = arguments(name);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).chain(merge.iter().copied()).collect();
+        assert_eq!(place.once(&[&arguments[..], &["--timeout", "1s"]].concat()).code, 5);
+        let config = place.config(name);
+        assert!(config["auths"].get(PRIVATE).is_none() && config["auths"].get(PUBLIC).is_some(), "{config}");
+        let_end(&place, name, PUBLIC);
+        let mut sync = place.sync(&arguments);
+        sync.until(|line| line.starts_with("{\"auths\":{").then_some(()));
+        assert!(sync.end("INT").success());
+        assert!(place.config(name)["auths"].get(PUBLIC).is_none());
+    }
+    assert_eq!(place.config("theirs.json"), theirs);
+}
+
+#[test]
+fn what_is_not_asked_for_any_more_goes_and_what_sync_did_not_write_does_not_last() {
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    let authfile = place.text("auth.json");
+    fs::write(place.path("auth.json"), json!({ "auths": {}, "x": 1 }).to_string()).unwrap();
+    place.once(&[PRIVATE, PUBLIC, "--authfile", &authfile, "--merge"]).out();
+    place.once(&[PRIVATE, "--authfile", &authfile, "--merge"]).out();
+    assert_eq!(hosts(&place.config("auth.json")), [PRIVATE]);
+    // Of a login of which it is not known how long it lasts, nothing is kept in a file of sync's own.
+    let other = "210987654321.dkr.ecr.us-east-1.amazonaws.com";
+    fs::write(place.path("auth.json"), json!({ "auths": { other: { "auth": "QVdTOm9sZA==" } } }).to_string()).unwrap();
+    place.once(&[PRIVATE, "--authfile", &authfile]).out();
+    assert_eq!(hosts(&place.config("auth.json")), [PRIVATE]);
+}
+
+#[test]
+fn a_directory_that_everybody_writes_to_is_no_place_for_logins() {
+    let place = Place::new();
+    fs::create_dir(place.path("open")).unwrap();
+    fs::set_permissions(place.path("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = place.once(&[PRIVATE, "--authfile", &place.text("open/auth.json")]);
+    assert!(refused.code == 1 && refused.error().contains("written by everybody"), "{refused:?}");
+}
+
+#[test]
+fn sync_ends_where_waiting_helps_nothing() {
+    let place = Place::new();
+    fs::write(place.path("broker.toml"), "grants = []").unwrap();
+    let _broker = place.broker("12h");
+    let ended = run(&["sync", "--authfile", &place.text("auth.json")], &[("ECR_BROKER_ADDRESS", &place.address())]);
+    assert!(ended.code == 1 && ended.error().contains("name those to watch"), "{ended:?}");
 }
 
 #[test]
@@ -225,7 +283,7 @@ fn two_hundred_kills_leave_a_whole_file() {
     }
     assert!((50..200).contains(&changes), "{changes} of 200 got as far as writing, and not all did");
     let left: Vec<_> = fs::read_dir(place.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.len() <= 6, "{left:?}");
+    assert!(left.len() <= 9, "{left:?}");
     place.once(&[PRIVATE, "--authfile", &authfile]).out();
 }
 

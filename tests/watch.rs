@@ -357,6 +357,54 @@ async fn a_watch_ends_with_its_age_its_deadline_and_the_token_of_its_caller() {
     assert!(end(&mut old).await.is_ok());
 }
 
+#[tokio::test]
+async fn nothing_goes_to_a_caller_whose_token_has_ended_by_any_clock() {
+    let (cache, signer, keys) = (TestCache::new(), Signer::new("k1"), tempfile::tempdir().unwrap());
+    let issuers = issuers(&signer, keys.path(), cache.clock.clone());
+    let broker = TestBroker::start_on(cache, Policy::Open, None, |server| server.issuers = Some(issuers));
+    let mut client = broker.client().await;
+    let token = signer.token(ISSUER, "runner", seconds(&*broker.clock));
+    let mut events = client.watch_registry_credentials(bearing(&token, watching(&[HOST]))).await.unwrap().into_inner();
+    snapshot(&mut events).await;
+    refetch(&broker, HOST).await;
+    assert_eq!(password(&next(&mut events).await.1), "password-2");
+    broker.clock.step_wall_forward(10 * MINUTE);
+    refetch(&broker, HOST).await;
+    let ended = timeout(Duration::from_secs(10), events.message()).await.expect("an end").unwrap_err();
+    assert_eq!(ended.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn p8_those_who_watch_do_not_take_the_places_of_those_who_wait() {
+    let cache = TestCache::with(ecr_broker::cache::Settings { max_waiters: 8, ..cache_settings() });
+    let broker = TestBroker::start_on(cache, Policy::Open, None, |_| ());
+    broker.source.shut();
+    let hosts: Vec<_> = (0..8).map(host).collect();
+    let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
+    let mut events = watch(&mut broker.client().await, &hosts).await;
+    for _ in 0..6 {
+        assert_eq!(error(next(&mut events).await.1).1, "OVERLOADED");
+    }
+    broker.source.until_calls(2).await;
+    let mut client = broker.client().await;
+    let waiting = tokio::spawn(async move { client.get_registry_credentials(request(HOST)).await.map(drop) });
+    broker.source.until_calls(3).await;
+    broker.source.open();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn p8_half_of_what_the_cache_holds_may_be_watched() {
+    let test = TestCache::with(ecr_broker::cache::Settings { capacity: 4, ..cache_settings() });
+    let changes = |number: usize| test.cache.changes(&key(&host(number)));
+    let (first, again, second) = (changes(1).unwrap(), changes(1).unwrap(), changes(2).unwrap());
+    assert!(matches!(changes(3), Err(BrokerError::Overloaded { .. })));
+    drop(first);
+    assert!(changes(3).is_err(), "it is watched still");
+    drop(again);
+    drop((changes(3).unwrap(), second));
+}
+
 /// A watch without a connection, in time that passes as fast as it is asked to.
 struct Alone {
     watch: Watch,
@@ -372,6 +420,7 @@ impl Alone {
         let request = CredentialRequest {
             caller: Caller::Loopback,
             registry: HOST.parse().unwrap(),
+            alias: None,
             profile: String::new(),
             min_validity,
             rejected: None,

@@ -16,7 +16,9 @@ use crate::error::{BrokerError, FailureClass};
 
 /// It is looked at least so often, for clocks are set, grants change, and a watched registry is to be kept warm.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// And no sooner than after this.
+/// But what AWS refuses again and again only so often; whoever gets it by asking has the watchers told.
+const LONGEST_REST: Duration = Duration::from_mins(15);
+/// And nothing sooner than after this.
 const SHORTEST_REST: Duration = Duration::from_millis(50);
 /// When what the broker itself stood in the way of is tried again.
 const OWN_TROUBLE: Duration = Duration::from_secs(5);
@@ -41,11 +43,13 @@ pub struct Watch {
     known: Arc<HashSet<CredentialId>>,
     /// What was decided, and by which policy; it holds for as long as that is in force.
     decision: Option<(Arc<InForce>, Result<Permit, BrokerError>)>,
-    changes: Option<(CredentialKey, Changes)>,
+    changes: Option<Changes>,
     /// What it holds now.
     held: Option<CredentialId>,
     /// What it was told last, where that was a failure.
     trouble: Option<Kind>,
+    /// How often in a row AWS has refused for good.
+    refusals: u32,
     /// When it is looked at again, unless something becomes of it before; at first at once.
     next_look: Option<Instant>,
 }
@@ -56,19 +60,25 @@ impl Watch {
     /// Begins to follow what a request asks for. Of credentials in `known` it is only said that they are good.
     #[must_use]
     pub fn new(broker: Arc<Broker>, request: CredentialRequest, known: Arc<HashSet<CredentialId>>) -> Self {
-        Self { broker, request, known, decision: None, changes: None, held: None, trouble: None, next_look: None }
-    }
-
-    /// What is being followed.
-    #[must_use]
-    pub fn request(&self) -> &CredentialRequest {
-        &self.request
+        Self {
+            broker,
+            request,
+            known,
+            decision: None,
+            changes: None,
+            held: None,
+            trouble: None,
+            refusals: 0,
+            next_look: None,
+        }
     }
 
     /// What is new, as soon as there is something; at first, how things are. Nothing is lost where this is given up and called again.
     pub async fn next(&mut self) -> News {
         loop {
             self.wait().await;
+            // Until it has been looked: this may be given up in between.
+            self.next_look = None;
             // Looking takes more memory than waiting, and watchers wait for nearly all of their time.
             if let Some(news) = Box::pin(self.look()).await {
                 return news;
@@ -79,14 +89,14 @@ impl Watch {
     async fn wait(&mut self) {
         let Some(next_look) = self.next_look else { return };
         match &mut self.changes {
-            Some((_, changes)) => _ = timeout_at(next_look, changes.next()).await,
+            Some(changes) => _ = timeout_at(next_look, changes.next()).await,
             None => sleep_until(next_look).await,
         }
     }
 
     async fn look(&mut self) -> Option<News> {
         let policy = self.broker.policy.load_full();
-        let same = self.decision.as_ref().is_some_and(|(by, _)| Arc::ptr_eq(by, &policy));
+        let same = self.decision.as_ref().is_some_and(|(by, _)| by.name == policy.name);
         if !same {
             let permit = self.broker.permit(&self.request, Arc::clone(&policy)).await;
             self.decision = Some((policy, permit));
@@ -96,9 +106,11 @@ impl Watch {
             Some((_, Err(error))) => return self.failed(error.clone()),
             None => return None,
         };
-        self.follow(&permit.key);
+        if let Err(error) = self.follow(&permit.key) {
+            return self.failed(error);
+        }
         let lookup = lookup(&self.request, &permit.key);
-        match self.broker.cache.get(lookup.clone()).await {
+        match self.broker.cache.get_for_watch(lookup.clone()).await {
             Ok(found) => {
                 let outlook = self.broker.cache.outlook(&lookup).await;
                 self.weigh(permit, found, outlook).await
@@ -108,13 +120,16 @@ impl Watch {
     }
 
     /// What becomes of a key while it is looked at must not be missed, so this comes first.
-    fn follow(&mut self, key: &CredentialKey) {
-        if self.changes.as_ref().is_none_or(|(followed, _)| followed != key) {
-            self.changes = Some((key.clone(), self.broker.cache.changes(key)));
+    fn follow(&mut self, key: &CredentialKey) -> Result<(), BrokerError> {
+        if self.changes.as_ref().is_none_or(|changes| changes.key() != key) {
+            self.changes = None;
+            self.changes = Some(self.broker.cache.changes(key)?);
         }
+        Ok(())
     }
 
     async fn weigh(&mut self, permit: Permit, found: Found, outlook: Outlook) -> Option<News> {
+        self.refusals = 0;
         let retry = outlook.failure.as_ref().map(patience);
         self.rest(retry.or(outlook.due_in).unwrap_or(INTERVAL));
         let (id, is_stale) = (found.credential.id(), found.status == CacheStatus::Stale);
@@ -141,15 +156,22 @@ impl Watch {
     }
 
     fn failed(&mut self, error: BrokerError) -> Option<News> {
-        self.rest(patience(&error));
+        self.refusals = if is_final(&error) { self.refusals.saturating_add(1) } else { 0 };
+        match self.refusals {
+            0 | 1 => self.rest(patience(&error)),
+            more => self.rest_for(INTERVAL.saturating_mul(2_u32.saturating_pow(more)).min(LONGEST_REST)),
+        }
         let kind = kind(&error);
         (self.trouble.replace(kind) != Some(kind)).then_some(News::Failed(error))
     }
 
-    /// A little longer, and not all the same: many may watch for the same.
     fn rest(&mut self, time: Duration) {
-        let time = time.mul_f64(1.0 + 0.1 * fastrand::f64()).clamp(SHORTEST_REST, INTERVAL);
-        self.next_look = Some(Instant::now() + time);
+        self.rest_for(time.clamp(SHORTEST_REST, INTERVAL));
+    }
+
+    /// A little longer, and not all the same: many may watch for the same.
+    fn rest_for(&mut self, time: Duration) {
+        self.next_look = Some(Instant::now() + time.mul_f64(1.0 + 0.1 * fastrand::f64()));
     }
 }
 
@@ -172,6 +194,11 @@ fn patience(error: &BrokerError) -> Duration {
         | BrokerError::ShuttingDown
         | BrokerError::Deadline => INTERVAL,
     }
+}
+
+/// Whether AWS has refused, and will, until somebody changes what it goes by.
+fn is_final(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Upstream(failure) if failure.class.is_final())
 }
 
 fn kind(error: &BrokerError) -> Kind {

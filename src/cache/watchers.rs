@@ -1,53 +1,86 @@
 //! Who waits for news of a key.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::credential::CredentialKey;
+use crate::error::BrokerError;
 
-/// Those who wait, by key. There are as many keys in it as are waited for, and for a while those that were.
-#[derive(Debug, Default)]
-pub(super) struct Watchers(Mutex<HashMap<CredentialKey, watch::Sender<()>>>);
+/// When somebody may have stopped watching.
+const WAIT: Duration = Duration::from_mins(1);
+
+/// Those who wait, by key; keys that nobody waits for are not in it. A clone is another handle of the same.
+#[derive(Debug, Clone)]
+pub(super) struct Watchers {
+    keys: Arc<Mutex<Keys>>,
+    most: usize,
+}
+
+type Keys = HashMap<CredentialKey, watch::Sender<()>>;
 
 /// What becomes of one key: that something has, not what.
 #[derive(Debug)]
-pub struct Changes(watch::Receiver<()>);
+pub struct Changes {
+    key: CredentialKey,
+    receiver: watch::Receiver<()>,
+    keys: Arc<Mutex<Keys>>,
+}
 
 impl Changes {
+    /// Which key it is.
+    #[must_use]
+    pub fn key(&self) -> &CredentialKey {
+        &self.key
+    }
+
     /// Comes back when a fetch of the key has ended, well or badly, since this was last asked.
     pub async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
+        if self.receiver.changed().await.is_err() {
             // Nothing will ever change: the cache has gone.
             std::future::pending::<()>().await;
         }
     }
 }
 
+impl Drop for Changes {
+    fn drop(&mut self) {
+        let mut keys = lock(&self.keys);
+        // This one is counted still.
+        if keys.get(&self.key).is_some_and(|sender| sender.receiver_count() <= 1) {
+            keys.remove(&self.key);
+        }
+    }
+}
+
 impl Watchers {
-    pub(super) fn add(&self, key: &CredentialKey) -> Changes {
-        let mut keys = self.keys();
+    /// As many keys as half of what the cache holds: watched keys are looked at again and again, and must not push each other out.
+    pub(super) fn new(capacity: u64) -> Self {
+        Self { keys: Arc::default(), most: usize::try_from(capacity.div_ceil(2)).unwrap_or(usize::MAX) }
+    }
+
+    pub(super) fn add(&self, key: &CredentialKey) -> Result<Changes, BrokerError> {
+        let mut keys = lock(&self.keys);
         let sender = match keys.get(key) {
             Some(sender) => sender,
+            None if keys.len() >= self.most => {
+                return Err(BrokerError::Overloaded { of_what: "watched credentials", retry_after: WAIT });
+            }
             None => keys.entry(key.clone()).or_insert_with(|| watch::Sender::new(())),
         };
-        Changes(sender.subscribe())
+        Ok(Changes { key: key.clone(), receiver: sender.subscribe(), keys: Arc::clone(&self.keys) })
     }
 
     pub(super) fn notify(&self, key: &CredentialKey) {
-        if let Some(sender) = self.keys().get(key) {
+        if let Some(sender) = lock(&self.keys).get(key) {
             sender.send_replace(());
         }
     }
+}
 
-    /// Forgets keys that nobody waits for.
-    pub(super) fn sweep(&self) {
-        self.keys().retain(|_, sender| sender.receiver_count() > 0);
-    }
-
-    /// What it guards is whole between any two statements.
-    fn keys(&self) -> MutexGuard<'_, HashMap<CredentialKey, watch::Sender<()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What it guards is whole between any two statements.
+fn lock(keys: &Mutex<Keys>) -> MutexGuard<'_, Keys> {
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value, json};
 
-use super::say;
+use super::{complain, say};
 use crate::helper::json_file::{self, Keep};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 
 /// As docker looks for it: docker-credential-ecr-broker.
 const HELPER: &str = "ecr-broker";
@@ -114,8 +114,14 @@ fn given(path: Option<PathBuf>) -> Option<PathBuf> {
 fn hosts(registries: &[String]) -> anyhow::Result<Vec<String>> {
     let mut hosts = Vec::new();
     for registry in registries {
-        let parsed: Registry = registry.parse()?;
-        let host = parsed.host().ok_or_else(|| anyhow!("{registry} names no account"))?;
+        let host = match registry.parse::<Registry>() {
+            Ok(parsed) => parsed.host().ok_or_else(|| anyhow!("{registry} names no account"))?,
+            Err(RegistryError::NotEcr { host }) => {
+                complain(format_args!("{host} is no host of ECR's; the broker must have it among its aliases"));
+                host
+            }
+            Err(error) => return Err(error.into()),
+        };
         if !hosts.contains(&host) {
             hosts.push(host);
         }

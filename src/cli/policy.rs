@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::config::Config;
 use crate::policy::lint::lint;
 use crate::policy::{Decision, Policy};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::Named;
 
 /// As `get` ends where the caller may not have it.
 const DENIED: u8 = 4;
@@ -106,9 +106,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Check { .. } => check(&config),
         Command::Explain { caller, claims, profile, registry, .. } => {
             let caller = with_claims(caller.clone(), claims.iter().cloned().collect())?;
-            explain(&config.policy, &caller, registry, profile)
+            explain(&config, &caller, registry, profile)
         }
-        Command::Test { expectations, .. } => test(&config.policy, expectations),
+        Command::Test { expectations, .. } => test(&config, expectations),
         Command::Suggest { denied, logs, .. } => super::suggest::run(&config, logs, *denied),
     }
 }
@@ -144,11 +144,15 @@ fn with_claims(caller: Caller, claims: BTreeMap<String, String>) -> anyhow::Resu
     caller.clone().claiming(claims).with_context(problem)
 }
 
-fn explain(policy: &Policy, caller: &Caller, registry: &str, profile: &str) -> anyhow::Result<ExitCode> {
-    let registry: Registry = match registry.parse() {
-        Ok(registry) => registry,
+fn explain(
+    Config { policy, aliases, .. }: &Config,
+    caller: &Caller,
+    registry: &str,
+    profile: &str,
+) -> anyhow::Result<ExitCode> {
+    let Named { registry, .. } = match aliases.find(registry) {
+        Ok(named) => named,
         Err(error) => {
-            let error: RegistryError = error;
             complain(error);
             return Ok(ExitCode::from(NO_REGISTRY));
         }
@@ -175,13 +179,13 @@ fn in_words(decision: Decision<'_>) -> String {
     }
 }
 
-fn test(policy: &Policy, file: &PathBuf) -> anyhow::Result<ExitCode> {
+fn test(config: &Config, file: &PathBuf) -> anyhow::Result<ExitCode> {
     let place = || file.display().to_string();
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", place()))?;
     let Expectations { expect } = toml::from_str(&text).with_context(place)?;
     let mut unmet = 0;
     for (index, one) in expect.iter().enumerate() {
-        let problem = one.problem(policy).with_context(|| format!("{}: expectation {}", place(), index + 1))?;
+        let problem = one.problem(config).with_context(|| format!("{}: expectation {}", place(), index + 1))?;
         if let Some(problem) = problem {
             unmet += 1;
             complain(format_args!("{}: expectation {}: {problem}", place(), index + 1));
@@ -196,9 +200,9 @@ fn test(policy: &Policy, file: &PathBuf) -> anyhow::Result<ExitCode> {
 
 impl Expectation {
     /// What is decided instead.
-    fn problem(&self, policy: &Policy) -> anyhow::Result<Option<String>> {
+    fn problem(&self, Config { policy, aliases, .. }: &Config) -> anyhow::Result<Option<String>> {
         let caller = with_claims(self.caller.parse()?, self.claims.clone())?;
-        let registry: Registry = self.registry.parse()?;
+        let Named { registry, .. } = aliases.find(&self.registry)?;
         let decision = policy.decide(&caller, &registry, &self.profile);
         let (allowed, grant) = match decision {
             Decision::Allow { grant } => (true, grant),

@@ -158,6 +158,7 @@ async fn prepare(
         policy: config.policy.clone(),
         profiles: config.aws.profiles.clone(),
         region,
+        aliases: config.aliases.clone(),
         max_min_validity: config.max_min_validity,
     };
     let broker = Arc::new(Broker::new(cache.clone(), settings, audit));

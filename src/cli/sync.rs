@@ -2,6 +2,7 @@
 //!
 //! Whoever reads the file asks nobody: so what has ended must not be in it, and what is still good must, whatever becomes of the broker.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::signal::Signals;
 use super::{complain, exit_code};
 use crate::client::{Client, Failure, Happening, Query, Settings, Watch, block_on};
 use crate::clock::{Clock as _, SystemClock};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 
 mod entries;
 mod file;
@@ -66,19 +67,41 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, Some(file)) => file.clone(),
         (None, None) => bail!("name the file with --docker-config or --authfile"),
     };
-    let asked = queries.iter().filter_map(|query| query.registry.parse::<Registry>().ok()?.host()).collect();
+    let asked = queries.iter().filter_map(|query| host(&query.registry)).collect();
     let file = AuthFile::new(std::path::absolute(path)?, asked, args.merge);
     if args.once && queries.is_empty() {
         complain("--once needs the registries' names");
         return Ok(ExitCode::from(2));
     }
     let mut sync = Sync { file, entries: Entries::default(), hook: None, clock: SystemClock::new() };
-    sync.entries.take_over(&sync.file.find().map_err(anyhow::Error::msg)?, sync.clock.now());
+    sync.entries = sync.file.find(sync.clock.now()).map_err(anyhow::Error::msg)?;
+    if !args.once {
+        let start = |command: String| Hook::start(command, sync.file.path().to_owned());
+        sync.hook = args.on_change.clone().map(start).transpose()?;
+    }
+    // What has ended goes before anybody is asked, whatever they say.
+    sync.write();
     if args.once {
         return sync.once(&settings, &queries, args.on_change.as_deref());
     }
-    sync.hook = args.on_change.clone().map(|command| Hook::start(command, sync.file.path().to_owned())).transpose()?;
     block_on(sync.follow(&settings, &queries))?
+}
+
+/// Whether waiting helps nothing.
+fn is_for_good(failure: &Failure) -> bool {
+    use tonic::Code;
+    let codes = [Code::InvalidArgument, Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
+    failure.retry_after.is_none() && codes.contains(&failure.code)
+}
+
+/// What the broker may call a registry.
+fn host(registry: &str) -> Option<String> {
+    match registry.parse::<Registry>() {
+        Ok(registry) => registry.host(),
+        // An alias of the broker's.
+        Err(RegistryError::NotEcr { host }) => Some(host),
+        Err(RegistryError::Invalid(_)) => None,
+    }
 }
 
 /// A file, and what belongs into it.
@@ -111,7 +134,6 @@ impl Sync {
                 }
             }
         }
-        self.entries.drop_ended(self.clock.now());
         let changed = self.file.write(&self.entries).map_err(anyhow::Error::msg)?;
         if let (true, Some(command)) = (changed, on_change) {
             hook::run(command, self.file.path())?;
@@ -122,7 +144,6 @@ impl Sync {
     /// Until a signal comes. What is in the file then stays there: those who read it may outlive this.
     async fn follow(mut self, settings: &Settings, queries: &[Query]) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::catch()?;
-        self.write();
         let mut watch = Watch::new(settings, queries);
         // In between some of what belongs into the file is not known.
         let mut complete = false;
@@ -132,14 +153,22 @@ impl Sync {
                 () = signals.received() => return Ok(ExitCode::SUCCESS),
                 () = sleep(rest) => {}
                 happening = watch.next() => {
-                    complete |= matches!(happening, Happening::Complete | Happening::Broken(_));
+                    if let (false, Happening::Broken(failure)) = (complete, &happening)
+                        && is_for_good(failure)
+                    {
+                        complain(failure);
+                        return Ok(exit_code(failure));
+                    }
+                    complete |= matches!(happening, Happening::Complete);
+                    let is_news = complete || matches!(happening, Happening::Broken(_));
                     self.note(happening);
-                    if !complete {
+                    if !is_news {
                         continue;
                     }
                 }
             }
-            self.write();
+            // The broker takes what it gave for held, and would not send it again.
+            self.write().iter().for_each(|host| watch.forget(host));
         }
     }
 
@@ -148,7 +177,7 @@ impl Sync {
             Happening::Credentials(credentials) => self.entries.put(&credentials, self.clock.now()),
             Happening::Failed(registry, failure) => complain(format_args!("{registry}: {failure}")),
             Happening::Broken(failure) => self.complain_of_the_broker(&failure),
-            Happening::Unchanged(_) | Happening::Complete | Happening::Ended => {}
+            Happening::Unchanged(..) | Happening::Complete | Happening::Ended => {}
         }
     }
 
@@ -156,9 +185,9 @@ impl Sync {
         complain(format_args!("{failure}; what is good stays in {}", self.file.path().display()));
     }
 
-    /// A file that cannot be written now may be a moment later.
-    fn write(&mut self) {
-        self.entries.drop_ended(self.clock.now());
+    /// What has ended by now goes out of the file; of which hosts that was. A file that cannot be written now may be a moment later.
+    fn write(&mut self) -> BTreeSet<String> {
+        let ended = self.entries.drop_ended(self.clock.now());
         match self.file.write(&self.entries) {
             Ok(true) => {
                 if let Some(hook) = &self.hook {
@@ -168,5 +197,6 @@ impl Sync {
             Ok(false) => {}
             Err(problem) => complain(problem),
         }
+        ended
     }
 }

@@ -73,7 +73,9 @@ fn line(happening: &Happening, show_secrets: bool) -> Value {
             line.insert("event".to_owned(), "CREDENTIALS".into());
             Value::Object(line)
         }
-        Happening::Unchanged(id) => json!({ "event": "UNCHANGED", "credential_id": id }),
+        Happening::Unchanged(registry, id) => {
+            json!({ "event": "UNCHANGED", "registry": registry, "credential_id": id })
+        }
         Happening::Failed(registry, failure) => {
             let Failure { reason, message, request_id, retry_after, .. } = failure;
             let retry_after = retry_after.map(|wait| format!("{:.1}s", wait.as_secs_f64()));

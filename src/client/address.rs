@@ -34,6 +34,14 @@ impl Address {
         matches!(self, Self::Tls(_))
     }
 
+    /// Whether it is on this host, which is slow to answer only where it is busy.
+    pub(super) fn is_local(&self) -> bool {
+        let (Self::Plain(authority) | Self::Tls(authority)) = self else { return true };
+        let host = authority.rsplit_once(':').map_or(&**authority, |(host, _)| host);
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+        ip.map_or(host == "localhost", |ip| ip.is_loopback())
+    }
+
     /// Whether others on the way could read what is sent.
     pub(super) fn is_plaintext(&self) -> bool {
         matches!(self, Self::Plain(_))
@@ -76,6 +84,20 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_on_this_host_is_known() {
+        for (text, local) in [
+            ("http://127.0.0.1:1", true),
+            ("https://[::1]:1", true),
+            ("http://localhost:1", true),
+            ("unix:/run/b.sock", true),
+            ("http://192.0.2.1:1", false),
+            ("https://broker.example:443", false),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().is_local(), local, "{text}");
+        }
+    }
 
     #[test]
     fn addresses_are_read_in_every_form_that_serve_prints_and_people_write() {

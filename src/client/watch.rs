@@ -14,6 +14,8 @@ use crate::pb::RegistryCredentials;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use crate::pb::watch_registry_credentials_response::Event;
 
+/// What a request takes.
+const MOST_KNOWN: usize = 1_000;
 /// All who watch a broker lose it together, and are not to come back together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -24,8 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub enum Happening {
     /// A registry has a credential that it had not.
     Credentials(Box<RegistryCredentials>),
-    /// The one of this id, which was given before, is good still.
-    Unchanged(String),
+    /// The credential of this registry, which was given before and has this id, is good still.
+    Unchanged(String, String),
     /// For this registry, as it was asked for, no new one can be had now.
     Failed(String, Failure),
     /// Every registry has been heard of since the watch began, or began anew.
@@ -77,13 +79,23 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// The credential of this registry is not held any more: it is to be sent again, however good it is.
+    pub fn forget(&mut self, registry: &str) {
+        if self.held.remove(registry).is_some() && self.events.take().is_some() {
+            self.begins = Some(Instant::now() + FIRST_PAUSE.mul_f64(fastrand::f64()));
+        }
+    }
+
     fn happened(&mut self, index: i32, event: Event) -> Happening {
         match event {
             Event::Credentials(credentials) => {
                 self.held.insert(credentials.registry.clone(), credentials.credential_id.clone());
                 Happening::Credentials(Box::new(credentials))
             }
-            Event::UnchangedCredentialId(id) => Happening::Unchanged(id),
+            Event::UnchangedCredentialId(id) => {
+                let known = self.held.iter().find(|(_, held)| **held == id);
+                Happening::Unchanged(known.map(|(registry, _)| registry.clone()).unwrap_or_default(), id)
+            }
             Event::Error(error) => {
                 let asked = usize::try_from(index).ok().and_then(|index| self.queries.get(index));
                 let failure = Failure::from(error);
@@ -124,7 +136,7 @@ async fn begin(
     let mut client = client.max_decoding_message_size(LARGEST_ANSWER);
     let request = pb::WatchRegistryCredentialsRequest {
         requests: queries.iter().map(Into::into).collect(),
-        known_credential_ids: held.values().cloned().collect(),
+        known_credential_ids: held.values().take(MOST_KNOWN).cloned().collect(),
     };
     // Its answer has no end, but it has to begin.
     let answer = client.watch_registry_credentials(authorized(request, &link.address, settings)?);

@@ -41,6 +41,14 @@ pub(super) const ISSUER: &str = r#"
 # max_lifetime = "1h"
 "#;
 
+/// How an alias looks.
+pub(super) const ALIAS: &str = r#"
+# Hosts of your own that stand before a registry, such as a proxy's: who asks for one gets the credentials of the registry behind it, by that
+# name. Grants are about the registry.
+# [aliases]
+# "registry.corp.example" = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+"#;
+
 /// How a grant looks; each `# ` is taken off to put it in force.
 pub(super) const GRANT: &str = r#"
 # Who may have what. With grants, the broker answers each caller only what they give: the first allow that covers a request decides,
@@ -74,7 +82,7 @@ pub(super) const PROFILE: &str = r#"
 /// Every setting with its explanation: the defaults in force, examples of the others behind `#`.
 #[must_use]
 pub fn example() -> String {
-    INCLUDE.to_owned() + &settings() + ISSUER + PROFILE + GRANT
+    INCLUDE.to_owned() + &settings() + ALIAS + ISSUER + PROFILE + GRANT
 }
 
 fn settings() -> String {

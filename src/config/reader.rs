@@ -2,6 +2,7 @@
 
 use toml::{Table, Value};
 
+use super::aliases::{self, ALIASES};
 use super::files::{Document, INCLUDE};
 use super::settings::{ALL, About, Setting};
 use super::values::Read;
@@ -10,6 +11,7 @@ use crate::address::ListenAddress;
 use crate::jwt;
 use crate::policy::Policy;
 use crate::profile::Profile;
+use crate::registry::Aliases;
 
 /// What is ours in the environment and no setting: of the command line, of clients, and of the build, which `cargo run` passes on.
 const OTHER_VARIABLES: [&str; 9] = [
@@ -115,6 +117,13 @@ impl<'a> Reader<'a> {
         issuers
     }
 
+    /// Names of one's own for registries; only a file can say.
+    pub(super) fn aliases(&mut self) -> Aliases {
+        let (aliases, problems) = aliases::read(self.file().get(ALIASES));
+        self.mistakes_of_file(problems);
+        aliases
+    }
+
     /// Where sockets were handed over.
     pub(super) fn handed(&self) -> &'a [ListenAddress] {
         &self.sources.handed
@@ -140,13 +149,16 @@ impl<'a> Reader<'a> {
         self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
     }
 
-    /// The issuers, profiles and grants as they stand in the files.
+    /// The issuers, aliases, profiles and grants as they stand in the files.
     pub(super) fn lists_as_typed(&self) -> String {
         let mut text = String::new();
         let issuers = self.file().get("authentication").and_then(|section| section.get("jwt"));
         if let Some(issuers) = issuers {
             let section = Table::from_iter([("jwt".to_owned(), issuers.clone())]);
             text += &Table::from_iter([("authentication".to_owned(), Value::Table(section))]).to_string();
+        }
+        if let Some(aliases) = self.file().get(ALIASES) {
+            text += &Table::from_iter([(ALIASES.to_owned(), aliases.clone())]).to_string();
         }
         for document in &self.documents {
             let typed = LISTS.iter().filter_map(|list| Some(((*list).to_owned(), document.table.get(*list)?.clone())));
@@ -201,7 +213,8 @@ impl<'a> Reader<'a> {
     }
 
     fn report_unknown_keys(&mut self) {
-        let is_other = |(section, _): &(&String, &Value)| !LISTS.contains(&section.as_str()) && *section != INCLUDE;
+        let known = |section: &str| LISTS.contains(&section) || [INCLUDE, ALIASES].contains(&section);
+        let is_other = |(section, _): &(&String, &Value)| !known(section);
         let of_file = self.file().iter().filter(is_other);
         let problems = of_file.flat_map(|(section, value)| unknown_keys(section, value)).collect();
         self.mistakes_of_file(problems);
@@ -247,7 +260,7 @@ fn unknown_keys(section: &str, value: &Value) -> Vec<String> {
     if keys.is_empty() {
         let sections = sections().join(", ");
         return vec![format!(
-            "[{section}] is not a section; there are {sections} and [[grants]], [[profiles]], and include above all"
+            "[{section}] is not a section; there are {sections}, aliases and [[grants]], [[profiles]], and include above all"
         )];
     }
     let Value::Table(table) = value else {

@@ -53,15 +53,46 @@ fn the_example_passes_and_every_commented_value_can_be_put_in_force() {
 }
 
 #[test]
-fn the_example_s_grant_profile_and_issuer_can_be_put_in_force() {
+fn the_example_s_grant_profile_issuer_and_alias_can_be_put_in_force() {
     let in_force = |text: &str, list: &str| text[text.find(list).unwrap()..].replace("# ", "");
     let text = in_force(print::GRANT, "# [[grants]]")
         + &in_force(print::PROFILE, "# [[profiles]]")
-        + &in_force(print::ISSUER, "# [[authentication.jwt]]");
+        + &in_force(print::ISSUER, "# [[authentication.jwt]]")
+        + &in_force(print::ALIAS, "# [aliases]");
     let config = load(&text).unwrap();
     assert!(matches!(config.policy, Policy::Grants(grants) if grants.len() == 1));
     assert_eq!(config.aws.profiles.len(), 1);
     assert_eq!(config.server.issuers.len(), 1);
+    assert_eq!(config.aliases.iter().count(), 1);
+}
+
+#[test]
+fn an_alias_is_a_host_of_one_s_own_and_stands_for_a_registry() {
+    let text = "[aliases]\n\"a.example\" = \"public.ecr.aws\"\n\"b.example\" = \"https://123456789012.dkr.ecr.us-east-1.amazonaws.com/x\"";
+    assert_eq!(load(text).unwrap().aliases.iter().count(), 2);
+    let file = file(text);
+    assert!(
+        effective(&sources(&file, &[])).contains("\"a.example\" = \"public.ecr.aws\"")
+            || effective(&sources(&file, &[])).contains("a.example")
+    );
+    for (line, problem) in [
+        ("\"public.ecr.aws\" = \"public.ecr.aws\"", "a host of ECR's own"),
+        ("\"A.example\" = \"public.ecr.aws\"", "in lower case"),
+        ("\"a.example:5000\" = \"public.ecr.aws\"", "without scheme, port"),
+        ("\"https://a.example\" = \"public.ecr.aws\"", "without scheme, port"),
+        ("\"localhost\" = \"public.ecr.aws\"", "a whole host"),
+        ("\"a b\" = \"public.ecr.aws\"", "not a host name"),
+        ("\"1.dkr.ecr.us-east-1.amazonaws.com\" = \"public.ecr.aws\"", "twelve digits"),
+        ("\"a.example\" = \"ghcr.io\"", "not an ECR registry"),
+        ("\"a.example\" = 5", "not a text"),
+    ] {
+        let problems = problems(&format!("[aliases]\n{line}"));
+        assert!(
+            problems.len() == 1 && problems[0].starts_with("aliases.\"") && problems[0].contains(problem),
+            "{problems:?}"
+        );
+    }
+    assert!(problems("aliases = []")[0].contains("write [aliases]"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::caller::{Caller, TokenCaller};
 use crate::error::BrokerError;
-use crate::jwt::{Issuers, Refusal};
+use crate::jwt::{Issuers, Refusal, Vouched};
 use crate::limits::{Limits, Origin, TooMuch};
 use crate::tls::Proof;
 
@@ -39,6 +39,32 @@ impl Peer {
             Self::Certified(proof) => proof.caller().map_err(BrokerError::unauthenticated),
             Self::Unknown(problem) => Err(BrokerError::unauthenticated(problem)),
         }
+    }
+}
+
+/// What proved who makes a call, for as long as the call lasts.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) peer: Peer,
+    pub(super) token: Option<(Arc<Issuers>, Vouched)>,
+}
+
+impl Standing {
+    /// Whether it still does.
+    pub(super) fn check(&self) -> Result<(), BrokerError> {
+        if let Peer::Certified(_) = &self.peer {
+            self.peer.caller()?;
+        }
+        let ended = "the bearer token has expired since the call began, or its issuer has other keys now; call again with a new one";
+        match self.token_left() {
+            Some(Duration::ZERO) => Err(BrokerError::unauthenticated(ended)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How long the token lasts, if there is one.
+    pub(super) fn token_left(&self) -> Option<Duration> {
+        self.token.as_ref().map(|(issuers, vouched)| issuers.left(vouched))
     }
 }
 
@@ -70,13 +96,13 @@ pub(super) fn take_bearer(headers: &mut HeaderMap) -> Option<Bearer> {
     Some(token.ok_or(problem))
 }
 
-/// Whom a call with a token comes from, and how long the token lasts; where too many tokens from `origin` were bad, that is not looked at.
+/// Whom a call with a token comes from, and what vouches for that; where too many tokens from `origin` were bad, that is not looked at.
 pub(super) async fn by_token(
     tokens: &Tokens,
     peer: &Peer,
     origin: Origin,
     bearer: Bearer,
-) -> Result<(Caller, Duration), BrokerError> {
+) -> Result<(Caller, Standing), BrokerError> {
     tokens.limits.listen(origin).map_err(|TooMuch(retry_after)| BrokerError::CallerRateLimited {
         what: "too many calls from where you are came with bad tokens",
         retry_after,
@@ -89,17 +115,17 @@ pub(super) async fn by_token(
 }
 
 impl Tokens {
-    async fn weigh(&self, peer: &Peer, bearer: Bearer) -> Result<(Caller, Duration), BrokerError> {
+    async fn weigh(&self, peer: &Peer, bearer: Bearer) -> Result<(Caller, Standing), BrokerError> {
         let BearerToken(token) = bearer.map_err(BrokerError::unauthenticated)?;
         let none_taken = "the broker takes no bearer tokens ([[authentication.jwt]]); call without one";
         let issuers = self.issuers.as_ref().ok_or_else(|| BrokerError::unauthenticated(none_taken))?;
-        let of_token = issuers.verify(&token).await.map_err(unauthenticated)?;
-        let left = issuers.left(&of_token);
+        let vouched = issuers.vouch(&token).await.map_err(unauthenticated)?;
+        let of_token = Arc::clone(&vouched.caller);
         let caller = match peer {
             Peer::Certified(_) => same(peer.caller()?, &of_token)?,
             Peer::Known(_) | Peer::Unknown(_) => Caller::Token(of_token),
         };
-        Ok((caller, left))
+        Ok((caller, Standing { peer: peer.clone(), token: Some((Arc::clone(issuers), vouched)) }))
     }
 }
 

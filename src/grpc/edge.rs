@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::authn::{self, Bearer, Peer, Tokens};
+use super::authn::{self, Bearer, Peer, Standing, Tokens};
 use super::status::{self, Subject, refuse};
 use super::trace::{self, Tracing};
 use crate::caller::Caller;
@@ -39,10 +39,8 @@ pub(super) struct Call {
     pub(super) id: RequestId,
     /// Who makes it, or why that is not known.
     pub(super) caller: Result<Caller, BrokerError>,
-    /// Whose connection it came over.
-    pub(super) peer: Peer,
-    /// When what proved who makes it ends, where that is known beforehand.
-    pub(super) proof_ends: Option<Instant>,
+    /// What proved who makes it.
+    pub(super) standing: Standing,
     /// When its caller leaves.
     pub(super) deadline: Instant,
     /// The same as the caller has it, however far off that is.
@@ -55,7 +53,10 @@ pub(super) struct Call {
 #[must_use]
 pub fn cut_short(extensions: &Extensions) -> Status {
     let error = BrokerError::ShuttingDown;
-    extensions.get().map_or_else(|| Status::unavailable(error.to_string()), |call| status::of_stream(&error, call))
+    extensions.get().map_or_else(
+        || Status::unavailable(error.to_string()),
+        |call| status::quietly(&error, &Subject::default(), call),
+    )
 }
 
 /// Puts every call of a service behind the edge.
@@ -90,17 +91,11 @@ impl Call {
         Self {
             id: RequestId::random(),
             caller: peer.caller(),
-            peer: peer.clone(),
-            proof_ends: None,
+            standing: Standing { peer: peer.clone(), token: None },
             deadline: now + asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL)),
             own_deadline: asked.and_then(|asked| now.checked_add(asked)),
             trace: trace::callers_trace(headers),
         }
-    }
-
-    /// Whether the connection still proves who makes the call; of a token it is known beforehand when it ends.
-    pub(super) fn peer_is_known(&self) -> Result<(), BrokerError> {
-        if let Peer::Certified(_) = &self.peer { self.peer.caller().map(drop) } else { Ok(()) }
     }
 
     /// The deadline of each of several things that the call asks for: a little earlier, so that what is ready by then still goes
@@ -192,8 +187,8 @@ impl<S> Edged<S> {
         std::mem::swap(&mut inner, &mut self.inner);
         let (tokens, (peer, origin)) = (self.edge.tokens.clone(), self.peer.clone());
         Either::Right(async move {
-            call.caller = authn::by_token(&tokens, &peer, origin, bearer).await.map(|(caller, left)| {
-                call.proof_ends = Instant::now().checked_add(left);
+            call.caller = authn::by_token(&tokens, &peer, origin, bearer).await.map(|(caller, standing)| {
+                call.standing = standing;
                 caller
             });
             request.extensions_mut().insert(call);

@@ -7,7 +7,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use tracing::info;
+use tracing::{debug, info};
 
 use super::edge::Call;
 use crate::credential::ProfileName;
@@ -36,6 +36,11 @@ impl Subject {
         Self { region: None, registry: None, ..self }
     }
 
+    /// By the name that the caller has for it; what is behind that is nobody's who may not have it.
+    pub(super) fn known_as(self, alias: &str) -> Self {
+        Self { registry: Some(alias.to_owned()), account: None, region: None, ..self }
+    }
+
     pub(super) fn of(registry: &Registry, profile: &str) -> Self {
         Self {
             registry: registry.host(),
@@ -52,6 +57,10 @@ pub(super) fn refuse(error: &BrokerError, subject: &Subject, call: &Call) -> Sta
         // They have their line, with the reason, where it was decided; those who ask too often do not fill the log.
         return status(error, subject, call.id);
     }
+    if matches!(error, BrokerError::RegistryNotEcr { .. }) {
+        // A helper asks about every registry there is, for it may be an alias.
+        return quietly(error, subject, call);
+    }
     info!(
         request_id = %call.id,
         trace_id = call.trace.map(tracing::field::display),
@@ -63,9 +72,10 @@ pub(super) fn refuse(error: &BrokerError, subject: &Subject, call: &Call) -> Sta
     status(error, subject, call.id)
 }
 
-/// The status of a stream that ends because of what is no fault of its own, and so is nothing for the log.
-pub(super) fn of_stream(error: &BrokerError, call: &Call) -> Status {
-    status(error, &Subject::default(), call.id)
+/// The same without a line, for what has one already or is nothing for the log.
+pub(super) fn quietly(error: &BrokerError, subject: &Subject, call: &Call) -> Status {
+    debug!(request_id = %call.id, registry = subject.registry, error = %error, "request failed");
+    status(error, subject, call.id)
 }
 
 /// The status that a caller gets.

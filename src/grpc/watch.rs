@@ -16,18 +16,20 @@ use super::status::{self, Subject, refuse};
 use super::{Admitted, LARGEST_BATCH, RegistryCredentials, message, too_much};
 use crate::broker::{Broker, CredentialRequest, News, Watch};
 use crate::caller::Caller;
-use crate::credential::{CredentialId, ProfileName};
+use crate::credential::CredentialId;
 use crate::error::BrokerError;
-use crate::limits::{Admission, Limits};
+use crate::limits::{Admission, Excess, Limits};
 use crate::pb;
 use crate::pb::watch_registry_credentials_response::Event;
-use crate::registry::Registry;
+use crate::registry::Named;
 
 /// What a watch answers.
 pub(super) type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchRegistryCredentialsResponse, Status>> + Send>>;
 
 /// How many credentials a watcher may name that it holds.
 const MOST_KNOWN: usize = 1_000;
+/// How many registries one watch follows that its caller has not named.
+const MOST_NAMED: usize = MOST_KNOWN;
 /// How often it is looked whether the caller is still who it was, and may have what it may.
 const INTERVAL: Duration = Duration::from_mins(1);
 
@@ -40,10 +42,12 @@ struct Watching {
     known: Arc<HashSet<CredentialId>>,
     following: SelectAll<BoxStream<'static, Happened>>,
     /// What is followed because grants name it, where the caller named nothing.
-    named: Option<BTreeSet<(Registry, ProfileName)>>,
+    named: Option<BTreeSet<Named>>,
     places: Vec<Admission>,
-    /// Registries of the snapshot whose first event is still to come, and the right to ask for them.
-    snapshot: Option<(usize, Arc<Admission>)>,
+    /// How many of the snapshot's registries have had no event yet.
+    snapshot: Option<usize>,
+    /// The right to ask for them.
+    asking: Vec<Arc<Admission>>,
     tick: Interval,
     ends: (Instant, Option<BrokerError>),
     ended: bool,
@@ -82,6 +86,7 @@ impl RegistryCredentials {
             named: request.requests.is_empty().then(BTreeSet::new),
             places: Vec::new(),
             snapshot: None,
+            asking: vec![admission],
             tick: interval(INTERVAL),
             ended: false,
         };
@@ -91,7 +96,7 @@ impl RegistryCredentials {
         } else {
             self.follow(&mut watching, &request.requests)?;
         }
-        watching.snapshot = Some((watching.following.len(), admission));
+        watching.snapshot = Some(watching.following.len());
         Ok(Box::pin(stream::unfold(watching, |mut watching| async {
             let event = watching.next().await?;
             Some((event, watching))
@@ -125,12 +130,15 @@ impl Watching {
             if self.ended {
                 return None;
             }
-            if matches!(self.snapshot, Some((0, _))) {
+            if self.snapshot == Some(0) {
                 self.snapshot = None;
+                self.asking.clear();
                 let event = Some(Event::SnapshotComplete(pb::SnapshotComplete {}));
                 return Some(Ok(pb::WatchRegistryCredentialsResponse { index: 0, event }));
             }
             tokio::select! {
+                // Its end first: nothing is said after it, however much there is to say.
+                biased;
                 () = sleep_until(self.ends.0) => {
                     self.ended = true;
                     return self.ends.1.take().map(|error| Err(refuse(&error, &Subject::default(), &self.call)));
@@ -150,18 +158,20 @@ impl Watching {
         &mut self,
         Happened { response, is_first }: Happened,
     ) -> Result<pb::WatchRegistryCredentialsResponse, Status> {
-        if let Err(error) = self.call.peer_is_known() {
+        if let Err(error) = self.call.standing.check() {
             return Err(self.end(&error));
         }
-        if let (true, Some((left, _))) = (is_first, &mut self.snapshot) {
+        if let (true, Some(left)) = (is_first, &mut self.snapshot) {
             *left = left.saturating_sub(1);
         }
         Ok(response)
     }
 
     fn look_around(&mut self) -> Result<(), BrokerError> {
-        self.call.peer_is_known()?;
-        self.limits.keep_in_mind(&self.caller.principal());
+        self.call.standing.check()?;
+        if let Some(place) = self.places.first() {
+            self.limits.keep_in_mind(&self.caller.principal(), place);
+        }
         if self.named.is_some() && self.snapshot.is_none() {
             // What there is no room for now may find some later.
             _ = self.follow_named();
@@ -182,20 +192,32 @@ impl Watching {
             let problem = "no grant names a whole registry host that you may have, so name those to watch".to_owned();
             return Err(BrokerError::RequestInvalid { field: "requests", problem });
         }
+        let count = followed.len() + new.len();
+        if count > MOST_NAMED {
+            let problem =
+                format!("{count} registries are named by your grants; name those to watch, in several watches");
+            return Err(BrokerError::RequestInvalid { field: "requests", problem });
+        }
         self.take_places(new.len())?;
-        for (registry, profile) in new {
-            let subject = Subject::of(&registry, profile.as_str());
-            self.begin(self.request_for(registry.clone(), &profile), subject);
-            self.named.get_or_insert_default().insert((registry, profile));
+        if let Some(count) = u32::try_from(new.len()).ok().and_then(NonZeroU32::new) {
+            let asking = self.limits.admit(&self.caller.principal(), count).map_err(too_much)?;
+            self.asking.extend(self.snapshot.is_none().then(|| Arc::new(asking)));
+        }
+        for named in new {
+            let subject = Subject::of(&named.registry, "");
+            let subject = named.alias.iter().fold(subject, |subject, alias| subject.known_as(alias));
+            self.begin(self.request_for(named.clone()), subject);
+            self.named.get_or_insert_default().insert(named);
         }
         Ok(())
     }
 
-    fn request_for(&self, registry: Registry, profile: &ProfileName) -> CredentialRequest {
+    fn request_for(&self, Named { registry, alias }: Named) -> CredentialRequest {
         CredentialRequest {
             caller: self.caller.clone(),
             registry,
-            profile: profile.to_string(),
+            alias,
+            profile: String::new(),
             min_validity: Duration::ZERO,
             rejected: None,
             request: self.call.id,
@@ -205,7 +227,7 @@ impl Watching {
 
     fn take_places(&mut self, count: usize) -> Result<(), BrokerError> {
         let Some(count) = u32::try_from(count).ok().and_then(NonZeroU32::new) else { return Ok(()) };
-        self.places.push(self.limits.admit_watch(&self.caller.principal(), count).map_err(too_much)?);
+        self.places.push(self.limits.admit_watch(&self.caller.principal(), count).map_err(too_many)?);
         Ok(())
     }
 
@@ -237,10 +259,24 @@ impl Followed {
         let event = match self.watch.next().await {
             News::Released(released) => Event::Credentials(message(*released)),
             News::Unchanged(id) => Event::UnchangedCredentialId(id.to_string()),
+            // The fetch has its own line, and many may watch.
+            News::Failed(error @ BrokerError::Upstream(_)) => {
+                Event::Error(status::message(&status::quietly(&error, &self.subject, &self.call)))
+            }
             News::Failed(error) => Event::Error(status::message(&refuse(&error, &self.subject, &self.call))),
         };
         let response = pb::WatchRegistryCredentialsResponse { index: self.index, event: Some(event) };
         Happened { response, is_first: std::mem::take(&mut self.is_first) }
+    }
+}
+
+fn too_many(excess: Excess) -> BrokerError {
+    match excess {
+        Excess::OfOne(retry_after) => BrokerError::CallerRateLimited {
+            what: "you watch more registries than the broker lets one caller watch",
+            retry_after,
+        },
+        Excess::OfAll(retry_after) => BrokerError::Overloaded { of_what: "watched registries", retry_after },
     }
 }
 
@@ -250,7 +286,8 @@ fn ends(call: &Call, age: Duration) -> (Instant, Option<BrokerError>) {
     let old = (Instant::now() + age.mul_f64(0.9 + 0.2 * fastrand::f64()), None);
     let late = call.own_deadline.map(|deadline| (deadline, Some(BrokerError::Deadline)));
     let expired = "the bearer token has expired since the watch began; watch again with a new one";
-    let unknown = call.proof_ends.map(|end| (end, Some(BrokerError::unauthenticated(expired))));
+    let token_ends = call.standing.token_left().and_then(|left| Instant::now().checked_add(left));
+    let unknown = token_ends.map(|end| (end, Some(BrokerError::unauthenticated(expired))));
     [late, unknown].into_iter().flatten().fold(old, |first, other| if other.0 < first.0 { other } else { first })
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::basic;
-use super::docker::{fetch, registry};
+use super::docker::{fetch, fetch_alias, registry};
 use super::{Reply, Setup, place};
 use crate::client::{AuthScheme, RegistryCredentials};
 
@@ -27,17 +27,26 @@ pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Rep
             return Reply::bad("").noting(format!("the request is not of the form {{\"uri\":…}} ({})", place(&error)));
         }
     };
-    match registry(&request.uri) {
+    let nothing = || Reply::good("{}\n".to_owned());
+    let is_ecrs = match registry(&request.uri) {
         // Nothing in the clear.
-        Ok(Some(_)) if request.uri.starts_with("https://") => {}
-        // Where layers lie too: a header there would have them refused.
-        Ok(_) => return Reply::good("{}\n".to_owned()),
+        Ok(_) if !request.uri.starts_with("https://") => return nothing(),
+        Ok(registry) => registry.is_some(),
         Err(problem) => return Reply::bad("").noting(problem),
-    }
+    };
     let setup = match setup {
         Ok(setup) => setup,
         Err(problem) => return Reply::bad("").noting(problem),
     };
+    if !is_ecrs {
+        return match fetch_alias(&setup, &request.uri) {
+            Ok(Some(credentials)) => headers(&credentials),
+            // Where layers lie too: a header there would have them refused.
+            Ok(None) => nothing(),
+            Err(failure) if failure.reason.is_none() => nothing().noting(failure.to_string()),
+            Err(failure) => Reply::bad("").noting(failure.to_string()),
+        };
+    }
     match fetch(&setup, &request.uri) {
         Ok(credentials) => headers(&credentials),
         Err(failure) => {

@@ -4,14 +4,17 @@
 //! registry is the next helper's.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Reply, Setup};
-use crate::client::{Client, Failure, Query, RegistryCredentials, block_on};
+use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, block_on};
 use crate::registry::{Registry, RegistryError};
 
+/// How long it may take to find out that a host is nothing of the broker's.
+const ALIAS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Programs take it for "there is none, go on without".
 pub(super) const NOT_FOUND: &str = "credentials not found in native keychain\n";
 const NO_SERVER: &str = "no credentials server URL\n";
@@ -70,21 +73,38 @@ fn get(setup: &Setup, question: &str) -> Reply {
     }
     let registry = match registry(server) {
         Ok(Some(registry)) => registry,
-        Ok(None) => return setup.next.as_ref().map_or_else(|| Reply::bad(NOT_FOUND), |next| next.get(server)),
+        Ok(None) => return get_of_another(setup, server),
         Err(problem) => return Reply::bad(format!("{}\n", one_line(&problem))),
     };
     match fetch(setup, server) {
-        Ok(credentials) => {
-            let secret = &credentials.password;
-            let login = json!({ "ServerURL": server, "Username": credentials.username, "Secret": secret });
-            Reply::good(format!("{login}\n"))
-        }
+        Ok(credentials) => login(server, &credentials),
         Err(failure) => match (setup.fall_back(&failure, &["get"], question), registry) {
             (Ok(reply), _) => reply,
             (Err(problem), Registry::Private(_)) => Reply::bad(format!("{}\n", one_line(&problem))),
             // It can be pulled from without a login.
             (Err(problem), Registry::Public { .. }) => Reply::bad(NOT_FOUND).noting(problem),
         },
+    }
+}
+
+fn login(server: &str, credentials: &RegistryCredentials) -> Reply {
+    let login = json!({ "ServerURL": server, "Username": credentials.username, "Secret": credentials.password });
+    Reply::good(format!("{login}\n"))
+}
+
+/// What is no host of ECR's is an alias of the broker's, or the next helper's.
+fn get_of_another(setup: &Setup, server: &str) -> Reply {
+    let next = || setup.next.as_ref().map_or_else(|| Reply::bad(NOT_FOUND), |next| next.get(server));
+    match fetch_alias(setup, server) {
+        Ok(Some(credentials)) => login(server, &credentials),
+        Ok(None) => next(),
+        // Other registries do not need the broker.
+        Err(failure) if failure.reason.is_none() => {
+            let reply = next();
+            let note = format!("whether it is an alias of the broker's is not known: {failure}");
+            if reply.well || !reply.stderr.is_empty() { reply } else { reply.noting(note) }
+        }
+        Err(failure) => Reply::bad(format!("{}\n", one_line(&failure.to_string()))),
     }
 }
 
@@ -103,9 +123,23 @@ pub(super) fn registry(server: &str) -> Result<Option<Registry>, String> {
 }
 
 pub(super) fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> {
+    fetch_by(&setup.settings, setup, registry)
+}
+
+/// The same of a host that is not ECR's and may be an alias of the broker's; none where it is not. Asked without much patience, for it may be any host.
+pub(super) fn fetch_alias(setup: &Setup, host: &str) -> Result<Option<RegistryCredentials>, Failure> {
+    let settings = Settings { timeout: setup.settings.timeout.min(ALIAS_TIMEOUT), ..setup.settings.clone() };
+    match fetch_by(&settings, setup, host) {
+        Ok(credentials) => Ok(Some(credentials)),
+        Err(failure) if matches!(failure.reason.as_deref(), Some("REGISTRY_NOT_ECR" | "REGISTRY_INVALID")) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn fetch_by(settings: &Settings, setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> {
     let query = Query { registry: registry.to_owned(), profile: setup.profile.clone(), min_validity: None };
     let asked = block_on(async {
-        let mut client = Client::connect(&setup.settings).await?;
+        let mut client = Client::connect(settings).await?;
         client.credentials(&[query]).await?.pop().unwrap_or_else(|| Err(Failure::empty()))
     });
     asked.unwrap_or_else(|error| Err(Failure::of_this_host(&error)))

@@ -1,13 +1,18 @@
 //! Files of JSON that others read and write too: changed whole or not at all, one after the other, and with all that is not ours left in them.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::place;
+
+/// Nobody changes a file for so long.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a changed file is to keep of the old one, beside its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,23 +55,38 @@ pub fn update(
     let directory = directory.ok_or_else(|| format!("{}: give it as an absolute path", file.display()))?;
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
     let lock = File::options().create(true).append(true).mode(0o600).open(beside(file, "lock")).map_err(problem)?;
-    lock.lock().map_err(problem)?;
+    take(&lock, file)?;
+    // Always by the same name, so that nobody who is killed leaves more than one behind, and not for long.
+    let new = beside(file, "new");
+    let _ = fs::remove_file(&new);
     let mut config = read(file)?;
     let before = config.clone();
     change(&mut config)?;
-    if config == before {
+    let is_private = fs::metadata(file).is_ok_and(|metadata| metadata.mode().trailing_zeros() >= 6);
+    if config == before && (keep == Keep::Mode || is_private || !file.exists()) {
         return Ok(false);
     }
     let text = serde_json::to_string_pretty(&config).map_err(|error| error.to_string())?;
-    // Always by the same name, so that nobody who is killed leaves more than one behind.
-    let new = beside(file, "new");
-    let _ = fs::remove_file(&new);
-    let moved = || fs::rename(&new, file).and_then(|()| File::open(directory)?.sync_all());
-    let written = write_new(&new, &text, (file, keep)).and_then(|()| moved());
-    written.map(|()| true).map_err(|error| {
+    let written = write_new(&new, &text, (file, keep)).and_then(|()| fs::rename(&new, file));
+    if let Err(error) = written {
         let _ = fs::remove_file(&new);
-        problem(error)
-    })
+        return Err(problem(error));
+    }
+    // Not every file system has a way to; it is there without.
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+    Ok(true)
+}
+
+/// Waits for those who have the file now, but not for ever.
+fn take(lock: &File, file: &Path) -> Result<(), String> {
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(format!("{}: {error}", file.display())),
+        }
+    }
+    Err(format!("{} is being changed by another program, which does not end", file.display()))
 }
 
 /// With the owner of the file whose place it takes.

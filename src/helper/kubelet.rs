@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::docker::{fetch, registry};
+use super::docker::{fetch, fetch_alias, registry};
 use super::{Reply, Setup, place};
+use crate::client::RegistryCredentials;
 use crate::registry::Registry;
 
 const VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";
@@ -41,11 +42,7 @@ pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
         return Reply::bad("").noting(problem);
     }
     let registry = match registry(&request.image) {
-        Ok(Some(registry)) => registry,
-        Ok(None) => {
-            let problem = "not a registry of ECR's; narrow matchImages of this provider";
-            return response(Duration::ZERO, &Value::Null).noting(problem);
-        }
+        Ok(registry) => registry,
         Err(problem) => return Reply::bad("").noting(problem),
     };
     let mut setup = match setup {
@@ -55,13 +52,21 @@ pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
     if !request.service_account_token.is_empty() {
         setup.settings.token = Some(request.service_account_token.into());
     }
+    let Some(registry) = registry else {
+        return match fetch_alias(&setup, &request.image) {
+            Ok(Some(credentials)) => login(&credentials),
+            Ok(None) => {
+                let problem =
+                    "not a registry of ECR's, nor an alias of the broker's; narrow matchImages of this provider";
+                response(Duration::ZERO, &Value::Null).noting(problem)
+            }
+            Err(failure) => {
+                setup.fall_back(&failure, &[], question).unwrap_or_else(|problem| Reply::bad("").noting(problem))
+            }
+        };
+    };
     match fetch(&setup, &request.image) {
-        Ok(credentials) => {
-            let auth =
-                json!({ credentials.registry: { "username": credentials.username, "password": credentials.password } });
-            let wait = credentials.refresh_after.and_then(|after| after.try_into().ok());
-            response(wait.unwrap_or_default(), &auth)
-        }
+        Ok(credentials) => login(&credentials),
         Err(failure) => match (setup.fall_back(&failure, &[], question), registry) {
             (Ok(reply), _) => reply,
             (Err(problem), Registry::Private(_)) => Reply::bad("").noting(problem),
@@ -69,6 +74,12 @@ pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
             (Err(problem), Registry::Public { .. }) => response(Duration::ZERO, &Value::Null).noting(problem),
         },
     }
+}
+
+fn login(credentials: &RegistryCredentials) -> Reply {
+    let auth = json!({ &credentials.registry: { "username": credentials.username, "password": credentials.password } });
+    let wait = credentials.refresh_after.and_then(|after| after.try_into().ok());
+    response(wait.unwrap_or_default(), &auth)
 }
 
 /// kubelet asks again when the broker would have it asked; without a duration it would take the one of its own configuration.

@@ -167,7 +167,7 @@ fn change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Reply {
         }
         _ => Err(format!("{}: auths is no object", file.display())),
     };
-    match refuse_dockers_own(file).and_then(|()| json_file::update(file, Keep::Private, into_auths)) {
+    match refuse_dockers_own(file).and_then(|()| json_file::update(file, Keep::Mode, into_auths)) {
         Ok(_) => Reply::good(String::new()),
         Err(problem) => Reply::bad(problem + "\n"),
     }

@@ -156,9 +156,10 @@ impl Following {
 
     /// What is made of the first line from here on that anything is made of.
     pub fn until<T>(&mut self, wanted: impl Fn(&str) -> Option<T>) -> T {
-        let mut seen = Vec::new();
+        let (mut seen, until) = (Vec::new(), tokio::time::Instant::now() + LOG_WAIT);
         loop {
-            let line = self.lines.recv_timeout(LOG_WAIT).unwrap_or_else(|_| panic!("it is not said: {seen:?}"));
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("it is not said: {seen:?}"));
             if let Some(found) = wanted(&line) {
                 return found;
             }

@@ -28,7 +28,7 @@ use ecr_broker::error::{FailureClass, UpstreamFailure};
 use ecr_broker::grpc::trace::Tracing;
 use ecr_broker::limits::{self, Limits};
 use ecr_broker::policy::Policy;
-use ecr_broker::registry::Region;
+use ecr_broker::registry::{Aliases, Region};
 use ecr_broker::request_id::RequestId;
 use ecr_broker::server;
 use ecr_broker::upstream::{Answer, TokenSource};
@@ -230,7 +230,7 @@ pub fn limits_settings() -> limits::Settings {
 }
 
 pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settings {
-    broker::Settings { policy, profiles: Vec::new(), region, max_min_validity: 10 * HOUR }
+    broker::Settings { policy, profiles: Vec::new(), region, aliases: Aliases::default(), max_min_validity: 10 * HOUR }
 }
 
 pub fn key(host: &str) -> CredentialKey {

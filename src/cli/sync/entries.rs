@@ -1,29 +1,27 @@
 //! What belongs into the file, and for how long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use crate::client::RegistryCredentials;
 use crate::clock::Moment;
 use crate::helper::basic;
 
-/// No token of ECR's lasts longer, so what was in the file before ends by then.
-const LONGEST_LIFE: Duration = Duration::from_hours(12);
-
 /// Logins by host.
 #[derive(Default)]
 pub(super) struct Entries(BTreeMap<String, Entry>);
 
 /// A login as such a file has it, which is a secret.
-struct Entry {
-    auth: String,
+pub(super) struct Entry {
+    pub(super) auth: String,
     end: Moment,
 }
 
-/// What a file had before.
-pub(super) struct Found {
-    pub(super) auths: BTreeMap<String, String>,
-    pub(super) written: SystemTime,
+impl Entry {
+    /// When it ends, by the clock on the wall.
+    pub(super) fn end(&self) -> SystemTime {
+        self.end.wall
+    }
 }
 
 impl Entries {
@@ -40,15 +38,16 @@ impl Entries {
         self.0.insert(credentials.registry.clone(), Entry { auth, end });
     }
 
-    /// What was written by one who is no more, until when it may last.
-    pub(super) fn take_over(&mut self, found: &Found, now: Moment) {
-        let age = now.wall.duration_since(found.written).unwrap_or_default();
-        let end = now.after(LONGEST_LIFE.saturating_sub(age));
-        self.0.extend(found.auths.iter().map(|(host, auth)| (host.clone(), Entry { auth: auth.clone(), end })));
+    /// What was put before by one who is no more.
+    pub(super) fn take_over(&mut self, host: String, auth: String, end: SystemTime, now: Moment) {
+        let left = end.duration_since(now.wall).unwrap_or_default();
+        self.0.insert(host, Entry { auth, end: now.after(left) });
     }
 
-    pub(super) fn drop_ended(&mut self, now: Moment) {
-        self.0.retain(|_, entry| !now.until(entry.end).is_zero());
+    /// Drops what has ended; the hosts that this was of.
+    pub(super) fn drop_ended(&mut self, now: Moment) -> BTreeSet<String> {
+        let ended = self.0.extract_if(.., |_, entry| now.until(entry.end).is_zero());
+        ended.map(|(host, _)| host).collect()
     }
 
     /// How long until the next one ends.
@@ -60,7 +59,7 @@ impl Entries {
         self.0.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.0.iter().map(|(host, entry)| (host, &entry.auth))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Entry)> {
+        self.0.iter()
     }
 }
