@@ -18,18 +18,22 @@ use crate::pb::batch_result::Result as Outcome;
 use crate::pb::registry_access::Target;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 
-use self::failure::chain;
-
 mod address;
 mod failure;
 mod given;
+mod once;
 mod query;
+mod reach;
+mod tls_problem;
 
 pub use self::address::{Address, AddressError};
-pub use self::failure::Failure;
+pub use self::failure::{Failure, chain};
 pub use self::given::{Addresses, Given, GivenError, Home};
+pub use self::once::Access;
 pub use self::query::Query;
-pub use crate::pb::{AuthScheme, GetCallerIdentityResponse, RegistryCredentials};
+pub use self::reach::Unreached;
+pub use self::tls_problem::TlsProblem;
+pub use crate::pb::{AuthScheme, CacheStatus, GetCallerIdentityResponse, RegistryCredentials};
 
 /// How long one address may take to be connected to.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -261,11 +265,7 @@ impl Link {
     async fn make(settings: &Settings, deadline: Instant) -> Result<Self, Failure> {
         let mut problems = Vec::new();
         for address in &settings.addresses {
-            let mut endpoint = Endpoint::from_shared(address.uri()).map_err(|error| Failure::local(chain(&error)))?;
-            if address.is_tls() {
-                let tls = tls(settings).map_err(Failure::local)?;
-                endpoint = endpoint.tls_config(tls).map_err(|error| Failure::local(chain(&error)))?;
-            }
+            let endpoint = endpoint(address, settings).map_err(Failure::local)?;
             let in_time = deadline.min(Instant::now() + CONNECT_TIMEOUT);
             match timeout_at(in_time, endpoint.connect()).await {
                 Ok(Ok(channel)) => return Ok(Self { channel, address: address.clone() }),
@@ -283,6 +283,14 @@ fn result(result: pb::BatchResult) -> Result<pb::RegistryCredentials, Failure> {
         Some(Outcome::Error(error)) => Err(Failure::from(error)),
         None => Err(Failure::broken("a result in the broker's answer is empty")),
     }
+}
+
+fn endpoint(address: &Address, settings: &Settings) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(address.uri()).map_err(|error| chain(&error))?;
+    if !address.is_tls() {
+        return Ok(endpoint);
+    }
+    endpoint.tls_config(tls(settings)?).map_err(|error| chain(&error))
 }
 
 fn tls(settings: &Settings) -> Result<ClientTlsConfig, String> {

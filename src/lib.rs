@@ -49,7 +49,7 @@ pub mod caller;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(any(feature = "server", feature = "simulator"))]
+#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
