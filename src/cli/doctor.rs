@@ -87,7 +87,7 @@ async fn walk(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     in_force.settings.timeout = time.of_step();
     let Some(mut client) = report.settle(address::reach(&in_force).await)? else { return Ok(()) };
     client.allow(time.of_step());
-    let Some(health) = report.settle(health::ask(&client).await)? else { return Ok(()) };
+    let Some(health) = report.settle(health::ask(&client, &in_force).await)? else { return Ok(()) };
     client.allow(time.of_step());
     let Some(principal) = report.settle(caller::ask(&client, &in_force).await)? else { return Ok(()) };
     client.allow(time.of_step());

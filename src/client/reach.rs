@@ -84,7 +84,17 @@ async fn connect(settings: &Settings, address: &Address) -> Result<Link, Unreach
     let endpoint = endpoint(address, settings).map_err(Unreached::Other)?;
     match endpoint.connect().await {
         Ok(channel) => Ok(Link { channel, address: address.clone() }),
-        Err(error) => Err(why(&error, address)),
+        Err(error) => Err(in_the_clear(why(&error, address), address).await),
+    }
+}
+
+/// A server that waits for plaintext may answer TLS by just going away.
+async fn in_the_clear(problem: Unreached, address: &Address) -> Unreached {
+    match (&problem, address) {
+        (Unreached::Other(_), Address::Tls(authority)) if greet(authority).await.is_ok() => {
+            Unreached::Tls(TlsProblem::NotSpoken)
+        }
+        _ => problem,
     }
 }
 

@@ -40,10 +40,11 @@ impl TlsProblem {
                 return Some(Self::from(problem));
             }
             let io = cause.downcast_ref::<io::Error>()?;
-            let inner = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            // What it wraps is not among its causes.
+            let inner = io.get_ref().and_then(|inner| Self::of(inner));
             // A server that takes what it is sent for nonsense just leaves.
             let left = io.kind() == io::ErrorKind::UnexpectedEof && io.to_string().contains("tls handshake");
-            inner.map(Self::from).or_else(|| left.then_some(Self::NotSpoken))
+            inner.or_else(|| left.then_some(Self::NotSpoken))
         })
     }
 }
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn a_problem_is_found_wherever_it_is_wrapped() {
         let expired = || rustls::Error::InvalidCertificate(CertificateError::Expired);
-        let wrapped = io::Error::new(io::ErrorKind::InvalidData, expired());
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, expired()));
         assert_eq!(TlsProblem::of(&expired()), Some(TlsProblem::Expired));
         assert_eq!(TlsProblem::of(&wrapped), Some(TlsProblem::Expired));
         let left = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");

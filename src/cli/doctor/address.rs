@@ -8,6 +8,9 @@ use crate::client::{Address, Client, TlsProblem, Unreached};
 /// As other commands end where no broker answers.
 const UNREACHABLE: u8 = 5;
 
+/// By the look of it.
+pub(super) const CERTIFICATE_REFUSED: &str = "the broker does not seem to take the client's certificate (its log says why): have it signed by an authority of the broker's authentication.client_ca or client_dns, or say who you are with --token-file and without --tls-cert";
+
 /// The first that answers, as other commands take it. Where nobody named one, the usual places that are not there are told too.
 pub(super) async fn reach(in_force: &InForce) -> Outcome<Client<'_>> {
     let settings = &in_force.settings;
@@ -17,7 +20,7 @@ pub(super) async fn reach(in_force: &InForce) -> Outcome<Client<'_>> {
         match Client::reach(settings, &address).await {
             Ok(client) => {
                 let good = Finding::good(format!("{address} answers"));
-                return (problems.iter().fold(good, note), Some(client));
+                return (problems.iter().fold(good, passed_over), Some(client));
             }
             Err(problem) => problems.push((address, problem)),
         }
@@ -27,6 +30,15 @@ pub(super) async fn reach(in_force: &InForce) -> Outcome<Client<'_>> {
 
 fn note(finding: Finding, (address, problem): &(Address, Unreached)) -> Finding {
     finding.noting(format!("{address}: {}", in_words(problem)))
+}
+
+/// What answers in its place may take the caller for somebody else.
+fn passed_over(finding: Finding, failed: &(Address, Unreached)) -> Finding {
+    let finding = note(finding, failed);
+    match fix(&failed.0, &failed.1) {
+        Some(fix) if is_of_note(&failed.1) => finding.fix(fix),
+        _ => finding,
+    }
 }
 
 fn unreached(given: bool, problems: &[(Address, Unreached)]) -> Finding {
@@ -71,6 +83,9 @@ fn fix(address: &Address, problem: &Unreached) -> Option<String> {
             "correct the address: it is the broker's server.listen, and not its ops_listen or a web proxy".to_owned()
         }
         Unreached::Tls(problem) => of_tls(problem, place),
+        Unreached::Other(_) if matches!(address, Address::Tls(_)) => {
+            format!("see the broker's log; perhaps {CERTIFICATE_REFUSED}")
+        }
         Unreached::Missing | Unreached::Closed { .. } | Unreached::Other(_) => {
             "correct the address, or the way to it".to_owned()
         }
@@ -118,10 +133,7 @@ fn of_tls(problem: &TlsProblem, place: &str) -> String {
             "name the broker in the address as its certificate does (its subject alternative names)".to_owned()
         }
         TlsProblem::NotSpoken => format!("write the address as http://{place}, or have the broker speak TLS ([server.tls])"),
-        TlsProblem::Refused(_) => {
-            "the broker does not take the client's certificate: see --tls-cert, and authentication.client_ca of the broker"
-                .to_owned()
-        }
+        TlsProblem::Refused(_) => CERTIFICATE_REFUSED.to_owned(),
         TlsProblem::Other(_) => "see the broker's log, and the certificates of both sides".to_owned(),
     }
 }

@@ -1,14 +1,21 @@
 //! Whether the broker says that it serves.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use super::super::exit_code;
+use super::address::CERTIFICATE_REFUSED;
 use super::reason;
 use super::report::{Finding, Outcome};
-use crate::client::{Client, Failure};
+use super::settings::InForce;
+use crate::client::{Address, Client, Failure};
 
 /// As health knows the credentials themselves.
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
+/// A broker that has begun a moment ago does not serve until it has looked for its AWS credentials.
+const START: Duration = Duration::from_secs(2);
 /// As other commands end for what may work later.
 const LATER: u8 = 5;
 
@@ -20,9 +27,9 @@ pub(super) enum Health {
     WithoutCredentials,
 }
 
-pub(super) async fn ask(client: &Client<'_>) -> Outcome<Health> {
-    match (client.is_serving("").await, client.is_serving(SERVICE).await) {
-        (Err(failure), _) | (_, Err(failure)) => (unknown(client, &failure), None),
+pub(super) async fn ask(client: &Client<'_>, in_force: &InForce) -> Outcome<Health> {
+    match (client.is_serving("").await, is_serving(client).await) {
+        (Err(failure), _) | (_, Err(failure)) => (unknown(client, in_force, &failure), None),
         (Ok(true), Ok(true)) => (Finding::good("the broker serves"), Some(Health::Serving)),
         (Ok(false), _) => {
             let finding = Finding::broken(LATER, "NOT_SERVING: the broker is shutting down");
@@ -36,11 +43,22 @@ pub(super) async fn ask(client: &Client<'_>) -> Outcome<Health> {
     }
 }
 
-fn unknown(client: &Client<'_>, failure: &Failure) -> Finding {
+async fn is_serving(client: &Client<'_>) -> Result<bool, Failure> {
+    let end = Instant::now() + START;
+    loop {
+        let serving = client.is_serving(SERVICE).await;
+        if serving != Ok(false) || Instant::now() > end {
+            return serving;
+        }
+        sleep(START / 8).await;
+    }
+}
+
+fn unknown(client: &Client<'_>, in_force: &InForce, failure: &Failure) -> Finding {
     let finding = Finding::broken(exit_code(failure), failure.to_string());
-    if failure.message.contains("fatal alert") {
-        let fix = "the broker does not take the client's certificate: have it signed by an authority of the broker's authentication.client_ca, or call without --tls-cert and with --token-file";
-        return finding.fix(fix);
+    // In TLS 1.3 a client learns of it when it has begun to speak, and may be cut off before.
+    if failure.broke && in_force.settings.tls_identity.is_some() && matches!(client.address(), Address::Tls(_)) {
+        return finding.fix(CERTIFICATE_REFUSED);
     }
     match failure.code {
         Code::Unimplemented | Code::NotFound | Code::Internal => finding.fix(format!(

@@ -159,6 +159,7 @@ fn why_refused(credentials: &RegistryCredentials, status: StatusCode) -> String 
 fn unreached(error: &reqwest::Error, url: &Url) -> Finding {
     // The URL is told already.
     let cause = error.source().map_or_else(|| error.to_string(), chain);
+    let cause = cause.trim_start_matches("client error (Connect): ");
     let broken = |what: &str| Finding::broken(ExitCode::from(UNREACHABLE), format!("{url}: {what}"));
     if let Some(problem) = TlsProblem::of(error) {
         return of_tls(broken(&problem.to_string()), &problem);
@@ -171,12 +172,12 @@ fn unreached(error: &reqwest::Error, url: &Url) -> Finding {
         ));
     }
     if cause.contains("dns error") {
-        return broken(&cause).fix(format!(
+        return broken(cause).fix(format!(
             "have this machine's DNS know the host: resolv.conf, or private DNS of the VPC endpoint ecr.dkr{}",
             proxies()
         ));
     }
-    broken(&cause)
+    broken(cause)
         .fix(format!("see that port 443 of it can be reached from here: firewalls, VPC endpoints{}", proxies()))
 }
 
