@@ -252,10 +252,12 @@ fn a_broker_that_is_not_there_is_told_by_how_it_is_not_there() {
     refused.breaks_at("address", 5, &["nobody listens there", "ecr-broker serve --listen 127.0.0.1:1"]);
     let unknown = place.doctor("http://broker.invalid:50051", &[PRIVATE]);
     unknown.breaks_at("address", 5, &["cannot be resolved", "DNS"]);
+    let file = format!("unix:{}", place.write("file", ""));
+    place.doctor(&file, &[PRIVATE]).breaks_at("address", 5, &["it is no socket", "fix: correct the address"]);
     // One that takes connections, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
-    place.doctor(&address, &[PRIVATE]).breaks_at("address", 5, &["no answer within 1 s", "firewalls"]);
+    place.doctor(&address, &[PRIVATE]).breaks_at("address", 5, &["no answer in time", "firewalls"]);
     let web = Registry::answering(&["400 Bad Request"]);
     let told = place.command().args(["--address", &web.url, PRIVATE]).output().unwrap();
     assert!(String::from_utf8(told.stdout).unwrap().contains("does not speak gRPC"));
@@ -439,6 +441,9 @@ fn what_aws_does_is_told_with_what_to_do_about_it() {
         let told = place.doctor(&broker.address, &[registry]);
         told.breaks_at("AWS", code, &words).breaks_at("AWS", code, &["the broker's log has more under request "]);
     }
+    let broker = simulated_broker(&["--simulate-fault", "hang=1"], &[]);
+    let told = place.doctor(&broker.address, &[PRIVATE, "--timeout", "2s"]);
+    told.breaks_at("AWS", 5, &["fix: try again, for the fetch goes on in the broker"]);
 }
 
 #[test]

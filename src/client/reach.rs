@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,7 +41,7 @@ pub enum Unreached {
     #[error("the name cannot be resolved: {0}")]
     UnknownName(String),
     /// Nothing came back in time.
-    #[error("no answer within {} s", CONNECT_TIMEOUT.as_secs())]
+    #[error("no answer in time")]
     NoAnswer,
     /// TLS did not come about.
     #[error("{0}")]
@@ -62,7 +63,7 @@ impl<'a> Client<'a> {
     /// # Errors
     /// Where that does not work, and at which point.
     pub async fn reach(settings: &'a Settings, address: &Address) -> Result<Self, Unreached> {
-        let in_time = Instant::now() + CONNECT_TIMEOUT;
+        let in_time = Instant::now() + CONNECT_TIMEOUT.min(settings.timeout);
         let connected = timeout_at(in_time, connect(settings, address)).await;
         let link = connected.map_err(|_| Unreached::NoAnswer)??;
         Ok(Self { settings, link, deadline: Instant::now() + settings.timeout })
@@ -131,11 +132,18 @@ fn why(error: &(dyn Error + 'static), address: &Address) -> Unreached {
 
 fn of_io(error: &io::Error, path: Option<&Path>) -> Unreached {
     match (error.kind(), path) {
+        (io::ErrorKind::ConnectionRefused, Some(path)) if !is_socket(path) => {
+            Unreached::Other("it is no socket".to_owned())
+        }
         (io::ErrorKind::ConnectionRefused, _) => Unreached::Refused,
         (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(_)) => Unreached::Missing,
         (io::ErrorKind::PermissionDenied, Some(path)) => Unreached::Closed { by: closed(path) },
         _ => Unreached::Other(error.to_string()),
     }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// What is in the way: of what can be seen, that which is nearest to the socket.

@@ -2,7 +2,7 @@
 
 use super::report::{Finding, Outcome};
 use super::settings::InForce;
-use super::users;
+use super::{Time, users};
 use crate::client::{Address, Client, TlsProblem, Unreached};
 
 /// As other commands end where no broker answers.
@@ -12,11 +12,15 @@ const UNREACHABLE: u8 = 5;
 pub(super) const CERTIFICATE_REFUSED: &str = "the broker does not seem to take the client's certificate (its log says why): have it signed by an authority of the broker's authentication.client_ca or client_dns, or say who you are with --token-file and without --tls-cert";
 
 /// The first that answers, as other commands take it. Where nobody named one, the usual places that are not there are told too.
-pub(super) async fn reach(in_force: &InForce) -> Outcome<Client<'_>> {
+pub(super) async fn reach(in_force: &InForce, time: Time) -> Outcome<Client<'_>> {
     let settings = &in_force.settings;
     let addresses = if settings.addresses_given { settings.addresses.clone() } else { in_force.home.usual_places() };
     let mut problems = Vec::new();
     for address in addresses {
+        if time.of_step().is_zero() {
+            problems.push((address, Unreached::NoAnswer));
+            continue;
+        }
         match Client::reach(settings, &address).await {
             Ok(client) => {
                 let good = Finding::good(format!("{address} answers"));
@@ -114,7 +118,8 @@ fn of_socket(problem: &Unreached) -> Option<String> {
         Unreached::NotGrpc | Unreached::TlsOnly | Unreached::Tls(_) => {
             "correct the address: something else listens on this socket".to_owned()
         }
-        Unreached::UnknownName(_) | Unreached::Other(_) => return None,
+        Unreached::Other(_) => "correct the address".to_owned(),
+        Unreached::UnknownName(_) => return None,
     })
 }
 

@@ -60,7 +60,8 @@ impl Asked<'_> {
                 let end = time(credentials.expire_time).map(rfc3339).unwrap_or_default();
                 let found = "the broker holds a credential, but AWS gives it no newer one at the moment";
                 let note = format!("nothing fails until {end}, when this one ends");
-                let fix = "have those who run the broker look at its log (\"a refresh failed\") and at its way to AWS";
+                let fix =
+                    "have those who run the broker look at its log (\"the call to AWS failed\") and at its way to AWS";
                 (Finding::good(found).noting(note).fix(fix), Some(()))
             }
             Ok(credentials) if credentials.cache_status() == CacheStatus::Hit => {

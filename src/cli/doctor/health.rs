@@ -61,11 +61,13 @@ fn unknown(client: &Client<'_>, in_force: &InForce, failure: &Failure) -> Findin
         return finding.fix(CERTIFICATE_REFUSED);
     }
     match failure.code {
-        Code::Unimplemented | Code::NotFound | Code::Internal => finding.fix(format!(
+        Code::Unknown if failure.message.starts_with("the token") => {
+            finding.fix("have whoever writes token_file write a token into it, and nothing else")
+        }
+        Code::Unimplemented | Code::NotFound | Code::Internal | Code::Unknown => finding.fix(format!(
             "correct the address: what listens at {} is another program, and no ecr-broker",
             client.address()
         )),
-        Code::Unknown => finding.fix("see the file that is named"),
         _ => finding.fix(reason::fix(failure, None)),
     }
 }

@@ -9,7 +9,7 @@ use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
 use super::report::{Finding, Outcome};
-use super::{ONE_STEP, Time, reason};
+use super::{Time, reason};
 use crate::client::{Client, Query, RegistryCredentials, TlsProblem, chain};
 use crate::helper::bazel::authorization;
 
@@ -41,6 +41,9 @@ pub(super) fn base(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("it is no URL: {error}"))?;
     let host = url.host_str().unwrap_or_default();
     let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it has a user or a password in it: the credential is the broker's".to_owned());
+    }
     let own = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
     match url.scheme() {
         "https" => Ok(url),
@@ -165,9 +168,8 @@ fn unreached(error: &reqwest::Error, url: &Url) -> Finding {
         return of_tls(broken(&problem.to_string()), &problem);
     }
     if error.is_timeout() {
-        let finding = broken(&format!("no answer within {} s", ONE_STEP.as_secs()));
-        return finding.fix(format!(
-            "open the way to port 443: security groups and network ACLs, a route or NAT, or the VPC endpoints ecr.dkr and s3{}",
+        return broken("no answer in time").fix(format!(
+            "open the way to port 443: security groups and network ACLs, a route or NAT, or the VPC endpoints ecr.dkr and s3; or see why DNS does not answer{}",
             proxies()
         ));
     }
@@ -219,6 +221,7 @@ mod tests {
             ("http://10.0.0.1:5000", false),
             ("http://127.0.0.1.example", false),
             ("ftp://127.0.0.1", false),
+            ("https://user:s3cret@registry.example", false),
             ("registry", false),
         ] {
             assert_eq!(base(text).is_ok(), taken, "{text}");
