@@ -261,6 +261,8 @@ fn a_broker_that_is_not_there_is_told_by_how_it_is_not_there() {
     let web = Registry::answering(&["400 Bad Request"]);
     let told = place.command().args(["--address", &web.url, PRIVATE]).output().unwrap();
     assert!(String::from_utf8(told.stdout).unwrap().contains("does not speak gRPC"));
+    let neither = place.doctor(&format!("{missing},http://127.0.0.1:1"), &[PRIVATE]);
+    neither.breaks_at("address", 5, &[&format!("fix: {missing}: start the broker"), "fix: http://127.0.0.1:1: start"]);
     // The next address is asked, and the one that was passed over is told.
     let broker = simulated_broker(&[], &[]);
     let told = place.doctor(&format!("{missing},{}", broker.address), &[]);

@@ -293,6 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn each_file_is_known_by_its_place_and_so_is_where_a_broker_may_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home { runtime_dir: Some(directory.path().to_owned()), ..home(directory.path()) };
+        write(directory.path(), "profile = \"p\"\n");
+        let (file, given) = home.each_file().unwrap().remove(0);
+        assert_eq!((file, given.profile.as_deref()), (directory.path().join(USER_FILE), Some("p")));
+        let own = Address::Unix(directory.path().join(USER_SOCKET));
+        assert!(home.usual_places().contains(&own) && !home.usual_addresses().contains(&own));
+    }
+
+    #[test]
     fn mistakes_in_the_file_are_told_with_its_name() {
         let directory = tempfile::tempdir().unwrap();
         for (text, told) in [

@@ -1,15 +1,18 @@
 //! Which address answers, and what is wrong with those before it.
 
+use std::path::Path;
+
+use super::Time;
 use super::report::{Finding, Outcome};
 use super::settings::InForce;
-use super::{Time, users};
+use super::users::{self, WayIn};
 use crate::client::{Address, Client, TlsProblem, Unreached};
 
 /// As other commands end where no broker answers.
 const UNREACHABLE: u8 = 5;
 
-/// By the look of it.
-pub(super) const CERTIFICATE_REFUSED: &str = "the broker does not seem to take the client's certificate (its log says why): have it signed by an authority of the broker's authentication.client_ca or client_dns, or say who you are with --token-file and without --tls-cert";
+/// A client is told in words, or just cut off.
+pub(super) const CERTIFICATE_REFUSED: &str = "where the broker does not take the client's certificate (its log says why), have that signed by an authority of the broker's authentication.client_ca or client_dns, or say who you are with --token-file and without --tls-cert";
 
 /// The first that answers, as other commands take it. Where nobody named one, the usual places that are not there are told too.
 pub(super) async fn reach(in_force: &InForce, time: Time) -> Outcome<Client<'_>> {
@@ -39,22 +42,18 @@ fn note(finding: Finding, (address, problem): &(Address, Unreached)) -> Finding 
 /// What answers in its place may take the caller for somebody else.
 fn passed_over(finding: Finding, failed: &(Address, Unreached)) -> Finding {
     let finding = note(finding, failed);
-    match fix(&failed.0, &failed.1) {
-        Some(fix) if is_of_note(&failed.1) => finding.fix(fix),
-        _ => finding,
-    }
+    if is_of_note(&failed.1) { finding.fix(fix(failed)) } else { finding }
 }
 
 fn unreached(given: bool, problems: &[(Address, Unreached)]) -> Finding {
     let finding = problems.iter().fold(Finding::broken(UNREACHABLE, "no broker answers"), note);
-    let mut fixes: Vec<_> = problems.iter().filter_map(|(address, problem)| fix(address, problem)).collect();
     // Of a place that nobody named it is no news that nothing is there.
-    if fixes.is_empty() || !given && !problems.iter().any(|(_, problem)| is_of_note(problem)) {
-        let start = "start a broker (ecr-broker serve), or name where one is: --address, ECR_BROKER_ADDRESS, or address in client.toml";
-        fixes = vec![start.to_owned()];
+    let told: Vec<_> = problems.iter().filter(|(_, problem)| given || is_of_note(problem)).collect();
+    match told.as_slice() {
+        [] => finding.fix("start a broker (ecr-broker serve), or name where one is: --address, ECR_BROKER_ADDRESS, or address in client.toml"),
+        [one] => finding.fix(fix(one)),
+        several => several.iter().fold(finding, |finding, one| finding.fix(format!("{}: {}", one.0, fix(one)))),
     }
-    fixes.dedup();
-    fixes.iter().fold(finding, Finding::fix)
 }
 
 fn is_of_note(problem: &Unreached) -> bool {
@@ -71,9 +70,9 @@ fn in_words(problem: &Unreached) -> String {
     }
 }
 
-fn fix(address: &Address, problem: &Unreached) -> Option<String> {
+fn fix((address, problem): &(Address, Unreached)) -> String {
     let (Address::Plain(place) | Address::Tls(place)) = address else { return of_socket(problem) };
-    Some(match problem {
+    match problem {
         Unreached::Refused => {
             format!("start the broker there (ecr-broker serve --listen {place}), or correct the address and its port")
         }
@@ -88,16 +87,16 @@ fn fix(address: &Address, problem: &Unreached) -> Option<String> {
         }
         Unreached::Tls(problem) => of_tls(problem, place),
         Unreached::Other(_) if matches!(address, Address::Tls(_)) => {
-            format!("see the broker's log; perhaps {CERTIFICATE_REFUSED}")
+            format!("see the broker's log; {CERTIFICATE_REFUSED}")
         }
         Unreached::Missing | Unreached::Closed { .. } | Unreached::Other(_) => {
             "correct the address, or the way to it".to_owned()
         }
-    })
+    }
 }
 
-fn of_socket(problem: &Unreached) -> Option<String> {
-    Some(match problem {
+fn of_socket(problem: &Unreached) -> String {
+    match problem {
         Unreached::Missing => {
             "start the broker (systemctl start ecr-broker, or ecr-broker serve), or correct the address".to_owned()
         }
@@ -105,22 +104,25 @@ fn of_socket(problem: &Unreached) -> Option<String> {
             "the broker that made the socket is gone: start it again (systemctl start ecr-broker, or ecr-broker serve)"
                 .to_owned()
         }
-        Unreached::Closed { by } => users::way_in(by).map_or_else(
-            || {
-                format!(
-                    "have those who run the broker give {} a group that you are in, and let the group in (chgrp, chmod g+rwx)",
-                    by.display()
-                )
-            },
-            |group| format!("sudo usermod -aG {group} {}, and log in again", users::user()),
-        ),
+        Unreached::Closed { by } => open(by),
         Unreached::NoAnswer => "the broker does not take connections: see its log, or start it again".to_owned(),
         Unreached::NotGrpc | Unreached::TlsOnly | Unreached::Tls(_) => {
             "correct the address: something else listens on this socket".to_owned()
         }
-        Unreached::Other(_) => "correct the address".to_owned(),
-        Unreached::UnknownName(_) => return None,
-    })
+        Unreached::UnknownName(_) | Unreached::Other(_) => "correct the address".to_owned(),
+    }
+}
+
+/// How this user comes to be let in.
+fn open(by: &Path) -> String {
+    match users::way_in(by) {
+        WayIn::Group(group) => format!("sudo usermod -aG {group} {}, and log in again", users::user()),
+        WayIn::NextLogin(group) => format!("log in again: this login is older than your being in group {group}"),
+        WayIn::None => format!(
+            "have those who run the broker give {} a group that you are in, and let the group in (chgrp, chmod g+rwx)",
+            by.display()
+        ),
+    }
 }
 
 fn of_tls(problem: &TlsProblem, place: &str) -> String {

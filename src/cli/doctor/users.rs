@@ -13,6 +13,17 @@ const GROUPS: &str = "/etc/group";
 /// Whoever is in it owns half the machine.
 const ROOT_GROUP: u32 = 0;
 
+/// How a user comes to be let in by a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum WayIn {
+    /// By this group, in which the user is not.
+    Group(String),
+    /// By this group, in which the user is, and was not yet when it logged in.
+    NextLogin(String),
+    /// By none.
+    None,
+}
+
 /// The user that this program runs as.
 pub(super) fn user() -> String {
     name(USERS, geteuid().as_raw())
@@ -32,12 +43,15 @@ pub(super) fn owner(path: &Path) -> Option<String> {
     Some(format!("owner {user}, group {group}, mode {:04o}", metadata.mode() & 0o7777))
 }
 
-/// The group that would let this user in, if one would.
-pub(super) fn way_in(path: &Path) -> Option<String> {
-    let metadata = fs::metadata(path).ok()?;
+/// How this user could be let in by its groups.
+pub(super) fn way_in(path: &Path) -> WayIn {
+    let Ok(metadata) = fs::metadata(path) else { return WayIn::None };
     let gid = metadata.gid();
-    let opens = metadata.mode() & group_bit(&metadata) != 0;
-    (opens && gid != ROOT_GROUP && !own_groups().contains(&gid)).then(|| name(GROUPS, gid))
+    if metadata.mode() & group_bit(&metadata) == 0 || gid == ROOT_GROUP || own_groups().contains(&gid) {
+        return WayIn::None;
+    }
+    let group = name(GROUPS, gid);
+    if members(gid).contains(&user()) { WayIn::NextLogin(group) } else { WayIn::Group(group) }
 }
 
 /// To look into a directory, or to write to a socket.
@@ -51,11 +65,19 @@ fn own_groups() -> BTreeSet<u32> {
 }
 
 fn name(file: &str, id: u32) -> String {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let named = text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
-    });
-    named.unwrap_or_else(|| id.to_string())
+    entry(file, id).and_then(|fields| fields.into_iter().next()).unwrap_or_else(|| id.to_string())
+}
+
+fn members(gid: u32) -> Vec<String> {
+    let members = entry(GROUPS, gid).and_then(|fields| fields.into_iter().nth(3)).unwrap_or_default();
+    members.split(',').map(str::to_owned).collect()
+}
+
+/// The line of a user or group, field by field.
+fn entry(file: &str, id: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').map(str::to_owned).collect();
+        (fields.get(2)?.parse() == Ok(id)).then_some(fields)
+    })
 }
