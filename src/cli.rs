@@ -15,6 +15,8 @@ mod configure;
 #[cfg(feature = "client")]
 mod connection;
 #[cfg(feature = "client")]
+mod doctor;
+#[cfg(feature = "client")]
 mod followed;
 #[cfg(feature = "client")]
 mod get;
@@ -86,6 +88,9 @@ enum Command {
     /// Speak the protocols of docker, kubelet and Bazel for credentials
     #[cfg(feature = "client")]
     Helper(helper::Args),
+    /// Walk from this machine's settings to the registry, and say where the way ends and what to do about it
+    #[cfg(feature = "client")]
+    Doctor(doctor::Args),
     /// Check a running broker's health: exit code 0 when it serves, 1 when not
     #[cfg(feature = "client")]
     Probe(probe::Args),
@@ -137,6 +142,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Configure(args) => configure::run(args),
         #[cfg(feature = "client")]
         Command::Helper(args) => helper::run(args),
+        #[cfg(feature = "client")]
+        Command::Doctor(args) => doctor::run(&args),
         #[cfg(feature = "client")]
         Command::Probe(args) => probe::run(&args),
         #[cfg(feature = "client")]

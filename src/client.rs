@@ -18,20 +18,24 @@ use crate::pb::batch_result::Result as Outcome;
 use crate::pb::registry_access::Target;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 
-use self::failure::chain;
-
 mod address;
 mod failure;
 mod given;
+mod once;
 mod query;
+mod reach;
+mod tls_problem;
 mod watch;
 
 pub use self::address::{Address, AddressError};
-pub use self::failure::Failure;
+pub use self::failure::{Failure, chain};
 pub use self::given::{Addresses, Given, GivenError, Home};
+pub use self::once::Access;
 pub use self::query::Query;
+pub use self::reach::Unreached;
+pub use self::tls_problem::TlsProblem;
 pub use self::watch::{Happening, Watch};
-pub use crate::pb::{AuthScheme, GetCallerIdentityResponse, RegistryCredentials};
+pub use crate::pb::{AuthScheme, CacheStatus, GetCallerIdentityResponse, RegistryCredentials};
 
 /// How long one address may take to be connected to, where there is another or it is on another host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -271,12 +275,7 @@ impl Link {
     async fn make(settings: &Settings, deadline: Instant) -> Result<Self, Failure> {
         let mut problems = Vec::new();
         for (place, address) in settings.addresses.iter().enumerate() {
-            let endpoint = Endpoint::from_shared(address.uri()).map_err(|error| Failure::local(chain(&error)))?;
-            let mut endpoint = endpoint.http2_keep_alive_interval(ALIVE_INTERVAL).keep_alive_timeout(ALIVE_TIMEOUT);
-            if address.is_tls() {
-                let tls = tls(settings).map_err(Failure::local)?;
-                endpoint = endpoint.tls_config(tls).map_err(|error| Failure::local(chain(&error)))?;
-            }
+            let endpoint = endpoint(address, settings).map_err(Failure::local)?;
             let is_last = place + 1 == settings.addresses.len();
             // Of this host, with no other to go to, it is worth waiting for.
             let patience = if is_last && address.is_local() { settings.timeout } else { CONNECT_TIMEOUT };
@@ -297,6 +296,15 @@ fn result(result: pb::BatchResult) -> Result<pb::RegistryCredentials, Failure> {
         Some(Outcome::Error(error)) => Err(Failure::from(error)),
         None => Err(Failure::broken("a result in the broker's answer is empty")),
     }
+}
+
+fn endpoint(address: &Address, settings: &Settings) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(address.uri()).map_err(|error| chain(&error))?;
+    let endpoint = endpoint.http2_keep_alive_interval(ALIVE_INTERVAL).keep_alive_timeout(ALIVE_TIMEOUT);
+    if !address.is_tls() {
+        return Ok(endpoint);
+    }
+    endpoint.tls_config(tls(settings)?).map_err(|error| chain(&error))
 }
 
 fn tls(settings: &Settings) -> Result<ClientTlsConfig, String> {

@@ -133,7 +133,8 @@ impl fmt::Display for Failure {
 impl Error for Failure {}
 
 /// An error and its causes, each once; tonic says "transport error" and hides the reason behind it.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {

@@ -102,21 +102,35 @@ impl Home {
     /// # Errors
     /// Where one is there and cannot be read or understood.
     pub fn files(&self) -> Result<Given, GivenError> {
+        Ok(self.each_file()?.into_iter().fold(Given::default(), |all, (_, given)| all.or(given)))
+    }
+
+    /// What each of the files says that are there, the user's before the system's.
+    ///
+    /// # Errors
+    /// Where one cannot be read or understood.
+    pub fn each_file(&self) -> Result<Vec<(PathBuf, Given)>, GivenError> {
         let home = self.home.as_ref().map(|home| home.join(".config"));
         let config_home = self.config_home.clone().or(home).filter(|path| path.is_absolute());
         // $HOME may be somebody else's, after sudo.
         let closed =
             |file: &Path| std::fs::metadata(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
         let user = config_home.map(|directory| directory.join(USER_FILE)).filter(|file| !closed(file));
-        let user = user.map(|file| read(&file)).transpose()?;
-        Ok(user.unwrap_or_default().or(read(Path::new(SYSTEM_FILE))?))
+        let files = user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]);
+        files.filter_map(|file| read(&file).transpose().map(|given| Ok((file, given?)))).collect()
+    }
+
+    /// Where a broker is looked for that nobody named, whether or not there is something.
+    #[must_use]
+    pub fn usual_places(&self) -> Vec<Address> {
+        let user = self.runtime_dir.as_ref().map(|directory| directory.join(USER_SOCKET));
+        let sockets = [Some(PathBuf::from(SYSTEM_SOCKET)), user].into_iter().flatten();
+        sockets.map(Address::Unix).chain([Address::Plain(LOOPBACK.to_owned())]).collect()
     }
 
     fn usual_addresses(&self) -> Vec<Address> {
-        let user = self.runtime_dir.as_ref().map(|directory| directory.join(USER_SOCKET));
-        let sockets =
-            [Some(PathBuf::from(SYSTEM_SOCKET)), user].into_iter().flatten().filter(|path| Path::exists(path));
-        sockets.map(Address::Unix).chain([Address::Plain(LOOPBACK.to_owned())]).collect()
+        let there = |address: &Address| if let Address::Unix(path) = address { path.exists() } else { true };
+        self.usual_places().into_iter().filter(there).collect()
     }
 }
 
@@ -193,14 +207,13 @@ impl Given {
     }
 }
 
-fn read(path: &Path) -> Result<Given, GivenError> {
+/// None: it is not there.
+fn read(path: &Path) -> Result<Option<Given>, GivenError> {
     let error = |problem: String| GivenError::File { path: path.to_owned(), problem: problem.replace('\n', " ") };
     match std::fs::read_to_string(path) {
         // Its message alone: the line may hold what should be in the token's file.
-        Ok(text) => toml::from_str(&text).map_err(|problem| error(message(&text, &problem))),
-        Err(problem) if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(Given::default())
-        }
+        Ok(text) => toml::from_str(&text).map(Some).map_err(|problem| error(message(&text, &problem))),
+        Err(problem) if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(problem) => Err(error(problem.to_string())),
     }
 }
@@ -277,6 +290,17 @@ mod tests {
         assert_eq!(settings.addresses, [Address::Plain("127.0.0.1:1".into())]);
         assert_eq!(settings.tls_identity, Some(("/own".into(), "/own-key".into())));
         assert_eq!(settings.token_file, Some("/t".into()));
+    }
+
+    #[test]
+    fn each_file_is_known_by_its_place_and_so_is_where_a_broker_may_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home { runtime_dir: Some(directory.path().to_owned()), ..home(directory.path()) };
+        write(directory.path(), "profile = \"p\"\n");
+        let (file, given) = home.each_file().unwrap().remove(0);
+        assert_eq!((file, given.profile.as_deref()), (directory.path().join(USER_FILE), Some("p")));
+        let own = Address::Unix(directory.path().join(USER_SOCKET));
+        assert!(home.usual_places().contains(&own) && !home.usual_addresses().contains(&own));
     }
 
     #[test]

@@ -1,0 +1,146 @@
+//! Which address answers, and what is wrong with those before it.
+
+use std::path::Path;
+
+use super::Time;
+use super::report::{Finding, Outcome};
+use super::settings::InForce;
+use super::users::{self, WayIn};
+use crate::client::{Address, Client, TlsProblem, Unreached};
+
+/// As other commands end where no broker answers.
+const UNREACHABLE: u8 = 5;
+
+/// A client is told in words, or just cut off.
+pub(super) const CERTIFICATE_REFUSED: &str = "where the broker does not take the client's certificate (its log says why), have that signed by an authority of the broker's authentication.client_ca or client_dns, or say who you are with --token-file and without --tls-cert";
+
+/// The first that answers, as other commands take it. Where nobody named one, the usual places that are not there are told too.
+pub(super) async fn reach(in_force: &InForce, time: Time) -> Outcome<Client<'_>> {
+    let settings = &in_force.settings;
+    let addresses = if settings.addresses_given { settings.addresses.clone() } else { in_force.home.usual_places() };
+    let mut problems = Vec::new();
+    for address in addresses {
+        if time.of_step().is_zero() {
+            problems.push((address, Unreached::NoAnswer));
+            continue;
+        }
+        match Client::reach(settings, &address).await {
+            Ok(client) => {
+                let good = Finding::good(format!("{address} answers"));
+                return (problems.iter().fold(good, passed_over), Some(client));
+            }
+            Err(problem) => problems.push((address, problem)),
+        }
+    }
+    (unreached(settings.addresses_given, &problems), None)
+}
+
+fn note(finding: Finding, (address, problem): &(Address, Unreached)) -> Finding {
+    finding.noting(format!("{address}: {}", in_words(problem)))
+}
+
+/// What answers in its place may take the caller for somebody else.
+fn passed_over(finding: Finding, failed: &(Address, Unreached)) -> Finding {
+    let finding = note(finding, failed);
+    if is_of_note(&failed.1) { finding.fix(fix(failed)) } else { finding }
+}
+
+fn unreached(given: bool, problems: &[(Address, Unreached)]) -> Finding {
+    let finding = problems.iter().fold(Finding::broken(UNREACHABLE, "no broker answers"), note);
+    // Of a place that nobody named it is no news that nothing is there.
+    let told: Vec<_> = problems.iter().filter(|(_, problem)| given || is_of_note(problem)).collect();
+    match told.as_slice() {
+        [] => finding.fix("start a broker (ecr-broker serve), or name where one is: --address, ECR_BROKER_ADDRESS, or address in client.toml"),
+        [one] => finding.fix(fix(one)),
+        several => several.iter().fold(finding, |finding, one| finding.fix(format!("{}: {}", one.0, fix(one)))),
+    }
+}
+
+fn is_of_note(problem: &Unreached) -> bool {
+    !matches!(problem, Unreached::Missing | Unreached::Refused)
+}
+
+fn in_words(problem: &Unreached) -> String {
+    match problem {
+        Unreached::Closed { by } => {
+            let owner = users::owner(by).map(|owner| format!(" ({owner})")).unwrap_or_default();
+            format!("{problem}{owner}; this is {}", users::user_with_groups())
+        }
+        _ => problem.to_string(),
+    }
+}
+
+fn fix((address, problem): &(Address, Unreached)) -> String {
+    let (Address::Plain(place) | Address::Tls(place)) = address else { return of_socket(problem) };
+    match problem {
+        Unreached::Refused => {
+            format!("start the broker there (ecr-broker serve --listen {place}), or correct the address and its port")
+        }
+        Unreached::UnknownName(_) => "correct the address, or have this machine's DNS know the name".to_owned(),
+        Unreached::NoAnswer => {
+            "see that the way is open: the address and port, firewalls and security groups, and whether the broker's host is up"
+                .to_owned()
+        }
+        Unreached::TlsOnly => format!("write the address as https://{place}"),
+        Unreached::NotGrpc => {
+            "correct the address: it is the broker's server.listen, and not its ops_listen or a web proxy".to_owned()
+        }
+        Unreached::Tls(problem) => of_tls(problem, place),
+        Unreached::Other(_) if matches!(address, Address::Tls(_)) => {
+            format!("see the broker's log; {CERTIFICATE_REFUSED}")
+        }
+        Unreached::Missing | Unreached::Closed { .. } | Unreached::Other(_) => {
+            "correct the address, or the way to it".to_owned()
+        }
+    }
+}
+
+fn of_socket(problem: &Unreached) -> String {
+    match problem {
+        Unreached::Missing => {
+            "start the broker (systemctl start ecr-broker, or ecr-broker serve), or correct the address".to_owned()
+        }
+        Unreached::Refused => {
+            "the broker that made the socket is gone: start it again (systemctl start ecr-broker, or ecr-broker serve)"
+                .to_owned()
+        }
+        Unreached::Closed { by } => open(by),
+        Unreached::NoAnswer => "the broker does not take connections: see its log, or start it again".to_owned(),
+        Unreached::NotGrpc | Unreached::TlsOnly | Unreached::Tls(_) => {
+            "correct the address: something else listens on this socket".to_owned()
+        }
+        Unreached::UnknownName(_) | Unreached::Other(_) => "correct the address".to_owned(),
+    }
+}
+
+/// How this user comes to be let in.
+fn open(by: &Path) -> String {
+    match users::way_in(by) {
+        WayIn::Group(group) => format!("sudo usermod -aG {group} {}, and log in again", users::user()),
+        WayIn::NextLogin(group) => format!("log in again: this login is older than your being in group {group}"),
+        WayIn::None => format!(
+            "have those who run the broker give {} a group that you are in, and let the group in (chgrp, chmod g+rwx)",
+            by.display()
+        ),
+    }
+}
+
+fn of_tls(problem: &TlsProblem, place: &str) -> String {
+    match problem {
+        TlsProblem::UnknownAuthority => {
+            "name the file with the certificate of the authority that signed the broker's: --tls-ca, ECR_BROKER_TLS_CA, or tls_ca in client.toml"
+                .to_owned()
+        }
+        TlsProblem::Expired => {
+            "have those who run the broker renew its certificate (server.tls.certificate); where it is good, set this machine's clock"
+                .to_owned()
+        }
+        TlsProblem::NotYet => "set this machine's clock".to_owned(),
+        TlsProblem::OtherName => {
+            "name the broker in the address as its certificate does (its subject alternative names)".to_owned()
+        }
+        TlsProblem::NotSpoken => format!("write the address as http://{place}, or have the broker speak TLS ([server.tls])"),
+        TlsProblem::Refused(_) => CERTIFICATE_REFUSED.to_owned(),
+        TlsProblem::Other(_) => "see the broker's log, and the certificates of both sides".to_owned(),
+    }
+}

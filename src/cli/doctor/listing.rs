@@ -1,0 +1,37 @@
+//! What may be asked for, where no registry was named.
+
+use super::super::exit_code;
+use super::reason;
+use super::report::{Finding, Outcome};
+use super::time::rfc3339;
+use crate::client::{Access, Client};
+
+/// A few lines.
+const MOST: i32 = 10;
+/// As other commands end where something is not allowed.
+const NOT_ALLOWED: u8 = 4;
+
+pub(super) async fn ask(client: &Client<'_>) -> Outcome<()> {
+    match client.accesses(MOST).await {
+        Ok((accesses, _)) if accesses.is_empty() => {
+            let finding = Finding::broken(NOT_ALLOWED, "no grant lets you have anything");
+            (
+                finding.fix("name a registry, as in ecr-broker doctor REGISTRY: it prints the grant that is missing"),
+                None,
+            )
+        }
+        Ok((accesses, more)) => {
+            let more = if more { ", among others" } else { "" };
+            let finding = Finding::good(format!("you may ask for these{more}:"));
+            (accesses.iter().map(line).fold(finding, Finding::noting), Some(()))
+        }
+        Err(failure) => {
+            (Finding::broken(exit_code(&failure), failure.to_string()).fix(reason::fix(&failure, None)), None)
+        }
+    }
+}
+
+fn line(access: &Access) -> String {
+    let held = access.expires.map(|end| format!(", held until {}", rfc3339(end))).unwrap_or_default();
+    format!("{} (profile {}{held})", access.name, access.profile)
+}

@@ -1,0 +1,118 @@
+//! The settings that are in force, and whether what they name can be used.
+
+use std::time::Duration;
+
+use super::super::connection::Connection;
+use super::Args;
+use super::files::{self, Held};
+use super::origin::Origin;
+use super::report::{Finding, Outcome};
+use super::time::{now, span};
+use super::token;
+use crate::client::{Given, GivenError, Home, Settings};
+
+/// A client's settings, with where each came from.
+#[derive(Debug)]
+pub(super) struct InForce {
+    pub(super) settings: Settings,
+    pub(super) profile: String,
+    pub(super) home: Home,
+    /// What every other command waits.
+    pub(super) usual_timeout: Duration,
+    origins: Vec<(&'static str, Origin)>,
+}
+
+/// Whether a setting is among those that were given.
+type IsGiven = fn(&Given) -> bool;
+
+const SETTINGS: [(&str, IsGiven); 6] = [
+    ("address", |given| given.address.as_ref().is_some_and(|address| !address.to_string().is_empty())),
+    ("token_file", |given| given.token_file.is_some()),
+    ("profile", |given| given.profile.is_some()),
+    ("tls_ca", |given| given.tls_ca.is_some()),
+    ("tls_cert", |given| given.tls_cert.is_some() || given.tls_key.is_some()),
+    ("timeout", |given| given.timeout.is_some()),
+];
+
+pub(super) fn examine(args: &Args) -> Outcome<InForce> {
+    let in_force = match in_force(args, &args.connection) {
+        Ok(in_force) => in_force,
+        Err(error) => {
+            let fix = match &error {
+                GivenError::File { path, .. } => {
+                    format!("correct {}; its keys are the flags' names, as in docs/clients.md", path.display())
+                }
+                GivenError::Variable { name, .. } => format!("correct {name}, or unset it"),
+                GivenError::HalfAnIdentity { missing, .. } => {
+                    let missing = missing.replace('_', "-");
+                    format!("give --{missing} too, or the variable or key of that name")
+                }
+            };
+            return (Finding::broken(1, error.to_string()).fix(fix), None);
+        }
+    };
+    let finding = in_force.noted();
+    match in_force.check_files() {
+        Ok(notes) => (notes.into_iter().fold(finding, Finding::noting), Some(in_force)),
+        Err(broken) => (broken, None),
+    }
+}
+
+fn in_force(args: &Args, connection: &Connection) -> Result<InForce, GivenError> {
+    let (given, home) = connection.given();
+    let given = Given { profile: args.profile.clone(), ..given };
+    let files = home.each_file()?;
+    let origin = |name, has: IsGiven| {
+        let file = || files.iter().find(|(_, given)| has(given)).map(|(path, _)| Origin::File(path.clone()));
+        if has(&given) { args.typed.origin(name) } else { file().unwrap_or(Origin::Default) }
+    };
+    let origins = SETTINGS.map(|(name, has)| (name, origin(name, has))).to_vec();
+    let all = files.into_iter().fold(given, |all, (_, given)| all.or(given));
+    let (settings, profile) = all.settings(&home)?;
+    Ok(InForce { usual_timeout: settings.timeout, settings, profile, home, origins })
+}
+
+impl InForce {
+    pub(super) fn origin(&self, name: &str) -> &Origin {
+        self.origins.iter().find(|(known, _)| *known == name).map_or(&Origin::Default, |(_, origin)| origin)
+    }
+
+    fn noted(&self) -> Finding {
+        let addresses: Vec<_> = self.settings.addresses.iter().map(ToString::to_string).collect();
+        let found = format!("address {} ({})", addresses.join(", then "), self.origin("address"));
+        let named = |name: &str, value: &str| format!("{name} {value} ({})", self.origin(name));
+        let mut finding = Finding::good(found);
+        if !self.profile.is_empty() {
+            finding = finding.noting(named("profile", &self.profile));
+        }
+        if self.origin("timeout") != &Origin::Default {
+            finding = finding.noting(named("timeout", &span(self.usual_timeout)));
+        }
+        finding
+    }
+
+    /// What each file is; the first that is broken ends it.
+    fn check_files(&self) -> Result<Vec<String>, Finding> {
+        let mut notes = Vec::new();
+        let mut note = |name: &str, path: &std::path::Path, held: Held| -> Result<(), Finding> {
+            let origin = self.origin(name);
+            let broken = |broken: files::Broken| {
+                let found = format!("{name} {} ({origin}): {}", path.display(), broken.problem);
+                Finding::broken(broken.code, found).fix(broken.fix)
+            };
+            notes.push(format!("{name} {} ({origin}): {}", path.display(), held.map_err(broken)?));
+            Ok(())
+        };
+        if let Some(path) = &self.settings.token_file {
+            note("token_file", path, token::look(path, now()))?;
+        }
+        if let Some(path) = &self.settings.tls_ca {
+            note("tls_ca", path, files::authorities(path, now()))?;
+        }
+        if let Some((certificate, key)) = &self.settings.tls_identity {
+            note("tls_cert", certificate, files::certificate(certificate, now()))?;
+            note("tls_cert", key, files::key(key))?;
+        }
+        Ok(notes)
+    }
+}
