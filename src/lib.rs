@@ -17,6 +17,7 @@
 //! | 0 | [`trusted_file`] | files that decide who is who |
 //! | 0 | [`restart`] | work that is begun anew whenever it ends |
 //! | 0 | [`trace`] | the identity of a span, handed between tasks |
+//! | 0 | [`aws_wire`] | AWS's protocols, as a service sees them |
 //! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
 //! | 1 | [`tls`] | the broker's certificate, and whose client certificates say who they are |
 //! | 1 | [`jwt`] | bearer tokens of issuers that are named, verified without asking anybody |
@@ -40,6 +41,8 @@
 pub mod address;
 #[cfg(feature = "server")]
 pub mod audit;
+#[cfg(any(feature = "server", feature = "simulator"))]
+pub mod aws_wire;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
