@@ -4,6 +4,7 @@
 //! What passes here holds keys and tokens, so nothing of it can be printed but what names it.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderName};
@@ -26,6 +27,8 @@ const LONGEST_BODY: usize = 64 * 1024;
 pub const CONTENT: &str = "application/x-amz-json-1.1";
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+/// In milliseconds, where waiting helps.
+const RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// A request whose body was read.
@@ -47,6 +50,8 @@ pub struct Refusal {
     pub code: &'static str,
     /// What people read.
     pub message: String,
+    /// How long to wait before asking again, where the service says so.
+    pub retry_after: Option<Duration>,
 }
 
 /// An answer, in whichever protocol.
@@ -54,6 +59,7 @@ pub struct Answer {
     status: StatusCode,
     content: Option<&'static str>,
     outcome: Outcome,
+    retry_after: Option<Duration>,
     body: Bytes,
 }
 
@@ -122,7 +128,7 @@ impl fmt::Debug for Call {
 impl Refusal {
     /// A refusal of any status.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), retry_after: None }
     }
 
     /// A refusal of what JSON 1.1 has for nearly everything.
@@ -139,7 +145,8 @@ impl Refusal {
     #[must_use]
     pub fn into_json(self) -> Answer {
         let body = json!({ "__type": self.code, "message": self.message });
-        Answer::refused(self.status, self.code, CONTENT, body.to_string())
+        let answer = Answer::refused(self.status, self.code, CONTENT, body.to_string());
+        Answer { retry_after: self.retry_after, ..answer }
     }
 }
 
@@ -153,19 +160,31 @@ impl Answer {
     /// An answer to a call that went well.
     #[must_use]
     pub fn answered(content: &'static str, body: String) -> Self {
-        Self { status: StatusCode::OK, content: Some(content), outcome: Outcome::Answered, body: body.into() }
+        Self {
+            status: StatusCode::OK,
+            content: Some(content),
+            outcome: Outcome::Answered,
+            retry_after: None,
+            body: body.into(),
+        }
     }
 
     /// An answer to a call that is refused.
     #[must_use]
     pub fn refused(status: StatusCode, code: &'static str, content: &'static str, body: String) -> Self {
-        Self { status, content: Some(content), outcome: Outcome::Refused(code), body: body.into() }
+        Self { status, content: Some(content), outcome: Outcome::Refused(code), retry_after: None, body: body.into() }
     }
 
     /// A status and a body that are no answer of any protocol; `what` is what the log calls it.
     #[must_use]
     pub fn faulty(status: StatusCode, body: &'static [u8], what: &'static str) -> Self {
-        Self { status, content: None, outcome: Outcome::Faulty(what), body: Bytes::from_static(body) }
+        Self {
+            status,
+            content: None,
+            outcome: Outcome::Faulty(what),
+            retry_after: None,
+            body: Bytes::from_static(body),
+        }
     }
 
     /// How it ended: `ok`, the error's code, or the fault.
@@ -188,6 +207,9 @@ impl Answer {
         }
         if let Some(content) = self.content {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
+        }
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)));
         }
         if let Outcome::Refused(code) = self.outcome {
             headers.insert(ERROR_TYPE, HeaderValue::from_static(code));

@@ -26,6 +26,7 @@
 //! | 1 | [`simulator`] | AWS as the SDK sees it, on loopback |
 //! | 2 | [`cache`] | what is held, what is on its way, what failed a moment ago |
 //! | 3 | [`broker`] | the use case on one screen |
+//! | 4 | [`aws_api`] | AWS's own operation for tokens, for programs that ask AWS and nothing else |
 //! | 4 | [`grpc`] | the services, the status of every error, the edge of every call |
 //! | 5 | [`config`] | what was typed, then what it means |
 //! | 5 | [`telemetry`] | logs and spans |
@@ -41,6 +42,8 @@
 pub mod address;
 #[cfg(feature = "server")]
 pub mod audit;
+#[cfg(feature = "server")]
+pub mod aws_api;
 #[cfg(any(feature = "server", feature = "simulator"))]
 pub mod aws_wire;
 #[cfg(feature = "server")]

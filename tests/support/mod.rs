@@ -322,6 +322,7 @@ impl TestBroker {
             tls: None,
             issuers: None,
             limits: Limits::new(limits_settings(), clock.clone()),
+            aws_api: None,
         };
         change(&mut settings);
         let region = "eu-central-1".parse().unwrap();
