@@ -9,7 +9,7 @@
 )]
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub struct Server {
     child: Child,
     /// As the program prints it.
     pub address: String,
+    stdout: BufReader<ChildStdout>,
     logs: Option<Logs>,
 }
 
@@ -83,14 +84,17 @@ impl Server {
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let logs = child.stderr.take().map(Logs::of);
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").map(str::to_owned);
-        let Some(address) = address else {
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let Some(address) = next_address(&mut stdout) else {
             _ = child.wait();
             panic!("{command:?} does not listen: {}", logs.map(Logs::whole).unwrap_or_default());
         };
-        Self { child, address, logs }
+        Self { child, address, stdout, logs }
+    }
+
+    /// The next one that it prints.
+    pub fn next_address(&mut self) -> String {
+        next_address(&mut self.stdout).unwrap()
     }
 
     pub fn pid(&self) -> u32 {
@@ -130,6 +134,12 @@ impl Server {
         assert!(status.success(), "{status}");
         self.logs.take().map(Logs::whole).unwrap_or_default()
     }
+}
+
+fn next_address(stdout: &mut BufReader<ChildStdout>) -> Option<String> {
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    line.trim().strip_prefix("listening on ").map(str::to_owned)
 }
 
 impl Drop for Server {
