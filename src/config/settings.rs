@@ -273,7 +273,7 @@ pub(super) const REQUESTS_PER_SECOND: Setting<u64> = Setting {
         ..about(
             "limits",
             "requests_per_second",
-            "What one caller of another host may ask for in a second, in the mean; after a quiet time as much at once as in ten\nseconds. A batch counts as many as it holds. Callers of this host, by user or loopback, have no such limit.",
+            "What one caller of another host may ask for in a second, in the mean; after a quiet time as much at once as in ten\nseconds. A batch counts as many as it holds. Callers of this host, by user, loopback or the AWS API, have no such limit.",
         )
     },
     default: || 1000,
@@ -301,7 +301,7 @@ pub(super) const FAILURES_PER_SECOND: Setting<u64> = Setting {
         ..about(
             "limits",
             "failures_per_second",
-            "How many bad tokens and failed TLS handshakes from one IPv4 address, one IPv6 network of 64 bits or one user are looked at\nin a second, in the mean; ten seconds' worth may come at once. Beyond it nothing from there is looked at until there is room.",
+            "How many bad tokens, failed TLS handshakes and wrong secrets of the AWS API from one IPv4 address, one IPv6 network of 64 bits or one user are looked at\nin a second, in the mean; ten seconds' worth may come at once. Beyond it nothing from there is looked at until there is room.",
         )
     },
     default: || 100,

@@ -74,12 +74,28 @@ fn login_password(command: &mut Command) -> String {
 
 /// What Amazon's helper answers docker.
 fn by_amazon_s_helper(broker: &Broker, host: &str) -> Value {
-    let question = broker.directory.path().join("question");
-    fs::write(&question, host).unwrap();
     let mut helper = broker.lead(tool("bin/docker-credential-ecr-login"));
     // Its own cache would answer in the broker's place.
-    helper.arg("get").env("AWS_ECR_DISABLE_CACHE", "true").stdin(fs::File::open(question).unwrap());
-    let output = helper.output().unwrap();
+    ask(helper.arg("get").env("AWS_ECR_DISABLE_CACHE", "true"), broker, host)
+}
+
+/// What the provider that kubelet runs on EKS answers it.
+fn by_kubelet_s_provider(broker: &Broker, host: &str) -> Value {
+    let question = serde_json::json!({
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+        "kind": "CredentialProviderRequest",
+        "image": format!("{host}/team/app:v1"),
+    });
+    let mut provider = broker.lead(tool("bin/ecr-credential-provider"));
+    let answer = ask(provider.arg("get-credentials"), broker, &question.to_string());
+    answer["auth"][host].clone()
+}
+
+/// Asks a program over its stdin; what it answers in JSON.
+fn ask(program: &mut Command, broker: &Broker, question: &str) -> Value {
+    let file = broker.directory.path().join("question");
+    fs::write(&file, question).unwrap();
+    let output = program.stdin(fs::File::open(file).unwrap()).output().unwrap();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -159,7 +175,7 @@ fn the_aws_cli_tries_again_what_aws_throttles_and_not_what_is_denied() {
 }
 
 #[test]
-#[ignore = "needs the AWS CLI, boto3, @aws-sdk/client-ecr and Amazon's credential helper, which .ci/tools installs"]
+#[ignore = "needs the AWS CLI, boto3, @aws-sdk/client-ecr, Amazon's helper and kubelet's provider, which .ci/tools installs"]
 fn the_programs_of_aws_share_one_call_for_each_registry() {
     let broker = Broker::start(&[]);
     let by_cli = digest(&login_password(&mut broker.cli(&["ecr", "get-login-password"])));
@@ -171,6 +187,10 @@ fn the_programs_of_aws_share_one_call_for_each_registry() {
     assert_eq!((&helper["Username"], &helper["ServerURL"]), (&"AWS".into(), &PRIVATE.into()));
     let helper = by_amazon_s_helper(&broker, "public.ecr.aws");
     assert_eq!(digest(helper["Secret"].as_str().unwrap()), public);
-    assert_ne!(by_cli, private, "the CLI names no account, and that is another key");
+    let provider = by_kubelet_s_provider(&broker, "public.ecr.aws");
+    assert_eq!(digest(provider["password"].as_str().unwrap()), public);
+    let provider = by_kubelet_s_provider(&broker, PRIVATE);
+    assert_eq!(digest(provider["password"].as_str().unwrap()), by_cli, "neither names an account");
+    assert_ne!(by_cli, private, "which is another key");
     assert_eq!(broker.calls(), 4, "no account, two accounts, and the public one");
 }
