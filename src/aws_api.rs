@@ -114,6 +114,7 @@ impl AwsApi {
     }
 
     /// The tokens of the accounts that the call names, in their order; without any that of the registry that AWS gives the broker.
+    /// One that cannot be had fails the call, as at AWS; what is on record for the others by then is more than was given, never less.
     async fn private_tokens(&self, call: &Call, id: RequestId) -> Result<Value, Refusal> {
         let accounts = ecr::registry_ids(call)?;
         let region = self.region(call, id)?;

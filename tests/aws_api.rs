@@ -494,9 +494,9 @@ fn keys() -> [(&'static str, &'static str); 3] {
     [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example"), ("AWS_EC2_METADATA_DISABLED", "true")]
 }
 
-fn address_of(broker: &mut Server) -> SocketAddr {
-    let address = broker.next_address();
-    address.strip_prefix("aws+http://").unwrap_or_else(|| panic!("{address}")).parse().unwrap()
+fn start(arguments: &[&str], environment: &[(&str, &str)]) -> (Server, SocketAddr) {
+    let (broker, at) = Server::start_with_aws_api(arguments, environment);
+    (broker, at.parse().unwrap())
 }
 
 #[tokio::test]
@@ -507,9 +507,8 @@ async fn p10_the_program_makes_the_secret_keeps_it_and_writes_it_nowhere_else() 
     let arguments = [&SERVE_SIMULATED[..], &api].concat();
     let mut kept = None;
     for _ in 0..2 {
-        let mut broker = Server::start(&arguments, &[("RUST_LOG", "trace")]);
+        let (broker, at) = start(&arguments, &[("RUST_LOG", "trace")]);
         assert!(broker.address.starts_with("grpc://"));
-        let at = address_of(&mut broker);
         let secret = fs::read_to_string(&file).unwrap();
         let path = format!("/t/{secret}");
         let answer = Asked::private().path(&path).send(at).await;
@@ -594,11 +593,10 @@ async fn a_broker_that_asks_a_broker_is_refused_and_a_call_without_a_region_is_t
     let file = write_secret(directory.path(), SECRET);
     let api = ["--aws-api-listen", "127.0.0.1:0", "--aws-api-secret-file", file.to_str().unwrap()];
     let serve = ["serve", "--listen", "127.0.0.1:0", "--allow-loopback"];
-    let mut first = Server::start(&[&SERVE_SIMULATED[..], &api].concat(), &[]);
-    let endpoint = format!("http://{}/t/{SECRET}", address_of(&mut first));
+    let (_first, at) = start(&[&SERVE_SIMULATED[..], &api].concat(), &[]);
+    let endpoint = format!("http://{at}/t/{SECRET}");
     let environment = [&keys()[..], &[("ECR_BROKER_AWS_ECR_ENDPOINT", &endpoint)]].concat();
-    let mut second = Server::start(&[&serve[..], &api].concat(), &environment);
-    let at = address_of(&mut second);
+    let (second, at) = start(&[&serve[..], &api].concat(), &environment);
     let ended = run(&["get", HOST, "--address", &second.address], &[]);
     assert!(ended.error().contains("AWS_ACCESS_DENIED"), "{}", ended.stderr);
     let answer = Asked::private().send(at).await;

@@ -27,7 +27,6 @@ pub struct Server {
     child: Child,
     /// As the program prints it.
     pub address: String,
-    stdout: BufReader<ChildStdout>,
     logs: Option<Logs>,
 }
 
@@ -80,8 +79,21 @@ impl Server {
         Self::spawn(command)
     }
 
+    /// With the AWS API, which is the second address that it prints.
+    pub fn start_with_aws_api(arguments: &[&str], environment: &[(&str, &str)]) -> (Self, String) {
+        let mut command = program(environment);
+        command.args(arguments).stderr(Stdio::piped());
+        let (server, mut stdout) = Self::spawn_heard(command);
+        let address = next_address(&mut stdout).unwrap();
+        (server, address.strip_prefix("aws+http://").unwrap_or_else(|| panic!("{address}")).to_owned())
+    }
+
     /// By a command that runs the program in a way of its own.
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_heard(command).0
+    }
+
+    fn spawn_heard(mut command: Command) -> (Self, BufReader<ChildStdout>) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let logs = child.stderr.take().map(Logs::of);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -89,12 +101,7 @@ impl Server {
             _ = child.wait();
             panic!("{command:?} does not listen: {}", logs.map(Logs::whole).unwrap_or_default());
         };
-        Self { child, address, stdout, logs }
-    }
-
-    /// The next one that it prints.
-    pub fn next_address(&mut self) -> String {
-        next_address(&mut self.stdout).unwrap()
+        (Self { child, address, logs }, stdout)
     }
 
     pub fn pid(&self) -> u32 {

@@ -28,8 +28,8 @@ impl Broker {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret");
         let api = ["--aws-api-listen", "127.0.0.1:0", "--aws-api-secret-file", file.to_str().unwrap()];
-        let mut server = Server::start(&[&SERVE_SIMULATED[..], &api, more].concat(), &[]);
-        let url = server.next_address().replace("aws+", "") + "/t/" + &fs::read_to_string(file).unwrap();
+        let (server, at) = Server::start_with_aws_api(&[&SERVE_SIMULATED[..], &api, more].concat(), &[]);
+        let url = format!("http://{at}/t/{}", fs::read_to_string(file).unwrap());
         Self { server, directory, url }
     }
 
