@@ -28,6 +28,8 @@ pub enum Caller {
     },
     /// Some process of this host, over loopback TCP. Which one is not known.
     Loopback,
+    /// Some process of this host that has the secret of the AWS API. Which one is not known.
+    AwsApi,
     /// A workload, by the SPIFFE id in its client certificate.
     Spiffe(Arc<SpiffeId>),
     /// A host, by the DNS name in its client certificate.
@@ -57,6 +59,8 @@ pub enum Principal {
     Uid(u32),
     /// The processes of this host that come over loopback.
     Loopback,
+    /// The processes of this host that have the secret of the AWS API.
+    AwsApi,
     /// A workload.
     Spiffe(Arc<SpiffeId>),
     /// A host.
@@ -104,6 +108,7 @@ impl Caller {
         match self {
             Self::Process { uid, .. } => Principal::Uid(*uid),
             Self::Loopback => Principal::Loopback,
+            Self::AwsApi => Principal::AwsApi,
             Self::Spiffe(id) => Principal::Spiffe(Arc::clone(id)),
             Self::Dns(name) => Principal::Dns(name.clone()),
             Self::Token(token) => {
@@ -119,6 +124,7 @@ impl Caller {
         match self {
             Self::Process { .. } => "the kernel named the process at the other end of the Unix socket",
             Self::Loopback => "the connection comes from this host, over loopback; nothing more is known",
+            Self::AwsApi => "it comes from this host and has the secret of the broker's AWS API; nothing more is known",
             Self::Spiffe(_) => {
                 "its client certificate has this SPIFFE id, and a root of its trust domain vouches for it"
             }
@@ -131,7 +137,7 @@ impl Caller {
 /// Why a text names no caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} is no caller: those are uid:1001,gid:1001, with the user's primary group, loopback, spiffe://DOMAIN/PATH, dns:NAME, and jwt:ISSUER:SUBJECT with the issuer's name in the configuration",
+    "{} is no caller: those are uid:1001,gid:1001, with the user's primary group, loopback, aws-api, spiffe://DOMAIN/PATH, dns:NAME, and jwt:ISSUER:SUBJECT with the issuer's name in the configuration",
     Echo(text)
 )]
 pub struct CallerError {
@@ -151,6 +157,9 @@ fn parse(text: &str) -> Option<Caller> {
     if text == "loopback" {
         return Some(Caller::Loopback);
     }
+    if text == "aws-api" {
+        return Some(Caller::AwsApi);
+    }
     if let Some(name) = text.strip_prefix("dns:") {
         return name.parse().ok().map(Caller::Dns);
     }
@@ -165,13 +174,15 @@ fn parse(text: &str) -> Option<Caller> {
     Caller::process(uid.strip_prefix("uid:")?.parse().ok()?, gid.strip_prefix("gid:")?.parse().ok()?)
 }
 
-/// The name in answers, logs and on the command line: `uid:1001,gid:1001`, the group being the primary one, `loopback`, the SPIFFE
-/// id, `dns:` and the name, or `jwt:`, the issuer's name, `:` and the subject.
+/// The name in answers, logs and on the command line: `uid:1001,gid:1001`, the group being the primary one, `loopback`, `aws-api`,
+/// the SPIFFE id, `dns:` and the name, or `jwt:`, the issuer's name, `:` and the subject.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { uid, gid } => write!(f, "uid:{uid},gid:{gid}"),
-            Self::Loopback | Self::Spiffe(_) | Self::Dns(_) | Self::Token(_) => write!(f, "{}", self.principal()),
+            Self::Loopback | Self::AwsApi | Self::Spiffe(_) | Self::Dns(_) | Self::Token(_) => {
+                write!(f, "{}", self.principal())
+            }
         }
     }
 }
@@ -181,7 +192,7 @@ impl Principal {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Uid(_) | Self::Loopback => true,
+            Self::Uid(_) | Self::Loopback | Self::AwsApi => true,
             Self::Spiffe(_) | Self::Dns(_) | Self::Token { .. } => false,
         }
     }
@@ -193,6 +204,7 @@ impl fmt::Display for Principal {
         match self {
             Self::Uid(uid) => write!(f, "uid:{uid}"),
             Self::Loopback => f.write_str("loopback"),
+            Self::AwsApi => f.write_str("aws-api"),
             Self::Spiffe(id) => write!(f, "{id}"),
             Self::Dns(name) => write!(f, "dns:{name}"),
             Self::Token { issuer, subject } => write!(f, "jwt:{issuer}:{subject}"),
@@ -252,6 +264,7 @@ mod tests {
         for (text, claiming) in [
             ("uid:1,gid:1", false),
             ("loopback", false),
+            ("aws-api", false),
             ("spiffe://a.example/b", false),
             ("dns:a.example", false),
             ("jwt:blue:a:b", true),
@@ -267,9 +280,13 @@ mod tests {
 
     #[test]
     fn callers_are_read_as_they_are_written() {
-        for text in
-            ["uid:1001,gid:5", "loopback", "spiffe://prod.example/ns/ci/sa/Runner_1", "dns:build-1.corp.example"]
-        {
+        for text in [
+            "uid:1001,gid:5",
+            "loopback",
+            "aws-api",
+            "spiffe://prod.example/ns/ci/sa/Runner_1",
+            "dns:build-1.corp.example",
+        ] {
             assert_eq!(text.parse::<Caller>().unwrap().to_string(), text);
         }
         let long = format!("dns:{}.example", "a".repeat(64));

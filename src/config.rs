@@ -4,12 +4,15 @@
 //! in it is found in one run and reported with its place, so that an operator mends a file once.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::reader::Reader;
 use crate::address::ListenAddress;
 use crate::audit::Output;
+use crate::aws_api::Secret;
 use crate::cache;
 use crate::clock::Clock;
 use crate::jwt::{self, Issuers};
@@ -98,10 +101,21 @@ pub struct Server {
     pub max_connections_per_address: usize,
     /// How many of them from one user, over Unix sockets.
     pub max_connections_per_uid: usize,
+    /// Where AWS's API is answered, if it is.
+    pub aws_api: Option<AwsApi>,
     /// What TCP listeners speak; none: plaintext.
     pub tls: Option<tls::Settings>,
     /// Whose bearer tokens are taken.
     pub issuers: Vec<jwt::Settings>,
+}
+
+/// Where AWS's API is answered.
+#[derive(Debug, Clone)]
+pub struct AwsApi {
+    /// The address, on loopback.
+    pub listen: SocketAddr,
+    /// What holds the secret of its callers.
+    pub secret_file: PathBuf,
 }
 
 /// What is logged, and how.
@@ -148,13 +162,15 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// What callers of TCP listeners can prove who they are by, as its files are.
+/// What callers can prove who they are by, as its files are.
 #[derive(Debug, Clone)]
 pub struct LoadedProofs {
     /// What the listeners speak; none: plaintext.
     pub tls: Option<Arc<Tls>>,
     /// Whose tokens are taken, if anybody's are.
     pub issuers: Option<Arc<Issuers>>,
+    /// The secret of the AWS API; none where it is not served, or its file is yet to be made.
+    pub aws_api_secret: Option<Arc<Secret>>,
 }
 
 impl Config {
@@ -229,13 +245,14 @@ impl Config {
         let tls = self.server.tls.as_ref();
         Proofs {
             loopback: self.server.loopback,
+            aws_api: self.server.aws_api.is_some(),
             trust_domains: tls.map(|tls| tls.trust_domains.keys().cloned().collect()).unwrap_or_default(),
             dns_names: tls.map(|tls| tls.dns_names.keys().cloned().collect()).unwrap_or_default(),
             issuers: self.server.issuers.iter().map(|one| (one.name.clone(), one.issuer.clone())).collect(),
         }
     }
 
-    /// Reads the files that it names for TLS and tokens. Apart from [`Self::load`], so that grants can be changed while
+    /// Reads the files that it names for TLS, tokens and the AWS API. Apart from [`Self::load`], so that grants can be changed while
     /// a certificate is on its way.
     ///
     /// # Errors
@@ -254,8 +271,26 @@ impl Config {
             noted("[[authentication.jwt]]", error.to_string());
             None
         });
-        let loaded = LoadedProofs { tls: tls.map(Arc::new), issuers: issuers.map(Arc::new) };
+        let aws_api = self.server.aws_api.as_ref().map(|api| &api.secret_file);
+        let secret = aws_api.map_or(Ok(None), |file| Secret::read(file)).unwrap_or_else(|problem| {
+            let file = aws_api.map(|file| file.display().to_string()).unwrap_or_default();
+            noted("server.aws_api_secret_file", format!("{file} {problem}"));
+            None
+        });
+        let loaded = LoadedProofs {
+            tls: tls.map(Arc::new),
+            issuers: issuers.map(Arc::new),
+            aws_api_secret: secret.map(Arc::new),
+        };
         if mistakes.is_empty() { Ok(loaded) } else { Err(mistakes) }
+    }
+
+    /// One port speaks one protocol.
+    fn check_aws_api(&self, reader: &mut Reader<'_>) {
+        let Some(api) = &self.server.aws_api else { return };
+        if api.listen.port() != 0 && self.server.listen.contains(&ListenAddress::Tcp(api.listen)) {
+            reader.report(&settings::AWS_API_LISTEN, "it is in server.listen, too; give each its own port");
+        }
     }
 
     /// The mode of a socket that the broker makes itself is 0660.
@@ -299,6 +334,7 @@ impl Config {
             reader.report_file("authentication.jwt: whoever has any token of these issuers would have everything; write grants, and enforce them (policy.mode)");
         }
         self.check_handed_sockets(reader);
+        self.check_aws_api(reader);
         let has_tls = self.server.tls.is_some();
         let certificates = self.server.tls.as_ref().is_some_and(tls::Settings::knows_clients);
         let knows_clients = certificates || !self.server.issuers.is_empty();
@@ -355,10 +391,30 @@ fn read_tls(reader: &mut Reader<'_>) -> Option<tls::Settings> {
     Some(tls::Settings { certificate, key, trust_domains, dns_names })
 }
 
+/// Its callers show a secret, and so there has to be one.
+fn read_aws_api(reader: &mut Reader<'_>) -> Option<AwsApi> {
+    let (listen, secret_file) = (reader.get(&settings::AWS_API_LISTEN), reader.get(&settings::AWS_API_SECRET_FILE));
+    match (listen, secret_file) {
+        (Some(listen), Some(secret_file)) => return Some(AwsApi { listen, secret_file }),
+        (Some(_), None) if reader.find(&settings::AWS_API_SECRET_FILE.about).is_none() => reader.report(
+            &settings::AWS_API_LISTEN,
+            "its callers show a secret; set server.aws_api_secret_file (--aws-api-secret-file) to the file that holds it, or where the broker is to make one",
+        ),
+        (None, Some(_)) if reader.find(&settings::AWS_API_LISTEN.about).is_none() => reader.report(
+            &settings::AWS_API_SECRET_FILE,
+            "it is the secret of the AWS API, which is not served; set server.aws_api_listen",
+        ),
+        _ => {}
+    }
+    None
+}
+
 /// What was handed over is listened on beside what is configured, or instead of the default places.
-fn read_listen(reader: &mut Reader<'_>) -> Vec<ListenAddress> {
+fn read_listen(reader: &mut Reader<'_>, aws_api: Option<&AwsApi>) -> Vec<ListenAddress> {
     let mut listen = reader.get(&settings::LISTEN);
-    listen.extend(reader.handed().iter().filter(|address| !listen.contains(address)).cloned().collect::<Vec<_>>());
+    let taken = aws_api.map(|api| ListenAddress::Tcp(api.listen));
+    let further = reader.handed().iter().filter(|address| !listen.contains(address) && taken.as_ref() != Some(address));
+    listen.extend(further.cloned().collect::<Vec<_>>());
     listen
 }
 
@@ -367,14 +423,16 @@ fn read_server(reader: &mut Reader<'_>) -> Server {
     let max_connections = count(&settings::MAX_CONNECTIONS);
     let max_connections_per_address = count(&settings::MAX_CONNECTIONS_PER_ADDRESS);
     let max_connections_per_uid = count(&settings::MAX_CONNECTIONS_PER_UID);
+    let aws_api = read_aws_api(reader);
     Server {
-        listen: read_listen(reader),
+        listen: read_listen(reader, aws_api.as_ref()),
         loopback: reader.get(&settings::LOOPBACK),
         drain_timeout: reader.get(&settings::DRAIN_TIMEOUT),
         max_connection_age: reader.get(&settings::MAX_CONNECTION_AGE),
         max_connections,
         max_connections_per_address,
         max_connections_per_uid,
+        aws_api,
         tls: read_tls(reader),
         issuers: reader.issuers(),
     }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::echo::Echo;
 use crate::registry::RegistryError;
 
+/// How long to wait where nothing better is known.
+const WAIT: Duration = Duration::from_secs(1);
+
 /// Why a request has no credential.
 ///
 /// The text of each is what the caller reads; what AWS said is in the log under the request's id, for it may hold ARNs.
@@ -169,6 +172,53 @@ impl BrokerError {
         match error {
             RegistryError::NotEcr { .. } => Self::RegistryNotEcr { field, problem },
             RegistryError::Invalid(_) => Self::RegistryInvalid { field, problem },
+        }
+    }
+
+    /// The machine-readable cause.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::RequestInvalid { .. } => "REQUEST_INVALID",
+            Self::RegistryNotEcr { .. } => "REGISTRY_NOT_ECR",
+            Self::RegistryInvalid { .. } => "REGISTRY_INVALID",
+            Self::ProfileUnknown { .. } => "PROFILE_UNKNOWN",
+            Self::CallerUnauthenticated { .. } => "CALLER_UNAUTHENTICATED",
+            Self::CallerRateLimited { .. } => "CALLER_RATE_LIMITED",
+            Self::CallerNotAllowed => "CALLER_NOT_ALLOWED",
+            Self::ValidityUnsatisfiable { .. } => "VALIDITY_UNSATISFIABLE",
+            Self::Upstream(failure) => match failure.class {
+                FailureClass::Throttled => "AWS_THROTTLED",
+                FailureClass::Denied => "AWS_ACCESS_DENIED",
+                FailureClass::NoCredentials => "AWS_CREDENTIALS_UNAVAILABLE",
+                FailureClass::Unavailable => "AWS_UNAVAILABLE",
+                FailureClass::InvalidAnswer => "AWS_RESPONSE_INVALID",
+                FailureClass::NoTurn => "OVERLOADED",
+            },
+            Self::AuditUnavailable => "AUDIT_UNAVAILABLE",
+            Self::Overloaded { .. } => "OVERLOADED",
+            Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::Deadline => "DEADLINE",
+            Self::Bug => "BUG",
+        }
+    }
+
+    /// How long to wait, where waiting helps.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Upstream(failure) => (!failure.class.is_final()).then_some(failure.retry_after.unwrap_or(WAIT)),
+            Self::CallerRateLimited { retry_after, .. } | Self::Overloaded { retry_after, .. } => Some(*retry_after),
+            Self::CallerUnauthenticated { retry_after, .. } => *retry_after,
+            Self::AuditUnavailable | Self::ShuttingDown => Some(WAIT),
+            Self::RequestInvalid { .. }
+            | Self::RegistryNotEcr { .. }
+            | Self::RegistryInvalid { .. }
+            | Self::ProfileUnknown { .. }
+            | Self::CallerNotAllowed
+            | Self::ValidityUnsatisfiable { .. }
+            | Self::Deadline
+            | Self::Bug => None,
         }
     }
 }

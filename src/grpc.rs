@@ -15,7 +15,7 @@ use crate::cache::CacheStatus;
 use crate::caller::Caller;
 use crate::credential::{self, CredentialId};
 use crate::error::BrokerError;
-use crate::limits::{Admission, Excess, Limits};
+use crate::limits::{Admission, Limits};
 use crate::pb;
 use crate::pb::get_registry_credentials_request::Target;
 use crate::pb::registry_credentials_service_server::{RegistryCredentialsService, RegistryCredentialsServiceServer};
@@ -80,7 +80,7 @@ impl RegistryCredentials {
         let caller = call.caller.clone().map_err(|error| refuse(&error, &Subject::default(), &call))?;
         let asked = u32::try_from(asked).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let admission = self.limits.admit(&caller.principal(), asked);
-        let admission = admission.map_err(|excess| refuse(&too_much(excess), &Subject::default(), &call))?;
+        let admission = admission.map_err(|excess| refuse(&excess.into(), &Subject::default(), &call))?;
         Ok(Admitted { call, caller, admission: Arc::new(admission) })
     }
 
@@ -240,16 +240,6 @@ impl RegistryCredentialsService for RegistryCredentials {
             grant_ids: self.broker.grants_of(caller),
             grants_configured: !self.broker.is_open(),
         }))
-    }
-}
-
-fn too_much(excess: Excess) -> BrokerError {
-    match excess {
-        Excess::OfOne(retry_after) => {
-            let what = "you ask for more than the broker lets one caller have";
-            BrokerError::CallerRateLimited { what, retry_after }
-        }
-        Excess::OfAll(retry_after) => BrokerError::Overloaded { of_what: "requests under way", retry_after },
     }
 }
 

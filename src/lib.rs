@@ -17,6 +17,7 @@
 //! | 0 | [`trusted_file`] | files that decide who is who |
 //! | 0 | [`restart`] | work that is begun anew whenever it ends |
 //! | 0 | [`trace`] | the identity of a span, handed between tasks |
+//! | 0 | [`aws_wire`] | AWS's protocols, as a service sees them |
 //! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
 //! | 1 | [`tls`] | the broker's certificate, and whose client certificates say who they are |
 //! | 1 | [`jwt`] | bearer tokens of issuers that are named, verified without asking anybody |
@@ -25,6 +26,7 @@
 //! | 1 | [`simulator`] | AWS as the SDK sees it, on loopback |
 //! | 2 | [`cache`] | what is held, what is on its way, what failed a moment ago |
 //! | 3 | [`broker`] | the use case on one screen |
+//! | 4 | [`aws_api`] | AWS's own operation for tokens, for programs that ask AWS and nothing else |
 //! | 4 | [`grpc`] | the services, the status of every error, the edge of every call |
 //! | 5 | [`config`] | what was typed, then what it means |
 //! | 5 | [`telemetry`] | logs and spans |
@@ -40,6 +42,10 @@
 pub mod address;
 #[cfg(feature = "server")]
 pub mod audit;
+#[cfg(feature = "server")]
+pub mod aws_api;
+#[cfg(any(feature = "server", feature = "simulator"))]
+pub mod aws_wire;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]

@@ -18,6 +18,7 @@ use tracing::warn;
 use self::rate::Rate;
 use crate::caller::Principal;
 use crate::clock::Clock;
+use crate::error::BrokerError;
 
 mod rate;
 
@@ -136,6 +137,17 @@ impl Origin {
             IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
             address @ IpAddr::V4(_) => address,
         })
+    }
+}
+
+impl From<Excess> for BrokerError {
+    fn from(excess: Excess) -> Self {
+        match excess {
+            Excess::OfOne(retry_after) => {
+                Self::CallerRateLimited { what: "you ask for more than the broker lets one caller have", retry_after }
+            }
+            Excess::OfAll(retry_after) => Self::Overloaded { of_what: "requests under way", retry_after },
+        }
     }
 }
 

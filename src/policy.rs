@@ -61,6 +61,8 @@ pub enum CallerPattern {
     Gid(u32),
     /// Any process of this host, over loopback TCP.
     Loopback,
+    /// Any process of this host that has the secret of the AWS API.
+    AwsApi,
     /// Workloads, by the SPIFFE id in their certificates.
     Spiffe(SpiffePattern),
     /// A host, by the DNS name in its certificate.
@@ -204,13 +206,20 @@ impl CallerPattern {
         match (self, caller) {
             (Self::Uid(wanted), Caller::Process { uid, .. }) => wanted == uid,
             (Self::Gid(wanted), Caller::Process { gid, .. }) => wanted == gid,
-            (Self::Loopback, Caller::Loopback) => true,
+            (Self::Loopback, Caller::Loopback) | (Self::AwsApi, Caller::AwsApi) => true,
             (Self::Spiffe(pattern), Caller::Spiffe(id)) => pattern.matches(id),
             (Self::Dns(wanted), Caller::Dns(name)) => wanted == name,
             (Self::Token(pattern), Caller::Token(token)) => pattern.matches(token),
-            (Self::Uid(_) | Self::Gid(_) | Self::Loopback | Self::Spiffe(_) | Self::Dns(_) | Self::Token(_), _) => {
-                false
-            }
+            (
+                Self::Uid(_)
+                | Self::Gid(_)
+                | Self::Loopback
+                | Self::AwsApi
+                | Self::Spiffe(_)
+                | Self::Dns(_)
+                | Self::Token(_),
+                _,
+            ) => false,
         }
     }
 

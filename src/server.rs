@@ -4,9 +4,11 @@
 //! connections are ours, over hyper, and tonic's services are mounted on them.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::{Routes, RoutesBuilder};
@@ -17,11 +19,13 @@ use tracing::{info, warn};
 pub use self::handed::Handed;
 
 use self::accept::Door;
+use self::aws_api::AwsApiDoor;
 use self::connection::Connections;
 use self::health::Health;
 use self::listener::Listener;
 use self::streams::{EndStreams, Ending};
 use crate::address::ListenAddress;
+use crate::aws_api::{AwsApi, Secret};
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
 use crate::grpc;
@@ -33,6 +37,7 @@ use crate::tls::Tls;
 
 mod accept;
 mod authority;
+mod aws_api;
 mod conduct;
 mod connection;
 mod exchange;
@@ -43,6 +48,7 @@ mod listener;
 mod loop_guard;
 mod peer_stream;
 mod streams;
+mod taken;
 
 /// How often dead secrets are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -72,6 +78,8 @@ pub struct Settings {
     pub issuers: Option<Arc<Issuers>>,
     /// How much one caller may ask for.
     pub limits: Limits,
+    /// Where AWS's API is answered, on loopback, and the secret of those who may call there.
+    pub aws_api: Option<(SocketAddr, Arc<Secret>)>,
 }
 
 /// A broker whose listeners are bound and which serves nobody yet.
@@ -79,6 +87,7 @@ pub struct Settings {
 pub struct Bound {
     settings: Settings,
     listeners: Vec<Listener>,
+    aws_api: Option<(Listener, AwsApi)>,
     broker: Arc<Broker>,
     cache: CredentialCache,
     tracing: Tracing,
@@ -108,7 +117,18 @@ pub fn bind(
 ) -> anyhow::Result<Bound> {
     let listeners =
         settings.listen.iter().map(|address| Listener::bind(address, &mut handed)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Bound { settings, listeners, broker, cache, tracing })
+    let aws_api = settings.aws_api.clone().map(|(address, secret)| {
+        let api = AwsApi::new(Arc::clone(&broker), settings.limits.clone(), secret);
+        Ok::<_, anyhow::Error>((bind_aws_api(address, &mut handed)?, api))
+    });
+    Ok(Bound { aws_api: aws_api.transpose()?, settings, listeners, broker, cache, tracing })
+}
+
+/// Its callers' secret goes over it in the clear.
+fn bind_aws_api(address: SocketAddr, handed: &mut Handed) -> anyhow::Result<Listener> {
+    let address = ListenAddress::Tcp(address);
+    anyhow::ensure!(address.is_local(), "the AWS API is for this host alone, and {address} can be reached from others");
+    Listener::bind(&address, handed).context("the AWS API")
 }
 
 impl Bound {
@@ -118,7 +138,16 @@ impl Bound {
         self.listeners.iter().map(|listener| listener.address().clone()).collect()
     }
 
-    /// The same as clients take them.
+    /// Where AWS's API is answered, if it is.
+    #[must_use]
+    pub fn aws_api_address(&self) -> Option<SocketAddr> {
+        match self.aws_api.as_ref()?.0.address() {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        }
+    }
+
+    /// The same as clients take them, and that of the AWS API, by a scheme that is no client's of ours.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         let scheme = if self.settings.tls.is_some() { "grpcs" } else { "grpc" };
@@ -126,7 +155,8 @@ impl Bound {
             ListenAddress::Tcp(address) => format!("{scheme}://{address}"),
             ListenAddress::Unix(_) => address.to_string(),
         };
-        self.addresses().into_iter().map(url).collect()
+        let aws_api = self.aws_api_address().map(|address| format!("aws+http://{address}"));
+        self.addresses().into_iter().map(url).chain(aws_api).collect()
     }
 
     /// Refuses an upstream that is this broker: it would wait for itself.
@@ -134,7 +164,7 @@ impl Bound {
     /// # Errors
     /// Where one of the endpoints resolves to one of the listeners.
     pub async fn refuse_loop(&self, endpoints: &[String]) -> anyhow::Result<()> {
-        loop_guard::refuse_loop(endpoints, &self.addresses()).await
+        loop_guard::refuse_loop(endpoints, &self.addresses(), self.aws_api_address()).await
     }
 
     /// Serves until `shutdown` is there, and then as long as the drain takes.
@@ -159,6 +189,11 @@ impl Bound {
             limits,
             age: self.settings.max_connection_age,
         };
+        if let Some((listener, api)) = self.aws_api {
+            let (connections, steps) = (door.connections.clone(), steps.clone());
+            let door = AwsApiDoor { connections, api, steps, age: self.settings.max_connection_age };
+            tracker.spawn(door.accept(listener, tracker.clone()));
+        }
         for listener in self.listeners {
             tracker.spawn(door.clone().accept(listener, tracker.clone()));
         }

@@ -32,12 +32,10 @@ mod query;
 mod role;
 mod route;
 mod session;
-mod signature;
 mod sts;
 mod token;
 mod trouble;
 mod web_identity;
-mod wire;
 mod world;
 
 pub use self::controls::Controls;

@@ -53,6 +53,7 @@ enum Who {
     Uid(u32),
     Gid(u32),
     Loopback,
+    AwsApi,
     Spiffe(&'static str, Vec<Label>),
     Dns(&'static str),
     Token(&'static str, Option<Segments<Label>>, BTreeMap<&'static str, Segments<Label>>),
@@ -88,6 +89,7 @@ fn who() -> impl Strategy<Value = Who> {
         (0_u32..3).prop_map(Who::Uid),
         (0_u32..3).prop_map(Who::Gid),
         Just(Who::Loopback),
+        Just(Who::AwsApi),
         (select(DOMAINS.to_vec()), prop::collection::vec(label(), 1..4))
             .prop_map(|(domain, path)| Who::Spiffe(domain, path)),
         select(HOSTS.to_vec()).prop_map(Who::Dns),
@@ -156,6 +158,7 @@ impl Who {
             Self::Uid(uid) => CallerPattern::Uid(*uid),
             Self::Gid(gid) => CallerPattern::Gid(*gid),
             Self::Loopback => CallerPattern::Loopback,
+            Self::AwsApi => CallerPattern::AwsApi,
             Self::Spiffe(domain, path) => {
                 let path: String = path.iter().map(|label| format!("/{}", written(*label))).collect();
                 CallerPattern::Spiffe(format!("spiffe://{domain}{path}").parse().unwrap())
@@ -178,6 +181,7 @@ impl Who {
             Self::Uid(uid) => of_kind("process", format!("context.caller.uid == {uid}")),
             Self::Gid(gid) => of_kind("process", format!("context.caller.gid == {gid}")),
             Self::Loopback => of_kind("loopback", "true".to_owned()),
+            Self::AwsApi => of_kind("aws-api", "true".to_owned()),
             Self::Spiffe(domain, path) => {
                 let path: Segments<Label> = path.iter().map(|label| (*label, '/')).collect();
                 of_kind(
@@ -242,7 +246,8 @@ fn record(text: &str) -> String {
 }
 
 fn callers() -> Vec<Asked<Caller>> {
-    let mut callers = vec![Asked { ours: Caller::Loopback, theirs: "{ kind: \"loopback\" }".to_owned() }];
+    let mut callers: Vec<_> =
+        [Caller::Loopback, Caller::AwsApi].map(|ours| Asked { theirs: format!("{{ kind: \"{ours}\" }}"), ours }).into();
     for (uid, gid) in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (3, 3)] {
         let theirs = format!("{{ kind: \"process\", uid: {uid}, gid: {gid} }}");
         callers.push(Asked { ours: Caller::process(uid, gid).unwrap(), theirs });

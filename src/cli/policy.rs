@@ -38,7 +38,8 @@ enum Command {
     Explain {
         #[command(flatten)]
         file: File,
-        /// Who: uid:1001,gid:1001 (with the user's primary group), loopback, spiffe://DOMAIN/PATH, dns:NAME or jwt:ISSUER:SUBJECT
+        /// Who: uid:1001,gid:1001 (with the user's primary group), loopback, aws-api, spiffe://DOMAIN/PATH, dns:NAME
+        /// or jwt:ISSUER:SUBJECT
         #[arg(long)]
         caller: Caller,
         /// What the caller's token claims beside its subject; several times for several claims

@@ -1,5 +1,6 @@
 //! `serve`: put the broker together and run it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::signal::Signals;
 use super::{process, reload, say};
 use crate::address::ListenAddress;
 use crate::audit::{AuditLog, Output};
+use crate::aws_api::{self, Secret};
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
@@ -42,6 +44,12 @@ pub(super) struct Args {
     /// Let any process of this host call over loopback TCP
     #[arg(long)]
     allow_loopback: bool,
+    /// Where to answer ECR's GetAuthorizationToken as AWS does, IP:PORT on loopback, for programs that take AWS_ENDPOINT_URL_ECR
+    #[arg(long, value_name = "ADDRESS")]
+    aws_api_listen: Option<String>,
+    /// The file that holds the secret of its callers; one that is not there is made
+    #[arg(long, value_name = "FILE")]
+    aws_api_secret_file: Option<PathBuf>,
     #[cfg(feature = "simulator")]
     #[command(flatten)]
     simulation: simulation::Simulation,
@@ -122,6 +130,10 @@ async fn serve(
             "policy.mode is observe: what the grants deny is given all the same, and put on record as observed"
         );
     }
+    if let (Some(address), Some(api)) = (bound.aws_api_address(), &config.server.aws_api) {
+        let (url, secret) = (format!("http://{address}{}", aws_api::PREFIX), api.secret_file.display());
+        tracing::info!(url, %secret, "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC are this URL with what is in the file behind it");
+    }
     for address in bound.urls() {
         say(format_args!("listening on {address}"))?;
     }
@@ -163,8 +175,10 @@ async fn prepare(
     };
     let broker = Arc::new(Broker::new(cache.clone(), settings, audit));
     let limits = Limits::new(config.limits, clock);
+    let aws_api =
+        config.server.aws_api.as_ref().map(|api| open_aws_api(api, proofs.aws_api_secret.clone())).transpose()?;
     let bind_to = |listen, handed| {
-        let settings = server_settings(&config.server, listen, proofs.clone(), limits.clone());
+        let settings = server_settings(&config.server, listen, proofs.clone(), limits.clone(), aws_api.clone());
         server::bind(settings, handed, Arc::clone(&broker), cache.clone(), tracing.clone())
     };
     let bound = bind(config, (sources, handed), bind_to)?;
@@ -193,6 +207,14 @@ fn open_audit_log(output: &Output, clock: &Arc<SystemClock>) -> anyhow::Result<A
     })
 }
 
+/// The secret is made here, where it is certain that the broker starts with this configuration.
+fn open_aws_api(api: &config::AwsApi, secret: Option<Arc<Secret>>) -> anyhow::Result<(SocketAddr, Arc<Secret>)> {
+    let file = api.secret_file.display();
+    let make = || Secret::read_or_make(&api.secret_file).map(Arc::new);
+    let secret = secret.map_or_else(make, Ok).with_context(|| format!("server.aws_api_secret_file: {file}"))?;
+    Ok((api.listen, secret))
+}
+
 fn sources(args: &Args, handed: &Handed) -> Sources {
     let mut flags = Vec::new();
     if !args.listen.is_empty() {
@@ -200,6 +222,7 @@ fn sources(args: &Args, handed: &Handed) -> Sources {
         flags.push(("server.listen", "--listen", toml::Value::Array(list)));
     }
     flags.extend(super::loopback_flag(args.allow_loopback));
+    flags.extend(aws_api_flags(args));
     #[cfg(feature = "simulator")]
     args.simulation.add_to(&mut flags);
     Sources {
@@ -210,11 +233,22 @@ fn sources(args: &Args, handed: &Handed) -> Sources {
     }
 }
 
+fn aws_api_flags(args: &Args) -> Vec<(&'static str, &'static str, toml::Value)> {
+    let listen = args.aws_api_listen.clone();
+    let listen = listen.map(|address| ("server.aws_api_listen", "--aws-api-listen", address.into()));
+    // Of a flag it is clear from where.
+    let file = args.aws_api_secret_file.as_ref().and_then(|file| std::path::absolute(file).ok());
+    let file = file.map(|file| file.to_string_lossy().into_owned());
+    let file = file.map(|file| ("server.aws_api_secret_file", "--aws-api-secret-file", file.into()));
+    listen.into_iter().chain(file).collect()
+}
+
 fn server_settings(
     server: &config::Server,
     listen: Vec<ListenAddress>,
     proofs: LoadedProofs,
     limits: Limits,
+    aws_api: Option<(SocketAddr, Arc<Secret>)>,
 ) -> server::Settings {
     server::Settings {
         listen,
@@ -227,6 +261,7 @@ fn server_settings(
         tls: proofs.tls,
         issuers: proofs.issuers,
         limits,
+        aws_api,
     }
 }
 

@@ -91,13 +91,14 @@ fn read_caller(table: &Table) -> Result<CallerPattern, String> {
     if table.contains_key("jwt") {
         return read_token(table).map(CallerPattern::Token);
     }
-    let form = "those are { uid = 1001 }, { gid = 1001 }, { loopback = true }, { spiffe = \"spiffe://prod.example/ci/*\" } { dns = \"build-1.corp.example\" } and { jwt = \"blue\", subject = \"system:serviceaccount:ci:runner\" }";
+    let form = "those are { uid = 1001 }, { gid = 1001 }, { loopback = true }, { aws_api = true }, { spiffe = \"spiffe://prod.example/ci/*\" }, { dns = \"build-1.corp.example\" } and { jwt = \"blue\", subject = \"system:serviceaccount:ci:runner\" }";
     let mut entries = table.iter();
     match (entries.next(), entries.next()) {
         (Some((key, value)), None) => match (key.as_str(), value) {
             ("uid", value) => read_number(key, value).map(CallerPattern::Uid),
             ("gid", value) => read_number(key, value).map(CallerPattern::Gid),
             ("loopback", Value::Boolean(true)) => Ok(CallerPattern::Loopback),
+            ("aws_api", Value::Boolean(true)) => Ok(CallerPattern::AwsApi),
             ("spiffe", Value::String(text)) => {
                 text.parse().map(CallerPattern::Spiffe).map_err(|error| format!("{error}"))
             }
@@ -204,7 +205,7 @@ mod tests {
         let text = r#"
             [[grants]]
             id = "farm"
-            callers = [{ uid = 1001 }, { gid = 5 }, { loopback = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }]
+            callers = [{ uid = 1001 }, { gid = 5 }, { loopback = true }, { aws_api = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }]
             registries = [{ accounts = ["123456789012"], regions = ["eu-*", "us-east-1"] }, { public = true }]
             [[grants]]
             id = "never"
@@ -221,6 +222,7 @@ mod tests {
                 CallerPattern::Uid(1001),
                 CallerPattern::Gid(5),
                 CallerPattern::Loopback,
+                CallerPattern::AwsApi,
                 CallerPattern::Spiffe("spiffe://a.example/ci/*".parse().unwrap()),
                 CallerPattern::Dns("b.example".parse().unwrap()),
             ]

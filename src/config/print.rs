@@ -55,8 +55,8 @@ pub(super) const GRANT: &str = r#"
 # and one with effect = "deny" wins over it. Without any, whoever may open the socket may have everything.
 # [[grants]]
 # id = "farm-a"
-# callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }, { spiffe = "spiffe://prod.example/ns/ci/sa/runner-*" },
-#            { dns = "build-1.corp.example" }, { jwt = "blue", subject = "system:serviceaccount:ci:runner" },
+# callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }, { aws_api = true },
+#            { spiffe = "spiffe://prod.example/ns/ci/sa/runner-*" }, { dns = "build-1.corp.example" }, { jwt = "blue", subject = "system:serviceaccount:ci:runner" },
 #            { jwt = "github", claims = { repository_id = "456", event_name = "push", ref = "refs/heads/main" } }]
 # registries = [{ accounts = ["123456789012"], regions = ["*"] }, { public = true }]
 # profile = "default"

@@ -1,6 +1,7 @@
 //! Every setting there is: its name, its default, what it is for, and what it takes.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,13 +47,15 @@ impl About {
 }
 
 /// All of them, section by section.
-pub(super) const ALL: [About; 34] = [
+pub(super) const ALL: [About; 36] = [
     LISTEN.about,
     DRAIN_TIMEOUT.about,
     MAX_CONNECTION_AGE.about,
     MAX_CONNECTIONS.about,
     MAX_CONNECTIONS_PER_ADDRESS.about,
     MAX_CONNECTIONS_PER_UID.about,
+    AWS_API_LISTEN.about,
+    AWS_API_SECRET_FILE.about,
     TLS_CERTIFICATE.about,
     TLS_KEY.about,
     LOOPBACK.about,
@@ -158,6 +161,32 @@ pub(super) const MAX_CONNECTIONS_PER_UID: Setting<u64> = Setting {
     read: |value| values::count(value, 1, 1_000_000),
 };
 
+pub(super) const AWS_API_LISTEN: Setting<Option<SocketAddr>> = Setting {
+    about: About {
+        example: r#""127.0.0.1:9911""#,
+        ..about(
+            "server",
+            "aws_api_listen",
+            "Where GetAuthorizationToken of ECR and ECR Public is answered as AWS does it, on loopback: for programs that know no other way to\nask, by AWS_ENDPOINT_URL_ECR=http://127.0.0.1:9911/t/SECRET (and AWS_ENDPOINT_URL_ECR_PUBLIC). None: nowhere.",
+        )
+    },
+    default: || None,
+    read: values::loopback_address,
+};
+
+pub(super) const AWS_API_SECRET_FILE: Setting<Option<PathBuf>> = Setting {
+    about: About {
+        example: r#""/var/lib/ecr-broker/aws-api-secret""#,
+        ..about(
+            "server",
+            "aws_api_secret_file",
+            "The file that holds the secret in that URL, 32 letters, digits, \"_\" and \"-\" at least: whoever has it may call. Where there is no\nsuch file the broker makes it, with a new secret and for its own user alone (0600).",
+        )
+    },
+    default: || None,
+    read: values::path,
+};
+
 pub(super) const TLS_CERTIFICATE: Setting<Option<PathBuf>> = Setting {
     about: About {
         example: r#""/etc/ecr-broker/tls.crt""#,
@@ -244,7 +273,7 @@ pub(super) const REQUESTS_PER_SECOND: Setting<u64> = Setting {
         ..about(
             "limits",
             "requests_per_second",
-            "What one caller of another host may ask for in a second, in the mean; after a quiet time as much at once as in ten\nseconds. A batch counts as many as it holds. Callers of this host, by user or loopback, have no such limit.",
+            "What one caller of another host may ask for in a second, in the mean; after a quiet time as much at once as in ten\nseconds. A batch counts as many as it holds. Callers of this host, by user, loopback or the AWS API, have no such limit.",
         )
     },
     default: || 1000,
@@ -272,7 +301,7 @@ pub(super) const FAILURES_PER_SECOND: Setting<u64> = Setting {
         ..about(
             "limits",
             "failures_per_second",
-            "How many bad tokens and failed TLS handshakes from one IPv4 address, one IPv6 network of 64 bits or one user are looked at\nin a second, in the mean; ten seconds' worth may come at once. Beyond it nothing from there is looked at until there is room.",
+            "How many bad tokens, failed TLS handshakes and wrong secrets of the AWS API from one IPv4 address, one IPv6 network of 64 bits or one user are looked at\nin a second, in the mean; ten seconds' worth may come at once. Beyond it nothing from there is looked at until there is room.",
         )
     },
     default: || 100,

@@ -44,7 +44,9 @@ fn every_default_is_what_its_explanation_says() {
 fn the_example_passes_and_every_commented_value_can_be_put_in_force() {
     assert!(load(&example()).is_ok());
     for about in settings::ALL {
-        let names_files = ["ca_bundle", "certificate", "key", "client_ca", "client_dns"].contains(&about.key);
+        let names_files =
+            ["ca_bundle", "certificate", "key", "client_ca", "client_dns", "aws_api_listen", "aws_api_secret_file"]
+                .contains(&about.key);
         if !about.example.is_empty() && !names_files {
             let text = format!("[{}]\n{} = {}", about.section, about.key, about.example);
             assert!(load(&text).is_ok(), "{text}");
@@ -498,4 +500,53 @@ fn what_is_kept_warm_has_to_fit_and_to_be_refreshable() {
         assert!(mistakes.len() == 1 && mistakes[0].problem.contains(problem), "{mistakes:?}");
     }
     assert!(problems("[cache]\nkeep_warm = [\"docker.io\"]")[0].contains("keep_warm"));
+}
+
+#[test]
+fn the_aws_api_is_served_on_loopback_with_a_file_for_its_secret_and_not_otherwise() {
+    let server = |lines: &str| format!("[server]\n{lines}\n");
+    let both =
+        |listen: &str| server(&format!("aws_api_listen = \"{listen}\"\naws_api_secret_file = \"/no/such/file\""));
+    for listen in ["127.0.0.1:9911", "[::1]:0", "localhost:1", "http://127.0.0.1:9911"] {
+        let config = load(&both(listen)).unwrap();
+        assert!(config.server.aws_api.unwrap().listen.ip().is_loopback(), "{listen}");
+        assert!(load(&both(listen)).unwrap().proofs().aws_api);
+    }
+    for (text, expected) in [
+        (both("0.0.0.0:9911"), "can be reached from other hosts"),
+        (both("unix:/a.sock"), "is not IP:PORT"),
+        (both("broker.example:1"), "is not IP:PORT"),
+        (server("aws_api_listen = \"127.0.0.1:1\""), "set server.aws_api_secret_file"),
+        (server("aws_api_secret_file = \"/a\""), "set server.aws_api_listen"),
+        (server("aws_api_listen = \"127.0.0.1:1\"\naws_api_secret_file = \"a\""), "is not an absolute path"),
+        (
+            both("127.0.0.1:1") + "listen = [\"127.0.0.1:1\"]\n[authentication]\nloopback = true",
+            "in server.listen, too",
+        ),
+    ] {
+        let problems = problems(&text);
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn the_secret_of_the_aws_api_is_looked_at_before_the_broker_starts_and_may_be_made_later() {
+    let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
+    let text =
+        |path: &std::path::Path| format!("[server]\naws_api_listen = \"127.0.0.1:1\"\naws_api_secret_file = {path:?}");
+    let secret = file("0123456789abcdef0123456789abcdef");
+    let loaded = |path: &std::path::Path| load(&text(path)).unwrap().load_proofs(&clock);
+    assert!(loaded(secret.path()).unwrap().aws_api_secret.is_some());
+    assert!(loaded("/no/such/file".as_ref()).unwrap().aws_api_secret.is_none());
+    let mistakes = loaded(file("too-short").path()).unwrap_err();
+    assert_eq!(mistakes[0].place, "server.aws_api_secret_file");
+    assert!(mistakes.len() == 1 && mistakes[0].problem.contains("holds no secret"), "{mistakes:?}");
+}
+
+#[test]
+fn a_socket_that_is_handed_over_for_the_aws_api_is_not_for_grpc() {
+    let file = file("[server]\naws_api_listen = \"127.0.0.1:9911\"\naws_api_secret_file = \"/a\"");
+    let handed = vec!["127.0.0.1:9911".parse().unwrap(), "unix:/b.sock".parse().unwrap()];
+    let config = Config::load(&Sources { handed, ..sources(&file, &[]) }).unwrap();
+    assert_eq!(config.server.listen, ["unix:/b.sock".parse().unwrap()]);
 }

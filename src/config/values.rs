@@ -1,6 +1,7 @@
 //! From a TOML value to what it means; each error names what would be taken.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +50,17 @@ pub(super) fn listen(value: &Value) -> Result<Vec<ListenAddress>, String> {
         .as_array()
         .ok_or_else(|| format!("{value} is not a list, such as [\"unix:/run/ecr-broker/broker.sock\"]"))?;
     items.iter().map(|item| text(item)?.parse::<ListenAddress>().map_err(|error| error.to_string())).collect()
+}
+
+/// What goes over it goes in the clear.
+pub(super) fn loopback_address(value: &Value) -> Result<Option<SocketAddr>, String> {
+    match text(value)?.parse() {
+        Ok(ListenAddress::Tcp(address)) if ListenAddress::Tcp(address).is_local() => Ok(Some(address)),
+        Ok(ListenAddress::Tcp(_)) => Err(format!(
+            "{value} can be reached from other hosts, and what is sent there is not encrypted; give an address on loopback, such as \"127.0.0.1:9911\""
+        )),
+        _ => Err(format!("{value} is not IP:PORT, such as \"127.0.0.1:9911\"")),
+    }
 }
 
 pub(super) fn registries(value: &Value) -> Result<Vec<Registry>, String> {

@@ -32,6 +32,7 @@ fn caller(pattern: &CallerPattern) -> Table {
         CallerPattern::Uid(uid) => ("uid", i64::from(*uid).into()),
         CallerPattern::Gid(gid) => ("gid", i64::from(*gid).into()),
         CallerPattern::Loopback => ("loopback", true.into()),
+        CallerPattern::AwsApi => ("aws_api", true.into()),
         CallerPattern::Spiffe(pattern) => ("spiffe", pattern.to_string().into()),
         CallerPattern::Dns(name) => ("dns", name.to_string().into()),
         CallerPattern::Token(pattern) => return token(pattern),
@@ -78,7 +79,7 @@ mod tests {
         let text = r#"
             [[grants]]
             id = "all"
-            callers = [{ uid = 1 }, { loopback = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }, { jwt = "blue", subject = "a:\"b\"" }, { jwt = "blue", claims = { "kubernetes.io.namespace" = "ci-*", ref = "refs/heads/main" } }]
+            callers = [{ uid = 1 }, { loopback = true }, { aws_api = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }, { jwt = "blue", subject = "a:\"b\"" }, { jwt = "blue", claims = { "kubernetes.io.namespace" = "ci-*", ref = "refs/heads/main" } }]
             registries = [{ accounts = ["123456789012", "210987654321"], regions = ["eu-*", "us-east-1"] }, { accounts = ["*"], regions = ["*"] }, { public = true }]
             [[grants]]
             id = "gid"

@@ -1,7 +1,6 @@
 //! The only place where a [`BrokerError`] becomes a gRPC status.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use prost::Message as _;
 use tonic::{Code, Status};
@@ -17,8 +16,6 @@ use crate::request_id::RequestId;
 
 /// The domain of every reason.
 const DOMAIN: &str = "ecr-broker";
-/// How long to wait where nothing better is known.
-const WAIT: Duration = Duration::from_secs(1);
 
 /// What a request was about, as far as it was understood; goes into the error's metadata.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +61,7 @@ pub(super) fn refuse(error: &BrokerError, subject: &Subject, call: &Call) -> Sta
     info!(
         request_id = %call.id,
         trace_id = call.trace.map(tracing::field::display),
-        reason = reason(error),
+        reason = error.reason(),
         registry = subject.registry,
         error = %error,
         "request failed"
@@ -81,9 +78,9 @@ pub(super) fn quietly(error: &BrokerError, subject: &Subject, call: &Call) -> St
 /// The status that a caller gets.
 fn status(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
     let mut details = ErrorDetails::new();
-    details.set_error_info(reason(error), DOMAIN, metadata(error, subject));
+    details.set_error_info(error.reason(), DOMAIN, metadata(error, subject));
     details.set_request_info(id.to_string(), "");
-    if let Some(wait) = retry_after(error) {
+    if let Some(wait) = error.retry_after() {
         details.set_retry_info(Some(wait));
     }
     if let Some((field, problem)) = violation(error) {
@@ -99,33 +96,6 @@ pub(super) fn message(status: &Status) -> tonic_types::Status {
         message: status.message().to_owned(),
         details: Vec::new(),
     })
-}
-
-/// The machine-readable cause.
-fn reason(error: &BrokerError) -> &'static str {
-    match error {
-        BrokerError::RequestInvalid { .. } => "REQUEST_INVALID",
-        BrokerError::RegistryNotEcr { .. } => "REGISTRY_NOT_ECR",
-        BrokerError::RegistryInvalid { .. } => "REGISTRY_INVALID",
-        BrokerError::ProfileUnknown { .. } => "PROFILE_UNKNOWN",
-        BrokerError::CallerUnauthenticated { .. } => "CALLER_UNAUTHENTICATED",
-        BrokerError::CallerRateLimited { .. } => "CALLER_RATE_LIMITED",
-        BrokerError::CallerNotAllowed => "CALLER_NOT_ALLOWED",
-        BrokerError::ValidityUnsatisfiable { .. } => "VALIDITY_UNSATISFIABLE",
-        BrokerError::Upstream(failure) => match failure.class {
-            FailureClass::Throttled => "AWS_THROTTLED",
-            FailureClass::Denied => "AWS_ACCESS_DENIED",
-            FailureClass::NoCredentials => "AWS_CREDENTIALS_UNAVAILABLE",
-            FailureClass::Unavailable => "AWS_UNAVAILABLE",
-            FailureClass::InvalidAnswer => "AWS_RESPONSE_INVALID",
-            FailureClass::NoTurn => "OVERLOADED",
-        },
-        BrokerError::AuditUnavailable => "AUDIT_UNAVAILABLE",
-        BrokerError::Overloaded { .. } => "OVERLOADED",
-        BrokerError::ShuttingDown => "SHUTTING_DOWN",
-        BrokerError::Deadline => "DEADLINE",
-        BrokerError::Bug => "BUG",
-    }
 }
 
 fn code(error: &BrokerError) -> Code {
@@ -146,26 +116,6 @@ fn code(error: &BrokerError) -> Code {
         BrokerError::AuditUnavailable | BrokerError::ShuttingDown => Code::Unavailable,
         BrokerError::Deadline => Code::DeadlineExceeded,
         BrokerError::Bug => Code::Internal,
-    }
-}
-
-/// How long to wait, where waiting helps.
-fn retry_after(error: &BrokerError) -> Option<Duration> {
-    match error {
-        BrokerError::Upstream(failure) => (!failure.class.is_final()).then_some(failure.retry_after.unwrap_or(WAIT)),
-        BrokerError::CallerRateLimited { retry_after, .. } | BrokerError::Overloaded { retry_after, .. } => {
-            Some(*retry_after)
-        }
-        BrokerError::CallerUnauthenticated { retry_after, .. } => *retry_after,
-        BrokerError::AuditUnavailable | BrokerError::ShuttingDown => Some(WAIT),
-        BrokerError::RequestInvalid { .. }
-        | BrokerError::RegistryNotEcr { .. }
-        | BrokerError::RegistryInvalid { .. }
-        | BrokerError::ProfileUnknown { .. }
-        | BrokerError::CallerNotAllowed
-        | BrokerError::ValidityUnsatisfiable { .. }
-        | BrokerError::Deadline
-        | BrokerError::Bug => None,
     }
 }
 

@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::edge::Call;
 use super::status::{self, Subject, refuse};
-use super::{Admitted, LARGEST_BATCH, RegistryCredentials, message, too_much};
+use super::{Admitted, LARGEST_BATCH, RegistryCredentials, message};
 use crate::broker::{Broker, CredentialRequest, News, Watch};
 use crate::caller::Caller;
 use crate::credential::CredentialId;
@@ -200,7 +200,7 @@ impl Watching {
         }
         self.take_places(new.len())?;
         if let Some(count) = u32::try_from(new.len()).ok().and_then(NonZeroU32::new) {
-            let asking = self.limits.admit(&self.caller.principal(), count).map_err(too_much)?;
+            let asking = self.limits.admit(&self.caller.principal(), count).map_err(BrokerError::from)?;
             self.asking.extend(self.snapshot.is_none().then(|| Arc::new(asking)));
         }
         for named in new {

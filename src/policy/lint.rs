@@ -31,6 +31,8 @@ impl fmt::Display for Finding {
 pub struct Proofs {
     /// Whether callers can come over loopback TCP.
     pub loopback: bool,
+    /// Whether callers can come over the AWS API.
+    pub aws_api: bool,
     /// The trust domains whose roots are known.
     pub trust_domains: Vec<TrustDomain>,
     /// The DNS names for which roots are known.
@@ -98,6 +100,10 @@ fn unreachable(grant: &Grant, proofs: &Proofs) -> Option<String> {
             "it is for loopback, where nobody is let in; set authentication.loopback = true, or leave it out"
                 .to_owned(),
         ),
+        CallerPattern::AwsApi if !proofs.aws_api => Some(
+            "it is for callers of the AWS API, which is not served; set server.aws_api_listen, or leave it out"
+                .to_owned(),
+        ),
         CallerPattern::Spiffe(pattern) if !proofs.trust_domains.contains(pattern.trust_domain()) => {
             Some(format!("it is for {pattern}, and authentication.client_ca has no roots of that trust domain"))
         }
@@ -163,11 +169,12 @@ fn strange_region(grant: &Grant) -> Option<String> {
     Some(format!("region {strange:?} is not named as AWS's are; is it spelt right?"))
 }
 
-/// Loopback does not say which user it is, and a token takes a user's place.
+/// Neither loopback nor the AWS API says which user it is, and a token takes a user's place.
 fn evaded(grant: &Grant, grants: &[Grant]) -> Option<String> {
     let has = |grant: &Grant, kind: fn(&CallerPattern) -> bool| grant.callers.iter().any(kind);
     let is_user: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::Uid(_) | CallerPattern::Gid(_));
     let is_loopback: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::Loopback);
+    let is_aws_api: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::AwsApi);
     let is_token: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::Token(_));
     let overlap = |other: &Grant| {
         let touches = |one: &RegistryPattern, two: &RegistryPattern| one.contains(two) || two.contains(one);
@@ -176,6 +183,9 @@ fn evaded(grant: &Grant, grants: &[Grant]) -> Option<String> {
     let way = |other: &Grant| {
         if has(other, is_loopback) && has(grant, |one| *one != CallerPattern::Loopback) {
             return Some("over loopback");
+        }
+        if has(other, is_aws_api) && has(grant, |one| *one != CallerPattern::AwsApi) {
+            return Some("over the AWS API");
         }
         let with = has(other, is_token) && (has(grant, is_user) || has(grant, is_loopback));
         let without = has(grant, is_token) && has(other, is_user);
@@ -361,6 +371,10 @@ mod tests {
                 vec![grant("local", CallerPattern::Loopback, RegistryPattern::Public, Allow)],
                 Some(("local", "authentication.loopback")),
             ),
+            (
+                vec![grant("aws", CallerPattern::AwsApi, RegistryPattern::Public, Allow)],
+                Some(("aws", "server.aws_api_listen")),
+            ),
             (vec![grant("pods", runners("spiffe://a.example/ci/*"), RegistryPattern::Public, Allow)], None),
             (
                 vec![grant("pods", runners("spiffe://b.example/ci/*"), RegistryPattern::Public, Allow)],
@@ -386,15 +400,15 @@ mod tests {
                 Some(("fine", "\"never\" denies all of it")),
             ),
         ]);
-        let way_round = vec![
-            grant("no", user(), private("111111111111", "eu-*"), Deny),
-            grant("local", CallerPattern::Loopback, private("111111111111", "eu-west-1"), Allow),
-        ];
-        let findings = lint(&Policy::Grants(way_round), &[], &Proofs { loopback: true, ..proofs() });
-        assert!(
-            findings.len() == 1 && findings[0].problem.contains("over loopback, by grant \"local\""),
-            "{findings:?}"
-        );
+        for (caller, way) in [(CallerPattern::Loopback, "over loopback"), (CallerPattern::AwsApi, "over the AWS API")] {
+            let way_round = vec![
+                grant("no", user(), private("111111111111", "eu-*"), Deny),
+                grant("local", caller, private("111111111111", "eu-west-1"), Allow),
+            ];
+            let findings = lint(&Policy::Grants(way_round), &[], &Proofs { loopback: true, aws_api: true, ..proofs() });
+            let expected = format!("{way}, by grant \"local\"");
+            assert!(findings.len() == 1 && findings[0].problem.contains(&expected), "{findings:?}");
+        }
         assert!(lint(&Policy::Open, &[], &proofs()).is_empty());
     }
 

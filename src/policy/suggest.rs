@@ -90,6 +90,7 @@ fn pattern(caller: &Principal) -> Option<CallerPattern> {
     Some(match caller {
         Principal::Uid(uid) => CallerPattern::Uid(*uid),
         Principal::Loopback => CallerPattern::Loopback,
+        Principal::AwsApi => CallerPattern::AwsApi,
         Principal::Spiffe(id) => CallerPattern::Spiffe(id.to_string().parse().ok()?),
         Principal::Dns(name) => CallerPattern::Dns(name.clone()),
         Principal::Token { subject, .. } if subject.contains('*') => return None,
@@ -107,10 +108,11 @@ mod tests {
     use crate::caller::Caller;
     use crate::policy::{Decision, Policy};
 
-    const CALLERS: [&str; 6] = [
+    const CALLERS: [&str; 7] = [
         "uid:1,gid:1",
         "uid:2,gid:1",
         "loopback",
+        "aws-api",
         "spiffe://a.example/ci/runner",
         "dns:b.example",
         "jwt:blue:system:serviceaccount:ci:runner",

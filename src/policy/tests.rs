@@ -48,6 +48,7 @@ fn a_grant_is_for_its_callers_its_accounts_and_its_regions() {
         allow("uid", CallerPattern::Uid(1001), private(&["111111111111"], &["eu-*"])),
         allow("gid", CallerPattern::Gid(1001), RegistryPattern::Public),
         allow("loopback", CallerPattern::Loopback, private(&["222222222222"], &["*"])),
+        allow("aws-api", CallerPattern::AwsApi, private(&["111111111111"], &["*"])),
     ]);
     for (caller, registry, expected) in [
         (CI, ONE, "+uid"),
@@ -59,6 +60,9 @@ fn a_grant_is_for_its_callers_its_accounts_and_its_regions() {
         (OTHER, "ecr-public.aws.com", "+gid"),
         (Caller::Loopback, "public.ecr.aws", "-"),
         (Caller::Loopback, TWO, "+loopback"),
+        (Caller::Loopback, ONE, "-"),
+        (Caller::AwsApi, TWO, "-"),
+        (Caller::AwsApi, ONE, "+aws-api"),
     ] {
         assert_eq!(decided(&policy, &caller, &registry.parse().unwrap(), ""), expected, "{caller} {registry}");
     }

@@ -44,32 +44,8 @@ pub(super) struct Door {
 impl Door {
     /// Takes connections until the drain begins; the listener closes with it.
     pub(super) async fn accept(self, listener: Listener, tracker: TaskTracker) {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = self.steps.drain.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok(accepted) => self.start(accepted, &tracker),
-                Err(error) => {
-                    warn!(%error, address = %listener.address(), "a connection could not be accepted");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn start(&self, accepted: Accepted, tracker: &TaskTracker) {
-        let Some(origin) = origin(&accepted) else {
-            warn!("a connection was closed: the system does not say who its peer is");
-            return;
-        };
-        let Some(place) = self.connections.take(origin) else {
-            debug!(?origin, "a connection was closed: there are as many as are kept");
-            return;
-        };
-        tracker.spawn(self.clone().hold(accepted, origin, place));
+        let start = |accepted, origin, place| _ = tracker.spawn(self.clone().hold(accepted, origin, place));
+        take_connections(listener, &self.connections, &self.steps, start).await;
     }
 
     async fn hold(self, accepted: Accepted, origin: Origin, place: Place) {
@@ -128,6 +104,46 @@ impl Door {
             ),
         }
     }
+}
+
+/// Starts each connection that there is a place for, until the drain begins; the listener closes with it.
+pub(super) async fn take_connections(
+    listener: Listener,
+    connections: &Connections,
+    steps: &Shutdown,
+    start: impl Fn(Accepted, Origin, Place),
+) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = steps.drain.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(accepted) => {
+                if let Some((origin, place)) = admit(&accepted, connections) {
+                    start(accepted, origin, place);
+                }
+            }
+            Err(error) => {
+                warn!(%error, address = %listener.address(), "a connection could not be accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Where a new connection comes from, and its place among those that are kept, if there is one.
+fn admit(accepted: &Accepted, connections: &Connections) -> Option<(Origin, Place)> {
+    let Some(origin) = origin(accepted) else {
+        warn!("a connection was closed: the system does not say who its peer is");
+        return None;
+    };
+    let place = connections.take(origin);
+    if place.is_none() {
+        debug!(?origin, "a connection was closed: there are as many as are kept");
+    }
+    Some((origin, place?))
 }
 
 fn origin(accepted: &Accepted) -> Option<Origin> {

@@ -6,15 +6,25 @@ use anyhow::bail;
 
 use crate::address::ListenAddress;
 
-pub(super) async fn refuse_loop(endpoints: &[String], listening: &[ListenAddress]) -> anyhow::Result<()> {
+pub(super) async fn refuse_loop(
+    endpoints: &[String],
+    listening: &[ListenAddress],
+    aws_api: Option<SocketAddr>,
+) -> anyhow::Result<()> {
     for endpoint in endpoints {
         let Some((host, port)) = host_and_port(endpoint) else { continue };
         // A name that cannot be resolved now is no loop now.
         let Ok(addresses) = tokio::net::lookup_host((host.as_str(), port)).await else { continue };
         for address in addresses {
+            // Not the whole endpoint: the secret of the AWS API may stand in it.
             if listening.iter().any(|listener| takes(listener, address)) {
                 bail!(
-                    "the AWS endpoint {endpoint} is the broker's own listener {address}; point it at AWS, or listen elsewhere"
+                    "the AWS endpoint at {host}:{port} is the broker's own listener {address}; point it at AWS, or listen elsewhere"
+                );
+            }
+            if aws_api.is_some_and(|own| takes(&ListenAddress::Tcp(own), address)) {
+                bail!(
+                    "the AWS endpoint at {host}:{port} is the AWS API of the broker itself, which asks AWS: start it without AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC, which are for its callers, or set aws.ecr_endpoint (\"https://api.ecr.{{region}}.amazonaws.com\") and aws.ecr_public_endpoint (\"https://api.ecr-public.us-east-1.amazonaws.com\")"
                 );
             }
         }
@@ -59,8 +69,12 @@ mod tests {
             ("https://127.0.0.1", false),
             ("not a url", false),
         ] {
-            let result = refuse_loop(&[endpoint.to_owned()], &listening).await;
+            let result = refuse_loop(&[endpoint.to_owned()], &listening, None).await;
             assert_eq!(result.is_err(), refused, "{endpoint}");
         }
+        let own = Some(([127, 0, 0, 1], 4001).into());
+        let error = refuse_loop(&["http://localhost:4001/t/secret".to_owned()], &listening, own).await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("aws.ecr_endpoint") && !error.contains("secret"), "{error}");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use http::{Method, StatusCode};
 
-use super::wire::{Answer, Call, Refusal, RequestId};
+use crate::aws_wire::{Answer, Call, Refusal};
 
 const CONTENT: &str = "text/xml";
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
@@ -108,20 +108,20 @@ fn escape(character: char, text: &mut String) {
 }
 
 /// The answer to an action that succeeded.
-pub(super) fn answer(action: &str, result: &Xml, id: &RequestId) -> Answer {
-    let metadata = Xml::default().text("RequestId", id.as_str());
+pub(super) fn answer(action: &str, result: &Xml, id: &str) -> Answer {
+    let metadata = Xml::default().text("RequestId", id);
     let document = Xml::default().element(&format!("{action}Result"), result).element("ResponseMetadata", &metadata);
     Answer::answered(CONTENT, document.into_document(&format!("{action}Response")))
 }
 
 /// The answer to an action that was refused.
-pub(super) fn refuse(refusal: &Refusal, id: &RequestId) -> Answer {
+pub(super) fn refuse(refusal: &Refusal, id: &str) -> Answer {
     let (status, code) = in_query_terms(refusal);
     let error = Xml::default()
         .text("Type", if status.is_server_error() { "Receiver" } else { "Sender" })
         .text("Code", code)
         .text("Message", &refusal.message);
-    let document = Xml::default().element("Error", &error).text("RequestId", id.as_str());
+    let document = Xml::default().element("Error", &error).text("RequestId", id);
     Answer::refused(status, code, CONTENT, document.into_document("ErrorResponse"))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::query::Form;
 use super::session::Principal;
-use super::wire::Refusal;
+use crate::aws_wire::Refusal;
 use crate::registry::{AccountId, Partition};
 
 /// The sessions that STS grants, in seconds.

@@ -2,26 +2,23 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http::{Method, Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use super::wire::{Answer, Call, Refusal, RequestId};
 use super::world::World;
 use super::{ecr, sts, web_identity};
-
-/// The longest body that is read. The longest an SDK sends is a web identity token of 20,000 characters.
-const LONGEST_BODY: usize = 64 * 1024;
+use crate::aws_wire::{self, Answer, Call};
 
 /// Answers one request; an answer there always is, unless a fault keeps it back.
 pub(super) async fn answer(world: &World, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let id = RequestId::new();
-    let span = tracing::debug_span!("simulated_aws", operation = Empty, region = Empty, request_id = id.as_str());
+    let id = new_id();
+    let span = tracing::debug_span!("simulated_aws", operation = Empty, region = Empty, request_id = id);
     async {
-        let answer = match read(body).await {
+        let answer = match aws_wire::read(body).await {
             Ok(body) => answer_call(world, &Call { head, body, id: id.clone() }).await,
             Err(refusal) => refusal.into_json(),
         };
@@ -32,16 +29,13 @@ pub(super) async fn answer(world: &World, request: Request<Incoming>) -> Respons
     .await
 }
 
-async fn read(body: Incoming) -> Result<Bytes, Refusal> {
-    match Limited::new(body, LONGEST_BODY).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestEntityTooLargeException",
-            "The request is longer than the simulated AWS reads",
-        )),
-        Err(error) => Err(Refusal::bad_request("RequestAbortedException", error.to_string())),
+/// The name AWS gives a request, in the form of a UUID.
+fn new_id() -> String {
+    let mut id = format!("{:032x}", fastrand::u128(..));
+    for dash in [8, 13, 18, 23] {
+        id.insert(dash, '-');
     }
+    id
 }
 
 async fn answer_call(world: &World, call: &Call) -> Answer {
@@ -51,7 +45,7 @@ async fn answer_call(world: &World, call: &Call) -> Answer {
         return document;
     }
     if call.head.uri.path() != "/" {
-        return Refusal::unknown_operation().into_json();
+        return ecr::unknown_operation().into_json();
     }
     if is_query(call) { sts::answer(world, call).await } else { ecr::answer(world, call).await }
 }

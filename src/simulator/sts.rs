@@ -6,11 +6,10 @@ use serde_json::Value;
 use super::query::{self, Form, Xml};
 use super::role::{self, required};
 use super::session::Principal;
-use super::signature::Scope;
 use super::trouble;
 use super::web_identity::{self, Token};
-use super::wire::{Answer, Call, Refusal};
 use super::world::{Arrival, Service, World};
+use crate::aws_wire::{Answer, Call, Refusal, Scope};
 
 const VERSION: &str = "2011-06-15";
 
@@ -78,7 +77,7 @@ fn scope(call: &Call, form: &Form) -> Result<Scope, Refusal> {
         Some(credential) => Scope::parse(credential),
         None => Scope::of(call),
     };
-    scope?.expect(Service::Sts)
+    scope?.expect(Service::Sts.name())
 }
 
 // The signature is that of every action, of which others can fail.

@@ -5,8 +5,8 @@ use std::future;
 use http::StatusCode;
 
 use super::fault::{self, Fault};
-use super::wire::{Answer, Refusal};
 use super::world::{Arrival, World};
+use crate::aws_wire::{Answer, Refusal};
 
 /// Makes a call wait and fail as the settings have it. `None` lets it pass to its right answer; `garbage` holds the bodies
 /// that are no answer in the call's protocol.
@@ -24,11 +24,13 @@ pub(super) async fn strike(
         None => Ok(None),
         Some(Fault::Throttle) => Err(Refusal::bad_request("ThrottlingException", "Rate exceeded")),
         Some(Fault::ThrottleException) => Err(Refusal::bad_request("ThrottleException", "Rate exceeded")),
-        Some(Fault::Http429) => Ok(Some(Answer::bare(StatusCode::TOO_MANY_REQUESTS))),
+        Some(Fault::Http429) => Ok(Some(Answer::faulty(StatusCode::TOO_MANY_REQUESTS, b"", "bare status"))),
         Some(Fault::Denied) => Err(Refusal::bad_request("AccessDeniedException", denial(arrival))),
         Some(Fault::ServerError) => Err(broken()),
         Some(Fault::Hang) => hang().await,
-        Some(Fault::Garbage) => Ok(fastrand::choice(garbage).map(|body| Answer::garbage(body))),
+        Some(Fault::Garbage) => {
+            Ok(fastrand::choice(garbage).map(|body| Answer::faulty(StatusCode::OK, body, "garbage")))
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::query::Form;
 use super::role::{constraint, required};
-use super::wire::{Answer, Call, Refusal};
 use super::world::{Arrival, World};
+use crate::aws_wire::{Answer, Call, Refusal};
 
 const DURATIONS: RangeInclusive<u64> = 60..=3600;
 const DEFAULT_DURATION: u64 = 300;

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::Settings;
 use super::session::{Principal, Sessions};
-use super::signature::Scope;
 use super::web_identity::Keys;
+use crate::aws_wire::Scope;
 use crate::clock::{Clock, SystemClock};
 use crate::registry::{AccountId, Partition, Region};
 
@@ -57,14 +57,20 @@ pub(super) struct Arrival {
     pub(super) endpoint: String,
 }
 
-impl fmt::Display for Service {
+impl Service {
     /// The name that requests are signed for.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    pub(super) fn name(self) -> &'static str {
+        match self {
             Self::Ecr => "ecr",
             Self::EcrPublic => "ecr-public",
             Self::Sts => "sts",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

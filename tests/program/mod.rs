@@ -9,7 +9,7 @@
 )]
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -79,18 +79,29 @@ impl Server {
         Self::spawn(command)
     }
 
+    /// With the AWS API, which is the second address that it prints.
+    pub fn start_with_aws_api(arguments: &[&str], environment: &[(&str, &str)]) -> (Self, String) {
+        let mut command = program(environment);
+        command.args(arguments).stderr(Stdio::piped());
+        let (server, mut stdout) = Self::spawn_heard(command);
+        let address = next_address(&mut stdout).unwrap();
+        (server, address.strip_prefix("aws+http://").unwrap_or_else(|| panic!("{address}")).to_owned())
+    }
+
     /// By a command that runs the program in a way of its own.
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_heard(command).0
+    }
+
+    fn spawn_heard(mut command: Command) -> (Self, BufReader<ChildStdout>) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let logs = child.stderr.take().map(Logs::of);
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").map(str::to_owned);
-        let Some(address) = address else {
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let Some(address) = next_address(&mut stdout) else {
             _ = child.wait();
             panic!("{command:?} does not listen: {}", logs.map(Logs::whole).unwrap_or_default());
         };
-        Self { child, address, logs }
+        (Self { child, address, logs }, stdout)
     }
 
     pub fn pid(&self) -> u32 {
@@ -130,6 +141,12 @@ impl Server {
         assert!(status.success(), "{status}");
         self.logs.take().map(Logs::whole).unwrap_or_default()
     }
+}
+
+fn next_address(stdout: &mut BufReader<ChildStdout>) -> Option<String> {
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    line.trim().strip_prefix("listening on ").map(str::to_owned)
 }
 
 impl Drop for Server {

@@ -14,6 +14,7 @@ mod certificates;
 mod program;
 
 mod aws;
+mod aws_api;
 mod grpc_clients;
 mod kubelet;
 mod other;

@@ -282,6 +282,8 @@ pub struct TestBroker {
     pub broker: Arc<Broker>,
     pub tcp: std::net::SocketAddr,
     pub socket: std::path::PathBuf,
+    /// Where AWS's API is answered, if it is.
+    pub aws_api: Option<std::net::SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     directory: tempfile::TempDir,
@@ -323,6 +325,7 @@ impl TestBroker {
             tls: None,
             issuers: None,
             limits: Limits::new(limits_settings(), clock.clone()),
+            aws_api: None,
         };
         change(&mut settings);
         let region = "eu-central-1".parse().unwrap();
@@ -334,9 +337,10 @@ impl TestBroker {
             ListenAddress::Tcp(address) => Some(*address),
             ListenAddress::Unix(_) => None,
         });
+        let aws_api = bound.aws_api_address();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(bound.run_until(async { _ = stopped.await }));
-        Self { source, clock, cache, broker, tcp: tcp.unwrap(), socket, stop: Some(stop), running, directory }
+        Self { source, clock, cache, broker, tcp: tcp.unwrap(), socket, aws_api, stop: Some(stop), running, directory }
     }
 
     /// Begins the shutdown; what comes back ends with it.
