@@ -85,6 +85,12 @@ async fn ask_for_everything(mut client: Client, token: &str, secrets: &mut Secre
         _ = client
             .batch_get_registry_credentials(bearing(token, pb::BatchGetRegistryCredentialsRequest { requests }))
             .await;
+        let requests = vec![request(HOST), request(&host), request("ghcr.io")];
+        let watch = pb::WatchRegistryCredentialsRequest { requests, known_credential_ids: vec!["0".repeat(32)] };
+        let mut events = client.watch_registry_credentials(bearing(token, watch)).await.unwrap().into_inner();
+        for _ in 0..4 {
+            assert!(events.message().await.unwrap().is_some(), "one each, and the end of the snapshot");
+        }
         _ = client.list_registries(bearing(token, pb::ListRegistriesRequest::default())).await;
         _ = client.get_caller_identity(bearing(token, pb::GetCallerIdentityRequest {})).await;
         _ = client.get_caller_identity(bearing(&format!("{token}x"), pb::GetCallerIdentityRequest {})).await;

@@ -149,6 +149,38 @@ async fn what_a_watcher_holds_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_thousand_nodes_that_come_back_are_sent_nothing_again_and_are_all_told_of_the_next_refresh() {
+    let broker = TestBroker::start();
+    let hosts: Vec<_> = (0..20).map(host).collect();
+    let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
+    let first = snapshot(&mut watch(&mut broker.client().await, &hosts).await).await;
+    let id = |event: &Event| match event {
+        Event::Credentials(credentials) => credentials.credential_id.clone(),
+        other => panic!("{other:?}"),
+    };
+    let known_credential_ids: Vec<_> = first.values().map(id).collect();
+    let mut nodes = Vec::new();
+    for _ in 0..10 {
+        let mut client = broker.client().await;
+        for _ in 0..100 {
+            let known_credential_ids = known_credential_ids.clone();
+            let request = pb::WatchRegistryCredentialsRequest { known_credential_ids, ..watching(&hosts) };
+            nodes.push(client.watch_registry_credentials(request).await.unwrap().into_inner());
+        }
+    }
+    for node in &mut nodes {
+        let again = snapshot(node).await;
+        assert!(again.len() == 20 && again.values().all(|event| matches!(event, Event::UnchangedCredentialId(_))));
+    }
+    refetch(&broker, hosts[7]).await;
+    for node in &mut nodes {
+        let (index, event) = next(node).await;
+        assert_eq!((index, password(&event)), (7, "password-21"));
+    }
+    assert_eq!(broker.source.calls(), 21);
+}
+
+#[tokio::test]
 async fn a_failure_is_told_once_of_its_kind_and_so_is_its_end() {
     let broker = TestBroker::start();
     let mut events = watch(&mut broker.client().await, &[HOST]).await;
