@@ -62,6 +62,9 @@ pub struct Record<'a> {
     /// The registry's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// The name of one's own by which it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<&'a str>,
     /// The profile that minted the credential, or was asked for.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub profile: &'a str,

@@ -5,15 +5,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::join_all;
 
-use self::claims::Claims;
+use self::claims::{Claims, LEEWAY};
 use self::header::Header;
+use self::keys::KeyMark;
 pub use self::keys::{KeySet, KeySetError};
-use self::source::{Found, Source};
+use self::source::Source;
 pub use self::source::{Keys, is_safe_url};
 use self::verified::{Remembered, Verified};
 use crate::caller::TokenCaller;
@@ -171,7 +172,7 @@ impl Issuers {
         let issuer = self.trusted.iter().position(|(settings, _)| settings.issuer == claims.issuer);
         let issuer = issuer.ok_or(Refusal::Issuer)?;
         let (settings, source) = &self.trusted[issuer];
-        let Found { key, generation } = source.key(&header.key_id).await?;
+        let key = source.key(&header.key_id).await?;
         if !key.is_for(header.algorithm) {
             return Err(Refusal::KeyMismatch);
         }
@@ -184,26 +185,26 @@ impl Issuers {
         let (name, subject) = (settings.name.clone(), claims.subject.clone());
         let caller =
             Arc::new(TokenCaller { issuer: name, subject, expires: claims.expires(), claims: claims.texts()? });
-        self.verified.remember(token, Arc::clone(&caller), (issuer, generation), (now, left));
-        Ok(Vouched { caller, issuer, generation })
+        let key = Arc::new(key.mark(&header.key_id));
+        self.verified.remember(token, Arc::clone(&caller), (issuer, Arc::clone(&key)), (now, left));
+        Ok(Vouched { caller, issuer, key })
     }
 
-    /// How long a token that was taken lasts from now; not at all where its issuer has other keys by now.
+    /// How long a token that was taken is taken from now; not at all where its issuer has taken the key away.
     #[must_use]
     pub fn left(&self, vouched: &Vouched) -> Duration {
-        let source = self.trusted.get(vouched.issuer).map(|(_, source)| source);
-        if source.and_then(|source| source.generation()) != Some(vouched.generation) {
+        if !self.trusted.get(vouched.issuer).is_some_and(|(_, source)| source.has(&vouched.key)) {
             return Duration::ZERO;
         }
-        let end = vouched.caller.expires.unwrap_or(SystemTime::UNIX_EPOCH);
-        end.duration_since(self.clock.now().wall).unwrap_or_default()
+        let end = vouched.caller.expires.and_then(|end| end.checked_add(LEEWAY));
+        end.and_then(|end| end.duration_since(self.clock.now().wall).ok()).unwrap_or_default()
     }
 
     /// Whom it is about, where that was found out a moment ago by keys that are still the issuer's.
     fn verified_before(&self, token: &str) -> Option<Vouched> {
-        let Remembered { caller, issuer, generation, .. } = self.verified.get(token, self.clock.now())?;
+        let Remembered { caller, issuer, key, .. } = self.verified.get(token, self.clock.now())?;
         let (_, source) = self.trusted.get(issuer)?;
-        (source.generation() == Some(generation)).then_some(Vouched { caller, issuer, generation })
+        source.has(&key).then_some(Vouched { caller, issuer, key })
     }
 }
 
@@ -213,7 +214,7 @@ pub struct Vouched {
     /// Whom it is about.
     pub caller: Arc<TokenCaller>,
     issuer: usize,
-    generation: u64,
+    key: Arc<KeyMark>,
 }
 
 /// A token, taken apart.

@@ -20,6 +20,7 @@ pub use self::partition::Partition;
 
 /// The host of ECR Public.
 const PUBLIC_HOST: &str = "public.ecr.aws";
+const HTTPS: u16 = 443;
 /// The host of ECR Public that answers over IPv4 and IPv6.
 const PUBLIC_DUAL_STACK_HOST: &str = "ecr-public.aws.com";
 
@@ -71,7 +72,7 @@ pub enum RegistryError {
         "{host:?} is not an ECR registry: private registries are ACCOUNT.dkr.ecr.REGION.amazonaws.com, public ones public.ecr.aws"
     )]
     NotEcr {
-        /// The host, normalised.
+        /// The host, normalised, with its port, where that is not the usual one.
         host: String,
     },
     /// Not a host at all, or one that comes close to ECR's and is wrong.
@@ -257,12 +258,23 @@ impl FromStr for Registry {
     type Err = RegistryError;
 
     fn from_str(text: &str) -> Result<Self, RegistryError> {
-        let host = reference::host(text)?;
+        let (host, port) = reference::host_and_port(text)?;
         match host.as_str() {
             PUBLIC_HOST => Ok(Self::Public { dual_stack: false }),
             PUBLIC_DUAL_STACK_HOST => Ok(Self::Public { dual_stack: true }),
-            _ => Host::parse(&host)?.registry().map(Self::Private),
+            _ => match Host::parse(&host) {
+                Some(parts) => parts.registry().map(Self::Private),
+                None => Err(RegistryError::NotEcr { host: with_port(host, port) }),
+            },
         }
+    }
+}
+
+/// Somebody else's registry may be at any port.
+fn with_port(host: String, port: Option<u16>) -> String {
+    match port {
+        None | Some(HTTPS) => host,
+        Some(port) => format!("{host}:{port}"),
     }
 }
 

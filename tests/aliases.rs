@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 const ALIAS: &str = "registry.corp.example";
+const PORT: &str = "proxy.corp.example";
 const FORBIDDEN: &str = "secret.corp.example";
 const BEHIND: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 
@@ -27,7 +28,7 @@ impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = format!(
-            "[aliases]\n\"{ALIAS}\" = \"{BEHIND}\"\n\"{FORBIDDEN}\" = \"210987654321.dkr.ecr.us-east-1.amazonaws.com\"\n\
+            "[aliases]\n\"{ALIAS}\" = \"{BEHIND}\"\n\"{PORT}:5000\" = \"{BEHIND}\"\n\"{FORBIDDEN}\" = \"210987654321.dkr.ecr.us-east-1.amazonaws.com\"\n\
              [[grants]]\nid = \"a\"\ncallers = [{{ uid = {} }}]\nregistries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
             fs::metadata(directory.path()).unwrap().uid()
         );
@@ -53,13 +54,17 @@ impl Place {
     fn ask(&self, program: &str, arguments: &[&str], question: &str) -> Ended {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().env("ECR_BROKER_ADDRESS", &self.broker.address);
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        answer(command, question)
     }
+}
+
+fn answer(mut command: Command, question: &str) -> Ended {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 #[test]
@@ -109,7 +114,8 @@ fn docker_kubelet_and_bazel_are_answered_for_an_alias_and_for_no_other_host() {
     let denied = docker(FORBIDDEN);
     assert!(denied.code == 1 && denied.stdout.contains("CALLER_NOT_ALLOWED"), "{denied:?}");
     let listed: Value = serde_json::from_str(&place.ask(HELPER, &["list"], "").out_anyway()).unwrap();
-    assert_eq!(listed, json!({ format!("https://{ALIAS}"): "AWS", format!("https://{BEHIND}"): "AWS" }));
+    let names = [ALIAS, BEHIND, "proxy.corp.example:5000"].map(|name| (format!("https://{name}"), "AWS".into()));
+    assert_eq!(listed, Value::Object(names.into_iter().collect()));
 
     let kubelet = |image: &str| {
         let question = json!({
@@ -135,11 +141,67 @@ fn docker_kubelet_and_bazel_are_answered_for_an_alias_and_for_no_other_host() {
     }
 }
 
+/// A broker that is there and refuses this caller says nothing of what it was asked about.
+#[test]
+fn where_the_broker_does_not_take_the_caller_other_registries_are_nobody_s_business() {
+    let place = Place::new();
+    fs::write(place.text("token"), "no-token").unwrap();
+    let ask = |program: &str, arguments: &[&str], question: &str| {
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().env("ECR_BROKER_ADDRESS", &place.broker.address);
+        command.env("ECR_BROKER_TOKEN_FILE", place.text("token"));
+        answer(command, question)
+    };
+    let ecrs = ask(HELPER, &["get"], BEHIND);
+    assert!(ecrs.code == 1 && ecrs.stdout.contains("CALLER_UNAUTHENTICATED"), "{ecrs:?}");
+    let other = ask(HELPER, &["get"], "ghcr.io");
+    assert_eq!((other.code, other.stdout.as_str()), (1, "credentials not found in native keychain\n"));
+    assert!(other.stderr.contains("CALLER_UNAUTHENTICATED"), "{other:?}");
+    let bazel = |uri: &str| ask(PROGRAM, &["helper", "bazel", "get"], &json!({ "uri": uri }).to_string());
+    assert_eq!(bazel("https://example.com/x").out_anyway(), "{}\n");
+    assert_eq!(bazel(&format!("https://{BEHIND}/v2/")).code, 1);
+}
+
+#[test]
+fn a_login_that_somebody_has_stored_goes_before_a_refusal() {
+    let place = Place::new();
+    let logins = json!({ "auths": { FORBIDDEN: { "auth": "bWU6aGlkZGVu" } } });
+    fs::write(place.text("logins.json"), logins.to_string()).unwrap();
+    fs::create_dir(place.text("ecr-broker")).unwrap();
+    fs::write(place.text("ecr-broker/client.toml"), format!("next = {:?}\n", place.text("logins.json"))).unwrap();
+    let mut command = Command::new(HELPER);
+    command.arg("get").env_clear().env("ECR_BROKER_ADDRESS", &place.broker.address);
+    command.env("XDG_CONFIG_HOME", place.directory.path());
+    let login: Value = serde_json::from_str(&answer(command, FORBIDDEN).out()).unwrap();
+    assert_eq!(login, json!({ "ServerURL": FORBIDDEN, "Username": "me", "Secret": "hidden" }));
+}
+
+#[test]
+fn an_alias_has_its_own_port() {
+    let place = Place::new();
+    let at = format!("{PORT}:5000");
+    assert_eq!(place.json(&format!("https://{at}/v2/"))["registry"], at.as_str());
+    for elsewhere in [PORT.to_owned(), format!("{PORT}:5001"), format!("{ALIAS}:5000")] {
+        let ended = place.run(&["get", &elsewhere]);
+        assert!(ended.code == 3 && ended.error().contains("REGISTRY_NOT_ECR"), "{ended:?}");
+    }
+    let question = json!({
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": format!("{at}/app:1")
+    });
+    let kubelet = place.ask(PROGRAM, &["helper", "kubelet"], &question.to_string()).out();
+    let kubelet: Value = serde_json::from_str(&kubelet).unwrap();
+    assert!(kubelet["auth"].get(&at).is_some(), "{kubelet}");
+    let docker = place.text("config.json");
+    run(&["configure", "docker", &at, "--file", &docker], &[]);
+    let written: Value = serde_json::from_str(&fs::read_to_string(&docker).unwrap()).unwrap();
+    assert_eq!(written, json!({ "credHelpers": { at: "ecr-broker" } }));
+}
+
 #[test]
 fn where_no_broker_answers_other_registries_are_nobody_s_business() {
     let mut place = Place::new();
     place.broker.address = "http://127.0.0.1:1".into();
-    let docker = place.ask(HELPER, &["get"], "docker.io");
+    let docker = place.ask(HELPER, &["get"], "ghcr.io");
     assert_eq!((docker.code, docker.stdout.as_str()), (1, "credentials not found in native keychain\n"));
     assert!(docker.stderr.contains("no broker answers"), "{docker:?}");
     let bazel = place.ask(PROGRAM, &["helper", "bazel", "get"], "{\"uri\":\"https://example.com/\"}");

@@ -129,7 +129,9 @@ fn what_is_no_registry_of_ecr_s_is_not_found_also_where_no_broker_can_be_asked_a
     for server in ["https://index.docker.io/v1/", "ghcr.io", "registry.example:5000", "localhost"] {
         let Ended { code, stdout, stderr } = place.docker("get", server);
         assert_eq!((code, stdout.as_str()), (1, NOT_FOUND), "{server}");
-        assert!(stderr.contains("whether it is an alias") && stderr.contains("no broker answers"), "{stderr}");
+        // Docker's own and a name without dots are nobody's alias.
+        let may_be_alias = server.contains("ghcr") || server.contains("example");
+        assert_eq!(stderr.contains("whether it is an alias") && stderr.contains("no broker answers"), may_be_alias);
     }
     for wrong in ["12345.dkr.ecr.eu-central-1.amazonaws.com", "123456789012.dkr-ecr.eu-central-1.amazonaws.com"] {
         let told = place.docker("get", wrong);

@@ -379,6 +379,27 @@ async fn keys_are_discovered_and_a_storm_of_unknown_keys_asks_the_issuer_once() 
 }
 
 #[tokio::test]
+async fn what_a_token_was_taken_by_holds_while_its_own_key_does_whatever_others_come() {
+    let (issuer, clock, old, new) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"), Signer::new("k2"));
+    issuer.answers(200, old.jwks());
+    let issuers = issuer.followed(&clock);
+    let vouched = issuers.vouch(&old.token(&issuer.url, SUBJECT, seconds(&*clock))).await.unwrap();
+    // Anybody can have the keys fetched again by naming one that is not known.
+    let (old_keys, new_keys) = (old.jwks(), new.jwks());
+    let both = old_keys.replacen("{\"keys\":[", &format!("{},", new_keys.trim_end_matches("]}")), 1);
+    for keys in [old.jwks(), both] {
+        issuer.answers(200, keys);
+        clock.advance(COOL_DOWN);
+        assert!(issuers.verify(&Signer::new("x").token(&issuer.url, SUBJECT, seconds(&*clock))).await.is_err());
+        assert!(issuers.left(&vouched) > MINUTE);
+    }
+    issuer.answers(200, new.jwks());
+    clock.advance(COOL_DOWN);
+    assert!(issuers.verify(&Signer::new("y").token(&issuer.url, SUBJECT, seconds(&*clock))).await.is_err());
+    assert_eq!(issuers.left(&vouched), Duration::ZERO, "its key was taken away");
+}
+
+#[tokio::test]
 async fn a_new_key_is_found_and_an_issuer_that_is_down_costs_nobody_anything_for_a_day() {
     let (issuer, clock, old, new) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"), Signer::new("k2"));
     issuer.answers(200, old.jwks());

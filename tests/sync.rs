@@ -219,20 +219,54 @@ fn what_is_not_asked_for_any_more_goes_and_what_sync_did_not_write_does_not_last
     place.once(&[PRIVATE, PUBLIC, "--authfile", &authfile, "--merge"]).out();
     place.once(&[PRIVATE, "--authfile", &authfile, "--merge"]).out();
     assert_eq!(hosts(&place.config("auth.json")), [PRIVATE]);
-    // Of a login of which it is not known how long it lasts, nothing is kept in a file of sync's own.
+    // Of a login of which sync knows nothing it is not known how long it lasts, nor whose it is.
     let other = "210987654321.dkr.ecr.us-east-1.amazonaws.com";
-    fs::write(place.path("auth.json"), json!({ "auths": { other: { "auth": "QVdTOm9sZA==" } } }).to_string()).unwrap();
-    place.once(&[PRIVATE, "--authfile", &authfile]).out();
-    assert_eq!(hosts(&place.config("auth.json")), [PRIVATE]);
+    let somebodys = json!({ "auths": { other: { "auth": "QVdTOm9sZA==" } } });
+    fs::write(place.path("auth.json"), somebodys.to_string()).unwrap();
+    let refused = place.once(&[PRIVATE, "--authfile", &authfile]);
+    assert!(refused.code == 1 && refused.error().contains("--merge"), "{refused:?}");
+    assert_eq!(place.config("auth.json"), somebodys);
+    // Where the notes are gone it is the same.
+    place.once(&[PRIVATE, "--authfile", &place.text("own.json")]).out();
+    fs::write(place.path("own.json.sync"), "{").unwrap();
+    let refused = place.once(&[PRIVATE, "--authfile", &place.text("own.json")]);
+    assert!(refused.code == 1 && refused.stderr.contains("--merge"), "{refused:?}");
+}
+
+/// As in a volume of a pod's.
+#[test]
+fn in_a_directory_that_everybody_writes_to_no_file_of_somebody_else_s_is_taken() {
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    fs::create_dir(place.path("open")).unwrap();
+    fs::set_permissions(place.path("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let authfile = place.text("open/auth.json");
+    let once = || place.once(&[PRIVATE, "--authfile", &authfile]);
+    once().out();
+    fs::remove_file(&authfile).unwrap();
+    std::os::unix::fs::symlink(place.path("elsewhere.json"), &authfile).unwrap();
+    let refused = once();
+    assert!(refused.code == 1 && refused.error().contains("is a link"), "{refused:?}");
+    fs::remove_file(&authfile).unwrap();
+    fs::write(&authfile, "{}").unwrap();
+    // Who may not give a file away cannot be given one like this either.
+    if std::os::unix::fs::chown(&authfile, Some(12_345), None).is_ok() {
+        let refused = once();
+        assert!(refused.code == 1 && refused.error().contains("user 12345's"), "{refused:?}");
+    }
 }
 
 #[test]
-fn a_directory_that_everybody_writes_to_is_no_place_for_logins() {
+fn a_file_has_one_sync() {
     let place = Place::new();
-    fs::create_dir(place.path("open")).unwrap();
-    fs::set_permissions(place.path("open"), fs::Permissions::from_mode(0o777)).unwrap();
-    let refused = place.once(&[PRIVATE, "--authfile", &place.text("open/auth.json")]);
-    assert!(refused.code == 1 && refused.error().contains("written by everybody"), "{refused:?}");
+    let _broker = place.broker("12h");
+    let authfile = place.text("auth.json");
+    let mut first = place.sync(&[PRIVATE, "--authfile", &authfile]);
+    first.until(|line| line.contains(PRIVATE).then_some(()));
+    let second = place.once(&[PUBLIC, "--authfile", &authfile, "--merge"]);
+    assert!(second.code == 1 && second.error().contains("another sync keeps"), "{second:?}");
+    assert!(first.end("TERM").success());
+    place.once(&[PUBLIC, "--authfile", &authfile, "--merge"]).out();
 }
 
 #[test]
@@ -278,6 +312,8 @@ fn two_hundred_kills_leave_a_whole_file() {
         let now = place.config("auth.json");
         assert!(hosts(&now).iter().all(|host| [PRIVATE, PUBLIC].contains(&host.as_str())), "{now}");
         assert!(now["auths"].as_object().unwrap().values().all(|entry| entry["auth"].as_str().unwrap().len() > 1_000));
+        let notes = place.config("auth.json.sync");
+        assert!(hosts(&now).iter().all(|host| notes.get(host.as_str()).is_some()), "of each it is known when it ends");
         changes += u32::from(now != before);
         before = now;
     }

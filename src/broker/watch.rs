@@ -48,8 +48,10 @@ pub struct Watch {
     held: Option<CredentialId>,
     /// What it was told last, where that was a failure.
     trouble: Option<Kind>,
-    /// How often in a row AWS has refused for good.
+    /// How often in a row AWS was asked on this watcher's behalf and refused for good.
     refusals: u32,
+    /// Whether it waited for as long as it meant to, before it looked.
+    rested: bool,
     /// When it is looked at again, unless something becomes of it before; at first at once.
     next_look: Option<Instant>,
 }
@@ -69,6 +71,7 @@ impl Watch {
             held: None,
             trouble: None,
             refusals: 0,
+            rested: false,
             next_look: None,
         }
     }
@@ -88,9 +91,11 @@ impl Watch {
 
     async fn wait(&mut self) {
         let Some(next_look) = self.next_look else { return };
-        match &mut self.changes {
-            Some(changes) => _ = timeout_at(next_look, changes.next()).await,
-            None => sleep_until(next_look).await,
+        self.rested = true;
+        if let Some(changes) = &mut self.changes {
+            self.rested = timeout_at(next_look, changes.next()).await.is_err();
+        } else {
+            sleep_until(next_look).await;
         }
     }
 
@@ -156,7 +161,12 @@ impl Watch {
     }
 
     fn failed(&mut self, error: BrokerError) -> Option<News> {
-        self.refusals = if is_final(&error) { self.refusals.saturating_add(1) } else { 0 };
+        match (is_final(&error), self.rested) {
+            (false, _) => self.refusals = 0,
+            (true, true) => self.refusals = self.refusals.saturating_add(1),
+            // It was told of somebody else's.
+            (true, false) => {}
+        }
         match self.refusals {
             0 | 1 => self.rest(patience(&error)),
             more => self.rest_for(INTERVAL.saturating_mul(2_u32.saturating_pow(more)).min(LONGEST_REST)),

@@ -17,7 +17,7 @@ use super::connection::Connection;
 use super::followed::Followed;
 use super::signal::Signals;
 use super::{complain, exit_code};
-use crate::client::{Client, Failure, Happening, Query, Settings, Watch, block_on};
+use crate::client::{Client, Failure, Happening, Query, RegistryCredentials, Settings, Watch, block_on};
 use crate::clock::{Clock as _, SystemClock};
 use crate::registry::{Registry, RegistryError};
 
@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// Write it once and end: for what runs before the containers that need it
     #[arg(long)]
     once: bool,
-    /// Run by sh each time that the file has changed, with its path as ECR_SYNC_FILE
+    /// Run by sh when there is a file and each time that it has changed, with its path as ECR_SYNC_FILE
     #[arg(long, value_name = "COMMAND")]
     on_change: Option<String>,
     #[command(flatten)]
@@ -68,21 +68,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, None) => bail!("name the file with --docker-config or --authfile"),
     };
     let asked = queries.iter().filter_map(|query| host(&query.registry)).collect();
-    let file = AuthFile::new(std::path::absolute(path)?, asked, args.merge);
     if args.once && queries.is_empty() {
         complain("--once needs the registries' names");
         return Ok(ExitCode::from(2));
     }
-    let mut sync = Sync { file, entries: Entries::default(), hook: None, clock: SystemClock::new() };
+    let file = AuthFile::take(std::path::absolute(path)?, asked, args.merge).map_err(anyhow::Error::msg)?;
+    let mut sync = Sync::new(file);
     sync.entries = sync.file.find(sync.clock.now()).map_err(anyhow::Error::msg)?;
-    if !args.once {
-        let start = |command: String| Hook::start(command, sync.file.path().to_owned());
-        sync.hook = args.on_change.clone().map(start).transpose()?;
-    }
     // What has ended goes before anybody is asked, whatever they say.
-    sync.write();
+    sync.write().map_err(anyhow::Error::msg)?;
     if args.once {
         return sync.once(&settings, &queries, args.on_change.as_deref());
+    }
+    if let Some(command) = &args.on_change {
+        sync.start_hook(command.clone())?;
     }
     block_on(sync.follow(&settings, &queries))?
 }
@@ -108,20 +107,38 @@ fn host(registry: &str) -> Option<String> {
 struct Sync {
     file: AuthFile,
     entries: Entries,
+    /// Of which hosts what was held has ended.
+    ended: BTreeSet<String>,
+    /// Whether the file has been changed since this began.
+    changed: bool,
     hook: Option<Hook>,
     clock: SystemClock,
 }
 
 impl Sync {
+    fn new(file: AuthFile) -> Self {
+        let (entries, ended) = (Entries::default(), BTreeSet::new());
+        Self { file, entries, ended, changed: false, hook: None, clock: SystemClock::new() }
+    }
+
     fn once(&mut self, settings: &Settings, queries: &[Query], on_change: Option<&str>) -> anyhow::Result<ExitCode> {
         let results = block_on(async { Client::connect(settings).await?.credentials(queries).await })?;
-        let results = match results {
-            Ok(results) => results,
+        let code = match results {
+            Ok(results) => self.put_all(queries, results),
             Err(failure) => {
                 complain(&failure);
-                return Ok(exit_code(&failure));
+                exit_code(&failure)
             }
         };
+        self.write().map_err(anyhow::Error::msg)?;
+        if let (true, Some(command)) = (self.changed, on_change) {
+            hook::run(command, self.file.path())?;
+        }
+        Ok(code)
+    }
+
+    /// By the first failure, how to end.
+    fn put_all(&mut self, queries: &[Query], results: Vec<Result<RegistryCredentials, Failure>>) -> ExitCode {
         let mut code = ExitCode::SUCCESS;
         for (query, result) in queries.iter().zip(results) {
             match result {
@@ -134,11 +151,17 @@ impl Sync {
                 }
             }
         }
-        let changed = self.file.write(&self.entries).map_err(anyhow::Error::msg)?;
-        if let (true, Some(command)) = (changed, on_change) {
-            hook::run(command, self.file.path())?;
+        code
+    }
+
+    /// It is run at once where there is a file: whoever changed that may have been killed before it was run.
+    fn start_hook(&mut self, command: String) -> std::io::Result<()> {
+        let hook = Hook::start(command, self.file.path().to_owned())?;
+        if self.file.path().exists() {
+            hook.call();
         }
-        Ok(code)
+        self.hook = Some(hook);
+        Ok(())
     }
 
     /// Until a signal comes. What is in the file then stays there: those who read it may outlive this.
@@ -167,8 +190,14 @@ impl Sync {
                     }
                 }
             }
+            if let Err(problem) = self.write() {
+                // It may go well in a moment.
+                complain(problem);
+            }
             // The broker takes what it gave for held, and would not send it again.
-            self.write().iter().for_each(|host| watch.forget(host));
+            for host in std::mem::take(&mut self.ended) {
+                watch.forget(&host);
+            }
         }
     }
 
@@ -177,7 +206,7 @@ impl Sync {
             Happening::Credentials(credentials) => self.entries.put(&credentials, self.clock.now()),
             Happening::Failed(registry, failure) => complain(format_args!("{registry}: {failure}")),
             Happening::Broken(failure) => self.complain_of_the_broker(&failure),
-            Happening::Unchanged(..) | Happening::Complete | Happening::Ended => {}
+            Happening::Unchanged(..) | Happening::Complete | Happening::Ended | Happening::Unknown => {}
         }
     }
 
@@ -185,18 +214,15 @@ impl Sync {
         complain(format_args!("{failure}; what is good stays in {}", self.file.path().display()));
     }
 
-    /// What has ended by now goes out of the file; of which hosts that was. A file that cannot be written now may be a moment later.
-    fn write(&mut self) -> BTreeSet<String> {
-        let ended = self.entries.drop_ended(self.clock.now());
-        match self.file.write(&self.entries) {
-            Ok(true) => {
-                if let Some(hook) = &self.hook {
-                    hook.call();
-                }
+    /// What has ended by now goes out of the file.
+    fn write(&mut self) -> Result<(), String> {
+        self.ended.extend(self.entries.drop_ended(self.clock.now()));
+        if self.file.write(&self.entries)? {
+            self.changed = true;
+            if let Some(hook) = &self.hook {
+                hook.call();
             }
-            Ok(false) => {}
-            Err(problem) => complain(problem),
         }
-        ended
+        Ok(())
     }
 }

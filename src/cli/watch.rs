@@ -40,6 +40,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 }
                 Happening::Broken(failure) => complain(format_args!("{failure}; the watch begins anew")),
                 Happening::Complete | Happening::Ended if began => {}
+                Happening::Unknown => {}
                 happening => {
                     began |= matches!(happening, Happening::Complete);
                     // Nobody reads on.
@@ -85,6 +86,6 @@ fn line(happening: &Happening, show_secrets: bool) -> Value {
             })
         }
         Happening::Complete => json!({ "event": "SNAPSHOT_COMPLETE" }),
-        Happening::Ended | Happening::Broken(_) => json!({ "event": "ENDED" }),
+        Happening::Ended | Happening::Broken(_) | Happening::Unknown => json!({ "event": "ENDED" }),
     }
 }

@@ -36,6 +36,15 @@ pub enum Happening {
     Broken(Failure),
     /// The broker ended the watch in good order; it begins anew.
     Ended,
+    /// Something that this program knows nothing of.
+    Unknown,
+}
+
+/// A credential that was given.
+#[derive(Debug)]
+struct Held {
+    registry: String,
+    id: String,
 }
 
 /// A watch that begins anew whenever it ends.
@@ -44,8 +53,8 @@ pub struct Watch<'a> {
     settings: &'a Settings,
     queries: &'a [Query],
     events: Option<Streaming<pb::WatchRegistryCredentialsResponse>>,
-    /// The ids of the credentials that were given, by registry.
-    held: BTreeMap<String, String>,
+    /// What was given, by the place of its query; by its registry, where nothing was asked for by name.
+    held: BTreeMap<String, Held>,
     /// Up to how long it waited last before it began anew.
     pause: Option<Duration>,
     /// When it begins anew; at first at once.
@@ -70,18 +79,25 @@ impl<'a> Watch<'a> {
         };
         match events.message().await {
             Ok(Some(pb::WatchRegistryCredentialsResponse { index, event: Some(event) })) => self.happened(index, event),
-            Ok(Some(_)) => self.broken(Failure::broken("an event of the broker's is empty")),
-            Ok(None) => {
-                self.begin_anew_within(FIRST_PAUSE);
-                Happening::Ended
-            }
+            // Of a kind that came after this program.
+            Ok(Some(_)) => Happening::Unknown,
+            Ok(None) => self.ended(),
             Err(status) => self.broken(Failure::from_status(&status)),
         }
     }
 
     /// The credential of this registry is not held any more: it is to be sent again, however good it is.
     pub fn forget(&mut self, registry: &str) {
-        if self.held.remove(registry).is_some() && self.events.take().is_some() {
+        let id = self.held.values().find(|held| held.registry == registry).map(|held| held.id.clone());
+        if let Some(id) = id {
+            self.forget_credential(&id);
+        }
+    }
+
+    /// Under every name that it has.
+    fn forget_credential(&mut self, id: &str) {
+        self.held.retain(|_, held| held.id != id);
+        if self.events.take().is_some() {
             self.begins = Some(Instant::now() + FIRST_PAUSE.mul_f64(fastrand::f64()));
         }
     }
@@ -89,13 +105,12 @@ impl<'a> Watch<'a> {
     fn happened(&mut self, index: i32, event: Event) -> Happening {
         match event {
             Event::Credentials(credentials) => {
-                self.held.insert(credentials.registry.clone(), credentials.credential_id.clone());
+                let key = if self.queries.is_empty() { credentials.registry.clone() } else { index.to_string() };
+                let (registry, id) = (credentials.registry.clone(), credentials.credential_id.clone());
+                self.held.insert(key, Held { registry, id });
                 Happening::Credentials(Box::new(credentials))
             }
-            Event::UnchangedCredentialId(id) => {
-                let known = self.held.iter().find(|(_, held)| **held == id);
-                Happening::Unchanged(known.map(|(registry, _)| registry.clone()).unwrap_or_default(), id)
-            }
+            Event::UnchangedCredentialId(id) => self.unchanged(index, id),
             Event::Error(error) => {
                 let asked = usize::try_from(index).ok().and_then(|index| self.queries.get(index));
                 let failure = Failure::from(error);
@@ -109,22 +124,42 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// One that was given under another name alone was never given for this one.
+    fn unchanged(&mut self, index: i32, id: String) -> Happening {
+        let held = if self.queries.is_empty() {
+            self.held.values().find(|held| held.id == id)
+        } else {
+            self.held.get(&index.to_string()).filter(|held| held.id == id)
+        };
+        if let Some(Held { registry, .. }) = held {
+            return Happening::Unchanged(registry.clone(), id);
+        }
+        self.forget_credential(&id);
+        Happening::Ended
+    }
+
     fn broken(&mut self, failure: Failure) -> Happening {
-        let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
-        self.begin_anew_within(failure.retry_after.unwrap_or_default().max(pause));
+        self.begin_anew_after(failure.retry_after.unwrap_or_default());
         Happening::Broken(failure)
     }
 
-    fn begin_anew_within(&mut self, pause: Duration) {
+    fn ended(&mut self) -> Happening {
+        self.begin_anew_after(Duration::ZERO);
+        Happening::Ended
+    }
+
+    /// And a while, which is not the same for all, and longer each time that it does not come to a whole snapshot.
+    fn begin_anew_after(&mut self, wait: Duration) {
+        let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
         (self.events, self.pause) = (None, Some(pause));
-        self.begins = Some(Instant::now() + SHORTEST_PAUSE + pause.mul_f64(fastrand::f64()));
+        self.begins = Some(Instant::now() + wait.max(SHORTEST_PAUSE) + pause.mul_f64(fastrand::f64()));
     }
 }
 
 async fn begin(
     settings: &Settings,
     queries: &[Query],
-    held: &BTreeMap<String, String>,
+    held: &BTreeMap<String, Held>,
     begins: Option<Instant>,
 ) -> Result<Streaming<pb::WatchRegistryCredentialsResponse>, Failure> {
     if let Some(begins) = begins {
@@ -136,7 +171,7 @@ async fn begin(
     let mut client = client.max_decoding_message_size(LARGEST_ANSWER);
     let request = pb::WatchRegistryCredentialsRequest {
         requests: queries.iter().map(Into::into).collect(),
-        known_credential_ids: held.values().take(MOST_KNOWN).cloned().collect(),
+        known_credential_ids: held.values().take(MOST_KNOWN).map(|held| held.id.clone()).collect(),
     };
     // Its answer has no end, but it has to begin.
     let answer = client.watch_registry_credentials(authorized(request, &link.address, settings)?);

@@ -70,7 +70,7 @@ fn the_example_s_grant_profile_issuer_and_alias_can_be_put_in_force() {
 
 #[test]
 fn an_alias_is_a_host_of_one_s_own_and_stands_for_a_registry() {
-    let text = "[aliases]\n\"a.example\" = \"public.ecr.aws\"\n\"b.example\" = \"https://123456789012.dkr.ecr.us-east-1.amazonaws.com/x\"";
+    let text = "[aliases]\n\"a.example\" = \"public.ecr.aws\"\n\"b.example:5000\" = \"https://123456789012.dkr.ecr.us-east-1.amazonaws.com/x\"";
     assert_eq!(load(text).unwrap().aliases.iter().count(), 2);
     let file = file(text);
     assert!(
@@ -80,8 +80,8 @@ fn an_alias_is_a_host_of_one_s_own_and_stands_for_a_registry() {
     for (line, problem) in [
         ("\"public.ecr.aws\" = \"public.ecr.aws\"", "a host of ECR's own"),
         ("\"A.example\" = \"public.ecr.aws\"", "in lower case"),
-        ("\"a.example:5000\" = \"public.ecr.aws\"", "without scheme, port"),
-        ("\"https://a.example\" = \"public.ecr.aws\"", "without scheme, port"),
+        ("\"a.example:443\" = \"public.ecr.aws\"", "is not 443"),
+        ("\"https://a.example\" = \"public.ecr.aws\"", "without scheme or path"),
         ("\"localhost\" = \"public.ecr.aws\"", "a whole host"),
         ("\"a b\" = \"public.ecr.aws\"", "not a host name"),
         ("\"1.dkr.ecr.us-east-1.amazonaws.com\" = \"public.ecr.aws\"", "twelve digits"),

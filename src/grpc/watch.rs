@@ -186,6 +186,7 @@ impl Watching {
 
     /// Begins to follow what grants name, as far as that is not followed yet.
     fn follow_named(&mut self) -> Result<(), BrokerError> {
+        let is_first = self.named.as_ref().is_none_or(BTreeSet::is_empty);
         let followed = self.named.get_or_insert_default();
         let new: BTreeSet<_> = self.broker.named_registries(&self.caller).difference(followed).cloned().collect();
         if followed.is_empty() && new.is_empty() {
@@ -198,11 +199,13 @@ impl Watching {
                 format!("{count} registries are named by your grants; name those to watch, in several watches");
             return Err(BrokerError::RequestInvalid { field: "requests", problem });
         }
-        self.take_places(new.len())?;
         if let Some(count) = u32::try_from(new.len()).ok().and_then(NonZeroU32::new) {
-            let asking = self.limits.admit(&self.caller.principal(), count).map_err(BrokerError::from)?;
-            self.asking.extend(self.snapshot.is_none().then(|| Arc::new(asking)));
+            let asking = self.limits.admit(&self.caller.principal(), count)?;
+            if is_first {
+                self.asking.push(Arc::new(asking));
+            }
         }
+        self.take_places(new.len())?;
         for named in new {
             let subject = Subject::of(&named.registry, "");
             let subject = named.alias.iter().fold(subject, |subject, alias| subject.known_as(alias));
@@ -232,7 +235,10 @@ impl Watching {
     }
 
     fn begin(&mut self, request: CredentialRequest, subject: Subject) {
-        let watch = Watch::new(Arc::clone(&self.broker), request, Arc::clone(&self.known));
+        // A registry and its alias have the same credential: who holds it for one has yet to hear of the other.
+        let by_alias = self.named.is_some() && request.alias.is_some();
+        let known = if by_alias { Arc::default() } else { Arc::clone(&self.known) };
+        let watch = Watch::new(Arc::clone(&self.broker), request, known);
         let followed = Followed { index: self.next_index(), watch, subject, call: self.call.clone(), is_first: true };
         let events = stream::unfold(followed, |mut followed| async {
             let happened = followed.next().await;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::basic;
-use super::docker::{fetch, fetch_alias, registry};
+use super::docker::{NoAlias, Whose, fetch, fetch_alias, whose};
 use super::{Reply, Setup, place};
 use crate::client::{AuthScheme, RegistryCredentials};
 
@@ -28,23 +28,26 @@ pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Rep
         }
     };
     let nothing = || Reply::good("{}\n".to_owned());
-    let is_ecrs = match registry(&request.uri) {
+    let host = match whose(&request.uri) {
         // Nothing in the clear.
         Ok(_) if !request.uri.starts_with("https://") => return nothing(),
-        Ok(registry) => registry.is_some(),
+        Ok(Whose::Ecrs(_)) => None,
+        Ok(Whose::Anothers(Some(host))) => Some(host),
+        Ok(Whose::Anothers(None)) => return nothing(),
         Err(problem) => return Reply::bad("").noting(problem),
     };
     let setup = match setup {
         Ok(setup) => setup,
+        Err(problem) if host.is_some() => return nothing().noting(problem),
         Err(problem) => return Reply::bad("").noting(problem),
     };
-    if !is_ecrs {
-        return match fetch_alias(&setup, &request.uri) {
-            Ok(Some(credentials)) => headers(&credentials),
+    if let Some(host) = host {
+        return match fetch_alias(&setup, &host) {
+            Ok(credentials) => headers(&credentials),
             // Where layers lie too: a header there would have them refused.
-            Ok(None) => nothing(),
-            Err(failure) if failure.reason.is_none() => nothing().noting(failure.to_string()),
-            Err(failure) => Reply::bad("").noting(failure.to_string()),
+            Err(NoAlias::Not) => nothing(),
+            Err(NoAlias::Unknown(failure)) => nothing().noting(failure.to_string()),
+            Err(NoAlias::Refused(failure)) => Reply::bad("").noting(failure.to_string()),
         };
     }
     match fetch(&setup, &request.uri) {

@@ -4,17 +4,16 @@
 //! registry is the next helper's.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Reply, Setup};
-use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, block_on};
+use crate::client::{Client, Failure, Query, RegistryCredentials, block_on};
 use crate::registry::{Registry, RegistryError};
 
-/// How long it may take to find out that a host is nothing of the broker's.
-const ALIAS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Nobody's alias.
+const DOCKER_HUB: [&str; 2] = ["index.docker.io", "docker.io"];
 /// Programs take it for "there is none, go on without".
 pub(super) const NOT_FOUND: &str = "credentials not found in native keychain\n";
 const NO_SERVER: &str = "no credentials server URL\n";
@@ -71,9 +70,9 @@ fn get(setup: &Setup, question: &str) -> Reply {
     if server.is_empty() {
         return Reply::bad(NO_SERVER);
     }
-    let registry = match registry(server) {
-        Ok(Some(registry)) => registry,
-        Ok(None) => return get_of_another(setup, server),
+    let registry = match whose(server) {
+        Ok(Whose::Ecrs(registry)) => registry,
+        Ok(Whose::Anothers(host)) => return get_of_another(setup, server, host.as_deref()),
         Err(problem) => return Reply::bad(format!("{}\n", one_line(&problem))),
     };
     match fetch(setup, server) {
@@ -92,54 +91,75 @@ fn login(server: &str, credentials: &RegistryCredentials) -> Reply {
     Reply::good(format!("{login}\n"))
 }
 
-/// What is no host of ECR's is an alias of the broker's, or the next helper's.
-fn get_of_another(setup: &Setup, server: &str) -> Reply {
+/// What is no host of ECR's is an alias of the broker's, or the next helper's. A login that somebody has stored with that goes before a refusal.
+fn get_of_another(setup: &Setup, server: &str, host: Option<&str>) -> Reply {
     let next = || setup.next.as_ref().map_or_else(|| Reply::bad(NOT_FOUND), |next| next.get(server));
-    match fetch_alias(setup, server) {
-        Ok(Some(credentials)) => login(server, &credentials),
-        Ok(None) => next(),
-        // Other registries do not need the broker.
-        Err(failure) if failure.reason.is_none() => {
+    let Some(host) = host else { return next() };
+    match fetch_alias(setup, host) {
+        Ok(credentials) => login(server, &credentials),
+        Err(NoAlias::Not) => next(),
+        Err(NoAlias::Unknown(failure)) => {
             let reply = next();
             let note = format!("whether it is an alias of the broker's is not known: {failure}");
             if reply.well || !reply.stderr.is_empty() { reply } else { reply.noting(note) }
         }
-        Err(failure) => Reply::bad(format!("{}\n", one_line(&failure.to_string()))),
+        Err(NoAlias::Refused(failure)) => match next() {
+            reply if reply.well => reply,
+            _ => Reply::bad(format!("{}\n", one_line(&failure.to_string()))),
+        },
     }
 }
 
-/// A registry of ECR's; none: somebody else's.
+/// Whose registry a server's name is.
+pub(super) enum Whose {
+    /// ECR's.
+    Ecrs(Registry),
+    /// Somebody's; by this name it might be an alias of the broker's.
+    Anothers(Option<String>),
+}
+
+/// By its host alone.
 ///
 /// # Errors
 /// Where it would be ECR's, and is written wrong.
-pub(super) fn registry(server: &str) -> Result<Option<Registry>, String> {
+pub(super) fn whose(server: &str) -> Result<Whose, String> {
     match server.parse() {
-        Ok(registry) => Ok(Some(registry)),
+        Ok(registry) => Ok(Whose::Ecrs(registry)),
+        Err(RegistryError::NotEcr { host }) => {
+            let may_be_alias = host.contains(['.', ':']) && !DOCKER_HUB.contains(&host.as_str());
+            Ok(Whose::Anothers(may_be_alias.then_some(host)))
+        }
         Err(error @ RegistryError::Invalid(_)) if [".dkr.ecr", ".dkr-ecr"].iter().any(|part| server.contains(part)) => {
             Err(error.to_string())
         }
-        Err(_) => Ok(None),
+        Err(RegistryError::Invalid(_)) => Ok(Whose::Anothers(None)),
     }
+}
+
+/// Why there are no credentials for what may be an alias.
+pub(super) enum NoAlias {
+    /// It is none.
+    Not,
+    /// The broker did not get as far as saying that.
+    Unknown(Failure),
+    /// It is one, and there are none for it.
+    Refused(Failure),
+}
+
+/// The same of a host that is not ECR's and may be an alias of the broker's. No more than the host is told, for it may be anybody's.
+pub(super) fn fetch_alias(setup: &Setup, host: &str) -> Result<RegistryCredentials, NoAlias> {
+    fetch(setup, host).map_err(|failure| match failure.reason.as_deref() {
+        Some("REGISTRY_NOT_ECR" | "REGISTRY_INVALID") => NoAlias::Not,
+        // What is about a registry names it; the rest is about the caller or the broker.
+        Some(_) if failure.registry.is_some() => NoAlias::Refused(failure),
+        _ => NoAlias::Unknown(failure),
+    })
 }
 
 pub(super) fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> {
-    fetch_by(&setup.settings, setup, registry)
-}
-
-/// The same of a host that is not ECR's and may be an alias of the broker's; none where it is not. Asked without much patience, for it may be any host.
-pub(super) fn fetch_alias(setup: &Setup, host: &str) -> Result<Option<RegistryCredentials>, Failure> {
-    let settings = Settings { timeout: setup.settings.timeout.min(ALIAS_TIMEOUT), ..setup.settings.clone() };
-    match fetch_by(&settings, setup, host) {
-        Ok(credentials) => Ok(Some(credentials)),
-        Err(failure) if matches!(failure.reason.as_deref(), Some("REGISTRY_NOT_ECR" | "REGISTRY_INVALID")) => Ok(None),
-        Err(failure) => Err(failure),
-    }
-}
-
-fn fetch_by(settings: &Settings, setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> {
     let query = Query { registry: registry.to_owned(), profile: setup.profile.clone(), min_validity: None };
     let asked = block_on(async {
-        let mut client = Client::connect(settings).await?;
+        let mut client = Client::connect(&setup.settings).await?;
         client.credentials(&[query]).await?.pop().unwrap_or_else(|| Err(Failure::empty()))
     });
     asked.unwrap_or_else(|error| Err(Failure::of_this_host(&error)))
@@ -156,13 +176,13 @@ fn store(setup: &Setup, question: &str) -> Reply {
     if login.username.is_empty() {
         return Reply::bad(NO_USERNAME);
     }
-    match (registry(&login.server), &setup.next) {
-        (Ok(Some(_)), _) => {
+    match (whose(&login.server), &setup.next) {
+        (Ok(Whose::Ecrs(_)), _) => {
             Reply::good(String::new()).noting("not stored: the broker has the credentials of ECR's registries")
         }
         (Err(problem), _) => Reply::bad(format!("{}\n", one_line(&problem))),
-        (Ok(None), Some(next)) => next.store(&login),
-        (Ok(None), None) => Reply::bad(
+        (Ok(Whose::Anothers(_)), Some(next)) => next.store(&login),
+        (Ok(Whose::Anothers(_)), None) => Reply::bad(
             "ecr-broker keeps no logins; name a helper or a file that does as next in client.toml, such as next = \"secretservice\"\n",
         ),
     }

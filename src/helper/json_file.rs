@@ -56,6 +56,19 @@ pub fn update(
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
     let lock = File::options().create(true).append(true).mode(0o600).open(beside(file, "lock")).map_err(problem)?;
     take(&lock, file)?;
+    update_alone(file, keep, change)
+}
+
+/// The same of a file that nobody else changes.
+///
+/// # Errors
+/// As there.
+pub fn update_alone(
+    file: &Path,
+    keep: Keep,
+    change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
+) -> Result<bool, String> {
+    let problem = |error: std::io::Error| format!("{}: {error}", file.display());
     // Always by the same name, so that nobody who is killed leaves more than one behind, and not for long.
     let new = beside(file, "new");
     let _ = fs::remove_file(&new);
@@ -73,7 +86,7 @@ pub fn update(
         return Err(problem(error));
     }
     // Not every file system has a way to; it is there without.
-    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+    let _ = file.parent().map(|directory| File::open(directory).and_then(|directory| directory.sync_all()));
     Ok(true)
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::docker::{fetch, fetch_alias, registry};
+use super::docker::{NoAlias, Whose, fetch, fetch_alias, whose};
 use super::{Reply, Setup, place};
 use crate::client::RegistryCredentials;
 use crate::registry::Registry;
 
+const NOBODYS: &str = "not a registry of ECR's, nor an alias of the broker's; narrow matchImages of this provider";
 const VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";
 
 #[derive(Deserialize)]
@@ -41,26 +42,26 @@ pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
         );
         return Reply::bad("").noting(problem);
     }
-    let registry = match registry(&request.image) {
-        Ok(registry) => registry,
+    let nothing = |note: String| response(Duration::ZERO, &Value::Null).noting(note);
+    let (registry, host) = match whose(&request.image) {
+        Ok(Whose::Ecrs(registry)) => (Some(registry), None),
+        Ok(Whose::Anothers(Some(host))) => (None, Some(host)),
+        Ok(Whose::Anothers(None)) => return nothing(NOBODYS.to_owned()),
         Err(problem) => return Reply::bad("").noting(problem),
     };
     let mut setup = match setup {
         Ok(setup) => setup,
+        Err(problem) if registry.is_none() => return nothing(problem),
         Err(problem) => return Reply::bad("").noting(problem),
     };
     if !request.service_account_token.is_empty() {
         setup.settings.token = Some(request.service_account_token.into());
     }
     let Some(registry) = registry else {
-        return match fetch_alias(&setup, &request.image) {
-            Ok(Some(credentials)) => login(&credentials),
-            Ok(None) => {
-                let problem =
-                    "not a registry of ECR's, nor an alias of the broker's; narrow matchImages of this provider";
-                response(Duration::ZERO, &Value::Null).noting(problem)
-            }
-            Err(failure) => {
+        return match fetch_alias(&setup, host.as_deref().unwrap_or_default()) {
+            Ok(credentials) => login(&credentials),
+            Err(NoAlias::Not) => nothing(NOBODYS.to_owned()),
+            Err(NoAlias::Unknown(failure) | NoAlias::Refused(failure)) => {
                 setup.fall_back(&failure, &[], question).unwrap_or_else(|problem| Reply::bad("").noting(problem))
             }
         };

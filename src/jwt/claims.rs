@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use super::{Refusal, Settings};
 
 /// How far the issuer's clock may be off.
-const LEEWAY: Duration = Duration::from_secs(30);
+pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 /// Kubernetes' are at most 348 bytes, of other issuers 255.
 const LONGEST_SUBJECT: usize = 512;
 

@@ -8,6 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 /// More keys than any issuer has.
 const MOST_KEYS: usize = 64;
@@ -21,8 +22,16 @@ pub struct KeySet(BTreeMap<String, Key>);
 /// A key, and what it may verify.
 #[derive(Clone)]
 pub(super) struct Key {
-    key: DecodingKey,
+    public: DecodingKey,
     algorithms: Vec<Algorithm>,
+    digest: [u8; 32],
+}
+
+/// Which key it was, without the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyMark {
+    id: Box<str>,
+    digest: [u8; 32],
 }
 
 /// Why there are no keys.
@@ -89,6 +98,11 @@ impl KeySet {
     pub(super) fn get(&self, id: &str) -> Option<&Key> {
         self.0.get(id)
     }
+
+    /// Whether a key is in it still, whatever others have come and gone.
+    pub(super) fn has(&self, mark: &KeyMark) -> bool {
+        self.0.get(&*mark.id).is_some_and(|key| key.digest == mark.digest)
+    }
 }
 
 /// One that is for something else than signatures of ours is passed over.
@@ -109,9 +123,10 @@ fn read_key(json: serde_json::Value) -> Option<(String, Key)> {
     if let Some(own) = common.key_algorithm {
         algorithms.retain(|algorithm| KeyAlgorithm::from(*algorithm) == own);
     }
-    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    let public = DecodingKey::from_jwk(&jwk).ok()?;
+    let digest = Sha256::digest(serde_json::to_vec(&(&jwk.algorithm, &algorithms)).ok()?).into();
     let id = jwk.common.key_id.filter(|_| for_signatures && !algorithms.is_empty())?;
-    Some((id, Key { key, algorithms }))
+    Some((id, Key { public, algorithms, digest }))
 }
 
 fn modulus_length(n: &str) -> Option<usize> {
@@ -120,12 +135,17 @@ fn modulus_length(n: &str) -> Option<usize> {
 }
 
 impl Key {
+    /// By the id that it has in its set.
+    pub(super) fn mark(&self, id: &str) -> KeyMark {
+        KeyMark { id: id.into(), digest: self.digest }
+    }
+
     pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
     }
 
     pub(super) fn verify(&self, signature: &str, signed: &[u8], algorithm: Algorithm) -> bool {
-        jsonwebtoken::crypto::verify(signature, signed, &self.key, algorithm).unwrap_or(false)
+        jsonwebtoken::crypto::verify(signature, signed, &self.public, algorithm).unwrap_or(false)
     }
 }
 

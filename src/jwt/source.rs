@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{info, warn};
 
-use super::keys::{Key, KeySet, KeySetError};
+use super::keys::{Key, KeyMark, KeySet, KeySetError};
 use super::{Refusal, Settings};
 use crate::clock::{Clock, Moment};
 use crate::echo::Echo;
@@ -65,14 +65,6 @@ struct Held {
     keys: KeySet,
     /// None: they do not age.
     fetched: Option<Moment>,
-    /// Others have another number.
-    generation: u64,
-}
-
-/// A key, and which of the issuer's sets of keys it is in.
-pub(super) struct Found {
-    pub(super) key: Key,
-    pub(super) generation: u64,
 }
 
 #[derive(Debug)]
@@ -114,7 +106,7 @@ impl Source {
     }
 
     /// A key by its id; one that is not known is fetched for, but not often.
-    pub(super) async fn key(&self, id: &str) -> Result<Found, Refusal> {
+    pub(super) async fn key(&self, id: &str) -> Result<Key, Refusal> {
         if let Some(key) = self.held_key(id) {
             return Ok(key);
         }
@@ -127,22 +119,17 @@ impl Source {
         self.held_key(id).ok_or_else(|| if self.is_stale() { Refusal::KeysUnavailable } else { Refusal::KeyUnknown })
     }
 
-    /// Which set of keys is in force, if any is.
-    pub(super) fn generation(&self) -> Option<u64> {
-        if self.is_stale() { None } else { Some(self.held.load().generation) }
+    /// Whether a key is the issuer's still.
+    pub(super) fn has(&self, mark: &KeyMark) -> bool {
+        !self.is_stale() && self.held.load().keys.has(mark)
     }
 
-    fn held_key(&self, id: &str) -> Option<Found> {
-        if self.is_stale() {
-            return None;
-        }
-        let held = self.held.load();
-        held.keys.get(id).cloned().map(|key| Found { key, generation: held.generation })
+    fn held_key(&self, id: &str) -> Option<Key> {
+        if self.is_stale() { None } else { self.held.load().keys.get(id).cloned() }
     }
 
     fn hold(&self, keys: KeySet, fetched: Option<Moment>) {
-        let generation = self.held.load().generation + 1;
-        self.held.store(Arc::new(Held { keys, fetched, generation }));
+        self.held.store(Arc::new(Held { keys, fetched }));
     }
 
     /// Whether what is held is too old, or nothing was ever fetched.

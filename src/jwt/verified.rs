@@ -8,6 +8,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
+use super::keys::KeyMark;
 use crate::caller::TokenCaller;
 use crate::clock::Moment;
 
@@ -26,9 +27,9 @@ pub(super) struct Verified(Cache<[u8; 32], Remembered>);
 #[derive(Debug, Clone)]
 pub(super) struct Remembered {
     pub(super) caller: Arc<TokenCaller>,
-    /// Which of the issuers vouched for it, and by which keys.
+    /// Which of the issuers vouched for it, and by which key.
     pub(super) issuer: usize,
-    pub(super) generation: u64,
+    pub(super) key: Arc<KeyMark>,
     until: Moment,
 }
 
@@ -47,14 +48,14 @@ impl Verified {
         &self,
         token: &str,
         caller: Arc<TokenCaller>,
-        (issuer, generation): (usize, u64),
+        (issuer, key): (usize, Arc<KeyMark>),
         (now, left): (Moment, Duration),
     ) {
         if size(&caller) > LARGEST {
             return;
         }
         let until = now.after(left.min(LONGEST));
-        self.0.insert(digest(token), Remembered { caller, issuer, generation, until });
+        self.0.insert(digest(token), Remembered { caller, issuer, key, until });
     }
 }
 

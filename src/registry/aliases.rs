@@ -18,7 +18,7 @@ pub struct Named {
 }
 
 impl Aliases {
-    /// Gives a registry a name of one's own, which is a host and none of ECR's.
+    /// Gives a registry a name of one's own: a host that is none of ECR's, and its port, where that is not 443.
     ///
     /// # Errors
     /// Where the name is no host, or is one of ECR's, or the registry's host is not known, or the name is taken.
@@ -29,8 +29,10 @@ impl Aliases {
             Err(RegistryError::NotEcr { host }) => host,
             Err(error) => return Err(error),
         };
-        if host != alias || !host.contains('.') {
-            return invalid("an alias is a whole host in lower case, without scheme, port or path");
+        if host != alias || !host.contains(['.', ':']) {
+            return invalid(
+                "an alias is a whole host in lower case, without scheme or path, and with a port only where that is not 443",
+            );
         }
         if registry.host().is_none() {
             return invalid("the registry behind it must name its account");

@@ -14,11 +14,7 @@ pub(super) struct Host<'a> {
 
 impl<'a> Host<'a> {
     /// A host without this shape, or with a suffix that no partition has, is not ECR's.
-    pub(super) fn parse(host: &'a str) -> Result<Self, RegistryError> {
-        Self::take_apart(host).ok_or_else(|| RegistryError::NotEcr { host: host.to_owned() })
-    }
-
-    fn take_apart(whole: &'a str) -> Option<Self> {
+    pub(super) fn parse(whole: &'a str) -> Option<Self> {
         let (account, rest) = whole.split_once('.')?;
         let (dual_stack, rest) = match rest.strip_prefix("dkr-ecr") {
             Some(rest) => (true, rest),

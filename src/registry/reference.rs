@@ -9,11 +9,11 @@ const LONGEST: usize = 2048;
 const LONGEST_HOST: usize = 253;
 const SCHEMES: [&str; 4] = ["https", "http", "docker", "oci"];
 
-/// The host, in lower case.
+/// The host, in lower case, and the port, if there is one.
 ///
 /// The part before the first `/`, `?` or `#` decides and nothing after it. A user name before the host is refused, for in
 /// `https://REGISTRY@evil.example/` the registry is one.
-pub(super) fn host(text: &str) -> Result<String, RegistryError> {
+pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), RegistryError> {
     let text = text.trim();
     if text.is_empty() {
         return Err(RegistryError::invalid("the registry is empty: name a host such as \"public.ecr.aws\""));
@@ -33,9 +33,10 @@ pub(super) fn host(text: &str) -> Result<String, RegistryError> {
             "the registry has a user name or an \"@\" before its first \"/\": leave that out",
         ));
     }
-    let host = without_port(authority)?.to_ascii_lowercase();
+    let (host, port) = split_port(authority)?;
+    let host = host.to_ascii_lowercase();
     check(&host)?;
-    Ok(host)
+    Ok((host, port))
 }
 
 fn without_scheme(text: &str) -> Result<&str, RegistryError> {
@@ -49,11 +50,11 @@ fn without_scheme(text: &str) -> Result<&str, RegistryError> {
     Err(RegistryError::invalid(format!("the scheme {} is none of {}", Echo(scheme), SCHEMES.join(", "))))
 }
 
-fn without_port(authority: &str) -> Result<&str, RegistryError> {
-    let Some(colon) = authority.bytes().position(|byte| byte == b':') else { return Ok(authority) };
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), RegistryError> {
+    let Some(colon) = authority.bytes().position(|byte| byte == b':') else { return Ok((authority, None)) };
     let (host, port) = (&authority[..colon], &authority[colon + 1..]);
     match port.parse::<u16>() {
-        Ok(1..) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(host),
+        Ok(number @ 1..) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok((host, Some(number))),
         _ => Err(RegistryError::invalid(format!("{} after the host is not a port: those are 1 to 65535", Echo(port)))),
     }
 }

@@ -2,8 +2,8 @@
 //! when each ends.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,13 +12,11 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::entries::{Entries, Entry};
+use crate::cli::complain;
 use crate::clock::Moment;
 use crate::helper::json_file::{self, Keep};
 
-/// How every login of ECR's begins, for its user is AWS.
-const OWN: &str = "QVdTO";
-
-/// A file of logins.
+/// A file of logins, which one sync keeps at a time.
 pub(super) struct AuthFile {
     path: PathBuf,
     /// What is known of the entries.
@@ -28,14 +26,28 @@ pub(super) struct AuthFile {
     asked: BTreeSet<String>,
     /// Whose entries are ours to take away.
     ours: BTreeSet<String>,
+    /// Locked for as long as this lasts.
+    _own: File,
 }
 
 impl AuthFile {
     /// With `merge`, what else is in it is somebody's, and stays.
-    pub(super) fn new(path: PathBuf, asked: BTreeSet<String>, merge: bool) -> Self {
-        let mut notes = path.clone().into_os_string();
-        notes.push(".sync");
-        Self { path, notes: notes.into(), merge, asked, ours: BTreeSet::new() }
+    pub(super) fn take(path: PathBuf, asked: BTreeSet<String>, merge: bool) -> Result<Self, String> {
+        let problem = |error: std::io::Error| format!("{}: {error}", path.display());
+        let directory = path.parent().unwrap_or_else(|| Path::new("/"));
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
+        check_owner(&path)?;
+        let notes = beside(&path, ".sync");
+        let own = File::options().create(true).append(true).mode(0o600).open(beside(&path, ".sync.lock"));
+        let own = own.map_err(problem)?;
+        match own.try_lock() {
+            Ok(()) => Ok(Self { path, notes, merge, asked, ours: BTreeSet::new(), _own: own }),
+            Err(TryLockError::WouldBlock) => Err(format!(
+                "another sync keeps {}; one can keep all the registries there, or each has a file of its own",
+                path.display()
+            )),
+            Err(TryLockError::Error(error)) => Err(problem(error)),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -44,19 +56,21 @@ impl AuthFile {
 
     /// What one who wrote it before has left behind of what is asked for. Of what is not known to be sync's, it is not known how long it lasts.
     pub(super) fn find(&mut self, now: Moment) -> Result<Entries, String> {
-        self.check_place()?;
+        let notes = json_file::read(&self.notes).unwrap_or_else(|problem| {
+            complain(format_args!("{problem}; what is in the file is taken for somebody else's"));
+            let _ = fs::remove_file(&self.notes);
+            Map::new()
+        });
         let config = json_file::read(&self.path)?;
-        self.check_own(&config)?;
-        let notes = json_file::read(&self.notes)?;
         let mut entries = Entries::default();
-        for (host, entry) in config.get("auths").and_then(Value::as_object).into_iter().flatten() {
-            let auth = entry.get("auth").and_then(Value::as_str);
-            let Some((auth, end)) = auth.and_then(|auth| Some((auth, end(notes.get(host)?, auth)?))) else { continue };
+        for (host, auth, known) in logins(&config, &notes) {
+            let Some(end) = known else { continue };
             self.ours.insert(host.clone());
             if self.asked.is_empty() || self.asked.contains(host) {
                 entries.take_over(host.clone(), auth.to_owned(), end, now);
             }
         }
+        self.check_own(&config)?;
         Ok(entries)
     }
 
@@ -66,29 +80,20 @@ impl AuthFile {
             // A file that is there says that the logins are.
             return Ok(false);
         }
-        let logins: Map<_, _> =
-            entries.iter().map(|(host, entry)| (host.clone(), json!({ "auth": entry.auth }))).collect();
-        let hosts: BTreeSet<_> = logins.keys().cloned().collect();
-        let gone: Vec<_> = self.ours.difference(&hosts).cloned().collect();
-        // First, for an entry of which nothing is known would be nobody's.
-        json_file::update(&self.notes, Keep::Private, |notes| {
-            notes.retain(|host, _| self.ours.contains(host) || hosts.contains(host));
-            for (host, entry) in entries.iter() {
-                let note = note(notes.get(host), entry);
-                notes.insert(host.clone(), note);
-            }
-            Ok(())
-        })?;
+        check_owner(&self.path)?;
+        let hosts: BTreeSet<_> = entries.iter().map(|(host, _)| host.clone()).collect();
+        self.note(entries, &hosts)?;
+        let logins = entries.iter().map(|(host, entry)| (host.clone(), json!({ "auth": entry.auth })));
         let changed = json_file::update(&self.path, Keep::Private, |config| {
             self.check_own(config)?;
             if !self.merge {
-                *config = Map::from_iter([("auths".to_owned(), Value::Object(logins))]);
+                *config = Map::from_iter([("auths".to_owned(), Value::Object(logins.collect()))]);
                 return Ok(());
             }
             let Value::Object(auths) = config.entry("auths").or_insert_with(|| json!({})) else {
                 return Err(format!("{}: auths is no object", self.path.display()));
             };
-            auths.retain(|host, _| !gone.contains(host));
+            auths.retain(|host, _| hosts.contains(host) || !self.ours.contains(host));
             auths.extend(logins);
             Ok(())
         })?;
@@ -96,27 +101,26 @@ impl AuthFile {
         Ok(changed)
     }
 
-    /// Nobody else may put something in the file's place.
-    fn check_place(&self) -> Result<(), String> {
-        let directory = self.path.parent().unwrap_or_else(|| Path::new("/"));
-        let open = fs::metadata(directory).is_ok_and(|directory| directory.mode() & 0o002 != 0);
-        if open {
-            return Err(format!(
-                "{} can be written by everybody, and is no place for a file of logins; give it a directory of its own",
-                directory.display()
-            ));
-        }
+    /// First, for an entry of which nothing is known would be nobody's. What is known of the one that is in the file still stays until the next time.
+    fn note(&self, entries: &Entries, hosts: &BTreeSet<String>) -> Result<(), String> {
+        let config = json_file::read(&self.path)?;
+        json_file::update_alone(&self.notes, Keep::Private, |notes| {
+            notes.retain(|host, _| self.ours.contains(host) || hosts.contains(host));
+            for (host, entry) in entries.iter() {
+                let there = config.get("auths").and_then(|auths| auths.get(host)?.get("auth")?.as_str());
+                let note = note(notes.get(host), entry, there);
+                notes.insert(host.clone(), note);
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 
     /// Nothing of anybody else's is lost.
     fn check_own(&self, config: &Map<String, Value>) -> Result<(), String> {
-        let is_own = |entry: &Value| {
-            let entry = entry.as_object().filter(|entry| entry.len() == 1).and_then(|entry| entry.get("auth"));
-            entry.and_then(Value::as_str).is_some_and(|auth| auth.starts_with(OWN))
-        };
-        let is_list = |auths: &Value| auths.as_object().is_some_and(|auths| auths.values().all(is_own));
-        if self.merge || config.iter().all(|(key, value)| key == "auths" && is_list(value)) {
+        let is_ours =
+            |auths: &Value| auths.as_object().is_some_and(|auths| auths.keys().all(|host| self.ours.contains(host)));
+        if self.merge || config.iter().all(|(key, value)| key == "auths" && is_ours(value)) {
             return Ok(());
         }
         Err(format!(
@@ -126,24 +130,65 @@ impl AuthFile {
     }
 }
 
-/// What is kept of a host's login: which one it is, without giving it away, and its end, in seconds since 1970. The one before stays until the next:
-/// whoever is killed has written this and not yet the file.
-fn note(known: Option<&Value>, entry: &Entry) -> Value {
-    let known: Vec<_> = known.and_then(Value::as_array).into_iter().flatten().cloned().collect();
+/// The logins of a file, and of those that are known when they end.
+fn logins<'a>(
+    config: &'a Map<String, Value>,
+    notes: &'a Map<String, Value>,
+) -> impl Iterator<Item = (&'a String, &'a str, Option<SystemTime>)> {
+    let auths = config.get("auths").and_then(Value::as_object).into_iter().flatten();
+    auths.filter_map(|(host, entry)| {
+        let auth = entry.get("auth")?.as_str()?;
+        Some((host, auth, notes.get(host).and_then(|notes| end(notes, auth))))
+    })
+}
+
+/// What is kept of a host's login: which one it is, without giving it away, and its end, in seconds since 1970; and the same of the one that is in the
+/// file, for whoever is killed has written this and not yet that.
+fn note(known: Option<&Value>, entry: &Entry, there: Option<&str>) -> Value {
     let end = entry.end().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let new = json!({ "sha256": digest(&entry.auth), "end": end.as_secs() });
-    let others = known.into_iter().filter(|one| one.get("sha256") != new.get("sha256")).take(1);
-    std::iter::once(new.clone()).chain(others).collect()
+    let there = there.map(digest).filter(|there| new["sha256"] != **there);
+    let known = known.and_then(Value::as_array).into_iter().flatten();
+    let other = known.filter(|note| there.as_ref().is_some_and(|there| note["sha256"] == **there)).take(1).cloned();
+    std::iter::once(new.clone()).chain(other).collect()
 }
 
 /// The end of this very login.
 fn end(notes: &Value, auth: &str) -> Option<SystemTime> {
     let digest = digest(auth);
-    let is_its = |note: &&Value| note.get("sha256").and_then(Value::as_str) == Some(&digest);
-    let end = notes.as_array()?.iter().find(is_its)?.get("end")?.as_u64()?;
+    let end = notes.as_array()?.iter().find(|note| note["sha256"] == *digest)?.get("end")?.as_u64()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))
 }
 
 fn digest(auth: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(auth))
+}
+
+/// A file of somebody else's would give them what is written to it; root writes for the user whose directory it is in.
+fn check_owner(path: &Path) -> Result<(), String> {
+    let Ok(file) = fs::symlink_metadata(path) else { return Ok(()) };
+    let own = rustix::process::geteuid().as_raw();
+    let directory = path.parent().and_then(|directory| fs::metadata(directory).ok());
+    let is_shared = directory.as_ref().is_some_and(|directory| directory.mode() & 0o002 != 0);
+    let for_its_user = own == 0 && directory.is_some_and(|directory| directory.uid() == file.uid()) && !is_shared;
+    if file.uid() != own && !for_its_user {
+        return Err(format!(
+            "{} is user {}'s, who could read what is written to it; remove it",
+            path.display(),
+            file.uid()
+        ));
+    }
+    if file.is_symlink() && is_shared {
+        return Err(format!(
+            "{} is a link in a directory that everybody can write to, who could lead it anywhere; remove it",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
