@@ -13,19 +13,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
+use ecr_broker::broker::{Broker, CredentialRequest, News, Watch};
 use ecr_broker::cache::{CacheStatus, CredentialCache, Lookup, Settings};
-use ecr_broker::caller::Principal;
+use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey};
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::policy::Policy;
+use ecr_broker::request_id::RequestId;
 use ecr_broker::upstream::{Answer, TokenSource};
 use fastrand::Rng;
 use futures_util::future::join_all;
-use support::{HOUR, MINUTE, cache_settings, host, lookup};
+use support::{HOUR, MINUTE, broker_settings, cache_settings, host, lookup};
 use tokio::time::{Instant, sleep, timeout};
 
 const KEYS: usize = 4;
 const CALLERS: u64 = 12;
+const WATCHERS: usize = 6;
 const LENGTH: Duration = Duration::from_hours(20);
 const MARGIN: Duration = Duration::from_mins(5);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(14);
@@ -197,7 +201,7 @@ impl TokenSource for Aws {
 }
 
 /// Who asks, and what for.
-struct Caller {
+struct Asker {
     cache: CredentialCache,
     aws: Arc<Aws>,
     random: Rng,
@@ -205,7 +209,7 @@ struct Caller {
     served: u64,
 }
 
-impl Caller {
+impl Asker {
     async fn live(mut self) -> u64 {
         while self.aws.world.start.elapsed() < LENGTH {
             let pause = if self.random.u32(0..10) == 0 { self.random.u64(0..3600) } else { self.random.u64(0..60) };
@@ -253,6 +257,53 @@ impl Caller {
     }
 }
 
+/// Who watches, and has nothing but what it is told.
+struct Watcher {
+    watch: Watch,
+    world: Arc<World>,
+    needed: Duration,
+    told: Arc<Mutex<Option<Arc<Credential>>>>,
+}
+
+impl Watcher {
+    fn new(broker: &Arc<Broker>, world: &Arc<World>, random: &mut Rng) -> Self {
+        let min_validity = if random.bool() { Duration::ZERO } else { Duration::from_secs(random.u64(0..36_000)) };
+        let request = CredentialRequest {
+            caller: Caller::Loopback,
+            registry: host(random.usize(0..KEYS)).parse().unwrap(),
+            alias: None,
+            profile: String::new(),
+            min_validity,
+            rejected: None,
+            request: RequestId::random(),
+            trace: None,
+        };
+        Self {
+            watch: Watch::new(Arc::clone(broker), request, Arc::default()),
+            world: Arc::clone(world),
+            needed: min_validity.max(MARGIN),
+            told: Arc::default(),
+        }
+    }
+
+    async fn live(mut self) {
+        loop {
+            let news = self.watch.next().await;
+            let mut told = self.told.lock().unwrap();
+            match news {
+                News::Released(released) => {
+                    let remaining = released.found.credential.remaining(self.world.now());
+                    assert!(remaining >= self.needed, "P3: {remaining:?} left where {:?} was asked for", self.needed);
+                    let before = told.replace(Arc::clone(&released.found.credential));
+                    assert_ne!(before.map(|before| before.id()), Some(released.found.credential.id()), "told again");
+                }
+                News::Unchanged(id) => assert_eq!(told.as_ref().map(|told| told.id()), Some(id)),
+                News::Failed(_) => {}
+            }
+        }
+    }
+}
+
 /// One life of the world; how many calls AWS had, and how many callers were served.
 fn live(seed: u64) -> (u64, u64) {
     fastrand::seed(seed);
@@ -266,7 +317,11 @@ fn live(seed: u64) -> (u64, u64) {
         let aws = Arc::new(Aws { world: Arc::clone(&world), random: own, keys, calls, heals: LENGTH });
         let settings = Settings { fetch_timeout: FETCH_TIMEOUT, ..cache_settings() };
         let cache = CredentialCache::new(settings, Arc::clone(&aws) as Arc<dyn TokenSource>, world.clone());
-        let callers = (0..CALLERS).map(|_| Caller {
+        let broker = Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), None));
+        let watchers = (0..WATCHERS).map(|_| Watcher::new(&broker, &world, &mut random));
+        let watchers: Vec<_> =
+            watchers.map(|watcher| (Arc::clone(&watcher.told), watcher.needed, tokio::spawn(watcher.live()))).collect();
+        let callers = (0..CALLERS).map(|_| Asker {
             cache: cache.clone(),
             aws: Arc::clone(&aws),
             random: random.fork(),
@@ -281,6 +336,16 @@ fn live(seed: u64) -> (u64, u64) {
         sleep(6 * MINUTE).await;
         for number in 0..KEYS {
             cache.get(lookup(&host(number))).await.unwrap();
+        }
+        sleep(2 * MINUTE).await;
+        for (told, needed, watcher) in watchers {
+            if watcher.is_finished() {
+                watcher.await.unwrap();
+                continue;
+            }
+            watcher.abort();
+            let held = told.lock().unwrap().as_ref().map_or(Duration::ZERO, |told| told.remaining(world.now()));
+            assert!(held >= needed, "a watcher has what lasts {held:?}, and asked for {needed:?}");
         }
         let calls = *aws.calls.lock().unwrap();
         (calls, served)
