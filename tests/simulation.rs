@@ -13,18 +13,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
-use ecr_broker::broker::{Broker, CredentialRequest, News, Watch};
+use ecr_broker::broker::{Broker, News, Watch};
 use ecr_broker::cache::{CacheStatus, CredentialCache, Lookup, Settings};
-use ecr_broker::caller::{Caller, Principal};
+use ecr_broker::caller::Principal;
 use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey};
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
 use ecr_broker::policy::Policy;
-use ecr_broker::request_id::RequestId;
 use ecr_broker::upstream::{Answer, TokenSource};
 use fastrand::Rng;
 use futures_util::future::join_all;
-use support::{HOUR, MINUTE, broker_settings, cache_settings, host, lookup};
+use support::{HOUR, MINUTE, broker_settings, cache_settings, credential_request, host, lookup};
 use tokio::time::{Instant, sleep, timeout};
 
 const KEYS: usize = 4;
@@ -201,7 +200,7 @@ impl TokenSource for Aws {
 }
 
 /// Who asks, and what for.
-struct Asker {
+struct Caller {
     cache: CredentialCache,
     aws: Arc<Aws>,
     random: Rng,
@@ -209,7 +208,7 @@ struct Asker {
     served: u64,
 }
 
-impl Asker {
+impl Caller {
     async fn live(mut self) -> u64 {
         while self.aws.world.start.elapsed() < LENGTH {
             let pause = if self.random.u32(0..10) == 0 { self.random.u64(0..3600) } else { self.random.u64(0..60) };
@@ -268,16 +267,7 @@ struct Watcher {
 impl Watcher {
     fn new(broker: &Arc<Broker>, world: &Arc<World>, random: &mut Rng) -> Self {
         let min_validity = if random.bool() { Duration::ZERO } else { Duration::from_secs(random.u64(0..36_000)) };
-        let request = CredentialRequest {
-            caller: Caller::Loopback,
-            registry: host(random.usize(0..KEYS)).parse().unwrap(),
-            alias: None,
-            profile: String::new(),
-            min_validity,
-            rejected: None,
-            request: RequestId::random(),
-            trace: None,
-        };
+        let request = credential_request(&host(random.usize(0..KEYS)), min_validity);
         Self {
             watch: Watch::new(Arc::clone(broker), request, Arc::default()),
             world: Arc::clone(world),
@@ -321,7 +311,7 @@ fn live(seed: u64) -> (u64, u64) {
         let watchers = (0..WATCHERS).map(|_| Watcher::new(&broker, &world, &mut random));
         let watchers: Vec<_> =
             watchers.map(|watcher| (Arc::clone(&watcher.told), watcher.needed, tokio::spawn(watcher.live()))).collect();
-        let callers = (0..CALLERS).map(|_| Asker {
+        let callers = (0..CALLERS).map(|_| Caller {
             cache: cache.clone(),
             aws: Arc::clone(&aws),
             random: random.fork(),

@@ -11,14 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_broker::audit::Output;
-use ecr_broker::broker::{Broker, CredentialRequest, News, Watch};
-use ecr_broker::caller::Caller;
+use ecr_broker::broker::{Broker, News, Watch};
 use ecr_broker::error::{BrokerError, FailureClass};
 use ecr_broker::limits::Limits;
 use ecr_broker::pb;
 use ecr_broker::pb::watch_registry_credentials_response::Event;
 use ecr_broker::policy::Policy;
-use ecr_broker::request_id::RequestId;
 use support::*;
 use tokens::{ISSUER, Signer, bearing, issuers, seconds};
 use tokio::time::{advance, pause, resume, timeout};
@@ -449,17 +447,7 @@ impl Alone {
     fn new(min_validity: Duration) -> Self {
         let TestCache { cache, source, clock } = TestCache::new();
         let broker = Arc::new(Broker::new(cache, broker_settings(Policy::Open, None), None));
-        let request = CredentialRequest {
-            caller: Caller::Loopback,
-            registry: HOST.parse().unwrap(),
-            alias: None,
-            profile: String::new(),
-            min_validity,
-            rejected: None,
-            request: RequestId::random(),
-            trace: None,
-        };
-        let watch = Watch::new(Arc::clone(&broker), request, Arc::default());
+        let watch = Watch::new(Arc::clone(&broker), credential_request(HOST, min_validity), Arc::default());
         Self { watch, source, clock, broker }
     }
 

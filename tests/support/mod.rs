@@ -19,9 +19,9 @@ use std::time::{Duration, SystemTime};
 use data_encoding::BASE64;
 use ecr_broker::address::ListenAddress;
 use ecr_broker::audit::{AuditLog, Output};
-use ecr_broker::broker::{self, Broker};
+use ecr_broker::broker::{self, Broker, CredentialRequest};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
-use ecr_broker::caller::Principal;
+use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::{Clock, Moment};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
@@ -252,6 +252,20 @@ pub fn lookup_lasting(host: &str, min_validity: Duration) -> Lookup {
 
 pub fn lookup_rejecting(host: &str, rejected: CredentialId) -> Lookup {
     Lookup { rejected: Some(rejected), ..lookup(host) }
+}
+
+/// As somebody over loopback asks for it.
+pub fn credential_request(host: &str, min_validity: Duration) -> CredentialRequest {
+    CredentialRequest {
+        caller: Caller::Loopback,
+        registry: host.parse().unwrap(),
+        alias: None,
+        profile: String::new(),
+        min_validity,
+        rejected: None,
+        request: RequestId::random(),
+        trace: None,
+    }
 }
 
 /// A cache over a scripted source, and the clock of both.
