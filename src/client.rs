@@ -35,7 +35,7 @@ pub use self::query::Query;
 pub use self::reach::Unreached;
 pub use self::tls_problem::TlsProblem;
 pub use self::watch::{Happening, Watch};
-pub use crate::pb::{AuthScheme, CacheStatus, GetCallerIdentityResponse, RegistryCredentials};
+pub use crate::pb::{AuthScheme, CacheStatus, GetCallerIdentityResponse, RegistryCredentials, RegistryType};
 
 /// How long one address may take to be connected to, where there is another or it is on another host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

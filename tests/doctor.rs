@@ -23,7 +23,6 @@ use program::{Ended, PROGRAM, Server, program, run, simulated_broker};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::Value;
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -160,11 +159,7 @@ impl Registry {
     }
 
     fn over_tls(pair: &Pair, answer: &str) -> Self {
-        let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(versions.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap());
+        let config = tls(pair, &[]);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let shown = Arc::new(Mutex::new(Vec::new()));
@@ -179,9 +174,57 @@ impl Registry {
         Self { url, shown }
     }
 
+    /// As a proxy leads to it, whatever its name. Each answer once, and the last for ever.
+    fn behind_a_proxy(pair: &Pair, answers: &[&str]) -> Self {
+        let config = tls(pair, &[]);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let (mut answers, kept): (VecDeque<_>, _) =
+            (answers.iter().map(|answer| (*answer).to_owned()).collect(), Arc::clone(&shown));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                // Nothing comes behind it before it is answered.
+                let lines = BufReader::new(&mut stream).lines().map_while(Result::ok);
+                let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+                assert!(head[0].starts_with("CONNECT "), "{head:?}");
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+                let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+                kept.lock().unwrap().extend(serve(&mut StreamOwned::new(connection, stream), &answer.unwrap()));
+            }
+        });
+        Self { url, shown }
+    }
+
     fn shown(&self) -> Vec<String> {
         self.shown.lock().unwrap().clone()
     }
+}
+
+fn tls(pair: &Pair, protocols: &[&str]) -> Arc<ServerConfig> {
+    let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = versions.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_owned()).collect();
+    Arc::new(config)
+}
+
+/// A server of TLS that speaks HTTP/1.1 and nothing else, and says so where it is asked; its port.
+fn web_server(pair: &Pair) -> u16 {
+    let config = tls(pair, &["http/1.1"]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            serve(&mut StreamOwned::new(connection, stream.unwrap()), "200 OK");
+        }
+    });
+    port
 }
 
 /// The request's Authorization header; none where there is no request.
@@ -197,9 +240,7 @@ fn serve(stream: &mut (impl Read + Write), answer: &str) -> Option<String> {
 }
 
 fn password(broker: &str, registry: &str) -> String {
-    let json = run(&["get", "--address", broker, "-o", "json", registry], &[]).out();
-    let json: Value = serde_json::from_str(&json).unwrap();
-    json["password"].as_str().unwrap().to_owned()
+    run(&["get", "--address", broker, "-o", "password", registry], &[]).out().trim().to_owned()
 }
 
 #[test]
@@ -257,7 +298,9 @@ fn a_broker_that_is_not_there_is_told_by_how_it_is_not_there() {
     // One that takes connections, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
-    place.doctor(&address, &[PRIVATE]).breaks_at("address", 5, &["no answer in time", "firewalls"]);
+    // It is waited for as long as other commands do.
+    let told_of = told(place.command().env("ECR_BROKER_TIMEOUT", "500ms").args(["--address", &address, PRIVATE]));
+    told_of.breaks_at("address", 5, &["it takes connections, and says nothing", "see its log"]);
     let web = Registry::answering(&["400 Bad Request"]);
     let told = place.command().args(["--address", &web.url, PRIVATE]).output().unwrap();
     assert!(String::from_utf8(told.stdout).unwrap().contains("does not speak gRPC"));
@@ -273,25 +316,42 @@ fn a_broker_that_is_not_there_is_told_by_how_it_is_not_there() {
 #[test]
 fn a_socket_that_is_closed_to_the_user_is_told_with_the_group_that_opens_it() {
     const DAEMON: u32 = 1;
-    const OTHER: u32 = 12345;
+    const BIN: u32 = 2;
+    const NOBODY_KNOWN: u32 = 12345;
     let place = Place::new();
     let (address, _broker) = place.broker("");
     let socket = place.path("broker.sock");
     let reachable = place.path("ecr-broker");
     fs::hard_link(PROGRAM, &reachable).or_else(|_| fs::copy(PROGRAM, &reachable).map(drop)).unwrap();
-    let mut command = Command::new(&reachable);
-    command.env_clear().args(["doctor", PRIVATE, "--address", &address]).stdin(Stdio::null());
-    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
-    if is_root {
-        std::os::unix::fs::chown(&socket, Some(0), Some(DAEMON)).unwrap();
-        command.uid(OTHER).gid(OTHER);
-    } else {
+    let doctor = |user: Option<u32>, address: &str, words: &[&str]| {
+        let mut command = Command::new(&reachable);
+        command.env_clear().args(["doctor", PRIVATE, "--address", address]).stdin(Stdio::null());
+        if let Some(user) = user {
+            command.uid(user).gid(NOBODY_KNOWN);
+        }
+        let told = told(&mut command);
+        told.breaks_at("address", 5, &[&["permission denied", "(owner ", "in groups "], words].concat());
+    };
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o000)).unwrap();
+        return doctor(None, &address, &["broker.sock (owner ", "chgrp"]);
     }
-    let told = told(&mut command);
-    told.breaks_at("address", 5, &["permission denied", "broker.sock (owner ", "in groups "]);
-    let fix = if is_root { format!("fix: sudo usermod -aG daemon {OTHER}, and log in again") } else { "chgrp".into() };
-    assert!(told.step("address").contains(&fix), "{told:?}");
+    let of_group = |group: u32| std::os::unix::fs::chown(&socket, Some(0), Some(group)).unwrap();
+    of_group(BIN);
+    doctor(Some(DAEMON), &address, &["broker.sock (owner ", "fix: sudo usermod -aG bin daemon, and log in again"]);
+    doctor(Some(NOBODY_KNOWN), &address, &["--group-add 2", "supplementalGroups: [2]"]);
+    of_group(0);
+    doctor(Some(DAEMON), &address, &["a group of its own", "whoever is in root may do far more"]);
+    // The way leads over a link into a directory that is closed.
+    let hidden = place.path("hidden");
+    fs::create_dir_all(hidden.join("run")).unwrap();
+    fs::rename(&socket, hidden.join("run/broker.sock")).unwrap();
+    std::os::unix::fs::symlink("hidden/run", place.path("run")).unwrap();
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o710)).unwrap();
+    std::os::unix::fs::chown(&hidden, Some(0), Some(BIN)).unwrap();
+    let by = format!("permission denied by {} (owner root, group bin, mode 0710)", hidden.display());
+    let through = format!("unix:{}", place.path("run/broker.sock").display());
+    doctor(Some(DAEMON), &through, &[&by, "usermod -aG bin daemon"]);
 }
 
 #[test]
@@ -332,6 +392,14 @@ fn tls_that_does_not_come_about_is_told_in_words() {
     let step = refused.step(if refused.states()[1].1 == "FAIL" { "address" } else { "health" });
     assert!(refused.ended.code == 5 && step.contains("authentication.client_ca"), "{refused:?}");
 
+    // Whether it says which protocols it speaks, or does not know that there are others.
+    let silent = Registry::over_tls(&ours.server(), "200 OK").url;
+    for web in [format!("https://localhost:{}", web_server(&ours.server())), silent] {
+        let told = place.doctor(&web, &[PRIVATE, "--tls-ca", own]);
+        told.breaks_at("address", 5, &["no HTTP/2", "fix: correct the address: it is the broker's server.listen"]);
+        assert!(!told.step("address").contains("client_ca"), "{told:?}");
+    }
+
     let plain = simulated_broker(&[], &[]);
     let told = place.doctor(&plain.address.replace("grpc://", "https://"), &[PRIVATE]);
     told.breaks_at("address", 5, &["it does not speak TLS", "write the address as http://127.0.0.1:"]);
@@ -356,6 +424,11 @@ fn files_that_cannot_be_used_end_it_before_anybody_is_asked() {
     let (old, key) = authority.server_until(2001).write(place.directory.path(), "old");
     let old = ["--tls-cert", old.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
     doctor(&old).breaks_at("settings", 4, &["expired at 2001-01-01", "get a new certificate"]);
+    let (good, _) = authority.server().write(place.directory.path(), "good");
+    let no_key = place.write("no.key", "nothing");
+    let mut command = place.command();
+    command.env("ECR_BROKER_TLS_KEY", &no_key).args(["--address", &broker.address, PRIVATE, "--tls-cert"]).arg(good);
+    told(&mut command).breaks_at("settings", 1, &[&format!("tls_key {no_key} (ECR_BROKER_TLS_KEY): holds no private")]);
     // A token that the broker has no use for is the broker's to refuse.
     let no_issuer = doctor(&["--token-file", &token(32_503_680_000)]);
     no_issuer.breaks_at("caller", 4, &["takes no bearer tokens", "leave token_file out"]);
@@ -410,8 +483,53 @@ fn the_grant_that_is_missing_is_printed_and_lets_the_caller_have_it() {
     told.breaks_at(
         "grant",
         4,
-        &["callers    = [{ loopback = true }]", "profile    = \"pull\"", "comes from --profile"],
+        &[
+            "fix: ask for another profile, or for none: \"pull\" comes from --profile\n      fix: or, if the broker has a profile",
+            "callers    = [{ loopback = true }]",
+            "profile    = \"pull\"",
+        ],
     );
+}
+
+#[test]
+fn all_the_grants_that_are_printed_go_into_one_file() {
+    let place = Place::new();
+    let others = "[[profiles]]\nname = \"pull\"\nrole_chain = [\"arn:aws:iam::123456789012:role/x\"]\n[[grants]]\nid = \"others\"\ncallers = [{ uid = 4242 }]\nregistries = [{ public = true }]";
+    let (address, _broker) = place.broker(others);
+    let (near, far) = ("210987654321.dkr.ecr.eu-central-1.amazonaws.com", PRIVATE.replace("eu-central-1", "us-east-1"));
+    let mut blocks = Vec::new();
+    for arguments in [&[PRIVATE][..], &[PRIVATE, "--profile", "pull"], &[&far], &[near], &[PUBLIC]] {
+        let step = place.doctor(&address, arguments).step("grant");
+        blocks.extend(step.lines().filter(|line| line.starts_with("           ")).map(str::to_owned));
+    }
+    let config = place.write("all.toml", &format!("{others}\n{}\n", blocks.join("\n")));
+    assert_eq!(blocks.iter().filter(|line| line.contains("[[grants]]")).count(), 5);
+    let checked = run(&["config", "check", "--config", &config], &[]);
+    assert!(checked.code == 0 && checked.stdout.contains("is valid"), "{checked:?}");
+}
+
+#[test]
+fn of_a_registry_behind_a_name_of_the_broker_s_own_no_more_is_said_than_is_known() {
+    const ALIAS: &str = "registry.corp.example";
+    let place = Place::new();
+    let config = place.write("aliases.toml", &format!("[aliases]\n\"{ALIAS}\" = \"{PRIVATE}\"\n"));
+    let broker = |fault: &str| simulated_broker(&["--config", &config, "--simulate-fault", fault], &[]);
+    place.write("docker/config.json", &format!(r#"{{"credHelpers":{{"{ALIAS}":"ecr-broker"}}}}"#));
+    for (fault, code, words) in [
+        ("server-error=1", 5, ["AWS_UNAVAILABLE", "[aliases]"]),
+        ("denied=1", 4, ["ecr:GetAuthorizationToken", "ecr-public:GetAuthorizationToken"]),
+    ] {
+        let told = place.doctor(&broker(fault).address, &[ALIAS]);
+        told.breaks_at("AWS", code, &words);
+        assert!(!told.ended.stdout.contains("amazonaws.com"), "{told:?}");
+        assert!(told.step("tools").starts_with("ok "), "{told:?}");
+    }
+    place.write("docker/config.json", "{}");
+    let told = place.doctor(&broker("denied=1").address, &[ALIAS]);
+    assert!(told.step("tools").contains(&format!("[aliases]: ecr-broker configure docker {ALIAS}")), "{told:?}");
+    let (address, _broker) = place.broker(&format!("grants = []\naliases = {{ \"{ALIAS}\" = \"{PRIVATE}\" }}"));
+    let told = place.doctor(&address, &[ALIAS]);
+    told.breaks_at("grant", 4, &["the registry that its [aliases] have behind this name", "which grant decides"]);
 }
 
 #[test]
@@ -489,9 +607,18 @@ fn a_credential_that_is_old_because_aws_is_away_is_told_with_its_end() {
 #[test]
 fn a_registry_that_refuses_the_credential_is_shown_another_one() {
     let place = Place::new();
+    let authority = Authority::new(place.directory.path(), "authority.pem", "a");
+    let mut params = certificates::leaf(&[certificates::dns(PRIVATE)]);
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let pair = authority.sign(&params);
+    let doctor = |broker: &Server, shop: &Registry| {
+        let mut command = place.command();
+        command.env("SSL_CERT_FILE", &authority.file).env("HTTPS_PROXY", &shop.url);
+        told(command.args(["--address", &broker.address, PRIVATE]))
+    };
     let broker = simulated_broker(&[], &[]);
-    let shop = Registry::answering(&["401 Unauthorized", "200 OK"]);
-    let told = place.doctor(&broker.address, &[PRIVATE, "--registry-url", &shop.url]);
+    let shop = Registry::behind_a_proxy(&pair, &["401 Unauthorized", "200 OK"]);
+    let told = doctor(&broker, &shop);
     assert_eq!(told.ended.code, 0, "{}", told.ended.stdout);
     assert!(told.step("/v2/").contains("it refused ") && told.step("/v2/").contains("instead"), "{told:?}");
     let [first, second]: [String; 2] = shop.shown().try_into().unwrap();
@@ -499,14 +626,29 @@ fn a_registry_that_refuses_the_credential_is_shown_another_one() {
 
     for (status, words) in [("401 Unauthorized", "SCPs"), ("403 Forbidden", "the policy of the VPC endpoint")] {
         let broker = simulated_broker(&[], &[]);
-        let closed = Registry::answering(&[status]);
-        let told = place.doctor(&broker.address, &[PRIVATE, "--registry-url", &closed.url]);
+        let closed = Registry::behind_a_proxy(&pair, &[status]);
+        let told = doctor(&broker, &closed);
         told.breaks_at("/v2/", 4, &["refuses the credential", "it is refused too", words]);
+        told.never_says(&password(&broker.address, PRIVATE));
         // It was told less than a minute ago.
-        let told = place.doctor(&broker.address, &[PRIVATE, "--registry-url", &closed.url]);
+        let told = doctor(&broker, &closed);
         told.breaks_at("/v2/", 4, &["refuses the credential"]);
-        told.never_says(&password(&broker.address, PUBLIC));
+        told.never_says(&password(&broker.address, PRIVATE));
     }
+}
+
+#[test]
+fn what_another_host_refuses_costs_nobody_a_credential() {
+    let (place, broker) = (Place::new(), simulated_broker(&[], &[]));
+    let before = password(&broker.address, PRIVATE);
+    let other = Registry::answering(&["401 Unauthorized"]);
+    let told = place.doctor(&broker.address, &[PRIVATE, "--registry-url", &other.url]);
+    let words = ["refuses the credential", &format!("the broker was not told, for this is not https://{PRIVATE}")];
+    told.breaks_at("/v2/", 4, &words);
+    told.never_says(&before);
+    assert_eq!((other.shown().len(), password(&broker.address, PRIVATE)), (1, before));
+    let below = run(&["doctor", PRIVATE, "--registry-url", "https://registry.example/proxy"], &[]);
+    assert!(below.code == 2 && below.stderr.contains("more than a host and a port"), "{below:?}");
 }
 
 #[test]
@@ -534,7 +676,7 @@ fn a_registry_that_cannot_be_reached_is_told_by_how_it_cannot() {
     let plain = Registry::answering(&["503 Service Unavailable"]);
     doctor(&plain.url, &[]).breaks_at("/v2/", 5, &["answers 503", "try again"]);
     let spoken = doctor(&plain.url.replace("http://", "https://"), &[]);
-    assert_eq!(spoken.ended.code, 5, "{spoken:?}");
+    spoken.breaks_at("/v2/", 5, &["it does not speak TLS", "another program on that port"]);
 
     let authority = Authority::new(place.directory.path(), "authority.pem", "a");
     let shop = Registry::over_tls(&authority.server(), "200 OK");
@@ -572,7 +714,46 @@ fn docker_s_and_podman_s_files_are_looked_at_whatever_else_is_broken() {
     let podman = place.write("auth.json", "{}");
     let both = tools(&|command| _ = command.env("REGISTRY_AUTH_FILE", &podman));
     assert!(both.contains(&format!("ecr-broker configure podman {PRIVATE}")), "{both}");
+    // podman has a file that stays, and one that goes with the login.
+    place.write("run/containers/auth.json", "{}");
+    place.write(".config/containers/auth.json", &format!(r#"{{"credHelpers":{{"{PRIVATE}":"ecr-broker"}}}}"#));
+    let runtime = |command: &mut Command| _ = command.env("XDG_RUNTIME_DIR", place.path("run"));
+    let two = tools(&runtime);
+    assert!(two.contains("run/containers/auth.json does not name it") && !two.contains("fix:"), "{two}");
+    place.write(".config/containers/auth.json", "{}");
+    let two = tools(&runtime);
+    assert!(two.contains(&format!("fix: ecr-broker configure podman {PRIVATE}")), "{two}");
+    fs::remove_dir_all(place.path(".config/containers")).unwrap();
     place.write("docker/config.json", "\"eyJsecret\"");
     let broken = tools(&|_| ());
     assert!(broken.contains("it is no JSON object") && !broken.contains("eyJsecret"), "{broken}");
+}
+
+#[test]
+fn under_amazon_s_name_it_counts_whose_program_that_is() {
+    let place = Place::new();
+    place.write("docker/config.json", &format!(r#"{{"credHelpers":{{"{PRIVATE}":"ecr-login"}}}}"#));
+    let program = place.path("bin/docker-credential-ecr-login");
+    fs::create_dir(place.path("bin")).unwrap();
+    let tools = || {
+        let mut command = place.command();
+        command.env("PATH", place.path("bin")).args(["--address", "http://127.0.0.1:1", PRIVATE]);
+        told(&mut command).step("tools")
+    };
+    let missing = tools();
+    assert!(
+        missing.starts_with("FAIL") && missing.contains("docker-credential-ecr-login is not in the PATH"),
+        "{missing}"
+    );
+    for ours in [HELPER, PROGRAM] {
+        std::os::unix::fs::symlink(ours, &program).unwrap();
+        let linked = tools();
+        assert!(linked.starts_with("ok ") && linked.contains("as docker-credential-ecr-login"), "{linked}");
+        fs::remove_file(&program).unwrap();
+    }
+    place.write("bin/docker-credential-ecr-login", "#!/bin/sh\n");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let amazon_s = tools();
+    assert!(amazon_s.starts_with("skip") && amazon_s.contains("is not the broker's helper"), "{amazon_s}");
+    assert!(amazon_s.contains(&format!("fix: ecr-broker configure docker {PRIVATE}")), "{amazon_s}");
 }

@@ -84,7 +84,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn walk(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     let time = Time { end: Instant::now() + args.typed.timeout(&args.connection).unwrap_or(IN_ALL) };
     let Some(mut in_force) = report.settle(settings::examine(args))? else { return Ok(()) };
-    in_force.settings.timeout = time.of_step();
+    // As long as any other command waits for a broker, and no longer: what they miss is no broker to them.
+    in_force.settings.timeout = time.of_step().min(in_force.usual_timeout);
     let Some(mut client) = report.settle(address::reach(&in_force, time).await)? else { return Ok(()) };
     client.allow(time.of_step());
     let Some(health) = report.settle(health::ask(&client, &in_force).await)? else { return Ok(()) };

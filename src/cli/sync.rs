@@ -94,7 +94,7 @@ fn is_for_good(failure: &Failure) -> bool {
 }
 
 /// What the broker may call a registry.
-fn host(registry: &str) -> Option<String> {
+pub(super) fn host(registry: &str) -> Option<String> {
     match registry.parse::<Registry>() {
         Ok(registry) => registry.host(),
         // An alias of the broker's.

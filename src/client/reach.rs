@@ -2,12 +2,15 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use super::failure::chain;
 use super::tls_problem::causes;
@@ -21,6 +24,8 @@ const HEAD: usize = 4;
 const SETTINGS_FRAME: u8 = 4;
 /// How a TLS server's complaint begins.
 const TLS_ALERT: u8 = 0x15;
+/// More links than anybody has on the way to a socket.
+const MOST_LINKS: usize = 8;
 
 /// Why there is no connection to an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,9 +45,15 @@ pub enum Unreached {
     /// The name is not known.
     #[error("the name cannot be resolved: {0}")]
     UnknownName(String),
+    /// Nobody said in time where the name is.
+    #[error("DNS does not answer in time")]
+    NoDns,
     /// Nothing came back in time.
     #[error("no answer in time")]
     NoAnswer,
+    /// There is a connection, and nobody speaks on it.
+    #[error("it takes connections, and says nothing")]
+    Silent,
     /// TLS did not come about.
     #[error("{0}")]
     Tls(TlsProblem),
@@ -58,14 +69,13 @@ pub enum Unreached {
 }
 
 impl<'a> Client<'a> {
-    /// Connects to one address of whichever the settings have; their time begins with this.
+    /// Connects to one address of whichever the settings have; their time begins with this. Each part of it may take as long as
+    /// [`Client::connect`] would wait for the whole, so that what is told is the part that is slow.
     ///
     /// # Errors
     /// Where that does not work, and at which point.
     pub async fn reach(settings: &'a Settings, address: &Address) -> Result<Self, Unreached> {
-        let in_time = Instant::now() + CONNECT_TIMEOUT.min(settings.timeout);
-        let connected = timeout_at(in_time, connect(settings, address)).await;
-        let link = connected.map_err(|_| Unreached::NoAnswer)??;
+        let link = connect(settings, address).await?;
         Ok(Self { settings, link, deadline: Instant::now() + settings.timeout })
     }
 
@@ -76,49 +86,83 @@ impl<'a> Client<'a> {
     }
 }
 
+/// How long to wait for it, as a client does that goes from one address to the next.
+fn patience(settings: &Settings, address: &Address) -> Duration {
+    let is_last = settings.addresses.last() == Some(address);
+    if is_last && address.is_local() { settings.timeout } else { CONNECT_TIMEOUT.min(settings.timeout) }
+}
+
 async fn connect(settings: &Settings, address: &Address) -> Result<Link, Unreached> {
-    match address {
-        Address::Plain(authority) => greet(authority).await?,
-        Address::Tls(authority) => resolve(authority).await?,
-        Address::Unix(_) => {}
+    let patience = patience(settings, address);
+    let places = match address {
+        Address::Plain(authority) | Address::Tls(authority) => resolve(lookup(authority), patience).await?,
+        Address::Unix(_) => Vec::new(),
+    };
+    if matches!(address, Address::Plain(_)) {
+        greet(&places, patience, settings.timeout).await?;
     }
     let endpoint = endpoint(address, settings).map_err(Unreached::Other)?;
-    match endpoint.connect().await {
-        Ok(channel) => Ok(Link { channel, address: address.clone() }),
-        Err(error) => Err(in_the_clear(why(&error, address), address).await),
+    match timeout(patience, endpoint.connect()).await {
+        Ok(Ok(channel)) => Ok(Link { channel, address: address.clone() }),
+        Ok(Err(error)) if address.is_tls() => Err(in_the_clear(why(&error, address), &places).await),
+        Ok(Err(error)) => Err(why(&error, address)),
+        Err(_) => Err(Unreached::NoAnswer),
     }
 }
 
 /// A server that waits for plaintext may answer TLS by just going away.
-async fn in_the_clear(problem: Unreached, address: &Address) -> Unreached {
-    match (&problem, address) {
-        (Unreached::Other(_), Address::Tls(authority)) if greet(authority).await.is_ok() => {
+async fn in_the_clear(problem: Unreached, places: &[SocketAddr]) -> Unreached {
+    match problem {
+        Unreached::Other(_) if greet(places, CONNECT_TIMEOUT, CONNECT_TIMEOUT).await.is_ok() => {
             Unreached::Tls(TlsProblem::NotSpoken)
         }
         _ => problem,
     }
 }
 
-async fn resolve(authority: &str) -> Result<(), Unreached> {
-    let resolved = lookup_host(authority).await.map_err(|error| Unreached::UnknownName(error.to_string()))?;
-    let nothing = || Unreached::UnknownName("it has no addresses".to_owned());
-    resolved.into_iter().next().map(|_| ()).ok_or_else(nothing)
+async fn lookup(authority: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(lookup_host(authority).await?.collect())
 }
 
-/// A channel in the clear is made before a word is said; this finds out who is there.
-async fn greet(authority: &str) -> Result<(), Unreached> {
-    resolve(authority).await?;
-    let mut stream = TcpStream::connect(authority).await.map_err(|error| of_io(&error, None))?;
+async fn resolve(
+    lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+    patience: Duration,
+) -> Result<Vec<SocketAddr>, Unreached> {
+    match timeout(patience, lookup).await {
+        Ok(Ok(places)) if places.is_empty() => Err(Unreached::UnknownName("it has no addresses".to_owned())),
+        Ok(resolved) => resolved.map_err(|error| Unreached::UnknownName(error.to_string())),
+        Err(_) => Err(Unreached::NoDns),
+    }
+}
+
+/// A channel in the clear is made before a word is said; this finds out who is there. A client does not wait for the first word, but
+/// for an answer, and that for as long as it waits at all.
+async fn greet(places: &[SocketAddr], patience: Duration, for_a_word: Duration) -> Result<(), Unreached> {
+    let mut stream = timeout(patience, open(places)).await.map_err(|_| Unreached::NoAnswer)??;
     let mut head = [0; HEAD];
     let answer = async {
         stream.write_all(GREETING).await?;
         stream.read_exact(&mut head).await
     };
-    match (answer.await, head) {
-        (Ok(_), [TLS_ALERT, ..]) => Err(Unreached::TlsOnly),
-        (Ok(_), [.., SETTINGS_FRAME]) => Ok(()),
+    match (timeout(for_a_word, answer).await, head) {
+        (Err(_), _) => Err(Unreached::Silent),
+        (Ok(Ok(_)), [TLS_ALERT, ..]) => Err(Unreached::TlsOnly),
+        (Ok(Ok(_)), [.., SETTINGS_FRAME]) => Ok(()),
         _ => Err(Unreached::NotGrpc),
     }
+}
+
+/// All at once, for one of them may lead nowhere.
+async fn open(places: &[SocketAddr]) -> Result<TcpStream, Unreached> {
+    let mut attempts: JoinSet<_> = places.iter().copied().map(TcpStream::connect).collect();
+    let mut problem = Unreached::Refused;
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt.map_err(io::Error::other).flatten() {
+            Ok(stream) => return Ok(stream),
+            Err(error) => problem = of_io(&error, None),
+        }
+    }
+    Err(problem)
 }
 
 fn why(error: &(dyn Error + 'static), address: &Address) -> Unreached {
@@ -146,7 +190,43 @@ fn is_socket(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-/// What is in the way: of what can be seen, that which is nearest to the socket.
+/// What is in the way: of what can be seen, that which is nearest to the socket, on the way that links lead.
 fn closed(path: &Path) -> PathBuf {
-    path.ancestors().find(|one| std::fs::metadata(one).is_ok()).unwrap_or(path).to_owned()
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let seen = path.ancestors().find(|one| std::fs::metadata(one).is_ok()).unwrap_or(&path);
+        let mut below = path.strip_prefix(seen).unwrap_or(seen).components();
+        let link = below.next().and_then(|next| std::fs::read_link(seen.join(next)).ok());
+        let Some(link) = link else { return seen.to_owned() };
+        path = seen.join(link).join(below.as_path());
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Given, Home};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resolver_that_says_nothing_is_told_from_a_broker_that_does() {
+        let limit = Duration::from_secs(1);
+        assert_eq!(resolve(std::future::pending(), limit).await, Err(Unreached::NoDns));
+        let nothing = resolve(std::future::ready(Ok(Vec::new())), limit).await;
+        assert_eq!(nothing, Err(Unreached::UnknownName("it has no addresses".into())));
+        let unknown = resolve(std::future::ready(Err(io::Error::other("no such host"))), limit).await;
+        assert_eq!(unknown, Err(Unreached::UnknownName("no such host".into())));
+    }
+
+    #[test]
+    fn no_less_is_waited_for_than_a_client_does() {
+        let given =
+            Given { address: Some("http://127.0.0.1:1,http://127.0.0.1:2".parse().unwrap()), ..Given::default() };
+        let (settings, _) = given.settings(&Home::default()).unwrap();
+        let waits: Vec<_> = settings.addresses.iter().map(|address| patience(&settings, address)).collect();
+        assert_eq!(waits, [CONNECT_TIMEOUT, settings.timeout]);
+        let away = Given { address: Some("https://broker.example:443".parse().unwrap()), ..Given::default() };
+        let (settings, _) = away.settings(&Home::default()).unwrap();
+        assert_eq!(patience(&settings, &settings.addresses[0]), CONNECT_TIMEOUT);
+    }
 }

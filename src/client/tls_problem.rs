@@ -3,7 +3,10 @@
 use std::error::Error;
 use std::io;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
+
+/// As tonic says it, whose error is its own.
+const NO_HTTP2: &str = "HTTP/2 was not negotiated.";
 
 /// Why TLS did not come about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +26,13 @@ pub enum TlsProblem {
     /// What is at the other end speaks something else.
     #[error("it does not speak TLS")]
     NotSpoken,
-    /// The other end ended it, and said why.
+    /// It speaks TLS, and in it something else than gRPC.
+    #[error("it speaks TLS, and no HTTP/2 in it, which gRPC needs")]
+    NoHttp2,
+    /// The two ends have no version of TLS in common, or no ciphers.
+    #[error("it speaks no TLS that is spoken here: {0}")]
+    NothingInCommon(String),
+    /// The other end does not take this one's certificate, or misses one.
     #[error("it ended the handshake: {0}")]
     Refused(String),
     /// Anything else.
@@ -39,7 +48,9 @@ impl TlsProblem {
             if let Some(problem) = cause.downcast_ref::<rustls::Error>() {
                 return Some(Self::from(problem));
             }
-            let io = cause.downcast_ref::<io::Error>()?;
+            let Some(io) = cause.downcast_ref::<io::Error>() else {
+                return (cause.to_string() == NO_HTTP2).then_some(Self::NoHttp2);
+            };
             // What it wraps is not among its causes.
             let inner = io.get_ref().and_then(|inner| Self::of(inner));
             // A server that takes what it is sent for nonsense just leaves.
@@ -60,8 +71,31 @@ impl From<&rustls::Error> for TlsProblem {
                 other => Self::Other(other.to_string()),
             },
             rustls::Error::InvalidMessage(_) => Self::NotSpoken,
-            rustls::Error::AlertReceived(alert) => Self::Refused(format!("{alert:?}")),
+            rustls::Error::AlertReceived(alert) => Self::from(*alert),
+            rustls::Error::PeerIncompatible(problem) => Self::NothingInCommon(format!("{problem:?}")),
             other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// What the other end says when it ends the handshake.
+impl From<AlertDescription> for TlsProblem {
+    fn from(alert: AlertDescription) -> Self {
+        let told = format!("{alert:?}");
+        match alert {
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::AccessDenied => Self::Refused(told),
+            AlertDescription::NoApplicationProtocol => Self::NoHttp2,
+            AlertDescription::ProtocolVersion
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity => Self::NothingInCommon(told),
+            _ => Self::Other(format!("it ended the handshake: {told}")),
         }
     }
 }
@@ -84,5 +118,20 @@ mod tests {
         let left = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");
         assert_eq!(TlsProblem::of(&left), Some(TlsProblem::NotSpoken));
         assert_eq!(TlsProblem::of(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
+        assert_eq!(TlsProblem::of(&io::Error::other(NO_HTTP2)), Some(TlsProblem::NoHttp2));
+    }
+
+    #[test]
+    fn no_alert_is_blamed_on_a_certificate_but_those_that_are_about_one() {
+        use AlertDescription as Alert;
+        let told = |alert| TlsProblem::from(&rustls::Error::AlertReceived(alert));
+        for alert in [Alert::CertificateRequired, Alert::UnknownCA, Alert::CertificateExpired, Alert::AccessDenied] {
+            assert_eq!(told(alert), TlsProblem::Refused(format!("{alert:?}")));
+        }
+        for alert in [Alert::ProtocolVersion, Alert::HandshakeFailure] {
+            assert_eq!(told(alert), TlsProblem::NothingInCommon(format!("{alert:?}")));
+        }
+        assert_eq!(told(Alert::NoApplicationProtocol), TlsProblem::NoHttp2);
+        assert_eq!(told(Alert::InternalError).to_string(), "TLS failed: it ended the handshake: InternalError");
     }
 }

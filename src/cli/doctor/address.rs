@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::time::timeout;
+
 use super::Time;
 use super::report::{Finding, Outcome};
 use super::settings::InForce;
@@ -10,6 +12,8 @@ use crate::client::{Address, Client, TlsProblem, Unreached};
 
 /// As other commands end where no broker answers.
 const UNREACHABLE: u8 = 5;
+
+const NOT_THE_BROKER: &str = "correct the address: it is the broker's server.listen, and not its ops_listen or a web proxy; a proxy before a broker has to speak HTTP/2";
 
 /// A client is told in words, or just cut off.
 pub(super) const CERTIFICATE_REFUSED: &str = "where the broker does not take the client's certificate (its log says why), have that signed by an authority of the broker's authentication.client_ca or client_dns, or say who you are with --token-file and without --tls-cert";
@@ -20,11 +24,7 @@ pub(super) async fn reach(in_force: &InForce, time: Time) -> Outcome<Client<'_>>
     let addresses = if settings.addresses_given { settings.addresses.clone() } else { in_force.home.usual_places() };
     let mut problems = Vec::new();
     for address in addresses {
-        if time.of_step().is_zero() {
-            problems.push((address, Unreached::NoAnswer));
-            continue;
-        }
-        match Client::reach(settings, &address).await {
+        match timeout(time.of_step(), Client::reach(settings, &address)).await.unwrap_or(Err(Unreached::NoAnswer)) {
             Ok(client) => {
                 let good = Finding::good(format!("{address} answers"));
                 return (problems.iter().fold(good, passed_over), Some(client));
@@ -77,14 +77,20 @@ fn fix((address, problem): &(Address, Unreached)) -> String {
             format!("start the broker there (ecr-broker serve --listen {place}), or correct the address and its port")
         }
         Unreached::UnknownName(_) => "correct the address, or have this machine's DNS know the name".to_owned(),
+        Unreached::NoDns => {
+            "see why this machine's DNS does not answer: resolv.conf, and the way to the servers in it; or name the broker by its IP address"
+                .to_owned()
+        }
         Unreached::NoAnswer => {
             "see that the way is open: the address and port, firewalls and security groups, and whether the broker's host is up"
                 .to_owned()
         }
-        Unreached::TlsOnly => format!("write the address as https://{place}"),
-        Unreached::NotGrpc => {
-            "correct the address: it is the broker's server.listen, and not its ops_listen or a web proxy".to_owned()
+        Unreached::Silent => {
+            "where the broker listens there, see its log, its load, and what stands between; where it does not, correct the address"
+                .to_owned()
         }
+        Unreached::TlsOnly => format!("write the address as https://{place}"),
+        Unreached::NotGrpc => NOT_THE_BROKER.to_owned(),
         Unreached::Tls(problem) => of_tls(problem, place),
         Unreached::Other(_) if matches!(address, Address::Tls(_)) => {
             format!("see the broker's log; {CERTIFICATE_REFUSED}")
@@ -105,11 +111,13 @@ fn of_socket(problem: &Unreached) -> String {
                 .to_owned()
         }
         Unreached::Closed { by } => open(by),
-        Unreached::NoAnswer => "the broker does not take connections: see its log, or start it again".to_owned(),
+        Unreached::NoAnswer | Unreached::Silent => {
+            "the broker does not take connections: see its log, or start it again".to_owned()
+        }
         Unreached::NotGrpc | Unreached::TlsOnly | Unreached::Tls(_) => {
             "correct the address: something else listens on this socket".to_owned()
         }
-        Unreached::UnknownName(_) | Unreached::Other(_) => "correct the address".to_owned(),
+        Unreached::UnknownName(_) | Unreached::NoDns | Unreached::Other(_) => "correct the address".to_owned(),
     }
 }
 
@@ -117,6 +125,17 @@ fn of_socket(problem: &Unreached) -> String {
 fn open(by: &Path) -> String {
     match users::way_in(by) {
         WayIn::Group(group) => format!("sudo usermod -aG {group} {}, and log in again", users::user()),
+        WayIn::ByNumber(gid) => format!(
+            "have whoever starts this container give it the group {gid}: docker run --group-add {gid}, or supplementalGroups: [{gid}] in the pod's securityContext; where no container is, have your directory service put you into it"
+        ),
+        WayIn::OfRoot(group) => format!(
+            "have those who run the broker give {} a group of its own, of those who may call it (chgrp, chmod g+rwx): whoever is in {group} may do far more",
+            by.display()
+        ),
+        WayIn::Elsewhere => format!(
+            "its mode lets you in, and something else does not: SELinux or AppArmor (ausearch -m avc, journalctl -k), an access list (getfacl {by}), or a directory above (namei -l {by})",
+            by = by.display()
+        ),
         WayIn::NextLogin(group) => format!("log in again: this login is older than your being in group {group}"),
         WayIn::None => format!(
             "have those who run the broker give {} a group that you are in, and let the group in (chgrp, chmod g+rwx)",
@@ -140,6 +159,10 @@ fn of_tls(problem: &TlsProblem, place: &str) -> String {
             "name the broker in the address as its certificate does (its subject alternative names)".to_owned()
         }
         TlsProblem::NotSpoken => format!("write the address as http://{place}, or have the broker speak TLS ([server.tls])"),
+        TlsProblem::NoHttp2 => NOT_THE_BROKER.to_owned(),
+        TlsProblem::NothingInCommon(_) => {
+            "have what listens there speak TLS 1.3, as the broker does; or correct the address, where it is another program".to_owned()
+        }
         TlsProblem::Refused(_) => CERTIFICATE_REFUSED.to_owned(),
         TlsProblem::Other(_) => "see the broker's log, and the certificates of both sides".to_owned(),
     }

@@ -6,17 +6,23 @@ use super::super::exit_code;
 use super::reason;
 use super::report::{Finding, Outcome};
 use super::settings::InForce;
-use crate::client::{Address, Client, Failure, GetCallerIdentityResponse};
+use crate::client::{Address, Client, Failure, GetCallerIdentityResponse, Settings};
+
+const NAME_IT: &str = "name the address: --address, ECR_BROKER_ADDRESS, or address in client.toml";
+const KEPT_BACK: &str = "the token was not sent, for nobody named this address, and it is in the clear";
 
 /// Gives the principal.
 pub(super) async fn ask(client: &Client<'_>, in_force: &InForce) -> Outcome<String> {
+    let settings = &in_force.settings;
+    let kept_back = settings.token_file.is_some() && !settings.addresses_given;
+    let kept_back = kept_back && matches!(client.address(), Address::Plain(_));
     match client.caller_identity().await {
-        Ok(identity) => (known(&identity, client, in_force), Some(identity.principal)),
-        Err(failure) => (unknown(&failure, in_force), None),
+        Ok(identity) => (known(&identity, kept_back), Some(identity.principal)),
+        Err(failure) => (unknown(&failure, settings, kept_back), None),
     }
 }
 
-fn known(identity: &GetCallerIdentityResponse, client: &Client<'_>, in_force: &InForce) -> Finding {
+fn known(identity: &GetCallerIdentityResponse, kept_back: bool) -> Finding {
     let grants = match identity.grant_ids.as_slice() {
         [] if !identity.grants_configured => "none are configured: everybody may have everything".to_owned(),
         [] => "none is about this caller".to_owned(),
@@ -24,22 +30,18 @@ fn known(identity: &GetCallerIdentityResponse, client: &Client<'_>, in_force: &I
     };
     let finding =
         Finding::good(format!("{}: {}", identity.principal, identity.proof)).noting(format!("grants: {grants}"));
-    let kept_back = in_force.settings.token_file.is_some()
-        && !in_force.settings.addresses_given
-        && matches!(client.address(), Address::Plain(_));
-    if kept_back {
-        let note = "the token was not sent, for nobody named this address, and it is in the clear";
-        return finding.noting(note).fix("name the address: --address, ECR_BROKER_ADDRESS, or address in client.toml");
-    }
-    finding
+    if kept_back { finding.noting(KEPT_BACK).fix(NAME_IT) } else { finding }
 }
 
-fn unknown(failure: &Failure, in_force: &InForce) -> Finding {
+fn unknown(failure: &Failure, settings: &Settings, kept_back: bool) -> Finding {
     let finding = Finding::broken(exit_code(failure), failure.to_string());
     if failure.code != Code::Unauthenticated {
         return finding.fix(reason::fix(failure, None));
     }
-    let settings = &in_force.settings;
+    if kept_back {
+        // Whatever the broker says, it says of somebody who came without it.
+        return finding.noting(KEPT_BACK).fix(NAME_IT);
+    }
     let says = |text: &str| failure.message.contains(text);
     finding.fix(if says("of the future") {
         "set this machine's clock, and the broker's"
@@ -52,4 +54,21 @@ fn unknown(failure: &Failure, in_force: &InForce) -> Finding {
     } else {
         "say who you are: --token-file with a token, or --tls-cert and --tls-key with a certificate; on the broker's own host its Unix socket takes neither"
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Given, Home};
+
+    #[test]
+    fn a_token_that_was_kept_back_is_not_blamed() {
+        let refused = tonic_types::Status { code: Code::Unauthenticated.into(), ..tonic_types::Status::default() };
+        let given = Given { token_file: Some("/run/token".into()), ..Given::default() };
+        let (settings, _) = given.settings(&Home::default()).unwrap();
+        for (kept_back, said, unsaid) in [(true, NAME_IT, "token_file"), (false, "written to token_file", NAME_IT)] {
+            let told = format!("{:?}", unknown(&Failure::from(refused.clone()), &settings, kept_back));
+            assert!(told.contains(said) && !told.contains(unsaid), "{told}");
+        }
+    }
 }

@@ -72,7 +72,7 @@ impl Asked<'_> {
                 Some(()),
             ),
             Err(failure) => {
-                let registry = self.registry.parse().ok();
+                let registry = reason::registry(self.registry, failure);
                 let finding = Finding::broken(exit_code(failure), failure.to_string());
                 (finding.fix(reason::fix(failure, registry.as_ref())), None)
             }
@@ -108,29 +108,34 @@ impl Asked<'_> {
                 finding.fix(format!("name one of those, or leave the profile out: {profile:?} comes from {origin}"))
             }
             "REGISTRY_INVALID" | "REGISTRY_NOT_ECR" => finding.fix(
-                "name the registry as AWS does, such as 123456789012.dkr.ecr.eu-central-1.amazonaws.com or public.ecr.aws; a pull from another registry does not need the broker",
+                "name the registry as AWS does, such as 123456789012.dkr.ecr.eu-central-1.amazonaws.com or public.ecr.aws, or as the broker's [aliases] do; a pull from another registry does not need the broker",
             ),
             _ => finding.fix(reason::fix(failure, None)),
         }
     }
 
+    /// A broker with grants does not say whether there is a profile of the name: to name one that there is not would break its configuration.
     fn not_allowed(&self, finding: Finding) -> Finding {
         let profile = &self.in_force.profile;
         let origin = self.in_force.origin("profile");
+        let (finding, or) = if profile.is_empty() {
+            (finding, "")
+        } else {
+            let other = format!("ask for another profile, or for none: {profile:?} comes from {origin}");
+            (finding.fix(other), "or, if the broker has a profile of this name, ")
+        };
         let registry: Option<Registry> = self.registry.parse().ok();
-        let block = registry.and_then(|registry| grant::block(self.principal, &registry, profile));
-        let finding = match block {
-            Some(block) => finding.fix(format!(
-                "have those who run the broker add this grant, unless there is one that denies it (effect = \"deny\"):\n{block}"
+        let finding = match registry.as_ref().map(|registry| grant::block(self.principal, registry, profile)) {
+            Some(Some(block)) => finding.fix(format!(
+                "{or}have those who run the broker add this grant, unless there is one that denies it (effect = \"deny\"):\n{block}"
             )),
-            None => finding.fix("have those who run the broker write a grant for you and this registry"),
+            Some(None) => finding.fix(format!("{or}have those who run the broker write a grant for you and this registry")),
+            None => finding.fix(format!(
+                "{or}have those who run the broker write a grant for you and the registry that its [aliases] have behind this name"
+            )),
         };
         let explain = grant::explain(self.principal, self.registry, profile);
-        let finding = finding.fix(format!("or have them ask which grant decides: {explain}"));
-        if profile.is_empty() {
-            return finding;
-        }
-        finding.fix(format!("or ask for another profile: {profile:?} comes from {origin}"))
+        finding.fix(format!("or have them ask which grant decides: {explain}"))
     }
 }
 

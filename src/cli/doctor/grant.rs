@@ -2,10 +2,17 @@
 
 use std::fmt::Write as _;
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
 use crate::registry::Registry;
 
 /// As long as an id may be.
 const LONGEST_ID: usize = 64;
+/// Of an id, what names the registry and the profile.
+const LONGEST_PLACE: usize = 40;
+/// Enough to tell the grants of one file from each other.
+const HASH: usize = 4;
 
 /// A `[[grants]]` block for a principal and a registry; none where no block would be about that caller alone.
 pub(super) fn block(principal: &str, registry: &Registry, profile: &str) -> Option<String> {
@@ -16,8 +23,7 @@ pub(super) fn block(principal: &str, registry: &Registry, profile: &str) -> Opti
             format!("{{ accounts = [\"{}\"], regions = [\"{}\"] }}", private.account()?, private.region())
         }
     };
-    let place = registry.account().map_or_else(|| "public".to_owned(), |account| account.to_string());
-    let id = id(principal, &place);
+    let id = id(principal, registry, profile);
     let mut block = format!("[[grants]]\nid         = \"{id}\"\ncallers    = [{caller}]\nregistries = [{registries}]");
     if !profile.is_empty() {
         _ = write!(block, "\nprofile    = {}", quoted(profile));
@@ -36,6 +42,9 @@ pub(super) fn explain(principal: &str, registry: &str, profile: &str) -> String 
 }
 
 fn caller(principal: &str) -> Option<String> {
+    if principal.contains(char::is_control) {
+        return None;
+    }
     if principal == "loopback" {
         return Some("{ loopback = true }".to_owned());
     }
@@ -55,14 +64,26 @@ fn caller(principal: &str) -> Option<String> {
     }
 }
 
-/// By the end of the caller's name, which is what tells it from others.
-fn id(principal: &str, place: &str) -> String {
-    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
-    let principal = principal.split(',').next().unwrap_or_default();
-    let name: Vec<_> = principal.chars().map(plain).collect();
-    let room = LONGEST_ID.saturating_sub(place.len() + 1);
-    let name: String = name[name.len().saturating_sub(room)..].iter().collect();
-    format!("{}-{place}", name.trim_matches('-'))
+/// By the end of the caller's name, which is what tells it from others, by what it asks for, and by a hash of it all: what is cut off
+/// or written in another way may be all that differs, and no two grants may have the same id.
+fn id(principal: &str, registry: &Registry, profile: &str) -> String {
+    let host = registry.host().unwrap_or_default();
+    let hash = Sha256::digest(format!("{principal}\0{host}\0{profile}"));
+    let place = match (registry.account(), registry.region()) {
+        (Some(account), Some(region)) => format!("{account}-{region}"),
+        _ => "public".to_owned(),
+    };
+    let place: String = plain(&[&place, profile].join("-")).chars().take(LONGEST_PLACE).collect();
+    let end = format!("{}-{}", place.trim_matches('-'), HEXLOWER.encode(&hash[..HASH]));
+    let name = plain(principal.split(',').next().unwrap_or_default());
+    let room = LONGEST_ID.saturating_sub(end.len() + 1);
+    let name = &name[name.len().saturating_sub(room)..];
+    format!("{}-{end}", name.trim_matches('-'))
+}
+
+/// Of the letters that an id may have, one byte each.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' }).collect()
 }
 
 fn quoted(text: &str) -> String {
@@ -83,28 +104,50 @@ mod tests {
     #[test]
     fn each_kind_of_caller_has_its_own_block() {
         for (principal, caller, id) in [
-            ("uid:1001,gid:5", "{ uid = 1001 }", "uid-1001-123456789012"),
-            ("loopback", "{ loopback = true }", "loopback-123456789012"),
-            ("spiffe://a.example/ci", "{ spiffe = \"spiffe://a.example/ci\" }", "spiffe---a.example-ci-123456789012"),
-            ("dns:b.example", "{ dns = \"b.example\" }", "dns-b.example-123456789012"),
+            ("uid:1001,gid:5", "{ uid = 1001 }", "uid-1001"),
+            ("loopback", "{ loopback = true }", "loopback"),
+            ("spiffe://a.example/ci", "{ spiffe = \"spiffe://a.example/ci\" }", "le-ci"),
+            ("dns:b.example", "{ dns = \"b.example\" }", "dns-b.example"),
             (
                 "jwt:blue:system:serviceaccount:ci:runner",
                 "{ jwt = \"blue\", subject = \"system:serviceaccount:ci:runner\" }",
-                "jwt-blue-system-serviceaccount-ci-runner-123456789012",
+                "ci-runner",
             ),
         ] {
             let block = block(principal, &PRIVATE.parse().unwrap(), "").unwrap();
             let table: toml::Table = block.parse().unwrap();
             assert!(block.contains(&format!("callers    = [{caller}]")), "{block}");
-            assert_eq!(table["grants"][0]["id"].as_str(), Some(id));
+            let told = table["grants"][0]["id"].as_str().unwrap();
+            assert!(told.contains(&format!("{id}-123456789012-eu-central-1-")) && told.len() <= LONGEST_ID, "{told}");
             assert!(block.contains("{ accounts = [\"123456789012\"], regions = [\"eu-central-1\"] }"), "{block}");
         }
         let long = format!("jwt:blue:{}", "x".repeat(400));
         let public = block(&long, &Registry::PUBLIC, "pull").unwrap();
         let table: toml::Table = public.parse().unwrap();
-        assert_eq!(table["grants"][0]["id"].as_str().map(str::len), Some(LONGEST_ID));
+        let id = table["grants"][0]["id"].as_str().unwrap();
+        assert!(id.len() == LONGEST_ID && id.contains("x-public-pull-"), "{id}");
         assert!(public.contains("{ public = true }") && public.ends_with("profile    = \"pull\""), "{public}");
         assert_eq!(block("jwt:blue:a*", &Registry::PUBLIC, ""), None);
+        assert_eq!(block("jwt:blue:a\u{1b}[2J", &Registry::PUBLIC, ""), None);
+    }
+
+    #[test]
+    fn no_two_grants_have_the_same_id() {
+        let other: Registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com".parse().unwrap();
+        let registry: Registry = PRIVATE.parse().unwrap();
+        let long = |end: &str| format!("jwt:blue:{end}{}", "x".repeat(400));
+        let mut ids = Vec::new();
+        for principal in ["uid:1001,gid:5", "jwt:blue:a_b", "jwt:blue:a-b", &long("a"), &long("b")] {
+            for profile in ["", "pull", "pull_", "pull-", &"p".repeat(32)] {
+                ids.extend([&registry, &other, &Registry::PUBLIC].map(|registry| id(principal, registry, profile)));
+            }
+        }
+        let all = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!((ids.len(), all), (75, 75));
+        assert!(ids.iter().all(|id| id.len() <= LONGEST_ID), "{ids:?}");
+        assert_eq!(id("loopback", &registry, ""), id("loopback", &registry, ""));
     }
 
     #[test]

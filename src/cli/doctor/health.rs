@@ -62,7 +62,7 @@ fn unknown(client: &Client<'_>, in_force: &InForce, failure: &Failure) -> Findin
     }
     match failure.code {
         Code::Unknown if failure.message.starts_with("the token") => {
-            finding.fix("have whoever writes token_file write a token into it, and nothing else")
+            finding.fix("have whoever writes token_file write a token into it, and nothing else; it has to be a file that every call can read, and no pipe")
         }
         Code::Unimplemented | Code::NotFound | Code::Internal | Code::Unknown => finding.fix(format!(
             "correct the address: what listens at {} is another program, and no ecr-broker",

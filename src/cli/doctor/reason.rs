@@ -2,15 +2,34 @@
 
 use tonic::Code;
 
-use crate::client::Failure;
-use crate::registry::Registry;
+use crate::client::{Failure, RegistryCredentials, RegistryType};
+use crate::registry::{EndpointVariant, Partition, PrivateRegistry, Registry};
 
 pub(super) const NO_AWS_CREDENTIALS: &str = "have those who run the broker give it AWS credentials: a role of its instance, pod or task, or AWS_* variables or files; it takes them up without a restart";
 
 /// Of a broker that is newer than this program.
 const UNHEARD_OF: &str = "tell those who run the broker";
 
-/// For whichever registry was asked for, where it matters.
+/// The registry that was asked for, or else that which the broker names; none behind a name of the broker's own.
+pub(super) fn registry(asked: &str, failure: &Failure) -> Option<Registry> {
+    let named = || failure.registry.as_ref()?.parse().ok();
+    asked.parse().ok().or_else(named)
+}
+
+/// The registry that a credential is of, behind whichever name it was asked for by.
+pub(super) fn registry_of(credentials: &RegistryCredentials) -> Option<Registry> {
+    let private = || {
+        let (account, region) = (credentials.account_id.parse().ok()?, credentials.region.parse().ok()?);
+        PrivateRegistry::new(Some(account), region, EndpointVariant::default()).ok().map(Registry::Private)
+    };
+    credentials.registry.parse().ok().or_else(|| match credentials.registry_type() {
+        RegistryType::Public => Some(Registry::PUBLIC),
+        RegistryType::Private => private(),
+        RegistryType::Unspecified => None,
+    })
+}
+
+/// For whichever registry was asked for, where it matters and is known.
 pub(super) fn fix(failure: &Failure, registry: Option<&Registry>) -> String {
     let fix = match failure.reason.as_deref() {
         Some("AWS_ACCESS_DENIED") => denied(registry),
@@ -58,10 +77,12 @@ fn by_reason(reason: &str) -> &'static str {
 }
 
 fn denied(registry: Option<&Registry>) -> String {
-    let actions = if let Some(Registry::Public { .. }) = registry {
-        "ecr-public:GetAuthorizationToken and sts:GetServiceBearerToken"
-    } else {
-        "ecr:GetAuthorizationToken"
+    let (private, public) =
+        ("ecr:GetAuthorizationToken", "ecr-public:GetAuthorizationToken and sts:GetServiceBearerToken");
+    let actions = match registry {
+        Some(Registry::Private(_)) => private.to_owned(),
+        Some(Registry::Public { .. }) => public.to_owned(),
+        None => format!("{private} (where the name stands for a public registry, {public})"),
     };
     format!(
         "have those who run the broker allow {actions} on \"*\" (deploy/iam/mint.json) to its IAM role, or to the last role of the profile's role_chain, which must be allowed to be assumed (sts:AssumeRole)"
@@ -69,16 +90,31 @@ fn denied(registry: Option<&Registry>) -> String {
 }
 
 fn unavailable(registry: Option<&Registry>) -> String {
-    let host = match registry.and_then(Registry::region) {
-        Some(region) => {
-            let suffix = region.partition().registry_suffix(false).unwrap_or_default();
-            format!("api.ecr.{region}.{suffix}")
-        }
-        None => "api.ecr-public.us-east-1.amazonaws.com".to_owned(),
-    };
+    let host = registry.map_or_else(
+        || "the API of the registry that its [aliases] have behind this name".to_owned(),
+        |registry| format!("{}:443", api(registry)),
+    );
     format!(
-        "have those who run the broker see that it reaches {host}:443: its route, HTTPS_PROXY, security groups, or a VPC endpoint for ecr.api (aws.ecr_endpoint)"
+        "have those who run the broker see that it reaches {host}: its route, HTTPS_PROXY, security groups, or a VPC endpoint for ecr.api (aws.ecr_endpoint)"
     )
+}
+
+/// Where AWS is asked for a registry's credentials, as its SDK has it.
+fn api(registry: &Registry) -> String {
+    let private = match registry {
+        Registry::Private(private) => private,
+        Registry::Public { dual_stack: false } => return "api.ecr-public.us-east-1.amazonaws.com".to_owned(),
+        Registry::Public { dual_stack: true } => return "ecr-public.us-east-1.api.aws".to_owned(),
+    };
+    let (EndpointVariant { fips, dual_stack }, region) = (private.variant(), private.region());
+    let fips = if fips { "-fips" } else { "" };
+    match (dual_stack, region.partition()) {
+        (false, partition) => {
+            format!("api.ecr{fips}.{region}.{}", partition.registry_suffix(false).unwrap_or_default())
+        }
+        (true, Partition::AwsCn) => format!("ecr{fips}.{region}.api.amazonwebservices.com.cn"),
+        (true, _) => format!("ecr{fips}.{region}.api.aws"),
+    }
 }
 
 #[cfg(test)]
@@ -116,9 +152,38 @@ mod tests {
     }
 
     #[test]
-    fn aws_s_endpoint_is_that_of_the_registry_s_partition() {
-        let china = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn".parse().unwrap();
-        assert!(unavailable(Some(&china)).contains("api.ecr.cn-north-1.amazonaws.com.cn:443"));
-        assert!(unavailable(Some(&Registry::PUBLIC)).contains("api.ecr-public.us-east-1.amazonaws.com:443"));
+    fn aws_s_endpoint_is_that_of_the_registry_s_partition_and_kind() {
+        for (host, api) in [
+            ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "api.ecr.cn-north-1.amazonaws.com.cn"),
+            ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", "api.ecr-fips.us-east-1.amazonaws.com"),
+            ("123456789012.dkr-ecr.eu-west-1.on.aws", "ecr.eu-west-1.api.aws"),
+            ("123456789012.dkr-ecr-fips.us-gov-west-1.on.aws", "ecr-fips.us-gov-west-1.api.aws"),
+            (
+                "123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
+                "ecr.cn-north-1.api.amazonwebservices.com.cn",
+            ),
+            ("public.ecr.aws", "api.ecr-public.us-east-1.amazonaws.com"),
+            ("ecr-public.aws.com", "ecr-public.us-east-1.api.aws"),
+        ] {
+            assert!(unavailable(Some(&host.parse().unwrap())).contains(&format!("reaches {api}:443")), "{host}");
+        }
+    }
+
+    #[test]
+    fn behind_a_name_of_the_broker_s_own_no_more_is_said_than_is_known() {
+        let unknown = unavailable(None);
+        assert!(!unknown.contains("amazonaws.com") && unknown.contains("[aliases]"), "{unknown}");
+        assert!(denied(None).contains("ecr-public:") && !denied(Some(&Registry::PUBLIC)).contains("ecr:Get"));
+        let alias = RegistryCredentials {
+            registry: "registry.corp.example".into(),
+            account_id: "123456789012".into(),
+            region: "eu-central-1".into(),
+            ..RegistryCredentials::default()
+        };
+        assert_eq!(registry_of(&alias), None);
+        let private = RegistryCredentials { registry_type: RegistryType::Private.into(), ..alias.clone() };
+        assert_eq!(registry_of(&private), "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().ok());
+        let public = RegistryCredentials { registry_type: RegistryType::Public.into(), ..alias };
+        assert_eq!(registry_of(&public), Some(Registry::PUBLIC));
     }
 }

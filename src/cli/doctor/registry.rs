@@ -44,6 +44,9 @@ pub(super) fn base(text: &str) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("it has a user or a password in it: the credential is the broker's".to_owned());
     }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("it has more than a host and a port: /v2/ is asked there".to_owned());
+    }
     let own = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
     match url.scheme() {
         "https" => Ok(url),
@@ -53,13 +56,20 @@ pub(super) fn base(text: &str) -> Result<Url, String> {
 }
 
 impl Visit<'_, '_> {
-    /// Shows the credential; where it is refused, the broker is told, and what it gives instead is shown.
+    /// Shows the credential; where the registry itself refuses it, the broker is told, and what it gives instead is shown.
     pub(super) async fn pay(self, credentials: &RegistryCredentials) -> Outcome<()> {
         let url = match self.url(credentials) {
             Ok(url) => url,
             Err(problem) => return (Finding::broken(1, problem).fix("see the registry's name"), None),
         };
         match self.show(credentials, &url).await {
+            Ok(answer) if is_refusal(answer.status) && !is_own(credentials, &url) => {
+                let note = format!(
+                    "the broker was not told, for this is not https://{}: what is refused here may be good there",
+                    credentials.registry
+                );
+                (refused(&url, answer.status).noting(note).fix(why_refused(credentials, answer.status)), None)
+            }
             Ok(answer) if is_refusal(answer.status) => self.again(credentials, &url, answer.status).await,
             Ok(answer) => judge(&answer, &url),
             Err(error) => (unreached(&error, &url), None),
@@ -67,27 +77,26 @@ impl Visit<'_, '_> {
     }
 
     /// The broker fetches another one, at most once a minute.
-    async fn again(self, refused: &RegistryCredentials, url: &Url, status: StatusCode) -> Outcome<()> {
-        let broken = || Finding::broken(REFUSED, format!("{url} refuses the credential ({status})"));
+    async fn again(self, first: &RegistryCredentials, url: &Url, status: StatusCode) -> Outcome<()> {
         self.client.allow(self.time.of_step());
-        let other = match self.client.credentials_once(self.query, &refused.credential_id).await {
+        let other = match self.client.credentials_once(self.query, &first.credential_id).await {
             Ok(other) => other,
             Err(failure) => {
                 let note = format!("the broker was told, and has no other: {failure}");
-                let fix = reason::fix(&failure, self.query.registry.parse().ok().as_ref());
-                return (broken().noting(note).fix(fix).fix(why_refused(refused, status)), None);
+                let fix = reason::fix(&failure, reason::registry_of(first).as_ref());
+                return (refused(url, status).noting(note).fix(fix).fix(why_refused(first, status)), None);
             }
         };
         match self.show(&other, url).await {
             Ok(answer) if is_refusal(answer.status) => {
                 let note = format!("the broker was told, and gave {}: it is refused too", other.credential_id);
-                (broken().noting(note).fix(why_refused(refused, status)), None)
+                (refused(url, status).noting(note).fix(why_refused(first, status)), None)
             }
             Ok(answer) => {
                 let (finding, given) = judge(&answer, url);
                 let note = format!(
                     "it refused {} ({status}); the broker was told, and gave {} instead, to everybody from now on",
-                    refused.credential_id, other.credential_id
+                    first.credential_id, other.credential_id
                 );
                 (finding.noting(note), given)
             }
@@ -123,6 +132,16 @@ impl Visit<'_, '_> {
         let elsewhere = location.and_then(|location| url.join(location).ok()?.host_str().map(str::to_owned));
         Ok(Answer { status: answer.status(), elsewhere })
     }
+}
+
+/// Another host's refusal would cost everybody a credential that is good.
+fn is_own(credentials: &RegistryCredentials, url: &Url) -> bool {
+    let own: Result<Url, _> = format!("https://{}", credentials.registry).parse();
+    own.is_ok_and(|own| own.origin() == url.origin())
+}
+
+fn refused(url: &Url, status: StatusCode) -> Finding {
+    Finding::broken(REFUSED, format!("{url} refuses the credential ({status})"))
 }
 
 fn is_refusal(status: StatusCode) -> bool {
@@ -190,7 +209,11 @@ fn of_tls(finding: Finding, problem: &TlsProblem) -> Finding {
         }
         TlsProblem::Expired | TlsProblem::NotYet => "set this machine's clock; where it is right, see who answers in the registry's place",
         TlsProblem::OtherName => "see who answers in the registry's place: DNS, a VPC endpoint, a proxy",
-        TlsProblem::NotSpoken | TlsProblem::Refused(_) | TlsProblem::Other(_) => {
+        TlsProblem::NotSpoken
+        | TlsProblem::NoHttp2
+        | TlsProblem::NothingInCommon(_)
+        | TlsProblem::Refused(_)
+        | TlsProblem::Other(_) => {
             "see what stands between here and the registry: a proxy, or another program on that port"
         }
     })
@@ -222,9 +245,27 @@ mod tests {
             ("http://127.0.0.1.example", false),
             ("ftp://127.0.0.1", false),
             ("https://user:s3cret@registry.example", false),
+            ("https://registry.example/proxy", false),
+            ("https://registry.example/v2/", false),
+            ("https://registry.example?x=1", false),
+            ("https://registry.example#x", false),
             ("registry", false),
         ] {
             assert_eq!(base(text).is_ok(), taken, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_broker_is_told_of_the_registry_s_own_refusal_and_of_no_other_s() {
+        let credentials = RegistryCredentials { registry: "public.ecr.aws".into(), ..RegistryCredentials::default() };
+        for (url, own) in [
+            ("https://public.ecr.aws/v2/", true),
+            ("https://PUBLIC.ecr.aws:443/v2/", true),
+            ("https://public.ecr.aws:8443/v2/", false),
+            ("http://public.ecr.aws/v2/", false),
+            ("https://vpce-1.dkr.ecr.eu-central-1.vpce.amazonaws.com/v2/", false),
+        ] {
+            assert_eq!(is_own(&credentials, &url.parse().unwrap()), own, "{url}");
         }
     }
 }

@@ -58,7 +58,7 @@ impl Finding {
 
     /// What to do; lines after the first are for whoever copies them.
     pub(super) fn fix(mut self, fix: impl AsRef<str>) -> Self {
-        let mut lines = fix.as_ref().lines();
+        let mut lines = fix.as_ref().lines().map(one_line);
         self.below.push(format!("      fix: {}", lines.next().unwrap_or_default()));
         self.below.extend(lines.map(|line| format!("           {line}")));
         self
@@ -120,6 +120,14 @@ mod tests {
             "FAIL  grant       no way\n      more\n      fix: write this:\n           [[grants]]"
         );
         assert_eq!(Finding::good("x").text("/v2/"), "ok    /v2/        x");
+    }
+
+    #[test]
+    fn nobody_s_text_moves_the_terminal() {
+        let text = "a\u{1b}[2J\rb\u{9b}1m\nc\u{7}";
+        let told = Finding::good(text).noting(text).fix(text).text("caller");
+        assert!(!told.replace('\n', "").contains(char::is_control), "{told:?}");
+        assert!(told.ends_with("      fix: a [2J b 1m\n           c "), "{told:?}");
     }
 
     #[test]

@@ -25,12 +25,13 @@ pub(super) struct InForce {
 /// Whether a setting is among those that were given.
 type IsGiven = fn(&Given) -> bool;
 
-const SETTINGS: [(&str, IsGiven); 6] = [
+const SETTINGS: [(&str, IsGiven); 7] = [
     ("address", |given| given.address.as_ref().is_some_and(|address| !address.to_string().is_empty())),
     ("token_file", |given| given.token_file.is_some()),
     ("profile", |given| given.profile.is_some()),
     ("tls_ca", |given| given.tls_ca.is_some()),
-    ("tls_cert", |given| given.tls_cert.is_some() || given.tls_key.is_some()),
+    ("tls_cert", |given| given.tls_cert.is_some()),
+    ("tls_key", |given| given.tls_key.is_some()),
     ("timeout", |given| given.timeout.is_some()),
 ];
 
@@ -111,7 +112,7 @@ impl InForce {
         }
         if let Some((certificate, key)) = &self.settings.tls_identity {
             note("tls_cert", certificate, files::certificate(certificate, now()))?;
-            note("tls_cert", key, files::key(key))?;
+            note("tls_key", key, files::key(key))?;
         }
         Ok(notes)
     }

@@ -18,6 +18,10 @@ struct Claims {
 }
 
 pub(super) fn look(path: &Path, now: SystemTime) -> Held {
+    // What is read here the calls would not find again.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        return Ok("not looked into, for it is no regular file; every call reads it anew, which a pipe such as <(…) gives to one call only: then name a file".to_owned());
+    }
     let bytes = zeroize::Zeroizing::new(read(path)?);
     let token = std::str::from_utf8(&bytes).unwrap_or_default().trim();
     let fix =
@@ -77,5 +81,21 @@ mod tests {
             };
             assert!(told.0 == good && told.1.contains(said) && !told.1.contains("s3cret"), "{said}: {told:?}");
         }
+    }
+
+    #[test]
+    fn what_can_be_read_once_is_left_to_the_call() {
+        use std::io::{Read as _, Write as _};
+        use std::os::fd::AsRawFd as _;
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"s3cret").unwrap();
+        drop(writer);
+        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        let told = look(path.as_ref(), at(1_000_000).unwrap()).unwrap();
+        assert!(told.contains("no regular file") && told.contains("name a file"), "{told}");
+        let mut left = String::new();
+        reader.read_to_string(&mut left).unwrap();
+        assert_eq!(left, "s3cret");
+        assert!(look("/".as_ref(), at(1_000_000).unwrap()).unwrap_err().problem.contains("cannot be read"));
     }
 }

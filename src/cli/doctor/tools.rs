@@ -1,10 +1,12 @@
 //! Whether docker and podman on this machine ask the broker for the registry.
 
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use super::super::connection::Connection;
+use super::super::sync::host;
 use super::report::{Finding, Outcome};
 use crate::helper::json_file;
 use crate::registry::Registry;
@@ -12,6 +14,9 @@ use crate::registry::Registry;
 /// As their files name it.
 const HELPER: &str = "ecr-broker";
 const PROGRAM: &str = "docker-credential-ecr-broker";
+/// Amazon's helper, whose place ours may take under its name.
+const AMAZON_S: &str = "ecr-login";
+const AMAZON_S_PROGRAM: &str = "docker-credential-ecr-login";
 
 /// Where docker and podman have their files.
 #[derive(Debug, clap::Args)]
@@ -33,30 +38,46 @@ struct Tool {
     file: PathBuf,
 }
 
+/// Whom a program asks by its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Asks {
+    /// Our helper, under this name of a program.
+    Ours(&'static str),
+    /// Amazon's, which is this one.
+    AmazonS(PathBuf),
+    /// Another one, or none.
+    Another,
+    /// Nobody knows.
+    Unknown(String),
+}
+
 pub(super) fn look(registry: &str, places: &Places, connection: &Connection) -> Outcome<()> {
-    let Some(host) = registry.parse().ok().and_then(|registry: Registry| registry.host()) else {
-        return (Finding::skipped("there is no registry to look for"), None);
+    let Some(host) = host(registry) else {
+        return (Finding::skipped("this is no registry's name"), None);
     };
     let tools: Vec<_> = places.tools(connection).into_iter().filter(|tool| tool.file.exists()).collect();
     if tools.is_empty() {
         return (Finding::skipped("neither docker nor podman has a file of logins here"), None);
     }
-    let judged: Vec<_> = tools.iter().map(|tool| tool.judge(&host)).collect();
-    let asking = judged.contains(&Ok(true));
-    let finding = if asking && !is_in(places.path.as_ref()) {
+    let asks: Vec<_> = tools.iter().map(|tool| tool.asks(&host, places)).collect();
+    let programs: Vec<_> = asks.iter().filter_map(Asks::program).collect();
+    let finding = if let Some(program) = programs.iter().find(|program| places.find(program).is_none()) {
         let fix = format!(
-            "put {PROGRAM}, which is installed with ecr-broker, into a directory of the PATH that docker and podman have"
+            "put {PROGRAM}, which is installed with ecr-broker, into a directory of the PATH that docker and podman have, as {program}"
         );
-        Finding::broken(1, format!("{PROGRAM} is not in the PATH")).fix(fix)
-    } else if asking {
-        Finding::good("the broker's helper is asked for this registry")
-    } else {
+        Finding::broken(1, format!("{program} is not in the PATH")).fix(fix)
+    } else if programs.is_empty() {
         Finding::skipped(
             "the broker's helper is not asked for this registry, which is well where another way was chosen",
         )
+    } else {
+        Finding::good("the broker's helper is asked for this registry")
     };
-    let finding =
-        tools.iter().zip(judged).fold(finding, |finding, (tool, judgement)| tool.tell(finding, judgement, &host));
+    let finding = tools.iter().zip(&asks).fold(finding, |finding, (tool, own)| {
+        // podman goes on to its next file.
+        let is_asked = tools.iter().zip(&asks).any(|(other, asks)| other.name == tool.name && asks.program().is_some());
+        tool.tell(finding, own, (!is_asked).then_some(&host))
+    });
     (finding, Some(()))
 }
 
@@ -65,41 +86,89 @@ impl Places {
         let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         let (_, home) = connection.given();
         let docker = given(&self.docker_config).or_else(|| Some(given(&home.home)?.join(".docker")));
-        let stays = given(&home.config_home).or_else(|| Some(given(&home.home)?.join(".config")));
-        let podman = given(&self.auth_file).or_else(|| Some(stays?.join("containers/auth.json")));
         let docker = docker.map(|directory| Tool { name: "docker", file: directory.join("config.json") });
-        docker.into_iter().chain(podman.map(|file| Tool { name: "podman", file })).collect()
+        let podman = if let Some(file) = given(&self.auth_file) {
+            vec![file]
+        } else {
+            let uid = rustix::process::getuid().as_raw();
+            let goes = given(&home.runtime_dir)
+                .map_or_else(|| format!("/run/containers/{uid}").into(), |directory| directory.join("containers"));
+            let stays = given(&home.config_home).or_else(|| Some(given(&home.home)?.join(".config")));
+            let directories = [Some(goes), stays.map(|directory| directory.join("containers"))];
+            directories.into_iter().flatten().map(|directory| directory.join("auth.json")).collect()
+        };
+        docker.into_iter().chain(podman.into_iter().map(|file| Tool { name: "podman", file })).collect()
+    }
+
+    /// The program that is run under this name, by this user.
+    fn find(&self, program: &str) -> Option<PathBuf> {
+        let mut programs = self.path.iter().flat_map(std::env::split_paths).map(|directory| directory.join(program));
+        programs.find(|program| {
+            let metadata = fs::metadata(program);
+            metadata.is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+        })
+    }
+
+    /// Whether a program is our helper, by whichever name: the same file, or a copy of it.
+    fn is_ours(&self, program: &Path) -> bool {
+        let this = std::env::current_exe().ok();
+        let beside = this.as_ref().map(|this| this.with_file_name(PROGRAM));
+        let ours = [this, beside, self.find(PROGRAM)].into_iter().flatten().filter_map(|ours| fs::metadata(ours).ok());
+        let same = |one: &Metadata, other: &Metadata| {
+            (one.dev(), one.ino()) == (other.dev(), other.ino()) || one.len() == other.len()
+        };
+        fs::metadata(program).is_ok_and(|program| ours.into_iter().any(|ours| same(&ours, &program)))
+    }
+}
+
+impl Asks {
+    /// The program that it is run as, where it is ours.
+    fn program(&self) -> Option<&'static str> {
+        if let Self::Ours(program) = self { Some(program) } else { None }
     }
 }
 
 impl Tool {
-    /// Whether it asks our helper.
-    fn judge(&self, host: &str) -> Result<bool, String> {
-        let config = json_file::read(&self.file)?;
+    fn asks(&self, host: &str, places: &Places) -> Asks {
+        let config = match json_file::read(&self.file) {
+            Ok(config) => config,
+            Err(problem) => return Asks::Unknown(problem),
+        };
         let own = config.get("credHelpers").and_then(|helpers| helpers.get(host));
         // podman looks at no store.
         let store = config.get("credsStore").filter(|_| self.name == "docker");
-        Ok(own.or(store).is_some_and(|helper| helper == HELPER))
-    }
-
-    fn tell(&self, finding: Finding, judgement: Result<bool, String>, host: &str) -> Finding {
-        let file = self.file.display();
-        match judgement {
-            Ok(true) => finding.noting(format!("{file} names it")),
-            Ok(false) => {
-                let finding = finding.noting(format!("{file} does not name it"));
-                finding.fix(format!("ecr-broker configure {} {host}", self.name))
-            }
-            Err(problem) => finding.noting(problem).fix(format!("correct {file}, which {} reads too", self.name)),
+        match own.or(store).and_then(|helper| helper.as_str()) {
+            Some(HELPER) => Asks::Ours(PROGRAM),
+            Some(AMAZON_S) => match places.find(AMAZON_S_PROGRAM) {
+                Some(program) if !places.is_ours(&program) => Asks::AmazonS(program),
+                _ => Asks::Ours(AMAZON_S_PROGRAM),
+            },
+            _ => Asks::Another,
         }
     }
-}
 
-/// Whether there is such a program, for this user.
-fn is_in(path: Option<&OsString>) -> bool {
-    let mut places = path.into_iter().flat_map(std::env::split_paths);
-    places.any(|directory| {
-        let metadata = std::fs::metadata(directory.join(PROGRAM));
-        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    })
+    /// `host`: where nothing that it reads names our helper.
+    fn tell(&self, finding: Finding, asks: &Asks, host: Option<&String>) -> Finding {
+        let file = self.file.display();
+        let configure = |finding: Finding| match host {
+            Some(host) if host.parse::<Registry>().is_ok() => {
+                finding.fix(format!("ecr-broker configure {} {host}", self.name))
+            }
+            Some(host) => finding
+                .fix(format!("where the broker has it among its [aliases]: ecr-broker configure {} {host}", self.name)),
+            None => finding,
+        };
+        match asks {
+            Asks::Ours(PROGRAM) => finding.noting(format!("{file} names it")),
+            Asks::Ours(program) => finding.noting(format!("{file} names it, as {program}")),
+            Asks::AmazonS(program) => {
+                let program = program.display();
+                configure(finding.noting(format!("{file} names {AMAZON_S}, and {program} is not the broker's helper")))
+            }
+            Asks::Another => configure(finding.noting(format!("{file} does not name it"))),
+            Asks::Unknown(problem) => {
+                finding.noting(problem).fix(format!("correct {file}, which {} reads too", self.name))
+            }
+        }
+    }
 }
