@@ -1,7 +1,8 @@
 //! The AWS API: `GetAuthorizationToken` of ECR and ECR Public, for programs that know how to ask AWS and nothing else.
 //!
 //! `AWS_ENDPOINT_URL_ECR` leads them here. Their signatures cannot be checked, for they are made with secrets of theirs, and so what
-//! lets a caller in is a secret in the path of that URL. It never leaves this host: the listener is on loopback.
+//! lets a caller in is a secret in the path of that URL. The listener is on loopback, so that it need not leave this host; a program that
+//! goes by `HTTP_PROXY` sends it to the proxy all the same, unless `NO_PROXY` names 127.0.0.1 and localhost.
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use futures_util::FutureExt as _;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
@@ -62,16 +63,11 @@ impl AwsApi {
         Self { broker, limits, secret }
     }
 
-    /// Answers one request from `origin`. When `cut` is cancelled, one that is still waiting gets an error.
-    pub async fn answer(
-        &self,
-        request: Request<Incoming>,
-        origin: Origin,
-        cut: &CancellationToken,
-    ) -> Response<Full<Bytes>> {
+    /// Answers one request. When `cut` is cancelled, one that is still waiting gets an error.
+    pub async fn answer(&self, request: Request<Incoming>, cut: &CancellationToken) -> Response<Full<Bytes>> {
         let id = RequestId::random();
         let deadline = Instant::now() + LONGEST_CALL;
-        let serving = AssertUnwindSafe(self.serve(request, origin, id)).catch_unwind();
+        let serving = AssertUnwindSafe(self.serve(request, id)).catch_unwind();
         // The answer first: what is ready goes out, however late it is.
         let outcome = tokio::select! {
             biased;
@@ -83,9 +79,9 @@ impl AwsApi {
         answer.into_response(&id.to_string())
     }
 
-    async fn serve(&self, request: Request<Incoming>, origin: Origin, id: RequestId) -> Result<Value, Refusal> {
+    async fn serve(&self, request: Request<Incoming>, id: RequestId) -> Result<Value, Refusal> {
         let (mut head, body) = request.into_parts();
-        self.authenticate(&mut head, origin, id)?;
+        self.authenticate(&mut head, id)?;
         let body = timeout(BODY_TIMEOUT, aws_wire::read(body)).await.unwrap_or_else(|_| Err(late()))?;
         let call = Call { head, body, id: id.to_string() };
         refuse_own(&call)?;
@@ -97,31 +93,37 @@ impl AwsApi {
     }
 
     /// Whether the call has the secret. Nothing behind this sees its path.
-    fn authenticate(&self, head: &mut Parts, origin: Origin, id: RequestId) -> Result<(), Refusal> {
+    ///
+    /// Whoever has it is let in, however many have not: of these all have one address, and a secret that nobody guesses needs no limit.
+    /// The limit is of what is said about them.
+    fn authenticate(&self, head: &mut Parts, id: RequestId) -> Result<(), Refusal> {
         let address = std::mem::take(&mut head.uri);
-        let listened = self.limits.listen(origin).map_err(|TooMuch(retry_after)| BrokerError::CallerRateLimited {
-            what: "too many calls from this host came with a wrong secret",
-            retry_after,
-        });
-        listened.map_err(|error| refuse(&error, None, id))?;
         let shown = address.path().strip_prefix(PREFIX).unwrap_or_default();
         if self.secret.is(shown.strip_suffix('/').unwrap_or(shown)) {
             return Ok(());
         }
-        self.limits.note_failure(origin);
+        let listened =
+            self.limits.listen(Origin::AwsApi).map_err(|TooMuch(retry_after)| BrokerError::CallerRateLimited {
+                what: "this call, and too many others, came with a wrong secret",
+                retry_after,
+            });
+        listened.map_err(|error| refuse(&error, None, id))?;
+        self.limits.note_failure(Origin::AwsApi);
         tracing::info!(request_id = %id, "a call of the AWS API was refused: its path does not have the secret");
         Err(Refusal::forbidden("AccessDeniedException", format!("{NO_SECRET} (request id {id})")))
     }
 
     /// The tokens of the accounts that the call names, in their order; without any that of the registry that AWS gives the broker.
-    /// One that cannot be had fails the call, as at AWS; what is on record for the others by then is more than was given, never less.
+    /// One that cannot be had fails the call, as at AWS, but each is waited for, so that all that is denied is on record; what is on record
+    /// as released is then more than was given, never less.
     async fn private_tokens(&self, call: &Call, id: RequestId) -> Result<Value, Refusal> {
         let accounts = ecr::registry_ids(call)?;
         let region = self.region(call, id)?;
         let accounts = accounts.map_or_else(|| vec![None], |accounts| accounts.into_iter().map(Some).collect());
         let _admission = self.admit(accounts.len(), id)?;
         let tokens = accounts.into_iter().map(|account| self.private_token(account, region.clone(), id));
-        Ok(ecr::output(try_join_all(tokens).await?))
+        let tokens = join_all(tokens).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(ecr::output(tokens))
     }
 
     async fn private_token(&self, account: Option<AccountId>, region: Region, id: RequestId) -> Result<Value, Refusal> {

@@ -71,6 +71,8 @@ pub enum Origin {
     Network(IpAddr),
     /// A user of this host.
     Uid(u32),
+    /// This host, by the AWS API.
+    AwsApi,
 }
 
 /// Why a caller is not let in now; it may come again after this time.
@@ -138,6 +140,14 @@ impl Origin {
             address @ IpAddr::V4(_) => address,
         })
     }
+
+    /// What comes of too many failures.
+    fn penance(self) -> &'static str {
+        match self {
+            Self::Network(_) | Self::Uid(_) => "nobody there is listened to",
+            Self::AwsApi => "nobody is told why, and whoever has the secret is served",
+        }
+    }
 }
 
 impl From<Excess> for BrokerError {
@@ -200,7 +210,7 @@ impl Limits {
             return Ok(());
         }
         if failures.reported.is_due(self.now()) {
-            warn!(?origin, "too many from there failed to prove who they are; for a while nobody there is listened to");
+            warn!(?origin, "too many from there failed to prove who they are; for a while {}", origin.penance());
         }
         Err(TooMuch(spread(wait.max(WAIT))))
     }

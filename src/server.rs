@@ -115,23 +115,48 @@ pub fn bind(
     cache: CredentialCache,
     tracing: Tracing,
 ) -> anyhow::Result<Bound> {
-    let listeners =
-        settings.listen.iter().map(|address| Listener::bind(address, &mut handed)).collect::<Result<Vec<_>, _>>()?;
-    let aws_api = settings.aws_api.clone().map(|(address, secret)| {
-        let api = AwsApi::new(Arc::clone(&broker), settings.limits.clone(), secret);
-        Ok::<_, anyhow::Error>((bind_aws_api(address, &mut handed)?, api))
-    });
-    Ok(Bound { aws_api: aws_api.transpose()?, settings, listeners, broker, cache, tracing })
+    let aws_api = settings.aws_api.clone();
+    let aws_api = aws_api.map(|(address, secret)| bind_aws_api(address, secret, &mut handed)).transpose()?;
+    let listeners = settings
+        .listen
+        .iter()
+        .map(|address| Listener::bind(address, &mut handed).with_context(|| format!("cannot listen on {address}")));
+    let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+    let bound = Bound { settings, listeners, aws_api: None, broker, cache, tracing };
+    Ok(match aws_api {
+        Some(aws_api) => bound.with_aws_api(aws_api),
+        None => bound,
+    })
 }
 
-/// Its callers' secret goes over it in the clear.
-fn bind_aws_api(address: SocketAddr, handed: &mut Handed) -> anyhow::Result<Listener> {
-    let address = ListenAddress::Tcp(address);
-    anyhow::ensure!(address.is_local(), "the AWS API is for this host alone, and {address} can be reached from others");
-    Listener::bind(&address, handed).context("the AWS API")
+/// Where AWS's API will be answered: bound, for a broker that may yet look for its own place.
+#[derive(Debug)]
+pub struct BoundAwsApi {
+    listener: Listener,
+    secret: Arc<Secret>,
+}
+
+/// Binds the address of the AWS API. Its callers' secret goes over it in the clear.
+///
+/// # Errors
+/// Where it cannot be listened on, or be reached from other hosts; the error says which it is.
+pub fn bind_aws_api(address: SocketAddr, secret: Arc<Secret>, handed: &mut Handed) -> anyhow::Result<BoundAwsApi> {
+    let tcp = ListenAddress::Tcp(address);
+    anyhow::ensure!(tcp.is_local(), "the AWS API is for this host alone, and {address} can be reached from others");
+    let listener = Listener::bind(&tcp, handed);
+    let listener = listener.with_context(|| format!("cannot listen on {address} for the AWS API"))?;
+    Ok(BoundAwsApi { listener, secret })
 }
 
 impl Bound {
+    /// Answers AWS's API there, too.
+    #[must_use]
+    pub fn with_aws_api(mut self, BoundAwsApi { listener, secret }: BoundAwsApi) -> Self {
+        let api = AwsApi::new(Arc::clone(&self.broker), self.settings.limits.clone(), secret);
+        self.aws_api = Some((listener, api));
+        self
+    }
+
     /// The addresses that are listened on, with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> Vec<ListenAddress> {

@@ -18,9 +18,10 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use ecr_broker::audit::Output;
 use ecr_broker::aws_api::Secret;
+use ecr_broker::caller::Caller;
 use ecr_broker::error::FailureClass;
-use ecr_broker::limits::{self, Limits};
-use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy};
+use ecr_broker::limits::{self, Limits, Origin};
+use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::server;
 use futures_util::future::join_all;
 use program::{Ended, SERVE_SIMULATED, Server, run};
@@ -226,13 +227,14 @@ async fn each_registry_has_its_token_in_the_region_that_the_call_is_signed_for()
 }
 
 #[tokio::test]
-async fn without_the_secret_nothing_is_answered_and_too_many_guesses_are_not_listened_to() {
+async fn without_the_secret_nothing_is_answered_and_too_many_guesses_keep_nobody_else_out() {
     let clock = ManualClock::new();
-    let own = Arc::clone(&clock);
+    let one = NonZeroU32::new(1).unwrap();
+    let limits = Limits::new(limits::Settings { failures_per_second: one, ..limits_settings() }, clock.clone());
+    let own = limits.clone();
     let broker = TestBroker::start_with(|settings| {
         serves_aws_api(settings);
-        let one = NonZeroU32::new(1).unwrap();
-        settings.limits = Limits::new(limits::Settings { failures_per_second: one, ..limits_settings() }, own);
+        settings.limits = own;
     });
     let at = broker.aws_api.unwrap();
     let (longer, shorter) = (format!("/t/{SECRET}x"), format!("/t/{}", &SECRET[1..]));
@@ -252,11 +254,15 @@ async fn without_the_secret_nothing_is_answered_and_too_many_guesses_are_not_lis
     for method in ["GET", "DELETE"] {
         assert_eq!(Asked::private().method(method).path("/").send(at).await.error().0, 403, "{method}");
     }
-    let throttled = Asked::private().send(at).await;
+    let wrong = || Asked::private().path("/");
+    let throttled = wrong().send(at).await;
     assert_eq!(throttled.error(), (400, "ThrottlingException"));
     assert!(throttled.headers["x-amz-retry-after"].parse::<u64>().unwrap() >= 1000, "{throttled:?}");
-    clock.advance(Duration::from_secs(3));
+    // Whoever has the secret is served meanwhile, and tokens and handshakes from the same address are listened to.
     Asked::private().send(at).await.data();
+    limits.listen(Origin::of(at.ip())).unwrap();
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(wrong().send(at).await.error().0, 403);
     assert_eq!(broker.source.calls(), 1);
 }
 
@@ -296,8 +302,8 @@ async fn a_grant_for_the_aws_api_gives_what_it_names_and_the_record_says_who_ask
     let granted = Grant {
         id: "scripts".into(),
         callers: vec![CallerPattern::AwsApi],
-        registries: vec![ecr_broker::policy::RegistryPattern::Private {
-            accounts: ecr_broker::policy::Accounts::Of(vec!["111111111111".parse().unwrap()]),
+        registries: vec![RegistryPattern::Private {
+            accounts: Accounts::Of(vec!["111111111111".parse().unwrap()]),
             regions: vec!["eu-*".parse().unwrap()],
         }],
         profile: Some("default".into()),
@@ -312,18 +318,20 @@ async fn a_grant_for_the_aws_api_gives_what_it_names_and_the_record_says_who_ask
     };
     let answer = Asked::of(&["111111111111"]).send(at).await;
     let (token, record) = (password(&answer.data()[0]), last());
+    let proof = "it comes from this host and has the secret of the broker's AWS API; nothing more is known";
     for (field, value) in [
         ("outcome", "released"),
         ("caller", "aws-api"),
+        ("proof", proof),
         ("grant", "scripts"),
         ("registry", "111111111111.dkr.ecr.eu-central-1.amazonaws.com"),
         ("request_id", answer.id()),
     ] {
         assert_eq!(record[field], value, "{field}");
     }
-    assert!(record["proof"].as_str().unwrap().contains("secret of the broker's AWS API"));
     // The account of a call that names none is not known before AWS is asked.
     let in_us = Asked::of(&["111111111111"]).signed_for("us-east-1", "ecr");
+    let mut id = String::new();
     for asked in [
         Asked::of(&["222222222222"]),
         Asked::of(&["111111111111", "222222222222"]),
@@ -335,16 +343,45 @@ async fn a_grant_for_the_aws_api_gives_what_it_names_and_the_record_says_who_ask
         assert_eq!(answer.error(), (400, "AccessDeniedException"), "{answer:?}");
         assert!(answer.message().contains(answer.id()), "{answer:?}");
         assert!(!answer.body.to_string().contains("authorizationToken"));
+        answer.id().clone_into(&mut id);
     }
     let record = last();
-    assert_eq!((&record["outcome"], &record["caller"]), (&"denied".into(), &"aws-api".into()));
+    for (field, value) in [
+        ("outcome", "denied"),
+        ("caller", "aws-api"),
+        ("proof", proof),
+        ("request_id", &id),
+        ("registry", "public.ecr.aws"),
+    ] {
+        assert_eq!(record[field], value, "{field}");
+    }
     assert_eq!(broker.source.calls(), 1);
-    // What is granted there is not granted on the loopback port, which needs no secret.
-    let host = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
-    let status = broker.client().await.get_registry_credentials(request(host)).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::PermissionDenied);
     let audit = fs::read_to_string(&file).unwrap();
     assert!(!audit.contains(&token) && !audit.contains(SECRET));
+}
+
+/// The loopback port needs no secret.
+#[tokio::test]
+async fn what_is_granted_to_one_of_loopback_and_the_aws_api_is_not_granted_to_the_other() {
+    for (pattern, over_grpc) in [(CallerPattern::Loopback, true), (CallerPattern::AwsApi, false)] {
+        let everything = Grant {
+            id: "one".into(),
+            callers: vec![pattern],
+            registries: vec![RegistryPattern::Private { accounts: Accounts::Any, regions: vec!["*".parse().unwrap()] }],
+            profile: None,
+            effect: Effect::Allow,
+        };
+        let broker = TestBroker::start_as(Policy::Grants(vec![everything]), None, serves_aws_api);
+        let answer = Asked::of(&["123456789012"]).send(broker.aws_api.unwrap()).await;
+        let called = broker.client().await.get_registry_credentials(request(HOST)).await;
+        if over_grpc {
+            assert_eq!(answer.error(), (400, "AccessDeniedException"));
+            called.unwrap();
+        } else {
+            answer.data();
+            assert_eq!(called.unwrap_err().code(), tonic::Code::PermissionDenied);
+        }
+    }
 }
 
 #[tokio::test]
@@ -356,30 +393,71 @@ async fn p11_over_the_aws_api_too_nothing_is_released_that_is_not_on_record() {
     assert!(answer.message().contains("audit log"), "{answer:?}");
 }
 
-/// What came over gRPC serves the AWS API, and the other way round.
+/// Callers of each of the two APIs, who all wait for the one call.
+const WAITING: u32 = 200;
+
+/// Whether so many of a caller's requests are under way: whether there is room for less than what is left.
+fn are_under_way(limits: &Limits, caller: &Caller, count: u32) -> bool {
+    let room = u32::try_from(limits_settings().in_flight).unwrap() + 1 - count;
+    limits.admit(&caller.principal(), NonZeroU32::new(room).unwrap()).is_err()
+}
+
+/// What came over gRPC serves the AWS API, and the other way round, whichever was first.
 #[tokio::test]
 async fn p1_whoever_asks_and_over_whichever_api_a_key_is_one_call() {
-    let (broker, at) = broker();
-    broker.source.shut();
-    let calls = join_all((0..200).map(|_| Asked::of(&["123456789012"]).send(at)));
-    let client = broker.client().await;
-    let over_grpc =
-        join_all(
-            (0..50).map(|_| {
-                let mut client = client.clone();
+    let limits = Limits::new(limits_settings(), ManualClock::new());
+    let own = limits.clone();
+    let broker = TestBroker::start_with(|settings| {
+        serves_aws_api(settings);
+        settings.limits = own;
+        settings.max_connections_per_address = 1024;
+    });
+    let at = broker.aws_api.unwrap();
+    for (account, grpc_first) in [("111111111111", true), ("222222222222", false)] {
+        let before = broker.source.calls();
+        broker.source.shut();
+        let accounts = [account];
+        let calls = join_all((0..WAITING).map(|_| async { password(&Asked::of(&accounts).send(at).await.data()[0]) }));
+        let clients = join_all((0..4).map(|_| broker.client())).await;
+        let host = format!("{account}.dkr.ecr.eu-central-1.amazonaws.com");
+        let over_grpc =
+            join_all((0..WAITING).map(|number| {
+                let (mut client, request) = (clients[usize::try_from(number % 4).unwrap()].clone(), request(&host));
                 async move {
-                    client.get_registry_credentials(request(HOST)).await.unwrap().into_inner().credentials.unwrap()
+                    client.get_registry_credentials(request).await.unwrap().into_inner().credentials.unwrap().password
                 }
-            }),
-        );
-    let open = async {
-        broker.source.until_calls(1).await;
-        broker.source.open();
-    };
-    let (answers, credentials, ()) = tokio::join!(calls, over_grpc, open);
-    assert!(answers.iter().all(|answer| password(&answer.data()[0]) == "password-1"));
-    assert!(credentials.iter().all(|credentials| credentials.password == "password-1"));
-    assert_eq!(broker.source.calls(), 1);
+            }));
+        let until = async |caller| {
+            while !are_under_way(&limits, &caller, WAITING) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let second = async || {
+            broker.source.until_calls(before + 1).await;
+        };
+        let calls = async {
+            if grpc_first {
+                second().await;
+            }
+            calls.await
+        };
+        let over_grpc = async {
+            if !grpc_first {
+                second().await;
+            }
+            over_grpc.await
+        };
+        let open = async {
+            tokio::join!(until(Caller::AwsApi), until(Caller::Loopback));
+            broker.source.open();
+        };
+        let all = async { tokio::join!(calls, over_grpc, open) };
+        let (calls, over_grpc, ()) = timeout(PATIENCE, all).await.expect("all wait for one call");
+        assert_eq!(calls.len() + over_grpc.len(), 400);
+        let expected = format!("password-{}", before + 1);
+        assert!(calls.iter().chain(&over_grpc).all(|password| *password == expected));
+        assert_eq!(broker.source.calls(), before + 1);
+    }
 }
 
 #[tokio::test]
@@ -490,6 +568,32 @@ async fn p9_a_call_in_flight_is_answered_while_the_broker_ends_and_one_that_take
     }
 }
 
+#[tokio::test]
+async fn p9_idle_connections_are_closed_at_once_and_one_that_waits_for_its_answer_with_it() {
+    let (broker, at) = broker();
+    let mut silent = TcpStream::connect(at).await.unwrap();
+    let mut idle = TcpStream::connect(at).await.unwrap();
+    idle.write_all(&Asked::private().bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}]}") {
+        assert_ne!(idle.read_buf(&mut answer).await.unwrap(), 0, "it was closed");
+    }
+    let source = Arc::clone(&broker.source);
+    source.shut();
+    let mut busy = TcpStream::connect(at).await.unwrap();
+    busy.write_all(&Asked::of(&["123456789012"]).bytes()).await.unwrap();
+    source.until_calls(2).await;
+    let ended = broker.stop();
+    // Sooner than either would be closed for its silence.
+    let at_once = async { tokio::join!(rest(&mut silent), rest(&mut idle)) };
+    let (silent, idle) = timeout(Duration::from_secs(3), at_once).await.expect("both are closed at once");
+    assert!(silent.is_empty() && idle.is_empty(), "{silent:?} {idle:?}");
+    source.open();
+    let answer = timeout(Duration::from_secs(3), rest(&mut busy)).await.expect("it is closed when it is answered");
+    Answer::parse(&answer).data();
+    ended.await;
+}
+
 fn keys() -> [(&'static str, &'static str); 3] {
     [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example"), ("AWS_EC2_METADATA_DISABLED", "true")]
 }
@@ -585,6 +689,87 @@ fn p13_the_aws_api_is_not_what_the_broker_itself_asks() {
     ];
     let logs = Server::start(&arguments, &[&keys()[..], &own].concat()).stop();
     assert!(!logs.contains(SECRET), "{logs}");
+}
+
+/// Without an audit log, too, the log has each.
+#[tokio::test]
+async fn each_registry_that_is_denied_is_logged_with_who_asked_and_in_which_call() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, config) = (write_secret(directory.path(), SECRET), directory.path().join("broker.toml"));
+    fs::write(&config, "grants = []\n").unwrap();
+    let api = ["--aws-api-listen", "127.0.0.1:0", "--aws-api-secret-file", file.to_str().unwrap()];
+    let (broker, at) = start(&[&SERVE_SIMULATED[..], &api, &["--config", config.to_str().unwrap()]].concat(), &[]);
+    let accounts = ["111111111111", "222222222222", "333333333333"];
+    let answer = Asked::of(&accounts).send(at).await;
+    assert_eq!(answer.error(), (400, "AccessDeniedException"));
+    let logs = broker.stop();
+    for account in accounts {
+        let line = logs.lines().find(|line| line.contains("denied") && line.contains(account));
+        let line = line.unwrap_or_else(|| panic!("{account} is not logged: {logs}"));
+        assert!(line.contains(answer.id()) && line.contains("aws-api"), "{line}");
+    }
+}
+
+/// A broker that listens on the first of the usual sockets that can be made, and asks nobody.
+fn serve_on_a_usual_socket(at: SocketAddr, secret: &Path, directory: &Path) -> std::process::Command {
+    let runtime = directory.to_str().unwrap();
+    let environment = [("XDG_RUNTIME_DIR", runtime), ("AWS_REGION", "eu-central-1")];
+    let mut command = program::program(&[&keys()[..], &environment].concat());
+    command.args(["serve", "--aws-api-listen", &at.to_string(), "--aws-api-secret-file"]).arg(secret);
+    command
+}
+
+#[tokio::test]
+async fn a_socket_that_is_handed_over_for_the_aws_api_alone_is_what_it_is_answered_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write_secret(directory.path(), SECRET);
+    let socket = std::net::TcpListener::bind(ANY_PORT).unwrap();
+    let at = socket.local_addr().unwrap();
+    let mut command = serve_on_a_usual_socket(at, &file, directory.path());
+    command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0");
+    command.stdin(std::os::fd::OwnedFd::from(socket));
+    let usual = Path::new("/run/ecr-broker");
+    let was_there = usual.exists();
+    let broker = Server::spawn_logging(command);
+    assert!(broker.address.starts_with("unix:") && broker.address.ends_with("/broker.sock"), "{}", broker.address);
+    let answer = Asked::private().method("GET").send(at).await;
+    assert_eq!(answer.error(), (400, "UnknownOperationException"), "{answer:?}");
+    broker.stop();
+    if !was_there {
+        // Only root has made it.
+        _ = fs::remove_dir(usual);
+    }
+}
+
+#[test]
+fn a_port_of_the_aws_api_that_is_taken_is_named_and_no_socket_is_blamed_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write_secret(directory.path(), SECRET);
+    let taken = std::net::TcpListener::bind(ANY_PORT).unwrap();
+    let at = taken.local_addr().unwrap();
+    let output = serve_on_a_usual_socket(at, &file, directory.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let problem = format!("server.aws_api_listen: cannot listen on {at} for the AWS API: the port is in use");
+    assert_eq!(said.matches(&problem).count(), 1, "{said}");
+    assert!(!said.contains("broker.sock") && !said.contains("grpc://"), "{said}");
+}
+
+#[test]
+fn a_secret_that_belongs_to_another_user_is_refused_by_the_broker_and_not_by_a_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write_secret(directory.path(), SECRET);
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(&file, Some(12345), None).is_err() {
+        return;
+    }
+    let api = ["--aws-api-listen", "127.0.0.1:0", "--aws-api-secret-file", file.to_str().unwrap()];
+    let ended = run(&[&SERVE_SIMULATED[..], &api].concat(), &[]);
+    assert!(ended.code == 1 && ended.error().contains("belongs to the user 12345"), "{}", ended.stderr);
+    let config = directory.path().join("broker.toml");
+    let text = format!("[server]\naws_api_listen = \"127.0.0.1:9911\"\naws_api_secret_file = {file:?}\n");
+    fs::write(&config, text).unwrap();
+    run(&["config", "check", "--config", config.to_str().unwrap()], &[]).out();
 }
 
 #[tokio::test]

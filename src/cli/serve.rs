@@ -1,6 +1,5 @@
 //! `serve`: put the broker together and run it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use crate::grpc::trace::Tracing;
 use crate::limits::Limits;
 use crate::profile::Profile;
 use crate::restart;
-use crate::server::{self, Bound, Handed};
+use crate::server::{self, Bound, BoundAwsApi, Handed};
 use crate::telemetry::{self, Telemetry};
 use crate::upstream::aws::Aws;
 use crate::upstream::guard::Guarded;
@@ -132,7 +131,7 @@ async fn serve(
     }
     if let (Some(address), Some(api)) = (bound.aws_api_address(), &config.server.aws_api) {
         let (url, secret) = (format!("http://{address}{}", aws_api::PREFIX), api.secret_file.display());
-        tracing::info!(url, %secret, "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC are this URL with what is in the file behind it");
+        tracing::info!(url, %secret, "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC are this URL with what is in the file behind it; where HTTP_PROXY is set, set NO_PROXY=127.0.0.1,localhost, or the proxy is sent the secret");
     }
     for address in bound.urls() {
         say(format_args!("listening on {address}"))?;
@@ -152,7 +151,7 @@ async fn serve(
 /// Puts the parts together, up to listeners that are bound.
 async fn prepare(
     config: &Config,
-    (sources, handed): (&Sources, Handed),
+    (sources, mut handed): (&Sources, Handed),
     tracing: Tracing,
     clock: Arc<SystemClock>,
     proofs: LoadedProofs,
@@ -175,13 +174,18 @@ async fn prepare(
     };
     let broker = Arc::new(Broker::new(cache.clone(), settings, audit));
     let limits = Limits::new(config.limits, clock);
-    let aws_api =
-        config.server.aws_api.as_ref().map(|api| open_aws_api(api, proofs.aws_api_secret.clone())).transpose()?;
+    // Before the others and once: of those each may be tried in turn.
+    let aws_api = config.server.aws_api.as_ref();
+    let aws_api = aws_api.map(|api| bind_aws_api(api, proofs.aws_api_secret.clone(), &mut handed)).transpose()?;
     let bind_to = |listen, handed| {
-        let settings = server_settings(&config.server, listen, proofs.clone(), limits.clone(), aws_api.clone());
+        let settings = server_settings(&config.server, listen, proofs.clone(), limits.clone());
         server::bind(settings, handed, Arc::clone(&broker), cache.clone(), tracing.clone())
     };
     let bound = bind(config, (sources, handed), bind_to)?;
+    let bound = match aws_api {
+        Some(aws_api) => bound.with_aws_api(aws_api),
+        None => bound,
+    };
     bound.refuse_loop(&aws.endpoint_overrides()).await?;
     Ok((bound, broker))
 }
@@ -208,11 +212,13 @@ fn open_audit_log(output: &Output, clock: &Arc<SystemClock>) -> anyhow::Result<A
 }
 
 /// The secret is made here, where it is certain that the broker starts with this configuration.
-fn open_aws_api(api: &config::AwsApi, secret: Option<Arc<Secret>>) -> anyhow::Result<(SocketAddr, Arc<Secret>)> {
-    let file = api.secret_file.display();
-    let make = || Secret::read_or_make(&api.secret_file).map(Arc::new);
-    let secret = secret.map_or_else(make, Ok).with_context(|| format!("server.aws_api_secret_file: {file}"))?;
-    Ok((api.listen, secret))
+fn bind_aws_api(api: &config::AwsApi, secret: Option<Arc<Secret>>, handed: &mut Handed) -> anyhow::Result<BoundAwsApi> {
+    let secret = match secret {
+        Some(secret) => secret.check_owner().map(|()| secret),
+        None => Secret::read_or_make(&api.secret_file).map(Arc::new),
+    };
+    let secret = secret.with_context(|| format!("server.aws_api_secret_file: {}", api.secret_file.display()))?;
+    server::bind_aws_api(api.listen, secret, handed).context("server.aws_api_listen")
 }
 
 fn sources(args: &Args, handed: &Handed) -> Sources {
@@ -248,7 +254,6 @@ fn server_settings(
     listen: Vec<ListenAddress>,
     proofs: LoadedProofs,
     limits: Limits,
-    aws_api: Option<(SocketAddr, Arc<Secret>)>,
 ) -> server::Settings {
     server::Settings {
         listen,
@@ -261,7 +266,7 @@ fn server_settings(
         tls: proofs.tls,
         issuers: proofs.issuers,
         limits,
-        aws_api,
+        aws_api: None,
     }
 }
 

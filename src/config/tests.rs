@@ -534,11 +534,18 @@ fn the_secret_of_the_aws_api_is_looked_at_before_the_broker_starts_and_may_be_ma
     let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
     let text =
         |path: &std::path::Path| format!("[server]\naws_api_listen = \"127.0.0.1:1\"\naws_api_secret_file = {path:?}");
-    let secret = file("0123456789abcdef0123456789abcdef");
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        path
+    };
+    let secret = write("secret", "0123456789abcdef0123456789abcdef");
     let loaded = |path: &std::path::Path| load(&text(path)).unwrap().load_proofs(&clock);
-    assert!(loaded(secret.path()).unwrap().aws_api_secret.is_some());
+    assert!(loaded(&secret).unwrap().aws_api_secret.is_some());
     assert!(loaded("/no/such/file".as_ref()).unwrap().aws_api_secret.is_none());
-    let mistakes = loaded(file("too-short").path()).unwrap_err();
+    let mistakes = loaded(&write("short", "too-short")).unwrap_err();
     assert_eq!(mistakes[0].place, "server.aws_api_secret_file");
     assert!(mistakes.len() == 1 && mistakes[0].problem.contains("holds no secret"), "{mistakes:?}");
 }

@@ -17,7 +17,6 @@ use super::connection::{Connections, Place};
 use super::listener::{Accepted, Listener};
 use super::taken::Taken;
 use crate::aws_api::AwsApi;
-use crate::limits::Origin;
 
 /// A request's head has this long to come, and a connection to ask for something again.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,24 +37,23 @@ pub(super) struct AwsApiDoor {
 impl AwsApiDoor {
     /// Takes connections until the drain begins; the listener closes with it.
     pub(super) async fn accept(self, listener: Listener, tracker: TaskTracker) {
-        let start = |accepted, origin, place| match accepted {
-            Accepted::Tcp(stream, _) => _ = tracker.spawn(self.clone().hold(stream, origin, place)),
+        let start = |accepted, _, place| match accepted {
+            Accepted::Tcp(stream, _) => _ = tracker.spawn(self.clone().hold(stream, place)),
             Accepted::Unix(_) => debug!("a connection was closed: the AWS API has no Unix socket"),
         };
         take_connections(listener, &self.connections, &self.steps, start).await;
     }
 
-    async fn hold(self, stream: TcpStream, origin: Origin, place: Place) {
-        self.serve(stream, origin).await;
+    async fn hold(self, stream: TcpStream, place: Place) {
+        self.serve(stream).await;
         drop(place);
     }
 
     /// Serves one connection to its end: the peer's, that of its age or of the drain when its request is answered, that of our patience
     /// with the peer, or the abort's.
-    async fn serve(self, stream: TcpStream, origin: Origin) {
+    async fn serve(self, stream: TcpStream) {
         let (api, steps) = (&self.api, &self.steps);
-        let answer =
-            service_fn(|request| async move { Ok::<_, Infallible>(api.answer(request, origin, &steps.cut).await) });
+        let answer = service_fn(|request| async move { Ok::<_, Infallible>(api.answer(request, &steps.cut).await) });
         let mut builder = Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(Taken::new(stream)), answer));

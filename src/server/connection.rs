@@ -83,7 +83,7 @@ impl Limits {
 
     fn of_one(&self, peer: Origin) -> usize {
         match peer {
-            Origin::Network(_) => self.address,
+            Origin::Network(_) | Origin::AwsApi => self.address,
             Origin::Uid(_) => self.uid,
         }
     }

@@ -46,12 +46,11 @@ struct SocketFile {
 impl Listener {
     /// Listens there, on the socket that was handed over where there is one.
     pub(super) fn bind(address: &ListenAddress, handed: &mut Handed) -> anyhow::Result<Self> {
-        let bound = match (handed.take_at(address), address) {
+        match (handed.take_at(address), address) {
             (Some(socket), _) => Self::on(address, socket),
             (None, ListenAddress::Tcp(address)) => Self::bind_tcp(*address),
             (None, ListenAddress::Unix(path)) => Self::bind_unix(path),
-        };
-        bound.with_context(|| format!("cannot listen on {address}"))
+        }
     }
 
     pub(super) fn address(&self) -> &ListenAddress {

@@ -1,8 +1,11 @@
 //! AWS's own programs, led to the broker by `AWS_ENDPOINT_URL_ECR` and nothing else: they share its cache.
 
 use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc;
 
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::Value;
@@ -159,6 +162,47 @@ fn the_aws_cli_finds_the_broker_by_the_services_section_of_a_profile() {
         cli.env_remove(variable);
     }
     assert!(!login_password(cli.env("AWS_CONFIG_FILE", file)).is_empty());
+    assert_eq!(broker.calls(), 1);
+}
+
+/// A proxy that says what each program sent to it first, and nothing more.
+struct Proxy {
+    url: String,
+    seen: mpsc::Receiver<String>,
+}
+
+impl Proxy {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, seen) = mpsc::channel();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut first = [0; 1024];
+                let length = stream.read(&mut first).unwrap_or_default();
+                if sender.send(text(&first[..length])).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { url, seen }
+    }
+}
+
+#[test]
+#[ignore = "needs the AWS CLI, which .ci/tools installs"]
+fn the_aws_cli_sends_nothing_to_a_proxy_where_no_proxy_names_the_broker() {
+    let (broker, proxy) = (Broker::start(&[]), Proxy::start());
+    let cli = || {
+        let mut cli = broker.cli(&["ecr", "get-login-password"]);
+        cli.env("http_proxy", &proxy.url).env("HTTP_PROXY", &proxy.url).env("AWS_MAX_ATTEMPTS", "1");
+        cli
+    };
+    assert!(!login_password(cli().env("NO_PROXY", "127.0.0.1,localhost")).is_empty());
+    assert!(proxy.seen.try_recv().is_err(), "the proxy was asked");
+    // What the setting is for.
+    let lost = run(&mut cli());
+    assert!(!lost.status.success() && proxy.seen.try_recv().unwrap().contains(&broker.url));
     assert_eq!(broker.calls(), 1);
 }
 
