@@ -15,7 +15,7 @@ mod host;
 mod partition;
 mod reference;
 
-pub use self::aliases::{Aliases, Named};
+pub use self::aliases::{Aliases, DOCKER_HUB, Named};
 pub use self::partition::Partition;
 
 /// The host of ECR Public.

@@ -125,6 +125,8 @@ fn docker_kubelet_and_bazel_are_answered_for_an_alias_and_for_no_other_host() {
     };
     let answer: Value = serde_json::from_str(&kubelet(&format!("{ALIAS}/team/app:1")).out()).unwrap();
     assert_eq!(answer["auth"], json!({ ALIAS: { "username": "AWS", "password": password } }));
+    let hub = run(&["configure", "docker", "docker.io/x", "--file", &place.text("config.json")], &[]);
+    assert!(hub.code == 1 && hub.error().contains("Docker Hub"), "{hub:?}");
     let other = kubelet("ghcr.io/x");
     assert!(
         other.code == 0 && other.stdout.contains("\"auth\":null") && other.stderr.contains("matchImages"),
@@ -206,6 +208,11 @@ fn where_no_broker_answers_other_registries_are_nobody_s_business() {
     assert!(docker.stderr.contains("no broker answers"), "{docker:?}");
     let bazel = place.ask(PROGRAM, &["helper", "bazel", "get"], "{\"uri\":\"https://example.com/\"}");
     assert_eq!(bazel.out_anyway(), "{}\n");
+    let question = json!({
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": "ghcr.io/x"
+    });
+    let kubelet = place.ask(PROGRAM, &["helper", "kubelet"], &question.to_string());
+    assert!(kubelet.code == 0 && kubelet.stdout.contains("\"auth\":null"), "{kubelet:?}");
 }
 
 #[test]

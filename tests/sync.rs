@@ -101,7 +101,7 @@ fn once_says_what_it_could_not_have_and_writes_the_rest() {
     let broker = place.broker("12h");
     let authfile = place.text("auth.json");
     let ended = place.once(&[PRIVATE, "ghcr.io/x", "--authfile", &authfile, "--on-change", "exit 3"]);
-    assert_eq!(ended.code, 1);
+    assert_eq!(ended.code, 3, "of the first failure, whatever the command did");
     assert!(
         ended.stderr.contains("ghcr.io/x: REGISTRY_NOT_ECR") && ended.stderr.contains("exit status: 3"),
         "{ended:?}"
@@ -267,6 +267,50 @@ fn a_file_has_one_sync() {
     assert!(second.code == 1 && second.error().contains("another sync keeps"), "{second:?}");
     assert!(first.end("TERM").success());
     place.once(&[PUBLIC, "--authfile", &authfile, "--merge"]).out();
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_replaced() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    let socket = place.text("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for arguments in [
+        &["sync", "--once", PRIVATE, "--authfile", &socket][..],
+        &["configure", "docker", PRIVATE, "--file", &socket],
+        &["configure", "docker", PRIVATE, "--file", place.directory.path().to_str().unwrap()],
+    ] {
+        let refused = run(arguments, &[("ECR_BROKER_ADDRESS", &place.address())]);
+        assert!(refused.code == 1 && !refused.error().is_empty(), "{refused:?}");
+        assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
+    }
+    let left: Vec<_> = fs::read_dir(place.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn a_directory_that_is_taken_away_is_made_again() {
+    let place = Place::new();
+    let _broker = place.broker("10s");
+    let mut sync = place.sync(&[PRIVATE, "--docker-config", &place.text("docker")]);
+    let shown = |line: &str| line.starts_with("{\"auths\":{\"123456789012.").then_some(());
+    sync.until(shown);
+    fs::remove_dir_all(place.path("docker")).unwrap();
+    sync.until(shown);
+    assert_eq!(hosts(&place.config("docker/config.json")), [PRIVATE]);
+    let second = place.once(&[PRIVATE, "--docker-config", &place.text("docker")]);
+    assert!(second.code == 1 && second.error().contains("another sync keeps"), "{second:?}");
+}
+
+#[test]
+fn sync_ends_where_nothing_that_it_is_to_keep_is_a_registry() {
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    let authfile = place.text("auth.json");
+    let ended =
+        run(&["sync", "ghcr.io/x", "nonsense:", "--authfile", &authfile], &[("ECR_BROKER_ADDRESS", &place.address())]);
+    assert!(ended.code == 3 && ended.stderr.contains("REGISTRY_NOT_ECR"), "{ended:?}");
 }
 
 #[test]

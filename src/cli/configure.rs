@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{complain, say};
 use crate::helper::json_file::{self, Keep};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{DOCKER_HUB, Registry, RegistryError};
 
 /// As docker looks for it: docker-credential-ecr-broker.
 const HELPER: &str = "ecr-broker";
@@ -73,18 +73,6 @@ struct FileArgs {
     dry_run: bool,
 }
 
-/// All that a kubelet's patterns can say; each "*" is one label.
-const EVERY_HOST: [&str; 8] = [
-    "*.dkr.ecr.*.amazonaws.com",
-    "*.dkr.ecr.*.amazonaws.com.cn",
-    "*.dkr.ecr.*.amazonaws.eu",
-    "*.dkr.ecr-fips.*.amazonaws.com",
-    "*.dkr-ecr.*.on.aws",
-    "*.dkr-ecr-fips.*.on.aws",
-    "public.ecr.aws",
-    "ecr-public.aws.com",
-];
-
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.tool {
         Tool::Docker { file, docker_config, home } => {
@@ -116,6 +104,9 @@ fn hosts(registries: &[String]) -> anyhow::Result<Vec<String>> {
     for registry in registries {
         let host = match registry.parse::<Registry>() {
             Ok(parsed) => parsed.host().ok_or_else(|| anyhow!("{registry} names no account"))?,
+            Err(RegistryError::NotEcr { host }) if DOCKER_HUB.contains(&host.as_str()) => {
+                bail!("{host} is Docker Hub's, and nothing of the broker's");
+            }
             Err(RegistryError::NotEcr { host }) => {
                 complain(format_args!("{host} is no host of ECR's; the broker must have it among its aliases"));
                 host
@@ -167,8 +158,9 @@ fn changes(config: &Map<String, Value>, hosts: &[String], file: &Path) -> anyhow
 }
 
 fn kubelet(hosts: &[String]) -> String {
-    let images: Vec<_> =
-        if hosts.is_empty() { EVERY_HOST.to_vec() } else { hosts.iter().map(String::as_str).collect() };
+    // Each "*" is one label of a host.
+    let every_host = || Registry::host_patterns("*", "*").into_iter().chain(Registry::PUBLIC_HOSTS.map(str::to_owned));
+    let images: Vec<_> = if hosts.is_empty() { every_host().collect() } else { hosts.to_vec() };
     let images: Vec<_> = images.into_iter().map(|host| format!("      - \"{host}\"")).collect();
     format!(
         "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n  - name: ecr-broker\n    \

@@ -26,7 +26,7 @@ pub(super) struct Connection {
     /// The key of the client's certificate (PEM)
     #[arg(long, env = "ECR_BROKER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// How long to wait in all [default: 5s]
+    /// How long to wait in all; of watch and sync, for each connection [default: 5s]
     #[arg(long, env = "ECR_BROKER_TIMEOUT", value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
     /// $XDG_RUNTIME_DIR, where a broker of the user's own listens

@@ -36,7 +36,7 @@ pub(super) enum Format {
 /// What a Kubernetes Secret is called.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct SecretName {
-    /// With -o k8s-secret: the Secret's name
+    /// With -o k8s-secret, which needs it: the Secret's name
     #[arg(long, value_name = "NAME", required_if_eq("output", "k8s-secret"), value_parser = dns_name)]
     name: Option<String>,
     /// With -o k8s-secret: its namespace; without it, the one that kubectl is in

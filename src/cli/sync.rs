@@ -40,7 +40,8 @@ pub(super) struct Args {
     /// Write it once and end: for what runs before the containers that need it
     #[arg(long)]
     once: bool,
-    /// Run by sh when there is a file and each time that it has changed, with its path as ECR_SYNC_FILE
+    /// Run by sh each time that the file has changed, and where there is one at the start, with its path as ECR_SYNC_FILE;
+    /// with --once where it has changed
     #[arg(long, value_name = "COMMAND")]
     on_change: Option<String>,
     #[command(flatten)]
@@ -109,6 +110,9 @@ struct Sync {
     entries: Entries,
     /// Of which hosts what was held has ended.
     ended: BTreeSet<String>,
+    /// How many of the registries are none, and what was said of the first of them.
+    refusals: usize,
+    refused: Option<Failure>,
     /// Whether the file has been changed since this began.
     changed: bool,
     hook: Option<Hook>,
@@ -118,7 +122,7 @@ struct Sync {
 impl Sync {
     fn new(file: AuthFile) -> Self {
         let (entries, ended) = (Entries::default(), BTreeSet::new());
-        Self { file, entries, ended, changed: false, hook: None, clock: SystemClock::new() }
+        Self { file, entries, ended, refusals: 0, refused: None, changed: false, hook: None, clock: SystemClock::new() }
     }
 
     fn once(&mut self, settings: &Settings, queries: &[Query], on_change: Option<&str>) -> anyhow::Result<ExitCode> {
@@ -131,8 +135,11 @@ impl Sync {
             }
         };
         self.write().map_err(anyhow::Error::msg)?;
-        if let (true, Some(command)) = (self.changed, on_change) {
-            hook::run(command, self.file.path())?;
+        if let (true, Some(command)) = (self.changed, on_change)
+            && let Err(problem) = hook::run(command, self.file.path())
+        {
+            complain(format_args!("{problem:#}"));
+            return Ok(if code == ExitCode::SUCCESS { ExitCode::FAILURE } else { code });
         }
         Ok(code)
     }
@@ -183,6 +190,11 @@ impl Sync {
                         return Ok(exit_code(failure));
                     }
                     complete |= matches!(happening, Happening::Complete);
+                    if let (Happening::Complete, Some(failure)) = (&happening, &self.refused)
+                        && self.refusals == queries.len()
+                    {
+                        return Ok(exit_code(failure));
+                    }
                     let is_news = complete || matches!(happening, Happening::Broken(_));
                     self.note(happening);
                     if !is_news {
@@ -204,7 +216,13 @@ impl Sync {
     fn note(&mut self, happening: Happening) {
         match happening {
             Happening::Credentials(credentials) => self.entries.put(&credentials, self.clock.now()),
-            Happening::Failed(registry, failure) => complain(format_args!("{registry}: {failure}")),
+            Happening::Failed(registry, failure) => {
+                complain(format_args!("{registry}: {failure}"));
+                if failure.code == tonic::Code::InvalidArgument {
+                    self.refusals += 1;
+                    self.refused.get_or_insert(failure);
+                }
+            }
             Happening::Broken(failure) => self.complain_of_the_broker(&failure),
             Happening::Unchanged(..) | Happening::Complete | Happening::Ended | Happening::Unknown => {}
         }

@@ -10,9 +10,9 @@ use super::failure::Failure;
 use super::query::Query;
 use super::{LARGEST_ANSWER, Link, Settings, authorized};
 use crate::pb;
-use crate::pb::RegistryCredentials;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use crate::pb::watch_registry_credentials_response::Event;
+use crate::pb::{RegistryCredentials, RegistryType};
 
 /// What a request takes.
 const MOST_KNOWN: usize = 1_000;
@@ -45,6 +45,8 @@ pub enum Happening {
 struct Held {
     registry: String,
     id: String,
+    /// Given under a name that is not ECR's own. Where nothing was asked for by name, such a one is always given anew.
+    by_alias: bool,
 }
 
 /// A watch that begins anew whenever it ends.
@@ -107,7 +109,7 @@ impl<'a> Watch<'a> {
             Event::Credentials(credentials) => {
                 let key = if self.queries.is_empty() { credentials.registry.clone() } else { index.to_string() };
                 let (registry, id) = (credentials.registry.clone(), credentials.credential_id.clone());
-                self.held.insert(key, Held { registry, id });
+                self.held.insert(key, Held { registry, id, by_alias: is_alias(&credentials) });
                 Happening::Credentials(Box::new(credentials))
             }
             Event::UnchangedCredentialId(id) => self.unchanged(index, id),
@@ -127,7 +129,7 @@ impl<'a> Watch<'a> {
     /// One that was given under another name alone was never given for this one.
     fn unchanged(&mut self, index: i32, id: String) -> Happening {
         let held = if self.queries.is_empty() {
-            self.held.values().find(|held| held.id == id)
+            self.held.values().find(|held| held.id == id && !held.by_alias)
         } else {
             self.held.get(&index.to_string()).filter(|held| held.id == id)
         };
@@ -156,6 +158,13 @@ impl<'a> Watch<'a> {
     }
 }
 
+fn is_alias(credentials: &RegistryCredentials) -> bool {
+    match credentials.registry_type() {
+        RegistryType::Public => !["public.ecr.aws", "ecr-public.aws.com"].contains(&credentials.registry.as_str()),
+        _ => !credentials.registry.starts_with(&format!("{}.dkr", credentials.account_id)),
+    }
+}
+
 async fn begin(
     settings: &Settings,
     queries: &[Query],
@@ -169,9 +178,10 @@ async fn begin(
     let link = Link::make(settings, deadline).await?;
     let client = RegistryCredentialsServiceClient::new(link.channel.clone());
     let mut client = client.max_decoding_message_size(LARGEST_ANSWER);
+    let known = held.values().filter(|held| !(queries.is_empty() && held.by_alias));
     let request = pb::WatchRegistryCredentialsRequest {
         requests: queries.iter().map(Into::into).collect(),
-        known_credential_ids: held.values().take(MOST_KNOWN).map(|held| held.id.clone()).collect(),
+        known_credential_ids: known.take(MOST_KNOWN).map(|held| held.id.clone()).collect(),
     };
     // Its answer has no end, but it has to begin.
     let answer = client.watch_registry_credentials(authorized(request, &link.address, settings)?);

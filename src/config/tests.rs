@@ -83,6 +83,7 @@ fn an_alias_is_a_host_of_one_s_own_and_stands_for_a_registry() {
         ("\"a.example:443\" = \"public.ecr.aws\"", "is not 443"),
         ("\"https://a.example\" = \"public.ecr.aws\"", "without scheme or path"),
         ("\"localhost\" = \"public.ecr.aws\"", "a whole host"),
+        ("\"docker.io\" = \"public.ecr.aws\"", "Docker Hub"),
         ("\"a b\" = \"public.ecr.aws\"", "not a host name"),
         ("\"1.dkr.ecr.us-east-1.amazonaws.com\" = \"public.ecr.aws\"", "twelve digits"),
         ("\"a.example\" = \"ghcr.io\"", "not an ECR registry"),

@@ -10,10 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Reply, Setup};
 use crate::client::{Client, Failure, Query, RegistryCredentials, block_on};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{DOCKER_HUB, Registry, RegistryError};
 
-/// Nobody's alias.
-const DOCKER_HUB: [&str; 2] = ["index.docker.io", "docker.io"];
 /// Programs take it for "there is none, go on without".
 pub(super) const NOT_FOUND: &str = "credentials not found in native keychain\n";
 const NO_SERVER: &str = "no credentials server URL\n";

@@ -51,6 +51,7 @@ pub fn update(
     let problem = |error: std::io::Error| format!("{}: {error}", file.display());
     // Through a link, what it leads to is changed.
     let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    check_kind(file)?;
     let directory = file.parent().filter(|directory| directory.is_absolute());
     let directory = directory.ok_or_else(|| format!("{}: give it as an absolute path", file.display()))?;
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
@@ -69,6 +70,7 @@ pub fn update_alone(
     change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
 ) -> Result<bool, String> {
     let problem = |error: std::io::Error| format!("{}: {error}", file.display());
+    check_kind(file)?;
     // Always by the same name, so that nobody who is killed leaves more than one behind, and not for long.
     let new = beside(file, "new");
     let _ = fs::remove_file(&new);
@@ -88,6 +90,19 @@ pub fn update_alone(
     // Not every file system has a way to; it is there without.
     let _ = file.parent().map(|directory| File::open(directory).and_then(|directory| directory.sync_all()));
     Ok(true)
+}
+
+/// Nothing else is a file to be written anew: not a directory, a pipe, a socket or a device.
+///
+/// # Errors
+/// Where it is such a thing.
+pub fn check_kind(file: &Path) -> Result<(), String> {
+    match fs::metadata(file) {
+        Ok(metadata) if !metadata.is_file() => {
+            Err(format!("{} is no regular file; name one, or none yet", file.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Waits for those who have the file now, but not for ever.

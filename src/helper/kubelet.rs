@@ -61,7 +61,9 @@ pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
         return match fetch_alias(&setup, host.as_deref().unwrap_or_default()) {
             Ok(credentials) => login(&credentials),
             Err(NoAlias::Not) => nothing(NOBODYS.to_owned()),
-            Err(NoAlias::Unknown(failure) | NoAlias::Refused(failure)) => {
+            // Other registries do not need the broker.
+            Err(NoAlias::Unknown(failure)) => setup.fall_back(&failure, &[], question).unwrap_or_else(nothing),
+            Err(NoAlias::Refused(failure)) => {
                 setup.fall_back(&failure, &[], question).unwrap_or_else(|problem| Reply::bad("").noting(problem))
             }
         };

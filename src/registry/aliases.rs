@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Registry, RegistryError};
 
+/// What no program asks anybody else about.
+pub const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
 /// Hosts, and the registry behind each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aliases(BTreeMap<Box<str>, Registry>);
@@ -33,6 +36,9 @@ impl Aliases {
             return invalid(
                 "an alias is a whole host in lower case, without scheme or path, and with a port only where that is not 443",
             );
+        }
+        if DOCKER_HUB.contains(&alias) {
+            return invalid("Docker Hub's hosts mean Docker Hub to every program");
         }
         if registry.host().is_none() {
             return invalid("the registry behind it must name its account");

@@ -16,6 +16,9 @@ use crate::cli::complain;
 use crate::clock::Moment;
 use crate::helper::json_file::{self, Keep};
 
+/// What is locked, behind the file's name.
+const LOCK: &str = ".sync.lock";
+
 /// A file of logins, which one sync keeps at a time.
 pub(super) struct AuthFile {
     path: PathBuf,
@@ -27,27 +30,14 @@ pub(super) struct AuthFile {
     /// Whose entries are ours to take away.
     ours: BTreeSet<String>,
     /// Locked for as long as this lasts.
-    _own: File,
+    own: File,
 }
 
 impl AuthFile {
     /// With `merge`, what else is in it is somebody's, and stays.
     pub(super) fn take(path: PathBuf, asked: BTreeSet<String>, merge: bool) -> Result<Self, String> {
-        let problem = |error: std::io::Error| format!("{}: {error}", path.display());
-        let directory = path.parent().unwrap_or_else(|| Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
-        check_owner(&path)?;
-        let notes = beside(&path, ".sync");
-        let own = File::options().create(true).append(true).mode(0o600).open(beside(&path, ".sync.lock"));
-        let own = own.map_err(problem)?;
-        match own.try_lock() {
-            Ok(()) => Ok(Self { path, notes, merge, asked, ours: BTreeSet::new(), _own: own }),
-            Err(TryLockError::WouldBlock) => Err(format!(
-                "another sync keeps {}; one can keep all the registries there, or each has a file of its own",
-                path.display()
-            )),
-            Err(TryLockError::Error(error)) => Err(problem(error)),
-        }
+        let (own, notes) = (lock(&path)?, beside(&path, ".sync"));
+        Ok(Self { path, notes, merge, asked, ours: BTreeSet::new(), own })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -80,6 +70,7 @@ impl AuthFile {
             // A file that is there says that the logins are.
             return Ok(false);
         }
+        self.hold()?;
         check_owner(&self.path)?;
         let hosts: BTreeSet<_> = entries.iter().map(|(host, _)| host.clone()).collect();
         self.note(entries, &hosts)?;
@@ -99,6 +90,16 @@ impl AuthFile {
         })?;
         self.ours = hosts;
         Ok(changed)
+    }
+
+    /// The directory may have been taken away, and the lock with it.
+    fn hold(&mut self) -> Result<(), String> {
+        let inode = |metadata: std::io::Result<fs::Metadata>| metadata.map(|metadata| metadata.ino()).ok();
+        let there = inode(fs::metadata(beside(&self.path, LOCK)));
+        if there.is_none() || there != inode(self.own.metadata()) {
+            self.own = lock(&self.path)?;
+        }
+        Ok(())
     }
 
     /// First, for an entry of which nothing is known would be nobody's. What is known of the one that is in the file still stays until the next time.
@@ -127,6 +128,24 @@ impl AuthFile {
             "{} holds what sync did not write; give it a file of its own, or have it keep the rest with --merge",
             self.path.display()
         ))
+    }
+}
+
+/// The right to keep a file, for as long as what comes back is there.
+fn lock(path: &Path) -> Result<File, String> {
+    let problem = |error: std::io::Error| format!("{}: {error}", path.display());
+    json_file::check_kind(path)?;
+    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
+    check_owner(path)?;
+    let own = File::options().create(true).append(true).mode(0o600).open(beside(path, LOCK)).map_err(problem)?;
+    match own.try_lock() {
+        Ok(()) => Ok(own),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "another sync keeps {}; one can keep all the registries there, or each has a file of its own",
+            path.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(problem(error)),
     }
 }
 
