@@ -18,6 +18,7 @@ use ecr_broker::grpc::edge::{Edge, Edged};
 use ecr_broker::grpc::trace::Tracing;
 use ecr_broker::limits::{self, Limits, Origin};
 use ecr_broker::policy::Policy;
+use ecr_broker::registry::{Aliases, Registry};
 use ecr_broker::upstream::{Answer, TokenSource};
 use http_body_util::{BodyExt as _, Full};
 use libfuzzer_sys::fuzz_target;
@@ -26,8 +27,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::{Layer as _, ServiceExt as _};
 
-const METHODS: [&str; 4] =
-    ["GetRegistryCredentials", "BatchGetRegistryCredentials", "ListRegistries", "GetCallerIdentity"];
+const METHODS: [&str; 5] = [
+    "GetRegistryCredentials",
+    "BatchGetRegistryCredentials",
+    "ListRegistries",
+    "GetCallerIdentity",
+    "WatchRegistryCredentials",
+];
+/// A watch ends well at about this age, and has had its snapshot by then.
+const WATCH_AGE: Duration = Duration::from_millis(3);
 
 /// Gives a token for whatever has an account, and fails for the rest.
 #[derive(Debug)]
@@ -71,10 +79,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     };
     let cache = CredentialCache::new(settings, Arc::new(Source(clock)), Arc::clone(&shared));
     let region = "eu-central-1".parse().ok();
+    let mut aliases = Aliases::default();
+    aliases.add("registry.corp.example", Registry::PUBLIC).unwrap();
     let settings = broker::Settings {
         policy: Policy::Open,
         profiles: Vec::new(),
         region,
+        aliases,
         max_min_validity: Duration::from_secs(36_000),
     };
     let broker = Arc::new(Broker::new(cache, settings, None));
@@ -82,7 +93,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let settings =
         limits::Settings { requests_per_second: per_second, in_flight: 10_000, failures_per_second: per_second };
     let limits = Limits::new(settings, shared);
-    let routes = grpc::routes(broker, limits.clone()).routes().prepare();
+    let routes = grpc::routes(broker, limits.clone(), WATCH_AGE).routes().prepare();
     let edge = Edge::new(Tracing::default(), None, limits, CancellationToken::new());
     let service = edge.layer(routes).for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
     World { runtime, service }
@@ -111,6 +122,7 @@ fuzz_target!(|data: &[u8]| {
             "GetRegistryCredentials" => decodes::<ecr_broker::pb::GetRegistryCredentialsRequest>(message),
             "BatchGetRegistryCredentials" => decodes::<ecr_broker::pb::BatchGetRegistryCredentialsRequest>(message),
             "ListRegistries" => decodes::<ecr_broker::pb::ListRegistriesRequest>(message),
+            "WatchRegistryCredentials" => decodes::<ecr_broker::pb::WatchRegistryCredentialsRequest>(message),
             _ => decodes::<ecr_broker::pb::GetCallerIdentityRequest>(message),
         };
         assert!(!decodes, "a message that can be read was answered with INTERNAL");
