@@ -274,12 +274,9 @@ impl Link {
     /// To the first address that answers.
     async fn make(settings: &Settings, deadline: Instant) -> Result<Self, Failure> {
         let mut problems = Vec::new();
-        for (place, address) in settings.addresses.iter().enumerate() {
+        for address in &settings.addresses {
             let endpoint = endpoint(address, settings).map_err(Failure::local)?;
-            let is_last = place + 1 == settings.addresses.len();
-            // Of this host, with no other to go to, it is worth waiting for.
-            let patience = if is_last && address.is_local() { settings.timeout } else { CONNECT_TIMEOUT };
-            let in_time = deadline.min(Instant::now() + patience);
+            let in_time = deadline.min(Instant::now() + patience(settings, address));
             match timeout_at(in_time, endpoint.connect()).await {
                 Ok(Ok(channel)) => return Ok(Self { channel, address: address.clone() }),
                 Ok(Err(error)) => problems.push(format!("{address}: {}", chain(&error))),
@@ -296,6 +293,12 @@ fn result(result: pb::BatchResult) -> Result<pb::RegistryCredentials, Failure> {
         Some(Outcome::Error(error)) => Err(Failure::from(error)),
         None => Err(Failure::broken("a result in the broker's answer is empty")),
     }
+}
+
+/// How long to wait for it before going on to the next. Of this host, with no other to go to, it is worth waiting for.
+fn patience(settings: &Settings, address: &Address) -> Duration {
+    let is_last = settings.addresses.last() == Some(address);
+    if is_last && address.is_local() { settings.timeout } else { CONNECT_TIMEOUT.min(settings.timeout) }
 }
 
 fn endpoint(address: &Address, settings: &Settings) -> Result<Endpoint, String> {

@@ -78,8 +78,6 @@ pub struct Settings {
     pub issuers: Option<Arc<Issuers>>,
     /// How much one caller may ask for.
     pub limits: Limits,
-    /// Where AWS's API is answered, on loopback, and the secret of those who may call there.
-    pub aws_api: Option<(SocketAddr, Arc<Secret>)>,
 }
 
 /// A broker whose listeners are bound and which serves nobody yet.
@@ -115,18 +113,12 @@ pub fn bind(
     cache: CredentialCache,
     tracing: Tracing,
 ) -> anyhow::Result<Bound> {
-    let aws_api = settings.aws_api.clone();
-    let aws_api = aws_api.map(|(address, secret)| bind_aws_api(address, secret, &mut handed)).transpose()?;
     let listeners = settings
         .listen
         .iter()
         .map(|address| Listener::bind(address, &mut handed).with_context(|| format!("cannot listen on {address}")));
     let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
-    let bound = Bound { settings, listeners, aws_api: None, broker, cache, tracing };
-    Ok(match aws_api {
-        Some(aws_api) => bound.with_aws_api(aws_api),
-        None => bound,
-    })
+    Ok(Bound { settings, listeners, aws_api: None, broker, cache, tracing })
 }
 
 /// Where AWS's API will be answered: bound, for a broker that may yet look for its own place.

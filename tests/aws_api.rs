@@ -17,12 +17,10 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use ecr_broker::audit::Output;
-use ecr_broker::aws_api::Secret;
 use ecr_broker::caller::Caller;
 use ecr_broker::error::FailureClass;
 use ecr_broker::limits::{self, Limits, Origin};
 use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
-use ecr_broker::server;
 use futures_util::future::join_all;
 use program::{Ended, SERVE_SIMULATED, Server, run};
 use serde_json::{Value, json};
@@ -31,7 +29,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-ABC";
+const SECRET: &str = AWS_API_SECRET;
 const PRIVATE: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
 const PUBLIC: &str = "SpencerFrontendService.GetAuthorizationToken";
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -161,16 +159,10 @@ fn write_secret(directory: &Path, secret: &str) -> std::path::PathBuf {
     file
 }
 
-fn serves_aws_api(settings: &mut server::Settings) {
-    let directory = tempfile::tempdir().unwrap();
-    let secret = Secret::read(&write_secret(directory.path(), SECRET)).unwrap().unwrap();
-    settings.aws_api = Some((ANY_PORT, Arc::new(secret)));
-}
-
 /// A broker with the AWS API, and where that is.
 fn broker() -> (TestBroker, SocketAddr) {
-    let broker = TestBroker::start_with(serves_aws_api);
-    let at = broker.aws_api.unwrap();
+    let broker = TestBroker::start();
+    let at = broker.aws_api;
     (broker, at)
 }
 
@@ -233,10 +225,9 @@ async fn without_the_secret_nothing_is_answered_and_too_many_guesses_keep_nobody
     let limits = Limits::new(limits::Settings { failures_per_second: one, ..limits_settings() }, clock.clone());
     let own = limits.clone();
     let broker = TestBroker::start_with(|settings| {
-        serves_aws_api(settings);
         settings.limits = own;
     });
-    let at = broker.aws_api.unwrap();
+    let at = broker.aws_api;
     let (longer, shorter) = (format!("/t/{SECRET}x"), format!("/t/{}", &SECRET[1..]));
     let (deeper, elsewhere) = (format!("/t/{SECRET}/x"), format!("/{SECRET}"));
     for path in ["/", "/t/", "/t", &longer, &shorter, &deeper, &elsewhere, "/t/%30"] {
@@ -310,8 +301,8 @@ async fn a_grant_for_the_aws_api_gives_what_it_names_and_the_record_says_who_ask
         effect: Effect::Allow,
     };
     let output = Output::File(file.clone());
-    let broker = TestBroker::start_as(Policy::Grants(vec![granted]), Some(&output), serves_aws_api);
-    let at = broker.aws_api.unwrap();
+    let broker = TestBroker::start_as(Policy::Grants(vec![granted]), Some(&output), |_| ());
+    let at = broker.aws_api;
     let last = || {
         let text = fs::read_to_string(&file).unwrap();
         serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()
@@ -371,8 +362,8 @@ async fn what_is_granted_to_one_of_loopback_and_the_aws_api_is_not_granted_to_th
             profile: None,
             effect: Effect::Allow,
         };
-        let broker = TestBroker::start_as(Policy::Grants(vec![everything]), None, serves_aws_api);
-        let answer = Asked::of(&["123456789012"]).send(broker.aws_api.unwrap()).await;
+        let broker = TestBroker::start_as(Policy::Grants(vec![everything]), None, |_| ());
+        let answer = Asked::of(&["123456789012"]).send(broker.aws_api).await;
         let called = broker.client().await.get_registry_credentials(request(HOST)).await;
         if over_grpc {
             assert_eq!(answer.error(), (400, "AccessDeniedException"));
@@ -387,8 +378,8 @@ async fn what_is_granted_to_one_of_loopback_and_the_aws_api_is_not_granted_to_th
 #[tokio::test]
 async fn p11_over_the_aws_api_too_nothing_is_released_that_is_not_on_record() {
     let full = Output::File("/dev/full".into());
-    let broker = TestBroker::start_as(Policy::Open, Some(&full), serves_aws_api);
-    let answer = Asked::private().send(broker.aws_api.unwrap()).await;
+    let broker = TestBroker::start_as(Policy::Open, Some(&full), |_| ());
+    let answer = Asked::private().send(broker.aws_api).await;
     assert_eq!(answer.error(), (503, "ServiceUnavailable"));
     assert!(answer.message().contains("audit log"), "{answer:?}");
 }
@@ -408,11 +399,10 @@ async fn p1_whoever_asks_and_over_whichever_api_a_key_is_one_call() {
     let limits = Limits::new(limits_settings(), ManualClock::new());
     let own = limits.clone();
     let broker = TestBroker::start_with(|settings| {
-        serves_aws_api(settings);
         settings.limits = own;
         settings.max_connections_per_address = 1024;
     });
-    let at = broker.aws_api.unwrap();
+    let at = broker.aws_api;
     for (account, grpc_first) in [("111111111111", true), ("222222222222", false)] {
         let before = broker.source.calls();
         broker.source.shut();
@@ -532,10 +522,9 @@ async fn p8_whoever_is_slow_to_speak_or_to_listen_is_let_go_of() {
 #[tokio::test]
 async fn p8_a_host_has_so_many_connections_and_no_more() {
     let broker = TestBroker::start_with(|settings| {
-        serves_aws_api(settings);
         settings.max_connections_per_address = 2;
     });
-    let at = broker.aws_api.unwrap();
+    let at = broker.aws_api;
     let held = [TcpStream::connect(at).await.unwrap(), TcpStream::connect(at).await.unwrap()];
     let mut third = TcpStream::connect(at).await.unwrap();
     assert!(rest(&mut third).await.is_empty());
@@ -546,10 +535,9 @@ async fn p8_a_host_has_so_many_connections_and_no_more() {
 async fn p9_a_call_in_flight_is_answered_while_the_broker_ends_and_one_that_takes_too_long_is_told() {
     for (limit, expected) in [(20, 200), (1, 503)] {
         let broker = TestBroker::start_with(|settings| {
-            serves_aws_api(settings);
             settings.drain_timeout = Duration::from_secs(limit);
         });
-        let (at, source) = (broker.aws_api.unwrap(), Arc::clone(&broker.source));
+        let (at, source) = (broker.aws_api, Arc::clone(&broker.source));
         source.shut();
         let call = tokio::spawn(Asked::private().send(at));
         source.until_calls(1).await;

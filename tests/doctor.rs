@@ -141,18 +141,31 @@ impl Told {
     }
 }
 
+/// Each once, and the last for ever.
+struct Answers(VecDeque<String>);
+
+impl Answers {
+    fn of(answers: &[&str]) -> Self {
+        Self(answers.iter().map(|answer| (*answer).to_owned()).collect())
+    }
+
+    fn next(&mut self) -> String {
+        let answer = if self.0.len() > 1 { self.0.pop_front() } else { self.0.front().cloned() };
+        answer.unwrap()
+    }
+}
+
 impl Registry {
     /// Each answer once, and the last for ever.
     fn answering(answers: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shown = Arc::new(Mutex::new(Vec::new()));
-        let (mut answers, kept): (VecDeque<_>, _) =
-            (answers.iter().map(|answer| (*answer).to_owned()).collect(), Arc::clone(&shown));
+        let (mut answers, kept) = (Answers::of(answers), Arc::clone(&shown));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
-                kept.lock().unwrap().extend(serve(&mut stream.unwrap(), &answer.unwrap()));
+                let answer = answers.next();
+                kept.lock().unwrap().extend(serve(&mut stream.unwrap(), &answer));
             }
         });
         Self { url, shown }
@@ -180,8 +193,7 @@ impl Registry {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shown = Arc::new(Mutex::new(Vec::new()));
-        let (mut answers, kept): (VecDeque<_>, _) =
-            (answers.iter().map(|answer| (*answer).to_owned()).collect(), Arc::clone(&shown));
+        let (mut answers, kept) = (Answers::of(answers), Arc::clone(&shown));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -190,9 +202,9 @@ impl Registry {
                 let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
                 assert!(head[0].starts_with("CONNECT "), "{head:?}");
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-                let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+                let answer = answers.next();
                 let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-                kept.lock().unwrap().extend(serve(&mut StreamOwned::new(connection, stream), &answer.unwrap()));
+                kept.lock().unwrap().extend(serve(&mut StreamOwned::new(connection, stream), &answer));
             }
         });
         Self { url, shown }

@@ -366,7 +366,6 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
             tls: None,
             issuers: None,
             limits: ecr_broker::limits::Limits::new(limits_settings(), ManualClock::new()),
-            aws_api: None,
         },
         ecr_broker::server::Handed::default(),
         std::sync::Arc::new(ecr_broker::broker::Broker::new(

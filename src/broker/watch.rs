@@ -189,20 +189,8 @@ impl Watch {
 fn patience(error: &BrokerError) -> Duration {
     match error {
         BrokerError::Upstream(failure) if failure.class == FailureClass::NoTurn => OWN_TROUBLE,
-        BrokerError::Upstream(failure) => failure.retry_after.unwrap_or(INTERVAL),
-        BrokerError::Overloaded { retry_after, .. } | BrokerError::CallerRateLimited { retry_after, .. } => {
-            *retry_after
-        }
         BrokerError::AuditUnavailable | BrokerError::Bug => OWN_TROUBLE,
-        BrokerError::RequestInvalid { .. }
-        | BrokerError::RegistryNotEcr { .. }
-        | BrokerError::RegistryInvalid { .. }
-        | BrokerError::ProfileUnknown { .. }
-        | BrokerError::CallerUnauthenticated { .. }
-        | BrokerError::CallerNotAllowed
-        | BrokerError::ValidityUnsatisfiable { .. }
-        | BrokerError::ShuttingDown
-        | BrokerError::Deadline => INTERVAL,
+        other => other.retry_after().unwrap_or(INTERVAL),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::client::RegistryCredentials;
+use crate::helper::basic;
 use crate::helper::bazel::authorization;
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
@@ -194,6 +195,6 @@ fn k8s_secret(SecretName { name, namespace }: &SecretName, config: &str) -> Stri
 
 fn docker_config(credentials: &[RegistryCredentials]) -> Value {
     let auth =
-        |one: &RegistryCredentials| (one.registry.clone(), json!({ "auth": BASE64.encode(userpass(one).as_bytes()) }));
+        |one: &RegistryCredentials| (one.registry.clone(), json!({ "auth": basic(&one.username, &one.password) }));
     json!({ "auths": credentials.iter().map(auth).collect::<Map<_, _>>() })
 }

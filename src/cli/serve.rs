@@ -130,8 +130,8 @@ async fn serve(
         );
     }
     if let (Some(address), Some(api)) = (bound.aws_api_address(), &config.server.aws_api) {
-        let (url, secret) = (format!("http://{address}{}", aws_api::PREFIX), api.secret_file.display());
-        tracing::info!(url, %secret, "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC are this URL with what is in the file behind it; where HTTP_PROXY is set, set NO_PROXY=127.0.0.1,localhost, or the proxy is sent the secret");
+        let (url, secret_file) = (format!("http://{address}{}", aws_api::PREFIX), api.secret_file.display());
+        tracing::info!(url, %secret_file, "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC are this URL with what is in the file behind it; where HTTP_PROXY is set, set NO_PROXY=127.0.0.1,localhost, or the proxy is sent the secret");
     }
     for address in bound.urls() {
         say(format_args!("listening on {address}"))?;
@@ -266,7 +266,6 @@ fn server_settings(
         tls: proofs.tls,
         issuers: proofs.issuers,
         limits,
-        aws_api: None,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::failure::chain;
 use super::tls_problem::causes;
-use super::{Address, CONNECT_TIMEOUT, Client, Link, Settings, TlsProblem, endpoint};
+use super::{Address, CONNECT_TIMEOUT, Client, Link, Settings, TlsProblem, endpoint, patience};
 
 /// HTTP/2's first words, and settings that change nothing.
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -84,12 +84,6 @@ impl<'a> Client<'a> {
     pub fn address(&self) -> &Address {
         &self.link.address
     }
-}
-
-/// How long to wait for it, as a client does that goes from one address to the next.
-fn patience(settings: &Settings, address: &Address) -> Duration {
-    let is_last = settings.addresses.last() == Some(address);
-    if is_last && address.is_local() { settings.timeout } else { CONNECT_TIMEOUT.min(settings.timeout) }
 }
 
 async fn connect(settings: &Settings, address: &Address) -> Result<Link, Unreached> {

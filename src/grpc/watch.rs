@@ -37,7 +37,7 @@ const INTERVAL: Duration = Duration::from_mins(1);
 struct Watching {
     broker: Arc<Broker>,
     limits: Limits,
-    call: Call,
+    call: Arc<Call>,
     caller: Caller,
     known: Arc<HashSet<CredentialId>>,
     following: SelectAll<BoxStream<'static, Happened>>,
@@ -64,7 +64,7 @@ struct Followed {
     index: i32,
     watch: Watch,
     subject: Subject,
-    call: Call,
+    call: Arc<Call>,
     is_first: bool,
 }
 
@@ -80,7 +80,7 @@ impl RegistryCredentials {
             ends: ends(&call, self.watch_age),
             broker: Arc::clone(&self.broker),
             limits: self.limits.clone(),
-            call,
+            call: Arc::new(call),
             caller,
             following: SelectAll::new(),
             named: request.requests.is_empty().then(BTreeSet::new),
@@ -239,7 +239,8 @@ impl Watching {
         let by_alias = self.named.is_some() && request.alias.is_some();
         let known = if by_alias { Arc::default() } else { Arc::clone(&self.known) };
         let watch = Watch::new(Arc::clone(&self.broker), request, known);
-        let followed = Followed { index: self.next_index(), watch, subject, call: self.call.clone(), is_first: true };
+        let followed =
+            Followed { index: self.next_index(), watch, subject, call: Arc::clone(&self.call), is_first: true };
         let events = stream::unfold(followed, |mut followed| async {
             let happened = followed.next().await;
             Some((happened, followed))

@@ -130,7 +130,9 @@ fn write_new(new: &Path, text: &str, (old, keep): (&Path, Keep)) -> std::io::Res
     written.write_all(text.as_bytes()).and_then(|()| written.sync_all())
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
+/// The name of a file that goes with another.
+#[must_use]
+pub fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::num::NonZeroU32;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use data_encoding::BASE64;
 use ecr_broker::address::ListenAddress;
 use ecr_broker::audit::{AuditLog, Output};
+use ecr_broker::aws_api::Secret;
 use ecr_broker::broker::{self, Broker, CredentialRequest};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::caller::{Caller, Principal};
@@ -37,6 +39,8 @@ use tokio::task::JoinHandle;
 
 pub const HOUR: Duration = Duration::from_hours(1);
 pub const MINUTE: Duration = Duration::from_mins(1);
+/// What a test's broker wants of the callers of its AWS API.
+pub const AWS_API_SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-ABC";
 pub const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 
 /// A clock that stands still until it is moved.
@@ -297,7 +301,7 @@ pub struct TestBroker {
     pub tcp: std::net::SocketAddr,
     pub socket: std::path::PathBuf,
     /// Where AWS's API is answered, if it is.
-    pub aws_api: Option<std::net::SocketAddr>,
+    pub aws_api: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     directory: tempfile::TempDir,
@@ -339,19 +343,22 @@ impl TestBroker {
             tls: None,
             issuers: None,
             limits: Limits::new(limits_settings(), clock.clone()),
-            aws_api: None,
         };
         change(&mut settings);
         let region = "eu-central-1".parse().unwrap();
         let broker = Arc::new(Broker::new(cache.clone(), broker_settings(policy, Some(region)), audit));
-        let bound =
-            server::bind(settings, server::Handed::default(), Arc::clone(&broker), cache.clone(), Tracing::default())
-                .unwrap();
+        let file = directory.path().join("aws-api-secret");
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).unwrap();
+        std::fs::write(&file, AWS_API_SECRET).unwrap();
+        let (secret, mut handed) = (Arc::new(Secret::read_or_make(&file).unwrap()), server::Handed::default());
+        let aws_api = server::bind_aws_api(([127, 0, 0, 1], 0).into(), secret, &mut handed).unwrap();
+        let bound = server::bind(settings, handed, Arc::clone(&broker), cache.clone(), Tracing::default()).unwrap();
+        let bound = bound.with_aws_api(aws_api);
         let tcp = bound.addresses().iter().find_map(|address| match address {
             ListenAddress::Tcp(address) => Some(*address),
             ListenAddress::Unix(_) => None,
         });
-        let aws_api = bound.aws_api_address();
+        let aws_api = bound.aws_api_address().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(bound.run_until(async { _ = stopped.await }));
         Self { source, clock, cache, broker, tcp: tcp.unwrap(), socket, aws_api, stop: Some(stop), running, directory }

@@ -14,10 +14,10 @@ use sha2::{Digest as _, Sha256};
 use super::entries::{Entries, Entry};
 use crate::cli::complain;
 use crate::clock::Moment;
-use crate::helper::json_file::{self, Keep};
+use crate::helper::json_file::{self, Keep, beside};
 
-/// What is locked, behind the file's name.
-const LOCK: &str = ".sync.lock";
+/// What is locked, behind the file's name and a dot.
+const LOCK: &str = "sync.lock";
 
 /// A file of logins, which one sync keeps at a time.
 pub(super) struct AuthFile {
@@ -36,7 +36,7 @@ pub(super) struct AuthFile {
 impl AuthFile {
     /// With `merge`, what else is in it is somebody's, and stays.
     pub(super) fn take(path: PathBuf, asked: BTreeSet<String>, merge: bool) -> Result<Self, String> {
-        let (own, notes) = (lock(&path)?, beside(&path, ".sync"));
+        let (own, notes) = (lock(&path)?, beside(&path, "sync"));
         Ok(Self { path, notes, merge, asked, ours: BTreeSet::new(), own })
     }
 
@@ -204,10 +204,4 @@ fn check_owner(path: &Path) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }
