@@ -11,12 +11,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use ecr_broker::api::grpc;
+use ecr_broker::api::grpc::middleware::Edge;
+use ecr_broker::api::grpc::trace::Tracing;
+use ecr_broker::authn::Peer;
 use ecr_broker::broker::Broker;
 use ecr_broker::caller::Caller;
-use ecr_broker::grpc;
-use ecr_broker::grpc::authn::Peer;
-use ecr_broker::grpc::edge::Edge;
-use ecr_broker::grpc::trace::Tracing;
 use ecr_broker::limits::{Limits, Origin};
 use ecr_broker::policy::{Accounts, CallerPattern, Decision, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::registry::Registry;

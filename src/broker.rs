@@ -13,14 +13,14 @@ use crate::audit::{AuditLog, Outcome, Record, Unwritten};
 use crate::cache::{CredentialCache, Found, Lookup};
 use crate::caller::Caller;
 use crate::credential::{Credential, CredentialId, CredentialKey, ProfileName};
-use crate::echo::Echo;
 use crate::error::BrokerError;
 use crate::policy::{Decision, Effect, Grant, Policy, RegistryPattern};
 use crate::profile::Profile;
+use crate::quoted::Quoted;
 use crate::registry::{AccountId, Aliases, Named, Region, Registry};
 use crate::request_id::RequestId;
 
-mod warm;
+mod keep_warm;
 mod watch;
 
 pub use self::watch::{News, Watch};
@@ -397,7 +397,7 @@ fn report_denial(request: &CredentialRequest, grant: Option<&Grant>, outcome: &'
         alias = request.alias,
         account_id = request.registry.account().map(field::display),
         region = request.registry.region().map(field::display),
-        profile = %Echo(&request.profile),
+        profile = %Quoted(&request.profile),
         denied_by = grant.map_or("no grant allows it", |grant| &grant.id),
         "{outcome}"
     );

@@ -21,28 +21,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{Span, warn};
 
+use self::backoff::Failures;
 use self::entry::{Entry, RefreshClaim, Shortfall};
-use self::failures::Failures;
-use self::flight::{Call, Departure, Landing, class};
-use self::seat::{Passage, Seat};
+use self::flight_task::{Passage, Seat};
+use self::singleflight::{Call, Departure, Landing, class};
 use self::store::Store;
-use self::watchers::Watchers;
+use self::subscriptions::Watchers;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass, UpstreamFailure};
 use crate::request_id::RequestId;
+use crate::source::TokenSource;
 use crate::trace::SpanIdentity;
-use crate::upstream::TokenSource;
 
+mod backoff;
 mod entry;
-mod failures;
-mod flight;
-mod seat;
+mod flight_task;
+mod singleflight;
 mod store;
-mod watchers;
+mod subscriptions;
 
-pub use self::watchers::Changes;
+pub use self::subscriptions::Changes;
 
 /// Of those who may wait, one in so many more may be those who watch: they can come back later.
 const SHARE_OF_WATCHERS: usize = 4;

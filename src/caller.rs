@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use spiffe::SpiffeId;
 
-use crate::echo::Echo;
+use crate::quoted::Quoted;
 
 /// The kernel's stand-in for a user that has no name in its own namespace: many users, and so nobody in particular.
 const OVERFLOW_UID: u32 = 65534;
@@ -138,7 +138,7 @@ impl Caller {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is no caller: those are uid:1001,gid:1001, with the user's primary group, loopback, aws-api, spiffe://DOMAIN/PATH, dns:NAME, and jwt:ISSUER:SUBJECT with the issuer's name in the configuration",
-    Echo(text)
+    Quoted(text)
 )]
 pub struct CallerError {
     text: String,
@@ -216,7 +216,7 @@ impl fmt::Display for Principal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is no DNS name: those are whole, in lower case and without \"*\", such as \"build-1.corp.example\"",
-    Echo(text)
+    Quoted(text)
 )]
 pub struct DnsNameError {
     text: String,

@@ -17,8 +17,6 @@ mod connection;
 #[cfg(feature = "client")]
 mod doctor;
 #[cfg(feature = "client")]
-mod followed;
-#[cfg(feature = "client")]
 mod get;
 #[cfg(feature = "client")]
 mod helper;
@@ -29,13 +27,7 @@ mod policy;
 #[cfg(feature = "client")]
 mod probe;
 #[cfg(feature = "server")]
-mod process;
-#[cfg(feature = "server")]
-mod reload;
-#[cfg(feature = "server")]
 mod serve;
-#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
-mod signal;
 #[cfg(feature = "simulator")]
 mod simulate;
 #[cfg(feature = "server")]
@@ -44,6 +36,8 @@ mod suggest;
 mod sync;
 #[cfg(feature = "client")]
 mod watch;
+#[cfg(feature = "client")]
+mod watch_args;
 #[cfg(feature = "client")]
 mod whoami;
 

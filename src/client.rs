@@ -19,20 +19,20 @@ use crate::pb::registry_access::Target;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 
 mod address;
+mod config;
+mod diagnose;
 mod failure;
-mod given;
 mod once;
 mod query;
-mod reach;
 mod tls_problem;
 mod watch;
 
 pub use self::address::{Address, AddressError};
+pub use self::config::{Addresses, Given, GivenError, Home};
+pub use self::diagnose::Unreached;
 pub use self::failure::{Failure, chain};
-pub use self::given::{Addresses, Given, GivenError, Home};
 pub use self::once::Access;
 pub use self::query::Query;
-pub use self::reach::Unreached;
 pub use self::tls_problem::TlsProblem;
 pub use self::watch::{Happening, Watch};
 pub use crate::pb::{AuthScheme, CacheStatus, GetCallerIdentityResponse, RegistryCredentials, RegistryType};

@@ -11,21 +11,21 @@ use std::sync::Arc;
 
 use self::reader::Reader;
 use crate::address::ListenAddress;
+use crate::api::ecr::Secret;
 use crate::audit::Output;
-use crate::aws_api::Secret;
+use crate::authn::jwt::{self, Issuers};
+use crate::authn::tls::{self, Tls};
 use crate::cache;
 use crate::clock::Clock;
-use crate::jwt::{self, Issuers};
 use crate::limits;
 use crate::policy::Policy;
 use crate::policy::lint::Proofs;
 use crate::profile::Profile;
 use crate::registry::{Aliases, Registry};
-use crate::tls::{self, Tls};
+use crate::source::aws;
+use crate::source::aws::admission::LONGEST_QUEUE;
+use crate::source::aws::web_identity::WebIdentity;
 use crate::trusted_file;
-use crate::upstream::aws;
-use crate::upstream::guard::LONGEST_QUEUE;
-use crate::upstream::web_identity::WebIdentity;
 
 mod aliases;
 mod files;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::caller::Principal;
-use crate::clock::Moment;
+use crate::moment::Moment;
 use crate::registry::{AccountId, Registry};
 
 /// The user name that goes with every password of ECR's.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::echo::Echo;
+use crate::quoted::Quoted;
 use crate::registry::RegistryError;
 
 /// How long to wait where nothing better is known.
@@ -38,7 +38,7 @@ pub enum BrokerError {
         problem: String,
     },
     /// No such profile.
-    #[error("the broker has no profile {}; leave profile empty, or name one of: {known}", Echo(profile))]
+    #[error("the broker has no profile {}; leave profile empty, or name one of: {known}", Quoted(profile))]
     ProfileUnknown {
         /// What was asked for.
         profile: String,

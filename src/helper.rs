@@ -9,11 +9,11 @@ use data_encoding::BASE64;
 use crate::client::{Given, GivenError, Home, Settings};
 
 pub mod bazel;
+mod delegate;
 pub mod docker;
 mod fallback;
 pub mod json_file;
 pub mod kubelet;
-mod next;
 
 /// No question of any of these programs is longer.
 const LONGEST_QUESTION: u64 = 1024 * 1024;
@@ -23,7 +23,7 @@ const LONGEST_QUESTION: u64 = 1024 * 1024;
 pub struct Setup {
     settings: Settings,
     profile: String,
-    next: Option<next::Next>,
+    next: Option<delegate::Next>,
     fallback: Option<fallback::Fallback>,
 }
 
@@ -44,7 +44,7 @@ impl Setup {
     /// Where it cannot be used.
     pub fn new(given: Given, home: &Home) -> Result<Self, GivenError> {
         let given = given.or(home.files()?);
-        let next = given.next.as_deref().map(next::Next::from);
+        let next = given.next.as_deref().map(delegate::Next::from);
         let (settings, profile) = given.settings(home)?;
         Ok(Self { settings, profile, next, fallback: None })
     }

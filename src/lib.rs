@@ -1,49 +1,54 @@
 //! ecr-broker hands out Amazon ECR registry credentials over gRPC.
 //!
-//! A file imports only from floors below its own, and from its own folder; `tests/floors.rs` holds this.
+//! The map: a module may use only the modules in the rows above its own. `tests/floors.rs` reads this table and checks it, and
+//! that no two files import each other in a circle. A file `foo.rs` with a folder `foo/` is a module and its parts.
 //!
-//! | floor | module | what it is |
+//! | group | module | what it is |
 //! |---|---|---|
-//! | 0 | [`registry`] | accounts, regions, partitions and the grammar of ECR's hosts |
-//! | 0 | [`credential`] | credentials, passwords, and until when they may be handed out |
-//! | 0 | [`error`] | what can go wrong, as a closed set |
-//! | 0 | [`clock`] | the only reader of clocks |
-//! | 0 | [`caller`] | who asks, and how that is known |
-//! | 0 | [`policy`] | who may have what |
-//! | 0 | [`profile`] | by which roles a credential is minted, and what it may do |
-//! | 0 | [`echo`] | what a caller wrote, as an error may repeat it |
-//! | 0 | [`address`] | where a broker listens |
-//! | 0 | [`request_id`] | names a request in errors and logs |
-//! | 0 | [`trusted_file`] | files that decide who is who |
-//! | 0 | [`restart`] | work that is begun anew whenever it ends |
-//! | 0 | [`trace`] | the identity of a span, handed between tasks |
-//! | 0 | [`aws_wire`] | AWS's protocols, as a service sees them |
-//! | 1 | [`upstream`] | where credentials come from: the AWS SDK behind one trait |
-//! | 1 | [`tls`] | the broker's certificate, and whose client certificates say who they are |
-//! | 1 | [`jwt`] | bearer tokens of issuers that are named, verified without asking anybody |
-//! | 1 | [`limits`] | how much one caller may ask for |
-//! | 1 | [`audit`] | a line for every credential that is released, before it is |
-//! | 1 | [`simulator`] | AWS as the SDK sees it, on loopback |
-//! | 2 | [`cache`] | what is held, what is on its way, what failed a moment ago |
-//! | 3 | [`broker`] | the use case on one screen |
-//! | 4 | [`aws_api`] | AWS's own operation for tokens, for programs that ask AWS and nothing else |
-//! | 4 | [`grpc`] | the services, the status of every error, the edge of every call |
-//! | 5 | [`config`] | what was typed, then what it means |
-//! | 5 | [`telemetry`] | logs and spans |
-//! | 5 | [`server`] | listeners, connections, the way down |
-//! | aside | [`pb`] | the generated protobuf and gRPC types |
-//! | aside | [`client`] | the client of a broker |
-//! | aside | [`helper`] | docker's, kubelet's and Bazel's protocols, over the client |
-//! | 6 | [`cli`] | the command line |
+//! | domain | [`quoted`] | quotes untrusted input for error messages: escaped and truncated |
+//! | domain | [`moment`] | a point in time on the wall clock and on the monotonic clock |
+//! | domain | [`registry`] | accounts, regions, partitions and the grammar of ECR hosts |
+//! | domain | [`caller`] | callers and principals |
+//! | domain | [`credential`] | registry credentials, passwords and their validity |
+//! | domain | [`profile`] | IAM roles by which credentials are requested, and their session policies |
+//! | domain | [`policy`] | grants: which caller may have which registry and profile |
+//! | domain | [`error`] | the closed set of errors a request can end with |
+//! | domain | [`request_id`] | request IDs in errors and logs |
+//! | tools | [`clock`] | the only reader of the system clocks |
+//! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
+//! | tools | [`trusted_file`] | checks owner and mode of files that decide identity |
+//! | tools | [`address`] | listen addresses |
+//! | tools | [`trace`] | span identities passed between tasks |
+//! | tools | [`aws_wire`] | AWS's wire protocols as a server sees them |
+//! | tools | [`pb`] | generated protobuf and gRPC types |
+//! | client | [`client`] | client of a broker |
+//! | outside | [`source`] | credential sources: AWS behind one trait |
+//! | outside | [`limits`] | rate and concurrency limits per caller and origin |
+//! | outside | [`authn`] | authentication of peers: Unix sockets, client certificates, bearer tokens |
+//! | outside | [`audit`] | audit log, written before a credential is released |
+//! | broker | [`cache`] | credential cache with single flight, background refresh and failure backoff |
+//! | broker | [`broker`] | authorization and release of credentials |
+//! | front doors | [`api`] | gRPC services and the ECR-compatible API |
+//! | front doors | [`server`] | listeners, connections and graceful shutdown |
+//! | process | [`config`] | configuration: model, settings table and checks |
+//! | process | [`telemetry`] | logs and traces |
+//! | process | [`simulator`] | simulated AWS on loopback |
+//! | process | [`app`] | composition root and process lifecycle |
+//! | process | [`helper`] | docker, kubelet and Bazel credential helper protocols |
+//! | process | [`cli`] | command line |
 //!
 //! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules; each builds alone.
 
 #[cfg(feature = "server")]
 pub mod address;
 #[cfg(feature = "server")]
+pub mod api;
+#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+pub mod app;
+#[cfg(feature = "server")]
 pub mod audit;
 #[cfg(feature = "server")]
-pub mod aws_api;
+pub mod authn;
 #[cfg(any(feature = "server", feature = "simulator"))]
 pub mod aws_wire;
 #[cfg(feature = "server")]
@@ -61,18 +66,14 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod credential;
-#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
-pub mod echo;
 #[cfg(feature = "server")]
 pub mod error;
-#[cfg(feature = "server")]
-pub mod grpc;
 #[cfg(feature = "client")]
 pub mod helper;
 #[cfg(feature = "server")]
-pub mod jwt;
-#[cfg(feature = "server")]
 pub mod limits;
+#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+pub mod moment;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod pb;
 #[cfg(feature = "server")]
@@ -80,22 +81,22 @@ pub mod policy;
 #[cfg(feature = "server")]
 pub mod profile;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+pub mod quoted;
+#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod registry;
 #[cfg(feature = "server")]
 pub mod request_id;
-#[cfg(feature = "server")]
-pub mod restart;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 #[cfg(feature = "server")]
-pub mod telemetry;
+pub mod source;
 #[cfg(feature = "server")]
-pub mod tls;
+pub mod supervise;
+#[cfg(feature = "server")]
+pub mod telemetry;
 #[cfg(feature = "server")]
 pub mod trace;
 #[cfg(feature = "server")]
 pub mod trusted_file;
-#[cfg(feature = "server")]
-pub mod upstream;

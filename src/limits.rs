@@ -359,7 +359,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::clock::Moment;
+    use crate::moment::Moment;
 
     /// A clock that stands still until it is moved.
     #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::caller::{Caller, Principal};
 use crate::credential::ProfileName;
-use crate::echo::Echo;
+use crate::quoted::Quoted;
 use crate::registry::{AccountId, Partition};
 
 mod session_policy;
@@ -80,7 +80,7 @@ pub struct RoleTemplate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is not the ARN of a role: those are arn:aws:iam::123456789012:role/NAME, with {{partition}} and {{account}} for those of the registry",
-    Echo(text)
+    Quoted(text)
 )]
 pub struct RoleTemplateError {
     text: String,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use self::host::Host;
-use crate::echo::Echo;
+use crate::quoted::Quoted;
 
 mod aliases;
 mod host;
@@ -103,7 +103,7 @@ impl FromStr for AccountId {
             .filter(|digits| digits.iter().all(u8::is_ascii_digit))
             .map(Self)
             .ok_or_else(|| {
-                RegistryError::invalid(format!("{} is not an AWS account id: those have twelve digits", Echo(text)))
+                RegistryError::invalid(format!("{} is not an AWS account id: those have twelve digits", Quoted(text)))
             })
     }
 }
@@ -139,7 +139,7 @@ impl FromStr for Region {
 
     fn from_str(text: &str) -> Result<Self, RegistryError> {
         let partition = Partition::owning(text).ok_or_else(|| {
-            RegistryError::invalid(format!("{} is not an AWS region: those are like \"eu-central-1\"", Echo(text)))
+            RegistryError::invalid(format!("{} is not an AWS region: those are like \"eu-central-1\"", Quoted(text)))
         })?;
         Ok(Self { name: text.into(), partition })
     }

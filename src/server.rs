@@ -16,39 +16,35 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
 use tracing::{info, warn};
 
-pub use self::handed::Handed;
+pub use self::socket_activation::Handed;
 
 use self::accept::Door;
 use self::aws_api::AwsApiDoor;
 use self::connection::Connections;
+use self::drain_streams::{EndStreams, Ending};
 use self::health::Health;
 use self::listener::Listener;
-use self::streams::{EndStreams, Ending};
 use crate::address::ListenAddress;
-use crate::aws_api::{AwsApi, Secret};
+use crate::api::ecr::{AwsApi, Secret};
+use crate::api::grpc;
+use crate::api::grpc::middleware::Edge;
+use crate::api::grpc::trace::Tracing;
+use crate::authn::jwt::Issuers;
+use crate::authn::tls::Tls;
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
-use crate::grpc;
-use crate::grpc::edge::Edge;
-use crate::grpc::trace::Tracing;
-use crate::jwt::Issuers;
 use crate::limits::Limits;
-use crate::tls::Tls;
 
 mod accept;
-mod authority;
 mod aws_api;
-mod conduct;
 mod connection;
-mod exchange;
-mod frames;
-mod handed;
+mod drain_streams;
 mod health;
+mod http1;
+mod http2;
 mod listener;
 mod loop_guard;
-mod peer_stream;
-mod streams;
-mod taken;
+mod socket_activation;
 
 /// How often dead secrets are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);

@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use self::world::World;
+use self::simulated_aws::World;
 
 mod controls;
 mod ecr;
@@ -32,15 +32,15 @@ mod query;
 mod role;
 mod route;
 mod session;
+mod simulated_aws;
 mod sts;
 mod token;
 mod trouble;
 mod web_identity;
-mod world;
 
 pub use self::controls::Controls;
 pub use self::fault::{Fault, FaultRate, FaultRateError, UnknownFault};
-pub use self::world::Service;
+pub use self::simulated_aws::Service;
 
 /// How many connections are served at once; those beyond wait in the listen queue.
 const CONNECTIONS: usize = 1024;

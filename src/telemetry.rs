@@ -22,7 +22,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use self::environment::Otlp;
 use self::sampler::DecidedAtTheEdge;
-use crate::grpc::trace::Tracing;
+use crate::api::grpc::trace::Tracing;
 
 mod environment;
 mod sampler;
@@ -121,7 +121,7 @@ fn is_within_cap(metadata: &Metadata<'_>) -> bool {
 /// Our own spans of what is recorded, and nothing else: no events, for they hold what AWS said, and nobody else's spans, for the exporter's own
 /// client makes dozens of them with every export.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span() && matches!(metadata.target(), "ecr_broker::rpc" | "ecr_broker::upstream")
+    metadata.is_span() && matches!(metadata.target(), "ecr_broker::rpc" | "ecr_broker::source")
 }
 
 fn provider(otlp: &Otlp) -> anyhow::Result<SdkTracerProvider> {

@@ -374,7 +374,7 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
             None,
         )),
         cache,
-        ecr_broker::grpc::trace::Tracing::default(),
+        ecr_broker::api::grpc::trace::Tracing::default(),
     );
     assert!(format!("{:#}", second.unwrap_err()).contains("another process is listening there"));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left of the attempt");

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use ecr_broker::jwt::{Issuers, KeySet, Keys, Refusal, Settings};
+use ecr_broker::authn::jwt::{Issuers, KeySet, Keys, Refusal, Settings};
 use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use program::{Server, run};

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
-use ecr_broker::clock::{Clock, Moment};
+use ecr_broker::clock::Clock;
+use ecr_broker::moment::Moment;
 use ecr_broker::simulator::{Controls, Fault, FaultRate, Service, Settings, Simulator};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certificates::{Authority, BROKER, Pair, RUNNER, dns, leaf, uri};
+use ecr_broker::authn::tls::{Settings, Tls};
 use ecr_broker::pb;
 use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
-use ecr_broker::tls::{Settings, Tls};
 use program::{Server, run, signal};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::pem::PemObject as _;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use ecr_broker::caller::Caller;
-use ecr_broker::tls;
+use ecr_broker::authn::tls;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|certificate: &[u8]| {

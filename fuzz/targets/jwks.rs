@@ -1,7 +1,7 @@
 //! An issuer's keys.
 #![no_main]
 
-use ecr_broker::jwt::KeySet;
+use ecr_broker::authn::jwt::KeySet;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|json: &[u8]| {

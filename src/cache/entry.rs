@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::CacheStatus;
-use crate::clock::Moment;
+use crate::moment::Moment;
 use crate::credential::{Credential, CredentialId};
 
 /// Callers are not told to come back sooner, or a refresh that fails would have every client ask in a loop.

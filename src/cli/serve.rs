@@ -9,23 +9,24 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::report;
-use super::signal::Signals;
-use super::{process, reload, say};
+use super::say;
 use crate::address::ListenAddress;
+use crate::api::ecr::{self, Secret};
+use crate::api::grpc::trace::Tracing;
+use crate::app::signal::Signals;
+use crate::app::{process, reload};
 use crate::audit::{AuditLog, Output};
-use crate::aws_api::{self, Secret};
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Files, LoadedProofs, LogFormat, Sources};
-use crate::grpc::trace::Tracing;
 use crate::limits::Limits;
 use crate::profile::Profile;
-use crate::restart;
 use crate::server::{self, Bound, BoundAwsApi, Handed};
+use crate::source::aws::Aws;
+use crate::source::aws::admission::Guarded;
+use crate::supervise;
 use crate::telemetry::{self, Telemetry};
-use crate::upstream::aws::Aws;
-use crate::upstream::guard::Guarded;
 
 /// What runs on threads of its own has this long to end.
 const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -130,7 +131,7 @@ async fn serve(
         );
     }
     if let (Some(address), Some(api)) = (bound.aws_api_address(), &config.server.aws_api) {
-        let (url, secret_file) = (format!("http://{address}{}", aws_api::PREFIX), api.secret_file.display());
+        let (url, secret_file) = (format!("http://{address}{}", ecr::PREFIX), api.secret_file.display());
         tracing::info!(url, %secret_file, "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC are this URL with what is in the file behind it; where HTTP_PROXY is set, set NO_PROXY=127.0.0.1,localhost, or the proxy is sent the secret");
     }
     for address in bound.urls() {
@@ -138,7 +139,7 @@ async fn serve(
     }
     let (kept, warm) = (Arc::clone(&broker), config.keep_warm.clone());
     let keep_warm = move || Arc::clone(&kept).keep_warm(warm.clone());
-    let warm = tokio::spawn(restart::whenever_it_ends("keeping registries warm", keep_warm));
+    let warm = tokio::spawn(supervise::run("keeping registries warm", keep_warm));
     tokio::spawn(reload::keep_following(broker, config.server.issuers.clone(), sources.clone(), hangup));
     let ended = async {
         shutdown(signals).await;

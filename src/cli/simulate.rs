@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::say;
-use super::signal::Signals;
+use crate::app::signal::Signals;
 use crate::simulator::{FaultRate, Settings, Simulator};
 
 #[derive(Debug, clap::Args)]

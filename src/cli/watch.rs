@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::connection::Connection;
-use super::followed::Followed;
-use super::signal::Signals;
+use super::watch_args::Followed;
 use super::{complain, exit_code, output};
+use crate::app::signal::Signals;
 use crate::client::{Failure, Happening, Watch, block_on};
 
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use toml::Value;
 use super::files::Document;
 use super::list::{Item, List, Listed};
 use super::{Mistake, values};
-use crate::jwt::{self, Keys};
+use crate::authn::jwt::{self, Keys};
 
 const ISSUERS: List = List {
     key: "jwt",

@@ -8,7 +8,7 @@ use super::settings::{ALL, About, Setting};
 use super::values::Read;
 use super::{Mistake, Sources, grants, issuers, profiles};
 use crate::address::ListenAddress;
-use crate::jwt;
+use crate::authn::jwt;
 use crate::policy::Policy;
 use crate::profile::Profile;
 use crate::registry::Aliases;

@@ -14,7 +14,7 @@ use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
 use crate::registry::{Region, Registry};
-use crate::upstream::ca_bundle;
+use crate::source::aws::ca_bundle;
 
 /// Reads a value, or says what is wrong with it.
 pub(super) type Read<T> = fn(&Value) -> Result<T, String>;

@@ -204,7 +204,7 @@ fn list(setup: &Setup) -> Reply {
         Err(error) => (Vec::new(), vec![error.to_string()]),
     };
     let mut all: Map<_, _> = held.into_iter().map(|host| (format!("https://{host}"), Value::from("AWS"))).collect();
-    match setup.next.as_ref().map(super::next::Next::list) {
+    match setup.next.as_ref().map(super::delegate::Next::list) {
         // What another has of ECR's is not asked for.
         Some(Ok(theirs)) => all.extend(theirs.into_iter().filter(|(server, _)| server.parse::<Registry>().is_err())),
         Some(Err(problem)) => problems.push(problem),

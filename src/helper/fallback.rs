@@ -2,7 +2,7 @@
 
 use tonic::Code;
 
-use super::next::run;
+use super::delegate::run;
 use super::{Reply, Setup};
 use crate::client::Failure;
 

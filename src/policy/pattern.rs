@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use spiffe::{SpiffeId, TrustDomain};
 
-use crate::echo::Echo;
+use crate::quoted::Quoted;
 
 /// A text, with one `*` at its end for whatever follows: `*`, `eu-*`, `eu-central-1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct LabelPattern {
 
 /// Why a text is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is not a pattern: those are a name, or the beginning of one and \"*\", such as \"eu-*\"", Echo(text))]
+#[error("{} is not a pattern: those are a name, or the beginning of one and \"*\", such as \"eu-*\"", Quoted(text))]
 pub struct LabelPatternError {
     text: String,
 }
@@ -76,7 +76,7 @@ pub struct SpiffePattern {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is not a pattern of SPIFFE ids: those are spiffe://, a trust domain in lower case, and a path in which \"*\" may end a segment, such as \"spiffe://prod.example/ns/ci/sa/runner-*\"",
-    Echo(text)
+    Quoted(text)
 )]
 pub struct SpiffePatternError {
     text: String,
@@ -144,7 +144,7 @@ pub struct ClaimPattern {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is not a pattern: \"*\" may end a segment between \":\" and \"/\", and stands for the rest of it, as in \"system:serviceaccount:ci:*\"",
-    Echo(text)
+    Quoted(text)
 )]
 pub struct ClaimPatternError {
     text: String,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde_json::json;
 
 use super::Access;
-use crate::echo::Echo;
+use crate::quoted::Quoted;
 use crate::registry::{AccountId, Partition};
 
 /// What every credential needs to be minted; AWS has no narrower resource for them.
@@ -22,7 +22,7 @@ pub struct RepositoryPattern(Box<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is not a repository: those are names in lower case such as \"team-a/app\", or the beginning of one and \"*\"",
-    Echo(text)
+    Quoted(text)
 )]
 pub struct RepositoryPatternError {
     text: String,

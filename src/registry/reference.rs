@@ -1,7 +1,7 @@
 //! From what a tool holds (a host, a URL, an image reference) to its host.
 
 use super::RegistryError;
-use crate::echo::Echo;
+use crate::quoted::Quoted;
 
 /// Longer than any reference that a registry would take: 253 for the host, 255 for the repository, 128 for the tag, and a digest.
 const LONGEST: usize = 2048;
@@ -47,7 +47,7 @@ fn without_scheme(text: &str) -> Result<&str, RegistryError> {
     if SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Ok(rest);
     }
-    Err(RegistryError::invalid(format!("the scheme {} is none of {}", Echo(scheme), SCHEMES.join(", "))))
+    Err(RegistryError::invalid(format!("the scheme {} is none of {}", Quoted(scheme), SCHEMES.join(", "))))
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), RegistryError> {
@@ -55,7 +55,9 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), RegistryError> {
     let (host, port) = (&authority[..colon], &authority[colon + 1..]);
     match port.parse::<u16>() {
         Ok(number @ 1..) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok((host, Some(number))),
-        _ => Err(RegistryError::invalid(format!("{} after the host is not a port: those are 1 to 65535", Echo(port)))),
+        _ => {
+            Err(RegistryError::invalid(format!("{} after the host is not a port: those are 1 to 65535", Quoted(port))))
+        }
     }
 }
 
@@ -68,5 +70,5 @@ fn check(host: &str) -> Result<(), RegistryError> {
     if host.len() <= LONGEST_HOST && host.split('.').all(label) {
         return Ok(());
     }
-    Err(RegistryError::invalid(format!("{} is not a host name", Echo(host))))
+    Err(RegistryError::invalid(format!("{} is not a host name", Quoted(host))))
 }

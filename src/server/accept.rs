@@ -9,13 +9,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::Shutdown;
-use super::authority::Repair;
 use super::connection::{Connections, Place, Service, serve};
+use super::http2::authority::Repair;
 use super::listener::{Accepted, Listener};
+use crate::authn::Peer;
+use crate::authn::tls::{self, Proof, Tls};
 use crate::caller::Caller;
-use crate::grpc::authn::Peer;
 use crate::limits::{Limits, Origin, TooMuch};
-use crate::tls::{self, Proof, Tls};
 
 /// After an error, for it is most often a full file table, and the loop would else spin.
 const PAUSE: Duration = Duration::from_millis(100);

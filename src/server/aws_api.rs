@@ -14,9 +14,9 @@ use tracing::debug;
 use super::Shutdown;
 use super::accept::take_connections;
 use super::connection::{Connections, Place};
+use super::http1::write_timeout::Taken;
 use super::listener::{Accepted, Listener};
-use super::taken::Taken;
-use crate::aws_api::AwsApi;
+use crate::api::ecr::AwsApi;
 
 /// A request's head has this long to come, and a connection to ask for something again.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -13,13 +13,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use tonic::service::Routes;
 use tracing::{debug, info};
 
-use super::authority::Repair;
-use super::conduct::{self, Conduct};
-use super::exchange::Exchange;
-use super::peer_stream::PeerStream;
-use super::streams::Ending;
+use super::drain_streams::Ending;
+use super::http2::authority::Repair;
+use super::http2::body::Exchange;
+use super::http2::peer_stream::PeerStream;
+use super::http2::peer_watchdog::{self, Conduct};
 use super::{Settings, Shutdown};
-use crate::grpc::edge::Edged;
+use crate::api::grpc::middleware::Edged;
 use crate::limits::Origin;
 
 /// All that a connection's requests go to.
@@ -155,7 +155,7 @@ pub(super) async fn serve<I>(
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let service = TowerToHyperService::new(Exchange::new(service, conduct.clone()));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-    let mut look = interval(conduct::INTERVAL);
+    let mut look = interval(peer_watchdog::INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A tenth more or less, so that connections that were made together do not end together.
     let mut age = pin!(tokio::time::sleep(age.mul_f64(0.9 + 0.2 * fastrand::f64())));

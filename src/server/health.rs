@@ -8,8 +8,8 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use crate::api::grpc::LARGEST_REQUEST;
 use crate::cache::CredentialCache;
-use crate::grpc::LARGEST_REQUEST;
 
 /// How often it is looked whether callers can be served.
 const INTERVAL: Duration = Duration::from_secs(1);

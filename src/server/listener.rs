@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::handed::{self, Handed};
+use super::socket_activation::{self, Handed};
 use crate::address::ListenAddress;
 
 /// Owner and group may connect, as with docker's socket.
@@ -70,10 +70,10 @@ impl Listener {
     }
 
     /// The file of a Unix socket belongs to whoever made it.
-    fn on(address: &ListenAddress, socket: handed::Socket) -> anyhow::Result<Self> {
+    fn on(address: &ListenAddress, socket: socket_activation::Socket) -> anyhow::Result<Self> {
         let socket = match socket {
-            handed::Socket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
-            handed::Socket::Unix(listener) => Socket::Unix(UnixListener::from_std(listener)?, None),
+            socket_activation::Socket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
+            socket_activation::Socket::Unix(listener) => Socket::Unix(UnixListener::from_std(listener)?, None),
         };
         Ok(Self { address: address.clone(), socket })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::FaultRate;
-use super::world::{Service, World};
+use super::simulated_aws::{Service, World};
 use crate::clock::Clock;
 
 /// Counts the calls of a [`Simulator`](super::Simulator) and changes its behaviour while it runs.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::world::{Arrival, Service, World};
+use super::simulated_aws::{Arrival, Service, World};
 use super::{token, trouble};
 use crate::aws_wire::{Answer, Call, Refusal, Scope, ecr};
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Region};

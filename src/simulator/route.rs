@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use super::world::World;
+use super::simulated_aws::World;
 use super::{ecr, sts, web_identity};
 use crate::aws_wire::{self, Answer, Call};
 

@@ -8,7 +8,7 @@ use super::role::{self, required};
 use super::session::Principal;
 use super::trouble;
 use super::web_identity::{self, Token};
-use super::world::{Arrival, Service, World};
+use super::simulated_aws::{Arrival, Service, World};
 use crate::aws_wire::{Answer, Call, Refusal, Scope};
 
 const VERSION: &str = "2011-06-15";

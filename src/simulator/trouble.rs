@@ -5,7 +5,7 @@ use std::future;
 use http::StatusCode;
 
 use super::fault::{self, Fault};
-use super::world::{Arrival, World};
+use super::simulated_aws::{Arrival, World};
 use crate::aws_wire::{Answer, Refusal};
 
 /// Makes a call wait and fail as the settings have it. `None` lets it pass to its right answer; `garbage` holds the bodies

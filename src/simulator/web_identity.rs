@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::query::Form;
 use super::role::{constraint, required};
-use super::world::{Arrival, World};
+use super::simulated_aws::{Arrival, World};
 use crate::aws_wire::{Answer, Call, Refusal};
 
 const DURATIONS: RangeInclusive<u64> = 60..=3600;

@@ -19,21 +19,22 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
 use ecr_broker::address::ListenAddress;
+use ecr_broker::api::ecr::Secret;
+use ecr_broker::api::grpc::trace::Tracing;
 use ecr_broker::audit::{AuditLog, Output};
-use ecr_broker::aws_api::Secret;
 use ecr_broker::broker::{self, Broker, CredentialRequest};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::caller::{Caller, Principal};
-use ecr_broker::clock::{Clock, Moment};
+use ecr_broker::clock::Clock;
+use ecr_broker::moment::Moment;
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
-use ecr_broker::grpc::trace::Tracing;
 use ecr_broker::limits::{self, Limits};
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Region};
 use ecr_broker::request_id::RequestId;
 use ecr_broker::server;
-use ecr_broker::upstream::{Answer, TokenSource};
+use ecr_broker::source::{Answer, TokenSource};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
+use ecr_broker::authn::jwt::{Issuers, Keys, Refusal, Settings};
 use ecr_broker::clock::Clock;
-use ecr_broker::jwt::{Issuers, Keys, Refusal, Settings};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::KeyPair;
 

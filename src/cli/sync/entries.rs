@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use crate::client::RegistryCredentials;
-use crate::clock::Moment;
+use crate::moment::Moment;
 use crate::helper::basic;
 
 /// Logins by host.

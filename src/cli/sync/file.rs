@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::entries::{Entries, Entry};
 use crate::cli::complain;
-use crate::clock::Moment;
+use crate::moment::Moment;
 use crate::helper::json_file::{self, Keep, beside};
 
 /// What is locked, behind the file's name and a dot.

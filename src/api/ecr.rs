@@ -1,0 +1,216 @@
+//! The AWS API: `GetAuthorizationToken` of ECR and ECR Public, for programs that know how to ask AWS and nothing else.
+//!
+//! `AWS_ENDPOINT_URL_ECR` leads them here. Their signatures cannot be checked, for they are made with secrets of theirs, and so what
+//! lets a caller in is a secret in the path of that URL. The listener is on loopback, so that it need not leave this host; a program that
+//! goes by `HTTP_PROXY` sends it to the proxy all the same, unless `NO_PROXY` names 127.0.0.1 and localhost.
+
+use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use self::refusal::refuse;
+use crate::aws_wire::{self, Answer, CONTENT, Call, Refusal, Scope, ecr};
+use crate::broker::{Broker, CredentialRequest, Released};
+use crate::caller::Caller;
+use crate::credential::USERNAME;
+use crate::error::BrokerError;
+use crate::limits::{Admission, Limits, Origin, TooMuch};
+use crate::quoted::Quoted;
+use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Region, Registry};
+use crate::request_id::RequestId;
+
+mod refusal;
+mod secret;
+
+pub use self::secret::Secret;
+
+/// What stands before the secret in a path.
+pub const PREFIX: &str = "/t/";
+/// No call waits longer. SDKs give up after a minute.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+/// A request's body has this long to come after its head.
+const BODY_TIMEOUT: Duration = Duration::from_secs(6);
+/// By this the broker's own calls to AWS are known.
+const OWN_CALL: &str = "app/ecr-broker";
+
+/// AWS's API over a broker. A clone is another handle of the same.
+#[derive(Debug, Clone)]
+pub struct AwsApi {
+    broker: Arc<Broker>,
+    limits: Limits,
+    secret: Arc<Secret>,
+}
+
+impl AwsApi {
+    /// The API for whoever has the secret, within limits.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, limits: Limits, secret: Arc<Secret>) -> Self {
+        Self { broker, limits, secret }
+    }
+
+    /// Answers one request. When `cut` is cancelled, one that is still waiting gets an error.
+    pub async fn answer(&self, request: Request<Incoming>, cut: &CancellationToken) -> Response<Full<Bytes>> {
+        let id = RequestId::random();
+        let deadline = Instant::now() + LONGEST_CALL;
+        let serving = AssertUnwindSafe(self.serve(request, id)).catch_unwind();
+        // The answer first: what is ready goes out, however late it is.
+        let outcome = tokio::select! {
+            biased;
+            served = serving => served.unwrap_or_else(|_| Err(refuse(&BrokerError::Bug, None, id))),
+            () = cut.cancelled() => Err(refuse(&BrokerError::ShuttingDown, None, id)),
+            () = sleep_until(deadline) => Err(refuse(&BrokerError::Deadline, None, id)),
+        };
+        let answer = outcome.map_or_else(Refusal::into_json, |output| Answer::json(&output));
+        answer.into_response(&id.to_string())
+    }
+
+    async fn serve(&self, request: Request<Incoming>, id: RequestId) -> Result<Value, Refusal> {
+        let (mut head, body) = request.into_parts();
+        self.authenticate(&mut head, id)?;
+        let body = timeout(BODY_TIMEOUT, aws_wire::read(body)).await.unwrap_or_else(|_| Err(late()))?;
+        let call = Call { head, body, id: id.to_string() };
+        refuse_own(&call)?;
+        match call.target().filter(|_| is_json(&call)) {
+            Some(ecr::PRIVATE_TOKEN) => self.private_tokens(&call, id).await,
+            Some(ecr::PUBLIC_TOKEN) => self.public_token(&call, id).await,
+            other => Err(unknown_operation(other)),
+        }
+    }
+
+    /// Whether the call has the secret. Nothing behind this sees its path.
+    ///
+    /// Whoever has it is let in, however many have not: of these all have one address, and a secret that nobody guesses needs no limit.
+    /// The limit is of what is said about them.
+    fn authenticate(&self, head: &mut Parts, id: RequestId) -> Result<(), Refusal> {
+        let address = std::mem::take(&mut head.uri);
+        let shown = address.path().strip_prefix(PREFIX).unwrap_or_default();
+        if self.secret.is(shown.strip_suffix('/').unwrap_or(shown)) {
+            return Ok(());
+        }
+        let listened =
+            self.limits.listen(Origin::AwsApi).map_err(|TooMuch(retry_after)| BrokerError::CallerRateLimited {
+                what: "this call, and too many others, came with a wrong secret",
+                retry_after,
+            });
+        listened.map_err(|error| refuse(&error, None, id))?;
+        self.limits.note_failure(Origin::AwsApi);
+        tracing::info!(request_id = %id, "a call of the AWS API was refused: its path does not have the secret");
+        Err(Refusal::forbidden("AccessDeniedException", format!("{NO_SECRET} (request id {id})")))
+    }
+
+    /// The tokens of the accounts that the call names, in their order; without any that of the registry that AWS gives the broker.
+    /// One that cannot be had fails the call, as at AWS, but each is waited for, so that all that is denied is on record; what is on record
+    /// as released is then more than was given, never less.
+    async fn private_tokens(&self, call: &Call, id: RequestId) -> Result<Value, Refusal> {
+        let accounts = ecr::registry_ids(call)?;
+        let region = self.region(call, id)?;
+        let accounts = accounts.map_or_else(|| vec![None], |accounts| accounts.into_iter().map(Some).collect());
+        let _admission = self.admit(accounts.len(), id)?;
+        let tokens = accounts.into_iter().map(|account| self.private_token(account, region.clone(), id));
+        let tokens = join_all(tokens).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(ecr::output(tokens))
+    }
+
+    async fn private_token(&self, account: Option<AccountId>, region: Region, id: RequestId) -> Result<Value, Refusal> {
+        // ECR names plain hosts only.
+        let registry = PrivateRegistry::new(account, region, EndpointVariant::default());
+        let registry = registry.map_err(|error| refuse(&BrokerError::registry("registryIds", &error), None, id))?;
+        let released = self.release(Registry::Private(registry), id).await?;
+        let end = released.found.credential.expires();
+        Ok(ecr::private_authorization(&token(&released), end, &released.host))
+    }
+
+    async fn public_token(&self, call: &Call, id: RequestId) -> Result<Value, Refusal> {
+        call.json::<Value>()?;
+        let _admission = self.admit(1, id)?;
+        let released = self.release(Registry::PUBLIC, id).await?;
+        Ok(ecr::output(ecr::public_authorization(&token(&released), released.found.credential.expires())))
+    }
+
+    /// The region that the call is signed for, else the broker's own.
+    fn region(&self, call: &Call, id: RequestId) -> Result<Region, Refusal> {
+        if call.head.headers.contains_key(AUTHORIZATION) {
+            return Scope::of(call).map(|scope| scope.region);
+        }
+        self.broker.region().cloned().ok_or_else(|| {
+            let problem = "the call is not signed and so names no region, and the broker is configured with none; sign it, or set aws.region".to_owned();
+            refuse(&BrokerError::RequestInvalid { field: "region", problem }, None, id)
+        })
+    }
+
+    /// For as long as it takes to put an answer together. One that is not taken is its connection's affair, of which there are so many.
+    fn admit(&self, asked: usize, id: RequestId) -> Result<Admission, Refusal> {
+        let asked = u32::try_from(asked).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        self.limits.admit(&Caller::AwsApi.principal(), asked).map_err(|excess| refuse(&excess.into(), None, id))
+    }
+
+    async fn release(&self, registry: Registry, id: RequestId) -> Result<Released, Refusal> {
+        let host = registry.host();
+        let request = CredentialRequest {
+            caller: Caller::AwsApi,
+            registry,
+            alias: None,
+            profile: String::new(),
+            min_validity: Duration::ZERO,
+            rejected: None,
+            request: id,
+            trace: None,
+        };
+        let released = self.broker.registry_credentials(request).await;
+        released.map_err(|error| refuse(&error, host.as_deref(), id))
+    }
+}
+
+const NO_SECRET: &str = "the path of this endpoint does not have the secret of the broker's AWS API: AWS_ENDPOINT_URL_ECR has to be http://127.0.0.1:PORT/t/SECRET, with what is in the file that the broker's server.aws_api_secret_file names";
+
+/// As AWS writes it.
+fn token(released: &Released) -> Zeroizing<String> {
+    let password = released.found.credential.password().expose();
+    let clear = Zeroizing::new(format!("{USERNAME}:{password}"));
+    Zeroizing::new(BASE64.encode(clear.as_bytes()))
+}
+
+/// A page in a browser cannot send this to another site without asking first.
+fn is_json(call: &Call) -> bool {
+    call.header(&CONTENT_TYPE).is_some_and(|content| content.starts_with(CONTENT))
+}
+
+/// A broker that asks itself, or two that ask each other, would wait until all give up.
+fn refuse_own(call: &Call) -> Result<(), Refusal> {
+    if call.header(&USER_AGENT).is_some_and(|agent| agent.split(' ').any(|word| word == OWN_CALL)) {
+        return Err(Refusal::bad_request(
+            "AccessDeniedException",
+            "this is the call of an ecr-broker, whose AWS endpoint (aws.ecr_endpoint, AWS_ENDPOINT_URL_ECR) leads to the AWS API of one; it has to lead to AWS",
+        ));
+    }
+    Ok(())
+}
+
+fn unknown_operation(target: Option<&str>) -> Refusal {
+    let asked = target.map_or_else(|| "this request".to_owned(), |target| Quoted(target).to_string());
+    Refusal::bad_request(
+        "UnknownOperationException",
+        format!(
+            "{asked} is not answered here: this is ecr-broker, which answers GetAuthorizationToken of ECR and ECR Public (JSON 1.1) and nothing else. For other operations unset AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC (or the services section of the AWS profile), so that AWS is asked"
+        ),
+    )
+}
+
+fn late() -> Refusal {
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", "the request's body did not come in time")
+}
