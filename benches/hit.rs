@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ecr_broker::api::grpc;
-use ecr_broker::api::grpc::middleware::Edge;
+use ecr_broker::api::grpc::middleware::Middleware;
 use ecr_broker::api::grpc::trace::Tracing;
 use ecr_broker::authn::Peer;
 use ecr_broker::broker::Broker;
@@ -43,7 +43,7 @@ fn hit(criterion: &mut Criterion) {
     let broker = Arc::new(Broker::new(test.cache.clone(), broker_settings(Policy::Open, None), None));
     let limits = Limits::new(limits_settings(), test.clock.clone());
     let routes = grpc::routes(broker, limits.clone(), support::HOUR).routes().prepare();
-    let service = Edge::new(Tracing::default(), None, limits, CancellationToken::new()).layer(routes);
+    let service = Middleware::new(Tracing::default(), None, limits, CancellationToken::new()).layer(routes);
     let service = service.for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
     let message = request(HOST).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();

@@ -15,7 +15,7 @@ use self::jwt::{Issuers, Refusal, Vouched};
 use self::tls::Proof;
 use crate::caller::{Caller, TokenCaller};
 use crate::error::BrokerError;
-use crate::limits::{Limits, Origin, TooMuch};
+use crate::limits::{Limits, Origin, RetryAfter};
 
 pub mod jwt;
 pub mod tls;
@@ -47,12 +47,12 @@ impl Peer {
 
 /// What proved who makes a call, for as long as the call lasts.
 #[derive(Debug, Clone)]
-pub(crate) struct Standing {
+pub(crate) struct AuthnState {
     pub(crate) peer: Peer,
     pub(crate) token: Option<(Arc<Issuers>, Vouched)>,
 }
 
-impl Standing {
+impl AuthnState {
     /// Whether it still does.
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         if let Peer::Certified(_) = &self.peer {
@@ -105,8 +105,8 @@ pub(crate) async fn by_token(
     peer: &Peer,
     origin: Origin,
     bearer: Bearer,
-) -> Result<(Caller, Standing), BrokerError> {
-    tokens.limits.listen(origin).map_err(|TooMuch(retry_after)| BrokerError::CallerRateLimited {
+) -> Result<(Caller, AuthnState), BrokerError> {
+    tokens.limits.listen(origin).map_err(|RetryAfter(retry_after)| BrokerError::CallerRateLimited {
         what: "too many calls from where you are came with bad tokens",
         retry_after,
     })?;
@@ -118,7 +118,7 @@ pub(crate) async fn by_token(
 }
 
 impl Tokens {
-    async fn weigh(&self, peer: &Peer, bearer: Bearer) -> Result<(Caller, Standing), BrokerError> {
+    async fn weigh(&self, peer: &Peer, bearer: Bearer) -> Result<(Caller, AuthnState), BrokerError> {
         let BearerToken(token) = bearer.map_err(BrokerError::unauthenticated)?;
         let none_taken = "the broker takes no bearer tokens ([[authentication.jwt]]); call without one";
         let issuers = self.issuers.as_ref().ok_or_else(|| BrokerError::unauthenticated(none_taken))?;
@@ -128,7 +128,7 @@ impl Tokens {
             Peer::Certified(_) => same(peer.caller()?, &of_token)?,
             Peer::Known(_) | Peer::Unknown(_) => Caller::Token(of_token),
         };
-        Ok((caller, Standing { peer: peer.clone(), token: Some((Arc::clone(issuers), vouched)) }))
+        Ok((caller, AuthnState { peer: peer.clone(), token: Some((Arc::clone(issuers), vouched)) }))
     }
 }
 

@@ -23,13 +23,13 @@ use crate::request_id::RequestId;
 mod keep_warm;
 mod watch;
 
-pub use self::watch::{News, Watch};
+pub use self::watch::{Watch, WatchUpdate};
 
 /// What the broker may give, and from where.
 #[derive(Debug)]
 pub struct Broker {
     cache: CredentialCache,
-    policy: ArcSwap<InForce>,
+    policy: ArcSwap<ActivePolicy>,
     audit: Option<AuditLog>,
     profiles: Vec<Profile>,
     region: Option<Region>,
@@ -54,7 +54,7 @@ pub struct Settings {
 
 /// A policy, and what the audit log calls it.
 #[derive(Debug)]
-struct InForce {
+struct ActivePolicy {
     policy: Policy,
     name: String,
 }
@@ -64,13 +64,13 @@ struct InForce {
 struct Authorized {
     profile: ProfileName,
     grant: Option<String>,
-    policy: Arc<InForce>,
+    policy: Arc<ActivePolicy>,
     outcome: Outcome,
 }
 
 /// A request that may be served, and what it is to be served with.
 #[derive(Debug, Clone)]
-struct Permit {
+struct Authorization {
     authorized: Authorized,
     key: CredentialKey,
 }
@@ -127,7 +127,7 @@ impl Broker {
         let Settings { policy, profiles, region, aliases, max_min_validity } = settings;
         Self {
             cache,
-            policy: ArcSwap::from_pointee(InForce::new(policy, &profiles)),
+            policy: ArcSwap::from_pointee(ActivePolicy::new(policy, &profiles)),
             audit,
             profiles,
             region,
@@ -139,7 +139,7 @@ impl Broker {
     /// Goes by another policy from now on; decisions under way end by the one they began with.
     /// What comes back is the name that the audit log has for it.
     pub fn set_policy(&self, policy: Policy) -> String {
-        let in_force = InForce::new(policy, &self.profiles);
+        let in_force = ActivePolicy::new(policy, &self.profiles);
         let name = in_force.name.clone();
         self.policy.store(Arc::new(in_force));
         name
@@ -246,7 +246,11 @@ impl Broker {
     }
 
     /// Whether a request is to be served, and by what.
-    async fn permit(&self, request: &CredentialRequest, policy: Arc<InForce>) -> Result<Permit, BrokerError> {
+    async fn permit(
+        &self,
+        request: &CredentialRequest,
+        policy: Arc<ActivePolicy>,
+    ) -> Result<Authorization, BrokerError> {
         let authorized = self.authorize(request, policy).await?;
         self.check_account(&request.registry, &authorized.profile)?;
         self.check_validity(request.min_validity)?;
@@ -255,14 +259,14 @@ impl Broker {
             profile: authorized.profile.clone(),
             caller: self.profile(&authorized.profile).and_then(|profile| profile.attributed_to(&request.caller)),
         };
-        Ok(Permit { authorized, key })
+        Ok(Authorization { authorized, key })
     }
 
     /// Lets a credential go out, once that is on record.
     async fn release(
         &self,
         request: &CredentialRequest,
-        Permit { authorized, key }: Permit,
+        Authorization { authorized, key }: Authorization,
         found: Found,
     ) -> Result<Released, BrokerError> {
         let account = account(&key.registry, &found.credential);
@@ -273,7 +277,11 @@ impl Broker {
     }
 
     /// Whether the caller may have it, and by which profile. Why not is for the log: the caller learns only that.
-    async fn authorize(&self, request: &CredentialRequest, policy: Arc<InForce>) -> Result<Authorized, BrokerError> {
+    async fn authorize(
+        &self,
+        request: &CredentialRequest,
+        policy: Arc<ActivePolicy>,
+    ) -> Result<Authorized, BrokerError> {
         let authorized = |profile, grant: Option<&Grant>, outcome| {
             let grant = grant.map(|grant| grant.id.clone());
             Ok(Authorized { profile, grant, policy: Arc::clone(&policy), outcome })
@@ -369,7 +377,7 @@ impl Broker {
     }
 }
 
-impl InForce {
+impl ActivePolicy {
     /// The same grants and profiles have the same name in every broker of this version.
     fn new(policy: Policy, profiles: &[Profile]) -> Self {
         let digest = Sha256::digest(format!("{policy:?} {profiles:?}"));

@@ -22,17 +22,17 @@ use tokio_util::task::TaskTracker;
 use tracing::{Span, warn};
 
 use self::backoff::Failures;
-use self::entry::{Entry, RefreshClaim, Shortfall};
-use self::flight_task::{Passage, Seat};
-use self::singleflight::{Call, Departure, Landing, class};
+use self::entry::{Entry, RefreshClaim, Unusable};
+use self::flight_task::{FlightTask, LeaderClaim};
+use self::singleflight::{Call, FlightOutcome, FlightRequest, class};
 use self::store::Store;
-use self::subscriptions::Watchers;
+use self::subscriptions::Subscriptions;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass, UpstreamFailure};
 use crate::request_id::RequestId;
-use crate::source::TokenSource;
+use crate::source::CredentialSource;
 use crate::trace::SpanIdentity;
 
 mod backoff;
@@ -42,7 +42,7 @@ mod singleflight;
 mod store;
 mod subscriptions;
 
-pub use self::subscriptions::Changes;
+pub use self::subscriptions::KeyChanges;
 
 /// Of those who may wait, one in so many more may be those who watch: they can come back later.
 const SHARE_OF_WATCHERS: usize = 4;
@@ -103,7 +103,7 @@ pub struct Found {
 
 /// What somebody who watches a key has to know beside the credential that there is.
 #[derive(Debug, Clone)]
-pub struct Outlook {
+pub struct RefreshState {
     /// Why the last refresh failed, where it did and its hold is not over.
     pub failure: Option<BrokerError>,
     /// When the credential is due, or too short for the wish, unless something becomes of it before; none where that is not known.
@@ -117,12 +117,12 @@ pub struct CredentialCache(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    source: Arc<dyn TokenSource>,
+    source: Arc<dyn CredentialSource>,
     clock: Arc<dyn Clock>,
     credentials: Store,
-    flights: Cache<CredentialKey, Arc<Landing>>,
+    flights: Cache<CredentialKey, Arc<FlightOutcome>>,
     failures: Failures,
-    watchers: Watchers,
+    watchers: Subscriptions,
     waiters: Arc<Semaphore>,
     waiting_watchers: Arc<Semaphore>,
     fetches: TaskTracker,
@@ -132,12 +132,12 @@ struct Inner {
 impl CredentialCache {
     /// An empty cache in front of `source`.
     #[must_use]
-    pub fn new(settings: Settings, source: Arc<dyn TokenSource>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(settings: Settings, source: Arc<dyn CredentialSource>, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             credentials: Store::new(settings.capacity, &clock),
             flights: Cache::builder().time_to_live(Duration::ZERO).build(),
             failures: Failures::new(settings.capacity),
-            watchers: Watchers::new(settings.capacity),
+            watchers: Subscriptions::new(settings.capacity),
             waiters: Arc::new(Semaphore::new(settings.max_waiters)),
             waiting_watchers: Arc::new(Semaphore::new(settings.max_waiters.div_ceil(SHARE_OF_WATCHERS))),
             fetches: TaskTracker::new(),
@@ -168,15 +168,15 @@ impl CredentialCache {
         // next one is its own.
         let mut problem = BrokerError::Bug;
         for _ in 0..2 {
-            let departure = Departure { lookup: lookup.clone(), refresh: false, parent: SpanIdentity::current() };
+            let departure = FlightRequest { lookup: lookup.clone(), refresh: false, parent: SpanIdentity::current() };
             let (landing, status) = self.board(departure, Arc::clone(&permit)).await?;
             problem = match &landing.result {
                 Ok(entry) => match inner.judge(entry, &lookup) {
                     Ok(()) => return Ok(inner.found(entry, status)),
-                    Err(Shortfall::Unreachable) => return Err(inner.unsatisfied(Shortfall::Unreachable, &lookup)),
+                    Err(Unusable::Unreachable) => return Err(inner.unsatisfied(Unusable::Unreachable, &lookup)),
                     Err(short) => inner.unsatisfied(short, &lookup),
                 },
-                Err(error) if status == CacheStatus::Coalesced && class(error) == Some(FailureClass::NoTurn) => {
+                Err(error) if status == CacheStatus::Coalesced && class(error) == Some(FailureClass::QueueFull) => {
                     error.clone()
                 }
                 Err(error) => return Err(error.clone()),
@@ -192,8 +192,8 @@ impl CredentialCache {
         let lookup = Lookup { key, min_validity: Duration::ZERO, rejected: None, request, caller: None };
         if let Ok(None) = self.0.look(&lookup).await {
             let inner = Arc::clone(&self.0);
-            let departure = Departure { lookup, refresh: false, parent: None };
-            self.0.fetches.spawn(async move { inner.fly(departure, &Seat::default()).await });
+            let departure = FlightRequest { lookup, refresh: false, parent: None };
+            self.0.fetches.spawn(async move { inner.fly(departure, &LeaderClaim::default()).await });
         }
     }
 
@@ -209,12 +209,12 @@ impl CredentialCache {
     ///
     /// # Errors
     /// Where as many keys are watched as may be.
-    pub fn changes(&self, key: &CredentialKey) -> Result<Changes, BrokerError> {
+    pub fn changes(&self, key: &CredentialKey) -> Result<KeyChanges, BrokerError> {
         self.0.watchers.add(key)
     }
 
     /// What may become of what the wish was given.
-    pub async fn outlook(&self, lookup: &Lookup) -> Outlook {
+    pub async fn refresh_state(&self, lookup: &Lookup) -> RefreshState {
         let now = self.0.clock.now();
         let failure = self.0.failures.held(&lookup.key, now).await.err();
         let entry = self.0.credentials.get(&lookup.key).await;
@@ -222,7 +222,7 @@ impl CredentialCache {
             let too_short = entry.credential.remaining(now).saturating_sub(self.0.needed(lookup));
             entry.due_in(now).min(too_short)
         });
-        Outlook { failure, due_in: due_in.filter(|due_in| !due_in.is_zero()) }
+        RefreshState { failure, due_in: due_in.filter(|due_in| !due_in.is_zero()) }
     }
 
     /// What is held and good, with its end; for lists. Asks nobody.
@@ -261,7 +261,7 @@ impl CredentialCache {
     }
 
     /// Waits until no fetch is under way, once no caller is left to start one; no longer than `limit`.
-    pub async fn land_within(&self, limit: Duration) {
+    pub async fn wait_for_fetches(&self, limit: Duration) {
         self.0.fetches.close();
         if tokio::time::timeout(limit, self.0.fetches.wait()).await.is_err() {
             warn!(fetches = self.0.fetches.len(), "fetches were still under way at the end");
@@ -271,16 +271,16 @@ impl CredentialCache {
     /// Joins the key's flight, or starts it, in a task that the caller's end does not end.
     async fn board(
         &self,
-        departure: Departure,
+        departure: FlightRequest,
         permit: Arc<OwnedSemaphorePermit>,
-    ) -> Result<(Arc<Landing>, CacheStatus), BrokerError> {
-        let (cache, seat) = (self.clone(), Seat::default());
+    ) -> Result<(Arc<FlightOutcome>, CacheStatus), BrokerError> {
+        let (cache, seat) = (self.clone(), LeaderClaim::default());
         let taken = seat.clone();
         let flight = self.0.fetches.spawn(async move {
             let _waiting = permit;
             cache.0.fly(departure, &taken).await
         });
-        let landed = Passage::new(seat, flight).landed().await;
+        let landed = FlightTask::new(seat, flight).landed().await;
         // While its caller waits, only the runtime's own end cancels a task.
         let (landing, led) =
             landed.map_err(|error| if error.is_panic() { BrokerError::Bug } else { BrokerError::ShuttingDown })?;
@@ -307,9 +307,9 @@ impl Inner {
         if let Some(entry) = self.credentials.get(&lookup.key).await {
             match self.judge(&entry, lookup) {
                 Ok(()) => return Ok(Some(self.hit(&entry, lookup).await)),
-                Err(Shortfall::Unreachable) => return Err(self.unsatisfied(Shortfall::Unreachable, lookup)),
-                Err(Shortfall::Rejected) => self.failures.may_replace_rejected(&lookup.key, self.clock.now()).await?,
-                Err(Shortfall::TooShort) => {}
+                Err(Unusable::Unreachable) => return Err(self.unsatisfied(Unusable::Unreachable, lookup)),
+                Err(Unusable::Rejected) => self.failures.may_replace_rejected(&lookup.key, self.clock.now()).await?,
+                Err(Unusable::TooShort) => {}
             }
         } else {
             self.credentials.check_room(&lookup.key)?;
@@ -317,7 +317,7 @@ impl Inner {
         self.failures.held(&lookup.key, self.clock.now()).await.map(|()| None)
     }
 
-    fn judge(&self, entry: &Entry, lookup: &Lookup) -> Result<(), Shortfall> {
+    fn judge(&self, entry: &Entry, lookup: &Lookup) -> Result<(), Unusable> {
         entry.judge(self.needed(lookup), lookup.rejected, self.clock.now())
     }
 
@@ -341,10 +341,10 @@ impl Inner {
         Found { credential: Arc::clone(&entry.credential), status, refresh_after }
     }
 
-    fn unsatisfied(&self, shortfall: Shortfall, lookup: &Lookup) -> BrokerError {
+    fn unsatisfied(&self, shortfall: Unusable, lookup: &Lookup) -> BrokerError {
         match shortfall {
-            Shortfall::Rejected => UpstreamFailure::new(FailureClass::InvalidAnswer).into(),
-            Shortfall::Unreachable | Shortfall::TooShort => BrokerError::ValidityUnsatisfiable {
+            Unusable::Rejected => UpstreamFailure::new(FailureClass::InvalidAnswer).into(),
+            Unusable::Unreachable | Unusable::TooShort => BrokerError::ValidityUnsatisfiable {
                 asked: self.needed(lookup).into(),
                 limit: "AWS gives no credential that lasts as long; ask for less".to_owned(),
             },

@@ -28,13 +28,13 @@ mod tls_problem;
 mod watch;
 
 pub use self::address::{Address, AddressError};
-pub use self::config::{Addresses, Given, GivenError, Home};
-pub use self::diagnose::Unreached;
+pub use self::config::{Addresses, ConfigError, Home, PartialConfig};
+pub use self::diagnose::ConnectError;
 pub use self::failure::{Failure, chain};
 pub use self::once::Access;
 pub use self::query::Query;
 pub use self::tls_problem::TlsProblem;
-pub use self::watch::{Happening, Watch};
+pub use self::watch::{Watch, WatchEvent};
 pub use crate::pb::{AuthScheme, CacheStatus, GetCallerIdentityResponse, RegistryCredentials, RegistryType};
 
 /// How long one address may take to be connected to, where there is another or it is on another host.

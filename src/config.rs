@@ -149,14 +149,14 @@ enum Mode {
 
 /// Something wrong in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// The file, the variable or the flag.
     pub place: String,
     /// What is wrong, and what would be right.
     pub problem: String,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.problem)
     }
@@ -164,7 +164,7 @@ impl fmt::Display for Mistake {
 
 /// What callers can prove who they are by, as its files are.
 #[derive(Debug, Clone)]
-pub struct LoadedProofs {
+pub struct AuthMaterial {
     /// What the listeners speak; none: plaintext.
     pub tls: Option<Arc<Tls>>,
     /// Whose tokens are taken, if anybody's are.
@@ -178,12 +178,12 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake there is.
-    pub fn load(sources: &Sources) -> Result<Self, Vec<Mistake>> {
+    pub fn load(sources: &Sources) -> Result<Self, Vec<Diagnostic>> {
         let mut reader = Reader::new(sources);
         let config = Self::read(&mut reader);
         config.check(&mut reader);
-        let mistakes = reader.into_mistakes();
-        if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+        let diagnostics = reader.into_diagnostics();
+        if diagnostics.is_empty() { Ok(config) } else { Err(diagnostics) }
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
@@ -257,9 +257,10 @@ impl Config {
     ///
     /// # Errors
     /// Where one cannot.
-    pub fn load_proofs(&self, clock: &Arc<dyn Clock>) -> Result<LoadedProofs, Vec<Mistake>> {
-        let mut mistakes = Vec::new();
-        let mut noted = |place: &str, problem: String| mistakes.push(Mistake { place: place.to_owned(), problem });
+    pub fn load_auth_material(&self, clock: &Arc<dyn Clock>) -> Result<AuthMaterial, Vec<Diagnostic>> {
+        let mut diagnostics = Vec::new();
+        let mut noted =
+            |place: &str, problem: String| diagnostics.push(Diagnostic { place: place.to_owned(), problem });
         let tls = self.server.tls.clone().map(|tls| Tls::load(tls, Arc::clone(clock))).transpose();
         let tls = tls.unwrap_or_else(|error| {
             noted("[server.tls], authentication.client_ca and client_dns", error.to_string());
@@ -277,12 +278,12 @@ impl Config {
             noted("server.aws_api_secret_file", format!("{file} {problem}"));
             None
         });
-        let loaded = LoadedProofs {
+        let loaded = AuthMaterial {
             tls: tls.map(Arc::new),
             issuers: issuers.map(Arc::new),
             aws_api_secret: secret.map(Arc::new),
         };
-        if mistakes.is_empty() { Ok(loaded) } else { Err(mistakes) }
+        if diagnostics.is_empty() { Ok(loaded) } else { Err(diagnostics) }
     }
 
     /// One port speaks one protocol.

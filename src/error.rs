@@ -136,7 +136,7 @@ pub enum FailureClass {
     #[error(
         "as many calls as the broker makes to AWS in that region are under way, and others wait; try again shortly"
     )]
-    NoTurn,
+    QueueFull,
     /// An answer that makes no sense.
     #[error("AWS answered with something that is no usable credential")]
     InvalidAnswer,
@@ -145,7 +145,7 @@ pub enum FailureClass {
 impl FailureClass {
     /// Whether AWS's refusal is final: an old credential must not outlive it.
     #[must_use]
-    pub fn is_final(self) -> bool {
+    pub fn is_permanent(self) -> bool {
         self == Self::Denied
     }
 }
@@ -193,7 +193,7 @@ impl BrokerError {
                 FailureClass::NoCredentials => "AWS_CREDENTIALS_UNAVAILABLE",
                 FailureClass::Unavailable => "AWS_UNAVAILABLE",
                 FailureClass::InvalidAnswer => "AWS_RESPONSE_INVALID",
-                FailureClass::NoTurn => "OVERLOADED",
+                FailureClass::QueueFull => "OVERLOADED",
             },
             Self::AuditUnavailable => "AUDIT_UNAVAILABLE",
             Self::Overloaded { .. } => "OVERLOADED",
@@ -207,7 +207,7 @@ impl BrokerError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Upstream(failure) => (!failure.class.is_final()).then_some(failure.retry_after.unwrap_or(WAIT)),
+            Self::Upstream(failure) => (!failure.class.is_permanent()).then_some(failure.retry_after.unwrap_or(WAIT)),
             Self::CallerRateLimited { retry_after, .. } | Self::Overloaded { retry_after, .. } => Some(*retry_after),
             Self::CallerUnauthenticated { retry_after, .. } => *retry_after,
             Self::AuditUnavailable | Self::ShuttingDown => Some(WAIT),

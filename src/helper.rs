@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use data_encoding::BASE64;
 
-use crate::client::{Given, GivenError, Home, Settings};
+use crate::client::{ConfigError, Home, PartialConfig, Settings};
 
 pub mod bazel;
 mod delegate;
@@ -42,7 +42,7 @@ impl Setup {
     ///
     /// # Errors
     /// Where it cannot be used.
-    pub fn new(given: Given, home: &Home) -> Result<Self, GivenError> {
+    pub fn new(given: PartialConfig, home: &Home) -> Result<Self, ConfigError> {
         let given = given.or(home.files()?);
         let next = given.next.as_deref().map(delegate::Next::from);
         let (settings, profile) = given.settings(home)?;
@@ -59,10 +59,10 @@ impl Setup {
     ///
     /// # Errors
     /// Where what they say cannot be used.
-    pub fn from_environment() -> Result<Self, GivenError> {
+    pub fn from_environment() -> Result<Self, ConfigError> {
         #[expect(clippy::disallowed_methods, reason = "a helper has no clap, which would take as long as all the rest")]
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Self::new(Given::from_variables(variable)?, &Home::from_variables(variable))
+        Self::new(PartialConfig::from_variables(variable)?, &Home::from_variables(variable))
     }
 }
 

@@ -77,16 +77,16 @@ pub enum Origin {
 
 /// Why a caller is not let in now; it may come again after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excess {
+pub enum LimitExceeded {
     /// It asks for too much.
-    OfOne(Duration),
+    PerCaller(Duration),
     /// All together ask for too much.
-    OfAll(Duration),
+    Global(Duration),
 }
 
 /// It is too much; the caller may come again after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMuch(pub Duration);
+pub struct RetryAfter(pub Duration);
 
 /// The right to have requests under way, or to watch registries; given back when it goes.
 #[derive(Debug)]
@@ -150,13 +150,13 @@ impl Origin {
     }
 }
 
-impl From<Excess> for BrokerError {
-    fn from(excess: Excess) -> Self {
+impl From<LimitExceeded> for BrokerError {
+    fn from(excess: LimitExceeded) -> Self {
         match excess {
-            Excess::OfOne(retry_after) => {
+            LimitExceeded::PerCaller(retry_after) => {
                 Self::CallerRateLimited { what: "you ask for more than the broker lets one caller have", retry_after }
             }
-            Excess::OfAll(retry_after) => Self::Overloaded { of_what: "requests under way", retry_after },
+            LimitExceeded::Global(retry_after) => Self::Overloaded { of_what: "requests under way", retry_after },
         }
     }
 }
@@ -179,7 +179,7 @@ impl Limits {
     ///
     /// # Errors
     /// Where it asks too often, or has too many under way, or all together have.
-    pub fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, Excess> {
+    pub fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
         let of_all = MOST_UNDER_WAY.max(self.settings.in_flight.saturating_mul(2));
         let admission = self.enter(principal, What::UnderWay, requests, (self.settings.in_flight, of_all))?;
         let spent = admission.account.spend(requests, self.now());
@@ -190,7 +190,7 @@ impl Limits {
     ///
     /// # Errors
     /// Where it watches too many, or all together do.
-    pub fn admit_watch(&self, principal: &Principal, registries: NonZeroU32) -> Result<Admission, Excess> {
+    pub fn admit_watch(&self, principal: &Principal, registries: NonZeroU32) -> Result<Admission, LimitExceeded> {
         self.enter(principal, What::Watched, registries, (MOST_WATCHED / 2, MOST_WATCHED))
     }
 
@@ -203,7 +203,7 @@ impl Limits {
     ///
     /// # Errors
     /// Where too many from there failed to.
-    pub fn listen(&self, origin: Origin) -> Result<(), TooMuch> {
+    pub fn listen(&self, origin: Origin) -> Result<(), RetryAfter> {
         let Some(failures) = self.origins.get(&origin) else { return Ok(()) };
         let wait = failures.rate.wait(self.now());
         if wait.is_zero() {
@@ -212,7 +212,7 @@ impl Limits {
         if failures.reported.is_due(self.now()) {
             warn!(?origin, "too many from there failed to prove who they are; for a while {}", origin.penance());
         }
-        Err(TooMuch(spread(wait.max(WAIT))))
+        Err(RetryAfter(spread(wait.max(WAIT))))
     }
 
     /// Notes that somebody failed to prove who they are. Of those who try at the same time each one counts.
@@ -238,16 +238,16 @@ impl Limits {
         of: What,
         count: NonZeroU32,
         (of_one, of_all): (usize, usize),
-    ) -> Result<Admission, Excess> {
+    ) -> Result<Admission, LimitExceeded> {
         let admission = Admission::enter(self.account(principal), Arc::clone(&self.all), of, count);
         let within = admission.within(of_one, of_all);
         within.map(|()| admission).inspect_err(|excess| match excess {
-            Excess::OfOne(_) => self.report(principal, of),
-            Excess::OfAll(_) if self.all_reported.is_due(self.now()) => {
+            LimitExceeded::PerCaller(_) => self.report(principal, of),
+            LimitExceeded::Global(_) if self.all_reported.is_due(self.now()) => {
                 let so_much = of.of_all();
                 warn!(of_all, "{so_much} than the broker keeps; callers who have many are turned away for a while");
             }
-            Excess::OfAll(_) => {}
+            LimitExceeded::Global(_) => {}
         })
     }
 
@@ -277,9 +277,9 @@ impl Reported {
 }
 
 impl Account {
-    fn spend(&self, requests: NonZeroU32, now: Duration) -> Result<(), Excess> {
+    fn spend(&self, requests: NonZeroU32, now: Duration) -> Result<(), LimitExceeded> {
         let Some(rate) = &self.rate else { return Ok(()) };
-        rate.spend(requests, now).map_err(|wait| Excess::OfOne(spread(wait)))
+        rate.spend(requests, now).map_err(|wait| LimitExceeded::PerCaller(spread(wait)))
     }
 }
 
@@ -317,12 +317,12 @@ impl Admission {
         Self { account, all, of, count }
     }
 
-    fn within(&self, of_one: usize, of_all: usize) -> Result<(), Excess> {
+    fn within(&self, of_one: usize, of_all: usize) -> Result<(), LimitExceeded> {
         let own = self.account.held.of(self.of).load(Ordering::Relaxed);
         if own > of_one {
-            Err(Excess::OfOne(spread(WAIT)))
+            Err(LimitExceeded::PerCaller(spread(WAIT)))
         } else if own > ALWAYS_LET_IN && self.all.of(self.of).load(Ordering::Relaxed) > of_all {
-            Err(Excess::OfAll(spread(WAIT)))
+            Err(LimitExceeded::Global(spread(WAIT)))
         } else {
             Ok(())
         }
@@ -397,7 +397,9 @@ mod tests {
         let (limits, clock) = limits(1_000);
         let (greedy, honest) = (remote("a.example"), remote("b.example"));
         limits.admit(&greedy, count(100)).unwrap();
-        let Excess::OfOne(wait) = limits.admit(&greedy, count(5)).unwrap_err() else { panic!("its own limit") };
+        let LimitExceeded::PerCaller(wait) = limits.admit(&greedy, count(5)).unwrap_err() else {
+            panic!("its own limit")
+        };
         assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&wait), "{wait:?}");
         limits.admit(&honest, count(100)).unwrap();
         clock.advance(wait);
@@ -414,7 +416,9 @@ mod tests {
             limits.admit(&user, count(100)).unwrap();
         }
         let held = limits.admit(&user, count(200)).unwrap();
-        let Excess::OfOne(wait) = limits.admit(&user, count(1)).unwrap_err() else { panic!("its own limit") };
+        let LimitExceeded::PerCaller(wait) = limits.admit(&user, count(1)).unwrap_err() else {
+            panic!("its own limit")
+        };
         assert!(wait >= WAIT);
         limits.admit(&Principal::Uid(1002), count(200)).unwrap();
         drop(held);
@@ -428,7 +432,7 @@ mod tests {
         let most = count(u32::try_from(most).unwrap());
         let held = [1, 2].map(|uid| limits.admit(&Principal::Uid(uid), most).unwrap());
         let few = limits.admit(&Principal::Uid(3), count(200)).unwrap();
-        assert!(matches!(limits.admit(&Principal::Uid(3), count(1)), Err(Excess::OfAll(_))));
+        assert!(matches!(limits.admit(&Principal::Uid(3), count(1)), Err(LimitExceeded::Global(_))));
         drop(few);
         limits.admit(&Principal::Uid(4), count(1)).unwrap();
         drop(held);
@@ -440,10 +444,10 @@ mod tests {
         let (limits, _) = limits(200);
         let (half, own) = (count(u32::try_from(MOST_WATCHED / 2).unwrap()), Principal::Uid(1));
         let held = limits.admit_watch(&own, half).unwrap();
-        assert!(matches!(limits.admit_watch(&own, count(1)), Err(Excess::OfOne(_))));
+        assert!(matches!(limits.admit_watch(&own, count(1)), Err(LimitExceeded::PerCaller(_))));
         limits.admit(&own, count(200)).unwrap();
         let other = limits.admit_watch(&Principal::Uid(2), half).unwrap();
-        assert!(matches!(limits.admit_watch(&Principal::Uid(3), count(201)), Err(Excess::OfAll(_))));
+        assert!(matches!(limits.admit_watch(&Principal::Uid(3), count(201)), Err(LimitExceeded::Global(_))));
         limits.admit_watch(&Principal::Uid(3), count(200)).unwrap();
         drop((held, other));
         limits.admit_watch(&own, half).unwrap();
@@ -457,7 +461,7 @@ mod tests {
             limits.listen(a).unwrap();
             limits.note_failure(a);
         }
-        let TooMuch(wait) = limits.listen(a).unwrap_err();
+        let RetryAfter(wait) = limits.listen(a).unwrap_err();
         assert!((WAIT..=2 * WAIT).contains(&wait), "{wait:?}");
         limits.listen(b).unwrap();
         clock.advance(wait);

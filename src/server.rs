@@ -16,18 +16,18 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
 use tracing::{info, warn};
 
-pub use self::socket_activation::Handed;
+pub use self::socket_activation::ActivatedSockets;
 
 use self::accept::Door;
 use self::aws_api::AwsApiDoor;
 use self::connection::Connections;
-use self::drain_streams::{EndStreams, Ending};
+use self::drain_streams::{DrainStreams, Ending};
 use self::health::Health;
 use self::listener::Listener;
 use crate::address::ListenAddress;
 use crate::api::ecr::{AwsApi, Secret};
 use crate::api::grpc;
-use crate::api::grpc::middleware::Edge;
+use crate::api::grpc::middleware::Middleware;
 use crate::api::grpc::trace::Tracing;
 use crate::authn::jwt::Issuers;
 use crate::authn::tls::Tls;
@@ -49,7 +49,7 @@ mod socket_activation;
 /// How often dead secrets are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Answers that were cut short by the drain's end still have this long to be written.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FINAL_FLUSH: Duration = Duration::from_secs(1);
 
 /// Listeners and connections.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ struct Shutdown {
 /// Where an address cannot be listened on; the error says which and why.
 pub fn bind(
     settings: Settings,
-    mut handed: Handed,
+    mut handed: ActivatedSockets,
     broker: Arc<Broker>,
     cache: CredentialCache,
     tracing: Tracing,
@@ -128,7 +128,11 @@ pub struct BoundAwsApi {
 ///
 /// # Errors
 /// Where it cannot be listened on, or be reached from other hosts; the error says which it is.
-pub fn bind_aws_api(address: SocketAddr, secret: Arc<Secret>, handed: &mut Handed) -> anyhow::Result<BoundAwsApi> {
+pub fn bind_aws_api(
+    address: SocketAddr,
+    secret: Arc<Secret>,
+    handed: &mut ActivatedSockets,
+) -> anyhow::Result<BoundAwsApi> {
     let tcp = ListenAddress::Tcp(address);
     anyhow::ensure!(tcp.is_local(), "the AWS API is for this host alone, and {address} can be reached from others");
     let listener = Listener::bind(&tcp, handed);
@@ -187,7 +191,8 @@ impl Bound {
         let tokens = self.settings.issuers.is_some();
         let connections = Connections::new(connection::Limits::of(&self.settings));
         let routes = grpc::routes(self.broker, self.settings.limits.clone(), self.settings.max_connection_age);
-        let edge = Edge::new(self.tracing, self.settings.issuers, self.settings.limits.clone(), steps.cut.clone());
+        let edge =
+            Middleware::new(self.tracing, self.settings.issuers, self.settings.limits.clone(), steps.cut.clone());
         let service = edge.layer(service(routes, health_service, &steps));
         let tracker = TaskTracker::new();
         let (tls, loopback) = (self.settings.tls, self.settings.loopback);
@@ -218,7 +223,7 @@ impl Bound {
         let _ = upkeep.await;
         health.drain().await;
         drain(&steps, &tracker, self.settings.drain_timeout).await;
-        self.cache.land_within(LAST_WORDS).await;
+        self.cache.wait_for_fetches(FINAL_FLUSH).await;
     }
 }
 
@@ -229,7 +234,7 @@ fn service(
     steps: &Shutdown,
 ) -> Ending<Routes> {
     routes.add_service(health);
-    EndStreams::new(steps.drain.clone()).layer(routes.routes().prepare())
+    DrainStreams::new(steps.drain.clone()).layer(routes.routes().prepare())
 }
 
 /// What has to be done now and then.
@@ -255,7 +260,7 @@ async fn drain(steps: &Shutdown, tracker: &TaskTracker, limit: Duration) {
     }
     warn!(connections = tracker.len(), "the drain took too long; what is left is cut off");
     steps.cut.cancel();
-    if tokio::time::timeout(LAST_WORDS, tracker.wait()).await.is_err() {
+    if tokio::time::timeout(FINAL_FLUSH, tracker.wait()).await.is_err() {
         steps.abort.cancel();
         tracker.wait().await;
     }

@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use self::simulated_aws::World;
+use self::simulated_aws::SimulatedAws;
 
 mod controls;
 mod ecr;
@@ -65,7 +65,7 @@ pub struct Settings {
 pub struct Simulator {
     listener: TcpListener,
     address: SocketAddr,
-    world: Arc<World>,
+    world: Arc<SimulatedAws>,
 }
 
 impl Default for Settings {
@@ -80,7 +80,7 @@ impl Simulator {
     /// # Errors
     /// Where the address cannot be listened on.
     pub async fn bind(address: SocketAddr, settings: Settings) -> io::Result<Self> {
-        let world = Arc::new(World::new(settings)?);
+        let world = Arc::new(SimulatedAws::new(settings)?);
         let listener = TcpListener::bind(address).await?;
         Ok(Self { address: listener.local_addr()?, listener, world })
     }
@@ -126,7 +126,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn serve(stream: TcpStream, world: Arc<World>) {
+async fn serve(stream: TcpStream, world: Arc<SimulatedAws>) {
     // Without it small answers wait for the client's delayed acknowledgement; where it cannot be set they are merely slow.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| {

@@ -22,18 +22,18 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, UpstreamFailure>>
 /// Something that can fetch a credential over the network.
 ///
 /// It is asked only when the cache has nothing: it neither caches nor coalesces, and it need not bound its own time.
-pub trait TokenSource: Debug + Send + Sync {
-    /// Fetches a credential for `key`, newly made. `asker` is who caused it; none where that is the broker itself. What is
+pub trait CredentialSource: Debug + Send + Sync {
+    /// Fetches a credential for `key`, newly made. `requester` is who caused it; none where that is the broker itself. What is
     /// fetched is the same for everybody.
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, asker: Option<&'a Principal>) -> Answer<'a, Credential>;
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, requester: Option<&'a Principal>) -> Answer<'a, Credential>;
 
     /// Whether there is an identity to fetch with, without fetching.
     fn check_identity(&self) -> Answer<'_, ()>;
 }
 
-impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, asker: Option<&'a Principal>) -> Answer<'a, Credential> {
-        (**self).fetch(key, asker)
+impl<S: CredentialSource + ?Sized> CredentialSource for Arc<S> {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, requester: Option<&'a Principal>) -> Answer<'a, Credential> {
+        (**self).fetch(key, requester)
     }
 
     fn check_identity(&self) -> Answer<'_, ()> {
@@ -67,7 +67,7 @@ macro_rules! call_span {
     }};
 }
 
-/// The span of one fetch: the caller of [`TokenSource::fetch`] makes it and enters it; the source fills in what it learns,
+/// The span of one fetch: the caller of [`CredentialSource::fetch`] makes it and enters it; the source fills in what it learns,
 /// through [`Span::current`]. It is recorded where the call that started it is, so that no trace begins in the middle.
 #[must_use]
 pub fn call_span(key: &CredentialKey, request: RequestId, parent: Option<&SpanIdentity>) -> Span {

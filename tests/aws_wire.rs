@@ -16,7 +16,7 @@ use ecr_broker::error::{FailureClass, UpstreamFailure};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
-use ecr_broker::source::TokenSource as _;
+use ecr_broker::source::CredentialSource as _;
 use ecr_broker::source::aws::web_identity::WebIdentity;
 use ecr_broker::source::aws::{Aws, Settings};
 use support::{HOST, key};

@@ -276,7 +276,7 @@ async fn p4_past_its_refresh_time_a_read_starts_one_refresh_and_waits_for_none()
     test.source.until_calls(2).await;
     assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().credential.password().expose(), "password-1");
     test.source.open();
-    test.cache.land_within(HOUR).await;
+    test.cache.wait_for_fetches(HOUR).await;
     let refreshed = test.cache.get(lookup(HOST)).await.unwrap();
     assert_eq!((refreshed.credential.password().expose(), refreshed.status), ("password-2", CacheStatus::Hit));
     assert_eq!(test.source.calls(), 2);
@@ -344,7 +344,7 @@ async fn p5_what_aws_refuses_for_good_is_dropped() {
     test.clock.advance(66 * MINUTE);
     test.source.fail(FailureClass::Denied);
     test.cache.get(lookup(HOST)).await.unwrap();
-    test.cache.land_within(HOUR).await;
+    test.cache.wait_for_fetches(HOUR).await;
     assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::Denied);
     assert!(test.cache.held().is_empty());
 }

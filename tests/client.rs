@@ -7,14 +7,14 @@ mod support;
 
 use std::time::Duration;
 
-use ecr_broker::client::{Client, Failure, Given, Home, Query, RegistryCredentials, Settings};
+use ecr_broker::client::{Client, Failure, Home, PartialConfig, Query, RegistryCredentials, Settings};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
 use support::*;
 use tokio::time::Instant;
 
 fn settings(addresses: &[String]) -> Settings {
     let address = Some(addresses.join(",").parse().unwrap());
-    let given = Given { address, timeout: Some(Duration::from_secs(5)), ..Given::default() };
+    let given = PartialConfig { address, timeout: Some(Duration::from_secs(5)), ..PartialConfig::default() };
     given.settings(&Home::default()).unwrap().0
 }
 

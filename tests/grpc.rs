@@ -367,7 +367,7 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
             issuers: None,
             limits: ecr_broker::limits::Limits::new(limits_settings(), ManualClock::new()),
         },
-        ecr_broker::server::Handed::default(),
+        ecr_broker::server::ActivatedSockets::default(),
         std::sync::Arc::new(ecr_broker::broker::Broker::new(
             cache.clone(),
             broker_settings(ecr_broker::policy::Policy::Open, None),

@@ -13,15 +13,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
-use ecr_broker::broker::{Broker, News, Watch};
+use ecr_broker::broker::{Broker, Watch, WatchUpdate};
 use ecr_broker::cache::{CacheStatus, CredentialCache, Lookup, Settings};
 use ecr_broker::caller::Principal;
 use ecr_broker::clock::Clock;
-use ecr_broker::moment::Moment;
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey};
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
-use ecr_broker::source::{Answer, TokenSource};
+use ecr_broker::source::{Answer, CredentialSource};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use support::{HOUR, MINUTE, broker_settings, cache_settings, credential_request, host, lookup};
@@ -190,7 +190,7 @@ impl Aws {
     }
 }
 
-impl TokenSource for Aws {
+impl CredentialSource for Aws {
     fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
         Box::pin(self.answer(key))
     }
@@ -282,14 +282,14 @@ impl Watcher {
             let news = self.watch.next().await;
             let mut told = self.told.lock().unwrap();
             match news {
-                News::Released(released) => {
+                WatchUpdate::Released(released) => {
                     let remaining = released.found.credential.remaining(self.world.now());
                     assert!(remaining >= self.needed, "P3: {remaining:?} left where {:?} was asked for", self.needed);
                     let before = told.replace(Arc::clone(&released.found.credential));
                     assert_ne!(before.map(|before| before.id()), Some(released.found.credential.id()), "told again");
                 }
-                News::Unchanged(id) => assert_eq!(told.as_ref().map(|told| told.id()), Some(id)),
-                News::Failed(_) => {}
+                WatchUpdate::Unchanged(id) => assert_eq!(told.as_ref().map(|told| told.id()), Some(id)),
+                WatchUpdate::Failed(_) => {}
             }
         }
     }
@@ -307,7 +307,7 @@ fn live(seed: u64) -> (u64, u64) {
         let own = Mutex::new(random.fork());
         let aws = Arc::new(Aws { world: Arc::clone(&world), random: own, keys, calls, heals: LENGTH });
         let settings = Settings { fetch_timeout: FETCH_TIMEOUT, ..cache_settings() };
-        let cache = CredentialCache::new(settings, Arc::clone(&aws) as Arc<dyn TokenSource>, world.clone());
+        let cache = CredentialCache::new(settings, Arc::clone(&aws) as Arc<dyn CredentialSource>, world.clone());
         let broker = Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), None));
         let watchers = (0..WATCHERS).map(|_| Watcher::new(&broker, &world, &mut random));
         let watchers: Vec<_> =

@@ -15,14 +15,14 @@ use ecr_broker::broker::{self, Broker};
 use ecr_broker::cache::{CredentialCache, Lookup, Settings};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::Clock;
-use ecr_broker::moment::Moment;
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::moment::Moment;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::registry::Registry;
-use ecr_broker::source::aws::admission::Guarded;
-use ecr_broker::source::{Answer, TokenSource};
+use ecr_broker::source::aws::admission::AdmissionControl;
+use ecr_broker::source::{Answer, CredentialSource};
 use futures_util::future::join_all;
 use support::{HOUR, broker_settings, cache_settings, host, key, lookup};
 use tokio::time::{Instant, sleep, timeout};
@@ -118,7 +118,7 @@ impl Aws {
     }
 }
 
-impl TokenSource for Aws {
+impl CredentialSource for Aws {
     fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
         Box::pin(async move {
             *self.calls.lock().unwrap().entry(key.clone()).or_default() += 1;
@@ -155,7 +155,7 @@ impl Drop for Flying<'_> {
 
 fn cache(aws: &Arc<Aws>) -> CredentialCache {
     let settings = Settings { fetch_timeout: Duration::from_secs(14), ..cache_settings() };
-    let source = Arc::new(Guarded::new(Arc::clone(aws), LIMIT));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(aws), LIMIT));
     CredentialCache::new(settings, source, Arc::new(RuntimeClock(Instant::now())))
 }
 
@@ -202,7 +202,7 @@ async fn p6_while_aws_throttles_everything_keys_stay_on_their_hold_and_all_are_s
 #[tokio::test(start_paused = true)]
 async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_other() {
     let aws = Aws::new(Ways::Hangs("eu-central-1"));
-    let source = Arc::new(Guarded::new(Arc::clone(&aws), LIMIT));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), LIMIT));
     let hanging: Vec<_> = (0..50)
         .map(|number| {
             let (source, key) = (Arc::clone(&source), key(&host(number)));
@@ -219,7 +219,7 @@ async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_o
     }
     assert_eq!(aws.most_in_flight.load(Ordering::SeqCst), 9, "eight that hang, and one that does not");
     for outcome in hanging {
-        assert!(matches!(outcome.await.unwrap(), FailureClass::Unavailable | FailureClass::NoTurn));
+        assert!(matches!(outcome.await.unwrap(), FailureClass::Unavailable | FailureClass::QueueFull));
     }
     // Those that had no turn in time did not call; nobody is stuck.
     assert!(aws.calls.lock().unwrap().len() < 50 + 21);
@@ -232,7 +232,7 @@ async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_o
 async fn p7_nobody_who_asks_for_thousands_of_registries_delays_who_asks_for_one() {
     for (ways, longest) in [(Ways::Hangs("nowhere"), 3 * LATENCY), (Ways::Bucket(20.0), Duration::from_secs(5))] {
         let aws = Aws::new(ways);
-        let source = Arc::new(Guarded::new(Arc::clone(&aws), LIMIT));
+        let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), LIMIT));
         let greedy = (0..5_000).map(|number| {
             let (source, key) = (Arc::clone(&source), key(&host(number)));
             tokio::spawn(async move { source.fetch(&key, Some(&Principal::Uid(1))).await.map(drop) })
@@ -289,7 +289,7 @@ async fn p7_who_waits_for_another_s_call_that_has_no_turn_makes_its_own() {
 #[tokio::test(start_paused = true)]
 async fn what_has_no_prospect_of_a_turn_fails_at_once() {
     let aws = Aws::new(Ways::Hangs("nowhere"));
-    let source = Arc::new(Guarded::new(Arc::clone(&aws), LIMIT));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), LIMIT));
     let calls = (0..5_000).map(|number| {
         let (source, key) = (Arc::clone(&source), key(&host(number)));
         tokio::spawn(async move {
@@ -368,7 +368,7 @@ async fn p5_twelve_hours_without_aws_cost_a_hundred_warm_keys_no_error_for_10_8_
                 served += 1;
             }
             Err(BrokerError::Upstream(failure)) => {
-                assert!(matches!(failure.class, FailureClass::Unavailable | FailureClass::NoTurn), "{failure:?}");
+                assert!(matches!(failure.class, FailureClass::Unavailable | FailureClass::QueueFull), "{failure:?}");
                 first.get_or_insert_with(|| outage.elapsed());
                 refused += 1;
             }
@@ -456,7 +456,7 @@ async fn what_is_kept_warm_is_fetched_at_the_start_one_after_the_other_and_by_ea
 #[tokio::test(start_paused = true)]
 async fn p7_roles_that_cannot_be_assumed_leave_room_for_the_broker_s_own_identity_in_the_same_region() {
     let aws = Aws::new(Ways::HangsForRoles);
-    let source = Arc::new(Guarded::new(Arc::clone(&aws), LIMIT));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), LIMIT));
     for number in 0..50 {
         let (source, key) = (Arc::clone(&source), CredentialKey { profile: "ci".into(), ..key(&host(number)) });
         tokio::spawn(async move { source.fetch(&key, None).await.map(drop) });
@@ -473,7 +473,7 @@ async fn p7_roles_that_cannot_be_assumed_leave_room_for_the_broker_s_own_identit
 async fn what_passes_is_tried_again_but_no_more_than_a_tenth_and_what_does_not_is_not() {
     let of = async |class, calls: usize| {
         let aws = Aws::new(Ways::Fails(class));
-        let source = Guarded::new(Arc::clone(&aws), LIMIT);
+        let source = AdmissionControl::new(Arc::clone(&aws), LIMIT);
         for number in 0..calls {
             assert_eq!(source.fetch(&key(&host(number)), None).await.map(drop).unwrap_err().class, class);
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_broker::audit::Output;
-use ecr_broker::broker::{Broker, News, Watch};
+use ecr_broker::broker::{Broker, Watch, WatchUpdate};
 use ecr_broker::error::{BrokerError, FailureClass};
 use ecr_broker::limits::Limits;
 use ecr_broker::pb;
@@ -452,7 +452,7 @@ impl Alone {
     }
 
     /// What is new, and how long it took to come.
-    async fn next_within(&mut self, limit: Duration) -> Option<(News, Duration)> {
+    async fn next_within(&mut self, limit: Duration) -> Option<(WatchUpdate, Duration)> {
         let (mut passed, step) = (Duration::ZERO, Duration::from_secs(10));
         while passed <= limit {
             if let Ok(news) = timeout(Duration::from_millis(1), self.watch.next()).await {
@@ -466,9 +466,9 @@ impl Alone {
     }
 }
 
-fn released(news: &News) -> String {
+fn released(news: &WatchUpdate) -> String {
     match news {
-        News::Released(released) => released.found.credential.password().expose().to_owned(),
+        WatchUpdate::Released(released) => released.found.credential.password().expose().to_owned(),
         other => panic!("{other:?}"),
     }
 }
@@ -492,7 +492,10 @@ async fn a_watcher_has_what_lasts_as_long_as_it_asked() {
     alone.source.fail(FailureClass::Unavailable);
     // After two hours what there is lasts less than ten.
     let (news, after) = alone.next_within(3 * HOUR).await.unwrap();
-    assert!(matches!(&news, News::Failed(BrokerError::Upstream(_))) && after <= 67 * MINUTE, "{news:?} {after:?}");
+    assert!(
+        matches!(&news, WatchUpdate::Failed(BrokerError::Upstream(_))) && after <= 67 * MINUTE,
+        "{news:?} {after:?}"
+    );
     assert!(alone.next_within(2 * HOUR).await.is_none(), "said once");
     alone.source.then(Step::Token(12 * HOUR));
     let (news, after) = alone.next_within(HOUR).await.unwrap();
@@ -505,14 +508,14 @@ async fn p6_an_outage_is_told_once_and_costs_one_call_a_hold_and_its_end_is_foun
     let mut alone = Alone::new(Duration::ZERO);
     alone.next_within(MINUTE).await.unwrap();
     alone.source.fail(FailureClass::Throttled);
-    assert!(matches!(alone.next_within(2 * HOUR).await, Some((News::Failed(_), _))));
+    assert!(matches!(alone.next_within(2 * HOUR).await, Some((WatchUpdate::Failed(_), _))));
     let before = alone.source.calls();
     assert!(alone.next_within(HOUR).await.is_none());
     let calls = alone.source.calls() - before;
     assert!((60..=125).contains(&calls), "{calls} calls in an hour");
     // AWS refuses for good: what is held is dropped, and the watcher is told so.
     alone.source.fail(FailureClass::Denied);
-    assert!(matches!(alone.next_within(5 * MINUTE).await, Some((News::Failed(_), _))));
+    assert!(matches!(alone.next_within(5 * MINUTE).await, Some((WatchUpdate::Failed(_), _))));
     alone.source.then(Step::Token(12 * HOUR));
     let (news, after) = alone.next_within(5 * MINUTE).await.unwrap();
     released(&news);
@@ -526,9 +529,9 @@ async fn a_credential_that_turns_out_to_be_the_same_ends_a_failure_all_the_same(
     let (first, _) = alone.next_within(MINUTE).await.unwrap();
     assert_eq!(released(&first), "password-0");
     alone.source.fail(FailureClass::Unavailable);
-    assert!(matches!(alone.next_within(2 * HOUR).await, Some((News::Failed(_), _))));
+    assert!(matches!(alone.next_within(2 * HOUR).await, Some((WatchUpdate::Failed(_), _))));
     alone.source.then(Step::SameToken(12 * HOUR));
-    assert!(matches!(alone.next_within(5 * MINUTE).await, Some((News::Unchanged(_), _))));
+    assert!(matches!(alone.next_within(5 * MINUTE).await, Some((WatchUpdate::Unchanged(_), _))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -536,12 +539,15 @@ async fn a_grant_that_goes_ends_what_it_gave_and_one_that_comes_begins_it() {
     let mut alone = Alone::new(Duration::ZERO);
     alone.next_within(MINUTE).await.unwrap();
     alone.broker.set_policy(Policy::Grants(Vec::new()));
-    assert!(matches!(alone.next_within(2 * MINUTE).await, Some((News::Failed(BrokerError::CallerNotAllowed), _))));
+    assert!(matches!(
+        alone.next_within(2 * MINUTE).await,
+        Some((WatchUpdate::Failed(BrokerError::CallerNotAllowed), _))
+    ));
     assert!(alone.next_within(3 * HOUR).await.is_none(), "denied, and not refreshed");
     assert_eq!(alone.source.calls(), 1);
     alone.broker.set_policy(Policy::Open);
     // What it holds is still good, and long due.
-    assert!(matches!(alone.next_within(2 * MINUTE).await, Some((News::Unchanged(_), _))));
+    assert!(matches!(alone.next_within(2 * MINUTE).await, Some((WatchUpdate::Unchanged(_), _))));
     let (news, _) = alone.next_within(MINUTE).await.unwrap();
     assert_eq!(released(&news), "password-2");
 }

@@ -1,8 +1,8 @@
 //! Whom a client certificate names, before anything in it is believed.
 #![no_main]
 
-use ecr_broker::caller::Caller;
 use ecr_broker::authn::tls;
+use ecr_broker::caller::Caller;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|certificate: &[u8]| {

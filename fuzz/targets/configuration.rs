@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir_in("/dev/shm").unwrap());
 
-fn load(name: &str, text: &str) -> (Result<Config, Vec<ecr_broker::config::Mistake>>, Sources) {
+fn load(name: &str, text: &str) -> (Result<Config, Vec<ecr_broker::config::Diagnostic>>, Sources) {
     let path: PathBuf = FOLDER.path().join(name);
     File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
     let sources = Sources { files: Files::read(Some(&path)), ..Sources::default() };

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use ecr_broker::clock::{Clock, SystemClock};
 use ecr_broker::authn::jwt::{Issuers, Keys, Settings};
+use ecr_broker::clock::{Clock, SystemClock};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;

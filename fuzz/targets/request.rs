@@ -6,20 +6,20 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ecr_broker::api::grpc;
+use ecr_broker::api::grpc::middleware::{Middleware, MiddlewareService};
+use ecr_broker::api::grpc::trace::Tracing;
+use ecr_broker::authn::Peer;
 use ecr_broker::broker::{self, Broker};
 use ecr_broker::cache::{self, CredentialCache};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::{Clock, SystemClock};
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
-use ecr_broker::api::grpc;
-use ecr_broker::authn::Peer;
-use ecr_broker::api::grpc::middleware::{Edge, Edged};
-use ecr_broker::api::grpc::trace::Tracing;
 use ecr_broker::limits::{self, Limits, Origin};
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Registry};
-use ecr_broker::source::{Answer, TokenSource};
+use ecr_broker::source::{Answer, CredentialSource};
 use http_body_util::{BodyExt as _, Full};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
@@ -41,7 +41,7 @@ const WATCH_AGE: Duration = Duration::from_millis(3);
 #[derive(Debug)]
 struct Source(SystemClock);
 
-impl TokenSource for Source {
+impl CredentialSource for Source {
     fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
         Box::pin(async move {
             let now = self.0.now();
@@ -63,7 +63,7 @@ impl TokenSource for Source {
 
 struct World {
     runtime: Runtime,
-    service: Edged<Routes>,
+    service: MiddlewareService<Routes>,
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
@@ -94,7 +94,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         limits::Settings { requests_per_second: per_second, in_flight: 10_000, failures_per_second: per_second };
     let limits = Limits::new(settings, shared);
     let routes = grpc::routes(broker, limits.clone(), WATCH_AGE).routes().prepare();
-    let edge = Edge::new(Tracing::default(), None, limits, CancellationToken::new());
+    let edge = Middleware::new(Tracing::default(), None, limits, CancellationToken::new());
     let service = edge.layer(routes).for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
     World { runtime, service }
 });

@@ -10,7 +10,7 @@ use data_encoding::BASE64;
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
 use ecr_broker::profile::{Access, Attribution, Profile};
-use ecr_broker::source::TokenSource as _;
+use ecr_broker::source::CredentialSource as _;
 use ecr_broker::source::aws::{Aws, Settings};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -29,7 +29,7 @@ use crate::broker::{Broker, CredentialRequest, Released};
 use crate::caller::Caller;
 use crate::credential::USERNAME;
 use crate::error::BrokerError;
-use crate::limits::{Admission, Limits, Origin, TooMuch};
+use crate::limits::{Admission, Limits, Origin, RetryAfter};
 use crate::quoted::Quoted;
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Region, Registry};
 use crate::request_id::RequestId;
@@ -103,7 +103,7 @@ impl AwsApi {
             return Ok(());
         }
         let listened =
-            self.limits.listen(Origin::AwsApi).map_err(|TooMuch(retry_after)| BrokerError::CallerRateLimited {
+            self.limits.listen(Origin::AwsApi).map_err(|RetryAfter(retry_after)| BrokerError::CallerRateLimited {
                 what: "this call, and too many others, came with a wrong secret",
                 retry_after,
             });

@@ -109,8 +109,8 @@ fn reload(broker: &Broker, issuers: &[jwt::Settings], sources: &Sources) -> bool
             );
             true
         }
-        Err(mistakes) => {
-            for mistake in mistakes {
+        Err(diagnostics) => {
+            for mistake in diagnostics {
                 error!(%mistake, "the configuration was read again and has a mistake; the old grants stay in force");
             }
             false

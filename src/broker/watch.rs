@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Broker, CredentialRequest, InForce, Permit, Released, lookup};
-use crate::cache::{CacheStatus, Changes, Found, Outlook};
+use super::{ActivePolicy, Authorization, Broker, CredentialRequest, Released, lookup};
+use crate::cache::{CacheStatus, Found, KeyChanges, RefreshState};
 use crate::credential::{CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass};
 
@@ -25,7 +25,7 @@ const OWN_TROUBLE: Duration = Duration::from_secs(5);
 
 /// What is new of a watched registry.
 #[derive(Debug)]
-pub enum News {
+pub enum WatchUpdate {
     /// A credential that the watcher does not hold.
     Released(Box<Released>),
     /// The one that it holds is good: the first thing that is said of it, or the end of a failure.
@@ -42,8 +42,8 @@ pub struct Watch {
     /// What the watcher held before.
     known: Arc<HashSet<CredentialId>>,
     /// What was decided, and by which policy; it holds for as long as that is in force.
-    decision: Option<(Arc<InForce>, Result<Permit, BrokerError>)>,
-    changes: Option<Changes>,
+    decision: Option<(Arc<ActivePolicy>, Result<Authorization, BrokerError>)>,
+    changes: Option<KeyChanges>,
     /// What it holds now.
     held: Option<CredentialId>,
     /// What it was told last, where that was a failure.
@@ -77,7 +77,7 @@ impl Watch {
     }
 
     /// What is new, as soon as there is something; at first, how things are. Nothing is lost where this is given up and called again.
-    pub async fn next(&mut self) -> News {
+    pub async fn next(&mut self) -> WatchUpdate {
         loop {
             self.wait().await;
             // Until it has been looked: this may be given up in between.
@@ -99,7 +99,7 @@ impl Watch {
         }
     }
 
-    async fn look(&mut self) -> Option<News> {
+    async fn look(&mut self) -> Option<WatchUpdate> {
         let policy = self.broker.policy.load_full();
         let same = self.decision.as_ref().is_some_and(|(by, _)| by.name == policy.name);
         if !same {
@@ -117,8 +117,8 @@ impl Watch {
         let lookup = lookup(&self.request, &permit.key);
         match self.broker.cache.get_for_watch(lookup.clone()).await {
             Ok(found) => {
-                let outlook = self.broker.cache.outlook(&lookup).await;
-                self.weigh(permit, found, outlook).await
+                let refresh_state = self.broker.cache.refresh_state(&lookup).await;
+                self.weigh(permit, found, refresh_state).await
             }
             Err(error) => self.failed(error),
         }
@@ -133,35 +133,35 @@ impl Watch {
         Ok(())
     }
 
-    async fn weigh(&mut self, permit: Permit, found: Found, outlook: Outlook) -> Option<News> {
+    async fn weigh(&mut self, permit: Authorization, found: Found, refresh_state: RefreshState) -> Option<WatchUpdate> {
         self.refusals = 0;
-        let retry = outlook.failure.as_ref().map(patience);
-        self.rest(retry.or(outlook.due_in).unwrap_or(INTERVAL));
+        let retry = refresh_state.failure.as_ref().map(patience);
+        self.rest(retry.or(refresh_state.due_in).unwrap_or(INTERVAL));
         let (id, is_stale) = (found.credential.id(), found.status == CacheStatus::Stale);
         let is_first = self.held.is_none();
         if self.held != Some(id) && !(is_first && self.known.contains(&id)) {
             return Some(match self.broker.release(&self.request, permit, found).await {
                 Ok(released) => {
                     (self.held, self.trouble) = (Some(id), None);
-                    News::Released(Box::new(released))
+                    WatchUpdate::Released(Box::new(released))
                 }
                 Err(error) => return self.failed(error),
             });
         }
         self.held = Some(id);
-        match outlook.failure {
-            _ if is_first => Some(News::Unchanged(id)),
+        match refresh_state.failure {
+            _ if is_first => Some(WatchUpdate::Unchanged(id)),
             Some(error) => self.failed(error),
             None if self.trouble.is_some() && !is_stale => {
                 self.trouble = None;
-                Some(News::Unchanged(id))
+                Some(WatchUpdate::Unchanged(id))
             }
             None => None,
         }
     }
 
-    fn failed(&mut self, error: BrokerError) -> Option<News> {
-        match (is_final(&error), self.rested) {
+    fn failed(&mut self, error: BrokerError) -> Option<WatchUpdate> {
+        match (is_permanent(&error), self.rested) {
             (false, _) => self.refusals = 0,
             (true, true) => self.refusals = self.refusals.saturating_add(1),
             // It was told of somebody else's.
@@ -172,7 +172,7 @@ impl Watch {
             more => self.rest_for(INTERVAL.saturating_mul(2_u32.saturating_pow(more)).min(LONGEST_REST)),
         }
         let kind = kind(&error);
-        (self.trouble.replace(kind) != Some(kind)).then_some(News::Failed(error))
+        (self.trouble.replace(kind) != Some(kind)).then_some(WatchUpdate::Failed(error))
     }
 
     fn rest(&mut self, time: Duration) {
@@ -188,15 +188,15 @@ impl Watch {
 /// When it may be worth trying again.
 fn patience(error: &BrokerError) -> Duration {
     match error {
-        BrokerError::Upstream(failure) if failure.class == FailureClass::NoTurn => OWN_TROUBLE,
+        BrokerError::Upstream(failure) if failure.class == FailureClass::QueueFull => OWN_TROUBLE,
         BrokerError::AuditUnavailable | BrokerError::Bug => OWN_TROUBLE,
         other => other.retry_after().unwrap_or(INTERVAL),
     }
 }
 
 /// Whether AWS has refused, and will, until somebody changes what it goes by.
-fn is_final(error: &BrokerError) -> bool {
-    matches!(error, BrokerError::Upstream(failure) if failure.class.is_final())
+fn is_permanent(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Upstream(failure) if failure.class.is_permanent())
 }
 
 fn kind(error: &BrokerError) -> Kind {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
-use crate::moment::Moment;
 use crate::credential::CredentialKey;
 use crate::error::{BrokerError, FailureClass, UpstreamFailure};
+use crate::moment::Moment;
 
 /// The first hold of a passing failure; each further one in a row doubles it.
 const FIRST_HOLD: Duration = Duration::from_millis(500);
@@ -98,7 +98,7 @@ impl Failures {
 
 fn hold(error: &BrokerError, in_a_row: u32) -> Duration {
     let BrokerError::Upstream(failure) = error else { return FIRST_HOLD };
-    if failure.class.is_final() {
+    if failure.class.is_permanent() {
         return LONGEST_HOLD;
     }
     let doubled = FIRST_HOLD.saturating_mul(2_u32.saturating_pow(in_a_row)).min(LONGEST_HOLD);
@@ -113,7 +113,7 @@ fn says_how_long(error: &BrokerError) -> bool {
 fn with_wait(error: BrokerError, wait: Duration) -> BrokerError {
     match error {
         BrokerError::Upstream(failure) => {
-            let retry_after = (!failure.class.is_final()).then_some(wait);
+            let retry_after = (!failure.class.is_permanent()).then_some(wait);
             UpstreamFailure { retry_after, ..failure }.into()
         }
         other => other,

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::CacheStatus;
-use crate::moment::Moment;
 use crate::credential::{Credential, CredentialId};
+use crate::moment::Moment;
 
 /// Callers are not told to come back sooner, or a refresh that fails would have every client ask in a loop.
 const SOONEST_RETURN: Duration = Duration::from_mins(1);
@@ -28,7 +28,7 @@ pub(super) struct RefreshClaim(Arc<Entry>);
 
 /// Why a held credential does not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shortfall {
+pub(super) enum Unusable {
     /// The registry refused it.
     Rejected,
     /// It ends too soon; a new one would last longer.
@@ -51,16 +51,16 @@ impl Entry {
     }
 
     /// Whether it lasts as long as `needed` and is not the one that was `rejected`.
-    pub(super) fn judge(&self, needed: Duration, rejected: Option<CredentialId>, now: Moment) -> Result<(), Shortfall> {
+    pub(super) fn judge(&self, needed: Duration, rejected: Option<CredentialId>, now: Moment) -> Result<(), Unusable> {
         let remaining = self.credential.remaining(now);
         if rejected == Some(self.credential.id()) {
-            Err(Shortfall::Rejected)
+            Err(Unusable::Rejected)
         } else if remaining >= needed && !remaining.is_zero() {
             Ok(())
         } else if needed > self.credential.lifetime() && !self.is_due(now) {
-            Err(Shortfall::Unreachable)
+            Err(Unusable::Unreachable)
         } else {
-            Err(Shortfall::TooShort)
+            Err(Unusable::TooShort)
         }
     }
 

@@ -18,25 +18,25 @@ enum Fate {
 
 /// The task's side.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seat(Arc<OnceLock<Fate>>);
+pub(super) struct LeaderClaim(Arc<OnceLock<Fate>>);
 
 /// The caller's side: a task, ended with this unless it leads.
 #[derive(Debug)]
-pub(super) struct Passage<T> {
-    seat: Seat,
+pub(super) struct FlightTask<T> {
+    seat: LeaderClaim,
     task: JoinHandle<T>,
 }
 
-impl Seat {
+impl LeaderClaim {
     /// Takes the lead. False where the caller has left, and this task is about to be ended.
     pub(super) fn lead(&self) -> bool {
         self.0.set(Fate::Leads).is_ok()
     }
 }
 
-impl<T> Passage<T> {
+impl<T> FlightTask<T> {
     /// `task` must have been given `seat`.
-    pub(super) fn new(seat: Seat, task: JoinHandle<T>) -> Self {
+    pub(super) fn new(seat: LeaderClaim, task: JoinHandle<T>) -> Self {
         Self { seat, task }
     }
 
@@ -45,7 +45,7 @@ impl<T> Passage<T> {
     }
 }
 
-impl<T> Drop for Passage<T> {
+impl<T> Drop for FlightTask<T> {
     fn drop(&mut self) {
         if self.seat.0.set(Fate::Left).is_ok() {
             self.task.abort();

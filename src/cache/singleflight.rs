@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use tracing::{Instrument as _, error, info, warn};
 
 use super::entry::{Entry, RefreshClaim};
-use super::flight_task::Seat;
+use super::flight_task::LeaderClaim;
 use super::{Inner, Lookup};
 use crate::caller::{Caller, Principal};
 use crate::credential::{Credential, CredentialKey};
@@ -18,7 +18,7 @@ use crate::trace::SpanIdentity;
 
 /// What a flight brought back.
 #[derive(Debug)]
-pub(super) struct Landing {
+pub(super) struct FlightOutcome {
     pub(super) result: Result<Arc<Entry>, BrokerError>,
     pub(super) call: Call,
 }
@@ -34,7 +34,7 @@ pub(super) enum Call {
 
 /// Why a flight starts.
 #[derive(Debug, Clone)]
-pub(super) struct Departure {
+pub(super) struct FlightRequest {
     pub(super) lookup: Lookup,
     /// A refresh wants a newer credential than the one held, however good that is.
     pub(super) refresh: bool,
@@ -45,15 +45,19 @@ impl Inner {
     /// Starts a refresh that nobody waits for.
     pub(super) fn refresh(self: &Arc<Self>, claim: RefreshClaim, lookup: &Lookup) {
         let inner = Arc::clone(self);
-        let departure = Departure { lookup: lookup.clone(), refresh: true, parent: SpanIdentity::current() };
+        let departure = FlightRequest { lookup: lookup.clone(), refresh: true, parent: SpanIdentity::current() };
         self.fetches.spawn(async move {
             let _claim = claim;
-            let _ = inner.fly(departure, &Seat::default()).await;
+            let _ = inner.fly(departure, &LeaderClaim::default()).await;
         });
     }
 
     /// One flight a key: whoever comes first runs it, the others wait for it. The second value tells who ran it.
-    pub(super) async fn fly(self: &Arc<Self>, departure: Departure, seat: &Seat) -> (Arc<Landing>, bool) {
+    pub(super) async fn fly(
+        self: &Arc<Self>,
+        departure: FlightRequest,
+        seat: &LeaderClaim,
+    ) -> (Arc<FlightOutcome>, bool) {
         let mut led = false;
         let key = departure.lookup.key.clone();
         let flight = async {
@@ -61,7 +65,7 @@ impl Inner {
             if !seat.lead() {
                 std::future::pending::<()>().await;
             }
-            Arc::new(self.land_one(&departure).await)
+            Arc::new(self.fetch_once(&departure).await)
         };
         #[expect(clippy::disallowed_methods, reason = "this is the flight")]
         let landing = self.flights.get_with(key, flight).await;
@@ -69,24 +73,24 @@ impl Inner {
     }
 
     /// Fetches, unless another flight has just brought what is wanted, or AWS must not be asked.
-    async fn land_one(&self, departure: &Departure) -> Landing {
-        let Departure { lookup, refresh, parent } = departure;
+    async fn fetch_once(&self, departure: &FlightRequest) -> FlightOutcome {
+        let FlightRequest { lookup, refresh, parent } = departure;
         let key = &lookup.key;
         let held = self.credentials.get(key).await;
         if let Some(entry) = &held
             && self.judge(entry, lookup).is_ok()
             && !(*refresh && entry.is_due(self.clock.now()))
         {
-            return Landing { result: Ok(Arc::clone(entry)), call: Call::None };
+            return FlightOutcome { result: Ok(Arc::clone(entry)), call: Call::None };
         }
         if let Err(error) = self.may_ask(lookup, held.as_deref()).await {
-            return Landing { result: Err(error), call: Call::None };
+            return FlightOutcome { result: Err(error), call: Call::None };
         }
         let span = call_span(key, lookup.request, parent.as_ref());
         let call = SpanIdentity::of(&span);
-        let asker = lookup.caller.as_ref().map(Caller::principal);
-        let result = self.fetch(key, asker.as_ref()).instrument(span).await;
-        Landing { result: self.settle(key, held, result).await, call: Call::Made(call) }
+        let requester = lookup.caller.as_ref().map(Caller::principal);
+        let result = self.fetch(key, requester.as_ref()).instrument(span).await;
+        FlightOutcome { result: self.settle(key, held, result).await, call: Call::Made(call) }
     }
 
     /// Whether AWS may be asked now: no failure is held, and a credential that was refused was not just replaced.
@@ -101,9 +105,9 @@ impl Inner {
     }
 
     /// Asks the source, within a time limit; a panic in it is a failure like another.
-    async fn fetch(&self, key: &CredentialKey, asker: Option<&Principal>) -> Result<Credential, BrokerError> {
+    async fn fetch(&self, key: &CredentialKey, requester: Option<&Principal>) -> Result<Credential, BrokerError> {
         let limit = self.settings.fetch_timeout;
-        let fetch = AssertUnwindSafe(tokio::time::timeout(limit, self.source.fetch(key, asker))).catch_unwind();
+        let fetch = AssertUnwindSafe(tokio::time::timeout(limit, self.source.fetch(key, requester))).catch_unwind();
         let credential = match fetch.await {
             Ok(Ok(answer)) => answer?,
             Ok(Err(_)) => {
@@ -152,12 +156,12 @@ impl Inner {
             }
             Err(error) => {
                 let class = class(&error);
-                if class == Some(FailureClass::NoTurn) {
+                if class == Some(FailureClass::QueueFull) {
                     // AWS was not asked, because of whoever started this: nothing is known of the key, and others may have a turn.
                     return Err(error);
                 }
                 self.note_identity(&error);
-                if class.is_some_and(FailureClass::is_final) {
+                if class.is_some_and(FailureClass::is_permanent) {
                     self.credentials.invalidate(key).await;
                 } else if let Some(held) = held {
                     held.mark_stale();

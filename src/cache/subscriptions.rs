@@ -14,7 +14,7 @@ const WAIT: Duration = Duration::from_mins(1);
 
 /// Those who wait, by key; keys that nobody waits for are not in it. A clone is another handle of the same.
 #[derive(Debug, Clone)]
-pub(super) struct Watchers {
+pub(super) struct Subscriptions {
     keys: Arc<Mutex<Keys>>,
     most: usize,
 }
@@ -23,13 +23,13 @@ type Keys = HashMap<CredentialKey, watch::Sender<()>>;
 
 /// What becomes of one key: that something has, not what.
 #[derive(Debug)]
-pub struct Changes {
+pub struct KeyChanges {
     key: CredentialKey,
     receiver: watch::Receiver<()>,
     keys: Arc<Mutex<Keys>>,
 }
 
-impl Changes {
+impl KeyChanges {
     /// Which key it is.
     #[must_use]
     pub fn key(&self) -> &CredentialKey {
@@ -45,7 +45,7 @@ impl Changes {
     }
 }
 
-impl Drop for Changes {
+impl Drop for KeyChanges {
     fn drop(&mut self) {
         let mut keys = lock(&self.keys);
         // This one is counted still.
@@ -55,13 +55,13 @@ impl Drop for Changes {
     }
 }
 
-impl Watchers {
+impl Subscriptions {
     /// As many keys as half of what the cache holds: watched keys are looked at again and again, and must not push each other out.
     pub(super) fn new(capacity: u64) -> Self {
         Self { keys: Arc::default(), most: usize::try_from(capacity.div_ceil(2)).unwrap_or(usize::MAX) }
     }
 
-    pub(super) fn add(&self, key: &CredentialKey) -> Result<Changes, BrokerError> {
+    pub(super) fn add(&self, key: &CredentialKey) -> Result<KeyChanges, BrokerError> {
         let mut keys = lock(&self.keys);
         let sender = match keys.get(key) {
             Some(sender) => sender,
@@ -70,7 +70,7 @@ impl Watchers {
             }
             None => keys.entry(key.clone()).or_insert_with(|| watch::Sender::new(())),
         };
-        Ok(Changes { key: key.clone(), receiver: sender.subscribe(), keys: Arc::clone(&self.keys) })
+        Ok(KeyChanges { key: key.clone(), receiver: sender.subscribe(), keys: Arc::clone(&self.keys) })
     }
 
     pub(super) fn notify(&self, key: &CredentialKey) {

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::{complain, say};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Files, Mistake, Sources};
+use crate::config::{self, Config, Diagnostic, Files, Sources};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -54,7 +54,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Check(file) => {
             let result = Config::load(&file.sources()).and_then(|config| {
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-                config.load_proofs(&clock).map(drop)
+                config.load_auth_material(&clock).map(drop)
             });
             if result.is_ok() {
                 say("the configuration is valid")?;
@@ -74,8 +74,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A line a mistake.
-pub(super) fn report(result: Result<(), Vec<Mistake>>) -> ExitCode {
-    let Err(mistakes) = result else { return ExitCode::SUCCESS };
-    mistakes.iter().for_each(complain);
+pub(super) fn report(result: Result<(), Vec<Diagnostic>>) -> ExitCode {
+    let Err(diagnostics) = result else { return ExitCode::SUCCESS };
+    diagnostics.iter().for_each(complain);
     ExitCode::FAILURE
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::client::{Addresses, Given, GivenError, Home, Settings};
+use crate::client::{Addresses, ConfigError, Home, PartialConfig, Settings};
 
 /// How to reach the broker.
 #[derive(Debug, clap::Args)]
@@ -42,26 +42,26 @@ pub(super) struct Connection {
 
 impl Connection {
     /// By flags and variables, and by `client.toml` where they say nothing; with the profile that the file names.
-    pub(super) fn settings(&self) -> Result<(Settings, String), GivenError> {
+    pub(super) fn settings(&self) -> Result<(Settings, String), ConfigError> {
         let (given, home) = self.given();
         given.or(home.files()?).settings(&home)
     }
 
     /// What flags and variables say, and where the files are.
-    pub(super) fn given(&self) -> (Given, Home) {
+    pub(super) fn given(&self) -> (PartialConfig, Home) {
         let home = Home {
             runtime_dir: self.runtime_dir.clone(),
             config_home: self.config_home.clone(),
             home: self.home.clone(),
         };
-        let given = Given {
+        let given = PartialConfig {
             address: self.address.clone(),
             token_file: self.token_file.clone(),
             tls_ca: self.tls_ca.clone(),
             tls_cert: self.tls_cert.clone(),
             tls_key: self.tls_key.clone(),
             timeout: self.timeout,
-            ..Given::default()
+            ..PartialConfig::default()
         };
         (given, home)
     }

@@ -10,7 +10,7 @@ use self::health::Health;
 use self::origin::Typed;
 use self::registry::Visit;
 use self::report::Report;
-use self::settings::InForce;
+use self::settings::ActivePolicy;
 use super::connection::Connection;
 use crate::client::{Client, Query, RegistryCredentials, block_on};
 
@@ -109,7 +109,7 @@ async fn walk(args: &Args, report: &mut Report) -> anyhow::Result<()> {
 /// One call answers three steps: whether it is granted, whether AWS gives it, and what it is.
 async fn ask(
     client: &Client<'_>,
-    in_force: &InForce,
+    in_force: &ActivePolicy,
     (registry, principal): (&str, &str),
     report: &mut Report,
 ) -> anyhow::Result<Option<RegistryCredentials>> {
@@ -122,6 +122,6 @@ async fn ask(
     report.settle(asked.token())
 }
 
-fn query(registry: &str, in_force: &InForce) -> Query {
+fn query(registry: &str, in_force: &ActivePolicy) -> Query {
     Query { registry: registry.to_owned(), profile: in_force.profile.clone(), min_validity: None }
 }

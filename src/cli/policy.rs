@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     | Command::Suggest { file, .. }) = &args.command;
     let config = match Config::load(&file.sources()) {
         Ok(config) => config,
-        Err(mistakes) => return Ok(report(Err(mistakes))),
+        Err(diagnostics) => return Ok(report(Err(diagnostics))),
     };
     match &args.command {
         Command::Check { .. } => check(&config),

@@ -19,12 +19,12 @@ use crate::audit::{AuditLog, Output};
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Files, LoadedProofs, LogFormat, Sources};
+use crate::config::{self, AuthMaterial, Config, Files, LogFormat, Sources};
 use crate::limits::Limits;
 use crate::profile::Profile;
-use crate::server::{self, Bound, BoundAwsApi, Handed};
+use crate::server::{self, ActivatedSockets, Bound, BoundAwsApi};
 use crate::source::aws::Aws;
-use crate::source::aws::admission::Guarded;
+use crate::source::aws::admission::AdmissionControl;
 use crate::supervise;
 use crate::telemetry::{self, Telemetry};
 
@@ -57,7 +57,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // First, for it changes the environment, which nothing else may do once there are threads.
-    let handed = Handed::take()?;
+    let handed = ActivatedSockets::take()?;
     let sources = sources(args, &handed);
     match Config::load(&sources) {
         Ok(config) => {
@@ -72,12 +72,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 let config = args.simulation.start(config).await?;
                 let clock = Arc::new(SystemClock::new());
                 let shared: Arc<dyn Clock> = clock.clone();
-                let ended = match config.load_proofs(&shared) {
+                let ended = match config.load_auth_material(&shared) {
                     Ok(proofs) => {
                         serve(&config, (&sources, handed), tracing, (clock, proofs), signals).await?;
                         Ok(())
                     }
-                    Err(mistakes) => Err(mistakes),
+                    Err(diagnostics) => Err(diagnostics),
                 };
                 telemetry.flush().await;
                 Ok(report(ended))
@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             runtime.shutdown_timeout(LAST_THREADS);
             ended
         }
-        Err(mistakes) => Ok(report(Err(mistakes))),
+        Err(diagnostics) => Ok(report(Err(diagnostics))),
     }
 }
 
@@ -104,9 +104,9 @@ fn start_telemetry(config: &Config, sources: &Sources) -> anyhow::Result<(Teleme
 
 async fn serve(
     config: &Config,
-    (sources, handed): (&Sources, Handed),
+    (sources, handed): (&Sources, ActivatedSockets),
     tracing: Tracing,
-    (clock, proofs): (Arc<SystemClock>, LoadedProofs),
+    (clock, proofs): (Arc<SystemClock>, AuthMaterial),
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     // Before anyone can know that the broker is there and send it one, for it would end the process.
@@ -152,14 +152,14 @@ async fn serve(
 /// Puts the parts together, up to listeners that are bound.
 async fn prepare(
     config: &Config,
-    (sources, mut handed): (&Sources, Handed),
+    (sources, mut handed): (&Sources, ActivatedSockets),
     tracing: Tracing,
     clock: Arc<SystemClock>,
-    proofs: LoadedProofs,
+    proofs: AuthMaterial,
 ) -> anyhow::Result<(Bound, Arc<Broker>)> {
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
-    let guarded = Guarded::new(Arc::clone(&aws), config.aws.operation_timeout);
+    let guarded = AdmissionControl::new(Arc::clone(&aws), config.aws.operation_timeout);
     let cache = CredentialCache::new(config.cache.clone(), Arc::new(guarded), clock.clone());
     report_power(&config.aws.profiles);
     if config.audit.is_none() {
@@ -213,7 +213,11 @@ fn open_audit_log(output: &Output, clock: &Arc<SystemClock>) -> anyhow::Result<A
 }
 
 /// The secret is made here, where it is certain that the broker starts with this configuration.
-fn bind_aws_api(api: &config::AwsApi, secret: Option<Arc<Secret>>, handed: &mut Handed) -> anyhow::Result<BoundAwsApi> {
+fn bind_aws_api(
+    api: &config::AwsApi,
+    secret: Option<Arc<Secret>>,
+    handed: &mut ActivatedSockets,
+) -> anyhow::Result<BoundAwsApi> {
     let secret = match secret {
         Some(secret) => secret.check_owner().map(|()| secret),
         None => Secret::read_or_make(&api.secret_file).map(Arc::new),
@@ -222,7 +226,7 @@ fn bind_aws_api(api: &config::AwsApi, secret: Option<Arc<Secret>>, handed: &mut 
     server::bind_aws_api(api.listen, secret, handed).context("server.aws_api_listen")
 }
 
-fn sources(args: &Args, handed: &Handed) -> Sources {
+fn sources(args: &Args, handed: &ActivatedSockets) -> Sources {
     let mut flags = Vec::new();
     if !args.listen.is_empty() {
         let list = args.listen.iter().cloned().map(toml::Value::String).collect();
@@ -253,7 +257,7 @@ fn aws_api_flags(args: &Args) -> Vec<(&'static str, &'static str, toml::Value)> 
 fn server_settings(
     server: &config::Server,
     listen: Vec<ListenAddress>,
-    proofs: LoadedProofs,
+    proofs: AuthMaterial,
     limits: Limits,
 ) -> server::Settings {
     server::Settings {
@@ -273,15 +277,15 @@ fn server_settings(
 /// On the addresses that were given, else on the first of the usual sockets that can be made.
 fn bind(
     config: &Config,
-    (sources, handed): (&Sources, Handed),
-    try_on: impl Fn(Vec<ListenAddress>, Handed) -> anyhow::Result<Bound>,
+    (sources, handed): (&Sources, ActivatedSockets),
+    try_on: impl Fn(Vec<ListenAddress>, ActivatedSockets) -> anyhow::Result<Bound>,
 ) -> anyhow::Result<Bound> {
     if !config.server.listen.is_empty() {
         return try_on(config.server.listen.clone(), handed);
     }
     let mut problems = Vec::new();
     for socket in usual_sockets(sources) {
-        match try_on(vec![ListenAddress::Unix(socket)], Handed::default()) {
+        match try_on(vec![ListenAddress::Unix(socket)], ActivatedSockets::default()) {
             Ok(bound) => return Ok(bound),
             Err(problem) => problems.push(format!("{problem:#}")),
         }

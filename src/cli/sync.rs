@@ -17,7 +17,7 @@ use super::connection::Connection;
 use super::watch_args::Followed;
 use super::{complain, exit_code};
 use crate::app::signal::Signals;
-use crate::client::{Client, Failure, Happening, Query, RegistryCredentials, Settings, Watch, block_on};
+use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, Watch, WatchEvent, block_on};
 use crate::clock::{Clock as _, SystemClock};
 use crate::registry::{Registry, RegistryError};
 
@@ -183,19 +183,19 @@ impl Sync {
                 () = signals.received() => return Ok(ExitCode::SUCCESS),
                 () = sleep(rest) => {}
                 happening = watch.next() => {
-                    if let (false, Happening::Broken(failure)) = (complete, &happening)
+                    if let (false, WatchEvent::Broken(failure)) = (complete, &happening)
                         && is_for_good(failure)
                     {
                         complain(failure);
                         return Ok(exit_code(failure));
                     }
-                    complete |= matches!(happening, Happening::Complete);
-                    if let (Happening::Complete, Some(failure)) = (&happening, &self.refused)
+                    complete |= matches!(happening, WatchEvent::Complete);
+                    if let (WatchEvent::Complete, Some(failure)) = (&happening, &self.refused)
                         && self.refusals == queries.len()
                     {
                         return Ok(exit_code(failure));
                     }
-                    let is_news = complete || matches!(happening, Happening::Broken(_));
+                    let is_news = complete || matches!(happening, WatchEvent::Broken(_));
                     self.note(happening);
                     if !is_news {
                         continue;
@@ -213,18 +213,18 @@ impl Sync {
         }
     }
 
-    fn note(&mut self, happening: Happening) {
+    fn note(&mut self, happening: WatchEvent) {
         match happening {
-            Happening::Credentials(credentials) => self.entries.put(&credentials, self.clock.now()),
-            Happening::Failed(registry, failure) => {
+            WatchEvent::Credentials(credentials) => self.entries.put(&credentials, self.clock.now()),
+            WatchEvent::Failed(registry, failure) => {
                 complain(format_args!("{registry}: {failure}"));
                 if failure.code == tonic::Code::InvalidArgument {
                     self.refusals += 1;
                     self.refused.get_or_insert(failure);
                 }
             }
-            Happening::Broken(failure) => self.complain_of_the_broker(&failure),
-            Happening::Unchanged(..) | Happening::Complete | Happening::Ended | Happening::Unknown => {}
+            WatchEvent::Broken(failure) => self.complain_of_the_broker(&failure),
+            WatchEvent::Unchanged(..) | WatchEvent::Complete | WatchEvent::Ended | WatchEvent::Unknown => {}
         }
     }
 

@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::watch_args::Followed;
 use super::{complain, exit_code, output};
 use crate::app::signal::Signals;
-use crate::client::{Failure, Happening, Watch, block_on};
+use crate::client::{Failure, Watch, WatchEvent, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,15 +34,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 () = signals.received() => return Ok(ExitCode::SUCCESS),
             };
             match happening {
-                Happening::Broken(failure) if !began => {
+                WatchEvent::Broken(failure) if !began => {
                     complain(&failure);
                     return Ok(exit_code(&failure));
                 }
-                Happening::Broken(failure) => complain(format_args!("{failure}; the watch begins anew")),
-                Happening::Complete | Happening::Ended if began => {}
-                Happening::Unknown => {}
+                WatchEvent::Broken(failure) => complain(format_args!("{failure}; the watch begins anew")),
+                WatchEvent::Complete | WatchEvent::Ended if began => {}
+                WatchEvent::Unknown => {}
                 happening => {
-                    began |= matches!(happening, Happening::Complete);
+                    began |= matches!(happening, WatchEvent::Complete);
                     // Nobody reads on.
                     if !said(&line(&happening, args.show_secrets))? {
                         return Ok(ExitCode::SUCCESS);
@@ -64,9 +64,9 @@ fn said(line: &Value) -> anyhow::Result<bool> {
     }
 }
 
-fn line(happening: &Happening, show_secrets: bool) -> Value {
+fn line(happening: &WatchEvent, show_secrets: bool) -> Value {
     match happening {
-        Happening::Credentials(credentials) => {
+        WatchEvent::Credentials(credentials) => {
             let mut line = output::json_object(credentials);
             if !show_secrets {
                 line.remove("password");
@@ -74,10 +74,10 @@ fn line(happening: &Happening, show_secrets: bool) -> Value {
             line.insert("event".to_owned(), "CREDENTIALS".into());
             Value::Object(line)
         }
-        Happening::Unchanged(registry, id) => {
+        WatchEvent::Unchanged(registry, id) => {
             json!({ "event": "UNCHANGED", "registry": registry, "credential_id": id })
         }
-        Happening::Failed(registry, failure) => {
+        WatchEvent::Failed(registry, failure) => {
             let Failure { reason, message, request_id, retry_after, .. } = failure;
             let retry_after = retry_after.map(|wait| format!("{:.1}s", wait.as_secs_f64()));
             json!({
@@ -85,7 +85,7 @@ fn line(happening: &Happening, show_secrets: bool) -> Value {
                 "retry_after": retry_after,
             })
         }
-        Happening::Complete => json!({ "event": "SNAPSHOT_COMPLETE" }),
-        Happening::Ended | Happening::Broken(_) | Happening::Unknown => json!({ "event": "ENDED" }),
+        WatchEvent::Complete => json!({ "event": "SNAPSHOT_COMPLETE" }),
+        WatchEvent::Ended | WatchEvent::Broken(_) | WatchEvent::Unknown => json!({ "event": "ENDED" }),
     }
 }

@@ -29,7 +29,7 @@ pub struct Addresses(Vec<Address>);
 /// Settings, as far as they were given in one place; the keys of `client.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Given {
+pub struct PartialConfig {
     /// Where the broker is.
     pub address: Option<Addresses>,
     /// A file with a bearer token.
@@ -62,7 +62,7 @@ pub struct Home {
 
 /// Why what was given cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GivenError {
+pub enum ConfigError {
     /// A file that is there cannot be used.
     #[error("{}: {problem}", path.display())]
     File {
@@ -101,15 +101,15 @@ impl Home {
     ///
     /// # Errors
     /// Where one is there and cannot be read or understood.
-    pub fn files(&self) -> Result<Given, GivenError> {
-        Ok(self.each_file()?.into_iter().fold(Given::default(), |all, (_, given)| all.or(given)))
+    pub fn files(&self) -> Result<PartialConfig, ConfigError> {
+        Ok(self.each_file()?.into_iter().fold(PartialConfig::default(), |all, (_, given)| all.or(given)))
     }
 
     /// What each of the files says that are there, the user's before the system's.
     ///
     /// # Errors
     /// Where one cannot be read or understood.
-    pub fn each_file(&self) -> Result<Vec<(PathBuf, Given)>, GivenError> {
+    pub fn each_file(&self) -> Result<Vec<(PathBuf, PartialConfig)>, ConfigError> {
         let home = self.home.as_ref().map(|home| home.join(".config"));
         let config_home = self.config_home.clone().or(home).filter(|path| path.is_absolute());
         // $HOME may be somebody else's, after sudo.
@@ -134,21 +134,21 @@ impl Home {
     }
 }
 
-impl Given {
+impl PartialConfig {
     /// As the environment has it; the names are the flags', in capitals, behind `ECR_BROKER_`.
     ///
     /// # Errors
     /// Where a variable cannot be understood.
-    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, GivenError> {
+    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let path = |name| get(name).map(PathBuf::from);
         let address = get("ECR_BROKER_ADDRESS").map(|text| text.parse()).transpose();
-        let address = address.map_err(|error: AddressError| GivenError::Variable {
+        let address = address.map_err(|error: AddressError| ConfigError::Variable {
             name: "ECR_BROKER_ADDRESS",
             problem: error.to_string(),
         })?;
         let timeout = get("ECR_BROKER_TIMEOUT").map(|text| humantime::parse_duration(&text)).transpose();
-        let timeout =
-            timeout.map_err(|error| GivenError::Variable { name: "ECR_BROKER_TIMEOUT", problem: error.to_string() })?;
+        let timeout = timeout
+            .map_err(|error| ConfigError::Variable { name: "ECR_BROKER_TIMEOUT", problem: error.to_string() })?;
         Ok(Self {
             address,
             token_file: path("ECR_BROKER_TOKEN_FILE"),
@@ -185,8 +185,8 @@ impl Given {
     ///
     /// # Errors
     /// Where a part of it is missing.
-    pub fn settings(self, home: &Home) -> Result<(Settings, String), GivenError> {
-        let half = |given, missing| Err(GivenError::HalfAnIdentity { given, missing });
+    pub fn settings(self, home: &Home) -> Result<(Settings, String), ConfigError> {
+        let half = |given, missing| Err(ConfigError::HalfAnIdentity { given, missing });
         let tls_identity = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -208,8 +208,8 @@ impl Given {
 }
 
 /// None: it is not there.
-fn read(path: &Path) -> Result<Option<Given>, GivenError> {
-    let error = |problem: String| GivenError::File { path: path.to_owned(), problem: problem.replace('\n', " ") };
+fn read(path: &Path) -> Result<Option<PartialConfig>, ConfigError> {
+    let error = |problem: String| ConfigError::File { path: path.to_owned(), problem: problem.replace('\n', " ") };
     match std::fs::read_to_string(path) {
         // Its message alone: the line may hold what should be in the token's file.
         Ok(text) => toml::from_str(&text).map(Some).map_err(|problem| error(message(&text, &problem))),
@@ -268,7 +268,7 @@ mod tests {
     fn a_file_gives_what_neither_flag_nor_variable_does() {
         let directory = tempfile::tempdir().unwrap();
         let home = home(directory.path());
-        assert_eq!(home.files().unwrap(), Given::default());
+        assert_eq!(home.files().unwrap(), PartialConfig::default());
         write(
             directory.path(),
             "address = \"unix:/a.sock,https://b.example:443\"\ntoken_file = \"/t\"\nprofile = \"p\"\ntls_ca = \"/ca\"\n\
@@ -280,11 +280,11 @@ mod tests {
         assert_eq!((settings.timeout, profile.as_str()), (Duration::from_secs(9), "p"));
         assert_eq!(settings.tls_identity, Some(("/c".into(), "/k".into())));
 
-        let flags = Given {
+        let flags = PartialConfig {
             address: Some("http://127.0.0.1:1".parse().unwrap()),
             tls_cert: Some("/own".into()),
             tls_key: Some("/own-key".into()),
-            ..Given::default()
+            ..PartialConfig::default()
         };
         let (settings, _) = flags.or(home.files().unwrap()).settings(&home).unwrap();
         assert_eq!(settings.addresses, [Address::Plain("127.0.0.1:1".into())]);
@@ -318,13 +318,13 @@ mod tests {
             assert!(error.contains(told) && error.contains("client.toml") && !error.contains('\n'), "{text}: {error}");
             assert!(!error.contains("eyJsecret"), "{error}");
         }
-        let half = Given { tls_key: Some("/k".into()), ..Given::default() };
+        let half = PartialConfig { tls_key: Some("/k".into()), ..PartialConfig::default() };
         assert!(half.settings(&Home::default()).unwrap_err().to_string().contains("without tls_cert"));
     }
 
     #[test]
     fn an_address_that_is_empty_is_none() {
-        let nothing = Given { address: Some("".parse().unwrap()), ..Given::default() };
+        let nothing = PartialConfig { address: Some("".parse().unwrap()), ..PartialConfig::default() };
         let (settings, _) = nothing.settings(&Home::default()).unwrap();
         assert!(!settings.addresses_given && settings.addresses.contains(&Address::Plain(LOOPBACK.to_owned())));
     }

@@ -29,7 +29,7 @@ const MOST_LINKS: usize = 8;
 
 /// Why there is no connection to an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreached {
+pub enum ConnectError {
     /// There is no such socket.
     #[error("there is no such socket")]
     Missing,
@@ -74,7 +74,7 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// Where that does not work, and at which point.
-    pub async fn reach(settings: &'a Settings, address: &Address) -> Result<Self, Unreached> {
+    pub async fn reach(settings: &'a Settings, address: &Address) -> Result<Self, ConnectError> {
         let link = connect(settings, address).await?;
         Ok(Self { settings, link, deadline: Instant::now() + settings.timeout })
     }
@@ -86,7 +86,7 @@ impl<'a> Client<'a> {
     }
 }
 
-async fn connect(settings: &Settings, address: &Address) -> Result<Link, Unreached> {
+async fn connect(settings: &Settings, address: &Address) -> Result<Link, ConnectError> {
     let patience = patience(settings, address);
     let places = match address {
         Address::Plain(authority) | Address::Tls(authority) => resolve(lookup(authority), patience).await?,
@@ -95,20 +95,20 @@ async fn connect(settings: &Settings, address: &Address) -> Result<Link, Unreach
     if matches!(address, Address::Plain(_)) {
         greet(&places, patience, settings.timeout).await?;
     }
-    let endpoint = endpoint(address, settings).map_err(Unreached::Other)?;
+    let endpoint = endpoint(address, settings).map_err(ConnectError::Other)?;
     match timeout(patience, endpoint.connect()).await {
         Ok(Ok(channel)) => Ok(Link { channel, address: address.clone() }),
         Ok(Err(error)) if address.is_tls() => Err(in_the_clear(why(&error, address), &places).await),
         Ok(Err(error)) => Err(why(&error, address)),
-        Err(_) => Err(Unreached::NoAnswer),
+        Err(_) => Err(ConnectError::NoAnswer),
     }
 }
 
 /// A server that waits for plaintext may answer TLS by just going away.
-async fn in_the_clear(problem: Unreached, places: &[SocketAddr]) -> Unreached {
+async fn in_the_clear(problem: ConnectError, places: &[SocketAddr]) -> ConnectError {
     match problem {
-        Unreached::Other(_) if greet(places, CONNECT_TIMEOUT, CONNECT_TIMEOUT).await.is_ok() => {
-            Unreached::Tls(TlsProblem::NotSpoken)
+        ConnectError::Other(_) if greet(places, CONNECT_TIMEOUT, CONNECT_TIMEOUT).await.is_ok() => {
+            ConnectError::Tls(TlsProblem::NotSpoken)
         }
         _ => problem,
     }
@@ -121,35 +121,35 @@ async fn lookup(authority: &str) -> io::Result<Vec<SocketAddr>> {
 async fn resolve(
     lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
     patience: Duration,
-) -> Result<Vec<SocketAddr>, Unreached> {
+) -> Result<Vec<SocketAddr>, ConnectError> {
     match timeout(patience, lookup).await {
-        Ok(Ok(places)) if places.is_empty() => Err(Unreached::UnknownName("it has no addresses".to_owned())),
-        Ok(resolved) => resolved.map_err(|error| Unreached::UnknownName(error.to_string())),
-        Err(_) => Err(Unreached::NoDns),
+        Ok(Ok(places)) if places.is_empty() => Err(ConnectError::UnknownName("it has no addresses".to_owned())),
+        Ok(resolved) => resolved.map_err(|error| ConnectError::UnknownName(error.to_string())),
+        Err(_) => Err(ConnectError::NoDns),
     }
 }
 
 /// A channel in the clear is made before a word is said; this finds out who is there. A client does not wait for the first word, but
 /// for an answer, and that for as long as it waits at all.
-async fn greet(places: &[SocketAddr], patience: Duration, for_a_word: Duration) -> Result<(), Unreached> {
-    let mut stream = timeout(patience, open(places)).await.map_err(|_| Unreached::NoAnswer)??;
+async fn greet(places: &[SocketAddr], patience: Duration, for_a_word: Duration) -> Result<(), ConnectError> {
+    let mut stream = timeout(patience, open(places)).await.map_err(|_| ConnectError::NoAnswer)??;
     let mut head = [0; HEAD];
     let answer = async {
         stream.write_all(GREETING).await?;
         stream.read_exact(&mut head).await
     };
     match (timeout(for_a_word, answer).await, head) {
-        (Err(_), _) => Err(Unreached::Silent),
-        (Ok(Ok(_)), [TLS_ALERT, ..]) => Err(Unreached::TlsOnly),
+        (Err(_), _) => Err(ConnectError::Silent),
+        (Ok(Ok(_)), [TLS_ALERT, ..]) => Err(ConnectError::TlsOnly),
         (Ok(Ok(_)), [.., SETTINGS_FRAME]) => Ok(()),
-        _ => Err(Unreached::NotGrpc),
+        _ => Err(ConnectError::NotGrpc),
     }
 }
 
 /// All at once, for one of them may lead nowhere.
-async fn open(places: &[SocketAddr]) -> Result<TcpStream, Unreached> {
+async fn open(places: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     let mut attempts: JoinSet<_> = places.iter().copied().map(TcpStream::connect).collect();
-    let mut problem = Unreached::Refused;
+    let mut problem = ConnectError::Refused;
     while let Some(attempt) = attempts.join_next().await {
         match attempt.map_err(io::Error::other).flatten() {
             Ok(stream) => return Ok(stream),
@@ -159,24 +159,24 @@ async fn open(places: &[SocketAddr]) -> Result<TcpStream, Unreached> {
     Err(problem)
 }
 
-fn why(error: &(dyn Error + 'static), address: &Address) -> Unreached {
+fn why(error: &(dyn Error + 'static), address: &Address) -> ConnectError {
     if let Some(problem) = TlsProblem::of(error) {
-        return Unreached::Tls(problem);
+        return ConnectError::Tls(problem);
     }
     let path = if let Address::Unix(path) = address { Some(path.as_path()) } else { None };
     let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
-    io.map_or_else(|| Unreached::Other(chain(error)), |error| of_io(error, path))
+    io.map_or_else(|| ConnectError::Other(chain(error)), |error| of_io(error, path))
 }
 
-fn of_io(error: &io::Error, path: Option<&Path>) -> Unreached {
+fn of_io(error: &io::Error, path: Option<&Path>) -> ConnectError {
     match (error.kind(), path) {
         (io::ErrorKind::ConnectionRefused, Some(path)) if !is_socket(path) => {
-            Unreached::Other("it is no socket".to_owned())
+            ConnectError::Other("it is no socket".to_owned())
         }
-        (io::ErrorKind::ConnectionRefused, _) => Unreached::Refused,
-        (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(_)) => Unreached::Missing,
-        (io::ErrorKind::PermissionDenied, Some(path)) => Unreached::Closed { by: closed(path) },
-        _ => Unreached::Other(error.to_string()),
+        (io::ErrorKind::ConnectionRefused, _) => ConnectError::Refused,
+        (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(_)) => ConnectError::Missing,
+        (io::ErrorKind::PermissionDenied, Some(path)) => ConnectError::Closed { by: closed(path) },
+        _ => ConnectError::Other(error.to_string()),
     }
 }
 
@@ -200,26 +200,29 @@ fn closed(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Given, Home};
+    use crate::client::{Home, PartialConfig};
 
     #[tokio::test(start_paused = true)]
     async fn a_resolver_that_says_nothing_is_told_from_a_broker_that_does() {
         let limit = Duration::from_secs(1);
-        assert_eq!(resolve(std::future::pending(), limit).await, Err(Unreached::NoDns));
+        assert_eq!(resolve(std::future::pending(), limit).await, Err(ConnectError::NoDns));
         let nothing = resolve(std::future::ready(Ok(Vec::new())), limit).await;
-        assert_eq!(nothing, Err(Unreached::UnknownName("it has no addresses".into())));
+        assert_eq!(nothing, Err(ConnectError::UnknownName("it has no addresses".into())));
         let unknown = resolve(std::future::ready(Err(io::Error::other("no such host"))), limit).await;
-        assert_eq!(unknown, Err(Unreached::UnknownName("no such host".into())));
+        assert_eq!(unknown, Err(ConnectError::UnknownName("no such host".into())));
     }
 
     #[test]
     fn no_less_is_waited_for_than_a_client_does() {
-        let given =
-            Given { address: Some("http://127.0.0.1:1,http://127.0.0.1:2".parse().unwrap()), ..Given::default() };
+        let given = PartialConfig {
+            address: Some("http://127.0.0.1:1,http://127.0.0.1:2".parse().unwrap()),
+            ..PartialConfig::default()
+        };
         let (settings, _) = given.settings(&Home::default()).unwrap();
         let waits: Vec<_> = settings.addresses.iter().map(|address| patience(&settings, address)).collect();
         assert_eq!(waits, [CONNECT_TIMEOUT, settings.timeout]);
-        let away = Given { address: Some("https://broker.example:443".parse().unwrap()), ..Given::default() };
+        let away =
+            PartialConfig { address: Some("https://broker.example:443".parse().unwrap()), ..PartialConfig::default() };
         let (settings, _) = away.settings(&Home::default()).unwrap();
         assert_eq!(patience(&settings, &settings.addresses[0]), CONNECT_TIMEOUT);
     }

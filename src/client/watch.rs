@@ -23,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What happens in a watch.
 #[derive(Debug)]
-pub enum Happening {
+pub enum WatchEvent {
     /// A registry has a credential that it had not.
     Credentials(Box<RegistryCredentials>),
     /// The credential of this registry, which was given before and has this id, is good still.
@@ -71,7 +71,7 @@ impl<'a> Watch<'a> {
     }
 
     /// What happens next. Nothing is lost where this is given up and called again.
-    pub async fn next(&mut self) -> Happening {
+    pub async fn next(&mut self) -> WatchEvent {
         let events = match &mut self.events {
             Some(events) => events,
             none => match begin(self.settings, self.queries, &self.held, self.begins).await {
@@ -82,7 +82,7 @@ impl<'a> Watch<'a> {
         match events.message().await {
             Ok(Some(pb::WatchRegistryCredentialsResponse { index, event: Some(event) })) => self.happened(index, event),
             // Of a kind that came after this program.
-            Ok(Some(_)) => Happening::Unknown,
+            Ok(Some(_)) => WatchEvent::Unknown,
             Ok(None) => self.ended(),
             Err(status) => self.broken(Failure::from_status(&status)),
         }
@@ -104,50 +104,50 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn happened(&mut self, index: i32, event: Event) -> Happening {
+    fn happened(&mut self, index: i32, event: Event) -> WatchEvent {
         match event {
             Event::Credentials(credentials) => {
                 let key = if self.queries.is_empty() { credentials.registry.clone() } else { index.to_string() };
                 let (registry, id) = (credentials.registry.clone(), credentials.credential_id.clone());
                 self.held.insert(key, Held { registry, id, by_alias: is_alias(&credentials) });
-                Happening::Credentials(Box::new(credentials))
+                WatchEvent::Credentials(Box::new(credentials))
             }
             Event::UnchangedCredentialId(id) => self.unchanged(index, id),
             Event::Error(error) => {
                 let asked = usize::try_from(index).ok().and_then(|index| self.queries.get(index));
                 let failure = Failure::from(error);
                 let named = asked.map(|query| query.registry.clone()).or_else(|| failure.registry.clone());
-                Happening::Failed(named.unwrap_or_default(), failure)
+                WatchEvent::Failed(named.unwrap_or_default(), failure)
             }
             Event::SnapshotComplete(_) => {
                 self.pause = None;
-                Happening::Complete
+                WatchEvent::Complete
             }
         }
     }
 
     /// One that was given under another name alone was never given for this one.
-    fn unchanged(&mut self, index: i32, id: String) -> Happening {
+    fn unchanged(&mut self, index: i32, id: String) -> WatchEvent {
         let held = if self.queries.is_empty() {
             self.held.values().find(|held| held.id == id && !held.by_alias)
         } else {
             self.held.get(&index.to_string()).filter(|held| held.id == id)
         };
         if let Some(Held { registry, .. }) = held {
-            return Happening::Unchanged(registry.clone(), id);
+            return WatchEvent::Unchanged(registry.clone(), id);
         }
         self.forget_credential(&id);
-        Happening::Ended
+        WatchEvent::Ended
     }
 
-    fn broken(&mut self, failure: Failure) -> Happening {
+    fn broken(&mut self, failure: Failure) -> WatchEvent {
         self.begin_anew_after(failure.retry_after.unwrap_or_default());
-        Happening::Broken(failure)
+        WatchEvent::Broken(failure)
     }
 
-    fn ended(&mut self) -> Happening {
+    fn ended(&mut self) -> WatchEvent {
         self.begin_anew_after(Duration::ZERO);
-        Happening::Ended
+        WatchEvent::Ended
     }
 
     /// And a while, which is not the same for all, and longer each time that it does not come to a whole snapshot.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::Mistake;
+use super::Diagnostic;
 use crate::trusted_file;
 
 /// What names the files that are included.
@@ -30,7 +30,7 @@ struct File {
 /// A file that could be read as TOML.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// Its name, for mistakes.
+    /// Its name, for diagnostics.
     pub(super) place: String,
     pub(super) table: Table,
 }
@@ -67,15 +67,15 @@ impl Files {
     }
 
     /// The file that was named, and those that it includes, in the order of their names; and what is wrong with them.
-    pub(super) fn documents(&self) -> (Document, Vec<Document>, Vec<Mistake>) {
-        let mistake = |problem: &String| Mistake { place: self.name(), problem: problem.clone() };
-        let mut mistakes: Vec<_> = self.problems.iter().map(mistake).collect();
+    pub(super) fn documents(&self) -> (Document, Vec<Document>, Vec<Diagnostic>) {
+        let mistake = |problem: &String| Diagnostic { place: self.name(), problem: problem.clone() };
+        let mut diagnostics: Vec<_> = self.problems.iter().map(mistake).collect();
         let mut document = |file: &File| {
-            file.document().map_err(|problem| mistakes.push(Mistake { place: file.name(), problem })).ok()
+            file.document().map_err(|problem| diagnostics.push(Diagnostic { place: file.name(), problem })).ok()
         };
         let main = self.main.as_ref().and_then(&mut document);
         let included = self.included.iter().filter_map(document).collect();
-        (main.unwrap_or_default(), included, mistakes)
+        (main.unwrap_or_default(), included, diagnostics)
     }
 }
 

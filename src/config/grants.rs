@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::Mistake;
+use super::Diagnostic;
 use super::files::Document;
 use super::list::{Item, List, Listed};
 use super::values::is_name;
@@ -27,10 +27,10 @@ const GRANTS: List = List {
 const OVERFLOW_ID: u32 = 65534;
 
 /// The policy, and what is wrong with it. Without the key there are no grants, which is another thing than none that match.
-pub(super) fn read(documents: &[Document], profiles: &[Profile]) -> (Policy, Vec<Mistake>) {
-    let Listed { items, is_there, mistakes } =
+pub(super) fn read(documents: &[Document], profiles: &[Profile]) -> (Policy, Vec<Diagnostic>) {
+    let Listed { items, is_there, diagnostics } =
         GRANTS.read(documents, |item| read_grant(item, profiles), |one, other| one.id == other.id);
-    (if is_there { Policy::Grants(items) } else { Policy::Open }, mistakes)
+    (if is_there { Policy::Grants(items) } else { Policy::Open }, diagnostics)
 }
 
 fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::files::Document;
 use super::list::{Item, List, Listed};
-use super::{Mistake, values};
+use super::{Diagnostic, values};
 use crate::authn::jwt::{self, Keys};
 
 const ISSUERS: List = List {
@@ -21,10 +21,10 @@ const ISSUERS: List = List {
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
 
 /// The issuers in the section `[authentication]`, and what is wrong with them.
-pub(super) fn read(section: Document) -> (Vec<jwt::Settings>, Vec<Mistake>) {
+pub(super) fn read(section: Document) -> (Vec<jwt::Settings>, Vec<Diagnostic>) {
     let same = |one: &jwt::Settings, other: &jwt::Settings| one.name == other.name || one.issuer == other.issuer;
-    let Listed { items, mistakes, .. } = ISSUERS.read(&[section], read_issuer, same);
-    (items, mistakes)
+    let Listed { items, diagnostics, .. } = ISSUERS.read(&[section], read_issuer, same);
+    (items, diagnostics)
 }
 
 fn read_issuer(item: &mut Item<'_>) -> Option<jwt::Settings> {

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::Mistake;
+use super::Diagnostic;
 use super::files::Document;
 
 /// A list, and what each of its tables has.
@@ -11,7 +11,7 @@ pub(super) struct List {
     pub(super) key: &'static str,
     /// What is typed above each table, between brackets.
     pub(super) heading: &'static str,
-    /// What one of them is called in mistakes.
+    /// What one of them is called in diagnostics.
     pub(super) one: &'static str,
     /// Which of its keys names it.
     pub(super) named_by: &'static str,
@@ -25,7 +25,7 @@ pub(super) struct Listed<T> {
     pub(super) items: Vec<T>,
     /// Whether there is the list at all; an empty one is another thing than none.
     pub(super) is_there: bool,
-    pub(super) mistakes: Vec<Mistake>,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 /// One table of a list, and what was found wrong with it.
@@ -57,11 +57,11 @@ impl List {
         read: impl Fn(&mut Item<'_>) -> Option<T>,
         same: impl Fn(&T, &T) -> bool,
     ) -> Listed<T> {
-        let mut listed = Listed { items: Vec::new(), is_there: false, mistakes: Vec::new() };
+        let mut listed = Listed { items: Vec::new(), is_there: false, diagnostics: Vec::new() };
         for document in documents {
             let Some(value) = document.table.get(self.key) else { continue };
             listed.is_there = true;
-            let mut mistake = |problem| listed.mistakes.push(Mistake { place: document.place.clone(), problem });
+            let mut mistake = |problem| listed.diagnostics.push(Diagnostic { place: document.place.clone(), problem });
             let Value::Array(values) = value else {
                 mistake(format!("{0} is a list of tables: write [[{0}]] above each", self.heading));
                 continue;

@@ -31,7 +31,7 @@ const INCLUDE: &str = r#"# More [[profiles]] and [[grants]], read after those of
 
 /// How an issuer of tokens looks.
 pub(super) const ISSUER: &str = r#"
-# Whose bearer tokens are taken: Kubernetes service accounts, GitHub, GitLab, any OpenID Connect issuer. Keys come from the issuer's
+# RegistryOwner bearer tokens are taken: Kubernetes service accounts, GitHub, GitLab, any OpenID Connect issuer. Keys come from the issuer's
 # discovery document (ca_bundle: the certificates to trust for it), or from jwks_file. A token has this audience and no other, and lasts no longer than max_lifetime.
 # [[authentication.jwt]]
 # name = "blue"

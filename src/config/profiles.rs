@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use toml::Value;
 
-use super::Mistake;
+use super::Diagnostic;
 use super::files::Document;
 use super::grants::read_texts;
 use super::list::{Item, List, Listed};
@@ -23,9 +23,9 @@ const PROFILES: List = List {
 const LONGEST_CHAIN: usize = 4;
 
 /// The profiles, and what is wrong with them.
-pub(super) fn read(documents: &[Document]) -> (Vec<Profile>, Vec<Mistake>) {
-    let Listed { items, mistakes, .. } = PROFILES.read(documents, read_profile, |one, other| one.name == other.name);
-    (items, mistakes)
+pub(super) fn read(documents: &[Document]) -> (Vec<Profile>, Vec<Diagnostic>) {
+    let Listed { items, diagnostics, .. } = PROFILES.read(documents, read_profile, |one, other| one.name == other.name);
+    (items, diagnostics)
 }
 
 fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
@@ -124,8 +124,8 @@ mod tests {
 
     fn read_text(text: &str) -> (Vec<Profile>, Vec<String>) {
         let document = Document { place: "file".into(), table: text.parse().unwrap() };
-        let (profiles, mistakes) = read(&[document]);
-        (profiles, mistakes.into_iter().map(|mistake| mistake.problem).collect())
+        let (profiles, diagnostics) = read(&[document]);
+        (profiles, diagnostics.into_iter().map(|mistake| mistake.problem).collect())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::aliases::{self, ALIASES};
 use super::files::{Document, INCLUDE};
 use super::settings::{ALL, About, Setting};
 use super::values::Read;
-use super::{Mistake, Sources, grants, issuers, profiles};
+use super::{Diagnostic, Sources, grants, issuers, profiles};
 use crate::address::ListenAddress;
 use crate::authn::jwt;
 use crate::policy::Policy;
@@ -32,12 +32,12 @@ const LISTS: [&str; 2] = ["profiles", "grants"];
 /// A list in a section.
 const ISSUERS: &str = "authentication.jwt";
 
-/// The sources, and the mistakes found so far.
+/// The sources, and the diagnostics found so far.
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
     /// The file that was named, which is always there, and behind it those that it includes, which have lists only.
     documents: Vec<Document>,
-    mistakes: Vec<Mistake>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// Where a value came from.
@@ -62,9 +62,9 @@ impl Origin {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a Sources) -> Self {
-        let (main, included, mistakes) = sources.files.documents();
+        let (main, included, diagnostics) = sources.files.documents();
         let documents = std::iter::once(main).chain(included).collect();
-        let mut reader = Self { sources, documents, mistakes };
+        let mut reader = Self { sources, documents, diagnostics };
         reader.report_unknown_keys();
         reader.report_unknown_variables();
         reader
@@ -97,23 +97,23 @@ impl<'a> Reader<'a> {
 
     /// Who may have what; only files can say.
     pub(super) fn grants(&mut self, profiles: &[Profile]) -> Policy {
-        let (policy, mistakes) = grants::read(&self.documents, profiles);
-        self.mistakes.extend(mistakes);
+        let (policy, diagnostics) = grants::read(&self.documents, profiles);
+        self.diagnostics.extend(diagnostics);
         policy
     }
 
     /// How credentials are minted; only files can say.
     pub(super) fn profiles(&mut self) -> Vec<Profile> {
-        let (profiles, mistakes) = profiles::read(&self.documents);
-        self.mistakes.extend(mistakes);
+        let (profiles, diagnostics) = profiles::read(&self.documents);
+        self.diagnostics.extend(diagnostics);
         profiles
     }
 
     /// Whose bearer tokens are taken; only a file can say.
     pub(super) fn issuers(&mut self) -> Vec<jwt::Settings> {
         let section = self.file().get("authentication").and_then(Value::as_table).cloned().unwrap_or_default();
-        let (issuers, mistakes) = issuers::read(Document { place: self.file_name(), table: section });
-        self.mistakes.extend(mistakes);
+        let (issuers, diagnostics) = issuers::read(Document { place: self.file_name(), table: section });
+        self.diagnostics.extend(diagnostics);
         issuers
     }
 
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
 
     fn mistakes_of_file(&mut self, problems: Vec<String>) {
         let place = self.file_name();
-        self.mistakes.extend(problems.into_iter().map(|problem| Mistake { place: place.clone(), problem }));
+        self.diagnostics.extend(problems.into_iter().map(|problem| Diagnostic { place: place.clone(), problem }));
     }
 
     /// The issuers, aliases, profiles and grants as they stand in the files.
@@ -200,12 +200,12 @@ impl<'a> Reader<'a> {
         self.mistake(place, format!("{}: {problem}", setting.about.name()));
     }
 
-    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
-        self.mistakes
+    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.diagnostics
     }
 
     fn mistake(&mut self, place: String, problem: String) {
-        self.mistakes.push(Mistake { place, problem });
+        self.diagnostics.push(Diagnostic { place, problem });
     }
 
     fn file_name(&self) -> String {
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
         self.mistakes_of_file(problems);
         for document in self.documents.iter().skip(1) {
             let others = document.table.keys().filter(|key| !LISTS.contains(&key.as_str()));
-            self.mistakes.extend(others.map(|key| Mistake {
+            self.diagnostics.extend(others.map(|key| Diagnostic {
                 place: document.place.clone(),
                 problem: format!(
                     "{key} is for the file that includes this one; here are [[grants]] and [[profiles]] only"
@@ -242,7 +242,7 @@ impl<'a> Reader<'a> {
                 Some(section) => format!("it is not a setting; [{section}] has {}", keys_of(section).join(", ")),
                 None => format!("it is nothing that this program reads; sections are {}", sections().join(", ")),
             };
-            self.mistakes.push(Mistake { place: name.clone(), problem });
+            self.diagnostics.push(Diagnostic { place: name.clone(), problem });
         }
     }
 }

@@ -16,7 +16,7 @@ fn sources(file: &NamedTempFile, environment: &[(&str, &str)]) -> Sources {
     Sources { files: Files::read(Some(file.path())), environment, ..Sources::default() }
 }
 
-fn load(text: &str) -> Result<Config, Vec<Mistake>> {
+fn load(text: &str) -> Result<Config, Vec<Diagnostic>> {
     let file = file(text);
     Config::load(&sources(&file, &[]))
 }
@@ -226,14 +226,17 @@ fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() 
     assert!(problems(&open)[0].contains("write grants"));
     assert!(load(&format!("grants = []\n{open}")).is_ok());
     let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
-    let files = load(&format!("[server.tls]\n{pair}")).unwrap().load_proofs(&clock).unwrap_err();
+    let files = load(&format!("[server.tls]\n{pair}")).unwrap().load_auth_material(&clock).unwrap_err();
     assert!(files.len() == 1 && files[0].problem.contains("/no/such.crt cannot be read"), "{files:?}");
     let variable = [("ECR_BROKER_SERVER_TLS_KEY", "/a"), ("ECR_BROKER_SERVER_TLS_COLOUR", "red")];
-    let mistakes = Config::load(&sources(&file(""), &variable)).unwrap_err();
+    let diagnostics = Config::load(&sources(&file(""), &variable)).unwrap_err();
     let of =
-        |place: &str| mistakes.iter().find(|mistake| mistake.place == place).map(|mistake| mistake.problem.as_str());
-    assert!(of("ECR_BROKER_SERVER_TLS_KEY").unwrap().contains("needs the certificate"), "{mistakes:?}");
-    assert!(of("ECR_BROKER_SERVER_TLS_COLOUR").unwrap().contains("[server.tls] has certificate, key"), "{mistakes:?}");
+        |place: &str| diagnostics.iter().find(|mistake| mistake.place == place).map(|mistake| mistake.problem.as_str());
+    assert!(of("ECR_BROKER_SERVER_TLS_KEY").unwrap().contains("needs the certificate"), "{diagnostics:?}");
+    assert!(
+        of("ECR_BROKER_SERVER_TLS_COLOUR").unwrap().contains("[server.tls] has certificate, key"),
+        "{diagnostics:?}"
+    );
 }
 
 #[test]
@@ -299,11 +302,11 @@ fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
 
 #[test]
 fn a_file_that_is_no_toml_is_named_with_its_line() {
-    let mistakes = load("[cache]\ncapacity = = 1").unwrap_err();
-    assert!(mistakes[0].problem.starts_with("line 2: "), "{mistakes:?}");
+    let diagnostics = load("[cache]\ncapacity = = 1").unwrap_err();
+    assert!(diagnostics[0].problem.starts_with("line 2: "), "{diagnostics:?}");
     let missing = Sources { files: Files::read(Some("/no/such.toml".as_ref())), ..Sources::default() };
-    let mistakes = Config::load(&missing).unwrap_err();
-    assert!(mistakes[0].to_string().starts_with("/no/such.toml: the file cannot be read"), "{mistakes:?}");
+    let diagnostics = Config::load(&missing).unwrap_err();
+    assert!(diagnostics[0].to_string().starts_with("/no/such.toml: the file cannot be read"), "{diagnostics:?}");
 }
 
 #[test]
@@ -313,24 +316,24 @@ fn a_misspelt_variable_of_ours_is_a_mistake_and_others_are_none_of_our_business(
         &file,
         &[("ECR_BROKER_CACHE_CAPACTIY", "1"), ("ECR_BROKER_ADDRESS", "x"), ("ECR_BROKER_PROFILE", "x"), ("HOME", "/")],
     );
-    let mistakes = Config::load(&sources).unwrap_err();
-    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-    assert!(mistakes[0].to_string().starts_with("ECR_BROKER_CACHE_CAPACTIY: it is not a setting; [cache] has"));
+    let diagnostics = Config::load(&sources).unwrap_err();
+    assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
+    assert!(diagnostics[0].to_string().starts_with("ECR_BROKER_CACHE_CAPACTIY: it is not a setting; [cache] has"));
 }
 
 #[test]
 fn what_would_leave_the_broker_open_by_mistake_is_a_mistake() {
     let file = file("");
     for name in ["ECR_BROKER_CONFG", "ECR_BROKER_CONFIG_FILE", "ECR_BROKER_GRANTS"] {
-        let mistakes = Config::load(&sources(&file, &[(name, "x")])).unwrap_err();
-        assert!(mistakes[0].to_string().starts_with(&format!("{name}: it is nothing that")), "{mistakes:?}");
+        let diagnostics = Config::load(&sources(&file, &[(name, "x")])).unwrap_err();
+        assert!(diagnostics[0].to_string().starts_with(&format!("{name}: it is nothing that")), "{diagnostics:?}");
     }
     // `cargo run` and `cargo test` pass on what the build was told.
     let of_the_build = [("ECR_BROKER_COMMIT", "x"), ("ECR_BROKER_FEATURES", "x"), ("ECR_BROKER_CONFIG", "x")];
     Config::load(&sources(&file, &of_the_build)).unwrap();
     std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-    let mistakes = Config::load(&sources(&file, &[])).unwrap_err();
-    assert!(mistakes[0].problem.contains("chmod o-w"), "{mistakes:?}");
+    let diagnostics = Config::load(&sources(&file, &[])).unwrap_err();
+    assert!(diagnostics[0].problem.contains("chmod o-w"), "{diagnostics:?}");
 }
 
 #[test]
@@ -448,7 +451,7 @@ fn a_mistake_in_an_included_file_is_named_with_that_file() {
     let open = directory.path().join("open");
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
     let sources = Sources { files: sources.files.read_again(), ..sources };
-    let mistakes = Config::load(&sources).unwrap_err();
+    let diagnostics = Config::load(&sources).unwrap_err();
     for (place, problem) in [
         ("main.toml", "7 is not a text"),
         ("main.toml", "\"[\" is no pattern"),
@@ -460,18 +463,18 @@ fn a_mistake_in_an_included_file_is_named_with_that_file() {
         ("d/twice.toml", "grant \"x\": another one has its id"),
         ("open/a.toml", "directory can be written by everybody"),
     ] {
-        let found = mistakes.iter().any(|one| one.place.ends_with(place) && one.problem.contains(problem));
-        assert!(found, "{place}: {problem}: {mistakes:#?}");
+        let found = diagnostics.iter().any(|one| one.place.ends_with(place) && one.problem.contains(problem));
+        assert!(found, "{place}: {problem}: {diagnostics:#?}");
     }
-    assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
+    assert_eq!(diagnostics.len(), 9, "{diagnostics:#?}");
     assert!(problems("include = \"a.toml\"")[0].contains("not a list of files"));
 }
 
 #[test]
 fn an_include_that_brings_no_grants_does_not_open_the_broker_to_everybody() {
     let (directory, sources) = folder(&[("main.toml", "include = [\"grants.d/*.toml\"]"), ("grants.d/README", "")]);
-    let mistakes = Config::load(&sources).unwrap_err();
-    assert!(mistakes[0].problem.contains("everybody would have everything"), "{mistakes:?}");
+    let diagnostics = Config::load(&sources).unwrap_err();
+    assert!(diagnostics[0].problem.contains("everybody would have everything"), "{diagnostics:?}");
     // A name that is no text, and a pipe that nobody writes to.
     let strange = std::ffi::OsStr::new("a");
     let name = [strange.as_encoded_bytes(), b"\xff.toml"].concat();
@@ -479,8 +482,8 @@ fn an_include_that_brings_no_grants_does_not_open_the_broker_to_everybody() {
     std::fs::write(directory.path().join("grants.d").join(name), grant_of("strange", "default")).unwrap();
     let pipe = directory.path().join("grants.d/pipe.toml");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let mistakes = Config::load(&Sources { files: sources.files.read_again(), ..sources }).unwrap_err();
-    assert!(mistakes[0].problem.contains("it is not a file"), "{mistakes:?}");
+    let diagnostics = Config::load(&Sources { files: sources.files.read_again(), ..sources }).unwrap_err();
+    assert!(diagnostics[0].problem.contains("it is not a file"), "{diagnostics:?}");
 }
 
 #[test]
@@ -497,8 +500,8 @@ fn what_is_kept_warm_has_to_fit_and_to_be_refreshable() {
         (11, "capacity = 10", "more than cache.capacity holds"),
         (11, "refresh_after = \"1s\"", "more than ten calls to AWS a second"),
     ] {
-        let mistakes = with(count, more).unwrap_err();
-        assert!(mistakes.len() == 1 && mistakes[0].problem.contains(problem), "{mistakes:?}");
+        let diagnostics = with(count, more).unwrap_err();
+        assert!(diagnostics.len() == 1 && diagnostics[0].problem.contains(problem), "{diagnostics:?}");
     }
     assert!(problems("[cache]\nkeep_warm = [\"docker.io\"]")[0].contains("keep_warm"));
 }
@@ -543,12 +546,12 @@ fn the_secret_of_the_aws_api_is_looked_at_before_the_broker_starts_and_may_be_ma
         path
     };
     let secret = write("secret", "0123456789abcdef0123456789abcdef");
-    let loaded = |path: &std::path::Path| load(&text(path)).unwrap().load_proofs(&clock);
+    let loaded = |path: &std::path::Path| load(&text(path)).unwrap().load_auth_material(&clock);
     assert!(loaded(&secret).unwrap().aws_api_secret.is_some());
     assert!(loaded("/no/such/file".as_ref()).unwrap().aws_api_secret.is_none());
-    let mistakes = loaded(&write("short", "too-short")).unwrap_err();
-    assert_eq!(mistakes[0].place, "server.aws_api_secret_file");
-    assert!(mistakes.len() == 1 && mistakes[0].problem.contains("holds no secret"), "{mistakes:?}");
+    let diagnostics = loaded(&write("short", "too-short")).unwrap_err();
+    assert_eq!(diagnostics[0].place, "server.aws_api_secret_file");
+    assert!(diagnostics.len() == 1 && diagnostics[0].problem.contains("holds no secret"), "{diagnostics:?}");
 }
 
 #[test]

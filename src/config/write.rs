@@ -92,8 +92,8 @@ mod tests {
             effect = "deny"
         "#;
         let read = |text: &str| grants::read(&[Document { place: "file".into(), table: text.parse().unwrap() }], &[]);
-        let (Policy::Grants(grants), mistakes) = read(text) else { panic!() };
-        assert!(mistakes.is_empty() && grants.len() == 3, "{mistakes:?}");
+        let (Policy::Grants(grants), diagnostics) = read(text) else { panic!() };
+        assert!(diagnostics.is_empty() && grants.len() == 3, "{diagnostics:?}");
         let written = grants_as_toml(&grants);
         assert_eq!(read(&written), (Policy::Grants(grants), Vec::new()), "{written}");
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::basic;
-use super::docker::{NoAlias, Whose, fetch, fetch_alias, whose};
+use super::docker::{AliasLookup, RegistryOwner, fetch, fetch_alias, whose};
 use super::{Reply, Setup, place};
 use crate::client::{AuthScheme, RegistryCredentials};
 
@@ -31,9 +31,9 @@ pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Rep
     let host = match whose(&request.uri) {
         // Nothing in the clear.
         Ok(_) if !request.uri.starts_with("https://") => return nothing(),
-        Ok(Whose::Ecrs(_)) => None,
-        Ok(Whose::Anothers(Some(host))) => Some(host),
-        Ok(Whose::Anothers(None)) => return nothing(),
+        Ok(RegistryOwner::Ecrs(_)) => None,
+        Ok(RegistryOwner::Anothers(Some(host))) => Some(host),
+        Ok(RegistryOwner::Anothers(None)) => return nothing(),
         Err(problem) => return Reply::bad("").noting(problem),
     };
     let setup = match setup {
@@ -45,9 +45,9 @@ pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Rep
         return match fetch_alias(&setup, &host) {
             Ok(credentials) => headers(&credentials),
             // Where layers lie too: a header there would have them refused.
-            Err(NoAlias::Not) => nothing(),
-            Err(NoAlias::Unknown(failure)) => nothing().noting(failure.to_string()),
-            Err(NoAlias::Refused(failure)) => Reply::bad("").noting(failure.to_string()),
+            Err(AliasLookup::Not) => nothing(),
+            Err(AliasLookup::Unknown(failure)) => nothing().noting(failure.to_string()),
+            Err(AliasLookup::Refused(failure)) => Reply::bad("").noting(failure.to_string()),
         };
     }
     match fetch(&setup, &request.uri) {

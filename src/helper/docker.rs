@@ -69,8 +69,8 @@ fn get(setup: &Setup, question: &str) -> Reply {
         return Reply::bad(NO_SERVER);
     }
     let registry = match whose(server) {
-        Ok(Whose::Ecrs(registry)) => registry,
-        Ok(Whose::Anothers(host)) => return get_of_another(setup, server, host.as_deref()),
+        Ok(RegistryOwner::Ecrs(registry)) => registry,
+        Ok(RegistryOwner::Anothers(host)) => return get_of_another(setup, server, host.as_deref()),
         Err(problem) => return Reply::bad(format!("{}\n", one_line(&problem))),
     };
     match fetch(setup, server) {
@@ -95,13 +95,13 @@ fn get_of_another(setup: &Setup, server: &str, host: Option<&str>) -> Reply {
     let Some(host) = host else { return next() };
     match fetch_alias(setup, host) {
         Ok(credentials) => login(server, &credentials),
-        Err(NoAlias::Not) => next(),
-        Err(NoAlias::Unknown(failure)) => {
+        Err(AliasLookup::Not) => next(),
+        Err(AliasLookup::Unknown(failure)) => {
             let reply = next();
             let note = format!("whether it is an alias of the broker's is not known: {failure}");
             if reply.well || !reply.stderr.is_empty() { reply } else { reply.noting(note) }
         }
-        Err(NoAlias::Refused(failure)) => match next() {
+        Err(AliasLookup::Refused(failure)) => match next() {
             reply if reply.well => reply,
             _ => Reply::bad(format!("{}\n", one_line(&failure.to_string()))),
         },
@@ -109,7 +109,7 @@ fn get_of_another(setup: &Setup, server: &str, host: Option<&str>) -> Reply {
 }
 
 /// Whose registry a server's name is.
-pub(super) enum Whose {
+pub(super) enum RegistryOwner {
     /// ECR's.
     Ecrs(Registry),
     /// Somebody's; by this name it might be an alias of the broker's.
@@ -120,22 +120,22 @@ pub(super) enum Whose {
 ///
 /// # Errors
 /// Where it would be ECR's, and is written wrong.
-pub(super) fn whose(server: &str) -> Result<Whose, String> {
+pub(super) fn whose(server: &str) -> Result<RegistryOwner, String> {
     match server.parse() {
-        Ok(registry) => Ok(Whose::Ecrs(registry)),
+        Ok(registry) => Ok(RegistryOwner::Ecrs(registry)),
         Err(RegistryError::NotEcr { host }) => {
             let may_be_alias = host.contains(['.', ':']) && !DOCKER_HUB.contains(&host.as_str());
-            Ok(Whose::Anothers(may_be_alias.then_some(host)))
+            Ok(RegistryOwner::Anothers(may_be_alias.then_some(host)))
         }
         Err(error @ RegistryError::Invalid(_)) if [".dkr.ecr", ".dkr-ecr"].iter().any(|part| server.contains(part)) => {
             Err(error.to_string())
         }
-        Err(RegistryError::Invalid(_)) => Ok(Whose::Anothers(None)),
+        Err(RegistryError::Invalid(_)) => Ok(RegistryOwner::Anothers(None)),
     }
 }
 
 /// Why there are no credentials for what may be an alias.
-pub(super) enum NoAlias {
+pub(super) enum AliasLookup {
     /// It is none.
     Not,
     /// The broker did not get as far as saying that.
@@ -145,12 +145,12 @@ pub(super) enum NoAlias {
 }
 
 /// The same of a host that is not ECR's and may be an alias of the broker's. No more than the host is told, for it may be anybody's.
-pub(super) fn fetch_alias(setup: &Setup, host: &str) -> Result<RegistryCredentials, NoAlias> {
+pub(super) fn fetch_alias(setup: &Setup, host: &str) -> Result<RegistryCredentials, AliasLookup> {
     fetch(setup, host).map_err(|failure| match failure.reason.as_deref() {
-        Some("REGISTRY_NOT_ECR" | "REGISTRY_INVALID") => NoAlias::Not,
+        Some("REGISTRY_NOT_ECR" | "REGISTRY_INVALID") => AliasLookup::Not,
         // What is about a registry names it; the rest is about the caller or the broker.
-        Some(_) if failure.registry.is_some() => NoAlias::Refused(failure),
-        _ => NoAlias::Unknown(failure),
+        Some(_) if failure.registry.is_some() => AliasLookup::Refused(failure),
+        _ => AliasLookup::Unknown(failure),
     })
 }
 
@@ -175,12 +175,12 @@ fn store(setup: &Setup, question: &str) -> Reply {
         return Reply::bad(NO_USERNAME);
     }
     match (whose(&login.server), &setup.next) {
-        (Ok(Whose::Ecrs(_)), _) => {
+        (Ok(RegistryOwner::Ecrs(_)), _) => {
             Reply::good(String::new()).noting("not stored: the broker has the credentials of ECR's registries")
         }
         (Err(problem), _) => Reply::bad(format!("{}\n", one_line(&problem))),
-        (Ok(Whose::Anothers(_)), Some(next)) => next.store(&login),
-        (Ok(Whose::Anothers(_)), None) => Reply::bad(
+        (Ok(RegistryOwner::Anothers(_)), Some(next)) => next.store(&login),
+        (Ok(RegistryOwner::Anothers(_)), None) => Reply::bad(
             "ecr-broker keeps no logins; name a helper or a file that does as next in client.toml, such as next = \"secretservice\"\n",
         ),
     }

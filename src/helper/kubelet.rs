@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::docker::{NoAlias, Whose, fetch, fetch_alias, whose};
+use super::docker::{AliasLookup, RegistryOwner, fetch, fetch_alias, whose};
 use super::{Reply, Setup, place};
 use crate::client::RegistryCredentials;
 use crate::registry::Registry;
@@ -44,9 +44,9 @@ pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
     }
     let nothing = |note: String| response(Duration::ZERO, &Value::Null).noting(note);
     let (registry, host) = match whose(&request.image) {
-        Ok(Whose::Ecrs(registry)) => (Some(registry), None),
-        Ok(Whose::Anothers(Some(host))) => (None, Some(host)),
-        Ok(Whose::Anothers(None)) => return nothing(NOBODYS.to_owned()),
+        Ok(RegistryOwner::Ecrs(registry)) => (Some(registry), None),
+        Ok(RegistryOwner::Anothers(Some(host))) => (None, Some(host)),
+        Ok(RegistryOwner::Anothers(None)) => return nothing(NOBODYS.to_owned()),
         Err(problem) => return Reply::bad("").noting(problem),
     };
     let mut setup = match setup {
@@ -60,10 +60,10 @@ pub fn answer(setup: Result<Setup, String>, question: &str) -> Reply {
     let Some(registry) = registry else {
         return match fetch_alias(&setup, host.as_deref().unwrap_or_default()) {
             Ok(credentials) => login(&credentials),
-            Err(NoAlias::Not) => nothing(NOBODYS.to_owned()),
+            Err(AliasLookup::Not) => nothing(NOBODYS.to_owned()),
             // Other registries do not need the broker.
-            Err(NoAlias::Unknown(failure)) => setup.fall_back(&failure, &[], question).unwrap_or_else(nothing),
-            Err(NoAlias::Refused(failure)) => {
+            Err(AliasLookup::Unknown(failure)) => setup.fall_back(&failure, &[], question).unwrap_or_else(nothing),
+            Err(AliasLookup::Refused(failure)) => {
                 setup.fall_back(&failure, &[], question).unwrap_or_else(|problem| Reply::bad("").noting(problem))
             }
         };

@@ -9,13 +9,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::Shutdown;
-use super::connection::{Connections, Place, Service, serve};
-use super::http2::authority::Repair;
+use super::connection::{ConnectionPermit, Connections, Service, serve};
+use super::http2::authority::AuthorityRewriter;
 use super::listener::{Accepted, Listener};
 use crate::authn::Peer;
 use crate::authn::tls::{self, Proof, Tls};
 use crate::caller::Caller;
-use crate::limits::{Limits, Origin, TooMuch};
+use crate::limits::{Limits, Origin, RetryAfter};
 
 /// After an error, for it is most often a full file table, and the loop would else spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -48,11 +48,11 @@ impl Door {
         take_connections(listener, &self.connections, &self.steps, start).await;
     }
 
-    async fn hold(self, accepted: Accepted, origin: Origin, place: Place) {
+    async fn hold(self, accepted: Accepted, origin: Origin, place: ConnectionPermit) {
         match accepted {
             Accepted::Unix(stream) => {
                 let peer = process(&stream);
-                self.serve(stream, Some(Repair::default()), peer, origin).await;
+                self.serve(stream, Some(AuthorityRewriter::default()), peer, origin).await;
             }
             Accepted::Tcp(stream, address) => self.serve_tcp(stream, address.ip().to_canonical(), origin).await,
         }
@@ -63,7 +63,7 @@ impl Door {
         let Some(tls) = &self.tls else {
             return self.serve(stream, None, self.tcp_peer(from, None), origin).await;
         };
-        if let Err(TooMuch(wait)) = self.limits.listen(origin) {
+        if let Err(RetryAfter(wait)) = self.limits.listen(origin) {
             return debug!(%from, ?wait, "a connection was closed: too many from there failed to say who they are");
         }
         let shaken = tokio::select! {
@@ -81,7 +81,7 @@ impl Door {
         self.limits.note_failure(origin);
     }
 
-    async fn serve<I>(&self, io: I, repair: Option<Repair>, peer: Peer, origin: Origin)
+    async fn serve<I>(&self, io: I, repair: Option<AuthorityRewriter>, peer: Peer, origin: Origin)
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -111,7 +111,7 @@ pub(super) async fn take_connections(
     listener: Listener,
     connections: &Connections,
     steps: &Shutdown,
-    start: impl Fn(Accepted, Origin, Place),
+    start: impl Fn(Accepted, Origin, ConnectionPermit),
 ) {
     loop {
         let accepted = tokio::select! {
@@ -134,7 +134,7 @@ pub(super) async fn take_connections(
 }
 
 /// Where a new connection comes from, and its place among those that are kept, if there is one.
-fn admit(accepted: &Accepted, connections: &Connections) -> Option<(Origin, Place)> {
+fn admit(accepted: &Accepted, connections: &Connections) -> Option<(Origin, ConnectionPermit)> {
     let Some(origin) = origin(accepted) else {
         warn!("a connection was closed: the system does not say who its peer is");
         return None;

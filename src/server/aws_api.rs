@@ -13,8 +13,8 @@ use tracing::debug;
 
 use super::Shutdown;
 use super::accept::take_connections;
-use super::connection::{Connections, Place};
-use super::http1::write_timeout::Taken;
+use super::connection::{ConnectionPermit, Connections};
+use super::http1::write_timeout::WriteTimeout;
 use super::listener::{Accepted, Listener};
 use crate::api::ecr::AwsApi;
 
@@ -44,7 +44,7 @@ impl AwsApiDoor {
         take_connections(listener, &self.connections, &self.steps, start).await;
     }
 
-    async fn hold(self, stream: TcpStream, place: Place) {
+    async fn hold(self, stream: TcpStream, place: ConnectionPermit) {
         self.serve(stream).await;
         drop(place);
     }
@@ -56,7 +56,7 @@ impl AwsApiDoor {
         let answer = service_fn(|request| async move { Ok::<_, Infallible>(api.answer(request, &steps.cut).await) });
         let mut builder = Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(Taken::new(stream)), answer));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(WriteTimeout::new(stream)), answer));
         // A tenth more or less, so that connections that were made together do not end together.
         let mut age = pin!(tokio::time::sleep(self.age.mul_f64(0.9 + 0.2 * fastrand::f64())));
         let mut ending = false;

@@ -14,16 +14,16 @@ use tonic::service::Routes;
 use tracing::{debug, info};
 
 use super::drain_streams::Ending;
-use super::http2::authority::Repair;
+use super::http2::authority::AuthorityRewriter;
 use super::http2::body::Exchange;
 use super::http2::peer_stream::PeerStream;
-use super::http2::peer_watchdog::{self, Conduct};
+use super::http2::peer_watchdog::{self, PeerWatchdog};
 use super::{Settings, Shutdown};
-use crate::api::grpc::middleware::Edged;
+use crate::api::grpc::middleware::MiddlewareService;
 use crate::limits::Origin;
 
 /// All that a connection's requests go to.
-pub(super) type Service = Edged<Ending<Routes>>;
+pub(super) type Service = MiddlewareService<Ending<Routes>>;
 
 /// Requests in flight on one connection.
 const MAX_STREAMS: u32 = 100;
@@ -67,7 +67,7 @@ struct Counts {
 
 /// A connection's place among those that are kept; given back when it goes.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     inner: Arc<Inner>,
     peer: Origin,
 }
@@ -95,7 +95,7 @@ impl Connections {
     }
 
     /// A place for one more connection of this peer's, if there is one.
-    pub(super) fn take(&self, peer: Origin) -> Option<Place> {
+    pub(super) fn take(&self, peer: Origin) -> Option<ConnectionPermit> {
         let Inner { limits, counts } = &*self.0;
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peer = counts.peers.get(&peer).copied().unwrap_or_default();
@@ -104,11 +104,11 @@ impl Connections {
         }
         counts.all += 1;
         counts.peers.insert(peer, of_peer + 1);
-        Some(Place { inner: Arc::clone(&self.0), peer })
+        Some(ConnectionPermit { inner: Arc::clone(&self.0), peer })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut counts = self.inner.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all -= 1;
@@ -125,7 +125,7 @@ impl Drop for Place {
 /// the peer, or the abort's.
 pub(super) async fn serve<I>(
     io: I,
-    repair: Option<Repair>,
+    repair: Option<AuthorityRewriter>,
     service: Service,
     origin: Origin,
     age: Duration,
@@ -133,7 +133,7 @@ pub(super) async fn serve<I>(
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let conduct = Conduct::default();
+    let conduct = PeerWatchdog::default();
     let begun = tokio::select! {
         begun = tokio::time::timeout(PREFACE_TIMEOUT, PeerStream::begin(io, repair, conduct.clone())) => begun,
         () = steps.drain.cancelled() => return,

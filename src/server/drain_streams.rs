@@ -23,7 +23,7 @@ const STREAMING: [&str; 3] = [
 
 /// Puts a service's streams under a token.
 #[derive(Debug, Clone)]
-pub(super) struct EndStreams {
+pub(super) struct DrainStreams {
     end: CancellationToken,
 }
 
@@ -42,13 +42,13 @@ struct EndingBody {
     last_words: Option<Status>,
 }
 
-impl EndStreams {
+impl DrainStreams {
     pub(super) fn new(end: CancellationToken) -> Self {
         Self { end }
     }
 }
 
-impl<S> Layer<S> for EndStreams {
+impl<S> Layer<S> for DrainStreams {
     type Service = Ending<S>;
 
     fn layer(&self, inner: S) -> Ending<S> {

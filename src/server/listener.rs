@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::socket_activation::{self, Handed};
+use super::socket_activation::{self, ActivatedSockets};
 use crate::address::ListenAddress;
 
 /// Owner and group may connect, as with docker's socket.
@@ -45,7 +45,7 @@ struct SocketFile {
 
 impl Listener {
     /// Listens there, on the socket that was handed over where there is one.
-    pub(super) fn bind(address: &ListenAddress, handed: &mut Handed) -> anyhow::Result<Self> {
+    pub(super) fn bind(address: &ListenAddress, handed: &mut ActivatedSockets) -> anyhow::Result<Self> {
         match (handed.take_at(address), address) {
             (Some(socket), _) => Self::on(address, socket),
             (None, ListenAddress::Tcp(address)) => Self::bind_tcp(*address),

@@ -13,7 +13,7 @@ use crate::address::ListenAddress;
 
 /// The sockets that were handed over, and have not been taken yet.
 #[derive(Debug, Default)]
-pub struct Handed(Vec<(ListenAddress, Socket)>);
+pub struct ActivatedSockets(Vec<(ListenAddress, Socket)>);
 
 /// One of them.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) enum Socket {
     Unix(UnixListener),
 }
 
-impl Handed {
+impl ActivatedSockets {
     /// Takes them out of the environment (`LISTEN_FDS`, `LISTEN_PID`). To be called once, before there is a second thread.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::FaultRate;
-use super::simulated_aws::{Service, World};
+use super::simulated_aws::{Service, SimulatedAws};
 use crate::clock::Clock;
 
 /// Counts the calls of a [`Simulator`](super::Simulator) and changes its behaviour while it runs.
@@ -13,11 +13,11 @@ use crate::clock::Clock;
 /// fail count too. Changes hold for the calls that come after them.
 #[derive(Debug, Clone)]
 pub struct Controls {
-    world: Arc<World>,
+    world: Arc<SimulatedAws>,
 }
 
 impl Controls {
-    pub(super) fn new(world: Arc<World>) -> Self {
+    pub(super) fn new(world: Arc<SimulatedAws>) -> Self {
         Self { world }
     }
 

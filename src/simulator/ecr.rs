@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::simulated_aws::{Arrival, Service, World};
+use super::simulated_aws::{AuthenticatedCall, Service, SimulatedAws};
 use super::{token, trouble};
 use crate::aws_wire::{Answer, Call, Refusal, Scope, ecr};
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Region};
@@ -34,20 +34,20 @@ const GARBAGE: [&[u8]; 9] = [
 struct Operation {
     target: &'static str,
     service: Service,
-    perform: fn(&World, &Arrival, &Region, &Call) -> Result<Value, Refusal>,
+    perform: fn(&SimulatedAws, &AuthenticatedCall, &Region, &Call) -> Result<Value, Refusal>,
 }
 
-pub(super) async fn answer(world: &World, call: &Call) -> Answer {
+pub(super) async fn answer(world: &SimulatedAws, call: &Call) -> Answer {
     match serve(world, call).await {
         Ok(answer) => answer,
         Err(refusal) => refusal.into_json(),
     }
 }
 
-async fn serve(world: &World, call: &Call) -> Result<Answer, Refusal> {
+async fn serve(world: &SimulatedAws, call: &Call) -> Result<Answer, Refusal> {
     let operation = operation(call).ok_or_else(unknown_operation)?;
     let scope = Scope::of(call)?.expect(operation.service.name())?;
-    let arrival = Arrival {
+    let arrival = AuthenticatedCall {
         service: operation.service,
         operation: "GetAuthorizationToken",
         principal: world.principal(Some(&scope)),
@@ -70,7 +70,12 @@ pub(super) fn unknown_operation() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "UnknownOperationException", "The operation is not one of the simulated AWS's")
 }
 
-fn private_token(world: &World, arrival: &Arrival, region: &Region, call: &Call) -> Result<Value, Refusal> {
+fn private_token(
+    world: &SimulatedAws,
+    arrival: &AuthenticatedCall,
+    region: &Region,
+    call: &Call,
+) -> Result<Value, Refusal> {
     let accounts = ecr::registry_ids(call)?.unwrap_or_else(|| vec![arrival.principal.account]);
     // Every region has plain hosts, which are all that ECR names here.
     let registry = PrivateRegistry::new(None, region.clone(), EndpointVariant::default())
@@ -79,12 +84,12 @@ fn private_token(world: &World, arrival: &Arrival, region: &Region, call: &Call)
     Ok(ecr::output(entries))
 }
 
-fn entry(world: &World, registry: &PrivateRegistry, account: AccountId) -> Value {
+fn entry(world: &SimulatedAws, registry: &PrivateRegistry, account: AccountId) -> Value {
     let (token, end) = new_token(world);
     ecr::private_authorization(&token, end, &registry.host(account))
 }
 
-fn public_token(world: &World, _: &Arrival, region: &Region, call: &Call) -> Result<Value, Refusal> {
+fn public_token(world: &SimulatedAws, _: &AuthenticatedCall, region: &Region, call: &Call) -> Result<Value, Refusal> {
     call.json::<Value>()?;
     if !PUBLIC_REGIONS.contains(&region.as_str()) {
         return Err(Refusal::bad_request(
@@ -96,7 +101,7 @@ fn public_token(world: &World, _: &Arrival, region: &Region, call: &Call) -> Res
     Ok(ecr::output(ecr::public_authorization(&token, end)))
 }
 
-fn new_token(world: &World) -> (String, SystemTime) {
+fn new_token(world: &SimulatedAws) -> (String, SystemTime) {
     let end = world.token_expiry();
     let since_epoch = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     (token::authorization_token(since_epoch), end)

@@ -8,12 +8,12 @@ use hyper::body::Incoming;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use super::simulated_aws::World;
+use super::simulated_aws::SimulatedAws;
 use super::{ecr, sts, web_identity};
 use crate::aws_wire::{self, Answer, Call};
 
 /// Answers one request; an answer there always is, unless a fault keeps it back.
-pub(super) async fn answer(world: &World, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn answer(world: &SimulatedAws, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let id = new_id();
     let span = tracing::debug_span!("simulated_aws", operation = Empty, region = Empty, request_id = id);
@@ -38,7 +38,7 @@ fn new_id() -> String {
     id
 }
 
-async fn answer_call(world: &World, call: &Call) -> Answer {
+async fn answer_call(world: &SimulatedAws, call: &Call) -> Answer {
     if call.head.method == Method::GET
         && let Some(document) = web_identity::document(world, call)
     {

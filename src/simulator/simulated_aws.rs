@@ -35,7 +35,7 @@ pub enum Service {
 
 /// The memory that all connections share.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct SimulatedAws {
     account: AccountId,
     settings: Mutex<Settings>,
     clock: Mutex<Arc<dyn Clock>>,
@@ -47,7 +47,7 @@ pub(super) struct World {
 
 /// One call that was let in: what it asks for, where, and who asks.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct AuthenticatedCall {
     pub(super) service: Service,
     pub(super) operation: &'static str,
     /// None for a call that needs no signature, which is what says the region.
@@ -74,14 +74,14 @@ impl fmt::Display for Service {
     }
 }
 
-impl Arrival {
+impl AuthenticatedCall {
     /// The region's name, empty where there is none.
     pub(super) fn region_name(&self) -> &str {
         self.region.as_ref().map_or("", Region::as_str)
     }
 }
 
-impl World {
+impl SimulatedAws {
     pub(super) fn new(settings: Settings) -> io::Result<Self> {
         Ok(Self {
             account: ACCOUNT.parse().map_err(io::Error::other)?,
@@ -130,7 +130,7 @@ impl World {
     }
 
     /// Counts a call, and names it in the span that it is answered in.
-    pub(super) fn record(&self, arrival: &Arrival) {
+    pub(super) fn record(&self, arrival: &AuthenticatedCall) {
         tracing::Span::current().record("operation", arrival.operation).record("region", arrival.region_name());
         let pair = (arrival.service, arrival.region_name().to_owned());
         let mut calls = lock(&self.calls);

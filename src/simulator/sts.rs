@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::query::{self, Form, Xml};
 use super::role::{self, required};
 use super::session::Principal;
+use super::simulated_aws::{AuthenticatedCall, Service, SimulatedAws};
 use super::trouble;
 use super::web_identity::{self, Token};
-use super::simulated_aws::{Arrival, Service, World};
 use crate::aws_wire::{Answer, Call, Refusal, Scope};
 
 const VERSION: &str = "2011-06-15";
@@ -33,21 +33,21 @@ const GARBAGE: [&[u8]; 6] = [
 struct Action {
     name: &'static str,
     signed: bool,
-    perform: fn(&World, &Arrival, &Form) -> Result<Xml, Refusal>,
+    perform: fn(&SimulatedAws, &AuthenticatedCall, &Form) -> Result<Xml, Refusal>,
 }
 
-pub(super) async fn answer(world: &World, call: &Call) -> Answer {
+pub(super) async fn answer(world: &SimulatedAws, call: &Call) -> Answer {
     match serve(world, call).await {
         Ok(answer) => answer,
         Err(refusal) => query::refuse(&refusal, &call.id),
     }
 }
 
-async fn serve(world: &World, call: &Call) -> Result<Answer, Refusal> {
+async fn serve(world: &SimulatedAws, call: &Call) -> Result<Answer, Refusal> {
     let form = Form::of(call);
     let action = action(&form)?;
     let scope = if action.signed { Some(scope(call, &form)?) } else { None };
-    let arrival = Arrival {
+    let arrival = AuthenticatedCall {
         service: Service::Sts,
         operation: action.name,
         principal: world.principal(scope.as_ref()),
@@ -82,17 +82,21 @@ fn scope(call: &Call, form: &Form) -> Result<Scope, Refusal> {
 
 // The signature is that of every action, of which others can fail.
 #[expect(clippy::unnecessary_wraps, reason = "other actions can fail")]
-fn get_caller_identity(_: &World, arrival: &Arrival, _: &Form) -> Result<Xml, Refusal> {
+fn get_caller_identity(_: &SimulatedAws, arrival: &AuthenticatedCall, _: &Form) -> Result<Xml, Refusal> {
     let Principal { account, arn, id, .. } = &arrival.principal;
     Ok(Xml::default().text("Arn", arn).text("UserId", id).text("Account", account.as_str()))
 }
 
-fn assume_role(world: &World, arrival: &Arrival, form: &Form) -> Result<Xml, Refusal> {
+fn assume_role(world: &SimulatedAws, arrival: &AuthenticatedCall, form: &Form) -> Result<Xml, Refusal> {
     let request = role::Request::of(form, &arrival.principal)?;
     Ok(open_session(world, &request).optional_text("SourceIdentity", request.source_identity.as_deref()))
 }
 
-fn assume_role_with_web_identity(world: &World, arrival: &Arrival, form: &Form) -> Result<Xml, Refusal> {
+fn assume_role_with_web_identity(
+    world: &SimulatedAws,
+    arrival: &AuthenticatedCall,
+    form: &Form,
+) -> Result<Xml, Refusal> {
     let request = role::Request::of(form, &arrival.principal)?;
     let claims = claims(required(form, "WebIdentityToken")?)?;
     let claim = |name: &str| claims.get(name).and_then(Value::as_str);
@@ -102,7 +106,7 @@ fn assume_role_with_web_identity(world: &World, arrival: &Arrival, form: &Form) 
         .optional_text("Provider", claim("iss")))
 }
 
-fn get_web_identity_token(world: &World, arrival: &Arrival, form: &Form) -> Result<Xml, Refusal> {
+fn get_web_identity_token(world: &SimulatedAws, arrival: &AuthenticatedCall, form: &Form) -> Result<Xml, Refusal> {
     let Token { text, end } = web_identity::token(world, arrival, form)?;
     let expiration = humantime::format_rfc3339_seconds(end).to_string();
     Ok(Xml::default().text("WebIdentityToken", &text).text("Expiration", &expiration))
@@ -118,7 +122,7 @@ fn claims(token: &str) -> Result<Value, Refusal> {
     Ok(serde_json::from_slice(&claims).unwrap_or_default())
 }
 
-fn open_session(world: &World, request: &role::Request) -> Xml {
+fn open_session(world: &SimulatedAws, request: &role::Request) -> Xml {
     let principal = Principal::session(&request.role, &request.session_name, request.source_identity.clone());
     let user = Xml::default().text("AssumedRoleId", &principal.id).text("Arn", &principal.arn);
     let credentials = world.sessions().open(principal);

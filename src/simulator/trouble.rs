@@ -5,14 +5,14 @@ use std::future;
 use http::StatusCode;
 
 use super::fault::{self, Fault};
-use super::simulated_aws::{Arrival, World};
+use super::simulated_aws::{AuthenticatedCall, SimulatedAws};
 use crate::aws_wire::{Answer, Refusal};
 
 /// Makes a call wait and fail as the settings have it. `None` lets it pass to its right answer; `garbage` holds the bodies
 /// that are no answer in the call's protocol.
 pub(super) async fn strike(
-    world: &World,
-    arrival: &Arrival,
+    world: &SimulatedAws,
+    arrival: &AuthenticatedCall,
     garbage: &[&'static [u8]],
 ) -> Result<Option<Answer>, Refusal> {
     let latency = world.settings().latency;
@@ -34,8 +34,8 @@ pub(super) async fn strike(
     }
 }
 
-fn denial(arrival: &Arrival) -> String {
-    let Arrival { service, operation, principal, .. } = arrival;
+fn denial(arrival: &AuthenticatedCall) -> String {
+    let AuthenticatedCall { service, operation, principal, .. } = arrival;
     format!(
         "User: {} is not authorized to perform: {service}:{operation} on resource: * because no identity-based policy \
          allows the {service}:{operation} action",

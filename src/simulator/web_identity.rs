@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::query::Form;
 use super::role::{constraint, required};
-use super::simulated_aws::{Arrival, World};
+use super::simulated_aws::{AuthenticatedCall, SimulatedAws};
 use crate::aws_wire::{Answer, Call, Refusal};
 
 const DURATIONS: RangeInclusive<u64> = 60..=3600;
@@ -40,7 +40,7 @@ pub(super) struct Token {
 }
 
 /// Who calls, signed for the audience that it names.
-pub(super) fn token(world: &World, arrival: &Arrival, form: &Form) -> Result<Token, Refusal> {
+pub(super) fn token(world: &SimulatedAws, arrival: &AuthenticatedCall, form: &Form) -> Result<Token, Refusal> {
     let audiences = audiences(form)?;
     let algorithm = required(form, "SigningAlgorithm")?;
     let duration = duration(form)?;
@@ -82,7 +82,7 @@ fn duration(form: &Form) -> Result<Duration, Refusal> {
 }
 
 /// What others ask for to verify a token; none of it needs a signature.
-pub(super) fn document(world: &World, call: &Call) -> Option<Answer> {
+pub(super) fn document(world: &SimulatedAws, call: &Call) -> Option<Answer> {
     let endpoint = call.endpoint();
     let document = match call.head.uri.path() {
         "/.well-known/openid-configuration" => json!({

@@ -23,7 +23,7 @@ use self::ecr::Ecr;
 use self::ecr_public::EcrPublic;
 use self::error::{invalid_answer, sources};
 use self::web_identity::WebIdentity;
-use super::{Answer, TokenSource};
+use super::{Answer, CredentialSource};
 use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey, ProfileName};
@@ -226,7 +226,7 @@ impl Aws {
     }
 }
 
-impl TokenSource for Aws {
+impl CredentialSource for Aws {
     fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
         Box::pin(async {
             let own = self.shared.sdk();

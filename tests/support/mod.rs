@@ -26,15 +26,15 @@ use ecr_broker::broker::{self, Broker, CredentialRequest};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::Clock;
-use ecr_broker::moment::Moment;
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use ecr_broker::error::{FailureClass, UpstreamFailure};
 use ecr_broker::limits::{self, Limits};
+use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Region};
 use ecr_broker::request_id::RequestId;
 use ecr_broker::server;
-use ecr_broker::source::{Answer, TokenSource};
+use ecr_broker::source::{Answer, CredentialSource};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -190,7 +190,7 @@ impl ScriptedSource {
     }
 }
 
-impl TokenSource for ScriptedSource {
+impl CredentialSource for ScriptedSource {
     fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
         Box::pin(self.answer(key))
     }
@@ -351,7 +351,8 @@ impl TestBroker {
         let file = directory.path().join("aws-api-secret");
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).unwrap();
         std::fs::write(&file, AWS_API_SECRET).unwrap();
-        let (secret, mut handed) = (Arc::new(Secret::read_or_make(&file).unwrap()), server::Handed::default());
+        let (secret, mut handed) =
+            (Arc::new(Secret::read_or_make(&file).unwrap()), server::ActivatedSockets::default());
         let aws_api = server::bind_aws_api(([127, 0, 0, 1], 0).into(), secret, &mut handed).unwrap();
         let bound = server::bind(settings, handed, Arc::clone(&broker), cache.clone(), Tracing::default()).unwrap();
         let bound = bound.with_aws_api(aws_api);

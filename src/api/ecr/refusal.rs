@@ -36,7 +36,7 @@ fn code(error: &BrokerError) -> (StatusCode, &'static str) {
         BrokerError::CallerRateLimited { .. } | BrokerError::Overloaded { .. } => throttled,
         BrokerError::Upstream(failure) => match failure.class {
             FailureClass::Denied => denied,
-            FailureClass::Throttled | FailureClass::NoTurn => throttled,
+            FailureClass::Throttled | FailureClass::QueueFull => throttled,
             FailureClass::NoCredentials | FailureClass::InvalidAnswer => broken,
             FailureClass::Unavailable => unavailable,
         },
@@ -66,7 +66,7 @@ mod tests {
             (BrokerError::Overloaded { of_what: "callers", retry_after: second }, 400, "ThrottlingException"),
             (upstream(FailureClass::Denied), 400, "AccessDeniedException"),
             (upstream(FailureClass::Throttled), 400, "ThrottlingException"),
-            (upstream(FailureClass::NoTurn), 400, "ThrottlingException"),
+            (upstream(FailureClass::QueueFull), 400, "ThrottlingException"),
             (upstream(FailureClass::NoCredentials), 500, "ServerException"),
             (upstream(FailureClass::InvalidAnswer), 500, "ServerException"),
             (upstream(FailureClass::Unavailable), 503, "ServiceUnavailable"),

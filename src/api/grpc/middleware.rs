@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use super::status::{self, Subject, refuse};
 use super::trace::{self, Tracing};
 use crate::authn::jwt::Issuers;
-use crate::authn::{self, Bearer, Peer, Standing, Tokens};
+use crate::authn::{self, AuthnState, Bearer, Peer, Tokens};
 use crate::caller::Caller;
 use crate::error::BrokerError;
 use crate::limits::{Limits, Origin};
@@ -40,7 +40,7 @@ pub(super) struct Call {
     /// Who makes it, or why that is not known.
     pub(super) caller: Result<Caller, BrokerError>,
     /// What proved who makes it.
-    pub(super) standing: Standing,
+    pub(super) standing: AuthnState,
     /// When its caller leaves.
     pub(super) deadline: Instant,
     /// The same as the caller has it, however far off that is.
@@ -61,7 +61,7 @@ pub fn cut_short(extensions: &Extensions) -> Status {
 
 /// Puts every call of a service behind the edge.
 #[derive(Debug, Clone)]
-pub struct Edge {
+pub struct Middleware {
     tracing: Arc<Tracing>,
     tokens: Tokens,
     cut: CancellationToken,
@@ -69,14 +69,14 @@ pub struct Edge {
 
 /// A service behind the edge.
 #[derive(Debug, Clone)]
-pub struct Edged<S> {
+pub struct MiddlewareService<S> {
     inner: S,
-    edge: Edge,
+    edge: Middleware,
     /// Who is at the other end, and where that is.
     peer: (Peer, Origin),
 }
 
-impl Edge {
+impl Middleware {
     /// Tokens of `issuers` are taken, within `limits`. When `cut` is cancelled, calls that are still waiting are answered with
     /// `SHUTTING_DOWN`.
     #[must_use]
@@ -91,7 +91,7 @@ impl Call {
         Self {
             id: RequestId::random(),
             caller: peer.caller(),
-            standing: Standing { peer: peer.clone(), token: None },
+            standing: AuthnState { peer: peer.clone(), token: None },
             deadline: now + asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL)),
             own_deadline: asked.and_then(|asked| now.checked_add(asked)),
             trace: trace::callers_trace(headers),
@@ -107,7 +107,7 @@ impl Call {
     }
 }
 
-impl<S> Edged<S> {
+impl<S> MiddlewareService<S> {
     /// The same service for one connection.
     #[must_use]
     pub fn for_peer(self, peer: Peer, origin: Origin) -> Self {
@@ -115,16 +115,16 @@ impl<S> Edged<S> {
     }
 }
 
-impl<S> Layer<S> for Edge {
-    type Service = Edged<S>;
+impl<S> Layer<S> for Middleware {
+    type Service = MiddlewareService<S>;
 
-    fn layer(&self, inner: S) -> Edged<S> {
+    fn layer(&self, inner: S) -> MiddlewareService<S> {
         let nobody = (Peer::Unknown("nobody said so"), Origin::Uid(u32::MAX));
-        Edged { inner, edge: self.clone(), peer: nobody }
+        MiddlewareService { inner, edge: self.clone(), peer: nobody }
     }
 }
 
-impl<S, B> Service<Request<B>> for Edged<S>
+impl<S, B> Service<Request<B>> for MiddlewareService<S>
 where
     S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -167,7 +167,7 @@ where
     }
 }
 
-impl<S> Edged<S> {
+impl<S> MiddlewareService<S> {
     /// The service's answer, once it is known who asks; that of a token takes a moment.
     fn answer<B>(
         &mut self,

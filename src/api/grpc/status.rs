@@ -108,7 +108,7 @@ fn code(error: &BrokerError) -> Code {
         BrokerError::CallerNotAllowed => Code::PermissionDenied,
         BrokerError::ValidityUnsatisfiable { .. } => Code::FailedPrecondition,
         BrokerError::Upstream(failure) => match failure.class {
-            FailureClass::Throttled | FailureClass::NoTurn => Code::ResourceExhausted,
+            FailureClass::Throttled | FailureClass::QueueFull => Code::ResourceExhausted,
             FailureClass::Denied => Code::PermissionDenied,
             FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidAnswer => Code::Unavailable,
         },

@@ -14,11 +14,11 @@ use tonic::Status;
 use super::middleware::Call;
 use super::status::{self, Subject, refuse};
 use super::{Admitted, LARGEST_BATCH, RegistryCredentials, message};
-use crate::broker::{Broker, CredentialRequest, News, Watch};
+use crate::broker::{Broker, CredentialRequest, Watch, WatchUpdate};
 use crate::caller::Caller;
 use crate::credential::CredentialId;
 use crate::error::BrokerError;
-use crate::limits::{Admission, Excess, Limits};
+use crate::limits::{Admission, LimitExceeded, Limits};
 use crate::pb;
 use crate::pb::watch_registry_credentials_response::Event;
 use crate::registry::Named;
@@ -264,26 +264,26 @@ impl Watching {
 impl Followed {
     async fn next(&mut self) -> Happened {
         let event = match self.watch.next().await {
-            News::Released(released) => Event::Credentials(message(*released)),
-            News::Unchanged(id) => Event::UnchangedCredentialId(id.to_string()),
+            WatchUpdate::Released(released) => Event::Credentials(message(*released)),
+            WatchUpdate::Unchanged(id) => Event::UnchangedCredentialId(id.to_string()),
             // The fetch has its own line, and many may watch.
-            News::Failed(error @ BrokerError::Upstream(_)) => {
+            WatchUpdate::Failed(error @ BrokerError::Upstream(_)) => {
                 Event::Error(status::message(&status::quietly(&error, &self.subject, &self.call)))
             }
-            News::Failed(error) => Event::Error(status::message(&refuse(&error, &self.subject, &self.call))),
+            WatchUpdate::Failed(error) => Event::Error(status::message(&refuse(&error, &self.subject, &self.call))),
         };
         let response = pb::WatchRegistryCredentialsResponse { index: self.index, event: Some(event) };
         Happened { response, is_first: std::mem::take(&mut self.is_first) }
     }
 }
 
-fn too_many(excess: Excess) -> BrokerError {
+fn too_many(excess: LimitExceeded) -> BrokerError {
     match excess {
-        Excess::OfOne(retry_after) => BrokerError::CallerRateLimited {
+        LimitExceeded::PerCaller(retry_after) => BrokerError::CallerRateLimited {
             what: "you watch more registries than the broker lets one caller watch",
             retry_after,
         },
-        Excess::OfAll(retry_after) => BrokerError::Overloaded { of_what: "watched registries", retry_after },
+        LimitExceeded::Global(retry_after) => BrokerError::Overloaded { of_what: "watched registries", retry_after },
     }
 }
 

@@ -6,9 +6,9 @@ use tokio::time::timeout;
 
 use super::Time;
 use super::report::{Finding, Outcome};
-use super::settings::InForce;
+use super::settings::ActivePolicy;
 use super::users::{self, WayIn};
-use crate::client::{Address, Client, TlsProblem, Unreached};
+use crate::client::{Address, Client, ConnectError, TlsProblem};
 
 /// As other commands end where no broker answers.
 const UNREACHABLE: u8 = 5;
@@ -19,12 +19,12 @@ const NOT_THE_BROKER: &str = "correct the address: it is the broker's server.lis
 pub(super) const CERTIFICATE_REFUSED: &str = "where the broker does not take the client's certificate (its log says why), have that signed by an authority of the broker's authentication.client_ca or client_dns, or say who you are with --token-file and without --tls-cert";
 
 /// The first that answers, as other commands take it. Where nobody named one, the usual places that are not there are told too.
-pub(super) async fn reach(in_force: &InForce, time: Time) -> Outcome<Client<'_>> {
+pub(super) async fn reach(in_force: &ActivePolicy, time: Time) -> Outcome<Client<'_>> {
     let settings = &in_force.settings;
     let addresses = if settings.addresses_given { settings.addresses.clone() } else { in_force.home.usual_places() };
     let mut problems = Vec::new();
     for address in addresses {
-        match timeout(time.of_step(), Client::reach(settings, &address)).await.unwrap_or(Err(Unreached::NoAnswer)) {
+        match timeout(time.of_step(), Client::reach(settings, &address)).await.unwrap_or(Err(ConnectError::NoAnswer)) {
             Ok(client) => {
                 let good = Finding::good(format!("{address} answers"));
                 return (problems.iter().fold(good, passed_over), Some(client));
@@ -35,17 +35,17 @@ pub(super) async fn reach(in_force: &InForce, time: Time) -> Outcome<Client<'_>>
     (unreached(settings.addresses_given, &problems), None)
 }
 
-fn note(finding: Finding, (address, problem): &(Address, Unreached)) -> Finding {
+fn note(finding: Finding, (address, problem): &(Address, ConnectError)) -> Finding {
     finding.noting(format!("{address}: {}", in_words(problem)))
 }
 
 /// What answers in its place may take the caller for somebody else.
-fn passed_over(finding: Finding, failed: &(Address, Unreached)) -> Finding {
+fn passed_over(finding: Finding, failed: &(Address, ConnectError)) -> Finding {
     let finding = note(finding, failed);
     if is_of_note(&failed.1) { finding.fix(fix(failed)) } else { finding }
 }
 
-fn unreached(given: bool, problems: &[(Address, Unreached)]) -> Finding {
+fn unreached(given: bool, problems: &[(Address, ConnectError)]) -> Finding {
     let finding = problems.iter().fold(Finding::broken(UNREACHABLE, "no broker answers"), note);
     // Of a place that nobody named it is no news that nothing is there.
     let told: Vec<_> = problems.iter().filter(|(_, problem)| given || is_of_note(problem)).collect();
@@ -56,13 +56,13 @@ fn unreached(given: bool, problems: &[(Address, Unreached)]) -> Finding {
     }
 }
 
-fn is_of_note(problem: &Unreached) -> bool {
-    !matches!(problem, Unreached::Missing | Unreached::Refused)
+fn is_of_note(problem: &ConnectError) -> bool {
+    !matches!(problem, ConnectError::Missing | ConnectError::Refused)
 }
 
-fn in_words(problem: &Unreached) -> String {
+fn in_words(problem: &ConnectError) -> String {
     match problem {
-        Unreached::Closed { by } => {
+        ConnectError::Closed { by } => {
             let owner = users::owner(by).map(|owner| format!(" ({owner})")).unwrap_or_default();
             format!("{problem}{owner}; this is {}", users::user_with_groups())
         }
@@ -70,54 +70,54 @@ fn in_words(problem: &Unreached) -> String {
     }
 }
 
-fn fix((address, problem): &(Address, Unreached)) -> String {
+fn fix((address, problem): &(Address, ConnectError)) -> String {
     let (Address::Plain(place) | Address::Tls(place)) = address else { return of_socket(problem) };
     match problem {
-        Unreached::Refused => {
+        ConnectError::Refused => {
             format!("start the broker there (ecr-broker serve --listen {place}), or correct the address and its port")
         }
-        Unreached::UnknownName(_) => "correct the address, or have this machine's DNS know the name".to_owned(),
-        Unreached::NoDns => {
+        ConnectError::UnknownName(_) => "correct the address, or have this machine's DNS know the name".to_owned(),
+        ConnectError::NoDns => {
             "see why this machine's DNS does not answer: resolv.conf, and the way to the servers in it; or name the broker by its IP address"
                 .to_owned()
         }
-        Unreached::NoAnswer => {
+        ConnectError::NoAnswer => {
             "see that the way is open: the address and port, firewalls and security groups, and whether the broker's host is up"
                 .to_owned()
         }
-        Unreached::Silent => {
+        ConnectError::Silent => {
             "where the broker listens there, see its log, its load, and what stands between; where it does not, correct the address"
                 .to_owned()
         }
-        Unreached::TlsOnly => format!("write the address as https://{place}"),
-        Unreached::NotGrpc => NOT_THE_BROKER.to_owned(),
-        Unreached::Tls(problem) => of_tls(problem, place),
-        Unreached::Other(_) if matches!(address, Address::Tls(_)) => {
+        ConnectError::TlsOnly => format!("write the address as https://{place}"),
+        ConnectError::NotGrpc => NOT_THE_BROKER.to_owned(),
+        ConnectError::Tls(problem) => of_tls(problem, place),
+        ConnectError::Other(_) if matches!(address, Address::Tls(_)) => {
             format!("see the broker's log; {CERTIFICATE_REFUSED}")
         }
-        Unreached::Missing | Unreached::Closed { .. } | Unreached::Other(_) => {
+        ConnectError::Missing | ConnectError::Closed { .. } | ConnectError::Other(_) => {
             "correct the address, or the way to it".to_owned()
         }
     }
 }
 
-fn of_socket(problem: &Unreached) -> String {
+fn of_socket(problem: &ConnectError) -> String {
     match problem {
-        Unreached::Missing => {
+        ConnectError::Missing => {
             "start the broker (systemctl start ecr-broker, or ecr-broker serve), or correct the address".to_owned()
         }
-        Unreached::Refused => {
+        ConnectError::Refused => {
             "the broker that made the socket is gone: start it again (systemctl start ecr-broker, or ecr-broker serve)"
                 .to_owned()
         }
-        Unreached::Closed { by } => open(by),
-        Unreached::NoAnswer | Unreached::Silent => {
+        ConnectError::Closed { by } => open(by),
+        ConnectError::NoAnswer | ConnectError::Silent => {
             "the broker does not take connections: see its log, or start it again".to_owned()
         }
-        Unreached::NotGrpc | Unreached::TlsOnly | Unreached::Tls(_) => {
+        ConnectError::NotGrpc | ConnectError::TlsOnly | ConnectError::Tls(_) => {
             "correct the address: something else listens on this socket".to_owned()
         }
-        Unreached::UnknownName(_) | Unreached::NoDns | Unreached::Other(_) => "correct the address".to_owned(),
+        ConnectError::UnknownName(_) | ConnectError::NoDns | ConnectError::Other(_) => "correct the address".to_owned(),
     }
 }
 

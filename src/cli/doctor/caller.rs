@@ -5,14 +5,14 @@ use tonic::Code;
 use super::super::exit_code;
 use super::reason;
 use super::report::{Finding, Outcome};
-use super::settings::InForce;
+use super::settings::ActivePolicy;
 use crate::client::{Address, Client, Failure, GetCallerIdentityResponse, Settings};
 
 const NAME_IT: &str = "name the address: --address, ECR_BROKER_ADDRESS, or address in client.toml";
 const KEPT_BACK: &str = "the token was not sent, for nobody named this address, and it is in the clear";
 
 /// Gives the principal.
-pub(super) async fn ask(client: &Client<'_>, in_force: &InForce) -> Outcome<String> {
+pub(super) async fn ask(client: &Client<'_>, in_force: &ActivePolicy) -> Outcome<String> {
     let settings = &in_force.settings;
     let kept_back = settings.token_file.is_some() && !settings.addresses_given;
     let kept_back = kept_back && matches!(client.address(), Address::Plain(_));
@@ -59,12 +59,12 @@ fn unknown(failure: &Failure, settings: &Settings, kept_back: bool) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Given, Home};
+    use crate::client::{Home, PartialConfig};
 
     #[test]
     fn a_token_that_was_kept_back_is_not_blamed() {
         let refused = tonic_types::Status { code: Code::Unauthenticated.into(), ..tonic_types::Status::default() };
-        let given = Given { token_file: Some("/run/token".into()), ..Given::default() };
+        let given = PartialConfig { token_file: Some("/run/token".into()), ..PartialConfig::default() };
         let (settings, _) = given.settings(&Home::default()).unwrap();
         for (kept_back, said, unsaid) in [(true, NAME_IT, "token_file"), (false, "written to token_file", NAME_IT)] {
             let told = format!("{:?}", unknown(&Failure::from(refused.clone()), &settings, kept_back));

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::exit_code;
 use super::report::{Finding, Outcome};
-use super::settings::InForce;
+use super::settings::ActivePolicy;
 use super::time::{now, rfc3339, span};
 use super::{grant, reason};
 use crate::client::{CacheStatus, Failure, RegistryCredentials};
@@ -31,7 +31,7 @@ pub(super) struct Asked<'a> {
     pub(super) took: Duration,
     pub(super) registry: &'a str,
     pub(super) principal: &'a str,
-    pub(super) in_force: &'a InForce,
+    pub(super) in_force: &'a ActivePolicy,
 }
 
 impl Asked<'_> {

@@ -9,7 +9,7 @@ use super::super::exit_code;
 use super::address::CERTIFICATE_REFUSED;
 use super::reason;
 use super::report::{Finding, Outcome};
-use super::settings::InForce;
+use super::settings::ActivePolicy;
 use crate::client::{Address, Client, Failure};
 
 /// As health knows the credentials themselves.
@@ -27,7 +27,7 @@ pub(super) enum Health {
     WithoutCredentials,
 }
 
-pub(super) async fn ask(client: &Client<'_>, in_force: &InForce) -> Outcome<Health> {
+pub(super) async fn ask(client: &Client<'_>, in_force: &ActivePolicy) -> Outcome<Health> {
     match (client.is_serving("").await, is_serving(client).await) {
         (Err(failure), _) | (_, Err(failure)) => (unknown(client, in_force, &failure), None),
         (Ok(true), Ok(true)) => (Finding::good("the broker serves"), Some(Health::Serving)),
@@ -54,7 +54,7 @@ async fn is_serving(client: &Client<'_>) -> Result<bool, Failure> {
     }
 }
 
-fn unknown(client: &Client<'_>, in_force: &InForce, failure: &Failure) -> Finding {
+fn unknown(client: &Client<'_>, in_force: &ActivePolicy, failure: &Failure) -> Finding {
     let finding = Finding::broken(exit_code(failure), failure.to_string());
     // In TLS 1.3 a client learns of it when it has begun to speak, and may be cut off before.
     if failure.broke && in_force.settings.tls_identity.is_some() && matches!(client.address(), Address::Tls(_)) {

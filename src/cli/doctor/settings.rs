@@ -9,11 +9,11 @@ use super::origin::Origin;
 use super::report::{Finding, Outcome};
 use super::time::{now, span};
 use super::token;
-use crate::client::{Given, GivenError, Home, Settings};
+use crate::client::{ConfigError, Home, PartialConfig, Settings};
 
 /// A client's settings, with where each came from.
 #[derive(Debug)]
-pub(super) struct InForce {
+pub(super) struct ActivePolicy {
     pub(super) settings: Settings,
     pub(super) profile: String,
     pub(super) home: Home,
@@ -23,7 +23,7 @@ pub(super) struct InForce {
 }
 
 /// Whether a setting is among those that were given.
-type IsGiven = fn(&Given) -> bool;
+type IsGiven = fn(&PartialConfig) -> bool;
 
 const SETTINGS: [(&str, IsGiven); 7] = [
     ("address", |given| given.address.as_ref().is_some_and(|address| !address.to_string().is_empty())),
@@ -35,16 +35,16 @@ const SETTINGS: [(&str, IsGiven); 7] = [
     ("timeout", |given| given.timeout.is_some()),
 ];
 
-pub(super) fn examine(args: &Args) -> Outcome<InForce> {
+pub(super) fn examine(args: &Args) -> Outcome<ActivePolicy> {
     let in_force = match in_force(args, &args.connection) {
         Ok(in_force) => in_force,
         Err(error) => {
             let fix = match &error {
-                GivenError::File { path, .. } => {
+                ConfigError::File { path, .. } => {
                     format!("correct {}; its keys are the flags' names, as in docs/clients.md", path.display())
                 }
-                GivenError::Variable { name, .. } => format!("correct {name}, or unset it"),
-                GivenError::HalfAnIdentity { missing, .. } => {
+                ConfigError::Variable { name, .. } => format!("correct {name}, or unset it"),
+                ConfigError::HalfAnIdentity { missing, .. } => {
                     let missing = missing.replace('_', "-");
                     format!("give --{missing} too, or the variable or key of that name")
                 }
@@ -59,9 +59,9 @@ pub(super) fn examine(args: &Args) -> Outcome<InForce> {
     }
 }
 
-fn in_force(args: &Args, connection: &Connection) -> Result<InForce, GivenError> {
+fn in_force(args: &Args, connection: &Connection) -> Result<ActivePolicy, ConfigError> {
     let (given, home) = connection.given();
-    let given = Given { profile: args.profile.clone(), ..given };
+    let given = PartialConfig { profile: args.profile.clone(), ..given };
     let files = home.each_file()?;
     let origin = |name, has: IsGiven| {
         let file = || files.iter().find(|(_, given)| has(given)).map(|(path, _)| Origin::File(path.clone()));
@@ -70,10 +70,10 @@ fn in_force(args: &Args, connection: &Connection) -> Result<InForce, GivenError>
     let origins = SETTINGS.map(|(name, has)| (name, origin(name, has))).to_vec();
     let all = files.into_iter().fold(given, |all, (_, given)| all.or(given));
     let (settings, profile) = all.settings(&home)?;
-    Ok(InForce { usual_timeout: settings.timeout, settings, profile, home, origins })
+    Ok(ActivePolicy { usual_timeout: settings.timeout, settings, profile, home, origins })
 }
 
-impl InForce {
+impl ActivePolicy {
     pub(super) fn origin(&self, name: &str) -> &Origin {
         self.origins.iter().find(|(known, _)| *known == name).map_or(&Origin::Default, |(_, origin)| origin)
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use crate::client::RegistryCredentials;
-use crate::moment::Moment;
 use crate::helper::basic;
+use crate::moment::Moment;
 
 /// Logins by host.
 #[derive(Default)]

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::entries::{Entries, Entry};
 use crate::cli::complain;
-use crate::moment::Moment;
 use crate::helper::json_file::{self, Keep, beside};
+use crate::moment::Moment;
 
 /// What is locked, behind the file's name and a dot.
 const LOCK: &str = "sync.lock";

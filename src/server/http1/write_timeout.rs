@@ -13,13 +13,13 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The stream.
 #[derive(Debug)]
-pub(in crate::server) struct Taken<S> {
+pub(in crate::server) struct WriteTimeout<S> {
     inner: S,
     /// While something is not taken yet.
     late: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Taken<S> {
+impl<S> WriteTimeout<S> {
     pub(in crate::server) fn new(inner: S) -> Self {
         Self { inner, late: None }
     }
@@ -35,7 +35,7 @@ impl<S> Taken<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Taken<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -45,7 +45,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Taken<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.watch(context, written)
@@ -90,7 +90,7 @@ mod tests {
     async fn what_is_not_taken_in_time_ends_and_what_is_taken_slowly_does_too() {
         for a_second in [0, 1] {
             let (near, mut far) = duplex(16);
-            let mut near = Taken::new(near);
+            let mut near = WriteTimeout::new(near);
             let reader = tokio::spawn(async move {
                 let mut some = [0; 1];
                 loop {
@@ -108,7 +108,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_answer_has_its_own_time() {
         let (near, mut far) = duplex(16);
-        let mut near = Taken::new(near);
+        let mut near = WriteTimeout::new(near);
         let reader = tokio::spawn(async move {
             let mut all = [0; 64];
             for _ in 0..4 {

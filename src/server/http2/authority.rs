@@ -15,7 +15,7 @@ const PRIORITY: u8 = 0x20;
 
 /// Follows header blocks through the frames that they come in, and changes them in place.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Repair {
+pub(in crate::server) struct AuthorityRewriter {
     part: Part,
     block: Block,
 }
@@ -32,7 +32,7 @@ enum Part {
     Block { before: usize, block: usize },
 }
 
-impl Repair {
+impl AuthorityRewriter {
     pub(in crate::server) fn head(&mut self, Head { length, kind, flags }: Head) {
         let before = if flags & PRIORITY == 0 { 0 } else { 5 };
         self.part = match kind {

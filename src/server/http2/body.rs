@@ -21,7 +21,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
-use super::peer_watchdog::Conduct;
+use super::peer_watchdog::PeerWatchdog;
 use crate::limits::Admission;
 
 /// A request's message is at most 64 KiB, and has this long to come after its headers.
@@ -33,7 +33,7 @@ const CONVERSATIONS: &str = "/grpc.reflection.";
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Exchange<S> {
     inner: S,
-    conduct: Conduct,
+    conduct: PeerWatchdog,
 }
 
 /// The body of a request.
@@ -48,7 +48,7 @@ pub(in crate::server) struct RequestBody {
 /// The body of an answer.
 pub(in crate::server) struct AnswerBody {
     inner: Body,
-    conduct: Conduct,
+    conduct: PeerWatchdog,
     /// What the caller may have under way, where that is counted.
     admission: Option<Arc<Admission>>,
 }
@@ -56,7 +56,7 @@ pub(in crate::server) struct AnswerBody {
 /// What there is for as long as some of an answer has not been sent.
 struct Hold {
     _admission: Option<Arc<Admission>>,
-    conduct: Conduct,
+    conduct: PeerWatchdog,
 }
 
 /// Some of an answer.
@@ -66,7 +66,7 @@ struct Portion {
 }
 
 impl<S> Exchange<S> {
-    pub(in crate::server) fn new(inner: S, conduct: Conduct) -> Self {
+    pub(in crate::server) fn new(inner: S, conduct: PeerWatchdog) -> Self {
         Self { inner, conduct }
     }
 }
@@ -97,7 +97,7 @@ where
 }
 
 impl Hold {
-    fn new(admission: Option<Arc<Admission>>, conduct: Conduct) -> Self {
+    fn new(admission: Option<Arc<Admission>>, conduct: PeerWatchdog) -> Self {
         conduct.note_answer();
         Self { _admission: admission, conduct }
     }

@@ -10,9 +10,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::authority::Repair;
+use super::authority::AuthorityRewriter;
 use super::frames::{ACK, CONTINUATION, END_HEADERS, Frames, HEADERS, Head, SETTINGS, Watch};
-use super::peer_watchdog::{Budget, Conduct};
+use super::peer_watchdog::{Budget, PeerWatchdog};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -29,9 +29,9 @@ pub(in crate::server) struct PeerStream<S> {
 #[derive(Debug)]
 struct Inspector {
     /// Where peers are known to need it.
-    repair: Option<Repair>,
+    repair: Option<AuthorityRewriter>,
     budget: Budget,
-    conduct: Conduct,
+    conduct: PeerWatchdog,
     /// A header block goes on in the next frame.
     amid_block: bool,
     /// When what is not finished was begun.
@@ -45,7 +45,11 @@ impl<S: AsyncRead + Unpin> PeerStream<S> {
     ///
     /// # Errors
     /// Where the peer leaves, or speaks something else.
-    pub(in crate::server) async fn begin(mut inner: S, repair: Option<Repair>, conduct: Conduct) -> io::Result<Self> {
+    pub(in crate::server) async fn begin(
+        mut inner: S,
+        repair: Option<AuthorityRewriter>,
+        conduct: PeerWatchdog,
+    ) -> io::Result<Self> {
         let mut read = [0; PREFACE.len()];
         inner.read_exact(&mut read).await?;
         if read != PREFACE {

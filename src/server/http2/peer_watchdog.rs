@@ -27,7 +27,7 @@ const BYTES_PER_FRAME: f64 = 256.0;
 
 /// What the peer of one connection has yet to do. A clone is another handle of the same.
 #[derive(Debug, Clone, Default)]
-pub(in crate::server) struct Conduct(Arc<Mutex<Duties>>);
+pub(in crate::server) struct PeerWatchdog(Arc<Mutex<Duties>>);
 
 #[derive(Debug, Default)]
 struct Duties {
@@ -51,7 +51,7 @@ pub(in crate::server) struct Budget {
     since: Instant,
 }
 
-impl Conduct {
+impl PeerWatchdog {
     pub(in crate::server) fn note_settings(&self) {
         self.duties().unacknowledged = Some(Instant::now());
     }
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     /// As the connection does it: how long until a look finds a problem, and which.
-    async fn until_found(conduct: &Conduct, mut between: impl FnMut()) -> Option<(&'static str, Duration)> {
+    async fn until_found(conduct: &PeerWatchdog, mut between: impl FnMut()) -> Option<(&'static str, Duration)> {
         let began = Instant::now();
         for _ in 0..20 {
             if let Some(problem) = conduct.look() {
@@ -176,19 +176,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_peer_leaves_undone_is_found_within_ten_seconds() {
-        type Note = fn(&Conduct);
+        type Note = fn(&PeerWatchdog);
         let cases: [(&str, Note, Note); 4] = [
-            ("the settings were not acknowledged", Conduct::note_settings, Conduct::note_acknowledged),
+            ("the settings were not acknowledged", PeerWatchdog::note_settings, PeerWatchdog::note_acknowledged),
             (
                 "a frame was begun and not finished",
                 |conduct| conduct.note_unfinished(Some(Instant::now())),
                 |conduct| conduct.note_unfinished(None),
             ),
-            ("nothing was read", Conduct::note_unread, |conduct| conduct.note_sent(1)),
-            ("the answers were not taken", Conduct::note_answer, Conduct::note_gone),
+            ("nothing was read", PeerWatchdog::note_unread, |conduct| conduct.note_sent(1)),
+            ("the answers were not taken", PeerWatchdog::note_answer, PeerWatchdog::note_gone),
         ];
         for (expected, leave, mend) in cases {
-            let conduct = Conduct::default();
+            let conduct = PeerWatchdog::default();
             leave(&conduct);
             let (problem, after) = until_found(&conduct, || ()).await.unwrap();
             assert_eq!(problem, expected);
@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_its_answers_slowly_is_kept_and_one_that_only_seems_to_is_not() {
-        let conduct = Conduct::default();
+        let conduct = PeerWatchdog::default();
         conduct.note_answer();
         let slow = || conduct.note_sent(17_000);
         assert_eq!(until_found(&conduct, slow).await, None);
@@ -218,7 +218,7 @@ mod tests {
     /// The broker was stopped for a minute; what the peer had sent meanwhile is not read yet.
     #[tokio::test(start_paused = true)]
     async fn a_pause_of_the_broker_s_own_is_nobody_s_fault() {
-        let conduct = Conduct::default();
+        let conduct = PeerWatchdog::default();
         conduct.note_settings();
         advance(Duration::from_mins(1)).await;
         assert_eq!(conduct.look(), None);

@@ -20,7 +20,7 @@ use crate::caller::Principal;
 use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, UpstreamFailure};
 use crate::registry::Region;
-use crate::source::{Answer, TokenSource, record_failure};
+use crate::source::{Answer, CredentialSource, record_failure};
 
 /// Calls in flight to one service in one region.
 const MOST_IN_FLIGHT: usize = 8;
@@ -57,7 +57,7 @@ const TRIES_PER_CALL: f64 = 0.1;
 
 /// A source behind bulkheads.
 #[derive(Debug)]
-pub struct Guarded<S> {
+pub struct AdmissionControl<S> {
     source: S,
     /// For one call with all its tries.
     limit: Duration,
@@ -118,17 +118,17 @@ struct Turn {
     _permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
 }
 
-impl<S: TokenSource> Guarded<S> {
+impl<S: CredentialSource> AdmissionControl<S> {
     /// `limit` is for one call with all its tries.
     #[must_use]
     pub fn new(source: S, limit: Duration) -> Self {
         Self { source, limit, bulkheads: Mutex::default() }
     }
 
-    async fn guarded(&self, key: &CredentialKey, asker: Option<&Principal>) -> Result<Credential, UpstreamFailure> {
+    async fn guarded(&self, key: &CredentialKey, requester: Option<&Principal>) -> Result<Credential, UpstreamFailure> {
         let bulkhead = self.bulkhead(key.registry.region().cloned());
-        let turn = bulkhead.turn(asker, key.profile != ProfileName::default_profile()).await?;
-        let result = timeout(self.limit, self.try_again(key, asker, &turn.bulkhead)).await;
+        let turn = bulkhead.turn(requester, key.profile != ProfileName::default_profile()).await?;
+        let result = timeout(self.limit, self.try_again(key, requester, &turn.bulkhead)).await;
         let result = result.unwrap_or_else(|_| {
             Err(failed("the call to AWS took too long with all its tries", FailureClass::Unavailable))
         });
@@ -140,13 +140,13 @@ impl<S: TokenSource> Guarded<S> {
     async fn try_again(
         &self,
         key: &CredentialKey,
-        asker: Option<&Principal>,
+        requester: Option<&Principal>,
         bulkhead: &Bulkhead,
     ) -> Result<Credential, UpstreamFailure> {
         bulkhead.earn_tries();
         for again in 1..TRIES {
-            match self.source.fetch(key, asker).await {
-                Err(failure) if may_pass(&failure) && bulkhead.spend_try() => {
+            match self.source.fetch(key, requester).await {
+                Err(failure) if is_transient(&failure) && bulkhead.spend_try() => {
                     let longest = FIRST_PAUSE * 2_u32.pow(again - 1);
                     debug!(again, "the call is made again");
                     // Anywhere in it, so that those who failed together do not come back together.
@@ -155,7 +155,7 @@ impl<S: TokenSource> Guarded<S> {
                 result => return result,
             }
         }
-        self.source.fetch(key, asker).await
+        self.source.fetch(key, requester).await
     }
 
     /// One that has calls in flight, or a pace to keep, is never forgotten.
@@ -168,9 +168,9 @@ impl<S: TokenSource> Guarded<S> {
     }
 }
 
-impl<S: TokenSource> TokenSource for Guarded<S> {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, asker: Option<&'a Principal>) -> Answer<'a, Credential> {
-        Box::pin(self.guarded(key, asker))
+impl<S: CredentialSource> CredentialSource for AdmissionControl<S> {
+    fn fetch<'a>(&'a self, key: &'a CredentialKey, requester: Option<&'a Principal>) -> Answer<'a, Credential> {
+        Box::pin(self.guarded(key, requester))
     }
 
     fn check_identity(&self) -> Answer<'_, ()> {
@@ -179,7 +179,7 @@ impl<S: TokenSource> TokenSource for Guarded<S> {
 }
 
 /// Throttling is not tried again here, nor where AWS said when to come back: the cache holds such failures for the time.
-fn may_pass(failure: &UpstreamFailure) -> bool {
+fn is_transient(failure: &UpstreamFailure) -> bool {
     failure.class == FailureClass::Unavailable && failure.retry_after.is_none()
 }
 
@@ -220,8 +220,8 @@ impl Bulkhead {
     }
 
     /// Waits for a turn, if there is one soon.
-    async fn turn(self: &Arc<Self>, asker: Option<&Principal>, as_role: bool) -> Result<Turn, UpstreamFailure> {
-        let lane = self.lane((asker.cloned(), as_role));
+    async fn turn(self: &Arc<Self>, requester: Option<&Principal>, as_role: bool) -> Result<Turn, UpstreamFailure> {
+        let lane = self.lane((requester.cloned(), as_role));
         let waiting = Waiting::in_lane(&lane);
         if self.wait_behind(waiting.in_front, as_role) > LONGEST_QUEUE {
             return Err(self.no_turn());
@@ -260,7 +260,7 @@ impl Bulkhead {
 
     /// AWS was not even called, so that it may be soon. One line for many of them.
     fn no_turn(&self) -> UpstreamFailure {
-        let class = FailureClass::NoTurn;
+        let class = FailureClass::QueueFull;
         record_failure(class);
         let now = Instant::now();
         let mut reported = lock(&self.reported);

@@ -16,7 +16,7 @@ fn upstream(class: FailureClass) -> BrokerError {
 #[test]
 fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
     let no_turn =
-        UpstreamFailure { retry_after: Some(Duration::from_secs(1)), ..UpstreamFailure::new(FailureClass::NoTurn) };
+        UpstreamFailure { retry_after: Some(Duration::from_secs(1)), ..UpstreamFailure::new(FailureClass::QueueFull) };
     let problem = || "wrong".to_owned();
     let asked = Duration::from_hours(11).into();
     for (error, code, reason, retry, field) in [

@@ -3,13 +3,13 @@ use super::*;
 
 const PREFACE: usize = 24;
 
-impl Watch for Repair {
+impl Watch for AuthorityRewriter {
     fn head(&mut self, head: Head) {
-        Repair::head(self, head);
+        AuthorityRewriter::head(self, head);
     }
 
     fn payload(&mut self, bytes: &mut [u8]) {
-        Repair::payload(self, bytes);
+        AuthorityRewriter::payload(self, bytes);
     }
 
     fn end(&mut self) {}
@@ -32,7 +32,7 @@ fn connection(frames: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn repaired(bytes: &[u8], piece: usize) -> Vec<u8> {
-    let (mut frames, mut repair) = (Frames::default(), Repair::default());
+    let (mut frames, mut repair) = (Frames::default(), AuthorityRewriter::default());
     let mut bytes = bytes.to_vec();
     let behind_the_preface = bytes.get_mut(PREFACE..).unwrap_or_default();
     behind_the_preface.chunks_mut(piece).for_each(|piece| frames.follow(piece, &mut repair));
