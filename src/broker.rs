@@ -270,7 +270,7 @@ impl Broker {
         found: Found,
     ) -> Result<Released, BrokerError> {
         let account = account(&key.registry, &found.credential);
-        let host = host(&key.registry, account).ok_or(BrokerError::Bug)?;
+        let host = host(&key.registry, account).ok_or(BrokerError::Internal)?;
         self.record_release(request, &authorized, &key, (&host, &found)).await?;
         let host = request.alias.as_ref().map_or(host, ToString::to_string);
         Ok(Released { found, key, host, account })

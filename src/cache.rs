@@ -30,7 +30,7 @@ use self::subscriptions::Subscriptions;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialId, CredentialKey};
-use crate::error::{BrokerError, FailureClass, UpstreamFailure};
+use crate::error::{BrokerError, FailureClass, UpstreamError};
 use crate::request_id::RequestId;
 use crate::source::CredentialSource;
 use crate::trace::SpanIdentity;
@@ -166,7 +166,7 @@ impl CredentialCache {
         let permit = Arc::new(permit);
         // A flight that was in the air already may bring too little for this caller, or have had no turn because of who had started it; the
         // next one is its own.
-        let mut problem = BrokerError::Bug;
+        let mut problem = BrokerError::Internal;
         for _ in 0..2 {
             let departure = FlightRequest { lookup: lookup.clone(), refresh: false, parent: SpanIdentity::current() };
             let (landing, status) = self.board(departure, Arc::clone(&permit)).await?;
@@ -283,7 +283,7 @@ impl CredentialCache {
         let landed = FlightTask::new(seat, flight).landed().await;
         // While its caller waits, only the runtime's own end cancels a task.
         let (landing, led) =
-            landed.map_err(|error| if error.is_panic() { BrokerError::Bug } else { BrokerError::ShuttingDown })?;
+            landed.map_err(|error| if error.is_panic() { BrokerError::Internal } else { BrokerError::ShuttingDown })?;
         let status = match (&landing.call, led) {
             (Call::Made(_), true) => CacheStatus::Miss,
             (Call::None, true) => landing.result.as_ref().map_or(CacheStatus::Hit, |entry| entry.status()),
@@ -343,7 +343,7 @@ impl Inner {
 
     fn unsatisfied(&self, shortfall: Unusable, lookup: &Lookup) -> BrokerError {
         match shortfall {
-            Unusable::Rejected => UpstreamFailure::new(FailureClass::InvalidAnswer).into(),
+            Unusable::Rejected => UpstreamError::new(FailureClass::InvalidAnswer).into(),
             Unusable::Unreachable | Unusable::TooShort => BrokerError::ValidityUnsatisfiable {
                 asked: self.needed(lookup).into(),
                 limit: "AWS gives no credential that lasts as long; ask for less".to_owned(),

@@ -76,7 +76,7 @@ pub enum BrokerError {
     },
     /// AWS gave no credential.
     #[error("{0}")]
-    Upstream(#[from] UpstreamFailure),
+    Upstream(#[from] UpstreamError),
     /// The audit record of the release could not be written.
     #[error(
         "the broker cannot write its audit log, and without that it gives nothing; try again, or tell those who run it"
@@ -98,13 +98,13 @@ pub enum BrokerError {
     Deadline,
     /// A mistake in the broker.
     #[error("the broker failed in a way that it should not; please report it with the request id")]
-    Bug,
+    Internal,
 }
 
 /// Why AWS, or whatever stands upstream, gave no credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{class}")]
-pub struct UpstreamFailure {
+pub struct UpstreamError {
     /// What kind of failure it is.
     pub class: FailureClass,
     /// How long the caller should wait before the next try, where waiting helps.
@@ -150,7 +150,7 @@ impl FailureClass {
     }
 }
 
-impl UpstreamFailure {
+impl UpstreamError {
     /// A failure of which no more is known than its kind.
     #[must_use]
     pub fn new(class: FailureClass) -> Self {
@@ -199,7 +199,7 @@ impl BrokerError {
             Self::Overloaded { .. } => "OVERLOADED",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::Deadline => "DEADLINE",
-            Self::Bug => "BUG",
+            Self::Internal => "INTERNAL_ERROR",
         }
     }
 
@@ -218,7 +218,7 @@ impl BrokerError {
             | Self::CallerNotAllowed
             | Self::ValidityUnsatisfiable { .. }
             | Self::Deadline
-            | Self::Bug => None,
+            | Self::Internal => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use tracing::{Span, field};
 
 use crate::caller::Principal;
 use crate::credential::{Credential, CredentialKey};
-use crate::error::{FailureClass, UpstreamFailure};
+use crate::error::{FailureClass, UpstreamError};
 use crate::registry::Registry;
 use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
@@ -17,7 +17,7 @@ use crate::trace::SpanIdentity;
 pub mod aws;
 
 /// What a source answers with, some time later.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, UpstreamFailure>> + Send + 'a>>;
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, UpstreamError>> + Send + 'a>>;
 
 /// Something that can fetch a credential over the network.
 ///

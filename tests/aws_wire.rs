@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey};
-use ecr_broker::error::{FailureClass, UpstreamFailure};
+use ecr_broker::error::{FailureClass, UpstreamError};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
@@ -52,7 +52,7 @@ async fn simulate() -> (String, Controls) {
     (endpoint, controls)
 }
 
-async fn fetch(aws: &Aws, host: &str) -> Result<Credential, UpstreamFailure> {
+async fn fetch(aws: &Aws, host: &str) -> Result<Credential, UpstreamError> {
     aws.fetch(&key(host), None).await
 }
 

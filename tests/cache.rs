@@ -10,7 +10,7 @@ use std::time::Duration;
 use ecr_broker::cache::{CacheStatus, Lookup, Settings};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::credential::CredentialKey;
-use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::error::{BrokerError, FailureClass, UpstreamError};
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use proptest::prelude::*;
 use support::*;
@@ -372,8 +372,8 @@ async fn p6_a_failure_is_remembered_and_its_hold_doubles_to_30_seconds() {
 async fn p6_a_hold_is_as_long_as_aws_asks_within_reason() {
     for (asked, hold) in [(3, 3), (0, 0), (86_400, 300)] {
         let test = TestCache::new();
-        let failure = UpstreamFailure::new(FailureClass::Throttled);
-        test.source.then(Step::Fail(UpstreamFailure { retry_after: Some(Duration::from_secs(asked)), ..failure }));
+        let failure = UpstreamError::new(FailureClass::Throttled);
+        test.source.then(Step::Fail(UpstreamError { retry_after: Some(Duration::from_secs(asked)), ..failure }));
         let expected = Duration::from_secs(hold).max(Duration::from_millis(500));
         assert_eq!(wait(test.cache.get(lookup(HOST)).await.unwrap_err()), Some(expected), "{asked}");
     }
@@ -596,7 +596,7 @@ async fn a_refused_credential_whose_replacement_fails_is_an_error() {
 async fn a_panicking_fetch_is_an_error_for_its_waiters_and_nothing_more() {
     let test = TestCache::new();
     test.source.then(Step::Panic);
-    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap_err(), BrokerError::Bug);
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap_err(), BrokerError::Internal);
     test.clock.advance(MINUTE);
     test.source.then(Step::Token(12 * HOUR));
     test.cache.get(lookup(HOST)).await.unwrap();
@@ -629,7 +629,7 @@ async fn dead_secrets_leave_the_memory() {
 #[tokio::test]
 async fn a_broker_without_an_aws_identity_says_so_until_one_is_there() {
     let test = TestCache::new();
-    test.source.identity(Err(UpstreamFailure::new(FailureClass::NoCredentials)));
+    test.source.identity(Err(UpstreamError::new(FailureClass::NoCredentials)));
     test.cache.check_identity().await;
     assert!(!test.cache.can_serve());
     test.source.identity(Ok(()));

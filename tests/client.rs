@@ -8,7 +8,7 @@ mod support;
 use std::time::Duration;
 
 use ecr_broker::client::{Client, Failure, Home, PartialConfig, Query, RegistryCredentials, Settings};
-use ecr_broker::error::{FailureClass, UpstreamFailure};
+use ecr_broker::error::{FailureClass, UpstreamError};
 use support::*;
 use tokio::time::Instant;
 
@@ -62,9 +62,9 @@ async fn what_is_denied_and_what_takes_longer_than_there_is_time_is_not_asked_fo
     let broker = TestBroker::start();
     let settings = of(&broker);
     let later =
-        UpstreamFailure { retry_after: Some(Duration::from_mins(1)), ..UpstreamFailure::new(FailureClass::Throttled) };
+        UpstreamError { retry_after: Some(Duration::from_mins(1)), ..UpstreamError::new(FailureClass::Throttled) };
     for (step, reason) in [
-        (Step::Fail(UpstreamFailure::new(FailureClass::Denied)), "AWS_ACCESS_DENIED"),
+        (Step::Fail(UpstreamError::new(FailureClass::Denied)), "AWS_ACCESS_DENIED"),
         (Step::Fail(later), "AWS_THROTTLED"),
     ] {
         broker.source.then(step);

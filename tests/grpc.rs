@@ -314,7 +314,7 @@ async fn a_panic_is_an_internal_error_with_fixed_text_and_the_broker_lives() {
     broker.source.then(Step::Panic);
     let mut client = broker.client().await;
     let status = get(&mut client, request(HOST)).await.unwrap_err();
-    assert_eq!((status.code(), reason(&status).as_str()), (Code::Internal, "BUG"));
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Internal, "INTERNAL_ERROR"));
     assert!(!status.message().contains("scripted"));
     broker.source.then(Step::Token(12 * HOUR));
     broker.clock.advance(MINUTE);

@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use ecr_broker::error::{FailureClass, UpstreamFailure};
+use ecr_broker::error::{FailureClass, UpstreamError};
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
@@ -93,7 +93,7 @@ async fn connections_that_never_began_do_not_hold_up_the_end() {
 async fn the_service_is_not_serving_while_there_is_no_aws_identity_and_the_process_is() {
     let broker = TestBroker::start();
     let mut health = HealthClient::new(broker.channel().await);
-    let missing = UpstreamFailure::new(FailureClass::NoCredentials);
+    let missing = UpstreamError::new(FailureClass::NoCredentials);
     broker.source.identity(Err(missing.clone()));
     broker.source.fail(FailureClass::NoCredentials);
     broker.client().await.get_registry_credentials(request(HOST)).await.unwrap_err();

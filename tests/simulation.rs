@@ -18,7 +18,7 @@ use ecr_broker::cache::{CacheStatus, CredentialCache, Lookup, Settings};
 use ecr_broker::caller::Principal;
 use ecr_broker::clock::Clock;
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey};
-use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::error::{BrokerError, FailureClass, UpstreamError};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
 use ecr_broker::source::{Answer, CredentialSource};
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
         Self { aws, key: key.clone(), began: Instant::now(), over: false }
     }
 
-    fn end(mut self, result: &Result<Credential, UpstreamFailure>) {
+    fn end(mut self, result: &Result<Credential, UpstreamError>) {
         self.over = true;
         let now = self.aws.world.now();
         let mut keys = self.aws.keys.lock().unwrap();
@@ -153,7 +153,7 @@ impl Known {
 }
 
 impl Aws {
-    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
         let call = Call::begin(self, key);
         let (latency, what) = {
             let mut random = self.random.lock().unwrap();
@@ -165,7 +165,7 @@ impl Aws {
             }
         };
         sleep(latency).await;
-        let failed = |class, retry_after| Err(UpstreamFailure { retry_after, ..UpstreamFailure::new(class) });
+        let failed = |class, retry_after| Err(UpstreamError { retry_after, ..UpstreamError::new(class) });
         let asked = Duration::from_secs(self.random.lock().unwrap().u64(0..400));
         let result = match what {
             0..10 => failed(FailureClass::Throttled, None),

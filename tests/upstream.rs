@@ -16,7 +16,7 @@ use ecr_broker::cache::{CredentialCache, Lookup, Settings};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::Clock;
 use ecr_broker::credential::{Credential, CredentialKey};
-use ecr_broker::error::{BrokerError, FailureClass, UpstreamFailure};
+use ecr_broker::error::{BrokerError, FailureClass, UpstreamError};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::profile::{Access, Attribution, Profile};
@@ -98,8 +98,8 @@ impl Aws {
         enough
     }
 
-    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
-        let failed = |class| Err(UpstreamFailure::new(class));
+    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
+        let failed = |class| Err(UpstreamError::new(class));
         let ways = *self.ways.lock().unwrap();
         match ways {
             Ways::Bucket(rate) if !self.lets_through(rate) => return failed(FailureClass::Throttled),

@@ -15,7 +15,7 @@ use ecr_broker::cache::{self, CredentialCache};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::{Clock, SystemClock};
 use ecr_broker::credential::{Credential, CredentialKey};
-use ecr_broker::error::{FailureClass, UpstreamFailure};
+use ecr_broker::error::{FailureClass, UpstreamError};
 use ecr_broker::limits::{self, Limits, Origin};
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Registry};
@@ -51,7 +51,7 @@ impl CredentialSource for Source {
             token
                 .ok()
                 .filter(|_| known)
-                .ok_or(UpstreamFailure::new(FailureClass::Unavailable))
+                .ok_or(UpstreamError::new(FailureClass::Unavailable))
                 .map(|token| token.for_account(account))
         })
     }

@@ -71,7 +71,7 @@ impl AwsApi {
         // The answer first: what is ready goes out, however late it is.
         let outcome = tokio::select! {
             biased;
-            served = serving => served.unwrap_or_else(|_| Err(refuse(&BrokerError::Bug, None, id))),
+            served = serving => served.unwrap_or_else(|_| Err(refuse(&BrokerError::Internal, None, id))),
             () = cut.cancelled() => Err(refuse(&BrokerError::ShuttingDown, None, id)),
             () = sleep_until(deadline) => Err(refuse(&BrokerError::Deadline, None, id)),
         };

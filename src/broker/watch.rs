@@ -189,7 +189,7 @@ impl Watch {
 fn patience(error: &BrokerError) -> Duration {
     match error {
         BrokerError::Upstream(failure) if failure.class == FailureClass::QueueFull => OWN_TROUBLE,
-        BrokerError::AuditUnavailable | BrokerError::Bug => OWN_TROUBLE,
+        BrokerError::AuditUnavailable | BrokerError::Internal => OWN_TROUBLE,
         other => other.retry_after().unwrap_or(INTERVAL),
     }
 }

@@ -6,7 +6,7 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
 use crate::credential::CredentialKey;
-use crate::error::{BrokerError, FailureClass, UpstreamFailure};
+use crate::error::{BrokerError, FailureClass, UpstreamError};
 use crate::moment::Moment;
 
 /// The first hold of a passing failure; each further one in a row doubles it.
@@ -80,7 +80,7 @@ impl Failures {
             return Ok(());
         }
         let error = memory.last.map(|(error, _)| error);
-        let refused_again = || UpstreamFailure::new(FailureClass::InvalidAnswer).into();
+        let refused_again = || UpstreamError::new(FailureClass::InvalidAnswer).into();
         Err(with_wait(error.unwrap_or_else(refused_again), rest))
     }
 
@@ -114,7 +114,7 @@ fn with_wait(error: BrokerError, wait: Duration) -> BrokerError {
     match error {
         BrokerError::Upstream(failure) => {
             let retry_after = (!failure.class.is_permanent()).then_some(wait);
-            UpstreamFailure { retry_after, ..failure }.into()
+            UpstreamError { retry_after, ..failure }.into()
         }
         other => other,
     }

@@ -12,7 +12,7 @@ use super::flight_task::LeaderClaim;
 use super::{Inner, Lookup};
 use crate::caller::{Caller, Principal};
 use crate::credential::{Credential, CredentialKey};
-use crate::error::{BrokerError, FailureClass, UpstreamFailure};
+use crate::error::{BrokerError, FailureClass, UpstreamError};
 use crate::source::{call_span, record_failure};
 use crate::trace::SpanIdentity;
 
@@ -113,11 +113,11 @@ impl Inner {
             Ok(Err(_)) => {
                 warn!(limit = %humantime::format_duration(limit), "the call to AWS took too long");
                 record_failure(FailureClass::Unavailable);
-                return Err(UpstreamFailure::new(FailureClass::Unavailable).into());
+                return Err(UpstreamError::new(FailureClass::Unavailable).into());
             }
             Err(_) => {
                 error!("a fetch panicked");
-                return Err(BrokerError::Bug);
+                return Err(BrokerError::Internal);
             }
         };
         let remaining = credential.remaining(self.clock.now());
@@ -128,7 +128,7 @@ impl Inner {
                 "AWS gave a credential that lasts less than the safety margin"
             );
             record_failure(FailureClass::InvalidAnswer);
-            return Err(UpstreamFailure::new(FailureClass::InvalidAnswer).into());
+            return Err(UpstreamError::new(FailureClass::InvalidAnswer).into());
         }
         info!(
             credential_id = %credential.id(),

@@ -27,7 +27,7 @@ use super::{Answer, CredentialSource};
 use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey, ProfileName};
-use crate::error::{FailureClass, UpstreamFailure};
+use crate::error::{FailureClass, UpstreamError};
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition, Region, Registry};
 
@@ -153,7 +153,7 @@ impl Aws {
 }
 
 impl Aws {
-    async fn fetch_as(&self, sdk: &SdkConfig, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+    async fn fetch_as(&self, sdk: &SdkConfig, key: &CredentialKey) -> Result<Credential, UpstreamError> {
         match &key.registry {
             Registry::Private(registry) => self.ecr.fetch(sdk, registry).await,
             Registry::Public { dual_stack } => self.ecr_public.fetch(sdk, *dual_stack).await,
@@ -161,7 +161,7 @@ impl Aws {
     }
 
     /// As whom AWS is asked: the broker's own identity, or a session of the profile's last role.
-    async fn identity_for(&self, key: &CredentialKey, own: &Arc<SdkConfig>) -> Result<Arc<SdkConfig>, UpstreamFailure> {
+    async fn identity_for(&self, key: &CredentialKey, own: &Arc<SdkConfig>) -> Result<Arc<SdkConfig>, UpstreamError> {
         if key.profile == ProfileName::default_profile() {
             return Ok(Arc::clone(own));
         }
@@ -191,7 +191,7 @@ impl Aws {
     }
 
     /// Makes way for a better identity after a failure that is about the one that was used. True: there may be one now.
-    async fn let_go(&self, key: &CredentialKey, own: &Arc<SdkConfig>, failure: &UpstreamFailure) -> bool {
+    async fn let_go(&self, key: &CredentialKey, own: &Arc<SdkConfig>, failure: &UpstreamError) -> bool {
         let of_role = key.profile != ProfileName::default_profile();
         // By code, ECR refuses the session or the identity that it was asked with; without one, that could not be had.
         let refused = failure.aws_error_code.is_some();
@@ -242,7 +242,7 @@ impl CredentialSource for Aws {
 
     fn check_identity(&self) -> Answer<'_, ()> {
         Box::pin(async {
-            let missing = UpstreamFailure::new(FailureClass::NoCredentials);
+            let missing = UpstreamError::new(FailureClass::NoCredentials);
             let Some(provider) = self.shared.sdk().credentials_provider() else { return Err(missing) };
             let result = provider.provide_credentials().await;
             self.report_identity(result.as_ref().err());
@@ -313,7 +313,7 @@ impl Shared {
         &self,
         token: Option<&str>,
         expires: Option<&aws_smithy_types::DateTime>,
-    ) -> Result<Credential, UpstreamFailure> {
+    ) -> Result<Credential, UpstreamError> {
         let token = token.ok_or_else(|| invalid_answer("the answer holds no authorization token"))?;
         let expires = expires.ok_or_else(|| invalid_answer("the answer holds no expiry time"))?;
         let expires = to_the_millisecond(expires).ok_or_else(|| invalid_answer("the expiry time is out of range"))?;

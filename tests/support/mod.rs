@@ -27,7 +27,7 @@ use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::Clock;
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
-use ecr_broker::error::{FailureClass, UpstreamFailure};
+use ecr_broker::error::{FailureClass, UpstreamError};
 use ecr_broker::limits::{self, Limits};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
@@ -83,7 +83,7 @@ pub enum Step {
     /// Gives the same token each time.
     SameToken(Duration),
     /// Fails.
-    Fail(UpstreamFailure),
+    Fail(UpstreamError),
     Panic,
 }
 
@@ -98,7 +98,7 @@ pub struct ScriptedSource {
     most_in_flight: AtomicU64,
     gate: watch::Sender<bool>,
     delay: Mutex<Duration>,
-    identity: Mutex<Result<(), UpstreamFailure>>,
+    identity: Mutex<Result<(), UpstreamError>>,
 }
 
 impl ScriptedSource {
@@ -122,7 +122,7 @@ impl ScriptedSource {
     }
 
     pub fn fail(&self, class: FailureClass) {
-        self.then(Step::Fail(UpstreamFailure::new(class)));
+        self.then(Step::Fail(UpstreamError::new(class)));
     }
 
     /// Fetches wait until [`ScriptedSource::open`].
@@ -138,7 +138,7 @@ impl ScriptedSource {
         *self.delay.lock().unwrap() = delay;
     }
 
-    pub fn identity(&self, result: Result<(), UpstreamFailure>) {
+    pub fn identity(&self, result: Result<(), UpstreamError>) {
         *self.identity.lock().unwrap() = result;
     }
 
@@ -160,7 +160,7 @@ impl ScriptedSource {
         self.calls.subscribe().wait_for(|made| *made >= calls).await.unwrap();
     }
 
-    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamFailure> {
+    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
         let _flying = InFlight::begin(self, key);
         let step = self.step.lock().unwrap().clone();
         *self.by_key.lock().unwrap().entry(key.clone()).or_default() += 1;

@@ -41,7 +41,7 @@ fn code(error: &BrokerError) -> (StatusCode, &'static str) {
             FailureClass::Unavailable => unavailable,
         },
         BrokerError::AuditUnavailable | BrokerError::ShuttingDown | BrokerError::Deadline => unavailable,
-        BrokerError::Bug => broken,
+        BrokerError::Internal => broken,
     }
 }
 
@@ -50,11 +50,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::error::UpstreamFailure;
+    use crate::error::UpstreamError;
 
     #[test]
     fn every_error_has_the_code_by_which_sdks_know_whether_to_try_again() {
-        let upstream = |class| BrokerError::Upstream(UpstreamFailure::new(class));
+        let upstream = |class| BrokerError::Upstream(UpstreamError::new(class));
         let (problem, second) = (|| "wrong".to_owned(), Duration::from_secs(1));
         for (error, status, code) in [
             (BrokerError::RequestInvalid { field: "x", problem: problem() }, 400, "InvalidParameterException"),
@@ -73,7 +73,7 @@ mod tests {
             (BrokerError::AuditUnavailable, 503, "ServiceUnavailable"),
             (BrokerError::ShuttingDown, 503, "ServiceUnavailable"),
             (BrokerError::Deadline, 503, "ServiceUnavailable"),
-            (BrokerError::Bug, 500, "ServerException"),
+            (BrokerError::Internal, 500, "ServerException"),
         ] {
             let id = RequestId::random();
             let refusal = refuse(&error, None, id);

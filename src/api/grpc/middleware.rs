@@ -150,7 +150,7 @@ where
             // The answer first: what is ready goes out, however late it is.
             let outcome = tokio::select! {
                 biased;
-                answer = answer => answer.map_err(|_| BrokerError::Bug),
+                answer = answer => answer.map_err(|_| BrokerError::Internal),
                 () = cut.cancelled() => Err(BrokerError::ShuttingDown),
                 () = tokio::time::sleep_until(known.deadline) => Err(BrokerError::Deadline),
             };

@@ -115,7 +115,7 @@ fn code(error: &BrokerError) -> Code {
         BrokerError::Overloaded { .. } | BrokerError::CallerRateLimited { .. } => Code::ResourceExhausted,
         BrokerError::AuditUnavailable | BrokerError::ShuttingDown => Code::Unavailable,
         BrokerError::Deadline => Code::DeadlineExceeded,
-        BrokerError::Bug => Code::Internal,
+        BrokerError::Internal => Code::Internal,
     }
 }
 
@@ -136,7 +136,7 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
         | BrokerError::Overloaded { .. }
         | BrokerError::ShuttingDown
         | BrokerError::Deadline
-        | BrokerError::Bug => None,
+        | BrokerError::Internal => None,
     }
 }
 

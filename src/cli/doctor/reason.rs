@@ -71,7 +71,7 @@ fn by_reason(reason: &str) -> &'static str {
         }
         "CALLER_UNAUTHENTICATED" => "say who you are, as the message tells",
         "REQUEST_INVALID" => "correct what it names",
-        "BUG" => "report it, with the broker's log",
+        "INTERNAL_ERROR" => "report it, with the broker's log",
         _ => UNHEARD_OF,
     }
 }
@@ -141,7 +141,7 @@ mod tests {
             "CALLER_NOT_ALLOWED",
         ];
         let reasons: Vec<_> =
-            words.filter(|word| !others.contains(word)).chain(["OVERLOADED", "DEADLINE", "BUG"]).collect();
+            words.filter(|word| !others.contains(word)).chain(["OVERLOADED", "DEADLINE", "INTERNAL_ERROR"]).collect();
         assert!(reasons.len() > 10, "{reasons:?}");
         for reason in reasons {
             let failure = Failure::from(tonic_types::Status { code: 14, message: String::new(), details: Vec::new() });

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::caller::Principal;
 use crate::credential::{Credential, CredentialKey, ProfileName};
-use crate::error::{FailureClass, UpstreamFailure};
+use crate::error::{FailureClass, UpstreamError};
 use crate::registry::Region;
 use crate::source::{Answer, CredentialSource, record_failure};
 
@@ -125,7 +125,7 @@ impl<S: CredentialSource> AdmissionControl<S> {
         Self { source, limit, bulkheads: Mutex::default() }
     }
 
-    async fn guarded(&self, key: &CredentialKey, requester: Option<&Principal>) -> Result<Credential, UpstreamFailure> {
+    async fn guarded(&self, key: &CredentialKey, requester: Option<&Principal>) -> Result<Credential, UpstreamError> {
         let bulkhead = self.bulkhead(key.registry.region().cloned());
         let turn = bulkhead.turn(requester, key.profile != ProfileName::default_profile()).await?;
         let result = timeout(self.limit, self.try_again(key, requester, &turn.bulkhead)).await;
@@ -142,7 +142,7 @@ impl<S: CredentialSource> AdmissionControl<S> {
         key: &CredentialKey,
         requester: Option<&Principal>,
         bulkhead: &Bulkhead,
-    ) -> Result<Credential, UpstreamFailure> {
+    ) -> Result<Credential, UpstreamError> {
         bulkhead.earn_tries();
         for again in 1..TRIES {
             match self.source.fetch(key, requester).await {
@@ -179,15 +179,15 @@ impl<S: CredentialSource> CredentialSource for AdmissionControl<S> {
 }
 
 /// Throttling is not tried again here, nor where AWS said when to come back: the cache holds such failures for the time.
-fn is_transient(failure: &UpstreamFailure) -> bool {
+fn is_transient(failure: &UpstreamError) -> bool {
     failure.class == FailureClass::Unavailable && failure.retry_after.is_none()
 }
 
 /// One that AWS had no part in.
-fn failed(problem: &str, class: FailureClass) -> UpstreamFailure {
+fn failed(problem: &str, class: FailureClass) -> UpstreamError {
     warn!(problem, "{class}");
     record_failure(class);
-    UpstreamFailure::new(class)
+    UpstreamError::new(class)
 }
 
 impl Bulkhead {
@@ -220,7 +220,7 @@ impl Bulkhead {
     }
 
     /// Waits for a turn, if there is one soon.
-    async fn turn(self: &Arc<Self>, requester: Option<&Principal>, as_role: bool) -> Result<Turn, UpstreamFailure> {
+    async fn turn(self: &Arc<Self>, requester: Option<&Principal>, as_role: bool) -> Result<Turn, UpstreamError> {
         let lane = self.lane((requester.cloned(), as_role));
         let waiting = Waiting::in_lane(&lane);
         if self.wait_behind(waiting.in_front, as_role) > LONGEST_QUEUE {
@@ -259,7 +259,7 @@ impl Bulkhead {
     }
 
     /// AWS was not even called, so that it may be soon. One line for many of them.
-    fn no_turn(&self) -> UpstreamFailure {
+    fn no_turn(&self) -> UpstreamError {
         let class = FailureClass::QueueFull;
         record_failure(class);
         let now = Instant::now();
@@ -270,7 +270,7 @@ impl Bulkhead {
                 "there are more calls to AWS to be made in the region than have a turn soon; for a while this is not said again"
             );
         }
-        UpstreamFailure { retry_after: Some(NEXT_TURN.mul_f64(0.5 + fastrand::f64())), ..UpstreamFailure::new(class) }
+        UpstreamError { retry_after: Some(NEXT_TURN.mul_f64(0.5 + fastrand::f64())), ..UpstreamError::new(class) }
     }
 
     /// When the next call may begin; none where that is now, and it does.
@@ -312,7 +312,7 @@ impl Turn {
     }
 
     /// Learns from what came of the call.
-    fn settle(self, result: &Result<Credential, UpstreamFailure>) {
+    fn settle(self, result: &Result<Credential, UpstreamError>) {
         let now = Instant::now();
         self.note_time(now.duration_since(self.began));
         let mut pace = lock(&self.bulkhead.pace);

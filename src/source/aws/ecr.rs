@@ -12,7 +12,7 @@ use super::Shared;
 use super::error::{failure, invalid_answer, name, record_request_id};
 use super::http::LimitAnswer;
 use crate::credential::Credential;
-use crate::error::UpstreamFailure;
+use crate::error::UpstreamError;
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Registry};
 
 /// ECR in every region.
@@ -27,11 +27,7 @@ impl Ecr {
     }
 
     /// One token, for the account that was asked for.
-    pub(super) async fn fetch(
-        &self,
-        sdk: &SdkConfig,
-        registry: &PrivateRegistry,
-    ) -> Result<Credential, UpstreamFailure> {
+    pub(super) async fn fetch(&self, sdk: &SdkConfig, registry: &PrivateRegistry) -> Result<Credential, UpstreamError> {
         let client = Client::from_conf(self.config(sdk, registry.region().as_str(), registry.variant()));
         let account = registry.account().map(|account| account.to_string());
         // Deprecated by AWS, but the only way to have the answer name the account that the caller named.

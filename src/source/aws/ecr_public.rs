@@ -11,7 +11,7 @@ use super::Shared;
 use super::error::{failure, invalid_answer, name, record_request_id};
 use super::http::LimitAnswer;
 use crate::credential::Credential;
-use crate::error::UpstreamFailure;
+use crate::error::UpstreamError;
 
 /// ECR Public in the region where it is.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl EcrPublic {
     }
 
     /// One token; it opens the public registry under either of its hosts.
-    pub(super) async fn fetch(&self, sdk: &SdkConfig, dual_stack: bool) -> Result<Credential, UpstreamFailure> {
+    pub(super) async fn fetch(&self, sdk: &SdkConfig, dual_stack: bool) -> Result<Credential, UpstreamError> {
         let client = Client::from_conf(self.config(sdk, dual_stack));
         let answer = client.get_authorization_token().send().await.map_err(|error| failure(&error))?;
         record_request_id(answer.request_id());

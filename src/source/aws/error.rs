@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId as _;
 use tracing::{Span, warn};
 
-use crate::error::{FailureClass, UpstreamFailure};
+use crate::error::{FailureClass, UpstreamError};
 use crate::source::record_failure;
 
 /// The most that is logged of one thing that AWS says.
@@ -22,17 +22,17 @@ const LONGEST_LINE: usize = 500;
 const LONGEST_NAME: usize = 128;
 
 /// Logs what is wrong with an answer that AWS gave.
-pub(super) fn invalid_answer(problem: &str) -> UpstreamFailure {
+pub(super) fn invalid_answer(problem: &str) -> UpstreamError {
     warn!(problem, "{}", FailureClass::InvalidAnswer);
-    record(&UpstreamFailure::new(FailureClass::InvalidAnswer))
+    record(&UpstreamError::new(FailureClass::InvalidAnswer))
 }
 
 /// Puts an SDK error into its class, and logs what AWS said, for no caller will read it.
-pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>) -> UpstreamFailure
+pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>) -> UpstreamError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let failure = UpstreamFailure {
+    let failure = UpstreamError {
         class: classify(error),
         retry_after: error.raw_response().and_then(retry_after),
         aws_error_code: error.code().and_then(name),
@@ -50,7 +50,7 @@ where
     record(&failure)
 }
 
-fn record(failure: &UpstreamFailure) -> UpstreamFailure {
+fn record(failure: &UpstreamError) -> UpstreamError {
     record_failure(failure.class);
     let span = Span::current();
     if let Some(code) = &failure.aws_error_code {

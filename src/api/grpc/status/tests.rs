@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::error::UpstreamFailure;
+use crate::error::UpstreamError;
 
 fn upstream(class: FailureClass) -> BrokerError {
-    let failure = UpstreamFailure {
+    let failure = UpstreamError {
         class,
         retry_after: Some(Duration::from_secs(7)),
         aws_error_code: Some("SomeCode".into()),
@@ -16,7 +16,7 @@ fn upstream(class: FailureClass) -> BrokerError {
 #[test]
 fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
     let no_turn =
-        UpstreamFailure { retry_after: Some(Duration::from_secs(1)), ..UpstreamFailure::new(FailureClass::QueueFull) };
+        UpstreamError { retry_after: Some(Duration::from_secs(1)), ..UpstreamError::new(FailureClass::QueueFull) };
     let problem = || "wrong".to_owned();
     let asked = Duration::from_hours(11).into();
     for (error, code, reason, retry, field) in [
@@ -87,7 +87,7 @@ fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
         ),
         (BrokerError::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN", true, None),
         (BrokerError::Deadline, Code::DeadlineExceeded, "DEADLINE", false, None),
-        (BrokerError::Bug, Code::Internal, "BUG", false, None),
+        (BrokerError::Internal, Code::Internal, "INTERNAL_ERROR", false, None),
     ] {
         let registry: Registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
         let id = RequestId::random();
