@@ -11,13 +11,13 @@ requests=${1:-1000}
 before=100
 command -v valgrind >/dev/null || { echo "instructions.sh: valgrind is missing; apt-get install valgrind" >&2; exit 1; }
 
-cargo build --release --quiet
+cargo build --profile dist --quiet
 bare=$(cargo bench --bench bare_tonic --no-run --message-format=json 2>/dev/null |
     python3 -c 'import json,sys
 for line in sys.stdin:
     artifact = json.loads(line)
     if artifact.get("target", {}).get("name") == "bare_tonic" and artifact.get("executable"): print(artifact["executable"])')
-broker=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/ecr-broker
+broker=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/dist/ecr-broker
 
 work=$(mktemp -d)
 pid=

@@ -9,14 +9,14 @@ requests=${1:-200000}
 rounds=${2:-3}
 command -v h2load >/dev/null || { echo "rpc.sh: h2load is missing; apt-get install nghttp2-client" >&2; exit 1; }
 
-cargo build --release --quiet
+cargo build --profile dist --quiet
 cargo bench --quiet --bench bare_tonic --no-run 2>/dev/null
 bare=$(cargo bench --bench bare_tonic --no-run --message-format=json 2>/dev/null |
     python3 -c 'import json,sys
 for line in sys.stdin:
     artifact = json.loads(line)
     if artifact.get("target", {}).get("name") == "bare_tonic" and artifact.get("executable"): print(artifact["executable"])')
-broker=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/ecr-broker
+broker=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/dist/ecr-broker
 
 work=$(mktemp -d)
 pids=()

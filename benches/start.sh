@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-11}
 
-cargo build --release --quiet
+cargo build --profile dist --quiet
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
-exec python3 - "$target/release/ecr-broker" "$rounds" <<'PYTHON'
+exec python3 - "$target/dist/ecr-broker" "$rounds" <<'PYTHON'
 import re, signal, statistics, subprocess, sys, time
 
 program, rounds = sys.argv[1], int(sys.argv[2])
