@@ -15,6 +15,8 @@
 //! | domain | [`error`] | the closed set of errors a request can end with |
 //! | domain | [`request_id`] | request IDs in errors and logs |
 //! | tools | [`clock`] | the only reader of the system clocks |
+//! | tools | [`jitter`] | random spread of delays |
+//! | tools | [`sync`] | locks that survive a panic |
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`trusted_file`] | checks owner and mode of files that decide identity |
 //! | tools | [`address`] | listen addresses |
@@ -70,6 +72,8 @@ pub mod credential;
 pub mod error;
 #[cfg(feature = "client")]
 pub mod helper;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod jitter;
 #[cfg(feature = "server")]
 pub mod limits;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
@@ -94,6 +98,8 @@ pub mod simulator;
 pub mod source;
 #[cfg(feature = "server")]
 pub mod supervise;
+#[cfg(any(feature = "server", feature = "simulator"))]
+pub mod sync;
 #[cfg(feature = "server")]
 pub mod telemetry;
 #[cfg(feature = "server")]

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use super::CacheStatus;
 use crate::credential::{Credential, CredentialId};
+use crate::jitter;
 use crate::moment::Moment;
 
 /// Callers are not told to come back sooner, or a refresh that fails would have every client ask in a loop.
 const SOONEST_RETURN: Duration = Duration::from_mins(1);
-/// Refresh times are spread by up to this much either way, so that what was fetched together is not refreshed together.
-const JITTER: f64 = 0.1;
 
 /// A credential and the state of its refresh.
 #[derive(Debug)]
@@ -38,10 +37,10 @@ pub(super) enum Unusable {
 }
 
 impl Entry {
-    /// The time of the refresh is rolled here, once: rolled at every read, a due entry would flicker.
+    /// The refresh time gets its jitter here, once: with new jitter at every read, an entry could be due and then not due. Entries
+    /// that were fetched together are thus not refreshed together.
     pub(super) fn new(credential: Credential, refresh_after: Duration) -> Self {
-        let spread = 1.0 + JITTER * (2.0 * fastrand::f64() - 1.0);
-        let refresh_after = refresh_after.min(credential.lifetime() / 2).mul_f64(spread);
+        let refresh_after = jitter::around(refresh_after.min(credential.lifetime() / 2));
         Self {
             refresh_at: credential.issued().after(refresh_after),
             credential: Arc::new(credential),

@@ -1,13 +1,14 @@
 //! Who waits for news of a key.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
+use crate::sync::lock;
 
 /// When somebody may have stopped watching.
 const WAIT: Duration = Duration::from_mins(1);
@@ -78,9 +79,4 @@ impl Subscriptions {
             sender.send_replace(());
         }
     }
-}
-
-/// What it guards is whole between any two statements.
-fn lock(keys: &Mutex<Keys>) -> MutexGuard<'_, Keys> {
-    keys.lock().unwrap_or_else(PoisonError::into_inner)
 }

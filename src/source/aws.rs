@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,7 @@ use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, UpstreamError};
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition, Region, Registry};
+use crate::sync::lock;
 
 pub mod admission;
 pub mod ca_bundle;
@@ -207,7 +208,7 @@ impl Aws {
     /// Once in a while.
     fn may_let_go(&self) -> bool {
         let now = self.shared.clock.now().steady;
-        let mut last = self.let_go.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.let_go);
         let may = last.is_none_or(|last| now.saturating_sub(last) >= LET_GO_INTERVAL);
         if may {
             *last = Some(now);

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,8 +19,10 @@ use tracing::{debug, info, warn};
 use crate::caller::Principal;
 use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, UpstreamError};
+use crate::jitter;
 use crate::registry::Region;
 use crate::source::{Answer, CredentialSource, record_failure};
+use crate::sync::lock;
 
 /// Calls in flight to one service in one region.
 const MOST_IN_FLIGHT: usize = 8;
@@ -150,7 +152,7 @@ impl<S: CredentialSource> AdmissionControl<S> {
                     let longest = FIRST_PAUSE * 2_u32.pow(again - 1);
                     debug!(again, "the call is made again");
                     // Anywhere in it, so that those who failed together do not come back together.
-                    sleep(longest.mul_f64(fastrand::f64())).await;
+                    sleep(jitter::up_to(longest)).await;
                 }
                 result => return result,
             }
@@ -270,7 +272,7 @@ impl Bulkhead {
                 "there are more calls to AWS to be made in the region than have a turn soon; for a while this is not said again"
             );
         }
-        UpstreamError { retry_after: Some(NEXT_TURN.mul_f64(0.5 + fastrand::f64())), ..UpstreamError::new(class) }
+        UpstreamError { retry_after: Some(jitter::at_least(NEXT_TURN / 2, 2.0)), ..UpstreamError::new(class) }
     }
 
     /// When the next call may begin; none where that is now, and it does.
@@ -332,9 +334,4 @@ impl Turn {
             Err(_) => {}
         }
     }
-}
-
-/// What the locks guard is whole between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

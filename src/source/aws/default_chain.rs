@@ -4,12 +4,14 @@
 //! seen. So a chain that fails is dropped, and whoever asks next looks with a new one. A chain that works is kept, for it
 //! remembers what carries it over an outage of IMDS.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use aws_config::SdkConfig;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
+
+use crate::sync::lock;
 
 /// The default chain, for as long as it works.
 #[derive(Debug)]
@@ -25,13 +27,13 @@ impl DefaultChain {
     }
 
     async fn credentials(&self) -> provider::Result {
-        let working = self.working.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let working = lock(&self.working).clone();
         let chain = match working {
             Some(chain) => chain,
             None => Arc::new(self.build().await),
         };
         let result = chain.provide_credentials().await;
-        *self.working.lock().unwrap_or_else(PoisonError::into_inner) = result.is_ok().then_some(chain);
+        *lock(&self.working) = result.is_ok().then_some(chain);
         result
     }
 
