@@ -25,6 +25,7 @@ use self::middleware::Call;
 use self::status::{Subject, refuse};
 
 mod listing;
+pub(crate) mod methods;
 pub mod middleware;
 mod reflection;
 mod status;

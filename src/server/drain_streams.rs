@@ -12,14 +12,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use crate::api::grpc::methods::Method;
 use crate::api::grpc::middleware;
-
-/// The services whose calls are streams without an end of their own.
-const STREAMING: [&str; 3] = [
-    "/ecrbroker.v1.RegistryCredentialsService/WatchRegistryCredentials",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.",
-];
 
 /// Puts a service's streams under a token.
 #[derive(Debug, Clone)]
@@ -70,7 +64,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let streams = STREAMING.iter().any(|start| request.uri().path().starts_with(start));
+        let streams = Method::of(request.uri().path()).streams_responses();
         let last_words = streams.then(|| middleware::cut_short(request.extensions()));
         let answer = self.inner.call(request);
         if last_words.is_none() {

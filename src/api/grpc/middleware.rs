@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use super::methods::Method;
 use super::status::{self, Subject, refuse};
 use super::trace::{self, Tracing};
 use crate::authn::jwt::Issuers;
@@ -139,9 +140,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // Health and reflection ask for no name, and so no token is weighed for them.
-        let nameless = request.uri().path().starts_with("/grpc.");
-        let bearer = authn::take_bearer(request.headers_mut()).filter(|_| !nameless);
+        let method = Method::of(request.uri().path());
+        let bearer = authn::take_bearer(request.headers_mut()).filter(|_| method.authenticated);
         let known = Call::of(request.headers(), &self.peer.0);
         let span = self.edge.tracing.span(&request, &known);
         let cut = self.edge.cut.clone();

@@ -12,23 +12,8 @@ use tonic::Code;
 use tracing::{Level, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use super::methods::Method;
 use super::middleware::Call;
-
-/// The methods that have a name of their own in telemetry; callers could else fill it with names of their making.
-const METHODS: [&str; 11] = [
-    "ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials",
-    "ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials",
-    "ecrbroker.v1.RegistryCredentialsService/WatchRegistryCredentials",
-    "ecrbroker.v1.RegistryCredentialsService/ListRegistries",
-    "ecrbroker.v1.RegistryCredentialsService/GetCallerIdentity",
-    "grpc.health.v1.Health/Check",
-    "grpc.health.v1.Health/Watch",
-    "grpc.health.v1.Health/List",
-    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-    OTHER,
-];
-const OTHER: &str = "_OTHER";
 
 /// The span of a call. Only what has the target `ecr_broker::rpc` itself is exported, and a span's target cannot be chosen at run
 /// time.
@@ -69,11 +54,11 @@ impl Tracing {
     /// The span for a call, disabled where it is not to be recorded.
     pub(super) fn span<B>(&self, request: &Request<B>, call: &Call) -> Span {
         let parent = self.sampler.as_ref().map(|_| TraceContextPropagator::new().extract(&Headers(request.headers())));
+        let method = Method::of(request.uri().path()).name;
         let sampled = match (&self.sampler, &parent) {
-            (Some(sampler), Some(parent)) => is_sampled(sampler.as_ref(), parent, method(request.uri().path())),
+            (Some(sampler), Some(parent)) => is_sampled(sampler.as_ref(), parent, method),
             _ => false,
         };
-        let method = method(request.uri().path());
         match parent {
             Some(parent) if sampled => {
                 let span = call_span!("ecr_broker::rpc", method, call);
@@ -122,11 +107,6 @@ fn is_sampled(sampler: &dyn ShouldSample, parent: &opentelemetry::Context, metho
         if parent_trace == TraceId::INVALID { RandomIdGenerator::default().new_trace_id() } else { parent_trace };
     let result = sampler.should_sample(Some(parent), trace, method, &SpanKind::Server, &[], &[]);
     result.decision == SamplingDecision::RecordAndSample
-}
-
-fn method(path: &str) -> &'static str {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    METHODS.into_iter().find(|method| *method == path).unwrap_or(OTHER)
 }
 
 struct Headers<'a>(&'a HeaderMap);

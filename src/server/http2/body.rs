@@ -22,12 +22,11 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::peer_watchdog::PeerWatchdog;
+use crate::api::grpc::methods::Method;
 use crate::limits::Admission;
 
 /// A request's message is at most 64 KiB, and has this long to come after its headers.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(6);
-/// Where messages come for as long as the peer likes.
-const CONVERSATIONS: &str = "/grpc.reflection.";
 
 /// The service of one connection.
 #[derive(Debug, Clone)]
@@ -86,7 +85,7 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let timeout = (!request.uri().path().starts_with(CONVERSATIONS)).then_some(MESSAGE_TIMEOUT);
+        let timeout = (!Method::of(request.uri().path()).streams_requests()).then_some(MESSAGE_TIMEOUT);
         let request = request.map(|inner| RequestBody { inner, timeout, late: None });
         let conduct = self.conduct.clone();
         self.inner.call(request).map_ok(Box::new(|mut response| {

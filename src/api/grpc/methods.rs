@@ -1,0 +1,133 @@
+//! The table of RPCs that the gRPC port answers. Spans, authentication, the drain and message timeouts read it.
+//!
+//! A test compares the table with the descriptors of the served services, so a new RPC cannot be left out.
+
+/// One RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Method {
+    /// The request path without its leading slash, as telemetry names the RPC.
+    pub(crate) name: &'static str,
+    /// Which sides send a stream of messages.
+    pub(crate) streaming: Streaming,
+    /// Whether the handler needs to know the caller. A bearer token is verified only for these RPCs.
+    pub(crate) authenticated: bool,
+}
+
+/// Which sides of an RPC send a stream of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Streaming {
+    /// One request message, one response message.
+    Unary,
+    /// One request message, a response stream without an end.
+    Server,
+    /// A request stream and a response stream, both without an end.
+    Both,
+}
+
+impl Method {
+    /// The RPC at a request path; [`OTHER`] for a path that is not in the table.
+    pub(crate) fn of(path: &str) -> &'static Self {
+        let name = path.strip_prefix('/').unwrap_or(path);
+        METHODS.iter().find(|method| method.name == name).unwrap_or(&OTHER)
+    }
+
+    /// Whether responses go on until one side ends them, so that the drain must.
+    pub(crate) fn streams_responses(&self) -> bool {
+        self.streaming != Streaming::Unary
+    }
+
+    /// Whether the client may send messages for as long as it likes, so that no message timeout applies.
+    pub(crate) fn streams_requests(&self) -> bool {
+        self.streaming == Streaming::Both
+    }
+}
+
+/// Stands in for every path that is not in the table. Clients could otherwise fill telemetry with names of their choice.
+///
+/// It counts as authenticated: a method that is missing from the table must not run for the wrong caller.
+pub(crate) const OTHER: Method = Method { name: "_OTHER", streaming: Streaming::Unary, authenticated: true };
+
+const METHODS: [Method; 10] = [
+    broker("ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials", Streaming::Unary),
+    broker("ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials", Streaming::Unary),
+    broker("ecrbroker.v1.RegistryCredentialsService/WatchRegistryCredentials", Streaming::Server),
+    broker("ecrbroker.v1.RegistryCredentialsService/ListRegistries", Streaming::Unary),
+    broker("ecrbroker.v1.RegistryCredentialsService/GetCallerIdentity", Streaming::Unary),
+    anonymous("grpc.health.v1.Health/Check", Streaming::Unary),
+    anonymous("grpc.health.v1.Health/List", Streaming::Unary),
+    anonymous("grpc.health.v1.Health/Watch", Streaming::Server),
+    anonymous("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Streaming::Both),
+    anonymous("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Streaming::Both),
+];
+
+const fn broker(name: &'static str, streaming: Streaming) -> Method {
+    Method { name, streaming, authenticated: true }
+}
+
+const fn anonymous(name: &'static str, streaming: Streaming) -> Method {
+    Method { name, streaming, authenticated: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use prost::Message as _;
+    use prost_types::{FileDescriptorSet, MethodDescriptorProto};
+
+    use super::*;
+    use crate::pb;
+
+    #[test]
+    fn table_lists_every_method_of_the_served_descriptors() {
+        let sets = [
+            pb::FILE_DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let described: BTreeMap<_, _> = sets.into_iter().flat_map(methods).collect();
+        let listed: BTreeMap<_, _> =
+            METHODS.iter().map(|method| (method.name.to_owned(), Some(method.streaming))).collect();
+        assert_eq!(listed, described);
+        assert_eq!(listed.len(), METHODS.len(), "a method is listed twice");
+    }
+
+    #[test]
+    fn every_method_of_the_broker_is_authenticated_and_no_other() {
+        for method in METHODS {
+            assert_eq!(method.authenticated, method.name.starts_with("ecrbroker."), "{}", method.name);
+        }
+        assert!(OTHER.authenticated);
+    }
+
+    #[test]
+    fn method_of_an_unknown_path_is_other() {
+        assert_eq!(Method::of("/grpc.health.v1.Health/Watch").streaming, Streaming::Server);
+        for path in ["", "/", "/grpc.health.v1.Health/Watch/", "/grpc.health.v1.Health/Watc%68", "//x"] {
+            assert_eq!(*Method::of(path), OTHER, "{path}");
+        }
+    }
+
+    fn methods(set: &[u8]) -> Vec<(String, Option<Streaming>)> {
+        let set = FileDescriptorSet::decode(set).expect("a descriptor set");
+        let mut methods = Vec::new();
+        for file in set.file {
+            for service in &file.service {
+                let name =
+                    |method: &MethodDescriptorProto| format!("{}.{}/{}", file.package(), service.name(), method.name());
+                methods.extend(service.method.iter().map(|method| (name(method), streaming(method))));
+            }
+        }
+        methods
+    }
+
+    fn streaming(method: &MethodDescriptorProto) -> Option<Streaming> {
+        match (method.client_streaming(), method.server_streaming()) {
+            (false, false) => Some(Streaming::Unary),
+            (false, true) => Some(Streaming::Server),
+            (true, true) => Some(Streaming::Both),
+            (true, false) => None,
+        }
+    }
+}
