@@ -1,12 +1,12 @@
 //! The command line.
 
 #![allow(clippy::doc_markdown, reason = "doc comments here are help texts, not Markdown")]
-#![allow(clippy::print_stderr, clippy::exit, reason = "this is where the program speaks and ends")]
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::terminal::{print_error, print_line};
 
 #[cfg(feature = "server")]
 mod config;
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            complain(format_args!("{error:#}"));
+            print_error(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -149,47 +149,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ecr-broker", &mut script);
-            say(String::from_utf8(script)?.trim_end())?;
+            print_line(String::from_utf8(script)?.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
-    }
-}
-
-/// 3: not a registry; 4: not allowed; 5: try again later; 1: anything else.
-#[cfg(feature = "client")]
-fn exit_code(failure: &crate::client::Failure) -> ExitCode {
-    ExitCode::from(match (failure.reason.as_deref(), failure.code) {
-        (Some("REGISTRY_INVALID" | "REGISTRY_NOT_ECR"), _) => 3,
-        (_, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied) => 4,
-        (
-            _,
-            tonic::Code::Unavailable
-            | tonic::Code::ResourceExhausted
-            | tonic::Code::DeadlineExceeded
-            | tonic::Code::Cancelled,
-        ) => 5,
-        _ => 1,
-    })
-}
-
-/// What `--allow-loopback` means for the configuration.
-#[cfg(feature = "server")]
-fn loopback_flag(given: bool) -> Vec<(&'static str, &'static str, toml::Value)> {
-    given.then(|| ("authentication.loopback", "--allow-loopback", true.into())).into_iter().collect()
-}
-
-/// One line on stderr.
-fn complain(problem: impl std::fmt::Display) {
-    eprintln!("ecr-broker: {}", problem.to_string().replace('\n', " "));
-}
-
-/// One line on stdout. A reader that has gone away is no reason to fail; a disk that is full is.
-fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
-        _ => Ok(()),
     }
 }
 

@@ -36,6 +36,8 @@
 //! | process | [`telemetry`] | logs and traces |
 //! | process | [`simulator`] | simulated AWS on loopback |
 //! | process | [`app`] | composition root and process lifecycle |
+//! | process | [`exit_code`] | exit codes, the same for every command |
+//! | process | [`terminal`] | lines on stdout and stderr |
 //! | process | [`helper`] | docker, kubelet and Bazel credential helper protocols |
 //! | process | [`cli`] | command line |
 //!
@@ -70,6 +72,7 @@ pub mod config;
 pub mod credential;
 #[cfg(feature = "server")]
 pub mod error;
+pub mod exit_code;
 #[cfg(feature = "client")]
 pub mod helper;
 #[cfg(any(feature = "server", feature = "client"))]
@@ -102,6 +105,7 @@ pub mod supervise;
 pub mod sync;
 #[cfg(feature = "server")]
 pub mod telemetry;
+pub mod terminal;
 #[cfg(feature = "server")]
 pub mod trace;
 #[cfg(feature = "server")]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{complain, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Diagnostic, Files, Sources};
+use crate::terminal::{print_error, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -39,7 +39,7 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn sources(&self) -> Sources {
-        let flags = super::loopback_flag(self.allow_loopback);
+        let flags = loopback_flag(self.allow_loopback);
         Sources {
             files: Files::read(self.config.as_deref()),
             handed: Vec::new(),
@@ -57,25 +57,30 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 config.load_auth_material(&clock).map(drop)
             });
             if result.is_ok() {
-                say("the configuration is valid")?;
+                print_line("the configuration is valid")?;
             }
             Ok(report(result))
         }
         Command::Print(file) => {
             let sources = file.sources();
-            say(config::effective(&sources).trim_end())?;
+            print_line(config::effective(&sources).trim_end())?;
             Ok(report(Config::load(&sources).map(drop)))
         }
         Command::Example => {
-            say(config::example().trim_end())?;
+            print_line(config::example().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
+/// The configuration that `--allow-loopback` stands for.
+pub(super) fn loopback_flag(is_set: bool) -> Vec<(&'static str, &'static str, toml::Value)> {
+    is_set.then(|| ("authentication.loopback", "--allow-loopback", true.into())).into_iter().collect()
+}
+
 /// A line a mistake.
 pub(super) fn report(result: Result<(), Vec<Diagnostic>>) -> ExitCode {
     let Err(diagnostics) = result else { return ExitCode::SUCCESS };
-    diagnostics.iter().for_each(complain);
+    diagnostics.iter().for_each(print_error);
     ExitCode::FAILURE
 }

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value, json};
 
-use super::{complain, say};
 use crate::helper::json_file::{self, Keep};
 use crate::registry::{DOCKER_HUB, Registry, RegistryError};
+use crate::terminal::{print_error, print_line};
 
 /// As docker looks for it: docker-credential-ecr-broker.
 const HELPER: &str = "ecr-broker";
@@ -83,11 +83,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let stays = given(config_home).or_else(|| Some(given(home)?.join(".config")));
             patch(&file, given(auth_file).or_else(|| Some(stays?.join("containers/auth.json"))))?;
         }
-        Tool::Kubelet { registries } => say(kubelet(&hosts(&registries)?))?,
+        Tool::Kubelet { registries } => print_line(kubelet(&hosts(&registries)?))?,
         Tool::Bazel { registries } => {
             let line = |host: &String| format!("common --credential_helper={host}=%workspace%/tools/ecr-credentials");
             let lines: Vec<_> = hosts(&registries)?.iter().map(line).collect();
-            say(format_args!("# tools/ecr-credentials: exec ecr-broker helper bazel \"$@\"\n{}", lines.join("\n")))?;
+            print_line(format_args!(
+                "# tools/ecr-credentials: exec ecr-broker helper bazel \"$@\"\n{}",
+                lines.join("\n")
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -108,7 +111,7 @@ fn hosts(registries: &[String]) -> anyhow::Result<Vec<String>> {
                 bail!("{host} is Docker Hub's, and nothing of the broker's");
             }
             Err(RegistryError::NotEcr { host }) => {
-                complain(format_args!("{host} is no host of ECR's; the broker must have it among its aliases"));
+                print_error(format_args!("{host} is no host of ECR's; the broker must have it among its aliases"));
                 host
             }
             Err(error) => return Err(error.into()),
@@ -127,7 +130,7 @@ fn patch(args: &FileArgs, own: Option<PathBuf>) -> anyhow::Result<()> {
     let hosts = hosts(&args.registries)?;
     let changes = changes(&json_file::read(&file).map_err(anyhow::Error::msg)?, &hosts, &file)?;
     if changes.is_empty() {
-        return say(format_args!("{} names the helper for these registries already", file.display()));
+        return print_line(format_args!("{} names the helper for these registries already", file.display()));
     }
     if !args.dry_run {
         json_file::update(&file, Keep::Mode, |config| {
@@ -138,7 +141,12 @@ fn patch(args: &FileArgs, own: Option<PathBuf>) -> anyhow::Result<()> {
         })
         .map_err(anyhow::Error::msg)?;
     }
-    say(format_args!("{}{}\n{}", file.display(), if args.dry_run { " would change:" } else { ":" }, changes.join("\n")))
+    print_line(format_args!(
+        "{}{}\n{}",
+        file.display(),
+        if args.dry_run { " would change:" } else { ":" },
+        changes.join("\n")
+    ))
 }
 
 /// What would be another, a line each.

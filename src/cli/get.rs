@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::output::{self, Format, SecretName};
-use super::{complain, exit_code, say};
 use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, block_on};
+use crate::exit_code::Exit;
+use crate::terminal::{print_error, print_line};
 
 /// As many as one batch holds.
 const MOST_REGISTRIES: usize = 100;
@@ -33,23 +34,23 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.output == Format::Env && args.registries.len() > 1 {
-        complain("-o env is for one registry: of several, each would take the place of the one before");
-        return Ok(ExitCode::from(2));
+        print_error("-o env is for one registry: of several, each would take the place of the one before");
+        return Ok(Exit::Usage.into());
     }
     if args.registries.len() > MOST_REGISTRIES {
-        complain(format_args!(
+        print_error(format_args!(
             "{} registries are too many for one call; at most {MOST_REGISTRIES}",
             args.registries.len()
         ));
-        return Ok(ExitCode::from(2));
+        return Ok(Exit::Usage.into());
     }
     let (settings, profile) = args.connection.settings()?;
     let profile = args.profile.clone().unwrap_or(profile);
     let results = match block_on(ask(args, &settings, &profile))? {
         Ok(results) => results,
         Err(failure) => {
-            complain(&failure);
-            return Ok(exit_code(&failure));
+            print_error(&failure);
+            return Ok(Exit::from(&failure).into());
         }
     };
     let mut code = ExitCode::SUCCESS;
@@ -58,9 +59,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         match result {
             Ok(credentials) => found.push(credentials),
             Err(failure) => {
-                complain(format_args!("{registry}: {failure}"));
+                print_error(format_args!("{registry}: {failure}"));
                 if code == ExitCode::SUCCESS {
-                    code = exit_code(&failure);
+                    code = Exit::from(&failure).into();
                 }
             }
         }
@@ -68,7 +69,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Files of which a part is missing would take the place of whole ones.
     let whole = matches!(args.output, Format::DockerConfig | Format::K8sSecret);
     if !found.is_empty() && (code == ExitCode::SUCCESS || !whole) {
-        say(output::render(args.output, &args.secret, &found)?)?;
+        print_line(output::render(args.output, &args.secret, &found)?)?;
     }
     Ok(code)
 }

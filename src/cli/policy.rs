@@ -9,17 +9,13 @@ use clap::Subcommand;
 use serde::Deserialize;
 
 use super::config::{File, report};
-use super::{complain, say};
 use crate::caller::Caller;
 use crate::config::Config;
+use crate::exit_code::Exit;
 use crate::policy::lint::lint;
 use crate::policy::{Decision, Policy};
 use crate::registry::Named;
-
-/// As `get` ends where the caller may not have it.
-const DENIED: u8 = 4;
-/// As `get` ends where it is asked for what is no ECR registry.
-const NO_REGISTRY: u8 = 3;
+use crate::terminal::{print_error, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -116,17 +112,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn check(config: &Config) -> anyhow::Result<ExitCode> {
     let findings = lint(&config.policy, &config.aws.profiles, &config.proofs());
-    findings.iter().for_each(complain);
+    findings.iter().for_each(print_error);
     if !findings.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
     match &config.policy {
-        Policy::Open => say("there are no grants: whoever may open the socket may have everything")?,
+        Policy::Open => print_line("there are no grants: whoever may open the socket may have everything")?,
         Policy::Grants(grants) | Policy::Observed(grants) if grants.is_empty() => {
-            say("there is a list of grants and none in it: nobody may have anything")?;
+            print_line("there is a list of grants and none in it: nobody may have anything")?;
         }
         Policy::Grants(grants) | Policy::Observed(grants) => {
-            say(format_args!("{} grants, and nothing odd about them", grants.len()))?;
+            print_line(format_args!("{} grants, and nothing odd about them", grants.len()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -154,16 +150,17 @@ fn explain(
     let Named { registry, .. } = match aliases.find(registry) {
         Ok(named) => named,
         Err(error) => {
-            complain(error);
-            return Ok(ExitCode::from(NO_REGISTRY));
+            print_error(error);
+            return Ok(Exit::NotRegistry.into());
         }
     };
     let decision = policy.decide(caller, &registry, profile);
-    say(in_words(decision))?;
+    print_line(in_words(decision))?;
     if policy.is_observed() && matches!(decision, Decision::Deny { .. }) {
-        say("but given all the same, and put on record, for policy.mode is \"observe\"")?;
+        print_line("but given all the same, and put on record, for policy.mode is \"observe\"")?;
     }
-    Ok(if matches!(decision, Decision::Allow { .. }) { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
+    let exit = if matches!(decision, Decision::Allow { .. }) { Exit::Success } else { Exit::Denied };
+    Ok(exit.into())
 }
 
 fn in_words(decision: Decision<'_>) -> String {
@@ -189,13 +186,13 @@ fn test(config: &Config, file: &PathBuf) -> anyhow::Result<ExitCode> {
         let problem = one.problem(config).with_context(|| format!("{}: expectation {}", place(), index + 1))?;
         if let Some(problem) = problem {
             unmet += 1;
-            complain(format_args!("{}: expectation {}: {problem}", place(), index + 1));
+            print_error(format_args!("{}: expectation {}: {problem}", place(), index + 1));
         }
     }
     if unmet > 0 {
         return Ok(ExitCode::FAILURE);
     }
-    say(format_args!("{} expectations are met", expect.len()))?;
+    print_line(format_args!("{} expectations are met", expect.len()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::complain;
 use super::connection::Connection;
 use crate::client::{Client, block_on};
+use crate::terminal::print_error;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -24,8 +24,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })?;
     match serving {
         Ok(true) => return Ok(ExitCode::SUCCESS),
-        Ok(false) => complain("the broker is not serving"),
-        Err(failure) => complain(failure),
+        Ok(false) => print_error("the broker is not serving"),
+        Err(failure) => print_error(failure),
     }
     Ok(ExitCode::FAILURE)
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::config::report;
-use super::say;
+use super::config::{loopback_flag, report};
 use crate::address::ListenAddress;
 use crate::api::ecr::{self, Secret};
 use crate::api::grpc::trace::Tracing;
@@ -27,6 +26,7 @@ use crate::source::aws::Aws;
 use crate::source::aws::admission::AdmissionControl;
 use crate::supervise;
 use crate::telemetry::{self, Telemetry};
+use crate::terminal::print_line;
 
 /// What runs on threads of its own has this long to end.
 const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -135,7 +135,7 @@ async fn serve(
         tracing::info!(url, %secret_file, "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC are this URL with what is in the file behind it; where HTTP_PROXY is set, set NO_PROXY=127.0.0.1,localhost, or the proxy is sent the secret");
     }
     for address in bound.urls() {
-        say(format_args!("listening on {address}"))?;
+        print_line(format_args!("listening on {address}"))?;
     }
     let (kept, warm) = (Arc::clone(&broker), config.keep_warm.clone());
     let keep_warm = move || Arc::clone(&kept).keep_warm(warm.clone());
@@ -232,7 +232,7 @@ fn sources(args: &Args, handed: &ActivatedSockets) -> Sources {
         let list = args.listen.iter().cloned().map(toml::Value::String).collect();
         flags.push(("server.listen", "--listen", toml::Value::Array(list)));
     }
-    flags.extend(super::loopback_flag(args.allow_loopback));
+    flags.extend(loopback_flag(args.allow_loopback));
     flags.extend(aws_api_flags(args));
     #[cfg(feature = "simulator")]
     args.simulation.add_to(&mut flags);
@@ -300,6 +300,7 @@ fn usual_sockets(sources: &Sources) -> Vec<PathBuf> {
 }
 
 /// Comes back at the first signal; the second ends the process at once.
+#[expect(clippy::exit, reason = "the second signal ends the process at once")]
 async fn shutdown(mut signals: Signals) {
     signals.received().await;
     tokio::spawn(async move {

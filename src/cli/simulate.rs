@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::say;
 use crate::app::signal::Signals;
 use crate::simulator::{FaultRate, Settings, Simulator};
+use crate::terminal::print_line;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -43,7 +43,7 @@ async fn simulate(addresses: &[SocketAddr], settings: &Settings) -> anyhow::Resu
         simulators.push(bind(*address, settings).await?);
     }
     for simulator in &simulators {
-        say(format_args!("listening on http://{}", simulator.address()))?;
+        print_line(format_args!("listening on http://{}", simulator.address()))?;
     }
     let mut running = JoinSet::new();
     let stop = CancellationToken::new();

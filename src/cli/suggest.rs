@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::{complain, say};
 use crate::caller::Caller;
 use crate::config::{Config, grants_as_toml};
 use crate::credential::ProfileName;
 use crate::policy::suggest::{Wish, suggest};
 use crate::policy::{Decision, Effect};
 use crate::registry::Registry;
+use crate::terminal::{print_error, print_line};
 
 /// What one record says, as far as it matters here.
 #[derive(Debug, Deserialize)]
@@ -53,12 +53,12 @@ pub(super) fn run(config: &Config, logs: &[PathBuf], denied: bool) -> anyhow::Re
     let (grants, others) = suggest(wishes);
     left.extend(others.iter().map(|wish| format!("{}: a grant would be for others, too", wish.caller)));
     if unreadable > 0 {
-        complain(format_args!("{unreadable} audit records cannot be read and are passed over"));
+        print_error(format_args!("{unreadable} audit records cannot be read and are passed over"));
     }
     for problem in &left {
-        complain(format_args!("no grant is suggested for {problem}"));
+        print_error(format_args!("no grant is suggested for {problem}"));
     }
-    say(match grants.as_slice() {
+    print_line(match grants.as_slice() {
         [] => "# Nothing to suggest: the log shows nothing else that the grants do not allow.".to_owned(),
         grants => {
             let head = "# What the audit log shows and the grants do not allow. Read it before you put it in force.";

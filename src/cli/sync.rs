@@ -15,11 +15,12 @@ use self::file::AuthFile;
 use self::hook::Hook;
 use super::connection::Connection;
 use super::watch_args::Followed;
-use super::{complain, exit_code};
 use crate::app::signal::Signals;
 use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, Watch, WatchEvent, block_on};
 use crate::clock::{Clock as _, SystemClock};
+use crate::exit_code::Exit;
 use crate::registry::{Registry, RegistryError};
+use crate::terminal::print_error;
 
 mod entries;
 mod file;
@@ -70,8 +71,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let asked = queries.iter().filter_map(|query| host(&query.registry)).collect();
     if args.once && queries.is_empty() {
-        complain("--once needs the registries' names");
-        return Ok(ExitCode::from(2));
+        print_error("--once needs the registries' names");
+        return Ok(Exit::Usage.into());
     }
     let file = AuthFile::take(std::path::absolute(path)?, asked, args.merge).map_err(anyhow::Error::msg)?;
     let mut sync = Sync::new(file);
@@ -130,15 +131,15 @@ impl Sync {
         let code = match results {
             Ok(results) => self.put_all(queries, results),
             Err(failure) => {
-                complain(&failure);
-                exit_code(&failure)
+                print_error(&failure);
+                Exit::from(&failure).into()
             }
         };
         self.write().map_err(anyhow::Error::msg)?;
         if let (true, Some(command)) = (self.changed, on_change)
             && let Err(problem) = hook::run(command, self.file.path())
         {
-            complain(format_args!("{problem:#}"));
+            print_error(format_args!("{problem:#}"));
             return Ok(if code == ExitCode::SUCCESS { ExitCode::FAILURE } else { code });
         }
         Ok(code)
@@ -151,9 +152,9 @@ impl Sync {
             match result {
                 Ok(credentials) => self.entries.put(&credentials, self.clock.now()),
                 Err(failure) => {
-                    complain(format_args!("{}: {failure}", query.registry));
+                    print_error(format_args!("{}: {failure}", query.registry));
                     if code == ExitCode::SUCCESS {
-                        code = exit_code(&failure);
+                        code = Exit::from(&failure).into();
                     }
                 }
             }
@@ -186,14 +187,14 @@ impl Sync {
                     if let (false, WatchEvent::Broken(failure)) = (complete, &happening)
                         && is_for_good(failure)
                     {
-                        complain(failure);
-                        return Ok(exit_code(failure));
+                        print_error(failure);
+                        return Ok(Exit::from(failure).into());
                     }
                     complete |= matches!(happening, WatchEvent::Complete);
                     if let (WatchEvent::Complete, Some(failure)) = (&happening, &self.refused)
                         && self.refusals == queries.len()
                     {
-                        return Ok(exit_code(failure));
+                        return Ok(Exit::from(failure).into());
                     }
                     let is_news = complete || matches!(happening, WatchEvent::Broken(_));
                     self.note(happening);
@@ -204,7 +205,7 @@ impl Sync {
             }
             if let Err(problem) = self.write() {
                 // It may go well in a moment.
-                complain(problem);
+                print_error(problem);
             }
             // The broker takes what it gave for held, and would not send it again.
             for host in std::mem::take(&mut self.ended) {
@@ -217,7 +218,7 @@ impl Sync {
         match happening {
             WatchEvent::Credentials(credentials) => self.entries.put(&credentials, self.clock.now()),
             WatchEvent::Failed(registry, failure) => {
-                complain(format_args!("{registry}: {failure}"));
+                print_error(format_args!("{registry}: {failure}"));
                 if failure.code == tonic::Code::InvalidArgument {
                     self.refusals += 1;
                     self.refused.get_or_insert(failure);
@@ -229,7 +230,7 @@ impl Sync {
     }
 
     fn complain_of_the_broker(&self, failure: &Failure) {
-        complain(format_args!("{failure}; what is good stays in {}", self.file.path().display()));
+        print_error(format_args!("{failure}; what is good stays in {}", self.file.path().display()));
     }
 
     /// What has ended by now goes out of the file.

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::connection::Connection;
+use super::output;
 use super::watch_args::Followed;
-use super::{complain, exit_code, output};
 use crate::app::signal::Signals;
 use crate::client::{Failure, Watch, WatchEvent, block_on};
+use crate::exit_code::Exit;
+use crate::terminal::{print_error, try_print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,33 +37,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             };
             match happening {
                 WatchEvent::Broken(failure) if !began => {
-                    complain(&failure);
-                    return Ok(exit_code(&failure));
+                    print_error(&failure);
+                    return Ok(Exit::from(&failure).into());
                 }
-                WatchEvent::Broken(failure) => complain(format_args!("{failure}; the watch begins anew")),
+                WatchEvent::Broken(failure) => print_error(format_args!("{failure}; the watch begins anew")),
                 WatchEvent::Complete | WatchEvent::Ended if began => {}
                 WatchEvent::Unknown => {}
                 happening => {
                     began |= matches!(happening, WatchEvent::Complete);
                     // Nobody reads on.
-                    if !said(&line(&happening, args.show_secrets))? {
+                    if !try_print_line(line(&happening, args.show_secrets))? {
                         return Ok(ExitCode::SUCCESS);
                     }
                 }
             }
         }
     })?
-}
-
-/// Whether anybody reads it.
-fn said(line: &Value) -> anyhow::Result<bool> {
-    use std::io::Write as _;
-    let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn line(happening: &WatchEvent, show_secrets: bool) -> Value {

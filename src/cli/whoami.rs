@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use super::connection::Connection;
-use super::{complain, exit_code, say};
 use crate::client::{Client, GetCallerIdentityResponse, block_on};
+use crate::exit_code::Exit;
+use crate::terminal::{print_error, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -20,12 +21,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })?;
     match identity {
         Ok(identity) => {
-            say(text(&identity))?;
+            print_line(text(&identity))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(failure) => {
-            complain(&failure);
-            Ok(exit_code(&failure))
+            print_error(&failure);
+            Ok(Exit::from(&failure).into())
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use tonic::Code;
 
-use super::super::exit_code;
 use super::reason;
 use super::report::{Finding, Outcome};
 use super::settings::ActivePolicy;
 use crate::client::{Address, Client, Failure, GetCallerIdentityResponse, Settings};
+use crate::exit_code::Exit;
 
 const NAME_IT: &str = "name the address: --address, ECR_BROKER_ADDRESS, or address in client.toml";
 const KEPT_BACK: &str = "the token was not sent, for nobody named this address, and it is in the clear";
@@ -34,7 +34,7 @@ fn known(identity: &GetCallerIdentityResponse, kept_back: bool) -> Finding {
 }
 
 fn unknown(failure: &Failure, settings: &Settings, kept_back: bool) -> Finding {
-    let finding = Finding::broken(exit_code(failure), failure.to_string());
+    let finding = Finding::broken(Exit::from(failure), failure.to_string());
     if failure.code != Code::Unauthenticated {
         return finding.fix(reason::fix(failure, None));
     }

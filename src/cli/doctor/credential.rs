@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::super::exit_code;
 use super::report::{Finding, Outcome};
 use super::settings::ActivePolicy;
 use super::time::{now, rfc3339, span};
 use super::{grant, reason};
 use crate::client::{CacheStatus, Failure, RegistryCredentials};
+use crate::exit_code::Exit;
 use crate::registry::Registry;
 
 /// Reasons that come before anybody is asked whether it is granted, or instead of it.
@@ -73,7 +73,7 @@ impl Asked<'_> {
             ),
             Err(failure) => {
                 let registry = reason::registry(self.registry, failure);
-                let finding = Finding::broken(exit_code(failure), failure.to_string());
+                let finding = Finding::broken(Exit::from(failure), failure.to_string());
                 (finding.fix(reason::fix(failure, registry.as_ref())), None)
             }
         }
@@ -99,7 +99,7 @@ impl Asked<'_> {
 
     fn not_granted(&self, reason: &str) -> Finding {
         let Err(failure) = &self.answer else { return Finding::skipped("") };
-        let finding = Finding::broken(exit_code(failure), failure.to_string());
+        let finding = Finding::broken(Exit::from(failure), failure.to_string());
         let profile = &self.in_force.profile;
         let origin = self.in_force.origin("profile");
         match reason {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use super::super::exit_code;
 use super::address::CERTIFICATE_REFUSED;
 use super::reason;
 use super::report::{Finding, Outcome};
 use super::settings::ActivePolicy;
 use crate::client::{Address, Client, Failure};
+use crate::exit_code::Exit;
 
 /// As health knows the credentials themselves.
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
@@ -55,7 +55,7 @@ async fn is_serving(client: &Client<'_>) -> Result<bool, Failure> {
 }
 
 fn unknown(client: &Client<'_>, in_force: &ActivePolicy, failure: &Failure) -> Finding {
-    let finding = Finding::broken(exit_code(failure), failure.to_string());
+    let finding = Finding::broken(Exit::from(failure), failure.to_string());
     // In TLS 1.3 a client learns of it when it has begun to speak, and may be cut off before.
     if failure.broke && in_force.settings.tls_identity.is_some() && matches!(client.address(), Address::Tls(_)) {
         return finding.fix(CERTIFICATE_REFUSED);

@@ -1,10 +1,10 @@
 //! What may be asked for, where no registry was named.
 
-use super::super::exit_code;
 use super::reason;
 use super::report::{Finding, Outcome};
 use super::time::rfc3339;
 use crate::client::{Access, Client};
+use crate::exit_code::Exit;
 
 /// A few lines.
 const MOST: i32 = 10;
@@ -26,7 +26,7 @@ pub(super) async fn ask(client: &Client<'_>) -> Outcome<()> {
             (accesses.iter().map(line).fold(finding, Finding::noting), Some(()))
         }
         Err(failure) => {
-            (Finding::broken(exit_code(&failure), failure.to_string()).fix(reason::fix(&failure, None)), None)
+            (Finding::broken(Exit::from(&failure), failure.to_string()).fix(reason::fix(&failure, None)), None)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::super::say;
+use crate::terminal::print_line;
 
 const WITH_REGISTRY: &[&str] = &["settings", "address", "health", "caller", "grant", "AWS", "token", "/v2/"];
 const WITHOUT: &[&str] = &["settings", "address", "health", "caller", "registries"];
@@ -89,14 +89,14 @@ impl Report {
         {
             (self.code, self.broken) = (code, Some(step));
         }
-        say(finding.text(step))?;
+        print_line(finding.text(step))?;
         Ok(given)
     }
 
     /// Tells of the steps that the break has kept from being made.
     pub(super) fn skip_the_rest(&mut self) -> anyhow::Result<()> {
         let why = self.broken.map_or_else(|| "not asked".to_owned(), |step| format!("not asked: see {step}"));
-        self.steps.by_ref().try_for_each(|step| say(Finding::skipped(&why).text(step)))
+        self.steps.by_ref().try_for_each(|step| print_line(Finding::skipped(&why).text(step)))
     }
 
     pub(super) fn code(&self) -> ExitCode {

@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::entries::{Entries, Entry};
-use crate::cli::complain;
 use crate::helper::json_file::{self, Keep, beside};
 use crate::moment::Moment;
+use crate::terminal::print_error;
 
 /// What is locked, behind the file's name and a dot.
 const LOCK: &str = "sync.lock";
@@ -47,7 +47,7 @@ impl AuthFile {
     /// What one who wrote it before has left behind of what is asked for. Of what is not known to be sync's, it is not known how long it lasts.
     pub(super) fn find(&mut self, now: Moment) -> Result<Entries, String> {
         let notes = json_file::read(&self.notes).unwrap_or_else(|problem| {
-            complain(format_args!("{problem}; what is in the file is taken for somebody else's"));
+            print_error(format_args!("{problem}; what is in the file is taken for somebody else's"));
             let _ = fs::remove_file(&self.notes);
             Map::new()
         });

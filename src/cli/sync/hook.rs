@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
+use crate::terminal::print_error;
 use anyhow::{Context as _, ensure};
-
-use crate::cli::complain;
 
 /// Runs the command on a thread of its own.
 pub(super) struct Hook(SyncSender<()>);
@@ -17,7 +16,7 @@ impl Hook {
         std::thread::Builder::new().name("on-change".to_owned()).spawn(move || {
             while calls.recv().is_ok() {
                 if let Err(problem) = run(&command, &file) {
-                    complain(format_args!("{problem:#}"));
+                    print_error(format_args!("{problem:#}"));
                 }
             }
         })?;

@@ -1,0 +1,27 @@
+//! Lines on stdout and stderr.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _, stdout};
+
+use anyhow::Context as _;
+
+/// Prints one line on stderr, after the name of the program.
+#[expect(clippy::print_stderr, reason = "the command line's own errors, not logs")]
+pub(crate) fn print_error(problem: impl Display) {
+    eprintln!("ecr-broker: {}", problem.to_string().replace('\n', " "));
+}
+
+/// Prints text and a line end on stdout. A closed reader is not an error, a full disk is.
+pub(crate) fn print_line(line: impl Display) -> anyhow::Result<()> {
+    try_print_line(line).map(drop)
+}
+
+/// Prints text and a line end on stdout; returns false if the reader has closed it.
+pub(crate) fn try_print_line(line: impl Display) -> anyhow::Result<bool> {
+    let mut stdout = stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to stdout"),
+    }
+}
