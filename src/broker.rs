@@ -14,7 +14,7 @@ use crate::cache::{CredentialCache, Found, Lookup};
 use crate::caller::Caller;
 use crate::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use crate::error::BrokerError;
-use crate::policy::{Decision, Effect, Grant, Policy, RegistryPattern};
+use crate::policy::{Decision, Grant, Listing, Policy};
 use crate::profile::Profile;
 use crate::quoted::Quoted;
 use crate::registry::{AccountId, Aliases, Named, Region, Registry};
@@ -109,17 +109,6 @@ pub struct Released {
     pub account: Option<AccountId>,
 }
 
-/// Something that a caller may ask for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Listing {
-    /// Whether `name` is a pattern of hosts rather than a host.
-    pub is_pattern: bool,
-    /// The host or pattern.
-    pub name: String,
-    /// Which profile would mint the credential.
-    pub profile: ProfileName,
-}
-
 impl Broker {
     /// A broker over `cache`, which records what it does in `audit`, where there is one.
     #[must_use]
@@ -190,14 +179,14 @@ impl Broker {
     pub fn registries(&self, caller: &Caller) -> BTreeMap<Listing, Option<SystemTime>> {
         let in_force = self.policy.load();
         let policy = &in_force.policy;
-        let mut listings: BTreeMap<_, _> = grantable(policy, caller).map(|listing| (listing, None)).collect();
+        let mut listings: BTreeMap<_, _> = policy.listings(caller).map(|listing| (listing, None)).collect();
         for (alias, _, profile) in self.aliases_for(policy, caller) {
             listings.insert(Listing { is_pattern: false, name: alias.to_owned(), profile }, None);
         }
         for (key, credential) in self.cache.held() {
             let Some(host) = host(&key.registry, account(&key.registry, &credential)) else { continue };
             let theirs = key.caller.as_ref().is_none_or(|own| *own == caller.principal());
-            if theirs && is_allowed(policy, caller, &key.registry, &key.profile) {
+            if theirs && policy.allows(caller, &key.registry, &key.profile) {
                 let aliases = self.aliases.iter().filter(|(_, registry)| **registry == key.registry);
                 for name in aliases.map(|(alias, _)| alias.to_owned()).chain([host]) {
                     let listing = Listing { is_pattern: false, name, profile: key.profile.clone() };
@@ -215,13 +204,8 @@ impl Broker {
         policy: &'a Policy,
         caller: &'a Caller,
     ) -> impl Iterator<Item = (&'a str, &'a Registry, ProfileName)> {
-        self.aliases.iter().filter_map(|(alias, registry)| match policy.decide(caller, registry, "") {
-            Decision::Allow { grant } => {
-                let profile = grant.and_then(|grant| grant.profile.clone());
-                Some((alias, registry, profile.unwrap_or_else(ProfileName::default_profile)))
-            }
-            Decision::Deny { .. } => None,
-        })
+        let chosen = |registry| policy.chosen_profile(caller, registry);
+        self.aliases.iter().filter_map(move |(alias, registry)| Some((alias, registry, chosen(registry)?)))
     }
 
     /// The registries that a caller may have without naming a profile and that its grants name, by their plain hosts, and aliases of what it may
@@ -230,13 +214,10 @@ impl Broker {
     pub fn named_registries(&self, caller: &Caller) -> BTreeSet<Named> {
         let in_force = self.policy.load();
         let policy = &in_force.policy;
-        let listed = grantable(policy, caller).filter(|listing| !listing.is_pattern);
-        let listed = listed.filter_map(|listing| listing.name.parse().ok()).filter(Registry::is_plain);
-        let allowed = listed.filter(|registry| matches!(policy.decide(caller, registry, ""), Decision::Allow { .. }));
         let aliases = self.aliases_for(policy, caller);
         let aliases =
             aliases.map(|(alias, registry, _)| Named { registry: registry.clone(), alias: Some(alias.into()) });
-        allowed.map(Named::from).chain(aliases).collect()
+        policy.named_registries(caller).map(Named::from).chain(aliases).collect()
     }
 
     /// The grants that are about a caller.
@@ -430,49 +411,6 @@ fn record<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str)
         credential_id: None,
         aws_request_id: None,
     }
-}
-
-fn is_allowed(policy: &Policy, caller: &Caller, registry: &Registry, profile: &ProfileName) -> bool {
-    matches!(policy.decide(caller, registry, profile.as_str()), Decision::Allow { .. })
-}
-
-/// What a policy gives a caller, host by host and pattern by pattern. What a deny takes from a pattern is not in it: hosts that
-/// are named are left out, patterns stand as they were granted.
-fn grantable<'a>(policy: &'a Policy, caller: &'a Caller) -> impl Iterator<Item = Listing> + 'a {
-    granted(policy, caller).into_iter().flat_map(move |(pattern, profile)| {
-        let listing = |name: String| Listing { is_pattern: name.contains('*'), name, profile: profile.clone() };
-        let listings: Vec<_> = pattern.hosts().into_iter().map(listing).collect();
-        listings.into_iter().filter(move |one| {
-            let registry = one.name.parse();
-            registry.map_or(one.is_pattern, |registry| is_allowed(policy, caller, &registry, &one.profile))
-        })
-    })
-}
-
-/// The registries of a caller's allows, and the profile of each.
-fn granted(policy: &Policy, caller: &Caller) -> Vec<(RegistryPattern, ProfileName)> {
-    let default = ProfileName::default_profile;
-    match policy {
-        Policy::Open => [RegistryPattern::Public, RegistryPattern::every_private()].map(|one| (one, default())).into(),
-        Policy::Grants(_) | Policy::Observed(_) => {
-            let allows = policy.grants_of(caller).filter(|grant| grant.effect == Effect::Allow);
-            let of_one = |grant: &Grant| {
-                let profile = grant.profile.clone().unwrap_or_else(default);
-                let left = grant.registries.iter().filter(|one| !is_denied(policy, caller, one, &profile));
-                left.map(|one| (one.clone(), profile.clone())).collect::<Vec<_>>()
-            };
-            allows.flat_map(of_one).collect()
-        }
-    }
-}
-
-/// Whether a deny takes away all of what a pattern gives.
-fn is_denied(policy: &Policy, caller: &Caller, pattern: &RegistryPattern, profile: &ProfileName) -> bool {
-    policy.grants_of(caller).any(|grant| {
-        grant.effect == Effect::Deny
-            && grant.profile.as_ref().is_none_or(|denied| denied == profile)
-            && grant.registries.iter().any(|denied| denied.contains(pattern))
-    })
 }
 
 /// The account that was asked for, else the one that AWS named; the public registry has none.

@@ -19,7 +19,7 @@ use crate::cache;
 use crate::clock::Clock;
 use crate::limits;
 use crate::policy::Policy;
-use crate::policy::lint::Proofs;
+use crate::policy::lint::AcceptedIdentities;
 use crate::profile::Profile;
 use crate::registry::{Aliases, Registry};
 use crate::source::aws;
@@ -239,11 +239,11 @@ impl Config {
 }
 
 impl Config {
-    /// What the broker takes as proof of who somebody is.
+    /// Returns the kinds of authentication that the broker accepts.
     #[must_use]
-    pub fn proofs(&self) -> Proofs {
+    pub fn accepted_identities(&self) -> AcceptedIdentities {
         let tls = self.server.tls.as_ref();
-        Proofs {
+        AcceptedIdentities {
             loopback: self.server.loopback,
             aws_api: self.server.aws_api.is_some(),
             trust_domains: tls.map(|tls| tls.trust_domains.keys().cloned().collect()).unwrap_or_default(),
@@ -296,7 +296,7 @@ impl Config {
 
     /// The mode of a socket that the broker makes itself is 0660.
     fn check_handed_sockets(&self, reader: &mut Reader<'_>) {
-        if !self.policy.gives_everything() {
+        if !self.policy.allows_everything() {
             return;
         }
         for address in reader.handed() {
@@ -331,7 +331,7 @@ impl Config {
 
     /// Nobody may come in who does not say who they are, and nothing secret goes over a network in the clear.
     fn check_listeners(&self, reader: &mut Reader<'_>) {
-        if !self.server.issuers.is_empty() && self.policy.gives_everything() {
+        if !self.server.issuers.is_empty() && self.policy.allows_everything() {
             reader.report_file("authentication.jwt: whoever has any token of these issuers would have everything; write grants, and enforce them (policy.mode)");
         }
         self.check_handed_sockets(reader);
@@ -341,7 +341,7 @@ impl Config {
         let knows_clients = certificates || !self.server.issuers.is_empty();
         for address in self.server.listen.iter().filter(|address| matches!(address, ListenAddress::Tcp(_))) {
             let problem = match (address.is_local(), has_tls, knows_clients) {
-                (false, true, true) if self.policy.gives_everything() => format!(
+                (false, true, true) if self.policy.allows_everything() => format!(
                     "{address} can be reached from other hosts, and whoever has a certificate or token would have everything; write grants, and enforce them (policy.mode)"
                 ),
                 (_, true, true) | (true, _, true) => continue,

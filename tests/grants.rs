@@ -279,7 +279,9 @@ fn what_is_observed_becomes_grants_that_allow_it_and_no_more() {
     folder.write(&observing);
     let file = folder.file();
     let file = file.to_str().unwrap();
-    assert!(run(&["policy", "check", "--config", file], &[]).stderr.contains("what the grants deny is given"));
+    assert!(
+        run(&["policy", "check", "--config", file], &[]).stderr.contains("requests that the grants deny are served")
+    );
     let broker = folder.serve();
     broker.until_logged("policy.mode is observe");
     for registry in [HOST, OTHER, "public.ecr.aws", OTHER] {

@@ -111,7 +111,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let findings = lint(&config.policy, &config.aws.profiles, &config.proofs());
+    let findings = lint(&config.policy, &config.aws.profiles, &config.accepted_identities());
     findings.iter().for_each(print_error);
     if !findings.is_empty() {
         return Ok(ExitCode::FAILURE);

@@ -514,7 +514,7 @@ fn the_aws_api_is_served_on_loopback_with_a_file_for_its_secret_and_not_otherwis
     for listen in ["127.0.0.1:9911", "[::1]:0", "localhost:1", "http://127.0.0.1:9911"] {
         let config = load(&both(listen)).unwrap();
         assert!(config.server.aws_api.unwrap().listen.ip().is_loopback(), "{listen}");
-        assert!(load(&both(listen)).unwrap().proofs().aws_api);
+        assert!(load(&both(listen)).unwrap().accepted_identities().aws_api);
     }
     for (text, expected) in [
         (both("0.0.0.0:9911"), "can be reached from other hosts"),

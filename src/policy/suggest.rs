@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Accounts, CallerPattern, Effect, Grant, RegistryPattern, TokenPattern};
+use super::grant::{Effect, Grant};
+use super::pattern::{Accounts, CallerPattern, RegistryPattern, TokenPattern};
 use crate::caller::Principal;
 use crate::credential::ProfileName;
 use crate::registry::{AccountId, Region, Registry};

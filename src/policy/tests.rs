@@ -1,5 +1,7 @@
 use super::*;
-use crate::registry::EndpointVariant;
+use crate::caller::Caller;
+use crate::credential::ProfileName;
+use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 
 const ONE: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
 const TWO: &str = "222222222222.dkr.ecr.us-east-1.amazonaws.com";
@@ -27,7 +29,7 @@ fn deny(id: &str, caller: CallerPattern, registry: RegistryPattern) -> Grant {
     grant(id, caller, registry, None, Effect::Deny)
 }
 
-/// `+id` for what a grant allows, `-id` for what one denies, `-` for what none allows.
+/// Returns `+id` if a grant allows, `-id` if a grant denies, and `-` if no grant allows.
 fn decided(policy: &Policy, caller: &Caller, registry: &Registry, profile: &str) -> String {
     match policy.decide(caller, registry, profile) {
         Decision::Allow { grant } => format!("+{}", grant.map_or("", |grant| &grant.id)),
@@ -36,14 +38,14 @@ fn decided(policy: &Policy, caller: &Caller, registry: &Registry, profile: &str)
 }
 
 #[test]
-fn without_grants_everybody_may_have_everything_and_with_none_that_matches_nothing() {
+fn open_policy_allows_everything_and_no_matching_grant_denies() {
     let one: Registry = ONE.parse().unwrap();
     assert_eq!(decided(&Policy::Open, &CI, &one, ""), "+");
     assert_eq!(decided(&Policy::Grants(Vec::new()), &CI, &one, ""), "-");
 }
 
 #[test]
-fn a_grant_is_for_its_callers_its_accounts_and_its_regions() {
+fn grant_applies_to_its_callers_accounts_and_regions() {
     let policy = Policy::Grants(vec![
         allow("uid", CallerPattern::Uid(1001), private(&["111111111111"], &["eu-*"])),
         allow("gid", CallerPattern::Gid(1001), RegistryPattern::Public),
@@ -69,7 +71,7 @@ fn a_grant_is_for_its_callers_its_accounts_and_its_regions() {
 }
 
 #[test]
-fn the_first_allow_that_covers_the_request_decides_and_a_deny_wins_over_all() {
+fn first_covering_allow_decides_and_a_deny_wins() {
     let wide = || private(&["*"], &["*"]);
     let mut grants = vec![
         grant("push", CallerPattern::Uid(1001), private(&["111111111111"], &["*"]), Some("push"), Effect::Allow),
@@ -94,7 +96,7 @@ fn the_first_allow_that_covers_the_request_decides_and_a_deny_wins_over_all() {
 }
 
 #[test]
-fn an_account_that_is_not_known_needs_a_grant_for_all_and_no_deny_for_any() {
+fn unknown_account_needs_an_allow_for_all_and_no_deny_for_any() {
     let unknown = PrivateRegistry::new(None, "eu-central-1".parse().unwrap(), EndpointVariant::default()).unwrap();
     let unknown = Registry::Private(unknown);
     let some = allow("some", CallerPattern::Uid(1001), private(&["111111111111"], &["*"]));
@@ -112,7 +114,7 @@ fn an_account_that_is_not_known_needs_a_grant_for_all_and_no_deny_for_any() {
 }
 
 #[test]
-fn the_profiles_for_a_registry_are_those_that_are_allowed_for_it() {
+fn profiles_for_a_registry_are_the_allowed_ones() {
     let (here, elsewhere) = (private(&["111111111111"], &["*"]), private(&["222222222222"], &["*"]));
     let policy = Policy::Grants(vec![
         grant("a", CallerPattern::Uid(1), here.clone(), Some("pull"), Effect::Allow),

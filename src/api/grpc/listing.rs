@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::broker::Listing;
 use crate::credential::ProfileName;
 use crate::error::BrokerError;
 use crate::pb;
 use crate::pb::registry_access::Target;
+use crate::policy::Listing;
 
 const USUAL_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;

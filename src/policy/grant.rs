@@ -1,0 +1,62 @@
+//! The model: a policy is a list of grants in the order of the file.
+
+use super::pattern::{CallerPattern, RegistryPattern};
+use crate::credential::ProfileName;
+
+/// The registries and profiles that callers may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Policy {
+    /// No grants are configured: every authenticated caller may have every registry, by the broker's own identity.
+    Open,
+    /// Grants in the order of the file; a request that none of them allows is denied.
+    Grants(Vec<Grant>),
+    /// Grants in observe mode: a denied request is served and recorded, to show what the grants would do before they do it.
+    Observed(Vec<Grant>),
+}
+
+/// One rule of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The name in answers and logs.
+    pub id: String,
+    /// The callers; one match is enough.
+    pub callers: Vec<CallerPattern>,
+    /// The registries; one match is enough.
+    pub registries: Vec<RegistryPattern>,
+    /// The profile that mints the credential. A deny without a profile applies to every profile.
+    pub profile: Option<ProfileName>,
+    /// The verdict.
+    pub effect: Effect,
+}
+
+/// The verdict of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The callers may have the registries.
+    Allow,
+    /// The callers may not have the registries, whatever other grants allow.
+    Deny,
+}
+
+impl Policy {
+    /// Returns the grants in their order; an open policy has none.
+    #[must_use]
+    pub fn grants(&self) -> &[Grant] {
+        match self {
+            Self::Open => &[],
+            Self::Grants(grants) | Self::Observed(grants) => grants,
+        }
+    }
+
+    /// Returns whether every authenticated caller gets every registry.
+    #[must_use]
+    pub fn allows_everything(&self) -> bool {
+        *self == Self::Open || self.is_observed()
+    }
+
+    /// Returns whether the policy is in observe mode: denied requests are served and recorded.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        matches!(self, Self::Observed(_))
+    }
+}

@@ -1,0 +1,92 @@
+//! Caller patterns: one variant for each way in which a caller can be authenticated.
+
+use super::claim::ClaimPattern;
+use super::spiffe::SpiffePattern;
+use crate::caller::{Caller, DnsName, TokenCaller};
+
+/// Callers that a grant applies to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallerPattern {
+    /// Processes of a user, over a Unix socket.
+    Uid(u32),
+    /// Processes with this primary group, over a Unix socket.
+    Gid(u32),
+    /// Any process of this host, over loopback TCP.
+    Loopback,
+    /// Any process of this host that has the secret of the AWS API.
+    AwsApi,
+    /// Workloads, by the SPIFFE ID in their certificates.
+    Spiffe(SpiffePattern),
+    /// A host, by the DNS name in its certificate.
+    Dns(DnsName),
+    /// Holders of bearer tokens.
+    Token(TokenPattern),
+}
+
+/// Bearer tokens that a grant applies to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenPattern {
+    /// The issuer's name in the configuration.
+    pub issuer: String,
+    /// The subjects; `None` matches every subject.
+    pub subject: Option<ClaimPattern>,
+    /// The other claims; a token must match all of them.
+    pub claims: Vec<(String, ClaimPattern)>,
+}
+
+impl CallerPattern {
+    pub(in crate::policy) fn matches(&self, caller: &Caller) -> bool {
+        match (self, caller) {
+            (Self::Uid(wanted), Caller::Process { uid, .. }) => wanted == uid,
+            (Self::Gid(wanted), Caller::Process { gid, .. }) => wanted == gid,
+            (Self::Loopback, Caller::Loopback) | (Self::AwsApi, Caller::AwsApi) => true,
+            (Self::Spiffe(pattern), Caller::Spiffe(id)) => pattern.matches(id),
+            (Self::Dns(wanted), Caller::Dns(name)) => wanted == name,
+            (Self::Token(pattern), Caller::Token(token)) => pattern.matches(token),
+            (
+                Self::Uid(_)
+                | Self::Gid(_)
+                | Self::Loopback
+                | Self::AwsApi
+                | Self::Spiffe(_)
+                | Self::Dns(_)
+                | Self::Token(_),
+                _,
+            ) => false,
+        }
+    }
+
+    /// Returns whether this pattern matches every caller that `other` matches.
+    pub(in crate::policy) fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Spiffe(outer), Self::Spiffe(inner)) => outer.contains(inner),
+            (Self::Token(outer), Self::Token(inner)) => outer.contains(inner),
+            _ => self == other,
+        }
+    }
+}
+
+impl TokenPattern {
+    /// Returns whether the token matches. A claim that the token lacks does not match.
+    fn matches(&self, token: &TokenCaller) -> bool {
+        self.issuer == token.issuer
+            && self.subject.as_ref().is_none_or(|pattern| pattern.matches(&token.subject))
+            && self
+                .claims
+                .iter()
+                .all(|(name, pattern)| token.claims.get(name).is_some_and(|text| pattern.matches(text)))
+    }
+
+    /// Returns whether this pattern requires no more than `other` requires.
+    fn contains(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
+            && self
+                .subject
+                .as_ref()
+                .is_none_or(|outer| other.subject.as_ref().is_some_and(|inner| outer.contains(inner)))
+            && self
+                .claims
+                .iter()
+                .all(|(name, outer)| other.claims.iter().any(|(own, inner)| own == name && outer.contains(inner)))
+    }
+}

@@ -1,0 +1,107 @@
+//! Registry patterns: accounts and regions, in every form that a registry's host can have.
+
+use super::label::LabelPattern;
+use crate::registry::{AccountId, PrivateRegistry, Registry};
+
+/// Registries that a grant covers, whichever form of their host a caller writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryPattern {
+    /// Amazon ECR Public.
+    Public,
+    /// Private registries.
+    Private {
+        /// The accounts.
+        accounts: Accounts,
+        /// The regions; one match is enough.
+        regions: Vec<LabelPattern>,
+    },
+}
+
+/// Accounts that a grant covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accounts {
+    /// Every account, also the one of a request that names none.
+    Any,
+    /// The listed accounts.
+    Of(Vec<AccountId>),
+}
+
+impl RegistryPattern {
+    /// Returns the pattern of every private registry.
+    #[must_use]
+    pub fn every_private() -> Self {
+        Self::Private { accounts: Accounts::Any, regions: vec![LabelPattern::everything()] }
+    }
+
+    /// Returns the hosts in all their forms. A `*` in a label matches any rest of that label.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        let Self::Private { accounts, regions } = self else {
+            return Registry::PUBLIC_HOSTS.map(str::to_owned).into();
+        };
+        let accounts = match accounts {
+            Accounts::Any => vec!["*".to_owned()],
+            Accounts::Of(accounts) => accounts.iter().map(ToString::to_string).collect(),
+        };
+        let of_region = |region: &LabelPattern| {
+            let region = region.to_string();
+            accounts.iter().flat_map(|account| Registry::host_patterns(account, &region)).collect::<Vec<_>>()
+        };
+        regions.iter().flat_map(of_region).collect()
+    }
+
+    /// Returns whether this pattern covers everything that `other` covers.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Public, Self::Public) => true,
+            (Self::Private { accounts, regions }, Self::Private { accounts: inner, regions: inner_regions }) => {
+                let region = |one: &LabelPattern| regions.iter().any(|outer| outer.contains(one));
+                accounts.contains(inner) && inner_regions.iter().all(region)
+            }
+            (Self::Public, Self::Private { .. }) | (Self::Private { .. }, Self::Public) => false,
+        }
+    }
+
+    /// Returns whether the pattern covers the registry. An unknown account is covered only by a pattern for every account.
+    pub(in crate::policy) fn covers(&self, registry: &Registry) -> bool {
+        match (self, registry) {
+            (Self::Public, Registry::Public { .. }) => true,
+            (Self::Private { accounts, regions }, Registry::Private(private)) => {
+                accounts.cover(private.account()) && has_region_of(regions, private)
+            }
+            (Self::Public, Registry::Private(_)) | (Self::Private { .. }, Registry::Public { .. }) => false,
+        }
+    }
+
+    /// Returns whether the pattern could cover the registry. An unknown account may be any account.
+    pub(in crate::policy) fn may_cover(&self, registry: &Registry) -> bool {
+        match (self, registry) {
+            (Self::Private { regions, .. }, Registry::Private(private)) if private.account().is_none() => {
+                has_region_of(regions, private)
+            }
+            _ => self.covers(registry),
+        }
+    }
+}
+
+impl Accounts {
+    fn cover(&self, account: Option<AccountId>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Of(accounts) => account.is_some_and(|account| accounts.contains(&account)),
+        }
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Of(_), Self::Any) => false,
+            (Self::Of(accounts), Self::Of(others)) => others.iter().all(|account| accounts.contains(account)),
+        }
+    }
+}
+
+fn has_region_of(regions: &[LabelPattern], private: &PrivateRegistry) -> bool {
+    regions.iter().any(|pattern| pattern.matches(private.region().as_str()))
+}
