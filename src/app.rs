@@ -1,7 +1,5 @@
 //! The composition root, and what a process needs beside it.
 
-#[cfg(feature = "server")]
+pub mod auth_material;
 pub mod process;
-#[cfg(feature = "server")]
 pub mod reload;
-pub mod signal;

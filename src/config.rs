@@ -7,16 +7,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use self::reader::Reader;
 use crate::address::ListenAddress;
-use crate::api::ecr::Secret;
 use crate::audit::Output;
-use crate::authn::jwt::{self, Issuers};
-use crate::authn::tls::{self, Tls};
+use crate::authn::{jwt, tls};
 use crate::cache;
-use crate::clock::Clock;
 use crate::limits;
 use crate::policy::Policy;
 use crate::policy::lint::AcceptedIdentities;
@@ -162,17 +158,6 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// What callers can prove who they are by, as its files are.
-#[derive(Debug, Clone)]
-pub struct AuthMaterial {
-    /// What the listeners speak; none: plaintext.
-    pub tls: Option<Arc<Tls>>,
-    /// Whose tokens are taken, if anybody's are.
-    pub issuers: Option<Arc<Issuers>>,
-    /// The secret of the AWS API; none where it is not served, or its file is yet to be made.
-    pub aws_api_secret: Option<Arc<Secret>>,
-}
-
 impl Config {
     /// Reads and checks everything.
     ///
@@ -250,40 +235,6 @@ impl Config {
             dns_names: tls.map(|tls| tls.dns_names.keys().cloned().collect()).unwrap_or_default(),
             issuers: self.server.issuers.iter().map(|one| (one.name.clone(), one.issuer.clone())).collect(),
         }
-    }
-
-    /// Reads the files that it names for TLS, tokens and the AWS API. Apart from [`Self::load`], so that grants can be changed while
-    /// a certificate is on its way.
-    ///
-    /// # Errors
-    /// Where one cannot.
-    pub fn load_auth_material(&self, clock: &Arc<dyn Clock>) -> Result<AuthMaterial, Vec<Diagnostic>> {
-        let mut diagnostics = Vec::new();
-        let mut noted =
-            |place: &str, problem: String| diagnostics.push(Diagnostic { place: place.to_owned(), problem });
-        let tls = self.server.tls.clone().map(|tls| Tls::load(tls, Arc::clone(clock))).transpose();
-        let tls = tls.unwrap_or_else(|error| {
-            noted("[server.tls], authentication.client_ca and client_dns", error.to_string());
-            None
-        });
-        let issuers = Some(self.server.issuers.clone()).filter(|issuers| !issuers.is_empty());
-        let issuers = issuers.map(|issuers| Issuers::load(issuers, Arc::clone(clock))).transpose();
-        let issuers = issuers.unwrap_or_else(|error| {
-            noted("[[authentication.jwt]]", error.to_string());
-            None
-        });
-        let aws_api = self.server.aws_api.as_ref().map(|api| &api.secret_file);
-        let secret = aws_api.map_or(Ok(None), |file| Secret::read(file)).unwrap_or_else(|problem| {
-            let file = aws_api.map(|file| file.display().to_string()).unwrap_or_default();
-            noted("server.aws_api_secret_file", format!("{file} {problem}"));
-            None
-        });
-        let loaded = AuthMaterial {
-            tls: tls.map(Arc::new),
-            issuers: issuers.map(Arc::new),
-            aws_api_secret: secret.map(Arc::new),
-        };
-        if diagnostics.is_empty() { Ok(loaded) } else { Err(diagnostics) }
     }
 
     /// One port speaks one protocol.

@@ -17,6 +17,7 @@
 //! | tools | [`clock`] | the only reader of the system clocks |
 //! | tools | [`jitter`] | random spread of delays |
 //! | tools | [`sync`] | locks that survive a panic |
+//! | tools | [`signal`] | SIGTERM and SIGINT |
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`trusted_file`] | checks owner and mode of files that decide identity |
 //! | tools | [`address`] | listen addresses |
@@ -47,7 +48,7 @@
 pub mod address;
 #[cfg(feature = "server")]
 pub mod api;
-#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+#[cfg(feature = "server")]
 pub mod app;
 #[cfg(feature = "server")]
 pub mod audit;
@@ -95,6 +96,8 @@ pub mod registry;
 pub mod request_id;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+pub mod signal;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 #[cfg(feature = "server")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
+use crate::app::auth_material::AuthMaterial;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Diagnostic, Files, Sources};
 use crate::terminal::{print_error, print_line};
@@ -54,7 +55,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Check(file) => {
             let result = Config::load(&file.sources()).and_then(|config| {
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-                config.load_auth_material(&clock).map(drop)
+                AuthMaterial::load(&config, &clock).map(drop)
             });
             if result.is_ok() {
                 print_line("the configuration is valid")?;

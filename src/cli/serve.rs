@@ -12,16 +12,17 @@ use super::config::{loopback_flag, report};
 use crate::address::ListenAddress;
 use crate::api::ecr::{self, Secret};
 use crate::api::grpc::trace::Tracing;
-use crate::app::signal::Signals;
+use crate::app::auth_material::AuthMaterial;
 use crate::app::{process, reload};
 use crate::audit::{AuditLog, Output};
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, AuthMaterial, Config, Files, LogFormat, Sources};
+use crate::config::{self, Config, Files, LogFormat, Sources};
 use crate::limits::Limits;
 use crate::profile::Profile;
 use crate::server::{self, ActivatedSockets, Bound, BoundAwsApi};
+use crate::signal::Signals;
 use crate::source::aws::Aws;
 use crate::source::aws::admission::AdmissionControl;
 use crate::supervise;
@@ -63,7 +64,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let ended = runtime.block_on(async {
-                let signals = Signals::catch()?;
+                let signals = Signals::listen()?;
                 let (telemetry, tracing) = start_telemetry(&config, &sources)?;
                 process::log_panics_without_their_message();
                 process::guard_memory();
@@ -72,7 +73,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 let config = args.simulation.start(config).await?;
                 let clock = Arc::new(SystemClock::new());
                 let shared: Arc<dyn Clock> = clock.clone();
-                let ended = match config.load_auth_material(&shared) {
+                let ended = match AuthMaterial::load(&config, &shared) {
                     Ok(proofs) => {
                         serve(&config, (&sources, handed), tracing, (clock, proofs), signals).await?;
                         Ok(())
@@ -177,7 +178,7 @@ async fn prepare(
     let limits = Limits::new(config.limits, clock);
     // Before the others and once: of those each may be tried in turn.
     let aws_api = config.server.aws_api.as_ref();
-    let aws_api = aws_api.map(|api| bind_aws_api(api, proofs.aws_api_secret.clone(), &mut handed)).transpose()?;
+    let aws_api = aws_api.map(|api| bind_aws_api(api, proofs.ecr_api_secret.clone(), &mut handed)).transpose()?;
     let bind_to = |listen, handed| {
         let settings = server_settings(&config.server, listen, proofs.clone(), limits.clone());
         server::bind(settings, handed, Arc::clone(&broker), cache.clone(), tracing.clone())

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::signal::Signals;
+use crate::signal::Signals;
 use crate::simulator::{FaultRate, Settings, Simulator};
 use crate::terminal::print_line;
 
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn simulate(addresses: &[SocketAddr], settings: &Settings) -> anyhow::Result<()> {
-    let mut signals = Signals::catch()?;
+    let mut signals = Signals::listen()?;
     let mut simulators = Vec::new();
     for address in addresses {
         simulators.push(bind(*address, settings).await?);

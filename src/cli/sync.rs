@@ -15,11 +15,11 @@ use self::file::AuthFile;
 use self::hook::Hook;
 use super::connection::Connection;
 use super::watch_args::Followed;
-use crate::app::signal::Signals;
 use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, Watch, WatchEvent, block_on};
 use crate::clock::{Clock as _, SystemClock};
 use crate::exit_code::Exit;
 use crate::registry::{Registry, RegistryError};
+use crate::signal::Signals;
 use crate::terminal::print_error;
 
 mod entries;
@@ -174,7 +174,7 @@ impl Sync {
 
     /// Until a signal comes. What is in the file then stays there: those who read it may outlive this.
     async fn follow(mut self, settings: &Settings, queries: &[Query]) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::catch()?;
+        let mut signals = Signals::listen()?;
         let mut watch = Watch::new(settings, queries);
         // In between some of what belongs into the file is not known.
         let mut complete = false;

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::output;
 use super::watch_args::Followed;
-use crate::app::signal::Signals;
 use crate::client::{Failure, Watch, WatchEvent, block_on};
 use crate::exit_code::Exit;
+use crate::signal::Signals;
 use crate::terminal::{print_error, try_print_line};
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, profile) = args.connection.settings()?;
     let queries = args.followed.queries(&profile);
     block_on(async {
-        let mut signals = Signals::catch()?;
+        let mut signals = Signals::listen()?;
         let mut watch = Watch::new(&settings, &queries);
         let mut began = false;
         loop {

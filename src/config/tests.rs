@@ -225,9 +225,6 @@ fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() 
     );
     assert!(problems(&open)[0].contains("write grants"));
     assert!(load(&format!("grants = []\n{open}")).is_ok());
-    let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
-    let files = load(&format!("[server.tls]\n{pair}")).unwrap().load_auth_material(&clock).unwrap_err();
-    assert!(files.len() == 1 && files[0].problem.contains("/no/such.crt cannot be read"), "{files:?}");
     let variable = [("ECR_BROKER_SERVER_TLS_KEY", "/a"), ("ECR_BROKER_SERVER_TLS_COLOUR", "red")];
     let diagnostics = Config::load(&sources(&file(""), &variable)).unwrap_err();
     let of =
@@ -531,27 +528,6 @@ fn the_aws_api_is_served_on_loopback_with_a_file_for_its_secret_and_not_otherwis
         let problems = problems(&text);
         assert!(problems.len() == 1 && problems[0].contains(expected), "{text}: {problems:?}");
     }
-}
-
-#[test]
-fn the_secret_of_the_aws_api_is_looked_at_before_the_broker_starts_and_may_be_made_later() {
-    let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
-    let text =
-        |path: &std::path::Path| format!("[server]\naws_api_listen = \"127.0.0.1:1\"\naws_api_secret_file = {path:?}");
-    let directory = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        path
-    };
-    let secret = write("secret", "0123456789abcdef0123456789abcdef");
-    let loaded = |path: &std::path::Path| load(&text(path)).unwrap().load_auth_material(&clock);
-    assert!(loaded(&secret).unwrap().aws_api_secret.is_some());
-    assert!(loaded("/no/such/file".as_ref()).unwrap().aws_api_secret.is_none());
-    let diagnostics = loaded(&write("short", "too-short")).unwrap_err();
-    assert_eq!(diagnostics[0].place, "server.aws_api_secret_file");
-    assert!(diagnostics.len() == 1 && diagnostics[0].problem.contains("holds no secret"), "{diagnostics:?}");
 }
 
 #[test]

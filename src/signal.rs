@@ -1,11 +1,12 @@
-//! The signals that end the program.
+//! SIGTERM and SIGINT, the signals that end the program.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, from the moment this is made. Before it they end the process, but for the first process of a container,
-/// which ignores them: so this is made first.
+/// Listens for SIGTERM and SIGINT from its construction on.
+///
+/// Construct it first: before, either signal ends the process at once. As PID 1 of a container the process would ignore both.
 #[derive(Debug)]
 pub(crate) struct Signals {
     terminate: Signal,
@@ -13,12 +14,12 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Must be made inside the runtime.
-    pub(crate) fn catch() -> io::Result<Self> {
+    /// Starts to listen. Must be called inside the runtime.
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Comes back at the next one.
+    /// Completes at the next signal.
     pub(crate) async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,0 +1,78 @@
+//! Authentication material: the certificates, keys and secrets whose files the configuration names.
+//!
+//! It loads apart from the configuration, so that a change of grants can be checked while a certificate is being replaced.
+
+use std::sync::Arc;
+
+use crate::api::ecr::Secret;
+use crate::authn::jwt::Issuers;
+use crate::authn::tls::Tls;
+use crate::clock::Clock;
+use crate::config::{Config, Diagnostic};
+
+/// Loaded authentication material.
+#[derive(Debug, Clone, Default)]
+pub struct AuthMaterial {
+    /// The TLS certificate and client roots of TCP listeners; none: plaintext.
+    pub tls: Option<Arc<Tls>>,
+    /// The trusted issuers of bearer tokens.
+    pub issuers: Option<Arc<Issuers>>,
+    /// The secret of the ECR API; none where the API is off, or where its file does not exist yet.
+    pub ecr_api_secret: Option<Arc<Secret>>,
+}
+
+impl AuthMaterial {
+    /// Loads every file that `config` names, and reports all problems in one run.
+    ///
+    /// # Errors
+    /// Fails with one diagnostic for each part that cannot be loaded.
+    pub fn load(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, Vec<Diagnostic>> {
+        let mut diagnostics = Vec::new();
+        let loaded = Self {
+            tls: keep(load_tls(config, clock), &mut diagnostics),
+            issuers: keep(load_issuers(config, clock), &mut diagnostics),
+            ecr_api_secret: keep(load_ecr_api_secret(config), &mut diagnostics),
+        };
+        if diagnostics.is_empty() { Ok(loaded) } else { Err(diagnostics) }
+    }
+}
+
+fn load_tls(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Tls>, Diagnostic> {
+    let Some(settings) = config.server.tls.clone() else { return Ok(None) };
+    Tls::load(settings, Arc::clone(clock))
+        .map(Some)
+        .map_err(|error| diagnostic("[server.tls], authentication.client_ca and client_dns", error.to_string()))
+}
+
+fn load_issuers(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Issuers>, Diagnostic> {
+    if config.server.issuers.is_empty() {
+        return Ok(None);
+    }
+    Issuers::load(config.server.issuers.clone(), Arc::clone(clock))
+        .map(Some)
+        .map_err(|error| diagnostic("[[authentication.jwt]]", error.to_string()))
+}
+
+fn load_ecr_api_secret(config: &Config) -> Result<Option<Secret>, Diagnostic> {
+    let Some(api) = &config.server.aws_api else { return Ok(None) };
+    let file = &api.secret_file;
+    let at = |problem| diagnostic("server.aws_api_secret_file", format!("{} {problem}", file.display()));
+    Secret::read(file).map_err(at)
+}
+
+fn diagnostic(place: &str, problem: String) -> Diagnostic {
+    Diagnostic { place: place.to_owned(), problem }
+}
+
+/// Keeps what was loaded, and moves a problem to the list.
+fn keep<T>(loaded: Result<Option<T>, Diagnostic>, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<T>> {
+    loaded
+        .unwrap_or_else(|problem| {
+            diagnostics.push(problem);
+            None
+        })
+        .map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests;
