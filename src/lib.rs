@@ -19,6 +19,7 @@
 //! | tools | [`sync`] | locks that survive a panic |
 //! | tools | [`signal`] | SIGTERM and SIGINT |
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
+//! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
 //! | tools | [`trusted_file`] | checks owner and mode of files that decide identity |
 //! | tools | [`address`] | listen addresses |
 //! | tools | [`trace`] | span identities passed between tasks |
@@ -74,6 +75,8 @@ pub mod credential;
 #[cfg(feature = "server")]
 pub mod error;
 pub mod exit_code;
+#[cfg(feature = "server")]
+pub mod follow_file;
 #[cfg(feature = "client")]
 pub mod helper;
 #[cfg(any(feature = "server", feature = "client"))]

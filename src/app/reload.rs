@@ -1,77 +1,44 @@
 //! Grants that change while the broker runs: its files are read again on SIGHUP, and when they have changed.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::convert::Infallible;
+use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info, warn};
+use tokio::signal::unix::Signal;
+use tracing::{error, info};
 
 use crate::authn::jwt;
 use crate::broker::Broker;
 use crate::config::{Config, Sources};
 use crate::credential::ProfileName;
+use crate::follow_file::{Check, FileFollower, Found, Hangups};
 use crate::policy::{CallerPattern, Policy, TokenPattern};
 use crate::profile::Profile;
 use crate::supervise;
 
-/// How often it is looked whether the files have changed. Their texts are compared, for Kubernetes swaps links and keeps times.
-const INTERVAL: Duration = Duration::from_secs(5);
-/// How long a file has to stay the same where somebody asks for it to be read.
-const MOMENT: Duration = Duration::from_millis(100);
-/// And so often it is waited for, before it is left to the next look.
-const MOMENTS: u32 = 50;
 /// After how many looks a mistake that is still there is said again: about ten minutes.
 const REMINDER: u32 = 120;
 
-/// Follows the files for as long as it is polled. `hangup` was there before anybody could send one.
+/// Follows the files for as long as it is polled.
 pub(crate) async fn keep_following(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, sources: Sources, hangup: Signal) {
-    let first = Mutex::new(Some(hangup));
-    let begin = || {
-        let hangup = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let hangup = hangup.map_or_else(|| signal(SignalKind::hangup()), Ok);
-        let (broker, issuers, sources) = (Arc::clone(&broker), issuers.clone(), sources.clone());
-        async move {
-            match hangup {
-                Ok(hangup) => follow(broker, issuers, sources, hangup).await,
-                Err(problem) => error!(%problem, "SIGHUP cannot be waited for"),
-            }
-        }
-    };
-    supervise::run("following the configuration's files", begin).await;
+    let hangups = Hangups::new(hangup);
+    let start = || follow(Arc::clone(&broker), issuers.clone(), sources.clone(), hangups.receiver());
+    supervise::run("following the configuration's files", start).await;
 }
 
 /// Puts the files' grants in force, whenever there are new ones; the other settings stay until the next start. A file with a mistake
 /// in it changes nothing, and it is said again as long as that is so.
-async fn follow(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, mut sources: Sources, mut hangup: Signal) {
-    let mut tick = tokio::time::interval(INTERVAL);
-    // A file that is being written may be read half-way, without the grants or the denials at its end.
-    let mut settling = sources.files.clone();
+async fn follow(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, mut sources: Sources, hangup: Option<Signal>) {
+    let files = sources.files.clone();
+    let read = move || Ok::<_, Infallible>(files.read_again());
+    let mut follower = FileFollower::new("configuration", sources.files.clone(), read).on_hangup(hangup);
     let mut reminder = 0;
     loop {
-        let asked = tokio::select! {
-            _ = hangup.recv() => true,
-            _ = tick.tick() => false,
-        };
-        let mut now = sources.files.read_again();
-        let mut settled = now == settling;
-        // Whoever asks waits for no look.
-        for _ in 0..MOMENTS {
-            if !asked || settled {
-                break;
-            }
-            settling = now;
-            tokio::time::sleep(MOMENT).await;
-            now = sources.files.read_again();
-            settled = now == settling;
-        }
-        if asked && !settled {
-            warn!("the configuration's files keep changing; they will be read when they have settled");
-        }
-        settling = now.clone();
+        let Check { requested, found } = follower.next().await;
         reminder = if reminder == 0 { 0 } else { reminder - 1 };
-        if settled && (asked || now != sources.files || reminder == 1) {
+        let Found::Settled { contents, changed } = found else { continue };
+        if requested || changed || reminder == 1 {
             // What has settled, and not what may stand there by now.
-            sources.files = now;
+            sources.files = contents;
             reminder = if reload(&broker, &issuers, &sources) { 0 } else { REMINDER };
         }
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject as _;
@@ -29,15 +29,11 @@ use self::certificate::CertificateError;
 use self::verifier::Verifier;
 use crate::caller::{Caller, DnsName};
 use crate::clock::Clock;
-use crate::trusted_file;
+use crate::follow_file::{Check, FileFollower, Found, Hangups};
+use crate::{supervise, trusted_file};
 
 mod certificate;
 mod verifier;
-
-/// How often it is looked whether a file has changed.
-const INTERVAL: Duration = Duration::from_secs(5);
-/// How long the files have to stay the same where somebody asks for them to be read.
-const MOMENT: Duration = Duration::from_millis(100);
 
 /// The files that say who the broker is, and who vouches for its callers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,40 +154,30 @@ impl Tls {
     }
 
     /// Reads the files again at every `hangup`, and when they have changed. What is broken changes nothing, and is said once.
-    pub async fn follow(self: Arc<Self>, mut hangup: Signal) {
-        let mut tick = tokio::time::interval(INTERVAL);
-        let mut watch = Watch::default();
-        loop {
-            let asked = tokio::select! {
-                _ = hangup.recv() => true,
-                _ = tick.tick() => false,
-            };
-            let this = Arc::clone(&self);
-            let look = tokio::task::spawn_blocking(move || {
-                this.look(asked, &mut watch);
-                watch
-            });
-            watch = look.await.unwrap_or_default();
-        }
+    pub async fn follow(self: Arc<Self>, hangup: Signal) {
+        let hangups = Hangups::new(hangup);
+        let start = || Arc::clone(&self).follow_files(hangups.receiver());
+        supervise::run("following the TLS files", start).await;
     }
 
-    fn look(&self, asked: bool, watch: &mut Watch) {
-        let outcome = Files::read(&self.settings).and_then(|mut files| {
-            // A file that is being written may be read half-way. Whoever asks waits for no next look.
-            while watch.seen.replace(files.clone()).as_ref() != Some(&files) {
-                if !asked {
-                    return Ok(());
-                }
-                std::thread::sleep(MOMENT);
-                files = Files::read(&self.settings)?;
+    async fn follow_files(self: Arc<Self>, hangup: Option<Signal>) {
+        let tls = Arc::clone(&self);
+        let read = move || Files::read(&tls.settings);
+        let mut follower = FileFollower::new("TLS", self.current.load().files.clone(), read).on_hangup(hangup);
+        let mut reported: Option<String> = None;
+        loop {
+            let Check { requested, found } = follower.next().await;
+            let outcome = match found {
+                Found::Settled { contents, .. } => self.put_in_force(contents),
+                Found::Unreadable(error) => Err(error),
+                Found::Unsettled => Ok(()),
+            };
+            let problem = outcome.err().map(|error| error.to_string());
+            if let Some(problem) = problem.as_ref().filter(|problem| requested || reported.as_ref() != Some(problem)) {
+                error!(%problem, "TLS files were read again and cannot be used; the old ones stay in force");
             }
-            self.put_in_force(files)
-        });
-        let problem = outcome.err().map(|error| error.to_string());
-        if let Some(problem) = problem.as_ref().filter(|problem| asked || watch.problem.as_ref() != Some(problem)) {
-            error!(%problem, "TLS files were read again and cannot be used; the old ones stay in force");
+            reported = problem;
         }
-        watch.problem = problem;
     }
 
     fn put_in_force(&self, files: Files) -> Result<(), TlsError> {
@@ -238,13 +224,6 @@ impl Proof {
         self.judged.store(current.number, Ordering::Relaxed);
         Ok(())
     }
-}
-
-/// What was found when the files were last looked at.
-#[derive(Debug, Default)]
-struct Watch {
-    seen: Option<Files>,
-    problem: Option<String>,
 }
 
 impl Settings {

@@ -3,6 +3,7 @@
 //! Nobody's token makes the broker ask an issuer more than once in ten seconds, and what was fetched last stays good for a day when
 //! the issuer cannot be reached.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,12 +16,11 @@ use tracing::{info, warn};
 use super::keys::{Key, KeyMark, KeySet, KeySetError};
 use super::{Refusal, Settings};
 use crate::clock::Clock;
+use crate::follow_file::{FileFollower, Found};
 use crate::moment::Moment;
 use crate::quoted::Quoted;
 use crate::trusted_file;
 
-/// How often a file is looked at.
-const FILE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often keys are fetched; a tenth more or less.
 const FETCH_INTERVAL: Duration = Duration::from_mins(10);
 /// A key that is not known may be new, but not more often than so.
@@ -161,32 +161,24 @@ impl Source {
     }
 
     async fn follow_file(&self, path: &Path) {
-        let mut tick = tokio::time::interval(FILE_INTERVAL);
-        let (mut last, mut said) = (None, Some(Ok(self.text.clone())));
+        let path = path.to_owned();
+        // A file that becomes unreadable settles like any other contents, so that a swap of files is not reported.
+        let read = move || Ok::<_, Infallible>(trusted_file::read(&path));
+        let mut follower = FileFollower::new("keys of an issuer", Ok(self.text.clone()), read);
         loop {
-            tick.tick().await;
-            let file = path.to_owned();
-            let text = tokio::task::spawn_blocking(move || trusted_file::read(&file)).await;
-            let text = text.unwrap_or_else(|error| Err(error.to_string()));
-            // Read half-way it would be another one at the next look.
-            let settled = last.as_ref() == Some(&text) && said.as_ref() != Some(&text);
-            if settled {
-                let keys = text.as_ref().map_err(String::clone);
-                match keys.and_then(|text| KeySet::read(text).map_err(|error| error.to_string())) {
-                    Ok(keys) => {
-                        self.hold(keys, None);
-                        info!(issuer = self.name, "the issuer's keys were read again");
-                    }
-                    Err(error) => {
-                        warn!(
-                            issuer = self.name,
-                            error, "the issuer's file of keys cannot be used; the old keys stay in force"
-                        );
-                    }
+            let Found::Settled { contents, changed: true } = follower.next().await.found else { continue };
+            match contents.and_then(|text| KeySet::read(&text).map_err(|error| error.to_string())) {
+                Ok(keys) => {
+                    self.hold(keys, None);
+                    info!(issuer = self.name, "the issuer's keys were read again");
                 }
-                said = Some(text.clone());
+                Err(error) => {
+                    warn!(
+                        issuer = self.name,
+                        error, "the issuer's file of keys cannot be used; the old keys stay in force"
+                    );
+                }
             }
-            last = Some(text);
         }
     }
 
