@@ -4,12 +4,14 @@
 //! two readings in a row are equal. Contents are compared, not modification times: Kubernetes swaps links and keeps times.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Interval;
 use tracing::{error, warn};
+
+use crate::sync::lock;
 
 /// Time between two checks.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -144,7 +146,7 @@ impl Hangups {
 
     /// Returns the first receiver, and after a restart a new one.
     pub(crate) fn receiver(&self) -> Option<Signal> {
-        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = lock(&self.0).take();
         first.map_or_else(|| signal(SignalKind::hangup()), Ok).inspect_err(log_no_receiver).ok()
     }
 }

@@ -19,6 +19,7 @@ use self::rate::Rate;
 use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::error::BrokerError;
+use crate::jitter;
 
 mod rate;
 
@@ -350,7 +351,7 @@ where
 
 /// A time of its own for each of those who are turned away together, so that they do not come back together.
 fn spread(wait: Duration) -> Duration {
-    wait.mul_f64(1.0 + fastrand::f64())
+    jitter::at_least(wait, 1.0)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,7 +19,8 @@ use crate::clock::Clock;
 use crate::follow_file::{FileFollower, Found};
 use crate::moment::Moment;
 use crate::quoted::Quoted;
-use crate::trusted_file;
+use crate::sync::lock;
+use crate::{jitter, trusted_file};
 
 /// How often keys are fetched; a tenth more or less.
 const FETCH_INTERVAL: Duration = Duration::from_mins(10);
@@ -144,7 +145,7 @@ impl Source {
 
     /// Whether a fetch is on its way.
     fn ask(&self) -> bool {
-        let mut round = self.round();
+        let mut round = lock(&self.round);
         let cooling = round.ended.is_some_and(|ended| self.clock.now().steady.saturating_sub(ended) < COOL_DOWN);
         if !round.in_flight && !cooling {
             round.in_flight = true;
@@ -184,7 +185,7 @@ impl Source {
 
     async fn follow_issuer(&self) {
         loop {
-            self.round().in_flight = true;
+            lock(&self.round).in_flight = true;
             let outcome = tokio::time::timeout(ANSWER_TIMEOUT, self.fetch(&self.client)).await;
             self.put_in_force(outcome.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_TIMEOUT:?}"))));
             self.until_due().await;
@@ -193,18 +194,14 @@ impl Source {
 
     /// Until the interval is over, or somebody asks. What was asked for while the last fetch began is done.
     async fn until_due(&self) {
-        let interval = tokio::time::sleep(FETCH_INTERVAL.mul_f64(0.9 + 0.2 * fastrand::f64()));
+        let interval = tokio::time::sleep(jitter::around(FETCH_INTERVAL));
         tokio::pin!(interval);
         loop {
             tokio::select! {
                 () = &mut interval => return,
-                () = self.wanted.notified() => if self.round().in_flight { return },
+                () = self.wanted.notified() => if lock(&self.round).in_flight { return },
             }
         }
-    }
-
-    fn round(&self) -> MutexGuard<'_, Round> {
-        self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put_in_force(&self, outcome: Result<KeySet, String>) {
@@ -227,7 +224,7 @@ impl Source {
                 problem, "the issuer's keys cannot be fetched; those that are held stay in force"
             ),
         }
-        *self.round() = Round { in_flight: false, ended: Some(now.steady) };
+        *lock(&self.round) = Round { in_flight: false, ended: Some(now.steady) };
         self.rounds.send_modify(|round| *round += 1);
     }
 
