@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::Diagnostic;
+use super::diagnostic::Diagnostic;
 use crate::trusted_file;
 
 /// What names the files that are included.
 pub(super) const INCLUDE: &str = "include";
+/// The keys of a file that are no sections.
+pub(super) const LISTS: [&str; 2] = ["profiles", "grants"];
 
 /// The texts of a configuration's files. Two readings are equal where nothing has changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::Diagnostic;
+use super::diagnostic::Diagnostic;
 use super::files::Document;
 
 /// A list, and what each of its tables has.

@@ -2,9 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::Sources;
+use toml::{Table, Value};
+
+use super::files::LISTS;
 use super::reader::{Origin, Reader};
+use super::sections::aliases::ALIASES;
 use super::settings::{ALL, About};
+use super::sources::Sources;
 
 /// Every setting in force, as TOML, with where it came from.
 #[must_use]
@@ -20,7 +24,29 @@ pub fn effective(sources: &Sources) -> String {
             value => format!("{} = {value} # {}\n", about.key, origin.place()),
         }
     });
-    settings + "\n" + &reader.lists_as_typed()
+    settings + "\n" + &lists_as_typed(&reader)
+}
+
+/// The issuers, aliases, profiles and grants as they stand in the files.
+fn lists_as_typed(reader: &Reader<'_>) -> String {
+    let mut text = String::new();
+    let issuers = reader.file().get("authentication").and_then(|section| section.get("jwt"));
+    if let Some(issuers) = issuers {
+        let section = Table::from_iter([("jwt".to_owned(), issuers.clone())]);
+        text += &Table::from_iter([("authentication".to_owned(), Value::Table(section))]).to_string();
+    }
+    if let Some(aliases) = reader.file().get(ALIASES) {
+        text += &Table::from_iter([(ALIASES.to_owned(), aliases.clone())]).to_string();
+    }
+    for document in reader.documents() {
+        let typed = LISTS.iter().filter_map(|list| Some(((*list).to_owned(), document.table.get(*list)?.clone())));
+        let typed: Table = typed.collect();
+        if !typed.is_empty() {
+            text.extend(["# ", document.place.as_str(), "\n", typed.to_string().as_str()]);
+        }
+    }
+    let open = "# There are no grants: whoever may open the socket may have everything.\n";
+    if reader.documents().iter().any(|one| one.table.contains_key("grants")) { text } else { text + open }
 }
 
 /// How other files are included.

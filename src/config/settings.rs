@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use spiffe::TrustDomain;
 
+use super::model::{LogFormat, Mode};
 use super::values::{self, Form, Read};
-use super::{LogFormat, Mode};
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;

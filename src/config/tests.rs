@@ -4,6 +4,8 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use super::*;
+use crate::authn::jwt;
+use crate::policy::Policy;
 
 fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();

@@ -9,7 +9,7 @@ use spiffe::TrustDomain;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use super::{LogFormat, Mode};
+use super::model::{LogFormat, Mode};
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
@@ -61,6 +61,14 @@ pub(super) fn loopback_address(value: &Value) -> Result<Option<SocketAddr>, Stri
         )),
         _ => Err(format!("{value} is not IP:PORT, such as \"127.0.0.1:9911\"")),
     }
+}
+
+/// A list of texts with at least one in it.
+pub(super) fn texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, String> {
+    let texts = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+    texts
+        .filter(|texts| !texts.is_empty())
+        .ok_or_else(|| format!("{key} is not a list of texts with one in it at least"))
 }
 
 pub(super) fn registries(value: &Value) -> Result<Vec<Registry>, String> {

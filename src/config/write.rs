@@ -70,7 +70,7 @@ fn list<T: Into<Value>>(items: impl IntoIterator<Item = T>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::super::files::Document;
-    use super::super::grants;
+    use super::super::sections::grants;
     use super::*;
     use crate::policy::Policy;
 
@@ -91,7 +91,7 @@ mod tests {
             registries = [{ public = true }]
             effect = "deny"
         "#;
-        let read = |text: &str| grants::read(&[Document { place: "file".into(), table: text.parse().unwrap() }], &[]);
+        let read = |text: &str| grants::parse(&[Document { place: "file".into(), table: text.parse().unwrap() }], &[]);
         let (Policy::Grants(grants), diagnostics) = read(text) else { panic!() };
         assert!(diagnostics.is_empty() && grants.len() == 3, "{diagnostics:?}");
         let written = grants_as_toml(&grants);

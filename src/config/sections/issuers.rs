@@ -5,23 +5,34 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::files::Document;
-use super::list::{Item, List, Listed};
-use super::{Diagnostic, values};
 use crate::authn::jwt::{self, Keys};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::files::Document;
+use crate::config::list::{Item, List, Listed};
+use crate::config::reader::Reader;
+use crate::config::values;
 
+/// The list, which stands in a section.
+pub(in crate::config) const HEADING: &str = "authentication.jwt";
 const ISSUERS: List = List {
     key: "jwt",
-    heading: "authentication.jwt",
-    one: "authentication.jwt",
+    heading: HEADING,
+    one: HEADING,
     named_by: "name",
     unique: "name or issuer",
     keys: &["name", "issuer", "audience", "jwks_file", "ca_bundle", "max_lifetime"],
 };
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
 
+/// Reads the issuers; only the main file can have them.
+pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<jwt::Settings> {
+    let section = reader.file().get("authentication").and_then(Value::as_table).cloned().unwrap_or_default();
+    let section = Document { place: reader.file_name(), table: section };
+    reader.collect(parse(section))
+}
+
 /// The issuers in the section `[authentication]`, and what is wrong with them.
-pub(super) fn read(section: Document) -> (Vec<jwt::Settings>, Vec<Diagnostic>) {
+fn parse(section: Document) -> (Vec<jwt::Settings>, Vec<Diagnostic>) {
     let same = |one: &jwt::Settings, other: &jwt::Settings| one.name == other.name || one.issuer == other.issuer;
     let Listed { items, diagnostics, .. } = ISSUERS.read(&[section], read_issuer, same);
     (items, diagnostics)

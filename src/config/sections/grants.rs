@@ -2,10 +2,11 @@
 
 use toml::{Table, Value};
 
-use super::Diagnostic;
-use super::files::Document;
-use super::list::{Item, List, Listed};
-use super::values::is_name;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::files::Document;
+use crate::config::list::{Item, List, Listed};
+use crate::config::reader::Reader;
+use crate::config::values::{is_name, texts};
 use crate::credential::ProfileName;
 use crate::policy::{
     Accounts, CallerPattern, ClaimPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern, TokenPattern,
@@ -26,8 +27,13 @@ const GRANTS: List = List {
 /// The kernel's stand-in for users without a name, which no grant may be for.
 const OVERFLOW_ID: u32 = 65534;
 
+/// Reads the grants of all files.
+pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> Policy {
+    reader.collect(parse(reader.documents(), profiles))
+}
+
 /// The policy, and what is wrong with it. Without the key there are no grants, which is another thing than none that match.
-pub(super) fn read(documents: &[Document], profiles: &[Profile]) -> (Policy, Vec<Diagnostic>) {
+pub(in crate::config) fn parse(documents: &[Document], profiles: &[Profile]) -> (Policy, Vec<Diagnostic>) {
     let Listed { items, is_there, diagnostics } =
         GRANTS.read(documents, |item| read_grant(item, profiles), |one, other| one.id == other.id);
     (if is_there { Policy::Grants(items) } else { Policy::Open }, diagnostics)
@@ -161,7 +167,7 @@ fn read_registry(table: &Table) -> Result<RegistryPattern, String> {
 }
 
 fn read_accounts(value: &Value) -> Result<Accounts, String> {
-    let texts = read_texts("accounts", value)?;
+    let texts = texts("accounts", value)?;
     if texts == ["*"] {
         return Ok(Accounts::Any);
     }
@@ -178,14 +184,7 @@ fn read_regions(value: &Value) -> Result<Vec<LabelPattern>, String> {
         let problem = || format!("regions: {text:?} is no region of AWS's, nor the beginning of one");
         Partition::all_owning(text).next().map(|_| pattern).ok_or_else(problem)
     };
-    read_texts("regions", value)?.into_iter().map(region).collect()
-}
-
-pub(super) fn read_texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, String> {
-    let texts = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-    texts
-        .filter(|texts| !texts.is_empty())
-        .ok_or_else(|| format!("{key} is not a list of texts with one in it at least"))
+    texts("regions", value)?.into_iter().map(region).collect()
 }
 
 #[cfg(test)]
@@ -197,7 +196,7 @@ mod tests {
     }
 
     fn problems(text: &str) -> Vec<String> {
-        read(&documents(text), &[]).1.into_iter().map(|mistake| mistake.problem).collect()
+        parse(&documents(text), &[]).1.into_iter().map(|mistake| mistake.problem).collect()
     }
 
     #[test]
@@ -213,7 +212,7 @@ mod tests {
             registries = [{ accounts = ["*"], regions = ["*"] }]
             effect = "deny"
         "#;
-        let (policy, problems) = read(&documents(text), &[]);
+        let (policy, problems) = parse(&documents(text), &[]);
         assert!(problems.is_empty(), "{problems:?}");
         let Policy::Grants(grants) = policy else { panic!("{policy:?}") };
         assert_eq!(
@@ -236,8 +235,8 @@ mod tests {
 
     #[test]
     fn no_grants_are_another_thing_than_none_that_match() {
-        assert_eq!(read(&documents(""), &[]).0, Policy::Open);
-        assert_eq!(read(&documents("grants = []"), &[]).0, Policy::Grants(Vec::new()));
+        assert_eq!(parse(&documents(""), &[]).0, Policy::Open);
+        assert_eq!(parse(&documents("grants = []"), &[]).0, Policy::Grants(Vec::new()));
     }
 
     #[test]

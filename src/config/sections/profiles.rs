@@ -4,10 +4,11 @@ use std::str::FromStr;
 
 use toml::Value;
 
-use super::Diagnostic;
-use super::files::Document;
-use super::grants::read_texts;
-use super::list::{Item, List, Listed};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::files::Document;
+use crate::config::list::{Item, List, Listed};
+use crate::config::reader::Reader;
+use crate::config::values::texts;
 use crate::credential::ProfileName;
 use crate::profile::{Access, Attribution, Profile};
 
@@ -22,8 +23,13 @@ const PROFILES: List = List {
 /// Each role after the first costs a call to STS and an hour at most; more than this is no design.
 const LONGEST_CHAIN: usize = 4;
 
+/// Reads the profiles of all files.
+pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<Profile> {
+    reader.collect(parse(reader.documents()))
+}
+
 /// The profiles, and what is wrong with them.
-pub(super) fn read(documents: &[Document]) -> (Vec<Profile>, Vec<Diagnostic>) {
+fn parse(documents: &[Document]) -> (Vec<Profile>, Vec<Diagnostic>) {
     let Listed { items, diagnostics, .. } = PROFILES.read(documents, read_profile, |one, other| one.name == other.name);
     (items, diagnostics)
 }
@@ -77,7 +83,7 @@ where
     T::Err: std::fmt::Display,
 {
     let Some(value) = value else { return Ok(Vec::new()) };
-    let texts = read_texts(key, value)?;
+    let texts = texts(key, value)?;
     texts.iter().map(|text| text.parse().map_err(|error| format!("{key}: {error}"))).collect()
 }
 
@@ -124,7 +130,7 @@ mod tests {
 
     fn read_text(text: &str) -> (Vec<Profile>, Vec<String>) {
         let document = Document { place: "file".into(), table: text.parse().unwrap() };
-        let (profiles, diagnostics) = read(&[document]);
+        let (profiles, diagnostics) = parse(&[document]);
         (profiles, diagnostics.into_iter().map(|mistake| mistake.problem).collect())
     }
 

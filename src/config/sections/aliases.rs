@@ -2,13 +2,21 @@
 
 use toml::Value;
 
+use crate::config::reader::Reader;
 use crate::registry::{Aliases, Registry};
 
 /// Its heading.
-pub(super) const ALIASES: &str = "aliases";
+pub(in crate::config) const ALIASES: &str = "aliases";
+
+/// Reads the aliases; only the main file can have them.
+pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Aliases {
+    let (aliases, problems) = parse(reader.file().get(ALIASES));
+    problems.iter().for_each(|problem| reader.report_file(problem));
+    aliases
+}
 
 /// The aliases of a section, and what is wrong with it.
-pub(super) fn read(section: Option<&Value>) -> (Aliases, Vec<String>) {
+fn parse(section: Option<&Value>) -> (Aliases, Vec<String>) {
     let (mut aliases, mut problems) = (Aliases::default(), Vec::new());
     let table = match section {
         None => return (aliases, problems),

@@ -1,0 +1,118 @@
+//! The typed configuration: for each module the settings that it takes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::address::ListenAddress;
+use crate::audit::Output;
+use crate::authn::{jwt, tls};
+use crate::cache;
+use crate::limits;
+use crate::policy::Policy;
+use crate::policy::lint::AcceptedIdentities;
+use crate::registry::{Aliases, Registry};
+use crate::source::aws;
+
+/// A configuration that passed every check.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Listeners and connections.
+    pub server: Server,
+    /// AWS endpoints, timeouts and profiles.
+    pub aws: aws::Settings,
+    /// Credential cache.
+    pub cache: cache::Settings,
+    /// Registries whose credentials are refreshed without requests.
+    pub keep_warm: Vec<Registry>,
+    /// Hosts of other names for registries.
+    pub aliases: Aliases,
+    /// Maximum `min_validity` of a request.
+    pub max_min_validity: Duration,
+    /// Grants and how they are enforced.
+    pub policy: Policy,
+    /// Limits per caller and origin.
+    pub limits: limits::Settings,
+    /// Destination of the audit log, if there is one.
+    pub audit: Option<Output>,
+    /// Log filter and format.
+    pub log: Log,
+}
+
+/// Listeners and connections.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Addresses to listen on; empty: the default sockets.
+    pub listen: Vec<ListenAddress>,
+    /// Whether any process of this host may call over loopback TCP.
+    pub loopback: bool,
+    /// Time limit for requests in flight after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Approximate age at which a connection is closed.
+    pub max_connection_age: Duration,
+    /// Maximum number of connections.
+    pub max_connections: usize,
+    /// Maximum number of connections from one IP address.
+    pub max_connections_per_address: usize,
+    /// Maximum number of connections from one user over Unix sockets.
+    pub max_connections_per_uid: usize,
+    /// The ECR-compatible API, if it is served.
+    pub aws_api: Option<AwsApi>,
+    /// TLS of TCP listeners; none: plaintext.
+    pub tls: Option<tls::Settings>,
+    /// Accepted issuers of bearer tokens.
+    pub issuers: Vec<jwt::Settings>,
+}
+
+/// The listener of the ECR-compatible API.
+#[derive(Debug, Clone)]
+pub struct AwsApi {
+    /// Its address, on loopback.
+    pub listen: SocketAddr,
+    /// The file with the secret that its callers show.
+    pub secret_file: PathBuf,
+}
+
+/// Log filter and format.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Directives in the syntax of `RUST_LOG`.
+    pub filter: String,
+    /// Format of log lines.
+    pub format: LogFormat,
+}
+
+/// Format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// Text.
+    Text,
+}
+
+/// What happens to a request that the grants deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It is denied.
+    Enforce,
+    /// It is allowed and audited as observed.
+    Observe,
+}
+
+impl Config {
+    /// Returns the kinds of authentication that the broker accepts.
+    #[must_use]
+    pub fn accepted_identities(&self) -> AcceptedIdentities {
+        let tls = self.server.tls.as_ref();
+        AcceptedIdentities {
+            loopback: self.server.loopback,
+            aws_api: self.server.aws_api.is_some(),
+            trust_domains: tls.map(|tls| tls.trust_domains.keys().cloned().collect()).unwrap_or_default(),
+            dns_names: tls.map(|tls| tls.dns_names.keys().cloned().collect()).unwrap_or_default(),
+            issuers: self.server.issuers.iter().map(|one| (one.name.clone(), one.issuer.clone())).collect(),
+        }
+    }
+}

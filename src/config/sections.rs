@@ -1,0 +1,11 @@
+//! The sections and lists of a configuration file, each read into the settings of its module.
+
+pub(super) mod aliases;
+pub(super) mod aws;
+pub(super) mod cache;
+pub(super) mod grants;
+pub(super) mod issuers;
+pub(super) mod limits;
+pub(super) mod policy;
+pub(super) mod profiles;
+pub(super) mod server;
