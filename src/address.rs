@@ -1,7 +1,7 @@
-//! Where a broker listens.
+//! Listen addresses, and the default addresses of broker and client.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -9,6 +9,20 @@ use std::str::FromStr;
 const LONGEST_SOCKET_PATH: usize = 107;
 /// A socket is made in a directory of its own beside its place, which takes ten bytes more than the directory has.
 const LONGEST_SOCKET_DIRECTORY: usize = LONGEST_SOCKET_PATH - 10;
+
+/// Default socket of a broker that runs as a system service.
+const SYSTEM_SOCKET: &str = "/run/ecr-broker/broker.sock";
+/// Default socket of a user's own broker, below `$XDG_RUNTIME_DIR`.
+const USER_SOCKET: &str = "ecr-broker/broker.sock";
+/// Default TCP address of a broker: clients try it last, `serve --simulate` listens on it.
+pub const DEFAULT_TCP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
+
+/// Returns the default sockets in the order that broker and client try them; `runtime_dir` is `$XDG_RUNTIME_DIR`.
+#[must_use]
+pub fn default_sockets(runtime_dir: Option<&Path>) -> Vec<PathBuf> {
+    let user = runtime_dir.map(|directory| directory.join(USER_SOCKET));
+    std::iter::once(PathBuf::from(SYSTEM_SOCKET)).chain(user).collect()
+}
 
 /// An address to listen on: `unix:/path` or `IP:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -21,7 +21,7 @@
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
 //! | tools | [`trusted_file`] | checks owner and mode of files that decide identity |
-//! | tools | [`address`] | listen addresses |
+//! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
 //! | tools | [`trace`] | span identities passed between tasks |
 //! | tools | [`aws_wire`] | AWS's wire protocols as a server sees them |
 //! | tools | [`pb`] | generated protobuf and gRPC types |
@@ -45,7 +45,7 @@
 //!
 //! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules; each builds alone.
 
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub mod address;
 #[cfg(feature = "server")]
 pub mod api;

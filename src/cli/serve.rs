@@ -1,6 +1,6 @@
 //! `serve`: put the broker together and run it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::{loopback_flag, report};
-use crate::address::ListenAddress;
+use crate::address::{ListenAddress, default_sockets};
 use crate::api::ecr::{self, Secret};
 use crate::api::grpc::trace::Tracing;
 use crate::app::auth_material::AuthMaterial;
@@ -296,8 +296,7 @@ fn bind(
 
 fn usual_sockets(sources: &Sources) -> Vec<PathBuf> {
     let runtime_dir = sources.environment.iter().find(|(name, value)| name == "XDG_RUNTIME_DIR" && !value.is_empty());
-    let user = runtime_dir.map(|(_, directory)| PathBuf::from(directory).join("ecr-broker/broker.sock"));
-    [Some(PathBuf::from("/run/ecr-broker/broker.sock")), user].into_iter().flatten().collect()
+    default_sockets(runtime_dir.map(|(_, directory)| Path::new(directory)))
 }
 
 /// Comes back at the first signal; the second ends the process at once.
@@ -314,15 +313,12 @@ async fn shutdown(mut signals: Signals) {
 mod simulation {
     //! `--simulate`: the simulated AWS behind the broker, in the same process.
 
-    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::net::{Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
-    use crate::address::ListenAddress;
+    use crate::address::{DEFAULT_TCP, ListenAddress};
     use crate::config::Config;
     use crate::simulator::{FaultRate, Settings};
-
-    /// Where a simulated broker listens that is told nothing else.
-    const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
 
     #[derive(Debug, clap::Args)]
     #[command(next_help_heading = "Simulation")]
@@ -368,7 +364,7 @@ mod simulation {
             let endpoint = format!("http://{}", simulator.address());
             tracing::warn!(%endpoint, "AWS is simulated: the credentials open nothing");
             if config.server.listen.is_empty() {
-                config.server.listen.push(ListenAddress::Tcp(LISTEN));
+                config.server.listen.push(ListenAddress::Tcp(DEFAULT_TCP));
             }
             config.aws.ecr_endpoints.clear();
             config.aws.ecr_endpoint = Some(endpoint.clone());
