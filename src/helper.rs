@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use data_encoding::BASE64;
 
-use crate::client::{ConfigError, Home, PartialConfig, Settings};
+use crate::client::{ConfigError, PartialConfig, Paths, Settings};
 
 pub mod bazel;
 mod delegate;
@@ -42,9 +42,9 @@ impl Setup {
     ///
     /// # Errors
     /// Where it cannot be used.
-    pub fn new(given: PartialConfig, home: &Home) -> Result<Self, ConfigError> {
+    pub fn new(given: PartialConfig, home: &Paths) -> Result<Self, ConfigError> {
         let given = given.or(home.files()?);
-        let next = given.next.as_deref().map(delegate::Next::from);
+        let next = given.delegate.as_deref().map(delegate::Next::from);
         let (settings, profile) = given.settings(home)?;
         Ok(Self { settings, profile, next, fallback: None })
     }
@@ -62,7 +62,7 @@ impl Setup {
     pub fn from_environment() -> Result<Self, ConfigError> {
         #[expect(clippy::disallowed_methods, reason = "a helper has no clap, which would take as long as all the rest")]
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Self::new(PartialConfig::from_variables(variable)?, &Home::from_variables(variable))
+        Self::new(PartialConfig::from_variables(variable)?, &Paths::from_variables(variable))
     }
 }
 

@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use ecr_broker::client::{Client, Failure, Home, PartialConfig, Query, RegistryCredentials, Settings};
+use ecr_broker::client::{Client, Failure, PartialConfig, Paths, Query, RegistryCredentials, Settings};
 use ecr_broker::error::{FailureClass, UpstreamError};
 use support::*;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 fn settings(addresses: &[String]) -> Settings {
     let address = Some(addresses.join(",").parse().unwrap());
     let given = PartialConfig { address, timeout: Some(Duration::from_secs(5)), ..PartialConfig::default() };
-    given.settings(&Home::default()).unwrap().0
+    given.settings(&Paths::default()).unwrap().0
 }
 
 fn of(broker: &TestBroker) -> Settings {

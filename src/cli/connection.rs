@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::client::{Addresses, ConfigError, Home, PartialConfig, Settings};
+use crate::client::{Addresses, ConfigError, PartialConfig, Paths, Settings};
 
 /// How to reach the broker.
 #[derive(Debug, clap::Args)]
@@ -48,8 +48,8 @@ impl Connection {
     }
 
     /// What flags and variables say, and where the files are.
-    pub(super) fn given(&self) -> (PartialConfig, Home) {
-        let home = Home {
+    pub(super) fn given(&self) -> (PartialConfig, Paths) {
+        let home = Paths {
             runtime_dir: self.runtime_dir.clone(),
             config_home: self.config_home.clone(),
             home: self.home.clone(),

@@ -87,11 +87,11 @@ async fn walk(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     // As long as any other command waits for a broker, and no longer: what they miss is no broker to them.
     in_force.settings.timeout = time.of_step().min(in_force.usual_timeout);
     let Some(mut client) = report.settle(address::reach(&in_force, time).await)? else { return Ok(()) };
-    client.allow(time.of_step());
+    client.set_timeout(time.of_step());
     let Some(health) = report.settle(health::ask(&client, &in_force).await)? else { return Ok(()) };
-    client.allow(time.of_step());
+    client.set_timeout(time.of_step());
     let Some(principal) = report.settle(caller::ask(&client, &in_force).await)? else { return Ok(()) };
-    client.allow(time.of_step());
+    client.set_timeout(time.of_step());
     match &args.registry {
         _ if health == Health::WithoutCredentials => Ok(()),
         None => report.settle(listing::ask(&client).await).map(drop),

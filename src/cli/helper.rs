@@ -52,7 +52,7 @@ struct Options {
 impl Options {
     fn setup(self) -> Result<Setup, String> {
         let (mut given, home) = self.connection.given();
-        (given.profile, given.next) = (self.profile, self.next);
+        (given.profile, given.delegate) = (self.profile, self.next);
         let setup = Setup::new(given, &home).map_err(|error| error.to_string())?;
         Ok(setup.falling_back_on(self.fallback_exec))
     }

@@ -184,19 +184,19 @@ impl Sync {
                 () = signals.received() => return Ok(ExitCode::SUCCESS),
                 () = sleep(rest) => {}
                 happening = watch.next() => {
-                    if let (false, WatchEvent::Broken(failure)) = (complete, &happening)
+                    if let (false, WatchEvent::WatchFailed(failure)) = (complete, &happening)
                         && is_for_good(failure)
                     {
                         print_error(failure);
                         return Ok(Exit::from(failure).into());
                     }
-                    complete |= matches!(happening, WatchEvent::Complete);
-                    if let (WatchEvent::Complete, Some(failure)) = (&happening, &self.refused)
+                    complete |= matches!(happening, WatchEvent::SnapshotComplete);
+                    if let (WatchEvent::SnapshotComplete, Some(failure)) = (&happening, &self.refused)
                         && self.refusals == queries.len()
                     {
                         return Ok(Exit::from(failure).into());
                     }
-                    let is_news = complete || matches!(happening, WatchEvent::Broken(_));
+                    let is_news = complete || matches!(happening, WatchEvent::WatchFailed(_));
                     self.note(happening);
                     if !is_news {
                         continue;
@@ -217,15 +217,15 @@ impl Sync {
     fn note(&mut self, happening: WatchEvent) {
         match happening {
             WatchEvent::Credentials(credentials) => self.entries.put(&credentials, self.clock.now()),
-            WatchEvent::Failed(registry, failure) => {
+            WatchEvent::RegistryFailed(registry, failure) => {
                 print_error(format_args!("{registry}: {failure}"));
                 if failure.code == tonic::Code::InvalidArgument {
                     self.refusals += 1;
                     self.refused.get_or_insert(failure);
                 }
             }
-            WatchEvent::Broken(failure) => self.complain_of_the_broker(&failure),
-            WatchEvent::Unchanged(..) | WatchEvent::Complete | WatchEvent::Ended | WatchEvent::Unknown => {}
+            WatchEvent::WatchFailed(failure) => self.complain_of_the_broker(&failure),
+            WatchEvent::Unchanged(..) | WatchEvent::SnapshotComplete | WatchEvent::Ended | WatchEvent::Unknown => {}
         }
     }
 

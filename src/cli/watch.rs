@@ -36,15 +36,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 () = signals.received() => return Ok(ExitCode::SUCCESS),
             };
             match happening {
-                WatchEvent::Broken(failure) if !began => {
+                WatchEvent::WatchFailed(failure) if !began => {
                     print_error(&failure);
                     return Ok(Exit::from(&failure).into());
                 }
-                WatchEvent::Broken(failure) => print_error(format_args!("{failure}; the watch begins anew")),
-                WatchEvent::Complete | WatchEvent::Ended if began => {}
+                WatchEvent::WatchFailed(failure) => print_error(format_args!("{failure}; the watch begins anew")),
+                WatchEvent::SnapshotComplete | WatchEvent::Ended if began => {}
                 WatchEvent::Unknown => {}
                 happening => {
-                    began |= matches!(happening, WatchEvent::Complete);
+                    began |= matches!(happening, WatchEvent::SnapshotComplete);
                     // Nobody reads on.
                     if !try_print_line(line(&happening, args.show_secrets))? {
                         return Ok(ExitCode::SUCCESS);
@@ -68,7 +68,7 @@ fn line(happening: &WatchEvent, show_secrets: bool) -> Value {
         WatchEvent::Unchanged(registry, id) => {
             json!({ "event": "UNCHANGED", "registry": registry, "credential_id": id })
         }
-        WatchEvent::Failed(registry, failure) => {
+        WatchEvent::RegistryFailed(registry, failure) => {
             let Failure { reason, message, request_id, retry_after, .. } = failure;
             let retry_after = retry_after.map(|wait| format!("{:.1}s", wait.as_secs_f64()));
             json!({
@@ -76,7 +76,7 @@ fn line(happening: &WatchEvent, show_secrets: bool) -> Value {
                 "retry_after": retry_after,
             })
         }
-        WatchEvent::Complete => json!({ "event": "SNAPSHOT_COMPLETE" }),
-        WatchEvent::Ended | WatchEvent::Broken(_) | WatchEvent::Unknown => json!({ "event": "ENDED" }),
+        WatchEvent::SnapshotComplete => json!({ "event": "SNAPSHOT_COMPLETE" }),
+        WatchEvent::Ended | WatchEvent::WatchFailed(_) | WatchEvent::Unknown => json!({ "event": "ENDED" }),
     }
 }

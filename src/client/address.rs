@@ -1,27 +1,33 @@
-//! A broker's address as a client is given it.
+//! Addresses of a broker, as a client's user writes them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Where a broker is.
+use serde::{Deserialize, Deserializer};
+
+/// Address of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A host and port, in the clear.
+    /// Host and port, in plaintext.
     Plain(String),
-    /// A host and port, over TLS.
+    /// Host and port, over TLS.
     Tls(String),
-    /// A Unix socket.
+    /// Path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// Why a text is no address.
+/// Addresses in the order to try them; written with commas between them. An empty text names none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses(pub(super) Vec<Address>);
+
+/// Error of a text that is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a broker's address: those are http://HOST:PORT, https://HOST:PORT and unix:/absolute/path")]
 pub struct AddressError(String);
 
 impl Address {
-    /// As tonic takes it.
+    /// Returns the URI that tonic connects to.
     pub(super) fn uri(&self) -> String {
         match self {
             Self::Plain(authority) => format!("http://{authority}"),
@@ -34,7 +40,7 @@ impl Address {
         matches!(self, Self::Tls(_))
     }
 
-    /// Whether it is on this host, which is slow to answer only where it is busy.
+    /// Returns whether the address is on this host. A local broker that answers slowly is busy; a remote one may be unreachable.
     pub(super) fn is_local(&self) -> bool {
         let (Self::Plain(authority) | Self::Tls(authority)) = self else { return true };
         let host = authority.rsplit_once(':').map_or(&**authority, |(host, _)| host);
@@ -42,13 +48,13 @@ impl Address {
         ip.map_or(host == "localhost", |ip| ip.is_loopback())
     }
 
-    /// Whether others on the way could read what is sent.
+    /// Returns whether the network can read what is sent.
     pub(super) fn is_plaintext(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
 }
 
-/// `grpc://` and `grpcs://` are what `serve` prints.
+/// Accepts `grpc://` and `grpcs://` too, because `serve` prints them.
 impl FromStr for Address {
     type Err = AddressError;
 
@@ -81,12 +87,34 @@ impl fmt::Display for Address {
     }
 }
 
+impl FromStr for Addresses {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let texts = text.split(',').filter(|text| !text.trim().is_empty());
+        texts.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&all.join(","))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_on_this_host_is_known() {
+    fn loopback_and_unix_addresses_are_local() {
         for (text, local) in [
             ("http://127.0.0.1:1", true),
             ("https://[::1]:1", true),
@@ -100,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_in_every_form_that_serve_prints_and_people_write() {
+    fn address_is_parsed_in_every_printed_and_usual_form() {
         for (text, expected) in [
             ("http://127.0.0.1:50051", Some(Address::Plain("127.0.0.1:50051".into()))),
             ("grpc://127.0.0.1:50051", Some(Address::Plain("127.0.0.1:50051".into()))),

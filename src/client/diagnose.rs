@@ -1,4 +1,4 @@
-//! Trying one address, and saying at which point it fails: for whoever wants to know more than that no broker answers.
+//! Connects to one address and reports the step that fails: name resolution, TCP, plaintext HTTP/2 or TLS.
 
 use std::error::Error;
 use std::io;
@@ -10,105 +10,90 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::failure::chain;
-use super::tls_problem::causes;
-use super::{Address, CONNECT_TIMEOUT, Client, Link, Settings, TlsProblem, endpoint, patience};
+use super::address::Address;
+use super::connection::{CONNECT_TIMEOUT, Connection, connect_timeout, endpoint};
+use super::failure::{causes, error_chain};
+use super::settings::Settings;
+use super::tls_problem::TlsProblem;
 
-/// HTTP/2's first words, and settings that change nothing.
-const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// As much of an answer as tells who is there: a frame's length and kind.
-const HEAD: usize = 4;
-/// The kind of frame that a server begins with.
+/// HTTP/2 client preface with an empty SETTINGS frame.
+const CLIENT_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// Bytes of an answer that tell the protocol: length and type of an HTTP/2 frame.
+const FRAME_HEAD: usize = 4;
+/// Type of the frame that an HTTP/2 server sends first.
 const SETTINGS_FRAME: u8 = 4;
-/// How a TLS server's complaint begins.
+/// First byte of a TLS alert.
 const TLS_ALERT: u8 = 0x15;
-/// More links than anybody has on the way to a socket.
-const MOST_LINKS: usize = 8;
+/// Limit of symbolic links to follow on the path to a socket; it stops at a circle of links.
+const MAX_LINKS: usize = 8;
 
 /// Why there is no connection to an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// There is no such socket.
+    /// A Unix socket that does not exist.
     #[error("there is no such socket")]
-    Missing,
-    /// This user may not open the socket, or not look into a directory on the way to it.
+    SocketMissing,
+    /// A socket that this user may not open, or a directory on its path that this user may not search.
     #[error("permission denied by {}", by.display())]
-    Closed {
-        /// The socket, or the directory.
+    PermissionDenied {
+        /// Path of the socket or the directory.
         by: PathBuf,
     },
-    /// Nobody listens there.
+    /// A port or socket without a listener.
     #[error("nobody listens there")]
     Refused,
-    /// The name is not known.
+    /// A host name that does not resolve.
     #[error("the name cannot be resolved: {0}")]
-    UnknownName(String),
-    /// Nobody said in time where the name is.
+    UnknownHost(String),
+    /// A DNS lookup that timed out.
     #[error("DNS does not answer in time")]
-    NoDns,
-    /// Nothing came back in time.
+    DnsTimeout,
+    /// A connection attempt that timed out.
     #[error("no answer in time")]
-    NoAnswer,
-    /// There is a connection, and nobody speaks on it.
+    ConnectTimeout,
+    /// A listener that accepts the connection and sends nothing.
     #[error("it takes connections, and says nothing")]
     Silent,
-    /// TLS did not come about.
+    /// A TLS failure.
     #[error("{0}")]
     Tls(TlsProblem),
-    /// It speaks TLS, and was not spoken to in it.
+    /// A TLS listener behind an `http://` address.
     #[error("it speaks TLS, and the address says http")]
     TlsOnly,
-    /// It speaks something else.
+    /// A listener that speaks another protocol.
     #[error("what listens there does not speak gRPC")]
     NotGrpc,
-    /// Anything else, on this side or on the way.
+    /// Any other failure.
     #[error("{0}")]
     Other(String),
 }
 
-impl<'a> Client<'a> {
-    /// Connects to one address of whichever the settings have; their time begins with this. Each part of it may take as long as
-    /// [`Client::connect`] would wait for the whole, so that what is told is the part that is slow.
-    ///
-    /// # Errors
-    /// Where that does not work, and at which point.
-    pub async fn reach(settings: &'a Settings, address: &Address) -> Result<Self, ConnectError> {
-        let link = connect(settings, address).await?;
-        Ok(Self { settings, link, deadline: Instant::now() + settings.timeout })
-    }
-
-    /// Where it is connected to.
-    #[must_use]
-    pub fn address(&self) -> &Address {
-        &self.link.address
-    }
-}
-
-async fn connect(settings: &Settings, address: &Address) -> Result<Link, ConnectError> {
-    let patience = patience(settings, address);
-    let places = match address {
-        Address::Plain(authority) | Address::Tls(authority) => resolve(lookup(authority), patience).await?,
+/// Connects to an address. Each step may take as long as [`Connection::open`] waits for the whole.
+pub(super) async fn connect(settings: &Settings, address: &Address) -> Result<Connection, ConnectError> {
+    let limit = connect_timeout(settings, address);
+    let hosts = match address {
+        Address::Plain(authority) | Address::Tls(authority) => resolve(lookup(authority), limit).await?,
         Address::Unix(_) => Vec::new(),
     };
     if matches!(address, Address::Plain(_)) {
-        greet(&places, patience, settings.timeout).await?;
+        probe_http2(&hosts, limit, settings.timeout).await?;
     }
     let endpoint = endpoint(address, settings).map_err(ConnectError::Other)?;
-    match timeout(patience, endpoint.connect()).await {
-        Ok(Ok(channel)) => Ok(Link { channel, address: address.clone() }),
-        Ok(Err(error)) if address.is_tls() => Err(in_the_clear(why(&error, address), &places).await),
-        Ok(Err(error)) => Err(why(&error, address)),
-        Err(_) => Err(ConnectError::NoAnswer),
+    match timeout(limit, endpoint.connect()).await {
+        Ok(Ok(channel)) => Ok(Connection { channel, address: address.clone() }),
+        Ok(Err(error)) if address.is_tls() => Err(recheck_plaintext(classify(&error, address), &hosts).await),
+        Ok(Err(error)) => Err(classify(&error, address)),
+        Err(_) => Err(ConnectError::ConnectTimeout),
     }
 }
 
-/// A server that waits for plaintext may answer TLS by just going away.
-async fn in_the_clear(problem: ConnectError, places: &[SocketAddr]) -> ConnectError {
+/// Replaces an unspecific TLS failure if the server speaks plaintext HTTP/2: such a server may just close the connection.
+async fn recheck_plaintext(problem: ConnectError, hosts: &[SocketAddr]) -> ConnectError {
     match problem {
-        ConnectError::Other(_) if greet(places, CONNECT_TIMEOUT, CONNECT_TIMEOUT).await.is_ok() => {
-            ConnectError::Tls(TlsProblem::NotSpoken)
+        ConnectError::Other(_) if probe_http2(hosts, CONNECT_TIMEOUT, CONNECT_TIMEOUT).await.is_ok() => {
+            ConnectError::Tls(TlsProblem::NotTls)
         }
         _ => problem,
     }
@@ -120,25 +105,29 @@ async fn lookup(authority: &str) -> io::Result<Vec<SocketAddr>> {
 
 async fn resolve(
     lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<Vec<SocketAddr>, ConnectError> {
-    match timeout(patience, lookup).await {
-        Ok(Ok(places)) if places.is_empty() => Err(ConnectError::UnknownName("it has no addresses".to_owned())),
-        Ok(resolved) => resolved.map_err(|error| ConnectError::UnknownName(error.to_string())),
-        Err(_) => Err(ConnectError::NoDns),
+    match timeout(limit, lookup).await {
+        Ok(Ok(hosts)) if hosts.is_empty() => Err(ConnectError::UnknownHost("it has no addresses".to_owned())),
+        Ok(resolved) => resolved.map_err(|error| ConnectError::UnknownHost(error.to_string())),
+        Err(_) => Err(ConnectError::DnsTimeout),
     }
 }
 
-/// A channel in the clear is made before a word is said; this finds out who is there. A client does not wait for the first word, but
-/// for an answer, and that for as long as it waits at all.
-async fn greet(places: &[SocketAddr], patience: Duration, for_a_word: Duration) -> Result<(), ConnectError> {
-    let mut stream = timeout(patience, open(places)).await.map_err(|_| ConnectError::NoAnswer)??;
-    let mut head = [0; HEAD];
+/// Checks that a plaintext listener answers the HTTP/2 preface. tonic opens a plaintext channel without waiting for an answer, so only
+/// this finds another protocol or a silent listener. The answer may take as long as a call, because a call would wait that long too.
+async fn probe_http2(
+    hosts: &[SocketAddr],
+    connect_limit: Duration,
+    answer_limit: Duration,
+) -> Result<(), ConnectError> {
+    let mut stream = timeout(connect_limit, connect_any(hosts)).await.map_err(|_| ConnectError::ConnectTimeout)??;
+    let mut head = [0; FRAME_HEAD];
     let answer = async {
-        stream.write_all(GREETING).await?;
+        stream.write_all(CLIENT_PREFACE).await?;
         stream.read_exact(&mut head).await
     };
-    match (timeout(for_a_word, answer).await, head) {
+    match (timeout(answer_limit, answer).await, head) {
         (Err(_), _) => Err(ConnectError::Silent),
         (Ok(Ok(_)), [TLS_ALERT, ..]) => Err(ConnectError::TlsOnly),
         (Ok(Ok(_)), [.., SETTINGS_FRAME]) => Ok(()),
@@ -146,36 +135,36 @@ async fn greet(places: &[SocketAddr], patience: Duration, for_a_word: Duration) 
     }
 }
 
-/// All at once, for one of them may lead nowhere.
-async fn open(places: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
-    let mut attempts: JoinSet<_> = places.iter().copied().map(TcpStream::connect).collect();
+/// Connects to all addresses of a host at once and returns the first stream, because one of them may be unroutable.
+async fn connect_any(hosts: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+    let mut attempts: JoinSet<_> = hosts.iter().copied().map(TcpStream::connect).collect();
     let mut problem = ConnectError::Refused;
     while let Some(attempt) = attempts.join_next().await {
         match attempt.map_err(io::Error::other).flatten() {
             Ok(stream) => return Ok(stream),
-            Err(error) => problem = of_io(&error, None),
+            Err(error) => problem = classify_io(&error, None),
         }
     }
     Err(problem)
 }
 
-fn why(error: &(dyn Error + 'static), address: &Address) -> ConnectError {
-    if let Some(problem) = TlsProblem::of(error) {
+fn classify(error: &(dyn Error + 'static), address: &Address) -> ConnectError {
+    if let Some(problem) = TlsProblem::find_in(error) {
         return ConnectError::Tls(problem);
     }
     let path = if let Address::Unix(path) = address { Some(path.as_path()) } else { None };
     let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
-    io.map_or_else(|| ConnectError::Other(chain(error)), |error| of_io(error, path))
+    io.map_or_else(|| ConnectError::Other(error_chain(error)), |error| classify_io(error, path))
 }
 
-fn of_io(error: &io::Error, path: Option<&Path>) -> ConnectError {
+fn classify_io(error: &io::Error, path: Option<&Path>) -> ConnectError {
     match (error.kind(), path) {
         (io::ErrorKind::ConnectionRefused, Some(path)) if !is_socket(path) => {
             ConnectError::Other("it is no socket".to_owned())
         }
         (io::ErrorKind::ConnectionRefused, _) => ConnectError::Refused,
-        (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(_)) => ConnectError::Missing,
-        (io::ErrorKind::PermissionDenied, Some(path)) => ConnectError::Closed { by: closed(path) },
+        (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(_)) => ConnectError::SocketMissing,
+        (io::ErrorKind::PermissionDenied, Some(path)) => ConnectError::PermissionDenied { by: denied_by(path) },
         _ => ConnectError::Other(error.to_string()),
     }
 }
@@ -184,10 +173,10 @@ fn is_socket(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-/// What is in the way: of what can be seen, that which is nearest to the socket, on the way that links lead.
-fn closed(path: &Path) -> PathBuf {
+/// Returns the visible path component nearest to the socket, through symbolic links: it is the one that denies access.
+fn denied_by(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         let seen = path.ancestors().find(|one| std::fs::metadata(one).is_ok()).unwrap_or(&path);
         let mut below = path.strip_prefix(seen).unwrap_or(seen).components();
         let link = below.next().and_then(|next| std::fs::read_link(seen.join(next)).ok());
@@ -200,30 +189,14 @@ fn closed(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Home, PartialConfig};
 
     #[tokio::test(start_paused = true)]
-    async fn a_resolver_that_says_nothing_is_told_from_a_broker_that_does() {
+    async fn resolve_tells_a_silent_dns_from_an_unknown_name() {
         let limit = Duration::from_secs(1);
-        assert_eq!(resolve(std::future::pending(), limit).await, Err(ConnectError::NoDns));
+        assert_eq!(resolve(std::future::pending(), limit).await, Err(ConnectError::DnsTimeout));
         let nothing = resolve(std::future::ready(Ok(Vec::new())), limit).await;
-        assert_eq!(nothing, Err(ConnectError::UnknownName("it has no addresses".into())));
+        assert_eq!(nothing, Err(ConnectError::UnknownHost("it has no addresses".into())));
         let unknown = resolve(std::future::ready(Err(io::Error::other("no such host"))), limit).await;
-        assert_eq!(unknown, Err(ConnectError::UnknownName("no such host".into())));
-    }
-
-    #[test]
-    fn no_less_is_waited_for_than_a_client_does() {
-        let given = PartialConfig {
-            address: Some("http://127.0.0.1:1,http://127.0.0.1:2".parse().unwrap()),
-            ..PartialConfig::default()
-        };
-        let (settings, _) = given.settings(&Home::default()).unwrap();
-        let waits: Vec<_> = settings.addresses.iter().map(|address| patience(&settings, address)).collect();
-        assert_eq!(waits, [CONNECT_TIMEOUT, settings.timeout]);
-        let away =
-            PartialConfig { address: Some("https://broker.example:443".parse().unwrap()), ..PartialConfig::default() };
-        let (settings, _) = away.settings(&Home::default()).unwrap();
-        assert_eq!(patience(&settings, &settings.addresses[0]), CONNECT_TIMEOUT);
+        assert_eq!(unknown, Err(ConnectError::UnknownHost("no such host".into())));
     }
 }

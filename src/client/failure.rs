@@ -1,4 +1,4 @@
-//! A failed call, as far as people and exit codes need it.
+//! Failures of calls, reduced to what error messages, retries and exit codes need.
 
 use std::error::Error;
 use std::fmt;
@@ -7,32 +7,34 @@ use std::time::Duration;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
-/// Why there is no answer, or what the broker's error says.
+/// The broker's error, or why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The status code.
+    /// gRPC status code.
     pub code: Code,
-    /// The machine-readable reason, if the broker gave one.
+    /// Machine-readable reason, if the broker gave one.
     pub reason: Option<String>,
-    /// The registry that it is about, if the broker named one.
+    /// Registry that the error is about, if the broker named one.
     pub registry: Option<String>,
-    /// What happened, and what to do.
+    /// Cause and fix.
     pub message: String,
-    /// The id that the broker's logs carry.
+    /// Request ID in the broker's logs.
     pub request_id: Option<String>,
-    /// How long to wait before the next try, where waiting helps.
+    /// Wait before the next try, if waiting helps.
     pub retry_after: Option<Duration>,
-    /// Whether the connection broke, or came to its age, under the call: over a new one it may go well at once.
-    pub broke: bool,
+    /// Whether the connection broke or reached its maximum age during the call. A new connection may succeed at once.
+    pub connection_lost: bool,
 }
 
 impl Failure {
     pub(super) fn from_status(status: &Status) -> Self {
+        // tonic reports the client's own timeout as CANCELLED.
         if status.code() == Code::Cancelled && status.message() == TimeoutExpired(()).to_string() {
-            return Self::late();
+            return Self::timed_out();
         }
+        // Only a status that tonic made itself has a source: the connection failed.
         if let Some(cause) = status.source() {
-            return Self::cut_off(cause);
+            return Self::lost_connection(cause);
         }
         let details = status.get_error_details();
         let request_id = details.request_info().map(|info| info.request_id.clone());
@@ -44,15 +46,14 @@ impl Failure {
             message: status.message().to_owned(),
             request_id,
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
-            // tonic says so of a call that met its connection's end and was not sent; a broker never does.
-            broke: status.code() == Code::Cancelled,
+            // tonic reports CANCELLED for a call that a closing connection did not send; a broker never does.
+            connection_lost: status.code() == Code::Cancelled,
         }
     }
 
     pub(super) fn unreachable(problems: &[String]) -> Self {
-        if let Some(problem) =
-            problems.iter().find(|problem| problem.starts_with("unix:") && problem.contains("Permission denied"))
-        {
+        let denied = |problem: &&String| problem.starts_with("unix:") && problem.contains("Permission denied");
+        if let Some(problem) = problems.iter().find(denied) {
             let message = format!("{problem}; ask those who run the broker to put you into the socket's group");
             return Self { code: Code::Unavailable, ..Self::local(message) };
         }
@@ -63,19 +64,18 @@ impl Failure {
         Self { code: Code::Unavailable, ..Self::local(message) }
     }
 
-    /// The client's own time limit. tonic calls it CANCELLED, as if the caller had left.
-    pub(super) fn late() -> Self {
+    /// The client's own time limit.
+    pub(super) fn timed_out() -> Self {
         let message = "no answer within the time limit; allow more with --timeout or ECR_BROKER_TIMEOUT".to_owned();
         Self { code: Code::DeadlineExceeded, ..Self::local(message) }
     }
 
-    /// The connection went away under the call. A status that a server sent has no cause of this kind.
-    fn cut_off(cause: &(dyn Error + 'static)) -> Self {
-        let message = format!("the connection to the broker broke: {}", chain(cause));
-        Self { code: Code::Unavailable, broke: true, ..Self::local(message) }
+    fn lost_connection(cause: &(dyn Error + 'static)) -> Self {
+        let message = format!("the connection to the broker broke: {}", error_chain(cause));
+        Self { code: Code::Unavailable, connection_lost: true, ..Self::local(message) }
     }
 
-    /// A fault on the client's own side.
+    /// A failure on the client's side, before or after the call.
     pub(super) fn local(message: String) -> Self {
         Self {
             code: Code::Unknown,
@@ -84,23 +84,29 @@ impl Failure {
             message,
             request_id: None,
             retry_after: None,
-            broke: false,
+            connection_lost: false,
         }
     }
 
-    /// Something on this host stands in the way.
-    pub(crate) fn of_this_host(error: &std::io::Error) -> Self {
+    /// An I/O error of this host.
+    pub(crate) fn from_io(error: &std::io::Error) -> Self {
         Self::local(error.to_string())
     }
 
-    /// The broker answered with fewer results than there were questions.
-    pub(crate) fn empty() -> Self {
-        Self::broken("the broker's answer is empty")
+    /// A response without the result that the request asked for.
+    pub(crate) fn empty_response() -> Self {
+        Self::invalid_response("the broker's answer is empty")
     }
 
-    /// An answer that no broker gives.
-    pub(super) fn broken(message: &str) -> Self {
+    /// A response that breaks the protocol.
+    pub(super) fn invalid_response(message: &str) -> Self {
         Self { code: Code::Internal, ..Self::local(message.to_owned()) }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::from_status(&status)
     }
 }
 
@@ -113,7 +119,7 @@ impl From<tonic_types::Status> for Failure {
     }
 }
 
-/// One line.
+/// One line: reason, message, wait and request ID.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
@@ -132,17 +138,19 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// An error and its causes, each once; tonic says "transport error" and hides the reason behind it.
+/// Joins an error and its causes, each once. tonic's own text "transport error" hides the cause and is left out.
 #[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
+    for text in causes(error).map(ToString::to_string) {
         if !texts.contains(&text) && text != "transport error" {
             texts.push(text);
         }
-        next = error.source();
     }
     texts.join(": ")
+}
+
+/// Iterates over an error and its causes.
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
 }

@@ -1,4 +1,4 @@
-//! What a client asks for.
+//! Query for one registry's credentials.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::pb::get_registry_credentials_request::Target;
 
 const LONGEST: prost_types::Duration = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
 
-/// One registry's credentials.
+/// A registry, and the credentials wanted for it.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
-    /// A registry host, a URL or an image reference.
+    /// Registry host, URL or image reference.
     pub registry: String,
-    /// The profile to mint them with; empty: the broker chooses.
+    /// Profile; if empty, the broker chooses.
     pub profile: String,
-    /// How long they must still last.
+    /// Validity that the credentials must have left.
     pub min_validity: Option<Duration>,
 }
 
@@ -23,7 +23,7 @@ impl From<&Query> for GetRegistryCredentialsRequest {
         Self {
             target: Some(Target::Registry(query.registry.clone())),
             profile: query.profile.clone(),
-            // What a message cannot hold, no broker can promise: it says so.
+            // The broker rejects a validity that overflows the message, with its own error.
             min_validity: query.min_validity.map(|validity| validity.try_into().unwrap_or(LONGEST)),
             rejected_credential_id: String::new(),
         }

@@ -1,56 +1,112 @@
-//! Questions that are asked once: what comes back is what the broker says now, and not what it says after a while.
+//! Credentials with retry: what the broker reports as transient is requested again until the deadline.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::{Client, Failure, LARGEST_ANSWER, Query, RegistryCredentials};
-use crate::pb::registry_access::Target;
-use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
-use crate::pb::{GetRegistryCredentialsRequest, ListRegistriesRequest};
+use super::Client;
+use super::connection::{Connection, within};
+use super::failure::Failure;
+use super::query::Query;
+use crate::pb::batch_result::Result as BatchOutcome;
+use crate::pb::{BatchGetRegistryCredentialsRequest, BatchResult, GetRegistryCredentialsRequest, RegistryCredentials};
 
-/// Something that the caller may ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Access {
-    /// A registry's host, or a pattern of hosts.
-    pub name: String,
-    /// The profile that would mint its credential.
-    pub profile: String,
-    /// When the credential that the broker holds ends, where it holds one.
-    pub expires: Option<SystemTime>,
-}
+/// Shortest wait before a retry, and the least time that must remain for the retry itself.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+
+type CredentialsResult = Result<RegistryCredentials, Failure>;
 
 impl Client<'_> {
-    /// Gives what comes next this much time from now.
-    pub fn allow(&mut self, time: Duration) {
-        self.deadline = Instant::now() + time;
-    }
-
-    /// Asks for one registry's credentials, and for others than those of this id, which the registry refused; empty where it refused none.
+    /// Requests credentials, several as one batch, and returns the results in the order of the queries.
+    ///
+    /// A result with a retry delay is requested again while time remains. A call whose connection was lost is repeated once.
     ///
     /// # Errors
-    /// Where the broker gives none.
-    pub async fn credentials_once(&self, query: &Query, rejected: &str) -> Result<RegistryCredentials, Failure> {
-        let message = GetRegistryCredentialsRequest { rejected_credential_id: rejected.to_owned(), ..query.into() };
-        let mut client =
-            RegistryCredentialsServiceClient::new(self.link.channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
-        let answer = self.within(client.get_registry_credentials(self.request(message)?)).await?;
-        answer.credentials.ok_or_else(Failure::empty)
+    /// Returns the failure of the call as a whole.
+    pub async fn credentials(&mut self, queries: &[Query]) -> Result<Vec<CredentialsResult>, Failure> {
+        let all: Vec<_> = (0..queries.len()).collect();
+        let mut results = self.get_reconnecting(&all, queries).await?;
+        loop {
+            let waits = results.iter().enumerate().filter_map(|(at, result)| Some((at, self.retry_wait(result)?)));
+            let (pending, waits): (Vec<_>, Vec<_>) = waits.unzip();
+            let Some(wait) = waits.into_iter().max() else { return Ok(results) };
+            sleep(wait).await;
+            // A failed retry does not replace the results of the first call.
+            let Ok(retried) = self.get_reconnecting(&pending, queries).await else { return Ok(results) };
+            let mut without_answer = false;
+            for (at, result) in pending.into_iter().zip(retried) {
+                if result.as_ref().is_err_and(|failure| failure.reason.is_none()) {
+                    without_answer = true;
+                } else {
+                    results[at] = result;
+                }
+            }
+            if without_answer {
+                return Ok(results);
+            }
+        }
     }
 
-    /// The first of what the caller may ask for, and whether there is more.
-    ///
-    /// # Errors
-    /// Where it cannot be listed.
-    pub async fn accesses(&self, most: i32) -> Result<(Vec<Access>, bool), Failure> {
-        let mut client = RegistryCredentialsServiceClient::new(self.link.channel.clone());
-        let request = ListRegistriesRequest { page_size: most, page_token: String::new() };
-        let page = self.within(client.list_registries(self.request(request)?)).await?;
-        let access = |listed: crate::pb::RegistryAccess| {
-            let (Target::Registry(name) | Target::RegistryPattern(name)) = listed.target?;
-            let expires = listed.expire_time.and_then(|time| time.try_into().ok());
-            Some(Access { name, profile: listed.profile, expires })
+    /// Returns how long to wait before a retry, if one may help and time remains: the delay that the broker asked for, plus up to 25 %
+    /// jitter.
+    fn retry_wait(&self, result: &CredentialsResult) -> Option<Duration> {
+        let wait = result.as_ref().err()?.retry_after?.max(MIN_WAIT);
+        let wait = wait.mul_f64(1.0 + 0.25 * fastrand::f64());
+        (Instant::now() + wait + MIN_WAIT < self.deadline).then_some(wait)
+    }
+
+    /// Requests the queries at these positions, and once more over a new connection if the old one was lost.
+    async fn get_reconnecting(
+        &mut self,
+        positions: &[usize],
+        queries: &[Query],
+    ) -> Result<Vec<CredentialsResult>, Failure> {
+        match self.get(positions, queries).await {
+            Err(failure) if failure.connection_lost => {
+                self.connection = Connection::open(self.settings, self.deadline).await?;
+                self.get(positions, queries).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn get(&self, positions: &[usize], queries: &[Query]) -> Result<Vec<CredentialsResult>, Failure> {
+        match positions {
+            [position] => self.get_one(&queries[*position]).await.map(|result| vec![result]),
+            _ => self.get_batch(positions.iter().map(|position| (&queries[*position]).into()).collect()).await,
+        }
+    }
+
+    /// Requests one registry. Any failure of the call except a lost connection belongs to the registry.
+    async fn get_one(&self, query: &Query) -> Result<CredentialsResult, Failure> {
+        let request = self.request(GetRegistryCredentialsRequest::from(query))?;
+        match self.get_credentials(request).await {
+            Err(failure) if failure.connection_lost => Err(failure),
+            result => Ok(result),
+        }
+    }
+
+    /// Requests several registries. A failure of the call that may be retried belongs to each of them.
+    async fn get_batch(&self, requests: Vec<GetRegistryCredentialsRequest>) -> Result<Vec<CredentialsResult>, Failure> {
+        let count = requests.len();
+        let request = self.request(BatchGetRegistryCredentialsRequest { requests })?;
+        let response = within(self.deadline, self.connection.service().batch_get_registry_credentials(request)).await;
+        let results = match response {
+            Ok(response) => response.results,
+            Err(failure) if failure.retry_after.is_some() => return Ok(vec![Err(failure); count]),
+            Err(failure) => return Err(failure),
         };
-        Ok((page.registries.into_iter().filter_map(access).collect(), !page.next_page_token.is_empty()))
+        if results.len() != count {
+            return Err(Failure::invalid_response("the broker's answer has not as many results as were asked for"));
+        }
+        Ok(results.into_iter().map(outcome).collect())
+    }
+}
+
+fn outcome(result: BatchResult) -> CredentialsResult {
+    match result.result {
+        Some(BatchOutcome::Credentials(credentials)) => Ok(credentials),
+        Some(BatchOutcome::Error(error)) => Err(Failure::from(error)),
+        None => Err(Failure::invalid_response("a result in the broker's answer is empty")),
     }
 }

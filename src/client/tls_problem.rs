@@ -1,49 +1,51 @@
-//! What goes wrong with TLS, in words, as far as a client can know it.
+//! TLS failures in words, as far as a client can tell them apart.
 
 use std::error::Error;
 use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
-/// As tonic says it, whose error is its own.
+use super::failure::causes;
+
+/// tonic's text for a connection without HTTP/2; its error type is private.
 const NO_HTTP2: &str = "HTTP/2 was not negotiated.";
 
-/// Why TLS did not come about.
+/// Why a TLS connection failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsProblem {
-    /// No authority that is trusted vouches for the certificate.
+    /// A certificate that no trusted authority signed.
     #[error("its certificate is signed by no authority that is trusted here")]
     UnknownAuthority,
-    /// The certificate has ended.
+    /// A certificate past its end.
     #[error("its certificate has expired, by this machine's clock")]
     Expired,
-    /// The certificate has not begun.
+    /// A certificate before its start.
     #[error("its certificate is of the future, by this machine's clock")]
-    NotYet,
-    /// The certificate is another host's.
+    NotYetValid,
+    /// A certificate for other names.
     #[error("its certificate is for another name")]
-    OtherName,
-    /// What is at the other end speaks something else.
+    NameMismatch,
+    /// A server that does not speak TLS.
     #[error("it does not speak TLS")]
-    NotSpoken,
-    /// It speaks TLS, and in it something else than gRPC.
+    NotTls,
+    /// A server that speaks TLS without HTTP/2.
     #[error("it speaks TLS, and no HTTP/2 in it, which gRPC needs")]
     NoHttp2,
-    /// The two ends have no version of TLS in common, or no ciphers.
+    /// A server without a TLS version or cipher suite in common with this client.
     #[error("it speaks no TLS that is spoken here: {0}")]
-    NothingInCommon(String),
-    /// The other end does not take this one's certificate, or misses one.
+    Incompatible(String),
+    /// A server that ended the handshake because of the client's certificate, or because there was none.
     #[error("it ended the handshake: {0}")]
-    Refused(String),
-    /// Anything else.
+    ClientCertificateRejected(String),
+    /// Any other failure.
     #[error("TLS failed: {0}")]
     Other(String),
 }
 
 impl TlsProblem {
-    /// What of an error, or of its causes, is about TLS.
+    /// Returns the TLS failure among an error and its causes.
     #[must_use]
-    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+    pub fn find_in(error: &(dyn Error + 'static)) -> Option<Self> {
         causes(error).find_map(|cause| {
             if let Some(problem) = cause.downcast_ref::<rustls::Error>() {
                 return Some(Self::from(problem));
@@ -51,11 +53,11 @@ impl TlsProblem {
             let Some(io) = cause.downcast_ref::<io::Error>() else {
                 return (cause.to_string() == NO_HTTP2).then_some(Self::NoHttp2);
             };
-            // What it wraps is not among its causes.
-            let inner = io.get_ref().and_then(|inner| Self::of(inner));
-            // A server that takes what it is sent for nonsense just leaves.
-            let left = io.kind() == io::ErrorKind::UnexpectedEof && io.to_string().contains("tls handshake");
-            inner.or_else(|| left.then_some(Self::NotSpoken))
+            // `source()` of an io::Error skips the error that it wraps.
+            let inner = io.get_ref().and_then(|inner| Self::find_in(inner));
+            // A plaintext server closes the connection when it reads a TLS handshake.
+            let closed = io.kind() == io::ErrorKind::UnexpectedEof && io.to_string().contains("tls handshake");
+            inner.or_else(|| closed.then_some(Self::NotTls))
         })
     }
 }
@@ -63,25 +65,31 @@ impl TlsProblem {
 impl From<&rustls::Error> for TlsProblem {
     fn from(error: &rustls::Error) -> Self {
         match error {
-            rustls::Error::InvalidCertificate(problem) => match problem {
-                CertificateError::UnknownIssuer => Self::UnknownAuthority,
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYet,
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::OtherName,
-                other => Self::Other(other.to_string()),
-            },
-            rustls::Error::InvalidMessage(_) => Self::NotSpoken,
+            rustls::Error::InvalidCertificate(problem) => Self::from(problem),
+            rustls::Error::InvalidMessage(_) => Self::NotTls,
             rustls::Error::AlertReceived(alert) => Self::from(*alert),
-            rustls::Error::PeerIncompatible(problem) => Self::NothingInCommon(format!("{problem:?}")),
+            rustls::Error::PeerIncompatible(problem) => Self::Incompatible(format!("{problem:?}")),
             other => Self::Other(other.to_string()),
         }
     }
 }
 
-/// What the other end says when it ends the handshake.
+impl From<&CertificateError> for TlsProblem {
+    fn from(problem: &CertificateError) -> Self {
+        match problem {
+            CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::NameMismatch,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// The server's reason for ending the handshake.
 impl From<AlertDescription> for TlsProblem {
     fn from(alert: AlertDescription) -> Self {
-        let told = format!("{alert:?}");
+        let text = format!("{alert:?}");
         match alert {
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate
@@ -90,19 +98,14 @@ impl From<AlertDescription> for TlsProblem {
             | AlertDescription::CertificateUnknown
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateRevoked
-            | AlertDescription::AccessDenied => Self::Refused(told),
+            | AlertDescription::AccessDenied => Self::ClientCertificateRejected(text),
             AlertDescription::NoApplicationProtocol => Self::NoHttp2,
             AlertDescription::ProtocolVersion
             | AlertDescription::HandshakeFailure
-            | AlertDescription::InsufficientSecurity => Self::NothingInCommon(told),
-            _ => Self::Other(format!("it ended the handshake: {told}")),
+            | AlertDescription::InsufficientSecurity => Self::Incompatible(text),
+            _ => Self::Other(format!("it ended the handshake: {text}")),
         }
     }
-}
-
-/// An error, what caused it, and so on.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
 }
 
 #[cfg(test)]
@@ -110,28 +113,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_found_wherever_it_is_wrapped() {
+    fn tls_problem_is_found_inside_wrapping_errors() {
         let expired = || rustls::Error::InvalidCertificate(CertificateError::Expired);
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, expired()));
-        assert_eq!(TlsProblem::of(&expired()), Some(TlsProblem::Expired));
-        assert_eq!(TlsProblem::of(&wrapped), Some(TlsProblem::Expired));
-        let left = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");
-        assert_eq!(TlsProblem::of(&left), Some(TlsProblem::NotSpoken));
-        assert_eq!(TlsProblem::of(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
-        assert_eq!(TlsProblem::of(&io::Error::other(NO_HTTP2)), Some(TlsProblem::NoHttp2));
+        assert_eq!(TlsProblem::find_in(&expired()), Some(TlsProblem::Expired));
+        assert_eq!(TlsProblem::find_in(&wrapped), Some(TlsProblem::Expired));
+        let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");
+        assert_eq!(TlsProblem::find_in(&closed), Some(TlsProblem::NotTls));
+        assert_eq!(TlsProblem::find_in(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
+        assert_eq!(TlsProblem::find_in(&io::Error::other(NO_HTTP2)), Some(TlsProblem::NoHttp2));
     }
 
     #[test]
-    fn no_alert_is_blamed_on_a_certificate_but_those_that_are_about_one() {
+    fn only_certificate_alerts_blame_the_client_certificate() {
         use AlertDescription as Alert;
-        let told = |alert| TlsProblem::from(&rustls::Error::AlertReceived(alert));
+        let problem = |alert| TlsProblem::from(&rustls::Error::AlertReceived(alert));
         for alert in [Alert::CertificateRequired, Alert::UnknownCA, Alert::CertificateExpired, Alert::AccessDenied] {
-            assert_eq!(told(alert), TlsProblem::Refused(format!("{alert:?}")));
+            assert_eq!(problem(alert), TlsProblem::ClientCertificateRejected(format!("{alert:?}")));
         }
         for alert in [Alert::ProtocolVersion, Alert::HandshakeFailure] {
-            assert_eq!(told(alert), TlsProblem::NothingInCommon(format!("{alert:?}")));
+            assert_eq!(problem(alert), TlsProblem::Incompatible(format!("{alert:?}")));
         }
-        assert_eq!(told(Alert::NoApplicationProtocol), TlsProblem::NoHttp2);
-        assert_eq!(told(Alert::InternalError).to_string(), "TLS failed: it ended the handshake: InternalError");
+        assert_eq!(problem(Alert::NoApplicationProtocol), TlsProblem::NoHttp2);
+        assert_eq!(problem(Alert::InternalError).to_string(), "TLS failed: it ended the handshake: InternalError");
     }
 }

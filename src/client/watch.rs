@@ -1,160 +1,162 @@
-//! Following registries for as long as one likes, whatever becomes of the broker meanwhile.
+//! Watch of registries that reconnects with jittered backoff.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tonic::Streaming;
 
+use super::authorization::authorized;
+use super::connection::{Connection, within};
 use super::failure::Failure;
 use super::query::Query;
-use super::{LARGEST_ANSWER, Link, Settings, authorized};
-use crate::pb;
-use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
+use super::settings::Settings;
 use crate::pb::watch_registry_credentials_response::Event;
-use crate::pb::{RegistryCredentials, RegistryType};
+use crate::pb::{RegistryCredentials, RegistryType, WatchRegistryCredentialsRequest, WatchRegistryCredentialsResponse};
 
-/// What a request takes.
-const MOST_KNOWN: usize = 1_000;
-/// All who watch a broker lose it together, and are not to come back together.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Credential IDs in one request.
+const MAX_KNOWN_IDS: usize = 1_000;
+/// Shortest wait before a reconnect.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+/// Upper end of the random wait before a reconnect. All watchers of a broker lose it together; the jitter spreads their return.
+const FIRST_BACKOFF: Duration = Duration::from_secs(2);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// What happens in a watch.
+/// An event of a watch.
 #[derive(Debug)]
 pub enum WatchEvent {
-    /// A registry has a credential that it had not.
+    /// A registry has a new credential.
     Credentials(Box<RegistryCredentials>),
-    /// The credential of this registry, which was given before and has this id, is good still.
+    /// The known credential of a registry is still valid: the registry and the credential ID.
     Unchanged(String, String),
-    /// For this registry, as it was asked for, no new one can be had now.
-    Failed(String, Failure),
-    /// Every registry has been heard of since the watch began, or began anew.
-    Complete,
-    /// The watch broke. It begins anew, after a pause, when one asks on.
-    Broken(Failure),
-    /// The broker ended the watch in good order; it begins anew.
+    /// A registry, as the query names it, has no new credential.
+    RegistryFailed(String, Failure),
+    /// Every registry has had an event since the watch connected.
+    SnapshotComplete,
+    /// The connection or the call failed; the watch reconnects on the next call.
+    WatchFailed(Failure),
+    /// The broker ended the watch in good order; the watch reconnects on the next call.
     Ended,
-    /// Something that this program knows nothing of.
+    /// An event that a newer broker sends.
     Unknown,
 }
 
-/// A credential that was given.
+/// A credential that this watch has received.
 #[derive(Debug)]
-struct Held {
+struct KnownCredential {
     registry: String,
     id: String,
-    /// Given under a name that is not ECR's own. Where nothing was asked for by name, such a one is always given anew.
+    /// Whether it was sent under an alias. A watch of all granted registries receives such a credential again after each reconnect.
     by_alias: bool,
 }
 
-/// A watch that begins anew whenever it ends.
+/// A watch that reconnects whenever it ends.
 #[derive(Debug)]
 pub struct Watch<'a> {
     settings: &'a Settings,
     queries: &'a [Query],
-    events: Option<Streaming<pb::WatchRegistryCredentialsResponse>>,
-    /// What was given, by the place of its query; by its registry, where nothing was asked for by name.
-    held: BTreeMap<String, Held>,
-    /// Up to how long it waited last before it began anew.
-    pause: Option<Duration>,
-    /// When it begins anew; at first at once.
-    begins: Option<Instant>,
+    events: Option<Streaming<WatchRegistryCredentialsResponse>>,
+    /// Received credentials by the index of their query; in a watch of all granted registries by the registry.
+    known: BTreeMap<String, KnownCredential>,
+    /// Upper end of the last random wait.
+    backoff: Option<Duration>,
+    /// Time of the next reconnect; the first connection is made at once.
+    reconnect_at: Option<Instant>,
 }
 
 impl<'a> Watch<'a> {
-    /// Of these; of none: all that the broker's grants name for this caller.
+    /// Watches the queries; without queries, every registry that the broker's grants name for this caller.
     #[must_use]
     pub fn new(settings: &'a Settings, queries: &'a [Query]) -> Self {
-        Self { settings, queries, events: None, held: BTreeMap::new(), pause: None, begins: None }
+        Self { settings, queries, events: None, known: BTreeMap::new(), backoff: None, reconnect_at: None }
     }
 
-    /// What happens next. Nothing is lost where this is given up and called again.
+    /// Returns the next event. Dropping the future loses nothing.
     pub async fn next(&mut self) -> WatchEvent {
         let events = match &mut self.events {
             Some(events) => events,
-            none => match begin(self.settings, self.queries, &self.held, self.begins).await {
+            none => match open(self.settings, self.queries, &self.known, self.reconnect_at).await {
                 Ok(events) => none.insert(events),
-                Err(failure) => return self.broken(failure),
+                Err(failure) => return self.failed(failure),
             },
         };
         match events.message().await {
-            Ok(Some(pb::WatchRegistryCredentialsResponse { index, event: Some(event) })) => self.happened(index, event),
-            // Of a kind that came after this program.
+            Ok(Some(WatchRegistryCredentialsResponse { index, event: Some(event) })) => self.received(index, event),
             Ok(Some(_)) => WatchEvent::Unknown,
             Ok(None) => self.ended(),
-            Err(status) => self.broken(Failure::from_status(&status)),
+            Err(status) => self.failed(Failure::from(status)),
         }
     }
 
-    /// The credential of this registry is not held any more: it is to be sent again, however good it is.
+    /// Forgets the credential of a registry, so that the broker sends it again even if it is still valid.
     pub fn forget(&mut self, registry: &str) {
-        let id = self.held.values().find(|held| held.registry == registry).map(|held| held.id.clone());
+        let id = self.known.values().find(|known| known.registry == registry).map(|known| known.id.clone());
         if let Some(id) = id {
             self.forget_credential(&id);
         }
     }
 
-    /// Under every name that it has.
+    /// Forgets a credential under all its names and reconnects, because only a new request tells the broker.
     fn forget_credential(&mut self, id: &str) {
-        self.held.retain(|_, held| held.id != id);
+        self.known.retain(|_, known| known.id != id);
         if self.events.take().is_some() {
-            self.begins = Some(Instant::now() + FIRST_PAUSE.mul_f64(fastrand::f64()));
+            self.reconnect_at = Some(Instant::now() + FIRST_BACKOFF.mul_f64(fastrand::f64()));
         }
     }
 
-    fn happened(&mut self, index: i32, event: Event) -> WatchEvent {
+    fn received(&mut self, index: i32, event: Event) -> WatchEvent {
         match event {
-            Event::Credentials(credentials) => {
-                let key = if self.queries.is_empty() { credentials.registry.clone() } else { index.to_string() };
-                let (registry, id) = (credentials.registry.clone(), credentials.credential_id.clone());
-                self.held.insert(key, Held { registry, id, by_alias: is_alias(&credentials) });
-                WatchEvent::Credentials(Box::new(credentials))
-            }
+            Event::Credentials(credentials) => self.remember(index, credentials),
             Event::UnchangedCredentialId(id) => self.unchanged(index, id),
             Event::Error(error) => {
-                let asked = usize::try_from(index).ok().and_then(|index| self.queries.get(index));
+                let query = usize::try_from(index).ok().and_then(|index| self.queries.get(index));
                 let failure = Failure::from(error);
-                let named = asked.map(|query| query.registry.clone()).or_else(|| failure.registry.clone());
-                WatchEvent::Failed(named.unwrap_or_default(), failure)
+                let registry = query.map(|query| query.registry.clone()).or_else(|| failure.registry.clone());
+                WatchEvent::RegistryFailed(registry.unwrap_or_default(), failure)
             }
             Event::SnapshotComplete(_) => {
-                self.pause = None;
-                WatchEvent::Complete
+                self.backoff = None;
+                WatchEvent::SnapshotComplete
             }
         }
     }
 
-    /// One that was given under another name alone was never given for this one.
+    fn remember(&mut self, index: i32, credentials: RegistryCredentials) -> WatchEvent {
+        let key = if self.queries.is_empty() { credentials.registry.clone() } else { index.to_string() };
+        let (registry, id) = (credentials.registry.clone(), credentials.credential_id.clone());
+        self.known.insert(key, KnownCredential { registry, id, by_alias: is_alias(&credentials) });
+        WatchEvent::Credentials(Box::new(credentials))
+    }
+
+    /// Matches an ID to its registry. A credential that arrived only under an alias does not count for the registry's own name.
     fn unchanged(&mut self, index: i32, id: String) -> WatchEvent {
-        let held = if self.queries.is_empty() {
-            self.held.values().find(|held| held.id == id && !held.by_alias)
+        let known = if self.queries.is_empty() {
+            self.known.values().find(|known| known.id == id && !known.by_alias)
         } else {
-            self.held.get(&index.to_string()).filter(|held| held.id == id)
+            self.known.get(&index.to_string()).filter(|known| known.id == id)
         };
-        if let Some(Held { registry, .. }) = held {
+        if let Some(KnownCredential { registry, .. }) = known {
             return WatchEvent::Unchanged(registry.clone(), id);
         }
         self.forget_credential(&id);
         WatchEvent::Ended
     }
 
-    fn broken(&mut self, failure: Failure) -> WatchEvent {
-        self.begin_anew_after(failure.retry_after.unwrap_or_default());
-        WatchEvent::Broken(failure)
+    fn failed(&mut self, failure: Failure) -> WatchEvent {
+        self.schedule_reconnect(failure.retry_after.unwrap_or_default());
+        WatchEvent::WatchFailed(failure)
     }
 
     fn ended(&mut self) -> WatchEvent {
-        self.begin_anew_after(Duration::ZERO);
+        self.schedule_reconnect(Duration::ZERO);
         WatchEvent::Ended
     }
 
-    /// And a while, which is not the same for all, and longer each time that it does not come to a whole snapshot.
-    fn begin_anew_after(&mut self, wait: Duration) {
-        let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
-        (self.events, self.pause) = (None, Some(pause));
-        self.begins = Some(Instant::now() + wait.max(SHORTEST_PAUSE) + pause.mul_f64(fastrand::f64()));
+    /// Schedules the reconnect after `wait` plus a random part of the backoff, which doubles until a snapshot completes.
+    fn schedule_reconnect(&mut self, wait: Duration) {
+        let backoff = self.backoff.map_or(FIRST_BACKOFF, |backoff| (backoff * 2).min(MAX_BACKOFF));
+        (self.events, self.backoff) = (None, Some(backoff));
+        self.reconnect_at = Some(Instant::now() + wait.max(MIN_WAIT) + backoff.mul_f64(fastrand::f64()));
     }
 }
 
@@ -165,26 +167,23 @@ fn is_alias(credentials: &RegistryCredentials) -> bool {
     }
 }
 
-async fn begin(
+/// Connects at the given time and starts the stream. The timeout covers the start only: the stream itself has no end.
+async fn open(
     settings: &Settings,
     queries: &[Query],
-    held: &BTreeMap<String, Held>,
-    begins: Option<Instant>,
-) -> Result<Streaming<pb::WatchRegistryCredentialsResponse>, Failure> {
-    if let Some(begins) = begins {
-        sleep_until(begins).await;
+    known: &BTreeMap<String, KnownCredential>,
+    at: Option<Instant>,
+) -> Result<Streaming<WatchRegistryCredentialsResponse>, Failure> {
+    if let Some(at) = at {
+        sleep_until(at).await;
     }
     let deadline = Instant::now() + settings.timeout;
-    let link = Link::make(settings, deadline).await?;
-    let client = RegistryCredentialsServiceClient::new(link.channel.clone());
-    let mut client = client.max_decoding_message_size(LARGEST_ANSWER);
-    let known = held.values().filter(|held| !(queries.is_empty() && held.by_alias));
-    let request = pb::WatchRegistryCredentialsRequest {
+    let connection = Connection::open(settings, deadline).await?;
+    let known = known.values().filter(|known| !(queries.is_empty() && known.by_alias));
+    let request = WatchRegistryCredentialsRequest {
         requests: queries.iter().map(Into::into).collect(),
-        known_credential_ids: known.take(MOST_KNOWN).map(|held| held.id.clone()).collect(),
+        known_credential_ids: known.take(MAX_KNOWN_IDS).map(|known| known.id.clone()).collect(),
     };
-    // Its answer has no end, but it has to begin.
-    let answer = client.watch_registry_credentials(authorized(request, &link.address, settings)?);
-    let answer = timeout_at(deadline, answer).await.map_err(|_| Failure::late())?;
-    Ok(answer?.into_inner())
+    let request = authorized(request, &connection.address, settings)?;
+    within(deadline, connection.service().watch_registry_credentials(request)).await
 }

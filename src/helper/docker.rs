@@ -158,9 +158,9 @@ pub(super) fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials
     let query = Query { registry: registry.to_owned(), profile: setup.profile.clone(), min_validity: None };
     let asked = block_on(async {
         let mut client = Client::connect(&setup.settings).await?;
-        client.credentials(&[query]).await?.pop().unwrap_or_else(|| Err(Failure::empty()))
+        client.credentials(&[query]).await?.pop().unwrap_or_else(|| Err(Failure::empty_response()))
     });
-    asked.unwrap_or_else(|error| Err(Failure::of_this_host(&error)))
+    asked.unwrap_or_else(|error| Err(Failure::from_io(&error)))
 }
 
 /// There is nothing to store for a registry of ECR's; another's login must not be lost.
@@ -197,7 +197,7 @@ fn erase(setup: &Setup, server: &str) -> Reply {
 
 /// What is held for the caller now, and what the next helper has. Never an error: docker asks for it on the way to other things.
 fn list(setup: &Setup) -> Reply {
-    let held = block_on(async { Client::connect(&setup.settings).await?.held_registries().await });
+    let held = block_on(async { Client::connect(&setup.settings).await?.cached_registries().await });
     let (held, mut problems) = match held {
         Ok(Ok(held)) => (held, Vec::new()),
         Ok(Err(failure)) => (Vec::new(), vec![failure.to_string()]),

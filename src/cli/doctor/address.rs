@@ -21,10 +21,14 @@ pub(super) const CERTIFICATE_REFUSED: &str = "where the broker does not take the
 /// The first that answers, as other commands take it. Where nobody named one, the usual places that are not there are told too.
 pub(super) async fn reach(in_force: &ActivePolicy, time: Time) -> Outcome<Client<'_>> {
     let settings = &in_force.settings;
-    let addresses = if settings.addresses_given { settings.addresses.clone() } else { in_force.home.usual_places() };
+    let addresses =
+        if settings.addresses_configured { settings.addresses.clone() } else { in_force.home.default_addresses() };
     let mut problems = Vec::new();
     for address in addresses {
-        match timeout(time.of_step(), Client::reach(settings, &address)).await.unwrap_or(Err(ConnectError::NoAnswer)) {
+        match timeout(time.of_step(), Client::connect_to(settings, &address))
+            .await
+            .unwrap_or(Err(ConnectError::ConnectTimeout))
+        {
             Ok(client) => {
                 let good = Finding::good(format!("{address} answers"));
                 return (problems.iter().fold(good, passed_over), Some(client));
@@ -32,7 +36,7 @@ pub(super) async fn reach(in_force: &ActivePolicy, time: Time) -> Outcome<Client
             Err(problem) => problems.push((address, problem)),
         }
     }
-    (unreached(settings.addresses_given, &problems), None)
+    (unreached(settings.addresses_configured, &problems), None)
 }
 
 fn note(finding: Finding, (address, problem): &(Address, ConnectError)) -> Finding {
@@ -57,12 +61,12 @@ fn unreached(given: bool, problems: &[(Address, ConnectError)]) -> Finding {
 }
 
 fn is_of_note(problem: &ConnectError) -> bool {
-    !matches!(problem, ConnectError::Missing | ConnectError::Refused)
+    !matches!(problem, ConnectError::SocketMissing | ConnectError::Refused)
 }
 
 fn in_words(problem: &ConnectError) -> String {
     match problem {
-        ConnectError::Closed { by } => {
+        ConnectError::PermissionDenied { by } => {
             let owner = users::owner(by).map(|owner| format!(" ({owner})")).unwrap_or_default();
             format!("{problem}{owner}; this is {}", users::user_with_groups())
         }
@@ -76,12 +80,12 @@ fn fix((address, problem): &(Address, ConnectError)) -> String {
         ConnectError::Refused => {
             format!("start the broker there (ecr-broker serve --listen {place}), or correct the address and its port")
         }
-        ConnectError::UnknownName(_) => "correct the address, or have this machine's DNS know the name".to_owned(),
-        ConnectError::NoDns => {
+        ConnectError::UnknownHost(_) => "correct the address, or have this machine's DNS know the name".to_owned(),
+        ConnectError::DnsTimeout => {
             "see why this machine's DNS does not answer: resolv.conf, and the way to the servers in it; or name the broker by its IP address"
                 .to_owned()
         }
-        ConnectError::NoAnswer => {
+        ConnectError::ConnectTimeout => {
             "see that the way is open: the address and port, firewalls and security groups, and whether the broker's host is up"
                 .to_owned()
         }
@@ -95,7 +99,7 @@ fn fix((address, problem): &(Address, ConnectError)) -> String {
         ConnectError::Other(_) if matches!(address, Address::Tls(_)) => {
             format!("see the broker's log; {CERTIFICATE_REFUSED}")
         }
-        ConnectError::Missing | ConnectError::Closed { .. } | ConnectError::Other(_) => {
+        ConnectError::SocketMissing | ConnectError::PermissionDenied { .. } | ConnectError::Other(_) => {
             "correct the address, or the way to it".to_owned()
         }
     }
@@ -103,21 +107,23 @@ fn fix((address, problem): &(Address, ConnectError)) -> String {
 
 fn of_socket(problem: &ConnectError) -> String {
     match problem {
-        ConnectError::Missing => {
+        ConnectError::SocketMissing => {
             "start the broker (systemctl start ecr-broker, or ecr-broker serve), or correct the address".to_owned()
         }
         ConnectError::Refused => {
             "the broker that made the socket is gone: start it again (systemctl start ecr-broker, or ecr-broker serve)"
                 .to_owned()
         }
-        ConnectError::Closed { by } => open(by),
-        ConnectError::NoAnswer | ConnectError::Silent => {
+        ConnectError::PermissionDenied { by } => open(by),
+        ConnectError::ConnectTimeout | ConnectError::Silent => {
             "the broker does not take connections: see its log, or start it again".to_owned()
         }
         ConnectError::NotGrpc | ConnectError::TlsOnly | ConnectError::Tls(_) => {
             "correct the address: something else listens on this socket".to_owned()
         }
-        ConnectError::UnknownName(_) | ConnectError::NoDns | ConnectError::Other(_) => "correct the address".to_owned(),
+        ConnectError::UnknownHost(_) | ConnectError::DnsTimeout | ConnectError::Other(_) => {
+            "correct the address".to_owned()
+        }
     }
 }
 
@@ -154,16 +160,16 @@ fn of_tls(problem: &TlsProblem, place: &str) -> String {
             "have those who run the broker renew its certificate (server.tls.certificate); where it is good, set this machine's clock"
                 .to_owned()
         }
-        TlsProblem::NotYet => "set this machine's clock".to_owned(),
-        TlsProblem::OtherName => {
+        TlsProblem::NotYetValid => "set this machine's clock".to_owned(),
+        TlsProblem::NameMismatch => {
             "name the broker in the address as its certificate does (its subject alternative names)".to_owned()
         }
-        TlsProblem::NotSpoken => format!("write the address as http://{place}, or have the broker speak TLS ([server.tls])"),
+        TlsProblem::NotTls => format!("write the address as http://{place}, or have the broker speak TLS ([server.tls])"),
         TlsProblem::NoHttp2 => NOT_THE_BROKER.to_owned(),
-        TlsProblem::NothingInCommon(_) => {
+        TlsProblem::Incompatible(_) => {
             "have what listens there speak TLS 1.3, as the broker does; or correct the address, where it is another program".to_owned()
         }
-        TlsProblem::Refused(_) => CERTIFICATE_REFUSED.to_owned(),
+        TlsProblem::ClientCertificateRejected(_) => CERTIFICATE_REFUSED.to_owned(),
         TlsProblem::Other(_) => "see the broker's log, and the certificates of both sides".to_owned(),
     }
 }

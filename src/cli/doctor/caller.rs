@@ -14,7 +14,7 @@ const KEPT_BACK: &str = "the token was not sent, for nobody named this address, 
 /// Gives the principal.
 pub(super) async fn ask(client: &Client<'_>, in_force: &ActivePolicy) -> Outcome<String> {
     let settings = &in_force.settings;
-    let kept_back = settings.token_file.is_some() && !settings.addresses_given;
+    let kept_back = settings.token_file.is_some() && !settings.addresses_configured;
     let kept_back = kept_back && matches!(client.address(), Address::Plain(_));
     match client.caller_identity().await {
         Ok(identity) => (known(&identity, kept_back), Some(identity.principal)),
@@ -59,13 +59,13 @@ fn unknown(failure: &Failure, settings: &Settings, kept_back: bool) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Home, PartialConfig};
+    use crate::client::{PartialConfig, Paths};
 
     #[test]
     fn a_token_that_was_kept_back_is_not_blamed() {
         let refused = tonic_types::Status { code: Code::Unauthenticated.into(), ..tonic_types::Status::default() };
         let given = PartialConfig { token_file: Some("/run/token".into()), ..PartialConfig::default() };
-        let (settings, _) = given.settings(&Home::default()).unwrap();
+        let (settings, _) = given.settings(&Paths::default()).unwrap();
         for (kept_back, said, unsaid) in [(true, NAME_IT, "token_file"), (false, "written to token_file", NAME_IT)] {
             let told = format!("{:?}", unknown(&Failure::from(refused.clone()), &settings, kept_back));
             assert!(told.contains(said) && !told.contains(unsaid), "{told}");

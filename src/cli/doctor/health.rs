@@ -57,7 +57,10 @@ async fn is_serving(client: &Client<'_>) -> Result<bool, Failure> {
 fn unknown(client: &Client<'_>, in_force: &ActivePolicy, failure: &Failure) -> Finding {
     let finding = Finding::broken(Exit::from(failure), failure.to_string());
     // In TLS 1.3 a client learns of it when it has begun to speak, and may be cut off before.
-    if failure.broke && in_force.settings.tls_identity.is_some() && matches!(client.address(), Address::Tls(_)) {
+    if failure.connection_lost
+        && in_force.settings.tls_identity.is_some()
+        && matches!(client.address(), Address::Tls(_))
+    {
         return finding.fix(CERTIFICATE_REFUSED);
     }
     match failure.code {

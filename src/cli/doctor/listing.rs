@@ -12,7 +12,7 @@ const MOST: i32 = 10;
 const NOT_ALLOWED: u8 = 4;
 
 pub(super) async fn ask(client: &Client<'_>) -> Outcome<()> {
-    match client.accesses(MOST).await {
+    match client.list_access(MOST).await {
         Ok((accesses, _)) if accesses.is_empty() => {
             let finding = Finding::broken(NOT_ALLOWED, "no grant lets you have anything");
             (

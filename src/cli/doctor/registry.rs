@@ -10,7 +10,7 @@ use reqwest::{StatusCode, Url};
 
 use super::report::{Finding, Outcome};
 use super::{Time, reason};
-use crate::client::{Client, Query, RegistryCredentials, TlsProblem, chain};
+use crate::client::{Client, Query, RegistryCredentials, TlsProblem, error_chain};
 use crate::helper::bazel::authorization;
 
 /// As other commands end where something is not allowed.
@@ -78,7 +78,7 @@ impl Visit<'_, '_> {
 
     /// The broker fetches another one, at most once a minute.
     async fn again(self, first: &RegistryCredentials, url: &Url, status: StatusCode) -> Outcome<()> {
-        self.client.allow(self.time.of_step());
+        self.client.set_timeout(self.time.of_step());
         let other = match self.client.credentials_once(self.query, &first.credential_id).await {
             Ok(other) => other,
             Err(failure) => {
@@ -180,10 +180,10 @@ fn why_refused(credentials: &RegistryCredentials, status: StatusCode) -> String 
 
 fn unreached(error: &reqwest::Error, url: &Url) -> Finding {
     // The URL is told already.
-    let cause = error.source().map_or_else(|| error.to_string(), chain);
+    let cause = error.source().map_or_else(|| error.to_string(), error_chain);
     let cause = cause.trim_start_matches("client error (Connect): ");
     let broken = |what: &str| Finding::broken(ExitCode::from(UNREACHABLE), format!("{url}: {what}"));
-    if let Some(problem) = TlsProblem::of(error) {
+    if let Some(problem) = TlsProblem::find_in(error) {
         return of_tls(broken(&problem.to_string()), &problem);
     }
     if error.is_timeout() {
@@ -207,12 +207,12 @@ fn of_tls(finding: Finding, problem: &TlsProblem) -> Finding {
         TlsProblem::UnknownAuthority => {
             "where a proxy looks into TLS, put its authority's certificate into the system's, or name a file with it as SSL_CERT_FILE (docker has its own: /etc/docker/certs.d/HOST/ca.crt)"
         }
-        TlsProblem::Expired | TlsProblem::NotYet => "set this machine's clock; where it is right, see who answers in the registry's place",
-        TlsProblem::OtherName => "see who answers in the registry's place: DNS, a VPC endpoint, a proxy",
-        TlsProblem::NotSpoken
+        TlsProblem::Expired | TlsProblem::NotYetValid => "set this machine's clock; where it is right, see who answers in the registry's place",
+        TlsProblem::NameMismatch => "see who answers in the registry's place: DNS, a VPC endpoint, a proxy",
+        TlsProblem::NotTls
         | TlsProblem::NoHttp2
-        | TlsProblem::NothingInCommon(_)
-        | TlsProblem::Refused(_)
+        | TlsProblem::Incompatible(_)
+        | TlsProblem::ClientCertificateRejected(_)
         | TlsProblem::Other(_) => {
             "see what stands between here and the registry: a proxy, or another program on that port"
         }

@@ -9,14 +9,14 @@ use super::origin::Origin;
 use super::report::{Finding, Outcome};
 use super::time::{now, span};
 use super::token;
-use crate::client::{ConfigError, Home, PartialConfig, Settings};
+use crate::client::{ConfigError, PartialConfig, Paths, Settings};
 
 /// A client's settings, with where each came from.
 #[derive(Debug)]
 pub(super) struct ActivePolicy {
     pub(super) settings: Settings,
     pub(super) profile: String,
-    pub(super) home: Home,
+    pub(super) home: Paths,
     /// What every other command waits.
     pub(super) usual_timeout: Duration,
     origins: Vec<(&'static str, Origin)>,

@@ -1,0 +1,26 @@
+//! Settings of a client, complete and checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::Address;
+use super::bearer_token::BearerToken;
+
+/// The broker's addresses, and how a client authenticates to it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Addresses, tried in this order.
+    pub addresses: Vec<Address>,
+    /// Whether the user configured the addresses. Only then may a token travel over plaintext TCP.
+    pub addresses_configured: bool,
+    /// File with a bearer token; every call reads it again, because issuers rotate it.
+    pub token_file: Option<PathBuf>,
+    /// Bearer token that takes precedence over the file.
+    pub token: Option<BearerToken>,
+    /// CA certificates that replace the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate and key of the client.
+    pub tls_identity: Option<(PathBuf, PathBuf)>,
+    /// Time limit for connecting and the answer together.
+    pub timeout: Duration,
+}
