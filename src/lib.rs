@@ -9,6 +9,7 @@
 //! | domain | [`moment`] | a point in time on the wall clock and on the monotonic clock |
 //! | domain | [`registry`] | accounts, regions, partitions and the grammar of ECR hosts |
 //! | domain | [`caller`] | callers and principals |
+//! | domain | [`bearer_token`] | bearer tokens, which are never printed |
 //! | domain | [`credential`] | registry credentials, passwords and their validity |
 //! | domain | [`profile`] | IAM roles by which credentials are requested, and their session policies |
 //! | domain | [`policy`] | grants: which caller may have which registry and profile |
@@ -57,6 +58,8 @@ pub mod audit;
 pub mod authn;
 #[cfg(any(feature = "server", feature = "simulator"))]
 pub mod aws_wire;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod bearer_token;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]

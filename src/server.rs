@@ -29,6 +29,7 @@ use crate::api::ecr::{AwsApi, Secret};
 use crate::api::grpc;
 use crate::api::grpc::middleware::Middleware;
 use crate::api::grpc::trace::Tracing;
+use crate::authn::TcpAuthn;
 use crate::authn::jwt::Issuers;
 use crate::authn::tls::Tls;
 use crate::broker::Broker;
@@ -195,18 +196,10 @@ impl Bound {
             Middleware::new(self.tracing, self.settings.issuers, self.settings.limits.clone(), steps.cut.clone());
         let service = edge.layer(service(routes, health_service, &steps));
         let tracker = TaskTracker::new();
-        let (tls, loopback) = (self.settings.tls, self.settings.loopback);
+        let authn = TcpAuthn { tls: self.settings.tls, loopback: self.settings.loopback, tokens };
         let limits = self.settings.limits;
-        let door = Door {
-            connections,
-            service,
-            steps: steps.clone(),
-            tls,
-            loopback,
-            tokens,
-            limits,
-            age: self.settings.max_connection_age,
-        };
+        let door =
+            Door { connections, service, steps: steps.clone(), authn, limits, age: self.settings.max_connection_age };
         if let Some((listener, api)) = self.aws_api {
             let (connections, steps) = (door.connections.clone(), steps.clone());
             let door = AwsApiDoor { connections, api, steps, age: self.settings.max_connection_age };

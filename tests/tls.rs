@@ -209,7 +209,7 @@ async fn without_a_certificate_one_is_told_what_is_missing_and_can_ask_for_healt
     let nobody = connect(&broker, &federation.a, None).await;
     for error in [whoami(&nobody).await.unwrap_err(), get(&nobody, HOST).await.unwrap_err()] {
         assert_eq!(error.code(), Code::Unauthenticated);
-        assert!(error.message().contains("show a client certificate"), "{error}");
+        assert!(error.message().contains("present a client certificate"), "{error}");
     }
     assert!(HealthClient::new(nobody).check(HealthCheckRequest::default()).await.is_ok());
     assert_eq!(broker.source.calls(), 0);

@@ -1,7 +1,6 @@
 //! The accept loop of a listener, and what a connection passes before it is served.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -12,9 +11,7 @@ use super::Shutdown;
 use super::connection::{ConnectionPermit, Connections, Service, serve};
 use super::http2::authority::AuthorityRewriter;
 use super::listener::{Accepted, Listener};
-use crate::authn::Peer;
-use crate::authn::tls::{self, Proof, Tls};
-use crate::caller::Caller;
+use crate::authn::{Peer, TcpAuthn, tls};
 use crate::limits::{Limits, Origin, RetryAfter};
 
 /// After an error, for it is most often a full file table, and the loop would else spin.
@@ -29,12 +26,8 @@ pub(super) struct Door {
     pub(super) connections: Connections,
     pub(super) service: Service,
     pub(super) steps: Shutdown,
-    /// What TCP listeners speak.
-    pub(super) tls: Option<Arc<Tls>>,
-    /// Whether a peer on loopback TCP is a caller by that alone.
-    pub(super) loopback: bool,
-    /// Whether bearer tokens are taken.
-    pub(super) tokens: bool,
+    /// Authentication on TCP listeners.
+    pub(super) authn: TcpAuthn,
     /// How old a connection becomes, about.
     pub(super) age: Duration,
     /// How many handshakes may fail.
@@ -50,9 +43,8 @@ impl Door {
 
     async fn hold(self, accepted: Accepted, origin: Origin, place: ConnectionPermit) {
         match accepted {
-            Accepted::Unix(stream) => {
-                let peer = process(&stream);
-                self.serve(stream, Some(AuthorityRewriter::default()), peer, origin).await;
+            Accepted::Unix(stream, peer) => {
+                self.serve(stream, Some(AuthorityRewriter::default()), peer.peer(), origin).await;
             }
             Accepted::Tcp(stream, address) => self.serve_tcp(stream, address.ip().to_canonical(), origin).await,
         }
@@ -60,8 +52,8 @@ impl Door {
     }
 
     async fn serve_tcp(&self, stream: TcpStream, from: IpAddr, origin: Origin) {
-        let Some(tls) = &self.tls else {
-            return self.serve(stream, None, self.tcp_peer(from, None), origin).await;
+        let Some(tls) = &self.authn.tls else {
+            return self.serve(stream, None, self.authn.peer(from, None), origin).await;
         };
         if let Err(RetryAfter(wait)) = self.limits.listen(origin) {
             return debug!(%from, ?wait, "a connection was closed: too many from there failed to say who they are");
@@ -71,7 +63,7 @@ impl Door {
             () = self.steps.drain.cancelled() => return,
         };
         match shaken {
-            Ok(Ok((stream, proof))) => return self.serve(stream, None, self.tcp_peer(from, proof), origin).await,
+            Ok(Ok((stream, proof))) => return self.serve(stream, None, self.authn.peer(from, proof), origin).await,
             Ok(Err(error)) if tls::is_about_a_certificate(&error) => {
                 warn!(%error, %from, "a connection was closed: its client certificate was not taken");
             }
@@ -86,23 +78,6 @@ impl Door {
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         serve(io, repair, self.service.clone().for_peer(peer, origin), origin, self.age, &self.steps).await;
-    }
-
-    /// A certificate says who it is; without one, loopback may be enough.
-    fn tcp_peer(&self, from: IpAddr, proof: Option<Proof>) -> Peer {
-        match proof {
-            Some(proof) => Peer::Certified(Arc::new(proof)),
-            None if self.loopback && from.is_loopback() => Peer::Known(Caller::Loopback),
-            None if self.tokens => Peer::Unknown(
-                "send a bearer token of an issuer in the broker's configuration (authorization: Bearer …), or show a client certificate",
-            ),
-            None if self.tls.is_some() => {
-                Peer::Unknown("show a client certificate that a root in the broker's configuration vouches for")
-            }
-            None => Peer::Unknown(
-                "this listener has no authentication for callers of other hosts; use the broker's Unix socket",
-            ),
-        }
     }
 }
 
@@ -135,27 +110,13 @@ pub(super) async fn take_connections(
 
 /// Where a new connection comes from, and its place among those that are kept, if there is one.
 fn admit(accepted: &Accepted, connections: &Connections) -> Option<(Origin, ConnectionPermit)> {
-    let Some(origin) = origin(accepted) else {
-        warn!("a connection was closed: the system does not say who its peer is");
-        return None;
+    let origin = match accepted {
+        Accepted::Tcp(_, address) => Origin::of(address.ip()),
+        Accepted::Unix(_, peer) => peer.origin(),
     };
     let place = connections.take(origin);
     if place.is_none() {
         debug!(?origin, "a connection was closed: there are as many as are kept");
     }
     Some((origin, place?))
-}
-
-fn origin(accepted: &Accepted) -> Option<Origin> {
-    match accepted {
-        Accepted::Tcp(_, address) => Some(Origin::of(address.ip())),
-        Accepted::Unix(stream) => stream.peer_cred().ok().map(|process| Origin::Uid(process.uid())),
-    }
-}
-
-/// Whom the kernel names at the other end of a Unix socket.
-fn process(stream: &tokio::net::UnixStream) -> Peer {
-    let nobody = "the kernel gives your user as 65534, which stands for many; run as a user that the broker's user namespace has a name for";
-    let process = stream.peer_cred().ok().and_then(|process| Caller::process(process.uid(), process.gid()));
-    process.map_or_else(|| Peer::Unknown(nobody), Peer::Known)
 }

@@ -39,7 +39,7 @@ impl AwsApiDoor {
     pub(super) async fn accept(self, listener: Listener, tracker: TaskTracker) {
         let start = |accepted, _, place| match accepted {
             Accepted::Tcp(stream, _) => _ = tracker.spawn(self.clone().hold(stream, place)),
-            Accepted::Unix(_) => debug!("a connection was closed: the AWS API has no Unix socket"),
+            Accepted::Unix(..) => debug!("a connection was closed: the AWS API has no Unix socket"),
         };
         take_connections(listener, &self.connections, &self.steps, start).await;
     }

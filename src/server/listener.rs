@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tracing::warn;
 
 use super::socket_activation::{self, ActivatedSockets};
 use crate::address::ListenAddress;
+use crate::authn::UnixPeer;
 
 /// Owner and group may connect, as with docker's socket.
 const SOCKET_MODE: u32 = 0o660;
@@ -33,7 +35,7 @@ enum Socket {
 #[derive(Debug)]
 pub(super) enum Accepted {
     Tcp(TcpStream, SocketAddr),
-    Unix(UnixStream),
+    Unix(UnixStream, UnixPeer),
 }
 
 /// A socket's file, removed when the listener goes, unless another process has put its own there since.
@@ -65,7 +67,7 @@ impl Listener {
                 let _ = stream.set_nodelay(true);
                 Ok(Accepted::Tcp(stream, peer))
             }
-            Socket::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Socket::Unix(listener, _) => accept_unix(listener).await,
         }
     }
 
@@ -109,6 +111,17 @@ impl Listener {
         fs::remove_dir_all(&workshop)?;
         let (listener, file) = made?;
         Ok(Self { address: ListenAddress::Unix(path.to_owned()), socket: Socket::Unix(listener, Some(file)) })
+    }
+}
+
+/// Accepts the next connection whose peer the kernel names.
+async fn accept_unix(listener: &UnixListener) -> io::Result<Accepted> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        match UnixPeer::of(&stream) {
+            Ok(peer) => return Ok(Accepted::Unix(stream, peer)),
+            Err(error) => warn!(%error, "connection rejected: no peer credentials"),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::methods::Method;
 use super::status::{self, Subject, refuse};
 use super::trace::{self, Tracing};
 use crate::authn::jwt::Issuers;
-use crate::authn::{self, AuthnState, Bearer, Peer, Tokens};
+use crate::authn::{self, Authenticator, AuthnState, Bearer, Peer};
 use crate::caller::Caller;
 use crate::error::BrokerError;
 use crate::limits::{Limits, Origin};
@@ -64,7 +64,7 @@ pub fn cut_short(extensions: &Extensions) -> Status {
 #[derive(Debug, Clone)]
 pub struct Middleware {
     tracing: Arc<Tracing>,
-    tokens: Tokens,
+    authenticator: Authenticator,
     cut: CancellationToken,
 }
 
@@ -82,7 +82,7 @@ impl Middleware {
     /// `SHUTTING_DOWN`.
     #[must_use]
     pub fn new(tracing: Tracing, issuers: Option<Arc<Issuers>>, limits: Limits, cut: CancellationToken) -> Self {
-        Self { tracing: Arc::new(tracing), tokens: Tokens { issuers, limits }, cut }
+        Self { tracing: Arc::new(tracing), authenticator: Authenticator { issuers, limits }, cut }
     }
 }
 
@@ -92,7 +92,7 @@ impl Call {
         Self {
             id: RequestId::random(),
             caller: peer.caller(),
-            standing: AuthnState { peer: peer.clone(), token: None },
+            standing: AuthnState::of_connection(peer.clone()),
             deadline: now + asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL)),
             own_deadline: asked.and_then(|asked| now.checked_add(asked)),
             trace: trace::callers_trace(headers),
@@ -185,9 +185,9 @@ impl<S> MiddlewareService<S> {
         // The one that is ready, not the clone that takes its place.
         let mut inner = self.inner.clone();
         std::mem::swap(&mut inner, &mut self.inner);
-        let (tokens, (peer, origin)) = (self.edge.tokens.clone(), self.peer.clone());
+        let (authenticator, (peer, origin)) = (self.edge.authenticator.clone(), self.peer.clone());
         Either::Right(async move {
-            call.caller = authn::by_token(&tokens, &peer, origin, bearer).await.map(|(caller, standing)| {
+            call.caller = authenticator.authenticate(&peer, origin, bearer).await.map(|(caller, standing)| {
                 call.standing = standing;
                 caller
             });

@@ -1,0 +1,74 @@
+//! Authentication of a call by its bearer token, within the failure limit of its origin.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bearer::Bearer;
+use super::jwt::{Issuers, Refusal};
+use super::peer::Peer;
+use super::state::AuthnState;
+use crate::caller::{Caller, TokenCaller};
+use crate::error::BrokerError;
+use crate::limits::{Limits, Origin, RetryAfter};
+
+/// Retry delay while an issuer's keys are being fetched: the broker fetches them at most once in this time.
+const KEYS_WAIT: Duration = Duration::from_secs(10);
+
+/// Authenticates calls by their bearer tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Authenticator {
+    /// The accepted issuers; `None` if no bearer token is accepted.
+    pub(crate) issuers: Option<Arc<Issuers>>,
+    /// Limits of failed authentications per origin.
+    pub(crate) limits: Limits,
+}
+
+impl Authenticator {
+    /// Returns the caller of a call that carries a bearer token. Rejects it unverified while `origin` is over its failure limit.
+    pub(crate) async fn authenticate(
+        &self,
+        peer: &Peer,
+        origin: Origin,
+        bearer: Bearer,
+    ) -> Result<(Caller, AuthnState), BrokerError> {
+        self.limits.listen(origin).map_err(|RetryAfter(retry_after)| BrokerError::CallerRateLimited {
+            what: "too many calls from your origin carried invalid tokens",
+            retry_after,
+        })?;
+        let caller = self.verify(peer, bearer).await;
+        // A failure that a retry may cure is not the caller's.
+        if matches!(caller, Err(BrokerError::CallerUnauthenticated { retry_after: None, .. })) {
+            self.limits.note_failure(origin);
+        }
+        caller
+    }
+
+    async fn verify(&self, peer: &Peer, bearer: Bearer) -> Result<(Caller, AuthnState), BrokerError> {
+        let token = bearer.map_err(BrokerError::unauthenticated)?;
+        let not_accepted =
+            "the broker takes no bearer tokens ([[authentication.jwt]] is not configured); call without one";
+        let issuers = self.issuers.as_ref().ok_or_else(|| BrokerError::unauthenticated(not_accepted))?;
+        let token = issuers.vouch(token.expose()).await.map_err(unauthenticated)?;
+        let subject = Arc::clone(&token.caller);
+        let caller = match peer {
+            Peer::Certified(_) => same(peer.caller()?, &subject)?,
+            Peer::Known(_) | Peer::Unknown(_) => Caller::Token(subject),
+        };
+        Ok((caller, AuthnState::of_token(peer.clone(), Arc::clone(issuers), token)))
+    }
+}
+
+/// Missing keys are no fault of the token: a retry may succeed.
+fn unauthenticated(refusal: Refusal) -> BrokerError {
+    let retry_after = matches!(refusal, Refusal::KeysUnavailable).then_some(KEYS_WAIT);
+    BrokerError::CallerUnauthenticated { problem: refusal.as_str(), retry_after }
+}
+
+/// Returns the caller that the certificate and the token both name.
+fn same(certified: Caller, token: &TokenCaller) -> Result<Caller, BrokerError> {
+    if matches!(&certified, Caller::Spiffe(id) if id.to_string() == token.subject) {
+        return Ok(certified);
+    }
+    let problem = "the client certificate and the bearer token name different callers; use one of them";
+    Err(BrokerError::unauthenticated(problem))
+}

@@ -1,0 +1,44 @@
+//! The authentication state of a call that outlives its first answer, such as a watch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::jwt::{Issuers, Vouched};
+use super::peer::Peer;
+use crate::error::BrokerError;
+
+/// What authenticated a call, for as long as the call lasts.
+#[derive(Debug, Clone)]
+pub(crate) struct AuthnState {
+    peer: Peer,
+    token: Option<(Arc<Issuers>, Vouched)>,
+}
+
+impl AuthnState {
+    /// Returns the state of a call without a bearer token.
+    pub(crate) fn of_connection(peer: Peer) -> Self {
+        Self { peer, token: None }
+    }
+
+    /// Returns the state of a call with a verified bearer token.
+    pub(super) fn of_token(peer: Peer, issuers: Arc<Issuers>, token: Vouched) -> Self {
+        Self { peer, token: Some((issuers, token)) }
+    }
+
+    /// Checks that the certificate and the token are still valid.
+    pub(crate) fn check(&self) -> Result<(), BrokerError> {
+        if let Peer::Certified(_) = &self.peer {
+            self.peer.caller()?;
+        }
+        let ended = "the bearer token expired during the call, or its issuer changed keys; call again with a new token";
+        match self.token_left() {
+            Some(Duration::ZERO) => Err(BrokerError::unauthenticated(ended)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the remaining validity of the token, if the call carries one.
+    pub(crate) fn token_left(&self) -> Option<Duration> {
+        self.token.as_ref().map(|(issuers, vouched)| issuers.left(vouched))
+    }
+}
