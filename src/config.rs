@@ -8,7 +8,6 @@ pub use self::files::Files;
 pub use self::model::{AwsApi, Config, Log, LogFormat, Server};
 pub use self::print::{effective, example};
 pub use self::sources::{Sources, environment};
-pub use self::write::grants_as_toml;
 
 use self::reader::Reader;
 use self::sections::{aliases, aws, cache, limits, policy, profiles, server};
@@ -25,7 +24,6 @@ mod settings;
 mod sources;
 mod unknown;
 mod values;
-mod write;
 
 impl Config {
     /// Reads and checks every setting.

@@ -64,7 +64,7 @@ pub mod bearer_token;
 pub mod broker;
 #[cfg(feature = "server")]
 pub mod cache;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub mod caller;
 pub mod cli;
 #[cfg(feature = "client")]
@@ -73,7 +73,7 @@ pub mod client;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub mod credential;
 #[cfg(feature = "server")]
 pub mod error;
@@ -90,9 +90,9 @@ pub mod limits;
 pub mod moment;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod pb;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub mod policy;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub mod profile;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod quoted;

@@ -5,6 +5,7 @@
 
 mod decide;
 mod grant;
+mod grant_toml;
 pub mod lint;
 mod listing;
 mod pattern;
@@ -12,6 +13,7 @@ pub mod suggest;
 
 pub use self::decide::Decision;
 pub use self::grant::{Effect, Grant, Policy};
+pub use self::grant_toml::grants_as_toml;
 pub use self::listing::Listing;
 pub use self::pattern::{
     Accounts, CallerPattern, ClaimPattern, ClaimPatternError, LabelPattern, LabelPatternError, RegistryPattern,

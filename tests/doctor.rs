@@ -497,8 +497,8 @@ fn the_grant_that_is_missing_is_printed_and_lets_the_caller_have_it() {
         4,
         &[
             "fix: ask for another profile, or for none: \"pull\" comes from --profile\n      fix: or, if the broker has a profile",
-            "callers    = [{ loopback = true }]",
-            "profile    = \"pull\"",
+            "callers = [{ loopback = true }]",
+            "profile = \"pull\"",
         ],
     );
 }

@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use crate::caller::Caller;
-use crate::config::{Config, grants_as_toml};
+use crate::config::Config;
 use crate::credential::ProfileName;
 use crate::policy::suggest::{Wish, suggest};
-use crate::policy::{Decision, Effect};
+use crate::policy::{Decision, Effect, grants_as_toml};
 use crate::registry::Registry;
 use crate::terminal::{print_error, print_line};
 

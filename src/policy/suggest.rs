@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::grant::{Effect, Grant};
-use super::pattern::{Accounts, CallerPattern, RegistryPattern, TokenPattern};
+use super::pattern::{Accounts, CallerPattern, RegistryPattern};
 use crate::caller::Principal;
 use crate::credential::ProfileName;
 use crate::registry::{AccountId, Region, Registry};
@@ -33,7 +33,7 @@ pub fn suggest(wishes: impl IntoIterator<Item = Wish>) -> (Vec<Grant>, Vec<Wish>
     let mut wanted: BTreeMap<(Principal, ProfileName), Wanted> = BTreeMap::new();
     let mut left = Vec::new();
     for wish in wishes {
-        if pattern(&wish.caller).is_none()
+        if CallerPattern::only(&wish.caller).is_none()
             || !wanted.entry((wish.caller.clone(), wish.profile.clone())).or_default().add(&wish.registry)
         {
             left.push(wish);
@@ -44,7 +44,7 @@ pub fn suggest(wishes: impl IntoIterator<Item = Wish>) -> (Vec<Grant>, Vec<Wish>
     let (own, others): (Vec<_>, Vec<_>) =
         wanted.into_iter().partition(|((_, profile), _)| *profile == ProfileName::default_profile());
     for ((caller, profile), wanted) in own.into_iter().chain(others) {
-        let (Some(caller), registries) = (pattern(&caller), wanted.registries()) else { continue };
+        let (Some(caller), registries) = (CallerPattern::only(&caller), wanted.registries()) else { continue };
         if registries.is_empty() {
             continue;
         }
@@ -84,23 +84,6 @@ impl Wanted {
         });
         private.chain(self.public.then_some(RegistryPattern::Public)).collect()
     }
-}
-
-/// Those callers alone; none where a pattern would be about others too.
-fn pattern(caller: &Principal) -> Option<CallerPattern> {
-    Some(match caller {
-        Principal::Uid(uid) => CallerPattern::Uid(*uid),
-        Principal::Loopback => CallerPattern::Loopback,
-        Principal::AwsApi => CallerPattern::AwsApi,
-        Principal::Spiffe(id) => CallerPattern::Spiffe(id.to_string().parse().ok()?),
-        Principal::Dns(name) => CallerPattern::Dns(name.clone()),
-        Principal::Token { subject, .. } if subject.contains('*') => return None,
-        Principal::Token { issuer, subject } => CallerPattern::Token(TokenPattern {
-            issuer: issuer.to_string(),
-            subject: Some(subject.parse().ok()?),
-            claims: Vec::new(),
-        }),
-    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The grant that is missing: whoever runs the broker pastes it into a file of grants, and it is enough.
 
-use std::fmt::Write as _;
-
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
+use crate::caller::Caller;
+use crate::policy::{CallerPattern, Effect, Grant, RegistryPattern, grants_as_toml};
 use crate::registry::Registry;
 
 /// As long as an id may be.
@@ -14,21 +14,17 @@ const LONGEST_PLACE: usize = 40;
 /// Enough to tell the grants of one file from each other.
 const HASH: usize = 4;
 
-/// A `[[grants]]` block for a principal and a registry; none where no block would be about that caller alone.
+/// Returns a `[[grants]]` block for a principal and a registry; `None` if a grant would allow other callers too.
 pub(super) fn block(principal: &str, registry: &Registry, profile: &str) -> Option<String> {
-    let caller = caller(principal)?;
-    let registries = match registry {
-        Registry::Public { .. } => "{ public = true }".to_owned(),
-        Registry::Private(private) => {
-            format!("{{ accounts = [\"{}\"], regions = [\"{}\"] }}", private.account()?, private.region())
-        }
+    let caller: Caller = principal.parse().ok().filter(|_| !principal.contains(char::is_control))?;
+    let grant = Grant {
+        id: id(principal, registry, profile),
+        callers: vec![CallerPattern::only(&caller.principal())?],
+        registries: vec![RegistryPattern::only(registry)?],
+        profile: (!profile.is_empty()).then(|| profile.into()),
+        effect: Effect::Allow,
     };
-    let id = id(principal, registry, profile);
-    let mut block = format!("[[grants]]\nid         = \"{id}\"\ncallers    = [{caller}]\nregistries = [{registries}]");
-    if !profile.is_empty() {
-        _ = write!(block, "\nprofile    = {}", quoted(profile));
-    }
-    Some(block)
+    Some(grants_as_toml(&[grant]).trim_end().to_owned())
 }
 
 /// The operator's own question about it.
@@ -39,29 +35,6 @@ pub(super) fn explain(principal: &str, registry: &str, profile: &str) -> String 
         for_shell(principal),
         for_shell(registry)
     )
-}
-
-fn caller(principal: &str) -> Option<String> {
-    if principal.contains(char::is_control) {
-        return None;
-    }
-    if principal == "loopback" {
-        return Some("{ loopback = true }".to_owned());
-    }
-    if principal.starts_with("spiffe://") {
-        return Some(format!("{{ spiffe = {} }}", quoted(principal)));
-    }
-    let (kind, rest) = principal.split_once(':')?;
-    match kind {
-        "uid" => Some(format!("{{ uid = {} }}", rest.split(',').next()?)),
-        "dns" => Some(format!("{{ dns = {} }}", quoted(rest))),
-        "jwt" => {
-            // In a grant a star would be about others too.
-            let (issuer, subject) = rest.split_once(':').filter(|(_, subject)| !subject.contains('*'))?;
-            Some(format!("{{ jwt = {}, subject = {} }}", quoted(issuer), quoted(subject)))
-        }
-        _ => None,
-    }
 }
 
 /// By the end of the caller's name, which is what tells it from others, by what it asks for, and by a hash of it all: what is cut off
@@ -84,10 +57,6 @@ fn id(principal: &str, registry: &Registry, profile: &str) -> String {
 /// Of the letters that an id may have, one byte each.
 fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' }).collect()
-}
-
-fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
 }
 
 fn for_shell(text: &str) -> String {
@@ -116,7 +85,7 @@ mod tests {
         ] {
             let block = block(principal, &PRIVATE.parse().unwrap(), "").unwrap();
             let table: toml::Table = block.parse().unwrap();
-            assert!(block.contains(&format!("callers    = [{caller}]")), "{block}");
+            assert!(block.contains(&format!("callers = [{caller}]")), "{block}");
             let told = table["grants"][0]["id"].as_str().unwrap();
             assert!(told.contains(&format!("{id}-123456789012-eu-central-1-")) && told.len() <= LONGEST_ID, "{told}");
             assert!(block.contains("{ accounts = [\"123456789012\"], regions = [\"eu-central-1\"] }"), "{block}");
@@ -126,7 +95,7 @@ mod tests {
         let table: toml::Table = public.parse().unwrap();
         let id = table["grants"][0]["id"].as_str().unwrap();
         assert!(id.len() == LONGEST_ID && id.contains("x-public-pull-"), "{id}");
-        assert!(public.contains("{ public = true }") && public.ends_with("profile    = \"pull\""), "{public}");
+        assert!(public.contains("{ public = true }") && public.ends_with("profile = \"pull\""), "{public}");
         assert_eq!(block("jwt:blue:a*", &Registry::PUBLIC, ""), None);
         assert_eq!(block("jwt:blue:a\u{1b}[2J", &Registry::PUBLIC, ""), None);
     }

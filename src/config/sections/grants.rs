@@ -190,6 +190,7 @@ fn read_regions(value: &Value) -> Result<Vec<LabelPattern>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::grants_as_toml;
 
     fn documents(text: &str) -> [Document; 1] {
         [Document { place: "file".into(), table: text.parse().unwrap() }]
@@ -197,6 +198,30 @@ mod tests {
 
     fn problems(text: &str) -> Vec<String> {
         parse(&documents(text), &[]).1.into_iter().map(|mistake| mistake.problem).collect()
+    }
+
+    #[test]
+    fn grants_written_as_toml_are_read_back() {
+        let text = r#"
+            [[grants]]
+            id = "all"
+            callers = [{ uid = 1 }, { loopback = true }, { aws_api = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }, { jwt = "blue", subject = "a:\"b\"" }, { jwt = "blue", claims = { "kubernetes.io.namespace" = "ci-*", ref = "refs/heads/main" } }]
+            registries = [{ accounts = ["123456789012", "210987654321"], regions = ["eu-*", "us-east-1"] }, { accounts = ["*"], regions = ["*"] }, { public = true }]
+            [[grants]]
+            id = "gid"
+            callers = [{ gid = 5 }]
+            registries = [{ public = true }]
+            [[grants]]
+            id = "never"
+            callers = [{ uid = 1 }]
+            registries = [{ public = true }]
+            effect = "deny"
+        "#;
+        let parse = |text: &str| parse(&documents(text), &[]);
+        let (Policy::Grants(grants), diagnostics) = parse(text) else { panic!() };
+        assert!(diagnostics.is_empty() && grants.len() == 3, "{diagnostics:?}");
+        let written = grants_as_toml(&grants);
+        assert_eq!(parse(&written), (Policy::Grants(grants), Vec::new()), "{written}");
     }
 
     #[test]

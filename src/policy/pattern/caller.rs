@@ -2,7 +2,7 @@
 
 use super::claim::ClaimPattern;
 use super::spiffe::SpiffePattern;
-use crate::caller::{Caller, DnsName, TokenCaller};
+use crate::caller::{Caller, DnsName, Principal, TokenCaller};
 
 /// Callers that a grant applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,23 @@ pub struct TokenPattern {
 }
 
 impl CallerPattern {
+    /// Returns the pattern that matches one principal; `None` if a pattern would match others too.
+    #[must_use]
+    pub fn only(principal: &Principal) -> Option<Self> {
+        Some(match principal {
+            Principal::Uid(uid) => Self::Uid(*uid),
+            Principal::Loopback => Self::Loopback,
+            Principal::AwsApi => Self::AwsApi,
+            Principal::Spiffe(id) => Self::Spiffe(id.to_string().parse().ok()?),
+            Principal::Dns(name) => Self::Dns(name.clone()),
+            Principal::Token { subject, .. } if subject.contains('*') => return None,
+            Principal::Token { issuer, subject } => {
+                let subject = Some(subject.parse().ok()?);
+                Self::Token(TokenPattern { issuer: issuer.to_string(), subject, claims: Vec::new() })
+            }
+        })
+    }
+
     pub(in crate::policy) fn matches(&self, caller: &Caller) -> bool {
         match (self, caller) {
             (Self::Uid(wanted), Caller::Process { uid, .. }) => wanted == uid,

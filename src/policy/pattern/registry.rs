@@ -27,6 +27,14 @@ pub enum Accounts {
 }
 
 impl RegistryPattern {
+    /// Returns the pattern that covers one registry; `None` if its account is unknown, so that it could be any.
+    #[must_use]
+    pub fn only(registry: &Registry) -> Option<Self> {
+        let Registry::Private(private) = registry else { return Some(Self::Public) };
+        let region = private.region().as_str().parse().ok()?;
+        Some(Self::Private { accounts: Accounts::Of(vec![private.account()?]), regions: vec![region] })
+    }
+
     /// Returns the pattern of every private registry.
     #[must_use]
     pub fn every_private() -> Self {

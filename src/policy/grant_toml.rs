@@ -1,12 +1,13 @@
-//! Grants as they would be typed: what [`super::grants`] reads.
+//! Grants as TOML, in the form that the configuration reads. `policy suggest` and `doctor` print it.
 
 use std::fmt::Write as _;
 
 use toml::{Table, Value};
 
-use crate::policy::{Accounts, CallerPattern, Effect, Grant, RegistryPattern, TokenPattern};
+use super::grant::{Effect, Grant};
+use super::pattern::{Accounts, CallerPattern, RegistryPattern, TokenPattern};
 
-/// The grants as TOML.
+/// Writes grants as TOML.
 #[must_use]
 pub fn grants_as_toml(grants: &[Grant]) -> String {
     let mut text = String::new();
@@ -65,36 +66,4 @@ fn registry(pattern: &RegistryPattern) -> Table {
 
 fn list<T: Into<Value>>(items: impl IntoIterator<Item = T>) -> Value {
     Value::Array(items.into_iter().map(Into::into).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::files::Document;
-    use super::super::sections::grants;
-    use super::*;
-    use crate::policy::Policy;
-
-    #[test]
-    fn grants_are_read_as_they_were_written() {
-        let text = r#"
-            [[grants]]
-            id = "all"
-            callers = [{ uid = 1 }, { loopback = true }, { aws_api = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }, { jwt = "blue", subject = "a:\"b\"" }, { jwt = "blue", claims = { "kubernetes.io.namespace" = "ci-*", ref = "refs/heads/main" } }]
-            registries = [{ accounts = ["123456789012", "210987654321"], regions = ["eu-*", "us-east-1"] }, { accounts = ["*"], regions = ["*"] }, { public = true }]
-            [[grants]]
-            id = "gid"
-            callers = [{ gid = 5 }]
-            registries = [{ public = true }]
-            [[grants]]
-            id = "never"
-            callers = [{ uid = 1 }]
-            registries = [{ public = true }]
-            effect = "deny"
-        "#;
-        let read = |text: &str| grants::parse(&[Document { place: "file".into(), table: text.parse().unwrap() }], &[]);
-        let (Policy::Grants(grants), diagnostics) = read(text) else { panic!() };
-        assert!(diagnostics.is_empty() && grants.len() == 3, "{diagnostics:?}");
-        let written = grants_as_toml(&grants);
-        assert_eq!(read(&written), (Policy::Grants(grants), Vec::new()), "{written}");
-    }
 }
