@@ -31,7 +31,7 @@ pub use self::bearer_token::BearerToken;
 pub use self::config::{ConfigError, PartialConfig, Paths};
 pub use self::diagnose::ConnectError;
 pub use self::failure::{Failure, error_chain};
-pub use self::query::Query;
+pub use self::query::{Query, registry_host};
 pub use self::settings::Settings;
 pub use self::tls_problem::TlsProblem;
 pub use self::watch::{Watch, WatchEvent};

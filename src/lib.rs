@@ -42,6 +42,7 @@
 //! | process | [`exit_code`] | exit codes, the same for every command |
 //! | process | [`terminal`] | lines on stdout and stderr |
 //! | process | [`helper`] | docker, kubelet and Bazel credential helper protocols |
+//! | process | [`doctor`] | diagnosis of failing pulls, with fixes |
 //! | process | [`cli`] | command line |
 //!
 //! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules; each builds alone.
@@ -75,6 +76,8 @@ pub mod clock;
 pub mod config;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod credential;
+#[cfg(feature = "client")]
+pub mod doctor;
 #[cfg(feature = "server")]
 pub mod error;
 pub mod exit_code;

@@ -15,10 +15,11 @@ use self::file::AuthFile;
 use self::hook::Hook;
 use super::connection::Connection;
 use super::watch_args::Followed;
-use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, Watch, WatchEvent, block_on};
+use crate::client::{
+    Client, Failure, Query, RegistryCredentials, Settings, Watch, WatchEvent, block_on, registry_host,
+};
 use crate::clock::{Clock as _, SystemClock};
 use crate::exit_code::Exit;
-use crate::registry::{Registry, RegistryError};
 use crate::signal::Signals;
 use crate::terminal::print_error;
 
@@ -69,7 +70,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, Some(file)) => file.clone(),
         (None, None) => bail!("name the file with --docker-config or --authfile"),
     };
-    let asked = queries.iter().filter_map(|query| host(&query.registry)).collect();
+    let asked = queries.iter().filter_map(|query| registry_host(&query.registry)).collect();
     if args.once && queries.is_empty() {
         print_error("--once needs the registries' names");
         return Ok(Exit::Usage.into());
@@ -93,16 +94,6 @@ fn is_for_good(failure: &Failure) -> bool {
     use tonic::Code;
     let codes = [Code::InvalidArgument, Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
     failure.retry_after.is_none() && codes.contains(&failure.code)
-}
-
-/// What the broker may call a registry.
-pub(super) fn host(registry: &str) -> Option<String> {
-    match registry.parse::<Registry>() {
-        Ok(registry) => registry.host(),
-        // An alias of the broker's.
-        Err(RegistryError::NotEcr { host }) => Some(host),
-        Err(RegistryError::Invalid(_)) => None,
-    }
 }
 
 /// A file, and what belongs into it.

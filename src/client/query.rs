@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::pb::GetRegistryCredentialsRequest;
 use crate::pb::get_registry_credentials_request::Target;
+use crate::registry::{Registry, RegistryError};
 
 const LONGEST: prost_types::Duration = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
 
@@ -27,5 +28,16 @@ impl From<&Query> for GetRegistryCredentialsRequest {
             min_validity: query.min_validity.map(|validity| validity.try_into().unwrap_or(LONGEST)),
             rejected_credential_id: String::new(),
         }
+    }
+}
+
+/// Returns the host that the broker may answer with for a registry, URL or image reference.
+#[must_use]
+pub fn registry_host(registry: &str) -> Option<String> {
+    match registry.parse::<Registry>() {
+        Ok(registry) => registry.host(),
+        // The broker may have it as an alias.
+        Err(RegistryError::NotEcr { host }) => Some(host),
+        Err(RegistryError::Invalid(_)) => None,
     }
 }

@@ -10,6 +10,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::time::{at, rfc3339};
+use crate::exit_code::Exit;
 
 /// What a file holds, in words, or why it cannot be used.
 pub(super) type Held = Result<String, Broken>;
@@ -20,12 +21,12 @@ pub(super) struct Broken {
     pub(super) problem: String,
     pub(super) fix: String,
     /// How the program ends for it.
-    pub(super) code: u8,
+    pub(super) exit: Exit,
 }
 
 impl Broken {
     pub(super) fn new(problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { problem: problem.into(), fix: fix.into(), code: 1 }
+        Self { problem: problem.into(), fix: fix.into(), exit: Exit::Failure }
     }
 }
 
@@ -58,7 +59,7 @@ pub(super) fn certificate(path: &Path, now: SystemTime) -> Held {
         None => Err(Broken::new("is not well-formed", "get a new certificate")),
         Some(end) if end <= now => {
             let fix = "get a new certificate; where it has a renewer, see why that stopped; where it is good, set this machine's clock";
-            Err(Broken { code: 4, ..Broken::new(format!("expired at {}", rfc3339(end)), fix) })
+            Err(Broken { exit: Exit::Denied, ..Broken::new(format!("expired at {}", rfc3339(end)), fix) })
         }
         Some(end) => Ok(format!("good until {}", rfc3339(end))),
     }

@@ -4,14 +4,12 @@ use std::path::Path;
 
 use tokio::time::timeout;
 
-use super::Time;
+use super::deadline::Deadline;
 use super::report::{Finding, Outcome};
-use super::settings::ActivePolicy;
+use super::settings::EffectiveSettings;
 use super::users::{self, WayIn};
 use crate::client::{Address, Client, ConnectError, TlsProblem};
-
-/// As other commands end where no broker answers.
-const UNREACHABLE: u8 = 5;
+use crate::exit_code::Exit;
 
 const NOT_THE_BROKER: &str = "correct the address: it is the broker's server.listen, and not its ops_listen or a web proxy; a proxy before a broker has to speak HTTP/2";
 
@@ -19,18 +17,18 @@ const NOT_THE_BROKER: &str = "correct the address: it is the broker's server.lis
 pub(super) const CERTIFICATE_REFUSED: &str = "where the broker does not take the client's certificate (its log says why), have that signed by an authority of the broker's authentication.client_ca or client_dns, or say who you are with --token-file and without --tls-cert";
 
 /// The first that answers, as other commands take it. Where nobody named one, the usual places that are not there are told too.
-pub(super) async fn reach(in_force: &ActivePolicy, time: Time) -> Outcome<Client<'_>> {
-    let settings = &in_force.settings;
+pub(super) async fn check(effective: &EffectiveSettings, deadline: Deadline) -> Outcome<Client<'_>> {
+    let settings = &effective.settings;
     let addresses =
-        if settings.addresses_configured { settings.addresses.clone() } else { in_force.home.default_addresses() };
+        if settings.addresses_configured { settings.addresses.clone() } else { effective.home.default_addresses() };
     let mut problems = Vec::new();
     for address in addresses {
-        match timeout(time.of_step(), Client::connect_to(settings, &address))
+        match timeout(deadline.step_timeout(), Client::connect_to(settings, &address))
             .await
             .unwrap_or(Err(ConnectError::ConnectTimeout))
         {
             Ok(client) => {
-                let good = Finding::good(format!("{address} answers"));
+                let good = Finding::ok(format!("{address} answers"));
                 return (problems.iter().fold(good, passed_over), Some(client));
             }
             Err(problem) => problems.push((address, problem)),
@@ -40,7 +38,7 @@ pub(super) async fn reach(in_force: &ActivePolicy, time: Time) -> Outcome<Client
 }
 
 fn note(finding: Finding, (address, problem): &(Address, ConnectError)) -> Finding {
-    finding.noting(format!("{address}: {}", in_words(problem)))
+    finding.note(format!("{address}: {}", in_words(problem)))
 }
 
 /// What answers in its place may take the caller for somebody else.
@@ -50,7 +48,7 @@ fn passed_over(finding: Finding, failed: &(Address, ConnectError)) -> Finding {
 }
 
 fn unreached(given: bool, problems: &[(Address, ConnectError)]) -> Finding {
-    let finding = problems.iter().fold(Finding::broken(UNREACHABLE, "no broker answers"), note);
+    let finding = problems.iter().fold(Finding::fail(Exit::Unavailable, "no broker answers"), note);
     // Of a place that nobody named it is no news that nothing is there.
     let told: Vec<_> = problems.iter().filter(|(_, problem)| given || is_of_note(problem)).collect();
     match told.as_slice() {

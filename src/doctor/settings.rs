@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::super::connection::Connection;
-use super::Args;
 use super::files::{self, Held};
 use super::origin::Origin;
 use super::report::{Finding, Outcome};
+use super::request::Request;
 use super::time::{now, span};
 use super::token;
 use crate::client::{ConfigError, PartialConfig, Paths, Settings};
+use crate::exit_code::Exit;
 
 /// A client's settings, with where each came from.
 #[derive(Debug)]
-pub(super) struct ActivePolicy {
+pub(super) struct EffectiveSettings {
     pub(super) settings: Settings,
     pub(super) profile: String,
     pub(super) home: Paths,
@@ -35,9 +35,9 @@ const SETTINGS: [(&str, IsGiven); 7] = [
     ("timeout", |given| given.timeout.is_some()),
 ];
 
-pub(super) fn examine(args: &Args) -> Outcome<ActivePolicy> {
-    let in_force = match in_force(args, &args.connection) {
-        Ok(in_force) => in_force,
+pub(super) fn check(request: &Request) -> Outcome<EffectiveSettings> {
+    let effective = match EffectiveSettings::resolve(request) {
+        Ok(effective) => effective,
         Err(error) => {
             let fix = match &error {
                 ConfigError::File { path, .. } => {
@@ -49,31 +49,30 @@ pub(super) fn examine(args: &Args) -> Outcome<ActivePolicy> {
                     format!("give --{missing} too, or the variable or key of that name")
                 }
             };
-            return (Finding::broken(1, error.to_string()).fix(fix), None);
+            return (Finding::fail(Exit::Failure, error.to_string()).fix(fix), None);
         }
     };
-    let finding = in_force.noted();
-    match in_force.check_files() {
-        Ok(notes) => (notes.into_iter().fold(finding, Finding::noting), Some(in_force)),
+    let finding = effective.noted();
+    match effective.check_files() {
+        Ok(notes) => (notes.into_iter().fold(finding, Finding::note), Some(effective)),
         Err(broken) => (broken, None),
     }
 }
 
-fn in_force(args: &Args, connection: &Connection) -> Result<ActivePolicy, ConfigError> {
-    let (given, home) = connection.given();
-    let given = PartialConfig { profile: args.profile.clone(), ..given };
-    let files = home.each_file()?;
-    let origin = |name, has: IsGiven| {
-        let file = || files.iter().find(|(_, given)| has(given)).map(|(path, _)| Origin::File(path.clone()));
-        if has(&given) { args.typed.origin(name) } else { file().unwrap_or(Origin::Default) }
-    };
-    let origins = SETTINGS.map(|(name, has)| (name, origin(name, has))).to_vec();
-    let all = files.into_iter().fold(given, |all, (_, given)| all.or(given));
-    let (settings, profile) = all.settings(&home)?;
-    Ok(ActivePolicy { usual_timeout: settings.timeout, settings, profile, home, origins })
-}
+impl EffectiveSettings {
+    fn resolve(request: &Request) -> Result<Self, ConfigError> {
+        let (given, home) = (request.given.clone(), request.home.clone());
+        let files = home.each_file()?;
+        let origin = |name, has: IsGiven| {
+            let file = || files.iter().find(|(_, given)| has(given)).map(|(path, _)| Origin::File(path.clone()));
+            if has(&given) { request.origin(name) } else { file().unwrap_or(Origin::Default) }
+        };
+        let origins = SETTINGS.map(|(name, has)| (name, origin(name, has))).to_vec();
+        let all = files.into_iter().fold(given, |all, (_, given)| all.or(given));
+        let (settings, profile) = all.settings(&home)?;
+        Ok(Self { usual_timeout: settings.timeout, settings, profile, home, origins })
+    }
 
-impl ActivePolicy {
     pub(super) fn origin(&self, name: &str) -> &Origin {
         self.origins.iter().find(|(known, _)| *known == name).map_or(&Origin::Default, |(_, origin)| origin)
     }
@@ -82,12 +81,12 @@ impl ActivePolicy {
         let addresses: Vec<_> = self.settings.addresses.iter().map(ToString::to_string).collect();
         let found = format!("address {} ({})", addresses.join(", then "), self.origin("address"));
         let named = |name: &str, value: &str| format!("{name} {value} ({})", self.origin(name));
-        let mut finding = Finding::good(found);
+        let mut finding = Finding::ok(found);
         if !self.profile.is_empty() {
-            finding = finding.noting(named("profile", &self.profile));
+            finding = finding.note(named("profile", &self.profile));
         }
         if self.origin("timeout") != &Origin::Default {
-            finding = finding.noting(named("timeout", &span(self.usual_timeout)));
+            finding = finding.note(named("timeout", &span(self.usual_timeout)));
         }
         finding
     }
@@ -99,7 +98,7 @@ impl ActivePolicy {
             let origin = self.origin(name);
             let broken = |broken: files::Broken| {
                 let found = format!("{name} {} ({origin}): {}", path.display(), broken.problem);
-                Finding::broken(broken.code, found).fix(broken.fix)
+                Finding::fail(broken.exit, found).fix(broken.fix)
             };
             notes.push(format!("{name} {} ({origin}): {}", path.display(), held.map_err(broken)?));
             Ok(())

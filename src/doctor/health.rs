@@ -8,7 +8,7 @@ use tonic::Code;
 use super::address::CERTIFICATE_REFUSED;
 use super::reason;
 use super::report::{Finding, Outcome};
-use super::settings::ActivePolicy;
+use super::settings::EffectiveSettings;
 use crate::client::{Address, Client, Failure};
 use crate::exit_code::Exit;
 
@@ -16,8 +16,6 @@ use crate::exit_code::Exit;
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 /// A broker that has begun a moment ago does not serve until it has looked for its AWS credentials.
 const START: Duration = Duration::from_secs(2);
-/// As other commands end for what may work later.
-const LATER: u8 = 5;
 
 /// How a broker is that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,17 +25,18 @@ pub(super) enum Health {
     WithoutCredentials,
 }
 
-pub(super) async fn ask(client: &Client<'_>, in_force: &ActivePolicy) -> Outcome<Health> {
+pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) -> Outcome<Health> {
     match (client.is_serving("").await, is_serving(client).await) {
-        (Err(failure), _) | (_, Err(failure)) => (unknown(client, in_force, &failure), None),
-        (Ok(true), Ok(true)) => (Finding::good("the broker serves"), Some(Health::Serving)),
+        (Err(failure), _) | (_, Err(failure)) => (unknown(client, effective, &failure), None),
+        (Ok(true), Ok(true)) => (Finding::ok("the broker serves"), Some(Health::Serving)),
         (Ok(false), _) => {
-            let finding = Finding::broken(LATER, "NOT_SERVING: the broker is shutting down");
+            let finding = Finding::fail(Exit::Unavailable, "NOT_SERVING: the broker is shutting down");
             let fix = "wait until it is started again, or name another broker behind it in the address, with a comma";
             (finding.fix(fix), None)
         }
         (_, Ok(false)) => {
-            let finding = Finding::broken(LATER, "NOT_SERVING: the broker has no AWS credentials, and nothing is held");
+            let finding =
+                Finding::fail(Exit::Unavailable, "NOT_SERVING: the broker has no AWS credentials, and nothing is held");
             (finding.fix(reason::NO_AWS_CREDENTIALS), Some(Health::WithoutCredentials))
         }
     }
@@ -54,11 +53,11 @@ async fn is_serving(client: &Client<'_>) -> Result<bool, Failure> {
     }
 }
 
-fn unknown(client: &Client<'_>, in_force: &ActivePolicy, failure: &Failure) -> Finding {
-    let finding = Finding::broken(Exit::from(failure), failure.to_string());
+fn unknown(client: &Client<'_>, effective: &EffectiveSettings, failure: &Failure) -> Finding {
+    let finding = Finding::fail(Exit::from(failure), failure.to_string());
     // In TLS 1.3 a client learns of it when it has begun to speak, and may be cut off before.
     if failure.connection_lost
-        && in_force.settings.tls_identity.is_some()
+        && effective.settings.tls_identity.is_some()
         && matches!(client.address(), Address::Tls(_))
     {
         return finding.fix(CERTIFICATE_REFUSED);

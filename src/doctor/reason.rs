@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_reason_of_the_broker_s_has_a_fix_of_its_own() {
-        let proto = include_str!("../../../proto/ecrbroker/v1/registry_credentials.proto");
+        let proto = include_str!("../../proto/ecrbroker/v1/registry_credentials.proto");
         let head = proto.split("\nservice ").next().unwrap_or_default();
         let is_reason =
             |word: &&str| word.contains('_') && word.bytes().all(|one| one.is_ascii_uppercase() || one == b'_');

@@ -4,7 +4,7 @@ use tonic::Code;
 
 use super::reason;
 use super::report::{Finding, Outcome};
-use super::settings::ActivePolicy;
+use super::settings::EffectiveSettings;
 use crate::client::{Address, Client, Failure, GetCallerIdentityResponse, Settings};
 use crate::exit_code::Exit;
 
@@ -12,8 +12,8 @@ const NAME_IT: &str = "name the address: --address, ECR_BROKER_ADDRESS, or addre
 const KEPT_BACK: &str = "the token was not sent, for nobody named this address, and it is in the clear";
 
 /// Gives the principal.
-pub(super) async fn ask(client: &Client<'_>, in_force: &ActivePolicy) -> Outcome<String> {
-    let settings = &in_force.settings;
+pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) -> Outcome<String> {
+    let settings = &effective.settings;
     let kept_back = settings.token_file.is_some() && !settings.addresses_configured;
     let kept_back = kept_back && matches!(client.address(), Address::Plain(_));
     match client.caller_identity().await {
@@ -28,19 +28,18 @@ fn known(identity: &GetCallerIdentityResponse, kept_back: bool) -> Finding {
         [] => "none is about this caller".to_owned(),
         ids => ids.join(", "),
     };
-    let finding =
-        Finding::good(format!("{}: {}", identity.principal, identity.proof)).noting(format!("grants: {grants}"));
-    if kept_back { finding.noting(KEPT_BACK).fix(NAME_IT) } else { finding }
+    let finding = Finding::ok(format!("{}: {}", identity.principal, identity.proof)).note(format!("grants: {grants}"));
+    if kept_back { finding.note(KEPT_BACK).fix(NAME_IT) } else { finding }
 }
 
 fn unknown(failure: &Failure, settings: &Settings, kept_back: bool) -> Finding {
-    let finding = Finding::broken(Exit::from(failure), failure.to_string());
+    let finding = Finding::fail(Exit::from(failure), failure.to_string());
     if failure.code != Code::Unauthenticated {
         return finding.fix(reason::fix(failure, None));
     }
     if kept_back {
         // Whatever the broker says, it says of somebody who came without it.
-        return finding.noting(KEPT_BACK).fix(NAME_IT);
+        return finding.note(KEPT_BACK).fix(NAME_IT);
     }
     let says = |text: &str| failure.message.contains(text);
     finding.fix(if says("of the future") {

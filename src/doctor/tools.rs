@@ -5,9 +5,9 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::super::connection::Connection;
-use super::super::sync::host;
 use super::report::{Finding, Outcome};
+use crate::client::{Paths, registry_host};
+use crate::exit_code::Exit;
 use crate::helper::json_file;
 use crate::registry::Registry;
 
@@ -18,18 +18,15 @@ const PROGRAM: &str = "docker-credential-ecr-broker";
 const AMAZON_S: &str = "ecr-login";
 const AMAZON_S_PROGRAM: &str = "docker-credential-ecr-login";
 
-/// Where docker and podman have their files.
-#[derive(Debug, clap::Args)]
-pub(super) struct Places {
-    /// $DOCKER_CONFIG, docker's directory
-    #[arg(long, env = "DOCKER_CONFIG", hide = true)]
-    docker_config: Option<PathBuf>,
-    /// $REGISTRY_AUTH_FILE, podman's file
-    #[arg(long, env = "REGISTRY_AUTH_FILE", hide = true)]
-    auth_file: Option<PathBuf>,
-    /// $PATH, where they look for helpers
-    #[arg(long, env = "PATH", hide = true)]
-    path: Option<OsString>,
+/// The environment that tells where docker and podman have their files.
+#[derive(Debug, Clone)]
+pub struct ToolPaths {
+    /// `$DOCKER_CONFIG`, docker's directory.
+    pub docker_config: Option<PathBuf>,
+    /// `$REGISTRY_AUTH_FILE`, podman's file.
+    pub auth_file: Option<PathBuf>,
+    /// `$PATH`, which they search for helpers.
+    pub path: Option<OsString>,
 }
 
 /// A program's file, and what `configure` calls the program.
@@ -51,27 +48,25 @@ enum Asks {
     Unknown(String),
 }
 
-pub(super) fn look(registry: &str, places: &Places, connection: &Connection) -> Outcome<()> {
-    let Some(host) = host(registry) else {
-        return (Finding::skipped("this is no registry's name"), None);
+pub(super) fn check(registry: &str, paths: &ToolPaths, home: &Paths) -> Outcome<()> {
+    let Some(host) = registry_host(registry) else {
+        return (Finding::skip("this is no registry's name"), None);
     };
-    let tools: Vec<_> = places.tools(connection).into_iter().filter(|tool| tool.file.exists()).collect();
+    let tools: Vec<_> = paths.tools(home).into_iter().filter(|tool| tool.file.exists()).collect();
     if tools.is_empty() {
-        return (Finding::skipped("neither docker nor podman has a file of logins here"), None);
+        return (Finding::skip("neither docker nor podman has a file of logins here"), None);
     }
-    let asks: Vec<_> = tools.iter().map(|tool| tool.asks(&host, places)).collect();
+    let asks: Vec<_> = tools.iter().map(|tool| tool.asks(&host, paths)).collect();
     let programs: Vec<_> = asks.iter().filter_map(Asks::program).collect();
-    let finding = if let Some(program) = programs.iter().find(|program| places.find(program).is_none()) {
+    let finding = if let Some(program) = programs.iter().find(|program| paths.find(program).is_none()) {
         let fix = format!(
             "put {PROGRAM}, which is installed with ecr-broker, into a directory of the PATH that docker and podman have, as {program}"
         );
-        Finding::broken(1, format!("{program} is not in the PATH")).fix(fix)
+        Finding::fail(Exit::Failure, format!("{program} is not in the PATH")).fix(fix)
     } else if programs.is_empty() {
-        Finding::skipped(
-            "the broker's helper is not asked for this registry, which is well where another way was chosen",
-        )
+        Finding::skip("the broker's helper is not asked for this registry, which is well where another way was chosen")
     } else {
-        Finding::good("the broker's helper is asked for this registry")
+        Finding::ok("the broker's helper is asked for this registry")
     };
     let finding = tools.iter().zip(&asks).fold(finding, |finding, (tool, own)| {
         // podman goes on to its next file.
@@ -81,10 +76,9 @@ pub(super) fn look(registry: &str, places: &Places, connection: &Connection) -> 
     (finding, Some(()))
 }
 
-impl Places {
-    fn tools(&self, connection: &Connection) -> Vec<Tool> {
+impl ToolPaths {
+    fn tools(&self, home: &Paths) -> Vec<Tool> {
         let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
-        let (_, home) = connection.given();
         let docker = given(&self.docker_config).or_else(|| Some(given(&home.home)?.join(".docker")));
         let docker = docker.map(|directory| Tool { name: "docker", file: directory.join("config.json") });
         let podman = if let Some(file) = given(&self.auth_file) {
@@ -129,7 +123,7 @@ impl Asks {
 }
 
 impl Tool {
-    fn asks(&self, host: &str, places: &Places) -> Asks {
+    fn asks(&self, host: &str, paths: &ToolPaths) -> Asks {
         let config = match json_file::read(&self.file) {
             Ok(config) => config,
             Err(problem) => return Asks::Unknown(problem),
@@ -139,8 +133,8 @@ impl Tool {
         let store = config.get("credsStore").filter(|_| self.name == "docker");
         match own.or(store).and_then(|helper| helper.as_str()) {
             Some(HELPER) => Asks::Ours(PROGRAM),
-            Some(AMAZON_S) => match places.find(AMAZON_S_PROGRAM) {
-                Some(program) if !places.is_ours(&program) => Asks::AmazonS(program),
+            Some(AMAZON_S) => match paths.find(AMAZON_S_PROGRAM) {
+                Some(program) if !paths.is_ours(&program) => Asks::AmazonS(program),
                 _ => Asks::Ours(AMAZON_S_PROGRAM),
             },
             _ => Asks::Another,
@@ -159,15 +153,15 @@ impl Tool {
             None => finding,
         };
         match asks {
-            Asks::Ours(PROGRAM) => finding.noting(format!("{file} names it")),
-            Asks::Ours(program) => finding.noting(format!("{file} names it, as {program}")),
+            Asks::Ours(PROGRAM) => finding.note(format!("{file} names it")),
+            Asks::Ours(program) => finding.note(format!("{file} names it, as {program}")),
             Asks::AmazonS(program) => {
                 let program = program.display();
-                configure(finding.noting(format!("{file} names {AMAZON_S}, and {program} is not the broker's helper")))
+                configure(finding.note(format!("{file} names {AMAZON_S}, and {program} is not the broker's helper")))
             }
-            Asks::Another => configure(finding.noting(format!("{file} does not name it"))),
+            Asks::Another => configure(finding.note(format!("{file} does not name it"))),
             Asks::Unknown(problem) => {
-                finding.noting(problem).fix(format!("correct {file}, which {} reads too", self.name))
+                finding.note(problem).fix(format!("correct {file}, which {} reads too", self.name))
             }
         }
     }

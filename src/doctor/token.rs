@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::files::{Broken, Held, read};
 use super::time::{at, rfc3339, span};
+use crate::exit_code::Exit;
 
 /// What the broker allows for clocks.
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -37,7 +38,10 @@ pub(super) fn look(path: &Path, now: SystemTime) -> Held {
         Err(since) if since.duration() <= LEEWAY => Ok("a token that ends now".to_owned()),
         Err(since) => {
             let problem = format!("its token expired at {}, {} ago", rfc3339(end), span(since.duration()));
-            Err(Broken { code: 4, ..Broken::new(problem, format!("{fix}; where it is new, set this machine's clock")) })
+            Err(Broken {
+                exit: Exit::Denied,
+                ..Broken::new(problem, format!("{fix}; where it is new, set this machine's clock"))
+            })
         }
     }
 }

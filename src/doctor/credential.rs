@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::report::{Finding, Outcome};
-use super::settings::ActivePolicy;
+use super::settings::EffectiveSettings;
 use super::time::{now, rfc3339, span};
 use super::{grant, reason};
 use crate::client::{CacheStatus, Failure, RegistryCredentials};
@@ -31,7 +31,7 @@ pub(super) struct Asked<'a> {
     pub(super) took: Duration,
     pub(super) registry: &'a str,
     pub(super) principal: &'a str,
-    pub(super) in_force: &'a ActivePolicy,
+    pub(super) effective: &'a EffectiveSettings,
 }
 
 impl Asked<'_> {
@@ -40,7 +40,7 @@ impl Asked<'_> {
         let reason = match &self.answer {
             Ok(credentials) => {
                 let found = format!("{} may be had, with profile {}", credentials.registry, credentials.profile);
-                return (Finding::good(found), Some(()));
+                return (Finding::ok(found), Some(()));
             }
             Err(failure) => failure.reason.as_deref().unwrap_or_default(),
         };
@@ -48,9 +48,9 @@ impl Asked<'_> {
             return (self.not_granted(reason), None);
         }
         if reason.starts_with("AWS_") || GRANTED.contains(&reason) {
-            return (Finding::good("it may be had"), Some(()));
+            return (Finding::ok("it may be had"), Some(()));
         }
-        (Finding::skipped("not known: the broker did not come as far"), Some(()))
+        (Finding::skip("not known: the broker did not come as far"), Some(()))
     }
 
     /// Whether AWS gives it to the broker, or whatever else stands between a grant and a credential.
@@ -62,18 +62,18 @@ impl Asked<'_> {
                 let note = format!("nothing fails until {end}, when this one ends");
                 let fix =
                     "have those who run the broker look at its log (\"the call to AWS failed\") and at its way to AWS";
-                (Finding::good(found).noting(note).fix(fix), Some(()))
+                (Finding::ok(found).note(note).fix(fix), Some(()))
             }
             Ok(credentials) if credentials.cache_status() == CacheStatus::Hit => {
-                (Finding::good("not asked: the broker holds the credential"), Some(()))
+                (Finding::ok("not asked: the broker holds the credential"), Some(()))
             }
             Ok(_) => (
-                self.with_time(Finding::good(format!("gave a credential within {} ms", self.took.as_millis()))),
+                self.with_time(Finding::ok(format!("gave a credential within {} ms", self.took.as_millis()))),
                 Some(()),
             ),
             Err(failure) => {
                 let registry = reason::registry(self.registry, failure);
-                let finding = Finding::broken(Exit::from(failure), failure.to_string());
+                let finding = Finding::fail(Exit::from(failure), failure.to_string());
                 (finding.fix(reason::fix(failure, registry.as_ref())), None)
             }
         }
@@ -83,25 +83,25 @@ impl Asked<'_> {
     pub(super) fn token(&self) -> Outcome<RegistryCredentials> {
         match &self.answer {
             Ok(credentials) => (token(credentials, now()), Some(credentials.clone())),
-            Err(_) => (Finding::skipped("there is none"), None),
+            Err(_) => (Finding::skip("there is none"), None),
         }
     }
 
     /// Other commands may not wait as long as this one did.
     fn with_time(&self, finding: Finding) -> Finding {
-        let usual = self.in_force.usual_timeout;
+        let usual = self.effective.usual_timeout;
         if self.took < usual {
             return finding;
         }
         let note = format!("other commands, and what docker and kubelet run, wait no longer than {}", span(usual));
-        finding.noting(note).fix("allow them more: ECR_BROKER_TIMEOUT, or timeout in client.toml")
+        finding.note(note).fix("allow them more: ECR_BROKER_TIMEOUT, or timeout in client.toml")
     }
 
     fn not_granted(&self, reason: &str) -> Finding {
-        let Err(failure) = &self.answer else { return Finding::skipped("") };
-        let finding = Finding::broken(Exit::from(failure), failure.to_string());
-        let profile = &self.in_force.profile;
-        let origin = self.in_force.origin("profile");
+        let Err(failure) = &self.answer else { return Finding::skip("") };
+        let finding = Finding::fail(Exit::from(failure), failure.to_string());
+        let profile = &self.effective.profile;
+        let origin = self.effective.origin("profile");
         match reason {
             "CALLER_NOT_ALLOWED" => self.not_allowed(finding),
             "PROFILE_UNKNOWN" => {
@@ -116,8 +116,8 @@ impl Asked<'_> {
 
     /// A broker with grants does not say whether there is a profile of the name: to name one that there is not would break its configuration.
     fn not_allowed(&self, finding: Finding) -> Finding {
-        let profile = &self.in_force.profile;
-        let origin = self.in_force.origin("profile");
+        let profile = &self.effective.profile;
+        let origin = self.effective.origin("profile");
         let (finding, or) = if profile.is_empty() {
             (finding, "")
         } else {
@@ -141,24 +141,25 @@ impl Asked<'_> {
 
 fn token(credentials: &RegistryCredentials, now: SystemTime) -> Finding {
     let (Some(issued), Some(ends)) = (time(credentials.issue_time), time(credentials.expire_time)) else {
-        return Finding::broken(1, "the broker does not say until when it is good").fix("use a broker of this version");
+        return Finding::fail(Exit::Failure, "the broker does not say until when it is good")
+            .fix("use a broker of this version");
     };
     let id = &credentials.credential_id;
     let clock = "set this machine's clock, or the broker's: have both ask a time server (timedatectl status shows whether they do)";
     if issued > now + CLOCKS_DIFFER {
         let ahead = issued.duration_since(now).unwrap_or_default();
         let found = format!("{id} was issued {} in the future, by this machine's clock", span(ahead));
-        return Finding::broken(1, found).fix(clock);
+        return Finding::fail(Exit::Failure, found).fix(clock);
     }
     if ends <= now {
         let found =
             format!("{id} ended at {}, by this machine's clock, and the broker takes it for good", rfc3339(ends));
-        return Finding::broken(1, found).fix(clock);
+        return Finding::fail(Exit::Failure, found).fix(clock);
     }
     let (age, left) = (now.duration_since(issued).unwrap_or_default(), ends.duration_since(now).unwrap_or_default());
     let status = credentials.cache_status().as_str_name().trim_start_matches("CACHE_STATUS_");
     let found = format!("{id}, {} old, good for another {}, until {} ({status})", span(age), span(left), rfc3339(ends));
-    Finding::good(found)
+    Finding::ok(found)
 }
 
 fn time(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTime> {

@@ -8,13 +8,11 @@ use crate::exit_code::Exit;
 
 /// A few lines.
 const MOST: i32 = 10;
-/// As other commands end where something is not allowed.
-const NOT_ALLOWED: u8 = 4;
 
-pub(super) async fn ask(client: &Client<'_>) -> Outcome<()> {
+pub(super) async fn check(client: &Client<'_>) -> Outcome<()> {
     match client.list_access(MOST).await {
         Ok((accesses, _)) if accesses.is_empty() => {
-            let finding = Finding::broken(NOT_ALLOWED, "no grant lets you have anything");
+            let finding = Finding::fail(Exit::Denied, "no grant lets you have anything");
             (
                 finding.fix("name a registry, as in ecr-broker doctor REGISTRY: it prints the grant that is missing"),
                 None,
@@ -22,11 +20,11 @@ pub(super) async fn ask(client: &Client<'_>) -> Outcome<()> {
         }
         Ok((accesses, more)) => {
             let more = if more { ", among others" } else { "" };
-            let finding = Finding::good(format!("you may ask for these{more}:"));
-            (accesses.iter().map(line).fold(finding, Finding::noting), Some(()))
+            let finding = Finding::ok(format!("you may ask for these{more}:"));
+            (accesses.iter().map(line).fold(finding, Finding::note), Some(()))
         }
         Err(failure) => {
-            (Finding::broken(Exit::from(&failure), failure.to_string()).fix(reason::fix(&failure, None)), None)
+            (Finding::fail(Exit::from(&failure), failure.to_string()).fix(reason::fix(&failure, None)), None)
         }
     }
 }

@@ -1,0 +1,38 @@
+//! The origins of the settings that flags and variables give.
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+
+use crate::doctor::Origin;
+
+/// The settings of a client: each has a flag and a variable of this name.
+const NAMES: [&str; 7] = ["address", "token_file", "profile", "tls_ca", "tls_cert", "tls_key", "timeout"];
+
+/// Which settings came as flags, and which as variables. Adds no flag to the command.
+#[derive(Debug, Clone)]
+pub(super) struct SettingOrigins(pub(super) Vec<(&'static str, Origin)>);
+
+impl clap::FromArgMatches for SettingOrigins {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let origin = |name: &'static str| match matches.value_source(name)? {
+            ValueSource::EnvVariable => Some((name, Origin::Variable(name))),
+            _ => Some((name, Origin::Flag(name))),
+        };
+        Ok(Self(NAMES.into_iter().filter_map(origin).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for SettingOrigins {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}
