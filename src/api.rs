@@ -1,4 +1,5 @@
-//! The front doors: gRPC, and ECR's own API for programs that only know AWS.
+//! Front ends: the gRPC services and the ECR-compatible API. Every request enters through [`request`].
 
 pub mod ecr;
 pub mod grpc;
+pub(crate) mod request;

@@ -12,17 +12,18 @@ use tracing::{field, info};
 use crate::audit::{AuditLog, Outcome, Record, Unwritten};
 use crate::cache::{CredentialCache, Found, Lookup};
 use crate::caller::Caller;
-use crate::credential::{Credential, CredentialId, CredentialKey, ProfileName};
+use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::BrokerError;
 use crate::policy::{Decision, Grant, Listing, Policy};
 use crate::profile::Profile;
 use crate::quoted::Quoted;
 use crate::registry::{AccountId, Aliases, Named, Region, Registry};
-use crate::request_id::RequestId;
 
 mod keep_warm;
+mod request;
 mod watch;
 
+pub use self::request::{CredentialRequest, RequestContext};
 pub use self::watch::{Watch, WatchUpdate};
 
 /// What the broker may give, and from where.
@@ -73,27 +74,6 @@ struct Authorized {
 struct Authorization {
     authorized: Authorized,
     key: CredentialKey,
-}
-
-/// One request, understood.
-#[derive(Debug, Clone)]
-pub struct CredentialRequest {
-    /// Who asks.
-    pub caller: Caller,
-    /// Which registry.
-    pub registry: Registry,
-    /// The name of one's own by which it was asked for.
-    pub alias: Option<Box<str>>,
-    /// Which profile; empty: the broker chooses.
-    pub profile: String,
-    /// How long the credential must last.
-    pub min_validity: Duration,
-    /// The credential that the registry refused.
-    pub rejected: Option<CredentialId>,
-    /// The request's name.
-    pub request: RequestId,
-    /// The caller's trace, if it has one.
-    pub trace: Option<String>,
 }
 
 /// A credential, and which registry it turned out to be for.
@@ -233,12 +213,14 @@ impl Broker {
         policy: Arc<ActivePolicy>,
     ) -> Result<Authorization, BrokerError> {
         let authorized = self.authorize(request, policy).await?;
-        self.check_account(&request.registry, &authorized.profile)?;
+        self.check_account(&request.target.registry, &authorized.profile)?;
         self.check_validity(request.min_validity)?;
         let key = CredentialKey {
-            registry: request.registry.clone(),
+            registry: request.target.registry.clone(),
             profile: authorized.profile.clone(),
-            caller: self.profile(&authorized.profile).and_then(|profile| profile.attributed_to(&request.caller)),
+            caller: self
+                .profile(&authorized.profile)
+                .and_then(|profile| profile.attributed_to(&request.context.caller)),
         };
         Ok(Authorization { authorized, key })
     }
@@ -253,7 +235,7 @@ impl Broker {
         let account = account(&key.registry, &found.credential);
         let host = host(&key.registry, account).ok_or(BrokerError::Internal)?;
         self.record_release(request, &authorized, &key, (&host, &found)).await?;
-        let host = request.alias.as_ref().map_or(host, ToString::to_string);
+        let host = request.target.alias.as_ref().map_or(host, ToString::to_string);
         Ok(Released { found, key, host, account })
     }
 
@@ -267,7 +249,7 @@ impl Broker {
             let grant = grant.map(|grant| grant.id.clone());
             Ok(Authorized { profile, grant, policy: Arc::clone(&policy), outcome })
         };
-        match policy.policy.decide(&request.caller, &request.registry, &request.profile) {
+        match policy.policy.decide(&request.context.caller, &request.target.registry, &request.profile) {
             Decision::Allow { grant: None } => {
                 authorized(self.known_profile(&request.profile)?, None, Outcome::Released)
             }
@@ -371,21 +353,21 @@ fn lookup(request: &CredentialRequest, key: &CredentialKey) -> Lookup {
         key: key.clone(),
         min_validity: request.min_validity,
         rejected: request.rejected,
-        request: request.request,
-        caller: Some(request.caller.clone()),
+        request: request.context.id,
+        caller: Some(request.context.caller.clone()),
     }
 }
 
 /// One line with the reason, which the caller is not told.
 fn report_denial(request: &CredentialRequest, grant: Option<&Grant>, outcome: &'static str) {
     info!(
-        request_id = %request.request,
-        trace_id = request.trace,
-        caller = %request.caller,
-        registry = request.registry.host(),
-        alias = request.alias,
-        account_id = request.registry.account().map(field::display),
-        region = request.registry.region().map(field::display),
+        request_id = %request.context.id,
+        trace_id = request.context.trace_id,
+        caller = %request.context.caller,
+        registry = request.target.registry.host(),
+        alias = request.target.alias,
+        account_id = request.target.registry.account().map(field::display),
+        region = request.target.registry.region().map(field::display),
         profile = %Quoted(&request.profile),
         denied_by = grant.map_or("no grant allows it", |grant| &grant.id),
         "{outcome}"
@@ -395,15 +377,15 @@ fn report_denial(request: &CredentialRequest, grant: Option<&Grant>, outcome: &'
 /// What is known of a request before it is decided.
 fn record<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str) -> Record<'a> {
     Record {
-        request_id: request.request.to_string(),
-        trace_id: request.trace.clone(),
-        caller: request.caller.to_string(),
-        proof: request.caller.proof(),
+        request_id: request.context.id.to_string(),
+        trace_id: request.context.trace_id.clone(),
+        caller: request.context.caller.to_string(),
+        proof: request.context.caller.proof(),
         outcome,
-        account_id: request.registry.account().map(|account| account.to_string()),
-        region: request.registry.region().map(Region::as_str),
-        registry: request.registry.host(),
-        alias: request.alias.as_deref(),
+        account_id: request.target.registry.account().map(|account| account.to_string()),
+        region: request.target.registry.region().map(Region::as_str),
+        registry: request.target.registry.host(),
+        alias: request.target.alias.as_deref(),
         profile: if request.profile.len() <= ProfileName::LONGEST { &request.profile } else { "(too long)" },
         role_session: None,
         grant: None,

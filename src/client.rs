@@ -12,6 +12,7 @@ use self::authorization::authorized;
 use self::connection::{Connection, within};
 use crate::pb::registry_access::Target;
 use crate::pb::{GetCallerIdentityRequest, GetRegistryCredentialsRequest, ListRegistriesRequest, RegistryAccess};
+use crate::protocol::MAX_PAGE_SIZE;
 
 mod address;
 mod authorization;
@@ -36,9 +37,6 @@ pub use self::settings::Settings;
 pub use self::tls_problem::TlsProblem;
 pub use self::watch::{Watch, WatchEvent};
 pub use crate::pb::{AuthScheme, CacheStatus, GetCallerIdentityResponse, RegistryCredentials, RegistryType};
-
-/// Entries in one page of a listing.
-const PAGE_SIZE: i32 = 1_000;
 
 /// A connection to a broker, with the deadline of its calls.
 #[derive(Debug)]
@@ -153,7 +151,7 @@ impl Client<'_> {
     pub async fn cached_registries(&self) -> Result<Vec<String>, Failure> {
         let (mut cached, mut page_token) = (Vec::new(), String::new());
         loop {
-            let (entries, next_page_token) = self.list_page(PAGE_SIZE, page_token).await?;
+            let (entries, next_page_token) = self.list_page(MAX_PAGE_SIZE, page_token).await?;
             cached.extend(entries.into_iter().filter_map(|listed| match listed.target? {
                 Target::Registry(host) => listed.expire_time.map(|_| host),
                 Target::RegistryPattern(_) => None,

@@ -25,6 +25,7 @@
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
 //! | tools | [`trace`] | span identities passed between tasks |
 //! | tools | [`aws_wire`] | AWS's wire protocols as a server sees them |
+//! | tools | [`protocol`] | limits of the gRPC API that broker and clients share |
 //! | tools | [`pb`] | generated protobuf and gRPC types |
 //! | client | [`client`] | client of a broker |
 //! | outside | [`source`] | credential sources: AWS behind one trait |
@@ -97,6 +98,8 @@ pub mod pb;
 pub mod policy;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod profile;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod protocol;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod quoted;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]

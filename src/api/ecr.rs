@@ -4,14 +4,10 @@
 //! lets a caller in is a secret in the path of that URL. The listener is on loopback, so that it need not leave this host; a program that
 //! goes by `HTTP_PROXY` sends it to the proxy all the same, unless `NO_PROXY` names 127.0.0.1 and localhost.
 
-use std::num::NonZeroU32;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
@@ -19,13 +15,14 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::Value;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use self::refusal::refuse;
+use crate::api::request::{self, BODY_TIMEOUT, MAX_DURATION, default_region};
 use crate::aws_wire::{self, Answer, CONTENT, Call, Refusal, Scope, ecr};
-use crate::broker::{Broker, CredentialRequest, Released};
+use crate::broker::{Broker, CredentialRequest, Released, RequestContext};
 use crate::caller::Caller;
 use crate::credential::USERNAME;
 use crate::error::BrokerError;
@@ -41,10 +38,6 @@ pub use self::secret::Secret;
 
 /// What stands before the secret in a path.
 pub const PREFIX: &str = "/t/";
-/// No call waits longer. SDKs give up after a minute.
-const LONGEST_CALL: Duration = Duration::from_secs(30);
-/// A request's body has this long to come after its head.
-const BODY_TIMEOUT: Duration = Duration::from_secs(6);
 /// By this the broker's own calls to AWS are known.
 const OWN_CALL: &str = "app/ecr-broker";
 
@@ -63,18 +56,16 @@ impl AwsApi {
         Self { broker, limits, secret }
     }
 
-    /// Answers one request. When `cut` is cancelled, one that is still waiting gets an error.
-    pub async fn answer(&self, request: Request<Incoming>, cut: &CancellationToken) -> Response<Full<Bytes>> {
+    /// Answers one request. When `force_shutdown` is cancelled, one that is still waiting gets an error.
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        force_shutdown: &CancellationToken,
+    ) -> Response<Full<Bytes>> {
         let id = RequestId::random();
-        let deadline = Instant::now() + LONGEST_CALL;
-        let serving = AssertUnwindSafe(self.serve(request, id)).catch_unwind();
-        // The answer first: what is ready goes out, however late it is.
-        let outcome = tokio::select! {
-            biased;
-            served = serving => served.unwrap_or_else(|_| Err(refuse(&BrokerError::Internal, None, id))),
-            () = cut.cancelled() => Err(refuse(&BrokerError::ShuttingDown, None, id)),
-            () = sleep_until(deadline) => Err(refuse(&BrokerError::Deadline, None, id)),
-        };
+        let outcome =
+            request::run(self.serve(request, id), Instant::now() + MAX_DURATION, force_shutdown.clone()).await;
+        let outcome = outcome.unwrap_or_else(|error| Err(refuse(&error, None, id)));
         let answer = outcome.map_or_else(Refusal::into_json, |output| Answer::json(&output));
         answer.into_response(&id.to_string())
     }
@@ -147,31 +138,18 @@ impl AwsApi {
         if call.head.headers.contains_key(AUTHORIZATION) {
             return Scope::of(call).map(|scope| scope.region);
         }
-        self.broker.region().cloned().ok_or_else(|| {
-            let problem = "the call is not signed and so names no region, and the broker is configured with none; sign it, or set aws.region".to_owned();
-            refuse(&BrokerError::RequestInvalid { field: "region", problem }, None, id)
-        })
+        default_region(&self.broker, "region", "sign the request").map_err(|error| refuse(&error, None, id))
     }
 
     /// For as long as it takes to put an answer together. One that is not taken is its connection's affair, of which there are so many.
-    fn admit(&self, asked: usize, id: RequestId) -> Result<Admission, Refusal> {
-        let asked = u32::try_from(asked).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        self.limits.admit(&Caller::AwsApi.principal(), asked).map_err(|excess| refuse(&excess.into(), None, id))
+    fn admit(&self, count: usize, id: RequestId) -> Result<Admission, Refusal> {
+        request::admit(&self.limits, &Caller::AwsApi, count).map_err(|error| refuse(&error, None, id))
     }
 
     async fn release(&self, registry: Registry, id: RequestId) -> Result<Released, Refusal> {
         let host = registry.host();
-        let request = CredentialRequest {
-            caller: Caller::AwsApi,
-            registry,
-            alias: None,
-            profile: String::new(),
-            min_validity: Duration::ZERO,
-            rejected: None,
-            request: id,
-            trace: None,
-        };
-        let released = self.broker.registry_credentials(request).await;
+        let context = RequestContext { caller: Caller::AwsApi, id, trace_id: None };
+        let released = self.broker.registry_credentials(CredentialRequest::new(context, registry.into())).await;
         released.map_err(|error| refuse(&error, host.as_deref(), id))
     }
 }

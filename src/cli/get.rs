@@ -7,10 +7,8 @@ use super::connection::Connection;
 use super::output::{self, Format, SecretName};
 use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, block_on};
 use crate::exit_code::Exit;
+use crate::protocol::MAX_REQUESTS;
 use crate::terminal::{print_error, print_line};
-
-/// As many as one batch holds.
-const MOST_REGISTRIES: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,9 +35,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         print_error("-o env is for one registry: of several, each would take the place of the one before");
         return Ok(Exit::Usage.into());
     }
-    if args.registries.len() > MOST_REGISTRIES {
+    if args.registries.len() > MAX_REQUESTS {
         print_error(format_args!(
-            "{} registries are too many for one call; at most {MOST_REGISTRIES}",
+            "{} registries are too many for one call; at most {MAX_REQUESTS}",
             args.registries.len()
         ));
         return Ok(Exit::Usage.into());

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use crate::client::Query;
-
-/// As many as one watch holds.
-const MOST_REGISTRIES: usize = 100;
+use crate::protocol::MAX_REQUESTS;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Followed {
     /// Registry hosts, URLs or image references; none: all that the broker's grants name for you
-    #[arg(value_name = "REGISTRY|IMAGE", num_args = 0..=MOST_REGISTRIES)]
+    #[arg(value_name = "REGISTRY|IMAGE", num_args = 0..=MAX_REQUESTS)]
     registries: Vec<String>,
     /// The profile to mint the credentials with
     #[arg(long, env = "ECR_BROKER_PROFILE")]

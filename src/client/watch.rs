@@ -13,9 +13,8 @@ use super::query::Query;
 use super::settings::Settings;
 use crate::pb::watch_registry_credentials_response::Event;
 use crate::pb::{RegistryCredentials, RegistryType, WatchRegistryCredentialsRequest, WatchRegistryCredentialsResponse};
+use crate::protocol::MAX_KNOWN_IDS;
 
-/// Credential IDs in one request.
-const MAX_KNOWN_IDS: usize = 1_000;
 /// Shortest wait before a reconnect.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 /// Upper end of the random wait before a reconnect. All watchers of a broker lose it together; the jitter spreads their return.

@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::api::grpc::methods::Method;
-use crate::api::grpc::middleware;
+use crate::api::grpc::status;
 
 /// Puts a service's streams under a token.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let streams = Method::of(request.uri().path()).streams_responses();
-        let last_words = streams.then(|| middleware::cut_short(request.extensions()));
+        let last_words = streams.then(|| status::shutting_down(request.extensions()));
         let answer = self.inner.call(request);
         if last_words.is_none() {
             return futures_util::future::Either::Left(answer);

@@ -8,8 +8,8 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::server::{HealthReporter, health_reporter};
 
-use crate::api::grpc::LARGEST_REQUEST;
 use crate::cache::CredentialCache;
+use crate::protocol::MAX_REQUEST_BYTES;
 
 /// How often it is looked whether callers can be served.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ impl Health {
         let (reporter, service) = health_reporter();
         let health = Self { reporter, cache, told: Arc::default() };
         health.say(SERVICE, false).await;
-        (health, service.max_decoding_message_size(LARGEST_REQUEST))
+        (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
     }
 
     /// Keeps the service's status true: not serving while there is no AWS identity and nothing good is held.

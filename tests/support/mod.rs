@@ -22,7 +22,7 @@ use ecr_broker::address::ListenAddress;
 use ecr_broker::api::ecr::Secret;
 use ecr_broker::api::grpc::trace::Tracing;
 use ecr_broker::audit::{AuditLog, Output};
-use ecr_broker::broker::{self, Broker, CredentialRequest};
+use ecr_broker::broker::{self, Broker, CredentialRequest, RequestContext};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::Clock;
@@ -31,7 +31,7 @@ use ecr_broker::error::{FailureClass, UpstreamError};
 use ecr_broker::limits::{self, Limits};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
-use ecr_broker::registry::{Aliases, Region};
+use ecr_broker::registry::{Aliases, Region, Registry};
 use ecr_broker::request_id::RequestId;
 use ecr_broker::server;
 use ecr_broker::source::{Answer, CredentialSource};
@@ -261,16 +261,9 @@ pub fn lookup_rejecting(host: &str, rejected: CredentialId) -> Lookup {
 
 /// As somebody over loopback asks for it.
 pub fn credential_request(host: &str, min_validity: Duration) -> CredentialRequest {
-    CredentialRequest {
-        caller: Caller::Loopback,
-        registry: host.parse().unwrap(),
-        alias: None,
-        profile: String::new(),
-        min_validity,
-        rejected: None,
-        request: RequestId::random(),
-        trace: None,
-    }
+    let context = RequestContext { caller: Caller::Loopback, id: RequestId::random(), trace_id: None };
+    let registry: Registry = host.parse().unwrap();
+    CredentialRequest { min_validity, ..CredentialRequest::new(context, registry.into()) }
 }
 
 /// A cache over a scripted source, and the clock of both.

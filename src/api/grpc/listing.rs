@@ -11,9 +11,7 @@ use crate::error::BrokerError;
 use crate::pb;
 use crate::pb::registry_access::Target;
 use crate::policy::Listing;
-
-const USUAL_PAGE: usize = 100;
-const LARGEST_PAGE: usize = 1000;
+use crate::protocol::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 
 /// The page that `request` names. A page's token holds the last entry of the page before, so that what comes and goes between
 /// two pages moves no other entry from one to the next.
@@ -37,14 +35,11 @@ pub(super) fn page(
 }
 
 fn page_size(asked: i32) -> Result<usize, BrokerError> {
-    match usize::try_from(asked) {
-        Ok(0) => Ok(USUAL_PAGE),
-        Ok(size) => Ok(size.min(LARGEST_PAGE)),
-        Err(_) => Err(BrokerError::RequestInvalid {
-            field: "page_size",
-            problem: format!("it is negative; give 1 to {LARGEST_PAGE}, or 0 for {USUAL_PAGE}"),
-        }),
-    }
+    let size = if asked == 0 { DEFAULT_PAGE_SIZE } else { asked.min(MAX_PAGE_SIZE) };
+    usize::try_from(size).map_err(|_| BrokerError::RequestInvalid {
+        field: "page_size",
+        problem: format!("negative; give 1 to {MAX_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}"),
+    })
 }
 
 fn write_token(last: &Listing) -> String {

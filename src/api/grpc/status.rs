@@ -1,84 +1,105 @@
-//! The only place where a [`BrokerError`] becomes a gRPC status.
+//! The one mapping from [`BrokerError`] to a gRPC status with its details.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use http::Extensions;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-
 use tracing::{debug, info};
 
-use super::middleware::Call;
+use super::call::Call;
+use crate::broker::CredentialRequest;
 use crate::credential::ProfileName;
 use crate::error::{BrokerError, FailureClass};
-use crate::registry::Registry;
 use crate::request_id::RequestId;
 
 /// The domain of every reason.
 const DOMAIN: &str = "ecr-broker";
 
-/// What a request was about, as far as it was understood; goes into the error's metadata.
+/// What a request was about, as far as it was decoded. It becomes the metadata of the request's errors.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Subject {
+pub(super) struct ErrorContext {
     registry: Option<String>,
     account: Option<String>,
     region: Option<String>,
     profile: String,
 }
 
-impl Subject {
-    /// Without the region, which the caller did not name.
+impl ErrorContext {
+    /// The context of a decoded request.
+    ///
+    /// An alias hides its registry, which only callers that may have it should learn.
+    pub(super) fn of(request: &CredentialRequest) -> Self {
+        let (registry, profile) = (&request.target.registry, &request.profile);
+        let profile = if profile.len() <= ProfileName::LONGEST { profile.clone() } else { String::new() };
+        match &request.target.alias {
+            Some(alias) => Self { registry: Some(alias.to_string()), account: None, region: None, profile },
+            None => Self {
+                registry: registry.host(),
+                account: registry.account().map(|account| account.to_string()),
+                region: registry.region().map(ToString::to_string),
+                profile,
+            },
+        }
+    }
+
+    /// The same without the region, which the caller did not name, and without the host, which contains it.
     pub(super) fn without_region(self) -> Self {
-        // A host would name it, too.
         Self { region: None, registry: None, ..self }
     }
+}
 
-    /// By the name that the caller has for it; what is behind that is nobody's who may not have it.
-    pub(super) fn known_as(self, alias: &str) -> Self {
-        Self { registry: Some(alias.to_owned()), account: None, region: None, ..self }
-    }
-
-    pub(super) fn of(registry: &Registry, profile: &str) -> Self {
-        Self {
-            registry: registry.host(),
-            account: registry.account().map(|account| account.to_string()),
-            region: registry.region().map(ToString::to_string),
-            profile: if profile.len() <= ProfileName::LONGEST { profile.to_owned() } else { String::new() },
+/// Returns the status of an error, and logs it. Successful calls are not logged.
+pub(super) fn to_status(error: &BrokerError, context: &ErrorContext, call: &Call) -> Status {
+    match error {
+        // Logged with their reason where they were decided. Callers above a limit must not fill the log.
+        BrokerError::CallerNotAllowed | BrokerError::CallerRateLimited { .. } => status(error, context, call.id),
+        // Credential helpers ask about every registry, because its host may be an alias.
+        BrokerError::RegistryNotEcr { .. } => to_status_unlogged(error, context, call),
+        _ => {
+            info!(
+                request_id = %call.id,
+                trace_id = call.trace.map(tracing::field::display),
+                reason = error.reason(),
+                registry = context.registry,
+                error = %error,
+                "request failed"
+            );
+            status(error, context, call.id)
         }
     }
 }
 
-/// The status that a caller gets, and one line in the log; calls that go well have none.
-pub(super) fn refuse(error: &BrokerError, subject: &Subject, call: &Call) -> Status {
-    if matches!(error, BrokerError::CallerNotAllowed | BrokerError::CallerRateLimited { .. }) {
-        // They have their line, with the reason, where it was decided; those who ask too often do not fill the log.
-        return status(error, subject, call.id);
-    }
-    if matches!(error, BrokerError::RegistryNotEcr { .. }) {
-        // A helper asks about every registry there is, for it may be an alias.
-        return quietly(error, subject, call);
-    }
-    info!(
-        request_id = %call.id,
-        trace_id = call.trace.map(tracing::field::display),
-        reason = error.reason(),
-        registry = subject.registry,
-        error = %error,
-        "request failed"
-    );
-    status(error, subject, call.id)
+/// Returns the status of an error that already has a log line, or needs none.
+pub(super) fn to_status_unlogged(error: &BrokerError, context: &ErrorContext, call: &Call) -> Status {
+    debug!(request_id = %call.id, registry = context.registry, error = %error, "request failed");
+    status(error, context, call.id)
 }
 
-/// The same without a line, for what has one already or is nothing for the log.
-pub(super) fn quietly(error: &BrokerError, subject: &Subject, call: &Call) -> Status {
-    debug!(request_id = %call.id, registry = subject.registry, error = %error, "request failed");
-    status(error, subject, call.id)
+/// Returns the status of a stream that the broker ends because it shuts down; `extensions` are those of its request.
+#[must_use]
+pub(crate) fn shutting_down(extensions: &Extensions) -> Status {
+    let error = BrokerError::ShuttingDown;
+    extensions.get::<Arc<Call>>().map_or_else(
+        || Status::unavailable(error.to_string()),
+        |call| to_status_unlogged(&error, &ErrorContext::default(), call),
+    )
 }
 
-/// The status that a caller gets.
-fn status(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
+/// Returns a status as a message, for a result of a batch or an event of a watch.
+pub(super) fn to_message(status: &Status) -> tonic_types::Status {
+    tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}
+
+fn status(error: &BrokerError, context: &ErrorContext, id: RequestId) -> Status {
     let mut details = ErrorDetails::new();
-    details.set_error_info(error.reason(), DOMAIN, metadata(error, subject));
+    details.set_error_info(error.reason(), DOMAIN, metadata(error, context));
     details.set_request_info(id.to_string(), "");
     if let Some(wait) = error.retry_after() {
         details.set_retry_info(Some(wait));
@@ -87,15 +108,6 @@ fn status(error: &BrokerError, subject: &Subject, id: RequestId) -> Status {
         details.add_bad_request_violation(field, problem);
     }
     Status::with_error_details(code(error), error.to_string(), details)
-}
-
-/// The same as a message, for a place in a batch.
-pub(super) fn message(status: &Status) -> tonic_types::Status {
-    tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
-        code: status.code().into(),
-        message: status.message().to_owned(),
-        details: Vec::new(),
-    })
 }
 
 fn code(error: &BrokerError) -> Code {
@@ -119,7 +131,7 @@ fn code(error: &BrokerError) -> Code {
     }
 }
 
-/// The field that is wrong, and how.
+/// Returns the field that is wrong, and what is wrong with it.
 fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
     match error {
         BrokerError::RequestInvalid { field, problem } => Some((field, problem.clone())),
@@ -140,13 +152,13 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
     }
 }
 
-fn metadata(error: &BrokerError, subject: &Subject) -> HashMap<String, String> {
+fn metadata(error: &BrokerError, context: &ErrorContext) -> HashMap<String, String> {
     let upstream = if let BrokerError::Upstream(failure) = error { Some(failure) } else { None };
-    let profile = Some(&subject.profile).filter(|profile| !profile.is_empty());
+    let profile = Some(&context.profile).filter(|profile| !profile.is_empty());
     let known = [
-        ("registry", subject.registry.as_ref()),
-        ("account_id", subject.account.as_ref()),
-        ("region", subject.region.as_ref()),
+        ("registry", context.registry.as_ref()),
+        ("account_id", context.account.as_ref()),
+        ("region", context.region.as_ref()),
         ("profile", profile),
         ("aws_error_code", upstream.and_then(|failure| failure.aws_error_code.as_ref())),
         ("aws_request_id", upstream.and_then(|failure| failure.aws_request_id.as_ref())),

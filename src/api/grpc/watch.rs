@@ -1,312 +1,258 @@
-//! A watch as a stream of events: of each registry the latest only, and only when its caller takes it.
+//! A watch as a stream of events. A slow client gets the latest event of each registry, not all of them.
 
 use std::collections::{BTreeSet, HashSet};
-use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, BoxStream, SelectAll};
-use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use futures_util::stream::{self, SelectAll};
+use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tonic::Status;
 
-use super::middleware::Call;
-use super::status::{self, Subject, refuse};
-use super::{Admitted, LARGEST_BATCH, RegistryCredentials, message};
-use crate::broker::{Broker, CredentialRequest, Watch, WatchUpdate};
-use crate::caller::Caller;
+use self::registry::{RegistryEvent, RegistryEvents, WatchedRegistry};
+use super::admitted::AdmittedCall;
+use super::call::Call;
+use super::decode;
+use super::status::{ErrorContext, to_status};
+use crate::api::request;
+use crate::broker::{Broker, CredentialRequest, RequestContext};
 use crate::credential::CredentialId;
 use crate::error::BrokerError;
-use crate::limits::{Admission, LimitExceeded, Limits};
+use crate::jitter;
+use crate::limits::{Admission, Limits};
 use crate::pb;
 use crate::pb::watch_registry_credentials_response::Event;
+use crate::protocol::{MAX_REQUESTS, MAX_WATCHED};
 use crate::registry::Named;
 
-/// What a watch answers.
+mod registry;
+
+/// The response stream of a watch.
 pub(super) type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchRegistryCredentialsResponse, Status>> + Send>>;
 
-/// How many credentials a watcher may name that it holds.
-const MOST_KNOWN: usize = 1_000;
-/// How many registries one watch follows that its caller has not named.
-const MOST_NAMED: usize = MOST_KNOWN;
-/// How often it is looked whether the caller is still who it was, and may have what it may.
-const INTERVAL: Duration = Duration::from_mins(1);
+/// Interval of the checks that the caller is still authenticated, and which registries its grants name.
+const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
-/// One watch.
-struct Watching {
+/// The state of one watch.
+struct WatchStream {
     broker: Arc<Broker>,
     limits: Limits,
     call: Arc<Call>,
-    caller: Caller,
-    known: Arc<HashSet<CredentialId>>,
-    following: SelectAll<BoxStream<'static, Happened>>,
-    /// What is followed because grants name it, where the caller named nothing.
-    named: Option<BTreeSet<Named>>,
-    places: Vec<Admission>,
-    /// How many of the snapshot's registries have had no event yet.
-    snapshot: Option<usize>,
-    /// The right to ask for them.
-    asking: Vec<Arc<Admission>>,
-    tick: Interval,
-    ends: (Instant, Option<BrokerError>),
+    context: RequestContext,
+    known_ids: Arc<HashSet<CredentialId>>,
+    registries: SelectAll<RegistryEvents>,
+    /// The followed registries of a request that named none: those that grants name.
+    granted: Option<BTreeSet<Named>>,
+    watched: Vec<Admission>,
+    snapshot: Snapshot,
+    check: Interval,
+    end: WatchEnd,
     ended: bool,
 }
 
-/// Something that has become of one of the registries.
-struct Happened {
-    response: pb::WatchRegistryCredentialsResponse,
-    is_first: bool,
+/// The first event of each registry.
+enum Snapshot {
+    /// So many registries have not had theirs. The request counts as in flight until they have.
+    Pending {
+        registries: usize,
+        in_flight: Vec<Arc<Admission>>,
+    },
+    Complete,
 }
 
-/// One registry of a watch.
-struct Followed {
-    index: i32,
-    watch: Watch,
-    subject: Subject,
-    call: Arc<Call>,
-    is_first: bool,
+/// When a watch ends, and by which error; without one it ends with the status OK.
+struct WatchEnd {
+    at: Instant,
+    error: Option<BrokerError>,
 }
 
-impl RegistryCredentials {
-    /// The events of a watch. What is wrong with one of its requests is an event of that.
-    pub(super) fn watched(
-        &self,
-        Admitted { call, caller, admission }: Admitted,
-        request: &pb::WatchRegistryCredentialsRequest,
-    ) -> Result<Events, BrokerError> {
-        let mut watching = Watching {
-            known: Arc::new(known(&request.known_credential_ids)?),
-            ends: ends(&call, self.watch_age),
-            broker: Arc::clone(&self.broker),
-            limits: self.limits.clone(),
-            call: Arc::new(call),
-            caller,
-            following: SelectAll::new(),
-            named: request.requests.is_empty().then(BTreeSet::new),
-            places: Vec::new(),
-            snapshot: None,
-            asking: vec![admission],
-            tick: interval(INTERVAL),
+/// Returns the events of a watch that ends after about `age`. An invalid request of its list is an error event at its index.
+pub(super) fn events(
+    (broker, limits): (&Arc<Broker>, &Limits),
+    admitted: AdmittedCall,
+    message: &pb::WatchRegistryCredentialsRequest,
+    age: Duration,
+) -> Result<Events, BrokerError> {
+    let known_ids = decode::known_ids(&message.known_credential_ids)?;
+    let mut watch = WatchStream::new(Arc::clone(broker), limits.clone(), admitted, known_ids, age);
+    if message.requests.is_empty() {
+        watch.granted = Some(BTreeSet::new());
+        watch.follow_granted()?;
+    } else {
+        watch.follow_requested(&message.requests)?;
+    }
+    Ok(Box::pin(stream::unfold(watch, |mut watch| async {
+        let event = watch.next().await?;
+        Some((event, watch))
+    })))
+}
+
+impl WatchStream {
+    fn new(
+        broker: Arc<Broker>,
+        limits: Limits,
+        admitted: AdmittedCall,
+        known_ids: HashSet<CredentialId>,
+        age: Duration,
+    ) -> Self {
+        let AdmittedCall { call, context, admission } = admitted;
+        let mut check = interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            broker,
+            limits,
+            end: WatchEnd::of(&call, age),
+            call,
+            context,
+            known_ids: Arc::new(known_ids),
+            registries: SelectAll::new(),
+            granted: None,
+            watched: Vec::new(),
+            snapshot: Snapshot::Pending { registries: 0, in_flight: vec![admission] },
+            check,
             ended: false,
-        };
-        watching.tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        if request.requests.is_empty() {
-            watching.follow_named()?;
-        } else {
-            self.follow(&mut watching, &request.requests)?;
         }
-        watching.snapshot = Some(watching.following.len());
-        Ok(Box::pin(stream::unfold(watching, |mut watching| async {
-            let event = watching.next().await?;
-            Some((event, watching))
-        })))
     }
 
-    fn follow(
-        &self,
-        watching: &mut Watching,
-        requests: &[pb::GetRegistryCredentialsRequest],
-    ) -> Result<(), BrokerError> {
-        if requests.len() > LARGEST_BATCH {
-            let problem = format!("a watch names at most {LARGEST_BATCH} registries, this one {}", requests.len());
+    /// Follows the registries of a request's list.
+    fn follow_requested(&mut self, requests: &[pb::GetRegistryCredentialsRequest]) -> Result<(), BrokerError> {
+        if requests.len() > MAX_REQUESTS {
+            let problem = format!("a watch names at most {MAX_REQUESTS} registries, this one {}", requests.len());
             return Err(BrokerError::RequestInvalid { field: "requests", problem });
         }
-        watching.take_places(requests.len())?;
-        for request in requests {
-            let mut subject = Subject::default();
-            match self.understand(request, &watching.call, &watching.caller, &mut subject) {
-                Ok(request) => watching.begin(request, subject),
-                Err(error) => watching.refuse(&error, &subject),
+        self.watched.push(request::admit_watch(&self.limits, &self.context.caller, requests.len())?);
+        for message in requests {
+            match decode::credential_request(&self.broker, &self.context, message) {
+                Ok(request) => self.follow(request),
+                Err(error) => self.add(registry::rejected(self.next_index(), &error, &self.call)),
             }
         }
         Ok(())
     }
-}
 
-impl Watching {
+    /// Follows the registries that the caller's grants name and that are not followed yet.
+    fn follow_granted(&mut self) -> Result<(), BrokerError> {
+        let caller = &self.context.caller;
+        let followed = self.granted.get_or_insert_default();
+        let new: BTreeSet<_> = self.broker.named_registries(caller).difference(followed).cloned().collect();
+        check_count(followed.len() + new.len())?;
+        if new.is_empty() {
+            return Ok(());
+        }
+        let in_flight = request::admit(&self.limits, caller, new.len())?;
+        self.watched.push(request::admit_watch(&self.limits, caller, new.len())?);
+        if let Snapshot::Pending { in_flight: admissions, .. } = &mut self.snapshot {
+            admissions.push(Arc::new(in_flight));
+        }
+        followed.extend(new.iter().cloned());
+        for target in new {
+            let request = CredentialRequest::new(self.context.clone(), target);
+            let context = ErrorContext::of(&request);
+            self.follow((request, context));
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, request: (CredentialRequest, ErrorContext)) {
+        // An alias has the credential of its registry. A client that knows it for one has not seen it for the other.
+        let is_granted_alias = self.granted.is_some() && request.0.target.alias.is_some();
+        let known_ids = if is_granted_alias { Arc::default() } else { Arc::clone(&self.known_ids) };
+        let (index, broker, call) = (self.next_index(), Arc::clone(&self.broker), Arc::clone(&self.call));
+        self.add(WatchedRegistry::new(index, broker, request, known_ids, call).into_events());
+    }
+
+    fn add(&mut self, events: RegistryEvents) {
+        if let Snapshot::Pending { registries, .. } = &mut self.snapshot {
+            *registries += 1;
+        }
+        self.registries.push(events);
+    }
+
+    fn next_index(&self) -> i32 {
+        i32::try_from(self.registries.len()).unwrap_or(i32::MAX)
+    }
+
     async fn next(&mut self) -> Option<Result<pb::WatchRegistryCredentialsResponse, Status>> {
         loop {
             if self.ended {
                 return None;
             }
-            if self.snapshot == Some(0) {
-                self.snapshot = None;
-                self.asking.clear();
+            if matches!(self.snapshot, Snapshot::Pending { registries: 0, .. }) {
+                self.snapshot = Snapshot::Complete;
                 let event = Some(Event::SnapshotComplete(pb::SnapshotComplete {}));
                 return Some(Ok(pb::WatchRegistryCredentialsResponse { index: 0, event }));
             }
             tokio::select! {
-                // Its end first: nothing is said after it, however much there is to say.
+                // The end first: no event is sent after it, however many are ready.
                 biased;
-                () = sleep_until(self.ends.0) => {
+                () = sleep_until(self.end.at) => {
                     self.ended = true;
-                    return self.ends.1.take().map(|error| Err(refuse(&error, &Subject::default(), &self.call)));
+                    return self.end.error.take().map(|error| Err(self.fail(&error)));
                 }
-                _ = self.tick.tick() => {
-                    if let Err(error) = self.look_around() {
-                        return Some(Err(self.end(&error)));
+                _ = self.check.tick() => {
+                    if let Err(error) = self.revalidate() {
+                        return Some(Err(self.fail(&error)));
                     }
                 }
-                Some(happened) = self.following.next() => return Some(self.tell(happened)),
+                Some(event) = self.registries.next() => return Some(self.send(event)),
             }
         }
     }
 
-    /// Nothing goes to somebody who is not known any more.
-    fn tell(
-        &mut self,
-        Happened { response, is_first }: Happened,
-    ) -> Result<pb::WatchRegistryCredentialsResponse, Status> {
-        if let Err(error) = self.call.standing.check() {
-            return Err(self.end(&error));
+    /// Returns an event for the client, whose proof of identity must still be valid.
+    fn send(&mut self, event: RegistryEvent) -> Result<pb::WatchRegistryCredentialsResponse, Status> {
+        if let Err(error) = self.call.authn.check() {
+            return Err(self.fail(&error));
         }
-        if let (true, Some(left)) = (is_first, &mut self.snapshot) {
-            *left = left.saturating_sub(1);
+        if let (true, Snapshot::Pending { registries, .. }) = (event.is_first, &mut self.snapshot) {
+            *registries = registries.saturating_sub(1);
         }
-        Ok(response)
+        Ok(event.response)
     }
 
-    fn look_around(&mut self) -> Result<(), BrokerError> {
-        self.call.standing.check()?;
-        if let Some(place) = self.places.first() {
-            self.limits.keep_in_mind(&self.caller.principal(), place);
+    /// Checks the proof of the caller's identity, and follows what its grants name since the last time.
+    fn revalidate(&mut self) -> Result<(), BrokerError> {
+        self.call.authn.check()?;
+        if let Some(admission) = self.watched.first() {
+            self.limits.keep_in_mind(&self.context.caller.principal(), admission);
         }
-        if self.named.is_some() && self.snapshot.is_none() {
-            // What there is no room for now may find some later.
-            _ = self.follow_named();
+        if self.granted.is_some() && matches!(self.snapshot, Snapshot::Complete) {
+            // A limit that refuses them now may have room at the next check.
+            _ = self.follow_granted();
         }
         Ok(())
     }
 
-    fn end(&mut self, error: &BrokerError) -> Status {
+    fn fail(&mut self, error: &BrokerError) -> Status {
         self.ended = true;
-        refuse(error, &Subject::default(), &self.call)
-    }
-
-    /// Begins to follow what grants name, as far as that is not followed yet.
-    fn follow_named(&mut self) -> Result<(), BrokerError> {
-        let is_first = self.named.as_ref().is_none_or(BTreeSet::is_empty);
-        let followed = self.named.get_or_insert_default();
-        let new: BTreeSet<_> = self.broker.named_registries(&self.caller).difference(followed).cloned().collect();
-        if followed.is_empty() && new.is_empty() {
-            let problem = "no grant names a whole registry host that you may have, so name those to watch".to_owned();
-            return Err(BrokerError::RequestInvalid { field: "requests", problem });
-        }
-        let count = followed.len() + new.len();
-        if count > MOST_NAMED {
-            let problem =
-                format!("{count} registries are named by your grants; name those to watch, in several watches");
-            return Err(BrokerError::RequestInvalid { field: "requests", problem });
-        }
-        if let Some(count) = u32::try_from(new.len()).ok().and_then(NonZeroU32::new) {
-            let asking = self.limits.admit(&self.caller.principal(), count)?;
-            if is_first {
-                self.asking.push(Arc::new(asking));
-            }
-        }
-        self.take_places(new.len())?;
-        for named in new {
-            let subject = Subject::of(&named.registry, "");
-            let subject = named.alias.iter().fold(subject, |subject, alias| subject.known_as(alias));
-            self.begin(self.request_for(named.clone()), subject);
-            self.named.get_or_insert_default().insert(named);
-        }
-        Ok(())
-    }
-
-    fn request_for(&self, Named { registry, alias }: Named) -> CredentialRequest {
-        CredentialRequest {
-            caller: self.caller.clone(),
-            registry,
-            alias,
-            profile: String::new(),
-            min_validity: Duration::ZERO,
-            rejected: None,
-            request: self.call.id,
-            trace: self.call.trace.map(|trace| trace.to_string()),
-        }
-    }
-
-    fn take_places(&mut self, count: usize) -> Result<(), BrokerError> {
-        let Some(count) = u32::try_from(count).ok().and_then(NonZeroU32::new) else { return Ok(()) };
-        self.places.push(self.limits.admit_watch(&self.caller.principal(), count).map_err(too_many)?);
-        Ok(())
-    }
-
-    fn begin(&mut self, request: CredentialRequest, subject: Subject) {
-        // A registry and its alias have the same credential: who holds it for one has yet to hear of the other.
-        let by_alias = self.named.is_some() && request.alias.is_some();
-        let known = if by_alias { Arc::default() } else { Arc::clone(&self.known) };
-        let watch = Watch::new(Arc::clone(&self.broker), request, known);
-        let followed =
-            Followed { index: self.next_index(), watch, subject, call: Arc::clone(&self.call), is_first: true };
-        let events = stream::unfold(followed, |mut followed| async {
-            let happened = followed.next().await;
-            Some((happened, followed))
-        });
-        self.following.push(events.boxed());
-    }
-
-    /// A request that says nothing sensible: it is told so, and that is all that will ever become of it.
-    fn refuse(&mut self, error: &BrokerError, subject: &Subject) {
-        let event = Event::Error(status::message(&refuse(error, subject, &self.call)));
-        let response = pb::WatchRegistryCredentialsResponse { index: self.next_index(), event: Some(event) };
-        let happened = std::future::ready(Happened { response, is_first: true });
-        self.following.push(happened.into_stream().chain(stream::pending()).boxed());
-    }
-
-    fn next_index(&self) -> i32 {
-        i32::try_from(self.following.len()).unwrap_or(i32::MAX)
+        to_status(error, &ErrorContext::default(), &self.call)
     }
 }
 
-impl Followed {
-    async fn next(&mut self) -> Happened {
-        let event = match self.watch.next().await {
-            WatchUpdate::Released(released) => Event::Credentials(message(*released)),
-            WatchUpdate::Unchanged(id) => Event::UnchangedCredentialId(id.to_string()),
-            // The fetch has its own line, and many may watch.
-            WatchUpdate::Failed(error @ BrokerError::Upstream(_)) => {
-                Event::Error(status::message(&status::quietly(&error, &self.subject, &self.call)))
-            }
-            WatchUpdate::Failed(error) => Event::Error(status::message(&refuse(&error, &self.subject, &self.call))),
-        };
-        let response = pb::WatchRegistryCredentialsResponse { index: self.index, event: Some(event) };
-        Happened { response, is_first: std::mem::take(&mut self.is_first) }
+impl WatchEnd {
+    /// The first of: the client's deadline, the end of its token, and the watch's age. The age is jittered.
+    fn of(call: &Call, age: Duration) -> Self {
+        let now = Instant::now();
+        let by_age = Self { at: now + jitter::around(age), error: None };
+        let by_deadline = call.client_deadline.map(|at| Self { at, error: Some(BrokerError::Deadline) });
+        let expired = "the bearer token has expired since the watch began; watch again with a new one";
+        let token_end = call.authn.token_left().and_then(|left| now.checked_add(left));
+        let by_token = token_end.map(|at| Self { at, error: Some(BrokerError::unauthenticated(expired)) });
+        [by_deadline, by_token].into_iter().flatten().fold(by_age, Self::or_earlier)
+    }
+
+    fn or_earlier(self, other: Self) -> Self {
+        if other.at < self.at { other } else { self }
     }
 }
 
-fn too_many(excess: LimitExceeded) -> BrokerError {
-    match excess {
-        LimitExceeded::PerCaller(retry_after) => BrokerError::CallerRateLimited {
-            what: "you watch more registries than the broker lets one caller watch",
-            retry_after,
-        },
-        LimitExceeded::Global(retry_after) => BrokerError::Overloaded { of_what: "watched registries", retry_after },
-    }
-}
-
-/// When a watch ends, and by which error: at its caller's own deadline, with the proof of who that is, or well, at its age, which is not the same
-/// for all that begin together.
-fn ends(call: &Call, age: Duration) -> (Instant, Option<BrokerError>) {
-    let old = (Instant::now() + age.mul_f64(0.9 + 0.2 * fastrand::f64()), None);
-    let late = call.own_deadline.map(|deadline| (deadline, Some(BrokerError::Deadline)));
-    let expired = "the bearer token has expired since the watch began; watch again with a new one";
-    let token_ends = call.standing.token_left().and_then(|left| Instant::now().checked_add(left));
-    let unknown = token_ends.map(|end| (end, Some(BrokerError::unauthenticated(expired))));
-    [late, unknown].into_iter().flatten().fold(old, |first, other| if other.0 < first.0 { other } else { first })
-}
-
-fn known(ids: &[String]) -> Result<HashSet<CredentialId>, BrokerError> {
-    let field = "known_credential_ids";
-    if ids.len() > MOST_KNOWN {
-        let problem = format!("there are {} of them; name at most {MOST_KNOWN}", ids.len());
-        return Err(BrokerError::RequestInvalid { field, problem });
-    }
-    let parsed = ids.iter().map(|id| CredentialId::parse(id)).collect::<Option<_>>();
-    parsed.ok_or_else(|| BrokerError::RequestInvalid {
-        field,
-        problem: "one of them is not the credential_id of a credential: those are 32 hexadecimal digits".to_owned(),
-    })
+/// Checks how many registries a watch would follow because grants name them.
+fn check_count(count: usize) -> Result<(), BrokerError> {
+    let problem = match count {
+        0 => "no grant names a whole registry host that you may have; name the registries to watch".to_owned(),
+        1..=MAX_WATCHED => return Ok(()),
+        _ => format!("your grants name {count} registries; name those to watch, in several watches"),
+    };
+    Err(BrokerError::RequestInvalid { field: "requests", problem })
 }

@@ -23,10 +23,8 @@ use tower::Service;
 
 use super::peer_watchdog::PeerWatchdog;
 use crate::api::grpc::methods::Method;
+use crate::api::request::BODY_TIMEOUT;
 use crate::limits::Admission;
-
-/// A request's message is at most 64 KiB, and has this long to come after its headers.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The service of one connection.
 #[derive(Debug, Clone)]
@@ -85,7 +83,7 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let timeout = (!Method::of(request.uri().path()).streams_requests()).then_some(MESSAGE_TIMEOUT);
+        let timeout = (!Method::of(request.uri().path()).streams_requests()).then_some(BODY_TIMEOUT);
         let request = request.map(|inner| RequestBody { inner, timeout, late: None });
         let conduct = self.conduct.clone();
         self.inner.call(request).map_ok(Box::new(|mut response| {

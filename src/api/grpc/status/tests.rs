@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::broker::RequestContext;
+use crate::caller::Caller;
 use crate::error::UpstreamError;
+use crate::registry::Registry;
 
 fn upstream(class: FailureClass) -> BrokerError {
     let failure = UpstreamError {
@@ -11,6 +14,12 @@ fn upstream(class: FailureClass) -> BrokerError {
         aws_request_id: Some("some-id".into()),
     };
     BrokerError::Upstream(failure)
+}
+
+fn request(id: RequestId) -> CredentialRequest {
+    let context = RequestContext { caller: Caller::Loopback, id, trace_id: None };
+    let registry: Registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
+    CredentialRequest { profile: "ci".into(), ..CredentialRequest::new(context, registry.into()) }
 }
 
 #[test]
@@ -89,9 +98,8 @@ fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
         (BrokerError::Deadline, Code::DeadlineExceeded, "DEADLINE", false, None),
         (BrokerError::Internal, Code::Internal, "INTERNAL_ERROR", false, None),
     ] {
-        let registry: Registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
         let id = RequestId::random();
-        let status = status(&error, &Subject::of(&registry, "ci"), id);
+        let status = status(&error, &ErrorContext::of(&request(id)), id);
         let details = status.get_error_details();
         let info = details.error_info().unwrap();
         assert_eq!(status.code(), code, "{reason}");
@@ -109,7 +117,7 @@ fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
 
 #[test]
 fn the_time_to_wait_is_what_is_left_of_the_hold() {
-    let status = status(&upstream(FailureClass::Throttled), &Subject::default(), RequestId::random());
+    let status = status(&upstream(FailureClass::Throttled), &ErrorContext::default(), RequestId::random());
     assert_eq!(status.get_error_details().retry_info().unwrap().retry_delay, Some(Duration::from_secs(7)));
 }
 
@@ -117,10 +125,10 @@ fn the_time_to_wait_is_what_is_left_of_the_hold() {
 fn an_error_in_a_batch_is_the_same_as_alone() {
     let alone = status(
         &BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) },
-        &Subject::default(),
+        &ErrorContext::default(),
         RequestId::random(),
     );
-    let message = message(&alone);
+    let message = to_message(&alone);
     assert_eq!(message.code, i32::from(alone.code()));
     assert_eq!(message.message, alone.message());
     assert_eq!(message.encode_to_vec(), alone.details());

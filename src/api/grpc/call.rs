@@ -1,0 +1,98 @@
+//! A gRPC call as its connection and its headers describe it.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use opentelemetry::trace::TraceId;
+use tokio::time::Instant;
+
+use crate::api::request::MAX_DURATION;
+use crate::authn::{AuthnState, Peer};
+use crate::caller::Caller;
+use crate::error::BrokerError;
+use crate::request_id::RequestId;
+
+/// One call, for its handler.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    /// The request ID, as errors and logs show it.
+    pub(super) id: RequestId,
+    /// The caller, or why it is unknown.
+    pub(super) caller: Result<Caller, BrokerError>,
+    /// The proof of the caller, which may expire during the call.
+    pub(super) authn: AuthnState,
+    /// The end of the call: the client's deadline, at most [`MAX_DURATION`] from its start.
+    pub(super) deadline: Instant,
+    /// The client's deadline without that limit, for streams.
+    pub(super) client_deadline: Option<Instant>,
+    /// The client's trace, recorded or not.
+    pub(super) trace: Option<TraceId>,
+}
+
+impl Call {
+    /// The call that `headers` begin, on a connection from `peer`.
+    pub(super) fn new(headers: &HeaderMap, peer: &Peer) -> Self {
+        let (timeout, now) = (timeout(headers), Instant::now());
+        Self {
+            id: RequestId::random(),
+            caller: peer.caller(),
+            authn: AuthnState::of_connection(peer.clone()),
+            deadline: now + timeout.map_or(MAX_DURATION, |timeout| timeout.min(MAX_DURATION)),
+            client_deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
+            trace: trace(headers),
+        }
+    }
+}
+
+/// Reads `grpc-timeout`: at most eight digits and a unit.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.is_empty() || number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+/// Reads the trace ID in W3C's `traceparent`.
+fn trace(headers: &HeaderMap) -> Option<TraceId> {
+    let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
+    TraceId::from_hex(id).ok().filter(|id| id.to_string().len() == 32 && *id != TraceId::INVALID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeout_is_read_as_the_protocol_defines_it() {
+        for (text, expected) in [
+            ("30m", Some(Duration::from_millis(30))),
+            ("1H", Some(Duration::from_hours(1))),
+            ("2M", Some(Duration::from_mins(2))),
+            ("5S", Some(Duration::from_secs(5))),
+            ("99999999H", Some(Duration::from_hours(99_999_999))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("123456789S", None),
+            ("S", None),
+            ("", None),
+            ("5", None),
+            ("-5S", None),
+            ("5é", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", http::HeaderValue::from_bytes(text.as_bytes()).expect("a header value"));
+            assert_eq!(timeout(&headers), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The handlers of `ecrbroker.v1.RegistryCredentialsService`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Request, Response, Status};
+use tracing::{Span, field};
+
+use super::admitted::AdmittedCall;
+use super::status::{ErrorContext, to_status};
+use super::{decode, encode, listing, watch};
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::limits::Limits;
+use crate::pb;
+use crate::pb::registry_credentials_service_server::RegistryCredentialsService;
+use crate::protocol::MAX_REQUESTS;
+
+/// The service over a [`Broker`].
+#[derive(Debug)]
+pub(super) struct RegistryCredentials {
+    broker: Arc<Broker>,
+    limits: Limits,
+    watch_age: Duration,
+}
+
+impl RegistryCredentials {
+    pub(super) fn new(broker: Arc<Broker>, limits: Limits, watch_age: Duration) -> Self {
+        Self { broker, limits, watch_age }
+    }
+
+    /// Admits a call that asks for `count` credentials; more than a batch may hold count as one full batch.
+    fn admit<T>(&self, call: &Request<T>, count: usize) -> Result<AdmittedCall, Status> {
+        AdmittedCall::admit(&self.limits, call, count.min(MAX_REQUESTS))
+    }
+
+    /// Returns the credentials of one registry, or the logged error as a status.
+    async fn credentials(
+        &self,
+        request: &pb::GetRegistryCredentialsRequest,
+        admitted: &AdmittedCall,
+        deadline: Instant,
+    ) -> Result<pb::RegistryCredentials, Status> {
+        let request = decode::credential_request(&self.broker, &admitted.context, request);
+        let (request, context) = request.map_err(|error| admitted.fail(&error))?;
+        let released = timeout_at(deadline, self.broker.registry_credentials(request)).await;
+        let released = released.unwrap_or(Err(BrokerError::Deadline));
+        let released = released.map_err(|error| to_status(&error, &context, &admitted.call))?;
+        let span = Span::current();
+        span.record("registry", &released.host);
+        span.record("cache_status", field::debug(released.found.status));
+        Ok(encode::credentials(released))
+    }
+}
+
+#[tonic::async_trait]
+impl RegistryCredentialsService for RegistryCredentials {
+    async fn get_registry_credentials(
+        &self,
+        request: Request<pb::GetRegistryCredentialsRequest>,
+    ) -> Result<Response<pb::GetRegistryCredentialsResponse>, Status> {
+        let admitted = self.admit(&request, 1)?;
+        let credentials = self.credentials(request.get_ref(), &admitted, admitted.call.deadline).await?;
+        Ok(admitted.respond(pb::GetRegistryCredentialsResponse { credentials: Some(credentials) }))
+    }
+
+    async fn batch_get_registry_credentials(
+        &self,
+        request: Request<pb::BatchGetRegistryCredentialsRequest>,
+    ) -> Result<Response<pb::BatchGetRegistryCredentialsResponse>, Status> {
+        let requests = &request.get_ref().requests;
+        let admitted = self.admit(&request, requests.len())?;
+        if requests.is_empty() || requests.len() > MAX_REQUESTS {
+            let problem = format!("a batch holds 1 to {MAX_REQUESTS} requests, this one {}", requests.len());
+            return Err(admitted.fail(&BrokerError::RequestInvalid { field: "requests", problem }));
+        }
+        let deadline = admitted.part_deadline();
+        let results = join_all(requests.iter().map(|request| self.credentials(request, &admitted, deadline))).await;
+        let results = results.into_iter().map(encode::batch_result).collect();
+        Ok(admitted.respond(pb::BatchGetRegistryCredentialsResponse { results }))
+    }
+
+    type WatchRegistryCredentialsStream = watch::Events;
+
+    async fn watch_registry_credentials(
+        &self,
+        request: Request<pb::WatchRegistryCredentialsRequest>,
+    ) -> Result<Response<watch::Events>, Status> {
+        let admitted = self.admit(&request, request.get_ref().requests.len())?;
+        let call = Arc::clone(&admitted.call);
+        let front = (&self.broker, &self.limits);
+        let events = watch::events(front, admitted, request.get_ref(), self.watch_age);
+        events.map(Response::new).map_err(|error| to_status(&error, &ErrorContext::default(), &call))
+    }
+
+    async fn list_registries(
+        &self,
+        request: Request<pb::ListRegistriesRequest>,
+    ) -> Result<Response<pb::ListRegistriesResponse>, Status> {
+        let admitted = self.admit(&request, 1)?;
+        let page = listing::page(&self.broker.registries(&admitted.context.caller), request.get_ref());
+        page.map(|page| admitted.respond(page)).map_err(|error| admitted.fail(&error))
+    }
+
+    async fn get_caller_identity(
+        &self,
+        request: Request<pb::GetCallerIdentityRequest>,
+    ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
+        let admitted = self.admit(&request, 1)?;
+        let caller = &admitted.context.caller;
+        Ok(admitted.respond(pb::GetCallerIdentityResponse {
+            principal: caller.to_string(),
+            proof: caller.proof().to_owned(),
+            grant_ids: self.broker.grants_of(caller),
+            grants_configured: !self.broker.is_open(),
+        }))
+    }
+}

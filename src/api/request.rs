@@ -1,0 +1,113 @@
+//! The way in of every front end: admission, time limit, forced shutdown, panics.
+//!
+//! A front end reads its protocol and writes its errors. It enters here, so that no front end can leave a limit out.
+
+use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
+use crate::caller::Caller;
+use crate::error::BrokerError;
+use crate::limits::{Admission, LimitExceeded, Limits};
+use crate::registry::Region;
+
+/// Longest duration of a request, whatever deadline its client sets. AWS SDKs give up after a minute.
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(30);
+/// Longest wait for a request's body after its headers. A body is at most 64 KiB.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(6);
+/// Time that assembling and sending a response of several parts needs at most.
+const RESPONSE_TIME: Duration = Duration::from_millis(200);
+
+/// Runs `handler` until it returns or panics, its deadline passes, or the broker forces the shutdown.
+///
+/// This is not an `async fn`: its future would hold the handler twice.
+pub(crate) fn run<T>(
+    handler: impl Future<Output = T>,
+    deadline: Instant,
+    force_shutdown: CancellationToken,
+) -> impl Future<Output = Result<T, BrokerError>> {
+    let handler = AssertUnwindSafe(handler).catch_unwind();
+    async move {
+        tokio::select! {
+            // The handler first: a finished response is sent, however late it is.
+            biased;
+            output = handler => output.map_err(|_| BrokerError::Internal),
+            () = force_shutdown.cancelled() => Err(BrokerError::ShuttingDown),
+            () = sleep_until(deadline) => Err(BrokerError::Deadline),
+        }
+    }
+}
+
+/// Returns the deadline of each part of a request: a little earlier, so that finished parts are sent beside late ones.
+pub(crate) fn part_deadline(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    now + left - (left / 10).min(RESPONSE_TIME)
+}
+
+/// Admits `count` requests of a caller, all or none. They count as in flight until the admission is dropped.
+///
+/// An empty batch counts as one request.
+pub(crate) fn admit(limits: &Limits, caller: &Caller, count: usize) -> Result<Admission, BrokerError> {
+    Ok(limits.admit(&caller.principal(), non_zero(count))?)
+}
+
+/// Admits `count` more watched registries of a caller, all or none. They count as watched until the admission is dropped.
+pub(crate) fn admit_watch(limits: &Limits, caller: &Caller, count: usize) -> Result<Admission, BrokerError> {
+    limits.admit_watch(&caller.principal(), non_zero(count)).map_err(|exceeded| match exceeded {
+        LimitExceeded::PerCaller(retry_after) => BrokerError::CallerRateLimited {
+            what: "you watch more registries than the broker lets one caller watch",
+            retry_after,
+        },
+        LimitExceeded::Global(retry_after) => BrokerError::Overloaded { of_what: "watched registries", retry_after },
+    })
+}
+
+/// Returns the broker's default region, for a request that names none; `fix` completes the error if there is no default.
+pub(crate) fn default_region(broker: &Broker, field: &'static str, fix: &str) -> Result<Region, BrokerError> {
+    broker.region().cloned().ok_or_else(|| BrokerError::RequestInvalid {
+        field,
+        problem: format!("no region given, and the broker has no default; {fix} or set aws.region"),
+    })
+}
+
+fn non_zero(count: usize) -> NonZeroU32 {
+    NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn run_ends_with_the_output_a_panic_the_deadline_or_the_shutdown() {
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let token = CancellationToken::new();
+        assert_eq!(run(async { 1 }, Instant::now(), token.clone()).await, Ok(1));
+        let panics = async {
+            if true {
+                panic!("scripted")
+            }
+        };
+        assert_eq!(run(panics, soon(), token.clone()).await, Err(BrokerError::Internal));
+        let pending = std::future::pending::<()>;
+        assert_eq!(run(pending(), soon(), token.clone()).await, Err(BrokerError::Deadline));
+        token.cancel();
+        assert_eq!(run(pending(), soon(), token.clone()).await, Err(BrokerError::ShuttingDown));
+        assert_eq!(run(async { 2 }, soon(), token).await, Ok(2), "a finished response is sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn part_deadline_leaves_a_tenth_but_at_most_200_ms() {
+        let now = Instant::now();
+        for (left, expected) in [(0, 0), (100, 90), (1_000, 900), (30_000, 29_800)] {
+            let deadline = now + Duration::from_millis(left);
+            assert_eq!(part_deadline(deadline) - now, Duration::from_millis(expected), "{left}");
+        }
+    }
+}

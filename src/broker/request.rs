@@ -1,0 +1,42 @@
+//! One request for a credential, as every front end builds it.
+
+use std::time::Duration;
+
+use crate::caller::Caller;
+use crate::credential::CredentialId;
+use crate::registry::Named;
+use crate::request_id::RequestId;
+
+/// The caller of a request, and the IDs that logs and the audit log name the request by.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// The caller.
+    pub caller: Caller,
+    /// The request ID.
+    pub id: RequestId,
+    /// The trace ID of the caller's trace, if it sent one.
+    pub trace_id: Option<String>,
+}
+
+/// A request for the credential of one registry.
+#[derive(Debug, Clone)]
+pub struct CredentialRequest {
+    /// The caller and the IDs of the request.
+    pub context: RequestContext,
+    /// The registry, and the alias by which the caller named it.
+    pub target: Named,
+    /// The profile; empty: the broker chooses.
+    pub profile: String,
+    /// The remaining validity that the credential must have; zero: the broker's safety margin.
+    pub min_validity: Duration,
+    /// The credential that the registry rejected.
+    pub rejected: Option<CredentialId>,
+}
+
+impl CredentialRequest {
+    /// A request without a profile, a validity or a rejected credential.
+    #[must_use]
+    pub fn new(context: RequestContext, target: Named) -> Self {
+        Self { context, target, profile: String::new(), min_validity: Duration::ZERO, rejected: None }
+    }
+}
