@@ -284,7 +284,7 @@ async fn who_names_nothing_watches_what_grants_name_and_what_they_come_to_name()
     );
     let refused = nothing.client().await.watch_registry_credentials(watching(&[])).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("name those to watch"), "{refused}");
+    assert!(refused.message().contains("name the registries to watch"), "{refused}");
 }
 
 #[tokio::test]

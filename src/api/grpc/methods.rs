@@ -47,14 +47,13 @@ impl Method {
 /// It counts as authenticated: a method that is missing from the table must not run for the wrong caller.
 pub(crate) const OTHER: Method = Method { name: "_OTHER", streaming: Streaming::Unary, authenticated: true };
 
-const METHODS: [Method; 10] = [
+const METHODS: [Method; 9] = [
     broker("ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials", Streaming::Unary),
     broker("ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials", Streaming::Unary),
     broker("ecrbroker.v1.RegistryCredentialsService/WatchRegistryCredentials", Streaming::Server),
     broker("ecrbroker.v1.RegistryCredentialsService/ListRegistries", Streaming::Unary),
     broker("ecrbroker.v1.RegistryCredentialsService/GetCallerIdentity", Streaming::Unary),
     anonymous("grpc.health.v1.Health/Check", Streaming::Unary),
-    anonymous("grpc.health.v1.Health/List", Streaming::Unary),
     anonymous("grpc.health.v1.Health/Watch", Streaming::Server),
     anonymous("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Streaming::Both),
     anonymous("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Streaming::Both),
