@@ -108,7 +108,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     #[cfg(feature = "client")]
-    if let Some(code) = helper::under_another_name() {
+    if let Some(code) = helper::run_by_program_name() {
         return code;
     }
     match run(Cli::parse().command) {
@@ -135,7 +135,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "client")]
         Command::Configure(args) => configure::run(args),
         #[cfg(feature = "client")]
-        Command::Helper(args) => helper::run(args),
+        Command::Helper(args) => Ok(helper::run(args)),
         #[cfg(feature = "client")]
         Command::Doctor(args) => doctor::run(args),
         #[cfg(feature = "client")]

@@ -21,6 +21,7 @@
 //! | tools | [`signal`] | SIGTERM and SIGINT |
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
+//! | tools | [`json_file`] | atomic, locked changes of JSON files shared with other programs |
 //! | tools | [`trusted_file`] | checks owner and mode of files that decide identity |
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
 //! | tools | [`trace`] | span identities passed between tasks |
@@ -88,6 +89,8 @@ pub mod follow_file;
 pub mod helper;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod jitter;
+#[cfg(feature = "client")]
+pub mod json_file;
 #[cfg(feature = "server")]
 pub mod limits;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]

@@ -1,4 +1,4 @@
-//! docker's credential helper. Under the name `docker-credential-ecr-login` it takes the place of Amazon's.
+//! docker's credential helper. As `docker-credential-ecr-login` it replaces Amazon's helper.
 
 use std::process::ExitCode;
 
@@ -8,5 +8,5 @@ fn main() -> ExitCode {
     let Some(action) = std::env::args_os().nth(1) else {
         return docker::usage();
     };
-    docker::run(|| Setup::from_environment().map_err(|error| error.to_string()), &action.to_string_lossy()).say()
+    docker::run(|| Setup::from_environment().map_err(|error| error.to_string()), &action.to_string_lossy()).print()
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value, json};
 
-use crate::helper::json_file::{self, Keep};
+use crate::json_file::{self, FileMode};
 use crate::registry::{DOCKER_HUB, Registry, RegistryError};
 use crate::terminal::{print_error, print_line};
 
@@ -133,7 +133,7 @@ fn patch(args: &FileArgs, own: Option<PathBuf>) -> anyhow::Result<()> {
         return print_line(format_args!("{} names the helper for these registries already", file.display()));
     }
     if !args.dry_run {
-        json_file::update(&file, Keep::Mode, |config| {
+        json_file::update(&file, FileMode::Keep, |config| {
             if let Value::Object(helpers) = config.entry("credHelpers").or_insert_with(|| json!({})) {
                 helpers.extend(hosts.iter().map(|host| (host.clone(), HELPER.into())));
             }

@@ -1,9 +1,9 @@
-//! `helper`: the protocols of docker, kubelet and Bazel, for those who have no program of their own name for them.
+//! `helper`: the credential helper protocols of docker, kubelet and Bazel.
 
 use std::process::ExitCode;
 
 use super::connection::Connection;
-use crate::helper::{self, Setup, bazel, docker, kubelet};
+use crate::helper::{Setup, bazel, docker, kubelet};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -51,37 +51,36 @@ struct Options {
 
 impl Options {
     fn setup(self) -> Result<Setup, String> {
-        let (mut given, home) = self.connection.given();
-        (given.profile, given.delegate) = (self.profile, self.next);
-        let setup = Setup::new(given, &home).map_err(|error| error.to_string())?;
-        Ok(setup.falling_back_on(self.fallback_exec))
+        let (mut config, paths) = self.connection.given();
+        (config.profile, config.delegate) = (self.profile, self.next);
+        let setup = Setup::new(config, &paths).map_err(|error| error.to_string())?;
+        Ok(setup.with_fallback(self.fallback_exec))
     }
 }
 
-/// What the program is under another name, as a link to it: tools look for helpers by names, and give them no argument of ours.
-pub(super) fn under_another_name() -> Option<ExitCode> {
+/// Runs as a helper under the name of a link to the program: tools find their helpers by name and pass no argument of ours.
+pub(super) fn run_by_program_name() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();
     let program = arguments.next()?;
     let name = std::path::Path::new(&program).file_name()?.to_str()?;
     let setup = || Setup::from_environment().map_err(|error| error.to_string());
     let action = arguments.next().unwrap_or_default();
     let action = action.to_string_lossy();
-    let question = || helper::question().unwrap_or_default();
-    let reply = match name {
-        // With whatever argument: Amazon's takes get-credentials.
-        "ecr-credential-provider" => kubelet::answer(setup(), &question()),
-        "bazel-credential-ecr-broker" => bazel::answer(setup(), &action, &question()),
+    let output = match name {
+        // Amazon's provider is configured with the argument get-credentials; any argument is accepted.
+        "ecr-credential-provider" => kubelet::run(setup()),
+        "bazel-credential-ecr-broker" => bazel::run(setup(), &action),
         _ if name.starts_with("docker-credential-") => docker::run(setup, &action),
         _ => return None,
     };
-    Some(reply.say())
+    Some(output.print())
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let reply = match args.protocol {
+pub(super) fn run(args: Args) -> ExitCode {
+    let output = match args.protocol {
         Protocol::Docker { action, options } => docker::run(|| options.setup(), &action),
-        Protocol::Kubelet { options } => kubelet::answer(options.setup(), &helper::question()?),
-        Protocol::Bazel { action, options } => bazel::answer(options.setup(), &action, &helper::question()?),
+        Protocol::Kubelet { options } => kubelet::run(options.setup()),
+        Protocol::Bazel { action, options } => bazel::run(options.setup(), &action),
     };
-    Ok(reply.say())
+    output.print()
 }

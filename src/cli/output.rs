@@ -8,8 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::client::RegistryCredentials;
-use crate::helper::basic;
-use crate::helper::bazel::authorization;
+use crate::helper::registry_auth::{authorization, basic};
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::report::{Finding, Outcome};
 use crate::client::{Paths, registry_host};
 use crate::exit_code::Exit;
-use crate::helper::json_file;
+use crate::json_file;
 use crate::registry::Registry;
 
 /// As their files name it.

@@ -1,84 +1,81 @@
-//! Bazel's credential helpers: `get`, a URI as JSON on stdin, headers on stdout.
+//! Protocol of Bazel's credential helpers: `get` as the argument, a URI as JSON on stdin, headers as JSON on stdout.
 
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::basic;
-use super::docker::{AliasLookup, RegistryOwner, fetch, fetch_alias, whose};
-use super::{Reply, Setup, place};
-use crate::client::{AuthScheme, RegistryCredentials};
+use super::output::Output;
+use super::registry_auth::authorization;
+use super::resolve::{RegistryOwner, Request, Resolution, resolve};
+use super::setup::Setup;
+use super::stdin;
+use crate::client::RegistryCredentials;
+use crate::json_file::error_position;
 
 #[derive(Deserialize)]
-struct Request {
+struct GetRequest {
     uri: String,
 }
 
-/// Answers one question; `action` is the first argument.
+/// Answers the request on stdin; `action` is the first argument.
 #[must_use]
-pub fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Reply {
-    if action != "get" {
-        return Reply::bad("").noting(format!("{action:?} is nothing that a credential helper does; there is get"));
+pub fn run(setup: Result<Setup, String>, action: &str) -> Output {
+    match stdin::read() {
+        Ok(request) => answer(setup, action, &request),
+        Err(error) => failed(format!("stdin cannot be read: {error}")),
     }
-    let request: Request = match serde_json::from_str(question) {
-        Ok(request) => request,
+}
+
+fn answer(setup: Result<Setup, String>, action: &str, stdin: &str) -> Output {
+    if action != "get" {
+        return failed(format!("{action:?} is nothing that a credential helper does; there is get"));
+    }
+    let uri = match serde_json::from_str(stdin) {
+        Ok(GetRequest { uri }) => uri,
         Err(error) => {
-            return Reply::bad("").noting(format!("the request is not of the form {{\"uri\":…}} ({})", place(&error)));
+            return failed(format!("the request is not of the form {{\"uri\":…}} ({})", error_position(&error)));
         }
     };
-    let nothing = || Reply::good("{}\n".to_owned());
-    let host = match whose(&request.uri) {
-        // Nothing in the clear.
-        Ok(_) if !request.uri.starts_with("https://") => return nothing(),
-        Ok(RegistryOwner::Ecrs(_)) => None,
-        Ok(RegistryOwner::Anothers(Some(host))) => Some(host),
-        Ok(RegistryOwner::Anothers(None)) => return nothing(),
-        Err(problem) => return Reply::bad("").noting(problem),
-    };
-    let setup = match setup {
-        Ok(setup) => setup,
-        Err(problem) if host.is_some() => return nothing().noting(problem),
-        Err(problem) => return Reply::bad("").noting(problem),
-    };
-    if let Some(host) = host {
-        return match fetch_alias(&setup, &host) {
-            Ok(credentials) => headers(&credentials),
-            // Where layers lie too: a header there would have them refused.
-            Err(AliasLookup::Not) => nothing(),
-            Err(AliasLookup::Unknown(failure)) => nothing().noting(failure.to_string()),
-            Err(AliasLookup::Refused(failure)) => Reply::bad("").noting(failure.to_string()),
-        };
+    let owner = RegistryOwner::of(&uri);
+    if !uri.starts_with("https://") && !matches!(owner, RegistryOwner::Malformed(_)) {
+        // A password must not travel in plaintext.
+        return no_headers();
     }
-    match fetch(&setup, &request.uri) {
-        Ok(credentials) => headers(&credentials),
-        Err(failure) => {
-            let reply = setup.fall_back(&failure, &["get"], question);
-            reply.unwrap_or_else(|problem| Reply::bad("").noting(problem))
+    let request = Request { server: &uri, fallback_arguments: &["get"], stdin, fallback_for_aliases: false };
+    match resolve(setup.as_ref().map_err(Clone::clone), owner, &request) {
+        Resolution::Credentials(credentials) => headers(&credentials),
+        Resolution::Fallback(output) => output,
+        // Includes the layers' storage, which rejects requests with an Authorization header.
+        Resolution::NotServed => no_headers(),
+        Resolution::AliasUnknown(problem) => no_headers().with_note(problem),
+        Resolution::AliasRefused(problem) | Resolution::PublicFailed(problem) | Resolution::Failed(problem) => {
+            failed(problem)
         }
     }
 }
 
-fn headers(credentials: &RegistryCredentials) -> Reply {
+fn headers(credentials: &RegistryCredentials) -> Output {
     let mut answer = json!({ "headers": { "Authorization": [authorization(credentials)] } });
     if let Some(expires) = expires(credentials) {
         answer["expires"] = humantime::format_rfc3339_seconds(expires).to_string().into();
     }
-    Reply::good(format!("{answer}\n"))
+    Output::ok(format!("{answer}\n"))
 }
 
-/// A direct request's header.
-#[must_use]
-pub fn authorization(credentials: &RegistryCredentials) -> String {
-    let scheme = if credentials.auth_scheme() == AuthScheme::Bearer { "Bearer" } else { "Basic" };
-    format!("{scheme} {}", basic(&credentials.username, &credentials.password))
+fn no_headers() -> Output {
+    Output::ok("{}\n")
 }
 
-/// When to ask again, by AWS's time: the broker says how long from now that is, and this host's clock may be off.
+fn failed(problem: impl Into<String>) -> Output {
+    Output::failed("").with_note(problem)
+}
+
+/// Returns when Bazel should ask again. The broker's `refresh_after` counts from now, because this host's clock may be wrong.
 fn expires(credentials: &RegistryCredentials) -> Option<SystemTime> {
     let end: SystemTime = credentials.expire_time?.try_into().ok()?;
     let after: Duration = credentials.refresh_after?.try_into().ok()?;
-    #[expect(clippy::disallowed_methods, reason = "Bazel compares it with this clock")]
+    #[expect(clippy::disallowed_methods, reason = "Bazel compares the time with this clock")]
     let now = SystemTime::now();
     Some(end.min(now + after))
 }

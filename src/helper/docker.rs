@@ -1,216 +1,149 @@
-//! docker's credential helpers: a word as the argument, a server's name or a login on stdin, JSON or an error's text on stdout.
+//! Protocol of docker's credential helpers: an action as the argument, a server or an entry on stdin, JSON or an error on stdout.
 //!
-//! An error's text is what the program that asked goes by, and compares whole: what is not here has its own sentence. What is no ECR
-//! registry is the next helper's.
+//! Programs compare an error's text whole, so the texts that docker defines stand alone. Registries that the broker does not serve go to
+//! the delegate.
 
 use std::process::ExitCode;
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{Reply, Setup};
-use crate::client::{Client, Failure, Query, RegistryCredentials, block_on};
-use crate::registry::{DOCKER_HUB, Registry, RegistryError};
+use super::auth_entry::{AuthEntry, NOT_FOUND};
+use super::delegate::Delegate;
+use super::output::Output;
+use super::resolve::{RegistryOwner, Request, Resolution, resolve};
+use super::setup::Setup;
+use super::stdin;
+use crate::client::{Client, RegistryCredentials, block_on};
+use crate::registry::Registry;
 
-/// Programs take it for "there is none, go on without".
-pub(super) const NOT_FOUND: &str = "credentials not found in native keychain\n";
 const NO_SERVER: &str = "no credentials server URL\n";
 const NO_USERNAME: &str = "no credentials username\n";
 
-/// A login, as docker stores and takes it.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Login {
-    #[serde(rename = "ServerURL")]
-    pub(super) server: String,
-    pub(super) username: String,
-    pub(super) secret: String,
-}
-
-/// What is said to whoever gives no argument.
+/// Prints the usage, for a call without arguments.
 #[must_use]
 pub fn usage() -> ExitCode {
-    Reply::bad("").noting("usage: docker-credential-ecr-broker get|store|erase|list|version").say()
+    Output::failed("").with_note("usage: docker-credential-ecr-broker get|store|erase|list|version").print()
 }
 
-/// Answers what is on stdin; `action` is the argument.
+/// Answers the request on stdin; `action` is the argument.
 #[must_use]
-pub fn run(setup: impl FnOnce() -> Result<Setup, String>, action: &str) -> Reply {
-    // The others have nothing to say, and somebody may have typed them.
-    let question = if matches!(action, "get" | "store" | "erase") { super::question() } else { Ok(String::new()) };
-    match (action, question) {
+pub fn run(setup: impl FnOnce() -> Result<Setup, String>, action: &str) -> Output {
+    // The other actions have no request, and a person may have typed them at a terminal.
+    let request = if matches!(action, "get" | "store" | "erase") { stdin::read() } else { Ok(String::new()) };
+    match (action, request) {
         ("version" | "--version", _) => {
-            Reply::good(format!("docker-credential-ecr-broker (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")))
+            Output::ok(format!("docker-credential-ecr-broker (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")))
         }
-        (_, Ok(question)) => answer(setup(), action, &question),
-        (_, Err(error)) => Reply::bad(format!("stdin cannot be read: {error}\n")),
+        (_, Ok(request)) => answer(setup(), action, &request),
+        (_, Err(error)) => failed(&format!("stdin cannot be read: {error}")),
     }
 }
 
-fn answer(setup: Result<Setup, String>, action: &str, question: &str) -> Reply {
+fn answer(setup: Result<Setup, String>, action: &str, request: &str) -> Output {
     let setup = match setup {
         Ok(setup) => setup,
-        // docker asks for the list on the way to other things.
-        Err(problem) if action == "list" => return Reply::good("{}\n".to_owned()).noting(problem),
-        Err(problem) => return Reply::bad(format!("{}\n", one_line(&problem))),
+        // docker asks for the list before other actions; an error would fail those.
+        Err(problem) if action == "list" => return Output::ok("{}\n").with_note(problem),
+        Err(problem) => return failed(&problem),
     };
     match action {
-        "get" => get(&setup, question),
-        "store" => store(&setup, question),
-        "erase" => erase(&setup, question.trim()),
+        "get" => get(&setup, request),
+        "store" => store(&setup, request),
+        "erase" => erase(&setup, request.trim()),
         "list" => list(&setup),
-        _ => Reply::bad(format!("Unknown credential action `{}`\n", action.escape_debug())),
+        _ => Output::failed(format!("Unknown credential action `{}`\n", action.escape_debug())),
     }
 }
 
-fn get(setup: &Setup, question: &str) -> Reply {
-    let server = question.trim();
+fn get(setup: &Setup, stdin: &str) -> Output {
+    let server = stdin.trim();
     if server.is_empty() {
-        return Reply::bad(NO_SERVER);
+        return Output::failed(NO_SERVER);
     }
-    let registry = match whose(server) {
-        Ok(RegistryOwner::Ecrs(registry)) => registry,
-        Ok(RegistryOwner::Anothers(host)) => return get_of_another(setup, server, host.as_deref()),
-        Err(problem) => return Reply::bad(format!("{}\n", one_line(&problem))),
+    let request = Request { server, fallback_arguments: &["get"], stdin, fallback_for_aliases: false };
+    let delegate =
+        || setup.delegate.as_ref().map_or_else(|| Output::failed(NOT_FOUND), |delegate| delegate.get(server));
+    match resolve(Ok(setup), RegistryOwner::of(server), &request) {
+        Resolution::Credentials(credentials) => entry(server, *credentials),
+        Resolution::Fallback(output) => output,
+        Resolution::NotServed => delegate(),
+        Resolution::AliasUnknown(problem) => {
+            let output = delegate();
+            let note = format!("whether it is an alias of the broker's is not known: {problem}");
+            if output.success || !output.stderr.is_empty() { output } else { output.with_note(note) }
+        }
+        // An entry that a user stored with the delegate takes precedence over the broker's refusal.
+        Resolution::AliasRefused(problem) => {
+            Some(delegate()).filter(|output| output.success).unwrap_or_else(|| failed(&problem))
+        }
+        // The public registry also allows anonymous pulls.
+        Resolution::PublicFailed(problem) => Output::failed(NOT_FOUND).with_note(problem),
+        Resolution::Failed(problem) => failed(&problem),
+    }
+}
+
+fn entry(server: &str, credentials: RegistryCredentials) -> Output {
+    let RegistryCredentials { username, password: secret, .. } = credentials;
+    Output::ok(AuthEntry { server: server.to_owned(), username, secret }.message() + "\n")
+}
+
+/// Passes other registries' entries to the delegate. The broker has ECR's credentials, so those are dropped.
+fn store(setup: &Setup, stdin: &str) -> Output {
+    let Some(entry) = AuthEntry::from_message(stdin) else {
+        return failed("the login is not of the form {\"ServerURL\":…,\"Username\":…,\"Secret\":…}");
     };
-    match fetch(setup, server) {
-        Ok(credentials) => login(server, &credentials),
-        Err(failure) => match (setup.fall_back(&failure, &["get"], question), registry) {
-            (Ok(reply), _) => reply,
-            (Err(problem), Registry::Private(_)) => Reply::bad(format!("{}\n", one_line(&problem))),
-            // It can be pulled from without a login.
-            (Err(problem), Registry::Public { .. }) => Reply::bad(NOT_FOUND).noting(problem),
-        },
+    if entry.server.is_empty() {
+        return Output::failed(NO_SERVER);
     }
-}
-
-fn login(server: &str, credentials: &RegistryCredentials) -> Reply {
-    let login = json!({ "ServerURL": server, "Username": credentials.username, "Secret": credentials.password });
-    Reply::good(format!("{login}\n"))
-}
-
-/// What is no host of ECR's is an alias of the broker's, or the next helper's. A login that somebody has stored with that goes before a refusal.
-fn get_of_another(setup: &Setup, server: &str, host: Option<&str>) -> Reply {
-    let next = || setup.next.as_ref().map_or_else(|| Reply::bad(NOT_FOUND), |next| next.get(server));
-    let Some(host) = host else { return next() };
-    match fetch_alias(setup, host) {
-        Ok(credentials) => login(server, &credentials),
-        Err(AliasLookup::Not) => next(),
-        Err(AliasLookup::Unknown(failure)) => {
-            let reply = next();
-            let note = format!("whether it is an alias of the broker's is not known: {failure}");
-            if reply.well || !reply.stderr.is_empty() { reply } else { reply.noting(note) }
+    if entry.username.is_empty() {
+        return Output::failed(NO_USERNAME);
+    }
+    match (RegistryOwner::of(&entry.server), &setup.delegate) {
+        (RegistryOwner::Ecr(_), _) => {
+            Output::ok("").with_note("not stored: the broker has the credentials of ECR's registries")
         }
-        Err(AliasLookup::Refused(failure)) => match next() {
-            reply if reply.well => reply,
-            _ => Reply::bad(format!("{}\n", one_line(&failure.to_string()))),
-        },
-    }
-}
-
-/// Whose registry a server's name is.
-pub(super) enum RegistryOwner {
-    /// ECR's.
-    Ecrs(Registry),
-    /// Somebody's; by this name it might be an alias of the broker's.
-    Anothers(Option<String>),
-}
-
-/// By its host alone.
-///
-/// # Errors
-/// Where it would be ECR's, and is written wrong.
-pub(super) fn whose(server: &str) -> Result<RegistryOwner, String> {
-    match server.parse() {
-        Ok(registry) => Ok(RegistryOwner::Ecrs(registry)),
-        Err(RegistryError::NotEcr { host }) => {
-            let may_be_alias = host.contains(['.', ':']) && !DOCKER_HUB.contains(&host.as_str());
-            Ok(RegistryOwner::Anothers(may_be_alias.then_some(host)))
-        }
-        Err(error @ RegistryError::Invalid(_)) if [".dkr.ecr", ".dkr-ecr"].iter().any(|part| server.contains(part)) => {
-            Err(error.to_string())
-        }
-        Err(RegistryError::Invalid(_)) => Ok(RegistryOwner::Anothers(None)),
-    }
-}
-
-/// Why there are no credentials for what may be an alias.
-pub(super) enum AliasLookup {
-    /// It is none.
-    Not,
-    /// The broker did not get as far as saying that.
-    Unknown(Failure),
-    /// It is one, and there are none for it.
-    Refused(Failure),
-}
-
-/// The same of a host that is not ECR's and may be an alias of the broker's. No more than the host is told, for it may be anybody's.
-pub(super) fn fetch_alias(setup: &Setup, host: &str) -> Result<RegistryCredentials, AliasLookup> {
-    fetch(setup, host).map_err(|failure| match failure.reason.as_deref() {
-        Some("REGISTRY_NOT_ECR" | "REGISTRY_INVALID") => AliasLookup::Not,
-        // What is about a registry names it; the rest is about the caller or the broker.
-        Some(_) if failure.registry.is_some() => AliasLookup::Refused(failure),
-        _ => AliasLookup::Unknown(failure),
-    })
-}
-
-pub(super) fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> {
-    let query = Query { registry: registry.to_owned(), profile: setup.profile.clone(), min_validity: None };
-    let asked = block_on(async {
-        let mut client = Client::connect(&setup.settings).await?;
-        client.credentials(&[query]).await?.pop().unwrap_or_else(|| Err(Failure::empty_response()))
-    });
-    asked.unwrap_or_else(|error| Err(Failure::from_io(&error)))
-}
-
-/// There is nothing to store for a registry of ECR's; another's login must not be lost.
-fn store(setup: &Setup, question: &str) -> Reply {
-    let Ok(login) = serde_json::from_str::<Login>(question) else {
-        return Reply::bad("the login is not of the form {\"ServerURL\":…,\"Username\":…,\"Secret\":…}\n");
-    };
-    if login.server.is_empty() {
-        return Reply::bad(NO_SERVER);
-    }
-    if login.username.is_empty() {
-        return Reply::bad(NO_USERNAME);
-    }
-    match (whose(&login.server), &setup.next) {
-        (Ok(RegistryOwner::Ecrs(_)), _) => {
-            Reply::good(String::new()).noting("not stored: the broker has the credentials of ECR's registries")
-        }
-        (Err(problem), _) => Reply::bad(format!("{}\n", one_line(&problem))),
-        (Ok(RegistryOwner::Anothers(_)), Some(next)) => next.store(&login),
-        (Ok(RegistryOwner::Anothers(_)), None) => Reply::bad(
-            "ecr-broker keeps no logins; name a helper or a file that does as next in client.toml, such as next = \"secretservice\"\n",
+        (RegistryOwner::Malformed(problem), _) => failed(&problem),
+        (RegistryOwner::MaybeAlias(_) | RegistryOwner::Other, Some(delegate)) => delegate.store(&entry),
+        (RegistryOwner::MaybeAlias(_) | RegistryOwner::Other, None) => failed(
+            "ecr-broker keeps no logins; name a helper or a file that does as next in client.toml, such as next = \"secretservice\"",
         ),
     }
 }
 
-/// Nothing of what is not kept is left.
-fn erase(setup: &Setup, server: &str) -> Reply {
-    match &setup.next {
-        _ if server.is_empty() => Reply::bad(NO_SERVER),
-        Some(next) if server.parse::<Registry>().is_err() => next.erase(server),
-        _ => Reply::good(String::new()),
+/// Passes other registries to the delegate. Nothing is stored for ECR's, so there is nothing to erase.
+fn erase(setup: &Setup, server: &str) -> Output {
+    match &setup.delegate {
+        _ if server.is_empty() => Output::failed(NO_SERVER),
+        Some(delegate) if !is_ecr(server) => delegate.erase(server),
+        _ => Output::ok(""),
     }
 }
 
-/// What is held for the caller now, and what the next helper has. Never an error: docker asks for it on the way to other things.
-fn list(setup: &Setup) -> Reply {
-    let held = block_on(async { Client::connect(&setup.settings).await?.cached_registries().await });
-    let (held, mut problems) = match held {
-        Ok(Ok(held)) => (held, Vec::new()),
+/// Lists the broker's cached registries and the delegate's entries. Never fails: docker asks for the list before other actions.
+fn list(setup: &Setup) -> Output {
+    let cached = block_on(async { Client::connect(&setup.settings).await?.cached_registries().await });
+    let (cached, mut problems) = match cached {
+        Ok(Ok(cached)) => (cached, Vec::new()),
         Ok(Err(failure)) => (Vec::new(), vec![failure.to_string()]),
         Err(error) => (Vec::new(), vec![error.to_string()]),
     };
-    let mut all: Map<_, _> = held.into_iter().map(|host| (format!("https://{host}"), Value::from("AWS"))).collect();
-    match setup.next.as_ref().map(super::delegate::Next::list) {
-        // What another has of ECR's is not asked for.
-        Some(Ok(theirs)) => all.extend(theirs.into_iter().filter(|(server, _)| server.parse::<Registry>().is_err())),
+    let mut all: Map<_, _> = cached.into_iter().map(|host| (format!("https://{host}"), Value::from("AWS"))).collect();
+    match setup.delegate.as_ref().map(Delegate::list) {
+        // `get` never asks the delegate about ECR's registries.
+        Some(Ok(entries)) => all.extend(entries.into_iter().filter(|(server, _)| !is_ecr(server))),
         Some(Err(problem)) => problems.push(problem),
         None => {}
     }
-    Reply::good(format!("{}\n", Value::Object(all))).noting(one_line(&problems.join("; ")))
+    Output::ok(format!("{}\n", Value::Object(all))).with_note(one_line(&problems.join("; ")))
+}
+
+fn is_ecr(server: &str) -> bool {
+    server.parse::<Registry>().is_ok()
+}
+
+/// An error that docker shows: one line on stdout.
+fn failed(problem: &str) -> Output {
+    Output::failed(one_line(problem) + "\n")
 }
 
 fn one_line(text: &str) -> String {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use crate::client::RegistryCredentials;
-use crate::helper::basic;
+use crate::helper::registry_auth::basic;
 use crate::moment::Moment;
 
 /// Logins by host.

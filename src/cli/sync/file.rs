@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::entries::{Entries, Entry};
-use crate::helper::json_file::{self, Keep, beside};
+use crate::json_file::{self, FileMode, sibling};
 use crate::moment::Moment;
 use crate::terminal::print_error;
 
@@ -36,7 +36,7 @@ pub(super) struct AuthFile {
 impl AuthFile {
     /// With `merge`, what else is in it is somebody's, and stays.
     pub(super) fn take(path: PathBuf, asked: BTreeSet<String>, merge: bool) -> Result<Self, String> {
-        let (own, notes) = (lock(&path)?, beside(&path, "sync"));
+        let (own, notes) = (lock(&path)?, sibling(&path, "sync"));
         Ok(Self { path, notes, merge, asked, ours: BTreeSet::new(), own })
     }
 
@@ -75,7 +75,7 @@ impl AuthFile {
         let hosts: BTreeSet<_> = entries.iter().map(|(host, _)| host.clone()).collect();
         self.note(entries, &hosts)?;
         let logins = entries.iter().map(|(host, entry)| (host.clone(), json!({ "auth": entry.auth })));
-        let changed = json_file::update(&self.path, Keep::Private, |config| {
+        let changed = json_file::update(&self.path, FileMode::Private, |config| {
             self.check_own(config)?;
             if !self.merge {
                 *config = Map::from_iter([("auths".to_owned(), Value::Object(logins.collect()))]);
@@ -95,7 +95,7 @@ impl AuthFile {
     /// The directory may have been taken away, and the lock with it.
     fn hold(&mut self) -> Result<(), String> {
         let inode = |metadata: std::io::Result<fs::Metadata>| metadata.map(|metadata| metadata.ino()).ok();
-        let there = inode(fs::metadata(beside(&self.path, LOCK)));
+        let there = inode(fs::metadata(sibling(&self.path, LOCK)));
         if there.is_none() || there != inode(self.own.metadata()) {
             self.own = lock(&self.path)?;
         }
@@ -105,7 +105,7 @@ impl AuthFile {
     /// First, for an entry of which nothing is known would be nobody's. What is known of the one that is in the file still stays until the next time.
     fn note(&self, entries: &Entries, hosts: &BTreeSet<String>) -> Result<(), String> {
         let config = json_file::read(&self.path)?;
-        json_file::update_alone(&self.notes, Keep::Private, |notes| {
+        json_file::update_unlocked(&self.notes, FileMode::Private, |notes| {
             notes.retain(|host, _| self.ours.contains(host) || hosts.contains(host));
             for (host, entry) in entries.iter() {
                 let there = config.get("auths").and_then(|auths| auths.get(host)?.get("auth")?.as_str());
@@ -134,11 +134,11 @@ impl AuthFile {
 /// The right to keep a file, for as long as what comes back is there.
 fn lock(path: &Path) -> Result<File, String> {
     let problem = |error: std::io::Error| format!("{}: {error}", path.display());
-    json_file::check_kind(path)?;
+    json_file::require_regular_file(path)?;
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
     check_owner(path)?;
-    let own = File::options().create(true).append(true).mode(0o600).open(beside(path, LOCK)).map_err(problem)?;
+    let own = File::options().create(true).append(true).mode(0o600).open(sibling(path, LOCK)).map_err(problem)?;
     match own.try_lock() {
         Ok(()) => Ok(own),
         Err(TryLockError::WouldBlock) => Err(format!(

@@ -11,7 +11,7 @@ use super::transport::unreachable;
 use super::url::RegistryUrl;
 use crate::client::{Client, Query, RegistryCredentials};
 use crate::exit_code::Exit;
-use crate::helper::bazel::authorization;
+use crate::helper::registry_auth::authorization;
 
 /// A visit to a registry.
 #[derive(Debug)]

@@ -1,0 +1,46 @@
+//! Output of a helper: stdout for the calling program, stderr for people, and the exit code.
+
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Output and exit code. `stdout` may hold a password: it goes to the calling program and nowhere else.
+pub struct Output {
+    /// Answer to the calling program.
+    pub stdout: String,
+    /// Note to people.
+    pub stderr: String,
+    /// Whether the exit code is 0; otherwise it is 1.
+    pub success: bool,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output").field("success", &self.success).finish_non_exhaustive()
+    }
+}
+
+impl Output {
+    pub(super) fn ok(stdout: impl Into<String>) -> Self {
+        Self { stdout: stdout.into(), stderr: String::new(), success: true }
+    }
+
+    pub(super) fn failed(stdout: impl Into<String>) -> Self {
+        Self { stdout: stdout.into(), stderr: String::new(), success: false }
+    }
+
+    pub(super) fn with_note(self, stderr: impl Into<String>) -> Self {
+        Self { stderr: stderr.into(), ..self }
+    }
+
+    /// Prints both streams and returns the exit code.
+    #[must_use]
+    pub fn print(&self) -> ExitCode {
+        if !self.stderr.is_empty() {
+            let _ = writeln!(std::io::stderr(), "ecr-broker: {}", self.stderr.replace('\n', " "));
+        }
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush());
+        if self.success && written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

@@ -1,0 +1,29 @@
+//! Runs another helper with a request on its stdin.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use super::output::Output;
+
+/// Environment variable of a helper that this one runs. It ends a circle of helpers that run each other.
+const NESTED: &str = "ECR_BROKER_HELPER";
+
+/// Runs a program with `request` on its stdin. Its stderr is inherited.
+pub(super) fn run(program: &str, arguments: &[&str], request: &str) -> std::io::Result<Output> {
+    #[expect(clippy::disallowed_methods, reason = "this program sets the variable for itself")]
+    if std::env::var_os(NESTED).is_some() {
+        return Err(std::io::Error::other("it would be asked by another ecr-broker helper, and perhaps is this one"));
+    }
+    let mut command = Command::new(program);
+    command.args(arguments).env(NESTED, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    let stdin = child.stdin.take();
+    // Writing and reading run concurrently: a program may fill the stdout pipe before it has read its stdin.
+    let output = std::thread::scope(|scope| {
+        // A program that does not read its stdin reports that itself, so a failed write is not an error.
+        scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(request.as_bytes())));
+        child.wait_with_output()
+    })?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(Output { stdout, stderr: String::new(), success: output.status.success() })
+}
