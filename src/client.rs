@@ -16,7 +16,6 @@ use crate::protocol::MAX_PAGE_SIZE;
 
 mod address;
 mod authorization;
-mod bearer_token;
 mod config;
 mod connection;
 mod diagnose;
@@ -28,7 +27,6 @@ mod tls_problem;
 mod watch;
 
 pub use self::address::{Address, AddressError, Addresses};
-pub use self::bearer_token::BearerToken;
 pub use self::config::{ConfigError, PartialConfig, Paths};
 pub use self::diagnose::ConnectError;
 pub use self::failure::{Failure, error_chain};

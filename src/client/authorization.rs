@@ -5,7 +5,6 @@ use tonic::metadata::{Ascii, MetadataValue};
 use zeroize::Zeroizing;
 
 use super::address::Address;
-use super::bearer_token::BearerToken;
 use super::failure::Failure;
 use super::settings::Settings;
 
@@ -42,8 +41,8 @@ fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<
 
 /// Returns the token and its name in error messages. Every call reads the file again.
 fn read_token(settings: &Settings) -> Result<Option<(Zeroizing<String>, String)>, Failure> {
-    if let Some(BearerToken(token)) = &settings.token {
-        return Ok(Some((token.clone(), "the token".to_owned())));
+    if let Some(token) = &settings.token {
+        return Ok(Some((Zeroizing::new(token.expose().to_owned()), "the token".to_owned())));
     }
     let Some(path) = &settings.token_file else { return Ok(None) };
     let origin = format!("the token file {}", path.display());

@@ -8,6 +8,7 @@ use super::Client;
 use super::connection::{Connection, within};
 use super::failure::Failure;
 use super::query::Query;
+use crate::jitter;
 use crate::pb::batch_result::Result as BatchOutcome;
 use crate::pb::{BatchGetRegistryCredentialsRequest, BatchResult, GetRegistryCredentialsRequest, RegistryCredentials};
 
@@ -51,7 +52,7 @@ impl Client<'_> {
     /// jitter.
     fn retry_wait(&self, result: &CredentialsResult) -> Option<Duration> {
         let wait = result.as_ref().err()?.retry_after?.max(MIN_WAIT);
-        let wait = wait.mul_f64(1.0 + 0.25 * fastrand::f64());
+        let wait = jitter::at_least(wait, 0.25);
         (Instant::now() + wait + MIN_WAIT < self.deadline).then_some(wait)
     }
 

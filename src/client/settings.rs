@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
-use super::bearer_token::BearerToken;
+use crate::bearer_token::BearerToken;
 
 /// The broker's addresses, and how a client authenticates to it.
 #[derive(Debug, Clone)]

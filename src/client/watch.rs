@@ -11,6 +11,7 @@ use super::connection::{Connection, within};
 use super::failure::Failure;
 use super::query::Query;
 use super::settings::Settings;
+use crate::jitter;
 use crate::pb::watch_registry_credentials_response::Event;
 use crate::pb::{RegistryCredentials, RegistryType, WatchRegistryCredentialsRequest, WatchRegistryCredentialsResponse};
 use crate::protocol::MAX_KNOWN_IDS;
@@ -99,7 +100,7 @@ impl<'a> Watch<'a> {
     fn forget_credential(&mut self, id: &str) {
         self.known.retain(|_, known| known.id != id);
         if self.events.take().is_some() {
-            self.reconnect_at = Some(Instant::now() + FIRST_BACKOFF.mul_f64(fastrand::f64()));
+            self.reconnect_at = Some(Instant::now() + jitter::up_to(FIRST_BACKOFF));
         }
     }
 
@@ -155,7 +156,7 @@ impl<'a> Watch<'a> {
     fn schedule_reconnect(&mut self, wait: Duration) {
         let backoff = self.backoff.map_or(FIRST_BACKOFF, |backoff| (backoff * 2).min(MAX_BACKOFF));
         (self.events, self.backoff) = (None, Some(backoff));
-        self.reconnect_at = Some(Instant::now() + wait.max(MIN_WAIT) + backoff.mul_f64(fastrand::f64()));
+        self.reconnect_at = Some(Instant::now() + wait.max(MIN_WAIT) + jitter::up_to(backoff));
     }
 }
 
