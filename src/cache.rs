@@ -12,19 +12,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use moka::future::Cache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
-use tracing::{Span, warn};
+use tracing::{Span, error, warn};
 
 use self::backoff::Failures;
 use self::entry::{Entry, RefreshClaim, Unusable};
 use self::flight_task::{FlightTask, LeaderClaim};
-use self::singleflight::{Call, FlightOutcome, FlightRequest, class};
+use self::singleflight::{Call, FlightOutcome, FlightRequest};
 use self::store::Store;
 use self::subscriptions::Subscriptions;
 use crate::caller::Caller;
@@ -32,7 +31,7 @@ use crate::clock::Clock;
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass, UpstreamError};
 use crate::request_id::RequestId;
-use crate::source::CredentialSource;
+use crate::source::{CredentialSource, SourceStatus};
 use crate::trace::SpanIdentity;
 
 mod backoff;
@@ -46,6 +45,8 @@ pub use self::subscriptions::KeyChanges;
 
 /// Of those who may wait, one in so many more may be those who watch: they can come back later.
 const SHARE_OF_WATCHERS: usize = 4;
+/// The cache abandons a fetch this long after the source's own budget, so that the source's own error comes first.
+const FETCH_GRACE: Duration = Duration::from_secs(1);
 
 /// How the cache behaves.
 #[derive(Debug, Clone)]
@@ -58,8 +59,6 @@ pub struct Settings {
     pub capacity: u64,
     /// How many callers may wait for fetches at a time.
     pub max_waiters: usize,
-    /// How long a fetch may take before it counts as failed; longer than the source's own limits.
-    pub fetch_timeout: Duration,
 }
 
 /// One caller's wish.
@@ -126,7 +125,7 @@ struct Inner {
     waiters: Arc<Semaphore>,
     waiting_watchers: Arc<Semaphore>,
     fetches: TaskTracker,
-    identity_missing: AtomicBool,
+    fetch_timeout: Duration,
 }
 
 impl CredentialCache {
@@ -141,8 +140,7 @@ impl CredentialCache {
             waiters: Arc::new(Semaphore::new(settings.max_waiters)),
             waiting_watchers: Arc::new(Semaphore::new(settings.max_waiters.div_ceil(SHARE_OF_WATCHERS))),
             fetches: TaskTracker::new(),
-            // Until it is looked for.
-            identity_missing: AtomicBool::new(true),
+            fetch_timeout: source.fetch_budget() + FETCH_GRACE,
             settings,
             source,
             clock,
@@ -176,9 +174,7 @@ impl CredentialCache {
                     Err(Unusable::Unreachable) => return Err(inner.unsatisfied(Unusable::Unreachable, &lookup)),
                     Err(short) => inner.unsatisfied(short, &lookup),
                 },
-                Err(error) if status == CacheStatus::Coalesced && class(error) == Some(FailureClass::QueueFull) => {
-                    error.clone()
-                }
+                Err(error @ BrokerError::QueueFull { .. }) if status == CacheStatus::Coalesced => error.clone(),
                 Err(error) => return Err(error.clone()),
             };
         }
@@ -238,19 +234,21 @@ impl CredentialCache {
     #[must_use]
     pub fn can_serve(&self) -> bool {
         let (now, margin) = (self.0.clock.now(), self.0.settings.safety_margin);
-        !self.identity_missing() || self.0.credentials.iter().any(|(_, entry)| entry.judge(margin, None, now).is_ok())
+        self.0.source.status() == SourceStatus::Ready
+            || self.0.credentials.iter().any(|(_, entry)| entry.judge(margin, None, now).is_ok())
     }
 
-    /// Looks for an AWS identity again, if none was there.
-    pub async fn check_identity(&self) {
-        let result = AssertUnwindSafe(self.0.source.check_identity()).catch_unwind().await;
-        self.0.identity_missing.store(!matches!(result, Ok(Ok(()))), Ordering::Relaxed);
+    /// Has the source look again for what it needs to fetch. A panic there is logged and changes nothing.
+    pub async fn check_source(&self) {
+        if AssertUnwindSafe(self.0.source.check()).catch_unwind().await.is_err() {
+            error!("source check panicked");
+        }
     }
 
-    /// Whether the source was without an AWS identity when it was last asked.
+    /// Returns whether the source can fetch, as far as it knows.
     #[must_use]
-    pub fn identity_missing(&self) -> bool {
-        self.0.identity_missing.load(Ordering::Relaxed)
+    pub fn source_status(&self) -> SourceStatus {
+        self.0.source.status()
     }
 
     /// Drops what has ended. moka does so only when it is used, and an idle broker should not keep dead secrets.
@@ -298,7 +296,7 @@ impl CredentialCache {
 }
 
 fn overloaded() -> BrokerError {
-    BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) }
+    BrokerError::Overloaded { resource: "waiting callers", retry_after: Duration::from_secs(1) }
 }
 
 impl Inner {
@@ -308,13 +306,18 @@ impl Inner {
             match self.judge(&entry, lookup) {
                 Ok(()) => return Ok(Some(self.hit(&entry, lookup).await)),
                 Err(Unusable::Unreachable) => return Err(self.unsatisfied(Unusable::Unreachable, lookup)),
-                Err(Unusable::Rejected) => self.failures.may_replace_rejected(&lookup.key, self.clock.now()).await?,
+                Err(Unusable::Rejected) => self.may_replace_rejected(lookup).await?,
                 Err(Unusable::TooShort) => {}
             }
         } else {
             self.credentials.check_room(&lookup.key)?;
         }
         self.failures.held(&lookup.key, self.clock.now()).await.map(|()| None)
+    }
+
+    async fn may_replace_rejected(&self, lookup: &Lookup) -> Result<(), BrokerError> {
+        let unusable = self.failure(FailureClass::InvalidResponse);
+        self.failures.may_replace_rejected(&lookup.key, self.clock.now(), unusable).await
     }
 
     fn judge(&self, entry: &Entry, lookup: &Lookup) -> Result<(), Unusable> {
@@ -341,12 +344,16 @@ impl Inner {
         Found { credential: Arc::clone(&entry.credential), status, refresh_after }
     }
 
+    fn failure(&self, class: FailureClass) -> BrokerError {
+        UpstreamError::new(self.source.name(), class).into()
+    }
+
     fn unsatisfied(&self, shortfall: Unusable, lookup: &Lookup) -> BrokerError {
         match shortfall {
-            Unusable::Rejected => UpstreamError::new(FailureClass::InvalidAnswer).into(),
+            Unusable::Rejected => self.failure(FailureClass::InvalidResponse),
             Unusable::Unreachable | Unusable::TooShort => BrokerError::ValidityUnsatisfiable {
                 asked: self.needed(lookup).into(),
-                limit: "AWS gives no credential that lasts as long; ask for less".to_owned(),
+                limit: "no new credential lasts this long; request less".to_owned(),
             },
         }
     }

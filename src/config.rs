@@ -44,7 +44,7 @@ impl Config {
         let aws = aws::read(reader, profiles.clone());
         Self {
             server: server::read(reader),
-            cache: cache::read(reader, aws.operation_timeout),
+            cache: cache::read(reader),
             keep_warm: reader.get(&settings::KEEP_WARM),
             aliases: aliases::read(reader),
             max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),

@@ -1,149 +1,157 @@
-//! What can go wrong, as a closed set: neither tonic nor the AWS SDK has a word in it.
+//! The closed set of errors that a request can end with. No type of tonic or of the AWS SDK is part of it.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::quoted::Quoted;
 use crate::registry::RegistryError;
 
-/// How long to wait where nothing better is known.
-const WAIT: Duration = Duration::from_secs(1);
+/// Retry delay where no better one is known.
+const DEFAULT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Why a request has no credential.
+/// Why the broker released no credential.
 ///
-/// The text of each is what the caller reads; what AWS said is in the log under the request's id, for it may hold ARNs.
+/// The text of each variant is what the caller reads. The source's own message may hold ARNs, so it goes only into the log, under
+/// the request ID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// A field of the request is missing or wrong.
+    /// A field of the request is missing or invalid.
     #[error("{field}: {problem}")]
     RequestInvalid {
         /// The field's name in the request.
         field: &'static str,
-        /// What is wrong, and what would be right.
+        /// Why it is invalid, and what is valid.
         problem: String,
     },
-    /// A well-formed host that is not ECR's.
+    /// A well-formed host that is not an ECR registry.
     #[error("{problem}")]
     RegistryNotEcr {
         /// The field's name in the request.
         field: &'static str,
-        /// What is wrong, and what would be right.
+        /// Why it is invalid, and what is valid.
         problem: String,
     },
-    /// Not a registry.
+    /// Text that is not a registry.
     #[error("{problem}")]
     RegistryInvalid {
         /// The field's name in the request.
         field: &'static str,
-        /// What is wrong, and what would be right.
+        /// Why it is invalid, and what is valid.
         problem: String,
     },
-    /// No such profile.
-    #[error("the broker has no profile {}; leave profile empty, or name one of: {known}", Quoted(profile))]
+    /// A profile that is not configured.
+    #[error("unknown profile {}; leave profile empty, or use one of: {known}", Quoted(profile))]
     ProfileUnknown {
-        /// What was asked for.
+        /// The requested profile.
         profile: String,
-        /// The profiles that there are.
+        /// The configured profiles.
         known: String,
     },
-    /// It is not known who asks.
-    #[error("it is not known who you are: {problem}")]
+    /// The caller is not authenticated.
+    #[error("authentication failed: {problem}")]
     CallerUnauthenticated {
-        /// Why, and what would help.
+        /// Why, and how to fix it.
         problem: &'static str,
-        /// When asking again may help; none where it will not.
+        /// Delay after which a retry may succeed; `None`: a retry does not help.
         retry_after: Option<Duration>,
     },
-    /// The caller asks too much, or too many where it calls from failed to say who they are.
-    #[error("{what}; ask again later, or have those who run the broker look at its [limits]")]
+    /// The caller exceeds its rate limit, or its origin failed authentication too often.
+    #[error("rate limit exceeded: {what}; retry later or raise [limits] on the broker")]
     CallerRateLimited {
-        /// Of what it is too much.
+        /// The limit that was exceeded.
         what: &'static str,
-        /// When there may be room again.
+        /// Delay after which the limit may have room.
         retry_after: Duration,
     },
-    /// The caller may not have it; whether it exists is not said.
-    #[error(
-        "no grant of the broker's lets you have this; ask those who run it, who find the reason under the request id"
-    )]
+    /// No grant allows the request. The text does not say whether the registry exists.
+    #[error("access denied: no grant allows this request; ask the operator to look up the request id")]
     CallerNotAllowed,
-    /// No credential can last that long.
-    #[error("min_validity is {asked}, but {limit}")]
+    /// No credential lasts as long as the caller needs.
+    #[error("min_validity {asked} cannot be met: {limit}")]
     ValidityUnsatisfiable {
-        /// What was asked for.
+        /// The requested validity.
         asked: humantime::Duration,
-        /// What can be had.
+        /// The limit, and how to stay within it.
         limit: String,
     },
-    /// AWS gave no credential.
+    /// The source returned no credential.
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
-    /// The audit record of the release could not be written.
-    #[error(
-        "the broker cannot write its audit log, and without that it gives nothing; try again, or tell those who run it"
-    )]
-    AuditUnavailable,
-    /// There is no room for what is asked.
-    #[error("the broker has as many {of_what} as it takes; try again shortly, or tell those who run it")]
-    Overloaded {
-        /// Of what there are too many.
-        of_what: &'static str,
-        /// When there may be room again.
+    /// The source was not called: too many calls were queued before this one.
+    #[error("too many AWS calls queued for this region; retry shortly")]
+    QueueFull {
+        /// Delay after which the queue may have room.
         retry_after: Duration,
     },
-    /// The broker ends.
-    #[error("the broker is shutting down; ask another one, or try again shortly")]
+    /// The audit record of the release could not be written.
+    #[error("audit log not writable: no credential is released without a record; retry, or tell the operator")]
+    AuditUnavailable,
+    /// A limit of the broker is reached.
+    #[error("overloaded: too many {resource}; retry shortly")]
+    Overloaded {
+        /// The resource that is used up, in the plural.
+        resource: &'static str,
+        /// Delay after which there may be room.
+        retry_after: Duration,
+    },
+    /// The broker is shutting down.
+    #[error("broker is shutting down; use another broker, or retry shortly")]
     ShuttingDown,
-    /// The caller's deadline, or the broker's, has passed.
-    #[error("the deadline passed before AWS answered; the fetch goes on, so a later call may find its result")]
+    /// The deadline of the caller or of the broker passed.
+    #[error("deadline exceeded before a credential arrived; retry: the fetch continues and its result is cached")]
     Deadline,
-    /// A mistake in the broker.
-    #[error("the broker failed in a way that it should not; please report it with the request id")]
+    /// A bug in the broker.
+    #[error("internal error; please report it with the request id")]
     Internal,
 }
 
-/// Why AWS, or whatever stands upstream, gave no credential.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{class}")]
+/// A source, as errors name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceName {
+    /// Amazon Web Services.
+    Aws,
+}
+
+/// Why a source returned no credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamError {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub class: FailureClass,
-    /// How long the caller should wait before the next try, where waiting helps.
+    /// The source that failed.
+    pub source: SourceName,
+    /// The source's error code.
+    pub code: Option<String>,
+    /// The source's ID of the failed call.
+    pub request_id: Option<String>,
+    /// Delay until the next attempt, if waiting helps.
     pub retry_after: Option<Duration>,
-    /// The error code that AWS gave.
-    pub aws_error_code: Option<String>,
-    /// The id that AWS gave the request.
-    pub aws_request_id: Option<String>,
 }
 
 /// The kinds of upstream failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureClass {
-    /// Too many calls.
-    #[error("AWS throttles the broker's calls")]
+    /// The source limits the rate of the broker's calls.
     Throttled,
-    /// The broker's AWS identity may not do this.
-    #[error(
-        "AWS denied the broker access: its IAM policy must allow GetAuthorizationToken (for ECR Public also sts:GetServiceBearerToken)"
-    )]
+    /// The source denies the broker's identity access.
     Denied,
-    /// The broker has no AWS identity, or AWS does not know it.
-    #[error("the broker has no valid AWS credentials: give it an IAM role, or AWS_* variables or files")]
+    /// The broker has no identity, or the source does not accept it.
     NoCredentials,
-    /// No answer, or a server's error.
-    #[error("AWS cannot be reached or does not answer")]
+    /// No answer, or a server error.
     Unavailable,
-    /// AWS was not asked: too many others wait for the same.
-    #[error(
-        "as many calls as the broker makes to AWS in that region are under way, and others wait; try again shortly"
-    )]
-    QueueFull,
-    /// An answer that makes no sense.
-    #[error("AWS answered with something that is no usable credential")]
-    InvalidAnswer,
+    /// An answer without a usable credential.
+    InvalidResponse,
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aws => "AWS",
+        })
+    }
 }
 
 impl FailureClass {
-    /// Whether AWS's refusal is final: an old credential must not outlive it.
+    /// Returns whether the failure stays until somebody changes permissions. A cached credential must not outlive it.
     #[must_use]
     pub fn is_permanent(self) -> bool {
         self == Self::Denied
@@ -151,21 +159,57 @@ impl FailureClass {
 }
 
 impl UpstreamError {
-    /// A failure of which no more is known than its kind.
+    /// Returns a failure of which only the class is known.
     #[must_use]
-    pub fn new(class: FailureClass) -> Self {
-        Self { class, retry_after: None, aws_error_code: None, aws_request_id: None }
+    pub fn new(source: SourceName, class: FailureClass) -> Self {
+        Self { class, source, code: None, request_id: None, retry_after: None }
+    }
+
+    /// Returns a failure of AWS of which only the class is known.
+    #[must_use]
+    pub fn aws(class: FailureClass) -> Self {
+        Self::new(SourceName::Aws, class)
+    }
+
+    /// Returns how to get the permission or the identity that the source asks for.
+    fn fix(&self) -> &'static str {
+        match (self.source, self.class) {
+            (SourceName::Aws, FailureClass::Denied) => {
+                "allow GetAuthorizationToken in the broker's IAM policy (ECR Public: also sts:GetServiceBearerToken)"
+            }
+            (SourceName::Aws, FailureClass::NoCredentials) => {
+                "give the broker an IAM role, AWS_* variables or AWS files"
+            }
+            (_, FailureClass::Throttled | FailureClass::Unavailable) => "retry shortly",
+            (_, FailureClass::InvalidResponse) => "ask the operator to look up the request id",
+        }
     }
 }
 
+impl fmt::Display for UpstreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, class, .. } = self;
+        match class {
+            FailureClass::Throttled => write!(f, "{source} throttles the broker's calls")?,
+            FailureClass::Denied => write!(f, "{source} denied access")?,
+            FailureClass::NoCredentials => write!(f, "the broker has no valid {source} credentials")?,
+            FailureClass::Unavailable => write!(f, "{source} is unreachable or does not answer")?,
+            FailureClass::InvalidResponse => write!(f, "{source} returned no usable credential")?,
+        }
+        write!(f, "; {}", self.fix())
+    }
+}
+
+impl std::error::Error for UpstreamError {}
+
 impl BrokerError {
-    /// It is not known who asks, and asking again will not change that.
+    /// Returns an authentication failure that a retry does not cure.
     #[must_use]
     pub fn unauthenticated(problem: &'static str) -> Self {
         Self::CallerUnauthenticated { problem, retry_after: None }
     }
 
-    /// What is wrong with the registry, or the part of one, in a field of the request.
+    /// Returns what is wrong with the registry, or a part of it, in a field of the request.
     #[must_use]
     pub fn registry(field: &'static str, error: &RegistryError) -> Self {
         let problem = error.to_string();
@@ -175,7 +219,7 @@ impl BrokerError {
         }
     }
 
-    /// The machine-readable cause.
+    /// Returns the machine-readable reason.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -192,25 +236,27 @@ impl BrokerError {
                 FailureClass::Denied => "AWS_ACCESS_DENIED",
                 FailureClass::NoCredentials => "AWS_CREDENTIALS_UNAVAILABLE",
                 FailureClass::Unavailable => "AWS_UNAVAILABLE",
-                FailureClass::InvalidAnswer => "AWS_RESPONSE_INVALID",
-                FailureClass::QueueFull => "OVERLOADED",
+                FailureClass::InvalidResponse => "AWS_RESPONSE_INVALID",
             },
             Self::AuditUnavailable => "AUDIT_UNAVAILABLE",
-            Self::Overloaded { .. } => "OVERLOADED",
+            Self::QueueFull { .. } | Self::Overloaded { .. } => "OVERLOADED",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::Deadline => "DEADLINE",
             Self::Internal => "INTERNAL_ERROR",
         }
     }
 
-    /// How long to wait, where waiting helps.
+    /// Returns the delay before a retry, if a retry helps.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Upstream(failure) => (!failure.class.is_permanent()).then_some(failure.retry_after.unwrap_or(WAIT)),
-            Self::CallerRateLimited { retry_after, .. } | Self::Overloaded { retry_after, .. } => Some(*retry_after),
+            Self::Upstream(failure) if failure.class.is_permanent() => None,
+            Self::Upstream(failure) => Some(failure.retry_after.unwrap_or(DEFAULT_RETRY_DELAY)),
+            Self::CallerRateLimited { retry_after, .. }
+            | Self::Overloaded { retry_after, .. }
+            | Self::QueueFull { retry_after } => Some(*retry_after),
             Self::CallerUnauthenticated { retry_after, .. } => *retry_after,
-            Self::AuditUnavailable | Self::ShuttingDown => Some(WAIT),
+            Self::AuditUnavailable | Self::ShuttingDown => Some(DEFAULT_RETRY_DELAY),
             Self::RequestInvalid { .. }
             | Self::RegistryNotEcr { .. }
             | Self::RegistryInvalid { .. }
@@ -220,5 +266,57 @@ impl BrokerError {
             | Self::Deadline
             | Self::Internal => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every error whose text is written here, without inserted values.
+    fn errors() -> Vec<BrokerError> {
+        let retry_after = Duration::ZERO;
+        let classes = [
+            FailureClass::Throttled,
+            FailureClass::Denied,
+            FailureClass::NoCredentials,
+            FailureClass::Unavailable,
+            FailureClass::InvalidResponse,
+        ];
+        let upstream = classes.map(|class| BrokerError::Upstream(UpstreamError::aws(class)));
+        let own = [
+            BrokerError::ProfileUnknown { profile: String::new(), known: String::new() },
+            BrokerError::CallerUnauthenticated { problem: "", retry_after: None },
+            BrokerError::CallerRateLimited { what: "", retry_after },
+            BrokerError::CallerNotAllowed,
+            BrokerError::ValidityUnsatisfiable { asked: Duration::ZERO.into(), limit: String::new() },
+            BrokerError::QueueFull { retry_after },
+            BrokerError::AuditUnavailable,
+            BrokerError::Overloaded { resource: "", retry_after },
+            BrokerError::ShuttingDown,
+            BrokerError::Deadline,
+            BrokerError::Internal,
+        ];
+        upstream.into_iter().chain(own).collect()
+    }
+
+    #[test]
+    fn error_texts_are_short_lower_case_and_without_a_full_stop() {
+        for error in errors() {
+            let text = error.to_string();
+            assert!(text.chars().count() <= 120, "{} characters: {text}", text.chars().count());
+            assert!(!text.ends_with('.'), "{text}");
+            assert!(text.starts_with(|first: char| first.is_lowercase()) || text.starts_with("AWS"), "{text}");
+        }
+    }
+
+    #[test]
+    fn upstream_error_text_names_the_source_and_the_fix() {
+        let text = |class| UpstreamError::aws(class).to_string();
+        assert_eq!(text(FailureClass::Throttled), "AWS throttles the broker's calls; retry shortly");
+        assert_eq!(
+            text(FailureClass::NoCredentials),
+            "the broker has no valid AWS credentials; give the broker an IAM role, AWS_* variables or AWS files"
+        );
     }
 }

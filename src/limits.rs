@@ -157,7 +157,7 @@ impl From<LimitExceeded> for BrokerError {
             LimitExceeded::PerCaller(retry_after) => {
                 Self::CallerRateLimited { what: "you ask for more than the broker lets one caller have", retry_after }
             }
-            LimitExceeded::Global(retry_after) => Self::Overloaded { of_what: "requests under way", retry_after },
+            LimitExceeded::Global(retry_after) => Self::Overloaded { resource: "requests under way", retry_after },
         }
     }
 }

@@ -1,95 +1,124 @@
-//! Where credentials come from: the one seam between the broker and AWS.
+//! Credential sources: the seam between the cache and whatever issues credentials.
+//!
+//! A source fetches one credential over the network. It neither caches nor coalesces: the cache does both, and calls a source only
+//! when it has nothing to serve. Layers are sources around another source. `app.rs` composes them:
+//! `cache <- Instrumented(AdmissionControl(Aws))`.
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tracing::{Span, field};
+use tokio::time::Instant;
 
+use self::span::FetchSpan;
 use crate::caller::Principal;
-use crate::credential::{Credential, CredentialKey};
-use crate::error::{FailureClass, UpstreamError};
-use crate::registry::Registry;
+use crate::credential::{Credential, CredentialId, CredentialKey};
+use crate::error::{BrokerError, SourceName, UpstreamError};
 use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
 
 pub mod aws;
+pub mod instrumented;
+pub mod span;
 
-/// What a source answers with, some time later.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, UpstreamError>> + Send + 'a>>;
+/// The future of a source's answer.
+pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Something that can fetch a credential over the network.
-///
-/// It is asked only when the cache has nothing: it neither caches nor coalesces, and it need not bound its own time.
+/// Issues credentials, over the network.
 pub trait CredentialSource: Debug + Send + Sync {
-    /// Fetches a credential for `key`, newly made. `requester` is who caused it; none where that is the broker itself. What is
-    /// fetched is the same for everybody.
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, requester: Option<&'a Principal>) -> Answer<'a, Credential>;
+    /// Returns the source's name, for errors.
+    fn name(&self) -> SourceName;
 
-    /// Whether there is an identity to fetch with, without fetching.
-    fn check_identity(&self) -> Answer<'_, ()>;
+    /// Fetches a credential. The cache drops the future at the request's deadline.
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>>;
+
+    /// Returns the status that the last fetch or check found. Makes no call.
+    fn status(&self) -> SourceStatus;
+
+    /// Looks again for what the source needs to fetch, and returns the new status. May take seconds, but fetches nothing.
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        Box::pin(std::future::ready(self.status()))
+    }
+
+    /// Returns the longest time that a fetch takes, with all waiting and retries. A layer that waits adds its own time, so the
+    /// cache's fetch timeout follows from the composition.
+    fn fetch_budget(&self) -> Duration;
+}
+
+/// One fetch, as the cache needs it.
+#[derive(Debug, Clone)]
+pub struct FetchRequest {
+    /// The registry and the profile of the credential.
+    pub key: CredentialKey,
+    /// The remaining validity that the caller needs, at least the cache's safety margin. A source that has a choice of credentials
+    /// returns one that lasts this long. The cache judges the answer itself.
+    pub min_validity: Duration,
+    /// The credential that the registry rejected. A source must not return it if it can get another.
+    pub rejected: Option<CredentialId>,
+    /// The caller whose request caused the fetch; `None`: the broker itself. The credential does not depend on it.
+    pub requester: Option<Principal>,
+    /// ID of the request that caused the fetch.
+    pub request_id: RequestId,
+    /// The span of that request, if it is exported.
+    pub parent_span: Option<SpanIdentity>,
+    /// The end of the fetch: the cache abandons it then.
+    pub deadline: Instant,
+    /// The span of this fetch, once [`instrumented::Instrumented`] has started it.
+    pub span: FetchSpan,
+}
+
+/// Why a source returned no credential.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// The source failed.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The source was not called: too many calls of the same requester were queued. Nothing is known of the key.
+    #[error("call queue full")]
+    QueueFull {
+        /// Delay after which the queue may have room.
+        retry_after: Duration,
+    },
+}
+
+impl From<FetchError> for BrokerError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Upstream(error) => Self::Upstream(error),
+            FetchError::QueueFull { retry_after } => Self::QueueFull { retry_after },
+        }
+    }
+}
+
+/// Whether a source can fetch at all, as far as it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceStatus {
+    /// It has an identity to fetch with.
+    Ready,
+    /// It has none, or has not looked yet.
+    NoCredentials,
 }
 
 impl<S: CredentialSource + ?Sized> CredentialSource for Arc<S> {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, requester: Option<&'a Principal>) -> Answer<'a, Credential> {
-        (**self).fetch(key, requester)
+    fn name(&self) -> SourceName {
+        (**self).name()
     }
 
-    fn check_identity(&self) -> Answer<'_, ()> {
-        (**self).check_identity()
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
+        (**self).fetch(request)
     }
-}
 
-/// The span of a call to AWS. Only what has the target `ecr_broker::source` itself is exported, and a span's target cannot be
-/// chosen at run time.
-macro_rules! call_span {
-    ($target:literal, $key:expr, $request:expr) => {{
-        let service = service(&$key.registry);
-        tracing::info_span!(
-            target: $target,
-            parent: None,
-            "upstream call",
-            otel.name = format!("{service}/GetAuthorizationToken"),
-            otel.kind = "client",
-            otel.status_code = field::Empty,
-            rpc.system.name = "aws-api",
-            rpc.method = format!("{service}/GetAuthorizationToken"),
-            cloud.account.id = $key.registry.account().map(field::display),
-            cloud.region = $key.registry.region().map(field::display),
-            aws.request_id = field::Empty,
-            aws.error_code = field::Empty,
-            error.r#type = field::Empty,
-            profile = %$key.profile,
-            request_id = %$request,
-            trace_id = field::Empty,
-        )
-    }};
-}
-
-/// The span of one fetch: the caller of [`CredentialSource::fetch`] makes it and enters it; the source fills in what it learns,
-/// through [`Span::current`]. It is recorded where the call that started it is, so that no trace begins in the middle.
-#[must_use]
-pub fn call_span(key: &CredentialKey, request: RequestId, parent: Option<&SpanIdentity>) -> Span {
-    let Some(parent) = parent else { return call_span!("ecr_broker::source::local", key, request) };
-    let span = call_span!("ecr_broker::source", key, request);
-    parent.adopt(&span);
-    if let Some(identity) = SpanIdentity::of(&span) {
-        span.record("trace_id", identity.trace_id());
+    fn status(&self) -> SourceStatus {
+        (**self).status()
     }
-    span
-}
 
-/// Notes in the call's span that it failed.
-pub fn record_failure(class: FailureClass) {
-    let span = Span::current();
-    span.record("otel.status_code", "ERROR");
-    span.record("error.type", field::debug(class));
-}
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        (**self).check()
+    }
 
-fn service(registry: &Registry) -> &'static str {
-    match registry {
-        Registry::Private(_) => "ECR",
-        Registry::Public { .. } => "ECR Public",
+    fn fetch_budget(&self) -> Duration {
+        (**self).fetch_budget()
     }
 }

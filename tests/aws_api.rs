@@ -457,7 +457,7 @@ async fn what_may_work_later_is_what_sdks_try_again() {
         ("111111111111", FailureClass::Throttled, (400, "ThrottlingException")),
         ("222222222222", FailureClass::Unavailable, (503, "ServiceUnavailable")),
         ("333333333333", FailureClass::NoCredentials, (500, "ServerException")),
-        ("444444444444", FailureClass::InvalidAnswer, (500, "ServerException")),
+        ("444444444444", FailureClass::InvalidResponse, (500, "ServerException")),
         ("555555555555", FailureClass::Denied, (400, "AccessDeniedException")),
     ] {
         broker.source.fail(class);

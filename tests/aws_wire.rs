@@ -16,10 +16,10 @@ use ecr_broker::error::{FailureClass, UpstreamError};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
-use ecr_broker::source::CredentialSource as _;
 use ecr_broker::source::aws::web_identity::WebIdentity;
 use ecr_broker::source::aws::{Aws, Settings};
-use support::{HOST, key};
+use ecr_broker::source::{CredentialSource as _, SourceStatus};
+use support::{HOST, fetch_request, key, upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -53,7 +53,11 @@ async fn simulate() -> (String, Controls) {
 }
 
 async fn fetch(aws: &Aws, host: &str) -> Result<Credential, UpstreamError> {
-    aws.fetch(&key(host), None).await
+    fetch_key(aws, &key(host)).await
+}
+
+async fn fetch_key(aws: &Aws, key: &CredentialKey) -> Result<Credential, UpstreamError> {
+    aws.fetch(&fetch_request(key.clone())).await.map_err(upstream)
 }
 
 /// A server that gives one answer to everything.
@@ -111,7 +115,7 @@ async fn without_an_account_the_answer_s_registry_names_it() {
     let registry = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
     let mut wanted = key(HOST);
     wanted.registry = Registry::Private(registry);
-    let credential = aws(settings(&endpoint)).await.fetch(&wanted, None).await.unwrap();
+    let credential = fetch_key(&aws(settings(&endpoint)).await, &wanted).await.unwrap();
     assert_eq!(credential.account().unwrap().as_str(), "123456789012");
 }
 
@@ -137,7 +141,7 @@ async fn every_fault_has_its_class() {
         (Fault::Denied, FailureClass::Denied),
         (Fault::ServerError, FailureClass::Unavailable),
         (Fault::Hang, FailureClass::Unavailable),
-        (Fault::Garbage, FailureClass::InvalidAnswer),
+        (Fault::Garbage, FailureClass::InvalidResponse),
     ] {
         let (endpoint, controls) = simulate().await;
         controls.set_faults(vec![FaultRate { fault, rate: 1.0 }]);
@@ -154,8 +158,8 @@ async fn a_denial_keeps_aws_s_code_and_request_id_and_not_its_text() {
     let (endpoint, controls) = simulate().await;
     controls.set_faults(vec![FaultRate { fault: Fault::Denied, rate: 1.0 }]);
     let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
-    assert_eq!(failure.aws_error_code.as_deref(), Some("AccessDeniedException"));
-    assert!(failure.aws_request_id.is_some());
+    assert_eq!(failure.code.as_deref(), Some("AccessDeniedException"));
+    assert!(failure.request_id.is_some());
     assert!(!format!("{failure:?} {failure}").contains("arn:"));
 }
 
@@ -193,7 +197,7 @@ async fn p12_broken_answers_are_refused_and_nothing_panics() {
         let aws = aws(settings(&endpoint)).await;
         for host in [HOST, "public.ecr.aws"] {
             let failure = fetch(&aws, host).await.unwrap_err();
-            assert_eq!(failure.class, FailureClass::InvalidAnswer, "{name}, {host}");
+            assert_eq!(failure.class, FailureClass::InvalidResponse, "{name}, {host}");
         }
     }
 }
@@ -201,10 +205,10 @@ async fn p12_broken_answers_are_refused_and_nothing_panics() {
 #[tokio::test]
 async fn answers_without_a_code_are_judged_by_status_and_never_taken_for_a_denial() {
     for (status, class) in [
-        ("403 Forbidden", FailureClass::InvalidAnswer),
+        ("403 Forbidden", FailureClass::InvalidResponse),
         ("429 Too Many Requests", FailureClass::Throttled),
         ("502 Bad Gateway", FailureClass::Unavailable),
-        ("404 Not Found", FailureClass::InvalidAnswer),
+        ("404 Not Found", FailureClass::InvalidResponse),
     ] {
         let endpoint = answering(status, b"<html>a proxy</html>".to_vec()).await;
         let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
@@ -218,9 +222,9 @@ async fn an_error_s_name_that_is_none_goes_no_further() {
         let body = format!(r#"{{"__type": "{kind}", "message": "no"}}"#);
         let endpoint = answering("400 Bad Request", body.into_bytes()).await;
         let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
-        assert_eq!(failure.class, FailureClass::InvalidAnswer);
+        assert_eq!(failure.class, FailureClass::InvalidResponse);
         // The SDK itself cuts a name at its first colon.
-        assert!(matches!(failure.aws_error_code.as_deref(), None | Some("arn")), "{failure:?}");
+        assert!(matches!(failure.code.as_deref(), None | Some("arn")), "{failure:?}");
     }
 }
 
@@ -274,12 +278,12 @@ async fn a_profile_s_roles_are_assumed_one_from_the_other_once_for_all_regions_o
     let regions = ["eu-central-1", "eu-west-1", "us-east-1", "us-west-2"];
     let keys: Vec<_> =
         regions.iter().map(|region| key_of("ci", &format!("333333333333.dkr.ecr.{region}.amazonaws.com"))).collect();
-    let fetched = futures_util::future::join_all(keys.iter().map(|key| aws.fetch(key, None))).await;
+    let fetched = futures_util::future::join_all(keys.iter().map(|key| fetch_key(&aws, key))).await;
     assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 2, "two roles, each once");
-    aws.fetch(&key_of("ci", "444444444444.dkr.ecr.eu-central-1.amazonaws.com"), None).await.unwrap();
+    fetch_key(&aws, &key_of("ci", "444444444444.dkr.ecr.eu-central-1.amazonaws.com")).await.unwrap();
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "another account has a role of its own");
-    aws.fetch(&key_of("default", HOST), None).await.unwrap();
+    fetch_key(&aws, &key_of("default", HOST)).await.unwrap();
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "the broker's own identity assumes nothing");
 }
 
@@ -297,7 +301,7 @@ async fn callers_that_aws_is_told_of_have_sessions_of_their_own_whose_source_ide
     for caller in ["spiffe://prod.example/a", "spiffe://prod.example/b", "spiffe://prod.example/a"] {
         let caller = attributed.attributed_to(&caller.parse().unwrap());
         names.push(attributed.session_name(caller.as_ref()));
-        aws.fetch(&CredentialKey { caller, ..key_of("ci", HOST) }, None).await.unwrap();
+        fetch_key(&aws, &CredentialKey { caller, ..key_of("ci", HOST) }).await.unwrap();
     }
     let [a, b, _] = &names[..] else { panic!("{names:?}") };
     let session = |role: &str, name: &String| (format!("arn:aws:sts::{role}/{name}"), Some(name.clone()));
@@ -316,7 +320,7 @@ async fn a_role_s_own_account_answers_where_none_is_named_and_one_that_needs_a_n
         settings.profiles = vec![profile(&[role], Access::Full, &[])];
         let nameless = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
         let wanted = CredentialKey { registry: Registry::Private(nameless), ..key_of("ci", HOST) };
-        let result = aws(settings).await.fetch(&wanted, None).await;
+        let result = fetch_key(&aws(settings).await, &wanted).await;
         assert_eq!(result.ok().map(|credential| credential.account().unwrap().to_string()).as_deref(), account);
     }
     assert_eq!(controls.calls(), 1);
@@ -325,8 +329,8 @@ async fn a_role_s_own_account_answers_where_none_is_named_and_one_that_needs_a_n
 #[tokio::test]
 async fn a_profile_that_there_is_not_is_never_the_broker_s_own_identity_instead() {
     let (endpoint, controls) = simulate().await;
-    let failure = aws(settings(&endpoint)).await.fetch(&key_of("no-such", HOST), None).await.unwrap_err();
-    assert_eq!((failure.class, controls.calls()), (FailureClass::InvalidAnswer, 0));
+    let failure = fetch_key(&aws(settings(&endpoint)).await, &key_of("no-such", HOST)).await.unwrap_err();
+    assert_eq!((failure.class, controls.calls()), (FailureClass::InvalidResponse, 0));
 }
 
 /// AWS refuses every identity where a region is switched off.
@@ -341,14 +345,14 @@ async fn registries_that_refuse_every_identity_cost_two_sessions_each_and_nobody
     settings.profiles = vec![profile(&["arn:aws:iam::210987654321:role/hub"], Access::Pull, &[])];
     let aws = aws(settings).await;
     let assumed = || controls.calls_to(Service::Sts, "eu-central-1");
-    aws.fetch(&key_of("ci", HOST), None).await.unwrap();
+    fetch_key(&aws, &key_of("ci", HOST)).await.unwrap();
     assert_eq!(assumed(), 1);
     for number in 0..10 {
         let off = key_of("ci", &format!("{number:012}.dkr.ecr.af-south-1.amazonaws.com"));
-        assert_eq!(aws.fetch(&off, None).await.unwrap_err().class, FailureClass::NoCredentials);
+        assert_eq!(fetch_key(&aws, &off).await.unwrap_err().class, FailureClass::NoCredentials);
     }
     assert_eq!(assumed(), 21);
-    aws.fetch(&key_of("ci", HOST), None).await.unwrap();
+    fetch_key(&aws, &key_of("ci", HOST)).await.unwrap();
     assert_eq!(assumed(), 21, "the first session is still there");
 }
 
@@ -359,7 +363,7 @@ async fn p5_a_role_of_a_profile_that_sts_refuses_is_a_denial() {
     let mut settings = settings(&endpoint);
     settings.sts_endpoint = Some(endpoint);
     settings.profiles = vec![profile(&["arn:aws:iam::210987654321:role/gone"], Access::Pull, &[])];
-    let failure = aws(settings).await.fetch(&key_of("ci", HOST), None).await.unwrap_err();
+    let failure = fetch_key(&aws(settings).await, &key_of("ci", HOST)).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Denied);
     assert_eq!(controls.calls(), 0, "ECR is not asked");
 }
@@ -384,16 +388,48 @@ async fn a_web_identity_is_traded_at_the_configured_sts_and_missing_ones_are_nam
         session_name: "ecr-broker".into(),
     });
     let aws = aws(settings).await;
-    assert_eq!(aws.check_identity().await.unwrap_err().class, FailureClass::NoCredentials);
+    assert_eq!(aws.status(), SourceStatus::NoCredentials, "until it is checked");
+    assert_eq!(aws.check().await, SourceStatus::NoCredentials);
     assert_eq!(fetch(&aws, HOST).await.unwrap_err().class, FailureClass::NoCredentials);
+    assert_eq!(aws.status(), SourceStatus::NoCredentials);
     std::fs::write(&token_file, "header.claims.signature\n").unwrap();
-    aws.check_identity().await.unwrap();
+    assert_eq!(aws.check().await, SourceStatus::Ready);
     let registry = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
     let mut wanted = key(HOST);
     wanted.registry = Registry::Private(registry);
-    let credential = aws.fetch(&wanted, None).await.unwrap();
+    let credential = fetch_key(&aws, &wanted).await.unwrap();
     assert_eq!(credential.account().unwrap().as_str(), "210987654321", "the role's own account");
     assert!(controls.calls_to(Service::Sts, "") >= 1);
+}
+
+/// Health depends on it: the service is not serving without an identity.
+#[tokio::test]
+async fn status_follows_fetches_and_a_refusal_by_code_proves_an_identity() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings(&endpoint);
+    settings.simulated_credentials = false;
+    settings.sts_endpoint = Some(endpoint.clone());
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "header.claims.signature").unwrap();
+    settings.web_identity = Some(WebIdentity {
+        role_arn: "arn:aws:iam::210987654321:role/broker".into(),
+        token_file: token.path().into(),
+        session_name: "ecr-broker".into(),
+    });
+    let with_identity = aws(settings.clone()).await;
+    fetch(&with_identity, HOST).await.unwrap();
+    assert_eq!(with_identity.status(), SourceStatus::Ready);
+    controls.set_faults(vec![FaultRate { fault: Fault::Denied, rate: 1.0 }]);
+    fetch(&with_identity, HOST).await.unwrap_err();
+    assert_eq!(with_identity.status(), SourceStatus::Ready, "AWS knows whom it denies");
+    std::fs::remove_file(token.path()).unwrap();
+    let without_identity = aws(settings).await;
+    fetch(&without_identity, HOST).await.unwrap_err();
+    assert_eq!(without_identity.status(), SourceStatus::NoCredentials);
+    std::fs::write(token.path(), "header.claims.signature").unwrap();
+    controls.set_faults(Vec::new());
+    fetch(&without_identity, HOST).await.unwrap();
+    assert_eq!(without_identity.status(), SourceStatus::Ready, "a fetch finds it without a check");
 }
 
 #[tokio::test]

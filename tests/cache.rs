@@ -12,8 +12,10 @@ use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::credential::CredentialKey;
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamError};
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
+use ecr_broker::source::SourceStatus;
 use proptest::prelude::*;
 use support::*;
+use tokio::time::Instant;
 
 fn class(error: BrokerError) -> FailureClass {
     match error {
@@ -256,7 +258,7 @@ async fn p3_without_a_margin_what_has_ended_is_still_never_handed_out() {
 async fn p3_a_credential_that_is_born_within_the_margin_is_an_invalid_answer() {
     let test = TestCache::new();
     test.source.then(Step::Token(4 * MINUTE));
-    assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::InvalidAnswer);
+    assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::InvalidResponse);
 }
 
 #[tokio::test]
@@ -316,7 +318,7 @@ async fn p4_a_caller_is_told_to_wait_a_minute_at_least_and_never_past_the_end() 
 #[tokio::test]
 async fn p5_an_outage_of_ten_hours_and_48_minutes_costs_a_warm_key_no_error() {
     for failing in
-        [FailureClass::Throttled, FailureClass::Unavailable, FailureClass::InvalidAnswer, FailureClass::NoCredentials]
+        [FailureClass::Throttled, FailureClass::Unavailable, FailureClass::InvalidResponse, FailureClass::NoCredentials]
     {
         let test = TestCache::new();
         test.cache.get(lookup(HOST)).await.unwrap();
@@ -372,7 +374,7 @@ async fn p6_a_failure_is_remembered_and_its_hold_doubles_to_30_seconds() {
 async fn p6_a_hold_is_as_long_as_aws_asks_within_reason() {
     for (asked, hold) in [(3, 3), (0, 0), (86_400, 300)] {
         let test = TestCache::new();
-        let failure = UpstreamError::new(FailureClass::Throttled);
+        let failure = UpstreamError::aws(FailureClass::Throttled);
         test.source.then(Step::Fail(UpstreamError { retry_after: Some(Duration::from_secs(asked)), ..failure }));
         let expected = Duration::from_secs(hold).max(Duration::from_millis(500));
         assert_eq!(wait(test.cache.get(lookup(HOST)).await.unwrap_err()), Some(expected), "{asked}");
@@ -442,7 +444,7 @@ async fn p8_credentials_for_single_callers_have_room_of_their_own_and_push_nobod
         let shared = lookup(&host(number));
         Lookup { key: CredentialKey { caller: Some(Principal::Uid(uid)), ..shared.key.clone() }, ..shared }
     };
-    let full = |of_what| BrokerError::Overloaded { of_what, retry_after: MINUTE };
+    let full = |resource| BrokerError::Overloaded { resource, retry_after: MINUTE };
     // An eighth of 320 for all, and a sixteenth of that for each.
     for number in 0..2 {
         test.cache.get(of(0, number)).await.unwrap();
@@ -482,7 +484,7 @@ async fn p8_one_waiter_too_many_is_turned_away_and_hits_are_not() {
     test.source.until_calls(3).await;
     assert_eq!(
         test.cache.get(lookup(&host(3))).await.unwrap_err(),
-        BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) }
+        BrokerError::Overloaded { resource: "waiting callers", retry_after: Duration::from_secs(1) }
     );
     assert_eq!(test.cache.get(lookup(&host(9))).await.unwrap().status, CacheStatus::Hit);
     test.source.open();
@@ -508,7 +510,7 @@ async fn p8_a_caller_that_leaves_gives_its_place_back_and_a_fetch_goes_on() {
         tokio::task::yield_now().await;
         assert_eq!(
             test.cache.get(lookup(&host(1))).await.unwrap_err(),
-            BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) }
+            BrokerError::Overloaded { resource: "waiting callers", retry_after: Duration::from_secs(1) }
         );
         follower.abort();
         assert!(follower.await.unwrap_err().is_cancelled());
@@ -570,7 +572,7 @@ async fn a_refused_credential_is_replaced_once_a_minute_and_never_handed_out_aga
     let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
     for _ in 0..10 {
         let error = test.cache.get(lookup_rejecting(HOST, refused)).await.unwrap_err();
-        assert_eq!(class(error), FailureClass::InvalidAnswer);
+        assert_eq!(class(error), FailureClass::InvalidResponse);
         test.clock.advance(Duration::from_secs(5));
     }
     assert_eq!(test.source.calls(), 2, "one at first, one because it was refused");
@@ -627,16 +629,41 @@ async fn dead_secrets_leave_the_memory() {
 }
 
 #[tokio::test]
-async fn a_broker_without_an_aws_identity_says_so_until_one_is_there() {
+async fn cache_without_a_ready_source_serves_only_what_is_cached() {
     let test = TestCache::new();
-    test.source.identity(Err(UpstreamError::new(FailureClass::NoCredentials)));
-    test.cache.check_identity().await;
+    test.source.set_status(SourceStatus::NoCredentials);
+    test.cache.check_source().await;
     assert!(!test.cache.can_serve());
-    test.source.identity(Ok(()));
-    test.cache.check_identity().await;
+    test.source.set_status(SourceStatus::Ready);
     assert!(test.cache.can_serve());
     test.cache.get(lookup(HOST)).await.unwrap();
-    test.source.fail(FailureClass::NoCredentials);
-    test.cache.get(lookup(&host(2))).await.unwrap_err();
-    assert!(test.cache.identity_missing() && test.cache.can_serve(), "what is held is still good");
+    test.source.set_status(SourceStatus::NoCredentials);
+    assert!(test.cache.source_status() != SourceStatus::Ready && test.cache.can_serve());
+}
+
+/// What a source with a choice of credentials needs, such as another broker.
+#[tokio::test(start_paused = true)]
+async fn fetch_request_carries_all_that_the_lookup_needs() {
+    let test = TestCache::new();
+    let wanted = Lookup { caller: Some(Caller::process(7, 8).unwrap()), ..lookup_lasting(HOST, HOUR) };
+    let rejected = test.cache.get(wanted.clone()).await.unwrap().credential.id();
+    let first = test.source.last_request();
+    assert_eq!((first.key, first.min_validity, first.rejected), (key(HOST), HOUR, None));
+    assert_eq!((first.requester, first.request_id), (Some(Principal::Uid(7)), wanted.request));
+    assert_eq!(first.deadline, Instant::now() + FETCH_BUDGET + Duration::from_secs(1));
+    assert!(first.parent_span.is_none(), "no span is exported");
+    test.cache.get(Lookup { rejected: Some(rejected), ..lookup(HOST) }).await.unwrap();
+    let second = test.source.last_request();
+    assert_eq!((second.min_validity, second.rejected), (5 * MINUTE, Some(rejected)), "at least the safety margin");
+    assert_eq!(second.requester, None);
+}
+
+#[tokio::test]
+async fn full_call_queue_is_not_held_against_the_key() {
+    let test = TestCache::new();
+    let retry_after = Duration::from_secs(1);
+    test.source.then(Step::QueueFull(retry_after));
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap_err(), BrokerError::QueueFull { retry_after });
+    test.source.then(Step::Token(12 * HOUR));
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Miss);
 }

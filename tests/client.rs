@@ -62,9 +62,9 @@ async fn what_is_denied_and_what_takes_longer_than_there_is_time_is_not_asked_fo
     let broker = TestBroker::start();
     let settings = of(&broker);
     let later =
-        UpstreamError { retry_after: Some(Duration::from_mins(1)), ..UpstreamError::new(FailureClass::Throttled) };
+        UpstreamError { retry_after: Some(Duration::from_mins(1)), ..UpstreamError::aws(FailureClass::Throttled) };
     for (step, reason) in [
-        (Step::Fail(UpstreamError::new(FailureClass::Denied)), "AWS_ACCESS_DENIED"),
+        (Step::Fail(UpstreamError::aws(FailureClass::Denied)), "AWS_ACCESS_DENIED"),
         (Step::Fail(later), "AWS_THROTTLED"),
     ] {
         broker.source.then(step);

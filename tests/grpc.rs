@@ -254,7 +254,7 @@ async fn upstream_failures_come_with_their_reason_and_the_time_to_wait() {
         (FailureClass::Denied, Code::PermissionDenied, "AWS_ACCESS_DENIED", false),
         (FailureClass::NoCredentials, Code::Unavailable, "AWS_CREDENTIALS_UNAVAILABLE", true),
         (FailureClass::Unavailable, Code::Unavailable, "AWS_UNAVAILABLE", true),
-        (FailureClass::InvalidAnswer, Code::Unavailable, "AWS_RESPONSE_INVALID", true),
+        (FailureClass::InvalidResponse, Code::Unavailable, "AWS_RESPONSE_INVALID", true),
     ] {
         let broker = TestBroker::start();
         broker.source.fail(class);

@@ -7,7 +7,8 @@ mod support;
 
 use std::time::Duration;
 
-use ecr_broker::error::{FailureClass, UpstreamError};
+use ecr_broker::error::FailureClass;
+use ecr_broker::source::SourceStatus;
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
@@ -93,8 +94,7 @@ async fn connections_that_never_began_do_not_hold_up_the_end() {
 async fn the_service_is_not_serving_while_there_is_no_aws_identity_and_the_process_is() {
     let broker = TestBroker::start();
     let mut health = HealthClient::new(broker.channel().await);
-    let missing = UpstreamError::new(FailureClass::NoCredentials);
-    broker.source.identity(Err(missing.clone()));
+    broker.source.set_status(SourceStatus::NoCredentials);
     broker.source.fail(FailureClass::NoCredentials);
     broker.client().await.get_registry_credentials(request(HOST)).await.unwrap_err();
     let service = HealthCheckRequest { service: SERVICE.into() };
@@ -106,7 +106,7 @@ async fn the_service_is_not_serving_while_there_is_no_aws_identity_and_the_proce
     until(ServingStatus::NotServing).await;
     let process = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(process.status(), ServingStatus::Serving);
-    broker.source.identity(Ok(()));
+    broker.source.set_status(SourceStatus::Ready);
     until(ServingStatus::Serving).await;
 }
 

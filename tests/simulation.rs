@@ -14,14 +14,13 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
 use ecr_broker::broker::{Broker, Watch, WatchUpdate};
-use ecr_broker::cache::{CacheStatus, CredentialCache, Lookup, Settings};
-use ecr_broker::caller::Principal;
+use ecr_broker::cache::{CacheStatus, CredentialCache, Lookup};
 use ecr_broker::clock::Clock;
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey};
-use ecr_broker::error::{BrokerError, FailureClass, UpstreamError};
+use ecr_broker::error::{BrokerError, FailureClass, SourceName, UpstreamError};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
-use ecr_broker::source::{Answer, CredentialSource};
+use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use support::{HOUR, MINUTE, broker_settings, cache_settings, credential_request, host, lookup};
@@ -104,7 +103,7 @@ impl<'a> Call<'a> {
             Ok(credential) if credential.remaining(now) >= MARGIN => {
                 *known = Known { newest: Some((now, credential.remaining(now))), ..Known::default() };
             }
-            Ok(_) => known.fail(now.steady, FailureClass::InvalidAnswer, None),
+            Ok(_) => known.fail(now.steady, FailureClass::InvalidResponse, None),
             Err(failure) => known.fail(now.steady, failure.class, failure.retry_after),
         }
     }
@@ -165,13 +164,13 @@ impl Aws {
             }
         };
         sleep(latency).await;
-        let failed = |class, retry_after| Err(UpstreamError { retry_after, ..UpstreamError::new(class) });
+        let failed = |class, retry_after| Err(UpstreamError { retry_after, ..UpstreamError::aws(class) });
         let asked = Duration::from_secs(self.random.lock().unwrap().u64(0..400));
         let result = match what {
             0..10 => failed(FailureClass::Throttled, None),
             10..15 => failed(FailureClass::Throttled, Some(asked)),
             15..35 => failed(FailureClass::Unavailable, None),
-            35..40 => failed(FailureClass::InvalidAnswer, None),
+            35..40 => failed(FailureClass::InvalidResponse, None),
             40..45 => failed(FailureClass::NoCredentials, None),
             45..48 => failed(FailureClass::Denied, None),
             48..50 => std::future::pending().await,
@@ -191,12 +190,20 @@ impl Aws {
 }
 
 impl CredentialSource for Aws {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
-        Box::pin(self.answer(key))
+    fn name(&self) -> SourceName {
+        SourceName::Aws
     }
 
-    fn check_identity(&self) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
+        Box::pin(async { Ok(self.answer(&request.key).await?) })
+    }
+
+    fn status(&self) -> SourceStatus {
+        SourceStatus::Ready
+    }
+
+    fn fetch_budget(&self) -> Duration {
+        FETCH_TIMEOUT - SECOND
     }
 }
 
@@ -306,8 +313,8 @@ fn live(seed: u64) -> (u64, u64) {
         let (keys, calls) = (Mutex::default(), Mutex::default());
         let own = Mutex::new(random.fork());
         let aws = Arc::new(Aws { world: Arc::clone(&world), random: own, keys, calls, heals: LENGTH });
-        let settings = Settings { fetch_timeout: FETCH_TIMEOUT, ..cache_settings() };
-        let cache = CredentialCache::new(settings, Arc::clone(&aws) as Arc<dyn CredentialSource>, world.clone());
+        let cache =
+            CredentialCache::new(cache_settings(), Arc::clone(&aws) as Arc<dyn CredentialSource>, world.clone());
         let broker = Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), None));
         let watchers = (0..WATCHERS).map(|_| Watcher::new(&broker, &world, &mut random));
         let watchers: Vec<_> =

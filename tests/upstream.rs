@@ -12,19 +12,19 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
 use ecr_broker::broker::{self, Broker};
-use ecr_broker::cache::{CredentialCache, Lookup, Settings};
+use ecr_broker::cache::{CredentialCache, Lookup};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::Clock;
 use ecr_broker::credential::{Credential, CredentialKey};
-use ecr_broker::error::{BrokerError, FailureClass, UpstreamError};
+use ecr_broker::error::{BrokerError, FailureClass, SourceName, UpstreamError};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::registry::Registry;
 use ecr_broker::source::aws::admission::AdmissionControl;
-use ecr_broker::source::{Answer, CredentialSource};
+use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use futures_util::future::join_all;
-use support::{HOUR, broker_settings, cache_settings, host, key, lookup};
+use support::{HOUR, broker_settings, cache_settings, fetch_request, host, key, lookup, upstream};
 use tokio::time::{Instant, sleep, timeout};
 
 const LATENCY: Duration = Duration::from_millis(50);
@@ -99,7 +99,7 @@ impl Aws {
     }
 
     async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
-        let failed = |class| Err(UpstreamError::new(class));
+        let failed = |class| Err(UpstreamError::aws(class));
         let ways = *self.ways.lock().unwrap();
         match ways {
             Ways::Bucket(rate) if !self.lets_through(rate) => return failed(FailureClass::Throttled),
@@ -119,18 +119,26 @@ impl Aws {
 }
 
 impl CredentialSource for Aws {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
+    fn name(&self) -> SourceName {
+        SourceName::Aws
+    }
+
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async move {
-            *self.calls.lock().unwrap().entry(key.clone()).or_default() += 1;
-            let flying = Flying::begin(self, key);
-            let answer = self.answer(key).await;
+            *self.calls.lock().unwrap().entry(request.key.clone()).or_default() += 1;
+            let flying = Flying::begin(self, &request.key);
+            let answer = self.answer(&request.key).await;
             drop(flying);
-            answer
+            Ok(answer?)
         })
     }
 
-    fn check_identity(&self) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
+    fn status(&self) -> SourceStatus {
+        SourceStatus::Ready
+    }
+
+    fn fetch_budget(&self) -> Duration {
+        LIMIT
     }
 }
 
@@ -154,9 +162,16 @@ impl Drop for Flying<'_> {
 }
 
 fn cache(aws: &Arc<Aws>) -> CredentialCache {
-    let settings = Settings { fetch_timeout: Duration::from_secs(14), ..cache_settings() };
-    let source = Arc::new(AdmissionControl::new(Arc::clone(aws), LIMIT));
-    CredentialCache::new(settings, source, Arc::new(RuntimeClock(Instant::now())))
+    let source = Arc::new(AdmissionControl::new(Arc::clone(aws)));
+    CredentialCache::new(cache_settings(), source, Arc::new(RuntimeClock(Instant::now())))
+}
+
+async fn fetch(source: &impl CredentialSource, key: &CredentialKey) -> Result<Credential, FetchError> {
+    source.fetch(&fetch_request(key.clone())).await
+}
+
+async fn fetch_for(source: &impl CredentialSource, key: &CredentialKey, uid: u32) -> Result<Credential, FetchError> {
+    source.fetch(&FetchRequest { requester: Some(Principal::Uid(uid)), ..fetch_request(key.clone()) }).await
 }
 
 /// A caller that does as it is told: it comes back when the time to wait is over. How long until it had its credential.
@@ -165,8 +180,7 @@ async fn patient(cache: CredentialCache, host: String) -> Duration {
     loop {
         match cache.get(lookup(&host)).await {
             Ok(_) => return began.elapsed(),
-            Err(BrokerError::Upstream(failure)) => sleep(failure.retry_after.unwrap()).await,
-            Err(error) => panic!("{error:?}"),
+            Err(error) => sleep(error.retry_after().unwrap_or_else(|| panic!("{error:?}"))).await,
         }
     }
 }
@@ -202,28 +216,31 @@ async fn p6_while_aws_throttles_everything_keys_stay_on_their_hold_and_all_are_s
 #[tokio::test(start_paused = true)]
 async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_other() {
     let aws = Aws::new(Ways::Hangs("eu-central-1"));
-    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), LIMIT));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
     let hanging: Vec<_> = (0..50)
         .map(|number| {
             let (source, key) = (Arc::clone(&source), key(&host(number)));
-            tokio::spawn(async move { source.fetch(&key, None).await.map(drop).unwrap_err().class })
+            tokio::spawn(async move { fetch(&source, &key).await.map(drop).unwrap_err() })
         })
         .collect();
     tokio::task::yield_now().await;
     for number in 0..20 {
         let began = Instant::now();
         let other = key(&host(number).replace("eu-central-1", "eu-west-1"));
-        source.fetch(&other, None).await.unwrap();
-        source.fetch(&key("public.ecr.aws"), None).await.unwrap();
+        fetch(&source, &other).await.unwrap();
+        fetch(&source, &key("public.ecr.aws")).await.unwrap();
         assert!(began.elapsed() < 3 * LATENCY, "{number}: {:?}", began.elapsed());
     }
     assert_eq!(aws.most_in_flight.load(Ordering::SeqCst), 9, "eight that hang, and one that does not");
     for outcome in hanging {
-        assert!(matches!(outcome.await.unwrap(), FailureClass::Unavailable | FailureClass::QueueFull));
+        match outcome.await.unwrap() {
+            FetchError::Upstream(failure) => assert_eq!(failure.class, FailureClass::Unavailable),
+            FetchError::QueueFull { .. } => {}
+        }
     }
     // Those that had no turn in time did not call; nobody is stuck.
     assert!(aws.calls.lock().unwrap().len() < 50 + 21);
-    let again = timeout(Duration::from_secs(1), source.fetch(&key("public.ecr.aws"), None)).await;
+    let again = timeout(Duration::from_secs(1), fetch(&source, &key("public.ecr.aws"))).await;
     assert!(again.unwrap().is_ok());
 }
 
@@ -232,21 +249,21 @@ async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_o
 async fn p7_nobody_who_asks_for_thousands_of_registries_delays_who_asks_for_one() {
     for (ways, longest) in [(Ways::Hangs("nowhere"), 3 * LATENCY), (Ways::Bucket(20.0), Duration::from_secs(5))] {
         let aws = Aws::new(ways);
-        let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), LIMIT));
+        let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
         let greedy = (0..5_000).map(|number| {
             let (source, key) = (Arc::clone(&source), key(&host(number)));
-            tokio::spawn(async move { source.fetch(&key, Some(&Principal::Uid(1))).await.map(drop) })
+            tokio::spawn(async move { fetch_for(&source, &key, 1).await.map(drop) })
         });
         let greedy: Vec<_> = greedy.collect();
         let mut slowest = Duration::ZERO;
         for number in 5_000..5_020 {
             tokio::task::yield_now().await;
             let began = Instant::now();
-            let mut answer = source.fetch(&key(&host(number)), Some(&Principal::Uid(2))).await;
+            let mut answer = fetch_for(&source, &key(&host(number)), 2).await;
             while answer.is_err() {
                 // The bucket was empty; the cache would hold it for so long.
                 sleep(Duration::from_millis(500)).await;
-                answer = source.fetch(&key(&host(number)), Some(&Principal::Uid(2))).await;
+                answer = fetch_for(&source, &key(&host(number)), 2).await;
             }
             slowest = slowest.max(began.elapsed());
         }
@@ -289,12 +306,12 @@ async fn p7_who_waits_for_another_s_call_that_has_no_turn_makes_its_own() {
 #[tokio::test(start_paused = true)]
 async fn what_has_no_prospect_of_a_turn_fails_at_once() {
     let aws = Aws::new(Ways::Hangs("nowhere"));
-    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), LIMIT));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
     let calls = (0..5_000).map(|number| {
         let (source, key) = (Arc::clone(&source), key(&host(number)));
         tokio::spawn(async move {
             let began = Instant::now();
-            source.fetch(&key, None).await.map_err(|failure| (began.elapsed(), failure)).map(drop)
+            fetch(&source, &key).await.map_err(|failure| (began.elapsed(), failure)).map(drop)
         })
     });
     let (mut served, mut at_once, mut late) = (0, 0, 0);
@@ -302,7 +319,7 @@ async fn what_has_no_prospect_of_a_turn_fails_at_once() {
         match call.unwrap() {
             Ok(()) => served += 1,
             Err((after, failure)) => {
-                assert!(failure.retry_after.is_some());
+                assert!(BrokerError::from(failure).retry_after().is_some());
                 *(if after < LATENCY { &mut at_once } else { &mut late }) += 1;
             }
         }
@@ -368,7 +385,7 @@ async fn p5_twelve_hours_without_aws_cost_a_hundred_warm_keys_no_error_for_10_8_
                 served += 1;
             }
             Err(BrokerError::Upstream(failure)) => {
-                assert!(matches!(failure.class, FailureClass::Unavailable | FailureClass::QueueFull), "{failure:?}");
+                assert_eq!(failure.class, FailureClass::Unavailable);
                 first.get_or_insert_with(|| outage.elapsed());
                 refused += 1;
             }
@@ -456,15 +473,15 @@ async fn what_is_kept_warm_is_fetched_at_the_start_one_after_the_other_and_by_ea
 #[tokio::test(start_paused = true)]
 async fn p7_roles_that_cannot_be_assumed_leave_room_for_the_broker_s_own_identity_in_the_same_region() {
     let aws = Aws::new(Ways::HangsForRoles);
-    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), LIMIT));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
     for number in 0..50 {
         let (source, key) = (Arc::clone(&source), CredentialKey { profile: "ci".into(), ..key(&host(number)) });
-        tokio::spawn(async move { source.fetch(&key, None).await.map(drop) });
+        tokio::spawn(async move { fetch(&source, &key).await.map(drop) });
     }
     tokio::task::yield_now().await;
     for number in 0..20 {
         let began = Instant::now();
-        source.fetch(&key(&host(number)), None).await.unwrap();
+        fetch(&source, &key(&host(number))).await.unwrap();
         assert!(began.elapsed() < 2 * LATENCY, "{number}: {:?}", began.elapsed());
     }
 }
@@ -473,9 +490,9 @@ async fn p7_roles_that_cannot_be_assumed_leave_room_for_the_broker_s_own_identit
 async fn what_passes_is_tried_again_but_no_more_than_a_tenth_and_what_does_not_is_not() {
     let of = async |class, calls: usize| {
         let aws = Aws::new(Ways::Fails(class));
-        let source = AdmissionControl::new(Arc::clone(&aws), LIMIT);
+        let source = AdmissionControl::new(Arc::clone(&aws));
         for number in 0..calls {
-            assert_eq!(source.fetch(&key(&host(number)), None).await.map(drop).unwrap_err().class, class);
+            assert_eq!(fetch(&source, &key(&host(number))).await.map(drop).map_err(upstream).unwrap_err().class, class);
         }
         aws.calls()
     };
@@ -483,7 +500,7 @@ async fn what_passes_is_tried_again_but_no_more_than_a_tenth_and_what_does_not_i
     let calls = of(FailureClass::Unavailable, 1_000).await;
     assert!((1_100..=1_110).contains(&calls), "{calls}");
     for class in
-        [FailureClass::Throttled, FailureClass::Denied, FailureClass::InvalidAnswer, FailureClass::NoCredentials]
+        [FailureClass::Throttled, FailureClass::Denied, FailureClass::InvalidResponse, FailureClass::NoCredentials]
     {
         let keys = if class == FailureClass::Throttled { 1 } else { 100 };
         assert_eq!(of(class, keys).await, keys, "{class:?}");

@@ -12,14 +12,14 @@ use ecr_broker::api::grpc::trace::Tracing;
 use ecr_broker::authn::Peer;
 use ecr_broker::broker::{self, Broker};
 use ecr_broker::cache::{self, CredentialCache};
-use ecr_broker::caller::{Caller, Principal};
+use ecr_broker::caller::Caller;
 use ecr_broker::clock::{Clock, SystemClock};
-use ecr_broker::credential::{Credential, CredentialKey};
-use ecr_broker::error::{FailureClass, UpstreamError};
+use ecr_broker::credential::Credential;
+use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
 use ecr_broker::limits::{self, Limits, Origin};
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Registry};
-use ecr_broker::source::{Answer, CredentialSource};
+use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use http_body_util::{BodyExt as _, Full};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
@@ -42,22 +42,27 @@ const WATCH_AGE: Duration = Duration::from_millis(3);
 struct Source(SystemClock);
 
 impl CredentialSource for Source {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
+    fn name(&self) -> SourceName {
+        SourceName::Aws
+    }
+
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async move {
             let now = self.0.now();
             let token = Credential::open("QVdTOnBhc3N3b3Jk", now.wall + Duration::from_secs(40_000), now);
-            let account = key.registry.account();
-            let known = account.is_some() || key.registry.region().is_none();
-            token
-                .ok()
-                .filter(|_| known)
-                .ok_or(UpstreamError::new(FailureClass::Unavailable))
-                .map(|token| token.for_account(account))
+            let registry = &request.key.registry;
+            let known = registry.account().is_some() || registry.region().is_none();
+            let token = token.ok().filter(|_| known).ok_or(UpstreamError::aws(FailureClass::Unavailable))?;
+            Ok(token.for_account(registry.account()))
         })
     }
 
-    fn check_identity(&self) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
+    fn status(&self) -> SourceStatus {
+        SourceStatus::Ready
+    }
+
+    fn fetch_budget(&self) -> Duration {
+        Duration::from_secs(9)
     }
 }
 
@@ -75,7 +80,6 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         safety_margin: Duration::from_secs(300),
         capacity: 100,
         max_waiters: 1_000,
-        fetch_timeout: Duration::from_secs(10),
     };
     let cache = CredentialCache::new(settings, Arc::new(Source(clock)), Arc::clone(&shared));
     let region = "eu-central-1".parse().ok();

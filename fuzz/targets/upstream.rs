@@ -10,12 +10,15 @@ use data_encoding::BASE64;
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
 use ecr_broker::profile::{Access, Attribution, Profile};
-use ecr_broker::source::CredentialSource as _;
+use ecr_broker::request_id::RequestId;
 use ecr_broker::source::aws::{Aws, Settings};
+use ecr_broker::source::span::FetchSpan;
+use ecr_broker::source::{CredentialSource as _, FetchRequest};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 struct World {
     runtime: Runtime,
@@ -99,7 +102,17 @@ fuzz_target!(|data: &[u8]| {
         _ => ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "role".into()),
     };
     let key = CredentialKey { registry: host.parse().unwrap(), profile, caller: None };
-    let fetched = runtime.block_on(aws.fetch(&key, None));
+    let request = FetchRequest {
+        key,
+        min_validity: Duration::ZERO,
+        rejected: None,
+        requester: None,
+        request_id: RequestId::random(),
+        parent_span: None,
+        deadline: Instant::now() + Duration::from_secs(60),
+        span: FetchSpan::default(),
+    };
+    let fetched = runtime.block_on(aws.fetch(&request));
     if let Ok(credential) = fetched {
         assert!(way & 3 < 2, "a credential after what is no session");
         assert!(stands_in(&credential, body, raw), "a credential that is not in the answer");

@@ -64,7 +64,7 @@ pub(crate) fn admit_watch(limits: &Limits, caller: &Caller, count: usize) -> Res
             what: "you watch more registries than the broker lets one caller watch",
             retry_after,
         },
-        LimitExceeded::Global(retry_after) => BrokerError::Overloaded { of_what: "watched registries", retry_after },
+        LimitExceeded::Global(retry_after) => BrokerError::Overloaded { resource: "watched registries", retry_after },
     })
 }
 

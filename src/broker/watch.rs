@@ -188,8 +188,7 @@ impl Watch {
 /// When it may be worth trying again.
 fn patience(error: &BrokerError) -> Duration {
     match error {
-        BrokerError::Upstream(failure) if failure.class == FailureClass::QueueFull => OWN_TROUBLE,
-        BrokerError::AuditUnavailable | BrokerError::Internal => OWN_TROUBLE,
+        BrokerError::QueueFull { .. } | BrokerError::AuditUnavailable | BrokerError::Internal => OWN_TROUBLE,
         other => other.retry_after().unwrap_or(INTERVAL),
     }
 }

@@ -6,7 +6,7 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
 use crate::credential::CredentialKey;
-use crate::error::{BrokerError, FailureClass, UpstreamError};
+use crate::error::{BrokerError, UpstreamError};
 use crate::moment::Moment;
 
 /// The first hold of a passing failure; each further one in a row doubles it.
@@ -72,7 +72,12 @@ impl Failures {
     }
 
     /// Whether a credential that the registry refused may be replaced already.
-    pub(super) async fn may_replace_rejected(&self, key: &CredentialKey, now: Moment) -> Result<(), BrokerError> {
+    pub(super) async fn may_replace_rejected(
+        &self,
+        key: &CredentialKey,
+        now: Moment,
+        unusable: BrokerError,
+    ) -> Result<(), BrokerError> {
         let memory = self.0.get(key).await.unwrap_or_default();
         let Some(next) = memory.replaced_at.map(|at| at + REJECTION_INTERVAL) else { return Ok(()) };
         let rest = next.saturating_sub(now.steady);
@@ -80,8 +85,7 @@ impl Failures {
             return Ok(());
         }
         let error = memory.last.map(|(error, _)| error);
-        let refused_again = || UpstreamError::new(FailureClass::InvalidAnswer).into();
-        Err(with_wait(error.unwrap_or_else(refused_again), rest))
+        Err(with_wait(error.unwrap_or(unusable), rest))
     }
 
     /// A fetch is made because the registry refused the credential.

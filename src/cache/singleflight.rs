@@ -2,18 +2,19 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
-use tracing::{Instrument as _, error, info, warn};
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, info, warn};
 
 use super::entry::{Entry, RefreshClaim};
 use super::flight_task::LeaderClaim;
 use super::{Inner, Lookup};
-use crate::caller::{Caller, Principal};
+use crate::caller::Caller;
 use crate::credential::{Credential, CredentialKey};
-use crate::error::{BrokerError, FailureClass, UpstreamError};
-use crate::source::{call_span, record_failure};
+use crate::error::{BrokerError, FailureClass};
+use crate::source::FetchRequest;
+use crate::source::span::{FetchSpan, record_failure};
 use crate::trace::SpanIdentity;
 
 /// What a flight brought back.
@@ -74,7 +75,7 @@ impl Inner {
 
     /// Fetches, unless another flight has just brought what is wanted, or AWS must not be asked.
     async fn fetch_once(&self, departure: &FlightRequest) -> FlightOutcome {
-        let FlightRequest { lookup, refresh, parent } = departure;
+        let FlightRequest { lookup, refresh, .. } = departure;
         let key = &lookup.key;
         let held = self.credentials.get(key).await;
         if let Some(entry) = &held
@@ -86,11 +87,25 @@ impl Inner {
         if let Err(error) = self.may_ask(lookup, held.as_deref()).await {
             return FlightOutcome { result: Err(error), call: Call::None };
         }
-        let span = call_span(key, lookup.request, parent.as_ref());
-        let call = SpanIdentity::of(&span);
-        let requester = lookup.caller.as_ref().map(Caller::principal);
-        let result = self.fetch(key, requester.as_ref()).instrument(span).await;
+        let request = self.fetch_request(departure);
+        let result = self.fetch(&request).await;
+        let call = request.span.identity();
+        drop(request);
         FlightOutcome { result: self.settle(key, held, result).await, call: Call::Made(call) }
+    }
+
+    fn fetch_request(&self, departure: &FlightRequest) -> FetchRequest {
+        let FlightRequest { lookup, parent, .. } = departure;
+        FetchRequest {
+            key: lookup.key.clone(),
+            min_validity: self.needed(lookup),
+            rejected: lookup.rejected,
+            requester: lookup.caller.as_ref().map(Caller::principal),
+            request_id: lookup.request,
+            parent_span: parent.clone(),
+            deadline: Instant::now() + self.fetch_timeout,
+            span: FetchSpan::default(),
+        }
     }
 
     /// Whether AWS may be asked now: no failure is held, and a credential that was refused was not just replaced.
@@ -98,42 +113,50 @@ impl Inner {
         let now = self.clock.now();
         self.failures.held(&lookup.key, now).await?;
         if held.is_some_and(|entry| lookup.rejected == Some(entry.credential.id())) {
-            self.failures.may_replace_rejected(&lookup.key, now).await?;
+            self.may_replace_rejected(lookup).await?;
             self.failures.note_rejected(&lookup.key, now).await;
         }
         Ok(())
     }
 
     /// Asks the source, within a time limit; a panic in it is a failure like another.
-    async fn fetch(&self, key: &CredentialKey, requester: Option<&Principal>) -> Result<Credential, BrokerError> {
-        let limit = self.settings.fetch_timeout;
-        let fetch = AssertUnwindSafe(tokio::time::timeout(limit, self.source.fetch(key, requester))).catch_unwind();
-        let credential = match fetch.await {
-            Ok(Ok(answer)) => answer?,
-            Ok(Err(_)) => {
-                warn!(limit = %humantime::format_duration(limit), "the call to AWS took too long");
-                record_failure(FailureClass::Unavailable);
-                return Err(UpstreamError::new(FailureClass::Unavailable).into());
-            }
-            Err(_) => {
-                error!("a fetch panicked");
-                return Err(BrokerError::Internal);
-            }
-        };
+    async fn fetch(&self, request: &FetchRequest) -> Result<Credential, BrokerError> {
+        let fetch = AssertUnwindSafe(timeout_at(request.deadline, self.source.fetch(request))).catch_unwind();
+        let result = fetch.await;
+        request.span.in_scope(|| {
+            let credential = match result {
+                Ok(Ok(answer)) => answer?,
+                Ok(Err(_)) => return Err(self.timed_out()),
+                Err(_) => {
+                    error!("fetch panicked");
+                    return Err(BrokerError::Internal);
+                }
+            };
+            self.check_fetched(credential)
+        })
+    }
+
+    fn timed_out(&self) -> BrokerError {
+        warn!(limit = %humantime::format_duration(self.fetch_timeout), "fetch timed out");
+        record_failure(FailureClass::Unavailable);
+        self.failure(FailureClass::Unavailable)
+    }
+
+    fn check_fetched(&self, credential: Credential) -> Result<Credential, BrokerError> {
         let remaining = credential.remaining(self.clock.now());
         if remaining < self.settings.safety_margin {
             warn!(
                 remaining = %humantime::format_duration(remaining),
                 safety_margin = %humantime::format_duration(self.settings.safety_margin),
-                "AWS gave a credential that lasts less than the safety margin"
+                "fetched credential rejected: remaining validity below the safety margin"
             );
-            record_failure(FailureClass::InvalidAnswer);
-            return Err(UpstreamError::new(FailureClass::InvalidAnswer).into());
+            record_failure(FailureClass::InvalidResponse);
+            return Err(self.failure(FailureClass::InvalidResponse));
         }
         info!(
             credential_id = %credential.id(),
             expires = %humantime::format_rfc3339_millis(credential.expires()),
-            "a credential was fetched"
+            "credential fetched"
         );
         Ok(credential)
     }
@@ -147,7 +170,6 @@ impl Inner {
     ) -> Result<Arc<Entry>, BrokerError> {
         match result {
             Ok(credential) => {
-                self.identity_missing.store(false, Ordering::Relaxed);
                 let entry = Arc::new(Entry::new(credential, self.settings.refresh_after));
                 self.credentials.insert(key.clone(), Arc::clone(&entry)).await;
                 self.failures.forget(key).await;
@@ -155,13 +177,11 @@ impl Inner {
                 Ok(entry)
             }
             Err(error) => {
-                let class = class(&error);
-                if class == Some(FailureClass::QueueFull) {
-                    // AWS was not asked, because of whoever started this: nothing is known of the key, and others may have a turn.
+                if matches!(error, BrokerError::QueueFull { .. }) {
+                    // The source was not called, because of the requester: nothing is known of the key, and others may call it.
                     return Err(error);
                 }
-                self.note_identity(&error);
-                if class.is_some_and(FailureClass::is_permanent) {
+                if is_permanent(&error) {
                     self.credentials.invalidate(key).await;
                 } else if let Some(held) = held {
                     held.mark_stale();
@@ -172,18 +192,8 @@ impl Inner {
             }
         }
     }
-
-    /// An identity that AWS refuses by code is there, and a failure that says nothing of it changes nothing.
-    fn note_identity(&self, error: &BrokerError) {
-        let BrokerError::Upstream(failure) = error else { return };
-        if failure.aws_error_code.is_some() {
-            self.identity_missing.store(false, Ordering::Relaxed);
-        } else if failure.class == FailureClass::NoCredentials {
-            self.identity_missing.store(true, Ordering::Relaxed);
-        }
-    }
 }
 
-pub(super) fn class(error: &BrokerError) -> Option<FailureClass> {
-    if let BrokerError::Upstream(failure) = error { Some(failure.class) } else { None }
+fn is_permanent(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Upstream(failure) if failure.class.is_permanent())
 }

@@ -58,10 +58,10 @@ impl Store {
             own += usize::from(held.caller.as_ref() == Some(caller));
         }
         if own >= (self.places / SHARE_OF_EACH).max(1) {
-            return Err(BrokerError::Overloaded { of_what: "credentials for you alone", retry_after: WAIT });
+            return Err(BrokerError::Overloaded { resource: "credentials for you alone", retry_after: WAIT });
         }
         if all >= self.places {
-            return Err(BrokerError::Overloaded { of_what: "credentials for single callers", retry_after: WAIT });
+            return Err(BrokerError::Overloaded { resource: "credentials for single callers", retry_after: WAIT });
         }
         Ok(())
     }

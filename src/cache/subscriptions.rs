@@ -67,7 +67,7 @@ impl Subscriptions {
         let sender = match keys.get(key) {
             Some(sender) => sender,
             None if keys.len() >= self.most => {
-                return Err(BrokerError::Overloaded { of_what: "watched credentials", retry_after: WAIT });
+                return Err(BrokerError::Overloaded { resource: "watched credentials", retry_after: WAIT });
             }
             None => keys.entry(key.clone()).or_insert_with(|| watch::Sender::new(())),
         };

@@ -25,6 +25,7 @@ use crate::server::{self, ActivatedSockets, Bound, BoundAwsApi};
 use crate::signal::Signals;
 use crate::source::aws::Aws;
 use crate::source::aws::admission::AdmissionControl;
+use crate::source::instrumented::Instrumented;
 use crate::supervise;
 use crate::telemetry::{self, Telemetry};
 use crate::terminal::print_line;
@@ -160,8 +161,8 @@ async fn prepare(
 ) -> anyhow::Result<(Bound, Arc<Broker>)> {
     let aws = Arc::new(Aws::load(config.aws.clone(), clock.clone()).await?);
     let region = aws.region().map(|region| region.parse()).transpose().context("the AWS region")?;
-    let guarded = AdmissionControl::new(Arc::clone(&aws), config.aws.operation_timeout);
-    let cache = CredentialCache::new(config.cache.clone(), Arc::new(guarded), clock.clone());
+    let source = Instrumented::new(AdmissionControl::new(Arc::clone(&aws)));
+    let cache = CredentialCache::new(config.cache.clone(), Arc::new(source), clock.clone());
     report_power(&config.aws.profiles);
     if config.audit.is_none() {
         tracing::info!("there is no audit log; audit.output says where one goes");

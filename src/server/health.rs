@@ -10,6 +10,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::cache::CredentialCache;
 use crate::protocol::MAX_REQUEST_BYTES;
+use crate::source::SourceStatus;
 
 /// How often it is looked whether callers can be served.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -52,8 +53,8 @@ impl Health {
         let mut tick = tokio::time::interval(IDENTITY_INTERVAL);
         loop {
             tick.tick().await;
-            if self.cache.identity_missing() {
-                self.cache.check_identity().await;
+            if self.cache.source_status() != SourceStatus::Ready {
+                self.cache.check_source().await;
                 self.tell().await;
             }
         }

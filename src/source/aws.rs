@@ -23,11 +23,11 @@ use self::ecr::Ecr;
 use self::ecr_public::EcrPublic;
 use self::error::{invalid_answer, sources};
 use self::web_identity::WebIdentity;
-use super::{Answer, CredentialSource};
+use super::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey, ProfileName};
-use crate::error::{FailureClass, UpstreamError};
+use crate::error::{FailureClass, SourceName, UpstreamError};
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition, Region, Registry};
 use crate::sync::lock;
@@ -88,7 +88,8 @@ pub struct Aws {
     shared: Arc<Shared>,
     ecr: Ecr,
     ecr_public: EcrPublic,
-    identity_missing: AtomicBool,
+    has_identity: AtomicBool,
+    reported_missing: AtomicBool,
     sessions: Cache<Session, Begun>,
     /// Those that are for one caller each, of whom there may be many.
     sessions_of_callers: Cache<Session, Begun>,
@@ -125,7 +126,8 @@ impl Aws {
         Ok(Self {
             ecr: Ecr::new(Arc::clone(&shared)),
             ecr_public: EcrPublic::new(Arc::clone(&shared)),
-            identity_missing: AtomicBool::new(false),
+            has_identity: AtomicBool::new(false),
+            reported_missing: AtomicBool::new(false),
             sessions: sessions(),
             sessions_of_callers: sessions(),
             let_go: Mutex::default(),
@@ -158,6 +160,25 @@ impl Aws {
         match &key.registry {
             Registry::Private(registry) => self.ecr.fetch(sdk, registry).await,
             Registry::Public { dual_stack } => self.ecr_public.fetch(sdk, *dual_stack).await,
+        }
+    }
+
+    async fn fetch_once_or_twice(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
+        let own = self.shared.sdk();
+        let result = self.fetch_as(&*self.identity_for(key, &own).await?, key).await;
+        match &result {
+            Err(failure) if failure.class == FailureClass::NoCredentials && self.let_go(key, &own, failure).await => {}
+            _ => return result,
+        }
+        self.fetch_as(&*self.identity_for(key, &self.shared.sdk()).await?, key).await
+    }
+
+    /// An identity that AWS refuses by code is there, and a failure that says nothing of it changes nothing.
+    fn note_identity(&self, result: &Result<Credential, UpstreamError>) {
+        match result {
+            Err(failure) if failure.code.is_none() && failure.class != FailureClass::NoCredentials => {}
+            Err(failure) if failure.code.is_none() => self.has_identity.store(false, Ordering::Relaxed),
+            _ => self.has_identity.store(true, Ordering::Relaxed),
         }
     }
 
@@ -195,7 +216,7 @@ impl Aws {
     async fn let_go(&self, key: &CredentialKey, own: &Arc<SdkConfig>, failure: &UpstreamError) -> bool {
         let of_role = key.profile != ProfileName::default_profile();
         // By code, ECR refuses the session or the identity that it was asked with; without one, that could not be had.
-        let refused = failure.aws_error_code.is_some();
+        let refused = failure.code.is_some();
         if of_role {
             self.sessions_for(key).invalidate(&session(key)).await;
         }
@@ -218,37 +239,45 @@ impl Aws {
 
     /// One line when the identity is found missing and one when it is there again, not one at every look.
     fn report_identity(&self, problem: Option<&CredentialsError>) {
-        let was_missing = self.identity_missing.swap(problem.is_some(), Ordering::Relaxed);
+        let was_missing = self.reported_missing.swap(problem.is_some(), Ordering::Relaxed);
         match problem {
-            Some(error) if !was_missing => warn!(error = %sources(error), "{}", FailureClass::NoCredentials),
-            None if was_missing => info!("the broker has AWS credentials now"),
+            Some(error) if !was_missing => warn!(error = %sources(error), "AWS credentials missing"),
+            None if was_missing => info!("AWS credentials found"),
             _ => {}
         }
     }
 }
 
 impl CredentialSource for Aws {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
+    fn name(&self) -> SourceName {
+        SourceName::Aws
+    }
+
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async {
-            let own = self.shared.sdk();
-            let result = self.fetch_as(&*self.identity_for(key, &own).await?, key).await;
-            match &result {
-                Err(failure)
-                    if failure.class == FailureClass::NoCredentials && self.let_go(key, &own, failure).await => {}
-                _ => return result,
-            }
-            self.fetch_as(&*self.identity_for(key, &self.shared.sdk()).await?, key).await
+            let result = self.fetch_once_or_twice(&request.key).await;
+            self.note_identity(&result);
+            Ok(result?)
         })
     }
 
-    fn check_identity(&self) -> Answer<'_, ()> {
+    fn status(&self) -> SourceStatus {
+        if self.has_identity.load(Ordering::Relaxed) { SourceStatus::Ready } else { SourceStatus::NoCredentials }
+    }
+
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
         Box::pin(async {
-            let missing = UpstreamError::new(FailureClass::NoCredentials);
-            let Some(provider) = self.shared.sdk().credentials_provider() else { return Err(missing) };
-            let result = provider.provide_credentials().await;
-            self.report_identity(result.as_ref().err());
-            result.map(drop).map_err(|_| missing)
+            if let Some(provider) = self.shared.sdk().credentials_provider() {
+                let result = provider.provide_credentials().await;
+                self.report_identity(result.as_ref().err());
+                self.has_identity.store(result.is_ok(), Ordering::Relaxed);
+            }
+            self.status()
         })
+    }
+
+    fn fetch_budget(&self) -> Duration {
+        self.shared.settings.operation_timeout
     }
 }
 

@@ -24,22 +24,25 @@ use ecr_broker::api::grpc::trace::Tracing;
 use ecr_broker::audit::{AuditLog, Output};
 use ecr_broker::broker::{self, Broker, CredentialRequest, RequestContext};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
-use ecr_broker::caller::{Caller, Principal};
+use ecr_broker::caller::Caller;
 use ecr_broker::clock::Clock;
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
-use ecr_broker::error::{FailureClass, UpstreamError};
+use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
 use ecr_broker::limits::{self, Limits};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Region, Registry};
 use ecr_broker::request_id::RequestId;
 use ecr_broker::server;
-use ecr_broker::source::{Answer, CredentialSource};
+use ecr_broker::source::span::FetchSpan;
+use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub const HOUR: Duration = Duration::from_hours(1);
 pub const MINUTE: Duration = Duration::from_mins(1);
+/// Fetch budget of the scripted source.
+pub const FETCH_BUDGET: Duration = Duration::from_secs(9);
 /// What a test's broker wants of the callers of its AWS API.
 pub const AWS_API_SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-ABC";
 pub const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -84,6 +87,8 @@ pub enum Step {
     SameToken(Duration),
     /// Fails.
     Fail(UpstreamError),
+    /// Fails without a call.
+    QueueFull(Duration),
     Panic,
 }
 
@@ -98,7 +103,8 @@ pub struct ScriptedSource {
     most_in_flight: AtomicU64,
     gate: watch::Sender<bool>,
     delay: Mutex<Duration>,
-    identity: Mutex<Result<(), UpstreamError>>,
+    status: Mutex<SourceStatus>,
+    last_request: Mutex<Option<FetchRequest>>,
 }
 
 impl ScriptedSource {
@@ -113,7 +119,8 @@ impl ScriptedSource {
             most_in_flight: AtomicU64::new(0),
             gate: watch::Sender::new(true),
             delay: Mutex::default(),
-            identity: Mutex::new(Ok(())),
+            status: Mutex::new(SourceStatus::Ready),
+            last_request: Mutex::default(),
         })
     }
 
@@ -122,7 +129,7 @@ impl ScriptedSource {
     }
 
     pub fn fail(&self, class: FailureClass) {
-        self.then(Step::Fail(UpstreamError::new(class)));
+        self.then(Step::Fail(UpstreamError::aws(class)));
     }
 
     /// Fetches wait until [`ScriptedSource::open`].
@@ -138,8 +145,13 @@ impl ScriptedSource {
         *self.delay.lock().unwrap() = delay;
     }
 
-    pub fn identity(&self, result: Result<(), UpstreamError>) {
-        *self.identity.lock().unwrap() = result;
+    pub fn set_status(&self, status: SourceStatus) {
+        *self.status.lock().unwrap() = status;
+    }
+
+    /// The request of the last fetch.
+    pub fn last_request(&self) -> FetchRequest {
+        self.last_request.lock().unwrap().clone().unwrap()
     }
 
     pub fn calls(&self) -> u64 {
@@ -160,7 +172,9 @@ impl ScriptedSource {
         self.calls.subscribe().wait_for(|made| *made >= calls).await.unwrap();
     }
 
-    async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
+    async fn answer(&self, request: &FetchRequest) -> Result<Credential, FetchError> {
+        let key = &request.key;
+        *self.last_request.lock().unwrap() = Some(request.clone());
         let _flying = InFlight::begin(self, key);
         let step = self.step.lock().unwrap().clone();
         *self.by_key.lock().unwrap().entry(key.clone()).or_default() += 1;
@@ -177,7 +191,8 @@ impl ScriptedSource {
         match step {
             Step::Token(lifetime) => Ok(self.credential(number, lifetime)),
             Step::SameToken(lifetime) => Ok(self.credential(0, lifetime)),
-            Step::Fail(failure) => Err(failure),
+            Step::Fail(failure) => Err(failure.into()),
+            Step::QueueFull(retry_after) => Err(FetchError::QueueFull { retry_after }),
             Step::Panic => panic!("as scripted"),
         }
     }
@@ -191,12 +206,20 @@ impl ScriptedSource {
 }
 
 impl CredentialSource for ScriptedSource {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, _: Option<&'a Principal>) -> Answer<'a, Credential> {
-        Box::pin(self.answer(key))
+    fn name(&self) -> SourceName {
+        SourceName::Aws
     }
 
-    fn check_identity(&self) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(self.identity.lock().unwrap().clone()))
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
+        Box::pin(self.answer(request))
+    }
+
+    fn status(&self) -> SourceStatus {
+        *self.status.lock().unwrap()
+    }
+
+    fn fetch_budget(&self) -> Duration {
+        FETCH_BUDGET
     }
 }
 
@@ -220,13 +243,7 @@ impl Drop for InFlight<'_> {
 
 /// The defaults of the configuration.
 pub fn cache_settings() -> cache::Settings {
-    cache::Settings {
-        refresh_after: HOUR,
-        safety_margin: 5 * MINUTE,
-        capacity: 10_000,
-        max_waiters: 16_384,
-        fetch_timeout: Duration::from_secs(10),
-    }
+    cache::Settings { refresh_after: HOUR, safety_margin: 5 * MINUTE, capacity: 10_000, max_waiters: 16_384 }
 }
 
 pub fn limits_settings() -> limits::Settings {
@@ -257,6 +274,28 @@ pub fn lookup_lasting(host: &str, min_validity: Duration) -> Lookup {
 
 pub fn lookup_rejecting(host: &str, rejected: CredentialId) -> Lookup {
     Lookup { rejected: Some(rejected), ..lookup(host) }
+}
+
+/// A fetch of `key` that nothing limits.
+pub fn fetch_request(key: CredentialKey) -> FetchRequest {
+    FetchRequest {
+        key,
+        min_validity: Duration::ZERO,
+        rejected: None,
+        requester: None,
+        request_id: RequestId::random(),
+        parent_span: None,
+        deadline: tokio::time::Instant::now() + HOUR,
+        span: FetchSpan::default(),
+    }
+}
+
+/// The failure of a source that was called.
+pub fn upstream(error: FetchError) -> UpstreamError {
+    match error {
+        FetchError::Upstream(error) => error,
+        other => panic!("not an upstream failure: {other:?}"),
+    }
 }
 
 /// As somebody over loopback asks for it.

@@ -33,11 +33,13 @@ fn code(error: &BrokerError) -> (StatusCode, &'static str) {
         | BrokerError::ValidityUnsatisfiable { .. } => wrong,
         BrokerError::CallerUnauthenticated { .. } => (StatusCode::BAD_REQUEST, "UnrecognizedClientException"),
         BrokerError::CallerNotAllowed => denied,
-        BrokerError::CallerRateLimited { .. } | BrokerError::Overloaded { .. } => throttled,
+        BrokerError::CallerRateLimited { .. } | BrokerError::Overloaded { .. } | BrokerError::QueueFull { .. } => {
+            throttled
+        }
         BrokerError::Upstream(failure) => match failure.class {
             FailureClass::Denied => denied,
-            FailureClass::Throttled | FailureClass::QueueFull => throttled,
-            FailureClass::NoCredentials | FailureClass::InvalidAnswer => broken,
+            FailureClass::Throttled => throttled,
+            FailureClass::NoCredentials | FailureClass::InvalidResponse => broken,
             FailureClass::Unavailable => unavailable,
         },
         BrokerError::AuditUnavailable | BrokerError::ShuttingDown | BrokerError::Deadline => unavailable,
@@ -54,7 +56,7 @@ mod tests {
 
     #[test]
     fn every_error_has_the_code_by_which_sdks_know_whether_to_try_again() {
-        let upstream = |class| BrokerError::Upstream(UpstreamError::new(class));
+        let upstream = |class| BrokerError::Upstream(UpstreamError::aws(class));
         let (problem, second) = (|| "wrong".to_owned(), Duration::from_secs(1));
         for (error, status, code) in [
             (BrokerError::RequestInvalid { field: "x", problem: problem() }, 400, "InvalidParameterException"),
@@ -63,12 +65,12 @@ mod tests {
             (BrokerError::unauthenticated("because"), 400, "UnrecognizedClientException"),
             (BrokerError::CallerNotAllowed, 400, "AccessDeniedException"),
             (BrokerError::CallerRateLimited { what: "much", retry_after: second }, 400, "ThrottlingException"),
-            (BrokerError::Overloaded { of_what: "callers", retry_after: second }, 400, "ThrottlingException"),
+            (BrokerError::Overloaded { resource: "callers", retry_after: second }, 400, "ThrottlingException"),
             (upstream(FailureClass::Denied), 400, "AccessDeniedException"),
             (upstream(FailureClass::Throttled), 400, "ThrottlingException"),
-            (upstream(FailureClass::QueueFull), 400, "ThrottlingException"),
+            (BrokerError::QueueFull { retry_after: second }, 400, "ThrottlingException"),
             (upstream(FailureClass::NoCredentials), 500, "ServerException"),
-            (upstream(FailureClass::InvalidAnswer), 500, "ServerException"),
+            (upstream(FailureClass::InvalidResponse), 500, "ServerException"),
             (upstream(FailureClass::Unavailable), 503, "ServiceUnavailable"),
             (BrokerError::AuditUnavailable, 503, "ServiceUnavailable"),
             (BrokerError::ShuttingDown, 503, "ServiceUnavailable"),

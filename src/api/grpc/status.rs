@@ -120,11 +120,15 @@ fn code(error: &BrokerError) -> Code {
         BrokerError::CallerNotAllowed => Code::PermissionDenied,
         BrokerError::ValidityUnsatisfiable { .. } => Code::FailedPrecondition,
         BrokerError::Upstream(failure) => match failure.class {
-            FailureClass::Throttled | FailureClass::QueueFull => Code::ResourceExhausted,
+            FailureClass::Throttled => Code::ResourceExhausted,
             FailureClass::Denied => Code::PermissionDenied,
-            FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidAnswer => Code::Unavailable,
+            FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidResponse => {
+                Code::Unavailable
+            }
         },
-        BrokerError::Overloaded { .. } | BrokerError::CallerRateLimited { .. } => Code::ResourceExhausted,
+        BrokerError::Overloaded { .. } | BrokerError::QueueFull { .. } | BrokerError::CallerRateLimited { .. } => {
+            Code::ResourceExhausted
+        }
         BrokerError::AuditUnavailable | BrokerError::ShuttingDown => Code::Unavailable,
         BrokerError::Deadline => Code::DeadlineExceeded,
         BrokerError::Internal => Code::Internal,
@@ -144,6 +148,7 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
         | BrokerError::CallerNotAllowed
         | BrokerError::ValidityUnsatisfiable { .. }
         | BrokerError::Upstream(_)
+        | BrokerError::QueueFull { .. }
         | BrokerError::AuditUnavailable
         | BrokerError::Overloaded { .. }
         | BrokerError::ShuttingDown
@@ -160,8 +165,8 @@ fn metadata(error: &BrokerError, context: &ErrorContext) -> HashMap<String, Stri
         ("account_id", context.account.as_ref()),
         ("region", context.region.as_ref()),
         ("profile", profile),
-        ("aws_error_code", upstream.and_then(|failure| failure.aws_error_code.as_ref())),
-        ("aws_request_id", upstream.and_then(|failure| failure.aws_request_id.as_ref())),
+        ("aws_error_code", upstream.and_then(|failure| failure.code.as_ref())),
+        ("aws_request_id", upstream.and_then(|failure| failure.request_id.as_ref())),
     ];
     known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()
 }

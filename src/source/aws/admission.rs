@@ -17,17 +17,18 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::caller::Principal;
-use crate::credential::{Credential, CredentialKey, ProfileName};
-use crate::error::{FailureClass, UpstreamError};
+use crate::credential::{Credential, ProfileName};
+use crate::error::{FailureClass, SourceName, UpstreamError};
 use crate::jitter;
 use crate::registry::Region;
-use crate::source::{Answer, CredentialSource, record_failure};
+use crate::source::span::{record_failure, record_queue_full};
+use crate::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use crate::sync::lock;
 
 /// Calls in flight to one service in one region.
 const MOST_IN_FLIGHT: usize = 8;
-/// How long a call may wait for its turn. The cache's own limit for a fetch has to be longer than this and the call together.
-pub const LONGEST_QUEUE: Duration = Duration::from_secs(5);
+/// How long a call may wait for its turn.
+const LONGEST_QUEUE: Duration = Duration::from_secs(5);
 /// Whoever had no turn may ask for one again after about this time.
 const NEXT_TURN: Duration = Duration::from_secs(1);
 /// The gap between calls once AWS has throttled one; each further time it doubles.
@@ -61,8 +62,6 @@ const TRIES_PER_CALL: f64 = 0.1;
 #[derive(Debug)]
 pub struct AdmissionControl<S> {
     source: S,
-    /// For one call with all its tries.
-    limit: Duration,
     /// By region; ECR Public has none.
     bulkheads: Mutex<HashMap<Option<Region>, Arc<Bulkhead>>>,
 }
@@ -121,34 +120,29 @@ struct Turn {
 }
 
 impl<S: CredentialSource> AdmissionControl<S> {
-    /// `limit` is for one call with all its tries.
+    /// Limits the calls to `source`.
     #[must_use]
-    pub fn new(source: S, limit: Duration) -> Self {
-        Self { source, limit, bulkheads: Mutex::default() }
+    pub fn new(source: S) -> Self {
+        Self { source, bulkheads: Mutex::default() }
     }
 
-    async fn guarded(&self, key: &CredentialKey, requester: Option<&Principal>) -> Result<Credential, UpstreamError> {
+    async fn guarded(&self, request: &FetchRequest) -> Result<Credential, FetchError> {
+        let key = &request.key;
         let bulkhead = self.bulkhead(key.registry.region().cloned());
-        let turn = bulkhead.turn(requester, key.profile != ProfileName::default_profile()).await?;
-        let result = timeout(self.limit, self.try_again(key, requester, &turn.bulkhead)).await;
-        let result = result.unwrap_or_else(|_| {
-            Err(failed("the call to AWS took too long with all its tries", FailureClass::Unavailable))
-        });
+        let as_role = key.profile != ProfileName::default_profile();
+        let turn = bulkhead.turn(request.requester.as_ref(), as_role).await?;
+        let result = timeout(self.source.fetch_budget(), self.try_again(request, &turn.bulkhead)).await;
+        let result = result.unwrap_or_else(|_| Err(self.timed_out().into()));
         turn.settle(&result);
         result
     }
 
     /// What passes by itself is tried again, as long as that is the exception.
-    async fn try_again(
-        &self,
-        key: &CredentialKey,
-        requester: Option<&Principal>,
-        bulkhead: &Bulkhead,
-    ) -> Result<Credential, UpstreamError> {
+    async fn try_again(&self, request: &FetchRequest, bulkhead: &Bulkhead) -> Result<Credential, FetchError> {
         bulkhead.earn_tries();
         for again in 1..TRIES {
-            match self.source.fetch(key, requester).await {
-                Err(failure) if is_transient(&failure) && bulkhead.spend_try() => {
+            match self.source.fetch(request).await {
+                Err(FetchError::Upstream(failure)) if is_transient(&failure) && bulkhead.spend_try() => {
                     let longest = FIRST_PAUSE * 2_u32.pow(again - 1);
                     debug!(again, "the call is made again");
                     // Anywhere in it, so that those who failed together do not come back together.
@@ -157,7 +151,13 @@ impl<S: CredentialSource> AdmissionControl<S> {
                 result => return result,
             }
         }
-        self.source.fetch(key, requester).await
+        self.source.fetch(request).await
+    }
+
+    fn timed_out(&self) -> UpstreamError {
+        warn!(limit = %humantime::format_duration(self.source.fetch_budget()), "AWS call timed out");
+        record_failure(FailureClass::Unavailable);
+        UpstreamError::new(self.source.name(), FailureClass::Unavailable)
     }
 
     /// One that has calls in flight, or a pace to keep, is never forgotten.
@@ -171,25 +171,30 @@ impl<S: CredentialSource> AdmissionControl<S> {
 }
 
 impl<S: CredentialSource> CredentialSource for AdmissionControl<S> {
-    fn fetch<'a>(&'a self, key: &'a CredentialKey, requester: Option<&'a Principal>) -> Answer<'a, Credential> {
-        Box::pin(self.guarded(key, requester))
+    fn name(&self) -> SourceName {
+        self.source.name()
     }
 
-    fn check_identity(&self) -> Answer<'_, ()> {
-        self.source.check_identity()
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
+        Box::pin(self.guarded(request))
+    }
+
+    fn status(&self) -> SourceStatus {
+        self.source.status()
+    }
+
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        self.source.check()
+    }
+
+    fn fetch_budget(&self) -> Duration {
+        LONGEST_QUEUE + self.source.fetch_budget()
     }
 }
 
 /// Throttling is not tried again here, nor where AWS said when to come back: the cache holds such failures for the time.
 fn is_transient(failure: &UpstreamError) -> bool {
     failure.class == FailureClass::Unavailable && failure.retry_after.is_none()
-}
-
-/// One that AWS had no part in.
-fn failed(problem: &str, class: FailureClass) -> UpstreamError {
-    warn!(problem, "{class}");
-    record_failure(class);
-    UpstreamError::new(class)
 }
 
 impl Bulkhead {
@@ -222,7 +227,7 @@ impl Bulkhead {
     }
 
     /// Waits for a turn, if there is one soon.
-    async fn turn(self: &Arc<Self>, requester: Option<&Principal>, as_role: bool) -> Result<Turn, UpstreamError> {
+    async fn turn(self: &Arc<Self>, requester: Option<&Principal>, as_role: bool) -> Result<Turn, FetchError> {
         let lane = self.lane((requester.cloned(), as_role));
         let waiting = Waiting::in_lane(&lane);
         if self.wait_behind(waiting.in_front, as_role) > LONGEST_QUEUE {
@@ -261,18 +266,17 @@ impl Bulkhead {
     }
 
     /// AWS was not even called, so that it may be soon. One line for many of them.
-    fn no_turn(&self) -> UpstreamError {
-        let class = FailureClass::QueueFull;
-        record_failure(class);
+    fn no_turn(&self) -> FetchError {
+        record_queue_full();
         let now = Instant::now();
         let mut reported = lock(&self.reported);
         if reported.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL) {
             *reported = Some(now);
             warn!(
-                "there are more calls to AWS to be made in the region than have a turn soon; for a while this is not said again"
+                suppressed_for = %humantime::format_duration(REPORT_INTERVAL), "AWS call queue full"
             );
         }
-        UpstreamError { retry_after: Some(jitter::at_least(NEXT_TURN / 2, 2.0)), ..UpstreamError::new(class) }
+        FetchError::QueueFull { retry_after: jitter::at_least(NEXT_TURN / 2, 2.0) }
     }
 
     /// When the next call may begin; none where that is now, and it does.
@@ -314,7 +318,7 @@ impl Turn {
     }
 
     /// Learns from what came of the call.
-    fn settle(self, result: &Result<Credential, UpstreamError>) {
+    fn settle(self, result: &Result<Credential, FetchError>) {
         let now = Instant::now();
         self.note_time(now.duration_since(self.began));
         let mut pace = lock(&self.bulkhead.pace);
@@ -324,8 +328,8 @@ impl Turn {
         match result {
             Ok(_) => pace.shrink(),
             // AWS let the call through.
-            Err(failure) if failure.class == FailureClass::Denied => pace.shrink(),
-            Err(failure) if failure.class == FailureClass::Throttled => {
+            Err(FetchError::Upstream(failure)) if failure.class == FailureClass::Denied => pace.shrink(),
+            Err(FetchError::Upstream(failure)) if failure.class == FailureClass::Throttled => {
                 pace.gap = (pace.gap * 2).clamp(FIRST_GAP, LONGEST_GAP);
                 pace.slowed = Some(now);
                 pace.next = pace.next.max(now + pace.gap);

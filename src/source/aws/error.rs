@@ -13,8 +13,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId as _;
 use tracing::{Span, warn};
 
-use crate::error::{FailureClass, UpstreamError};
-use crate::source::record_failure;
+use crate::error::{FailureClass, SourceName, UpstreamError};
+use crate::source::span::record_failure;
 
 /// The most that is logged of one thing that AWS says.
 const LONGEST_LINE: usize = 500;
@@ -23,8 +23,8 @@ const LONGEST_NAME: usize = 128;
 
 /// Logs what is wrong with an answer that AWS gave.
 pub(super) fn invalid_answer(problem: &str) -> UpstreamError {
-    warn!(problem, "{}", FailureClass::InvalidAnswer);
-    record(&UpstreamError::new(FailureClass::InvalidAnswer))
+    warn!(problem, "AWS response rejected");
+    record(&UpstreamError::aws(FailureClass::InvalidResponse))
 }
 
 /// Puts an SDK error into its class, and logs what AWS said, for no caller will read it.
@@ -34,15 +34,16 @@ where
 {
     let failure = UpstreamError {
         class: classify(error),
+        source: SourceName::Aws,
+        code: error.code().and_then(name),
+        request_id: error.request_id().and_then(name),
         retry_after: error.raw_response().and_then(retry_after),
-        aws_error_code: error.code().and_then(name),
-        aws_request_id: error.request_id().and_then(name),
     };
     // Not the error's Debug: it prints the answer's body, and a token may be in it.
     warn!(
         class = ?failure.class,
-        aws.error_code = failure.aws_error_code,
-        aws.request_id = failure.aws_request_id,
+        aws.error_code = failure.code,
+        aws.request_id = failure.request_id,
         aws.message = error.message().map(first_line),
         error = %chain(error),
         "the call to AWS failed"
@@ -53,10 +54,10 @@ where
 fn record(failure: &UpstreamError) -> UpstreamError {
     record_failure(failure.class);
     let span = Span::current();
-    if let Some(code) = &failure.aws_error_code {
+    if let Some(code) = &failure.code {
         span.record("aws.error_code", code);
     }
-    record_request_id(failure.aws_request_id.as_deref());
+    record_request_id(failure.request_id.as_deref());
     failure.clone()
 }
 
@@ -163,7 +164,7 @@ fn classify_status(status: u16) -> FailureClass {
     match status {
         429 => FailureClass::Throttled,
         408 | 500.. => FailureClass::Unavailable,
-        _ => FailureClass::InvalidAnswer,
+        _ => FailureClass::InvalidResponse,
     }
 }
 

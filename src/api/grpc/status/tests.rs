@@ -8,10 +8,10 @@ use crate::registry::Registry;
 
 fn upstream(class: FailureClass) -> BrokerError {
     let failure = UpstreamError {
-        class,
         retry_after: Some(Duration::from_secs(7)),
-        aws_error_code: Some("SomeCode".into()),
-        aws_request_id: Some("some-id".into()),
+        code: Some("SomeCode".into()),
+        request_id: Some("some-id".into()),
+        ..UpstreamError::aws(class)
     };
     BrokerError::Upstream(failure)
 }
@@ -24,8 +24,7 @@ fn request(id: RequestId) -> CredentialRequest {
 
 #[test]
 fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
-    let no_turn =
-        UpstreamError { retry_after: Some(Duration::from_secs(1)), ..UpstreamError::new(FailureClass::QueueFull) };
+    let queue_full = BrokerError::QueueFull { retry_after: Duration::from_secs(1) };
     let problem = || "wrong".to_owned();
     let asked = Duration::from_hours(11).into();
     for (error, code, reason, retry, field) in [
@@ -84,11 +83,11 @@ fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
         (upstream(FailureClass::Denied), Code::PermissionDenied, "AWS_ACCESS_DENIED", false, None),
         (upstream(FailureClass::NoCredentials), Code::Unavailable, "AWS_CREDENTIALS_UNAVAILABLE", true, None),
         (upstream(FailureClass::Unavailable), Code::Unavailable, "AWS_UNAVAILABLE", true, None),
-        (no_turn.into(), Code::ResourceExhausted, "OVERLOADED", true, None),
-        (upstream(FailureClass::InvalidAnswer), Code::Unavailable, "AWS_RESPONSE_INVALID", true, None),
+        (queue_full, Code::ResourceExhausted, "OVERLOADED", true, None),
+        (upstream(FailureClass::InvalidResponse), Code::Unavailable, "AWS_RESPONSE_INVALID", true, None),
         (BrokerError::AuditUnavailable, Code::Unavailable, "AUDIT_UNAVAILABLE", true, None),
         (
-            BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) },
+            BrokerError::Overloaded { resource: "waiting callers", retry_after: Duration::from_secs(1) },
             Code::ResourceExhausted,
             "OVERLOADED",
             true,
@@ -124,7 +123,7 @@ fn the_time_to_wait_is_what_is_left_of_the_hold() {
 #[test]
 fn an_error_in_a_batch_is_the_same_as_alone() {
     let alone = status(
-        &BrokerError::Overloaded { of_what: "waiting callers", retry_after: Duration::from_secs(1) },
+        &BrokerError::Overloaded { resource: "waiting callers", retry_after: Duration::from_secs(1) },
         &ErrorContext::default(),
         RequestId::random(),
     );

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn failures_are_classified_by_code_and_only_without_one_by_status() {
-    use FailureClass::{Denied, InvalidAnswer, NoCredentials, Throttled, Unavailable};
+    use FailureClass::{Denied, InvalidResponse, NoCredentials, Throttled, Unavailable};
     for (code, status, class) in [
         ("ThrottlingException", 400, Throttled),
         ("ThrottleException", 400, Throttled),
@@ -19,16 +19,16 @@ fn failures_are_classified_by_code_and_only_without_one_by_status() {
         ("ServerException", 400, Unavailable),
         ("InternalFailure", 500, Unavailable),
         ("ServiceUnavailable", 503, Unavailable),
-        ("InvalidParameterException", 400, InvalidAnswer),
-        ("SomethingNew", 400, InvalidAnswer),
-        ("SomethingNew", 403, InvalidAnswer),
+        ("InvalidParameterException", 400, InvalidResponse),
+        ("SomethingNew", 400, InvalidResponse),
+        ("SomethingNew", 403, InvalidResponse),
         ("SomethingNew", 429, Throttled),
         ("SomethingNew", 500, Unavailable),
     ] {
         assert_eq!(classify_code(code, status), class, "{code} {status}");
     }
     for (status, class) in
-        [(429, Throttled), (403, InvalidAnswer), (408, Unavailable), (502, Unavailable), (200, InvalidAnswer)]
+        [(429, Throttled), (403, InvalidResponse), (408, Unavailable), (502, Unavailable), (200, InvalidResponse)]
     {
         assert_eq!(classify_status(status), class, "{status}");
     }

@@ -1,0 +1,93 @@
+//! The span of one fetch, around whichever source serves it.
+
+use std::time::Duration;
+
+use tracing::{Instrument as _, Span, field};
+
+use super::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
+use crate::credential::{Credential, CredentialKey};
+use crate::error::SourceName;
+use crate::registry::Registry;
+use crate::request_id::RequestId;
+use crate::trace::SpanIdentity;
+
+/// A source whose fetches have a span each. The layers below record what they learn through [`Span::current`].
+#[derive(Debug)]
+pub struct Instrumented<S> {
+    source: S,
+}
+
+impl<S: CredentialSource> Instrumented<S> {
+    /// Wraps `source`.
+    #[must_use]
+    pub fn new(source: S) -> Self {
+        Self { source }
+    }
+}
+
+impl<S: CredentialSource> CredentialSource for Instrumented<S> {
+    fn name(&self) -> SourceName {
+        self.source.name()
+    }
+
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
+        let span = fetch_span(&request.key, request.request_id, request.parent_span.as_ref());
+        request.span.start(&span);
+        Box::pin(self.source.fetch(request).instrument(span))
+    }
+
+    fn status(&self) -> SourceStatus {
+        self.source.status()
+    }
+
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        self.source.check()
+    }
+
+    fn fetch_budget(&self) -> Duration {
+        self.source.fetch_budget()
+    }
+}
+
+/// Makes the span under a target. Only the target `ecr_broker::source` itself is exported, and a target must be a literal.
+macro_rules! fetch_span {
+    ($target:literal, $key:expr, $request_id:expr) => {{
+        let service = service(&$key.registry);
+        tracing::info_span!(
+            target: $target,
+            parent: None,
+            "upstream call",
+            otel.name = format!("{service}/GetAuthorizationToken"),
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            rpc.system.name = "aws-api",
+            rpc.method = format!("{service}/GetAuthorizationToken"),
+            cloud.account.id = $key.registry.account().map(field::display),
+            cloud.region = $key.registry.region().map(field::display),
+            aws.request_id = field::Empty,
+            aws.error_code = field::Empty,
+            error.r#type = field::Empty,
+            profile = %$key.profile,
+            request_id = %$request_id,
+            trace_id = field::Empty,
+        )
+    }};
+}
+
+/// Starts the span of one fetch. It is exported only if the parent is: no trace begins in the middle.
+fn fetch_span(key: &CredentialKey, request_id: RequestId, parent: Option<&SpanIdentity>) -> Span {
+    let Some(parent) = parent else { return fetch_span!("ecr_broker::source::local", key, request_id) };
+    let span = fetch_span!("ecr_broker::source", key, request_id);
+    parent.adopt(&span);
+    if let Some(identity) = SpanIdentity::of(&span) {
+        span.record("trace_id", identity.trace_id());
+    }
+    span
+}
+
+fn service(registry: &Registry) -> &'static str {
+    match registry {
+        Registry::Private(_) => "ECR",
+        Registry::Public { .. } => "ECR Public",
+    }
+}
