@@ -17,7 +17,7 @@ use crate::error::BrokerError;
 use crate::policy::{Decision, Grant, Listing, Policy};
 use crate::profile::Profile;
 use crate::quoted::Quoted;
-use crate::registry::{AccountId, Aliases, Named, Region, Registry};
+use crate::registry::{AccountId, Aliases, Region, Registry, ResolvedRegistry};
 
 mod keep_warm;
 mod request;
@@ -191,13 +191,13 @@ impl Broker {
     /// The registries that a caller may have without naming a profile and that its grants name, by their plain hosts, and aliases of what it may
     /// have.
     #[must_use]
-    pub fn named_registries(&self, caller: &Caller) -> BTreeSet<Named> {
+    pub fn named_registries(&self, caller: &Caller) -> BTreeSet<ResolvedRegistry> {
         let in_force = self.policy.load();
         let policy = &in_force.policy;
         let aliases = self.aliases_for(policy, caller);
-        let aliases =
-            aliases.map(|(alias, registry, _)| Named { registry: registry.clone(), alias: Some(alias.into()) });
-        policy.named_registries(caller).map(Named::from).chain(aliases).collect()
+        let aliases = aliases
+            .map(|(alias, registry, _)| ResolvedRegistry { registry: registry.clone(), alias: Some(alias.into()) });
+        policy.named_registries(caller).map(ResolvedRegistry::from).chain(aliases).collect()
     }
 
     /// The grants that are about a caller.

@@ -50,7 +50,7 @@ impl Broker {
     /// By the grants that are in force now. A profile whose credentials are for one caller each has none that could be fetched before.
     fn profiles_for(&self, registry: &Registry) -> Vec<ProfileName> {
         let profiles = self.policy.load().policy.profiles_for(registry);
-        let shared = |name: &ProfileName| self.profile(name).is_none_or(|profile| !profile.is_for_each_caller());
+        let shared = |name: &ProfileName| self.profile(name).is_none_or(|profile| !profile.is_per_caller());
         let usable = |name: &ProfileName| shared(name) && self.check_account(registry, name).is_ok();
         profiles.into_iter().filter(usable).collect()
     }

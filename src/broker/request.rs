@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::caller::Caller;
 use crate::credential::CredentialId;
-use crate::registry::Named;
+use crate::registry::ResolvedRegistry;
 use crate::request_id::RequestId;
 
 /// The caller of a request, and the IDs that logs and the audit log name the request by.
@@ -24,7 +24,7 @@ pub struct CredentialRequest {
     /// The caller and the IDs of the request.
     pub context: RequestContext,
     /// The registry, and the alias by which the caller named it.
-    pub target: Named,
+    pub target: ResolvedRegistry,
     /// The profile; empty: the broker chooses.
     pub profile: String,
     /// The remaining validity that the credential must have; zero: the broker's safety margin.
@@ -36,7 +36,7 @@ pub struct CredentialRequest {
 impl CredentialRequest {
     /// A request without a profile, a validity or a rejected credential.
     #[must_use]
-    pub fn new(context: RequestContext, target: Named) -> Self {
+    pub fn new(context: RequestContext, target: ResolvedRegistry) -> Self {
         Self { context, target, profile: String::new(), min_validity: Duration::ZERO, rejected: None }
     }
 }

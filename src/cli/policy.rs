@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::exit_code::Exit;
 use crate::policy::lint::lint;
 use crate::policy::{Decision, Policy};
-use crate::registry::Named;
+use crate::registry::ResolvedRegistry;
 use crate::terminal::{print_error, print_line};
 
 #[derive(Debug, clap::Args)]
@@ -147,7 +147,7 @@ fn explain(
     registry: &str,
     profile: &str,
 ) -> anyhow::Result<ExitCode> {
-    let Named { registry, .. } = match aliases.find(registry) {
+    let ResolvedRegistry { registry, .. } = match aliases.resolve(registry) {
         Ok(named) => named,
         Err(error) => {
             print_error(error);
@@ -200,7 +200,7 @@ impl Expectation {
     /// What is decided instead.
     fn problem(&self, Config { policy, aliases, .. }: &Config) -> anyhow::Result<Option<String>> {
         let caller = with_claims(self.caller.parse()?, self.claims.clone())?;
-        let Named { registry, .. } = aliases.find(&self.registry)?;
+        let ResolvedRegistry { registry, .. } = aliases.resolve(&self.registry)?;
         let decision = policy.decide(&caller, &registry, &self.profile);
         let (allowed, grant) = match decision {
             Decision::Allow { grant } => (true, grant),

@@ -13,8 +13,9 @@ use super::query::Query;
 use super::settings::Settings;
 use crate::jitter;
 use crate::pb::watch_registry_credentials_response::Event;
-use crate::pb::{RegistryCredentials, RegistryType, WatchRegistryCredentialsRequest, WatchRegistryCredentialsResponse};
+use crate::pb::{RegistryCredentials, WatchRegistryCredentialsRequest, WatchRegistryCredentialsResponse};
 use crate::protocol::MAX_KNOWN_IDS;
+use crate::registry::Registry;
 
 /// Shortest wait before a reconnect.
 const MIN_WAIT: Duration = Duration::from_millis(100);
@@ -160,11 +161,9 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// An alias is never an ECR host.
 fn is_alias(credentials: &RegistryCredentials) -> bool {
-    match credentials.registry_type() {
-        RegistryType::Public => !["public.ecr.aws", "ecr-public.aws.com"].contains(&credentials.registry.as_str()),
-        _ => !credentials.registry.starts_with(&format!("{}.dkr", credentials.account_id)),
-    }
+    credentials.registry.parse::<Registry>().is_err()
 }
 
 /// Connects at the given time and starts the stream. The timeout covers the start only: the stream itself has no end.

@@ -80,11 +80,11 @@ fn an_alias_is_a_host_of_one_s_own_and_stands_for_a_registry() {
             || effective(&sources(&file, &[])).contains("a.example")
     );
     for (line, problem) in [
-        ("\"public.ecr.aws\" = \"public.ecr.aws\"", "a host of ECR's own"),
-        ("\"A.example\" = \"public.ecr.aws\"", "in lower case"),
+        ("\"public.ecr.aws\" = \"public.ecr.aws\"", "an ECR host cannot be an alias"),
+        ("\"A.example\" = \"public.ecr.aws\"", "full lower-case host"),
         ("\"a.example:443\" = \"public.ecr.aws\"", "is not 443"),
-        ("\"https://a.example\" = \"public.ecr.aws\"", "without scheme or path"),
-        ("\"localhost\" = \"public.ecr.aws\"", "a whole host"),
+        ("\"https://a.example\" = \"public.ecr.aws\"", "without scheme and path"),
+        ("\"localhost\" = \"public.ecr.aws\"", "a full lower-case host"),
         ("\"docker.io\" = \"public.ecr.aws\"", "Docker Hub"),
         ("\"a b\" = \"public.ecr.aws\"", "not a host name"),
         ("\"1.dkr.ecr.us-east-1.amazonaws.com\" = \"public.ecr.aws\"", "twelve digits"),

@@ -3,7 +3,7 @@
 use tonic::Code;
 
 use crate::client::{Failure, RegistryCredentials, RegistryType};
-use crate::registry::{EndpointVariant, Partition, PrivateRegistry, Registry};
+use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 
 pub(super) const NO_AWS_CREDENTIALS: &str = "have those who run the broker give it AWS credentials: a role of its instance, pod or task, or AWS_* variables or files; it takes them up without a restart";
 
@@ -92,29 +92,11 @@ fn denied(registry: Option<&Registry>) -> String {
 fn unavailable(registry: Option<&Registry>) -> String {
     let host = registry.map_or_else(
         || "the API of the registry that its [aliases] have behind this name".to_owned(),
-        |registry| format!("{}:443", api(registry)),
+        |registry| format!("{}:443", registry.api_host()),
     );
     format!(
         "have those who run the broker see that it reaches {host}: its route, HTTPS_PROXY, security groups, or a VPC endpoint for ecr.api (aws.ecr_endpoint)"
     )
-}
-
-/// Where AWS is asked for a registry's credentials, as its SDK has it.
-fn api(registry: &Registry) -> String {
-    let private = match registry {
-        Registry::Private(private) => private,
-        Registry::Public { dual_stack: false } => return "api.ecr-public.us-east-1.amazonaws.com".to_owned(),
-        Registry::Public { dual_stack: true } => return "ecr-public.us-east-1.api.aws".to_owned(),
-    };
-    let (EndpointVariant { fips, dual_stack }, region) = (private.variant(), private.region());
-    let fips = if fips { "-fips" } else { "" };
-    match (dual_stack, region.partition()) {
-        (false, partition) => {
-            format!("api.ecr{fips}.{region}.{}", partition.registry_suffix(false).unwrap_or_default())
-        }
-        (true, Partition::AwsCn) => format!("ecr{fips}.{region}.api.amazonwebservices.com.cn"),
-        (true, _) => format!("ecr{fips}.{region}.api.aws"),
-    }
 }
 
 #[cfg(test)]

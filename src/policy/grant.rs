@@ -14,7 +14,7 @@ pub enum Policy {
     Observed(Vec<Grant>),
 }
 
-/// One rule of a policy.
+/// A rule of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The name in answers and logs.

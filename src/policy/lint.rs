@@ -138,7 +138,7 @@ fn pull_requests(grant: &Grant, accepted: &AcceptedIdentities) -> Option<String>
         _ => false,
     };
     (grant.effect == Effect::Allow && grant.callers.iter().any(any_event)).then(|| {
-        "it allows workflows that a stranger's pull request starts (pull_request_target); require event_name, environment or job_workflow_ref"
+        "it allows a stranger's pull_request_target runs; require event_name, environment or job_workflow_ref"
             .to_owned()
     })
 }
@@ -151,7 +151,7 @@ fn renamed_repository(grant: &Grant, accepted: &AcceptedIdentities) -> Option<St
     };
     let by_name = |caller: &CallerPattern| matches!(caller, CallerPattern::Token(pattern) if is_github(&pattern.issuer, accepted) && !numbered(pattern));
     (grant.effect == Effect::Allow && grant.callers.iter().any(by_name)).then(|| {
-        "it allows GitHub tokens by a name, which others can register once it is given up; require repository_id or repository_owner_id"
+        "it allows GitHub tokens by a name that others can register later; require repository_id or repository_owner_id"
             .to_owned()
     })
 }

@@ -1,9 +1,13 @@
-//! The hosts of private registries, taken apart.
+//! The grammar of private registries' hosts.
 
-use super::{AccountId, EndpointVariant, Partition, PrivateRegistry, Region, RegistryError};
+use super::account::AccountId;
+use super::error::RegistryError;
+use super::partition::Partition;
+use super::private::{EndpointVariant, PrivateRegistry};
+use super::region::Region;
 
-/// `ACCOUNT.dkr.ecr[-fips].REGION.SUFFIX` or `ACCOUNT.dkr-ecr[-fips].REGION.SUFFIX`: the shape is right, the parts are not
-/// checked yet.
+/// The parts of `ACCOUNT.dkr.ecr[-fips].REGION.SUFFIX` or `ACCOUNT.dkr-ecr[-fips].REGION.SUFFIX`. The shape is right, but the
+/// parts are not checked yet.
 pub(super) struct Host<'a> {
     whole: &'a str,
     account: &'a str,
@@ -13,7 +17,7 @@ pub(super) struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    /// A host without this shape, or with a suffix that no partition has, is not ECR's.
+    /// Splits a host. Returns `None` for a host without this shape, or with a suffix of no partition: it does not belong to ECR.
     pub(super) fn parse(whole: &'a str) -> Option<Self> {
         let (account, rest) = whole.split_once('.')?;
         let (dual_stack, rest) = match rest.strip_prefix("dkr-ecr") {
@@ -25,30 +29,27 @@ impl<'a> Host<'a> {
             None => (false, rest),
         };
         let (region, suffix) = rest.strip_prefix('.')?.split_once('.')?;
-        let known = |partition: &Partition| {
-            [false, true].iter().any(|dual_stack| partition.registry_suffix(*dual_stack) == Some(suffix))
-        };
-        Partition::ALL.iter().any(known).then_some(Self {
-            whole,
-            account,
-            variant: EndpointVariant { fips, dual_stack },
-            region,
-            suffix,
-        })
+        let variant = EndpointVariant { fips, dual_stack };
+        is_known_suffix(suffix).then_some(Self { whole, account, variant, region, suffix })
     }
 
-    /// The registry, if every part belongs to the others.
+    /// Returns the registry if its parts fit together.
     pub(super) fn registry(&self) -> Result<PrivateRegistry, RegistryError> {
         let account: AccountId = self.account.parse()?;
         let region: Region = self.region.parse()?;
-        let partition = region.partition();
-        match partition.registry_suffix(self.variant.dual_stack) {
-            Some(suffix) if suffix == self.suffix => PrivateRegistry::new(Some(account), region, self.variant),
-            Some(suffix) => Err(RegistryError::invalid(format!(
-                "{:?} mixes what does not belong together: registries of this kind in {region} end in {suffix}",
-                self.whole
-            ))),
-            None => Err(RegistryError::invalid(format!("region {region} has no dual-stack registries"))),
+        if let Some(suffix) = region.partition().registry_suffix(self.variant.dual_stack)
+            && suffix != self.suffix
+        {
+            let whole = self.whole;
+            return Err(RegistryError::invalid(format!(
+                "{whole:?} has the wrong suffix for its region and kind; end it with {suffix}"
+            )));
         }
+        PrivateRegistry::new(Some(account), region, self.variant)
     }
+}
+
+fn is_known_suffix(suffix: &str) -> bool {
+    let has = |partition: &Partition, dual_stack| partition.registry_suffix(dual_stack) == Some(suffix);
+    Partition::ALL.iter().any(|partition| has(partition, false) || has(partition, true))
 }

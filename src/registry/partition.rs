@@ -1,6 +1,6 @@
-//! AWS's partitions: which regions each owns, and how its registry hosts end.
+//! AWS partitions: their regions, and the suffixes of their registry hosts.
 
-/// How the names of regions begin, outside the commercial partition.
+/// Prefixes of region names outside the commercial partition.
 const PREFIXES: [(&str, Partition); 7] = [
     ("us-gov-", Partition::AwsUsGov),
     ("cn-", Partition::AwsCn),
@@ -11,7 +11,7 @@ const PREFIXES: [(&str, Partition); 7] = [
     ("us-isof-", Partition::AwsIsoF),
 ];
 
-/// A group of AWS regions with accounts and names of its own.
+/// A group of AWS regions with separate accounts and host names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Partition {
     /// The commercial regions.
@@ -33,7 +33,7 @@ pub enum Partition {
 }
 
 impl Partition {
-    /// Every partition there is.
+    /// All partitions.
     pub const ALL: [Self; 8] = [
         Self::Aws,
         Self::AwsUsGov,
@@ -45,7 +45,7 @@ impl Partition {
         Self::AwsIsoF,
     ];
 
-    /// The name in ARNs.
+    /// Returns the name in ARNs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -60,8 +60,8 @@ impl Partition {
         }
     }
 
-    /// How the hosts of its private registries end: `dkr.ecr` hosts, or with `dual_stack` the `dkr-ecr` ones. `None` where AWS
-    /// has announced no such hosts.
+    /// Returns the suffix of its private registries' hosts: of the `dkr.ecr` hosts, or of the `dkr-ecr` hosts with `dual_stack`.
+    /// `None` if AWS has announced no dual-stack hosts.
     #[must_use]
     pub fn registry_suffix(self, dual_stack: bool) -> Option<&'static str> {
         let (plain, dual) = match self {
@@ -76,33 +76,33 @@ impl Partition {
         if dual_stack { dual } else { Some(plain) }
     }
 
-    /// The partition that owns a region of this name.
+    /// Returns the partition that owns a region of this name.
     ///
-    /// A region is two letters, a word and a number, which leaves room for geographies that AWS opens after this was written;
-    /// the other partitions are known by the words before it.
+    /// A commercial region is two letters, a word and a number. That admits geographies that AWS opens later. A prefix tells the
+    /// other partitions.
     pub(super) fn owning(region: &str) -> Option<Self> {
         let owned = PREFIXES.iter().find_map(|(prefix, partition)| Some((region.strip_prefix(prefix)?, *partition)));
         let (place, partition) = owned.or_else(|| Some((commercial_place(region)?, Self::Aws)))?;
         is_word_and_number(place).then_some(partition)
     }
 
-    /// The partitions that own regions of a pattern: a name, or the beginning of one and `*`.
+    /// Returns the partitions that own regions of a pattern: a name, or a prefix and `*`.
     pub fn all_owning(pattern: &str) -> impl Iterator<Item = Self> {
-        /// What makes a region of its beginning, wherever that ends.
+        /// Endings that complete a prefix to a region, wherever the prefix stops.
         const ENDS: [&str; 6] = ["", "1", "-1", "x-1", "-x-1", "x-x-1"];
         let (start, ends) = pattern.strip_suffix('*').map_or((pattern, &ENDS[..1]), |start| (start, &ENDS[..]));
-        let begins = |one: Self| ends.len() > 1 && one.begins(start);
+        let may_continue = |one: Self| ends.len() > 1 && one.has_prefix_from(start);
         let owns = |one: Self| ends.iter().any(|end| Self::owning(&format!("{start}{end}")) == Some(one));
-        let owners: Vec<_> = Self::ALL.into_iter().filter(|one| begins(*one) || owns(*one)).collect();
+        let owners: Vec<_> = Self::ALL.into_iter().filter(|one| may_continue(*one) || owns(*one)).collect();
         owners.into_iter()
     }
 
-    /// Whether the names of its regions may go on from this beginning.
-    fn begins(self, start: &str) -> bool {
+    /// Returns whether a prefix of its regions starts with this text.
+    fn has_prefix_from(self, start: &str) -> bool {
         start.is_empty() || PREFIXES.iter().any(|(prefix, owner)| *owner == self && prefix.starts_with(start))
     }
 
-    /// The hosts of its private registries of an account in a region.
+    /// Returns all host forms of the private registries of an account in a region.
     pub(super) fn hosts(self, account: &str, region: &str) -> Vec<String> {
         let mut patterns = Vec::new();
         for (service, dual_stack) in [("dkr.ecr", false), ("dkr-ecr", true)] {
@@ -114,7 +114,7 @@ impl Partition {
     }
 }
 
-/// What follows the geography: `central-1` of `eu-central-1`.
+/// Returns the part after the geography: `central-1` of `eu-central-1`.
 fn commercial_place(region: &str) -> Option<&str> {
     let (geography, place) = region.split_once('-')?;
     (geography.len() == 2 && is_word(geography)).then_some(place)

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What a text should come to: the normalised host and the partition's name, or the kind of refusal.
+/// The expected result: the normalised host and the partition's name, or the kind of error.
 enum Expected {
     Private(&'static str, &'static str),
     Public(&'static str),
@@ -14,7 +14,7 @@ const PUBLIC: &str = "public.ecr.aws";
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
-fn a_registry_is_read_in_every_form_that_a_tool_holds_it_and_in_no_other() {
+fn registry_is_parsed_in_every_form_that_tools_use_and_in_no_other() {
     for (name, text, expected) in [
         // Every partition.
         ("commercial", PLAIN, Private(PLAIN, "aws")),
@@ -85,7 +85,7 @@ fn a_registry_is_read_in_every_form_that_a_tool_holds_it_and_in_no_other() {
             Private("123456789012.dkr-ecr.cn-northwest-1.on.amazonwebservices.com.cn", "aws-cn"),
         ),
         (
-            "a geography that opened lately",
+            "a geography that opened recently",
             "123456789012.dkr.ecr.mx-central-1.amazonaws.com",
             Private("123456789012.dkr.ecr.mx-central-1.amazonaws.com", "aws"),
         ),
@@ -106,7 +106,7 @@ fn a_registry_is_read_in_every_form_that_a_tool_holds_it_and_in_no_other() {
         ("public, upper case", "PUBLIC.ECR.AWS", Public(PUBLIC)),
         ("public, a URL", "https://public.ecr.aws/v2/", Public(PUBLIC)),
         ("public, a port", "public.ecr.aws:443/x", Public(PUBLIC)),
-        // Forms of one and the same registry.
+        // Other forms of one registry.
         ("https", "https://123456789012.dkr.ecr.eu-central-1.amazonaws.com", Private(PLAIN, "aws")),
         ("http", "http://123456789012.dkr.ecr.eu-central-1.amazonaws.com/", Private(PLAIN, "aws")),
         ("docker", "docker://123456789012.dkr.ecr.eu-central-1.amazonaws.com/a/b", Private(PLAIN, "aws")),
@@ -139,9 +139,9 @@ fn a_registry_is_read_in_every_form_that_a_tool_holds_it_and_in_no_other() {
             "123456789012.dkr.ecr.eu-central-1.amazonaws.com/@evil.example/",
             Private(PLAIN, "aws"),
         ),
-        // Somebody else's hosts.
+        // Hosts of other registries.
         ("docker hub", "docker.io", NotEcr),
-        ("docker hub's key", "https://index.docker.io/v1/", NotEcr),
+        ("docker hub's configuration key", "https://index.docker.io/v1/", NotEcr),
         ("a short image name", "ubuntu", NotEcr),
         ("localhost", "localhost:5000/app", NotEcr),
         ("an address", "192.0.2.1:5000", NotEcr),
@@ -151,7 +151,7 @@ fn a_registry_is_read_in_every_form_that_a_tool_holds_it_and_in_no_other() {
         ("a longer dual-stack suffix", "123456789012.dkr-ecr.us-west-2.on.aws.evil.example", NotEcr),
         ("another top level", "123456789012.dkr.ecr.eu-central-1.amazonaws.lol", NotEcr),
         ("the top level of iso", "123456789012.dkr.ecr.eu-central-1.amazonaws.gov", NotEcr),
-        ("a suffix that is none", "123456789012.dkr-ecr.cn-north-1.on.aws.com.cn", NotEcr),
+        ("an unknown suffix", "123456789012.dkr-ecr.cn-north-1.on.aws.com.cn", NotEcr),
         ("a look-alike of amazonaws", "123456789012.dkr.ecr.eu-central-1.amazonaws-com.example", NotEcr),
         ("public with a longer suffix", "public.ecr.aws.evil.example", NotEcr),
         ("public with a prefix", "evil-public.ecr.aws", NotEcr),
@@ -161,7 +161,7 @@ fn a_registry_is_read_in_every_form_that_a_tool_holds_it_and_in_no_other() {
         ("another service", "123456789012.s3.eu-central-1.amazonaws.com", NotEcr),
         ("no region", "123456789012.dkr.ecr.amazonaws.com", NotEcr),
         ("a label before the account", "x.123456789012.dkr.ecr.eu-central-1.amazonaws.com", NotEcr),
-        // Close to ECR's, and wrong.
+        // Hosts that resemble ECR's but are wrong.
         ("11 digits", "12345678901.dkr.ecr.eu-central-1.amazonaws.com", Invalid),
         ("13 digits", "1234567890123.dkr.ecr.eu-central-1.amazonaws.com", Invalid),
         ("a letter in the account", "12345678901a.dkr.ecr.eu-central-1.amazonaws.com", Invalid),
@@ -179,7 +179,7 @@ fn a_registry_is_read_in_every_form_that_a_tool_holds_it_and_in_no_other() {
         ("dkr.ecr under the dual-stack suffix", "123456789012.dkr.ecr.us-west-2.on.aws", Invalid),
         ("dkr-ecr under the plain suffix", "123456789012.dkr-ecr.us-west-2.amazonaws.com", Invalid),
         ("dual-stack where there is none", "123456789012.dkr-ecr.us-iso-east-1.c2s.ic.gov", Invalid),
-        ("a region that is none", "123456789012.dkr.ecr.nowhere.amazonaws.com", Invalid),
+        ("an unknown region", "123456789012.dkr.ecr.nowhere.amazonaws.com", Invalid),
         ("a region without a number", "123456789012.dkr.ecr.eu-central.amazonaws.com", Invalid),
         ("a region with an underscore", "123456789012.dkr.ecr.eu_central_1.amazonaws.com", Invalid),
         ("a wild card for a region", "123456789012.dkr.ecr.*.amazonaws.com", Invalid),
@@ -189,7 +189,7 @@ fn a_registry_is_read_in_every_form_that_a_tool_holds_it_and_in_no_other() {
         ("space", "   ", Invalid),
         ("only a path", "/a/b", Invalid),
         ("another scheme", "ftp://123456789012.dkr.ecr.eu-central-1.amazonaws.com", Invalid),
-        ("a user before another host", "123456789012.dkr.ecr.eu-central-1.amazonaws.com@evil.example/", Invalid),
+        ("a user name before another host", "123456789012.dkr.ecr.eu-central-1.amazonaws.com@evil.example/", Invalid),
         ("a user and password", "https://AWS:x@123456789012.dkr.ecr.eu-central-1.amazonaws.com", Invalid),
         ("port zero", "123456789012.dkr.ecr.eu-central-1.amazonaws.com:0", Invalid),
         ("a port that is too large", "123456789012.dkr.ecr.eu-central-1.amazonaws.com:65536", Invalid),
@@ -213,13 +213,13 @@ fn a_registry_is_read_in_every_form_that_a_tool_holds_it_and_in_no_other() {
                 assert_eq!(registry.host().as_deref(), Some(host), "{name}");
             }
             (Err(RegistryError::NotEcr { .. }), NotEcr) | (Err(RegistryError::Invalid(_)), Invalid) => {}
-            (outcome, _) => panic!("{name}: {text:?} came to {outcome:?}"),
+            (outcome, _) => panic!("{name}: {text:?} gave {outcome:?}"),
         }
     }
 }
 
 #[test]
-fn a_text_of_any_length_is_read_without_harm() {
+fn texts_of_any_length_are_parsed_safely() {
     for length in [253, 254, 2048, 2049, 1 << 20] {
         assert!("a".repeat(length).parse::<Registry>().is_err(), "{length}");
         assert!(format!("{}{PLAIN}", "a.".repeat(length)).parse::<Registry>().is_err(), "{length}");
@@ -229,7 +229,7 @@ fn a_text_of_any_length_is_read_without_harm() {
 }
 
 #[test]
-fn a_registry_by_its_parts_has_the_host_of_its_kind() {
+fn registry_from_parts_has_the_host_of_its_kind() {
     let account: AccountId = "123456789012".parse().unwrap();
     for (region, fips, dual_stack, host) in [
         ("eu-central-1", false, false, Some(PLAIN)),
@@ -247,7 +247,7 @@ fn a_registry_by_its_parts_has_the_host_of_its_kind() {
 }
 
 #[test]
-fn what_is_read_back_is_what_was_written() {
+fn registry_host_parses_to_the_same_registry() {
     for text in [PLAIN, "123456789012.dkr-ecr-fips.us-gov-west-1.on.aws", PUBLIC, "ecr-public.aws.com"] {
         let registry: Registry = text.parse().unwrap();
         assert_eq!(registry.host().unwrap().parse(), Ok(registry));
@@ -255,7 +255,7 @@ fn what_is_read_back_is_what_was_written() {
 }
 
 #[test]
-fn patterns_name_every_form_once() {
+fn host_patterns_list_every_form_once() {
     let patterns = Registry::host_patterns("*", "*");
     assert!(patterns.contains(&"*.dkr.ecr.*.amazonaws.com".to_owned()));
     assert!(patterns.contains(&"*.dkr-ecr-fips.*.on.amazonwebservices.com.cn".to_owned()));

@@ -11,7 +11,7 @@ use crate::error::BrokerError;
 use crate::pb;
 use crate::pb::get_registry_credentials_request::Target;
 use crate::protocol::MAX_KNOWN_IDS;
-use crate::registry::{EndpointVariant, Named, PrivateRegistry, Registry};
+use crate::registry::{EndpointVariant, PrivateRegistry, Registry, ResolvedRegistry};
 
 /// Reads a request for one credential, and returns with it what its errors are about.
 ///
@@ -41,10 +41,10 @@ pub(super) fn known_ids(ids: &[String]) -> Result<HashSet<CredentialId>, BrokerE
     ids.iter().map(|id| credential_id("known_credential_ids", id)).collect()
 }
 
-fn target(broker: &Broker, target: Option<&Target>) -> Result<Named, BrokerError> {
+fn target(broker: &Broker, target: Option<&Target>) -> Result<ResolvedRegistry, BrokerError> {
     match target {
         Some(Target::Registry(text)) => {
-            broker.aliases().find(text).map_err(|error| BrokerError::registry("registry", &error))
+            broker.aliases().resolve(text).map_err(|error| BrokerError::registry("registry", &error))
         }
         Some(Target::PrivateRegistry(parts)) => private_registry(broker, parts).map(|it| Registry::Private(it).into()),
         Some(Target::PublicRegistry(pb::PublicRegistry {})) => Ok(Registry::PUBLIC.into()),

@@ -24,7 +24,7 @@ use crate::limits::{Admission, Limits};
 use crate::pb;
 use crate::pb::watch_registry_credentials_response::Event;
 use crate::protocol::{MAX_REQUESTS, MAX_WATCHED};
-use crate::registry::Named;
+use crate::registry::ResolvedRegistry;
 
 mod registry;
 
@@ -43,7 +43,7 @@ struct WatchStream {
     known_ids: Arc<HashSet<CredentialId>>,
     registries: SelectAll<RegistryEvents>,
     /// The followed registries of a request that named none: those that grants name.
-    granted: Option<BTreeSet<Named>>,
+    granted: Option<BTreeSet<ResolvedRegistry>>,
     watched: Vec<Admission>,
     snapshot: Snapshot,
     check: Interval,

@@ -63,7 +63,7 @@ fn check(profile: &Profile, item: &mut Item<'_>) {
     if profile.role_chain.len() > LONGEST_CHAIN {
         item.wrong(format!("role_chain has more than {LONGEST_CHAIN} roles"));
     }
-    if !profile.policy_fits() {
+    if !profile.session_policy_fits() {
         item.wrong("repositories are too many: their session policy has more than the 2,048 characters that STS takes");
     }
 }

@@ -41,7 +41,7 @@ impl RegistryPattern {
         Self::Private { accounts: Accounts::Any, regions: vec![LabelPattern::everything()] }
     }
 
-    /// Returns the hosts in all their forms. A `*` in a label matches any rest of that label.
+    /// Returns every form of the hosts. A `*` in a label matches any rest of that label.
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
         let Self::Private { accounts, regions } = self else {
