@@ -19,6 +19,7 @@
 //! | tools | [`jitter`] | random spread of delays |
 //! | tools | [`sync`] | locks that survive a panic |
 //! | tools | [`signal`] | SIGTERM and SIGINT |
+//! | tools | [`log_throttle`] | throttles repeated log lines |
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
 //! | tools | [`json_file`] | atomic, locked changes of JSON files shared with other programs |
@@ -93,6 +94,8 @@ pub mod jitter;
 pub mod json_file;
 #[cfg(feature = "server")]
 pub mod limits;
+#[cfg(feature = "server")]
+pub mod log_throttle;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod moment;
 #[cfg(any(feature = "server", feature = "client"))]

@@ -251,7 +251,7 @@ async fn without_the_secret_nothing_is_answered_and_too_many_guesses_keep_nobody
     assert!(throttled.headers["x-amz-retry-after"].parse::<u64>().unwrap() >= 1000, "{throttled:?}");
     // Whoever has the secret is served meanwhile, and tokens and handshakes from the same address are listened to.
     Asked::private().send(at).await.data();
-    limits.listen(Origin::of(at.ip())).unwrap();
+    limits.check_origin(Origin::of(at.ip())).unwrap();
     clock.advance(Duration::from_secs(3));
     assert_eq!(wrong().send(at).await.error().0, 403);
     assert_eq!(broker.source.calls(), 1);

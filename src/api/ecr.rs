@@ -93,13 +93,14 @@ impl AwsApi {
         if self.secret.is(shown.strip_suffix('/').unwrap_or(shown)) {
             return Ok(());
         }
-        let listened =
-            self.limits.listen(Origin::AwsApi).map_err(|RetryAfter(retry_after)| BrokerError::CallerRateLimited {
+        let listened = self.limits.check_origin(Origin::AwsApi).map_err(|RetryAfter(retry_after)| {
+            BrokerError::CallerRateLimited {
                 what: "this call, and too many others, came with a wrong secret",
                 retry_after,
-            });
+            }
+        });
         listened.map_err(|error| refuse(&error, None, id))?;
-        self.limits.note_failure(Origin::AwsApi);
+        self.limits.record_failure(Origin::AwsApi);
         tracing::info!(request_id = %id, "a call of the AWS API was refused: its path does not have the secret");
         Err(Refusal::forbidden("AccessDeniedException", format!("{NO_SECRET} (request id {id})")))
     }

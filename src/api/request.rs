@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::error::BrokerError;
-use crate::limits::{Admission, LimitExceeded, Limits};
+use crate::limits::{Admission, Limits};
 use crate::registry::Region;
 
 /// Longest duration of a request, whatever deadline its client sets. AWS SDKs give up after a minute.
@@ -59,13 +59,7 @@ pub(crate) fn admit(limits: &Limits, caller: &Caller, count: usize) -> Result<Ad
 
 /// Admits `count` more watched registries of a caller, all or none. They count as watched until the admission is dropped.
 pub(crate) fn admit_watch(limits: &Limits, caller: &Caller, count: usize) -> Result<Admission, BrokerError> {
-    limits.admit_watch(&caller.principal(), non_zero(count)).map_err(|exceeded| match exceeded {
-        LimitExceeded::PerCaller(retry_after) => BrokerError::CallerRateLimited {
-            what: "you watch more registries than the broker lets one caller watch",
-            retry_after,
-        },
-        LimitExceeded::Global(retry_after) => BrokerError::Overloaded { resource: "watched registries", retry_after },
-    })
+    Ok(limits.admit_watch(&caller.principal(), non_zero(count))?)
 }
 
 /// Returns the broker's default region, for a request that names none; `fix` completes the error if there is no default.

@@ -31,14 +31,14 @@ impl Authenticator {
         origin: Origin,
         bearer: Bearer,
     ) -> Result<(Caller, AuthnState), BrokerError> {
-        self.limits.listen(origin).map_err(|RetryAfter(retry_after)| BrokerError::CallerRateLimited {
+        self.limits.check_origin(origin).map_err(|RetryAfter(retry_after)| BrokerError::CallerRateLimited {
             what: "too many calls from your origin carried invalid tokens",
             retry_after,
         })?;
         let caller = self.verify(peer, bearer).await;
         // A failure that a retry may cure is not the caller's.
         if matches!(caller, Err(BrokerError::CallerUnauthenticated { retry_after: None, .. })) {
-            self.limits.note_failure(origin);
+            self.limits.record_failure(origin);
         }
         caller
     }

@@ -5,6 +5,9 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Burst after a quiet time, in seconds of the rate.
+const BURST_SECONDS: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
 /// How much may be spent in the mean, and at once after a quiet time.
 #[derive(Debug)]
 pub(super) struct Rate {
@@ -17,10 +20,14 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// So many a second, and after a quiet time as many at once as in `burst` seconds.
-    pub(super) fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+    /// Returns a rate whose burst is [`BURST_SECONDS`] worth.
+    pub(super) fn new(per_second: NonZeroU32) -> Self {
+        Self::with_burst(per_second, BURST_SECONDS)
+    }
+
+    fn with_burst(per_second: NonZeroU32, burst_seconds: NonZeroU32) -> Self {
         let cost = nanos(Duration::from_secs(1)) / u64::from(per_second.get());
-        let at_once = u64::from(per_second.get()) * u64::from(burst.get());
+        let at_once = u64::from(per_second.get()) * u64::from(burst_seconds.get());
         Self { cost, credit: cost.saturating_mul(at_once), paid_at: AtomicU64::new(0) }
     }
 
@@ -70,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_the_rate_and_after_a_quiet_time_the_burst_again() {
-        let rate = Rate::new(count(10), count(2));
+        let rate = Rate::with_burst(count(10), count(2));
         let at = Duration::from_millis;
         assert_eq!(rate.spend(count(20), at(0)), Ok(()));
         assert_eq!(rate.spend(count(1), at(0)), Err(at(100)));
@@ -85,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_debt_is_waited_for_and_has_an_end() {
-        let rate = Rate::new(count(10), count(1));
+        let rate = Rate::with_burst(count(10), count(1));
         let at = Duration::from_millis;
         for _ in 0..10 {
             assert_eq!(rate.wait(at(0)), Duration::ZERO);
@@ -100,7 +107,7 @@ mod tests {
 
     #[test]
     fn many_at_the_same_time_spend_no_more_than_there_is() {
-        let rate = Rate::new(count(100), count(10));
+        let rate = Rate::new(count(100));
         let as_much_as_it_can = || (0..1_000).filter(|_| rate.spend(count(1), Duration::ZERO).is_ok()).count();
         let spent: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(as_much_as_it_can)).collect();

@@ -55,7 +55,7 @@ impl Door {
         let Some(tls) = &self.authn.tls else {
             return self.serve(stream, None, self.authn.peer(from, None), origin).await;
         };
-        if let Err(RetryAfter(wait)) = self.limits.listen(origin) {
+        if let Err(RetryAfter(wait)) = self.limits.check_origin(origin) {
             return debug!(%from, ?wait, "a connection was closed: too many from there failed to say who they are");
         }
         let shaken = tokio::select! {
@@ -70,7 +70,7 @@ impl Door {
             Ok(Err(error)) => debug!(%error, %from, "a connection was closed: its TLS handshake failed"),
             Err(_) => debug!(%from, "a connection was closed: its TLS handshake took too long"),
         }
-        self.limits.note_failure(origin);
+        self.limits.record_failure(origin);
     }
 
     async fn serve<I>(&self, io: I, repair: Option<AuthorityRewriter>, peer: Peer, origin: Origin)

@@ -215,7 +215,7 @@ impl WatchStream {
     fn revalidate(&mut self) -> Result<(), BrokerError> {
         self.call.authn.check()?;
         if let Some(admission) = self.watched.first() {
-            self.limits.keep_in_mind(&self.context.caller.principal(), admission);
+            self.limits.keep_alive(&self.context.caller.principal(), admission);
         }
         if self.granted.is_some() && matches!(self.snapshot, Snapshot::Complete) {
             // A limit that refuses them now may have room at the next check.

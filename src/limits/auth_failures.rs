@@ -1,0 +1,110 @@
+//! Limit of failed authentications per origin, with backoff.
+//!
+//! Verifying a signature costs more than the rest of a call, and a flood of invalid tokens or handshakes must not take the CPU from
+//! valid ones.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tracing::warn;
+
+use super::exceeded::{DEFAULT_DELAY, RetryAfter};
+use super::origin::Origin;
+use super::rate::Rate;
+use super::recent;
+use crate::clock::Clock;
+use crate::log_throttle::LogThrottle;
+
+/// Longest backoff of an origin that keeps failing.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Failed authentications of all origins.
+#[derive(Debug, Clone)]
+pub(super) struct AuthFailures {
+    per_second: NonZeroU32,
+    clock: Arc<dyn Clock>,
+    origins: Cache<Origin, Arc<OriginFailures>>,
+}
+
+#[derive(Debug)]
+struct OriginFailures {
+    rate: Rate,
+    log: LogThrottle,
+}
+
+impl AuthFailures {
+    pub(super) fn new(per_second: NonZeroU32, clock: Arc<dyn Clock>) -> Self {
+        Self { per_second, clock, origins: recent::cache() }
+    }
+
+    pub(super) fn check_origin(&self, origin: Origin) -> Result<(), RetryAfter> {
+        let Some(failures) = self.origins.get(&origin) else { return Ok(()) };
+        let backoff = failures.rate.wait(self.now());
+        if backoff.is_zero() {
+            return Ok(());
+        }
+        if failures.log.is_due(self.now()) {
+            log_blocked(origin, backoff);
+        }
+        Err(RetryAfter::spread(backoff.max(DEFAULT_DELAY)))
+    }
+
+    pub(super) fn record_failure(&self, origin: Origin) {
+        let new = || Arc::new(OriginFailures { rate: Rate::new(self.per_second), log: LogThrottle::default() });
+        self.origins.get_with(origin, new).rate.owe(self.now(), MAX_BACKOFF);
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now().steady
+    }
+}
+
+fn log_blocked(origin: Origin, backoff: Duration) {
+    let backoff = format!("{backoff:.1?}");
+    match origin {
+        Origin::Network(_) | Origin::Uid(_) => {
+            warn!(?origin, "for" = backoff, "origin blocked after failed authentications");
+        }
+        // The secret is compared first, and cannot be guessed. Only the error's detail is withheld.
+        Origin::AwsApi => warn!(?origin, "for" = backoff, "ECR API failures throttled; valid calls are served"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_clock::Still;
+    use super::*;
+
+    fn failures() -> (AuthFailures, Arc<Still>) {
+        let clock = Arc::new(Still::default());
+        (AuthFailures::new(NonZeroU32::new(10).unwrap(), clock.clone()), clock)
+    }
+
+    #[test]
+    fn origin_that_keeps_failing_backs_off_and_others_do_not() {
+        let (failures, clock) = failures();
+        let (a, b) = (Origin::of([192, 0, 2, 1].into()), Origin::of([192, 0, 2, 2].into()));
+        for _ in 0..100 {
+            failures.check_origin(a).unwrap();
+            failures.record_failure(a);
+        }
+        let RetryAfter(wait) = failures.check_origin(a).unwrap_err();
+        assert!((DEFAULT_DELAY..=2 * DEFAULT_DELAY).contains(&wait), "{wait:?}");
+        failures.check_origin(b).unwrap();
+        clock.advance(wait);
+        failures.check_origin(a).unwrap();
+        assert!(failures.origins.get(&b).is_none(), "nothing is kept of an origin without failures");
+    }
+
+    #[test]
+    fn remembered_origins_are_bounded() {
+        let (failures, _) = failures();
+        for number in 0..u32::try_from(recent::MAX_ENTRIES).unwrap() + 5_000 {
+            failures.record_failure(Origin::Uid(number));
+        }
+        failures.origins.run_pending_tasks();
+        assert!(failures.origins.entry_count() <= recent::MAX_ENTRIES);
+    }
+}

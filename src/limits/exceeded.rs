@@ -1,0 +1,65 @@
+//! Errors of exceeded limits, and their retry delays.
+
+use std::time::Duration;
+
+use crate::error::BrokerError;
+use crate::jitter;
+
+/// Retry delay if it is not known when there will be room.
+pub(super) const DEFAULT_DELAY: Duration = Duration::from_secs(1);
+
+/// A resource with a limit per caller and a global one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Requests in flight, and the rate of requests.
+    InFlight,
+    /// Watched registries.
+    Watches,
+}
+
+/// An exceeded limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitExceeded {
+    /// The caller exceeds its own limit.
+    PerCaller(Resource, RetryAfter),
+    /// All callers together exceed the limit of the broker.
+    Global(Resource, RetryAfter),
+}
+
+/// The delay after which a retry may succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryAfter(pub Duration);
+
+impl RetryAfter {
+    /// Adds up to the same delay again, so that callers that are rejected together do not return together.
+    pub(super) fn spread(delay: Duration) -> Self {
+        Self(jitter::at_least(delay, 1.0))
+    }
+}
+
+impl From<LimitExceeded> for BrokerError {
+    fn from(exceeded: LimitExceeded) -> Self {
+        match exceeded {
+            LimitExceeded::PerCaller(resource, RetryAfter(retry_after)) => {
+                let what = match resource {
+                    Resource::InFlight => "you make more requests than the broker allows one caller",
+                    Resource::Watches => "you watch more registries than the broker allows one caller",
+                };
+                Self::CallerRateLimited { what, retry_after }
+            }
+            LimitExceeded::Global(resource, RetryAfter(retry_after)) => {
+                Self::Overloaded { resource: resource.name(), retry_after }
+            }
+        }
+    }
+}
+
+impl Resource {
+    /// Returns the name in errors and log lines.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::InFlight => "requests in flight",
+            Self::Watches => "watched registries",
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Usage limits: the rate of remote callers, requests in flight and watched registries, per caller and globally.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tracing::warn;
+
+use super::exceeded::{DEFAULT_DELAY, LimitExceeded, Resource, RetryAfter};
+use super::rate::Rate;
+use super::recent;
+use crate::caller::Principal;
+use crate::clock::Clock;
+use crate::log_throttle::LogThrottle;
+
+/// Requests in flight of all callers, unless twice the limit of one caller is more. Answers of this many requests, if their callers
+/// read them slowly, take about 300 MB.
+const MAX_IN_FLIGHT: usize = 32_768;
+/// Registries that all callers watch, at about 2 KB each. One caller may watch half of them.
+const MAX_WATCHES: usize = 65_536;
+/// Usage of one caller that no global limit rejects: callers with much must not displace callers with little.
+const ALWAYS_ADMITTED: usize = 200;
+
+/// The usage of all callers, and its limits.
+#[derive(Debug, Clone)]
+pub(super) struct UsageLimits {
+    requests_per_second: NonZeroU32,
+    in_flight: usize,
+    clock: Arc<dyn Clock>,
+    total: Arc<Usage>,
+    total_log: Arc<LogThrottle>,
+    callers: Cache<Principal, Arc<CallerUsage>>,
+}
+
+/// Admitted requests in flight, or admitted watched registries. Released on drop.
+#[derive(Debug)]
+pub struct Admission {
+    caller: Arc<CallerUsage>,
+    total: Arc<Usage>,
+    resource: Resource,
+    count: usize,
+}
+
+/// Counts of each resource in use.
+#[derive(Debug, Default)]
+struct Usage {
+    in_flight: AtomicUsize,
+    watches: AtomicUsize,
+}
+
+/// The usage of one caller.
+#[derive(Debug)]
+struct CallerUsage {
+    /// `None` for callers of this host: the host bounds their number, and one of them is often a whole build farm.
+    rate: Option<Rate>,
+    usage: Usage,
+    log: LogThrottle,
+}
+
+/// The limits of a resource, for one caller and for all.
+#[derive(Debug, Clone, Copy)]
+struct Maximum {
+    per_caller: usize,
+    global: usize,
+}
+
+impl UsageLimits {
+    pub(super) fn new(requests_per_second: NonZeroU32, in_flight: usize, clock: Arc<dyn Clock>) -> Self {
+        let (total, total_log, callers) = (Arc::default(), Arc::default(), recent::cache());
+        Self { requests_per_second, in_flight, clock, total, total_log, callers }
+    }
+
+    pub(super) fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
+        let global = MAX_IN_FLIGHT.max(self.in_flight.saturating_mul(2));
+        let maximum = Maximum { per_caller: self.in_flight, global };
+        let admission = self.enter(principal, Resource::InFlight, requests, maximum)?;
+        let spent = admission.caller.spend(requests, self.now());
+        spent.map(|()| admission).inspect_err(|exceeded| self.log(principal, exceeded))
+    }
+
+    pub(super) fn admit_watch(
+        &self,
+        principal: &Principal,
+        registries: NonZeroU32,
+    ) -> Result<Admission, LimitExceeded> {
+        let maximum = Maximum { per_caller: MAX_WATCHES / 2, global: MAX_WATCHES };
+        self.enter(principal, Resource::Watches, registries, maximum)
+    }
+
+    pub(super) fn keep_alive(&self, principal: &Principal, admission: &Admission) {
+        _ = self.callers.get_with_by_ref(principal, || Arc::clone(&admission.caller));
+    }
+
+    fn caller(&self, principal: &Principal) -> Arc<CallerUsage> {
+        if let Some(caller) = self.callers.get(principal) {
+            return caller;
+        }
+        let rate = (!principal.is_local()).then(|| Rate::new(self.requests_per_second));
+        let new = || Arc::new(CallerUsage { rate, usage: Usage::default(), log: LogThrottle::default() });
+        self.callers.get_with_by_ref(principal, new)
+    }
+
+    fn enter(
+        &self,
+        principal: &Principal,
+        resource: Resource,
+        count: NonZeroU32,
+        maximum: Maximum,
+    ) -> Result<Admission, LimitExceeded> {
+        let admission = Admission::enter(self.caller(principal), Arc::clone(&self.total), resource, count);
+        let checked = admission.check(maximum);
+        checked.map(|()| admission).inspect_err(|exceeded| self.log(principal, exceeded))
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now().steady
+    }
+
+    fn log(&self, principal: &Principal, exceeded: &LimitExceeded) {
+        let caller = self.caller(principal);
+        match exceeded {
+            LimitExceeded::PerCaller(resource, _) if caller.log.is_due(self.now()) => {
+                let resource = resource.name();
+                let (in_flight, watches) = caller.usage.counts();
+                warn!(caller = %principal, resource, in_flight, watches, "caller limit exceeded");
+            }
+            LimitExceeded::Global(resource, _) if self.total_log.is_due(self.now()) => {
+                let resource = resource.name();
+                let (in_flight, watches) = self.total.counts();
+                warn!(resource, in_flight, watches, always_admitted = ALWAYS_ADMITTED, "global limit exceeded");
+            }
+            LimitExceeded::PerCaller(..) | LimitExceeded::Global(..) => {}
+        }
+    }
+}
+
+impl CallerUsage {
+    fn spend(&self, requests: NonZeroU32, now: Duration) -> Result<(), LimitExceeded> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        let exceeded = |wait| LimitExceeded::PerCaller(Resource::InFlight, RetryAfter::spread(wait));
+        rate.spend(requests, now).map_err(exceeded)
+    }
+}
+
+impl Usage {
+    fn of(&self, resource: Resource) -> &AtomicUsize {
+        match resource {
+            Resource::InFlight => &self.in_flight,
+            Resource::Watches => &self.watches,
+        }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (self.in_flight.load(Ordering::Relaxed), self.watches.load(Ordering::Relaxed))
+    }
+}
+
+impl Admission {
+    /// Counts before the check, so that the drop of a rejected admission releases exactly what was counted.
+    fn enter(caller: Arc<CallerUsage>, total: Arc<Usage>, resource: Resource, count: NonZeroU32) -> Self {
+        let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
+        caller.usage.of(resource).fetch_add(count, Ordering::Relaxed);
+        total.of(resource).fetch_add(count, Ordering::Relaxed);
+        Self { caller, total, resource, count }
+    }
+
+    fn check(&self, maximum: Maximum) -> Result<(), LimitExceeded> {
+        let own = self.caller.usage.of(self.resource).load(Ordering::Relaxed);
+        if own > maximum.per_caller {
+            Err(LimitExceeded::PerCaller(self.resource, RetryAfter::spread(DEFAULT_DELAY)))
+        } else if own > ALWAYS_ADMITTED && self.total.of(self.resource).load(Ordering::Relaxed) > maximum.global {
+            Err(LimitExceeded::Global(self.resource, RetryAfter::spread(DEFAULT_DELAY)))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.caller.usage.of(self.resource).fetch_sub(self.count, Ordering::Relaxed);
+        self.total.of(self.resource).fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_clock::Still;
+    use super::*;
+
+    fn limits(in_flight: usize) -> (UsageLimits, Arc<Still>) {
+        let clock = Arc::new(Still::default());
+        (UsageLimits::new(count(10), in_flight, clock.clone()), clock)
+    }
+
+    fn count(number: u32) -> NonZeroU32 {
+        NonZeroU32::new(number).unwrap()
+    }
+
+    fn remote(name: &str) -> Principal {
+        Principal::Dns(name.parse().unwrap())
+    }
+
+    fn caller_limit(result: Result<Admission, LimitExceeded>) -> Duration {
+        match result {
+            Err(LimitExceeded::PerCaller(_, RetryAfter(wait))) => wait,
+            other => panic!("the caller's own limit: {other:?}"),
+        }
+    }
+
+    fn is_global<T>(result: Result<T, LimitExceeded>) -> bool {
+        matches!(result, Err(LimitExceeded::Global(..)))
+    }
+
+    #[test]
+    fn remote_caller_has_a_rate_and_a_retry_delay() {
+        let (limits, clock) = limits(1_000);
+        let (greedy, honest) = (remote("a.example"), remote("b.example"));
+        limits.admit(&greedy, count(100)).unwrap();
+        let wait = caller_limit(limits.admit(&greedy, count(5)));
+        assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&wait), "{wait:?}");
+        limits.admit(&honest, count(100)).unwrap();
+        clock.advance(wait);
+        limits.admit(&greedy, count(5)).unwrap();
+        limits.admit(&greedy, count(100)).unwrap_err();
+        limits.admit(&greedy, count(101)).unwrap_err();
+    }
+
+    #[test]
+    fn local_caller_has_no_rate_but_a_limit_in_flight() {
+        let (limits, _) = limits(200);
+        let user = Principal::Uid(1001);
+        for _ in 0..100 {
+            limits.admit(&user, count(100)).unwrap();
+        }
+        let full = limits.admit(&user, count(200)).unwrap();
+        assert!(caller_limit(limits.admit(&user, count(1))) >= DEFAULT_DELAY);
+        limits.admit(&Principal::Uid(1002), count(200)).unwrap();
+        drop(full);
+        limits.admit(&user, count(200)).unwrap();
+    }
+
+    #[test]
+    fn global_in_flight_limit_spares_callers_with_few_requests() {
+        let most = MAX_IN_FLIGHT / 2;
+        let (limits, _) = limits(most);
+        let most = count(u32::try_from(most).unwrap());
+        let full = [1, 2].map(|uid| limits.admit(&Principal::Uid(uid), most).unwrap());
+        let few = limits.admit(&Principal::Uid(3), count(200)).unwrap();
+        assert!(is_global(limits.admit(&Principal::Uid(3), count(1))));
+        drop(few);
+        limits.admit(&Principal::Uid(4), count(1)).unwrap();
+        drop(full);
+        limits.admit(&Principal::Uid(3), most).unwrap();
+    }
+
+    #[test]
+    fn watched_registries_have_separate_limits() {
+        let (limits, _) = limits(200);
+        let (half, own) = (count(u32::try_from(MAX_WATCHES / 2).unwrap()), Principal::Uid(1));
+        let first = limits.admit_watch(&own, half).unwrap();
+        caller_limit(limits.admit_watch(&own, count(1)));
+        limits.admit(&own, count(200)).unwrap();
+        let second = limits.admit_watch(&Principal::Uid(2), half).unwrap();
+        assert!(is_global(limits.admit_watch(&Principal::Uid(3), count(201))));
+        limits.admit_watch(&Principal::Uid(3), count(200)).unwrap();
+        drop((first, second));
+        limits.admit_watch(&own, half).unwrap();
+    }
+
+    #[test]
+    fn remembered_callers_are_bounded() {
+        let (limits, _) = limits(1);
+        for number in 0..u32::try_from(recent::MAX_ENTRIES).unwrap() + 5_000 {
+            _ = limits.admit(&Principal::Uid(number), count(1));
+        }
+        limits.callers.run_pending_tasks();
+        assert!(limits.callers.entry_count() <= recent::MAX_ENTRIES);
+    }
+}
