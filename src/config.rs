@@ -4,25 +4,31 @@
 //! every problem with its place, so that an operator edits a file once.
 
 pub use self::diagnostic::Diagnostic;
+pub use self::example::example;
 pub use self::files::Files;
 pub use self::model::{AwsApi, Config, Log, LogFormat, Server};
-pub use self::print::{effective, example};
+pub use self::print::effective;
 pub use self::sources::{Sources, environment};
 
 use self::reader::Reader;
-use self::sections::{aliases, aws, cache, limits, policy, profiles, server};
+use self::sections::{aliases, aws, limits, policy, profiles, server};
+use self::settings::{Audit, Cache};
+use crate::cache;
 
 mod check;
 mod diagnostic;
+mod example;
 mod files;
 mod list;
 mod model;
 mod print;
 mod reader;
 mod sections;
+mod setting;
 mod settings;
 mod sources;
 mod unknown;
+mod value_type;
 mod values;
 
 impl Config {
@@ -42,16 +48,19 @@ impl Config {
     fn read(reader: &mut Reader<'_>) -> Self {
         let profiles = profiles::read(reader);
         let aws = aws::read(reader, profiles.clone());
+        let Cache { refresh_after, safety_margin, max_min_validity, capacity, max_waiters, keep_warm } =
+            Cache::read(reader);
+        let settings::Log { filter, format } = settings::Log::read(reader);
         Self {
             server: server::read(reader),
-            cache: cache::read(reader),
-            keep_warm: reader.get(&settings::KEEP_WARM),
+            cache: cache::Settings { refresh_after, safety_margin, capacity, max_waiters },
+            keep_warm,
             aliases: aliases::read(reader),
-            max_min_validity: reader.get(&settings::MAX_MIN_VALIDITY),
+            max_min_validity,
             policy: policy::read(reader, &profiles),
             limits: limits::read(reader),
-            audit: reader.get(&settings::AUDIT_OUTPUT),
-            log: Log { filter: reader.get(&settings::LOG_FILTER), format: reader.get(&settings::LOG_FORMAT) },
+            audit: Audit::read(reader).output,
+            log: Log { filter, format },
             aws,
         }
     }

@@ -6,7 +6,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use ecr_broker::config::{Config, Files, Sources, effective, grants_as_toml};
+use ecr_broker::config::{Config, Files, Sources, effective};
+use ecr_broker::policy::grants_as_toml;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 

@@ -2,7 +2,7 @@
 
 use super::model::Config;
 use super::reader::Reader;
-use super::settings;
+use super::settings::{Aws, Cache, Limits, Policy};
 use crate::registry::Registry;
 
 mod listeners;
@@ -22,17 +22,15 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
 
 fn check_observe(config: &Config, reader: &mut Reader<'_>) {
     if config.policy.is_observed() && config.audit.is_none() {
-        reader.report(
-            &settings::POLICY_MODE,
-            "what is observed is put on record, and there is no audit log; set audit.output",
-        );
+        reader
+            .report(&Policy::mode(), "what is observed is put on record, and there is no audit log; set audit.output");
     }
 }
 
 fn check_in_flight(config: &Config, reader: &mut Reader<'_>) {
     if config.limits.in_flight >= config.cache.max_waiters {
         reader.report(
-            &settings::IN_FLIGHT,
+            &Limits::in_flight(),
             "it is not less than cache.max_waiters, so that one caller could turn away all others",
         );
     }
@@ -41,7 +39,7 @@ fn check_in_flight(config: &Config, reader: &mut Reader<'_>) {
 fn check_validity(config: &Config, reader: &mut Reader<'_>) {
     if config.cache.safety_margin > config.max_min_validity {
         reader.report(
-            &settings::SAFETY_MARGIN,
+            &Cache::safety_margin(),
             "it is more than cache.max_min_validity; no credential could be handed out",
         );
     }
@@ -49,7 +47,7 @@ fn check_validity(config: &Config, reader: &mut Reader<'_>) {
 
 fn check_timeouts(config: &Config, reader: &mut Reader<'_>) {
     if config.aws.attempt_timeout > config.aws.operation_timeout {
-        reader.report(&settings::ATTEMPT_TIMEOUT, "it is more than aws.operation_timeout, which holds all attempts");
+        reader.report(&Aws::attempt_timeout(), "it is more than aws.operation_timeout, which holds all attempts");
     }
 }
 
@@ -59,7 +57,7 @@ fn check_keep_warm(config: &Config, reader: &mut Reader<'_>) {
     let count: usize = config.keep_warm.iter().map(of_one).sum();
     if u64::try_from(count).unwrap_or(u64::MAX) > config.cache.capacity {
         reader.report(
-            &settings::KEEP_WARM,
+            &Cache::keep_warm(),
             "its registries, by each profile that is granted for them, are more than cache.capacity holds",
         );
     }
@@ -67,7 +65,7 @@ fn check_keep_warm(config: &Config, reader: &mut Reader<'_>) {
     #[expect(clippy::cast_precision_loss, reason = "nobody lists so many")]
     if count as f64 / interval > MOST_REFRESHES_PER_SECOND {
         reader.report(
-            &settings::KEEP_WARM,
+            &Cache::keep_warm(),
             "so many registries, by each profile that is granted for them, refreshed after cache.refresh_after, are more than ten calls to AWS a second; list fewer, or refresh them less often",
         );
     }

@@ -83,9 +83,10 @@ pub struct Log {
 }
 
 /// Format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
+    #[default]
     Auto,
     /// One JSON object a line.
     Json,
@@ -94,9 +95,10 @@ pub enum LogFormat {
 }
 
 /// What happens to a request that the grants deny.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Mode {
     /// It is denied.
+    #[default]
     Enforce,
     /// It is allowed and audited as observed.
     Observe,

@@ -4,9 +4,8 @@ use toml::{Table, Value};
 
 use super::diagnostic::Diagnostic;
 use super::files::Document;
-use super::settings::{About, Setting};
+use super::setting::{Setting, SettingMeta};
 use super::sources::Sources;
-use super::values::Read;
 use crate::address::ListenAddress;
 
 /// The sources, and the diagnostics found so far.
@@ -44,28 +43,41 @@ impl<'a> Reader<'a> {
         Self { sources, documents, diagnostics }
     }
 
-    /// The setting's value; the default where there is none, or none that can be read.
-    pub(super) fn get<T>(&mut self, setting: &Setting<T>) -> T {
-        let Some((value, origin)) = self.find(&setting.about) else { return (setting.default)() };
-        (setting.read)(&value).unwrap_or_else(|problem| {
-            self.report_at(origin.place(), format!("{}: {problem}", setting.about.name()));
-            (setting.default)()
-        })
+    /// Returns the setting's value. After a value that cannot be read it returns the default, so that one run finds every problem.
+    pub(super) fn get<T: Default>(&mut self, setting: &Setting<T>) -> T {
+        let found = self.find(&setting.meta);
+        found
+            .and_then(|(value, origin)| self.read(setting, &value, &origin))
+            .unwrap_or_else(|| self.default_of(setting))
+    }
+
+    fn default_of<T: Default>(&mut self, setting: &Setting<T>) -> T {
+        let default = setting.meta.default;
+        if default.is_empty() {
+            return T::default();
+        }
+        let value = default.parse().unwrap_or_else(|_| Value::String(default.to_owned()));
+        self.read(setting, &value, &Origin::Default).unwrap_or_default()
+    }
+
+    fn read<T>(&mut self, setting: &Setting<T>, value: &Value, origin: &Origin) -> Option<T> {
+        let read = setting.read(value);
+        read.map_err(|problem| self.report_at(origin.place(), format!("{}: {problem}", setting.meta.name()))).ok()
     }
 
     /// The value as typed, and where.
-    pub(super) fn find(&self, about: &About) -> Option<(Value, Origin)> {
-        let name = about.name();
+    pub(super) fn find(&self, meta: &SettingMeta) -> Option<(Value, Origin)> {
+        let name = meta.name();
         if let Some((_, flag, value)) = self.sources.flags.iter().find(|(setting, ..)| *setting == name) {
             return Some((value.clone(), Origin::Flag(flag)));
         }
-        let variable = about.variable();
+        let variable = meta.variable();
         if let Some(text) = self.variable(&variable) {
-            return Some((about.form.value(text), Origin::Variable(variable)));
+            return Some((meta.env_format.value(text), Origin::Variable(variable)));
         }
-        let mut sections = about.section.split('.');
+        let mut sections = meta.section.split('.');
         let table = sections.try_fold(self.file(), |table, section| table.get(section)?.as_table())?;
-        let value = table.get(about.key)?;
+        let value = table.get(meta.key)?;
         Some((value.clone(), Origin::File(self.file_name())))
     }
 
@@ -107,9 +119,9 @@ impl<'a> Reader<'a> {
     }
 
     /// What a variable says that is not ours.
-    pub(super) fn get_variable<T>(&mut self, name: &str, read: Read<Option<T>>) -> Option<T> {
+    pub(super) fn get_variable<T>(&mut self, name: &str, setting: &Setting<Option<T>>) -> Option<T> {
         let text = self.variable(name)?;
-        read(&Value::String(text.to_owned())).unwrap_or_else(|problem| {
+        setting.read(&Value::String(text.to_owned())).unwrap_or_else(|problem| {
             self.report_at(name.to_owned(), problem);
             None
         })
@@ -126,8 +138,8 @@ impl<'a> Reader<'a> {
 
     /// Notes what is wrong with a value that could be read.
     pub(super) fn report<T>(&mut self, setting: &Setting<T>, problem: &str) {
-        let place = self.find(&setting.about).map_or(Origin::Default, |(_, origin)| origin).place();
-        self.report_at(place, format!("{}: {problem}", setting.about.name()));
+        let place = self.find(&setting.meta).map_or(Origin::Default, |(_, origin)| origin).place();
+        self.report_at(place, format!("{}: {problem}", setting.meta.name()));
     }
 
     pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {

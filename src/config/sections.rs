@@ -2,7 +2,6 @@
 
 pub(super) mod aliases;
 pub(super) mod aws;
-pub(super) mod cache;
 pub(super) mod grants;
 pub(super) mod issuers;
 pub(super) mod limits;

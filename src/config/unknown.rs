@@ -7,7 +7,8 @@ use super::files::{Document, INCLUDE, LISTS};
 use super::reader::Reader;
 use super::sections::aliases::ALIASES;
 use super::sections::issuers::HEADING;
-use super::settings::ALL;
+use super::setting::{Section, SettingMeta, variable_prefix};
+use super::settings::SECTIONS;
 
 /// Variables of this prefix that are no settings: of the command line, of clients, and of the build, which `cargo run` passes on.
 const OTHER_VARIABLES: [&str; 9] = [
@@ -51,37 +52,40 @@ fn unknown_in_included(document: &Document) -> Vec<Diagnostic> {
     others.map(diagnostic).collect()
 }
 
-/// What a section of the file has that there is no setting for.
-fn unknown_keys(section: &str, value: &Value) -> Vec<String> {
-    let keys = keys_of(section);
-    if keys.is_empty() {
+/// Returns the problems of a section's unknown keys, inner sections included.
+fn unknown_keys(name: &str, value: &Value) -> Vec<String> {
+    let Some(section) = SECTIONS.iter().find(|section| section.name == name) else {
         let sections = sections().join(", ");
         return vec![format!(
-            "[{section}] is not a section; there are {sections}, aliases and [[grants]], [[profiles]], and include above all"
+            "[{name}] is not a section; there are {sections}, aliases and [[grants]], [[profiles]], and include above all"
         )];
-    }
+    };
     let Value::Table(table) = value else {
-        return vec![format!("{section} is a section: write [{section}] and its keys below it")];
+        return vec![format!("{name} is a section: write [{name}] and its keys below it")];
     };
-    let of_key = |(key, value): (&String, &Value)| {
-        let inner = format!("{section}.{key}");
-        match (keys.contains(&key.as_str()), sections().contains(&inner.as_str())) {
-            (true, _) => Vec::new(),
-            (false, true) => unknown_keys(&inner, value),
-            (false, false) if inner == HEADING => Vec::new(),
-            (false, false) => vec![format!("{inner} is not a key; [{section}] has {}", keys.join(", "))],
-        }
-    };
-    table.iter().flat_map(of_key).collect()
+    let problems = table.iter().flat_map(|(key, value)| problems_of_key(section, key, value));
+    problems.collect()
 }
 
-/// The problem of a variable of our prefix that is not a setting.
+fn problems_of_key(section: &Section, key: &str, value: &Value) -> Vec<String> {
+    let inner = format!("{}.{key}", section.name);
+    if inner == HEADING || section.settings.iter().any(|setting| setting.key == key) {
+        return Vec::new();
+    }
+    if sections().contains(&inner.as_str()) {
+        return unknown_keys(&inner, value);
+    }
+    vec![format!("{inner} is not a key; [{}] has {}", section.name, keys_of(section))]
+}
+
+/// Returns the problem of a variable that has our prefix and is not a setting.
 fn problem_of_variable(name: &str) -> Option<String> {
-    let known = ALL.iter().any(|about| about.variable() == name) || OTHER_VARIABLES.contains(&name);
-    let rest = name.strip_prefix("ECR_BROKER_").filter(|_| !known && !is_service_link(name))?;
-    let begins = |section: &&str| rest.starts_with(&format!("{section}_").replace('.', "_").to_ascii_uppercase());
-    Some(match sections().into_iter().rev().find(begins) {
-        Some(section) => format!("it is not a setting; [{section}] has {}", keys_of(section).join(", ")),
+    let known = OTHER_VARIABLES.contains(&name) || all_settings().any(|setting| setting.variable() == name);
+    if known || !name.starts_with("ECR_BROKER_") || is_service_link(name) {
+        return None;
+    }
+    Some(match SECTIONS.iter().rev().find(|section| name.starts_with(&variable_prefix(section.name))) {
+        Some(section) => format!("it is not a setting; [{}] has {}", section.name, keys_of(section)),
         None => format!("it is nothing that this program reads; sections are {}", sections().join(", ")),
     })
 }
@@ -93,12 +97,14 @@ fn is_service_link(variable: &str) -> bool {
         || ["_SERVICE_PORT", "_PORT_"].iter().any(|part| variable.contains(part))
 }
 
-fn sections() -> Vec<&'static str> {
-    let mut sections: Vec<_> = ALL.iter().map(|about| about.section).collect();
-    sections.dedup();
-    sections
+fn all_settings() -> impl Iterator<Item = &'static SettingMeta> {
+    SECTIONS.iter().flat_map(|section| section.settings)
 }
 
-fn keys_of(section: &str) -> Vec<&'static str> {
-    ALL.iter().filter(|about| about.section == section).map(|about| about.key).collect()
+fn sections() -> Vec<&'static str> {
+    SECTIONS.iter().map(|section| section.name).collect()
+}
+
+fn keys_of(section: &Section) -> String {
+    section.settings.iter().map(|setting| setting.key).collect::<Vec<_>>().join(", ")
 }

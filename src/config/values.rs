@@ -1,4 +1,4 @@
-//! From a TOML value to what it means; each error names what would be taken.
+//! The types of values that settings have.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,178 +10,189 @@ use toml::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::model::{LogFormat, Mode};
+use super::value_type::{EnvFormat, Expected, Read, ValueType};
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
 use crate::registry::{Region, Registry};
 use crate::source::aws::ca_bundle;
 
-/// Reads a value, or says what is wrong with it.
-pub(super) type Read<T> = fn(&Value) -> Result<T, String>;
+pub(super) const ADDRESSES: ValueType<Vec<ListenAddress>> = ValueType {
+    env_format: EnvFormat::List,
+    expected: Expected::Words("a list of addresses"),
+    read: |value, expected| {
+        let address = |text: &str| text.parse::<ListenAddress>().map_err(|error| error.to_string());
+        items(value, expected)?.iter().map(|item| address(string(item)?)).collect()
+    },
+};
 
-/// How a text in the environment becomes a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// The text is the value.
-    Text,
-    /// Texts with commas between them.
-    List,
-    /// TOML: a number, a boolean, a table.
-    Plain,
-}
-
-impl Form {
-    pub(super) fn value(self, text: &str) -> Value {
-        let string = || Value::String(text.to_owned());
-        match self {
-            Self::Text => string(),
-            Self::List => Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect()),
-            Self::Plain => text.parse().unwrap_or_else(|_| string()),
-        }
-    }
-}
-
-fn text(value: &Value) -> Result<&str, String> {
-    value.as_str().filter(|text| !text.is_empty()).ok_or_else(|| format!("{value} is not a text between quotes"))
-}
-
-pub(super) fn listen(value: &Value) -> Result<Vec<ListenAddress>, String> {
-    let items = value
-        .as_array()
-        .ok_or_else(|| format!("{value} is not a list, such as [\"unix:/run/ecr-broker/broker.sock\"]"))?;
-    items.iter().map(|item| text(item)?.parse::<ListenAddress>().map_err(|error| error.to_string())).collect()
-}
-
-/// What goes over it goes in the clear.
-pub(super) fn loopback_address(value: &Value) -> Result<Option<SocketAddr>, String> {
-    match text(value)?.parse() {
+/// Loopback only: the traffic is not encrypted.
+pub(super) const LOOPBACK_ADDRESS: ValueType<Option<SocketAddr>> = text(
+    "IP:PORT on loopback, such as \"127.0.0.1:9911\"",
+    |value, expected| match string(value)?.parse() {
         Ok(ListenAddress::Tcp(address)) if ListenAddress::Tcp(address).is_local() => Ok(Some(address)),
         Ok(ListenAddress::Tcp(_)) => Err(format!(
-            "{value} can be reached from other hosts, and what is sent there is not encrypted; give an address on loopback, such as \"127.0.0.1:9911\""
+            "{value} is reachable from other hosts, and the traffic is not encrypted; use a loopback address, such as \"127.0.0.1:9911\""
         )),
-        _ => Err(format!("{value} is not IP:PORT, such as \"127.0.0.1:9911\"")),
-    }
-}
+        _ => Err(expected.but_got(value)),
+    },
+);
 
-/// A list of texts with at least one in it.
-pub(super) fn texts<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, String> {
-    let texts = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-    texts
-        .filter(|texts| !texts.is_empty())
-        .ok_or_else(|| format!("{key} is not a list of texts with one in it at least"))
-}
+pub(super) const REGISTRIES: ValueType<Vec<Registry>> = ValueType {
+    env_format: EnvFormat::List,
+    expected: Expected::Words("a list of registry hosts"),
+    read: |value, expected| {
+        let registry = |text: &str| text.parse::<Registry>().map_err(|error| error.to_string());
+        items(value, expected)?.iter().map(|item| registry(string(item)?)).collect()
+    },
+};
 
-pub(super) fn registries(value: &Value) -> Result<Vec<Registry>, String> {
-    let items = value.as_array().ok_or_else(|| format!("{value} is not a list of registries' hosts"))?;
-    items.iter().map(|item| text(item)?.parse::<Registry>().map_err(|error| error.to_string())).collect()
-}
-
-pub(super) fn audit_output(value: &Value) -> Result<Option<Output>, String> {
-    match text(value)? {
+pub(super) const AUDIT_OUTPUT: ValueType<Option<Output>> =
+    text("\"stderr\", \"stdout\" or an absolute path", |value, expected| match string(value)? {
         "stderr" => Ok(Some(Output::Stderr)),
         "stdout" => Ok(Some(Output::Stdout)),
         path if path.starts_with('/') => Ok(Some(Output::File(path.into()))),
-        _ => Err(format!("{value} is none of \"stderr\", \"stdout\" and an absolute path")),
-    }
-}
+        _ => Err(expected.but_got(value)),
+    });
 
-pub(super) fn boolean(value: &Value) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| format!("{value} is neither true nor false"))
-}
+pub(super) const BOOLEAN: ValueType<bool> = ValueType {
+    env_format: EnvFormat::Toml,
+    expected: Expected::Words("true or false"),
+    read: |value, expected| value.as_bool().ok_or_else(|| expected.but_got(value)),
+};
 
-pub(super) fn count(value: &Value, least: u64, most: u64) -> Result<u64, String> {
-    let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
-    number
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| format!("{value} is not a whole number from {least} to {most}"))
-}
+pub(super) const REGION: ValueType<Option<String>> =
+    text("an AWS region, such as \"eu-central-1\"", |value, _| Ok(Some(region(string(value)?)?)));
 
-pub(super) fn duration(value: &Value, least: &str, most: &str) -> Result<Duration, String> {
-    let problem =
-        || format!("{value} is not a duration from {least} to {most}; those are like \"250ms\", \"90s\", \"1h30m\"");
-    let limit = |text| humantime::parse_duration(text).map_err(|_| problem());
-    let duration = value.as_str().and_then(|text| humantime::parse_duration(text).ok()).ok_or_else(problem)?;
-    if (limit(least)?..=limit(most)?).contains(&duration) { Ok(duration) } else { Err(problem()) }
-}
+pub(super) const REQUIRED_REGION: ValueType<String> =
+    text("an AWS region, such as \"eu-central-1\"", |value, _| region(string(value)?));
 
-pub(super) fn region(value: &Value) -> Result<Option<String>, String> {
-    let region: Region = text(value)?.parse().map_err(|error: crate::registry::RegistryError| error.to_string())?;
-    Ok(Some(region.to_string()))
-}
-
-pub(super) fn ca_bundle(value: &Value) -> Result<Option<PathBuf>, String> {
-    let path = PathBuf::from(text(value)?);
+pub(super) const CA_BUNDLE: ValueType<Option<PathBuf>> = text("a PEM file", |value, _| {
+    let path = PathBuf::from(string(value)?);
     ca_bundle::read(&path).map_err(|error| format!("{error:#}"))?;
     Ok(Some(path))
-}
+});
 
-/// Whether it can name a grant or an issuer in answers and logs.
-pub(super) fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
+pub(super) const PATH: ValueType<Option<PathBuf>> = text("an absolute path", |value, _| Ok(Some(path(value)?)));
 
-pub(super) fn path(value: &Value) -> Result<Option<PathBuf>, String> {
-    Ok(Some(absolute(value)?))
-}
+pub(super) const TRUST_DOMAINS: ValueType<BTreeMap<TrustDomain, PathBuf>> =
+    table("a table of SPIFFE trust domains and absolute paths", |value, expected| {
+        entries(value, expected)?.iter().map(|(name, file)| Ok((trust_domain(name)?, path(file)?))).collect()
+    });
 
-fn absolute(value: &Value) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text(value)?);
-    if path.is_absolute() { Ok(path) } else { Err(format!("{value} is not an absolute path")) }
-}
+pub(super) const DNS_NAMES: ValueType<BTreeMap<DnsName, PathBuf>> =
+    table("a table of DNS names and absolute paths", |value, expected| {
+        let dns_name = |text: &str| text.parse::<DnsName>().map_err(|error| error.to_string());
+        entries(value, expected)?.iter().map(|(name, file)| Ok((dns_name(name)?, path(file)?))).collect()
+    });
 
-pub(super) fn trust_domains(value: &Value) -> Result<BTreeMap<TrustDomain, PathBuf>, String> {
-    paths(value, |name| {
-        let domain = TrustDomain::new(name).ok().filter(|domain| domain.as_str() == name);
-        domain.ok_or_else(|| format!("{name:?} is not a SPIFFE trust domain, such as \"prod.example\", in lower case"))
-    })
-}
+pub(super) const ENDPOINT: ValueType<Option<String>> =
+    text("a URL with http:// or https://", |value, _| Ok(Some(endpoint(value)?)));
 
-pub(super) fn dns_names(value: &Value) -> Result<BTreeMap<DnsName, PathBuf>, String> {
-    paths(value, |name| name.parse().map_err(|error| format!("{error}")))
-}
+pub(super) const ENDPOINTS: ValueType<BTreeMap<String, String>> =
+    table("a table of regions and URLs", |value, expected| {
+        entries(value, expected)?.iter().map(|(name, url)| Ok((region(name)?, endpoint(url)?))).collect()
+    });
 
-/// A file for each of several names.
-fn paths<K: Ord>(value: &Value, read: fn(&str) -> Result<K, String>) -> Result<BTreeMap<K, PathBuf>, String> {
-    let table = value.as_table().ok_or_else(|| format!("{value} is not a table of names and files"))?;
-    table.iter().map(|(name, value)| Ok((read(name)?, absolute(value)?))).collect()
-}
+pub(super) const LOG_FILTER: ValueType<String> =
+    text("a log filter, such as \"info,ecr_broker=debug\"", |value, expected| {
+        let filter = string(value)?;
+        let problem = |error| format!("{}: {error}", expected.but_got(value));
+        EnvFilter::builder().parse(filter).map(|_| filter.to_owned()).map_err(problem)
+    });
 
-pub(super) fn endpoint(value: &Value) -> Result<Option<String>, String> {
-    let text = text(value)?;
-    let uri = text.replace("{region}", "region").parse::<http::Uri>().ok();
-    let fits = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
-    fits.then(|| Some(text.to_owned()))
-        .ok_or_else(|| format!("{value} is not a URL that starts with http:// or https://"))
-}
-
-pub(super) fn endpoints(value: &Value) -> Result<BTreeMap<String, String>, String> {
-    let table = value.as_table().ok_or_else(|| format!("{value} is not a table of regions and URLs"))?;
-    let entry = |(name, value): (&String, &Value)| {
-        let name = name.parse::<Region>().map_err(|error| error.to_string())?.to_string();
-        Ok((name, endpoint(value)?.unwrap_or_default()))
-    };
-    table.iter().map(entry).collect()
-}
-
-pub(super) fn log_filter(value: &Value) -> Result<String, String> {
-    let text = text(value)?;
-    let problem = |error| format!("{value} is not a filter such as \"info,ecr_broker=debug\": {error}");
-    EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(problem)
-}
-
-pub(super) fn log_format(value: &Value) -> Result<LogFormat, String> {
-    match value.as_str() {
+pub(super) const LOG_FORMAT: ValueType<LogFormat> =
+    choice(&["auto", "json", "text"], |value, expected| match value.as_str() {
         Some("auto") => Ok(LogFormat::Auto),
         Some("json") => Ok(LogFormat::Json),
         Some("text") => Ok(LogFormat::Text),
-        _ => Err(format!("{value} is none of \"auto\", \"json\", \"text\"")),
-    }
-}
+        _ => Err(expected.but_got(value)),
+    });
 
-pub(super) fn policy_mode(value: &Value) -> Result<Mode, String> {
-    match value.as_str() {
+pub(super) const POLICY_MODE: ValueType<Mode> =
+    choice(&["enforce", "observe"], |value, expected| match value.as_str() {
         Some("enforce") => Ok(Mode::Enforce),
         Some("observe") => Ok(Mode::Observe),
-        _ => Err(format!("{value} is none of \"enforce\", \"observe\"")),
-    }
+        _ => Err(expected.but_got(value)),
+    });
+
+/// Returns the type of whole numbers in a range.
+pub(super) const fn count<T: TryFrom<u64>>(least: u64, most: u64) -> ValueType<T> {
+    let read: Read<T> = |value, expected| {
+        let Expected::Count { least, most } = expected else { return Err(expected.but_got(value)) };
+        let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+        let number = number.filter(|number| (least..=most).contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| expected.but_got(value))
+    };
+    ValueType { env_format: EnvFormat::Toml, expected: Expected::Count { least, most }, read }
+}
+
+/// Returns the type of durations in a range.
+pub(super) const fn duration(least: Duration, most: Duration) -> ValueType<Duration> {
+    let read: Read<Duration> = |value, expected| {
+        let Expected::Duration { least, most } = expected else { return Err(expected.but_got(value)) };
+        let duration = value.as_str().and_then(|text| humantime::parse_duration(text).ok());
+        duration.filter(|duration| (least..=most).contains(duration)).ok_or_else(|| expected.but_got(value))
+    };
+    ValueType { env_format: EnvFormat::Text, expected: Expected::Duration { least, most }, read }
+}
+
+const fn text<T>(expected: &'static str, read: Read<T>) -> ValueType<T> {
+    ValueType { env_format: EnvFormat::Text, expected: Expected::Words(expected), read }
+}
+
+const fn choice<T>(choices: &'static [&'static str], read: Read<T>) -> ValueType<T> {
+    ValueType { env_format: EnvFormat::Text, expected: Expected::OneOf(choices), read }
+}
+
+const fn table<T>(expected: &'static str, read: Read<T>) -> ValueType<T> {
+    ValueType { env_format: EnvFormat::Toml, expected: Expected::Words(expected), read }
+}
+
+fn items(value: &Value, expected: Expected) -> Result<&[Value], String> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| expected.but_got(value))
+}
+
+fn entries(value: &Value, expected: Expected) -> Result<&toml::Table, String> {
+    value.as_table().ok_or_else(|| expected.but_got(value))
+}
+
+/// Returns a text that is not empty.
+pub(super) fn string(value: &Value) -> Result<&str, String> {
+    value.as_str().filter(|text| !text.is_empty()).ok_or_else(|| Expected::Words("a string").but_got(value))
+}
+
+/// Returns a list of at least one string.
+pub(super) fn strings<'a>(key: &str, value: &'a Value) -> Result<Vec<&'a str>, String> {
+    let texts = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+    let problem = || format!("{key}: {}", Expected::Words("a list of at least one string").but_got(value));
+    texts.filter(|texts| !texts.is_empty()).ok_or_else(problem)
+}
+
+/// Returns an absolute path.
+pub(super) fn path(value: &Value) -> Result<PathBuf, String> {
+    let path = PathBuf::from(string(value)?);
+    if path.is_absolute() { Ok(path) } else { Err(Expected::Words("an absolute path").but_got(value)) }
+}
+
+fn region(text: &str) -> Result<String, String> {
+    text.parse::<Region>().map(|region| region.to_string()).map_err(|error| error.to_string())
+}
+
+fn trust_domain(name: &str) -> Result<TrustDomain, String> {
+    let domain = TrustDomain::new(name).ok().filter(|domain| domain.as_str() == name);
+    domain
+        .ok_or_else(|| format!("expected a SPIFFE trust domain in lower case, such as \"prod.example\", got {name:?}"))
+}
+
+fn endpoint(value: &Value) -> Result<String, String> {
+    let text = string(value)?;
+    let uri = text.replace("{region}", "region").parse::<http::Uri>().ok();
+    let fits = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    if fits { Ok(text.to_owned()) } else { Err(Expected::Words("a URL with http:// or https://").but_got(value)) }
+}
+
+/// Whether a text can name a grant or an issuer in answers and logs.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }

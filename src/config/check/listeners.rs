@@ -4,7 +4,7 @@ use crate::address::ListenAddress;
 use crate::authn::tls;
 use crate::config::model::Config;
 use crate::config::reader::Reader;
-use crate::config::settings;
+use crate::config::settings::Server;
 use crate::trusted_file;
 
 /// Nobody may come in who does not say who they are, and nothing secret goes over a network in the clear.
@@ -21,7 +21,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
 fn check_aws_api(config: &Config, reader: &mut Reader<'_>) {
     let Some(api) = &config.server.aws_api else { return };
     if api.listen.port() != 0 && config.server.listen.contains(&ListenAddress::Tcp(api.listen)) {
-        reader.report(&settings::AWS_API_LISTEN, "it is in server.listen, too; give each its own port");
+        reader.report(&Server::aws_api_listen(), "it is in server.listen, too; give each its own port");
     }
 }
 
@@ -46,7 +46,7 @@ fn check_tcp(config: &Config, reader: &mut Reader<'_>) {
         if reader.handed().contains(address) {
             reader.report_handed(&problem);
         } else {
-            reader.report(&settings::LISTEN, &problem);
+            reader.report(&Server::listen(), &problem);
         }
     }
 }

@@ -1,32 +1,42 @@
 //! `[aws]`: region, endpoints and timeouts.
 
 use crate::config::reader::Reader;
-use crate::config::settings;
+use crate::config::settings::Aws;
 use crate::profile::Profile;
 use crate::source::aws;
 use crate::source::aws::web_identity::WebIdentity;
 
 pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>) -> aws::Settings {
+    let Aws {
+        region,
+        ca_bundle,
+        ecr_endpoint,
+        ecr_endpoints,
+        ecr_public_endpoint,
+        ecr_public_region,
+        sts_endpoint,
+        connect_timeout,
+        attempt_timeout,
+        operation_timeout,
+    } = Aws::read(reader);
     aws::Settings {
-        region: reader.get(&settings::REGION),
-        ca_bundle: reader
-            .get(&settings::CA_BUNDLE)
-            .or_else(|| reader.get_variable("AWS_CA_BUNDLE", settings::CA_BUNDLE.read)),
-        ecr_endpoint: reader.get(&settings::ECR_ENDPOINT),
-        ecr_endpoints: reader.get(&settings::ECR_ENDPOINTS),
-        ecr_public_endpoint: reader.get(&settings::ECR_PUBLIC_ENDPOINT),
-        ecr_public_region: reader.get(&settings::ECR_PUBLIC_REGION),
-        sts_endpoint: reader.get(&settings::STS_ENDPOINT),
+        region,
+        ca_bundle: ca_bundle.or_else(|| reader.get_variable("AWS_CA_BUNDLE", &Aws::ca_bundle())),
+        ecr_endpoint,
+        ecr_endpoints,
+        ecr_public_endpoint,
+        ecr_public_region,
+        sts_endpoint,
         web_identity: web_identity(reader),
-        connect_timeout: reader.get(&settings::CONNECT_TIMEOUT),
-        attempt_timeout: reader.get(&settings::ATTEMPT_TIMEOUT),
-        operation_timeout: reader.get(&settings::OPERATION_TIMEOUT),
+        connect_timeout,
+        attempt_timeout,
+        operation_timeout,
         profiles,
         simulated_credentials: false,
     }
 }
 
-/// What the AWS SDK would take from the environment by itself, in its order: access keys go first.
+/// Returns the web identity that the AWS SDK would use; like the SDK, access keys in the environment take precedence.
 fn web_identity(reader: &Reader<'_>) -> Option<WebIdentity> {
     if reader.variable("AWS_ACCESS_KEY_ID").is_some() {
         return None;

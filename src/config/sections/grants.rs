@@ -6,7 +6,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
 use crate::config::list::{Item, List, Listed};
 use crate::config::reader::Reader;
-use crate::config::values::{is_name, texts};
+use crate::config::values::{is_name, strings};
 use crate::credential::ProfileName;
 use crate::policy::{
     Accounts, CallerPattern, ClaimPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern, TokenPattern,
@@ -167,7 +167,7 @@ fn read_registry(table: &Table) -> Result<RegistryPattern, String> {
 }
 
 fn read_accounts(value: &Value) -> Result<Accounts, String> {
-    let texts = texts("accounts", value)?;
+    let texts = strings("accounts", value)?;
     if texts == ["*"] {
         return Ok(Accounts::Any);
     }
@@ -184,7 +184,7 @@ fn read_regions(value: &Value) -> Result<Vec<LabelPattern>, String> {
         let problem = || format!("regions: {text:?} is no region of AWS's, nor the beginning of one");
         Partition::all_owning(text).next().map(|_| pattern).ok_or_else(problem)
     };
-    texts("regions", value)?.into_iter().map(region).collect()
+    strings("regions", value)?.into_iter().map(region).collect()
 }
 
 #[cfg(test)]

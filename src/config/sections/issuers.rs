@@ -10,6 +10,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
 use crate::config::list::{Item, List, Listed};
 use crate::config::reader::Reader;
+use crate::config::value_type::ValueType;
 use crate::config::values;
 
 /// The list, which stands in a section.
@@ -23,6 +24,7 @@ const ISSUERS: List = List {
     keys: &["name", "issuer", "audience", "jwks_file", "ca_bundle", "max_lifetime"],
 };
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
+const LIFETIMES: ValueType<Duration> = values::duration(Duration::from_mins(1), Duration::from_hours(24));
 
 /// Reads the issuers; only the main file can have them.
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<jwt::Settings> {
@@ -64,7 +66,7 @@ fn read_issuer(item: &mut Item<'_>) -> Option<jwt::Settings> {
 
 fn read_max_lifetime(value: Option<&Value>) -> Result<Duration, String> {
     let Some(value) = value else { return Ok(MAX_LIFETIME) };
-    values::duration(value, "1m", "24h").map_err(|problem| format!("max_lifetime: {problem}"))
+    LIFETIMES.read(value).map_err(|problem| format!("max_lifetime: {problem}"))
 }
 
 fn read_keys(value: Option<&Value>) -> Result<Keys, String> {
@@ -73,5 +75,5 @@ fn read_keys(value: Option<&Value>) -> Result<Keys, String> {
 
 fn read_path(key: &str, value: Option<&Value>) -> Result<Option<PathBuf>, String> {
     let Some(value) = value else { return Ok(None) };
-    values::path(value).map_err(|problem| format!("{key}: {problem}"))
+    values::path(value).map(Some).map_err(|problem| format!("{key}: {problem}"))
 }

@@ -3,15 +3,15 @@
 use std::num::NonZeroU32;
 
 use crate::config::reader::Reader;
-use crate::config::settings;
+use crate::config::settings::Limits;
 use crate::limits;
 
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> limits::Settings {
-    let mut rate =
-        |setting| u32::try_from(reader.get(setting)).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX);
+    let Limits { requests_per_second, in_flight, failures_per_second } = Limits::read(reader);
+    let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
     limits::Settings {
-        requests_per_second: rate(&settings::REQUESTS_PER_SECOND),
-        failures_per_second: rate(&settings::FAILURES_PER_SECOND),
-        in_flight: usize::try_from(reader.get(&settings::IN_FLIGHT)).unwrap_or(usize::MAX),
+        requests_per_second: rate(requests_per_second),
+        in_flight,
+        failures_per_second: rate(failures_per_second),
     }
 }

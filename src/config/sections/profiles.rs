@@ -8,7 +8,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
 use crate::config::list::{Item, List, Listed};
 use crate::config::reader::Reader;
-use crate::config::values::texts;
+use crate::config::values::strings;
 use crate::credential::ProfileName;
 use crate::profile::{Access, Attribution, Profile};
 
@@ -83,7 +83,7 @@ where
     T::Err: std::fmt::Display,
 {
     let Some(value) = value else { return Ok(Vec::new()) };
-    let texts = texts(key, value)?;
+    let texts = strings(key, value)?;
     texts.iter().map(|text| text.parse().map_err(|error| format!("{key}: {error}"))).collect()
 }
 
