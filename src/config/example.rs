@@ -5,23 +5,24 @@ use std::fmt::Write as _;
 use super::setting::{Section, SettingMeta};
 use super::settings::SECTIONS;
 
-const INCLUDE: &str = r#"# More [[profiles]] and [[grants]], read after those of this file, so that each team can keep its own.
-# It must stand above every section.
+const INCLUDE: &str = r#"# More [[profiles]] and [[grants]], read after those of this file, so that each team can keep its
+# own. It must stand above every section.
 # include = ["grants.d/*.toml"]
 
 "#;
 
 pub(super) const ALIAS: &str = r#"
-# Your own hosts in front of a registry, such as a proxy's. A request for an alias gets the credentials
-# of the registry behind it, under the alias. Grants name the registry, not the alias.
+# Your own hosts in front of a registry, such as a proxy's. A request for an alias gets the
+# credentials of the registry behind it, under the alias. Grants name the registry, not the alias.
 # [aliases]
 # "registry.corp.example" = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 "#;
 
 pub(super) const ISSUER: &str = r#"
-# Accepted issuers of bearer tokens: Kubernetes service accounts, GitHub, GitLab, any OpenID Connect
-# issuer. Keys come from the issuer's discovery document (ca_bundle: certificates to trust for it) or
-# from jwks_file. A token must have this audience and no other, and a lifetime of max_lifetime at most.
+# Accepted issuers of bearer tokens: Kubernetes service accounts, GitHub, GitLab, any OpenID
+# Connect issuer. Keys come from the issuer's discovery document (ca_bundle: certificates to trust
+# for it) or from jwks_file. A token must have this audience and no other, and a lifetime of
+# max_lifetime at most.
 # [[authentication.jwt]]
 # name = "blue"
 # issuer = "https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF"
@@ -31,12 +32,12 @@ pub(super) const ISSUER: &str = r#"
 "#;
 
 pub(super) const PROFILE: &str = r#"
-# Profiles: the roles by which a credential is requested, and its permissions. Grants name profiles. The
-# profile "default" is the broker's own identity with all its permissions.
-# {partition} and {account} become those of the requested registry. access is "pull" (the default),
-# "push" or "full". With attribution = "caller", each caller gets its own role session and token, named
-# after the caller in CloudTrail. With source_identity = true, that name is also the session's source
-# identity; the roles' trust policies must allow sts:SetSourceIdentity.
+# Profiles: the roles by which a credential is requested, and its permissions. Grants name
+# profiles. The profile "default" is the broker's own identity with all its permissions.
+# {partition} and {account} become those of the requested registry. access is "pull" (the
+# default), "push" or "full". With attribution = "caller", each caller gets its own role session
+# and token, named after the caller in CloudTrail. With source_identity = true, that name is also
+# the session's source identity; the roles' trust policies must allow sts:SetSourceIdentity.
 # [[profiles]]
 # name = "ci-pull"
 # role_chain = ["arn:{partition}:iam::{account}:role/ecr-pull"]
@@ -48,13 +49,14 @@ pub(super) const PROFILE: &str = r#"
 "#;
 
 pub(super) const GRANT: &str = r#"
-# Grants: which caller may have which registry and profile. With grants, everything else is denied. The
-# first allow that covers a request decides; a grant with effect = "deny" overrides every allow. Without
-# grants, every caller may have everything.
+# Grants: which caller may have which registry and profile. With grants, everything else is
+# denied. The first allow that covers a request decides; a grant with effect = "deny" overrides
+# every allow. Without grants, every caller may have everything.
 # [[grants]]
 # id = "farm-a"
 # callers = [{ uid = 1001 }, { gid = 1001 }, { loopback = true }, { aws_api = true },
-#            { spiffe = "spiffe://prod.example/ns/ci/sa/runner-*" }, { dns = "build-1.corp.example" },
+#            { spiffe = "spiffe://prod.example/ns/ci/sa/runner-*" },
+#            { dns = "build-1.corp.example" },
 #            { jwt = "blue", subject = "system:serviceaccount:ci:runner" },
 #            { jwt = "github", claims = { repository_id = "456", ref = "refs/heads/main" } }]
 # registries = [{ accounts = ["123456789012"], regions = ["*"] }, { public = true }]

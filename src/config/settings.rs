@@ -26,9 +26,10 @@ mod define;
 define_sections! {
     /// Listeners and connections.
     "server" Server {
-        /// Addresses to listen on: `unix:/PATH` or `IP:PORT`. A TCP address needs `server.tls`,
-        /// `[[authentication.jwt]]` or `authentication.loopback`. Empty: the first of
-        /// `/run/ecr-broker/broker.sock` and `$XDG_RUNTIME_DIR/ecr-broker/broker.sock` that can be created.
+        /// Addresses to listen on: `unix:/PATH` or `IP:PORT`. A TCP address needs callers that
+        /// `[authentication]` can identify; an address that other hosts reach also needs `[server.tls]`.
+        /// Empty: the first of `/run/ecr-broker/broker.sock` and `$XDG_RUNTIME_DIR/ecr-broker/broker.sock`
+        /// that can be created.
         listen: Vec<ListenAddress> = [], ADDRESSES, example ["unix:/run/ecr-broker/broker.sock"];
 
         /// Time limit for requests in flight after SIGTERM. Keep it below the time after which the service
@@ -106,7 +107,8 @@ define_sections! {
 
         /// Failed authentication attempts per second and origin; burst: 10 s. Further attempts are rejected
         /// until the budget refills. An attempt is a bearer token, a TLS handshake or a secret of the
-        /// ECR-compatible API; an origin is an IPv4 address, an IPv6 /64 network or a user of this host.
+        /// ECR-compatible API. An origin is an IPv4 address, an IPv6 /64 network, a user of this host, or
+        /// the ECR-compatible API.
         failures_per_second: u32 = 100, count(1, 1_000_000);
     }
 
