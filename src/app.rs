@@ -1,5 +1,235 @@
-//! The composition root, and what a process needs beside it.
+//! The composition root: builds the broker from its parts, runs it and shuts it down.
+//!
+//! [`serve`] is the life of the process, from its configuration to its exit. [`App`] is the broker in it. Tests, benchmarks and
+//! fuzz targets build the same [`App`] from other [`Parts`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use self::parts::{Parts, Upstream};
+
+use self::auth_material::AuthMaterial;
+use crate::api::grpc;
+use crate::api::grpc::middleware::Middleware;
+use crate::api::grpc::trace::Tracing;
+use crate::audit::{AuditLog, Output};
+use crate::broker::{self, Broker};
+use crate::cache::CredentialCache;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Diagnostic, Sources};
+use crate::limits::Limits;
+use crate::registry::Region;
+use crate::server::{
+    ActivatedSockets, Drain, Endpoint, FINAL_FLUSH, GrpcService, Health, Server, Shutdown, grpc_service, refuse_loop,
+};
+use crate::signal::Signals;
+use crate::telemetry;
+use crate::terminal::print_line;
 
 pub mod auth_material;
-pub mod process;
-pub mod reload;
+mod background;
+mod endpoints;
+mod parts;
+mod process;
+mod reload;
+mod report;
+#[cfg(feature = "simulator")]
+mod simulation;
+
+/// Time for threads that block, such as DNS lookups, to end at exit.
+const THREAD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a process serves.
+#[derive(Debug)]
+pub struct Start {
+    /// The sources of the configuration; grants are reloaded from them.
+    pub sources: Sources,
+    /// Listening sockets from the environment.
+    pub sockets: ActivatedSockets,
+    /// The simulated AWS to put behind the broker; none: AWS.
+    #[cfg(feature = "simulator")]
+    pub simulation: Option<crate::simulator::Settings>,
+}
+
+/// Why a process could not serve.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration, or a file that it names, is invalid.
+    Config(Vec<Diagnostic>),
+    /// Something else failed.
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for StartError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Runs the broker as this process. SIGTERM and SIGINT start its graceful shutdown; a second one ends the process at once.
+///
+/// # Errors
+/// Fails if the configuration is invalid, or if the broker cannot start with it.
+pub fn serve(start: Start) -> Result<(), StartError> {
+    let config = Config::load(&start.sources).map_err(StartError::Config)?;
+    let runtime = Runtime::new().context("cannot start the async runtime")?;
+    let served = runtime.block_on(async {
+        let signals = Signals::listen().context("cannot listen for signals")?;
+        let telemetry = telemetry::start(&config.log, &start.sources.environment)?;
+        let tracing = telemetry.sampler().map(Tracing::sampled_by).unwrap_or_default();
+        let served = serve_until_signal(config, start, tracing, signals).await;
+        telemetry.flush().await;
+        served
+    });
+    runtime.shutdown_timeout(THREAD_TIMEOUT);
+    served
+}
+
+async fn serve_until_signal(
+    config: Config,
+    start: Start,
+    tracing: Tracing,
+    mut signals: Signals,
+) -> Result<(), StartError> {
+    process::prepare(config.server.connections.max_connections);
+    #[cfg(feature = "simulator")]
+    let config = simulation::start(start.simulation.as_ref(), config).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let auth = AuthMaterial::load(&config, &clock).map_err(StartError::Config)?;
+
+    // Before clients can know of the broker: without a receiver, SIGHUP would end the process.
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    auth.follow_files()?;
+    let parts = Parts { auth, sockets: start.sockets, tracing, ..Parts::new(clock) }.with_environment(&start.sources);
+    let app = tokio::select! {
+        app = App::build(config, parts) => app?,
+        () = signals.received() => return Ok(()),
+    };
+    report::log_start(&app.config, &app.broker, &app.urls());
+    for url in app.urls() {
+        print_line(format_args!("listening on {url}"))?;
+    }
+    let issuers = app.config.server.issuers.clone();
+    tokio::spawn(reload::keep_following(app.broker(), issuers, start.sources, hangup));
+    app.run(process::shutdown(signals)).await;
+    Ok(())
+}
+
+/// A broker whose listeners are bound and that accepts no connection yet.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    cache: CredentialCache,
+    broker: Arc<Broker>,
+    limits: Limits,
+    grpc: GrpcService,
+    health: Health,
+    endpoints: Vec<Endpoint>,
+    shutdown: Shutdown,
+}
+
+impl App {
+    /// Builds the broker from the source of its credentials up to its listeners.
+    ///
+    /// # Errors
+    /// Fails if AWS cannot be configured, the audit log cannot be opened, or a listener cannot be bound.
+    pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
+        let Parts { clock, upstream, auth, mut sockets, default_sockets, tracing } = parts;
+
+        let upstream = match upstream {
+            Some(upstream) => upstream,
+            None => Upstream::aws(config.aws.clone(), &clock).await?,
+        };
+        let cache = CredentialCache::new(config.cache.clone(), upstream.source, Arc::clone(&clock));
+        let audit = config.audit.as_ref().map(|output| open_audit_log(output, &clock)).transpose()?;
+        let broker = Arc::new(Broker::new(cache.clone(), broker_settings(&config, upstream.region), audit));
+        let limits = Limits::new(config.limits, clock);
+
+        let shutdown = Shutdown::default();
+        let (health, health_service) = Health::start(cache.clone()).await;
+        let routes = grpc::routes(Arc::clone(&broker), limits.clone(), config.server.connections.max_connection_age);
+        let force_shutdown = shutdown.force_shutdown.clone();
+        let middleware = Middleware::new(tracing, auth.issuers.clone(), limits.clone(), force_shutdown);
+        let grpc = grpc_service(routes, health_service, &middleware, &shutdown);
+
+        let listeners = endpoints::bind(&config.server.listen, &default_sockets, &mut sockets)?;
+        let mut endpoints = endpoints::grpc(listeners, &config, &auth, grpc.clone(), limits.clone());
+        if let Some(api) = &config.server.aws_api {
+            let secret = auth.ecr_api_secret.clone();
+            endpoints.push(endpoints::ecr_api(api, secret, &mut sockets, Arc::clone(&broker), limits.clone())?);
+        }
+        refuse_loop(&upstream.endpoints, &endpoints).await?;
+        Ok(Self { config, cache, broker, limits, grpc, health, endpoints, shutdown })
+    }
+
+    /// Serves until `shutdown` completes, then shuts down gracefully.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { config, cache, broker, health, .. } = self;
+        let drain_timeout = config.server.connections.drain_timeout;
+        let server = Server::start(self.endpoints, &config.server.connections, self.shutdown);
+        let keep_warm = background::keep_warm(broker, config.keep_warm);
+        let maintenance = background::maintenance(cache.clone(), health.clone());
+
+        shutdown.await;
+
+        keep_warm.abort();
+        maintenance.abort();
+        // It must not report a serving broker once the drain has reported the opposite.
+        let _ = maintenance.await;
+        health.drain().await;
+        server.drain(Drain::First, drain_timeout).await;
+        cache.wait_for_fetches(FINAL_FLUSH).await;
+        server.drain(Drain::Last, FINAL_FLUSH).await;
+    }
+
+    /// Returns the URLs by which clients reach the endpoints, with the ports that the system chose.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.endpoints.iter().map(Endpoint::url).collect()
+    }
+
+    /// Returns the gRPC services, for a caller in this process.
+    #[must_use]
+    pub fn grpc_service(&self) -> GrpcService {
+        self.grpc.clone()
+    }
+
+    /// Returns the broker.
+    #[must_use]
+    pub fn broker(&self) -> Arc<Broker> {
+        Arc::clone(&self.broker)
+    }
+
+    /// Returns the credential cache.
+    #[must_use]
+    pub fn cache(&self) -> CredentialCache {
+        self.cache.clone()
+    }
+
+    /// Returns the limits of callers and origins.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits.clone()
+    }
+}
+
+fn broker_settings(config: &Config, region: Option<Region>) -> broker::Settings {
+    broker::Settings {
+        policy: config.policy.clone(),
+        profiles: config.aws.profiles.clone(),
+        region,
+        aliases: config.aliases.clone(),
+        max_min_validity: config.max_min_validity,
+    }
+}
+
+fn open_audit_log(output: &Output, clock: &Arc<dyn Clock>) -> anyhow::Result<AuditLog> {
+    AuditLog::open(output, Arc::clone(clock)).with_context(|| match output {
+        Output::File(path) => format!("audit.output: cannot write to {}", path.display()),
+        Output::Stderr | Output::Stdout => "audit.output".to_owned(),
+    })
+}

@@ -30,6 +30,8 @@ mod probe;
 mod serve;
 #[cfg(feature = "simulator")]
 mod simulate;
+#[cfg(all(feature = "server", feature = "simulator"))]
+mod simulation;
 #[cfg(feature = "server")]
 mod suggest;
 #[cfg(feature = "client")]

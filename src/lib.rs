@@ -41,9 +41,9 @@
 //! | process | [`config`] | configuration: model, settings table and checks |
 //! | process | [`telemetry`] | logs and traces |
 //! | process | [`simulator`] | simulated AWS on loopback |
-//! | process | [`app`] | composition root and process lifecycle |
 //! | process | [`exit_code`] | exit codes, the same for every command |
 //! | process | [`terminal`] | lines on stdout and stderr |
+//! | process | [`app`] | composition root and process lifecycle |
 //! | process | [`helper`] | docker, kubelet and Bazel credential helper protocols |
 //! | process | [`doctor`] | diagnosis of failing pulls, with fixes |
 //! | process | [`cli`] | command line |

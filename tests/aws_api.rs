@@ -19,7 +19,7 @@ use data_encoding::BASE64;
 use ecr_broker::audit::Output;
 use ecr_broker::caller::Caller;
 use ecr_broker::error::FailureClass;
-use ecr_broker::limits::{self, Limits, Origin};
+use ecr_broker::limits::{Limits, Origin};
 use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use futures_util::future::join_all;
 use program::{Ended, SERVE_SIMULATED, Server, run};
@@ -220,13 +220,8 @@ async fn each_registry_has_its_token_in_the_region_that_the_call_is_signed_for()
 
 #[tokio::test]
 async fn without_the_secret_nothing_is_answered_and_too_many_guesses_keep_nobody_else_out() {
-    let clock = ManualClock::new();
     let one = NonZeroU32::new(1).unwrap();
-    let limits = Limits::new(limits::Settings { failures_per_second: one, ..limits_settings() }, clock.clone());
-    let own = limits.clone();
-    let broker = TestBroker::start_with(|settings| {
-        settings.limits = own;
-    });
+    let broker = TestBroker::start_with(|setup| setup.config.limits.failures_per_second = one);
     let at = broker.aws_api;
     let (longer, shorter) = (format!("/t/{SECRET}x"), format!("/t/{}", &SECRET[1..]));
     let (deeper, elsewhere) = (format!("/t/{SECRET}/x"), format!("/{SECRET}"));
@@ -251,8 +246,8 @@ async fn without_the_secret_nothing_is_answered_and_too_many_guesses_keep_nobody
     assert!(throttled.headers["x-amz-retry-after"].parse::<u64>().unwrap() >= 1000, "{throttled:?}");
     // Whoever has the secret is served meanwhile, and tokens and handshakes from the same address are listened to.
     Asked::private().send(at).await.data();
-    limits.check_origin(Origin::of(at.ip())).unwrap();
-    clock.advance(Duration::from_secs(3));
+    broker.limits.check_origin(Origin::of(at.ip())).unwrap();
+    broker.clock.advance(Duration::from_secs(3));
     assert_eq!(wrong().send(at).await.error().0, 403);
     assert_eq!(broker.source.calls(), 1);
 }
@@ -396,12 +391,8 @@ fn are_under_way(limits: &Limits, caller: &Caller, count: u32) -> bool {
 /// What came over gRPC serves the AWS API, and the other way round, whichever was first.
 #[tokio::test]
 async fn p1_whoever_asks_and_over_whichever_api_a_key_is_one_call() {
-    let limits = Limits::new(limits_settings(), ManualClock::new());
-    let own = limits.clone();
-    let broker = TestBroker::start_with(|settings| {
-        settings.limits = own;
-        settings.max_connections_per_address = 1024;
-    });
+    let broker = TestBroker::start_with(|setup| setup.config.server.connections.max_connections_per_address = 1024);
+    let limits = broker.limits.clone();
     let at = broker.aws_api;
     for (account, grpc_first) in [("111111111111", true), ("222222222222", false)] {
         let before = broker.source.calls();
@@ -521,9 +512,7 @@ async fn p8_whoever_is_slow_to_speak_or_to_listen_is_let_go_of() {
 
 #[tokio::test]
 async fn p8_a_host_has_so_many_connections_and_no_more() {
-    let broker = TestBroker::start_with(|settings| {
-        settings.max_connections_per_address = 2;
-    });
+    let broker = TestBroker::start_with(|setup| setup.config.server.connections.max_connections_per_address = 2);
     let at = broker.aws_api;
     let held = [TcpStream::connect(at).await.unwrap(), TcpStream::connect(at).await.unwrap()];
     let mut third = TcpStream::connect(at).await.unwrap();
@@ -534,9 +523,8 @@ async fn p8_a_host_has_so_many_connections_and_no_more() {
 #[tokio::test]
 async fn p9_a_call_in_flight_is_answered_while_the_broker_ends_and_one_that_takes_too_long_is_told() {
     for (limit, expected) in [(20, 200), (1, 503)] {
-        let broker = TestBroker::start_with(|settings| {
-            settings.drain_timeout = Duration::from_secs(limit);
-        });
+        let broker =
+            TestBroker::start_with(|setup| setup.config.server.connections.drain_timeout = Duration::from_secs(limit));
         let (at, source) = (broker.aws_api, Arc::clone(&broker.source));
         source.shut();
         let call = tokio::spawn(Asked::private().send(at));
@@ -613,7 +601,7 @@ async fn p10_the_program_makes_the_secret_keeps_it_and_writes_it_nowhere_else() 
         stranger.write_all(format!("POST {path} FTP/9\r\n\r\n").as_bytes()).await.unwrap();
         rest(&mut stranger).await;
         let logs = broker.stop();
-        assert!(logs.contains("AWS_ENDPOINT_URL_ECR") && logs.contains("ended badly"), "{logs}");
+        assert!(logs.contains("AWS_ENDPOINT_URL_ECR") && logs.contains("ECR API connection failed"), "{logs}");
         for hidden in [&secret, &wrong[..40], &token[..64]] {
             assert!(!logs.contains(hidden), "{hidden} in {logs}");
         }
@@ -738,7 +726,7 @@ fn a_port_of_the_aws_api_that_is_taken_is_named_and_no_socket_is_blamed_for_it()
     let output = serve_on_a_usual_socket(at, &file, directory.path()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let problem = format!("server.aws_api_listen: cannot listen on {at} for the AWS API: the port is in use");
+    let problem = format!("server.aws_api_listen: cannot listen on {at}: the port is in use");
     assert_eq!(said.matches(&problem).count(), 1, "{said}");
     assert!(!said.contains("broker.sock") && !said.contains("grpc://"), "{said}");
 }

@@ -419,7 +419,7 @@ fn p10_the_broker_leaves_no_core_file_and_takes_the_descriptors_that_it_may_have
         "127.0.0.1:0",
     ]);
     let broker = Server::spawn_logging(few);
-    broker.until_logged("fewer descriptors than server.max_connections needs");
+    broker.until_logged("is lower than server.max_connections needs");
     get(&broker.address, &[PRIVATE]).out();
 }
 

@@ -79,7 +79,8 @@ async fn what_is_denied_and_what_takes_longer_than_there_is_time_is_not_asked_fo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_is_lost_when_its_connection_comes_to_its_age() {
-    let broker = TestBroker::start_with(|settings| settings.max_connection_age = Duration::from_millis(20));
+    let broker =
+        TestBroker::start_with(|setup| setup.config.server.connections.max_connection_age = Duration::from_millis(20));
     let settings = of(&broker);
     let mut client = Client::connect(&settings).await.unwrap();
     let (began, mut calls) = (Instant::now(), 0);

@@ -349,34 +349,15 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("broker.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let listen = |settings: &mut ecr_broker::server::Settings| {
-        settings.listen.push(ecr_broker::address::ListenAddress::Unix(path.clone()));
+    let listen = |setup: &mut Setup| {
+        setup.config.server.listen.push(ecr_broker::address::ListenAddress::Unix(path.clone()));
     };
     let broker = TestBroker::start_with(listen);
-    let TestCache { cache, .. } = TestCache::new();
-    let second = ecr_broker::server::bind(
-        ecr_broker::server::Settings {
-            listen: vec![ecr_broker::address::ListenAddress::Unix(path.clone())],
-            drain_timeout: Duration::from_secs(1),
-            max_connection_age: HOUR,
-            max_connections: 1,
-            max_connections_per_address: 1,
-            max_connections_per_uid: 1,
-            loopback: true,
-            tls: None,
-            issuers: None,
-            limits: ecr_broker::limits::Limits::new(limits_settings(), ManualClock::new()),
-        },
-        ecr_broker::server::ActivatedSockets::default(),
-        std::sync::Arc::new(ecr_broker::broker::Broker::new(
-            cache.clone(),
-            broker_settings(ecr_broker::policy::Policy::Open, None),
-            None,
-        )),
-        cache,
-        ecr_broker::api::grpc::trace::Tracing::default(),
-    );
-    assert!(format!("{:#}", second.unwrap_err()).contains("another process is listening there"));
+    let config = ecr_broker::config::Config::load(&ecr_broker::config::Sources::default()).unwrap();
+    let mut second = Setup { config, auth: Default::default() };
+    listen(&mut second);
+    let refused = second.build(broker.source.clone(), broker.clock.clone()).unwrap_err();
+    assert!(format!("{refused:#}").contains("another process listens there"), "{refused:#}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left of the attempt");
     broker.stop().await;
 }
@@ -406,7 +387,7 @@ async fn p8_a_peer_that_connects_and_says_nothing_is_cut_off() {
 
 #[tokio::test]
 async fn p8_a_peer_has_so_many_connections_and_no_more() {
-    let broker = TestBroker::start_with(|settings| settings.max_connections_per_address = 2);
+    let broker = TestBroker::start_with(|setup| setup.config.server.connections.max_connections_per_address = 2);
     let (mut first, mut second) = (broker.client().await, broker.client().await);
     get(&mut first, request(HOST)).await.unwrap();
     get(&mut second, request(HOST)).await.unwrap();

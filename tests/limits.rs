@@ -9,7 +9,7 @@ mod tokens;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use ecr_broker::limits::{self, Limits};
+use ecr_broker::limits;
 use ecr_broker::pb;
 use ecr_broker::policy::Policy;
 use support::*;
@@ -28,11 +28,9 @@ impl Served {
     fn start(change: impl FnOnce(&mut limits::Settings)) -> Self {
         let (cache, signer, keys) = (TestCache::new(), Signer::new("k1"), tempfile::tempdir().unwrap());
         let issuers = issuers(&signer, keys.path(), cache.clock.clone());
-        let mut settings = limits_settings();
-        change(&mut settings);
-        let limits = Limits::new(settings, cache.clock.clone());
-        let broker = TestBroker::start_on(cache, Policy::Open, None, |server| {
-            (server.issuers, server.limits) = (Some(issuers), limits);
+        let broker = TestBroker::start_on(cache, Policy::Open, None, |setup| {
+            setup.auth.issuers = Some(issuers);
+            change(&mut setup.config.limits);
         });
         Self { broker, signer, _keys: keys }
     }

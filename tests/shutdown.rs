@@ -41,7 +41,8 @@ async fn p9_requests_in_flight_finish_and_nothing_new_is_accepted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_past_the_drain_s_end_what_still_waits_is_told_so() {
-    let broker = TestBroker::start_with(|settings| settings.drain_timeout = Duration::from_millis(100));
+    let broker =
+        TestBroker::start_with(|setup| setup.config.server.connections.drain_timeout = Duration::from_millis(100));
     broker.source.shut();
     let mut client = broker.client().await;
     let in_flight = tokio::spawn(async move { client.get_registry_credentials(request(HOST)).await });
@@ -129,7 +130,8 @@ const GOAWAY: u8 = 7;
 
 #[tokio::test]
 async fn p8_a_connection_is_told_to_go_at_its_age_and_ends() {
-    let broker = TestBroker::start_with(|settings| settings.max_connection_age = Duration::from_millis(50));
+    let broker =
+        TestBroker::start_with(|setup| setup.config.server.connections.max_connection_age = Duration::from_millis(50));
     let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut kinds = Vec::new();
@@ -144,7 +146,8 @@ async fn p8_a_connection_is_told_to_go_at_its_age_and_ends() {
 /// that reached the broker is lost.
 #[tokio::test]
 async fn p8_no_call_is_lost_when_connections_come_to_their_age() {
-    let broker = TestBroker::start_with(|settings| settings.max_connection_age = Duration::from_millis(20));
+    let broker =
+        TestBroker::start_with(|setup| setup.config.server.connections.max_connection_age = Duration::from_millis(20));
     let mut client = broker.client().await;
     let mut calls = 0;
     let start = tokio::time::Instant::now();

@@ -70,9 +70,9 @@ impl Federation {
     fn broker(&self) -> TestBroker {
         let cache = TestCache::new();
         let tls = Tls::load(self.settings.clone(), cache.clock.clone()).unwrap();
-        TestBroker::start_on(cache, policy(), None, |settings| {
-            settings.tls = Some(Arc::new(tls));
-            settings.loopback = false;
+        TestBroker::start_on(cache, policy(), None, |setup| {
+            setup.auth.tls = Some(Arc::new(tls));
+            setup.config.server.loopback = false;
         })
     }
 }
@@ -92,8 +92,8 @@ async fn a_certificate_and_a_token_have_to_name_the_same_caller() {
     let issuers = issuers(&signer, federation.directory.path(), cache.clock.clone());
     let tls = Arc::new(Tls::load(federation.settings.clone(), cache.clock.clone()).unwrap());
     let now = seconds(&*cache.clock);
-    let broker = TestBroker::start_on(cache, policy(), None, |settings| {
-        (settings.tls, settings.issuers, settings.loopback) = (Some(tls), Some(issuers), false);
+    let broker = TestBroker::start_on(cache, policy(), None, |setup| {
+        (setup.auth.tls, setup.auth.issuers, setup.config.server.loopback) = (Some(tls), Some(issuers), false);
     });
     let token = |subject: &str| signer.token(ISSUER, subject, now);
     let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;

@@ -13,7 +13,6 @@ use std::time::Duration;
 use ecr_broker::audit::Output;
 use ecr_broker::broker::{Broker, Watch, WatchUpdate};
 use ecr_broker::error::{BrokerError, FailureClass};
-use ecr_broker::limits::Limits;
 use ecr_broker::pb;
 use ecr_broker::pb::watch_registry_credentials_response::Event;
 use ecr_broker::policy::Policy;
@@ -361,10 +360,7 @@ async fn p9_a_watch_ends_at_once_when_the_broker_does_and_says_why() {
 async fn a_watch_ends_with_its_age_its_deadline_and_the_token_of_its_caller() {
     let (cache, signer, keys) = (TestCache::new(), Signer::new("k1"), tempfile::tempdir().unwrap());
     let issuers = issuers(&signer, keys.path(), cache.clock.clone());
-    let limits = Limits::new(limits_settings(), cache.clock.clone());
-    let broker = TestBroker::start_on(cache, Policy::Open, None, |server| {
-        (server.issuers, server.limits) = (Some(issuers), limits);
-    });
+    let broker = TestBroker::start_on(cache, Policy::Open, None, |setup| setup.auth.issuers = Some(issuers));
     let mut client = broker.client().await;
 
     let mut old = watch(&mut client, &[HOST]).await;
@@ -391,7 +387,7 @@ async fn a_watch_ends_with_its_age_its_deadline_and_the_token_of_its_caller() {
 async fn nothing_goes_to_a_caller_whose_token_has_ended_by_any_clock() {
     let (cache, signer, keys) = (TestCache::new(), Signer::new("k1"), tempfile::tempdir().unwrap());
     let issuers = issuers(&signer, keys.path(), cache.clock.clone());
-    let broker = TestBroker::start_on(cache, Policy::Open, None, |server| server.issuers = Some(issuers));
+    let broker = TestBroker::start_on(cache, Policy::Open, None, |setup| setup.auth.issuers = Some(issuers));
     let mut client = broker.client().await;
     let token = signer.token(ISSUER, "runner", seconds(&*broker.clock));
     let mut events = client.watch_registry_credentials(bearing(&token, watching(&[HOST]))).await.unwrap().into_inner();
@@ -445,7 +441,7 @@ struct Alone {
 
 impl Alone {
     fn new(min_validity: Duration) -> Self {
-        let TestCache { cache, source, clock } = TestCache::new();
+        let TestCache { cache, source, clock, .. } = TestCache::new();
         let broker = Arc::new(Broker::new(cache, broker_settings(Policy::Open, None), None));
         let watch = Watch::new(Arc::clone(&broker), credential_request(HOST, min_validity), Arc::default());
         Self { watch, source, clock, broker }

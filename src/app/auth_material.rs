@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::api::ecr::Secret;
 use crate::authn::jwt::Issuers;
 use crate::authn::tls::Tls;
@@ -34,6 +37,18 @@ impl AuthMaterial {
             ecr_api_secret: keep(load_ecr_api_secret(config), &mut diagnostics),
         };
         if diagnostics.is_empty() { Ok(loaded) } else { Err(diagnostics) }
+    }
+
+    /// Starts tasks that reload the certificates and keys when their files change; SIGHUP reloads the certificates at once.
+    pub(super) fn follow_files(&self) -> anyhow::Result<()> {
+        if let Some(tls) = &self.tls {
+            let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+            tokio::spawn(Arc::clone(tls).follow(hangup));
+        }
+        if let Some(issuers) = &self.issuers {
+            tokio::spawn(Arc::clone(issuers).follow());
+        }
+        Ok(())
     }
 }
 

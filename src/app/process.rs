@@ -1,43 +1,61 @@
-//! What the process does for itself before it holds a secret.
+//! What a process does to protect its memory, its descriptors and its log.
 
 use std::panic::PanicHookInfo;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tracing::{error, warn};
 
+use crate::signal::Signals;
+
 /// Descriptors beside those of connections: listeners, AWS, logs, files.
 const OTHER_DESCRIPTORS: u64 = 256;
+/// Exit code after a second signal: 128 + SIGINT.
+const INTERRUPTED: i32 = 130;
 
-/// Keeps the memory from other processes, its own user's too, and out of core files. What cannot be done is said and changes nothing.
-pub(crate) fn guard_memory() {
-    if let Err(problem) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        warn!(%problem, "other processes of this user can read the broker's memory");
+/// Prepares the process to hold secrets and `connections`. A protection that fails is logged, and the process goes on.
+pub(super) fn prepare(connections: usize) {
+    log_panics_without_their_message();
+    guard_memory();
+    raise_descriptor_limit(connections);
+}
+
+/// Completes at the first signal. The second one ends the process at once.
+#[expect(clippy::exit, reason = "the second signal ends the process at once")]
+pub(super) async fn shutdown(mut signals: Signals) {
+    signals.received().await;
+    tokio::spawn(async move {
+        signals.received().await;
+        std::process::exit(INTERRUPTED);
+    });
+}
+
+/// Keeps the memory from other processes, also those of the same user, and out of core files.
+fn guard_memory() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!(%error, "memory not protected: other processes of this user can read it");
     }
-    if let Err(problem) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
-        warn!(%problem, "a core file would hold every credential");
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        warn!(%error, "core files not disabled: a core file would hold every credential");
     }
 }
 
-/// As many descriptors as the system lets the process have, which is said where they are too few for so many connections.
-pub(crate) fn raise_descriptor_limit(connections: usize) {
+/// Raises the soft limit of descriptors to the hard limit.
+fn raise_descriptor_limit(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
-        && let Err(problem) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
-        warn!(%problem, "the limit of descriptors could not be raised");
+        warn!(%error, "descriptor limit not raised");
     }
     let needed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_DESCRIPTORS);
     if let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < needed) {
-        warn!(
-            limit,
-            needed, "the system lets the broker have fewer descriptors than server.max_connections needs (ulimit -n)"
-        );
+        warn!(limit, needed, "descriptor limit (ulimit -n) is lower than server.max_connections needs");
     }
 }
 
-/// A panic is logged by its place. Its message is not: it could hold anything, a password too.
-pub(crate) fn log_panics_without_their_message() {
-    std::panic::set_hook(Box::new(|panic| error!(place = place(panic), "a mistake in the program: please report it")));
+/// Logs a panic by its place only. Its message could hold anything, also a password.
+fn log_panics_without_their_message() {
+    std::panic::set_hook(Box::new(|panic| error!(place = place(panic), "task panicked; please report it")));
 }
 
 fn place(panic: &PanicHookInfo<'_>) -> String {
@@ -66,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_panic_is_logged_by_its_place_and_not_by_what_it_says() {
+    fn p10_panic_is_logged_by_its_place_without_its_message() {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
@@ -78,6 +96,6 @@ mod tests {
         });
         std::panic::set_hook(before);
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        assert!(text.contains("src/cli/process.rs:") && !text.contains("very-secret"), "{text}");
+        assert!(text.contains("src/app/process.rs:") && !text.contains("very-secret"), "{text}");
     }
 }

@@ -12,6 +12,7 @@ use crate::limits;
 use crate::policy::Policy;
 use crate::policy::lint::AcceptedIdentities;
 use crate::registry::{Aliases, Registry};
+use crate::server;
 use crate::source::aws;
 
 /// A configuration that passed every check.
@@ -46,16 +47,8 @@ pub struct Server {
     pub listen: Vec<ListenAddress>,
     /// Whether any process of this host may call over loopback TCP.
     pub loopback: bool,
-    /// Time limit for requests in flight after SIGTERM.
-    pub drain_timeout: Duration,
-    /// Approximate age at which a connection is closed.
-    pub max_connection_age: Duration,
-    /// Maximum number of connections.
-    pub max_connections: usize,
-    /// Maximum number of connections from one IP address.
-    pub max_connections_per_address: usize,
-    /// Maximum number of connections from one user over Unix sockets.
-    pub max_connections_per_uid: usize,
+    /// Limits of connections and of the drain.
+    pub connections: server::Settings,
     /// The ECR-compatible API, if it is served.
     pub aws_api: Option<AwsApi>,
     /// TLS of TCP listeners; none: plaintext.

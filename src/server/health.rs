@@ -1,4 +1,4 @@
-//! What `grpc.health.v1` says.
+//! Health by `grpc.health.v1`: of the process under the empty name, of the credentials under the name of their service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,72 +12,72 @@ use crate::cache::CredentialCache;
 use crate::protocol::MAX_REQUEST_BYTES;
 use crate::source::SourceStatus;
 
-/// How often it is looked whether callers can be served.
+/// Time between two updates of the service's status.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How often an AWS identity that is not there is looked for.
+/// Time between two searches for an AWS identity while there is none.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(5);
-/// The name that health is asked by for the credentials themselves.
+/// The name by which clients ask for the health of the credentials.
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 
-/// Says how the broker is: the process by the empty name, the credentials by the service's.
+/// Reports health. A clone is a handle of the same report.
 #[derive(Debug, Clone)]
-pub(super) struct Health {
+pub(crate) struct Health {
     reporter: HealthReporter,
     cache: CredentialCache,
-    /// What was said last; a watcher hears of changes only.
-    told: Arc<Mutex<bool>>,
+    /// The status reported last: watchers hear only of changes.
+    reported: Arc<Mutex<bool>>,
 }
 
 impl Health {
-    /// The service does not serve until it is known that it can.
-    pub(super) async fn start(cache: CredentialCache) -> (Self, HealthServer<impl health_server::Health>) {
+    /// Starts with a service that does not serve, until it is known that it can.
+    pub(crate) async fn start(cache: CredentialCache) -> (Self, HealthServer<impl health_server::Health>) {
         let (reporter, service) = health_reporter();
-        let health = Self { reporter, cache, told: Arc::default() };
-        health.say(SERVICE, false).await;
+        let health = Self { reporter, cache, reported: Arc::default() };
+        health.report(SERVICE, false).await;
         (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
     }
 
-    /// Keeps the service's status true: not serving while there is no AWS identity and nothing good is held.
-    pub(super) async fn watch(self) {
-        tokio::join!(self.look(), self.keep_telling());
+    /// Keeps the service's status up to date: it does not serve while there is neither an AWS identity nor a usable credential.
+    pub(crate) async fn watch(self) {
+        tokio::join!(self.look_for_identity(), self.keep_updating());
     }
 
-    /// The end has begun: callers should go elsewhere.
-    pub(super) async fn drain(&self) {
-        self.say("", false).await;
-        self.say(SERVICE, false).await;
+    /// Reports that nothing serves any more, so that callers go elsewhere.
+    pub(crate) async fn drain(&self) {
+        self.report("", false).await;
+        self.report(SERVICE, false).await;
     }
 
-    /// Looks for an AWS identity while there is none. It may take long, so it is not done in between.
-    async fn look(&self) {
-        let mut tick = tokio::time::interval(IDENTITY_INTERVAL);
+    /// Looks for an AWS identity while there is none. A search may take long, so updates do not wait for it.
+    async fn look_for_identity(&self) {
+        let mut ticks = tokio::time::interval(IDENTITY_INTERVAL);
         loop {
-            tick.tick().await;
+            ticks.tick().await;
             if self.cache.source_status() != SourceStatus::Ready {
                 self.cache.check_source().await;
-                self.tell().await;
+                self.update().await;
             }
         }
     }
 
-    async fn keep_telling(&self) {
-        let mut tick = tokio::time::interval(INTERVAL);
+    async fn keep_updating(&self) {
+        let mut ticks = tokio::time::interval(INTERVAL);
         loop {
-            tick.tick().await;
-            self.tell().await;
+            ticks.tick().await;
+            self.update().await;
         }
     }
 
-    async fn tell(&self) {
-        let mut told = self.told.lock().await;
+    async fn update(&self) {
+        let mut reported = self.reported.lock().await;
         let serving = self.cache.can_serve();
-        if *told != serving {
-            self.say(SERVICE, serving).await;
-            *told = serving;
+        if *reported != serving {
+            self.report(SERVICE, serving).await;
+            *reported = serving;
         }
     }
 
-    async fn say(&self, name: &str, serving: bool) {
+    async fn report(&self, name: &str, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.reporter.set_service_status(name, status).await;
     }

@@ -1,7 +1,111 @@
-//! What HTTP/2 connections need beyond hyper.
+//! HTTP/2 connections: the gRPC API, over Unix sockets, TCP and TLS.
 
-pub(super) mod authority;
-pub(super) mod body;
-pub(super) mod frames;
-pub(super) mod peer_stream;
-pub(super) mod peer_watchdog;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, warn};
+
+use self::authority::AuthorityRewriter;
+use self::connection::Connection;
+use super::grpc_service::GrpcService;
+use super::lifetime::Lifetime;
+use super::listener::Accepted;
+use super::protocol::Protocol;
+use crate::authn::tls::{self, Proof, Tls};
+use crate::authn::{Peer, TcpAuthn, UnixPeer};
+use crate::limits::{Limits, Origin, RetryAfter};
+
+mod authority;
+mod body;
+mod connection;
+pub(super) mod drain_streams;
+mod frame_budget;
+mod frames;
+mod peer_stream;
+mod peer_watchdog;
+
+/// Time for a TLS handshake. The connection limits bound how many run at a time. A queue of handshakes would not do: silent peers
+/// would take the turns of their neighbours.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves the gRPC API on every connection, after the peer is identified.
+#[derive(Debug)]
+pub(crate) struct GrpcProtocol {
+    /// What connections call.
+    pub(crate) service: GrpcService,
+    /// Authentication on TCP.
+    pub(crate) authn: TcpAuthn,
+    /// Limits of failed TLS handshakes.
+    pub(crate) limits: Limits,
+}
+
+impl GrpcProtocol {
+    async fn serve_unix(&self, stream: UnixStream, peer: UnixPeer, lifetime: &Lifetime) {
+        let rewriter = Some(AuthorityRewriter::default());
+        self.connection(peer.peer(), peer.origin(), rewriter).serve(stream, lifetime).await;
+    }
+
+    async fn serve_tcp(&self, stream: TcpStream, address: IpAddr, origin: Origin, lifetime: &Lifetime) {
+        let Some(tls) = &self.authn.tls else {
+            return self.connection(self.authn.peer(address, None), origin, None).serve(stream, lifetime).await;
+        };
+        if let Some((stream, proof)) = self.handshake(tls, stream, origin, lifetime).await {
+            self.connection(self.authn.peer(address, proof), origin, None).serve(stream, lifetime).await;
+        }
+    }
+
+    /// Performs the TLS handshake. Failures count against the origin, which is rejected when it fails too often.
+    async fn handshake(
+        &self,
+        tls: &Arc<Tls>,
+        stream: TcpStream,
+        origin: Origin,
+        lifetime: &Lifetime,
+    ) -> Option<(TlsStream<TcpStream>, Option<Proof>)> {
+        if let Err(RetryAfter(wait)) = self.limits.check_origin(origin) {
+            debug!(?origin, ?wait, "connection rejected: too many failed authentications");
+            return None;
+        }
+        let handshake = tokio::select! {
+            handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => handshake,
+            () = lifetime.draining() => return None,
+        };
+        match handshake {
+            Ok(Ok(established)) => return Some(established),
+            Ok(Err(error)) if tls::is_about_a_certificate(&error) => {
+                warn!(%error, ?origin, "connection closed: client certificate rejected");
+            }
+            Ok(Err(error)) => debug!(%error, ?origin, "connection closed: TLS handshake failed"),
+            Err(_) => debug!(?origin, "connection closed: TLS handshake timed out"),
+        }
+        self.limits.record_failure(origin);
+        None
+    }
+
+    fn connection(&self, peer: Peer, origin: Origin, rewriter: Option<AuthorityRewriter>) -> Connection {
+        Connection::new(self.service.clone().for_peer(peer, origin), origin, rewriter)
+    }
+}
+
+impl Protocol for GrpcProtocol {
+    fn scheme(&self) -> &'static str {
+        if self.authn.tls.is_some() { "grpcs" } else { "grpc" }
+    }
+
+    fn loop_fix(&self) -> &'static str {
+        "point it at AWS, or listen elsewhere"
+    }
+
+    fn serve<'a>(&'a self, stream: Accepted, origin: Origin, lifetime: &'a Lifetime) -> BoxFuture<'a, ()> {
+        match stream {
+            Accepted::Unix(stream, peer) => Box::pin(self.serve_unix(stream, peer, lifetime)),
+            Accepted::Tcp(stream, address) => {
+                Box::pin(self.serve_tcp(stream, address.ip().to_canonical(), origin, lifetime))
+            }
+        }
+    }
+}

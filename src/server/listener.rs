@@ -1,4 +1,6 @@
-//! Listeners: a TCP port, or a Unix socket that is never reachable with the wrong mode and never left behind.
+//! Listeners on TCP ports and Unix sockets.
+//!
+//! The file of a Unix socket never has a wider mode than its own, not even while it is made, and the broker removes it at its end.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -10,16 +12,17 @@ use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tracing::warn;
 
-use super::socket_activation::{self, ActivatedSockets};
+use super::socket_activation::{ActivatedSocket, ActivatedSockets};
 use crate::address::ListenAddress;
 use crate::authn::UnixPeer;
+use crate::limits::Origin;
 
-/// Owner and group may connect, as with docker's socket.
+/// Mode of a Unix socket: its owner and group may connect, as with docker's socket.
 const SOCKET_MODE: u32 = 0o660;
 
 /// A bound listener.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     address: ListenAddress,
     socket: Socket,
 }
@@ -27,35 +30,55 @@ pub(super) struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    /// With its file, unless that is somebody else's.
-    Unix(UnixListener, #[expect(dead_code, reason = "removed when it is dropped")] Option<SocketFile>),
+    /// With its file, unless systemd owns that.
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when dropped")] Option<SocketFile>),
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 #[derive(Debug)]
-pub(super) enum Accepted {
+pub(crate) enum Accepted {
+    /// Over TCP, with the peer's address.
     Tcp(TcpStream, SocketAddr),
+    /// Over a Unix socket, with the peer's process.
     Unix(UnixStream, UnixPeer),
 }
 
-/// A socket's file, removed when the listener goes, unless another process has put its own there since.
+/// The file of a Unix socket. Dropping it removes the file, unless another process has replaced it.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
     inode: u64,
 }
 
-impl Listener {
-    /// Listens there, on the socket that was handed over where there is one.
-    pub(super) fn bind(address: &ListenAddress, handed: &mut ActivatedSockets) -> anyhow::Result<Self> {
-        match (handed.take_at(address), address) {
-            (Some(socket), _) => Self::on(address, socket),
-            (None, ListenAddress::Tcp(address)) => Self::bind_tcp(*address),
-            (None, ListenAddress::Unix(path)) => Self::bind_unix(path),
+impl Accepted {
+    /// Returns where the connection comes from.
+    pub(super) fn origin(&self) -> Origin {
+        match self {
+            Self::Tcp(_, address) => Origin::of(address.ip()),
+            Self::Unix(_, peer) => peer.origin(),
         }
     }
+}
 
-    pub(super) fn address(&self) -> &ListenAddress {
+impl Listener {
+    /// Listens on an address, by the activated socket of that address where there is one.
+    ///
+    /// # Errors
+    /// Fails if the address cannot be listened on; the error names the address.
+    pub(crate) fn bind(address: &ListenAddress, sockets: &mut ActivatedSockets) -> anyhow::Result<Self> {
+        let bound = match (sockets.take_at(address), address) {
+            (Some(socket), _) => Self::from_activated(address, socket),
+            (None, ListenAddress::Tcp(address)) => Self::bind_tcp(*address),
+            (None, ListenAddress::Unix(path)) => Self::bind_unix(path),
+        };
+        bound.with_context(|| match address {
+            ListenAddress::Tcp(address) => format!("cannot listen on {address}"),
+            ListenAddress::Unix(_) => format!("cannot listen on {address}"),
+        })
+    }
+
+    /// Returns the address, with the port that the system chose.
+    pub(crate) fn address(&self) -> &ListenAddress {
         &self.address
     }
 
@@ -63,7 +86,7 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Where it cannot be set answers are merely slower.
+                // Without it responses are slower, not wrong.
                 let _ = stream.set_nodelay(true);
                 Ok(Accepted::Tcp(stream, peer))
             }
@@ -71,11 +94,11 @@ impl Listener {
         }
     }
 
-    /// The file of a Unix socket belongs to whoever made it.
-    fn on(address: &ListenAddress, socket: socket_activation::Socket) -> anyhow::Result<Self> {
+    /// The file of an activated Unix socket stays: systemd made it.
+    fn from_activated(address: &ListenAddress, socket: ActivatedSocket) -> anyhow::Result<Self> {
         let socket = match socket {
-            socket_activation::Socket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
-            socket_activation::Socket::Unix(listener) => Socket::Unix(UnixListener::from_std(listener)?, None),
+            ActivatedSocket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
+            ActivatedSocket::Unix(listener) => Socket::Unix(UnixListener::from_std(listener)?, None),
         };
         Ok(Self { address: address.clone(), socket })
     }
@@ -83,7 +106,7 @@ impl Listener {
     fn bind_tcp(address: SocketAddr) -> anyhow::Result<Self> {
         let listener = std::net::TcpListener::bind(address).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => {
-                anyhow::anyhow!("the port is in use by another process; stop that one or choose another port")
+                anyhow::anyhow!("the port is in use; stop the other process or choose another port")
             }
             _ => error.into(),
         })?;
@@ -92,23 +115,20 @@ impl Listener {
         Ok(Self { address, socket: Socket::Tcp(TcpListener::from_std(listener)?) })
     }
 
-    /// The socket is made in a directory that nobody else can enter, given its mode, and only then moved to its place, over a
-    /// file that an earlier process may have left. The directory's name is new each time: one that a killed process left, in a
-    /// container with the same process id too, must not be in the way.
+    /// Makes the socket in a private directory, sets its mode, and only then moves it to `path`, over a file that an earlier process
+    /// may have left. The directory has a random name: a directory that a killed process left must not be in the way, not even in
+    /// a container, where the process ID repeats.
     fn bind_unix(path: &Path) -> anyhow::Result<Self> {
-        refuse_taken(path)?;
+        check_not_in_use(path)?;
         let directory = path.parent().context("the path has no directory")?;
         if !directory.exists() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
         }
-        let permissions = fs::metadata(directory)?.permissions();
-        if permissions.mode() & 0o1002 == 0o002 {
-            bail!("anybody could put a socket of their own there; take a directory that others cannot write to");
-        }
-        let workshop = directory.join(workshop_name());
-        fs::DirBuilder::new().mode(0o700).create(&workshop)?;
-        let made = make_socket(&workshop.join("s"), path);
-        fs::remove_dir_all(&workshop)?;
+        check_not_writable_by_all(directory)?;
+        let private = directory.join(private_name());
+        fs::DirBuilder::new().mode(0o700).create(&private)?;
+        let made = make_socket(&private.join("s"), path);
+        fs::remove_dir_all(&private)?;
         let (listener, file) = made?;
         Ok(Self { address: ListenAddress::Unix(path.to_owned()), socket: Socket::Unix(listener, Some(file)) })
     }
@@ -125,31 +145,39 @@ async fn accept_unix(listener: &UnixListener) -> io::Result<Accepted> {
     }
 }
 
-/// Short, for the path of a socket must not be long; `address::LONGEST_SOCKET_DIRECTORY` leaves room for it.
-fn workshop_name() -> String {
+/// Returns a short name, because socket paths are limited; `address::MAX_SOCKET_DIRECTORY` leaves room for it.
+fn private_name() -> String {
     std::iter::once('.').chain(std::iter::repeat_with(fastrand::alphanumeric).take(6)).collect()
 }
 
-fn make_socket(workplace: &Path, path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
-    let listener = UnixListener::bind(workplace)?;
-    fs::set_permissions(workplace, Permissions::from_mode(SOCKET_MODE))?;
-    // Before it is where others can put theirs in its place.
-    let inode = fs::metadata(workplace)?.ino();
-    fs::rename(workplace, path)?;
+fn make_socket(private: &Path, path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
+    let listener = UnixListener::bind(private)?;
+    fs::set_permissions(private, Permissions::from_mode(SOCKET_MODE))?;
+    // Before the move: at `path` another process could replace the file.
+    let inode = fs::metadata(private)?.ino();
+    fs::rename(private, path)?;
     Ok((listener, SocketFile { path: path.to_owned(), inode }))
 }
 
-/// A file that is no socket, or a socket that answers, is somebody else's.
-fn refuse_taken(path: &Path) -> anyhow::Result<()> {
+/// Another process owns a file that is not a socket, and a socket that answers.
+fn check_not_in_use(path: &Path) -> anyhow::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
-        bail!("there is a file that is not a socket; remove it or choose another path");
+        bail!("the path is a file that is not a socket; remove it or choose another path");
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
-        Err(error) => Err(error).context("it cannot be told whether another process is listening there"),
-        Ok(_) => bail!("another process is listening there; stop that one or choose another path"),
+        Err(error) => Err(error).context("cannot tell whether another process listens there"),
+        Ok(_) => bail!("another process listens there; stop it or choose another path"),
     }
+}
+
+fn check_not_writable_by_all(directory: &Path) -> anyhow::Result<()> {
+    let permissions = fs::metadata(directory)?.permissions();
+    if permissions.mode() & 0o1002 == 0o002 {
+        bail!("any user could replace the socket; choose a directory that others cannot write to");
+    }
+    Ok(())
 }
 
 impl Drop for SocketFile {

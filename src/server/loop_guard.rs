@@ -1,30 +1,27 @@
-//! An AWS endpoint that is one of our own listeners would have the broker wait for itself.
+//! Loop guard: an AWS endpoint that leads to the broker itself would make the broker wait for itself.
 
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::bail;
 
+use super::endpoint::Endpoint;
 use crate::address::ListenAddress;
 
-pub(super) async fn refuse_loop(
-    endpoints: &[String],
-    listening: &[ListenAddress],
-    aws_api: Option<SocketAddr>,
-) -> anyhow::Result<()> {
-    for endpoint in endpoints {
+/// Checks that none of the configured AWS endpoints leads to an endpoint of the broker.
+///
+/// # Errors
+/// Fails with the endpoint's host and port, without its path: the path can hold the secret of the ECR API.
+pub(crate) async fn refuse_loop(aws_endpoints: &[String], own: &[Endpoint]) -> anyhow::Result<()> {
+    for endpoint in aws_endpoints {
         let Some((host, port)) = host_and_port(endpoint) else { continue };
-        // A name that cannot be resolved now is no loop now.
+        // A name that does not resolve now is not a loop now.
         let Ok(addresses) = tokio::net::lookup_host((host.as_str(), port)).await else { continue };
         for address in addresses {
-            // Not the whole endpoint: the secret of the AWS API may stand in it.
-            if listening.iter().any(|listener| takes(listener, address)) {
+            if let Some(own) = own.iter().find(|own| accepts(own.address(), address)) {
                 bail!(
-                    "the AWS endpoint at {host}:{port} is the broker's own listener {address}; point it at AWS, or listen elsewhere"
-                );
-            }
-            if aws_api.is_some_and(|own| takes(&ListenAddress::Tcp(own), address)) {
-                bail!(
-                    "the AWS endpoint at {host}:{port} is the AWS API of the broker itself, which asks AWS: start it without AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC, which are for its callers, or set aws.ecr_endpoint (\"https://api.ecr.{{region}}.amazonaws.com\") and aws.ecr_public_endpoint (\"https://api.ecr-public.us-east-1.amazonaws.com\")"
+                    "the AWS endpoint {host}:{port} leads to the broker's own {}; {}",
+                    own.url(),
+                    own.protocol.loop_fix()
                 );
             }
         }
@@ -34,47 +31,79 @@ pub(super) async fn refuse_loop(
 
 fn host_and_port(endpoint: &str) -> Option<(String, u16)> {
     let uri: http::Uri = endpoint.parse().ok()?;
-    let usual = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
     let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Some((host, uri.port_u16().unwrap_or(usual)))
+    Some((host, uri.port_u16().unwrap_or(default)))
 }
 
-fn takes(listener: &ListenAddress, address: SocketAddr) -> bool {
+/// Returns whether a connection to `target` arrives at the listener.
+fn accepts(listener: &ListenAddress, target: SocketAddr) -> bool {
     let ListenAddress::Tcp(own) = listener else { return false };
-    own.port() == address.port() && reaches(address.ip().to_canonical(), own.ip().to_canonical())
+    own.port() == target.port() && reaches(target.ip().to_canonical(), own.ip().to_canonical())
 }
 
-/// What is sent to no address in particular arrives at loopback; a listener on all addresses takes what is sent to any of this
-/// host's, and which those are is not asked: loopback stands for them.
+/// A connection to an unspecified address arrives at loopback. A listener on all addresses accepts connections to any address of
+/// this host; loopback stands in for them.
 fn reaches(target: IpAddr, own: IpAddr) -> bool {
-    let here = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback();
-    target == own || (target.is_unspecified() && here(own)) || (own.is_unspecified() && here(target))
+    let is_local = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback();
+    target == own || (target.is_unspecified() && is_local(own)) || (own.is_unspecified() && is_local(target))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::endpoint::Drain;
+    use super::super::listener::Listener;
+    use super::super::socket_activation::ActivatedSockets;
+    use super::super::test_protocol::Echo;
     use super::*;
 
     #[tokio::test]
-    async fn an_endpoint_that_is_a_listener_is_refused_in_every_spelling() {
-        let listening = ["127.0.0.1:4000", "0.0.0.0:5000", "unix:/x"].map(|text| text.parse().expect("an address"));
-        for (endpoint, refused) in [
-            ("http://127.0.0.1:4000", true),
-            ("http://localhost:4000/path", true),
-            ("http://[::ffff:127.0.0.1]:4000", true),
-            ("http://127.0.0.1:5000", true),
-            ("http://0.0.0.0:4000", true),
-            ("http://[::]:4000", true),
-            ("http://127.0.0.1:4001", false),
-            ("https://127.0.0.1", false),
-            ("not a url", false),
+    async fn loop_is_refused_with_a_fix_and_without_the_path() {
+        let any_port = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
+        let listener = Listener::bind(&any_port, &mut ActivatedSockets::default()).unwrap();
+        let own = [Endpoint { listener, protocol: Arc::new(Echo { stubborn: false }), drain: Drain::First }];
+        let &ListenAddress::Tcp(address) = own[0].address() else { panic!("a TCP address") };
+        let port = address.port();
+        let refused = refuse_loop(&[format!("http://localhost:{port}/t/secret")], &own).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!("the AWS endpoint localhost:{port} leads to the broker's own echo://127.0.0.1:{port}; do not")
+        );
+        let elsewhere = ["http://127.0.0.1:1".to_owned(), "https://127.0.0.1".to_owned(), "not a url".to_owned()];
+        refuse_loop(&elsewhere, &own).await.unwrap();
+    }
+
+    #[test]
+    fn every_spelling_of_a_listener_is_recognised() {
+        let listeners = ["127.0.0.1:4000", "0.0.0.0:5000", "unix:/x"].map(|text| text.parse().expect("an address"));
+        for (target, expected) in [
+            ("127.0.0.1:4000", true),
+            ("[::ffff:127.0.0.1]:4000", true),
+            ("127.0.0.1:5000", true),
+            ("0.0.0.0:4000", true),
+            ("[::]:4000", true),
+            ("127.0.0.1:4001", false),
+            ("192.0.2.1:4000", false),
         ] {
-            let result = refuse_loop(&[endpoint.to_owned()], &listening, None).await;
-            assert_eq!(result.is_err(), refused, "{endpoint}");
+            let target = target.parse().expect("an address");
+            let accepted = listeners.iter().any(|listener| accepts(listener, target));
+            assert_eq!(accepted, expected, "{target}");
         }
-        let own = Some(([127, 0, 0, 1], 4001).into());
-        let error = refuse_loop(&["http://localhost:4001/t/secret".to_owned()], &listening, own).await.unwrap_err();
-        let error = error.to_string();
-        assert!(error.contains("aws.ecr_endpoint") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn host_and_port_are_read_from_an_endpoint() {
+        for (endpoint, expected) in [
+            ("http://localhost:4000/path", Some(("localhost", 4000))),
+            ("http://[::1]:4000", Some(("::1", 4000))),
+            ("http://a", Some(("a", 80))),
+            ("https://127.0.0.1", Some(("127.0.0.1", 443))),
+            ("not a url", None),
+        ] {
+            let expected = expected.map(|(host, port)| (host.to_owned(), port));
+            assert_eq!(host_and_port(endpoint), expected, "{endpoint}");
+        }
     }
 }

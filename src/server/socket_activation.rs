@@ -1,5 +1,6 @@
-//! Sockets that are open already when the program starts: systemd's socket activation, `sd_listen_fds(3)`. Whoever connects while the
-//! broker is started anew waits in their queue instead of being refused.
+//! Socket activation: takes over listening sockets that systemd opened, `sd_listen_fds(3)`.
+//!
+//! While the broker restarts, clients wait in the queue of such a socket instead of being refused.
 
 use std::io;
 use std::net::TcpListener;
@@ -11,57 +12,60 @@ use socket2::SockRef;
 
 use crate::address::ListenAddress;
 
-/// The sockets that were handed over, and have not been taken yet.
-#[derive(Debug, Default)]
-pub struct ActivatedSockets(Vec<(ListenAddress, Socket)>);
+const NOT_LISTENING: &str = "the socket does not listen: it is a connection; set Accept=no in the .socket unit";
 
-/// One of them.
+/// Sockets from the environment that no listener has taken yet.
+#[derive(Debug, Default)]
+pub struct ActivatedSockets(Vec<(ListenAddress, ActivatedSocket)>);
+
+/// One of the sockets.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(super) enum ActivatedSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl ActivatedSockets {
-    /// Takes them out of the environment (`LISTEN_FDS`, `LISTEN_PID`). To be called once, before there is a second thread.
+    /// Takes the sockets out of the environment (`LISTEN_FDS`, `LISTEN_PID`). It changes the environment, so call it once, before
+    /// the process has a second thread.
     ///
     /// # Errors
-    /// Where one is no socket that can be listened on.
+    /// Fails if a socket does not listen or has no address.
     pub fn take() -> anyhow::Result<Self> {
-        let mut handed = ListenFd::from_env();
-        let sockets = (0..handed.len()).map(|index| {
-            let one = take_one(&mut handed, index);
-            one.with_context(|| format!("socket {} of those that systemd hands over (LISTEN_FDS)", index + 1))
+        let mut environment = ListenFd::from_env();
+        let sockets = (0..environment.len()).map(|index| {
+            let socket = take_socket(&mut environment, index);
+            socket.with_context(|| format!("cannot use activated socket {} (LISTEN_FDS)", index + 1))
         });
         sockets.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Where they are.
+    /// Returns the addresses of the sockets.
     #[must_use]
     pub fn addresses(&self) -> Vec<ListenAddress> {
         self.0.iter().map(|(address, _)| address.clone()).collect()
     }
 
-    pub(super) fn take_at(&mut self, address: &ListenAddress) -> Option<Socket> {
+    /// Takes the socket that listens on `address`, if there is one.
+    pub(super) fn take_at(&mut self, address: &ListenAddress) -> Option<ActivatedSocket> {
         let index = self.0.iter().position(|(own, _)| own == address)?;
         Some(self.0.swap_remove(index).1)
     }
 }
 
-fn take_one(handed: &mut ListenFd, index: usize) -> anyhow::Result<(ListenAddress, Socket)> {
-    let gone = || io::Error::from(io::ErrorKind::NotFound);
-    if let Ok(socket) = handed.take_unix_listener(index) {
-        let socket = socket.ok_or_else(gone)?;
+fn take_socket(environment: &mut ListenFd, index: usize) -> anyhow::Result<(ListenAddress, ActivatedSocket)> {
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    if let Ok(socket) = environment.take_unix_listener(index) {
+        let socket = socket.ok_or_else(missing)?;
         ensure!(SockRef::from(&socket).is_listener()?, NOT_LISTENING);
         socket.set_nonblocking(true)?;
         let path = socket.local_addr()?.as_pathname().map(ToOwned::to_owned);
-        let path = path.context("a Unix socket without a path, where no client would find it")?;
-        return Ok((ListenAddress::Unix(path), Socket::Unix(socket)));
+        let path =
+            path.context("the Unix socket has no path, so no client can find it; set a path in ListenStream=")?;
+        return Ok((ListenAddress::Unix(path), ActivatedSocket::Unix(socket)));
     }
-    let socket = handed.take_tcp_listener(index)?.ok_or_else(gone)?;
+    let socket = environment.take_tcp_listener(index)?.ok_or_else(missing)?;
     ensure!(SockRef::from(&socket).is_listener()?, NOT_LISTENING);
     socket.set_nonblocking(true)?;
-    Ok((ListenAddress::Tcp(socket.local_addr()?), Socket::Tcp(socket)))
+    Ok((ListenAddress::Tcp(socket.local_addr()?), ActivatedSocket::Tcp(socket)))
 }
-
-const NOT_LISTENING: &str = "it is a connection and no listener; the .socket unit needs Accept=no";

@@ -1,19 +1,21 @@
-//! OpenTelemetry's standard variables, as far as the SDK leaves them to us.
+//! The standard variables of OpenTelemetry that the SDK does not read itself.
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>)
 
 use anyhow::{anyhow, bail};
 use opentelemetry_sdk::trace::Sampler;
 
-/// How spans are exported. The exporter reads endpoints, headers and timeouts by itself.
+/// How spans are exported. The exporter itself reads endpoints, headers and timeouts.
 #[derive(Debug, Clone)]
 pub(super) struct Otlp {
+    /// Whether to export over gRPC rather than HTTP.
     pub(super) grpc: bool,
     pub(super) sampler: Sampler,
+    /// Whether the environment names the service.
     pub(super) names_service: bool,
 }
 
 impl Otlp {
-    /// `None` where no endpoint is set, or export is switched off.
+    /// Reads the variables; `None` if no endpoint is set, or if the export is off.
     pub(super) fn from_environment(environment: &[(String, String)]) -> anyhow::Result<Option<Self>> {
         let get = |name| variable(environment, name);
         let endpoint = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| get("OTEL_EXPORTER_OTLP_ENDPOINT"));
@@ -31,17 +33,17 @@ impl Otlp {
     }
 }
 
-/// A variable that is set and not empty.
+/// Returns a variable that is set and not empty.
 pub(super) fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a str> {
     environment.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
 }
 
-/// The standard's default is HTTP; but port 4317 is gRPC's by the same standard, and many give it without a protocol.
+/// The standard's default is HTTP. But by the same standard port 4317 is gRPC, and many set it without a protocol.
 fn is_grpc(protocol: Option<&str>, endpoint: &str) -> anyhow::Result<bool> {
     match protocol {
         Some("grpc") => Ok(true),
         Some("http/protobuf") => Ok(false),
-        Some(other) => bail!("OTEL_EXPORTER_OTLP_PROTOCOL: {other:?} is none of grpc, http/protobuf"),
+        Some(other) => bail!("OTEL_EXPORTER_OTLP_PROTOCOL: unknown protocol {other:?}; use grpc or http/protobuf"),
         None => Ok(endpoint.trim_end_matches('/').ends_with(":4317")),
     }
 }
@@ -57,8 +59,8 @@ fn sampler(name: Option<&str>, argument: Option<&str>) -> anyhow::Result<Sampler
         "parentbased_always_off" => by_parent(Sampler::AlwaysOff),
         "parentbased_traceidratio" => by_parent(ratio()?),
         other => bail!(
-            "OTEL_TRACES_SAMPLER: {other:?} is none of always_on, always_off, traceidratio, parentbased_always_on, \
-             parentbased_always_off, parentbased_traceidratio"
+            "OTEL_TRACES_SAMPLER: unknown sampler {other:?}; use always_on, always_off, traceidratio or parentbased_ with one of \
+             them"
         ),
     })
 }
@@ -66,7 +68,7 @@ fn sampler(name: Option<&str>, argument: Option<&str>) -> anyhow::Result<Sampler
 fn ratio(argument: Option<&str>) -> anyhow::Result<f64> {
     let argument = argument.unwrap_or("1");
     let ratio = argument.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-    ratio.ok_or_else(|| anyhow!("OTEL_TRACES_SAMPLER_ARG: {argument:?} is not a number from 0 to 1"))
+    ratio.ok_or_else(|| anyhow!("OTEL_TRACES_SAMPLER_ARG: expected a number from 0 to 1, got {argument:?}"))
 }
 
 #[cfg(test)]
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_exported_without_an_endpoint_or_where_it_is_switched_off() {
+    fn export_is_off_without_an_endpoint_and_when_disabled() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
         assert!(read(&[]).expect("valid").is_none());
         assert!(read(&[endpoint]).expect("valid").is_some());
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protocol_is_what_is_said_or_what_the_port_says() {
+    fn protocol_is_read_from_the_variable_or_the_port() {
         for (endpoint, protocol, grpc) in [
             ("http://c:4318", "", false),
             ("http://c:4317", "", true),
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_refused() {
+    fn invalid_variables_are_rejected() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
         for wrong in [
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke"),

@@ -1,14 +1,14 @@
-//! Sampling, where half of it is done already.
+//! The sampler of exported spans. Server spans are sampled before they are made, so it samples only the others.
 
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
 
-/// Takes every server span, for a call that is not to be recorded has none, and asks the configured sampler about others.
+/// Records every server span, because a call that is not sampled has none. The configured sampler decides on other spans.
 #[derive(Debug, Clone)]
-pub(super) struct DecidedAtTheEdge(pub(super) Sampler);
+pub(super) struct CallsAlreadySampled(pub(super) Sampler);
 
-impl ShouldSample for DecidedAtTheEdge {
+impl ShouldSample for CallsAlreadySampled {
     fn should_sample(
         &self,
         parent: Option<&Context>,

@@ -19,13 +19,14 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
 use ecr_broker::address::ListenAddress;
-use ecr_broker::api::ecr::Secret;
-use ecr_broker::api::grpc::trace::Tracing;
-use ecr_broker::audit::{AuditLog, Output};
+use ecr_broker::app::auth_material::AuthMaterial;
+use ecr_broker::app::{App, Parts, Upstream};
+use ecr_broker::audit::Output;
 use ecr_broker::broker::{self, Broker, CredentialRequest, RequestContext};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::caller::Caller;
 use ecr_broker::clock::Clock;
+use ecr_broker::config::{AwsApi, Config, Sources};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
 use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
 use ecr_broker::limits::{self, Limits};
@@ -33,9 +34,9 @@ use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Region, Registry};
 use ecr_broker::request_id::RequestId;
-use ecr_broker::server;
 use ecr_broker::source::span::FetchSpan;
 use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
+use futures_util::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -307,6 +308,7 @@ pub fn credential_request(host: &str, min_validity: Duration) -> CredentialReque
 
 /// A cache over a scripted source, and the clock of both.
 pub struct TestCache {
+    pub settings: cache::Settings,
     pub cache: CredentialCache,
     pub source: Arc<ScriptedSource>,
     pub clock: Arc<ManualClock>,
@@ -320,24 +322,57 @@ impl TestCache {
     pub fn with(settings: cache::Settings) -> Self {
         let clock = ManualClock::new();
         let source = ScriptedSource::new(&clock);
-        let cache = CredentialCache::new(settings, source.clone(), clock.clone());
-        Self { cache, source, clock }
+        let cache = CredentialCache::new(settings.clone(), source.clone(), clock.clone());
+        Self { settings, cache, source, clock }
     }
 }
 
-/// A broker that serves on a free port of loopback and on a Unix socket.
+/// A broker that serves on a free port of loopback, on a Unix socket, and the ECR API on another port.
 pub struct TestBroker {
     pub source: Arc<ScriptedSource>,
     pub clock: Arc<ManualClock>,
     pub cache: CredentialCache,
     pub broker: Arc<Broker>,
+    pub limits: Limits,
     pub tcp: std::net::SocketAddr,
     pub socket: std::path::PathBuf,
-    /// Where AWS's API is answered, if it is.
+    /// The ECR API's address.
     pub aws_api: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     directory: tempfile::TempDir,
+}
+
+/// What a test may change before its broker is built.
+pub struct Setup {
+    pub config: Config,
+    pub auth: AuthMaterial,
+}
+
+impl Setup {
+    /// The default configuration on loopback and on `socket`, with the settings of the tests.
+    fn new(cache: &cache::Settings, directory: &std::path::Path) -> Self {
+        let secret_file = directory.join("aws-api-secret");
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret_file).unwrap();
+        std::fs::write(&secret_file, AWS_API_SECRET).unwrap();
+        let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = Config::load(&Sources::default()).unwrap();
+        config.server.listen = vec![ListenAddress::Tcp(any_port), ListenAddress::Unix(directory.join("broker.sock"))];
+        config.server.loopback = true;
+        config.server.aws_api = Some(AwsApi { listen: any_port, secret_file });
+        config.aws.region = Some("eu-central-1".to_owned());
+        config.cache = cache.clone();
+        config.limits = limits_settings();
+        Self { config, auth: AuthMaterial::default() }
+    }
+
+    /// Builds the broker. With a given source nothing of it has to wait.
+    pub fn build(self, source: Arc<ScriptedSource>, clock: Arc<ManualClock>) -> anyhow::Result<App> {
+        let region = self.config.aws.region.as_ref().map(|region| region.parse().unwrap());
+        let upstream = Some(Upstream { source, region, endpoints: Vec::new() });
+        let parts = Parts { upstream, auth: self.auth, ..Parts::new(clock) };
+        tokio::task::unconstrained(App::build(self.config, parts)).now_or_never().unwrap()
+    }
 }
 
 impl TestBroker {
@@ -345,57 +380,31 @@ impl TestBroker {
         Self::start_with(|_| ())
     }
 
-    pub fn start_with(change: impl FnOnce(&mut server::Settings)) -> Self {
+    pub fn start_with(change: impl FnOnce(&mut Setup)) -> Self {
         Self::start_as(Policy::Open, None, change)
     }
 
-    /// Goes by a policy, and records what it does.
-    pub fn start_as(policy: Policy, audit: Option<&Output>, change: impl FnOnce(&mut server::Settings)) -> Self {
+    /// With a policy, and an audit log.
+    pub fn start_as(policy: Policy, audit: Option<&Output>, change: impl FnOnce(&mut Setup)) -> Self {
         Self::start_on(TestCache::new(), policy, audit, change)
     }
 
-    /// On a cache, a source and a clock that there are already.
-    pub fn start_on(
-        cache: TestCache,
-        policy: Policy,
-        audit: Option<&Output>,
-        change: impl FnOnce(&mut server::Settings),
-    ) -> Self {
-        let TestCache { cache, source, clock } = cache;
-        let audit = audit.map(|output| AuditLog::open(output, clock.clone()).unwrap());
+    /// With the settings, the source and the clock of a cache.
+    pub fn start_on(cache: TestCache, policy: Policy, audit: Option<&Output>, change: impl FnOnce(&mut Setup)) -> Self {
+        let TestCache { settings, source, clock, .. } = cache;
         let directory = tempfile::tempdir().unwrap();
+        let mut setup = Setup::new(&settings, directory.path());
+        (setup.config.policy, setup.config.audit) = (policy, audit.cloned());
+        change(&mut setup);
+        let app = setup.build(source.clone(), clock.clone()).unwrap();
+        let (cache, broker, limits) = (app.cache(), app.broker(), app.limits());
+        let urls = app.urls();
+        let tcp = address(&urls, &["grpc://", "grpcs://"]);
+        let aws_api = address(&urls, &["aws+http://"]);
         let socket = directory.path().join("broker.sock");
-        let mut settings = server::Settings {
-            listen: vec![ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), ListenAddress::Unix(socket.clone())],
-            drain_timeout: Duration::from_secs(20),
-            max_connection_age: HOUR,
-            max_connections: 4096,
-            max_connections_per_address: 256,
-            max_connections_per_uid: 1024,
-            loopback: true,
-            tls: None,
-            issuers: None,
-            limits: Limits::new(limits_settings(), clock.clone()),
-        };
-        change(&mut settings);
-        let region = "eu-central-1".parse().unwrap();
-        let broker = Arc::new(Broker::new(cache.clone(), broker_settings(policy, Some(region)), audit));
-        let file = directory.path().join("aws-api-secret");
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).unwrap();
-        std::fs::write(&file, AWS_API_SECRET).unwrap();
-        let (secret, mut handed) =
-            (Arc::new(Secret::read_or_make(&file).unwrap()), server::ActivatedSockets::default());
-        let aws_api = server::bind_aws_api(([127, 0, 0, 1], 0).into(), secret, &mut handed).unwrap();
-        let bound = server::bind(settings, handed, Arc::clone(&broker), cache.clone(), Tracing::default()).unwrap();
-        let bound = bound.with_aws_api(aws_api);
-        let tcp = bound.addresses().iter().find_map(|address| match address {
-            ListenAddress::Tcp(address) => Some(*address),
-            ListenAddress::Unix(_) => None,
-        });
-        let aws_api = bound.aws_api_address().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(bound.run_until(async { _ = stopped.await }));
-        Self { source, clock, cache, broker, tcp: tcp.unwrap(), socket, aws_api, stop: Some(stop), running, directory }
+        let running = tokio::spawn(app.run(async { _ = stopped.await }));
+        Self { source, clock, cache, broker, limits, tcp, socket, aws_api, stop: Some(stop), running, directory }
     }
 
     /// Begins the shutdown; what comes back ends with it.
@@ -424,6 +433,12 @@ impl TestBroker {
     pub async fn client(&self) -> Client {
         Client::new(self.channel().await)
     }
+}
+
+/// The address of the first endpoint with one of these schemes.
+fn address(urls: &[String], schemes: &[&str]) -> std::net::SocketAddr {
+    let url = urls.iter().find_map(|url| schemes.iter().find_map(|scheme| url.strip_prefix(scheme)));
+    url.unwrap().parse().unwrap()
 }
 
 #[cfg(feature = "client")]

@@ -9,6 +9,7 @@ use crate::authn::tls;
 use crate::config::model::{AwsApi, Server};
 use crate::config::reader::Reader;
 use crate::config::settings::{self, Authentication, Tls};
+use crate::server;
 
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
     let settings::Server {
@@ -27,11 +28,13 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
     Server {
         listen: with_activated(listen, aws_api.as_ref(), reader),
         loopback: authentication.loopback,
-        drain_timeout,
-        max_connection_age,
-        max_connections,
-        max_connections_per_address,
-        max_connections_per_uid,
+        connections: server::Settings {
+            drain_timeout,
+            max_connection_age,
+            max_connections,
+            max_connections_per_address,
+            max_connections_per_uid,
+        },
         aws_api,
         tls: tls_settings(tls, authentication, reader),
         issuers: issuers::read(reader),

@@ -1,67 +1,69 @@
-//! Lets gRPC C-core clients (Python, Ruby, PHP, C++) in over a Unix socket.
+//! Rewrites the `:authority` header of gRPC C-core clients (Python, Ruby, PHP, C++) on Unix sockets.
 //!
-//! They send the percent-encoded socket path as `:authority`, which h2 refuses as malformed, and nothing behind h2 can mend that.
-//! So the `%` of that one header is made a `-` as the bytes come in: the same length, no re-encoding, and the value has no use,
-//! for a Unix socket has one server. Everything else passes untouched, and a peer whose bytes are not understood is left to h2.
+//! They send the percent-encoded socket path, which h2 rejects as malformed before any layer could correct it. So the rewriter
+//! replaces `%` by `-` in that one header as the bytes arrive: the length stays, and nothing is re-encoded. The value has no use,
+//! because a Unix socket has one server. Every other byte passes unchanged, and bytes that are not understood are left to h2.
 //! (<https://github.com/hyperium/h2/pull/487>, <https://github.com/grpc/grpc/pull/38142>)
 
-use self::hpack::Block;
-use super::frames::{CONTINUATION, HEADERS, Head};
+use self::hpack::BlockParser;
+use super::frames::{CONTINUATION, FrameHeader, HEADERS};
 
 mod hpack;
 
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// Follows header blocks through the frames that they come in, and changes them in place.
+/// Follows header blocks through their frames and rewrites them in place.
 #[derive(Debug, Default)]
-pub(in crate::server) struct AuthorityRewriter {
+pub(super) struct AuthorityRewriter {
     part: Part,
-    block: Block,
+    block: BlockParser,
 }
 
-/// Where in a frame's payload the bytes are.
+/// The position within the payload of a frame.
 #[derive(Debug, Default)]
 enum Part {
-    /// In none that matters.
+    /// Outside of header blocks.
     #[default]
     Other,
-    /// The next byte is the length of the padding: the rest of the frame, and what stands before its block.
-    PadLength { rest: usize, before: usize },
-    /// This much to skip, then this much of a block; then what there is to skip.
+    /// Before the byte that holds the length of the padding. `length` counts the payload, `before` the bytes between it and the block.
+    PadLength { length: usize, before: usize },
+    /// `before` bytes ahead of the block, which has `block` bytes; the rest is padding.
     Block { before: usize, block: usize },
 }
 
 impl AuthorityRewriter {
-    pub(in crate::server) fn head(&mut self, Head { length, kind, flags }: Head) {
+    /// A frame starts.
+    pub(super) fn header(&mut self, FrameHeader { length, kind, flags }: FrameHeader) {
         let before = if flags & PRIORITY == 0 { 0 } else { 5 };
         self.part = match kind {
-            HEADERS if flags & PADDED != 0 => Part::PadLength { rest: length, before },
+            HEADERS if flags & PADDED != 0 => Part::PadLength { length, before },
             HEADERS => Part::Block { before, block: length.saturating_sub(before) },
             CONTINUATION => Part::Block { before: 0, block: length },
             _ => Part::Other,
         };
     }
 
-    pub(in crate::server) fn payload(&mut self, mut bytes: &mut [u8]) {
-        if let (Part::PadLength { rest, before }, Some(padding)) = (&self.part, bytes.first()) {
-            let block = rest.saturating_sub(1 + before + usize::from(*padding));
+    /// A part of its payload arrives.
+    pub(super) fn payload(&mut self, mut bytes: &mut [u8]) {
+        if let (Part::PadLength { length, before }, Some(padding)) = (&self.part, bytes.first()) {
+            let block = length.saturating_sub(1 + before + usize::from(*padding));
             self.part = Part::Block { before: *before, block };
             bytes = &mut bytes[1..];
         }
         if let Part::Block { before, block } = &mut self.part {
-            let begin = skip(before, bytes.len());
-            let end = begin + skip(block, bytes.len() - begin);
-            self.block.repair(&mut bytes[begin..end]);
+            let begin = consume(before, bytes.len());
+            let end = begin + consume(block, bytes.len() - begin);
+            self.block.rewrite(&mut bytes[begin..end]);
         }
     }
 }
 
-/// Takes so many of what is left, if there are as many.
-fn skip(rest: &mut usize, bytes: usize) -> usize {
-    let taken = bytes.min(*rest);
-    *rest -= taken;
-    taken
+/// Takes up to `available` bytes off `left`; returns how many.
+fn consume(left: &mut usize, available: usize) -> usize {
+    let consumed = available.min(*left);
+    *left -= consumed;
+    consumed
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! A request's message has to come in time, and what an answer holds is held until the last byte of it is on its way.
+//! Request bodies with a time limit, and response bodies that count as in flight until their last byte is sent.
 //!
-//! h2 copies nothing of an answer that is larger than a kilobyte, and keeps it for as long as the peer does not take it; so what its caller may have under way is counted
-//! until then, and not only while it is put together.
+//! h2 does not copy response data above 1 KiB: it keeps the data until the peer takes it. So a call counts against the limits of
+//! its caller, and its chunks count for the [`PeerWatchdog`], until h2 drops them, not only while the response is produced.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -26,57 +26,57 @@ use crate::api::grpc::methods::Method;
 use crate::api::request::BODY_TIMEOUT;
 use crate::limits::Admission;
 
-/// The service of one connection.
+/// The service of one connection, with its bodies tracked.
 #[derive(Debug, Clone)]
-pub(in crate::server) struct Exchange<S> {
+pub(super) struct TrackedService<S> {
     inner: S,
-    conduct: PeerWatchdog,
+    watchdog: PeerWatchdog,
 }
 
 /// The body of a request.
-pub(in crate::server) struct RequestBody {
+pub(super) struct RequestBody {
     inner: Incoming,
-    /// None: it may take as long as it likes.
+    /// None: the client may send messages for as long as it likes.
     timeout: Option<Duration>,
-    /// Once it was waited for.
-    late: Option<Pin<Box<Sleep>>>,
+    /// Runs from the first wait for data.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// The body of an answer.
-pub(in crate::server) struct AnswerBody {
+/// The body of a response.
+pub(super) struct ResponseBody {
     inner: Body,
-    conduct: PeerWatchdog,
-    /// What the caller may have under way, where that is counted.
+    watchdog: PeerWatchdog,
+    /// The admission of the call, where calls are counted.
     admission: Option<Arc<Admission>>,
 }
 
-/// What there is for as long as some of an answer has not been sent.
-struct Hold {
+/// Keeps a call in flight, and its peer under watch, until a chunk of the response is sent.
+struct InFlightGuard {
     _admission: Option<Arc<Admission>>,
-    conduct: PeerWatchdog,
+    watchdog: PeerWatchdog,
 }
 
-/// Some of an answer.
-struct Portion {
+/// A chunk of a response with its guard.
+struct TrackedChunk {
     bytes: Bytes,
-    _hold: Hold,
+    _guard: InFlightGuard,
 }
 
-impl<S> Exchange<S> {
-    pub(in crate::server) fn new(inner: S, conduct: PeerWatchdog) -> Self {
-        Self { inner, conduct }
+impl<S> TrackedService<S> {
+    pub(super) fn new(inner: S, watchdog: PeerWatchdog) -> Self {
+        Self { inner, watchdog }
     }
 }
 
-type Answered<F> = MapOk<F, Box<dyn FnOnce(Response<Body>) -> Response<AnswerBody> + Send>>;
+type Tracked<F> = MapOk<F, Box<dyn FnOnce(Response<Body>) -> Response<ResponseBody> + Send>>;
 
-impl<S> Service<Request<Incoming>> for Exchange<S>
+impl<S> Service<Request<Incoming>> for TrackedService<S>
 where
     S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible>,
 {
-    type Response = Response<AnswerBody>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answered<S::Future>;
+    type Future = Tracked<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -84,29 +84,29 @@ where
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let timeout = (!Method::of(request.uri().path()).streams_requests()).then_some(BODY_TIMEOUT);
-        let request = request.map(|inner| RequestBody { inner, timeout, late: None });
-        let conduct = self.conduct.clone();
+        let request = request.map(|inner| RequestBody { inner, timeout, deadline: None });
+        let watchdog = self.watchdog.clone();
         self.inner.call(request).map_ok(Box::new(|mut response| {
             let admission = response.extensions_mut().remove::<Arc<Admission>>();
-            response.map(|inner| AnswerBody { inner, conduct, admission })
+            response.map(|inner| ResponseBody { inner, watchdog, admission })
         }))
     }
 }
 
-impl Hold {
-    fn new(admission: Option<Arc<Admission>>, conduct: PeerWatchdog) -> Self {
-        conduct.note_answer();
-        Self { _admission: admission, conduct }
+impl InFlightGuard {
+    fn new(admission: Option<Arc<Admission>>, watchdog: PeerWatchdog) -> Self {
+        watchdog.note_chunk();
+        Self { _admission: admission, watchdog }
     }
 }
 
-impl Drop for Hold {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.conduct.note_gone();
+        self.watchdog.note_chunk_gone();
     }
 }
 
-impl AsRef<[u8]> for Portion {
+impl AsRef<[u8]> for TrackedChunk {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -121,9 +121,9 @@ impl http_body::Body for RequestBody {
             return Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(Box::new(error)))));
         }
         let Some(timeout) = self.timeout else { return Poll::Pending };
-        let late = self.late.get_or_insert_with(|| Box::pin(sleep(timeout)));
-        ready!(late.as_mut().poll(context));
-        Poll::Ready(Some(Err(Status::deadline_exceeded("the request's message did not come in time"))))
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(deadline.as_mut().poll(context));
+        Poll::Ready(Some(Err(Status::deadline_exceeded("request timed out: its message did not arrive in time"))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -135,15 +135,15 @@ impl http_body::Body for RequestBody {
     }
 }
 
-impl http_body::Body for AnswerBody {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        let hold = Hold::new(self.admission.clone(), self.conduct.clone());
-        let portion = |bytes| Bytes::from_owner(Portion { bytes, _hold: hold });
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(portion))))
+        let guard = InFlightGuard::new(self.admission.clone(), self.watchdog.clone());
+        let track = |bytes| Bytes::from_owner(TrackedChunk { bytes, _guard: guard });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(track))))
     }
 
     fn is_end_stream(&self) -> bool {

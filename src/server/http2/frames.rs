@@ -1,77 +1,82 @@
-//! The frames of HTTP/2 (RFC 9113, section 4), followed through whatever pieces a connection's bytes arrive in.
+//! Parses HTTP/2 frames (RFC 9113, section 4) out of the pieces in which a connection's bytes arrive.
 
-pub(in crate::server) const HEADERS: u8 = 0x1;
-pub(in crate::server) const SETTINGS: u8 = 0x4;
-pub(in crate::server) const CONTINUATION: u8 = 0x9;
-/// Of a SETTINGS frame.
-pub(in crate::server) const ACK: u8 = 0x1;
-/// Of a header frame: its block ends with it.
-pub(in crate::server) const END_HEADERS: u8 = 0x4;
+pub(super) const HEADERS: u8 = 0x1;
+pub(super) const SETTINGS: u8 = 0x4;
+pub(super) const CONTINUATION: u8 = 0x9;
+/// Flag of a SETTINGS frame.
+pub(super) const ACK: u8 = 0x1;
+/// Flag of the frame that ends a header block.
+pub(super) const END_HEADERS: u8 = 0x4;
 
-/// How a frame begins.
+/// The parts of a frame header that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) struct Head {
-    /// Of what follows, in bytes.
-    pub(in crate::server) length: usize,
-    pub(in crate::server) kind: u8,
-    pub(in crate::server) flags: u8,
+pub(super) struct FrameHeader {
+    /// Length of the payload, in bytes.
+    pub(super) length: usize,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
 }
 
-/// Where in the frames the bytes are; at first, behind the preface.
+/// The position in a stream of frames. It starts behind the preface.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Frames {
-    head: [u8; 9],
-    /// How much of the head has come.
-    have: usize,
-    /// How much of the payload has not.
-    rest: usize,
+pub(super) struct FrameParser {
+    header: [u8; 9],
+    /// Bytes of the header that have arrived.
+    header_length: usize,
+    /// Bytes of the payload that have not arrived.
+    payload_left: usize,
 }
 
-/// Whoever looks at the frames as they pass, and may change what is in them.
-pub(in crate::server) trait Watch {
-    /// A frame begins.
-    fn head(&mut self, head: Head);
+/// Sees frames as they pass, and may change their payload in place.
+pub(super) trait FrameVisitor {
+    /// A frame starts.
+    fn header(&mut self, header: FrameHeader);
 
-    /// Some of its payload.
+    /// A part of its payload arrives.
     fn payload(&mut self, bytes: &mut [u8]);
 
-    /// It is over.
+    /// The frame ends.
     fn end(&mut self);
 }
 
-impl Frames {
-    pub(in crate::server) fn follow(&mut self, mut bytes: &mut [u8], watch: &mut impl Watch) {
+impl FrameParser {
+    /// Shows the frames in `bytes` to the visitor.
+    pub(super) fn parse(&mut self, mut bytes: &mut [u8], visitor: &mut impl FrameVisitor) {
         while !bytes.is_empty() {
-            let taken = if self.have < self.head.len() { self.begin(bytes, watch) } else { self.go_on(bytes, watch) };
-            bytes = &mut bytes[taken..];
-            if self.have == self.head.len() && self.rest == 0 {
-                self.have = 0;
-                watch.end();
+            let parsed = if self.header_length < self.header.len() {
+                self.parse_header(bytes, visitor)
+            } else {
+                self.parse_payload(bytes, visitor)
+            };
+            bytes = &mut bytes[parsed..];
+            if self.header_length == self.header.len() && self.payload_left == 0 {
+                self.header_length = 0;
+                visitor.end();
             }
         }
     }
 
-    /// Whether a frame has begun and is not over.
-    pub(in crate::server) fn is_amid(&self) -> bool {
-        self.have > 0
+    /// Whether a frame has started and not ended.
+    pub(super) fn is_within_frame(&self) -> bool {
+        self.header_length > 0
     }
 
-    fn begin(&mut self, bytes: &[u8], watch: &mut impl Watch) -> usize {
-        let taken = bytes.len().min(self.head.len() - self.have);
-        self.head[self.have..][..taken].copy_from_slice(&bytes[..taken]);
-        self.have += taken;
-        if let (9, [a, b, c, kind, flags, ..]) = (self.have, self.head) {
-            self.rest = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-            watch.head(Head { length: self.rest, kind, flags });
+    fn parse_header(&mut self, bytes: &[u8], visitor: &mut impl FrameVisitor) -> usize {
+        let parsed = bytes.len().min(self.header.len() - self.header_length);
+        self.header[self.header_length..][..parsed].copy_from_slice(&bytes[..parsed]);
+        self.header_length += parsed;
+        if let (9, [a, b, c, kind, flags, ..]) = (self.header_length, self.header) {
+            self.payload_left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            visitor.header(FrameHeader { length: self.payload_left, kind, flags });
         }
-        taken
+        parsed
     }
 
-    fn go_on(&mut self, bytes: &mut [u8], watch: &mut impl Watch) -> usize {
-        let taken = bytes.len().min(self.rest);
-        self.rest -= taken;
-        watch.payload(&mut bytes[..taken]);
-        taken
+    fn parse_payload(&mut self, bytes: &mut [u8], visitor: &mut impl FrameVisitor) -> usize {
+        let parsed = bytes.len().min(self.payload_left);
+        self.payload_left -= parsed;
+        visitor.payload(&mut bytes[..parsed]);
+        parsed
     }
 }
 
@@ -81,12 +86,12 @@ mod tests {
 
     use super::*;
 
-    /// What was seen, as text.
+    /// Writes down what it sees.
     #[derive(Default)]
-    struct Seen(String);
+    struct Transcript(String);
 
-    impl Watch for Seen {
-        fn head(&mut self, Head { length, kind, flags }: Head) {
+    impl FrameVisitor for Transcript {
+        fn header(&mut self, FrameHeader { length, kind, flags }: FrameHeader) {
             write!(self.0, "[{kind}/{flags} {length}:").unwrap();
         }
 
@@ -100,14 +105,15 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_in_whatever_pieces_they_arrive() {
+    fn frames_are_parsed_from_pieces_of_any_size() {
         let bytes = b"\0\0\x03\x01\x04\0\0\0\x01abc\0\0\0\x04\x01\0\0\0\0\0\x01\x00\0\0\0\0\0\0";
         let long = [&bytes[..], &b"x".repeat(256), b"\0\0"].concat();
         for piece in [1, 2, 3, 8, 9, 10, 1000] {
-            let (mut frames, mut seen) = (Frames::default(), Seen::default());
-            long.clone().chunks_mut(piece).for_each(|piece| frames.follow(piece, &mut seen));
-            assert_eq!(seen.0, format!("[1/4 3:abc][4/1 0:][0/0 256:{}]", "x".repeat(256)), "in pieces of {piece}");
-            assert!(frames.is_amid());
+            let (mut parser, mut transcript) = (FrameParser::default(), Transcript::default());
+            long.clone().chunks_mut(piece).for_each(|piece| parser.parse(piece, &mut transcript));
+            let expected = format!("[1/4 3:abc][4/1 0:][0/0 256:{}]", "x".repeat(256));
+            assert_eq!(transcript.0, expected, "in pieces of {piece}");
+            assert!(parser.is_within_frame());
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A connection's bytes as they come from its peer: the preface is read before anything is built for it, and its frames are counted.
+//! The byte stream of a connection: reads the preface before hyper does, and inspects every frame of the peer.
 //!
-//! hyper waits for the preface without end, and its keep-alive begins only after it: a peer that connects and says nothing would hold
-//! its place for ever, and the drain up.
+//! hyper waits for the preface without end, and its keep-alive starts only after it. A peer that connects and stays silent would
+//! keep its connection for ever and delay the drain.
 
 use std::io;
 use std::pin::Pin;
@@ -11,81 +11,90 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::authority::AuthorityRewriter;
-use super::frames::{ACK, CONTINUATION, END_HEADERS, Frames, HEADERS, Head, SETTINGS, Watch};
-use super::peer_watchdog::{Budget, PeerWatchdog};
+use super::frame_budget::FrameBudget;
+use super::frames::{ACK, CONTINUATION, END_HEADERS, FrameHeader, FrameParser, FrameVisitor, HEADERS, SETTINGS};
+use super::peer_watchdog::PeerWatchdog;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A stream that has begun as HTTP/2 does. The preface that was read of it is read again.
+/// A stream whose preface has been read. hyper reads the preface again from here.
 #[derive(Debug)]
-pub(in crate::server) struct PeerStream<S> {
-    unread: &'static [u8],
+pub(super) struct PeerStream<S> {
+    /// The part of the preface that hyper has not read yet.
+    preface: &'static [u8],
     inner: S,
-    frames: Frames,
+    parser: FrameParser,
     inspector: Inspector,
 }
 
-/// Looks at every frame.
+/// Inspects every frame of the peer.
 #[derive(Debug)]
 struct Inspector {
-    /// Where peers are known to need it.
-    repair: Option<AuthorityRewriter>,
-    budget: Budget,
-    conduct: PeerWatchdog,
-    /// A header block goes on in the next frame.
-    amid_block: bool,
-    /// When what is not finished was begun.
-    begun: Option<Instant>,
-    /// Whether that is noted: it is the peer's affair only while the rest is waited for.
-    blamed: bool,
+    rewriter: Option<AuthorityRewriter>,
+    budget: FrameBudget,
+    watchdog: PeerWatchdog,
+    /// Whether a header block continues in the next frame.
+    within_block: bool,
+    /// When the unfinished frame or header block started.
+    started: Option<Instant>,
+    /// Whether the watchdog knows of it. Only the wait for the rest is the peer's fault.
+    reported: bool,
 }
 
 impl<S: AsyncRead + Unpin> PeerStream<S> {
-    /// Reads the preface. What the peer does from then on is noted in `conduct`; with `repair`, its `:authority` is mended.
+    /// Reads the preface. From then on `watchdog` hears what the peer does, and `rewriter` corrects its `:authority`.
     ///
     /// # Errors
-    /// Where the peer leaves, or speaks something else.
-    pub(in crate::server) async fn begin(
+    /// Fails if the peer disconnects or sends anything but the preface.
+    pub(super) async fn begin(
         mut inner: S,
-        repair: Option<AuthorityRewriter>,
-        conduct: PeerWatchdog,
+        rewriter: Option<AuthorityRewriter>,
+        watchdog: PeerWatchdog,
     ) -> io::Result<Self> {
         let mut read = [0; PREFACE.len()];
         inner.read_exact(&mut read).await?;
         if read != PREFACE {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer does not speak HTTP/2, as gRPC does"));
         }
-        conduct.note_settings();
-        let budget = Budget::new();
-        let inspector = Inspector { repair, budget, conduct, amid_block: false, begun: None, blamed: false };
-        Ok(Self { unread: PREFACE, inner, frames: Frames::default(), inspector })
+        watchdog.note_settings();
+        Ok(Self {
+            preface: PREFACE,
+            inner,
+            parser: FrameParser::default(),
+            inspector: Inspector::new(rewriter, watchdog),
+        })
     }
 
     fn inspect(&mut self, bytes: &mut [u8]) -> io::Result<()> {
         let now = Instant::now();
         self.inspector.budget.refill(now);
-        self.frames.follow(bytes, &mut self.inspector);
-        self.inspector.note_begun(self.frames.is_amid(), now);
-        if self.inspector.budget.is_spent() {
-            return Err(io::Error::other("the peer floods the connection with frames that ask for nothing"));
+        self.parser.parse(bytes, &mut self.inspector);
+        self.inspector.note_started(self.parser.is_within_frame(), now);
+        if self.inspector.budget.is_exceeded() {
+            return Err(io::Error::other("the peer floods the connection with frames that carry no request"));
         }
         Ok(())
     }
 }
 
 impl Inspector {
-    fn note_begun(&mut self, amid_frame: bool, now: Instant) {
-        if amid_frame || self.amid_block {
-            self.begun.get_or_insert(now);
+    fn new(rewriter: Option<AuthorityRewriter>, watchdog: PeerWatchdog) -> Self {
+        let budget = FrameBudget::new();
+        Self { rewriter, budget, watchdog, within_block: false, started: None, reported: false }
+    }
+
+    fn note_started(&mut self, within_frame: bool, now: Instant) {
+        if within_frame || self.within_block {
+            self.started.get_or_insert(now);
         }
     }
 
-    /// Whether more is waited for now.
+    /// Notes whether the broker waits for more bytes.
     fn note_waiting(&mut self, waiting: bool) {
-        let blamed = waiting && self.begun.is_some();
-        if blamed != self.blamed {
-            self.conduct.note_unfinished(self.begun.filter(|_| blamed));
-            self.blamed = blamed;
+        let report = waiting && self.started.is_some();
+        if report != self.reported {
+            self.watchdog.note_unfinished(self.started.filter(|_| report));
+            self.reported = report;
         }
     }
 
@@ -94,39 +103,39 @@ impl Inspector {
             Poll::Ready(Ok(written)) => {
                 let bytes = bytes(written);
                 self.budget.note_sent(bytes);
-                self.conduct.note_sent(bytes);
+                self.watchdog.note_sent(bytes);
             }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.conduct.note_unread(),
+            Poll::Pending => self.watchdog.note_unread(),
         }
     }
 }
 
-impl Watch for Inspector {
-    fn head(&mut self, head: Head) {
-        let Head { kind, flags, .. } = head;
+impl FrameVisitor for Inspector {
+    fn header(&mut self, header: FrameHeader) {
+        let FrameHeader { kind, flags, .. } = header;
         match kind {
             HEADERS => self.budget.note_request(),
-            _ => self.budget.spend(),
+            _ => self.budget.withdraw(),
         }
-        self.amid_block = matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS == 0;
+        self.within_block = matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS == 0;
         if kind == SETTINGS && flags & ACK != 0 {
-            self.conduct.note_acknowledged();
+            self.watchdog.note_acknowledged();
         }
-        if let Some(repair) = &mut self.repair {
-            repair.head(head);
+        if let Some(rewriter) = &mut self.rewriter {
+            rewriter.header(header);
         }
     }
 
     fn payload(&mut self, bytes: &mut [u8]) {
-        if let Some(repair) = &mut self.repair {
-            repair.payload(bytes);
+        if let Some(rewriter) = &mut self.rewriter {
+            rewriter.payload(bytes);
         }
     }
 
     fn end(&mut self) {
-        if !self.amid_block {
-            self.begun = None;
+        if !self.within_block {
+            self.started = None;
         }
     }
 }
@@ -137,10 +146,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.unread.is_empty() {
-            let (now, later) = self.unread.split_at(self.unread.len().min(buffer.remaining()));
+        if !self.preface.is_empty() {
+            let (now, later) = self.preface.split_at(self.preface.len().min(buffer.remaining()));
             buffer.put_slice(now);
-            self.unread = later;
+            self.preface = later;
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();

@@ -1,11 +1,11 @@
-use super::super::frames::{Frames, Watch};
+use super::super::frames::{FrameParser, FrameVisitor};
 use super::*;
 
 const PREFACE: usize = 24;
 
-impl Watch for AuthorityRewriter {
-    fn head(&mut self, head: Head) {
-        AuthorityRewriter::head(self, head);
+impl FrameVisitor for AuthorityRewriter {
+    fn header(&mut self, header: FrameHeader) {
+        AuthorityRewriter::header(self, header);
     }
 
     fn payload(&mut self, bytes: &mut [u8]) {
@@ -15,13 +15,13 @@ impl Watch for AuthorityRewriter {
     fn end(&mut self) {}
 }
 
-/// A frame's bytes.
+/// Encodes a frame.
 fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
 }
 
-/// A literal with an indexed name.
+/// Encodes a literal whose name is an index.
 fn literal(first: u8, value: &[u8]) -> Vec<u8> {
     assert!(value.len() < 127);
     [&[first, u8::try_from(value.len()).unwrap()], value].concat()
@@ -31,28 +31,29 @@ fn connection(frames: &[Vec<u8>]) -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(0x4, 0, &[]), &frames.concat()].concat()
 }
 
-fn repaired(bytes: &[u8], piece: usize) -> Vec<u8> {
-    let (mut frames, mut repair) = (Frames::default(), AuthorityRewriter::default());
+/// Rewrites the bytes as they arrive in pieces.
+fn rewritten(bytes: &[u8], piece: usize) -> Vec<u8> {
+    let (mut parser, mut rewriter) = (FrameParser::default(), AuthorityRewriter::default());
     let mut bytes = bytes.to_vec();
-    let behind_the_preface = bytes.get_mut(PREFACE..).unwrap_or_default();
-    behind_the_preface.chunks_mut(piece).for_each(|piece| frames.follow(piece, &mut repair));
+    let frames = bytes.get_mut(PREFACE..).unwrap_or_default();
+    frames.chunks_mut(piece).for_each(|piece| parser.parse(piece, &mut rewriter));
     bytes
 }
 
 const PATH: &[u8] = b"%2Frun%2Fb.sock";
-const MENDED: &[u8] = b"-2Frun-2Fb.sock";
+const REWRITTEN: &[u8] = b"-2Frun-2Fb.sock";
 
 #[test]
-fn only_the_authority_is_mended_however_the_bytes_arrive() {
+fn only_the_authority_is_rewritten_in_pieces_of_any_size() {
     let named = |name: &[u8]| [literal(0x40, name), literal(0, b"%2F").split_off(1)].concat();
     let other = [literal(0x44, b"/a%2Fb"), named(b"x"), named(b":authorit"), named(b":authority2")].concat();
-    let spelt = |first, name: &[u8]| [vec![first, u8::try_from(name.len()).unwrap()], name.to_vec()].concat();
+    let literal_name = |first, name: &[u8]| [vec![first, u8::try_from(name.len()).unwrap()], name.to_vec()].concat();
     for (name, head) in [
         ("indexed", vec![0x41]),
         ("not indexed", vec![0x01]),
         ("never indexed", vec![0x11]),
-        ("spelt out, indexed", spelt(0x40, b":authority")),
-        ("spelt out, not indexed", spelt(0x00, b":authority")),
+        ("literal name, indexed", literal_name(0x40, b":authority")),
+        ("literal name, not indexed", literal_name(0x00, b":authority")),
     ] {
         let authority_field = |value: &[u8]| [&head[..head.len() - 1], &literal(head[head.len() - 1], value)].concat();
         let block = |authority: &[u8]| [vec![0x83, 0x86], authority_field(authority), other.clone()].concat();
@@ -77,39 +78,39 @@ fn only_the_authority_is_mended_however_the_bytes_arrive() {
             ])
         };
         for piece in [1, 2, 3, 7, 10_000] {
-            assert_eq!(repaired(&all(PATH), piece), all(MENDED), "{name} in pieces of {piece}");
+            assert_eq!(rewritten(&all(PATH), piece), all(REWRITTEN), "{name} in pieces of {piece}");
         }
     }
 }
 
 #[test]
-fn a_value_in_huffman_code_is_left_alone() {
+fn huffman_coded_authority_passes_unchanged() {
     let block = [vec![0x41, 0x80 | 3], b"%%%".to_vec()].concat();
     let bytes = connection(&[frame(0x1, 0x4, &block)]);
-    assert_eq!(repaired(&bytes, 5), bytes);
+    assert_eq!(rewritten(&bytes, 5), bytes);
 }
 
 #[test]
-fn long_values_and_numbers_are_followed() {
+fn long_strings_and_integers_are_parsed() {
     let long = [b"%".repeat(50), b"a".repeat(300)].concat();
     let length = long.len() - 127;
     let head = [0x41, 0x7f, u8::try_from(length & 0x7f).unwrap() | 0x80, u8::try_from(length >> 7).unwrap()];
     let block = [head.as_slice(), &long, &[0x3f, 0xe1, 0x1f], &literal(0x41, b"%")].concat();
-    let mended = repaired(&connection(&[frame(0x1, 0x4, &block)]), 11);
-    assert!(!mended.ends_with(b"%") && mended.ends_with(b"-"));
-    assert!(!mended.contains(&b'%'));
+    let rewritten = rewritten(&connection(&[frame(0x1, 0x4, &block)]), 11);
+    assert!(!rewritten.ends_with(b"%") && rewritten.ends_with(b"-"));
+    assert!(!rewritten.contains(&b'%'));
 }
 
 #[test]
-fn bytes_that_are_no_http2_pass_without_harm() {
+fn bytes_that_are_not_http2_pass_unharmed() {
     for seed in 0..2000_u64 {
         let mut random = fastrand::Rng::with_seed(seed);
         let length = random.usize(0..400);
         let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
         let bytes = if seed % 2 == 0 { noise } else { connection(&[frame(0x1, random.u8(..), &noise), noise.clone()]) };
-        let mended = repaired(&bytes, random.usize(1..50));
-        assert_eq!(mended.len(), bytes.len());
-        let changed = mended.iter().zip(&bytes).filter(|(after, before)| after != before);
+        let rewritten = rewritten(&bytes, random.usize(1..50));
+        assert_eq!(rewritten.len(), bytes.len());
+        let changed = rewritten.iter().zip(&bytes).filter(|(after, before)| after != before);
         assert!(changed.into_iter().all(|(after, before)| (*after, *before) == (b'-', b'%')));
     }
 }

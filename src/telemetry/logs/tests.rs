@@ -2,6 +2,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use tracing::{debug, error, info, trace};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
 
@@ -19,12 +20,12 @@ impl Write for Lines {
 }
 
 #[test]
-fn libraries_that_print_what_passes_through_them_are_capped_whatever_is_asked_for() {
+fn library_targets_stay_capped_at_a_trace_filter() {
     let lines = Lines::default();
     let writer = lines.clone();
     let environment = vec![("RUST_LOG".to_owned(), "trace".to_owned())];
-    let settings = Settings { filter: "info".to_owned(), json: Some(true), environment };
-    let layer = super::lines(&settings, move || writer.clone()).unwrap();
+    let log = Log { filter: "info".to_owned(), format: LogFormat::Json };
+    let layer = layer(&log, &environment, move || writer.clone()).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
         trace!(target: "aws_smithy_runtime::client::orchestrator", "secret");
         debug!(target: "h2::codec::framed_write", "secret");

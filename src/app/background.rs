@@ -1,0 +1,33 @@
+//! Background tasks of a broker, beside its connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::broker::Broker;
+use crate::cache::CredentialCache;
+use crate::registry::Registry;
+use crate::server::Health;
+use crate::supervise;
+
+/// Time between two sweeps of expired credentials out of memory.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Keeps the credentials of `registries` fresh.
+pub(super) fn keep_warm(broker: Arc<Broker>, registries: Vec<Registry>) -> JoinHandle<()> {
+    let keep_warm = move || Arc::clone(&broker).keep_warm(registries.clone());
+    tokio::spawn(supervise::run("keeping registries warm", keep_warm))
+}
+
+/// Sweeps the cache and keeps the health status up to date.
+pub(super) fn maintenance(cache: CredentialCache, health: Health) -> JoinHandle<()> {
+    let sweep = async move {
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            ticks.tick().await;
+            cache.sweep().await;
+        }
+    };
+    tokio::spawn(async move { _ = tokio::join!(sweep, health.watch()) })
+}

@@ -1,0 +1,76 @@
+//! Endpoints: binds the configured listeners and puts the protocols on them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::auth_material::AuthMaterial;
+use crate::address::ListenAddress;
+use crate::api::ecr::{AwsApi, Secret};
+use crate::authn::TcpAuthn;
+use crate::broker::Broker;
+use crate::config::{self, Config};
+use crate::limits::Limits;
+use crate::server::{ActivatedSockets, Drain, EcrApiProtocol, Endpoint, GrpcProtocol, GrpcService, Listener};
+
+/// Binds every configured address; where none is configured, the first default socket that can be bound.
+pub(super) fn bind(
+    addresses: &[ListenAddress],
+    default_sockets: &[PathBuf],
+    sockets: &mut ActivatedSockets,
+) -> anyhow::Result<Vec<Listener>> {
+    if addresses.is_empty() {
+        return bind_default(default_sockets).map(|listener| vec![listener]);
+    }
+    addresses.iter().map(|address| Listener::bind(address, sockets)).collect()
+}
+
+fn bind_default(default_sockets: &[PathBuf]) -> anyhow::Result<Listener> {
+    let mut problems = Vec::new();
+    for socket in default_sockets {
+        match Listener::bind(&ListenAddress::Unix(socket.clone()), &mut ActivatedSockets::default()) {
+            Ok(listener) => return Ok(listener),
+            Err(problem) => problems.push(format!("{problem:#}")),
+        }
+    }
+    bail!("{}; name an address with --listen", problems.join("; "))
+}
+
+/// Serves the gRPC API on each listener.
+pub(super) fn grpc(
+    listeners: Vec<Listener>,
+    config: &Config,
+    auth: &AuthMaterial,
+    service: GrpcService,
+    limits: Limits,
+) -> Vec<Endpoint> {
+    let authn = TcpAuthn { tls: auth.tls.clone(), loopback: config.server.loopback, tokens: auth.issuers.is_some() };
+    let protocol = Arc::new(GrpcProtocol { service, authn, limits });
+    let endpoint = |listener| Endpoint { listener, protocol: protocol.clone(), drain: Drain::First };
+    listeners.into_iter().map(endpoint).collect()
+}
+
+/// Serves the ECR API on its listener. A missing secret file is made here, where the broker is sure to start with this configuration.
+pub(super) fn ecr_api(
+    config: &config::AwsApi,
+    secret: Option<Arc<Secret>>,
+    sockets: &mut ActivatedSockets,
+    broker: Arc<Broker>,
+    limits: Limits,
+) -> anyhow::Result<Endpoint> {
+    let address = ListenAddress::Tcp(config.listen);
+    // Callers send the secret in clear text.
+    ensure!(
+        address.is_local(),
+        "server.aws_api_listen: {address} is reachable from other hosts; use a loopback address"
+    );
+    let secret = match secret {
+        Some(secret) => secret.check_owner().map(|()| secret),
+        None => Secret::read_or_make(&config.secret_file).map(Arc::new),
+    };
+    let secret = secret.with_context(|| format!("server.aws_api_secret_file: {}", config.secret_file.display()))?;
+    let listener = Listener::bind(&address, sockets).context("server.aws_api_listen")?;
+    let protocol = Arc::new(EcrApiProtocol::new(AwsApi::new(broker, limits, secret)));
+    Ok(Endpoint { listener, protocol, drain: Drain::First })
+}

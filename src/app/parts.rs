@@ -1,0 +1,82 @@
+//! The parts that a broker is built from, beside its configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::auth_material::AuthMaterial;
+use crate::address::default_sockets;
+use crate::api::grpc::trace::Tracing;
+use crate::clock::Clock;
+use crate::config::Sources;
+use crate::registry::Region;
+use crate::server::ActivatedSockets;
+use crate::source::CredentialSource;
+use crate::source::aws;
+use crate::source::aws::Aws;
+use crate::source::aws::admission::AdmissionControl;
+use crate::source::instrumented::Instrumented;
+
+/// The parts of a broker.
+#[derive(Debug)]
+pub struct Parts {
+    /// The clock of every part.
+    pub clock: Arc<dyn Clock>,
+    /// The source of credentials; none: AWS, as configured.
+    pub upstream: Option<Upstream>,
+    /// Certificates, keys and secrets.
+    pub auth: AuthMaterial,
+    /// Listening sockets from the environment.
+    pub sockets: ActivatedSockets,
+    /// Sockets to try in this order where no address is configured.
+    pub default_sockets: Vec<PathBuf>,
+    /// The spans that calls are recorded in.
+    pub tracing: Tracing,
+}
+
+/// A source of credentials and what the broker must know of it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The source.
+    pub source: Arc<dyn CredentialSource>,
+    /// The region of requests that name none.
+    pub region: Option<Region>,
+    /// Endpoints that replace AWS's own. None of them may be the broker itself.
+    pub endpoints: Vec<String>,
+}
+
+impl Parts {
+    /// AWS as the source, and nothing else.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            upstream: None,
+            auth: AuthMaterial::default(),
+            sockets: ActivatedSockets::default(),
+            default_sockets: Vec::new(),
+            tracing: Tracing::default(),
+        }
+    }
+
+    /// Adds the default sockets of the environment.
+    pub(super) fn with_environment(self, sources: &Sources) -> Self {
+        let runtime_dir =
+            sources.environment.iter().find(|(name, value)| name == "XDG_RUNTIME_DIR" && !value.is_empty());
+        let default_sockets = default_sockets(runtime_dir.map(|(_, directory)| Path::new(directory)));
+        Self { default_sockets, ..self }
+    }
+}
+
+impl Upstream {
+    /// AWS behind admission control, with a span and a log line of each fetch.
+    pub(super) async fn aws(settings: aws::Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let aws = Arc::new(Aws::load(settings, Arc::clone(clock)).await?);
+        Ok(Self {
+            region: aws.region().map(|region| region.parse()).transpose().context("the AWS region")?,
+            endpoints: aws.endpoint_overrides(),
+            source: Arc::new(Instrumented::new(AdmissionControl::new(aws))),
+        })
+    }
+}

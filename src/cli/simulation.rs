@@ -1,0 +1,41 @@
+//! Flags of `serve --simulate`.
+
+use std::time::Duration;
+
+use crate::simulator::{FaultRate, Settings};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Simulation")]
+pub(super) struct Simulation {
+    /// Put a simulated AWS behind the broker: everything runs, with no AWS account, and opens nothing
+    #[arg(long)]
+    simulate: bool,
+    /// How long each answer of the simulated AWS takes
+    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(requires = "simulate")]
+    simulate_latency: Duration,
+    /// How long the simulated tokens last
+    #[arg(long, default_value = "12h", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(requires = "simulate")]
+    simulate_token_lifetime: Duration,
+    /// Let a part of the simulated calls fail: KIND is throttle, throttle-exception, http-429, denied, server-error, hang or
+    /// garbage, RATE is 0 to 1
+    #[arg(long, value_name = "KIND=RATE", requires = "simulate")]
+    simulate_fault: Vec<FaultRate>,
+}
+
+impl Simulation {
+    /// Returns the settings of the simulated AWS; none without `--simulate`.
+    pub(super) fn settings(&self) -> Option<Settings> {
+        self.simulate.then(|| Settings {
+            latency: self.simulate_latency,
+            token_lifetime: self.simulate_token_lifetime,
+            faults: self.simulate_fault.clone(),
+        })
+    }
+
+    /// Returns what `--simulate` sets in the configuration: every process of this host may call.
+    pub(super) fn flags(&self) -> Vec<(&'static str, &'static str, toml::Value)> {
+        self.simulate.then(|| ("authentication.loopback", "--simulate", true.into())).into_iter().collect()
+    }
+}

@@ -1,0 +1,104 @@
+//! Endpoints, and the one loop that accepts, counts, ages and ends their connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::connection_limits::{ConnectionCounter, ConnectionPermit};
+use super::lifetime::Lifetime;
+use super::listener::{Accepted, Listener};
+use super::protocol::Protocol;
+use super::shutdown::Shutdown;
+use crate::address::ListenAddress;
+use crate::limits::Origin;
+
+/// Pause after a failed accept. The file table is usually full then, and the loop would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener, the protocol of its connections, and when they drain.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// The bound listener.
+    pub(crate) listener: Listener,
+    /// What its connections speak.
+    pub(crate) protocol: Arc<dyn Protocol>,
+    /// When its connections drain, and by which limits they are counted.
+    pub(crate) drain: Drain,
+}
+
+/// When an endpoint drains during a shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drain {
+    /// At once. For endpoints that serve callers; their connections share `max_connections`.
+    First,
+    /// After every [`Drain::First`] endpoint has drained. For endpoints that observe the broker, such as a readiness probe.
+    ///
+    /// Their connections take no share of `max_connections`: the broker must stay observable while callers exhaust it.
+    Last,
+}
+
+/// Endpoints that drain together, and what their connections have in common.
+#[derive(Debug, Clone)]
+pub(super) struct DrainGroup {
+    pub(super) connections: ConnectionCounter,
+    pub(super) max_age: Duration,
+    pub(super) shutdown: Shutdown,
+    /// The accept loops and the connections.
+    pub(super) tasks: TaskTracker,
+}
+
+impl Endpoint {
+    /// The address that it listens on, with the port that the system chose.
+    pub(crate) fn address(&self) -> &ListenAddress {
+        self.listener.address()
+    }
+
+    /// The URL by which clients reach it.
+    pub(crate) fn url(&self) -> String {
+        match self.address() {
+            ListenAddress::Tcp(address) => format!("{}://{address}", self.protocol.scheme()),
+            unix @ ListenAddress::Unix(_) => unix.to_string(),
+        }
+    }
+
+    /// Accepts connections until the drain starts, which also closes the listener.
+    pub(super) async fn accept(self, group: DrainGroup) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = group.shutdown.drain.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok(stream) => group.start(Arc::clone(&self.protocol), stream),
+                Err(error) => {
+                    warn!(%error, address = %self.address(), "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl DrainGroup {
+    /// Starts a connection, or closes it because a limit is reached.
+    fn start(&self, protocol: Arc<dyn Protocol>, stream: Accepted) {
+        let origin = stream.origin();
+        let Some(permit) = self.connections.acquire(origin) else {
+            return debug!(?origin, "connection rejected: connection limit reached");
+        };
+        self.tasks.spawn(self.clone().serve(protocol, stream, origin, permit));
+    }
+
+    async fn serve(self, protocol: Arc<dyn Protocol>, stream: Accepted, origin: Origin, permit: ConnectionPermit) {
+        let lifetime = Lifetime::new(self.max_age, self.shutdown.clone());
+        tokio::select! {
+            biased;
+            () = protocol.serve(stream, origin, &lifetime) => {}
+            () = self.shutdown.abort.cancelled() => {}
+        }
+        drop(permit);
+    }
+}

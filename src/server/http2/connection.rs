@@ -1,0 +1,97 @@
+//! One HTTP/2 connection, from its preface to its end.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::{debug, info};
+
+use super::authority::AuthorityRewriter;
+use super::body::TrackedService;
+use super::peer_stream::PeerStream;
+use super::peer_watchdog::PeerWatchdog;
+use crate::limits::Origin;
+use crate::server::grpc_service::GrpcService;
+use crate::server::lifetime::Lifetime;
+
+/// Requests in flight on one connection.
+const MAX_STREAMS: u32 = 100;
+/// Total size of a request's header names and values, of which a bearer token may take 8 KiB.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// Time for the HTTP/2 preface to arrive.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Together these find a peer that vanished without a word.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Buffered bytes of a response, beside the message itself.
+const SEND_BUFFER: usize = 16 * 1024;
+/// Unread bytes that a peer may send in one call and in all: two and four of the largest requests.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// A connection whose peer is identified.
+#[derive(Debug)]
+pub(super) struct Connection {
+    service: GrpcService,
+    origin: Origin,
+    rewriter: Option<AuthorityRewriter>,
+    watchdog: PeerWatchdog,
+}
+
+impl Connection {
+    /// Calls `service`. `rewriter` is for Unix sockets, whose clients may send an invalid `:authority`.
+    pub(super) fn new(service: GrpcService, origin: Origin, rewriter: Option<AuthorityRewriter>) -> Self {
+        Self { service, origin, rewriter, watchdog: PeerWatchdog::default() }
+    }
+
+    /// Serves the connection until its peer or its lifetime ends it, or its peer misbehaves.
+    pub(super) async fn serve<I>(mut self, io: I, lifetime: &Lifetime)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(io) = self.begin(io, lifetime).await else { return };
+        let service = TowerToHyperService::new(TrackedService::new(self.service, self.watchdog.clone()));
+        let connection = pin!(builder().serve_connection(TokioIo::new(io), service));
+        tokio::select! {
+            // The peer's bytes first: it may have done by now what the watchdog misses.
+            biased;
+            ended = lifetime.run(connection, hyper::server::conn::http2::Connection::graceful_shutdown) => {
+                if let Err(error) = ended {
+                    debug!(%error, "connection failed");
+                }
+            }
+            problem = self.watchdog.problem() => info!(problem, origin = ?self.origin, "connection closed: peer misbehaved"),
+        }
+    }
+
+    async fn begin<I: AsyncRead + Unpin>(&mut self, io: I, lifetime: &Lifetime) -> Option<PeerStream<I>> {
+        let begin = PeerStream::begin(io, self.rewriter.take(), self.watchdog.clone());
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(PREFACE_TIMEOUT, begin) => begun,
+            () = lifetime.draining() => return None,
+        };
+        match begun {
+            Ok(Ok(io)) => return Some(io),
+            Ok(Err(error)) => debug!(%error, "connection closed: no HTTP/2 preface"),
+            Err(_) => debug!("connection closed: HTTP/2 preface timed out"),
+        }
+        None
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADERS)
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder
+}

@@ -1,0 +1,21 @@
+//! The seam between an endpoint and what its connections speak.
+
+use std::fmt::Debug;
+
+use futures_util::future::BoxFuture;
+
+use super::lifetime::Lifetime;
+use super::listener::Accepted;
+use crate::limits::Origin;
+
+/// What the connections of an endpoint speak.
+pub(crate) trait Protocol: Debug + Send + Sync {
+    /// The URL scheme of a TCP endpoint.
+    fn scheme(&self) -> &'static str;
+
+    /// What an operator does when an AWS endpoint of the configuration leads to an endpoint of this protocol.
+    fn loop_fix(&self) -> &'static str;
+
+    /// Serves one connection until it ends by itself or by its lifetime. The endpoint's loop drops the future to abort it.
+    fn serve<'a>(&'a self, stream: Accepted, origin: Origin, lifetime: &'a Lifetime) -> BoxFuture<'a, ()>;
+}

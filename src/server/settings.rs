@@ -1,0 +1,18 @@
+//! Settings of connections and of the drain.
+
+use std::time::Duration;
+
+/// Limits of connections and of the drain. The names are those of the section `server` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Time that requests in flight have to finish after the shutdown began.
+    pub drain_timeout: Duration,
+    /// Age at which a connection is asked to end, ±10 %.
+    pub max_connection_age: Duration,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Open connections from one IPv4 address or one IPv6 /64 network.
+    pub max_connections_per_address: usize,
+    /// Open connections from one user, over Unix sockets.
+    pub max_connections_per_uid: usize,
+}

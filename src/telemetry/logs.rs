@@ -1,0 +1,62 @@
+//! The layer of log lines, with its caps on what libraries may print.
+
+use std::io::IsTerminal as _;
+
+use anyhow::anyhow;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, fmt};
+
+use super::environment::variable;
+use crate::config::{Log, LogFormat};
+
+/// Targets that log nothing.
+const SILENT: &str = "aws_";
+/// Targets that log at INFO at most.
+const CAPPED: [&str; 8] =
+    ["h2", "hyper", "opentelemetry", "reqwest", "rustls", "tonic", "tower", "ecr_broker::simulator"];
+
+/// Returns the layer that writes log lines. `RUST_LOG` takes precedence over the configured filter.
+pub(super) fn layer<S, W>(
+    log: &Log,
+    environment: &[(String, String)],
+    writer: W,
+) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (name, directives) = match variable(environment, "RUST_LOG") {
+        Some(directives) => ("RUST_LOG", directives),
+        None => ("log.filter", log.filter.as_str()),
+    };
+    let filter = EnvFilter::builder().parse(directives).map_err(|error| anyhow!("{name}: {error}"))?;
+    let filter = filter.and(filter_fn(is_within_cap));
+    let terminal = std::io::stderr().is_terminal();
+    let layer = fmt::layer().with_writer(writer);
+    Ok(if is_json(log.format, terminal) {
+        layer.json().flatten_event(true).with_current_span(false).with_span_list(true).with_filter(filter).boxed()
+    } else {
+        layer.with_ansi(terminal).with_filter(filter).boxed()
+    })
+}
+
+fn is_json(format: LogFormat, terminal: bool) -> bool {
+    match format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+    }
+}
+
+/// Holds under every filter.
+fn is_within_cap(metadata: &Metadata<'_>) -> bool {
+    if metadata.target().starts_with(SILENT) {
+        return false;
+    }
+    *metadata.level() <= Level::INFO || !CAPPED.iter().any(|target| metadata.target().starts_with(target))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! The export of spans to an OTLP collector.
+
+use anyhow::Context as _;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::environment::Otlp;
+use super::sampler::CallsAlreadySampled;
+
+/// Returns the provider that batches spans and sends them.
+pub(super) fn provider(otlp: &Otlp) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = if otlp.grpc {
+        SpanExporter::builder().with_tonic().build()
+    } else {
+        SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()
+    };
+    let exporter = exporter.context("cannot create the OTLP exporter; check the OTEL_EXPORTER_OTLP_* variables")?;
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(CallsAlreadySampled(otlp.sampler.clone()))
+        .with_resource(resource(otlp))
+        .build())
+}
+
+/// Returns the layer that records spans for the provider.
+pub(super) fn layer<S>(provider: &SdkTracerProvider) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("ecr-broker"))
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_target(false)
+        .with_level(false)
+        .with_context_activation(false)
+        .with_filter(filter_fn(is_exported))
+        .boxed()
+}
+
+/// Exports the broker's own recorded spans only. Events stay out: they hold what AWS said. Spans of libraries stay out: the
+/// exporter's own client makes dozens of them with every export.
+fn is_exported(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && matches!(metadata.target(), "ecr_broker::rpc" | "ecr_broker::source")
+}
+
+fn resource(otlp: &Otlp) -> Resource {
+    let resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    if otlp.names_service { resource } else { resource.with_service_name("ecr-broker") }.build()
+}
