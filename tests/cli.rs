@@ -201,8 +201,8 @@ fn a_broker_that_cannot_start_says_why_and_what_to_do() {
         (&["--listen", "unix:/proc/no/broker.sock"], &KEYS, "cannot listen on unix:/proc/no/broker.sock"),
         (&["--listen", "nowhere"], &KEYS, "IP:PORT"),
         (&["--config", "/no/such.toml"], &KEYS, "/no/such.toml: the file cannot be read"),
-        (&["--simulate", "--listen", "127.0.0.1:0"], &[("AWS_CA_BUNDLE", bundle)], "holds no certificate"),
-        (&["--simulate", "--listen", "127.0.0.1:0"], &[("AWS_CA_BUNDLE", broken)], "certificate 1 of the CA bundle"),
+        (&["--simulate", "--listen", "127.0.0.1:0"], &[("AWS_CA_BUNDLE", bundle)], "has no certificate"),
+        (&["--simulate", "--listen", "127.0.0.1:0"], &[("AWS_CA_BUNDLE", broken)], ": certificate 1 is broken"),
         (&["--simulate", "--listen", "127.0.0.1:0"], &[("OTEL_TRACES_SAMPLER", "x"), OTLP], "OTEL_TRACES_SAMPLER"),
     ] {
         let ended = run(&[&["serve"], arguments].concat(), environment);

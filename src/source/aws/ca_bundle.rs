@@ -1,4 +1,4 @@
-//! A file of CA certificates. It is checked whole when it is read: the SDK would panic over a broken one, at every call.
+//! CA bundles. The whole file is checked when it is read: the SDK would panic at every call over a broken certificate.
 
 use std::path::Path;
 
@@ -7,18 +7,17 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// The file's PEM text, every certificate in which can be used.
+/// Returns the file's PEM text after checking each certificate.
 ///
 /// # Errors
-/// Where it cannot be read, or holds no certificate, or one that is broken; the error names the file and the certificate.
+/// The file cannot be read, has no certificate or has a broken one. The error names the file and the certificate.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let place = || format!("the CA bundle {}", path.display());
-    let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", place()))?;
+    let pem = std::fs::read(path).with_context(|| format!("CA bundle {} cannot be read", path.display()))?;
     let mut roots = RootCertStore::empty();
     for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
-        let broken = || format!("certificate {} of {} is broken", index + 1, place());
+        let broken = || format!("CA bundle {}: certificate {} is broken", path.display(), index + 1);
         roots.add(certificate.with_context(broken)?).with_context(broken)?;
     }
-    ensure!(!roots.is_empty(), "{} holds no certificate in PEM form", place());
+    ensure!(!roots.is_empty(), "CA bundle {} has no certificate in PEM format", path.display());
     Ok(pem)
 }

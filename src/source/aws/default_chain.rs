@@ -1,8 +1,7 @@
-//! The SDK's default chain of credentials (environment, files, web identity, container, IMDS), given a second chance.
+//! The SDK's default credential chain (environment, files, web identity, container, IMDS), rebuilt after it fails.
 //!
-//! A chain of the SDK's reads its files once for good: keys that appear in `~/.aws/credentials` after the start would never be
-//! seen. So a chain that fails is dropped, and whoever asks next looks with a new one. A chain that works is kept, for it
-//! remembers what carries it over an outage of IMDS.
+//! The SDK's chain reads its files once: it would never see keys that appear in `~/.aws/credentials` after the start. So a chain
+//! that fails is dropped, and the next call builds a new one. A chain that works is kept: its cache bridges an outage of IMDS.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +12,7 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 
 use crate::sync::lock;
 
-/// The default chain, for as long as it works.
+/// The default chain, as long as it works.
 #[derive(Debug)]
 pub(super) struct DefaultChain {
     sdk: SdkConfig,
@@ -21,7 +20,7 @@ pub(super) struct DefaultChain {
 }
 
 impl DefaultChain {
-    /// A chain that reaches AWS as `sdk` does.
+    /// Uses the region, the HTTP client and the timeouts of `sdk`.
     pub(super) fn new(sdk: &SdkConfig) -> Self {
         Self { sdk: sdk.clone(), working: Mutex::default() }
     }
@@ -50,7 +49,7 @@ impl DefaultChain {
         if let Some(timeouts) = self.sdk.timeout_config() {
             config = config.with_timeout_config(timeouts.clone());
         }
-        // Also where there is none: the builder would look for one itself, for a second where there is no IMDS.
+        // The region is set even if it is `None`: the builder would else look for one, and wait a second for a missing IMDS.
         DefaultCredentialsChain::builder().configure(config).region(region).build().await
     }
 }

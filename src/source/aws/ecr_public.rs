@@ -1,50 +1,43 @@
-//! `GetAuthorizationToken` of Amazon ECR Public: one region, and an answer of another shape.
-
-use std::sync::Arc;
+//! `GetAuthorizationToken` of Amazon ECR Public: one region, and a response of another shape.
 
 use aws_config::SdkConfig;
 use aws_sdk_ecrpublic::config::{Builder, Region};
 use aws_sdk_ecrpublic::{Client, Config};
 use aws_types::request_id::RequestId as _;
 
-use super::Shared;
-use super::error::{failure, invalid_answer, name, record_request_id};
-use super::http::LimitAnswer;
+use super::error::{invalid_response, record_request_id, safe_name, upstream_error};
+use super::http::ResponseLimit;
+use super::token;
+use crate::clock::Clock;
 use crate::credential::Credential;
 use crate::error::UpstreamError;
 
-/// ECR Public in the region where it is.
-#[derive(Debug)]
-pub(super) struct EcrPublic {
-    shared: Arc<Shared>,
+/// Fetches a token. It works for the public registry under either of its hosts.
+pub(super) async fn fetch(
+    sdk: &SdkConfig,
+    endpoint: Option<String>,
+    region: &str,
+    dual_stack: bool,
+    clock: &dyn Clock,
+) -> Result<Credential, UpstreamError> {
+    let client = Client::from_conf(config(sdk, endpoint, region, dual_stack));
+    let response = client.get_authorization_token().send().await.map_err(|error| upstream_error(&error))?;
+    record_request_id(response.request_id());
+    let Some(data) = response.authorization_data() else {
+        return Err(invalid_response("the response has no authorization data"));
+    };
+    let credential = token::read(data.authorization_token(), data.expires_at(), clock.now())?;
+    Ok(credential.from_answer(response.request_id().and_then(safe_name)))
 }
 
-impl EcrPublic {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+/// Builds the client's configuration for `region`: the SDK would build a host for any region, and only one exists. ECR Public has
+/// no FIPS endpoint, so FIPS is off.
+fn config(sdk: &SdkConfig, endpoint: Option<String>, region: &str, dual_stack: bool) -> Config {
+    let region = Region::new(region.to_owned());
+    let config = Builder::from(sdk).region(region).use_fips(false).interceptor(ResponseLimit);
+    match endpoint {
+        Some(endpoint) => config.endpoint_url(endpoint).use_dual_stack(false),
+        None => config.use_dual_stack(dual_stack || sdk.use_dual_stack() == Some(true)),
     }
-
-    /// One token; it opens the public registry under either of its hosts.
-    pub(super) async fn fetch(&self, sdk: &SdkConfig, dual_stack: bool) -> Result<Credential, UpstreamError> {
-        let client = Client::from_conf(self.config(sdk, dual_stack));
-        let answer = client.get_authorization_token().send().await.map_err(|error| failure(&error))?;
-        record_request_id(answer.request_id());
-        let Some(data) = answer.authorization_data() else {
-            return Err(invalid_answer("the answer holds no authorization data"));
-        };
-        let credential = self.shared.open(data.authorization_token(), data.expires_at())?;
-        Ok(credential.from_answer(answer.request_id().and_then(name)))
-    }
-
-    /// The SDK would build a host for whatever region it is given; there is one only in the configured one. FIPS is never asked
-    /// for, for ECR Public has no such endpoint.
-    fn config(&self, sdk: &SdkConfig, dual_stack: bool) -> Config {
-        let region = Region::new(self.shared.settings.ecr_public_region.clone());
-        let config = Builder::from(sdk).region(region).use_fips(false).interceptor(LimitAnswer);
-        match self.shared.ecr_public_endpoint() {
-            Some(endpoint) => config.endpoint_url(endpoint).use_dual_stack(false),
-            None => config.use_dual_stack(dual_stack || sdk.use_dual_stack() == Some(true)),
-        }
-        .build()
-    }
+    .build()
 }

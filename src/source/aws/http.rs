@@ -1,4 +1,4 @@
-//! The one HTTP client under every call to AWS, and how much of an answer it reads.
+//! The HTTP client of every call to AWS, and the size limit of its responses.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -21,37 +21,38 @@ use http_body_util::Limited;
 
 use super::ca_bundle;
 
-/// The largest answer that is read: a token is 5 KB today, and an answer holds one.
-const LARGEST_ANSWER: usize = 256 * 1024;
+/// The largest response that is read. A token has 5 KB today, and a response has one token.
+const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
-/// Takes the environment's proxy to AWS, and none to what is on this host or its link.
+/// Calls AWS through the environment's proxy, and hosts on this machine or its link directly.
 ///
-/// IMDS and the container credential endpoints are there, and what they answer is the broker's own identity, in the clear.
+/// IMDS and the container credential endpoints are on the link. They return the broker's own identity in plaintext, which no proxy
+/// may see.
 #[derive(Debug)]
 struct Client {
     direct: SharedHttpClient,
     proxied: SharedHttpClient,
 }
 
-/// The same of one connector.
+/// The connectors of [`Client`].
 #[derive(Debug)]
 struct Route {
     direct: SharedHttpConnector,
     proxied: SharedHttpConnector,
 }
 
-/// A client to be shared by every SDK client: each would otherwise make connections, and load the roots, of its own.
+/// Returns the HTTP client that all SDK clients share: each would otherwise load the root certificates and keep its own connections.
 ///
-/// `ca_bundle` takes the place of the system's roots, as `AWS_CA_BUNDLE` does for AWS's own tools; the Rust SDK does not read it.
+/// `ca_bundle` replaces the system's roots, as `AWS_CA_BUNDLE` does in AWS's own tools. The Rust SDK ignores that variable.
 pub(super) fn client(ca_bundle: Option<&Path>) -> anyhow::Result<SharedHttpClient> {
     let tls = tls(ca_bundle)?;
-    let direct = connecting(tls.clone(), ProxyConfig::disabled());
-    let proxied = connecting(tls, ProxyConfig::from_env());
+    let direct = with_proxy(tls.clone(), ProxyConfig::disabled());
+    let proxied = with_proxy(tls, ProxyConfig::from_env());
     Ok(SharedHttpClient::new(Client { direct, proxied }))
 }
 
-/// The hidden function is the only one that takes a proxy and still keeps one connection pool for all settings.
-fn connecting(tls: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
+/// Builds a client with a proxy and one connection pool for all settings. Only this hidden function of the SDK has both.
+fn with_proxy(tls: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
@@ -71,7 +72,7 @@ fn tls(ca_bundle: Option<&Path>) -> anyhow::Result<TlsContext> {
     Ok(TlsContext::builder().with_trust_store(roots).build()?)
 }
 
-/// Without the check that comes with a new SDK client, which would load the roots for every one of them.
+/// The SDK's own implementation validates each new SDK client, and loads the roots to do so. This one does not.
 impl HttpClient for Client {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(Route {
@@ -84,16 +85,16 @@ impl HttpClient for Client {
 impl HttpConnector for Route {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let uri: Option<http::Uri> = request.uri().parse().ok();
-        let near = uri.as_ref().and_then(http::Uri::host).is_some_and(is_near);
-        if near { self.direct.call(request) } else { self.proxied.call(request) }
+        let is_local = uri.as_ref().and_then(http::Uri::host).is_some_and(is_link_local);
+        if is_local { self.direct.call(request) } else { self.proxied.call(request) }
     }
 }
 
-/// Whether a host is this one, or on its link, where IMDS and its like are.
-fn is_near(host: &str) -> bool {
+/// Returns whether a host is this machine or on its link, as IMDS is.
+fn is_link_local(host: &str) -> bool {
     match host.trim_start_matches('[').trim_end_matches(']').parse() {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
-        // fd00:ec2::/32 is where AWS has its link-local services in IPv6.
+        // AWS's IPv6 addresses of link-local services are in fd00:ec2::/32.
         Ok(IpAddr::V6(address)) => {
             address.is_loopback() || address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0xec2]
         }
@@ -101,13 +102,13 @@ fn is_near(host: &str) -> bool {
     }
 }
 
-/// Ends the reading of an answer that is too large, so that an upstream gone wrong cannot fill the broker's memory.
+/// Limits the size of a response, so that a broken upstream cannot fill the broker's memory.
 #[derive(Debug)]
-pub(super) struct LimitAnswer;
+pub(super) struct ResponseLimit;
 
-impl Intercept for LimitAnswer {
+impl Intercept for ResponseLimit {
     fn name(&self) -> &'static str {
-        "LimitAnswer"
+        "ResponseLimit"
     }
 
     fn modify_before_deserialization(
@@ -118,7 +119,7 @@ impl Intercept for LimitAnswer {
     ) -> Result<(), BoxError> {
         let body = context.response_mut().body_mut();
         let unlimited = std::mem::replace(body, SdkBody::taken());
-        *body = SdkBody::from_body_1_x(Limited::new(unlimited, LARGEST_ANSWER));
+        *body = SdkBody::from_body_1_x(Limited::new(unlimited, MAX_RESPONSE_BYTES));
         Ok(())
     }
 }
@@ -128,14 +129,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_on_this_host_or_its_link_is_near() {
-        for near in
+    fn link_local_hosts_are_called_without_a_proxy() {
+        for local in
             ["localhost", "127.0.0.1", "[::1]", "169.254.169.254", "169.254.170.2", "[fd00:ec2::254]", "[fe80::1]"]
         {
-            assert!(is_near(near), "{near}");
+            assert!(is_link_local(local), "{local}");
         }
         for far in ["api.ecr.eu-central-1.amazonaws.com", "10.0.0.5", "[fd00::1]", "localhost.example", "192.0.2.1"] {
-            assert!(!is_near(far), "{far}");
+            assert!(!is_link_local(far), "{far}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A profile's roles, assumed one from the other.
+//! A profile's chain of roles, assumed one from the other.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::caller::Principal;
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition};
 
-/// A role that one identity may assume, and how.
+/// Provides the credentials of one role, assumed by another identity.
 #[derive(Debug)]
 struct Role {
     sts: Client,
@@ -24,9 +24,9 @@ struct Role {
     session_policy: Option<String>,
 }
 
-/// The SDK's configuration of whoever has gone through all the roles of a profile. Each session is remembered and refreshed by the
-/// SDK, and fetched once however many wait for it. `None` where a role needs an account and there is none.
-pub(super) fn assume(
+/// Returns the SDK configuration of the chain's last role, starting from `base`. The SDK caches and refreshes each session, and
+/// assumes a role once however many callers wait. `None`: a role needs an account and `account` is `None`.
+pub(super) fn assume_chain(
     base: &SdkConfig,
     sts_endpoint: Option<&str>,
     profile: &Profile,
@@ -42,24 +42,27 @@ pub(super) fn assume(
             sts: sts::client(&sdk, sts_endpoint),
             arn: template.arn(partition, account)?,
             session_name: session_name.clone(),
-            // It stays with the sessions that are begun from this one.
+            // AWS keeps it for the sessions assumed from this one.
             source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
             external_id: profile.external_id.clone(),
             session_policy: profile.session_policy(partition, account).filter(|_| index == last),
         };
-        sdk = sdk
-            .into_builder()
-            .credentials_provider(SharedCredentialsProvider::new(role))
-            .identity_cache(IdentityCache::lazy().build())
-            .build();
+        sdk = with_role(sdk, role);
     }
-    // Without a role it would be the broker's own identity, which may do more.
+    // An empty chain would be the broker's own identity, which may have more permissions.
     (!profile.role_chain.is_empty()).then(|| Arc::new(sdk))
 }
 
+fn with_role(sdk: SdkConfig, role: Role) -> SdkConfig {
+    sdk.into_builder()
+        .credentials_provider(SharedCredentialsProvider::new(role))
+        .identity_cache(IdentityCache::lazy().build())
+        .build()
+}
+
 impl Role {
-    async fn session(&self) -> provider::Result {
-        let answer = self
+    async fn assume(&self) -> provider::Result {
+        let response = self
             .sts
             .assume_role()
             .role_arn(&self.arn)
@@ -70,7 +73,7 @@ impl Role {
             .send()
             .await
             .map_err(CredentialsError::provider_error)?;
-        sts::session(answer.credentials(), "AssumeRole")
+        sts::session_credentials(response.credentials(), "AssumeRole")
     }
 }
 
@@ -79,6 +82,6 @@ impl ProvideCredentials for Role {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.session())
+        future::ProvideCredentials::new(self.assume())
     }
 }

@@ -1,4 +1,4 @@
-//! How STS is asked, and what it gives whoever assumes a role, as the SDK has it.
+//! STS clients, and the session credentials in STS's responses.
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
@@ -7,21 +7,26 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::config::Builder;
 use aws_sdk_sts::{Client, types};
 
-use super::http::LimitAnswer;
+use super::http::ResponseLimit;
 
-/// STS at an endpoint; `None`: at AWS's own.
+/// Returns a client of STS at `endpoint`; `None`: AWS's own. The SDK refuses FIPS or dual-stack together with an override, so an
+/// override clears both.
 pub(super) fn client(sdk: &SdkConfig, endpoint: Option<&str>) -> Client {
-    let config = Builder::from(sdk).interceptor(LimitAnswer);
+    let config = Builder::from(sdk).interceptor(ResponseLimit);
     Client::from_conf(match endpoint {
         Some(endpoint) => config.endpoint_url(endpoint).use_fips(false).use_dual_stack(false).build(),
         None => config.build(),
     })
 }
 
-/// A session's credentials; `way` is how they were come by.
-pub(super) fn session(given: Option<&types::Credentials>, way: &'static str) -> provider::Result {
-    let given = given.ok_or_else(|| CredentialsError::unhandled("STS gave no credentials"))?;
-    let end = (*given.expiration()).try_into().map_err(CredentialsError::unhandled)?;
-    let token = Some(given.session_token().to_owned());
-    Ok(Credentials::new(given.access_key_id(), given.secret_access_key(), token, Some(end), way))
+/// Converts a session's credentials. `operation` names the STS call for the SDK's own logs.
+pub(super) fn session_credentials(
+    credentials: Option<&types::Credentials>,
+    operation: &'static str,
+) -> provider::Result {
+    let credentials = credentials.ok_or_else(|| CredentialsError::unhandled("STS returned no credentials"))?;
+    let expires = (*credentials.expiration()).try_into().map_err(CredentialsError::unhandled)?;
+    let token = Some(credentials.session_token().to_owned());
+    let (id, secret) = (credentials.access_key_id(), credentials.secret_access_key());
+    Ok(Credentials::new(id, secret, token, Some(expires), operation))
 }

@@ -1,6 +1,6 @@
-//! A role by web identity, at an STS that the configuration names.
+//! Web identity: a token from a file, exchanged for a role session at a configured endpoint of STS.
 //!
-//! The SDK's own chain does the same, but takes STS's address from the environment and files only.
+//! The SDK's own chain does the same exchange, but takes the address of STS only from the environment and files.
 
 use std::path::PathBuf;
 
@@ -11,18 +11,18 @@ use aws_sdk_sts::Client;
 
 use super::sts;
 
-/// What the environment says: `AWS_ROLE_ARN`, `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_SESSION_NAME`.
+/// A web identity, from `AWS_ROLE_ARN`, `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_SESSION_NAME`.
 #[derive(Debug, Clone)]
 pub struct WebIdentity {
-    /// The role.
+    /// The role to assume.
     pub role_arn: String,
-    /// Holds the token; read anew each time, for it is replaced when it nears its end.
+    /// File with the token. It is read for each exchange, because the platform replaces it before it expires.
     pub token_file: PathBuf,
-    /// Names the session in AWS's trail of calls.
+    /// The session's name in CloudTrail.
     pub session_name: String,
 }
 
-/// Trades the token for credentials.
+/// Provides the role's credentials.
 #[derive(Debug)]
 pub(super) struct Provider {
     sts: Client,
@@ -37,7 +37,7 @@ impl Provider {
     async fn assume(&self) -> provider::Result {
         let token = tokio::fs::read_to_string(&self.identity.token_file).await;
         let token = token.map_err(CredentialsError::provider_error)?;
-        let answer = self
+        let response = self
             .sts
             .assume_role_with_web_identity()
             .role_arn(&self.identity.role_arn)
@@ -46,7 +46,7 @@ impl Provider {
             .send()
             .await
             .map_err(CredentialsError::provider_error)?;
-        sts::session(answer.credentials(), "WebIdentity")
+        sts::session_credentials(response.credentials(), "WebIdentity")
     }
 }
 

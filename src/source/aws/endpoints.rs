@@ -1,0 +1,67 @@
+//! Endpoint overrides: the configuration's, else the SDK's. `None` is AWS's own endpoint.
+
+use std::collections::BTreeMap;
+
+use aws_config::SdkConfig;
+use aws_types::service_config::ServiceConfigKey;
+
+use super::settings::Settings;
+
+/// Region to fill into `{region}` where only the host matters.
+const ANY_REGION: &str = "us-east-1";
+
+/// The configured endpoint overrides.
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    ecr: Option<String>,
+    ecr_by_region: BTreeMap<String, String>,
+    ecr_public: Option<String>,
+    sts: Option<String>,
+}
+
+impl Endpoints {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            ecr: settings.ecr_endpoint.clone(),
+            ecr_by_region: settings.ecr_endpoints.clone(),
+            ecr_public: settings.ecr_public_endpoint.clone(),
+            sts: settings.sts_endpoint.clone(),
+        }
+    }
+
+    /// Returns the endpoint of ECR in `region`.
+    pub(super) fn ecr(&self, sdk: &SdkConfig, region: &str) -> Option<String> {
+        self.ecr_by_region.get(region).cloned().or_else(|| self.ecr_in_other_regions(sdk, region))
+    }
+
+    fn ecr_in_other_regions(&self, sdk: &SdkConfig, region: &str) -> Option<String> {
+        resolve(sdk, "ECR", self.ecr.as_ref().map(|endpoint| endpoint.replace("{region}", region)))
+    }
+
+    /// Returns the endpoint of ECR Public.
+    pub(super) fn ecr_public(&self, sdk: &SdkConfig) -> Option<String> {
+        resolve(sdk, "ECR PUBLIC", self.ecr_public.clone())
+    }
+
+    /// Returns the endpoint of STS.
+    pub(super) fn sts(&self, sdk: &SdkConfig) -> Option<String> {
+        resolve(sdk, "STS", self.sts.clone())
+    }
+
+    /// Returns every override.
+    pub(super) fn overrides(&self, sdk: &SdkConfig) -> Vec<String> {
+        let region = sdk.region().map_or(ANY_REGION, AsRef::as_ref);
+        let shared = [self.ecr_in_other_regions(sdk, region), self.ecr_public(sdk), self.sts(sdk)];
+        shared.into_iter().flatten().chain(self.ecr_by_region.values().cloned()).collect()
+    }
+}
+
+/// Prefers the configured endpoint, then `AWS_ENDPOINT_URL_<service>` or the files' `services` section, then `AWS_ENDPOINT_URL`.
+fn resolve(sdk: &SdkConfig, service: &str, configured: Option<String>) -> Option<String> {
+    configured.or_else(|| service_endpoint(sdk, service)).or_else(|| sdk.endpoint_url().map(str::to_owned))
+}
+
+fn service_endpoint(sdk: &SdkConfig, service: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    sdk.service_config()?.load_config(key.ok()?)
+}

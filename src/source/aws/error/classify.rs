@@ -1,0 +1,157 @@
+//! The class of a failed call to AWS.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::causes::causes;
+use crate::error::FailureClass;
+
+/// Returns the class of an SDK error.
+pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> FailureClass
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if is_about_credentials(error) => {
+            classify_identity(error)
+        }
+        SdkError::ResponseError(response) => classify_status(response.raw().status().as_u16()),
+        SdkError::ServiceError(response) => match error.code() {
+            Some(code) => classify_code(code, response.raw().status().as_u16()),
+            None => classify_status(response.raw().status().as_u16()),
+        },
+        // Timeouts, failed connections, and kinds that later versions of the SDK add.
+        _ => FailureClass::Unavailable,
+    }
+}
+
+/// Returns the class of a missing identity. If STS answered, its answer decides: a role that STS denies is a denial, so that the
+/// cache drops that role's credentials. A role that STS throttles is not a missing identity.
+fn classify_identity(error: &(dyn Error + 'static)) -> FailureClass {
+    causes(error).skip(1).find_map(classify_sts).unwrap_or(FailureClass::NoCredentials)
+}
+
+fn classify_sts(cause: &(dyn Error + 'static)) -> Option<FailureClass> {
+    if let Some(error) = cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
+        return classify_call_to_sts(error);
+    }
+    if let Some(error) = cause.downcast_ref::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>() {
+        return classify_call_to_sts(error);
+    }
+    // The SDK's own providers wrap only the service error.
+    let role = cause.downcast_ref::<AssumeRoleError>().map(ProvideErrorMetadata::meta);
+    let web = cause.downcast_ref::<AssumeRoleWithWebIdentityError>().map(ProvideErrorMetadata::meta);
+    role.or(web)?.code().map(|code| classify_code(code, 400))
+}
+
+/// Returns `None` if the call was not made because another identity was missing: that cause is further down the chain.
+fn classify_call_to_sts<E>(error: &SdkError<E, HttpResponse>) -> Option<FailureClass>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let lacked_identity = !matches!(error, SdkError::ServiceError(_)) && is_about_credentials(error);
+    (!lacked_identity).then(|| classify(error))
+}
+
+/// The error code decides: AWS uses status 400 for throttling, denials and unknown identities alike.
+fn classify_code(code: &str, status: u16) -> FailureClass {
+    match code {
+        "ThrottlingException"
+        | "ThrottleException"
+        | "Throttling"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "TooManyRequestsError"
+        | "RequestLimitExceeded"
+        | "LimitExceededException"
+        | "SlowDown"
+        | "BandwidthLimitExceeded"
+        | "PriorRequestNotComplete" => FailureClass::Throttled,
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "UnauthorizedOperation"
+        | "RegionDisabledException" => FailureClass::Denied,
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "RequestExpired" => FailureClass::NoCredentials,
+        "ServerException"
+        | "InternalFailure"
+        | "InternalServerException"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout"
+        | "RequestTimeoutException"
+        | "RequestAbortedException" => FailureClass::Unavailable,
+        _ => classify_status(status),
+    }
+}
+
+/// Returns the class of a response without a known code: from proxies, load balancers and future versions of AWS. Never a denial,
+/// because a denial drops credentials that still work.
+fn classify_status(status: u16) -> FailureClass {
+    match status {
+        429 => FailureClass::Throttled,
+        408 | 500.. => FailureClass::Unavailable,
+        _ => FailureClass::InvalidResponse,
+    }
+}
+
+fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(<dyn Error>::is::<CredentialsError>)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_class_follows_the_code_and_without_one_the_status() {
+        use FailureClass::{Denied, InvalidResponse, NoCredentials, Throttled, Unavailable};
+        for (code, status, class) in [
+            ("ThrottlingException", 400, Throttled),
+            ("ThrottleException", 400, Throttled),
+            ("Throttling", 400, Throttled),
+            ("TooManyRequestsException", 429, Throttled),
+            ("RequestLimitExceeded", 503, Throttled),
+            ("AccessDeniedException", 400, Denied),
+            ("AccessDenied", 403, Denied),
+            ("OptInRequired", 403, Denied),
+            ("ExpiredTokenException", 400, NoCredentials),
+            ("UnrecognizedClientException", 400, NoCredentials),
+            ("InvalidClientTokenId", 403, NoCredentials),
+            ("InvalidSignatureException", 403, NoCredentials),
+            ("ServerException", 400, Unavailable),
+            ("InternalFailure", 500, Unavailable),
+            ("ServiceUnavailable", 503, Unavailable),
+            ("InvalidParameterException", 400, InvalidResponse),
+            ("SomethingNew", 400, InvalidResponse),
+            ("SomethingNew", 403, InvalidResponse),
+            ("SomethingNew", 429, Throttled),
+            ("SomethingNew", 500, Unavailable),
+        ] {
+            assert_eq!(classify_code(code, status), class, "{code} {status}");
+        }
+        for (status, class) in
+            [(429, Throttled), (403, InvalidResponse), (408, Unavailable), (502, Unavailable), (200, InvalidResponse)]
+        {
+            assert_eq!(classify_status(status), class, "{status}");
+        }
+    }
+}

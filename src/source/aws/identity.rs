@@ -1,0 +1,161 @@
+//! The broker's own AWS identity: found by the SDK's chain, replaced once AWS refuses it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_config::SdkConfig;
+use aws_config::identity::IdentityCache;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use tracing::{info, warn};
+
+use super::default_chain::DefaultChain;
+use super::error::credentials_error_text;
+use super::sdk;
+use super::settings::Settings;
+use super::web_identity::{self, WebIdentity};
+use crate::clock::Clock;
+use crate::error::{FailureClass, UpstreamError};
+use crate::source::SourceStatus;
+use crate::sync::lock;
+
+/// Shortest time between two replacements of the identity. AWS refuses every identity in a disabled region, and a caller that
+/// requests many of those must not make the broker look for its identity each time. New keys must still take effect soon.
+const INVALIDATION_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The SDK configuration with the broker's identity, and what is known of that identity.
+#[derive(Debug)]
+pub(super) struct BrokerIdentity {
+    sdk: ArcSwap<SdkConfig>,
+    chain: Chain,
+    clock: Arc<dyn Clock>,
+    /// The last replacement, on the monotonic clock.
+    invalidated_at: Mutex<Option<Duration>>,
+    is_known: AtomicBool,
+    is_reported_missing: AtomicBool,
+}
+
+/// Where the identity comes from.
+#[derive(Debug)]
+enum Chain {
+    /// Fixed keys, for the simulated AWS.
+    Simulated,
+    /// A web identity that is exchanged at a configured endpoint of STS.
+    WebIdentity(String, WebIdentity),
+    /// The SDK's default chain.
+    Default,
+}
+
+impl BrokerIdentity {
+    /// Reads the SDK's environment and files. Makes no network call and needs no credentials yet.
+    pub(super) async fn load(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let chain = Chain::of(settings);
+        let sdk = sdk::load(settings).await?;
+        let provider = chain.provider(&sdk);
+        Ok(Self {
+            sdk: ArcSwap::from_pointee(sdk.into_builder().credentials_provider(provider).build()),
+            chain,
+            clock,
+            invalidated_at: Mutex::default(),
+            is_known: AtomicBool::new(false),
+            is_reported_missing: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns the SDK configuration with the current identity.
+    pub(super) fn sdk(&self) -> Arc<SdkConfig> {
+        self.sdk.load_full()
+    }
+
+    /// Drops an identity that AWS refused, with the SDK's cache of it: files may hold a newer one by now. Returns whether the
+    /// identity was replaced: not twice in [`INVALIDATION_INTERVAL`], and not by the second of two calls with the same old one.
+    pub(super) fn invalidate_identity(&self, refused: &Arc<SdkConfig>) -> bool {
+        self.may_invalidate() && self.replace(refused)
+    }
+
+    fn may_invalidate(&self) -> bool {
+        let now = self.clock.now().steady;
+        let mut last = lock(&self.invalidated_at);
+        let may = last.is_none_or(|last| now.saturating_sub(last) >= INVALIDATION_INTERVAL);
+        if may {
+            *last = Some(now);
+        }
+        may
+    }
+
+    fn replace(&self, refused: &Arc<SdkConfig>) -> bool {
+        let replacement = refused
+            .to_builder()
+            .credentials_provider(self.chain.provider(refused))
+            .identity_cache(IdentityCache::lazy().build())
+            .build();
+        let before = self.sdk.compare_and_swap(refused, Arc::new(replacement));
+        Arc::ptr_eq(&before, refused)
+    }
+
+    /// Returns the status that the last check or call found.
+    pub(super) fn status(&self) -> SourceStatus {
+        if self.is_known.load(Ordering::Relaxed) { SourceStatus::Ready } else { SourceStatus::NoCredentials }
+    }
+
+    /// Looks for credentials in the chain.
+    pub(super) async fn check(&self) -> SourceStatus {
+        if let Some(provider) = self.sdk().credentials_provider() {
+            let result = provider.provide_credentials().await;
+            self.report(result.as_ref().err());
+            self.is_known.store(result.is_ok(), Ordering::Relaxed);
+        }
+        self.status()
+    }
+
+    /// Learns from a call. A refusal with an error code proves that AWS received an identity.
+    pub(super) fn record<T>(&self, result: &Result<T, UpstreamError>) {
+        match result {
+            Err(failure) if failure.code.is_some() => self.is_known.store(true, Ordering::Relaxed),
+            Err(failure) if failure.class == FailureClass::NoCredentials => {
+                self.is_known.store(false, Ordering::Relaxed);
+            }
+            // Says nothing of the identity.
+            Err(_) => {}
+            Ok(_) => self.is_known.store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// Logs once when the identity is missing, and once when it is back.
+    fn report(&self, problem: Option<&CredentialsError>) {
+        let was_missing = self.is_reported_missing.swap(problem.is_some(), Ordering::Relaxed);
+        match problem {
+            Some(error) if !was_missing => warn!(error = %credentials_error_text(error), "AWS credentials not found"),
+            None if was_missing => info!("AWS credentials found"),
+            _ => {}
+        }
+    }
+}
+
+impl Chain {
+    fn of(settings: &Settings) -> Self {
+        if settings.simulated_credentials {
+            return Self::Simulated;
+        }
+        match (&settings.sts_endpoint, &settings.web_identity) {
+            (Some(endpoint), Some(identity)) => Self::WebIdentity(endpoint.clone(), identity.clone()),
+            _ => Self::Default,
+        }
+    }
+
+    fn provider(&self, sdk: &SdkConfig) -> SharedCredentialsProvider {
+        match self {
+            Self::Simulated => {
+                let keys = Credentials::new("AKIASIMULATED0000000", "simulated", None, None, "simulated");
+                SharedCredentialsProvider::new(keys)
+            }
+            Self::WebIdentity(endpoint, identity) => {
+                SharedCredentialsProvider::new(web_identity::Provider::new(sdk, endpoint, identity.clone()))
+            }
+            Self::Default => SharedCredentialsProvider::new(DefaultChain::new(sdk)),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Role sessions: one for each profile, partition and account, and for each caller where the profile says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+
+use super::error::invalid_response;
+use super::role;
+use crate::caller::Principal;
+use crate::credential::{CredentialKey, ProfileName};
+use crate::error::UpstreamError;
+use crate::profile::Profile;
+use crate::registry::{AccountId, Partition, Region};
+
+/// Sessions in each cache. A session takes 20 KB and more.
+const MAX_SESSIONS: u64 = 2_000;
+/// A role session lasts an hour. Unused ones are evicted.
+const IDLE: Duration = Duration::from_hours(1);
+
+/// Cached role sessions.
+#[derive(Debug)]
+pub(super) struct RoleSessions {
+    profiles: Vec<Profile>,
+    shared: Cache<SessionKey, RoleSession>,
+    /// Sessions for one caller each. There may be many, so they must not evict the shared ones.
+    per_caller: Cache<SessionKey, RoleSession>,
+}
+
+/// Profile, partition and account of the registry, and the caller that AWS is told of.
+type SessionKey = (ProfileName, Partition, Option<AccountId>, Option<Principal>);
+
+/// A session, and the broker's identity that assumed its first role.
+#[derive(Debug, Clone)]
+struct RoleSession {
+    assumed_by: Arc<SdkConfig>,
+    sdk: Arc<SdkConfig>,
+}
+
+impl RoleSessions {
+    pub(super) fn new(profiles: Vec<Profile>) -> Self {
+        Self { profiles, shared: cache(), per_caller: cache() }
+    }
+
+    /// Returns the SDK configuration of the session for `key`, assumed by the broker's identity `own`.
+    pub(super) async fn get(
+        &self,
+        key: &CredentialKey,
+        own: &Arc<SdkConfig>,
+        sts_endpoint: Option<&str>,
+    ) -> Result<Arc<SdkConfig>, UpstreamError> {
+        let profile = self.profiles.iter().find(|profile| profile.name == key.profile);
+        // Never the broker's own identity instead, which may have more permissions.
+        let profile = profile.ok_or_else(|| invalid_response("the profile is not configured"))?;
+        let session_key = session_key(key);
+        let (_, partition, account, caller) = &session_key;
+        let assume = || async {
+            let sdk = role::assume_chain(own, sts_endpoint, profile, caller.as_ref(), *partition, *account)?;
+            Some(RoleSession { assumed_by: Arc::clone(own), sdk })
+        };
+        let sessions = self.cache_for(key);
+        let mut session = sessions.optionally_get_with(session_key.clone(), assume()).await;
+        if session.as_ref().is_some_and(|session| !Arc::ptr_eq(&session.assumed_by, own)) {
+            sessions.invalidate(&session_key).await;
+            session = sessions.optionally_get_with(session_key.clone(), assume()).await;
+        }
+        let needs_account = || invalid_response("a role of the profile needs an account, and the registry has none");
+        session.map(|session| session.sdk).ok_or_else(needs_account)
+    }
+
+    /// Drops the session for `key`, so that the next call assumes the roles again.
+    pub(super) async fn invalidate(&self, key: &CredentialKey) {
+        self.cache_for(key).invalidate(&session_key(key)).await;
+    }
+
+    fn cache_for(&self, key: &CredentialKey) -> &Cache<SessionKey, RoleSession> {
+        if key.caller.is_none() { &self.shared } else { &self.per_caller }
+    }
+}
+
+fn cache() -> Cache<SessionKey, RoleSession> {
+    Cache::builder().max_capacity(MAX_SESSIONS).time_to_idle(IDLE).eviction_policy(EvictionPolicy::lru()).build()
+}
+
+/// ECR Public has no region: it belongs to the commercial partition.
+fn session_key(key: &CredentialKey) -> SessionKey {
+    let partition = key.registry.region().map_or(Partition::Aws, Region::partition);
+    (key.profile.clone(), partition, key.registry.account(), key.caller.clone())
+}

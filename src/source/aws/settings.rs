@@ -1,0 +1,39 @@
+//! Settings of the calls to AWS.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::web_identity::WebIdentity;
+use crate::profile::Profile;
+
+/// Endpoints, identity and timeouts of the calls to AWS. `None` leaves a value to the SDK's environment and files.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Region of STS, and of registries named without one.
+    pub region: Option<String>,
+    /// PEM file of the certificates to trust instead of the system's.
+    pub ca_bundle: Option<PathBuf>,
+    /// Endpoint of ECR; `{region}` is replaced by the registry's region.
+    pub ecr_endpoint: Option<String>,
+    /// Endpoints of ECR by region; they take precedence over `ecr_endpoint`.
+    pub ecr_endpoints: BTreeMap<String, String>,
+    /// Endpoint of ECR Public.
+    pub ecr_public_endpoint: Option<String>,
+    /// Region of ECR Public.
+    pub ecr_public_region: String,
+    /// Endpoint of STS.
+    pub sts_endpoint: Option<String>,
+    /// Web identity to exchange for a role session at `sts_endpoint`. Without `sts_endpoint` the SDK's chain does the exchange.
+    pub web_identity: Option<WebIdentity>,
+    /// Timeout of a TCP connection attempt.
+    pub connect_timeout: Duration,
+    /// Timeout of one attempt of a call.
+    pub attempt_timeout: Duration,
+    /// Timeout of a call with all its attempts.
+    pub operation_timeout: Duration,
+    /// Role chains of the profiles other than `default`.
+    pub profiles: Vec<Profile>,
+    /// Uses fixed credentials instead of the SDK's chain. For the simulated AWS, which accepts any.
+    pub simulated_credentials: bool,
+}
