@@ -53,17 +53,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 impl From<Args> for Request {
     fn from(args: Args) -> Self {
-        let (given, home) = args.connection.given();
+        let (settings, paths) = args.connection.given();
         let Args { origins: SettingOrigins(origins), tools, .. } = args;
         // The variable and the file set the time of commands that make one call.
         let by_flag = origins.contains(&("timeout", Origin::Flag("timeout")));
         Self {
             registry: args.registry,
             registry_url: args.registry_url,
-            timeout: given.timeout.filter(|_| by_flag),
-            given: PartialConfig { profile: args.profile, ..given },
+            timeout: settings.timeout.filter(|_| by_flag),
+            settings: PartialConfig { profile: args.profile, ..settings },
             origins,
-            home,
+            paths,
             tools: doctor::ToolPaths {
                 docker_config: tools.docker_config,
                 auth_file: tools.auth_file,

@@ -1,58 +1,61 @@
-//! Who the broker takes this caller for.
+//! Step `caller`: asks the broker who the caller is.
 
 use tonic::Code;
 
+use super::finding::{Finding, Outcome};
 use super::reason;
-use super::report::{Finding, Outcome};
 use super::settings::EffectiveSettings;
 use crate::client::{Address, Client, Failure, GetCallerIdentityResponse, Settings};
-use crate::exit_code::Exit;
 
-const NAME_IT: &str = "name the address: --address, ECR_BROKER_ADDRESS, or address in client.toml";
-const KEPT_BACK: &str = "the token was not sent, for nobody named this address, and it is in the clear";
+const SET_THE_ADDRESS: &str = "set the address: --address, ECR_BROKER_ADDRESS, or address in client.toml";
+const TOKEN_NOT_SENT: &str =
+    "the token was not sent: the default address is in the clear, and tokens go in the clear to a set address only";
 
-/// Gives the principal.
+/// Returns the principal.
 pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) -> Outcome<String> {
     let settings = &effective.settings;
-    let kept_back = settings.token_file.is_some() && !settings.addresses_configured;
-    let kept_back = kept_back && matches!(client.address(), Address::Plain(_));
+    let sent_in_clear = matches!(client.address(), Address::Plain(_));
+    let token_not_sent = settings.token_file.is_some() && !settings.addresses_configured && sent_in_clear;
     match client.caller_identity().await {
-        Ok(identity) => (known(&identity, kept_back), Some(identity.principal)),
-        Err(failure) => (unknown(&failure, settings, kept_back), None),
+        Ok(identity) => (identified(&identity, token_not_sent), Some(identity.principal)),
+        Err(failure) => (failed(&failure, settings, token_not_sent), None),
     }
 }
 
-fn known(identity: &GetCallerIdentityResponse, kept_back: bool) -> Finding {
+fn identified(identity: &GetCallerIdentityResponse, token_not_sent: bool) -> Finding {
     let grants = match identity.grant_ids.as_slice() {
-        [] if !identity.grants_configured => "none are configured: everybody may have everything".to_owned(),
-        [] => "none is about this caller".to_owned(),
+        [] if !identity.grants_configured => "none configured, every caller may have every registry".to_owned(),
+        [] => "none for this caller".to_owned(),
         ids => ids.join(", "),
     };
     let finding = Finding::ok(format!("{}: {}", identity.principal, identity.proof)).note(format!("grants: {grants}"));
-    if kept_back { finding.note(KEPT_BACK).fix(NAME_IT) } else { finding }
+    if token_not_sent { finding.note(TOKEN_NOT_SENT).fix(SET_THE_ADDRESS) } else { finding }
 }
 
-fn unknown(failure: &Failure, settings: &Settings, kept_back: bool) -> Finding {
-    let finding = Finding::fail(Exit::from(failure), failure.to_string());
+fn failed(failure: &Failure, settings: &Settings, token_not_sent: bool) -> Finding {
+    let finding = Finding::failed_call(failure);
     if failure.code != Code::Unauthenticated {
         return finding.fix(reason::fix(failure, None));
     }
-    if kept_back {
-        // Whatever the broker says, it says of somebody who came without it.
-        return finding.note(KEPT_BACK).fix(NAME_IT);
+    if token_not_sent {
+        // The broker's message is about a caller without a token.
+        return finding.note(TOKEN_NOT_SENT).fix(SET_THE_ADDRESS);
     }
-    let says = |text: &str| failure.message.contains(text);
-    finding.fix(if says("of the future") {
+    finding.fix(authentication_fix(&failure.message, settings))
+}
+
+fn authentication_fix(message: &str, settings: &Settings) -> &'static str {
+    if message.contains("not valid yet") {
         "set this machine's clock, and the broker's"
-    } else if says("takes no bearer tokens") {
-        "leave token_file out, or have those who run the broker name the token's issuer ([[authentication.jwt]])"
+    } else if message.contains("no bearer tokens") {
+        "remove token_file, or ask the operator to configure the token's issuer ([[authentication.jwt]])"
     } else if settings.token_file.is_some() {
-        "have a token written to token_file that the broker takes: of an issuer that its [[authentication.jwt]] names, with that one's audience, and not expired"
+        "put a token into token_file that is not expired, from an issuer in the broker's [[authentication.jwt]], for its audience"
     } else if settings.tls_identity.is_some() {
-        "get a certificate that names you, of an authority in the broker's authentication.client_ca or client_dns, and not expired"
+        "get a certificate with your name from an authority in authentication.client_ca or client_dns; it must not be expired"
     } else {
-        "say who you are: --token-file with a token, or --tls-cert and --tls-key with a certificate; on the broker's own host its Unix socket takes neither"
-    })
+        "authenticate: --token-file, or --tls-cert with --tls-key; on the broker's own host its Unix socket needs neither"
+    }
 }
 
 #[cfg(test)]
@@ -61,13 +64,15 @@ mod tests {
     use crate::client::{PartialConfig, Paths};
 
     #[test]
-    fn a_token_that_was_kept_back_is_not_blamed() {
+    fn token_that_was_not_sent_is_not_blamed() {
         let refused = tonic_types::Status { code: Code::Unauthenticated.into(), ..tonic_types::Status::default() };
-        let given = PartialConfig { token_file: Some("/run/token".into()), ..PartialConfig::default() };
-        let (settings, _) = given.settings(&Paths::default()).unwrap();
-        for (kept_back, said, unsaid) in [(true, NAME_IT, "token_file"), (false, "written to token_file", NAME_IT)] {
-            let told = format!("{:?}", unknown(&Failure::from(refused.clone()), &settings, kept_back));
-            assert!(told.contains(said) && !told.contains(unsaid), "{told}");
+        let config = PartialConfig { token_file: Some("/run/token".into()), ..PartialConfig::default() };
+        let (settings, _) = config.settings(&Paths::default()).unwrap();
+        for (token_not_sent, expected, unexpected) in
+            [(true, SET_THE_ADDRESS, "into token_file"), (false, "into token_file", SET_THE_ADDRESS)]
+        {
+            let text = format!("{:?}", failed(&Failure::from(refused.clone()), &settings, token_not_sent));
+            assert!(text.contains(expected) && !text.contains(unexpected), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The time that is left for the checks.
+//! The time limits of the steps.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// The most that one step may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The end of all checks together.
+/// The end of the whole diagnosis.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(Instant);
 
@@ -16,7 +16,7 @@ impl Deadline {
         Self(Instant::now() + timeout)
     }
 
-    /// Returns the time for the next step.
+    /// Returns the time limit of the next step.
     pub(super) fn step_timeout(self) -> Duration {
         self.0.saturating_duration_since(Instant::now()).min(STEP_TIMEOUT)
     }

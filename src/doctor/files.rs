@@ -1,4 +1,4 @@
-//! The files that a client reads: whether they can be read, and until when they are good.
+//! Checks the certificate and key files of a client.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,80 +9,81 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use super::time::{at, rfc3339};
-use crate::exit_code::Exit;
+use super::problem::Problem;
+use super::time_text::{from_unix, rfc3339};
 
-/// What a file holds, in words, or why it cannot be used.
-pub(super) type Held = Result<String, Broken>;
+/// The description of a file, or its problem.
+pub(super) type FileCheck = Result<String, FileProblem>;
 
 /// A file that cannot be used.
 #[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) problem: String,
-    pub(super) fix: String,
-    /// How the program ends for it.
-    pub(super) exit: Exit,
+pub(super) struct FileProblem {
+    pub(super) problem: Problem,
+    pub(super) facts: String,
+    pub(super) fix: &'static str,
 }
 
-impl Broken {
-    pub(super) fn new(problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { problem: problem.into(), fix: fix.into(), exit: Exit::Failure }
+impl FileProblem {
+    pub(super) fn new(problem: Problem, facts: impl Into<String>, fix: &'static str) -> Self {
+        Self { problem, facts: facts.into(), fix }
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Broken> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileProblem> {
     std::fs::read(path).map_err(|error| {
         let fix = match error.kind() {
-            ErrorKind::NotFound => "put it there, or name another file",
-            ErrorKind::PermissionDenied => "have its owner let you read it, or run this as the user whose it is",
+            ErrorKind::NotFound => "create the file, or name another one",
+            ErrorKind::PermissionDenied => "let this user read the file, or run this command as its owner",
             _ => "name another file",
         };
-        Broken::new(format!("cannot be read: {error}"), fix)
+        FileProblem::new(Problem::FileUnreadable, error.to_string(), fix)
     })
 }
 
-/// Certificates to trust.
-pub(super) fn authorities(path: &Path, now: SystemTime) -> Held {
+/// Checks a file of trusted CA certificates.
+pub(super) fn check_authorities(path: &Path, now: SystemTime) -> FileCheck {
     let certificates = certificates(path)?;
-    let good = certificates.iter().filter_map(|certificate| end(certificate)).filter(|end| *end > now).count();
-    if good == 0 {
-        let fix = "get the certificate of the authority that signs the broker's now";
-        return Err(Broken::new("every certificate in it has expired", fix));
+    let valid = certificates.iter().filter_map(not_after).filter(|end| *end > now).count();
+    if valid == 0 {
+        let fix = "get the current certificate of the authority that signs the broker's certificate";
+        return Err(FileProblem::new(Problem::CaCertificatesExpired, "", fix));
     }
-    Ok(format!("{} certificates, {good} of them in force", certificates.len()))
+    Ok(format!("{} certificates, {valid} of them valid", certificates.len()))
 }
 
-/// The client's own certificate; the first in the file is its own, the others vouch for it.
-pub(super) fn certificate(path: &Path, now: SystemTime) -> Held {
+/// Checks the client certificate: the first in the file. The others are its chain.
+pub(super) fn check_certificate(path: &Path, now: SystemTime) -> FileCheck {
     let certificates = certificates(path)?;
-    match certificates.first().and_then(end) {
-        None => Err(Broken::new("is not well-formed", "get a new certificate")),
+    match certificates.first().and_then(not_after) {
+        None => Err(FileProblem::new(Problem::CertificateMalformed, "", "get a new certificate")),
         Some(end) if end <= now => {
-            let fix = "get a new certificate; where it has a renewer, see why that stopped; where it is good, set this machine's clock";
-            Err(Broken { exit: Exit::Denied, ..Broken::new(format!("expired at {}", rfc3339(end)), fix) })
+            let fix =
+                "get a new certificate, or find out why its renewal stopped; if it is valid, set this machine's clock";
+            Err(FileProblem::new(Problem::CertificateExpired, format!("valid until {}", rfc3339(end)), fix))
         }
-        Some(end) => Ok(format!("good until {}", rfc3339(end))),
+        Some(end) => Ok(format!("valid until {}", rfc3339(end))),
     }
 }
 
-/// The certificate's key.
-pub(super) fn key(path: &Path) -> Held {
+/// Checks the key of the client certificate. The parser's error is dropped: it could repeat a part of the key.
+pub(super) fn check_key(path: &Path) -> FileCheck {
     let pem = read(path)?;
-    // What is wrong with it is not told: it is a key.
-    let unusable = |_| Broken::new("holds no private key in PEM form", "name the file that has the certificate's key");
+    let unusable = |_| FileProblem::new(Problem::NoKeyInFile, "", "name the file with the certificate's key");
     PrivateKeyDer::from_pem_slice(&pem).map_err(unusable)?;
     Ok("a private key".to_owned())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Broken> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileProblem> {
     let pem = read(path)?;
-    let unusable = || Broken::new("holds no certificates in PEM form", "name a file with -----BEGIN CERTIFICATE-----");
-    let certificates: Vec<_> =
-        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|_| unusable())?;
-    if certificates.is_empty() { Err(unusable()) } else { Ok(certificates) }
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().unwrap_or_default();
+    if certificates.is_empty() {
+        let fix = "name a file with -----BEGIN CERTIFICATE-----";
+        return Err(FileProblem::new(Problem::NoCertificateInFile, "", fix));
+    }
+    Ok(certificates)
 }
 
-fn end(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    at(u64::try_from(parsed.validity().not_after.timestamp()).ok()?)
+    from_unix(u64::try_from(parsed.validity().not_after.timestamp()).ok()?)
 }

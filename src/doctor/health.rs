@@ -1,75 +1,76 @@
-//! Whether the broker says that it serves.
+//! Step `health`: asks the broker whether it is serving.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use super::address::CERTIFICATE_REFUSED;
+use super::finding::{Finding, Outcome};
+use super::problem::Problem;
 use super::reason;
-use super::report::{Finding, Outcome};
 use super::settings::EffectiveSettings;
+use super::shared_fixes::{CLIENT_CERTIFICATE_REJECTED, NO_AWS_CREDENTIALS};
 use crate::client::{Address, Client, Failure};
-use crate::exit_code::Exit;
 
-/// As health knows the credentials themselves.
+/// The broker's name for the health of its AWS credentials.
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
-/// A broker that has begun a moment ago does not serve until it has looked for its AWS credentials.
-const START: Duration = Duration::from_secs(2);
+/// A broker that has just started is not serving until it has looked for its AWS credentials.
+const STARTUP: Duration = Duration::from_secs(2);
 
-/// How a broker is that answers.
+/// The health of a broker that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Serving,
-    /// It can say who asks, and no more.
+    /// The broker can identify the caller, and release nothing.
     WithoutCredentials,
 }
 
 pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) -> Outcome<Health> {
     match (client.is_serving("").await, is_serving(client).await) {
-        (Err(failure), _) | (_, Err(failure)) => (unknown(client, effective, &failure), None),
-        (Ok(true), Ok(true)) => (Finding::ok("the broker serves"), Some(Health::Serving)),
+        (Err(failure), _) | (_, Err(failure)) => (failed(client, effective, &failure), None),
+        (Ok(true), Ok(true)) => (Finding::ok("the broker is serving"), Some(Health::Serving)),
         (Ok(false), _) => {
-            let finding = Finding::fail(Exit::Unavailable, "NOT_SERVING: the broker is shutting down");
-            let fix = "wait until it is started again, or name another broker behind it in the address, with a comma";
-            (finding.fix(fix), None)
+            let finding = Finding::fail(Problem::BrokerShuttingDown, "NOT_SERVING");
+            (finding.fix("wait for its restart, or add another broker to the address after a comma"), None)
         }
         (_, Ok(false)) => {
-            let finding =
-                Finding::fail(Exit::Unavailable, "NOT_SERVING: the broker has no AWS credentials, and nothing is held");
-            (finding.fix(reason::NO_AWS_CREDENTIALS), Some(Health::WithoutCredentials))
+            let finding = Finding::fail(Problem::BrokerWithoutCredentials, "NOT_SERVING, and the cache is empty");
+            (finding.fix(NO_AWS_CREDENTIALS), Some(Health::WithoutCredentials))
         }
     }
 }
 
 async fn is_serving(client: &Client<'_>) -> Result<bool, Failure> {
-    let end = Instant::now() + START;
+    let end = Instant::now() + STARTUP;
     loop {
         let serving = client.is_serving(SERVICE).await;
         if serving != Ok(false) || Instant::now() > end {
             return serving;
         }
-        sleep(START / 8).await;
+        sleep(STARTUP / 8).await;
     }
 }
 
-fn unknown(client: &Client<'_>, effective: &EffectiveSettings, failure: &Failure) -> Finding {
-    let finding = Finding::fail(Exit::from(failure), failure.to_string());
-    // In TLS 1.3 a client learns of it when it has begun to speak, and may be cut off before.
-    if failure.connection_lost
-        && effective.settings.tls_identity.is_some()
-        && matches!(client.address(), Address::Tls(_))
-    {
-        return finding.fix(CERTIFICATE_REFUSED);
+fn failed(client: &Client<'_>, effective: &EffectiveSettings, failure: &Failure) -> Finding {
+    let finding = Finding::failed_call(failure);
+    let sent_certificate = effective.settings.tls_identity.is_some() && matches!(client.address(), Address::Tls(_));
+    if failure.connection_lost && sent_certificate {
+        return finding.fix(CLIENT_CERTIFICATE_REJECTED);
     }
     match failure.code {
-        Code::Unknown if failure.message.starts_with("the token") => {
-            finding.fix("have whoever writes token_file write a token into it, and nothing else; it has to be a file that every call can read, and no pipe")
+        Code::Unknown if is_about_token_file(failure, effective) => finding.fix(
+            "put one token and nothing else into token_file; it must be a regular file, because every call reads it",
+        ),
+        Code::Unimplemented | Code::NotFound | Code::Internal | Code::Unknown => {
+            let address = client.address();
+            finding.fix(format!("correct the address: {address} is another program, not an ecr-broker"))
         }
-        Code::Unimplemented | Code::NotFound | Code::Internal | Code::Unknown => finding.fix(format!(
-            "correct the address: what listens at {} is another program, and no ecr-broker",
-            client.address()
-        )),
         _ => finding.fix(reason::fix(failure, None)),
     }
+}
+
+/// The client names the file in its own errors about the token.
+fn is_about_token_file(failure: &Failure, effective: &EffectiveSettings) -> bool {
+    let path = effective.settings.token_file.as_ref();
+    path.is_some_and(|path| failure.message.contains(&path.display().to_string()))
 }

@@ -1,35 +1,28 @@
-//! What may be asked for, where no registry was named.
+//! Step `registries`: lists what the caller may request, if the command names no registry.
 
+use super::finding::{Finding, Outcome};
+use super::problem::Problem;
 use super::reason;
-use super::report::{Finding, Outcome};
-use super::time::rfc3339;
+use super::time_text::rfc3339;
 use crate::client::{Access, Client};
-use crate::exit_code::Exit;
 
-/// A few lines.
-const MOST: i32 = 10;
+const MAX_LINES: i32 = 10;
 
 pub(super) async fn check(client: &Client<'_>) -> Outcome<()> {
-    match client.list_access(MOST).await {
+    match client.list_access(MAX_LINES).await {
         Ok((accesses, _)) if accesses.is_empty() => {
-            let finding = Finding::fail(Exit::Denied, "no grant lets you have anything");
-            (
-                finding.fix("name a registry, as in ecr-broker doctor REGISTRY: it prints the grant that is missing"),
-                None,
-            )
+            let finding = Finding::fail(Problem::NothingGranted, "");
+            (finding.fix("name a registry to print the grant that it needs: ecr-broker doctor REGISTRY"), None)
         }
-        Ok((accesses, more)) => {
-            let more = if more { ", among others" } else { "" };
-            let finding = Finding::ok(format!("you may ask for these{more}:"));
-            (accesses.iter().map(line).fold(finding, Finding::note), Some(()))
+        Ok((accesses, has_more)) => {
+            let text = if has_more { "you may request, among others:" } else { "you may request:" };
+            (accesses.iter().map(line).fold(Finding::ok(text), Finding::note), Some(()))
         }
-        Err(failure) => {
-            (Finding::fail(Exit::from(&failure), failure.to_string()).fix(reason::fix(&failure, None)), None)
-        }
+        Err(failure) => (Finding::failed_call(&failure).fix(reason::fix(&failure, None)), None),
     }
 }
 
 fn line(access: &Access) -> String {
-    let held = access.expires.map(|end| format!(", held until {}", rfc3339(end))).unwrap_or_default();
-    format!("{} (profile {}{held})", access.name, access.profile)
+    let cached = access.expires.map(|end| format!(", cached until {}", rfc3339(end))).unwrap_or_default();
+    format!("{} (profile {}{cached})", access.name, access.profile)
 }

@@ -1,18 +1,18 @@
-//! Where a setting comes from.
+//! The origin of a setting: flag, variable, file or default.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting comes from.
+/// The origin of a setting, printed beside its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A flag, by its setting's name.
+    /// A flag, by the name of its setting.
     Flag(&'static str),
-    /// A variable, by its setting's name.
+    /// A variable, by the name of its setting.
     Variable(&'static str),
     /// A `client.toml`.
     File(PathBuf),
-    /// Nobody said anything.
+    /// The default: neither flag, variable nor file sets it.
     Default,
 }
 

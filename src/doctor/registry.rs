@@ -1,4 +1,4 @@
-//! The registry itself: whether it can be reached, and accepts the credential.
+//! Step `/v2/`: whether the registry can be reached and accepts the credential.
 
 mod check;
 mod transport;

@@ -1,4 +1,4 @@
-//! What to diagnose, as the command line gives it.
+//! The input of a diagnosis.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use super::registry::RegistryUrl;
 use super::tools::ToolPaths;
 use crate::client::{PartialConfig, Paths};
 
-/// A diagnosis to make.
+/// The input of a diagnosis, as flags and variables give it.
 #[derive(Debug)]
 pub struct Request {
-    /// A registry host, URL or image reference; without one the last step lists what the caller may request.
+    /// Registry host, URL or image reference. Without one the last step lists what the caller may request.
     pub registry: Option<String>,
-    /// The URL that gets the registry's check instead of the registry's own.
+    /// URL that receives the credential instead of the registry's own.
     pub registry_url: Option<RegistryUrl>,
-    /// The time for all checks together; `None` for the default.
+    /// Time limit of the whole diagnosis; `None` for the default.
     pub timeout: Option<Duration>,
-    /// The client settings that flags and variables give.
-    pub given: PartialConfig,
-    /// The origin of each of these settings, by its name.
+    /// Client settings from flags and variables.
+    pub settings: PartialConfig,
+    /// Origins of these settings, by name.
     pub origins: Vec<(&'static str, Origin)>,
     /// The user's directories.
-    pub home: Paths,
-    /// The files of docker and podman.
+    pub paths: Paths,
+    /// Files of docker and podman.
     pub tools: ToolPaths,
 }
 
 impl Request {
-    /// Returns the origin of a setting that a flag or variable gives.
+    /// Returns the origin of a setting from a flag or a variable.
     pub(super) fn origin(&self, name: &str) -> Origin {
-        let origin = self.origins.iter().find(|(given, _)| *given == name);
+        let origin = self.origins.iter().find(|(known, _)| *known == name);
         origin.map_or(Origin::Default, |(_, origin)| origin.clone())
     }
 }

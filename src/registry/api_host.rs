@@ -24,3 +24,26 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_host_follows_partition_and_variant_of_the_registry() {
+        for (registry, api) in [
+            ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "api.ecr.cn-north-1.amazonaws.com.cn"),
+            ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", "api.ecr-fips.us-east-1.amazonaws.com"),
+            ("123456789012.dkr-ecr.eu-west-1.on.aws", "ecr.eu-west-1.api.aws"),
+            ("123456789012.dkr-ecr-fips.us-gov-west-1.on.aws", "ecr-fips.us-gov-west-1.api.aws"),
+            (
+                "123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
+                "ecr.cn-north-1.api.amazonwebservices.com.cn",
+            ),
+            ("public.ecr.aws", "api.ecr-public.us-east-1.amazonaws.com"),
+            ("ecr-public.aws.com", "ecr-public.us-east-1.api.aws"),
+        ] {
+            assert_eq!(registry.parse::<Registry>().unwrap().api_host(), api, "{registry}");
+        }
+    }
+}

@@ -1,100 +1,103 @@
-//! Shows the registry its credential.
+//! Sends the credential to the registry, and reports a refusal to the broker.
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
 use super::super::deadline::Deadline;
-use super::super::reason;
-use super::super::report::{Finding, Outcome};
+use super::super::finding::{Finding, Outcome};
+use super::super::problem::Problem;
+use super::super::{known_registry, reason};
 use super::transport::unreachable;
 use super::url::RegistryUrl;
 use crate::client::{Client, Query, RegistryCredentials};
-use crate::exit_code::Exit;
 use crate::helper::registry_auth::authorization;
 
-/// A visit to a registry.
+/// A check of one registry.
 #[derive(Debug)]
 pub(in crate::doctor) struct RegistryCheck<'a, 'b> {
     pub(in crate::doctor) client: &'a mut Client<'b>,
     pub(in crate::doctor) query: &'a Query,
-    /// The URL to ask instead of the registry's own.
+    /// The URL to use instead of the registry's own.
     pub(in crate::doctor) url: Option<&'a RegistryUrl>,
     pub(in crate::doctor) deadline: Deadline,
 }
 
-/// What a registry answers, without what it says.
+/// A registry's answer, without its body.
 struct Answer {
     status: StatusCode,
-    /// Where it would send us.
-    elsewhere: Option<String>,
+    /// The host of a redirect.
+    redirect: Option<String>,
 }
 
 impl RegistryCheck<'_, '_> {
-    /// Shows the credential; where the registry itself refuses it, the broker is told, and what it gives instead is shown.
+    /// Sends the credential. If the registry itself refuses it, reports that to the broker and sends the replacement.
     pub(in crate::doctor) async fn run(self, credentials: &RegistryCredentials) -> Outcome<()> {
-        let url = match self.url(credentials) {
+        let url = match self.v2_url(credentials) {
             Ok(url) => url,
-            Err(problem) => return (Finding::fail(Exit::Failure, problem).fix("see the registry's name"), None),
+            Err(error) => {
+                let finding = Finding::fail(Problem::RegistryNameInvalid, error);
+                return (finding.fix("correct the name of the registry"), None);
+            }
         };
-        match self.show(credentials, &url).await {
-            Ok(answer) if is_refusal(answer.status) && !is_own(credentials, &url) => {
+        match self.send(credentials, &url).await {
+            Ok(Answer { status, .. }) if is_refusal(status) && !is_own_url(credentials, &url) => {
                 let note = format!(
-                    "the broker was not told, for this is not https://{}: what is refused here may be good there",
+                    "not reported to the broker: https://{} may accept the credential that this URL refuses",
                     credentials.registry
                 );
-                (refused(&url, answer.status).note(note).fix(why_refused(credentials, answer.status)), None)
+                (with_refusal_fixes(refused(&url, status).note(note), credentials, status), None)
             }
-            Ok(answer) if is_refusal(answer.status) => self.again(credentials, &url, answer.status).await,
-            Ok(answer) => judge(&answer, &url),
+            Ok(Answer { status, .. }) if is_refusal(status) => self.replace(credentials, &url, status).await,
+            Ok(answer) => answer_finding(&answer, &url),
             Err(error) => (unreachable(&error, &url), None),
         }
     }
 
-    /// The broker fetches another one, at most once a minute.
-    async fn again(self, first: &RegistryCredentials, url: &Url, status: StatusCode) -> Outcome<()> {
+    /// Reports the refusal to the broker, which fetches a replacement at most once a minute.
+    async fn replace(self, refused_one: &RegistryCredentials, url: &Url, status: StatusCode) -> Outcome<()> {
         self.client.set_timeout(self.deadline.step_timeout());
-        let other = match self.client.credentials_once(self.query, &first.credential_id).await {
-            Ok(other) => other,
+        let first = &refused_one.credential_id;
+        let replacement = match self.client.credentials_once(self.query, first).await {
+            Ok(replacement) => replacement,
             Err(failure) => {
-                let note = format!("the broker was told, and has no other: {failure}");
-                let fix = reason::fix(&failure, reason::registry_of(first).as_ref());
-                return (refused(url, status).note(note).fix(fix).fix(why_refused(first, status)), None);
+                let note = format!("reported to the broker, which has no other credential: {failure}");
+                let fix = reason::fix(&failure, known_registry::of_credential(refused_one).as_ref());
+                let finding = refused(url, status).note(note).fix(fix);
+                return (with_refusal_fixes(finding, refused_one, status), None);
             }
         };
-        match self.show(&other, url).await {
+        let second = &replacement.credential_id;
+        match self.send(&replacement, url).await {
             Ok(answer) if is_refusal(answer.status) => {
-                let note = format!("the broker was told, and gave {}: it is refused too", other.credential_id);
-                (refused(url, status).note(note).fix(why_refused(first, status)), None)
+                let note = format!("reported to the broker; its new credential {second} is refused too");
+                (with_refusal_fixes(refused(url, status).note(note), refused_one, status), None)
             }
             Ok(answer) => {
-                let (finding, given) = judge(&answer, url);
+                let (finding, value) = answer_finding(&answer, url);
                 let note = format!(
-                    "it refused {} ({status}); the broker was told, and gave {} instead, to everybody from now on",
-                    first.credential_id, other.credential_id
+                    "{first} was refused ({status}) and reported to the broker, which replaced it for every caller with {second}"
                 );
-                (finding.note(note), given)
+                (finding.note(note), value)
             }
             Err(error) => (unreachable(&error, url), None),
         }
     }
 
-    fn url(&self, credentials: &RegistryCredentials) -> Result<Url, String> {
+    fn v2_url(&self, credentials: &RegistryCredentials) -> Result<Url, String> {
         let base = match self.url {
             Some(base) => base.url().clone(),
-            None => format!("https://{}", credentials.registry).parse().map_err(|error| format!("{error}"))?,
+            None => own_url(credentials)?,
         };
         base.join("/v2/").map_err(|error| error.to_string())
     }
 
-    /// No redirect is followed: the credential is for this host.
-    async fn show(&self, credentials: &RegistryCredentials, url: &Url) -> reqwest::Result<Answer> {
-        let mut builder = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .timeout(self.deadline.step_timeout())
-            .connect_timeout(self.deadline.step_timeout());
+    /// Follows no redirect: the credential belongs to this host.
+    async fn send(&self, credentials: &RegistryCredentials, url: &Url) -> reqwest::Result<Answer> {
+        let limit = self.deadline.step_timeout();
+        let mut builder = reqwest::Client::builder().redirect(Policy::none()).timeout(limit).connect_timeout(limit);
         if url.scheme() == "http" {
-            // In the clear it stays on this host.
+            // A proxy would take the credential off this host in the clear.
             builder = builder.no_proxy();
         }
         let mut request = builder.build()?.get(url.clone());
@@ -104,58 +107,54 @@ impl RegistryCheck<'_, '_> {
         }
         let answer = request.send().await?;
         let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-        let elsewhere = location.and_then(|location| url.join(location).ok()?.host_str().map(str::to_owned));
-        Ok(Answer { status: answer.status(), elsewhere })
+        let redirect = location.and_then(|location| url.join(location).ok()?.host_str().map(str::to_owned));
+        Ok(Answer { status: answer.status(), redirect })
     }
 }
 
-/// Another host's refusal would cost everybody a credential that is good.
-fn is_own(credentials: &RegistryCredentials, url: &Url) -> bool {
-    let own: Result<Url, _> = format!("https://{}", credentials.registry).parse();
-    own.is_ok_and(|own| own.origin() == url.origin())
+fn own_url(credentials: &RegistryCredentials) -> Result<Url, String> {
+    format!("https://{}", credentials.registry).parse().map_err(|error| format!("{error}"))
 }
 
-fn refused(url: &Url, status: StatusCode) -> Finding {
-    Finding::fail(Exit::Denied, format!("{url} refuses the credential ({status})"))
+/// A refusal by another host must not make the broker drop a valid credential of every caller.
+fn is_own_url(credentials: &RegistryCredentials, url: &Url) -> bool {
+    own_url(credentials).is_ok_and(|own| own.origin() == url.origin())
 }
 
 fn is_refusal(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-fn judge(Answer { status, elsewhere }: &Answer, url: &Url) -> Outcome<()> {
-    if status.is_success() {
-        return (Finding::ok(format!("{url} takes the credential ({})", status.as_u16())), Some(()));
-    }
-    if let Some(host) = elsewhere.as_ref().filter(|_| status.is_redirection()) {
-        let found = format!("{url} leads to {host} ({status}); the credential was not sent on");
-        return (
-            Finding::fail(Exit::Failure, found)
-                .fix("see who answers in the registry's place: a proxy, or a login page"),
-            None,
-        );
-    }
-    let exit = if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS {
-        Exit::Unavailable
-    } else {
-        Exit::Failure
-    };
-    let fix = if exit == Exit::Unavailable {
-        "try again; where it stays so, see AWS's health page for that region"
-    } else {
-        "see who answers in the registry's place: a proxy, or a host that is no registry"
-    };
-    (Finding::fail(exit, format!("{url} answers {status}")).fix(fix), None)
+fn refused(url: &Url, status: StatusCode) -> Finding {
+    Finding::fail(Problem::CredentialRefused, format!("{url} ({status})"))
 }
 
-fn why_refused(credentials: &RegistryCredentials, status: StatusCode) -> String {
+fn with_refusal_fixes(finding: Finding, credentials: &RegistryCredentials, status: StatusCode) -> Finding {
     let account = if credentials.account_id.is_empty() { "the registry" } else { &credentials.account_id };
-    let policy =
-        if status == StatusCode::FORBIDDEN { ", and the policy of the VPC endpoint, if there is one" } else { "" };
-    format!(
-        "see that the identity behind profile {} still exists and may use {account} (repository policies, SCPs){policy}; a broker with a simulated AWS (--simulate) gives what no registry takes",
-        credentials.profile
-    )
+    let profile = &credentials.profile;
+    let fix =
+        format!("check that the identity of profile {profile} exists and may use {account}: repository policies, SCPs");
+    let policy = if status == StatusCode::FORBIDDEN { ", the policy of the VPC endpoint" } else { "" };
+    let simulated = "or use a broker without --simulate: no registry accepts simulated credentials";
+    finding.fix(format!("{fix}{policy}")).fix(simulated)
+}
+
+fn answer_finding(Answer { status, redirect }: &Answer, url: &Url) -> Outcome<()> {
+    if status.is_success() {
+        return (Finding::ok(format!("{url} accepts the credential ({})", status.as_u16())), Some(()));
+    }
+    if let Some(host) = redirect.as_ref().filter(|_| status.is_redirection()) {
+        let facts = format!("{url} to {host} ({status}); the credential was not sent there");
+        let finding = Finding::fail(Problem::RegistryRedirects, facts);
+        return (finding.fix("find out what answers in the registry's place: a proxy, or a login page"), None);
+    }
+    let (problem, fix) = if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS {
+        (Problem::RegistryUnavailable, "retry; if it persists, check AWS's health page for that region")
+    } else {
+        let fix = "find out what answers in the registry's place: a proxy, or a host that is not a registry";
+        (Problem::RegistryAnswerUnexpected, fix)
+    };
+    (Finding::fail(problem, format!("{url} answers {status}")).fix(fix), None)
 }
 
 #[cfg(test)]
@@ -163,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_broker_is_told_of_the_registry_s_own_refusal_and_of_no_other_s() {
+    fn refusal_is_reported_for_the_own_url_of_the_registry_only() {
         let credentials = RegistryCredentials { registry: "public.ecr.aws".into(), ..RegistryCredentials::default() };
         for (url, own) in [
             ("https://public.ecr.aws/v2/", true),
@@ -172,7 +171,7 @@ mod tests {
             ("http://public.ecr.aws/v2/", false),
             ("https://vpce-1.dkr.ecr.eu-central-1.vpce.amazonaws.com/v2/", false),
         ] {
-            assert_eq!(is_own(&credentials, &url.parse().unwrap()), own, "{url}");
+            assert_eq!(is_own_url(&credentials, &url.parse().unwrap()), own, "{url}");
         }
     }
 }

@@ -1,63 +1,62 @@
-//! A registry that cannot be reached: why, and what to do.
+//! Findings for a registry that cannot be reached.
 
 use std::error::Error;
 
 use reqwest::Url;
 
-use super::super::report::Finding;
+use super::super::finding::Finding;
+use super::super::problem::Problem;
 use crate::client::{TlsProblem, error_chain};
-use crate::exit_code::Exit;
 
-const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 pub(super) fn unreachable(error: &reqwest::Error, url: &Url) -> Finding {
-    // The URL is told already.
-    let cause = error.source().map_or_else(|| error.to_string(), error_chain);
-    let cause = cause.trim_start_matches("client error (Connect): ");
-    let broken = |what: &str| Finding::fail(Exit::Unavailable, format!("{url}: {what}"));
     if let Some(problem) = TlsProblem::find_in(error) {
-        return of_tls(broken(&problem.to_string()), &problem);
+        return Finding::fail(Problem::RegistryTlsFailed, format!("{url}: {problem}")).fix(tls_fix(&problem));
     }
     if error.is_timeout() {
-        return broken("no answer in time").fix(format!(
-            "open the way to port 443: security groups and network ACLs, a route or NAT, or the VPC endpoints ecr.dkr and s3; or see why DNS does not answer{}",
-            proxies()
-        ));
+        return Finding::fail(Problem::RegistryTimeout, url.as_str())
+            .fix("open the route to port 443: security groups, network ACLs, NAT, or the VPC endpoints ecr.dkr and s3; or check DNS")
+            .fix(proxy_fix());
     }
-    if cause.contains("dns error") {
-        return broken(cause).fix(format!(
-            "have this machine's DNS know the host: resolv.conf, or private DNS of the VPC endpoint ecr.dkr{}",
-            proxies()
-        ));
-    }
-    broken(cause)
-        .fix(format!("see that port 443 of it can be reached from here: firewalls, VPC endpoints{}", proxies()))
+    // The text of the error itself repeats the URL.
+    let cause = error.source().map_or_else(|| error.to_string(), error_chain);
+    let facts = format!("{url}: {}", cause.trim_start_matches("client error (Connect): "));
+    let (problem, fix) = if cause.contains("dns error") {
+        let fix = "add the host to this machine's DNS: resolv.conf, or private DNS of the VPC endpoint ecr.dkr";
+        (Problem::RegistryNameUnresolved, fix)
+    } else {
+        (Problem::RegistryUnreachable, "open the route to its port 443: firewalls, VPC endpoints")
+    };
+    Finding::fail(problem, facts).fix(fix).fix(proxy_fix())
 }
 
-fn of_tls(finding: Finding, problem: &TlsProblem) -> Finding {
-    finding.fix(match problem {
+fn tls_fix(problem: &TlsProblem) -> &'static str {
+    match problem {
         TlsProblem::UnknownAuthority => {
-            "where a proxy looks into TLS, put its authority's certificate into the system's, or name a file with it as SSL_CERT_FILE (docker has its own: /etc/docker/certs.d/HOST/ca.crt)"
+            "if a proxy inspects TLS, add its authority to the system's certificates or set SSL_CERT_FILE (docker: /etc/docker/certs.d/HOST/ca.crt)"
         }
-        TlsProblem::Expired | TlsProblem::NotYetValid => "set this machine's clock; where it is right, see who answers in the registry's place",
-        TlsProblem::NameMismatch => "see who answers in the registry's place: DNS, a VPC endpoint, a proxy",
+        TlsProblem::Expired | TlsProblem::NotYetValid => {
+            "set this machine's clock; if it is right, find out what answers in the registry's place"
+        }
+        TlsProblem::NameMismatch => "find out what answers in the registry's place: DNS, a VPC endpoint, a proxy",
         TlsProblem::NotTls
         | TlsProblem::NoHttp2
         | TlsProblem::Incompatible(_)
         | TlsProblem::ClientCertificateRejected(_)
         | TlsProblem::Other(_) => {
-            "see what stands between here and the registry: a proxy, or another program on that port"
+            "find out what is between here and the registry: a proxy, or another program on that port"
         }
-    })
+    }
 }
 
-/// Which variables have a part in it; their values may hold a password.
-fn proxies() -> String {
-    #[expect(clippy::disallowed_methods, reason = "reqwest reads them, and not clap")]
-    let set = |name: &&&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let set: Vec<_> = PROXIES.iter().filter(set).copied().collect();
+/// Names the proxy variables that are set. Their values can contain a password.
+fn proxy_fix() -> String {
+    #[expect(clippy::disallowed_methods, reason = "reqwest reads them, not clap")]
+    let is_set = |name: &&&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let set: Vec<_> = PROXY_VARIABLES.iter().filter(is_set).copied().collect();
     if set.is_empty() {
-        return "; where only a proxy leads out, set HTTPS_PROXY, for docker's daemon too".to_owned();
+        return "or, if only a proxy leads out, set HTTPS_PROXY, for docker's daemon too".to_owned();
     }
-    format!("; {} is set, so see that proxy, and NO_PROXY", set.join(" and "))
+    format!("or check the proxy in {}, and NO_PROXY", set.join(" and "))
 }

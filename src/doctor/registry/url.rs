@@ -1,11 +1,11 @@
-//! The URL that is asked instead of the registry's own.
+//! The URL that receives the credential instead of the registry's own.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use reqwest::Url;
 
-/// A URL that may get the registry's credential: over TLS, or on this host.
+/// A URL that may receive the credential: over TLS, or on this host.
 #[derive(Debug, Clone)]
 pub struct RegistryUrl(Url);
 
@@ -13,16 +13,16 @@ pub struct RegistryUrl(Url);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryUrlError {
     /// The text is not a URL.
-    #[error("it is no URL: {0}")]
+    #[error("not a URL: {0}")]
     NotUrl(String),
     /// The URL has a user or a password.
-    #[error("it has a user or a password in it: the credential is the broker's")]
+    #[error("URL has a user or a password: the credential comes from the broker; remove them")]
     UserInfo,
     /// The URL has a path, a query or a fragment.
-    #[error("it has more than a host and a port: /v2/ is asked there")]
+    #[error("URL has more than a host and a port: the path is always /v2/; remove the rest")]
     Path,
     /// The credential would go over a network in the clear.
-    #[error("a credential is sent there: it is https://HOST, or http:// and a loopback address")]
+    #[error("URL would receive a credential in the clear; use https://HOST, or http:// with a loopback address")]
     Cleartext,
 }
 
@@ -62,8 +62,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_credential_goes_over_tls_or_stays_on_this_host() {
-        for (text, taken) in [
+    fn registry_url_is_tls_or_loopback() {
+        for (text, accepted) in [
             ("https://vpce-1.dkr.ecr.eu-central-1.vpce.amazonaws.com", true),
             ("http://127.0.0.1:5000", true),
             ("http://[::1]:5000/", true),
@@ -78,7 +78,7 @@ mod tests {
             ("https://registry.example#x", false),
             ("registry", false),
         ] {
-            assert_eq!(text.parse::<RegistryUrl>().is_ok(), taken, "{text}");
+            assert_eq!(text.parse::<RegistryUrl>().is_ok(), accepted, "{text}");
         }
     }
 }

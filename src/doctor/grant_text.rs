@@ -1,4 +1,4 @@
-//! The grant that is missing: whoever runs the broker pastes it into a file of grants, and it is enough.
+//! The missing grant as TOML, ready for the operator's configuration.
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
@@ -7,12 +7,12 @@ use crate::caller::Caller;
 use crate::policy::{CallerPattern, Effect, Grant, RegistryPattern, grants_as_toml};
 use crate::registry::Registry;
 
-/// As long as an id may be.
-const LONGEST_ID: usize = 64;
-/// Of an id, what names the registry and the profile.
-const LONGEST_PLACE: usize = 40;
-/// Enough to tell the grants of one file from each other.
-const HASH: usize = 4;
+/// The limit of the configuration.
+const MAX_ID_LENGTH: usize = 64;
+/// Characters of an ID for registry and profile.
+const MAX_TARGET_LENGTH: usize = 40;
+/// Bytes of the hash in an ID: enough for the grants of one file.
+const HASH_LENGTH: usize = 4;
 
 /// Returns a `[[grants]]` block for a principal and a registry; `None` if a grant would allow other callers too.
 pub(super) fn block(principal: &str, registry: &Registry, profile: &str) -> Option<String> {
@@ -27,8 +27,8 @@ pub(super) fn block(principal: &str, registry: &Registry, profile: &str) -> Opti
     Some(grants_as_toml(&[grant]).trim_end().to_owned())
 }
 
-/// The operator's own question about it.
-pub(super) fn explain(principal: &str, registry: &str, profile: &str) -> String {
+/// Returns the command with which the operator finds the deciding grant.
+pub(super) fn explain_command(principal: &str, registry: &str, profile: &str) -> String {
     let profile = if profile.is_empty() { String::new() } else { format!(" --profile {}", for_shell(profile)) };
     format!(
         "ecr-broker policy explain --config FILE --caller {}{profile} {}",
@@ -37,25 +37,25 @@ pub(super) fn explain(principal: &str, registry: &str, profile: &str) -> String 
     )
 }
 
-/// By the end of the caller's name, which is what tells it from others, by what it asks for, and by a hash of it all: what is cut off
-/// or written in another way may be all that differs, and no two grants may have the same id.
+/// Returns an ID from the end of the caller's name, which differs most between callers, the registry, the profile and a hash.
+/// Truncation and replaced characters could make two IDs equal without the hash, and IDs must be unique.
 fn id(principal: &str, registry: &Registry, profile: &str) -> String {
     let host = registry.host().unwrap_or_default();
     let hash = Sha256::digest(format!("{principal}\0{host}\0{profile}"));
-    let place = match (registry.account(), registry.region()) {
+    let target = match (registry.account(), registry.region()) {
         (Some(account), Some(region)) => format!("{account}-{region}"),
         _ => "public".to_owned(),
     };
-    let place: String = plain(&[&place, profile].join("-")).chars().take(LONGEST_PLACE).collect();
-    let end = format!("{}-{}", place.trim_matches('-'), HEXLOWER.encode(&hash[..HASH]));
-    let name = plain(principal.split(',').next().unwrap_or_default());
-    let room = LONGEST_ID.saturating_sub(end.len() + 1);
+    let target: String = id_characters(&[&target, profile].join("-")).chars().take(MAX_TARGET_LENGTH).collect();
+    let end = format!("{}-{}", target.trim_matches('-'), HEXLOWER.encode(&hash[..HASH_LENGTH]));
+    let name = id_characters(principal.split(',').next().unwrap_or_default());
+    let room = MAX_ID_LENGTH.saturating_sub(end.len() + 1);
     let name = &name[name.len().saturating_sub(room)..];
     format!("{}-{end}", name.trim_matches('-'))
 }
 
-/// Of the letters that an id may have, one byte each.
-fn plain(text: &str) -> String {
+/// Replaces every character that an ID may not have.
+fn id_characters(text: &str) -> String {
     text.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' }).collect()
 }
 
@@ -71,7 +71,7 @@ mod tests {
     const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 
     #[test]
-    fn each_kind_of_caller_has_its_own_block() {
+    fn block_names_the_caller_of_each_kind() {
         for (principal, caller, id) in [
             ("uid:1001,gid:5", "{ uid = 1001 }", "uid-1001"),
             ("loopback", "{ loopback = true }", "loopback"),
@@ -86,22 +86,22 @@ mod tests {
             let block = block(principal, &PRIVATE.parse().unwrap(), "").unwrap();
             let table: toml::Table = block.parse().unwrap();
             assert!(block.contains(&format!("callers = [{caller}]")), "{block}");
-            let told = table["grants"][0]["id"].as_str().unwrap();
-            assert!(told.contains(&format!("{id}-123456789012-eu-central-1-")) && told.len() <= LONGEST_ID, "{told}");
+            let printed = table["grants"][0]["id"].as_str().unwrap();
+            assert!(printed.contains(&format!("{id}-123456789012-eu-central-1-")) && printed.len() <= MAX_ID_LENGTH);
             assert!(block.contains("{ accounts = [\"123456789012\"], regions = [\"eu-central-1\"] }"), "{block}");
         }
         let long = format!("jwt:blue:{}", "x".repeat(400));
         let public = block(&long, &Registry::PUBLIC, "pull").unwrap();
         let table: toml::Table = public.parse().unwrap();
         let id = table["grants"][0]["id"].as_str().unwrap();
-        assert!(id.len() == LONGEST_ID && id.contains("x-public-pull-"), "{id}");
+        assert!(id.len() == MAX_ID_LENGTH && id.contains("x-public-pull-"), "{id}");
         assert!(public.contains("{ public = true }") && public.ends_with("profile = \"pull\""), "{public}");
         assert_eq!(block("jwt:blue:a*", &Registry::PUBLIC, ""), None);
         assert_eq!(block("jwt:blue:a\u{1b}[2J", &Registry::PUBLIC, ""), None);
     }
 
     #[test]
-    fn no_two_grants_have_the_same_id() {
+    fn id_differs_by_caller_registry_and_profile() {
         let other: Registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com".parse().unwrap();
         let registry: Registry = PRIVATE.parse().unwrap();
         let long = |end: &str| format!("jwt:blue:{end}{}", "x".repeat(400));
@@ -115,14 +115,14 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!((ids.len(), all), (75, 75));
-        assert!(ids.iter().all(|id| id.len() <= LONGEST_ID), "{ids:?}");
+        assert!(ids.iter().all(|id| id.len() <= MAX_ID_LENGTH), "{ids:?}");
         assert_eq!(id("loopback", &registry, ""), id("loopback", &registry, ""));
     }
 
     #[test]
-    fn the_operator_s_command_goes_through_a_shell_as_it_is() {
+    fn explain_command_is_quoted_for_a_shell() {
         assert_eq!(
-            explain("jwt:blue:it's", PRIVATE, "p q"),
+            explain_command("jwt:blue:it's", PRIVATE, "p q"),
             format!("ecr-broker policy explain --config FILE --caller 'jwt:blue:it'\\''s' --profile 'p q' {PRIVATE}")
         );
     }

@@ -1,0 +1,109 @@
+//! The result of one step, with notes and fixes below it.
+
+use super::problem::Problem;
+use crate::client::Failure;
+use crate::exit_code::Exit;
+
+/// The finding of a step, and the value that the next step needs.
+pub(super) type Outcome<T> = (Finding, Option<T>);
+
+/// The result of one step.
+#[derive(Debug)]
+pub(super) struct Finding {
+    state: State,
+    text: String,
+    /// Lines of notes and fixes, indented.
+    below: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Ok,
+    Fail(Exit),
+    Skip,
+}
+
+impl Finding {
+    pub(super) fn ok(text: impl Into<String>) -> Self {
+        Self::new(State::Ok, text)
+    }
+
+    pub(super) fn skip(text: impl Into<String>) -> Self {
+        Self::new(State::Skip, text)
+    }
+
+    /// A problem, with the facts of this case.
+    pub(super) fn fail(problem: Problem, facts: impl AsRef<str>) -> Self {
+        let (text, facts) = (problem.text(), facts.as_ref());
+        let separator = if facts.is_empty() { "" } else { ": " };
+        Self::new(State::Fail(problem.exit()), format!("{text}{separator}{facts}"))
+    }
+
+    /// A failed call to the broker, with the exit code that other commands have for it.
+    pub(super) fn failed_call(failure: &Failure) -> Self {
+        Self::new(State::Fail(failure.into()), failure.to_string())
+    }
+
+    fn new(state: State, text: impl Into<String>) -> Self {
+        Self { state, text: text.into(), below: Vec::new() }
+    }
+
+    /// Adds a line of facts.
+    pub(super) fn note(mut self, note: impl AsRef<str>) -> Self {
+        self.below.push(format!("      {}", without_controls(note.as_ref())));
+        self
+    }
+
+    /// Adds a fix. The lines after the first are text to copy, such as a grant.
+    pub(super) fn fix(mut self, fix: impl AsRef<str>) -> Self {
+        let mut lines = fix.as_ref().lines().map(without_controls);
+        self.below.push(format!("      fix: {}", lines.next().unwrap_or_default()));
+        self.below.extend(lines.map(|line| format!("           {line}")));
+        self
+    }
+
+    /// Returns the exit code if the step failed.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        if let State::Fail(exit) = self.state { Some(exit) } else { None }
+    }
+
+    /// Returns the lines to print for a step of this name.
+    pub(super) fn lines(&self, step: &str) -> String {
+        let state = match self.state {
+            State::Ok => "ok",
+            State::Fail(_) => "FAIL",
+            State::Skip => "skip",
+        };
+        let head = format!("{state:<4}  {step:<10}  {}", without_controls(&self.text));
+        std::iter::once(head).chain(self.below.iter().cloned()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Texts of files, brokers and registries must not move the terminal's cursor.
+fn without_controls(text: &str) -> String {
+    text.replace(|letter: char| letter.is_control(), " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finding_is_one_line_with_notes_and_fixes_below() {
+        let finding = Finding::fail(Problem::TokenExpired, "a\nb").note("more").fix("write this:\n[[grants]]");
+        assert_eq!(
+            finding.lines("grant"),
+            "FAIL  grant       token has expired: a b\n      more\n      fix: write this:\n           [[grants]]"
+        );
+        assert_eq!(Finding::ok("x").lines("/v2/"), "ok    /v2/        x");
+        assert_eq!(Finding::fail(Problem::TokenExpired, "").lines("x"), "FAIL  x           token has expired");
+    }
+
+    #[test]
+    fn control_characters_are_stripped() {
+        let text = "a\u{1b}[2J\rb\u{9b}1m\nc\u{7}";
+        let lines = Finding::ok(text).note(text).fix(text).lines("caller");
+        assert!(!lines.replace('\n', "").contains(char::is_control), "{lines:?}");
+        assert!(lines.ends_with("      fix: a [2J b 1m\n           c "), "{lines:?}");
+    }
+}
