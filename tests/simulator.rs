@@ -682,12 +682,12 @@ fn faults_have_the_names_of_the_command_line() {
 #[test]
 fn a_wrong_fault_rate_says_what_is_right() {
     for (text, problem) in [
-        ("throttle", "\"throttle\" is not of the form KIND=RATE, such as throttle=0.2"),
+        ("throttle", "\"throttle\" is not KIND=RATE; write it as in throttle=0.2"),
         (
             "flood=1",
-            "\"flood\" is no fault: there are throttle, throttle-exception, http-429, denied, server-error, hang",
+            "\"flood\" is not a fault; use one of throttle, throttle-exception, http-429, denied, server-error, hang",
         ),
-        ("hang=often", "\"often\" is not a rate: those are numbers from 0 to 1, such as 0.2"),
+        ("hang=often", "\"often\" is not a rate; use a number from 0 to 1, such as 0.2"),
         ("hang=1.01", "\"1.01\" is not a rate"),
         ("hang=-1", "\"-1\" is not a rate"),
         ("hang=NaN", "\"NaN\" is not a rate"),

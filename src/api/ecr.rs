@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use self::refusal::refuse;
 use crate::api::request::{self, BODY_TIMEOUT, MAX_DURATION, default_region};
-use crate::aws_wire::{self, Answer, CONTENT, Call, Refusal, Scope, ecr};
+use crate::aws_wire::{self, AwsError, AwsRequest, AwsResponse, CredentialScope, JSON_CONTENT_TYPE, ecr};
 use crate::broker::{Broker, CredentialRequest, Released, RequestContext};
 use crate::caller::Caller;
 use crate::credential::USERNAME;
@@ -66,15 +66,15 @@ impl AwsApi {
         let outcome =
             request::run(self.serve(request, id), Instant::now() + MAX_DURATION, force_shutdown.clone()).await;
         let outcome = outcome.unwrap_or_else(|error| Err(refuse(&error, None, id)));
-        let answer = outcome.map_or_else(Refusal::into_json, |output| Answer::json(&output));
-        answer.into_response(&id.to_string())
+        let answer = outcome.map_or_else(AwsResponse::json_error, |output| AwsResponse::json(&output));
+        answer.into_http(&id.to_string())
     }
 
-    async fn serve(&self, request: Request<Incoming>, id: RequestId) -> Result<Value, Refusal> {
+    async fn serve(&self, request: Request<Incoming>, id: RequestId) -> Result<Value, AwsError> {
         let (mut head, body) = request.into_parts();
         self.authenticate(&mut head, id)?;
-        let body = timeout(BODY_TIMEOUT, aws_wire::read(body)).await.unwrap_or_else(|_| Err(late()))?;
-        let call = Call { head, body, id: id.to_string() };
+        let body = timeout(BODY_TIMEOUT, aws_wire::read_body(body)).await.unwrap_or_else(|_| Err(late()))?;
+        let call = AwsRequest { head, body, id: id.to_string() };
         refuse_own(&call)?;
         match call.target().filter(|_| is_json(&call)) {
             Some(ecr::PRIVATE_TOKEN) => self.private_tokens(&call, id).await,
@@ -87,7 +87,7 @@ impl AwsApi {
     ///
     /// Whoever has it is let in, however many have not: of these all have one address, and a secret that nobody guesses needs no limit.
     /// The limit is of what is said about them.
-    fn authenticate(&self, head: &mut Parts, id: RequestId) -> Result<(), Refusal> {
+    fn authenticate(&self, head: &mut Parts, id: RequestId) -> Result<(), AwsError> {
         let address = std::mem::take(&mut head.uri);
         let shown = address.path().strip_prefix(PREFIX).unwrap_or_default();
         if self.secret.is(shown.strip_suffix('/').unwrap_or(shown)) {
@@ -102,13 +102,13 @@ impl AwsApi {
         listened.map_err(|error| refuse(&error, None, id))?;
         self.limits.record_failure(Origin::AwsApi);
         tracing::info!(request_id = %id, "a call of the AWS API was refused: its path does not have the secret");
-        Err(Refusal::forbidden("AccessDeniedException", format!("{NO_SECRET} (request id {id})")))
+        Err(AwsError::forbidden("AccessDeniedException", format!("{NO_SECRET} (request id {id})")))
     }
 
     /// The tokens of the accounts that the call names, in their order; without any that of the registry that AWS gives the broker.
     /// One that cannot be had fails the call, as at AWS, but each is waited for, so that all that is denied is on record; what is on record
     /// as released is then more than was given, never less.
-    async fn private_tokens(&self, call: &Call, id: RequestId) -> Result<Value, Refusal> {
+    async fn private_tokens(&self, call: &AwsRequest, id: RequestId) -> Result<Value, AwsError> {
         let accounts = ecr::registry_ids(call)?;
         let region = self.region(call, id)?;
         let accounts = accounts.map_or_else(|| vec![None], |accounts| accounts.into_iter().map(Some).collect());
@@ -118,7 +118,12 @@ impl AwsApi {
         Ok(ecr::output(tokens))
     }
 
-    async fn private_token(&self, account: Option<AccountId>, region: Region, id: RequestId) -> Result<Value, Refusal> {
+    async fn private_token(
+        &self,
+        account: Option<AccountId>,
+        region: Region,
+        id: RequestId,
+    ) -> Result<Value, AwsError> {
         // ECR names plain hosts only.
         let registry = PrivateRegistry::new(account, region, EndpointVariant::default());
         let registry = registry.map_err(|error| refuse(&BrokerError::registry("registryIds", &error), None, id))?;
@@ -127,7 +132,7 @@ impl AwsApi {
         Ok(ecr::private_authorization(&token(&released), end, &released.host))
     }
 
-    async fn public_token(&self, call: &Call, id: RequestId) -> Result<Value, Refusal> {
+    async fn public_token(&self, call: &AwsRequest, id: RequestId) -> Result<Value, AwsError> {
         call.json::<Value>()?;
         let _admission = self.admit(1, id)?;
         let released = self.release(Registry::PUBLIC, id).await?;
@@ -135,19 +140,19 @@ impl AwsApi {
     }
 
     /// The region that the call is signed for, else the broker's own.
-    fn region(&self, call: &Call, id: RequestId) -> Result<Region, Refusal> {
+    fn region(&self, call: &AwsRequest, id: RequestId) -> Result<Region, AwsError> {
         if call.head.headers.contains_key(AUTHORIZATION) {
-            return Scope::of(call).map(|scope| scope.region);
+            return CredentialScope::of(call).map(|scope| scope.region);
         }
         default_region(&self.broker, "region", "sign the request").map_err(|error| refuse(&error, None, id))
     }
 
     /// For as long as it takes to put an answer together. One that is not taken is its connection's affair, of which there are so many.
-    fn admit(&self, count: usize, id: RequestId) -> Result<Admission, Refusal> {
+    fn admit(&self, count: usize, id: RequestId) -> Result<Admission, AwsError> {
         request::admit(&self.limits, &Caller::AwsApi, count).map_err(|error| refuse(&error, None, id))
     }
 
-    async fn release(&self, registry: Registry, id: RequestId) -> Result<Released, Refusal> {
+    async fn release(&self, registry: Registry, id: RequestId) -> Result<Released, AwsError> {
         let host = registry.host();
         let context = RequestContext { caller: Caller::AwsApi, id, trace_id: None };
         let released = self.broker.registry_credentials(CredentialRequest::new(context, registry.into())).await;
@@ -165,14 +170,14 @@ fn token(released: &Released) -> Zeroizing<String> {
 }
 
 /// A page in a browser cannot send this to another site without asking first.
-fn is_json(call: &Call) -> bool {
-    call.header(&CONTENT_TYPE).is_some_and(|content| content.starts_with(CONTENT))
+fn is_json(call: &AwsRequest) -> bool {
+    call.header(&CONTENT_TYPE).is_some_and(|content| content.starts_with(JSON_CONTENT_TYPE))
 }
 
 /// A broker that asks itself, or two that ask each other, would wait until all give up.
-fn refuse_own(call: &Call) -> Result<(), Refusal> {
+fn refuse_own(call: &AwsRequest) -> Result<(), AwsError> {
     if call.header(&USER_AGENT).is_some_and(|agent| agent.split(' ').any(|word| word == OWN_CALL)) {
-        return Err(Refusal::bad_request(
+        return Err(AwsError::bad_request(
             "AccessDeniedException",
             "this is the call of an ecr-broker, whose AWS endpoint (aws.ecr_endpoint, AWS_ENDPOINT_URL_ECR) leads to the AWS API of one; it has to lead to AWS",
         ));
@@ -180,9 +185,9 @@ fn refuse_own(call: &Call) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn unknown_operation(target: Option<&str>) -> Refusal {
+fn unknown_operation(target: Option<&str>) -> AwsError {
     let asked = target.map_or_else(|| "this request".to_owned(), |target| Quoted(target).to_string());
-    Refusal::bad_request(
+    AwsError::bad_request(
         "UnknownOperationException",
         format!(
             "{asked} is not answered here: this is ecr-broker, which answers GetAuthorizationToken of ECR and ECR Public (JSON 1.1) and nothing else. For other operations unset AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC (or the services section of the AWS profile), so that AWS is asked"
@@ -190,6 +195,6 @@ fn unknown_operation(target: Option<&str>) -> Refusal {
     )
 }
 
-fn late() -> Refusal {
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", "the request's body did not come in time")
+fn late() -> AwsError {
+    AwsError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", "the request's body did not come in time")
 }

@@ -5,16 +5,17 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Call, Refusal};
+use super::error::AwsError;
+use super::request::AwsRequest;
 use crate::registry::AccountId;
 
-/// The operation of private registries.
+/// The operation for private registries.
 pub const PRIVATE_TOKEN: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
-/// The operation of the public registry.
+/// The operation for the public registry.
 pub const PUBLIC_TOKEN: &str = "SpencerFrontendService.GetAuthorizationToken";
 
-/// How many registries one call may name.
-const REGISTRIES: usize = 10;
+/// The most registries in one request.
+const MAX_REGISTRIES: usize = 10;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,13 +23,13 @@ struct PrivateInput {
     registry_ids: Option<Vec<String>>,
 }
 
-/// The accounts whose registries a call names; none: whoever asks has one of its own.
+/// Returns the accounts whose registries a request names; `None` means the registry of the caller's own account.
 ///
 /// # Errors
-/// Where those are not one to ten accounts.
-pub fn registry_ids(call: &Call) -> Result<Option<Vec<AccountId>>, Refusal> {
-    let Some(ids) = call.json::<PrivateInput>()?.registry_ids else { return Ok(None) };
-    if ids.is_empty() || ids.len() > REGISTRIES {
+/// If the request does not name one to ten accounts.
+pub fn registry_ids(request: &AwsRequest) -> Result<Option<Vec<AccountId>>, AwsError> {
+    let Some(ids) = request.json::<PrivateInput>()?.registry_ids else { return Ok(None) };
+    if ids.is_empty() || ids.len() > MAX_REGISTRIES {
         return Err(invalid(
             "Invalid parameter at 'registryIds' failed to satisfy constraint: 'Member must have length between 1 and 10'",
         ));
@@ -36,25 +37,25 @@ pub fn registry_ids(call: &Call) -> Result<Option<Vec<AccountId>>, Refusal> {
     ids.iter().map(|id| id.parse().map_err(|_| malformed_id())).collect::<Result<_, _>>().map(Some)
 }
 
-fn malformed_id() -> Refusal {
+fn malformed_id() -> AwsError {
     invalid(
         "Invalid parameter at 'registryIds' failed to satisfy constraint: 'Member must satisfy constraint: [Member must \
          satisfy regular expression pattern: [0-9]{12}]'",
     )
 }
 
-/// The refusal of a parameter.
-pub fn invalid(problem: impl Into<String>) -> Refusal {
-    Refusal::bad_request("InvalidParameterException", problem)
+/// Returns the error for an invalid parameter.
+pub fn invalid(problem: impl Into<String>) -> AwsError {
+    AwsError::bad_request("InvalidParameterException", problem)
 }
 
-/// A token of the public registry, and when it ends.
+/// Returns a token of the public registry with its expiry.
 #[must_use]
 pub fn public_authorization(token: &str, end: SystemTime) -> Value {
     json!({ "authorizationToken": token, "expiresAt": timestamp(end) })
 }
 
-/// A token of a private registry, with the host that it is for.
+/// Returns a token of a private registry with its expiry and host.
 #[must_use]
 pub fn private_authorization(token: &str, end: SystemTime, host: &str) -> Value {
     let mut authorization = public_authorization(token, end);
@@ -62,13 +63,13 @@ pub fn private_authorization(token: &str, end: SystemTime, host: &str) -> Value 
     authorization
 }
 
-/// What either operation gives: a list of private registries' tokens, or the public one's alone.
+/// Returns the output of either operation: a list of private registries' tokens, or the public registry's token alone.
 #[must_use]
 pub fn output(authorization: impl Into<Value>) -> Value {
     json!({ "authorizationData": authorization.into() })
 }
 
-/// Seconds with milliseconds, as JSON 1.1 writes times.
+/// Converts a time to seconds with milliseconds, the form of JSON 1.1.
 fn timestamp(time: SystemTime) -> f64 {
     let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Duration::new(time.as_secs(), time.subsec_millis() * 1_000_000).as_secs_f64()

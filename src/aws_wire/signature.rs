@@ -1,40 +1,41 @@
-//! What a request's signature says: whose keys made it, and for which service and region. Its value is not checked.
+//! Signatures of requests: the key, service and region that they are scoped to. The signature's value is not checked.
 
 use std::fmt;
 
 use http::header::AUTHORIZATION;
 
-use super::{Call, Refusal};
+use super::error::AwsError;
+use super::request::AwsRequest;
 use crate::registry::Region;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// The credential scope of a signature (AWS Signature Version 4).
-pub struct Scope {
-    /// The keys that signed, by their id.
+pub struct CredentialScope {
+    /// The ID of the access key that signed.
     pub access_key: String,
-    /// Where the call is meant for.
+    /// The region that the request is signed for.
     pub region: Region,
     service: String,
 }
 
-impl Scope {
-    /// The scope in the `Authorization` header.
+impl CredentialScope {
+    /// Returns the scope in the `Authorization` header.
     ///
     /// # Errors
-    /// Where there is none, or none that can be read.
-    pub fn of(call: &Call) -> Result<Self, Refusal> {
-        let header = call.header(&AUTHORIZATION).ok_or_else(missing)?;
+    /// If the header is missing or malformed.
+    pub fn of(request: &AwsRequest) -> Result<Self, AwsError> {
+        let header = request.header(&AUTHORIZATION).ok_or_else(missing)?;
         let parameters = header.strip_prefix(ALGORITHM).ok_or_else(incomplete)?;
         let credential = parameters.split(',').find_map(|parameter| parameter.trim().strip_prefix("Credential="));
         Self::parse(credential.ok_or_else(incomplete)?)
     }
 
-    /// A scope as `KEY/DATE/REGION/SERVICE/aws4_request`.
+    /// Parses a scope of the form `KEY/DATE/REGION/SERVICE/aws4_request`.
     ///
     /// # Errors
-    /// Where it has another form, or the region is none of AWS's.
-    pub fn parse(credential: &str) -> Result<Self, Refusal> {
+    /// If the text has another form, or the region is not an AWS region.
+    pub fn parse(credential: &str) -> Result<Self, AwsError> {
         let parts: Vec<&str> = credential.split('/').collect();
         match parts[..] {
             [access_key, _date, region, service, "aws4_request"] => {
@@ -45,11 +46,11 @@ impl Scope {
         }
     }
 
-    /// Refuses a signature that was made for another service than the one of this name.
+    /// Checks that the request was signed for `service`.
     ///
     /// # Errors
-    /// Where it was.
-    pub fn expect(self, service: &str) -> Result<Self, Refusal> {
+    /// If it was signed for another service.
+    pub fn expect(self, service: &str) -> Result<Self, AwsError> {
         if self.service != service {
             return Err(mismatch(format!("Credential should be scoped to correct service: '{service}'.")));
         }
@@ -57,23 +58,23 @@ impl Scope {
     }
 }
 
-impl fmt::Debug for Scope {
+impl fmt::Debug for CredentialScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").field("region", &self.region).finish_non_exhaustive()
+        f.debug_struct("CredentialScope").field("region", &self.region).finish_non_exhaustive()
     }
 }
 
-fn missing() -> Refusal {
-    Refusal::forbidden("MissingAuthenticationTokenException", "Missing Authentication Token")
+fn missing() -> AwsError {
+    AwsError::forbidden("MissingAuthenticationTokenException", "Missing Authentication Token")
 }
 
-fn incomplete() -> Refusal {
-    Refusal::forbidden(
+fn incomplete() -> AwsError {
+    AwsError::forbidden(
         "IncompleteSignatureException",
         "Authorization header requires 'Credential' parameter, scoped to a date, a region and a service.",
     )
 }
 
-fn mismatch(problem: impl Into<String>) -> Refusal {
-    Refusal::forbidden("InvalidSignatureException", problem)
+fn mismatch(problem: impl Into<String>) -> AwsError {
+    AwsError::forbidden("InvalidSignatureException", problem)
 }

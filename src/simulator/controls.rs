@@ -1,69 +1,70 @@
-//! The handle by which tests watch the simulated AWS and change its ways.
+//! The handle by which tests observe and change the simulated AWS.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::FaultRate;
-use super::simulated_aws::{Service, SimulatedAws};
+use super::fault::FaultRate;
+use super::service::Service;
+use super::simulated_aws::SimulatedAws;
 use crate::clock::Clock;
 
 /// Counts the calls of a [`Simulator`](super::Simulator) and changes its behaviour while it runs.
 ///
-/// A call counts once it is known to be signed for its service, before its latency and its fault: calls that wait, hang or
-/// fail count too. Changes hold for the calls that come after them.
+/// A call counts once its signature is checked, before its latency and its fault. Calls that wait, hang or fail count too.
+/// Changes apply to later calls.
 #[derive(Debug, Clone)]
 pub struct Controls {
-    world: Arc<SimulatedAws>,
+    aws: Arc<SimulatedAws>,
 }
 
 impl Controls {
-    pub(super) fn new(world: Arc<SimulatedAws>) -> Self {
-        Self { world }
+    pub(super) fn new(aws: Arc<SimulatedAws>) -> Self {
+        Self { aws }
     }
 
-    /// How often `GetAuthorizationToken` was called, of ECR and ECR Public together.
+    /// Returns the number of `GetAuthorizationToken` calls, of ECR and ECR Public together.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        *self.world.token_calls().borrow()
+        *self.aws.token_calls().borrow()
     }
 
-    /// How often one service was called in one region.
+    /// Returns the number of calls to a service in a region.
     ///
-    /// `AssumeRoleWithWebIdentity` is not signed and so names no region: such calls count for the empty one.
+    /// `AssumeRoleWithWebIdentity` is not signed and so names no region. Its calls count for the empty region.
     #[must_use]
     pub fn calls_to(&self, service: Service, region: &str) -> u64 {
-        self.world.calls_to(service, region)
+        self.aws.calls_to(service, region)
     }
 
-    /// Waits until [`calls`](Self::calls) is at least `calls`, so that no test need sleep or poll for it.
+    /// Waits until [`calls`](Self::calls) is at least `calls`, so that tests need not poll.
     pub async fn until_calls(&self, calls: u64) {
-        // The error means that the sender is gone, which `self.world` holds.
-        let _ = self.world.token_calls().wait_for(|made| *made >= calls).await;
+        // An error would mean that the sender is gone, but `self.aws` keeps it.
+        let _ = self.aws.token_calls().wait_for(|made| *made >= calls).await;
     }
 
-    /// The sessions of roles that were begun, the oldest first: the ARN of each, and its source identity.
+    /// Returns the role sessions, oldest first: the ARN and the source identity of each.
     #[must_use]
     pub fn sessions(&self) -> Vec<(String, Option<String>)> {
-        self.world.sessions().all().map(|session| (session.arn.clone(), session.source_identity.clone())).collect()
+        self.aws.sessions().all().map(|session| (session.arn.clone(), session.source_identity.clone())).collect()
     }
 
-    /// Replaces the faults; none at all makes it well again.
+    /// Replaces the faults; an empty list injects none.
     pub fn set_faults(&self, faults: Vec<FaultRate>) {
-        self.world.settings().faults = faults;
+        self.aws.settings().faults = faults;
     }
 
-    /// Sets how long every call waits.
+    /// Sets the latency of every call.
     pub fn set_latency(&self, latency: Duration) {
-        self.world.settings().latency = latency;
+        self.aws.settings().latency = latency;
     }
 
-    /// Sets how long the tokens made from now on are good for.
+    /// Sets the lifetime of new registry tokens.
     pub fn set_token_lifetime(&self, lifetime: Duration) {
-        self.world.settings().token_lifetime = lifetime;
+        self.aws.settings().token_lifetime = lifetime;
     }
 
-    /// Gives expiry times by this clock instead of the machine's.
+    /// Sets the clock of expiry times, instead of the machine's.
     pub fn set_clock(&self, clock: Arc<dyn Clock>) {
-        self.world.set_clock(clock);
+        self.aws.set_clock(clock);
     }
 }

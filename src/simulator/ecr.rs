@@ -5,12 +5,14 @@ use std::time::SystemTime;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::simulated_aws::{AuthenticatedCall, Service, SimulatedAws};
-use super::{token, trouble};
-use crate::aws_wire::{Answer, Call, Refusal, Scope, ecr};
+use super::call::AuthenticatedCall;
+use super::service::Service;
+use super::simulated_aws::SimulatedAws;
+use super::{fault, token};
+use crate::aws_wire::{AwsError, AwsRequest, AwsResponse, CredentialScope, ecr};
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Region};
 
-/// Where ECR Public has its API.
+/// The regions of ECR Public's API.
 const PUBLIC_REGIONS: [&str; 2] = ["us-east-1", "us-west-2"];
 
 const OPERATIONS: [Operation; 2] = [
@@ -18,7 +20,7 @@ const OPERATIONS: [Operation; 2] = [
     Operation { target: ecr::PUBLIC_TOKEN, service: Service::EcrPublic, perform: public_token },
 ];
 
-/// Bodies that are no answer; most of them an SDK takes for one, with something missing.
+/// Malformed bodies. An SDK parses most of them as a response that lacks something.
 const GARBAGE: [&[u8]; 9] = [
     b"",
     b"{}",
@@ -34,75 +36,77 @@ const GARBAGE: [&[u8]; 9] = [
 struct Operation {
     target: &'static str,
     service: Service,
-    perform: fn(&SimulatedAws, &AuthenticatedCall, &Region, &Call) -> Result<Value, Refusal>,
+    perform: fn(&SimulatedAws, &AuthenticatedCall, &Region, &AwsRequest) -> Result<Value, AwsError>,
 }
 
-pub(super) async fn answer(world: &SimulatedAws, call: &Call) -> Answer {
-    match serve(world, call).await {
-        Ok(answer) => answer,
-        Err(refusal) => refusal.into_json(),
-    }
+pub(super) async fn respond(aws: &SimulatedAws, request: &AwsRequest) -> AwsResponse {
+    serve(aws, request).await.unwrap_or_else(AwsResponse::json_error)
 }
 
-async fn serve(world: &SimulatedAws, call: &Call) -> Result<Answer, Refusal> {
-    let operation = operation(call).ok_or_else(unknown_operation)?;
-    let scope = Scope::of(call)?.expect(operation.service.name())?;
-    let arrival = AuthenticatedCall {
+async fn serve(aws: &SimulatedAws, request: &AwsRequest) -> Result<AwsResponse, AwsError> {
+    let operation = operation(request).ok_or_else(unknown_operation)?;
+    let scope = CredentialScope::of(request)?.expect(operation.service.name())?;
+    let call = AuthenticatedCall {
         service: operation.service,
         operation: "GetAuthorizationToken",
-        principal: world.principal(Some(&scope)),
+        principal: aws.principal(Some(&scope)),
         region: Some(scope.region.clone()),
-        endpoint: call.endpoint(),
+        endpoint: request.endpoint(),
     };
-    world.record(&arrival);
-    if let Some(fault) = trouble::strike(world, &arrival, &GARBAGE).await? {
+    aws.record(&call);
+    if let Some(fault) = fault::inject(aws, &call, &GARBAGE).await? {
         return Ok(fault);
     }
-    (operation.perform)(world, &arrival, &scope.region, call).map(|value| Answer::json(&value))
+    (operation.perform)(aws, &call, &scope.region, request).map(|value| AwsResponse::json(&value))
 }
 
-fn operation(call: &Call) -> Option<&'static Operation> {
-    let target = call.target()?;
+fn operation(request: &AwsRequest) -> Option<&'static Operation> {
+    let target = request.target()?;
     OPERATIONS.iter().find(|operation| operation.target == target)
 }
 
-pub(super) fn unknown_operation() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "UnknownOperationException", "The operation is not one of the simulated AWS's")
+pub(super) fn unknown_operation() -> AwsError {
+    AwsError::new(StatusCode::NOT_FOUND, "UnknownOperationException", "The simulated AWS does not have this operation")
 }
 
 fn private_token(
-    world: &SimulatedAws,
-    arrival: &AuthenticatedCall,
+    aws: &SimulatedAws,
+    call: &AuthenticatedCall,
     region: &Region,
-    call: &Call,
-) -> Result<Value, Refusal> {
-    let accounts = ecr::registry_ids(call)?.unwrap_or_else(|| vec![arrival.principal.account]);
-    // Every region has plain hosts, which are all that ECR names here.
+    request: &AwsRequest,
+) -> Result<Value, AwsError> {
+    let accounts = ecr::registry_ids(request)?.unwrap_or_else(|| vec![call.principal.account]);
+    // Every region has plain hosts, and ECR names only plain hosts here.
     let registry = PrivateRegistry::new(None, region.clone(), EndpointVariant::default())
         .map_err(|error| ecr::invalid(error.to_string()))?;
-    let entries: Vec<Value> = accounts.into_iter().map(|account| entry(world, &registry, account)).collect();
+    let entries: Vec<Value> = accounts.into_iter().map(|account| entry(aws, &registry, account)).collect();
     Ok(ecr::output(entries))
 }
 
-fn entry(world: &SimulatedAws, registry: &PrivateRegistry, account: AccountId) -> Value {
-    let (token, end) = new_token(world);
+fn entry(aws: &SimulatedAws, registry: &PrivateRegistry, account: AccountId) -> Value {
+    let (token, end) = new_token(aws);
     ecr::private_authorization(&token, end, &registry.host(account))
 }
 
-fn public_token(world: &SimulatedAws, _: &AuthenticatedCall, region: &Region, call: &Call) -> Result<Value, Refusal> {
-    call.json::<Value>()?;
+fn public_token(
+    aws: &SimulatedAws,
+    _: &AuthenticatedCall,
+    region: &Region,
+    request: &AwsRequest,
+) -> Result<Value, AwsError> {
+    request.json::<Value>()?;
     if !PUBLIC_REGIONS.contains(&region.as_str()) {
-        return Err(Refusal::bad_request(
+        return Err(AwsError::bad_request(
             "UnsupportedCommandException",
             "This action isn't supported in this Region. It is in us-east-1 and us-west-2.",
         ));
     }
-    let (token, end) = new_token(world);
+    let (token, end) = new_token(aws);
     Ok(ecr::output(ecr::public_authorization(&token, end)))
 }
 
-fn new_token(world: &SimulatedAws) -> (String, SystemTime) {
-    let end = world.token_expiry();
+fn new_token(aws: &SimulatedAws) -> (String, SystemTime) {
+    let end = aws.token_expiry();
     let since_epoch = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     (token::authorization_token(since_epoch), end)
 }

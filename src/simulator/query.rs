@@ -1,15 +1,15 @@
-//! The query protocol of AWS: forms come in, XML goes out.
+//! AWS's query protocol: form parameters in, XML out.
 
 use std::fmt::Write as _;
 
 use http::{Method, StatusCode};
 
-use crate::aws_wire::{Answer, Call, Refusal};
+use crate::aws_wire::{AwsError, AwsRequest, AwsResponse};
 
-const CONTENT: &str = "text/xml";
+const XML_CONTENT_TYPE: &str = "text/xml";
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// The parameters of a call.
+/// The parameters of a request.
 pub(super) struct Form(Vec<(String, String)>);
 
 /// A piece of XML.
@@ -17,11 +17,11 @@ pub(super) struct Form(Vec<(String, String)>);
 pub(super) struct Xml(String);
 
 impl Form {
-    /// The form in the body of a POST or in the query of a GET.
-    pub(super) fn of(call: &Call) -> Self {
-        match call.head.method {
-            Method::GET => Self::parse(call.head.uri.query().unwrap_or_default().as_bytes()),
-            _ => Self::parse(&call.body),
+    /// Parses the form in the query of a GET, or in the body of any other request.
+    pub(super) fn of(request: &AwsRequest) -> Self {
+        match request.head.method {
+            Method::GET => Self::parse(request.head.uri.query().unwrap_or_default().as_bytes()),
+            _ => Self::parse(&request.body),
         }
     }
 
@@ -30,7 +30,7 @@ impl Form {
         Self(pairs.map(parameter).collect())
     }
 
-    /// The first parameter of this name.
+    /// Returns the first parameter of this name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
@@ -41,7 +41,7 @@ fn parameter(pair: &[u8]) -> (String, String) {
     (sides.next().unwrap_or_default(), sides.next().unwrap_or_default())
 }
 
-/// Undoes the encoding of forms; a percent sign that starts no escape stands for itself.
+/// Decodes a form value. A percent sign that starts no escape stays as it is.
 fn decoded(text: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -63,7 +63,7 @@ fn escaped(high: u8, low: u8) -> Option<u8> {
 }
 
 impl Xml {
-    /// Adds an element that holds a text.
+    /// Adds an element with a text.
     pub(super) fn text(mut self, name: &str, text: &str) -> Self {
         let mut escaped = String::with_capacity(text.len());
         text.chars().for_each(|character| escape(character, &mut escaped));
@@ -71,7 +71,7 @@ impl Xml {
         self
     }
 
-    /// Adds an element that holds a text, where there is one.
+    /// Adds an element with a text, if there is one.
     pub(super) fn optional_text(self, name: &str, text: Option<&str>) -> Self {
         match text {
             Some(text) => self.text(name, text),
@@ -79,14 +79,14 @@ impl Xml {
         }
     }
 
-    /// Adds an element that holds others.
+    /// Adds an element with other elements.
     pub(super) fn element(mut self, name: &str, content: &Self) -> Self {
         self.push(name, &content.0);
         self
     }
 
     fn push(&mut self, name: &str, content: &str) {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(self.0, "<{name}>{content}</{name}>");
     }
 
@@ -101,39 +101,39 @@ fn escape(character: char, text: &mut String) {
         '<' => text.push_str("&lt;"),
         '>' => text.push_str("&gt;"),
         '"' => text.push_str("&quot;"),
-        // XML 1.0 has no way to write these.
+        // XML 1.0 cannot represent these.
         '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}' => text.push('\u{fffd}'),
         _ => text.push(character),
     }
 }
 
-/// The answer to an action that succeeded.
-pub(super) fn answer(action: &str, result: &Xml, id: &str) -> Answer {
+/// Returns the response to a successful action.
+pub(super) fn success(action: &str, result: &Xml, id: &str) -> AwsResponse {
     let metadata = Xml::default().text("RequestId", id);
     let document = Xml::default().element(&format!("{action}Result"), result).element("ResponseMetadata", &metadata);
-    Answer::answered(CONTENT, document.into_document(&format!("{action}Response")))
+    AwsResponse::success(XML_CONTENT_TYPE, document.into_document(&format!("{action}Response")))
 }
 
-/// The answer to an action that was refused.
-pub(super) fn refuse(refusal: &Refusal, id: &str) -> Answer {
-    let (status, code) = in_query_terms(refusal);
-    let error = Xml::default()
+/// Returns the response to a rejected action.
+pub(super) fn error(error: &AwsError, id: &str) -> AwsResponse {
+    let (status, code) = in_query_terms(error);
+    let element = Xml::default()
         .text("Type", if status.is_server_error() { "Receiver" } else { "Sender" })
         .text("Code", code)
-        .text("Message", &refusal.message);
-    let document = Xml::default().element("Error", &error).text("RequestId", id);
-    Answer::refused(status, code, CONTENT, document.into_document("ErrorResponse"))
+        .text("Message", &error.message);
+    let document = Xml::default().element("Error", &element).text("RequestId", id);
+    AwsResponse::error(status, code, XML_CONTENT_TYPE, document.into_document("ErrorResponse"))
 }
 
-/// The refusals that every service has are older in the query protocol, and named differently.
-fn in_query_terms(refusal: &Refusal) -> (StatusCode, &'static str) {
-    match refusal.code {
+/// Translates the errors that every service has: the query protocol is older and has other names for them.
+fn in_query_terms(error: &AwsError) -> (StatusCode, &'static str) {
+    match error.code {
         "AccessDeniedException" => (StatusCode::FORBIDDEN, "AccessDenied"),
-        "IncompleteSignatureException" => (refusal.status, "IncompleteSignature"),
-        "InvalidSignatureException" => (refusal.status, "SignatureDoesNotMatch"),
-        "MissingAuthenticationTokenException" => (refusal.status, "MissingAuthenticationToken"),
-        "ServerException" => (refusal.status, "InternalFailure"),
-        "ThrottlingException" => (refusal.status, "Throttling"),
-        code => (refusal.status, code),
+        "IncompleteSignatureException" => (error.status, "IncompleteSignature"),
+        "InvalidSignatureException" => (error.status, "SignatureDoesNotMatch"),
+        "MissingAuthenticationTokenException" => (error.status, "MissingAuthenticationToken"),
+        "ServerException" => (error.status, "InternalFailure"),
+        "ThrottlingException" => (error.status, "Throttling"),
+        code => (error.status, code),
     }
 }

@@ -1,4 +1,4 @@
-//! From a request to the service that answers it.
+//! Routing: from an HTTP request to its service.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -10,26 +10,26 @@ use tracing::field::Empty;
 
 use super::simulated_aws::SimulatedAws;
 use super::{ecr, sts, web_identity};
-use crate::aws_wire::{self, Answer, Call};
+use crate::aws_wire::{self, AwsRequest, AwsResponse};
 
-/// Answers one request; an answer there always is, unless a fault keeps it back.
-pub(super) async fn answer(world: &SimulatedAws, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Responds to one request. Every request gets a response, unless a fault holds it back.
+pub(super) async fn respond(aws: &SimulatedAws, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let id = new_id();
     let span = tracing::debug_span!("simulated_aws", operation = Empty, region = Empty, request_id = id);
     async {
-        let answer = match aws_wire::read(body).await {
-            Ok(body) => answer_call(world, &Call { head, body, id: id.clone() }).await,
-            Err(refusal) => refusal.into_json(),
+        let response = match aws_wire::read_body(body).await {
+            Ok(body) => dispatch(aws, &AwsRequest { head, body, id: id.clone() }).await,
+            Err(error) => AwsResponse::json_error(error),
         };
-        tracing::debug!(outcome = answer.outcome(), "answered");
-        answer.into_response(&id)
+        tracing::debug!(outcome = response.outcome(), "request answered");
+        response.into_http(&id)
     }
     .instrument(span)
     .await
 }
 
-/// The name AWS gives a request, in the form of a UUID.
+/// Returns a new request ID: a UUID, as AWS's are.
 fn new_id() -> String {
     let mut id = format!("{:032x}", fastrand::u128(..));
     for dash in [8, 13, 18, 23] {
@@ -38,25 +38,25 @@ fn new_id() -> String {
     id
 }
 
-async fn answer_call(world: &SimulatedAws, call: &Call) -> Answer {
-    if call.head.method == Method::GET
-        && let Some(document) = web_identity::document(world, call)
+async fn dispatch(aws: &SimulatedAws, request: &AwsRequest) -> AwsResponse {
+    if request.head.method == Method::GET
+        && let Some(document) = web_identity::document(aws, request)
     {
         return document;
     }
-    if call.head.uri.path() != "/" {
-        return ecr::unknown_operation().into_json();
+    if request.head.uri.path() != "/" {
+        return AwsResponse::json_error(ecr::unknown_operation());
     }
-    if is_query(call) { sts::answer(world, call).await } else { ecr::answer(world, call).await }
+    if is_query(request) { sts::respond(aws, request).await } else { ecr::respond(aws, request).await }
 }
 
-/// Whether it speaks the query protocol; everything else is taken for JSON 1.1.
-fn is_query(call: &Call) -> bool {
-    match call.head.method {
-        Method::GET => call.head.uri.query().is_some(),
-        Method::POST => {
-            call.header(&CONTENT_TYPE).is_some_and(|content| content.starts_with("application/x-www-form-urlencoded"))
-        }
+/// Returns whether the request speaks the query protocol; every other request counts as JSON 1.1.
+fn is_query(request: &AwsRequest) -> bool {
+    match request.head.method {
+        Method::GET => request.head.uri.query().is_some(),
+        Method::POST => request
+            .header(&CONTENT_TYPE)
+            .is_some_and(|content| content.starts_with("application/x-www-form-urlencoded")),
         _ => false,
     }
 }

@@ -1,39 +1,31 @@
-//! What the simulated AWS remembers: its settings, its clock, who assumed which role, and how often it was called.
+//! The state of the simulated AWS: settings, clock, role sessions and call counts.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use super::Settings;
-use super::session::{Principal, Sessions};
-use super::web_identity::Keys;
-use crate::aws_wire::Scope;
+use super::call::AuthenticatedCall;
+use super::issuer_keys::IssuerKeys;
+use super::principal::Principal;
+use super::service::Service;
+use super::session::Sessions;
+use super::settings::Settings;
+use crate::aws_wire::CredentialScope;
 use crate::clock::{Clock, SystemClock};
-use crate::registry::{AccountId, Partition, Region};
+use crate::registry::{AccountId, Partition};
+use crate::sync::lock;
 
-/// The account of every caller that did not assume a role here.
+/// The account of every caller without a role session.
 const ACCOUNT: &str = "123456789012";
-/// How many pairs of service and region have a count of their own; a caller chooses the region, so there must be an end.
-const COUNTED_PAIRS: usize = 1024;
-/// The longest a token can be good for: far enough for every test, and near enough for every calendar.
-const LONGEST_LIFETIME: Duration = Duration::from_hours(100 * 365 * 24);
+/// The most counters, one for each pair of service and region. Callers choose the region, so the number must be bounded.
+const MAX_COUNTERS: usize = 1024;
+/// The longest token lifetime: long enough for every test, and short enough for every calendar.
+const MAX_LIFETIME: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// An AWS service that is simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Service {
-    /// Amazon ECR, the private registries.
-    Ecr,
-    /// Amazon ECR Public.
-    EcrPublic,
-    /// The Security Token Service.
-    Sts,
-}
-
-/// The memory that all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(super) struct SimulatedAws {
     account: AccountId,
@@ -42,43 +34,7 @@ pub(super) struct SimulatedAws {
     sessions: Mutex<Sessions>,
     token_calls: watch::Sender<u64>,
     calls: Mutex<BTreeMap<(Service, String), u64>>,
-    web_identity_keys: Keys,
-}
-
-/// One call that was let in: what it asks for, where, and who asks.
-#[derive(Debug)]
-pub(super) struct AuthenticatedCall {
-    pub(super) service: Service,
-    pub(super) operation: &'static str,
-    /// None for a call that needs no signature, which is what says the region.
-    pub(super) region: Option<Region>,
-    pub(super) principal: Principal,
-    /// Where it came to.
-    pub(super) endpoint: String,
-}
-
-impl Service {
-    /// The name that requests are signed for.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Ecr => "ecr",
-            Self::EcrPublic => "ecr-public",
-            Self::Sts => "sts",
-        }
-    }
-}
-
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl AuthenticatedCall {
-    /// The region's name, empty where there is none.
-    pub(super) fn region_name(&self) -> &str {
-        self.region.as_ref().map_or("", Region::as_str)
-    }
+    issuer_keys: IssuerKeys,
 }
 
 impl SimulatedAws {
@@ -90,12 +46,12 @@ impl SimulatedAws {
             sessions: Mutex::default(),
             token_calls: watch::Sender::new(0),
             calls: Mutex::default(),
-            web_identity_keys: Keys::default(),
+            issuer_keys: IssuerKeys::default(),
         })
     }
 
-    pub(super) fn web_identity_keys(&self) -> &Keys {
-        &self.web_identity_keys
+    pub(super) fn issuer_keys(&self) -> &IssuerKeys {
+        &self.issuer_keys
     }
 
     pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
@@ -114,14 +70,14 @@ impl SimulatedAws {
         lock(&self.clock).now().wall
     }
 
-    /// When a registry token made now expires.
+    /// Returns the expiry of a registry token that is made now.
     pub(super) fn token_expiry(&self) -> SystemTime {
         let lifetime = self.settings().token_lifetime;
-        self.now() + lifetime.min(LONGEST_LIFETIME)
+        self.now() + lifetime.min(MAX_LIFETIME)
     }
 
-    /// Who signed; without a signature, or with keys that no session here has, the one user there is.
-    pub(super) fn principal(&self, scope: Option<&Scope>) -> Principal {
+    /// Returns the session whose keys signed, else the one user: of an unsigned call, and of keys without a session here.
+    pub(super) fn principal(&self, scope: Option<&CredentialScope>) -> Principal {
         let session = scope.and_then(|scope| self.sessions().principal(&scope.access_key));
         session.unwrap_or_else(|| {
             let partition = scope.map_or(Partition::Aws, |scope| scope.region.partition());
@@ -129,17 +85,17 @@ impl SimulatedAws {
         })
     }
 
-    /// Counts a call, and names it in the span that it is answered in.
-    pub(super) fn record(&self, arrival: &AuthenticatedCall) {
-        tracing::Span::current().record("operation", arrival.operation).record("region", arrival.region_name());
-        let pair = (arrival.service, arrival.region_name().to_owned());
+    /// Counts a call, and records its operation in the current span.
+    pub(super) fn record(&self, call: &AuthenticatedCall) {
+        tracing::Span::current().record("operation", call.operation).record("region", call.region_name());
+        let pair = (call.service, call.region_name().to_owned());
         let mut calls = lock(&self.calls);
-        if calls.len() < COUNTED_PAIRS || calls.contains_key(&pair) {
+        if calls.len() < MAX_COUNTERS || calls.contains_key(&pair) {
             *calls.entry(pair).or_default() += 1;
         }
         drop(calls);
-        // Last, so that whoever waits for this total finds the counts by region already made.
-        if arrival.service != Service::Sts {
+        // Last, so that a test that waits for the total finds the counts by region complete.
+        if call.service != Service::Sts {
             self.token_calls.send_modify(|calls| *calls += 1);
         }
     }
@@ -151,9 +107,4 @@ impl SimulatedAws {
     pub(super) fn token_calls(&self) -> watch::Receiver<u64> {
         self.token_calls.subscribe()
     }
-}
-
-/// What the locks guard is whole between any two statements, so a thread that died holding one has broken nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,15 +1,18 @@
-//! The Security Token Service: who am I, the two ways to assume a role, and a token that proves to others who one is.
+//! The Security Token Service: caller identity, the two ways to assume a role, and web identity tokens.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
+use super::assume_role::AssumeRole;
+use super::call::AuthenticatedCall;
+use super::fault;
+use super::parameter::required;
+use super::principal::Principal;
 use super::query::{self, Form, Xml};
-use super::role::{self, required};
-use super::session::Principal;
-use super::simulated_aws::{AuthenticatedCall, Service, SimulatedAws};
-use super::trouble;
-use super::web_identity::{self, Token};
-use crate::aws_wire::{Answer, Call, Refusal, Scope};
+use super::service::Service;
+use super::simulated_aws::SimulatedAws;
+use super::web_identity::{self, WebIdentityToken};
+use crate::aws_wire::{AwsError, AwsRequest, AwsResponse, CredentialScope};
 
 const VERSION: &str = "2011-06-15";
 
@@ -20,7 +23,7 @@ const ACTIONS: [Action; 4] = [
     Action { name: "GetWebIdentityToken", signed: true, perform: get_web_identity_token },
 ];
 
-/// Bodies that are no answer.
+/// Malformed bodies.
 const GARBAGE: [&[u8]; 6] = [
     b"",
     b"{}",
@@ -33,106 +36,98 @@ const GARBAGE: [&[u8]; 6] = [
 struct Action {
     name: &'static str,
     signed: bool,
-    perform: fn(&SimulatedAws, &AuthenticatedCall, &Form) -> Result<Xml, Refusal>,
+    perform: fn(&SimulatedAws, &AuthenticatedCall, &Form) -> Result<Xml, AwsError>,
 }
 
-pub(super) async fn answer(world: &SimulatedAws, call: &Call) -> Answer {
-    match serve(world, call).await {
-        Ok(answer) => answer,
-        Err(refusal) => query::refuse(&refusal, &call.id),
-    }
+pub(super) async fn respond(aws: &SimulatedAws, request: &AwsRequest) -> AwsResponse {
+    serve(aws, request).await.unwrap_or_else(|error| query::error(&error, &request.id))
 }
 
-async fn serve(world: &SimulatedAws, call: &Call) -> Result<Answer, Refusal> {
-    let form = Form::of(call);
+async fn serve(aws: &SimulatedAws, request: &AwsRequest) -> Result<AwsResponse, AwsError> {
+    let form = Form::of(request);
     let action = action(&form)?;
-    let scope = if action.signed { Some(scope(call, &form)?) } else { None };
-    let arrival = AuthenticatedCall {
+    let scope = if action.signed { Some(scope(request, &form)?) } else { None };
+    let call = AuthenticatedCall {
         service: Service::Sts,
         operation: action.name,
-        principal: world.principal(scope.as_ref()),
+        principal: aws.principal(scope.as_ref()),
         region: scope.map(|scope| scope.region),
-        endpoint: call.endpoint(),
+        endpoint: request.endpoint(),
     };
-    world.record(&arrival);
-    if let Some(fault) = trouble::strike(world, &arrival, &GARBAGE).await? {
+    aws.record(&call);
+    if let Some(fault) = fault::inject(aws, &call, &GARBAGE).await? {
         return Ok(fault);
     }
-    let result = (action.perform)(world, &arrival, &form)?;
-    Ok(query::answer(action.name, &result, &call.id))
+    let result = (action.perform)(aws, &call, &form)?;
+    Ok(query::success(action.name, &result, &request.id))
 }
 
-fn action(form: &Form) -> Result<&'static Action, Refusal> {
+fn action(form: &Form) -> Result<&'static Action, AwsError> {
     let name = form.get("Action").unwrap_or_default();
     let version = form.get("Version").unwrap_or("NO_VERSION_SPECIFIED");
     let action = ACTIONS.iter().find(|action| action.name == name && version == VERSION);
     action.ok_or_else(|| {
-        Refusal::bad_request("InvalidAction", format!("Could not find operation {name} for version {version}"))
+        AwsError::bad_request("InvalidAction", format!("Could not find operation {name} for version {version}"))
     })
 }
 
-/// The scope of the signature, which a presigned call has among its parameters.
-fn scope(call: &Call, form: &Form) -> Result<Scope, Refusal> {
+/// Returns the scope of the signature. A presigned request has it among its parameters.
+fn scope(request: &AwsRequest, form: &Form) -> Result<CredentialScope, AwsError> {
     let scope = match form.get("X-Amz-Credential") {
-        Some(credential) => Scope::parse(credential),
-        None => Scope::of(call),
+        Some(credential) => CredentialScope::parse(credential),
+        None => CredentialScope::of(request),
     };
     scope?.expect(Service::Sts.name())
 }
 
-// The signature is that of every action, of which others can fail.
-#[expect(clippy::unnecessary_wraps, reason = "other actions can fail")]
-fn get_caller_identity(_: &SimulatedAws, arrival: &AuthenticatedCall, _: &Form) -> Result<Xml, Refusal> {
-    let Principal { account, arn, id, .. } = &arrival.principal;
+#[expect(clippy::unnecessary_wraps, reason = "all actions have one signature, and others can fail")]
+fn get_caller_identity(_: &SimulatedAws, call: &AuthenticatedCall, _: &Form) -> Result<Xml, AwsError> {
+    let Principal { account, arn, id, .. } = &call.principal;
     Ok(Xml::default().text("Arn", arn).text("UserId", id).text("Account", account.as_str()))
 }
 
-fn assume_role(world: &SimulatedAws, arrival: &AuthenticatedCall, form: &Form) -> Result<Xml, Refusal> {
-    let request = role::Request::of(form, &arrival.principal)?;
-    Ok(open_session(world, &request).optional_text("SourceIdentity", request.source_identity.as_deref()))
+fn assume_role(aws: &SimulatedAws, call: &AuthenticatedCall, form: &Form) -> Result<Xml, AwsError> {
+    let assume = AssumeRole::parse(form, &call.principal)?;
+    Ok(open_session(aws, &assume).optional_text("SourceIdentity", assume.source_identity.as_deref()))
 }
 
-fn assume_role_with_web_identity(
-    world: &SimulatedAws,
-    arrival: &AuthenticatedCall,
-    form: &Form,
-) -> Result<Xml, Refusal> {
-    let request = role::Request::of(form, &arrival.principal)?;
+fn assume_role_with_web_identity(aws: &SimulatedAws, call: &AuthenticatedCall, form: &Form) -> Result<Xml, AwsError> {
+    let assume = AssumeRole::parse(form, &call.principal)?;
     let claims = claims(required(form, "WebIdentityToken")?)?;
     let claim = |name: &str| claims.get(name).and_then(Value::as_str);
-    Ok(open_session(world, &request)
+    Ok(open_session(aws, &assume)
         .optional_text("SubjectFromWebIdentityToken", claim("sub"))
         .optional_text("Audience", claim("aud"))
         .optional_text("Provider", claim("iss")))
 }
 
-fn get_web_identity_token(world: &SimulatedAws, arrival: &AuthenticatedCall, form: &Form) -> Result<Xml, Refusal> {
-    let Token { text, end } = web_identity::token(world, arrival, form)?;
+fn get_web_identity_token(aws: &SimulatedAws, call: &AuthenticatedCall, form: &Form) -> Result<Xml, AwsError> {
+    let WebIdentityToken { text, end } = web_identity::token(aws, call, form)?;
     let expiration = humantime::format_rfc3339_seconds(end).to_string();
     Ok(Xml::default().text("WebIdentityToken", &text).text("Expiration", &expiration))
 }
 
-/// What a web identity token claims; nothing where its middle part is not JSON, for its issuer is not asked either.
-fn claims(token: &str) -> Result<Value, Refusal> {
+/// Returns the claims of a web identity token; none if its middle part is not JSON. The issuer is not verified either.
+fn claims(token: &str) -> Result<Value, AwsError> {
     let parts: Vec<&str> = token.split('.').collect();
     let [_header, claims, _signature] = parts[..] else {
-        return Err(Refusal::bad_request("InvalidIdentityToken", "The ID Token provided is not a valid JWT."));
+        return Err(AwsError::bad_request("InvalidIdentityToken", "The ID Token provided is not a valid JWT."));
     };
     let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).unwrap_or_default();
     Ok(serde_json::from_slice(&claims).unwrap_or_default())
 }
 
-fn open_session(world: &SimulatedAws, request: &role::Request) -> Xml {
-    let principal = Principal::session(&request.role, &request.session_name, request.source_identity.clone());
+fn open_session(aws: &SimulatedAws, assume: &AssumeRole) -> Xml {
+    let principal = Principal::session(&assume.role, &assume.session_name, assume.source_identity.clone());
     let user = Xml::default().text("AssumedRoleId", &principal.id).text("Arn", &principal.arn);
-    let credentials = world.sessions().open(principal);
-    let expiration = humantime::format_rfc3339_seconds(world.now() + request.duration).to_string();
+    let credentials = aws.sessions().open(principal);
+    let expiration = humantime::format_rfc3339_seconds(aws.now() + assume.duration).to_string();
     let credentials = Xml::default()
         .text("AccessKeyId", &credentials.access_key)
         .text("SecretAccessKey", &credentials.secret_key)
         .text("SessionToken", &credentials.session_token)
         .text("Expiration", &expiration);
-    let size = request.packed_policy_size.map(|percent| percent.to_string());
+    let size = assume.packed_policy_size.map(|percent| percent.to_string());
     Xml::default()
         .element("AssumedRoleUser", &user)
         .element("Credentials", &credentials)

@@ -3,19 +3,19 @@
 use http::StatusCode;
 use tracing::info;
 
-use crate::aws_wire::Refusal;
+use crate::aws_wire::AwsError;
 use crate::error::{BrokerError, FailureClass};
 use crate::request_id::RequestId;
 
 /// The error that a caller gets, and one line in the log; `registry` is what it is about, where that is known.
-pub(super) fn refuse(error: &BrokerError, registry: Option<&str>, id: RequestId) -> Refusal {
+pub(super) fn refuse(error: &BrokerError, registry: Option<&str>, id: RequestId) -> AwsError {
     // The others have their line, with the reason, where it was decided; those who ask too often do not fill the log.
     if !matches!(error, BrokerError::CallerNotAllowed | BrokerError::CallerRateLimited { .. }) {
         info!(request_id = %id, reason = error.reason(), registry, error = %error, "request failed");
     }
     let (status, code) = code(error);
-    let refusal = Refusal::new(status, code, format!("{error} (request id {id})"));
-    Refusal { retry_after: error.retry_after(), ..refusal }
+    let refusal = AwsError::new(status, code, format!("{error} (request id {id})"));
+    AwsError { retry_after: error.retry_after(), ..refusal }
 }
 
 /// SDKs try again what is throttled and what is a server's error.
