@@ -78,17 +78,16 @@ fn non_zero(count: usize) -> NonZeroU32 {
 mod tests {
     use super::*;
 
+    fn fail() {
+        panic!("scripted");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn run_ends_with_the_output_a_panic_the_deadline_or_the_shutdown() {
         let soon = || Instant::now() + Duration::from_secs(1);
         let token = CancellationToken::new();
         assert_eq!(run(async { 1 }, Instant::now(), token.clone()).await, Ok(1));
-        let panics = async {
-            if true {
-                panic!("scripted")
-            }
-        };
-        assert_eq!(run(panics, soon(), token.clone()).await, Err(BrokerError::Internal));
+        assert_eq!(run(async { fail() }, soon(), token.clone()).await, Err(BrokerError::Internal));
         let pending = std::future::pending::<()>;
         assert_eq!(run(pending(), soon(), token.clone()).await, Err(BrokerError::Deadline));
         token.cancel();

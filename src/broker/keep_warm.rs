@@ -1,5 +1,6 @@
-//! Registries that are kept warm: fetched at the start, and refreshed by time and not only when somebody asks, so that an idle night
-//! and an outage in the morning cost nobody anything.
+//! Registries kept warm: fetched at the start and refreshed by time, not only on demand.
+//!
+//! An idle night and an outage in the morning then cost no caller anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,49 +10,52 @@ use tokio::time::{interval, sleep};
 
 use super::Broker;
 use crate::credential::{CredentialKey, ProfileName};
+use crate::jitter;
 use crate::registry::Registry;
 
-/// How often it is looked what is due.
-const INTERVAL: Duration = Duration::from_secs(30);
-/// One registry after the other, so that AWS is not asked for all at once; at the start anywhere in the time that this makes, for many
-/// brokers may start together, as after a power cut.
-const SPREAD: Duration = Duration::from_millis(50);
-/// But the last of them is not later than this.
-const LONGEST_SPREAD: Duration = Duration::from_secs(20);
+/// Interval of the checks for due refreshes.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// Delay between two registries, so that AWS does not get all calls at once.
+///
+/// At the start each registry waits for a random part of the sum: many brokers may start together, as after a power cut.
+const SPACING: Duration = Duration::from_millis(50);
+/// Upper limit of that sum.
+const MAX_START_DELAY: Duration = Duration::from_secs(20);
 
 impl Broker {
-    /// Keeps the credentials of `registries` fresh for as long as it is polled, by each profile that a grant gives somebody for them.
+    /// Keeps the credentials of `registries` fresh, by each profile that a grant allows any caller for them. Never returns.
     pub async fn keep_warm(self: Arc<Self>, registries: Vec<Registry>) {
         let count = u32::try_from(registries.len()).unwrap_or(u32::MAX);
-        let spread = SPREAD.saturating_mul(count).min(LONGEST_SPREAD);
+        let spread = SPACING.saturating_mul(count).min(MAX_START_DELAY);
         join_all(registries.iter().map(|registry| async {
-            sleep(spread.mul_f64(fastrand::f64())).await;
+            sleep(jitter::up_to(spread)).await;
             self.warm(registry).await;
         }))
         .await;
-        let mut tick = interval(INTERVAL);
+        let mut tick = interval(CHECK_INTERVAL);
         loop {
             tick.tick().await;
             for registry in &registries {
                 self.warm(registry).await;
-                sleep(SPREAD).await;
+                sleep(SPACING).await;
             }
         }
     }
 
-    /// Waits for no answer of AWS's.
+    /// Starts the fetches and refreshes that are due, and does not wait for them.
     async fn warm(&self, registry: &Registry) {
-        for profile in self.profiles_for(registry) {
+        for profile in self.warm_profiles(registry) {
             let key = CredentialKey { registry: registry.clone(), profile, caller: None };
             self.cache.warm(key).await;
         }
     }
 
-    /// By the grants that are in force now. A profile whose credentials are for one caller each has none that could be fetched before.
-    fn profiles_for(&self, registry: &Registry) -> Vec<ProfileName> {
-        let profiles = self.policy.load().policy.profiles_for(registry);
-        let shared = |name: &ProfileName| self.profile(name).is_none_or(|profile| !profile.is_per_caller());
-        let usable = |name: &ProfileName| shared(name) && self.check_account(registry, name).is_ok();
-        profiles.into_iter().filter(usable).collect()
+    /// Returns the profiles to warm a registry by. A profile with one credential per caller has none to fetch in advance.
+    fn warm_profiles(&self, registry: &Registry) -> Vec<ProfileName> {
+        let profiles = self.authorizer.profiles();
+        let is_shared = |name: &ProfileName| profiles.find(name).is_none_or(|profile| !profile.is_per_caller());
+        let is_usable = |name: &ProfileName| is_shared(name) && profiles.check_account(registry, name).is_ok();
+        let granted = self.authorizer.active_policy().policy.profiles_for(registry);
+        granted.into_iter().filter(is_usable).collect()
     }
 }

@@ -1,6 +1,6 @@
-//! Following one registry: what is new of it, one thing at a time, however long that takes.
+//! Watch of one registry: its updates, one at a time.
 //!
-//! Nothing is kept for a watcher but what it was told last. Whoever is slow to ask what is new learns of the latest only.
+//! Only the last update is remembered for a watcher. A slow watcher gets the latest state, and no backlog.
 
 use std::collections::HashSet;
 use std::mem::{Discriminant, discriminant};
@@ -9,123 +9,137 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{ActivePolicy, Authorization, Broker, CredentialRequest, Released, lookup};
+use super::Broker;
+use super::active_policy::ActivePolicy;
+use super::authorization::Authorization;
+use super::released::Released;
+use super::request::CredentialRequest;
 use crate::cache::{CacheStatus, Found, KeyChanges, RefreshState};
 use crate::credential::{CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass};
+use crate::jitter;
 
-/// It is looked at least so often, for clocks are set, grants change, and a watched registry is to be kept warm.
-const INTERVAL: Duration = Duration::from_mins(1);
-/// But what AWS refuses again and again only so often; whoever gets it by asking has the watchers told.
-const LONGEST_REST: Duration = Duration::from_mins(15);
-/// And nothing sooner than after this.
-const SHORTEST_REST: Duration = Duration::from_millis(50);
-/// When what the broker itself stood in the way of is tried again.
-const OWN_TROUBLE: Duration = Duration::from_secs(5);
+/// Longest wait for the next check: clocks are set, grants change, and a watched registry is kept warm.
+const CHECK_INTERVAL: Duration = Duration::from_mins(1);
+/// Shortest wait for the next check.
+const MIN_DELAY: Duration = Duration::from_millis(50);
+/// Longest backoff while AWS keeps denying the fetch. A client that requests the registry and gets it ends the backoff.
+const MAX_DENIED_BACKOFF: Duration = Duration::from_mins(15);
+/// Delay of the next try after a failure of the broker itself.
+const BROKER_FAILURE_DELAY: Duration = Duration::from_secs(5);
 
-/// What is new of a watched registry.
+/// An update of a watched registry.
 #[derive(Debug)]
 pub enum WatchUpdate {
-    /// A credential that the watcher does not hold.
+    /// A credential that the watcher does not have.
     Released(Box<Released>),
-    /// The one that it holds is good: the first thing that is said of it, or the end of a failure.
+    /// The watcher's credential is valid: the first update of the registry, or the end of a failure.
     Unchanged(CredentialId),
-    /// A refresh failed, or there is no credential. Each kind of failure is said once in a row.
+    /// A refresh failed, or there is no credential. Each kind of failure is reported once in a row.
     Failed(BrokerError),
 }
 
-/// One registry that somebody follows.
+/// A watch of one registry.
 #[derive(Debug)]
 pub struct Watch {
     broker: Arc<Broker>,
     request: CredentialRequest,
-    /// What the watcher held before.
-    known: Arc<HashSet<CredentialId>>,
-    /// What was decided, and by which policy; it holds for as long as that is in force.
+    /// The credentials that the watcher had before.
+    known_ids: Arc<HashSet<CredentialId>>,
+    /// The last decision, valid while its policy is active.
     decision: Option<(Arc<ActivePolicy>, Result<Authorization, BrokerError>)>,
     changes: Option<KeyChanges>,
-    /// What it holds now.
-    held: Option<CredentialId>,
-    /// What it was told last, where that was a failure.
-    trouble: Option<Kind>,
-    /// How often in a row AWS was asked on this watcher's behalf and refused for good.
-    refusals: u32,
-    /// Whether it waited for as long as it meant to, before it looked.
-    rested: bool,
-    /// When it is looked at again, unless something becomes of it before; at first at once.
-    next_look: Option<Instant>,
+    /// The credential that the watcher has now.
+    current: Option<CredentialId>,
+    /// The last update, if it was a failure.
+    last_failure: Option<FailureKind>,
+    /// Fetches for this watch in a row that AWS denied.
+    denied_fetches: u32,
+    /// Whether the last wait ended by time, and not by a change.
+    waited_in_full: bool,
+    /// The time of the next check, unless a change comes before; `None`: at once.
+    next_check: Option<Instant>,
 }
 
-type Kind = (Discriminant<BrokerError>, Option<FailureClass>);
+/// A failure, as far as two of the same kind are reported once.
+type FailureKind = (Discriminant<BrokerError>, Option<FailureClass>);
 
 impl Watch {
-    /// Begins to follow what a request asks for. Of credentials in `known` it is only said that they are good.
+    /// Watches the registry of a request. Credentials in `known_ids` are only confirmed, not sent.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, request: CredentialRequest, known: Arc<HashSet<CredentialId>>) -> Self {
+    pub fn new(broker: Arc<Broker>, request: CredentialRequest, known_ids: Arc<HashSet<CredentialId>>) -> Self {
         Self {
             broker,
             request,
-            known,
+            known_ids,
             decision: None,
             changes: None,
-            held: None,
-            trouble: None,
-            refusals: 0,
-            rested: false,
-            next_look: None,
+            current: None,
+            last_failure: None,
+            denied_fetches: 0,
+            waited_in_full: false,
+            next_check: None,
         }
     }
 
-    /// What is new, as soon as there is something; at first, how things are. Nothing is lost where this is given up and called again.
+    /// Returns the next update; the first one at once. Cancel safe: no update is lost if the future is dropped.
     pub async fn next(&mut self) -> WatchUpdate {
         loop {
             self.wait().await;
-            // Until it has been looked: this may be given up in between.
-            self.next_look = None;
-            // Looking takes more memory than waiting, and watchers wait for nearly all of their time.
-            if let Some(news) = Box::pin(self.look()).await {
-                return news;
+            // Cleared until the check ends, because the future may be dropped in between.
+            self.next_check = None;
+            // Boxed: a check needs more memory than a wait, and watchers wait nearly all the time.
+            if let Some(update) = Box::pin(self.revalidate()).await {
+                return update;
             }
         }
     }
 
     async fn wait(&mut self) {
-        let Some(next_look) = self.next_look else { return };
-        self.rested = true;
+        let Some(next_check) = self.next_check else { return };
+        self.waited_in_full = true;
         if let Some(changes) = &mut self.changes {
-            self.rested = timeout_at(next_look, changes.next()).await.is_err();
+            self.waited_in_full = timeout_at(next_check, changes.next()).await.is_err();
         } else {
-            sleep_until(next_look).await;
+            sleep_until(next_check).await;
         }
     }
 
-    async fn look(&mut self) -> Option<WatchUpdate> {
-        let policy = self.broker.policy.load_full();
-        let same = self.decision.as_ref().is_some_and(|(by, _)| by.name == policy.name);
-        if !same {
-            let permit = self.broker.permit(&self.request, Arc::clone(&policy)).await;
-            self.decision = Some((policy, permit));
-        }
-        let permit = match &self.decision {
-            Some((_, Ok(permit))) => permit.clone(),
-            Some((_, Err(error))) => return self.failed(error.clone()),
-            None => return None,
+    /// Checks the authorization and the credential, and returns an update if there is news.
+    async fn revalidate(&mut self) -> Option<WatchUpdate> {
+        let authorization = match self.authorize().await {
+            Ok(authorization) => authorization,
+            Err(error) => return self.failure(error),
         };
-        if let Err(error) = self.follow(&permit.key) {
-            return self.failed(error);
+        if let Err(error) = self.subscribe(&authorization.key) {
+            return self.failure(error);
         }
-        let lookup = lookup(&self.request, &permit.key);
+        let lookup = authorization.lookup(&self.request);
         match self.broker.cache.get_for_watch(lookup.clone()).await {
             Ok(found) => {
                 let refresh_state = self.broker.cache.refresh_state(&lookup).await;
-                self.weigh(permit, found, refresh_state).await
+                self.success(authorization, found, refresh_state).await
             }
-            Err(error) => self.failed(error),
+            Err(error) => self.failure(error),
         }
     }
 
-    /// What becomes of a key while it is looked at must not be missed, so this comes first.
-    fn follow(&mut self, key: &CredentialKey) -> Result<(), BrokerError> {
+    /// Decides the request, unless the active policy has decided it.
+    async fn authorize(&mut self) -> Result<Authorization, BrokerError> {
+        let authorizer = &self.broker.authorizer;
+        let policy = authorizer.active_policy();
+        match &self.decision {
+            Some((by, decision)) if by.name == policy.name => decision.clone(),
+            _ => {
+                let decision = authorizer.authorize(&self.request, Arc::clone(&policy)).await;
+                self.decision = Some((policy, decision.clone()));
+                decision
+            }
+        }
+    }
+
+    /// Subscribes to the changes of a key. This comes before the lookup, so that no change during the lookup is missed.
+    fn subscribe(&mut self, key: &CredentialKey) -> Result<(), BrokerError> {
         if self.changes.as_ref().is_none_or(|changes| changes.key() != key) {
             self.changes = None;
             self.changes = Some(self.broker.cache.changes(key)?);
@@ -133,72 +147,90 @@ impl Watch {
         Ok(())
     }
 
-    async fn weigh(&mut self, permit: Authorization, found: Found, refresh_state: RefreshState) -> Option<WatchUpdate> {
-        self.refusals = 0;
-        let retry = refresh_state.failure.as_ref().map(patience);
-        self.rest(retry.or(refresh_state.due_in).unwrap_or(INTERVAL));
+    /// Returns the update of a found credential, and schedules the next check.
+    async fn success(
+        &mut self,
+        authorization: Authorization,
+        found: Found,
+        refresh_state: RefreshState,
+    ) -> Option<WatchUpdate> {
+        self.denied_fetches = 0;
+        let retry = refresh_state.failure.as_ref().map(retry_delay);
+        self.schedule(retry.or(refresh_state.due_in).unwrap_or(CHECK_INTERVAL));
         let (id, is_stale) = (found.credential.id(), found.status == CacheStatus::Stale);
-        let is_first = self.held.is_none();
-        if self.held != Some(id) && !(is_first && self.known.contains(&id)) {
-            return Some(match self.broker.release(&self.request, permit, found).await {
-                Ok(released) => {
-                    (self.held, self.trouble) = (Some(id), None);
-                    WatchUpdate::Released(Box::new(released))
-                }
-                Err(error) => return self.failed(error),
-            });
+        let is_first = self.current.is_none();
+        let is_known = self.current == Some(id) || (is_first && self.known_ids.contains(&id));
+        if !is_known {
+            return self.release(authorization, found).await;
         }
-        self.held = Some(id);
+        self.current = Some(id);
         match refresh_state.failure {
             _ if is_first => Some(WatchUpdate::Unchanged(id)),
-            Some(error) => self.failed(error),
-            None if self.trouble.is_some() && !is_stale => {
-                self.trouble = None;
+            Some(error) => self.failure(error),
+            None if self.last_failure.is_some() && !is_stale => {
+                self.last_failure = None;
                 Some(WatchUpdate::Unchanged(id))
             }
             None => None,
         }
     }
 
-    fn failed(&mut self, error: BrokerError) -> Option<WatchUpdate> {
-        match (is_permanent(&error), self.rested) {
-            (false, _) => self.refusals = 0,
-            (true, true) => self.refusals = self.refusals.saturating_add(1),
-            // It was told of somebody else's.
+    async fn release(&mut self, authorization: Authorization, found: Found) -> Option<WatchUpdate> {
+        let id = found.credential.id();
+        match self.broker.releaser.release(&self.request, authorization, found).await {
+            Ok(released) => {
+                (self.current, self.last_failure) = (Some(id), None);
+                Some(WatchUpdate::Released(Box::new(released)))
+            }
+            Err(error) => self.failure(error),
+        }
+    }
+
+    /// Schedules the next try, and returns an update if the kind of the failure is new.
+    fn failure(&mut self, error: BrokerError) -> Option<WatchUpdate> {
+        match (is_permanent(&error), self.waited_in_full) {
+            (false, _) => self.denied_fetches = 0,
+            (true, true) => self.denied_fetches = self.denied_fetches.saturating_add(1),
+            // Another caller's fetch was denied, not one for this watch.
             (true, false) => {}
         }
-        match self.refusals {
-            0 | 1 => self.rest(patience(&error)),
-            more => self.rest_for(INTERVAL.saturating_mul(2_u32.saturating_pow(more)).min(LONGEST_REST)),
+        match self.denied_fetches {
+            0 | 1 => self.schedule(retry_delay(&error)),
+            count => self.schedule_in(denied_backoff(count)),
         }
         let kind = kind(&error);
-        (self.trouble.replace(kind) != Some(kind)).then_some(WatchUpdate::Failed(error))
+        (self.last_failure.replace(kind) != Some(kind)).then_some(WatchUpdate::Failed(error))
     }
 
-    fn rest(&mut self, time: Duration) {
-        self.rest_for(time.clamp(SHORTEST_REST, INTERVAL));
+    fn schedule(&mut self, delay: Duration) {
+        self.schedule_in(delay.clamp(MIN_DELAY, CHECK_INTERVAL));
     }
 
-    /// A little longer, and not all the same: many may watch for the same.
-    fn rest_for(&mut self, time: Duration) {
-        self.next_look = Some(Instant::now() + time.mul_f64(1.0 + 0.1 * fastrand::f64()));
+    /// Jittered, because many may watch the same registry.
+    fn schedule_in(&mut self, delay: Duration) {
+        self.next_check = Some(Instant::now() + jitter::at_least(delay, 0.1));
     }
 }
 
-/// When it may be worth trying again.
-fn patience(error: &BrokerError) -> Duration {
+/// Returns the delay until a new try may succeed.
+fn retry_delay(error: &BrokerError) -> Duration {
     match error {
-        BrokerError::QueueFull { .. } | BrokerError::AuditUnavailable | BrokerError::Internal => OWN_TROUBLE,
-        other => other.retry_after().unwrap_or(INTERVAL),
+        BrokerError::QueueFull { .. } | BrokerError::AuditUnavailable | BrokerError::Internal => BROKER_FAILURE_DELAY,
+        other => other.retry_after().unwrap_or(CHECK_INTERVAL),
     }
 }
 
-/// Whether AWS has refused, and will, until somebody changes what it goes by.
+/// Returns the exponential backoff after so many denied fetches in a row.
+fn denied_backoff(count: u32) -> Duration {
+    CHECK_INTERVAL.saturating_mul(2_u32.saturating_pow(count)).min(MAX_DENIED_BACKOFF)
+}
+
+/// Returns whether AWS denies the fetch until an operator changes its policies.
 fn is_permanent(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Upstream(failure) if failure.class.is_permanent())
 }
 
-fn kind(error: &BrokerError) -> Kind {
+fn kind(error: &BrokerError) -> FailureKind {
     let class = if let BrokerError::Upstream(failure) = error { Some(failure.class) } else { None };
     (discriminant(error), class)
 }

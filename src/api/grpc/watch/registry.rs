@@ -65,8 +65,10 @@ impl WatchedRegistry {
 
     fn status(&self, error: &BrokerError) -> tonic::Status {
         match error {
-            // The fetch has its own log line, and many clients may watch the registry.
-            BrokerError::Upstream(_) => to_status_unlogged(error, &self.context, &self.call),
+            // The fetch or the queue has its own log line, and many clients may watch the registry.
+            BrokerError::Upstream(_) | BrokerError::QueueFull { .. } => {
+                to_status_unlogged(error, &self.context, &self.call)
+            }
             _ => to_status(error, &self.context, &self.call),
         }
     }

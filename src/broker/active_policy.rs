@@ -1,0 +1,22 @@
+//! The active policy and its name in the audit log.
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
+use super::profiles::Profiles;
+use crate::policy::Policy;
+
+/// A policy with its name in the audit log.
+#[derive(Debug)]
+pub(super) struct ActivePolicy {
+    pub(super) policy: Policy,
+    /// The same for the same grants and profiles, in every broker of this version.
+    pub(super) name: String,
+}
+
+impl ActivePolicy {
+    pub(super) fn new(policy: Policy, profiles: &Profiles) -> Self {
+        let digest = Sha256::digest(format!("{policy:?} {:?}", profiles.all()));
+        Self { policy, name: HEXLOWER.encode(&digest[..8]) }
+    }
+}

@@ -1,0 +1,124 @@
+//! Authorization of requests by the active policy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tracing::{field, info};
+
+use super::active_policy::ActivePolicy;
+use super::authorization::Authorization;
+use super::profiles::Profiles;
+use super::record;
+use super::request::CredentialRequest;
+use crate::audit::{AuditLog, Outcome, Record};
+use crate::credential::ProfileName;
+use crate::error::BrokerError;
+use crate::policy::{Decision, Grant, Policy};
+use crate::quoted::Quoted;
+
+/// Authorizes requests, and records denials.
+#[derive(Debug)]
+pub(super) struct Authorizer {
+    policy: ArcSwap<ActivePolicy>,
+    profiles: Profiles,
+    max_min_validity: Duration,
+    audit: Option<AuditLog>,
+}
+
+impl Authorizer {
+    pub(super) fn new(policy: Policy, profiles: Profiles, max_min_validity: Duration, audit: Option<AuditLog>) -> Self {
+        let policy = ArcSwap::from_pointee(ActivePolicy::new(policy, &profiles));
+        Self { policy, profiles, max_min_validity, audit }
+    }
+
+    pub(super) fn active_policy(&self) -> Arc<ActivePolicy> {
+        self.policy.load_full()
+    }
+
+    /// Replaces the active policy, and returns the name of the new one.
+    pub(super) fn set_policy(&self, policy: Policy) -> String {
+        let active = ActivePolicy::new(policy, &self.profiles);
+        let name = active.name.clone();
+        self.policy.store(Arc::new(active));
+        name
+    }
+
+    pub(super) fn profiles(&self) -> &Profiles {
+        &self.profiles
+    }
+
+    /// Decides a request by `policy`. A denied caller learns only that it is denied; the log has the reason.
+    pub(super) async fn authorize(
+        &self,
+        request: &CredentialRequest,
+        policy: Arc<ActivePolicy>,
+    ) -> Result<Authorization, BrokerError> {
+        let (caller, registry) = (&request.context.caller, &request.target.registry);
+        let (profile, grant, outcome) = match policy.policy.decide(caller, registry, &request.profile) {
+            Decision::Allow { grant: None } => (self.profiles.named(&request.profile)?, None, Outcome::Released),
+            Decision::Allow { grant: Some(grant) } => {
+                let profile = grant.profile.clone().unwrap_or_else(ProfileName::default_profile);
+                (profile, Some(grant), Outcome::Released)
+            }
+            Decision::Deny { grant } => (self.deny(request, grant, &policy).await?, grant, Outcome::Observed),
+        };
+        self.profiles.check_account(registry, &profile)?;
+        self.check_validity(request.min_validity)?;
+        let grant = grant.map(|grant| grant.id.clone());
+        Ok(Authorization { key: self.profiles.key(request, profile), grant, policy, outcome })
+    }
+
+    /// Denies a request. If the policy is only observed and the profile exists, logs the denial and returns the profile instead.
+    async fn deny(
+        &self,
+        request: &CredentialRequest,
+        grant: Option<&Grant>,
+        policy: &ActivePolicy,
+    ) -> Result<ProfileName, BrokerError> {
+        match self.profiles.named(&request.profile) {
+            Ok(profile) if policy.policy.is_observed() => {
+                log_denial(request, grant, "request would be denied");
+                Ok(profile)
+            }
+            _ => {
+                log_denial(request, grant, "request denied");
+                self.record_denial(request, grant, &policy.name).await;
+                Err(BrokerError::CallerNotAllowed)
+            }
+        }
+    }
+
+    /// Records a denial. The request stays denied if the record cannot be written.
+    async fn record_denial(&self, request: &CredentialRequest, grant: Option<&Grant>, policy: &str) {
+        let Some(audit) = &self.audit else { return };
+        let grant = grant.map(|grant| grant.id.as_str());
+        audit.write_denial(&Record { grant, ..record::of_request(request, Outcome::Denied, policy) }).await;
+    }
+
+    /// Limits `min_validity`. A caller could otherwise cause an AWS call per request by asking for the lifetime of a new token.
+    fn check_validity(&self, min_validity: Duration) -> Result<(), BrokerError> {
+        if min_validity <= self.max_min_validity {
+            return Ok(());
+        }
+        let limit = humantime::format_duration(self.max_min_validity);
+        let limit = format!("the broker allows at most {limit} (cache.max_min_validity)");
+        Err(BrokerError::ValidityUnsatisfiable { asked: min_validity.into(), limit })
+    }
+}
+
+/// Logs a denial with its reason, which the caller does not learn.
+fn log_denial(request: &CredentialRequest, grant: Option<&Grant>, event: &'static str) {
+    info!(
+        request_id = %request.context.id,
+        trace_id = request.context.trace_id,
+        caller = %request.context.caller,
+        registry = request.target.registry.host(),
+        alias = request.target.alias,
+        account_id = request.target.registry.account().map(field::display),
+        region = request.target.registry.region().map(field::display),
+        profile = %Quoted(&request.profile),
+        denied_by = grant.map_or("no grant allows it", |grant| &grant.id),
+        "{event}"
+    );
+}

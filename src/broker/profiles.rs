@@ -1,0 +1,59 @@
+//! The configured profiles.
+
+use std::sync::Arc;
+
+use super::request::CredentialRequest;
+use crate::credential::{CredentialKey, ProfileName};
+use crate::error::BrokerError;
+use crate::profile::Profile;
+use crate::registry::Registry;
+
+/// The configured profiles. A clone is another handle of the same.
+#[derive(Debug, Clone)]
+pub(super) struct Profiles(Arc<[Profile]>);
+
+impl From<Vec<Profile>> for Profiles {
+    fn from(profiles: Vec<Profile>) -> Self {
+        Self(profiles.into())
+    }
+}
+
+impl Profiles {
+    pub(super) fn all(&self) -> &[Profile] {
+        &self.0
+    }
+
+    /// Returns a profile by its name; `None` for the broker's own identity.
+    pub(super) fn find(&self, name: &ProfileName) -> Option<&Profile> {
+        self.0.iter().find(|profile| profile.name == *name)
+    }
+
+    /// Returns the profile that a caller may name without a grant; an empty name is the default profile.
+    pub(super) fn named(&self, name: &str) -> Result<ProfileName, BrokerError> {
+        let default = ProfileName::default_profile();
+        if name.is_empty() {
+            return Ok(default);
+        }
+        let mut known = std::iter::once(&default).chain(self.0.iter().map(|profile| &profile.name));
+        known.clone().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
+            let known = known.by_ref().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            BrokerError::ProfileUnknown { profile: name.to_owned(), known }
+        })
+    }
+
+    /// Checks that the registry's account is known if the profile has a role in that account.
+    pub(super) fn check_account(&self, registry: &Registry, profile: &ProfileName) -> Result<(), BrokerError> {
+        let needs_account = self.find(profile).is_some_and(Profile::needs_account);
+        if !needs_account || registry.account().is_some() {
+            return Ok(());
+        }
+        let problem = format!("profile {profile} has a role in the registry's own account; name the account");
+        Err(BrokerError::RequestInvalid { field: "private_registry.account_id", problem })
+    }
+
+    /// Returns the cache key of a request. Profiles that attribute sessions to callers have one credential per caller.
+    pub(super) fn key(&self, request: &CredentialRequest, profile: ProfileName) -> CredentialKey {
+        let caller = self.find(&profile).and_then(|profile| profile.attributed_to(&request.context.caller));
+        CredentialKey { registry: request.target.registry.clone(), profile, caller }
+    }
+}

@@ -1,0 +1,31 @@
+//! Audit records of requests.
+
+use super::request::CredentialRequest;
+use crate::audit::{Outcome, Record};
+use crate::credential::ProfileName;
+use crate::registry::Region;
+
+/// Stands in the record for a profile name that is too long to be one.
+const TOO_LONG: &str = "(too long)";
+
+/// Returns the record of a request with what is known before a decision; `policy` is the policy's name.
+pub(super) fn of_request<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str) -> Record<'a> {
+    let (context, registry) = (&request.context, &request.target.registry);
+    Record {
+        request_id: context.id.to_string(),
+        trace_id: context.trace_id.clone(),
+        caller: context.caller.to_string(),
+        proof: context.caller.proof(),
+        outcome,
+        account_id: registry.account().map(|account| account.to_string()),
+        region: registry.region().map(Region::as_str),
+        registry: registry.host(),
+        alias: request.target.alias.as_deref(),
+        profile: if request.profile.len() <= ProfileName::LONGEST { &request.profile } else { TOO_LONG },
+        role_session: None,
+        grant: None,
+        policy,
+        credential_id: None,
+        aws_request_id: None,
+    }
+}

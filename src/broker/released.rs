@@ -1,0 +1,34 @@
+//! A released credential.
+
+use crate::cache::Found;
+use crate::credential::{Credential, CredentialKey};
+use crate::registry::{AccountId, Registry};
+
+/// A credential with the registry that it is for. Only the release creates one, after the audit record.
+#[derive(Debug, Clone)]
+pub struct Released {
+    /// The credential, and how the cache had it.
+    pub found: Found,
+    /// The key of the credential.
+    pub key: CredentialKey,
+    /// The registry's host, or the alias that was requested.
+    pub host: String,
+    /// The account of a private registry.
+    pub account: Option<AccountId>,
+}
+
+/// Returns a private registry's account: the requested one, else the one that AWS named with the credential.
+pub(super) fn account(registry: &Registry, credential: &Credential) -> Option<AccountId> {
+    match registry {
+        Registry::Private(private) => private.account().or_else(|| credential.account()),
+        Registry::Public { .. } => None,
+    }
+}
+
+/// Returns the host of a registry in an account; `None` for a private registry whose account is unknown.
+pub(super) fn host(registry: &Registry, account: Option<AccountId>) -> Option<String> {
+    match registry {
+        Registry::Private(private) => account.map(|account| private.host(account)),
+        Registry::Public { .. } => registry.host(),
+    }
+}
