@@ -198,7 +198,7 @@ fn the_program_goes_by_the_grants_of_its_file_and_says_why_in_its_log() {
     assert_eq!(denied.code, 4);
     assert!(denied.error().contains("CALLER_NOT_ALLOWED"), "{}", denied.stderr);
     let logs = broker.stop();
-    let of_denial = logs.lines().find(|line| line.contains("\"denied\"")).expect(&logs);
+    let of_denial = logs.lines().find(|line| line.contains("\"request denied\"")).expect(&logs);
     assert!(of_denial.contains("no grant allows it") && of_denial.contains("uid:"), "{of_denial}");
 }
 

@@ -78,7 +78,7 @@ impl Authorizer {
     ) -> Result<ProfileName, BrokerError> {
         match self.profiles.named(&request.profile) {
             Ok(profile) if policy.policy.is_observed() => {
-                log_denial(request, grant, "request would be denied");
+                log_denial(request, grant, "denial observed");
                 Ok(profile)
             }
             _ => {
