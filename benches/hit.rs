@@ -1,5 +1,5 @@
-//! The costs of a hit that are ours: the cache's, a request's in process, between bytes in and bytes out, what the grants decide, and
-//! what it takes to verify a token.
+//! Benchmarks of what the broker itself adds to a cache hit: the cache, a request in process, a decision over many grants, and the
+//! verification of a bearer token.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
@@ -8,46 +8,42 @@ mod support;
 mod tokens;
 
 use std::hint::black_box;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use ecr_broker::api::grpc;
-use ecr_broker::api::grpc::middleware::Middleware;
-use ecr_broker::api::grpc::trace::Tracing;
 use ecr_broker::authn::Peer;
-use ecr_broker::broker::Broker;
 use ecr_broker::caller::Caller;
-use ecr_broker::limits::{Limits, Origin};
+use ecr_broker::limits::Origin;
 use ecr_broker::policy::{Accounts, CallerPattern, Decision, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::registry::Registry;
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
-use support::{HOST, ManualClock, TestCache, broker_settings, limits_settings, lookup, request};
+use support::{HOST, ManualClock, Setup, TestCache, lookup, request};
 use tokens::{ISSUER, SUBJECT, Signer};
 use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
-use tower::{Layer as _, ServiceExt as _};
+use tower::ServiceExt as _;
 
-fn hit(criterion: &mut Criterion) {
+fn cache_hit(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
-    let test = {
-        let _entered = runtime.enter();
-        TestCache::new()
-    };
-    runtime.block_on(test.cache.get(lookup(HOST))).unwrap();
-    let wish = lookup(HOST);
+    let cache = runtime.block_on(async { TestCache::new().cache });
+    runtime.block_on(cache.get(lookup(HOST))).unwrap();
+    let lookup = lookup(HOST);
     criterion.bench_function("cache hit", |bencher| {
-        bencher.to_async(&runtime).iter(|| async { black_box(test.cache.get(wish.clone()).await.unwrap()) });
+        bencher.to_async(&runtime).iter(|| async { black_box(cache.get(lookup.clone()).await.unwrap()) });
     });
+}
 
-    let broker = Arc::new(Broker::new(test.cache.clone(), broker_settings(Policy::Open, None), None));
-    let limits = Limits::new(limits_settings(), test.clock.clone());
-    let routes = grpc::routes(broker, limits.clone(), support::HOUR).routes().prepare();
-    let service = Middleware::new(Tracing::default(), None, limits, CancellationToken::new()).layer(routes);
-    let service = service.for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
+/// From the bytes of a request to the bytes of its response.
+fn request_hit(criterion: &mut Criterion) {
+    let (runtime, directory) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
+    let app = runtime.block_on(async {
+        let TestCache { settings, source, clock, .. } = TestCache::new();
+        Setup::new(&settings, directory.path()).build(source, clock).unwrap()
+    });
+    let service = app.grpc_service().for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
     let message = request(HOST).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    let frame = bytes::Bytes::from([&[0], length.as_slice(), &message].concat());
+    let frame = Bytes::from([&[0], length.as_slice(), &message].concat());
     criterion.bench_function("request that hits", |bencher| {
         bencher.to_async(&runtime).iter(|| async {
             let request = http::Request::post("/ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials")
@@ -60,7 +56,7 @@ fn hit(criterion: &mut Criterion) {
     });
 }
 
-/// A thousand grants that are all about the caller, every second one a deny, and the last of them the one that allows.
+/// All of 1,000 grants concern the caller, every second one denies, and only the last one allows.
 fn decision(criterion: &mut Criterion) {
     let grants = (1..=1000_u64).map(|number| Grant {
         id: number.to_string(),
@@ -83,13 +79,13 @@ fn decision(criterion: &mut Criterion) {
     });
 }
 
-/// A bearer token is weighed at every call that brings one; the keys are there. Callers send theirs again and again.
+/// Every call with a bearer token verifies it. Callers send the same token again and again, so verified tokens are remembered.
 fn token(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
     let issuers = tokens::issuers(&signer, directory.path(), clock.clone());
     let now = tokens::seconds(&*clock);
-    // More than are remembered, so that none is when its turn comes again.
+    // More than the broker remembers, so that each is new when its turn comes.
     let all: Vec<_> = (0..10_000).map(|number| signer.token(ISSUER, &format!("{SUBJECT}-{number}"), now)).collect();
     let mut new = all.iter().cycle();
     criterion.bench_function("bearer token, ES256, new", |bencher| {
@@ -100,5 +96,5 @@ fn token(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, hit, decision, token);
+criterion_group!(benches, cache_hit, request_hit, decision, token);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! A request's bytes, through the whole service: whatever they are, there is an answer, and never the one for a mistake of ours.
+//! Any bytes as a request of the gRPC API: every request gets a status, and a message that decodes never gets INTERNAL.
 #![no_main]
 
 use std::num::NonZeroU32;
@@ -6,26 +6,22 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ecr_broker::api::grpc;
-use ecr_broker::api::grpc::middleware::{Middleware, MiddlewareService};
-use ecr_broker::api::grpc::trace::Tracing;
+use ecr_broker::address::ListenAddress;
+use ecr_broker::app::{App, Parts, Upstream};
 use ecr_broker::authn::Peer;
-use ecr_broker::broker::{self, Broker};
-use ecr_broker::cache::{self, CredentialCache};
 use ecr_broker::caller::Caller;
-use ecr_broker::clock::{Clock, SystemClock};
+use ecr_broker::clock::{Clock as _, SystemClock};
+use ecr_broker::config::{Config, Sources};
 use ecr_broker::credential::Credential;
 use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
-use ecr_broker::limits::{self, Limits, Origin};
-use ecr_broker::policy::Policy;
-use ecr_broker::registry::{Aliases, Registry};
+use ecr_broker::limits::Origin;
+use ecr_broker::registry::Registry;
+use ecr_broker::server::GrpcService;
 use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use http_body_util::{BodyExt as _, Full};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-use tower::{Layer as _, ServiceExt as _};
+use tower::ServiceExt as _;
 
 const METHODS: [&str; 5] = [
     "GetRegistryCredentials",
@@ -34,10 +30,10 @@ const METHODS: [&str; 5] = [
     "GetCallerIdentity",
     "WatchRegistryCredentials",
 ];
-/// A watch ends well at about this age, and has had its snapshot by then.
+/// Age at which a watch ends. Its snapshot is complete by then.
 const WATCH_AGE: Duration = Duration::from_millis(3);
 
-/// Gives a token for whatever has an account, and fails for the rest.
+/// Returns a token for registries with an account and for ECR Public; fails for the others.
 #[derive(Debug)]
 struct Source(SystemClock);
 
@@ -66,46 +62,40 @@ impl CredentialSource for Source {
     }
 }
 
-struct World {
+/// A broker whose service is called in process.
+struct Broker {
     runtime: Runtime,
-    service: MiddlewareService<Routes>,
+    service: GrpcService,
+    _app: App,
 }
 
-static WORLD: LazyLock<World> = LazyLock::new(|| {
+static BROKER: LazyLock<Broker> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let clock = SystemClock::new();
-    let shared: Arc<dyn Clock> = Arc::new(clock);
-    let settings = cache::Settings {
-        refresh_after: Duration::from_secs(3_600),
-        safety_margin: Duration::from_secs(300),
-        capacity: 100,
-        max_waiters: 1_000,
-    };
-    let cache = CredentialCache::new(settings, Arc::new(Source(clock)), Arc::clone(&shared));
     let region = "eu-central-1".parse().ok();
-    let mut aliases = Aliases::default();
-    aliases.add("registry.corp.example", Registry::PUBLIC).unwrap();
-    let settings = broker::Settings {
-        policy: Policy::Open,
-        profiles: Vec::new(),
-        region,
-        aliases,
-        max_min_validity: Duration::from_secs(36_000),
-    };
-    let broker = Arc::new(Broker::new(cache, settings, None));
-    let per_second = NonZeroU32::new(1_000).unwrap();
-    let settings =
-        limits::Settings { requests_per_second: per_second, in_flight: 10_000, failures_per_second: per_second };
-    let limits = Limits::new(settings, shared);
-    let routes = grpc::routes(broker, limits.clone(), WATCH_AGE).routes().prepare();
-    let edge = Middleware::new(Tracing::default(), None, limits, CancellationToken::new());
-    let service = edge.layer(routes).for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
-    World { runtime, service }
+    let upstream = Some(Upstream { source: Arc::new(Source(clock)), region, endpoints: Vec::new() });
+    let parts = Parts { upstream, ..Parts::new(Arc::new(clock)) };
+    let app = runtime.block_on(App::build(config(), parts)).unwrap();
+    let service = app.grpc_service().for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
+    Broker { runtime, service, _app: app }
 });
+
+fn config() -> Config {
+    let mut config = Config::load(&Sources::default()).unwrap();
+    let per_second = NonZeroU32::new(1_000).unwrap();
+    config.server.listen = vec![ListenAddress::Tcp(([127, 0, 0, 1], 0).into())];
+    config.server.connections.max_connection_age = WATCH_AGE;
+    config.cache.capacity = 100;
+    config.cache.max_waiters = 1_000;
+    config.aliases.add("registry.corp.example", Registry::PUBLIC).unwrap();
+    (config.limits.requests_per_second, config.limits.failures_per_second) = (per_second, per_second);
+    config.limits.in_flight = 10_000;
+    config
+}
 
 fuzz_target!(|data: &[u8]| {
     let Some((method, message)) = data.split_first() else { return };
-    let World { runtime, service } = &*WORLD;
+    let Broker { runtime, service, .. } = &*BROKER;
     let method = METHODS[usize::from(*method) % METHODS.len()];
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let frame = Bytes::from([&[0], length.as_slice(), message].concat());
@@ -120,7 +110,7 @@ fuzz_target!(|data: &[u8]| {
         status.or_else(|| body.trailers().and_then(|trailers| trailers.get("grpc-status").cloned()))
     });
     let status: i32 = answer.expect("a status").to_str().unwrap().parse().unwrap();
-    // 13 is INTERNAL: a panic, or bytes that are no message, which tonic answers so by itself.
+    // 13 is INTERNAL: the handler panicked, or tonic could not decode the message.
     if status == 13 {
         let decodes = match method {
             "GetRegistryCredentials" => decodes::<ecr_broker::pb::GetRegistryCredentialsRequest>(message),
@@ -129,7 +119,7 @@ fuzz_target!(|data: &[u8]| {
             "WatchRegistryCredentials" => decodes::<ecr_broker::pb::WatchRegistryCredentialsRequest>(message),
             _ => decodes::<ecr_broker::pb::GetCallerIdentityRequest>(message),
         };
-        assert!(!decodes, "a message that can be read was answered with INTERNAL");
+        assert!(!decodes, "a message that decodes was answered with INTERNAL");
     }
 });
 

@@ -22,6 +22,7 @@ mod listing;
 pub(crate) mod methods;
 pub mod middleware;
 mod reflection;
+pub(crate) mod response_admission;
 mod service;
 pub(crate) mod status;
 pub mod trace;

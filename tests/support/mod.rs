@@ -351,7 +351,7 @@ pub struct Setup {
 
 impl Setup {
     /// The default configuration on loopback and on `socket`, with the settings of the tests.
-    fn new(cache: &cache::Settings, directory: &std::path::Path) -> Self {
+    pub fn new(cache: &cache::Settings, directory: &std::path::Path) -> Self {
         let secret_file = directory.join("aws-api-secret");
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret_file).unwrap();
         std::fs::write(&secret_file, AWS_API_SECRET).unwrap();

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::call::Call;
+use super::response_admission::ResponseAdmission;
 use super::status::{ErrorContext, to_status};
 use crate::api::request;
 use crate::broker::RequestContext;
@@ -37,7 +38,7 @@ impl AdmittedCall {
     /// Returns the response. The call counts as in flight until the response's last byte is sent.
     pub(super) fn respond<T>(&self, message: T) -> Response<T> {
         let mut response = Response::new(message);
-        response.extensions_mut().insert(Arc::clone(&self.admission));
+        ResponseAdmission::attach(Arc::clone(&self.admission), &mut response);
         response
     }
 

@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,8 +22,8 @@ use tower::Service;
 
 use super::peer_watchdog::PeerWatchdog;
 use crate::api::grpc::methods::Method;
+use crate::api::grpc::response_admission::ResponseAdmission;
 use crate::api::request::BODY_TIMEOUT;
-use crate::limits::Admission;
 
 /// The service of one connection, with its bodies tracked.
 #[derive(Debug, Clone)]
@@ -47,12 +46,12 @@ pub(super) struct ResponseBody {
     inner: Body,
     watchdog: PeerWatchdog,
     /// The admission of the call, where calls are counted.
-    admission: Option<Arc<Admission>>,
+    admission: Option<ResponseAdmission>,
 }
 
 /// Keeps a call in flight, and its peer under watch, until a chunk of the response is sent.
 struct InFlightGuard {
-    _admission: Option<Arc<Admission>>,
+    _admission: Option<ResponseAdmission>,
     watchdog: PeerWatchdog,
 }
 
@@ -87,14 +86,14 @@ where
         let request = request.map(|inner| RequestBody { inner, timeout, deadline: None });
         let watchdog = self.watchdog.clone();
         self.inner.call(request).map_ok(Box::new(|mut response| {
-            let admission = response.extensions_mut().remove::<Arc<Admission>>();
+            let admission = ResponseAdmission::detach(&mut response);
             response.map(|inner| ResponseBody { inner, watchdog, admission })
         }))
     }
 }
 
 impl InFlightGuard {
-    fn new(admission: Option<Arc<Admission>>, watchdog: PeerWatchdog) -> Self {
+    fn new(admission: Option<ResponseAdmission>, watchdog: PeerWatchdog) -> Self {
         watchdog.note_chunk();
         Self { _admission: admission, watchdog }
     }
