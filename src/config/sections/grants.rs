@@ -299,7 +299,7 @@ mod tests {
             ("grant \"a\": callers: uid 65534", "nobody"),
             ("jwt", "one of subject and claims"),
             ("claims: sub", "is subject"),
-            ("spiffe://x/a*b", "may end a segment"),
+            ("spiffe://x/a*b", "only at a segment's end"),
             ("*.example", "without \"*\""),
             ("grant \"a\": callers: each table", "one kind"),
             ("loopback = false", "{ loopback = true }"),

@@ -195,7 +195,7 @@ mod tests {
             ("profile \"a\": colour", "a profile has name"),
             ("profile \"a\": role_chain", "arn:aws:iam::"),
             ("profile \"a\": access", "\"pull\""),
-            ("profile \"a\": repositories", "lower case"),
+            ("profile \"a\": repositories", "lower-case"),
             ("profile \"a\": external_id", "2 to"),
             ("profile \"a\": attribution", "\"caller\""),
             ("profile \"a\": source_identity", "sts:SetSourceIdentity"),
