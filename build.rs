@@ -1,6 +1,6 @@
-//! Compiles `proto/` without `protoc`, and notes the commit for `--version`.
+//! Compiles `proto/` without `protoc`, and passes the commit and the features to `--version`.
 
-#![allow(clippy::disallowed_methods, reason = "Cargo speaks to build scripts through the environment")]
+#![allow(clippy::disallowed_methods, reason = "Cargo passes arguments to build scripts in the environment")]
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,22 @@ use protox::prost_reflect::prost_types::FileDescriptorSet;
 
 const PROTO: &str = "ecrbroker/v1/registry_credentials.proto";
 
-/// Not imported by ours, but part of the descriptor set, so that reflection can tell clients how to decode error details.
+/// The error details. Our proto does not import them; reflection clients need their descriptors to decode errors.
 const ERROR_DETAILS: &str = "google/rpc/error_details.proto";
 
-/// Messages whose derived `Debug` would print a password; `src/pb.rs` writes theirs by hand.
+/// Messages with a password. Their derived `Debug` would print it, so `src/pb.rs` implements `Debug` by hand.
 const SECRET: [&str; 1] = ["ecrbroker.v1.RegistryCredentials"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     compile_proto()?;
-    note_commit();
-    note_features();
+    pass_commit();
+    pass_features();
     Ok(())
 }
 
-/// The `google/rpc` imports come out of the descriptor set that `tonic-types` carries, the well-known types out of protox,
-/// so that a build needs neither `protoc` nor files of anyone else's in `proto/`.
+/// Compiles our proto. `google/rpc` comes from the descriptor set in `tonic-types`, the well-known types from protox.
+///
+/// So a build needs neither `protoc` nor copies of other projects' files in `proto/`.
 fn compile_proto() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let mut files = ChainFileResolver::new();
@@ -48,7 +49,7 @@ fn compile_proto() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// tonic-types' files under the names that everybody imports them by: it has them as plain `status.proto`.
+/// Returns the files of tonic-types under their import paths. tonic-types has them without `google/rpc/`.
 fn google_rpc() -> Result<DescriptorSetFileResolver, Box<dyn Error>> {
     let mut set = FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)?;
     for file in set.file.iter_mut().filter(|file| file.package() == "google.rpc") {
@@ -57,15 +58,15 @@ fn google_rpc() -> Result<DescriptorSetFileResolver, Box<dyn Error>> {
     Ok(DescriptorSetFileResolver::decode(set.encode_to_vec().as_slice())?)
 }
 
-/// Which features are built in, for `--version`.
-fn note_features() {
-    let built_in = |name: &&str| env::var_os(format!("CARGO_FEATURE_{}", name.to_ascii_uppercase())).is_some();
-    let features: Vec<_> = ["server", "client", "simulator"].into_iter().filter(built_in).collect();
+/// Passes the enabled features to the crate.
+fn pass_features() {
+    let is_enabled = |name: &&str| env::var_os(format!("CARGO_FEATURE_{}", name.to_ascii_uppercase())).is_some();
+    let features: Vec<_> = ["server", "client", "simulator"].into_iter().filter(is_enabled).collect();
     println!("cargo:rustc-env=ECR_BROKER_FEATURES={}", features.join(", "));
 }
 
-/// `ECR_BROKER_COMMIT` for builds outside a git checkout, else what git says, else "unknown".
-fn note_commit() {
+/// Passes the commit to the crate: `ECR_BROKER_COMMIT`, which builds outside a git checkout set, else git's HEAD, else "unknown".
+fn pass_commit() {
     println!("cargo:rerun-if-env-changed=ECR_BROKER_COMMIT");
     if Path::new(".git/logs/HEAD").exists() {
         println!("cargo:rerun-if-changed=.git/logs/HEAD");

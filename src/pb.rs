@@ -1,4 +1,4 @@
-//! The generated protobuf and gRPC types of `proto/`.
+//! Generated protobuf and gRPC types of `proto/`.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ mod generated {
 
 pub use generated::*;
 
-/// The descriptors of `proto/` and of all that it stands on, error details included, for reflection.
+/// The descriptors of `proto/`, its imports and the error details, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("ecrbroker.v1");
 
-/// By hand, for the derived one would print the password.
+/// Written by hand, because a derived `Debug` would print the password.
 impl fmt::Debug for RegistryCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryCredentials")
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_message_prints_a_password() {
+    fn p10_debug_of_messages_redacts_the_password() {
         let credentials = RegistryCredentials { password: "very-secret".into(), ..Default::default() };
         let batch = BatchGetRegistryCredentialsResponse {
             results: vec![BatchResult { result: Some(batch_result::Result::Credentials(credentials.clone())) }],
