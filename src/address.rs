@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// A Unix socket's path has at most this many bytes; the kernel's structure holds 108, one of them the end.
-const LONGEST_SOCKET_PATH: usize = 107;
-/// A socket is made in a directory of its own beside its place, which takes ten bytes more than the directory has.
-const LONGEST_SOCKET_DIRECTORY: usize = LONGEST_SOCKET_PATH - 10;
+/// Bytes of a Unix socket's path. The kernel's structure holds 108, one of them the terminator.
+const MAX_SOCKET_PATH: usize = 107;
+/// Bytes of its directory. The listener makes the socket in a private subdirectory, whose path takes ten bytes more.
+const MAX_SOCKET_DIRECTORY: usize = MAX_SOCKET_PATH - 10;
 
 /// Default socket of a broker that runs as a system service.
 const SYSTEM_SOCKET: &str = "/run/ecr-broker/broker.sock";
@@ -33,17 +33,18 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
-/// Why a text is no address to listen on.
+/// A text that is not a listen address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not an address to listen on: those are IP:PORT, such as 127.0.0.1:50051, and unix:/absolute/path of at most {LONGEST_SOCKET_PATH} bytes, {LONGEST_SOCKET_DIRECTORY} of them the directory"
+    "{text:?} is not a listen address; use IP:PORT, or unix:/PATH of at most {MAX_SOCKET_PATH} bytes, {MAX_SOCKET_DIRECTORY} \
+     in its directory"
 )]
 pub struct ListenAddressError {
     text: String,
 }
 
 impl ListenAddress {
-    /// Whether only processes of this host can reach it.
+    /// Returns whether only processes of this host can reach it.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
@@ -53,14 +54,14 @@ impl ListenAddress {
     }
 }
 
-/// With or without `tcp://`, `http://`, `grpc://` or `unix://`, for all of them are in use.
+/// Accepts addresses with and without `tcp://`, `http://`, `grpc://` and `unix://`, because all of them are common.
 impl FromStr for ListenAddress {
     type Err = ListenAddressError;
 
     fn from_str(text: &str) -> Result<Self, ListenAddressError> {
         let error = || ListenAddressError { text: text.to_owned() };
         if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
-            let fits = Path::new(path).is_absolute() && !path.contains('\0') && is_short_enough(path);
+            let fits = Path::new(path).is_absolute() && !path.contains('\0') && fits_the_kernel(path);
             return fits.then(|| Self::Unix(path.into())).ok_or_else(error);
         }
         let address =
@@ -70,12 +71,12 @@ impl FromStr for ListenAddress {
     }
 }
 
-fn is_short_enough(path: &str) -> bool {
+fn fits_the_kernel(path: &str) -> bool {
     let directory = Path::new(path).parent().map_or(0, |directory| directory.as_os_str().len());
-    path.len() <= LONGEST_SOCKET_PATH && directory <= LONGEST_SOCKET_DIRECTORY
+    path.len() <= MAX_SOCKET_PATH && directory <= MAX_SOCKET_DIRECTORY
 }
 
-/// As clients take it.
+/// Writes the address as clients accept it.
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_in_every_form_that_is_in_use() {
+    fn every_common_form_of_an_address_parses() {
         let tcp = ListenAddress::Tcp(([127, 0, 0, 1], 50051).into());
         let unix = ListenAddress::Unix("/run/b.sock".into());
         for (text, expected) in [
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_loopback_address_is_local_and_a_wildcard_is_not() {
+    fn mapped_loopback_is_local_and_a_wildcard_is_not() {
         for (text, local) in
             [("[::1]:1", true), ("[::ffff:127.0.0.1]:1", true), ("0.0.0.0:1", false), ("[::]:1", false)]
         {

@@ -114,7 +114,7 @@ async fn serve_until_signal(
         print_line(format_args!("listening on {url}"))?;
     }
     let issuers = app.config.server.issuers.clone();
-    tokio::spawn(reload::keep_following(app.broker(), issuers, start.sources, hangup));
+    tokio::spawn(reload::follow_files(app.broker(), issuers, start.sources, hangup));
     app.run(process::shutdown(signals)).await;
     Ok(())
 }

@@ -209,18 +209,18 @@ fn new_grants_are_put_in_force_while_it_runs_and_a_mistake_changes_nothing() {
     assert_eq!(ask(&broker, &["get", OTHER]).code, 4);
     folder.grant("222222222222");
     signal(broker.pid(), "HUP");
-    broker.until_logged("its grants are in force");
+    broker.until_logged("grants reloaded");
     assert_eq!((ask(&broker, &["get", OTHER]).code, ask(&broker, &["get", HOST]).code), (0, 4));
 
     for (text, said) in [
         ("[[grants]]\nid = \"broken\"\n", "callers is missing"),
         // A file that is being written, or whose last grant was taken out: the broker does not open to everybody.
-        ("", "has no grants any more"),
+        ("", "no longer has grants"),
         // Profiles are read at the start only, and a grant must not name one that the broker does not have.
         (
             "[[profiles]]\nname = \"ci\"\nrole_chain = [\"arn:aws:iam::123456789012:role/x\"]\n[[grants]]\nid = \"a\"\n\
              callers = [{ loopback = true }]\nregistries = [{ public = true }]\nprofile = \"ci\"\n",
-            "takes a restart",
+            "restart the broker to apply them",
         ),
     ] {
         folder.write(text);
@@ -232,7 +232,7 @@ fn new_grants_are_put_in_force_while_it_runs_and_a_mistake_changes_nothing() {
     signal(broker.pid(), "HUP");
     // The name that the audit log has for no grants at all is that of nothing else.
     while ask(&broker, &["get", OTHER]).code == 0 {}
-    assert!(broker.stop().contains("the old grants stay in force"));
+    assert!(broker.stop().contains("grants not reloaded"));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_file_that_was_replaced_is_noticed_without_a_signal() {
     let folder = Folder::new();
     let broker = folder.serve();
     folder.grant("222222222222");
-    broker.until_logged("its grants are in force");
+    broker.until_logged("grants reloaded");
     assert_eq!(ask(&broker, &["get", OTHER]).code, 0);
 }
 
@@ -262,7 +262,7 @@ fn a_team_s_own_file_is_put_in_force_while_the_broker_runs() {
     )
     .unwrap();
     signal(broker.pid(), "HUP");
-    broker.until_logged("its grants are in force");
+    broker.until_logged("grants reloaded");
     assert_eq!((ask(&broker, &["get", OTHER]).code, ask(&broker, &["get", HOST]).code), (0, 0));
     fs::write(teams.join("wrong.toml"), "[server]\nlisten = []").unwrap();
     signal(broker.pid(), "HUP");
@@ -298,7 +298,7 @@ fn what_is_observed_becomes_grants_that_allow_it_and_no_more() {
     assert!(!suggested.contains("123456789012"), "it is allowed already: {suggested}");
     folder.write(&format!("{main}\n{suggested}"));
     signal(broker.pid(), "HUP");
-    broker.until_logged("its grants are in force");
+    broker.until_logged("grants reloaded");
     for (registry, code) in [(HOST, 0), (OTHER, 0), ("public.ecr.aws", 0), (&OTHER.replace('2', "3"), 4)] {
         assert_eq!(ask(&broker, &["get", registry]).code, code, "{registry}");
     }
@@ -346,7 +346,7 @@ fn observing_does_not_begin_while_the_broker_runs() {
     let log = folder.directory.path().join("audit.jsonl");
     folder.write(&format!("{main}\n[policy]\nmode = \"observe\"\n[audit]\noutput = \"{}\"\n", log.display()));
     signal(broker.pid(), "HUP");
-    broker.until_logged("and so takes a restart");
+    broker.until_logged("restart the broker to apply it");
     assert_eq!(ask(&broker, &["get", OTHER]).code, 4);
 }
 

@@ -17,7 +17,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Keeps the credentials of `registries` fresh.
 pub(super) fn keep_warm(broker: Arc<Broker>, registries: Vec<Registry>) -> JoinHandle<()> {
     let keep_warm = move || Arc::clone(&broker).keep_warm(registries.clone());
-    tokio::spawn(supervise::run("keeping registries warm", keep_warm))
+    tokio::spawn(supervise::run("keep-warm refresh", keep_warm))
 }
 
 /// Sweeps the cache and keeps the health status up to date.

@@ -1,4 +1,6 @@
-//! Grants that change while the broker runs: its files are read again on SIGHUP, and when they have changed.
+//! Reloads grants while the broker runs: on SIGHUP, and when the configuration's files have changed.
+//!
+//! Other settings take effect at the next start. A configuration that cannot be applied changes nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,94 +10,93 @@ use tracing::{error, info};
 
 use crate::authn::jwt;
 use crate::broker::Broker;
-use crate::config::{Config, Sources};
+use crate::config::{Config, Diagnostic, Sources};
 use crate::credential::ProfileName;
 use crate::follow_file::{Check, FileFollower, Found, Hangups};
 use crate::policy::{CallerPattern, Policy, TokenPattern};
 use crate::profile::Profile;
 use crate::supervise;
 
-/// After how many looks a mistake that is still there is said again: about ten minutes.
+/// Checks between two log lines about the same problem, about ten minutes.
 const REMINDER: u32 = 120;
 
-/// Follows the files for as long as it is polled.
-pub(crate) async fn keep_following(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, sources: Sources, hangup: Signal) {
+/// Follows the files for as long as it is polled. `issuers` are those that the broker started with.
+pub(super) async fn follow_files(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, sources: Sources, hangup: Signal) {
     let hangups = Hangups::new(hangup);
     let start = || follow(Arc::clone(&broker), issuers.clone(), sources.clone(), hangups.receiver());
-    supervise::run("following the configuration's files", start).await;
+    supervise::run("grant reload", start).await;
 }
 
-/// Puts the files' grants in force, whenever there are new ones; the other settings stay until the next start. A file with a mistake
-/// in it changes nothing, and it is said again as long as that is so.
 async fn follow(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, mut sources: Sources, hangup: Option<Signal>) {
     let files = sources.files.clone();
     let read = move || Ok::<_, Infallible>(files.read_again());
     let mut follower = FileFollower::new("configuration", sources.files.clone(), read).on_hangup(hangup);
-    let mut reminder = 0;
+    let mut reminder: u32 = 0;
     loop {
         let Check { requested, found } = follower.next().await;
-        reminder = if reminder == 0 { 0 } else { reminder - 1 };
+        reminder = reminder.saturating_sub(1);
         let Found::Settled { contents, changed } = found else { continue };
         if requested || changed || reminder == 1 {
-            // What has settled, and not what may stand there by now.
+            // The settled contents: the files may have changed again.
             sources.files = contents;
             reminder = if reload(&broker, &issuers, &sources) { 0 } else { REMINDER };
         }
     }
 }
 
-/// Whether the file's grants are in force.
+/// Activates the grants of the files; returns whether they are active.
 fn reload(broker: &Broker, issuers: &[jwt::Settings], sources: &Sources) -> bool {
     match Config::load(sources) {
-        Ok(Config { policy: Policy::Open, .. }) if !broker.is_open() => {
-            error!(
-                "the configuration was read again and has no grants any more; the old ones stay in force. To open the broker \
-                 to everybody, start it anew; to close it to everybody, write grants = []"
-            );
-            false
-        }
-        Ok(config) if config.policy.is_observed() && !broker.is_observing() => {
-            error!(
-                "the configuration was read again and has policy.mode = \"observe\", which gives everything to everybody who is let in \
-                 and so takes a restart; the old grants stay in force"
-            );
-            false
-        }
-        Ok(config) if !names_what_there_is(&config, broker) || !names_the_same_issuers(&config, issuers) => {
-            error!(
-                "the configuration was read again and its grants name profiles or issuers of tokens that are new or have changed, which \
-                 takes a restart; the old grants stay in force"
-            );
-            false
-        }
-        Ok(config) => {
-            let policy = broker.set_policy(config.policy);
-            info!(
-                policy,
-                "the configuration was read again, and its grants are in force; other settings need a restart"
-            );
-            true
-        }
-        Err(diagnostics) => {
-            for mistake in diagnostics {
-                error!(%mistake, "the configuration was read again and has a mistake; the old grants stay in force");
+        Ok(config) => match check(&config, broker, issuers) {
+            Ok(()) => {
+                let policy = broker.set_policy(config.policy);
+                info!(policy, "grants reloaded; other settings need a restart");
+                true
             }
+            Err(problem) => {
+                error!(problem, "grants not reloaded; the old grants stay active");
+                false
+            }
+        },
+        Err(diagnostics) => {
+            diagnostics.iter().for_each(log_invalid);
             false
         }
     }
 }
 
-/// Whether each profile that a grant names is one that the broker mints by now, and still the same.
-fn names_what_there_is(config: &Config, broker: &Broker) -> bool {
-    let find = |profiles: &[Profile], name: &ProfileName| profiles.iter().find(|one| one.name == *name).cloned();
-    let grants = config.policy.grants().iter();
-    grants
-        .filter_map(|grant| grant.profile.as_ref())
-        .all(|name| find(&config.aws.profiles, name) == find(broker.profiles(), name))
+fn log_invalid(problem: &Diagnostic) {
+    error!(%problem, "grants not reloaded; the old grants stay active");
 }
 
-/// Whether each issuer that a grant names is the one that the broker knows by that name.
-fn names_the_same_issuers(config: &Config, running: &[jwt::Settings]) -> bool {
+/// Checks that a valid configuration can be applied to the running broker.
+fn check(config: &Config, broker: &Broker, issuers: &[jwt::Settings]) -> Result<(), &'static str> {
+    if matches!(config.policy, Policy::Open) && !broker.is_open() {
+        return Err("the configuration no longer has grants; restart the broker to open it to every caller, or set \
+                    grants = [] to close it");
+    }
+    if config.policy.is_observed() && !broker.is_observing() {
+        return Err(
+            "policy.mode = \"observe\" allows every authenticated caller everything; restart the broker to apply it",
+        );
+    }
+    if !names_known_profiles(config, broker) || !names_known_issuers(config, issuers) {
+        return Err(
+            "the grants name profiles or issuers that are new or have changed; restart the broker to apply them",
+        );
+    }
+    Ok(())
+}
+
+/// Returns whether each profile that a grant names is one that the broker started with, unchanged.
+fn names_known_profiles(config: &Config, broker: &Broker) -> bool {
+    let find = |profiles: &[Profile], name: &ProfileName| profiles.iter().find(|one| one.name == *name).cloned();
+    let mut named = config.policy.grants().iter().filter_map(|grant| grant.profile.as_ref());
+    named.all(|name| find(&config.aws.profiles, name) == find(broker.profiles(), name))
+}
+
+/// Returns whether each issuer that a grant names is one that the broker started with, unchanged.
+fn names_known_issuers(config: &Config, running: &[jwt::Settings]) -> bool {
     let find = |issuers: &[jwt::Settings], name: &str| issuers.iter().find(|one| one.name == name).cloned();
     config.policy.grants().iter().flat_map(|grant| &grant.callers).all(|caller| match caller {
         CallerPattern::Token(TokenPattern { issuer, .. }) => {

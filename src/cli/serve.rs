@@ -1,4 +1,4 @@
-//! `serve`: the broker's flags.
+//! `serve`: flags of the broker.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,19 +12,23 @@ use crate::server::ActivatedSockets;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The configuration file; `config example` prints one
+    /// Configuration file; `config example` prints one
     #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// An address to listen on, IP:PORT or unix:/PATH; replaces the configured ones
+    /// Address to listen on, instead of the configured ones
+    ///
+    /// IP:PORT or unix:/PATH. The flag can be repeated.
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
-    /// Let any process of this host call over loopback TCP
+    /// Accept every process of this host over loopback TCP
     #[arg(long)]
     allow_loopback: bool,
-    /// Where to answer ECR's GetAuthorizationToken as AWS does, IP:PORT on loopback, for programs that take AWS_ENDPOINT_URL_ECR
+    /// Loopback address of the ECR-compatible API, IP:PORT
+    ///
+    /// It answers GetAuthorizationToken for programs that only know AWS. Point them at it with AWS_ENDPOINT_URL_ECR.
     #[arg(long, value_name = "ADDRESS")]
     aws_api_listen: Option<String>,
-    /// The file that holds the secret of its callers; one that is not there is made
+    /// File with the API's shared secret; created if missing
     #[arg(long, value_name = "FILE")]
     aws_api_secret_file: Option<PathBuf>,
     #[cfg(feature = "simulator")]
@@ -69,7 +73,7 @@ fn sources(args: &Args, sockets: &ActivatedSockets) -> Sources {
 fn aws_api_flags(args: &Args) -> Vec<(&'static str, &'static str, toml::Value)> {
     let listen = args.aws_api_listen.clone();
     let listen = listen.map(|address| ("server.aws_api_listen", "--aws-api-listen", address.into()));
-    // Of a flag it is clear from where.
+    // A relative path of a flag means the current directory.
     let file = args.aws_api_secret_file.as_ref().and_then(|file| std::path::absolute(file).ok());
     let file = file.map(|file| file.to_string_lossy().into_owned());
     let file = file.map(|file| ("server.aws_api_secret_file", "--aws-api-secret-file", file.into()));

@@ -1,11 +1,10 @@
-//! `simulate-aws`, and the simulated AWS's own flags.
+//! `simulate-aws`: the simulated AWS as a process without a broker.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -15,17 +14,18 @@ use crate::terminal::print_line;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to listen
+    /// Address to listen on; can be repeated
     #[arg(long, default_value = "127.0.0.1:4599", value_name = "ADDRESS")]
     listen: Vec<SocketAddr>,
-    /// How long each answer takes
+    /// Time that each response takes
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     latency: Duration,
-    /// How long tokens last
+    /// Validity of tokens
     #[arg(long, default_value = "12h", value_name = "DURATION", value_parser = humantime::parse_duration)]
     token_lifetime: Duration,
-    /// Let a part of the calls fail: KIND is throttle, throttle-exception, http-429, denied, server-error, hang or garbage, RATE
-    /// is 0 to 1
+    /// Make a share of the calls fail
+    ///
+    /// KIND is throttle, throttle-exception, http-429, denied, server-error, hang or garbage. RATE is from 0 to 1.
     #[arg(long, value_name = "KIND=RATE")]
     fault: Vec<FaultRate>,
 }
@@ -56,8 +56,9 @@ async fn simulate(addresses: &[SocketAddr], settings: &Settings) -> anyhow::Resu
     Ok(())
 }
 
-/// Binds a simulated AWS.
-pub(super) async fn bind(address: SocketAddr, settings: &Settings) -> anyhow::Result<Simulator> {
+async fn bind(address: SocketAddr, settings: &Settings) -> anyhow::Result<Simulator> {
     let bound = Simulator::bind(address, settings.clone()).await;
-    bound.with_context(|| format!("cannot listen on {address}; stop what listens there or choose another address"))
+    bound.with_context(|| {
+        format!("cannot listen on {address}; stop the process that listens there or choose another address")
+    })
 }

@@ -7,19 +7,22 @@ use crate::simulator::{FaultRate, Settings};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Simulation")]
 pub(super) struct Simulation {
-    /// Put a simulated AWS behind the broker: everything runs, with no AWS account, and opens nothing
+    /// Put a simulated AWS behind the broker
+    ///
+    /// Everything works without an AWS account, but no registry accepts the credentials.
     #[arg(long)]
     simulate: bool,
-    /// How long each answer of the simulated AWS takes
+    /// Time that each simulated response takes
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     #[arg(requires = "simulate")]
     simulate_latency: Duration,
-    /// How long the simulated tokens last
+    /// Validity of simulated tokens
     #[arg(long, default_value = "12h", value_name = "DURATION", value_parser = humantime::parse_duration)]
     #[arg(requires = "simulate")]
     simulate_token_lifetime: Duration,
-    /// Let a part of the simulated calls fail: KIND is throttle, throttle-exception, http-429, denied, server-error, hang or
-    /// garbage, RATE is 0 to 1
+    /// Make a share of the simulated calls fail
+    ///
+    /// KIND is throttle, throttle-exception, http-429, denied, server-error, hang or garbage. RATE is from 0 to 1.
     #[arg(long, value_name = "KIND=RATE", requires = "simulate")]
     simulate_fault: Vec<FaultRate>,
 }
