@@ -16,7 +16,7 @@ use crate::registry::Partition;
 
 /// What every token has; all but the subject is weighed before any grant.
 const NO_CLAIMS: [&str; 6] = ["iss", "sub", "aud", "exp", "iat", "nbf"];
-const GRANTS: List = List {
+pub(in crate::config) const GRANTS: List = List {
     key: "grants",
     heading: "grants",
     one: "grant",

@@ -15,7 +15,7 @@ use crate::config::values;
 
 /// The list, which stands in a section.
 pub(in crate::config) const HEADING: &str = "authentication.jwt";
-const ISSUERS: List = List {
+pub(in crate::config) const ISSUERS: List = List {
     key: "jwt",
     heading: HEADING,
     one: HEADING,

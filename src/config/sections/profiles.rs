@@ -12,7 +12,7 @@ use crate::config::values::strings;
 use crate::credential::ProfileName;
 use crate::profile::{Access, Attribution, Profile};
 
-const PROFILES: List = List {
+pub(in crate::config) const PROFILES: List = List {
     key: "profiles",
     heading: "profiles",
     one: "profile",
