@@ -1,0 +1,31 @@
+//! The outcome of a call, as pacing needs it.
+
+use crate::error::FailureClass;
+use crate::source::FetchError;
+
+/// Whether AWS let a call through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// AWS answered: with a credential, or with a denial.
+    Admitted,
+    /// AWS throttled the call.
+    Throttled,
+    /// Neither is known.
+    Unknown,
+}
+
+impl Outcome {
+    pub(super) fn of<T>(result: &Result<T, FetchError>) -> Self {
+        match result {
+            Ok(_) => Self::Admitted,
+            Err(FetchError::Upstream(failure)) => match failure.class {
+                FailureClass::Denied => Self::Admitted,
+                FailureClass::Throttled => Self::Throttled,
+                FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidResponse => {
+                    Self::Unknown
+                }
+            },
+            Err(FetchError::QueueFull { .. }) => Self::Unknown,
+        }
+    }
+}
