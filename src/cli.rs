@@ -78,10 +78,14 @@ enum Command {
     /// Follow the credentials of registries: a line of JSON for each refresh
     #[cfg(feature = "client")]
     Watch(watch::Args),
-    /// Tell docker, podman, kubelet or Bazel to ask the broker
+    /// Configure docker, podman, kubelet or Bazel
+    ///
+    /// Each tool then asks the broker for registry credentials.
     #[cfg(feature = "client")]
     Configure(configure::Args),
-    /// Speak the protocols of docker, kubelet and Bazel for credentials
+    /// Answer credential requests of docker, kubelet or Bazel
+    ///
+    /// Reads one request from stdin in the tool's own protocol and prints the answer.
     #[cfg(feature = "client")]
     Helper(helper::Args),
     /// Walk from this machine's settings to the registry, and say where the way ends and what to do about it

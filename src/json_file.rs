@@ -29,7 +29,8 @@ pub fn read(file: &Path) -> Result<Map<String, Value>, String> {
     match fs::read_to_string(file) {
         Ok(text) if text.trim().is_empty() => Ok(Map::new()),
         Ok(text) => {
-            let problem = |error| format!("{}: it is no JSON object ({})", file.display(), error_position(&error));
+            let problem =
+                |error| format!("{}: not a JSON object ({}); correct the file", file.display(), error_position(&error));
             serde_json::from_str(&text).map_err(problem)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Map::new()),
@@ -57,7 +58,8 @@ pub fn update(
     let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     require_regular_file(file)?;
     let directory = file.parent().filter(|directory| directory.is_absolute());
-    let directory = directory.ok_or_else(|| format!("{}: give it as an absolute path", file.display()))?;
+    let directory =
+        directory.ok_or_else(|| format!("{}: the path is relative; give an absolute path", file.display()))?;
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
     let lock = File::options().create(true).append(true).mode(0o600).open(sibling(file, "lock")).map_err(problem)?;
     wait_for_lock(&lock, file)?;
@@ -103,7 +105,7 @@ pub fn update_unlocked(
 pub fn require_regular_file(file: &Path) -> Result<(), String> {
     match fs::metadata(file) {
         Ok(metadata) if !metadata.is_file() => {
-            Err(format!("{} is no regular file; name one, or none yet", file.display()))
+            Err(format!("{} is not a regular file; name a regular file or a new path", file.display()))
         }
         _ => Ok(()),
     }
@@ -118,7 +120,7 @@ fn wait_for_lock(lock: &File, file: &Path) -> Result<(), String> {
             Err(TryLockError::Error(error)) => return Err(format!("{}: {error}", file.display())),
         }
     }
-    Err(format!("{} is being changed by another program, which does not end", file.display()))
+    Err(format!("{} stays locked by another program; stop it and retry", file.display()))
 }
 
 /// Writes the new file with the owner, and if asked the mode, of the old one.

@@ -240,7 +240,7 @@ fn the_policy_is_explained_for_an_alias_and_tools_are_configured_for_one() {
         assert_eq!(ended.code, code, "{ended:?}");
     }
     let ended = run(&["configure", "docker", ALIAS, "--file", &docker], &[]);
-    assert!(ended.code == 0 && ended.error().contains("among its aliases"), "{ended:?}");
+    assert!(ended.code == 0 && ended.error().contains("the broker's [aliases] name it"), "{ended:?}");
     let written: Value = serde_json::from_str(&fs::read_to_string(&docker).unwrap()).unwrap();
     assert_eq!(written, json!({ "credHelpers": { ALIAS: "ecr-broker" } }));
 }

@@ -249,7 +249,7 @@ fn an_upstream_that_is_not_there_is_named_as_such() {
     let broker = Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
     let ended = get(&broker.address, &[PRIVATE]);
     assert_eq!(ended.code, 5);
-    assert!(ended.error().contains("AWS_UNAVAILABLE") && ended.error().contains("try again in"), "{}", ended.stderr);
+    assert!(ended.error().contains("AWS_UNAVAILABLE") && ended.error().contains("retry in"), "{}", ended.stderr);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The client: what it tries again, and what it does not.
+//! Retry, reconnect and failover of the client.
 
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -12,14 +12,14 @@ use ecr_broker::error::{FailureClass, UpstreamError};
 use support::*;
 use tokio::time::Instant;
 
-fn settings(addresses: &[String]) -> Settings {
+fn settings_for(addresses: &[String]) -> Settings {
     let address = Some(addresses.join(",").parse().unwrap());
-    let given = PartialConfig { address, timeout: Some(Duration::from_secs(5)), ..PartialConfig::default() };
-    given.settings(&Paths::default()).unwrap().0
+    let config = PartialConfig { address, timeout: Some(Duration::from_secs(5)), ..PartialConfig::default() };
+    config.settings(&Paths::default()).unwrap().0
 }
 
-fn of(broker: &TestBroker) -> Settings {
-    settings(&[format!("http://{}", broker.tcp)])
+fn settings_of(broker: &TestBroker) -> Settings {
+    settings_for(&[format!("http://{}", broker.tcp)])
 }
 
 fn query(registry: &str) -> Query {
@@ -30,8 +30,8 @@ async fn get(client: &mut Client<'_>, hosts: &[&str]) -> Vec<Result<RegistryCred
     client.credentials(&hosts.iter().map(|host| query(host)).collect::<Vec<_>>()).await.unwrap()
 }
 
-/// AWS heals once it has been called so often.
-fn heal_after(broker: &TestBroker, calls: u64) -> tokio::task::JoinHandle<()> {
+/// Lets AWS succeed after this many calls.
+fn recover_after(broker: &TestBroker, calls: u64) -> tokio::task::JoinHandle<()> {
     let (source, clock) = (broker.source.clone(), broker.clock.clone());
     tokio::spawn(async move {
         source.until_calls(calls).await;
@@ -41,26 +41,26 @@ fn heal_after(broker: &TestBroker, calls: u64) -> tokio::task::JoinHandle<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_work_later_is_asked_for_again_and_the_rest_of_a_batch_is_not() {
+async fn batch_retry_repeats_only_transient_failures() {
     let broker = TestBroker::start();
-    let settings = of(&broker);
+    let settings = settings_of(&broker);
     let mut client = Client::connect(&settings).await.unwrap();
     get(&mut client, &[&host(1)]).await.remove(0).unwrap();
     broker.source.fail(FailureClass::Unavailable);
-    let healed = heal_after(&broker, 2);
+    let recovered = recover_after(&broker, 2);
     let mut answers = get(&mut client, &[&host(1), &host(2), "ghcr.io"]).await;
-    healed.await.unwrap();
+    recovered.await.unwrap();
     assert_eq!(answers.remove(2).unwrap_err().reason.as_deref(), Some("REGISTRY_NOT_ECR"));
     assert_eq!(answers.remove(1).unwrap().registry, host(2));
     assert_eq!(answers.remove(0).unwrap().registry, host(1));
-    assert_eq!(broker.source.calls(), 3, "one, one that failed, and one more");
+    assert_eq!(broker.source.calls(), 3, "one success, one failure and its retry");
     broker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_denied_and_what_takes_longer_than_there_is_time_is_not_asked_for_again() {
+async fn denials_and_waits_beyond_the_deadline_are_not_retried() {
     let broker = TestBroker::start();
-    let settings = of(&broker);
+    let settings = settings_of(&broker);
     let later =
         UpstreamError { retry_after: Some(Duration::from_mins(1)), ..UpstreamError::aws(FailureClass::Throttled) };
     for (step, reason) in [
@@ -68,23 +68,23 @@ async fn what_is_denied_and_what_takes_longer_than_there_is_time_is_not_asked_fo
         (Step::Fail(later), "AWS_THROTTLED"),
     ] {
         broker.source.then(step);
-        let began = Instant::now();
+        let start = Instant::now();
         let mut client = Client::connect(&settings).await.unwrap();
         let failure = get(&mut client, &[&host(reason.len())]).await.remove(0).unwrap_err();
         assert_eq!(failure.reason.as_deref(), Some(reason));
-        assert!(began.elapsed() < Duration::from_secs(4), "{reason}: {:?}", began.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(4), "{reason}: {:?}", start.elapsed());
     }
     broker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_call_is_lost_when_its_connection_comes_to_its_age() {
+async fn connection_age_limit_loses_no_call() {
     let broker =
         TestBroker::start_with(|setup| setup.config.server.connections.max_connection_age = Duration::from_millis(20));
-    let settings = of(&broker);
+    let settings = settings_of(&broker);
     let mut client = Client::connect(&settings).await.unwrap();
-    let (began, mut calls) = (Instant::now(), 0);
-    while began.elapsed() < Duration::from_millis(500) {
+    let (start, mut calls) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_millis(500) {
         get(&mut client, &[HOST]).await.remove(0).unwrap_or_else(|failure| panic!("call {calls}: {failure}"));
         calls += 1;
     }
@@ -93,9 +93,9 @@ async fn no_call_is_lost_when_its_connection_comes_to_its_age() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_its_broker_goes_the_next_address_is_asked() {
+async fn client_fails_over_to_the_next_address() {
     let (first, second) = (TestBroker::start(), TestBroker::start());
-    let settings = settings(&[format!("http://{}", first.tcp), format!("unix:{}", second.socket.display())]);
+    let settings = settings_for(&[format!("http://{}", first.tcp), format!("unix:{}", second.socket.display())]);
     let mut client = Client::connect(&settings).await.unwrap();
     get(&mut client, &[HOST]).await.remove(0).unwrap();
     let calls = first.source.clone();

@@ -297,7 +297,7 @@ fn address_step_explains_each_way_to_miss_a_broker() {
     workspace.doctor(&missing, &[PRIVATE]).fails_at(
         "address",
         5,
-        &["there is no such socket", "fix: start the broker"],
+        &["the socket does not exist", "fix: start the broker"],
     );
     // The socket file stays after its listener is gone.
     drop(UnixListener::bind(workspace.path("old.sock")).unwrap());
@@ -305,21 +305,21 @@ fn address_step_explains_each_way_to_miss_a_broker() {
     workspace.doctor(&gone, &[PRIVATE]).fails_at(
         "address",
         5,
-        &["nobody listens", "fix: restart the broker that created the socket"],
+        &["nothing listens there", "fix: restart the broker that created the socket"],
     );
     let refused = workspace.doctor("http://127.0.0.1:1", &[PRIVATE]);
-    refused.fails_at("address", 5, &["nobody listens there", "ecr-broker serve --listen 127.0.0.1:1"]);
+    refused.fails_at("address", 5, &["nothing listens there", "ecr-broker serve --listen 127.0.0.1:1"]);
     let unknown = workspace.doctor("http://broker.invalid:50051", &[PRIVATE]);
-    unknown.fails_at("address", 5, &["cannot be resolved", "DNS"]);
+    unknown.fails_at("address", 5, &["does not resolve", "DNS"]);
     let file = format!("unix:{}", workspace.write("file", ""));
-    workspace.doctor(&file, &[PRIVATE]).fails_at("address", 5, &["it is no socket", "fix: correct the address"]);
+    workspace.doctor(&file, &[PRIVATE]).fails_at("address", 5, &["it is not a socket", "fix: correct the address"]);
     // A listener that accepts connections and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
     // doctor waits as long as other commands do.
     let diagnosis =
         diagnose(workspace.command().env("ECR_BROKER_TIMEOUT", "500ms").args(["--address", &address, PRIVATE]));
-    diagnosis.fails_at("address", 5, &["it takes connections, and says nothing", "check the broker's log"]);
+    diagnosis.fails_at("address", 5, &["it accepts connections but sends nothing", "check the broker's log"]);
     let web = Registry::answering(&["400 Bad Request"]);
     let diagnosis = workspace.command().args(["--address", &web.url, PRIVATE]).output().unwrap();
     assert!(String::from_utf8(diagnosis.stdout).unwrap().contains("does not speak gRPC"));
@@ -329,7 +329,7 @@ fn address_step_explains_each_way_to_miss_a_broker() {
     let broker = simulated_broker(&[], &[]);
     let diagnosis = workspace.doctor(&format!("{missing},{}", broker.address), &[]);
     assert!(
-        diagnosis.ended.code == 0 && diagnosis.step("address").contains("there is no such socket"),
+        diagnosis.ended.code == 0 && diagnosis.step("address").contains("the socket does not exist"),
         "{diagnosis:?}"
     );
 }
@@ -397,7 +397,7 @@ fn address_step_explains_each_tls_failure() {
     let (_broker, port) = serve(&ours.server(), "good");
     let (own, https) = (ours.file.to_str().unwrap(), format!("https://localhost:{port}"));
     let unknown = workspace.doctor(&https, &[PRIVATE, "--tls-ca", theirs.file.to_str().unwrap()]);
-    unknown.fails_at("address", 5, &["no authority that is trusted", "--tls-ca"]);
+    unknown.fails_at("address", 5, &["signed by an untrusted authority", "--tls-ca"]);
     let other = workspace.doctor(&format!("https://127.0.0.1:{port}"), &[PRIVATE, "--tls-ca", own]);
     other.fails_at("address", 5, &["for another name"]);
     let clear = workspace.doctor(&format!("http://localhost:{port}"), &[PRIVATE]);
@@ -406,7 +406,7 @@ fn address_step_explains_each_tls_failure() {
     anonymous.fails_at("caller", 4, &["CALLER_UNAUTHENTICATED", "fix: authenticate: --token-file"]);
     let expired = serve(&ours.server_until(2001), "old");
     let diagnosis = workspace.doctor(&format!("https://localhost:{}", expired.1), &[PRIVATE, "--tls-ca", own]);
-    diagnosis.fails_at("address", 5, &["has expired, by this machine's clock", "server.tls.certificate"]);
+    diagnosis.fails_at("address", 5, &["has expired by this machine's clock", "server.tls.certificate"]);
     let (stranger, key) = theirs.workload(certificates::RUNNER).write(directory, "stranger");
     let identity = ["--tls-cert", stranger.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
     let refused = workspace.doctor(&https, &[&[PRIVATE, "--tls-ca", own], &identity[..]].concat());
@@ -418,7 +418,11 @@ fn address_step_explains_each_tls_failure() {
     let silent = Registry::over_tls(&ours.server(), "200 OK").url;
     for web in [format!("https://localhost:{}", web_server(&ours.server())), silent] {
         let diagnosis = workspace.doctor(&web, &[PRIVATE, "--tls-ca", own]);
-        diagnosis.fails_at("address", 5, &["no HTTP/2", "fix: correct the address: use the broker's server.listen"]);
+        diagnosis.fails_at(
+            "address",
+            5,
+            &["without HTTP/2", "fix: correct the address: use the broker's server.listen"],
+        );
         assert!(!diagnosis.step("address").contains("client_ca"), "{diagnosis:?}");
     }
 
@@ -752,7 +756,7 @@ fn registry_step_explains_each_way_to_miss_it() {
 
     let authority = Authority::new(workspace.directory.path(), "authority.pem", "a");
     let registry_server = Registry::over_tls(&authority.server(), "200 OK");
-    doctor(&registry_server.url, &[]).fails_at("/v2/", 5, &["no authority that is trusted", "SSL_CERT_FILE"]);
+    doctor(&registry_server.url, &[]).fails_at("/v2/", 5, &["signed by an untrusted authority", "SSL_CERT_FILE"]);
     assert!(registry_server.received().is_empty());
     let mut trusting = workspace.command();
     trusting.env("SSL_CERT_FILE", &authority.file);
@@ -804,7 +808,7 @@ fn tools_step_runs_after_any_failure() {
     fs::remove_dir_all(workspace.path(".config/containers")).unwrap();
     workspace.write("docker/config.json", "\"eyJsecret\"");
     let broken = tools(&|_| ());
-    assert!(broken.contains("it is no JSON object") && !broken.contains("eyJsecret"), "{broken}");
+    assert!(broken.contains("not a JSON object") && !broken.contains("eyJsecret"), "{broken}");
 }
 
 #[test]

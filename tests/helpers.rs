@@ -1,4 +1,4 @@
-//! What docker, kubelet and Bazel see: the real programs, before a broker with a simulated AWS behind it.
+//! Credential helpers as docker, kubelet and Bazel run them, with a broker on a simulated AWS.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const NOT_FOUND: &str = "credentials not found in native keychain\n";
-const NOBODY: &str = "http://127.0.0.1:1";
+const UNUSED_ADDRESS: &str = "http://127.0.0.1:1";
 
-/// A place with a `client.toml` and helpers of its own.
+/// Directory with a `client.toml` and helper programs.
 struct Place {
     directory: tempfile::TempDir,
 }
@@ -47,21 +47,21 @@ impl Place {
         self
     }
 
-    /// A program that writes down what it is asked, and answers.
-    fn script(&self, name: &str, answer: &str, code: i32) -> PathBuf {
+    /// Creates a program that records its arguments and stdin, and prints an answer.
+    fn helper_script(&self, name: &str, answer: &str, code: i32) -> PathBuf {
         let path = self.path(name);
-        let asked = self.path("asked");
+        let requests = self.path("requests");
         let text = format!(
-            "#!/bin/sh\necho \"$@\" >>{asked}\ncat >>{asked}\nprintf '%s\\n' '{answer}'\nexit {code}\n",
-            asked = asked.display()
+            "#!/bin/sh\necho \"$@\" >>{requests}\ncat >>{requests}\nprintf '%s\\n' '{answer}'\nexit {code}\n",
+            requests = requests.display()
         );
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
 
-    fn asked(&self) -> String {
-        fs::read_to_string(self.path("asked")).unwrap_or_default()
+    fn requests(&self) -> String {
+        fs::read_to_string(self.path("requests")).unwrap_or_default()
     }
 
     fn run(&self, program: &str, arguments: &[&str], question: &str) -> Ended {
@@ -70,7 +70,7 @@ impl Place {
         command.args(arguments).env_clear().env("PATH", path).env("XDG_CONFIG_HOME", self.directory.path());
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
-        // One that does not read is none the worse.
+        // A program may exit without reading its stdin.
         _ = child.stdin.take().unwrap().write_all(question.as_bytes());
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -82,8 +82,8 @@ impl Place {
     }
 }
 
-fn login(server: &str) -> String {
-    json!({ "ServerURL": server, "Username": "somebody", "Secret": "s3cret" }).to_string()
+fn credential(server: &str) -> String {
+    json!({ "ServerURL": server, "Username": "user", "Secret": "s3cret" }).to_string()
 }
 
 fn fields(answer: &Value) -> Vec<&str> {
@@ -93,12 +93,12 @@ fn fields(answer: &Value) -> Vec<&str> {
 }
 
 fn is_token(secret: &str) -> bool {
-    // What the simulated AWS gives is as large as what AWS gives.
+    // Tokens of the simulated AWS are as long as real ones.
     secret.len() > 1_000
 }
 
 #[test]
-fn docker_is_answered_in_every_form_that_it_and_others_ask_in() {
+fn docker_get_accepts_every_form_of_a_registry_name() {
     let broker = simulated_broker(&[], &[]);
     let place = Place::at(&broker);
     for server in [
@@ -113,7 +113,7 @@ fn docker_is_answered_in_every_form_that_it_and_others_ask_in() {
         "123456789012.dkr-ecr-fips.us-east-1.on.aws",
     ] {
         let answer: Value = serde_json::from_str(&place.docker("get", server).out()).unwrap();
-        assert_eq!(fields(&answer), ["Secret", "ServerURL", "Username"], "the case of letters counts");
+        assert_eq!(fields(&answer), ["Secret", "ServerURL", "Username"], "field names are case-sensitive");
         assert_eq!((answer["ServerURL"].as_str(), answer["Username"].as_str()), (Some(server.trim()), Some("AWS")));
         assert!(is_token(answer["Secret"].as_str().unwrap()), "{server}");
     }
@@ -124,20 +124,20 @@ fn docker_is_answered_in_every_form_that_it_and_others_ask_in() {
 }
 
 #[test]
-fn what_is_no_registry_of_ecr_s_is_not_found_also_where_no_broker_can_be_asked_about_it() {
-    let place = Place::new(&format!("address = \"{NOBODY}\"\n"));
+fn docker_get_reports_other_registries_as_not_found_without_a_broker() {
+    let place = Place::new(&format!("address = \"{UNUSED_ADDRESS}\"\n"));
     for server in ["https://index.docker.io/v1/", "ghcr.io", "registry.example:5000", "localhost"] {
         let Ended { code, stdout, stderr } = place.docker("get", server);
         assert_eq!((code, stdout.as_str()), (1, NOT_FOUND), "{server}");
-        // Docker's own and a name without dots are nobody's alias.
+        // Docker Hub and names without a dot are never aliases.
         let may_be_alias = server.contains("ghcr") || server.contains("example");
-        assert_eq!(stderr.contains("whether it is an alias") && stderr.contains("no broker answers"), may_be_alias);
+        assert_eq!(stderr.contains("is an alias of the broker") && stderr.contains("no broker answers"), may_be_alias);
     }
     for wrong in ["12345.dkr.ecr.eu-central-1.amazonaws.com", "123456789012.dkr-ecr.eu-central-1.amazonaws.com"] {
-        let told = place.docker("get", wrong);
+        let malformed = place.docker("get", wrong);
         assert!(
-            told.code == 1 && told.stdout != NOT_FOUND,
-            "what is meant to be ECR's is told what is wrong: {told:?}"
+            malformed.code == 1 && malformed.stdout != NOT_FOUND,
+            "a malformed ECR host has its own error: {malformed:?}"
         );
     }
     let nothing = place.docker("get", "\n");
@@ -145,8 +145,8 @@ fn what_is_no_registry_of_ecr_s_is_not_found_also_where_no_broker_can_be_asked_a
 }
 
 #[test]
-fn without_a_broker_docker_is_told_the_reason_and_the_public_registry_needs_none() {
-    let place = Place::new(&format!("address = \"{NOBODY}\"\n"));
+fn docker_get_without_a_broker_fails_except_for_the_public_registry() {
+    let place = Place::new(&format!("address = \"{UNUSED_ADDRESS}\"\n"));
     let private = place.docker("get", PRIVATE);
     assert_eq!((private.code, private.stdout.lines().count()), (1, 1));
     assert!(private.stdout.contains("no broker answers at http://127.0.0.1:1"), "{private:?}");
@@ -161,26 +161,26 @@ fn without_a_broker_docker_is_told_the_reason_and_the_public_registry_needs_none
 }
 
 #[test]
-fn a_refusal_of_aws_s_is_told_as_it_is_and_no_fallback_is_asked_about_it() {
+fn aws_denial_is_reported_and_skips_the_fallback() {
     let broker = simulated_broker(&["--simulate-fault", "denied=1"], &[]);
     let place = Place::at(&broker);
-    let fallback = place.script("fallback", "{}", 0);
+    let fallback = place.helper_script("fallback", "{}", 0);
     let fallback = ["helper", "docker", "get", "--fallback-exec", fallback.to_str().unwrap()];
     let denied = place.run(PROGRAM, &fallback, PRIVATE);
     assert_eq!(denied.code, 1);
     assert!(denied.stdout.starts_with("AWS_ACCESS_DENIED: "), "{denied:?}");
-    assert_eq!(place.asked(), "");
+    assert_eq!(place.requests(), "");
     broker.stop();
 }
 
 #[test]
-fn a_login_for_ecr_is_taken_and_dropped_and_one_for_another_registry_is_never_lost() {
+fn docker_store_drops_ecr_and_refuses_others_without_a_delegate() {
     let place = Place::new("");
-    let stored = place.docker("store", &login(PRIVATE));
+    let stored = place.docker("store", &credential(PRIVATE));
     assert_eq!((stored.code, stored.stdout.as_str()), (0, ""));
     assert!(stored.stderr.contains("not stored"), "{stored:?}");
     assert_eq!(place.docker("erase", PRIVATE).code, 0);
-    let refused = place.docker("store", &login("ghcr.io"));
+    let refused = place.docker("store", &credential("ghcr.io"));
     assert!(refused.code == 1 && refused.stdout.contains("next in client.toml"), "{refused:?}");
     assert!(!refused.stdout.contains("s3cret") && !refused.stderr.contains("s3cret"));
     assert_eq!(place.docker("store", "nonsense").code, 1);
@@ -188,44 +188,47 @@ fn a_login_for_ecr_is_taken_and_dropped_and_one_for_another_registry_is_never_lo
 }
 
 #[test]
-fn other_registries_are_the_next_helper_s() {
+fn other_registries_go_to_the_delegate_helper() {
     let place = Place::new("next = \"other\"\n");
-    place.script("docker-credential-other", r#"{"ServerURL":"ghcr.io","Username":"u","Secret":"s"}"#, 0);
+    place.helper_script("docker-credential-other", r#"{"ServerURL":"ghcr.io","Username":"u","Secret":"s"}"#, 0);
     assert_eq!(
         place.docker("get", "ghcr.io").out(),
         "{\"ServerURL\":\"ghcr.io\",\"Username\":\"u\",\"Secret\":\"s\"}\n"
     );
-    assert_eq!(place.docker("store", &login("ghcr.io")).code, 0);
+    assert_eq!(place.docker("store", &credential("ghcr.io")).code, 0);
     assert_eq!(place.docker("erase", "ghcr.io").code, 0);
-    let asked = place.asked();
-    assert!(asked.contains("get\nghcr.io") && asked.contains("s3cret") && asked.contains("erase\nghcr.io"), "{asked}");
-    place.script("docker-credential-other", r#"{"https://ghcr.io":"u"}"#, 0);
+    let requests = place.requests();
+    assert!(
+        requests.contains("get\nghcr.io") && requests.contains("s3cret") && requests.contains("erase\nghcr.io"),
+        "{requests}"
+    );
+    place.helper_script("docker-credential-other", r#"{"https://ghcr.io":"u"}"#, 0);
     assert_eq!(place.docker("list", "unused").out_anyway(), "{\"https://ghcr.io\":\"u\"}\n");
-    // What it says is passed on as it is, for docker compares it.
-    place.script("docker-credential-other", NOT_FOUND.trim(), 1);
+    // The delegate's error passes unchanged, because docker compares it.
+    place.helper_script("docker-credential-other", NOT_FOUND.trim(), 1);
     let Ended { code, stdout, .. } = place.docker("get", "ghcr.io");
     assert_eq!((code, stdout.as_str()), (1, NOT_FOUND));
     let missing = Place::new("next = \"no-such\"\n").docker("get", "ghcr.io");
     assert!(missing.code == 1 && missing.stdout.contains("docker-credential-no-such"), "{missing:?}");
-    // Under whatever name.
+    // The same program under another name.
     let place = Place::new("next = \"another\"\n");
     std::os::unix::fs::symlink(HELPER, place.path("docker-credential-another")).unwrap();
-    let ourselves = place.docker("get", "ghcr.io");
-    assert!(ourselves.code == 1 && ourselves.stdout.contains("asked by another ecr-broker helper"), "{ourselves:?}");
+    let circle = place.docker("get", "ghcr.io");
+    assert!(circle.code == 1 && circle.stdout.contains("an ecr-broker helper runs it already"), "{circle:?}");
 }
 
 #[test]
-fn other_registries_may_be_in_a_file_as_docker_and_podman_have_it() {
+fn other_registries_are_read_and_written_in_an_auth_file() {
     let place = Place::new("");
     let file = place.path("auth.json");
     let place = place.also(&format!("next = {file:?}\n"));
     assert_eq!(place.docker("get", "ghcr.io").stdout, NOT_FOUND);
-    assert_eq!(place.docker("store", &login("ghcr.io")).code, 0);
+    assert_eq!(place.docker("store", &credential("ghcr.io")).code, 0);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let answer: Value = serde_json::from_str(&place.docker("get", "https://ghcr.io/v2/").out()).unwrap();
-    assert_eq!((answer["Username"].as_str(), answer["Secret"].as_str()), (Some("somebody"), Some("s3cret")));
+    assert_eq!((answer["Username"].as_str(), answer["Secret"].as_str()), (Some("user"), Some("s3cret")));
     let list: Value = serde_json::from_str(&place.docker("list", "").stdout).unwrap();
-    assert_eq!(list, json!({ "ghcr.io": "somebody" }));
+    assert_eq!(list, json!({ "ghcr.io": "user" }));
 
     let other = BASE64.encode(b"a:b:c");
     let written = json!({ "credsStore": "x", "auths": { "https://index.docker.io/v1/": { "auth": other }, "ghcr.io": { "identitytoken": "t" } } });
@@ -238,7 +241,7 @@ fn other_registries_may_be_in_a_file_as_docker_and_podman_have_it() {
     let left: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(left, json!({ "credsStore": "x", "auths": { "https://index.docker.io/v1/": { "auth": other } } }));
 
-    // A login of a repository's is not the registry's, and Docker Hub has several names.
+    // An entry for a repository is not the registry's, and Docker Hub has several names.
     let scoped = json!({ "auths": {
         "quay.io/a": { "auth": other }, "quay.io/b": { "auth": other }, "docker.io": { "auth": other }, "ghcr.io": {}, "https://ghcr.io": { "auth": other },
     } });
@@ -249,19 +252,19 @@ fn other_registries_may_be_in_a_file_as_docker_and_podman_have_it() {
     assert_eq!(place.docker("get", "https://index.docker.io/v1/").code, 0);
     assert_eq!(place.docker("get", "ghcr.io").code, 0);
 
-    // Through a link, and with the mode that it has.
+    // A change follows a symbolic link and keeps the file's mode.
     let link = place.path("link.json");
     std::os::unix::fs::symlink(&file, &link).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     let linked = Place::new(&format!("next = {link:?}\n"));
-    assert_eq!(linked.docker("store", &login("linked.example")).code, 0);
+    assert_eq!(linked.docker("store", &credential("linked.example")).code, 0);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     assert_eq!(place.docker("get", "linked.example").code, 0);
     fs::write(&file, written.to_string()).unwrap();
     assert_eq!(place.docker("erase", "ghcr.io").code, 0);
 
-    // docker would write its own file again, without the login.
+    // docker overwrites its own file after a store, without the new entry.
     let docker = Place::new("");
     let own = docker.path("config.json");
     let docker = docker.also(&format!("next = {own:?}\n"));
@@ -269,31 +272,31 @@ fn other_registries_may_be_in_a_file_as_docker_and_podman_have_it() {
     command.arg("store").env_clear().env("XDG_CONFIG_HOME", docker.directory.path());
     command.env("DOCKER_CONFIG", docker.directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(login("ghcr.io").as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(credential("ghcr.io").as_bytes()).unwrap();
     let refused = child.wait_with_output().unwrap();
     assert!(!refused.status.success() && String::from_utf8(refused.stdout).unwrap().contains("docker's own file"));
 
-    // Two at a time lose nothing.
+    // Concurrent changes lose nothing.
     std::thread::scope(|scope| {
         for number in 0..20 {
             let place = &place;
-            scope.spawn(move || assert_eq!(place.docker("store", &login(&format!("r{number}.example"))).code, 0));
+            scope.spawn(move || assert_eq!(place.docker("store", &credential(&format!("r{number}.example"))).code, 0));
         }
     });
     let list: Value = serde_json::from_str(&place.docker("list", "").stdout).unwrap();
     assert_eq!(list.as_object().unwrap().len(), 21);
     let names: Vec<_> = fs::read_dir(place.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 4, "client.toml's folder, the file, its lock and a link: {names:?}");
+    assert_eq!(names.len(), 4, "the directory of client.toml, the file, its lock and the link: {names:?}");
     fs::write(&file, "\"eyJsecret\"").unwrap();
     let broken = place.docker("get", "ghcr.io").stdout;
     assert!(broken.contains("auth.json") && !broken.contains("eyJsecret"), "{broken}");
-    let wrong = place.docker("store", &login("123456789012.dkr-ecr.eu-central-1.amazonaws.com"));
+    let wrong = place.docker("store", &credential("123456789012.dkr-ecr.eu-central-1.amazonaws.com"));
     assert!(wrong.code == 1 && !fs::read_to_string(&file).unwrap().contains("dkr-ecr"), "{wrong:?}");
     assert_eq!(place.docker("list", "").code, 0);
 }
 
 #[test]
-fn two_hundred_helpers_on_a_cold_key_are_one_call_of_aws() {
+fn two_hundred_helpers_with_a_cold_key_make_one_aws_call() {
     let broker = simulated_broker(&["--simulate-latency", "500ms"], &[("RUST_LOG", "info")]);
     let place = Place::at(&broker);
     std::thread::scope(|scope| {
@@ -313,7 +316,7 @@ fn kubelet(place: &Place, arguments: &[&str], image: &str, more: &str) -> Ended 
 }
 
 #[test]
-fn kubelet_gets_a_response_with_the_fields_that_it_knows_and_no_other() {
+fn kubelet_response_has_only_known_fields() {
     let broker = simulated_broker(&[], &[]);
     let place = Place::at(&broker);
     let image = format!("{PRIVATE}/team/app");
@@ -342,10 +345,10 @@ fn kubelet_gets_a_response_with_the_fields_that_it_knows_and_no_other() {
 }
 
 #[test]
-fn a_pod_s_token_is_passed_on_as_its_own() {
+fn kubelet_token_of_the_pod_is_sent_to_the_broker() {
     let broker = simulated_broker(&[], &[]);
     let place = Place::at(&broker);
-    // This broker takes no tokens, and says so: the one that came was sent.
+    // This broker accepts no tokens: its error proves that the token was sent.
     let refused = kubelet(&place, &[], PRIVATE, r#","serviceAccountToken":"t0ken","serviceAccountAnnotations":{}"#);
     assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
     assert!(refused.stderr.contains("takes no bearer tokens") && !refused.stderr.contains("t0ken"), "{refused:?}");
@@ -353,16 +356,16 @@ fn a_pod_s_token_is_passed_on_as_its_own() {
 }
 
 #[test]
-fn where_no_broker_answers_the_fallback_is_asked_the_same() {
-    let place = Place::new(&format!("address = \"{NOBODY}\"\n"));
-    let fallback = place.script("fallback", "{\"its\":\"own\"}", 0);
+fn fallback_gets_the_same_request_when_no_broker_answers() {
+    let place = Place::new(&format!("address = \"{UNUSED_ADDRESS}\"\n"));
+    let fallback = place.helper_script("fallback", "{\"its\":\"own\"}", 0);
     let fallback = fallback.to_str().unwrap();
     let answer = kubelet(&place, &["--fallback-exec", fallback], PRIVATE, "");
     assert_eq!((answer.code, answer.stdout.as_str()), (0, "{\"its\":\"own\"}\n"));
-    assert!(answer.stderr.contains("no broker answers") && place.asked().contains("CredentialProviderRequest"));
+    assert!(answer.stderr.contains("no broker answers") && place.requests().contains("CredentialProviderRequest"));
     let with_an_argument = format!("{fallback} get-credentials");
     assert_eq!(kubelet(&place, &["--fallback-exec", &with_an_argument], PRIVATE, "").code, 0);
-    assert!(place.asked().contains("get-credentials\n"), "{}", place.asked());
+    assert!(place.requests().contains("get-credentials\n"), "{}", place.requests());
     let question = json!({ "uri": format!("https://{PRIVATE}/v2/") }).to_string();
     let answer = place.run(PROGRAM, &["helper", "bazel", "get", "--fallback-exec", fallback], &question);
     assert_eq!((answer.code, answer.stdout.as_str()), (0, "{\"its\":\"own\"}\n"));
@@ -377,19 +380,19 @@ fn bazel(place: &Place, uri: &str) -> Ended {
 }
 
 #[test]
-fn bazel_gets_the_header_of_each_registry_and_none_for_where_layers_lie() {
+fn bazel_get_returns_a_header_per_registry_and_none_for_layers() {
     let broker = simulated_broker(&[], &[]);
     let place = Place::at(&broker);
     for (host, scheme) in [(PRIVATE, "Basic"), ("public.ecr.aws", "Bearer")] {
         let answer: Value =
             serde_json::from_str(&bazel(&place, &format!("https://{host}/v2/team/app/blobs/sha256:00")).out()).unwrap();
         let header = answer["headers"]["Authorization"][0].as_str().unwrap();
-        let (given, token) = header.split_once(' ').unwrap();
-        assert_eq!(given, scheme);
+        let (found, token) = header.split_once(' ').unwrap();
+        assert_eq!(found, scheme);
         assert!(BASE64.decode(token.as_bytes()).unwrap().starts_with(b"AWS:"));
         assert!(humantime::parse_rfc3339(answer["expires"].as_str().unwrap()).is_ok());
     }
-    assert_eq!(bazel(&place, &format!("http://{PRIVATE}/v2/")).out(), "{}\n", "nothing in the clear");
+    assert_eq!(bazel(&place, &format!("http://{PRIVATE}/v2/")).out(), "{}\n", "no header in plaintext");
     let layers = bazel(&place, "https://prod-eu-central-1-starport-layer-bucket.s3.eu-central-1.amazonaws.com/x?y");
     assert_eq!(layers.out(), "{}\n");
     assert_eq!(place.run(PROGRAM, &["helper", "bazel", "set"], "{}").code, 1);
@@ -398,7 +401,7 @@ fn bazel_gets_the_header_of_each_registry_and_none_for_where_layers_lie() {
 }
 
 #[test]
-fn docker_and_podman_are_told_of_the_helper_and_nothing_else_of_theirs_is_changed() {
+fn configure_docker_and_podman_adds_the_helper_and_keeps_the_rest() {
     let place = Place::new("");
     let file = place.path("config.json");
     fs::write(&file, json!({ "credsStore": "x", "credHelpers": { "public.ecr.aws": "ecr-login" } }).to_string())
@@ -431,7 +434,7 @@ fn docker_and_podman_are_told_of_the_helper_and_nothing_else_of_theirs_is_change
 }
 
 #[test]
-fn kubelet_and_bazel_are_told_what_to_ask() {
+fn configure_kubelet_and_bazel_prints_their_configuration() {
     let place = Place::new("");
     let kubelet = place.run(PROGRAM, &["configure", "kubelet", PRIVATE], "").out();
     assert!(
@@ -447,7 +450,7 @@ fn kubelet_and_bazel_are_told_what_to_ask() {
 }
 
 #[test]
-fn under_the_names_that_tools_look_for_the_program_is_their_helper() {
+fn program_acts_as_the_helper_that_its_name_says() {
     let broker = simulated_broker(&[], &[]);
     let place = Place::at(&broker);
     let under = |name: &str, arguments: &[&str], question: &str| {

@@ -166,7 +166,7 @@ fn what_is_in_somebody_s_file_stays_and_a_file_that_is_somebody_s_is_not_taken()
     fs::write(place.path("auth.json"), "{\"auths\": [").unwrap();
     for merge in [&[][..], &["--merge"]] {
         let refused = place.once(&[&[PRIVATE, "--authfile", &authfile][..], merge].concat());
-        assert!(refused.code == 1 && refused.error().contains("no JSON object"), "{refused:?}");
+        assert!(refused.code == 1 && refused.error().contains("not a JSON object"), "{refused:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `configure`: what docker, podman, kubelet and Bazel have to be told.
+//! `configure`: configures docker, podman, kubelet and Bazel to use the credential helper.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use crate::json_file::{self, FileMode};
 use crate::registry::{DOCKER_HUB, Registry, RegistryError};
 use crate::terminal::{print_error, print_line};
 
-/// As docker looks for it: docker-credential-ecr-broker.
+/// Name in docker's configuration; docker runs docker-credential-ecr-broker.
 const HELPER: &str = "ecr-broker";
 
 #[derive(Debug, clap::Args)]
@@ -21,34 +21,39 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Tool {
-    /// Have docker, and what reads its configuration, ask docker-credential-ecr-broker for registries
+    /// Configure docker to use the credential helper
+    ///
+    /// Adds the registries to credHelpers in docker's config.json, which other programs read too. docker then runs
+    /// docker-credential-ecr-broker for them. Everything else in the file stays.
     Docker {
         #[command(flatten)]
         file: FileArgs,
-        /// $DOCKER_CONFIG, docker's directory
+        /// Directory of docker's configuration
         #[arg(long, env = "DOCKER_CONFIG", hide = true)]
         docker_config: Option<PathBuf>,
-        /// $HOME, below which it is otherwise
+        /// Home directory; .docker below it is the default
         #[arg(long, env = "HOME", hide = true)]
         home: Option<PathBuf>,
     },
-    /// The same for podman, buildah and skopeo
+    /// Configure podman, buildah and skopeo to use the helper
+    ///
+    /// Adds the registries to credHelpers in podman's auth.json. Everything else in the file stays.
     Podman {
         #[command(flatten)]
         file: FileArgs,
-        /// $REGISTRY_AUTH_FILE, podman's file
+        /// Auth file of podman
         #[arg(long, env = "REGISTRY_AUTH_FILE", hide = true)]
         auth_file: Option<PathBuf>,
-        /// $XDG_CONFIG_HOME, below which one is that stays
+        /// Directory of containers/auth.json, which survives a restart
         #[arg(long, env = "XDG_CONFIG_HOME", hide = true)]
         config_home: Option<PathBuf>,
-        /// $HOME, below which that is otherwise
+        /// Home directory; .config below it is the default
         #[arg(long, env = "HOME", hide = true)]
         home: Option<PathBuf>,
     },
     /// Print a CredentialProviderConfig for kubelet
     Kubelet {
-        /// Registry hosts, URLs or image references; none: all of ECR's
+        /// Registry hosts, URLs or image references; default: all ECR hosts
         #[arg(value_name = "REGISTRY")]
         registries: Vec<String>,
     },
@@ -65,10 +70,10 @@ struct FileArgs {
     /// Registry hosts, URLs or image references
     #[arg(required = true, value_name = "REGISTRY")]
     registries: Vec<String>,
-    /// The file to change, instead of the tool's own
+    /// File to change, instead of the tool's own
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Show what would change, and change nothing
+    /// Print the changes without writing them
     #[arg(long)]
     dry_run: bool,
 }
@@ -76,12 +81,12 @@ struct FileArgs {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.tool {
         Tool::Docker { file, docker_config, home } => {
-            let own = given(docker_config).or_else(|| Some(given(home)?.join(".docker")));
-            patch(&file, own.map(|directory| directory.join("config.json")))?;
+            let default = non_empty(docker_config).or_else(|| Some(non_empty(home)?.join(".docker")));
+            patch(&file, default.map(|directory| directory.join("config.json")))?;
         }
         Tool::Podman { file, auth_file, config_home, home } => {
-            let stays = given(config_home).or_else(|| Some(given(home)?.join(".config")));
-            patch(&file, given(auth_file).or_else(|| Some(stays?.join("containers/auth.json"))))?;
+            let config = non_empty(config_home).or_else(|| Some(non_empty(home)?.join(".config")));
+            patch(&file, non_empty(auth_file).or_else(|| Some(config?.join("containers/auth.json"))))?;
         }
         Tool::Kubelet { registries } => print_line(kubelet(&hosts(&registries)?))?,
         Tool::Bazel { registries } => {
@@ -96,22 +101,22 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A variable that is empty says nothing.
-fn given(path: Option<PathBuf>) -> Option<PathBuf> {
+/// Treats an empty variable as unset.
+fn non_empty(path: Option<PathBuf>) -> Option<PathBuf> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 
-/// Each once, in the order that they were given in.
+/// Returns the hosts without duplicates, in the order of the arguments.
 fn hosts(registries: &[String]) -> anyhow::Result<Vec<String>> {
     let mut hosts = Vec::new();
     for registry in registries {
         let host = match registry.parse::<Registry>() {
-            Ok(parsed) => parsed.host().ok_or_else(|| anyhow!("{registry} names no account"))?,
+            Ok(parsed) => parsed.host().ok_or_else(|| anyhow!("{registry} has no account; write the full host"))?,
             Err(RegistryError::NotEcr { host }) if DOCKER_HUB.contains(&host.as_str()) => {
-                bail!("{host} is Docker Hub's, and nothing of the broker's");
+                bail!("{host} is Docker Hub; the broker serves ECR registries and their aliases");
             }
             Err(RegistryError::NotEcr { host }) => {
-                print_error(format_args!("{host} is no host of ECR's; the broker must have it among its aliases"));
+                print_error(format_args!("{host} is not an ECR host; make sure that the broker's [aliases] name it"));
                 host
             }
             Err(error) => return Err(error.into()),
@@ -123,14 +128,14 @@ fn hosts(registries: &[String]) -> anyhow::Result<Vec<String>> {
     Ok(hosts)
 }
 
-/// Names the helper for each host in `credHelpers`, and leaves everything else as it is.
-fn patch(args: &FileArgs, own: Option<PathBuf>) -> anyhow::Result<()> {
-    let file = args.file.clone().or(own).context("it is not known where the file is; name it with --file")?;
+/// Names the helper for each host in `credHelpers` and keeps everything else.
+fn patch(args: &FileArgs, default: Option<PathBuf>) -> anyhow::Result<()> {
+    let file = args.file.clone().or(default).context("no default file: HOME is not set; set --file")?;
     let file = std::path::absolute(file)?;
     let hosts = hosts(&args.registries)?;
     let changes = changes(&json_file::read(&file).map_err(anyhow::Error::msg)?, &hosts, &file)?;
     if changes.is_empty() {
-        return print_line(format_args!("{} names the helper for these registries already", file.display()));
+        return print_line(format_args!("{} already names the helper for these registries", file.display()));
     }
     if !args.dry_run {
         json_file::update(&file, FileMode::Keep, |config| {
@@ -149,13 +154,13 @@ fn patch(args: &FileArgs, own: Option<PathBuf>) -> anyhow::Result<()> {
     ))
 }
 
-/// What would be another, a line each.
+/// Returns the changes, each as lines of a diff.
 fn changes(config: &Map<String, Value>, hosts: &[String], file: &Path) -> anyhow::Result<Vec<String>> {
     let none = Map::new();
     let helpers = match config.get("credHelpers") {
         None => &none,
         Some(Value::Object(helpers)) => helpers,
-        Some(_) => bail!("{}: credHelpers is no object", file.display()),
+        Some(_) => bail!("{}: credHelpers is not an object; correct the file", file.display()),
     };
     let change = |host: &String| match helpers.get(host) {
         Some(old) if old == HELPER => None,
@@ -166,7 +171,7 @@ fn changes(config: &Map<String, Value>, hosts: &[String], file: &Path) -> anyhow
 }
 
 fn kubelet(hosts: &[String]) -> String {
-    // Each "*" is one label of a host.
+    // In matchImages each "*" matches one label of a host.
     let every_host = || Registry::host_patterns("*", "*").into_iter().chain(Registry::PUBLIC_HOSTS.map(str::to_owned));
     let images: Vec<_> = if hosts.is_empty() { every_host().collect() } else { hosts.to_vec() };
     let images: Vec<_> = images.into_iter().map(|host| format!("      - \"{host}\"")).collect();

@@ -13,21 +13,27 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Protocol {
-    /// docker's credential helpers; the program docker-credential-ecr-broker speaks it too
+    /// Speak docker's credential helper protocol
+    ///
+    /// The program docker-credential-ecr-broker speaks the same protocol and starts faster.
     Docker {
-        /// get, store, erase, list or version
+        /// Action: get, store, erase, list or version
         action: String,
         #[command(flatten)]
         options: Options,
     },
-    /// kubelet's image credential providers
+    /// Speak kubelet's credential provider protocol
+    ///
+    /// A link to this program named ecr-credential-provider does the same.
     Kubelet {
         #[command(flatten)]
         options: Options,
     },
-    /// Bazel's credential helpers
+    /// Speak Bazel's credential helper protocol
+    ///
+    /// A link to this program named bazel-credential-ecr-broker does the same.
     Bazel {
-        /// get
+        /// Action: get
         action: String,
         #[command(flatten)]
         options: Options,
@@ -36,13 +42,17 @@ enum Protocol {
 
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// The profile to mint credentials with
+    /// Profile to request
     #[arg(long, env = "ECR_BROKER_PROFILE")]
     profile: Option<String>,
-    /// Who has the logins of other registries: a helper's name (secretservice), or a file (/path/auth.json)
+    /// Credential helper (secretservice) or auth file (/path/auth.json) for other registries
+    ///
+    /// Only the docker protocol uses it. The key in client.toml is next.
     #[arg(long, value_name = "NAME|FILE")]
     next: Option<String>,
-    /// A program of the same protocol to ask where no broker answers, with its arguments
+    /// Command of the same protocol to run when no broker answers
+    ///
+    /// The program and its arguments, separated by spaces. It does not run after an error from the broker.
     #[arg(long, value_name = "COMMAND")]
     fallback_exec: Option<String>,
     #[command(flatten)]

@@ -23,7 +23,7 @@ pub struct Addresses(pub(super) Vec<Address>);
 
 /// Error of a text that is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a broker's address: those are http://HOST:PORT, https://HOST:PORT and unix:/absolute/path")]
+#[error("{0:?} is not a broker address; use http://HOST:PORT, https://HOST:PORT or unix:/ABSOLUTE/PATH")]
 pub struct AddressError(String);
 
 impl Address {
@@ -48,7 +48,7 @@ impl Address {
         ip.map_or(host == "localhost", |ip| ip.is_loopback())
     }
 
-    /// Returns whether the network can read what is sent.
+    /// Returns whether the network can read the traffic.
     pub(super) fn is_plaintext(&self) -> bool {
         matches!(self, Self::Plain(_))
     }

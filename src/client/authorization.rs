@@ -23,18 +23,19 @@ fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<
         return match settings.token {
             // Without its token the call would run as another caller.
             Some(_) => Err(Failure::local(format!(
-                "the token is not sent in the clear to {address}, which nobody named; set ECR_BROKER_ADDRESS, or address in client.toml"
+                "the token is not sent in plaintext to the default address {address}; set ECR_BROKER_ADDRESS, or address in client.toml"
             ))),
             None => Ok(None),
         };
     }
     let Some((text, origin)) = read_token(settings)? else { return Ok(None) };
     if text.trim().is_empty() {
-        return Err(Failure::local(format!("{origin} is empty")));
+        return Err(Failure::local(format!("{origin} is empty; write a bearer token into it")));
     }
     let value = Zeroizing::new(format!("Bearer {}", text.trim()));
-    let mut value: MetadataValue<_> =
-        value.parse().map_err(|_| Failure::local(format!("{origin} holds characters that no token has")))?;
+    let mut value: MetadataValue<_> = value.parse().map_err(|_| {
+        Failure::local(format!("{origin} is malformed: it holds control or non-ASCII characters; renew the token"))
+    })?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
@@ -48,6 +49,6 @@ fn read_token(settings: &Settings) -> Result<Option<(Zeroizing<String>, String)>
     let origin = format!("the token file {}", path.display());
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some((Zeroizing::new(text), origin))),
-        Err(error) => Err(Failure::local(format!("{origin} cannot be read: {error}"))),
+        Err(error) => Err(Failure::local(format!("{origin} cannot be read: {error}; check its path and mode"))),
     }
 }

@@ -74,8 +74,8 @@ pub enum ConfigError {
         problem: String,
     },
     /// A certificate without its key, or a key without its certificate.
-    #[error("{given} is given without {missing}: a client's certificate needs both")]
-    HalfAnIdentity {
+    #[error("{given} without {missing}: a client certificate needs both; set {missing}")]
+    IncompleteIdentity {
         /// Key that is set.
         given: &'static str,
         /// Key that is missing.
@@ -179,7 +179,7 @@ impl PartialConfig {
     /// # Errors
     /// Returns an error if a certificate has no key or a key no certificate.
     pub fn settings(self, paths: &Paths) -> Result<(Settings, String), ConfigError> {
-        let half = |given, missing| Err(ConfigError::HalfAnIdentity { given, missing });
+        let half = |given, missing| Err(ConfigError::IncompleteIdentity { given, missing });
         let tls_identity = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -218,7 +218,8 @@ fn message(text: &str, problem: &toml::de::Error) -> String {
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let problem = |error| serde::de::Error::custom(format!("timeout is no duration such as 5s: {error}"));
+    let problem =
+        |error| serde::de::Error::custom(format!("timeout is not a duration: {error}; use a form such as 5s"));
     humantime::parse_duration(&text).map(Some).map_err(problem)
 }
 
@@ -279,7 +280,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (text, expected) in [
             ("adress = \"x\"", "adress"),
-            ("address = \"ftp://x\"", "is not a broker's address"),
+            ("address = \"ftp://x\"", "is not a broker address"),
             ("timeout = \"soon\"", "timeout"),
             ("address = ", "client.toml"),
             ("token = \"eyJsecret\"", "unknown field"),

@@ -37,7 +37,7 @@ impl Connection {
             match timeout_at(limit, endpoint.connect()).await {
                 Ok(Ok(channel)) => return Ok(Self { channel, address: address.clone() }),
                 Ok(Err(error)) => problems.push(format!("{address}: {}", error_chain(&error))),
-                Err(_) => problems.push(format!("{address}: no answer in time")),
+                Err(_) => problems.push(format!("{address}: connection timed out")),
             }
         }
         Err(Failure::unreachable(&problems))

@@ -33,7 +33,7 @@ const MAX_LINKS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// A Unix socket that does not exist.
-    #[error("there is no such socket")]
+    #[error("the socket does not exist")]
     SocketMissing,
     /// A socket that this user may not open, or a directory on its path that this user may not search.
     #[error("permission denied by {}", by.display())]
@@ -42,28 +42,28 @@ pub enum ConnectError {
         by: PathBuf,
     },
     /// A port or socket without a listener.
-    #[error("nobody listens there")]
+    #[error("connection refused: nothing listens there")]
     Refused,
     /// A host name that does not resolve.
-    #[error("the name cannot be resolved: {0}")]
+    #[error("the host name does not resolve: {0}")]
     UnknownHost(String),
     /// A DNS lookup that timed out.
-    #[error("DNS does not answer in time")]
+    #[error("DNS lookup timed out")]
     DnsTimeout,
     /// A connection attempt that timed out.
-    #[error("no answer in time")]
+    #[error("connection timed out")]
     ConnectTimeout,
     /// A listener that accepts the connection and sends nothing.
-    #[error("it takes connections, and says nothing")]
+    #[error("it accepts connections but sends nothing")]
     Silent,
     /// A TLS failure.
     #[error("{0}")]
     Tls(TlsProblem),
     /// A TLS listener behind an `http://` address.
-    #[error("it speaks TLS, and the address says http")]
+    #[error("it speaks TLS, but the address says http")]
     TlsOnly,
     /// A listener that speaks another protocol.
-    #[error("what listens there does not speak gRPC")]
+    #[error("it does not speak gRPC")]
     NotGrpc,
     /// Any other failure.
     #[error("{0}")]
@@ -108,7 +108,7 @@ async fn resolve(
     limit: Duration,
 ) -> Result<Vec<SocketAddr>, ConnectError> {
     match timeout(limit, lookup).await {
-        Ok(Ok(hosts)) if hosts.is_empty() => Err(ConnectError::UnknownHost("it has no addresses".to_owned())),
+        Ok(Ok(hosts)) if hosts.is_empty() => Err(ConnectError::UnknownHost("the name has no addresses".to_owned())),
         Ok(resolved) => resolved.map_err(|error| ConnectError::UnknownHost(error.to_string())),
         Err(_) => Err(ConnectError::DnsTimeout),
     }
@@ -160,7 +160,7 @@ fn classify(error: &(dyn Error + 'static), address: &Address) -> ConnectError {
 fn classify_io(error: &io::Error, path: Option<&Path>) -> ConnectError {
     match (error.kind(), path) {
         (io::ErrorKind::ConnectionRefused, Some(path)) if !is_socket(path) => {
-            ConnectError::Other("it is no socket".to_owned())
+            ConnectError::Other("it is not a socket".to_owned())
         }
         (io::ErrorKind::ConnectionRefused, _) => ConnectError::Refused,
         (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(_)) => ConnectError::SocketMissing,
@@ -195,7 +195,7 @@ mod tests {
         let limit = Duration::from_secs(1);
         assert_eq!(resolve(std::future::pending(), limit).await, Err(ConnectError::DnsTimeout));
         let nothing = resolve(std::future::ready(Ok(Vec::new())), limit).await;
-        assert_eq!(nothing, Err(ConnectError::UnknownHost("it has no addresses".into())));
+        assert_eq!(nothing, Err(ConnectError::UnknownHost("the name has no addresses".into())));
         let unknown = resolve(std::future::ready(Err(io::Error::other("no such host"))), limit).await;
         assert_eq!(unknown, Err(ConnectError::UnknownHost("no such host".into())));
     }

@@ -54,11 +54,11 @@ impl Failure {
     pub(super) fn unreachable(problems: &[String]) -> Self {
         let denied = |problem: &&String| problem.starts_with("unix:") && problem.contains("Permission denied");
         if let Some(problem) = problems.iter().find(denied) {
-            let message = format!("{problem}; ask those who run the broker to put you into the socket's group");
+            let message = format!("{problem}; ask the operator to add you to the socket's group");
             return Self { code: Code::Unavailable, ..Self::local(message) };
         }
         let message = format!(
-            "no broker answers at {}; start one with `ecr-broker serve`, or name its address with --address, ECR_BROKER_ADDRESS or client.toml",
+            "no broker answers at {}; start one with `ecr-broker serve` or set --address, ECR_BROKER_ADDRESS or client.toml",
             problems.join(", nor at ")
         );
         Self { code: Code::Unavailable, ..Self::local(message) }
@@ -66,12 +66,12 @@ impl Failure {
 
     /// The client's own time limit.
     pub(super) fn timed_out() -> Self {
-        let message = "no answer within the time limit; allow more with --timeout or ECR_BROKER_TIMEOUT".to_owned();
+        let message = "no answer within the timeout; raise --timeout or ECR_BROKER_TIMEOUT".to_owned();
         Self { code: Code::DeadlineExceeded, ..Self::local(message) }
     }
 
     fn lost_connection(cause: &(dyn Error + 'static)) -> Self {
-        let message = format!("the connection to the broker broke: {}", error_chain(cause));
+        let message = format!("connection to the broker lost: {}", error_chain(cause));
         Self { code: Code::Unavailable, connection_lost: true, ..Self::local(message) }
     }
 
@@ -95,7 +95,7 @@ impl Failure {
 
     /// A response without the result that the request asked for.
     pub(crate) fn empty_response() -> Self {
-        Self::invalid_response("the broker's answer is empty")
+        Self::invalid_response("invalid answer: it is empty; check the address")
     }
 
     /// A response that breaks the protocol.
@@ -119,7 +119,7 @@ impl From<tonic_types::Status> for Failure {
     }
 }
 
-/// One line: reason, message, wait and request ID.
+/// Writes reason, message, wait and request ID on one line.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
@@ -127,7 +127,7 @@ impl fmt::Display for Failure {
             None => f.write_str(&self.message)?,
         }
         if let Some(wait) = self.retry_after {
-            write!(f, " (try again in {:.1} s)", wait.as_secs_f64())?;
+            write!(f, " (retry in {:.1} s)", wait.as_secs_f64())?;
         }
         match &self.request_id {
             Some(id) => write!(f, " [request {id}]"),

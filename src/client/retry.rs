@@ -98,7 +98,9 @@ impl Client<'_> {
             Err(failure) => return Err(failure),
         };
         if results.len() != count {
-            return Err(Failure::invalid_response("the broker's answer has not as many results as were asked for"));
+            return Err(Failure::invalid_response(
+                "invalid answer: requests and results differ in number; check the address",
+            ));
         }
         Ok(results.into_iter().map(outcome).collect())
     }
@@ -108,6 +110,6 @@ fn outcome(result: BatchResult) -> CredentialsResult {
     match result.result {
         Some(BatchOutcome::Credentials(credentials)) => Ok(credentials),
         Some(BatchOutcome::Error(error)) => Err(Failure::from(error)),
-        None => Err(Failure::invalid_response("a result in the broker's answer is empty")),
+        None => Err(Failure::invalid_response("invalid answer: a result is empty; check the address")),
     }
 }

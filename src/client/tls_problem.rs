@@ -14,28 +14,28 @@ const NO_HTTP2: &str = "HTTP/2 was not negotiated.";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsProblem {
     /// A certificate that no trusted authority signed.
-    #[error("its certificate is signed by no authority that is trusted here")]
+    #[error("certificate is signed by an untrusted authority")]
     UnknownAuthority,
     /// A certificate past its end.
-    #[error("its certificate has expired, by this machine's clock")]
+    #[error("certificate has expired by this machine's clock")]
     Expired,
     /// A certificate before its start.
-    #[error("its certificate is of the future, by this machine's clock")]
+    #[error("certificate is not valid yet; check this machine's clock")]
     NotYetValid,
     /// A certificate for other names.
-    #[error("its certificate is for another name")]
+    #[error("certificate is for another name")]
     NameMismatch,
     /// A server that does not speak TLS.
     #[error("it does not speak TLS")]
     NotTls,
     /// A server that speaks TLS without HTTP/2.
-    #[error("it speaks TLS, and no HTTP/2 in it, which gRPC needs")]
+    #[error("it speaks TLS without HTTP/2, which gRPC needs")]
     NoHttp2,
     /// A server without a TLS version or cipher suite in common with this client.
-    #[error("it speaks no TLS that is spoken here: {0}")]
+    #[error("no TLS version or cipher suite in common: {0}")]
     Incompatible(String),
     /// A server that ended the handshake because of the client's certificate, or because there was none.
-    #[error("it ended the handshake: {0}")]
+    #[error("client certificate missing or rejected: {0}")]
     ClientCertificateRejected(String),
     /// Any other failure.
     #[error("TLS failed: {0}")]
@@ -103,7 +103,7 @@ impl From<AlertDescription> for TlsProblem {
             AlertDescription::ProtocolVersion
             | AlertDescription::HandshakeFailure
             | AlertDescription::InsufficientSecurity => Self::Incompatible(text),
-            _ => Self::Other(format!("it ended the handshake: {text}")),
+            _ => Self::Other(format!("the server ended the handshake: {text}")),
         }
     }
 }
@@ -135,6 +135,9 @@ mod tests {
             assert_eq!(problem(alert), TlsProblem::Incompatible(format!("{alert:?}")));
         }
         assert_eq!(problem(Alert::NoApplicationProtocol), TlsProblem::NoHttp2);
-        assert_eq!(problem(Alert::InternalError).to_string(), "TLS failed: it ended the handshake: InternalError");
+        assert_eq!(
+            problem(Alert::InternalError).to_string(),
+            "TLS failed: the server ended the handshake: InternalError"
+        );
     }
 }

@@ -52,7 +52,7 @@ fn fix(error: &ConfigError) -> String {
             format!("correct {}: its keys are the names of the flags, with underscores", path.display())
         }
         ConfigError::Variable { name, .. } => format!("correct or unset {name}"),
-        ConfigError::HalfAnIdentity { missing, .. } => {
+        ConfigError::IncompleteIdentity { missing, .. } => {
             format!("set --{} too, or the variable or key of that name", missing.replace('_', "-"))
         }
     }

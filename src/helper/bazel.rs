@@ -23,18 +23,18 @@ struct GetRequest {
 pub fn run(setup: Result<Setup, String>, action: &str) -> Output {
     match stdin::read() {
         Ok(request) => answer(setup, action, &request),
-        Err(error) => failed(format!("stdin cannot be read: {error}")),
+        Err(error) => failed(format!("cannot read stdin: {error}")),
     }
 }
 
 fn answer(setup: Result<Setup, String>, action: &str, stdin: &str) -> Output {
     if action != "get" {
-        return failed(format!("{action:?} is nothing that a credential helper does; there is get"));
+        return failed(format!("unknown action {action:?}; use get"));
     }
     let uri = match serde_json::from_str(stdin) {
         Ok(GetRequest { uri }) => uri,
         Err(error) => {
-            return failed(format!("the request is not of the form {{\"uri\":…}} ({})", error_position(&error)));
+            return failed(format!("malformed request ({}); expected {{\"uri\":…}}", error_position(&error)));
         }
     };
     let owner = RegistryOwner::of(&uri);

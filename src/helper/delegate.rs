@@ -58,7 +58,7 @@ impl Delegate {
             Self::Helper(name) => {
                 let output = run_helper(name, "list", "unused");
                 let list = serde_json::from_str(&output.stdout).ok().filter(|_| output.success);
-                list.ok_or_else(|| format!("docker-credential-{name} list: {}", output.stdout.trim()))
+                list.ok_or_else(|| format!("docker-credential-{name} list failed: {}", output.stdout.trim()))
             }
             Self::File(file) => {
                 let config = read(file)?;
@@ -75,8 +75,8 @@ fn run_helper(name: &str, action: &str, request: &str) -> Output {
     let program = format!("docker-credential-{name}");
     match run(&program, &[action], request) {
         Ok(output) if output.success || !output.stdout.trim().is_empty() => output,
-        Ok(_) => Output::failed(format!("{program}, which next in client.toml names, failed and does not say why\n")),
-        Err(error) => Output::failed(format!("{program}, which next in client.toml names, cannot be run: {error}\n")),
+        Ok(_) => Output::failed(format!("{program} (next in client.toml) failed without a message; run it by hand\n")),
+        Err(error) => Output::failed(format!("{program} (next in client.toml) cannot be run: {error}\n")),
     }
 }
 
@@ -86,7 +86,7 @@ fn change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Output {
             change(auths);
             Ok(())
         }
-        _ => Err(format!("{}: auths is no object", file.display())),
+        _ => Err(format!("{}: auths is not an object; correct the file", file.display())),
     };
     match reject_docker_config(file).and_then(|()| json_file::update(file, FileMode::Keep, change_auths)) {
         Ok(_) => Output::ok(""),
@@ -101,7 +101,7 @@ fn reject_docker_config(file: &Path) -> Result<(), String> {
     let directory = variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")));
     if directory.is_some_and(|directory| is_same_file(&directory.join("config.json"), file)) {
         return Err(format!(
-            "{} is docker's own file, in which docker would overwrite the login; name another one as next in client.toml",
+            "{} is docker's own file: docker would overwrite the entry; set next in client.toml to another file",
             file.display()
         ));
     }

@@ -35,7 +35,7 @@ pub fn run(setup: impl FnOnce() -> Result<Setup, String>, action: &str) -> Outpu
             Output::ok(format!("docker-credential-ecr-broker (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")))
         }
         (_, Ok(request)) => answer(setup(), action, &request),
-        (_, Err(error)) => failed(&format!("stdin cannot be read: {error}")),
+        (_, Err(error)) => failed(&format!("cannot read stdin: {error}")),
     }
 }
 
@@ -69,7 +69,7 @@ fn get(setup: &Setup, stdin: &str) -> Output {
         Resolution::NotServed => delegate(),
         Resolution::AliasUnknown(problem) => {
             let output = delegate();
-            let note = format!("whether it is an alias of the broker's is not known: {problem}");
+            let note = format!("cannot tell whether this host is an alias of the broker: {problem}");
             if output.success || !output.stderr.is_empty() { output } else { output.with_note(note) }
         }
         // An entry that a user stored with the delegate takes precedence over the broker's refusal.
@@ -90,7 +90,7 @@ fn entry(server: &str, credentials: RegistryCredentials) -> Output {
 /// Passes other registries' entries to the delegate. The broker has ECR's credentials, so those are dropped.
 fn store(setup: &Setup, stdin: &str) -> Output {
     let Some(entry) = AuthEntry::from_message(stdin) else {
-        return failed("the login is not of the form {\"ServerURL\":…,\"Username\":…,\"Secret\":…}");
+        return failed("malformed credential on stdin; expected {\"ServerURL\":…,\"Username\":…,\"Secret\":…}");
     };
     if entry.server.is_empty() {
         return Output::failed(NO_SERVER);
@@ -100,12 +100,12 @@ fn store(setup: &Setup, stdin: &str) -> Output {
     }
     match (RegistryOwner::of(&entry.server), &setup.delegate) {
         (RegistryOwner::Ecr(_), _) => {
-            Output::ok("").with_note("not stored: the broker has the credentials of ECR's registries")
+            Output::ok("").with_note("not stored: the broker provides the credentials of ECR registries")
         }
         (RegistryOwner::Malformed(problem), _) => failed(&problem),
         (RegistryOwner::MaybeAlias(_) | RegistryOwner::Other, Some(delegate)) => delegate.store(&entry),
         (RegistryOwner::MaybeAlias(_) | RegistryOwner::Other, None) => failed(
-            "ecr-broker keeps no logins; name a helper or a file that does as next in client.toml, such as next = \"secretservice\"",
+            "not stored: ecr-broker stores no credentials; set next in client.toml to a helper or file: next = \"secretservice\"",
         ),
     }
 }

@@ -29,8 +29,8 @@ impl Fallback {
         match run(program, &arguments, request) {
             Ok(output) if output.success => Ok(output.with_note(failure.to_string())),
             // The output of a failed program may still hold a secret.
-            Ok(_) => Err(format!("{failure}; and the fallback {program} failed")),
-            Err(error) => Err(format!("{failure}; nor can the fallback {program} be run: {error}")),
+            Ok(_) => Err(format!("{failure}; the fallback {program} failed too")),
+            Err(error) => Err(format!("{failure}; the fallback {program} cannot be run: {error}")),
         }
     }
 }

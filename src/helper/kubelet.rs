@@ -14,7 +14,7 @@ use super::stdin;
 use crate::client::RegistryCredentials;
 use crate::json_file::error_position;
 
-const NOT_SERVED: &str = "not a registry of ECR's, nor an alias of the broker's; narrow matchImages of this provider";
+const NOT_SERVED: &str = "neither an ECR registry nor an alias of the broker; narrow this provider's matchImages";
 const VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";
 
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ struct ProviderRequest {
 pub fn run(setup: Result<Setup, String>) -> Output {
     match stdin::read() {
         Ok(request) => answer(setup, &request),
-        Err(error) => failed(format!("stdin cannot be read: {error}")),
+        Err(error) => failed(format!("cannot read stdin: {error}")),
     }
 }
 
@@ -58,10 +58,10 @@ fn answer(setup: Result<Setup, String>, stdin: &str) -> Output {
 
 fn parse(stdin: &str) -> Result<ProviderRequest, String> {
     let request: ProviderRequest = serde_json::from_str(stdin)
-        .map_err(|error| format!("the request is no CredentialProviderRequest ({})", error_position(&error)))?;
+        .map_err(|error| format!("malformed CredentialProviderRequest ({})", error_position(&error)))?;
     if request.api_version != VERSION || request.kind != "CredentialProviderRequest" {
         return Err(format!(
-            "the request is a {} of {}; set apiVersion: {VERSION} for this provider",
+            "unsupported request: {} of {}; set apiVersion: {VERSION} for this provider",
             request.kind, request.api_version
         ));
     }
@@ -82,7 +82,7 @@ fn failed(problem: impl Into<String>) -> Output {
     Output::failed("").with_note(problem)
 }
 
-/// Returns the response. It always names a cache duration: without one kubelet takes the default of its own configuration.
+/// Returns the response. It always names a cache duration: without one kubelet uses defaultCacheDuration.
 fn response(cache_duration: Duration, auth: &Value) -> Output {
     let response = json!({
         "apiVersion": VERSION,

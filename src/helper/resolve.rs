@@ -30,7 +30,7 @@ pub(super) struct Request<'a> {
     pub(super) fallback_for_aliases: bool,
 }
 
-/// What the broker has for a registry.
+/// Answer of the broker for a registry, or the reason that there is none.
 pub(super) enum Resolution {
     /// Credentials from the broker.
     Credentials(Box<RegistryCredentials>),

@@ -12,7 +12,9 @@ const NESTED: &str = "ECR_BROKER_HELPER";
 pub(super) fn run(program: &str, arguments: &[&str], request: &str) -> std::io::Result<Output> {
     #[expect(clippy::disallowed_methods, reason = "this program sets the variable for itself")]
     if std::env::var_os(NESTED).is_some() {
-        return Err(std::io::Error::other("it would be asked by another ecr-broker helper, and perhaps is this one"));
+        return Err(std::io::Error::other(
+            "an ecr-broker helper runs it already, and it may be the same program; name another helper",
+        ));
     }
     let mut command = Command::new(program);
     command.args(arguments).env(NESTED, "1").stdin(Stdio::piped()).stdout(Stdio::piped());

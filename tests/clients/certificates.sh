@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Certificates as openssl makes them, in the directory that is given: two trust domains and their authorities, a third authority with
-# the first one's name, the broker's certificate, a workload's, and the same id by those who may not vouch for it.
+# Creates certificates with openssl in the given directory: CAs of two trust domains, a third CA with the name of the first,
+# the certificates of the broker and of a workload, and certificates with the workload's ID from CAs that may not issue it.
 set -euo pipefail
 cd "$1"
 id=spiffe://a.example/ns/ci/sa/runner

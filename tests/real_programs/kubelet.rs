@@ -1,4 +1,4 @@
-//! kubelet's own types and its own strict reader, over what the helper answers.
+//! Answers of the kubelet helper, parsed by kubelet's own types in strict mode.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -7,35 +7,36 @@ use super::PRIVATE;
 use super::other::{text, tool};
 use super::program::{program, simulated_broker};
 
-/// Runs a command with this on its stdin; what it says, where it ends well.
-fn ask(command: &mut Command, question: &str) -> Option<String> {
+/// Runs a command with `request` on its stdin and returns its stdout if it succeeds.
+fn run_with_stdin(command: &mut Command, request: &str) -> Option<String> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     output.status.success().then(|| text(&output.stdout))
 }
 
 #[test]
 #[ignore = "needs a Go program over k8s.io/kubelet, which .ci/tools builds"]
-fn kubelet_s_own_strict_reader_takes_what_the_helper_answers() {
+fn kubelet_strict_decoder_accepts_the_helper_response() {
     let broker = simulated_broker(&[], &[]);
     let answer = |image: &str| {
         let request = format!(
             r#"{{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderRequest","image":"{image}"}}"#
         );
         let mut helper = program(&[("ECR_BROKER_ADDRESS", &broker.address)]);
-        ask(helper.args(["helper", "kubelet"]), &request).unwrap()
+        run_with_stdin(helper.args(["helper", "kubelet"]), &request).unwrap()
     };
     let reader = || tool("bin/kubelet-response");
     let response = answer(&format!("{PRIVATE}/team/app"));
-    let read: serde_json::Value = serde_json::from_str(&ask(&mut reader(), &response).unwrap()).unwrap();
+    let read: serde_json::Value = serde_json::from_str(&run_with_stdin(&mut reader(), &response).unwrap()).unwrap();
     assert_eq!((&read["cacheKeyType"], &read["auth"][PRIVATE]), (&"Registry".into(), &"AWS".into()));
-    // An hour and a tenth of it more or less, as the broker would have it asked again.
+    // refresh_after: one hour, with 10 % jitter either way.
     let duration = humantime::parse_duration(read["cacheDuration"].as_str().unwrap()).unwrap();
     assert!((53 * 60..=66 * 60).contains(&duration.as_secs()), "{duration:?}");
-    let other: serde_json::Value = serde_json::from_str(&ask(&mut reader(), &answer("ghcr.io/a")).unwrap()).unwrap();
+    let other: serde_json::Value =
+        serde_json::from_str(&run_with_stdin(&mut reader(), &answer("ghcr.io/a")).unwrap()).unwrap();
     assert_eq!(other["cacheDuration"], "0s");
-    // It is as strict as kubelet.
-    assert!(ask(&mut reader(), &response.replacen('{', r#"{"more":1,"#, 1)).is_none());
+    // The decoder rejects unknown fields, as kubelet does.
+    assert!(run_with_stdin(&mut reader(), &response.replacen('{', r#"{"more":1,"#, 1)).is_none());
     broker.stop();
 }

@@ -1,5 +1,6 @@
-//! Programs that pull images by ECR's true names, each with one line of configuration that names the helper: in a network and a mount namespace of their
-//! own, in which the name is this host's and an authority of the test's own vouches for it.
+//! Image pulls by real programs from real ECR host names, with one line of configuration that names the helper.
+//!
+//! Each test runs in its own network and mount namespace. There the ECR host resolves to this host, and a test CA signs its certificate.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,7 +15,7 @@ use super::registry::{COMPARED, make_image, password};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 
-/// A registry behind TLS at ECR's port, and what it takes.
+/// Writes the configuration of a TLS registry on port 443 that accepts this password.
 fn registry(directory: &Path, password: &str) {
     let authority = Authority::new(directory, "ca.pem", "registry");
     let mut params = leaf(&[dns(PRIVATE)]);
@@ -32,7 +33,7 @@ fn registry(directory: &Path, password: &str) {
     fs::write(directory.join("hosts"), format!("127.0.0.1 localhost {PRIVATE}\n")).unwrap();
 }
 
-/// Pushes an image by skopeo, and then runs a line of shell, in which `$image` is it.
+/// Pushes an image with skopeo, then runs a line of shell with its name in `$image`.
 fn with_an_image(auth: &str, line: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path();
@@ -75,7 +76,7 @@ fn helper_for_the_host(name: &str) -> String {
 
 #[test]
 #[ignore = "needs root, docker-registry, htpasswd and skopeo, which .ci/tools installs"]
-fn skopeo_pushes_and_lists_by_the_helper_and_without_it_does_not() {
+fn skopeo_needs_the_helper_to_push_and_list() {
     let line = "skopeo list-tags --authfile config.json docker://${image%:*}\n\
                 if skopeo list-tags --no-creds docker://${image%:*}; then exit 1; fi";
     let out = with_an_image(&helper_for_the_host("ecr-broker"), line);
@@ -84,27 +85,27 @@ fn skopeo_pushes_and_lists_by_the_helper_and_without_it_does_not() {
 
 #[test]
 #[ignore = "needs root, docker-registry, htpasswd and skopeo, which .ci/tools installs"]
-fn the_helper_takes_the_place_of_amazon_s_under_its_name() {
+fn helper_named_ecr_login_replaces_amazons() {
     let out = with_an_image(&helper_for_the_host("ecr-login"), "skopeo inspect --authfile config.json docker://$image");
     assert!(out.contains(PRIVATE), "{out}");
 }
 
 #[test]
 #[ignore = "needs root, docker-registry, htpasswd, skopeo and buildah, which .ci/tools installs"]
-fn buildah_pulls_by_the_helper() {
+fn buildah_pulls_with_the_helper() {
     let line = "buildah --storage-driver vfs --root $PWD/root --runroot $PWD/run pull --authfile config.json $image";
     let out = with_an_image(&helper_for_the_host("ecr-broker"), line);
-    // The image's id.
+    // The image ID.
     assert!(out.trim().len() == 64, "{out}");
 }
 
-/// podman, without what it would start containers with.
+/// podman without systemd and without an event log, which only containers need.
 const PODMAN: &str =
     "podman --storage-driver vfs --root $PWD/root --runroot $PWD/run --cgroup-manager cgroupfs --events-backend none";
 
 #[test]
 #[ignore = "needs root, docker-registry, htpasswd, skopeo and podman, which .ci/tools installs"]
-fn podman_pulls_by_the_helper() {
+fn podman_pulls_with_the_helper() {
     let out =
         with_an_image(&helper_for_the_host("ecr-broker"), &format!("{PODMAN} pull --authfile config.json $image"));
     assert!(out.trim().len() == 64, "{out}");
@@ -112,7 +113,7 @@ fn podman_pulls_by_the_helper() {
 
 #[test]
 #[ignore = "needs root, docker-registry, htpasswd, skopeo, buildah, podman and crane, which .ci/tools installs"]
-fn who_can_ask_nobody_pulls_by_the_file_that_sync_writes() {
+fn programs_without_a_broker_pull_with_the_file_of_sync() {
     let line = format!(
         "ecr-broker sync --once ${{image%%/*}} --authfile $PWD/synced/auth.json >&2\n\
          ecr-broker sync --once $image --docker-config $PWD/docker >&2\n\
@@ -129,8 +130,8 @@ fn who_can_ask_nobody_pulls_by_the_file_that_sync_writes() {
 
 #[test]
 #[ignore = "needs root, docker-registry, htpasswd, skopeo and crane, which .ci/tools installs"]
-fn crane_reads_by_the_helper_for_every_registry() {
-    // skopeo does not know credsStore.
+fn crane_reads_with_the_helper_for_all_registries() {
+    // skopeo ignores credsStore, so it needs credHelpers.
     let auth = format!(r#"{{"credsStore":"ecr-broker","credHelpers":{{"{PRIVATE}":"ecr-broker"}}}}"#);
     let out = with_an_image(&auth, "crane digest $image; crane catalog ${image%%/*}");
     assert!(out.contains("sha256:") && out.contains("team/app"), "{out}");
@@ -138,7 +139,7 @@ fn crane_reads_by_the_helper_for_every_registry() {
 
 #[test]
 #[ignore = "needs root, docker-registry, htpasswd, skopeo and oras, which .ci/tools installs"]
-fn oras_reads_by_the_helper() {
+fn oras_reads_with_the_helper() {
     let out = with_an_image(&helper_for_the_host("ecr-broker"), "oras repo tags ${image%:*}");
     assert_eq!(out.trim(), "v1");
 }
