@@ -89,8 +89,9 @@ impl Broker {
         listing::registries(&self.authorizer.active_policy().policy, &self.aliases, self.cache.held(), caller)
     }
 
-    /// Lists the registries that a caller's grants name by a whole host and that it may have without naming a profile, and the
-    /// aliases of all that it may have.
+    /// Lists the registries that a caller's grants name by a whole host, and the aliases of all registries that it may have.
+    ///
+    /// Only registries that the caller may have without naming a profile count.
     #[must_use]
     pub fn named_registries(&self, caller: &Caller) -> BTreeSet<ResolvedRegistry> {
         listing::named_registries(&self.authorizer.active_policy().policy, &self.aliases, caller)

@@ -1,6 +1,6 @@
-//! The way in of every front end: admission, time limit, forced shutdown, panics.
+//! Request handling that every front end shares: admission, time limit, forced shutdown, panics.
 //!
-//! A front end reads its protocol and writes its errors. It enters here, so that no front end can leave a limit out.
+//! A front end decodes its protocol and encodes its errors. All limits are here, so that no front end can leave one out.
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::auth_material::AuthMaterial;
 use crate::address::ListenAddress;
-use crate::api::ecr::{AwsApi, Secret};
+use crate::api::ecr::{EcrApi, Secret};
 use crate::authn::TcpAuthn;
 use crate::broker::Broker;
 use crate::config::{self, Config};
@@ -67,10 +67,10 @@ pub(super) fn ecr_api(
     );
     let secret = match secret {
         Some(secret) => secret.check_owner().map(|()| secret),
-        None => Secret::read_or_make(&config.secret_file).map(Arc::new),
+        None => Secret::read_or_create(&config.secret_file).map(Arc::new),
     };
     let secret = secret.with_context(|| format!("server.aws_api_secret_file: {}", config.secret_file.display()))?;
     let listener = Listener::bind(&address, sockets).context("server.aws_api_listen")?;
-    let protocol = Arc::new(EcrApiProtocol::new(AwsApi::new(broker, limits, secret)));
+    let protocol = Arc::new(EcrApiProtocol::new(EcrApi::new(broker, limits, secret)));
     Ok(Endpoint { listener, protocol, drain: Drain::First })
 }

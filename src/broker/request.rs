@@ -1,4 +1,4 @@
-//! One request for a credential, as every front end builds it.
+//! Requests for a credential, as every front end builds them.
 
 use std::time::Duration;
 

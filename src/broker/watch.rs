@@ -220,7 +220,7 @@ fn retry_delay(error: &BrokerError) -> Duration {
     }
 }
 
-/// Returns the exponential backoff after so many denied fetches in a row.
+/// Returns the exponential backoff after `count` denied fetches in a row.
 fn denied_backoff(count: u32) -> Duration {
     CHECK_INTERVAL.saturating_mul(2_u32.saturating_pow(count)).min(MAX_DENIED_BACKOFF)
 }

@@ -15,7 +15,7 @@ use self::write_timeout::WriteTimeout;
 use super::lifetime::Lifetime;
 use super::listener::Accepted;
 use super::protocol::Protocol;
-use crate::api::ecr::AwsApi;
+use crate::api::ecr::EcrApi;
 use crate::limits::Origin;
 
 mod write_timeout;
@@ -28,19 +28,19 @@ const BUFFER: usize = 64 * 1024;
 /// Serves the ECR API on every connection.
 #[derive(Debug)]
 pub(crate) struct EcrApiProtocol {
-    api: AwsApi,
+    api: EcrApi,
 }
 
 impl EcrApiProtocol {
     /// Serves `api`.
-    pub(crate) fn new(api: AwsApi) -> Self {
+    pub(crate) fn new(api: EcrApi) -> Self {
         Self { api }
     }
 
     async fn serve_tcp(&self, stream: TcpStream, lifetime: &Lifetime) {
         let force_shutdown = lifetime.force_shutdown();
         let respond =
-            service_fn(|request| async { Ok::<_, Infallible>(self.api.answer(request, force_shutdown).await) });
+            service_fn(|request| async { Ok::<_, Infallible>(self.api.respond(request, force_shutdown).await) });
         let mut builder = Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER);
         let connection = pin!(builder.serve_connection(TokioIo::new(WriteTimeout::new(stream)), respond));

@@ -12,7 +12,7 @@ use crate::caller::Caller;
 use crate::error::BrokerError;
 use crate::request_id::RequestId;
 
-/// One call, for its handler.
+/// A call, for its handler.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     /// The request ID, as errors and logs show it.

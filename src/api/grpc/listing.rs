@@ -1,4 +1,4 @@
-//! Pages of a list.
+//! Pages of `ListRegistries`.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -13,8 +13,10 @@ use crate::pb::registry_access::Target;
 use crate::policy::Listing;
 use crate::protocol::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 
-/// The page that `request` names. A page's token holds the last entry of the page before, so that what comes and goes between
-/// two pages moves no other entry from one to the next.
+/// Returns the page that `request` asks for.
+///
+/// A page token holds the last entry of the page before. So an entry that appears or disappears between two requests moves no other
+/// entry to another page.
 pub(super) fn page(
     listings: &BTreeMap<Listing, Option<SystemTime>>,
     request: &pb::ListRegistriesRequest,
@@ -50,7 +52,7 @@ fn write_token(last: &Listing) -> String {
 fn read_token(token: &str) -> Result<Listing, BrokerError> {
     parse_token(token).ok_or_else(|| BrokerError::RequestInvalid {
         field: "page_token",
-        problem: "it is not one of this broker's; start over without it".to_owned(),
+        problem: "not a page token of this broker; start again without one".to_owned(),
     })
 }
 
@@ -88,13 +90,13 @@ mod tests {
     fn names(response: &pb::ListRegistriesResponse) -> Vec<String> {
         let name = |access: &pb::RegistryAccess| match access.target.clone() {
             Some(Target::Registry(name) | Target::RegistryPattern(name)) => name,
-            None => "nothing".into(),
+            None => "no target".into(),
         };
         response.registries.iter().map(name).collect()
     }
 
     #[test]
-    fn pages_follow_each_other_until_the_last_has_no_token() {
+    fn pages_continue_until_the_last_has_no_token() {
         let request = pb::ListRegistriesRequest { page_size: 3, page_token: String::new() };
         let first = page(&listings(), &request).expect("the first page");
         assert_eq!(names(&first), ["a", "b", "c"]);
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_away_between_two_pages_moves_nothing() {
+    fn entry_removed_between_two_pages_moves_no_other() {
         let request = pb::ListRegistriesRequest { page_size: 2, page_token: String::new() };
         let first = page(&listings(), &request).expect("the first page");
         let mut fewer = listings();
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_size_or_token_is_refused() {
+    fn invalid_page_size_or_token_is_rejected() {
         for (name, page_size, page_token) in
             [("negative size", -1, ""), ("not base64", 0, "!"), ("not a token", 0, "aGVsbG8"), ("no text", 0, "_w")]
         {

@@ -2,7 +2,7 @@
 //!
 //! A test compares the table with the descriptors of the served services, so a new RPC cannot be left out.
 
-/// One RPC.
+/// An RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Method {
     /// The request path without its leading slash, as telemetry names the RPC.
@@ -16,9 +16,9 @@ pub(crate) struct Method {
 /// Which sides of an RPC send a stream of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Streaming {
-    /// One request message, one response message.
+    /// A single request message and a single response message.
     Unary,
-    /// One request message, a response stream without an end.
+    /// A single request message, and a response stream without an end.
     Server,
     /// A request stream and a response stream, both without an end.
     Both,

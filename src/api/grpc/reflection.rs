@@ -1,4 +1,4 @@
-//! Reflection, of the version that tools speak now and of the one that they spoke before.
+//! Reflection, versions v1 and v1alpha: older tools know only the latter.
 
 use tonic::service::RoutesBuilder;
 use tonic_reflection::server::Builder;
@@ -6,16 +6,18 @@ use tracing::warn;
 
 use crate::pb::FILE_DESCRIPTOR_SET;
 
-/// A symbol's or a file's name. An answer repeats all of the question, and the service reads on while answers are waiting.
-const LARGEST_QUESTION: usize = 1024;
+/// Size of a request, which holds a symbol's or a file's name.
+///
+/// A response repeats its request, and the service reads more requests while responses wait to be sent.
+const MAX_REQUEST: usize = 1024;
 
 pub(super) fn add_to(routes: &mut RoutesBuilder) {
     match (builder().build_v1(), builder().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => {
-            routes.add_service(v1.max_decoding_message_size(LARGEST_QUESTION));
-            routes.add_service(v1alpha.max_decoding_message_size(LARGEST_QUESTION));
+            routes.add_service(v1.max_decoding_message_size(MAX_REQUEST));
+            routes.add_service(v1alpha.max_decoding_message_size(MAX_REQUEST));
         }
-        (Err(error), _) | (_, Err(error)) => warn!(%error, "reflection is not served"),
+        (Err(error), _) | (_, Err(error)) => warn!(%error, "reflection unavailable"),
     }
 }
 

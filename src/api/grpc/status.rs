@@ -18,7 +18,7 @@ use crate::request_id::RequestId;
 /// The domain of every reason.
 const DOMAIN: &str = "ecr-broker";
 
-/// What a request was about, as far as it was decoded. It becomes the metadata of the request's errors.
+/// The registry and profile of a request, as far as it was decoded: the metadata of its errors.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ErrorContext {
     registry: Option<String>,

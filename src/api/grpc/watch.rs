@@ -53,7 +53,7 @@ struct WatchStream {
 
 /// The first event of each registry.
 enum Snapshot {
-    /// So many registries have not had theirs. The request counts as in flight until they have.
+    /// `registries` have not had theirs. The request counts as in flight until they have.
     Pending {
         registries: usize,
         in_flight: Vec<Arc<Admission>>,

@@ -23,7 +23,7 @@ fn request(id: RequestId) -> CredentialRequest {
 }
 
 #[test]
-fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
+fn every_error_maps_to_its_code_reason_and_details() {
     let queue_full = BrokerError::QueueFull { retry_after: Duration::from_secs(1) };
     let problem = || "wrong".to_owned();
     let asked = Duration::from_hours(11).into();
@@ -115,13 +115,13 @@ fn every_error_has_the_code_the_reason_and_the_details_of_the_contract() {
 }
 
 #[test]
-fn the_time_to_wait_is_what_is_left_of_the_hold() {
+fn retry_info_is_the_delay_of_the_failure() {
     let status = status(&upstream(FailureClass::Throttled), &ErrorContext::default(), RequestId::random());
     assert_eq!(status.get_error_details().retry_info().unwrap().retry_delay, Some(Duration::from_secs(7)));
 }
 
 #[test]
-fn an_error_in_a_batch_is_the_same_as_alone() {
+fn error_in_a_batch_equals_the_error_of_a_single_call() {
     let alone = status(
         &BrokerError::Overloaded { resource: "waiting callers", retry_after: Duration::from_secs(1) },
         &ErrorContext::default(),

@@ -25,7 +25,7 @@ pub(super) struct RegistryEvent {
 /// The events of one registry, without an end.
 pub(super) type RegistryEvents = BoxStream<'static, RegistryEvent>;
 
-/// One registry of a watch.
+/// A registry of a watch.
 pub(super) struct WatchedRegistry {
     index: i32,
     watch: Watch,

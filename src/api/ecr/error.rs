@@ -1,4 +1,4 @@
-//! The only place where a [`BrokerError`] becomes an error of AWS's, by whose code SDKs know whether to try again.
+//! The one mapping from [`BrokerError`] to an AWS error. AWS SDKs decide by its code whether to retry.
 
 use http::StatusCode;
 use tracing::info;
@@ -7,18 +7,18 @@ use crate::aws_wire::AwsError;
 use crate::error::{BrokerError, FailureClass};
 use crate::request_id::RequestId;
 
-/// The error that a caller gets, and one line in the log; `registry` is what it is about, where that is known.
-pub(super) fn refuse(error: &BrokerError, registry: Option<&str>, id: RequestId) -> AwsError {
-    // The others have their line, with the reason, where it was decided; those who ask too often do not fill the log.
+/// Returns the AWS error of an error, and logs it; `registry` is the host that it is about, if known.
+pub(super) fn to_aws_error(error: &BrokerError, registry: Option<&str>, id: RequestId) -> AwsError {
+    // The excluded ones are logged with their reason where they were decided. Callers above a limit must not fill the log.
     if !matches!(error, BrokerError::CallerNotAllowed | BrokerError::CallerRateLimited { .. }) {
         info!(request_id = %id, reason = error.reason(), registry, error = %error, "request failed");
     }
     let (status, code) = code(error);
-    let refusal = AwsError::new(status, code, format!("{error} (request id {id})"));
-    AwsError { retry_after: error.retry_after(), ..refusal }
+    let message = format!("{error} (request id {id})");
+    AwsError { retry_after: error.retry_after(), ..AwsError::new(status, code, message) }
 }
 
-/// SDKs try again what is throttled and what is a server's error.
+/// Returns the status and the code. SDKs retry throttling and server errors.
 fn code(error: &BrokerError) -> (StatusCode, &'static str) {
     let wrong = (StatusCode::BAD_REQUEST, "InvalidParameterException");
     let denied = (StatusCode::BAD_REQUEST, "AccessDeniedException");
@@ -55,7 +55,7 @@ mod tests {
     use crate::error::UpstreamError;
 
     #[test]
-    fn every_error_has_the_code_by_which_sdks_know_whether_to_try_again() {
+    fn every_error_maps_to_the_code_by_which_sdks_retry() {
         let upstream = |class| BrokerError::Upstream(UpstreamError::aws(class));
         let (problem, second) = (|| "wrong".to_owned(), Duration::from_secs(1));
         for (error, status, code) in [
@@ -78,10 +78,10 @@ mod tests {
             (BrokerError::Internal, 500, "ServerException"),
         ] {
             let id = RequestId::random();
-            let refusal = refuse(&error, None, id);
-            assert_eq!((refusal.status.as_u16(), refusal.code), (status, code), "{error:?}");
-            assert_eq!(refusal.message, format!("{error} (request id {id})"));
-            assert_eq!(refusal.retry_after, error.retry_after());
+            let mapped = to_aws_error(&error, None, id);
+            assert_eq!((mapped.status.as_u16(), mapped.code), (status, code), "{error:?}");
+            assert_eq!(mapped.message, format!("{error} (request id {id})"));
+            assert_eq!(mapped.retry_after, error.retry_after());
         }
     }
 }

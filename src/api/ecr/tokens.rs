@@ -1,0 +1,98 @@
+//! The operations: tokens of private registries and of the public registry.
+
+use std::sync::Arc;
+
+use data_encoding::BASE64;
+use futures_util::future::join_all;
+use http::header::AUTHORIZATION;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::error::to_aws_error;
+use crate::api::request::{self, default_region};
+use crate::aws_wire::{AwsError, AwsRequest, CredentialScope, ecr};
+use crate::broker::{Broker, CredentialRequest, Released, RequestContext};
+use crate::caller::Caller;
+use crate::credential::USERNAME;
+use crate::error::BrokerError;
+use crate::limits::{Admission, Limits};
+use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Region, Registry};
+use crate::request_id::RequestId;
+
+/// `GetAuthorizationToken` of both services. A clone is another handle of the same.
+#[derive(Debug, Clone)]
+pub(super) struct Tokens {
+    broker: Arc<Broker>,
+    limits: Limits,
+}
+
+impl Tokens {
+    pub(super) fn new(broker: Arc<Broker>, limits: Limits) -> Self {
+        Self { broker, limits }
+    }
+
+    /// Returns the tokens of the accounts that a request names, in their order; without any, the token of the registry that AWS
+    /// returns for the broker's own account.
+    ///
+    /// One failed token fails the request, as at AWS. All are awaited, so that every denial is recorded. The audit log then has
+    /// more releases than the caller received, never fewer.
+    pub(super) async fn private(&self, request: &AwsRequest, id: RequestId) -> Result<Value, AwsError> {
+        let accounts = ecr::registry_ids(request)?;
+        let region = self.region(request, id)?;
+        let accounts = accounts.map_or_else(|| vec![None], |accounts| accounts.into_iter().map(Some).collect());
+        let _admission = self.admit(accounts.len(), id)?;
+        let tokens = accounts.into_iter().map(|account| self.private_token(account, region.clone(), id));
+        let tokens = join_all(tokens).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(ecr::output(tokens))
+    }
+
+    /// Returns the token of the public registry.
+    pub(super) async fn public(&self, request: &AwsRequest, id: RequestId) -> Result<Value, AwsError> {
+        request.json::<Value>()?;
+        let _admission = self.admit(1, id)?;
+        let released = self.release(Registry::PUBLIC, id).await?;
+        Ok(ecr::output(ecr::public_authorization(&token(&released), released.found.credential.expires())))
+    }
+
+    async fn private_token(
+        &self,
+        account: Option<AccountId>,
+        region: Region,
+        id: RequestId,
+    ) -> Result<Value, AwsError> {
+        // ECR's response names plain hosts only.
+        let registry = PrivateRegistry::new(account, region, EndpointVariant::default());
+        let registry =
+            registry.map_err(|error| to_aws_error(&BrokerError::registry("registryIds", &error), None, id))?;
+        let released = self.release(Registry::Private(registry), id).await?;
+        let expiry = released.found.credential.expires();
+        Ok(ecr::private_authorization(&token(&released), expiry, &released.host))
+    }
+
+    /// Returns the region that a request is signed for, else the broker's own.
+    fn region(&self, request: &AwsRequest, id: RequestId) -> Result<Region, AwsError> {
+        if request.head.headers.contains_key(AUTHORIZATION) {
+            return CredentialScope::of(request).map(|scope| scope.region);
+        }
+        default_region(&self.broker, "region", "sign the request").map_err(|error| to_aws_error(&error, None, id))
+    }
+
+    /// Admits a request until its response is assembled. A response that a client does not read is bounded by the connection limit.
+    fn admit(&self, count: usize, id: RequestId) -> Result<Admission, AwsError> {
+        request::admit(&self.limits, &Caller::AwsApi, count).map_err(|error| to_aws_error(&error, None, id))
+    }
+
+    async fn release(&self, registry: Registry, id: RequestId) -> Result<Released, AwsError> {
+        let host = registry.host();
+        let context = RequestContext { caller: Caller::AwsApi, id, trace_id: None };
+        let released = self.broker.registry_credentials(CredentialRequest::new(context, registry.into())).await;
+        released.map_err(|error| to_aws_error(&error, host.as_deref(), id))
+    }
+}
+
+/// Returns the token in AWS's form: base64 of username and password.
+fn token(released: &Released) -> Zeroizing<String> {
+    let password = released.found.credential.password().expose();
+    let clear = Zeroizing::new(format!("{USERNAME}:{password}"));
+    Zeroizing::new(BASE64.encode(clear.as_bytes()))
+}
