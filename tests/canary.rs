@@ -1,4 +1,4 @@
-//! Secrets that would be found anywhere, and everything that the broker writes while it does all it can with them, at TRACE (P10).
+//! Canary secrets (P10): the broker handles them in every way it can, at TRACE, and the test searches everything that it writes.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -26,7 +26,7 @@ use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, bearing};
 use tokio::time::sleep;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-/// What must be found nowhere, and what it is.
+/// Secrets that must not be found anywhere, each with its description.
 struct Secrets(Vec<(&'static str, String)>);
 
 impl Secrets {
@@ -35,22 +35,22 @@ impl Secrets {
         self.0.push((what, secret.to_owned()));
     }
 
-    fn look_in(&self, place: &str, text: &str) {
+    fn search(&self, place: &str, text: &str) {
         for (what, secret) in &self.0 {
             let found = text.lines().find(|line| line.contains(secret));
             assert!(found.is_none(), "{what} in {place}: {}", found.unwrap_or_default());
         }
     }
 
-    /// All files but those that the test made.
-    fn look_in_directory(&self, directory: &Path, own: &[&str]) -> usize {
+    /// Searches all files but those that the test made; returns their number.
+    fn search_directory(&self, directory: &Path, own: &[&str]) -> usize {
         let mut files = 0;
         for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
             let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
             if path.is_dir() {
-                files += self.look_in_directory(&path, own);
+                files += self.search_directory(&path, own);
             } else if path.is_file() && !own.contains(&name.as_str()) {
-                self.look_in(&name, &String::from_utf8_lossy(&fs::read(&path).unwrap()));
+                self.search(&name, &String::from_utf8_lossy(&fs::read(&path).unwrap()));
                 files += 1;
             }
         }
@@ -58,8 +58,8 @@ impl Secrets {
     }
 }
 
-/// Everything that can be asked, well and badly.
-async fn ask_for_everything(mut client: Client, token: &str, secrets: &mut Secrets) -> usize {
+/// Makes every call, with valid and invalid requests; returns the number of credentials received.
+async fn make_every_call(mut client: Client, token: &str, secrets: &mut Secrets) -> usize {
     let mut answers = 0;
     for round in 0..40 {
         let host = format!("{round:012}.dkr.ecr.eu-west-1.amazonaws.com");
@@ -74,7 +74,7 @@ async fn ask_for_everything(mut client: Client, token: &str, secrets: &mut Secre
             if let Ok(answer) = client.get_registry_credentials(request).await {
                 let password = answer.into_inner().credentials.unwrap().password;
                 if answers == 0 {
-                    // Nobody has it but this test; whoever spells it otherwise is found too.
+                    // The end of the password is unique, and survives a different encoding of its start.
                     secrets.add("the password's end", &password[password.len() - 40..]);
                     secrets.add("the token's end", &BASE64.encode(format!("AWS:{password}").as_bytes())[1_000..1_040]);
                 }
@@ -89,7 +89,7 @@ async fn ask_for_everything(mut client: Client, token: &str, secrets: &mut Secre
         let watch = pb::WatchRegistryCredentialsRequest { requests, known_credential_ids: vec!["0".repeat(32)] };
         let mut events = client.watch_registry_credentials(bearing(token, watch)).await.unwrap().into_inner();
         for _ in 0..4 {
-            assert!(events.message().await.unwrap().is_some(), "one each, and the end of the snapshot");
+            assert!(events.message().await.unwrap().is_some(), "one event each, and the end of the snapshot");
         }
         _ = client.list_registries(bearing(token, pb::ListRegistriesRequest::default())).await;
         _ = client.get_caller_identity(bearing(token, pb::GetCallerIdentityRequest {})).await;
@@ -111,7 +111,7 @@ async fn connect(broker: &Server, ca: &Authority, identity: Option<Identity>) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_no_secret_is_written_anywhere_whatever_the_broker_is_asked_and_aws_does() {
+async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     let outside = tempfile::tempdir().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let (aws, collector) = (FakeAws::start(outside.path()).await, Collector::default());
@@ -139,7 +139,7 @@ async fn p10_no_secret_is_written_anywhere_whatever_the_broker_is_asked_and_aws_
     let workload = ca.workload(RUNNER);
     let mut secrets = Secrets(Vec::new());
     secrets.add("a canary", CANARY);
-    // The text before the canary is as long as makes three bytes whole.
+    // The prefix has a multiple of three bytes, so the canary's Base64 is the same everywhere.
     secrets.add("a token of AWS's", &BASE64.encode(format!("AWS:{CANARY}").as_bytes())[..20]);
     secrets.add("a bearer token", token.rsplit('.').next().unwrap());
     secrets.add("a bearer token's claims", token.split('.').nth(1).unwrap());
@@ -156,20 +156,20 @@ async fn p10_no_secret_is_written_anywhere_whatever_the_broker_is_asked_and_aws_
     command.current_dir(directory.path()).env("HOME", directory.path());
     let broker = Server::spawn_logging(command);
 
-    let answers = ask_for_everything(Client::new(connect(&broker, &ca, None).await), &token, &mut secrets).await;
+    let answers = make_every_call(Client::new(connect(&broker, &ca, None).await), &token, &mut secrets).await;
     assert!(answers > 20, "{answers}");
     let identity = Identity::from_pem(&workload.certificate, &workload.key);
     let mut by_certificate = Client::new(connect(&broker, &ca, Some(identity)).await);
     by_certificate.get_registry_credentials(request(HOST)).await.unwrap();
     let logs = broker.stop();
 
-    for told in ["a credential was fetched", "AWS cannot be reached", "DEBUG"] {
-        assert!(logs.contains(told), "{told} is not in the log, and so it is not what was meant to be searched");
+    for logged in ["a credential was fetched", "AWS cannot be reached", "DEBUG"] {
+        assert!(logs.contains(logged), "{logged} is not in the log, so the search would prove nothing");
     }
-    secrets.look_in("the log", &logs);
+    secrets.search("the log", &logs);
     let spans = collector.everything();
     assert!(spans.contains("GetAuthorizationToken"));
-    secrets.look_in("the spans", &spans);
-    let files = secrets.look_in_directory(directory.path(), &[]);
+    secrets.search("the spans", &spans);
+    let files = secrets.search_directory(directory.path(), &[]);
     assert!(files >= 1, "the audit log at least");
 }

@@ -225,7 +225,7 @@ fn p13_an_aws_endpoint_that_is_the_broker_itself_is_refused() {
         let environment = [&KEYS[..], &[(variable, endpoint.as_str())]].concat();
         let ended = run(&["serve", "--listen", &listen, "--allow-loopback"], &environment);
         assert_eq!(ended.code, 1, "{variable}");
-        assert!(ended.error().contains("is the broker's own listener"), "{variable}: {}", ended.stderr);
+        assert!(ended.error().contains("leads to the broker's own grpc:"), "{variable}: {}", ended.stderr);
     }
 }
 

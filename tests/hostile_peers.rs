@@ -1,6 +1,7 @@
-//! Peers that mean no good, each with an honest client beside it: the offender is let go of, nobody else notices, and memory is bounded.
+//! Misbehaving clients, each beside an honest one: the broker closes the offender's connection, loses no honest call, and its memory
+//! stays bounded.
 //!
-//! The frames are made by hand, for no library would send them. What each test reached is printed; `docs/reliability.md` has it.
+//! The tests build frames by hand, because no library would send them. Each prints what it reached, for `docs/reliability.md`.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
@@ -23,18 +24,18 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Endpoint;
 
-/// Offenders are let go of within this.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// An honest call that takes longer was starved; the machine may have other things to do.
-const HONEST: Duration = Duration::from_secs(2);
-/// How every password of the simulated AWS begins, and every token.
+/// Time within which the broker must close an offender's connection.
+const CUT_LIMIT: Duration = Duration::from_secs(10);
+/// Duration of an honest call beyond which it was starved. The machine may be busy with other tests.
+const HONEST_LIMIT: Duration = Duration::from_secs(2);
+/// Prefixes of every password and of every token of the simulated AWS.
 const SIMULATED: [&str; 2] = ["eyJwYXlsb2Fk", "QVdTOmV5"];
-/// So many honest calls have to go well when the attack is over.
+/// Honest calls that must succeed after the attack.
 const AFTERWARDS: u32 = 30;
-/// What the broker may grow by, whatever is done to it.
+/// Memory that the broker may gain under any attack.
 const GROWTH_MB: u64 = 192;
 
-/// A broker, and somebody who uses it as it is meant.
+/// A broker and its honest client.
 struct Scene {
     broker: Server,
     stop: Arc<AtomicBool>,
@@ -57,23 +58,23 @@ impl Scene {
         Self { broker, stop, calls, honest, memory_mb, _directory: directory }
     }
 
-    /// As TCP has it.
+    /// The broker's address without the scheme.
     fn address(&self) -> String {
         self.broker.address.strip_prefix("grpc://").unwrap().to_owned()
     }
 
-    /// No honest call was lost, and the broker is as large as it was.
+    /// Checks that no honest call was lost, that memory stayed bounded and that the log holds no password.
     async fn end(self, name: &str, figure: &str) {
         let grown = self.broker.memory_mb().saturating_sub(self.memory_mb);
-        let so_far = self.calls.load(Ordering::Relaxed);
-        while self.calls.load(Ordering::Relaxed) < so_far + AFTERWARDS && !self.honest.is_finished() {
+        let calls_before = self.calls.load(Ordering::Relaxed);
+        while self.calls.load(Ordering::Relaxed) < calls_before + AFTERWARDS && !self.honest.is_finished() {
             sleep(Duration::from_millis(5)).await;
         }
         self.stop.store(true, Ordering::Relaxed);
         let slowest = self.honest.await.unwrap();
         let calls = self.calls.load(Ordering::Relaxed);
         println!("{name}: {figure}; {calls} honest calls, none lost, the slowest {slowest:.0?}; {grown} MB more");
-        assert!(slowest < HONEST, "{slowest:?}");
+        assert!(slowest < HONEST_LIMIT, "{slowest:?}");
         assert!(grown < GROWTH_MB, "{grown} MB");
         let logs = self.broker.stop();
         for secret in SIMULATED {
@@ -82,7 +83,7 @@ impl Scene {
     }
 }
 
-/// Calls every few milliseconds, each tenth over a new connection.
+/// Calls every few milliseconds, each tenth time over a new connection; returns the longest duration of a call.
 async fn honest(uri: String, stop: Arc<AtomicBool>, calls: Arc<AtomicU32>) -> Duration {
     let mut slowest = Duration::ZERO;
     let mut client = None;
@@ -99,25 +100,24 @@ async fn honest(uri: String, stop: Arc<AtomicBool>, calls: Arc<AtomicU32>) -> Du
     slowest
 }
 
-/// Of each connection that the broker at this address holds, how much it has to send that its peer does not take. Those whose socket is no
-/// process's any more are the kernel's affair.
+/// Returns the bytes in the send queue of each open connection of the broker. Sockets that no process owns any more do not count.
 fn unsent(address: &str) -> Vec<u64> {
     const ESTABLISHED: &str = "01";
     let port = address.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
     let (local, table) = (format!("0100007F:{port:04X}"), fs::read_to_string("/proc/net/tcp").unwrap());
     let of_broker = |line: &str| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        let held = (fields[1], fields[3]) == (local.as_str(), ESTABLISHED) && fields[9] != "0";
-        held.then(|| u64::from_str_radix(fields[4].split_once(':').unwrap().0, 16).unwrap())
+        let is_open = (fields[1], fields[3]) == (local.as_str(), ESTABLISHED) && fields[9] != "0";
+        is_open.then(|| u64::from_str_radix(fields[4].split_once(':').unwrap().0, 16).unwrap())
     };
     table.lines().skip(1).filter_map(of_broker).collect()
 }
 
-/// A flood has to end by the connection's end, long before it is over.
-async fn flood_is_cut(name: &str, bytes: impl FnMut(usize) -> Vec<u8>) {
+/// Checks that the broker closes the connection long before the flood is over.
+async fn assert_flood_is_cut(name: &str, bytes: impl FnMut(usize) -> Vec<u8>) {
     let scene = Scene::start();
     let mut raw = Raw::open(&scene.address(), &[]).await;
-    let cut = timeout(PATIENCE, raw.flood(1_000_000, bytes)).await.expect("in time").expect("a cut");
+    let cut = timeout(CUT_LIMIT, raw.flood(1_000_000, bytes)).await.expect("in time").expect("a cut");
     scene.end(name, &format!("closed after {:.1?}, when {} frames had been sent", cut.after, cut.frames)).await;
 }
 
@@ -125,56 +125,56 @@ fn get() -> Vec<u8> {
     message(&request(HOST))
 }
 
-/// What a peer does that never comes to the point.
+/// The ways of a client to stall its connection.
 #[derive(Debug, Clone, Copy)]
 enum Stall {
-    SaysNothing,
-    SpellsThePreface,
-    SpeaksAnotherProtocol,
-    AnswersNothing,
-    StopsAmidHeaders,
-    NeverEndsItsHeaders,
-    SendsAFrameByteByByte,
-    OpensNoWindow,
-    AsksForReflectionAndTakesNothing,
+    Silence,
+    PrefaceByteByByte,
+    OtherProtocol,
+    NoAcknowledgement,
+    HalfOfHeaders,
+    EndlessHeaders,
+    FrameByteByByte,
+    ZeroWindow,
+    ReflectionWithZeroWindow,
 }
 
 impl Stall {
     const ALL: [(Self, &str); 9] = [
-        (Self::SaysNothing, "connect, and say nothing"),
-        (Self::SpellsThePreface, "the preface, a letter a second"),
-        (Self::SpeaksAnotherProtocol, "HTTP/1.1"),
-        (Self::AnswersNothing, "the preface, and no answer to SETTINGS or PING"),
-        (Self::StopsAmidHeaders, "half a HEADERS frame"),
-        (Self::NeverEndsItsHeaders, "HEADERS, and a CONTINUATION of nothing every second"),
-        (Self::SendsAFrameByteByByte, "a frame, a byte a second"),
-        (Self::OpensNoWindow, "100 calls, and a window of nothing for their answers"),
-        (Self::AsksForReflectionAndTakesNothing, "100 calls of reflection with 100 questions each, and no window"),
+        (Self::Silence, "a silent connection"),
+        (Self::PrefaceByteByByte, "the preface, a byte a second"),
+        (Self::OtherProtocol, "HTTP/1.1"),
+        (Self::NoAcknowledgement, "the preface, and no acknowledgement of SETTINGS or PING"),
+        (Self::HalfOfHeaders, "half a HEADERS frame"),
+        (Self::EndlessHeaders, "HEADERS, and an empty CONTINUATION every second"),
+        (Self::FrameByteByByte, "a frame, a byte a second"),
+        (Self::ZeroWindow, "100 calls with a window of zero"),
+        (Self::ReflectionWithZeroWindow, "100 calls of reflection with 100 requests each and a window of zero"),
     ];
 
-    /// Until its connection ends.
+    /// Stalls until the broker closes the connection.
     async fn perform(self, address: &str) -> Cut {
         let headers = frame(HEADERS, END_HEADERS, 1, &call(GET));
         match self {
-            Self::SaysNothing => Raw::connect(address).await.until_cut(true).await.0,
-            Self::SpellsThePreface => Raw::connect(address).await.spell(PREFACE).await,
-            Self::SpeaksAnotherProtocol => {
+            Self::Silence => Raw::connect(address).await.until_cut(true).await.0,
+            Self::PrefaceByteByByte => Raw::connect(address).await.spell(PREFACE).await,
+            Self::OtherProtocol => {
                 let mut raw = Raw::connect(address).await;
                 raw.write(b"GET / HTTP/1.1\r\nHost: broker\r\nAccept: */*\r\n\r\n").await.unwrap();
                 raw.until_cut(true).await.0
             }
-            Self::AnswersNothing => {
+            Self::NoAcknowledgement => {
                 let mut raw = Raw::connect(address).await;
                 raw.write(PREFACE).await.unwrap();
                 raw.send(SETTINGS, 0, 0, &[]).await.unwrap();
                 raw.until_cut(false).await.0
             }
-            Self::StopsAmidHeaders => {
+            Self::HalfOfHeaders => {
                 let mut raw = Raw::open(address, &[]).await;
                 raw.write(&headers[..headers.len() / 2]).await.unwrap();
                 raw.until_cut(true).await.0
             }
-            Self::NeverEndsItsHeaders => {
+            Self::EndlessHeaders => {
                 let mut raw = Raw::open(address, &[]).await;
                 raw.send(HEADERS, END_STREAM, 1, &call(GET)).await.unwrap();
                 while raw.send(CONTINUATION, 0, 1, &[]).await.is_ok() {
@@ -182,10 +182,10 @@ impl Stall {
                 }
                 raw.cut()
             }
-            Self::SendsAFrameByteByByte => Raw::open(address, &[]).await.spell(&headers).await,
-            Self::AsksForReflectionAndTakesNothing => {
+            Self::FrameByteByByte => Raw::open(address, &[]).await.spell(&headers).await,
+            Self::ReflectionWithZeroWindow => {
                 let mut raw = Raw::open(address, &[0, 4, 0, 0, 0, 0]).await;
-                // For the list of all services.
+                // Each asks for the list of services.
                 let questions = b"\0\0\0\0\x03\x3a\x01*".repeat(100);
                 for number in 0..100 {
                     let stream = 2 * number + 1;
@@ -194,7 +194,7 @@ impl Stall {
                 }
                 raw.until_cut(true).await.0
             }
-            Self::OpensNoWindow => {
+            Self::ZeroWindow => {
                 let mut raw = Raw::open(address, &[0, 4, 0, 0, 0, 0]).await;
                 for number in 0..100 {
                     let stream = 2 * number + 1;
@@ -208,7 +208,7 @@ impl Stall {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn peers_that_never_come_to_the_point_are_let_go_of() {
+async fn stalled_connections_are_closed_within_10_s() {
     const OF_EACH: usize = 25;
     let scene = Scene::start();
     let address = scene.address();
@@ -219,19 +219,19 @@ async fn peers_that_never_come_to_the_point_are_let_go_of() {
     let last = join_all(Stall::ALL.map(|(stall, _)| of_kind(stall))).await;
     for ((stall, name), last) in Stall::ALL.into_iter().zip(&last) {
         println!("{name}: {OF_EACH} connections, the last one closed after {last:.1?}");
-        assert!(*last <= PATIENCE, "{stall:?}: {last:?}");
+        assert!(*last <= CUT_LIMIT, "{stall:?}: {last:?}");
     }
     scene.end("all of these at once", &format!("{} connections", OF_EACH * Stall::ALL.len())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_does_not_come_ends_its_call_and_not_the_connection() {
+async fn missing_message_ends_its_call_and_keeps_the_connection() {
     let scene = Scene::start();
     let mut raw = Raw::open(&scene.address(), &[]).await;
     for stream in [1, 3] {
         raw.send(HEADERS, END_HEADERS, stream, &call(GET)).await.unwrap();
     }
-    // Of the second, a byte comes now and then.
+    // The second call sends a byte now and then.
     let mut answered = Vec::new();
     let mut dribble = get().into_iter();
     while answered.len() < 2 {
@@ -249,9 +249,9 @@ async fn a_message_that_does_not_come_ends_its_call_and_not_the_connection() {
         }
     }
     for (stream, after, _) in &answered {
-        assert!(*after <= PATIENCE, "{stream}: {after:?}");
+        assert!(*after <= CUT_LIMIT, "{stream}: {after:?}");
     }
-    // The same connection is good for those who go on as they should.
+    // The connection still serves complete calls.
     raw.send(HEADERS, END_HEADERS, 5, &call(GET)).await.unwrap();
     raw.send(DATA, END_STREAM, 5, &get()).await.unwrap();
     loop {
@@ -261,53 +261,54 @@ async fn a_message_that_does_not_come_ends_its_call_and_not_the_connection() {
         }
     }
     let last = answered.iter().map(|(_, after, _)| *after).max().unwrap();
-    scene.end("HEADERS, and no message", &format!("answered after {last:.1?}, and the connection is kept")).await;
+    scene.end("HEADERS without a message", &format!("call ended after {last:.1?}, connection kept")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_resets_ends() {
+async fn flood_of_resets_is_cut() {
     let reset = |number| {
         let stream = 2 * u32::try_from(number).unwrap() + 1;
         [frame(HEADERS, END_HEADERS, stream, &call(GET)), frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
     };
-    flood_is_cut("rapid reset", reset).await;
+    assert_flood_is_cut("rapid reset", reset).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_continuations_ends() {
+async fn flood_of_continuations_is_cut() {
     let first = frame(HEADERS, 0, 1, &call(GET));
     let next = frame(CONTINUATION, 0, 1, &block(&[("x", "y")]));
-    flood_is_cut("CONTINUATION", move |number| if number == 0 { first.clone() } else { next.clone() }).await;
+    assert_flood_is_cut("CONTINUATION", move |number| if number == 0 { first.clone() } else { next.clone() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_empty_data_ends() {
+async fn flood_of_empty_data_is_cut() {
     let first = frame(HEADERS, END_HEADERS, 1, &call(GET));
-    flood_is_cut("empty DATA", move |number| if number == 0 { first.clone() } else { frame(DATA, 0, 1, &[]) }).await;
+    assert_flood_is_cut("empty DATA", move |number| if number == 0 { first.clone() } else { frame(DATA, 0, 1, &[]) })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_settings_ends() {
+async fn flood_of_settings_is_cut() {
     let settings = [0, 4, 0, 0, 0xff, 0xff];
-    flood_is_cut("SETTINGS", move |_| frame(SETTINGS, 0, 0, &settings)).await;
+    assert_flood_is_cut("SETTINGS", move |_| frame(SETTINGS, 0, 0, &settings)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_pings_ends() {
-    flood_is_cut("PING", |number| frame(PING, 0, 0, &number.to_be_bytes())).await;
+async fn flood_of_pings_is_cut() {
+    assert_flood_is_cut("PING", |number| frame(PING, 0, 0, &number.to_be_bytes())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn floods_of_frames_that_mean_nothing_end() {
+async fn floods_of_meaningless_frames_are_cut() {
     let (update, priority) = (1_u32.to_be_bytes(), [0, 0, 0, 0, 16]);
-    flood_is_cut("WINDOW_UPDATE", move |_| frame(WINDOW_UPDATE, 0, 0, &update)).await;
-    flood_is_cut("PRIORITY", move |_| frame(PRIORITY, 0, 1, &priority)).await;
-    flood_is_cut("frames of a type that there is not", |_| frame(0xbe, 0, 0, b"x")).await;
+    assert_flood_is_cut("WINDOW_UPDATE", move |_| frame(WINDOW_UPDATE, 0, 0, &update)).await;
+    assert_flood_is_cut("PRIORITY", move |_| frame(PRIORITY, 0, 1, &priority)).await;
+    assert_flood_is_cut("frames of an unknown type", |_| frame(0xbe, 0, 0, b"x")).await;
 }
 
-/// So small a table and so many references to one large field: what is a few bytes on the wire would be gigabytes.
+/// HPACK bomb: many references to one large table entry, a few bytes on the wire and gigabytes in memory.
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_that_unpack_to_more_than_16_kib_are_refused() {
+async fn headers_that_unpack_beyond_16_kib_are_rejected() {
     let scene = Scene::start();
     let mut raw = Raw::open(&scene.address(), &[]).await;
     let large = [vec![0x40, 1, b'x', 0x7f, 0x81, 0x1e], vec![b'y'; 4000]].concat();
@@ -327,7 +328,7 @@ async fn headers_that_unpack_to_more_than_16_kib_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_calls_at_once_than_a_connection_may_have_are_refused_one_by_one() {
+async fn calls_beyond_100_per_connection_are_rejected_one_by_one() {
     let scene = Scene::start();
     let mut raw = Raw::open(&scene.address(), &[]).await;
     for number in 0..150 {
@@ -345,10 +346,10 @@ async fn more_calls_at_once_than_a_connection_may_have_are_refused_one_by_one() 
     scene.end("150 calls at once", "50 refused").await;
 }
 
-/// Every window is as large as windows can be, and nothing is read. A peer that does not read does not see its connection's end either,
-/// so they are counted where the kernel lists them.
+/// The windows have their maximum size, and the client reads nothing. It cannot see the end of its connection either, so the test
+/// counts connections in the kernel's table.
 #[tokio::test(flavor = "multi_thread")]
-async fn peers_that_do_not_read_their_answers_are_let_go_of() {
+async fn connections_that_do_not_read_responses_are_closed() {
     let scene = Scene::start();
     let requests = (0..50).map(|number| request(&host(number))).collect();
     let batch = message(&pb::BatchGetRegistryCredentialsRequest { requests });
@@ -364,12 +365,12 @@ async fn peers_that_do_not_read_their_answers_are_let_go_of() {
         raw
     }))
     .await;
-    // The clock begins when nothing more can be sent: until then answers are still being made.
+    // The time counts from when nothing more can be sent: until then the broker still produces responses.
     let (mut largest, mut full) = (0, Vec::new());
     loop {
         sleep(Duration::from_millis(300)).await;
         let now = unsent(&address);
-        assert!(!now.is_empty(), "closed before anything was waited for");
+        assert!(!now.is_empty(), "closed before the send window was full");
         if now == full && now.iter().all(|bytes| *bytes > 0) {
             break;
         }
@@ -378,24 +379,24 @@ async fn peers_that_do_not_read_their_answers_are_let_go_of() {
     let began = Instant::now();
     while !unsent(&address).is_empty() {
         largest = largest.max(scene.broker.memory_mb());
-        assert!(began.elapsed() < PATIENCE, "{} connections are still there", unsent(&address).len());
+        assert!(began.elapsed() < CUT_LIMIT, "{} connections are still there", unsent(&address).len());
         sleep(Duration::from_millis(100)).await;
     }
     let (after, grown) = (began.elapsed(), largest.saturating_sub(scene.memory_mb));
     drop(offenders);
     let figure = format!("3 connections, closed {after:.1?} after nothing more could be sent, {grown} MB at the most");
-    scene.end("180 batches of 50, and nothing read", &figure).await;
+    scene.end("180 batches of 50, nothing read", &figure).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_with_more_connections_than_it_may_have_keeps_nobody_else_out() {
+async fn connections_beyond_the_limit_of_an_address_are_closed() {
     let scene = Scene::start();
     let address = scene.address();
     let mut held = Vec::new();
     for _ in 0..300 {
         held.push(Raw::connect(&address).await);
     }
-    // Those beyond 256 are closed at once, and not when their time to say something is over.
+    // Connections beyond 256 are closed at once, not after the preface timeout.
     let closed = join_all(held[256..].iter_mut().map(|raw| raw.until_cut(true))).await;
     let last = closed.into_iter().map(|(cut, _)| cut.after).max().unwrap();
     assert!(last < Duration::from_secs(4), "{last:?}");
@@ -407,11 +408,11 @@ async fn a_host_with_more_connections_than_it_may_have_keeps_nobody_else_out() {
     neighbour.write(PREFACE).await.unwrap();
     neighbour.send(SETTINGS, 0, 0, &[]).await.unwrap();
     assert_eq!(neighbour.read().await.unwrap().kind, SETTINGS);
-    scene.end("300 connections from one address", "44 closed at once, another address is let in").await;
+    scene.end("300 connections from one address", "44 closed at once, another address is served").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn noise_ends_its_connection_and_nothing_else() {
+async fn noise_ends_its_connection_only() {
     let scene = Scene::start();
     let address = scene.address();
     let mut random = fastrand::Rng::with_seed(1);

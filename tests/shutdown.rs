@@ -1,4 +1,4 @@
-//! The way down (P9), and health.
+//! Graceful shutdown (P9), connection age (P8) and health.
 
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -20,7 +20,7 @@ use tonic_types::StatusExt as _;
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_requests_in_flight_finish_and_nothing_new_is_accepted() {
+async fn p9_requests_in_flight_finish_and_listeners_close() {
     let broker = TestBroker::start();
     broker.source.shut();
     let mut client = broker.client().await;
@@ -33,14 +33,14 @@ async fn p9_requests_in_flight_finish_and_nothing_new_is_accepted() {
         tokio::task::yield_now().await;
     }
     assert!(tokio::net::UnixStream::connect(&socket).await.is_err());
-    assert!(!ended.is_finished(), "it waits for what is in flight");
+    assert!(!ended.is_finished(), "it waits for the call in flight");
     source.open();
     in_flight.await.unwrap().unwrap();
     ended.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_past_the_drain_s_end_what_still_waits_is_told_so() {
+async fn p9_waiting_requests_get_shutting_down_after_the_drain_timeout() {
     let broker =
         TestBroker::start_with(|setup| setup.config.server.connections.drain_timeout = Duration::from_millis(100));
     broker.source.shut();
@@ -58,7 +58,7 @@ async fn p9_past_the_drain_s_end_what_still_waits_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_a_health_watch_hears_of_the_end_and_does_not_hold_it_up() {
+async fn p9_health_watch_reports_not_serving_and_ends_at_the_drain() {
     let broker = TestBroker::start();
     let mut health = HealthClient::new(broker.channel().await);
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
@@ -66,11 +66,11 @@ async fn p9_a_health_watch_hears_of_the_end_and_does_not_hold_it_up() {
     let ended = tokio::spawn(broker.stop());
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
     assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
-    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("long before the drain's limit").unwrap();
+    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("long before the drain timeout").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_do_not_hold_up_the_end() {
+async fn idle_connections_do_not_delay_the_shutdown() {
     let broker = TestBroker::start();
     let mut clients = Vec::new();
     for _ in 0..20 {
@@ -78,21 +78,21 @@ async fn idle_connections_do_not_hold_up_the_end() {
         client.get_registry_credentials(request(HOST)).await.unwrap();
         clients.push(client);
     }
-    tokio::time::timeout(Duration::from_secs(5), broker.stop()).await.expect("long before the drain's limit");
+    tokio::time::timeout(Duration::from_secs(5), broker.stop()).await.expect("long before the drain timeout");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_never_began_do_not_hold_up_the_end() {
+async fn connections_without_a_preface_do_not_delay_the_shutdown() {
     let broker = TestBroker::start();
     let tcp = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
     let unix = tokio::net::UnixStream::connect(&broker.socket).await.unwrap();
     broker.client().await.get_registry_credentials(request(HOST)).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(5), broker.stop()).await.expect("long before the drain's limit");
+    tokio::time::timeout(Duration::from_secs(5), broker.stop()).await.expect("long before the drain timeout");
     drop((tcp, unix));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_is_not_serving_while_there_is_no_aws_identity_and_the_process_is() {
+async fn health_without_an_aws_identity_is_not_serving_for_the_service_only() {
     let broker = TestBroker::start();
     let mut health = HealthClient::new(broker.channel().await);
     broker.source.set_status(SourceStatus::NoCredentials);
@@ -111,7 +111,7 @@ async fn the_service_is_not_serving_while_there_is_no_aws_identity_and_the_proce
     until(ServingStatus::Serving).await;
 }
 
-/// The next frame's type and flags; none at the end. A PING is answered.
+/// Reads a frame and returns its type and flags; none at the end of the connection. Acknowledges a PING.
 async fn frame(stream: &mut tokio::net::TcpStream) -> Option<(u8, u8)> {
     let mut header = [0; 9];
     stream.read_exact(&mut header).await.ok()?;
@@ -129,7 +129,7 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 
 #[tokio::test]
-async fn p8_a_connection_is_told_to_go_at_its_age_and_ends() {
+async fn p8_connection_at_its_maximum_age_gets_goaway_and_ends() {
     let broker =
         TestBroker::start_with(|setup| setup.config.server.connections.max_connection_age = Duration::from_millis(50));
     let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
@@ -142,10 +142,10 @@ async fn p8_a_connection_is_told_to_go_at_its_age_and_ends() {
     broker.stop().await;
 }
 
-/// A call that meets the end of its connection has not been sent: tonic says CANCELLED then, and the next one has a new connection. No call
-/// that reached the broker is lost.
+/// A call that meets the end of its connection was not sent: tonic reports CANCELLED, and a retry has a new connection. No call that
+/// reached the broker is lost.
 #[tokio::test]
-async fn p8_no_call_is_lost_when_connections_come_to_their_age() {
+async fn p8_no_call_is_lost_when_connections_reach_their_maximum_age() {
     let broker =
         TestBroker::start_with(|setup| setup.config.server.connections.max_connection_age = Duration::from_millis(20));
     let mut client = broker.client().await;

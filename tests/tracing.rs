@@ -1,4 +1,4 @@
-//! What a collector and a log reader see of the real program, and what they must never see.
+//! Spans and log lines of the real program, and the secrets that they must not hold.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -20,7 +20,7 @@ use tonic::Request;
 const CALLERS: usize = 20;
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// As tonic takes it.
+/// The broker's address as tonic accepts it.
 fn uri(broker: &Server) -> String {
     broker.address.replace("grpc://", "http://")
 }
@@ -29,7 +29,7 @@ fn server_spans(spans: &[Span]) -> Vec<&Span> {
     spans.iter().filter(|span| span.kind() == SpanKind::Server).collect()
 }
 
-/// Callers on one cold key, each with a trace of its own but for the parts that the test names.
+/// Calls for one cold key from several callers at once; returns the passwords. `traceparent` gives each call its trace.
 async fn call(broker: &Server, callers: usize, traceparent: impl Fn(usize) -> String) -> HashSet<String> {
     let channel = tonic::transport::Endpoint::from_shared(uri(broker)).unwrap().connect().await.unwrap();
     let calls = (0..callers).map(|number| {
@@ -42,7 +42,7 @@ async fn call(broker: &Server, callers: usize, traceparent: impl Fn(usize) -> St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_one_aws_span_many_server_spans_the_links_and_no_secret() {
+async fn p10_coalesced_calls_share_a_linked_aws_span_without_secrets() {
     for grpc in [true, false] {
         let collector = Collector::default();
         let endpoint = if grpc { collector.over_grpc().await } else { collector.over_http().await };
@@ -87,7 +87,7 @@ async fn p10_one_aws_span_many_server_spans_the_links_and_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_caller_does_not_sample_is_not_exported_and_a_ratio_of_nothing_is_nothing() {
+async fn spans_are_exported_as_the_sampler_and_the_caller_decide() {
     for (sampler, flags, argument, servers) in [
         ("parentbased_always_on", "00", "", 0),
         ("parentbased_always_on", "01", "", 10),
@@ -102,7 +102,7 @@ async fn what_the_caller_does_not_sample_is_not_exported_and_a_ratio_of_nothing_
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_TRACES_SAMPLER", sampler),
             ("OTEL_TRACES_SAMPLER_ARG", argument),
-            // So that there are spans for the log whether or not they are exported.
+            // The log has spans at this level, whether or not they are exported.
             ("RUST_LOG", "debug"),
         ];
         let broker = simulated_broker(&[], &environment);
@@ -115,7 +115,7 @@ async fn what_the_caller_does_not_sample_is_not_exported_and_a_ratio_of_nothing_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_lines_are_json_and_an_aws_failure_has_one_that_says_what_aws_said() {
+async fn aws_failure_is_logged_as_json_with_the_message_of_aws() {
     let broker = simulated_broker(&["--simulate-fault", "denied=1"], &[]);
     let channel = tonic::transport::Endpoint::from_shared(uri(&broker)).unwrap().connect().await.unwrap();
     let mut traced = Request::new(request(HOST));
@@ -133,11 +133,11 @@ async fn log_lines_are_json_and_an_aws_failure_has_one_that_says_what_aws_said()
     assert_eq!(of_aws["spans"][0]["request_id"], id, "{of_aws}");
     let of_request = lines.iter().find(|line| line["reason"] == "AWS_ACCESS_DENIED").expect(&logs);
     assert_eq!(of_request["request_id"], id);
-    assert_eq!(of_request["trace_id"], TRACE, "also where nothing is exported");
+    assert_eq!(of_request["trace_id"], TRACE, "also without an exporter");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stderr_that_nobody_reads_does_not_stall_the_broker() {
+async fn stderr_without_a_reader_does_not_stall_the_broker() {
     let (reader, writer) = std::io::pipe().unwrap();
     let broker = Server::start_with(&SERVE_SIMULATED, &[("RUST_LOG", "debug")], writer.into());
     let channel = tonic::transport::Endpoint::from_shared(uri(&broker)).unwrap().connect().await.unwrap();

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
 
-/// An OTLP collector that keeps what it is sent.
+/// An OTLP collector that keeps every export.
 #[derive(Debug, Clone, Default)]
 pub struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 

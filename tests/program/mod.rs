@@ -1,4 +1,4 @@
-//! The real program, run as its users run it.
+//! Runs the real program.
 
 #![allow(
     dead_code,
@@ -17,20 +17,20 @@ use std::time::Duration;
 /// The arguments of a broker on a free port with a simulated AWS behind it.
 pub const SERVE_SIMULATED: [&str; 4] = ["serve", "--simulate", "--listen", "127.0.0.1:0"];
 
-/// A line that has not come by then does not come.
+/// Longest wait for a log line.
 const LOG_WAIT: Duration = Duration::from_mins(1);
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ecr-broker");
 
-/// A running `ecr-broker` that listens. It is stopped when it goes.
+/// A running `ecr-broker` that listens. Dropping it kills the process.
 pub struct Server {
     child: Child,
-    /// As the program prints it.
+    /// The address that the program prints.
     pub address: String,
     logs: Option<Logs>,
 }
 
-/// What a program writes to stderr, as it comes.
+/// The lines that a program writes to stderr.
 struct Logs {
     text: Arc<(Mutex<String>, Condvar)>,
     reader: JoinHandle<()>,
@@ -73,27 +73,27 @@ impl Server {
         Self::spawn(command)
     }
 
-    /// The same, with its log kept.
+    /// Starts a command and keeps its log.
     pub fn spawn_logging(mut command: Command) -> Self {
         command.stderr(Stdio::piped());
         Self::spawn(command)
     }
 
-    /// With the AWS API, which is the second address that it prints.
+    /// Starts with the ECR API; returns its address, the second that the program prints.
     pub fn start_with_aws_api(arguments: &[&str], environment: &[(&str, &str)]) -> (Self, String) {
         let mut command = program(environment);
         command.args(arguments).stderr(Stdio::piped());
-        let (server, mut stdout) = Self::spawn_heard(command);
+        let (server, mut stdout) = Self::spawn_listening(command);
         let address = next_address(&mut stdout).unwrap();
         (server, address.strip_prefix("aws+http://").unwrap_or_else(|| panic!("{address}")).to_owned())
     }
 
-    /// By a command that runs the program in a way of its own.
+    /// Starts a command that runs the program.
     pub fn spawn(command: Command) -> Self {
-        Self::spawn_heard(command).0
+        Self::spawn_listening(command).0
     }
 
-    fn spawn_heard(mut command: Command) -> (Self, BufReader<ChildStdout>) {
+    fn spawn_listening(mut command: Command) -> (Self, BufReader<ChildStdout>) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let logs = child.stderr.take().map(Logs::of);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -108,14 +108,14 @@ impl Server {
         self.child.id()
     }
 
-    /// What it has in memory, in MB.
+    /// Returns the resident memory in MB.
     pub fn memory_mb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
-    /// How many files and sockets it has open.
+    /// Returns the number of open files and sockets.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
@@ -124,17 +124,17 @@ impl Server {
         self.child.try_wait().unwrap()
     }
 
-    /// Comes back when a line with this text has been logged.
+    /// Waits until a line with this text is logged.
     pub fn until_logged(&self, text: &str) {
         self.logs.as_ref().unwrap().until(text, 1);
     }
 
-    /// Comes back when it has been logged twice.
+    /// Waits until such a line is logged twice.
     pub fn until_logged_again(&self, text: &str) {
         self.logs.as_ref().unwrap().until(text, 2);
     }
 
-    /// SIGTERM, a clean end, and all that was logged.
+    /// Sends SIGTERM, checks the exit code and returns the log.
     pub fn stop(mut self) -> String {
         signal(self.child.id(), "TERM");
         let status = self.child.wait().unwrap();
@@ -156,7 +156,7 @@ impl Drop for Server {
     }
 }
 
-/// A program that goes on, followed by what it writes to stderr. It is ended when it goes.
+/// A running program whose stderr is read line by line. Dropping it kills the process.
 pub struct Following {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
@@ -171,12 +171,12 @@ impl Following {
         Self { child, lines }
     }
 
-    /// What is made of the first line from here on that anything is made of.
+    /// Reads lines until `wanted` returns a value for one.
     pub fn until<T>(&mut self, wanted: impl Fn(&str) -> Option<T>) -> T {
         let (mut seen, until) = (Vec::new(), tokio::time::Instant::now() + LOG_WAIT);
         loop {
             let left = until.saturating_duration_since(tokio::time::Instant::now());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("it is not said: {seen:?}"));
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no such line: {seen:?}"));
             if let Some(found) = wanted(&line) {
                 return found;
             }
@@ -184,7 +184,7 @@ impl Following {
         }
     }
 
-    /// Sends it a signal, and waits for its end.
+    /// Sends a signal and waits for the exit.
     pub fn end(mut self, name: &str) -> ExitStatus {
         signal(self.child.id(), name);
         self.child.wait().unwrap()
@@ -203,7 +203,7 @@ pub fn simulated_broker(arguments: &[&str], environment: &[(&str, &str)]) -> Ser
     Server::start(&[&SERVE_SIMULATED, arguments].concat(), environment)
 }
 
-/// What a command that ended left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ended {
     pub code: i32,
@@ -212,19 +212,19 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// What it printed, where all went well.
+    /// Returns stdout of a successful command that wrote nothing to stderr.
     pub fn out(self) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (0, ""), "{}", self.stdout);
         self.stdout
     }
 
-    /// What it printed, where it ended well, whatever it had to say about it.
+    /// Returns stdout of a successful command.
     pub fn out_anyway(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
         self.stdout
     }
 
-    /// The program's own line on stderr, of which there is one; log lines are JSON.
+    /// Returns the one error line on stderr. Log lines are JSON.
     pub fn error(&self) -> &str {
         let mut lines = self.stderr.lines().filter(|line| !line.starts_with('{'));
         let line = lines.next().unwrap_or_else(|| panic!("no error: {self:?}"));
@@ -233,7 +233,7 @@ impl Ended {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command and waits for its exit.
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
     let output = program(environment).args(arguments).stdin(Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -245,7 +245,7 @@ pub fn signal(pid: u32, name: &str) {
     assert!(sent.success());
 }
 
-/// The program, with nothing of the test's own environment that it would read.
+/// Returns the program without the variables of the test's environment that it would read.
 pub fn program(environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(PROGRAM);
     for (name, _) in std::env::vars() {

@@ -1,4 +1,4 @@
-//! HTTP/2 by hand: a peer that says what no library would.
+//! HTTP/2 by hand: a client that sends what no library would.
 
 #![allow(
     dead_code,
@@ -34,10 +34,10 @@ pub const GET: &str = "/ecrbroker.v1.RegistryCredentialsService/GetRegistryCrede
 pub const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 pub const BATCH: &str = "/ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials";
 
-/// No broker takes longer to let go of anybody than this test waits.
+/// Longest wait for the broker to close a connection.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A frame as it came.
+/// A frame of the broker.
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
@@ -53,12 +53,12 @@ pub struct Raw {
     frames: u64,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
-    /// How long after it was made.
+    /// Time since the connection was made.
     pub after: Duration,
-    /// How many frames had been sent.
+    /// Frames sent until then.
     pub frames: u64,
 }
 
@@ -67,13 +67,13 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A header block of literals that no table remembers.
+/// Encodes a header block of literals that are not indexed.
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| [number(text.len()), text.as_bytes().to_vec()].concat();
     fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
 
-/// With a prefix of seven bits.
+/// Encodes an integer with a prefix of seven bits.
 fn number(mut value: usize) -> Vec<u8> {
     if value < 127 {
         return vec![u8::try_from(value).unwrap()];
@@ -88,7 +88,7 @@ fn number(mut value: usize) -> Vec<u8> {
     bytes
 }
 
-/// The headers of a call.
+/// Encodes the headers of a gRPC call.
 pub fn call(path: &str) -> Vec<u8> {
     block(&[
         (":method", "POST"),
@@ -100,7 +100,7 @@ pub fn call(path: &str) -> Vec<u8> {
     ])
 }
 
-/// A message as gRPC frames it.
+/// Encodes a message with gRPC's length prefix.
 pub fn message(message: &impl prost::Message) -> Vec<u8> {
     let bytes = message.encode_to_vec();
     let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
@@ -108,14 +108,14 @@ pub fn message(message: &impl prost::Message) -> Vec<u8> {
 }
 
 impl Raw {
-    /// Says nothing.
+    /// Connects and sends nothing.
     pub async fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, began: Instant::now(), frames: 0 }
     }
 
-    /// Says hello as every client does, and acknowledges what the broker says.
+    /// Exchanges preface and SETTINGS as every client does.
     pub async fn open(address: &str, settings: &[u8]) -> Self {
         let mut raw = Self::connect(address).await;
         raw.write(PREFACE).await.unwrap();
@@ -144,22 +144,22 @@ impl Raw {
         Ok(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
     }
 
-    /// Reads to the end, and answers what is asked for if `answers`. All that came.
-    pub async fn until_cut(&mut self, answers: bool) -> (Cut, Vec<Frame>) {
+    /// Reads to the end of the connection, and with `acknowledge` acknowledges each PING; returns the frames.
+    pub async fn until_cut(&mut self, acknowledge: bool) -> (Cut, Vec<Frame>) {
         let mut seen = Vec::new();
         let all = async {
             while let Ok(frame) = self.read().await {
-                if answers && frame.kind == PING && frame.flags & ACK == 0 {
+                if acknowledge && frame.kind == PING && frame.flags & ACK == 0 {
                     _ = self.send(PING, ACK, 0, &frame.payload).await;
                 }
                 seen.push(frame);
             }
         };
-        timeout(LONGEST, all).await.expect("the broker lets go of the connection");
+        timeout(LONGEST, all).await.expect("the broker closes the connection");
         (self.cut(), seen)
     }
 
-    /// A byte a second, as long as the connection takes them.
+    /// Writes a byte a second until the connection ends.
     pub async fn spell(&mut self, bytes: &[u8]) -> Cut {
         for byte in bytes {
             if self.write(&[*byte]).await.is_err() {
@@ -180,7 +180,7 @@ impl Raw {
         self.cut()
     }
 
-    /// Sends so many until the connection ends, and reads nothing meanwhile but what comes at once.
+    /// Sends at most `most` frames until the connection ends, and reads only what has already arrived.
     pub async fn flood(&mut self, most: usize, mut bytes: impl FnMut(usize) -> Vec<u8>) -> Option<Cut> {
         const AT_ONCE: usize = 50;
         for number in (0..most).step_by(AT_ONCE) {
