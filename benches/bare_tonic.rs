@@ -1,8 +1,9 @@
-//! What `rpc.sh` and `instructions.sh` compare with: tonic's own server, answering every call with one constant answer of the size of the broker's.
+//! The baseline of `rpc.sh` and `instructions.sh`: tonic's own server with a constant response of the broker's size.
 //!
-//! `bare_tonic BROKER` asks the broker at that URI once, then answers with what it said, on a free port that it prints;
-//! `bare_tonic BROKER CERTIFICATE KEY AUTHORITY CERTIFICATE KEY` does so with TLS, as the client of the first pair and the server of the
-//! second; `bare_tonic URL CERTIFICATE KEY AUTHORITY CALLS` is a client that makes so many calls on one connection.
+//! - `bare_tonic BROKER` calls the broker at that URI once, then serves its response on a free port, which it prints.
+//! - `bare_tonic BROKER CERTIFICATE KEY AUTHORITY CERTIFICATE KEY` does the same with TLS: the first pair is the client's, the
+//!   second the server's.
+//! - `bare_tonic URL CERTIFICATE KEY AUTHORITY CALLS` is a client that makes that many calls on one connection.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark")]
 
 use ecr_broker::pb;
@@ -58,7 +59,7 @@ impl RegistryCredentialsService for Constant {
     }
 }
 
-/// Files of certificates and keys.
+/// A certificate with its key, and the authority to trust.
 struct Pair {
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -91,7 +92,7 @@ async fn connect(url: &str, pair: Option<&Pair>) -> RegistryCredentialsServiceCl
     RegistryCredentialsServiceClient::new(endpoint.connect().await.unwrap())
 }
 
-/// One call after the other.
+/// Makes the calls one after another.
 async fn load(url: &str, pair: Option<&Pair>, calls: &str) {
     let mut client = connect(url, pair).await;
     for _ in 0..calls.parse().unwrap() {
@@ -124,6 +125,6 @@ async fn main() {
         [url, certificate, key, authority, calls] => {
             load(url, Some(&Pair::read([*certificate, *key, *authority])), calls).await;
         }
-        _ => eprintln!("bare_tonic: run benches/rpc.sh or benches/instructions.sh, which start this"),
+        _ => eprintln!("bare_tonic: wrong arguments; run benches/rpc.sh or benches/instructions.sh instead"),
     }
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What docker waits for: the helper as a whole process, on a warm key, beside an empty Rust program, Amazon's helper with its file cache warm and
-# the AWS CLI, all of which ask the same broker. Medians, in milliseconds, of one run.
+# Measures what docker waits for: the helper as a process, on a warm key, beside an empty Rust program, Amazon's helper with a warm
+# file cache, and the AWS CLI. All call the same broker. Prints medians of one run in milliseconds.
 #
-#     benches/helper.sh            needs hyperfine, musl-gcc and the target x86_64-unknown-linux-musl, and what .ci/tools installs
+#     benches/helper.sh            needs hyperfine, musl-gcc, the target x86_64-unknown-linux-musl, and the tools that .ci/tools installs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tools=${TOOLS:-$PWD/target/tools} musl=x86_64-unknown-linux-musl

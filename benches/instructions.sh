@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What a hit costs with everything on, client certificates, a grant and the audit log, beside a bare tonic service with TLS that answers a
-# constant: instructions per request, as valgrind counts them, which are the same in every run. Needs valgrind and openssl.
+# Counts the instructions of a cache hit with client certificates, a grant and the audit log, beside a bare tonic service with TLS
+# and a constant response. valgrind counts the same in every run. Needs valgrind and openssl.
 #
 # benches/instructions.sh [REQUESTS]
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 requests=${1:-1000}
-# The first ones are for the connection, and the start of the program.
+# Requests that are not counted: they pay for the connection and the start of the program.
 before=100
 command -v valgrind >/dev/null || { echo "instructions.sh: valgrind is missing; apt-get install valgrind" >&2; exit 1; }
 
@@ -49,7 +49,7 @@ callers = [{ spiffe = "spiffe://a.example/ns/ci/sa/*" }]
 registries = [{ accounts = ["123456789012"], regions = ["*"] }]
 END
 
-# address FILE: what a server that was started printed, once it has.
+# address FILE: waits for the address that a server prints to the file.
 address() {
     for _ in $(seq 1200); do
         grep -q listening "$1" && break
@@ -58,7 +58,7 @@ address() {
     sed -n 's/^listening on //p' "$1" | head -1
 }
 
-# count CALLS COMMAND…: the instructions of a server that answers so many.
+# count CALLS COMMAND…: prints the instructions of a server that answers that many calls.
 count() {
     local calls=$1 url
     shift
@@ -73,7 +73,7 @@ count() {
     sed -n 's/^totals: //p' "$work/callgrind"
 }
 
-# each COMMAND…: the instructions of one request.
+# each COMMAND…: prints the instructions of one request.
 each() {
     local few many
     few=$(count "$before" "$@")

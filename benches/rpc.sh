@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a hit costs over the wire, beside a bare tonic service that answers a constant of the same size, measured in one run:
-# server CPU per request and throughput, and their ratios. Needs h2load (Debian: nghttp2-client) and python3.
+# Measures a cache hit over the wire beside a bare tonic service with a constant response of the same size: server CPU per
+# request, throughput, and their ratios. Needs h2load (Debian: nghttp2-client) and python3.
 #
 # benches/rpc.sh [REQUESTS] [ROUNDS]
 set -euo pipefail
@@ -27,7 +27,7 @@ stop() {
 }
 trap stop EXIT
 
-# start NAME COMMAND…: runs it, and leaves its pid and port in pid_NAME and port_NAME.
+# start NAME COMMAND…: runs the command, and sets pid_NAME and port_NAME.
 start() {
     local name=$1
     shift
@@ -44,7 +44,7 @@ start() {
     declare -g "pid_$name=$pid" "port_$name=$port"
 }
 
-# The collector takes spans, answers 200 and throws them away.
+# The collector accepts spans and discards them.
 python3 - >"$work/collector.out" 2>/dev/null <<'PYTHON' &
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Sink(BaseHTTPRequestHandler):
@@ -81,7 +81,7 @@ sys.stdout.buffer.write(b"\0" + len(message).to_bytes(4, "big") + message)' >"$w
 # CPU time of a process, in clock ticks.
 ticks() { awk '{print $14 + $15}' "/proc/$1/stat"; }
 
-# load NAME: one round against a server; prints "CPU in us a request, requests a second".
+# load NAME: one round against a server; prints its CPU time in us, the requests, and the requests per second.
 load() {
     local pid_name="pid_$1" port_name="port_$1" before after
     before=$(ticks "${!pid_name}")

@@ -43,7 +43,7 @@ mod simulation;
 /// Time for threads that block, such as DNS lookups, to end at exit.
 const THREAD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a process serves.
+/// The input of a process that serves.
 #[derive(Debug)]
 pub struct Start {
     /// The sources of the configuration; grants are reloaded from them.

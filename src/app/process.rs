@@ -1,4 +1,4 @@
-//! What a process does to protect its memory, its descriptors and its log.
+//! Protection of the process: its memory, its descriptors, its log and its exit.
 
 use std::panic::PanicHookInfo;
 

@@ -22,7 +22,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Endpoint {
     /// The bound listener.
     pub(crate) listener: Listener,
-    /// What its connections speak.
+    /// The protocol of its connections.
     pub(crate) protocol: Arc<dyn Protocol>,
     /// When its connections drain, and by which limits they are counted.
     pub(crate) drain: Drain,

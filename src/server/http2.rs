@@ -35,7 +35,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves the gRPC API on every connection, after the peer is identified.
 #[derive(Debug)]
 pub(crate) struct GrpcProtocol {
-    /// What connections call.
+    /// The services that connections call.
     pub(crate) service: GrpcService,
     /// Authentication on TCP.
     pub(crate) authn: TcpAuthn,

@@ -1,6 +1,6 @@
 //! Listeners on TCP ports and Unix sockets.
 //!
-//! The file of a Unix socket never has a wider mode than its own, not even while it is made, and the broker removes it at its end.
+//! The file of a Unix socket never has a wider mode than intended, not even while it is made. The broker removes it at shutdown.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -115,8 +115,8 @@ impl Listener {
         Ok(Self { address, socket: Socket::Tcp(TcpListener::from_std(listener)?) })
     }
 
-    /// Makes the socket in a private directory, sets its mode, and only then moves it to `path`, over a file that an earlier process
-    /// may have left. The directory has a random name: a directory that a killed process left must not be in the way, not even in
+    /// Makes the socket in a private directory, sets its mode, and then moves it to `path`. A socket that an earlier process left there
+    /// is replaced. The directory has a random name: a directory that a killed process left must not be in the way, not even in
     /// a container, where the process ID repeats.
     fn bind_unix(path: &Path) -> anyhow::Result<Self> {
         check_not_in_use(path)?;

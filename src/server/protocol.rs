@@ -8,12 +8,12 @@ use super::lifetime::Lifetime;
 use super::listener::Accepted;
 use crate::limits::Origin;
 
-/// What the connections of an endpoint speak.
+/// The protocol of an endpoint's connections.
 pub(crate) trait Protocol: Debug + Send + Sync {
     /// The URL scheme of a TCP endpoint.
     fn scheme(&self) -> &'static str;
 
-    /// What an operator does when an AWS endpoint of the configuration leads to an endpoint of this protocol.
+    /// The fix for a configuration whose AWS endpoint leads to an endpoint of this protocol.
     fn loop_fix(&self) -> &'static str;
 
     /// Serves one connection until it ends by itself or by its lifetime. The endpoint's loop drops the future to abort it.

@@ -18,7 +18,7 @@ const NOT_LISTENING: &str = "the socket does not listen: it is a connection; set
 #[derive(Debug, Default)]
 pub struct ActivatedSockets(Vec<(ListenAddress, ActivatedSocket)>);
 
-/// One of the sockets.
+/// An activated socket.
 #[derive(Debug)]
 pub(super) enum ActivatedSocket {
     Tcp(TcpListener),

@@ -4,7 +4,7 @@
 use anyhow::{anyhow, bail};
 use opentelemetry_sdk::trace::Sampler;
 
-/// How spans are exported. The exporter itself reads endpoints, headers and timeouts.
+/// Settings of the span export. The exporter itself reads endpoints, headers and timeouts.
 #[derive(Debug, Clone)]
 pub(super) struct Otlp {
     /// Whether to export over gRPC rather than HTTP.

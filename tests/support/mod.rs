@@ -1,4 +1,4 @@
-//! What the integration tests stand on: a clock that they set, a source that they script, a broker on free ports.
+//! Support for the integration tests: a manual clock, a scripted source, and a broker on free ports.
 
 #![allow(
     dead_code,
@@ -44,7 +44,7 @@ pub const HOUR: Duration = Duration::from_hours(1);
 pub const MINUTE: Duration = Duration::from_mins(1);
 /// Fetch budget of the scripted source.
 pub const FETCH_BUDGET: Duration = Duration::from_secs(9);
-/// What a test's broker wants of the callers of its AWS API.
+/// The secret of the ECR API of a test's broker.
 pub const AWS_API_SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-ABC";
 pub const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 
@@ -63,7 +63,7 @@ impl ManualClock {
         *now = now.after(time);
     }
 
-    /// As an operator or NTP may do it.
+    /// Steps the wall clock only, as an operator or NTP may do.
     pub fn step_wall_forward(&self, time: Duration) {
         self.0.lock().unwrap().wall += time;
     }
@@ -79,7 +79,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// What a scripted fetch does.
+/// The result of a scripted fetch.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Gives a new token of this lifetime.
@@ -93,7 +93,7 @@ pub enum Step {
     Panic,
 }
 
-/// A source that does what it is told, and counts.
+/// A source that follows a script and counts its calls.
 #[derive(Debug)]
 pub struct ScriptedSource {
     clock: Arc<ManualClock>,
@@ -168,7 +168,7 @@ impl ScriptedSource {
         self.most_in_flight.load(Ordering::SeqCst)
     }
 
-    /// Comes back when so many calls have begun.
+    /// Waits until this many calls have started.
     pub async fn until_calls(&self, calls: u64) {
         self.calls.subscribe().wait_for(|made| *made >= calls).await.unwrap();
     }
@@ -260,7 +260,7 @@ pub fn key(host: &str) -> CredentialKey {
     CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile(), caller: None }
 }
 
-/// A host of its own for each number.
+/// Returns a different host for each number.
 pub fn host(number: usize) -> String {
     format!("{number:012}.dkr.ecr.eu-central-1.amazonaws.com")
 }
@@ -299,7 +299,7 @@ pub fn upstream(error: FetchError) -> UpstreamError {
     }
 }
 
-/// As somebody over loopback asks for it.
+/// Returns the request of a loopback caller.
 pub fn credential_request(host: &str, min_validity: Duration) -> CredentialRequest {
     let context = RequestContext { caller: Caller::Loopback, id: RequestId::random(), trace_id: None };
     let registry: Registry = host.parse().unwrap();
@@ -343,14 +343,14 @@ pub struct TestBroker {
     directory: tempfile::TempDir,
 }
 
-/// What a test may change before its broker is built.
+/// The configuration and the authentication material that a test may change before its broker is built.
 pub struct Setup {
     pub config: Config,
     pub auth: AuthMaterial,
 }
 
 impl Setup {
-    /// The default configuration on loopback and on `socket`, with the settings of the tests.
+    /// Returns the default configuration with the tests' limits, on loopback and on a socket in `directory`.
     pub fn new(cache: &cache::Settings, directory: &std::path::Path) -> Self {
         let secret_file = directory.join("aws-api-secret");
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret_file).unwrap();
@@ -366,7 +366,7 @@ impl Setup {
         Self { config, auth: AuthMaterial::default() }
     }
 
-    /// Builds the broker. With a given source nothing of it has to wait.
+    /// Builds the broker. With a scripted source no step of it waits.
     pub fn build(self, source: Arc<ScriptedSource>, clock: Arc<ManualClock>) -> anyhow::Result<App> {
         let region = self.config.aws.region.as_ref().map(|region| region.parse().unwrap());
         let upstream = Some(Upstream { source, region, endpoints: Vec::new() });
@@ -384,12 +384,12 @@ impl TestBroker {
         Self::start_as(Policy::Open, None, change)
     }
 
-    /// With a policy, and an audit log.
+    /// Starts with a policy and an audit log.
     pub fn start_as(policy: Policy, audit: Option<&Output>, change: impl FnOnce(&mut Setup)) -> Self {
         Self::start_on(TestCache::new(), policy, audit, change)
     }
 
-    /// With the settings, the source and the clock of a cache.
+    /// Starts with the settings, the source and the clock of a cache.
     pub fn start_on(cache: TestCache, policy: Policy, audit: Option<&Output>, change: impl FnOnce(&mut Setup)) -> Self {
         let TestCache { settings, source, clock, .. } = cache;
         let directory = tempfile::tempdir().unwrap();
@@ -407,7 +407,7 @@ impl TestBroker {
         Self { source, clock, cache, broker, limits, tcp, socket, aws_api, stop: Some(stop), running, directory }
     }
 
-    /// Begins the shutdown; what comes back ends with it.
+    /// Starts the shutdown; the returned future completes with it.
     pub fn stop(mut self) -> impl Future<Output = ()> {
         _ = self.stop.take().unwrap().send(());
         async move {
@@ -422,7 +422,7 @@ impl TestBroker {
         endpoint.connect().await.unwrap()
     }
 
-    /// A client on the Unix socket, which the broker knows by its user.
+    /// Connects to the Unix socket, where the broker identifies the client by its user.
     #[cfg(feature = "client")]
     pub async fn unix_client(&self) -> Client {
         let uri = format!("unix://{}", self.socket.display());

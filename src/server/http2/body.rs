@@ -1,7 +1,7 @@
 //! Request bodies with a time limit, and response bodies that count as in flight until their last byte is sent.
 //!
 //! h2 does not copy response data above 1 KiB: it keeps the data until the peer takes it. So a call counts against the limits of
-//! its caller, and its chunks count for the [`PeerWatchdog`], until h2 drops them, not only while the response is produced.
+//! its caller until h2 drops the last chunk, and the [`PeerWatchdog`] counts the chunks that are left.
 
 use std::convert::Infallible;
 use std::future::Future;

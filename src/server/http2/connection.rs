@@ -1,4 +1,4 @@
-//! One HTTP/2 connection, from its preface to its end.
+//! An HTTP/2 connection, from its preface to its end.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Buffered bytes of a response, beside the message itself.
 const SEND_BUFFER: usize = 16 * 1024;
-/// Unread bytes that a peer may send in one call and in all: two and four of the largest requests.
+/// Unread bytes that a peer may send per call and per connection: two and four of the largest requests.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
@@ -69,11 +69,11 @@ impl Connection {
 
     async fn begin<I: AsyncRead + Unpin>(&mut self, io: I, lifetime: &Lifetime) -> Option<PeerStream<I>> {
         let begin = PeerStream::begin(io, self.rewriter.take(), self.watchdog.clone());
-        let begun = tokio::select! {
-            begun = tokio::time::timeout(PREFACE_TIMEOUT, begin) => begun,
+        let started = tokio::select! {
+            started = tokio::time::timeout(PREFACE_TIMEOUT, begin) => started,
             () = lifetime.draining() => return None,
         };
-        match begun {
+        match started {
             Ok(Ok(io)) => return Some(io),
             Ok(Err(error)) => debug!(%error, "connection closed: no HTTP/2 preface"),
             Err(_) => debug!("connection closed: HTTP/2 preface timed out"),

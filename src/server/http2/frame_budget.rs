@@ -12,7 +12,7 @@ const FRAMES_PER_SECOND: f64 = 200.0;
 /// Frames per request. A request comes with DATA, and its response is followed by `WINDOW_UPDATE` and PING. Trailers count as a
 /// request too.
 const FRAMES_PER_REQUEST: f64 = 16.0;
-/// Streamed bytes per frame: a peer may send one frame for so many bytes that it receives.
+/// Bytes sent to the peer that allow it one more frame.
 const BYTES_PER_FRAME: f64 = 256.0;
 
 /// The frames that a peer may still send.

@@ -12,9 +12,10 @@ use crate::sync::lock;
 
 /// Time for a peer to acknowledge the settings, to finish a frame or a header block, and to read something.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Time between two checks. A problem counts once two checks in a row find it: after a pause of the broker itself, one is no proof.
+/// Time between two checks. A problem counts once two checks in a row find it: one check is not enough after a pause
+/// of the broker itself.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Bytes that a peer must take between two checks while responses wait for it. PING and SETTINGS alone could not make so many.
+/// Bytes that a peer must take between two checks while responses wait for it. Acknowledgements of PING and SETTINGS alone stay below.
 const MIN_TAKEN: u64 = 16 * 1024;
 /// Checks in a row with fewer bytes taken before it is a problem.
 const STARVED_CHECKS: u32 = 3;
@@ -23,7 +24,7 @@ const STARVED_CHECKS: u32 = 3;
 #[derive(Debug, Clone, Default)]
 pub(super) struct PeerWatchdog(Arc<Mutex<PeerState>>);
 
-/// What the peer owes.
+/// The obligations of the peer.
 #[derive(Debug, Default)]
 struct PeerState {
     /// When settings were sent that the peer has not acknowledged.
@@ -38,7 +39,7 @@ struct PeerState {
     sent: u64,
     /// Checks in a row that found too few bytes taken.
     starved: u32,
-    /// What the last check found.
+    /// The problem that the last check found.
     suspected: Option<&'static str>,
 }
 

@@ -113,7 +113,7 @@ impl BlockParser {
 }
 
 impl Text {
-    /// What is known of the string after one more byte. Huffman-coded names are not decoded: the clients that need the rewriter
+    /// Returns what the string can still be after one more byte. Huffman-coded names are not decoded: clients that need the rewriter
     /// send the name plain.
     fn followed_by(self, byte: u8, plain: bool) -> Self {
         match self {
