@@ -13,9 +13,11 @@ mod config;
 #[cfg(feature = "client")]
 mod configure;
 #[cfg(feature = "client")]
-mod connection;
+mod connection_args;
 #[cfg(feature = "client")]
 mod doctor;
+#[cfg(feature = "client")]
+mod fetch;
 #[cfg(feature = "client")]
 mod get;
 #[cfg(feature = "client")]
@@ -26,6 +28,8 @@ mod output;
 mod policy;
 #[cfg(feature = "client")]
 mod probe;
+#[cfg(feature = "client")]
+mod query_args;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "simulator")]
@@ -43,7 +47,7 @@ mod watch_args;
 #[cfg(feature = "client")]
 mod whoami;
 
-/// What `--version` prints after the name.
+/// Output of `--version`, after the name.
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (commit ",
@@ -53,9 +57,28 @@ const VERSION: &str = concat!(
     ")"
 );
 
-/// Hands out Amazon ECR registry credentials over gRPC: cached, coalesced, refreshed ahead.
+/// A test compares this list with [`crate::exit_code::Exit`].
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  Success
+  1  Any other failure
+  2  Wrong flags or arguments
+  3  Not an ECR registry
+  4  Caller not authenticated or not allowed
+  5  Broker, AWS or registry unavailable; a retry can help";
+
+/// Hand out Amazon ECR credentials over gRPC
+///
+/// The broker caches credentials, shares one AWS call between concurrent requests, and refreshes credentials ahead of their
+/// expiry. Its clients run on the same or other hosts. Each command has more help and examples: ecr-broker COMMAND --help
 #[derive(Debug, Parser)]
-#[command(name = "ecr-broker", version = VERSION, arg_required_else_help = true, max_term_width = 120)]
+#[command(
+    name = "ecr-broker",
+    version = VERSION,
+    arg_required_else_help = true,
+    max_term_width = 120,
+    after_long_help = EXIT_CODES
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -66,16 +89,20 @@ enum Command {
     /// Run the broker
     #[cfg(feature = "server")]
     Serve(serve::Args),
-    /// Run the simulated AWS alone: ECR, ECR Public and STS over their real protocols, for tests
+    /// Run a simulated AWS for tests
+    ///
+    /// It answers ECR, ECR Public and STS over their own protocols, with faults on request.
     #[cfg(feature = "simulator")]
     SimulateAws(simulate::Args),
-    /// Ask a running broker for credentials
+    /// Print registry credentials
     #[cfg(feature = "client")]
     Get(get::Args),
-    /// Keep a file of logins fresh that docker or podman read, for jobs that can ask nobody
+    /// Keep a docker or podman credential file up to date
+    ///
+    /// For jobs that cannot call the broker: the file has valid entries only, and keeps them while no broker answers.
     #[cfg(feature = "client")]
     Sync(sync::Args),
-    /// Follow the credentials of registries: a line of JSON for each refresh
+    /// Watch registry credentials, a line of JSON per event
     #[cfg(feature = "client")]
     Watch(watch::Args),
     /// Configure docker, podman, kubelet or Bazel
@@ -88,29 +115,34 @@ enum Command {
     /// Reads one request from stdin in the tool's own protocol and prints the answer.
     #[cfg(feature = "client")]
     Helper(helper::Args),
-    /// Walk from this machine's settings to the registry, and say where the way ends and what to do about it
+    /// Diagnose a failing pull and suggest a fix
+    ///
+    /// Checks each step from this machine's settings to the registry, and prints a line and fixes for each. The exit code is
+    /// that of the first step that fails.
     #[cfg(feature = "client")]
     Doctor(doctor::Args),
-    /// Check a running broker's health: exit code 0 when it serves, 1 when not
+    /// Check the health of a running broker
+    ///
+    /// The exit code is 0 if the broker is serving, and 1 if not.
     #[cfg(feature = "client")]
     Probe(probe::Args),
-    /// Say who the broker takes you for, how that was proved, and which grants are about you
+    /// Show how the broker identifies you, and your grants
     #[cfg(feature = "client")]
     Whoami(whoami::Args),
     /// Check or print the broker's configuration
     #[cfg(feature = "server")]
     Config(config::Args),
-    /// Lint grants, explain what they decide, hold them to expectations
+    /// Lint, explain and test grants
     #[cfg(feature = "server")]
     Policy(policy::Args),
     /// Print shell completions
     Completions {
-        /// The shell
+        /// Shell to complete in
         shell: clap_complete::Shell,
     },
 }
 
-/// Runs the command that was typed.
+/// Runs the command of the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     #[cfg(feature = "client")]
@@ -166,7 +198,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_is_well_formed() {
+    fn commands_are_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn summaries_are_at_most_60_characters() {
+        let program = Cli::command();
+        for command in std::iter::once(&program).chain(program.get_subcommands()) {
+            let summary = command.get_about().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!((1..=60).contains(&summary.chars().count()), "{name}: {summary}");
+            assert!(!summary.ends_with('.'), "{name}: {summary}");
+        }
+    }
+
+    #[test]
+    fn help_lists_every_exit_code() {
+        use crate::exit_code::Exit;
+        for exit in [Exit::Success, Exit::Failure, Exit::Usage, Exit::NotRegistry, Exit::Denied, Exit::Unavailable] {
+            assert!(EXIT_CODES.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
+        }
     }
 }

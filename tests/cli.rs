@@ -1,4 +1,4 @@
-//! The command line as scripts use it: what goes to stdout, what to stderr, and which exit code says what.
+//! The command line as scripts use it: stdout, stderr and exit codes.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const PUBLIC: &str = "public.ecr.aws";
-/// Keys of no account, for brokers in front of a simulated AWS of their own.
+/// Access keys for brokers in front of a simulated AWS.
 const KEYS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example"), ("AWS_REGION", "eu-central-1")];
 
@@ -28,7 +28,7 @@ fn get(broker: &str, arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn every_format_gives_the_same_password_and_text_gives_none() {
+fn get_formats_agree_on_the_password_and_text_has_none() {
     let broker = simulated_broker(&[], &[]);
     let password = get(&broker.address, &[PRIVATE, "-o", "password"]).out();
     let password = password.trim_end();
@@ -65,7 +65,7 @@ fn every_format_gives_the_same_password_and_text_gives_none() {
     assert_eq!(private, format!("Authorization: Basic {basic}"));
     assert!(public.starts_with("Authorization: Bearer "));
 
-    // As a shell has it.
+    // In a shell.
     let lines = get(&broker.address, &[PRIVATE, "-o", "env"]).out();
     let script = format!(
         "{lines}\nprintf '%s %s %s %s' \"$ECR_REGISTRY\" \"$ECR_USERNAME\" \"$ECR_PASSWORD\" \"$ECR_EXPIRES_AT\""
@@ -94,7 +94,7 @@ fn every_format_gives_the_same_password_and_text_gives_none() {
 }
 
 #[test]
-fn several_registries_are_one_answer_each_and_the_first_failure_decides_the_exit_code() {
+fn get_of_several_registries_exits_with_the_first_failure() {
     let broker = simulated_broker(&[], &[]);
     let ended = get(&broker.address, &[PRIVATE, "ghcr.io", PUBLIC, "-o", "json"]);
     assert_eq!(ended.code, 3);
@@ -107,14 +107,14 @@ fn several_registries_are_one_answer_each_and_the_first_failure_decides_the_exit
 }
 
 #[test]
-fn exit_codes_say_what_went_wrong_and_one_line_says_why() {
+fn failure_has_an_exit_code_and_one_error_line() {
     let good = simulated_broker(&[], &[]);
     let denied = simulated_broker(&["--simulate-fault", "denied=1"], &[]);
     let throttled = simulated_broker(&["--simulate-fault", "throttle-exception=1"], &[]);
     let garbage = simulated_broker(&["--simulate-fault", "garbage=1"], &[]);
     let hanging = simulated_broker(&["--simulate-fault", "hang=1"], &[]);
     let nowhere = "unix:/no/such.sock,http://127.0.0.1:1";
-    for (broker, arguments, code, said) in [
+    for (broker, arguments, code, expected) in [
         (good.address.as_str(), &["ghcr.io"][..], 3, "REGISTRY_NOT_ECR"),
         (&good.address, &["1.dkr.ecr.eu-central-1.amazonaws.com"], 3, "REGISTRY_INVALID"),
         (&good.address, &[PRIVATE, "--profile", "ci"], 1, "PROFILE_UNKNOWN"),
@@ -127,7 +127,7 @@ fn exit_codes_say_what_went_wrong_and_one_line_says_why() {
     ] {
         let ended = get(broker, arguments);
         assert_eq!(ended.code, code, "{arguments:?}: {}", ended.stderr);
-        assert!(ended.error().contains(said), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.error().contains(expected), "{arguments:?}: {}", ended.stderr);
         assert_eq!(ended.stdout, "", "{arguments:?}");
     }
     for arguments in [&["get"][..], &["get", PRIVATE, "-o", "xml"], &["get", PRIVATE, "--address", "host"], &["fly"]] {
@@ -136,7 +136,7 @@ fn exit_codes_say_what_went_wrong_and_one_line_says_why() {
 }
 
 #[test]
-fn a_probe_says_by_its_exit_code_whether_the_broker_serves() {
+fn probe_exit_code_tells_whether_the_broker_is_serving() {
     let broker = simulated_broker(&[], &[]);
     let probe = |address: &str| run(&["probe", "--address", address], &[]).code;
     assert_eq!(probe(&broker.address), 0);
@@ -146,7 +146,7 @@ fn a_probe_says_by_its_exit_code_whether_the_broker_serves() {
 }
 
 #[test]
-fn a_user_s_own_socket_is_found_without_an_address() {
+fn get_without_address_finds_the_socket_of_the_user() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("ecr-broker/broker.sock");
     let listen = format!("unix:{}", socket.display());
@@ -156,7 +156,7 @@ fn a_user_s_own_socket_is_found_without_an_address() {
 }
 
 #[test]
-fn the_example_configuration_passes_its_own_check_and_mistakes_do_not() {
+fn config_check_accepts_the_example_and_lists_every_mistake() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("broker.toml");
     let path = file.to_str().unwrap();
@@ -171,7 +171,7 @@ fn the_example_configuration_passes_its_own_check_and_mistakes_do_not() {
         let ended = run(&[command, &["--config", path]].concat(), &[]);
         assert_eq!((ended.code, ended.stdout.as_str()), (1, ""));
         let lines: Vec<_> = ended.stderr.lines().collect();
-        assert_eq!(lines.len(), 3, "a line a mistake: {lines:?}");
+        assert_eq!(lines.len(), 3, "a line per mistake: {lines:?}");
         for (key, allowed) in
             [("server.listen", "Unix socket"), ("server.colour", "drain_timeout"), ("capacity", "1 to")]
         {
@@ -182,7 +182,7 @@ fn the_example_configuration_passes_its_own_check_and_mistakes_do_not() {
 }
 
 #[test]
-fn a_broker_that_cannot_start_says_why_and_what_to_do() {
+fn serve_that_cannot_start_prints_why_and_a_fix() {
     let directory = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().to_string();
@@ -194,7 +194,7 @@ fn a_broker_that_cannot_start_says_why_and_what_to_do() {
     fs::write(&damaged, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n").unwrap();
     let (socket, bundle) = (format!("unix:{}", plain_file.display()), empty.to_str().unwrap());
     let broken = damaged.to_str().unwrap();
-    for (arguments, environment, said) in [
+    for (arguments, environment, expected) in [
         (&["--listen", &port, "--allow-loopback"][..], &KEYS[..], "choose another port"),
         (&["--listen", &port], &KEYS, "--allow-loopback"),
         (&["--listen", &socket], &KEYS, "choose another path"),
@@ -207,15 +207,15 @@ fn a_broker_that_cannot_start_says_why_and_what_to_do() {
     ] {
         let ended = run(&[&["serve"], arguments].concat(), environment);
         assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{arguments:?}: {}", ended.stderr);
-        assert!(ended.error().contains(said), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.error().contains(expected), "{arguments:?}: {}", ended.stderr);
     }
     assert_eq!(fs::read_to_string(&plain_file).unwrap(), "keep me");
 }
 const OTLP: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
 
 #[test]
-fn p13_an_aws_endpoint_that_is_the_broker_itself_is_refused() {
-    // A port that was free a moment ago; whoever takes it meanwhile makes the start fail for another reason, and the test too.
+fn p13_aws_endpoint_that_is_the_broker_itself_is_refused() {
+    // A port that was free a moment ago. If another program takes it, the start fails for another reason, and so does the test.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let listen = format!("127.0.0.1:{port}");
     for variable in
@@ -230,7 +230,7 @@ fn p13_an_aws_endpoint_that_is_the_broker_itself_is_refused() {
 }
 
 #[test]
-fn aws_s_own_endpoint_variables_lead_to_the_simulated_aws_alone() {
+fn aws_endpoint_variables_lead_to_the_simulated_aws() {
     let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0", "--token-lifetime", "2h"], &[]);
     assert!(aws.address.starts_with("http://127.0.0.1:"), "{}", aws.address);
     for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR"] {
@@ -244,7 +244,7 @@ fn aws_s_own_endpoint_variables_lead_to_the_simulated_aws_alone() {
 }
 
 #[test]
-fn an_upstream_that_is_not_there_is_named_as_such() {
+fn unreachable_aws_is_reported_as_aws_unavailable() {
     let environment = [&KEYS[..], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_MAX_ATTEMPTS", "1")]].concat();
     let broker = Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
     let ended = get(&broker.address, &[PRIVATE]);
@@ -253,14 +253,14 @@ fn an_upstream_that_is_not_there_is_named_as_such() {
 }
 
 #[test]
-fn a_second_signal_while_draining_ends_the_broker_at_once() {
+fn second_signal_while_draining_ends_the_broker_at_once() {
     let silent_aws = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent_aws.local_addr().unwrap());
     let environment = [&KEYS[..], &[("AWS_ENDPOINT_URL", endpoint.as_str())]].concat();
     let mut broker = Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
     let address = broker.address.clone();
     let in_flight = std::thread::spawn(move || get(&address, &[PRIVATE, "--timeout", "20s"]));
-    let _asked = silent_aws.accept().unwrap();
+    let _connection = silent_aws.accept().unwrap();
     let code = loop {
         signal(broker.pid(), "TERM");
         if let Some(status) = broker.ended() {
@@ -273,21 +273,21 @@ fn a_second_signal_while_draining_ends_the_broker_at_once() {
     assert_eq!(cut_off.code, 5, "{}", cut_off.stderr);
 }
 
-/// The first process of a container ignores signals that it has no handler for.
+/// The first process of a container ignores signals without a handler.
 #[test]
-fn a_signal_during_the_start_ends_the_broker() {
+fn signal_during_startup_ends_the_broker() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let imds = format!("http://{}", silent.local_addr().unwrap());
     let mut serve = program::program(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &imds)]);
     let mut broker = serve.args(["serve", "--listen", "127.0.0.1:0", "--allow-loopback"]).spawn().unwrap();
-    // It looks for its region, and is not told.
-    let _asked = silent.accept().unwrap();
+    // It looks for its region, and gets no answer.
+    let _connection = silent.accept().unwrap();
     signal(broker.id(), "TERM");
     assert!(broker.wait().unwrap().success());
 }
 
 #[test]
-fn an_address_in_the_file_goes_before_the_simulation_s_own() {
+fn address_in_the_file_wins_over_the_default_of_simulate() {
     let directory = tempfile::tempdir().unwrap();
     let (file, socket) = (directory.path().join("broker.toml"), directory.path().join("b.sock"));
     fs::write(&file, format!("[server]\nlisten = [\"unix:{}\"]", socket.display())).unwrap();
@@ -297,7 +297,7 @@ fn an_address_in_the_file_goes_before_the_simulation_s_own() {
 }
 
 #[test]
-fn what_cannot_be_written_is_a_failure_and_an_empty_address_is_none() {
+fn full_disk_is_a_failure_and_an_empty_address_is_unset() {
     let broker = simulated_broker(&[], &[]);
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let get = ["get", PRIVATE, "-o", "password", "--address", &broker.address];
@@ -308,7 +308,7 @@ fn what_cannot_be_written_is_a_failure_and_an_empty_address_is_none() {
 }
 
 #[test]
-fn grants_are_linted_explained_and_held_to_expectations() {
+fn policy_commands_lint_explain_and_test_grants() {
     let directory = tempfile::tempdir().unwrap();
     let (file, expectations) = (directory.path().join("broker.toml"), directory.path().join("expect.toml"));
     let (path, expected) = (file.to_str().unwrap(), expectations.to_str().unwrap());
@@ -320,7 +320,7 @@ fn grants_are_linted_explained_and_held_to_expectations() {
     };
     fs::write(&file, grant("farm", "123456789012", "allow") + &grant("never", "210987654321", "deny")).unwrap();
     assert!(run(&["policy", "check", "--config", path], &[]).out().contains("2 grants"));
-    for (caller, registry, code, said) in [
+    for (caller, registry, code, expected) in [
         ("uid:1001,gid:1", PRIVATE, 0, "allowed by grant \"farm\""),
         ("uid:1002,gid:1", PRIVATE, 4, "no grant covers"),
         ("loopback", PRIVATE, 4, "no grant covers"),
@@ -328,7 +328,7 @@ fn grants_are_linted_explained_and_held_to_expectations() {
     ] {
         let ended = run(&["policy", "explain", "--config", path, "--caller", caller, registry], &[]);
         assert_eq!(ended.code, code, "{caller} {registry}: {}", ended.stderr);
-        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+        assert!(ended.stdout.contains(expected), "{}", ended.stdout);
     }
     assert_eq!(run(&["policy", "explain", "--config", path, "--caller", "root", PRIVATE], &[]).code, 2);
 
@@ -350,7 +350,7 @@ fn grants_are_linted_explained_and_held_to_expectations() {
 }
 
 #[test]
-fn what_a_token_claims_can_be_explained_and_expected() {
+fn policy_commands_accept_token_claims() {
     let directory = tempfile::tempdir().unwrap();
     let (file, expectations) = (directory.path().join("broker.toml"), directory.path().join("expect.toml"));
     let (path, expected) = (file.to_str().unwrap(), expectations.to_str().unwrap());
@@ -388,7 +388,7 @@ fn what_a_token_claims_can_be_explained_and_expected() {
 }
 
 #[test]
-fn completions_and_the_version_are_printed() {
+fn completions_and_version_are_printed() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(run(&["completions", shell], &[]).out().contains("ecr-broker"), "{shell}");
     }
@@ -397,7 +397,7 @@ fn completions_and_the_version_are_printed() {
 }
 
 #[test]
-fn p10_the_broker_leaves_no_core_file_and_takes_the_descriptors_that_it_may_have() {
+fn p10_broker_disables_core_files_and_raises_its_descriptor_limit() {
     let broker = simulated_broker(&[], &[]);
     let limits = fs::read_to_string(format!("/proc/{}/limits", broker.pid())).unwrap();
     let of = |name: &str| {
@@ -423,7 +423,7 @@ fn p10_the_broker_leaves_no_core_file_and_takes_the_descriptors_that_it_may_have
     get(&broker.address, &[PRIVATE]).out();
 }
 
-/// A broker that is handed a socket as its stdin, which any program can do; systemd hands over descriptor 3.
+/// A broker with an activated socket as its stdin, which any program can pass; systemd passes descriptor 3.
 fn serve_on(socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
     let mut command = program(&[("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0")]);
     command.args(["serve"]).args(arguments).stdin(socket.into()).stderr(Stdio::piped());
@@ -431,7 +431,7 @@ fn serve_on(socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn a_socket_that_is_handed_over_outlives_a_restart_and_keeps_those_who_connect_in_between() {
+fn activated_socket_keeps_connections_over_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("broker.sock");
     let (socket, address) = (UnixListener::bind(&path).unwrap(), format!("unix:{}", path.display()));
@@ -440,11 +440,11 @@ fn a_socket_that_is_handed_over_outlives_a_restart_and_keeps_those_who_connect_i
     assert_eq!(first.address, address);
     get(&address, &[PRIVATE]).out();
     first.stop();
-    // Whoever made the file takes it away.
+    // The process that created the file removes it, not the broker.
     assert!(path.exists());
     let mut waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
     let _second = start();
-    // A broker speaks first: it sends its settings.
+    // A broker sends its settings first.
     waiting.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
     let mut header = [0; 9];
     waiting.read_exact(&mut header).unwrap();
@@ -453,7 +453,7 @@ fn a_socket_that_is_handed_over_outlives_a_restart_and_keeps_those_who_connect_i
 }
 
 #[test]
-fn p13_a_socket_that_is_handed_over_is_held_to_the_same_rules() {
+fn p13_activated_socket_follows_the_same_rules() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = port.local_addr().unwrap();
     let end = |socket: OwnedFd, arguments: &[&str]| {
@@ -467,9 +467,9 @@ fn p13_a_socket_that_is_handed_over_is_held_to_the_same_rules() {
     );
     let (connection, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     let file = fs::File::open("/dev/null").unwrap();
-    for (socket, said) in [(OwnedFd::from(connection), "Accept=no"), (file.into(), "not a socket")] {
+    for (socket, expected) in [(OwnedFd::from(connection), "Accept=no"), (file.into(), "not a socket")] {
         let (code, problem) = end(socket, &["--simulate"]);
-        assert!(code == Some(1) && problem.contains(said), "{problem}");
+        assert!(code == Some(1) && problem.contains(expected), "{problem}");
     }
     let directory = tempfile::tempdir().unwrap();
     let open = directory.path().join("open.sock");

@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const PUBLIC: &str = "public.ecr.aws";
-const NOBODY: &str = "http://127.0.0.1:1";
+const NO_BROKER: &str = "http://127.0.0.1:1";
 
-/// Says what there is each time that it is another.
+/// Hook that prints the file after each change.
 const SHOW: &str = "tr -d ' \\n' <$ECR_SYNC_FILE; echo";
 
-/// A broker on a socket that stays, and a file of logins.
+/// A directory for the broker's socket and for credential files.
 struct Place {
     directory: tempfile::TempDir,
 }
@@ -73,7 +73,7 @@ fn hosts(config: &Value) -> Vec<&String> {
 }
 
 #[test]
-fn once_writes_a_file_that_only_its_owner_reads_and_nothing_where_nothing_has_changed() {
+fn sync_once_writes_a_private_file_and_only_when_it_changes() {
     let place = Place::new();
     let _broker = place.broker("12h");
     let target = ["--docker-config", &place.text("docker")];
@@ -96,12 +96,12 @@ fn once_writes_a_file_that_only_its_owner_reads_and_nothing_where_nothing_has_ch
 }
 
 #[test]
-fn once_says_what_it_could_not_have_and_writes_the_rest() {
+fn sync_once_with_failures_prints_them_and_writes_the_rest() {
     let place = Place::new();
     let broker = place.broker("12h");
     let authfile = place.text("auth.json");
     let ended = place.once(&[PRIVATE, "ghcr.io/x", "--authfile", &authfile, "--on-change", "exit 3"]);
-    assert_eq!(ended.code, 3, "of the first failure, whatever the command did");
+    assert_eq!(ended.code, 3, "the first failure decides, not the hook");
     assert!(
         ended.stderr.contains("ghcr.io/x: REGISTRY_NOT_ECR") && ended.stderr.contains("exit status: 3"),
         "{ended:?}"
@@ -110,7 +110,7 @@ fn once_says_what_it_could_not_have_and_writes_the_rest() {
     assert_eq!(place.once(&["ghcr.io/x", "--authfile", &authfile]).code, 3);
     for (arguments, expected) in [
         (&[PRIVATE][..], "--docker-config"),
-        (&["--authfile", &authfile], "needs the registries' names"),
+        (&["--authfile", &authfile], "--once needs registries"),
         (&[PRIVATE, "--authfile", &authfile, "--docker-config", "/tmp"], "cannot be used with"),
     ] {
         let ended = place.once(arguments);
@@ -120,17 +120,17 @@ fn once_says_what_it_could_not_have_and_writes_the_rest() {
     broker.stop();
     let ended = place.once(&[PRIVATE, "--authfile", &authfile, "--timeout", "1s"]);
     assert_eq!(ended.code, 5, "{ended:?}");
-    assert_eq!(hosts(&place.config("auth.json")), [PRIVATE], "what is good stays");
+    assert_eq!(hosts(&place.config("auth.json")), [PRIVATE], "valid entries stay");
 }
 
 #[test]
-fn a_file_is_kept_fresh_over_the_broker_s_end_and_emptied_when_nothing_is_good_any_more() {
+fn sync_refreshes_over_broker_restarts_and_removes_expired_entries() {
     let place = Place::new();
     let broker = place.broker("10s");
     let mut sync = place.sync(&[PRIVATE, "--docker-config", &place.text("docker")]);
     let shown = |line: &str| line.starts_with("{\"auths\":{\"123456789012.").then(|| line.to_owned());
     let first = sync.until(shown);
-    // Half-way to its end another one takes its place.
+    // The broker refreshes a credential after half of its lifetime.
     let second = sync.until(shown);
     assert_ne!(first, second);
     broker.stop();
@@ -138,14 +138,14 @@ fn a_file_is_kept_fresh_over_the_broker_s_end_and_emptied_when_nothing_is_good_a
     let third = sync.until(shown);
     assert_ne!(second, third);
     broker.stop();
-    sync.until(|line| line.contains("what is good stays in").then_some(()));
+    sync.until(|line| line.contains("valid entries stay in").then_some(()));
     sync.until(|line| (line == "{\"auths\":{}}").then_some(()));
     assert_eq!(place.config("docker/config.json"), json!({"auths": {}}));
     assert!(sync.end("TERM").success());
 }
 
 #[test]
-fn what_is_in_somebody_s_file_stays_and_a_file_that_is_somebody_s_is_not_taken() {
+fn sync_keeps_foreign_content_with_merge_and_refuses_it_without() {
     let place = Place::new();
     let _broker = place.broker("12h");
     let theirs = json!({
@@ -170,8 +170,8 @@ fn what_is_in_somebody_s_file_stays_and_a_file_that_is_somebody_s_is_not_taken()
     }
 }
 
-/// As if time had passed: the login of one host has ended.
-fn let_end(place: &Place, file: &str, host: &str) {
+/// Lets the entry of a host expire.
+fn expire(place: &Place, file: &str, host: &str) {
     let path = place.path(&format!("{file}.sync"));
     let mut notes: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     for note in notes[host].as_array_mut().unwrap() {
@@ -181,7 +181,7 @@ fn let_end(place: &Place, file: &str, host: &str) {
 }
 
 #[test]
-fn what_ended_while_nobody_kept_it_is_taken_away_whatever_becomes_of_asking() {
+fn sync_start_removes_expired_entries_even_without_a_broker() {
     let place = Place::new();
     let broker = place.broker("12h");
     let theirs = json!({ "auths": { "ghcr.io": { "auth": "eDp5" } }, "x": 1 });
@@ -192,7 +192,7 @@ fn what_ended_while_nobody_kept_it_is_taken_away_whatever_becomes_of_asking() {
         let arguments = arguments(name);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).chain(merge.iter().copied()).collect();
         place.once(&arguments).out();
-        let_end(&place, name, PRIVATE);
+        expire(&place, name, PRIVATE);
     }
     broker.stop();
     for (name, merge) in cases {
@@ -201,7 +201,7 @@ fn what_ended_while_nobody_kept_it_is_taken_away_whatever_becomes_of_asking() {
         assert_eq!(place.once(&[&arguments[..], &["--timeout", "1s"]].concat()).code, 5);
         let config = place.config(name);
         assert!(config["auths"].get(PRIVATE).is_none() && config["auths"].get(PUBLIC).is_some(), "{config}");
-        let_end(&place, name, PUBLIC);
+        expire(&place, name, PUBLIC);
         let mut sync = place.sync(&arguments);
         sync.until(|line| line.starts_with("{\"auths\":{").then_some(()));
         assert!(sync.end("INT").success());
@@ -211,7 +211,7 @@ fn what_ended_while_nobody_kept_it_is_taken_away_whatever_becomes_of_asking() {
 }
 
 #[test]
-fn what_is_not_asked_for_any_more_goes_and_what_sync_did_not_write_does_not_last() {
+fn sync_removes_own_entries_no_longer_requested_and_no_others() {
     let place = Place::new();
     let _broker = place.broker("12h");
     let authfile = place.text("auth.json");
@@ -219,23 +219,23 @@ fn what_is_not_asked_for_any_more_goes_and_what_sync_did_not_write_does_not_last
     place.once(&[PRIVATE, PUBLIC, "--authfile", &authfile, "--merge"]).out();
     place.once(&[PRIVATE, "--authfile", &authfile, "--merge"]).out();
     assert_eq!(hosts(&place.config("auth.json")), [PRIVATE]);
-    // Of a login of which sync knows nothing it is not known how long it lasts, nor whose it is.
+    // sync does not know the expiry of an entry without a note, and must not remove it.
     let other = "210987654321.dkr.ecr.us-east-1.amazonaws.com";
-    let somebodys = json!({ "auths": { other: { "auth": "QVdTOm9sZA==" } } });
-    fs::write(place.path("auth.json"), somebodys.to_string()).unwrap();
+    let foreign = json!({ "auths": { other: { "auth": "QVdTOm9sZA==" } } });
+    fs::write(place.path("auth.json"), foreign.to_string()).unwrap();
     let refused = place.once(&[PRIVATE, "--authfile", &authfile]);
     assert!(refused.code == 1 && refused.error().contains("--merge"), "{refused:?}");
-    assert_eq!(place.config("auth.json"), somebodys);
-    // Where the notes are gone it is the same.
+    assert_eq!(place.config("auth.json"), foreign);
+    // The same with lost notes.
     place.once(&[PRIVATE, "--authfile", &place.text("own.json")]).out();
     fs::write(place.path("own.json.sync"), "{").unwrap();
     let refused = place.once(&[PRIVATE, "--authfile", &place.text("own.json")]);
     assert!(refused.code == 1 && refused.stderr.contains("--merge"), "{refused:?}");
 }
 
-/// As in a volume of a pod's.
+/// A shared volume of a pod.
 #[test]
-fn in_a_directory_that_everybody_writes_to_no_file_of_somebody_else_s_is_taken() {
+fn sync_in_a_world_writable_directory_refuses_foreign_files_and_links() {
     let place = Place::new();
     let _broker = place.broker("12h");
     fs::create_dir(place.path("open")).unwrap();
@@ -246,31 +246,31 @@ fn in_a_directory_that_everybody_writes_to_no_file_of_somebody_else_s_is_taken()
     fs::remove_file(&authfile).unwrap();
     std::os::unix::fs::symlink(place.path("elsewhere.json"), &authfile).unwrap();
     let refused = once();
-    assert!(refused.code == 1 && refused.error().contains("is a link"), "{refused:?}");
+    assert!(refused.code == 1 && refused.error().contains("is a link in a world-writable directory"), "{refused:?}");
     fs::remove_file(&authfile).unwrap();
     fs::write(&authfile, "{}").unwrap();
-    // Who may not give a file away cannot be given one like this either.
+    // Only root can create a file of another user.
     if std::os::unix::fs::chown(&authfile, Some(12_345), None).is_ok() {
         let refused = once();
-        assert!(refused.code == 1 && refused.error().contains("user 12345's"), "{refused:?}");
+        assert!(refused.code == 1 && refused.error().contains("belongs to user 12345"), "{refused:?}");
     }
 }
 
 #[test]
-fn a_file_has_one_sync() {
+fn second_sync_of_the_same_file_is_refused() {
     let place = Place::new();
     let _broker = place.broker("12h");
     let authfile = place.text("auth.json");
     let mut first = place.sync(&[PRIVATE, "--authfile", &authfile]);
     first.until(|line| line.contains(PRIVATE).then_some(()));
     let second = place.once(&[PUBLIC, "--authfile", &authfile, "--merge"]);
-    assert!(second.code == 1 && second.error().contains("another sync keeps"), "{second:?}");
+    assert!(second.code == 1 && second.error().contains("another sync updates"), "{second:?}");
     assert!(first.end("TERM").success());
     place.once(&[PUBLIC, "--authfile", &authfile, "--merge"]).out();
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_replaced() {
+fn special_file_is_not_replaced() {
     use std::os::unix::fs::FileTypeExt as _;
     let place = Place::new();
     let _broker = place.broker("12h");
@@ -290,7 +290,7 @@ fn what_is_no_regular_file_is_not_replaced() {
 }
 
 #[test]
-fn a_directory_that_is_taken_away_is_made_again() {
+fn deleted_directory_is_created_again() {
     let place = Place::new();
     let _broker = place.broker("10s");
     let mut sync = place.sync(&[PRIVATE, "--docker-config", &place.text("docker")]);
@@ -300,11 +300,11 @@ fn a_directory_that_is_taken_away_is_made_again() {
     sync.until(shown);
     assert_eq!(hosts(&place.config("docker/config.json")), [PRIVATE]);
     let second = place.once(&[PRIVATE, "--docker-config", &place.text("docker")]);
-    assert!(second.code == 1 && second.error().contains("another sync keeps"), "{second:?}");
+    assert!(second.code == 1 && second.error().contains("another sync updates"), "{second:?}");
 }
 
 #[test]
-fn sync_ends_where_nothing_that_it_is_to_keep_is_a_registry() {
+fn sync_without_a_valid_registry_exits() {
     let place = Place::new();
     let _broker = place.broker("12h");
     let authfile = place.text("auth.json");
@@ -314,7 +314,7 @@ fn sync_ends_where_nothing_that_it_is_to_keep_is_a_registry() {
 }
 
 #[test]
-fn sync_ends_where_waiting_helps_nothing() {
+fn sync_exits_on_a_permanent_failure() {
     let place = Place::new();
     fs::write(place.path("broker.toml"), "grants = []").unwrap();
     let _broker = place.broker("12h");
@@ -323,7 +323,7 @@ fn sync_ends_where_waiting_helps_nothing() {
 }
 
 #[test]
-fn who_names_nothing_has_what_grants_name_in_the_file() {
+fn sync_without_registries_writes_those_of_the_grants() {
     let place = Place::new();
     let grants = format!(
         "[[grants]]\nid = \"a\"\ncallers = [{{ uid = {} }}]\nregistries = [{{ public = true }}]\n",
@@ -336,9 +336,9 @@ fn who_names_nothing_has_what_grants_name_in_the_file() {
     assert!(sync.end("TERM").success());
 }
 
-/// The file is written at the start of each, for what is asked for is another than before.
+/// Each sync writes at its start, because it requests other registries than the one before.
 #[test]
-fn two_hundred_kills_leave_a_whole_file() {
+fn two_hundred_kills_leave_a_complete_file() {
     let place = Place::new();
     let _broker = place.broker("12h");
     let authfile = place.text("auth.json");
@@ -349,7 +349,7 @@ fn two_hundred_kills_leave_a_whole_file() {
         let mut command = program(&[("ECR_BROKER_ADDRESS", &place.address())]);
         command.arg("sync").args(registries).args(["--authfile", &authfile]);
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-        // At any instant from before its first step to after its last.
+        // The delays cover the time from before its first step until after its last.
         std::thread::sleep(Duration::from_micros(u64::try_from(round).unwrap() * 7_919 % 60_000));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -357,11 +357,14 @@ fn two_hundred_kills_leave_a_whole_file() {
         assert!(hosts(&now).iter().all(|host| [PRIVATE, PUBLIC].contains(&host.as_str())), "{now}");
         assert!(now["auths"].as_object().unwrap().values().all(|entry| entry["auth"].as_str().unwrap().len() > 1_000));
         let notes = place.config("auth.json.sync");
-        assert!(hosts(&now).iter().all(|host| notes.get(host.as_str()).is_some()), "of each it is known when it ends");
+        assert!(hosts(&now).iter().all(|host| notes.get(host.as_str()).is_some()), "every entry has a note");
         changes += u32::from(now != before);
         before = now;
     }
-    assert!((50..200).contains(&changes), "{changes} of 200 got as far as writing, and not all did");
+    assert!(
+        (50..200).contains(&changes),
+        "{changes} of 200 wrote the file before the kill; some must, and some must not"
+    );
     let left: Vec<_> = fs::read_dir(place.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.len() <= 9, "{left:?}");
     place.once(&[PRIVATE, "--authfile", &authfile]).out();
@@ -377,7 +380,7 @@ fn watch(place: &Place, arguments: &[&str]) -> Child {
 }
 
 #[test]
-fn watch_prints_a_line_for_each_event_and_no_secret_unless_it_is_asked_for() {
+fn watch_prints_events_without_secrets_by_default() {
     let place = Place::new();
     let _broker = place.broker("10s");
     for secrets in [false, true] {
@@ -401,8 +404,8 @@ fn watch_prints_a_line_for_each_event_and_no_secret_unless_it_is_asked_for() {
 }
 
 #[test]
-fn watch_that_cannot_begin_says_so_and_ends() {
-    for (address, arguments, code) in [(NOBODY, &[PRIVATE][..], 5), (NOBODY, &[], 5)] {
+fn watch_that_cannot_connect_prints_why_and_exits() {
+    for (address, arguments, code) in [(NO_BROKER, &[PRIVATE][..], 5), (NO_BROKER, &[], 5)] {
         let ended = run(&[&["watch", "--address", address][..], arguments].concat(), &[]);
         assert!(ended.code == code && ended.error().contains("no broker answers"), "{ended:?}");
     }

@@ -5,32 +5,40 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use self::setting_origins::SettingOrigins;
-use super::connection::Connection;
+use super::connection_args::ConnectionArgs;
 use crate::client::PartialConfig;
-use crate::doctor::{self, Origin, RegistryUrl, Request};
+use crate::doctor::{self, Origin, RegistryUrl, Request, ToolPaths};
 
 mod setting_origins;
 
+const EXAMPLES: &str = "\
+Examples:
+  ecr-broker doctor
+  ecr-broker doctor 123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/app:v1";
+
+const TIMEOUT_HELP: &str = "Time limit of the diagnosis; only the flag sets it [default: 30s]";
+
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("timeout", |timeout| timeout.help("How long to take in all; the variable and client.toml say it for other commands [default: 30s]")))]
+#[command(mut_arg("timeout", |timeout| timeout.help(TIMEOUT_HELP)), after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    // First: clap removes the value of each argument that it has read.
+    // First: clap removes each argument that it has read.
     #[command(flatten)]
     origins: SettingOrigins,
-    /// A registry host, URL or image reference; without one the way ends with what may be asked for
+    /// Registry host, URL or image reference; without it, list what you may request
     #[arg(value_name = "REGISTRY")]
     registry: Option<String>,
-    /// The profile to ask for
+    /// Profile to request
     #[arg(long, env = "ECR_BROKER_PROFILE")]
     profile: Option<String>,
-    /// Where the registry is asked instead of https://REGISTRY, such as a VPC endpoint or a registry for tests; it is sent the
-    /// credential. https, or http to a loopback address
+    /// URL to check instead of https://REGISTRY, such as a VPC endpoint
+    ///
+    /// It receives the credential: use https, or http with a loopback address.
     #[arg(long, value_name = "URL", requires = "registry")]
     registry_url: Option<RegistryUrl>,
     #[command(flatten)]
     tools: ToolArgs,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
 /// The environment of docker and podman.
@@ -42,7 +50,7 @@ struct ToolArgs {
     /// $REGISTRY_AUTH_FILE, podman's file
     #[arg(long, env = "REGISTRY_AUTH_FILE", hide = true)]
     auth_file: Option<PathBuf>,
-    /// $PATH, where they look for helpers
+    /// $PATH, which they search for helpers
     #[arg(long, env = "PATH", hide = true)]
     path: Option<OsString>,
 }
@@ -53,10 +61,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 impl From<Args> for Request {
     fn from(args: Args) -> Self {
-        let (settings, paths) = args.connection.given();
-        let Args { origins: SettingOrigins(origins), tools, .. } = args;
-        // The variable and the file set the time of commands that make one call.
+        let (settings, paths) = args.connection.partial_config();
+        let SettingOrigins(origins) = args.origins;
+        // The variable and client.toml limit single calls, and are too short for a diagnosis.
         let by_flag = origins.contains(&("timeout", Origin::Flag("timeout")));
+        let ToolArgs { docker_config, auth_file, path } = args.tools;
         Self {
             registry: args.registry,
             registry_url: args.registry_url,
@@ -64,11 +73,7 @@ impl From<Args> for Request {
             settings: PartialConfig { profile: args.profile, ..settings },
             origins,
             paths,
-            tools: doctor::ToolPaths {
-                docker_config: tools.docker_config,
-                auth_file: tools.auth_file,
-                path: tools.path,
-            },
+            tools: ToolPaths { docker_config, auth_file, path },
         }
     }
 }

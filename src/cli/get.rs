@@ -1,87 +1,58 @@
-//! `get`: ask a broker, print what it says.
+//! `get`: prints credentials of a running broker.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use super::connection::Connection;
-use super::output::{self, Format, SecretName};
-use crate::client::{Client, Failure, Query, RegistryCredentials, Settings, block_on};
+use super::connection_args::ConnectionArgs;
+use super::fetch::{Fetched, fetch};
+use super::output::{self, Format, SecretArgs};
+use super::query_args::QueryArgs;
 use crate::exit_code::Exit;
 use crate::protocol::MAX_REQUESTS;
 use crate::terminal::{print_error, print_line};
 
+const EXAMPLES: &str = "\
+Examples:
+  ecr-broker get 123456789012.dkr.ecr.eu-central-1.amazonaws.com
+  ecr-broker get -o password public.ecr.aws | docker login -u AWS --password-stdin public.ecr.aws
+  eval \"$(ecr-broker get -o env 123456789012.dkr.ecr.eu-central-1.amazonaws.com)\"";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Registry hosts, URLs or image references
     #[arg(required = true, value_name = "REGISTRY|IMAGE")]
     registries: Vec<String>,
-    /// How to print the credentials
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]
-    secret: SecretName,
-    /// The profile to mint them with
-    #[arg(long, env = "ECR_BROKER_PROFILE")]
-    profile: Option<String>,
-    /// How long they must still last, such as 3h
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    min_validity: Option<Duration>,
+    secret: SecretArgs,
     #[command(flatten)]
-    connection: Connection,
+    query: QueryArgs,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if args.output == Format::Env && args.registries.len() > 1 {
-        print_error("-o env is for one registry: of several, each would take the place of the one before");
-        return Ok(Exit::Usage.into());
-    }
-    if args.registries.len() > MAX_REQUESTS {
-        print_error(format_args!(
-            "{} registries are too many for one call; at most {MAX_REQUESTS}",
-            args.registries.len()
-        ));
+    if let Some(problem) = usage_error(args) {
+        print_error(problem);
         return Ok(Exit::Usage.into());
     }
     let (settings, profile) = args.connection.settings()?;
-    let profile = args.profile.clone().unwrap_or(profile);
-    let results = match block_on(ask(args, &settings, &profile))? {
-        Ok(results) => results,
-        Err(failure) => {
-            print_error(&failure);
-            return Ok(Exit::from(&failure).into());
-        }
-    };
-    let mut code = ExitCode::SUCCESS;
-    let mut found = Vec::new();
-    for (registry, result) in args.registries.iter().zip(results) {
-        match result {
-            Ok(credentials) => found.push(credentials),
-            Err(failure) => {
-                print_error(format_args!("{registry}: {failure}"));
-                if code == ExitCode::SUCCESS {
-                    code = Exit::from(&failure).into();
-                }
-            }
-        }
+    let queries = args.query.queries(&args.registries, &profile);
+    let Fetched { credentials, exit } = fetch(&settings, &queries)?;
+    // A file without some of its registries must not replace a complete one.
+    let is_file = matches!(args.output, Format::DockerConfig | Format::K8sSecret);
+    if !credentials.is_empty() && (exit == Exit::Success || !is_file) {
+        print_line(output::render(args.output, &args.secret, &credentials)?)?;
     }
-    // Files of which a part is missing would take the place of whole ones.
-    let whole = matches!(args.output, Format::DockerConfig | Format::K8sSecret);
-    if !found.is_empty() && (code == ExitCode::SUCCESS || !whole) {
-        print_line(output::render(args.output, &args.secret, &found)?)?;
-    }
-    Ok(code)
+    Ok(exit.into())
 }
 
-async fn ask(
-    args: &Args,
-    settings: &Settings,
-    profile: &str,
-) -> Result<Vec<Result<RegistryCredentials, Failure>>, Failure> {
-    let mut client = Client::connect(settings).await?;
-    let query = |registry: &String| Query {
-        registry: registry.clone(),
-        profile: profile.to_owned(),
-        min_validity: args.min_validity,
-    };
-    client.credentials(&args.registries.iter().map(query).collect::<Vec<_>>()).await
+fn usage_error(args: &Args) -> Option<String> {
+    let count = args.registries.len();
+    if args.output == Format::Env && count > 1 {
+        return Some("-o env sets the variables of one registry; name one registry".to_owned());
+    }
+    (count > MAX_REQUESTS).then(|| format!("{count} registries are too many for one call; name at most {MAX_REQUESTS}"))
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::connection::Connection;
+use super::connection_args::ConnectionArgs;
 use crate::helper::{Setup, bazel, docker, kubelet};
 
 #[derive(Debug, clap::Args)]
@@ -56,12 +56,12 @@ struct Options {
     #[arg(long, value_name = "COMMAND")]
     fallback_exec: Option<String>,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
 impl Options {
     fn setup(self) -> Result<Setup, String> {
-        let (mut config, paths) = self.connection.given();
+        let (mut config, paths) = self.connection.partial_config();
         (config.profile, config.delegate) = (self.profile, self.next);
         let setup = Setup::new(config, &paths).map_err(|error| error.to_string())?;
         Ok(setup.with_fallback(self.fallback_exec))

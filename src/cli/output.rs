@@ -1,4 +1,4 @@
-//! Credentials as text, for people and for programs.
+//! Output formats for credentials.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -12,39 +12,39 @@ use crate::helper::registry_auth::{authorization, basic};
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
-/// How credentials are printed.
+/// Output format for credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// For people; never shows the password
+    /// Facts for people, without the password
     Text,
-    /// One JSON object a line, password included
+    /// JSON, a line per registry, with the password
     Json,
-    /// The password alone
+    /// Password only
     Password,
     /// AWS:PASSWORD
     Userpass,
-    /// A docker config.json
+    /// docker config.json
     DockerConfig,
-    /// Lines for a shell to take in: ECR_REGISTRY, ECR_USERNAME, ECR_PASSWORD, ECR_EXPIRES_AT
+    /// Shell exports of ECR_REGISTRY, ECR_USERNAME, ECR_PASSWORD and ECR_EXPIRES_AT
     Env,
-    /// The Authorization header of a direct request
+    /// Authorization header for requests to the registry
     Header,
-    /// A Kubernetes Secret for pulling images, as YAML
+    /// Kubernetes image pull Secret, as YAML
     K8sSecret,
 }
 
-/// What a Kubernetes Secret is called.
+/// Name of a Kubernetes Secret.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct SecretName {
-    /// With -o k8s-secret, which needs it: the Secret's name
+pub(super) struct SecretArgs {
+    /// Name of the Secret; required by -o k8s-secret
     #[arg(long, value_name = "NAME", required_if_eq("output", "k8s-secret"), value_parser = dns_name)]
     name: Option<String>,
-    /// With -o k8s-secret: its namespace; without it, the one that kubectl is in
+    /// Namespace of the Secret; kubectl's current one without it
     #[arg(long, value_name = "NAMESPACE", value_parser = dns_name)]
     namespace: Option<String>,
 }
 
-/// A name that Kubernetes takes.
+/// Parses a name that Kubernetes accepts.
 fn dns_name(text: &str) -> Result<String, &'static str> {
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
     let edges = [text.bytes().next(), text.bytes().last()];
@@ -52,11 +52,11 @@ fn dns_name(text: &str) -> Result<String, &'static str> {
     if good && text.len() <= 253 && text.bytes().all(known) {
         Ok(text.to_owned())
     } else {
-        Err("names in Kubernetes are of a-z, 0-9, - and ., and begin and end with a letter or digit")
+        Err("not a Kubernetes name; use a-z, 0-9, - and ., beginning and ending with a letter or digit")
     }
 }
 
-/// The message's fields, times as RFC 3339 and enum values without their prefix.
+/// Fields of the protobuf message: times as RFC 3339, enum values without their prefix.
 #[derive(Serialize)]
 struct Line<'a> {
     registry: &'a str,
@@ -75,10 +75,10 @@ struct Line<'a> {
     profile: &'a str,
 }
 
-/// Without a newline at the end.
+/// Returns the credentials as text, without a newline at the end.
 pub(super) fn render(
     format: Format,
-    secret: &SecretName,
+    secret: &SecretArgs,
     credentials: &[RegistryCredentials],
 ) -> serde_json::Result<String> {
     let lines = |line: fn(&RegistryCredentials) -> String, gap: &str| {
@@ -99,7 +99,7 @@ pub(super) fn render(
     })
 }
 
-/// As in a line of `-o json`.
+/// Returns the fields of a line of `-o json`.
 pub(super) fn json_object(credentials: &RegistryCredentials) -> Map<String, Value> {
     match serde_json::to_value(line(credentials)) {
         Ok(Value::Object(object)) => object,
@@ -129,7 +129,7 @@ fn text(credentials: &RegistryCredentials) -> String {
     text
 }
 
-/// From issue to expiry, for this machine's clock may differ from the broker's.
+/// Returns the time from issue to expiry. The time left is not known: this machine's clock may differ from the broker's.
 fn remaining(credentials: &RegistryCredentials) -> String {
     let (Some(issued), Some(expires)) = (time(credentials.issue_time), time(credentials.expire_time)) else {
         return String::new();
@@ -170,7 +170,7 @@ fn userpass(credentials: &RegistryCredentials) -> String {
     format!("{}:{}", credentials.username, credentials.password)
 }
 
-/// None of the values has a quote in it that would end the text, but who knows of what is to come.
+/// Quotes every value. No value of today contains a quote, but a later one could.
 fn env(credentials: &RegistryCredentials) -> String {
     let line = line(credentials);
     let quoted = |name: &str, value: &str| format!("export {name}='{}'", value.replace('\'', r"'\''"));
@@ -183,7 +183,7 @@ fn env(credentials: &RegistryCredentials) -> String {
     .join("\n")
 }
 
-fn k8s_secret(SecretName { name, namespace }: &SecretName, config: &str) -> String {
+fn k8s_secret(SecretArgs { name, namespace }: &SecretArgs, config: &str) -> String {
     let namespace = namespace.as_ref().map(|namespace| format!("\n  namespace: \"{namespace}\"")).unwrap_or_default();
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata:\n  name: \"{}\"{namespace}\ntype: kubernetes.io/dockerconfigjson\ndata:\n  .dockerconfigjson: {}",

@@ -2,18 +2,19 @@
 
 use std::process::ExitCode;
 
-use super::connection::Connection;
+use super::connection_args::ConnectionArgs;
 use crate::client::{Client, block_on};
 use crate::terminal::print_error;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to ask about: nothing for the process, ecrbroker.v1.RegistryCredentialsService for whether it has credentials to
-    /// give
+    /// Health service to check; empty for the process
+    ///
+    /// ecrbroker.v1.RegistryCredentialsService is serving while the broker can release credentials.
     #[arg(long, default_value = "", hide_default_value = true)]
     service: String,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -24,7 +25,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })?;
     match serving {
         Ok(true) => return Ok(ExitCode::SUCCESS),
-        Ok(false) => print_error("the broker is not serving"),
+        Ok(false) => print_error("the broker is not serving; ecr-broker doctor says why"),
         Err(failure) => print_error(failure),
     }
     Ok(ExitCode::FAILURE)

@@ -1,12 +1,12 @@
-//! `watch`: what becomes of registries' credentials, a line of JSON each time.
+//! `watch`: prints a line of JSON for each event of a watch.
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::connection::Connection;
+use super::connection_args::ConnectionArgs;
 use super::output;
-use super::watch_args::Followed;
+use super::watch_args::WatchArgs;
 use crate::client::{Failure, Watch, WatchEvent, block_on};
 use crate::exit_code::Exit;
 use crate::signal::Signals;
@@ -15,38 +15,39 @@ use crate::terminal::{print_error, try_print_line};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    followed: Followed,
+    watch: WatchArgs,
     /// Print passwords too
     #[arg(long)]
     show_secrets: bool,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, profile) = args.connection.settings()?;
-    let queries = args.followed.queries(&profile);
+    let queries = args.watch.queries(&profile);
     block_on(async {
         let mut signals = Signals::listen()?;
         let mut watch = Watch::new(&settings, &queries);
-        let mut began = false;
+        let mut has_snapshot = false;
         loop {
-            let happening = tokio::select! {
-                happening = watch.next() => happening,
+            let event = tokio::select! {
+                event = watch.next() => event,
                 () = signals.received() => return Ok(ExitCode::SUCCESS),
             };
-            match happening {
-                WatchEvent::WatchFailed(failure) if !began => {
+            match event {
+                WatchEvent::WatchFailed(failure) if !has_snapshot => {
                     print_error(&failure);
                     return Ok(Exit::from(&failure).into());
                 }
-                WatchEvent::WatchFailed(failure) => print_error(format_args!("{failure}; the watch begins anew")),
-                WatchEvent::SnapshotComplete | WatchEvent::Ended if began => {}
+                WatchEvent::WatchFailed(failure) => print_error(format_args!("{failure}; reconnecting")),
+                // A reconnected watch begins with another snapshot.
+                WatchEvent::SnapshotComplete | WatchEvent::Ended if has_snapshot => {}
                 WatchEvent::Unknown => {}
-                happening => {
-                    began |= matches!(happening, WatchEvent::SnapshotComplete);
-                    // Nobody reads on.
-                    if !try_print_line(line(&happening, args.show_secrets))? {
+                event => {
+                    has_snapshot |= matches!(event, WatchEvent::SnapshotComplete);
+                    let has_reader = try_print_line(line(&event, args.show_secrets))?;
+                    if !has_reader {
                         return Ok(ExitCode::SUCCESS);
                     }
                 }
@@ -55,8 +56,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })?
 }
 
-fn line(happening: &WatchEvent, show_secrets: bool) -> Value {
-    match happening {
+fn line(event: &WatchEvent, show_secrets: bool) -> Value {
+    match event {
         WatchEvent::Credentials(credentials) => {
             let mut line = output::json_object(credentials);
             if !show_secrets {

@@ -1,16 +1,16 @@
-//! `whoami`: who the broker takes one for.
+//! `whoami`: prints the caller's identity as the broker sees it.
 
 use std::process::ExitCode;
 
-use super::connection::Connection;
-use crate::client::{Client, GetCallerIdentityResponse, block_on};
+use super::connection_args::ConnectionArgs;
+use crate::client::{Client, GetCallerIdentityResponse, block_on, grants_text};
 use crate::exit_code::Exit;
 use crate::terminal::{print_error, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -32,10 +32,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn text(identity: &GetCallerIdentityResponse) -> String {
-    let grants = match identity.grant_ids.as_slice() {
-        [] if !identity.grants_configured => "none are configured: everybody may have everything".to_owned(),
-        [] => "none is about you: you may have nothing".to_owned(),
-        ids => ids.join(", "),
-    };
-    format!("principal  {}\nproof      {}\ngrants     {grants}", identity.principal, identity.proof)
+    let GetCallerIdentityResponse { principal, proof, .. } = identity;
+    format!("principal  {principal}\nproof      {proof}\ngrants     {}", grants_text(identity))
 }

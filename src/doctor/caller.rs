@@ -5,7 +5,7 @@ use tonic::Code;
 use super::finding::{Finding, Outcome};
 use super::reason;
 use super::settings::EffectiveSettings;
-use crate::client::{Address, Client, Failure, GetCallerIdentityResponse, Settings};
+use crate::client::{Address, Client, Failure, GetCallerIdentityResponse, Settings, grants_text};
 
 const SET_THE_ADDRESS: &str = "set the address: --address, ECR_BROKER_ADDRESS, or address in client.toml";
 const TOKEN_NOT_SENT: &str =
@@ -23,11 +23,7 @@ pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) ->
 }
 
 fn identified(identity: &GetCallerIdentityResponse, token_not_sent: bool) -> Finding {
-    let grants = match identity.grant_ids.as_slice() {
-        [] if !identity.grants_configured => "none configured, every caller may have every registry".to_owned(),
-        [] => "none for this caller".to_owned(),
-        ids => ids.join(", "),
-    };
+    let grants = grants_text(identity);
     let finding = Finding::ok(format!("{}: {}", identity.principal, identity.proof)).note(format!("grants: {grants}"));
     if token_not_sent { finding.note(TOKEN_NOT_SENT).fix(SET_THE_ADDRESS) } else { finding }
 }

@@ -1,14 +1,14 @@
-//! The origins of the settings that flags and variables give.
+//! Origins of the settings on the command line: flag or variable.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 use crate::doctor::Origin;
 
-/// The settings of a client: each has a flag and a variable of this name.
+/// Settings of a client. Each has a flag and a variable of its name.
 const NAMES: [&str; 7] = ["address", "token_file", "profile", "tls_ca", "tls_cert", "tls_key", "timeout"];
 
-/// Which settings came as flags, and which as variables. Adds no flag to the command.
+/// Origins of the settings from flags and variables. Reads them from clap, and adds no flag.
 #[derive(Debug, Clone)]
 pub(super) struct SettingOrigins(pub(super) Vec<(&'static str, Origin)>);
 

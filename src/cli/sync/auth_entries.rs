@@ -1,0 +1,67 @@
+//! The entries that belong into the file, and their expiry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use crate::client::RegistryCredentials;
+use crate::helper::registry_auth::basic;
+use crate::moment::Moment;
+
+/// Auth entries by host.
+#[derive(Default)]
+pub(super) struct AuthEntries(BTreeMap<String, AuthEntry>);
+
+/// An entry of `auths`. It is a secret, and has no `Debug`.
+pub(super) struct AuthEntry {
+    pub(super) auth: String,
+    expiry: Moment,
+}
+
+impl AuthEntry {
+    /// Returns the expiry on the wall clock.
+    pub(super) fn expiry(&self) -> SystemTime {
+        self.expiry.wall
+    }
+}
+
+impl AuthEntries {
+    /// Adds a credential, or replaces the registry's older one.
+    ///
+    /// The clocks of this machine and the broker may differ. The entry lasts no longer than the credential's lifetime, and at
+    /// least for the time that the broker gives from now.
+    pub(super) fn insert(&mut self, credentials: &RegistryCredentials, now: Moment) {
+        let time = |timestamp: Option<prost_types::Timestamp>| SystemTime::try_from(timestamp?).ok();
+        let (issued, expires) = (time(credentials.issue_time), time(credentials.expire_time));
+        let left = expires.and_then(|expires| expires.duration_since(now.wall).ok()).unwrap_or_default();
+        let lifetime = expires.zip(issued).and_then(|(expires, issued)| expires.duration_since(issued).ok());
+        let at_least = credentials.refresh_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
+        let expiry = now.after(left.min(lifetime.unwrap_or_default()).max(at_least));
+        let auth = basic(&credentials.username, &credentials.password);
+        self.0.insert(credentials.registry.clone(), AuthEntry { auth, expiry });
+    }
+
+    /// Adds the entry of an earlier sync.
+    pub(super) fn restore(&mut self, host: String, auth: String, expiry: SystemTime, now: Moment) {
+        let left = expiry.duration_since(now.wall).unwrap_or_default();
+        self.0.insert(host, AuthEntry { auth, expiry: now.after(left) });
+    }
+
+    /// Removes expired entries, and returns their hosts.
+    pub(super) fn remove_expired(&mut self, now: Moment) -> BTreeSet<String> {
+        let expired = self.0.extract_if(.., |_, entry| now.until(entry.expiry).is_zero());
+        expired.map(|(host, _)| host).collect()
+    }
+
+    /// Returns the time until the next entry expires.
+    pub(super) fn next_expiry(&self, now: Moment) -> Option<Duration> {
+        self.0.values().map(|entry| now.until(entry.expiry)).min()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &AuthEntry)> {
+        self.0.iter()
+    }
+}

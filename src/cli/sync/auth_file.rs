@@ -1,0 +1,136 @@
+//! The credential file, and the notes beside it that tell which entries are sync's.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::auth_entries::AuthEntries;
+use super::expiry_notes;
+use super::file_lock::FileLock;
+use super::file_owner::check_owner;
+use crate::json_file::{self, FileMode, sibling};
+use crate::moment::Moment;
+use crate::terminal::print_error;
+
+/// Suffix of the notes' file. Changing it would lose the notes of a running installation.
+const NOTES: &str = "sync";
+
+/// A credential file that this process alone updates as a sync.
+pub(super) struct AuthFile {
+    path: PathBuf,
+    /// File with the expiry of sync's entries, for which the credential file has no place.
+    notes: PathBuf,
+    /// Whether the file may have content of others, which stays.
+    merge: bool,
+    /// Requested hosts; empty for all that the broker grants.
+    requested: BTreeSet<String>,
+    /// Hosts whose entries sync wrote, and may remove.
+    owned: BTreeSet<String>,
+    lock: FileLock,
+}
+
+impl AuthFile {
+    /// Locks the file for the lifetime of the result.
+    pub(super) fn open(path: PathBuf, requested: BTreeSet<String>, merge: bool) -> Result<Self, String> {
+        let (lock, notes) = (FileLock::acquire(&path)?, sibling(&path, NOTES));
+        Ok(Self { path, notes, merge, requested, owned: BTreeSet::new(), lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the requested entries that an earlier sync wrote. The expiry of other entries is not known.
+    pub(super) fn load(&mut self, now: Moment) -> Result<AuthEntries, String> {
+        let notes = json_file::read(&self.notes).unwrap_or_else(|problem| {
+            print_error(format_args!("{problem}; the file's entries are treated as not sync's"));
+            let _ = fs::remove_file(&self.notes);
+            Map::new()
+        });
+        let config = json_file::read(&self.path)?;
+        let mut entries = AuthEntries::default();
+        for (host, auth) in auths(&config) {
+            let Some(expiry) = notes.get(host).and_then(|notes| expiry_notes::expiry(notes, auth)) else { continue };
+            self.owned.insert(host.clone());
+            if self.requested.is_empty() || self.requested.contains(host) {
+                entries.restore(host.clone(), auth.to_owned(), expiry, now);
+            }
+        }
+        self.check_content(&config)?;
+        Ok(entries)
+    }
+
+    /// Replaces sync's entries in the file. Returns whether the file changed.
+    pub(super) fn write(&mut self, entries: &AuthEntries) -> Result<bool, String> {
+        // Readers take a file that exists as a sign that its entries are complete.
+        if entries.is_empty() && !self.path.exists() {
+            return Ok(false);
+        }
+        self.lock.ensure_held(&self.path)?;
+        check_owner(&self.path)?;
+        let hosts: BTreeSet<_> = entries.iter().map(|(host, _)| host.clone()).collect();
+        // Before the entries: sync could never remove an entry without a note.
+        self.write_notes(entries, &hosts)?;
+        let changed = json_file::update(&self.path, FileMode::Private, |config| {
+            self.check_content(config)?;
+            self.replace_entries(config, entries, &hosts)
+        })?;
+        self.owned = hosts;
+        Ok(changed)
+    }
+
+    fn replace_entries(
+        &self,
+        config: &mut Map<String, Value>,
+        entries: &AuthEntries,
+        hosts: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        let new = entries.iter().map(|(host, entry)| (host.clone(), json!({ "auth": entry.auth })));
+        if !self.merge {
+            *config = Map::from_iter([("auths".to_owned(), Value::Object(new.collect()))]);
+            return Ok(());
+        }
+        let Value::Object(auths) = config.entry("auths").or_insert_with(|| json!({})) else {
+            return Err(format!("{}: auths is not a JSON object; correct the file", self.path.display()));
+        };
+        auths.retain(|host, _| hosts.contains(host) || !self.owned.contains(host));
+        auths.extend(new);
+        Ok(())
+    }
+
+    /// Notes the expiry of the new entries. The notes of the entries still in the file stay until the next time.
+    fn write_notes(&self, entries: &AuthEntries, hosts: &BTreeSet<String>) -> Result<(), String> {
+        let config = json_file::read(&self.path)?;
+        json_file::update_unlocked(&self.notes, FileMode::Private, |notes| {
+            notes.retain(|host, _| self.owned.contains(host) || hosts.contains(host));
+            for (host, entry) in entries.iter() {
+                let in_file = config.get("auths").and_then(|auths| auths.get(host)?.get("auth")?.as_str());
+                let note = expiry_notes::note(notes.get(host), entry, in_file);
+                notes.insert(host.clone(), note);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Rejects a file with content of others, unless it is to be merged.
+    fn check_content(&self, config: &Map<String, Value>) -> Result<(), String> {
+        let is_owned =
+            |auths: &Value| auths.as_object().is_some_and(|auths| auths.keys().all(|host| self.owned.contains(host)));
+        if self.merge || config.iter().all(|(key, value)| key == "auths" && is_owned(value)) {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: the file has content that sync did not write; name another file, or keep the content with --merge",
+            self.path.display()
+        ))
+    }
+}
+
+/// Returns the hosts of a credential file with their encoded credentials.
+fn auths(config: &Map<String, Value>) -> impl Iterator<Item = (&String, &str)> {
+    let auths = config.get("auths").and_then(Value::as_object).into_iter().flatten();
+    auths.filter_map(|(host, entry)| Some((host, entry.get("auth")?.as_str()?)))
+}

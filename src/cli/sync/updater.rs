@@ -1,0 +1,168 @@
+//! Keeps the entries of the file equal to the events of a watch.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::auth_entries::AuthEntries;
+use super::auth_file::AuthFile;
+use super::hook::{self, Hook};
+use crate::cli::fetch::{Fetched, fetch};
+use crate::client::{Failure, Query, Settings, Watch, WatchEvent};
+use crate::clock::{Clock as _, SystemClock};
+use crate::exit_code::Exit;
+use crate::signal::Signals;
+use crate::terminal::print_error;
+
+/// The most time between two checks: the clock may be set, and the file may be deleted.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// A file and the entries that belong into it.
+pub(super) struct Updater {
+    file: AuthFile,
+    entries: AuthEntries,
+    /// Hosts whose entries have expired since the last event.
+    expired: BTreeSet<String>,
+    /// Whether the watch has sent an event for every registry. Until then entries may be missing here.
+    has_snapshot: bool,
+    /// The number of registries that the broker rejects as invalid, and the first such failure.
+    rejections: usize,
+    first_rejection: Option<Failure>,
+    has_changed: bool,
+    hook: Option<Hook>,
+    clock: SystemClock,
+}
+
+impl Updater {
+    /// Loads the entries of an earlier sync, and removes those that have expired.
+    pub(super) fn new(mut file: AuthFile) -> Result<Self, String> {
+        let clock = SystemClock::new();
+        let entries = file.load(clock.now())?;
+        let mut updater = Self {
+            file,
+            entries,
+            expired: BTreeSet::new(),
+            has_snapshot: false,
+            rejections: 0,
+            first_rejection: None,
+            has_changed: false,
+            hook: None,
+            clock,
+        };
+        updater.write()?;
+        Ok(updater)
+    }
+
+    /// Runs the hook at once if the file exists: an earlier sync may have been killed between its change and its hook.
+    pub(super) fn start_hook(&mut self, command: String) -> std::io::Result<()> {
+        let hook = Hook::start(command, self.file.path().to_owned())?;
+        if self.file.path().exists() {
+            hook.trigger();
+        }
+        self.hook = Some(hook);
+        Ok(())
+    }
+
+    /// Fetches once, writes the file, and runs the hook command if that changed the file.
+    pub(super) fn update_once(
+        &mut self,
+        settings: &Settings,
+        queries: &[Query],
+        on_change: Option<&str>,
+    ) -> anyhow::Result<Exit> {
+        let Fetched { credentials, exit } = fetch(settings, queries)?;
+        for credentials in &credentials {
+            self.entries.insert(credentials, self.clock.now());
+        }
+        self.write().map_err(anyhow::Error::msg)?;
+        if let (true, Some(command)) = (self.has_changed, on_change)
+            && let Err(problem) = hook::run(command, self.file.path())
+        {
+            print_error(format_args!("{problem:#}"));
+            return Ok(if exit == Exit::Success { Exit::Failure } else { exit });
+        }
+        Ok(exit)
+    }
+
+    /// Follows the watch until a signal. The entries stay in the file, because its readers may outlive this process.
+    pub(super) async fn follow(mut self, settings: &Settings, queries: &[Query]) -> anyhow::Result<Exit> {
+        let mut signals = Signals::listen()?;
+        let mut watch = Watch::new(settings, queries);
+        loop {
+            let pause = self.entries.next_expiry(self.clock.now()).map_or(INTERVAL, |expiry| expiry.min(INTERVAL));
+            tokio::select! {
+                () = signals.received() => return Ok(Exit::Success),
+                () = sleep(pause) => {}
+                event = watch.next() => {
+                    let is_disconnected = matches!(event, WatchEvent::WatchFailed(_));
+                    if let Some(exit) = self.handle(event, queries.len()) {
+                        return Ok(exit);
+                    }
+                    if !self.has_snapshot && !is_disconnected {
+                        continue;
+                    }
+                }
+            }
+            if let Err(problem) = self.write() {
+                // The next interval tries again.
+                print_error(problem);
+            }
+            // The broker does not resend a credential that this watch still names as known.
+            for host in std::mem::take(&mut self.expired) {
+                watch.forget(&host);
+            }
+        }
+    }
+
+    /// Applies an event. Returns an exit code if no later event can help.
+    fn handle(&mut self, event: WatchEvent, registries: usize) -> Option<Exit> {
+        match event {
+            WatchEvent::Credentials(credentials) => self.entries.insert(&credentials, self.clock.now()),
+            WatchEvent::RegistryFailed(registry, failure) => {
+                print_error(format_args!("{registry}: {failure}"));
+                self.count_rejection(failure);
+            }
+            WatchEvent::SnapshotComplete => {
+                self.has_snapshot = true;
+                let rejection = self.first_rejection.as_ref().filter(|_| self.rejections == registries);
+                return rejection.map(Exit::from);
+            }
+            WatchEvent::WatchFailed(failure) if !self.has_snapshot && is_permanent(&failure) => {
+                print_error(&failure);
+                return Some(Exit::from(&failure));
+            }
+            WatchEvent::WatchFailed(failure) => {
+                print_error(format_args!("{failure}; valid entries stay in {}", self.file.path().display()));
+            }
+            WatchEvent::Unchanged(..) | WatchEvent::Ended | WatchEvent::Unknown => {}
+        }
+        None
+    }
+
+    fn count_rejection(&mut self, failure: Failure) {
+        if failure.code == tonic::Code::InvalidArgument {
+            self.rejections += 1;
+            self.first_rejection.get_or_insert(failure);
+        }
+    }
+
+    /// Removes expired entries and writes the file if it has changed.
+    fn write(&mut self) -> Result<(), String> {
+        self.expired.extend(self.entries.remove_expired(self.clock.now()));
+        if self.file.write(&self.entries)? {
+            self.has_changed = true;
+            if let Some(hook) = &self.hook {
+                hook.trigger();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a later attempt would fail in the same way.
+fn is_permanent(failure: &Failure) -> bool {
+    use tonic::Code;
+    let codes = [Code::InvalidArgument, Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
+    failure.retry_after.is_none() && codes.contains(&failure.code)
+}
