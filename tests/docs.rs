@@ -1,0 +1,98 @@
+//! Documentation: pages exist where others link to them, and troubleshooting has a heading for every error and finding.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ecr_broker::doctor::Problem;
+
+#[test]
+fn every_error_reason_has_a_heading() {
+    let proto = read(Path::new("proto/ecrbroker/v1/registry_credentials.proto"));
+    let reasons = reasons(&proto);
+    assert!(reasons.len() >= 17, "{reasons:?}");
+    let headings = headings(&read(Path::new("docs/troubleshooting.md")));
+    let missing: Vec<_> = reasons.iter().filter(|reason| !headings.contains(reason)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_doctor_finding_has_a_heading() {
+    let headings = headings(&read(Path::new("docs/troubleshooting.md")));
+    let missing: Vec<_> = Problem::ALL
+        .iter()
+        .map(|problem| problem.text())
+        .filter(|text| !headings.iter().any(|one| one == text))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn links_lead_to_files_and_headings() {
+    let mut broken = Vec::new();
+    let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "deploy"];
+    for page in pages.iter().flat_map(|root| pages_below(Path::new(root))) {
+        for link in links(&read(&page)) {
+            if !leads_somewhere(&page, &link) {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn checker_reads_links_headings_and_reasons() {
+    assert_eq!(links("see [a](b.md#c), [d](https://e.example) and `[f](g)`"), ["b.md#c"]);
+    assert_eq!(anchor("docker's credential helper (`-o`)"), "dockers-credential-helper--o");
+    let proto = "// Reasons:\n//   INTERNAL  INTERNAL_ERROR: a bug.\n//             DEADLINE: late.\n\nservice S {}";
+    assert_eq!(reasons(proto), ["INTERNAL_ERROR", "DEADLINE"]);
+}
+
+/// The reasons in the proto's first comment: names in upper case before a colon.
+fn reasons(proto: &str) -> Vec<String> {
+    let is_name = |word: &&str| word.len() > 4 && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase());
+    let head = proto.split("\nservice ").next().unwrap_or_default();
+    let before_colons = head.split(':').filter_map(|part| part.split_whitespace().last());
+    before_colons.filter(is_name).map(str::to_owned).collect()
+}
+
+fn headings(page: &str) -> Vec<String> {
+    page.lines().filter_map(|line| line.split_once("# ")).map(|(_, heading)| heading.trim().to_owned()).collect()
+}
+
+/// The targets of a page's links, without those to other sites and those in code.
+fn links(page: &str) -> Vec<String> {
+    let prose: String = page.split('`').step_by(2).collect();
+    let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
+}
+
+fn leads_somewhere(page: &Path, link: &str) -> bool {
+    let (file, heading) = link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)));
+    let target = if file.is_empty() { page.to_owned() } else { page.parent().unwrap_or(Path::new("")).join(file) };
+    match heading {
+        None => target.exists(),
+        Some(heading) => {
+            fs::read_to_string(&target).is_ok_and(|text| headings(&text).iter().any(|one| anchor(one) == heading))
+        }
+    }
+}
+
+/// The anchor that forges give a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+}
+
+fn pages_below(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let entries = fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let pages = entries.flat_map(|path| pages_below(&path));
+    pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
