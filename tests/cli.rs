@@ -200,7 +200,7 @@ fn serve_that_cannot_start_prints_why_and_a_fix() {
         (&["--listen", &socket], &KEYS, "choose another path"),
         (&["--listen", "unix:/proc/no/broker.sock"], &KEYS, "cannot listen on unix:/proc/no/broker.sock"),
         (&["--listen", "nowhere"], &KEYS, "IP:PORT"),
-        (&["--config", "/no/such.toml"], &KEYS, "/no/such.toml: the file cannot be read"),
+        (&["--config", "/no/such.toml"], &KEYS, "/no/such.toml: cannot be read"),
         (&["--simulate", "--listen", "127.0.0.1:0"], &[("AWS_CA_BUNDLE", bundle)], "has no certificate"),
         (&["--simulate", "--listen", "127.0.0.1:0"], &[("AWS_CA_BUNDLE", broken)], ": certificate 1 is broken"),
         (&["--simulate", "--listen", "127.0.0.1:0"], &[("OTEL_TRACES_SAMPLER", "x"), OTLP], "OTEL_TRACES_SAMPLER"),

@@ -213,7 +213,7 @@ fn a_file_of_keys_that_everybody_can_write_is_refused() {
     let load = || Issuers::load(vec![settings(ISSUER, Keys::File(file.clone()))], ManualClock::new()).map(drop);
     assert!(load().is_ok());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    assert!(load().unwrap_err().to_string().contains("can be written by everybody"));
+    assert!(load().unwrap_err().to_string().contains("is writable by every user"));
 }
 
 #[tokio::test]

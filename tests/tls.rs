@@ -437,7 +437,7 @@ fn files_that_could_make_anybody_anybody_are_refused() {
     assert_eq!(load(&federation.settings), Ok(()));
     let mode = |mode| fs::set_permissions(&federation.a.file, fs::Permissions::from_mode(mode)).unwrap();
     mode(0o666);
-    assert!(load(&federation.settings).unwrap_err().contains("can be written by everybody"));
+    assert!(load(&federation.settings).unwrap_err().contains("is writable by every user"));
     mode(0o644);
     // With a leaf among the roots, its own key could sign for the whole trust domain.
     fs::write(&federation.a.file, federation.a.pem() + &federation.a.workload(RUNNER).certificate).unwrap();
@@ -445,7 +445,7 @@ fn files_that_could_make_anybody_anybody_are_refused() {
     fs::write(&federation.a.file, "").unwrap();
     assert!(load(&federation.settings).unwrap_err().contains("holds no certificate"));
     let pipe = Settings { key: "/dev/null".into(), ..federation.settings.clone() };
-    assert!(load(&pipe).unwrap_err().contains("is not a file"));
+    assert!(load(&pipe).unwrap_err().contains("is not a regular file"));
     let none = Settings { key: "/no/such.key".into(), ..federation.settings };
     assert!(load(&none).unwrap_err().contains("cannot be read"));
 }

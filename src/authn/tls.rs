@@ -277,7 +277,7 @@ impl Files {
         let paths = [&settings.certificate, &settings.key].into_iter().chain(settings.roots());
         let read = |path: &PathBuf| match trusted_file::read(path) {
             Ok(text) => Ok((path.clone(), text)),
-            Err(problem) => Err(TlsError { path: path.clone(), problem }),
+            Err(error) => Err(TlsError { path: path.clone(), problem: error.to_string() }),
         };
         paths.map(read).collect::<Result<_, _>>().map(Self)
     }

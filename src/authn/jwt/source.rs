@@ -168,6 +168,7 @@ impl Source {
         let mut follower = FileFollower::new("keys of an issuer", Ok(self.text.clone()), read);
         loop {
             let Found::Settled { contents, changed: true } = follower.next().await.found else { continue };
+            let contents = contents.map_err(|error| error.to_string());
             match contents.and_then(|text| KeySet::read(&text).map_err(|error| error.to_string())) {
                 Ok(keys) => {
                     self.hold(keys, None);
@@ -256,7 +257,7 @@ pub fn is_safe_url(url: &str) -> bool {
 
 fn read_file(path: &Path) -> Result<(KeySet, Vec<u8>), KeySetError> {
     let unreadable = |problem: String| KeySetError::Unreadable { path: path.to_owned(), problem };
-    let text = trusted_file::read(path).map_err(unreadable)?;
+    let text = trusted_file::read(path).map_err(|error| unreadable(error.to_string()))?;
     let keys = KeySet::read(&text).map_err(|error| unreadable(format!("cannot be used: {error}")))?;
     if keys.is_empty() {
         Err(unreadable(format!("cannot be used: {}", KeySetError::NoneUsable)))
@@ -275,7 +276,7 @@ fn client(settings: &Settings) -> Result<reqwest::Client, KeySetError> {
     }
     let Some(path) = &settings.ca_bundle else { return builder.build().map_err(|_| KeySetError::Malformed) };
     let unusable = |problem| KeySetError::CaBundle { path: path.clone(), problem };
-    let pem = trusted_file::read(path).map_err(unusable)?;
+    let pem = trusted_file::read(path).map_err(|error| unusable(error.to_string()))?;
     let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
     if certificates.is_empty() {
         return Err(unusable("holds no certificates in PEM form".to_owned()));

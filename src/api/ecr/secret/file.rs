@@ -82,7 +82,7 @@ fn check_mode(metadata: &Metadata) -> Result<(), String> {
         "is not a regular file"
     } else if metadata.permissions().mode() & 0o004 != 0 {
         "is world-readable, so it holds no secret; run chmod o-r"
-    } else if trusted_file::is_open_to_all(metadata) {
+    } else if trusted_file::is_world_writable(metadata) {
         "is world-writable, so any user could choose the secret; run chmod o-w"
     } else {
         return Ok(());
