@@ -304,7 +304,7 @@ async fn a_grant_for_the_aws_api_gives_what_it_names_and_the_record_says_who_ask
     };
     let answer = Asked::of(&["111111111111"]).send(at).await;
     let (token, record) = (password(&answer.data()[0]), last());
-    let proof = "it comes from this host and has the secret of the broker's AWS API; nothing more is known";
+    let proof = "secret of the broker's AWS API, from the broker's host; the process is unknown";
     for (field, value) in [
         ("outcome", "released"),
         ("caller", "aws-api"),

@@ -273,7 +273,7 @@ fn callers() -> Vec<Asked<Caller>> {
                     record(subject),
                     claims.join(", ")
                 );
-                callers.push(Asked { ours: caller.claiming(own).unwrap(), theirs });
+                callers.push(Asked { ours: caller.with_claims(own).unwrap(), theirs });
             }
         }
     }

@@ -138,7 +138,7 @@ fn with_claims(caller: Caller, claims: BTreeMap<String, String>) -> anyhow::Resu
         return Ok(caller);
     }
     let problem = || format!("{caller} claims nothing; claims are of callers with tokens, jwt:ISSUER:SUBJECT");
-    caller.clone().claiming(claims).with_context(problem)
+    caller.clone().with_claims(claims).with_context(problem)
 }
 
 fn explain(
