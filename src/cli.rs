@@ -36,8 +36,6 @@ mod serve;
 mod simulate;
 #[cfg(all(feature = "server", feature = "simulator"))]
 mod simulation;
-#[cfg(feature = "server")]
-mod suggest;
 #[cfg(feature = "client")]
 mod sync;
 #[cfg(feature = "client")]
@@ -132,7 +130,7 @@ enum Command {
     /// Check or print the broker's configuration
     #[cfg(feature = "server")]
     Config(config::Args),
-    /// Lint, explain and test grants
+    /// Lint, explain, test and suggest grants
     #[cfg(feature = "server")]
     Policy(policy::Args),
     /// Print shell completions

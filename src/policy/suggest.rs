@@ -1,4 +1,4 @@
-//! Grants for what was asked for and nothing else.
+//! Suggestions: grants for exactly the requested access.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,43 +8,35 @@ use crate::caller::Principal;
 use crate::credential::ProfileName;
 use crate::registry::{AccountId, Region, Registry};
 
-/// Something that a caller asked for.
+/// A registry that a caller requested.
 #[derive(Debug, Clone)]
-pub struct Wish {
-    /// Who asked.
+pub struct RequestedAccess {
+    /// The caller.
     pub caller: Principal,
-    /// For which registry.
+    /// The registry.
     pub registry: Registry,
-    /// By which profile it was minted, or would be.
+    /// The profile that minted the credential, or would mint it.
     pub profile: ProfileName,
 }
 
-/// What one caller asked for by one profile.
+/// The registries that one caller requested by one profile.
 #[derive(Debug, Default)]
-struct Wanted {
+struct RequestedRegistries {
     public: bool,
     regions: BTreeMap<AccountId, BTreeSet<Region>>,
 }
 
-/// The fewest grants that allow the wishes and nothing else: callers that want the same share one. Wishes that no grant can be
-/// written for come back.
+/// Returns the fewest grants that allow the requested access and nothing else. Callers with the same requests share a grant. Also
+/// returns the requests for which no grant can be written.
 #[must_use]
-pub fn suggest(wishes: impl IntoIterator<Item = Wish>) -> (Vec<Grant>, Vec<Wish>) {
-    let mut wanted: BTreeMap<(Principal, ProfileName), Wanted> = BTreeMap::new();
-    let mut left = Vec::new();
-    for wish in wishes {
-        if CallerPattern::only(&wish.caller).is_none()
-            || !wanted.entry((wish.caller.clone(), wish.profile.clone())).or_default().add(&wish.registry)
-        {
-            left.push(wish);
-        }
-    }
+pub fn suggest(requests: impl IntoIterator<Item = RequestedAccess>) -> (Vec<Grant>, Vec<RequestedAccess>) {
+    let (requested, rejected) = by_caller(requests);
     let mut grants: Vec<Grant> = Vec::new();
-    // First what is minted by the broker's own identity: whoever names no profile gets that of the first grant.
+    // The broker's own identity comes first: a request without a profile gets the profile of the first grant that allows it.
     let (own, others): (Vec<_>, Vec<_>) =
-        wanted.into_iter().partition(|((_, profile), _)| *profile == ProfileName::default_profile());
-    for ((caller, profile), wanted) in own.into_iter().chain(others) {
-        let (Some(caller), registries) = (CallerPattern::only(&caller), wanted.registries()) else { continue };
+        requested.into_iter().partition(|((_, profile), _)| *profile == ProfileName::default_profile());
+    for ((caller, profile), requested) in own.into_iter().chain(others) {
+        let (Some(caller), registries) = (CallerPattern::only(&caller), requested.patterns()) else { continue };
         if registries.is_empty() {
             continue;
         }
@@ -56,11 +48,26 @@ pub fn suggest(wishes: impl IntoIterator<Item = Wish>) -> (Vec<Grant>, Vec<Wish>
         let id = format!("suggested-{}", grants.len() + 1);
         grants.push(Grant { id, callers: vec![caller], registries, profile: Some(profile), effect: Effect::Allow });
     }
-    (grants, left)
+    (grants, rejected)
 }
 
-impl Wanted {
-    /// False: the account is not known, so that it could be any.
+/// Groups the requests for which a grant can be written, and returns the others apart.
+fn by_caller(
+    requests: impl IntoIterator<Item = RequestedAccess>,
+) -> (BTreeMap<(Principal, ProfileName), RequestedRegistries>, Vec<RequestedAccess>) {
+    let mut requested: BTreeMap<_, RequestedRegistries> = BTreeMap::new();
+    let mut rejected = Vec::new();
+    for request in requests {
+        let key = (request.caller.clone(), request.profile.clone());
+        if CallerPattern::only(&request.caller).is_none() || !requested.entry(key).or_default().add(&request.registry) {
+            rejected.push(request);
+        }
+    }
+    (requested, rejected)
+}
+
+impl RequestedRegistries {
+    /// Adds a registry; returns false if its account is unknown, so that it could be any.
     fn add(&mut self, registry: &Registry) -> bool {
         match registry {
             Registry::Public { .. } => self.public = true,
@@ -72,8 +79,8 @@ impl Wanted {
         true
     }
 
-    /// Accounts stand together where their regions are the same: never an account with another's region.
-    fn registries(&self) -> Vec<RegistryPattern> {
+    /// Returns the patterns. Accounts with the same regions share one, so that no account gets another's region.
+    fn patterns(&self) -> Vec<RegistryPattern> {
         let mut accounts: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (account, regions) in &self.regions {
             accounts.entry(regions).or_default().push(*account);
@@ -102,35 +109,35 @@ mod tests {
         "jwt:blue:system:serviceaccount:ci:runner",
     ];
 
-    fn wish(caller: &str, registry: &str, profile: &str) -> Wish {
+    fn access(caller: &str, registry: &str, profile: &str) -> RequestedAccess {
         let caller: Caller = caller.parse().unwrap();
-        Wish { caller: caller.principal(), registry: registry.parse().unwrap(), profile: profile.into() }
+        RequestedAccess { caller: caller.principal(), registry: registry.parse().unwrap(), profile: profile.into() }
     }
 
     #[test]
-    fn callers_that_want_the_same_share_a_grant_and_no_account_gets_another_s_region() {
+    fn callers_with_the_same_requests_share_a_grant() {
         let host = |account: &str, region: &str| format!("{account}.dkr.ecr.{region}.amazonaws.com");
         let (one, two) = (host("111111111111", "eu-west-1"), host("222222222222", "us-east-1"));
-        let wishes = [
-            wish(CALLERS[0], &one, "default"),
-            wish(CALLERS[1], &one, "default"),
-            wish(CALLERS[1], &one, "default"),
-            wish(CALLERS[3], &one, "default"),
-            wish(CALLERS[3], &two, "default"),
-            wish(CALLERS[3], "public.ecr.aws", "ci"),
-            wish("jwt:blue:any*body", &one, "default"),
+        let requests = [
+            access(CALLERS[0], &one, "default"),
+            access(CALLERS[1], &one, "default"),
+            access(CALLERS[1], &one, "default"),
+            access(CALLERS[3], &one, "default"),
+            access(CALLERS[3], &two, "default"),
+            access(CALLERS[3], "public.ecr.aws", "ci"),
+            access("jwt:blue:any*body", &one, "default"),
         ];
-        let (grants, left) = suggest(wishes);
+        let (grants, rejected) = suggest(requests);
         assert_eq!(grants.len(), 3, "{grants:#?}");
         assert_eq!(grants[0].callers, [CallerPattern::Uid(1), CallerPattern::Uid(2)]);
         assert_eq!(grants[1].registries.len(), 2);
         assert_eq!(grants[2].profile, Some("ci".into()));
-        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(rejected.len(), 1, "{rejected:?}");
     }
 
-    /// Over many random logs: what was asked for is allowed, and whatever else is denied.
+    /// Over many random logs the grants allow the requested access and deny everything else.
     #[test]
-    fn what_was_asked_for_is_allowed_and_nothing_else() {
+    fn suggested_grants_allow_the_requests_and_nothing_else() {
         let mut random = fastrand::Rng::with_seed(7);
         let registries = ["1", "2", "3"].map(|digit| digit.repeat(12)).into_iter().flat_map(|account| {
             ["eu-west-1", "us-east-1"].map(|region| format!("{account}.dkr.ecr.{region}.amazonaws.com"))
@@ -146,9 +153,9 @@ mod tests {
                     )
                 })
                 .collect();
-            let (grants, left) =
-                suggest(asked.iter().map(|(caller, registry, profile)| wish(caller, registry, profile)));
-            assert!(left.is_empty());
+            let (grants, rejected) =
+                suggest(asked.iter().map(|(caller, registry, profile)| access(caller, registry, profile)));
+            assert!(rejected.is_empty());
             let policy = Policy::Grants(grants);
             for caller in CALLERS {
                 for registry in &registries {
