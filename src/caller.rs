@@ -15,7 +15,7 @@ pub use self::dns_name::{DnsName, DnsNameError};
 pub use self::parse::CallerError;
 pub use self::principal::Principal;
 
-/// The kernel's placeholder for users without an ID in this namespace. It stands for many users, and so identifies no caller.
+/// The kernel's placeholder for users without an ID in this namespace. Many users share it, so it identifies no caller.
 const OVERFLOW_UID: u32 = 65534;
 
 /// The authenticated caller of a request.

@@ -1,4 +1,4 @@
-//! The AWS SDK against AWS's wire protocols: the simulated AWS, and a server that answers what no AWS should.
+//! The AWS source against AWS's wire protocols: the simulated AWS, and a server with responses that AWS should never give.
 
 #![cfg(all(feature = "server", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -60,8 +60,8 @@ async fn fetch_key(aws: &Aws, key: &CredentialKey) -> Result<Credential, Upstrea
     aws.fetch(&fetch_request(key.clone())).await.map_err(upstream)
 }
 
-/// A server that gives one answer to everything.
-async fn answering(status: &'static str, body: Vec<u8>) -> String {
+/// Starts a server that gives one response to every request.
+async fn responding(status: &'static str, body: Vec<u8>) -> String {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -79,7 +79,7 @@ async fn answering(status: &'static str, body: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn both_services_answer_with_their_own_shapes() {
+async fn both_services_give_credentials_in_their_own_shapes() {
     let (endpoint, controls) = simulate().await;
     let aws = aws(settings(&endpoint)).await;
     let private = fetch(&aws, HOST).await.unwrap();
@@ -93,13 +93,13 @@ async fn both_services_answer_with_their_own_shapes() {
 }
 
 #[tokio::test]
-async fn ecr_is_called_in_the_registry_s_region_and_public_always_in_its_own() {
+async fn ecr_is_called_in_the_registrys_region_and_ecr_public_in_its_own() {
     let (endpoint, controls) = simulate().await;
     let aws = aws(settings(&endpoint)).await;
     for (host, service, region) in [
         ("000000000007.dkr.ecr.ap-southeast-2.amazonaws.com", Service::Ecr, "ap-southeast-2"),
         ("000000000007.dkr.ecr.cn-north-1.amazonaws.com.cn", Service::Ecr, "cn-north-1"),
-        // FIPS and dual-stack together with an endpoint of one's own: the SDK alone would refuse.
+        // FIPS and dual-stack with an endpoint override: the SDK alone rejects the pair.
         ("000000000007.dkr.ecr-fips.us-gov-west-1.amazonaws.com", Service::Ecr, "us-gov-west-1"),
         ("000000000007.dkr-ecr-fips.us-east-2.on.aws", Service::Ecr, "us-east-2"),
         ("ecr-public.aws.com", Service::EcrPublic, "us-east-1"),
@@ -110,7 +110,7 @@ async fn ecr_is_called_in_the_registry_s_region_and_public_always_in_its_own() {
 }
 
 #[tokio::test]
-async fn without_an_account_the_answer_s_registry_names_it() {
+async fn account_of_a_nameless_registry_comes_from_the_response() {
     let (endpoint, _) = simulate().await;
     let registry = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default()).unwrap();
     let mut wanted = key(HOST);
@@ -120,7 +120,7 @@ async fn without_an_account_the_answer_s_registry_names_it() {
 }
 
 #[tokio::test]
-async fn an_endpoint_may_hold_the_region_and_single_regions_have_their_own() {
+async fn endpoint_template_and_endpoints_of_single_regions_are_used() {
     let (wide, by_wide) = simulate().await;
     let (narrow, by_narrow) = simulate().await;
     let mut settings = settings(&format!("{wide}/?region={{region}}").replace("/?", "?"));
@@ -133,7 +133,7 @@ async fn an_endpoint_may_hold_the_region_and_single_regions_have_their_own() {
 }
 
 #[tokio::test]
-async fn every_fault_has_its_class() {
+async fn each_fault_has_its_failure_class() {
     for (fault, class) in [
         (Fault::Throttle, FailureClass::Throttled),
         (Fault::ThrottleException, FailureClass::Throttled),
@@ -154,7 +154,7 @@ async fn every_fault_has_its_class() {
 }
 
 #[tokio::test]
-async fn a_denial_keeps_aws_s_code_and_request_id_and_not_its_text() {
+async fn denial_keeps_the_error_code_and_request_id_without_the_message() {
     let (endpoint, controls) = simulate().await;
     controls.set_faults(vec![FaultRate { fault: Fault::Denied, rate: 1.0 }]);
     let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
@@ -164,7 +164,7 @@ async fn a_denial_keeps_aws_s_code_and_request_id_and_not_its_text() {
 }
 
 #[tokio::test]
-async fn p12_broken_answers_are_refused_and_nothing_panics() {
+async fn p12_malformed_responses_are_rejected_without_a_panic() {
     let token = |clear: &str| data_encoding::BASE64.encode(clear.as_bytes());
     let private = |token: &str, expires: &str| {
         format!(
@@ -178,7 +178,7 @@ async fn p12_broken_answers_are_refused_and_nothing_panics() {
         ("an empty entry", r#"{"authorizationData":[{}]}"#.to_owned()),
         ("null members", r#"{"authorizationData":[{"authorizationToken":null,"expiresAt":null}]}"#.to_owned()),
         ("no colon", private(&token("AWSpassword"), "1795346855")),
-        ("another user", private(&token("root:password"), "1795346855")),
+        ("another user name", private(&token("root:password"), "1795346855")),
         ("not base64", private("!!!", "1795346855")),
         ("expired in 2015", private(&token("AWS:password"), "1420070400")),
         ("an expiry in the next century", private(&token("AWS:password"), later)),
@@ -187,13 +187,13 @@ async fn p12_broken_answers_are_refused_and_nothing_panics() {
         ("an expiry as a text", private(&token("AWS:password"), "\"2026-11-23T00:00:00Z\"")),
         ("a megabyte of token", private(&token(&format!("AWS:{}", "x".repeat(1 << 20))), "1795346855")),
         ("cut off", r#"{"authorizationData":[{"authorizationToken":"QVdTOnN"#.to_owned()),
-        ("a page", "<html>maintenance</html>".to_owned()),
+        ("an HTML page", "<html>maintenance</html>".to_owned()),
         ("nothing", String::new()),
         ("a number", "5".to_owned()),
         ("two megabytes of space", " ".repeat(2 << 20)),
         ("deep nesting", "[".repeat(100_000)),
     ] {
-        let endpoint = answering("200 OK", body.into_bytes()).await;
+        let endpoint = responding("200 OK", body.into_bytes()).await;
         let aws = aws(settings(&endpoint)).await;
         for host in [HOST, "public.ecr.aws"] {
             let failure = fetch(&aws, host).await.unwrap_err();
@@ -203,34 +203,34 @@ async fn p12_broken_answers_are_refused_and_nothing_panics() {
 }
 
 #[tokio::test]
-async fn answers_without_a_code_are_judged_by_status_and_never_taken_for_a_denial() {
+async fn responses_without_a_code_are_classified_by_status_never_as_denial() {
     for (status, class) in [
         ("403 Forbidden", FailureClass::InvalidResponse),
         ("429 Too Many Requests", FailureClass::Throttled),
         ("502 Bad Gateway", FailureClass::Unavailable),
         ("404 Not Found", FailureClass::InvalidResponse),
     ] {
-        let endpoint = answering(status, b"<html>a proxy</html>".to_vec()).await;
+        let endpoint = responding(status, b"<html>a proxy</html>".to_vec()).await;
         let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
         assert_eq!(failure.class, class, "{status}");
     }
 }
 
 #[tokio::test]
-async fn an_error_s_name_that_is_none_goes_no_further() {
+async fn malformed_error_code_is_dropped() {
     for kind in ["arn:aws:iam::123456789012:role/broker".to_owned(), "X".repeat(20_000)] {
         let body = format!(r#"{{"__type": "{kind}", "message": "no"}}"#);
-        let endpoint = answering("400 Bad Request", body.into_bytes()).await;
+        let endpoint = responding("400 Bad Request", body.into_bytes()).await;
         let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::InvalidResponse);
-        // The SDK itself cuts a name at its first colon.
+        // The SDK cuts an error code at its first colon.
         assert!(matches!(failure.code.as_deref(), None | Some("arn")), "{failure:?}");
     }
 }
 
-/// A role that is gone is a denial: what was minted with it must not live on.
+/// A role that no longer exists is a denial: credentials minted with it must not stay cached.
 #[tokio::test]
-async fn p5_a_role_that_sts_refuses_is_a_denial_and_one_that_it_throttles_is_not() {
+async fn p5_sts_access_denied_is_a_denial_and_throttling_is_not() {
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "header.claims.signature").unwrap();
     for (fault, denied) in [(Fault::Denied, true), (Fault::Throttle, false), (Fault::ServerError, false)] {
@@ -246,8 +246,8 @@ async fn p5_a_role_that_sts_refuses_is_a_denial_and_one_that_it_throttles_is_not
         });
         let failure = fetch(&aws(settings).await, HOST).await.unwrap_err();
         assert_eq!(failure.class == FailureClass::Denied, denied, "{fault:?}");
-        assert_ne!(failure.class, FailureClass::NoCredentials, "{fault:?}: an identity is not missing for that");
-        assert_eq!(controls.calls(), 0, "ECR is not asked");
+        assert_ne!(failure.class, FailureClass::NoCredentials, "{fault:?}: the identity is not missing");
+        assert_eq!(controls.calls(), 0, "ECR is not called");
     }
 }
 
@@ -268,7 +268,7 @@ fn key_of(profile: &str, host: &str) -> CredentialKey {
 }
 
 #[tokio::test]
-async fn a_profile_s_roles_are_assumed_one_from_the_other_once_for_all_regions_of_an_account() {
+async fn role_chain_is_assumed_once_for_all_regions_of_an_account() {
     let (endpoint, controls) = simulate().await;
     let mut settings = settings(&endpoint);
     settings.sts_endpoint = Some(endpoint);
@@ -280,15 +280,15 @@ async fn a_profile_s_roles_are_assumed_one_from_the_other_once_for_all_regions_o
         regions.iter().map(|region| key_of("ci", &format!("333333333333.dkr.ecr.{region}.amazonaws.com"))).collect();
     let fetched = futures_util::future::join_all(keys.iter().map(|key| fetch_key(&aws, key))).await;
     assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
-    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 2, "two roles, each once");
+    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 2, "two roles, each assumed once");
     fetch_key(&aws, &key_of("ci", "444444444444.dkr.ecr.eu-central-1.amazonaws.com")).await.unwrap();
-    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "another account has a role of its own");
+    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "another account has another role");
     fetch_key(&aws, &key_of("default", HOST)).await.unwrap();
-    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "the broker's own identity assumes nothing");
+    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "the broker's own identity assumes no role");
 }
 
 #[tokio::test]
-async fn callers_that_aws_is_told_of_have_sessions_of_their_own_whose_source_identity_stays() {
+async fn attributed_callers_have_separate_sessions_with_source_identity() {
     let (endpoint, controls) = simulate().await;
     let mut settings = settings(&endpoint);
     settings.sts_endpoint = Some(endpoint);
@@ -310,7 +310,7 @@ async fn callers_that_aws_is_told_of_have_sessions_of_their_own_whose_source_ide
 }
 
 #[tokio::test]
-async fn a_role_s_own_account_answers_where_none_is_named_and_one_that_needs_a_name_is_refused() {
+async fn registry_without_account_gets_the_roles_account_or_an_error() {
     let (endpoint, controls) = simulate().await;
     for (role, account) in
         [("arn:aws:iam::210987654321:role/hub", Some("210987654321")), ("arn:aws:iam::{account}:role/ecr-pull", None)]
@@ -327,20 +327,20 @@ async fn a_role_s_own_account_answers_where_none_is_named_and_one_that_needs_a_n
 }
 
 #[tokio::test]
-async fn a_profile_that_there_is_not_is_never_the_broker_s_own_identity_instead() {
+async fn unknown_profile_never_falls_back_to_the_brokers_identity() {
     let (endpoint, controls) = simulate().await;
     let failure = fetch_key(&aws(settings(&endpoint)).await, &key_of("no-such", HOST)).await.unwrap_err();
     assert_eq!((failure.class, controls.calls()), (FailureClass::InvalidResponse, 0));
 }
 
-/// AWS refuses every identity where a region is switched off.
+/// AWS rejects every identity in a region that is switched off.
 #[tokio::test]
-async fn registries_that_refuse_every_identity_cost_two_sessions_each_and_nobody_else_s() {
+async fn rejecting_registry_costs_two_sessions_and_evicts_no_others() {
     let (sts, controls) = simulate().await;
-    let refusal = br#"{"__type":"UnrecognizedClientException","message":"The security token is invalid."}"#;
-    let refusing = answering("400 Bad Request", refusal.to_vec()).await;
+    let error = br#"{"__type":"UnrecognizedClientException","message":"The security token is invalid."}"#;
+    let rejecting = responding("400 Bad Request", error.to_vec()).await;
     let mut settings = settings(&sts);
-    settings.ecr_endpoints.insert("af-south-1".into(), refusing);
+    settings.ecr_endpoints.insert("af-south-1".into(), rejecting);
     settings.sts_endpoint = Some(sts);
     settings.profiles = vec![profile(&["arn:aws:iam::210987654321:role/hub"], Access::Pull, &[])];
     let aws = aws(settings).await;
@@ -353,11 +353,11 @@ async fn registries_that_refuse_every_identity_cost_two_sessions_each_and_nobody
     }
     assert_eq!(assumed(), 21);
     fetch_key(&aws, &key_of("ci", HOST)).await.unwrap();
-    assert_eq!(assumed(), 21, "the first session is still there");
+    assert_eq!(assumed(), 21, "the first session is still cached");
 }
 
 #[tokio::test]
-async fn p5_a_role_of_a_profile_that_sts_refuses_is_a_denial() {
+async fn p5_sts_access_denied_for_a_profile_role_is_a_denial() {
     let (endpoint, controls) = simulate().await;
     controls.set_faults(vec![FaultRate { fault: Fault::Denied, rate: 1.0 }]);
     let mut settings = settings(&endpoint);
@@ -365,17 +365,17 @@ async fn p5_a_role_of_a_profile_that_sts_refuses_is_a_denial() {
     settings.profiles = vec![profile(&["arn:aws:iam::210987654321:role/gone"], Access::Pull, &[])];
     let failure = fetch_key(&aws(settings).await, &key_of("ci", HOST)).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Denied);
-    assert_eq!(controls.calls(), 0, "ECR is not asked");
+    assert_eq!(controls.calls(), 0, "ECR is not called");
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_not_there_is_unavailable() {
+async fn unreachable_endpoint_is_unavailable() {
     let failure = fetch(&aws(settings("http://127.0.0.1:1")).await, HOST).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Unavailable);
 }
 
 #[tokio::test]
-async fn a_web_identity_is_traded_at_the_configured_sts_and_missing_ones_are_named_as_such() {
+async fn web_identity_uses_the_configured_sts_and_reports_a_missing_token() {
     let (endpoint, controls) = simulate().await;
     let directory = tempfile::tempdir().unwrap();
     let token_file = directory.path().join("token");
@@ -433,7 +433,7 @@ async fn status_follows_fetches_and_a_refusal_by_code_proves_an_identity() {
 }
 
 #[tokio::test]
-async fn a_ca_bundle_that_cannot_be_used_is_an_error_with_its_name() {
+async fn unusable_ca_bundle_is_an_error_that_names_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let empty = directory.path().join("empty.pem");
     std::fs::write(&empty, "").unwrap();

@@ -1,4 +1,4 @@
-//! Who may have what, over the wire: the tests reach the broker over loopback and, as a user, over its Unix socket.
+//! Authorization over the wire. The tests call the broker over loopback and, as a user, over its Unix socket.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -20,7 +20,7 @@ use tonic_types::StatusExt as _;
 
 const OTHER: &str = "222222222222.dkr.ecr.eu-central-1.amazonaws.com";
 
-/// The user that the tests run as, by what a file of theirs says.
+/// The user that the tests run as.
 fn own_uid() -> u32 {
     fs::metadata("/proc/self").unwrap().uid()
 }
@@ -39,7 +39,7 @@ fn account(account: &str) -> RegistryPattern {
     RegistryPattern::Private { accounts, regions: vec!["eu-*".parse().unwrap()] }
 }
 
-/// This user may have account 123456789012 in Europe but not in Paris; loopback only the public registry.
+/// Allows this user account 123456789012 in Europe except Paris, and loopback only the public registry.
 fn policy() -> Policy {
     let user = || CallerPattern::Uid(own_uid());
     let paris = RegistryPattern::Private { accounts: Accounts::Any, regions: vec!["eu-west-3".parse().unwrap()] };
@@ -59,7 +59,7 @@ async fn get(client: &mut Client, request: pb::GetRegistryCredentialsRequest) ->
 }
 
 #[tokio::test]
-async fn a_caller_gets_what_its_grants_give_and_nothing_else_and_aws_is_not_asked_about_the_rest() {
+async fn grants_decide_by_caller_and_denials_never_call_aws() {
     let broker = broker();
     let (mut user, mut local) = (broker.unix_client().await, broker.client().await);
     get(&mut user, request(HOST)).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_caller_gets_what_its_grants_give_and_nothing_else_and_aws_is_not_aske
 }
 
 #[tokio::test]
-async fn a_denial_is_the_same_whether_or_not_there_is_such_an_account_or_profile_or_anything_cached() {
+async fn denial_does_not_reveal_accounts_profiles_or_cached_credentials() {
     let broker = broker();
     get(&mut broker.unix_client().await, request(HOST)).await.unwrap();
     let mut local = broker.client().await;
@@ -90,7 +90,7 @@ async fn a_denial_is_the_same_whether_or_not_there_is_such_an_account_or_profile
         let status = get(&mut local, asked).await.unwrap_err();
         let details = status.get_error_details();
         let info = details.error_info().unwrap();
-        // What was asked is repeated; nothing else differs.
+        // The error repeats the request; nothing else differs.
         assert_eq!(info.metadata["registry"], registry);
         assert_eq!(info.metadata.get("profile").map_or("", String::as_str), profile);
         let rest = info.metadata.len() - usize::from(!profile.is_empty());
@@ -101,7 +101,7 @@ async fn a_denial_is_the_same_whether_or_not_there_is_such_an_account_or_profile
 }
 
 #[tokio::test]
-async fn a_registry_without_an_account_needs_a_grant_for_every_account() {
+async fn registry_without_an_account_needs_a_grant_for_every_account() {
     let broker = broker();
     let target = pb::get_registry_credentials_request::Target::PrivateRegistry(pb::PrivateRegistry::default());
     let unknown = pb::GetRegistryCredentialsRequest { target: Some(target), ..Default::default() };
@@ -110,7 +110,7 @@ async fn a_registry_without_an_account_needs_a_grant_for_every_account() {
 }
 
 #[tokio::test]
-async fn the_list_holds_what_the_caller_may_have_and_no_more() {
+async fn list_holds_exactly_what_the_caller_may_have() {
     let broker = broker();
     let (mut user, mut local) = (broker.unix_client().await, broker.client().await);
     get(&mut user, request(HOST)).await.unwrap();
@@ -131,7 +131,7 @@ async fn the_list_holds_what_the_caller_may_have_and_no_more() {
 }
 
 #[tokio::test]
-async fn callers_are_told_who_they_are_and_which_grants_are_about_them() {
+async fn caller_identity_names_the_principal_and_its_grants() {
     let broker = broker();
     for (mut client, principal, grants) in [
         (broker.unix_client().await, format!("uid:{},gid:{}", own_uid(), own_gid()), vec!["ci", "not-paris"]),
@@ -146,7 +146,7 @@ async fn callers_are_told_who_they_are_and_which_grants_are_about_them() {
     }
 }
 
-/// A folder with a socket's place and a configuration that grants this user one account.
+/// A directory with a configuration that grants this user one account, and the broker's socket.
 struct Folder {
     directory: tempfile::TempDir,
 }
@@ -167,7 +167,7 @@ impl Folder {
         ));
     }
 
-    /// In one step, as editors and Kubernetes do it.
+    /// Replaces the file by a rename, as editors and Kubernetes do.
     fn write(&self, text: &str) {
         let new = self.directory.path().join("new");
         fs::write(&new, text).unwrap();
@@ -188,7 +188,7 @@ fn ask(broker: &Server, arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn the_program_goes_by_the_grants_of_its_file_and_says_why_in_its_log() {
+fn program_enforces_the_grants_of_its_file_and_logs_denials() {
     let folder = Folder::new();
     let broker = folder.serve();
     ask(&broker, &["get", HOST]).out();
@@ -203,7 +203,7 @@ fn the_program_goes_by_the_grants_of_its_file_and_says_why_in_its_log() {
 }
 
 #[test]
-fn new_grants_are_put_in_force_while_it_runs_and_a_mistake_changes_nothing() {
+fn sighup_reloads_grants_and_invalid_grants_change_nothing() {
     let folder = Folder::new();
     let broker = folder.serve();
     assert_eq!(ask(&broker, &["get", OTHER]).code, 4);
@@ -214,9 +214,9 @@ fn new_grants_are_put_in_force_while_it_runs_and_a_mistake_changes_nothing() {
 
     for (text, said) in [
         ("[[grants]]\nid = \"broken\"\n", "callers is missing"),
-        // A file that is being written, or whose last grant was taken out: the broker does not open to everybody.
+        // An empty file, perhaps one that is being written, must not open the broker to every caller.
         ("", "no longer has grants"),
-        // Profiles are read at the start only, and a grant must not name one that the broker does not have.
+        // Profiles are read only at the start, and a grant must not name a profile that the broker does not have.
         (
             "[[profiles]]\nname = \"ci\"\nrole_chain = [\"arn:aws:iam::123456789012:role/x\"]\n[[grants]]\nid = \"a\"\n\
              callers = [{ loopback = true }]\nregistries = [{ public = true }]\nprofile = \"ci\"\n",
@@ -230,13 +230,13 @@ fn new_grants_are_put_in_force_while_it_runs_and_a_mistake_changes_nothing() {
     }
     folder.write("grants = []");
     signal(broker.pid(), "HUP");
-    // The name that the audit log has for no grants at all is that of nothing else.
+    // An empty list is a policy too: it denies every request.
     while ask(&broker, &["get", OTHER]).code == 0 {}
     assert!(broker.stop().contains("grants not reloaded"));
 }
 
 #[test]
-fn a_file_that_was_replaced_is_noticed_without_a_signal() {
+fn replaced_file_is_reloaded_without_a_signal() {
     let folder = Folder::new();
     let broker = folder.serve();
     folder.grant("222222222222");
@@ -245,7 +245,7 @@ fn a_file_that_was_replaced_is_noticed_without_a_signal() {
 }
 
 #[test]
-fn a_team_s_own_file_is_put_in_force_while_the_broker_runs() {
+fn included_file_is_reloaded_while_the_broker_runs() {
     let folder = Folder::new();
     let (teams, uid) = (folder.directory.path().join("grants.d"), own_uid());
     fs::create_dir(&teams).unwrap();
@@ -271,7 +271,7 @@ fn a_team_s_own_file_is_put_in_force_while_the_broker_runs() {
 }
 
 #[test]
-fn what_is_observed_becomes_grants_that_allow_it_and_no_more() {
+fn observed_requests_become_grants_that_allow_nothing_else() {
     let folder = Folder::new();
     let log = folder.directory.path().join("audit.jsonl");
     let (main, log) = (fs::read_to_string(folder.file()).unwrap(), log.to_str().unwrap());
@@ -289,13 +289,13 @@ fn what_is_observed_becomes_grants_that_allow_it_and_no_more() {
     }
     let outcomes = fs::read_to_string(log).unwrap();
     assert_eq!((outcomes.matches("\"released\"").count(), outcomes.matches("\"observed\"").count()), (1, 3));
-    // A profile that there is not is denied also then, and says no more than any denial.
+    // Observe mode denies an unknown profile too, with the text of every denial.
     let unknown = ask(&broker, &["get", HOST, "--profile", "no-such"]);
     assert!(unknown.error().contains("CALLER_NOT_ALLOWED"), "{unknown:?}");
 
     let suggested = run(&["policy", "suggest", "--config", file, log], &[]).out();
     assert!(suggested.contains("222222222222") && suggested.contains("public"), "{suggested}");
-    assert!(!suggested.contains("123456789012"), "it is allowed already: {suggested}");
+    assert!(!suggested.contains("123456789012"), "already allowed: {suggested}");
     folder.write(&format!("{main}\n{suggested}"));
     signal(broker.pid(), "HUP");
     broker.until_logged("grants reloaded");
@@ -304,14 +304,14 @@ fn what_is_observed_becomes_grants_that_allow_it_and_no_more() {
     }
     assert!(run(&["policy", "suggest", "--config", file, log], &[]).out().contains("Nothing to suggest"));
     let with_denied = run(&["policy", "suggest", "--denied", "--config", file, log], &[]);
-    assert!(with_denied.stderr.contains("there is no such profile"), "{with_denied:?}");
+    assert!(with_denied.stderr.contains("the profile does not exist"), "{with_denied:?}");
     assert!(with_denied.stdout.contains("333333333333"), "{with_denied:?}");
     folder.write(&format!("{main}\n{}", with_denied.stdout));
     assert!(run(&["config", "check", "--config", file], &[]).out().contains("is valid"));
 }
 
 #[test]
-fn nothing_is_suggested_that_would_be_wider_than_what_was_asked_for_or_change_nothing() {
+fn suggest_prints_no_grant_that_is_too_wide_or_without_effect() {
     let folder = Folder::new();
     let (file, log) = (folder.file(), folder.directory.path().join("audit.jsonl"));
     folder.write(
@@ -332,14 +332,14 @@ fn nothing_is_suggested_that_would_be_wider_than_what_was_asked_for_or_change_no
     fs::write(&log, records.concat()).unwrap();
     let ended = run(&["policy", "suggest", "--config", file.to_str().unwrap(), log.to_str().unwrap()], &[]);
     assert!(ended.stdout.contains("Nothing to suggest"), "{ended:?}");
-    for problem in ["denials win", "names no account", "for others, too", "1 audit records"] {
+    for problem in ["a deny wins", "names no account", "match other callers too", "1 audit records"] {
         assert!(ended.stderr.contains(problem), "{problem}: {ended:?}");
     }
     assert_eq!(ended.stderr.lines().count(), 4, "{ended:?}");
 }
 
 #[test]
-fn observing_does_not_begin_while_the_broker_runs() {
+fn observe_mode_needs_a_restart() {
     let folder = Folder::new();
     let broker = folder.serve();
     let main = fs::read_to_string(folder.file()).unwrap();
@@ -351,7 +351,7 @@ fn observing_does_not_begin_while_the_broker_runs() {
 }
 
 #[test]
-fn observing_is_refused_where_it_would_let_in_strangers_or_there_is_nothing_to_observe() {
+fn observe_mode_is_rejected_without_grants_audit_log_or_strict_callers() {
     let folder = Folder::new();
     let file = folder.file();
     for (text, problem) in [

@@ -1,5 +1,5 @@
-//! Decisions beside those of an engine that no one here wrote: every random policy is written down twice, as grants and in Cedar, and both
-//! have to decide alike. What Cedar has no word for, the order of grants, is made of its answers: it names the policies that apply.
+//! Decisions compared with Cedar, an independent policy engine. Every random policy exists twice, as grants and in Cedar, and both
+//! must decide alike. Cedar has no order of policies. It names the policies that apply, and the test takes the first of them.
 
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, clippy::format_collect, clippy::or_fun_call, reason = "a test may")]
@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::{Config, TestRunner};
 
-/// How many requests each policy is asked.
+/// Requests for each policy.
 const REQUESTS: usize = 1_000;
 
 const ACCOUNTS: [&str; 3] = ["111111111111", "222222222222", "333333333333"];
@@ -30,16 +30,16 @@ const DOMAINS: [&str; 2] = ["a.example", "b.example"];
 const HOSTS: [&str; 2] = ["build-1.corp.example", "build-2.corp.example"];
 const ISSUERS: [&str; 2] = ["blue", "green"];
 const CLAIMS: [&str; 3] = ["namespace", "ref", "repository_id"];
-/// Segments of paths and of claims, of which some begin alike.
+/// Segments of paths and claims; some share a prefix.
 const WORDS: [&str; 5] = ["ci", "ci-1", "ci-2", "main", "4"];
 
-/// A segment's pattern: the beginning, and whether anything may follow.
+/// The pattern of a segment: its prefix, and whether `*` follows.
 type Label = (&'static str, bool);
 
-/// A text or its pattern in segments, each with what stands behind it.
+/// A text or its pattern in segments, each with the separator after it.
 type Segments<T> = Vec<(T, char)>;
 
-/// One grant, as neither side has it.
+/// A grant, before it is written for either side.
 #[derive(Debug, Clone)]
 struct Rule {
     who: Vec<Who>,
@@ -65,15 +65,15 @@ enum What {
     Private(Option<Vec<&'static str>>, Vec<Label>),
 }
 
-/// One caller, registry or profile for both sides.
-struct Asked<T> {
+/// A caller or registry, written for both sides.
+struct Both<T> {
     ours: T,
-    /// A record of Cedar's.
+    /// A Cedar record.
     theirs: String,
 }
 
 fn label() -> impl Strategy<Value = Label> {
-    // Nothing at all is no label unless something may follow.
+    // An empty label needs a `*`.
     let starts = WORDS.into_iter().chain([""]).collect::<Vec<_>>();
     (select(starts), any::<bool>()).prop_map(|(start, open)| (start, open || start.is_empty()))
 }
@@ -204,7 +204,7 @@ impl Who {
     }
 }
 
-/// That a text in segments is one of those.
+/// Returns the condition that a text in segments matches a pattern.
 fn like(place: &str, pattern: &Segments<Label>) -> String {
     let (last, separators) = (pattern.len() - 1, pattern.iter().map(|(_, separator)| *separator).collect::<String>());
     let form = format!("{place}.form == \"{}\"", &separators[..last]);
@@ -223,7 +223,7 @@ impl What {
         RegistryPattern::Private { accounts: accounts.as_ref().map_or(Accounts::Any, of), regions }
     }
 
-    /// An account that is not known may be one that is denied, and is none that is allowed.
+    /// An unknown account may be a denied one, and is never an allowed one.
     fn condition(&self, deny: bool) -> String {
         let Self::Private(accounts, regions) = self else { return "context.registry.public".to_owned() };
         let of = |accounts: &Vec<&str>| {
@@ -238,29 +238,29 @@ impl What {
     }
 }
 
-/// A text for Cedar, in segments.
+/// Returns a text in segments as a Cedar record.
 fn record(text: &str) -> String {
     let form: String = text.chars().filter(|one| [':', '/'].contains(one)).collect();
     let each = text.split([':', '/']).enumerate().map(|(index, segment)| format!(", s{index}: \"{segment}\""));
     format!("{{ form: \"{form}\"{} }}", each.collect::<String>())
 }
 
-fn callers() -> Vec<Asked<Caller>> {
+fn callers() -> Vec<Both<Caller>> {
     let mut callers: Vec<_> =
-        [Caller::Loopback, Caller::AwsApi].map(|ours| Asked { theirs: format!("{{ kind: \"{ours}\" }}"), ours }).into();
+        [Caller::Loopback, Caller::AwsApi].map(|ours| Both { theirs: format!("{{ kind: \"{ours}\" }}"), ours }).into();
     for (uid, gid) in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (3, 3)] {
         let theirs = format!("{{ kind: \"process\", uid: {uid}, gid: {gid} }}");
-        callers.push(Asked { ours: Caller::process(uid, gid).unwrap(), theirs });
+        callers.push(Both { ours: Caller::process(uid, gid).unwrap(), theirs });
     }
     for domain in DOMAINS {
         for path in ["ci", "main", "ci/ci-1", "ci/main", "main/4", "ci/ci-1/ci-2", "ci/main/4"] {
             let theirs = format!("{{ kind: \"spiffe\", domain: \"{domain}\", path: {} }}", record(path));
-            callers.push(Asked { ours: Caller::spiffe(&format!("spiffe://{domain}/{path}")).unwrap(), theirs });
+            callers.push(Both { ours: Caller::spiffe(&format!("spiffe://{domain}/{path}")).unwrap(), theirs });
         }
     }
     for name in HOSTS {
         let theirs = format!("{{ kind: \"dns\", name: \"{name}\" }}");
-        callers.push(Asked { ours: format!("dns:{name}").parse().unwrap(), theirs });
+        callers.push(Both { ours: format!("dns:{name}").parse().unwrap(), theirs });
     }
     for issuer in ISSUERS {
         for subject in ["ci", "ci:ci-1", "ci/ci-1", "ci:ci-2", "main:ci:ci-2", "main/ci:4"] {
@@ -273,37 +273,37 @@ fn callers() -> Vec<Asked<Caller>> {
                     record(subject),
                     claims.join(", ")
                 );
-                callers.push(Asked { ours: caller.with_claims(own).unwrap(), theirs });
+                callers.push(Both { ours: caller.with_claims(own).unwrap(), theirs });
             }
         }
     }
     callers
 }
 
-fn registries() -> Vec<Asked<Registry>> {
+fn registries() -> Vec<Both<Registry>> {
     let public = "{ public: true, account: \"\", region: \"\" }".to_owned();
-    let mut registries = vec![Asked { ours: Registry::PUBLIC, theirs: public }];
+    let mut registries = vec![Both { ours: Registry::PUBLIC, theirs: public }];
     for region in REGIONS {
         for account in ACCOUNTS.into_iter().chain([""]) {
             let ours = PrivateRegistry::new(account.parse().ok(), region.parse().unwrap(), EndpointVariant::default());
             let theirs = format!("{{ public: false, account: \"{account}\", region: \"{region}\" }}");
-            registries.push(Asked { ours: Registry::Private(ours.unwrap()), theirs });
+            registries.push(Both { ours: Registry::Private(ours.unwrap()), theirs });
         }
     }
     registries
 }
 
-/// All that can be asked. Making Cedar's half takes longer than a decision, so each is made once.
-struct World {
-    callers: Vec<Asked<Caller>>,
-    registries: Vec<Asked<Registry>>,
-    /// By caller, registry and profile.
+/// Every possible request. A Cedar request takes longer to build than to decide, so each is built once.
+struct Requests {
+    callers: Vec<Both<Caller>>,
+    registries: Vec<Both<Registry>>,
+    /// Cedar's requests, by caller, registry and profile.
     requests: Vec<Request>,
     nothing: Entities,
     cedar: Authorizer,
 }
 
-impl World {
+impl Requests {
     fn new() -> Self {
         let (callers, registries) = (callers(), registries());
         let entity = |text| EntityUid::from_str(text).unwrap();
@@ -332,15 +332,15 @@ impl World {
         &self.requests[(caller * self.registries.len() + registry) * PROFILES.len() + profile]
     }
 
-    /// The first policy that applies, and what comes of it.
-    fn ask(&self, policies: &PolicySet, request: &Request) -> (Verdict, Option<usize>) {
+    /// Returns Cedar's verdict and the first policy that applies.
+    fn cedar_verdict(&self, policies: &PolicySet, request: &Request) -> (Verdict, Option<usize>) {
         let response = self.cedar.is_authorized(request, policies, &self.nothing);
         assert_eq!(response.diagnostics().errors().count(), 0, "{:?}", response.diagnostics());
         let first = response.diagnostics().reason().map(|id| id.to_string().parse().unwrap()).min();
         (response.decision(), first)
     }
 
-    /// The first allow that covers the request decides, and with it the profile; a deny that is about that wins.
+    /// Returns the expected decision: the first allow that covers the request decides, with its profile, and a matching deny wins.
     fn expected(
         &self,
         rules: &[Rule],
@@ -348,13 +348,13 @@ impl World {
         asked: (usize, usize, usize),
     ) -> String {
         let (caller, registry, profile) = asked;
-        let (_, allowed) = self.ask(allows, self.request(caller, registry, profile));
+        let (_, allowed) = self.cedar_verdict(allows, self.request(caller, registry, profile));
         let own = allowed.and_then(|index| rules[index].profile);
         let profile = own.map_or(profile, |own| PROFILES.iter().position(|one| *one == own).unwrap());
         let denies = rules.iter().any(|rule| rule.deny);
-        // Without denies there is nothing that could change it.
+        // Without denies the second question to Cedar could not change the verdict.
         let (verdict, first) = match (denies, allowed) {
-            (true, _) => self.ask(all, self.request(caller, registry, profile)),
+            (true, _) => self.cedar_verdict(all, self.request(caller, registry, profile)),
             (false, Some(_)) => (Verdict::Allow, allowed),
             (false, None) => (Verdict::Deny, None),
         };
@@ -362,11 +362,11 @@ impl World {
             (Verdict::Allow, Some(allowed), _) => format!("allowed by {allowed}"),
             (Verdict::Deny, _, Some(first)) => format!("denied by {first}"),
             (Verdict::Deny, _, None) => "denied".to_owned(),
-            (Verdict::Allow, None, first) => panic!("{first:?} allows what nothing allowed"),
+            (Verdict::Allow, None, first) => panic!("{first:?} allows a request that no permit covers"),
         }
     }
 
-    fn hold(&self, rules: &[Rule], seed: u64) -> Result<(), TestCaseError> {
+    fn compare(&self, rules: &[Rule], seed: u64) -> Result<(), TestCaseError> {
         let set = |keep: fn(&Rule) -> bool| {
             let mut set = PolicySet::new();
             let kept = rules.iter().enumerate().filter(|(_, rule)| keep(rule));
@@ -394,15 +394,15 @@ impl World {
     }
 }
 
-/// On every core.
-fn compare(policies: u32) {
-    let world = World::new();
+/// Compares random policies on every core.
+fn compare_policies(policies: u32) {
+    let requests = Requests::new();
     let threads = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
     std::thread::scope(|scope| {
         let run = || {
             let config = Config { cases: policies.div_ceil(threads), failure_persistence: None, ..Config::default() };
             let strategy = (prop::collection::vec(rule(), 0..6), any::<u64>());
-            TestRunner::new(config).run(&strategy, |(rules, seed)| world.hold(&rules, seed)).unwrap();
+            TestRunner::new(config).run(&strategy, |(rules, seed)| requests.compare(&rules, seed)).unwrap();
         };
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
         for thread in threads {
@@ -412,13 +412,13 @@ fn compare(policies: u32) {
 }
 
 #[test]
-fn a_million_decisions_are_those_of_cedar() {
-    compare(1_000);
+fn million_decisions_match_cedar() {
+    compare_policies(1_000);
 }
 
 /// `cargo test --test oracle -- --ignored`
 #[test]
 #[ignore = "takes minutes"]
-fn ten_million_decisions_are_those_of_cedar() {
-    compare(10_000);
+fn ten_million_decisions_match_cedar() {
+    compare_policies(10_000);
 }

@@ -1,4 +1,4 @@
-//! The simulated AWS answers as AWS does, and fails as AWS fails.
+//! The simulated AWS: responses, errors and faults of ECR, ECR Public and STS.
 #![cfg(feature = "simulator")]
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "a test may")]
 
@@ -20,7 +20,7 @@ const ECR: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
 const ECR_PUBLIC: &str = "SpencerFrontendService.GetAuthorizationToken";
 const ROLE: &str = "arn:aws:iam::210987654321:role/team/puller";
 
-/// A simulator that serves until it is dropped.
+/// A simulator that serves until this value is dropped.
 struct Aws {
     controls: Controls,
     address: std::net::SocketAddr,
@@ -34,7 +34,7 @@ struct Answer {
     body: Vec<u8>,
 }
 
-/// One request, signed by default.
+/// A request; its constructors sign it unless they say otherwise.
 struct Request<'a> {
     aws: &'a Aws,
     line: String,
@@ -82,7 +82,7 @@ impl Aws {
         self.target(ECR_PUBLIC, &json!({})).signed("AKIDEXAMPLE", region, "ecr-public")
     }
 
-    /// Unsigned.
+    /// Returns an unsigned request.
     fn form(&self, action: &str, parameters: &[(&str, &str)]) -> Request<'_> {
         let headers = vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8".to_owned())];
         let body = form(action, parameters).into_bytes();
@@ -151,7 +151,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The first element of that name.
+    /// Returns the text of the first element of this name.
     fn xml(&self, name: &str) -> String {
         let text = self.text();
         let (_, rest) = text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {text}"));
@@ -187,7 +187,7 @@ fn password(entry: &Value) -> String {
 }
 
 #[tokio::test]
-async fn ecr_answers_a_list_with_one_entry_for_the_callers_account() {
+async fn ecr_returns_one_entry_for_the_callers_account() {
     let aws = Aws::start().await;
     let answer = aws.ecr("eu-central-1", &json!({})).send().await;
     assert_eq!(answer.entry()["proxyEndpoint"], "https://123456789012.dkr.ecr.eu-central-1.amazonaws.com");
@@ -197,7 +197,7 @@ async fn ecr_answers_a_list_with_one_entry_for_the_callers_account() {
 }
 
 #[tokio::test]
-async fn ecr_takes_an_empty_body_for_an_empty_object() {
+async fn ecr_treats_an_empty_body_as_an_empty_object() {
     let aws = Aws::start().await;
     let mut request = aws.ecr("eu-central-1", &json!({}));
     request.body.clear();
@@ -219,7 +219,7 @@ async fn every_partition_has_its_own_registry_suffix() {
 }
 
 #[tokio::test]
-async fn expiry_is_a_number_of_seconds_with_milliseconds_by_the_clock_that_was_set() {
+async fn expiry_has_milliseconds_and_follows_the_set_clock() {
     let aws = Aws::start().await;
     let wall = SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_346_855_432_987);
     aws.controls.set_clock(Arc::new(Stopped(Moment { wall, steady: Duration::ZERO })));
@@ -231,14 +231,14 @@ async fn expiry_is_a_number_of_seconds_with_milliseconds_by_the_clock_that_was_s
 }
 
 #[tokio::test]
-async fn the_longest_of_lifetimes_does_not_break_it() {
+async fn longest_lifetime_gives_a_valid_expiry() {
     let aws = Aws::start().await;
     aws.controls.set_token_lifetime(Duration::MAX);
     assert!(aws.ecr("eu-central-1", &json!({})).send().await.entry()["expiresAt"].as_f64().unwrap() > 4e9);
 }
 
 #[tokio::test]
-async fn one_to_ten_registry_ids_have_an_entry_each() {
+async fn one_to_ten_registry_ids_get_one_entry_each() {
     let aws = Aws::start().await;
     let ids: Vec<String> = (0..10).map(|id| format!("{id:012}")).collect();
     let answer = aws.ecr("eu-west-1", &json!({ "registryIds": ids })).send().await.json();
@@ -259,7 +259,7 @@ async fn other_registry_ids_are_invalid_parameters() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_right_json_is_a_serialization_error() {
+async fn invalid_json_is_a_serialization_error() {
     let aws = Aws::start().await;
     for body in ["{", "17", "{\"registryIds\":7}", "{\"registryIds\":[123456789012]}", "\u{0}"] {
         let mut request = aws.ecr("eu-west-1", &json!({}));
@@ -269,7 +269,7 @@ async fn what_is_not_the_right_json_is_a_serialization_error() {
 }
 
 #[tokio::test]
-async fn ecr_public_answers_an_object_without_an_endpoint() {
+async fn ecr_public_returns_an_object_without_an_endpoint() {
     let aws = Aws::start().await;
     for region in ["us-east-1", "us-west-2"] {
         let data = aws.public(region).send().await.json()["authorizationData"].clone();
@@ -279,7 +279,7 @@ async fn ecr_public_answers_an_object_without_an_endpoint() {
 }
 
 #[tokio::test]
-async fn ecr_public_is_in_two_regions_only() {
+async fn ecr_public_is_available_in_two_regions_only() {
     let aws = Aws::start().await;
     aws.public("eu-central-1").send().await.is_json_error(400, "UnsupportedCommandException");
 }
@@ -298,7 +298,7 @@ async fn unknown_operations_are_not_found() {
 }
 
 #[tokio::test]
-async fn an_unsigned_call_is_refused_and_not_counted() {
+async fn unsigned_call_is_rejected_and_not_counted() {
     let aws = Aws::start().await;
     for target in [ECR, ECR_PUBLIC] {
         aws.target(target, &json!({})).send().await.is_json_error(403, "MissingAuthenticationTokenException");
@@ -308,7 +308,7 @@ async fn an_unsigned_call_is_refused_and_not_counted() {
 }
 
 #[tokio::test]
-async fn a_signature_for_another_service_or_region_is_refused() {
+async fn signature_for_another_service_or_region_is_rejected() {
     let aws = Aws::start().await;
     for (region, service) in [("us-east-1", "ecr-public"), ("us-east-1", "sts"), ("mars", "ecr"), ("", "ecr")] {
         let request = aws.target(ECR, &json!({})).signed("AKID", region, service);
@@ -319,7 +319,7 @@ async fn a_signature_for_another_service_or_region_is_refused() {
 }
 
 #[tokio::test]
-async fn a_signature_that_cannot_be_read_is_incomplete() {
+async fn malformed_signature_is_incomplete() {
     let aws = Aws::start().await;
     for header in ["Bearer x", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=/", "AWS4-HMAC-SHA256 Signature=00"] {
         let mut request = aws.target(ECR, &json!({}));
@@ -329,7 +329,7 @@ async fn a_signature_that_cannot_be_read_is_incomplete() {
 }
 
 #[tokio::test]
-async fn tokens_have_the_shape_and_size_of_real_ones_and_say_that_they_are_not() {
+async fn tokens_have_the_real_shape_and_size_and_a_simulated_note() {
     let aws = Aws::start().await;
     for _ in 0..50 {
         let entry = aws.ecr("eu-central-1", &json!({})).send().await.entry();
@@ -356,7 +356,7 @@ async fn no_two_tokens_share_the_72_bytes_that_bcrypt_compares() {
 }
 
 #[tokio::test]
-async fn get_caller_identity_knows_the_user() {
+async fn get_caller_identity_returns_the_user() {
     let aws = Aws::start().await;
     let answer = aws.sts("GetCallerIdentity", &[]).send().await;
     assert!(
@@ -371,7 +371,7 @@ async fn get_caller_identity_knows_the_user() {
 }
 
 #[tokio::test]
-async fn a_call_may_be_a_get_and_presigned() {
+async fn presigned_get_is_accepted() {
     let aws = Aws::start().await;
     let mut request = aws.form("", &[]);
     let credential = ("X-Amz-Credential", "AKID/20261123/us-east-1/sts/aws4_request");
@@ -380,7 +380,7 @@ async fn a_call_may_be_a_get_and_presigned() {
 }
 
 #[tokio::test]
-async fn an_assumed_role_is_who_its_credentials_call_as() {
+async fn credentials_of_an_assumed_role_identify_its_session() {
     let aws = Aws::start().await;
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_346_855);
     aws.controls.set_clock(Arc::new(Stopped(Moment { wall, steady: Duration::ZERO })));
@@ -406,7 +406,7 @@ async fn an_assumed_role_is_who_its_credentials_call_as() {
 }
 
 #[tokio::test]
-async fn a_web_identity_assumes_a_role_without_a_signature() {
+async fn web_identity_assumes_a_role_without_a_signature() {
     let aws = Aws::start().await;
     let claims = data_encoding::BASE64URL_NOPAD.encode(br#"{"sub":"system:serviceaccount:<a>&b","aud":["sts"]}"#);
     let token = format!("h.{claims}.s");
@@ -424,7 +424,7 @@ async fn a_web_identity_assumes_a_role_without_a_signature() {
 }
 
 #[tokio::test]
-async fn a_role_is_not_assumed_with_wrong_parameters() {
+async fn assume_role_rejects_invalid_parameters() {
     let aws = Aws::start().await;
     let long_policy = format!("{{\"Statement\":\"{}\"}}", "x".repeat(2048));
     let good = [("RoleArn", ROLE), ("RoleSessionName", "me")];
@@ -454,7 +454,7 @@ async fn a_role_is_not_assumed_with_wrong_parameters() {
 }
 
 #[tokio::test]
-async fn a_source_identity_stays_with_the_sessions_that_are_begun_from_its_own() {
+async fn source_identity_passes_to_chained_sessions_unchanged() {
     let aws = Aws::start().await;
     let role = [("RoleArn", ROLE), ("RoleSessionName", "me")];
     let with = |name: &'static str| [role[0], role[1], ("SourceIdentity", name)];
@@ -472,14 +472,14 @@ async fn a_source_identity_stays_with_the_sessions_that_are_begun_from_its_own()
 }
 
 #[tokio::test]
-async fn a_session_policy_is_taken_and_weighed() {
+async fn session_policy_gets_a_packed_size() {
     let aws = Aws::start().await;
     let role = [("RoleArn", ROLE), ("RoleSessionName", "me"), ("Policy", "{\"Statement\":[]}")];
     assert_eq!(aws.sts("AssumeRole", &role).send().await.xml("PackedPolicySize"), "1");
 }
 
 #[tokio::test]
-async fn a_web_identity_token_is_for_whom_it_says_and_not_given_for_wrong_parameters() {
+async fn web_identity_token_names_its_caller_and_needs_valid_parameters() {
     let aws = Aws::start().await;
     let good = [("Audience.member.1", "ecr-broker"), ("SigningAlgorithm", "ES384"), ("DurationSeconds", "60")];
     let role = [("RoleArn", "arn:aws:iam::210987654321:role/team/runner"), ("RoleSessionName", "job-1")];
@@ -514,7 +514,7 @@ async fn a_web_identity_token_is_for_whom_it_says_and_not_given_for_wrong_parame
 }
 
 #[tokio::test]
-async fn unknown_actions_and_versions_of_sts_are_invalid() {
+async fn unknown_sts_actions_and_versions_are_invalid() {
     let aws = Aws::start().await;
     aws.sts("GetSessionToken", &[]).send().await.is_xml_error(400, "InvalidAction");
     let mut request = aws.sts("", &[]);
@@ -550,7 +550,7 @@ async fn faults_strike_sts_as_xml() {
 }
 
 #[tokio::test]
-async fn a_denial_names_who_may_not_do_what() {
+async fn denial_names_the_principal_and_the_action() {
     let aws = Aws::failing(Fault::Denied).await;
     let message = aws.ecr("eu-central-1", &json!({})).send().await.json()["message"].as_str().unwrap().to_owned();
     assert!(
@@ -563,7 +563,7 @@ async fn a_denial_names_who_may_not_do_what() {
 }
 
 #[tokio::test]
-async fn a_bare_429_names_no_error() {
+async fn bare_429_has_no_error_code() {
     let aws = Aws::failing(Fault::Http429).await;
     for request in [aws.ecr("eu-central-1", &json!({})), aws.sts("GetCallerIdentity", &[])] {
         let answer = request.send().await;
@@ -589,7 +589,7 @@ async fn garbage_is_a_success_without_a_usable_token() {
 }
 
 #[tokio::test]
-async fn a_hanging_call_is_counted_and_ends_with_the_simulator() {
+async fn hanging_call_is_counted_and_ends_with_the_simulator() {
     let aws = Aws::failing(Fault::Hang).await;
     let mut stream = aws.ecr("eu-central-1", &json!({})).open().await;
     aws.controls.until_calls(1).await;
@@ -599,7 +599,7 @@ async fn a_hanging_call_is_counted_and_ends_with_the_simulator() {
 }
 
 #[tokio::test]
-async fn a_call_waits_out_its_latency_before_its_fault() {
+async fn latency_comes_before_the_fault() {
     let aws = Aws::failing(Fault::Throttle).await;
     aws.controls.set_latency(Duration::from_hours(1));
     let waiting = aws.ecr("eu-central-1", &json!({})).open().await;
@@ -610,7 +610,7 @@ async fn a_call_waits_out_its_latency_before_its_fault() {
 }
 
 #[tokio::test]
-async fn the_first_fault_that_strikes_decides() {
+async fn first_fault_that_strikes_decides() {
     let aws = Aws::start().await;
     let rates = [(Fault::Hang, 0.0), (Fault::Denied, 1.0), (Fault::Throttle, 1.0)];
     aws.controls.set_faults(rates.map(|(fault, rate)| FaultRate { fault, rate }).into());
@@ -635,7 +635,7 @@ async fn calls_are_counted_by_service_and_region() {
 }
 
 #[tokio::test]
-async fn a_body_over_64_kib_is_refused() {
+async fn body_over_64_kib_is_rejected() {
     let aws = Aws::start().await;
     let mut request = aws.ecr("eu-central-1", &json!({}));
     request.body = vec![b' '; 64 * 1024 + 1];
@@ -643,7 +643,7 @@ async fn a_body_over_64_kib_is_refused() {
 }
 
 #[tokio::test]
-async fn it_survives_what_is_not_http() {
+async fn simulator_survives_connections_without_http() {
     let aws = Aws::start().await;
     for noise in
         [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"GET"]
@@ -651,14 +651,14 @@ async fn it_survives_what_is_not_http() {
         let mut stream = TcpStream::connect(aws.address).await.unwrap();
         stream.write_all(noise).await.unwrap();
         stream.shutdown().await.unwrap();
-        // Whether it answers or hangs up, it is done with it.
+        // The simulator may respond or disconnect; both end the read.
         let _ = stream.read_to_end(&mut Vec::new()).await;
     }
     assert_eq!(aws.ecr("eu-central-1", &json!({})).send().await.status, 200);
 }
 
 #[tokio::test]
-async fn every_session_has_keys_of_its_own() {
+async fn each_session_has_separate_keys() {
     let aws = Aws::start().await;
     let role = [("RoleArn", ROLE), ("RoleSessionName", "me")];
     let key = aws.sts("AssumeRole", &role).send().await.xml("AccessKeyId");
@@ -680,7 +680,7 @@ fn faults_have_the_names_of_the_command_line() {
 }
 
 #[test]
-fn a_wrong_fault_rate_says_what_is_right() {
+fn invalid_fault_rate_names_the_valid_form() {
     for (text, problem) in [
         ("throttle", "\"throttle\" is not KIND=RATE; write it as in throttle=0.2"),
         (

@@ -1,4 +1,4 @@
-//! Callers and patterns of them, SPIFFE ids among them, as certificates and grants have them.
+//! Callers and caller patterns, with SPIFFE IDs, as certificates and grants contain them.
 #![no_main]
 
 use ecr_broker::caller::Caller;
@@ -7,8 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     if let Some(caller) = Caller::spiffe(text) {
-        assert_eq!(caller.to_string(), text, "one workload has one name");
-        let pattern: SpiffePattern = text.parse().expect("an id is a pattern of itself");
+        assert_eq!(caller.to_string(), text, "a workload has one name");
+        let pattern: SpiffePattern = text.parse().expect("an ID is a pattern of itself");
         assert_eq!(pattern.to_string(), text);
         assert!(text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains(['%', '?', '#', '*', '@']));
     }

@@ -1,4 +1,4 @@
-//! A registry's host, URL or image reference, in any form that a caller may send.
+//! Registries: hosts, URLs and image references, as callers may send them.
 #![no_main]
 
 use ecr_broker::registry::Registry;
@@ -6,8 +6,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let Ok(registry) = text.parse::<Registry>() else { return };
-    // Every host that is named has its account, and is read as the same registry again.
-    let host = registry.host().expect("a registry that was named has a host");
+    // Every parsed registry has its account, and its host parses to the same registry.
+    let host = registry.host().expect("a parsed registry has a host");
     assert_eq!(host.parse::<Registry>().as_ref(), Ok(&registry), "{host}");
     assert!(host.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte)));
 });

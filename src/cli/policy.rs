@@ -39,7 +39,7 @@ enum Command {
         file: File,
         /// The caller, as whoami and the logs write it
         ///
-        /// uid:1001,gid:1001 (the user's primary group), loopback, aws-api, spiffe://DOMAIN/PATH, dns:NAME or
+        /// One of uid:1001,gid:1001 (the user's primary group), loopback, aws-api, spiffe://DOMAIN/PATH, dns:NAME and
         /// jwt:ISSUER:SUBJECT (the issuer's name in the configuration).
         #[arg(long)]
         caller: Caller,

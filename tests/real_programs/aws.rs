@@ -1,4 +1,4 @@
-//! AWS's own tools against the simulated AWS, and the broker against emulators of AWS that no one here wrote.
+//! AWS's own tools against the simulated AWS, and the broker against independent emulators of AWS.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -27,15 +27,15 @@ fn moto() -> Foreign {
 
 #[test]
 #[ignore = "needs the AWS CLI and boto3, which .ci/tools installs"]
-fn the_aws_cli_and_boto3_take_the_simulated_aws_for_aws() {
+fn aws_cli_and_boto3_work_with_the_simulated_aws() {
     let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
     succeed(python().arg(script("aws_tools.py")).arg(&aws.address));
 }
 
-/// moto says that its tokens ended in 2015.
+/// moto's tokens expired in 2015.
 #[test]
 #[ignore = "needs moto_server, which .ci/tools installs"]
-fn p12_moto_s_token_that_ended_in_2015_is_refused() {
+fn p12_expired_token_from_moto_is_rejected() {
     let moto = moto();
     let broker = broker_on(&[&KEYS[..], &[("AWS_ENDPOINT_URL", &moto.url())]].concat());
     let ended = get(&broker, PRIVATE);
@@ -45,10 +45,10 @@ fn p12_moto_s_token_that_ended_in_2015_is_refused() {
     assert!(logs.contains("has expired already"), "{logs}");
 }
 
-/// Without keys of its own the broker has only what moto's STS gives it for the token in the file.
+/// The broker has no keys. It can only use the session that moto's STS gives for the token in the file.
 #[test]
 #[ignore = "needs moto_server, which .ci/tools installs"]
-fn a_web_identity_is_traded_at_moto_s_sts() {
+fn web_identity_assumes_a_role_at_moto_sts() {
     let (moto, aws) = (moto(), Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]));
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "eyJhbGciOiJub25lIn0.eyJzdWIiOiJydW5uZXIifQ.c2ln").unwrap();
@@ -66,10 +66,10 @@ fn a_web_identity_is_traded_at_moto_s_sts() {
     assert!(get(&nowhere, PRIVATE).error().contains("AWS_UNAVAILABLE"));
 }
 
-/// The session that moto gives for the second role is the one that ECR is asked with.
+/// The broker calls ECR with the session that moto gives for the second role.
 #[test]
 #[ignore = "needs moto_server, which .ci/tools installs"]
-fn a_profile_s_roles_are_assumed_at_moto_s_sts() {
+fn role_chain_of_a_profile_is_assumed_at_moto_sts() {
     let (moto, aws) = (moto(), Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]));
     let file = tempfile::NamedTempFile::new().unwrap();
     let profile = "[[profiles]]\nname = \"ci-pull\"\nexternal_id = \"farm\"\naccess = \"pull\"\nrepositories = [\"team-a/*\"]\n\
@@ -92,7 +92,7 @@ fn a_profile_s_roles_are_assumed_at_moto_s_sts() {
 
 #[test]
 #[ignore = "needs ministack, which .ci/tools installs"]
-fn ministack_s_ecr_gives_credentials_for_twelve_hours() {
+fn ministack_ecr_gives_credentials_for_twelve_hours() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut ministack: Command = tool("venv/bin/ministack");
     ministack.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
@@ -103,7 +103,7 @@ fn ministack_s_ecr_gives_credentials_for_twelve_hours() {
     let lifetime = time("expire_time").duration_since(time("issue_time")).unwrap();
     assert!((43_100..=43_200).contains(&lifetime.as_secs()), "{lifetime:?}");
     assert_eq!((&answer["username"], &answer["cache_status"]), (&"AWS".into(), &"MISS".into()));
-    // It has no ECR Public, and says so with a status and no code.
+    // ministack has no ECR Public, and rejects the call with a status and no error code.
     let public = get(&broker, "public.ecr.aws");
     assert_eq!(public.code, 5, "{}", public.stderr);
 }
