@@ -78,7 +78,7 @@ impl<'a> Client<'a> {
         Ok(Self { settings, connection: Connection::open(settings, deadline).await?, deadline })
     }
 
-    /// Connects to one address and, if that fails, reports the step that failed. The timeout of the settings starts after connecting.
+    /// Connects to one address. The timeout of the settings starts after connecting.
     ///
     /// Each step may take as long as [`Client::connect`] waits for the whole, so that the error names the slow step.
     ///

@@ -123,7 +123,7 @@ fn wait_for_lock(lock: &File, file: &Path) -> Result<(), String> {
     Err(format!("{} stays locked by another program; stop it and retry", file.display()))
 }
 
-/// Writes the new file with the owner, and if asked the mode, of the old one.
+/// Writes the new file with the owner of the old one, and with its mode if `mode` keeps it.
 fn write_new(new: &Path, text: &str, (old, mode): (&Path, FileMode)) -> std::io::Result<()> {
     let mut written = File::options().create_new(true).write(true).mode(0o600).open(new)?;
     if let Ok(old) = fs::metadata(old) {

@@ -19,6 +19,7 @@ pub use self::account::AccountId;
 pub use self::aliases::{Aliases, DOCKER_HUB, ResolvedRegistry};
 pub use self::ecr::Registry;
 pub use self::error::RegistryError;
+pub use self::host::resembles_ecr;
 pub use self::partition::Partition;
 pub use self::private::{EndpointVariant, PrivateRegistry};
 pub use self::region::Region;

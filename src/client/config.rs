@@ -38,7 +38,8 @@ pub struct PartialConfig {
     /// Time limit for connecting and the answer together.
     #[serde(deserialize_with = "duration")]
     pub timeout: Option<Duration>,
-    /// Credential helper (a name) or auth file (a path with a slash) for registries that the broker does not serve; `next` in the file.
+    /// Credential helper (a name) or auth file (a path with a slash) for registries that the broker does not serve.
+    /// The key in the file is `next`.
     #[serde(rename = "next")]
     pub delegate: Option<String>,
 }
@@ -74,10 +75,10 @@ pub enum ConfigError {
         problem: String,
     },
     /// A certificate without its key, or a key without its certificate.
-    #[error("{given} without {missing}: a client certificate needs both; set {missing}")]
+    #[error("{present} without {missing}: a client certificate needs both; set {missing}")]
     IncompleteIdentity {
         /// Key that is set.
-        given: &'static str,
+        present: &'static str,
         /// Key that is missing.
         missing: &'static str,
     },
@@ -96,7 +97,7 @@ impl Paths {
     /// # Errors
     /// Returns an error if a file exists and cannot be read or parsed.
     pub fn files(&self) -> Result<PartialConfig, ConfigError> {
-        Ok(self.each_file()?.into_iter().fold(PartialConfig::default(), |all, (_, given)| all.or(given)))
+        Ok(self.each_file()?.into_iter().fold(PartialConfig::default(), |all, (_, config)| all.or(config)))
     }
 
     /// Reads each configuration file that exists, the user's first.
@@ -111,7 +112,7 @@ impl Paths {
             |file: &Path| std::fs::metadata(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
         let user = config_home.map(|directory| directory.join(USER_FILE)).filter(|file| !denied(file));
         let files = user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]);
-        files.filter_map(|file| read(&file).transpose().map(|given| Ok((file, given?)))).collect()
+        files.filter_map(|file| read(&file).transpose().map(|config| Ok((file, config?)))).collect()
     }
 
     /// Returns all default addresses, including sockets that do not exist.
@@ -179,7 +180,7 @@ impl PartialConfig {
     /// # Errors
     /// Returns an error if a certificate has no key or a key no certificate.
     pub fn settings(self, paths: &Paths) -> Result<(Settings, String), ConfigError> {
-        let half = |given, missing| Err(ConfigError::IncompleteIdentity { given, missing });
+        let half = |present, missing| Err(ConfigError::IncompleteIdentity { present, missing });
         let tls_identity = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -269,8 +270,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let paths = Paths { runtime_dir: Some(directory.path().to_owned()), ..paths(directory.path()) };
         write(directory.path(), "profile = \"p\"\n");
-        let (file, given) = paths.each_file().unwrap().remove(0);
-        assert_eq!((file, given.profile.as_deref()), (directory.path().join(USER_FILE), Some("p")));
+        let (file, config) = paths.each_file().unwrap().remove(0);
+        assert_eq!((file, config.profile.as_deref()), (directory.path().join(USER_FILE), Some("p")));
         let own = Address::Unix(directory.path().join("ecr-broker/broker.sock"));
         assert!(paths.default_addresses().contains(&own) && !paths.existing_default_addresses().contains(&own));
     }

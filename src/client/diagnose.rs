@@ -114,8 +114,10 @@ async fn resolve(
     }
 }
 
-/// Checks that a plaintext listener answers the HTTP/2 preface. tonic opens a plaintext channel without waiting for an answer, so only
-/// this finds another protocol or a silent listener. The answer may take as long as a call, because a call would wait that long too.
+/// Checks that a plaintext listener answers the HTTP/2 preface.
+///
+/// tonic opens a plaintext channel without waiting for an answer, so only this finds another protocol or a silent listener.
+/// The answer may take as long as a call, because a call would wait that long too.
 async fn probe_http2(
     hosts: &[SocketAddr],
     connect_limit: Duration,

@@ -93,7 +93,7 @@ impl Failure {
         Self::local(error.to_string())
     }
 
-    /// A response without the result that the request asked for.
+    /// A response without credentials.
     pub(crate) fn empty_response() -> Self {
         Self::invalid_response("invalid answer: it is empty; check the address")
     }

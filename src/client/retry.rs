@@ -48,8 +48,9 @@ impl Client<'_> {
         }
     }
 
-    /// Returns how long to wait before a retry, if one may help and time remains: the delay that the broker asked for, plus up to 25 %
-    /// jitter.
+    /// Returns the wait before a retry, if a retry may help and time remains.
+    ///
+    /// The wait is the broker's delay plus up to 25 % jitter, so that clients do not return together.
     fn retry_wait(&self, result: &CredentialsResult) -> Option<Duration> {
         let wait = result.as_ref().err()?.retry_after?.max(MIN_WAIT);
         let wait = jitter::at_least(wait, 0.25);

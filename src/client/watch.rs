@@ -47,7 +47,8 @@ pub enum WatchEvent {
 struct KnownCredential {
     registry: String,
     id: String,
-    /// Whether it was sent under an alias. A watch of all granted registries receives such a credential again after each reconnect.
+    /// Whether it was sent under an alias. A watch of all granted registries gets such a credential again after each
+    /// reconnect.
     by_alias: bool,
 }
 
@@ -166,7 +167,7 @@ fn is_alias(credentials: &RegistryCredentials) -> bool {
     credentials.registry.parse::<Registry>().is_err()
 }
 
-/// Connects at the given time and starts the stream. The timeout covers the start only: the stream itself has no end.
+/// Connects at the time `at` and starts the stream. The timeout covers the start only: the stream itself has no end.
 async fn open(
     settings: &Settings,
     queries: &[Query],

@@ -63,7 +63,7 @@ impl AuthEntry {
         entry(username, secret.trim_end_matches('\0'))
     }
 
-    /// Finds a registry's entry in an auth file: under the given name, or under another name of the same registry.
+    /// Finds a registry's entry in an auth file: under its exact name, or under another name of the same registry.
     pub(super) fn find(config: &Map<String, Value>, server: &str) -> Option<Self> {
         let auths = config.get("auths")?.as_object()?;
         let exact = auths.get(server).and_then(|value| Self::from_file_value(server, value));

@@ -1,7 +1,7 @@
 //! Protocol of docker's credential helpers: an action as the argument, a server or an entry on stdin, JSON or an error on stdout.
 //!
-//! Programs compare an error's text whole, so the texts that docker defines stand alone. Registries that the broker does not serve go to
-//! the delegate.
+//! Programs compare an error's text whole, so the texts that docker defines stand alone. The delegate answers for registries
+//! that the broker does not serve.
 
 use std::process::ExitCode;
 
@@ -42,7 +42,7 @@ pub fn run(setup: impl FnOnce() -> Result<Setup, String>, action: &str) -> Outpu
 fn answer(setup: Result<Setup, String>, action: &str, request: &str) -> Output {
     let setup = match setup {
         Ok(setup) => setup,
-        // docker asks for the list before other actions; an error would fail those.
+        // docker requests the list before other actions; an error would fail those.
         Err(problem) if action == "list" => return Output::ok("{}\n").with_note(problem),
         Err(problem) => return failed(&problem),
     };
@@ -119,7 +119,7 @@ fn erase(setup: &Setup, server: &str) -> Output {
     }
 }
 
-/// Lists the broker's cached registries and the delegate's entries. Never fails: docker asks for the list before other actions.
+/// Lists the broker's cached registries and the delegate's entries. Never fails: docker requests the list before other actions.
 fn list(setup: &Setup) -> Output {
     let cached = block_on(async { Client::connect(&setup.settings).await?.cached_registries().await });
     let (cached, mut problems) = match cached {
@@ -129,7 +129,7 @@ fn list(setup: &Setup) -> Output {
     };
     let mut all: Map<_, _> = cached.into_iter().map(|host| (format!("https://{host}"), Value::from("AWS"))).collect();
     match setup.delegate.as_ref().map(Delegate::list) {
-        // `get` never asks the delegate about ECR's registries.
+        // `get` does not use the delegate for ECR registries.
         Some(Ok(entries)) => all.extend(entries.into_iter().filter(|(server, _)| !is_ecr(server))),
         Some(Err(problem)) => problems.push(problem),
         None => {}

@@ -4,7 +4,7 @@ use super::fallback::Fallback;
 use super::output::Output;
 use super::setup::Setup;
 use crate::client::{Client, Failure, Query, RegistryCredentials, block_on};
-use crate::registry::{DOCKER_HUB, Registry, RegistryError};
+use crate::registry::{DOCKER_HUB, Registry, RegistryError, resembles_ecr};
 
 /// Owner of a registry, as far as its name tells.
 pub(super) enum RegistryOwner {
@@ -64,11 +64,7 @@ impl RegistryOwner {
         match server.parse() {
             Ok(registry) => Self::Ecr(registry),
             Err(RegistryError::NotEcr { host }) if may_be_alias(&host) => Self::MaybeAlias(host),
-            Err(error @ RegistryError::Invalid(_))
-                if [".dkr.ecr", ".dkr-ecr"].iter().any(|part| server.contains(part)) =>
-            {
-                Self::Malformed(error.to_string())
-            }
+            Err(error @ RegistryError::Invalid(_)) if resembles_ecr(server) => Self::Malformed(error.to_string()),
             Err(RegistryError::NotEcr { .. } | RegistryError::Invalid(_)) => Self::Other,
         }
     }

@@ -49,6 +49,12 @@ impl<'a> Host<'a> {
     }
 }
 
+/// Returns whether a text that is not a registry was probably meant as the host of a private one.
+#[must_use]
+pub fn resembles_ecr(text: &str) -> bool {
+    text.contains(".dkr.ecr") || text.contains(".dkr-ecr")
+}
+
 fn is_known_suffix(suffix: &str) -> bool {
     let has = |partition: &Partition, dual_stack| partition.registry_suffix(dual_stack) == Some(suffix);
     Partition::ALL.iter().any(|partition| has(partition, false) || has(partition, true))

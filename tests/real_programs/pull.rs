@@ -1,6 +1,7 @@
 //! Image pulls by real programs from real ECR host names, with one line of configuration that names the helper.
 //!
-//! Each test runs in its own network and mount namespace. There the ECR host resolves to this host, and a test CA signs its certificate.
+//! Each test runs in its own network and mount namespace. There the ECR host resolves to this host, and a test CA signs its
+//! certificate.
 
 use std::fs;
 use std::os::unix::fs::symlink;
