@@ -1,4 +1,4 @@
-//! Hosts of one's own before ECR's: the broker answers for the registry behind, by the name that was asked for.
+//! Aliases: the broker returns the credential of the registry behind an alias under the alias.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -19,12 +19,13 @@ const PORT: &str = "proxy.corp.example";
 const FORBIDDEN: &str = "secret.corp.example";
 const BEHIND: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 
-struct Place {
+/// A broker with aliases, and its directory.
+struct Setup {
     directory: tempfile::TempDir,
     broker: Server,
 }
 
-impl Place {
+impl Setup {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = format!(
@@ -51,49 +52,50 @@ impl Place {
         serde_json::from_str(&self.run(&["get", registry, "-o", "json"]).out()).unwrap()
     }
 
-    fn ask(&self, program: &str, arguments: &[&str], question: &str) -> Ended {
+    fn run_helper(&self, program: &str, arguments: &[&str], input: &str) -> Ended {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().env("ECR_BROKER_ADDRESS", &self.broker.address);
-        answer(command, question)
+        run_with_input(command, input)
     }
 }
 
-fn answer(mut command: Command, question: &str) -> Ended {
+fn run_with_input(mut command: Command, input: &str) -> Ended {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 #[test]
-fn an_alias_is_answered_by_its_own_name_with_what_the_registry_behind_it_takes() {
-    let place = Place::new();
+fn alias_returns_its_registry_s_credential_under_its_own_name() {
+    let setup = Setup::new();
     let (behind, alias) =
-        (place.json(BEHIND), place.json(&format!("https://{}:443/v2/team/app", ALIAS.to_uppercase())));
+        (setup.json(BEHIND), setup.json(&format!("https://{}:443/v2/team/app", ALIAS.to_uppercase())));
     assert_eq!((&alias["registry"], &alias["endpoint"]), (&ALIAS.into(), &format!("https://{ALIAS}").into()));
     for same in ["password", "credential_id", "account_id", "region", "registry_type"] {
         assert_eq!(alias[same], behind[same], "{same}");
     }
-    assert_eq!(alias["cache_status"], "HIT", "one credential under both names");
+    assert_eq!(alias["cache_status"], "HIT", "both names have one credential");
 }
 
 #[test]
-fn an_alias_of_what_one_may_not_have_says_nothing_of_what_is_behind_it() {
-    let place = Place::new();
-    let denied = place.run(&["get", FORBIDDEN]);
+fn denied_alias_does_not_reveal_its_registry() {
+    let setup = Setup::new();
+    let denied = setup.run(&["get", FORBIDDEN]);
     assert!(denied.code == 4 && denied.error().contains("CALLER_NOT_ALLOWED"), "{denied:?}");
-    let mut watch = program(&[("ECR_BROKER_ADDRESS", &place.broker.address)]);
+    let mut watch = program(&[("ECR_BROKER_ADDRESS", &setup.broker.address)]);
     let watch = watch.args(["watch", FORBIDDEN]).stdout(Stdio::piped()).spawn().unwrap();
     let mut watch = Killed(watch);
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(watch.0.stdout.take().unwrap()), &mut line).unwrap();
     assert!(line.contains(FORBIDDEN) && !line.contains("210987654321"), "{line}");
-    let unknown = place.run(&["get", "other.corp.example"]);
+    let unknown = setup.run(&["get", "other.corp.example"]);
     assert!(unknown.code == 3 && unknown.error().contains("REGISTRY_NOT_ECR"), "{unknown:?}");
 }
 
+/// A process that is killed on drop.
 struct Killed(std::process::Child);
 
 impl Drop for Killed {
@@ -104,28 +106,28 @@ impl Drop for Killed {
 }
 
 #[test]
-fn docker_kubelet_and_bazel_are_answered_for_an_alias_and_for_no_other_host() {
-    let place = Place::new();
-    let password = place.json(BEHIND)["password"].clone();
-    let docker = |server: &str| place.ask(HELPER, &["get"], server);
-    let login: Value = serde_json::from_str(&docker(ALIAS).out()).unwrap();
-    assert_eq!(login, json!({ "ServerURL": ALIAS, "Username": "AWS", "Secret": password }));
+fn helpers_return_credentials_for_aliases_and_no_other_host() {
+    let setup = Setup::new();
+    let password = setup.json(BEHIND)["password"].clone();
+    let docker = |server: &str| setup.run_helper(HELPER, &["get"], server);
+    let credential: Value = serde_json::from_str(&docker(ALIAS).out()).unwrap();
+    assert_eq!(credential, json!({ "ServerURL": ALIAS, "Username": "AWS", "Secret": password }));
     assert_eq!(docker("docker.io").stdout, "credentials not found in native keychain\n");
     let denied = docker(FORBIDDEN);
     assert!(denied.code == 1 && denied.stdout.contains("CALLER_NOT_ALLOWED"), "{denied:?}");
-    let listed: Value = serde_json::from_str(&place.ask(HELPER, &["list"], "").out_anyway()).unwrap();
+    let listed: Value = serde_json::from_str(&setup.run_helper(HELPER, &["list"], "").out_anyway()).unwrap();
     let names = [ALIAS, BEHIND, "proxy.corp.example:5000"].map(|name| (format!("https://{name}"), "AWS".into()));
     assert_eq!(listed, Value::Object(names.into_iter().collect()));
 
     let kubelet = |image: &str| {
-        let question = json!({
+        let request = json!({
             "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": image
         });
-        place.ask(PROGRAM, &["helper", "kubelet"], &question.to_string())
+        setup.run_helper(PROGRAM, &["helper", "kubelet"], &request.to_string())
     };
-    let answer: Value = serde_json::from_str(&kubelet(&format!("{ALIAS}/team/app:1")).out()).unwrap();
-    assert_eq!(answer["auth"], json!({ ALIAS: { "username": "AWS", "password": password } }));
-    let hub = run(&["configure", "docker", "docker.io/x", "--file", &place.text("config.json")], &[]);
+    let response: Value = serde_json::from_str(&kubelet(&format!("{ALIAS}/team/app:1")).out()).unwrap();
+    assert_eq!(response["auth"], json!({ ALIAS: { "username": "AWS", "password": password } }));
+    let hub = run(&["configure", "docker", "docker.io/x", "--file", &setup.text("config.json")], &[]);
     assert!(hub.code == 1 && hub.error().contains("Docker Hub"), "{hub:?}");
     let other = kubelet("ghcr.io/x");
     assert!(
@@ -134,7 +136,7 @@ fn docker_kubelet_and_bazel_are_answered_for_an_alias_and_for_no_other_host() {
     );
     assert_eq!(kubelet(&format!("{FORBIDDEN}/x")).code, 1);
 
-    let bazel = |uri: &str| place.ask(PROGRAM, &["helper", "bazel", "get"], &json!({ "uri": uri }).to_string());
+    let bazel = |uri: &str| setup.run_helper(PROGRAM, &["helper", "bazel", "get"], &json!({ "uri": uri }).to_string());
     assert!(bazel(&format!("https://{ALIAS}/v2/")).out().contains("Basic "));
     for uri in
         ["https://prod-eu-central-1-starport-layer-bucket.s3.amazonaws.com/x", "http://registry.corp.example/v2/"]
@@ -143,97 +145,97 @@ fn docker_kubelet_and_bazel_are_answered_for_an_alias_and_for_no_other_host() {
     }
 }
 
-/// A broker that is there and refuses this caller says nothing of what it was asked about.
+/// A broker that rejects the caller does not say which hosts are aliases.
 #[test]
-fn where_the_broker_does_not_take_the_caller_other_registries_are_nobody_s_business() {
-    let place = Place::new();
-    fs::write(place.text("token"), "no-token").unwrap();
-    let ask = |program: &str, arguments: &[&str], question: &str| {
+fn helpers_skip_other_registries_if_the_caller_is_rejected() {
+    let setup = Setup::new();
+    fs::write(setup.text("token"), "no-token").unwrap();
+    let run_helper = |program: &str, arguments: &[&str], input: &str| {
         let mut command = Command::new(program);
-        command.args(arguments).env_clear().env("ECR_BROKER_ADDRESS", &place.broker.address);
-        command.env("ECR_BROKER_TOKEN_FILE", place.text("token"));
-        answer(command, question)
+        command.args(arguments).env_clear().env("ECR_BROKER_ADDRESS", &setup.broker.address);
+        command.env("ECR_BROKER_TOKEN_FILE", setup.text("token"));
+        run_with_input(command, input)
     };
-    let ecrs = ask(HELPER, &["get"], BEHIND);
-    assert!(ecrs.code == 1 && ecrs.stdout.contains("CALLER_UNAUTHENTICATED"), "{ecrs:?}");
-    let other = ask(HELPER, &["get"], "ghcr.io");
+    let of_ecr = run_helper(HELPER, &["get"], BEHIND);
+    assert!(of_ecr.code == 1 && of_ecr.stdout.contains("CALLER_UNAUTHENTICATED"), "{of_ecr:?}");
+    let other = run_helper(HELPER, &["get"], "ghcr.io");
     assert_eq!((other.code, other.stdout.as_str()), (1, "credentials not found in native keychain\n"));
     assert!(other.stderr.contains("CALLER_UNAUTHENTICATED"), "{other:?}");
-    let bazel = |uri: &str| ask(PROGRAM, &["helper", "bazel", "get"], &json!({ "uri": uri }).to_string());
+    let bazel = |uri: &str| run_helper(PROGRAM, &["helper", "bazel", "get"], &json!({ "uri": uri }).to_string());
     assert_eq!(bazel("https://example.com/x").out_anyway(), "{}\n");
     assert_eq!(bazel(&format!("https://{BEHIND}/v2/")).code, 1);
 }
 
 #[test]
-fn a_login_that_somebody_has_stored_goes_before_a_refusal() {
-    let place = Place::new();
-    let logins = json!({ "auths": { FORBIDDEN: { "auth": "bWU6aGlkZGVu" } } });
-    fs::write(place.text("logins.json"), logins.to_string()).unwrap();
-    fs::create_dir(place.text("ecr-broker")).unwrap();
-    fs::write(place.text("ecr-broker/client.toml"), format!("next = {:?}\n", place.text("logins.json"))).unwrap();
+fn stored_credential_takes_precedence_over_a_denied_alias() {
+    let setup = Setup::new();
+    let auth_file = json!({ "auths": { FORBIDDEN: { "auth": "bWU6aGlkZGVu" } } });
+    fs::write(setup.text("logins.json"), auth_file.to_string()).unwrap();
+    fs::create_dir(setup.text("ecr-broker")).unwrap();
+    fs::write(setup.text("ecr-broker/client.toml"), format!("next = {:?}\n", setup.text("logins.json"))).unwrap();
     let mut command = Command::new(HELPER);
-    command.arg("get").env_clear().env("ECR_BROKER_ADDRESS", &place.broker.address);
-    command.env("XDG_CONFIG_HOME", place.directory.path());
-    let login: Value = serde_json::from_str(&answer(command, FORBIDDEN).out()).unwrap();
-    assert_eq!(login, json!({ "ServerURL": FORBIDDEN, "Username": "me", "Secret": "hidden" }));
+    command.arg("get").env_clear().env("ECR_BROKER_ADDRESS", &setup.broker.address);
+    command.env("XDG_CONFIG_HOME", setup.directory.path());
+    let credential: Value = serde_json::from_str(&run_with_input(command, FORBIDDEN).out()).unwrap();
+    assert_eq!(credential, json!({ "ServerURL": FORBIDDEN, "Username": "me", "Secret": "hidden" }));
 }
 
 #[test]
-fn an_alias_has_its_own_port() {
-    let place = Place::new();
+fn alias_matches_its_port_only() {
+    let setup = Setup::new();
     let at = format!("{PORT}:5000");
-    assert_eq!(place.json(&format!("https://{at}/v2/"))["registry"], at.as_str());
+    assert_eq!(setup.json(&format!("https://{at}/v2/"))["registry"], at.as_str());
     for elsewhere in [PORT.to_owned(), format!("{PORT}:5001"), format!("{ALIAS}:5000")] {
-        let ended = place.run(&["get", &elsewhere]);
+        let ended = setup.run(&["get", &elsewhere]);
         assert!(ended.code == 3 && ended.error().contains("REGISTRY_NOT_ECR"), "{ended:?}");
     }
-    let question = json!({
+    let request = json!({
         "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": format!("{at}/app:1")
     });
-    let kubelet = place.ask(PROGRAM, &["helper", "kubelet"], &question.to_string()).out();
+    let kubelet = setup.run_helper(PROGRAM, &["helper", "kubelet"], &request.to_string()).out();
     let kubelet: Value = serde_json::from_str(&kubelet).unwrap();
     assert!(kubelet["auth"].get(&at).is_some(), "{kubelet}");
-    let docker = place.text("config.json");
+    let docker = setup.text("config.json");
     run(&["configure", "docker", &at, "--file", &docker], &[]);
     let written: Value = serde_json::from_str(&fs::read_to_string(&docker).unwrap()).unwrap();
     assert_eq!(written, json!({ "credHelpers": { at: "ecr-broker" } }));
 }
 
 #[test]
-fn where_no_broker_answers_other_registries_are_nobody_s_business() {
-    let mut place = Place::new();
-    place.broker.address = "http://127.0.0.1:1".into();
-    let docker = place.ask(HELPER, &["get"], "ghcr.io");
+fn helpers_skip_other_registries_if_no_broker_answers() {
+    let mut setup = Setup::new();
+    setup.broker.address = "http://127.0.0.1:1".into();
+    let docker = setup.run_helper(HELPER, &["get"], "ghcr.io");
     assert_eq!((docker.code, docker.stdout.as_str()), (1, "credentials not found in native keychain\n"));
     assert!(docker.stderr.contains("no broker answers"), "{docker:?}");
-    let bazel = place.ask(PROGRAM, &["helper", "bazel", "get"], "{\"uri\":\"https://example.com/\"}");
+    let bazel = setup.run_helper(PROGRAM, &["helper", "bazel", "get"], "{\"uri\":\"https://example.com/\"}");
     assert_eq!(bazel.out_anyway(), "{}\n");
-    let question = json!({
+    let request = json!({
         "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": "ghcr.io/x"
     });
-    let kubelet = place.ask(PROGRAM, &["helper", "kubelet"], &question.to_string());
+    let kubelet = setup.run_helper(PROGRAM, &["helper", "kubelet"], &request.to_string());
     assert!(kubelet.code == 0 && kubelet.stdout.contains("\"auth\":null"), "{kubelet:?}");
 }
 
 #[test]
-fn an_alias_is_listed_watched_and_kept_in_a_file() {
-    let place = Place::new();
-    let authfile = place.text("auth.json");
-    let mut sync = program(&[("ECR_BROKER_ADDRESS", &place.broker.address)]);
+fn alias_is_listed_watched_and_synced() {
+    let setup = Setup::new();
+    let authfile = setup.text("auth.json");
+    let mut sync = program(&[("ECR_BROKER_ADDRESS", &setup.broker.address)]);
     sync.args(["sync", "--authfile", &authfile, "--on-change", "tr -d ' \\n' <$ECR_SYNC_FILE; echo"]);
     let mut sync = Following::start(sync);
     sync.until(|line| line.contains(&format!("\"{ALIAS}\":{{\"auth\":\"QVdTO")).then_some(()));
     assert!(sync.end("TERM").success());
-    place.run(&["sync", "--once", ALIAS, "--authfile", &authfile]).out();
+    setup.run(&["sync", "--once", ALIAS, "--authfile", &authfile]).out();
     let config: Value = serde_json::from_str(&fs::read_to_string(&authfile).unwrap()).unwrap();
     assert_eq!(config["auths"].as_object().unwrap().keys().collect::<Vec<_>>(), [ALIAS]);
 }
 
 #[test]
-fn the_policy_is_explained_for_an_alias_and_tools_are_configured_for_one() {
-    let place = Place::new();
-    let (config, docker) = (place.text("broker.toml"), place.text("config.json"));
-    let uid = fs::metadata(place.directory.path()).unwrap().uid();
+fn policy_explain_and_configure_accept_an_alias() {
+    let setup = Setup::new();
+    let (config, docker) = (setup.text("broker.toml"), setup.text("config.json"));
+    let uid = fs::metadata(setup.directory.path()).unwrap().uid();
     let caller = format!("uid:{uid},gid:{uid}");
     for (host, code) in [(ALIAS, 0), (FORBIDDEN, 4), ("ghcr.io", 3)] {
         let ended = run(&["policy", "explain", "--config", &config, "--caller", &caller, host], &[]);

@@ -1,4 +1,4 @@
-//! The AWS API: `GetAuthorizationToken` as AWS answers it, from the broker's cache, for whoever has the secret.
+//! The ECR API: `GetAuthorizationToken` in AWS's form, from the broker's cache, for callers with the secret.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -33,21 +33,21 @@ const SECRET: &str = AWS_API_SECRET;
 const PRIVATE: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
 const PUBLIC: &str = "SpencerFrontendService.GetAuthorizationToken";
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-/// Offenders are let go of within this; the machine may have other things to do.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Limit for a slow peer to be disconnected, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
-struct Answer {
+struct Reply {
     status: u16,
     headers: HashMap<String, String>,
     body: Value,
 }
 
-impl Answer {
+impl Reply {
     fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no reply: {text:?}"));
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
@@ -55,7 +55,7 @@ impl Answer {
         Self { status, headers, body: serde_json::from_str(body).unwrap_or_default() }
     }
 
-    /// What an SDK takes for the error.
+    /// Returns status and code, by which an SDK knows the error.
     fn error(&self) -> (u16, &str) {
         let code = self.body["__type"].as_str().unwrap_or_default();
         assert_eq!(self.headers.get("x-amzn-errortype").map_or("", String::as_str), code);
@@ -77,15 +77,15 @@ impl Answer {
     }
 }
 
-/// A request as SDKs make it.
-struct Asked<'a> {
+/// A request as SDKs send it.
+struct Call<'a> {
     method: &'a str,
     path: String,
     headers: Vec<(&'a str, String)>,
     body: String,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Call<'a> {
     fn new(target: &str, body: &Value) -> Self {
         let headers =
             vec![("content-type", "application/x-amz-json-1.1".to_owned()), ("x-amz-target", target.to_owned())];
@@ -116,14 +116,14 @@ impl<'a> Asked<'a> {
         Self { body: body.to_owned(), ..self }
     }
 
-    /// In place of one of that name.
+    /// Replaces a header of this name.
     fn header(mut self, name: &'a str, value: &str) -> Self {
         self.headers.retain(|(own, _)| *own != name);
         self.headers.push((name, value.to_owned()));
         self
     }
 
-    /// By keys that nobody knows, for a region.
+    /// Signs for a region, with keys that the broker does not know.
     fn signed_for(self, region: &str, service: &str) -> Self {
         let scope = format!("Credential=AKIAEXAMPLE/20261125/{region}/{service}/aws4_request");
         self.header("authorization", &format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0123"))
@@ -136,19 +136,19 @@ impl<'a> Asked<'a> {
             .into_bytes()
     }
 
-    async fn send(self, to: SocketAddr) -> Answer {
+    async fn send(self, to: SocketAddr) -> Reply {
         let mut stream = TcpStream::connect(to).await.unwrap();
         let bytes = self.header("connection", "close").bytes();
-        // What is refused by its head alone may be answered before the rest is sent.
+        // A request that is rejected by its headers may be answered before the body is sent.
         _ = stream.write_all(&bytes).await;
-        Answer::parse(&rest(&mut stream).await)
+        Reply::parse(&rest(&mut stream).await)
     }
 }
 
-/// All that comes until the end.
+/// Reads until the end.
 async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an end");
+    _ = timeout(LIMIT, stream.read_to_end(&mut bytes)).await.expect("an end");
     bytes
 }
 
@@ -159,7 +159,7 @@ fn write_secret(directory: &Path, secret: &str) -> std::path::PathBuf {
     file
 }
 
-/// A broker with the AWS API, and where that is.
+/// A broker, and the address of its ECR API.
 fn broker() -> (TestBroker, SocketAddr) {
     let broker = TestBroker::start();
     let at = broker.aws_api;
@@ -172,28 +172,28 @@ fn password(authorization: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_token_has_the_shape_that_aws_gives_it() {
+async fn token_response_has_the_form_of_aws() {
     let (broker, at) = broker();
-    let answer = Asked::private().send(at).await;
-    let [token] = answer.data().as_array().unwrap().as_slice() else { panic!("{answer:?}") };
-    // The account is the one that AWS named, the end the one that it gave: 1,800,000,000 and twelve hours.
+    let reply = Call::private().send(at).await;
+    let [token] = reply.data().as_array().unwrap().as_slice() else { panic!("{reply:?}") };
+    // The account is the one that AWS named. The expiry is AWS's: 1,800,000,000 and twelve hours.
     assert_eq!(token["proxyEndpoint"], "https://999999999999.dkr.ecr.eu-central-1.amazonaws.com");
     assert_eq!(token["expiresAt"].as_f64(), Some(1_800_043_200.0));
     assert_eq!(password(token), "password-1");
-    assert_eq!(answer.id().len(), 32);
+    assert_eq!(reply.id().len(), 32);
 
-    let answer = Asked::public().signed_for("us-east-1", "ecr-public").send(at).await;
-    let token = answer.data();
+    let reply = Call::public().signed_for("us-east-1", "ecr-public").send(at).await;
+    let token = reply.data();
     assert_eq!((password(token).as_str(), token.get("proxyEndpoint")), ("password-2", None));
     assert_eq!(token["expiresAt"].as_f64(), Some(1_800_043_200.0));
     drop(broker);
 }
 
 #[tokio::test]
-async fn each_registry_has_its_token_in_the_region_that_the_call_is_signed_for() {
+async fn tokens_are_for_the_region_of_the_signature() {
     let (broker, at) = broker();
-    let answer = Asked::of(&["111111111111", "222222222222"]).signed_for("cn-north-1", "ecr").send(at).await;
-    let tokens = answer.data().as_array().unwrap();
+    let reply = Call::of(&["111111111111", "222222222222"]).signed_for("cn-north-1", "ecr").send(at).await;
+    let tokens = reply.data().as_array().unwrap();
     let hosts: Vec<_> = tokens.iter().map(|token| token["proxyEndpoint"].as_str().unwrap()).collect();
     assert_eq!(
         hosts,
@@ -203,49 +203,46 @@ async fn each_registry_has_its_token_in_the_region_that_the_call_is_signed_for()
         ]
     );
     assert_ne!(password(&tokens[0]), password(&tokens[1]));
-    // Unsigned, as --no-sign-request does it: the broker's own region.
-    let unsigned = Asked::of(&["111111111111"]).send(at).await;
+    // Unsigned, as with --no-sign-request: the broker's own region.
+    let unsigned = Call::of(&["111111111111"]).send(at).await;
     assert_eq!(unsigned.data()[0]["proxyEndpoint"], "https://111111111111.dkr.ecr.eu-central-1.amazonaws.com");
     assert_eq!(broker.source.calls(), 3);
 
     let eleven = ["111111111111"; 11];
     for ids in [&eleven[..], &[], &["1"], &["11111111111x"]] {
-        assert_eq!(Asked::of(ids).send(at).await.error(), (400, "InvalidParameterException"), "{ids:?}");
+        assert_eq!(Call::of(ids).send(at).await.error(), (400, "InvalidParameterException"), "{ids:?}");
     }
     for (region, code) in [("mars-1", "InvalidSignatureException"), ("eu/west", "IncompleteSignatureException")] {
-        assert_eq!(Asked::private().signed_for(region, "ecr").send(at).await.error(), (403, code), "{region}");
+        assert_eq!(Call::private().signed_for(region, "ecr").send(at).await.error(), (403, code), "{region}");
     }
-    assert_eq!(broker.source.calls(), 3, "what is wrong does not reach AWS");
+    assert_eq!(broker.source.calls(), 3, "invalid requests do not reach AWS");
 }
 
 #[tokio::test]
-async fn without_the_secret_nothing_is_answered_and_too_many_guesses_keep_nobody_else_out() {
+async fn wrong_secret_is_rejected_and_failures_lock_out_no_valid_caller() {
     let one = NonZeroU32::new(1).unwrap();
     let broker = TestBroker::start_with(|setup| setup.config.limits.failures_per_second = one);
     let at = broker.aws_api;
     let (longer, shorter) = (format!("/t/{SECRET}x"), format!("/t/{}", &SECRET[1..]));
     let (deeper, elsewhere) = (format!("/t/{SECRET}/x"), format!("/{SECRET}"));
     for path in ["/", "/t/", "/t", &longer, &shorter, &deeper, &elsewhere, "/t/%30"] {
-        let answer = Asked::private().path(path).send(at).await;
-        assert_eq!(answer.error(), (403, "AccessDeniedException"), "{path}");
-        assert!(
-            answer.message().contains("AWS_ENDPOINT_URL_ECR") && answer.message().contains(answer.id()),
-            "{answer:?}"
-        );
+        let reply = Call::private().path(path).send(at).await;
+        assert_eq!(reply.error(), (403, "AccessDeniedException"), "{path}");
+        assert!(reply.message().contains("AWS_ENDPOINT_URL_ECR") && reply.message().contains(reply.id()), "{reply:?}");
     }
     for path in [format!("/t/{SECRET}"), format!("/t/{SECRET}/"), format!("/t/{SECRET}?x=y")] {
-        Asked::private().path(&path).send(at).await.data();
+        Call::private().path(&path).send(at).await.data();
     }
-    // The ninth and the tenth, after which a second has to pass for each.
+    // The ninth and the tenth failure use up the burst. Each later one needs a second.
     for method in ["GET", "DELETE"] {
-        assert_eq!(Asked::private().method(method).path("/").send(at).await.error().0, 403, "{method}");
+        assert_eq!(Call::private().method(method).path("/").send(at).await.error().0, 403, "{method}");
     }
-    let wrong = || Asked::private().path("/");
+    let wrong = || Call::private().path("/");
     let throttled = wrong().send(at).await;
     assert_eq!(throttled.error(), (400, "ThrottlingException"));
     assert!(throttled.headers["x-amz-retry-after"].parse::<u64>().unwrap() >= 1000, "{throttled:?}");
-    // Whoever has the secret is served meanwhile, and tokens and handshakes from the same address are listened to.
-    Asked::private().send(at).await.data();
+    // Callers with the secret are served meanwhile, and tokens and handshakes from the same address are verified.
+    Call::private().send(at).await.data();
     broker.limits.check_origin(Origin::of(at.ip())).unwrap();
     broker.clock.advance(Duration::from_secs(3));
     assert_eq!(wrong().send(at).await.error().0, 403);
@@ -253,36 +250,36 @@ async fn without_the_secret_nothing_is_answered_and_too_many_guesses_keep_nobody
 }
 
 #[tokio::test]
-async fn what_asks_for_something_else_is_told_where_to_ask() {
+async fn unsupported_operation_error_says_how_to_call_aws() {
     let (broker, at) = broker();
     let describe = "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories";
-    for asked in [
-        Asked::new(describe, &json!({})),
-        Asked::new(&PRIVATE.to_lowercase(), &json!({})),
-        Asked::private().method("GET"),
-        Asked::private().method("OPTIONS"),
-        Asked::private().header("content-type", "text/plain"),
-        Asked::private().header("x-amz-target", ""),
+    for call in [
+        Call::new(describe, &json!({})),
+        Call::new(&PRIVATE.to_lowercase(), &json!({})),
+        Call::private().method("GET"),
+        Call::private().method("OPTIONS"),
+        Call::private().header("content-type", "text/plain"),
+        Call::private().header("x-amz-target", ""),
     ] {
-        let answer = asked.send(at).await;
-        assert_eq!(answer.error(), (400, "UnknownOperationException"), "{answer:?}");
-        assert!(answer.message().contains("unset AWS_ENDPOINT_URL_ECR"), "{answer:?}");
+        let reply = call.send(at).await;
+        assert_eq!(reply.error(), (400, "UnknownOperationException"), "{reply:?}");
+        assert!(reply.message().contains("unset AWS_ENDPOINT_URL_ECR"), "{reply:?}");
     }
-    assert!(Asked::new(describe, &json!({})).send(at).await.message().contains("DescribeRepositories"));
-    for (asked, error) in [
-        (Asked::private().body("{"), (400, "SerializationException")),
-        (Asked::private().body(&" ".repeat(64 * 1024 + 1)), (413, "RequestEntityTooLargeException")),
-        (Asked::private().header("user-agent", "aws-sdk-rust/1 app/ecr-broker"), (400, "AccessDeniedException")),
+    assert!(Call::new(describe, &json!({})).send(at).await.message().contains("DescribeRepositories"));
+    for (call, error) in [
+        (Call::private().body("{"), (400, "SerializationException")),
+        (Call::private().body(&" ".repeat(64 * 1024 + 1)), (413, "RequestEntityTooLargeException")),
+        (Call::private().header("user-agent", "aws-sdk-rust/1 app/ecr-broker"), (400, "AccessDeniedException")),
     ] {
-        assert_eq!(asked.send(at).await.error(), error);
+        assert_eq!(call.send(at).await.error(), error);
     }
-    assert_eq!(Asked::private().header("x", &"x".repeat(128 * 1024)).send(at).await.status, 431);
-    Asked::private().body("").send(at).await.data();
+    assert_eq!(Call::private().header("x", &"x".repeat(128 * 1024)).send(at).await.status, 431);
+    Call::private().body("").send(at).await.data();
     assert_eq!(broker.source.calls(), 1);
 }
 
 #[tokio::test]
-async fn a_grant_for_the_aws_api_gives_what_it_names_and_the_record_says_who_asked() {
+async fn aws_api_grant_is_enforced_and_recorded() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
     let granted = Grant {
@@ -302,8 +299,8 @@ async fn a_grant_for_the_aws_api_gives_what_it_names_and_the_record_says_who_ask
         let text = fs::read_to_string(&file).unwrap();
         serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()
     };
-    let answer = Asked::of(&["111111111111"]).send(at).await;
-    let (token, record) = (password(&answer.data()[0]), last());
+    let reply = Call::of(&["111111111111"]).send(at).await;
+    let (token, record) = (password(&reply.data()[0]), last());
     let proof = "secret of the broker's AWS API, from the broker's host; the process is unknown";
     for (field, value) in [
         ("outcome", "released"),
@@ -311,25 +308,25 @@ async fn a_grant_for_the_aws_api_gives_what_it_names_and_the_record_says_who_ask
         ("proof", proof),
         ("grant", "scripts"),
         ("registry", "111111111111.dkr.ecr.eu-central-1.amazonaws.com"),
-        ("request_id", answer.id()),
+        ("request_id", reply.id()),
     ] {
         assert_eq!(record[field], value, "{field}");
     }
-    // The account of a call that names none is not known before AWS is asked.
-    let in_us = Asked::of(&["111111111111"]).signed_for("us-east-1", "ecr");
+    // A request without an account is denied: its account is unknown before AWS is called.
+    let in_us = Call::of(&["111111111111"]).signed_for("us-east-1", "ecr");
     let mut id = String::new();
-    for asked in [
-        Asked::of(&["222222222222"]),
-        Asked::of(&["111111111111", "222222222222"]),
+    for call in [
+        Call::of(&["222222222222"]),
+        Call::of(&["111111111111", "222222222222"]),
         in_us,
-        Asked::private(),
-        Asked::public(),
+        Call::private(),
+        Call::public(),
     ] {
-        let answer = asked.send(at).await;
-        assert_eq!(answer.error(), (400, "AccessDeniedException"), "{answer:?}");
-        assert!(answer.message().contains(answer.id()), "{answer:?}");
-        assert!(!answer.body.to_string().contains("authorizationToken"));
-        answer.id().clone_into(&mut id);
+        let reply = call.send(at).await;
+        assert_eq!(reply.error(), (400, "AccessDeniedException"), "{reply:?}");
+        assert!(reply.message().contains(reply.id()), "{reply:?}");
+        assert!(!reply.body.to_string().contains("authorizationToken"));
+        reply.id().clone_into(&mut id);
     }
     let record = last();
     for (field, value) in [
@@ -346,9 +343,9 @@ async fn a_grant_for_the_aws_api_gives_what_it_names_and_the_record_says_who_ask
     assert!(!audit.contains(&token) && !audit.contains(SECRET));
 }
 
-/// The loopback port needs no secret.
+/// The gRPC port on loopback needs no secret.
 #[tokio::test]
-async fn what_is_granted_to_one_of_loopback_and_the_aws_api_is_not_granted_to_the_other() {
+async fn loopback_and_aws_api_grants_are_separate() {
     for (pattern, over_grpc) in [(CallerPattern::Loopback, true), (CallerPattern::AwsApi, false)] {
         let everything = Grant {
             id: "one".into(),
@@ -358,39 +355,39 @@ async fn what_is_granted_to_one_of_loopback_and_the_aws_api_is_not_granted_to_th
             effect: Effect::Allow,
         };
         let broker = TestBroker::start_as(Policy::Grants(vec![everything]), None, |_| ());
-        let answer = Asked::of(&["123456789012"]).send(broker.aws_api).await;
+        let reply = Call::of(&["123456789012"]).send(broker.aws_api).await;
         let called = broker.client().await.get_registry_credentials(request(HOST)).await;
         if over_grpc {
-            assert_eq!(answer.error(), (400, "AccessDeniedException"));
+            assert_eq!(reply.error(), (400, "AccessDeniedException"));
             called.unwrap();
         } else {
-            answer.data();
+            reply.data();
             assert_eq!(called.unwrap_err().code(), tonic::Code::PermissionDenied);
         }
     }
 }
 
 #[tokio::test]
-async fn p11_over_the_aws_api_too_nothing_is_released_that_is_not_on_record() {
+async fn p11_aws_api_releases_nothing_without_a_record() {
     let full = Output::File("/dev/full".into());
     let broker = TestBroker::start_as(Policy::Open, Some(&full), |_| ());
-    let answer = Asked::private().send(broker.aws_api).await;
-    assert_eq!(answer.error(), (503, "ServiceUnavailable"));
-    assert!(answer.message().contains("audit log"), "{answer:?}");
+    let reply = Call::private().send(broker.aws_api).await;
+    assert_eq!(reply.error(), (503, "ServiceUnavailable"));
+    assert!(reply.message().contains("audit log"), "{reply:?}");
 }
 
-/// Callers of each of the two APIs, who all wait for the one call.
+/// Callers of each of the two APIs that wait for one AWS call.
 const WAITING: u32 = 200;
 
-/// Whether so many of a caller's requests are under way: whether there is room for less than what is left.
-fn are_under_way(limits: &Limits, caller: &Caller, count: u32) -> bool {
+/// Returns whether `count` requests of a caller are in flight: a request for all the other places is rejected then.
+fn are_in_flight(limits: &Limits, caller: &Caller, count: u32) -> bool {
     let room = u32::try_from(limits_settings().in_flight).unwrap() + 1 - count;
     limits.admit(&caller.principal(), NonZeroU32::new(room).unwrap()).is_err()
 }
 
-/// What came over gRPC serves the AWS API, and the other way round, whichever was first.
+/// A fetch for one API serves the other, whichever came first.
 #[tokio::test]
-async fn p1_whoever_asks_and_over_whichever_api_a_key_is_one_call() {
+async fn p1_grpc_and_aws_api_share_one_call_per_key() {
     let broker = TestBroker::start_with(|setup| setup.config.server.connections.max_connections_per_address = 1024);
     let limits = broker.limits.clone();
     let at = broker.aws_api;
@@ -398,7 +395,7 @@ async fn p1_whoever_asks_and_over_whichever_api_a_key_is_one_call() {
         let before = broker.source.calls();
         broker.source.shut();
         let accounts = [account];
-        let calls = join_all((0..WAITING).map(|_| async { password(&Asked::of(&accounts).send(at).await.data()[0]) }));
+        let calls = join_all((0..WAITING).map(|_| async { password(&Call::of(&accounts).send(at).await.data()[0]) }));
         let clients = join_all((0..4).map(|_| broker.client())).await;
         let host = format!("{account}.dkr.ecr.eu-central-1.amazonaws.com");
         let over_grpc =
@@ -409,7 +406,7 @@ async fn p1_whoever_asks_and_over_whichever_api_a_key_is_one_call() {
                 }
             }));
         let until = async |caller| {
-            while !are_under_way(&limits, &caller, WAITING) {
+            while !are_in_flight(&limits, &caller, WAITING) {
                 tokio::task::yield_now().await;
             }
         };
@@ -433,7 +430,7 @@ async fn p1_whoever_asks_and_over_whichever_api_a_key_is_one_call() {
             broker.source.open();
         };
         let all = async { tokio::join!(calls, over_grpc, open) };
-        let (calls, over_grpc, ()) = timeout(PATIENCE, all).await.expect("all wait for one call");
+        let (calls, over_grpc, ()) = timeout(LIMIT, all).await.expect("all share one call");
         assert_eq!(calls.len() + over_grpc.len(), 400);
         let expected = format!("password-{}", before + 1);
         assert!(calls.iter().chain(&over_grpc).all(|password| *password == expected));
@@ -442,7 +439,7 @@ async fn p1_whoever_asks_and_over_whichever_api_a_key_is_one_call() {
 }
 
 #[tokio::test]
-async fn what_may_work_later_is_what_sdks_try_again() {
+async fn transient_failures_map_to_codes_that_sdks_retry() {
     let (broker, at) = broker();
     for (account, class, error) in [
         ("111111111111", FailureClass::Throttled, (400, "ThrottlingException")),
@@ -452,121 +449,121 @@ async fn what_may_work_later_is_what_sdks_try_again() {
         ("555555555555", FailureClass::Denied, (400, "AccessDeniedException")),
     ] {
         broker.source.fail(class);
-        let answer = Asked::of(&[account]).send(at).await;
-        assert_eq!(answer.error(), error, "{class:?}");
-        assert!(answer.message().ends_with(&format!("(request id {})", answer.id())), "{answer:?}");
-        assert_eq!(answer.headers.contains_key("x-amz-retry-after"), class != FailureClass::Denied);
+        let reply = Call::of(&[account]).send(at).await;
+        assert_eq!(reply.error(), error, "{class:?}");
+        assert!(reply.message().ends_with(&format!("(request id {})", reply.id())), "{reply:?}");
+        assert_eq!(reply.headers.contains_key("x-amz-retry-after"), class != FailureClass::Denied);
     }
 }
 
 #[tokio::test]
-async fn a_connection_answers_one_call_after_the_other() {
+async fn connection_serves_several_requests_in_turn() {
     let (broker, at) = broker();
     let mut stream = TcpStream::connect(at).await.unwrap();
     for _ in 0..3 {
-        stream.write_all(&Asked::private().bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"}]}") {
-            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "it was closed");
+        stream.write_all(&Call::private().bytes()).await.unwrap();
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"}]}") {
+            assert_ne!(stream.read_buf(&mut reply).await.unwrap(), 0, "the connection was closed");
         }
-        Answer::parse(&answer).data();
+        Reply::parse(&reply).data();
     }
     assert_eq!(broker.source.calls(), 1);
 }
 
 #[tokio::test]
-async fn p8_whoever_is_slow_to_speak_or_to_listen_is_let_go_of() {
+async fn p8_slow_aws_api_peers_are_disconnected() {
     let (broker, at) = broker();
-    let says_nothing = async { rest(&mut TcpStream::connect(at).await.unwrap()).await };
-    let stops_amid_its_head = async {
+    let silent = async { rest(&mut TcpStream::connect(at).await.unwrap()).await };
+    let partial_head = async {
         let mut stream = TcpStream::connect(at).await.unwrap();
         stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\nx-").await.unwrap();
         rest(&mut stream).await
     };
-    let goes_idle = async {
+    let idle = async {
         let mut stream = TcpStream::connect(at).await.unwrap();
-        stream.write_all(&Asked::private().bytes()).await.unwrap();
+        stream.write_all(&Call::private().bytes()).await.unwrap();
         rest(&mut stream).await
     };
-    let sends_no_body = async {
+    let partial_body = async {
         let mut stream = TcpStream::connect(at).await.unwrap();
-        let bytes = Asked::private().body("{}").bytes();
+        let bytes = Call::private().body("{}").bytes();
         stream.write_all(&bytes[..bytes.len() - 1]).await.unwrap();
         rest(&mut stream).await
     };
-    let takes_nothing = async {
+    let reads_nothing = async {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(at).await.unwrap();
-        let bytes = Asked::of(&["123456789012"; 10]).bytes();
+        let bytes = Call::of(&["123456789012"; 10]).bytes();
         while stream.write_all(&bytes).await.is_ok() {}
     };
-    let all = async { tokio::join!(says_nothing, stops_amid_its_head, goes_idle, sends_no_body, takes_nothing) };
-    let (nothing, head, idle, body, ()) = timeout(2 * PATIENCE, all).await.expect("each is closed");
-    assert!(nothing.is_empty() && (head.is_empty() || Answer::parse(&head).status == 408), "{nothing:?} {head:?}");
-    Answer::parse(&idle).data();
-    assert_eq!(Answer::parse(&body).error(), (408, "RequestTimeoutException"));
-    Asked::private().send(at).await.data();
+    let all = async { tokio::join!(silent, partial_head, idle, partial_body, reads_nothing) };
+    let (silent, head, idle, body, ()) = timeout(2 * LIMIT, all).await.expect("each is disconnected");
+    assert!(silent.is_empty() && (head.is_empty() || Reply::parse(&head).status == 408), "{silent:?} {head:?}");
+    Reply::parse(&idle).data();
+    assert_eq!(Reply::parse(&body).error(), (408, "RequestTimeoutException"));
+    Call::private().send(at).await.data();
     drop(broker);
 }
 
 #[tokio::test]
-async fn p8_a_host_has_so_many_connections_and_no_more() {
+async fn p8_aws_api_connections_per_address_are_limited() {
     let broker = TestBroker::start_with(|setup| setup.config.server.connections.max_connections_per_address = 2);
     let at = broker.aws_api;
-    let held = [TcpStream::connect(at).await.unwrap(), TcpStream::connect(at).await.unwrap()];
+    let open = [TcpStream::connect(at).await.unwrap(), TcpStream::connect(at).await.unwrap()];
     let mut third = TcpStream::connect(at).await.unwrap();
     assert!(rest(&mut third).await.is_empty());
-    drop(held);
+    drop(open);
 }
 
 #[tokio::test]
-async fn p9_a_call_in_flight_is_answered_while_the_broker_ends_and_one_that_takes_too_long_is_told() {
+async fn p9_aws_api_request_in_flight_finishes_or_fails_at_shutdown() {
     for (limit, expected) in [(20, 200), (1, 503)] {
         let broker =
             TestBroker::start_with(|setup| setup.config.server.connections.drain_timeout = Duration::from_secs(limit));
         let (at, source) = (broker.aws_api, Arc::clone(&broker.source));
         source.shut();
-        let call = tokio::spawn(Asked::private().send(at));
+        let call = tokio::spawn(Call::private().send(at));
         source.until_calls(1).await;
         let ended = tokio::spawn(broker.stop());
-        // The listener closes with the drain's beginning.
+        // The listener closes when the drain begins.
         while TcpStream::connect(at).await.is_ok() {
             tokio::task::yield_now().await;
         }
         if expected == 200 {
             source.open();
         }
-        let answer = call.await.unwrap();
-        assert_eq!(answer.status, expected, "{answer:?}");
+        let reply = call.await.unwrap();
+        assert_eq!(reply.status, expected, "{reply:?}");
         source.open();
         ended.await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn p9_idle_connections_are_closed_at_once_and_one_that_waits_for_its_answer_with_it() {
+async fn p9_drain_closes_idle_connections_at_once_and_busy_ones_after() {
     let (broker, at) = broker();
     let mut silent = TcpStream::connect(at).await.unwrap();
     let mut idle = TcpStream::connect(at).await.unwrap();
-    idle.write_all(&Asked::private().bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"}]}") {
-        assert_ne!(idle.read_buf(&mut answer).await.unwrap(), 0, "it was closed");
+    idle.write_all(&Call::private().bytes()).await.unwrap();
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"}]}") {
+        assert_ne!(idle.read_buf(&mut reply).await.unwrap(), 0, "the connection was closed");
     }
     let source = Arc::clone(&broker.source);
     source.shut();
     let mut busy = TcpStream::connect(at).await.unwrap();
-    busy.write_all(&Asked::of(&["123456789012"]).bytes()).await.unwrap();
+    busy.write_all(&Call::of(&["123456789012"]).bytes()).await.unwrap();
     source.until_calls(2).await;
     let ended = broker.stop();
-    // Sooner than either would be closed for its silence.
+    // Sooner than either would be closed by its idle timeout.
     let at_once = async { tokio::join!(rest(&mut silent), rest(&mut idle)) };
     let (silent, idle) = timeout(Duration::from_secs(3), at_once).await.expect("both are closed at once");
     assert!(silent.is_empty() && idle.is_empty(), "{silent:?} {idle:?}");
     source.open();
-    let answer = timeout(Duration::from_secs(3), rest(&mut busy)).await.expect("it is closed when it is answered");
-    Answer::parse(&answer).data();
+    let reply = timeout(Duration::from_secs(3), rest(&mut busy)).await.expect("it is closed after its response");
+    Reply::parse(&reply).data();
     ended.await;
 }
 
@@ -580,7 +577,7 @@ fn start(arguments: &[&str], environment: &[(&str, &str)]) -> (Server, SocketAdd
 }
 
 #[tokio::test]
-async fn p10_the_program_makes_the_secret_keeps_it_and_writes_it_nowhere_else() {
+async fn p10_secret_is_created_kept_and_never_logged() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("secret");
     let api = ["--aws-api-listen", "127.0.0.1:0", "--aws-api-secret-file", file.to_str().unwrap()];
@@ -591,10 +588,10 @@ async fn p10_the_program_makes_the_secret_keeps_it_and_writes_it_nowhere_else() 
         assert!(broker.address.starts_with("grpc://"));
         let secret = fs::read_to_string(&file).unwrap();
         let path = format!("/t/{secret}");
-        let answer = Asked::private().path(&path).send(at).await;
-        let token = answer.data()[0]["authorizationToken"].as_str().unwrap().to_owned();
+        let reply = Call::private().path(&path).send(at).await;
+        let token = reply.data()[0]["authorizationToken"].as_str().unwrap().to_owned();
         let wrong = format!("{}{}", &secret[1..], "A");
-        assert_eq!(Asked::private().path(&format!("/t/{wrong}")).send(at).await.status, 403);
+        assert_eq!(Call::private().path(&format!("/t/{wrong}")).send(at).await.status, 403);
         let over_grpc = run(&["get", "public.ecr.aws", "-o", "json", "--address", &broker.address], &[]);
         over_grpc.out();
         let mut stranger = TcpStream::connect(at).await.unwrap();
@@ -605,12 +602,12 @@ async fn p10_the_program_makes_the_secret_keeps_it_and_writes_it_nowhere_else() 
         for hidden in [&secret, &wrong[..40], &token[..64]] {
             assert!(!logs.contains(hidden), "{hidden} in {logs}");
         }
-        assert_eq!(kept.get_or_insert_with(|| secret.clone()), &secret, "a restart changes nothing");
+        assert_eq!(kept.get_or_insert_with(|| secret.clone()), &secret, "a restart keeps the secret");
     }
 }
 
 #[test]
-fn p13_the_aws_api_beyond_loopback_or_without_a_secret_is_refused() {
+fn p13_aws_api_off_loopback_or_without_secret_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let short = write_secret(directory.path(), "short-0123456789");
     let (short, absent) = (short.to_str().unwrap(), directory.path().join("absent"));
@@ -618,12 +615,12 @@ fn p13_the_aws_api_beyond_loopback_or_without_a_secret_is_refused() {
         run(&[&SERVE_SIMULATED[..], &["--aws-api-listen", listen], file].concat(), &[])
     };
     for (listen, file, said) in [
-        ("0.0.0.0:0", &["--aws-api-secret-file", absent.to_str().unwrap()][..], "can be reached from other hosts"),
-        ("[::]:9911", &["--aws-api-secret-file", absent.to_str().unwrap()], "can be reached from other hosts"),
-        ("unix:/run/x.sock", &["--aws-api-secret-file", absent.to_str().unwrap()], "is not IP:PORT"),
+        ("0.0.0.0:0", &["--aws-api-secret-file", absent.to_str().unwrap()][..], "is reachable from other hosts"),
+        ("[::]:9911", &["--aws-api-secret-file", absent.to_str().unwrap()], "is reachable from other hosts"),
+        ("unix:/run/x.sock", &["--aws-api-secret-file", absent.to_str().unwrap()], "expected IP:PORT"),
         ("127.0.0.1:0", &[], "set server.aws_api_secret_file"),
         ("127.0.0.1:0", &["--aws-api-secret-file", short], "holds no secret"),
-        ("127.0.0.1:0", &["--aws-api-secret-file", "/no/such/secret"], "make its directory"),
+        ("127.0.0.1:0", &["--aws-api-secret-file", "/no/such/secret"], "create its directory"),
     ] {
         let ended = serve(listen, file);
         assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{listen} {file:?}: {}", ended.stderr);
@@ -633,16 +630,16 @@ fn p13_the_aws_api_beyond_loopback_or_without_a_secret_is_refused() {
             ended.stderr
         );
     }
-    assert!(!absent.exists(), "nothing is made for a broker that does not start");
-    let alone = run(&["serve", "--aws-api-secret-file", short], &[]);
-    assert!(alone.error().contains("set server.aws_api_listen"), "{}", alone.stderr);
+    assert!(!absent.exists(), "no secret is created if the broker does not start");
+    let without_listen = run(&["serve", "--aws-api-secret-file", short], &[]);
+    assert!(without_listen.error().contains("set server.aws_api_listen"), "{}", without_listen.stderr);
 }
 
 #[test]
-fn p13_the_aws_api_is_not_what_the_broker_itself_asks() {
+fn p13_broker_with_itself_as_aws_endpoint_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = write_secret(directory.path(), SECRET);
-    // A port that was free a moment ago; whoever takes it meanwhile makes the start fail for another reason, and the test too.
+    // A port that was free a moment ago. If another process takes it, the start fails for another reason, and so does the test.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (listen, endpoint) = (format!("127.0.0.1:{port}"), format!("http://localhost:{port}/t/{SECRET}"));
     let api = ["--aws-api-listen", &listen, "--aws-api-secret-file", file.to_str().unwrap()];
@@ -655,7 +652,7 @@ fn p13_the_aws_api_is_not_what_the_broker_itself_asks() {
         assert!(ended.error().contains("set aws.ecr_endpoint"), "{variable}: {}", ended.stderr);
         assert!(!ended.stderr.contains(SECRET), "{variable}: {}", ended.stderr);
     }
-    // With the variable for its callers and settings for itself it starts, as the advice says.
+    // With the variable for its callers and settings for its own calls the broker starts, as the error advises.
     let own = [
         ("AWS_ENDPOINT_URL_ECR", endpoint.as_str()),
         ("AWS_ENDPOINT_URL_ECR_PUBLIC", endpoint.as_str()),
@@ -667,27 +664,27 @@ fn p13_the_aws_api_is_not_what_the_broker_itself_asks() {
     assert!(!logs.contains(SECRET), "{logs}");
 }
 
-/// Without an audit log, too, the log has each.
+/// The log has every denial, also without an audit log.
 #[tokio::test]
-async fn each_registry_that_is_denied_is_logged_with_who_asked_and_in_which_call() {
+async fn every_denied_registry_is_logged_with_caller_and_request_id() {
     let directory = tempfile::tempdir().unwrap();
     let (file, config) = (write_secret(directory.path(), SECRET), directory.path().join("broker.toml"));
     fs::write(&config, "grants = []\n").unwrap();
     let api = ["--aws-api-listen", "127.0.0.1:0", "--aws-api-secret-file", file.to_str().unwrap()];
     let (broker, at) = start(&[&SERVE_SIMULATED[..], &api, &["--config", config.to_str().unwrap()]].concat(), &[]);
     let accounts = ["111111111111", "222222222222", "333333333333"];
-    let answer = Asked::of(&accounts).send(at).await;
-    assert_eq!(answer.error(), (400, "AccessDeniedException"));
+    let reply = Call::of(&accounts).send(at).await;
+    assert_eq!(reply.error(), (400, "AccessDeniedException"));
     let logs = broker.stop();
     for account in accounts {
         let line = logs.lines().find(|line| line.contains("denied") && line.contains(account));
         let line = line.unwrap_or_else(|| panic!("{account} is not logged: {logs}"));
-        assert!(line.contains(answer.id()) && line.contains("aws-api"), "{line}");
+        assert!(line.contains(reply.id()) && line.contains("aws-api"), "{line}");
     }
 }
 
-/// A broker that listens on the first of the usual sockets that can be made, and asks nobody.
-fn serve_on_a_usual_socket(at: SocketAddr, secret: &Path, directory: &Path) -> std::process::Command {
+/// A broker that listens on the first default socket that it can create, and calls no AWS.
+fn serve_on_a_default_socket(at: SocketAddr, secret: &Path, directory: &Path) -> std::process::Command {
     let runtime = directory.to_str().unwrap();
     let environment = [("XDG_RUNTIME_DIR", runtime), ("AWS_REGION", "eu-central-1")];
     let mut command = program::program(&[&keys()[..], &environment].concat());
@@ -696,34 +693,34 @@ fn serve_on_a_usual_socket(at: SocketAddr, secret: &Path, directory: &Path) -> s
 }
 
 #[tokio::test]
-async fn a_socket_that_is_handed_over_for_the_aws_api_alone_is_what_it_is_answered_on() {
+async fn activated_socket_of_the_aws_api_is_used() {
     let directory = tempfile::tempdir().unwrap();
     let file = write_secret(directory.path(), SECRET);
     let socket = std::net::TcpListener::bind(ANY_PORT).unwrap();
     let at = socket.local_addr().unwrap();
-    let mut command = serve_on_a_usual_socket(at, &file, directory.path());
+    let mut command = serve_on_a_default_socket(at, &file, directory.path());
     command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0");
     command.stdin(std::os::fd::OwnedFd::from(socket));
-    let usual = Path::new("/run/ecr-broker");
-    let was_there = usual.exists();
+    let default = Path::new("/run/ecr-broker");
+    let existed = default.exists();
     let broker = Server::spawn_logging(command);
     assert!(broker.address.starts_with("unix:") && broker.address.ends_with("/broker.sock"), "{}", broker.address);
-    let answer = Asked::private().method("GET").send(at).await;
-    assert_eq!(answer.error(), (400, "UnknownOperationException"), "{answer:?}");
+    let reply = Call::private().method("GET").send(at).await;
+    assert_eq!(reply.error(), (400, "UnknownOperationException"), "{reply:?}");
     broker.stop();
-    if !was_there {
-        // Only root has made it.
-        _ = fs::remove_dir(usual);
+    if !existed {
+        // Only root could create it.
+        _ = fs::remove_dir(default);
     }
 }
 
 #[test]
-fn a_port_of_the_aws_api_that_is_taken_is_named_and_no_socket_is_blamed_for_it() {
+fn aws_api_port_in_use_is_named_in_the_error() {
     let directory = tempfile::tempdir().unwrap();
     let file = write_secret(directory.path(), SECRET);
     let taken = std::net::TcpListener::bind(ANY_PORT).unwrap();
     let at = taken.local_addr().unwrap();
-    let output = serve_on_a_usual_socket(at, &file, directory.path()).output().unwrap();
+    let output = serve_on_a_default_socket(at, &file, directory.path()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let problem = format!("server.aws_api_listen: cannot listen on {at}: the port is in use");
@@ -732,16 +729,16 @@ fn a_port_of_the_aws_api_that_is_taken_is_named_and_no_socket_is_blamed_for_it()
 }
 
 #[test]
-fn a_secret_that_belongs_to_another_user_is_refused_by_the_broker_and_not_by_a_check() {
+fn secret_of_another_user_is_refused_by_serve_not_by_config_check() {
     let directory = tempfile::tempdir().unwrap();
     let file = write_secret(directory.path(), SECRET);
-    // Only root can give a file away.
+    // Only root can change a file's owner.
     if std::os::unix::fs::chown(&file, Some(12345), None).is_err() {
         return;
     }
     let api = ["--aws-api-listen", "127.0.0.1:0", "--aws-api-secret-file", file.to_str().unwrap()];
     let ended = run(&[&SERVE_SIMULATED[..], &api].concat(), &[]);
-    assert!(ended.code == 1 && ended.error().contains("belongs to the user 12345"), "{}", ended.stderr);
+    assert!(ended.code == 1 && ended.error().contains("belongs to user 12345"), "{}", ended.stderr);
     let config = directory.path().join("broker.toml");
     let text = format!("[server]\naws_api_listen = \"127.0.0.1:9911\"\naws_api_secret_file = {file:?}\n");
     fs::write(&config, text).unwrap();
@@ -749,7 +746,7 @@ fn a_secret_that_belongs_to_another_user_is_refused_by_the_broker_and_not_by_a_c
 }
 
 #[tokio::test]
-async fn a_broker_that_asks_a_broker_is_refused_and_a_call_without_a_region_is_told_so() {
+async fn broker_as_aws_of_a_broker_is_denied_and_region_is_required() {
     let directory = tempfile::tempdir().unwrap();
     let file = write_secret(directory.path(), SECRET);
     let api = ["--aws-api-listen", "127.0.0.1:0", "--aws-api-secret-file", file.to_str().unwrap()];
@@ -760,9 +757,9 @@ async fn a_broker_that_asks_a_broker_is_refused_and_a_call_without_a_region_is_t
     let (second, at) = start(&[&serve[..], &api].concat(), &environment);
     let ended = run(&["get", HOST, "--address", &second.address], &[]);
     assert!(ended.error().contains("AWS_ACCESS_DENIED"), "{}", ended.stderr);
-    let answer = Asked::private().send(at).await;
-    assert_eq!(answer.error(), (400, "InvalidParameterException"));
-    assert!(answer.message().contains("aws.region"), "{answer:?}");
+    let reply = Call::private().send(at).await;
+    assert_eq!(reply.error(), (400, "InvalidParameterException"));
+    assert!(reply.message().contains("aws.region"), "{reply:?}");
     let logs = second.stop();
     assert!(!logs.contains(SECRET), "{logs}");
 }

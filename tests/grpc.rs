@@ -1,4 +1,4 @@
-//! The API over the wire: what is asked, what is answered, and how errors look.
+//! The gRPC API over the wire: requests, responses and errors.
 
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -37,7 +37,7 @@ fn to(target: Target) -> pb::GetRegistryCredentialsRequest {
 }
 
 #[tokio::test]
-async fn a_private_registry_s_answer_has_every_field() {
+async fn private_registry_response_has_every_field() {
     let broker = TestBroker::start();
     let answer = get(&mut broker.client().await, request(&format!("https://{HOST}/team/app:1"))).await.unwrap();
     assert_eq!(answer.registry, HOST);
@@ -58,7 +58,7 @@ async fn a_private_registry_s_answer_has_every_field() {
 }
 
 #[tokio::test]
-async fn the_public_registry_s_answer_is_for_the_host_that_was_asked_about() {
+async fn public_registry_response_names_the_requested_host() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
     for (target, host) in [
@@ -74,7 +74,7 @@ async fn the_public_registry_s_answer_is_for_the_host_that_was_asked_about() {
 }
 
 #[tokio::test]
-async fn a_registry_by_its_parts_takes_what_is_left_out_from_the_broker_and_aws() {
+async fn private_registry_parts_default_to_the_broker_and_aws() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
     for (parts, host) in [
@@ -93,42 +93,42 @@ async fn a_registry_by_its_parts_takes_what_is_left_out_from_the_broker_and_aws(
 }
 
 #[tokio::test]
-async fn bad_requests_are_refused_with_the_field_and_what_would_be_right() {
+async fn invalid_request_error_names_the_field() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
     let good = || request(HOST);
     let parts = |parts| to(Target::PrivateRegistry(parts));
     let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
     for (name, request, reason_expected, field) in [
-        ("nothing", pb::GetRegistryCredentialsRequest::default(), "REQUEST_INVALID", "target"),
-        ("another registry", request("ghcr.io/x"), "REGISTRY_NOT_ECR", "registry"),
+        ("no target", pb::GetRegistryCredentialsRequest::default(), "REQUEST_INVALID", "target"),
+        ("not an ECR host", request("ghcr.io/x"), "REGISTRY_NOT_ECR", "registry"),
         ("13 digits", request("1234567890123.dkr.ecr.eu-central-1.amazonaws.com"), "REGISTRY_INVALID", "registry"),
         (
-            "no region there",
+            "unknown region",
             parts(pb::PrivateRegistry { region: "x".into(), ..Default::default() }),
             "REGISTRY_INVALID",
             "private_registry.region",
         ),
         (
-            "no account",
+            "invalid account",
             parts(pb::PrivateRegistry { account_id: "1".into(), ..Default::default() }),
             "REGISTRY_INVALID",
             "private_registry.account_id",
         ),
         (
-            "a profile that there is not",
+            "unknown profile",
             pb::GetRegistryCredentialsRequest { profile: "ci".into(), ..good() },
             "PROFILE_UNKNOWN",
             "profile",
         ),
         (
-            "a negative validity",
+            "negative validity",
             pb::GetRegistryCredentialsRequest { min_validity: negative, ..good() },
             "REQUEST_INVALID",
             "min_validity",
         ),
         (
-            "an id that is none",
+            "invalid credential ID",
             pb::GetRegistryCredentialsRequest { rejected_credential_id: "x".into(), ..good() },
             "REQUEST_INVALID",
             "rejected_credential_id",
@@ -143,9 +143,9 @@ async fn bad_requests_are_refused_with_the_field_and_what_would_be_right() {
     assert_eq!(broker.source.calls(), 0);
 }
 
-/// What is too long for the trailers of an answer would cost its caller the stream, and others the connection.
+/// An error that is too long for the response's trailers would reset the stream, or the whole connection.
 #[tokio::test]
-async fn a_field_of_60_kib_is_refused_with_an_error_that_arrives() {
+async fn field_of_60_kib_is_rejected_with_an_error_that_arrives() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
     let parts = |parts| to(Target::PrivateRegistry(parts));
@@ -172,7 +172,7 @@ async fn a_field_of_60_kib_is_refused_with_an_error_that_arrives() {
 }
 
 #[tokio::test]
-async fn a_validity_beyond_the_limit_is_refused_without_a_call() {
+async fn min_validity_above_the_limit_is_rejected_without_a_call() {
     let broker = TestBroker::start();
     let min_validity = Some(prost_types::Duration { seconds: 10 * 3600 + 1, nanos: 0 });
     let status =
@@ -188,7 +188,7 @@ async fn a_validity_beyond_the_limit_is_refused_without_a_call() {
 }
 
 #[tokio::test]
-async fn two_megabytes_of_request_are_refused_and_the_connection_lives() {
+async fn request_of_2_mib_is_rejected_and_the_connection_survives() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
     let status = get(&mut client, request(&"x".repeat(2 << 20))).await.unwrap_err();
@@ -197,7 +197,7 @@ async fn two_megabytes_of_request_are_refused_and_the_connection_lives() {
 }
 
 #[tokio::test]
-async fn a_batch_answers_in_order_and_one_failure_does_not_blank_the_rest() {
+async fn batch_results_keep_order_and_failures_stay_separate() {
     let broker = TestBroker::start();
     let requests = vec![request(HOST), request("ghcr.io"), request("public.ecr.aws"), request(HOST)];
     let batch = pb::BatchGetRegistryCredentialsRequest { requests };
@@ -214,7 +214,7 @@ async fn a_batch_answers_in_order_and_one_failure_does_not_blank_the_rest() {
 }
 
 #[tokio::test]
-async fn a_batch_of_the_wrong_size_is_refused_and_one_of_a_hundred_is_not() {
+async fn batch_size_must_be_1_to_100() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
     for (size, ok) in [(0, false), (100, true), (101, false)] {
@@ -228,7 +228,7 @@ async fn a_batch_of_the_wrong_size_is_refused_and_one_of_a_hundred_is_not() {
 }
 
 #[tokio::test]
-async fn the_list_holds_what_is_cached_and_what_could_be_asked_for_and_no_secret() {
+async fn list_has_cached_and_allowed_registries_and_no_secret() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
     get(&mut client, request(HOST)).await.unwrap();
@@ -248,7 +248,7 @@ async fn the_list_holds_what_is_cached_and_what_could_be_asked_for_and_no_secret
 }
 
 #[tokio::test]
-async fn upstream_failures_come_with_their_reason_and_the_time_to_wait() {
+async fn upstream_failure_has_its_reason_and_retry_info() {
     for (class, code, expected, retry) in [
         (FailureClass::Throttled, Code::ResourceExhausted, "AWS_THROTTLED", true),
         (FailureClass::Denied, Code::PermissionDenied, "AWS_ACCESS_DENIED", false),
@@ -266,12 +266,12 @@ async fn upstream_failures_come_with_their_reason_and_the_time_to_wait() {
     }
 }
 
-/// A client that leaves its deadline to the server; tonic's own channel ends a call by itself at the same moment.
-async fn patient_client(
+/// A client that leaves the deadline to the server. tonic's own channel ends the call itself at the same moment.
+async fn client_without_timeout(
     broker: std::net::SocketAddr,
 ) -> RegistryCredentialsServiceClient<impl GrpcService<Body, ResponseBody = Incoming, Error = hyper::Error>> {
     let stream = tokio::net::TcpStream::connect(broker).await.unwrap();
-    // The request's body would else wait for the acknowledgement of its head.
+    // Without TCP_NODELAY the request's body would wait for the acknowledgement of its headers.
     stream.set_nodelay(true).unwrap();
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -281,22 +281,22 @@ async fn patient_client(
 }
 
 #[tokio::test]
-async fn a_deadline_is_the_caller_s_own_and_answered_as_such() {
+async fn p2_deadline_ends_the_call_and_not_the_fetch() {
     let broker = TestBroker::start();
     broker.source.shut();
     let mut late = tonic::Request::new(request(HOST));
     late.metadata_mut().insert("grpc-timeout", "30m".parse().unwrap());
-    let mut patient = patient_client(broker.tcp).await;
-    let status = patient.get_registry_credentials(late).await.unwrap_err();
+    let mut client = client_without_timeout(broker.tcp).await;
+    let status = client.get_registry_credentials(late).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE"));
     assert_eq!(status.get_error_details().error_info().unwrap().metadata["registry"], HOST);
     broker.source.open();
     get(&mut broker.client().await, request(HOST)).await.unwrap();
-    assert_eq!(broker.source.calls(), 1, "the fetch went on");
+    assert_eq!(broker.source.calls(), 1, "the fetch continued");
 }
 
 #[tokio::test]
-async fn a_batch_s_slow_part_is_late_by_itself_and_the_rest_is_answered() {
+async fn batch_part_past_its_deadline_leaves_the_others_intact() {
     let broker = TestBroker::start();
     get(&mut broker.client().await, request(HOST)).await.unwrap();
     broker.source.shut();
@@ -309,7 +309,7 @@ async fn a_batch_s_slow_part_is_late_by_itself_and_the_rest_is_answered() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_internal_error_with_fixed_text_and_the_broker_lives() {
+async fn panic_is_an_internal_error_and_the_broker_survives() {
     let broker = TestBroker::start();
     broker.source.then(Step::Panic);
     let mut client = broker.client().await;
@@ -322,7 +322,7 @@ async fn a_panic_is_an_internal_error_with_fixed_text_and_the_broker_lives() {
 }
 
 #[tokio::test]
-async fn an_unknown_method_is_unimplemented() {
+async fn unknown_method_is_unimplemented() {
     let broker = TestBroker::start();
     let mut grpc = tonic::client::Grpc::new(broker.channel().await);
     grpc.ready().await.unwrap();
@@ -333,7 +333,7 @@ async fn an_unknown_method_is_unimplemented() {
 }
 
 #[tokio::test]
-async fn the_unix_socket_serves_the_same_and_only_its_owner_and_group_may_connect() {
+async fn unix_socket_serves_its_owner_and_group_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let broker = TestBroker::start();
     let mode = std::fs::metadata(&broker.socket).unwrap().permissions().mode();
@@ -341,11 +341,11 @@ async fn the_unix_socket_serves_the_same_and_only_its_owner_and_group_may_connec
     assert_eq!(get(&mut broker.unix_client().await, request(HOST)).await.unwrap().registry, HOST);
     let socket = broker.socket.clone();
     broker.stop().await;
-    assert!(!socket.exists(), "the socket goes with the broker");
+    assert!(!socket.exists(), "the broker removes its socket");
 }
 
 #[tokio::test]
-async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+async fn stale_socket_is_replaced_and_a_live_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("broker.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -358,25 +358,25 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     listen(&mut second);
     let refused = second.build(broker.source.clone(), broker.clock.clone()).unwrap_err();
     assert!(format!("{refused:#}").contains("another process listens there"), "{refused:#}");
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left of the attempt");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no file of the attempt is left");
     broker.stop().await;
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_speak_http2_is_cut_off_at_once() {
+async fn peer_without_http2_is_disconnected_at_once() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let broker = TestBroker::start();
     let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: broker\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
-    // A reset is as good an end as any.
+    // A reset is accepted as an end, too.
     _ = stream.read_to_end(&mut answer).await;
     assert!(answer.is_empty());
 }
 
-/// On a clock that runs ahead whenever nothing else is to be done.
+/// The paused clock advances whenever all tasks wait.
 #[tokio::test(start_paused = true)]
-async fn p8_a_peer_that_connects_and_says_nothing_is_cut_off() {
+async fn p8_silent_peer_is_disconnected() {
     use tokio::io::AsyncReadExt as _;
     let broker = TestBroker::start();
     let began = tokio::time::Instant::now();
@@ -386,7 +386,7 @@ async fn p8_a_peer_that_connects_and_says_nothing_is_cut_off() {
 }
 
 #[tokio::test]
-async fn p8_a_peer_has_so_many_connections_and_no_more() {
+async fn p8_connections_per_address_are_limited() {
     let broker = TestBroker::start_with(|setup| setup.config.server.connections.max_connections_per_address = 2);
     let (mut first, mut second) = (broker.client().await, broker.client().await);
     get(&mut first, request(HOST)).await.unwrap();

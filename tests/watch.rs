@@ -1,4 +1,4 @@
-//! Watches: a snapshot, every refresh, every kind of failure once, and an end that says why.
+//! Watches: the snapshot, refreshes, failures once per kind, and the status at the end.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -35,19 +35,19 @@ async fn watch(client: &mut Client, registries: &[&str]) -> Events {
     client.watch_registry_credentials(watching(registries)).await.unwrap().into_inner()
 }
 
-/// The next event, which must come soon.
+/// Returns the next event, which must come within 10 s.
 async fn next(events: &mut Events) -> (i32, Event) {
     let event = timeout(Duration::from_secs(10), events.message()).await.expect("an event").unwrap().unwrap();
     (event.index, event.event.unwrap())
 }
 
-/// What comes before the snapshot is complete, by index.
+/// Returns the events of the snapshot by index.
 async fn snapshot(events: &mut Events) -> BTreeMap<i32, Event> {
     let mut snapshot = BTreeMap::new();
     loop {
         match next(events).await {
             (_, Event::SnapshotComplete(_)) => return snapshot,
-            (index, event) => assert!(snapshot.insert(index, event).is_none(), "one event each"),
+            (index, event) => assert!(snapshot.insert(index, event).is_none(), "one event per index"),
         }
     }
 }
@@ -77,14 +77,14 @@ fn error(event: Event) -> (i32, String) {
     (error.code, details.error_info().unwrap().reason.clone())
 }
 
-/// Somebody else has the registry refuse what is held, and so a fetch made.
+/// Another caller reports the cached credential as rejected, which causes a fetch.
 async fn refetch(broker: &TestBroker, host: &str) {
     broker.clock.advance(2 * MINUTE);
-    let held = broker.cache.get(lookup(host)).await.unwrap().credential.id();
-    _ = broker.cache.get(lookup_rejecting(host, held)).await;
+    let cached = broker.cache.get(lookup(host)).await.unwrap().credential.id();
+    _ = broker.cache.get(lookup_rejecting(host, cached)).await;
 }
 
-/// Lets time pass for timers alone.
+/// Advances the timers only, not the broker's clock.
 async fn pass(time: Duration) {
     pause();
     advance(time).await;
@@ -92,7 +92,7 @@ async fn pass(time: Duration) {
 }
 
 #[tokio::test]
-async fn a_watch_begins_with_a_snapshot_and_goes_on_with_every_refresh() {
+async fn watch_sends_a_snapshot_and_then_every_refresh() {
     let broker = TestBroker::start();
     let mut events = watch(&mut broker.client().await, &[HOST, "ghcr.io/x", "public.ecr.aws", OTHER]).await;
     let snapshot = snapshot(&mut events).await;
@@ -108,7 +108,7 @@ async fn a_watch_begins_with_a_snapshot_and_goes_on_with_every_refresh() {
 }
 
 #[tokio::test]
-async fn one_fetch_serves_all_who_watch() {
+async fn p1_one_fetch_serves_all_watchers() {
     let broker = TestBroker::start();
     broker.source.shut();
     let mut client = broker.client().await;
@@ -129,24 +129,24 @@ async fn one_fetch_serves_all_who_watch() {
 }
 
 #[tokio::test]
-async fn what_a_watcher_holds_is_not_sent_again() {
+async fn known_credential_is_confirmed_and_not_sent_again() {
     let broker = TestBroker::start();
-    let held = [HOST, OTHER].map(|host| broker.cache.get(lookup(host)));
-    let [own, other] = held.map(|held| async { held.await.unwrap().credential.id().to_string() });
-    let (own, other) = (own.await, other.await);
+    let lookups = [HOST, OTHER].map(|host| broker.cache.get(lookup(host)));
+    let [known, other] = lookups.map(|found| async { found.await.unwrap().credential.id().to_string() });
+    let (known, other) = (known.await, other.await);
     let mut client = broker.client().await;
-    let known_credential_ids = vec![own.clone(), "0".repeat(32)];
+    let known_credential_ids = vec![known.clone(), "0".repeat(32)];
     let request = pb::WatchRegistryCredentialsRequest { known_credential_ids, ..watching(&[HOST, OTHER]) };
     let mut events = client.watch_registry_credentials(request).await.unwrap().into_inner();
     let snapshot = snapshot(&mut events).await;
-    assert_eq!(snapshot[&0], Event::UnchangedCredentialId(own));
+    assert_eq!(snapshot[&0], Event::UnchangedCredentialId(known));
     assert!(matches!(&snapshot[&1], Event::Credentials(credentials) if credentials.credential_id == other));
     refetch(&broker, HOST).await;
     assert_eq!(password(&next(&mut events).await.1), "password-3");
 }
 
 #[tokio::test]
-async fn a_thousand_nodes_that_come_back_are_sent_nothing_again_and_are_all_told_of_the_next_refresh() {
+async fn thousand_reconnected_watches_resume_without_resending() {
     let broker = TestBroker::start();
     let hosts: Vec<_> = (0..20).map(host).collect();
     let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
@@ -178,7 +178,7 @@ async fn a_thousand_nodes_that_come_back_are_sent_nothing_again_and_are_all_told
 }
 
 #[tokio::test]
-async fn a_failure_is_told_once_of_its_kind_and_so_is_its_end() {
+async fn failure_and_recovery_are_each_reported_once() {
     let broker = TestBroker::start();
     let mut events = watch(&mut broker.client().await, &[HOST]).await;
     snapshot(&mut events).await;
@@ -186,16 +186,16 @@ async fn a_failure_is_told_once_of_its_kind_and_so_is_its_end() {
         broker.source.fail(class);
         refetch(&broker, HOST).await;
     }
-    // A watcher that is slower than the failures hears of the last alone.
-    let mut told = Vec::new();
-    while told.last().is_none_or(|(_, reason)| reason != "AWS_THROTTLED") {
-        told.push(error(next(&mut events).await.1));
+    // A watcher slower than the failures gets only the last one.
+    let mut errors = Vec::new();
+    while errors.last().is_none_or(|(_, reason)| reason != "AWS_THROTTLED") {
+        errors.push(error(next(&mut events).await.1));
     }
-    assert!(told.len() <= 2, "{told:?}");
+    assert!(errors.len() <= 2, "{errors:?}");
     broker.source.then(Step::Token(12 * HOUR));
     refetch(&broker, HOST).await;
     assert_eq!(password(&next(&mut events).await.1), "password-5");
-    // The same token again is no new credential.
+    // The same token again is not a new credential.
     broker.source.then(Step::SameToken(12 * HOUR));
     refetch(&broker, HOST).await;
     assert_eq!(password(&next(&mut events).await.1), "password-0");
@@ -205,7 +205,7 @@ async fn a_failure_is_told_once_of_its_kind_and_so_is_its_end() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_takes_nothing_gets_the_latest_and_not_all() {
+async fn slow_watcher_gets_the_latest_event_only() {
     let broker = TestBroker::start();
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", broker.tcp)).unwrap();
     let narrow = endpoint.initial_stream_window_size(1_024).initial_connection_window_size(65_535);
@@ -215,14 +215,14 @@ async fn a_watcher_that_takes_nothing_gets_the_latest_and_not_all() {
     for _ in 0..200 {
         refetch(&broker, HOST).await;
     }
-    let mut taken = 1;
+    let mut received = 1;
     while password(&next(&mut events).await.1) != "password-201" {
-        taken += 1;
+        received += 1;
     }
-    assert!(taken < 150, "{taken} of 200 were kept for it");
+    assert!(received < 150, "{received} of 200 were buffered");
 }
 
-/// What the grants of a file say.
+/// Returns the policy of a configuration text.
 fn grants(text: &str) -> Policy {
     use ecr_broker::config::{Config, Files, Sources};
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -244,7 +244,7 @@ fn grant_of(hosts: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn who_names_nothing_watches_what_grants_name_and_what_they_come_to_name() {
+async fn watch_without_names_follows_the_registries_that_grants_name() {
     let broker = TestBroker::start_as(grants(&grant_of(&[HOST])), None, |_| ());
     let mut events = watch(&mut broker.client().await, &[]).await;
     let first = snapshot(&mut events).await;
@@ -276,18 +276,18 @@ async fn who_names_nothing_watches_what_grants_name_and_what_they_come_to_name()
     }
     assert!(added.iter().all(|host| host.starts_with("210987654321.")), "{added:?}");
 
-    let nothing = TestBroker::start_as(
+    let without_grant = TestBroker::start_as(
         grants("[[grants]]\nid = \"a\"\ncallers = [{ uid = 1 }]\nregistries = [{ public = true }]\n"),
         None,
         |_| (),
     );
-    let refused = nothing.client().await.watch_registry_credentials(watching(&[])).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("name the registries to watch"), "{refused}");
+    let rejected = without_grant.client().await.watch_registry_credentials(watching(&[])).await.unwrap_err();
+    assert_eq!(rejected.code(), Code::InvalidArgument);
+    assert!(rejected.message().contains("name the registries to watch"), "{rejected}");
 }
 
 #[tokio::test]
-async fn p11_every_credential_that_is_pushed_is_on_record_and_what_is_unchanged_is_not() {
+async fn p11_every_sent_credential_is_recorded_and_unchanged_ones_are_not() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
     let broker = TestBroker::start_as(Policy::Open, Some(&Output::File(file.clone())), |_| ());
@@ -295,13 +295,14 @@ async fn p11_every_credential_that_is_pushed_is_on_record_and_what_is_unchanged_
     let mut client = broker.client().await;
     let mut events = watch(&mut client, &[HOST]).await;
     let first = snapshot(&mut events).await;
-    let Event::Credentials(held) = &first[&0] else { panic!("{first:?}") };
+    let Event::Credentials(credentials) = &first[&0] else { panic!("{first:?}") };
+    let first_id = credentials.credential_id.clone();
     assert_eq!(records(), 1);
     refetch(&broker, HOST).await;
     let (_, second) = next(&mut events).await;
     assert_eq!((password(&second), records()), ("password-2", 2));
     let known_credential_ids = match second {
-        Event::Credentials(credentials) => vec![held.credential_id.clone(), credentials.credential_id],
+        Event::Credentials(credentials) => vec![first_id, credentials.credential_id],
         other => panic!("{other:?}"),
     };
     let request = pb::WatchRegistryCredentialsRequest { known_credential_ids, ..watching(&[HOST]) };
@@ -311,7 +312,7 @@ async fn p11_every_credential_that_is_pushed_is_on_record_and_what_is_unchanged_
 }
 
 #[tokio::test]
-async fn a_request_that_makes_no_sense_is_refused_as_a_whole() {
+async fn invalid_watch_request_is_rejected_as_a_whole() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
     let id = |id: &str, count: usize| pb::WatchRegistryCredentialsRequest {
@@ -320,11 +321,11 @@ async fn a_request_that_makes_no_sense_is_refused_as_a_whole() {
     };
     for (name, request, field) in [
         ("too many registries", watching(&[HOST; 101]), "requests"),
-        ("no id", id("x", 1), "known_credential_ids"),
-        ("too many ids", id(&"0".repeat(32), 1_001), "known_credential_ids"),
+        ("invalid ID", id("x", 1), "known_credential_ids"),
+        ("too many IDs", id(&"0".repeat(32), 1_001), "known_credential_ids"),
     ] {
-        let refused = client.watch_registry_credentials(request).await.unwrap_err();
-        let details = refused.get_error_details();
+        let rejected = client.watch_registry_credentials(request).await.unwrap_err();
+        let details = rejected.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, "REQUEST_INVALID", "{name}");
         assert_eq!(details.bad_request().unwrap().field_violations[0].field, field, "{name}");
     }
@@ -334,7 +335,7 @@ async fn a_request_that_makes_no_sense_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
-async fn p9_a_watch_ends_at_once_when_the_broker_does_and_says_why() {
+async fn p9_watch_ends_at_once_at_shutdown_with_its_reason() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
     let mut events = watch(&mut client, &[HOST]).await;
@@ -357,7 +358,7 @@ async fn p9_a_watch_ends_at_once_when_the_broker_does_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_watch_ends_with_its_age_its_deadline_and_the_token_of_its_caller() {
+async fn watch_ends_at_its_age_its_deadline_or_its_token_s_expiry() {
     let (cache, signer, keys) = (TestCache::new(), Signer::new("k1"), tempfile::tempdir().unwrap());
     let issuers = issuers(&signer, keys.path(), cache.clock.clone());
     let broker = TestBroker::start_on(cache, Policy::Open, None, |setup| setup.auth.issuers = Some(issuers));
@@ -378,13 +379,13 @@ async fn a_watch_ends_with_its_age_its_deadline_and_the_token_of_its_caller() {
     let status = end(&mut expired).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(status.message().contains("expired"), "{status}");
-    assert!(timeout(Duration::from_millis(50), old.message()).await.is_err(), "it goes on");
+    assert!(timeout(Duration::from_millis(50), old.message()).await.is_err(), "the watch without a deadline continues");
     pass(HOUR).await;
     assert!(end(&mut old).await.is_ok());
 }
 
 #[tokio::test]
-async fn nothing_goes_to_a_caller_whose_token_has_ended_by_any_clock() {
+async fn expired_token_ends_the_watch_by_either_clock() {
     let (cache, signer, keys) = (TestCache::new(), Signer::new("k1"), tempfile::tempdir().unwrap());
     let issuers = issuers(&signer, keys.path(), cache.clock.clone());
     let broker = TestBroker::start_on(cache, Policy::Open, None, |setup| setup.auth.issuers = Some(issuers));
@@ -401,7 +402,7 @@ async fn nothing_goes_to_a_caller_whose_token_has_ended_by_any_clock() {
 }
 
 #[tokio::test]
-async fn p8_those_who_watch_do_not_take_the_places_of_those_who_wait() {
+async fn p8_watchers_and_waiters_have_separate_limits() {
     let cache = TestCache::with(ecr_broker::cache::Settings { max_waiters: 8, ..cache_settings() });
     let broker = TestBroker::start_on(cache, Policy::Open, None, |_| ());
     broker.source.shut();
@@ -420,26 +421,26 @@ async fn p8_those_who_watch_do_not_take_the_places_of_those_who_wait() {
 }
 
 #[tokio::test]
-async fn p8_half_of_what_the_cache_holds_may_be_watched() {
+async fn p8_watched_keys_are_limited_to_half_the_capacity() {
     let test = TestCache::with(ecr_broker::cache::Settings { capacity: 4, ..cache_settings() });
     let changes = |number: usize| test.cache.changes(&key(&host(number)));
     let (first, again, second) = (changes(1).unwrap(), changes(1).unwrap(), changes(2).unwrap());
     assert!(matches!(changes(3), Err(BrokerError::Overloaded { .. })));
     drop(first);
-    assert!(changes(3).is_err(), "it is watched still");
+    assert!(changes(3).is_err(), "one watch of the key is left");
     drop(again);
     drop((changes(3).unwrap(), second));
 }
 
-/// A watch without a connection, in time that passes as fast as it is asked to.
-struct Alone {
+/// A watch without a connection, on a clock that the test advances.
+struct LocalWatch {
     watch: Watch,
     source: Arc<ScriptedSource>,
     clock: Arc<ManualClock>,
     broker: Arc<Broker>,
 }
 
-impl Alone {
+impl LocalWatch {
     fn new(min_validity: Duration) -> Self {
         let TestCache { cache, source, clock, .. } = TestCache::new();
         let broker = Arc::new(Broker::new(cache, broker_settings(Policy::Open, None), None));
@@ -447,12 +448,12 @@ impl Alone {
         Self { watch, source, clock, broker }
     }
 
-    /// What is new, and how long it took to come.
+    /// Returns the next update, and the time until it came.
     async fn next_within(&mut self, limit: Duration) -> Option<(WatchUpdate, Duration)> {
         let (mut passed, step) = (Duration::ZERO, Duration::from_secs(10));
         while passed <= limit {
-            if let Ok(news) = timeout(Duration::from_millis(1), self.watch.next()).await {
-                return Some((news, passed));
+            if let Ok(update) = timeout(Duration::from_millis(1), self.watch.next()).await {
+                return Some((update, passed));
             }
             self.clock.advance(step);
             advance(step).await;
@@ -462,88 +463,88 @@ impl Alone {
     }
 }
 
-fn released(news: &WatchUpdate) -> String {
-    match news {
+fn released(update: &WatchUpdate) -> String {
+    match update {
         WatchUpdate::Released(released) => released.found.credential.password().expose().to_owned(),
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watched_credential_is_refreshed_by_time_and_not_only_when_somebody_asks() {
-    let mut alone = Alone::new(Duration::ZERO);
-    let (first, _) = alone.next_within(MINUTE).await.unwrap();
+async fn watched_credential_is_refreshed_by_time() {
+    let mut local = LocalWatch::new(Duration::ZERO);
+    let (first, _) = local.next_within(MINUTE).await.unwrap();
     assert_eq!(released(&first), "password-1");
     for number in 2..6 {
-        let (news, after) = alone.next_within(2 * HOUR).await.unwrap();
-        assert_eq!(released(&news), format!("password-{number}"));
+        let (update, after) = local.next_within(2 * HOUR).await.unwrap();
+        assert_eq!(released(&update), format!("password-{number}"));
         assert!((53 * MINUTE..=69 * MINUTE).contains(&after), "{after:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watcher_has_what_lasts_as_long_as_it_asked() {
-    let mut alone = Alone::new(10 * HOUR);
-    alone.next_within(MINUTE).await.unwrap();
-    alone.source.fail(FailureClass::Unavailable);
-    // After two hours what there is lasts less than ten.
-    let (news, after) = alone.next_within(3 * HOUR).await.unwrap();
+async fn watched_credential_meets_min_validity() {
+    let mut local = LocalWatch::new(10 * HOUR);
+    local.next_within(MINUTE).await.unwrap();
+    local.source.fail(FailureClass::Unavailable);
+    // After two hours the cached credential lasts less than ten.
+    let (update, after) = local.next_within(3 * HOUR).await.unwrap();
     assert!(
-        matches!(&news, WatchUpdate::Failed(BrokerError::Upstream(_))) && after <= 67 * MINUTE,
-        "{news:?} {after:?}"
+        matches!(&update, WatchUpdate::Failed(BrokerError::Upstream(_))) && after <= 67 * MINUTE,
+        "{update:?} {after:?}"
     );
-    assert!(alone.next_within(2 * HOUR).await.is_none(), "said once");
-    alone.source.then(Step::Token(12 * HOUR));
-    let (news, after) = alone.next_within(HOUR).await.unwrap();
-    released(&news);
+    assert!(local.next_within(2 * HOUR).await.is_none(), "the failure is reported once");
+    local.source.then(Step::Token(12 * HOUR));
+    let (update, after) = local.next_within(HOUR).await.unwrap();
+    released(&update);
     assert!(after <= 2 * MINUTE, "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn p6_an_outage_is_told_once_and_costs_one_call_a_hold_and_its_end_is_found() {
-    let mut alone = Alone::new(Duration::ZERO);
-    alone.next_within(MINUTE).await.unwrap();
-    alone.source.fail(FailureClass::Throttled);
-    assert!(matches!(alone.next_within(2 * HOUR).await, Some((WatchUpdate::Failed(_), _))));
-    let before = alone.source.calls();
-    assert!(alone.next_within(HOUR).await.is_none());
-    let calls = alone.source.calls() - before;
+async fn p6_outage_is_reported_once_and_costs_one_call_per_backoff() {
+    let mut local = LocalWatch::new(Duration::ZERO);
+    local.next_within(MINUTE).await.unwrap();
+    local.source.fail(FailureClass::Throttled);
+    assert!(matches!(local.next_within(2 * HOUR).await, Some((WatchUpdate::Failed(_), _))));
+    let before = local.source.calls();
+    assert!(local.next_within(HOUR).await.is_none());
+    let calls = local.source.calls() - before;
     assert!((60..=125).contains(&calls), "{calls} calls in an hour");
-    // AWS refuses for good: what is held is dropped, and the watcher is told so.
-    alone.source.fail(FailureClass::Denied);
-    assert!(matches!(alone.next_within(5 * MINUTE).await, Some((WatchUpdate::Failed(_), _))));
-    alone.source.then(Step::Token(12 * HOUR));
-    let (news, after) = alone.next_within(5 * MINUTE).await.unwrap();
-    released(&news);
+    // A permanent denial drops the cached credential, and the watcher gets the failure.
+    local.source.fail(FailureClass::Denied);
+    assert!(matches!(local.next_within(5 * MINUTE).await, Some((WatchUpdate::Failed(_), _))));
+    local.source.then(Step::Token(12 * HOUR));
+    let (update, after) = local.next_within(5 * MINUTE).await.unwrap();
+    released(&update);
     assert!(after <= 2 * MINUTE, "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_that_turns_out_to_be_the_same_ends_a_failure_all_the_same() {
-    let mut alone = Alone::new(Duration::ZERO);
-    alone.source.then(Step::SameToken(12 * HOUR));
-    let (first, _) = alone.next_within(MINUTE).await.unwrap();
+async fn unchanged_credential_clears_a_failure() {
+    let mut local = LocalWatch::new(Duration::ZERO);
+    local.source.then(Step::SameToken(12 * HOUR));
+    let (first, _) = local.next_within(MINUTE).await.unwrap();
     assert_eq!(released(&first), "password-0");
-    alone.source.fail(FailureClass::Unavailable);
-    assert!(matches!(alone.next_within(2 * HOUR).await, Some((WatchUpdate::Failed(_), _))));
-    alone.source.then(Step::SameToken(12 * HOUR));
-    assert!(matches!(alone.next_within(5 * MINUTE).await, Some((WatchUpdate::Unchanged(_), _))));
+    local.source.fail(FailureClass::Unavailable);
+    assert!(matches!(local.next_within(2 * HOUR).await, Some((WatchUpdate::Failed(_), _))));
+    local.source.then(Step::SameToken(12 * HOUR));
+    assert!(matches!(local.next_within(5 * MINUTE).await, Some((WatchUpdate::Unchanged(_), _))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_goes_ends_what_it_gave_and_one_that_comes_begins_it() {
-    let mut alone = Alone::new(Duration::ZERO);
-    alone.next_within(MINUTE).await.unwrap();
-    alone.broker.set_policy(Policy::Grants(Vec::new()));
+async fn changed_grants_end_and_restore_a_watch() {
+    let mut local = LocalWatch::new(Duration::ZERO);
+    local.next_within(MINUTE).await.unwrap();
+    local.broker.set_policy(Policy::Grants(Vec::new()));
     assert!(matches!(
-        alone.next_within(2 * MINUTE).await,
+        local.next_within(2 * MINUTE).await,
         Some((WatchUpdate::Failed(BrokerError::CallerNotAllowed), _))
     ));
-    assert!(alone.next_within(3 * HOUR).await.is_none(), "denied, and not refreshed");
-    assert_eq!(alone.source.calls(), 1);
-    alone.broker.set_policy(Policy::Open);
-    // What it holds is still good, and long due.
-    assert!(matches!(alone.next_within(2 * MINUTE).await, Some((WatchUpdate::Unchanged(_), _))));
-    let (news, _) = alone.next_within(MINUTE).await.unwrap();
-    assert_eq!(released(&news), "password-2");
+    assert!(local.next_within(3 * HOUR).await.is_none(), "a denied registry has no updates");
+    assert_eq!(local.source.calls(), 1);
+    local.broker.set_policy(Policy::Open);
+    // The cached credential is still valid, and its refresh is overdue.
+    assert!(matches!(local.next_within(2 * MINUTE).await, Some((WatchUpdate::Unchanged(_), _))));
+    let (update, _) = local.next_within(MINUTE).await.unwrap();
+    assert_eq!(released(&update), "password-2");
 }

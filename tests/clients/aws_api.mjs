@@ -1,8 +1,8 @@
-// @aws-sdk/client-ecr against the broker's AWS API, which AWS_ENDPOINT_URL_ECR names.
+// Calls the broker's ECR API with @aws-sdk/client-ecr, at AWS_ENDPOINT_URL_ECR.
 //
 //     node aws_api.mjs NODE_MODULES
 //
-// Prints the token's digest, so that it can be compared with what others were given.
+// Prints the digest of the token's password, to compare it with those of other programs.
 
 import { createHash } from "node:crypto";
 import { createRequire } from "node:module";
@@ -33,9 +33,9 @@ try {
   check(error.$metadata.attempts === 1, error.$metadata);
 }
 
-const elsewhere = new ECRClient({ region: "eu-central-1", endpoint: process.env.AWS_ENDPOINT_URL_ECR.replace(/.$/, "") });
+const wrongSecret = new ECRClient({ region: "eu-central-1", endpoint: process.env.AWS_ENDPOINT_URL_ECR.replace(/.$/, "") });
 try {
-  await elsewhere.send(new GetAuthorizationTokenCommand({}));
+  await wrongSecret.send(new GetAuthorizationTokenCommand({}));
   check(false, "no error");
 } catch (error) {
   check(error.name === "AccessDeniedException" && error.$metadata.httpStatusCode === 403, error.message);

@@ -1,8 +1,8 @@
-"""boto3 against the broker's AWS API, which AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC name.
+"""Calls the broker's ECR API with boto3, at AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL_ECR_PUBLIC.
 
     python aws_api.py
 
-Prints the digest of the private token's password and that of the public one's, so that they can be compared with what others were given.
+Prints the digests of the private and the public token's password, to compare them with those of other programs.
 """
 
 import base64
@@ -27,7 +27,7 @@ def digest(token):
     return hashlib.sha256(password.encode()).hexdigest()
 
 
-def is_of_now(expires):
+def is_fresh(expires):
     assert 11 * 3600 < expires.timestamp() - time.time() <= 12 * 3600, expires
     assert expires.microsecond % 1000 == 0, expires
 
@@ -48,18 +48,18 @@ answer = ecr.get_authorization_token(registryIds=ACCOUNTS)
 data = answer["authorizationData"]
 endpoints = [entry["proxyEndpoint"] for entry in data]
 assert endpoints == [f"https://{account}.dkr.ecr.eu-central-1.amazonaws.com" for account in ACCOUNTS], endpoints
-is_of_now(data[0]["expiresAt"])
+is_fresh(data[0]["expiresAt"])
 assert len(answer["ResponseMetadata"]["RequestId"]) == 32, answer["ResponseMetadata"]
 (again,) = ecr.get_authorization_token(registryIds=ACCOUNTS[:1])["authorizationData"]
 assert again["authorizationToken"] == data[0]["authorizationToken"]
 
 public = client("ecr-public", "us-east-1").get_authorization_token()["authorizationData"]
-is_of_now(public["expiresAt"])
+is_fresh(public["expiresAt"])
 assert "proxyEndpoint" not in public, public.keys()
 
 fails("InvalidParameterException", ecr.get_authorization_token, "registryIds", registryIds=["12"])
 fails("UnknownOperationException", ecr.describe_repositories, "unset AWS_ENDPOINT_URL_ECR")
 wrong = client("ecr", "eu-central-1", endpoint_url=os.environ["AWS_ENDPOINT_URL_ECR"][:-1])
-fails("AccessDeniedException", wrong.get_authorization_token, "does not have the secret")
+fails("AccessDeniedException", wrong.get_authorization_token, "no valid secret in the path")
 
 print(digest(data[0]["authorizationToken"]), digest(public["authorizationToken"]))

@@ -2,7 +2,7 @@
 
     python aws_tools.py http://127.0.0.1:4599
 
-Needs boto3, and the AWS CLI beside this Python or on PATH. Prints one line a check, and exits with 1 where one fails.
+Needs boto3, and the AWS CLI beside this Python or on PATH. Prints one line per check, and exits with 1 if one fails.
 """
 
 import base64
@@ -19,7 +19,7 @@ ROLE = "arn:aws:iam::210987654321:role/team/puller"
 KEYS = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
 HOME = tempfile.mkdtemp(prefix="aws-tools-")
 
-# Nothing of this machine's own AWS set-up may answer in the simulator's place.
+# The AWS configuration of this machine must not replace the simulator.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[name]
 os.environ.update(
@@ -33,12 +33,12 @@ os.environ.update(
     NO_PROXY="127.0.0.1,localhost,::1",
 )
 
-import boto3  # noqa: E402 (it reads the environment)
+import boto3  # noqa: E402 (reads the environment on import)
 import botocore.exceptions  # noqa: E402
 
 
 def is_token(token, lifetime=12 * 3600, expires=None):
-    """Whether a token is AWS:<opaque password>, of the usual size, and good for the usual time."""
+    """Checks that a token is AWS:<opaque password>, with the size and the lifetime of AWS's tokens."""
     user, _, password = base64.b64decode(token, validate=True).decode().partition(":")
     assert user == "AWS", user
     assert 2048 <= len(token) <= 5120, len(token)
@@ -52,7 +52,7 @@ class Cli:
     def __init__(self, endpoint):
         beside = Path(sys.executable).with_name("aws")
         self.program = str(beside) if beside.exists() else shutil.which("aws")
-        assert self.program, "there is no aws beside this Python, nor on PATH"
+        assert self.program, "aws is neither beside this Python nor on PATH"
         self.endpoint = endpoint
 
     def run(self, *words, region="eu-central-1"):

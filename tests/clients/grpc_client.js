@@ -1,9 +1,9 @@
-// Calls a broker as Node programs do: @grpc/grpc-js, with the messages of proto/ loaded by @grpc/proto-loader.
+// Calls a broker with @grpc/grpc-js and the messages of proto/, which @grpc/proto-loader loads.
 //
 //     node grpc_client.js PROTOS ADDRESS...
 //
-// PROTOS is a folder that holds google/rpc/status.proto; ADDRESS is HOST:PORT or unix:/PATH, of a broker with a simulated AWS.
-// Prints one line a check, and exits with 1 where one fails.
+// PROTOS is a folder with google/rpc/status.proto. ADDRESS is HOST:PORT or unix:/PATH of a broker with a simulated AWS.
+// Prints one line per check, and exits with 1 if one fails.
 "use strict";
 
 const assert = require("node:assert");

@@ -1,8 +1,8 @@
-"""Calls a broker as Python programs do: grpcio, with code that grpcio-tools generates from proto/.
+"""Calls a broker with grpcio, by code that grpcio-tools generates from proto/.
 
     python grpc_client.py ADDRESS...
 
-ADDRESS is HOST:PORT or unix:/PATH, of a broker with a simulated AWS. Prints one line a check, and exits with 1 where one fails.
+ADDRESS is HOST:PORT or unix:/PATH of a broker with a simulated AWS. Prints one line per check, and exits with 1 if one fails.
 """
 
 import sys
@@ -23,7 +23,7 @@ PRIVATE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 
 
 def generate():
-    """The message and service classes of proto/."""
+    """Generates and returns the message and service classes of proto/."""
     out = tempfile.mkdtemp(prefix="grpc-client-")
     # google/rpc/*.proto come with googleapis-common-protos.
     includes = [str(PROTO), str(Path(next(iter(google.rpc.__path__))).parents[1]), protoc.__file__[: -len("protoc.py")] + "_proto"]
@@ -104,7 +104,7 @@ def reflection_v1alpha(channel):
 
 
 def watch(channel):
-    """A snapshot, its end, and from then on nothing until something happens."""
+    """Checks the snapshot, its end, and that known credentials are not sent again."""
     requests = [pb.GetRegistryCredentialsRequest(registry=host) for host in (PRIVATE, "public.ecr.aws")]
     stub = stubs.RegistryCredentialsServiceStub(channel)
     events = stub.WatchRegistryCredentials(pb.WatchRegistryCredentialsRequest(requests=requests), timeout=60)
@@ -112,10 +112,10 @@ def watch(channel):
     assert {event.index: event.credentials.registry for event in first[:2]} == {0: PRIVATE, 1: "public.ecr.aws"}, first
     assert first[2].HasField("snapshot_complete"), first
     events.cancel()
-    held = [event.credentials.credential_id for event in first[:2]]
-    request = pb.WatchRegistryCredentialsRequest(requests=requests, known_credential_ids=held)
+    known = [event.credentials.credential_id for event in first[:2]]
+    request = pb.WatchRegistryCredentialsRequest(requests=requests, known_credential_ids=known)
     again = stub.WatchRegistryCredentials(request, timeout=60)
-    assert {next(again).unchanged_credential_id for _ in range(2)} == set(held)
+    assert {next(again).unchanged_credential_id for _ in range(2)} == set(known)
     again.cancel()
 
 

@@ -1,8 +1,8 @@
-"""Verifies tokens with PyJWT, as strictly as it can be told to.
+"""Verifies tokens with PyJWT, with its strictest options.
 
     python judge.py JWKS ISSUER AUDIENCE < TOKENS
 
-TOKENS has one JSON text a line. Prints a line for each: "ok", or the name of PyJWT's error.
+TOKENS has one JSON string per line. Prints one line per token: "ok", or the name of PyJWT's error.
 """
 
 import json

@@ -1,14 +1,14 @@
-// Mints tokens with jose, one for each algorithm, and writes them and their keys to a directory.
+// Mints one token per algorithm with jose, and writes tokens and keys to a directory.
 //
 //     node mint.mjs JOSE DIRECTORY ISSUER AUDIENCE SUBJECT
 //
-// JOSE is where jose is installed: modules are not looked for in NODE_PATH.
+// JOSE is the path of the jose module: `import` ignores NODE_PATH.
 
 import { writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-const [where, directory, issuer, audience, subject] = process.argv.slice(2);
-const { SignJWT, exportJWK, generateKeyPair } = await import(pathToFileURL(where));
+const [jose, directory, issuer, audience, subject] = process.argv.slice(2);
+const { SignJWT, exportJWK, generateKeyPair } = await import(pathToFileURL(jose));
 const keys = [];
 for (const alg of ["RS256", "PS256", "ES256", "ES384", "EdDSA"]) {
     const { publicKey, privateKey } = await generateKeyPair(alg, { extractable: true });

@@ -1,4 +1,4 @@
-"""Mints tokens with PyJWT, one for each algorithm, and writes them and their keys to a directory.
+"""Mints one token per algorithm with PyJWT, and writes tokens and keys to a directory.
 
     python mint.py DIRECTORY ISSUER AUDIENCE SUBJECT
 """

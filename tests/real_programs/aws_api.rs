@@ -1,4 +1,4 @@
-//! AWS's own programs, led to the broker by `AWS_ENDPOINT_URL_ECR` and nothing else: they share its cache.
+//! AWS's own programs, configured with `AWS_ENDPOINT_URL_ECR` only: they share the broker's cache.
 
 use std::fs;
 use std::io::Read as _;
@@ -16,10 +16,10 @@ use super::other::{python, run, script, succeed, text, tool, tools};
 use super::program::{SERVE_SIMULATED, Server};
 
 const REGION: &str = "eu-central-1";
-/// What the log says once for each token that AWS was asked for.
-const FETCHED: &str = "a credential was fetched";
+/// Log event of one fetch from AWS.
+const FETCHED: &str = "credential fetched";
 
-/// A broker with a simulated AWS behind it and the AWS API before it.
+/// A broker with a simulated AWS and the ECR API.
 struct Broker {
     server: Server,
     directory: tempfile::TempDir,
@@ -36,8 +36,8 @@ impl Broker {
         Self { server, directory, url }
     }
 
-    /// A program with nothing that leads it anywhere but to the broker, keys that nobody knows, and a home of its own.
-    fn lead(&self, mut program: Command) -> Command {
+    /// Returns a program with a home directory, unknown keys, and an environment that names no AWS but the broker.
+    fn configure(&self, mut program: Command) -> Command {
         let home = self.directory.path();
         let path = format!("{}:/usr/bin:/bin", tools().join("bin").display());
         program.env_clear().env("PATH", path).env("HOME", home).current_dir(home);
@@ -48,12 +48,12 @@ impl Broker {
     }
 
     fn cli(&self, words: &[&str]) -> Command {
-        let mut cli = self.lead(tool("venv/bin/aws"));
+        let mut cli = self.configure(tool("venv/bin/aws"));
         cli.args(words);
         cli
     }
 
-    /// Ends it; so often AWS was asked.
+    /// Stops the broker, and returns the number of fetches from AWS.
     fn calls(self) -> usize {
         let logs = self.server.stop();
         let secret = self.url.rsplit('/').next().unwrap();
@@ -75,29 +75,29 @@ fn login_password(command: &mut Command) -> String {
     succeed(command).trim().to_owned()
 }
 
-/// What Amazon's helper answers docker.
-fn by_amazon_s_helper(broker: &Broker, host: &str) -> Value {
-    let mut helper = broker.lead(tool("bin/docker-credential-ecr-login"));
-    // Its own cache would answer in the broker's place.
-    ask(helper.arg("get").env("AWS_ECR_DISABLE_CACHE", "true"), broker, host)
+/// Returns the response of Amazon's docker credential helper.
+fn from_amazon_helper(broker: &Broker, host: &str) -> Value {
+    let mut helper = broker.configure(tool("bin/docker-credential-ecr-login"));
+    // Without this the helper's own cache would answer instead of the broker.
+    run_helper(helper.arg("get").env("AWS_ECR_DISABLE_CACHE", "true"), broker, host)
 }
 
-/// What the provider that kubelet runs on EKS answers it.
-fn by_kubelet_s_provider(broker: &Broker, host: &str) -> Value {
-    let question = serde_json::json!({
+/// Returns the response of the credential provider that kubelet runs on EKS.
+fn from_kubelet_provider(broker: &Broker, host: &str) -> Value {
+    let request = serde_json::json!({
         "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
         "kind": "CredentialProviderRequest",
         "image": format!("{host}/team/app:v1"),
     });
-    let mut provider = broker.lead(tool("bin/ecr-credential-provider"));
-    let answer = ask(provider.arg("get-credentials"), broker, &question.to_string());
-    answer["auth"][host].clone()
+    let mut provider = broker.configure(tool("bin/ecr-credential-provider"));
+    let response = run_helper(provider.arg("get-credentials"), broker, &request.to_string());
+    response["auth"][host].clone()
 }
 
-/// Asks a program over its stdin; what it answers in JSON.
-fn ask(program: &mut Command, broker: &Broker, question: &str) -> Value {
-    let file = broker.directory.path().join("question");
-    fs::write(&file, question).unwrap();
+/// Runs a program with `input` on stdin, and returns its JSON output.
+fn run_helper(program: &mut Command, broker: &Broker, input: &str) -> Value {
+    let file = broker.directory.path().join("input");
+    fs::write(&file, input).unwrap();
     let output = program.stdin(fs::File::open(file).unwrap()).output().unwrap();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -105,48 +105,48 @@ fn ask(program: &mut Command, broker: &Broker, question: &str) -> Value {
 
 fn node(broker: &Broker) -> Command {
     let modules: PathBuf = tools().join("node/node_modules");
-    let mut node = broker.lead(Command::new(find("node")));
+    let mut node = broker.configure(Command::new(find("node")));
     node.arg(script("aws_api.mjs")).arg(modules);
     node
 }
 
-/// Where the test's own `PATH` has a program.
+/// Returns the path of a program on the test's own `PATH`.
 fn find(name: &str) -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "a test's own setting")]
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| Path::is_file(path));
-    found.unwrap_or_else(|| panic!("there is no {name} on PATH"))
+    found.unwrap_or_else(|| panic!("{name} is not on PATH"))
 }
 
 #[test]
 #[ignore = "needs the AWS CLI, which .ci/tools installs"]
-fn the_aws_cli_logs_in_by_the_broker_and_is_told_what_the_broker_does_not_do() {
+fn aws_cli_gets_tokens_and_errors_for_other_operations() {
     let broker = Broker::start(&[]);
-    let answer = succeed(&mut broker.cli(&["ecr", "get-authorization-token", "--output", "json"]));
-    let answer: Value = serde_json::from_str(&answer).unwrap();
-    let entry = &answer["authorizationData"][0];
+    let output = succeed(&mut broker.cli(&["ecr", "get-authorization-token", "--output", "json"]));
+    let output: Value = serde_json::from_str(&output).unwrap();
+    let entry = &output["authorizationData"][0];
     assert_eq!(entry["proxyEndpoint"], format!("https://{PRIVATE}"));
     let private = login_password(&mut broker.cli(&["ecr", "get-login-password"]));
     assert_eq!(private, password(&entry["authorizationToken"]));
-    // Without any keys of AWS's it has no region but the broker's own.
+    // An unsigned request names no region, so the broker's default region applies.
     let mut unsigned = broker.cli(&["ecr", "get-login-password", "--no-sign-request"]);
     unsigned.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
     assert!(!login_password(&mut unsigned).is_empty());
     let public = login_password(&mut broker.cli(&["ecr-public", "get-login-password", "--region", "us-east-1"]));
     assert_ne!(public, private);
     let described = run(&mut broker.cli(&["ecr", "describe-repositories"]));
-    let said = text(&described.stderr);
-    assert!(!described.status.success() && said.contains("UnknownOperationException"), "{said}");
-    assert!(said.contains("unset AWS_ENDPOINT_URL_ECR"), "{said}");
-    let mut guess = broker.cli(&["ecr", "get-login-password"]);
-    let guessed = run(guess.env("AWS_ENDPOINT_URL_ECR", &broker.url[..broker.url.len() - 1]));
-    assert!(text(&guessed.stderr).contains("AccessDeniedException"), "{}", text(&guessed.stderr));
-    assert_eq!(broker.calls(), 3, "eu-central-1, us-east-1 as the broker's own, and the public one");
+    let stderr = text(&described.stderr);
+    assert!(!described.status.success() && stderr.contains("UnknownOperationException"), "{stderr}");
+    assert!(stderr.contains("unset AWS_ENDPOINT_URL_ECR"), "{stderr}");
+    let mut wrong_secret = broker.cli(&["ecr", "get-login-password"]);
+    let rejected = run(wrong_secret.env("AWS_ENDPOINT_URL_ECR", &broker.url[..broker.url.len() - 1]));
+    assert!(text(&rejected.stderr).contains("AccessDeniedException"), "{}", text(&rejected.stderr));
+    assert_eq!(broker.calls(), 3, "eu-central-1, the default region us-east-1, and the public registry");
 }
 
 #[test]
 #[ignore = "needs the AWS CLI, which .ci/tools installs"]
-fn the_aws_cli_finds_the_broker_by_the_services_section_of_a_profile() {
+fn aws_cli_uses_the_endpoint_of_a_services_section() {
     let broker = Broker::start(&[]);
     let file = broker.directory.path().join("config");
     let profile = format!(
@@ -165,7 +165,7 @@ fn the_aws_cli_finds_the_broker_by_the_services_section_of_a_profile() {
     assert_eq!(broker.calls(), 1);
 }
 
-/// A proxy that says what each program sent to it first, and nothing more.
+/// A proxy that reports the first bytes of each connection and forwards nothing.
 struct Proxy {
     url: String,
     seen: mpsc::Receiver<String>,
@@ -191,7 +191,7 @@ impl Proxy {
 
 #[test]
 #[ignore = "needs the AWS CLI, which .ci/tools installs"]
-fn the_aws_cli_sends_nothing_to_a_proxy_where_no_proxy_names_the_broker() {
+fn aws_cli_bypasses_the_proxy_with_no_proxy() {
     let (broker, proxy) = (Broker::start(&[]), Proxy::start());
     let cli = || {
         let mut cli = broker.cli(&["ecr", "get-login-password"]);
@@ -199,42 +199,42 @@ fn the_aws_cli_sends_nothing_to_a_proxy_where_no_proxy_names_the_broker() {
         cli
     };
     assert!(!login_password(cli().env("NO_PROXY", "127.0.0.1,localhost")).is_empty());
-    assert!(proxy.seen.try_recv().is_err(), "the proxy was asked");
-    // What the setting is for.
-    let lost = run(&mut cli());
-    assert!(!lost.status.success() && proxy.seen.try_recv().unwrap().contains(&broker.url));
+    assert!(proxy.seen.try_recv().is_err(), "the proxy got a connection");
+    // Without NO_PROXY the proxy gets the secret.
+    let proxied = run(&mut cli());
+    assert!(!proxied.status.success() && proxy.seen.try_recv().unwrap().contains(&broker.url));
     assert_eq!(broker.calls(), 1);
 }
 
 #[test]
 #[ignore = "needs the AWS CLI, which .ci/tools installs"]
-fn the_aws_cli_tries_again_what_aws_throttles_and_not_what_is_denied() {
+fn aws_cli_retries_throttling_and_not_denials() {
     for (fault, code, tries) in [("throttle=1", "ThrottlingException", 2), ("denied=1", "AccessDeniedException", 1)] {
         let broker = Broker::start(&["--simulate-fault", fault]);
         let mut cli = broker.cli(&["ecr", "get-login-password", "--debug"]);
-        let said = text(&cli.env("AWS_MAX_ATTEMPTS", "2").output().unwrap().stderr);
-        assert!(said.contains(code), "{said}");
-        assert_eq!(said.matches("Sending http request").count(), tries, "{said}");
+        let stderr = text(&cli.env("AWS_MAX_ATTEMPTS", "2").output().unwrap().stderr);
+        assert!(stderr.contains(code), "{stderr}");
+        assert_eq!(stderr.matches("Sending http request").count(), tries, "{stderr}");
     }
 }
 
 #[test]
 #[ignore = "needs the AWS CLI, boto3, @aws-sdk/client-ecr, Amazon's helper and kubelet's provider, which .ci/tools installs"]
-fn the_programs_of_aws_share_one_call_for_each_registry() {
+fn aws_programs_share_one_call_per_registry() {
     let broker = Broker::start(&[]);
-    let by_cli = digest(&login_password(&mut broker.cli(&["ecr", "get-login-password"])));
-    let by_boto3 = succeed(broker.lead(python()).arg(script("aws_api.py")));
-    let (private, public) = by_boto3.trim().split_once(' ').unwrap();
-    let by_node = succeed(&mut node(&broker));
-    let helper = by_amazon_s_helper(&broker, PRIVATE);
-    assert_eq!((by_node.trim(), digest(helper["Secret"].as_str().unwrap()).as_str()), (private, private));
+    let from_cli = digest(&login_password(&mut broker.cli(&["ecr", "get-login-password"])));
+    let from_boto3 = succeed(broker.configure(python()).arg(script("aws_api.py")));
+    let (private, public) = from_boto3.trim().split_once(' ').unwrap();
+    let from_node = succeed(&mut node(&broker));
+    let helper = from_amazon_helper(&broker, PRIVATE);
+    assert_eq!((from_node.trim(), digest(helper["Secret"].as_str().unwrap()).as_str()), (private, private));
     assert_eq!((&helper["Username"], &helper["ServerURL"]), (&"AWS".into(), &PRIVATE.into()));
-    let helper = by_amazon_s_helper(&broker, "public.ecr.aws");
+    let helper = from_amazon_helper(&broker, "public.ecr.aws");
     assert_eq!(digest(helper["Secret"].as_str().unwrap()), public);
-    let provider = by_kubelet_s_provider(&broker, "public.ecr.aws");
+    let provider = from_kubelet_provider(&broker, "public.ecr.aws");
     assert_eq!(digest(provider["password"].as_str().unwrap()), public);
-    let provider = by_kubelet_s_provider(&broker, PRIVATE);
-    assert_eq!(digest(provider["password"].as_str().unwrap()), by_cli, "neither names an account");
-    assert_ne!(by_cli, private, "which is another key");
-    assert_eq!(broker.calls(), 4, "no account, two accounts, and the public one");
+    let provider = from_kubelet_provider(&broker, PRIVATE);
+    assert_eq!(digest(provider["password"].as_str().unwrap()), from_cli, "neither request names an account");
+    assert_ne!(from_cli, private, "an account in the request makes another cache key");
+    assert_eq!(broker.calls(), 4, "no account, two accounts, and the public registry");
 }

@@ -1,4 +1,4 @@
-//! gRPC clients of other languages, over TCP and over a Unix socket.
+//! gRPC clients in other languages, over TCP and over a Unix socket.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,22 +9,22 @@ use super::program::{SERVE_SIMULATED, Server};
 
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 
-/// A broker on a port and on a socket, and both addresses.
-struct Both {
+/// A broker that listens on a port and on a socket.
+struct Broker {
     _directory: tempfile::TempDir,
     _broker: Server,
     addresses: [String; 2],
 }
 
-fn broker() -> Both {
+fn broker() -> Broker {
     let directory = tempfile::tempdir().unwrap();
     let socket = format!("unix:{}", directory.path().join("broker.sock").display());
     let broker = Server::start(&[&SERVE_SIMULATED[..], &["--listen", &socket]].concat(), &[]);
     let tcp = broker.address.trim_start_matches("grpc://").to_owned();
-    Both { _directory: directory, _broker: broker, addresses: [tcp, socket] }
+    Broker { _directory: directory, _broker: broker, addresses: [tcp, socket] }
 }
 
-/// Version 1.9.3 takes a socket as `unix:/path`; its own flag `-unix` fails with "missing port in address".
+/// grpcurl 1.9.3 accepts a socket as `unix:/path`. Its flag `-unix` fails with "missing port in address".
 fn grpcurl(arguments: &[&str]) -> Command {
     let mut command = tool("bin/grpcurl");
     command.arg("-plaintext").args(arguments);
@@ -53,7 +53,7 @@ fn grpcurl_lists_describes_and_calls_over_reflection() {
 
 #[test]
 #[ignore = "needs grpcurl, which .ci/tools installs"]
-fn grpcurl_decodes_an_error_s_details() {
+fn grpcurl_decodes_error_details() {
     let broker = broker();
     for address in &broker.addresses {
         let method = format!("{SERVICE}/GetRegistryCredentials");
@@ -66,16 +66,16 @@ fn grpcurl_decodes_an_error_s_details() {
     }
 }
 
-/// C-core sends the socket's path as `:authority`, percent-encoded, which hyper's h2 refuses; the broker mends it.
+/// gRPC C-core sends the percent-encoded socket path as `:authority`, which h2 rejects. The broker rewrites it.
 #[test]
 #[ignore = "needs Python's grpcio, which .ci/tools installs"]
-fn python_s_grpcio_calls_over_tcp_and_over_a_unix_socket() {
+fn grpcio_calls_over_tcp_and_a_unix_socket() {
     succeed(python().arg(script("grpc_client.py")).args(broker().addresses.each_ref()));
 }
 
 #[test]
 #[ignore = "needs Node and @grpc/grpc-js, which .ci/tools installs"]
-fn node_s_grpc_js_calls_over_tcp_and_over_a_unix_socket() {
+fn grpc_js_calls_over_tcp_and_a_unix_socket() {
     let google_rpc = succeed(python().args(["-c", "import google.rpc; print(*google.rpc.__path__)"]));
     let protos = Path::new(google_rpc.trim()).ancestors().nth(2).unwrap();
     let mut node = Command::new("node");

@@ -1,4 +1,4 @@
-//! A real registry, opened with what the broker gives.
+//! A real registry that accepts the broker's password.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use super::PRIVATE;
 use super::other::{Foreign, run, succeed};
 use super::program::{Server, program, simulated_broker};
 
-/// bcrypt compares no more.
+/// Bytes of a password that bcrypt compares.
 pub(crate) const COMPARED: usize = 72;
 
 pub(crate) fn password(broker: &Server) -> String {
@@ -17,7 +17,7 @@ pub(crate) fn password(broker: &Server) -> String {
     succeed(program(&[]).args(get)).trim_end().to_owned()
 }
 
-/// Debian's docker-registry, which lets in `AWS` with this password.
+/// Debian's docker-registry with the user `AWS` and this password.
 fn registry(directory: &Path, password: &str) -> Foreign {
     let htpasswd = succeed(Command::new("htpasswd").args(["-Bbn", "AWS", &password[..COMPARED]]));
     fs::write(directory.join("htpasswd"), htpasswd.trim()).unwrap();
@@ -31,7 +31,7 @@ fn registry(directory: &Path, password: &str) -> Foreign {
     Foreign::start(Command::new("docker-registry").arg("serve").arg(file), "listening on 127.0.0.1:")
 }
 
-/// `skopeo login`, with the password on its standard input as scripts give it.
+/// `skopeo login` with the password on stdin, as scripts do it.
 fn login(authfile: &Path, registry: &Foreign, password: &str) -> bool {
     let mut skopeo = Command::new("skopeo")
         .args(["login", "--tls-verify=false", "-u", "AWS", "--password-stdin", "--authfile"])
@@ -46,7 +46,7 @@ fn login(authfile: &Path, registry: &Foreign, password: &str) -> bool {
 
 #[test]
 #[ignore = "needs docker-registry, htpasswd and skopeo, which .ci/tools installs"]
-fn a_registry_lets_skopeo_in_with_the_broker_s_password_and_with_no_other() {
+fn registry_accepts_skopeo_with_the_broker_s_password_only() {
     let directory = tempfile::tempdir().unwrap();
     let broker = simulated_broker(&[], &[]);
     let password = password(&broker);
@@ -54,7 +54,7 @@ fn a_registry_lets_skopeo_in_with_the_broker_s_password_and_with_no_other() {
     let authfile = directory.path().join("auth.json");
     assert!(login(&authfile, &registry, &password));
 
-    // The login is good for more than itself: an image goes in and comes out.
+    // With the credential an image can be pushed and listed.
     let image = directory.path().join("image");
     fs::create_dir(&image).unwrap();
     let repository = format!("docker://127.0.0.1:{}/team/app:v1", registry.port);

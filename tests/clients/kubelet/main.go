@@ -1,4 +1,4 @@
-// Reads a credential provider's response as kubelet does, strictly, and prints what it understood of it.
+// Decodes a credential provider's response strictly, as kubelet does, and prints the result.
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 	}
 	response, ok := object.(*v1.CredentialProviderResponse)
 	if !ok {
-		fail(fmt.Errorf("a %v, and no response", kind))
+		fail(fmt.Errorf("got %v, want CredentialProviderResponse", kind))
 	}
 	hosts := map[string]string{}
 	for host, auth := range response.Auth {
