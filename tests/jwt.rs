@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use ecr_broker::authn::jwt::{Issuers, KeySet, Keys, Refusal, Settings};
+use ecr_broker::authn::jwt::{Issuers, KeyLocation, KeySet, Settings, TokenRejected};
+use ecr_broker::caller::TokenCaller;
 use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use program::{Server, run};
@@ -31,7 +32,11 @@ use tokio_rustls::TlsAcceptor;
 /// An issuer is asked no more than once in this time.
 const COOL_DOWN: Duration = Duration::from_secs(10);
 
-fn settings(issuer: &str, keys: Keys) -> Settings {
+async fn verify(issuers: &Issuers, token: &str) -> Result<Arc<TokenCaller>, TokenRejected> {
+    issuers.verify(token).await.map(|verified| verified.caller)
+}
+
+fn settings(issuer: &str, keys: KeyLocation) -> Settings {
     let (name, issuer) = ("blue".to_owned(), issuer.to_owned());
     Settings { name, issuer, audience: AUDIENCE.to_owned(), keys, ca_bundle: None, max_lifetime: HOUR }
 }
@@ -42,11 +47,11 @@ async fn each_bad_token_is_refused_for_its_own_reason() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jwks.json");
     fs::write(&file, signer.jwks()).unwrap();
-    let issuers = Issuers::load(vec![settings(ISSUER, Keys::File(file))], clock.clone()).unwrap();
+    let issuers = Issuers::load(vec![settings(ISSUER, KeyLocation::File(file))], clock.clone()).unwrap();
     let cases = cases(&signer, &other, seconds(&*clock));
     assert!(cases.iter().filter(|case| case.expected.is_err()).count() >= 60);
     for case in cases {
-        let outcome = issuers.verify(&case.token).await;
+        let outcome = verify(&issuers, &case.token).await;
         assert_eq!(outcome.as_ref().map(|_| ()).map_err(|refusal| *refusal), case.expected, "{}", case.name);
         assert!(outcome.is_err() || outcome.is_ok_and(|caller| caller.subject == SUBJECT), "{}", case.name);
     }
@@ -77,8 +82,8 @@ async fn a_token_of_8_kib_is_read_and_one_of_a_letter_more_is_not() {
             _ => {}
         }
     }
-    assert!(issuers.verify(&exact.unwrap()).await.is_ok());
-    assert_eq!(issuers.verify(&beyond.unwrap()).await, Err(Refusal::Malformed));
+    assert!(verify(&issuers, &exact.unwrap()).await.is_ok());
+    assert_eq!(verify(&issuers, &beyond.unwrap()).await, Err(TokenRejected::Malformed));
 }
 
 /// What was verified a moment ago is not verified again, which must make no difference.
@@ -89,19 +94,19 @@ async fn a_token_that_comes_again_is_taken_as_it_is_and_for_as_long_as_it_lasts(
     let now = seconds(&*clock);
     let claims = format!(r#"{{"iss":"{ISSUER}","sub":"{SUBJECT}","aud":"{AUDIENCE}","iat":{now},"exp":{}}}"#, now + 40);
     let token = signer.sign(&signer.header(), &claims);
-    let first = issuers.verify(&token).await.unwrap();
-    let again = issuers.verify(&token).await.unwrap();
+    let first = verify(&issuers, &token).await.unwrap();
+    let again = verify(&issuers, &token).await.unwrap();
     assert!(Arc::ptr_eq(&first, &again), "it is remembered");
     for (index, letter) in token.char_indices().filter(|(_, letter)| *letter != '.') {
         let other = if letter == 'A' { "B" } else { "A" };
         let altered = [&token[..index], other, &token[index + 1..]].concat();
-        assert!(issuers.verify(&altered).await.is_err(), "{index}");
+        assert!(verify(&issuers, &altered).await.is_err(), "{index}");
     }
     clock.advance(Duration::from_secs(41));
-    let within_leeway = issuers.verify(&token).await.unwrap();
+    let within_leeway = verify(&issuers, &token).await.unwrap();
     assert!(!Arc::ptr_eq(&first, &within_leeway), "it is verified anew");
     clock.advance(Duration::from_secs(30));
-    assert_eq!(issuers.verify(&token).await, Err(Refusal::Expired));
+    assert_eq!(verify(&issuers, &token).await, Err(TokenRejected::Expired));
 }
 
 #[tokio::test]
@@ -111,15 +116,15 @@ async fn an_issuer_s_keys_verify_its_own_tokens_only() {
     let file = |name: &str, signer: &Signer| {
         let path = directory.path().join(name);
         fs::write(&path, signer.jwks()).unwrap();
-        Keys::File(path)
+        KeyLocation::File(path)
     };
     let green = Settings { name: "green".into(), ..settings("https://b.example", file("b.json", &b)) };
     let issuers = Issuers::load(vec![settings(ISSUER, file("a.json", &a)), green], clock.clone()).unwrap();
     let now = seconds(&*clock);
-    assert_eq!(issuers.verify(&a.token(ISSUER, SUBJECT, now)).await.unwrap().issuer, "blue");
-    assert_eq!(issuers.verify(&b.token("https://b.example", SUBJECT, now)).await.unwrap().issuer, "green");
-    assert_eq!(issuers.verify(&b.token(ISSUER, SUBJECT, now)).await, Err(Refusal::Signature));
-    assert_eq!(issuers.verify(&a.token("https://b.example", SUBJECT, now)).await, Err(Refusal::Signature));
+    assert_eq!(verify(&issuers, &a.token(ISSUER, SUBJECT, now)).await.unwrap().issuer, "blue");
+    assert_eq!(verify(&issuers, &b.token("https://b.example", SUBJECT, now)).await.unwrap().issuer, "green");
+    assert_eq!(verify(&issuers, &b.token(ISSUER, SUBJECT, now)).await, Err(TokenRejected::Signature));
+    assert_eq!(verify(&issuers, &a.token("https://b.example", SUBJECT, now)).await, Err(TokenRejected::Signature));
 }
 
 #[test]
@@ -185,7 +190,7 @@ async fn a_key_verifies_tokens_of_its_own_curve_s_algorithm_only() {
         };
         let file = directory.path().join("jwks.json");
         fs::write(&file, format!(r#"{{"keys":[{{"kid":"k",{jwk}}}]}}"#)).unwrap();
-        let issuers = Issuers::load(vec![settings(ISSUER, Keys::File(file))], clock.clone()).unwrap();
+        let issuers = Issuers::load(vec![settings(ISSUER, KeyLocation::File(file))], clock.clone()).unwrap();
         for (_, claimed, _) in kinds {
             let now = seconds(&*clock);
             let claims =
@@ -198,8 +203,8 @@ async fn a_key_verifies_tokens_of_its_own_curve_s_algorithm_only() {
                 _ => EncodingKey::from_ec_der(&key.serialize_der()),
             };
             let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &secret, own).unwrap();
-            let expected = if claimed == own { Ok(()) } else { Err(Refusal::KeyMismatch) };
-            let outcome = issuers.verify(&format!("{signed}.{signature}")).await;
+            let expected = if claimed == own { Ok(()) } else { Err(TokenRejected::KeyMismatch) };
+            let outcome = verify(&issuers, &format!("{signed}.{signature}")).await;
             assert_eq!(outcome.map(drop), expected, "{own:?} as {claimed:?}");
         }
     }
@@ -210,7 +215,7 @@ fn a_file_of_keys_that_everybody_can_write_is_refused() {
     let (signer, directory) = (Signer::new("k1"), tempfile::tempdir().unwrap());
     let file = directory.path().join("jwks.json");
     fs::write(&file, signer.jwks()).unwrap();
-    let load = || Issuers::load(vec![settings(ISSUER, Keys::File(file.clone()))], ManualClock::new()).map(drop);
+    let load = || Issuers::load(vec![settings(ISSUER, KeyLocation::File(file.clone()))], ManualClock::new()).map(drop);
     assert!(load().is_ok());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     assert!(load().unwrap_err().to_string().contains("is writable by every user"));
@@ -221,12 +226,12 @@ async fn claims_in_objects_are_named_by_both_and_none_is_taken_for_another() {
     let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
     let file = directory.path().join("jwks.json");
     fs::write(&file, signer.jwks()).unwrap();
-    let issuers = Issuers::load(vec![settings(ISSUER, Keys::File(file))], clock.clone()).unwrap();
+    let issuers = Issuers::load(vec![settings(ISSUER, KeyLocation::File(file))], clock.clone()).unwrap();
     let now = seconds(&*clock);
     let verify = async |more: &str| {
         let claims =
             format!(r#"{{"iss":"{ISSUER}","sub":"x","aud":"{AUDIENCE}","iat":{now},"exp":{},{more}}}"#, now + 60);
-        issuers.verify(&signer.sign(&signer.header(), &claims)).await.map(|caller| caller.claims.clone())
+        verify(&issuers, &signer.sign(&signer.header(), &claims)).await.map(|caller| caller.claims.clone())
     };
     let nested = r#""kubernetes.io":{"namespace":"ci","serviceaccount":{"name":"runner","uid":7}},"list":["a"],"half":1.5,"none":null"#;
     let expected = [
@@ -236,17 +241,17 @@ async fn claims_in_objects_are_named_by_both_and_none_is_taken_for_another() {
     ];
     let expected = expected.map(|(name, text)| (name.to_owned(), text.to_owned())).into_iter().collect();
     assert_eq!(verify(nested).await, Ok(expected));
-    assert_eq!(verify(r#""a":{"b":"1"},"a.b":"2""#).await, Err(Refusal::Claims));
+    assert_eq!(verify(r#""a":{"b":"1"},"a.b":"2""#).await, Err(TokenRejected::Claims));
     for twice in [
         r#""a":{"b":"1","b":"2"}"#,
         r#""a":{"b":{"c":1,"c":1}}"#,
         r#""":{"repository_id":"456"}"#,
         r#""a":{"b.c":1},"a.b":{"c":1}"#,
     ] {
-        assert_eq!(verify(twice).await, Err(Refusal::Claims), "{twice}");
+        assert_eq!(verify(twice).await, Err(TokenRejected::Claims), "{twice}");
     }
     let deep = format!(r#""a":{}1{}"#, r#"{"a":"#.repeat(500), "}".repeat(500));
-    assert_eq!(verify(&deep).await, Err(Refusal::Claims));
+    assert_eq!(verify(&deep).await, Err(TokenRejected::Claims));
 }
 
 /// An issuer that answers as it is told, and counts how often its keys were asked for.
@@ -295,7 +300,7 @@ impl Issuer {
     }
 
     fn followed(&self, clock: &Arc<ManualClock>) -> Arc<Issuers> {
-        let issuers = Issuers::load(vec![settings(&self.url, Keys::Discovery)], clock.clone()).unwrap();
+        let issuers = Issuers::load(vec![settings(&self.url, KeyLocation::Discovery)], clock.clone()).unwrap();
         let issuers = Arc::new(issuers);
         tokio::spawn(Arc::clone(&issuers).follow());
         issuers
@@ -339,13 +344,13 @@ async fn an_issuer_may_be_vouched_for_by_an_authority_of_its_own() {
     issuer.answers(200, signer.jwks());
     let token = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
     let load = |ca_bundle| {
-        let settings = Settings { ca_bundle, ..settings(&issuer.url, Keys::Discovery) };
+        let settings = Settings { ca_bundle, ..settings(&issuer.url, KeyLocation::Discovery) };
         Issuers::load(vec![settings], clock.clone()).map(Arc::new)
     };
-    for (ca_bundle, expected) in [(Some(authority.file.clone()), Ok(())), (None, Err(Refusal::KeysUnavailable))] {
+    for (ca_bundle, expected) in [(Some(authority.file.clone()), Ok(())), (None, Err(TokenRejected::KeysUnavailable))] {
         let issuers = load(ca_bundle).unwrap();
         tokio::spawn(Arc::clone(&issuers).follow());
-        assert_eq!(issuers.verify(&token).await.map(drop), expected);
+        assert_eq!(verify(&issuers, &token).await.map(drop), expected);
     }
     let empty = directory.path().join("empty.pem");
     fs::write(&empty, "").unwrap();
@@ -360,22 +365,22 @@ async fn keys_are_discovered_and_a_storm_of_unknown_keys_asks_the_issuer_once() 
     issuer.answers(200, signer.jwks());
     let issuers = issuer.followed(&clock);
     let good = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
-    assert_eq!(issuers.verify(&good).await.unwrap().subject, SUBJECT);
+    assert_eq!(verify(&issuers, &good).await.unwrap().subject, SUBJECT);
     assert_eq!(issuer.asked(), 1);
     let storm = |round: usize| {
         let (issuers, url, now) = (Arc::clone(&issuers), issuer.url.clone(), seconds(&*clock));
         let tokens = (0..1000).map(move |n| Signer::new(&format!("{round}-{n}")).token(&url, SUBJECT, now));
         join_all(tokens.map(move |token| {
             let issuers = Arc::clone(&issuers);
-            async move { issuers.verify(&token).await }
+            async move { verify(&issuers, &token).await }
         }))
     };
-    assert!(storm(1).await.iter().all(|outcome| *outcome == Err(Refusal::KeyUnknown)));
+    assert!(storm(1).await.iter().all(|outcome| *outcome == Err(TokenRejected::KeyUnknown)));
     assert_eq!(issuer.asked(), 1, "it was asked a moment ago");
     clock.advance(COOL_DOWN);
-    assert!(storm(2).await.iter().all(|outcome| *outcome == Err(Refusal::KeyUnknown)));
+    assert!(storm(2).await.iter().all(|outcome| *outcome == Err(TokenRejected::KeyUnknown)));
     assert_eq!(issuer.asked(), 2);
-    assert!(issuers.verify(&good).await.is_ok());
+    assert!(verify(&issuers, &good).await.is_ok());
 }
 
 #[tokio::test]
@@ -383,20 +388,20 @@ async fn what_a_token_was_taken_by_holds_while_its_own_key_does_whatever_others_
     let (issuer, clock, old, new) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"), Signer::new("k2"));
     issuer.answers(200, old.jwks());
     let issuers = issuer.followed(&clock);
-    let vouched = issuers.vouch(&old.token(&issuer.url, SUBJECT, seconds(&*clock))).await.unwrap();
+    let verified = issuers.verify(&old.token(&issuer.url, SUBJECT, seconds(&*clock))).await.unwrap();
     // Anybody can have the keys fetched again by naming one that is not known.
     let (old_keys, new_keys) = (old.jwks(), new.jwks());
     let both = old_keys.replacen("{\"keys\":[", &format!("{},", new_keys.trim_end_matches("]}")), 1);
     for keys in [old.jwks(), both] {
         issuer.answers(200, keys);
         clock.advance(COOL_DOWN);
-        assert!(issuers.verify(&Signer::new("x").token(&issuer.url, SUBJECT, seconds(&*clock))).await.is_err());
-        assert!(issuers.left(&vouched) > MINUTE);
+        assert!(verify(&issuers, &Signer::new("x").token(&issuer.url, SUBJECT, seconds(&*clock))).await.is_err());
+        assert!(issuers.time_left(&verified) > MINUTE);
     }
     issuer.answers(200, new.jwks());
     clock.advance(COOL_DOWN);
-    assert!(issuers.verify(&Signer::new("y").token(&issuer.url, SUBJECT, seconds(&*clock))).await.is_err());
-    assert_eq!(issuers.left(&vouched), Duration::ZERO, "its key was taken away");
+    assert!(verify(&issuers, &Signer::new("y").token(&issuer.url, SUBJECT, seconds(&*clock))).await.is_err());
+    assert_eq!(issuers.time_left(&verified), Duration::ZERO, "its key was taken away");
 }
 
 #[tokio::test]
@@ -405,37 +410,41 @@ async fn a_new_key_is_found_and_an_issuer_that_is_down_costs_nobody_anything_for
     issuer.answers(200, old.jwks());
     let issuers = issuer.followed(&clock);
     let token = |signer: &Signer| signer.token(&issuer.url, SUBJECT, seconds(&*clock));
-    assert!(issuers.verify(&token(&old)).await.is_ok());
+    assert!(verify(&issuers, &token(&old)).await.is_ok());
     issuer.answers(200, new.jwks());
-    assert_eq!(issuers.verify(&token(&new)).await, Err(Refusal::KeyUnknown), "too soon to ask again");
+    assert_eq!(verify(&issuers, &token(&new)).await, Err(TokenRejected::KeyUnknown), "too soon to ask again");
     clock.advance(COOL_DOWN);
-    assert!(issuers.verify(&token(&new)).await.is_ok());
-    assert_eq!(issuers.verify(&token(&old)).await, Err(Refusal::KeyUnknown), "what the issuer took away is gone");
+    assert!(verify(&issuers, &token(&new)).await.is_ok());
+    assert_eq!(
+        verify(&issuers, &token(&old)).await,
+        Err(TokenRejected::KeyUnknown),
+        "what the issuer took away is gone"
+    );
     for (status, body) in [(503, String::new()), (200, "[]".into()), (200, "x".repeat(300_000)), (302, new.jwks())] {
         clock.advance(HOUR);
         issuer.answers(status, body);
         let asked = issuer.asked();
-        assert!(issuers.verify(&token(&old)).await.is_err());
+        assert!(verify(&issuers, &token(&old)).await.is_err());
         assert_eq!(issuer.asked(), asked + 1, "{status}");
-        assert!(issuers.verify(&token(&new)).await.is_ok(), "{status}: the keys that are held stay good");
+        assert!(verify(&issuers, &token(&new)).await.is_ok(), "{status}: the keys that are held stay good");
     }
     clock.advance(COOL_DOWN);
     issuer.answers(200, r#"{"keys":[]}"#);
-    assert!(issuers.verify(&token(&old)).await.is_err());
+    assert!(verify(&issuers, &token(&old)).await.is_err());
     assert_eq!(
-        issuers.verify(&token(&new)).await,
-        Err(Refusal::KeyUnknown),
+        verify(&issuers, &token(&new)).await,
+        Err(TokenRejected::KeyUnknown),
         "an issuer that takes its keys away is not down"
     );
     clock.advance(COOL_DOWN);
     issuer.answers(200, new.jwks());
-    assert!(issuers.verify(&token(&new)).await.is_ok());
+    assert!(verify(&issuers, &token(&new)).await.is_ok());
     issuer.answers(503, "");
     clock.advance(24 * HOUR + MINUTE);
-    assert_eq!(issuers.verify(&token(&new)).await, Err(Refusal::KeysUnavailable), "more than a day old");
+    assert_eq!(verify(&issuers, &token(&new)).await, Err(TokenRejected::KeysUnavailable), "more than a day old");
     issuer.answers(200, new.jwks());
     clock.advance(COOL_DOWN);
-    assert!(issuers.verify(&token(&new)).await.is_ok());
+    assert!(verify(&issuers, &token(&new)).await.is_ok());
 }
 
 #[tokio::test]
@@ -444,9 +453,9 @@ async fn a_caller_that_gives_up_does_not_end_the_fetch_of_keys() {
     issuer.answers(200, signer.jwks());
     let issuers = issuer.followed(&clock);
     let good = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
-    let given_up = tokio::time::timeout(Duration::ZERO, issuers.verify(&good)).await;
+    let given_up = tokio::time::timeout(Duration::ZERO, verify(&issuers, &good)).await;
     assert!(given_up.is_err());
-    assert!(issuers.verify(&good).await.is_ok());
+    assert!(verify(&issuers, &good).await.is_ok());
     assert_eq!(issuer.asked(), 1);
 }
 
@@ -517,8 +526,8 @@ fn the_program_knows_callers_by_their_tokens_and_writes_none_of_them_down() {
     }
     let refused = served.run(&["whoami"], &signer.token("https://evil.example", SUBJECT, now));
     assert_eq!(refused.code, 4);
-    assert!(refused.error().contains("issuer is none of those"), "{refused:?}");
-    served.broker.until_logged("issuer is none of those");
+    assert!(refused.error().contains("is not configured on the broker"), "{refused:?}");
+    served.broker.until_logged("is not configured on the broker");
     let expired = served.run(&["get", HOST], &signer.token(ISSUER, SUBJECT, now - 3600));
     assert!(expired.code == 4 && expired.error().contains("has expired"), "{expired:?}");
     // Without a token, `--simulate` lets loopback in, which has no grants.
@@ -539,7 +548,7 @@ fn keys_that_were_replaced_in_their_file_are_noticed() {
     served.broker.until_logged("the old keys stay in force");
     assert_eq!(served.run(&["whoami"], &served.signer.token(ISSUER, SUBJECT, now)).code, 0);
     fs::write(served.directory.path().join("jwks.json"), new.jwks()).unwrap();
-    served.broker.until_logged("the issuer's keys were read again");
+    served.broker.until_logged("issuer key file reloaded");
     assert_eq!(served.run(&["whoami"], &new.token(ISSUER, SUBJECT, now)).code, 0);
     assert_eq!(served.run(&["whoami"], &served.signer.token(ISSUER, SUBJECT, now)).code, 4);
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use ecr_broker::authn::jwt::{Issuers, Keys, Settings};
+use ecr_broker::authn::jwt::{Issuers, KeyLocation, Settings};
 use ecr_broker::clock::{Clock, SystemClock};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use libfuzzer_sys::fuzz_target;
@@ -28,7 +28,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         name: "blue".into(),
         issuer: "https://issuer.example".into(),
         audience: "ecr-broker".into(),
-        keys: Keys::File(file.path().into()),
+        keys: KeyLocation::File(file.path().into()),
         ca_bundle: None,
         max_lifetime: Duration::from_secs(u32::MAX.into()),
     };
@@ -48,7 +48,8 @@ fuzz_target!(|data: &[u8]| {
     let (header, claims) = data.split_at(data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len()));
     let signed = format!("{}.{}", BASE64URL_NOPAD.encode(header), BASE64URL_NOPAD.encode(claims));
     let Ok(signature) = jsonwebtoken::crypto::sign(signed.as_bytes(), key, Algorithm::ES256) else { return };
-    if let Ok(caller) = runtime.block_on(issuers.verify(&format!("{signed}.{signature}"))) {
+    if let Ok(verified) = runtime.block_on(issuers.verify(&format!("{signed}.{signature}"))) {
+        let caller = verified.caller;
         assert_eq!(caller.issuer, "blue");
         assert!(!caller.subject.is_empty() && caller.subject.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     }

@@ -1,18 +1,14 @@
 //! Authentication of a call by its bearer token, within the failure limit of its origin.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::bearer::Bearer;
-use super::jwt::{Issuers, Refusal};
+use super::jwt::{FETCH_COOLDOWN, Issuers, TokenRejected};
 use super::peer::Peer;
 use super::state::AuthnState;
 use crate::caller::{Caller, TokenCaller};
 use crate::error::BrokerError;
 use crate::limits::{Limits, Origin, RetryAfter};
-
-/// Retry delay while an issuer's keys are being fetched: the broker fetches them at most once in this time.
-const KEYS_WAIT: Duration = Duration::from_secs(10);
 
 /// Authenticates calls by their bearer tokens.
 #[derive(Debug, Clone)]
@@ -48,7 +44,7 @@ impl Authenticator {
         let not_accepted =
             "the broker takes no bearer tokens ([[authentication.jwt]] is not configured); call without one";
         let issuers = self.issuers.as_ref().ok_or_else(|| BrokerError::unauthenticated(not_accepted))?;
-        let token = issuers.vouch(token.expose()).await.map_err(unauthenticated)?;
+        let token = issuers.verify(token.expose()).await.map_err(unauthenticated)?;
         let subject = Arc::clone(&token.caller);
         let caller = match peer {
             Peer::Certified(_) => same(peer.caller()?, &subject)?,
@@ -58,10 +54,10 @@ impl Authenticator {
     }
 }
 
-/// Missing keys are no fault of the token: a retry may succeed.
-fn unauthenticated(refusal: Refusal) -> BrokerError {
-    let retry_after = matches!(refusal, Refusal::KeysUnavailable).then_some(KEYS_WAIT);
-    BrokerError::CallerUnauthenticated { problem: refusal.as_str(), retry_after }
+/// A token whose issuer's keys are missing may succeed after the next fetch.
+fn unauthenticated(rejected: TokenRejected) -> BrokerError {
+    let retry_after = matches!(rejected, TokenRejected::KeysUnavailable).then_some(FETCH_COOLDOWN);
+    BrokerError::CallerUnauthenticated { problem: rejected.as_str(), retry_after }
 }
 
 /// Returns the caller that the certificate and the token both name.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tls::Proof;
+use super::tls::VerifiedCertificate;
 use crate::caller::Caller;
 use crate::error::BrokerError;
 
@@ -12,7 +12,7 @@ pub enum Peer {
     /// A caller that is known for as long as the connection lasts.
     Known(Caller),
     /// The subject of a client certificate, for as long as the certificate is valid.
-    Certified(Arc<Proof>),
+    Certified(Arc<VerifiedCertificate>),
     /// An unauthenticated peer: why, and what to do about it.
     Unknown(&'static str),
 }
@@ -22,7 +22,7 @@ impl Peer {
     pub(crate) fn caller(&self) -> Result<Caller, BrokerError> {
         match self {
             Self::Known(caller) => Ok(caller.clone()),
-            Self::Certified(proof) => proof.caller().map_err(BrokerError::unauthenticated),
+            Self::Certified(certificate) => certificate.caller().map_err(BrokerError::unauthenticated),
             Self::Unknown(problem) => Err(BrokerError::unauthenticated(problem)),
         }
     }

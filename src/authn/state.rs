@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::jwt::{Issuers, Vouched};
+use super::jwt::{Issuers, VerifiedToken};
 use super::peer::Peer;
 use crate::error::BrokerError;
 
@@ -11,7 +11,7 @@ use crate::error::BrokerError;
 #[derive(Debug, Clone)]
 pub(crate) struct AuthnState {
     peer: Peer,
-    token: Option<(Arc<Issuers>, Vouched)>,
+    token: Option<(Arc<Issuers>, VerifiedToken)>,
 }
 
 impl AuthnState {
@@ -21,7 +21,7 @@ impl AuthnState {
     }
 
     /// Returns the state of a call with a verified bearer token.
-    pub(super) fn of_token(peer: Peer, issuers: Arc<Issuers>, token: Vouched) -> Self {
+    pub(super) fn of_token(peer: Peer, issuers: Arc<Issuers>, token: VerifiedToken) -> Self {
         Self { peer, token: Some((issuers, token)) }
     }
 
@@ -39,6 +39,6 @@ impl AuthnState {
 
     /// Returns the remaining validity of the token, if the call carries one.
     pub(crate) fn token_left(&self) -> Option<Duration> {
-        self.token.as_ref().map(|(issuers, vouched)| issuers.left(vouched))
+        self.token.as_ref().map(|(issuers, token)| issuers.time_left(token))
     }
 }

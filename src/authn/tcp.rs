@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::peer::Peer;
-use super::tls::{Proof, Tls};
+use super::tls::{Tls, VerifiedCertificate};
 use crate::caller::Caller;
 
 /// The ways in which TCP listeners authenticate peers.
@@ -20,9 +20,9 @@ pub(crate) struct TcpAuthn {
 
 impl TcpAuthn {
     /// Returns the peer at an address. A certificate takes precedence over loopback.
-    pub(crate) fn peer(&self, address: IpAddr, proof: Option<Proof>) -> Peer {
-        match proof {
-            Some(proof) => Peer::Certified(Arc::new(proof)),
+    pub(crate) fn peer(&self, address: IpAddr, certificate: Option<VerifiedCertificate>) -> Peer {
+        match certificate {
+            Some(certificate) => Peer::Certified(Arc::new(certificate)),
             None if self.loopback && address.is_loopback() => Peer::Known(Caller::Loopback),
             None => Peer::Unknown(self.advice()),
         }

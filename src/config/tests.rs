@@ -256,8 +256,11 @@ fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
         max_lifetime = "15m"
     "#;
     let issuers = load(good).unwrap().server.issuers;
-    assert_eq!((issuers[0].keys.clone(), issuers[0].max_lifetime), (jwt::Keys::Discovery, Duration::from_hours(1)));
-    assert_eq!(issuers[1].keys, jwt::Keys::File("/etc/keys.json".into()));
+    assert_eq!(
+        (issuers[0].keys.clone(), issuers[0].max_lifetime),
+        (jwt::KeyLocation::Discovery, Duration::from_hours(1))
+    );
+    assert_eq!(issuers[1].keys, jwt::KeyLocation::File("/etc/keys.json".into()));
     assert_eq!(issuers[1].max_lifetime, Duration::from_mins(15));
     assert!(self::problems(&good.replace("grants = []", ""))[0].contains("any token of these issuers"));
     let text = r#"

@@ -15,7 +15,7 @@ use super::grpc_service::GrpcService;
 use super::lifetime::Lifetime;
 use super::listener::Accepted;
 use super::protocol::Protocol;
-use crate::authn::tls::{self, Proof, Tls};
+use crate::authn::tls::{self, Tls, VerifiedCertificate};
 use crate::authn::{Peer, TcpAuthn, UnixPeer};
 use crate::limits::{Limits, Origin, RetryAfter};
 
@@ -53,8 +53,8 @@ impl GrpcProtocol {
         let Some(tls) = &self.authn.tls else {
             return self.connection(self.authn.peer(address, None), origin, None).serve(stream, lifetime).await;
         };
-        if let Some((stream, proof)) = self.handshake(tls, stream, origin, lifetime).await {
-            self.connection(self.authn.peer(address, proof), origin, None).serve(stream, lifetime).await;
+        if let Some((stream, certificate)) = self.handshake(tls, stream, origin, lifetime).await {
+            self.connection(self.authn.peer(address, certificate), origin, None).serve(stream, lifetime).await;
         }
     }
 
@@ -65,7 +65,7 @@ impl GrpcProtocol {
         stream: TcpStream,
         origin: Origin,
         lifetime: &Lifetime,
-    ) -> Option<(TlsStream<TcpStream>, Option<Proof>)> {
+    ) -> Option<(TlsStream<TcpStream>, Option<VerifiedCertificate>)> {
         if let Err(RetryAfter(wait)) = self.limits.check_origin(origin) {
             debug!(?origin, ?wait, "connection rejected: too many failed authentications");
             return None;

@@ -77,7 +77,7 @@ fn a_certificate_that_another_authority_signed_is_refused_and_the_log_says_why()
     for (identity, reason) in [
         ("forged-by-b", "UnknownIssuer"),
         ("forged-by-same-name", "BadSignature"),
-        ("two-ids", "names several URIs"),
+        ("two-ids", "has several URIs"),
         ("server-only", "extended key usage"),
     ] {
         let refused = federation.whoami(identity);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use ecr_broker::authn::jwt::{Issuers, Keys, Refusal, Settings};
+use ecr_broker::authn::jwt::{Issuers, KeyLocation, Settings, TokenRejected};
 use ecr_broker::clock::Clock;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::KeyPair;
@@ -32,7 +32,7 @@ pub struct Signer {
 pub struct Case {
     pub name: &'static str,
     pub token: String,
-    pub expected: Result<(), Refusal>,
+    pub expected: Result<(), TokenRejected>,
 }
 
 /// Takes the tokens of one issuer, `blue`, whose keys are in a file of this folder.
@@ -43,7 +43,7 @@ pub fn issuers(signer: &Signer, directory: &Path, clock: Arc<dyn Clock>) -> Arc<
         name: "blue".to_owned(),
         issuer: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
-        keys: Keys::File(file),
+        keys: KeyLocation::File(file),
         ca_bundle: None,
         max_lifetime: Duration::from_hours(1),
     };
@@ -126,64 +126,64 @@ pub fn cases(signer: &Signer, other: &Signer, now: u64) -> Vec<Case> {
     let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
 
     add("a good one", token.clone(), Ok(()));
-    add("nothing", String::new(), Err(Refusal::Malformed));
-    add("a word", "token".into(), Err(Refusal::Malformed));
-    add("dots", "..".into(), Err(Refusal::Malformed));
-    add("two parts", format!("{head}.{body}"), Err(Refusal::Malformed));
-    add("four parts", format!("{token}.{signature}"), Err(Refusal::Malformed));
-    add("five parts, as an encrypted one has", format!("{token}.{body}.{signature}"), Err(Refusal::Malformed));
-    add("no header", format!(".{body}.{signature}"), Err(Refusal::Malformed));
-    add("no claims", format!("{head}..{signature}"), Err(Refusal::Malformed));
-    add("no signature", format!("{head}.{body}."), Err(Refusal::Malformed));
-    add("padding", format!("{head}=.{body}.{signature}"), Err(Refusal::Malformed));
-    add("padding of the signature", format!("{token}=="), Err(Refusal::Malformed));
-    add("base64 of the other alphabet", format!("{head}.{body}.++//"), Err(Refusal::Malformed));
-    add("a space", format!("{head}. {body}.{signature}"), Err(Refusal::Malformed));
-    add("a line's end", format!("{head}.{body}\n.{signature}"), Err(Refusal::Malformed));
+    add("nothing", String::new(), Err(TokenRejected::Malformed));
+    add("a word", "token".into(), Err(TokenRejected::Malformed));
+    add("dots", "..".into(), Err(TokenRejected::Malformed));
+    add("two parts", format!("{head}.{body}"), Err(TokenRejected::Malformed));
+    add("four parts", format!("{token}.{signature}"), Err(TokenRejected::Malformed));
+    add("five parts, as an encrypted one has", format!("{token}.{body}.{signature}"), Err(TokenRejected::Malformed));
+    add("no header", format!(".{body}.{signature}"), Err(TokenRejected::Malformed));
+    add("no claims", format!("{head}..{signature}"), Err(TokenRejected::Malformed));
+    add("no signature", format!("{head}.{body}."), Err(TokenRejected::Malformed));
+    add("padding", format!("{head}=.{body}.{signature}"), Err(TokenRejected::Malformed));
+    add("padding of the signature", format!("{token}=="), Err(TokenRejected::Malformed));
+    add("base64 of the other alphabet", format!("{head}.{body}.++//"), Err(TokenRejected::Malformed));
+    add("a space", format!("{head}. {body}.{signature}"), Err(TokenRejected::Malformed));
+    add("a line's end", format!("{head}.{body}\n.{signature}"), Err(TokenRejected::Malformed));
     add(
         "too large",
         signer.sign(&header, &claims(now, "x", Some(&format!("{:?}", "x".repeat(8192))))),
-        Err(Refusal::Malformed),
+        Err(TokenRejected::Malformed),
     );
 
     let with = |header: &str| signer.sign(header, &good);
     let kid = &signer.kid;
     for (name, header, expected) in [
-        ("alg none", format!(r#"{{"alg":"none","kid":"{kid}"}}"#), Refusal::Algorithm),
-        ("alg None", format!(r#"{{"alg":"None","kid":"{kid}"}}"#), Refusal::Algorithm),
-        ("alg HS256", format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#), Refusal::Algorithm),
-        ("alg HS512", format!(r#"{{"alg":"HS512","kid":"{kid}"}}"#), Refusal::Algorithm),
-        ("alg RS1", format!(r#"{{"alg":"RS1","kid":"{kid}"}}"#), Refusal::Algorithm),
-        ("alg ES256K", format!(r#"{{"alg":"ES256K","kid":"{kid}"}}"#), Refusal::Algorithm),
-        ("alg in lower case", format!(r#"{{"alg":"es256","kid":"{kid}"}}"#), Refusal::Algorithm),
-        ("alg empty", format!(r#"{{"alg":"","kid":"{kid}"}}"#), Refusal::Algorithm),
-        ("alg RS256 with an EC key", format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#), Refusal::KeyMismatch),
-        ("alg ES384 with a P-256 key", format!(r#"{{"alg":"ES384","kid":"{kid}"}}"#), Refusal::KeyMismatch),
-        ("alg EdDSA with an EC key", format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#), Refusal::KeyMismatch),
-        ("no alg", format!(r#"{{"kid":"{kid}"}}"#), Refusal::Header),
-        ("alg a number", format!(r#"{{"alg":256,"kid":"{kid}"}}"#), Refusal::Header),
-        ("alg twice", format!(r#"{{"alg":"ES256","alg":"none","kid":"{kid}"}}"#), Refusal::Header),
-        ("kid twice", format!(r#"{{"alg":"ES256","kid":"{kid}","kid":"x"}}"#), Refusal::Header),
-        ("no kid", r#"{"alg":"ES256"}"#.into(), Refusal::NoKeyId),
-        ("kid null", r#"{"alg":"ES256","kid":null}"#.into(), Refusal::NoKeyId),
-        ("kid empty", r#"{"alg":"ES256","kid":""}"#.into(), Refusal::NoKeyId),
-        ("kid a number", r#"{"alg":"ES256","kid":1}"#.into(), Refusal::Header),
-        ("kid a path", r#"{"alg":"ES256","kid":"../../dev/null"}"#.into(), Refusal::KeyUnknown),
-        ("kid an injection", r#"{"alg":"ES256","kid":"' or 1=1 --"}"#.into(), Refusal::KeyUnknown),
-        ("kid of nobody", r#"{"alg":"ES256","kid":"nobody"}"#.into(), Refusal::KeyUnknown),
-        ("crit", format!(r#"{{"alg":"ES256","kid":"{kid}","crit":["exp"]}}"#), Refusal::Header),
-        ("crit empty", format!(r#"{{"alg":"ES256","kid":"{kid}","crit":[]}}"#), Refusal::Header),
-        ("b64", format!(r#"{{"alg":"ES256","kid":"{kid}","b64":false}}"#), Refusal::Header),
-        ("zip", format!(r#"{{"alg":"ES256","kid":"{kid}","zip":"DEF"}}"#), Refusal::Header),
-        ("jku", format!(r#"{{"alg":"ES256","kid":"{kid}","jku":"https://evil.example/jwks"}}"#), Refusal::Header),
-        ("jwk", format!(r#"{{"alg":"ES256","kid":"{kid}","jwk":{}}}"#, other.jwk("")), Refusal::Header),
-        ("x5u", format!(r#"{{"alg":"ES256","kid":"{kid}","x5u":"https://evil.example/c"}}"#), Refusal::Header),
-        ("x5c", format!(r#"{{"alg":"ES256","kid":"{kid}","x5c":["MII"]}}"#), Refusal::Header),
-        ("another typ", format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"at+jwt"}}"#), Refusal::Header),
-        ("a header that is a list", format!(r#"["ES256","{kid}","JWT",null,null]"#), Refusal::Header),
-        ("a header that is a text", r#""ES256""#.into(), Refusal::Header),
-        ("a header that is no JSON", "{alg:ES256}".into(), Refusal::Header),
-        ("more after the header", format!("{header}{{}}"), Refusal::Header),
+        ("alg none", format!(r#"{{"alg":"none","kid":"{kid}"}}"#), TokenRejected::Algorithm),
+        ("alg None", format!(r#"{{"alg":"None","kid":"{kid}"}}"#), TokenRejected::Algorithm),
+        ("alg HS256", format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#), TokenRejected::Algorithm),
+        ("alg HS512", format!(r#"{{"alg":"HS512","kid":"{kid}"}}"#), TokenRejected::Algorithm),
+        ("alg RS1", format!(r#"{{"alg":"RS1","kid":"{kid}"}}"#), TokenRejected::Algorithm),
+        ("alg ES256K", format!(r#"{{"alg":"ES256K","kid":"{kid}"}}"#), TokenRejected::Algorithm),
+        ("alg in lower case", format!(r#"{{"alg":"es256","kid":"{kid}"}}"#), TokenRejected::Algorithm),
+        ("alg empty", format!(r#"{{"alg":"","kid":"{kid}"}}"#), TokenRejected::Algorithm),
+        ("alg RS256 with an EC key", format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#), TokenRejected::KeyMismatch),
+        ("alg ES384 with a P-256 key", format!(r#"{{"alg":"ES384","kid":"{kid}"}}"#), TokenRejected::KeyMismatch),
+        ("alg EdDSA with an EC key", format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#), TokenRejected::KeyMismatch),
+        ("no alg", format!(r#"{{"kid":"{kid}"}}"#), TokenRejected::Header),
+        ("alg a number", format!(r#"{{"alg":256,"kid":"{kid}"}}"#), TokenRejected::Header),
+        ("alg twice", format!(r#"{{"alg":"ES256","alg":"none","kid":"{kid}"}}"#), TokenRejected::Header),
+        ("kid twice", format!(r#"{{"alg":"ES256","kid":"{kid}","kid":"x"}}"#), TokenRejected::Header),
+        ("no kid", r#"{"alg":"ES256"}"#.into(), TokenRejected::NoKeyId),
+        ("kid null", r#"{"alg":"ES256","kid":null}"#.into(), TokenRejected::NoKeyId),
+        ("kid empty", r#"{"alg":"ES256","kid":""}"#.into(), TokenRejected::NoKeyId),
+        ("kid a number", r#"{"alg":"ES256","kid":1}"#.into(), TokenRejected::Header),
+        ("kid a path", r#"{"alg":"ES256","kid":"../../dev/null"}"#.into(), TokenRejected::KeyUnknown),
+        ("kid an injection", r#"{"alg":"ES256","kid":"' or 1=1 --"}"#.into(), TokenRejected::KeyUnknown),
+        ("kid of nobody", r#"{"alg":"ES256","kid":"nobody"}"#.into(), TokenRejected::KeyUnknown),
+        ("crit", format!(r#"{{"alg":"ES256","kid":"{kid}","crit":["exp"]}}"#), TokenRejected::Header),
+        ("crit empty", format!(r#"{{"alg":"ES256","kid":"{kid}","crit":[]}}"#), TokenRejected::Header),
+        ("b64", format!(r#"{{"alg":"ES256","kid":"{kid}","b64":false}}"#), TokenRejected::Header),
+        ("zip", format!(r#"{{"alg":"ES256","kid":"{kid}","zip":"DEF"}}"#), TokenRejected::Header),
+        ("jku", format!(r#"{{"alg":"ES256","kid":"{kid}","jku":"https://evil.example/jwks"}}"#), TokenRejected::Header),
+        ("jwk", format!(r#"{{"alg":"ES256","kid":"{kid}","jwk":{}}}"#, other.jwk("")), TokenRejected::Header),
+        ("x5u", format!(r#"{{"alg":"ES256","kid":"{kid}","x5u":"https://evil.example/c"}}"#), TokenRejected::Header),
+        ("x5c", format!(r#"{{"alg":"ES256","kid":"{kid}","x5c":["MII"]}}"#), TokenRejected::Header),
+        ("another typ", format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"at+jwt"}}"#), TokenRejected::Header),
+        ("a header that is a list", format!(r#"["ES256","{kid}","JWT",null,null]"#), TokenRejected::Header),
+        ("a header that is a text", r#""ES256""#.into(), TokenRejected::Header),
+        ("a header that is no JSON", "{alg:ES256}".into(), TokenRejected::Header),
+        ("more after the header", format!("{header}{{}}"), TokenRejected::Header),
     ] {
         add(name, with(&header), Err(expected));
     }
@@ -194,68 +194,72 @@ pub fn cases(signer: &Signer, other: &Signer, now: u64) -> Vec<Case> {
     );
     add("no typ", with(&format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#)), Ok(()));
 
-    add("somebody else's signature", other.sign(&header, &good), Err(Refusal::Signature));
-    add("a signature of zeros", format!("{head}.{body}.{}", BASE64URL_NOPAD.encode(&[0; 64])), Err(Refusal::Signature));
-    add("half a signature", format!("{head}.{body}.{}", &signature[..40]), Err(Refusal::Signature));
+    add("somebody else's signature", other.sign(&header, &good), Err(TokenRejected::Signature));
+    add(
+        "a signature of zeros",
+        format!("{head}.{body}.{}", BASE64URL_NOPAD.encode(&[0; 64])),
+        Err(TokenRejected::Signature),
+    );
+    add("half a signature", format!("{head}.{body}.{}", &signature[..40]), Err(TokenRejected::Signature));
     let changed = encode(&good.replace("runner", "admin"));
-    add("claims that were changed", format!("{head}.{changed}.{signature}"), Err(Refusal::Signature));
+    add("claims that were changed", format!("{head}.{changed}.{signature}"), Err(TokenRejected::Signature));
     let changed = encode(&format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#));
-    add("a header that was changed", format!("{changed}.{body}.{signature}"), Err(Refusal::Signature));
+    add("a header that was changed", format!("{changed}.{body}.{signature}"), Err(TokenRejected::Signature));
 
     let text = |text: &str| format!("{text:?}");
     let at = |seconds: u64| seconds.to_string();
     for (name, field, value, expected) in [
-        ("no issuer", "iss", None, Some(Refusal::Claims)),
-        ("another issuer", "iss", Some(text("https://evil.example")), Some(Refusal::Issuer)),
-        ("the issuer and a slash", "iss", Some(text("https://issuer.example/")), Some(Refusal::Issuer)),
-        ("the issuer in upper case", "iss", Some(text("https://ISSUER.example")), Some(Refusal::Issuer)),
-        ("a list of issuers", "iss", Some(format!("[{ISSUER:?}]")), Some(Refusal::Claims)),
-        ("an issuer that is null", "iss", Some("null".into()), Some(Refusal::Claims)),
-        ("no audience", "aud", None, Some(Refusal::Claims)),
-        ("another audience", "aud", Some(text("sts.amazonaws.com")), Some(Refusal::Audience)),
-        ("the audience in upper case", "aud", Some(text("ECR-BROKER")), Some(Refusal::Audience)),
-        ("an empty audience", "aud", Some(text("")), Some(Refusal::Audience)),
-        ("no audience in a list", "aud", Some("[]".into()), Some(Refusal::Audience)),
-        ("one more audience", "aud", Some(format!("[{AUDIENCE:?},\"other\"]")), Some(Refusal::Audience)),
-        ("the audience twice", "aud", Some(format!("[{AUDIENCE:?},{AUDIENCE:?}]")), Some(Refusal::Audience)),
-        ("an audience that is an object", "aud", Some("{}".into()), Some(Refusal::Claims)),
-        ("a list with a number", "aud", Some(format!("[{AUDIENCE:?},1]")), Some(Refusal::Claims)),
+        ("no issuer", "iss", None, Some(TokenRejected::Claims)),
+        ("another issuer", "iss", Some(text("https://evil.example")), Some(TokenRejected::Issuer)),
+        ("the issuer and a slash", "iss", Some(text("https://issuer.example/")), Some(TokenRejected::Issuer)),
+        ("the issuer in upper case", "iss", Some(text("https://ISSUER.example")), Some(TokenRejected::Issuer)),
+        ("a list of issuers", "iss", Some(format!("[{ISSUER:?}]")), Some(TokenRejected::Claims)),
+        ("an issuer that is null", "iss", Some("null".into()), Some(TokenRejected::Claims)),
+        ("no audience", "aud", None, Some(TokenRejected::Claims)),
+        ("another audience", "aud", Some(text("sts.amazonaws.com")), Some(TokenRejected::Audience)),
+        ("the audience in upper case", "aud", Some(text("ECR-BROKER")), Some(TokenRejected::Audience)),
+        ("an empty audience", "aud", Some(text("")), Some(TokenRejected::Audience)),
+        ("no audience in a list", "aud", Some("[]".into()), Some(TokenRejected::Audience)),
+        ("one more audience", "aud", Some(format!("[{AUDIENCE:?},\"other\"]")), Some(TokenRejected::Audience)),
+        ("the audience twice", "aud", Some(format!("[{AUDIENCE:?},{AUDIENCE:?}]")), Some(TokenRejected::Audience)),
+        ("an audience that is an object", "aud", Some("{}".into()), Some(TokenRejected::Claims)),
+        ("a list with a number", "aud", Some(format!("[{AUDIENCE:?},1]")), Some(TokenRejected::Claims)),
         ("the audience in a list", "aud", Some(format!("[{AUDIENCE:?}]")), None),
-        ("no subject", "sub", None, Some(Refusal::Claims)),
-        ("an empty subject", "sub", Some(text("")), Some(Refusal::Subject)),
-        ("a subject that is a number", "sub", Some("1".into()), Some(Refusal::Claims)),
-        ("a subject of two lines", "sub", Some(r#""a\nb""#.into()), Some(Refusal::Subject)),
-        ("a subject without end", "sub", Some(text(&"x".repeat(513))), Some(Refusal::Subject)),
-        ("no end", "exp", None, Some(Refusal::Claims)),
-        ("an end that is a text", "exp", Some(text("9999999999")), Some(Refusal::Claims)),
-        ("an end that is null", "exp", Some("null".into()), Some(Refusal::Claims)),
-        ("an end before all time", "exp", Some("-1".into()), Some(Refusal::Claims)),
-        ("an end beyond all numbers", "exp", Some("1e400".into()), Some(Refusal::Claims)),
-        ("an end in a list", "exp", Some(format!("[{}]", now + 600)), Some(Refusal::Claims)),
-        ("past its end", "exp", Some(at(now - 30)), Some(Refusal::Expired)),
+        ("no subject", "sub", None, Some(TokenRejected::Claims)),
+        ("an empty subject", "sub", Some(text("")), Some(TokenRejected::Subject)),
+        ("a subject that is a number", "sub", Some("1".into()), Some(TokenRejected::Claims)),
+        ("a subject of two lines", "sub", Some(r#""a\nb""#.into()), Some(TokenRejected::Subject)),
+        ("a subject without end", "sub", Some(text(&"x".repeat(513))), Some(TokenRejected::Subject)),
+        ("no end", "exp", None, Some(TokenRejected::Claims)),
+        ("an end that is a text", "exp", Some(text("9999999999")), Some(TokenRejected::Claims)),
+        ("an end that is null", "exp", Some("null".into()), Some(TokenRejected::Claims)),
+        ("an end before all time", "exp", Some("-1".into()), Some(TokenRejected::Claims)),
+        ("an end beyond all numbers", "exp", Some("1e400".into()), Some(TokenRejected::Claims)),
+        ("an end in a list", "exp", Some(format!("[{}]", now + 600)), Some(TokenRejected::Claims)),
+        ("past its end", "exp", Some(at(now - 30)), Some(TokenRejected::Expired)),
         ("past its end by what clocks may be off", "exp", Some(at(now - 25)), None),
-        ("a life of a year", "exp", Some(at(now + 365 * 86400)), Some(Refusal::Lifetime)),
-        ("a life of an hour and a second", "exp", Some(at(now + 3601)), Some(Refusal::Lifetime)),
+        ("a life of a year", "exp", Some(at(now + 365 * 86400)), Some(TokenRejected::Lifetime)),
+        ("a life of an hour and a second", "exp", Some(at(now + 3601)), Some(TokenRejected::Lifetime)),
         ("a life of an hour", "exp", Some(at(now + 3600)), None),
-        ("no time of issue", "iat", None, Some(Refusal::Claims)),
-        ("a time of issue that is a text", "iat", Some(text("0")), Some(Refusal::Claims)),
-        ("issued in the future", "iat", Some(at(now + 40)), Some(Refusal::NotYet)),
+        ("no time of issue", "iat", None, Some(TokenRejected::Claims)),
+        ("a time of issue that is a text", "iat", Some(text("0")), Some(TokenRejected::Claims)),
+        ("issued in the future", "iat", Some(at(now + 40)), Some(TokenRejected::NotYet)),
         ("issued in the future by what clocks may be off", "iat", Some(at(now + 30)), None),
-        ("issued long ago", "iat", Some(at(now - 86400)), Some(Refusal::Lifetime)),
-        ("good from later on", "nbf", Some(at(now + 40)), Some(Refusal::NotYet)),
+        ("issued long ago", "iat", Some(at(now - 86400)), Some(TokenRejected::Lifetime)),
+        ("good from later on", "nbf", Some(at(now + 40)), Some(TokenRejected::NotYet)),
         ("good from later on by what clocks may be off", "nbf", Some(at(now + 30)), None),
-        ("good from a text on", "nbf", Some(text("0")), Some(Refusal::Claims)),
+        ("good from a text on", "nbf", Some(text("0")), Some(TokenRejected::Claims)),
         ("good from now on", "nbf", Some(at(now)), None),
     ] {
         add(name, signer.sign(&header, &claims(now, field, value.as_deref())), expected.map_or(Ok(()), Err));
     }
     let twice = |field: &str| good.replacen('{', &format!("{{{field},"), 1);
-    add("two subjects", signer.sign(&header, &twice(r#""sub":"admin""#)), Err(Refusal::Claims));
-    add("two audiences", signer.sign(&header, &twice(r#""aud":"other""#)), Err(Refusal::Claims));
-    add("two issuers", signer.sign(&header, &twice(r#""iss":"https://evil.example""#)), Err(Refusal::Claims));
-    add("two of another claim", signer.sign(&header, &twice(r#""x":1,"x":2"#)), Err(Refusal::Claims));
-    add("claims that are a list", signer.sign(&header, "[]"), Err(Refusal::Claims));
-    add("claims that are no JSON", signer.sign(&header, "x"), Err(Refusal::Claims));
-    add("more after the claims", signer.sign(&header, &format!("{good}x")), Err(Refusal::Claims));
+    add("two subjects", signer.sign(&header, &twice(r#""sub":"admin""#)), Err(TokenRejected::Claims));
+    add("two audiences", signer.sign(&header, &twice(r#""aud":"other""#)), Err(TokenRejected::Claims));
+    add("two issuers", signer.sign(&header, &twice(r#""iss":"https://evil.example""#)), Err(TokenRejected::Claims));
+    add("two of another claim", signer.sign(&header, &twice(r#""x":1,"x":2"#)), Err(TokenRejected::Claims));
+    add("claims that are a list", signer.sign(&header, "[]"), Err(TokenRejected::Claims));
+    add("claims that are no JSON", signer.sign(&header, "x"), Err(TokenRejected::Claims));
+    add("more after the claims", signer.sign(&header, &format!("{good}x")), Err(TokenRejected::Claims));
     cases
 }

@@ -1,25 +1,25 @@
-//! A token's header: which key, and which algorithm.
+//! The header of a token: its key and its algorithm.
 
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
-use super::Refusal;
+use super::rejected::TokenRejected;
 
-/// Longer key ids are nobody's.
-const LONGEST_KEY_ID: usize = 256;
+/// Longest accepted key ID; no issuer has longer ones.
+const MAX_KEY_ID_BYTES: usize = 256;
 
-/// What is taken of a header.
+/// The header of a token.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) algorithm: Algorithm,
     pub(super) key_id: String,
 }
 
-/// What may be in a header: `crit`, and all that says where a key is to be had (`jku`, `jwk`, `x5u`, `x5c`), is refused with all
-/// that is not known. GitHub sends the key's thumbprint, of which no use is made.
+/// The fields that a header may have. All others are rejected: `crit`, and those that say where to get a key (`jku`, `jwk`, `x5u`,
+/// `x5c`). GitHub sends the thumbprint of the key, which is ignored.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawHeader {
     alg: String,
     kid: Option<String>,
     typ: Option<String>,
@@ -30,25 +30,29 @@ struct Raw {
 }
 
 impl Header {
-    pub(super) fn read(json: &[u8]) -> Result<Self, Refusal> {
-        // Of an array serde would make the same.
+    pub(super) fn read(json: &[u8]) -> Result<Self, TokenRejected> {
+        // serde reads an array into a struct, too.
         if json.first() != Some(&b'{') {
-            return Err(Refusal::Header);
+            return Err(TokenRejected::Header);
         }
-        let raw: Raw = serde_json::from_slice(json).map_err(|_| Refusal::Header)?;
+        let raw: RawHeader = serde_json::from_slice(json).map_err(|_| TokenRejected::Header)?;
         if raw.typ.is_some_and(|typ| !["JWT", "JOSE"].iter().any(|known| typ.eq_ignore_ascii_case(known))) {
-            return Err(Refusal::Header);
+            return Err(TokenRejected::Header);
         }
-        let algorithm = match raw.alg.as_str() {
-            "RS256" => Algorithm::RS256,
-            "PS256" => Algorithm::PS256,
-            "ES256" => Algorithm::ES256,
-            "ES384" => Algorithm::ES384,
-            "EdDSA" => Algorithm::EdDSA,
-            _ => return Err(Refusal::Algorithm),
-        };
-        let key_id = raw.kid.filter(|kid| (1..=LONGEST_KEY_ID).contains(&kid.len())).ok_or(Refusal::NoKeyId)?;
-        Ok(Self { algorithm, key_id })
+        let algorithm = algorithm(&raw.alg).ok_or(TokenRejected::Algorithm)?;
+        let key_id = raw.kid.filter(|kid| (1..=MAX_KEY_ID_BYTES).contains(&kid.len()));
+        Ok(Self { algorithm, key_id: key_id.ok_or(TokenRejected::NoKeyId)? })
+    }
+}
+
+fn algorithm(name: &str) -> Option<Algorithm> {
+    match name {
+        "RS256" => Some(Algorithm::RS256),
+        "PS256" => Some(Algorithm::PS256),
+        "ES256" => Some(Algorithm::ES256),
+        "ES384" => Some(Algorithm::ES384),
+        "EdDSA" => Some(Algorithm::EdDSA),
+        _ => None,
     }
 }
 
@@ -57,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_five_algorithms_of_public_keys_are_taken_and_no_other() {
+    fn five_public_key_algorithms_are_allowed_and_no_other() {
         let read = |algorithm: &str| {
             let json = format!(r#"{{"alg":"{algorithm}","kid":"k"}}"#);
             Header::read(json.as_bytes()).map(|header| header.algorithm)
@@ -72,7 +76,7 @@ mod tests {
             assert_eq!(read(name), Ok(algorithm), "{name}");
         }
         for name in ["none", "HS256", "HS384", "HS512", "RS384", "RS512", "PS384", "ES512", "es256", ""] {
-            assert_eq!(read(name), Err(Refusal::Algorithm), "{name:?}");
+            assert_eq!(read(name), Err(TokenRejected::Algorithm), "{name:?}");
         }
     }
 }

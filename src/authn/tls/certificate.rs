@@ -1,4 +1,4 @@
-//! What a client certificate says of its holder. Nothing is believed here: the chain is verified by whom this names.
+//! Names in client certificates. Nothing here is verified yet: the names decide which roots must have signed the chain.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,43 +11,41 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::caller::{Caller, DnsName};
 
-/// Whom a certificate names.
+/// The subject of a certificate.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     /// A workload.
     Spiffe(Arc<SpiffeId>),
-    /// A host, by any of these names.
+    /// A host, with all its names.
     Dns(Vec<DnsName>),
 }
 
-/// Why a client certificate is not taken.
+/// Why a client certificate is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CertificateError {
-    #[error("the client certificate is not well-formed")]
+    #[error("client certificate is malformed")]
     Malformed,
-    #[error("the client certificate is a certificate authority's own, or may sign others; take one for a workload")]
+    #[error("client certificate is a CA certificate, or may sign others; use a certificate for a workload")]
     Authority,
-    #[error("the client certificate's key usage has no digitalSignature, which one for a workload must have")]
+    #[error("client certificate has no key usage digitalSignature; use a certificate for a workload")]
     NotForSigning,
-    #[error("the client certificate names several URIs; a SPIFFE certificate has one")]
+    #[error("client certificate has several URIs; a SPIFFE certificate has one")]
     SeveralUris,
     #[error(
-        "the client certificate's URI is no SPIFFE id of a workload, such as spiffe://prod.example/ns/ci/sa/runner"
+        "client certificate URI is not a workload's SPIFFE ID; expected a form like spiffe://prod.example/ns/ci/sa/runner"
     )]
     NotSpiffe,
-    #[error("the client certificate names neither a SPIFFE id nor a host (subject alternative name)")]
+    #[error("client certificate has neither a SPIFFE ID nor a DNS name; add a subject alternative name")]
     Nameless,
-    #[error("authentication.client_ca has no roots of the trust domain {0}")]
-    StrangeTrustDomain(String),
-    #[error("authentication.client_dns has none of the client certificate's DNS names")]
-    StrangeHost,
-    #[error(
-        "authentication.client_dns has several of the client certificate's DNS names, and it is one caller; leave one there"
-    )]
+    #[error("client certificate trust domain {0} is not in authentication.client_ca")]
+    UnknownTrustDomain(String),
+    #[error("client certificate has no DNS name that is in authentication.client_dns")]
+    UnknownHost,
+    #[error("client certificate has several DNS names that are in authentication.client_dns; leave one of them there")]
     SeveralHosts,
 }
 
-/// Reads a certificate of a workload or host.
+/// Reads the subject of a certificate for a workload or a host.
 pub(super) fn read(certificate: &CertificateDer<'_>) -> Result<Subject, CertificateError> {
     let (rest, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
     if !rest.is_empty() {
@@ -57,18 +55,25 @@ pub(super) fn read(certificate: &CertificateDer<'_>) -> Result<Subject, Certific
     subject(&parsed)
 }
 
-/// What a root has to be: any other certificate would be taken for one, and a leaf's own key could sign for a whole trust domain.
+/// Checks that a root is a CA certificate. With a leaf among the roots, its key could sign for a whole trust domain.
 pub(super) fn check_root(certificate: &CertificateDer<'_>) -> Result<(), &'static str> {
-    let broken = "is not well-formed";
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| broken)?;
-    let constraints = parsed.basic_constraints().map_err(|_| broken)?;
-    let usage = parsed.key_usage().map_err(|_| broken)?;
+    let malformed = "is malformed";
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| malformed)?;
+    let constraints = parsed.basic_constraints().map_err(|_| malformed)?;
+    let usage = parsed.key_usage().map_err(|_| malformed)?;
     let is_authority = constraints.is_some_and(|constraints| constraints.value.ca)
         && usage.is_none_or(|usage| usage.value.key_cert_sign());
-    if is_authority { Ok(()) } else { Err("is no authority's: it may not sign others") }
+    if is_authority { Ok(()) } else { Err("is not a CA certificate: it may not sign others") }
 }
 
-/// X.509-SVID, sections 4.1 and 4.3.
+/// Returns the expiry time of a certificate.
+pub(super) fn expiry(certificate: &CertificateDer<'_>) -> Result<SystemTime, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).map_err(|_| CertificateError::Malformed)?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(CertificateError::Malformed)
+}
+
+/// Checks the usage of a leaf: X.509-SVID, sections 4.1 and 4.3.
 fn check_usage(certificate: &X509Certificate<'_>) -> Result<(), CertificateError> {
     let constraints = certificate.basic_constraints().map_err(|_| CertificateError::Malformed)?;
     let usage = certificate.key_usage().map_err(|_| CertificateError::Malformed)?;
@@ -82,35 +87,38 @@ fn check_usage(certificate: &X509Certificate<'_>) -> Result<(), CertificateError
     Ok(())
 }
 
-/// A URI is never passed over for a DNS name beside it.
+/// Returns the SPIFFE ID, or without any URI the DNS names. A URI always wins over DNS names beside it.
 fn subject(certificate: &X509Certificate<'_>) -> Result<Subject, CertificateError> {
     let names = certificate.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
     let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
-    // One that cannot be read might be a URI.
+    // An unreadable name might be a URI.
     if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
         return Err(CertificateError::Malformed);
     }
-    let uris: Vec<_> =
-        names.iter().filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None }).collect();
+    let uris: Vec<_> = names.iter().filter_map(uri).collect();
     match uris.as_slice() {
-        [] => {}
+        [] => {
+            let hosts: Vec<_> = names.iter().filter_map(host).collect();
+            if hosts.is_empty() { Err(CertificateError::Nameless) } else { Ok(Subject::Dns(hosts)) }
+        }
         [uri] => match Caller::spiffe(uri) {
-            Some(Caller::Spiffe(id)) => return Ok(Subject::Spiffe(id)),
-            _ => return Err(CertificateError::NotSpiffe),
+            Some(Caller::Spiffe(id)) => Ok(Subject::Spiffe(id)),
+            _ => Err(CertificateError::NotSpiffe),
         },
-        _ => return Err(CertificateError::SeveralUris),
+        _ => Err(CertificateError::SeveralUris),
     }
-    let host = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => name.to_ascii_lowercase().parse().ok(),
-        _ => None,
-    };
-    let hosts: Vec<DnsName> = names.iter().filter_map(host).collect();
-    if hosts.is_empty() { Err(CertificateError::Nameless) } else { Ok(Subject::Dns(hosts)) }
 }
 
-/// The end of a certificate.
-pub(super) fn end_of(certificate: &CertificateDer<'_>) -> Result<SystemTime, CertificateError> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
-    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).map_err(|_| CertificateError::Malformed)?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(CertificateError::Malformed)
+fn uri<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
+    match name {
+        GeneralName::URI(uri) => Some(uri),
+        _ => None,
+    }
+}
+
+fn host(name: &GeneralName<'_>) -> Option<DnsName> {
+    match name {
+        GeneralName::DNSName(name) => name.to_ascii_lowercase().parse().ok(),
+        _ => None,
+    }
 }

@@ -1,6 +1,6 @@
-//! Which client certificates are taken: each is verified against the roots of whom it names, and of nobody else.
+//! Verification of client certificates, each by the roots of its own trust domain or DNS name only.
 //!
-//! With all roots in one store, any authority in it could vouch for anybody.
+//! With all roots in one store, any authority in it could sign for every subject.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,13 @@ use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore
 use spiffe::TrustDomain;
 
 use super::certificate::{self, CertificateError, Subject};
-use super::{Files, Settings, TlsError};
+use super::files::{Files, TlsError};
+use super::settings::Settings;
 use crate::caller::{Caller, DnsName};
 
 type Roots = Arc<dyn ClientCertVerifier>;
 
-/// Judges client certificates.
+/// Verifies client certificates.
 #[derive(Debug)]
 pub(super) struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -29,7 +30,7 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    pub(super) fn of(settings: &Settings, files: &Files, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
+    pub(super) fn new(settings: &Settings, files: &Files, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
         Ok(Self {
             provider: Arc::clone(provider),
             trust_domains: all_roots(&settings.trust_domains, files, provider)?,
@@ -37,24 +38,24 @@ impl Verifier {
         })
     }
 
-    /// Whom a certificate that was verified names.
+    /// Returns the caller that a verified certificate names.
     pub(super) fn caller(&self, leaf: &CertificateDer<'_>) -> Result<Caller, CertificateError> {
         self.find(certificate::read(leaf)?).map(|(caller, _)| caller)
     }
 
-    /// Who it would be, and whose roots have to vouch for it.
+    /// Returns the caller that a subject would be, and the roots that must have signed for it.
     fn find(&self, subject: Subject) -> Result<(Caller, &Roots), CertificateError> {
         match subject {
             Subject::Spiffe(id) => {
                 let roots = self.trust_domains.iter().find(|(domain, _)| id.is_member_of(domain));
-                let strange = || CertificateError::StrangeTrustDomain(id.trust_domain_name().to_owned());
-                roots.map(|(_, roots)| (Caller::Spiffe(Arc::clone(&id)), roots)).ok_or_else(strange)
+                let unknown = || CertificateError::UnknownTrustDomain(id.trust_domain_name().to_owned());
+                roots.map(|(_, roots)| (Caller::Spiffe(Arc::clone(&id)), roots)).ok_or_else(unknown)
             }
             Subject::Dns(names) => {
                 let mut known = self.dns_names.iter().filter(|(name, _)| names.contains(name));
                 match (known.next(), known.next()) {
                     (Some((name, roots)), None) => Ok((Caller::Dns(name.clone()), roots)),
-                    (None, _) => Err(CertificateError::StrangeHost),
+                    (None, _) => Err(CertificateError::UnknownHost),
                     (Some(_), Some(_)) => Err(CertificateError::SeveralHosts),
                 }
             }
@@ -71,20 +72,18 @@ fn all_roots<K: Ord + Clone>(
 }
 
 fn roots(path: &Path, files: &Files, provider: &Arc<CryptoProvider>) -> Result<Roots, TlsError> {
-    let unusable = |problem: String| TlsError { path: path.to_owned(), problem };
     let mut store = RootCertStore::empty();
     for (index, certificate) in files.certificates(path)?.into_iter().enumerate() {
-        let wrong = |problem| unusable(format!("has a certificate, number {}, that {problem}", index + 1));
-        certificate::check_root(&certificate).map_err(wrong)?;
-        let broken = |error| unusable(format!("has a certificate, number {}, that cannot be used: {error}", index + 1));
-        store.add(certificate).map_err(broken)?;
+        let unusable = |problem: String| TlsError::new(path, format!("certificate {} {problem}", index + 1));
+        certificate::check_root(&certificate).map_err(|problem| unusable(problem.to_owned()))?;
+        store.add(certificate).map_err(|error| unusable(format!("cannot be used: {error}")))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider)).build();
-    verifier.map_err(|error| unusable(format!("holds no roots that can be used: {error}")))
+    verifier.map_err(|error| TlsError::new(path, format!("holds no usable roots: {error}")))
 }
 
-/// So that the log says why a handshake failed.
-fn refused(error: CertificateError) -> rustls::Error {
+/// Wraps an error of ours, so that the log says why a handshake failed.
+fn rejected(error: CertificateError) -> rustls::Error {
     rustls::Error::InvalidCertificate(rustls::CertificateError::Other(OtherError(Arc::new(error))))
 }
 
@@ -93,12 +92,12 @@ impl ClientCertVerifier for Verifier {
         !self.trust_domains.is_empty() || !self.dns_names.is_empty()
     }
 
-    /// Whoever shows none is told in words what is missing, and can be asked for its health.
+    /// Peers without a certificate get an error that says what to present, and can read the health of the broker.
     fn client_auth_mandatory(&self) -> bool {
         false
     }
 
-    /// Whose roots are known is nobody's business.
+    /// Does not disclose the roots.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -109,8 +108,8 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let subject = certificate::read(end_entity).map_err(refused)?;
-        let (_, roots) = self.find(subject).map_err(refused)?;
+        let subject = certificate::read(end_entity).map_err(rejected)?;
+        let (_, roots) = self.find(subject).map_err(rejected)?;
         roots.verify_client_cert(end_entity, intermediates, now)
     }
 

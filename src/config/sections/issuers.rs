@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use crate::authn::jwt::{self, Keys};
+use crate::authn::jwt::{self, KeyLocation};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
 use crate::config::list::{Item, List, Listed};
@@ -50,7 +50,9 @@ fn read_issuer(item: &mut Item<'_>) -> Option<jwt::Settings> {
     let audience = text("audience", "the audience that tokens for the broker have", |text| !text.is_empty());
     let keys = item.take(read_keys(item.get("jwks_file")));
     let ca_bundle = item.take(read_path("ca_bundle", item.get("ca_bundle")));
-    if keys.as_ref().is_some_and(|keys| *keys != Keys::Discovery) && ca_bundle.as_ref().is_some_and(Option::is_some) {
+    if keys.as_ref().is_some_and(|keys| *keys != KeyLocation::Discovery)
+        && ca_bundle.as_ref().is_some_and(Option::is_some)
+    {
         item.wrong("ca_bundle is for the issuer that keys are fetched from, and jwks_file says that none are");
     }
     let max_lifetime = item.take(read_max_lifetime(item.get("max_lifetime")));
@@ -69,8 +71,8 @@ fn read_max_lifetime(value: Option<&Value>) -> Result<Duration, String> {
     LIFETIMES.read(value).map_err(|problem| format!("max_lifetime: {problem}"))
 }
 
-fn read_keys(value: Option<&Value>) -> Result<Keys, String> {
-    Ok(read_path("jwks_file", value)?.map_or(Keys::Discovery, Keys::File))
+fn read_keys(value: Option<&Value>) -> Result<KeyLocation, String> {
+    Ok(read_path("jwks_file", value)?.map_or(KeyLocation::Discovery, KeyLocation::File))
 }
 
 fn read_path(key: &str, value: Option<&Value>) -> Result<Option<PathBuf>, String> {

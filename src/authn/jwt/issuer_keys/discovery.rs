@@ -1,0 +1,100 @@
+//! Client of `OpenID` Connect Discovery 1.0: fetches an issuer's document, and the keys at the URL in it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::authn::jwt::key_set::{KeySet, KeySetError};
+use crate::authn::jwt::settings::Settings;
+use crate::quoted::Quoted;
+use crate::trusted_file;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Timeout of the document and the keys together.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_RESPONSE_BYTES: usize = 256 * 1024;
+
+/// A client of one issuer.
+#[derive(Debug)]
+pub(super) struct DiscoveryClient {
+    issuer: String,
+    http: reqwest::Client,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl DiscoveryClient {
+    pub(super) fn new(settings: &Settings) -> Result<Self, KeySetError> {
+        Ok(Self { issuer: settings.issuer.clone(), http: http_client(settings)? })
+    }
+
+    pub(super) async fn fetch(&self) -> Result<KeySet, String> {
+        let outcome = tokio::time::timeout(FETCH_TIMEOUT, self.fetch_untimed()).await;
+        outcome.unwrap_or_else(|_| Err(format!("no response within {FETCH_TIMEOUT:?}")))
+    }
+
+    async fn fetch_untimed(&self) -> Result<KeySet, String> {
+        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let document = get(&self.http, &url).await?;
+        let document: Document =
+            serde_json::from_slice(&document).map_err(|_| format!("{url} is not a discovery document"))?;
+        if document.issuer != self.issuer {
+            return Err(format!("{url} is the document of another issuer"));
+        }
+        if !is_safe_url(&document.jwks_uri) {
+            return Err(format!("{url} has a jwks_uri that is not https"));
+        }
+        let keys = get(&self.http, &document.jwks_uri).await?;
+        KeySet::read(&keys).map_err(|error| format!("jwks_uri: {error}"))
+    }
+}
+
+/// Returns whether the origin of a response from this URL is certain: over https, or from this host.
+#[must_use]
+pub fn is_safe_url(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let plain =
+        url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    let local = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+    plain && (url.scheme() == "https" || url.scheme() == "http" && local)
+}
+
+/// Returns a client that follows no redirect, which could lead anywhere.
+fn http_client(settings: &Settings) -> Result<reqwest::Client, KeySetError> {
+    let mut builder =
+        reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none());
+    if settings.issuer.starts_with("http://") {
+        // Plaintext does not leave this host.
+        builder = builder.no_proxy();
+    }
+    let Some(path) = &settings.ca_bundle else {
+        return builder.build().map_err(|error| KeySetError::HttpClient(error.to_string()));
+    };
+    let unusable = |problem| KeySetError::CaBundle { path: path.clone(), problem };
+    let pem = trusted_file::read(path).map_err(|error| unusable(error.to_string()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    if certificates.is_empty() {
+        return Err(unusable("holds no certificates in PEM form".to_owned()));
+    }
+    builder.tls_certs_only(certificates).build().map_err(|error| unusable(format!("cannot be used: {error}")))
+}
+
+async fn get(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, String> {
+    let failed = |error: reqwest::Error| format!("{}: {}", Quoted(url), error.without_url());
+    let mut response = client.get(url).send().await.map_err(failed)?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(format!("{}: {}", Quoted(url), response.status()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_RESPONSE_BYTES {
+            return Err(format!("{}: more than {MAX_RESPONSE_BYTES} bytes", Quoted(url)));
+        }
+    }
+    Ok(body)
+}

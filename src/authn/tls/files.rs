@@ -1,0 +1,74 @@
+//! The contents of the TLS files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroize;
+
+use super::settings::Settings;
+use crate::trusted_file;
+
+/// The contents of all files, one of which is a private key: never printed, and zeroed on drop.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Files(BTreeMap<PathBuf, Vec<u8>>);
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {problem}", path.display())]
+pub struct TlsError {
+    /// The file.
+    pub path: PathBuf,
+    /// The reason.
+    pub problem: String,
+}
+
+impl TlsError {
+    pub(super) fn new(path: &Path, problem: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), problem: problem.into() }
+    }
+}
+
+impl Files {
+    pub(super) fn read(settings: &Settings) -> Result<Self, TlsError> {
+        let read = |path: &PathBuf| match trusted_file::read(path) {
+            Ok(text) => Ok((path.clone(), text)),
+            Err(error) => Err(TlsError::new(path, error.to_string())),
+        };
+        settings.files().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn certificates(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let certificates = CertificateDer::pem_slice_iter(self.text(path)).collect::<Result<Vec<_>, _>>();
+        let malformed = |error| TlsError::new(path, format!("has a malformed certificate: {error}"));
+        let certificates = certificates.map_err(malformed)?;
+        if certificates.is_empty() {
+            return Err(TlsError::new(path, "holds no certificate in PEM form"));
+        }
+        Ok(certificates)
+    }
+
+    pub(super) fn key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+        // The error is dropped: it may quote the file.
+        PrivateKeyDer::from_pem_slice(self.text(path))
+            .map_err(|_| TlsError::new(path, "holds no private key in PEM form"))
+    }
+
+    fn text(&self, path: &Path) -> &[u8] {
+        self.0.get(path).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

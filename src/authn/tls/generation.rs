@@ -1,0 +1,105 @@
+//! Generations of the TLS files: each is built from the files of one time, and one is in force.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use rustls::server::{NoServerSessionStorage, ServerConfig};
+
+use super::certificate;
+use super::files::{Files, TlsError};
+use super::settings::Settings;
+use super::unix_time::ClockTime;
+use super::verifier::Verifier;
+use crate::clock::Clock;
+
+/// The generation in force.
+#[derive(Debug)]
+pub(super) struct Generations {
+    current: ArcSwap<Generation>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What was built from the files of one time.
+#[derive(Debug)]
+pub(super) struct Generation {
+    files: Files,
+    config: Arc<ServerConfig>,
+    verifier: Arc<Verifier>,
+    number: u64,
+}
+
+impl Generations {
+    pub(super) fn new(first: Generation, clock: Arc<dyn Clock>) -> Self {
+        Self { current: ArcSwap::from_pointee(first), clock }
+    }
+
+    pub(super) fn current(&self) -> Arc<Generation> {
+        self.current.load_full()
+    }
+
+    pub(super) fn replace(&self, new: Generation) {
+        self.current.store(Arc::new(new));
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+}
+
+impl Generation {
+    pub(super) fn new(
+        settings: &Settings,
+        files: Files,
+        clock: &Arc<dyn Clock>,
+        number: u64,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = Arc::new(Verifier::new(settings, &files, &provider)?);
+        let builder = ServerConfig::builder_with_details(provider, Arc::new(ClockTime(Arc::clone(clock))));
+        let mut config = builder
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(unusable(&settings.certificate))?
+            .with_client_cert_verifier(verifier.clone())
+            .with_single_cert(files.certificates(&settings.certificate)?, files.key(&settings.key)?)
+            .map_err(unusable(&settings.key))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self { files, config: Arc::new(config), verifier, number })
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// Returns the number, which differs from that of every other generation.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Checks that the broker's certificate has not expired.
+    pub(super) fn check_expiry(&self, settings: &Settings, now: SystemTime) -> Result<(), TlsError> {
+        let certificates = self.files.certificates(&settings.certificate)?;
+        let expiry = certificates.first().and_then(|leaf| certificate::expiry(leaf).ok());
+        let problem = match expiry {
+            Some(expiry) if expiry >= now => return Ok(()),
+            Some(expiry) => format!("has expired, at {}", humantime::format_rfc3339_seconds(expiry)),
+            None => "has an expiry time that cannot be read".to_owned(),
+        };
+        Err(TlsError::new(&settings.certificate, problem))
+    }
+}
+
+fn unusable(path: &Path) -> impl Fn(rustls::Error) -> TlsError {
+    move |error| TlsError::new(path, format!("cannot be used: {error}"))
+}
