@@ -1,7 +1,5 @@
 //! The command line.
 
-#![allow(clippy::doc_markdown, reason = "doc comments here are help texts, not Markdown")]
-
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};

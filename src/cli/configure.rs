@@ -20,6 +20,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 enum Tool {
     /// Configure docker to use the credential helper
     ///

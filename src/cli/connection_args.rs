@@ -8,6 +8,7 @@ use crate::client::{Addresses, ConfigError, PartialConfig, Paths, Settings};
 /// The connection to a broker.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
+#[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 pub(super) struct ConnectionArgs {
     /// Broker addresses: http://HOST:PORT, https://HOST:PORT or unix:/PATH, separated by commas
     ///

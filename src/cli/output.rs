@@ -14,6 +14,7 @@ const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
 /// Output format for credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 pub(super) enum Format {
     /// Facts for people, without the password
     Text,

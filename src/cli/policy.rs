@@ -23,6 +23,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 enum Command {
     /// Find likely mistakes in the grants
     ///

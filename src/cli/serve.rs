@@ -11,6 +11,7 @@ use crate::config::{self, Files, Sources};
 use crate::server::ActivatedSockets;
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 pub(super) struct Args {
     /// Configuration file; `config example` prints one
     #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]

@@ -31,6 +31,7 @@ Examples:
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
+#[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 pub(super) struct Args {
     #[command(flatten)]
     watch: WatchArgs,
@@ -55,6 +56,7 @@ pub(super) struct Args {
 /// The file to update.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
+#[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 struct Target {
     /// Directory of docker's config.json; pull with DOCKER_CONFIG=DIR
     #[arg(long, value_name = "DIR")]

@@ -1,6 +1,6 @@
 //! A credential file of docker or podman, and the helper that it names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::super::finding::Finding;
 use super::paths::{HELPER_PROGRAM, ToolPaths};
@@ -44,7 +44,7 @@ impl ConfiguredHelper {
 
 impl Tool {
     pub(super) fn all(tool_paths: &ToolPaths, paths: &Paths) -> Vec<Self> {
-        let docker = set(&tool_paths.docker_config).or_else(|| Some(set(&paths.home)?.join(".docker")));
+        let docker = set(tool_paths.docker_config.as_ref()).or_else(|| Some(set(paths.home.as_ref())?.join(".docker")));
         let docker = docker.map(|directory| Self { name: "docker", file: directory.join("config.json") });
         let podman = podman_files(tool_paths, paths).into_iter().map(|file| Self { name: "podman", file });
         docker.into_iter().chain(podman).collect()
@@ -98,20 +98,20 @@ impl Tool {
 
 /// Returns podman's file from the environment, or the two that it reads by default: one per login, and one that stays.
 fn podman_files(tool_paths: &ToolPaths, paths: &Paths) -> Vec<PathBuf> {
-    if let Some(file) = set(&tool_paths.auth_file) {
+    if let Some(file) = set(tool_paths.auth_file.as_ref()) {
         return vec![file];
     }
     let uid = rustix::process::getuid().as_raw();
-    let per_login = match set(&paths.runtime_dir) {
+    let per_login = match set(paths.runtime_dir.as_ref()) {
         Some(directory) => directory.join("containers"),
         None => PathBuf::from(format!("/run/containers/{uid}")),
     };
-    let config_home = set(&paths.config_home).or_else(|| Some(set(&paths.home)?.join(".config")));
+    let config_home = set(paths.config_home.as_ref()).or_else(|| Some(set(paths.home.as_ref())?.join(".config")));
     let permanent = config_home.map(|directory| directory.join("containers"));
     [Some(per_login), permanent].into_iter().flatten().map(|directory: PathBuf| directory.join("auth.json")).collect()
 }
 
 /// An empty variable sets nothing.
-fn set(path: &Option<PathBuf>) -> Option<PathBuf> {
-    path.clone().filter(|path: &PathBuf| path.as_path() != Path::new(""))
+fn set(path: Option<&PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty()).cloned()
 }
