@@ -357,10 +357,10 @@ fn observe_mode_is_rejected_without_grants_audit_log_or_strict_callers() {
     for (text, problem) in [
         ("[policy]\nmode = \"observe\"\n", "no [[grants]] to observe"),
         ("grants = []\n[policy]\nmode = \"observe\"\n", "there is no audit log"),
-        ("[policy]\nmode = \"watch\"\n", "none of \"enforce\", \"observe\""),
+        ("[policy]\nmode = \"watch\"\n", "expected \"enforce\" or \"observe\""),
         (
             "grants = []\n[policy]\nmode = \"observe\"\n[audit]\noutput = \"stderr\"\n[[authentication.jwt]]\nname = \"g\"\nissuer = \"https://g.example\"\naudience = \"b\"\n",
-            "whoever has any token of these issuers",
+            "any token of these issuers",
         ),
     ] {
         folder.write(text);
