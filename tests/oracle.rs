@@ -298,8 +298,8 @@ struct Requests {
     callers: Vec<Both<Caller>>,
     registries: Vec<Both<Registry>>,
     /// Cedar's requests, by caller, registry and profile.
-    requests: Vec<Request>,
-    nothing: Entities,
+    for_cedar: Vec<Request>,
+    no_entities: Entities,
     cedar: Authorizer,
 }
 
@@ -325,16 +325,16 @@ impl Requests {
                 }
             }
         }
-        Self { callers, registries, requests, nothing: Entities::empty(), cedar: Authorizer::new() }
+        Self { callers, registries, for_cedar: requests, no_entities: Entities::empty(), cedar: Authorizer::new() }
     }
 
     fn request(&self, caller: usize, registry: usize, profile: usize) -> &Request {
-        &self.requests[(caller * self.registries.len() + registry) * PROFILES.len() + profile]
+        &self.for_cedar[(caller * self.registries.len() + registry) * PROFILES.len() + profile]
     }
 
     /// Returns Cedar's verdict and the first policy that applies.
     fn cedar_verdict(&self, policies: &PolicySet, request: &Request) -> (Verdict, Option<usize>) {
-        let response = self.cedar.is_authorized(request, policies, &self.nothing);
+        let response = self.cedar.is_authorized(request, policies, &self.no_entities);
         assert_eq!(response.diagnostics().errors().count(), 0, "{:?}", response.diagnostics());
         let first = response.diagnostics().reason().map(|id| id.to_string().parse().unwrap()).min();
         (response.decision(), first)

@@ -45,9 +45,9 @@ impl AwsResponse {
     /// Returns an error in JSON 1.1.
     #[must_use]
     pub fn json_error(error: AwsError) -> Self {
-        let body = json!({ "__type": error.code, "message": error.message });
-        let response = Self::error(error.status, error.code, JSON_CONTENT_TYPE, body.to_string());
-        Self { retry_after: error.retry_after, ..response }
+        let AwsError { status, code, message, retry_after } = error;
+        let body = json!({ "__type": code, "message": message });
+        Self { retry_after, ..Self::error(status, code, JSON_CONTENT_TYPE, body.to_string()) }
     }
 
     /// Returns a success in the protocol of `content`.
