@@ -42,14 +42,14 @@ type Segments<T> = Vec<(T, char)>;
 /// A grant, before it is written for either side.
 #[derive(Debug, Clone)]
 struct Rule {
-    who: Vec<Who>,
-    what: Vec<What>,
+    callers: Vec<CallerSpec>,
+    registries: Vec<RegistrySpec>,
     profile: Option<&'static str>,
     deny: bool,
 }
 
 #[derive(Debug, Clone)]
-enum Who {
+enum CallerSpec {
     Uid(u32),
     Gid(u32),
     Loopback,
@@ -60,7 +60,7 @@ enum Who {
 }
 
 #[derive(Debug, Clone)]
-enum What {
+enum RegistrySpec {
     Public,
     Private(Option<Vec<&'static str>>, Vec<Label>),
 }
@@ -82,36 +82,36 @@ fn segments<T: std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<
     prop::collection::vec((one, select(vec![':', '/'])), 1..4)
 }
 
-fn who() -> impl Strategy<Value = Who> {
+fn caller_spec() -> impl Strategy<Value = CallerSpec> {
     let claims = prop::collection::btree_map(select(CLAIMS.to_vec()), segments(label()), 0..3);
     let token = (select(ISSUERS.to_vec()), prop::option::of(segments(label())), claims);
     prop_oneof![
-        (0_u32..3).prop_map(Who::Uid),
-        (0_u32..3).prop_map(Who::Gid),
-        Just(Who::Loopback),
-        Just(Who::AwsApi),
+        (0_u32..3).prop_map(CallerSpec::Uid),
+        (0_u32..3).prop_map(CallerSpec::Gid),
+        Just(CallerSpec::Loopback),
+        Just(CallerSpec::AwsApi),
         (select(DOMAINS.to_vec()), prop::collection::vec(label(), 1..4))
-            .prop_map(|(domain, path)| Who::Spiffe(domain, path)),
-        select(HOSTS.to_vec()).prop_map(Who::Dns),
-        token.prop_map(|(issuer, subject, claims)| Who::Token(issuer, subject, claims)),
+            .prop_map(|(domain, path)| CallerSpec::Spiffe(domain, path)),
+        select(HOSTS.to_vec()).prop_map(CallerSpec::Dns),
+        token.prop_map(|(issuer, subject, claims)| CallerSpec::Token(issuer, subject, claims)),
     ]
 }
 
-fn what() -> impl Strategy<Value = What> {
+fn registry_spec() -> impl Strategy<Value = RegistrySpec> {
     let regions = select(vec![("", true), ("eu-", true), ("us-", true), ("eu-west-1", false), ("us-east-1", false)]);
     let accounts = prop::option::of(subsequence(ACCOUNTS.to_vec(), 1..3));
     prop_oneof![
-        1 => Just(What::Public),
-        4 => (accounts, prop::collection::vec(regions, 1..3)).prop_map(|(accounts, regions)| What::Private(accounts, regions)),
+        1 => Just(RegistrySpec::Public),
+        4 => (accounts, prop::collection::vec(regions, 1..3)).prop_map(|(accounts, regions)| RegistrySpec::Private(accounts, regions)),
     ]
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let lists = (prop::collection::vec(who(), 1..4), prop::collection::vec(what(), 1..3));
+    let lists = (prop::collection::vec(caller_spec(), 1..4), prop::collection::vec(registry_spec(), 1..3));
     (lists, select(PROFILES[1..].to_vec()), any::<bool>(), prop::bool::weighted(0.25)).prop_map(
-        |((who, what), profile, of_all, deny)| {
+        |((callers, registries), profile, of_all, deny)| {
             let profile = (!(deny && of_all)).then_some(profile);
-            Rule { who, what, profile, deny }
+            Rule { callers, registries, profile, deny }
         },
     )
 }
@@ -133,8 +133,8 @@ impl Rule {
     fn grant(&self, id: usize) -> Grant {
         Grant {
             id: id.to_string(),
-            callers: self.who.iter().map(Who::pattern).collect(),
-            registries: self.what.iter().map(What::pattern).collect(),
+            callers: self.callers.iter().map(CallerSpec::pattern).collect(),
+            registries: self.registries.iter().map(RegistrySpec::pattern).collect(),
             profile: self.profile.map(Into::into),
             effect: if self.deny { Effect::Deny } else { Effect::Allow },
         }
@@ -142,17 +142,17 @@ impl Rule {
 
     fn cedar(&self, id: usize) -> CedarPolicy {
         let any = |conditions: Vec<String>| format!("({})", conditions.join(" || "));
-        let who = any(self.who.iter().map(Who::condition).collect());
-        let what = any(self.what.iter().map(|what| what.condition(self.deny)).collect());
+        let callers = any(self.callers.iter().map(CallerSpec::condition).collect());
+        let registries = any(self.registries.iter().map(|registry| registry.condition(self.deny)).collect());
         let profile =
             self.profile.map_or("true".to_owned(), |own| format!("[\"\", \"{own}\"].contains(context.profile)"));
         let effect = if self.deny { "forbid" } else { "permit" };
-        let text = format!("{effect} (principal, action, resource) when {{ {who} && {what} && {profile} }};");
+        let text = format!("{effect} (principal, action, resource) when {{ {callers} && {registries} && {profile} }};");
         CedarPolicy::parse(Some(PolicyId::new(id.to_string())), text).unwrap()
     }
 }
 
-impl Who {
+impl CallerSpec {
     fn pattern(&self) -> CallerPattern {
         match self {
             Self::Uid(uid) => CallerPattern::Uid(*uid),
@@ -215,7 +215,7 @@ fn like(place: &str, pattern: &Segments<Label>) -> String {
     form + &pattern.iter().enumerate().map(of_segment).collect::<String>()
 }
 
-impl What {
+impl RegistrySpec {
     fn pattern(&self) -> RegistryPattern {
         let Self::Private(accounts, regions) = self else { return RegistryPattern::Public };
         let of = |accounts: &Vec<&str>| Accounts::Of(accounts.iter().map(|account| account.parse().unwrap()).collect());

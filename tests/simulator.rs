@@ -28,7 +28,7 @@ struct Aws {
     served: JoinHandle<()>,
 }
 
-struct Answer {
+struct Response {
     status: u16,
     headers: String,
     body: Vec<u8>,
@@ -124,14 +124,14 @@ impl Request<'_> {
         stream
     }
 
-    async fn send(self) -> Answer {
+    async fn send(self) -> Response {
         let mut bytes = Vec::new();
         self.open().await.read_to_end(&mut bytes).await.unwrap();
-        Answer::parse(&bytes)
+        Response::parse(&bytes)
     }
 }
 
-impl Answer {
+impl Response {
     fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
         let headers = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
@@ -189,11 +189,11 @@ fn password(entry: &Value) -> String {
 #[tokio::test]
 async fn ecr_returns_one_entry_for_the_callers_account() {
     let aws = Aws::start().await;
-    let answer = aws.ecr("eu-central-1", &json!({})).send().await;
-    assert_eq!(answer.entry()["proxyEndpoint"], "https://123456789012.dkr.ecr.eu-central-1.amazonaws.com");
-    assert_eq!(answer.json()["authorizationData"].as_array().unwrap().len(), 1);
-    assert_eq!(answer.header("content-type"), Some("application/x-amz-json-1.1"));
-    assert_eq!(answer.header("x-amzn-requestid").unwrap().len(), 36);
+    let response = aws.ecr("eu-central-1", &json!({})).send().await;
+    assert_eq!(response.entry()["proxyEndpoint"], "https://123456789012.dkr.ecr.eu-central-1.amazonaws.com");
+    assert_eq!(response.json()["authorizationData"].as_array().unwrap().len(), 1);
+    assert_eq!(response.header("content-type"), Some("application/x-amz-json-1.1"));
+    assert_eq!(response.header("x-amzn-requestid").unwrap().len(), 36);
 }
 
 #[tokio::test]
@@ -241,8 +241,8 @@ async fn longest_lifetime_gives_a_valid_expiry() {
 async fn one_to_ten_registry_ids_get_one_entry_each() {
     let aws = Aws::start().await;
     let ids: Vec<String> = (0..10).map(|id| format!("{id:012}")).collect();
-    let answer = aws.ecr("eu-west-1", &json!({ "registryIds": ids })).send().await.json();
-    let entries = answer["authorizationData"].as_array().unwrap().clone();
+    let response = aws.ecr("eu-west-1", &json!({ "registryIds": ids })).send().await.json();
+    let entries = response["authorizationData"].as_array().unwrap().clone();
     assert_eq!(entries.len(), 10);
     for (entry, id) in entries.iter().zip(ids) {
         assert_eq!(entry["proxyEndpoint"], format!("https://{id}.dkr.ecr.eu-west-1.amazonaws.com"));
@@ -253,8 +253,8 @@ async fn one_to_ten_registry_ids_get_one_entry_each() {
 async fn other_registry_ids_are_invalid_parameters() {
     let aws = Aws::start().await;
     for ids in [json!([]), json!(["1"]), json!(["12345678901x"]), json!(vec!["123456789012"; 11])] {
-        let answer = aws.ecr("eu-west-1", &json!({ "registryIds": ids })).send().await;
-        answer.is_json_error(400, "InvalidParameterException");
+        let response = aws.ecr("eu-west-1", &json!({ "registryIds": ids })).send().await;
+        response.is_json_error(400, "InvalidParameterException");
     }
 }
 
@@ -347,8 +347,8 @@ async fn tokens_have_the_real_shape_and_size_and_a_simulated_note() {
 async fn no_two_tokens_share_the_72_bytes_that_bcrypt_compares() {
     let aws = Aws::start().await;
     let ids = vec!["123456789012"; 10];
-    let answer = aws.ecr("eu-central-1", &json!({ "registryIds": ids })).send().await.json();
-    let entries = answer["authorizationData"].as_array().unwrap();
+    let response = aws.ecr("eu-central-1", &json!({ "registryIds": ids })).send().await.json();
+    let entries = response["authorizationData"].as_array().unwrap();
     let mut starts: Vec<String> = entries.iter().map(|entry| password(entry)[..72].to_owned()).collect();
     starts.sort();
     starts.dedup();
@@ -358,14 +358,14 @@ async fn no_two_tokens_share_the_72_bytes_that_bcrypt_compares() {
 #[tokio::test]
 async fn get_caller_identity_returns_the_user() {
     let aws = Aws::start().await;
-    let answer = aws.sts("GetCallerIdentity", &[]).send().await;
+    let response = aws.sts("GetCallerIdentity", &[]).send().await;
     assert!(
-        answer.text().starts_with("<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">")
+        response.text().starts_with("<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">")
     );
-    assert_eq!(answer.xml("Account"), "123456789012");
-    assert_eq!(answer.xml("Arn"), "arn:aws:iam::123456789012:user/simulated");
-    assert_eq!(answer.xml("UserId").len(), 21);
-    assert_eq!(answer.header("x-amzn-requestid"), Some(answer.xml("RequestId").as_str()));
+    assert_eq!(response.xml("Account"), "123456789012");
+    assert_eq!(response.xml("Arn"), "arn:aws:iam::123456789012:user/simulated");
+    assert_eq!(response.xml("UserId").len(), 21);
+    assert_eq!(response.header("x-amzn-requestid"), Some(response.xml("RequestId").as_str()));
     let china = aws.sts("GetCallerIdentity", &[]).signed("AKID", "cn-north-1", "sts").send().await;
     assert_eq!(china.xml("Arn"), "arn:aws-cn:iam::123456789012:user/simulated");
 }
@@ -385,17 +385,17 @@ async fn credentials_of_an_assumed_role_identify_its_session() {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_346_855);
     aws.controls.set_clock(Arc::new(Stopped(Moment { wall, steady: Duration::ZERO })));
     let role = [("RoleArn", ROLE), ("RoleSessionName", "me@work"), ("DurationSeconds", "900")];
-    let answer = aws.sts("AssumeRole", &role).send().await;
+    let response = aws.sts("AssumeRole", &role).send().await;
     let session = "arn:aws:sts::210987654321:assumed-role/puller/me@work";
-    assert_eq!(answer.xml("Arn"), session);
-    assert_eq!(answer.xml("Expiration"), "2026-11-22T11:42:35Z");
-    assert!(!answer.xml("SessionToken").is_empty() && answer.xml("SecretAccessKey").len() == 40);
-    let key = answer.xml("AccessKeyId");
+    assert_eq!(response.xml("Arn"), session);
+    assert_eq!(response.xml("Expiration"), "2026-11-22T11:42:35Z");
+    assert!(!response.xml("SessionToken").is_empty() && response.xml("SecretAccessKey").len() == 40);
+    let key = response.xml("AccessKeyId");
     assert!(key.starts_with("ASIA") && key.len() == 20, "{key}");
 
     let identity = aws.sts("GetCallerIdentity", &[]).signed(&key, "eu-west-1", "sts").send().await;
     assert_eq!((identity.xml("Account").as_str(), identity.xml("Arn").as_str()), ("210987654321", session));
-    assert_eq!(identity.xml("UserId"), answer.xml("AssumedRoleId"));
+    assert_eq!(identity.xml("UserId"), response.xml("AssumedRoleId"));
 
     let entry = aws.ecr("eu-west-1", &json!({})).signed(&key, "eu-west-1", "ecr").send().await.entry();
     assert_eq!(entry["proxyEndpoint"], "https://210987654321.dkr.ecr.eu-west-1.amazonaws.com");
@@ -411,10 +411,10 @@ async fn web_identity_assumes_a_role_without_a_signature() {
     let claims = data_encoding::BASE64URL_NOPAD.encode(br#"{"sub":"system:serviceaccount:<a>&b","aud":["sts"]}"#);
     let token = format!("h.{claims}.s");
     let role = [("RoleArn", ROLE), ("RoleSessionName", "pod"), ("WebIdentityToken", &token)];
-    let answer = aws.form("AssumeRoleWithWebIdentity", &role).send().await;
-    assert_eq!(answer.xml("Arn"), "arn:aws:sts::210987654321:assumed-role/puller/pod");
-    assert_eq!(answer.xml("SubjectFromWebIdentityToken"), "system:serviceaccount:&lt;a&gt;&amp;b");
-    let request = aws.ecr("eu-west-1", &json!({})).signed(&answer.xml("AccessKeyId"), "eu-west-1", "ecr");
+    let response = aws.form("AssumeRoleWithWebIdentity", &role).send().await;
+    assert_eq!(response.xml("Arn"), "arn:aws:sts::210987654321:assumed-role/puller/pod");
+    assert_eq!(response.xml("SubjectFromWebIdentityToken"), "system:serviceaccount:&lt;a&gt;&amp;b");
+    let request = aws.ecr("eu-west-1", &json!({})).signed(&response.xml("AccessKeyId"), "eu-west-1", "ecr");
     let entry = request.send().await.entry();
     assert_eq!(entry["proxyEndpoint"], "https://210987654321.dkr.ecr.eu-west-1.amazonaws.com");
 
@@ -484,8 +484,8 @@ async fn web_identity_token_names_its_caller_and_needs_valid_parameters() {
     let good = [("Audience.member.1", "ecr-broker"), ("SigningAlgorithm", "ES384"), ("DurationSeconds", "60")];
     let role = [("RoleArn", "arn:aws:iam::210987654321:role/team/runner"), ("RoleSessionName", "job-1")];
     let key = aws.sts("AssumeRole", &role).send().await.xml("AccessKeyId");
-    let answer = aws.sts("GetWebIdentityToken", &good).signed(&key, "eu-west-1", "sts").send().await;
-    let token = answer.xml("WebIdentityToken");
+    let response = aws.sts("GetWebIdentityToken", &good).signed(&key, "eu-west-1", "sts").send().await;
+    let token = response.xml("WebIdentityToken");
     let claims = data_encoding::BASE64URL_NOPAD.decode(token.split('.').nth(1).unwrap().as_bytes()).unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();
     assert_eq!(
@@ -566,9 +566,9 @@ async fn denial_names_the_principal_and_the_action() {
 async fn bare_429_has_no_error_code() {
     let aws = Aws::failing(Fault::Http429).await;
     for request in [aws.ecr("eu-central-1", &json!({})), aws.sts("GetCallerIdentity", &[])] {
-        let answer = request.send().await;
-        assert_eq!((answer.status, answer.body.len()), (429, 0));
-        assert!(answer.header("x-amzn-errortype").is_none() && answer.header("x-amzn-requestid").is_some());
+        let response = request.send().await;
+        assert_eq!((response.status, response.body.len()), (429, 0));
+        assert!(response.header("x-amzn-errortype").is_none() && response.header("x-amzn-requestid").is_some());
     }
 }
 
@@ -577,12 +577,12 @@ async fn garbage_is_a_success_without_a_usable_token() {
     let aws = Aws::failing(Fault::Garbage).await;
     let mut kinds = std::collections::HashSet::new();
     for _ in 0..100 {
-        let answer = aws.ecr("eu-central-1", &json!({})).send().await;
-        assert_eq!(answer.status, 200);
-        let data = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+        let response = aws.ecr("eu-central-1", &json!({})).send().await;
+        assert_eq!(response.status, 200);
+        let data = serde_json::from_slice::<Value>(&response.body).unwrap_or_default();
         let token = data["authorizationData"][0]["authorizationToken"].as_str().unwrap_or_default();
         assert!(token.is_empty() || BASE64.decode(token.as_bytes()).is_err());
-        kinds.insert(answer.body);
+        kinds.insert(response.body);
     }
     assert!(kinds.len() > 3);
     assert!(!aws.sts("GetCallerIdentity", &[]).send().await.body.starts_with(b"<GetCallerIdentityResponse"));
