@@ -13,7 +13,15 @@ use crate::terminal::{print_error, print_line};
 /// Name in docker's configuration; docker runs docker-credential-ecr-broker.
 const HELPER: &str = "ecr-broker";
 
+const EXAMPLES: &str = "\
+Examples:
+  ecr-broker configure docker 123456789012.dkr.ecr.eu-central-1.amazonaws.com public.ecr.aws
+  ecr-broker configure podman --dry-run 123456789012.dkr.ecr.eu-central-1.amazonaws.com
+  ecr-broker configure kubelet >/etc/kubernetes/credential-providers.yaml
+  ecr-broker configure bazel public.ecr.aws >>.bazelrc";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(subcommand)]
     tool: Tool,

@@ -5,7 +5,13 @@ use std::process::ExitCode;
 use super::connection_args::ConnectionArgs;
 use crate::helper::{Setup, bazel, docker, kubelet};
 
+const EXAMPLES: &str = "\
+Examples:
+  echo public.ecr.aws | ecr-broker helper docker get
+  echo '{\"uri\":\"https://public.ecr.aws/v2/\"}' | ecr-broker helper bazel get";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(subcommand)]
     protocol: Protocol,
@@ -52,7 +58,7 @@ struct Options {
     next: Option<String>,
     /// Command of the same protocol to run when no broker answers
     ///
-    /// The program and its arguments, separated by spaces. It does not run after an error from the broker.
+    /// The program and its arguments, separated by spaces. It does not run after an error from the broker, except while the broker shuts down.
     #[arg(long, value_name = "COMMAND")]
     fallback_exec: Option<String>,
     #[command(flatten)]

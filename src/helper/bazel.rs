@@ -22,12 +22,12 @@ struct GetRequest {
 #[must_use]
 pub fn run(setup: Result<Setup, String>, action: &str) -> Output {
     match stdin::read() {
-        Ok(request) => answer(setup, action, &request),
+        Ok(request) => answer(&setup, action, &request),
         Err(error) => failed(format!("cannot read stdin: {error}")),
     }
 }
 
-fn answer(setup: Result<Setup, String>, action: &str, stdin: &str) -> Output {
+fn answer(setup: &Result<Setup, String>, action: &str, stdin: &str) -> Output {
     if action != "get" {
         return failed(format!("unknown action {action:?}; use get"));
     }
