@@ -86,7 +86,7 @@ impl Broker {
     /// Lists what a caller may request, with the expiry of cached credentials. Calls no source.
     #[must_use]
     pub fn registries(&self, caller: &Caller) -> BTreeMap<Listing, Option<SystemTime>> {
-        listing::registries(&self.authorizer.active_policy().policy, &self.aliases, self.cache.held(), caller)
+        listing::registries(&self.authorizer.active_policy().policy, &self.aliases, self.cache.cached(), caller)
     }
 
     /// Lists the registries that a caller's grants name by a whole host, and the aliases of all registries that it may have.

@@ -1,4 +1,4 @@
-//! Registry credentials: what AWS gave, for which registry and profile, and until when it may be handed out.
+//! Registry credentials: what AWS issued, for which registry and profile, and how long they last.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -11,34 +11,34 @@ use crate::caller::Principal;
 use crate::moment::Moment;
 use crate::registry::{AccountId, Registry};
 
-/// The user name that goes with every password of ECR's.
+/// The user name of every ECR password.
 pub const USERNAME: &str = "AWS";
-/// AWS never gives a token for longer; a longer span means that this machine's clock is behind.
-const LONGEST_LIFETIME: Duration = Duration::from_hours(12);
-/// Beyond this an expiry is not a time of a token's end but a broken answer, such as milliseconds taken for seconds. Wide, for
-/// the clock here may be days behind.
-const FARTHEST_END: Duration = Duration::from_hours(7 * 24);
-/// AWS promises no largest size; tokens of 5 KB are seen. Beyond this an answer is not a token.
-const LARGEST_TOKEN: usize = 64 * 1024;
-/// Sets these digests apart from every other SHA-256 of the same bytes.
+/// AWS issues no token for longer. A longer time means that this machine's clock is behind.
+const MAX_LIFETIME: Duration = Duration::from_hours(12);
+/// An expiry further away is a broken response, such as milliseconds read as seconds. Wide, because this machine's clock may be days
+/// behind.
+const MAX_TIME_TO_EXPIRY: Duration = Duration::from_hours(7 * 24);
+/// AWS documents no largest size; tokens have 5 KB today. A larger text is not a token.
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// Separates credential IDs from all other SHA-256 digests of the same bytes.
 const ID_DOMAIN: &[u8] = b"ecr-broker credential id v1\0";
 
-/// The name of a configured way to mint credentials.
+/// The name of a profile: a configured way to mint credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProfileName(Box<str>);
 
-/// What one credential is for: everything that AWS's answer depends on.
+/// The key of a credential: everything that AWS's response depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CredentialKey {
     /// The registry: service, partition, account, region and endpoint variant.
     pub registry: Registry,
-    /// Whose authority the credential carries.
+    /// The profile by which the credential is minted.
     pub profile: ProfileName,
-    /// Whom AWS is told that it is for; none where it is told of the broker alone, and all callers share the credential.
+    /// The caller that the role session names to AWS; `None`: it names the broker, and all callers share the credential.
     pub caller: Option<Principal>,
 }
 
-/// A registry password. It cannot be printed, written out or copied, and its memory is wiped when it goes.
+/// A registry password. It cannot be printed, serialised or copied, and its memory is wiped when it is dropped.
 ///
 /// ```compile_fail,E0277
 /// fn printed<T: std::fmt::Display>() {}
@@ -55,53 +55,55 @@ pub struct CredentialKey {
 #[derive(PartialEq, Eq)]
 pub struct Password(Zeroizing<String>);
 
-/// Names a credential without giving it away: the first 128 bits of a SHA-256 over the token, the same on every replica.
+/// The ID of a credential, safe to log: the first 128 bits of a SHA-256 over the token, the same on every replica and tier.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CredentialId([u8; 16]);
 
-/// A user name and password for a registry, as AWS gave them.
+/// A user name and password for a registry.
 #[derive(Debug)]
 pub struct Credential {
     password: Password,
     id: CredentialId,
     account: Option<AccountId>,
-    aws_request_id: Option<Box<str>>,
-    issued: Moment,
+    upstream_request_id: Option<Box<str>>,
+    issued: SystemTime,
     expires: SystemTime,
+    received: Moment,
+    age_when_received: Duration,
     end: Moment,
 }
 
-/// Why an authorization token is refused.
+/// Why a token or a password is not a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// Not base64, or not text inside.
+pub enum CredentialError {
+    /// The token is not base64, or not text inside.
     #[error("the authorization token is not base64 of a text")]
     NotBase64,
-    /// Larger than any token can be.
-    #[error("the authorization token has more than {LARGEST_TOKEN} bytes")]
+    /// The token is larger than any that AWS issues.
+    #[error("the authorization token has more than {MAX_TOKEN_BYTES} bytes")]
     TooLarge,
-    /// No `AWS:` before the password.
-    #[error("the authorization token does not hold \"AWS:\" and a password")]
+    /// The token has another user name, or no password.
+    #[error("the authorization token is not \"AWS:\" and a password")]
     NoPassword,
-    /// Its end is further off than any token's.
-    #[error("the authorization token ends later than any token does; is this machine's clock right?")]
+    /// The token expires later than any that AWS issues.
+    #[error("the authorization token expires too late; check this machine's clock")]
     TooFar,
-    /// Its end has passed.
-    #[error("the authorization token has expired already; is this machine's clock right?")]
+    /// The token has expired.
+    #[error("the authorization token has expired; check this machine's clock")]
     Expired,
 }
 
 impl ProfileName {
-    /// A text with more bytes names no profile, and is not repeated where names are.
+    /// The longest name in bytes. A longer text names no profile, and is not repeated in errors and logs.
     pub const LONGEST: usize = 32;
 
-    /// The broker's own AWS identity.
+    /// Returns the profile of the broker's own AWS identity.
     #[must_use]
     pub fn default_profile() -> Self {
         Self("default".into())
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -121,7 +123,7 @@ impl fmt::Display for ProfileName {
 }
 
 impl Password {
-    /// The password in clear, for the one place that sends it.
+    /// Returns the password in plaintext, for the place that sends it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -135,14 +137,20 @@ impl fmt::Debug for Password {
 }
 
 impl CredentialId {
-    fn of(token: &[u8]) -> Self {
-        let digest = Sha256::new().chain_update(ID_DOMAIN).chain_update(token).finalize();
+    /// Digests the authorization token of a user name and password, as AWS encodes it.
+    fn of(username: &str, password: &str) -> Result<Self, CredentialError> {
+        let clear = Zeroizing::new(format!("{username}:{password}"));
+        let token = Zeroizing::new(BASE64.encode(clear.as_bytes()));
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(CredentialError::TooLarge);
+        }
+        let digest = Sha256::new().chain_update(ID_DOMAIN).chain_update(token.as_bytes()).finalize();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
-        Self(id)
+        Ok(Self(id))
     }
 
-    /// Reads what [`fmt::Display`] writes.
+    /// Parses the format of [`fmt::Display`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
@@ -163,94 +171,127 @@ impl fmt::Debug for CredentialId {
 }
 
 impl Credential {
-    /// Opens an authorization token (base64 of `AWS:` and the password) that AWS gave at `issued` and that ends at `expires`.
+    /// Decodes an authorization token of AWS, which is base64 of `AWS:` and the password, and was issued when it was received.
     ///
     /// # Errors
-    /// A token that is no such thing, or that has ended already, is refused: it would only fail later, at the registry.
-    pub fn open(token: &str, expires: SystemTime, issued: Moment) -> Result<Self, TokenError> {
-        if token.len() > LARGEST_TOKEN {
-            return Err(TokenError::TooLarge);
+    /// The token is malformed or has expired. It would fail later, at the registry.
+    pub fn from_aws_token(token: &str, expires: SystemTime, received: Moment) -> Result<Self, CredentialError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(CredentialError::TooLarge);
         }
-        let clear = Zeroizing::new(BASE64.decode(token.as_bytes()).map_err(|_| TokenError::NotBase64)?);
-        let clear = std::str::from_utf8(&clear).map_err(|_| TokenError::NotBase64)?;
-        let password = match clear.split_once(':') {
-            Some((USERNAME, password)) if !password.is_empty() => Password(Zeroizing::new(password.to_owned())),
-            _ => return Err(TokenError::NoPassword),
-        };
-        let lifetime = match expires.duration_since(issued.wall) {
-            Err(_) | Ok(Duration::ZERO) => return Err(TokenError::Expired),
-            Ok(lifetime) if lifetime > FARTHEST_END => return Err(TokenError::TooFar),
-            Ok(lifetime) => lifetime.min(LONGEST_LIFETIME),
-        };
-        let end = Moment { wall: expires, steady: issued.steady + lifetime };
-        let id = CredentialId::of(token.as_bytes());
-        Ok(Self { password, id, account: None, aws_request_id: None, issued, expires, end })
+        let clear = Zeroizing::new(BASE64.decode(token.as_bytes()).map_err(|_| CredentialError::NotBase64)?);
+        let clear = std::str::from_utf8(&clear).map_err(|_| CredentialError::NotBase64)?;
+        let (username, password) = clear.split_once(':').ok_or(CredentialError::NoPassword)?;
+        Self::new(username, password, received.wall, expires, received)
     }
 
-    /// Notes the account whose registry AWS named with the token.
+    /// Returns a credential that AWS issued at `issued`, and that a source returned at `received`: another broker's credential may
+    /// be hours old.
+    ///
+    /// # Errors
+    /// The user name is not [`USERNAME`], the password is empty or too large, or the credential has expired.
+    pub fn new(
+        username: &str,
+        password: &str,
+        issued: SystemTime,
+        expires: SystemTime,
+        received: Moment,
+    ) -> Result<Self, CredentialError> {
+        if username != USERNAME || password.is_empty() {
+            return Err(CredentialError::NoPassword);
+        }
+        let id = CredentialId::of(username, password)?;
+        let lifetime = match expires.duration_since(received.wall) {
+            Err(_) | Ok(Duration::ZERO) => return Err(CredentialError::Expired),
+            Ok(lifetime) if lifetime > MAX_TIME_TO_EXPIRY => return Err(CredentialError::TooFar),
+            Ok(lifetime) => lifetime.min(MAX_LIFETIME),
+        };
+        Ok(Self {
+            password: Password(Zeroizing::new(password.to_owned())),
+            id,
+            account: None,
+            upstream_request_id: None,
+            issued,
+            expires,
+            received,
+            // Zero if the clock of the issuer is ahead.
+            age_when_received: received.wall.duration_since(issued).unwrap_or_default(),
+            end: Moment { wall: expires, steady: received.steady + lifetime },
+        })
+    }
+
+    /// Sets the account whose registry AWS named with the token.
     #[must_use]
     pub fn for_account(self, account: Option<AccountId>) -> Self {
         Self { account, ..self }
     }
 
-    /// Notes the id of AWS's answer that brought it.
+    /// Sets the source's ID of the call that returned the credential.
     #[must_use]
-    pub fn from_answer(self, aws_request_id: Option<String>) -> Self {
-        Self { aws_request_id: aws_request_id.map(Into::into), ..self }
+    pub fn with_upstream_request_id(self, id: Option<String>) -> Self {
+        Self { upstream_request_id: id.map(Into::into), ..self }
     }
 
-    /// The id of AWS's answer that brought it.
+    /// Returns the source's ID of the call that returned the credential.
     #[must_use]
-    pub fn aws_request_id(&self) -> Option<&str> {
-        self.aws_request_id.as_deref()
+    pub fn upstream_request_id(&self) -> Option<&str> {
+        self.upstream_request_id.as_deref()
     }
 
-    /// The password.
+    /// Returns the password.
     #[must_use]
     pub fn password(&self) -> &Password {
         &self.password
     }
 
-    /// Its name in answers and logs.
+    /// Returns the ID for answers and logs.
     #[must_use]
     pub fn id(&self) -> CredentialId {
         self.id
     }
 
-    /// The account whose registry AWS named with the token, if it named one.
+    /// Returns the account whose registry AWS named with the token, if it named one.
     #[must_use]
     pub fn account(&self) -> Option<AccountId> {
         self.account
     }
 
-    /// When it was received.
+    /// Returns when AWS issued the credential.
     #[must_use]
-    pub fn issued(&self) -> Moment {
+    pub fn issued(&self) -> SystemTime {
         self.issued
     }
 
-    /// When AWS says that it ends.
+    /// Returns when this broker received the credential.
+    #[must_use]
+    pub fn received(&self) -> Moment {
+        self.received
+    }
+
+    /// Returns the expiry that AWS states.
     #[must_use]
     pub fn expires(&self) -> SystemTime {
         self.expires
     }
 
-    /// How long it lasts from its issue, on both clocks.
-    #[must_use]
-    pub fn lifetime(&self) -> Duration {
-        self.issued.until(self.end)
-    }
-
-    /// How long it is still good for.
+    /// Returns the validity that is left, on the clock that says less (P14).
     #[must_use]
     pub fn remaining(&self, now: Moment) -> Duration {
         now.until(self.end)
+    }
+
+    /// Returns the time since AWS issued the credential, on the clock that says more.
+    #[must_use]
+    pub fn age(&self, now: Moment) -> Duration {
+        self.age_when_received + now.since(self.received)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
 
     fn at(seconds: u64) -> Moment {
         Moment {
@@ -263,91 +304,113 @@ mod tests {
         BASE64.encode(clear.as_bytes())
     }
 
-    fn open(token: &str, lifetime: u64) -> Result<Credential, TokenError> {
-        Credential::open(token, at(lifetime).wall, at(0))
+    fn from_token(token: &str, lifetime: u64) -> Result<Credential, CredentialError> {
+        Credential::from_aws_token(token, at(lifetime).wall, at(0))
     }
 
     #[test]
-    fn the_password_is_all_that_follows_the_first_colon() {
-        let credential = open(&token("AWS:a:b:c"), 60).expect("a good token");
+    fn password_is_everything_after_the_first_colon() {
+        let credential = from_token(&token("AWS:a:b:c"), 60).expect("a valid token");
         assert_eq!(credential.password().expose(), "a:b:c");
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn malformed_token_is_rejected() {
         for (name, text, error) in [
-            ("not base64", "AWS:secret".to_owned(), TokenError::NotBase64),
-            ("empty", String::new(), TokenError::NoPassword),
-            ("no colon", token("AWSsecret"), TokenError::NoPassword),
-            ("another user", token("root:secret"), TokenError::NoPassword),
-            ("no password", token("AWS:"), TokenError::NoPassword),
-            ("bytes that are no text", BASE64.encode(b"AWS:\xff\xfe"), TokenError::NotBase64),
-            ("a megabyte", token(&format!("AWS:{}", "x".repeat(1 << 20))), TokenError::TooLarge),
+            ("not base64", "AWS:secret".to_owned(), CredentialError::NotBase64),
+            ("empty", String::new(), CredentialError::NoPassword),
+            ("no colon", token("AWSsecret"), CredentialError::NoPassword),
+            ("another user", token("root:secret"), CredentialError::NoPassword),
+            ("no password", token("AWS:"), CredentialError::NoPassword),
+            ("bytes that are not text", BASE64.encode(b"AWS:\xff\xfe"), CredentialError::NotBase64),
+            ("a megabyte", token(&format!("AWS:{}", "x".repeat(1 << 20))), CredentialError::TooLarge),
         ] {
-            assert_eq!(open(&text, 60).err(), Some(error), "{name}");
+            assert_eq!(from_token(&text, 60).err(), Some(error), "{name}");
         }
-        assert_eq!(open(&token("AWS:x"), 0).err(), Some(TokenError::Expired));
-        assert_eq!(open(&token("AWS:x"), 1_795_346_855_432).err(), Some(TokenError::TooFar));
+        assert_eq!(from_token(&token("AWS:x"), 0).err(), Some(CredentialError::Expired));
+        assert_eq!(from_token(&token("AWS:x"), 1_795_346_855_432).err(), Some(CredentialError::TooFar));
     }
 
     #[test]
-    fn a_limit_is_within_and_one_more_is_not() {
+    fn token_at_a_limit_is_accepted_and_one_above_is_not() {
         let of_size = |size: usize| {
-            // Four letters hold three bytes, four of which are the user and the colon.
+            // Four letters encode three bytes. Four bytes are the user name and the colon.
             let text = token(&format!("AWS:{}", "x".repeat(size / 4 * 3 - 4)));
             assert_eq!(text.len(), size);
-            open(&text, 60)
+            from_token(&text, 60)
         };
         assert!(of_size(64 * 1024).is_ok());
-        assert_eq!(of_size(64 * 1024 + 4).err(), Some(TokenError::TooLarge));
+        assert_eq!(of_size(64 * 1024 + 4).err(), Some(CredentialError::TooLarge));
+        let password = |size: usize| Credential::new("AWS", &"x".repeat(size), at(0).wall, at(60).wall, at(0));
+        assert!(password(48 * 1024 - 4).is_ok());
+        assert_eq!(password(48 * 1024 - 3).err(), Some(CredentialError::TooLarge));
         let week = 7 * 24 * 3600;
-        assert!(open(&token("AWS:x"), week).is_ok());
-        assert_eq!(open(&token("AWS:x"), week + 1).err(), Some(TokenError::TooFar));
-        assert!(open(&token("AWS:x"), 1).is_ok());
+        assert!(from_token(&token("AWS:x"), week).is_ok());
+        assert_eq!(from_token(&token("AWS:x"), week + 1).err(), Some(CredentialError::TooFar));
+        assert!(from_token(&token("AWS:x"), 1).is_ok());
     }
 
     #[test]
-    fn what_the_answer_said_beside_the_token_stays_with_it() {
+    fn credential_keeps_the_account_and_the_request_id() {
         let account: Option<AccountId> = "123456789012".parse().ok();
-        let credential = open(&token("AWS:x"), 3600).expect("a good token");
-        assert_eq!((credential.account(), credential.aws_request_id()), (None, None));
-        let credential = credential.for_account(account).from_answer(Some("answer-1".to_owned()));
-        assert_eq!((credential.account(), credential.aws_request_id()), (account, Some("answer-1")));
-        assert_eq!(credential.lifetime(), Duration::from_hours(1));
-        assert_eq!((credential.issued(), credential.expires()), (at(0), at(3600).wall));
+        let credential = from_token(&token("AWS:x"), 3600).expect("a valid token");
+        assert_eq!((credential.account(), credential.upstream_request_id()), (None, None));
+        let credential = credential.for_account(account).with_upstream_request_id(Some("call-1".to_owned()));
+        assert_eq!((credential.account(), credential.upstream_request_id()), (account, Some("call-1")));
+        assert_eq!((credential.issued(), credential.expires()), (at(0).wall, at(3600).wall));
+        assert_eq!(credential.received(), at(0));
     }
 
     #[test]
-    fn it_ends_by_whichever_clock_comes_first() {
-        let credential = open(&token("AWS:x"), 3600).expect("a good token");
-        let hour = Duration::from_hours(1);
-        let stepped_back = Moment { wall: at(3000).wall - 6 * hour, steady: at(3000).steady };
+    fn credential_ends_on_the_clock_that_reaches_its_end_first() {
+        let credential = from_token(&token("AWS:x"), 3600).expect("a valid token");
+        let stepped_back = Moment { wall: at(3000).wall - 6 * HOUR, steady: at(3000).steady };
         assert_eq!(credential.remaining(stepped_back), Duration::from_mins(10));
-        let stepped_on = Moment { wall: at(0).wall + 6 * hour, steady: at(0).steady };
+        let stepped_on = Moment { wall: at(0).wall + 6 * HOUR, steady: at(0).steady };
         assert_eq!(credential.remaining(stepped_on), Duration::ZERO);
     }
 
     #[test]
-    fn a_clock_that_is_behind_does_not_stretch_a_credential() {
-        let issued = at(0);
+    fn clock_that_is_behind_does_not_extend_a_credential() {
         let credential =
-            Credential::open(&token("AWS:x"), issued.wall + Duration::from_hours(18), issued).expect("a good token");
-        assert_eq!(credential.remaining(issued), Duration::from_hours(12));
+            Credential::from_aws_token(&token("AWS:x"), at(0).wall + 18 * HOUR, at(0)).expect("a valid token");
+        assert_eq!(credential.remaining(at(0)), 12 * HOUR);
     }
 
     #[test]
-    fn an_id_is_the_same_everywhere_and_can_be_read_back() {
-        let credential = open(&token("AWS:x"), 60).expect("a good token");
+    fn age_counts_from_the_issue_and_remaining_and_age_add_up() {
+        let five_hours = 5 * 3600;
+        let received = at(five_hours);
+        let credential = Credential::new("AWS", "x", at(0).wall, at(12 * 3600).wall, received).expect("valid");
+        assert_eq!((credential.age(received), credential.remaining(received)), (5 * HOUR, 7 * HOUR));
+        let later = at(five_hours + 3600);
+        let stepped_back = Moment { wall: later.wall - 3 * HOUR, steady: later.steady };
+        let stepped_on = Moment { wall: later.wall + 3 * HOUR, steady: later.steady };
+        for now in [later, stepped_back, stepped_on] {
+            assert_eq!(credential.age(now) + credential.remaining(now), 12 * HOUR, "{now:?}");
+        }
+        let ahead = Credential::new("AWS", "x", at(60).wall, at(3600).wall, at(0)).expect("valid");
+        assert_eq!(ahead.age(at(0)), Duration::ZERO, "the issuer's clock is ahead");
+    }
+
+    #[test]
+    fn credential_id_is_the_same_on_every_tier_and_can_be_parsed() {
+        let credential = from_token(&token("AWS:x"), 60).expect("a valid token");
         let id = credential.id().to_string();
-        assert_eq!(id, open(&token("AWS:x"), 90).expect("a good token").id().to_string());
+        assert_eq!(id, from_token(&token("AWS:x"), 90).expect("a valid token").id().to_string());
+        let of_parts = Credential::new("AWS", "x", at(0).wall, at(60).wall, at(30)).expect("valid");
+        assert_eq!(of_parts.id(), credential.id());
+        // The digest over AWS's own text of the token, as it was before other sources existed.
+        let digest = Sha256::new().chain_update(ID_DOMAIN).chain_update(token("AWS:x")).finalize();
+        assert_eq!(id, HEXLOWER.encode(&digest[..16]));
         assert_eq!(id.len(), 32);
         assert_eq!(CredentialId::parse(&id), Some(credential.id()));
         assert_eq!(CredentialId::parse("xyz"), None);
     }
 
     #[test]
-    fn a_credential_cannot_be_printed() {
-        let credential = open(&token("AWS:very-secret"), 60).expect("a good token");
+    fn credential_debug_hides_the_password() {
+        let credential = from_token(&token("AWS:very-secret"), 60).expect("a valid token");
         let printed = format!("{credential:?} {credential:#?}");
         assert!(!printed.contains("very-secret"));
         assert!(printed.contains("[redacted]") && printed.contains(&credential.id().to_string()), "{printed}");

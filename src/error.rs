@@ -151,7 +151,7 @@ impl fmt::Display for SourceName {
 }
 
 impl FailureClass {
-    /// Returns whether the failure stays until somebody changes permissions. A cached credential must not outlive it.
+    /// Returns whether the failure lasts until permissions change. A cached credential must not outlive it.
     #[must_use]
     pub fn is_permanent(self) -> bool {
         self == Self::Denied

@@ -21,6 +21,13 @@ impl Moment {
         Self { wall: self.wall + time, steady: self.steady + time }
     }
 
+    /// Returns the time since `start` on the clock that says more; zero if `start` is later on both.
+    #[must_use]
+    pub fn since(self, start: Self) -> Duration {
+        let wall = self.wall.duration_since(start.wall).unwrap_or_default();
+        wall.max(self.steady.saturating_sub(start.steady))
+    }
+
     /// Returns the time until `end` on the clock that reaches it first; zero if it has passed on either.
     #[must_use]
     pub fn until(self, end: Self) -> Duration {

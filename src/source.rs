@@ -47,7 +47,7 @@ pub trait CredentialSource: Debug + Send + Sync {
     fn fetch_budget(&self) -> Duration;
 }
 
-/// One fetch, as the cache needs it.
+/// The facts of one fetch.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
     /// The registry and the profile of the credential.
@@ -95,9 +95,9 @@ impl From<FetchError> for BrokerError {
 /// Whether a source can fetch at all, as far as it knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceStatus {
-    /// It has an identity to fetch with.
+    /// The source has an identity to fetch with.
     Ready,
-    /// It has none, or has not looked yet.
+    /// The source has no identity, or has not looked yet.
     NoCredentials,
 }
 

@@ -85,7 +85,7 @@ async fn both_services_give_credentials_in_their_own_shapes() {
     let private = fetch(&aws, HOST).await.unwrap();
     assert_eq!(private.account().unwrap().as_str(), "123456789012");
     assert!(private.password().expose().len() > 1500);
-    let remaining = private.lifetime();
+    let remaining = private.remaining(private.received());
     assert!(remaining > Duration::from_mins(12 * 60 - 1) && remaining <= Duration::from_hours(12));
     let public = fetch(&aws, "public.ecr.aws").await.unwrap();
     assert!(public.account().is_none());

@@ -348,7 +348,7 @@ async fn p5_what_aws_refuses_for_good_is_dropped() {
     test.cache.get(lookup(HOST)).await.unwrap();
     test.cache.wait_for_fetches(HOUR).await;
     assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::Denied);
-    assert!(test.cache.held().is_empty());
+    assert!(test.cache.cached().is_empty());
 }
 
 #[tokio::test]
@@ -431,7 +431,7 @@ async fn p8_the_cache_is_bounded_and_a_new_key_is_always_let_in() {
         assert_eq!(test.cache.get(lookup(&host(number))).await.unwrap().status, CacheStatus::Hit, "{number}");
     }
     test.cache.sweep().await;
-    assert!(test.cache.held().len() <= 10, "{}", test.cache.held().len());
+    assert!(test.cache.cached().len() <= 10, "{}", test.cache.cached().len());
 }
 
 #[tokio::test]
@@ -451,13 +451,13 @@ async fn p8_credentials_for_single_callers_have_room_of_their_own_and_push_nobod
     }
     for number in 2..10 {
         let refused = test.cache.get(of(0, number)).await.unwrap_err();
-        assert_eq!(refused, full("credentials for you alone"));
+        assert_eq!(refused, full("credentials cached for this caller"));
     }
     for uid in 1..39 {
         test.cache.get(of(uid, 0)).await.unwrap();
     }
     for uid in 39..100 {
-        assert_eq!(test.cache.get(of(uid, 0)).await.unwrap_err(), full("credentials for single callers"));
+        assert_eq!(test.cache.get(of(uid, 0)).await.unwrap_err(), full("credentials cached for single callers"));
     }
     assert_eq!(test.source.calls(), 320 + 40);
     for uid in 0..39 {
@@ -641,6 +641,55 @@ async fn cache_without_a_ready_source_serves_only_what_is_cached() {
     assert!(test.cache.source_status() != SourceStatus::Ready && test.cache.can_serve());
 }
 
+/// Another broker returns what it has cached. Its age says how much longer a replacement may last.
+#[tokio::test]
+async fn p3_aged_credential_is_replaced_by_a_longer_one_where_one_exists() {
+    let test = TestCache::new();
+    test.source.then(Step::AgedToken { age: 5 * HOUR, remaining: 7 * HOUR });
+    let aged = test.cache.get(lookup(HOST)).await.unwrap().credential;
+    test.source.then(Step::Token(12 * HOUR));
+    let longer = test.cache.get(lookup_lasting(HOST, 10 * HOUR)).await.unwrap();
+    assert_eq!((longer.status, longer.credential.id() == aged.id()), (CacheStatus::Miss, false));
+    assert_eq!(test.source.last_request().min_validity, 10 * HOUR, "the source is told");
+}
+
+#[tokio::test]
+async fn p3_aged_credential_proves_no_longer_validity_than_its_own_at_issue() {
+    let test = TestCache::new();
+    test.source.then(Step::AgedToken { age: 5 * HOUR, remaining: 7 * HOUR });
+    for _ in 0..10 {
+        let refused = test.cache.get(lookup_lasting(HOST, 12 * HOUR + MINUTE)).await.unwrap_err();
+        assert!(matches!(refused, BrokerError::ValidityUnsatisfiable { .. }), "{refused:?}");
+    }
+    assert_eq!(test.source.calls(), 1);
+}
+
+#[tokio::test]
+async fn p3_source_that_returns_an_aged_credential_again_is_an_error_to_retry() {
+    let test = TestCache::new();
+    test.source.then(Step::AgedToken { age: 5 * HOUR, remaining: 7 * HOUR });
+    for calls in 1..5 {
+        let error = test.cache.get(lookup_lasting(HOST, 10 * HOUR)).await.unwrap_err();
+        assert!(error.retry_after().is_some(), "{error:?}: not VALIDITY_UNSATISFIABLE, which no retry cures");
+        assert_eq!((class(error), test.source.calls()), (FailureClass::InvalidResponse, calls), "one call a request");
+    }
+    assert_eq!(test.cache.get(lookup_lasting(HOST, 6 * HOUR)).await.unwrap().status, CacheStatus::Hit);
+}
+
+#[tokio::test]
+async fn p4_aged_credential_is_refreshed_by_its_receipt_and_not_at_every_read() {
+    let test = TestCache::new();
+    test.source.then(Step::AgedToken { age: 5 * HOUR, remaining: 7 * HOUR });
+    for _ in 0..10 {
+        test.cache.get(lookup(HOST)).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(test.source.calls(), 1);
+    test.clock.advance(66 * MINUTE);
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.source.until_calls(2).await;
+}
+
 /// What a source with a choice of credentials needs, such as another broker.
 #[tokio::test(start_paused = true)]
 async fn fetch_request_carries_all_that_the_lookup_needs() {
@@ -649,7 +698,7 @@ async fn fetch_request_carries_all_that_the_lookup_needs() {
     let rejected = test.cache.get(wanted.clone()).await.unwrap().credential.id();
     let first = test.source.last_request();
     assert_eq!((first.key, first.min_validity, first.rejected), (key(HOST), HOUR, None));
-    assert_eq!((first.requester, first.request_id), (Some(Principal::Uid(7)), wanted.request));
+    assert_eq!((first.requester, first.request_id), (Some(Principal::Uid(7)), wanted.request_id));
     assert_eq!(first.deadline, Instant::now() + FETCH_BUDGET + Duration::from_secs(1));
     assert!(first.parent_span.is_none(), "no span is exported");
     test.cache.get(Lookup { rejected: Some(rejected), ..lookup(HOST) }).await.unwrap();

@@ -185,7 +185,7 @@ impl Aws {
     fn credential(&self, lifetime: Duration) -> Credential {
         let now = self.world.now();
         let token = BASE64.encode(format!("AWS:{}", self.calls.lock().unwrap()).as_bytes());
-        Credential::open(&token, now.wall + lifetime, now).unwrap()
+        Credential::from_aws_token(&token, now.wall + lifetime, now).unwrap()
     }
 }
 

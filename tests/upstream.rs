@@ -114,7 +114,7 @@ impl Aws {
         sleep(LATENCY).await;
         let now = self.clock.now();
         let token = BASE64.encode(format!("AWS:{key:?}").as_bytes());
-        Ok(Credential::open(&token, now.wall + 12 * HOUR, now).unwrap())
+        Ok(Credential::from_aws_token(&token, now.wall + 12 * HOUR, now).unwrap())
     }
 }
 

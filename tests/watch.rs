@@ -423,7 +423,7 @@ async fn p8_watchers_and_waiters_have_separate_limits() {
 #[tokio::test]
 async fn p8_watched_keys_are_limited_to_half_the_capacity() {
     let test = TestCache::with(ecr_broker::cache::Settings { capacity: 4, ..cache_settings() });
-    let changes = |number: usize| test.cache.changes(&key(&host(number)));
+    let changes = |number: usize| test.cache.subscribe(&key(&host(number)));
     let (first, again, second) = (changes(1).unwrap(), changes(1).unwrap(), changes(2).unwrap());
     assert!(matches!(changes(3), Err(BrokerError::Overloaded { .. })));
     drop(first);

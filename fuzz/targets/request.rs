@@ -45,7 +45,7 @@ impl CredentialSource for Source {
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async move {
             let now = self.0.now();
-            let token = Credential::open("QVdTOnBhc3N3b3Jk", now.wall + Duration::from_secs(40_000), now);
+            let token = Credential::from_aws_token("QVdTOnBhc3N3b3Jk", now.wall + Duration::from_secs(40_000), now);
             let registry = &request.key.registry;
             let known = registry.account().is_some() || registry.region().is_none();
             let token = token.ok().filter(|_| known).ok_or(UpstreamError::aws(FailureClass::Unavailable))?;

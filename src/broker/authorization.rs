@@ -26,7 +26,7 @@ impl Authorization {
             key: self.key.clone(),
             min_validity: request.min_validity,
             rejected: request.rejected,
-            request: request.context.id,
+            request_id: request.context.id,
             caller: Some(request.context.caller.clone()),
         }
     }

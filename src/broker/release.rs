@@ -51,7 +51,7 @@ impl Releaser {
             role_session: profile.map(|profile| profile.session_name(key.caller.as_ref())),
             grant: grant.as_deref(),
             credential_id: Some(found.credential.id().to_string()),
-            aws_request_id: found.credential.aws_request_id(),
+            aws_request_id: found.credential.upstream_request_id(),
             ..record::of_request(request, *outcome, &policy.name)
         };
         audit.write(&record).await.map_err(|Unwritten| BrokerError::AuditUnavailable)

@@ -142,7 +142,7 @@ impl Watch {
     fn subscribe(&mut self, key: &CredentialKey) -> Result<(), BrokerError> {
         if self.changes.as_ref().is_none_or(|changes| changes.key() != key) {
             self.changes = None;
-            self.changes = Some(self.broker.cache.changes(key)?);
+            self.changes = Some(self.broker.cache.subscribe(key)?);
         }
         Ok(())
     }

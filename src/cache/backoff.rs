@@ -1,4 +1,4 @@
-//! The memory of failures: AWS is not asked again before a failure's hold is over.
+//! Failure backoff: after a failure the source is not called for a key until its backoff ends (P6).
 
 use std::time::Duration;
 
@@ -9,30 +9,32 @@ use crate::credential::CredentialKey;
 use crate::error::{BrokerError, UpstreamError};
 use crate::moment::Moment;
 
-/// The first hold of a passing failure; each further one in a row doubles it.
-const FIRST_HOLD: Duration = Duration::from_millis(500);
-/// The longest hold that we choose, and the hold of a denial.
-const LONGEST_HOLD: Duration = Duration::from_secs(30);
-/// The longest hold that we let AWS choose.
-const LONGEST_ASKED_HOLD: Duration = Duration::from_mins(5);
-/// A registry's refusals cause one fetch a key in this time.
-const REJECTION_INTERVAL: Duration = Duration::from_mins(1);
-/// A key that has not failed for so long starts over.
+/// The backoff of a transient failure. Each further one in a row doubles it.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// The longest backoff that the broker chooses, and the backoff of a denial.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest backoff that the source may ask for.
+const MAX_REQUESTED_BACKOFF: Duration = Duration::from_mins(5);
+/// Shortest time between two fetches that replace a credential because the registry rejected it.
+const REPLACEMENT_INTERVAL: Duration = Duration::from_mins(1);
+/// Idle time after which a key's failures are forgotten.
 const FORGET_AFTER: Duration = Duration::from_mins(15);
 
-/// What is remembered, key by key.
+/// The failures and replacements of each key.
 #[derive(Debug)]
-pub(super) struct Failures(Cache<CredentialKey, Memory>);
+pub(super) struct FetchBackoff(Cache<CredentialKey, FailureRecord>);
 
+/// The failures and the last replacement of one key.
 #[derive(Debug, Clone, Default)]
-struct Memory {
-    in_a_row: u32,
+struct FailureRecord {
+    failures_in_a_row: u32,
+    /// The last failure, and when its backoff ends on the monotonic clock.
     last: Option<(BrokerError, Duration)>,
-    /// When, by the steady clock, a fetch was made because the registry had refused the credential.
+    /// When a rejected credential was last replaced, on the monotonic clock.
     replaced_at: Option<Duration>,
 }
 
-impl Failures {
+impl FetchBackoff {
     /// Remembers up to `capacity` keys.
     pub(super) fn new(capacity: u64) -> Self {
         let cache = Cache::builder()
@@ -43,81 +45,92 @@ impl Failures {
         Self(cache)
     }
 
-    /// The failure whose hold is not over, with the rest of the hold to wait.
-    pub(super) async fn held(&self, key: &CredentialKey, now: Moment) -> Result<(), BrokerError> {
-        let memory = self.0.get(key).await.unwrap_or_default();
-        let Some((error, until)) = memory.last else { return Ok(()) };
+    /// Checks that the source may be called for a key.
+    ///
+    /// # Errors
+    /// The last failure while its backoff lasts, with the rest of the backoff as the retry delay.
+    pub(super) async fn check(&self, key: &CredentialKey, now: Moment) -> Result<(), BrokerError> {
+        let Some((error, until)) = self.record(key).await.last else { return Ok(()) };
         let rest = until.saturating_sub(now.steady);
-        if rest.is_zero() { Ok(()) } else { Err(with_wait(error, rest)) }
+        if rest.is_zero() { Ok(()) } else { Err(with_retry_after(error, rest)) }
     }
 
-    /// Keeps a failure, and gives it back with the time to wait.
-    pub(super) async fn remember(&self, key: &CredentialKey, error: BrokerError, now: Moment) -> BrokerError {
-        let mut memory = self.0.get(key).await.unwrap_or_default();
-        let hold = hold(&error, memory.in_a_row);
-        // One that says itself how long to wait says nothing of the next one's hold.
-        memory.in_a_row += u32::from(!says_how_long(&error));
-        memory.last = Some((error.clone(), now.steady + hold));
-        self.0.insert(key.clone(), memory).await;
-        with_wait(error, hold)
+    /// Records a failure, and returns it with its backoff as the retry delay.
+    pub(super) async fn record_failure(&self, key: &CredentialKey, error: BrokerError, now: Moment) -> BrokerError {
+        let mut record = self.record(key).await;
+        let backoff = backoff(&error, record.failures_in_a_row);
+        // A delay that the source chose says nothing about the next backoff.
+        record.failures_in_a_row += u32::from(!has_requested_delay(&error));
+        record.last = Some((error.clone(), now.steady + backoff));
+        self.0.insert(key.clone(), record).await;
+        with_retry_after(error, backoff)
     }
 
-    /// A fetch has gone well.
-    pub(super) async fn forget(&self, key: &CredentialKey) {
-        let Some(memory) = self.0.get(key).await else { return };
-        match memory.replaced_at {
-            Some(_) => self.0.insert(key.clone(), Memory { in_a_row: 0, last: None, ..memory }).await,
+    /// Records a successful fetch.
+    pub(super) async fn record_success(&self, key: &CredentialKey) {
+        let Some(record) = self.0.get(key).await else { return };
+        match record.replaced_at {
+            Some(_) => {
+                self.0.insert(key.clone(), FailureRecord { failures_in_a_row: 0, last: None, ..record }).await;
+            }
             None => self.0.invalidate(key).await,
         }
     }
 
-    /// Whether a credential that the registry refused may be replaced already.
-    pub(super) async fn may_replace_rejected(
+    /// Checks that a rejected credential may be replaced now.
+    ///
+    /// # Errors
+    /// The last failure, else `rejected_again`, while the last replacement is less than a minute ago.
+    pub(super) async fn check_replacement(
         &self,
         key: &CredentialKey,
         now: Moment,
-        unusable: BrokerError,
+        rejected_again: BrokerError,
     ) -> Result<(), BrokerError> {
-        let memory = self.0.get(key).await.unwrap_or_default();
-        let Some(next) = memory.replaced_at.map(|at| at + REJECTION_INTERVAL) else { return Ok(()) };
+        let record = self.record(key).await;
+        let Some(next) = record.replaced_at.map(|at| at + REPLACEMENT_INTERVAL) else { return Ok(()) };
         let rest = next.saturating_sub(now.steady);
         if rest.is_zero() {
             return Ok(());
         }
-        let error = memory.last.map(|(error, _)| error);
-        Err(with_wait(error.unwrap_or(unusable), rest))
+        let last = record.last.map(|(error, _)| error);
+        Err(with_retry_after(last.unwrap_or(rejected_again), rest))
     }
 
-    /// A fetch is made because the registry refused the credential.
-    pub(super) async fn note_rejected(&self, key: &CredentialKey, now: Moment) {
-        let memory = self.0.get(key).await.unwrap_or_default();
-        self.0.insert(key.clone(), Memory { replaced_at: Some(now.steady), ..memory }).await;
+    /// Records that a rejected credential is being replaced.
+    pub(super) async fn record_replacement(&self, key: &CredentialKey, now: Moment) {
+        let record = self.record(key).await;
+        self.0.insert(key.clone(), FailureRecord { replaced_at: Some(now.steady), ..record }).await;
     }
 
-    /// Drops what nobody has asked about for long.
+    /// Evicts idle keys.
     pub(super) async fn sweep(&self) {
         self.0.run_pending_tasks().await;
     }
-}
 
-fn hold(error: &BrokerError, in_a_row: u32) -> Duration {
-    let BrokerError::Upstream(failure) = error else { return FIRST_HOLD };
-    if failure.class.is_permanent() {
-        return LONGEST_HOLD;
+    async fn record(&self, key: &CredentialKey) -> FailureRecord {
+        self.0.get(key).await.unwrap_or_default()
     }
-    let doubled = FIRST_HOLD.saturating_mul(2_u32.saturating_pow(in_a_row)).min(LONGEST_HOLD);
-    failure.retry_after.map_or(doubled, |asked| asked.clamp(FIRST_HOLD, LONGEST_ASKED_HOLD))
 }
 
-fn says_how_long(error: &BrokerError) -> bool {
+fn backoff(error: &BrokerError, failures_in_a_row: u32) -> Duration {
+    let BrokerError::Upstream(failure) = error else { return FIRST_BACKOFF };
+    if failure.class.is_permanent() {
+        return MAX_BACKOFF;
+    }
+    let doubled = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures_in_a_row)).min(MAX_BACKOFF);
+    failure.retry_after.map_or(doubled, |requested| requested.clamp(FIRST_BACKOFF, MAX_REQUESTED_BACKOFF))
+}
+
+fn has_requested_delay(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Upstream(failure) if failure.retry_after.is_some())
 }
 
-/// The time to wait is for failures that pass; nothing is won by repeating what was denied.
-fn with_wait(error: BrokerError, wait: Duration) -> BrokerError {
+/// Sets the retry delay. A permanent failure has none: a retry does not help.
+fn with_retry_after(error: BrokerError, delay: Duration) -> BrokerError {
     match error {
         BrokerError::Upstream(failure) => {
-            let retry_after = (!failure.class.is_permanent()).then_some(wait);
+            let retry_after = (!failure.class.is_permanent()).then_some(delay);
             UpstreamError { retry_after, ..failure }.into()
         }
         other => other,

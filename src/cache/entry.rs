@@ -1,103 +1,125 @@
-//! One held credential, and what it is still good for.
+//! Cache entry: a credential, the checks before it is returned, and the state of its refresh.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::CacheStatus;
+use super::lookup::CacheStatus;
 use crate::credential::{Credential, CredentialId};
 use crate::jitter;
 use crate::moment::Moment;
 
-/// Callers are not told to come back sooner, or a refresh that fails would have every client ask in a loop.
-const SOONEST_RETURN: Duration = Duration::from_mins(1);
+/// Callers are told to wait at least this long, or a failing refresh would make every client poll.
+const MIN_REFRESH_AFTER: Duration = Duration::from_mins(1);
+
+/// The age of a fresh credential: a replacement would not last noticeably longer.
+const FRESH: Duration = Duration::from_mins(1);
 
 /// A credential and the state of its refresh.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) credential: Arc<Credential>,
     refresh_at: Moment,
-    refreshing: AtomicBool,
-    stale: AtomicBool,
+    is_refreshing: AtomicBool,
+    is_stale: AtomicBool,
 }
 
-/// The right to refresh an entry, which one of those who ask for it has at a time.
+/// The right to refresh an entry. One task has it at a time.
 #[derive(Debug)]
 pub(super) struct RefreshClaim(Arc<Entry>);
 
-/// Why a held credential does not do.
+/// Why a cached credential cannot be returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unusable {
-    /// The registry refused it.
+    /// The registry rejected the credential.
     Rejected,
-    /// It ends too soon; a new one would last longer.
+    /// The credential ends too soon. A replacement may last longer.
     TooShort,
-    /// It ends too soon, and so it did when it was new, a moment ago.
+    /// The credential ends too soon, and so would a replacement.
     Unreachable,
 }
 
 impl Entry {
     /// The refresh time gets its jitter here, once: with new jitter at every read, an entry could be due and then not due. Entries
     /// that were fetched together are thus not refreshed together.
+    ///
+    /// The time counts from the receipt, not from AWS's issue: a source may return a credential that is past half its lifetime
+    /// again and again, and each read would start a refresh.
     pub(super) fn new(credential: Credential, refresh_after: Duration) -> Self {
-        let refresh_after = jitter::around(refresh_after.min(credential.lifetime() / 2));
+        let received = credential.received();
+        let refresh_after = jitter::around(refresh_after.min(credential.remaining(received) / 2));
         Self {
-            refresh_at: credential.issued().after(refresh_after),
+            refresh_at: received.after(refresh_after),
             credential: Arc::new(credential),
-            refreshing: AtomicBool::new(false),
-            stale: AtomicBool::new(false),
+            is_refreshing: AtomicBool::new(false),
+            is_stale: AtomicBool::new(false),
         }
     }
 
-    /// Whether it lasts as long as `needed` and is not the one that was `rejected`.
-    pub(super) fn judge(&self, needed: Duration, rejected: Option<CredentialId>, now: Moment) -> Result<(), Unusable> {
+    /// Checks that the credential lasts as long as `needed` and is not the `rejected` one (P3).
+    ///
+    /// This is one of the three places that end a credential's use. The others are the denial in `fetch.rs` (P5) and the expiry
+    /// in `store.rs`.
+    pub(super) fn check(&self, needed: Duration, rejected: Option<CredentialId>, now: Moment) -> Result<(), Unusable> {
         let remaining = self.credential.remaining(now);
         if rejected == Some(self.credential.id()) {
             Err(Unusable::Rejected)
         } else if remaining >= needed && !remaining.is_zero() {
             Ok(())
-        } else if needed > self.credential.lifetime() && !self.is_due(now) {
+        } else if needed > self.replacement_validity(now) && !self.is_due(now) {
             Err(Unusable::Unreachable)
         } else {
             Err(Unusable::TooShort)
         }
     }
 
-    /// Whether it should be refreshed.
+    /// Estimates how long a replacement lasts: it gains at most the time since AWS issued this credential. A young credential gains
+    /// nothing, so nothing longer exists. One that another broker issued hours ago may be replaced by a longer one.
+    fn replacement_validity(&self, now: Moment) -> Duration {
+        self.credential.remaining(now) + self.credential.age(now)
+    }
+
+    /// Returns whether AWS issued the credential a moment ago.
+    pub(super) fn is_fresh(&self, now: Moment) -> bool {
+        self.credential.age(now) < FRESH
+    }
+
+    /// Returns whether the credential should be refreshed.
     pub(super) fn is_due(&self, now: Moment) -> bool {
         self.due_in(now).is_zero()
     }
 
-    /// How long until it should be.
+    /// Returns the time until the refresh.
     pub(super) fn due_in(&self, now: Moment) -> Duration {
         now.until(self.refresh_at)
     }
 
-    /// What it is for a caller that finds it: a hit, and stale where the last refresh failed.
+    /// Returns the status of a hit: STALE after a failed refresh. `fetch.rs` marks it.
     pub(super) fn status(&self) -> CacheStatus {
-        if self.stale.load(Ordering::Relaxed) { CacheStatus::Stale } else { CacheStatus::Hit }
+        if self.is_stale.load(Ordering::Relaxed) { CacheStatus::Stale } else { CacheStatus::Hit }
     }
 
-    /// The last refresh failed.
+    /// Marks the entry after a failed refresh. A successful one replaces the entry.
     pub(super) fn mark_stale(&self) {
-        self.stale.store(true, Ordering::Relaxed);
+        self.is_stale.store(true, Ordering::Relaxed);
     }
 
-    /// How long from now a caller should ask again.
-    pub(super) fn ask_again_after(&self, now: Moment) -> Duration {
-        self.due_in(now).max(SOONEST_RETURN).min(self.credential.remaining(now))
+    /// Returns the delay after which a caller should ask again.
+    pub(super) fn refresh_after(&self, now: Moment) -> Duration {
+        self.due_in(now).max(MIN_REFRESH_AFTER).min(self.credential.remaining(now))
     }
 }
 
 impl RefreshClaim {
+    /// Claims the refresh, unless another task has claimed it.
     pub(super) fn take(entry: &Arc<Entry>) -> Option<Self> {
-        let taken = entry.refreshing.swap(true, Ordering::AcqRel);
-        (!taken).then(|| Self(Arc::clone(entry)))
+        let was_refreshing = entry.is_refreshing.swap(true, Ordering::AcqRel);
+        (!was_refreshing).then(|| Self(Arc::clone(entry)))
     }
 }
 
 impl Drop for RefreshClaim {
     fn drop(&mut self) {
-        self.0.refreshing.store(false, Ordering::Release);
+        self.0.is_refreshing.store(false, Ordering::Release);
     }
 }

@@ -1,199 +1,162 @@
-//! Flights: how a credential is fetched once, however many want it.
+//! Single flight: one fetch per key at a time, however many callers need it (P1), and whatever becomes of them (P2).
+//!
+//! A fetch runs in its own task. moka runs the loading future inside the first caller's future, so that caller's deadline would end
+//! the fetch for all. Measured with deadlines of 30 ms and a source of 200 ms: 0 of 100 callers served, and 99 AWS calls. In its own
+//! task: 84 served, 1 call.
 
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use tokio::time::{Instant, timeout_at};
-use tracing::{error, info, warn};
+use moka::future::Cache;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::task::TaskTracker;
+use tracing::{Span, warn};
 
-use super::entry::{Entry, RefreshClaim};
-use super::flight_task::LeaderClaim;
-use super::{Inner, Lookup};
-use crate::caller::Caller;
-use crate::credential::{Credential, CredentialKey};
-use crate::error::{BrokerError, FailureClass};
-use crate::source::FetchRequest;
-use crate::source::span::{FetchSpan, record_failure};
+use super::entry::RefreshClaim;
+use super::fetch::Fetcher;
+use super::flight::{FlightOutcome, FlightRequest, SourceCall};
+use super::lookup::{CacheStatus, Lookup};
+use crate::credential::CredentialKey;
+use crate::error::BrokerError;
 use crate::trace::SpanIdentity;
 
-/// What a flight brought back.
-#[derive(Debug)]
-pub(super) struct FlightOutcome {
-    pub(super) result: Result<Arc<Entry>, BrokerError>,
-    pub(super) call: Call,
-}
-
-/// Whether a flight had to call AWS.
-#[derive(Debug)]
-pub(super) enum Call {
-    /// What it wanted had just been brought, or AWS must not be asked.
-    None,
-    /// It did; with the identity of the call's span, where that is exported.
-    Made(Option<SpanIdentity>),
-}
-
-/// Why a flight starts.
+/// The flights in progress. A clone is another handle of the same flights.
 #[derive(Debug, Clone)]
-pub(super) struct FlightRequest {
-    pub(super) lookup: Lookup,
-    /// A refresh wants a newer credential than the one held, however good that is.
-    pub(super) refresh: bool,
-    pub(super) parent: Option<SpanIdentity>,
+pub(super) struct SingleFlight {
+    /// The entries live for no time at all: this cache only coalesces.
+    flights: Cache<CredentialKey, Arc<FlightOutcome>>,
+    fetcher: Fetcher,
+    tasks: TaskTracker,
 }
 
-impl Inner {
-    /// Starts a refresh that nobody waits for.
-    pub(super) fn refresh(self: &Arc<Self>, claim: RefreshClaim, lookup: &Lookup) {
-        let inner = Arc::clone(self);
-        let departure = FlightRequest { lookup: lookup.clone(), refresh: true, parent: SpanIdentity::current() };
-        self.fetches.spawn(async move {
-            let _claim = claim;
-            let _ = inner.fly(departure, &LeaderClaim::default()).await;
+/// A task's claim to lead the flight. Clones share it.
+#[derive(Debug, Clone, Default)]
+struct LeaderClaim(Arc<OnceLock<TaskState>>);
+
+/// The state of a claim; the first one stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TaskState {
+    /// The task leads the flight.
+    Leads,
+    /// Its caller left before that.
+    CallerLeft,
+}
+
+/// A caller's handle of its task. Dropping it cancels the task, unless the task leads the flight (P2).
+///
+/// A task that only waits for another's fetch goes with its caller. Tasks of callers that left would otherwise use up the waiters'
+/// limit, and one dead region would lock out every caller.
+#[derive(Debug)]
+struct FlightTask<T> {
+    claim: LeaderClaim,
+    task: JoinHandle<T>,
+}
+
+impl SingleFlight {
+    pub(super) fn new(fetcher: Fetcher) -> Self {
+        let flights = Cache::builder().time_to_live(Duration::ZERO).build();
+        Self { flights, fetcher, tasks: TaskTracker::new() }
+    }
+
+    /// Joins the key's flight, or starts it, in a task that survives the caller. The task holds the waiter's permit.
+    ///
+    /// # Errors
+    /// The task panicked, or the runtime is shutting down.
+    pub(super) async fn join_flight(
+        &self,
+        request: FlightRequest,
+        permit: Arc<OwnedSemaphorePermit>,
+    ) -> Result<(Arc<FlightOutcome>, CacheStatus), BrokerError> {
+        let (flights, claim) = (self.clone(), LeaderClaim::default());
+        let task = self.tasks.spawn({
+            let claim = claim.clone();
+            async move {
+                let _waiting = permit;
+                flights.run_flight(request, &claim).await
+            }
+        });
+        let (outcome, is_leader) = FlightTask { claim, task }.finish().await.map_err(|error| task_error(&error))?;
+        if let (SourceCall::Made(Some(span)), false) = (&outcome.call, is_leader) {
+            span.link_from(&Span::current());
+        }
+        let status = outcome.status(is_leader);
+        Ok((outcome, status))
+    }
+
+    /// Starts a flight that no caller waits for.
+    pub(super) fn start_fetch(&self, lookup: Lookup) {
+        let request = FlightRequest { lookup, is_refresh: false, parent_span: None };
+        self.spawn_flight(request, None);
+    }
+
+    /// P4: starts a refresh in the background.
+    pub(super) fn start_refresh(&self, claim: RefreshClaim, lookup: Lookup) {
+        let request = FlightRequest { lookup, is_refresh: true, parent_span: SpanIdentity::current() };
+        self.spawn_flight(request, Some(claim));
+    }
+
+    fn spawn_flight(&self, request: FlightRequest, refresh: Option<RefreshClaim>) {
+        let flights = self.clone();
+        self.tasks.spawn(async move {
+            let _refresh = refresh;
+            flights.run_flight(request, &LeaderClaim::default()).await;
         });
     }
 
-    /// One flight a key: whoever comes first runs it, the others wait for it. The second value tells who ran it.
-    pub(super) async fn fly(
-        self: &Arc<Self>,
-        departure: FlightRequest,
-        seat: &LeaderClaim,
-    ) -> (Arc<FlightOutcome>, bool) {
-        let mut led = false;
-        let key = departure.lookup.key.clone();
+    /// Runs the key's flight, or waits for the one in progress. Returns whether this call ran it.
+    async fn run_flight(&self, request: FlightRequest, claim: &LeaderClaim) -> (Arc<FlightOutcome>, bool) {
+        let mut is_leader = false;
+        let key = request.lookup.key.clone();
         let flight = async {
-            led = true;
-            if !seat.lead() {
+            is_leader = true;
+            if !claim.lead() {
+                // The caller left, and this task is about to be cancelled.
                 std::future::pending::<()>().await;
             }
-            Arc::new(self.fetch_once(&departure).await)
+            Arc::new(self.fetcher.fetch_once(&request).await)
         };
-        #[expect(clippy::disallowed_methods, reason = "this is the flight")]
-        let landing = self.flights.get_with(key, flight).await;
-        (landing, led)
+        #[expect(clippy::disallowed_methods, reason = "this is the one flight of a key")]
+        let outcome = self.flights.get_with(key, flight).await;
+        (outcome, is_leader)
     }
 
-    /// Fetches, unless another flight has just brought what is wanted, or AWS must not be asked.
-    async fn fetch_once(&self, departure: &FlightRequest) -> FlightOutcome {
-        let FlightRequest { lookup, refresh, .. } = departure;
-        let key = &lookup.key;
-        let held = self.credentials.get(key).await;
-        if let Some(entry) = &held
-            && self.judge(entry, lookup).is_ok()
-            && !(*refresh && entry.is_due(self.clock.now()))
-        {
-            return FlightOutcome { result: Ok(Arc::clone(entry)), call: Call::None };
-        }
-        if let Err(error) = self.may_ask(lookup, held.as_deref()).await {
-            return FlightOutcome { result: Err(error), call: Call::None };
-        }
-        let request = self.fetch_request(departure);
-        let result = self.fetch(&request).await;
-        let call = request.span.identity();
-        drop(request);
-        FlightOutcome { result: self.settle(key, held, result).await, call: Call::Made(call) }
-    }
-
-    fn fetch_request(&self, departure: &FlightRequest) -> FetchRequest {
-        let FlightRequest { lookup, parent, .. } = departure;
-        FetchRequest {
-            key: lookup.key.clone(),
-            min_validity: self.needed(lookup),
-            rejected: lookup.rejected,
-            requester: lookup.caller.as_ref().map(Caller::principal),
-            request_id: lookup.request,
-            parent_span: parent.clone(),
-            deadline: Instant::now() + self.fetch_timeout,
-            span: FetchSpan::default(),
+    /// Waits until no flight is in progress, at most `limit`. For shutdown, when no caller can start one.
+    pub(super) async fn wait(&self, limit: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+            warn!(fetches = self.tasks.len(), "fetches abandoned at shutdown");
         }
     }
 
-    /// Whether AWS may be asked now: no failure is held, and a credential that was refused was not just replaced.
-    async fn may_ask(&self, lookup: &Lookup, held: Option<&Entry>) -> Result<(), BrokerError> {
-        let now = self.clock.now();
-        self.failures.held(&lookup.key, now).await?;
-        if held.is_some_and(|entry| lookup.rejected == Some(entry.credential.id())) {
-            self.may_replace_rejected(lookup).await?;
-            self.failures.note_rejected(&lookup.key, now).await;
-        }
-        Ok(())
+    /// Evicts finished flights.
+    pub(super) async fn sweep(&self) {
+        self.flights.run_pending_tasks().await;
     }
+}
 
-    /// Asks the source, within a time limit; a panic in it is a failure like another.
-    async fn fetch(&self, request: &FetchRequest) -> Result<Credential, BrokerError> {
-        let fetch = AssertUnwindSafe(timeout_at(request.deadline, self.source.fetch(request))).catch_unwind();
-        let result = fetch.await;
-        request.span.in_scope(|| {
-            let credential = match result {
-                Ok(Ok(answer)) => answer?,
-                Ok(Err(_)) => return Err(self.timed_out()),
-                Err(_) => {
-                    error!("fetch panicked");
-                    return Err(BrokerError::Internal);
-                }
-            };
-            self.check_fetched(credential)
-        })
+impl LeaderClaim {
+    /// Takes the lead. Returns `false` if the caller has left.
+    fn lead(&self) -> bool {
+        self.0.set(TaskState::Leads).is_ok()
     }
+}
 
-    fn timed_out(&self) -> BrokerError {
-        warn!(limit = %humantime::format_duration(self.fetch_timeout), "fetch timed out");
-        record_failure(FailureClass::Unavailable);
-        self.failure(FailureClass::Unavailable)
+impl<T> FlightTask<T> {
+    async fn finish(mut self) -> Result<T, JoinError> {
+        (&mut self.task).await
     }
+}
 
-    fn check_fetched(&self, credential: Credential) -> Result<Credential, BrokerError> {
-        let remaining = credential.remaining(self.clock.now());
-        if remaining < self.settings.safety_margin {
-            warn!(
-                remaining = %humantime::format_duration(remaining),
-                safety_margin = %humantime::format_duration(self.settings.safety_margin),
-                "fetched credential rejected: remaining validity below the safety margin"
-            );
-            record_failure(FailureClass::InvalidResponse);
-            return Err(self.failure(FailureClass::InvalidResponse));
-        }
-        info!(
-            credential_id = %credential.id(),
-            expires = %humantime::format_rfc3339_millis(credential.expires()),
-            "credential fetched"
-        );
-        Ok(credential)
-    }
-
-    /// Keeps what a fetch brought, be it a credential or a failure.
-    async fn settle(
-        &self,
-        key: &CredentialKey,
-        held: Option<Arc<Entry>>,
-        result: Result<Credential, BrokerError>,
-    ) -> Result<Arc<Entry>, BrokerError> {
-        match result {
-            Ok(credential) => {
-                let entry = Arc::new(Entry::new(credential, self.settings.refresh_after));
-                self.credentials.insert(key.clone(), Arc::clone(&entry)).await;
-                self.failures.forget(key).await;
-                self.watchers.notify(key);
-                Ok(entry)
-            }
-            Err(error) => {
-                if matches!(error, BrokerError::QueueFull { .. }) {
-                    // The source was not called, because of the requester: nothing is known of the key, and others may call it.
-                    return Err(error);
-                }
-                if is_permanent(&error) {
-                    self.credentials.invalidate(key).await;
-                } else if let Some(held) = held {
-                    held.mark_stale();
-                }
-                let error = self.failures.remember(key, error, self.clock.now()).await;
-                self.watchers.notify(key);
-                Err(error)
-            }
+impl<T> Drop for FlightTask<T> {
+    fn drop(&mut self) {
+        if self.claim.0.set(TaskState::CallerLeft).is_ok() {
+            self.task.abort();
         }
     }
 }
 
-fn is_permanent(error: &BrokerError) -> bool {
-    matches!(error, BrokerError::Upstream(failure) if failure.class.is_permanent())
+/// While its caller waits, only the end of the runtime cancels a task.
+fn task_error(error: &JoinError) -> BrokerError {
+    if error.is_panic() { BrokerError::Internal } else { BrokerError::ShuttingDown }
 }

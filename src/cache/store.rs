@@ -1,4 +1,4 @@
-//! What is held, and how much of it.
+//! The cached credentials, bounded in number (P8).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,33 +12,33 @@ use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
 
-/// Beside the capacity one part in so many of it is for credentials that are for one caller each: there may be any number of callers,
-/// and the shared credentials that everybody waits for have to stay. As much again is left for those that are fetched at the same time.
-const SHARE_OF_SINGLE_CALLERS: u64 = 8;
-/// One of these callers has one part in so many of that.
-const SHARE_OF_EACH: usize = 16;
-/// Nobody keeps a place that they do not use.
-const IDLE: Duration = Duration::from_hours(1);
-/// When there may be a place again.
-const WAIT: Duration = Duration::from_mins(1);
+/// An eighth of the capacity, beside it, is for credentials of single callers. There may be any number of callers, and the shared
+/// credentials must stay. The cache itself is twice as large, for credentials that are fetched at the same time.
+const PER_CALLER_SHARE: u64 = 8;
+/// A single caller has a sixteenth of that share.
+const SINGLE_CALLER_SHARE: usize = 16;
+/// Unused credentials of single callers are evicted after this time.
+const PER_CALLER_IDLE: Duration = Duration::from_hours(1);
+/// Retry delay while a share is used up.
+const RETRY_DELAY: Duration = Duration::from_mins(1);
 
-/// Credentials by key; the least recently used make way for new ones.
+/// Credentials by key. A new one evicts the least recently used.
 #[derive(Debug)]
 pub(super) struct Store {
     shared: Cache<CredentialKey, Arc<Entry>>,
-    /// Those that are for one caller. They do not make way: who comes too late is refused, or two callers who ask in turn would have
-    /// AWS called each time.
-    of_one_caller: Cache<CredentialKey, Arc<Entry>>,
-    places: usize,
+    /// Credentials of single callers are not evicted by new ones: the request that comes too late is refused. Two callers that ask
+    /// in turn would otherwise cause an AWS call each time.
+    per_caller: Cache<CredentialKey, Arc<Entry>>,
+    max_per_caller: usize,
 }
 
 impl Store {
     pub(super) fn new(capacity: u64, clock: &Arc<dyn Clock>) -> Self {
-        let places = (capacity / SHARE_OF_SINGLE_CALLERS).max(1);
+        let max_per_caller = (capacity / PER_CALLER_SHARE).max(1);
         Self {
             shared: cache(capacity, clock).build(),
-            of_one_caller: cache(2 * places, clock).time_to_idle(IDLE).build(),
-            places: usize::try_from(places).unwrap_or(usize::MAX),
+            per_caller: cache(2 * max_per_caller, clock).time_to_idle(PER_CALLER_IDLE).build(),
+            max_per_caller: usize::try_from(max_per_caller).unwrap_or(usize::MAX),
         }
     }
 
@@ -46,22 +46,23 @@ impl Store {
         self.part(key).get(key).await
     }
 
-    /// Whether a credential that is not held yet may be fetched for this key.
+    /// Checks that a new credential for `key` has room.
     ///
     /// # Errors
-    /// Where there are as many for single callers, or for this one, as there may be.
+    /// The share of all single callers, or of this one, is used up.
     pub(super) fn check_room(&self, key: &CredentialKey) -> Result<(), BrokerError> {
         let Some(caller) = &key.caller else { return Ok(()) };
-        let (mut all, mut own) = (0, 0);
-        for (held, _) in &self.of_one_caller {
-            all += 1;
-            own += usize::from(held.caller.as_ref() == Some(caller));
+        let (mut total, mut own) = (0, 0);
+        for (cached, _) in &self.per_caller {
+            total += 1;
+            own += usize::from(cached.caller.as_ref() == Some(caller));
         }
-        if own >= (self.places / SHARE_OF_EACH).max(1) {
-            return Err(BrokerError::Overloaded { resource: "credentials for you alone", retry_after: WAIT });
+        let full = |resource| Err(BrokerError::Overloaded { resource, retry_after: RETRY_DELAY });
+        if own >= (self.max_per_caller / SINGLE_CALLER_SHARE).max(1) {
+            return full("credentials cached for this caller");
         }
-        if all >= self.places {
-            return Err(BrokerError::Overloaded { resource: "credentials for single callers", retry_after: WAIT });
+        if total >= self.max_per_caller {
+            return full("credentials cached for single callers");
         }
         Ok(())
     }
@@ -75,21 +76,21 @@ impl Store {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Arc<CredentialKey>, Arc<Entry>)> {
-        self.shared.iter().chain(self.of_one_caller.iter())
+        self.shared.iter().chain(self.per_caller.iter())
     }
 
-    /// Drops what has ended.
+    /// Evicts expired credentials. moka does so only when it is used.
     pub(super) async fn sweep(&self) {
         self.shared.run_pending_tasks().await;
-        self.of_one_caller.run_pending_tasks().await;
+        self.per_caller.run_pending_tasks().await;
     }
 
     fn part(&self, key: &CredentialKey) -> &Cache<CredentialKey, Arc<Entry>> {
-        if key.caller.is_none() { &self.shared } else { &self.of_one_caller }
+        if key.caller.is_none() { &self.shared } else { &self.per_caller }
     }
 }
 
-/// LRU, for under moka's usual policy a full cache refuses a new key, and every read of it would call AWS.
+/// LRU: under moka's default policy a full cache refuses a new key, and each read of that key would call AWS.
 fn cache(
     capacity: u64,
     clock: &Arc<dyn Clock>,
@@ -97,13 +98,16 @@ fn cache(
     Cache::builder()
         .max_capacity(capacity)
         .eviction_policy(EvictionPolicy::lru())
-        .expire_after(UntilItEnds(Arc::clone(clock)))
+        .expire_after(UntilExpiry(Arc::clone(clock)))
 }
 
-/// moka's expiry: the credential's own end. It must be set anew at every update, for moka would else keep the old end.
-struct UntilItEnds(Arc<dyn Clock>);
+/// Evicts a credential from memory when it expires.
+///
+/// This is one of the three places that end a credential's use, and only hygiene: `Entry::check` has refused the credential before
+/// (P3), or a denial in `fetch.rs` has dropped it (P5). Each update sets the time again, because moka would keep the old one.
+struct UntilExpiry(Arc<dyn Clock>);
 
-impl Expiry<CredentialKey, Arc<Entry>> for UntilItEnds {
+impl Expiry<CredentialKey, Arc<Entry>> for UntilExpiry {
     fn expire_after_create(&self, _: &CredentialKey, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
         Some(entry.credential.remaining(self.0.now()))
     }

@@ -1,4 +1,4 @@
-//! Who waits for news of a key.
+//! Subscriptions to the changes of a key.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,37 +10,37 @@ use crate::credential::CredentialKey;
 use crate::error::BrokerError;
 use crate::sync::lock;
 
-/// When somebody may have stopped watching.
-const WAIT: Duration = Duration::from_mins(1);
+/// Retry delay while too many keys are watched.
+const RETRY_DELAY: Duration = Duration::from_mins(1);
 
-/// Those who wait, by key; keys that nobody waits for are not in it. A clone is another handle of the same.
+/// The subscribed keys. A clone is another handle of the same subscriptions.
 #[derive(Debug, Clone)]
 pub(super) struct Subscriptions {
-    keys: Arc<Mutex<Keys>>,
-    most: usize,
+    keys: Arc<Mutex<SenderByKey>>,
+    max_keys: usize,
 }
 
-type Keys = HashMap<CredentialKey, watch::Sender<()>>;
+type SenderByKey = HashMap<CredentialKey, watch::Sender<()>>;
 
-/// What becomes of one key: that something has, not what.
+/// A subscription to one key. It tells that something changed, not what.
 #[derive(Debug)]
 pub struct KeyChanges {
     key: CredentialKey,
     receiver: watch::Receiver<()>,
-    keys: Arc<Mutex<Keys>>,
+    keys: Arc<Mutex<SenderByKey>>,
 }
 
 impl KeyChanges {
-    /// Which key it is.
+    /// Returns the key.
     #[must_use]
     pub fn key(&self) -> &CredentialKey {
         &self.key
     }
 
-    /// Comes back when a fetch of the key has ended, well or badly, since this was last asked.
+    /// Waits until a fetch of the key has ended, with a credential or a failure, since the last call.
     pub async fn next(&mut self) {
         if self.receiver.changed().await.is_err() {
-            // Nothing will ever change: the cache has gone.
+            // The cache is gone: nothing changes any more.
             std::future::pending::<()>().await;
         }
     }
@@ -49,7 +49,7 @@ impl KeyChanges {
 impl Drop for KeyChanges {
     fn drop(&mut self) {
         let mut keys = lock(&self.keys);
-        // This one is counted still.
+        // The count still includes this receiver.
         if keys.get(&self.key).is_some_and(|sender| sender.receiver_count() <= 1) {
             keys.remove(&self.key);
         }
@@ -57,17 +57,18 @@ impl Drop for KeyChanges {
 }
 
 impl Subscriptions {
-    /// As many keys as half of what the cache holds: watched keys are looked at again and again, and must not push each other out.
+    /// Allows subscriptions to half of the cache's capacity. Watches look up their keys again and again, and must not evict each
+    /// other's credentials.
     pub(super) fn new(capacity: u64) -> Self {
-        Self { keys: Arc::default(), most: usize::try_from(capacity.div_ceil(2)).unwrap_or(usize::MAX) }
+        Self { keys: Arc::default(), max_keys: usize::try_from(capacity.div_ceil(2)).unwrap_or(usize::MAX) }
     }
 
-    pub(super) fn add(&self, key: &CredentialKey) -> Result<KeyChanges, BrokerError> {
+    pub(super) fn subscribe(&self, key: &CredentialKey) -> Result<KeyChanges, BrokerError> {
         let mut keys = lock(&self.keys);
         let sender = match keys.get(key) {
             Some(sender) => sender,
-            None if keys.len() >= self.most => {
-                return Err(BrokerError::Overloaded { resource: "watched credentials", retry_after: WAIT });
+            None if keys.len() >= self.max_keys => {
+                return Err(BrokerError::Overloaded { resource: "watched credentials", retry_after: RETRY_DELAY });
             }
             None => keys.entry(key.clone()).or_insert_with(|| watch::Sender::new(())),
         };

@@ -27,7 +27,7 @@ use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::caller::Caller;
 use ecr_broker::clock::Clock;
 use ecr_broker::config::{AwsApi, Config, Sources};
-use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName};
+use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName, USERNAME};
 use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
 use ecr_broker::limits::{self, Limits};
 use ecr_broker::moment::Moment;
@@ -88,6 +88,11 @@ pub enum Step {
     SameToken(Duration),
     /// Fails.
     Fail(UpstreamError),
+    /// Gives a new token that AWS issued a while ago, as another broker's cache does.
+    AgedToken {
+        age: Duration,
+        remaining: Duration,
+    },
     /// Fails without a call.
     QueueFull(Duration),
     Panic,
@@ -192,17 +197,24 @@ impl ScriptedSource {
         match step {
             Step::Token(lifetime) => Ok(self.credential(number, lifetime)),
             Step::SameToken(lifetime) => Ok(self.credential(0, lifetime)),
+            Step::AgedToken { age, remaining } => Ok(self.aged_credential(number, age, remaining)),
             Step::Fail(failure) => Err(failure.into()),
             Step::QueueFull(retry_after) => Err(FetchError::QueueFull { retry_after }),
             Step::Panic => panic!("as scripted"),
         }
     }
 
+    fn aged_credential(&self, number: u64, age: Duration, remaining: Duration) -> Credential {
+        let now = self.clock.now();
+        let password = format!("password-{number}");
+        Credential::new(USERNAME, &password, now.wall - age, now.wall + remaining, now).unwrap()
+    }
+
     fn credential(&self, number: u64, lifetime: Duration) -> Credential {
         let now = self.clock.now();
         let token = BASE64.encode(format!("AWS:password-{number}").as_bytes());
         let account = "999999999999".parse().ok();
-        Credential::open(&token, now.wall + lifetime, now).unwrap().for_account(account)
+        Credential::from_aws_token(&token, now.wall + lifetime, now).unwrap().for_account(account)
     }
 }
 
@@ -266,7 +278,13 @@ pub fn host(number: usize) -> String {
 }
 
 pub fn lookup(host: &str) -> Lookup {
-    Lookup { key: key(host), min_validity: Duration::ZERO, rejected: None, request: RequestId::random(), caller: None }
+    Lookup {
+        key: key(host),
+        min_validity: Duration::ZERO,
+        rejected: None,
+        request_id: RequestId::random(),
+        caller: None,
+    }
 }
 
 pub fn lookup_lasting(host: &str, min_validity: Duration) -> Lookup {

@@ -26,7 +26,7 @@ pub(super) fn credentials(released: Released) -> pb::RegistryCredentials {
         registry: host,
         username: credential::USERNAME.to_owned(),
         password: credential.password().expose().to_owned(),
-        issue_time: Some(credential.issued().wall.into()),
+        issue_time: Some(credential.issued().into()),
         expire_time: Some(credential.expires().into()),
         refresh_after: prost_types::Duration::try_from(found.refresh_after).ok(),
         registry_type: registry_type.into(),

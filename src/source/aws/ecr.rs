@@ -37,7 +37,7 @@ pub(super) async fn fetch(
         None => account_of(data).ok_or_else(|| invalid_response("the response names no ECR registry"))?,
     };
     let request_id = response.request_id().and_then(safe_name);
-    Ok(credential.for_account(Some(account)).from_answer(request_id))
+    Ok(credential.for_account(Some(account)).with_upstream_request_id(request_id))
 }
 
 /// The SDK refuses FIPS or dual-stack together with an endpoint override, so an override clears both.

@@ -27,7 +27,7 @@ pub(super) async fn fetch(
         return Err(invalid_response("the response has no authorization data"));
     };
     let credential = token::read(data.authorization_token(), data.expires_at(), clock.now())?;
-    Ok(credential.from_answer(response.request_id().and_then(safe_name)))
+    Ok(credential.with_upstream_request_id(response.request_id().and_then(safe_name)))
 }
 
 /// Builds the client's configuration for `region`: the SDK would build a host for any region, and only one exists. ECR Public has

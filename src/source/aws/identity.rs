@@ -22,8 +22,8 @@ use crate::error::{FailureClass, UpstreamError};
 use crate::source::SourceStatus;
 use crate::sync::lock;
 
-/// Shortest time between two replacements of the identity. AWS refuses every identity in a disabled region, and a caller that
-/// requests many of those must not make the broker look for its identity each time. New keys must still take effect soon.
+/// Shortest time between two replacements of the identity. AWS refuses every identity in a disabled region, and requests for such a
+/// region must not make the broker look for its identity each time. New keys must still take effect soon.
 const INVALIDATION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The SDK configuration with the broker's identity, and what is known of that identity.
@@ -38,7 +38,7 @@ pub(super) struct BrokerIdentity {
     is_reported_missing: AtomicBool,
 }
 
-/// Where the identity comes from.
+/// The origin of the identity.
 #[derive(Debug)]
 enum Chain {
     /// Fixed keys, for the simulated AWS.

@@ -29,7 +29,7 @@ pub(super) struct RoleSessions {
     per_caller: Cache<SessionKey, RoleSession>,
 }
 
-/// Profile, partition and account of the registry, and the caller that AWS is told of.
+/// Profile, partition and account of the registry, and the caller that the session names to AWS.
 type SessionKey = (ProfileName, Partition, Option<AccountId>, Option<Principal>);
 
 /// A session, and the broker's identity that assumed its first role.

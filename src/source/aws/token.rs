@@ -18,7 +18,7 @@ pub(super) fn read(
     let token = token.ok_or_else(|| invalid_response("the response has no authorization token"))?;
     let expires = expires.ok_or_else(|| invalid_response("the response has no expiry time"))?;
     let expires = to_system_time(expires).ok_or_else(|| invalid_response("the expiry time is out of range"))?;
-    Credential::open(token, expires, received).map_err(|error| invalid_response(&error.to_string()))
+    Credential::from_aws_token(token, expires, received).map_err(|error| invalid_response(&error.to_string()))
 }
 
 /// Rounds to the millisecond: AWS writes seconds with three decimals, and a floating-point number holds those only nearly.

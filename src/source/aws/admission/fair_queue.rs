@@ -1,5 +1,5 @@
-//! Fair queue: each requester has lanes of its own, and the first calls of all lanes take turns. A requester with ten thousand
-//! registries does not delay one with a single registry.
+//! Fair queue: each requester has its own lanes, and the first calls of all lanes take turns. A requester with ten thousand
+//! registries does not delay a requester with one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ pub(super) type LaneKey = (Option<Principal>, bool);
 /// The queued calls of one requester.
 #[derive(Debug, Default)]
 struct Lane {
-    /// Held by the lane's first call, which waits beside the first calls of other lanes. The rest of the lane queues behind it.
+    /// Locked by the lane's first call, which waits beside the first calls of other lanes. The rest of the lane queues behind it.
     head: tokio::sync::Mutex<()>,
     waiting: AtomicUsize,
 }

@@ -21,7 +21,7 @@ const SHRINK_FACTOR: f64 = 0.9;
 #[derive(Debug)]
 pub(super) struct Pacer {
     state: Mutex<State>,
-    /// Held by the one call that waits for its start time, which a throttled call may move meanwhile. The others queue behind it.
+    /// Locked by the one call that waits for its start time, which a throttled call may move meanwhile. The others queue behind it.
     next: tokio::sync::Mutex<()>,
 }
 

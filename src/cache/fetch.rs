@@ -1,0 +1,161 @@
+//! Fetches: checks that the source may be called, calls it, and caches the credential or the failure.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, info, warn};
+
+use super::entry::Entry;
+use super::flight::{FlightOutcome, FlightRequest, SourceCall};
+use super::lookup::Lookup;
+use super::shared::Shared;
+use crate::caller::Caller;
+use crate::credential::{Credential, CredentialKey};
+use crate::error::{BrokerError, FailureClass};
+use crate::source::FetchRequest;
+use crate::source::span::{FetchSpan, record_failure};
+
+/// A fetch is abandoned this long after the source's own budget, so that the source's own error comes first.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Fetches credentials from the source and keeps the results.
+#[derive(Debug, Clone)]
+pub(super) struct Fetcher {
+    shared: Arc<Shared>,
+    timeout: Duration,
+}
+
+impl Fetcher {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let timeout = shared.source.fetch_budget() + GRACE;
+        Self { shared, timeout }
+    }
+
+    /// Calls the source, unless another flight has just cached what is needed, or a backoff lasts (P6).
+    pub(super) async fn fetch_once(&self, request: &FlightRequest) -> FlightOutcome {
+        let key = &request.lookup.key;
+        let cached = self.shared.store.get(key).await;
+        if let Some(entry) = cached.as_ref().filter(|entry| self.is_enough(entry, request)) {
+            return FlightOutcome::without_call(Ok(Arc::clone(entry)));
+        }
+        if let Err(error) = self.check_may_call(&request.lookup, cached.as_deref()).await {
+            return FlightOutcome::without_call(Err(error));
+        }
+        let request = self.fetch_request(request);
+        let result = self.call_source(&request).await;
+        let call = SourceCall::Made(request.span.identity());
+        // The span ends with the call.
+        drop(request);
+        FlightOutcome { result: self.keep(key, cached, result).await, call }
+    }
+
+    fn is_enough(&self, entry: &Entry, request: &FlightRequest) -> bool {
+        let must_refresh = request.is_refresh && entry.is_due(self.shared.now());
+        self.shared.check(entry, &request.lookup).is_ok() && !must_refresh
+    }
+
+    /// Checks that no backoff lasts, and that a rejected credential was not just replaced.
+    async fn check_may_call(&self, lookup: &Lookup, cached: Option<&Entry>) -> Result<(), BrokerError> {
+        self.shared.backoff.check(&lookup.key, self.shared.now()).await?;
+        if cached.is_some_and(|entry| lookup.rejected == Some(entry.credential.id())) {
+            self.shared.check_replacement(lookup).await?;
+            self.shared.backoff.record_replacement(&lookup.key, self.shared.now()).await;
+        }
+        Ok(())
+    }
+
+    fn fetch_request(&self, request: &FlightRequest) -> FetchRequest {
+        let FlightRequest { lookup, parent_span, .. } = request;
+        FetchRequest {
+            key: lookup.key.clone(),
+            min_validity: self.shared.needed(lookup),
+            rejected: lookup.rejected,
+            requester: lookup.caller.as_ref().map(Caller::principal),
+            request_id: lookup.request_id,
+            parent_span: parent_span.clone(),
+            deadline: Instant::now() + self.timeout,
+            span: FetchSpan::default(),
+        }
+    }
+
+    /// Calls the source until the deadline. A panic in it is a failure like any other.
+    async fn call_source(&self, request: &FetchRequest) -> Result<Credential, BrokerError> {
+        let fetch = timeout_at(request.deadline, self.shared.source.fetch(request));
+        let result = AssertUnwindSafe(fetch).catch_unwind().await;
+        request.span.in_scope(|| match result {
+            Ok(Ok(answer)) => self.check_fetched(answer?),
+            Ok(Err(_)) => Err(self.timed_out()),
+            Err(_) => {
+                error!("fetch panicked");
+                Err(BrokerError::Internal)
+            }
+        })
+    }
+
+    fn timed_out(&self) -> BrokerError {
+        warn!(limit = %humantime::format_duration(self.timeout), "fetch timed out");
+        record_failure(FailureClass::Unavailable);
+        self.shared.failure(FailureClass::Unavailable)
+    }
+
+    fn check_fetched(&self, credential: Credential) -> Result<Credential, BrokerError> {
+        let safety_margin = self.shared.settings.safety_margin;
+        let remaining = credential.remaining(self.shared.now());
+        if remaining < safety_margin {
+            let [remaining, safety_margin] = [remaining, safety_margin].map(humantime::format_duration);
+            warn!(%remaining, %safety_margin, "fetched credential rejected: it ends within the safety margin");
+            record_failure(FailureClass::InvalidResponse);
+            return Err(self.shared.failure(FailureClass::InvalidResponse));
+        }
+        info!(
+            credential_id = %credential.id(),
+            expires = %humantime::format_rfc3339_millis(credential.expires()),
+            "credential fetched"
+        );
+        Ok(credential)
+    }
+
+    /// Keeps a credential or a failure, and notifies the key's watches.
+    async fn keep(
+        &self,
+        key: &CredentialKey,
+        cached: Option<Arc<Entry>>,
+        result: Result<Credential, BrokerError>,
+    ) -> Result<Arc<Entry>, BrokerError> {
+        let kept = match result {
+            Ok(credential) => Ok(self.keep_credential(key, credential).await),
+            // The source was not called because of the requester: nothing is known of the key, and other requesters may call.
+            Err(error @ BrokerError::QueueFull { .. }) => return Err(error),
+            Err(error) => Err(self.keep_failure(key, cached, error).await),
+        };
+        self.shared.subscriptions.notify(key);
+        kept
+    }
+
+    async fn keep_credential(&self, key: &CredentialKey, credential: Credential) -> Arc<Entry> {
+        let entry = Arc::new(Entry::new(credential, self.shared.settings.refresh_after));
+        self.shared.store.insert(key.clone(), Arc::clone(&entry)).await;
+        self.shared.backoff.record_success(key).await;
+        entry
+    }
+
+    /// P5: a transient failure makes the cached credential STALE, and a denial drops it.
+    ///
+    /// The denial is one of the three places that end a credential's use. The others are `Entry::check` (P3), and the expiry in
+    /// `store.rs`. `Entry::status` reads the mark.
+    async fn keep_failure(&self, key: &CredentialKey, cached: Option<Arc<Entry>>, error: BrokerError) -> BrokerError {
+        if is_permanent(&error) {
+            self.shared.store.invalidate(key).await;
+        } else if let Some(cached) = cached {
+            cached.mark_stale();
+        }
+        self.shared.backoff.record_failure(key, error, self.shared.now()).await
+    }
+}
+
+fn is_permanent(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Upstream(failure) if failure.class.is_permanent())
+}

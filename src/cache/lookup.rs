@@ -1,0 +1,57 @@
+//! Lookups in the cache, and their results.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::caller::Caller;
+use crate::credential::{Credential, CredentialId, CredentialKey};
+use crate::error::BrokerError;
+use crate::request_id::RequestId;
+
+/// A caller's demand for a credential.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The registry and the profile of the credential.
+    pub key: CredentialKey,
+    /// Validity that the credential must have left.
+    pub min_validity: Duration,
+    /// The credential that the registry rejected.
+    pub rejected: Option<CredentialId>,
+    /// ID of the request.
+    pub request_id: RequestId,
+    /// The caller; `None`: the broker itself.
+    pub caller: Option<Caller>,
+}
+
+/// The origin of a returned credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// From the cache.
+    Hit,
+    /// From a fetch that this caller started.
+    Miss,
+    /// From a fetch that another caller had started.
+    Coalesced,
+    /// From the cache, after a failed refresh.
+    Stale,
+}
+
+/// A credential that meets the lookup.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The credential.
+    pub credential: Arc<Credential>,
+    /// The credential's origin.
+    pub status: CacheStatus,
+    /// Delay after which the caller should ask again.
+    pub refresh_after: Duration,
+}
+
+/// The state of a key's refresh, for a watch.
+#[derive(Debug, Clone)]
+pub struct RefreshState {
+    /// The last refresh's failure, while its backoff lasts.
+    pub failure: Option<BrokerError>,
+    /// Time until the credential is due for a refresh, or too short for the lookup; `None`: unknown, or already so.
+    pub due_in: Option<Duration>,
+}
