@@ -12,3 +12,25 @@ pub const MAX_PAGE_SIZE: i32 = 1_000;
 pub const DEFAULT_PAGE_SIZE: i32 = 100;
 /// Encoded size of one request.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proto_states_every_limit() {
+        let proto = include_str!("../proto/ecrbroker/v1/registry_credentials.proto");
+        let thousands = |number: usize| format!("{},{:03}", number / 1_000, number % 1_000);
+        let max_page_size = usize::try_from(MAX_PAGE_SIZE).expect("a size");
+        for text in [
+            format!("1 to {MAX_REQUESTS} requests; any other number is REQUEST_INVALID"),
+            format!("Registries to watch: at most {MAX_REQUESTS},"),
+            format!("or of more than {}, is REQUEST_INVALID", thousands(MAX_WATCHED)),
+            format!("already has: at most {},", thousands(MAX_KNOWN_IDS)),
+            format!("1 to {}; larger values count as {0}. Default: {DEFAULT_PAGE_SIZE}.", thousands(max_page_size)),
+            format!("A request above {} KiB", MAX_REQUEST_BYTES / 1024),
+        ] {
+            assert!(proto.contains(&text), "{text}");
+        }
+    }
+}

@@ -354,7 +354,7 @@ async fn stale_socket_is_replaced_and_a_live_one_is_not() {
     };
     let broker = TestBroker::start_with(listen);
     let config = ecr_broker::config::Config::load(&ecr_broker::config::Sources::default()).unwrap();
-    let mut second = Setup { config, auth: Default::default() };
+    let mut second = Setup { config, auth: ecr_broker::app::auth_material::AuthMaterial::default() };
     listen(&mut second);
     let refused = second.build(broker.source.clone(), broker.clock.clone()).unwrap_err();
     assert!(format!("{refused:#}").contains("another process listens there"), "{refused:#}");

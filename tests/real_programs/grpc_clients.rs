@@ -12,16 +12,16 @@ const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 /// A broker that listens on a port and on a socket.
 struct Broker {
     _directory: tempfile::TempDir,
-    _broker: Server,
+    _server: Server,
     addresses: [String; 2],
 }
 
 fn broker() -> Broker {
     let directory = tempfile::tempdir().unwrap();
     let socket = format!("unix:{}", directory.path().join("broker.sock").display());
-    let broker = Server::start(&[&SERVE_SIMULATED[..], &["--listen", &socket]].concat(), &[]);
-    let tcp = broker.address.trim_start_matches("grpc://").to_owned();
-    Broker { _directory: directory, _broker: broker, addresses: [tcp, socket] }
+    let server = Server::start(&[&SERVE_SIMULATED[..], &["--listen", &socket]].concat(), &[]);
+    let tcp = server.address.trim_start_matches("grpc://").to_owned();
+    Broker { _directory: directory, _server: server, addresses: [tcp, socket] }
 }
 
 /// grpcurl 1.9.3 accepts a socket as `unix:/path`. Its flag `-unix` fails with "missing port in address".
