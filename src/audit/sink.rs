@@ -1,0 +1,98 @@
+//! Outputs of the audit log: a file, which may be rotated, or a standard stream.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// The configured output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Standard error, between the lines of the log.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// A file, created with mode 0600. After a rotation it is created again.
+    File(PathBuf),
+}
+
+/// An open output.
+#[derive(Debug)]
+pub(super) enum Sink {
+    Stderr,
+    Stdout,
+    File { path: PathBuf, file: File, inode: u64 },
+}
+
+impl Sink {
+    pub(super) fn open(output: &Output) -> io::Result<Self> {
+        match output {
+            Output::Stderr => Ok(Self::Stderr),
+            Output::Stdout => Ok(Self::Stdout),
+            Output::File(path) => {
+                let file = open_file(path)?;
+                Ok(Self::File { path: path.clone(), inode: file.metadata()?.ino(), file })
+            }
+        }
+    }
+
+    /// Writes whole lines, in one call if the system allows it. `written` counts the bytes, also if the write fails.
+    pub(super) fn write(&mut self, lines: &[u8], written: &mut usize) -> io::Result<()> {
+        match self {
+            Self::Stderr => write_counted(&mut io::stderr().lock(), lines, written),
+            Self::Stdout => write_counted(&mut io::stdout().lock(), lines, written),
+            Self::File { path, file, inode } => {
+                if fs::metadata(&*path).map_or(true, |found| found.ino() != *inode) {
+                    *file = open_file(path)?;
+                    *inode = file.metadata()?.ino();
+                }
+                write_counted(file, lines, written)
+            }
+        }
+    }
+}
+
+fn write_counted(sink: &mut impl io::Write, lines: &[u8], written: &mut usize) -> io::Result<()> {
+    while *written < lines.len() {
+        match sink.write(&lines[*written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(more) => *written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    sink.flush()
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sink with room for a number of bytes.
+    struct Full(usize);
+
+    impl io::Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = bytes.len().min(self.0);
+            self.0 -= fits;
+            if fits == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(fits) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn written_bytes_are_counted_also_if_the_write_fails() {
+        for (room, expected) in [(0, 0), (3, 3), (8, 8), (100, 8)] {
+            let mut written = 0;
+            let result = write_counted(&mut Full(room), b"one\ntwo\n", &mut written);
+            assert_eq!((written, result.is_ok()), (expected, room >= 8), "{room}");
+        }
+    }
+}
