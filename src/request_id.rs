@@ -1,13 +1,13 @@
-//! Names one request, in the error its caller gets and in the lines the broker logs about it.
+//! Request IDs, which join the error that a caller sees with the log lines about its request.
 
 use std::fmt;
 
-/// 128 random bits. Not a secret: it only has to be unlikely to meet twice.
+/// A request ID: 128 random bits. Not a secret; two requests are only unlikely to have the same one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RequestId(u128);
 
 impl RequestId {
-    /// A new name.
+    /// Returns a new ID.
     #[must_use]
     pub fn random() -> Self {
         Self(fastrand::u128(..))
