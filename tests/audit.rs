@@ -1,4 +1,4 @@
-//! The audit log (P11): nothing is released that is not on record, and what is on record holds no secret.
+//! Audit log (P11): every release has a record, and no record holds a secret.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -19,7 +19,7 @@ use support::*;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// Loopback may have the public registry.
+/// Grants loopback the public registry.
 fn policy() -> Policy {
     Policy::Grants(vec![Grant {
         id: "local".into(),
@@ -44,7 +44,7 @@ async fn get(client: &mut Client, registry: &str) -> Result<pb::RegistryCredenti
 }
 
 #[tokio::test]
-async fn p11_a_release_and_a_denial_are_on_record_when_their_caller_hears_of_them() {
+async fn p11_release_and_denial_are_recorded_before_the_response() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
     let broker = broker(policy(), &file);
@@ -75,7 +75,7 @@ async fn p11_a_release_and_a_denial_are_on_record_when_their_caller_hears_of_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p11_every_one_of_a_thousand_releases_has_its_line() {
+async fn p11_thousand_concurrent_releases_have_a_record_each() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
     let broker = broker(Policy::Open, &file);
@@ -84,16 +84,16 @@ async fn p11_every_one_of_a_thousand_releases_has_its_line() {
         let mut client = client.clone();
         async move { get(&mut client, &host(number % 7)).await.unwrap().credential_id }
     });
-    let mut given = futures_util::future::join_all(calls).await;
+    let mut released: Vec<_> = futures_util::future::join_all(calls).await;
     let mut recorded: Vec<_> =
         records(&file).iter().map(|record| record["credential_id"].as_str().unwrap().to_owned()).collect();
-    given.sort();
+    released.sort();
     recorded.sort();
-    assert_eq!(given, recorded);
+    assert_eq!(released, recorded);
 }
 
 #[tokio::test]
-async fn p11_a_sink_that_cannot_be_written_releases_nothing_and_denies_as_ever() {
+async fn p11_unwritable_sink_releases_nothing_and_still_denies() {
     let broker = broker(policy(), Path::new("/dev/full"));
     let mut client = broker.client().await;
     let status = get(&mut client, "public.ecr.aws").await.unwrap_err();
@@ -106,9 +106,9 @@ async fn p11_a_sink_that_cannot_be_written_releases_nothing_and_denies_as_ever()
     assert_eq!(get(&mut client, HOST).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
-/// Callers that are given nothing cannot keep others from being given what is theirs.
+/// Denied callers cannot delay the releases of other callers.
 #[tokio::test(flavor = "multi_thread")]
-async fn p11_a_flood_of_denials_is_counted_and_holds_no_release_up() {
+async fn p11_flood_of_denials_is_counted_and_delays_no_release() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
     let broker = broker(policy(), &file);
@@ -135,7 +135,7 @@ async fn p11_a_flood_of_denials_is_counted_and_holds_no_release_up() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_moved_away_is_made_anew_and_one_that_comes_back_is_written_to_again() {
+async fn rotated_audit_file_is_created_again_and_writes_recover() {
     let directory = tempfile::tempdir().unwrap();
     let (file, old) = (directory.path().join("audit.jsonl"), directory.path().join("audit.jsonl.1"));
     let broker = broker(Policy::Open, &file);
@@ -145,7 +145,7 @@ async fn a_file_that_is_moved_away_is_made_anew_and_one_that_comes_back_is_writt
     get(&mut client, HOST).await.unwrap();
     assert_eq!((records(&old).len(), records(&file).len()), (1, 1));
 
-    // Where there is no place for it, nothing is released; once there is one again, it is.
+    // Nothing is released while a directory is in the way of the file.
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     assert_eq!(get(&mut client, HOST).await.unwrap_err().code(), Code::Unavailable);
@@ -155,7 +155,7 @@ async fn a_file_that_is_moved_away_is_made_anew_and_one_that_comes_back_is_writt
 }
 
 #[test]
-fn the_program_records_where_its_configuration_says() {
+fn program_writes_records_to_the_configured_output() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
     let output = ("ECR_BROKER_AUDIT_OUTPUT", file.to_str().unwrap());
@@ -177,7 +177,7 @@ fn the_program_records_where_its_configuration_says() {
 }
 
 #[test]
-fn credentials_of_a_profile_that_names_callers_are_shared_by_none_and_the_record_has_the_session_s_name() {
+fn per_caller_credentials_are_not_shared_and_records_name_their_session() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (log, config, socket) = (path("audit.jsonl"), path("config.toml"), format!("unix:{}", path("broker.sock")));
@@ -186,27 +186,27 @@ fn credentials_of_a_profile_that_names_callers_are_shared_by_none_and_the_record
         format!("[[profiles]]\nname = \"{name}\"\n{role}\nattribution = \"{attribution}\"\n")
     };
     fs::write(&config, profile("named", "caller") + &profile("shared", "broker")).unwrap();
-    // The address that is printed first.
+    // The program prints the first address first.
     let arguments = ["serve", "--simulate", "--listen", "127.0.0.1:0", "--listen", &socket, "--config", &config];
     let broker = Server::start(&arguments, &[("ECR_BROKER_AUDIT_OUTPUT", &log)]);
-    let ask = |address: &str, profile: &str| {
+    let get = |address: &str, profile: &str| {
         run(&["get", HOST, "-o", "json", "--profile", profile, "--address", address], &[]).out();
         records(Path::new(&log)).pop().unwrap()
     };
-    let [user, loopback] = [&socket, &broker.address].map(|address| ask(address, "named"));
+    let [user, loopback] = [&socket, &broker.address].map(|address| get(address, "named"));
     assert_ne!(user["credential_id"], loopback["credential_id"]);
-    assert_eq!(ask(&socket, "named")["credential_id"], user["credential_id"]);
+    assert_eq!(get(&socket, "named")["credential_id"], user["credential_id"]);
     let name = |record: &Value| record["role_session"].as_str().unwrap().to_owned();
     assert!(name(&user).starts_with("ecr-broker-uid-") && name(&loopback).starts_with("ecr-broker-loopback."));
-    let [user, loopback] = [&socket, &broker.address].map(|address| ask(address, "shared"));
+    let [user, loopback] = [&socket, &broker.address].map(|address| get(address, "shared"));
     assert_eq!(user["credential_id"], loopback["credential_id"]);
     assert_eq!(name(&user), "ecr-broker-shared");
-    assert!(ask(&socket, "default").get("role_session").is_none());
+    assert!(get(&socket, "default").get("role_session").is_none());
 }
 
 /// The test closes its end of the program's stdout once it has read the address.
 #[test]
-fn p11_a_stdout_that_nobody_reads_any_more_releases_nothing() {
+fn p11_closed_stdout_releases_nothing() {
     let broker = Server::start(&SERVE_SIMULATED, &[("ECR_BROKER_AUDIT_OUTPUT", "stdout")]);
     let ended = run(&["get", HOST, "--address", &broker.address], &[]);
     assert_eq!(ended.code, 5);
@@ -215,7 +215,7 @@ fn p11_a_stdout_that_nobody_reads_any_more_releases_nothing() {
 }
 
 #[test]
-fn a_broker_that_is_killed_leaves_whole_lines() {
+fn killed_broker_leaves_whole_lines() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! Bearer tokens: which are taken, which are refused and why, and where the keys come from.
+//! Bearer tokens: accepted and rejected tokens, and the keys of their issuers.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -29,9 +29,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// An issuer is asked no more than once in this time.
+/// Minimum time between two fetches of an issuer's keys.
 const COOL_DOWN: Duration = Duration::from_secs(10);
 
+/// Verifies a token and returns its caller.
 async fn verify(issuers: &Issuers, token: &str) -> Result<Arc<TokenCaller>, TokenRejected> {
     issuers.verify(token).await.map(|verified| verified.caller)
 }
@@ -42,7 +43,7 @@ fn settings(issuer: &str, keys: KeyLocation) -> Settings {
 }
 
 #[tokio::test]
-async fn each_bad_token_is_refused_for_its_own_reason() {
+async fn each_bad_token_is_rejected_for_its_reason() {
     let (signer, other, clock) = (Signer::new("k1"), Signer::new("k2"), ManualClock::new());
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jwks.json");
@@ -58,7 +59,7 @@ async fn each_bad_token_is_refused_for_its_own_reason() {
 }
 
 #[tokio::test]
-async fn a_token_of_8_kib_is_read_and_one_of_a_letter_more_is_not() {
+async fn token_of_8_kib_is_accepted_and_one_byte_more_is_not() {
     let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
     let issuers = tokens::issuers(&signer, directory.path(), clock.clone());
     let now = seconds(&*clock);
@@ -71,7 +72,7 @@ async fn a_token_of_8_kib_is_read_and_one_of_a_letter_more_is_not() {
         let header = format!(r#"{{"alg":"ES256","kid":"{}","x5t":"{}"}}"#, signer.kid, "x".repeat(thumbprint));
         signer.sign(&header, &claims)
     };
-    // Four letters of a token are three of its header or of its claims, so that it takes both to come to every length.
+    // Four characters of a token encode three bytes of its header or claims, so both vary to reach every length.
     let sizes = (5_800..6_000).flat_map(|padding| (0..3).map(move |thumbprint| (padding, thumbprint)));
     let (mut exact, mut beyond) = (None, None);
     for (padding, thumbprint) in sizes {
@@ -86,9 +87,9 @@ async fn a_token_of_8_kib_is_read_and_one_of_a_letter_more_is_not() {
     assert_eq!(verify(&issuers, &beyond.unwrap()).await, Err(TokenRejected::Malformed));
 }
 
-/// What was verified a moment ago is not verified again, which must make no difference.
+/// A cached token is not verified again, which must not change the result.
 #[tokio::test]
-async fn a_token_that_comes_again_is_taken_as_it_is_and_for_as_long_as_it_lasts() {
+async fn repeated_token_is_cached_until_it_expires() {
     let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
     let issuers = tokens::issuers(&signer, directory.path(), clock.clone());
     let now = seconds(&*clock);
@@ -96,7 +97,7 @@ async fn a_token_that_comes_again_is_taken_as_it_is_and_for_as_long_as_it_lasts(
     let token = signer.sign(&signer.header(), &claims);
     let first = verify(&issuers, &token).await.unwrap();
     let again = verify(&issuers, &token).await.unwrap();
-    assert!(Arc::ptr_eq(&first, &again), "it is remembered");
+    assert!(Arc::ptr_eq(&first, &again), "the token is cached");
     for (index, letter) in token.char_indices().filter(|(_, letter)| *letter != '.') {
         let other = if letter == 'A' { "B" } else { "A" };
         let altered = [&token[..index], other, &token[index + 1..]].concat();
@@ -104,13 +105,13 @@ async fn a_token_that_comes_again_is_taken_as_it_is_and_for_as_long_as_it_lasts(
     }
     clock.advance(Duration::from_secs(41));
     let within_leeway = verify(&issuers, &token).await.unwrap();
-    assert!(!Arc::ptr_eq(&first, &within_leeway), "it is verified anew");
+    assert!(!Arc::ptr_eq(&first, &within_leeway), "the token is verified again");
     clock.advance(Duration::from_secs(30));
     assert_eq!(verify(&issuers, &token).await, Err(TokenRejected::Expired));
 }
 
 #[tokio::test]
-async fn an_issuer_s_keys_verify_its_own_tokens_only() {
+async fn issuer_keys_verify_only_tokens_of_that_issuer() {
     let (a, b, clock) = (Signer::new("same-id"), Signer::new("same-id"), ManualClock::new());
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, signer: &Signer| {
@@ -128,7 +129,7 @@ async fn an_issuer_s_keys_verify_its_own_tokens_only() {
 }
 
 #[test]
-fn only_keys_that_are_for_signatures_and_strong_enough_are_taken() {
+fn only_strong_signature_keys_are_accepted() {
     let signer = Signer::new("k");
     let rsa = |bytes: usize| {
         let n = BASE64URL_NOPAD.encode(&vec![0xc1; bytes]);
@@ -168,7 +169,7 @@ fn only_keys_that_are_for_signatures_and_strong_enough_are_taken() {
 }
 
 #[tokio::test]
-async fn a_key_verifies_tokens_of_its_own_curve_s_algorithm_only() {
+async fn key_verifies_only_the_algorithm_of_its_curve() {
     let (clock, directory) = (ManualClock::new(), tempfile::tempdir().unwrap());
     let kinds = [
         (&rcgen::PKCS_ECDSA_P256_SHA256, Algorithm::ES256, 33),
@@ -211,7 +212,7 @@ async fn a_key_verifies_tokens_of_its_own_curve_s_algorithm_only() {
 }
 
 #[test]
-fn a_file_of_keys_that_everybody_can_write_is_refused() {
+fn world_writable_key_file_is_rejected() {
     let (signer, directory) = (Signer::new("k1"), tempfile::tempdir().unwrap());
     let file = directory.path().join("jwks.json");
     fs::write(&file, signer.jwks()).unwrap();
@@ -222,7 +223,7 @@ fn a_file_of_keys_that_everybody_can_write_is_refused() {
 }
 
 #[tokio::test]
-async fn claims_in_objects_are_named_by_both_and_none_is_taken_for_another() {
+async fn nested_claims_have_dotted_names_without_collisions() {
     let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
     let file = directory.path().join("jwks.json");
     fs::write(&file, signer.jwks()).unwrap();
@@ -254,11 +255,11 @@ async fn claims_in_objects_are_named_by_both_and_none_is_taken_for_another() {
     assert_eq!(verify(&deep).await, Err(TokenRejected::Claims));
 }
 
-/// An issuer that answers as it is told, and counts how often its keys were asked for.
+/// An issuer with a scripted response, which counts the requests for its keys.
 struct Issuer {
     url: String,
-    answer: Arc<Mutex<(u16, String)>>,
-    asked: Arc<AtomicUsize>,
+    response: Arc<Mutex<(u16, String)>>,
+    key_fetches: Arc<AtomicUsize>,
 }
 
 impl Issuer {
@@ -266,7 +267,7 @@ impl Issuer {
         Self::start_with(None).await
     }
 
-    /// Over TLS, where it has a certificate for `localhost`.
+    /// Starts it over TLS if there is an acceptor, which has a certificate for `localhost`.
     async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -274,16 +275,17 @@ impl Issuer {
             None => format!("http://{address}"),
             Some(_) => format!("https://localhost:{}", address.port()),
         };
-        let answer = Arc::new(Mutex::new((200, String::new())));
-        let issuer = Self { url, answer, asked: Arc::new(AtomicUsize::new(0)) };
-        let (url, answer, asked) = (issuer.url.clone(), Arc::clone(&issuer.answer), Arc::clone(&issuer.asked));
+        let response = Arc::new(Mutex::new((200, String::new())));
+        let issuer = Self { url, response, key_fetches: Arc::new(AtomicUsize::new(0)) };
+        let (url, response) = (issuer.url.clone(), Arc::clone(&issuer.response));
+        let key_fetches = Arc::clone(&issuer.key_fetches);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 match &tls {
-                    None => reply(stream, &url, &answer, &asked).await,
+                    None => reply(stream, &url, &response, &key_fetches).await,
                     Some(tls) => {
                         let Ok(stream) = tls.accept(stream).await else { continue };
-                        reply(stream, &url, &answer, &asked).await;
+                        reply(stream, &url, &response, &key_fetches).await;
                     }
                 }
             }
@@ -291,12 +293,12 @@ impl Issuer {
         issuer
     }
 
-    fn answers(&self, status: u16, body: impl Into<String>) {
-        *self.answer.lock().unwrap() = (status, body.into());
+    fn respond(&self, status: u16, body: impl Into<String>) {
+        *self.response.lock().unwrap() = (status, body.into());
     }
 
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    fn key_fetches(&self) -> usize {
+        self.key_fetches.load(Ordering::SeqCst)
     }
 
     fn followed(&self, clock: &Arc<ManualClock>) -> Arc<Issuers> {
@@ -307,12 +309,12 @@ impl Issuer {
     }
 }
 
-/// One answer of an issuer's, whose keys are what it was told.
+/// Answers one request: with the discovery document, or with the scripted response for the keys.
 async fn reply(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     url: &str,
-    answer: &Mutex<(u16, String)>,
-    asked: &AtomicUsize,
+    response: &Mutex<(u16, String)>,
+    key_fetches: &AtomicUsize,
 ) {
     let mut request = [0; 4096];
     let read = stream.read(&mut request).await.unwrap_or(0);
@@ -320,8 +322,8 @@ async fn reply(
     let (status, body) = if discovery {
         (200, format!(r#"{{"issuer":"{url}","jwks_uri":"{url}/keys","more":[1]}}"#))
     } else {
-        asked.fetch_add(1, Ordering::SeqCst);
-        answer.lock().unwrap().clone()
+        key_fetches.fetch_add(1, Ordering::SeqCst);
+        response.lock().unwrap().clone()
     };
     let head =
         format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nlocation: {url}/keys2\r\nconnection: close", body.len());
@@ -329,9 +331,9 @@ async fn reply(
     _ = stream.shutdown().await;
 }
 
-/// As the API server of a Kubernetes cluster is.
+/// The API server of a Kubernetes cluster is such an issuer.
 #[tokio::test]
-async fn an_issuer_may_be_vouched_for_by_an_authority_of_its_own() {
+async fn issuer_can_have_a_private_ca() {
     let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
     let authority = certificates::Authority::new(directory.path(), "ca.pem", "cluster");
     let pair = authority.server();
@@ -341,7 +343,7 @@ async fn an_issuer_may_be_vouched_for_by_an_authority_of_its_own() {
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
     let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
     let issuer = Issuer::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await;
-    issuer.answers(200, signer.jwks());
+    issuer.respond(200, signer.jwks());
     let token = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
     let load = |ca_bundle| {
         let settings = Settings { ca_bundle, ..settings(&issuer.url, KeyLocation::Discovery) };
@@ -360,13 +362,13 @@ async fn an_issuer_may_be_vouched_for_by_an_authority_of_its_own() {
 }
 
 #[tokio::test]
-async fn keys_are_discovered_and_a_storm_of_unknown_keys_asks_the_issuer_once() {
+async fn storm_of_unknown_keys_fetches_issuer_keys_once() {
     let (issuer, clock, signer) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"));
-    issuer.answers(200, signer.jwks());
+    issuer.respond(200, signer.jwks());
     let issuers = issuer.followed(&clock);
     let good = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
     assert_eq!(verify(&issuers, &good).await.unwrap().subject, SUBJECT);
-    assert_eq!(issuer.asked(), 1);
+    assert_eq!(issuer.key_fetches(), 1);
     let storm = |round: usize| {
         let (issuers, url, now) = (Arc::clone(&issuers), issuer.url.clone(), seconds(&*clock));
         let tokens = (0..1000).map(move |n| Signer::new(&format!("{round}-{n}")).token(&url, SUBJECT, now));
@@ -376,90 +378,86 @@ async fn keys_are_discovered_and_a_storm_of_unknown_keys_asks_the_issuer_once() 
         }))
     };
     assert!(storm(1).await.iter().all(|outcome| *outcome == Err(TokenRejected::KeyUnknown)));
-    assert_eq!(issuer.asked(), 1, "it was asked a moment ago");
+    assert_eq!(issuer.key_fetches(), 1, "the keys were fetched a moment ago");
     clock.advance(COOL_DOWN);
     assert!(storm(2).await.iter().all(|outcome| *outcome == Err(TokenRejected::KeyUnknown)));
-    assert_eq!(issuer.asked(), 2);
+    assert_eq!(issuer.key_fetches(), 2);
     assert!(verify(&issuers, &good).await.is_ok());
 }
 
 #[tokio::test]
-async fn what_a_token_was_taken_by_holds_while_its_own_key_does_whatever_others_come() {
+async fn verified_token_is_valid_until_its_key_is_withdrawn() {
     let (issuer, clock, old, new) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"), Signer::new("k2"));
-    issuer.answers(200, old.jwks());
+    issuer.respond(200, old.jwks());
     let issuers = issuer.followed(&clock);
     let verified = issuers.verify(&old.token(&issuer.url, SUBJECT, seconds(&*clock))).await.unwrap();
-    // Anybody can have the keys fetched again by naming one that is not known.
+    // Any caller can cause a fetch with an unknown key.
     let (old_keys, new_keys) = (old.jwks(), new.jwks());
     let both = old_keys.replacen("{\"keys\":[", &format!("{},", new_keys.trim_end_matches("]}")), 1);
     for keys in [old.jwks(), both] {
-        issuer.answers(200, keys);
+        issuer.respond(200, keys);
         clock.advance(COOL_DOWN);
         assert!(verify(&issuers, &Signer::new("x").token(&issuer.url, SUBJECT, seconds(&*clock))).await.is_err());
         assert!(issuers.time_left(&verified) > MINUTE);
     }
-    issuer.answers(200, new.jwks());
+    issuer.respond(200, new.jwks());
     clock.advance(COOL_DOWN);
     assert!(verify(&issuers, &Signer::new("y").token(&issuer.url, SUBJECT, seconds(&*clock))).await.is_err());
-    assert_eq!(issuers.time_left(&verified), Duration::ZERO, "its key was taken away");
+    assert_eq!(issuers.time_left(&verified), Duration::ZERO, "its key was withdrawn");
 }
 
 #[tokio::test]
-async fn a_new_key_is_found_and_an_issuer_that_is_down_costs_nobody_anything_for_a_day() {
+async fn new_keys_are_found_and_the_last_keys_survive_a_day_of_outage() {
     let (issuer, clock, old, new) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"), Signer::new("k2"));
-    issuer.answers(200, old.jwks());
+    issuer.respond(200, old.jwks());
     let issuers = issuer.followed(&clock);
     let token = |signer: &Signer| signer.token(&issuer.url, SUBJECT, seconds(&*clock));
     assert!(verify(&issuers, &token(&old)).await.is_ok());
-    issuer.answers(200, new.jwks());
-    assert_eq!(verify(&issuers, &token(&new)).await, Err(TokenRejected::KeyUnknown), "too soon to ask again");
+    issuer.respond(200, new.jwks());
+    assert_eq!(verify(&issuers, &token(&new)).await, Err(TokenRejected::KeyUnknown), "too soon for another fetch");
     clock.advance(COOL_DOWN);
     assert!(verify(&issuers, &token(&new)).await.is_ok());
-    assert_eq!(
-        verify(&issuers, &token(&old)).await,
-        Err(TokenRejected::KeyUnknown),
-        "what the issuer took away is gone"
-    );
+    assert_eq!(verify(&issuers, &token(&old)).await, Err(TokenRejected::KeyUnknown), "a withdrawn key is rejected");
     for (status, body) in [(503, String::new()), (200, "[]".into()), (200, "x".repeat(300_000)), (302, new.jwks())] {
         clock.advance(HOUR);
-        issuer.answers(status, body);
-        let asked = issuer.asked();
+        issuer.respond(status, body);
+        let before = issuer.key_fetches();
         assert!(verify(&issuers, &token(&old)).await.is_err());
-        assert_eq!(issuer.asked(), asked + 1, "{status}");
-        assert!(verify(&issuers, &token(&new)).await.is_ok(), "{status}: the keys that are held stay good");
+        assert_eq!(issuer.key_fetches(), before + 1, "{status}");
+        assert!(verify(&issuers, &token(&new)).await.is_ok(), "{status}: the last keys stay in force");
     }
     clock.advance(COOL_DOWN);
-    issuer.answers(200, r#"{"keys":[]}"#);
+    issuer.respond(200, r#"{"keys":[]}"#);
     assert!(verify(&issuers, &token(&old)).await.is_err());
     assert_eq!(
         verify(&issuers, &token(&new)).await,
         Err(TokenRejected::KeyUnknown),
-        "an issuer that takes its keys away is not down"
+        "an issuer without keys is not an outage"
     );
     clock.advance(COOL_DOWN);
-    issuer.answers(200, new.jwks());
+    issuer.respond(200, new.jwks());
     assert!(verify(&issuers, &token(&new)).await.is_ok());
-    issuer.answers(503, "");
+    issuer.respond(503, "");
     clock.advance(24 * HOUR + MINUTE);
     assert_eq!(verify(&issuers, &token(&new)).await, Err(TokenRejected::KeysUnavailable), "more than a day old");
-    issuer.answers(200, new.jwks());
+    issuer.respond(200, new.jwks());
     clock.advance(COOL_DOWN);
     assert!(verify(&issuers, &token(&new)).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_does_not_end_the_fetch_of_keys() {
+async fn cancelled_caller_does_not_cancel_the_key_fetch() {
     let (issuer, clock, signer) = (Issuer::start().await, ManualClock::new(), Signer::new("k1"));
-    issuer.answers(200, signer.jwks());
+    issuer.respond(200, signer.jwks());
     let issuers = issuer.followed(&clock);
     let good = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
-    let given_up = tokio::time::timeout(Duration::ZERO, verify(&issuers, &good)).await;
-    assert!(given_up.is_err());
+    let cancelled = tokio::time::timeout(Duration::ZERO, verify(&issuers, &good)).await;
+    assert!(cancelled.is_err());
     assert!(verify(&issuers, &good).await.is_ok());
-    assert_eq!(issuer.asked(), 1);
+    assert_eq!(issuer.key_fetches(), 1);
 }
 
-/// The real program, which knows one issuer by a file of keys.
+/// The program with one issuer, whose keys are in a file.
 struct Served {
     directory: tempfile::TempDir,
     signer: Signer,
@@ -496,13 +494,13 @@ impl Served {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the broker under test goes by the real time")]
+#[expect(clippy::disallowed_methods, reason = "the broker under test uses the system clock")]
 fn real_now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 #[test]
-fn the_program_knows_callers_by_their_tokens_and_writes_none_of_them_down() {
+fn program_authenticates_tokens_and_logs_none_of_them() {
     let served = Served::new();
     let (signer, now) = (&served.signer, real_now());
     let token = signer.token(ISSUER, SUBJECT, now);
@@ -530,7 +528,7 @@ fn the_program_knows_callers_by_their_tokens_and_writes_none_of_them_down() {
     served.broker.until_logged("is not configured on the broker");
     let expired = served.run(&["get", HOST], &signer.token(ISSUER, SUBJECT, now - 3600));
     assert!(expired.code == 4 && expired.error().contains("has expired"), "{expired:?}");
-    // Without a token, `--simulate` lets loopback in, which has no grants.
+    // Without a token the caller is loopback, which `--simulate` accepts and no grant allows.
     assert_eq!(run(&["get", HOST, "--address", &served.broker.address], &[]).code, 4);
     let audit = fs::read_to_string(served.directory.path().join("audit")).unwrap();
     assert!(audit.contains(&format!("jwt:blue:{SUBJECT}")), "{audit}");
@@ -540,7 +538,7 @@ fn the_program_knows_callers_by_their_tokens_and_writes_none_of_them_down() {
 }
 
 #[test]
-fn keys_that_were_replaced_in_their_file_are_noticed() {
+fn replaced_key_file_is_reloaded() {
     let served = Served::new();
     let (new, now) = (Signer::new("k2"), real_now());
     assert_eq!(served.run(&["whoami"], &new.token(ISSUER, SUBJECT, now)).code, 4);
@@ -554,11 +552,11 @@ fn keys_that_were_replaced_in_their_file_are_noticed() {
 }
 
 #[test]
-fn an_issuer_that_was_changed_in_the_file_gets_no_grants_before_a_restart() {
+fn changed_issuer_gets_no_grants_before_a_restart() {
     let served = Served::new();
     let config = served.directory.path().join("broker.toml");
     let text = fs::read_to_string(&config).unwrap();
-    // Another issuer under the old one's name, whose tokens may have everything.
+    // Another issuer with the old name, whose tokens are granted everything.
     let changed = text.replace(ISSUER, "https://other.example").replace("serviceaccount:ci:*", "*:*:*");
     fs::write(&config, changed).unwrap();
     program::signal(served.broker.pid(), "HUP");

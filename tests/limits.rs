@@ -1,4 +1,4 @@
-//! What one caller may ask for, over the wire: whoever asks for too much is turned away, and nobody else.
+//! Limits over gRPC: a caller that exceeds its limits is rejected, and other callers are served.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -17,7 +17,7 @@ use tokens::{ISSUER, Signer, bearing, issuers, seconds};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// A broker that takes tokens over loopback, and callers on its socket.
+/// A broker that accepts tokens over loopback, and callers on its Unix socket.
 struct Served {
     broker: TestBroker,
     signer: Signer,
@@ -44,8 +44,8 @@ fn count(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()
 }
 
-/// How long it is to wait, where it asked for too much.
-fn wait(status: &Status) -> Duration {
+/// Returns the retry delay of a rate-limited call.
+fn retry_delay(status: &Status) -> Duration {
     let details = status.get_error_details();
     assert_eq!(
         (status.code(), details.error_info().unwrap().reason.as_str()),
@@ -54,26 +54,26 @@ fn wait(status: &Status) -> Duration {
     details.retry_info().unwrap().retry_delay.unwrap()
 }
 
-async fn ask(client: &mut Client, token: &str) -> Result<(), Status> {
+async fn call(client: &mut Client, token: &str) -> Result<(), Status> {
     client.get_registry_credentials(bearing(token, request(HOST))).await.map(drop)
 }
 
 #[tokio::test]
-async fn a_greedy_caller_is_turned_away_and_its_neighbours_are_served() {
+async fn caller_over_its_rate_is_rejected_and_others_are_served() {
     let served = Served::start(|limits| limits.requests_per_second = count(10));
     let (greedy, honest) = (served.token("greedy"), served.token("honest"));
     let mut client = served.broker.client().await;
     let batch = pb::BatchGetRegistryCredentialsRequest { requests: vec![request(HOST); 99] };
     client.batch_get_registry_credentials(bearing(&greedy, batch)).await.unwrap();
-    ask(&mut client, &greedy).await.unwrap();
-    let too_much = ask(&mut client, &greedy).await.unwrap_err();
-    assert!(wait(&too_much) >= Duration::from_millis(100), "{too_much}");
+    call(&mut client, &greedy).await.unwrap();
+    let limited = call(&mut client, &greedy).await.unwrap_err();
+    assert!(retry_delay(&limited) >= Duration::from_millis(100), "{limited}");
     let identity = bearing(&greedy, pb::GetCallerIdentityRequest {});
-    wait(&client.get_caller_identity(identity).await.unwrap_err());
-    ask(&mut client, &honest).await.unwrap();
-    served.broker.clock.advance(wait(&too_much));
-    ask(&mut client, &greedy).await.unwrap();
-    // A user of this host is not counted so.
+    retry_delay(&client.get_caller_identity(identity).await.unwrap_err());
+    call(&mut client, &honest).await.unwrap();
+    served.broker.clock.advance(retry_delay(&limited));
+    call(&mut client, &greedy).await.unwrap();
+    // Users of this host have no rate limit.
     let mut user = served.broker.unix_client().await;
     for _ in 0..200 {
         user.get_registry_credentials(request(HOST)).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_greedy_caller_is_turned_away_and_its_neighbours_are_served() {
 }
 
 #[tokio::test]
-async fn a_caller_has_so_many_requests_under_way_and_gets_its_room_back_when_it_gives_up() {
+async fn in_flight_limit_is_released_when_the_caller_cancels() {
     let served = Served::start(|limits| limits.in_flight = 100);
     let broker = &served.broker;
     broker.source.shut();
@@ -91,9 +91,9 @@ async fn a_caller_has_so_many_requests_under_way_and_gets_its_room_back_when_it_
     let waiting = tokio::spawn(async move { waiting.batch_get_registry_credentials(batch).await.map(drop) });
     broker.source.until_calls(1).await;
     let mut other = client.clone();
-    wait(&other.get_registry_credentials(request(HOST)).await.unwrap_err());
+    retry_delay(&other.get_registry_credentials(request(HOST)).await.unwrap_err());
     waiting.abort();
-    // The broker hears of it a moment later.
+    // The broker learns of the cancellation a moment later.
     let mut again = tokio::spawn({
         let mut client = client.clone();
         async move {
@@ -108,18 +108,18 @@ async fn a_caller_has_so_many_requests_under_way_and_gets_its_room_back_when_it_
 }
 
 #[tokio::test]
-async fn a_flood_of_bad_tokens_is_not_looked_at_and_a_user_of_the_same_host_is_served() {
+async fn flood_of_bad_tokens_blocks_tokens_but_no_local_user() {
     let served = Served::start(|limits| limits.failures_per_second = count(1));
     let (good, mut client) = (served.token("good"), served.broker.client().await);
     for number in 0..10 {
-        let refused = ask(&mut client, &format!("{good}x")).await.unwrap_err();
+        let refused = call(&mut client, &format!("{good}x")).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated, "{number}");
     }
-    let shut = ask(&mut client, &good).await.unwrap_err();
-    assert!(wait(&shut) > Duration::ZERO);
+    let blocked = call(&mut client, &good).await.unwrap_err();
+    assert!(retry_delay(&blocked) > Duration::ZERO);
     served.broker.unix_client().await.get_registry_credentials(request(HOST)).await.unwrap();
-    // Whoever sends none is known by something else.
+    // A call without a token is authenticated by loopback.
     client.get_registry_credentials(request(HOST)).await.unwrap();
-    served.broker.clock.advance(wait(&shut));
-    ask(&mut client, &good).await.unwrap();
+    served.broker.clock.advance(retry_delay(&blocked));
+    call(&mut client, &good).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Callers of other hosts: who they are by their certificates, and who is not let in.
+//! TLS: authentication by client certificates, rejected handshakes and reloaded files.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
@@ -36,7 +36,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 const HOST_NAME: &str = "build-1.corp.example";
 
-/// Two trust domains, an authority for hosts, and one that only looks like the first.
+/// Two trust domains, a CA for hosts, and an impostor with the name of the first CA.
 struct Federation {
     directory: tempfile::TempDir,
     a: Authority,
@@ -77,7 +77,7 @@ impl Federation {
     }
 }
 
-/// A call with a token beside the certificate.
+/// Calls with a token beside the certificate of the connection.
 async fn whoami_with(channel: &Channel, token: &str) -> Result<String, Status> {
     let mut client = RegistryCredentialsServiceClient::new(channel.clone());
     client
@@ -87,7 +87,7 @@ async fn whoami_with(channel: &Channel, token: &str) -> Result<String, Status> {
 }
 
 #[tokio::test]
-async fn a_certificate_and_a_token_have_to_name_the_same_caller() {
+async fn certificate_and_token_must_name_the_same_caller() {
     let (federation, signer, cache) = (Federation::new(), Signer::new("k1"), TestCache::new());
     let issuers = issuers(&signer, federation.directory.path(), cache.clock.clone());
     let tls = Arc::new(Tls::load(federation.settings.clone(), cache.clock.clone()).unwrap());
@@ -107,14 +107,14 @@ async fn a_certificate_and_a_token_have_to_name_the_same_caller() {
         assert_eq!(error.code(), Code::Unauthenticated);
         assert!(error.message().contains(problem), "{error}");
     }
-    let nobody = connect(&broker, &federation.a, None).await;
-    assert!(whoami(&nobody).await.unwrap_err().message().contains("send a bearer token"));
-    assert_eq!(whoami_with(&nobody, &token(SUBJECT)).await.unwrap(), format!("jwt:blue:{SUBJECT}"));
+    let anonymous = connect(&broker, &federation.a, None).await;
+    assert!(whoami(&anonymous).await.unwrap_err().message().contains("send a bearer token"));
+    assert_eq!(whoami_with(&anonymous, &token(SUBJECT)).await.unwrap(), format!("jwt:blue:{SUBJECT}"));
     broker.stop().await;
 }
 
 #[tokio::test]
-async fn where_no_tokens_are_taken_one_is_refused_and_not_passed_over() {
+async fn token_is_rejected_if_no_issuer_is_configured() {
     let federation = Federation::new();
     let broker = federation.broker();
     let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
@@ -122,7 +122,7 @@ async fn where_no_tokens_are_taken_one_is_refused_and_not_passed_over() {
     assert!(error.message().contains("takes no bearer tokens"), "{error}");
     let mut health = tonic::Request::new(HealthCheckRequest::default());
     health.metadata_mut().insert("authorization", "Bearer a.b.c".parse().unwrap());
-    assert!(HealthClient::new(runner.clone()).check(health).await.is_ok(), "health asks for no name");
+    assert!(HealthClient::new(runner.clone()).check(health).await.is_ok(), "health needs no authentication");
     let mut client = RegistryCredentialsServiceClient::new(runner.clone());
     for headers in [&["Basic QVdTOng="][..], &["Bearer a.b.c", "Bearer d.e.f"]] {
         let mut request = tonic::Request::new(pb::GetCallerIdentityRequest {});
@@ -179,7 +179,7 @@ async fn get(channel: &Channel, host: &str) -> Result<String, Status> {
 }
 
 #[tokio::test]
-async fn a_certificate_says_who_its_caller_is_and_the_grants_say_what_that_one_may_have() {
+async fn certificate_names_the_caller_that_grants_authorize() {
     let federation = Federation::new();
     let broker = federation.broker();
     let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
@@ -203,25 +203,25 @@ async fn a_certificate_says_who_its_caller_is_and_the_grants_say_what_that_one_m
 }
 
 #[tokio::test]
-async fn without_a_certificate_one_is_told_what_is_missing_and_can_ask_for_health() {
+async fn caller_without_certificate_gets_advice_and_health() {
     let federation = Federation::new();
     let broker = federation.broker();
-    let nobody = connect(&broker, &federation.a, None).await;
-    for error in [whoami(&nobody).await.unwrap_err(), get(&nobody, HOST).await.unwrap_err()] {
+    let anonymous = connect(&broker, &federation.a, None).await;
+    for error in [whoami(&anonymous).await.unwrap_err(), get(&anonymous, HOST).await.unwrap_err()] {
         assert_eq!(error.code(), Code::Unauthenticated);
         assert!(error.message().contains("present a client certificate"), "{error}");
     }
-    assert!(HealthClient::new(nobody).check(HealthCheckRequest::default()).await.is_ok());
+    assert!(HealthClient::new(anonymous).check(HealthCheckRequest::default()).await.is_ok());
     assert_eq!(broker.source.calls(), 0);
     broker.stop().await;
 }
 
 #[tokio::test]
-async fn a_certificate_that_expires_ends_what_its_connection_may_ask() {
+async fn expired_certificate_ends_the_rights_of_its_connection() {
     let federation = Federation::new();
     let broker = federation.broker();
     let mut params = leaf(&[uri(RUNNER)]);
-    // The clock of the test stands at 2027-01-15.
+    // The test's clock starts at 2027-01-15.
     params.not_after = date_time_ymd(2027, 1, 16);
     let runner = connect(&broker, &federation.a, Some(&federation.a.sign(&params))).await;
     assert_eq!(get(&runner, HOST).await.unwrap(), HOST);
@@ -249,8 +249,8 @@ fn client_config(
         .unwrap()
 }
 
-/// What the broker says of a handshake: who it is, or why not.
-async fn shake(tls: &Arc<Tls>, config: Arc<ClientConfig>) -> Result<String, String> {
+/// Performs a handshake and returns the caller, or the broker's error.
+async fn handshake(tls: &Arc<Tls>, config: Arc<ClientConfig>) -> Result<String, String> {
     let (here, there) = tokio::io::duplex(64 * 1024);
     let name = ServerName::try_from(BROKER).unwrap();
     let client = tokio_rustls::TlsConnector::from(config).connect(name, there);
@@ -260,7 +260,7 @@ async fn shake(tls: &Arc<Tls>, config: Arc<ClientConfig>) -> Result<String, Stri
     Ok(proof.unwrap().caller()?.to_string())
 }
 
-/// The listed host, and beside it a URI of bytes that are no text.
+/// A certificate for the configured host, and beside its name a URI of bytes that are not valid text.
 fn unreadable_uri() -> CertificateParams {
     let name = [&[0x82, u8::try_from(HOST_NAME.len()).unwrap()], HOST_NAME.as_bytes(), &[0x86, 2, 0xff, 0xfe]].concat();
     let names = [&[0x30, u8::try_from(name.len()).unwrap()], name.as_slice()].concat();
@@ -270,7 +270,7 @@ fn unreadable_uri() -> CertificateParams {
 }
 
 #[tokio::test]
-async fn whoever_is_vouched_for_by_somebody_else_or_has_no_certificate_of_a_workload_is_refused() {
+async fn certificate_needs_roots_of_its_name_and_a_workload_usage() {
     let federation = Federation::new();
     let Federation { a, b, hosts, impostor, .. } = &federation;
     let tls = Arc::new(Tls::load(federation.settings.clone(), ManualClock::new()).unwrap());
@@ -301,7 +301,7 @@ async fn whoever_is_vouched_for_by_somebody_else_or_has_no_certificate_of_a_work
         ("the same id twice", a.sign(&leaf(&[uri(RUNNER), uri(RUNNER)])), Err("several URIs")),
         ("an id and a name", a.sign(&leaf(&[dns(HOST_NAME), uri(RUNNER)])), Ok(RUNNER)),
         (
-            "a name beside a URI that is no id",
+            "a name beside a URI that is not an ID",
             hosts.sign(&leaf(&[dns(HOST_NAME), uri("https://x/y")])),
             Err("is not a workload's SPIFFE ID"),
         ),
@@ -322,7 +322,7 @@ async fn whoever_is_vouched_for_by_somebody_else_or_has_no_certificate_of_a_work
         ("no name", a.sign(&leaf(&[])), Err("neither a SPIFFE ID nor a DNS name")),
         ("an expired one", a.sign(&changed(|one| one.not_after = date_time_ymd(2027, 1, 14))), Err("expired")),
         (
-            "one of the future",
+            "one that is not valid yet",
             a.sign(&changed(|one| one.not_before = date_time_ymd(2027, 1, 16))),
             Err("not valid yet"),
         ),
@@ -341,15 +341,15 @@ async fn whoever_is_vouched_for_by_somebody_else_or_has_no_certificate_of_a_work
             a.sign(&changed(|one| one.key_usages = vec![KeyUsagePurpose::KeyAgreement])),
             Err("no key usage digitalSignature"),
         ),
-        ("one without a use", a.sign(&changed(|one| one.key_usages.clear())), Err("no key usage digitalSignature")),
+        ("one without key usage", a.sign(&changed(|one| one.key_usages.clear())), Err("no key usage digitalSignature")),
         (
-            "a server's",
+            "a server certificate",
             a.sign(&changed(|one| one.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth])),
             Err("does not allow extended key usage"),
         ),
     ] {
         let config = client_config(&federation, &[&rustls::version::TLS13], &pair);
-        match (shake(&tls, Arc::new(config)).await, expected) {
+        match (handshake(&tls, Arc::new(config)).await, expected) {
             (Ok(caller), Ok(expected)) => assert_eq!(caller, expected, "{case}"),
             (Err(problem), Err(expected)) => {
                 assert!(problem.to_lowercase().contains(&expected.to_lowercase()), "{case}: {problem}");
@@ -360,14 +360,14 @@ async fn whoever_is_vouched_for_by_somebody_else_or_has_no_certificate_of_a_work
 }
 
 #[tokio::test]
-async fn too_many_failed_handshakes_close_the_door_for_a_while() {
+async fn failed_handshakes_block_their_origin_for_a_while() {
     let federation = Federation::new();
     let broker = federation.broker();
     let limit = 10 * limits_settings().failures_per_second.get();
-    // What is no TLS at all is answered with an alert; at a closed door with nothing.
+    // Plaintext gets a TLS alert, and a blocked origin nothing.
     let answer = async || {
         let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
-        // It may be closed by then.
+        // The broker may have closed the connection.
         _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await;
         let mut answer = Vec::new();
         _ = stream.read_to_end(&mut answer).await;
@@ -384,15 +384,15 @@ async fn too_many_failed_handshakes_close_the_door_for_a_while() {
     broker.stop().await;
 }
 
-/// Whether they say nothing or stop in the middle.
+/// Half of the peers are silent, half stop in the middle of a record.
 #[tokio::test(flavor = "multi_thread")]
-async fn handshakes_that_do_not_come_to_an_end_keep_nobody_out_and_are_let_go_of() {
+async fn stalled_handshakes_time_out_and_block_no_other_client() {
     let federation = Federation::new();
     let broker = federation.broker();
     let began = tokio::time::Instant::now();
     let silent = (0..200).map(|number| async move {
         let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
-        // The head of a record that is said to be of 512 bytes.
+        // The header of a record that claims 512 bytes.
         if number % 2 == 0 {
             stream.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
         }
@@ -407,17 +407,17 @@ async fn handshakes_that_do_not_come_to_an_end_keep_nobody_out_and_are_let_go_of
         calls += 1;
     }
     let last = silent.await.unwrap().into_iter().max().unwrap();
-    println!("200 handshakes: the last one ended after {last:.1?}; {calls} honest ones beside them");
+    println!("200 stalled handshakes: the last one ended after {last:.1?}; {calls} calls succeeded meanwhile");
     assert!(last < Duration::from_secs(10) && calls > 1, "{last:?}, {calls}");
     broker.stop().await;
 }
 
 #[tokio::test]
-async fn no_session_is_resumed_and_nothing_older_than_tls_1_3_is_spoken() {
+async fn sessions_are_not_resumed_and_tls_1_2_is_rejected() {
     let federation = Federation::new();
     let tls = Arc::new(Tls::load(federation.settings.clone(), ManualClock::new()).unwrap());
     let runner = federation.a.workload(RUNNER);
-    // One that keeps what it would resume with.
+    // The client keeps sessions to resume.
     let config = Arc::new(client_config(&federation, &[&rustls::version::TLS13], &runner));
     for _ in 0..2 {
         let (here, there) = tokio::io::duplex(64 * 1024);
@@ -426,18 +426,18 @@ async fn no_session_is_resumed_and_nothing_older_than_tls_1_3_is_spoken() {
         let (accepted, client) = tokio::join!(tls.accept(here), client);
         let (mut server, _) = accepted.unwrap();
         assert_eq!(server.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
-        // Tickets would come before the first byte.
+        // Session tickets would arrive before the first byte.
         server.write_all(b"x").await.unwrap();
         server.flush().await.unwrap();
         assert_eq!(client.unwrap().read_u8().await.unwrap(), b'x');
     }
     let old = client_config(&federation, &[&rustls::version::TLS12], &runner);
-    let problem = shake(&tls, Arc::new(old)).await.unwrap_err();
+    let problem = handshake(&tls, Arc::new(old)).await.unwrap_err();
     assert!(problem.contains("Tls12NotOffered") || problem.contains("SupportedVersionsExtensionRequired"), "{problem}");
 }
 
 #[test]
-fn files_that_could_make_anybody_anybody_are_refused() {
+fn untrusted_or_unusable_tls_files_are_rejected() {
     let federation = Federation::new();
     let load = |settings: &Settings| {
         Tls::load(settings.clone(), ManualClock::new()).map(drop).map_err(|error| error.to_string())
@@ -447,7 +447,7 @@ fn files_that_could_make_anybody_anybody_are_refused() {
     mode(0o666);
     assert!(load(&federation.settings).unwrap_err().contains("is writable by every user"));
     mode(0o644);
-    // With a leaf among the roots, its own key could sign for the whole trust domain.
+    // With a leaf among the roots, its key could sign for the whole trust domain.
     fs::write(&federation.a.file, federation.a.pem() + &federation.a.workload(RUNNER).certificate).unwrap();
     assert!(load(&federation.settings).unwrap_err().contains("certificate 2 is not a CA certificate"));
     fs::write(&federation.a.file, "").unwrap();
@@ -458,7 +458,7 @@ fn files_that_could_make_anybody_anybody_are_refused() {
     assert!(load(&none).unwrap_err().contains("cannot be read"));
 }
 
-/// The real program, and the files that it reads.
+/// The program, and the files that it reads.
 struct Served {
     federation: Federation,
     config: PathBuf,
@@ -489,7 +489,7 @@ impl Served {
         Server::start(&["serve", "--simulate", "--config", config, "--listen", "127.0.0.1:0"], &[])
     }
 
-    /// The client that is built in, with a pair's files.
+    /// Runs the program's client with a certificate.
     fn whoami(&self, broker: &Server, pair: &Pair) -> program::Ended {
         let directory = self.federation.directory.path();
         let (certificate, key) = pair.write(directory, "client");
@@ -508,7 +508,7 @@ impl Served {
 }
 
 #[test]
-fn the_program_takes_certificates_over_the_network_and_follows_files_that_change() {
+fn program_authenticates_certificates_and_reloads_tls_files() {
     let served = Served::new();
     let Federation { a, impostor, hosts, directory, .. } = &served.federation;
     let broker = served.serve();
@@ -524,20 +524,20 @@ fn the_program_takes_certificates_over_the_network_and_follows_files_that_change
     assert_eq!(served.whoami(&broker, &a.workload("spiffe://c.example/x")).code, 5);
     broker.until_logged("trust domain c.example is not in authentication.client_ca");
 
-    // A key that is another certificate's changes nothing.
+    // A key of another certificate changes nothing.
     let renewed = impostor.server();
     fs::write(directory.path().join("server.key"), &renewed.key).unwrap();
     signal(broker.pid(), "HUP");
     broker.until_logged("TLS files rejected; the old ones stay in force");
     assert_eq!(served.whoami(&broker, &runner).code, 0);
 
-    // Neither does a certificate that nobody would take.
+    // An expired certificate changes nothing.
     a.server_until(2020).write(directory.path(), "server");
     signal(broker.pid(), "HUP");
     broker.until_logged("has expired, at 2020-01-01");
     assert_eq!(served.whoami(&broker, &runner).code, 0);
 
-    // Another authority takes over: the broker's certificate is its, and so are the workloads.
+    // Another CA takes over, for the broker's certificate and for the workloads.
     renewed.write(directory.path(), "server");
     fs::write(&a.file, impostor.pem()).unwrap();
     signal(broker.pid(), "HUP");
@@ -549,7 +549,7 @@ fn the_program_takes_certificates_over_the_network_and_follows_files_that_change
 }
 
 #[test]
-fn certificates_that_were_replaced_are_noticed_without_a_signal() {
+fn replaced_tls_files_are_reloaded_without_sighup() {
     let served = Served::new();
     let broker = served.serve();
     let Federation { impostor, directory, .. } = &served.federation;
@@ -558,14 +558,14 @@ fn certificates_that_were_replaced_are_noticed_without_a_signal() {
 }
 
 #[tokio::test]
-async fn a_connection_may_ask_no_more_when_no_root_in_force_vouches_for_it() {
+async fn connection_loses_its_rights_when_its_root_is_removed() {
     let served = Served::new();
     let Federation { a, impostor, .. } = &served.federation;
     let broker = served.serve();
     let address = broker.address.trim_start_matches("grpcs://").parse().unwrap();
     let runner = connect_to(address, a, Some(&a.workload(RUNNER))).await;
     assert_eq!(whoami(&runner).await.unwrap().principal, RUNNER);
-    // One more root takes nothing from those whom the first one vouches for.
+    // A second root changes nothing for certificates of the first one.
     fs::write(&a.file, a.pem() + &impostor.pem()).unwrap();
     signal(broker.pid(), "HUP");
     broker.until_logged("TLS files reloaded");

@@ -1,4 +1,4 @@
-//! Whom a client certificate names, before anything in it is believed.
+//! Names in client certificates, before any signature is verified.
 #![no_main]
 
 use ecr_broker::authn::tls;

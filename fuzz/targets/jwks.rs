@@ -1,4 +1,4 @@
-//! An issuer's keys.
+//! Key sets of issuers.
 #![no_main]
 
 use ecr_broker::authn::jwt::KeySet;
@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|json: &[u8]| {
     if let Ok(keys) = KeySet::read(json) {
-        // A symmetric key would be one that everybody knows.
+        // A published symmetric key would let every reader sign.
         assert!(
             keys.is_empty()
                 || json

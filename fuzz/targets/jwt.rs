@@ -1,4 +1,5 @@
-//! Bearer tokens: as they come, and signed by the issuer's own key, so that what is behind the signature is reached.
+//! Bearer tokens: arbitrary input as a token, and as header and claims that the issuer's key signs, to reach the code behind the
+//! signature.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -11,13 +12,13 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
 
-struct World {
+struct Fixture {
     issuers: Issuers,
     key: EncodingKey,
     runtime: Runtime,
 }
 
-static WORLD: LazyLock<World> = LazyLock::new(|| {
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let key = rcgen::KeyPair::generate().unwrap();
     let point = key.public_key_raw();
     let [x, y] = [&point[1..33], &point[33..65]].map(|bytes| BASE64URL_NOPAD.encode(bytes));
@@ -33,7 +34,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         max_lifetime: Duration::from_secs(u32::MAX.into()),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    World {
+    Fixture {
         issuers: Issuers::load(vec![settings], clock).unwrap(),
         key: EncodingKey::from_ec_der(&key.serialize_der()),
         runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
@@ -41,9 +42,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 fuzz_target!(|data: &[u8]| {
-    let World { issuers, key, runtime } = &*WORLD;
+    let Fixture { issuers, key, runtime } = &*FIXTURE;
     if let Ok(token) = std::str::from_utf8(data) {
-        assert!(runtime.block_on(issuers.verify(token)).is_err(), "nobody signed it");
+        assert!(runtime.block_on(issuers.verify(token)).is_err(), "a token without a valid signature");
     }
     let (header, claims) = data.split_at(data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len()));
     let signed = format!("{}.{}", BASE64URL_NOPAD.encode(header), BASE64URL_NOPAD.encode(claims));

@@ -71,7 +71,7 @@ impl Issuers {
     /// Keeps the keys up to date for as long as it is polled. Each issuer has a task, so that one failure affects no other issuer.
     pub async fn follow(self: Arc<Self>) {
         let keys = self.issuers.iter().map(|issuer| &issuer.keys);
-        let tasks = keys.map(|keys| supervise::run("following an issuer's keys", || Arc::clone(keys).follow()));
+        let tasks = keys.map(|keys| supervise::run("issuer key refresh", || Arc::clone(keys).follow()));
         join_all(tasks).await;
     }
 

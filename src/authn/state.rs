@@ -1,4 +1,4 @@
-//! The authentication state of a call that outlives its first answer, such as a watch.
+//! Authentication state of a call, for calls that last, such as watches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::jwt::{Issuers, VerifiedToken};
 use super::peer::Peer;
 use crate::error::BrokerError;
 
-/// What authenticated a call, for as long as the call lasts.
+/// The proof that authenticated a call.
 #[derive(Debug, Clone)]
 pub(crate) struct AuthnState {
     peer: Peer,

@@ -48,7 +48,7 @@ impl Tls {
         let generation = Generation::new(&settings, Files::read(&settings)?, &clock, 0)?;
         // The broker starts nevertheless: callers on a Unix socket need no certificate.
         if let Err(error) = generation.check_expiry(&settings, clock.now().wall) {
-            error!(%error, "broker certificate expired: no client can connect over TLS");
+            error!(%error, "broker certificate is not valid: clients will reject it");
         }
         Ok(Self { settings, generations: Arc::new(Generations::new(generation, clock)) })
     }
@@ -73,7 +73,7 @@ impl Tls {
     pub async fn follow(self: Arc<Self>, hangup: Signal) {
         let hangups = Hangups::new(hangup);
         let start = || Arc::clone(&self).follow_files(hangups.receiver());
-        supervise::run("following the TLS files", start).await;
+        supervise::run("TLS file reload", start).await;
     }
 
     async fn follow_files(self: Arc<Self>, hangup: Option<Signal>) {

@@ -1,7 +1,7 @@
 //! Limit of failed authentications per origin, with backoff.
 //!
-//! Verifying a signature costs more than the rest of a call, and a flood of invalid tokens or handshakes must not take the CPU from
-//! valid ones.
+//! Verifying a signature costs more than the rest of a call. A flood of invalid tokens or handshakes must not take the CPU from valid
+//! ones.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl AuthFailures {
 
     pub(super) fn record_failure(&self, origin: Origin) {
         let new = || Arc::new(OriginFailures { rate: Rate::new(self.per_second), log: LogThrottle::default() });
-        self.origins.get_with(origin, new).rate.owe(self.now(), MAX_BACKOFF);
+        self.origins.get_with(origin, new).rate.record(self.now(), MAX_BACKOFF);
     }
 
     fn now(&self) -> Duration {

@@ -1,8 +1,8 @@
-//! Origins: where a connection comes from, before its caller is authenticated.
+//! Origins of connections, known before the caller is authenticated.
 
 use std::net::IpAddr;
 
-/// Where a connection comes from.
+/// The network, user or API that a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// An IPv4 address, or an IPv6 network of 64 bits: one host can use every address of its network.

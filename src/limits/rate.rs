@@ -1,5 +1,6 @@
-//! A rate with bursts, in one number: the generic cell rate algorithm of ITU-T I.371. (The crate `governor` has it too, with a
-//! second `hashbrown` and four more crates in the tree.)
+//! Rate limit with bursts in one number: the generic cell rate algorithm (GCRA) of ITU-T I.371.
+//!
+//! The crate `governor` implements it, too, with a second `hashbrown` and four more crates in the tree.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,15 +9,15 @@ use std::time::Duration;
 /// Burst after a quiet time, in seconds of the rate.
 const BURST_SECONDS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
-/// How much may be spent in the mean, and at once after a quiet time.
+/// A rate limit. All times are nanoseconds of the monotonic clock.
 #[derive(Debug)]
 pub(super) struct Rate {
-    /// What one costs, in nanoseconds.
-    cost: u64,
-    /// The most that may be spent in advance, in nanoseconds.
-    credit: u64,
-    /// When all that was spent will have been earned, in nanoseconds of the steady clock.
-    paid_at: AtomicU64,
+    /// Time that one event takes at the rate.
+    interval: u64,
+    /// Time by which events may be ahead of the rate: the burst.
+    tolerance: u64,
+    /// Time of the next event if all events had come at the rate.
+    theoretical_arrival: AtomicU64,
 }
 
 impl Rate {
@@ -26,40 +27,38 @@ impl Rate {
     }
 
     fn with_burst(per_second: NonZeroU32, burst_seconds: NonZeroU32) -> Self {
-        let cost = nanos(Duration::from_secs(1)) / u64::from(per_second.get());
-        let at_once = u64::from(per_second.get()) * u64::from(burst_seconds.get());
-        Self { cost, credit: cost.saturating_mul(at_once), paid_at: AtomicU64::new(0) }
+        let interval = nanos(Duration::from_secs(1)) / u64::from(per_second.get());
+        let burst = u64::from(per_second.get()) * u64::from(burst_seconds.get());
+        Self { interval, tolerance: interval.saturating_mul(burst), theoretical_arrival: AtomicU64::new(0) }
     }
 
-    /// Spends all of it, or nothing.
+    /// Admits `count` events at once, or none.
     ///
     /// # Errors
-    /// How long from now until there is enough; of more than may ever be spent at once, what is missing.
-    pub(super) fn spend(&self, number: NonZeroU32, now: Duration) -> Result<(), Duration> {
-        let (now, price) = (nanos(now), self.cost.saturating_mul(number.get().into()));
-        let bought = |paid_at: u64| paid_at.max(now).saturating_add(price);
-        let limit = now.saturating_add(self.credit);
-        let spent = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid_at| {
-            Some(bought(paid_at)).filter(|paid_at| *paid_at <= limit)
+    /// The time until they can be admitted. For more events than the burst, it is the time that is missing.
+    pub(super) fn admit(&self, count: NonZeroU32, now: Duration) -> Result<(), Duration> {
+        let (now, time) = (nanos(now), self.interval.saturating_mul(count.get().into()));
+        let next = |arrival: u64| arrival.max(now).saturating_add(time);
+        let latest = now.saturating_add(self.tolerance);
+        let admitted = self.theoretical_arrival.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |arrival| {
+            Some(next(arrival)).filter(|next| *next <= latest)
         });
-        spent.map(drop).map_err(|paid_at| Duration::from_nanos(bought(paid_at) - limit))
+        admitted.map(drop).map_err(|arrival| Duration::from_nanos(next(arrival) - latest))
     }
-}
 
-impl Rate {
-    /// Spends one that is gone already, into debt where there is not enough, but no further than `deepest`.
-    pub(super) fn owe(&self, now: Duration, deepest: Duration) {
+    /// Counts one event that has already happened, over the limit if need be: [`Self::wait`] is about `max_wait` at most.
+    pub(super) fn record(&self, now: Duration, max_wait: Duration) {
         let now = nanos(now);
-        let most = now.saturating_add(self.credit).saturating_add(nanos(deepest));
-        let owed = |paid_at: u64| Some(paid_at.max(now).saturating_add(self.cost).min(most));
-        _ = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, owed);
+        let latest = now.saturating_add(self.tolerance).saturating_add(nanos(max_wait));
+        let next = |arrival: u64| Some(arrival.max(now).saturating_add(self.interval).min(latest));
+        _ = self.theoretical_arrival.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// How long until one may be spent; zero: now.
+    /// Returns the time until one event can be admitted; zero if it can be now.
     pub(super) fn wait(&self, now: Duration) -> Duration {
         let now = nanos(now);
-        let next = self.paid_at.load(Ordering::Relaxed).max(now).saturating_add(self.cost);
-        Duration::from_nanos(next.saturating_sub(now.saturating_add(self.credit)))
+        let next = self.theoretical_arrival.load(Ordering::Relaxed).max(now).saturating_add(self.interval);
+        Duration::from_nanos(next.saturating_sub(now.saturating_add(self.tolerance)))
     }
 }
 
@@ -76,43 +75,43 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_and_then_the_rate_and_after_a_quiet_time_the_burst_again() {
+    fn rate_allows_a_burst_and_after_a_quiet_time_another_one() {
         let rate = Rate::with_burst(count(10), count(2));
         let at = Duration::from_millis;
-        assert_eq!(rate.spend(count(20), at(0)), Ok(()));
-        assert_eq!(rate.spend(count(1), at(0)), Err(at(100)));
-        assert_eq!(rate.spend(count(3), at(0)), Err(at(300)));
-        assert_eq!(rate.spend(count(1), at(99)), Err(at(1)));
-        assert_eq!(rate.spend(count(1), at(100)), Ok(()));
-        assert_eq!(rate.spend(count(1), at(100)), Err(at(100)));
-        assert_eq!(rate.spend(count(20), at(60_000)), Ok(()));
-        assert_eq!(rate.spend(count(1), at(60_000)), Err(at(100)), "what was not spent does not add up");
-        assert_eq!(rate.spend(count(21), at(120_000)), Err(at(100)), "never at once");
+        assert_eq!(rate.admit(count(20), at(0)), Ok(()));
+        assert_eq!(rate.admit(count(1), at(0)), Err(at(100)));
+        assert_eq!(rate.admit(count(3), at(0)), Err(at(300)));
+        assert_eq!(rate.admit(count(1), at(99)), Err(at(1)));
+        assert_eq!(rate.admit(count(1), at(100)), Ok(()));
+        assert_eq!(rate.admit(count(1), at(100)), Err(at(100)));
+        assert_eq!(rate.admit(count(20), at(60_000)), Ok(()));
+        assert_eq!(rate.admit(count(1), at(60_000)), Err(at(100)), "an unused burst does not add up");
+        assert_eq!(rate.admit(count(21), at(120_000)), Err(at(100)), "more than the burst is never admitted");
     }
 
     #[test]
-    fn a_debt_is_waited_for_and_has_an_end() {
+    fn recorded_events_cause_a_bounded_wait() {
         let rate = Rate::with_burst(count(10), count(1));
         let at = Duration::from_millis;
         for _ in 0..10 {
             assert_eq!(rate.wait(at(0)), Duration::ZERO);
-            rate.owe(at(0), at(5_000));
+            rate.record(at(0), at(5_000));
         }
         assert_eq!(rate.wait(at(0)), at(100));
-        (0..10).for_each(|_| rate.owe(at(0), at(5_000)));
+        (0..10).for_each(|_| rate.record(at(0), at(5_000)));
         assert_eq!((rate.wait(at(0)), rate.wait(at(1_000))), (at(1_100), at(100)));
-        (0..1_000).for_each(|_| rate.owe(at(0), at(5_000)));
+        (0..1_000).for_each(|_| rate.record(at(0), at(5_000)));
         assert_eq!((rate.wait(at(0)), rate.wait(at(5_100))), (at(5_100), Duration::ZERO));
     }
 
     #[test]
-    fn many_at_the_same_time_spend_no_more_than_there_is() {
+    fn concurrent_events_do_not_exceed_the_burst() {
         let rate = Rate::new(count(100));
-        let as_much_as_it_can = || (0..1_000).filter(|_| rate.spend(count(1), Duration::ZERO).is_ok()).count();
-        let spent: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(as_much_as_it_can)).collect();
+        let admitted_events = || (0..1_000).filter(|_| rate.admit(count(1), Duration::ZERO).is_ok()).count();
+        let admitted: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(admitted_events)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
-        assert_eq!(spent, 1_000);
+        assert_eq!(admitted, 1_000);
     }
 }

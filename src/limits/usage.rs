@@ -76,8 +76,8 @@ impl UsageLimits {
         let global = MAX_IN_FLIGHT.max(self.in_flight.saturating_mul(2));
         let maximum = Maximum { per_caller: self.in_flight, global };
         let admission = self.enter(principal, Resource::InFlight, requests, maximum)?;
-        let spent = admission.caller.spend(requests, self.now());
-        spent.map(|()| admission).inspect_err(|exceeded| self.log(principal, exceeded))
+        let in_rate = admission.caller.admit(requests, self.now());
+        in_rate.map(|()| admission).inspect_err(|exceeded| self.log(principal, exceeded))
     }
 
     pub(super) fn admit_watch(
@@ -137,10 +137,10 @@ impl UsageLimits {
 }
 
 impl CallerUsage {
-    fn spend(&self, requests: NonZeroU32, now: Duration) -> Result<(), LimitExceeded> {
+    fn admit(&self, requests: NonZeroU32, now: Duration) -> Result<(), LimitExceeded> {
         let Some(rate) = &self.rate else { return Ok(()) };
         let exceeded = |wait| LimitExceeded::PerCaller(Resource::InFlight, RetryAfter::spread(wait));
-        rate.spend(requests, now).map_err(exceeded)
+        rate.admit(requests, now).map_err(exceeded)
     }
 }
 

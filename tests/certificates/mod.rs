@@ -1,4 +1,4 @@
-//! Certificates as an organisation may have them: authorities, and what they sign.
+//! Certificates of a test organisation: CAs, and the certificates that they sign.
 
 #![allow(
     dead_code,
@@ -15,11 +15,11 @@ use rcgen::{
     SanType,
 };
 
-/// What a server's certificate names.
+/// Name in server certificates.
 pub const BROKER: &str = "broker.example";
 pub const RUNNER: &str = "spiffe://a.example/ns/ci/sa/runner";
 
-/// An authority, and its certificate in a file.
+/// A CA, and the file with its certificate.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     pub file: PathBuf,
@@ -32,7 +32,7 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// Named `name`, in a file of that name; another one may have the same name.
+    /// Creates a CA. Several may have the same `name`.
     pub fn new(directory: &Path, file: &str, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -62,7 +62,7 @@ impl Authority {
         self.server_until(4000)
     }
 
-    /// Good until the first day of a year.
+    /// Returns a server certificate that expires on the first day of a year.
     pub fn server_until(&self, year: i32) -> Pair {
         let mut params = leaf(&[dns(BROKER), dns("localhost")]);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -72,7 +72,7 @@ impl Authority {
 }
 
 impl Pair {
-    /// In files `name`.crt and `name`.key.
+    /// Writes the files `name`.crt and `name`.key.
     pub fn write(&self, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
         let (certificate, key) = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
         std::fs::write(&certificate, &self.certificate).unwrap();
@@ -89,7 +89,7 @@ pub fn dns(text: &str) -> SanType {
     SanType::DnsName(text.try_into().unwrap())
 }
 
-/// A certificate of somebody who calls.
+/// Parameters of a client certificate.
 pub fn leaf(names: &[SanType]) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.subject_alt_names = names.to_vec();

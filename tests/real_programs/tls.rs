@@ -1,4 +1,4 @@
-//! Callers of other hosts, with certificates that openssl made.
+//! TLS callers with certificates from openssl.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use super::program::Server;
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 const RUNNER: &str = "spiffe://a.example/ns/ci/sa/runner";
 
-/// A broker between two trust domains.
+/// A broker with two trust domains.
 struct Federation {
     directory: tempfile::TempDir,
     broker: Server,
@@ -56,7 +56,7 @@ impl Federation {
 
 #[test]
 #[ignore = "needs openssl and grpcurl, which .ci/tools installs"]
-fn grpcurl_is_known_by_its_certificate_and_gets_what_its_grants_give() {
+fn grpcurl_is_authenticated_by_its_certificate() {
     let federation = Federation::new();
     let identity = federation.whoami("runner");
     assert!(identity.status.success() && text(&identity.stdout).contains(RUNNER), "{identity:?}");
@@ -72,7 +72,7 @@ fn grpcurl_is_known_by_its_certificate_and_gets_what_its_grants_give() {
 
 #[test]
 #[ignore = "needs openssl and grpcurl, which .ci/tools installs"]
-fn a_certificate_that_another_authority_signed_is_refused_and_the_log_says_why() {
+fn certificate_of_another_ca_is_rejected_and_the_log_says_why() {
     let federation = Federation::new();
     for (identity, reason) in [
         ("forged-by-b", "UnknownIssuer"),
@@ -88,7 +88,7 @@ fn a_certificate_that_another_authority_signed_is_refused_and_the_log_says_why()
 
 #[test]
 #[ignore = "needs openssl, which .ci/tools installs"]
-fn openssl_s_client_gets_tls_1_3_and_nothing_older() {
+fn openssl_s_client_connects_with_tls_1_3_only() {
     let federation = Federation::new();
     let s_client = |version: &str| {
         let mut command = Command::new("openssl");
@@ -103,7 +103,7 @@ fn openssl_s_client_gets_tls_1_3_and_nothing_older() {
     assert!(old.contains("alert protocol version"), "{old}");
 }
 
-/// The method takes no fields, and so no generated code: the answer's first field is the principal.
+/// The request has no fields, so no generated code is needed. The first field of the response is the principal.
 const PYTHON: &str = "
 import sys, grpc
 address, directory = sys.argv[1:]
@@ -115,7 +115,7 @@ print(channel.unary_unary('/ecrbroker.v1.RegistryCredentialsService/GetCallerIde
 
 #[test]
 #[ignore = "needs openssl and Python's grpcio, which .ci/tools installs"]
-fn python_s_grpcio_is_known_by_its_certificate() {
+fn python_s_grpcio_is_authenticated_by_its_certificate() {
     let federation = Federation::new();
     let place = federation.directory.path();
     let said = succeed(python().args(["-c", PYTHON, federation.address()]).arg(place));
@@ -138,7 +138,7 @@ client.makeUnaryRequest(method, same, same, Buffer.alloc(0), (error, answer) => 
 
 #[test]
 #[ignore = "needs openssl, Node and @grpc/grpc-js, which .ci/tools installs"]
-fn node_s_grpc_js_is_known_by_its_certificate() {
+fn node_s_grpc_js_is_authenticated_by_its_certificate() {
     let federation = Federation::new();
     let modules: &Path = &tools().join("node/node_modules");
     let mut node = Command::new("node");

@@ -1,4 +1,4 @@
-//! Bearer tokens that `PyJWT` and jose minted, and what `PyJWT` thinks of the bad ones.
+//! Bearer tokens from `PyJWT` and jose, and `PyJWT`'s verdict on the invalid ones.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -22,8 +22,8 @@ fn broker(directory: &Path) -> Server {
     Server::start(&["serve", "--simulate", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"], &[])
 }
 
-/// Every token is taken, by grpcurl's hand; with one letter of its claims changed it is not.
-fn all_are_taken(directory: &Path) {
+/// Sends each token with grpcurl: it is accepted, and with one changed character in its claims it is rejected.
+fn assert_all_accepted(directory: &Path) {
     let broker = broker(directory);
     let address = broker.address.trim_start_matches("grpc://");
     let call = |token: &str| {
@@ -45,24 +45,24 @@ fn all_are_taken(directory: &Path) {
 
 #[test]
 #[ignore = "needs PyJWT and grpcurl, which .ci/tools installs"]
-fn tokens_of_pyjwt_are_taken() {
+fn tokens_of_pyjwt_are_accepted() {
     let directory = tempfile::tempdir().unwrap();
     succeed(python().arg(script("mint.py")).arg(directory.path()).args([ISSUER, AUDIENCE, SUBJECT]));
-    all_are_taken(directory.path());
+    assert_all_accepted(directory.path());
 }
 
 #[test]
 #[ignore = "needs Node, jose and grpcurl, which .ci/tools installs"]
-fn tokens_of_jose_are_taken() {
+fn tokens_of_jose_are_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let jose = tools().join("node/node_modules/jose/dist/webapi/index.js");
     let mut node = Command::new("node");
     node.arg(script("mint.mjs")).arg(jose).arg(directory.path()).args([ISSUER, AUDIENCE, SUBJECT]);
     succeed(&mut node);
-    all_are_taken(directory.path());
+    assert_all_accepted(directory.path());
 }
 
-/// What `PyJWT` takes and the broker does not. Nothing is taken by the broker that `PyJWT` refuses.
+/// Cases that `PyJWT` accepts and the broker rejects. The broker accepts none that `PyJWT` rejects.
 const STRICTER: [&str; 23] = [
     "padding of the signature",
     "too large",
@@ -76,13 +76,13 @@ const STRICTER: [&str; 23] = [
     "the audience twice",
     "an empty subject",
     "a subject of two lines",
-    "a subject without end",
-    "an end that is a text",
-    "a life of a year",
-    "a life of an hour and a second",
+    "a subject of 513 bytes",
+    "an expiry that is a text",
+    "a lifetime of a year",
+    "a lifetime of an hour and a second",
     "a time of issue that is a text",
     "issued long ago",
-    "good from a text on",
+    "a time of validity that is a text",
     "two subjects",
     "two audiences",
     "two issuers",
@@ -91,12 +91,12 @@ const STRICTER: [&str; 23] = [
 
 #[test]
 #[ignore = "needs PyJWT, which .ci/tools installs"]
-fn pyjwt_refuses_what_the_broker_refuses_but_for_a_list() {
+fn pyjwt_accepts_only_listed_tokens_that_the_broker_rejects() {
     let directory = tempfile::tempdir().unwrap();
     let (signer, other) = (Signer::new("k1"), Signer::new("k2"));
     let jwks = directory.path().join("jwks.json");
     std::fs::write(&jwks, signer.jwks()).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "PyJWT goes by the real time")]
+    #[expect(clippy::disallowed_methods, reason = "PyJWT uses the system clock")]
     let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let cases = cases(&signer, &other, now);
     let mut judge = python();
@@ -117,10 +117,10 @@ fn pyjwt_refuses_what_the_broker_refuses_but_for_a_list() {
     assert_eq!(stricter, STRICTER);
 }
 
-/// A host without a secret: its role signs for it. The CLI assumes the role, asks STS for a token, and the broker knows the role by it.
+/// A host without a secret: its role authenticates it. The CLI assumes the role and gets a token from STS, which the broker verifies.
 #[test]
 #[ignore = "needs the AWS CLI, which .ci/tools installs"]
-fn a_role_proves_itself_by_a_token_that_the_aws_cli_gets_from_sts() {
+fn role_authenticates_with_a_token_that_the_aws_cli_gets_from_sts() {
     let directory = tempfile::tempdir().unwrap();
     let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
     let config = directory.path().join("broker.toml");

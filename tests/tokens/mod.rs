@@ -1,4 +1,4 @@
-//! Tokens of an issuer: a good one, and all the ways in which one can be bad.
+//! Tokens of a test issuer: a valid one, and a table of invalid ones.
 
 #![allow(
     dead_code,
@@ -22,20 +22,20 @@ pub const ISSUER: &str = "https://issuer.example";
 pub const AUDIENCE: &str = "ecr-broker";
 pub const SUBJECT: &str = "system:serviceaccount:ci:runner";
 
-/// An issuer's key.
+/// The key of an issuer.
 pub struct Signer {
     key: KeyPair,
     pub kid: String,
 }
 
-/// A token, and what is to come of it.
+/// A token, and the expected result of its verification.
 pub struct Case {
     pub name: &'static str,
     pub token: String,
     pub expected: Result<(), TokenRejected>,
 }
 
-/// Takes the tokens of one issuer, `blue`, whose keys are in a file of this folder.
+/// Returns one issuer, `blue`, whose keys are in a file in `directory`.
 pub fn issuers(signer: &Signer, directory: &Path, clock: Arc<dyn Clock>) -> Arc<Issuers> {
     let file = directory.join("jwks.json");
     std::fs::write(&file, signer.jwks()).unwrap();
@@ -50,14 +50,14 @@ pub fn issuers(signer: &Signer, directory: &Path, clock: Arc<dyn Clock>) -> Arc<
     Arc::new(Issuers::load(vec![settings], clock).unwrap())
 }
 
-/// A request that comes with a token.
+/// Returns a request with a bearer token.
 pub fn bearing<T>(token: &str, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     request
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub fn seconds(clock: &dyn Clock) -> u64 {
     clock.now().wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
@@ -67,7 +67,7 @@ impl Signer {
         Self { key: KeyPair::generate().unwrap(), kid: kid.to_owned() }
     }
 
-    /// The public key, with more fields.
+    /// Returns the public key, with additional fields.
     pub fn jwk(&self, more: &str) -> String {
         let point = self.key.public_key_raw();
         let coordinate = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
@@ -80,7 +80,7 @@ impl Signer {
         format!(r#"{{"keys":[{}]}}"#, self.jwk(r#","use":"sig","alg":"ES256""#))
     }
 
-    /// Whatever it is, signed.
+    /// Returns a token with this header and these claims, valid or not.
     pub fn sign(&self, header: &str, claims: &str) -> String {
         let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
         let signed = format!("{}.{}", encode(header), encode(claims));
@@ -93,7 +93,7 @@ impl Signer {
         format!(r#"{{"alg":"ES256","kid":"{}","typ":"JWT"}}"#, self.kid)
     }
 
-    /// A good one, about somebody.
+    /// Returns a valid token.
     pub fn token(&self, issuer: &str, subject: &str, now: u64) -> String {
         let claims =
             format!(r#"{{"iss":"{issuer}","sub":"{subject}","aud":"{AUDIENCE}","iat":{now},"exp":{}}}"#, now + 600);
@@ -101,7 +101,7 @@ impl Signer {
     }
 }
 
-/// Claims in which a field is another one, or is not there.
+/// Returns valid claims in which one field is replaced or removed.
 fn claims(now: u64, field: &str, value: Option<&str>) -> String {
     let (iat, exp) = (now.to_string(), (now + 600).to_string());
     let quoted = |text: &str| format!("{text:?}");
@@ -113,7 +113,7 @@ fn claims(now: u64, field: &str, value: Option<&str>) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-/// The table; `other` is a key that is not the issuer's.
+/// The table. `other` is not a key of the issuer.
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 pub fn cases(signer: &Signer, other: &Signer, now: u64) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -170,7 +170,7 @@ pub fn cases(signer: &Signer, other: &Signer, now: u64) -> Vec<Case> {
         ("kid a number", r#"{"alg":"ES256","kid":1}"#.into(), TokenRejected::Header),
         ("kid a path", r#"{"alg":"ES256","kid":"../../dev/null"}"#.into(), TokenRejected::KeyUnknown),
         ("kid an injection", r#"{"alg":"ES256","kid":"' or 1=1 --"}"#.into(), TokenRejected::KeyUnknown),
-        ("kid of nobody", r#"{"alg":"ES256","kid":"nobody"}"#.into(), TokenRejected::KeyUnknown),
+        ("unknown kid", r#"{"alg":"ES256","kid":"unknown"}"#.into(), TokenRejected::KeyUnknown),
         ("crit", format!(r#"{{"alg":"ES256","kid":"{kid}","crit":["exp"]}}"#), TokenRejected::Header),
         ("crit empty", format!(r#"{{"alg":"ES256","kid":"{kid}","crit":[]}}"#), TokenRejected::Header),
         ("b64", format!(r#"{{"alg":"ES256","kid":"{kid}","b64":false}}"#), TokenRejected::Header),
@@ -182,7 +182,7 @@ pub fn cases(signer: &Signer, other: &Signer, now: u64) -> Vec<Case> {
         ("another typ", format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"at+jwt"}}"#), TokenRejected::Header),
         ("a header that is a list", format!(r#"["ES256","{kid}","JWT",null,null]"#), TokenRejected::Header),
         ("a header that is a text", r#""ES256""#.into(), TokenRejected::Header),
-        ("a header that is no JSON", "{alg:ES256}".into(), TokenRejected::Header),
+        ("a header that is not JSON", "{alg:ES256}".into(), TokenRejected::Header),
         ("more after the header", format!("{header}{{}}"), TokenRejected::Header),
     ] {
         add(name, with(&header), Err(expected));
@@ -194,7 +194,7 @@ pub fn cases(signer: &Signer, other: &Signer, now: u64) -> Vec<Case> {
     );
     add("no typ", with(&format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#)), Ok(()));
 
-    add("somebody else's signature", other.sign(&header, &good), Err(TokenRejected::Signature));
+    add("another key's signature", other.sign(&header, &good), Err(TokenRejected::Signature));
     add(
         "a signature of zeros",
         format!("{head}.{body}.{}", BASE64URL_NOPAD.encode(&[0; 64])),
@@ -229,27 +229,27 @@ pub fn cases(signer: &Signer, other: &Signer, now: u64) -> Vec<Case> {
         ("an empty subject", "sub", Some(text("")), Some(TokenRejected::Subject)),
         ("a subject that is a number", "sub", Some("1".into()), Some(TokenRejected::Claims)),
         ("a subject of two lines", "sub", Some(r#""a\nb""#.into()), Some(TokenRejected::Subject)),
-        ("a subject without end", "sub", Some(text(&"x".repeat(513))), Some(TokenRejected::Subject)),
-        ("no end", "exp", None, Some(TokenRejected::Claims)),
-        ("an end that is a text", "exp", Some(text("9999999999")), Some(TokenRejected::Claims)),
-        ("an end that is null", "exp", Some("null".into()), Some(TokenRejected::Claims)),
-        ("an end before all time", "exp", Some("-1".into()), Some(TokenRejected::Claims)),
-        ("an end beyond all numbers", "exp", Some("1e400".into()), Some(TokenRejected::Claims)),
-        ("an end in a list", "exp", Some(format!("[{}]", now + 600)), Some(TokenRejected::Claims)),
-        ("past its end", "exp", Some(at(now - 30)), Some(TokenRejected::Expired)),
-        ("past its end by what clocks may be off", "exp", Some(at(now - 25)), None),
-        ("a life of a year", "exp", Some(at(now + 365 * 86400)), Some(TokenRejected::Lifetime)),
-        ("a life of an hour and a second", "exp", Some(at(now + 3601)), Some(TokenRejected::Lifetime)),
-        ("a life of an hour", "exp", Some(at(now + 3600)), None),
+        ("a subject of 513 bytes", "sub", Some(text(&"x".repeat(513))), Some(TokenRejected::Subject)),
+        ("no expiry", "exp", None, Some(TokenRejected::Claims)),
+        ("an expiry that is a text", "exp", Some(text("9999999999")), Some(TokenRejected::Claims)),
+        ("an expiry that is null", "exp", Some("null".into()), Some(TokenRejected::Claims)),
+        ("an expiry before 1970", "exp", Some("-1".into()), Some(TokenRejected::Claims)),
+        ("an expiry above every integer", "exp", Some("1e400".into()), Some(TokenRejected::Claims)),
+        ("an expiry in a list", "exp", Some(format!("[{}]", now + 600)), Some(TokenRejected::Claims)),
+        ("expired", "exp", Some(at(now - 30)), Some(TokenRejected::Expired)),
+        ("expired within the leeway", "exp", Some(at(now - 25)), None),
+        ("a lifetime of a year", "exp", Some(at(now + 365 * 86400)), Some(TokenRejected::Lifetime)),
+        ("a lifetime of an hour and a second", "exp", Some(at(now + 3601)), Some(TokenRejected::Lifetime)),
+        ("a lifetime of an hour", "exp", Some(at(now + 3600)), None),
         ("no time of issue", "iat", None, Some(TokenRejected::Claims)),
         ("a time of issue that is a text", "iat", Some(text("0")), Some(TokenRejected::Claims)),
         ("issued in the future", "iat", Some(at(now + 40)), Some(TokenRejected::NotYet)),
-        ("issued in the future by what clocks may be off", "iat", Some(at(now + 30)), None),
+        ("issued in the future within the leeway", "iat", Some(at(now + 30)), None),
         ("issued long ago", "iat", Some(at(now - 86400)), Some(TokenRejected::Lifetime)),
-        ("good from later on", "nbf", Some(at(now + 40)), Some(TokenRejected::NotYet)),
-        ("good from later on by what clocks may be off", "nbf", Some(at(now + 30)), None),
-        ("good from a text on", "nbf", Some(text("0")), Some(TokenRejected::Claims)),
-        ("good from now on", "nbf", Some(at(now)), None),
+        ("valid in the future", "nbf", Some(at(now + 40)), Some(TokenRejected::NotYet)),
+        ("valid in the future within the leeway", "nbf", Some(at(now + 30)), None),
+        ("a time of validity that is a text", "nbf", Some(text("0")), Some(TokenRejected::Claims)),
+        ("valid from now on", "nbf", Some(at(now)), None),
     ] {
         add(name, signer.sign(&header, &claims(now, field, value.as_deref())), expected.map_or(Ok(()), Err));
     }
@@ -259,7 +259,7 @@ pub fn cases(signer: &Signer, other: &Signer, now: u64) -> Vec<Case> {
     add("two issuers", signer.sign(&header, &twice(r#""iss":"https://evil.example""#)), Err(TokenRejected::Claims));
     add("two of another claim", signer.sign(&header, &twice(r#""x":1,"x":2"#)), Err(TokenRejected::Claims));
     add("claims that are a list", signer.sign(&header, "[]"), Err(TokenRejected::Claims));
-    add("claims that are no JSON", signer.sign(&header, "x"), Err(TokenRejected::Claims));
+    add("claims that are not JSON", signer.sign(&header, "x"), Err(TokenRejected::Claims));
     add("more after the claims", signer.sign(&header, &format!("{good}x")), Err(TokenRejected::Claims));
     cases
 }

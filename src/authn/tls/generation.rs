@@ -21,7 +21,7 @@ pub(super) struct Generations {
     clock: Arc<dyn Clock>,
 }
 
-/// What was built from the files of one time.
+/// A server configuration and a verifier, built from the files of one time.
 #[derive(Debug)]
 pub(super) struct Generation {
     files: Files,

@@ -1,4 +1,4 @@
-//! Verification of client certificates, each by the roots of its own trust domain or DNS name only.
+//! Verification of client certificates, each only by the roots of its trust domain or DNS name.
 //!
 //! With all roots in one store, any authority in it could sign for every subject.
 
