@@ -71,4 +71,12 @@ mod tests {
             assert!(text.contains(expected) && !text.contains(unexpected), "{text}");
         }
     }
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn clock_fix_follows_the_broker_s_text() {
+        use crate::authn::jwt::TokenRejected;
+        let (settings, _) = PartialConfig::default().settings(&Paths::default()).unwrap();
+        assert!(authentication_fix(TokenRejected::NotYet.as_str(), &settings).contains("clock"));
+    }
 }
