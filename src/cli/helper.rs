@@ -84,8 +84,8 @@ pub(super) fn run_by_program_name() -> Option<ExitCode> {
     let action = action.to_string_lossy();
     let output = match name {
         // Amazon's provider is configured with the argument get-credentials; any argument is accepted.
-        "ecr-credential-provider" => kubelet::run(setup()),
-        "bazel-credential-ecr-broker" => bazel::run(setup(), &action),
+        "ecr-credential-provider" => kubelet::run(setup),
+        "bazel-credential-ecr-broker" => bazel::run(setup, &action),
         _ if name.starts_with("docker-credential-") => docker::run(setup, &action),
         _ => return None,
     };
@@ -95,8 +95,8 @@ pub(super) fn run_by_program_name() -> Option<ExitCode> {
 pub(super) fn run(args: Args) -> ExitCode {
     let output = match args.protocol {
         Protocol::Docker { action, options } => docker::run(|| options.setup(), &action),
-        Protocol::Kubelet { options } => kubelet::run(options.setup()),
-        Protocol::Bazel { action, options } => bazel::run(options.setup(), &action),
+        Protocol::Kubelet { options } => kubelet::run(|| options.setup()),
+        Protocol::Bazel { action, options } => bazel::run(|| options.setup(), &action),
     };
     output.print()
 }

@@ -20,9 +20,9 @@ struct GetRequest {
 
 /// Answers the request on stdin; `action` is the first argument.
 #[must_use]
-pub fn run(setup: Result<Setup, String>, action: &str) -> Output {
+pub fn run(setup: impl FnOnce() -> Result<Setup, String>, action: &str) -> Output {
     match stdin::read() {
-        Ok(request) => answer(&setup, action, &request),
+        Ok(request) => answer(&setup(), action, &request),
         Err(error) => failed(format!("cannot read stdin: {error}")),
     }
 }

@@ -30,9 +30,9 @@ struct ProviderRequest {
 
 /// Answers the request on stdin.
 #[must_use]
-pub fn run(setup: Result<Setup, String>) -> Output {
+pub fn run(setup: impl FnOnce() -> Result<Setup, String>) -> Output {
     match stdin::read() {
-        Ok(request) => answer(setup, &request),
+        Ok(request) => answer(setup(), &request),
         Err(error) => failed(format!("cannot read stdin: {error}")),
     }
 }
