@@ -24,7 +24,8 @@ use crate::config::{Config, Diagnostic, Sources};
 use crate::limits::Limits;
 use crate::registry::Region;
 use crate::server::{
-    ActivatedSockets, Drain, Endpoint, FINAL_FLUSH, GrpcService, Health, Server, Shutdown, grpc_service, refuse_loop,
+    ActivatedSockets, Drain, Endpoint, FINAL_FLUSH, GrpcService, Health, Server, ShutdownStages, grpc_service,
+    refuse_loop,
 };
 use crate::signal::Signals;
 use crate::telemetry;
@@ -81,7 +82,7 @@ pub fn serve(start: Start) -> Result<(), StartError> {
         let signals = Signals::listen().context("cannot listen for signals")?;
         let telemetry = telemetry::start(&config.log, &start.sources.environment)?;
         let tracing = telemetry.sampler().map(Tracing::sampled_by).unwrap_or_default();
-        let served = serve_until_signal(config, start, tracing, signals).await;
+        let served = Box::pin(serve_until_signal(config, start, tracing, signals)).await;
         telemetry.flush().await;
         served
     });
@@ -129,7 +130,7 @@ pub struct App {
     grpc: GrpcService,
     health: Health,
     endpoints: Vec<Endpoint>,
-    shutdown: Shutdown,
+    shutdown: ShutdownStages,
 }
 
 impl App {
@@ -149,7 +150,7 @@ impl App {
         let broker = Arc::new(Broker::new(cache.clone(), broker_settings(&config, upstream.region), audit));
         let limits = Limits::new(config.limits, clock);
 
-        let shutdown = Shutdown::default();
+        let shutdown = ShutdownStages::default();
         let (health, health_service) = Health::start(cache.clone()).await;
         let routes = grpc::routes(Arc::clone(&broker), limits.clone(), config.server.connections.max_connection_age);
         let force_shutdown = shutdown.force_shutdown.clone();

@@ -3,11 +3,13 @@
 //! tonic's own server has no connection limit, keeps silent connections for ever and drains without end. So this module accepts
 //! and ends connections itself, over hyper, and serves tonic's services on them.
 //!
-//! An [`Endpoint`] is a listener with the [`Protocol`] of its connections. One loop accepts, counts, ages and ends the
-//! connections of every endpoint; a protocol serves one connection and decides nothing else.
+//! An `Endpoint` is a listener with the `Protocol` of its connections. One loop accepts, counts, ages and ends the
+//! connections of every endpoint; a protocol serves one connection and decides nothing else. A further listener is one new
+//! implementation of `Protocol` and one more `Endpoint` in `app.rs`.
 
 mod connection_limits;
 mod endpoint;
+mod endpoints;
 mod grpc_service;
 mod health;
 mod http1;
@@ -16,7 +18,6 @@ mod lifetime;
 mod listener;
 mod loop_guard;
 mod protocol;
-mod running;
 mod settings;
 mod shutdown;
 mod socket_activation;
@@ -28,11 +29,11 @@ pub use self::settings::Settings;
 pub use self::socket_activation::ActivatedSockets;
 
 pub(crate) use self::endpoint::{Drain, Endpoint};
+pub(crate) use self::endpoints::Server;
 pub(crate) use self::grpc_service::grpc_service;
 pub(crate) use self::health::Health;
 pub(crate) use self::http1::EcrApiProtocol;
 pub(crate) use self::http2::GrpcProtocol;
 pub(crate) use self::listener::Listener;
 pub(crate) use self::loop_guard::refuse_loop;
-pub(crate) use self::running::Server;
-pub(crate) use self::shutdown::{FINAL_FLUSH, Shutdown};
+pub(crate) use self::shutdown::{FINAL_FLUSH, ShutdownStages};

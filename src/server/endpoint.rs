@@ -10,7 +10,7 @@ use super::connection_limits::{ConnectionCounter, ConnectionPermit};
 use super::lifetime::Lifetime;
 use super::listener::{Accepted, Listener};
 use super::protocol::Protocol;
-use super::shutdown::Shutdown;
+use super::shutdown::ShutdownStages;
 use crate::address::ListenAddress;
 use crate::limits::Origin;
 
@@ -44,7 +44,7 @@ pub(crate) enum Drain {
 pub(super) struct DrainGroup {
     pub(super) connections: ConnectionCounter,
     pub(super) max_age: Duration,
-    pub(super) shutdown: Shutdown,
+    pub(super) shutdown: ShutdownStages,
     /// The accept loops and the connections.
     pub(super) tasks: TaskTracker,
 }

@@ -5,7 +5,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tower::Layer as _;
 
 use super::http2::drain_streams::{DrainStreams, DrainedStreams};
-use super::shutdown::Shutdown;
+use super::shutdown::ShutdownStages;
 use crate::api::grpc::middleware::{Middleware, MiddlewareService};
 
 /// The gRPC services; a connection calls a clone made for its peer.
@@ -16,7 +16,7 @@ pub(crate) fn grpc_service(
     mut routes: RoutesBuilder,
     health: HealthServer<impl health_server::Health>,
     middleware: &Middleware,
-    shutdown: &Shutdown,
+    shutdown: &ShutdownStages,
 ) -> GrpcService {
     routes.add_service(health);
     let drained = DrainStreams::new(shutdown.drain.clone()).layer(routes.routes().prepare());

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::shutdown::Shutdown;
+use super::shutdown::ShutdownStages;
 use crate::jitter;
 
 /// Tells a protocol when its connection must end.
 #[derive(Debug, Clone)]
 pub(crate) struct Lifetime {
     max_age: Duration,
-    shutdown: Shutdown,
+    shutdown: ShutdownStages,
 }
 
 impl Lifetime {
-    pub(super) fn new(max_age: Duration, shutdown: Shutdown) -> Self {
+    pub(super) fn new(max_age: Duration, shutdown: ShutdownStages) -> Self {
         Self { max_age, shutdown }
     }
 

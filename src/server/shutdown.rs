@@ -11,7 +11,7 @@ pub(crate) const FINAL_FLUSH: Duration = Duration::from_secs(1);
 
 /// The stages of a shutdown, each entered once and in this order. A clone is a handle of the same stages.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shutdown {
+pub(crate) struct ShutdownStages {
     /// Listeners close, connections take no new request, and endless streams end.
     pub(crate) drain: CancellationToken,
     /// Requests still in flight are answered with an error.
@@ -20,7 +20,7 @@ pub(crate) struct Shutdown {
     pub(super) abort: CancellationToken,
 }
 
-impl Shutdown {
+impl ShutdownStages {
     /// Lets requests in flight finish until `timeout`, forces the rest, and returns when every connection has ended.
     pub(super) async fn run(&self, connections: &TaskTracker, timeout: Duration) {
         info!(connections = connections.len(), "drain started");

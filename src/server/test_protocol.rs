@@ -32,7 +32,7 @@ impl Protocol for Echo {
             let finished = CancellationToken::new();
             let finish = |_: std::pin::Pin<&mut _>| {
                 if !self.stubborn {
-                    finished.cancel()
+                    finished.cancel();
                 }
             };
             let connection = pin!(async {

@@ -313,7 +313,7 @@ pub fn fetch_request(key: CredentialKey) -> FetchRequest {
 pub fn upstream(error: FetchError) -> UpstreamError {
     match error {
         FetchError::Upstream(error) => error,
-        other => panic!("not an upstream failure: {other:?}"),
+        error @ FetchError::QueueFull { .. } => panic!("not an upstream failure: {error:?}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A server: its endpoints, from bound listeners to the end of their last connection.
+//! The endpoints of a server, from their accept loops to the end of their last connection.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use tokio_util::task::TaskTracker;
 use super::connection_limits::{ConnectionCounter, ConnectionLimits};
 use super::endpoint::{Drain, DrainGroup, Endpoint};
 use super::settings::Settings;
-use super::shutdown::Shutdown;
+use super::shutdown::ShutdownStages;
 
 /// Connections of the endpoints that drain last, in total and from one origin. A few probes and scrapers need no more.
 const MAX_OBSERVERS: usize = 64;
 
-/// Endpoints that accept connections.
+/// Endpoints that accept connections, in two groups: one drains first, the other last.
 #[derive(Debug)]
 pub(crate) struct Server {
     first: DrainGroup,
@@ -21,7 +21,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts to accept connections on every endpoint. The endpoints that drain first go through the stages of `shutdown`.
-    pub(crate) fn start(endpoints: Vec<Endpoint>, settings: &Settings, shutdown: Shutdown) -> Self {
+    pub(crate) fn start(endpoints: Vec<Endpoint>, settings: &Settings, shutdown: ShutdownStages) -> Self {
         let group = |limits, shutdown| DrainGroup {
             connections: ConnectionCounter::new(limits),
             max_age: settings.max_connection_age,
@@ -31,7 +31,7 @@ impl Server {
         let observers = ConnectionLimits { total: MAX_OBSERVERS, per_address: MAX_OBSERVERS, per_uid: MAX_OBSERVERS };
         let server = Self {
             first: group(ConnectionLimits::of(settings), shutdown),
-            last: group(observers, Shutdown::default()),
+            last: group(observers, ShutdownStages::default()),
         };
         for endpoint in endpoints {
             let group = server.group(endpoint.drain);

@@ -35,7 +35,7 @@ fn endpoint(drain: Drain, stubborn: bool) -> (Endpoint, SocketAddr) {
 fn server(settings: &Settings) -> (Server, [SocketAddr; 2]) {
     let (first, callers) = endpoint(Drain::First, false);
     let (last, observers) = endpoint(Drain::Last, false);
-    (Server::start(vec![first, last], settings, Shutdown::default()), [callers, observers])
+    (Server::start(vec![first, last], settings, ShutdownStages::default()), [callers, observers])
 }
 
 async fn is_served(stream: &mut TcpStream) -> bool {
@@ -98,7 +98,7 @@ async fn connection_ends_at_its_maximum_age() {
 #[tokio::test]
 async fn connection_that_does_not_end_is_aborted_after_the_final_flush() {
     let (stubborn, address) = endpoint(Drain::First, true);
-    let shutdown = Shutdown::default();
+    let shutdown = ShutdownStages::default();
     let server = Server::start(vec![stubborn], &settings(), shutdown.clone());
     let mut caller = connect(address).await;
     assert!(is_served(&mut caller).await);
