@@ -78,7 +78,7 @@ fn pair() -> impl Strategy<Value = (Parts, Parts)> {
 
 /// No two different ones share an entry, so that a credential never goes to another profile, account or caller.
 #[test]
-fn p1_each_key_has_the_credential_that_was_minted_for_it() {
+fn p1_each_key_gets_the_credential_minted_for_it() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |((one, other) in pair())| {
@@ -99,7 +99,7 @@ fn p1_each_key_has_the_credential_that_was_minted_for_it() {
 }
 
 #[tokio::test]
-async fn p1_ten_thousand_callers_on_a_cold_key_are_one_call() {
+async fn p1_ten_thousand_callers_on_a_cold_key_cause_one_call() {
     let test = TestCache::new();
     test.source.shut();
     let callers: Vec<_> = (0..10_000)
@@ -121,7 +121,7 @@ async fn p1_ten_thousand_callers_on_a_cold_key_are_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_hundred_keys_with_a_hundred_callers_each_are_a_hundred_calls() {
+async fn p1_a_hundred_keys_with_a_hundred_callers_each_cause_a_hundred_calls() {
     let test = TestCache::new();
     test.source.delay(Duration::from_millis(20));
     let callers: Vec<_> = (0..10_000)
@@ -137,7 +137,7 @@ async fn p1_a_hundred_keys_with_a_hundred_callers_each_are_a_hundred_calls() {
 }
 
 #[tokio::test]
-async fn p1_keys_differ_in_every_part_that_the_answer_depends_on() {
+async fn p1_keys_differ_in_each_part_of_the_registry() {
     let test = TestCache::new();
     let hosts = [
         "123456789012.dkr.ecr.eu-central-1.amazonaws.com",
@@ -160,7 +160,7 @@ async fn p1_keys_differ_in_every_part_that_the_answer_depends_on() {
 }
 
 #[tokio::test]
-async fn p1_a_new_flight_never_meets_one_that_nobody_waits_for_any_more() {
+async fn p1_flight_of_callers_that_left_serves_the_next_caller() {
     let test = TestCache::new();
     test.source.shut();
     for _ in 0..300 {
@@ -183,7 +183,7 @@ async fn p1_a_new_flight_never_meets_one_that_nobody_waits_for_any_more() {
 }
 
 #[tokio::test]
-async fn p2_a_cancelled_caller_does_not_cancel_the_fetch() {
+async fn p2_cancelled_caller_does_not_cancel_the_fetch() {
     let test = TestCache::new();
     test.source.shut();
     let caller = tokio::spawn({
@@ -200,7 +200,7 @@ async fn p2_a_cancelled_caller_does_not_cancel_the_fetch() {
 }
 
 #[tokio::test]
-async fn p3_what_ends_within_the_safety_margin_is_never_handed_out() {
+async fn p3_credential_within_the_safety_margin_is_never_returned() {
     let test = TestCache::new();
     test.cache.get(lookup(HOST)).await.unwrap();
     test.source.fail(FailureClass::Unavailable);
@@ -214,7 +214,7 @@ async fn p3_what_ends_within_the_safety_margin_is_never_handed_out() {
 }
 
 #[tokio::test]
-async fn p3_a_caller_that_needs_longer_gets_a_newer_one() {
+async fn p3_caller_that_needs_longer_validity_gets_a_new_credential() {
     let test = TestCache::new();
     test.cache.get(lookup(HOST)).await.unwrap();
     test.clock.advance(3 * HOUR);
@@ -224,7 +224,7 @@ async fn p3_a_caller_that_needs_longer_gets_a_newer_one() {
 }
 
 #[tokio::test]
-async fn p3_a_validity_that_no_new_credential_has_is_refused_without_a_call_each_time() {
+async fn p3_unreachable_validity_is_refused_without_further_calls() {
     let test = TestCache::new();
     test.source.then(Step::Token(HOUR));
     for _ in 0..10 {
@@ -235,7 +235,7 @@ async fn p3_a_validity_that_no_new_credential_has_is_refused_without_a_call_each
 }
 
 #[tokio::test]
-async fn p3_a_validity_that_was_refused_is_tried_again_when_the_credential_is_due() {
+async fn p3_refused_validity_is_tried_again_when_the_credential_is_due() {
     let test = TestCache::new();
     test.source.then(Step::Token(HOUR));
     test.cache.get(lookup_lasting(HOST, 3 * HOUR)).await.unwrap_err();
@@ -246,7 +246,7 @@ async fn p3_a_validity_that_was_refused_is_tried_again_when_the_credential_is_du
 }
 
 #[tokio::test]
-async fn p3_without_a_margin_what_has_ended_is_still_never_handed_out() {
+async fn p3_expired_credential_is_never_returned_without_a_margin() {
     let test = TestCache::with(Settings { safety_margin: Duration::ZERO, ..cache_settings() });
     test.cache.get(lookup(HOST)).await.unwrap();
     test.source.fail(FailureClass::Unavailable);
@@ -255,14 +255,14 @@ async fn p3_without_a_margin_what_has_ended_is_still_never_handed_out() {
 }
 
 #[tokio::test]
-async fn p3_a_credential_that_is_born_within_the_margin_is_an_invalid_answer() {
+async fn p3_new_credential_within_the_margin_is_an_invalid_response() {
     let test = TestCache::new();
     test.source.then(Step::Token(4 * MINUTE));
     assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::InvalidResponse);
 }
 
 #[tokio::test]
-async fn p4_past_its_refresh_time_a_read_starts_one_refresh_and_waits_for_none() {
+async fn p4_read_past_the_refresh_time_starts_one_background_refresh() {
     let test = TestCache::new();
     test.cache.get(lookup(HOST)).await.unwrap();
     test.clock.advance(54 * MINUTE - Duration::from_secs(1));
@@ -285,7 +285,7 @@ async fn p4_past_its_refresh_time_a_read_starts_one_refresh_and_waits_for_none()
 }
 
 #[tokio::test]
-async fn p4_a_short_lived_credential_is_refreshed_at_half_its_life() {
+async fn p4_short_lived_credential_is_refreshed_at_half_its_life() {
     let test = TestCache::new();
     test.source.then(Step::Token(HOUR));
     let found = test.cache.get(lookup(HOST)).await.unwrap();
@@ -293,7 +293,7 @@ async fn p4_a_short_lived_credential_is_refreshed_at_half_its_life() {
 }
 
 #[tokio::test]
-async fn p4_refresh_times_are_spread() {
+async fn p4_refresh_times_have_jitter() {
     let test = TestCache::new();
     let mut times = std::collections::HashSet::new();
     for number in 0..50 {
@@ -305,7 +305,7 @@ async fn p4_refresh_times_are_spread() {
 }
 
 #[tokio::test]
-async fn p4_a_caller_is_told_to_wait_a_minute_at_least_and_never_past_the_end() {
+async fn p4_refresh_after_is_a_minute_at_least_and_never_past_the_end() {
     let test = TestCache::with(Settings { safety_margin: Duration::from_secs(10), ..cache_settings() });
     test.cache.get(lookup(HOST)).await.unwrap();
     test.source.fail(FailureClass::Unavailable);
@@ -316,7 +316,7 @@ async fn p4_a_caller_is_told_to_wait_a_minute_at_least_and_never_past_the_end() 
 }
 
 #[tokio::test]
-async fn p5_an_outage_of_ten_hours_and_48_minutes_costs_a_warm_key_no_error() {
+async fn p5_outage_of_ten_hours_and_48_minutes_costs_a_warm_key_no_error() {
     for failing in
         [FailureClass::Throttled, FailureClass::Unavailable, FailureClass::InvalidResponse, FailureClass::NoCredentials]
     {
@@ -340,7 +340,7 @@ async fn p5_an_outage_of_ten_hours_and_48_minutes_costs_a_warm_key_no_error() {
 }
 
 #[tokio::test]
-async fn p5_what_aws_refuses_for_good_is_dropped() {
+async fn p5_denied_credential_is_dropped() {
     let test = TestCache::new();
     test.cache.get(lookup(HOST)).await.unwrap();
     test.clock.advance(66 * MINUTE);
@@ -352,7 +352,7 @@ async fn p5_what_aws_refuses_for_good_is_dropped() {
 }
 
 #[tokio::test]
-async fn p6_a_failure_is_remembered_and_its_hold_doubles_to_30_seconds() {
+async fn p6_failure_backoff_doubles_to_30_seconds() {
     let test = TestCache::new();
     test.source.fail(FailureClass::Throttled);
     let mut holds = Vec::new();
@@ -371,7 +371,7 @@ async fn p6_a_failure_is_remembered_and_its_hold_doubles_to_30_seconds() {
 }
 
 #[tokio::test]
-async fn p6_a_hold_is_as_long_as_aws_asks_within_reason() {
+async fn p6_backoff_is_as_long_as_aws_asks_within_limits() {
     for (asked, hold) in [(3, 3), (0, 0), (86_400, 300)] {
         let test = TestCache::new();
         let failure = UpstreamError::aws(FailureClass::Throttled);
@@ -382,7 +382,7 @@ async fn p6_a_hold_is_as_long_as_aws_asks_within_reason() {
 }
 
 #[tokio::test]
-async fn p6_a_denial_is_held_for_30_seconds_and_nobody_is_told_to_try_again() {
+async fn p6_denial_has_a_backoff_of_30_seconds_and_no_retry_delay() {
     let test = TestCache::new();
     test.source.fail(FailureClass::Denied);
     for _ in 0..30 {
@@ -396,7 +396,7 @@ async fn p6_a_denial_is_held_for_30_seconds_and_nobody_is_told_to_try_again() {
 }
 
 #[tokio::test]
-async fn p6_one_key_s_failure_holds_no_other() {
+async fn p6_failure_of_one_key_leaves_other_keys_alone() {
     let test = TestCache::new();
     test.source.fail(FailureClass::Unavailable);
     test.cache.get(lookup(&host(1))).await.unwrap_err();
@@ -405,7 +405,7 @@ async fn p6_one_key_s_failure_holds_no_other() {
 }
 
 #[tokio::test]
-async fn p6_all_who_wait_share_one_failure() {
+async fn p6_waiting_callers_share_one_failure() {
     let test = TestCache::new();
     test.source.shut();
     test.source.fail(FailureClass::Unavailable);
@@ -424,7 +424,7 @@ async fn p6_all_who_wait_share_one_failure() {
 }
 
 #[tokio::test]
-async fn p8_the_cache_is_bounded_and_a_new_key_is_always_let_in() {
+async fn p8_full_cache_evicts_old_keys_for_new_ones() {
     let test = TestCache::with(Settings { capacity: 10, ..cache_settings() });
     for number in 0..100 {
         test.cache.get(lookup(&host(number))).await.unwrap();
@@ -435,7 +435,7 @@ async fn p8_the_cache_is_bounded_and_a_new_key_is_always_let_in() {
 }
 
 #[tokio::test]
-async fn p8_credentials_for_single_callers_have_room_of_their_own_and_push_nobody_out() {
+async fn p8_credentials_of_single_callers_have_their_own_capacity() {
     let test = TestCache::with(Settings { capacity: 320, ..cache_settings() });
     for number in 0..320 {
         test.cache.get(lookup(&host(number))).await.unwrap();
@@ -471,7 +471,7 @@ async fn p8_credentials_for_single_callers_have_room_of_their_own_and_push_nobod
 }
 
 #[tokio::test]
-async fn p8_one_waiter_too_many_is_turned_away_and_hits_are_not() {
+async fn p8_waiter_above_the_limit_is_refused_and_hits_are_not() {
     let test = TestCache::with(Settings { max_waiters: 2, ..cache_settings() });
     test.cache.get(lookup(&host(9))).await.unwrap();
     test.source.shut();
@@ -495,7 +495,7 @@ async fn p8_one_waiter_too_many_is_turned_away_and_hits_are_not() {
 }
 
 #[tokio::test]
-async fn p8_a_caller_that_leaves_gives_its_place_back_and_a_fetch_goes_on() {
+async fn p8_caller_that_leaves_frees_its_waiter_and_its_fetch_continues() {
     let test = TestCache::with(Settings { max_waiters: 2, ..cache_settings() });
     test.source.shut();
     let wait = |host: String| {
@@ -530,7 +530,7 @@ async fn p8_a_caller_that_leaves_gives_its_place_back_and_a_fetch_goes_on() {
 }
 
 #[tokio::test]
-async fn p14_a_stepped_clock_never_hands_out_what_has_ended() {
+async fn p14_stepped_clock_never_returns_an_expired_credential() {
     for step_back in [true, false] {
         let test = TestCache::new();
         test.cache.get(lookup(HOST)).await.unwrap();
@@ -549,7 +549,7 @@ async fn p14_a_stepped_clock_never_hands_out_what_has_ended() {
 }
 
 #[tokio::test]
-async fn a_thousand_reports_of_one_refused_credential_are_one_call() {
+async fn thousand_reports_of_one_rejected_credential_cause_one_call() {
     let test = TestCache::new();
     test.source.delay(Duration::from_millis(5));
     let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
@@ -566,7 +566,7 @@ async fn a_thousand_reports_of_one_refused_credential_are_one_call() {
 }
 
 #[tokio::test]
-async fn a_refused_credential_is_replaced_once_a_minute_and_never_handed_out_again() {
+async fn rejected_credential_is_replaced_once_a_minute_and_never_returned() {
     let test = TestCache::new();
     test.source.then(Step::SameToken(12 * HOUR));
     let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
@@ -583,7 +583,7 @@ async fn a_refused_credential_is_replaced_once_a_minute_and_never_handed_out_aga
 }
 
 #[tokio::test]
-async fn a_refused_credential_whose_replacement_fails_is_an_error() {
+async fn rejected_credential_is_an_error_if_its_replacement_fails() {
     let test = TestCache::new();
     let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
     test.source.fail(FailureClass::Throttled);
@@ -595,7 +595,7 @@ async fn a_refused_credential_whose_replacement_fails_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_panicking_fetch_is_an_error_for_its_waiters_and_nothing_more() {
+async fn panicking_fetch_is_an_error_for_its_waiters_only() {
     let test = TestCache::new();
     test.source.then(Step::Panic);
     assert_eq!(test.cache.get(lookup(HOST)).await.unwrap_err(), BrokerError::Internal);
@@ -605,7 +605,7 @@ async fn a_panicking_fetch_is_an_error_for_its_waiters_and_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_hangs_ends_at_its_limit() {
+async fn hanging_fetch_ends_at_its_deadline() {
     let test = TestCache::new();
     test.source.shut();
     assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), FailureClass::Unavailable);
@@ -615,7 +615,7 @@ async fn a_fetch_that_hangs_ends_at_its_limit() {
 }
 
 #[tokio::test]
-async fn dead_secrets_leave_the_memory() {
+async fn replaced_secret_leaves_the_memory() {
     let test = TestCache::new();
     test.source.then(Step::Token(HOUR));
     let held = std::sync::Arc::downgrade(&test.cache.get(lookup(HOST)).await.unwrap().credential);

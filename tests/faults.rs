@@ -126,7 +126,7 @@ fn no_secret(place: &str, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_whatever_the_network_does_to_answers_nobody_gets_what_aws_did_not_give() {
+async fn p12_network_faults_never_yield_a_credential_that_aws_did_not_issue() {
     do_the_worst(1, Duration::from_secs(15)).await;
 }
 

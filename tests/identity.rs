@@ -89,7 +89,7 @@ fn refusal(code: &str) -> String {
 }
 
 #[test]
-fn p13_a_broker_without_aws_credentials_starts_and_heals_when_they_appear() {
+fn p13_broker_starts_without_aws_credentials_and_picks_them_up() {
     let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("credentials");
@@ -114,7 +114,7 @@ fn write_keys(file: &Path, key: &str) {
 }
 
 #[test]
-fn p13_keys_that_aws_refuses_are_read_anew_from_their_file() {
+fn p13_refused_keys_are_read_again_from_their_file() {
     let aws = answering(|request| {
         if request.contains("AKIAOLD") {
             ("400 Bad Request", refusal("UnrecognizedClientException"))
@@ -140,7 +140,7 @@ fn p13_keys_that_aws_refuses_are_read_anew_from_their_file() {
 }
 
 #[test]
-fn a_refused_signature_s_text_is_not_logged_for_it_repeats_the_session_token() {
+fn signature_refusal_is_logged_without_the_session_token() {
     let aws = answering(|request| {
         let sent = request.lines().find(|line| line.starts_with("x-amz-security-token")).unwrap_or_default();
         let text = format!("The signature does not match\\n\\nThe Canonical String:\\n{sent}");
@@ -156,7 +156,7 @@ fn a_refused_signature_s_text_is_not_logged_for_it_repeats_the_session_token() {
 }
 
 #[test]
-fn a_proxy_is_for_aws_and_not_for_what_is_on_this_host() {
+fn proxy_is_used_for_aws_and_not_for_this_host() {
     let proxy = answering(|_| ("200 OK", token()));
     let through = [("HTTP_PROXY", proxy.url.as_str())];
     let simulated = simulated_broker(&[], &through);
@@ -186,7 +186,7 @@ profile = "ci-pull"
 
 /// What STS is told: who the first role is for, and to what the last one is narrowed.
 #[test]
-fn a_profile_s_roles_are_asked_for_with_its_external_id_and_its_session_policy() {
+fn role_chain_is_assumed_with_external_id_and_session_policy() {
     let sts = answering(|_| {
         ("403 Forbidden", "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>".into())
     });
@@ -216,7 +216,7 @@ fn a_profile_s_roles_are_asked_for_with_its_external_id_and_its_session_policy()
 
 /// AWS's own clients accept a FIPS host and then call the plain API. Where a call goes is what the proxy is asked to connect to.
 #[test]
-fn a_registry_s_host_decides_which_api_is_called() {
+fn registry_host_decides_which_api_is_called() {
     let proxy = answering(|_| ("403 Forbidden", String::new()));
     let aws = [("HTTPS_PROXY", proxy.url.as_str()), REGION, NO_IMDS];
     let broker = broker(&[&KEYS[..], &aws].concat());

@@ -372,7 +372,7 @@ fn live_through(seeds: std::ops::Range<u64>) {
 }
 
 #[test]
-fn p1_to_p6_and_p14_hold_whatever_happens() {
+fn p1_to_p6_and_p14_hold_in_40_simulated_lives() {
     live_through(0..40);
 }
 

@@ -49,7 +49,7 @@ async fn hammer(address: String, stop: Arc<AtomicBool>, served: Arc<AtomicU64>) 
 
 /// The socket is there for the next one at once, nothing half-made is left, and the audit log is whole.
 #[tokio::test(flavor = "multi_thread")]
-async fn p11_fifty_kills_under_load_leave_nothing_behind() {
+async fn p11_fifty_kills_under_load_leave_no_trace_but_the_audit_log() {
     const KILLS: u32 = 50;
     let directory = tempfile::tempdir().unwrap();
     let socket = format!("unix:{}", directory.path().join("b.sock").display());
@@ -100,7 +100,7 @@ fn cpu_time(pid: u32) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_file_table_does_not_make_the_broker_spin_and_it_recovers() {
+async fn full_file_table_causes_no_busy_loop_and_the_broker_recovers() {
     let mut command = Command::new("prlimit");
     command.args(["--nofile=64:64", PROGRAM]).args(SERVE_SIMULATED).env("RUST_LOG", "error");
     let broker = Server::spawn_logging(command);
@@ -226,13 +226,13 @@ async fn health(address: String, time: Duration) -> (Vec<Duration>, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_ten_times_the_load_leaves_nine_tenths_of_the_work_done() {
+async fn p8_tenfold_overload_keeps_nine_tenths_of_the_throughput() {
     overload(Duration::from_secs(8)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes two minutes: cargo test --release --test survival -- --ignored p8"]
-async fn p8_ten_times_the_load_for_a_minute() {
+async fn p8_tenfold_overload_for_a_minute() {
     overload(Duration::from_mins(1)).await;
 }
 

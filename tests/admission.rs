@@ -192,7 +192,7 @@ async fn thousand_callers(cache: &CredentialCache) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p6_aws_that_lets_twenty_calls_a_second_through_serves_200_keys_in_20_s_with_two_calls_a_key() {
+async fn p6_twenty_calls_a_second_serve_200_keys_in_20_s_with_two_calls_a_key() {
     let aws = Aws::new(Ways::Bucket(20.0));
     let longest = thousand_callers(&cache(&aws)).await;
     println!("{} calls, the last caller served after {longest:?}", aws.calls());
@@ -202,7 +202,7 @@ async fn p6_aws_that_lets_twenty_calls_a_second_through_serves_200_keys_in_20_s_
 }
 
 #[tokio::test(start_paused = true)]
-async fn p6_while_aws_throttles_everything_keys_stay_on_their_hold_and_all_are_served_soon_after() {
+async fn p6_keys_back_off_while_aws_throttles_and_are_served_soon_after() {
     let outage = Duration::from_mins(1);
     let aws = Aws::new(Ways::ThrottledUntil(Instant::now() + outage));
     let longest = thousand_callers(&cache(&aws)).await;
@@ -214,7 +214,7 @@ async fn p6_while_aws_throttles_everything_keys_stay_on_their_hold_and_all_are_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_other() {
+async fn p7_hanging_region_has_eight_calls_in_flight_and_delays_no_other() {
     let aws = Aws::new(Ways::Hangs("eu-central-1"));
     let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
     let hanging: Vec<_> = (0..50)
@@ -246,7 +246,7 @@ async fn p7_eight_calls_are_in_flight_to_a_region_and_one_that_hangs_delays_no_o
 
 /// Somebody who may ask for every account there is, and does, beside somebody who wants one.
 #[tokio::test(start_paused = true)]
-async fn p7_nobody_who_asks_for_thousands_of_registries_delays_who_asks_for_one() {
+async fn p7_caller_with_thousands_of_registries_delays_no_other_caller() {
     for (ways, longest) in [(Ways::Hangs("nowhere"), 3 * LATENCY), (Ways::Bucket(20.0), Duration::from_secs(5))] {
         let aws = Aws::new(ways);
         let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
@@ -275,7 +275,7 @@ async fn p7_nobody_who_asks_for_thousands_of_registries_delays_who_asks_for_one(
 
 /// A flooder asks for what others want too: its full lane is no reason to refuse them.
 #[tokio::test(start_paused = true)]
-async fn p7_who_waits_for_another_s_call_that_has_no_turn_makes_its_own() {
+async fn p7_caller_coalesced_into_a_full_queue_makes_its_own_call() {
     let aws = Aws::new(Ways::Hangs("nowhere"));
     let cache = cache(&aws);
     let of = |uid, number| Lookup { caller: Caller::process(uid, uid), ..lookup(&host(number)) };
@@ -304,7 +304,7 @@ async fn p7_who_waits_for_another_s_call_that_has_no_turn_makes_its_own() {
 
 /// What would have no turn in time is told so when it comes, and not when its time is over.
 #[tokio::test(start_paused = true)]
-async fn what_has_no_prospect_of_a_turn_fails_at_once() {
+async fn call_that_cannot_start_in_time_fails_at_once() {
     let aws = Aws::new(Ways::Hangs("nowhere"));
     let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
     let calls = (0..5_000).map(|number| {
@@ -353,7 +353,7 @@ async fn p99_beside(other: Ways) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p7_a_region_that_hangs_leaves_the_others_as_fast_as_they_were() {
+async fn p7_hanging_region_leaves_the_latency_of_others_unchanged() {
     let (without, with) = (p99_beside(Ways::Hangs("nowhere")).await, p99_beside(Ways::Hangs("eu-central-1")).await);
     println!("p99 of another region: {without:?} while all is well, {with:?} while one hangs");
     assert!(with <= 2 * without, "{with:?}, {without:?}");
@@ -366,7 +366,7 @@ fn warm_broker(aws: &Arc<Aws>) -> (Arc<Broker>, CredentialCache) {
 
 /// A hundred keys that are an hour old at most when AWS goes, and somebody who asks for one of them every second.
 #[tokio::test(start_paused = true)]
-async fn p5_twelve_hours_without_aws_cost_a_hundred_warm_keys_no_error_for_10_8_hours_and_then_it_is_said_so() {
+async fn p5_twelve_hour_outage_costs_warm_keys_no_error_for_10_8_hours() {
     const KEYS: usize = 100;
     let aws = Aws::new(Ways::Hangs("nowhere"));
     let cache = cache(&aws);
@@ -403,7 +403,7 @@ async fn p5_twelve_hours_without_aws_cost_a_hundred_warm_keys_no_error_for_10_8_
 
 /// Nobody asks for twelve hours, and then AWS is down for as long as what is warm can last.
 #[tokio::test(start_paused = true)]
-async fn p5_what_is_kept_warm_rides_out_an_idle_night_and_an_outage_in_the_morning() {
+async fn p5_keep_warm_bridges_an_idle_night_and_an_outage_in_the_morning() {
     let aws = Aws::new(Ways::Hangs("nowhere"));
     let (broker, cache) = warm_broker(&aws);
     let hosts: Vec<_> = (0..20).map(host).chain(["public.ecr.aws".to_owned()]).collect();
@@ -425,7 +425,7 @@ async fn p5_what_is_kept_warm_rides_out_an_idle_night_and_an_outage_in_the_morni
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_warm_is_fetched_at_the_start_one_after_the_other_and_by_each_profile_that_is_granted() {
+async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
     let aws = Aws::new(Ways::Hangs("nowhere"));
     let grant = |id: &str, profile: &str, effect| Grant {
         id: id.into(),
@@ -471,7 +471,7 @@ async fn what_is_kept_warm_is_fetched_at_the_start_one_after_the_other_and_by_ea
 
 /// As while STS is down.
 #[tokio::test(start_paused = true)]
-async fn p7_roles_that_cannot_be_assumed_leave_room_for_the_broker_s_own_identity_in_the_same_region() {
+async fn p7_hanging_roles_leave_calls_for_the_broker_identity_in_their_region() {
     let aws = Aws::new(Ways::HangsForRoles);
     let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
     for number in 0..50 {
@@ -487,7 +487,7 @@ async fn p7_roles_that_cannot_be_assumed_leave_room_for_the_broker_s_own_identit
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_passes_is_tried_again_but_no_more_than_a_tenth_and_what_does_not_is_not() {
+async fn transient_failures_are_retried_within_the_budget_and_others_never() {
     let of = async |class, calls: usize| {
         let aws = Aws::new(Ways::Fails(class));
         let source = AdmissionControl::new(Arc::clone(&aws));
