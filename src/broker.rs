@@ -55,7 +55,7 @@ pub struct Settings {
 }
 
 impl Broker {
-    /// A broker over `cache`. It records decisions in `audit`, if there is an audit log.
+    /// Returns a broker over `cache`. It records decisions in `audit`, if there is an audit log.
     #[must_use]
     pub fn new(cache: CredentialCache, settings: Settings, audit: Option<AuditLog>) -> Self {
         let Settings { policy, profiles, region, aliases, max_min_validity } = settings;

@@ -34,7 +34,7 @@ pub struct CredentialRequest {
 }
 
 impl CredentialRequest {
-    /// A request without a profile, a validity or a rejected credential.
+    /// Returns a request without a profile, a validity or a rejected credential.
     #[must_use]
     pub fn new(context: RequestContext, target: ResolvedRegistry) -> Self {
         Self { context, target, profile: String::new(), min_validity: Duration::ZERO, rejected: None }

@@ -38,7 +38,7 @@ pub struct EcrApi {
 }
 
 impl EcrApi {
-    /// The API for callers with `secret`, within limits.
+    /// Returns the API for callers with `secret`, within limits.
     #[must_use]
     pub fn new(broker: Arc<Broker>, limits: Limits, secret: Arc<Secret>) -> Self {
         Self { limits: limits.clone(), secret, tokens: Tokens::new(broker, limits) }

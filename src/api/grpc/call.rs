@@ -30,7 +30,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// The call that `headers` begin, on a connection from `peer`.
+    /// Returns the call that `headers` begin on a connection from `peer`.
     pub(super) fn new(headers: &HeaderMap, peer: &Peer) -> Self {
         let (timeout, now) = (timeout(headers), Instant::now());
         Self {

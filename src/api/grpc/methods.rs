@@ -25,24 +25,24 @@ pub(crate) enum Streaming {
 }
 
 impl Method {
-    /// The RPC at a request path; [`OTHER`] for a path that is not in the table.
+    /// Returns the RPC at a request path; [`OTHER`] for a path that is not in the table.
     pub(crate) fn of(path: &str) -> &'static Self {
         let name = path.strip_prefix('/').unwrap_or(path);
         METHODS.iter().find(|method| method.name == name).unwrap_or(&OTHER)
     }
 
-    /// Whether responses go on until one side ends them, so that the drain must.
+    /// Returns whether responses go on until one side ends them, so that the drain must end them.
     pub(crate) fn streams_responses(&self) -> bool {
         self.streaming != Streaming::Unary
     }
 
-    /// Whether the client may send messages for as long as it likes, so that no message timeout applies.
+    /// Returns whether the client may send messages for as long as it likes, so that no message timeout applies.
     pub(crate) fn streams_requests(&self) -> bool {
         self.streaming == Streaming::Both
     }
 }
 
-/// Stands in for every path that is not in the table. Clients could otherwise fill telemetry with names of their choice.
+/// Replaces every path that is not in the table. Clients could otherwise fill telemetry with names of their choice.
 ///
 /// It counts as authenticated: a method that is missing from the table must not run for the wrong caller.
 pub(crate) const OTHER: Method = Method { name: "_OTHER", streaming: Streaming::Unary, authenticated: true };

@@ -28,7 +28,7 @@ pub(super) struct ErrorContext {
 }
 
 impl ErrorContext {
-    /// The context of a decoded request.
+    /// Returns the context of a decoded request.
     ///
     /// An alias hides its registry, which only callers that may have it should learn.
     pub(super) fn of(request: &CredentialRequest) -> Self {
@@ -45,7 +45,7 @@ impl ErrorContext {
         }
     }
 
-    /// The same without the region, which the caller did not name, and without the host, which contains it.
+    /// Returns the context without the region, which the caller did not name, and without the host, which contains it.
     pub(super) fn without_region(self) -> Self {
         Self { region: None, registry: None, ..self }
     }

@@ -231,7 +231,7 @@ impl WatchStream {
 }
 
 impl WatchEnd {
-    /// The first of: the client's deadline, the end of its token, and the watch's age. The age is jittered.
+    /// Returns the first of: the client's deadline, the end of its token, and the jittered age of the watch.
     fn of(call: &Call, age: Duration) -> Self {
         let now = Instant::now();
         let by_age = Self { at: now + jitter::around(age), error: None };
