@@ -200,12 +200,13 @@ mod tests {
 
     #[test]
     fn summaries_are_at_most_60_characters() {
-        let program = Cli::command();
-        for command in std::iter::once(&program).chain(program.get_subcommands()) {
+        let mut commands = vec![Cli::command()];
+        while let Some(command) = commands.pop() {
             let summary = command.get_about().map(ToString::to_string).unwrap_or_default();
             let name = command.get_name();
             assert!((1..=60).contains(&summary.chars().count()), "{name}: {summary}");
             assert!(!summary.ends_with('.'), "{name}: {summary}");
+            commands.extend(command.get_subcommands().cloned());
         }
     }
 

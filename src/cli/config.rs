@@ -21,7 +21,7 @@ pub(super) struct Args {
 enum Command {
     /// Report every mistake in the configuration
     Check(File),
-    /// Print the configuration in force, and where each value came from
+    /// Print the effective configuration and each value's origin
     Print(File),
     /// Print a configuration with every setting explained
     Example,

@@ -26,34 +26,36 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, profile) = args.connection.settings()?;
     let queries = args.watch.queries(&profile);
-    block_on(async {
-        let mut signals = Signals::listen()?;
-        let mut watch = Watch::new(&settings, &queries);
-        let mut has_snapshot = false;
-        loop {
-            let event = tokio::select! {
-                event = watch.next() => event,
-                () = signals.received() => return Ok(ExitCode::SUCCESS),
-            };
-            match event {
-                WatchEvent::WatchFailed(failure) if !has_snapshot => {
-                    print_error(&failure);
-                    return Ok(Exit::from(&failure).into());
-                }
-                WatchEvent::WatchFailed(failure) => print_error(format_args!("{failure}; reconnecting")),
-                // A reconnected watch begins with another snapshot.
-                WatchEvent::SnapshotComplete | WatchEvent::Ended if has_snapshot => {}
-                WatchEvent::Unknown => {}
-                event => {
-                    has_snapshot |= matches!(event, WatchEvent::SnapshotComplete);
-                    let has_reader = try_print_line(line(&event, args.show_secrets))?;
-                    if !has_reader {
-                        return Ok(ExitCode::SUCCESS);
-                    }
+    Ok(block_on(print_events(Watch::new(&settings, &queries), args.show_secrets))??.into())
+}
+
+/// Prints events until a signal, the end of the reader, or a failure before the first snapshot.
+async fn print_events(mut watch: Watch<'_>, show_secrets: bool) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let mut has_snapshot = false;
+    loop {
+        let event = tokio::select! {
+            event = watch.next() => event,
+            () = signals.received() => return Ok(Exit::Success),
+        };
+        match event {
+            WatchEvent::WatchFailed(failure) if !has_snapshot => {
+                print_error(&failure);
+                return Ok(Exit::from(&failure));
+            }
+            WatchEvent::WatchFailed(failure) => print_error(format_args!("{failure}; reconnecting")),
+            // A reconnected watch begins with another snapshot.
+            WatchEvent::SnapshotComplete | WatchEvent::Ended if has_snapshot => {}
+            WatchEvent::Unknown => {}
+            event => {
+                has_snapshot |= matches!(event, WatchEvent::SnapshotComplete);
+                let has_reader = try_print_line(line(&event, show_secrets))?;
+                if !has_reader {
+                    return Ok(Exit::Success);
                 }
             }
         }
-    })?
+    }
 }
 
 fn line(event: &WatchEvent, show_secrets: bool) -> Value {

@@ -43,7 +43,7 @@ impl CredentialAnswer<'_> {
             "CALLER_NOT_ALLOWED" => self.missing_grant(finding),
             "PROFILE_UNKNOWN" => finding.fix(format!("use a profile that the broker has, or none: {}", self.profile_origin())),
             "REGISTRY_INVALID" | "REGISTRY_NOT_ECR" => finding.fix(
-                "name the registry as AWS does, such as 123456789012.dkr.ecr.eu-central-1.amazonaws.com or public.ecr.aws, or as the broker's [aliases] do; other registries do not need the broker",
+                "name the registry as AWS does (ACCOUNT.dkr.ecr.REGION.amazonaws.com, public.ecr.aws), or as the broker's [aliases] do; other registries do not need the broker",
             ),
             _ => finding.fix(reason::fix(failure, None)),
         }
