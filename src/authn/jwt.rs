@@ -41,7 +41,7 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The issuers whose tokens are accepted.
 #[derive(Debug)]
 pub struct Issuers {
-    issuers: Vec<Issuer>,
+    known: Vec<Issuer>,
     verified: TokenCache,
     clock: Arc<dyn Clock>,
 }
@@ -65,12 +65,12 @@ impl Issuers {
             Ok(Issuer { settings, keys })
         };
         let issuers = settings.into_iter().map(load).collect::<Result<_, _>>()?;
-        Ok(Self { issuers, verified: TokenCache::new(), clock })
+        Ok(Self { known: issuers, verified: TokenCache::new(), clock })
     }
 
     /// Keeps the keys up to date for as long as it is polled. Each issuer has a task, so that one failure affects no other issuer.
     pub async fn follow(self: Arc<Self>) {
-        let keys = self.issuers.iter().map(|issuer| &issuer.keys);
+        let keys = self.known.iter().map(|issuer| &issuer.keys);
         let tasks = keys.map(|keys| supervise::run("issuer key refresh", || Arc::clone(keys).follow()));
         join_all(tasks).await;
     }
@@ -89,9 +89,9 @@ impl Issuers {
         let parts = TokenParts::split(token)?;
         let header = Header::read(&parts.header)?;
         let claims = Claims::read(&parts.claims)?;
-        let issuer = self.issuers.iter().position(|issuer| issuer.settings.issuer == claims.issuer);
+        let issuer = self.known.iter().position(|issuer| issuer.settings.issuer == claims.issuer);
         let issuer = issuer.ok_or(TokenRejected::Issuer)?;
-        let Issuer { settings, keys } = &self.issuers[issuer];
+        let Issuer { settings, keys } = &self.known[issuer];
         let key = keys.get(&header.key_id).await?;
         key.verify(&parts, header.algorithm)?;
         let now = self.clock.now();
@@ -118,6 +118,6 @@ impl Issuers {
     }
 
     fn has_key_of(&self, token: &VerifiedToken) -> bool {
-        self.issuers.get(token.issuer).is_some_and(|issuer| issuer.keys.has(&token.key))
+        self.known.get(token.issuer).is_some_and(|issuer| issuer.keys.has(&token.key))
     }
 }

@@ -91,5 +91,6 @@ fn setting(setting: &SettingMeta) -> String {
 
 /// Returns lines of explanation as TOML comments.
 fn comment(lines: &[&str]) -> String {
-    lines.iter().map(|line| format!("#{}\n", line.replace('`', ""))).collect()
+    let comments = lines.iter().map(|line| format!("#{}", line.replace('`', "")));
+    comments.chain([String::new()]).collect::<Vec<_>>().join("\n")
 }

@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    fn is_global<T>(result: Result<T, LimitExceeded>) -> bool {
+    fn is_global<T>(result: &Result<T, LimitExceeded>) -> bool {
         matches!(result, Err(LimitExceeded::Global(..)))
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let most = count(u32::try_from(most).unwrap());
         let full = [1, 2].map(|uid| limits.admit(&Principal::Uid(uid), most).unwrap());
         let few = limits.admit(&Principal::Uid(3), count(200)).unwrap();
-        assert!(is_global(limits.admit(&Principal::Uid(3), count(1))));
+        assert!(is_global(&limits.admit(&Principal::Uid(3), count(1))));
         drop(few);
         limits.admit(&Principal::Uid(4), count(1)).unwrap();
         drop(full);
@@ -264,7 +264,7 @@ mod tests {
         caller_limit(limits.admit_watch(&own, count(1)));
         limits.admit(&own, count(200)).unwrap();
         let second = limits.admit_watch(&Principal::Uid(2), half).unwrap();
-        assert!(is_global(limits.admit_watch(&Principal::Uid(3), count(201))));
+        assert!(is_global(&limits.admit_watch(&Principal::Uid(3), count(201))));
         limits.admit_watch(&Principal::Uid(3), count(200)).unwrap();
         drop((first, second));
         limits.admit_watch(&own, half).unwrap();

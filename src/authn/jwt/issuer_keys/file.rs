@@ -55,7 +55,7 @@ impl FileKeys {
                     info!(issuer = self.issuer, "issuer key file reloaded");
                 }
                 Err(error) => {
-                    warn!(issuer = self.issuer, error, "issuer key file rejected; the old keys stay in force")
+                    warn!(issuer = self.issuer, error, "issuer key file rejected; the old keys stay in force");
                 }
             }
         }
