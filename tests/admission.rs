@@ -1,4 +1,4 @@
-//! What stands between the cache and AWS, on a clock that stands still while everybody waits: bulkheads, and AWS that throttles.
+//! Admission control and keep_warm, on a paused clock: bulkheads, fair queue, pacing and retries.
 
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::duration_suboptimal_units, reason = "a test may")]
@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 const LATENCY: Duration = Duration::from_millis(50);
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// The clock of the runtime, which the tests pause.
+/// The runtime's clock, which the tests pause.
 #[derive(Debug)]
 struct RuntimeClock(Instant);
 
@@ -41,25 +41,25 @@ impl Clock for RuntimeClock {
     }
 }
 
-/// What AWS does.
+/// The behaviour of the fake AWS.
 #[derive(Debug, Clone, Copy)]
-enum Ways {
-    /// Lets so many calls a second through, and as many at once after a quiet time.
+enum Behaviour {
+    /// Admits this many calls a second, with a burst of one second.
     Bucket(f64),
-    /// Throttles everything until then, and nothing after it.
+    /// Throttles every call until then.
     ThrottledUntil(Instant),
-    /// Fails.
+    /// Fails every call.
     Fails(FailureClass),
-    /// Hangs where the region is this one.
+    /// Hangs in this region.
     Hangs(&'static str),
-    /// Hangs where a role has to be assumed.
+    /// Hangs for profiles with roles, as while STS is down.
     HangsForRoles,
 }
 
 #[derive(Debug)]
 struct Aws {
-    ways: Mutex<Ways>,
-    /// What is left in the bucket, and since when.
+    behaviour: Mutex<Behaviour>,
+    /// Tokens in the bucket, and when they were counted.
     bucket: Mutex<(f64, Instant)>,
     calls: Mutex<HashMap<CredentialKey, usize>>,
     in_flight: Mutex<HashMap<CredentialKey, usize>>,
@@ -69,10 +69,10 @@ struct Aws {
 }
 
 impl Aws {
-    fn new(ways: Ways) -> Arc<Self> {
-        let tokens = if let Ways::Bucket(rate) = ways { rate } else { 0.0 };
+    fn new(behaviour: Behaviour) -> Arc<Self> {
+        let tokens = if let Behaviour::Bucket(rate) = behaviour { rate } else { 0.0 };
         Arc::new(Self {
-            ways: Mutex::new(ways),
+            behaviour: Mutex::new(behaviour),
             bucket: Mutex::new((tokens, Instant::now())),
             calls: Mutex::default(),
             in_flight: Mutex::default(),
@@ -86,7 +86,7 @@ impl Aws {
         self.calls.lock().unwrap().values().sum()
     }
 
-    fn lets_through(&self, rate: f64) -> bool {
+    fn admits(&self, rate: f64) -> bool {
         let mut bucket = self.bucket.lock().unwrap();
         let now = Instant::now();
         bucket.0 = (bucket.0 + rate * (now - bucket.1).as_secs_f64()).min(rate);
@@ -100,15 +100,15 @@ impl Aws {
 
     async fn answer(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
         let failed = |class| Err(UpstreamError::aws(class));
-        let ways = *self.ways.lock().unwrap();
-        match ways {
-            Ways::Bucket(rate) if !self.lets_through(rate) => return failed(FailureClass::Throttled),
-            Ways::ThrottledUntil(end) if Instant::now() < end => return failed(FailureClass::Throttled),
-            Ways::Fails(class) => return failed(class),
-            Ways::Hangs(region) if key.registry.region().is_some_and(|own| own.as_str() == region) => {
+        let behaviour = *self.behaviour.lock().unwrap();
+        match behaviour {
+            Behaviour::Bucket(rate) if !self.admits(rate) => return failed(FailureClass::Throttled),
+            Behaviour::ThrottledUntil(end) if Instant::now() < end => return failed(FailureClass::Throttled),
+            Behaviour::Fails(class) => return failed(class),
+            Behaviour::Hangs(region) if key.registry.region().is_some_and(|own| own.as_str() == region) => {
                 std::future::pending::<()>().await;
             }
-            Ways::HangsForRoles if key.profile.as_str() != "default" => std::future::pending::<()>().await,
+            Behaviour::HangsForRoles if key.profile.as_str() != "default" => std::future::pending::<()>().await,
             _ => {}
         }
         sleep(LATENCY).await;
@@ -126,9 +126,9 @@ impl CredentialSource for Aws {
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async move {
             *self.calls.lock().unwrap().entry(request.key.clone()).or_default() += 1;
-            let flying = Flying::begin(self, &request.key);
+            let in_flight = InFlight::begin(self, &request.key);
             let answer = self.answer(&request.key).await;
-            drop(flying);
+            drop(in_flight);
             Ok(answer?)
         })
     }
@@ -142,9 +142,9 @@ impl CredentialSource for Aws {
     }
 }
 
-struct Flying<'a>(&'a Aws, CredentialKey);
+struct InFlight<'a>(&'a Aws, CredentialKey);
 
-impl<'a> Flying<'a> {
+impl<'a> InFlight<'a> {
     fn begin(aws: &'a Aws, key: &CredentialKey) -> Self {
         let mut flights = aws.in_flight.lock().unwrap();
         let own = flights.entry(key.clone()).or_default();
@@ -155,7 +155,7 @@ impl<'a> Flying<'a> {
     }
 }
 
-impl Drop for Flying<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         *self.0.in_flight.lock().unwrap().get_mut(&self.1).unwrap() -= 1;
     }
@@ -174,8 +174,8 @@ async fn fetch_for(source: &impl CredentialSource, key: &CredentialKey, uid: u32
     source.fetch(&FetchRequest { requester: Some(Principal::Uid(uid)), ..fetch_request(key.clone()) }).await
 }
 
-/// A caller that does as it is told: it comes back when the time to wait is over. How long until it had its credential.
-async fn patient(cache: CredentialCache, host: String) -> Duration {
+/// Retries after each retry delay, and returns the time until a credential arrived.
+async fn retry_until_served(cache: CredentialCache, host: String) -> Duration {
     let began = Instant::now();
     loop {
         match cache.get(lookup(&host)).await {
@@ -185,17 +185,17 @@ async fn patient(cache: CredentialCache, host: String) -> Duration {
     }
 }
 
-/// A thousand callers on 200 cold keys; how long the last of them waited.
+/// Runs a thousand callers on 200 cold keys, and returns the longest wait.
 async fn thousand_callers(cache: &CredentialCache) -> Duration {
-    let callers = (0..1_000).map(|number| tokio::spawn(patient(cache.clone(), host(number % 200))));
+    let callers = (0..1_000).map(|number| tokio::spawn(retry_until_served(cache.clone(), host(number % 200))));
     join_all(callers).await.into_iter().map(Result::unwrap).max().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn p6_twenty_calls_a_second_serve_200_keys_in_20_s_with_two_calls_a_key() {
-    let aws = Aws::new(Ways::Bucket(20.0));
+    let aws = Aws::new(Behaviour::Bucket(20.0));
     let longest = thousand_callers(&cache(&aws)).await;
-    println!("{} calls, the last caller served after {longest:?}", aws.calls());
+    println!("{} calls, last caller served after {longest:?}", aws.calls());
     assert!(longest <= Duration::from_secs(20), "{longest:?}");
     assert!(aws.calls() <= 400, "{}", aws.calls());
     assert_eq!(aws.most_of_one_key.load(Ordering::SeqCst), 1);
@@ -204,18 +204,18 @@ async fn p6_twenty_calls_a_second_serve_200_keys_in_20_s_with_two_calls_a_key() 
 #[tokio::test(start_paused = true)]
 async fn p6_keys_back_off_while_aws_throttles_and_are_served_soon_after() {
     let outage = Duration::from_mins(1);
-    let aws = Aws::new(Ways::ThrottledUntil(Instant::now() + outage));
+    let aws = Aws::new(Behaviour::ThrottledUntil(Instant::now() + outage));
     let longest = thousand_callers(&cache(&aws)).await;
-    println!("{} calls, the last caller served after {longest:?}", aws.calls());
+    println!("{} calls, last caller served after {longest:?}", aws.calls());
     assert!(longest <= outage + Duration::from_secs(35), "{longest:?}");
-    // Holds of 0.5, 1, 2, 4, 8, 16 and 30 s: seven calls in the minute, and one that is served.
+    // Backoffs of 0.5, 1, 2, 4, 8, 16 and 30 s: seven calls in the minute, and one that is served.
     let calls = aws.calls.lock().unwrap().values().copied().max().unwrap();
     assert!(calls <= 8, "{calls}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn p7_hanging_region_has_eight_calls_in_flight_and_delays_no_other() {
-    let aws = Aws::new(Ways::Hangs("eu-central-1"));
+    let aws = Aws::new(Behaviour::Hangs("eu-central-1"));
     let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
     let hanging: Vec<_> = (0..50)
         .map(|number| {
@@ -231,24 +231,26 @@ async fn p7_hanging_region_has_eight_calls_in_flight_and_delays_no_other() {
         fetch(&source, &key("public.ecr.aws")).await.unwrap();
         assert!(began.elapsed() < 3 * LATENCY, "{number}: {:?}", began.elapsed());
     }
-    assert_eq!(aws.most_in_flight.load(Ordering::SeqCst), 9, "eight that hang, and one that does not");
+    assert_eq!(aws.most_in_flight.load(Ordering::SeqCst), 9, "eight calls that hang, and one that does not");
     for outcome in hanging {
         match outcome.await.unwrap() {
             FetchError::Upstream(failure) => assert_eq!(failure.class, FailureClass::Unavailable),
             FetchError::QueueFull { .. } => {}
         }
     }
-    // Those that had no turn in time did not call; nobody is stuck.
+    // Calls that could not start in time were not made, and none is stuck.
     assert!(aws.calls.lock().unwrap().len() < 50 + 21);
     let again = timeout(Duration::from_secs(1), fetch(&source, &key("public.ecr.aws"))).await;
     assert!(again.unwrap().is_ok());
 }
 
-/// Somebody who may ask for every account there is, and does, beside somebody who wants one.
+/// A caller requests thousands of accounts while another requests one.
 #[tokio::test(start_paused = true)]
 async fn p7_caller_with_thousands_of_registries_delays_no_other_caller() {
-    for (ways, longest) in [(Ways::Hangs("nowhere"), 3 * LATENCY), (Ways::Bucket(20.0), Duration::from_secs(5))] {
-        let aws = Aws::new(ways);
+    for (behaviour, longest) in
+        [(Behaviour::Hangs("nowhere"), 3 * LATENCY), (Behaviour::Bucket(20.0), Duration::from_secs(5))]
+    {
+        let aws = Aws::new(behaviour);
         let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
         let greedy = (0..5_000).map(|number| {
             let (source, key) = (Arc::clone(&source), key(&host(number)));
@@ -261,22 +263,22 @@ async fn p7_caller_with_thousands_of_registries_delays_no_other_caller() {
             let began = Instant::now();
             let mut answer = fetch_for(&source, &key(&host(number)), 2).await;
             while answer.is_err() {
-                // The bucket was empty; the cache would hold it for so long.
+                // The bucket was empty. The cache's backoff is as long.
                 sleep(Duration::from_millis(500)).await;
                 answer = fetch_for(&source, &key(&host(number)), 2).await;
             }
             slowest = slowest.max(began.elapsed());
         }
-        println!("{ways:?}: beside 5,000 keys of another caller's, the slowest of 20 took {slowest:?}");
-        assert!(slowest <= longest, "{ways:?}: {slowest:?}");
+        println!("{behaviour:?}: beside 5,000 keys of another caller, the slowest of 20 took {slowest:?}");
+        assert!(slowest <= longest, "{behaviour:?}: {slowest:?}");
         greedy.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
-/// A flooder asks for what others want too: its full lane is no reason to refuse them.
+/// A flooding caller leads a flight that another caller joins. The leader's full lane must not refuse the other.
 #[tokio::test(start_paused = true)]
 async fn p7_caller_coalesced_into_a_full_queue_makes_its_own_call() {
-    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let aws = Aws::new(Behaviour::Hangs("nowhere"));
     let cache = cache(&aws);
     let of = |uid, number| Lookup { caller: Caller::process(uid, uid), ..lookup(&host(number)) };
     let flood = (0..1_500).map(|number| {
@@ -291,21 +293,21 @@ async fn p7_caller_coalesced_into_a_full_queue_makes_its_own_call() {
     sleep(Duration::from_millis(100)).await;
     let mut refused = 0;
     for number in 6_000..6_020 {
-        // Both in one flight, which the greedy one leads.
+        // Both are in one flight, which the greedy caller leads.
         let (greedy, honest) = tokio::join!(cache.get(of(1, number)), cache.get(of(2, number)));
         refused += u32::from(greedy.is_err());
         honest.unwrap();
-        // A failure of somebody else's turn is not held against the key.
+        // The other caller's full lane causes no backoff of the key.
         cache.get(of(2, number)).await.unwrap();
     }
     assert!(refused > 0, "the lane was full");
     flood.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// What would have no turn in time is told so when it comes, and not when its time is over.
+/// A call that would wait too long fails at its arrival, not after the wait.
 #[tokio::test(start_paused = true)]
 async fn call_that_cannot_start_in_time_fails_at_once() {
-    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let aws = Aws::new(Behaviour::Hangs("nowhere"));
     let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
     let calls = (0..5_000).map(|number| {
         let (source, key) = (Arc::clone(&source), key(&host(number)));
@@ -324,12 +326,12 @@ async fn call_that_cannot_start_in_time_fails_at_once() {
             }
         }
     }
-    println!("of 5,000 calls that were made at once {served} were served, {at_once} failed at once, {late} later");
+    println!("of 5,000 simultaneous calls {served} were served, {at_once} failed at once, {late} later");
     assert!(served >= 400 && at_once >= 4_000 && late <= 50, "{served} {at_once} {late}");
 }
 
-/// Cold keys in two regions, by the same caller, through the whole cache: how long 99 in 100 of one region's take.
-async fn p99_beside(other: Ways) -> Duration {
+/// Requests cold keys in two regions by one caller, through the cache, and returns the p99 of the healthy region.
+async fn p99_beside(other: Behaviour) -> Duration {
     let aws = Aws::new(other);
     let cache = cache(&aws);
     let (mut waits, mut callers) = (Vec::new(), Vec::new());
@@ -343,7 +345,7 @@ async fn p99_beside(other: Ways) -> Duration {
             cache.get(well).await.unwrap();
             began.elapsed()
         }));
-        // A little less than eight calls in flight bear.
+        // A little less than the throughput of eight calls in flight.
         sleep(LATENCY / 7).await;
     }
     let mut waits: Vec<_> = join_all(waits).await.into_iter().map(Result::unwrap).collect();
@@ -354,8 +356,9 @@ async fn p99_beside(other: Ways) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn p7_hanging_region_leaves_the_latency_of_others_unchanged() {
-    let (without, with) = (p99_beside(Ways::Hangs("nowhere")).await, p99_beside(Ways::Hangs("eu-central-1")).await);
-    println!("p99 of another region: {without:?} while all is well, {with:?} while one hangs");
+    let (without, with) =
+        (p99_beside(Behaviour::Hangs("nowhere")).await, p99_beside(Behaviour::Hangs("eu-central-1")).await);
+    println!("p99 of another region: {without:?} while all regions answer, {with:?} while one hangs");
     assert!(with <= 2 * without, "{with:?}, {without:?}");
 }
 
@@ -364,18 +367,18 @@ fn warm_broker(aws: &Arc<Aws>) -> (Arc<Broker>, CredentialCache) {
     (Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), None)), cache)
 }
 
-/// A hundred keys that are an hour old at most when AWS goes, and somebody who asks for one of them every second.
+/// A hundred keys are at most an hour old when AWS fails. A caller requests one of them every second.
 #[tokio::test(start_paused = true)]
 async fn p5_twelve_hour_outage_costs_warm_keys_no_error_for_10_8_hours() {
     const KEYS: usize = 100;
-    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let aws = Aws::new(Behaviour::Hangs("nowhere"));
     let cache = cache(&aws);
-    // Everybody asks all the time, so that every key is refreshed when it is due.
+    // Each key is requested often enough to be refreshed when it is due.
     for number in 0..4 * 3_600 {
         cache.get(lookup(&host(number % KEYS))).await.unwrap();
         sleep(Duration::from_secs(1)).await;
     }
-    *aws.ways.lock().unwrap() = Ways::Fails(FailureClass::Unavailable);
+    *aws.behaviour.lock().unwrap() = Behaviour::Fails(FailureClass::Unavailable);
     let outage = Instant::now();
     let (mut served, mut refused, mut first) = (0, 0, None);
     for number in 0..12 * 3_600 {
@@ -401,19 +404,19 @@ async fn p5_twelve_hour_outage_costs_warm_keys_no_error_for_10_8_hours() {
     assert!(first >= HOUR.mul_f64(10.8), "{first:?}");
 }
 
-/// Nobody asks for twelve hours, and then AWS is down for as long as what is warm can last.
+/// No caller comes for twelve hours. Then AWS fails for as long as warm credentials can last.
 #[tokio::test(start_paused = true)]
 async fn p5_keep_warm_bridges_an_idle_night_and_an_outage_in_the_morning() {
-    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let aws = Aws::new(Behaviour::Hangs("nowhere"));
     let (broker, cache) = warm_broker(&aws);
     let hosts: Vec<_> = (0..20).map(host).chain(["public.ecr.aws".to_owned()]).collect();
     let registries = hosts.iter().map(|host| host.parse().unwrap()).collect();
     let keeping = tokio::spawn(broker.keep_warm(registries));
     sleep(12 * HOUR).await;
     let calls = aws.calls();
-    // One for each at the start, and about one an hour.
+    // One call for each registry at the start, and about one an hour.
     assert!((21 * 11..=21 * 15).contains(&calls), "{calls}");
-    *aws.ways.lock().unwrap() = Ways::Fails(FailureClass::Unavailable);
+    *aws.behaviour.lock().unwrap() = Behaviour::Fails(FailureClass::Unavailable);
     let outage = Instant::now();
     while outage.elapsed() < HOUR.mul_f64(10.7) {
         for host in &hosts {
@@ -426,7 +429,7 @@ async fn p5_keep_warm_bridges_an_idle_night_and_an_outage_in_the_morning() {
 
 #[tokio::test(start_paused = true)]
 async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
-    let aws = Aws::new(Ways::Hangs("nowhere"));
+    let aws = Aws::new(Behaviour::Hangs("nowhere"));
     let grant = |id: &str, profile: &str, effect| Grant {
         id: id.into(),
         callers: vec![CallerPattern::Loopback],
@@ -457,7 +460,7 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
     let called: Vec<_> = aws.calls.lock().unwrap().keys().cloned().collect();
     let mut profiles: Vec<_> = called.iter().map(|key| key.profile.to_string()).collect();
     profiles.sort();
-    assert_eq!(profiles, ["pull", "push"], "what nobody may have is not fetched: {called:?}");
+    assert_eq!(profiles, ["pull", "push"], "a denied profile is not fetched: {called:?}");
     keeping.abort();
 
     let (broker, _) = warm_broker(&aws);
@@ -469,10 +472,9 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
     keeping.abort();
 }
 
-/// As while STS is down.
 #[tokio::test(start_paused = true)]
 async fn p7_hanging_roles_leave_calls_for_the_broker_identity_in_their_region() {
-    let aws = Aws::new(Ways::HangsForRoles);
+    let aws = Aws::new(Behaviour::HangsForRoles);
     let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
     for number in 0..50 {
         let (source, key) = (Arc::clone(&source), CredentialKey { profile: "ci".into(), ..key(&host(number)) });
@@ -489,7 +491,7 @@ async fn p7_hanging_roles_leave_calls_for_the_broker_identity_in_their_region() 
 #[tokio::test(start_paused = true)]
 async fn transient_failures_are_retried_within_the_budget_and_others_never() {
     let of = async |class, calls: usize| {
-        let aws = Aws::new(Ways::Fails(class));
+        let aws = Aws::new(Behaviour::Fails(class));
         let source = AdmissionControl::new(Arc::clone(&aws));
         for number in 0..calls {
             assert_eq!(fetch(&source, &key(&host(number))).await.map(drop).map_err(upstream).unwrap_err().class, class);

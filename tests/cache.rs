@@ -1,4 +1,4 @@
-//! The promises that the cache keeps (contract section 2), on a clock that the tests set.
+//! Guarantees of the cache (docs/guarantees.md), on a clock that the tests set.
 
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, clippy::unchecked_time_subtraction, reason = "a test may")]
@@ -31,13 +31,13 @@ fn wait(error: BrokerError) -> Option<Duration> {
     }
 }
 
-/// Everything that AWS's answer depends on: account, region, variant of the endpoint (of which FIPS is the first), profile, caller.
+/// The parts of a key: account, region, endpoint variant (FIPS, dual-stack), profile, caller.
 type Parts = (Option<u8>, usize, (bool, bool), usize, usize);
 
 fn of_parts((account, region, (fips, dual_stack), profile, caller): Parts) -> CredentialKey {
     let region = ["eu-central-1", "eu-central-2", "us-east-1", "cn-north-1", "us-gov-west-1"].get(region);
     let registry = match region {
-        // There is one public registry, whatever else is said.
+        // One public registry exists, whatever the account and FIPS.
         None => Registry::Public { dual_stack },
         Some(region) => {
             let account = account.map(|account| format!("{account:012}").parse().unwrap());
@@ -50,7 +50,7 @@ fn of_parts((account, region, (fips, dual_stack), profile, caller): Parts) -> Cr
     CredentialKey { registry, profile: ["default", "a", "b"][profile].into(), caller }
 }
 
-/// What of the parts makes a difference.
+/// Drops the parts that make no difference.
 fn distinct((account, region, (fips, dual_stack), profile, caller): Parts) -> Parts {
     let public = region == 5;
     (account.filter(|_| !public), region, (fips && !public, dual_stack), profile, caller)
@@ -60,7 +60,7 @@ fn parts() -> impl Strategy<Value = Parts> {
     (proptest::option::of(0_u8..3), 0_usize..6, any::<(bool, bool)>(), 0_usize..3, 0_usize..5)
 }
 
-/// One key and another that differs in one part at most, for those are the ones to be mistaken for each other.
+/// Two keys that differ in one part at most: the ones that a cache could confuse.
 fn pair() -> impl Strategy<Value = (Parts, Parts)> {
     (parts(), parts(), 0..6).prop_map(|(one, new, which)| {
         let mut other = one;
@@ -76,7 +76,7 @@ fn pair() -> impl Strategy<Value = (Parts, Parts)> {
     })
 }
 
-/// No two different ones share an entry, so that a credential never goes to another profile, account or caller.
+/// Different keys never share an entry, so a credential never goes to another profile, account or caller.
 #[test]
 fn p1_each_key_gets_the_credential_minted_for_it() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -268,7 +268,7 @@ async fn p4_read_past_the_refresh_time_starts_one_background_refresh() {
     test.clock.advance(54 * MINUTE - Duration::from_secs(1));
     test.cache.get(lookup(HOST)).await.unwrap();
     tokio::task::yield_now().await;
-    assert_eq!(test.source.calls(), 1, "not before 54 minutes: an hour less the largest jitter");
+    assert_eq!(test.source.calls(), 1, "not before 54 minutes: an hour minus the jitter");
 
     test.clock.advance(12 * MINUTE + Duration::from_secs(1));
     test.source.shut();
@@ -331,11 +331,11 @@ async fn p5_outage_of_ten_hours_and_48_minutes_costs_a_warm_key_no_error() {
             tokio::task::yield_now().await;
             test.clock.advance(MINUTE);
         }
-        assert!(served > 600, "{failing:?}: {served} were served stale");
+        assert!(served > 600, "{failing:?}: {served} served stale");
         assert_eq!(class(test.cache.get(lookup(HOST)).await.unwrap_err()), failing);
         test.source.then(Step::Token(12 * HOUR));
         test.clock.advance(MINUTE);
-        assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Miss, "it heals");
+        assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Miss, "the key recovers");
     }
 }
 
@@ -355,28 +355,28 @@ async fn p5_denied_credential_is_dropped() {
 async fn p6_failure_backoff_doubles_to_30_seconds() {
     let test = TestCache::new();
     test.source.fail(FailureClass::Throttled);
-    let mut holds = Vec::new();
+    let mut backoffs = Vec::new();
     for _ in 0..9 {
-        let hold = wait(test.cache.get(lookup(HOST)).await.unwrap_err()).unwrap();
+        let backoff = wait(test.cache.get(lookup(HOST)).await.unwrap_err()).unwrap();
         let calls = test.source.calls();
-        test.clock.advance(hold - Duration::from_millis(1));
+        test.clock.advance(backoff - Duration::from_millis(1));
         assert_eq!(wait(test.cache.get(lookup(HOST)).await.unwrap_err()), Some(Duration::from_millis(1)));
-        assert_eq!(test.source.calls(), calls, "AWS is not called within the hold");
+        assert_eq!(test.source.calls(), calls, "no call during the backoff");
         test.clock.advance(Duration::from_millis(1));
-        holds.push(hold.as_millis());
+        backoffs.push(backoff.as_millis());
     }
-    assert_eq!(holds, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+    assert_eq!(backoffs, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
     test.source.then(Step::Token(12 * HOUR));
     assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Miss);
 }
 
 #[tokio::test]
 async fn p6_backoff_is_as_long_as_aws_asks_within_limits() {
-    for (asked, hold) in [(3, 3), (0, 0), (86_400, 300)] {
+    for (asked, backoff) in [(3, 3), (0, 0), (86_400, 300)] {
         let test = TestCache::new();
         let failure = UpstreamError::aws(FailureClass::Throttled);
         test.source.then(Step::Fail(UpstreamError { retry_after: Some(Duration::from_secs(asked)), ..failure }));
-        let expected = Duration::from_secs(hold).max(Duration::from_millis(500));
+        let expected = Duration::from_secs(backoff).max(Duration::from_millis(500));
         assert_eq!(wait(test.cache.get(lookup(HOST)).await.unwrap_err()), Some(expected), "{asked}");
     }
 }
@@ -445,7 +445,7 @@ async fn p8_credentials_of_single_callers_have_their_own_capacity() {
         Lookup { key: CredentialKey { caller: Some(Principal::Uid(uid)), ..shared.key.clone() }, ..shared }
     };
     let full = |resource| BrokerError::Overloaded { resource, retry_after: MINUTE };
-    // An eighth of 320 for all, and a sixteenth of that for each.
+    // An eighth of 320 for all callers, and a sixteenth of that for each.
     for number in 0..2 {
         test.cache.get(of(0, number)).await.unwrap();
     }
@@ -467,7 +467,7 @@ async fn p8_credentials_of_single_callers_have_their_own_capacity() {
         assert_eq!(test.cache.get(lookup(&host(number))).await.unwrap().status, CacheStatus::Hit);
     }
     test.clock.advance(11 * HOUR);
-    assert_eq!(test.cache.get(of(0, 0)).await.unwrap().status, CacheStatus::Hit, "it refreshes as any other");
+    assert_eq!(test.cache.get(of(0, 0)).await.unwrap().status, CacheStatus::Hit, "refreshed like any other");
 }
 
 #[tokio::test]
@@ -505,7 +505,7 @@ async fn p8_caller_that_leaves_frees_its_waiter_and_its_fetch_continues() {
     let first = wait(host(0));
     test.source.until_calls(1).await;
     for _ in 0..100 {
-        // On this one thread a task runs up to where it waits before the test goes on.
+        // The runtime has one thread: the task runs until it waits.
         let follower = wait(host(0));
         tokio::task::yield_now().await;
         assert_eq!(
@@ -524,7 +524,7 @@ async fn p8_caller_that_leaves_frees_its_waiter_and_its_fetch_continues() {
     assert_eq!(
         test.cache.get(lookup(&host(0))).await.unwrap().status,
         CacheStatus::Hit,
-        "the first one's fetch went on"
+        "the first caller's fetch continued"
     );
     assert_eq!(test.source.calls(), 2);
 }
@@ -542,7 +542,7 @@ async fn p14_stepped_clock_never_returns_an_expired_credential() {
             test.clock.step_wall_forward(6 * HOUR);
         }
         let answer = test.cache.get(lookup(HOST)).await;
-        assert_eq!(answer.is_ok(), step_back, "8 of 12 hours have passed, or 14");
+        assert_eq!(answer.is_ok(), step_back, "8 hours of 12 have passed, or 14");
         test.clock.advance(4 * HOUR);
         test.cache.get(lookup(HOST)).await.unwrap_err();
     }
@@ -552,15 +552,15 @@ async fn p14_stepped_clock_never_returns_an_expired_credential() {
 async fn thousand_reports_of_one_rejected_credential_cause_one_call() {
     let test = TestCache::new();
     test.source.delay(Duration::from_millis(5));
-    let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
+    let rejected = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
     let callers: Vec<_> = (0..1000)
         .map(|_| {
             let cache = test.cache.clone();
-            tokio::spawn(async move { cache.get(lookup_rejecting(HOST, refused)).await })
+            tokio::spawn(async move { cache.get(lookup_rejecting(HOST, rejected)).await })
         })
         .collect();
     for caller in callers {
-        assert_ne!(caller.await.unwrap().unwrap().credential.id(), refused);
+        assert_ne!(caller.await.unwrap().unwrap().credential.id(), rejected);
     }
     assert_eq!(test.source.calls(), 2);
 }
@@ -569,29 +569,29 @@ async fn thousand_reports_of_one_rejected_credential_cause_one_call() {
 async fn rejected_credential_is_replaced_once_a_minute_and_never_returned() {
     let test = TestCache::new();
     test.source.then(Step::SameToken(12 * HOUR));
-    let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
+    let rejected = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
     for _ in 0..10 {
-        let error = test.cache.get(lookup_rejecting(HOST, refused)).await.unwrap_err();
+        let error = test.cache.get(lookup_rejecting(HOST, rejected)).await.unwrap_err();
         assert_eq!(class(error), FailureClass::InvalidResponse);
         test.clock.advance(Duration::from_secs(5));
     }
-    assert_eq!(test.source.calls(), 2, "one at first, one because it was refused");
-    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Hit, "others still get it");
+    assert_eq!(test.source.calls(), 2, "the first fetch and one replacement");
+    assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Hit, "other callers still get it");
     test.clock.advance(MINUTE);
-    test.cache.get(lookup_rejecting(HOST, refused)).await.unwrap_err();
+    test.cache.get(lookup_rejecting(HOST, rejected)).await.unwrap_err();
     assert_eq!(test.source.calls(), 3);
 }
 
 #[tokio::test]
 async fn rejected_credential_is_an_error_if_its_replacement_fails() {
     let test = TestCache::new();
-    let refused = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
+    let rejected = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
     test.source.fail(FailureClass::Throttled);
     for _ in 0..5 {
-        assert_eq!(class(test.cache.get(lookup_rejecting(HOST, refused)).await.unwrap_err()), FailureClass::Throttled);
+        assert_eq!(class(test.cache.get(lookup_rejecting(HOST, rejected)).await.unwrap_err()), FailureClass::Throttled);
         test.clock.advance(Duration::from_secs(10));
     }
-    assert_eq!(test.source.calls(), 2, "one replacement a minute, also when it fails");
+    assert_eq!(test.source.calls(), 2, "one replacement a minute, even if it fails");
 }
 
 #[tokio::test]
@@ -618,14 +618,14 @@ async fn hanging_fetch_ends_at_its_deadline() {
 async fn replaced_secret_leaves_the_memory() {
     let test = TestCache::new();
     test.source.then(Step::Token(HOUR));
-    let held = std::sync::Arc::downgrade(&test.cache.get(lookup(HOST)).await.unwrap().credential);
+    let replaced = std::sync::Arc::downgrade(&test.cache.get(lookup(HOST)).await.unwrap().credential);
     test.cache.sweep().await;
-    assert!(held.upgrade().is_some());
+    assert!(replaced.upgrade().is_some());
     test.source.then(Step::Token(12 * HOUR));
     test.clock.advance(HOUR);
     test.cache.get(lookup(HOST)).await.unwrap();
     test.cache.sweep().await;
-    assert!(held.upgrade().is_none(), "the replaced credential is gone from both caches");
+    assert!(replaced.upgrade().is_none(), "neither cache keeps the replaced credential");
 }
 
 #[tokio::test]
@@ -641,7 +641,7 @@ async fn cache_without_a_ready_source_serves_only_what_is_cached() {
     assert!(test.cache.source_status() != SourceStatus::Ready && test.cache.can_serve());
 }
 
-/// Another broker returns what it has cached. Its age says how much longer a replacement may last.
+/// Another broker returns its cached credential. The age is what a replacement may gain.
 #[tokio::test]
 async fn p3_aged_credential_is_replaced_by_a_longer_one_where_one_exists() {
     let test = TestCache::new();
@@ -650,7 +650,7 @@ async fn p3_aged_credential_is_replaced_by_a_longer_one_where_one_exists() {
     test.source.then(Step::Token(12 * HOUR));
     let longer = test.cache.get(lookup_lasting(HOST, 10 * HOUR)).await.unwrap();
     assert_eq!((longer.status, longer.credential.id() == aged.id()), (CacheStatus::Miss, false));
-    assert_eq!(test.source.last_request().min_validity, 10 * HOUR, "the source is told");
+    assert_eq!(test.source.last_request().min_validity, 10 * HOUR, "the source gets the demand");
 }
 
 #[tokio::test]
@@ -690,7 +690,7 @@ async fn p4_aged_credential_is_refreshed_by_its_receipt_and_not_at_every_read() 
     test.source.until_calls(2).await;
 }
 
-/// What a source with a choice of credentials needs, such as another broker.
+/// A source with a choice of credentials, such as another broker, needs every field.
 #[tokio::test(start_paused = true)]
 async fn fetch_request_carries_all_that_the_lookup_needs() {
     let test = TestCache::new();

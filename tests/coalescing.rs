@@ -1,4 +1,4 @@
-//! Many callers, few calls: over real gRPC, with callers that give up.
+//! Coalescing over real gRPC: many callers, some of which give up, cause few AWS calls.
 
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
@@ -10,8 +10,8 @@ use std::time::Duration;
 use support::*;
 use tonic::Code;
 
-/// One call every 10 ms for a second, each with a deadline of 30 ms, over an upstream that takes 200 ms. With the fetch in the
-/// first caller's handler nobody was ever served and AWS was called 99 times (measured before this was built).
+/// A call every 10 ms for a second, each with a deadline of 30 ms, over a source that takes 200 ms. With the fetch in the first
+/// caller's handler, no caller was served and AWS was called 99 times (measured before the single flight was built).
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_with_deadlines_shorter_than_the_fetch_cause_one_call() {
     let broker = TestBroker::start();
@@ -35,9 +35,9 @@ async fn callers_with_deadlines_shorter_than_the_fetch_cause_one_call() {
             Err(status) => assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}"),
         }
     }
-    println!("{served} of 100 callers were served, AWS was called {} times", broker.source.calls());
+    println!("{served} of 100 callers served, {} AWS calls", broker.source.calls());
     assert_eq!(broker.source.calls(), 1);
-    // Those that come once it has landed; on an idle machine it is about 80.
+    // The callers after the fetch; about 80 on an idle machine.
     assert!(served > 0);
 }
 

@@ -1,4 +1,4 @@
-//! The network between the broker and AWS at its worst, and every secret looked for wherever the broker writes.
+//! Network faults between the broker and AWS, and a search for secrets in everything that the broker writes.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
@@ -26,10 +26,10 @@ use tonic_types::StatusExt as _;
 const CALLERS: u64 = 24;
 const REGIONS: [&str; 4] = ["eu-central-1", "eu-west-1", "us-east-1", "ap-south-1"];
 
-/// What came of the calls, by reason.
+/// The calls by outcome.
 type Tally = BTreeMap<String, u64>;
 
-/// A broker behind the proxy, which logs all there is.
+/// Starts a broker behind the proxy, with logs at TRACE.
 fn broker(aws: &FakeAws, port: u16, directory: &Path) -> Server {
     let audit = directory.join("audit.log");
     let mut environment = aws.environment(port);
@@ -39,7 +39,7 @@ fn broker(aws: &FakeAws, port: u16, directory: &Path) -> Server {
     Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment)
 }
 
-/// Asks for registries that nobody has asked for before, until then.
+/// Requests new registries until `until`.
 async fn call(aws: Arc<FakeAws>, uri: String, seed: u64, until: Instant) -> Tally {
     let channel = Endpoint::from_shared(uri).unwrap().connect().await.unwrap();
     let mut random = fastrand::Rng::with_seed(seed);
@@ -55,7 +55,7 @@ async fn call(aws: Arc<FakeAws>, uri: String, seed: u64, until: Instant) -> Tall
         let reason = match Client::new(channel.clone()).get_registry_credentials(request(&host)).await {
             Ok(answer) => {
                 let password = answer.into_inner().credentials.unwrap().password;
-                assert_eq!(aws.given_for(&password).as_deref(), Some(scope.as_str()), "a credential for {host}");
+                assert_eq!(aws.issued_for(&password).as_deref(), Some(scope.as_str()), "a credential for {host}");
                 "served".to_owned()
             }
             Err(status) => {
@@ -69,7 +69,7 @@ async fn call(aws: Arc<FakeAws>, uri: String, seed: u64, until: Instant) -> Tall
     tally
 }
 
-async fn do_the_worst(seed: u64, time: Duration) {
+async fn inject_faults(seed: u64, time: Duration) {
     let directory = tempfile::tempdir().unwrap();
     let aws = Arc::new(FakeAws::start(directory.path()).await);
     let proxy = FaultProxy::start(aws.address, seed).await;
@@ -87,19 +87,19 @@ async fn do_the_worst(seed: u64, time: Duration) {
     assert!(tally.keys().all(|reason| known.contains(&reason.as_str())), "{tally:?}");
     assert!(tally["served"] > 0 && tally["AWS_UNAVAILABLE"] > 0, "{tally:?}");
 
-    // All is well again.
-    proxy.be_good();
+    // Recovery.
+    proxy.stop_faults();
     let mut client = Client::new(Endpoint::from_shared(uri).unwrap().connect().await.unwrap());
     for region in REGIONS {
         let host = format!("999999999999.dkr.ecr.{region}.amazonaws.com");
-        let healed = Instant::now();
+        let recovery = Instant::now();
         while let Err(status) = client.get_registry_credentials(request(&host)).await {
-            assert!(healed.elapsed() < Duration::from_secs(35), "{status:?}");
+            assert!(recovery.elapsed() < Duration::from_secs(35), "{status:?}");
             let wait = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
             sleep(wait).await;
         }
     }
-    // What failed let go of its connections; those that are kept for the next call are few.
+    // Failed calls closed their connections. Few are kept for the next call.
     let after = broker.descriptors();
     println!("{before} descriptors before, {after} after");
     assert!(after < before + 100, "{before} descriptors before, {after} after");
@@ -111,12 +111,12 @@ async fn do_the_worst(seed: u64, time: Duration) {
     }
     let audit = fs::read_to_string(directory.path().join("audit.log")).unwrap();
     assert_eq!(audit.lines().count() as u64, tally["served"] + REGIONS.len() as u64);
-    no_secret("the log", &logs);
-    no_secret("the audit log", &audit);
+    assert_no_secret("the log", &logs);
+    assert_no_secret("the audit log", &audit);
 }
 
-/// Neither in clear nor as AWS spells it.
-fn no_secret(place: &str, text: &str) {
+/// Checks for the secret in plaintext and in AWS's encoding.
+fn assert_no_secret(place: &str, text: &str) {
     assert!(!text.is_empty(), "{place}");
     for secret in [CANARY.to_owned(), data_encoding::BASE64.encode(format!("AWS:{CANARY}").as_bytes())[..20].to_owned()]
     {
@@ -127,11 +127,11 @@ fn no_secret(place: &str, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_network_faults_never_yield_a_credential_that_aws_did_not_issue() {
-    do_the_worst(1, Duration::from_secs(15)).await;
+    inject_faults(1, Duration::from_secs(15)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes ten minutes: cargo test --test faults -- --ignored"]
 async fn p12_ten_minutes_of_faults() {
-    do_the_worst(2, Duration::from_mins(10)).await;
+    inject_faults(2, Duration::from_mins(10)).await;
 }

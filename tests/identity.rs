@@ -1,4 +1,4 @@
-//! Who the broker is to AWS, and which way it goes there: the real program, before an AWS that each test makes.
+//! The broker's AWS identity and its route to AWS: the real program, with a fake AWS for each test.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -28,7 +28,7 @@ fn get(broker: &Server) -> Ended {
     run(&["get", PRIVATE, "--address", &broker.address], &[])
 }
 
-/// A server that answers every request with what `answer` makes of it, and says what it was sent.
+/// An HTTP server that answers with a function of the request, and reports the requests.
 struct Http {
     url: String,
     requests: mpsc::Receiver<String>,
@@ -44,7 +44,7 @@ fn answering(answer: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'st
             let (answer, seen) = (Arc::clone(&answer), seen.clone());
             std::thread::spawn(move || {
                 let request = read(&mut stream);
-                // A client may make a connection and then not need it.
+                // A client may open a connection that it does not use.
                 if !request.is_empty() {
                     let (status, body) = answer(&request);
                     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close", body.len());
@@ -57,7 +57,7 @@ fn answering(answer: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'st
     Http { url, requests }
 }
 
-/// A request, head and body.
+/// Reads a request, head and body.
 fn read(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     while !is_whole(&bytes) {
@@ -79,7 +79,7 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 fn token() -> String {
     let token = BASE64.encode(b"AWS:password");
-    #[expect(clippy::disallowed_methods, reason = "the broker under test goes by the real time")]
+    #[expect(clippy::disallowed_methods, reason = "the broker under test uses the real time")]
     let end = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_hours(12);
     format!(r#"{{"authorizationData":[{{"authorizationToken":"{token}","expiresAt":{}}}]}}"#, end.as_secs())
 }
@@ -104,9 +104,8 @@ fn p13_broker_starts_without_aws_credentials_and_picks_them_up() {
     assert_eq!(without.code, 5);
     assert!(without.error().contains("AWS_CREDENTIALS_UNAVAILABLE"), "{}", without.stderr);
     write_keys(&file, "AKIAEXAMPLE");
-    // The failure is held for half a second, then for one, and so on: within a few tries the keys are seen, or never.
-    let healed = (0..5000).any(|_| get(&broker).code == 0);
-    assert!(healed);
+    // The backoff is half a second, then one, and so on: the keys are found within a few attempts, or never.
+    assert!((0..5000).any(|_| get(&broker).code == 0));
 }
 
 fn write_keys(file: &Path, key: &str) {
@@ -134,7 +133,7 @@ fn p13_refused_keys_are_read_again_from_their_file() {
     let broker = broker(&environment);
     let refused = get(&broker);
     assert!(refused.error().contains("AWS_CREDENTIALS_UNAVAILABLE"), "{}", refused.stderr);
-    assert_eq!(aws.requests.iter().take(2).count(), 2, "once as it was, once with what the file holds now");
+    assert_eq!(aws.requests.iter().take(2).count(), 2, "once with the old keys, once with the keys read again");
     write_keys(&file, "AKIANEW");
     assert!((0..5000).any(|_| get(&broker).code == 0));
 }
@@ -150,7 +149,7 @@ fn signature_refusal_is_logged_without_the_session_token() {
     let broker = broker(&[&KEYS[..], &session].concat());
     assert_eq!(get(&broker).code, 5);
     let sent = aws.requests.recv().unwrap();
-    assert!(sent.contains("very-secret-token"), "it was sent: {sent}");
+    assert!(sent.contains("very-secret-token"), "the token was sent: {sent}");
     let logs = broker.stop();
     assert!(logs.contains("The signature does not match") && !logs.contains("very-secret"), "{logs}");
 }
@@ -184,7 +183,7 @@ registries = [{ accounts = ["123456789012"], regions = ["*"] }]
 profile = "ci-pull"
 "#;
 
-/// What STS is told: who the first role is for, and to what the last one is narrowed.
+/// STS gets the external ID for each role, and the session policy for the last one.
 #[test]
 fn role_chain_is_assumed_with_external_id_and_session_policy() {
     let sts = answering(|_| {
@@ -214,7 +213,7 @@ fn role_chain_is_assumed_with_external_id_and_session_policy() {
     }
 }
 
-/// AWS's own clients accept a FIPS host and then call the plain API. Where a call goes is what the proxy is asked to connect to.
+/// AWS's own clients accept a FIPS host and then call the plain API. The proxy sees which host the broker connects to.
 #[test]
 fn registry_host_decides_which_api_is_called() {
     let proxy = answering(|_| ("403 Forbidden", String::new()));
@@ -239,7 +238,7 @@ fn registry_host_decides_which_api_is_called() {
     ] {
         let get = ["get", registry, "--address", &broker.address, "--timeout", "300ms"];
         assert_eq!(run(&get, &[]).code, 5, "{registry}");
-        // The first calls are tried again, and tries of those before may come late.
+        // The first calls are retried, so retries of earlier registries may arrive late.
         loop {
             let request = proxy.requests.recv_timeout(Duration::from_secs(10)).expect(registry);
             let called = |api: &str| request.starts_with(&format!("CONNECT {api}:443 "));

@@ -1,7 +1,7 @@
-//! The cache in a simulated world: callers that give up, AWS that fails in every way, clocks that are stepped. Time is the runtime's,
-//! paused, so that hours take milliseconds; what happens is chosen by a seed, so that what failed can be seen again.
+//! The cache in a simulation: callers that give up, an AWS that fails in every way, clocks that are stepped.
 //!
-//! The promises P1 to P6 and P14 are checked at every call and every answer, against a model that is simpler than the cache.
+//! Time is the runtime's, paused, so hours take milliseconds. A seed chooses the events, so a failure can be repeated. P1 to P6 and
+//! P14 are checked at every call and every answer, against a model that is simpler than the cache.
 
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::duration_suboptimal_units, reason = "a test may")]
@@ -36,41 +36,41 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The runtime's clock, and a wall clock that is stepped.
 #[derive(Debug)]
-struct World {
+struct SteppedClock {
     start: Instant,
     wall: Mutex<SystemTime>,
 }
 
-impl Clock for World {
+impl Clock for SteppedClock {
     fn now(&self) -> Moment {
         let steady = self.start.elapsed();
         Moment { wall: *self.wall.lock().unwrap() + steady, steady }
     }
 }
 
-/// AWS, and all that is known of what it did.
+/// A fake AWS, and a model of each key.
 #[derive(Debug)]
 struct Aws {
-    world: Arc<World>,
+    clock: Arc<SteppedClock>,
     random: Mutex<Rng>,
-    keys: Mutex<HashMap<CredentialKey, Known>>,
+    keys: Mutex<HashMap<CredentialKey, KeyModel>>,
     calls: Mutex<u64>,
-    /// From when on it does as it should.
+    /// The time after which every call succeeds.
     heals: Duration,
 }
 
-/// What the model knows of one key.
+/// The model of one key.
 #[derive(Debug, Default)]
-struct Known {
+struct KeyModel {
     in_flight: bool,
-    /// The newest credential, where AWS has not refused it since: when it was made, and until when it lasts, by both clocks.
+    /// The newest credential, unless a denial dropped it: when it was issued, and how long it lasts on both clocks.
     newest: Option<(Moment, Duration)>,
     failures_in_a_row: u32,
-    /// By the steady clock.
-    held_until: Option<Duration>,
+    /// The end of the backoff, on the monotonic clock.
+    backoff_until: Option<Duration>,
 }
 
-/// A call that is under way: whoever ends it before it is over breaks P2.
+/// A call in flight. Dropping it before its end breaks P2.
 struct Call<'a> {
     aws: &'a Aws,
     key: CredentialKey,
@@ -81,30 +81,30 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn begin(aws: &'a Aws, key: &CredentialKey) -> Self {
         *aws.calls.lock().unwrap() += 1;
-        let now = aws.world.now().steady;
+        let now = aws.clock.now().steady;
         let mut keys = aws.keys.lock().unwrap();
-        let known = keys.entry(key.clone()).or_default();
-        assert!(!known.in_flight, "P1: two calls in flight for {key:?}");
-        known.in_flight = true;
-        if let Some(until) = known.held_until {
+        let model = keys.entry(key.clone()).or_default();
+        assert!(!model.in_flight, "P1: two calls in flight for {key:?}");
+        model.in_flight = true;
+        if let Some(until) = model.backoff_until {
             let early = until.saturating_sub(now);
-            assert!(early.is_zero(), "P6: called {early:?} before the hold was over");
+            assert!(early.is_zero(), "P6: called {early:?} before the end of the backoff");
         }
         Self { aws, key: key.clone(), began: Instant::now(), over: false }
     }
 
     fn end(mut self, result: &Result<Credential, UpstreamError>) {
         self.over = true;
-        let now = self.aws.world.now();
+        let now = self.aws.clock.now();
         let mut keys = self.aws.keys.lock().unwrap();
-        let known = keys.get_mut(&self.key).unwrap();
-        known.in_flight = false;
+        let model = keys.get_mut(&self.key).unwrap();
+        model.in_flight = false;
         match result {
             Ok(credential) if credential.remaining(now) >= MARGIN => {
-                *known = Known { newest: Some((now, credential.remaining(now))), ..Known::default() };
+                *model = KeyModel { newest: Some((now, credential.remaining(now))), ..KeyModel::default() };
             }
-            Ok(_) => known.fail(now.steady, FailureClass::InvalidResponse, None),
-            Err(failure) => known.fail(now.steady, failure.class, failure.retry_after),
+            Ok(_) => model.fail(now.steady, FailureClass::InvalidResponse, None),
+            Err(failure) => model.fail(now.steady, failure.class, failure.retry_after),
         }
     }
 }
@@ -116,38 +116,38 @@ impl Drop for Call<'_> {
         }
         assert!(
             self.began.elapsed() >= FETCH_TIMEOUT || std::thread::panicking(),
-            "P2: a call was ended after {:?}",
+            "P2: a call was cancelled after {:?}",
             self.began.elapsed()
         );
-        let now = self.aws.world.now().steady;
+        let now = self.aws.clock.now().steady;
         let mut keys = self.aws.keys.lock().unwrap();
-        let known = keys.get_mut(&self.key).unwrap();
-        known.in_flight = false;
-        known.fail(now, FailureClass::Unavailable, None);
+        let model = keys.get_mut(&self.key).unwrap();
+        model.in_flight = false;
+        model.fail(now, FailureClass::Unavailable, None);
     }
 }
 
-impl Known {
-    /// As P6 has it.
-    fn fail(&mut self, now: Duration, class: FailureClass, asked: Option<Duration>) {
-        let half = Duration::from_millis(500);
-        let hold = match (class, asked) {
+impl KeyModel {
+    /// Records a failure and its backoff (P6).
+    fn fail(&mut self, now: Duration, class: FailureClass, requested: Option<Duration>) {
+        let first = Duration::from_millis(500);
+        let backoff = match (class, requested) {
             (FailureClass::Denied, _) => {
                 self.newest = None;
                 30 * SECOND
             }
-            (_, Some(asked)) => asked.clamp(half, 5 * MINUTE),
-            _ => (half * 2_u32.pow(self.failures_in_a_row.min(10))).min(30 * SECOND),
+            (_, Some(requested)) => requested.clamp(first, 5 * MINUTE),
+            _ => (first * 2_u32.pow(self.failures_in_a_row.min(10))).min(30 * SECOND),
         };
-        self.failures_in_a_row += u32::from(asked.is_none());
-        self.held_until = Some(now + hold);
+        self.failures_in_a_row += u32::from(requested.is_none());
+        self.backoff_until = Some(now + backoff);
     }
 
-    /// How long the newest credential still lasts for sure, whichever clock is asked.
+    /// Returns a lower bound of the newest credential's validity, on either clock.
     fn remaining(&self, now: Moment) -> Duration {
-        let Some((made, lasts)) = self.newest else { return Duration::ZERO };
-        // A wall clock that was set back may have the cache believe that it was made in the future, and drop it.
-        if now.wall < made.wall { Duration::ZERO } else { now.until(made.after(lasts)) }
+        let Some((issued, lasts)) = self.newest else { return Duration::ZERO };
+        // After the wall clock was set back, the credential may seem to be issued in the future.
+        if now.wall < issued.wall { Duration::ZERO } else { now.until(issued.after(lasts)) }
     }
 }
 
@@ -156,7 +156,7 @@ impl Aws {
         let call = Call::begin(self, key);
         let (latency, what) = {
             let mut random = self.random.lock().unwrap();
-            if self.world.start.elapsed() >= self.heals {
+            if self.clock.start.elapsed() >= self.heals {
                 (SECOND, 100)
             } else {
                 let slow = random.u32(0..20) == 0;
@@ -165,10 +165,10 @@ impl Aws {
         };
         sleep(latency).await;
         let failed = |class, retry_after| Err(UpstreamError { retry_after, ..UpstreamError::aws(class) });
-        let asked = Duration::from_secs(self.random.lock().unwrap().u64(0..400));
+        let requested = Duration::from_secs(self.random.lock().unwrap().u64(0..400));
         let result = match what {
             0..10 => failed(FailureClass::Throttled, None),
-            10..15 => failed(FailureClass::Throttled, Some(asked)),
+            10..15 => failed(FailureClass::Throttled, Some(requested)),
             15..35 => failed(FailureClass::Unavailable, None),
             35..40 => failed(FailureClass::InvalidResponse, None),
             40..45 => failed(FailureClass::NoCredentials, None),
@@ -183,7 +183,7 @@ impl Aws {
     }
 
     fn credential(&self, lifetime: Duration) -> Credential {
-        let now = self.world.now();
+        let now = self.clock.now();
         let token = BASE64.encode(format!("AWS:{}", self.calls.lock().unwrap()).as_bytes());
         Credential::from_aws_token(&token, now.wall + lifetime, now).unwrap()
     }
@@ -207,7 +207,7 @@ impl CredentialSource for Aws {
     }
 }
 
-/// Who asks, and what for.
+/// A caller that requests random keys.
 struct Caller {
     cache: CredentialCache,
     aws: Arc<Aws>,
@@ -218,7 +218,7 @@ struct Caller {
 
 impl Caller {
     async fn live(mut self) -> u64 {
-        while self.aws.world.start.elapsed() < LENGTH {
+        while self.aws.clock.start.elapsed() < LENGTH {
             let pause = if self.random.u32(0..10) == 0 { self.random.u64(0..3600) } else { self.random.u64(0..60) };
             sleep(Duration::from_millis(pause * 1_000 + self.random.u64(0..1_000))).await;
             self.ask().await;
@@ -237,18 +237,18 @@ impl Caller {
             rejected: self.seen.filter(|_| random.u32(0..20) == 0),
             ..lookup(&host(random.usize(0..KEYS)))
         };
-        let patience = if random.u32(0..3) == 0 { random.u64(0..3_000) } else { 60_000 };
-        let began = self.aws.world.now();
+        let deadline = if random.u32(0..3) == 0 { random.u64(0..3_000) } else { 60_000 };
+        let began = self.aws.clock.now();
         let needed = lookup.min_validity.max(MARGIN);
-        let sure =
-            self.aws.keys.lock().unwrap().get(&lookup.key).map_or(Duration::ZERO, |known| known.remaining(began));
-        let Ok(answer) = timeout(Duration::from_millis(patience), self.cache.get(lookup.clone())).await else { return };
-        let now = self.aws.world.now();
+        let certain =
+            self.aws.keys.lock().unwrap().get(&lookup.key).map_or(Duration::ZERO, |model| model.remaining(began));
+        let Ok(answer) = timeout(Duration::from_millis(deadline), self.cache.get(lookup.clone())).await else { return };
+        let now = self.aws.clock.now();
         match answer {
             Ok(found) => {
                 let remaining = found.credential.remaining(now);
-                assert!(remaining >= needed, "P3: {remaining:?} left where {needed:?} was asked for");
-                assert_ne!(Some(found.credential.id()), lookup.rejected, "a credential that was refused");
+                assert!(remaining >= needed, "P3: {remaining:?} left of {needed:?} needed");
+                assert_ne!(Some(found.credential.id()), lookup.rejected, "a rejected credential");
                 if matches!(found.status, CacheStatus::Hit | CacheStatus::Stale) {
                     assert_eq!(now.steady, began.steady, "P4: a hit that waited");
                 }
@@ -256,69 +256,74 @@ impl Caller {
                 self.served += 1;
             }
             Err(error) => {
-                let good = sure >= needed && lookup.rejected.is_none();
+                let good = certain >= needed && lookup.rejected.is_none();
                 let denied = matches!(&error, BrokerError::Upstream(failure) if failure.class == FailureClass::Denied);
-                assert!(!good || denied, "P5: {error:?}, and a credential was there for {sure:?} more");
+                assert!(!good || denied, "P5: {error:?}, though a credential lasts {certain:?}");
             }
         }
     }
 }
 
-/// Who watches, and has nothing but what it is told.
+/// A watch, whose only credential is the one that it received last.
 struct Watcher {
     watch: Watch,
-    world: Arc<World>,
+    clock: Arc<SteppedClock>,
     needed: Duration,
-    told: Arc<Mutex<Option<Arc<Credential>>>>,
+    received: Arc<Mutex<Option<Arc<Credential>>>>,
 }
 
 impl Watcher {
-    fn new(broker: &Arc<Broker>, world: &Arc<World>, random: &mut Rng) -> Self {
+    fn new(broker: &Arc<Broker>, clock: &Arc<SteppedClock>, random: &mut Rng) -> Self {
         let min_validity = if random.bool() { Duration::ZERO } else { Duration::from_secs(random.u64(0..36_000)) };
         let request = credential_request(&host(random.usize(0..KEYS)), min_validity);
         Self {
             watch: Watch::new(Arc::clone(broker), request, Arc::default()),
-            world: Arc::clone(world),
+            clock: Arc::clone(clock),
             needed: min_validity.max(MARGIN),
-            told: Arc::default(),
+            received: Arc::default(),
         }
     }
 
     async fn live(mut self) {
         loop {
-            let news = self.watch.next().await;
-            let mut told = self.told.lock().unwrap();
-            match news {
+            let update = self.watch.next().await;
+            let mut received = self.received.lock().unwrap();
+            match update {
                 WatchUpdate::Released(released) => {
-                    let remaining = released.found.credential.remaining(self.world.now());
-                    assert!(remaining >= self.needed, "P3: {remaining:?} left where {:?} was asked for", self.needed);
-                    let before = told.replace(Arc::clone(&released.found.credential));
-                    assert_ne!(before.map(|before| before.id()), Some(released.found.credential.id()), "told again");
+                    let remaining = released.found.credential.remaining(self.clock.now());
+                    assert!(remaining >= self.needed, "P3: {remaining:?} left of {:?} needed", self.needed);
+                    let before = received.replace(Arc::clone(&released.found.credential));
+                    assert_ne!(
+                        before.map(|before| before.id()),
+                        Some(released.found.credential.id()),
+                        "received again"
+                    );
                 }
-                WatchUpdate::Unchanged(id) => assert_eq!(told.as_ref().map(|told| told.id()), Some(id)),
+                WatchUpdate::Unchanged(id) => assert_eq!(received.as_ref().map(|received| received.id()), Some(id)),
                 WatchUpdate::Failed(_) => {}
             }
         }
     }
 }
 
-/// One life of the world; how many calls AWS had, and how many callers were served.
-fn live(seed: u64) -> (u64, u64) {
+/// Simulates one life. Returns the number of AWS calls and of callers served.
+fn simulate(seed: u64) -> (u64, u64) {
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut random = Rng::with_seed(seed);
         let wall = Mutex::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-        let world = Arc::new(World { start: Instant::now(), wall });
+        let clock = Arc::new(SteppedClock { start: Instant::now(), wall });
         let (keys, calls) = (Mutex::default(), Mutex::default());
         let own = Mutex::new(random.fork());
-        let aws = Arc::new(Aws { world: Arc::clone(&world), random: own, keys, calls, heals: LENGTH });
+        let aws = Arc::new(Aws { clock: Arc::clone(&clock), random: own, keys, calls, heals: LENGTH });
         let cache =
-            CredentialCache::new(cache_settings(), Arc::clone(&aws) as Arc<dyn CredentialSource>, world.clone());
+            CredentialCache::new(cache_settings(), Arc::clone(&aws) as Arc<dyn CredentialSource>, clock.clone());
         let broker = Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), None));
-        let watchers = (0..WATCHERS).map(|_| Watcher::new(&broker, &world, &mut random));
-        let watchers: Vec<_> =
-            watchers.map(|watcher| (Arc::clone(&watcher.told), watcher.needed, tokio::spawn(watcher.live()))).collect();
+        let watchers = (0..WATCHERS).map(|_| Watcher::new(&broker, &clock, &mut random));
+        let watchers: Vec<_> = watchers
+            .map(|watcher| (Arc::clone(&watcher.received), watcher.needed, tokio::spawn(watcher.live())))
+            .collect();
         let callers = (0..CALLERS).map(|_| Caller {
             cache: cache.clone(),
             aws: Arc::clone(&aws),
@@ -327,43 +332,44 @@ fn live(seed: u64) -> (u64, u64) {
             served: 0,
         });
         let callers: Vec<_> = callers.map(|caller| tokio::spawn(caller.live())).collect();
-        let stepped = tokio::spawn(steps(Arc::clone(&world), random.fork()));
+        let stepped = tokio::spawn(step_clock(Arc::clone(&clock), random.fork()));
         let served = join_all(callers).await.into_iter().map(Result::unwrap).sum();
         stepped.abort();
-        // Whatever has happened, when AWS is well again everybody is served within the longest hold.
+        // Once AWS succeeds again, every caller is served within the longest backoff.
         sleep(6 * MINUTE).await;
         for number in 0..KEYS {
             cache.get(lookup(&host(number))).await.unwrap();
         }
         sleep(2 * MINUTE).await;
-        for (told, needed, watcher) in watchers {
+        for (received, needed, watcher) in watchers {
             if watcher.is_finished() {
                 watcher.await.unwrap();
                 continue;
             }
             watcher.abort();
-            let held = told.lock().unwrap().as_ref().map_or(Duration::ZERO, |told| told.remaining(world.now()));
-            assert!(held >= needed, "a watcher has what lasts {held:?}, and asked for {needed:?}");
+            let validity =
+                received.lock().unwrap().as_ref().map_or(Duration::ZERO, |received| received.remaining(clock.now()));
+            assert!(validity >= needed, "a watch has a credential for {validity:?}, and needs {needed:?}");
         }
         let calls = *aws.calls.lock().unwrap();
         (calls, served)
     })
 }
 
-/// Now and then, the wall clock is set up to six hours forward or back.
-async fn steps(world: Arc<World>, mut random: Rng) {
+/// Steps the wall clock by up to six hours, forward or back, from time to time.
+async fn step_clock(clock: Arc<SteppedClock>, mut random: Rng) {
     loop {
         sleep(Duration::from_secs(random.u64(600..14_400))).await;
         let by = Duration::from_secs(random.u64(0..6 * 3_600));
-        let mut wall = world.wall.lock().unwrap();
+        let mut wall = clock.wall.lock().unwrap();
         *wall = if random.bool() { *wall + by } else { *wall - by };
     }
 }
 
-fn live_through(seeds: std::ops::Range<u64>) {
+fn simulate_lives(seeds: std::ops::Range<u64>) {
     let (mut calls, mut served) = (0, 0);
     for seed in seeds.clone() {
-        let life = std::panic::catch_unwind(|| live(seed));
+        let life = std::panic::catch_unwind(|| simulate(seed));
         let (made, answered) = life.unwrap_or_else(|_| panic!("seed {seed}"));
         (calls, served) = (calls + made, served + answered);
     }
@@ -373,11 +379,11 @@ fn live_through(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn p1_to_p6_and_p14_hold_in_40_simulated_lives() {
-    live_through(0..40);
+    simulate_lives(0..40);
 }
 
 #[test]
 #[ignore = "takes minutes: cargo test --release --test simulation -- --ignored"]
 fn p1_to_p6_and_p14_hold_in_five_thousand_lives() {
-    live_through(1_000..6_000);
+    simulate_lives(1_000..6_000);
 }

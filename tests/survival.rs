@@ -1,4 +1,4 @@
-//! What the broker lives through: kills, a full file table, ten times the load that it can bear, and time. It is the real program.
+//! Survival of the real program: kills, a full file table, tenfold overload, and long runs.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(
@@ -33,7 +33,7 @@ async fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
     Endpoint::from_shared(uri).unwrap().connect().await
 }
 
-/// Calls as fast as it can, over a new connection whenever the old one is gone.
+/// Calls as fast as possible, over a new connection whenever the old one is gone.
 async fn hammer(address: String, stop: Arc<AtomicBool>, served: Arc<AtomicU64>) {
     while !stop.load(Ordering::Relaxed) {
         let Ok(channel) = channel(&address).await else {
@@ -47,7 +47,7 @@ async fn hammer(address: String, stop: Arc<AtomicBool>, served: Arc<AtomicU64>) 
     }
 }
 
-/// The socket is there for the next one at once, nothing half-made is left, and the audit log is whole.
+/// The next broker gets the socket at once, no temporary file is left, and the audit log is complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn p11_fifty_kills_under_load_leave_no_trace_but_the_audit_log() {
     const KILLS: u32 = 50;
@@ -79,9 +79,9 @@ async fn p11_fifty_kills_under_load_leave_no_trace_but_the_audit_log() {
     let records: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let released = records.len() as u64;
     println!(
-        "{KILLS} kills, {served} calls served between them, {released} audit records, up again within {slowest:.0?}"
+        "{KILLS} kills, {served} calls served between them, {released} audit records, restarted within {slowest:.0?}"
     );
-    // What was killed between its record and its answer was recorded and not served, never the other way round.
+    // A kill between record and answer leaves a record without an answer, never the reverse.
     assert!(log.ends_with('\n') && released >= served + u64::from(KILLS), "{released} records, {served} served");
     let mut left: Vec<_> = fs::read_dir(directory.path())
         .unwrap()
@@ -107,20 +107,20 @@ async fn full_file_table_causes_no_busy_loop_and_the_broker_recovers() {
     let mut honest = Client::new(channel(&broker.address).await.unwrap());
     honest.get_registry_credentials(request(HOST)).await.unwrap();
     let address = broker.address.strip_prefix("grpc://").unwrap();
-    let mut held = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..200 {
-        held.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        connections.push(tokio::net::TcpStream::connect(address).await.unwrap());
     }
     let (began, before) = (Instant::now(), cpu_time(broker.pid()));
     let mut calls = 0;
     while began.elapsed() < Duration::from_secs(3) {
-        // Whoever is in is served from what is held.
+        // The connected client is served from the cache.
         honest.get_registry_credentials(request(HOST)).await.unwrap();
         calls += 1;
         sleep(Duration::from_millis(50)).await;
     }
     let spent = (cpu_time(broker.pid()) - before) / began.elapsed().as_secs_f64();
-    drop(held);
+    drop(connections);
     let recovered = Instant::now();
     let fresh = timeout(Duration::from_secs(10), async {
         Client::new(channel(&broker.address).await.unwrap()).get_registry_credentials(request(&host(7))).await
@@ -134,7 +134,7 @@ async fn full_file_table_causes_no_busy_loop_and_the_broker_recovers() {
     broker.stop();
 }
 
-/// What came of calls, by reason.
+/// The calls by outcome.
 type Tally = Arc<std::sync::Mutex<BTreeMap<String, u64>>>;
 
 async fn tallied(mut client: Client, number: u64, tally: Tally) {
@@ -153,9 +153,8 @@ fn served(tally: &Tally) -> u64 {
     tally.lock().unwrap().get("served").copied().unwrap_or_default()
 }
 
-/// Every call is for a registry that nobody has asked for, in one region, and AWS takes 100 ms: 8 calls in flight make 80 a second, so
-/// that the load tool leaves the broker the machine. Ten times as many are asked for, at their time, whether or not the ones before were
-/// answered.
+/// Every call requests a new registry in one region, and AWS takes 100 ms. Eight calls in flight make 80 a second, so the load tool
+/// leaves the machine to the broker. Ten times as many calls are made, each at its time, whether or not earlier ones were answered.
 async fn overload(time: Duration) {
     let broker = simulated_broker(&["--simulate-latency", "100ms"], &[("RUST_LOG", "error")]);
     let client = Client::new(channel(&broker.address).await.unwrap());
@@ -196,7 +195,7 @@ async fn overload(time: Duration) {
     let slowest = waits[waits.len() * 99 / 100];
     println!(
         "{offered:.0} calls a second over a peak of {peak:.0}: {goodput:.0} served a second; health answered {} times, 99 % within \
-         {slowest:.1?}, a held credential {hits} times; {grown} MB more; {:?}",
+         {slowest:.1?}, a cached credential {hits} times; {grown} MB more; {:?}",
         waits.len(),
         tally.lock().unwrap(),
     );
@@ -208,7 +207,7 @@ async fn overload(time: Duration) {
     broker.stop();
 }
 
-/// Health and what is held are not touched by any of it. How long health took, each time.
+/// Calls health and reads a cached credential, which overload must not delay. Returns the latency of each health check.
 async fn health(address: String, time: Duration) -> (Vec<Duration>, u64) {
     let channel = channel(&address).await.unwrap();
     let (mut health, mut client) = (HealthClient::new(channel.clone()), Client::new(channel));
@@ -236,7 +235,7 @@ async fn p8_tenfold_overload_for_a_minute() {
     overload(Duration::from_mins(1)).await;
 }
 
-/// How a quantity grows, in units an hour, by least squares.
+/// Returns the growth of a quantity in units an hour, by least squares.
 fn slope(samples: &[(f64, f64)]) -> f64 {
     let count = samples.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / count;
@@ -246,9 +245,9 @@ fn slope(samples: &[(f64, f64)]) -> f64 {
     covariance / variance * 3_600.0
 }
 
-/// Half the load that a core bears, credentials that are refreshed all the time, connections that come and go.
+/// Runs half of a core's load, with frequent refreshes and short connections.
 async fn soak(time: Duration) {
-    // Refreshed every three and a half minutes or so.
+    // Refreshed about every three and a half minutes.
     let broker = simulated_broker(&["--simulate-token-lifetime", "7m"], &[("RUST_LOG", "error")]);
     let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let callers = (0..20_u64).map(|number| {
@@ -268,7 +267,7 @@ async fn soak(time: Duration) {
     });
     let callers: Vec<_> = callers.collect();
     let (mut memory, mut descriptors, began) = (Vec::new(), Vec::new(), Instant::now());
-    // A third of the time, for whatever is filled once to be full.
+    // After a third of the time, every cache is full.
     sleep(time / 3).await;
     while began.elapsed() < time {
         let at = began.elapsed().as_secs_f64();

@@ -1,4 +1,4 @@
-//! Whatever AWS answers is a failure or a credential that stands in the answer, and never a panic.
+//! Responses of AWS: each is an error or a credential that the response contains, never a panic (P12).
 
 #![no_main]
 
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 struct World {
     runtime: Runtime,
     aws: Aws,
-    /// What is answered to everything.
+    /// The response to every request.
     answer: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -62,7 +62,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { runtime, aws, answer }
 });
 
-/// A server that reads one request of a connection, answers and closes.
+/// Starts a server that reads one request of a connection, answers and closes.
 async fn answering(answer: Arc<Mutex<Vec<u8>>>) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -70,7 +70,7 @@ async fn answering(answer: Arc<Mutex<Vec<u8>>>) -> String {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
-            // The bodies of these calls are a few bytes behind the head, in the same packet.
+            // A call's body has a few bytes and is in the same packet as the head.
             while !request.windows(4).any(|window| window == b"\r\n\r\n") {
                 if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
                     break;
@@ -98,7 +98,7 @@ fuzz_target!(|data: &[u8]| {
     let (host, profile) = match way & 3 {
         0 => ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", ProfileName::default_profile()),
         1 => ("public.ecr.aws", ProfileName::default_profile()),
-        // STS answers first, and then ECR the same.
+        // STS and ECR both return this response.
         _ => ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "role".into()),
     };
     let key = CredentialKey { registry: host.parse().unwrap(), profile, caller: None };
@@ -114,18 +114,18 @@ fuzz_target!(|data: &[u8]| {
     };
     let fetched = runtime.block_on(aws.fetch(&request));
     if let Ok(credential) = fetched {
-        assert!(way & 3 < 2, "a credential after what is no session");
-        assert!(stands_in(&credential, body, raw), "a credential that is not in the answer");
+        assert!(way & 3 < 2, "a credential without a role session");
+        assert!(stands_in(&credential, body, raw), "a credential that the response does not contain");
     }
 });
 
-/// Whether the token is one that the answer holds; JSON may have spelt it with escapes.
+/// Returns whether the response contains the token. JSON may have escaped it.
 fn stands_in(credential: &Credential, answer: &[u8], raw: bool) -> bool {
     let token = BASE64.encode(format!("AWS:{}", credential.password().expose()).as_bytes());
     let json: Option<serde_json::Value> = serde_json::from_slice(answer).ok();
     match json {
         Some(json) => json.to_string().contains(&token),
-        // In chunks, and behind a head.
+        // A raw response may be chunked, so the token need not be in one piece.
         None => raw && answer.windows(2).any(|window| window == b"{\""),
     }
 }

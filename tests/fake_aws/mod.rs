@@ -1,4 +1,4 @@
-//! An AWS of the tests' own, behind TLS as the true one: it knows which credentials it gave, and each of them would be found anywhere.
+//! A fake AWS behind TLS. It remembers the credentials that it issued, and each has a canary to search for.
 
 #![allow(
     dead_code,
@@ -32,10 +32,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Authority;
 
-/// Every secret here has it.
+/// A part of every secret.
 pub const CANARY: &str = "canary-7c1f6a-";
 
-/// What was given, and for what: the service and the region that the call was signed for.
+/// The service and the region of each password, as the call was signed.
 type Issued = Arc<Mutex<HashMap<String, String>>>;
 
 pub struct FakeAws {
@@ -73,16 +73,16 @@ impl FakeAws {
         aws
     }
 
-    /// For what a password was given: `ecr/eu-central-1`.
-    pub fn given_for(&self, password: &str) -> Option<String> {
+    /// Returns the service and the region of a password, such as `ecr/eu-central-1`.
+    pub fn issued_for(&self, password: &str) -> Option<String> {
         self.issued.lock().unwrap().get(password).cloned()
     }
 
-    pub fn given(&self) -> usize {
+    pub fn issued_count(&self) -> usize {
         self.issued.lock().unwrap().len()
     }
 
-    /// What a broker needs to call it, at this port.
+    /// Returns the environment of a broker that calls it at this port.
     pub fn environment(&self, port: u16) -> Vec<(&'static str, String)> {
         let url = format!("https://localhost:{port}");
         vec![
@@ -123,99 +123,99 @@ async fn answer(request: Request<Incoming>, issued: Issued) -> Result<Response<F
     Ok(response.header("x-amzn-requestid", "fake").body(Full::new(body.into())).unwrap())
 }
 
-/// What becomes of some of the bytes that go one way.
+/// The fault of one piece of a connection's bytes.
 #[derive(Debug, Clone, Copy)]
-enum Fate {
+enum Fault {
     Pass,
-    /// They are held up for so long.
+    /// The piece is late.
     Late(Duration),
-    /// The connection is reset before them.
+    /// The connection is reset before the piece.
     Reset,
-    /// It ends behind the first so many, as if nothing were missing.
+    /// The connection ends after this many bytes, without an error.
     Truncated(usize),
-    /// Nothing comes any more.
+    /// Nothing more arrives.
     BlackHole,
-    /// A bit of one of them is another.
+    /// A bit of this byte is flipped.
     Corrupt(usize),
 }
 
-/// Stands between a broker and AWS, and does its worst, as the seed has it, until it is told to be good.
+/// Injects random faults between a broker and AWS, by a seed, until they are stopped.
 pub struct FaultProxy {
     pub port: u16,
-    whims: Arc<Whims>,
+    plan: Arc<FaultPlan>,
 }
 
-struct Whims {
+struct FaultPlan {
     random: Mutex<fastrand::Rng>,
-    good: AtomicBool,
+    stopped: AtomicBool,
 }
 
 impl FaultProxy {
     pub async fn start(to: SocketAddr, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let whims =
-            Arc::new(Whims { random: Mutex::new(fastrand::Rng::with_seed(seed)), good: AtomicBool::new(false) });
-        let proxy = Self { port, whims: Arc::clone(&whims) };
+        let plan =
+            Arc::new(FaultPlan { random: Mutex::new(fastrand::Rng::with_seed(seed)), stopped: AtomicBool::new(false) });
+        let proxy = Self { port, plan: Arc::clone(&plan) };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, to, Arc::clone(&whims)));
+                tokio::spawn(forward(client, to, Arc::clone(&plan)));
             }
         });
         proxy
     }
 
-    pub fn be_good(&self) {
-        self.whims.good.store(true, Ordering::Relaxed);
+    pub fn stop_faults(&self) {
+        self.plan.stopped.store(true, Ordering::Relaxed);
     }
 }
 
-impl Whims {
-    /// Of so many bytes. A call is a handful of pieces.
-    fn fate(&self, bytes: usize) -> Fate {
-        if self.good.load(Ordering::Relaxed) {
-            return Fate::Pass;
+impl FaultPlan {
+    /// Chooses the fault of a piece. A call has a handful of pieces.
+    fn fault(&self, bytes: usize) -> Fault {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Fault::Pass;
         }
         let mut random = self.random.lock().unwrap();
         match random.u32(0..100) {
-            0..4 => Fate::Late(Duration::from_millis(random.u64(0..1_500))),
-            4..6 => Fate::Reset,
-            6..8 => Fate::Truncated(random.usize(0..bytes)),
-            8 => Fate::BlackHole,
-            9..12 => Fate::Corrupt(random.usize(0..bytes)),
-            _ => Fate::Pass,
+            0..4 => Fault::Late(Duration::from_millis(random.u64(0..1_500))),
+            4..6 => Fault::Reset,
+            6..8 => Fault::Truncated(random.usize(0..bytes)),
+            8 => Fault::BlackHole,
+            9..12 => Fault::Corrupt(random.usize(0..bytes)),
+            _ => Fault::Pass,
         }
     }
 }
 
-async fn carry(client: TcpStream, to: SocketAddr, whims: Arc<Whims>) {
+async fn forward(client: TcpStream, to: SocketAddr, plan: Arc<FaultPlan>) {
     let Ok(server) = TcpStream::connect(to).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    // Either way's end is the other's too.
+    // The end of one direction ends the other.
     tokio::select! {
-        () = pass(&mut from_client, &mut to_server, &whims) => {}
-        () = pass(&mut from_server, &mut to_client, &whims) => {}
+        () = pass(&mut from_client, &mut to_server, &plan) => {}
+        () = pass(&mut from_server, &mut to_client, &plan) => {}
     }
 }
 
-async fn pass(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, whims: &Whims) {
+async fn pass(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, plan: &FaultPlan) {
     let mut buffer = [0; 2_048];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let mut bytes = &mut buffer[..read];
-        let (fate, mut last) = (whims.fate(read), false);
-        match fate {
-            Fate::Pass => {}
-            Fate::Late(time) => sleep(time).await,
-            // What is dropped without lingering is reset.
-            Fate::Reset => {
+        let (fault, mut last) = (plan.fault(read), false);
+        match fault {
+            Fault::Pass => {}
+            Fault::Late(time) => sleep(time).await,
+            // A socket that is dropped without lingering is reset.
+            Fault::Reset => {
                 _ = socket2::SockRef::from(<OwnedWriteHalf as AsRef<TcpStream>>::as_ref(to))
                     .set_linger(Some(Duration::ZERO));
                 return;
             }
-            Fate::Truncated(some) => (bytes, last) = (&mut bytes[..some], true),
-            Fate::BlackHole => std::future::pending().await,
-            Fate::Corrupt(byte) => bytes[byte] ^= 0x10,
+            Fault::Truncated(some) => (bytes, last) = (&mut bytes[..some], true),
+            Fault::BlackHole => std::future::pending().await,
+            Fault::Corrupt(byte) => bytes[byte] ^= 0x10,
         }
         if to.write_all(bytes).await.is_err() || last {
             return;
