@@ -94,7 +94,7 @@ where
             found = self.read().await;
         }
         if matches!(found, Found::Unsettled) {
-            warn!(files = self.what, "files not reloaded: they keep changing; they are read at the next check");
+            warn!(files = self.what, "reload postponed: files keep changing");
         }
         found
     }

@@ -168,7 +168,7 @@ fn program_writes_records_to_the_configured_output() {
     run(&["get", HOST, "--address", &stderr.address], &[]).out();
     assert!(stderr.stop().lines().any(|line| line.contains("\"kind\":\"audit\"")));
 
-    for (output, said) in [("/no/such/audit.jsonl", "/no/such/audit.jsonl cannot be opened"), ("here", "absolute path")]
+    for (output, said) in [("/no/such/audit.jsonl", "cannot write to /no/such/audit.jsonl"), ("here", "absolute path")]
     {
         let ended = run(&[&["serve"], &SERVE_SIMULATED[1..]].concat(), &[("ECR_BROKER_AUDIT_OUTPUT", output)]);
         assert_eq!(ended.code, 1);

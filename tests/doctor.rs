@@ -473,7 +473,7 @@ fn unusable_files_fail_the_settings_step() {
     );
     // doctor does not know whether the broker accepts tokens; the broker refuses this one.
     let no_issuer = doctor(&["--token-file", &token(32_503_680_000)]);
-    no_issuer.fails_at("caller", 4, &["takes no bearer tokens", "remove token_file"]);
+    no_issuer.fails_at("caller", 4, &["accepts no bearer tokens", "remove token_file"]);
     assert!(no_issuer.step("settings").contains("a token until 3000-01-01"), "{no_issuer:?}");
 }
 

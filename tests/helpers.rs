@@ -351,7 +351,7 @@ fn kubelet_token_of_the_pod_is_sent_to_the_broker() {
     // This broker accepts no tokens: its error proves that the token was sent.
     let refused = kubelet(&place, &[], PRIVATE, r#","serviceAccountToken":"t0ken","serviceAccountAnnotations":{}"#);
     assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
-    assert!(refused.stderr.contains("takes no bearer tokens") && !refused.stderr.contains("t0ken"), "{refused:?}");
+    assert!(refused.stderr.contains("accepts no bearer tokens") && !refused.stderr.contains("t0ken"), "{refused:?}");
     broker.stop();
 }
 

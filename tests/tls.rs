@@ -119,7 +119,7 @@ async fn token_is_rejected_if_no_issuer_is_configured() {
     let broker = federation.broker();
     let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
     let error = whoami_with(&runner, "a.b.c").await.unwrap_err();
-    assert!(error.message().contains("takes no bearer tokens"), "{error}");
+    assert!(error.message().contains("accepts no bearer tokens"), "{error}");
     let mut health = tonic::Request::new(HealthCheckRequest::default());
     health.metadata_mut().insert("authorization", "Bearer a.b.c".parse().unwrap());
     assert!(HealthClient::new(runner.clone()).check(health).await.is_ok(), "health needs no authentication");

@@ -28,7 +28,7 @@ impl Authenticator {
         bearer: Bearer,
     ) -> Result<(Caller, AuthnState), BrokerError> {
         self.limits.check_origin(origin).map_err(|RetryAfter(retry_after)| BrokerError::CallerRateLimited {
-            what: "too many calls from your origin carried invalid tokens",
+            what: "too many failed authentications from your address or user",
             retry_after,
         })?;
         let caller = self.verify(peer, bearer).await;
@@ -42,7 +42,7 @@ impl Authenticator {
     async fn verify(&self, peer: &Peer, bearer: Bearer) -> Result<(Caller, AuthnState), BrokerError> {
         let token = bearer.map_err(BrokerError::unauthenticated)?;
         let not_accepted =
-            "the broker takes no bearer tokens ([[authentication.jwt]] is not configured); call without one";
+            "the broker accepts no bearer tokens ([[authentication.jwt]] is not configured); call without one";
         let issuers = self.issuers.as_ref().ok_or_else(|| BrokerError::unauthenticated(not_accepted))?;
         let token = issuers.verify(token.expose()).await.map_err(unauthenticated)?;
         let subject = Arc::clone(&token.caller);
@@ -65,6 +65,6 @@ fn same(certified: Caller, token: &TokenCaller) -> Result<Caller, BrokerError> {
     if matches!(&certified, Caller::Spiffe(id) if id.to_string() == token.subject) {
         return Ok(certified);
     }
-    let problem = "the client certificate and the bearer token name different callers; use one of them";
+    let problem = "client certificate and bearer token name different callers; use one of them";
     Err(BrokerError::unauthenticated(problem))
 }

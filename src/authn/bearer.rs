@@ -14,10 +14,10 @@ pub(crate) fn take_bearer(headers: &mut HeaderMap) -> Option<Bearer> {
     headers.remove(AUTHORIZATION);
     let value = values.pop()?;
     if !values.is_empty() {
-        return Some(Err("the call has several authorization headers; send one"));
+        return Some(Err("call has several authorization headers; send one"));
     }
     let text = value.to_str().unwrap_or_default();
     let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let token = token.map(|(_, token)| BearerToken::from(token.trim().to_owned()));
-    Some(token.ok_or("the call's authorization header is malformed; send \"Bearer <token>\""))
+    Some(token.ok_or("authorization header is malformed; send \"Bearer <token>\""))
 }

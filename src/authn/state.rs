@@ -30,7 +30,7 @@ impl AuthnState {
         if let Peer::Certified(_) = &self.peer {
             self.peer.caller()?;
         }
-        let ended = "the bearer token expired during the call, or its issuer changed keys; call again with a new token";
+        let ended = "bearer token expired during the call, or its issuer withdrew the key; call again with a new token";
         match self.token_left() {
             Some(Duration::ZERO) => Err(BrokerError::unauthenticated(ended)),
             _ => Ok(()),

@@ -42,8 +42,8 @@ impl From<LimitExceeded> for BrokerError {
         match exceeded {
             LimitExceeded::PerCaller(resource, RetryAfter(retry_after)) => {
                 let what = match resource {
-                    Resource::InFlight => "you make more requests than the broker allows one caller",
-                    Resource::Watches => "you watch more registries than the broker allows one caller",
+                    Resource::InFlight => "too many requests by this caller",
+                    Resource::Watches => "too many registries watched by this caller",
                 };
                 Self::CallerRateLimited { what, retry_after }
             }

@@ -142,7 +142,7 @@ impl DiscoveredKeys {
         match outcome {
             Ok(keys) => self.replace(FetchedKeys { keys, at: now }),
             Err(error) => {
-                warn!(issuer = self.issuer, error, "issuer keys not fetched; the last keys stay in force");
+                warn!(issuer = self.issuer, error, "issuer key fetch failed; the last keys stay in force");
             }
         }
         *lock(&self.fetch) = FetchState { in_flight: false, ended: Some(now.steady) };
