@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::connection_args::ConnectionArgs;
 use super::fetch::{Fetched, fetch};
-use super::output::{self, Format, SecretArgs};
+use super::output::{self, OutputFormat, SecretArgs};
 use super::query_args::QueryArgs;
 use crate::exit_code::Exit;
 use crate::protocol::MAX_REQUESTS;
@@ -23,8 +23,8 @@ pub(super) struct Args {
     #[arg(required = true, value_name = "REGISTRY|IMAGE")]
     registries: Vec<String>,
     /// Output format
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
-    output: Format,
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
     #[command(flatten)]
     secret: SecretArgs,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let queries = args.query.queries(&args.registries, &profile);
     let Fetched { credentials, exit } = fetch(&settings, &queries)?;
     // A file without some of its registries must not replace a complete one.
-    let is_file = matches!(args.output, Format::DockerConfig | Format::K8sSecret);
+    let is_file = matches!(args.output, OutputFormat::DockerConfig | OutputFormat::K8sSecret);
     if !credentials.is_empty() && (exit == Exit::Success || !is_file) {
         print_line(output::render(args.output, &args.secret, &credentials)?)?;
     }
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn usage_error(args: &Args) -> Option<String> {
     let count = args.registries.len();
-    if args.output == Format::Env && count > 1 {
+    if args.output == OutputFormat::Env && count > 1 {
         return Some("-o env sets the variables of one registry; name one registry".to_owned());
     }
     (count > MAX_REQUESTS).then(|| format!("{count} registries are too many for one call; name at most {MAX_REQUESTS}"))

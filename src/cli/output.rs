@@ -15,7 +15,7 @@ const HALF_A_SECOND: Duration = Duration::from_millis(500);
 /// Output format for credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 #[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
-pub(super) enum Format {
+pub(super) enum OutputFormat {
     /// Facts for people, without the password
     Text,
     /// JSON, a line per registry, with the password
@@ -78,7 +78,7 @@ struct Line<'a> {
 
 /// Returns the credentials as text, without a newline at the end.
 pub(super) fn render(
-    format: Format,
+    format: OutputFormat,
     secret: &SecretArgs,
     credentials: &[RegistryCredentials],
 ) -> serde_json::Result<String> {
@@ -86,17 +86,17 @@ pub(super) fn render(
         credentials.iter().map(line).collect::<Vec<_>>().join(gap)
     };
     Ok(match format {
-        Format::Text => lines(text, "\n\n"),
-        Format::Json => {
+        OutputFormat::Text => lines(text, "\n\n"),
+        OutputFormat::Json => {
             let lines: Result<Vec<_>, _> = credentials.iter().map(|one| serde_json::to_string(&line(one))).collect();
             lines?.join("\n")
         }
-        Format::Password => lines(|one| one.password.clone(), "\n"),
-        Format::Userpass => lines(userpass, "\n"),
-        Format::DockerConfig => serde_json::to_string_pretty(&docker_config(credentials))?,
-        Format::Env => lines(env, "\n"),
-        Format::Header => lines(|one| format!("Authorization: {}", authorization(one)), "\n"),
-        Format::K8sSecret => k8s_secret(secret, &serde_json::to_string(&docker_config(credentials))?),
+        OutputFormat::Password => lines(|one| one.password.clone(), "\n"),
+        OutputFormat::Userpass => lines(userpass, "\n"),
+        OutputFormat::DockerConfig => serde_json::to_string_pretty(&docker_config(credentials))?,
+        OutputFormat::Env => lines(env, "\n"),
+        OutputFormat::Header => lines(|one| format!("Authorization: {}", authorization(one)), "\n"),
+        OutputFormat::K8sSecret => k8s_secret(secret, &serde_json::to_string(&docker_config(credentials))?),
     })
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Args {
     #[command(flatten)]
     watch: WatchArgs,
     #[command(flatten)]
-    target: Target,
+    target: TargetFile,
     /// Keep other content of the file, which otherwise must be sync's alone
     #[arg(long)]
     merge: bool,
@@ -57,7 +57,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 #[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
-struct Target {
+struct TargetFile {
     /// Directory of docker's config.json; pull with DOCKER_CONFIG=DIR
     #[arg(long, value_name = "DIR")]
     docker_config: Option<PathBuf>,
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(block_on(updater.follow(&settings, &queries))??.into())
 }
 
-impl Target {
+impl TargetFile {
     fn path(&self) -> anyhow::Result<PathBuf> {
         let path = match (&self.docker_config, &self.authfile) {
             (Some(directory), _) => directory.join("config.json"),

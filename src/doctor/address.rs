@@ -4,7 +4,7 @@ use tokio::time::timeout;
 
 use self::fix::fix;
 use super::deadline::Deadline;
-use super::finding::{Finding, Outcome};
+use super::finding::{Finding, StepResult};
 use super::problem::Problem;
 use super::settings::EffectiveSettings;
 use super::users;
@@ -14,7 +14,7 @@ mod fix;
 mod socket_access;
 
 /// Connects to the first address that answers. Without a configured address it also reports default sockets that do not exist.
-pub(super) async fn check(effective: &EffectiveSettings, deadline: Deadline) -> Outcome<Client<'_>> {
+pub(super) async fn check(effective: &EffectiveSettings, deadline: Deadline) -> StepResult<Client<'_>> {
     let settings = &effective.settings;
     let is_configured = settings.addresses_configured;
     let addresses = if is_configured { settings.addresses.clone() } else { effective.paths.default_addresses() };

@@ -5,7 +5,7 @@ use crate::client::Failure;
 use crate::exit_code::Exit;
 
 /// The finding of a step, and the value that the next step needs.
-pub(super) type Outcome<T> = (Finding, Option<T>);
+pub(super) type StepResult<T> = (Finding, Option<T>);
 
 /// The result of one step.
 #[derive(Debug)]

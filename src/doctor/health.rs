@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use super::finding::{Finding, Outcome};
+use super::finding::{Finding, StepResult};
 use super::problem::Problem;
 use super::reason;
 use super::settings::EffectiveSettings;
@@ -25,7 +25,7 @@ pub(super) enum Health {
     WithoutCredentials,
 }
 
-pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) -> Outcome<Health> {
+pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) -> StepResult<Health> {
     match (client.is_serving("").await, is_serving(client).await) {
         (Err(failure), _) | (_, Err(failure)) => (failed(client, effective, &failure), None),
         (Ok(true), Ok(true)) => (Finding::ok("the broker is serving"), Some(Health::Serving)),

@@ -1,6 +1,6 @@
 //! Step `registries`: lists what the caller may request, if the command names no registry.
 
-use super::finding::{Finding, Outcome};
+use super::finding::{Finding, StepResult};
 use super::problem::Problem;
 use super::reason;
 use super::time_text::rfc3339;
@@ -8,7 +8,7 @@ use crate::client::{Access, Client};
 
 const MAX_LINES: i32 = 10;
 
-pub(super) async fn check(client: &Client<'_>) -> Outcome<()> {
+pub(super) async fn check(client: &Client<'_>) -> StepResult<()> {
     match client.list_access(MAX_LINES).await {
         Ok((accesses, _)) if accesses.is_empty() => {
             let finding = Finding::fail(Problem::NothingGranted, "");

@@ -1,6 +1,6 @@
 //! Prints the findings, one step after the other, and keeps the exit code.
 
-use super::finding::{Finding, Outcome};
+use super::finding::{Finding, StepResult};
 use crate::exit_code::Exit;
 use crate::terminal::print_line;
 
@@ -25,7 +25,7 @@ impl Report {
     }
 
     /// Prints the finding of the next step and returns its value. The first failure decides the exit code.
-    pub(super) fn record<T>(&mut self, (finding, value): Outcome<T>) -> anyhow::Result<Option<T>> {
+    pub(super) fn record<T>(&mut self, (finding, value): StepResult<T>) -> anyhow::Result<Option<T>> {
         let step = self.steps.next().copied().unwrap_or(TOOLS);
         if let (Some(exit), None) = (finding.exit(), self.failed) {
             (self.exit, self.failed) = (exit, Some(step));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::files::{self, FileCheck, FileProblem};
-use super::finding::{Finding, Outcome};
+use super::finding::{Finding, StepResult};
 use super::origin::Origin;
 use super::problem::Problem;
 use super::request::Request;
@@ -35,7 +35,7 @@ const SETTINGS: [(&str, IsSet); 7] = [
     ("timeout", |config| config.timeout.is_some()),
 ];
 
-pub(super) fn check(request: &Request) -> Outcome<EffectiveSettings> {
+pub(super) fn check(request: &Request) -> StepResult<EffectiveSettings> {
     let effective = match EffectiveSettings::resolve(request) {
         Ok(effective) => effective,
         Err(error) => return (Finding::fail(Problem::SettingsInvalid, error.to_string()).fix(fix(&error)), None),

@@ -1,6 +1,6 @@
 //! Step `tools`: whether docker and podman on this machine use the broker's credential helper for the registry.
 
-use super::finding::{Finding, Outcome};
+use super::finding::{Finding, StepResult};
 use super::problem::Problem;
 use crate::client::{Paths, registry_host};
 
@@ -11,7 +11,7 @@ use self::paths::HELPER_PROGRAM;
 pub use self::paths::ToolPaths;
 use self::tool::{ConfiguredHelper, Tool};
 
-pub(super) fn check(registry: &str, tool_paths: &ToolPaths, paths: &Paths) -> Outcome<()> {
+pub(super) fn check(registry: &str, tool_paths: &ToolPaths, paths: &Paths) -> StepResult<()> {
     let Some(host) = registry_host(registry) else {
         return (Finding::skip("the argument is not the name of a registry"), None);
     };

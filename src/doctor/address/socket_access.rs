@@ -18,7 +18,7 @@ const WRITE: u32 = 0o2;
 
 /// A way for this user to get access.
 #[derive(Debug, PartialEq, Eq)]
-enum Access {
+enum SocketAccess {
     /// Membership in this group.
     JoinGroup(String),
     /// Membership in the group of this number. This host's files do not list the user, so it may be a container's.
@@ -56,25 +56,25 @@ struct User {
 pub(super) fn fix(path: &Path) -> String {
     let file = path.display();
     match access(path) {
-        Access::JoinGroup(group) => format!("sudo usermod -aG {group} {}, and log in again", users::user()),
-        Access::JoinGroupByNumber(gid) => format!(
+        SocketAccess::JoinGroup(group) => format!("sudo usermod -aG {group} {}, and log in again", users::user()),
+        SocketAccess::JoinGroupByNumber(gid) => format!(
             "start this container with the group {gid}: docker run --group-add {gid}, or supplementalGroups: [{gid}] in the pod's securityContext; outside of a container, add this user to the group in the directory service"
         ),
-        Access::LogInAgain(group) => format!("log in again: you joined group {group} after this login"),
-        Access::GroupTooPowerful(group) => format!(
+        SocketAccess::LogInAgain(group) => format!("log in again: you joined group {group} after this login"),
+        SocketAccess::GroupTooPowerful(group) => format!(
             "ask the operator to give {file} a group for callers only (chgrp, chmod g+rwx): members of {group} can do far more"
         ),
-        Access::NotByMode => format!(
+        SocketAccess::NotByMode => format!(
             "the file mode allows access: check SELinux or AppArmor (ausearch -m avc, journalctl -k), access lists (getfacl {file}), and the directories above (namei -l {file})"
         ),
-        Access::ChangeFile => {
+        SocketAccess::ChangeFile => {
             format!("ask the operator to give {file} a group that you are in, with access (chgrp, chmod g+rwx)")
         }
     }
 }
 
-fn access(path: &Path) -> Access {
-    let Ok(metadata) = fs::metadata(path) else { return Access::ChangeFile };
+fn access(path: &Path) -> SocketAccess {
+    let Ok(metadata) = fs::metadata(path) else { return SocketAccess::ChangeFile };
     let needed = if metadata.is_dir() { SEARCH } else { WRITE };
     let mode = FileMode { uid: metadata.uid(), gid: metadata.gid(), bits: metadata.mode(), needed };
     let uid = geteuid().as_raw();
@@ -84,22 +84,22 @@ fn access(path: &Path) -> Access {
 
 impl FileMode {
     /// `group` and `members` are the file's group and its members.
-    fn access(self, user: &User, group: String, members: &[String]) -> Access {
+    fn access(self, user: &User, group: String, members: &[String]) -> SocketAccess {
         let allows = |class: u32| (self.bits >> class) & self.needed != 0;
         let (is_owner, is_member) = (user.uid == self.uid, user.groups.contains(&self.gid));
         // The kernel checks one class only: the first of owner, group and others that the user is in.
         let class = if is_owner { 6 } else { u32::from(is_member) * 3 };
         if user.uid == 0 || allows(class) {
-            return Access::NotByMode;
+            return SocketAccess::NotByMode;
         }
         if is_owner || is_member || !allows(3) {
-            return Access::ChangeFile;
+            return SocketAccess::ChangeFile;
         }
         match &user.name {
-            Some(name) if members.contains(name) => Access::LogInAgain(group),
-            _ if self.gid == 0 || ROOT_GROUPS.contains(&&*group) => Access::GroupTooPowerful(group),
-            Some(_) => Access::JoinGroup(group),
-            None => Access::JoinGroupByNumber(self.gid),
+            Some(name) if members.contains(name) => SocketAccess::LogInAgain(group),
+            _ if self.gid == 0 || ROOT_GROUPS.contains(&&*group) => SocketAccess::GroupTooPowerful(group),
+            Some(_) => SocketAccess::JoinGroup(group),
+            None => SocketAccess::JoinGroupByNumber(self.gid),
         }
     }
 }
@@ -124,28 +124,28 @@ mod tests {
         let unlisted = User { name: None, ..ci(&[1002]) };
         let others = ["others".to_owned()];
         let file = socket(BROKER, BROKER, 0o660);
-        assert_eq!(file.access(&ci(&[1002]), group(), &others), Access::JoinGroup(group()));
-        assert_eq!(file.access(&ci(&[1002]), group(), &["ci".into()]), Access::LogInAgain(group()));
-        assert_eq!(file.access(&unlisted, group(), &others), Access::JoinGroupByNumber(BROKER));
+        assert_eq!(file.access(&ci(&[1002]), group(), &others), SocketAccess::JoinGroup(group()));
+        assert_eq!(file.access(&ci(&[1002]), group(), &["ci".into()]), SocketAccess::LogInAgain(group()));
+        assert_eq!(file.access(&unlisted, group(), &others), SocketAccess::JoinGroupByNumber(BROKER));
         for (gid, name) in [(0, "root"), (0, "0"), (990, "docker")] {
             for user in [&ci(&[1002]), &unlisted] {
                 let access = socket(0, gid, 0o660).access(user, name.to_owned(), &others);
-                assert_eq!(access, Access::GroupTooPowerful(name.to_owned()));
+                assert_eq!(access, SocketAccess::GroupTooPowerful(name.to_owned()));
             }
         }
         let directory = FileMode { needed: SEARCH, ..socket(BROKER, BROKER, 0o710) };
-        assert_eq!(directory.access(&ci(&[1002]), group(), &others), Access::JoinGroup(group()));
+        assert_eq!(directory.access(&ci(&[1002]), group(), &others), SocketAccess::JoinGroup(group()));
     }
 
     #[test]
     fn access_by_mode_is_not_blamed_on_a_group() {
         let access = |file: FileMode, user: &User| file.access(user, "ecr-broker".to_owned(), &[]);
         // The user is in the group, or others have access, or the user is root.
-        assert_eq!(access(socket(BROKER, BROKER, 0o660), &ci(&[1002, BROKER])), Access::NotByMode);
-        assert_eq!(access(socket(BROKER, BROKER, 0o666), &ci(&[1002])), Access::NotByMode);
-        assert_eq!(access(socket(BROKER, BROKER, 0o660), &User { uid: 0, ..ci(&[0]) }), Access::NotByMode);
+        assert_eq!(access(socket(BROKER, BROKER, 0o660), &ci(&[1002, BROKER])), SocketAccess::NotByMode);
+        assert_eq!(access(socket(BROKER, BROKER, 0o666), &ci(&[1002])), SocketAccess::NotByMode);
+        assert_eq!(access(socket(BROKER, BROKER, 0o660), &User { uid: 0, ..ci(&[0]) }), SocketAccess::NotByMode);
         // The bits of the owner deny access, or those of the group.
-        assert_eq!(access(socket(1002, BROKER, 0o060), &ci(&[1002])), Access::ChangeFile);
-        assert_eq!(access(socket(BROKER, BROKER, 0o606), &ci(&[BROKER])), Access::ChangeFile);
+        assert_eq!(access(socket(1002, BROKER, 0o060), &ci(&[1002])), SocketAccess::ChangeFile);
+        assert_eq!(access(socket(BROKER, BROKER, 0o606), &ci(&[BROKER])), SocketAccess::ChangeFile);
     }
 }

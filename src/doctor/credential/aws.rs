@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::super::finding::{Finding, Outcome};
+use super::super::finding::{Finding, StepResult};
 use super::super::time_text::{duration, rfc3339};
 use super::super::{known_registry, reason};
 use super::CredentialAnswer;
@@ -10,7 +10,7 @@ use crate::client::{CacheStatus, RegistryCredentials};
 
 impl CredentialAnswer<'_> {
     /// Covers every failure after the grant, from the audit log to AWS.
-    pub(in crate::doctor) fn aws(&self) -> Outcome<()> {
+    pub(in crate::doctor) fn aws(&self) -> StepResult<()> {
         match &self.answer {
             Ok(credentials) if credentials.cache_status() == CacheStatus::Stale => (stale(credentials), Some(())),
             Ok(credentials) if credentials.cache_status() == CacheStatus::Hit => {

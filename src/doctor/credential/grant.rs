@@ -1,6 +1,6 @@
 //! Step `grant`: whether the broker's grants allow the request.
 
-use super::super::finding::{Finding, Outcome};
+use super::super::finding::{Finding, StepResult};
 use super::super::{grant_text, reason};
 use super::CredentialAnswer;
 use crate::client::Failure;
@@ -19,7 +19,7 @@ const NOT_ALLOWED: [&str; 6] = [
 const ALLOWED: [&str; 2] = ["VALIDITY_UNSATISFIABLE", "AUDIT_UNAVAILABLE"];
 
 impl CredentialAnswer<'_> {
-    pub(in crate::doctor) fn grant(&self) -> Outcome<()> {
+    pub(in crate::doctor) fn grant(&self) -> StepResult<()> {
         let failure = match &self.answer {
             Ok(credentials) => {
                 let text = format!("{} is allowed, with profile {}", credentials.registry, credentials.profile);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::super::finding::{Finding, Outcome};
+use super::super::finding::{Finding, StepResult};
 use super::super::problem::Problem;
 use super::super::time_text::{duration, now, rfc3339};
 use super::CredentialAnswer;
@@ -14,7 +14,7 @@ const SET_CLOCK: &str =
     "set this machine's clock or the broker's: let both ask a time server (check: timedatectl status)";
 
 impl CredentialAnswer<'_> {
-    pub(in crate::doctor) fn token(&self) -> Outcome<RegistryCredentials> {
+    pub(in crate::doctor) fn token(&self) -> StepResult<RegistryCredentials> {
         match &self.answer {
             Ok(credentials) => (check(credentials, now()), Some(credentials.clone())),
             Err(_) => (Finding::skip("there is no credential"), None),

@@ -5,7 +5,7 @@ use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
 use super::super::deadline::Deadline;
-use super::super::finding::{Finding, Outcome};
+use super::super::finding::{Finding, StepResult};
 use super::super::problem::Problem;
 use super::super::{known_registry, reason};
 use super::transport::unreachable;
@@ -24,7 +24,7 @@ pub(in crate::doctor) struct RegistryCheck<'a, 'b> {
 }
 
 /// A registry's answer, without its body.
-struct Answer {
+struct RegistryAnswer {
     status: StatusCode,
     /// The host of a redirect.
     redirect: Option<String>,
@@ -32,7 +32,7 @@ struct Answer {
 
 impl RegistryCheck<'_, '_> {
     /// Sends the credential. If the registry itself refuses it, reports that to the broker and sends the replacement.
-    pub(in crate::doctor) async fn run(self, credentials: &RegistryCredentials) -> Outcome<()> {
+    pub(in crate::doctor) async fn run(self, credentials: &RegistryCredentials) -> StepResult<()> {
         let url = match self.v2_url(credentials) {
             Ok(url) => url,
             Err(error) => {
@@ -41,21 +41,21 @@ impl RegistryCheck<'_, '_> {
             }
         };
         match self.send(credentials, &url).await {
-            Ok(Answer { status, .. }) if is_refusal(status) && !is_own_url(credentials, &url) => {
+            Ok(RegistryAnswer { status, .. }) if is_refusal(status) && !is_own_url(credentials, &url) => {
                 let note = format!(
                     "not reported to the broker: https://{} may accept the credential that this URL refuses",
                     credentials.registry
                 );
                 (with_refusal_fixes(refused(&url, status).note(note), credentials, status), None)
             }
-            Ok(Answer { status, .. }) if is_refusal(status) => self.replace(credentials, &url, status).await,
+            Ok(RegistryAnswer { status, .. }) if is_refusal(status) => self.replace(credentials, &url, status).await,
             Ok(answer) => answer_finding(&answer, &url),
             Err(error) => (unreachable(&error, &url), None),
         }
     }
 
     /// Reports the refusal to the broker, which fetches a replacement at most once a minute.
-    async fn replace(self, refused_one: &RegistryCredentials, url: &Url, status: StatusCode) -> Outcome<()> {
+    async fn replace(self, refused_one: &RegistryCredentials, url: &Url, status: StatusCode) -> StepResult<()> {
         self.client.set_timeout(self.deadline.step_timeout());
         let first = &refused_one.credential_id;
         let replacement = match self.client.credentials_once(self.query, first).await {
@@ -93,7 +93,7 @@ impl RegistryCheck<'_, '_> {
     }
 
     /// Follows no redirect: the credential belongs to this host.
-    async fn send(&self, credentials: &RegistryCredentials, url: &Url) -> reqwest::Result<Answer> {
+    async fn send(&self, credentials: &RegistryCredentials, url: &Url) -> reqwest::Result<RegistryAnswer> {
         let limit = self.deadline.step_timeout();
         let mut builder = reqwest::Client::builder().redirect(Policy::none()).timeout(limit).connect_timeout(limit);
         if url.scheme() == "http" {
@@ -108,7 +108,7 @@ impl RegistryCheck<'_, '_> {
         let answer = request.send().await?;
         let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
         let redirect = location.and_then(|location| url.join(location).ok()?.host_str().map(str::to_owned));
-        Ok(Answer { status: answer.status(), redirect })
+        Ok(RegistryAnswer { status: answer.status(), redirect })
     }
 }
 
@@ -139,7 +139,7 @@ fn with_refusal_fixes(finding: Finding, credentials: &RegistryCredentials, statu
     finding.fix(format!("{fix}{policy}")).fix(simulated)
 }
 
-fn answer_finding(Answer { status, redirect }: &Answer, url: &Url) -> Outcome<()> {
+fn answer_finding(RegistryAnswer { status, redirect }: &RegistryAnswer, url: &Url) -> StepResult<()> {
     if status.is_success() {
         return (Finding::ok(format!("{url} accepts the credential ({})", status.as_u16())), Some(()));
     }
