@@ -23,9 +23,12 @@ pub(crate) struct ShutdownStages {
 impl ShutdownStages {
     /// Lets requests in flight finish until `timeout`, forces the rest, and returns when every connection has ended.
     pub(super) async fn run(&self, connections: &TaskTracker, timeout: Duration) {
-        info!(connections = connections.len(), "drain started");
         self.drain.cancel();
         connections.close();
+        if connections.is_empty() {
+            return;
+        }
+        info!(connections = connections.len(), "drain started");
         if ended(connections, timeout).await {
             return;
         }
