@@ -1,27 +1,27 @@
-//! Reads files that decide who a caller is or what it may do, and refuses those that every user can write.
+//! Reads files that decide who a caller is or what it may do. World-writable files are refused.
 
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// Permission of users that are neither the owner nor in the group to write.
-const WRITABLE_BY_OTHERS: u32 = 0o002;
+/// The permission to write of users that are neither the owner nor in the group.
+const WORLD_WRITABLE: u32 = 0o002;
 
-/// A file that cannot be read or trusted. The text continues the file's name.
+/// The reason why a file is not used. The text continues the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustedFileError {
-    /// The system refuses to open or read it.
+    /// The system does not open or read it.
     #[error("cannot be read: {0}")]
     Unreadable(String),
-    /// A directory, pipe or device.
+    /// It is a directory, a pipe or a device.
     #[error("is not a regular file")]
     NotRegular,
     /// Every user can write it.
-    #[error("is writable by every user, who could gain any access; run chmod o-w")]
+    #[error("is world-writable, so any user could gain any access; run chmod o-w")]
     WorldWritable,
     /// Every user can create files beside it.
-    #[error("is in a directory that every user can write; run chmod o-w on the directory")]
+    #[error("is in a world-writable directory, so any user could gain any access; run chmod o-w on it")]
     InWorldWritableDirectory,
 }
 
@@ -33,28 +33,28 @@ impl From<io::Error> for TrustedFileError {
 
 /// Returns whether every user can write a regular file.
 #[must_use]
-pub fn is_world_writable(found: &Metadata) -> bool {
-    found.is_file() && found.permissions().mode() & WRITABLE_BY_OTHERS != 0
+pub fn is_world_writable(metadata: &Metadata) -> bool {
+    metadata.is_file() && metadata.permissions().mode() & WORLD_WRITABLE != 0
 }
 
 /// Returns whether every user can create files in a directory or connect to a socket.
 #[must_use]
-pub fn is_writable_by_all(path: &Path) -> bool {
-    // A path without a folder is in the current one.
+pub fn is_open_to_all(path: &Path) -> bool {
+    // The parent of a bare file name is the current directory.
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & WRITABLE_BY_OTHERS != 0)
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & WORLD_WRITABLE != 0)
 }
 
-/// Reads a trusted file.
+/// Reads a file.
 ///
 /// # Errors
-/// The file cannot be read, is not a regular file, or every user can write it.
+/// The file cannot be read, is not a regular file, or is world-writable.
 pub fn read(path: &Path) -> Result<Vec<u8>, TrustedFileError> {
-    let found = std::fs::metadata(path)?;
-    if !found.is_file() {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
         return Err(TrustedFileError::NotRegular);
     }
-    if is_world_writable(&found) {
+    if is_world_writable(&metadata) {
         return Err(TrustedFileError::WorldWritable);
     }
     Ok(std::fs::read(path)?)

@@ -219,7 +219,7 @@ fn world_writable_key_file_is_rejected() {
     let load = || Issuers::load(vec![settings(ISSUER, KeyLocation::File(file.clone()))], ManualClock::new()).map(drop);
     assert!(load().is_ok());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    assert!(load().unwrap_err().to_string().contains("is writable by every user"));
+    assert!(load().unwrap_err().to_string().contains("is world-writable"));
 }
 
 #[tokio::test]

@@ -445,7 +445,7 @@ fn untrusted_or_unusable_tls_files_are_rejected() {
     assert_eq!(load(&federation.settings), Ok(()));
     let mode = |mode| fs::set_permissions(&federation.a.file, fs::Permissions::from_mode(mode)).unwrap();
     mode(0o666);
-    assert!(load(&federation.settings).unwrap_err().contains("is writable by every user"));
+    assert!(load(&federation.settings).unwrap_err().contains("is world-writable"));
     mode(0o644);
     // With a leaf among the roots, its key could sign for the whole trust domain.
     fs::write(&federation.a.file, federation.a.pem() + &federation.a.workload(RUNNER).certificate).unwrap();

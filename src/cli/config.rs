@@ -43,7 +43,7 @@ impl File {
         let flags = loopback_flag(self.allow_loopback);
         Sources {
             files: Files::read(self.config.as_deref()),
-            handed: Vec::new(),
+            activated: Vec::new(),
             environment: config::environment(),
             flags,
         }

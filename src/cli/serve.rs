@@ -65,7 +65,7 @@ fn sources(args: &Args, sockets: &ActivatedSockets) -> Sources {
     flags.extend(args.simulation.flags());
     Sources {
         files: Files::read(args.config.as_deref()),
-        handed: sockets.addresses(),
+        activated: sockets.addresses(),
         environment: config::environment(),
         flags,
     }

@@ -7,8 +7,8 @@ use crate::registry::Registry;
 
 mod listeners;
 
-/// Calls to AWS for what is kept warm. ECR takes 500 a second in a region, and others need some.
-const MOST_REFRESHES_PER_SECOND: f64 = 10.0;
+/// Calls to AWS for registries that are kept warm. ECR accepts 500 a second in a region, and requests need some of them.
+const MAX_REFRESHES_PER_SECOND: f64 = 10.0;
 
 /// Reports settings that are valid alone and wrong together.
 pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
@@ -20,53 +20,46 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     check_timeouts(config, reader);
 }
 
+/// Observing records every denial that it allows.
 fn check_observe(config: &Config, reader: &mut Reader<'_>) {
     if config.policy.is_observed() && config.audit.is_none() {
-        reader
-            .report(&Policy::mode(), "what is observed is put on record, and there is no audit log; set audit.output");
+        reader.report(&Policy::mode(), "\"observe\" needs an audit log; set audit.output");
     }
 }
 
 fn check_in_flight(config: &Config, reader: &mut Reader<'_>) {
     if config.limits.in_flight >= config.cache.max_waiters {
-        reader.report(
-            &Limits::in_flight(),
-            "it is not less than cache.max_waiters, so that one caller could turn away all others",
-        );
+        let problem = "is not below cache.max_waiters, so one caller could block all others; lower it";
+        reader.report(&Limits::in_flight(), problem);
     }
 }
 
 fn check_validity(config: &Config, reader: &mut Reader<'_>) {
     if config.cache.safety_margin > config.max_min_validity {
-        reader.report(
-            &Cache::safety_margin(),
-            "it is more than cache.max_min_validity; no credential could be handed out",
-        );
+        let problem = "exceeds cache.max_min_validity, so no credential could be released; lower it";
+        reader.report(&Cache::safety_margin(), problem);
     }
 }
 
 fn check_timeouts(config: &Config, reader: &mut Reader<'_>) {
     if config.aws.attempt_timeout > config.aws.operation_timeout {
-        reader.report(&Aws::attempt_timeout(), "it is more than aws.operation_timeout, which holds all attempts");
+        let problem = "exceeds aws.operation_timeout, which includes all attempts; lower it";
+        reader.report(&Aws::attempt_timeout(), problem);
     }
 }
 
-/// What is kept warm must fit, and AWS be asked for it no more often than it may be for a list.
+/// Every profile that a grant allows for a registry is a credential to keep.
 fn check_keep_warm(config: &Config, reader: &mut Reader<'_>) {
-    let of_one = |registry: &Registry| config.policy.profiles_for(registry).len();
-    let count: usize = config.keep_warm.iter().map(of_one).sum();
-    if u64::try_from(count).unwrap_or(u64::MAX) > config.cache.capacity {
-        reader.report(
-            &Cache::keep_warm(),
-            "its registries, by each profile that is granted for them, are more than cache.capacity holds",
-        );
+    let credentials_of = |registry: &Registry| config.policy.profiles_for(registry).len();
+    let credentials: usize = config.keep_warm.iter().map(credentials_of).sum();
+    if u64::try_from(credentials).unwrap_or(u64::MAX) > config.cache.capacity {
+        let problem = "needs more credentials than cache.capacity; list fewer registries or raise cache.capacity";
+        reader.report(&Cache::keep_warm(), problem);
     }
     let interval = config.cache.refresh_after.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "nobody lists so many")]
-    if count as f64 / interval > MOST_REFRESHES_PER_SECOND {
-        reader.report(
-            &Cache::keep_warm(),
-            "so many registries, by each profile that is granted for them, refreshed after cache.refresh_after, are more than ten calls to AWS a second; list fewer, or refresh them less often",
-        );
+    #[expect(clippy::cast_precision_loss, reason = "no configuration lists that many")]
+    if credentials as f64 / interval > MAX_REFRESHES_PER_SECOND {
+        let problem = "would exceed 10 AWS calls per second; list fewer registries or raise cache.refresh_after";
+        reader.report(&Cache::keep_warm(), problem);
     }
 }

@@ -97,7 +97,7 @@ impl File {
 
     /// Reads a file of a pattern: a user who can create files beside it can grant itself anything.
     fn read_included(path: &Path) -> Self {
-        if path.parent().is_some_and(trusted_file::is_writable_by_all) {
+        if path.parent().is_some_and(trusted_file::is_open_to_all) {
             return Self { path: path.to_owned(), text: Err(TrustedFileError::InWorldWritableDirectory) };
         }
         Self::read(path)

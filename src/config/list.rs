@@ -1,34 +1,34 @@
-//! Lists of tables, such as `[[grants]]`, as typed in one file or in several.
+//! Lists of tables, such as `[[grants]]`, in one file or in several.
 
 use toml::{Table, Value};
 
 use super::diagnostic::Diagnostic;
 use super::files::Document;
+use super::value_type::Expected;
 
-/// A list, and what each of its tables has.
+/// A list and the keys of its tables.
 pub(super) struct List {
-    /// Its key.
     pub(super) key: &'static str,
-    /// What is typed above each table, between brackets.
+    /// The text between the brackets above each table.
     pub(super) heading: &'static str,
-    /// What one of them is called in diagnostics.
+    /// The name of one table in diagnostics.
     pub(super) one: &'static str,
-    /// Which of its keys names it.
+    /// The key that names a table in diagnostics.
     pub(super) named_by: &'static str,
-    /// What no two of them may have in common.
+    /// The keys that no two tables may share, in words.
     pub(super) unique: &'static str,
     pub(super) keys: &'static [&'static str],
 }
 
-/// What was read of a list.
+/// The valid tables of a list, and the problems of the others.
 pub(super) struct Listed<T> {
     pub(super) items: Vec<T>,
-    /// Whether there is the list at all; an empty one is another thing than none.
-    pub(super) is_there: bool,
+    /// Whether any file has the list: an empty list and a missing one differ.
+    pub(super) exists: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-/// One table of a list, and what was found wrong with it.
+/// One table of a list and its problems.
 pub(super) struct Item<'a> {
     table: &'a Table,
     problems: Vec<String>,
@@ -39,41 +39,66 @@ impl Item<'_> {
         self.table.get(key)
     }
 
-    pub(super) fn wrong(&mut self, problem: impl Into<String>) {
+    /// Notes a problem; the table is then left out.
+    pub(super) fn report(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
     }
 
-    /// What could be read; else the problem is noted.
+    /// Returns a value, or notes the problem.
     pub(super) fn take<T>(&mut self, read: Result<T, String>) -> Option<T> {
-        read.map_err(|problem| self.wrong(problem)).ok()
+        read.map_err(|problem| self.report(problem)).ok()
+    }
+
+    /// Reads a key that must be there.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &str,
+        expected: Expected,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let Some(value) = self.get(key) else {
+            self.report(format!("{key} is missing; set it to {expected}"));
+            return None;
+        };
+        let read = read(value).ok_or_else(|| format!("{key}: {}", expected.but_got(value)));
+        self.take(read)
+    }
+
+    /// Reads a key that may be missing; the outer `None` stands for a problem.
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &str,
+        expected: Expected,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Option<Option<T>> {
+        if self.get(key).is_none() { Some(None) } else { self.required(key, expected, read).map(Some) }
     }
 }
 
 impl List {
-    /// Reads each table by `read`; those with which something is wrong are left out. `same` says whether two may not stand together.
-    pub(super) fn read<T>(
+    /// Reads the list of all files. `are_same` tells whether two tables share what must be unique.
+    pub(super) fn read<'a, T>(
         &self,
-        documents: &[Document],
+        documents: impl Iterator<Item = &'a Document>,
         read: impl Fn(&mut Item<'_>) -> Option<T>,
-        same: impl Fn(&T, &T) -> bool,
+        are_same: impl Fn(&T, &T) -> bool,
     ) -> Listed<T> {
-        let mut listed = Listed { items: Vec::new(), is_there: false, diagnostics: Vec::new() };
+        let mut listed = Listed { items: Vec::new(), exists: false, diagnostics: Vec::new() };
         for document in documents {
             let Some(value) = document.table.get(self.key) else { continue };
-            listed.is_there = true;
-            let mut mistake = |problem| listed.diagnostics.push(Diagnostic { place: document.place.clone(), problem });
+            listed.exists = true;
+            let mut report = |problem| listed.diagnostics.push(Diagnostic { place: document.place.clone(), problem });
             let Value::Array(values) = value else {
-                mistake(format!("{0} is a list of tables: write [[{0}]] above each", self.heading));
+                report(format!("{0} is a list of tables; write [[{0}]] above each table", self.heading));
                 continue;
             };
             for (index, value) in values.iter().enumerate() {
                 match self.read_one(index, value, &read) {
-                    Ok(item) if listed.items.iter().any(|other| same(other, &item)) => {
-                        let name = self.name(index, value);
-                        mistake(format!("{name}: another one has its {}; give each its own", self.unique));
+                    Ok(item) if listed.items.iter().any(|other| are_same(other, &item)) => {
+                        report(format!("{}: duplicate {}; choose another", self.name(index, value), self.unique));
                     }
                     Ok(item) => listed.items.push(item),
-                    Err(problems) => problems.into_iter().for_each(&mut mistake),
+                    Err(problems) => problems.into_iter().for_each(&mut report),
                 }
             }
         }
@@ -87,10 +112,12 @@ impl List {
         read: impl Fn(&mut Item<'_>) -> Option<T>,
     ) -> Result<T, Vec<String>> {
         let name = self.name(index, value);
-        let Value::Table(table) = value else { return Err(vec![format!("{name}: {value} is not a table")]) };
+        let Value::Table(table) = value else {
+            return Err(vec![format!("{name}: {}", Expected::Words("a table").but_got(value))]);
+        };
         let mut item = Item { table, problems: Vec::new() };
         for key in table.keys().filter(|key| !self.keys.contains(&key.as_str())) {
-            item.wrong(format!("{key} is not a key; a {} has {}", self.one, self.keys.join(", ")));
+            item.report(format!("{key}: unknown key; the keys are {}", self.keys.join(", ")));
         }
         match read(&mut item) {
             Some(read) if item.problems.is_empty() => Ok(read),

@@ -9,7 +9,7 @@ use super::setting::SettingMeta;
 use super::settings::SECTIONS;
 use super::sources::Sources;
 
-/// Returns every setting with the place that its value came from, then the lists of the files.
+/// Returns every setting with the source of its value, then the lists of the files.
 #[must_use]
 pub fn effective(sources: &Sources) -> String {
     let reader = Reader::new(sources);
@@ -18,7 +18,7 @@ pub fn effective(sources: &Sources) -> String {
         format!("[{name}]\n{settings}\n")
     };
     let sections: String = SECTIONS.iter().map(|one| section(one.name, one.settings)).collect();
-    sections + &lists_as_typed(&reader)
+    sections + &lists(&reader)
 }
 
 fn line(setting: &SettingMeta, reader: &Reader<'_>) -> String {
@@ -32,24 +32,29 @@ fn line(setting: &SettingMeta, reader: &Reader<'_>) -> String {
     }
 }
 
-/// The issuers, aliases, profiles and grants as they stand in the files.
-fn lists_as_typed(reader: &Reader<'_>) -> String {
-    let mut text = String::new();
-    let issuers = reader.file().get("authentication").and_then(|section| section.get("jwt"));
-    if let Some(issuers) = issuers {
-        let section = Table::from_iter([("jwt".to_owned(), issuers.clone())]);
-        text += &Table::from_iter([("authentication".to_owned(), Value::Table(section))]).to_string();
-    }
-    if let Some(aliases) = reader.file().get(ALIASES) {
-        text += &Table::from_iter([(ALIASES.to_owned(), aliases.clone())]).to_string();
-    }
+/// Returns the issuers, aliases, profiles and grants of the files.
+fn lists(reader: &Reader<'_>) -> String {
+    let in_main = [issuers(reader.file()), aliases(reader.file())];
+    let mut text: String = in_main.into_iter().flatten().map(|table| table.to_string()).collect();
     for document in reader.documents() {
-        let typed = LISTS.iter().filter_map(|list| Some(((*list).to_owned(), document.table.get(*list)?.clone())));
-        let typed: Table = typed.collect();
-        if !typed.is_empty() {
-            text.extend(["# ", document.place.as_str(), "\n", typed.to_string().as_str()]);
+        let lists = LISTS.iter().filter_map(|list| Some(((*list).to_owned(), document.table.get(*list)?.clone())));
+        let lists: Table = lists.collect();
+        if !lists.is_empty() {
+            text.extend(["# ", document.place.as_str(), "\n", lists.to_string().as_str()]);
         }
     }
-    let open = "# There are no grants: whoever may open the socket may have everything.\n";
-    if reader.documents().iter().any(|one| one.table.contains_key("grants")) { text } else { text + open }
+    if !reader.documents().any(|document| document.table.contains_key("grants")) {
+        text += "# No grants: every caller that can open the socket has full access.\n";
+    }
+    text
+}
+
+fn issuers(file: &Table) -> Option<Table> {
+    let issuers = file.get("authentication")?.get("jwt")?.clone();
+    let section = Table::from_iter([("jwt".to_owned(), issuers)]);
+    Some(Table::from_iter([("authentication".to_owned(), Value::Table(section))]))
+}
+
+fn aliases(file: &Table) -> Option<Table> {
+    Some(Table::from_iter([(ALIASES.to_owned(), file.get(ALIASES)?.clone())]))
 }

@@ -1,4 +1,4 @@
-//! Takes values out of their sources, in the order of their precedence, and gathers what is wrong.
+//! Takes values from their sources, in the order of precedence, and collects diagnostics.
 
 use toml::{Table, Value};
 
@@ -8,15 +8,19 @@ use super::setting::{Setting, SettingMeta};
 use super::sources::Sources;
 use crate::address::ListenAddress;
 
-/// The sources, and the diagnostics found so far.
+/// The place of problems with activated sockets: the variable by which systemd announces them.
+const ACTIVATED: &str = "LISTEN_FDS";
+
+/// The sources and the diagnostics of one reading.
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
-    /// The file that was named, which is always there, and behind it those that it includes, which have lists only.
-    documents: Vec<Document>,
+    main: Document,
+    /// Files with lists only.
+    included: Vec<Document>,
     diagnostics: Vec<Diagnostic>,
 }
 
-/// Where a value came from.
+/// The source of a value.
 pub(super) enum Origin {
     Flag(&'static str),
     Variable(String),
@@ -25,7 +29,7 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// For people: where to look.
+    /// Returns the place to change.
     pub(super) fn place(&self) -> String {
         match self {
             Self::Flag(flag) => (*flag).to_owned(),
@@ -39,11 +43,10 @@ impl Origin {
 impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a Sources) -> Self {
         let (main, included, diagnostics) = sources.files.documents();
-        let documents = std::iter::once(main).chain(included).collect();
-        Self { sources, documents, diagnostics }
+        Self { sources, main, included, diagnostics }
     }
 
-    /// Returns the setting's value. After a value that cannot be read it returns the default, so that one run finds every problem.
+    /// Returns a setting's value. A value that cannot be read counts as missing, so that one run finds every problem.
     pub(super) fn get<T: Default>(&mut self, setting: &Setting<T>) -> T {
         let found = self.find(&setting.meta);
         found
@@ -61,11 +64,11 @@ impl<'a> Reader<'a> {
     }
 
     fn read<T>(&mut self, setting: &Setting<T>, value: &Value, origin: &Origin) -> Option<T> {
-        let read = setting.read(value);
-        read.map_err(|problem| self.report_at(origin.place(), format!("{}: {problem}", setting.meta.name()))).ok()
+        let report = |problem| self.report_at(origin.place(), format!("{}: {problem}", setting.meta.name()));
+        setting.read(value).map_err(report).ok()
     }
 
-    /// The value as typed, and where.
+    /// Returns the unread value and its source.
     pub(super) fn find(&self, meta: &SettingMeta) -> Option<(Value, Origin)> {
         let name = meta.name();
         if let Some((_, flag, value)) = self.sources.flags.iter().find(|(setting, ..)| *setting == name) {
@@ -81,44 +84,7 @@ impl<'a> Reader<'a> {
         Some((value.clone(), Origin::File(self.file_name())))
     }
 
-    /// The main file and those that it includes.
-    pub(super) fn documents(&self) -> &[Document] {
-        &self.documents
-    }
-
-    /// The sources of values.
-    pub(super) fn sources(&self) -> &'a Sources {
-        self.sources
-    }
-
-    /// Keeps the diagnostics of what was read, and returns the rest.
-    pub(super) fn collect<T>(&mut self, (read, diagnostics): (T, Vec<Diagnostic>)) -> T {
-        self.diagnostics.extend(diagnostics);
-        read
-    }
-
-    /// Where sockets were handed over.
-    pub(super) fn handed(&self) -> &'a [ListenAddress] {
-        &self.sources.handed
-    }
-
-    /// Notes what is wrong with a socket that was handed over.
-    pub(super) fn report_handed(&mut self, problem: &str) {
-        self.report_at("LISTEN_FDS".to_owned(), problem.to_owned());
-    }
-
-    /// Notes what is wrong with the file as a whole.
-    pub(super) fn report_file(&mut self, problem: &str) {
-        let place = self.file_name();
-        self.report_at(place, problem.to_owned());
-    }
-
-    /// The file that was named; empty where none was.
-    pub(super) fn file(&self) -> &Table {
-        &self.documents[0].table
-    }
-
-    /// What a variable says that is not ours.
+    /// Returns the value of another program's variable that means the same as a setting.
     pub(super) fn get_variable<T>(&mut self, name: &str, setting: &Setting<Option<T>>) -> Option<T> {
         let text = self.variable(name)?;
         setting.read(&Value::String(text.to_owned())).unwrap_or_else(|problem| {
@@ -127,31 +93,67 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// An environment variable; an empty one counts as none.
+    /// Returns an environment variable; an empty one counts as not set.
     pub(super) fn variable(&self, name: &str) -> Option<&'a str> {
-        let variables = self.sources.environment.iter();
-        variables
-            .filter(|(_, text)| !text.is_empty())
-            .find(|(variable, _)| variable == name)
-            .map(|(_, text)| text.as_str())
+        let set = self.sources.environment.iter().filter(|(_, text)| !text.is_empty());
+        set.into_iter().find(|(variable, _)| variable == name).map(|(_, text)| text.as_str())
     }
 
-    /// Notes what is wrong with a value that could be read.
+    pub(super) fn sources(&self) -> &'a Sources {
+        self.sources
+    }
+
+    /// Returns the addresses of activated sockets.
+    pub(super) fn activated(&self) -> &'a [ListenAddress] {
+        &self.sources.activated
+    }
+
+    /// Returns the main file; empty if there is none.
+    pub(super) fn file(&self) -> &Table {
+        &self.main.table
+    }
+
+    pub(super) fn file_name(&self) -> String {
+        self.sources.files.name()
+    }
+
+    /// Returns the main file, then the included files.
+    pub(super) fn documents(&self) -> impl Iterator<Item = &Document> {
+        std::iter::once(&self.main).chain(&self.included)
+    }
+
+    pub(super) fn included(&self) -> &[Document] {
+        &self.included
+    }
+
+    /// Keeps the diagnostics of a list and returns its items.
+    pub(super) fn collect<T>(&mut self, (read, diagnostics): (T, Vec<Diagnostic>)) -> T {
+        self.diagnostics.extend(diagnostics);
+        read
+    }
+
+    /// Reports a setting whose value was read.
     pub(super) fn report<T>(&mut self, setting: &Setting<T>, problem: &str) {
         let place = self.find(&setting.meta).map_or(Origin::Default, |(_, origin)| origin).place();
         self.report_at(place, format!("{}: {problem}", setting.meta.name()));
     }
 
-    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.diagnostics
+    /// Reports an activated socket.
+    pub(super) fn report_activated(&mut self, problem: &str) {
+        self.report_at(ACTIVATED.to_owned(), problem.to_owned());
     }
 
-    /// Notes what is wrong at a place.
+    /// Reports the main file.
+    pub(super) fn report_file(&mut self, problem: &str) {
+        let place = self.file_name();
+        self.report_at(place, problem.to_owned());
+    }
+
     pub(super) fn report_at(&mut self, place: String, problem: String) {
         self.diagnostics.push(Diagnostic { place, problem });
     }
 
-    pub(super) fn file_name(&self) -> String {
-        self.sources.files.name()
+    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.diagnostics
     }
 }

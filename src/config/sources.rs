@@ -8,8 +8,8 @@ use crate::address::ListenAddress;
 pub struct Sources {
     /// The configuration file, if one was named, and the files that it includes.
     pub files: Files,
-    /// Addresses of sockets that the service manager opened.
-    pub handed: Vec<ListenAddress>,
+    /// Addresses of activated sockets, which the service manager opened.
+    pub activated: Vec<ListenAddress>,
     /// The environment.
     pub environment: Vec<(String, String)>,
     /// Flags of the command line: the setting's name, the flag and the value.

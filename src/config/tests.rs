@@ -24,11 +24,11 @@ fn load(text: &str) -> Result<Config, Vec<Diagnostic>> {
 }
 
 fn problems(text: &str) -> Vec<String> {
-    load(text).unwrap_err().into_iter().map(|mistake| mistake.problem).collect()
+    load(text).unwrap_err().into_iter().map(|diagnostic| diagnostic.problem).collect()
 }
 
 #[test]
-fn nothing_configured_is_a_configuration() {
+fn empty_configuration_is_valid() {
     let config = Config::load(&Sources::default()).unwrap();
     assert!(config.server.listen.is_empty() && !config.server.loopback);
     assert_eq!(config.cache.safety_margin, Duration::from_mins(5));
@@ -36,14 +36,14 @@ fn nothing_configured_is_a_configuration() {
 }
 
 #[test]
-fn every_default_is_what_its_explanation_says() {
+fn example_matches_the_defaults() {
     let from_defaults = Config::load(&Sources::default()).unwrap();
     let from_example = load(&example()).unwrap();
     assert_eq!(format!("{from_defaults:?}"), format!("{from_example:?}"));
 }
 
 #[test]
-fn the_example_passes_and_every_commented_value_can_be_put_in_force() {
+fn example_and_its_commented_values_are_valid() {
     assert!(load(&example()).is_ok());
     for about in settings::SECTIONS.iter().flat_map(|section| section.settings) {
         let names_files =
@@ -57,7 +57,7 @@ fn the_example_passes_and_every_commented_value_can_be_put_in_force() {
 }
 
 #[test]
-fn the_example_s_grant_profile_issuer_and_alias_can_be_put_in_force() {
+fn example_lists_are_valid() {
     let in_force = |text: &str, list: &str| text[text.find(list).unwrap()..].replace("# ", "");
     let text = in_force(example::GRANT, "# [[grants]]")
         + &in_force(example::PROFILE, "# [[profiles]]")
@@ -71,7 +71,7 @@ fn the_example_s_grant_profile_issuer_and_alias_can_be_put_in_force() {
 }
 
 #[test]
-fn an_alias_is_a_host_of_one_s_own_and_stands_for_a_registry() {
+fn aliases_name_registries_and_bad_hosts_are_refused() {
     let text = "[aliases]\n\"a.example\" = \"public.ecr.aws\"\n\"b.example:5000\" = \"https://123456789012.dkr.ecr.us-east-1.amazonaws.com/x\"";
     assert_eq!(load(text).unwrap().aliases.iter().count(), 2);
     let file = file(text);
@@ -89,7 +89,7 @@ fn an_alias_is_a_host_of_one_s_own_and_stands_for_a_registry() {
         ("\"a b\" = \"public.ecr.aws\"", "not a host name"),
         ("\"1.dkr.ecr.us-east-1.amazonaws.com\" = \"public.ecr.aws\"", "twelve digits"),
         ("\"a.example\" = \"ghcr.io\"", "not an ECR registry"),
-        ("\"a.example\" = 5", "not a text"),
+        ("\"a.example\" = 5", "expected a string, got 5"),
     ] {
         let problems = problems(&format!("[aliases]\n{line}"));
         assert!(
@@ -101,7 +101,7 @@ fn an_alias_is_a_host_of_one_s_own_and_stands_for_a_registry() {
 }
 
 #[test]
-fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+fn values_come_from_flag_then_environment_then_file() {
     let file = file("[cache]\ncapacity = 1\nsafety_margin = \"1m\"\nrefresh_after = \"2h\"");
     let environment = [("ECR_BROKER_CACHE_CAPACITY", "2"), ("ECR_BROKER_CACHE_SAFETY_MARGIN", "2m")];
     let mut sources = sources(&file, &environment);
@@ -118,7 +118,7 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn every_kind_of_value_can_come_from_the_environment() {
+fn environment_accepts_every_value_type() {
     let file = file("");
     let sources = sources(
         &file,
@@ -138,7 +138,7 @@ fn every_kind_of_value_can_come_from_the_environment() {
 }
 
 #[test]
-fn every_mistake_is_reported_in_one_run_with_its_key_and_what_would_be_taken() {
+fn one_run_reports_every_problem_with_key_and_accepted_values() {
     let text = r#"
         [server]
         listen = ["nowhere", "127.0.0.1:1"]
@@ -162,7 +162,7 @@ fn every_mistake_is_reported_in_one_run_with_its_key_and_what_would_be_taken() {
     for (key, hint) in [
         ("server.listen", "IP:PORT"),
         ("server.max_connections", "from 1 to"),
-        ("server.colour", "[server] has listen"),
+        ("server.colour", "the keys of [server] are listen"),
         ("cache.refresh_after", "1h30m"),
         ("cache.safety_margin", "expected a duration from 0s to 6h, got 5"),
         ("aws.region", "eu-central-1"),
@@ -181,23 +181,23 @@ fn every_mistake_is_reported_in_one_run_with_its_key_and_what_would_be_taken() {
 }
 
 #[test]
-fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() {
+fn network_listeners_need_tls_and_identified_callers() {
     let pair = "certificate = \"/no/such.crt\"\nkey = \"/no/such.key\"";
     for (text, key, hint) in [
-        ("[server.tls]\ncertificate = \"/a\"".to_owned(), "server.tls.certificate", "needs its key"),
-        ("[server.tls]\nkey = \"/a\"".to_owned(), "server.tls.key", "needs the certificate"),
+        ("[server.tls]\ncertificate = \"/a\"".to_owned(), "server.tls.certificate", "has no key"),
+        ("[server.tls]\nkey = \"/a\"".to_owned(), "server.tls.key", "has no certificate"),
         ("[server.tls]\nkey = \"a\"".to_owned(), "server.tls.key", "absolute"),
-        ("[server.tls]\ncolour = 1".to_owned(), "server.tls.colour", "has certificate, key"),
+        ("[server.tls]\ncolour = 1".to_owned(), "server.tls.colour", "the keys of [server.tls] are certificate, key"),
         ("[server]\ntls = 1".to_owned(), "server.tls", "write [server.tls]"),
         (
             "[authentication]\nclient_ca = { \"a.example\" = \"/a\" }".to_owned(),
             "authentication.client_ca",
-            "over TLS only",
+            "client certificates need TLS",
         ),
         (
             "[authentication]\nclient_dns = { \"a.example\" = \"/a\" }".to_owned(),
             "authentication.client_dns",
-            "over TLS only",
+            "client certificates need TLS",
         ),
         (
             "[authentication]\nclient_ca = { \"A.example\" = \"/a\" }".to_owned(),
@@ -210,12 +210,12 @@ fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() 
             "authentication.client_dns",
             "without \"*\"",
         ),
-        ("[server]\nlisten = [\"0.0.0.0:1\"]".to_owned(), "server.listen", "without TLS anybody"),
+        ("[server]\nlisten = [\"0.0.0.0:1\"]".to_owned(), "server.listen", "without encryption"),
         ("[server]\nlisten = [\"127.0.0.1:1\"]".to_owned(), "server.listen", "authentication.loopback = true"),
         (
             format!("[server]\nlisten = [\"0.0.0.0:1\"]\n[server.tls]\n{pair}"),
             "server.listen",
-            "nothing says who may call",
+            "without authentication",
         ),
     ] {
         let problems = problems(&text);
@@ -225,21 +225,22 @@ fn tls_takes_all_its_files_and_nobody_is_let_in_over_a_network_without_a_name() 
     let open = format!(
         "[server]\nlisten = [\"0.0.0.0:1\"]\n[server.tls]\n{pair}\n[authentication]\nclient_ca = {{ \"a.example\" = \"/a\" }}"
     );
-    assert!(problems(&open)[0].contains("write grants"));
+    assert!(problems(&open)[0].contains("write grants and enforce them"));
     assert!(load(&format!("grants = []\n{open}")).is_ok());
     let variable = [("ECR_BROKER_SERVER_TLS_KEY", "/a"), ("ECR_BROKER_SERVER_TLS_COLOUR", "red")];
     let diagnostics = Config::load(&sources(&file(""), &variable)).unwrap_err();
-    let of =
-        |place: &str| diagnostics.iter().find(|mistake| mistake.place == place).map(|mistake| mistake.problem.as_str());
-    assert!(of("ECR_BROKER_SERVER_TLS_KEY").unwrap().contains("needs the certificate"), "{diagnostics:?}");
+    let of = |place: &str| {
+        diagnostics.iter().find(|diagnostic| diagnostic.place == place).map(|diagnostic| diagnostic.problem.as_str())
+    };
+    assert!(of("ECR_BROKER_SERVER_TLS_KEY").unwrap().contains("has no certificate"), "{diagnostics:?}");
     assert!(
-        of("ECR_BROKER_SERVER_TLS_COLOUR").unwrap().contains("[server.tls] has certificate, key"),
+        of("ECR_BROKER_SERVER_TLS_COLOUR").unwrap().contains("the keys of [server.tls] are certificate, key"),
         "{diagnostics:?}"
     );
 }
 
 #[test]
-fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
+fn issuers_are_read_and_every_problem_names_its_issuer() {
     let good = r#"
         grants = []
         [server]
@@ -262,7 +263,7 @@ fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
     );
     assert_eq!(issuers[1].keys, jwt::KeyLocation::File("/etc/keys.json".into()));
     assert_eq!(issuers[1].max_lifetime, Duration::from_mins(15));
-    assert!(self::problems(&good.replace("grants = []", ""))[0].contains("any token of these issuers"));
+    assert!(self::problems(&good.replace("grants = []", ""))[0].contains("every token of these issuers"));
     let text = r#"
         grants = []
         [[authentication.jwt]]
@@ -283,13 +284,13 @@ fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
     "#;
     let problems = problems(text);
     for hint in [
-        "colour is not a key",
-        "name is missing",
-        "starts with https://",
-        "audience is missing",
-        "absolute path",
+        "colour: unknown key",
+        "name: expected 1 to 64",
+        "a URL with https://, got \"http://oidc.example\"",
+        "audience: expected",
+        "jwks_file: expected an absolute path",
         "from 1m to 1day",
-        "another one has its name",
+        "duplicate name or issuer",
     ] {
         assert!(
             problems.iter().any(|problem| problem.starts_with("authentication.jwt") && problem.contains(hint)),
@@ -299,11 +300,11 @@ fn issuers_are_read_as_typed_and_every_mistake_names_its_own() {
     assert_eq!(problems.len(), 7, "{problems:#?}");
     assert!(self::problems("authentication.jwt = 1")[0].contains("write [[authentication.jwt]]"));
     let open = format!("{}\n", good.replace("127.0.0.1:1", "0.0.0.0:1"));
-    assert!(self::problems(&open)[0].contains("without TLS anybody"));
+    assert!(self::problems(&open)[0].contains("without encryption"));
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_named_with_its_line() {
+fn invalid_toml_is_reported_with_its_line() {
     let diagnostics = load("[cache]\ncapacity = = 1").unwrap_err();
     assert!(diagnostics[0].problem.starts_with("line 2: "), "{diagnostics:?}");
     let missing = Sources { files: Files::read(Some("/no/such.toml".as_ref())), ..Sources::default() };
@@ -312,7 +313,7 @@ fn a_file_that_is_no_toml_is_named_with_its_line() {
 }
 
 #[test]
-fn a_misspelt_variable_of_ours_is_a_mistake_and_others_are_none_of_our_business() {
+fn misspelt_variables_are_reported_and_foreign_ones_ignored() {
     let file = file("");
     let sources = sources(
         &file,
@@ -320,15 +321,20 @@ fn a_misspelt_variable_of_ours_is_a_mistake_and_others_are_none_of_our_business(
     );
     let diagnostics = Config::load(&sources).unwrap_err();
     assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
-    assert!(diagnostics[0].to_string().starts_with("ECR_BROKER_CACHE_CAPACTIY: it is not a setting; [cache] has"));
+    assert!(
+        diagnostics[0].to_string().starts_with("ECR_BROKER_CACHE_CAPACTIY: unknown variable; the keys of [cache] are")
+    );
 }
 
 #[test]
-fn what_would_leave_the_broker_open_by_mistake_is_a_mistake() {
+fn unknown_variables_and_writable_files_are_refused() {
     let file = file("");
     for name in ["ECR_BROKER_CONFG", "ECR_BROKER_CONFIG_FILE", "ECR_BROKER_GRANTS"] {
         let diagnostics = Config::load(&sources(&file, &[(name, "x")])).unwrap_err();
-        assert!(diagnostics[0].to_string().starts_with(&format!("{name}: it is nothing that")), "{diagnostics:?}");
+        assert!(
+            diagnostics[0].to_string().starts_with(&format!("{name}: unknown variable; the sections are")),
+            "{diagnostics:?}"
+        );
     }
     // `cargo run` and `cargo test` pass on what the build was told.
     let of_the_build = [("ECR_BROKER_COMMIT", "x"), ("ECR_BROKER_FEATURES", "x"), ("ECR_BROKER_CONFIG", "x")];
@@ -339,9 +345,9 @@ fn what_would_leave_the_broker_open_by_mistake_is_a_mistake() {
 }
 
 #[test]
-fn what_is_printed_has_the_grants_and_says_where_there_are_none() {
+fn printed_configuration_has_the_grants_or_says_there_are_none() {
     let open = file("");
-    assert!(effective(&sources(&open, &[])).contains("# There are no grants"));
+    assert!(effective(&sources(&open, &[])).contains("# No grants"));
     let text = "[[grants]]\nid = \"farm\"\ncallers = [{ uid = 1 }]\nregistries = [{ public = true }]\n";
     let granted = file(text);
     let printed = effective(&sources(&granted, &[]));
@@ -350,7 +356,7 @@ fn what_is_printed_has_the_grants_and_says_where_there_are_none() {
 }
 
 #[test]
-fn the_links_of_a_kubernetes_service_are_no_settings_of_ours() {
+fn kubernetes_service_variables_are_ignored() {
     let file = file("");
     let links = ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT_50051_TCP", "PORT_50051_TCP_ADDR"];
     let names = links.map(|link| format!("ECR_BROKER_SERVER_{link}"));
@@ -359,12 +365,12 @@ fn the_links_of_a_kubernetes_service_are_no_settings_of_ours() {
 }
 
 #[test]
-fn p13_a_tcp_listener_that_anybody_could_use_is_refused() {
+fn p13_open_tcp_listeners_are_refused() {
     for (text, fix) in [
         ("[server]\nlisten = [\"127.0.0.1:1\"]", "--allow-loopback"),
         ("[server]\nlisten = [\"[::1]:1\"]", "--allow-loopback"),
-        ("[server]\nlisten = [\"0.0.0.0:1\"]\n[authentication]\nloopback = true", "listen on a Unix socket"),
-        ("[server]\nlisten = [\"10.0.0.5:1\"]\n[authentication]\nloopback = true", "listen on a Unix socket"),
+        ("[server]\nlisten = [\"0.0.0.0:1\"]\n[authentication]\nloopback = true", "use a Unix socket"),
+        ("[server]\nlisten = [\"10.0.0.5:1\"]\n[authentication]\nloopback = true", "use a Unix socket"),
     ] {
         let problems = problems(text);
         assert!(problems.len() == 1 && problems[0].contains(fix), "{text}: {problems:?}");
@@ -374,13 +380,13 @@ fn p13_a_tcp_listener_that_anybody_could_use_is_refused() {
 }
 
 #[test]
-fn values_that_contradict_each_other_are_refused() {
+fn contradicting_settings_are_refused() {
     assert!(problems("[cache]\nsafety_margin = \"2h\"\nmax_min_validity = \"1h\"")[0].contains("max_min_validity"));
     assert!(problems("[aws]\nattempt_timeout = \"9s\"")[0].contains("operation_timeout"));
 }
 
 #[test]
-fn a_web_identity_is_ours_to_trade_only_without_access_keys() {
+fn access_keys_take_precedence_over_a_web_identity() {
     let file = file("[aws]\nsts_endpoint = \"http://sts\"");
     let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
     let with = Config::load(&sources(&file, &role)).unwrap();
@@ -412,7 +418,7 @@ fn ids(config: &Config) -> Vec<&str> {
 }
 
 #[test]
-fn each_team_has_a_file_of_its_own_read_in_the_order_of_their_names_after_the_main_one() {
+fn included_files_are_read_in_name_order_after_the_main_file() {
     let profile = "[[profiles]]\nname = \"a\"\nrole_chain = [\"arn:aws:iam::210987654321:role/a\"]\n";
     let main = format!("include = [\"grants.d/*.toml\", \"last.toml\", \"empty.d/*.toml\"]\n{}", grant_of("main", "a"));
     let (directory, sources) = folder(&[
@@ -438,7 +444,7 @@ fn each_team_has_a_file_of_its_own_read_in_the_order_of_their_names_after_the_ma
 }
 
 #[test]
-fn a_mistake_in_an_included_file_is_named_with_that_file() {
+fn problems_of_included_files_name_their_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let (directory, sources) = folder(&[
         (
@@ -460,10 +466,10 @@ fn a_mistake_in_an_included_file_is_named_with_that_file() {
         ("main.toml", "gone.d cannot be read: No such file"),
         ("missing.toml", "cannot be read"),
         ("d/broken.toml", "line 1"),
-        ("d/other.toml", "include is for the file that includes this one"),
-        ("d/other.toml", "server is for the file that includes this one"),
-        ("d/twice.toml", "grant \"x\": another one has its id"),
-        ("open/a.toml", "is in a directory that every user can write"),
+        ("d/other.toml", "include is not allowed in an included file"),
+        ("d/other.toml", "server is not allowed in an included file"),
+        ("d/twice.toml", "grant \"x\": duplicate id"),
+        ("open/a.toml", "in a world-writable directory"),
     ] {
         let found = diagnostics.iter().any(|one| one.place.ends_with(place) && one.problem.contains(problem));
         assert!(found, "{place}: {problem}: {diagnostics:#?}");
@@ -473,10 +479,10 @@ fn a_mistake_in_an_included_file_is_named_with_that_file() {
 }
 
 #[test]
-fn an_include_that_brings_no_grants_does_not_open_the_broker_to_everybody() {
+fn include_without_grants_is_refused() {
     let (directory, sources) = folder(&[("main.toml", "include = [\"grants.d/*.toml\"]"), ("grants.d/README", "")]);
     let diagnostics = Config::load(&sources).unwrap_err();
-    assert!(diagnostics[0].problem.contains("everybody would have everything"), "{diagnostics:?}");
+    assert!(diagnostics[0].problem.contains("every caller would have full access"), "{diagnostics:?}");
     // A name that is no text, and a pipe that nobody writes to.
     let strange = std::ffi::OsStr::new("a");
     let name = [strange.as_encoded_bytes(), b"\xff.toml"].concat();
@@ -489,7 +495,7 @@ fn an_include_that_brings_no_grants_does_not_open_the_broker_to_everybody() {
 }
 
 #[test]
-fn what_is_kept_warm_has_to_fit_and_to_be_refreshable() {
+fn keep_warm_fits_the_cache_and_the_call_rate() {
     let hosts = |count: usize| {
         (0..count)
             .map(|number| format!("\"{number:012}.dkr.ecr.eu-west-1.amazonaws.com\""))
@@ -499,8 +505,8 @@ fn what_is_kept_warm_has_to_fit_and_to_be_refreshable() {
     let with = |count, more: &str| load(&format!("[cache]\nkeep_warm = [{}]\n{more}", hosts(count)));
     assert_eq!(with(100, "").unwrap().keep_warm.len(), 100);
     for (count, more, problem) in [
-        (11, "capacity = 10", "more than cache.capacity holds"),
-        (11, "refresh_after = \"1s\"", "more than ten calls to AWS a second"),
+        (11, "capacity = 10", "needs more credentials than cache.capacity"),
+        (11, "refresh_after = \"1s\"", "would exceed 10 AWS calls per second"),
     ] {
         let diagnostics = with(count, more).unwrap_err();
         assert!(diagnostics.len() == 1 && diagnostics[0].problem.contains(problem), "{diagnostics:?}");
@@ -509,7 +515,7 @@ fn what_is_kept_warm_has_to_fit_and_to_be_refreshable() {
 }
 
 #[test]
-fn the_aws_api_is_served_on_loopback_with_a_file_for_its_secret_and_not_otherwise() {
+fn aws_api_needs_a_loopback_address_and_a_secret_file() {
     let server = |lines: &str| format!("[server]\n{lines}\n");
     let both =
         |listen: &str| server(&format!("aws_api_listen = \"{listen}\"\naws_api_secret_file = \"/no/such/file\""));
@@ -527,7 +533,7 @@ fn the_aws_api_is_served_on_loopback_with_a_file_for_its_secret_and_not_otherwis
         (server("aws_api_listen = \"127.0.0.1:1\"\naws_api_secret_file = \"a\""), "expected an absolute path"),
         (
             both("127.0.0.1:1") + "listen = [\"127.0.0.1:1\"]\n[authentication]\nloopback = true",
-            "in server.listen, too",
+            "is also in server.listen",
         ),
     ] {
         let problems = problems(&text);
@@ -536,9 +542,9 @@ fn the_aws_api_is_served_on_loopback_with_a_file_for_its_secret_and_not_otherwis
 }
 
 #[test]
-fn a_socket_that_is_handed_over_for_the_aws_api_is_not_for_grpc() {
+fn activated_socket_of_the_aws_api_is_not_for_grpc() {
     let file = file("[server]\naws_api_listen = \"127.0.0.1:9911\"\naws_api_secret_file = \"/a\"");
-    let handed = vec!["127.0.0.1:9911".parse().unwrap(), "unix:/b.sock".parse().unwrap()];
-    let config = Config::load(&Sources { handed, ..sources(&file, &[]) }).unwrap();
+    let activated = vec!["127.0.0.1:9911".parse().unwrap(), "unix:/b.sock".parse().unwrap()];
+    let config = Config::load(&Sources { activated, ..sources(&file, &[]) }).unwrap();
     assert_eq!(config.server.listen, ["unix:/b.sock".parse().unwrap()]);
 }

@@ -192,7 +192,10 @@ fn endpoint(value: &Value) -> Result<String, String> {
     if fits { Ok(text.to_owned()) } else { Err(Expected::Words("a URL with http:// or https://").but_got(value)) }
 }
 
-/// Whether a text can name a grant or an issuer in answers and logs.
+/// A name of a grant or an issuer.
+pub(super) const NAME: Expected = Expected::Words("1 to 64 letters, digits, \".\", \"_\" and \"-\"");
+
+/// Returns whether a text can name a grant or an issuer in answers and logs.
 pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }

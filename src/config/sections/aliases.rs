@@ -1,11 +1,12 @@
-//! `[aliases]`: hosts of one's own, and the registry behind each.
+//! `[aliases]`: other host names for registries.
 
 use toml::Value;
 
 use crate::config::reader::Reader;
+use crate::config::values::string;
 use crate::registry::{Aliases, Registry};
 
-/// Its heading.
+/// The heading.
 pub(in crate::config) const ALIASES: &str = "aliases";
 
 /// Reads the aliases; only the main file can have them.
@@ -15,22 +16,22 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Aliases {
     aliases
 }
 
-/// The aliases of a section, and what is wrong with it.
+/// Reads the aliases of the section, and returns its problems.
 fn parse(section: Option<&Value>) -> (Aliases, Vec<String>) {
-    let (mut aliases, mut problems) = (Aliases::default(), Vec::new());
-    let table = match section {
-        None => return (aliases, problems),
-        Some(Value::Table(table)) => table,
-        Some(_) => {
-            problems.push("aliases is a section: write [aliases], and below it \"HOST\" = \"REGISTRY\"".to_owned());
-            return (aliases, problems);
+    let mut aliases = Aliases::default();
+    let problems = match section {
+        None => Vec::new(),
+        Some(Value::Table(table)) => {
+            let add = |(alias, value): (&String, &Value)| add(&mut aliases, alias, value).err();
+            table.iter().filter_map(add).collect()
         }
+        Some(_) => vec!["aliases is a section; write [aliases] and \"HOST\" = \"REGISTRY\" below it".to_owned()],
     };
-    for (alias, value) in table {
-        let registry = value.as_str().ok_or_else(|| format!("{value} is not a text between quotes"));
-        let registry = registry.and_then(|text| text.parse::<Registry>().map_err(|error| error.to_string()));
-        let added = registry.and_then(|registry| aliases.add(alias, registry).map_err(|error| error.to_string()));
-        problems.extend(added.err().map(|problem| format!("aliases.{alias:?}: {problem}")));
-    }
     (aliases, problems)
+}
+
+fn add(aliases: &mut Aliases, alias: &str, value: &Value) -> Result<(), String> {
+    let named = |problem: String| format!("aliases.{alias:?}: {problem}");
+    let registry = string(value).map_err(named)?.parse::<Registry>().map_err(|error| named(error.to_string()))?;
+    aliases.add(alias, registry).map_err(|error| named(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! `[[grants]]`: who may have what, as typed in the file.
+//! `[[grants]]`: which caller may have which registry and profile.
 
 use toml::{Table, Value};
 
@@ -6,16 +6,15 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
 use crate::config::list::{Item, List, Listed};
 use crate::config::reader::Reader;
-use crate::config::values::{is_name, strings};
+use crate::config::value_type::Expected;
+use crate::config::values::{NAME, is_name};
 use crate::credential::ProfileName;
-use crate::policy::{
-    Accounts, CallerPattern, ClaimPattern, Effect, Grant, LabelPattern, Policy, RegistryPattern, TokenPattern,
-};
+use crate::policy::{CallerPattern, Effect, Grant, Policy};
 use crate::profile::Profile;
-use crate::registry::Partition;
 
-/// What every token has; all but the subject is weighed before any grant.
-const NO_CLAIMS: [&str; 6] = ["iss", "sub", "aud", "exp", "iat", "nbf"];
+mod caller_pattern;
+mod registry_pattern;
+
 pub(in crate::config) const GRANTS: List = List {
     key: "grants",
     heading: "grants",
@@ -24,51 +23,41 @@ pub(in crate::config) const GRANTS: List = List {
     unique: "id",
     keys: &["id", "callers", "registries", "profile", "effect"],
 };
-/// The kernel's stand-in for users without a name, which no grant may be for.
-const OVERFLOW_ID: u32 = 65534;
 
 /// Reads the grants of all files.
 pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> Policy {
     reader.collect(parse(reader.documents(), profiles))
 }
 
-/// The policy, and what is wrong with it. Without the key there are no grants, which is another thing than none that match.
-pub(in crate::config) fn parse(documents: &[Document], profiles: &[Profile]) -> (Policy, Vec<Diagnostic>) {
-    let Listed { items, is_there, diagnostics } =
+/// Reads the grants of documents. Without the key every caller is allowed everything; an empty list denies everything.
+fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[Profile]) -> (Policy, Vec<Diagnostic>) {
+    let Listed { items, exists, diagnostics } =
         GRANTS.read(documents, |item| read_grant(item, profiles), |one, other| one.id == other.id);
-    (if is_there { Policy::Grants(items) } else { Policy::Open }, diagnostics)
+    (if exists { Policy::Grants(items) } else { Policy::Open }, diagnostics)
 }
 
 fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
-    let id = item.take(read_id(item.get("id")));
-    let effect = item.take(read_effect(item.get("effect")));
-    let callers = read_list("callers", read_caller, item);
-    let registries = read_list("registries", read_registry, item);
+    let id = item.required("id", NAME, |value| value.as_str().filter(|id| is_name(id)).map(str::to_owned));
+    let effect = item.optional("effect", Expected::OneOf(&["allow", "deny"]), effect);
+    let effect = effect.map(|effect| effect.unwrap_or(Effect::Allow));
+    let callers = read_patterns("callers", caller_pattern::read, item);
+    let registries = read_patterns("registries", registry_pattern::read, item);
     let profile = item.take(read_profile(item.get("profile"), effect.unwrap_or(Effect::Deny), profiles));
     if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
-        item.wrong("callers: a deny by gid would not hold, for a user may change its primary group; name the users");
+        item.report("callers: a user can evade a denial by gid, by changing its primary group; name the users by uid");
     }
     Some(Grant { id: id?, callers, registries, profile: profile?, effect: effect? })
 }
 
-fn read_id(value: Option<&Value>) -> Result<String, String> {
-    let id = value.and_then(Value::as_str).filter(|id| is_name(id));
-    let problem = || {
-        "id is missing or is none: those have 1 to 64 letters, digits, \".\", \"_\" and \"-\", and answers and logs name them"
-            .to_owned()
-    };
-    id.map(str::to_owned).ok_or_else(problem)
-}
-
-fn read_effect(value: Option<&Value>) -> Result<Effect, String> {
-    match value.map(|value| value.as_str()) {
-        None | Some(Some("allow")) => Ok(Effect::Allow),
-        Some(Some("deny")) => Ok(Effect::Deny),
-        Some(_) => Err("effect is none of \"allow\", \"deny\"".to_owned()),
+fn effect(value: &Value) -> Option<Effect> {
+    match value.as_str()? {
+        "allow" => Some(Effect::Allow),
+        "deny" => Some(Effect::Deny),
+        _ => None,
     }
 }
 
-/// An allow without one means the broker's own identity, a deny every profile.
+/// Reads the profile. Without one, an allow is for the broker's own identity and a denial for every profile.
 fn read_profile(value: Option<&Value>, effect: Effect, profiles: &[Profile]) -> Result<Option<ProfileName>, String> {
     let default = ProfileName::default_profile();
     let Some(value) = value else { return Ok((effect == Effect::Allow).then_some(default)) };
@@ -76,128 +65,33 @@ fn read_profile(value: Option<&Value>, effect: Effect, profiles: &[Profile]) -> 
     let named = value.as_str().and_then(|name| known.iter().find(|profile| profile.as_str() == name));
     named.map(|name| Some((*name).clone())).ok_or_else(|| {
         let known: Vec<_> = known.iter().map(|name| format!("{:?}", name.as_str())).collect();
-        format!("profile: {value} is no profile of the broker's; there are {}", known.join(", "))
+        format!("profile: unknown profile {value}; the profiles are {}", known.join(", "))
     })
 }
 
-fn read_list<T>(key: &str, read: fn(&Table) -> Result<T, String>, item: &mut Item<'_>) -> Vec<T> {
-    let of_value = |value: &Value| match value {
+fn read_patterns<T>(key: &str, read: fn(&Table) -> Result<T, String>, item: &mut Item<'_>) -> Vec<T> {
+    let is_list = |value: &Value| value.as_array().filter(|values| !values.is_empty()).cloned();
+    let patterns = item.required(key, Expected::Words("a list of at least one table"), is_list);
+    let read = |value: &Value| match value {
         Value::Table(table) => read(table),
-        other => Err(format!("{other} is not a table")),
+        other => Err(Expected::Words("a table").but_got(other)),
     };
-    let values = item.get(key).and_then(Value::as_array).filter(|values| !values.is_empty());
-    let Some(read) = values.map(|values| values.iter().map(of_value).collect::<Vec<_>>()) else {
-        item.wrong(format!("{key} is missing; it is a list of tables, with one in it at least"));
-        return Vec::new();
-    };
-    read.into_iter().filter_map(|one| item.take(one.map_err(|problem| format!("{key}: {problem}")))).collect()
-}
-
-fn read_caller(table: &Table) -> Result<CallerPattern, String> {
-    if table.contains_key("jwt") {
-        return read_token(table).map(CallerPattern::Token);
-    }
-    let form = "those are { uid = 1001 }, { gid = 1001 }, { loopback = true }, { aws_api = true }, { spiffe = \"spiffe://prod.example/ci/*\" }, { dns = \"build-1.corp.example\" } and { jwt = \"blue\", subject = \"system:serviceaccount:ci:runner\" }";
-    let mut entries = table.iter();
-    match (entries.next(), entries.next()) {
-        (Some((key, value)), None) => match (key.as_str(), value) {
-            ("uid", value) => read_number(key, value).map(CallerPattern::Uid),
-            ("gid", value) => read_number(key, value).map(CallerPattern::Gid),
-            ("loopback", Value::Boolean(true)) => Ok(CallerPattern::Loopback),
-            ("aws_api", Value::Boolean(true)) => Ok(CallerPattern::AwsApi),
-            ("spiffe", Value::String(text)) => {
-                text.parse().map(CallerPattern::Spiffe).map_err(|error| format!("{error}"))
-            }
-            ("dns", Value::String(text)) => text.parse().map(CallerPattern::Dns).map_err(|error| format!("{error}")),
-            _ => Err(format!("{table:?} names no callers that this version knows; {form}", table = table.to_string())),
-        },
-        _ => Err(format!("each table names one kind of caller; {form}")),
-    }
-}
-
-/// Of an issuer that signs for everybody in the world the name alone would let in everybody.
-fn read_token(table: &Table) -> Result<TokenPattern, String> {
-    let form = "those are { jwt = \"github\", subject = \"…\", claims = { repository_id = \"456\" } }, with one of subject and claims at least";
-    let wrong = || format!("{:?} names no tokens; {form}", table.to_string().replace('\n', ", "));
-    let known = table.keys().all(|key| ["jwt", "subject", "claims"].contains(&key.as_str()));
-    let issuer = table.get("jwt").and_then(Value::as_str).filter(|_| known).ok_or_else(wrong)?.to_owned();
-    let pattern = |value: &Value| {
-        let text = value.as_str().ok_or_else(|| format!("{value} is not a text between quotes; {form}"))?;
-        text.parse::<ClaimPattern>().map_err(|error| error.to_string())
-    };
-    let subject = table.get("subject").map(pattern).transpose()?;
-    let claims = match table.get("claims") {
-        None => Vec::new(),
-        Some(Value::Table(claims)) => {
-            claims.iter().map(|(name, value)| Ok((name.clone(), pattern(value)?))).collect::<Result<_, String>>()?
-        }
-        Some(_) => return Err(wrong()),
-    };
-    if let Some((name, _)) = claims.iter().find(|(name, _)| NO_CLAIMS.contains(&name.as_str())) {
-        return Err(format!("claims: {name} is none that a grant can ask for; whom a token is about is subject"));
-    }
-    if subject.is_none() && claims.is_empty() {
-        return Err(wrong());
-    }
-    Ok(TokenPattern { issuer, subject, claims })
-}
-
-fn read_number(key: &str, value: &Value) -> Result<u32, String> {
-    match value.as_integer().and_then(|number| u32::try_from(number).ok()) {
-        Some(OVERFLOW_ID) => {
-            Err(format!("{key} {OVERFLOW_ID} is what the kernel calls users that it has no name for: nobody"))
-        }
-        Some(number) => Ok(number),
-        None => Err(format!("{value} is not a {key}: those are numbers from 0 to {}", u32::MAX)),
-    }
-}
-
-fn read_registry(table: &Table) -> Result<RegistryPattern, String> {
-    let form =
-        "those are { public = true } and { accounts = [\"123456789012\"], regions = [\"eu-*\"] }, with [\"*\"] for all";
-    if table.len() == 1 && table.get("public") == Some(&Value::Boolean(true)) {
-        return Ok(RegistryPattern::Public);
-    }
-    match (table.get("accounts"), table.get("regions")) {
-        (Some(accounts), Some(regions)) if table.len() == 2 => {
-            Ok(RegistryPattern::Private { accounts: read_accounts(accounts)?, regions: read_regions(regions)? })
-        }
-        _ => Err(format!("{:?} names no registries; {form}", table.to_string().replace('\n', ", "))),
-    }
-}
-
-fn read_accounts(value: &Value) -> Result<Accounts, String> {
-    let texts = strings("accounts", value)?;
-    if texts == ["*"] {
-        return Ok(Accounts::Any);
-    }
-    if texts.contains(&"*") {
-        return Err("accounts: \"*\" stands alone, for every account".to_owned());
-    }
-    let accounts = texts.iter().map(|text| text.parse().map_err(|error| format!("accounts: {error}")));
-    accounts.collect::<Result<_, String>>().map(Accounts::Of)
-}
-
-fn read_regions(value: &Value) -> Result<Vec<LabelPattern>, String> {
-    let region = |text: &str| {
-        let pattern: LabelPattern = text.parse().map_err(|error| format!("regions: {error}"))?;
-        let problem = || format!("regions: {text:?} is no region of AWS's, nor the beginning of one");
-        Partition::all_owning(text).next().map(|_| pattern).ok_or_else(problem)
-    };
-    strings("regions", value)?.into_iter().map(region).collect()
+    let named = |problem| format!("{key}: {problem}");
+    patterns.iter().flatten().filter_map(|pattern| item.take(read(pattern).map_err(named))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::grants_as_toml;
+    use crate::policy::{Accounts, RegistryPattern};
 
     fn documents(text: &str) -> [Document; 1] {
         [Document { place: "file".into(), table: text.parse().unwrap() }]
     }
 
     fn problems(text: &str) -> Vec<String> {
-        parse(&documents(text), &[]).1.into_iter().map(|mistake| mistake.problem).collect()
+        parse(documents(text).iter(), &[]).1.into_iter().map(|diagnostic| diagnostic.problem).collect()
     }
 
     #[test]
@@ -217,7 +111,7 @@ mod tests {
             registries = [{ public = true }]
             effect = "deny"
         "#;
-        let parse = |text: &str| parse(&documents(text), &[]);
+        let parse = |text: &str| parse(documents(text).iter(), &[]);
         let (Policy::Grants(grants), diagnostics) = parse(text) else { panic!() };
         assert!(diagnostics.is_empty() && grants.len() == 3, "{diagnostics:?}");
         let written = grants_as_toml(&grants);
@@ -225,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_are_read_as_typed() {
+    fn grants_are_read() {
         let text = r#"
             [[grants]]
             id = "farm"
@@ -237,7 +131,7 @@ mod tests {
             registries = [{ accounts = ["*"], regions = ["*"] }]
             effect = "deny"
         "#;
-        let (policy, problems) = parse(&documents(text), &[]);
+        let (policy, problems) = parse(documents(text).iter(), &[]);
         assert!(problems.is_empty(), "{problems:?}");
         let Policy::Grants(grants) = policy else { panic!("{policy:?}") };
         assert_eq!(
@@ -259,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn no_grants_are_another_thing_than_none_that_match() {
-        assert_eq!(parse(&documents(""), &[]).0, Policy::Open);
-        assert_eq!(parse(&documents("grants = []"), &[]).0, Policy::Grants(Vec::new()));
+    fn missing_grants_open_and_empty_grants_deny() {
+        assert_eq!(parse(documents("").iter(), &[]).0, Policy::Open);
+        assert_eq!(parse(documents("grants = []").iter(), &[]).0, Policy::Grants(Vec::new()));
     }
 
     #[test]
-    fn every_mistake_names_its_grant_and_what_would_be_taken() {
+    fn every_problem_names_its_grant_and_the_accepted_values() {
         let text = r#"
             [[grants]]
             id = "a"
@@ -292,29 +186,29 @@ mod tests {
         "#;
         let problems = problems(text);
         for (of, hint) in [
-            ("grant \"a\": colour", "a grant has id"),
+            ("grant \"a\": colour: unknown key", "the keys are id"),
             ("grant \"a\": effect", "\"deny\""),
             ("grant \"a\": profile", "\"default\""),
-            ("grant \"a\": callers: -1", "from 0 to"),
-            ("grant \"a\": callers: uid 65534", "nobody"),
-            ("jwt", "one of subject and claims"),
-            ("claims: sub", "is subject"),
+            ("grant \"a\": callers: uid: ", "from 0 to 4294967295, got -1"),
+            ("grant \"a\": callers: uid: 65534", "overflow ID"),
+            ("grant \"a\": callers: jwt", "add subject or claims"),
+            ("claims: sub", "use subject"),
             ("spiffe://x/a*b", "only at a segment's end"),
             ("*.example", "without \"*\""),
-            ("grant \"a\": callers: each table", "one kind"),
-            ("loopback = false", "{ loopback = true }"),
+            ("grant \"a\": callers: expected exactly one of the keys", "got { gid = 2, uid = 1 }"),
+            ("grant \"a\": callers: loopback", "expected true, got false"),
             ("grant \"a\": registries: accounts", "twelve digits"),
             ("grant \"a\": registries: regions", "\"eu-*\""),
-            ("public = 1", "{ public = true }"),
-            ("accounts = [\\\"*\\\"]", "regions"),
-            ("grant number 2: id", "1 to 64"),
-            ("grant number 2: callers", "one in it"),
-            ("grant number 2: registries", "one in it"),
+            ("got { public = 1 }", "{ public = true }"),
+            ("got { accounts = [\"*\"] }", "regions"),
+            ("grant number 2: id is missing", "1 to 64"),
+            ("grant number 2: callers", "at least one table, got []"),
+            ("grant number 2: registries is missing", "at least one table"),
             ("grant \"c d\": id", "1 to 64"),
-            ("grant \"c d\": callers", "deny by gid"),
+            ("grant \"c d\": callers", "denial by gid"),
             ("grant \"c d\": registries: regions", "mars-1"),
-            ("grant \"c d\": registries: accounts", "stands alone"),
-            ("grant \"b\"", "another one has its id"),
+            ("grant \"c d\": registries: accounts", "remove the others"),
+            ("grant \"b\"", "duplicate id"),
         ] {
             assert!(
                 problems.iter().any(|problem| problem.contains(of) && problem.contains(hint)),

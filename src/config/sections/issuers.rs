@@ -1,4 +1,4 @@
-//! `[[authentication.jwt]]`: whose bearer tokens are taken, as typed in the file.
+//! `[[authentication.jwt]]`: accepted issuers of bearer tokens.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
 use crate::config::list::{Item, List, Listed};
 use crate::config::reader::Reader;
-use crate::config::value_type::ValueType;
-use crate::config::values;
+use crate::config::value_type::{Expected, ValueType};
+use crate::config::values::{self, NAME};
 
-/// The list, which stands in a section.
+/// The heading; the list is part of the section `[authentication]`.
 pub(in crate::config) const HEADING: &str = "authentication.jwt";
 pub(in crate::config) const ISSUERS: List = List {
     key: "jwt",
@@ -23,6 +23,7 @@ pub(in crate::config) const ISSUERS: List = List {
     unique: "name or issuer",
     keys: &["name", "issuer", "audience", "jwks_file", "ca_bundle", "max_lifetime"],
 };
+/// Default of `max_lifetime`.
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
 const LIFETIMES: ValueType<Duration> = values::duration(Duration::from_mins(1), Duration::from_hours(24));
 
@@ -33,27 +34,24 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<jwt::Settings> {
     reader.collect(parse(section))
 }
 
-/// The issuers in the section `[authentication]`, and what is wrong with them.
+/// Reads the issuers of the section `[authentication]`.
 fn parse(section: Document) -> (Vec<jwt::Settings>, Vec<Diagnostic>) {
     let same = |one: &jwt::Settings, other: &jwt::Settings| one.name == other.name || one.issuer == other.issuer;
-    let Listed { items, diagnostics, .. } = ISSUERS.read(&[section], read_issuer, same);
+    let Listed { items, diagnostics, .. } = ISSUERS.read([section].iter(), read_issuer, same);
     (items, diagnostics)
 }
 
 fn read_issuer(item: &mut Item<'_>) -> Option<jwt::Settings> {
-    let mut text = |key: &str, what: &str, fits: fn(&str) -> bool| {
-        let text = item.get(key).and_then(Value::as_str).filter(|text| fits(text)).map(str::to_owned);
-        item.take(text.ok_or_else(|| format!("{key} is missing or is not {what}")))
+    let mut text = |key, expected, is_valid: fn(&str) -> bool| {
+        item.required(key, expected, |value| value.as_str().filter(|text| is_valid(text)).map(str::to_owned))
     };
-    let name = text("name", "1 to 64 letters, digits, \".\", \"_\" and \"-\"", values::is_name);
-    let issuer = text("issuer", "a URL that starts with https://, as the tokens have it in iss", jwt::is_safe_url);
-    let audience = text("audience", "the audience that tokens for the broker have", |text| !text.is_empty());
+    let name = text("name", NAME, values::is_name);
+    let issuer = text("issuer", Expected::Words("the tokens' iss, a URL with https://"), jwt::is_safe_url);
+    let audience = text("audience", Expected::Words("the tokens' audience"), |text| !text.is_empty());
     let keys = item.take(read_keys(item.get("jwks_file")));
     let ca_bundle = item.take(read_path("ca_bundle", item.get("ca_bundle")));
-    if keys.as_ref().is_some_and(|keys| *keys != KeyLocation::Discovery)
-        && ca_bundle.as_ref().is_some_and(Option::is_some)
-    {
-        item.wrong("ca_bundle is for the issuer that keys are fetched from, and jwks_file says that none are");
+    if matches!((&keys, &ca_bundle), (Some(KeyLocation::File(_)), Some(Some(_)))) {
+        item.report("ca_bundle has no effect with jwks_file; remove one of them");
     }
     let max_lifetime = item.take(read_max_lifetime(item.get("max_lifetime")));
     Some(jwt::Settings {

@@ -8,17 +8,19 @@ use crate::config::settings;
 use crate::policy::Policy;
 use crate::profile::Profile;
 
-/// Reads the grants and the mode. A file that includes others without a grant in them does not open the broker to everyone.
+/// Reads the grants and the mode. An `include` without grants does not open the broker to every caller.
 pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> Policy {
     let settings::Policy { mode } = settings::Policy::read(reader);
     match (grants::read(reader, profiles), mode) {
         (Policy::Open, _) if reader.file().contains_key(INCLUDE) => {
-            reader.report_file("include: there are no [[grants]] in this file nor in those that it includes, and everybody would have everything; write some, or grants = []");
+            reader.report_file(
+                "include: no file has grants, so every caller would have full access; write [[grants]] or grants = []",
+            );
             Policy::Open
         }
         (Policy::Grants(grants), Mode::Observe) => Policy::Observed(grants),
         (Policy::Open, Mode::Observe) => {
-            let problem = "there are no [[grants]] to observe; write some, or grants = []";
+            let problem = "\"observe\" needs grants to observe; write [[grants]] or grants = []";
             reader.report(&settings::Policy::mode(), problem);
             Policy::Open
         }

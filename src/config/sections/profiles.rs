@@ -1,4 +1,4 @@
-//! `[[profiles]]`: how credentials are minted, as typed in the file.
+//! `[[profiles]]`: the roles by which credentials are requested, and their permissions.
 
 use std::str::FromStr;
 
@@ -8,6 +8,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
 use crate::config::list::{Item, List, Listed};
 use crate::config::reader::Reader;
+use crate::config::value_type::Expected;
 use crate::config::values::strings;
 use crate::credential::ProfileName;
 use crate::profile::{Access, Attribution, Profile};
@@ -20,65 +21,68 @@ pub(in crate::config) const PROFILES: List = List {
     unique: "name",
     keys: &["name", "role_chain", "external_id", "access", "repositories", "attribution", "source_identity"],
 };
-/// Each role after the first costs a call to STS and an hour at most; more than this is no design.
+/// Each role after the first costs a call to STS and limits the session to an hour; a longer chain is a mistake.
 const LONGEST_CHAIN: usize = 4;
+const NAME: Expected = Expected::Words("1 to 32 letters, digits, \"-\" and \"_\"");
+/// The external IDs that STS accepts.
+const EXTERNAL_ID: Expected = Expected::Words("2 to 1,224 letters, digits and _+=,.@:/-");
 
 /// Reads the profiles of all files.
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<Profile> {
     reader.collect(parse(reader.documents()))
 }
 
-/// The profiles, and what is wrong with them.
-fn parse(documents: &[Document]) -> (Vec<Profile>, Vec<Diagnostic>) {
+/// Reads the profiles of documents.
+fn parse<'a>(documents: impl Iterator<Item = &'a Document>) -> (Vec<Profile>, Vec<Diagnostic>) {
     let Listed { items, diagnostics, .. } = PROFILES.read(documents, read_profile, |one, other| one.name == other.name);
     (items, diagnostics)
 }
 
 fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
-    let name = item.take(read_name(item.get("name")));
-    let role_chain = item.take(read_parsed("role_chain", item.get("role_chain")));
-    let repositories = item.take(read_parsed("repositories", item.get("repositories")));
-    let access = item.take(read_access(item.get("access")));
-    let external_id = item.take(read_external_id(item.get("external_id")));
-    let attribution = item.take(read_attribution(item.get("attribution")));
-    let source_identity = item.take(read_source_identity(item.get("source_identity")));
+    let name = item.required("name", NAME, |value| value.as_str().filter(|name| is_name(name)).map(ProfileName::from));
+    let role_chain = item.take(parsed("role_chain", item.get("role_chain")));
+    let repositories = item.take(parsed("repositories", item.get("repositories")));
+    let access = item.optional("access", Expected::OneOf(&["pull", "push", "full"]), access);
+    let external_id = item.optional("external_id", EXTERNAL_ID, external_id);
+    let attribution = item.optional("attribution", Expected::OneOf(&["broker", "caller"]), attribution);
+    let source_identity = item.optional("source_identity", Expected::Words("true or false"), Value::as_bool);
     let profile = Profile {
         name: name?,
         role_chain: role_chain?,
         external_id: external_id?,
-        access: access?,
+        // More than pulling must be asked for.
+        access: access?.unwrap_or(Access::Pull),
         repositories: repositories?,
-        attribution: attribution?,
-        source_identity: source_identity?,
+        attribution: attribution?.unwrap_or(Attribution::Broker),
+        source_identity: source_identity?.unwrap_or(false),
     };
     check(&profile, item);
     Some(profile)
 }
 
-/// What no key is wrong about by itself.
+/// Reports keys that are valid alone and wrong together.
 fn check(profile: &Profile, item: &mut Item<'_>) {
+    if profile.name == ProfileName::default_profile() {
+        item.report("name: \"default\" is the broker's own identity; remove the entry or choose another name");
+        return;
+    }
     if profile.role_chain.is_empty() {
-        item.wrong("role_chain is missing: without a role there is nothing to attach access and repositories to, and the profile \"default\" needs no entry");
+        item.report("role_chain is missing; list at least one role, or use the profile \"default\"");
     }
     if profile.role_chain.len() > LONGEST_CHAIN {
-        item.wrong(format!("role_chain has more than {LONGEST_CHAIN} roles"));
+        item.report(format!("role_chain: expected at most {LONGEST_CHAIN} roles, got {}", profile.role_chain.len()));
     }
     if !profile.session_policy_fits() {
-        item.wrong("repositories are too many: their session policy has more than the 2,048 characters that STS takes");
+        item.report("repositories: the session policy exceeds STS's limit of 2,048 characters; list fewer patterns");
     }
 }
 
-fn read_name(value: Option<&Value>) -> Result<ProfileName, String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    let name = value.and_then(Value::as_str);
-    match name.filter(|name| (1..=ProfileName::LONGEST).contains(&name.len()) && name.bytes().all(allowed)) {
-        Some("default") => Err("name: \"default\" is the broker's own identity, and needs no entry".to_owned()),
-        Some(name) => Ok(name.into()),
-        None => Err("name is missing or is no name: those have 1 to 32 letters, digits, \"-\" and \"_\"".to_owned()),
-    }
+fn is_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    (1..=ProfileName::LONGEST).contains(&name.len()) && name.bytes().all(is_allowed)
 }
 
-fn read_parsed<T: FromStr>(key: &str, value: Option<&Value>) -> Result<Vec<T>, String>
+fn parsed<T: FromStr>(key: &str, value: Option<&Value>) -> Result<Vec<T>, String>
 where
     T::Err: std::fmt::Display,
 {
@@ -87,41 +91,27 @@ where
     texts.iter().map(|text| text.parse().map_err(|error| format!("{key}: {error}"))).collect()
 }
 
-/// Whoever wants more than to pull has to say so.
-fn read_access(value: Option<&Value>) -> Result<Access, String> {
-    match value.map(Value::as_str) {
-        None | Some(Some("pull")) => Ok(Access::Pull),
-        Some(Some("full")) => Ok(Access::Full),
-        Some(Some("push")) => Ok(Access::Push),
-        Some(_) => Err("access is none of \"pull\", \"push\", \"full\"".to_owned()),
+fn access(value: &Value) -> Option<Access> {
+    match value.as_str()? {
+        "pull" => Some(Access::Pull),
+        "push" => Some(Access::Push),
+        "full" => Some(Access::Full),
+        _ => None,
     }
 }
 
-fn read_attribution(value: Option<&Value>) -> Result<Attribution, String> {
-    match value.map(|value| value.as_str()) {
-        None | Some(Some("broker")) => Ok(Attribution::Broker),
-        Some(Some("caller")) => Ok(Attribution::Caller),
-        Some(_) => Err("attribution is none of \"broker\", \"caller\"".to_owned()),
+fn attribution(value: &Value) -> Option<Attribution> {
+    match value.as_str()? {
+        "broker" => Some(Attribution::Broker),
+        "caller" => Some(Attribution::Caller),
+        _ => None,
     }
 }
 
-fn read_source_identity(value: Option<&Value>) -> Result<bool, String> {
-    match value {
-        None => Ok(false),
-        Some(Value::Boolean(whether)) => Ok(*whether),
-        Some(_) => {
-            Err("source_identity is true or false; true needs sts:SetSourceIdentity in the roles' trust policies"
-                .to_owned())
-        }
-    }
-}
-
-fn read_external_id(value: Option<&Value>) -> Result<Option<String>, String> {
-    let Some(value) = value else { return Ok(None) };
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
-    let id = value.as_str().filter(|id| (2..=1224).contains(&id.len()) && id.bytes().all(allowed));
-    id.map(|id| Some(id.to_owned()))
-        .ok_or_else(|| "external_id is none that STS takes: 2 to 1,224 letters, digits and _+=,.@:/-".to_owned())
+fn external_id(value: &Value) -> Option<String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
+    let is_valid = |id: &&str| (2..=1224).contains(&id.len()) && id.bytes().all(is_allowed);
+    value.as_str().filter(is_valid).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -130,12 +120,12 @@ mod tests {
 
     fn read_text(text: &str) -> (Vec<Profile>, Vec<String>) {
         let document = Document { place: "file".into(), table: text.parse().unwrap() };
-        let (profiles, diagnostics) = parse(&[document]);
-        (profiles, diagnostics.into_iter().map(|mistake| mistake.problem).collect())
+        let (profiles, diagnostics) = parse([document].iter());
+        (profiles, diagnostics.into_iter().map(|diagnostic| diagnostic.problem).collect())
     }
 
     #[test]
-    fn profiles_are_read_as_typed() {
+    fn profiles_are_read() {
         let text = r#"
             [[profiles]]
             name = "ci-pull"
@@ -165,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_names_its_profile_and_what_would_be_taken() {
+    fn every_problem_names_its_profile_and_the_accepted_values() {
         let text = r#"
             [[profiles]]
             name = "a"
@@ -174,7 +164,7 @@ mod tests {
             access = "read"
             repositories = ["Team"]
             external_id = "x"
-            attribution = "nobody"
+            attribution = "team"
             source_identity = "me"
             [[profiles]]
             name = "b"
@@ -192,17 +182,17 @@ mod tests {
         "#;
         let (_, problems) = read_text(text);
         for (of, hint) in [
-            ("profile \"a\": colour", "a profile has name"),
+            ("profile \"a\": colour: unknown key", "the keys are name"),
             ("profile \"a\": role_chain", "arn:aws:iam::"),
             ("profile \"a\": access", "\"pull\""),
             ("profile \"a\": repositories", "lower-case"),
             ("profile \"a\": external_id", "2 to"),
             ("profile \"a\": attribution", "\"caller\""),
-            ("profile \"a\": source_identity", "sts:SetSourceIdentity"),
-            ("profile \"b\": role_chain is missing", "attach"),
-            ("profile \"default\": name", "needs no entry"),
+            ("profile \"a\": source_identity", "expected true or false, got \"me\""),
+            ("profile \"b\": role_chain is missing", "list at least one role"),
+            ("profile \"default\": name", "remove the entry"),
             ("profile \"b c\": name", "1 to 32"),
-            ("profile \"d\"", "another one has its name"),
+            ("profile \"d\"", "duplicate name"),
         ] {
             assert!(
                 problems.iter().any(|problem| problem.contains(of) && problem.contains(hint)),

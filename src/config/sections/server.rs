@@ -41,31 +41,30 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
     }
 }
 
-/// What was handed over is listened on beside what is configured, or instead of the default places.
+/// Adds activated sockets to the configured addresses; without configured addresses they replace the default sockets.
 fn with_activated(mut listen: Vec<ListenAddress>, aws_api: Option<&AwsApi>, reader: &Reader<'_>) -> Vec<ListenAddress> {
-    let taken = aws_api.map(|api| ListenAddress::Tcp(api.listen));
-    let further = reader.handed().iter().filter(|address| taken.as_ref() != Some(address));
-    for address in further {
-        if !listen.contains(address) {
+    let of_aws_api = aws_api.map(|api| ListenAddress::Tcp(api.listen));
+    for address in reader.activated() {
+        if of_aws_api.as_ref() != Some(address) && !listen.contains(address) {
             listen.push(address.clone());
         }
     }
     listen
 }
 
-/// Its callers show a secret, and so there has to be one.
+/// Its callers show a secret. A value that was misread is reported already, and does not count as missing.
 fn aws_api(listen: Option<SocketAddr>, secret_file: Option<PathBuf>, reader: &mut Reader<'_>) -> Option<AwsApi> {
     let (listen_setting, file_setting) = (settings::Server::aws_api_listen(), settings::Server::aws_api_secret_file());
     match (listen, secret_file) {
         (Some(listen), Some(secret_file)) => return Some(AwsApi { listen, secret_file }),
-        (Some(_), None) if reader.find(&file_setting.meta).is_none() => reader.report(
-            &listen_setting,
-            "its callers show a secret; set server.aws_api_secret_file (--aws-api-secret-file) to the file that holds it, or where the broker is to make one",
-        ),
-        (None, Some(_)) if reader.find(&listen_setting.meta).is_none() => reader.report(
-            &file_setting,
-            "it is the secret of the AWS API, which is not served; set server.aws_api_listen",
-        ),
+        (Some(_), None) if reader.find(&file_setting.meta).is_none() => {
+            let problem =
+                "needs a secret; set server.aws_api_secret_file (--aws-api-secret-file), which is created if missing";
+            reader.report(&listen_setting, problem);
+        }
+        (None, Some(_)) if reader.find(&listen_setting.meta).is_none() => {
+            reader.report(&file_setting, "has no API to protect; set server.aws_api_listen or remove the file");
+        }
         _ => {}
     }
     None
@@ -78,18 +77,18 @@ fn tls_settings(tls: Tls, authentication: Authentication, reader: &mut Reader<'_
             return Some(tls::Settings { certificate, key, trust_domains, dns_names });
         }
         Tls { certificate: None, key: Some(_) } => {
-            reader.report(&Tls::key(), "it needs the certificate that it belongs to: server.tls.certificate");
+            reader.report(&Tls::key(), "has no certificate; set server.tls.certificate");
         }
         Tls { certificate: Some(_), key: None } => {
-            reader.report(&Tls::certificate(), "it needs its key: server.tls.key");
+            reader.report(&Tls::certificate(), "has no key; set server.tls.key");
         }
         Tls { certificate: None, key: None } => {
-            let without = "client certificates are shown over TLS only; set server.tls.certificate and server.tls.key";
+            let problem = "client certificates need TLS; set server.tls.certificate and server.tls.key";
             if !trust_domains.is_empty() {
-                reader.report(&Authentication::client_ca(), without);
+                reader.report(&Authentication::client_ca(), problem);
             }
             if !dns_names.is_empty() {
-                reader.report(&Authentication::client_dns(), without);
+                reader.report(&Authentication::client_dns(), problem);
             }
         }
     }

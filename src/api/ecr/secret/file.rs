@@ -58,7 +58,7 @@ fn resolve(path: &Path) -> Result<Option<PathBuf>, String> {
 }
 
 fn is_in_open_directory(path: &Path) -> bool {
-    path.parent().is_some_and(trusted_file::is_writable_by_all)
+    path.parent().is_some_and(trusted_file::is_open_to_all)
 }
 
 /// Returns whether the sticky bit of its directory protects a link from other users.
