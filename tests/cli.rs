@@ -462,7 +462,7 @@ fn p13_activated_socket_follows_the_same_rules() {
     };
     let (code, problem) = end(port.try_clone().unwrap().into(), &[]);
     assert!(
-        code == Some(1) && problem.contains(&format!("LISTEN_FDS: grpc://{address} lets any process")),
+        code == Some(1) && problem.contains(&format!("LISTEN_FDS: grpc://{address} admits every process")),
         "{problem}"
     );
     let (connection, _other) = std::os::unix::net::UnixStream::pair().unwrap();

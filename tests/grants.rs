@@ -266,7 +266,7 @@ fn included_file_is_reloaded_while_the_broker_runs() {
     assert_eq!((ask(&broker, &["get", OTHER]).code, ask(&broker, &["get", HOST]).code), (0, 0));
     fs::write(teams.join("wrong.toml"), "[server]\nlisten = []").unwrap();
     signal(broker.pid(), "HUP");
-    broker.until_logged("wrong.toml: server is for the file that includes this one");
+    broker.until_logged("wrong.toml: server is not allowed in an included file");
     assert_eq!(ask(&broker, &["get", OTHER]).code, 0);
 }
 
@@ -355,12 +355,12 @@ fn observe_mode_is_rejected_without_grants_audit_log_or_strict_callers() {
     let folder = Folder::new();
     let file = folder.file();
     for (text, problem) in [
-        ("[policy]\nmode = \"observe\"\n", "no [[grants]] to observe"),
-        ("grants = []\n[policy]\nmode = \"observe\"\n", "there is no audit log"),
+        ("[policy]\nmode = \"observe\"\n", "needs grants to observe"),
+        ("grants = []\n[policy]\nmode = \"observe\"\n", "needs an audit log"),
         ("[policy]\nmode = \"watch\"\n", "expected \"enforce\" or \"observe\""),
         (
             "grants = []\n[policy]\nmode = \"observe\"\n[audit]\noutput = \"stderr\"\n[[authentication.jwt]]\nname = \"g\"\nissuer = \"https://g.example\"\naudience = \"b\"\n",
-            "any token of these issuers",
+            "every token of these issuers",
         ),
     ] {
         folder.write(text);

@@ -1,4 +1,4 @@
-//! `config`: check, print, example.
+//! `config`: checks, prints and explains the configuration.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,21 +19,21 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Report every mistake in the configuration
+    /// Report every problem in the configuration
     Check(File),
     /// Print the effective configuration and each value's origin
     Print(File),
-    /// Print a configuration with every setting explained
+    /// Print an example with every setting explained
     Example,
 }
 
-/// Which configuration.
+/// The configuration to read.
 #[derive(Debug, clap::Args)]
 pub(super) struct File {
-    /// The configuration file
+    /// Configuration file
     #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// As the broker is started: any process of this host may call over loopback TCP
+    /// Read the configuration as serve --allow-loopback does
     #[arg(long)]
     allow_loopback: bool,
 }
@@ -74,12 +74,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The configuration that `--allow-loopback` stands for.
+/// Returns the setting behind `--allow-loopback`.
 pub(super) fn loopback_flag(is_set: bool) -> Vec<(&'static str, &'static str, toml::Value)> {
     is_set.then(|| ("authentication.loopback", "--allow-loopback", true.into())).into_iter().collect()
 }
 
-/// A line a mistake.
+/// Prints one line per diagnostic.
 pub(super) fn report(result: Result<(), Vec<Diagnostic>>) -> ExitCode {
     let Err(diagnostics) = result else { return ExitCode::SUCCESS };
     diagnostics.iter().for_each(print_error);
