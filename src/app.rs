@@ -157,12 +157,15 @@ impl App {
         let middleware = Middleware::new(tracing, auth.issuers.clone(), limits.clone(), force_shutdown);
         let grpc = grpc_service(routes, health_service, &middleware, &shutdown);
 
+        // First the one that can fail for its secret: no client may connect to a broker that does not start.
+        let ecr_api = config.server.aws_api.as_ref().map(|api| {
+            let secret = auth.ecr_api_secret.clone();
+            endpoints::ecr_api(api, secret, &mut sockets, Arc::clone(&broker), limits.clone())
+        });
+        let ecr_api = ecr_api.transpose()?;
         let listeners = endpoints::bind(&config.server.listen, &default_sockets, &mut sockets)?;
         let mut endpoints = endpoints::grpc(listeners, &config, &auth, grpc.clone(), limits.clone());
-        if let Some(api) = &config.server.aws_api {
-            let secret = auth.ecr_api_secret.clone();
-            endpoints.push(endpoints::ecr_api(api, secret, &mut sockets, Arc::clone(&broker), limits.clone())?);
-        }
+        endpoints.extend(ecr_api);
         refuse_loop(&upstream.endpoints, &endpoints).await?;
         Ok(Self { config, cache, broker, limits, grpc, health, endpoints, shutdown })
     }

@@ -136,7 +136,7 @@ impl CredentialCache {
                     Err(Unusable::TooShort) if status == CacheStatus::Miss => {
                         return Err(self.too_short(entry, &lookup));
                     }
-                    Err(Unusable::TooShort) => self.too_short(entry, &lookup),
+                    Err(Unusable::TooShort) => self.unsatisfiable(&lookup),
                     Err(Unusable::Rejected) => self.shared.failure(FailureClass::InvalidResponse),
                 },
                 // The leader's queue was full; this caller has its own lane.

@@ -104,7 +104,8 @@ where
         let contents = match tokio::task::spawn_blocking(move || read()).await {
             Ok(Ok(contents)) => contents,
             Ok(Err(error)) => return Found::Unreadable(error),
-            // The panic hook has logged it.
+            // To the supervisor, which logs the task's name and restarts it.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return Found::Unsettled,
         };
         if contents != self.last_read {

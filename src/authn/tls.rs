@@ -85,7 +85,7 @@ impl Tls {
         loop {
             let Check { requested, found } = follower.next().await;
             let outcome = match found {
-                Found::Settled { contents, .. } => self.replace(contents),
+                Found::Settled { contents, .. } => self.replace_blocking(contents).await,
                 Found::Unreadable(error) => Err(error),
                 Found::Unsettled => Ok(()),
             };
@@ -94,6 +94,17 @@ impl Tls {
                 error!(error, "TLS files rejected; the old ones stay in force");
             }
             logged = error;
+        }
+    }
+
+    /// Parses the files on a thread for blocking work: a large bundle of roots takes long.
+    async fn replace_blocking(self: &Arc<Self>, files: Files) -> Result<(), TlsError> {
+        let tls = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || tls.replace(files)).await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime is ending.
+            Err(_) => Ok(()),
         }
     }
 

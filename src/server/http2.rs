@@ -53,7 +53,7 @@ impl GrpcProtocol {
         let Some(tls) = &self.authn.tls else {
             return self.connection(self.authn.peer(address, None), origin, None).serve(stream, lifetime).await;
         };
-        if let Some((stream, certificate)) = self.handshake(tls, stream, origin, lifetime).await {
+        if let Some((stream, certificate)) = self.handshake(tls, stream, (origin, address), lifetime).await {
             self.connection(self.authn.peer(address, certificate), origin, None).serve(stream, lifetime).await;
         }
     }
@@ -63,11 +63,11 @@ impl GrpcProtocol {
         &self,
         tls: &Arc<Tls>,
         stream: TcpStream,
-        origin: Origin,
+        (origin, from): (Origin, IpAddr),
         lifetime: &Lifetime,
     ) -> Option<(TlsStream<TcpStream>, Option<VerifiedCertificate>)> {
         if let Err(RetryAfter(wait)) = self.limits.check_origin(origin) {
-            debug!(?origin, ?wait, "connection rejected: too many failed authentications");
+            debug!(%from, ?wait, "connection rejected: too many failed authentications");
             return None;
         }
         let handshake = tokio::select! {
@@ -77,10 +77,10 @@ impl GrpcProtocol {
         match handshake {
             Ok(Ok(established)) => return Some(established),
             Ok(Err(error)) if tls::is_about_a_certificate(&error) => {
-                warn!(%error, ?origin, "connection closed: client certificate rejected");
+                warn!(%error, %from, "connection closed: client certificate rejected");
             }
-            Ok(Err(error)) => debug!(%error, ?origin, "connection closed: TLS handshake failed"),
-            Err(_) => debug!(?origin, "connection closed: TLS handshake timed out"),
+            Ok(Err(error)) => debug!(%error, %from, "connection closed: TLS handshake failed"),
+            Err(_) => debug!(%from, "connection closed: TLS handshake timed out"),
         }
         self.limits.record_failure(origin);
         None

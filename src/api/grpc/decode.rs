@@ -21,11 +21,13 @@ pub(super) fn credential_request(
     context: &RequestContext,
     message: &pb::GetRegistryCredentialsRequest,
 ) -> Result<(CredentialRequest, ErrorContext), BrokerError> {
+    // First: the registry is what most invalid requests get wrong, and its reasons are more specific.
+    let target = target(broker, message.target.as_ref())?;
     let request = CredentialRequest {
         profile: message.profile.clone(),
         min_validity: min_validity(message.min_validity.as_ref())?,
         rejected: rejected(&message.rejected_credential_id)?,
-        ..CredentialRequest::new(context.clone(), target(broker, message.target.as_ref())?)
+        ..CredentialRequest::new(context.clone(), target)
     };
     let error_context = ErrorContext::of(&request);
     let names_region = !matches!(&message.target, Some(Target::PrivateRegistry(parts)) if parts.region.is_empty());

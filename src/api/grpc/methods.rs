@@ -28,7 +28,8 @@ impl Method {
     /// Returns the RPC at a request path; [`OTHER`] for a path that is not in the table.
     pub(crate) fn of(path: &str) -> &'static Self {
         let name = path.strip_prefix('/').unwrap_or(path);
-        METHODS.iter().find(|method| method.name == name).unwrap_or(&OTHER)
+        let unknown = if name.starts_with("grpc.") { &OTHER_STANDARD } else { &OTHER };
+        METHODS.iter().find(|method| method.name == name).unwrap_or(unknown)
     }
 
     /// Returns whether responses go on until one side ends them, so that the drain must end them.
@@ -46,6 +47,10 @@ impl Method {
 ///
 /// It counts as authenticated: a method that is missing from the table must not run for the wrong caller.
 pub(crate) const OTHER: Method = Method { name: "_OTHER", streaming: Streaming::Unary, authenticated: true };
+
+/// Replaces the paths of gRPC's own services that are not in the table. They end with UNIMPLEMENTED, and a bad token beside them
+/// must not count against its origin.
+const OTHER_STANDARD: Method = Method { authenticated: false, ..OTHER };
 
 const METHODS: [Method; 9] = [
     broker("ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials", Streaming::Unary),
@@ -103,8 +108,11 @@ mod tests {
     #[test]
     fn method_of_an_unknown_path_is_other() {
         assert_eq!(Method::of("/grpc.health.v1.Health/Watch").streaming, Streaming::Server);
-        for path in ["", "/", "/grpc.health.v1.Health/Watch/", "/grpc.health.v1.Health/Watc%68", "//x"] {
+        for path in ["", "/", "//x", "/ecrbroker.v1.RegistryCredentialsService/New"] {
             assert_eq!(*Method::of(path), OTHER, "{path}");
+        }
+        for path in ["/grpc.health.v1.Health/Watch/", "/grpc.health.v1.Health/Watc%68", "/grpc.health.v1.Health/List"] {
+            assert_eq!(*Method::of(path), OTHER_STANDARD, "{path}");
         }
     }
 
