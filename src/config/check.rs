@@ -63,3 +63,6 @@ fn check_keep_warm(config: &Config, reader: &mut Reader<'_>) {
         reader.report(&Cache::keep_warm(), problem);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,3 +94,6 @@ fn comment(lines: &[&str]) -> String {
     let comments = lines.iter().map(|line| format!("#{}", line.replace('`', "")));
     comments.chain([String::new()]).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests;

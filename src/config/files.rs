@@ -146,3 +146,6 @@ fn parse(text: &str) -> Result<Table, String> {
         format!("line {line}: {}", error.message().replace('\n', ", "))
     })
 }
+
+#[cfg(test)]
+mod tests;

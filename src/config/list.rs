@@ -28,7 +28,7 @@ pub(super) struct Listed<T> {
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-/// One table of a list and its problems.
+/// A table of a list and its problems.
 pub(super) struct Item<'a> {
     table: &'a Table,
     problems: Vec<String>,
@@ -64,7 +64,7 @@ impl Item<'_> {
         self.take(read)
     }
 
-    /// Reads a key that may be missing; the outer `None` stands for a problem.
+    /// Reads a key that may be missing. The outer `None` means a problem.
     pub(super) fn optional<T>(
         &mut self,
         key: &str,

@@ -26,7 +26,7 @@ pub struct Config {
     pub cache: cache::Settings,
     /// Registries whose credentials are refreshed without requests.
     pub keep_warm: Vec<Registry>,
-    /// Hosts of other names for registries.
+    /// Other host names for registries.
     pub aliases: Aliases,
     /// Maximum `min_validity` of a request.
     pub max_min_validity: Duration,
@@ -60,9 +60,9 @@ pub struct Server {
 /// The listener of the ECR-compatible API.
 #[derive(Debug, Clone)]
 pub struct AwsApi {
-    /// Its address, on loopback.
+    /// The loopback address.
     pub listen: SocketAddr,
-    /// The file with the secret that its callers show.
+    /// The file with the secret of its callers.
     pub secret_file: PathBuf,
 }
 
@@ -81,19 +81,19 @@ pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
-    /// One JSON object a line.
+    /// JSON, one object per line.
     Json,
     /// Text.
     Text,
 }
 
-/// What happens to a request that the grants deny.
+/// Effect of a denial.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// It is denied.
+    /// The request is denied.
     #[default]
     Enforce,
-    /// It is allowed and audited as observed.
+    /// The request is allowed, and the audit log marks it as observed.
     Observe,
 }
 

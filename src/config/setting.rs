@@ -1,4 +1,4 @@
-//! One setting: its name, default, accepted values and explanation.
+//! A setting: its name, default, accepted values and explanation.
 
 use toml::Value;
 
@@ -25,7 +25,7 @@ pub(super) struct SettingMeta {
     pub(super) doc: &'static [&'static str],
 }
 
-/// One section and its settings.
+/// A section and its settings.
 pub(super) struct Section {
     /// The name between the brackets.
     pub(super) name: &'static str,

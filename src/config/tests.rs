@@ -4,26 +4,24 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::authn::jwt;
-use crate::policy::Policy;
 
-fn file(text: &str) -> NamedTempFile {
+pub(super) fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     file
 }
 
-fn sources(file: &NamedTempFile, environment: &[(&str, &str)]) -> Sources {
+pub(super) fn sources(file: &NamedTempFile, environment: &[(&str, &str)]) -> Sources {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Sources { files: Files::read(Some(file.path())), environment, ..Sources::default() }
 }
 
-fn load(text: &str) -> Result<Config, Vec<Diagnostic>> {
+pub(super) fn load(text: &str) -> Result<Config, Vec<Diagnostic>> {
     let file = file(text);
     Config::load(&sources(&file, &[]))
 }
 
-fn problems(text: &str) -> Vec<String> {
+pub(super) fn problems(text: &str) -> Vec<String> {
     load(text).unwrap_err().into_iter().map(|diagnostic| diagnostic.problem).collect()
 }
 
@@ -33,71 +31,6 @@ fn empty_configuration_is_valid() {
     assert!(config.server.listen.is_empty() && !config.server.loopback);
     assert_eq!(config.cache.safety_margin, Duration::from_mins(5));
     assert_eq!(config.aws.ecr_public_region, "us-east-1");
-}
-
-#[test]
-fn example_matches_the_defaults() {
-    let from_defaults = Config::load(&Sources::default()).unwrap();
-    let from_example = load(&example()).unwrap();
-    assert_eq!(format!("{from_defaults:?}"), format!("{from_example:?}"));
-}
-
-#[test]
-fn example_and_its_commented_values_are_valid() {
-    assert!(load(&example()).is_ok());
-    for about in settings::SECTIONS.iter().flat_map(|section| section.settings) {
-        let names_files =
-            ["ca_bundle", "certificate", "key", "client_ca", "client_dns", "aws_api_listen", "aws_api_secret_file"]
-                .contains(&about.key);
-        if !about.example.is_empty() && !names_files {
-            let text = format!("[{}]\n{} = {}", about.section, about.key, about.example);
-            assert!(load(&text).is_ok(), "{text}");
-        }
-    }
-}
-
-#[test]
-fn example_lists_are_valid() {
-    let in_force = |text: &str, list: &str| text[text.find(list).unwrap()..].replace("# ", "");
-    let text = in_force(example::GRANT, "# [[grants]]")
-        + &in_force(example::PROFILE, "# [[profiles]]")
-        + &in_force(example::ISSUER, "# [[authentication.jwt]]")
-        + &in_force(example::ALIAS, "# [aliases]");
-    let config = load(&text).unwrap();
-    assert!(matches!(config.policy, Policy::Grants(grants) if grants.len() == 1));
-    assert_eq!(config.aws.profiles.len(), 1);
-    assert_eq!(config.server.issuers.len(), 1);
-    assert_eq!(config.aliases.iter().count(), 1);
-}
-
-#[test]
-fn aliases_name_registries_and_bad_hosts_are_refused() {
-    let text = "[aliases]\n\"a.example\" = \"public.ecr.aws\"\n\"b.example:5000\" = \"https://123456789012.dkr.ecr.us-east-1.amazonaws.com/x\"";
-    assert_eq!(load(text).unwrap().aliases.iter().count(), 2);
-    let file = file(text);
-    assert!(
-        effective(&sources(&file, &[])).contains("\"a.example\" = \"public.ecr.aws\"")
-            || effective(&sources(&file, &[])).contains("a.example")
-    );
-    for (line, problem) in [
-        ("\"public.ecr.aws\" = \"public.ecr.aws\"", "an ECR host cannot be an alias"),
-        ("\"A.example\" = \"public.ecr.aws\"", "full lower-case host"),
-        ("\"a.example:443\" = \"public.ecr.aws\"", "is not 443"),
-        ("\"https://a.example\" = \"public.ecr.aws\"", "without scheme and path"),
-        ("\"localhost\" = \"public.ecr.aws\"", "a full lower-case host"),
-        ("\"docker.io\" = \"public.ecr.aws\"", "Docker Hub"),
-        ("\"a b\" = \"public.ecr.aws\"", "not a host name"),
-        ("\"1.dkr.ecr.us-east-1.amazonaws.com\" = \"public.ecr.aws\"", "twelve digits"),
-        ("\"a.example\" = \"ghcr.io\"", "not an ECR registry"),
-        ("\"a.example\" = 5", "expected a string, got 5"),
-    ] {
-        let problems = problems(&format!("[aliases]\n{line}"));
-        assert!(
-            problems.len() == 1 && problems[0].starts_with("aliases.\"") && problems[0].contains(problem),
-            "{problems:?}"
-        );
-    }
-    assert!(problems("aliases = []")[0].contains("write [aliases]"));
 }
 
 #[test]
@@ -134,7 +67,7 @@ fn environment_accepts_every_value_type() {
     assert_eq!(config.server.listen.len(), 2);
     assert_eq!(config.aws.ecr_endpoints["us-east-1"], "http://e");
     assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
-    assert_eq!(config.cache.capacity, 10_000, "an empty variable is none");
+    assert_eq!(config.cache.capacity, 10_000, "an empty variable is not set");
 }
 
 #[test]
@@ -181,129 +114,6 @@ fn one_run_reports_every_problem_with_key_and_accepted_values() {
 }
 
 #[test]
-fn network_listeners_need_tls_and_identified_callers() {
-    let pair = "certificate = \"/no/such.crt\"\nkey = \"/no/such.key\"";
-    for (text, key, hint) in [
-        ("[server.tls]\ncertificate = \"/a\"".to_owned(), "server.tls.certificate", "has no key"),
-        ("[server.tls]\nkey = \"/a\"".to_owned(), "server.tls.key", "has no certificate"),
-        ("[server.tls]\nkey = \"a\"".to_owned(), "server.tls.key", "absolute"),
-        ("[server.tls]\ncolour = 1".to_owned(), "server.tls.colour", "the keys of [server.tls] are certificate, key"),
-        ("[server]\ntls = 1".to_owned(), "server.tls", "write [server.tls]"),
-        (
-            "[authentication]\nclient_ca = { \"a.example\" = \"/a\" }".to_owned(),
-            "authentication.client_ca",
-            "client certificates need TLS",
-        ),
-        (
-            "[authentication]\nclient_dns = { \"a.example\" = \"/a\" }".to_owned(),
-            "authentication.client_dns",
-            "client certificates need TLS",
-        ),
-        (
-            "[authentication]\nclient_ca = { \"A.example\" = \"/a\" }".to_owned(),
-            "authentication.client_ca",
-            "trust domain",
-        ),
-        ("[authentication]\nclient_ca = { \"a.example\" = \"a\" }".to_owned(), "authentication.client_ca", "absolute"),
-        (
-            "[authentication]\nclient_dns = { \"*.example\" = \"/a\" }".to_owned(),
-            "authentication.client_dns",
-            "without \"*\"",
-        ),
-        ("[server]\nlisten = [\"0.0.0.0:1\"]".to_owned(), "server.listen", "without encryption"),
-        ("[server]\nlisten = [\"127.0.0.1:1\"]".to_owned(), "server.listen", "authentication.loopback = true"),
-        (
-            format!("[server]\nlisten = [\"0.0.0.0:1\"]\n[server.tls]\n{pair}"),
-            "server.listen",
-            "without authentication",
-        ),
-    ] {
-        let problems = problems(&text);
-        let found = problems.iter().any(|problem| problem.starts_with(key) && problem.contains(hint));
-        assert!(found, "{text}: {problems:#?}");
-    }
-    let open = format!(
-        "[server]\nlisten = [\"0.0.0.0:1\"]\n[server.tls]\n{pair}\n[authentication]\nclient_ca = {{ \"a.example\" = \"/a\" }}"
-    );
-    assert!(problems(&open)[0].contains("write grants and enforce them"));
-    assert!(load(&format!("grants = []\n{open}")).is_ok());
-    let variable = [("ECR_BROKER_SERVER_TLS_KEY", "/a"), ("ECR_BROKER_SERVER_TLS_COLOUR", "red")];
-    let diagnostics = Config::load(&sources(&file(""), &variable)).unwrap_err();
-    let of = |place: &str| {
-        diagnostics.iter().find(|diagnostic| diagnostic.place == place).map(|diagnostic| diagnostic.problem.as_str())
-    };
-    assert!(of("ECR_BROKER_SERVER_TLS_KEY").unwrap().contains("has no certificate"), "{diagnostics:?}");
-    assert!(
-        of("ECR_BROKER_SERVER_TLS_COLOUR").unwrap().contains("the keys of [server.tls] are certificate, key"),
-        "{diagnostics:?}"
-    );
-}
-
-#[test]
-fn issuers_are_read_and_every_problem_names_its_issuer() {
-    let good = r#"
-        grants = []
-        [server]
-        listen = ["127.0.0.1:1"]
-        [[authentication.jwt]]
-        name = "blue"
-        issuer = "https://oidc.example/id/1"
-        audience = "ecr-broker"
-        [[authentication.jwt]]
-        name = "green"
-        issuer = "https://green.example"
-        audience = "ecr-broker"
-        jwks_file = "/etc/keys.json"
-        max_lifetime = "15m"
-    "#;
-    let issuers = load(good).unwrap().server.issuers;
-    assert_eq!(
-        (issuers[0].keys.clone(), issuers[0].max_lifetime),
-        (jwt::KeyLocation::Discovery, Duration::from_hours(1))
-    );
-    assert_eq!(issuers[1].keys, jwt::KeyLocation::File("/etc/keys.json".into()));
-    assert_eq!(issuers[1].max_lifetime, Duration::from_mins(15));
-    assert!(self::problems(&good.replace("grants = []", ""))[0].contains("every token of these issuers"));
-    let text = r#"
-        grants = []
-        [[authentication.jwt]]
-        name = "a b"
-        issuer = "http://oidc.example"
-        audience = ""
-        jwks_file = "keys.json"
-        max_lifetime = "2d"
-        colour = 1
-        [[authentication.jwt]]
-        name = "twice"
-        issuer = "https://x.example"
-        audience = "a"
-        [[authentication.jwt]]
-        name = "twice"
-        issuer = "https://y.example"
-        audience = "a"
-    "#;
-    let problems = problems(text);
-    for hint in [
-        "colour: unknown key",
-        "name: expected 1 to 64",
-        "a URL with https://, got \"http://oidc.example\"",
-        "audience: expected",
-        "jwks_file: expected an absolute path",
-        "from 1m to 1day",
-        "duplicate name or issuer",
-    ] {
-        assert!(
-            problems.iter().any(|problem| problem.starts_with("authentication.jwt") && problem.contains(hint)),
-            "{hint}: {problems:#?}"
-        );
-    }
-    assert_eq!(problems.len(), 7, "{problems:#?}");
-    assert!(self::problems("authentication.jwt = 1")[0].contains("write [[authentication.jwt]]"));
-    let open = format!("{}\n", good.replace("127.0.0.1:1", "0.0.0.0:1"));
-    assert!(self::problems(&open)[0].contains("without encryption"));
-}
-
-#[test]
 fn invalid_toml_is_reported_with_its_line() {
     let diagnostics = load("[cache]\ncapacity = = 1").unwrap_err();
     assert!(diagnostics[0].problem.starts_with("line 2: "), "{diagnostics:?}");
@@ -336,7 +146,7 @@ fn unknown_variables_and_writable_files_are_refused() {
             "{diagnostics:?}"
         );
     }
-    // `cargo run` and `cargo test` pass on what the build was told.
+    // `cargo run` and `cargo test` pass on the variables of the build.
     let of_the_build = [("ECR_BROKER_COMMIT", "x"), ("ECR_BROKER_FEATURES", "x"), ("ECR_BROKER_CONFIG", "x")];
     Config::load(&sources(&file, &of_the_build)).unwrap();
     std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
@@ -358,193 +168,8 @@ fn printed_configuration_has_the_grants_or_says_there_are_none() {
 #[test]
 fn kubernetes_service_variables_are_ignored() {
     let file = file("");
-    let links = ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT_50051_TCP", "PORT_50051_TCP_ADDR"];
-    let names = links.map(|link| format!("ECR_BROKER_SERVER_{link}"));
+    let names = ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT_50051_TCP", "PORT_50051_TCP_ADDR"];
+    let names = names.map(|name| format!("ECR_BROKER_SERVER_{name}"));
     let environment: Vec<_> = names.iter().map(|name| (name.as_str(), "tcp://10.0.0.1:50051")).collect();
     Config::load(&sources(&file, &environment)).unwrap();
-}
-
-#[test]
-fn p13_open_tcp_listeners_are_refused() {
-    for (text, fix) in [
-        ("[server]\nlisten = [\"127.0.0.1:1\"]", "--allow-loopback"),
-        ("[server]\nlisten = [\"[::1]:1\"]", "--allow-loopback"),
-        ("[server]\nlisten = [\"0.0.0.0:1\"]\n[authentication]\nloopback = true", "use a Unix socket"),
-        ("[server]\nlisten = [\"10.0.0.5:1\"]\n[authentication]\nloopback = true", "use a Unix socket"),
-    ] {
-        let problems = problems(text);
-        assert!(problems.len() == 1 && problems[0].contains(fix), "{text}: {problems:?}");
-    }
-    assert!(load("[server]\nlisten = [\"127.0.0.1:1\"]\n[authentication]\nloopback = true").is_ok());
-    assert!(load("[server]\nlisten = [\"unix:/a.sock\"]").is_ok());
-}
-
-#[test]
-fn contradicting_settings_are_refused() {
-    assert!(problems("[cache]\nsafety_margin = \"2h\"\nmax_min_validity = \"1h\"")[0].contains("max_min_validity"));
-    assert!(problems("[aws]\nattempt_timeout = \"9s\"")[0].contains("operation_timeout"));
-}
-
-#[test]
-fn access_keys_take_precedence_over_a_web_identity() {
-    let file = file("[aws]\nsts_endpoint = \"http://sts\"");
-    let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
-    let with = Config::load(&sources(&file, &role)).unwrap();
-    assert_eq!(with.aws.web_identity.unwrap().session_name, "ecr-broker");
-    let keys = [role[0], role[1], ("AWS_ACCESS_KEY_ID", "AKIA")];
-    assert!(Config::load(&sources(&file, &keys)).unwrap().aws.web_identity.is_none());
-}
-
-/// A folder of files, the first of which includes what it says.
-fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
-    let directory = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        let path = directory.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-    let main = Files::read(Some(&directory.path().join(files[0].0)));
-    (directory, Sources { files: main, ..Sources::default() })
-}
-
-fn grant_of(id: &str, profile: &str) -> String {
-    format!(
-        "[[grants]]\nid = \"{id}\"\ncallers = [{{ uid = 1 }}]\nregistries = [{{ public = true }}]\nprofile = \"{profile}\"\n"
-    )
-}
-
-fn ids(config: &Config) -> Vec<&str> {
-    config.policy.grants().iter().map(|grant| grant.id.as_str()).collect()
-}
-
-#[test]
-fn included_files_are_read_in_name_order_after_the_main_file() {
-    let profile = "[[profiles]]\nname = \"a\"\nrole_chain = [\"arn:aws:iam::210987654321:role/a\"]\n";
-    let main = format!("include = [\"grants.d/*.toml\", \"last.toml\", \"empty.d/*.toml\"]\n{}", grant_of("main", "a"));
-    let (directory, sources) = folder(&[
-        ("main.toml", &main),
-        ("grants.d/b.toml", &grant_of("b", "a")),
-        ("grants.d/a.toml", &(profile.to_owned() + &grant_of("a", "default"))),
-        ("grants.d/.hidden.toml", "no TOML"),
-        ("grants.d/README", "no TOML"),
-        ("empty.d/README", "no TOML"),
-        ("last.toml", &grant_of("last", "default")),
-    ]);
-    let config = Config::load(&sources).unwrap();
-    assert_eq!(ids(&config), ["main", "a", "b", "last"]);
-    assert_eq!(config.aws.profiles.len(), 1);
-    let printed = effective(&sources);
-    assert!(printed.contains("grants.d/a.toml\n") && printed.contains("id = \"b\""), "{printed}");
-
-    assert_eq!(sources.files.read_again(), sources.files);
-    std::fs::write(directory.path().join("grants.d/c.toml"), grant_of("c", "a")).unwrap();
-    let files = sources.files.read_again();
-    assert_ne!(files, sources.files);
-    assert_eq!(ids(&Config::load(&Sources { files, ..sources }).unwrap()), ["main", "a", "b", "c", "last"]);
-}
-
-#[test]
-fn problems_of_included_files_name_their_file() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let (directory, sources) = folder(&[
-        (
-            "main.toml",
-            "include = [\"d/*.toml\", \"missing.toml\", 7, \"[\", \"open/*.toml\", \"gone.d/*.toml\"]\n[[grants]]\nid = \"x\"\ncallers = [{ uid = 1 }]\nregistries = [{ public = true }]",
-        ),
-        ("d/broken.toml", "= 1"),
-        ("d/other.toml", "include = [\"more.toml\"]\n[server]\nlisten = []"),
-        ("d/twice.toml", &grant_of("x", "default")),
-        ("open/a.toml", &grant_of("y", "default")),
-    ]);
-    let open = directory.path().join("open");
-    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let sources = Sources { files: sources.files.read_again(), ..sources };
-    let diagnostics = Config::load(&sources).unwrap_err();
-    for (place, problem) in [
-        ("main.toml", "expected a string, got 7"),
-        ("main.toml", "\"[\" is not a file pattern"),
-        ("main.toml", "gone.d cannot be read: No such file"),
-        ("missing.toml", "cannot be read"),
-        ("d/broken.toml", "line 1"),
-        ("d/other.toml", "include is not allowed in an included file"),
-        ("d/other.toml", "server is not allowed in an included file"),
-        ("d/twice.toml", "grant \"x\": duplicate id"),
-        ("open/a.toml", "in a world-writable directory"),
-    ] {
-        let found = diagnostics.iter().any(|one| one.place.ends_with(place) && one.problem.contains(problem));
-        assert!(found, "{place}: {problem}: {diagnostics:#?}");
-    }
-    assert_eq!(diagnostics.len(), 9, "{diagnostics:#?}");
-    assert!(problems("include = \"a.toml\"")[0].contains("expected a list of files"));
-}
-
-#[test]
-fn include_without_grants_is_refused() {
-    let (directory, sources) = folder(&[("main.toml", "include = [\"grants.d/*.toml\"]"), ("grants.d/README", "")]);
-    let diagnostics = Config::load(&sources).unwrap_err();
-    assert!(diagnostics[0].problem.contains("every caller would have full access"), "{diagnostics:?}");
-    // A name that is no text, and a pipe that nobody writes to.
-    let strange = std::ffi::OsStr::new("a");
-    let name = [strange.as_encoded_bytes(), b"\xff.toml"].concat();
-    let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(&name);
-    std::fs::write(directory.path().join("grants.d").join(name), grant_of("strange", "default")).unwrap();
-    let pipe = directory.path().join("grants.d/pipe.toml");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let diagnostics = Config::load(&Sources { files: sources.files.read_again(), ..sources }).unwrap_err();
-    assert!(diagnostics[0].problem.contains("is not a regular file"), "{diagnostics:?}");
-}
-
-#[test]
-fn keep_warm_fits_the_cache_and_the_call_rate() {
-    let hosts = |count: usize| {
-        (0..count)
-            .map(|number| format!("\"{number:012}.dkr.ecr.eu-west-1.amazonaws.com\""))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let with = |count, more: &str| load(&format!("[cache]\nkeep_warm = [{}]\n{more}", hosts(count)));
-    assert_eq!(with(100, "").unwrap().keep_warm.len(), 100);
-    for (count, more, problem) in [
-        (11, "capacity = 10", "needs more credentials than cache.capacity"),
-        (11, "refresh_after = \"1s\"", "would exceed 10 AWS calls per second"),
-    ] {
-        let diagnostics = with(count, more).unwrap_err();
-        assert!(diagnostics.len() == 1 && diagnostics[0].problem.contains(problem), "{diagnostics:?}");
-    }
-    assert!(problems("[cache]\nkeep_warm = [\"docker.io\"]")[0].contains("keep_warm"));
-}
-
-#[test]
-fn aws_api_needs_a_loopback_address_and_a_secret_file() {
-    let server = |lines: &str| format!("[server]\n{lines}\n");
-    let both =
-        |listen: &str| server(&format!("aws_api_listen = \"{listen}\"\naws_api_secret_file = \"/no/such/file\""));
-    for listen in ["127.0.0.1:9911", "[::1]:0", "localhost:1", "http://127.0.0.1:9911"] {
-        let config = load(&both(listen)).unwrap();
-        assert!(config.server.aws_api.unwrap().listen.ip().is_loopback(), "{listen}");
-        assert!(load(&both(listen)).unwrap().accepted_identities().aws_api);
-    }
-    for (text, expected) in [
-        (both("0.0.0.0:9911"), "reachable from other hosts"),
-        (both("unix:/a.sock"), "expected IP:PORT"),
-        (both("broker.example:1"), "expected IP:PORT"),
-        (server("aws_api_listen = \"127.0.0.1:1\""), "set server.aws_api_secret_file"),
-        (server("aws_api_secret_file = \"/a\""), "set server.aws_api_listen"),
-        (server("aws_api_listen = \"127.0.0.1:1\"\naws_api_secret_file = \"a\""), "expected an absolute path"),
-        (
-            both("127.0.0.1:1") + "listen = [\"127.0.0.1:1\"]\n[authentication]\nloopback = true",
-            "is also in server.listen",
-        ),
-    ] {
-        let problems = problems(&text);
-        assert!(problems.len() == 1 && problems[0].contains(expected), "{text}: {problems:?}");
-    }
-}
-
-#[test]
-fn activated_socket_of_the_aws_api_is_not_for_grpc() {
-    let file = file("[server]\naws_api_listen = \"127.0.0.1:9911\"\naws_api_secret_file = \"/a\"");
-    let activated = vec!["127.0.0.1:9911".parse().unwrap(), "unix:/b.sock".parse().unwrap()];
-    let config = Config::load(&Sources { activated, ..sources(&file, &[]) }).unwrap();
-    assert_eq!(config.server.listen, ["unix:/b.sock".parse().unwrap()]);
 }

@@ -36,7 +36,7 @@ fn check_activated_sockets(config: &Config, reader: &mut Reader<'_>) {
     }
 }
 
-/// One port speaks one protocol.
+/// A port has one protocol.
 fn check_aws_api(config: &Config, reader: &mut Reader<'_>) {
     let Some(api) = &config.server.aws_api else { return };
     if api.listen.port() != 0 && config.server.listen.contains(&ListenAddress::Tcp(api.listen)) {

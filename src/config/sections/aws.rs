@@ -47,3 +47,19 @@ fn web_identity(reader: &Reader<'_>) -> Option<WebIdentity> {
         session_name: reader.variable("AWS_ROLE_SESSION_NAME").unwrap_or("ecr-broker").to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::config::tests::{file, sources};
+
+    #[test]
+    fn access_keys_take_precedence_over_a_web_identity() {
+        let file = file("[aws]\nsts_endpoint = \"http://sts\"");
+        let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
+        let with = Config::load(&sources(&file, &role)).unwrap();
+        assert_eq!(with.aws.web_identity.unwrap().session_name, "ecr-broker");
+        let keys = [role[0], role[1], ("AWS_ACCESS_KEY_ID", "AKIA")];
+        assert!(Config::load(&sources(&file, &keys)).unwrap().aws.web_identity.is_none());
+    }
+}

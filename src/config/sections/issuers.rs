@@ -77,3 +77,75 @@ fn read_path(key: &str, value: Option<&Value>) -> Result<Option<PathBuf>, String
     let Some(value) = value else { return Ok(None) };
     values::path(value).map(Some).map_err(|problem| format!("{key}: {problem}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::authn::jwt;
+    use crate::config::tests::{load, problems};
+
+    #[test]
+    fn issuers_are_read_and_every_problem_names_its_issuer() {
+        let good = r#"
+            grants = []
+            [server]
+            listen = ["127.0.0.1:1"]
+            [[authentication.jwt]]
+            name = "blue"
+            issuer = "https://oidc.example/id/1"
+            audience = "ecr-broker"
+            [[authentication.jwt]]
+            name = "green"
+            issuer = "https://green.example"
+            audience = "ecr-broker"
+            jwks_file = "/etc/keys.json"
+            max_lifetime = "15m"
+        "#;
+        let issuers = load(good).unwrap().server.issuers;
+        assert_eq!(
+            (issuers[0].keys.clone(), issuers[0].max_lifetime),
+            (jwt::KeyLocation::Discovery, Duration::from_hours(1))
+        );
+        assert_eq!(issuers[1].keys, jwt::KeyLocation::File("/etc/keys.json".into()));
+        assert_eq!(issuers[1].max_lifetime, Duration::from_mins(15));
+        assert!(self::problems(&good.replace("grants = []", ""))[0].contains("every token of these issuers"));
+        let text = r#"
+            grants = []
+            [[authentication.jwt]]
+            name = "a b"
+            issuer = "http://oidc.example"
+            audience = ""
+            jwks_file = "keys.json"
+            max_lifetime = "2d"
+            colour = 1
+            [[authentication.jwt]]
+            name = "twice"
+            issuer = "https://x.example"
+            audience = "a"
+            [[authentication.jwt]]
+            name = "twice"
+            issuer = "https://y.example"
+            audience = "a"
+        "#;
+        let problems = problems(text);
+        for hint in [
+            "colour: unknown key",
+            "name: expected 1 to 64",
+            "a URL with https://, got \"http://oidc.example\"",
+            "audience: expected",
+            "jwks_file: expected an absolute path",
+            "from 1m to 1day",
+            "duplicate name or issuer",
+        ] {
+            assert!(
+                problems.iter().any(|problem| problem.starts_with("authentication.jwt") && problem.contains(hint)),
+                "{hint}: {problems:#?}"
+            );
+        }
+        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert!(self::problems("authentication.jwt = 1")[0].contains("write [[authentication.jwt]]"));
+        let open = format!("{}\n", good.replace("127.0.0.1:1", "0.0.0.0:1"));
+        assert!(self::problems(&open)[0].contains("without encryption"));
+    }
+}

@@ -2,8 +2,8 @@
 
 /// Defines sections of settings: for each a struct, its reader and its metadata.
 ///
-/// An entry is `key: Type = DEFAULT, value type, example EXAMPLE;` with its explanation as the doc comment. Default and example
-/// are TOML; an entry without a default has a type with a `Default` of its own, such as `Option`.
+/// An entry is `key: Type = DEFAULT, value type, example EXAMPLE;`, and its doc comment is the explanation. Default and example are
+/// TOML. Without a default the field has the `Default` of its type, such as `None`.
 macro_rules! define_sections {
     ($(
         $(#[doc = $section_doc:literal])+

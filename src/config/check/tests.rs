@@ -1,0 +1,157 @@
+use crate::config::Config;
+use crate::config::sources::Sources;
+use crate::config::tests::{file, load, problems, sources};
+
+#[test]
+fn p13_open_tcp_listeners_are_refused() {
+    for (text, fix) in [
+        ("[server]\nlisten = [\"127.0.0.1:1\"]", "--allow-loopback"),
+        ("[server]\nlisten = [\"[::1]:1\"]", "--allow-loopback"),
+        ("[server]\nlisten = [\"0.0.0.0:1\"]\n[authentication]\nloopback = true", "use a Unix socket"),
+        ("[server]\nlisten = [\"10.0.0.5:1\"]\n[authentication]\nloopback = true", "use a Unix socket"),
+    ] {
+        let problems = problems(text);
+        assert!(problems.len() == 1 && problems[0].contains(fix), "{text}: {problems:?}");
+    }
+    assert!(load("[server]\nlisten = [\"127.0.0.1:1\"]\n[authentication]\nloopback = true").is_ok());
+    assert!(load("[server]\nlisten = [\"unix:/a.sock\"]").is_ok());
+}
+
+#[test]
+fn network_listeners_need_tls_and_identified_callers() {
+    let pair = "certificate = \"/no/such.crt\"\nkey = \"/no/such.key\"";
+    for (text, key, hint) in [
+        ("[server.tls]\ncertificate = \"/a\"".to_owned(), "server.tls.certificate", "has no key"),
+        ("[server.tls]\nkey = \"/a\"".to_owned(), "server.tls.key", "has no certificate"),
+        ("[server.tls]\nkey = \"a\"".to_owned(), "server.tls.key", "absolute"),
+        ("[server.tls]\ncolour = 1".to_owned(), "server.tls.colour", "the keys of [server.tls] are certificate, key"),
+        ("[server]\ntls = 1".to_owned(), "server.tls", "write [server.tls]"),
+        (
+            "[authentication]\nclient_ca = { \"a.example\" = \"/a\" }".to_owned(),
+            "authentication.client_ca",
+            "client certificates need TLS",
+        ),
+        (
+            "[authentication]\nclient_dns = { \"a.example\" = \"/a\" }".to_owned(),
+            "authentication.client_dns",
+            "client certificates need TLS",
+        ),
+        (
+            "[authentication]\nclient_ca = { \"A.example\" = \"/a\" }".to_owned(),
+            "authentication.client_ca",
+            "trust domain",
+        ),
+        ("[authentication]\nclient_ca = { \"a.example\" = \"a\" }".to_owned(), "authentication.client_ca", "absolute"),
+        (
+            "[authentication]\nclient_dns = { \"*.example\" = \"/a\" }".to_owned(),
+            "authentication.client_dns",
+            "without \"*\"",
+        ),
+        ("[server]\nlisten = [\"0.0.0.0:1\"]".to_owned(), "server.listen", "without encryption"),
+        ("[server]\nlisten = [\"127.0.0.1:1\"]".to_owned(), "server.listen", "authentication.loopback = true"),
+        (
+            format!("[server]\nlisten = [\"0.0.0.0:1\"]\n[server.tls]\n{pair}"),
+            "server.listen",
+            "without authentication",
+        ),
+    ] {
+        let problems = problems(&text);
+        let found = problems.iter().any(|problem| problem.starts_with(key) && problem.contains(hint));
+        assert!(found, "{text}: {problems:#?}");
+    }
+    let open = format!(
+        "[server]\nlisten = [\"0.0.0.0:1\"]\n[server.tls]\n{pair}\n[authentication]\nclient_ca = {{ \"a.example\" = \"/a\" }}"
+    );
+    assert!(problems(&open)[0].contains("write grants and enforce them"));
+    assert!(load(&format!("grants = []\n{open}")).is_ok());
+    let variable = [("ECR_BROKER_SERVER_TLS_KEY", "/a"), ("ECR_BROKER_SERVER_TLS_COLOUR", "red")];
+    let diagnostics = Config::load(&sources(&file(""), &variable)).unwrap_err();
+    let of = |place: &str| {
+        diagnostics.iter().find(|diagnostic| diagnostic.place == place).map(|diagnostic| diagnostic.problem.as_str())
+    };
+    assert!(of("ECR_BROKER_SERVER_TLS_KEY").unwrap().contains("has no certificate"), "{diagnostics:?}");
+    assert!(
+        of("ECR_BROKER_SERVER_TLS_COLOUR").unwrap().contains("the keys of [server.tls] are certificate, key"),
+        "{diagnostics:?}"
+    );
+}
+
+#[test]
+fn contradicting_settings_are_refused() {
+    for (text, problem) in [
+        (
+            "[cache]\nsafety_margin = \"2h\"\nmax_min_validity = \"1h\"",
+            "cache.safety_margin: exceeds cache.max_min_validity, so no credential could be released; lower it",
+        ),
+        (
+            "[aws]\nattempt_timeout = \"9s\"",
+            "aws.attempt_timeout: exceeds aws.operation_timeout, which includes all attempts; lower it",
+        ),
+        (
+            "[limits]\nin_flight = 16384",
+            "limits.in_flight: is not below cache.max_waiters, so one caller could block all others; lower it",
+        ),
+        ("grants = []\n[policy]\nmode = \"observe\"", "policy.mode: \"observe\" needs an audit log; set audit.output"),
+    ] {
+        assert_eq!(problems(text), [problem]);
+    }
+}
+
+#[test]
+fn keep_warm_fits_the_cache_and_the_call_rate() {
+    let hosts = |count: usize| {
+        (0..count)
+            .map(|number| format!("\"{number:012}.dkr.ecr.eu-west-1.amazonaws.com\""))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let with = |count, more: &str| load(&format!("[cache]\nkeep_warm = [{}]\n{more}", hosts(count)));
+    assert_eq!(with(100, "").unwrap().keep_warm.len(), 100);
+    for (count, more, problem) in [
+        (11, "capacity = 10", "needs more credentials than cache.capacity"),
+        (
+            11,
+            "refresh_after = \"1s\"",
+            "would exceed 10 AWS calls per second; list fewer registries or raise cache.refresh_after",
+        ),
+    ] {
+        let diagnostics = with(count, more).unwrap_err();
+        assert!(diagnostics.len() == 1 && diagnostics[0].problem.contains(problem), "{diagnostics:?}");
+    }
+    assert!(problems("[cache]\nkeep_warm = [\"docker.io\"]")[0].contains("keep_warm"));
+}
+
+#[test]
+fn aws_api_needs_a_loopback_address_and_a_secret_file() {
+    let server = |lines: &str| format!("[server]\n{lines}\n");
+    let both =
+        |listen: &str| server(&format!("aws_api_listen = \"{listen}\"\naws_api_secret_file = \"/no/such/file\""));
+    for listen in ["127.0.0.1:9911", "[::1]:0", "localhost:1", "http://127.0.0.1:9911"] {
+        let config = load(&both(listen)).unwrap();
+        assert!(config.server.aws_api.unwrap().listen.ip().is_loopback(), "{listen}");
+        assert!(load(&both(listen)).unwrap().accepted_identities().aws_api);
+    }
+    for (text, expected) in [
+        (both("0.0.0.0:9911"), "reachable from other hosts"),
+        (both("unix:/a.sock"), "expected IP:PORT"),
+        (both("broker.example:1"), "expected IP:PORT"),
+        (server("aws_api_listen = \"127.0.0.1:1\""), "set server.aws_api_secret_file"),
+        (server("aws_api_secret_file = \"/a\""), "set server.aws_api_listen"),
+        (server("aws_api_listen = \"127.0.0.1:1\"\naws_api_secret_file = \"a\""), "expected an absolute path"),
+        (
+            both("127.0.0.1:1") + "listen = [\"127.0.0.1:1\"]\n[authentication]\nloopback = true",
+            "is also in server.listen",
+        ),
+    ] {
+        let problems = problems(&text);
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn activated_socket_of_the_aws_api_is_not_for_grpc() {
+    let file = file("[server]\naws_api_listen = \"127.0.0.1:9911\"\naws_api_secret_file = \"/a\"");
+    let activated = vec!["127.0.0.1:9911".parse().unwrap(), "unix:/b.sock".parse().unwrap()];
+    let config = Config::load(&Sources { activated, ..sources(&file, &[]) }).unwrap();
+    assert_eq!(config.server.listen, ["unix:/b.sock".parse().unwrap()]);
+}

@@ -1,0 +1,47 @@
+use super::*;
+use crate::config::Config;
+use crate::config::sources::Sources;
+use crate::config::tests::load;
+use crate::policy::Policy;
+
+/// Settings whose example names files or needs another setting.
+const NOT_ALONE: [&str; 7] =
+    ["ca_bundle", "certificate", "key", "client_ca", "client_dns", "aws_api_listen", "aws_api_secret_file"];
+
+#[test]
+fn example_matches_the_defaults() {
+    let from_defaults = Config::load(&Sources::default()).unwrap();
+    let from_example = load(&example()).unwrap();
+    assert_eq!(format!("{from_defaults:?}"), format!("{from_example:?}"));
+}
+
+#[test]
+fn example_and_its_commented_values_are_valid() {
+    load(&example()).unwrap();
+    let settings = SECTIONS.iter().flat_map(|section| section.settings);
+    for setting in settings.filter(|setting| !setting.example.is_empty() && !NOT_ALONE.contains(&setting.key)) {
+        let text = format!("[{}]\n{} = {}", setting.section, setting.key, setting.example);
+        assert!(load(&text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn example_lists_are_valid() {
+    let uncommented = |text: &str, heading: &str| text[text.find(heading).unwrap()..].replace("# ", "");
+    let text = uncommented(GRANT, "# [[grants]]")
+        + &uncommented(PROFILE, "# [[profiles]]")
+        + &uncommented(ISSUER, "# [[authentication.jwt]]")
+        + &uncommented(ALIAS, "# [aliases]");
+    let config = load(&text).unwrap();
+    assert!(matches!(config.policy, Policy::Grants(grants) if grants.len() == 1));
+    assert_eq!(config.aws.profiles.len(), 1);
+    assert_eq!(config.server.issuers.len(), 1);
+    assert_eq!(config.aliases.iter().count(), 1);
+}
+
+#[test]
+fn example_lines_fit_100_columns() {
+    let example = example();
+    let wide: Vec<_> = example.lines().filter(|line| line.chars().count() > 100).collect();
+    assert!(wide.is_empty(), "{wide:#?}");
+}
