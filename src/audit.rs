@@ -1,8 +1,8 @@
 //! Audit log: one line for every released credential and for every denied request.
 //!
-//! The line of a release is written before the credential leaves the broker; if the write fails, nothing is released (P11). A thread
-//! writes the lines, all that are queued at once. If the sink blocks, such as a pipe without a reader, the requests whose records are
-//! queued fail, and no other request is affected.
+//! The line of a release is written before the credential leaves the broker; if the write fails, nothing is released (P11). A
+//! dedicated thread writes the queued lines in batches. If the sink blocks, such as a pipe without a reader, only the requests with a
+//! queued record fail.
 
 use std::io;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ mod writer;
 pub use self::record::{Outcome, Record};
 pub use self::sink::Output;
 
-/// Longest wait for the write of a record. After it the request fails. The line may still be written: the log then has more than was
-/// released, never less.
+/// Timeout of a write. After it the request fails. The line may still be written later: the log may show a release that was not
+/// made, but it never lacks one.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Queued records.
+/// Capacity of the queue, in records.
 const MAX_QUEUED: usize = 4096;
-/// Queued denials. Callers that are denied must not delay the records of releases, so further denials are only counted.
+/// Denials among the queued records. Further denials are only counted: a flood of them must not delay the records of releases.
 const MAX_QUEUED_DENIALS: usize = 64;
 
 /// A record was not written.
@@ -57,8 +57,8 @@ impl AuditLog {
         Ok(Self { queue, denials, unwritten_denials: Arc::default(), clock })
     }
 
-    /// Writes the record of a denial, or counts it if too many are queued; the next record has the count. A request is denied whether or
-    /// not its record was written.
+    /// Writes the record of a denial. If too many denials are queued, only counts it; the next record contains the count. A failed write
+    /// does not change the decision.
     pub async fn write_denial(&self, record: &Record<'_>) {
         match Arc::clone(&self.denials).try_acquire_owned() {
             Ok(permit) => _ = self.enqueue(Some(permit), record).await,
@@ -66,10 +66,10 @@ impl AuditLog {
         }
     }
 
-    /// Writes a record, and returns when it is written.
+    /// Writes a record, and returns once its line is in the output.
     ///
     /// # Errors
-    /// If it was not written.
+    /// The queue is full, the write failed, or it took too long.
     pub async fn write(&self, record: &Record<'_>) -> Result<(), Unwritten> {
         self.enqueue(None, record).await
     }

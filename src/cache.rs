@@ -1,11 +1,12 @@
 //! The credential cache: single flight, background refresh and failure backoff.
 //!
-//! - **A fetch outlives its callers (P2).** It runs in its own task.
-//! - **The broker decides about freshness; moka's expiry is hygiene.** Whether a credential may be returned depends on the broker's
-//!   own [`Clock`] (P3, P14). moka's clock only removes expired secrets from memory. A credential that is too old for one caller
-//!   must be replaceable while moka still has it, so there are two moka caches. `credentials` is only read and inserted. Every
-//!   fetch, refreshes included, goes through `flights`, whose entries live for no time and only coalesce (P1).
-//! - **A failure is cached, too (P6).** All waiting callers share it, and it lasts for its backoff.
+//! - **A fetch outlives its callers (P2).** Each fetch runs in its own task.
+//! - **The broker decides whether a credential is fresh, not moka.** The decision uses the broker's own [`Clock`] (P3, P14). moka's
+//!   expiry only removes expired secrets from memory.
+//! - **There are two moka caches.** A caller that needs a longer validity must be able to replace a credential that `credentials`
+//!   still has, so the broker only calls `get` and `insert` on it. Every fetch and refresh goes through `flights`. Its entries expire
+//!   at once: it only coalesces concurrent fetches (P1).
+//! - **A failure is cached, too (P6).** All waiting callers receive it, and so do later callers until its backoff ends.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub use self::lookup::{CacheStatus, Found, Lookup, RefreshState};
 pub use self::settings::Settings;
 pub use self::subscriptions::KeyChanges;
 
-/// The limit of waiting watches, beside that of callers, is a quarter of it: a watch can come back later.
+/// Divisor of `max_waiters` for the separate limit of waiting watches: a watch can retry later.
 const WATCH_SHARE: usize = 4;
 
 /// Credentials by key. A clone is another handle of the same cache.
@@ -71,12 +72,12 @@ impl CredentialCache {
     /// Returns a credential that meets the lookup: from the cache, or fetched.
     ///
     /// # Errors
-    /// The source failed, a failure's backoff lasts, no credential meets the lookup, or too many callers wait.
+    /// The source failed, a failure's backoff has not ended, no credential can meet the lookup, or too many callers wait.
     pub async fn get(&self, lookup: Lookup) -> Result<Found, BrokerError> {
         self.get_as(lookup, &self.waiters).await
     }
 
-    /// Does the same for a watch. Watches have their own limit of waiters (P8).
+    /// Returns a credential for a watch. Like [`Self::get`], but watches have their own limit of waiters (P8).
     ///
     /// # Errors
     /// As [`Self::get`].
@@ -91,10 +92,10 @@ impl CredentialCache {
         }
     }
 
-    /// Returns the cached credential if it meets the lookup; `None`: fetch one.
+    /// Returns the cached credential if it meets the lookup, and `None` if the caller should fetch one.
     ///
     /// # Errors
-    /// A fetch would not help, or must not be made yet.
+    /// A fetch cannot help, or the backoff of an earlier failure has not ended.
     async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, BrokerError> {
         match self.shared.store.get(&lookup.key).await {
             Some(entry) => match self.shared.check(&entry, lookup) {
@@ -108,7 +109,7 @@ impl CredentialCache {
         self.shared.backoff.check(&lookup.key, self.shared.now()).await.map(|()| None)
     }
 
-    /// P4: returns the cached credential at once. If it is due, the refresh runs in the background.
+    /// P4: returns the cached credential at once. If a refresh is due, starts it in the background.
     async fn hit(&self, entry: &Arc<Entry>, lookup: &Lookup) -> Found {
         let now = self.shared.now();
         if entry.is_due(now)
@@ -120,7 +121,7 @@ impl CredentialCache {
         self.found(entry, entry.status())
     }
 
-    /// Waits for a flight, and for a second one if the first was another caller's and does not serve this one.
+    /// Waits for the key's flight. If another caller led it and its result does not meet this lookup, waits for a second flight.
     async fn fetch(&self, lookup: Lookup, waiters: &Arc<Semaphore>) -> Result<Found, BrokerError> {
         let permit = Arc::clone(waiters).try_acquire_owned().map_err(|_| too_many_waiters())?;
         let permit = Arc::new(permit);
@@ -159,8 +160,8 @@ impl CredentialCache {
         }
     }
 
-    /// Returns the error for a credential that was just fetched and is too short. A fresh one proves that nothing longer exists.
-    /// With an old one the source broke its contract: it could have returned a longer one, and may do so later.
+    /// Returns the error for a fetched credential whose validity is too short. If AWS has just issued it, no longer one exists.
+    /// If it is old, the source broke its contract: a newer credential would last longer, so a retry may help.
     fn too_short(&self, entry: &Entry, lookup: &Lookup) -> BrokerError {
         if entry.is_fresh(self.shared.now()) {
             self.unsatisfiable(lookup)
@@ -169,7 +170,8 @@ impl CredentialCache {
         }
     }
 
-    /// Keeps a key's credential cached and fresh without waiting: starts a fetch or a refresh if one is due and no backoff lasts.
+    /// Keeps a key's credential cached and fresh. Starts a fetch or a refresh if one is due and no backoff forbids it, and does
+    /// not wait for it.
     pub async fn warm(&self, key: CredentialKey) {
         let request_id = RequestId::random();
         let lookup = Lookup { key, min_validity: Duration::ZERO, rejected: None, request_id, caller: None };
@@ -206,7 +208,7 @@ impl CredentialCache {
         cached.filter(|(_, credential)| credential.remaining(now) >= margin).collect()
     }
 
-    /// Returns whether callers can be served: the source can fetch as far as it knows, or a usable credential is cached.
+    /// Returns whether callers can be served: the source reports that it is ready, or a usable credential is cached.
     #[must_use]
     pub fn can_serve(&self) -> bool {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
@@ -214,20 +216,20 @@ impl CredentialCache {
         self.source_status() == SourceStatus::Ready || entries.any(|(_, entry)| entry.check(margin, None, now).is_ok())
     }
 
-    /// Returns whether the source can fetch, as far as it knows.
+    /// Returns the status that the source reports.
     #[must_use]
     pub fn source_status(&self) -> SourceStatus {
         self.shared.source.status()
     }
 
-    /// Lets the source look again for what it needs to fetch. A panic in it is logged.
+    /// Lets the source update its status, such as after AWS credentials appeared. A panic in the source is logged.
     pub async fn check_source(&self) {
         if AssertUnwindSafe(self.shared.source.check()).catch_unwind().await.is_err() {
             error!("source check panicked");
         }
     }
 
-    /// Evicts expired secrets. moka does so only when it is used, and an idle broker must not keep them.
+    /// Evicts expired secrets. moka evicts only when it is used, and an idle broker must not keep expired secrets in memory.
     pub async fn sweep(&self) {
         self.shared.store.sweep().await;
         self.flights.sweep().await;

@@ -95,7 +95,8 @@ enum Command {
     Get(get::Args),
     /// Keep a docker or podman credential file up to date
     ///
-    /// For jobs that cannot call the broker: the file has valid entries only, and keeps them while no broker answers.
+    /// For jobs that cannot call the broker. sync removes an entry when it expires, and keeps valid entries while no broker
+    /// answers.
     #[cfg(feature = "client")]
     Sync(sync::Args),
     /// Watch registry credentials, a line of JSON per event
@@ -113,8 +114,8 @@ enum Command {
     Helper(helper::Args),
     /// Diagnose a failing pull and suggest a fix
     ///
-    /// Checks each step from this machine's settings to the registry, and prints a line and fixes for each. The exit code is
-    /// that of the first step that fails.
+    /// Checks each step from this machine's settings to the registry. Prints a line for each step, and fixes for problems. The
+    /// exit code is that of the first step that fails.
     #[cfg(feature = "client")]
     Doctor(doctor::Args),
     /// Check the health of a running broker

@@ -77,7 +77,7 @@ pub struct Credential {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
     /// The token is not base64, or not text inside.
-    #[error("the authorization token is not base64 of a text")]
+    #[error("the authorization token is not base64-encoded text")]
     NotBase64,
     /// The token is larger than any that AWS issues.
     #[error("the authorization token has more than {MAX_TOKEN_BYTES} bytes")]

@@ -356,7 +356,9 @@ async fn issuer_can_have_a_private_ca() {
     }
     let empty = directory.path().join("empty.pem");
     fs::write(&empty, "").unwrap();
-    for (path, problem) in [(empty, "holds no certificates"), (directory.path().join("gone.pem"), "cannot be read")] {
+    for (path, problem) in
+        [(empty, "contains no PEM certificates"), (directory.path().join("gone.pem"), "cannot be read")]
+    {
         assert!(load(Some(path)).unwrap_err().to_string().contains(problem));
     }
 }

@@ -682,7 +682,7 @@ fn faults_have_the_names_of_the_command_line() {
 #[test]
 fn invalid_fault_rate_names_the_valid_form() {
     for (text, problem) in [
-        ("throttle", "\"throttle\" is not KIND=RATE; write it as in throttle=0.2"),
+        ("throttle", "\"throttle\" is not KIND=RATE; use one of throttle, throttle-exception,"),
         (
             "flood=1",
             "\"flood\" is not a fault; use one of throttle, throttle-exception, http-429, denied, server-error, hang",

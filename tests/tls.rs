@@ -310,13 +310,13 @@ async fn certificate_needs_roots_of_its_name_and_a_workload_usage() {
         (
             "a host that is not listed",
             hosts.sign(&leaf(&[dns("build-3.corp.example")])),
-            Err("no DNS name that is in authentication.client_dns"),
+            Err("no DNS name that authentication.client_dns lists"),
         ),
         ("a wildcard", hosts.sign(&leaf(&[dns("*.corp.example")])), Err("neither a SPIFFE ID nor a DNS name")),
         (
             "two hosts",
             hosts.sign(&leaf(&[dns(HOST_NAME), dns("build-2.corp.example")])),
-            Err("several DNS names that are in authentication.client_dns"),
+            Err("several DNS names that authentication.client_dns lists"),
         ),
         ("a name, and a URI that cannot be read", hosts.sign(&unreadable_uri()), Err("is malformed")),
         ("no name", a.sign(&leaf(&[])), Err("neither a SPIFFE ID nor a DNS name")),

@@ -41,7 +41,7 @@ pub struct Record<'a> {
     pub grant: Option<&'a str>,
     /// Fingerprint of the active policy.
     pub policy: &'a str,
-    /// ID of the credential, which does not reveal it.
+    /// ID of the credential; the secret cannot be derived from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential_id: Option<String>,
     /// Request ID of the AWS call that returned the credential.
@@ -55,26 +55,26 @@ pub struct Record<'a> {
 pub enum Outcome {
     /// The caller received the credential.
     Released,
-    /// The caller received the credential although the grants deny it, because they are only observed.
+    /// The grants deny the request, but the caller received the credential: the policy is in observe mode.
     Observed,
     /// The caller was denied.
     Denied,
 }
 
-/// A record with the fields of its line.
+/// One line of the log: the record, its kind and its time.
 #[derive(Serialize)]
 struct Line<'a> {
     kind: &'static str,
     time: String,
     #[serde(flatten)]
     record: &'a Record<'a>,
-    /// Denials since the last record that have no line.
+    /// Number of denials since the previous line that were counted only.
     #[serde(skip_serializing_if = "is_zero")]
     denials_before: u64,
 }
 
 impl Record<'_> {
-    /// Returns the line of the record, with its end of line.
+    /// Returns the record as one line of JSON, with the newline.
     pub(super) fn line(&self, time: SystemTime, denials_before: u64) -> serde_json::Result<Vec<u8>> {
         let time = humantime::format_rfc3339_millis(time).to_string();
         let mut line = serde_json::to_vec(&Line { kind: "audit", time, record: self, denials_before })?;

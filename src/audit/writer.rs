@@ -7,7 +7,7 @@ use tracing::{error, info};
 
 use super::sink::Sink;
 
-/// Records in one write.
+/// Maximum number of records in one write.
 const MAX_BATCH: usize = 256;
 
 /// A queued record.
@@ -16,7 +16,7 @@ pub(super) struct Entry {
     pub(super) line: Vec<u8>,
     /// Receives whether the line was written.
     pub(super) written: oneshot::Sender<bool>,
-    /// Permit of a queued denial, which lasts until the write even if the request ends before.
+    /// Permit of a queued denial. It is freed after the write, even if the request ends earlier.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 

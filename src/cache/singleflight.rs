@@ -1,8 +1,8 @@
-//! Single flight: one fetch per key at a time, however many callers need it (P1), and whatever becomes of them (P2).
+//! Single flight: one fetch per key at a time, shared by all its callers (P1). A caller that leaves does not cancel it (P2).
 //!
-//! A fetch runs in its own task. moka runs the loading future inside the first caller's future, so that caller's deadline would end
-//! the fetch for all. Measured with deadlines of 30 ms and a source of 200 ms: 0 of 100 callers served, and 99 AWS calls. In its own
-//! task: 84 served, 1 call.
+//! A fetch runs in its own task. moka alone would run it inside the first caller's future, and that caller's deadline would end the
+//! fetch for all. Measured with deadlines of 30 ms and a source that takes 200 ms: 0 of 100 callers were served, with 99 AWS calls.
+//! With a task for the fetch: 84 were served, with 1 call.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::trace::SpanIdentity;
 /// The flights in progress. A clone is another handle of the same flights.
 #[derive(Debug, Clone)]
 pub(super) struct SingleFlight {
-    /// The entries live for no time at all: this cache only coalesces.
+    /// The entries expire at once: this cache only coalesces concurrent fetches.
     flights: Cache<CredentialKey, Arc<FlightOutcome>>,
     fetcher: Fetcher,
     tasks: TaskTracker,
@@ -34,19 +34,19 @@ pub(super) struct SingleFlight {
 #[derive(Debug, Clone, Default)]
 struct LeaderClaim(Arc<OnceLock<TaskState>>);
 
-/// The state of a claim; the first one stays.
+/// The state of a claim. It is set once and never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TaskState {
     /// The task leads the flight.
     Leads,
-    /// Its caller left before that.
+    /// The task's caller left before the task could lead.
     CallerLeft,
 }
 
 /// A caller's handle of its task. Dropping it cancels the task, unless the task leads the flight (P2).
 ///
-/// A task that only waits for another's fetch goes with its caller. Tasks of callers that left would otherwise use up the waiters'
-/// limit, and one dead region would lock out every caller.
+/// A task that only waits for another task's fetch is cancelled with its caller. Otherwise tasks of callers that left would use up
+/// the limit of waiters, and one region without a response would lock out every caller.
 #[derive(Debug)]
 struct FlightTask<T> {
     claim: LeaderClaim,
@@ -136,7 +136,7 @@ impl SingleFlight {
 }
 
 impl LeaderClaim {
-    /// Takes the lead. Returns `false` if the caller has left.
+    /// Claims the lead for the task. Returns `false` if the task's caller has left.
     fn lead(&self) -> bool {
         self.0.set(TaskState::Leads).is_ok()
     }
@@ -156,7 +156,7 @@ impl<T> Drop for FlightTask<T> {
     }
 }
 
-/// While its caller waits, only the end of the runtime cancels a task.
+/// Maps a task's failure: a panic, or else the end of the runtime. Nothing else cancels a task whose caller still waits.
 fn task_error(error: &JoinError) -> BrokerError {
     if error.is_panic() { BrokerError::Internal } else { BrokerError::ShuttingDown }
 }

@@ -18,7 +18,7 @@ pub(super) struct ConnectionArgs {
     address: Option<Addresses>,
     /// File with a bearer token; every call reads it
     ///
-    /// A default address never receives the token in the clear; name the address to send it.
+    /// The command does not send the token unencrypted to a default address. To do so, set --address.
     #[arg(long, env = "ECR_BROKER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// CA certificates (PEM) to trust instead of the system's

@@ -16,10 +16,10 @@ Examples:
   ecr-broker doctor
   ecr-broker doctor 123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/app:v1";
 
-const TIMEOUT_HELP: &str = "Time limit of the diagnosis; ECR_BROKER_TIMEOUT limits other commands [default: 30s]";
+const TIMEOUT_HELP: &str = "Time limit of the whole diagnosis; only this flag sets it [default: 30s]";
 
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("timeout", |timeout| timeout.help(TIMEOUT_HELP)), after_long_help = EXAMPLES)]
+#[command(mut_arg("timeout", |timeout| timeout.help(TIMEOUT_HELP).hide_env(true)), after_long_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 pub(super) struct Args {
     // First: clap removes each argument that it has read.

@@ -53,7 +53,7 @@ struct Options {
     profile: Option<String>,
     /// Credential helper (secretservice) or auth file (/path/auth.json) for other registries
     ///
-    /// Only the docker protocol uses it. The key in client.toml is next.
+    /// Only the docker protocol uses it. client.toml can set it with the key `next`.
     #[arg(long, value_name = "NAME|FILE")]
     next: Option<String>,
     /// Command of the same protocol to run when no broker answers

@@ -40,7 +40,7 @@ pub(super) struct SecretArgs {
     /// Name of the Secret; required by -o k8s-secret
     #[arg(long, value_name = "NAME", required_if_eq("output", "k8s-secret"), value_parser = dns_name)]
     name: Option<String>,
-    /// Namespace of the Secret; kubectl's current one without it
+    /// Namespace of the Secret; default: kubectl's current one
     #[arg(long, value_name = "NAMESPACE", value_parser = dns_name)]
     namespace: Option<String>,
 }

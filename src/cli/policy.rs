@@ -38,19 +38,19 @@ enum Command {
     Explain {
         #[command(flatten)]
         file: File,
-        /// The caller, as whoami and the logs write it
+        /// Caller in the format of whoami and the logs
         ///
         /// One of uid:1001,gid:1001 (the user's primary group), loopback, aws-api, spiffe://DOMAIN/PATH, dns:NAME and
         /// jwt:ISSUER:SUBJECT (the issuer's name in the configuration).
         #[arg(long)]
         caller: Caller,
-        /// A claim of the caller's token; repeatable
+        /// Claim of the caller's token; can be repeated
         #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = explain::parse_claim)]
         claims: Vec<(String, String)>,
-        /// The requested profile; without it the policy chooses
+        /// Requested profile; default: the profile of the grant that decides
         #[arg(long, default_value = "", hide_default_value = true)]
         profile: String,
-        /// A registry host, URL or image reference
+        /// Registry host, URL or image reference
         registry: String,
     },
     /// Compare the grants' decisions with expectations
@@ -59,7 +59,7 @@ enum Command {
     Test {
         #[command(flatten)]
         file: File,
-        /// A TOML file of [[expect]] tables
+        /// TOML file of [[expect]] tables
         ///
         /// Each table has caller, registry and allow (true or false), and optionally claims, profile and grant.
         #[arg(value_name = "FILE")]
@@ -69,10 +69,10 @@ enum Command {
     Suggest {
         #[command(flatten)]
         file: File,
-        /// Include denied requests; any caller can cause them
+        /// Include denied requests; review them, as any caller can cause one
         #[arg(long)]
         denied: bool,
-        /// Audit log files, as audit.output names them
+        /// Audit log files of the broker (setting audit.output)
         #[arg(value_name = "AUDIT", required = true)]
         logs: Vec<PathBuf>,
     },

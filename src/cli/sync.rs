@@ -1,6 +1,7 @@
 //! `sync`: keeps a credential file of docker or podman up to date from a watch.
 //!
-//! The file's readers call no broker. So an expired entry must leave the file, and a valid one must stay while no broker answers.
+//! Programs that read the file do not call the broker. So `sync` must remove an expired entry, and must keep a valid one while no
+//! broker answers.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +38,7 @@ pub(super) struct Args {
     watch: WatchArgs,
     #[command(flatten)]
     target: TargetFile,
-    /// Keep other content of the file, which otherwise must be sync's alone
+    /// Keep content that sync did not write; without it, such content is an error
     #[arg(long)]
     merge: bool,
     /// Write the file once and exit, for example in an init container
@@ -45,8 +46,8 @@ pub(super) struct Args {
     once: bool,
     /// Shell command to run after each change of the file
     ///
-    /// sh runs it with the file's path in ECR_SYNC_FILE, and once at the start if the file exists. With --once it runs only if
-    /// the file has changed.
+    /// sh runs it, with the file's path in ECR_SYNC_FILE. It also runs once at the start if the file exists. With --once it
+    /// runs only if the file has changed.
     #[arg(long, value_name = "COMMAND")]
     on_change: Option<String>,
     #[command(flatten)]

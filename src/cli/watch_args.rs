@@ -7,7 +7,7 @@ use crate::protocol::MAX_REQUESTS;
 /// The registries to watch.
 #[derive(Debug, clap::Args)]
 pub(super) struct WatchArgs {
-    /// Registry hosts, URLs or image references; none for all that your grants name
+    /// Registry hosts, URLs or image references; default: all that your grants name
     #[arg(value_name = "REGISTRY|IMAGE", num_args = 0..=MAX_REQUESTS)]
     registries: Vec<String>,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! Protocol of docker's credential helpers: an action as the argument, a server or an entry on stdin, JSON or an error on stdout.
 //!
-//! Programs compare an error's text whole, so the texts that docker defines stand alone. The delegate answers for registries
-//! that the broker does not serve.
+//! docker and other programs compare the whole text of an error. So stdout has exactly the text that docker defines, and notes go to
+//! stderr. The delegate answers for registries that the broker does not serve.
 
 use std::process::ExitCode;
 
@@ -28,7 +28,7 @@ pub fn usage() -> ExitCode {
 /// Answers the request on stdin; `action` is the argument.
 #[must_use]
 pub fn run(setup: impl FnOnce() -> Result<Setup, String>, action: &str) -> Output {
-    // The other actions have no request, and a person may have typed them at a terminal.
+    // Other actions have no request on stdin. Reading it would hang if a user runs them in a terminal.
     let request = if matches!(action, "get" | "store" | "erase") { stdin::read() } else { Ok(String::new()) };
     match (action, request) {
         ("version" | "--version", _) => {
@@ -87,7 +87,7 @@ fn entry(server: &str, credentials: RegistryCredentials) -> Output {
     Output::ok(AuthEntry { server: server.to_owned(), username, secret }.message() + "\n")
 }
 
-/// Passes other registries' entries to the delegate. The broker has ECR's credentials, so those are dropped.
+/// Passes entries of other registries to the delegate. Drops entries of ECR registries: the broker provides their credentials.
 fn store(setup: &Setup, stdin: &str) -> Output {
     let Some(entry) = AuthEntry::from_message(stdin) else {
         return failed("malformed credential on stdin; expected {\"ServerURL\":…,\"Username\":…,\"Secret\":…}");
@@ -110,7 +110,7 @@ fn store(setup: &Setup, stdin: &str) -> Output {
     }
 }
 
-/// Passes other registries to the delegate. Nothing is stored for ECR's, so there is nothing to erase.
+/// Passes other registries to the delegate. Does nothing for ECR registries, because `store` keeps no entry of them.
 fn erase(setup: &Setup, server: &str) -> Output {
     match &setup.delegate {
         _ if server.is_empty() => Output::failed(NO_SERVER),
@@ -141,7 +141,7 @@ fn is_ecr(server: &str) -> bool {
     server.parse::<Registry>().is_ok()
 }
 
-/// An error that docker shows: one line on stdout.
+/// Returns an error in the form that docker shows: one line on stdout.
 fn failed(problem: &str) -> Output {
     Output::failed(one_line(problem) + "\n")
 }

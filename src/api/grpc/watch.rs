@@ -31,7 +31,7 @@ mod registry;
 /// The response stream of a watch.
 pub(super) type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchRegistryCredentialsResponse, Status>> + Send>>;
 
-/// Interval of the checks that the caller is still authenticated, and which registries its grants name.
+/// Interval of the checks of a watch: whether the caller is still authenticated, and which registries its grants name.
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The state of one watch.
@@ -42,7 +42,7 @@ struct WatchStream {
     context: RequestContext,
     known_ids: Arc<HashSet<CredentialId>>,
     registries: SelectAll<RegistryEvents>,
-    /// The followed registries of a request that named none: those that grants name.
+    /// For a request without a list: the registries that the caller's grants name and that the watch follows. Else `None`.
     granted: Option<BTreeSet<ResolvedRegistry>>,
     watched: Vec<Admission>,
     snapshot: Snapshot,
@@ -53,7 +53,7 @@ struct WatchStream {
 
 /// The first event of each registry.
 enum Snapshot {
-    /// `registries` have not had theirs. The request counts as in flight until they have.
+    /// This number of registries has not sent a first event. Until all have, the request counts as in flight.
     Pending {
         registries: usize,
         in_flight: Vec<Arc<Admission>>,
@@ -61,13 +61,14 @@ enum Snapshot {
     Complete,
 }
 
-/// When a watch ends, and by which error; without one it ends with the status OK.
+/// The end of a watch: its time and its error. Without an error the watch ends with the status OK.
 struct WatchEnd {
     at: Instant,
     error: Option<BrokerError>,
 }
 
-/// Returns the events of a watch that ends after about `age`. An invalid request of its list is an error event at its index.
+/// Returns the events of a watch that ends after about `age`. An invalid entry of the request's list becomes an error event at
+/// the index of the entry.
 pub(super) fn events(
     (broker, limits): (&Arc<Broker>, &Limits),
     admitted: AdmittedCall,
@@ -155,7 +156,8 @@ impl WatchStream {
     }
 
     fn follow(&mut self, request: (CredentialRequest, ErrorContext)) {
-        // An alias has the credential of its registry. A client that knows it for one has not seen it for the other.
+        // An alias and its registry share a credential. A client that knows the ID may have it from the registry only,
+        // so the first event of an alias always has the whole credential.
         let is_granted_alias = self.granted.is_some() && request.0.target.alias.is_some();
         let known_ids = if is_granted_alias { Arc::default() } else { Arc::clone(&self.known_ids) };
         let (index, broker, call) = (self.next_index(), Arc::clone(&self.broker), Arc::clone(&self.call));
@@ -184,7 +186,7 @@ impl WatchStream {
                 return Some(Ok(pb::WatchRegistryCredentialsResponse { index: 0, event }));
             }
             tokio::select! {
-                // The end first: no event is sent after it, however many are ready.
+                // The end comes first: once it is due, no further event is sent, even if many are ready.
                 biased;
                 () = sleep_until(self.end.at) => {
                     self.ended = true;
@@ -211,14 +213,14 @@ impl WatchStream {
         Ok(event.response)
     }
 
-    /// Checks the proof of the caller's identity, and follows what its grants name since the last time.
+    /// Checks the proof of the caller's identity, and follows registries that its grants have named since the last check.
     fn revalidate(&mut self) -> Result<(), BrokerError> {
         self.call.authn.check()?;
         if let Some(admission) = self.watched.first() {
             self.limits.keep_alive(&self.context.caller.principal(), admission);
         }
         if self.granted.is_some() && matches!(self.snapshot, Snapshot::Complete) {
-            // A limit that refuses them now may have room at the next check.
+            // If a limit rejects the new registries now, the next check tries again.
             _ = self.follow_granted();
         }
         Ok(())
@@ -247,12 +249,14 @@ impl WatchEnd {
     }
 }
 
-/// Checks how many registries a watch would follow because grants name them.
+/// Checks the number of registries that a watch without a list would follow.
 fn check_count(count: usize) -> Result<(), BrokerError> {
     let problem = match count {
-        0 => "no grant names a whole registry host that you may have; name the registries to watch".to_owned(),
+        0 => "none of your grants names a full registry host; list the registries to watch".to_owned(),
         1..=MAX_WATCHED => return Ok(()),
-        _ => format!("your grants name {count} registries; name those to watch, in several watches"),
+        _ => format!(
+            "your grants name {count} registries, more than {MAX_WATCHED}; list the registries in several watches"
+        ),
     };
     Err(BrokerError::RequestInvalid { field: "requests", problem })
 }

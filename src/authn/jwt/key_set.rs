@@ -37,10 +37,10 @@ pub enum KeySetError {
     #[error("the HTTP client for an issuer's keys cannot be built: {0}")]
     HttpClient(String),
     /// Not a key set.
-    #[error("it is not a JSON Web Key Set of at most {MAX_KEYS} keys")]
+    #[error("expected a JSON Web Key Set of at most {MAX_KEYS} keys")]
     Malformed,
     /// No key that could verify a token.
-    #[error("it has no usable key: needed are a kid, use sig, and RSA of at least 2,048 bits, P-256, P-384 or Ed25519")]
+    #[error("no usable key; add one with a kid and use sig: RSA of at least 2,048 bits, P-256, P-384 or Ed25519")]
     NoneUsable,
 }
 
@@ -65,12 +65,12 @@ impl KeySet {
                 duplicates.push(id);
             }
         }
-        // A duplicate ID does not tell which key is meant.
+        // A token that names a duplicate ID does not tell which of the keys signed it.
         set.retain(|id, _| !duplicates.contains(id));
         Ok(Self(set))
     }
 
-    /// Returns whether the set can verify nothing: an issuer may withdraw all its keys.
+    /// Returns whether the set has no key. An issuer may withdraw all its keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -80,7 +80,7 @@ impl KeySet {
         self.0.get(id)
     }
 
-    /// Returns whether a key is still in the set, whichever other keys have come and gone.
+    /// Returns whether the set still has a key, even if other keys have changed.
     pub(super) fn has(&self, fingerprint: &KeyFingerprint) -> bool {
         self.0.get(&*fingerprint.id).is_some_and(|key| key.matches(fingerprint))
     }

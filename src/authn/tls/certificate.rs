@@ -39,9 +39,9 @@ pub(super) enum CertificateError {
     Nameless,
     #[error("client certificate trust domain {0} is not in authentication.client_ca")]
     UnknownTrustDomain(String),
-    #[error("client certificate has no DNS name that is in authentication.client_dns")]
+    #[error("client certificate has no DNS name that authentication.client_dns lists")]
     UnknownHost,
-    #[error("client certificate has several DNS names that are in authentication.client_dns; leave one of them there")]
+    #[error("client certificate has several DNS names that authentication.client_dns lists; keep only one in the list")]
     SeveralHosts,
 }
 

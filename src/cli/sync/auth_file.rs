@@ -1,4 +1,4 @@
-//! The credential file, and the notes beside it that tell which entries are sync's.
+//! The credential file, and a file of notes beside it that records which entries sync wrote.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,14 +17,14 @@ use crate::terminal::print_error;
 /// Suffix of the notes' file. Changing it would lose the notes of a running installation.
 const NOTES: &str = "sync";
 
-/// A credential file that this process alone updates as a sync.
+/// A credential file, locked against other `sync` processes.
 pub(super) struct AuthFile {
     path: PathBuf,
-    /// File with the expiry of sync's entries, for which the credential file has no place.
+    /// File with the expiry of sync's entries. The credential file's format has no field for it.
     notes: PathBuf,
-    /// Whether the file may have content of others, which stays.
+    /// Whether to keep content that sync did not write (`--merge`). If not, such content is an error.
     merge: bool,
-    /// Requested hosts; empty for all that the broker grants.
+    /// Requested hosts; empty: all registries that the caller's grants name.
     requested: BTreeSet<String>,
     /// Hosts whose entries sync wrote, and may remove.
     owned: BTreeSet<String>,
@@ -45,7 +45,7 @@ impl AuthFile {
     /// Returns the requested entries that an earlier sync wrote. The expiry of other entries is not known.
     pub(super) fn load(&mut self, now: Moment) -> Result<AuthEntries, String> {
         let notes = json_file::read(&self.notes).unwrap_or_else(|problem| {
-            print_error(format_args!("{problem}; the file's entries are treated as not sync's"));
+            print_error(format_args!("{problem}; sync treats the file's entries as not its own"));
             let _ = fs::remove_file(&self.notes);
             Map::new()
         });
@@ -64,14 +64,14 @@ impl AuthFile {
 
     /// Replaces sync's entries in the file. Returns whether the file changed.
     pub(super) fn write(&mut self, entries: &AuthEntries) -> Result<bool, String> {
-        // Readers take a file that exists as a sign that its entries are complete.
+        // Readers wait for the file to appear and then expect its entries, so never create it empty.
         if entries.is_empty() && !self.path.exists() {
             return Ok(false);
         }
         self.lock.ensure_held(&self.path)?;
         check_owner(&self.path)?;
         let hosts: BTreeSet<_> = entries.iter().map(|(host, _)| host.clone()).collect();
-        // Before the entries: sync could never remove an entry without a note.
+        // Write the notes before the entries: sync never removes an entry without a note.
         self.write_notes(entries, &hosts)?;
         let changed = json_file::update(&self.path, FileMode::Private, |config| {
             self.check_content(config)?;
@@ -100,7 +100,7 @@ impl AuthFile {
         Ok(())
     }
 
-    /// Notes the expiry of the new entries. The notes of the entries still in the file stay until the next time.
+    /// Notes the expiry of the new entries. Keeps the notes of the entries that the file still has until the next write.
     fn write_notes(&self, entries: &AuthEntries, hosts: &BTreeSet<String>) -> Result<(), String> {
         let config = json_file::read(&self.path)?;
         json_file::update_unlocked(&self.notes, FileMode::Private, |notes| {
@@ -115,7 +115,7 @@ impl AuthFile {
         Ok(())
     }
 
-    /// Rejects a file with content of others, unless it is to be merged.
+    /// Rejects a file with content that sync did not write, unless `--merge` keeps that content.
     fn check_content(&self, config: &Map<String, Value>) -> Result<(), String> {
         let is_owned =
             |auths: &Value| auths.as_object().is_some_and(|auths| auths.keys().all(|host| self.owned.contains(host)));

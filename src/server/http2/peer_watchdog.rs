@@ -1,7 +1,7 @@
 //! Peer watchdog: finds peers that stall a connection.
 //!
-//! h2 ends floods of resets, of CONTINUATION and of empty DATA by itself. It waits without end for the rest of a frame, for
-//! responses to be taken and for its own GOAWAY to be sent.
+//! h2 itself ends floods of resets, of CONTINUATION and of empty DATA. But h2 has no timeout for three waits: for the rest of a
+//! frame, for the peer to read responses, and for its own GOAWAY to be sent.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,34 +10,35 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::sync::lock;
 
-/// Time for a peer to acknowledge the settings, to finish a frame or a header block, and to read something.
+/// Time limit for each duty of the peer: acknowledge the settings, finish a frame or header block, read some bytes.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Time between two checks. A problem counts once two checks in a row find it: one check is not enough after a pause
-/// of the broker itself.
+/// Time between two checks. The connection ends when two checks in a row find the same problem. One check could be wrong: after
+/// a pause of the broker itself, every peer looks late.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Bytes that a peer must take between two checks while responses wait for it. Acknowledgements of PING and SETTINGS alone stay below.
+/// Bytes that a peer must read between two checks while responses wait for it. A peer that reads only acknowledgements of PING and
+/// SETTINGS stays below this minimum.
 const MIN_TAKEN: u64 = 16 * 1024;
-/// Checks in a row with fewer bytes taken before it is a problem.
+/// Consecutive checks below the minimum that make a problem.
 const STARVED_CHECKS: u32 = 3;
 
 /// Watches the peer of one connection. A clone is a handle of the same state.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PeerWatchdog(Arc<Mutex<PeerState>>);
 
-/// The obligations of the peer.
+/// What the peer still owes the connection.
 #[derive(Debug, Default)]
 struct PeerState {
-    /// When settings were sent that the peer has not acknowledged.
+    /// Send time of the settings that the peer has not acknowledged.
     unacknowledged: Option<Instant>,
-    /// When a frame or header block began whose rest the broker waits for.
+    /// Start of the frame or header block that the peer has not finished.
     unfinished: Option<Instant>,
-    /// When the peer stopped to read what is there for it.
+    /// Time since which the peer has read nothing although bytes wait for it.
     unread: Option<Instant>,
     /// Response chunks that are not sent yet.
     chunks: usize,
     /// Bytes sent since the last check.
     sent: u64,
-    /// Checks in a row that found too few bytes taken.
+    /// Consecutive checks that found too few bytes sent.
     starved: u32,
     /// The problem that the last check found.
     suspected: Option<&'static str>,
@@ -66,7 +67,7 @@ impl PeerWatchdog {
         self.state().unacknowledged = None;
     }
 
-    /// Notes when the frame or header block began whose rest the broker waits for.
+    /// Notes the start of a frame or header block that the peer has not finished; `None` once it has.
     pub(super) fn note_unfinished(&self, since: Option<Instant>) {
         self.state().unfinished = since;
     }
@@ -76,14 +77,14 @@ impl PeerWatchdog {
         self.state().unread.get_or_insert_with(Instant::now);
     }
 
-    /// Notes bytes that the kernel took to send.
+    /// Notes bytes that the kernel accepted for sending.
     pub(super) fn note_sent(&self, bytes: usize) {
         let mut state = self.state();
         state.unread = None;
         state.sent = state.sent.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    /// Notes a response chunk for the peer.
+    /// Notes a response chunk that waits to be sent.
     pub(super) fn note_chunk(&self) {
         self.state().chunks += 1;
     }
@@ -118,7 +119,7 @@ impl PeerState {
         } else if overdue(self.unread) {
             Some("nothing read")
         } else if self.starved >= STARVED_CHECKS {
-            Some("responses not taken")
+            Some("responses not read")
         } else {
             None
         }
@@ -131,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    /// Checks as a connection does; returns the problem and the time until it was found.
+    /// Runs up to 20 checks at the interval. Returns the first problem, and the time until it was found.
     async fn until_found(watchdog: &PeerWatchdog, mut between: impl FnMut()) -> Option<(&'static str, Duration)> {
         let began = Instant::now();
         for _ in 0..20 {
@@ -155,7 +156,7 @@ mod tests {
                 |watchdog| watchdog.note_unfinished(None),
             ),
             ("nothing read", PeerWatchdog::note_unread, |watchdog| watchdog.note_sent(1)),
-            ("responses not taken", PeerWatchdog::note_chunk, PeerWatchdog::note_chunk_gone),
+            ("responses not read", PeerWatchdog::note_chunk, PeerWatchdog::note_chunk_gone),
         ];
         for (expected, stall, go_on) in cases {
             let watchdog = PeerWatchdog::default();
@@ -181,11 +182,11 @@ mod tests {
             watchdog.note_sent(400 * 17);
         };
         let (problem, after) = until_found(&watchdog, pretending).await.unwrap();
-        assert_eq!(problem, "responses not taken");
+        assert_eq!(problem, "responses not read");
         assert!(after <= Duration::from_secs(10), "{after:?}");
     }
 
-    /// The broker was stopped for a minute, and has not read yet what the peer sent meanwhile.
+    /// The broker was paused for a minute. The peer sent its acknowledgement meanwhile, but the broker has not read it yet.
     #[tokio::test(start_paused = true)]
     async fn pause_of_the_broker_is_not_a_problem_of_the_peer() {
         let watchdog = PeerWatchdog::default();

@@ -42,7 +42,7 @@ pub struct UnknownFault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultRateError {
     /// The text does not have the form `KIND=RATE`.
-    #[error("{text:?} is not KIND=RATE; write it as in throttle=0.2, with one of {} and 0 to 1", names())]
+    #[error("{text:?} is not KIND=RATE; use one of {} and a rate from 0 to 1, such as throttle=0.2", names())]
     Form {
         /// The text.
         text: String,

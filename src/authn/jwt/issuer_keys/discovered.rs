@@ -1,7 +1,7 @@
 //! Keys that are fetched by `OpenID` Connect Discovery: at an interval, and for a token with an unknown key.
 //!
-//! Tokens cannot make the broker call an issuer more than once in ten seconds. While an issuer cannot be reached, the last keys stay
-//! in force for a day.
+//! Tokens cannot make the broker call an issuer more often than every ten seconds. While an issuer cannot be reached, its last keys
+//! stay valid for a day.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,11 +22,11 @@ use crate::sync::lock;
 
 /// Time between two fetches, plus or minus a tenth.
 const FETCH_INTERVAL: Duration = Duration::from_mins(10);
-/// Time after a fetch in which an unknown key starts no other one.
+/// Shortest time between the end of a fetch and the next one that an unknown key may start.
 pub(in crate::authn) const FETCH_COOLDOWN: Duration = Duration::from_secs(10);
-/// Time after a fetch in which its keys stay in force if no later fetch succeeds.
+/// Validity of fetched keys while later fetches fail.
 const MAX_KEY_AGE: Duration = Duration::from_hours(24);
-/// Calls that wait for one issuer's keys.
+/// Maximum number of calls that wait for one issuer's keys.
 const MAX_WAITERS: usize = 1024;
 
 /// The keys of an issuer that publishes them.
@@ -72,16 +72,16 @@ impl DiscoveredKeys {
         })
     }
 
-    /// Returns a key by its ID. For an unknown key, fetches the keys first, unless they were fetched a moment ago.
+    /// Returns a key by its ID. For an unknown ID, fetches the keys first, unless the last fetch is within the cooldown.
     pub(super) async fn get(&self, id: &str) -> Result<Key, TokenRejected> {
         if let Some(key) = self.find(id) {
             return Ok(key);
         }
-        // Before the request, so that the end of its fetch is not missed.
+        // Subscribe before the request: otherwise the end of the fetch could be missed.
         let mut fetches = self.fetches.subscribe();
         if self.request_fetch() {
             let _waiter = self.waiters.try_acquire().map_err(|_| TokenRejected::KeysUnavailable)?;
-            // Bounded by the timeout of the fetch.
+            // The fetch has a timeout, which bounds this wait.
             _ = fetches.changed().await;
         }
         let missing =
@@ -107,7 +107,7 @@ impl DiscoveredKeys {
         self.fresh()?.keys.get(id).cloned()
     }
 
-    /// Returns the keys, unless none were fetched or the last fetch was too long ago.
+    /// Returns the keys if they were fetched within [`MAX_KEY_AGE`].
     fn fresh(&self) -> Option<Arc<FetchedKeys>> {
         let fetched = self.current.load_full()?;
         let left = self.clock.now().until(fetched.at.after(MAX_KEY_AGE));

@@ -53,7 +53,7 @@ impl DiscoveryClient {
     }
 }
 
-/// Returns whether the origin of a response from this URL is certain: over https, or from this host.
+/// Returns whether the network cannot forge a response from this URL: it uses https, or a loopback address of this host.
 #[must_use]
 pub fn is_safe_url(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else { return false };
@@ -63,12 +63,12 @@ pub fn is_safe_url(url: &str) -> bool {
     plain && (url.scheme() == "https" || url.scheme() == "http" && local)
 }
 
-/// Returns a client that follows no redirect, which could lead anywhere.
+/// Returns a client that follows no redirect: a redirect could lead to any host.
 fn http_client(settings: &Settings) -> Result<reqwest::Client, KeySetError> {
     let mut builder =
         reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none());
     if settings.issuer.starts_with("http://") {
-        // Plaintext does not leave this host.
+        // A proxy would send the plaintext to another host.
         builder = builder.no_proxy();
     }
     let Some(path) = &settings.ca_bundle else {
@@ -78,7 +78,7 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client, KeySetError> {
     let pem = trusted_file::read(path).map_err(|error| unusable(error.to_string()))?;
     let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
     if certificates.is_empty() {
-        return Err(unusable("holds no certificates in PEM form".to_owned()));
+        return Err(unusable("contains no PEM certificates".to_owned()));
     }
     builder.tls_certs_only(certificates).build().map_err(|error| unusable(format!("cannot be used: {error}")))
 }

@@ -18,7 +18,7 @@ use crate::trusted_file;
 pub(in crate::authn::jwt) struct FileKeys {
     issuer: String,
     path: PathBuf,
-    /// The contents at the start.
+    /// The contents when the program started, for the first comparison.
     contents: Vec<u8>,
     current: ArcSwap<KeySet>,
 }
@@ -44,7 +44,8 @@ impl FileKeys {
 
     pub(super) async fn follow(&self) {
         let path = self.path.clone();
-        // An error settles like contents: a file that is missing while it is replaced is not reported.
+        // An error counts as contents, so it is reported only after two equal readings. A file may be missing for a moment while it
+        // is being replaced.
         let read = move || Ok::<_, Infallible>(trusted_file::read(&path).map_err(|error| error.to_string()));
         let mut follower = FileFollower::new("issuer keys", Ok(self.contents.clone()), read);
         loop {

@@ -1,4 +1,4 @@
-//! Bulkhead: the calls of one service in one region.
+//! Bulkhead: limits the calls to one service in one region, so that a slow region does not delay the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use crate::log_throttle::{self, LogThrottle};
 use crate::source::FetchError;
 use crate::source::span::record_queue_full;
 
-/// Calls in flight to one service in one region.
+/// Maximum number of calls in flight to one service in one region.
 const MAX_IN_FLIGHT: usize = 8;
-/// Calls of these that are made as a role. When STS hangs, the rest stays free for the broker's own identity.
+/// Maximum number among them that use an assumed role. When STS hangs, the rest stays free for the broker's own identity.
 const MAX_IN_FLIGHT_AS_ROLE: usize = 6;
-/// The longest time that a call may queue.
+/// Longest time that a call may queue.
 pub(super) const MAX_QUEUE_TIME: Duration = Duration::from_secs(5);
 /// Retry delay of a call that found the queue full: 0.5 s to 1.5 s.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -88,7 +88,7 @@ impl Bulkhead {
         }
     }
 
-    /// Waits for the lane, then for a free call, then for the pacer. `None` never happens: no semaphore is closed.
+    /// Waits until the call heads its lane, then for its semaphores, then for the pacer. `None` never happens: no semaphore is closed.
     async fn wait_in(self: &Arc<Self>, place: &LanePlace, as_role: bool) -> Option<CallPermit> {
         let _head = place.head().await;
         let in_flight_as_role = if as_role { Some(acquire(&self.in_flight_as_role).await?) } else { None };
@@ -114,7 +114,7 @@ impl Bulkhead {
         if as_role { &self.latency_as_role } else { &self.latency }
     }
 
-    /// Returns the error of a call that was not made. The log has one line a minute, in the span of the call that wrote it.
+    /// Returns the error of a call that was not made. Logs at most one line a minute, in the span of the current call.
     fn queue_full(&self) -> FetchError {
         record_queue_full();
         if self.queue_full_log.is_due(self.created.elapsed()) {
@@ -125,7 +125,7 @@ impl Bulkhead {
 }
 
 impl CallPermit {
-    /// Ends the call, and learns its latency and outcome.
+    /// Ends the call: updates the latency, and tells the pacer the outcome.
     pub(super) fn record(self, outcome: Outcome) {
         self.bulkhead.latency(self.as_role).record(self.started.elapsed());
         self.bulkhead.pacer.record(self.started, outcome);
