@@ -23,7 +23,7 @@
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
 //! | tools | [`json_file`] | atomic, locked changes of JSON files shared with other programs |
-//! | tools | [`trusted_file`] | checks owner and mode of files that decide identity |
+//! | tools | [`trusted_file`] | reads files that decide identity, unless they are world-writable |
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
 //! | tools | [`trace`] | span identities passed between tasks |
 //! | tools | [`aws_wire`] | AWS's wire protocols as a server sees them |

@@ -1,4 +1,4 @@
-//! A configuration's file, grants and profiles in it.
+//! A configuration file with grants and profiles.
 #![no_main]
 
 use std::fs::File;
@@ -21,18 +21,18 @@ fn load(name: &str, text: &str) -> (Result<Config, Vec<ecr_broker::config::Diagn
 }
 
 fuzz_target!(|text: &str| {
-    // What it includes is on this machine, and not the fuzzer's.
+    // Included files would be this machine's.
     if text.contains("include") {
         return;
     }
     let (config, sources) = load("fuzzed.toml", text);
     _ = effective(&sources);
     let Ok(config) = config else { return };
-    // Grants mean what they did when they are written down again; profiles are the file's own.
+    // Grants survive being written and read again. Their profiles do not: those stay in the file.
     let plain =
         config.policy.grants().iter().all(|grant| grant.profile.as_ref().is_none_or(|name| name.as_str() == "default"));
     if plain && !config.policy.grants().is_empty() {
         let (again, _) = load("written.toml", &grants_as_toml(config.policy.grants()));
-        assert_eq!(again.expect("what is written is read").policy.grants(), config.policy.grants());
+        assert_eq!(again.expect("written grants are valid").policy.grants(), config.policy.grants());
     }
 });

@@ -1,4 +1,4 @@
-//! h2load, which asks for ten times what it may have.
+//! h2load at ten times its rate limit.
 
 use std::fs;
 use std::process::Command;
@@ -13,10 +13,10 @@ use super::other::succeed;
 use super::program::{Server, run};
 
 const PATH: &str = "ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials";
-/// What the caller may have in a second.
+/// Requests per second that the caller may make.
 const RATE: u32 = 200;
 
-/// h2load takes an error of gRPC's for a success, for both are 200 in HTTP: what was served is counted by the audit log.
+/// Puts the broker under load. The audit log counts the served requests, because h2load takes a gRPC error for a success.
 fn overload(time: Duration) {
     let (directory, signer) = (tempfile::tempdir().unwrap(), Signer::new("k1"));
     let place = directory.path().display();
@@ -36,10 +36,10 @@ fn overload(time: Duration) {
     fs::write(&body, [&[0, 0, 0, 0, u8::try_from(host.len()).unwrap()], &host[..]].concat()).unwrap();
     let token = signer.token(ISSUER, SUBJECT, seconds(&SystemClock::new()));
 
-    // So that health is asked at the same time.
-    let (began, length) = (Instant::now(), time.as_secs().to_string());
+    // In a thread, so that health is probed at the same time.
+    let (start, length) = (Instant::now(), time.as_secs().to_string());
     let mut load = Command::new("h2load");
-    // 40 clients of 50 requests a second each are ten times the rate.
+    // 40 clients with 50 requests per second each: ten times the rate.
     load.args(["--clients=40", "--threads=1", "--max-concurrent-streams=10", "--rps=50", "--duration", &length])
         .arg("--data")
         .arg(&body)
@@ -49,14 +49,14 @@ fn overload(time: Duration) {
     let load = std::thread::spawn(move || succeed(&mut load));
     let (mut slowest, mut probes) = (Duration::ZERO, 0);
     while !load.is_finished() {
-        let asked = Instant::now();
+        let probed = Instant::now();
         assert_eq!(run(&["probe", "--address", &broker.address], &[]).code, 0);
-        // With a process of its own each time.
-        slowest = slowest.max(asked.elapsed());
+        // This includes the start of a process.
+        slowest = slowest.max(probed.elapsed());
         probes += 1;
     }
-    let (report, lasted) = (load.join().unwrap(), began.elapsed());
-    let asked: f64 = report
+    let (report, elapsed) = (load.join().unwrap(), start.elapsed());
+    let requests: f64 = report
         .lines()
         .find_map(|line| line.strip_prefix("requests: "))
         .unwrap()
@@ -67,19 +67,19 @@ fn overload(time: Duration) {
         .unwrap();
     let audit = fs::read_to_string(directory.path().join("audit.log")).unwrap();
     let served = f64::from(u32::try_from(audit.lines().count()).unwrap());
-    let (offered, goodput) = (asked / lasted.as_secs_f64(), served / lasted.as_secs_f64());
+    let (offered, goodput) = (requests / elapsed.as_secs_f64(), served / elapsed.as_secs_f64());
     println!(
-        "h2load: {offered:.0} calls a second where {RATE} may be, {goodput:.0} served; {probes} probes, the slowest {slowest:.0?}"
+        "h2load: {offered:.0} requests per second, limit {RATE}, {goodput:.0} served; {probes} probes, the slowest {slowest:.0?}"
     );
     assert!(offered > 9.0 * f64::from(RATE), "{report}");
     assert!(goodput >= 0.9 * f64::from(RATE), "{goodput}");
-    // As much at once as in ten seconds, after a quiet time.
-    assert!(served <= f64::from(RATE) * (lasted.as_secs_f64() + 11.0), "{served}");
+    // The burst adds ten seconds of the rate.
+    assert!(served <= f64::from(RATE) * (elapsed.as_secs_f64() + 11.0), "{served}");
     broker.stop();
 }
 
 #[test]
 #[ignore = "needs h2load, which .ci/tools installs"]
-fn p8_h2load_at_ten_times_a_caller_s_rate_gets_that_rate() {
+fn p8_h2load_at_ten_times_its_rate_limit_gets_the_limit() {
     overload(Duration::from_secs(10));
 }

@@ -1,14 +1,14 @@
-//! Socket activation by systemd's own program.
+//! Socket activation by systemd.
 
 use std::process::Command;
 
 use crate::PRIVATE;
 use crate::program::{PROGRAM, Server, run};
 
-/// It starts the broker when somebody connects, who is then served.
+/// `systemd-socket-activate` starts the broker at the first connection, which is then served.
 #[test]
 #[ignore = "needs systemd, which .ci/tools installs"]
-fn systemd_hands_its_sockets_over() {
+fn systemd_activated_socket_is_served() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("broker.sock");
     let mut command = Command::new("systemd-socket-activate");

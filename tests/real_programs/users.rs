@@ -1,4 +1,4 @@
-//! Real users of this machine, at the broker's Unix socket. Only root can be several of them.
+//! Real users of this machine at the broker's Unix socket. Only root can act as several users.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,7 @@ use super::program::{PROGRAM, SERVE_SIMULATED, Server, program};
 const GRANTED: &str = "1001";
 const OTHER: &str = "1002";
 
-/// A folder that everybody can enter, with a configuration that grants one user one account.
+/// Makes a folder that every user can enter, with a configuration that grants one user one account.
 fn folder() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -27,7 +27,7 @@ fn folder() -> tempfile::TempDir {
     directory
 }
 
-/// A command of the client's, run by a user. The program is copied to where that user can reach it.
+/// Returns a client command of a user, with a copy of the program that the user can reach.
 fn as_user(directory: &Path, uid: &str, arguments: &[&str]) -> Command {
     let reachable = directory.join("ecr-broker");
     if !reachable.exists() {
@@ -41,14 +41,14 @@ fn as_user(directory: &Path, uid: &str, arguments: &[&str]) -> Command {
 
 #[test]
 #[ignore = "needs root, to be two users"]
-fn one_user_is_let_in_another_is_not_and_root_is_no_exception() {
+fn only_the_granted_user_is_allowed_and_root_is_denied() {
     let directory = folder();
     let config = directory.path().join("broker.toml");
     let serve = ["serve", "--simulate", "--config", config.to_str().unwrap()];
     let _broker = Server::start(&serve, &[]);
     let socket = directory.path().join("broker.sock");
     let outsider = run(&mut as_user(directory.path(), GRANTED, &["get", PRIVATE]));
-    assert_eq!(outsider.status.code(), Some(5), "0660: whoever is not of the group does not even connect");
+    assert_eq!(outsider.status.code(), Some(5), "0660: a user outside the group cannot connect");
 
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
     for (uid, code) in [(GRANTED, 0), (OTHER, 4), ("0", 4)] {
@@ -57,15 +57,15 @@ fn one_user_is_let_in_another_is_not_and_root_is_no_exception() {
         let whoami = run(&mut as_user(directory.path(), uid, &["whoami"]));
         assert!(text(&whoami.stdout).contains(&format!("uid:{uid},gid:{uid}\n")), "{}", text(&whoami.stdout));
     }
-    let nobody = run(&mut as_user(directory.path(), "65534", &["get", PRIVATE]));
-    assert_eq!(nobody.status.code(), Some(4));
-    assert!(text(&nobody.stderr).contains("CALLER_UNAUTHENTICATED"), "{}", text(&nobody.stderr));
+    let overflow = run(&mut as_user(directory.path(), "65534", &["get", PRIVATE]));
+    assert_eq!(overflow.status.code(), Some(4));
+    assert!(text(&overflow.stderr).contains("CALLER_UNAUTHENTICATED"), "{}", text(&overflow.stderr));
 }
 
-/// Whoever takes over another service of the same user gets nothing out of the broker's memory.
+/// A service of the same user that is taken over gets nothing from the broker's memory.
 #[test]
 #[ignore = "needs root, to be another user"]
-fn p10_a_process_of_the_same_user_cannot_read_the_broker_s_memory() {
+fn p10_process_of_the_same_user_cannot_read_the_brokers_memory() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let reachable = directory.path().join("ecr-broker");
@@ -81,7 +81,7 @@ fn p10_a_process_of_the_same_user_cannot_read_the_broker_s_memory() {
         let path = format!("/proc/{pid}/{file}");
         run(&mut by_user(Path::new("cat"), &[&path])).status.success()
     };
-    // That it works for any other process shows that the test can tell.
+    // The control: the same read of another process succeeds.
     while !fs::read_to_string(format!("/proc/{}/comm", other.id())).unwrap().starts_with("sleep") {
         std::thread::yield_now();
     }
@@ -93,10 +93,10 @@ fn p10_a_process_of_the_same_user_cannot_read_the_broker_s_memory() {
     other.wait().unwrap();
 }
 
-/// In a user namespace that has no name for the caller's user, the kernel shows 65534 to the broker, as it does for many others.
+/// In a user namespace without a mapping of the caller's user, the kernel shows the broker the overflow user 65534.
 #[test]
 #[ignore = "needs root, to make a user namespace and be another user"]
-fn a_user_that_the_broker_s_namespace_has_no_name_for_is_nobody() {
+fn user_without_a_mapping_in_the_brokers_namespace_is_unauthenticated() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let listen = format!("unix:{}", directory.path().join("broker.sock").display());

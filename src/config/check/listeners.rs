@@ -1,4 +1,4 @@
-//! Checks of who can reach the listeners. Remote callers must be identified, and their traffic encrypted.
+//! Checks of who can reach the listeners (P13). Remote callers must be identified, and their traffic encrypted.
 
 use crate::address::ListenAddress;
 use crate::authn::tls;
