@@ -3,18 +3,15 @@
 //! - **A fetch outlives its callers (P2).** Each fetch runs in its own task.
 //! - **The broker decides whether a credential is fresh, not moka.** The decision uses the broker's own [`Clock`] (P3, P14). moka's
 //!   expiry only removes expired secrets from memory.
-//! - **There are two moka caches.** A caller that needs a longer validity must be able to replace a credential that `credentials`
-//!   still has, so the broker only calls `get` and `insert` on it. Every fetch and refresh goes through `flights`. Its entries expire
-//!   at once: it only coalesces concurrent fetches (P1).
+//! - **There are two moka caches.** A caller that needs a longer validity must be able to replace a credential that `store.rs` still
+//!   has, so that cache never loads. Every fetch and refresh goes through the cache in `singleflight.rs`. Its entries expire at once:
+//!   it only coalesces concurrent fetches (P1).
 //! - **A failure is cached, too (P6).** All waiting callers receive it, and so do later callers until its backoff ends.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
-use tracing::error;
 
 use self::entry::{Entry, RefreshClaim, Unusable};
 use self::fetch::Fetcher;
@@ -22,10 +19,10 @@ use self::flight::FlightRequest;
 use self::shared::Shared;
 use self::singleflight::SingleFlight;
 use crate::clock::Clock;
-use crate::credential::{Credential, CredentialKey};
+use crate::credential::CredentialKey;
 use crate::error::{BrokerError, FailureClass};
 use crate::request_id::RequestId;
-use crate::source::{CredentialSource, SourceStatus};
+use crate::source::CredentialSource;
 use crate::trace::SpanIdentity;
 
 mod backoff;
@@ -36,6 +33,7 @@ mod lookup;
 mod settings;
 mod shared;
 mod singleflight;
+mod status;
 mod store;
 mod subscriptions;
 
@@ -186,47 +184,6 @@ impl CredentialCache {
     /// Too many keys are watched.
     pub fn subscribe(&self, key: &CredentialKey) -> Result<KeyChanges, BrokerError> {
         self.shared.subscriptions.subscribe(key)
-    }
-
-    /// Returns the state of a key's refresh.
-    pub async fn refresh_state(&self, lookup: &Lookup) -> RefreshState {
-        let now = self.shared.now();
-        let failure = self.shared.backoff.check(&lookup.key, now).await.err();
-        let entry = self.shared.store.get(&lookup.key).await;
-        let due_in = entry.map(|entry| {
-            let too_short_in = entry.credential.remaining(now).saturating_sub(self.shared.needed(lookup));
-            entry.due_in(now).min(too_short_in)
-        });
-        RefreshState { failure, due_in: due_in.filter(|due_in| !due_in.is_zero()) }
-    }
-
-    /// Returns the cached credentials outside of the safety margin. Makes no call.
-    #[must_use]
-    pub fn cached(&self) -> Vec<(CredentialKey, Arc<Credential>)> {
-        let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
-        let cached = self.shared.store.iter().map(|(key, entry)| ((*key).clone(), Arc::clone(&entry.credential)));
-        cached.filter(|(_, credential)| credential.remaining(now) >= margin).collect()
-    }
-
-    /// Returns whether callers can be served: the source reports that it is ready, or a usable credential is cached.
-    #[must_use]
-    pub fn can_serve(&self) -> bool {
-        let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
-        let mut entries = self.shared.store.iter();
-        self.source_status() == SourceStatus::Ready || entries.any(|(_, entry)| entry.check(margin, None, now).is_ok())
-    }
-
-    /// Returns the status that the source reports.
-    #[must_use]
-    pub fn source_status(&self) -> SourceStatus {
-        self.shared.source.status()
-    }
-
-    /// Lets the source update its status, such as after AWS credentials appeared. A panic in the source is logged.
-    pub async fn check_source(&self) {
-        if AssertUnwindSafe(self.shared.source.check()).catch_unwind().await.is_err() {
-            error!("source check panicked");
-        }
     }
 
     /// Evicts expired secrets. moka evicts only when it is used, and an idle broker must not keep expired secrets in memory.

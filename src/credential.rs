@@ -38,7 +38,7 @@ pub struct CredentialKey {
     pub caller: Option<Principal>,
 }
 
-/// A registry password. It cannot be printed, serialised or copied, and its memory is wiped when it is dropped.
+/// A registry password. It cannot be printed, serialised or copied (P10), and its memory is wiped when it is dropped.
 ///
 /// ```compile_fail,E0277
 /// fn printed<T: std::fmt::Display>() {}

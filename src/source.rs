@@ -1,7 +1,7 @@
 //! Credential sources: the seam between the cache and whatever issues credentials.
 //!
 //! A source fetches one credential over the network. It neither caches nor coalesces: the cache does both, and calls a source only
-//! when it has nothing to serve. Layers are sources around another source. `app.rs` composes them:
+//! when it has nothing to serve. Layers are sources around another source. The module `app` composes them:
 //! `cache <- Instrumented(AdmissionControl(Aws))`.
 
 use std::fmt::Debug;

@@ -1,4 +1,4 @@
-//! Admission control and keep_warm, on a paused clock: bulkheads, fair queue, pacing and retries.
+//! Admission control and `keep_warm`, on a paused clock: bulkheads, fair queue, pacing and retries.
 
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::duration_suboptimal_units, reason = "a test may")]

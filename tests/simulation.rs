@@ -31,6 +31,8 @@ const CALLERS: u64 = 12;
 const WATCHERS: usize = 6;
 const LENGTH: Duration = Duration::from_hours(20);
 const MARGIN: Duration = Duration::from_mins(5);
+const FETCH_BUDGET: Duration = Duration::from_secs(13);
+/// The cache abandons a fetch a second after the source's budget.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(14);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -203,7 +205,7 @@ impl CredentialSource for Aws {
     }
 
     fn fetch_budget(&self) -> Duration {
-        FETCH_TIMEOUT - SECOND
+        FETCH_BUDGET
     }
 }
 

@@ -1,7 +1,7 @@
 //! The SDK's default credential chain (environment, files, web identity, container, IMDS), rebuilt after it fails.
 //!
 //! The SDK's chain reads its files once: it would never see keys that appear in `~/.aws/credentials` after the start. So a chain
-//! that fails is dropped, and the next call builds a new one. A chain that works is kept: its cache bridges an outage of IMDS.
+//! that fails is dropped, and the next call builds a new one (P13). A chain that works is kept: its cache bridges an outage of IMDS.
 
 use std::sync::{Arc, Mutex};
 

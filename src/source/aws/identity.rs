@@ -50,7 +50,7 @@ enum Chain {
 }
 
 impl BrokerIdentity {
-    /// Reads the SDK's environment and files. Makes no network call and needs no credentials yet.
+    /// Reads the SDK's environment and files. Makes no network call and needs no credentials yet (P13).
     pub(super) async fn load(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let chain = Chain::of(settings);
         let sdk = sdk::load(settings).await?;

@@ -1,0 +1,55 @@
+//! The state of the cache and its source, for listings, watches and health.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use tracing::error;
+
+use super::CredentialCache;
+use super::lookup::{Lookup, RefreshState};
+use crate::credential::{Credential, CredentialKey};
+use crate::source::SourceStatus;
+
+impl CredentialCache {
+    /// Returns the state of a key's refresh.
+    pub async fn refresh_state(&self, lookup: &Lookup) -> RefreshState {
+        let now = self.shared.now();
+        let failure = self.shared.backoff.check(&lookup.key, now).await.err();
+        let entry = self.shared.store.get(&lookup.key).await;
+        let due_in = entry.map(|entry| {
+            let too_short_in = entry.credential.remaining(now).saturating_sub(self.shared.needed(lookup));
+            entry.due_in(now).min(too_short_in)
+        });
+        RefreshState { failure, due_in: due_in.filter(|due_in| !due_in.is_zero()) }
+    }
+
+    /// Returns the cached credentials outside of the safety margin. Makes no call.
+    #[must_use]
+    pub fn cached(&self) -> Vec<(CredentialKey, Arc<Credential>)> {
+        let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
+        let cached = self.shared.store.iter().map(|(key, entry)| ((*key).clone(), Arc::clone(&entry.credential)));
+        cached.filter(|(_, credential)| credential.remaining(now) >= margin).collect()
+    }
+
+    /// Returns whether callers can be served: the source reports that it is ready, or a usable credential is cached.
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
+        let mut entries = self.shared.store.iter();
+        self.source_status() == SourceStatus::Ready || entries.any(|(_, entry)| entry.check(margin, None, now).is_ok())
+    }
+
+    /// Returns the status that the source reports.
+    #[must_use]
+    pub fn source_status(&self) -> SourceStatus {
+        self.shared.source.status()
+    }
+
+    /// Lets the source update its status, such as after AWS credentials appeared. A panic in the source is logged.
+    pub async fn check_source(&self) {
+        if AssertUnwindSafe(self.shared.source.check()).catch_unwind().await.is_err() {
+            error!("source check panicked");
+        }
+    }
+}
