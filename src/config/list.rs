@@ -64,14 +64,15 @@ impl Item<'_> {
         self.take(read)
     }
 
-    /// Reads a key that may be missing. The outer `None` means a problem.
+    /// Reads a key that may be missing.
     pub(super) fn optional<T>(
         &mut self,
         key: &str,
         expected: Expected,
+        default: T,
         read: impl Fn(&Value) -> Option<T>,
-    ) -> Option<Option<T>> {
-        if self.get(key).is_none() { Some(None) } else { self.required(key, expected, read).map(Some) }
+    ) -> Option<T> {
+        if self.get(key).is_none() { Some(default) } else { self.required(key, expected, read) }
     }
 }
 

@@ -12,7 +12,9 @@ pub(in crate::config) const ALIASES: &str = "aliases";
 /// Reads the aliases; only the main file can have them.
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Aliases {
     let (aliases, problems) = parse(reader.file().get(ALIASES));
-    problems.iter().for_each(|problem| reader.report_file(problem));
+    for problem in problems {
+        reader.report_file(&problem);
+    }
     aliases
 }
 

@@ -38,8 +38,7 @@ fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[Profile]
 
 fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
     let id = item.required("id", NAME, |value| value.as_str().filter(|id| is_name(id)).map(str::to_owned));
-    let effect = item.optional("effect", Expected::OneOf(&["allow", "deny"]), effect);
-    let effect = effect.map(|effect| effect.unwrap_or(Effect::Allow));
+    let effect = item.optional("effect", Expected::OneOf(&["allow", "deny"]), Effect::Allow, effect);
     let callers = read_patterns("callers", caller_pattern::read, item);
     let registries = read_patterns("registries", registry_pattern::read, item);
     let profile = item.take(read_profile(item.get("profile"), effect.unwrap_or(Effect::Deny), profiles));

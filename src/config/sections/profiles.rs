@@ -42,19 +42,20 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
     let name = item.required("name", NAME, |value| value.as_str().filter(|name| is_name(name)).map(ProfileName::from));
     let role_chain = item.take(parsed("role_chain", item.get("role_chain")));
     let repositories = item.take(parsed("repositories", item.get("repositories")));
-    let access = item.optional("access", Expected::OneOf(&["pull", "push", "full"]), access);
-    let external_id = item.optional("external_id", EXTERNAL_ID, external_id);
-    let attribution = item.optional("attribution", Expected::OneOf(&["broker", "caller"]), attribution);
-    let source_identity = item.optional("source_identity", Expected::Words("true or false"), Value::as_bool);
+    // More than pulling must be asked for.
+    let access = item.optional("access", Expected::OneOf(&["pull", "push", "full"]), Access::Pull, access);
+    let external_id = item.optional("external_id", EXTERNAL_ID, None, |value| external_id(value).map(Some));
+    let attribution =
+        item.optional("attribution", Expected::OneOf(&["broker", "caller"]), Attribution::Broker, attribution);
+    let source_identity = item.optional("source_identity", Expected::Words("true or false"), false, Value::as_bool);
     let profile = Profile {
         name: name?,
         role_chain: role_chain?,
         external_id: external_id?,
-        // More than pulling must be asked for.
-        access: access?.unwrap_or(Access::Pull),
+        access: access?,
         repositories: repositories?,
-        attribution: attribution?.unwrap_or(Attribution::Broker),
-        source_identity: source_identity?.unwrap_or(false),
+        attribution: attribution?,
+        source_identity: source_identity?,
     };
     check(&profile, item);
     Some(profile)
