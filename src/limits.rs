@@ -1,7 +1,7 @@
 //! Rate and concurrency limits per caller, and a limit of failed authentications per origin.
 //!
-//! One caller cannot use up what the others need. A few numbers are kept for each caller and each origin, for a bounded number of
-//! them: the one that was idle for longest is evicted first.
+//! One caller cannot use up what the others need. The state is a few numbers per caller and per origin. The number of entries is
+//! bounded, and the entry that was idle for longest is evicted first.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Limits {
     /// Checks that an origin may try to authenticate.
     ///
     /// # Errors
-    /// If too many authentications from there failed.
+    /// If too many authentications of this origin failed.
     pub fn check_origin(&self, origin: Origin) -> Result<(), RetryAfter> {
         self.auth_failures.check_origin(origin)
     }

@@ -319,7 +319,7 @@ fn sync_exits_on_a_permanent_failure() {
     fs::write(place.path("broker.toml"), "grants = []").unwrap();
     let _broker = place.broker("12h");
     let ended = run(&["sync", "--authfile", &place.text("auth.json")], &[("ECR_BROKER_ADDRESS", &place.address())]);
-    assert!(ended.code == 1 && ended.error().contains("name the registries to watch"), "{ended:?}");
+    assert!(ended.code == 1 && ended.error().contains("list the registries to watch"), "{ended:?}");
 }
 
 #[test]

@@ -283,7 +283,7 @@ async fn watch_without_names_follows_the_registries_that_grants_name() {
     );
     let rejected = without_grant.client().await.watch_registry_credentials(watching(&[])).await.unwrap_err();
     assert_eq!(rejected.code(), Code::InvalidArgument);
-    assert!(rejected.message().contains("name the registries to watch"), "{rejected}");
+    assert!(rejected.message().contains("list the registries to watch"), "{rejected}");
 }
 
 #[tokio::test]

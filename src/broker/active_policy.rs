@@ -10,7 +10,7 @@ use crate::policy::Policy;
 #[derive(Debug)]
 pub(super) struct ActivePolicy {
     pub(super) policy: Policy,
-    /// The same for the same grants and profiles, in every broker of this version.
+    /// Fingerprint of the grants and profiles: equal in every broker of this version that has the same ones.
     pub(super) name: String,
 }
 

@@ -69,7 +69,7 @@ impl Authorizer {
         Ok(Authorization { key: self.profiles.key(request, profile), grant, policy, outcome })
     }
 
-    /// Denies a request. If the policy is only observed and the profile exists, logs the denial and returns the profile instead.
+    /// Denies a request. In observe mode, if the profile exists, only logs the denial and returns the profile.
     async fn deny(
         &self,
         request: &CredentialRequest,
@@ -96,7 +96,8 @@ impl Authorizer {
         audit.write_denial(&Record { grant, ..record::of_request(request, Outcome::Denied, policy) }).await;
     }
 
-    /// Limits `min_validity`. A caller could otherwise cause an AWS call per request by asking for the lifetime of a new token.
+    /// Checks `min_validity` against its limit. A caller that requests the whole lifetime of a new token would otherwise cause an AWS
+    /// call per request.
     fn check_validity(&self, min_validity: Duration) -> Result<(), BrokerError> {
         if min_validity <= self.max_min_validity {
             return Ok(());

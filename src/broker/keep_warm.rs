@@ -1,6 +1,6 @@
-//! Registries kept warm: fetched at the start and refreshed by time, not only on demand.
+//! Keep-warm: fetches listed registries at the start and refreshes them by time, not only on demand.
 //!
-//! An idle night and an outage in the morning then cost no caller anything.
+//! After an idle night, their credentials are still fresh when an outage begins in the morning.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,14 @@ use crate::registry::Registry;
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Delay between two registries, so that AWS does not get all calls at once.
 ///
-/// At the start each registry waits for a random part of the sum: many brokers may start together, as after a power cut.
+/// At the start each registry waits for a random part of the sum of these delays: many brokers may start together, as after a power
+/// cut.
 const SPACING: Duration = Duration::from_millis(50);
 /// Upper limit of that sum.
 const MAX_START_DELAY: Duration = Duration::from_secs(20);
 
 impl Broker {
-    /// Keeps the credentials of `registries` fresh, by each profile that a grant allows any caller for them. Never returns.
+    /// Keeps the credentials of `registries` fresh, for each profile with which a grant allows them to some caller. Never returns.
     pub async fn keep_warm(self: Arc<Self>, registries: Vec<Registry>) {
         let count = u32::try_from(registries.len()).unwrap_or(u32::MAX);
         let spread = SPACING.saturating_mul(count).min(MAX_START_DELAY);
@@ -50,7 +51,8 @@ impl Broker {
         }
     }
 
-    /// Returns the profiles to warm a registry by. A profile with one credential per caller has none to fetch in advance.
+    /// Returns the profiles whose credentials for a registry are kept warm. Leaves out profiles with one credential per caller: the
+    /// callers are not known in advance.
     fn warm_profiles(&self, registry: &Registry) -> Vec<ProfileName> {
         let profiles = self.authorizer.profiles();
         let is_shared = |name: &ProfileName| profiles.find(name).is_none_or(|profile| !profile.is_per_caller());

@@ -8,7 +8,7 @@ use crate::error::BrokerError;
 use crate::profile::Profile;
 use crate::registry::Registry;
 
-/// The configured profiles. A clone is another handle of the same.
+/// The configured profiles. A clone shares them.
 #[derive(Debug, Clone)]
 pub(super) struct Profiles(Arc<[Profile]>);
 
@@ -28,7 +28,7 @@ impl Profiles {
         self.0.iter().find(|profile| profile.name == *name)
     }
 
-    /// Returns the profile that a caller may name without a grant; an empty name is the default profile.
+    /// Returns the profile of a name, for a request that needs no grant. An empty name is the default profile.
     pub(super) fn named(&self, name: &str) -> Result<ProfileName, BrokerError> {
         let default = ProfileName::default_profile();
         if name.is_empty() {

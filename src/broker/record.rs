@@ -5,7 +5,7 @@ use crate::audit::{Outcome, Record};
 use crate::credential::ProfileName;
 use crate::registry::Region;
 
-/// Stands in the record for a profile name that is too long to be one.
+/// Replaces a profile name in the record that is longer than a valid one.
 const TOO_LONG: &str = "(too long)";
 
 /// Returns the record of a request with what is known before a decision; `policy` is the policy's name.

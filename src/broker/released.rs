@@ -4,10 +4,10 @@ use crate::cache::Found;
 use crate::credential::{Credential, CredentialKey};
 use crate::registry::{AccountId, Registry};
 
-/// A credential with the registry that it is for. Only the release creates one, after the audit record.
+/// A credential and its registry. Only `release.rs` creates one, after the audit record is written.
 #[derive(Debug, Clone)]
 pub struct Released {
-    /// The credential, and how the cache had it.
+    /// The credential, and its status in the cache.
     pub found: Found,
     /// The key of the credential.
     pub key: CredentialKey,

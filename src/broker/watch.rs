@@ -1,6 +1,6 @@
 //! Watch of one registry: its updates, one at a time.
 //!
-//! Only the last update is remembered for a watcher. A slow watcher gets the latest state, and no backlog.
+//! A watch remembers only the last update. A slow watcher gets the latest state, not a backlog.
 
 use std::collections::HashSet;
 use std::mem::{Discriminant, discriminant};
@@ -19,11 +19,12 @@ use crate::credential::{CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass};
 use crate::jitter;
 
-/// Longest wait for the next check: clocks are set, grants change, and a watched registry is kept warm.
+/// Longest wait for the next check. A check is needed even without a change of the key: the clock may be stepped, grants may change,
+/// and a watched registry must be refreshed in time.
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// Shortest wait for the next check.
 const MIN_DELAY: Duration = Duration::from_millis(50);
-/// Longest backoff while AWS keeps denying the fetch. A client that requests the registry and gets it ends the backoff.
+/// Longest backoff while AWS keeps denying the fetch. The backoff ends early when another client's request succeeds.
 const MAX_DENIED_BACKOFF: Duration = Duration::from_mins(15);
 /// Delay of the next try after a failure of the broker itself.
 const BROKER_FAILURE_DELAY: Duration = Duration::from_secs(5);
@@ -35,7 +36,7 @@ pub enum WatchUpdate {
     Released(Box<Released>),
     /// The watcher's credential is valid: the first update of the registry, or the end of a failure.
     Unchanged(CredentialId),
-    /// A refresh failed, or there is no credential. Each kind of failure is reported once in a row.
+    /// A refresh failed, or there is no credential. Consecutive failures of the same kind are reported once.
     Failed(BrokerError),
 }
 
@@ -53,15 +54,15 @@ pub struct Watch {
     current: Option<CredentialId>,
     /// The last update, if it was a failure.
     last_failure: Option<FailureKind>,
-    /// Fetches for this watch in a row that AWS denied.
+    /// Number of consecutive fetches for this watch that AWS denied.
     denied_fetches: u32,
-    /// Whether the last wait ended by time, and not by a change.
+    /// Whether the last wait ended by its timeout, not by a change of the key.
     waited_in_full: bool,
     /// The time of the next check, unless a change comes before; `None`: at once.
     next_check: Option<Instant>,
 }
 
-/// A failure, as far as two of the same kind are reported once.
+/// The kind of a failure: the error variant and its class. Consecutive failures of one kind are reported once.
 type FailureKind = (Discriminant<BrokerError>, Option<FailureClass>);
 
 impl Watch {
@@ -86,7 +87,7 @@ impl Watch {
     pub async fn next(&mut self) -> WatchUpdate {
         loop {
             self.wait().await;
-            // Cleared until the check ends, because the future may be dropped in between.
+            // The caller may drop the future during the check. The next call must then check again at once.
             self.next_check = None;
             // Boxed: a check needs more memory than a wait, and watchers wait nearly all the time.
             if let Some(update) = Box::pin(self.revalidate()).await {
@@ -105,7 +106,7 @@ impl Watch {
         }
     }
 
-    /// Checks the authorization and the credential, and returns an update if there is news.
+    /// Checks the authorization and the credential, and returns an update if the watcher does not know the result yet.
     async fn revalidate(&mut self) -> Option<WatchUpdate> {
         let authorization = match self.authorize().await {
             Ok(authorization) => authorization,
@@ -206,7 +207,7 @@ impl Watch {
         self.schedule_in(delay.clamp(MIN_DELAY, CHECK_INTERVAL));
     }
 
-    /// Jittered, because many may watch the same registry.
+    /// Schedules the next check, with jitter, because many clients may watch the same registry.
     fn schedule_in(&mut self, delay: Duration) {
         self.next_check = Some(Instant::now() + jitter::at_least(delay, 0.1));
     }

@@ -1,7 +1,6 @@
 //! Limit of failed authentications per origin, with backoff.
 //!
-//! Verifying a signature costs more than the rest of a call. A flood of invalid tokens or handshakes must not take the CPU from valid
-//! ones.
+//! Verifying a signature costs more CPU than the rest of a call. A flood of invalid tokens or handshakes must not starve valid calls.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -67,7 +66,7 @@ fn log_blocked(origin: Origin, backoff: Duration) {
         Origin::Network(_) | Origin::Uid(_) => {
             warn!(?origin, "for" = backoff, "origin blocked after failed authentications");
         }
-        // The secret is compared first, and cannot be guessed. Only the error's detail is withheld.
+        // The secret is compared before this limit, and is too long to guess. Above the limit only the error's detail is withheld.
         Origin::AwsApi => warn!(?origin, "for" = backoff, "ECR API failures throttled; valid calls are served"),
     }
 }

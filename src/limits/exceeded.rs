@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::BrokerError;
 use crate::jitter;
 
-/// Retry delay if it is not known when there will be room.
+/// Retry delay of a limit whose recovery time is unknown.
 pub(super) const DEFAULT_DELAY: Duration = Duration::from_secs(1);
 
 /// A resource with a limit per caller and a global one.
@@ -31,7 +31,7 @@ pub enum LimitExceeded {
 pub struct RetryAfter(pub Duration);
 
 impl RetryAfter {
-    /// Adds up to the same delay again, so that callers that are rejected together do not return together.
+    /// Returns one to two times the delay, at random: callers that are rejected together must not retry together.
     pub(super) fn spread(delay: Duration) -> Self {
         Self(jitter::at_least(delay, 1.0))
     }

@@ -1,6 +1,6 @@
-//! Rate limit with bursts in one number: the generic cell rate algorithm (GCRA) of ITU-T I.371.
+//! Rate limit with bursts: the generic cell rate algorithm (GCRA) of ITU-T I.371, whose state is one number.
 //!
-//! The crate `governor` implements it, too, with a second `hashbrown` and four more crates in the tree.
+//! The crate `governor` implements it, too, but adds a second `hashbrown` and four more crates to the tree.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ impl Rate {
     /// Admits `count` events at once, or none.
     ///
     /// # Errors
-    /// The time until they can be admitted. For more events than the burst, it is the time that is missing.
+    /// The time until the events can be admitted. More events than the burst are never admitted; the time is then the excess over the burst.
     pub(super) fn admit(&self, count: NonZeroU32, now: Duration) -> Result<(), Duration> {
         let (now, time) = (nanos(now), self.interval.saturating_mul(count.get().into()));
         let next = |arrival: u64| arrival.max(now).saturating_add(time);
@@ -46,7 +46,8 @@ impl Rate {
         admitted.map(drop).map_err(|arrival| Duration::from_nanos(next(arrival) - latest))
     }
 
-    /// Counts one event that has already happened, over the limit if need be: [`Self::wait`] is about `max_wait` at most.
+    /// Counts one event that has already happened, even above the limit. Caps the debt, so that [`Self::wait`] is at most about
+    /// `max_wait`.
     pub(super) fn record(&self, now: Duration, max_wait: Duration) {
         let now = nanos(now);
         let latest = now.saturating_add(self.tolerance).saturating_add(nanos(max_wait));

@@ -7,9 +7,9 @@ use std::time::Duration;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-/// Callers, and origins, that are remembered.
+/// Maximum number of remembered callers, and of remembered origins.
 pub(super) const MAX_ENTRIES: u64 = 65_536;
-/// Longer than any limit takes to recover.
+/// Time after which an idle entry is evicted. Longer than any limit takes to recover.
 const IDLE_TIME: Duration = Duration::from_mins(10);
 
 /// Returns an empty cache that evicts the entry that was idle for longest.

@@ -15,12 +15,12 @@ use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::log_throttle::LogThrottle;
 
-/// Requests in flight of all callers, unless twice the limit of one caller is more. Answers of this many requests, if their callers
-/// read them slowly, take about 300 MB.
+/// Global limit of requests in flight; twice the limit of one caller if that is more. If callers read slowly, the answers to this
+/// many requests take about 300 MB.
 const MAX_IN_FLIGHT: usize = 32_768;
-/// Registries that all callers watch, at about 2 KB each. One caller may watch half of them.
+/// Global limit of watched registries, which take about 2 KB each. One caller may use half of it.
 const MAX_WATCHES: usize = 65_536;
-/// Usage of one caller that no global limit rejects: callers with much must not displace callers with little.
+/// Usage of one caller that the global limits never reject: callers with high usage must not lock out callers with low usage.
 const ALWAYS_ADMITTED: usize = 200;
 
 /// The usage of all callers, and its limits.
@@ -53,7 +53,7 @@ struct Usage {
 /// The usage of one caller.
 #[derive(Debug)]
 struct CallerUsage {
-    /// `None` for callers of this host: the host bounds their number, and one of them is often a whole build farm.
+    /// `None` for callers on this host: the host bounds their number, and one such caller is often a whole build farm.
     rate: Option<Rate>,
     usage: Usage,
     log: LogThrottle,
@@ -158,7 +158,8 @@ impl Usage {
 }
 
 impl Admission {
-    /// Counts before the check, so that the drop of a rejected admission releases exactly what was counted.
+    /// Adds to the counts. This comes before the check of the limits: dropping a rejected admission then subtracts exactly what was
+    /// added.
     fn enter(caller: Arc<CallerUsage>, total: Arc<Usage>, resource: Resource, count: NonZeroU32) -> Self {
         let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
         caller.usage.of(resource).fetch_add(count, Ordering::Relaxed);

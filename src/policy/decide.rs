@@ -61,12 +61,12 @@ impl Grant {
         self.callers.iter().any(|pattern| pattern.matches(caller))
     }
 
-    /// Returns whether the grant covers all that the request may turn out to be.
+    /// Returns whether the grant covers the request for every account and profile that it may resolve to.
     fn covers(&self, registry: &Registry, profile: &str) -> bool {
         self.has_profile(profile) && self.has_registry(registry)
     }
 
-    /// Returns whether the grant covers a part of what the request may turn out to be.
+    /// Returns whether the grant covers the request for at least one account and profile that it may resolve to.
     fn may_cover(&self, registry: &Registry, profile: &str) -> bool {
         let profile = profile.is_empty() || self.profile.is_none() || self.has_profile(profile);
         profile && self.registries.iter().any(|pattern| pattern.may_cover(registry))

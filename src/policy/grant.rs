@@ -10,7 +10,7 @@ pub enum Policy {
     Open,
     /// Grants in the order of the file; a request that none of them allows is denied.
     Grants(Vec<Grant>),
-    /// Grants in observe mode: a denied request is served and recorded, to show what the grants would do before they do it.
+    /// Grants in observe mode: a denied request is served and recorded. The records show the effect of the grants in advance.
     Observed(Vec<Grant>),
 }
 
@@ -23,7 +23,7 @@ pub struct Grant {
     pub callers: Vec<CallerPattern>,
     /// The registries; one match is enough.
     pub registries: Vec<RegistryPattern>,
-    /// The profile that mints the credential. A deny without a profile applies to every profile.
+    /// The profile that requests the credential. A deny grant without a profile applies to every profile.
     pub profile: Option<ProfileName>,
     /// The verdict.
     pub effect: Effect,
