@@ -3,9 +3,9 @@
 //! - **A fetch outlives its callers (P2).** Each fetch runs in its own task.
 //! - **The broker decides whether a credential is fresh, not moka.** The decision uses the broker's own [`Clock`] (P3, P14). moka's
 //!   expiry only removes expired secrets from memory.
-//! - **There are two moka caches.** A caller that needs a longer validity must be able to replace a credential that `store.rs` still
-//!   has, so that cache never loads. Every fetch and refresh goes through the cache in `singleflight.rs`. Its entries expire at once:
-//!   it only coalesces concurrent fetches (P1).
+//! - **Storage and flights are separate moka caches.** A caller that needs a longer validity must be able to replace a credential
+//!   that is still stored. So the caches in `store.rs` never load. Every fetch and refresh goes through the one in `singleflight.rs`.
+//!   Its entries expire at once: it only coalesces concurrent fetches (P1).
 //! - **A failure is cached, too (P6).** All waiting callers receive it, and so do later callers until its backoff ends.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Registry credentials: what AWS issued, for which registry and profile, and how long they last.
+//! Registry credentials: user name, password, ID and validity, and the key under which they are cached.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -13,14 +13,14 @@ use crate::registry::{AccountId, Registry};
 
 /// The user name of every ECR password.
 pub const USERNAME: &str = "AWS";
-/// AWS issues no token for longer. A longer time means that this machine's clock is behind.
+/// Longest validity that AWS issues. A longer time to the expiry means that this machine's clock is behind.
 const MAX_LIFETIME: Duration = Duration::from_hours(12);
-/// An expiry further away is a broken response, such as milliseconds read as seconds. Wide, because this machine's clock may be days
-/// behind.
+/// Longest time to an expiry. A longer one is a broken response, such as milliseconds read as seconds. The limit is wide, because
+/// this machine's clock may be days behind.
 const MAX_TIME_TO_EXPIRY: Duration = Duration::from_hours(7 * 24);
-/// AWS documents no largest size; tokens have 5 KB today. A larger text is not a token.
+/// Maximum size of a token. AWS documents no limit, and tokens have 5 KB today.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
-/// Separates credential IDs from all other SHA-256 digests of the same bytes.
+/// Prefix that separates credential IDs from other SHA-256 digests of the same bytes.
 const ID_DOMAIN: &[u8] = b"ecr-broker credential id v1\0";
 
 /// The name of a profile: a configured way to mint credentials.
@@ -76,7 +76,7 @@ pub struct Credential {
 /// Why a token or a password is not a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// The token is not base64, or not text inside.
+    /// The token is not base64-encoded text.
     #[error("the authorization token is not base64-encoded text")]
     NotBase64,
     /// The token is larger than any that AWS issues.
@@ -171,10 +171,11 @@ impl fmt::Debug for CredentialId {
 }
 
 impl Credential {
-    /// Decodes an authorization token of AWS, which is base64 of `AWS:` and the password, and was issued when it was received.
+    /// Decodes an authorization token of AWS: base64 of `AWS:` and the password. AWS issues a token when it is fetched, so the time
+    /// of the issue is `received`.
     ///
     /// # Errors
-    /// The token is malformed or has expired. It would fail later, at the registry.
+    /// Returns why the token is malformed or expired. It would otherwise fail later, at the registry.
     pub fn from_aws_token(token: &str, expires: SystemTime, received: Moment) -> Result<Self, CredentialError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(CredentialError::TooLarge);
@@ -185,8 +186,8 @@ impl Credential {
         Self::new(username, password, received.wall, expires, received)
     }
 
-    /// Returns a credential that AWS issued at `issued`, and that a source returned at `received`: another broker's credential may
-    /// be hours old.
+    /// Returns a credential that AWS issued at `issued` and that this broker received at `received`. The two differ if the source is
+    /// another broker, whose cached credential may be hours old.
     ///
     /// # Errors
     /// The user name is not [`USERNAME`], the password is empty or too large, or the credential has expired.
@@ -214,7 +215,7 @@ impl Credential {
             issued,
             expires,
             received,
-            // Zero if the clock of the issuer is ahead.
+            // Zero if the other broker's clock is ahead.
             age_when_received: received.wall.duration_since(issued).unwrap_or_default(),
             end: Moment { wall: expires, steady: received.steady + lifetime },
         })
@@ -274,13 +275,13 @@ impl Credential {
         self.expires
     }
 
-    /// Returns the validity that is left, on the clock that says less (P14).
+    /// Returns the validity that is left, on the clock with less (P14).
     #[must_use]
     pub fn remaining(&self, now: Moment) -> Duration {
         now.until(self.end)
     }
 
-    /// Returns the time since AWS issued the credential, on the clock that says more.
+    /// Returns the time since AWS issued the credential, on the clock with more.
     #[must_use]
     pub fn age(&self, now: Moment) -> Duration {
         self.age_when_received + now.since(self.received)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::quoted::Quoted;
 use crate::registry::RegistryError;
 
-/// Retry delay where no better one is known.
+/// Retry delay if no better one is known.
 const DEFAULT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Why the broker released no credential.
@@ -77,7 +77,7 @@ pub enum BrokerError {
     /// The source returned no credential.
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
-    /// The source was not called: too many calls were queued before this one.
+    /// The call queue of the region is full, so the source was not called.
     #[error("too many AWS calls queued for this region; retry shortly")]
     QueueFull {
         /// Delay after which the queue may have room.
@@ -171,7 +171,7 @@ impl UpstreamError {
         Self::new(SourceName::Aws, class)
     }
 
-    /// Returns how to get the permission or the identity that the source asks for.
+    /// Returns the fix, for the end of the text.
     fn fix(&self) -> &'static str {
         match (self.source, self.class) {
             (SourceName::Aws, FailureClass::Denied) => {
@@ -209,7 +209,7 @@ impl BrokerError {
         Self::CallerUnauthenticated { problem, retry_after: None }
     }
 
-    /// Returns what is wrong with the registry, or a part of it, in a field of the request.
+    /// Returns the error for a registry, or a part of one, in a field of the request.
     #[must_use]
     pub fn registry(field: &'static str, error: &RegistryError) -> Self {
         let problem = error.to_string();

@@ -1,8 +1,8 @@
-//! Jitter: random spread of delays, so that what started together does not happen again together.
+//! Jitter: random spread of delays, so that events that coincided once do not coincide again.
 
 use std::time::Duration;
 
-/// Spread of [`around`], either way.
+/// Largest deviation of [`around`], as a fraction of the delay.
 const SPREAD: f64 = 0.1;
 
 /// Returns `delay`, at most 10 % shorter or longer.
@@ -11,7 +11,7 @@ pub fn around(delay: Duration) -> Duration {
     delay.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64())
 }
 
-/// Returns `delay`, longer by at most `fraction` of it: 0.25 is a quarter. For delays that must not be cut short.
+/// Returns `delay`, at most `fraction` longer: 0.25 is a quarter. For delays that must not be shortened.
 #[must_use]
 pub fn at_least(delay: Duration, fraction: f64) -> Duration {
     delay.mul_f64(1.0 + fraction * fastrand::f64())

@@ -21,7 +21,7 @@ impl Moment {
         Self { wall: self.wall + time, steady: self.steady + time }
     }
 
-    /// Returns the time since `start` on the clock that says more; zero if `start` is later on both.
+    /// Returns the time since `start` on the clock with more of it; zero if `start` is later on both.
     #[must_use]
     pub fn since(self, start: Self) -> Duration {
         let wall = self.wall.duration_since(start.wall).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Credential sources: the seam between the cache and whatever issues credentials.
 //!
 //! A source fetches one credential over the network. It neither caches nor coalesces: the cache does both, and calls a source only
-//! when it has nothing to serve. Layers are sources around another source. The module `app` composes them:
+//! on a miss or for a refresh. A layer is a source around another source. The module `app` composes the layers:
 //! `cache <- Instrumented(AdmissionControl(Aws))`.
 
 use std::fmt::Debug;
@@ -23,10 +23,10 @@ pub mod aws;
 pub mod instrumented;
 pub mod span;
 
-/// The future of a source's answer.
+/// Future that a source returns.
 pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Issues credentials, over the network.
+/// Fetches credentials over the network.
 pub trait CredentialSource: Debug + Send + Sync {
     /// Returns the source's name, for errors.
     fn name(&self) -> SourceName;
@@ -37,23 +37,23 @@ pub trait CredentialSource: Debug + Send + Sync {
     /// Returns the status that the last fetch or check found. Makes no call.
     fn status(&self) -> SourceStatus;
 
-    /// Looks again for what the source needs to fetch, and returns the new status. May take seconds, but fetches nothing.
+    /// Looks for the identity that fetches need, and returns the new status. May take seconds, but fetches no credential.
     fn check(&self) -> SourceFuture<'_, SourceStatus> {
         Box::pin(std::future::ready(self.status()))
     }
 
-    /// Returns the longest time that a fetch takes, with all waiting and retries. A layer that waits adds its own time, so the
-    /// cache's fetch timeout follows from the composition.
+    /// Returns the longest time of a fetch, including queueing and retries. Each layer adds its own time to that of the source below
+    /// it. The cache derives its fetch timeout from the sum, so a new layer cannot exceed it unnoticed.
     fn fetch_budget(&self) -> Duration;
 }
 
-/// The facts of one fetch.
+/// Request for one fetch.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
     /// The registry and the profile of the credential.
     pub key: CredentialKey,
-    /// The remaining validity that the caller needs, at least the cache's safety margin. A source that has a choice of credentials
-    /// returns one that lasts this long. The cache judges the answer itself.
+    /// Validity that the credential must have left; at least the cache's safety margin. A source that can choose between several
+    /// credentials must return one that lasts this long. The cache checks the result.
     pub min_validity: Duration,
     /// The credential that the registry rejected. A source must not return it if it can get another.
     pub rejected: Option<CredentialId>,
@@ -63,7 +63,7 @@ pub struct FetchRequest {
     pub request_id: RequestId,
     /// The span of that request, if it is exported.
     pub parent_span: Option<SpanIdentity>,
-    /// The end of the fetch: the cache abandons it then.
+    /// Time at which the cache abandons the fetch.
     pub deadline: Instant,
     /// The span of this fetch, once [`instrumented::Instrumented`] has started it.
     pub span: FetchSpan,
@@ -75,7 +75,7 @@ pub enum FetchError {
     /// The source failed.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
-    /// The source was not called: too many calls of the same requester were queued. Nothing is known of the key.
+    /// The queue of the requester's calls is full. The source was not called, so the error says nothing about the key.
     #[error("call queue full")]
     QueueFull {
         /// Delay after which the queue may have room.
@@ -92,12 +92,12 @@ impl From<FetchError> for BrokerError {
     }
 }
 
-/// Whether a source can fetch at all, as far as it knows.
+/// Whether a source can fetch, as of its last call or check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceStatus {
     /// The source has an identity to fetch with.
     Ready,
-    /// The source has no identity, or has not looked yet.
+    /// The source has no identity, or has not looked for one yet.
     NoCredentials,
 }
 

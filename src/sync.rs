@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks `mutex`, also after a panic poisoned it. For state that is whole between any two statements: one panic must not end every
-/// later call.
+/// Locks `mutex`, even if a panic has poisoned it. Only for state that is consistent after each statement: then one panic must not
+/// fail every later call.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

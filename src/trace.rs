@@ -1,7 +1,7 @@
 //! Span identities, passed between tasks without keeping the spans open.
 //!
-//! A tracing span lives as long as any of its children or handles. A fetch that outlives its caller must not hold the caller's
-//! span: the span would last until the fetch ends.
+//! A tracing span stays open as long as any of its children or handles. A fetch may outlive its caller, and must not keep the
+//! caller's span open.
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};

@@ -1,4 +1,4 @@
-//! Failure backoff: after a failure the source is not called for a key until its backoff ends (P6).
+//! Failure backoff: after a failure, the source is not called for the key until the backoff ends (P6).
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use crate::credential::CredentialKey;
 use crate::error::{BrokerError, UpstreamError};
 use crate::moment::Moment;
 
-/// The backoff of a transient failure. Each further one in a row doubles it.
+/// Backoff after the first transient failure. Each further failure in a row doubles it.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// The longest backoff that the broker chooses, and the backoff of a denial.
+/// Longest backoff that the broker chooses, and the backoff after a denial.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// The longest backoff that the source may ask for.
+/// Longest backoff that the source may request.
 const MAX_REQUESTED_BACKOFF: Duration = Duration::from_mins(5);
 /// Shortest time between two fetches that replace a credential because the registry rejected it.
 const REPLACEMENT_INTERVAL: Duration = Duration::from_mins(1);
 /// Idle time after which a key's failures are forgotten.
 const FORGET_AFTER: Duration = Duration::from_mins(15);
 
-/// The failures and replacements of each key.
+/// Failure records by key.
 #[derive(Debug)]
 pub(super) struct FetchBackoff(Cache<CredentialKey, FailureRecord>);
 
-/// The failures and the last replacement of one key.
+/// Failures and the last replacement of one key.
 #[derive(Debug, Clone, Default)]
 struct FailureRecord {
     failures_in_a_row: u32,
-    /// The last failure, and when its backoff ends on the monotonic clock.
+    /// The last failure, and the end of its backoff on the monotonic clock.
     last: Option<(BrokerError, Duration)>,
-    /// When a rejected credential was last replaced, on the monotonic clock.
+    /// Time of the last replacement of a rejected credential, on the monotonic clock.
     replaced_at: Option<Duration>,
 }
 
@@ -48,7 +48,7 @@ impl FetchBackoff {
     /// Checks that the source may be called for a key.
     ///
     /// # Errors
-    /// The last failure while its backoff lasts, with the rest of the backoff as the retry delay.
+    /// Returns the last failure if its backoff has not ended, with the rest of the backoff as its retry delay.
     pub(super) async fn check(&self, key: &CredentialKey, now: Moment) -> Result<(), BrokerError> {
         let Some((error, until)) = self.record(key).await.last else { return Ok(()) };
         let rest = until.saturating_sub(now.steady);
@@ -59,7 +59,7 @@ impl FetchBackoff {
     pub(super) async fn record_failure(&self, key: &CredentialKey, error: BrokerError, now: Moment) -> BrokerError {
         let mut record = self.record(key).await;
         let backoff = backoff(&error, record.failures_in_a_row);
-        // A delay that the source chose says nothing about the next backoff.
+        // A delay that the source requested does not lengthen the next backoff.
         record.failures_in_a_row += u32::from(!has_requested_delay(&error));
         record.last = Some((error.clone(), now.steady + backoff));
         self.0.insert(key.clone(), record).await;
@@ -80,7 +80,7 @@ impl FetchBackoff {
     /// Checks that a rejected credential may be replaced now.
     ///
     /// # Errors
-    /// The last failure, else `rejected_again`, while the last replacement is less than a minute ago.
+    /// If the last replacement is less than a minute ago, returns the last failure, or `rejected_again` if none is recorded.
     pub(super) async fn check_replacement(
         &self,
         key: &CredentialKey,
@@ -97,7 +97,7 @@ impl FetchBackoff {
         Err(with_retry_after(last.unwrap_or(rejected_again), rest))
     }
 
-    /// Records that a rejected credential is being replaced.
+    /// Records the replacement of a rejected credential.
     pub(super) async fn record_replacement(&self, key: &CredentialKey, now: Moment) {
         let record = self.record(key).await;
         self.0.insert(key.clone(), FailureRecord { replaced_at: Some(now.steady), ..record }).await;
@@ -126,7 +126,7 @@ fn has_requested_delay(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Upstream(failure) if failure.retry_after.is_some())
 }
 
-/// Sets the retry delay. A permanent failure has none: a retry does not help.
+/// Sets the retry delay. A permanent failure has none, because a retry does not help.
 fn with_retry_after(error: BrokerError, delay: Duration) -> BrokerError {
     match error {
         BrokerError::Upstream(failure) => {

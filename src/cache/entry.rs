@@ -9,10 +9,10 @@ use crate::credential::{Credential, CredentialId};
 use crate::jitter;
 use crate::moment::Moment;
 
-/// Callers are told to wait at least this long, or a failing refresh would make every client poll.
+/// Minimum of `refresh_after`. Without it, every client would poll while a refresh fails.
 const MIN_REFRESH_AFTER: Duration = Duration::from_mins(1);
 
-/// The age of a fresh credential: a replacement would not last noticeably longer.
+/// Age up to which a credential is fresh: a replacement would not last noticeably longer.
 const FRESH: Duration = Duration::from_mins(1);
 
 /// A credential and the state of its refresh.
@@ -24,7 +24,7 @@ pub(super) struct Entry {
     is_stale: AtomicBool,
 }
 
-/// The right to refresh an entry. One task has it at a time.
+/// Exclusive right to refresh an entry.
 #[derive(Debug)]
 pub(super) struct RefreshClaim(Arc<Entry>);
 
@@ -40,11 +40,12 @@ pub(super) enum Unusable {
 }
 
 impl Entry {
-    /// The refresh time gets its jitter here, once: with new jitter at every read, an entry could be due and then not due. Entries
-    /// that were fetched together are thus not refreshed together.
+    /// Sets the refresh time: after `refresh_after` or half of the validity that is left, with jitter, so that entries that were
+    /// fetched together are not refreshed together. The jitter is chosen once. With new jitter at every read, an entry could be due
+    /// and then not due.
     ///
-    /// The time counts from the receipt, not from AWS's issue: a source may return a credential that is past half its lifetime
-    /// again and again, and each read would start a refresh.
+    /// The time counts from the receipt and not from the issue. A source may return the same old credential again and again, and
+    /// each read would start a refresh.
     pub(super) fn new(credential: Credential, refresh_after: Duration) -> Self {
         let received = credential.received();
         let refresh_after = jitter::around(refresh_after.min(credential.remaining(received) / 2));
@@ -58,8 +59,7 @@ impl Entry {
 
     /// Checks that the credential lasts as long as `needed` and is not the `rejected` one (P3).
     ///
-    /// This is one of the three places that end a credential's use. The others are the denial in `fetch.rs` (P5) and the expiry
-    /// in `store.rs`.
+    /// Three places end a credential's use: this check, a denial in `Fetcher::keep_failure` (P5), and moka's expiry in `store.rs`.
     pub(super) fn check(&self, needed: Duration, rejected: Option<CredentialId>, now: Moment) -> Result<(), Unusable> {
         let remaining = self.credential.remaining(now);
         if rejected == Some(self.credential.id()) {
@@ -73,8 +73,8 @@ impl Entry {
         }
     }
 
-    /// Estimates how long a replacement lasts: it gains at most the time since AWS issued this credential. A young credential gains
-    /// nothing, so nothing longer exists. One that another broker issued hours ago may be replaced by a longer one.
+    /// Estimates the validity of a replacement: at most the validity that is left plus the credential's age. For a credential that
+    /// AWS has just issued, a replacement lasts no longer. For one that another broker received hours ago, it may.
     fn replacement_validity(&self, now: Moment) -> Duration {
         self.credential.remaining(now) + self.credential.age(now)
     }
@@ -84,7 +84,7 @@ impl Entry {
         self.credential.age(now) < FRESH
     }
 
-    /// Returns whether the credential should be refreshed.
+    /// Returns whether a refresh is due.
     pub(super) fn is_due(&self, now: Moment) -> bool {
         self.due_in(now).is_zero()
     }
@@ -94,12 +94,12 @@ impl Entry {
         now.until(self.refresh_at)
     }
 
-    /// Returns the status of a hit: STALE after a failed refresh. `fetch.rs` marks it.
+    /// Returns the status of a hit: STALE if the last refresh failed. `Fetcher::keep_failure` sets the mark (P5).
     pub(super) fn status(&self) -> CacheStatus {
         if self.is_stale.load(Ordering::Relaxed) { CacheStatus::Stale } else { CacheStatus::Hit }
     }
 
-    /// Marks the entry after a failed refresh. A successful one replaces the entry.
+    /// Marks the entry as STALE. A successful refresh replaces the entry, and the mark with it.
     pub(super) fn mark_stale(&self) {
         self.is_stale.store(true, Ordering::Relaxed);
     }

@@ -18,7 +18,7 @@ use crate::error::{BrokerError, FailureClass};
 use crate::source::FetchRequest;
 use crate::source::span::{FetchSpan, record_failure};
 
-/// A fetch is abandoned this long after the source's own budget, so that the source's own error comes first.
+/// Time that a fetch gets beyond the source's budget, so that the source reports its own timeout first.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Fetches credentials from the source and keeps the results.
@@ -34,7 +34,7 @@ impl Fetcher {
         Self { shared, timeout }
     }
 
-    /// Calls the source, unless another flight has just cached what is needed, or a backoff lasts (P6).
+    /// Calls the source, unless another flight has just cached a credential that suffices, or a backoff forbids the call (P6).
     pub(super) async fn fetch_once(&self, request: &FlightRequest) -> FlightOutcome {
         let key = &request.lookup.key;
         let cached = self.shared.store.get(key).await;
@@ -47,7 +47,7 @@ impl Fetcher {
         let request = self.fetch_request(request);
         let result = self.call_source(&request).await;
         let call = SourceCall::Made(request.span.identity());
-        // The span ends with the call.
+        // Ends the span, before the result is cached.
         drop(request);
         FlightOutcome { result: self.keep(key, cached, result).await, call }
     }
@@ -57,7 +57,7 @@ impl Fetcher {
         self.shared.check(entry, &request.lookup).is_ok() && !must_refresh
     }
 
-    /// Checks that no backoff lasts, and that a rejected credential was not just replaced.
+    /// Checks that no backoff forbids the call, and that a rejected credential was not replaced in the last minute.
     async fn check_may_call(&self, lookup: &Lookup, cached: Option<&Entry>) -> Result<(), BrokerError> {
         self.shared.backoff.check(&lookup.key, self.shared.now()).await?;
         if cached.is_some_and(|entry| lookup.rejected == Some(entry.credential.id())) {
@@ -81,7 +81,7 @@ impl Fetcher {
         }
     }
 
-    /// Calls the source until the deadline. A panic in it is a failure like any other.
+    /// Calls the source, at most until the deadline. A panic in the source becomes an error.
     async fn call_source(&self, request: &FetchRequest) -> Result<Credential, BrokerError> {
         let fetch = timeout_at(request.deadline, self.shared.source.fetch(request));
         let result = AssertUnwindSafe(fetch).catch_unwind().await;
@@ -118,7 +118,7 @@ impl Fetcher {
         Ok(credential)
     }
 
-    /// Keeps a credential or a failure, and notifies the key's watches.
+    /// Caches the credential or the failure, and notifies the key's watches.
     async fn keep(
         &self,
         key: &CredentialKey,
@@ -127,7 +127,7 @@ impl Fetcher {
     ) -> Result<Arc<Entry>, BrokerError> {
         let kept = match result {
             Ok(credential) => Ok(self.keep_credential(key, credential).await),
-            // The source was not called because of the requester: nothing is known of the key, and other requesters may call.
+            // Only the requester's own queue is full: another requester may fetch the key at once.
             Err(error @ BrokerError::QueueFull { .. }) => return Err(error),
             Err(error) => Err(self.keep_failure(key, cached, error).await),
         };
@@ -142,10 +142,10 @@ impl Fetcher {
         entry
     }
 
-    /// P5: a transient failure makes the cached credential STALE, and a denial drops it.
+    /// P5: marks the cached credential as STALE after a transient failure, and drops it after a denial.
     ///
-    /// The denial is one of the three places that end a credential's use. The others are `Entry::check` (P3), and the expiry in
-    /// `store.rs`. `Entry::status` reads the mark.
+    /// Three places end a credential's use: this denial, `Entry::check` (P3), and moka's expiry in `store.rs`. `Entry::status` reads
+    /// the mark.
     async fn keep_failure(&self, key: &CredentialKey, cached: Option<Arc<Entry>>, error: BrokerError) -> BrokerError {
         if is_permanent(&error) {
             self.shared.store.invalidate(key).await;

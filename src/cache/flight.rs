@@ -1,4 +1,4 @@
-//! The request and the outcome of a flight: one fetch that any number of callers wait for.
+//! Request and outcome of a flight: one fetch for all callers that wait for its key.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use super::lookup::{CacheStatus, Lookup};
 use crate::error::BrokerError;
 use crate::trace::SpanIdentity;
 
-/// Why a flight starts.
+/// Request for a flight.
 #[derive(Debug, Clone)]
 pub(super) struct FlightRequest {
     pub(super) lookup: Lookup,
-    /// A refresh fetches a newer credential than the cached one, even if that is usable.
+    /// Whether to fetch even if the cached credential is usable, once it is due.
     pub(super) is_refresh: bool,
     pub(super) parent_span: Option<SpanIdentity>,
 }
 
-/// The result of a flight.
+/// Outcome of a flight.
 #[derive(Debug)]
 pub(super) struct FlightOutcome {
     pub(super) result: Result<Arc<Entry>, BrokerError>,
@@ -26,9 +26,9 @@ pub(super) struct FlightOutcome {
 /// Whether a flight called the source.
 #[derive(Debug)]
 pub(super) enum SourceCall {
-    /// Another flight had just cached the credential, or the source must not be called.
+    /// The source was not called: another flight had cached a credential, or a backoff forbade the call.
     None,
-    /// The source was called; with the identity of the call's span, if it is exported.
+    /// The source was called. Contains the identity of the call's span, if the span is exported.
     Made(Option<SpanIdentity>),
 }
 
@@ -38,7 +38,7 @@ impl FlightOutcome {
         Self { result, call: SourceCall::None }
     }
 
-    /// Returns the status for the flight's leader, or for a caller that was coalesced into it.
+    /// Returns the cache status for the flight's leader, or for a coalesced caller.
     pub(super) fn status(&self, is_leader: bool) -> CacheStatus {
         match (&self.call, is_leader) {
             (_, false) => CacheStatus::Coalesced,

@@ -52,6 +52,6 @@ pub struct Found {
 pub struct RefreshState {
     /// The last refresh's failure, while its backoff lasts.
     pub failure: Option<BrokerError>,
-    /// Time until the credential is due for a refresh, or too short for the lookup; `None`: unknown, or already so.
+    /// Time until the credential is due or too short for the lookup. `None` if it is so already, or if none is cached.
     pub due_in: Option<Duration>,
 }

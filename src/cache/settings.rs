@@ -5,12 +5,12 @@ use std::time::Duration;
 /// Settings of the cache.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Longest time until a cached credential is refreshed; half its validity if that is less.
+    /// Longest time from a fetch to the refresh. Half of the credential's validity takes precedence if it is shorter.
     pub refresh_after: Duration,
-    /// A credential with less validity left is never returned.
+    /// Minimum validity of a returned credential.
     pub safety_margin: Duration,
-    /// Cached credentials.
+    /// Maximum number of cached credentials.
     pub capacity: u64,
-    /// Callers that may wait for fetches at the same time.
+    /// Maximum number of callers that wait for fetches at the same time.
     pub max_waiters: usize,
 }

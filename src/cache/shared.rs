@@ -57,7 +57,7 @@ impl Shared {
         self.backoff.check_replacement(&lookup.key, self.now(), rejected_again).await
     }
 
-    /// Returns a failure of the source that the cache found itself.
+    /// Returns an upstream error for a failure that the cache detected, such as a timeout.
     pub(super) fn failure(&self, class: FailureClass) -> BrokerError {
         UpstreamError::new(self.source.name(), class).into()
     }

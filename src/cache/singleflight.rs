@@ -84,7 +84,7 @@ impl SingleFlight {
         Ok((outcome, status))
     }
 
-    /// Starts a flight that no caller waits for.
+    /// Starts a flight in the background.
     pub(super) fn start_fetch(&self, lookup: Lookup) {
         let request = FlightRequest { lookup, is_refresh: false, parent_span: None };
         self.spawn_flight(request, None);

@@ -24,7 +24,7 @@ impl CredentialCache {
         RefreshState { failure, due_in: due_in.filter(|due_in| !due_in.is_zero()) }
     }
 
-    /// Returns the cached credentials outside of the safety margin. Makes no call.
+    /// Returns the cached credentials that last longer than the safety margin. Makes no call.
     #[must_use]
     pub fn cached(&self) -> Vec<(CredentialKey, Arc<Credential>)> {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);

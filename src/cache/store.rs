@@ -1,4 +1,4 @@
-//! The cached credentials, bounded in number (P8).
+//! Storage of cached credentials, bounded in number (P8).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,22 +12,23 @@ use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
 
-/// An eighth of the capacity, beside it, is for credentials of single callers. There may be any number of callers, and the shared
-/// credentials must stay. The cache itself is twice as large, for credentials that are fetched at the same time.
+/// Divisor of the capacity for the credentials of single callers, which have their own storage beside the shared ones. The number of
+/// callers is unbounded, and they must not evict shared credentials. The storage is twice as large as the limit, because fetches in
+/// flight pass the check before they insert.
 const PER_CALLER_SHARE: u64 = 8;
-/// A single caller has a sixteenth of that share.
+/// Divisor of that share for one caller.
 const SINGLE_CALLER_SHARE: usize = 16;
-/// Unused credentials of single callers are evicted after this time.
+/// Idle time after which a single caller's credential is evicted.
 const PER_CALLER_IDLE: Duration = Duration::from_hours(1);
 /// Retry delay while a share is used up.
 const RETRY_DELAY: Duration = Duration::from_mins(1);
 
-/// Credentials by key. A new one evicts the least recently used.
+/// Credentials by key. A new shared credential evicts the least recently used one.
 #[derive(Debug)]
 pub(super) struct Store {
     shared: Cache<CredentialKey, Arc<Entry>>,
-    /// Credentials of single callers are not evicted by new ones: the request that comes too late is refused. Two callers that ask
-    /// in turn would otherwise cause an AWS call each time.
+    /// Credentials of single callers. New ones do not evict old ones: `check_room` refuses the request. With eviction, two callers
+    /// that alternate would cause an AWS call each time.
     per_caller: Cache<CredentialKey, Arc<Entry>>,
     max_per_caller: usize,
 }
@@ -90,7 +91,7 @@ impl Store {
     }
 }
 
-/// LRU: under moka's default policy a full cache refuses a new key, and each read of that key would call AWS.
+/// Returns the builder of an LRU cache. With moka's default policy, a full cache refuses a new key, and each read of it calls AWS.
 fn cache(
     capacity: u64,
     clock: &Arc<dyn Clock>,
@@ -101,10 +102,10 @@ fn cache(
         .expire_after(UntilExpiry(Arc::clone(clock)))
 }
 
-/// Evicts a credential from memory when it expires.
+/// Evicts a credential from memory when it expires. Each update sets the time again, because moka would keep the old one.
 ///
-/// This is one of the three places that end a credential's use, and only hygiene: `Entry::check` has refused the credential before
-/// (P3), or a denial in `fetch.rs` has dropped it (P5). Each update sets the time again, because moka would keep the old one.
+/// Three places end a credential's use: `Entry::check` (P3), a denial in `Fetcher::keep_failure` (P5), and this expiry. It only
+/// frees the memory: the check has refused the credential before.
 struct UntilExpiry(Arc<dyn Clock>);
 
 impl Expiry<CredentialKey, Arc<Entry>> for UntilExpiry {

@@ -22,7 +22,7 @@ pub(super) struct Subscriptions {
 
 type SenderByKey = HashMap<CredentialKey, watch::Sender<()>>;
 
-/// A subscription to one key. It tells that something changed, not what.
+/// Subscription to one key. It reports that the key changed, but not how.
 #[derive(Debug)]
 pub struct KeyChanges {
     key: CredentialKey,

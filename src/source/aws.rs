@@ -72,7 +72,7 @@ impl Aws {
         self.endpoints.overrides(&self.identity.sdk())
     }
 
-    /// Fetches a token, and once more by a new identity if AWS refuses the one that was used.
+    /// Fetches a token. If AWS refuses the identity, replaces the identity and fetches once more.
     async fn fetch_token(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
         let own = self.identity.sdk();
         match self.fetch_as(&own, key).await {
@@ -108,10 +108,10 @@ impl Aws {
         self.sessions.get(key, own, self.endpoints.sts(own).as_deref()).await
     }
 
-    /// Drops the identity that AWS refused. Returns whether another one may be there now.
+    /// Drops the identity that AWS refused. Returns whether the next call uses another one.
     async fn invalidate_identity(&self, key: &CredentialKey, own: &Arc<SdkConfig>, failure: &UpstreamError) -> bool {
         let by_role = key.profile != ProfileName::default_profile();
-        // With a code, ECR refused the session or the identity of the call. Without one, there was none to call with.
+        // With an error code, ECR refused the identity of the call. Without one, the identity itself could not be had.
         let refused = failure.code.is_some();
         if by_role {
             self.sessions.invalidate(key).await;
@@ -144,7 +144,7 @@ impl CredentialSource for Aws {
         Box::pin(self.identity.check())
     }
 
-    /// The SDK's own operation timeout. [`admission::AdmissionControl`] enforces it over role sessions and retries, too.
+    /// Returns the SDK's operation timeout. [`admission::AdmissionControl`] enforces it for role sessions and retries, too.
     fn fetch_budget(&self) -> Duration {
         self.operation_timeout
     }

@@ -1,4 +1,4 @@
-//! The span of one fetch, around whichever source serves it.
+//! Tracing layer: one span for each fetch, whichever source serves it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::registry::Registry;
 use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
 
-/// A source whose fetches have a span each. The layers below record what they learn through [`Span::current`].
+/// A layer that runs each fetch in its own span. Layers below it record attributes through [`Span::current`].
 #[derive(Debug)]
 pub struct Instrumented<S> {
     source: S,
@@ -49,7 +49,8 @@ impl<S: CredentialSource> CredentialSource for Instrumented<S> {
     }
 }
 
-/// Makes the span under a target. Only the target `ecr_broker::source` itself is exported, and a target must be a literal.
+/// Creates the span with a target. Only spans with the target `ecr_broker::source` are exported. A macro, because tracing accepts
+/// only a literal target.
 macro_rules! fetch_span {
     ($target:literal, $key:expr, $request_id:expr) => {{
         let service = service(&$key.registry);
@@ -74,7 +75,7 @@ macro_rules! fetch_span {
     }};
 }
 
-/// Starts the span of one fetch. It is exported only if the parent is: no trace begins in the middle.
+/// Creates the span of one fetch. It is exported only if its parent is, so that no trace begins with a fetch.
 fn fetch_span(key: &CredentialKey, request_id: RequestId, parent: Option<&SpanIdentity>) -> Span {
     let Some(parent) = parent else { return fetch_span!("ecr_broker::source::local", key, request_id) };
     let span = fetch_span!("ecr_broker::source", key, request_id);

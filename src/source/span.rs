@@ -12,7 +12,7 @@ use crate::trace::SpanIdentity;
 pub struct FetchSpan(OnceLock<Span>);
 
 impl FetchSpan {
-    /// Keeps the span that the fetch runs in. The first span stays.
+    /// Stores the span that the fetch runs in. A second call has no effect.
     pub(super) fn start(&self, span: &Span) {
         self.0.get_or_init(|| span.clone());
     }
@@ -23,7 +23,7 @@ impl FetchSpan {
         self.0.get().and_then(SpanIdentity::of)
     }
 
-    /// Runs `f` in the span, so that log lines have the fetch's fields also after the source's future is gone.
+    /// Runs `f` in the span. Log lines that are written after the source's future was dropped thus keep the fetch's fields.
     pub fn in_scope<T>(&self, f: impl FnOnce() -> T) -> T {
         match self.0.get() {
             Some(span) => span.in_scope(f),

@@ -1,8 +1,8 @@
 //! Admission control of the calls to AWS: a bulkhead for each region, a fair queue, pacing, and a retry budget.
 //!
-//! Each service has its own calls in flight in each region, so that a slow or dead region takes nothing from the others (P7). While
-//! AWS throttles a region, its calls are paced so that AWS lets most of them through: more calls would only be refused, and would
-//! use up the quota of others. A call that cannot start soon fails at once, with a retry delay.
+//! Each service has its own limit of calls in flight in each region. A slow or dead region thus does not delay the others (P7).
+//! While AWS throttles a region, the broker paces its calls so that AWS admits most of them. More calls would be refused, and would
+//! use up the quota that the others need. A call that cannot start soon fails at once, with a retry delay.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -28,14 +28,14 @@ mod outcome;
 mod pacer;
 mod retry_budget;
 
-/// Bulkheads that are kept while they have nothing to remember. AWS has fewer than 50 regions; callers may name others.
+/// Number of bulkheads above which idle ones are evicted. AWS has fewer than 50 regions, but callers may name others.
 const MAX_IDLE_BULKHEADS: usize = 500;
-/// Attempts of one call.
+/// Maximum number of attempts of one call.
 const MAX_ATTEMPTS: u32 = 3;
-/// The longest backoff before the second attempt; before the third it is twice as long.
+/// Longest backoff before the second attempt. Before the third it is twice as long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// Limits the calls to a source.
+/// A layer that limits, queues, paces and retries the calls to a source.
 #[derive(Debug)]
 pub struct AdmissionControl<S> {
     source: S,
@@ -44,7 +44,7 @@ pub struct AdmissionControl<S> {
 }
 
 impl<S: CredentialSource> AdmissionControl<S> {
-    /// Limits the calls to `source`.
+    /// Wraps `source`.
     #[must_use]
     pub fn new(source: S) -> Self {
         Self { source, bulkheads: Mutex::default() }
@@ -83,7 +83,7 @@ impl<S: CredentialSource> AdmissionControl<S> {
         UpstreamError::new(self.source.name(), FailureClass::Unavailable)
     }
 
-    /// Returns the region's bulkhead. One with calls in flight or paced calls is never evicted.
+    /// Returns the region's bulkhead. A bulkhead with calls in flight, or with paced calls, is never evicted.
     fn bulkhead(&self, region: Option<&Region>) -> Arc<Bulkhead> {
         let region = region.cloned();
         let mut bulkheads = lock(&self.bulkheads);
@@ -116,7 +116,7 @@ impl<S: CredentialSource> CredentialSource for AdmissionControl<S> {
     }
 }
 
-/// Throttled calls, and calls for which AWS named a delay, are not retried here: the cache backs off for that time.
+/// Returns whether a retry may help at once. The cache backs off after a throttled call, and after a failure with a delay of AWS.
 fn is_transient(failure: &UpstreamError) -> bool {
     failure.class == FailureClass::Unavailable && failure.retry_after.is_none()
 }

@@ -1,4 +1,4 @@
-//! CA bundles. The whole file is checked when it is read: the SDK would panic at every call over a broken certificate.
+//! CA bundles: reads a file and checks each certificate. The SDK would panic at each call over a broken one.
 
 use std::path::Path;
 

@@ -12,7 +12,7 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 
 use crate::sync::lock;
 
-/// The default chain, as long as it works.
+/// The default chain. It is kept as long as it works.
 #[derive(Debug)]
 pub(super) struct DefaultChain {
     sdk: SdkConfig,
@@ -49,7 +49,7 @@ impl DefaultChain {
         if let Some(timeouts) = self.sdk.timeout_config() {
             config = config.with_timeout_config(timeouts.clone());
         }
-        // The region is set even if it is `None`: the builder would else look for one, and wait a second for a missing IMDS.
+        // The region is set even if it is `None`. Otherwise the builder looks for one, and waits a second for a missing IMDS.
         DefaultCredentialsChain::builder().configure(config).region(region).build().await
     }
 }

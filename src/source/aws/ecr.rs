@@ -14,7 +14,7 @@ use crate::credential::Credential;
 use crate::error::UpstreamError;
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Registry};
 
-/// Fetches a token for the registry's account, or for the identity's own account where the registry names none.
+/// Fetches a token for the registry's account. If the registry names none, AWS chooses the identity's own account.
 pub(super) async fn fetch(
     sdk: &SdkConfig,
     endpoint: Option<String>,
@@ -23,7 +23,7 @@ pub(super) async fn fetch(
 ) -> Result<Credential, UpstreamError> {
     let client = Client::from_conf(config(sdk, endpoint, registry.region().as_str(), registry.variant()));
     let account = registry.account().map(|account| account.to_string());
-    // Deprecated by AWS, but the only way to make the response name the account that the caller named.
+    // AWS deprecated the parameter, but only with it does the response name the registry's account.
     #[allow(deprecated)]
     let call = client.get_authorization_token().set_registry_ids(account.map(|account| vec![account]));
     let response = call.send().await.map_err(|error| upstream_error(&error))?;
@@ -40,7 +40,7 @@ pub(super) async fn fetch(
     Ok(credential.for_account(Some(account)).with_upstream_request_id(request_id))
 }
 
-/// The SDK refuses FIPS or dual-stack together with an endpoint override, so an override clears both.
+/// Builds the client's configuration. An endpoint override clears FIPS and dual-stack, because the SDK refuses the combination.
 fn config(sdk: &SdkConfig, endpoint: Option<String>, region: &str, variant: EndpointVariant) -> Config {
     let config = Builder::from(sdk).region(Region::new(region.to_owned())).interceptor(ResponseLimit);
     match endpoint {

@@ -30,8 +30,8 @@ pub(super) async fn fetch(
     Ok(credential.with_upstream_request_id(response.request_id().and_then(safe_name)))
 }
 
-/// Builds the client's configuration for `region`: the SDK would build a host for any region, and only one exists. ECR Public has
-/// no FIPS endpoint, so FIPS is off.
+/// Builds the client's configuration for `region`, not for the SDK's own region, which need not have ECR Public. FIPS is off,
+/// because ECR Public has no FIPS endpoint.
 fn config(sdk: &SdkConfig, endpoint: Option<String>, region: &str, dual_stack: bool) -> Config {
     let region = Region::new(region.to_owned());
     let config = Builder::from(sdk).region(region).use_fips(false).interceptor(ResponseLimit);

@@ -1,4 +1,4 @@
-//! Endpoint overrides: the configuration's, else the SDK's. `None` is AWS's own endpoint.
+//! Endpoint overrides, from the configuration or from the SDK's environment and files. `None` means AWS's own endpoint.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use aws_types::service_config::ServiceConfigKey;
 
 use super::settings::Settings;
 
-/// Region to fill into `{region}` where only the host matters.
+/// Region for `{region}` if the SDK has none. The check for loops needs only the host.
 const ANY_REGION: &str = "us-east-1";
 
 /// The configured endpoint overrides.
@@ -56,7 +56,7 @@ impl Endpoints {
     }
 }
 
-/// Prefers the configured endpoint, then `AWS_ENDPOINT_URL_<service>` or the files' `services` section, then `AWS_ENDPOINT_URL`.
+/// Returns the configured endpoint, else `AWS_ENDPOINT_URL_<service>` or the files' `services` section, else `AWS_ENDPOINT_URL`.
 fn resolve(sdk: &SdkConfig, service: &str, configured: Option<String>) -> Option<String> {
     configured.or_else(|| service_endpoint(sdk, service)).or_else(|| sdk.endpoint_url().map(str::to_owned))
 }

@@ -1,4 +1,4 @@
-//! Failed calls to AWS: classified, logged with AWS's message, and reduced to what the caller may read.
+//! Errors of calls to AWS: classifies them, logs AWS's message, and keeps only the parts that callers may read.
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::source::span::record_failure;
 mod causes;
 mod classify;
 
-/// The longest part of a message of AWS that is logged, in bytes.
+/// Maximum length of a logged message of AWS, in bytes.
 const MAX_LINE: usize = 500;
-/// The longest error code or request ID that is passed on, in bytes.
+/// Maximum length of an error code or request ID, in bytes.
 const MAX_NAME: usize = 128;
 
 /// Logs and returns the failure of a response without a usable credential.
@@ -32,7 +32,7 @@ pub(super) fn invalid_response(problem: &str) -> UpstreamError {
     failure
 }
 
-/// Converts an SDK error, and logs AWS's message: no caller reads it.
+/// Converts an SDK error. Logs AWS's message, which the caller does not get.
 pub(super) fn upstream_error<E>(error: &SdkError<E, HttpResponse>) -> UpstreamError
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -44,7 +44,7 @@ where
         request_id: error.request_id().and_then(safe_name),
         retry_after: error.raw_response().and_then(retry_after),
     };
-    // Not the error's Debug: it prints the response's body, which may hold a token.
+    // The error's Debug is not logged: it prints the response body, which may contain a token.
     warn!(
         class = ?failure.class,
         aws.error_code = failure.code,
@@ -77,14 +77,14 @@ fn retry_after(response: &HttpResponse) -> Option<Duration> {
     number("x-amz-retry-after").map(Duration::from_millis).or_else(|| number("retry-after").map(Duration::from_secs))
 }
 
-/// Returns the texts of an error and its causes, without their Debug. The metadata is left out: it repeats the others.
+/// Returns the texts of an error and its causes. The metadata, which is the last cause, only repeats the others.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = causes(error).filter(|cause| !cause.is::<ErrorMetadata>());
     causes.map(|cause| first_line(&cause.to_string()).to_owned()).collect::<Vec<_>>().join(": ")
 }
 
-/// Returns the text of an error of the credential chain. The SDK lists each source that it tried on a line; no message of AWS is
-/// among them.
+/// Returns the text of an error of the credential chain. If nothing was found, the SDK lists each place that it tried on its own
+/// line, and the text contains no message of AWS.
 pub(super) fn credentials_error_text(error: &CredentialsError) -> String {
     match error {
         CredentialsError::CredentialsNotLoaded(_) => error.to_string().replace('\n', "; "),
@@ -92,14 +92,14 @@ pub(super) fn credentials_error_text(error: &CredentialsError) -> String {
     }
 }
 
-/// Returns the first line, truncated. If a signature does not match, the lines below repeat the whole request, with the broker's
-/// session token.
+/// Returns the first line, truncated. After a signature mismatch, the other lines repeat the request with the broker's session
+/// token.
 fn first_line(text: &str) -> &str {
     let line = text.lines().next().unwrap_or_default();
     &line[..line.floor_char_boundary(MAX_LINE)]
 }
 
-/// Returns an error code or a request ID of AWS, which callers read. Any other text is dropped.
+/// Returns `text` if it can be an error code or a request ID. Callers read it, so any other text is dropped.
 pub(super) fn safe_name(text: &str) -> Option<String> {
     let fits = text.len() <= MAX_NAME && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     fits.then(|| text.to_owned())

@@ -1,4 +1,4 @@
-//! The HTTP client of every call to AWS, and the size limit of its responses.
+//! HTTP client for all calls to AWS, with a limit of the response size.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -21,13 +21,13 @@ use http_body_util::Limited;
 
 use super::ca_bundle;
 
-/// The largest response that is read. A token has 5 KB today, and a response has one token.
+/// Maximum size of a response. A token has 5 KB today, and a response contains one.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
-/// Calls AWS through the environment's proxy, and hosts on this machine or its link directly.
+/// Sends calls through the environment's proxy, except to hosts on this machine or its link.
 ///
-/// IMDS and the container credential endpoints are on the link. They return the broker's own identity in plaintext, which no proxy
-/// may see.
+/// IMDS and the container credential endpoints are on the link. They return the broker's own identity in plaintext, and no proxy may
+/// read it.
 #[derive(Debug)]
 struct Client {
     direct: SharedHttpClient,
@@ -41,7 +41,8 @@ struct Route {
     proxied: SharedHttpConnector,
 }
 
-/// Returns the HTTP client that all SDK clients share: each would otherwise load the root certificates and keep its own connections.
+/// Returns the HTTP client that all SDK clients share. Otherwise each client would load the root certificates and keep its own
+/// connections.
 ///
 /// `ca_bundle` replaces the system's roots, as `AWS_CA_BUNDLE` does in AWS's own tools. The Rust SDK ignores that variable.
 pub(super) fn client(ca_bundle: Option<&Path>) -> anyhow::Result<SharedHttpClient> {
@@ -51,7 +52,7 @@ pub(super) fn client(ca_bundle: Option<&Path>) -> anyhow::Result<SharedHttpClien
     Ok(SharedHttpClient::new(Client { direct, proxied }))
 }
 
-/// Builds a client with a proxy and one connection pool for all settings. Only this hidden function of the SDK has both.
+/// Builds a client with a proxy and one connection pool for all settings. Only this hidden function of the SDK offers both.
 fn with_proxy(tls: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
@@ -72,7 +73,7 @@ fn tls(ca_bundle: Option<&Path>) -> anyhow::Result<TlsContext> {
     Ok(TlsContext::builder().with_trust_store(roots).build()?)
 }
 
-/// The SDK's own implementation validates each new SDK client, and loads the roots to do so. This one does not.
+/// Omits the validation of the SDK's own implementation, which loads the root certificates for each new SDK client.
 impl HttpClient for Client {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(Route {

@@ -1,4 +1,4 @@
-//! The broker's own AWS identity: found by the SDK's chain, replaced once AWS refuses it.
+//! The broker's own AWS identity: found by the SDK's credential chain, and replaced after AWS refused it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -70,8 +70,8 @@ impl BrokerIdentity {
         self.sdk.load_full()
     }
 
-    /// Drops an identity that AWS refused, with the SDK's cache of it: files may hold a newer one by now. Returns whether the
-    /// identity was replaced: not twice in [`INVALIDATION_INTERVAL`], and not by the second of two calls with the same old one.
+    /// Replaces an identity that AWS refused, and the SDK's cache of it, because files may contain a newer one. Returns whether this
+    /// call replaced it: not within [`INVALIDATION_INTERVAL`] of the last time, and not if another call has replaced it before.
     pub(super) fn invalidate_identity(&self, refused: &Arc<SdkConfig>) -> bool {
         self.may_invalidate() && self.replace(refused)
     }
@@ -111,20 +111,20 @@ impl BrokerIdentity {
         self.status()
     }
 
-    /// Learns from a call. A refusal with an error code proves that AWS received an identity.
+    /// Updates the status after a call. A refusal with an error code proves that the broker has an identity.
     pub(super) fn record<T>(&self, result: &Result<T, UpstreamError>) {
         match result {
             Err(failure) if failure.code.is_some() => self.is_known.store(true, Ordering::Relaxed),
             Err(failure) if failure.class == FailureClass::NoCredentials => {
                 self.is_known.store(false, Ordering::Relaxed);
             }
-            // Says nothing of the identity.
+            // The failure says nothing about the identity.
             Err(_) => {}
             Ok(_) => self.is_known.store(true, Ordering::Relaxed),
         }
     }
 
-    /// Logs once when the identity is missing, and once when it is back.
+    /// Logs one line when the identity goes missing, and one when it is found again.
     fn report(&self, problem: Option<&CredentialsError>) {
         let was_missing = self.is_reported_missing.swap(problem.is_some(), Ordering::Relaxed);
         match problem {

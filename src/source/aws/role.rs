@@ -1,4 +1,4 @@
-//! A profile's chain of roles, assumed one from the other.
+//! Role chains: each role of a profile is assumed by the session of the role before it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::caller::Principal;
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition};
 
-/// Provides the credentials of one role, assumed by another identity.
+/// Credentials provider of one role in a chain.
 #[derive(Debug)]
 struct Role {
     sts: Client,
@@ -25,7 +25,7 @@ struct Role {
 }
 
 /// Returns the SDK configuration of the chain's last role, starting from `base`. The SDK caches and refreshes each session, and
-/// assumes a role once however many callers wait. `None`: a role needs an account and `account` is `None`.
+/// assumes a role once for all waiting callers. Returns `None` if a role needs an account and `account` is `None`.
 pub(super) fn assume_chain(
     base: &SdkConfig,
     sts_endpoint: Option<&str>,
@@ -42,14 +42,14 @@ pub(super) fn assume_chain(
             sts: sts::client(&sdk, sts_endpoint),
             arn: template.arn(partition, account)?,
             session_name: session_name.clone(),
-            // AWS keeps it for the sessions assumed from this one.
+            // AWS passes it on to the sessions that are assumed from this one.
             source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
             external_id: profile.external_id.clone(),
             session_policy: profile.session_policy(partition, account).filter(|_| index == last),
         };
         sdk = with_role(sdk, role);
     }
-    // An empty chain would be the broker's own identity, which may have more permissions.
+    // An empty chain would yield the broker's own identity, which may have more permissions.
     (!profile.role_chain.is_empty()).then(|| Arc::new(sdk))
 }
 

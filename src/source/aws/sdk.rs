@@ -11,7 +11,7 @@ use super::settings::Settings;
 pub(super) async fn load(settings: &Settings) -> anyhow::Result<SdkConfig> {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .app_name(AppName::new("ecr-broker")?)
-        // `AdmissionControl` retries: one retry layer, with a budget.
+        // `AdmissionControl` is the only retry layer, and has a budget.
         .retry_config(RetryConfig::disabled())
         .http_client(http::client(settings.ca_bundle.as_deref())?)
         .timeout_config(timeouts(settings));

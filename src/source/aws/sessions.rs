@@ -1,4 +1,4 @@
-//! Role sessions: one for each profile, partition and account, and for each caller where the profile says so.
+//! Role sessions: one for each profile, partition and account, and for each caller if the profile attributes sessions to callers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::error::UpstreamError;
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition, Region};
 
-/// Sessions in each cache. A session takes 20 KB and more.
+/// Maximum number of sessions in each cache. A session takes at least 20 KB.
 const MAX_SESSIONS: u64 = 2_000;
-/// A role session lasts an hour. Unused ones are evicted.
+/// Idle time after which a session is evicted. A role session lasts an hour.
 const IDLE: Duration = Duration::from_hours(1);
 
 /// Cached role sessions.
@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_hours(1);
 pub(super) struct RoleSessions {
     profiles: Vec<Profile>,
     shared: Cache<SessionKey, RoleSession>,
-    /// Sessions for one caller each. There may be many, so they must not evict the shared ones.
+    /// Sessions of single callers. They have their own cache, because their number is unbounded and they must not evict shared ones.
     per_caller: Cache<SessionKey, RoleSession>,
 }
 
@@ -52,7 +52,7 @@ impl RoleSessions {
         sts_endpoint: Option<&str>,
     ) -> Result<Arc<SdkConfig>, UpstreamError> {
         let profile = self.profiles.iter().find(|profile| profile.name == key.profile);
-        // Never the broker's own identity instead, which may have more permissions.
+        // No fallback to the broker's own identity, which may have more permissions.
         let profile = profile.ok_or_else(|| invalid_response("the profile is not configured"))?;
         let session_key = session_key(key);
         let (_, partition, account, caller) = &session_key;
@@ -84,7 +84,7 @@ fn cache() -> Cache<SessionKey, RoleSession> {
     Cache::builder().max_capacity(MAX_SESSIONS).time_to_idle(IDLE).eviction_policy(EvictionPolicy::lru()).build()
 }
 
-/// ECR Public has no region: it belongs to the commercial partition.
+/// Returns the key of a credential's session. ECR Public has no region, and belongs to the commercial partition.
 fn session_key(key: &CredentialKey) -> SessionKey {
     let partition = key.registry.region().map_or(Partition::Aws, Region::partition);
     (key.profile.clone(), partition, key.registry.account(), key.caller.clone())

@@ -9,8 +9,8 @@ use aws_sdk_sts::{Client, types};
 
 use super::http::ResponseLimit;
 
-/// Returns a client of STS at `endpoint`; `None`: AWS's own. The SDK refuses FIPS or dual-stack together with an override, so an
-/// override clears both.
+/// Returns a client of STS at `endpoint`, or at AWS's own if it is `None`. An override clears FIPS and dual-stack, because the SDK
+/// refuses the combination.
 pub(super) fn client(sdk: &SdkConfig, endpoint: Option<&str>) -> Client {
     let config = Builder::from(sdk).interceptor(ResponseLimit);
     Client::from_conf(match endpoint {

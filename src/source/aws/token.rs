@@ -21,7 +21,7 @@ pub(super) fn read(
     Credential::from_aws_token(token, expires, received).map_err(|error| invalid_response(&error.to_string()))
 }
 
-/// Rounds to the millisecond: AWS writes seconds with three decimals, and a floating-point number holds those only nearly.
+/// Converts the time, rounded to the millisecond. AWS writes seconds with three decimals, which floating point only approximates.
 fn to_system_time(time: &DateTime) -> Option<SystemTime> {
     let millis = (u64::from(time.subsec_nanos()) + 500_000) / 1_000_000;
     let seconds = u64::try_from(time.secs()).ok()?;

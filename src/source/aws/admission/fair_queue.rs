@@ -10,22 +10,22 @@ use tokio::sync::MutexGuard;
 use crate::caller::Principal;
 use crate::sync::lock;
 
-/// Lanes that are kept before the empty ones are dropped.
+/// Number of lanes above which empty ones are dropped.
 const MAX_IDLE_LANES: usize = 100;
 
-/// Calls that are not in flight yet, by requester.
+/// Queued calls, in one lane for each key.
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
     lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
 }
 
-/// The requester, `None` for the broker itself, and whether the calls are made as a role.
+/// The requester (`None`: the broker itself), and whether the calls use an assumed role.
 pub(super) type LaneKey = (Option<Principal>, bool);
 
 /// The queued calls of one requester.
 #[derive(Debug, Default)]
 struct Lane {
-    /// Locked by the lane's first call, which waits beside the first calls of other lanes. The rest of the lane queues behind it.
+    /// Locked by the lane's first call, which competes with the first calls of other lanes. The rest of the lane waits for it.
     head: tokio::sync::Mutex<()>,
     waiting: AtomicUsize,
 }

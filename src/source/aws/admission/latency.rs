@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::sync::lock;
 
-/// The latency before the first call has been measured.
+/// Assumed latency before the first call.
 const INITIAL: Duration = Duration::from_millis(100);
-/// The weight of the last call.
+/// Weight of the last call.
 const EWMA_WEIGHT: f64 = 0.1;
 
-/// The moving average of the last calls' latency.
+/// Moving average of the calls' latency.
 #[derive(Debug)]
 pub(super) struct LatencyEwma(Mutex<Duration>);
 

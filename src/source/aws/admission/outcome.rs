@@ -1,16 +1,16 @@
-//! The outcome of a call, as pacing needs it.
+//! Outcome of a call, for pacing.
 
 use crate::error::FailureClass;
 use crate::source::FetchError;
 
-/// Whether AWS let a call through.
+/// Whether AWS admitted a call or throttled it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// AWS answered: with a credential, or with a denial.
+    /// AWS answered with a credential or a denial.
     Admitted,
     /// AWS throttled the call.
     Throttled,
-    /// Neither is known.
+    /// The call failed in another way.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! Pacing: while AWS throttles, calls start at an interval that doubles with each throttled call and shrinks with each good one.
+//! Pacing: while AWS throttles, calls start at an interval. A throttled call doubles the interval, an admitted one shrinks it.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,28 +9,29 @@ use tracing::info;
 use super::outcome::Outcome;
 use crate::sync::lock;
 
-/// The interval after the first throttled call.
+/// Interval after the first throttled call.
 const FIRST_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest interval.
 const MAX_INTERVAL: Duration = Duration::from_millis(500);
-/// A shorter interval is dropped: pacing ends.
+/// Interval below which pacing ends.
 const MIN_INTERVAL: Duration = Duration::from_millis(5);
-/// The factor of an admitted call: about seven of them make up for one that was throttled.
+/// Factor by which an admitted call shrinks the interval. About seven admitted calls undo one throttled call.
 const SHRINK_FACTOR: f64 = 0.9;
 
 /// Spaces the starts of calls.
 #[derive(Debug)]
 pub(super) struct Pacer {
     state: Mutex<State>,
-    /// Locked by the one call that waits for its start time, which a throttled call may move meanwhile. The others queue behind it.
+    /// Locked by the call that waits for its start time. The others queue for the lock, because a throttled call may move the time.
     next: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Between the starts of two calls; zero: calls are not paced.
+    /// Time between the starts of two calls; zero if calls are not paced.
     interval: Duration,
     next_start: Instant,
-    /// When the interval last grew. A call that started before says nothing about the new interval.
+    /// Time at which the interval last grew. The outcome of an earlier call says nothing about the new interval.
     slowed_at: Option<Instant>,
 }
 
@@ -56,14 +57,14 @@ impl Pacer {
         lock(&self.state).start()
     }
 
-    /// Learns from the outcome of a call that started at `started`.
+    /// Adjusts the interval to the outcome of a call that started at `started`.
     pub(super) fn record(&self, started: Instant, outcome: Outcome) {
         lock(&self.state).record(started, outcome);
     }
 }
 
 impl State {
-    /// Starts a call, or returns when the next one may start.
+    /// Starts a call, or returns the earliest start as the error.
     fn start(&mut self) -> Result<(), Instant> {
         let now = Instant::now();
         if self.next_start > now {

@@ -1,15 +1,15 @@
-//! Retry budget: a tenth of the calls, and a few more. When every call fails, retries only add to AWS's load.
+//! Retry budget: at most one retry for ten calls, with a small reserve. When every call fails, retries only add to AWS's load.
 
 use std::sync::Mutex;
 
 use crate::sync::lock;
 
-/// The largest balance: retries that may come at once.
+/// Maximum balance, and the balance at the start.
 const MAX_BALANCE: f64 = 10.0;
-/// The deposit of each call, in retries.
+/// Deposit of each call, in retries.
 const DEPOSIT: f64 = 0.1;
 
-/// Retries that may still be made.
+/// Balance of retries that may be made.
 #[derive(Debug)]
 pub(super) struct RetryBudget(Mutex<f64>);
 
@@ -18,7 +18,7 @@ impl RetryBudget {
         Self(Mutex::new(MAX_BALANCE))
     }
 
-    /// Adds the share of one call.
+    /// Adds the deposit of one call.
     pub(super) fn deposit(&self) {
         let mut balance = lock(&self.0);
         *balance = (*balance + DEPOSIT).min(MAX_BALANCE);

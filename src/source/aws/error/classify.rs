@@ -1,4 +1,4 @@
-//! The class of a failed call to AWS.
+//! Classification of failed calls to AWS.
 
 use std::error::Error;
 
@@ -26,13 +26,13 @@ where
             Some(code) => classify_code(code, response.raw().status().as_u16()),
             None => classify_status(response.raw().status().as_u16()),
         },
-        // Timeouts, failed connections, and kinds that later versions of the SDK add.
+        // Timeouts, failed connections, and variants that later versions of the SDK add.
         _ => FailureClass::Unavailable,
     }
 }
 
-/// Returns the class of a missing identity. If STS answered, its answer decides: a role that STS denies is a denial, so that the
-/// cache drops that role's credentials. A role that STS throttles is not a missing identity.
+/// Classifies a missing identity. If STS answered, its error code decides. A role that STS denies is a denial, so that the cache
+/// drops the role's credentials. A role that STS throttles is not a missing identity.
 fn classify_identity(error: &(dyn Error + 'static)) -> FailureClass {
     causes(error).skip(1).find_map(classify_sts).unwrap_or(FailureClass::NoCredentials)
 }
@@ -50,7 +50,7 @@ fn classify_sts(cause: &(dyn Error + 'static)) -> Option<FailureClass> {
     role.or(web)?.code().map(|code| classify_code(code, 400))
 }
 
-/// Returns `None` if the call was not made because another identity was missing: that cause is further down the chain.
+/// Classifies a call to STS; `None` if the call lacked an identity itself. That cause is further down the chain.
 fn classify_call_to_sts<E>(error: &SdkError<E, HttpResponse>) -> Option<FailureClass>
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -59,7 +59,7 @@ where
     (!lacked_identity).then(|| classify(error))
 }
 
-/// The error code decides: AWS uses status 400 for throttling, denials and unknown identities alike.
+/// Classifies an error code. The status does not suffice: AWS uses 400 for throttling, denials and unknown identities alike.
 fn classify_code(code: &str, status: u16) -> FailureClass {
     match code {
         "ThrottlingException"
@@ -103,7 +103,7 @@ fn classify_code(code: &str, status: u16) -> FailureClass {
     }
 }
 
-/// Returns the class of a response without a known code: from proxies, load balancers and future versions of AWS. Never a denial,
+/// Classifies a response without a known code, from a proxy, a load balancer or a future version of AWS. It is never a denial,
 /// because a denial drops credentials that still work.
 fn classify_status(status: u16) -> FailureClass {
     match status {
