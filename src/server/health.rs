@@ -1,4 +1,5 @@
-//! Health by `grpc.health.v1`: of the process under the empty name, of the credentials under the name of their service.
+//! Health service (`grpc.health.v1`). The empty name has the health of the process, and the name of the credentials service tells
+//! whether the broker can return credentials.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +25,12 @@ const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 pub(crate) struct Health {
     reporter: HealthReporter,
     cache: CredentialCache,
-    /// The status reported last: watchers hear only of changes.
+    /// The last reported status. Watchers get only changes.
     reported: Arc<Mutex<bool>>,
 }
 
 impl Health {
-    /// Starts with a service that does not serve, until it is known that it can.
+    /// Starts with the status NOT_SERVING, until a check finds that the broker can return credentials.
     pub(crate) async fn start(cache: CredentialCache) -> (Self, HealthServer<impl health_server::Health>) {
         let (reporter, service) = health_reporter();
         let health = Self { reporter, cache, reported: Arc::default() };
@@ -37,18 +38,18 @@ impl Health {
         (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
     }
 
-    /// Keeps the service's status up to date: it does not serve while there is neither an AWS identity nor a usable credential.
+    /// Keeps the service's status up to date. It is NOT_SERVING while the broker has neither an AWS identity nor a usable credential.
     pub(crate) async fn watch(self) {
         tokio::join!(self.look_for_identity(), self.keep_updating());
     }
 
-    /// Reports that nothing serves any more, so that callers go elsewhere.
+    /// Reports NOT_SERVING for all services, so that callers use another broker.
     pub(crate) async fn drain(&self) {
         self.report("", false).await;
         self.report(SERVICE, false).await;
     }
 
-    /// Looks for an AWS identity while there is none. A search may take long, so updates do not wait for it.
+    /// Looks for an AWS identity while there is none. This may take long, so it runs apart from the status updates.
     async fn look_for_identity(&self) {
         let mut ticks = tokio::time::interval(IDENTITY_INTERVAL);
         loop {

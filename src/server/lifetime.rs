@@ -20,7 +20,7 @@ impl Lifetime {
         Self { max_age, shutdown }
     }
 
-    /// Completes when the drain starts. A connection that is not established by then has no request to finish.
+    /// Completes when the drain starts. A connection that is not established by then can be closed: it has no request.
     pub(super) async fn draining(&self) {
         self.shutdown.drain.cancelled().await;
     }
@@ -30,8 +30,8 @@ impl Lifetime {
         &self.shutdown.force_shutdown
     }
 
-    /// Drives an established connection to its end. At its maximum age, and when the drain starts, `finish` asks it to complete its
-    /// requests and to take no more. The age counts from this call.
+    /// Drives an established connection to its end. At its maximum age, or when the drain starts, `finish` tells it to complete its
+    /// requests and to accept no new ones. The age counts from this call.
     pub(super) async fn run<C: Future>(
         &self,
         mut connection: Pin<&mut C>,

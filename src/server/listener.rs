@@ -1,6 +1,7 @@
 //! Listeners on TCP ports and Unix sockets.
 //!
-//! The file of a Unix socket never has a wider mode than intended, not even while it is made. The broker removes it at shutdown.
+//! The file of a Unix socket never has wider permissions than its final mode, not even during its creation. The broker removes the
+//! file at shutdown.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -30,7 +31,7 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    /// With its file, unless systemd owns that.
+    /// A Unix socket, with its file unless systemd owns the file.
     Unix(UnixListener, #[expect(dead_code, reason = "removes the file when dropped")] Option<SocketFile>),
 }
 
@@ -61,7 +62,7 @@ impl Accepted {
 }
 
 impl Listener {
-    /// Listens on an address, by the activated socket of that address where there is one.
+    /// Listens on an address. Uses the activated socket of that address if systemd passed one in.
     ///
     /// # Errors
     /// Fails if the address cannot be listened on; the error names the address.
@@ -94,7 +95,7 @@ impl Listener {
         }
     }
 
-    /// The file of an activated Unix socket stays: systemd made it.
+    /// Converts an activated socket. Dropping the listener keeps the file of a Unix socket, because systemd owns it.
     fn from_activated(address: &ListenAddress, socket: ActivatedSocket) -> anyhow::Result<Self> {
         let socket = match socket {
             ActivatedSocket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
@@ -115,9 +116,9 @@ impl Listener {
         Ok(Self { address, socket: Socket::Tcp(TcpListener::from_std(listener)?) })
     }
 
-    /// Makes the socket in a private directory, sets its mode, and then moves it to `path`. A socket that an earlier process left there
-    /// is replaced. The directory has a random name: a directory that a killed process left must not be in the way, not even in
-    /// a container, where the process ID repeats.
+    /// Creates the socket in a private directory, sets its mode, and then moves it to `path`. Replaces a socket that an earlier process
+    /// left at `path`. The directory has a random name, so that it never collides with one that a killed process left. The process ID
+    /// would not do: it repeats in a container.
     fn bind_unix(path: &Path) -> anyhow::Result<Self> {
         check_not_in_use(path)?;
         let directory = path.parent().context("the path has no directory")?;
@@ -153,13 +154,13 @@ fn private_name() -> String {
 fn make_socket(private: &Path, path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
     let listener = UnixListener::bind(private)?;
     fs::set_permissions(private, Permissions::from_mode(SOCKET_MODE))?;
-    // Before the move: at `path` another process could replace the file.
+    // Read the inode before the move: at `path`, another process could replace the file.
     let inode = fs::metadata(private)?.ino();
     fs::rename(private, path)?;
     Ok((listener, SocketFile { path: path.to_owned(), inode }))
 }
 
-/// Another process owns a file that is not a socket, and a socket that answers.
+/// Fails if another process uses the path: its file is not a socket, or a process accepts connections on the socket.
 fn check_not_in_use(path: &Path) -> anyhow::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {

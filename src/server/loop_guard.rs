@@ -1,4 +1,4 @@
-//! Loop guard: an AWS endpoint that leads to the broker itself would make the broker wait for itself.
+//! Loop guard: rejects an AWS endpoint that leads to the broker itself. The broker would call itself and wait for its own answer.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +14,7 @@ use crate::address::ListenAddress;
 pub(crate) async fn refuse_loop(aws_endpoints: &[String], own: &[Endpoint]) -> anyhow::Result<()> {
     for endpoint in aws_endpoints {
         let Some((host, port)) = host_and_port(endpoint) else { continue };
-        // A name that does not resolve now is not a loop now.
+        // A name that does not resolve cannot lead to the broker at present.
         let Ok(addresses) = tokio::net::lookup_host((host.as_str(), port)).await else { continue };
         for address in addresses {
             if let Some(own) = own.iter().find(|own| accepts(own.address(), address)) {
@@ -42,8 +42,8 @@ fn accepts(listener: &ListenAddress, target: SocketAddr) -> bool {
     own.port() == target.port() && reaches(target.ip().to_canonical(), own.ip().to_canonical())
 }
 
-/// A connection to an unspecified address arrives at loopback. A listener on all addresses accepts connections to any address of
-/// this host; loopback stands in for them.
+/// Returns whether a connection to `target` arrives at `own`. A connection to an unspecified address arrives at loopback. A listener
+/// on all addresses accepts any address of this host; only loopback is checked for it.
 fn reaches(target: IpAddr, own: IpAddr) -> bool {
     let is_local = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback();
     target == own || (target.is_unspecified() && is_local(own)) || (own.is_unspecified() && is_local(target))

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-/// Time that responses have to be written after the drain's end cut them short.
+/// Time to write the errors of requests that the end of the drain interrupted.
 pub(crate) const FINAL_FLUSH: Duration = Duration::from_secs(1);
 
 /// The stages of a shutdown, each entered once and in this order. A clone is a handle of the same stages.

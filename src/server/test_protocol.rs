@@ -10,7 +10,7 @@ use super::listener::Accepted;
 use super::protocol::Protocol;
 use crate::limits::Origin;
 
-/// Echoes until its lifetime ends; a stubborn one until the peer disconnects.
+/// Echoes bytes until its lifetime ends. A stubborn echo ignores that, and ends when the peer disconnects.
 #[derive(Debug)]
 pub(super) struct Echo {
     pub(super) stubborn: bool,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Time from the moment a write blocks until everything pending is written. A peer that takes a byte now and then gains none.
+/// Time from the first blocked write until all pending bytes are written. A peer that reads a byte now and then does not extend it.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A stream whose writes fail once its peer has not read for too long.

@@ -1,7 +1,7 @@
 //! Request bodies with a time limit, and response bodies that count as in flight until their last byte is sent.
 //!
-//! h2 does not copy response data above 1 KiB: it keeps the data until the peer takes it. So a call counts against the limits of
-//! its caller until h2 drops the last chunk, and the [`PeerWatchdog`] counts the chunks that are left.
+//! h2 does not copy response data above 1 KiB, but keeps it until the peer reads it. So a call counts against the limits of its
+//! caller until h2 drops the last chunk, and the [`PeerWatchdog`] counts the remaining chunks.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -35,9 +35,9 @@ pub(super) struct TrackedService<S> {
 /// The body of a request.
 pub(super) struct RequestBody {
     inner: Incoming,
-    /// None: the client may send messages for as long as it likes.
+    /// `None`: no time limit, for calls in which the client streams messages.
     timeout: Option<Duration>,
-    /// Runs from the first wait for data.
+    /// Deadline of the body; it is set when the first wait for data begins.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct RequestBody {
 pub(super) struct ResponseBody {
     inner: Body,
     watchdog: PeerWatchdog,
-    /// The admission of the call, where calls are counted.
+    /// The call's admission, if the call counts against the limits.
     admission: Option<ResponseAdmission>,
 }
 

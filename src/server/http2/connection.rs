@@ -19,11 +19,11 @@ use crate::server::lifetime::Lifetime;
 
 /// Requests in flight on one connection.
 const MAX_STREAMS: u32 = 100;
-/// Total size of a request's header names and values, of which a bearer token may take 8 KiB.
+/// Maximum total size of a request's header names and values. A bearer token in them may have 8 KiB.
 const MAX_HEADERS: u32 = 16 * 1024;
 /// Time for the HTTP/2 preface to arrive.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Together these find a peer that vanished without a word.
+/// Keepalive: the interval and the timeout together detect a peer that vanished without closing the connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Buffered bytes of a response, beside the message itself.
@@ -56,7 +56,7 @@ impl Connection {
         let service = TowerToHyperService::new(TrackedService::new(self.service, self.watchdog.clone()));
         let connection = pin!(builder().serve_connection(TokioIo::new(io), service));
         tokio::select! {
-            // The peer's bytes first: it may have done by now what the watchdog misses.
+                // Poll the connection first: bytes that have arrived may contain what the watchdog waits for.
             biased;
             ended = lifetime.run(connection, hyper::server::conn::http2::Connection::graceful_shutdown) => {
                 if let Err(error) = ended {

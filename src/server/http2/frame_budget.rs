@@ -1,7 +1,7 @@
 //! Frame budget: ends floods of frames that carry no request.
 //!
-//! h2 answers SETTINGS and PING without end. A peer may send other frames in proportion to its requests and to the bytes that it
-//! receives, beside a rate and a burst.
+//! h2 answers any number of SETTINGS and PING frames. The budget for frames without a request grows with the peer's requests, with
+//! the bytes that it receives, and with time; it also allows a burst.
 
 use tokio::time::Instant;
 

@@ -27,7 +27,7 @@ pub(super) struct FrameParser {
     payload_left: usize,
 }
 
-/// Sees frames as they pass, and may change their payload in place.
+/// Receives the parts of each frame, and may change the payload in place.
 pub(super) trait FrameVisitor {
     /// A frame starts.
     fn header(&mut self, header: FrameHeader);

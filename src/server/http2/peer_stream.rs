@@ -1,6 +1,6 @@
 //! The byte stream of a connection: reads the preface before hyper does, and inspects every frame of the peer.
 //!
-//! hyper waits for the preface without end, and its keep-alive starts only after it. A peer that connects and stays silent would
+//! hyper has no timeout for the preface, and its keepalive starts only after the preface. A peer that connects and stays silent would
 //! keep its connection for ever and delay the drain.
 
 use std::io;
@@ -37,12 +37,12 @@ struct Inspector {
     within_block: bool,
     /// When the unfinished frame or header block started.
     started: Option<Instant>,
-    /// Whether the watchdog knows of it. Only the wait for the rest is the peer's fault.
+    /// Whether the watchdog was told about the unfinished frame. The peer is late only while the broker waits for more bytes.
     reported: bool,
 }
 
 impl<S: AsyncRead + Unpin> PeerStream<S> {
-    /// Reads the preface. From then on `watchdog` hears what the peer does, and `rewriter` corrects its `:authority`.
+    /// Reads the preface. From then on the stream notifies `watchdog` of the peer's frames, and `rewriter` corrects its `:authority`.
     ///
     /// # Errors
     /// Fails if the peer disconnects or sends anything but the preface.

@@ -1,6 +1,6 @@
 //! Web identity: a token from a file, exchanged for a role session at a configured endpoint of STS.
 //!
-//! The SDK's own chain does the same exchange, but takes the address of STS only from the environment and files.
+//! The SDK's own chain makes the same exchange, but reads the endpoint of STS only from the environment and files.
 
 use std::path::PathBuf;
 

@@ -4,7 +4,7 @@
 const AUTHORITY: u32 = 1;
 /// The name as a literal. gRPC C-core sends it so since it no longer uses the static table.
 const AUTHORITY_NAME: &[u8] = b":authority";
-/// Longer integers are not needed by any header: such a block is not understood.
+/// Maximum shift of an integer's last byte, in bits. No header needs a longer integer; a block with one is passed on unchanged.
 const MAX_SHIFT: u32 = 21;
 
 /// Parses a header block byte by byte. A block may continue over several frames.
@@ -19,7 +19,7 @@ pub(super) enum BlockParser {
     Length { of: Text },
     /// Within a string of which `left` bytes are missing.
     String { left: u32, plain: bool, of: Text },
-    /// The bytes are not HPACK as known here; from now on nothing is rewritten.
+    /// The parser does not understand the bytes. From now on it rewrites nothing.
     Lost,
 }
 
@@ -77,7 +77,7 @@ impl BlockParser {
         }
     }
 
-    /// RFC 7541, section 6: the first bits tell the kinds of field apart.
+    /// Returns the state after the first byte of a field, whose first bits tell its kind (RFC 7541, section 6).
     fn field(byte: u8) -> Self {
         match byte {
             0x80.. => Self::integer(byte, 0x7f, Integer::Whole),
