@@ -67,7 +67,7 @@ impl<S: CredentialSource> AdmissionControl<S> {
             match self.source.fetch(request).await {
                 Err(FetchError::Upstream(failure)) if is_transient(&failure) && bulkhead.retry_budget.withdraw() => {
                     debug!(attempt, "AWS call failed, retrying");
-                    // Full jitter: calls that failed together do not return together.
+                    // Full jitter: calls that failed together must not retry together.
                     sleep(jitter::up_to(FIRST_BACKOFF * 2_u32.pow(attempt - 1))).await;
                 }
                 result => return result,

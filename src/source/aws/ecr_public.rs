@@ -1,4 +1,4 @@
-//! `GetAuthorizationToken` of Amazon ECR Public: one region, and a response of another shape.
+//! `GetAuthorizationToken` of Amazon ECR Public. Unlike ECR, it has one region, and its response has another shape.
 
 use aws_config::SdkConfig;
 use aws_sdk_ecrpublic::config::{Builder, Region};

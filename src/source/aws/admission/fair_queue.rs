@@ -1,5 +1,5 @@
-//! Fair queue: each requester has its own lanes, and the first calls of all lanes take turns. A requester with ten thousand
-//! registries does not delay a requester with one.
+//! Fair queue: each requester has its own lanes, which are served round-robin. A requester with ten thousand registries does not
+//! delay a requester with one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
