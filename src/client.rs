@@ -80,7 +80,7 @@ impl<'a> Client<'a> {
 
     /// Connects to one address. The timeout of the settings starts after connecting.
     ///
-    /// Each step may take as long as [`Client::connect`] waits for the whole, so that the error names the slow step.
+    /// Each step has the same time limit that [`Client::connect`] has for all steps together, so that the error names the slow step.
     ///
     /// # Errors
     /// Returns the step that failed.

@@ -32,7 +32,7 @@ impl Authenticator {
             retry_after,
         })?;
         let caller = self.verify(peer, bearer).await;
-        // A failure that a retry may cure is not the caller's.
+        // If a retry may help, the failure is the broker's or the issuer's, not the caller's, and does not count.
         if matches!(caller, Err(BrokerError::CallerUnauthenticated { retry_after: None, .. })) {
             self.limits.record_failure(origin);
         }
@@ -54,7 +54,7 @@ impl Authenticator {
     }
 }
 
-/// A token whose issuer's keys are missing may succeed after the next fetch.
+/// Returns the error of a rejected token. It has a retry delay if the issuer's keys are missing: the next fetch may bring them.
 fn unauthenticated(rejected: TokenRejected) -> BrokerError {
     let retry_after = matches!(rejected, TokenRejected::KeysUnavailable).then_some(FETCH_COOLDOWN);
     BrokerError::CallerUnauthenticated { problem: rejected.as_str(), retry_after }

@@ -1,7 +1,7 @@
 //! Bearer tokens: JSON Web Tokens of configured issuers, verified locally.
 //!
-//! Strict where the standards leave room: one audience, public-key algorithms only, no header that says where to fetch a key, and
-//! no duplicate claim.
+//! Where the standards leave a choice, the verification is strict. It accepts only one audience, only public-key algorithms, no header
+//! that says where to fetch a key, and no duplicate claim.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Issuers {
     /// # Errors
     /// If a key file or a CA bundle cannot be used.
     pub fn load(settings: Vec<Settings>, clock: Arc<dyn Clock>) -> Result<Self, KeySetError> {
-        // With a second backend compiled in, the library would panic because it could not choose one.
+        // Choose the backend: if a second one is compiled in, the library panics because it cannot choose.
         _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let load = |settings: Settings| {
             let keys = Arc::new(IssuerKeys::load(&settings, Arc::clone(&clock))?);
@@ -75,7 +75,7 @@ impl Issuers {
         join_all(tasks).await;
     }
 
-    /// Verifies a token, or returns the result of a moment ago.
+    /// Verifies a token, or returns the cached result of its last verification.
     ///
     /// # Errors
     /// If the token is rejected.

@@ -1,4 +1,4 @@
-//! The other end of a connection, as far as the connection proves it.
+//! Peer: the other end of a connection, with the identity that the connection proves.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub enum Peer {
     Known(Caller),
     /// The subject of a client certificate, for as long as the certificate is valid.
     Certified(Arc<VerifiedCertificate>),
-    /// An unauthenticated peer: why, and what to do about it.
+    /// An unauthenticated peer, with the reason and the fix.
     Unknown(&'static str),
 }
 

@@ -28,7 +28,7 @@ impl TcpAuthn {
         }
     }
 
-    /// Returns what an unauthenticated peer can do.
+    /// Returns the advice for an unauthenticated peer.
     fn advice(&self) -> &'static str {
         if self.tokens {
             "send a bearer token of a configured issuer (authorization: Bearer …), or present a client certificate"

@@ -205,7 +205,7 @@ impl PartialConfig {
 fn read(path: &Path) -> Result<Option<PartialConfig>, ConfigError> {
     let error = |problem: String| ConfigError::File { path: path.to_owned(), problem: problem.replace('\n', " ") };
     match std::fs::read_to_string(path) {
-        // Only toml's message: the line itself may hold a token.
+        // Print only toml's message, not the line, which may contain a token.
         Ok(text) => toml::from_str(&text).map(Some).map_err(|problem| error(message(&text, &problem))),
         Err(problem) if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(problem) => Err(error(problem.to_string())),

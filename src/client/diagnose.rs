@@ -20,7 +20,7 @@ use super::tls_problem::TlsProblem;
 
 /// HTTP/2 client preface with an empty SETTINGS frame.
 const CLIENT_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Bytes of an answer that tell the protocol: length and type of an HTTP/2 frame.
+/// Bytes of an answer that identify the protocol: the length and type of an HTTP/2 frame.
 const FRAME_HEAD: usize = 4;
 /// Type of the frame that an HTTP/2 server sends first.
 const SETTINGS_FRAME: u8 = 4;
@@ -70,7 +70,7 @@ pub enum ConnectError {
     Other(String),
 }
 
-/// Connects to an address. Each step may take as long as [`Connection::open`] waits for the whole.
+/// Connects to an address. Each step has the same time limit that [`Connection::open`] has for all steps together.
 pub(super) async fn connect(settings: &Settings, address: &Address) -> Result<Connection, ConnectError> {
     let limit = connect_timeout(settings, address);
     let hosts = match address {

@@ -1,4 +1,4 @@
-//! Credentials with retry: what the broker reports as transient is requested again until the deadline.
+//! Credentials with retry: the client repeats requests with transient failures until the deadline.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Client<'_> {
 
     /// Returns the wait before a retry, if a retry may help and time remains.
     ///
-    /// The wait is the broker's delay plus up to 25 % jitter, so that clients do not return together.
+    /// The wait is the broker's delay plus up to 25 % jitter, so that clients do not retry at the same time.
     fn retry_wait(&self, result: &CredentialsResult) -> Option<Duration> {
         let wait = result.as_ref().err()?.retry_after?.max(MIN_WAIT);
         let wait = jitter::at_least(wait, 0.25);

@@ -1,4 +1,4 @@
-//! TLS failures in words, as far as a client can tell them apart.
+//! TLS failures that a client can tell apart, with an error text for each.
 
 use std::error::Error;
 use std::io;
@@ -53,7 +53,7 @@ impl TlsProblem {
             let Some(io) = cause.downcast_ref::<io::Error>() else {
                 return (cause.to_string() == NO_HTTP2).then_some(Self::NoHttp2);
             };
-            // `source()` of an io::Error skips the error that it wraps.
+            // `source()` of an io::Error skips the wrapped error itself, so search that one first.
             let inner = io.get_ref().and_then(|inner| Self::find_in(inner));
             // A plaintext server closes the connection when it reads a TLS handshake.
             let closed = io.kind() == io::ErrorKind::UnexpectedEof && io.to_string().contains("tls handshake");

@@ -19,7 +19,8 @@ use crate::registry::Registry;
 
 /// Shortest wait before a reconnect.
 const MIN_WAIT: Duration = Duration::from_millis(100);
-/// Upper end of the random wait before a reconnect. All watchers of a broker lose it together; the jitter spreads their return.
+/// Upper end of the random wait before a reconnect. When a broker stops, all its watchers reconnect; the jitter spreads their
+/// connections over time.
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -36,7 +37,7 @@ pub enum WatchEvent {
     SnapshotComplete,
     /// The connection or the call failed; the watch reconnects on the next call.
     WatchFailed(Failure),
-    /// The broker ended the watch in good order; the watch reconnects on the next call.
+    /// The broker ended the watch without an error, such as at its maximum age. The watch reconnects on the next call.
     Ended,
     /// An event that a newer broker sends.
     Unknown,
@@ -58,7 +59,7 @@ pub struct Watch<'a> {
     settings: &'a Settings,
     queries: &'a [Query],
     events: Option<Streaming<WatchRegistryCredentialsResponse>>,
-    /// Received credentials by the index of their query; in a watch of all granted registries by the registry.
+    /// Received credentials by the index of their query; without queries, by the registry.
     known: BTreeMap<String, KnownCredential>,
     /// Upper end of the last random wait.
     backoff: Option<Duration>,
@@ -162,7 +163,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// An alias is never an ECR host.
+/// Returns whether the credentials were sent under an alias. An alias is never an ECR host.
 fn is_alias(credentials: &RegistryCredentials) -> bool {
     credentials.registry.parse::<Registry>().is_err()
 }

@@ -36,7 +36,7 @@ fn note(finding: Finding, (address, problem): &(Address, ConnectError)) -> Findi
     finding.note(format!("{address}: {}", text(problem)))
 }
 
-/// Notes an address before the one that answers. The later broker may know the caller as another principal.
+/// Notes a failed address before the one that answers. The caller may have another principal at the broker that answers.
 fn note_skipped(finding: Finding, failed: &(Address, ConnectError)) -> Finding {
     let finding = note(finding, failed);
     if has_listener(&failed.1) { finding.fix(fix(failed)) } else { finding }

@@ -22,7 +22,7 @@ pub(super) struct CredentialAnswer<'a> {
 }
 
 impl<'a> CredentialAnswer<'a> {
-    /// Requests the credential once. A retry would hide what the broker answers now.
+    /// Requests the credential once. A retry would hide the broker's first answer.
     pub(super) async fn request(
         client: &Client<'_>,
         effective: &'a EffectiveSettings,

@@ -7,7 +7,7 @@ use crate::caller::Caller;
 use crate::policy::{CallerPattern, Effect, Grant, RegistryPattern, grants_as_toml};
 use crate::registry::Registry;
 
-/// The limit of the configuration.
+/// Maximum length of a grant's ID in the configuration.
 const MAX_ID_LENGTH: usize = 64;
 /// Characters of an ID for registry and profile.
 const MAX_TARGET_LENGTH: usize = 40;

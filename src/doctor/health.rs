@@ -14,14 +14,14 @@ use crate::client::{Address, Client, Failure};
 
 /// The broker's name for the health of its AWS credentials.
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
-/// A broker that has just started is not serving until it has looked for its AWS credentials.
+/// Time for a broker that has just started to look for its AWS credentials. Until then it is NOT_SERVING.
 const STARTUP: Duration = Duration::from_secs(2);
 
 /// The health of a broker that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Serving,
-    /// The broker can identify the caller, and release nothing.
+    /// The broker can identify the caller, but cannot release credentials.
     WithoutCredentials,
 }
 

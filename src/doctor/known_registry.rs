@@ -1,9 +1,9 @@
-//! The registry that an error or a credential is about, as far as this machine can know it.
+//! The registry that an error or a credential is about, if this machine can find it out.
 
 use crate::client::{Failure, RegistryCredentials, RegistryType};
 use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 
-/// Returns the requested registry, or the one that the error names. A name in the broker's `[aliases]` is neither.
+/// Returns the requested registry, or the one that the error names; `None` for a name in the broker's `[aliases]`.
 pub(super) fn of_failure(requested: &str, failure: &Failure) -> Option<Registry> {
     let named = || failure.registry.as_ref()?.parse().ok();
     requested.parse().ok().or_else(named)

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::process::{getegid, geteuid, getgroups};
 
-/// Does not list the users of a directory service, which appear by number.
+/// File with the users of this host. It does not list the users of a directory service, so doctor prints their numbers.
 const USERS: &str = "/etc/passwd";
 const GROUPS: &str = "/etc/group";
 

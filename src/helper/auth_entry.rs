@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::registry_auth::basic;
 
-/// Message of the helper protocol when there is no entry. Programs compare it whole and continue without credentials.
+/// Message of the helper protocol when there is no entry. Programs compare the whole text, and then continue without credentials.
 pub(super) const NOT_FOUND: &str = "credentials not found in native keychain\n";
 /// Username that marks the secret as an identity token.
 const TOKEN_USER: &str = "<token>";
@@ -74,7 +74,7 @@ impl AuthEntry {
     }
 }
 
-/// Returns whether both names mean one whole registry. podman also has entries for single repositories.
+/// Returns whether both names mean the same registry as a whole. podman also has entries for single repositories, which do not count.
 pub(super) fn is_same_registry(name: &str, server: &str) -> bool {
     registry_host(name).is_some_and(|host| Some(host) == registry_host(server))
 }

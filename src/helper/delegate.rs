@@ -70,7 +70,7 @@ impl Delegate {
     }
 }
 
-/// Returns the other helper's output unchanged: docker compares it.
+/// Runs the other helper and returns its output unchanged, because docker compares the texts.
 fn run_helper(name: &str, action: &str, request: &str) -> Output {
     let program = format!("docker-credential-{name}");
     match run(&program, &[action], request) {
@@ -94,7 +94,8 @@ fn change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Output {
     }
 }
 
-/// Rejects docker's own file: after a helper's `store` docker writes the file as it read it before, without the new entry.
+/// Rejects docker's own file. After a helper's `store`, docker writes back the contents that it read before, so the new entry would be
+/// lost.
 fn reject_docker_config(file: &Path) -> Result<(), String> {
     #[expect(clippy::disallowed_methods, reason = "docker reads its configuration there")]
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

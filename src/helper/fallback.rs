@@ -1,4 +1,4 @@
-//! Fallback program of the same protocol, for when no broker answers: the broker's own image cannot be pulled through the broker.
+//! Fallback program of the same protocol, which runs when no broker answers. It is needed to pull the broker's own image.
 
 use tonic::Code;
 
@@ -11,8 +11,8 @@ use crate::client::Failure;
 pub(super) struct Fallback(pub(super) String);
 
 impl Fallback {
-    /// Returns whether the fallback may run after a failure. Not after an answer of the broker: on "retry later" every node would
-    /// call AWS itself.
+    /// Returns whether the fallback may run after a failure. It must not run after an answer of the broker: on "retry later", every
+    /// node would call AWS itself.
     pub(super) fn applies_to(failure: &Failure) -> bool {
         match failure.reason.as_deref() {
             None => matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded),

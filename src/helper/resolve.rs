@@ -6,7 +6,7 @@ use super::setup::Setup;
 use crate::client::{Client, Failure, Query, RegistryCredentials, block_on};
 use crate::registry::{DOCKER_HUB, Registry, RegistryError, resembles_ecr};
 
-/// Owner of a registry, as far as its name tells.
+/// Owner of a registry, judging by its name alone.
 pub(super) enum RegistryOwner {
     /// ECR.
     Ecr(Registry),
@@ -14,11 +14,11 @@ pub(super) enum RegistryOwner {
     MaybeAlias(String),
     /// Another owner; the name cannot be an alias.
     Other,
-    /// ECR by its shape, but malformed: the error.
+    /// A name in the form of an ECR host, but malformed: the error.
     Malformed(String),
 }
 
-/// A protocol's request, as far as the decision needs it.
+/// The parts of a protocol's request that the decision needs.
 pub(super) struct Request<'a> {
     /// Registry host, URL or image reference.
     pub(super) server: &'a str,
@@ -75,7 +75,8 @@ fn may_be_alias(host: &str) -> bool {
     host.contains(['.', ':']) && !DOCKER_HUB.contains(&host)
 }
 
-/// Asks the broker. A host that is not ECR's does not need a valid configuration, because the broker may not serve it at all.
+/// Asks the broker for credentials. For a host outside ECR, an invalid configuration is not an error: the broker may not serve that
+/// host at all.
 pub(super) fn resolve(setup: Result<&Setup, String>, owner: RegistryOwner, request: &Request<'_>) -> Resolution {
     match (owner, setup) {
         (RegistryOwner::Ecr(registry), Ok(setup)) => resolve_ecr(setup, &registry, request),

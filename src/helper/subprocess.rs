@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::output::Output;
 
-/// Environment variable of a helper that this one runs. It ends a circle of helpers that run each other.
+/// Environment variable that is set for a helper that this one runs. It stops helpers that run each other in a loop.
 const NESTED: &str = "ECR_BROKER_HELPER";
 
 /// Runs a program with `request` on its stdin. Its stderr is inherited.
@@ -22,7 +22,7 @@ pub(super) fn run(program: &str, arguments: &[&str], request: &str) -> std::io::
     let stdin = child.stdin.take();
     // Writing and reading run concurrently: a program may fill the stdout pipe before it has read its stdin.
     let output = std::thread::scope(|scope| {
-        // A program that does not read its stdin reports that itself, so a failed write is not an error.
+        // A failed write is not an error: a program may exit without reading its stdin, and reports its own problem.
         scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(request.as_bytes())));
         child.wait_with_output()
     })?;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-/// The value of a claim. An untagged enum of serde would copy the rest of the token at every level.
+/// The value of a claim. It implements `Deserialize` itself, because serde's untagged enums copy the rest of the token at every level.
 pub(super) enum ClaimValue {
     Text(String),
     Flag(bool),
@@ -17,7 +17,7 @@ pub(super) enum ClaimValue {
     Other,
 }
 
-/// Claims by name. A duplicate name is an error at any depth, because readers differ in which value they use.
+/// Claims by name. A duplicate name is an error at any depth, because JSON parsers differ in which value they return.
 pub(super) struct ClaimObject(pub(super) BTreeMap<String, ClaimValue>);
 
 impl<'de> Deserialize<'de> for ClaimObject {

@@ -10,7 +10,7 @@ use crate::caller::TokenCaller;
 
 /// Tolerated difference between the clocks of the issuer and the broker.
 pub(super) const LEEWAY: Duration = Duration::from_secs(30);
-/// Longest accepted subject. Those of Kubernetes have at most 348 bytes, of other issuers 255.
+/// Longest accepted subject. Subjects of Kubernetes have at most 348 bytes, those of other issuers 255.
 const MAX_SUBJECT_BYTES: usize = 512;
 
 /// The claims of a token; times in seconds since 1970.
@@ -38,7 +38,8 @@ impl Claims {
         })
     }
 
-    /// Checks that the token is for the broker, now. Any recipient of a token with a second audience could use it at the broker.
+    /// Checks that the token is valid now and has the broker as its only audience. If it had a second audience, that service could
+    /// replay the token at the broker.
     pub(super) fn check(&self, settings: &Settings, now: SystemTime) -> Result<(), TokenRejected> {
         if self.issuer != settings.issuer {
             return Err(TokenRejected::Issuer);
@@ -55,7 +56,7 @@ impl Claims {
         Duration::from_secs(self.expires).saturating_sub(since_1970(now))
     }
 
-    /// Returns the caller. Call it after the signature is verified: a small token can have large claims.
+    /// Returns the caller. Call this only after the signature is verified: an unverified small token could expand to large claims.
     pub(super) fn into_caller(self, issuer: String) -> Result<TokenCaller, TokenRejected> {
         let mut claims = BTreeMap::new();
         flatten(None, self.others, &mut claims)?;
@@ -112,8 +113,8 @@ fn since_1970(time: SystemTime) -> Duration {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Writes claims that are texts, numbers or booleans as text. A nested claim is named by both names with a dot between them; another
-/// claim of that full name is a duplicate.
+/// Converts claims that are texts, numbers or booleans to text. A nested claim gets both names, joined by a dot; another claim with
+/// that full name is a duplicate.
 fn flatten(
     outer: Option<&str>,
     ClaimObject(claims): ClaimObject,

@@ -15,8 +15,8 @@ pub(super) struct Header {
     pub(super) key_id: String,
 }
 
-/// The fields that a header may have. All others are rejected: `crit`, and those that say where to get a key (`jku`, `jwk`, `x5u`,
-/// `x5c`). GitHub sends the thumbprint of the key, which is ignored.
+/// The fields that a header may have. Any other field is rejected, such as `crit` and those that say where to get a key (`jku`, `jwk`,
+/// `x5u`, `x5c`). `x5t`, the thumbprint of the key, is allowed because GitHub sends it; it is ignored.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawHeader {
@@ -31,7 +31,7 @@ struct RawHeader {
 
 impl Header {
     pub(super) fn read(json: &[u8]) -> Result<Self, TokenRejected> {
-        // serde reads an array into a struct, too.
+        // serde would accept an array for a struct, too.
         if json.first() != Some(&b'{') {
             return Err(TokenRejected::Header);
         }

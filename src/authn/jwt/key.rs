@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::rejected::TokenRejected;
 use super::token_parts::TokenParts;
 
-/// Bytes of a 2,048-bit modulus, the shortest that is accepted.
+/// Minimum length of an RSA modulus, in bytes: 2,048 bits.
 const MIN_RSA_BYTES: usize = 256;
 
 /// A public key, and the algorithms that it may verify.
@@ -23,7 +23,7 @@ pub(super) struct Key {
     digest: [u8; 32],
 }
 
-/// Identifies a key, without the key.
+/// ID and digest of a key, for comparison without the key itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeyFingerprint {
     pub(super) id: Box<str>,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::key::{Key, KeyFingerprint};
 
-/// More keys than any issuer has.
+/// Maximum number of keys in a set. No issuer has this many.
 const MAX_KEYS: usize = 64;
 
 /// The keys of one issuer, by their IDs. Keys of different issuers are never in one set.

@@ -12,14 +12,14 @@ use super::verified_token::VerifiedToken;
 use crate::caller::TokenCaller;
 use crate::moment::Moment;
 
-/// Cached tokens, with their claims.
+/// Maximum number of cached tokens.
 const MAX_TOKENS: u64 = 4_096;
-/// Largest cached claims of one token.
+/// Maximum size of the claims of a cached token, in bytes.
 const MAX_CLAIM_BYTES: usize = 16 * 1024;
 /// Longest time in the cache.
 const MAX_TIME: Duration = Duration::from_mins(1);
 
-/// Verified tokens by a digest of the whole token: with another signature it is another token.
+/// Verified tokens by a digest of the whole token, signature included.
 #[derive(Debug)]
 pub(super) struct TokenCache(Cache<[u8; 32], Entry>);
 

@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 use super::settings::Settings;
 use crate::trusted_file;
 
-/// The contents of all files, one of which is a private key: never printed, and zeroed on drop.
+/// The contents of all files. One is a private key, so the contents are never printed, and are zeroed on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Files(BTreeMap<PathBuf, Vec<u8>>);
 
@@ -51,7 +51,7 @@ impl Files {
     }
 
     pub(super) fn key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-        // The error is dropped: it may quote the file.
+        // Drop the parser's error, which may quote the private key.
         PrivateKeyDer::from_pem_slice(self.text(path))
             .map_err(|_| TlsError::new(path, "holds no private key in PEM form"))
     }

@@ -1,4 +1,4 @@
-//! Generations of the TLS files: each is built from the files of one time, and one is in force.
+//! Generations of the TLS files. Each generation is built from one reading of the files, and one generation is active.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use super::unix_time::ClockTime;
 use super::verifier::Verifier;
 use crate::clock::Clock;
 
-/// The generation in force.
+/// The active generation.
 #[derive(Debug)]
 pub(super) struct Generations {
     current: ArcSwap<Generation>,
     clock: Arc<dyn Clock>,
 }
 
-/// A server configuration and a verifier, built from the files of one time.
+/// A server configuration and a verifier, built from one reading of the files.
 #[derive(Debug)]
 pub(super) struct Generation {
     files: Files,

@@ -12,7 +12,7 @@ pub fn is_about_a_certificate(error: &io::Error) -> bool {
     })
 }
 
-/// Unwraps the error of our verifier, which rustls prints in Debug form.
+/// Unwraps the error of the broker's verifier. rustls would print it in Debug form.
 pub(super) fn unwrap_own(error: io::Error) -> io::Error {
     match own(&error) {
         Some(own) => io::Error::other(own.clone()),

@@ -14,10 +14,11 @@ use crate::caller::Caller;
 
 const EXPIRED: &str = "client certificate has expired since the connection began; reconnect with a new one";
 const NO_ROOT: &str = "client certificate is no longer signed by a root of the broker; reconnect with a new one";
-/// A number that no generation has.
+/// Placeholder for "no generation": no generation has this number.
 const NONE: u64 = u64::MAX;
 
-/// The client certificate of a connection. It authenticates until a certificate of its chain expires, or no root in force signs it.
+/// The client certificate of a connection. It is valid until a certificate of its chain expires, or the current roots no longer
+/// include one that signed it.
 #[derive(Debug)]
 pub struct VerifiedCertificate {
     generations: Arc<Generations>,
@@ -67,7 +68,8 @@ impl VerifiedCertificate {
         Ok(self.caller.clone())
     }
 
-    /// Verifies the chain by roots that are new since the handshake. Once per generation, because signatures are expensive.
+    /// Verifies the chain with roots that were reloaded after the handshake. Runs once per generation, because checking signatures is
+    /// expensive.
     fn verify_again(&self, current: &Generation, now: SystemTime) -> Result<(), &'static str> {
         let [leaf, intermediates @ ..] = self.chain.as_slice() else { return Err(NO_ROOT) };
         if self.rejected_by.load(Ordering::Relaxed) == current.number() {

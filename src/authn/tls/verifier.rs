@@ -43,7 +43,7 @@ impl Verifier {
         self.find(certificate::read(leaf)?).map(|(caller, _)| caller)
     }
 
-    /// Returns the caller that a subject would be, and the roots that must have signed for it.
+    /// Returns the caller that a subject claims to be, and the roots that must have signed its certificate.
     fn find(&self, subject: Subject) -> Result<(Caller, &Roots), CertificateError> {
         match subject {
             Subject::Spiffe(id) => {
@@ -82,7 +82,7 @@ fn roots(path: &Path, files: &Files, provider: &Arc<CryptoProvider>) -> Result<R
     verifier.map_err(|error| TlsError::new(path, format!("holds no usable roots: {error}")))
 }
 
-/// Wraps an error of ours, so that the log says why a handshake failed.
+/// Wraps a [`CertificateError`] for rustls, so that the log says why a handshake failed.
 fn rejected(error: CertificateError) -> rustls::Error {
     rustls::Error::InvalidCertificate(rustls::CertificateError::Other(OtherError(Arc::new(error))))
 }
@@ -92,12 +92,12 @@ impl ClientCertVerifier for Verifier {
         !self.trust_domains.is_empty() || !self.dns_names.is_empty()
     }
 
-    /// Peers without a certificate get an error that says what to present, and can read the health of the broker.
+    /// Returns `false`: peers without a certificate must get an error that says what to present, and can read the broker's health.
     fn client_auth_mandatory(&self) -> bool {
         false
     }
 
-    /// Does not disclose the roots.
+    /// Returns no hints, so that the handshake does not disclose the roots.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -97,7 +97,7 @@ impl RegistryCheck<'_, '_> {
         let limit = self.deadline.step_timeout();
         let mut builder = reqwest::Client::builder().redirect(Policy::none()).timeout(limit).connect_timeout(limit);
         if url.scheme() == "http" {
-            // A proxy would take the credential off this host in the clear.
+            // A proxy would receive the credential unencrypted, on another host.
             builder = builder.no_proxy();
         }
         let mut request = builder.build()?.get(url.clone());
@@ -116,7 +116,8 @@ fn own_url(credentials: &RegistryCredentials) -> Result<Url, String> {
     format!("https://{}", credentials.registry).parse().map_err(|error| format!("{error}"))
 }
 
-/// A refusal by another host must not make the broker drop a valid credential of every caller.
+/// Returns whether the URL is the registry's own. Only then is a refusal reported: a refusal by another host must not make the broker
+/// drop a valid credential for every caller.
 fn is_own_url(credentials: &RegistryCredentials, url: &Url) -> bool {
     own_url(credentials).is_ok_and(|own| own.origin() == url.origin())
 }
