@@ -1,5 +1,7 @@
 //! Documentation: pages exist where others link to them, and troubleshooting has a heading for every error and finding.
 
+#![cfg(feature = "client")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -69,7 +71,7 @@ fn links(page: &str) -> Vec<String> {
 
 fn leads_somewhere(page: &Path, link: &str) -> bool {
     let (file, heading) = link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)));
-    let target = if file.is_empty() { page.to_owned() } else { page.parent().unwrap_or(Path::new("")).join(file) };
+    let target = if file.is_empty() { page.to_owned() } else { page.parent().unwrap_or_else(|| Path::new("")).join(file) };
     match heading {
         None => target.exists(),
         Some(heading) => {

@@ -42,13 +42,13 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
 }
 
 /// Adds activated sockets to the configured addresses; without configured addresses they replace the default sockets.
+///
+/// systemd may pass several sockets with one address (`ReusePort=`); each is an endpoint.
 fn with_activated(mut listen: Vec<ListenAddress>, aws_api: Option<&AwsApi>, reader: &Reader<'_>) -> Vec<ListenAddress> {
     let of_aws_api = aws_api.map(|api| ListenAddress::Tcp(api.listen));
-    for address in reader.activated() {
-        if of_aws_api.as_ref() != Some(address) && !listen.contains(address) {
-            listen.push(address.clone());
-        }
-    }
+    let is_further = |address: &&ListenAddress| of_aws_api.as_ref() != Some(*address) && !listen.contains(address);
+    let further: Vec<_> = reader.activated().iter().filter(is_further).cloned().collect();
+    listen.extend(further);
     listen
 }
 
