@@ -1,4 +1,4 @@
-//! Front ends: the gRPC services and the ECR-compatible API. Every request enters through [`request`].
+//! Front ends: the gRPC services and the ECR-compatible API. Every request enters through `request`.
 
 pub mod ecr;
 pub mod grpc;

@@ -71,7 +71,8 @@ fn links(page: &str) -> Vec<String> {
 
 fn leads_somewhere(page: &Path, link: &str) -> bool {
     let (file, heading) = link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)));
-    let target = if file.is_empty() { page.to_owned() } else { page.parent().unwrap_or_else(|| Path::new("")).join(file) };
+    let target =
+        if file.is_empty() { page.to_owned() } else { page.parent().unwrap_or_else(|| Path::new("")).join(file) };
     match heading {
         None => target.exists(),
         Some(heading) => {

@@ -59,7 +59,7 @@ enum Command {
     Test {
         #[command(flatten)]
         file: File,
-        /// TOML file of [[expect]] tables
+        /// TOML file with `[[expect]]` tables
         ///
         /// Each table has caller, registry and allow (true or false), and optionally claims, profile and grant.
         #[arg(value_name = "FILE")]

@@ -1,25 +1,14 @@
-<<<<<<< HEAD
 //! Socket activation by systemd.
-=======
-//! Socket activation by `systemd-socket-activate`.
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
 
 use std::process::Command;
 
 use crate::PRIVATE;
 use crate::program::{PROGRAM, Server, run};
 
-<<<<<<< HEAD
 /// `systemd-socket-activate` starts the broker at the first connection, which is then served.
 #[test]
 #[ignore = "needs systemd, which .ci/tools installs"]
 fn systemd_activated_socket_is_served() {
-=======
-/// The first connection starts the broker and is served.
-#[test]
-#[ignore = "needs systemd, which .ci/tools installs"]
-fn systemd_socket_activation_serves_the_first_connection() {
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("broker.sock");
     let mut command = Command::new("systemd-socket-activate");

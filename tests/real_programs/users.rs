@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 //! Real users of this machine at the broker's Unix socket. Only root can act as several users.
-=======
-//! Several users of this machine on the broker's Unix socket. Only root can run commands as several users.
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,11 +12,7 @@ use super::program::{PROGRAM, SERVE_SIMULATED, Server, program};
 const GRANTED: &str = "1001";
 const OTHER: &str = "1002";
 
-<<<<<<< HEAD
 /// Makes a folder that every user can enter, with a configuration that grants one user one account.
-=======
-/// A directory that every user can enter, with a configuration that grants one user one account.
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
 fn folder() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -35,11 +27,7 @@ fn folder() -> tempfile::TempDir {
     directory
 }
 
-<<<<<<< HEAD
 /// Returns a client command of a user, with a copy of the program that the user can reach.
-=======
-/// A client command that a user runs. The program is copied to a place that the user can reach.
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
 fn as_user(directory: &Path, uid: &str, arguments: &[&str]) -> Command {
     let reachable = directory.join("ecr-broker");
     if !reachable.exists() {
@@ -53,11 +41,7 @@ fn as_user(directory: &Path, uid: &str, arguments: &[&str]) -> Command {
 
 #[test]
 #[ignore = "needs root, to be two users"]
-<<<<<<< HEAD
 fn only_the_granted_user_is_allowed_and_root_is_denied() {
-=======
-fn grants_by_uid_apply_to_every_user_including_root() {
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
     let directory = folder();
     let config = directory.path().join("broker.toml");
     let serve = ["serve", "--simulate", "--config", config.to_str().unwrap()];
@@ -78,11 +62,7 @@ fn grants_by_uid_apply_to_every_user_including_root() {
     assert!(text(&overflow.stderr).contains("CALLER_UNAUTHENTICATED"), "{}", text(&overflow.stderr));
 }
 
-<<<<<<< HEAD
 /// A service of the same user that is taken over gets nothing from the broker's memory.
-=======
-/// An attacker who takes over another service of the same user cannot read the broker's memory.
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
 #[test]
 #[ignore = "needs root, to be another user"]
 fn p10_process_of_the_same_user_cannot_read_the_brokers_memory() {
@@ -101,11 +81,7 @@ fn p10_process_of_the_same_user_cannot_read_the_brokers_memory() {
         let path = format!("/proc/{pid}/{file}");
         run(&mut by_user(Path::new("cat"), &[&path])).status.success()
     };
-<<<<<<< HEAD
     // The control: the same read of another process succeeds.
-=======
-    // The same read works for another process, so the test can fail.
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
     while !fs::read_to_string(format!("/proc/{}/comm", other.id())).unwrap().starts_with("sleep") {
         std::thread::yield_now();
     }
@@ -117,17 +93,10 @@ fn p10_process_of_the_same_user_cannot_read_the_brokers_memory() {
     other.wait().unwrap();
 }
 
-<<<<<<< HEAD
 /// In a user namespace without a mapping of the caller's user, the kernel shows the broker the overflow user 65534.
 #[test]
 #[ignore = "needs root, to make a user namespace and be another user"]
 fn user_without_a_mapping_in_the_brokers_namespace_is_unauthenticated() {
-=======
-/// In a user namespace without a mapping for the caller's uid, the kernel reports 65534, as for many other users.
-#[test]
-#[ignore = "needs root, to make a user namespace and be another user"]
-fn unmapped_uid_in_a_user_namespace_is_refused() {
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let listen = format!("unix:{}", directory.path().join("broker.sock").display());

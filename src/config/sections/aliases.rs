@@ -12,13 +12,8 @@ pub(in crate::config) const ALIASES: &str = "aliases";
 /// Reads the aliases; only the main file can have them.
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Aliases {
     let (aliases, problems) = parse(reader.file().get(ALIASES));
-<<<<<<< HEAD
     for problem in problems {
         reader.report_file(&problem);
-=======
-    for problem in &problems {
-        reader.report_file(problem);
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
     }
     aliases
 }

@@ -2,13 +2,8 @@
 
 /// Defines sections of settings: for each a struct, its reader and its metadata.
 ///
-<<<<<<< HEAD
 /// An entry is `key: Type = DEFAULT, value type, example EXAMPLE;`, and its doc comment is the explanation. Default and example are
 /// TOML. Without a default the field has the `Default` of its type, such as `None`.
-=======
-/// An entry is `key: Type = DEFAULT, value type, example EXAMPLE;` with its explanation as the doc comment. Default and example
-/// are TOML; an entry without a default has a type that implements `Default`, such as `Option`.
->>>>>>> fd0dd5a (tests: hold the language and the limits of texts)
 macro_rules! define_sections {
     ($(
         $(#[doc = $section_doc:literal])+
