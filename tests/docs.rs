@@ -43,6 +43,23 @@ fn links_lead_to_files_and_headings() {
 }
 
 #[test]
+fn files_named_in_the_pages_exist() {
+    let mut missing = Vec::new();
+    let pages = ["README.md", "CONTRIBUTING.md", "docs"];
+    for page in pages.iter().flat_map(|root| pages_below(Path::new(root))) {
+        let text = read(&page);
+        let is_file = |word: &&str| {
+            let known = ["src/", "tests/", "benches/", "fuzz/", "deploy/"].iter().any(|root| word.starts_with(root));
+            known && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
+        };
+        let files = text.split('`').skip(1).step_by(2).filter(is_file);
+        let gone = files.filter(|file| !Path::new(file).exists());
+        missing.extend(gone.map(|file| format!("{}: {file}", page.display())));
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
 fn checker_reads_links_headings_and_reasons() {
     assert_eq!(links("see [a](b.md#c), [d](https://e.example) and `[f](g)`"), ["b.md#c"]);
     assert_eq!(anchor("docker's credential helper (`-o`)"), "dockers-credential-helper--o");
