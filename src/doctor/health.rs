@@ -14,7 +14,7 @@ use crate::client::{Address, Client, Failure};
 
 /// The broker's name for the health of its AWS credentials.
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
-/// Time for a broker that has just started to look for its AWS credentials. Until then it is NOT_SERVING.
+/// Time for a broker that has just started to look for its AWS credentials. Until then it is `NOT_SERVING`.
 const STARTUP: Duration = Duration::from_secs(2);
 
 /// The health of a broker that answers.

@@ -30,7 +30,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Starts with the status NOT_SERVING, until a check finds that the broker can return credentials.
+    /// Starts with the status `NOT_SERVING`, until a check finds that the broker can return credentials.
     pub(crate) async fn start(cache: CredentialCache) -> (Self, HealthServer<impl health_server::Health>) {
         let (reporter, service) = health_reporter();
         let health = Self { reporter, cache, reported: Arc::default() };
@@ -38,12 +38,12 @@ impl Health {
         (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
     }
 
-    /// Keeps the service's status up to date. It is NOT_SERVING while the broker has neither an AWS identity nor a usable credential.
+    /// Keeps the service's status up to date. It is `NOT_SERVING` while the broker has neither an AWS identity nor a usable credential.
     pub(crate) async fn watch(self) {
         tokio::join!(self.look_for_identity(), self.keep_updating());
     }
 
-    /// Reports NOT_SERVING for all services, so that callers use another broker.
+    /// Reports `NOT_SERVING` for all services, so that callers use another broker.
     pub(crate) async fn drain(&self) {
         self.report("", false).await;
         self.report(SERVICE, false).await;

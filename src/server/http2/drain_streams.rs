@@ -83,7 +83,7 @@ impl http_body::Body for DrainedBody {
     type Data = bytes::Bytes;
     type Error = Status;
 
-    /// Polls the inner stream before the drain: a health watcher must still get NOT_SERVING.
+    /// Polls the inner stream before the drain: a health watcher must still get `NOT_SERVING`.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
