@@ -28,6 +28,9 @@ use crate::server::{
     refuse_loop,
 };
 use crate::signal::Signals;
+use crate::source::aws::admission::AdmissionControl;
+use crate::source::aws::{self, Aws};
+use crate::source::instrumented::Instrumented;
 use crate::telemetry;
 use crate::terminal::print_line;
 
@@ -143,7 +146,7 @@ impl App {
 
         let upstream = match upstream {
             Some(upstream) => upstream,
-            None => Upstream::aws(config.aws.clone(), &clock).await?,
+            None => aws_upstream(config.aws.clone(), &clock).await?,
         };
         let cache = CredentialCache::new(config.cache.clone(), upstream.source, Arc::clone(&clock));
         let audit = config.audit.as_ref().map(|output| open_audit_log(output, &clock)).transpose()?;
@@ -219,6 +222,16 @@ impl App {
     pub fn limits(&self) -> Limits {
         self.limits.clone()
     }
+}
+
+/// Loads AWS as the source of credentials, and puts the layers around it: admission control, then the span of each fetch.
+async fn aws_upstream(settings: aws::Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Upstream> {
+    let aws = Arc::new(Aws::load(settings, Arc::clone(clock)).await?);
+    Ok(Upstream {
+        region: aws.region().map(|region| region.parse()).transpose().context("the AWS region")?,
+        endpoints: aws.endpoint_overrides(),
+        source: Arc::new(Instrumented::new(AdmissionControl::new(aws))),
+    })
 }
 
 fn broker_settings(config: &Config, region: Option<Region>) -> broker::Settings {

@@ -5,7 +5,7 @@
 //!
 //! An `Endpoint` is a listener with the `Protocol` of its connections. One loop accepts, counts, ages and ends the
 //! connections of every endpoint; a protocol serves one connection and decides nothing else. A further listener is one new
-//! implementation of `Protocol` and one more `Endpoint` in `app.rs`.
+//! implementation of `Protocol` and one more `Endpoint` in `app/endpoints.rs`.
 
 mod connection_limits;
 mod endpoint;

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
-
 use super::auth_material::AuthMaterial;
 use crate::address::default_sockets;
 use crate::api::grpc::trace::Tracing;
@@ -13,10 +11,6 @@ use crate::config::Sources;
 use crate::registry::Region;
 use crate::server::ActivatedSockets;
 use crate::source::CredentialSource;
-use crate::source::aws;
-use crate::source::aws::Aws;
-use crate::source::aws::admission::AdmissionControl;
-use crate::source::instrumented::Instrumented;
 
 /// The parts of a broker.
 #[derive(Debug)]
@@ -66,17 +60,5 @@ impl Parts {
             sources.environment.iter().find(|(name, value)| name == "XDG_RUNTIME_DIR" && !value.is_empty());
         let default_sockets = default_sockets(runtime_dir.map(|(_, directory)| Path::new(directory)));
         Self { default_sockets, ..self }
-    }
-}
-
-impl Upstream {
-    /// AWS behind admission control, with a span and a log line of each fetch.
-    pub(super) async fn aws(settings: aws::Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let aws = Arc::new(Aws::load(settings, Arc::clone(clock)).await?);
-        Ok(Self {
-            region: aws.region().map(|region| region.parse()).transpose().context("the AWS region")?,
-            endpoints: aws.endpoint_overrides(),
-            source: Arc::new(Instrumented::new(AdmissionControl::new(aws))),
-        })
     }
 }

@@ -101,6 +101,7 @@ fn status(error: &BrokerError, context: &ErrorContext, id: RequestId) -> Status 
     let mut details = ErrorDetails::new();
     details.set_error_info(error.reason(), DOMAIN, metadata(error, context));
     details.set_request_info(id.to_string(), "");
+    // Of an upstream failure, this is what is left of its backoff: `cache/backoff.rs` replaces AWS's own delay.
     if let Some(wait) = error.retry_after() {
         details.set_retry_info(Some(wait));
     }
