@@ -105,7 +105,7 @@ async fn serve_until_signal(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let auth = AuthMaterial::load(&config, &clock).map_err(StartError::Config)?;
 
-    // Before clients can know of the broker: without a receiver, SIGHUP would end the process.
+    // Listen before any client can connect: without a receiver, SIGHUP ends the process.
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     auth.follow_files()?;
     let parts = Parts { auth, sockets: start.sockets, tracing, ..Parts::new(clock) }.with_environment(&start.sources);
@@ -160,7 +160,7 @@ impl App {
         let middleware = Middleware::new(tracing, auth.issuers.clone(), limits.clone(), force_shutdown);
         let grpc = grpc_service(routes, health_service, &middleware, &shutdown);
 
-        // First the one that can fail for its secret: no client may connect to a broker that does not start.
+        // Bind the ECR API first, because its secret may be invalid: no client may connect to a broker that then fails to start.
         let ecr_api = config.server.aws_api.as_ref().map(|api| {
             let secret = auth.ecr_api_secret.clone();
             endpoints::ecr_api(api, secret, &mut sockets, Arc::clone(&broker), limits.clone())
@@ -185,7 +185,7 @@ impl App {
 
         keep_warm.abort();
         maintenance.abort();
-        // It must not report a serving broker once the drain has reported the opposite.
+        // Maintenance must end before the drain reports NOT_SERVING: it could report SERVING afterwards.
         let _ = maintenance.await;
         health.drain().await;
         server.drain(Drain::First, drain_timeout).await;

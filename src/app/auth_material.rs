@@ -1,6 +1,6 @@
 //! Authentication material: the certificates, keys and secrets whose files the configuration names.
 //!
-//! It loads apart from the configuration, so that a change of grants can be checked while a certificate is being replaced.
+//! It is loaded separately from the configuration, so that a change of grants can be checked while a certificate is being replaced.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct AuthMaterial {
     pub tls: Option<Arc<Tls>>,
     /// The trusted issuers of bearer tokens.
     pub issuers: Option<Arc<Issuers>>,
-    /// The secret of the ECR API; none where the API is off, or where its file does not exist yet.
+    /// The secret of the ECR API; `None` if the API is off, or if its file does not exist yet.
     pub ecr_api_secret: Option<Arc<Secret>>,
 }
 

@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::limits::Limits;
 use crate::server::{ActivatedSockets, Drain, EcrApiProtocol, Endpoint, GrpcProtocol, GrpcService, Listener};
 
-/// Binds every configured address; where none is configured, the first default socket that can be bound.
+/// Binds every configured address. If none is configured, binds the first default socket that can be bound.
 pub(super) fn bind(
     addresses: &[ListenAddress],
     default_sockets: &[PathBuf],
@@ -51,7 +51,7 @@ pub(super) fn grpc(
     listeners.into_iter().map(endpoint).collect()
 }
 
-/// Serves the ECR API on its listener. A missing secret file is made here, where the broker is sure to start with this configuration.
+/// Serves the ECR API on its listener. Creates a missing secret file only here, after the whole configuration was found valid.
 pub(super) fn ecr_api(
     config: &config::AwsApi,
     secret: Option<Arc<Secret>>,

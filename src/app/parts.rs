@@ -23,7 +23,7 @@ pub struct Parts {
     pub auth: AuthMaterial,
     /// Listening sockets from the environment.
     pub sockets: ActivatedSockets,
-    /// Sockets to try in this order where no address is configured.
+    /// Unix sockets to try, in this order, if no address is configured.
     pub default_sockets: Vec<PathBuf>,
     /// The spans that calls are recorded in.
     pub tracing: Tracing,
@@ -41,7 +41,7 @@ pub struct Upstream {
 }
 
 impl Parts {
-    /// AWS as the source, and nothing else.
+    /// Returns parts with AWS as the source, and no authentication material or sockets.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {

@@ -29,7 +29,7 @@ pub(super) async fn shutdown(mut signals: Signals) {
     });
 }
 
-/// Keeps the memory from other processes, also those of the same user, and out of core files.
+/// Hides the memory from other processes, even of the same user, and disables core files.
 fn guard_memory() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         warn!(%error, "memory not protected: other processes of this user can read it");
@@ -53,7 +53,7 @@ fn raise_descriptor_limit(connections: usize) {
     }
 }
 
-/// Logs a panic by its place only. Its message could hold anything, also a password.
+/// Logs only the place of a panic. The message could contain anything, even a password.
 fn log_panics_without_their_message() {
     std::panic::set_hook(Box::new(|panic| error!(place = place(panic), "task panicked; please report it")));
 }

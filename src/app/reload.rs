@@ -37,7 +37,7 @@ async fn follow(broker: Arc<Broker>, issuers: Vec<jwt::Settings>, mut sources: S
         reminder = reminder.saturating_sub(1);
         let Found::Settled { contents, changed } = found else { continue };
         if requested || changed || reminder == 1 {
-            // The settled contents: the files may have changed again.
+            // Use the settled contents: the files may have changed again since.
             sources.files = contents;
             reminder = if reload(&broker, &issuers, &sources) { 0 } else { REMINDER };
         }

@@ -1,4 +1,4 @@
-//! Log lines of the start: what the broker can do, and what its configuration leaves open.
+//! Log lines at the start: the broker's roles and listeners, and warnings about an open configuration.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub(super) fn log_start(config: &Config, broker: &Broker, urls: &[String]) {
     }
 }
 
-/// A profile can let callers change images, which the broker's own identity may not be able to.
+/// Logs a profile with its roles: they may allow callers to change images, even if the broker's own identity does not.
 fn log_profile(profile: &Profile) {
     info!(
         profile = %profile.name,

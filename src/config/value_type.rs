@@ -63,7 +63,7 @@ impl EnvFormat {
 }
 
 impl Expected {
-    /// Returns the accepted values in words where a type alone does not tell them.
+    /// Returns the accepted values in words, if the type has a range or a list of them.
     pub(super) fn range(self) -> Option<String> {
         match self {
             Self::Words(_) => None,

@@ -38,7 +38,8 @@ pub(super) fn variable<'a>(environment: &'a [(String, String)], name: &str) -> O
     environment.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
 }
 
-/// The standard's default is HTTP. But by the same standard port 4317 is gRPC, and many set it without a protocol.
+/// Returns whether to export over gRPC. The standard's default is HTTP, but port 4317 is gRPC by the same standard, and many operators
+/// set that port without a protocol.
 fn is_grpc(protocol: Option<&str>, endpoint: &str) -> anyhow::Result<bool> {
     match protocol {
         Some("grpc") => Ok(true),

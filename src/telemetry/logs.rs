@@ -50,7 +50,7 @@ fn is_json(format: LogFormat, terminal: bool) -> bool {
     }
 }
 
-/// Holds under every filter.
+/// Returns whether a line is within the caps, which apply under every filter.
 fn is_within_cap(metadata: &Metadata<'_>) -> bool {
     if metadata.target().starts_with(SILENT) {
         return false;

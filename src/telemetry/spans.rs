@@ -46,8 +46,8 @@ where
         .boxed()
 }
 
-/// Exports the broker's own recorded spans only. Events stay out: they hold what AWS said. Spans of libraries stay out: the
-/// exporter's own client makes dozens of them with every export.
+/// Returns whether to export a span or event: only the broker's own recorded spans. Events may contain messages of AWS. Libraries make
+/// spans too, dozens of them in the exporter's own client with every export.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && matches!(metadata.target(), "ecr_broker::rpc" | "ecr_broker::source")
 }
