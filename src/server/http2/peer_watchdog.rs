@@ -11,15 +11,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::sync::lock;
 
 /// Time limit for each duty of the peer: acknowledge the settings, finish a frame or header block, read some bytes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Time between two checks. The connection ends when two checks in a row find the same problem. One check could be wrong: after
 /// a pause of the broker itself, every peer looks late.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Bytes that a peer must read between two checks while responses wait for it. A peer that reads only acknowledgements of PING and
 /// SETTINGS stays below this minimum.
-const MIN_TAKEN: u64 = 16 * 1024;
+const MIN_READ: u64 = 16 * 1024;
 /// Consecutive checks below the minimum that make a problem.
-const STARVED_CHECKS: u32 = 3;
+const SLOW_CHECKS: u32 = 3;
 
 /// Watches the peer of one connection. A clone is a handle of the same state.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +39,7 @@ struct PeerState {
     /// Bytes sent since the last check.
     sent: u64,
     /// Consecutive checks that found too few bytes sent.
-    starved: u32,
+    slow_checks: u32,
     /// The problem that the last check found.
     suspected: Option<&'static str>,
 }
@@ -109,16 +109,16 @@ impl PeerWatchdog {
 
 impl PeerState {
     fn check(&mut self) -> Option<&'static str> {
-        let starves = self.chunks > 0 && std::mem::take(&mut self.sent) < MIN_TAKEN;
-        self.starved = if starves { self.starved + 1 } else { 0 };
-        let overdue = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= PATIENCE);
+        let is_slow = self.chunks > 0 && std::mem::take(&mut self.sent) < MIN_READ;
+        self.slow_checks = if is_slow { self.slow_checks + 1 } else { 0 };
+        let overdue = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= TIME_LIMIT);
         if overdue(self.unacknowledged) {
             Some("settings not acknowledged")
         } else if overdue(self.unfinished) {
             Some("frame not finished")
         } else if overdue(self.unread) {
             Some("nothing read")
-        } else if self.starved >= STARVED_CHECKS {
+        } else if self.slow_checks >= SLOW_CHECKS {
             Some("responses not read")
         } else {
             None
@@ -163,7 +163,7 @@ mod tests {
             stall(&watchdog);
             let (problem, after) = until_found(&watchdog, || ()).await.unwrap();
             assert_eq!(problem, expected);
-            assert!((PATIENCE..=Duration::from_secs(10)).contains(&after), "{expected}: {after:?}");
+            assert!((TIME_LIMIT..=Duration::from_secs(10)).contains(&after), "{expected}: {after:?}");
             go_on(&watchdog);
             assert_eq!(until_found(&watchdog, || ()).await, None, "{expected}");
         }
