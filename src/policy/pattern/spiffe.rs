@@ -19,7 +19,7 @@ pub struct SpiffePattern {
 /// The error for a text that is not a pattern of SPIFFE IDs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} is not a pattern of SPIFFE IDs; write it as in \"spiffe://prod.example/ns/ci/sa/runner-*\", with \"*\" only at a segment's end",
+    "{} is not a pattern of SPIFFE IDs; write it as in \"spiffe://prod.example/ns/ci/runner-*\", with \"*\" only at a segment's end",
     Quoted(text)
 )]
 pub struct SpiffePatternError {
