@@ -42,7 +42,7 @@ fn p12_expired_token_from_moto_is_rejected() {
     assert_eq!((ended.code, ended.stdout.as_str()), (5, ""), "{}", ended.stderr);
     assert!(ended.error().contains("AWS_RESPONSE_INVALID"), "{}", ended.stderr);
     let logs = broker.stop();
-    assert!(logs.contains("has expired already"), "{logs}");
+    assert!(logs.contains("the authorization token has expired; check this machine's clock"), "{logs}");
 }
 
 /// The broker has no keys. It can only use the session that moto's STS gives for the token in the file.
