@@ -102,6 +102,12 @@ async fn invalid_request_error_names_the_field() {
     for (name, request, reason_expected, field) in [
         ("no target", pb::GetRegistryCredentialsRequest::default(), "REQUEST_INVALID", "target"),
         ("not an ECR host", request("ghcr.io/x"), "REGISTRY_NOT_ECR", "registry"),
+        (
+            "not an ECR host, and a negative validity",
+            pb::GetRegistryCredentialsRequest { min_validity: negative, ..request("ghcr.io/x") },
+            "REGISTRY_NOT_ECR",
+            "registry",
+        ),
         ("13 digits", request("1234567890123.dkr.ecr.eu-central-1.amazonaws.com"), "REGISTRY_INVALID", "registry"),
         (
             "unknown region",
