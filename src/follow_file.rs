@@ -198,6 +198,15 @@ mod tests {
         assert_eq!(start.elapsed(), 6 * INTERVAL, "the first check is immediate");
     }
 
+    /// The supervisor names the task and restarts it; a follower that went on would hide the panic.
+    #[tokio::test]
+    async fn panic_while_reading_ends_the_task_of_the_follower() {
+        let read = || -> Result<u32, &'static str> { panic!("as scripted") };
+        let mut follower = FileFollower::new("numbers", 1, read);
+        let task = tokio::spawn(async move { follower.next().await });
+        assert!(task.await.is_err_and(|error| error.is_panic()));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn requested_check_waits_until_contents_settle() {
         let (mut follower, _) = follower(&[Ok(2), Ok(3), Ok(3)]);
