@@ -23,7 +23,8 @@
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
 //! | tools | [`json_file`] | atomic, locked changes of JSON files shared with other programs |
-//! | tools | [`trusted_file`] | reads files that decide identity, unless they are world-writable |
+//! | tools | [`mount`] | mounts: read-only ones, and roots of mounts |
+//! | tools | [`trusted_file`] | opens files that decide identity, unless another user could have written or placed them |
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
 //! | tools | [`trace`] | span identities passed between tasks |
 //! | tools | [`aws_wire`] | AWS's wire protocols as a server sees them |
@@ -98,6 +99,8 @@ pub mod limits;
 pub mod log_throttle;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod moment;
+#[cfg(feature = "server")]
+pub mod mount;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod pb;
 #[cfg(any(feature = "server", feature = "client"))]

@@ -1,61 +1,86 @@
-//! Reads files that decide who a caller is or what it may do. World-writable files are refused.
+//! Files that decide identity: who a caller is, who the broker is, and what either may do.
+//!
+//! [`open`] is the one way to such a file: configuration and grants, keys, CA certificates, secrets and tokens. It follows the path
+//! link by link. [`entry::check`] judges each entry on the way that could lead elsewhere: every link, and the file. The opened file
+//! is judged last, by its own metadata.
 
-use std::fs::Metadata;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// The permission to write of users that are neither the owner nor in the group.
-const WORLD_WRITABLE: u32 = 0o002;
+use rustix::fs::OFlags;
 
-/// The reason why a file is not used. The text continues the file's name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TrustedFileError {
-    /// The system does not open or read it.
-    #[error("cannot be read: {0}")]
-    Unreadable(String),
-    /// It is a directory, a pipe or a device.
-    #[error("is not a regular file")]
-    NotRegular,
-    /// Every user can write it.
-    #[error("is world-writable, so any user could gain any access; run chmod o-w")]
-    WorldWritable,
-    /// Every user can create files beside it.
-    #[error("is in a world-writable directory, so any user could gain any access; run chmod o-w on it")]
-    InWorldWritableDirectory,
+pub use self::error::TrustedFileError;
+
+use self::entry::WORLD_WRITABLE;
+
+mod entry;
+mod error;
+mod route;
+
+#[cfg(test)]
+mod tests;
+
+/// An open file that only trusted users can change or replace: regular, or a device.
+#[derive(Debug)]
+pub struct TrustedFile {
+    /// The file, opened without waiting.
+    pub file: File,
+    /// Its metadata, read after it was opened.
+    pub metadata: Metadata,
 }
 
-impl From<io::Error> for TrustedFileError {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error.to_string())
-    }
-}
-
-/// Returns whether every user can write a regular file.
-#[must_use]
-pub fn is_world_writable(metadata: &Metadata) -> bool {
-    metadata.is_file() && metadata.permissions().mode() & WORLD_WRITABLE != 0
-}
-
-/// Returns whether every user can create files in a directory or connect to a socket.
-#[must_use]
-pub fn is_open_to_all(path: &Path) -> bool {
-    // The parent of a bare file name is the current directory.
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & WORLD_WRITABLE != 0)
-}
-
-/// Reads a file.
+/// Opens a file.
 ///
 /// # Errors
-/// The file cannot be read, is not a regular file, or is world-writable.
+/// There is no such file, it cannot be read, or a user other than root and the broker's could have written or placed it.
+pub fn open(path: &Path) -> Result<TrustedFile, TrustedFileError> {
+    let file = open_without_waiting(&route::follow(path)?)?;
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
+    if kind.is_dir() || kind.is_fifo() || kind.is_socket() {
+        return Err(TrustedFileError::NotRegular);
+    }
+    if metadata.is_file() && metadata.permissions().mode() & WORLD_WRITABLE != 0 {
+        return Err(TrustedFileError::WorldWritable);
+    }
+    Ok(TrustedFile { file, metadata })
+}
+
+/// Reads a regular file.
+///
+/// # Errors
+/// As [`open`], and if it is a device.
 pub fn read(path: &Path) -> Result<Vec<u8>, TrustedFileError> {
-    let metadata = std::fs::metadata(path)?;
+    let TrustedFile { mut file, metadata } = open(path)?;
     if !metadata.is_file() {
         return Err(TrustedFileError::NotRegular);
     }
-    if is_world_writable(&metadata) {
-        return Err(TrustedFileError::WorldWritable);
-    }
-    Ok(std::fs::read(path)?)
+    // With room for all: a vector that grows leaves copies of a key behind.
+    let mut contents = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default().saturating_add(1));
+    file.read_to_end(&mut contents)?;
+    Ok(contents)
+}
+
+/// Reads a text; devices are accepted, so that `/dev/null` is an empty text.
+///
+/// # Errors
+/// As [`open`], and if it is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, TrustedFileError> {
+    let mut text = String::new();
+    open(path)?.file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Returns whether every user can connect to a socket.
+#[must_use]
+pub fn is_open_to_all(socket: &Path) -> bool {
+    std::fs::metadata(socket).is_ok_and(|metadata| metadata.permissions().mode() & WORLD_WRITABLE != 0)
+}
+
+/// Opens a file without waiting: opening a pipe would wait for its other end.
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }

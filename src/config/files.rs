@@ -1,6 +1,5 @@
 //! The configuration files: the main file and the files that it includes, read together.
 
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -67,7 +66,7 @@ impl Files {
     fn include(&mut self, paths: &[PathBuf]) {
         for path in paths {
             if !self.included.iter().any(|file| file.path == *path) {
-                self.included.push(File::read_included(path));
+                self.included.push(File::read(path));
             }
         }
     }
@@ -92,15 +91,7 @@ impl Files {
 
 impl File {
     fn read(path: &Path) -> Self {
-        Self { path: path.to_owned(), text: read(path) }
-    }
-
-    /// Reads a file of a pattern: a user who can create files beside it can grant itself anything.
-    fn read_included(path: &Path) -> Self {
-        if path.parent().is_some_and(trusted_file::is_open_to_all) {
-            return Self { path: path.to_owned(), text: Err(TrustedFileError::InWorldWritableDirectory) };
-        }
-        Self::read(path)
+        Self { path: path.to_owned(), text: trusted_file::read_text(path) }
     }
 
     fn name(&self) -> String {
@@ -125,19 +116,6 @@ impl File {
             Some(other) => vec![Err(LIST_OF_FILES.but_got(other))],
         }
     }
-}
-
-/// Reads a text; devices are accepted, so that `/dev/null` is an empty configuration.
-fn read(path: &Path) -> Result<String, TrustedFileError> {
-    let metadata = std::fs::metadata(path)?;
-    let kind = metadata.file_type();
-    if kind.is_dir() || kind.is_fifo() || kind.is_socket() {
-        return Err(TrustedFileError::NotRegular);
-    }
-    if trusted_file::is_world_writable(&metadata) {
-        return Err(TrustedFileError::WorldWritable);
-    }
-    Ok(std::fs::read_to_string(path)?)
 }
 
 fn parse(text: &str) -> Result<Table, String> {

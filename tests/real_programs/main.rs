@@ -25,5 +25,6 @@ mod systemd;
 mod tls;
 mod tokens;
 mod users;
+mod volumes;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";

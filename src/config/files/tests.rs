@@ -78,7 +78,7 @@ fn problems_of_included_files_name_their_file() {
         ("d/other.toml", "include is not allowed in an included file"),
         ("d/other.toml", "server is not allowed in an included file"),
         ("d/twice.toml", "grant \"x\": duplicate id"),
-        ("open/a.toml", "in a world-writable directory"),
+        ("open/a.toml", "is in the world-writable directory"),
     ] {
         let found = diagnostics.iter().any(|one| one.place.ends_with(place) && one.problem.contains(problem));
         assert!(found, "{place}: {problem}: {diagnostics:#?}");

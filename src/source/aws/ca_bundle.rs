@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+
+use crate::trusted_file;
 
 /// Returns the file's PEM text after checking each certificate.
 ///
 /// # Errors
 /// The file cannot be read, has no certificate or has a broken one. The error names the file and the certificate.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let pem = std::fs::read(path).with_context(|| format!("CA bundle {} cannot be read", path.display()))?;
+    let pem = trusted_file::read(path).map_err(|error| anyhow!("CA bundle {} {error}", path.display()))?;
     let mut roots = RootCertStore::empty();
     for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
         let broken = || format!("CA bundle {}: certificate {} is broken", path.display(), index + 1);

@@ -10,6 +10,7 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_sts::Client;
 
 use super::sts;
+use crate::trusted_file;
 
 /// A web identity, from `AWS_ROLE_ARN`, `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_SESSION_NAME`.
 #[derive(Debug, Clone)]
@@ -35,8 +36,7 @@ impl Provider {
     }
 
     async fn assume(&self) -> provider::Result {
-        let token = tokio::fs::read_to_string(&self.identity.token_file).await;
-        let token = token.map_err(CredentialsError::provider_error)?;
+        let token = read_token(self.identity.token_file.clone()).await.map_err(CredentialsError::provider_error)?;
         let response = self
             .sts
             .assume_role_with_web_identity()
@@ -48,6 +48,14 @@ impl Provider {
             .map_err(CredentialsError::provider_error)?;
         sts::session_credentials(response.credentials(), "WebIdentity")
     }
+}
+
+/// Reads the token. A user who can replace its file chooses the identity for which AWS issues credentials.
+async fn read_token(file: PathBuf) -> Result<String, String> {
+    let name = file.display().to_string();
+    let read = tokio::task::spawn_blocking(move || trusted_file::read_text(&file)).await;
+    let text = read.map_err(|error| format!("web identity token {name}: {error}"))?;
+    text.map_err(|error| format!("web identity token {name} {error}"))
 }
 
 impl ProvideCredentials for Provider {

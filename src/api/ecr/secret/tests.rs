@@ -65,12 +65,13 @@ fn secret_that_another_user_could_have_written_is_rejected() {
         refused("world-writable directory");
         let error = Secret::read_or_create(&path).unwrap_err();
         assert!(format!("{error:#}").contains("world-writable directory"), "no file is created there: {error:#}");
-        write(&path, &"a".repeat(MIN_LENGTH), 0o600);
-        refused("world-writable directory");
-        fs::remove_file(&path).unwrap();
     }
-    mode(0o700);
+    mode(0o777);
     write(&path, &"a".repeat(MIN_LENGTH), 0o600);
+    refused("world-writable directory");
+    mode(0o1777);
+    assert!(Secret::read(&path).unwrap().is_some(), "the sticky bit protects a file of the broker's user");
+    mode(0o700);
     let secret = Secret::read(&path).unwrap().unwrap();
     secret.check_owner().unwrap();
     for (owner, own, trusted) in [(0, 0, true), (0, 7, true), (7, 7, true), (7, 0, false), (7, 8, false)] {
@@ -102,8 +103,9 @@ fn secret_behind_kubelet_links_is_read_and_a_dangling_link_rejected() {
     mode(0o777);
     assert!(Secret::read(&path).unwrap_err().contains("world-writable directory"));
     mode(0o700);
-    fs::set_permissions(&inner, fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::set_permissions(&inner, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(Secret::read(&path).unwrap_err().contains("world-writable directory"), "the target's directory");
+    fs::set_permissions(&inner, fs::Permissions::from_mode(0o755)).unwrap();
     fs::remove_file(inner.join("secret")).unwrap();
     let error = Secret::read_or_create(&path).unwrap_err();
     assert!(format!("{error:#}").contains("a link to a missing file"), "{error:#}");

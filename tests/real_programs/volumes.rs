@@ -1,0 +1,170 @@
+//! Kubernetes volumes, mounted as kubelet mounts them in a pod: each test has a mount namespace. Only root can mount.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::PRIVATE;
+use super::other::{run, text};
+use super::program::{PROGRAM, Server};
+
+/// The broker's user and group in its image.
+const BROKER: &str = "65532";
+/// Another container's user.
+const CALLER: &str = "1001";
+const GRANT: &str = "[[grants]]\nid = \"ID\"\ncallers = [{ uid = 0 }]\nregistries = [{ public = true }]\n";
+/// Log event of a socket directory that every user can write.
+const ACCEPTED: &str = "world-writable socket directory accepted";
+
+/// The files of a pod: a directory that every user can enter, with the program in it.
+struct Pod(tempfile::TempDir);
+
+impl Pod {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        set_mode(directory.path(), 0o755);
+        fs::copy(PROGRAM, directory.path().join("ecr-broker")).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Returns a command of the broker's user in a mount namespace in which `mount` has run; `$1` is the volume's path.
+    fn broker(&self, mount: &str, volume: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("unshare");
+        let script = format!("set -e; {mount}; shift; exec \"$@\"");
+        command.args(["--mount", "--", "sh", "-c", &script, "sh"]).arg(self.path(volume));
+        command.args(["setpriv", "--clear-groups", "--regid", BROKER, "--reuid", BROKER, "--"]);
+        command.arg(self.path("ecr-broker")).args(arguments).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    /// Makes a volume with kubelet's links: `NAME` -> `..data/NAME`, and `..data` -> `..2026`.
+    fn volume(&self, volume: &str, mode: u32, files: &[(&str, &str)], file_mode: u32) -> PathBuf {
+        let root = self.path(volume);
+        fs::create_dir_all(root.join("..2026")).unwrap();
+        symlink("..2026", root.join("..data")).unwrap();
+        for (name, contents) in files {
+            let file = root.join("..2026").join(name);
+            fs::write(&file, contents).unwrap();
+            set_mode(&file, file_mode);
+            chown(&file, Some(0), Some(BROKER.parse().unwrap())).unwrap();
+            symlink(format!("..data/{name}"), root.join(name)).unwrap();
+        }
+        set_mode(&root, mode);
+        root
+    }
+
+    /// Makes the ConfigMap volume `config`: the broker's configuration, which includes the grants of a team.
+    fn config_map(&self, more: &str) -> String {
+        let main = format!("include = [\"team-*.toml\"]\n{more}");
+        let team = GRANT.replace("ID", "team-a");
+        let files = [("broker.toml", main.as_str()), ("team-a.toml", team.as_str())];
+        self.volume("config", 0o777, &files, 0o644).join("broker.toml").display().to_string()
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+const EMPTY_DIR: &str = "mount -t tmpfs -o mode=0777 tmpfs \"$1\"";
+const READ_ONLY: &str = "mount --bind \"$1\" \"$1\"; mount -o remount,bind,ro \"$1\"";
+const BIND: &str = "mount --bind \"$1\" \"$1\"";
+
+/// Runs a client of another container: a user whose only other group is `group`, with the volume `run` mounted read-only.
+fn call(pod: &Pod, broker: &Server, group: &str, address: &str) -> Output {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--mount=/proc/{}/ns/mnt", broker.pid())).args(["--", "unshare", "--mount", "--", "sh", "-c"]);
+    command.args(["mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"", "sh"]).arg(pod.path("run"));
+    command.args(["setpriv", "--reuid", CALLER, "--regid", CALLER, "--groups", group, "--"]);
+    command.arg(pod.path("ecr-broker")).args(["get", PRIVATE, "--address", address]);
+    run(command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"))
+}
+
+/// As deploy/README.md says: an `emptyDir` (0777) with the broker's socket, and its group among the callers' groups.
+#[test]
+#[ignore = "needs root, to mount"]
+fn socket_in_an_empty_dir_serves_other_users_of_its_group() {
+    let pod = Pod::new();
+    for mount in [EMPTY_DIR, BIND] {
+        fs::create_dir_all(pod.path("run")).unwrap();
+        // kubelet's emptyDir on disk is a bind mount: its device number is its parent's.
+        set_mode(&pod.path("run"), 0o777);
+        let listen = format!("unix:{}", pod.path("run/broker.sock").display());
+        let broker = Server::spawn_logging(pod.broker(mount, "run", &["serve", "--simulate", "--listen", &listen]));
+        let served = call(&pod, &broker, BROKER, &listen);
+        assert!(served.status.success(), "{mount}: {}", text(&served.stderr));
+        let outsider = call(&pod, &broker, CALLER, &listen);
+        assert_eq!(outsider.status.code(), Some(5), "{mount}: a user outside the group cannot connect");
+        let logs = broker.stop();
+        let line = logs.lines().find(|line| line.contains(ACCEPTED)).unwrap_or_else(|| panic!("{logs}"));
+        assert!(line.contains("INFO") && line.contains("every process that has this volume mounted"), "{line}");
+        assert_eq!(logs.matches(ACCEPTED).count(), 1, "{logs}");
+    }
+}
+
+#[test]
+#[ignore = "needs root, to be the broker's user"]
+fn socket_in_a_world_writable_directory_without_a_mount_is_refused() {
+    let pod = Pod::new();
+    fs::create_dir(pod.path("run")).unwrap();
+    set_mode(&pod.path("run"), 0o777);
+    let listen = format!("unix:{}", pod.path("run/broker.sock").display());
+    let refused = run(&mut pod.broker(":", "run", &["serve", "--simulate", "--listen", &listen]));
+    let error = text(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("any user can replace a socket in"), "{error}");
+    assert!(error.contains("use /run/ecr-broker or $XDG_RUNTIME_DIR/ecr-broker"), "{error}");
+}
+
+#[test]
+#[ignore = "needs root, to mount"]
+fn include_in_a_config_map_needs_its_read_only_mount() {
+    let pod = Pod::new();
+    let config = pod.config_map("");
+    let check = |mount| run(&mut pod.broker(mount, "config", &["config", "check", "--config", &config]));
+    let accepted = check(READ_ONLY);
+    assert!(accepted.status.success(), "{}", text(&accepted.stderr));
+    // Any user that sees a writable volume can replace its files.
+    for mount in [BIND, ":"] {
+        let refused = check(mount);
+        let error = text(&refused.stderr);
+        assert!(!refused.status.success(), "{mount}");
+        assert!(error.contains("broker.toml: is in the world-writable directory"), "{error}");
+        assert!(error.contains("mount it read-only (Kubernetes: defaultMode: 0440, fsGroup)"), "{error}");
+    }
+}
+
+/// A Secret volume is 1777; with fsGroup and `defaultMode: 0440` the broker's group can read its files.
+#[test]
+#[ignore = "needs root, to mount and to give files away"]
+fn secret_volume_is_trusted_read_only_or_with_entries_of_root() {
+    let pod = Pod::new();
+    let text_of_secret = "s".repeat(43);
+    let secret = pod.volume("secret", 0o1777, &[("aws-api", &text_of_secret)], 0o440);
+    let file = secret.join("aws-api");
+    let server = format!("[server]\naws_api_listen = \"127.0.0.1:0\"\naws_api_secret_file = \"{}\"\n", file.display());
+    let config = pod.path("broker.toml");
+    fs::write(&config, server + &GRANT.replace("ID", "a")).unwrap();
+    let arguments = ["config", "check", "--config", config.to_str().unwrap()];
+    let check = |mount| run(&mut pod.broker(mount, "secret", &arguments));
+    for mount in [READ_ONLY, BIND] {
+        assert!(check(mount).status.success(), "{mount}");
+    }
+    lchown(&file, Some(CALLER.parse().unwrap()), None).unwrap();
+    assert!(check(READ_ONLY).status.success(), "no user of the pod could have written it");
+    let refused = check(BIND);
+    let error = text(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("replaceable by its owner, user 1001"), "{error}");
+    lchown(&file, Some(0), None).unwrap();
+    for (mode, problem) in [(0o400, "defaultMode: 0440 and fsGroup"), (0o444, "defaultMode: 0440 and fsGroup")] {
+        set_mode(&secret.join("..2026/aws-api"), mode);
+        let refused = check(READ_ONLY);
+        let error = text(&refused.stderr);
+        assert!(!refused.status.success() && error.contains(problem), "{mode:o}: {error}");
+        assert!(!error.contains(&text_of_secret), "{error}");
+    }
+}
