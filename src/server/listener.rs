@@ -11,15 +11,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::socket_activation::{ActivatedSocket, ActivatedSockets};
 use crate::address::ListenAddress;
 use crate::authn::UnixPeer;
 use crate::limits::Origin;
+use crate::mount;
 
 /// Mode of a Unix socket: its owner and group may connect, as with docker's socket.
 const SOCKET_MODE: u32 = 0o660;
+/// Mode bits of a directory: every user may create entries; only an entry's owner may rename or remove it.
+const WORLD_WRITABLE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+/// Directories of the default sockets, which other users cannot write.
+const ALTERNATIVES: &str = "/run/ecr-broker or $XDG_RUNTIME_DIR/ecr-broker";
 
 /// A bound listener.
 #[derive(Debug)]
@@ -125,7 +131,7 @@ impl Listener {
         if !directory.exists() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
         }
-        check_not_writable_by_all(directory)?;
+        check_directory(directory)?;
         let private = directory.join(private_name());
         fs::DirBuilder::new().mode(0o700).create(&private)?;
         let made = make_socket(&private.join("s"), path);
@@ -173,11 +179,19 @@ fn check_not_in_use(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn check_not_writable_by_all(directory: &Path) -> anyhow::Result<()> {
-    let permissions = fs::metadata(directory)?.permissions();
-    if permissions.mode() & 0o1002 == 0o002 {
-        bail!("any user could replace the socket; choose a directory that others cannot write to");
+/// Rejects a directory in which every user can replace the socket. Accepts the root of a mount, such as a pod's `emptyDir` (0777):
+/// the operator chose the processes that see it.
+fn check_directory(directory: &Path) -> anyhow::Result<()> {
+    let mode = fs::metadata(directory)?.permissions().mode();
+    if mode & (STICKY | WORLD_WRITABLE) != WORLD_WRITABLE {
+        return Ok(());
     }
+    if !mount::is_root(directory)? {
+        let directory = directory.display();
+        bail!("any user can replace a socket in {directory}; use {ALTERNATIVES}, or mount a volume there");
+    }
+    let replaceable_by = "every process that has this volume mounted writable";
+    info!(directory = %directory.display(), replaceable_by, "world-writable socket directory accepted");
     Ok(())
 }
 
@@ -186,5 +200,22 @@ impl Drop for SocketFile {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn world_writable_socket_directory_needs_a_sticky_bit_or_a_mount() {
+        let directory = tempfile::tempdir().unwrap();
+        let check = |mode| {
+            fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
+            check_directory(directory.path()).map_err(|error| error.to_string())
+        };
+        assert_eq!((check(0o755), check(0o770), check(0o1777)), (Ok(()), Ok(()), Ok(())));
+        let refused = check(0o777).unwrap_err();
+        assert!(refused.contains("use /run/ecr-broker or $XDG_RUNTIME_DIR/ecr-broker, or mount a volume"), "{refused}");
     }
 }
