@@ -423,6 +423,28 @@ fn p10_broker_disables_core_files_and_raises_its_descriptor_limit() {
     get(&broker.address, &[PRIVATE]).out();
 }
 
+#[test]
+fn p8_connections_beyond_the_limit_of_a_user_are_logged_once() {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("broker.sock");
+    let listen = format!("unix:{}", socket.display());
+    let mut serve = program::program(&[("ECR_BROKER_SERVER_MAX_CONNECTIONS_PER_UID", "2")]);
+    serve.args(["serve", "--simulate", "--listen", &listen]);
+    let broker = Server::spawn_logging(serve);
+    let mut connections: Vec<_> = (0..20).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    for rejected in &mut connections[2..] {
+        assert_eq!(rejected.read(&mut [0]).unwrap_or_default(), 0, "closed");
+    }
+    let logs = broker.stop();
+    let lines: Vec<_> = logs.lines().filter(|line| line.contains("connection limit reached")).collect();
+    assert_eq!(lines.len(), 1, "{logs}");
+    let line: Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!((&line["level"], &line["limit"]), (&"WARN".into(), &2.into()), "{line}");
+    assert_eq!(line["setting"], "server.max_connections_per_uid", "{line}");
+}
+
 /// A broker with an activated socket as its stdin, which any program can pass; systemd passes descriptor 3.
 fn serve_on(socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
     let mut command = program(&[("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0")]);

@@ -3,16 +3,38 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use tokio::time::Instant;
+use tracing::warn;
+
 use super::settings::Settings;
 use crate::limits::Origin;
+use crate::log_throttle::{self, LogThrottle};
 use crate::sync::lock;
 
 /// The most connections that may be open.
+pub(super) type ConnectionLimits = ByScope<Limit>;
+
+/// One value for all connections, and one each for those of an address and of a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ByScope<T> {
+    pub(super) total: T,
+    pub(super) per_address: T,
+    pub(super) per_uid: T,
+}
+
+/// The connections that a limit counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ConnectionLimits {
-    pub(super) total: usize,
-    pub(super) per_address: usize,
-    pub(super) per_uid: usize,
+pub(super) enum Scope {
+    Total,
+    Address,
+    Uid,
+}
+
+/// A limit, and the setting that changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    connections: usize,
+    setting: Option<&'static str>,
 }
 
 /// Counts open connections. A clone is a handle of the same count.
@@ -23,6 +45,8 @@ pub(super) struct ConnectionCounter(Arc<Inner>);
 struct Inner {
     limits: ConnectionLimits,
     open: Mutex<Open>,
+    created: Instant,
+    logs: ByScope<LogThrottle>,
 }
 
 #[derive(Debug, Default)]
@@ -38,39 +62,87 @@ pub(super) struct ConnectionPermit {
     origin: Origin,
 }
 
+impl Limit {
+    /// Returns a limit that no setting changes.
+    pub(super) fn fixed(connections: usize) -> Self {
+        Self { connections, setting: None }
+    }
+
+    fn set_by(setting: &'static str, connections: usize) -> Self {
+        Self { connections, setting: Some(setting) }
+    }
+}
+
+impl<T> ByScope<T> {
+    fn get(&self, scope: Scope) -> &T {
+        match scope {
+            Scope::Total => &self.total,
+            Scope::Address => &self.per_address,
+            Scope::Uid => &self.per_uid,
+        }
+    }
+}
+
 impl ConnectionLimits {
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
-            total: settings.max_connections,
-            per_address: settings.max_connections_per_address,
-            per_uid: settings.max_connections_per_uid,
+            total: Limit::set_by("server.max_connections", settings.max_connections),
+            per_address: Limit::set_by("server.max_connections_per_address", settings.max_connections_per_address),
+            per_uid: Limit::set_by("server.max_connections_per_uid", settings.max_connections_per_uid),
         }
     }
+}
 
-    fn per_origin(&self, origin: Origin) -> usize {
+impl Scope {
+    fn of(origin: Origin) -> Self {
         match origin {
-            Origin::Network(_) | Origin::AwsApi => self.per_address,
-            Origin::Uid(_) => self.per_uid,
+            Origin::Network(_) | Origin::AwsApi => Self::Address,
+            Origin::Uid(_) => Self::Uid,
         }
     }
 }
 
 impl ConnectionCounter {
     pub(super) fn new(limits: ConnectionLimits) -> Self {
-        Self(Arc::new(Inner { limits, open: Mutex::default() }))
+        let (open, logs) = (Mutex::default(), ByScope::default());
+        Self(Arc::new(Inner { limits, open, created: Instant::now(), logs }))
     }
 
-    /// Counts one more connection; none if the total limit or the limit of its origin is reached.
+    /// Counts one more connection; none, and a log line, if the total limit or the limit of its origin is reached.
     pub(super) fn acquire(&self, origin: Origin) -> Option<ConnectionPermit> {
-        let Inner { limits, open } = &*self.0;
-        let mut open = lock(open);
+        match self.0.enter(origin) {
+            Ok(()) => Some(ConnectionPermit { inner: Arc::clone(&self.0), origin }),
+            Err(reached) => {
+                self.0.report(reached, origin);
+                None
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Counts one more connection, or returns the limit that is reached.
+    fn enter(&self, origin: Origin) -> Result<(), Scope> {
+        let mut open = lock(&self.open);
         let of_origin = open.by_origin.get(&origin).copied().unwrap_or_default();
-        if open.total >= limits.total || of_origin >= limits.per_origin(origin) {
-            return None;
+        if of_origin >= self.limits.get(Scope::of(origin)).connections {
+            return Err(Scope::of(origin));
+        }
+        if open.total >= self.limits.total.connections {
+            return Err(Scope::Total);
         }
         open.total += 1;
         open.by_origin.insert(origin, of_origin + 1);
-        Some(ConnectionPermit { inner: Arc::clone(&self.0), origin })
+        Ok(())
+    }
+
+    /// Logs at most one line a minute for each limit: peers decide how often it is reached.
+    fn report(&self, reached: Scope, origin: Origin) {
+        if self.logs.get(reached).is_due(self.created.elapsed()) {
+            let &Limit { connections: limit, setting } = self.limits.get(reached);
+            let suppressed_for = humantime::format_duration(log_throttle::INTERVAL);
+            warn!(?origin, limit, setting, %suppressed_for, "connection rejected: connection limit reached");
+        }
     }
 }
 
@@ -91,9 +163,13 @@ impl Drop for ConnectionPermit {
 mod tests {
     use super::*;
 
+    fn limits() -> ConnectionLimits {
+        ConnectionLimits { total: Limit::fixed(3), per_address: Limit::fixed(2), per_uid: Limit::fixed(2) }
+    }
+
     #[test]
     fn permits_are_limited_in_total_and_per_origin_until_dropped() {
-        let connections = ConnectionCounter::new(ConnectionLimits { total: 3, per_address: 2, per_uid: 2 });
+        let connections = ConnectionCounter::new(limits());
         let (a, b) = (Origin::Uid(1), Origin::of([127, 0, 0, 1].into()));
         let first = connections.acquire(a);
         let second = connections.acquire(a);
@@ -106,5 +182,18 @@ mod tests {
         assert!(connections.acquire(b).is_some());
         drop((second, third));
         assert!(lock(&connections.0.open).by_origin.is_empty(), "an origin without connections takes no memory");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rejected_connections_are_logged_once_a_minute_for_each_limit() {
+        let connections = ConnectionCounter::new(limits());
+        let (users, address) = ([1, 2, 3].map(Origin::Uid), Origin::of([127, 0, 0, 1].into()));
+        let is_due = |scope: Scope| connections.0.logs.get(scope).is_due(connections.0.created.elapsed());
+        let _open = [connections.acquire(users[0]), connections.acquire(users[0]), connections.acquire(users[1])];
+        assert!(connections.acquire(users[0]).is_none() && connections.acquire(users[2]).is_none());
+        assert_eq!([Scope::Uid, Scope::Total, Scope::Address].map(is_due), [false, false, true]);
+        tokio::time::advance(log_throttle::INTERVAL).await;
+        assert!(connections.acquire(address).is_none(), "the total limit");
+        assert_eq!([Scope::Uid, Scope::Total, Scope::Address].map(is_due), [true, false, true]);
     }
 }

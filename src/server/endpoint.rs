@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::connection_limits::{ConnectionCounter, ConnectionPermit};
 use super::lifetime::Lifetime;
@@ -86,9 +86,7 @@ impl DrainGroup {
     /// Starts a connection, or closes it because a limit is reached.
     fn start(&self, protocol: Arc<dyn Protocol>, stream: Accepted) {
         let origin = stream.origin();
-        let Some(permit) = self.connections.acquire(origin) else {
-            return debug!(?origin, "connection rejected: connection limit reached");
-        };
+        let Some(permit) = self.connections.acquire(origin) else { return };
         self.tasks.spawn(self.clone().serve(protocol, stream, origin, permit));
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use super::connection_limits::{ConnectionCounter, ConnectionLimits};
+use super::connection_limits::{ConnectionCounter, ConnectionLimits, Limit};
 use super::endpoint::{Drain, DrainGroup, Endpoint};
 use super::settings::Settings;
 use super::shutdown::ShutdownStages;
@@ -28,7 +28,8 @@ impl Server {
             shutdown,
             tasks: TaskTracker::new(),
         };
-        let observers = ConnectionLimits { total: MAX_OBSERVERS, per_address: MAX_OBSERVERS, per_uid: MAX_OBSERVERS };
+        let observers = Limit::fixed(MAX_OBSERVERS);
+        let observers = ConnectionLimits { total: observers, per_address: observers, per_uid: observers };
         let server = Self {
             first: group(ConnectionLimits::of(settings), shutdown),
             last: group(observers, ShutdownStages::default()),
