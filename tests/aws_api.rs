@@ -372,7 +372,7 @@ async fn p11_aws_api_releases_nothing_without_a_record() {
     let full = Output::File("/dev/full".into());
     let broker = TestBroker::start_as(Policy::Open, Some(&full), |_| ());
     let reply = Call::private().send(broker.aws_api).await;
-    assert_eq!(reply.error(), (503, "ServiceUnavailable"));
+    assert_eq!(reply.error(), (500, "ServerException"));
     assert!(reply.message().contains("audit log"), "{reply:?}");
 }
 
@@ -443,7 +443,7 @@ async fn transient_failures_map_to_codes_that_sdks_retry() {
     let (broker, at) = broker();
     for (account, class, error) in [
         ("111111111111", FailureClass::Throttled, (400, "ThrottlingException")),
-        ("222222222222", FailureClass::Unavailable, (503, "ServiceUnavailable")),
+        ("222222222222", FailureClass::Unavailable, (500, "ServerException")),
         ("333333333333", FailureClass::NoCredentials, (500, "ServerException")),
         ("444444444444", FailureClass::InvalidResponse, (500, "ServerException")),
         ("555555555555", FailureClass::Denied, (400, "AccessDeniedException")),
@@ -519,7 +519,7 @@ async fn p8_aws_api_connections_per_address_are_limited() {
 
 #[tokio::test]
 async fn p9_aws_api_request_in_flight_finishes_or_fails_at_shutdown() {
-    for (limit, expected) in [(20, 200), (1, 503)] {
+    for (limit, expected) in [(20, 200), (1, 500)] {
         let broker =
             TestBroker::start_with(|setup| setup.config.server.connections.drain_timeout = Duration::from_secs(limit));
         let (at, source) = (broker.aws_api, Arc::clone(&broker.source));

@@ -103,10 +103,10 @@ fn run_helper(program: &mut Command, broker: &Broker, input: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn node(broker: &Broker) -> Command {
+fn node(broker: &Broker, name: &str) -> Command {
     let modules: PathBuf = tools().join("node/node_modules");
     let mut node = broker.configure(Command::new(find("node")));
-    node.arg(script("aws_api.mjs")).arg(modules);
+    node.arg(script(name)).arg(modules);
     node
 }
 
@@ -225,7 +225,7 @@ fn aws_programs_share_one_call_per_registry() {
     let from_cli = digest(&login_password(&mut broker.cli(&["ecr", "get-login-password"])));
     let from_boto3 = succeed(broker.configure(python()).arg(script("aws_api.py")));
     let (private, public) = from_boto3.trim().split_once(' ').unwrap();
-    let from_node = succeed(&mut node(&broker));
+    let from_node = succeed(&mut node(&broker, "aws_api.mjs"));
     let helper = from_amazon_helper(&broker, PRIVATE);
     assert_eq!((from_node.trim(), digest(helper["Secret"].as_str().unwrap()).as_str()), (private, private));
     assert_eq!((&helper["Username"], &helper["ServerURL"]), (&"AWS".into(), &PRIVATE.into()));
@@ -237,4 +237,14 @@ fn aws_programs_share_one_call_per_registry() {
     assert_eq!(digest(provider["password"].as_str().unwrap()), from_cli, "neither request names an account");
     assert_ne!(from_cli, private, "an account in the request makes another cache key");
     assert_eq!(broker.calls(), 4, "no account, two accounts, and the public registry");
+}
+
+/// Programs catch the exceptions of ECR's documentation. SDKs retry the one of an outage.
+#[test]
+#[ignore = "needs boto3 and @aws-sdk/client-ecr, which .ci/tools installs"]
+fn aws_sdks_catch_an_outage_as_server_exception() {
+    let broker = Broker::start(&["--simulate-fault", "server-error=1"]);
+    assert_eq!(succeed(broker.configure(python()).arg(script("aws_outage.py"))).trim(), "caught");
+    assert_eq!(succeed(&mut node(&broker, "aws_outage.mjs")).trim(), "caught");
+    assert_eq!(broker.calls(), 0);
 }

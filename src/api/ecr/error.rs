@@ -1,4 +1,7 @@
-//! The one mapping from [`BrokerError`] to an AWS error. AWS SDKs decide by its code whether to retry.
+//! The one mapping from [`BrokerError`] to an AWS error.
+//!
+//! Every code is one that ECR documents for `GetAuthorizationToken`, or for all its operations. Programs catch these by name, such as
+//! boto3's `client.exceptions.ServerException`; AWS SDKs decide by code and status whether to retry.
 
 use http::StatusCode;
 use tracing::info;
@@ -18,32 +21,30 @@ pub(super) fn to_aws_error(error: &BrokerError, registry: Option<&str>, id: Requ
     AwsError { retry_after: error.retry_after(), ..AwsError::new(status, code, message) }
 }
 
-/// Returns the status and the code. SDKs retry throttling and server errors.
+/// Returns the status and the code. SDKs retry throttling and status 500.
 fn code(error: &BrokerError) -> (StatusCode, &'static str) {
     let wrong = (StatusCode::BAD_REQUEST, "InvalidParameterException");
     let denied = (StatusCode::BAD_REQUEST, "AccessDeniedException");
     let throttled = (StatusCode::BAD_REQUEST, "ThrottlingException");
-    let broken = (StatusCode::INTERNAL_SERVER_ERROR, "ServerException");
-    let unavailable = (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
+    let failed = (StatusCode::INTERNAL_SERVER_ERROR, "ServerException");
     match error {
         BrokerError::RequestInvalid { .. }
         | BrokerError::RegistryNotEcr { .. }
         | BrokerError::RegistryInvalid { .. }
         | BrokerError::ProfileUnknown { .. }
         | BrokerError::ValidityUnsatisfiable { .. } => wrong,
-        BrokerError::CallerUnauthenticated { .. } => (StatusCode::BAD_REQUEST, "UnrecognizedClientException"),
-        BrokerError::CallerNotAllowed => denied,
+        BrokerError::CallerUnauthenticated { .. } | BrokerError::CallerNotAllowed => denied,
         BrokerError::CallerRateLimited { .. } | BrokerError::Overloaded { .. } | BrokerError::QueueFull { .. } => {
             throttled
         }
         BrokerError::Upstream(failure) => match failure.class {
             FailureClass::Denied => denied,
             FailureClass::Throttled => throttled,
-            FailureClass::NoCredentials | FailureClass::InvalidResponse => broken,
-            FailureClass::Unavailable => unavailable,
+            FailureClass::NoCredentials | FailureClass::InvalidResponse | FailureClass::Unavailable => failed,
         },
-        BrokerError::AuditUnavailable | BrokerError::ShuttingDown | BrokerError::Deadline => unavailable,
-        BrokerError::Internal => broken,
+        BrokerError::AuditUnavailable | BrokerError::ShuttingDown | BrokerError::Deadline | BrokerError::Internal => {
+            failed
+        }
     }
 }
 
@@ -55,14 +56,20 @@ mod tests {
     use crate::error::UpstreamError;
 
     #[test]
-    fn every_error_maps_to_the_code_by_which_sdks_retry() {
+    fn every_error_maps_to_an_exception_that_ecr_documents() {
         let upstream = |class| BrokerError::Upstream(UpstreamError::aws(class));
         let (problem, second) = (|| "wrong".to_owned(), Duration::from_secs(1));
         for (error, status, code) in [
             (BrokerError::RequestInvalid { field: "x", problem: problem() }, 400, "InvalidParameterException"),
             (BrokerError::RegistryNotEcr { field: "x", problem: problem() }, 400, "InvalidParameterException"),
             (BrokerError::RegistryInvalid { field: "x", problem: problem() }, 400, "InvalidParameterException"),
-            (BrokerError::unauthenticated("because"), 400, "UnrecognizedClientException"),
+            (BrokerError::ProfileUnknown { profile: problem(), known: problem() }, 400, "InvalidParameterException"),
+            (
+                BrokerError::ValidityUnsatisfiable { asked: second.into(), limit: problem() },
+                400,
+                "InvalidParameterException",
+            ),
+            (BrokerError::unauthenticated("because"), 400, "AccessDeniedException"),
             (BrokerError::CallerNotAllowed, 400, "AccessDeniedException"),
             (BrokerError::CallerRateLimited { what: "much", retry_after: second }, 400, "ThrottlingException"),
             (BrokerError::Overloaded { resource: "callers", retry_after: second }, 400, "ThrottlingException"),
@@ -71,10 +78,10 @@ mod tests {
             (BrokerError::QueueFull { retry_after: second }, 400, "ThrottlingException"),
             (upstream(FailureClass::NoCredentials), 500, "ServerException"),
             (upstream(FailureClass::InvalidResponse), 500, "ServerException"),
-            (upstream(FailureClass::Unavailable), 503, "ServiceUnavailable"),
-            (BrokerError::AuditUnavailable, 503, "ServiceUnavailable"),
-            (BrokerError::ShuttingDown, 503, "ServiceUnavailable"),
-            (BrokerError::Deadline, 503, "ServiceUnavailable"),
+            (upstream(FailureClass::Unavailable), 500, "ServerException"),
+            (BrokerError::AuditUnavailable, 500, "ServerException"),
+            (BrokerError::ShuttingDown, 500, "ServerException"),
+            (BrokerError::Deadline, 500, "ServerException"),
             (BrokerError::Internal, 500, "ServerException"),
         ] {
             let id = RequestId::random();
