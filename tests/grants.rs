@@ -202,6 +202,25 @@ fn program_enforces_the_grants_of_its_file_and_logs_denials() {
     assert!(of_denial.contains("no grant allows it") && of_denial.contains("uid:"), "{of_denial}");
 }
 
+/// An empty field says nothing, and searches for a profile would find it.
+#[test]
+fn denial_log_names_the_requested_profile_and_omits_an_empty_one() {
+    let folder = Folder::new();
+    let broker = folder.serve();
+    assert_eq!(ask(&broker, &["get", OTHER]).code, 4);
+    assert_eq!(ask(&broker, &["get", OTHER, "--profile", "ci"]).code, 4);
+    let logs = broker.stop();
+    let denials: Vec<serde_json::Value> = logs
+        .lines()
+        .filter(|line| line.contains("\"request denied\""))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let profiles: Vec<_> = denials.iter().map(|denial| denial.get("profile").and_then(|name| name.as_str())).collect();
+    assert_eq!(profiles, [None, Some("\"ci\"")], "{logs}");
+    let empty = |denial: &serde_json::Value| denial.as_object().unwrap().values().any(|value| value == "");
+    assert!(!denials.iter().any(empty), "{logs}");
+}
+
 #[test]
 fn sighup_reloads_grants_and_invalid_grants_change_nothing() {
     let folder = Folder::new();

@@ -34,7 +34,7 @@ fn log_profile(profile: &Profile) {
         profile = %profile.name,
         roles = join(&profile.role_chain),
         access = ?profile.access,
-        repositories = join(&profile.repositories),
+        repositories = Some(join(&profile.repositories)).filter(|names| !names.is_empty()),
         "profile configured"
     );
 }

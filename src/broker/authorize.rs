@@ -118,7 +118,7 @@ fn log_denial(request: &CredentialRequest, grant: Option<&Grant>, event: &'stati
         alias = request.target.alias,
         account_id = request.target.registry.account().map(field::display),
         region = request.target.registry.region().map(field::display),
-        profile = %Quoted(&request.profile),
+        profile = Some(&request.profile).filter(|profile| !profile.is_empty()).map(|profile| field::display(Quoted(profile))),
         denied_by = grant.map_or("no grant allows it", |grant| &grant.id),
         "{event}"
     );

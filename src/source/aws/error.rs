@@ -49,7 +49,7 @@ where
         class = ?failure.class,
         aws.error_code = failure.code,
         aws.request_id = failure.request_id,
-        aws.message = error.message().map(first_line),
+        aws.message = error.message().map(first_line).filter(|message| !message.is_empty()),
         error = %chain(error),
         "AWS call failed"
     );
