@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::*;
 use tonic::body::Body;
 use tonic::client::GrpcService;
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -404,4 +405,20 @@ async fn p8_connections_per_address_are_limited() {
     };
     assert!(refused);
     get(&mut first, request(HOST)).await.unwrap();
+}
+
+#[tokio::test]
+async fn p8_compressed_request_is_limited_by_its_decompressed_size() {
+    let broker = TestBroker::start();
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate] {
+        let mut client = broker.client().await.send_compressed(encoding);
+        assert_eq!(get(&mut client, request(HOST)).await.unwrap().registry, HOST);
+        let long = "a".repeat(60_000);
+        let refused = get(&mut client, request(&long)).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused)), (Code::InvalidArgument, "REGISTRY_INVALID".to_owned()));
+        let bomb = "a".repeat(20_000_000);
+        let refused = get(&mut client, request(&bomb)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "20 KB on the wire, 20 MB in memory: {refused:?}");
+        get(&mut client, request(HOST)).await.unwrap();
+    }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::codec::CompressionEncoding::{Deflate, Gzip};
 use tonic::service::{Routes, RoutesBuilder};
 
 use self::service::RegistryCredentials;
@@ -33,6 +34,8 @@ mod watch;
 pub fn routes(broker: Arc<Broker>, limits: Limits, watch_age: Duration) -> RoutesBuilder {
     let mut routes = Routes::builder();
     let service = RegistryCredentialsServiceServer::new(RegistryCredentials::new(broker, limits, watch_age));
+    // tonic applies the limit of a message's size before and after it decompresses the message.
+    let service = service.accept_compressed(Gzip).accept_compressed(Deflate);
     routes.add_service(service.max_decoding_message_size(MAX_REQUEST_BYTES));
     reflection::add_to(&mut routes);
     routes

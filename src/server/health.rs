@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tonic::codec::CompressionEncoding::{Deflate, Gzip};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::server::{HealthReporter, health_reporter};
@@ -35,6 +36,7 @@ impl Health {
         let (reporter, service) = health_reporter();
         let health = Self { reporter, cache, reported: Arc::default() };
         health.report(SERVICE, false).await;
+        let service = service.accept_compressed(Gzip).accept_compressed(Deflate);
         (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
     }
 

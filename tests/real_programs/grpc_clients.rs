@@ -82,3 +82,11 @@ fn grpc_js_calls_over_tcp_and_a_unix_socket() {
     node.env("NODE_PATH", tools().join("node/node_modules"));
     succeed(node.arg(script("grpc_client.js")).arg(protos).args(broker().addresses.each_ref()));
 }
+
+/// A channel-wide setting of grpcio compresses the requests of every service.
+#[test]
+#[ignore = "needs Python's grpcio, which .ci/tools installs"]
+fn grpcio_sends_compressed_requests_and_bombs_are_refused() {
+    let broker = broker();
+    succeed(python().arg(script("grpc_compressed.py")).arg(&broker.addresses[0]));
+}
