@@ -136,6 +136,8 @@ pub enum FailureClass {
     Denied,
     /// The broker has no identity, or the source does not accept it.
     NoCredentials,
+    /// The source's client refused the call before it sent anything: a setting of the broker is missing or wrong.
+    Misconfigured,
     /// No answer, or a server error.
     Unavailable,
     /// An answer without a usable credential.
@@ -151,9 +153,15 @@ impl fmt::Display for SourceName {
 }
 
 impl FailureClass {
-    /// Returns whether the failure lasts until permissions change. A cached credential must not outlive it.
+    /// Returns whether the failure lasts until an operator changes permissions or settings, so that a retry does not help.
     #[must_use]
     pub fn is_permanent(self) -> bool {
+        matches!(self, Self::Denied | Self::Misconfigured)
+    }
+
+    /// Returns whether a cached credential must not outlive the failure. After a wrong setting it may: AWS revoked nothing.
+    #[must_use]
+    pub fn revokes_credentials(self) -> bool {
         self == Self::Denied
     }
 }
@@ -181,7 +189,9 @@ impl UpstreamError {
                 "give the broker an IAM role, AWS_* variables or AWS files"
             }
             (_, FailureClass::Throttled | FailureClass::Unavailable) => "retry shortly",
-            (_, FailureClass::InvalidResponse) => "ask the operator to look up the request id",
+            (_, FailureClass::Misconfigured | FailureClass::InvalidResponse) => {
+                "ask the operator to look up the request id"
+            }
         }
     }
 }
@@ -193,6 +203,9 @@ impl fmt::Display for UpstreamError {
             FailureClass::Throttled => write!(f, "{source} throttles the broker's calls")?,
             FailureClass::Denied => write!(f, "{source} denied access")?,
             FailureClass::NoCredentials => write!(f, "the broker has no valid {source} credentials")?,
+            FailureClass::Misconfigured => {
+                write!(f, "{source} was not called: a setting of the broker is missing or wrong")?;
+            }
             FailureClass::Unavailable => write!(f, "{source} is unreachable or does not answer")?,
             FailureClass::InvalidResponse => write!(f, "{source} returned no usable credential")?,
         }
@@ -235,6 +248,7 @@ impl BrokerError {
                 FailureClass::Throttled => "AWS_THROTTLED",
                 FailureClass::Denied => "AWS_ACCESS_DENIED",
                 FailureClass::NoCredentials => "AWS_CREDENTIALS_UNAVAILABLE",
+                FailureClass::Misconfigured => "BROKER_MISCONFIGURED",
                 FailureClass::Unavailable => "AWS_UNAVAILABLE",
                 FailureClass::InvalidResponse => "AWS_RESPONSE_INVALID",
             },
@@ -280,6 +294,7 @@ mod tests {
             FailureClass::Throttled,
             FailureClass::Denied,
             FailureClass::NoCredentials,
+            FailureClass::Misconfigured,
             FailureClass::Unavailable,
             FailureClass::InvalidResponse,
         ];
@@ -317,6 +332,10 @@ mod tests {
         assert_eq!(
             text(FailureClass::NoCredentials),
             "the broker has no valid AWS credentials; give the broker an IAM role, AWS_* variables or AWS files"
+        );
+        assert_eq!(
+            text(FailureClass::Misconfigured),
+            "AWS was not called: a setting of the broker is missing or wrong; ask the operator to look up the request id"
         );
     }
 }

@@ -501,9 +501,13 @@ async fn transient_failures_are_retried_within_the_budget_and_others_never() {
     assert_eq!(of(FailureClass::Unavailable, 1).await, 3);
     let calls = of(FailureClass::Unavailable, 1_000).await;
     assert!((1_100..=1_110).contains(&calls), "{calls}");
-    for class in
-        [FailureClass::Throttled, FailureClass::Denied, FailureClass::InvalidResponse, FailureClass::NoCredentials]
-    {
+    for class in [
+        FailureClass::Throttled,
+        FailureClass::Denied,
+        FailureClass::InvalidResponse,
+        FailureClass::NoCredentials,
+        FailureClass::Misconfigured,
+    ] {
         let keys = if class == FailureClass::Throttled { 1 } else { 100 };
         assert_eq!(of(class, keys).await, keys, "{class:?}");
     }

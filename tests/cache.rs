@@ -317,9 +317,13 @@ async fn p4_refresh_after_is_a_minute_at_least_and_never_past_the_end() {
 
 #[tokio::test]
 async fn p5_outage_of_ten_hours_and_48_minutes_costs_a_warm_key_no_error() {
-    for failing in
-        [FailureClass::Throttled, FailureClass::Unavailable, FailureClass::InvalidResponse, FailureClass::NoCredentials]
-    {
+    for failing in [
+        FailureClass::Throttled,
+        FailureClass::Unavailable,
+        FailureClass::InvalidResponse,
+        FailureClass::NoCredentials,
+        FailureClass::Misconfigured,
+    ] {
         let test = TestCache::new();
         test.cache.get(lookup(HOST)).await.unwrap();
         test.clock.advance(66 * MINUTE);

@@ -261,6 +261,7 @@ async fn upstream_failure_has_its_reason_and_retry_info() {
         (FailureClass::Denied, Code::PermissionDenied, "AWS_ACCESS_DENIED", false),
         (FailureClass::NoCredentials, Code::Unavailable, "AWS_CREDENTIALS_UNAVAILABLE", true),
         (FailureClass::Unavailable, Code::Unavailable, "AWS_UNAVAILABLE", true),
+        (FailureClass::Misconfigured, Code::FailedPrecondition, "BROKER_MISCONFIGURED", false),
         (FailureClass::InvalidResponse, Code::Unavailable, "AWS_RESPONSE_INVALID", true),
     ] {
         let broker = TestBroker::start();

@@ -138,6 +138,7 @@ impl KeyModel {
                 self.newest = None;
                 30 * SECOND
             }
+            (FailureClass::Misconfigured, _) => 30 * SECOND,
             (_, Some(requested)) => requested.clamp(first, 5 * MINUTE),
             _ => (first * 2_u32.pow(self.failures_in_a_row.min(10))).min(30 * SECOND),
         };
@@ -174,7 +175,8 @@ impl Aws {
             15..35 => failed(FailureClass::Unavailable, None),
             35..40 => failed(FailureClass::InvalidResponse, None),
             40..45 => failed(FailureClass::NoCredentials, None),
-            45..48 => failed(FailureClass::Denied, None),
+            45..47 => failed(FailureClass::Denied, None),
+            47 => failed(FailureClass::Misconfigured, None),
             48..50 => std::future::pending().await,
             50..55 => Ok(self.credential(4 * MINUTE)),
             55..60 => Ok(self.credential(30 * MINUTE)),

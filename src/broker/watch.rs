@@ -226,7 +226,7 @@ fn denied_backoff(count: u32) -> Duration {
     CHECK_INTERVAL.saturating_mul(2_u32.saturating_pow(count)).min(MAX_DENIED_BACKOFF)
 }
 
-/// Returns whether AWS denies the fetch until an operator changes its policies.
+/// Returns whether the fetch fails until an operator changes permissions or settings.
 fn is_permanent(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Upstream(failure) if failure.class.is_permanent())
 }

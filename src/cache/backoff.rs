@@ -11,7 +11,7 @@ use crate::moment::Moment;
 
 /// Backoff after the first transient failure. Each further failure in a row doubles it.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// Longest backoff that the broker chooses, and the backoff after a denial.
+/// Longest backoff that the broker chooses, and the backoff after a permanent failure.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Longest backoff that the source may request.
 const MAX_REQUESTED_BACKOFF: Duration = Duration::from_mins(5);

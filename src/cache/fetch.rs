@@ -142,12 +142,12 @@ impl Fetcher {
         entry
     }
 
-    /// P5: marks the cached credential as STALE after a transient failure, and drops it after a denial.
+    /// P5: marks the cached credential as STALE after a failure, and drops it after a denial.
     ///
     /// Three places end a credential's use: this denial, `Entry::check` (P3), and moka's expiry in `store.rs`. `Entry::status` reads
     /// the mark.
     async fn keep_failure(&self, key: &CredentialKey, cached: Option<Arc<Entry>>, error: BrokerError) -> BrokerError {
-        if is_permanent(&error) {
+        if revokes_credentials(&error) {
             self.shared.store.invalidate(key).await;
         } else if let Some(cached) = cached {
             cached.mark_stale();
@@ -156,6 +156,6 @@ impl Fetcher {
     }
 }
 
-fn is_permanent(error: &BrokerError) -> bool {
-    matches!(error, BrokerError::Upstream(failure) if failure.class.is_permanent())
+fn revokes_credentials(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Upstream(failure) if failure.class.revokes_credentials())
 }

@@ -7,12 +7,16 @@ use crate::client::Failure;
 use crate::registry::Registry;
 
 /// Reasons whose fix depends on nothing else.
-const FIXES: [(&str, &str); 12] = [
+const FIXES: [(&str, &str); 13] = [
     (
         "AWS_THROTTLED",
         "wait, the broker retries by itself; if it persists, find what else calls GetAuthorizationToken in that account and region, and list the registry in cache.keep_warm",
     ),
     ("AWS_CREDENTIALS_UNAVAILABLE", NO_AWS_CREDENTIALS),
+    (
+        "BROKER_MISCONFIGURED",
+        "ask the operator to correct the broker's AWS settings, such as aws.region, which STS needs: the log names what is wrong, and config check may too",
+    ),
     (
         "AWS_RESPONSE_INVALID",
         "ask the operator to check what answers in place of AWS: a proxy, or a wrong aws.ecr_endpoint",

@@ -40,7 +40,10 @@ fn code(error: &BrokerError) -> (StatusCode, &'static str) {
         BrokerError::Upstream(failure) => match failure.class {
             FailureClass::Denied => denied,
             FailureClass::Throttled => throttled,
-            FailureClass::NoCredentials | FailureClass::InvalidResponse | FailureClass::Unavailable => failed,
+            FailureClass::NoCredentials
+            | FailureClass::Misconfigured
+            | FailureClass::InvalidResponse
+            | FailureClass::Unavailable => failed,
         },
         BrokerError::AuditUnavailable | BrokerError::ShuttingDown | BrokerError::Deadline | BrokerError::Internal => {
             failed
@@ -77,6 +80,7 @@ mod tests {
             (upstream(FailureClass::Throttled), 400, "ThrottlingException"),
             (BrokerError::QueueFull { retry_after: second }, 400, "ThrottlingException"),
             (upstream(FailureClass::NoCredentials), 500, "ServerException"),
+            (upstream(FailureClass::Misconfigured), 500, "ServerException"),
             (upstream(FailureClass::InvalidResponse), 500, "ServerException"),
             (upstream(FailureClass::Unavailable), 500, "ServerException"),
             (BrokerError::AuditUnavailable, 500, "ServerException"),

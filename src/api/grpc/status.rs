@@ -123,6 +123,7 @@ fn code(error: &BrokerError) -> Code {
         BrokerError::Upstream(failure) => match failure.class {
             FailureClass::Throttled => Code::ResourceExhausted,
             FailureClass::Denied => Code::PermissionDenied,
+            FailureClass::Misconfigured => Code::FailedPrecondition,
             FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidResponse => {
                 Code::Unavailable
             }

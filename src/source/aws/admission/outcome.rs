@@ -21,9 +21,10 @@ impl Outcome {
             Err(FetchError::Upstream(failure)) => match failure.class {
                 FailureClass::Denied => Self::Admitted,
                 FailureClass::Throttled => Self::Throttled,
-                FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidResponse => {
-                    Self::Unknown
-                }
+                FailureClass::NoCredentials
+                | FailureClass::Misconfigured
+                | FailureClass::Unavailable
+                | FailureClass::InvalidResponse => Self::Unknown,
             },
             Err(FetchError::QueueFull { .. }) => Self::Unknown,
         }

@@ -5,9 +5,11 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use aws_smithy_runtime_api::client::endpoint::error::ResolveEndpointError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use http::uri::InvalidUri;
 
 use super::causes::causes;
 use crate::error::FailureClass;
@@ -21,6 +23,8 @@ where
         SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if is_about_credentials(error) => {
             classify_identity(error)
         }
+        SdkError::ConstructionFailure(_) => FailureClass::Misconfigured,
+        SdkError::DispatchFailure(failure) if failure.is_user() || is_unresolved(error) => FailureClass::Misconfigured,
         SdkError::ResponseError(response) => classify_status(response.raw().status().as_u16()),
         SdkError::ServiceError(response) => match error.code() {
             Some(code) => classify_code(code, response.raw().status().as_u16()),
@@ -111,6 +115,11 @@ fn classify_status(status: u16) -> FailureClass {
         408 | 500.. => FailureClass::Unavailable,
         _ => FailureClass::InvalidResponse,
     }
+}
+
+/// Returns whether the SDK found no URL for the call, for example without a region. It had sent nothing.
+fn is_unresolved(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<ResolveEndpointError>() || cause.is::<InvalidUri>())
 }
 
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
