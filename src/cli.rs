@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use crate::environment;
 use crate::terminal::{print_error, print_line};
 
 #[cfg(feature = "server")]
@@ -142,17 +144,34 @@ enum Command {
 /// Runs the command of the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Err(error) = environment::restart_without_blank_variables() {
+        print_error(error);
+        return ExitCode::FAILURE;
+    }
     #[cfg(feature = "client")]
     if let Some(code) = helper::run_by_program_name() {
         return code;
     }
-    match run(Cli::parse().command) {
+    match run(parse().command) {
         Ok(code) => code,
         Err(error) => {
             print_error(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Parses the arguments, and exits if they are wrong.
+fn parse() -> Cli {
+    let matches = without_blank_variables(Cli::command()).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Hides blank variables from clap, which would take them for values.
+fn without_blank_variables(command: clap::Command) -> clap::Command {
+    let is_blank = |arg: &Arg| arg.get_env().is_some_and(environment::is_set_and_blank);
+    let unset = |arg: Arg| if is_blank(&arg) { arg.env(Resettable::Reset) } else { arg };
+    command.mut_args(unset).mut_subcommands(without_blank_variables)
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -208,6 +227,33 @@ mod tests {
             assert!((1..=60).contains(&summary.chars().count()), "{name}: {summary}");
             assert!(!summary.ends_with('.'), "{name}: {summary}");
             commands.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    /// Returns the variables that the commands read.
+    fn variables_of(command: &clap::Command) -> Vec<String> {
+        let own = command.get_arguments().filter_map(Arg::get_env).map(|name| name.to_string_lossy().into_owned());
+        own.chain(command.get_subcommands().flat_map(variables_of)).collect()
+    }
+
+    #[test]
+    #[cfg(feature = "server")]
+    fn variable_of_any_command_does_not_stop_the_broker() {
+        use crate::config::{Config, Sources};
+        let variables = variables_of(&Cli::command());
+        assert!(variables.iter().any(|name| name == "ECR_BROKER_CONFIG"), "{variables:?}");
+        let environment = variables.into_iter().map(|name| (name, "anything".to_owned())).collect();
+        let loaded = Config::load(&Sources { environment, ..Sources::default() });
+        assert!(loaded.is_ok(), "{:?}", loaded.err());
+    }
+
+    #[test]
+    #[cfg(feature = "client")]
+    fn every_client_setting_has_a_variable_in_every_client_command() {
+        let command = Cli::command();
+        let get = command.find_subcommand("get").map(variables_of).unwrap_or_default();
+        for setting in environment::CLIENT_SETTINGS {
+            assert!(get.contains(&environment::client_variable(setting)), "{setting}: {get:?}");
         }
     }
 

@@ -3,18 +3,20 @@
 //! A value comes from a flag, else from `ECR_BROKER_<SECTION>_<KEY>`, else from the file, else it is the default. One run reports
 //! every problem with its place, so that an operator edits a file once.
 
+pub use self::aws_files::AwsFiles;
 pub use self::diagnostic::Diagnostic;
 pub use self::example::example;
 pub use self::files::Files;
 pub use self::model::{AwsApi, Config, Log, LogFormat, Server};
 pub use self::print::effective;
-pub use self::sources::{Sources, environment};
+pub use self::sources::Sources;
 
 use self::reader::Reader;
 use self::sections::{aliases, aws, limits, policy, profiles, server};
 use self::settings::{Audit, Cache};
 use crate::cache;
 
+mod aws_files;
 mod check;
 mod diagnostic;
 mod example;

@@ -15,6 +15,7 @@
 //! | domain | [`policy`] | grants: which caller may have which registry and profile |
 //! | domain | [`error`] | the closed set of errors a request can end with |
 //! | domain | [`request_id`] | request IDs in errors and logs |
+//! | tools | [`environment`] | the only reader of environment variables; a blank one is unset |
 //! | tools | [`clock`] | the only reader of the system clocks |
 //! | tools | [`jitter`] | random spread of delays |
 //! | tools | [`sync`] | locks that survive a panic |
@@ -28,6 +29,7 @@
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
 //! | tools | [`trace`] | span identities passed between tasks |
 //! | tools | [`aws_wire`] | AWS's wire protocols as a server sees them |
+//! | tools | [`proxy`] | HTTP proxies of the environment, and the hosts without one |
 //! | tools | [`protocol`] | limits of the gRPC API that broker and clients share |
 //! | tools | [`pb`] | generated protobuf and gRPC types |
 //! | client | [`client`] | client of a broker |
@@ -82,6 +84,7 @@ pub mod config;
 pub mod credential;
 #[cfg(feature = "client")]
 pub mod doctor;
+pub mod environment;
 #[cfg(feature = "server")]
 pub mod error;
 pub mod exit_code;
@@ -109,6 +112,8 @@ pub mod policy;
 pub mod profile;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod protocol;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod proxy;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod quoted;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]

@@ -14,6 +14,7 @@ use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{FailureClass, UpstreamError};
 use ecr_broker::profile::{Access, Attribution, Profile};
+use ecr_broker::proxy::Proxies;
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
 use ecr_broker::source::aws::web_identity::WebIdentity;
@@ -26,6 +27,8 @@ use tokio::net::TcpListener;
 fn settings(endpoint: &str) -> Settings {
     Settings {
         region: Some("eu-central-1".into()),
+        needs_region: false,
+        imds_disabled: false,
         ca_bundle: None,
         ecr_endpoint: Some(endpoint.into()),
         ecr_endpoints: BTreeMap::new(),
@@ -33,6 +36,7 @@ fn settings(endpoint: &str) -> Settings {
         ecr_public_region: "us-east-1".into(),
         sts_endpoint: None,
         web_identity: None,
+        proxies: Proxies::default(),
         connect_timeout: Duration::from_secs(1),
         attempt_timeout: Duration::from_millis(500),
         operation_timeout: Duration::from_secs(4),

@@ -17,6 +17,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use ecr_broker::authn::jwt::{Issuers, KeyLocation, KeySet, Settings, TokenRejected};
 use ecr_broker::caller::TokenCaller;
+use ecr_broker::proxy::Proxies;
 use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use program::{Server, run};
@@ -39,7 +40,15 @@ async fn verify(issuers: &Issuers, token: &str) -> Result<Arc<TokenCaller>, Toke
 
 fn settings(issuer: &str, keys: KeyLocation) -> Settings {
     let (name, issuer) = ("blue".to_owned(), issuer.to_owned());
-    Settings { name, issuer, audience: AUDIENCE.to_owned(), keys, ca_bundle: None, max_lifetime: HOUR }
+    Settings {
+        name,
+        issuer,
+        audience: AUDIENCE.to_owned(),
+        keys,
+        ca_bundle: None,
+        proxies: Proxies::default(),
+        max_lifetime: HOUR,
+    }
 }
 
 #[tokio::test]

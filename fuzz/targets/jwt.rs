@@ -8,6 +8,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use ecr_broker::authn::jwt::{Issuers, KeyLocation, Settings};
 use ecr_broker::clock::{Clock, SystemClock};
+use ecr_broker::proxy::Proxies;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
@@ -31,6 +32,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         audience: "ecr-broker".into(),
         keys: KeyLocation::File(file.path().into()),
         ca_bundle: None,
+        proxies: Proxies::default(),
         max_lifetime: Duration::from_secs(u32::MAX.into()),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());

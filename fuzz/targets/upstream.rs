@@ -10,6 +10,7 @@ use data_encoding::BASE64;
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
 use ecr_broker::profile::{Access, Attribution, Profile};
+use ecr_broker::proxy::Proxies;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::source::aws::{Aws, Settings};
 use ecr_broker::source::span::FetchSpan;
@@ -45,6 +46,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let second = Duration::from_secs(1);
     let settings = Settings {
         region: Some("eu-central-1".into()),
+        needs_region: false,
+        imds_disabled: false,
         ca_bundle: None,
         ecr_endpoint: Some(endpoint.clone()),
         ecr_endpoints: BTreeMap::new(),
@@ -52,6 +55,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         ecr_public_region: "us-east-1".into(),
         sts_endpoint: Some(endpoint),
         web_identity: None,
+        proxies: Proxies::default(),
         connect_timeout: second,
         attempt_timeout: second,
         operation_timeout: second,

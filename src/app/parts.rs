@@ -56,8 +56,7 @@ impl Parts {
 
     /// Adds the default sockets of the environment.
     pub(super) fn with_environment(self, sources: &Sources) -> Self {
-        let runtime_dir =
-            sources.environment.iter().find(|(name, value)| name == "XDG_RUNTIME_DIR" && !value.is_empty());
+        let runtime_dir = sources.environment.iter().find(|(name, _)| name == "XDG_RUNTIME_DIR");
         let default_sockets = default_sockets(runtime_dir.map(|(_, directory)| Path::new(directory)));
         Self { default_sockets, ..self }
     }

@@ -2,11 +2,18 @@
 
 use std::process::ExitCode;
 
+use ecr_broker::environment;
 use ecr_broker::helper::{Setup, docker};
 
 fn main() -> ExitCode {
+    // First: the new process reads the request.
+    let restarted = environment::restart_without_blank_variables();
+    let setup = || {
+        restarted.map_err(|error| error.to_string())?;
+        Setup::from_environment().map_err(|error| error.to_string())
+    };
     let Some(action) = std::env::args_os().nth(1) else {
         return docker::usage();
     };
-    docker::run(|| Setup::from_environment().map_err(|error| error.to_string()), &action.to_string_lossy()).print()
+    docker::run(setup, &action.to_string_lossy()).print()
 }

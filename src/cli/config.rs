@@ -8,7 +8,8 @@ use clap::Subcommand;
 
 use crate::app::auth_material::AuthMaterial;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Diagnostic, Files, Sources};
+use crate::config::{self, AwsFiles, Config, Diagnostic, Files, Sources};
+use crate::environment;
 use crate::terminal::{print_error, print_line};
 
 #[derive(Debug, clap::Args)]
@@ -40,12 +41,13 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn sources(&self) -> Sources {
-        let flags = loopback_flag(self.allow_loopback);
+        let environment = environment::variables();
         Sources {
             files: Files::read(self.config.as_deref()),
             activated: Vec::new(),
-            environment: config::environment(),
-            flags,
+            aws_files: AwsFiles::read(&environment),
+            environment,
+            flags: loopback_flag(self.allow_loopback),
         }
     }
 }
@@ -54,6 +56,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Check(file) => {
             let result = Config::load(&file.sources()).and_then(|config| {
+                config.check_region()?;
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
                 AuthMaterial::load(&config, &clock).map(drop)
             });

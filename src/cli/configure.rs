@@ -90,12 +90,12 @@ struct FileArgs {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.tool {
         Tool::Docker { file, docker_config, home } => {
-            let default = non_empty(docker_config).or_else(|| Some(non_empty(home)?.join(".docker")));
+            let default = docker_config.or_else(|| Some(home?.join(".docker")));
             patch(&file, default.map(|directory| directory.join("config.json")))?;
         }
         Tool::Podman { file, auth_file, config_home, home } => {
-            let config = non_empty(config_home).or_else(|| Some(non_empty(home)?.join(".config")));
-            patch(&file, non_empty(auth_file).or_else(|| Some(config?.join("containers/auth.json"))))?;
+            let config = config_home.or_else(|| Some(home?.join(".config")));
+            patch(&file, auth_file.or_else(|| Some(config?.join("containers/auth.json"))))?;
         }
         Tool::Kubelet { registries } => print_line(kubelet(&hosts(&registries)?))?,
         Tool::Bazel { registries } => {
@@ -108,11 +108,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Treats an empty variable as unset.
-fn non_empty(path: Option<PathBuf>) -> Option<PathBuf> {
-    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 /// Returns the hosts without duplicates, in the order of the arguments.

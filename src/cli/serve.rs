@@ -7,7 +7,8 @@ use super::config::{loopback_flag, report};
 #[cfg(feature = "simulator")]
 use super::simulation::Simulation;
 use crate::app::{self, Start, StartError};
-use crate::config::{self, Files, Sources};
+use crate::config::{AwsFiles, Files, Sources};
+use crate::environment;
 use crate::server::ActivatedSockets;
 
 #[derive(Debug, clap::Args)]
@@ -63,10 +64,12 @@ fn sources(args: &Args, sockets: &ActivatedSockets) -> Sources {
     flags.extend(aws_api_flags(args));
     #[cfg(feature = "simulator")]
     flags.extend(args.simulation.flags());
+    let environment = environment::variables();
     Sources {
         files: Files::read(args.config.as_deref()),
         activated: sockets.addresses(),
-        environment: config::environment(),
+        aws_files: AwsFiles::read(&environment),
+        environment,
         flags,
     }
 }

@@ -1,5 +1,6 @@
 //! Client configuration from flags, environment variables and `client.toml`; a later source fills the gaps of an earlier one.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::address::{Address, AddressError, Addresses};
 use super::settings::Settings;
 use crate::address::{DEFAULT_TCP, default_sockets};
+use crate::environment::{self, CLIENT_SETTINGS};
 
 /// Default time limit for connecting and the answer together.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,7 +72,7 @@ pub enum ConfigError {
     #[error("{name}: {problem}")]
     Variable {
         /// Name of the variable.
-        name: &'static str,
+        name: String,
         /// Error on one line.
         problem: String,
     },
@@ -87,8 +89,8 @@ pub enum ConfigError {
 impl Paths {
     /// Returns the directories that the environment names.
     #[must_use]
-    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Self {
-        let path = |name| get(name).map(PathBuf::from);
+    pub fn from_environment() -> Self {
+        let path = environment::path;
         Self { runtime_dir: path("XDG_RUNTIME_DIR"), config_home: path("XDG_CONFIG_HOME"), home: path("HOME") }
     }
 
@@ -133,26 +135,33 @@ impl PartialConfig {
     ///
     /// # Errors
     /// Returns an error if a variable cannot be parsed.
-    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let path = |name| get(name).map(PathBuf::from);
-        let address = get("ECR_BROKER_ADDRESS").map(|text| text.parse()).transpose();
-        let address = address.map_err(|error: AddressError| ConfigError::Variable {
-            name: "ECR_BROKER_ADDRESS",
-            problem: error.to_string(),
-        })?;
-        let timeout = get("ECR_BROKER_TIMEOUT").map(|text| humantime::parse_duration(&text)).transpose();
-        let timeout = timeout
-            .map_err(|error| ConfigError::Variable { name: "ECR_BROKER_TIMEOUT", problem: error.to_string() })?;
-        Ok(Self {
-            address,
-            token_file: path("ECR_BROKER_TOKEN_FILE"),
-            profile: get("ECR_BROKER_PROFILE"),
-            tls_ca: path("ECR_BROKER_TLS_CA"),
-            tls_cert: path("ECR_BROKER_TLS_CERT"),
-            tls_key: path("ECR_BROKER_TLS_KEY"),
-            timeout,
-            delegate: None,
-        })
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        for setting in CLIENT_SETTINGS {
+            let name = environment::client_variable(setting);
+            if let Some(value) = environment::variable(&name) {
+                config.set(setting, value).map_err(|problem| ConfigError::Variable { name, problem })?;
+            }
+        }
+        Ok(config)
+    }
+
+    /// Sets a setting of [`CLIENT_SETTINGS`] from a variable's value.
+    fn set(&mut self, setting: &str, value: OsString) -> Result<(), String> {
+        match setting {
+            "address" => self.address = Some(utf8(value)?.parse().map_err(|error: AddressError| error.to_string())?),
+            "token_file" => self.token_file = Some(value.into()),
+            "profile" => self.profile = Some(utf8(value)?),
+            "tls_ca" => self.tls_ca = Some(value.into()),
+            "tls_cert" => self.tls_cert = Some(value.into()),
+            "tls_key" => self.tls_key = Some(value.into()),
+            "timeout" => {
+                let timeout = humantime::parse_duration(&utf8(value)?).map_err(|error| error.to_string())?;
+                self.timeout = Some(timeout);
+            }
+            _ => return Err("it is not a setting of a client".to_owned()),
+        }
+        Ok(())
     }
 
     /// Fills the gaps from `other`. A certificate and its key come from the same source.
@@ -199,6 +208,10 @@ impl PartialConfig {
         };
         Ok((settings, self.profile.unwrap_or_default()))
     }
+}
+
+fn utf8(value: OsString) -> Result<String, String> {
+    value.into_string().map_err(|_| "it is not valid UTF-8".to_owned())
 }
 
 /// Returns `None` if the file does not exist.
@@ -296,6 +309,19 @@ mod tests {
         }
         let half = PartialConfig { tls_key: Some("/k".into()), ..PartialConfig::default() };
         assert!(half.settings(&Paths::default()).unwrap_err().to_string().contains("without tls_cert"));
+    }
+
+    #[test]
+    fn every_client_setting_can_be_set_by_its_variable() {
+        let mut all = PartialConfig::default();
+        for setting in CLIENT_SETTINGS {
+            let value = if setting == "timeout" { "9s" } else { "unix:/x" };
+            assert_eq!(all.set(setting, value.into()), Ok(()), "{setting}");
+        }
+        let PartialConfig { address, token_file, profile, tls_ca, tls_cert, tls_key, timeout, delegate } = all;
+        assert!(address.is_some() && token_file.is_some() && profile.is_some() && timeout.is_some());
+        assert!(tls_ca.is_some() && tls_cert.is_some() && tls_key.is_some() && delegate.is_none());
+        assert!(PartialConfig::default().set("next", "x".into()).is_err());
     }
 
     #[test]

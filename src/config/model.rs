@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::diagnostic::Diagnostic;
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::authn::{jwt, tls};
@@ -98,6 +99,18 @@ pub(super) enum Mode {
 }
 
 impl Config {
+    /// Checks that there is a region if STS needs one and nothing else can name it: IMDS is disabled.
+    ///
+    /// # Errors
+    /// The missing setting.
+    pub fn check_region(&self) -> Result<(), Vec<Diagnostic>> {
+        let aws = &self.aws;
+        if aws.region.is_some() || !aws.needs_region || !aws.imds_disabled {
+            return Ok(());
+        }
+        Err(vec![Diagnostic { place: "aws.region".to_owned(), problem: aws::NO_REGION.to_owned() }])
+    }
+
     /// Returns the kinds of authentication that the broker accepts.
     #[must_use]
     pub fn accepted_identities(&self) -> AcceptedIdentities {

@@ -2,6 +2,7 @@
 
 use toml::{Table, Value};
 
+use super::aws_files::AwsFiles;
 use super::diagnostic::Diagnostic;
 use super::files::Document;
 use super::setting::{Setting, SettingMeta};
@@ -97,6 +98,11 @@ impl<'a> Reader<'a> {
     pub(super) fn variable(&self, name: &str) -> Option<&'a str> {
         let set = self.sources.environment.iter().filter(|(_, text)| !text.is_empty());
         set.into_iter().find(|(variable, _)| variable == name).map(|(_, text)| text.as_str())
+    }
+
+    /// Returns the AWS SDK's shared files.
+    pub(super) fn aws_files(&self) -> &'a AwsFiles {
+        &self.sources.aws_files
     }
 
     pub(super) fn sources(&self) -> &'a Sources {

@@ -1,5 +1,6 @@
 //! The sources of configuration values: files, environment, flags and activated sockets.
 
+use super::aws_files::AwsFiles;
 use super::files::Files;
 use crate::address::ListenAddress;
 
@@ -10,17 +11,10 @@ pub struct Sources {
     pub files: Files,
     /// Addresses of activated sockets, which the service manager opened.
     pub activated: Vec<ListenAddress>,
-    /// The environment.
+    /// The environment, without blank variables.
     pub environment: Vec<(String, String)>,
+    /// The AWS SDK's shared files.
+    pub aws_files: AwsFiles,
     /// Flags of the command line: the setting's name, the flag and the value.
     pub flags: Vec<(&'static str, &'static str, toml::Value)>,
-}
-
-/// Returns the environment; variables that are not UTF-8 are left out.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment for the broker")]
-pub fn environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
 }

@@ -9,19 +9,10 @@ use super::sections::aliases::ALIASES;
 use super::sections::issuers::HEADING;
 use super::setting::{Section, SettingMeta, variable_prefix};
 use super::settings::SECTIONS;
+use crate::environment;
 
-/// Variables with our prefix that are not settings: of commands, of clients, and of the build, which `cargo run` passes on.
-const OTHER_VARIABLES: [&str; 9] = [
-    "ECR_BROKER_ADDRESS",
-    "ECR_BROKER_COMMIT",
-    "ECR_BROKER_CONFIG",
-    "ECR_BROKER_FEATURES",
-    "ECR_BROKER_PROFILE",
-    "ECR_BROKER_TLS_CA",
-    "ECR_BROKER_TLS_CERT",
-    "ECR_BROKER_TLS_KEY",
-    "ECR_BROKER_TOKEN_FILE",
-];
+/// Variables of the build, which `cargo run` passes on.
+const BUILD_VARIABLES: [&str; 2] = ["ECR_BROKER_COMMIT", "ECR_BROKER_FEATURES"];
 
 /// Reports unknown keys of the files and unknown variables of the environment.
 pub(super) fn report(reader: &mut Reader<'_>) {
@@ -77,8 +68,9 @@ fn problems_of_key(section: &Section, key: &str, value: &Value) -> Vec<String> {
 
 /// Returns the problem of a variable that has our prefix and is not a setting.
 fn problem_of_variable(name: &str) -> Option<String> {
-    let is_known = OTHER_VARIABLES.contains(&name) || all_settings().any(|setting| setting.variable() == name);
-    if is_known || !name.starts_with("ECR_BROKER_") || is_service_link(name) {
+    let is_other = BUILD_VARIABLES.contains(&name) || environment::is_other_programs(name) || is_service_link(name);
+    let is_known = is_other || all_settings().any(|setting| setting.variable() == name);
+    if is_known || !name.starts_with(environment::PREFIX) {
         return None;
     }
     Some(match SECTIONS.iter().rev().find(|section| name.starts_with(&variable_prefix(section.name))) {
@@ -103,4 +95,41 @@ fn sections() -> String {
 
 fn keys_of(section: &Section) -> String {
     section.settings.iter().map(|setting| setting.key).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::environment::{CLIENT_SETTINGS, CONFIG_FILE, NESTED_HELPER, client_variable};
+
+    #[test]
+    fn variables_of_clients_helpers_and_commands_are_known() {
+        let others = [CONFIG_FILE, NESTED_HELPER].map(str::to_owned);
+        for variable in CLIENT_SETTINGS.into_iter().map(client_variable).chain(others) {
+            assert_eq!(problem_of_variable(&variable), None, "{variable}");
+        }
+        assert!(problem_of_variable("ECR_BROKER_TIMEOUTS").is_some());
+    }
+
+    /// Returns the texts that document variables.
+    fn documents() -> Vec<String> {
+        let pages = ["docs/*.md", "docs/*/*.md", "README.md", "deploy/**/*", "CHANGELOG.md"];
+        let paths = pages.iter().flat_map(|page| glob::glob(page).unwrap()).map(Result::unwrap);
+        paths.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_documented_variable_is_known() {
+        let is_part = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
+        let documents = documents();
+        let words = documents.iter().flat_map(|text| text.split(|letter| !is_part(letter)));
+        // A name that ends in an underscore is the start of others: ECR_BROKER_<SECTION>_<KEY>.
+        let variables: BTreeSet<_> =
+            words.filter(|word| word.starts_with(environment::PREFIX) && !word.ends_with('_')).collect();
+        assert!(variables.len() > 30 && variables.contains("ECR_BROKER_TIMEOUT"), "{variables:?}");
+        let unknown: Vec<_> = variables.into_iter().filter_map(problem_of_variable).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
 }

@@ -11,6 +11,7 @@ use super::request::Request;
 use super::time_text::{duration, now};
 use super::token_file;
 use crate::client::{ConfigError, PartialConfig, Paths, Query, Settings};
+use crate::environment::CLIENT_SETTINGS;
 
 /// The settings in effect, with the origin of each.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(super) struct EffectiveSettings {
 
 type IsSet = fn(&PartialConfig) -> bool;
 
-const SETTINGS: [(&str, IsSet); 7] = [
+const SETTINGS: [(&str, IsSet); CLIENT_SETTINGS.len()] = [
     ("address", |config| config.address.as_ref().is_some_and(|address| !address.to_string().is_empty())),
     ("token_file", |config| config.token_file.is_some()),
     ("profile", |config| config.profile.is_some()),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::auth_entry::{AuthEntry, NOT_FOUND, is_same_registry};
 use super::output::Output;
 use super::subprocess::run;
+use crate::environment;
 use crate::json_file::{self, FileMode, read};
 
 /// Delegate, `next` in `client.toml`: a helper's name, or a file if the text contains a slash.
@@ -97,9 +98,8 @@ fn change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Output {
 /// Rejects docker's own file. After a helper's `store`, docker writes back the contents that it read before, so the new entry would be
 /// lost.
 fn reject_docker_config(file: &Path) -> Result<(), String> {
-    #[expect(clippy::disallowed_methods, reason = "docker reads its configuration there")]
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let directory = variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")));
+    let home = || Some(environment::path("HOME")?.join(".docker"));
+    let directory = environment::path("DOCKER_CONFIG").or_else(home);
     if directory.is_some_and(|directory| is_same_file(&directory.join("config.json"), file)) {
         return Err(format!(
             "{} is docker's own file: docker would overwrite the entry; set next in client.toml to another file",

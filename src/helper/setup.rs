@@ -30,9 +30,7 @@ impl Setup {
     /// # Errors
     /// Returns an error if a variable, a file or the merged configuration is invalid.
     pub fn from_environment() -> Result<Self, ConfigError> {
-        #[expect(clippy::disallowed_methods, reason = "a helper has no clap, which would take as long as all the rest")]
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Self::new(PartialConfig::from_variables(variable)?, &Paths::from_variables(variable))
+        Self::new(PartialConfig::from_environment()?, &Paths::from_environment())
     }
 
     /// Sets the command of the same protocol to run when no broker answers.

@@ -4,20 +4,17 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use super::output::Output;
-
-/// Environment variable that is set for a helper that this one runs. It stops helpers that run each other in a loop.
-const NESTED: &str = "ECR_BROKER_HELPER";
+use crate::environment::{self, NESTED_HELPER};
 
 /// Runs a program with `request` on its stdin. Its stderr is inherited.
 pub(super) fn run(program: &str, arguments: &[&str], request: &str) -> std::io::Result<Output> {
-    #[expect(clippy::disallowed_methods, reason = "this program sets the variable for itself")]
-    if std::env::var_os(NESTED).is_some() {
+    if environment::variable(NESTED_HELPER).is_some() {
         return Err(std::io::Error::other(
             "an ecr-broker helper runs it already, and it may be the same program; name another helper",
         ));
     }
     let mut command = Command::new(program);
-    command.args(arguments).env(NESTED, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(arguments).env(NESTED_HELPER, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn()?;
     let stdin = child.stdin.take();
     // Writing and reading run concurrently: a program may fill the stdout pipe before it has read its stdin.

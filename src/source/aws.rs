@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use aws_config::SdkConfig;
 
 use self::endpoints::Endpoints;
@@ -31,7 +32,7 @@ mod sts;
 mod token;
 pub mod web_identity;
 
-pub use self::settings::Settings;
+pub use self::settings::{NO_REGION, Settings};
 
 /// ECR and ECR Public behind one configuration.
 #[derive(Debug)]
@@ -48,10 +49,12 @@ impl Aws {
     /// Reads the SDK's environment and files. Makes no call to AWS and needs no credentials yet.
     ///
     /// # Errors
-    /// The CA bundle cannot be used.
+    /// The CA bundle cannot be used, or STS needs a region and there is none.
     pub async fn load(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let identity = BrokerIdentity::load(&settings, Arc::clone(&clock)).await?;
+        ensure!(identity.sdk().region().is_some() || !settings.needs_region, "aws.region: {NO_REGION}");
         Ok(Self {
-            identity: BrokerIdentity::load(&settings, Arc::clone(&clock)).await?,
+            identity,
             endpoints: Endpoints::new(&settings),
             sessions: RoleSessions::new(settings.profiles),
             ecr_public_region: settings.ecr_public_region,

@@ -15,6 +15,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use ecr_broker::authn::jwt::{Issuers, KeyLocation, Settings, TokenRejected};
 use ecr_broker::clock::Clock;
+use ecr_broker::proxy::Proxies;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::KeyPair;
 
@@ -45,6 +46,7 @@ pub fn issuers(signer: &Signer, directory: &Path, clock: Arc<dyn Clock>) -> Arc<
         audience: AUDIENCE.to_owned(),
         keys: KeyLocation::File(file),
         ca_bundle: None,
+        proxies: Proxies::default(),
         max_lifetime: Duration::from_hours(1),
     };
     Arc::new(Issuers::load(vec![settings], clock).unwrap())

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::proxy::Proxies;
+
 /// An issuer of tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -16,6 +18,8 @@ pub struct Settings {
     pub keys: KeyLocation,
     /// Certificates (PEM) to trust for fetching the keys, instead of the system's. Read once.
     pub ca_bundle: Option<PathBuf>,
+    /// HTTP proxies for fetching the keys.
+    pub proxies: Proxies,
     /// Longest accepted time between issue and expiry of a token.
     pub max_lifetime: Duration,
 }

@@ -4,9 +4,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 use crate::doctor::Origin;
-
-/// Settings of a client. Each has a flag and a variable of its name.
-const NAMES: [&str; 7] = ["address", "token_file", "profile", "tls_ca", "tls_cert", "tls_key", "timeout"];
+use crate::environment::CLIENT_SETTINGS;
 
 /// Origins of the settings from flags and variables. Reads them from clap, and adds no flag.
 #[derive(Debug, Clone)]
@@ -18,7 +16,7 @@ impl clap::FromArgMatches for SettingOrigins {
             ValueSource::EnvVariable => Some((name, Origin::Variable(name))),
             _ => Some((name, Origin::Flag(name))),
         };
-        Ok(Self(NAMES.into_iter().filter_map(origin).collect()))
+        Ok(Self(CLIENT_SETTINGS.into_iter().filter_map(origin).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -1,8 +1,10 @@
 //! `[aws]`: region, endpoints and timeouts.
 
+use super::aws_sdk;
 use crate::config::reader::Reader;
 use crate::config::settings::Aws;
 use crate::profile::Profile;
+use crate::proxy::{Proxies, ProxyError};
 use crate::source::aws;
 use crate::source::aws::web_identity::WebIdentity;
 
@@ -19,21 +21,43 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>) -
         attempt_timeout,
         operation_timeout,
     } = Aws::read(reader);
+    aws_sdk::check(reader);
+    let web_identity = web_identity(reader);
     aws::Settings {
-        region,
+        needs_region: needs_region(reader, &profiles, web_identity.is_some(), sts_endpoint.is_some()),
+        imds_disabled: aws_sdk::is_imds_disabled(reader),
+        region: region.or_else(|| aws_sdk::region(reader)),
         ca_bundle: ca_bundle.or_else(|| reader.get_variable("AWS_CA_BUNDLE", &Aws::ca_bundle())),
         ecr_endpoint,
         ecr_endpoints,
         ecr_public_endpoint,
         ecr_public_region,
         sts_endpoint,
-        web_identity: web_identity(reader),
+        web_identity,
+        proxies: proxies(reader),
         connect_timeout,
         attempt_timeout,
         operation_timeout,
         profiles,
         simulated_credentials: false,
     }
+}
+
+/// Returns whether the broker calls STS in a way that needs a region. A call for a web identity is not signed, so another endpoint
+/// suffices for it.
+fn needs_region(reader: &Reader<'_>, profiles: &[Profile], web_identity: bool, sts_endpoint: bool) -> bool {
+    let roles = profiles.iter().any(|profile| !profile.role_chain.is_empty());
+    let has_endpoint = sts_endpoint || aws_sdk::has_sts_endpoint(reader);
+    roles || aws_sdk::profile_assumes_a_role(reader) || web_identity && !has_endpoint
+}
+
+/// Returns the proxies of the environment.
+fn proxies(reader: &mut Reader<'_>) -> Proxies {
+    let (proxies, errors) = Proxies::read(|name| reader.variable(name).map(str::to_owned));
+    for ProxyError { variable, problem } in errors {
+        reader.report_at(variable.to_owned(), problem);
+    }
+    proxies
 }
 
 /// Returns the web identity that the AWS SDK would use; like the SDK, access keys in the environment take precedence.

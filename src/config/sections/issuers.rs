@@ -12,6 +12,7 @@ use crate::config::list::{Item, List, Listed};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Expected, ValueType};
 use crate::config::values::{self, NAME};
+use crate::proxy::Proxies;
 
 /// The heading; the list is part of the section `[authentication]`.
 pub(in crate::config) const HEADING: &str = "authentication.jwt";
@@ -31,7 +32,10 @@ const LIFETIMES: ValueType<Duration> = values::duration(Duration::from_mins(1), 
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<jwt::Settings> {
     let section = reader.file().get("authentication").and_then(Value::as_table).cloned().unwrap_or_default();
     let section = Document { place: reader.file_name(), table: section };
-    reader.collect(parse(section))
+    let issuers = reader.collect(parse(section));
+    // The section `[aws]` reports variables that cannot be used.
+    let (proxies, _) = Proxies::read(|name| reader.variable(name).map(str::to_owned));
+    issuers.into_iter().map(|issuer| jwt::Settings { proxies: proxies.clone(), ..issuer }).collect()
 }
 
 /// Reads the issuers of the section `[authentication]`.
@@ -60,6 +64,7 @@ fn read_issuer(item: &mut Item<'_>) -> Option<jwt::Settings> {
         audience: audience?,
         keys: keys?,
         ca_bundle: ca_bundle?,
+        proxies: Proxies::default(),
         max_lifetime: max_lifetime?,
     })
 }

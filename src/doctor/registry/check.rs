@@ -12,6 +12,7 @@ use super::transport::unreachable;
 use super::url::RegistryUrl;
 use crate::client::{Client, Query, RegistryCredentials};
 use crate::helper::registry_auth::authorization;
+use crate::proxy::Proxies;
 
 /// A check of one registry.
 #[derive(Debug)]
@@ -96,10 +97,12 @@ impl RegistryCheck<'_, '_> {
     async fn send(&self, credentials: &RegistryCredentials, url: &Url) -> reqwest::Result<RegistryAnswer> {
         let limit = self.deadline.step_timeout();
         let mut builder = reqwest::Client::builder().redirect(Policy::none()).timeout(limit).connect_timeout(limit);
-        if url.scheme() == "http" {
-            // A proxy would receive the credential unencrypted, on another host.
-            builder = builder.no_proxy();
-        }
+        // A proxy would receive the credential of an http URL unencrypted, on another host.
+        builder = if url.scheme() == "http" {
+            builder.no_proxy()
+        } else {
+            builder.proxy(Proxies::from_environment().0.for_reqwest())
+        };
         let mut request = builder.build()?.get(url.clone());
         if let Ok(mut value) = HeaderValue::from_str(&authorization(credentials)) {
             value.set_sensitive(true);

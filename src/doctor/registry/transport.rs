@@ -7,6 +7,8 @@ use reqwest::Url;
 use super::super::finding::Finding;
 use super::super::problem::Problem;
 use crate::client::{TlsProblem, error_chain};
+use crate::environment;
+use crate::proxy::{Proxies, ProxyError};
 
 const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
@@ -50,10 +52,12 @@ fn tls_fix(problem: &TlsProblem) -> &'static str {
     }
 }
 
-/// Names the proxy variables that are set. Their values can contain a password.
+/// Names the proxy variables that are set, or the one that cannot be used. Their values can contain a password.
 fn proxy_fix() -> String {
-    #[expect(clippy::disallowed_methods, reason = "reqwest reads them, not clap")]
-    let is_set = |name: &&&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if let Some(ProxyError { variable, problem }) = Proxies::from_environment().1.first() {
+        return format!("or correct {variable}, which {problem}");
+    }
+    let is_set = |name: &&&str| environment::variable(name).is_some();
     let set: Vec<_> = PROXY_VARIABLES.iter().filter(is_set).copied().collect();
     if set.is_empty() {
         return "or, if only a proxy leads out, set HTTPS_PROXY, for docker's daemon too".to_owned();

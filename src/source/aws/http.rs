@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use anyhow::anyhow;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -17,39 +18,54 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
+use http::Uri;
+use http::uri::Scheme;
 use http_body_util::Limited;
 
 use super::ca_bundle;
+use crate::proxy::{Proxies, ProxyUrl};
 
 /// Maximum size of a response. A token has 5 KB today, and a response contains one.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
-/// Sends calls through the environment's proxy, except to hosts on this machine or its link.
+/// Sends calls through the environment's proxies, except to hosts of `NO_PROXY`, on this machine or on its link.
 ///
 /// IMDS and the container credential endpoints are on the link. They return the broker's own identity in plaintext, and no proxy may
 /// read it.
 #[derive(Debug)]
 struct Client {
+    proxies: Proxies,
     direct: SharedHttpClient,
-    proxied: SharedHttpClient,
+    http_proxied: Option<SharedHttpClient>,
+    https_proxied: Option<SharedHttpClient>,
 }
 
 /// The connectors of [`Client`].
 #[derive(Debug)]
 struct Route {
+    proxies: Proxies,
     direct: SharedHttpConnector,
-    proxied: SharedHttpConnector,
+    http_proxied: Option<SharedHttpConnector>,
+    https_proxied: Option<SharedHttpConnector>,
 }
 
 /// Returns the HTTP client that all SDK clients share. Otherwise each client would load the root certificates and keep its own
 /// connections.
 ///
 /// `ca_bundle` replaces the system's roots, as `AWS_CA_BUNDLE` does in AWS's own tools. The Rust SDK ignores that variable.
-pub(super) fn client(ca_bundle: Option<&Path>) -> anyhow::Result<SharedHttpClient> {
+pub(super) fn client(ca_bundle: Option<&Path>, proxies: &Proxies) -> anyhow::Result<SharedHttpClient> {
     let tls = tls(ca_bundle)?;
-    let direct = with_proxy(tls.clone(), ProxyConfig::disabled());
-    let proxied = with_proxy(tls, ProxyConfig::from_env());
-    Ok(SharedHttpClient::new(Client { direct, proxied }))
+    let through = |proxy: &ProxyUrl| {
+        // The error may show the URL, which may contain a password.
+        let proxy = ProxyConfig::all(proxy.as_str()).map_err(|_| anyhow!("the proxy's URL cannot be used"))?;
+        anyhow::Ok(with_proxy(tls.clone(), proxy))
+    };
+    Ok(SharedHttpClient::new(Client {
+        proxies: proxies.clone(),
+        direct: with_proxy(tls.clone(), ProxyConfig::disabled()),
+        http_proxied: proxies.http().map(through).transpose()?,
+        https_proxied: proxies.https().map(through).transpose()?,
+    }))
 }
 
 /// Builds a client with a proxy and one connection pool for all settings. Only this hidden function of the SDK offers both.
@@ -76,18 +92,28 @@ fn tls(ca_bundle: Option<&Path>) -> anyhow::Result<TlsContext> {
 /// Omits the validation of the SDK's own implementation, which loads the root certificates for each new SDK client.
 impl HttpClient for Client {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let connector = |client: &SharedHttpClient| client.http_connector(settings, components);
         SharedHttpConnector::new(Route {
-            direct: self.direct.http_connector(settings, components),
-            proxied: self.proxied.http_connector(settings, components),
+            proxies: self.proxies.clone(),
+            direct: connector(&self.direct),
+            http_proxied: self.http_proxied.as_ref().map(connector),
+            https_proxied: self.https_proxied.as_ref().map(connector),
         })
     }
 }
 
 impl HttpConnector for Route {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let uri: Option<http::Uri> = request.uri().parse().ok();
-        let is_local = uri.as_ref().and_then(http::Uri::host).is_some_and(is_link_local);
-        if is_local { self.direct.call(request) } else { self.proxied.call(request) }
+        request.uri().parse().ok().and_then(|uri| self.proxied(&uri)).unwrap_or(&self.direct).call(request)
+    }
+}
+
+impl Route {
+    /// Returns the connector through the URL's proxy, if it has one.
+    fn proxied(&self, uri: &Uri) -> Option<&SharedHttpConnector> {
+        let is_local = uri.host().is_some_and(is_link_local);
+        self.proxies.for_url(uri).filter(|_| !is_local)?;
+        if uri.scheme() == Some(&Scheme::HTTPS) { self.https_proxied.as_ref() } else { self.http_proxied.as_ref() }
     }
 }
 

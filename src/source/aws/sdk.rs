@@ -13,7 +13,7 @@ pub(super) async fn load(settings: &Settings) -> anyhow::Result<SdkConfig> {
         .app_name(AppName::new("ecr-broker")?)
         // `AdmissionControl` is the only retry layer, and has a budget.
         .retry_config(RetryConfig::disabled())
-        .http_client(http::client(settings.ca_bundle.as_deref())?)
+        .http_client(http::client(settings.ca_bundle.as_deref(), &settings.proxies)?)
         .timeout_config(timeouts(settings));
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.clone()));

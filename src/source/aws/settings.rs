@@ -6,12 +6,20 @@ use std::time::Duration;
 
 use super::web_identity::WebIdentity;
 use crate::profile::Profile;
+use crate::proxy::Proxies;
+
+/// The problem of a configuration that needs a region and has none.
+pub const NO_REGION: &str = "not set, and STS needs it for roles and web identities; set aws.region or AWS_REGION";
 
 /// Endpoints, identity and timeouts of the calls to AWS. `None` leaves a value to the SDK's environment and files.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Region of STS, and of registries named without one.
     pub region: Option<String>,
+    /// Whether STS is called in a way that needs a region.
+    pub needs_region: bool,
+    /// Whether the environment keeps the SDK from asking IMDS, also for the region.
+    pub imds_disabled: bool,
     /// PEM file of the certificates to trust instead of the system's.
     pub ca_bundle: Option<PathBuf>,
     /// Endpoint of ECR; `{region}` is replaced by the registry's region.
@@ -26,6 +34,8 @@ pub struct Settings {
     pub sts_endpoint: Option<String>,
     /// Web identity to exchange for a role session at `sts_endpoint`. Without `sts_endpoint` the SDK's chain does the exchange.
     pub web_identity: Option<WebIdentity>,
+    /// HTTP proxies of the environment.
+    pub proxies: Proxies,
     /// Timeout of a TCP connection attempt.
     pub connect_timeout: Duration,
     /// Timeout of one attempt of a call.

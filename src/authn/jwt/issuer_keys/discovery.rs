@@ -67,10 +67,12 @@ pub fn is_safe_url(url: &str) -> bool {
 fn http_client(settings: &Settings) -> Result<reqwest::Client, KeySetError> {
     let mut builder =
         reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none());
-    if settings.issuer.starts_with("http://") {
-        // A proxy would send the plaintext to another host.
-        builder = builder.no_proxy();
-    }
+    // A proxy would send plaintext to another host.
+    builder = if settings.issuer.starts_with("http://") {
+        builder.no_proxy()
+    } else {
+        builder.proxy(settings.proxies.for_reqwest())
+    };
     let Some(path) = &settings.ca_bundle else {
         return builder.build().map_err(|error| KeySetError::HttpClient(error.to_string()));
     };

@@ -5,6 +5,7 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use aws_smithy_http::endpoint::ResolveEndpointError as RulesError;
 use aws_smithy_runtime_api::client::endpoint::error::ResolveEndpointError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -119,7 +120,9 @@ fn classify_status(status: u16) -> FailureClass {
 
 /// Returns whether the SDK found no URL for the call, for example without a region. It had sent nothing.
 fn is_unresolved(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(|cause| cause.is::<ResolveEndpointError>() || cause.is::<InvalidUri>())
+    // The endpoint's rules, and the URL that they yield.
+    causes(error)
+        .any(|cause| cause.is::<RulesError>() || cause.is::<ResolveEndpointError>() || cause.is::<InvalidUri>())
 }
 
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {

@@ -1,0 +1,144 @@
+//! Settings that the AWS SDK reads by itself, from the environment and its shared files: checks them like the broker's own.
+//!
+//! The SDK ignores some wrong values without an error, such as `AWS_USE_FIPS_ENDPOINT=yes`. Over others it fails, or panics, at each
+//! call.
+
+use http::Uri;
+use http::uri::PathAndQuery;
+use toml::Value;
+
+use crate::config::aws_files::AwsKey;
+use crate::config::reader::Reader;
+use crate::config::settings::Aws;
+use crate::config::value_type::Expected;
+
+const IGNORE_ENDPOINTS: (&str, &str) = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
+const IMDS_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+const ENDPOINT_VARIABLES: [&str; 4] =
+    ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL_STS"];
+/// Keys and variables of STS's endpoint, which apply to the SDK's own credential chain even if configured endpoints are ignored.
+const STS_ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "endpoint_url", "sts.endpoint_url"];
+
+type Check = fn(&str) -> bool;
+
+/// The other settings: variable, key in a profile, accepted values, check.
+const CHECKS: [(&str, &str, &str, Check); 8] = [
+    (IGNORE_ENDPOINTS.0, IGNORE_ENDPOINTS.1, TRUE_OR_FALSE, is_boolean),
+    ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint", TRUE_OR_FALSE, is_boolean),
+    ("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", TRUE_OR_FALSE, is_boolean),
+    (IMDS_DISABLED, "", TRUE_OR_FALSE, is_boolean),
+    ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint", A_URL, is_url),
+    ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "", "IPv4 or IPv6", is_imds_mode),
+    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", A_URL, is_url),
+    ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "", "a path that begins with /", is_path),
+];
+const TRUE_OR_FALSE: &str = "true or false";
+const A_URL: &str = "a URL with http:// or https://";
+
+/// Reports each setting whose value the SDK cannot use.
+pub(super) fn check(reader: &mut Reader<'_>) {
+    for (variable, key, expected, is_valid) in CHECKS {
+        check_variable(reader, variable, expected, is_valid);
+        if let Some(found) = reader.aws_files().find(key) {
+            check_key(reader, found, expected, is_valid);
+        }
+    }
+    check_endpoints(reader);
+    check_container_token(reader);
+}
+
+/// Returns the region that the SDK would use: of `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile.
+pub(super) fn region(reader: &mut Reader<'_>) -> Option<String> {
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        if reader.variable(variable).is_some() {
+            return reader.get_variable(variable, &Aws::region());
+        }
+    }
+    let found = reader.aws_files().find("region")?;
+    match Aws::region().read(&Value::String(found.value.clone())) {
+        Ok(region) => region,
+        Err(problem) => {
+            reader.report_at(found.place.clone(), format!("{}: {problem}", found.key));
+            None
+        }
+    }
+}
+
+/// Returns whether the environment keeps the SDK from asking IMDS.
+pub(super) fn is_imds_disabled(reader: &Reader<'_>) -> bool {
+    reader.variable(IMDS_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// Returns whether the environment or the profile replaces the endpoint of STS.
+pub(super) fn has_sts_endpoint(reader: &Reader<'_>) -> bool {
+    let is_set = |name: &&str| reader.variable(name).is_some() || reader.aws_files().find(name).is_some();
+    !ignores_endpoints(reader) && STS_ENDPOINTS.iter().any(|name| is_set(&name))
+}
+
+/// Returns whether the profile assumes a role, for which the SDK calls STS.
+pub(super) fn profile_assumes_a_role(reader: &Reader<'_>) -> bool {
+    reader.aws_files().find("role_arn").is_some()
+}
+
+fn check_endpoints(reader: &mut Reader<'_>) {
+    let ignored = ignores_endpoints(reader);
+    let applies = |name: &str| !ignored || STS_ENDPOINTS.contains(&name);
+    for variable in ENDPOINT_VARIABLES.into_iter().filter(|variable| applies(variable)) {
+        check_variable(reader, variable, A_URL, is_url);
+    }
+    for found in reader.aws_files().endpoints().filter(|found| applies(&found.key)) {
+        check_key(reader, found, A_URL, is_url);
+    }
+}
+
+/// The token is a header's value. It is a secret, so the error does not show it.
+fn check_container_token(reader: &mut Reader<'_>) {
+    let name = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+    if reader.variable(name).is_some_and(|token| token.contains(char::is_control)) {
+        reader.report_at(name.to_owned(), "contains a line end or a control character; remove it".to_owned());
+    }
+}
+
+fn check_variable(reader: &mut Reader<'_>, name: &str, expected: &'static str, is_valid: Check) {
+    if let Some(value) = reader.variable(name).filter(|value| !is_valid(value)) {
+        reader.report_at(name.to_owned(), problem(expected, value));
+    }
+}
+
+fn check_key(reader: &mut Reader<'_>, found: &AwsKey, expected: &'static str, is_valid: Check) {
+    if !is_valid(&found.value) {
+        reader.report_at(found.place.clone(), format!("{}: {}", found.key, problem(expected, &found.value)));
+    }
+}
+
+fn problem(expected: &'static str, value: &str) -> String {
+    Expected::Words(expected).but_got(&Value::String(value.to_owned()))
+}
+
+/// The variable takes precedence over the profile.
+fn ignores_endpoints(reader: &Reader<'_>) -> bool {
+    let (variable, key) = IGNORE_ENDPOINTS;
+    let in_file = || reader.aws_files().find(key).map(|found| found.value.as_str());
+    reader.variable(variable).or_else(in_file).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+fn is_boolean(text: &str) -> bool {
+    ["true", "false"].iter().any(|one| text.eq_ignore_ascii_case(one))
+}
+
+fn is_imds_mode(text: &str) -> bool {
+    ["ipv4", "ipv6"].iter().any(|one| text.eq_ignore_ascii_case(one))
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.parse::<PathAndQuery>().is_ok()
+}
+
+fn is_url(text: &str) -> bool {
+    let Ok(url) = text.parse::<Uri>() else { return false };
+    let has_host = url.host().is_some_and(|host| !host.is_empty());
+    has_host && url.query().is_none() && matches!(url.scheme_str(), Some("http" | "https"))
+}
+
+#[cfg(test)]
+mod tests;

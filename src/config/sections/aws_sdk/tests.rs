@@ -1,0 +1,155 @@
+use crate::config::tests::{file, sources};
+use crate::config::{AwsFiles, Config, Diagnostic};
+
+/// Loads a configuration with variables, and with the text of `~/.aws/config`.
+fn load(environment: &[(&str, &str)], aws_config: &str) -> Result<Config, Vec<Diagnostic>> {
+    let (main, aws_config) = (file(""), file(aws_config));
+    let files = [("HOME", "/no/such"), ("AWS_CONFIG_FILE", aws_config.path().to_str().unwrap())];
+    let mut sources = sources(&main, &[&files, environment].concat());
+    sources.aws_files = AwsFiles::read(&sources.environment);
+    Config::load(&sources)
+}
+
+/// Returns the only diagnostic.
+fn problem(environment: &[(&str, &str)], aws_config: &str) -> String {
+    let diagnostics = load(environment, aws_config).unwrap_err();
+    let texts: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    texts[0].clone()
+}
+
+#[test]
+fn endpoint_variable_that_is_not_a_url_is_refused_by_its_name() {
+    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL_STS"]
+    {
+        for value in [
+            "localhost:4566",
+            "\"http://localhost:4566\"",
+            "http://localhost:4566 ",
+            "http://localhost:4566\n",
+            "ftp://localhost",
+            "http://",
+            "http://localhost/?a=b",
+        ] {
+            let problem = problem(&[(variable, value)], "");
+            let start = format!("{variable}: expected a URL with http:// or https://, got ");
+            assert!(problem.starts_with(&start), "{value:?}: {problem}");
+        }
+        load(&[(variable, "http://localhost:4566/base")], "").unwrap();
+    }
+}
+
+#[test]
+fn endpoint_in_a_profile_is_refused_by_file_profile_and_key() {
+    let profile = problem(&[("AWS_PROFILE", "ci")], "[profile ci]\nendpoint_url = localhost\n");
+    assert!(profile.contains(", profile ci: endpoint_url: expected a URL"), "{profile}");
+    for service in ["ecr", "ecr_public", "ecr-public", "sts"] {
+        let text = format!("[default]\nservices = here\n[services here]\n{service} =\n  endpoint_url = localhost\n");
+        let problem = problem(&[], &text);
+        assert!(problem.contains(&format!(", profile default: {service}.endpoint_url: expected")), "{problem}");
+    }
+    load(&[("AWS_PROFILE", "ci")], "[profile other]\nendpoint_url = localhost\n").unwrap();
+}
+
+#[test]
+fn empty_endpoint_in_a_profile_is_refused() {
+    let problem = problem(&[], "[default]\nendpoint_url =\n");
+    assert!(problem.ends_with("endpoint_url: expected a URL with http:// or https://, got \"\""), "{problem}");
+}
+
+#[test]
+fn ignored_endpoints_are_not_checked() {
+    let wrong = ("AWS_ENDPOINT_URL_ECR", "localhost");
+    load(&[wrong, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")], "").unwrap();
+    load(&[wrong], "[default]\nignore_configured_endpoint_urls = true\n").unwrap();
+    load(
+        &[wrong, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false")],
+        "[default]\nignore_configured_endpoint_urls = true\n",
+    )
+    .unwrap_err();
+}
+
+#[test]
+fn region_comes_from_the_first_variable_that_is_set_then_the_profile() {
+    let (region, default, profile) = (("AWS_REGION", "eu-west-1"), ("AWS_DEFAULT_REGION", "eu-west-2"), "eu-west-3");
+    let text = format!("[default]\nregion = {profile}\n");
+    for (environment, expected) in [
+        (&[region, default][..], "eu-west-1"),
+        (&[default], "eu-west-2"),
+        (&[], "eu-west-3"),
+        (&[("ECR_BROKER_AWS_REGION", "eu-north-1"), region], "eu-north-1"),
+    ] {
+        assert_eq!(load(environment, &text).unwrap().aws.region.as_deref(), Some(expected), "{environment:?}");
+    }
+    assert_eq!(load(&[], "").unwrap().aws.region, None);
+}
+
+#[test]
+fn malformed_region_is_refused_by_its_variable_or_key() {
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        for value in ["eu-west-1\n", " eu-west-1", "\"eu-west-1\"", "europe"] {
+            let problem = problem(&[(variable, value)], "");
+            assert!(problem.starts_with(&format!("{variable}: ")), "{value:?}: {problem}");
+        }
+    }
+    let problem = problem(&[], "[default]\nregion = \"eu-west-1\"\n");
+    assert!(problem.contains(", profile default: region: "), "{problem}");
+}
+
+#[test]
+fn values_that_the_sdk_would_ignore_or_fail_over_are_refused() {
+    for (variable, wrong, right) in [
+        ("AWS_USE_FIPS_ENDPOINT", "yes", "TRUE"),
+        ("AWS_USE_DUALSTACK_ENDPOINT", "1", "false"),
+        ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "on", "true"),
+        ("AWS_EC2_METADATA_DISABLED", "1", "true"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "169.254.169.254", "http://169.254.169.254/"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "6", "IPv6"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "169.254.170.23/v1", "http://169.254.170.23/v1/credentials"),
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "http://h/v2", "/v2/credentials/id"),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "secret\n", "secret"),
+    ] {
+        let problem = problem(&[(variable, wrong)], "");
+        assert!(problem.starts_with(&format!("{variable}: ")) && !problem.contains("secret"), "{problem}");
+        load(&[(variable, right)], "").unwrap();
+    }
+    let problem = problem(&[], "[default]\nuse_fips_endpoint = yes\n");
+    assert!(problem.ends_with("use_fips_endpoint: expected true or false, got \"yes\""), "{problem}");
+}
+
+#[test]
+fn roles_need_a_region_and_a_web_identity_without_endpoint_does_too() {
+    let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
+    let endpoint = ("AWS_ENDPOINT_URL_STS", "http://sts");
+    assert!(!load(&[], "").unwrap().aws.needs_region);
+    assert!(load(&role, "").unwrap().aws.needs_region);
+    assert!(!load(&[&role[..], &[endpoint]].concat(), "").unwrap().aws.needs_region, "the call is not signed");
+    assert!(load(&[], "[default]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = a\n").unwrap().aws.needs_region);
+}
+
+#[test]
+fn missing_region_is_known_when_imds_is_disabled() {
+    let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
+    let disabled = [role[0], role[1], ("AWS_EC2_METADATA_DISABLED", "true")];
+    assert!(load(&role, "").unwrap().check_region().is_ok(), "IMDS may know it");
+    let diagnostics = load(&disabled, "").unwrap().check_region().unwrap_err();
+    assert!(diagnostics[0].to_string().starts_with("aws.region: not set"), "{diagnostics:?}");
+    let with_region = [&disabled[..], &[("AWS_REGION", "eu-west-1")]].concat();
+    assert!(load(&with_region, "").unwrap().check_region().is_ok());
+}
+
+#[test]
+fn unusable_proxy_is_refused_by_its_variable() {
+    for (variable, value) in [
+        ("HTTPS_PROXY", "\"http://proxy:3128\""),
+        ("https_proxy", "http://proxy:3128 "),
+        ("HTTP_PROXY", "http://pro xy"),
+        ("ALL_PROXY", "socks5://proxy:1080"),
+        ("NO_PROXY", "\"a.example,b.example\""),
+    ] {
+        let problem = problem(&[(variable, value)], "");
+        assert!(problem.starts_with(&format!("{variable}: ")), "{problem}");
+    }
+    let proxied = load(&[("HTTPS_PROXY", "proxy:3128")], "").unwrap().aws.proxies;
+    assert!(proxied.for_url(&"https://ecr.example/".parse().unwrap()).is_some());
+}

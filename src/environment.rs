@@ -1,0 +1,90 @@
+//! The only reader of the process's environment. A variable that is set and blank counts as unset.
+//!
+//! Templates of compose files, CI jobs and Kubernetes set variables to empty texts where they have no value. White space alone
+//! counts as blank: it is what is left of an empty file. Other values are never trimmed; their readers refuse what they cannot use.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+pub use self::restart::restart_without_blank_variables;
+
+mod restart;
+
+/// Prefix of the variables of broker and client.
+pub const PREFIX: &str = "ECR_BROKER_";
+/// The broker's configuration file.
+pub const CONFIG_FILE: &str = "ECR_BROKER_CONFIG";
+/// Set for a credential helper that another one runs. It stops helpers that run each other in a loop.
+pub const NESTED_HELPER: &str = "ECR_BROKER_HELPER";
+/// The settings of a client that have a flag and a variable, by their keys in `client.toml`.
+pub const CLIENT_SETTINGS: [&str; 7] = ["address", "token_file", "profile", "tls_ca", "tls_cert", "tls_key", "timeout"];
+
+/// Returns the variable of a client's setting, such as `ECR_BROKER_TOKEN_FILE`.
+#[must_use]
+pub fn client_variable(setting: &str) -> String {
+    PREFIX.to_owned() + &setting.to_ascii_uppercase()
+}
+
+/// Returns whether a variable with our prefix is not a setting of the broker: a client, a helper or a command reads it.
+#[must_use]
+pub fn is_other_programs(variable: &str) -> bool {
+    [CONFIG_FILE, NESTED_HELPER].contains(&variable)
+        || CLIENT_SETTINGS.iter().any(|setting| client_variable(setting) == variable)
+}
+
+/// Returns a variable, unless it is unset or blank.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+pub fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !is_blank(value))
+}
+
+/// Returns a variable that names a file or directory, unless it is unset or blank.
+#[must_use]
+pub fn path(name: &str) -> Option<PathBuf> {
+    variable(name).map(PathBuf::from)
+}
+
+/// Returns all variables that are not blank. Those that are not UTF-8 are left out.
+#[must_use]
+pub fn variables() -> Vec<(String, String)> {
+    let texts = all().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(_, value)| !is_blank(OsStr::new(value))).collect()
+}
+
+/// Returns whether a variable is set and blank.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+pub fn is_set_and_blank(name: &OsStr) -> bool {
+    std::env::var_os(name).is_some_and(|value| is_blank(&value))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+fn all() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+}
+
+fn is_blank(value: &OsStr) -> bool {
+    value.as_encoded_bytes().trim_ascii().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_empty_text_and_white_space_are_blank() {
+        for (value, blank) in [("", true), (" ", true), ("\n", true), ("\t \r\n", true), ("0", false), (" x ", false)] {
+            assert_eq!(is_blank(OsStr::new(value)), blank, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn client_variables_are_the_prefix_and_the_key() {
+        assert_eq!(client_variable("tls_ca"), "ECR_BROKER_TLS_CA");
+        for name in ["ECR_BROKER_TIMEOUT", "ECR_BROKER_HELPER", "ECR_BROKER_CONFIG"] {
+            assert!(is_other_programs(name), "{name}");
+        }
+        assert!(!is_other_programs("ECR_BROKER_AWS_REGION"));
+    }
+}

@@ -1,0 +1,293 @@
+//! The environment of the real programs: blank variables are unset, and settings that cannot be used are refused at the start.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod program;
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use program::{PROGRAM, Server, program, run, simulated_broker};
+
+const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
+const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example")];
+const NO_IMDS: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
+const SERVE: [&str; 4] = ["serve", "--listen", "127.0.0.1:0", "--allow-loopback"];
+const BLANK: [&str; 3] = ["", " ", "\n"];
+
+/// Variables of a client and of its libraries.
+const CLIENT_VARIABLES: [&str; 15] = [
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "HOME",
+    "DOCKER_CONFIG",
+    "REGISTRY_AUTH_FILE",
+    "ECR_BROKER_TOKEN_FILE",
+    "ECR_BROKER_PROFILE",
+    "ECR_BROKER_TLS_CA",
+    "ECR_BROKER_TLS_CERT",
+    "ECR_BROKER_TLS_KEY",
+    "ECR_BROKER_TIMEOUT",
+    "ECR_BROKER_HELPER",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTPS_PROXY",
+];
+
+/// Variables of the broker and of its libraries.
+const BROKER_VARIABLES: [&str; 29] = [
+    "XDG_RUNTIME_DIR",
+    "HOME",
+    "ECR_BROKER_CONFIG",
+    "ECR_BROKER_SERVER_TLS_KEY",
+    "ECR_BROKER_AWS_REGION",
+    "ECR_BROKER_NO_SUCH_SETTING",
+    "AWS_REGION",
+    "AWS_PROFILE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_CA_BUNDLE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_ECR_PUBLIC",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_USE_FIPS_ENDPOINT",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "RUST_LOG",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_TRACES_SAMPLER",
+];
+
+fn with_input(mut command: Command, input: &str) -> (bool, String) {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// Returns a program as a helper of docker.
+fn helper(path: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(path);
+    command.args(arguments).envs(environment.iter().copied());
+    command
+}
+
+#[test]
+fn blank_variable_is_unset_for_every_client() {
+    let broker = simulated_broker(&[], &[]);
+    let address = ("ECR_BROKER_ADDRESS", broker.address.as_str());
+    for variable in CLIENT_VARIABLES {
+        for value in BLANK {
+            let environment = [address, (variable, value)];
+            for (path, arguments) in [(PROGRAM, &["helper", "docker", "get"][..]), (HELPER, &["get"])] {
+                let (success, output) = with_input(helper(path, arguments, &environment), PRIVATE);
+                assert!(success && output.contains("\"Secret\""), "{variable}={value:?} {path}: {output}");
+            }
+        }
+        run(&["get", PRIVATE, "-o", "password"], &[address, (variable, "")]).out();
+    }
+}
+
+#[test]
+fn all_variables_may_be_blank_at_once() {
+    let broker = simulated_broker(&[], &[]);
+    let blank = CLIENT_VARIABLES.map(|variable| (variable, ""));
+    let environment = [&blank[..], &[("ECR_BROKER_ADDRESS", broker.address.as_str())]].concat();
+    for command in [&["whoami"][..], &["probe"], &["get", PRIVATE], &["doctor"], &["sync", "--once", "--help"]] {
+        assert_eq!(run(command, &environment).code, 0, "{command:?}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.json");
+    let configure = ["configure", "docker", "--file", file.to_str().unwrap(), PRIVATE];
+    assert!(run(&configure, &environment).out().contains("credHelpers"));
+}
+
+#[test]
+fn docker_configuration_is_in_home_when_its_variable_is_blank() {
+    let home = tempfile::tempdir().unwrap();
+    let environment = [("DOCKER_CONFIG", ""), ("REGISTRY_AUTH_FILE", " "), ("XDG_CONFIG_HOME", "")];
+    let environment = [&environment[..], &[("HOME", home.path().to_str().unwrap())]].concat();
+    for (tool, file) in [("docker", ".docker/config.json"), ("podman", ".config/containers/auth.json")] {
+        let out = run(&["configure", tool, "--dry-run", PRIVATE], &environment).out();
+        let path = home.path().join(file);
+        assert!(out.starts_with(path.to_str().unwrap()), "{out}");
+    }
+}
+
+/// A nested helper is refused. A blank variable must not look like one.
+#[test]
+fn blank_helper_variable_does_not_stop_the_next_helper() {
+    let directory = tempfile::tempdir().unwrap();
+    let next = directory.path().join("next.json");
+    fs::write(&next, r#"{"auths":{"other.example":{"auth":"dTpw"}}}"#).unwrap();
+    fs::create_dir(directory.path().join("ecr-broker")).unwrap();
+    fs::write(directory.path().join("ecr-broker/client.toml"), format!("next = {next:?}\n")).unwrap();
+    let environment = [("XDG_CONFIG_HOME", directory.path().to_str().unwrap()), ("ECR_BROKER_HELPER", "")];
+    let (success, output) = with_input(helper(HELPER, &["get"], &environment), "other.example");
+    assert!(success && output.contains("\"Username\":\"u\""), "{output}");
+}
+
+#[test]
+fn broker_serves_with_every_blank_variable() {
+    let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
+    let needed = [("AWS_ENDPOINT_URL", aws.address.as_str()), ("AWS_DEFAULT_REGION", "eu-west-1"), NO_IMDS];
+    for value in BLANK {
+        let blank = BROKER_VARIABLES.map(|variable| (variable, value));
+        let environment = [&blank[..], &KEYS, &needed].concat();
+        assert_eq!(run(&["config", "check"], &environment).out(), "the configuration is valid\n");
+        let broker = Server::start(&SERVE, &environment);
+        run(&["get", PRIVATE, "--address", &broker.address], &[]).out();
+    }
+}
+
+/// Programs that the broker or a client runs inherit the environment, except blank variables of libraries.
+#[test]
+fn blank_variables_of_others_are_passed_on() {
+    let broker = simulated_broker(&[], &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let (file, seen) = (directory.path().join("auth.json"), directory.path().join("seen"));
+    let hook = format!("echo \"${{MINE-unset}}\" > {}", seen.display());
+    let sync = ["sync", "--once", "--authfile", file.to_str().unwrap(), "--on-change", &hook, PRIVATE];
+    run(&[&sync[..], &["--address", &broker.address]].concat(), &[("MINE", ""), ("HTTPS_PROXY", "")]).out_anyway();
+    assert_eq!(fs::read_to_string(seen).unwrap(), "\n");
+}
+
+#[test]
+fn client_variables_do_not_stop_the_broker() {
+    let variables = [
+        ("ECR_BROKER_ADDRESS", "unix:/x"),
+        ("ECR_BROKER_TOKEN_FILE", "/x"),
+        ("ECR_BROKER_PROFILE", "x"),
+        ("ECR_BROKER_TLS_CA", "/x"),
+        ("ECR_BROKER_TLS_CERT", "/x"),
+        ("ECR_BROKER_TLS_KEY", "/x"),
+        ("ECR_BROKER_TIMEOUT", "10s"),
+        ("ECR_BROKER_HELPER", "1"),
+    ];
+    assert_eq!(run(&["config", "check"], &variables).code, 0);
+    let broker = simulated_broker(&[], &variables);
+    run(&["get", PRIVATE, "--address", &broker.address], &[]).out();
+}
+
+#[test]
+fn unusable_variable_stops_check_and_start_by_its_name() {
+    for (variable, value) in [
+        ("AWS_REGION", "eu-west-1\n"),
+        ("AWS_ENDPOINT_URL_ECR", "localhost:4566"),
+        ("AWS_ENDPOINT_URL_STS", "\"http://localhost:4566\""),
+        ("AWS_ENDPOINT_URL_ECR_PUBLIC", "http://localhost:4566 "),
+        ("AWS_USE_FIPS_ENDPOINT", "yes"),
+        ("HTTPS_PROXY", "\"http://proxy:3128\""),
+        ("https_proxy", "http://proxy:3128 "),
+        ("ALL_PROXY", "socks5://proxy:1080"),
+    ] {
+        let environment = [&KEYS[..], &[NO_IMDS, (variable, value)]].concat();
+        for command in [&["config", "check"][..], &SERVE] {
+            let ended = run(command, &environment);
+            assert_eq!(ended.code, 1, "{variable}={value:?} {command:?}");
+            assert!(ended.error().contains(&format!("ecr-broker: {variable}: ")), "{}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn unusable_endpoint_in_a_file_stops_check_and_start_by_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let aws = directory.path().join("aws");
+    fs::write(&aws, "[profile ci]\nservices = local\n[services local]\necr =\n  endpoint_url = localhost:4566\n")
+        .unwrap();
+    let aws = aws.to_str().unwrap();
+    let environment = [&KEYS[..], &[NO_IMDS, ("AWS_CONFIG_FILE", aws), ("AWS_PROFILE", "ci")]].concat();
+    for command in [&["config", "check"][..], &SERVE] {
+        let ended = run(command, &environment);
+        assert_eq!(ended.code, 1, "{command:?}");
+        assert!(ended.error().contains(&format!("{aws}, profile ci: ecr.endpoint_url: ")), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn configured_endpoints_are_ignored_if_the_environment_says_so() {
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
+    let ignored = ("AWS_ENDPOINT_URL_ECR", "not a URL");
+    let environment = [ignored, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"), ("HTTPS_PROXY", &proxy_url), NO_IMDS];
+    let broker = Server::start(&SERVE, &[&KEYS[..], &environment].concat());
+    let address = broker.address.clone();
+    let get = std::thread::spawn(move || run(&["get", PRIVATE, "--address", &address], &[]));
+    let mut request = [0; 52];
+    std::io::Read::read_exact(&mut proxy.accept().unwrap().0, &mut request).unwrap();
+    assert_eq!(String::from_utf8_lossy(&request), "CONNECT api.ecr.eu-central-1.amazonaws.com:443 HTTP/");
+    drop(proxy);
+    assert_eq!(get.join().unwrap().code, 5);
+}
+
+const PROFILE: &str = r#"
+[[profiles]]
+name = "p"
+role_chain = ["arn:aws:iam::{account}:role/pull"]
+[[grants]]
+id = "a"
+callers = [{ loopback = true }]
+registries = [{ accounts = ["*"], regions = ["*"] }]
+profile = "p"
+"#;
+
+#[test]
+fn missing_region_for_sts_stops_check_and_start() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), PROFILE).unwrap();
+    let path = file.path().to_str().unwrap();
+    let environment = [&KEYS[..], &[NO_IMDS, ("HOME", "/no/such")]].concat();
+    for command in [&["config", "check"][..], &SERVE] {
+        let ended = run(&[command, &["--config", path]].concat(), &environment);
+        assert_eq!(ended.code, 1, "{command:?}");
+        assert!(ended.error().contains("aws.region: not set, and STS needs it"), "{}", ended.stderr);
+    }
+}
+
+/// The SDK finds out only when it assumes the role of a profile in its files, here one that appears after the start.
+#[test]
+fn missing_region_that_appears_later_is_a_misconfiguration() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config");
+    let aws = ("AWS_CONFIG_FILE", file.to_str().unwrap());
+    let environment = [NO_IMDS, aws, ("AWS_SHARED_CREDENTIALS_FILE", "/no/such"), ("HOME", "/no/such")];
+    let broker = Server::start(&SERVE, &environment);
+    fs::write(
+        &file,
+        "[default]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = keys\n\
+         [profile keys]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = example\n",
+    )
+    .unwrap();
+    let ended = run(&["get", PRIVATE, "--address", &broker.address, "--timeout", "20s"], &[]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(ended.error().contains("BROKER_MISCONFIGURED: AWS was not called"), "{}", ended.stderr);
+    assert!(!ended.error().contains("retry in"), "{}", ended.stderr);
+    assert!(broker.stop().contains("Missing Region"));
+}
+
+#[test]
+fn restart_keeps_process_id_arguments_and_standard_streams() {
+    let mut command = program(&[("AWS_PROFILE", ""), ("OTEL_SERVICE_NAME", " ")]);
+    command.args(["serve", "--simulate", "--listen", "127.0.0.1:0"]);
+    let broker = Server::spawn_logging(command);
+    let pid = broker.pid();
+    let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(arguments.ends_with("serve\0--simulate\0--listen\0127.0.0.1:0\0"), "{arguments:?}");
+    let environment = fs::read_to_string(format!("/proc/{pid}/environ"));
+    // The memory of a broker is protected, so only root can read its environment.
+    assert!(environment.is_err() || !environment.unwrap().contains("AWS_PROFILE"));
+    assert!(broker.stop().contains("AWS is simulated"));
+}
