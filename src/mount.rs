@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, s
 
 /// Returns whether this process sees a directory on a mount that it cannot write.
 ///
-/// kubelet mounts ConfigMap, Secret and projected volumes so. Another process may have the same volume mounted writable.
+/// kubelet mounts `ConfigMap`, Secret and projected volumes so. Another process may have the same volume mounted writable.
 ///
 /// # Errors
 /// The file system does not answer.

@@ -16,8 +16,8 @@ const STICKY: u32 = 0o1000;
 
 /// Rejects an entry that any user could replace; `None` is a missing entry, which any user could create.
 ///
-/// A directory that every user can write is accepted on a mount that is read-only to the broker, as kubelet's ConfigMap (0777) and
-/// Secret volumes (1777) are. It is also accepted with the sticky bit, if the entry belongs to root or the broker's user.
+/// A directory that every user can write is accepted on a mount that is read-only to the broker, as kubelet's `ConfigMap` (0777)
+/// and Secret volumes (1777) are. It is also accepted with the sticky bit, if the entry belongs to root or the broker's user.
 pub(super) fn check(directory: &Path, entry: Option<&Metadata>) -> Result<(), TrustedFileError> {
     let mode = fs::metadata(directory)?.mode();
     if mode & WORLD_WRITABLE == 0 || mount::is_read_only(directory)? {

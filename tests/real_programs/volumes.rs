@@ -58,7 +58,7 @@ impl Pod {
         root
     }
 
-    /// Makes the ConfigMap volume `config`: the broker's configuration, which includes the grants of a team.
+    /// Makes the `ConfigMap` volume `config`: the broker's configuration, which includes the grants of a team.
     fn config_map(&self, more: &str) -> String {
         let main = format!("include = [\"team-*.toml\"]\n{more}");
         let team = GRANT.replace("ID", "team-a");

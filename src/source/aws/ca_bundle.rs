@@ -23,3 +23,23 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     ensure!(!roots.is_empty(), "CA bundle {} has no certificate in PEM format", path.display());
     Ok(pem)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn bundle_that_any_user_can_replace_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+        fs::write(&file, ca.cert.pem()).unwrap();
+        assert_eq!(read(&file).unwrap(), ca.cert.pem().as_bytes());
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+        let refused = read(&file).unwrap_err().to_string();
+        assert!(refused.contains("ca.pem is in the world-writable directory"), "{refused}");
+    }
+}

@@ -66,3 +66,25 @@ impl ProvideCredentials for Provider {
         future::ProvideCredentials::new(self.assume())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn token_that_any_user_can_replace_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        fs::write(&file, "header.claims.signature\n").unwrap();
+        assert_eq!(read_token(file.clone()).await.as_deref(), Ok("header.claims.signature\n"));
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+        let refused = read_token(file.clone()).await.unwrap_err();
+        let place = format!("web identity token {} is in the world-writable directory", file.display());
+        assert!(refused.starts_with(&place), "{refused}");
+        let missing = read_token(directory.path().join("none")).await;
+        assert!(missing.is_err());
+    }
+}
