@@ -1,4 +1,6 @@
 //! JSON files shared with other programs: changed under a lock, replaced atomically, foreign content kept.
+//!
+//! A change keeps the order of keys, the indentation, the owner and the symbolic links to the file.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{ErrorKind, Write as _};
@@ -7,6 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+
+use self::layout::Layout;
+
+mod layout;
+mod links;
+
+pub use self::links::{chain as link_chain, target as link_target};
 
 /// Wait for the lock: 5 s, far longer than a change takes.
 const LOCK_TRIES: u32 = 500;
@@ -21,21 +30,44 @@ pub enum FileMode {
     Private,
 }
 
-/// Reads a file; a missing file is an empty object.
+/// Reads a file; a missing file is an empty object, and so is `null`, as for docker and podman.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or is not a JSON object.
 pub fn read(file: &Path) -> Result<Map<String, Value>, String> {
+    parse(file, &read_text(file)?)
+}
+
+fn read_text(file: &Path) -> Result<String, String> {
     match fs::read_to_string(file) {
-        Ok(text) if text.trim().is_empty() => Ok(Map::new()),
-        Ok(text) => {
-            let problem =
-                |error| format!("{}: not a JSON object ({}); correct the file", file.display(), error_position(&error));
-            serde_json::from_str(&text).map_err(problem)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Map::new()),
-        Err(error) => Err(format!("{}: {error}", file.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        text => text.map_err(|error| format!("{}: {error}", file.display())),
     }
+}
+
+fn parse(file: &Path, text: &str) -> Result<Map<String, Value>, String> {
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    let problem =
+        |error| format!("{}: not a JSON object ({}); correct the file", file.display(), error_position(&error));
+    serde_json::from_str(text).map(Option::unwrap_or_default).map_err(problem)
+}
+
+/// Returns an object of a file's content to change. It is created if it is missing or `null`.
+///
+/// # Errors
+/// Returns an error if the value is something else.
+pub fn object_mut<'a>(
+    config: &'a mut Map<String, Value>,
+    key: &str,
+    file: &Path,
+) -> Result<&'a mut Map<String, Value>, String> {
+    let value = config.entry(key).or_insert(Value::Null);
+    if value.is_null() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut().ok_or_else(|| format!("{}: {key} is not a JSON object; correct the file", file.display()))
 }
 
 /// Returns where JSON is malformed. serde's own message may quote the text, which may be a secret.
@@ -53,9 +85,9 @@ pub fn update(
     mode: FileMode,
     change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
 ) -> Result<bool, String> {
-    let problem = |error: std::io::Error| format!("{}: {error}", file.display());
-    // Through a symbolic link, because a rename would replace the link.
-    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let problem = |error: std::io::Error| write_problem(file, &error);
+    // Through symbolic links, because a rename would replace the link. The lock is beside the target: every link to it shares the lock.
+    let file = &link_target(file)?;
     require_regular_file(file)?;
     let directory = file.parent().filter(|directory| directory.is_absolute());
     let directory =
@@ -66,7 +98,7 @@ pub fn update(
     update_unlocked(file, mode, change)
 }
 
-/// Changes a file that has no other writer, as [`update`] does without the lock.
+/// Changes a file that has no other writer and is not a link, as [`update`] does without the lock.
 ///
 /// # Errors
 /// Returns the errors of [`update`].
@@ -75,27 +107,43 @@ pub fn update_unlocked(
     mode: FileMode,
     change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
 ) -> Result<bool, String> {
-    let problem = |error: std::io::Error| format!("{}: {error}", file.display());
     require_regular_file(file)?;
     // A fixed name: a killed program leaves at most one such file, and the next change removes it.
     let new = sibling(file, "new");
     let _ = fs::remove_file(&new);
-    let mut config = read(file)?;
-    let before = config.clone();
+    let old_text = read_text(file)?;
+    let before = parse(file, &old_text)?;
+    let mut config = before.clone();
     change(&mut config)?;
     let is_private = fs::metadata(file).is_ok_and(|metadata| metadata.mode().trailing_zeros() >= 6);
     if config == before && (mode == FileMode::Keep || is_private || !file.exists()) {
         return Ok(false);
     }
-    let text = serde_json::to_string_pretty(&config).map_err(|error| error.to_string())?;
+    let text = Layout::of(&old_text).print(&config).map_err(|error| error.to_string())?;
     let written = write_new(&new, &text, (file, mode)).and_then(|()| fs::rename(&new, file));
     if let Err(error) = written {
         let _ = fs::remove_file(&new);
-        return Err(problem(error));
+        return Err(write_problem(file, &error));
     }
     // Some file systems cannot sync a directory; the file is complete without it.
     let _ = file.parent().map(|directory| File::open(directory).and_then(|directory| directory.sync_all()));
     Ok(true)
+}
+
+/// Returns the error of a write. A mount of the file alone, as `docker run -v FILE:FILE` or a `subPath` makes it, cannot be renamed
+/// over, and writing into it would show readers half a file.
+#[must_use]
+pub fn write_problem(file: &Path, error: &std::io::Error) -> String {
+    let file = file.display();
+    match error.kind() {
+        ErrorKind::ResourceBusy => {
+            format!("{file}: the file is a mount point and cannot be replaced; mount its directory instead")
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            format!("{file}: the file system is read-only; name a file in a writable directory")
+        }
+        _ => format!("{file}: {error}"),
+    }
 }
 
 /// Rejects a directory, pipe, socket or device: a rename would replace it.

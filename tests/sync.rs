@@ -10,7 +10,6 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use program::{Ended, Following, Server, program, run, signal};
 use serde_json::{Value, json};
@@ -20,7 +19,7 @@ const PUBLIC: &str = "public.ecr.aws";
 const NO_BROKER: &str = "http://127.0.0.1:1";
 
 /// Hook that prints the file after each change.
-const SHOW: &str = "tr -d ' \\n' <$ECR_SYNC_FILE; echo";
+const SHOW: &str = "tr -d '[:space:]' <$ECR_SYNC_FILE; echo";
 
 /// A directory for the broker's socket and for credential files.
 struct Place {
@@ -256,6 +255,63 @@ fn sync_in_a_world_writable_directory_refuses_foreign_files_and_links() {
     }
 }
 
+/// docker's file on a tmpfs that is empty after a boot.
+#[test]
+fn sync_writes_through_a_dangling_link_and_locks_the_target() {
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    fs::create_dir(place.path("docker")).unwrap();
+    let (link, target) = (place.path("docker/config.json"), place.text("tmpfs/config.json"));
+    std::os::unix::fs::symlink("../second", &link).unwrap();
+    std::os::unix::fs::symlink(&target, place.path("second")).unwrap();
+    let directory = place.text("docker");
+    let arguments = [PRIVATE, "--docker-config", &directory];
+    let refused = place.once(&arguments);
+    assert!(refused.code == 1 && refused.error().contains("whose directory does not exist"), "{refused:?}");
+    assert_eq!(fs::read_link(&link).unwrap(), PathBuf::from("../second"));
+    fs::create_dir(place.path("tmpfs")).unwrap();
+    place.once(&arguments).out();
+    assert_eq!(fs::read_link(&link).unwrap(), PathBuf::from("../second"));
+    assert_eq!(hosts(&place.config("tmpfs/config.json")), [PRIVATE]);
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(place.path("docker")).unwrap().count(), 1, "nothing is written beside the link");
+    // A sync of the target itself finds the notes and the lock.
+    let mut sync = place.sync(&arguments);
+    sync.until(|line| line.contains(PRIVATE).then_some(()));
+    let second = place.once(&[PRIVATE, "--authfile", &target]);
+    assert!(second.code == 1 && second.error().contains("another sync updates"), "{second:?}");
+    assert!(sync.end("TERM").success());
+    place.once(&[PUBLIC, "--authfile", &target]).out();
+    assert_eq!(hosts(&place.config("docker/config.json")), [PUBLIC]);
+}
+
+#[test]
+fn sync_takes_null_for_no_content() {
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    let authfile = place.text("auth.json");
+    for (merge, text) in
+        [(&[][..], r#"{"auths":null,"credHelpers":null}"#), (&["--merge"], r#"{"auths":null,"x":1}"#), (&[], "null")]
+    {
+        fs::write(&authfile, text).unwrap();
+        place.once(&[&[PRIVATE, "--authfile", &authfile][..], merge].concat()).out();
+        assert_eq!(hosts(&place.config("auth.json")), [PRIVATE]);
+    }
+}
+
+#[test]
+fn sync_with_merge_keeps_key_order_and_indentation() {
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    let before = "{\n  \"z\": 1,\n  \"auths\": {\n    \"x.example\": {},\n    \"a.example\": {}\n  },\n  \"b\": 2\n}\n";
+    fs::write(place.path("auth.json"), before).unwrap();
+    place.once(&[PRIVATE, "--authfile", &place.text("auth.json"), "--merge"]).out();
+    let after = fs::read_to_string(place.path("auth.json")).unwrap();
+    let (head, tail) = after.split_once(",\n    \"123456789012.").unwrap();
+    assert_eq!(head, "{\n  \"z\": 1,\n  \"auths\": {\n    \"x.example\": {},\n    \"a.example\": {}");
+    assert!(tail.ends_with("\n    }\n  },\n  \"b\": 2\n}\n"), "{tail}");
+}
+
 #[test]
 fn second_sync_of_the_same_file_is_refused() {
     let place = Place::new();
@@ -342,15 +398,17 @@ fn two_hundred_kills_leave_a_complete_file() {
     let place = Place::new();
     let _broker = place.broker("12h");
     let authfile = place.text("auth.json");
+    let started = tokio::time::Instant::now();
     place.once(&[PRIVATE, PUBLIC, "--authfile", &authfile]).out();
+    let whole = started.elapsed();
     let (mut changes, mut before) = (0, place.config("auth.json"));
     for round in 0..200 {
         let registries = [&[PRIVATE][..], &[PUBLIC], &[PRIVATE, PUBLIC]][round % 3];
         let mut command = program(&[("ECR_BROKER_ADDRESS", &place.address())]);
         command.arg("sync").args(registries).args(["--authfile", &authfile]);
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-        // The delays cover the time from before its first step until after its last.
-        std::thread::sleep(Duration::from_micros(u64::try_from(round).unwrap() * 7_919 % 60_000));
+        // The delays cover the time from before its first step until after its last, on this machine as it is loaded now.
+        std::thread::sleep(whole * (u32::try_from(round).unwrap() * 37 % 200) / 100);
         child.kill().unwrap();
         child.wait().unwrap();
         let now = place.config("auth.json");

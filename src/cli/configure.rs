@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::json_file::{self, FileMode};
 use crate::registry::{DOCKER_HUB, Registry, RegistryError};
@@ -143,9 +143,8 @@ fn patch(args: &FileArgs, default: Option<PathBuf>) -> anyhow::Result<()> {
     }
     if !args.dry_run {
         json_file::update(&file, FileMode::Keep, |config| {
-            if let Value::Object(helpers) = config.entry("credHelpers").or_insert_with(|| json!({})) {
-                helpers.extend(hosts.iter().map(|host| (host.clone(), HELPER.into())));
-            }
+            let helpers = json_file::object_mut(config, "credHelpers", &file)?;
+            helpers.extend(hosts.iter().map(|host| (host.clone(), HELPER.into())));
             Ok(())
         })
         .map_err(anyhow::Error::msg)?;
@@ -162,7 +161,7 @@ fn patch(args: &FileArgs, default: Option<PathBuf>) -> anyhow::Result<()> {
 fn changes(config: &Map<String, Value>, hosts: &[String], file: &Path) -> anyhow::Result<Vec<String>> {
     let none = Map::new();
     let helpers = match config.get("credHelpers") {
-        None => &none,
+        None | Some(Value::Null) => &none,
         Some(Value::Object(helpers)) => helpers,
         Some(_) => bail!("{}: credHelpers is not an object; correct the file", file.display()),
     };

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use super::auth_entries::AuthEntries;
 use super::expiry_notes;
 use super::file_lock::FileLock;
-use super::file_owner::check_owner;
 use crate::json_file::{self, FileMode, sibling};
 use crate::moment::Moment;
 use crate::terminal::print_error;
@@ -19,9 +18,8 @@ const NOTES: &str = "sync";
 
 /// A credential file, locked against other `sync` processes.
 pub(super) struct AuthFile {
+    /// The path as the user named it, which may be a link.
     path: PathBuf,
-    /// File with the expiry of sync's entries. The credential file's format has no field for it.
-    notes: PathBuf,
     /// Whether to keep content that sync did not write (`--merge`). If not, such content is an error.
     merge: bool,
     /// Requested hosts; empty: all registries that the caller's grants name.
@@ -34,8 +32,13 @@ pub(super) struct AuthFile {
 impl AuthFile {
     /// Locks the file for the lifetime of the result.
     pub(super) fn open(path: PathBuf, requested: BTreeSet<String>, merge: bool) -> Result<Self, String> {
-        let (lock, notes) = (FileLock::acquire(&path)?, sibling(&path, NOTES));
-        Ok(Self { path, notes, merge, requested, owned: BTreeSet::new(), lock })
+        let lock = FileLock::acquire(&path)?;
+        Ok(Self { path, merge, requested, owned: BTreeSet::new(), lock })
+    }
+
+    /// Returns the file with the expiry of sync's entries. The credential file's format has no field for it.
+    fn notes(&self) -> PathBuf {
+        sibling(self.lock.target(), NOTES)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -44,12 +47,12 @@ impl AuthFile {
 
     /// Returns the requested entries that an earlier sync wrote. The expiry of other entries is not known.
     pub(super) fn load(&mut self, now: Moment) -> Result<AuthEntries, String> {
-        let notes = json_file::read(&self.notes).unwrap_or_else(|problem| {
+        let notes = json_file::read(&self.notes()).unwrap_or_else(|problem| {
             print_error(format_args!("{problem}; sync treats the file's entries as not its own"));
-            let _ = fs::remove_file(&self.notes);
+            let _ = fs::remove_file(self.notes());
             Map::new()
         });
-        let config = json_file::read(&self.path)?;
+        let config = json_file::read(self.lock.target())?;
         let mut entries = AuthEntries::default();
         for (host, auth) in auths(&config) {
             let Some(expiry) = notes.get(host).and_then(|notes| expiry_notes::expiry(notes, auth)) else { continue };
@@ -69,11 +72,10 @@ impl AuthFile {
             return Ok(false);
         }
         self.lock.ensure_held(&self.path)?;
-        check_owner(&self.path)?;
         let hosts: BTreeSet<_> = entries.iter().map(|(host, _)| host.clone()).collect();
         // Write the notes before the entries: sync never removes an entry without a note.
         self.write_notes(entries, &hosts)?;
-        let changed = json_file::update(&self.path, FileMode::Private, |config| {
+        let changed = json_file::update(self.lock.target(), FileMode::Private, |config| {
             self.check_content(config)?;
             self.replace_entries(config, entries, &hosts)
         })?;
@@ -92,9 +94,7 @@ impl AuthFile {
             *config = Map::from_iter([("auths".to_owned(), Value::Object(new.collect()))]);
             return Ok(());
         }
-        let Value::Object(auths) = config.entry("auths").or_insert_with(|| json!({})) else {
-            return Err(format!("{}: auths is not a JSON object; correct the file", self.path.display()));
-        };
+        let auths = json_file::object_mut(config, "auths", &self.path)?;
         auths.retain(|host, _| hosts.contains(host) || !self.owned.contains(host));
         auths.extend(new);
         Ok(())
@@ -102,8 +102,8 @@ impl AuthFile {
 
     /// Notes the expiry of the new entries. Keeps the notes of the entries that the file still has until the next write.
     fn write_notes(&self, entries: &AuthEntries, hosts: &BTreeSet<String>) -> Result<(), String> {
-        let config = json_file::read(&self.path)?;
-        json_file::update_unlocked(&self.notes, FileMode::Private, |notes| {
+        let config = json_file::read(self.lock.target())?;
+        json_file::update_unlocked(&self.notes(), FileMode::Private, |notes| {
             notes.retain(|host, _| self.owned.contains(host) || hosts.contains(host));
             for (host, entry) in entries.iter() {
                 let in_file = config.get("auths").and_then(|auths| auths.get(host)?.get("auth")?.as_str());
@@ -119,7 +119,7 @@ impl AuthFile {
     fn check_content(&self, config: &Map<String, Value>) -> Result<(), String> {
         let is_owned =
             |auths: &Value| auths.as_object().is_some_and(|auths| auths.keys().all(|host| self.owned.contains(host)));
-        if self.merge || config.iter().all(|(key, value)| key == "auths" && is_owned(value)) {
+        if self.merge || config.iter().all(|(key, value)| value.is_null() || key == "auths" && is_owned(value)) {
             return Ok(());
         }
         Err(format!(
