@@ -28,7 +28,7 @@ mod tls_problem;
 mod watch;
 
 pub use self::address::{Address, AddressError, Addresses};
-pub use self::config::{ConfigError, PartialConfig, Paths};
+pub use self::config::{ConfigError, DEFAULT_TIMEOUT, PartialConfig, Paths};
 pub use self::diagnose::ConnectError;
 pub use self::failure::{Failure, error_chain};
 pub use self::grants_text::grants_text;

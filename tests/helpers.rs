@@ -6,7 +6,7 @@
 mod program;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -65,9 +65,14 @@ impl Place {
     }
 
     fn run(&self, program: &str, arguments: &[&str], question: &str) -> Ended {
+        self.run_with(program, arguments, question, &[])
+    }
+
+    fn run_with(&self, program: &str, arguments: &[&str], question: &str, variables: &[(&str, &str)]) -> Ended {
         let mut command = Command::new(program);
         let path = format!("{}:/usr/bin:/bin", self.directory.path().display());
         command.args(arguments).env_clear().env("PATH", path).env("XDG_CONFIG_HOME", self.directory.path());
+        command.envs(variables.iter().copied());
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         // A program may exit without reading its stdin.
@@ -80,6 +85,25 @@ impl Place {
     fn docker(&self, action: &str, question: &str) -> Ended {
         self.run(HELPER, &[action], question)
     }
+
+    /// Returns the note of a `get` that docker takes for "no entry".
+    fn not_found(&self, server: &str) -> String {
+        not_found(self.docker("get", server))
+    }
+
+    /// Returns the username of a registry's entry.
+    fn user(&self, server: &str) -> String {
+        let answer: Value = serde_json::from_str(&self.docker("get", server).out()).unwrap();
+        answer["Username"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Checks the form of a failed `get`: docker's text on stdout, at most one line on stderr, exit code 1. Returns the note.
+fn not_found(ended: Ended) -> String {
+    let Ended { code, stdout, stderr } = ended;
+    assert_eq!((code, stdout.as_str()), (1, NOT_FOUND), "{stderr}");
+    assert!(stderr.lines().count() <= 1, "{stderr}");
+    stderr
 }
 
 fn credential(server: &str) -> String {
@@ -134,30 +158,128 @@ fn docker_get_reports_other_registries_as_not_found_without_a_broker() {
         assert_eq!(stderr.contains("is an alias of the broker") && stderr.contains("no broker answers"), may_be_alias);
     }
     for wrong in ["12345.dkr.ecr.eu-central-1.amazonaws.com", "123456789012.dkr-ecr.eu-central-1.amazonaws.com"] {
-        let malformed = place.docker("get", wrong);
-        assert!(
-            malformed.code == 1 && malformed.stdout != NOT_FOUND,
-            "a malformed ECR host has its own error: {malformed:?}"
-        );
+        let note = place.not_found(wrong);
+        assert!(note.contains("ecr"), "a malformed ECR host has its own error: {note}");
     }
     let nothing = place.docker("get", "\n");
     assert_eq!((nothing.code, nothing.stdout.as_str()), (1, "no credentials server URL\n"));
 }
 
 #[test]
-fn docker_get_without_a_broker_fails_except_for_the_public_registry() {
+fn docker_get_failure_is_not_found_with_the_reason_on_stderr() {
     let place = Place::new(&format!("address = \"{UNUSED_ADDRESS}\"\n"));
-    let private = place.docker("get", PRIVATE);
-    assert_eq!((private.code, private.stdout.lines().count()), (1, 1));
-    assert!(private.stdout.contains("no broker answers at http://127.0.0.1:1"), "{private:?}");
-    let public = place.docker("get", "public.ecr.aws");
-    assert_eq!((public.code, public.stdout.as_str()), (1, NOT_FOUND));
-    assert!(public.stderr.contains("no broker answers"), "{public:?}");
+    for server in [PRIVATE, "public.ecr.aws"] {
+        let note = place.not_found(server);
+        assert!(note.contains("no broker answers at http://127.0.0.1:1"), "{note}");
+    }
     let list = place.docker("list", "unused");
     assert_eq!((list.code, list.stdout.as_str()), (0, "{}\n"));
-    let wrong = Place::new("adress = 1").docker("get", PRIVATE);
-    assert!(wrong.code == 1 && wrong.stdout.contains("client.toml") && wrong.stdout.lines().count() == 1, "{wrong:?}");
-    assert_eq!(Place::new("adress = 1").docker("list", "").code, 0);
+    let mut child = Command::new(HELPER);
+    child.arg("get").env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"\xff").unwrap();
+    let unreadable = child.wait_with_output().unwrap();
+    assert_eq!((unreadable.status.code(), unreadable.stdout.as_slice()), (Some(1), NOT_FOUND.as_bytes()));
+    assert!(String::from_utf8(unreadable.stderr).unwrap().contains("cannot read stdin"));
+}
+
+/// Mistakes in the settings: variables, and the content of client.toml.
+const MISTAKES: [(&[(&str, &str)], &str, &str); 8] = [
+    (&[("ECR_BROKER_TIMEOUT", "30")], "", "ECR_BROKER_TIMEOUT: time unit needed"),
+    (&[("ECR_BROKER_ADDRESS", "https://broker.example")], "", "is not a broker address"),
+    (&[("ECR_BROKER_TLS_CERT", "/x")], "", "tls_cert without tls_key"),
+    (&[], "tls_key = \"/x\"\n", "tls_key without tls_cert"),
+    (&[], "adress = 1\n", "unknown field `adress`"),
+    (&[], "timeout = \"soon\"\n", "timeout is not a duration"),
+    (&[], "address = 7\n", "client.toml"),
+    (&[], "address = \"ftp://x\"\n", "is not a broker address"),
+];
+
+#[test]
+fn settings_mistake_lets_other_registries_pass_and_is_noted() {
+    for (variables, text, expected) in MISTAKES {
+        let place = Place::new(text).also("next = \"other\"\n");
+        let entry = r#"{"ServerURL":"x","Username":"u","Secret":"s"}"#;
+        place.helper_script("docker-credential-other", entry, 0);
+        for server in ["https://index.docker.io/v1/", "ghcr.io", "localhost"] {
+            let ended = place.run_with(HELPER, &["get"], server, variables);
+            assert_eq!((ended.code, ended.stdout.trim()), (0, entry), "{expected}: {ended:?}");
+            assert!(ended.stderr.contains(expected) && ended.stderr.lines().count() == 1, "{expected}: {ended:?}");
+            let stored = place.run_with(HELPER, &["store"], &credential(server), variables);
+            assert!(stored.code == 0 && stored.stderr.contains(expected), "{expected}: {stored:?}");
+        }
+        let ecr = not_found(place.run_with(HELPER, &["get"], PRIVATE, variables));
+        assert_eq!(ecr.matches(expected).count(), 1, "{ecr}");
+        place.helper_script("docker-credential-other", r#"{"ghcr.io":"u"}"#, 0);
+        let list = place.run_with(HELPER, &["list"], "unused", variables);
+        assert_eq!((list.code, list.stdout.as_str()), (0, "{\"ghcr.io\":\"u\"}\n"), "{expected}");
+        assert!(list.stderr.contains(expected), "{list:?}");
+    }
+}
+
+#[test]
+fn settings_mistake_without_a_delegate_is_not_found_for_every_registry() {
+    let not_toml = "address = ";
+    for (variables, text, expected) in MISTAKES.into_iter().chain([(&[][..], not_toml, "client.toml: line 1")]) {
+        let place = Place::new(text);
+        for server in ["https://index.docker.io/v1/", "ghcr.io", PRIVATE] {
+            let note = not_found(place.run_with(HELPER, &["get"], server, variables));
+            assert_eq!(note.matches(expected).count(), 1, "{server}: {note}");
+        }
+    }
+}
+
+#[test]
+fn settings_mistake_leaves_kubelet_without_credentials_for_other_images() {
+    for (variables, text, expected) in MISTAKES {
+        let place = Place::new(text);
+        let link = place.path("ecr-credential-provider");
+        std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+        for (program, arguments) in [(link.to_str().unwrap(), &[][..]), (PROGRAM, &["helper", "kubelet"])] {
+            for image in ["ghcr.io/a/b", "docker.io/library/busybox", "busybox"] {
+                let ended = place.run_with(program, arguments, &kubelet_request(image, ""), variables);
+                let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
+                assert_eq!((ended.code, &answer["auth"]), (0, &Value::Null), "{expected}: {ended:?}");
+                assert!(ended.stderr.contains(expected), "{expected}: {ended:?}");
+            }
+            let ecr = place.run_with(program, arguments, &kubelet_request(PRIVATE, ""), variables);
+            assert_eq!((ecr.code, ecr.stdout.as_str()), (1, ""));
+            assert!(ecr.stderr.contains(expected) && ecr.stderr.lines().count() == 1, "{expected}: {ecr:?}");
+        }
+    }
+}
+
+#[test]
+fn helper_flag_mistake_names_the_flag_and_lets_other_registries_pass() {
+    let place = Place::new("");
+    for (flags, expected) in [
+        (&["--timeout", "30"][..], "--timeout: time unit needed"),
+        (&["--address", "https://broker.example"], "--address: "),
+        (&["--tls-cert", "/x"], "tls_cert without tls_key"),
+    ] {
+        let arguments = [&["helper", "docker", "get"][..], flags].concat();
+        let other = not_found(place.run(PROGRAM, &arguments, "docker.io"));
+        assert!(other.contains(expected), "{other}");
+        let bazel = json!({ "uri": "https://ghcr.io/v2/" }).to_string();
+        let bazel = place.run(PROGRAM, &[&["helper", "bazel", "get"][..], flags].concat(), &bazel);
+        assert_eq!((bazel.code, bazel.stdout.as_str()), (0, "{}\n"), "{bazel:?}");
+        assert!(bazel.stderr.contains(expected), "{bazel:?}");
+    }
+}
+
+#[test]
+fn version_is_printed_for_every_form_that_helpers_have() {
+    let place = Place::new("adress = 1");
+    let link = place.path("docker-credential-ecr-login");
+    std::os::unix::fs::symlink(HELPER, &link).unwrap();
+    for program in [HELPER, link.to_str().unwrap()] {
+        for form in ["version", "--version", "-v"] {
+            let version = place.run(program, &[form], "").out();
+            assert_eq!(version, format!("docker-credential-ecr-broker (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")));
+        }
+        assert!(place.run(program, &["--help"], "").out().starts_with("usage: "));
+    }
+    assert_eq!(place.docker("frobnicate", "").stdout, "Unknown credential action `frobnicate`\n");
 }
 
 #[test]
@@ -167,8 +289,8 @@ fn aws_denial_is_reported_and_skips_the_fallback() {
     let fallback = place.helper_script("fallback", "{}", 0);
     let fallback = ["helper", "docker", "get", "--fallback-exec", fallback.to_str().unwrap()];
     let denied = place.run(PROGRAM, &fallback, PRIVATE);
-    assert_eq!(denied.code, 1);
-    assert!(denied.stdout.starts_with("AWS_ACCESS_DENIED: "), "{denied:?}");
+    let note = not_found(denied);
+    assert!(note.starts_with("ecr-broker: AWS_ACCESS_DENIED: "), "{note}");
     assert_eq!(place.requests(), "");
     broker.stop();
 }
@@ -184,7 +306,6 @@ fn docker_store_drops_ecr_and_refuses_others_without_a_delegate() {
     assert!(refused.code == 1 && refused.stdout.contains("next in client.toml"), "{refused:?}");
     assert!(!refused.stdout.contains("s3cret") && !refused.stderr.contains("s3cret"));
     assert_eq!(place.docker("store", "nonsense").code, 1);
-    assert_eq!(place.docker("frobnicate", "").stdout, "Unknown credential action `frobnicate`\n");
 }
 
 #[test]
@@ -204,17 +325,24 @@ fn other_registries_go_to_the_delegate_helper() {
     );
     place.helper_script("docker-credential-other", r#"{"https://ghcr.io":"u"}"#, 0);
     assert_eq!(place.docker("list", "unused").out_anyway(), "{\"https://ghcr.io\":\"u\"}\n");
-    // The delegate's error passes unchanged, because docker compares it.
     place.helper_script("docker-credential-other", NOT_FOUND.trim(), 1);
-    let Ended { code, stdout, .. } = place.docker("get", "ghcr.io");
-    assert_eq!((code, stdout.as_str()), (1, NOT_FOUND));
-    let missing = Place::new("next = \"no-such\"\n").docker("get", "ghcr.io");
-    assert!(missing.code == 1 && missing.stdout.contains("docker-credential-no-such"), "{missing:?}");
+    assert!(!place.not_found("localhost").contains("docker-credential-other"));
+    // Another error must not end calls for other registries.
+    place.helper_script("docker-credential-other", "pass store is uninitialized", 1);
+    assert!(place.not_found("localhost").contains("docker-credential-other (next in client.toml) failed: pass store"));
+    assert_eq!(place.docker("store", &credential("localhost")).stdout, "pass store is uninitialized\n");
+    place.helper_script("docker-credential-other", "", 1);
+    assert!(place.not_found("localhost").contains("failed without a message"));
+    place.helper_script("docker-credential-other", "Secret: s3cret", 0);
+    let note = place.not_found("localhost");
+    assert!(note.contains("answered without JSON") && !note.contains("s3cret"), "{note}");
+    let missing = Place::new("next = \"no-such\"\n").not_found("localhost");
+    assert!(missing.contains("docker-credential-no-such"), "{missing}");
     // The same program under another name.
     let place = Place::new("next = \"another\"\n");
     std::os::unix::fs::symlink(HELPER, place.path("docker-credential-another")).unwrap();
-    let circle = place.docker("get", "ghcr.io");
-    assert!(circle.code == 1 && circle.stdout.contains("an ecr-broker helper runs it already"), "{circle:?}");
+    let circle = place.not_found("localhost");
+    assert!(circle.contains("an ecr-broker helper runs it already"), "{circle}");
 }
 
 #[test]
@@ -288,11 +416,153 @@ fn other_registries_are_read_and_written_in_an_auth_file() {
     let names: Vec<_> = fs::read_dir(place.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 4, "the directory of client.toml, the file, its lock and the link: {names:?}");
     fs::write(&file, "\"eyJsecret\"").unwrap();
-    let broken = place.docker("get", "ghcr.io").stdout;
+    let broken = place.not_found("localhost");
     assert!(broken.contains("auth.json") && !broken.contains("eyJsecret"), "{broken}");
     let wrong = place.docker("store", &credential("123456789012.dkr-ecr.eu-central-1.amazonaws.com"));
     assert!(wrong.code == 1 && !fs::read_to_string(&file).unwrap().contains("dkr-ecr"), "{wrong:?}");
     assert_eq!(place.docker("list", "").code, 0);
+}
+
+/// A place whose delegate is a file with this content.
+fn place_with_delegate_file(content: &Value) -> (Place, PathBuf) {
+    let place = Place::new("next = \"../auth.json\"\n");
+    let file = place.path("auth.json");
+    fs::write(&file, content.to_string()).unwrap();
+    (place, file)
+}
+
+#[test]
+fn delegate_path_starts_at_home_or_at_the_file_that_names_it() {
+    let entry = |user: &str| json!({ "auths": { "localhost": { "username": user, "password": "p" } } }).to_string();
+    let place = Place::new("");
+    for (name, user) in [("auth.json", "above"), ("ecr-broker/auth.json", "beside"), ("home.json", "home")] {
+        fs::write(place.path(name), entry(user)).unwrap();
+    }
+    let home = place.path("");
+    let home = ("HOME", home.to_str().unwrap());
+    let get = |next: &str, variables: &[(&str, &str)]| {
+        fs::write(place.path("ecr-broker/client.toml"), format!("next = {next:?}\n")).unwrap();
+        place.run_with(HELPER, &["get"], "localhost", variables)
+    };
+    for (next, user) in [("../auth.json", "above"), ("./auth.json", "beside"), ("~/home.json", "home")] {
+        let answer: Value = serde_json::from_str(&get(next, &[home]).out()).unwrap();
+        assert_eq!(answer["Username"], user, "{next}");
+    }
+    assert!(not_found(get("~/home.json", &[])).contains("needs HOME, which is not set"));
+    assert!(not_found(get("~other/home.json", &[home])).contains("the home of another user"));
+    assert_eq!(not_found(get("~/missing.json", &[home])), "", "a file without entries yet");
+    // The flag's path starts at the working directory.
+    let mut command = Command::new(PROGRAM);
+    command.args(["helper", "docker", "get", "--next", "./auth.json"]).env_clear().current_dir(place.path(""));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"localhost").unwrap();
+    let answer: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(answer["Username"], "above");
+}
+
+#[test]
+fn delegate_file_entry_is_decoded_as_docker_does_or_reported() {
+    let wrapped = BASE64.encode("w".repeat(60).as_bytes().iter().chain(b":p").copied().collect::<Vec<_>>().as_slice());
+    let wrapped =
+        wrapped.as_bytes().chunks(16).map(|line| String::from_utf8(line.to_vec()).unwrap()).collect::<Vec<_>>();
+    let (place, file) = place_with_delegate_file(&json!({ "auths": {
+        "wrapped": { "auth": wrapped.join("\n") },
+        "spare": { "auth": "dXNlcjpzM2NyZXR=" },
+        "both": { "username": "x", "password": "y", "auth": BASE64.encode(b"first:p") },
+        "plain": { "username": "x", "password": "y" },
+        "https://url/some/path": { "auth": BASE64.encode(b"old:p") },
+        "unpadded": { "auth": "dXNlcjpzM2NyZXQ" },
+        "nocolon": { "auth": BASE64.encode(b"s3cret") },
+        "nouser": { "auth": BASE64.encode(b":s3cret") },
+        "garbage": { "auth": "s3cret!" },
+        "emptied": {},
+    } }));
+    let (long, users) = ("w".repeat(60), [("spare", "user"), ("both", "first"), ("plain", "x"), ("url", "old")]);
+    for (server, user) in users.into_iter().chain([("wrapped", long.as_str())]) {
+        assert_eq!(place.user(server), user, "{server}");
+    }
+    let broken = ["unpadded", "nocolon", "nouser", "garbage"];
+    for server in broken {
+        let note = place.not_found(server);
+        let expected = format!("auth of {server:?} is not base64 of USERNAME:PASSWORD");
+        assert!(note.contains(&expected) && note.contains("auth.json") && !note.contains("s3cret"), "{note}");
+    }
+    assert_eq!(place.not_found("emptied"), "");
+    let list = place.docker("list", "unused");
+    assert_eq!(list.stdout.matches("\":\"").count(), 5, "{list:?}");
+    assert!(broken.iter().all(|server| list.stderr.contains(server)), "{list:?}");
+    fs::write(&file, "null").unwrap();
+    assert_eq!(place.not_found("plain"), "");
+    fs::write(&file, r#"{"auths":null,"credHelpers":null}"#).unwrap();
+    assert_eq!(place.not_found("plain"), "");
+    assert_eq!(place.docker("list", "unused").stdout, "{}\n");
+    assert_eq!(place.docker("store", &credential("plain")).code, 0);
+    assert_eq!(place.user("plain"), "user");
+}
+
+#[test]
+fn cred_helpers_of_the_delegate_file_are_run_as_podman_does() {
+    let (place, file) = place_with_delegate_file(&json!({
+        "credHelpers": { "localhost": "other", "own": "ecr-broker" },
+        "auths": { "own": { "username": "file", "password": "p" } },
+    }));
+    place.helper_script("docker-credential-other", r#"{"ServerURL":"x","Username":"helper","Secret":"s"}"#, 0);
+    assert_eq!((place.user("localhost").as_str(), place.user("own").as_str()), ("helper", "file"));
+    let before = fs::read_to_string(&file).unwrap();
+    assert_eq!(place.docker("store", &credential("localhost")).code, 0);
+    assert_eq!(place.docker("erase", "localhost").code, 0);
+    assert!(place.requests().contains("store\n{") && place.requests().contains("erase\nlocalhost"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    let list: Value = serde_json::from_str(&place.docker("list", "unused").stdout).unwrap();
+    assert_eq!(list, json!({ "localhost": "", "own": "file" }));
+}
+
+/// Creates a program that hangs with a child, and returns a pipe that both hold open.
+fn hanging_script(place: &Place, name: &str) -> PathBuf {
+    let pipe = place.path(&format!("{name}.pipe"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let text =
+        format!("#!/bin/sh\nexec 3>{}\necho started >&3\n(sleep 120; echo survived >&3) &\nwait\n", pipe.display());
+    fs::write(place.path(name), text).unwrap();
+    fs::set_permissions(place.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    pipe
+}
+
+#[test]
+fn hanging_delegate_or_fallback_is_killed_with_its_children() {
+    let place = Place::new(&format!("address = \"{UNUSED_ADDRESS}\"\nnext = \"hang\"\ntimeout = \"3s\"\n"));
+    let pipe = hanging_script(&place, "docker-credential-hang");
+    let program = place.path("docker-credential-hang");
+    let fallback = ["helper", "docker", "get", "--fallback-exec", program.to_str().unwrap()];
+    for (arguments, server) in [(&["get"][..], "localhost"), (&fallback, PRIVATE), (&["list"], "unused")] {
+        // Held open until the helper ends, so that reading the pipe never waits for a first writer.
+        let holder = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+        let mut reader = fs::File::open(&pipe).unwrap();
+        let ended = place.run(if arguments.len() == 1 { HELPER } else { PROGRAM }, arguments, server);
+        drop(holder);
+        assert!(ended.stderr.contains("no answer within 3s"), "{ended:?}");
+        assert_eq!(ended.stdout, if server == "unused" { "{}\n" } else { NOT_FOUND });
+        let mut written = String::new();
+        reader.read_to_string(&mut written).unwrap();
+        assert_eq!(written, "started\n", "every process that holds the pipe is dead");
+    }
+}
+
+#[test]
+fn fallback_runs_when_local_settings_prevent_asking_the_broker() {
+    let unreadable = [
+        "address = \"https://127.0.0.1:1\"\ntls_ca = \"/no/such\"\n",
+        "address = \"http://127.0.0.1:1\"\ntoken_file = \"/no/such\"\n",
+    ];
+    let cases = unreadable.map(|text| (&[][..], text, "")).into_iter().chain(MISTAKES);
+    for (variables, text, expected) in cases {
+        let place = Place::new(text);
+        let fallback = place.helper_script("fallback", "{\"its\":\"own\"}", 0);
+        let arguments = ["helper", "kubelet", "--fallback-exec", fallback.to_str().unwrap()];
+        let ended = place.run_with(PROGRAM, &arguments, &kubelet_request(PRIVATE, ""), variables);
+        assert_eq!((ended.code, ended.stdout.as_str()), (0, "{\"its\":\"own\"}\n"), "{text} {variables:?}: {ended:?}");
+        assert!(!ended.stderr.is_empty() && ended.stderr.contains(expected), "{ended:?}");
+    }
 }
 
 #[test]
@@ -308,11 +578,14 @@ fn two_hundred_helpers_with_a_cold_key_make_one_aws_call() {
     assert_eq!(logs.matches("credential fetched").count(), 1);
 }
 
-fn kubelet(place: &Place, arguments: &[&str], image: &str, more: &str) -> Ended {
-    let request = format!(
+fn kubelet_request(image: &str, more: &str) -> String {
+    format!(
         r#"{{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderRequest","image":"{image}"{more}}}"#
-    );
-    place.run(PROGRAM, &[&["helper", "kubelet"], arguments].concat(), &request)
+    )
+}
+
+fn kubelet(place: &Place, arguments: &[&str], image: &str, more: &str) -> Ended {
+    place.run(PROGRAM, &[&["helper", "kubelet"], arguments].concat(), &kubelet_request(image, more))
 }
 
 #[test]
@@ -431,6 +704,60 @@ fn configure_docker_and_podman_adds_the_helper_and_keeps_the_rest() {
     for wrong in [&["configure", "docker", "ghcr.io"][..], &["configure", "docker"]] {
         assert_ne!(place.run(PROGRAM, wrong, "").code, 0, "{wrong:?}");
     }
+}
+
+#[test]
+fn configure_keeps_key_order_indentation_and_null_is_empty() {
+    let place = Place::new("");
+    let file = place.path("config.json");
+    let configure = || place.run(PROGRAM, &["configure", "docker", PRIVATE, "--file", file.to_str().unwrap()], "");
+    let added = format!("\"{PRIVATE}\": \"ecr-broker\"");
+    for (before, after) in [
+        (
+            "{\n\t\"psFormat\": \"x\",\n\t\"credHelpers\": {\n\t\t\"z\": \"y\"\n\t},\n\t\"auths\": {}\n}".to_owned(),
+            format!(
+                "{{\n\t\"psFormat\": \"x\",\n\t\"credHelpers\": {{\n\t\t\"z\": \"y\",\n\t\t{added}\n\t}},\n\t\"auths\": {{}}\n}}"
+            ),
+        ),
+        (
+            "{\n    \"z\": 1,\n    \"credHelpers\": null,\n    \"auths\": null\n}\n".to_owned(),
+            format!("{{\n    \"z\": 1,\n    \"credHelpers\": {{\n        {added}\n    }},\n    \"auths\": null\n}}\n"),
+        ),
+        (String::new(), format!("{{\n\t\"credHelpers\": {{\n\t\t{added}\n\t}}\n}}")),
+        ("null".to_owned(), format!("{{\n\t\"credHelpers\": {{\n\t\t{added}\n\t}}\n}}")),
+    ] {
+        fs::write(&file, &before).unwrap();
+        configure().out();
+        assert_eq!(fs::read_to_string(&file).unwrap(), after, "{before}");
+    }
+    fs::write(&file, r#"{"credHelpers":[]}"#).unwrap();
+    assert!(configure().error().contains("credHelpers is not an object"));
+}
+
+#[test]
+fn configure_writes_through_a_dangling_link() {
+    let place = Place::new("");
+    let (link, target) = (place.path("home/.docker/config.json"), place.path("home/dotfiles/config.json"));
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("../dotfiles/config.json", &link).unwrap();
+    let home = place.path("home");
+    let variables = [("HOME", home.to_str().unwrap())];
+    let configure = || place.run_with(PROGRAM, &["configure", "docker", PRIVATE], "", &variables);
+    let refused = configure();
+    assert!(refused.code == 1 && refused.error().contains("whose directory does not exist"), "{refused:?}");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    fs::create_dir(target.parent().unwrap()).unwrap();
+    configure().out();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let config: Value = serde_json::from_str(&fs::read_to_string(&target).unwrap()).unwrap();
+    assert_eq!(config["credHelpers"][PRIVATE], "ecr-broker");
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
+    place.run_with(PROGRAM, &["configure", "docker", "public.ecr.aws"], "", &variables).out();
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
+    let mut beside: Vec<_> =
+        fs::read_dir(target.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    beside.sort_unstable();
+    assert_eq!(beside, ["config.json", "config.json.lock"], "the lock is beside the target");
 }
 
 #[test]

@@ -8,10 +8,7 @@ use ecr_broker::helper::{Setup, docker};
 fn main() -> ExitCode {
     // First: the new process reads the request.
     let restarted = environment::restart_without_blank_variables();
-    let setup = || {
-        restarted.map_err(|error| error.to_string())?;
-        Setup::from_environment().map_err(|error| error.to_string())
-    };
+    let setup = || Setup::from_environment().with_mistake(restarted.err().map(|error| error.to_string()));
     let Some(action) = std::env::args_os().nth(1) else {
         return docker::usage();
     };

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::connection_args::ConnectionArgs;
+use self::options::Options;
 use crate::helper::{Setup, bazel, docker, kubelet};
+
+mod options;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,47 +48,18 @@ enum Protocol {
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct Options {
-    /// Profile to request
-    #[arg(long, env = "ECR_BROKER_PROFILE")]
-    profile: Option<String>,
-    /// Credential helper (secretservice) or auth file (/path/auth.json) for other registries
-    ///
-    /// Only the docker protocol uses it. client.toml can set it with the key `next`.
-    #[arg(long, value_name = "NAME|FILE")]
-    next: Option<String>,
-    /// Command of the same protocol to run when no broker answers
-    ///
-    /// The program and its arguments, separated by spaces. It does not run after an error from the broker, except while the broker shuts down.
-    #[arg(long, value_name = "COMMAND")]
-    fallback_exec: Option<String>,
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-impl Options {
-    fn setup(self) -> Result<Setup, String> {
-        let (mut config, paths) = self.connection.partial_config();
-        (config.profile, config.delegate) = (self.profile, self.next);
-        let setup = Setup::new(config, &paths).map_err(|error| error.to_string())?;
-        Ok(setup.with_fallback(self.fallback_exec))
-    }
-}
-
 /// Runs as a helper under the name of a link to the program: tools find their helpers by name and pass no argument of ours.
 pub(super) fn run_by_program_name() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();
     let program = arguments.next()?;
     let name = std::path::Path::new(&program).file_name()?.to_str()?;
-    let setup = || Setup::from_environment().map_err(|error| error.to_string());
     let action = arguments.next().unwrap_or_default();
     let action = action.to_string_lossy();
     let output = match name {
         // Amazon's provider is configured with the argument get-credentials; any argument is accepted.
-        "ecr-credential-provider" => kubelet::run(setup),
-        "bazel-credential-ecr-broker" => bazel::run(setup, &action),
-        _ if name.starts_with("docker-credential-") => docker::run(setup, &action),
+        "ecr-credential-provider" => kubelet::run(Setup::from_environment),
+        "bazel-credential-ecr-broker" => bazel::run(Setup::from_environment, &action),
+        _ if name.starts_with("docker-credential-") => docker::run(Setup::from_environment, &action),
         _ => return None,
     };
     Some(output.print())

@@ -13,7 +13,7 @@ use crate::address::{DEFAULT_TCP, default_sockets};
 use crate::environment::{self, CLIENT_SETTINGS};
 
 /// Default time limit for connecting and the answer together.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time limit; an addition to the clock must not overflow.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 /// `client.toml` of the system; the user's file takes precedence.
@@ -68,10 +68,10 @@ pub enum ConfigError {
         /// Error on one line.
         problem: String,
     },
-    /// An environment variable that cannot be parsed.
+    /// A flag or environment variable that cannot be parsed.
     #[error("{name}: {problem}")]
     Variable {
-        /// Name of the variable.
+        /// Name of the flag or variable.
         name: String,
         /// Error on one line.
         problem: String,
@@ -107,14 +107,27 @@ impl Paths {
     /// # Errors
     /// Returns an error if a file cannot be read or parsed.
     pub fn each_file(&self) -> Result<Vec<(PathBuf, PartialConfig)>, ConfigError> {
+        self.candidates().filter_map(|file| read(&file).transpose().map(|config| Ok((file, config?)))).collect()
+    }
+
+    /// Returns the delegate that the files name, and the file. It needs only TOML: another mistake in the file does not concern the
+    /// registries that the broker does not serve.
+    #[must_use]
+    pub fn delegate(&self) -> Option<(PathBuf, String)> {
+        self.candidates().find_map(|file| {
+            let table: toml::Table = std::fs::read_to_string(&file).ok()?.parse().ok()?;
+            Some((file, table.get("next")?.as_str()?.to_owned()))
+        })
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = PathBuf> {
         let home = self.home.as_ref().map(|home| home.join(".config"));
         let config_home = self.config_home.clone().or(home).filter(|path| path.is_absolute());
         // After sudo, $HOME may be a directory of another user.
         let denied =
             |file: &Path| std::fs::metadata(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
         let user = config_home.map(|directory| directory.join(USER_FILE)).filter(|file| !denied(file));
-        let files = user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]);
-        files.filter_map(|file| read(&file).transpose().map(|config| Ok((file, config?)))).collect()
+        user.into_iter().chain([PathBuf::from(SYSTEM_FILE)])
     }
 
     /// Returns all default addresses, including sockets that do not exist.
@@ -131,15 +144,18 @@ impl Paths {
 }
 
 impl PartialConfig {
-    /// Reads the environment variables: `ECR_BROKER_` and the flag's name in capitals.
+    /// Reads flags, and the environment variables of those that are not set: `ECR_BROKER_` and the flag's name in capitals. `flag`
+    /// returns the value of a flag by its setting.
     ///
     /// # Errors
-    /// Returns an error if a variable cannot be parsed.
-    pub fn from_environment() -> Result<Self, ConfigError> {
+    /// Returns an error if a flag or variable cannot be parsed.
+    pub fn from_flags_or_environment(flag: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         for setting in CLIENT_SETTINGS {
-            let name = environment::client_variable(setting);
-            if let Some(value) = environment::variable(&name) {
+            let variable = environment::client_variable(setting);
+            let flag = flag(setting).map(|value| (format!("--{}", setting.replace('_', "-")), value));
+            let found = flag.or_else(|| environment::variable(&variable).map(|value| (variable, value)));
+            if let Some((name, value)) = found {
                 config.set(setting, value).map_err(|problem| ConfigError::Variable { name, problem })?;
             }
         }

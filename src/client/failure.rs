@@ -76,7 +76,7 @@ impl Failure {
     }
 
     /// A failure on the client's side, before or after the call.
-    pub(super) fn local(message: String) -> Self {
+    pub(crate) fn local(message: String) -> Self {
         Self {
             code: Code::Unknown,
             reason: None,

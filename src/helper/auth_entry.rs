@@ -1,10 +1,10 @@
 //! A registry's username and secret in docker's two formats: the helper protocol's message and an entry of an auth file.
 
-use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::registry_auth::basic;
+use super::registry_auth::{basic, parse_basic};
+use crate::quoted::Quoted;
 
 /// Message of the helper protocol when there is no entry. Programs compare the whole text, and then continue without credentials.
 pub(super) const NOT_FOUND: &str = "credentials not found in native keychain\n";
@@ -46,31 +46,36 @@ impl AuthEntry {
         }
     }
 
-    /// Reads an entry of an auth file; docker leaves empty ones behind.
-    pub(super) fn from_file_value(server: &str, value: &Value) -> Option<Self> {
+    /// Reads an entry of an auth file as docker does: `auth` precedes `username` and `password`. docker leaves empty entries behind.
+    ///
+    /// # Errors
+    /// Returns an error if `auth` cannot be decoded; docker, podman and crane refuse it too.
+    pub(super) fn from_file_value(server: &str, value: &Value) -> Result<Option<Self>, String> {
         let entry = |username: &str, secret: &str| {
             Some(Self { server: server.to_owned(), username: username.to_owned(), secret: secret.to_owned() })
         };
         let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         if let Some(token) = text("identitytoken") {
-            return entry(TOKEN_USER, token);
+            return Ok(entry(TOKEN_USER, token));
         }
-        if let (Some(username), Some(password)) = (text("username"), text("password")) {
-            return entry(username, password);
+        if let Some(auth) = text("auth") {
+            let (username, secret) = parse_basic(auth).ok_or_else(|| {
+                format!("auth of {} is not base64 of USERNAME:PASSWORD; log in again", Quoted(server))
+            })?;
+            return Ok(entry(&username, secret.trim_matches('\0')));
         }
-        let auth = BASE64.decode(text("auth")?.as_bytes()).ok()?;
-        let (username, secret) = std::str::from_utf8(&auth).ok()?.split_once(':')?;
-        entry(username, secret.trim_end_matches('\0'))
+        Ok(text("username").zip(text("password")).and_then(|(username, password)| entry(username, password)))
     }
 
     /// Finds a registry's entry in an auth file: under its exact name, or under another name of the same registry.
-    pub(super) fn find(config: &Map<String, Value>, server: &str) -> Option<Self> {
-        let auths = config.get("auths")?.as_object()?;
-        let exact = auths.get(server).and_then(|value| Self::from_file_value(server, value));
-        exact.or_else(|| {
-            let same = auths.iter().filter(|(name, _)| is_same_registry(name, server));
-            same.into_iter().find_map(|(_, value)| Self::from_file_value(server, value))
-        })
+    ///
+    /// # Errors
+    /// Returns an error if the entry cannot be decoded.
+    pub(super) fn find(config: &Map<String, Value>, server: &str) -> Result<Option<Self>, String> {
+        let Some(auths) = config.get("auths").and_then(Value::as_object) else { return Ok(None) };
+        let exact = auths.get_key_value(server).into_iter();
+        let same = auths.iter().filter(|(name, _)| *name != server && is_same_registry(name, server));
+        exact.chain(same).find_map(|(_, value)| Self::from_file_value(server, value).transpose()).transpose()
     }
 }
 
@@ -80,10 +85,11 @@ pub(super) fn is_same_registry(name: &str, server: &str) -> bool {
 }
 
 fn registry_host(name: &str) -> Option<&str> {
-    let rest = name.split_once("://").map_or(name, |(_, rest)| rest).trim_end_matches('/');
-    match rest.split_once('/') {
-        None => Some(rest),
-        Some((host, "v1" | "v2")) => Some(host),
+    let (is_url, rest) = name.split_once("://").map_or((false, name), |(_, rest)| (true, rest));
+    match rest.trim_end_matches('/').split_once('/') {
+        None => Some(rest.trim_end_matches('/')),
+        // docker once stored URLs of the registry's API.
+        Some((host, path)) if is_url || matches!(path, "v1" | "v2") => Some(host),
         Some(_) => None,
     }
     .map(|host| if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host })

@@ -20,14 +20,14 @@ struct GetRequest {
 
 /// Answers the request on stdin; `action` is the first argument.
 #[must_use]
-pub fn run(setup: impl FnOnce() -> Result<Setup, String>, action: &str) -> Output {
+pub fn run(setup: impl FnOnce() -> Setup, action: &str) -> Output {
     match stdin::read() {
         Ok(request) => answer(&setup(), action, &request),
         Err(error) => failed(format!("cannot read stdin: {error}")),
     }
 }
 
-fn answer(setup: &Result<Setup, String>, action: &str, stdin: &str) -> Output {
+fn answer(setup: &Setup, action: &str, stdin: &str) -> Output {
     if action != "get" {
         return failed(format!("unknown action {action:?}; use get"));
     }
@@ -43,7 +43,7 @@ fn answer(setup: &Result<Setup, String>, action: &str, stdin: &str) -> Output {
         return no_headers();
     }
     let request = Request { server: &uri, fallback_arguments: &["get"], stdin, fallback_for_aliases: false };
-    match resolve(setup.as_ref().map_err(Clone::clone), owner, &request) {
+    let output = match resolve(setup, owner, &request) {
         Resolution::Credentials(credentials) => headers(&credentials),
         Resolution::Fallback(output) => output,
         // Includes the layers' storage, which rejects requests with an Authorization header.
@@ -52,7 +52,8 @@ fn answer(setup: &Result<Setup, String>, action: &str, stdin: &str) -> Output {
         Resolution::AliasRefused(problem) | Resolution::PublicFailed(problem) | Resolution::Failed(problem) => {
             failed(problem)
         }
-    }
+    };
+    setup.note_mistake(output)
 }
 
 fn headers(credentials: &RegistryCredentials) -> Output {

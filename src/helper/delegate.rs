@@ -1,114 +1,106 @@
 //! Delegate for registries that the broker does not serve: another credential helper, or an auth file of docker or podman.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::auth_entry::{AuthEntry, NOT_FOUND, is_same_registry};
+use self::auth_file::Listing;
+use super::auth_entry::{AuthEntry, is_same_registry};
 use super::output::Output;
-use super::subprocess::run;
-use crate::environment;
-use crate::json_file::{self, FileMode, read};
+use crate::json_file::read;
+
+mod auth_file;
+mod program;
 
 /// Delegate, `next` in `client.toml`: a helper's name, or a file if the text contains a slash.
 #[derive(Debug)]
 pub(super) enum Delegate {
     Helper(String),
     File(PathBuf),
-}
-
-impl From<&str> for Delegate {
-    fn from(text: &str) -> Self {
-        if text.contains('/') { Self::File(text.into()) } else { Self::Helper(text.to_owned()) }
-    }
+    /// A text that is neither: the error.
+    Invalid(String),
 }
 
 impl Delegate {
-    pub(super) fn get(&self, server: &str) -> Output {
-        let file = match self {
-            Self::Helper(name) => return run_helper(name, "get", server),
-            Self::File(file) => file,
-        };
-        match read(file).map(|config| AuthEntry::find(&config, server)) {
-            Ok(Some(entry)) => Output::ok(entry.message() + "\n"),
-            Ok(None) => Output::failed(NOT_FOUND),
-            Err(problem) => Output::failed(problem + "\n"),
-        }
-    }
-
-    pub(super) fn store(&self, entry: &AuthEntry) -> Output {
-        match self {
-            Self::Helper(name) => run_helper(name, "store", &entry.message()),
-            Self::File(file) => change(file, |auths| {
-                auths.insert(entry.server.clone(), entry.file_value());
-            }),
-        }
-    }
-
-    pub(super) fn erase(&self, server: &str) -> Output {
-        match self {
-            Self::Helper(name) => run_helper(name, "erase", server),
-            Self::File(file) => change(file, |auths| auths.retain(|name, _| !is_same_registry(name, server))),
-        }
-    }
-
-    /// Returns the username of each registry.
-    pub(super) fn list(&self) -> Result<Map<String, Value>, String> {
-        match self {
-            Self::Helper(name) => {
-                let output = run_helper(name, "list", "unused");
-                let list = serde_json::from_str(&output.stdout).ok().filter(|_| output.success);
-                list.ok_or_else(|| format!("docker-credential-{name} list failed: {}", output.stdout.trim()))
+    /// Parses `next` of a configuration file. `~/` is the home directory; another relative path starts at the file's directory.
+    pub(super) fn named_in(file: &Path, text: &str, home: Option<&Path>) -> Self {
+        let directory = file.parent().unwrap_or_else(|| Path::new("/"));
+        match (text.strip_prefix("~/"), home) {
+            _ if !text.contains('/') => Self::Helper(text.to_owned()),
+            (Some(rest), Some(home)) => Self::File(home.join(rest)),
+            (Some(_), None) => {
+                Self::Invalid(format!("next: {text} needs HOME, which is not set; write the whole path"))
             }
+            (None, _) if text.starts_with('~') => {
+                Self::Invalid(format!("next: {text} names the home of another user; write the whole path"))
+            }
+            (None, _) => Self::File(directory.join(text)),
+        }
+    }
+
+    /// Parses a flag. The shell has expanded `~/`; a relative path starts at the working directory.
+    pub(super) fn named_by_flag(text: &str) -> Self {
+        if !text.contains('/') {
+            return Self::Helper(text.to_owned());
+        }
+        std::path::absolute(text).map_or_else(|error| Self::Invalid(format!("--next {text}: {error}")), Self::File)
+    }
+
+    /// Returns the helper protocol's answer, or `None` if the delegate has no entry.
+    pub(super) fn get(&self, server: &str, limit: Duration) -> Result<Option<String>, String> {
+        match self {
+            Self::Helper(name) => program::get(name, server, limit),
             Self::File(file) => {
                 let config = read(file)?;
-                let auths = config.get("auths").and_then(Value::as_object).into_iter().flatten();
-                let entries = auths.filter_map(|(name, value)| AuthEntry::from_file_value(name, value));
-                Ok(entries.map(|entry| (entry.server, Value::from(entry.username))).collect())
+                match auth_file::helper_in(&config, server) {
+                    Some(name) => program::get(name, server, limit),
+                    None => Ok(auth_file::get(file, &config, server)?.map(|entry| entry.message() + "\n")),
+                }
             }
+            Self::Invalid(problem) => Err(problem.clone()),
         }
     }
-}
 
-/// Runs the other helper and returns its output unchanged, because docker compares the texts.
-fn run_helper(name: &str, action: &str, request: &str) -> Output {
-    let program = format!("docker-credential-{name}");
-    match run(&program, &[action], request) {
-        Ok(output) if output.success || !output.stdout.trim().is_empty() => output,
-        Ok(_) => Output::failed(format!("{program} (next in client.toml) failed without a message; run it by hand\n")),
-        Err(error) => Output::failed(format!("{program} (next in client.toml) cannot be run: {error}\n")),
+    pub(super) fn store(&self, entry: &AuthEntry, limit: Duration) -> Output {
+        self.change(&entry.server, ("store", &entry.message()), limit, |auths| {
+            auths.insert(entry.server.clone(), entry.file_value());
+        })
     }
-}
 
-fn change(file: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Output {
-    let change_auths = |config: &mut Map<String, Value>| match config.entry("auths").or_insert_with(|| json!({})) {
-        Value::Object(auths) => {
-            change(auths);
-            Ok(())
+    pub(super) fn erase(&self, server: &str, limit: Duration) -> Output {
+        self.change(server, ("erase", server), limit, |auths| auths.retain(|name, _| !is_same_registry(name, server)))
+    }
+
+    /// Sends the action and its request to the helper of a server, or changes the file's entries.
+    fn change(
+        &self,
+        server: &str,
+        (action, request): (&str, &str),
+        limit: Duration,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> Output {
+        match self {
+            Self::Helper(name) => program::change(name, action, request, limit),
+            Self::File(file) => match read(file) {
+                Ok(config) => match auth_file::helper_in(&config, server) {
+                    Some(name) => program::change(name, action, request, limit),
+                    None => auth_file::change(file, change),
+                },
+                Err(problem) => Output::failed(problem + "\n"),
+            },
+            Self::Invalid(problem) => Output::failed(format!("{problem}\n")),
         }
-        _ => Err(format!("{}: auths is not an object; correct the file", file.display())),
-    };
-    match reject_docker_config(file).and_then(|()| json_file::update(file, FileMode::Keep, change_auths)) {
-        Ok(_) => Output::ok(""),
-        Err(problem) => Output::failed(problem + "\n"),
     }
-}
 
-/// Rejects docker's own file. After a helper's `store`, docker writes back the contents that it read before, so the new entry would be
-/// lost.
-fn reject_docker_config(file: &Path) -> Result<(), String> {
-    let home = || Some(environment::path("HOME")?.join(".docker"));
-    let directory = environment::path("DOCKER_CONFIG").or_else(home);
-    if directory.is_some_and(|directory| is_same_file(&directory.join("config.json"), file)) {
-        return Err(format!(
-            "{} is docker's own file: docker would overwrite the entry; set next in client.toml to another file",
-            file.display()
-        ));
+    /// Returns the username of each registry. It is empty for a registry that the file leaves to another helper.
+    pub(super) fn list(&self, limit: Duration) -> Result<Listing, String> {
+        match self {
+            Self::Helper(name) => {
+                program::list(name, limit).map(|usernames| Listing { usernames, problems: Vec::new() })
+            }
+            Self::File(file) => read(file).map(|config| auth_file::list(file, &config)),
+            Self::Invalid(problem) => Err(problem.clone()),
+        }
     }
-    Ok(())
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    one == other || fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
 }

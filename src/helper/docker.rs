@@ -8,51 +8,55 @@ use std::process::ExitCode;
 use serde_json::{Map, Value};
 
 use super::auth_entry::{AuthEntry, NOT_FOUND};
-use super::delegate::Delegate;
-use super::output::Output;
+use super::output::{Output, one_line};
 use super::resolve::{RegistryOwner, Request, Resolution, resolve};
 use super::setup::Setup;
 use super::stdin;
-use crate::client::{Client, RegistryCredentials, block_on};
+use crate::client::{Client, Failure, RegistryCredentials, block_on};
 use crate::registry::Registry;
 
 const NO_SERVER: &str = "no credentials server URL\n";
 const NO_USERNAME: &str = "no credentials username\n";
+const USAGE: &str = "usage: docker-credential-ecr-broker get|store|erase|list|version";
 
 /// Prints the usage, for a call without arguments.
 #[must_use]
 pub fn usage() -> ExitCode {
-    Output::failed("").with_note("usage: docker-credential-ecr-broker get|store|erase|list|version").print()
+    Output::failed("").with_note(USAGE).print()
 }
 
 /// Answers the request on stdin; `action` is the argument.
 #[must_use]
-pub fn run(setup: impl FnOnce() -> Result<Setup, String>, action: &str) -> Output {
-    // Other actions have no request on stdin. Reading it would hang if a user runs them in a terminal.
-    let request = if matches!(action, "get" | "store" | "erase") { stdin::read() } else { Ok(String::new()) };
-    match (action, request) {
-        ("version" | "--version", _) => {
+pub fn run(setup: impl FnOnce() -> Setup, action: &str) -> Output {
+    match action {
+        "get" | "store" | "erase" => match stdin::read() {
+            Ok(request) => answer(&setup(), action, &request),
+            Err(error) => unreadable(action, &error),
+        },
+        // These have no request on stdin. Reading it would hang if a user runs them in a terminal.
+        "list" => answer(&setup(), action, ""),
+        // Amazon's helper has `-v`.
+        "version" | "--version" | "-v" => {
             Output::ok(format!("docker-credential-ecr-broker (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")))
         }
-        (_, Ok(request)) => answer(setup(), action, &request),
-        (_, Err(error)) => failed(&format!("cannot read stdin: {error}")),
+        "--help" | "-h" => Output::ok(format!("{USAGE}\n")),
+        _ => Output::failed(format!("Unknown credential action `{}`\n", action.escape_debug())),
     }
 }
 
-fn answer(setup: Result<Setup, String>, action: &str, request: &str) -> Output {
-    let setup = match setup {
-        Ok(setup) => setup,
-        // docker requests the list before other actions; an error would fail those.
-        Err(problem) if action == "list" => return Output::ok("{}\n").with_note(problem),
-        Err(problem) => return failed(&problem),
+fn answer(setup: &Setup, action: &str, request: &str) -> Output {
+    let output = match action {
+        "get" => get(setup, request),
+        "store" => store(setup, request),
+        "erase" => erase(setup, request.trim()),
+        _ => list(setup),
     };
-    match action {
-        "get" => get(&setup, request),
-        "store" => store(&setup, request),
-        "erase" => erase(&setup, request.trim()),
-        "list" => list(&setup),
-        _ => Output::failed(format!("Unknown credential action `{}`\n", action.escape_debug())),
-    }
+    setup.note_mistake(output)
+}
+
+fn unreadable(action: &str, error: &std::io::Error) -> Output {
+    let problem = format!("cannot read stdin: {error}");
+    if action == "get" { not_found(problem) } else { failed(&problem) }
 }
 
 fn get(setup: &Setup, stdin: &str) -> Output {
@@ -61,25 +65,34 @@ fn get(setup: &Setup, stdin: &str) -> Output {
         return Output::failed(NO_SERVER);
     }
     let request = Request { server, fallback_arguments: &["get"], stdin, fallback_for_aliases: false };
-    let delegate =
-        || setup.delegate.as_ref().map_or_else(|| Output::failed(NOT_FOUND), |delegate| delegate.get(server));
-    match resolve(Ok(setup), RegistryOwner::of(server), &request) {
+    match resolve(setup, RegistryOwner::of(server), &request) {
         Resolution::Credentials(credentials) => entry(server, *credentials),
         Resolution::Fallback(output) => output,
-        Resolution::NotServed => delegate(),
+        Resolution::NotServed => delegated(setup, server, None),
         Resolution::AliasUnknown(problem) => {
-            let output = delegate();
             let note = format!("cannot tell whether this host is an alias of the broker: {problem}");
-            if output.success || !output.stderr.is_empty() { output } else { output.with_note(note) }
+            delegated(setup, server, Some(note))
         }
         // An entry that a user stored with the delegate takes precedence over the broker's refusal.
-        Resolution::AliasRefused(problem) => {
-            Some(delegate()).filter(|output| output.success).unwrap_or_else(|| failed(&problem))
-        }
-        // The public registry also allows anonymous pulls.
-        Resolution::PublicFailed(problem) => Output::failed(NOT_FOUND).with_note(problem),
-        Resolution::Failed(problem) => failed(&problem),
+        Resolution::AliasRefused(problem) => delegated(setup, server, Some(problem)),
+        Resolution::PublicFailed(problem) | Resolution::Failed(problem) => not_found(problem),
     }
+}
+
+/// Returns the delegate's answer. `problem` is noted if the delegate has none.
+fn delegated(setup: &Setup, server: &str, problem: Option<String>) -> Output {
+    let answer = setup.delegate.as_ref().map(|delegate| delegate.get(server, setup.time_limit()));
+    match answer.unwrap_or(Ok(None)) {
+        Ok(Some(entry)) => Output::ok(entry),
+        Ok(None) => not_found(problem.unwrap_or_default()),
+        Err(error) => not_found(error).and_note(&problem.unwrap_or_default()),
+    }
+}
+
+/// Returns a failed `get`. Whatever the reason, docker reads that there is no entry, as from Amazon's helper. After any other text
+/// podman's remote client and docker's build fail for every registry, because they ask for all entries first.
+fn not_found(problem: impl Into<String>) -> Output {
+    Output::failed(NOT_FOUND).with_note(problem)
 }
 
 fn entry(server: &str, credentials: RegistryCredentials) -> Output {
@@ -103,7 +116,9 @@ fn store(setup: &Setup, stdin: &str) -> Output {
             Output::ok("").with_note("not stored: the broker provides the credentials of ECR registries")
         }
         (RegistryOwner::Malformed(problem), _) => failed(&problem),
-        (RegistryOwner::MaybeAlias(_) | RegistryOwner::Other, Some(delegate)) => delegate.store(&entry),
+        (RegistryOwner::MaybeAlias(_) | RegistryOwner::Other, Some(delegate)) => {
+            delegate.store(&entry, setup.time_limit())
+        }
         (RegistryOwner::MaybeAlias(_) | RegistryOwner::Other, None) => failed(
             "not stored: ecr-broker stores no credentials; set next in client.toml to a helper or file: next = \"secretservice\"",
         ),
@@ -114,27 +129,34 @@ fn store(setup: &Setup, stdin: &str) -> Output {
 fn erase(setup: &Setup, server: &str) -> Output {
     match &setup.delegate {
         _ if server.is_empty() => Output::failed(NO_SERVER),
-        Some(delegate) if !is_ecr(server) => delegate.erase(server),
+        Some(delegate) if !is_ecr(server) => delegate.erase(server, setup.time_limit()),
         _ => Output::ok(""),
     }
 }
 
 /// Lists the broker's cached registries and the delegate's entries. Never fails: docker requests the list before other actions.
 fn list(setup: &Setup) -> Output {
-    let cached = block_on(async { Client::connect(&setup.settings).await?.cached_registries().await });
-    let (cached, mut problems) = match cached {
-        Ok(Ok(cached)) => (cached, Vec::new()),
-        Ok(Err(failure)) => (Vec::new(), vec![failure.to_string()]),
-        Err(error) => (Vec::new(), vec![error.to_string()]),
+    let (cached, mut problems) = match cached_registries(setup) {
+        Ok(cached) => (cached, Vec::new()),
+        Err(failure) => (Vec::new(), vec![failure.to_string()]),
     };
     let mut all: Map<_, _> = cached.into_iter().map(|host| (format!("https://{host}"), Value::from("AWS"))).collect();
-    match setup.delegate.as_ref().map(Delegate::list) {
-        // `get` does not use the delegate for ECR registries.
-        Some(Ok(entries)) => all.extend(entries.into_iter().filter(|(server, _)| !is_ecr(server))),
+    match setup.delegate.as_ref().map(|delegate| delegate.list(setup.time_limit())) {
+        Some(Ok(listing)) => {
+            // `get` does not use the delegate for ECR registries.
+            all.extend(listing.usernames.into_iter().filter(|(server, _)| !is_ecr(server)));
+            problems.extend(listing.problems);
+        }
         Some(Err(problem)) => problems.push(problem),
         None => {}
     }
     Output::ok(format!("{}\n", Value::Object(all))).with_note(one_line(&problems.join("; ")))
+}
+
+fn cached_registries(setup: &Setup) -> Result<Vec<String>, Failure> {
+    let broker = setup.broker()?;
+    let cached = block_on(async { Client::connect(&broker.settings).await?.cached_registries().await });
+    cached.unwrap_or_else(|error| Err(Failure::from_io(&error)))
 }
 
 fn is_ecr(server: &str) -> bool {
@@ -144,8 +166,4 @@ fn is_ecr(server: &str) -> bool {
 /// Returns an error in the form that docker shows: one line on stdout.
 fn failed(problem: &str) -> Output {
     Output::failed(one_line(problem) + "\n")
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

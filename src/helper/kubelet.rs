@@ -30,30 +30,31 @@ struct ProviderRequest {
 
 /// Answers the request on stdin.
 #[must_use]
-pub fn run(setup: impl FnOnce() -> Result<Setup, String>) -> Output {
+pub fn run(setup: impl FnOnce() -> Setup) -> Output {
     match stdin::read() {
         Ok(request) => answer(setup(), &request),
         Err(error) => failed(format!("cannot read stdin: {error}")),
     }
 }
 
-fn answer(setup: Result<Setup, String>, stdin: &str) -> Output {
+fn answer(setup: Setup, stdin: &str) -> Output {
     let request = match parse(stdin) {
         Ok(request) => request,
         Err(problem) => return failed(problem),
     };
     let token = request.service_account_token;
-    let setup = setup.map(|setup| if token.is_empty() { setup } else { setup.with_token(token) });
+    let setup = if token.is_empty() { setup } else { setup.with_token(token) };
     let owner = RegistryOwner::of(&request.image);
     let request = Request { server: &request.image, fallback_arguments: &[], stdin, fallback_for_aliases: true };
-    match resolve(setup.as_ref().map_err(Clone::clone), owner, &request) {
+    let output = match resolve(&setup, owner, &request) {
         Resolution::Credentials(credentials) => auth(&credentials),
         Resolution::Fallback(output) => output,
         Resolution::NotServed => no_auth(NOT_SERVED),
         // Other registries do not need the broker, and the public one allows anonymous pulls.
         Resolution::AliasUnknown(problem) | Resolution::PublicFailed(problem) => no_auth(problem),
         Resolution::AliasRefused(problem) | Resolution::Failed(problem) => failed(problem),
-    }
+    };
+    setup.note_mistake(output)
 }
 
 fn parse(stdin: &str) -> Result<ProviderRequest, String> {

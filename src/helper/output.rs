@@ -33,6 +33,12 @@ impl Output {
         Self { stderr: stderr.into(), ..self }
     }
 
+    /// Adds to the note.
+    pub(super) fn and_note(self, more: &str) -> Self {
+        let separator = if self.stderr.is_empty() || more.is_empty() { "" } else { "; " };
+        Self { stderr: self.stderr + separator + more, ..self }
+    }
+
     /// Prints both streams and returns the exit code.
     #[must_use]
     pub fn print(&self) -> ExitCode {
@@ -43,4 +49,9 @@ impl Output {
         let written = stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush());
         if self.success && written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// Returns a text on one line, for a protocol whose messages are lines.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

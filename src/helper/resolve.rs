@@ -75,15 +75,14 @@ fn may_be_alias(host: &str) -> bool {
     host.contains(['.', ':']) && !DOCKER_HUB.contains(&host)
 }
 
-/// Asks the broker for credentials. For a host outside ECR, an invalid configuration is not an error: the broker may not serve that
+/// Asks the broker for credentials. A host outside ECR never fails because of the broker or the settings: the broker may not serve that
 /// host at all.
-pub(super) fn resolve(setup: Result<&Setup, String>, owner: RegistryOwner, request: &Request<'_>) -> Resolution {
-    match (owner, setup) {
-        (RegistryOwner::Ecr(registry), Ok(setup)) => resolve_ecr(setup, &registry, request),
-        (RegistryOwner::MaybeAlias(host), Ok(setup)) => resolve_alias(setup, &host, request),
-        (RegistryOwner::Other, _) => Resolution::NotServed,
-        (RegistryOwner::MaybeAlias(_), Err(problem)) => Resolution::AliasUnknown(problem),
-        (RegistryOwner::Malformed(problem), _) | (RegistryOwner::Ecr(_), Err(problem)) => Resolution::Failed(problem),
+pub(super) fn resolve(setup: &Setup, owner: RegistryOwner, request: &Request<'_>) -> Resolution {
+    match owner {
+        RegistryOwner::Ecr(registry) => resolve_ecr(setup, &registry, request),
+        RegistryOwner::MaybeAlias(host) => resolve_alias(setup, &host, request),
+        RegistryOwner::Other => Resolution::NotServed,
+        RegistryOwner::Malformed(problem) => Resolution::Failed(problem),
     }
 }
 
@@ -129,9 +128,10 @@ fn look_up_alias(setup: &Setup, host: &str) -> AliasLookup {
 }
 
 fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> {
-    let query = Query { registry: registry.to_owned(), profile: setup.profile.clone(), min_validity: None };
+    let broker = setup.broker()?;
+    let query = Query { registry: registry.to_owned(), profile: broker.profile.clone(), min_validity: None };
     let result = block_on(async {
-        let mut client = Client::connect(&setup.settings).await?;
+        let mut client = Client::connect(&broker.settings).await?;
         client.credentials(&[query]).await?.pop().unwrap_or_else(|| Err(Failure::empty_response()))
     });
     result.unwrap_or_else(|error| Err(Failure::from_io(&error)))
@@ -141,7 +141,7 @@ fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> 
 fn fall_back(setup: &Setup, failure: &Failure, request: &Request<'_>) -> Result<Output, String> {
     match &setup.fallback {
         Some(fallback) if Fallback::applies_to(failure) => {
-            fallback.run(request.fallback_arguments, request.stdin, failure)
+            fallback.run(request.fallback_arguments, request.stdin, failure, setup.time_limit())
         }
         _ => Err(failure.to_string()),
     }

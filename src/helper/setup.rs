@@ -1,36 +1,59 @@
 //! Configuration of a helper.
 
+use std::ffi::OsString;
+use std::time::Duration;
+
 use super::delegate::Delegate;
 use super::fallback::Fallback;
-use crate::client::{ConfigError, PartialConfig, Paths, Settings};
+use super::output::Output;
+use crate::client::{ConfigError, DEFAULT_TIMEOUT, Failure, PartialConfig, Paths, Settings};
 
 /// Complete configuration of a helper.
+///
+/// A mistake in the settings is kept, not returned: it concerns only the registries of the broker, and docker runs the helper for
+/// every registry.
 #[derive(Debug)]
 pub struct Setup {
-    pub(super) settings: Settings,
-    pub(super) profile: String,
+    broker: Result<Broker, String>,
     pub(super) delegate: Option<Delegate>,
     pub(super) fallback: Option<Fallback>,
 }
 
+/// The broker to ask, and the profile to request.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) settings: Settings,
+    pub(super) profile: String,
+}
+
 impl Setup {
-    /// Fills the gaps of a configuration from the files.
-    ///
-    /// # Errors
-    /// Returns an error if a file or the merged configuration is invalid.
-    pub fn new(config: PartialConfig, paths: &Paths) -> Result<Self, ConfigError> {
-        let config = config.or(paths.files()?);
-        let delegate = config.delegate.as_deref().map(Delegate::from);
-        let (settings, profile) = config.settings(paths)?;
-        Ok(Self { settings, profile, delegate, fallback: None })
+    /// Reads the environment and the files, for a program without flags.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self::from_flags(|_| None)
     }
 
-    /// Reads the environment and the files, for a program without flags.
-    ///
-    /// # Errors
-    /// Returns an error if a variable, a file or the merged configuration is invalid.
-    pub fn from_environment() -> Result<Self, ConfigError> {
-        Self::new(PartialConfig::from_environment()?, &Paths::from_environment())
+    /// Reads the flags, the environment and the files. `flag` returns the value of a flag by the key of its setting.
+    #[must_use]
+    pub fn from_flags(flag: impl Fn(&str) -> Option<OsString>) -> Self {
+        let paths = Paths::from_environment();
+        let broker = PartialConfig::from_flags_or_environment(flag).and_then(|config| Broker::new(config, &paths));
+        let broker = broker.map_err(|mistake| mistake.to_string());
+        let delegate = paths.delegate().map(|(file, text)| Delegate::named_in(&file, &text, paths.home.as_deref()));
+        Self { broker, delegate, fallback: None }
+    }
+
+    /// Notes a mistake that prevents asking the broker, if there is one.
+    #[must_use]
+    pub fn with_mistake(self, mistake: Option<String>) -> Self {
+        Self { broker: mistake.map_or(self.broker, Err), ..self }
+    }
+
+    /// Uses this delegate, if there is one, instead of the one in the files.
+    #[must_use]
+    pub fn with_delegate(self, text: Option<&str>) -> Self {
+        let delegate = text.map(Delegate::named_by_flag).or(self.delegate);
+        Self { delegate, ..self }
     }
 
     /// Sets the command of the same protocol to run when no broker answers.
@@ -41,7 +64,37 @@ impl Setup {
 
     /// Authenticates with this bearer token instead of the configured one.
     pub(super) fn with_token(mut self, token: String) -> Self {
-        self.settings.token = Some(token.into());
+        if let Ok(broker) = &mut self.broker {
+            broker.settings.token = Some(token.into());
+        }
         self
+    }
+
+    /// Returns the broker to ask.
+    ///
+    /// # Errors
+    /// Returns the mistake in the settings.
+    pub(super) fn broker(&self) -> Result<&Broker, Failure> {
+        self.broker.as_ref().map_err(|mistake| Failure::local(mistake.clone()))
+    }
+
+    /// Returns the time limit of another program: the one of the broker's answer.
+    pub(super) fn time_limit(&self) -> Duration {
+        self.broker.as_ref().map_or(DEFAULT_TIMEOUT, |broker| broker.settings.timeout)
+    }
+
+    /// Notes a mistake in the settings, unless the output says it already.
+    pub(super) fn note_mistake(&self, output: Output) -> Output {
+        match &self.broker {
+            Err(mistake) if !output.stderr.contains(mistake.as_str()) => output.and_note(mistake),
+            _ => output,
+        }
+    }
+}
+
+impl Broker {
+    fn new(config: PartialConfig, paths: &Paths) -> Result<Self, ConfigError> {
+        let (settings, profile) = config.or(paths.files()?).settings(paths)?;
+        Ok(Self { settings, profile })
     }
 }

@@ -1,0 +1,103 @@
+//! Flags of a helper. They are parsed late: docker and kubelet run a helper for registries that need no broker too, so a mistake in a
+//! flag or variable must not end the program.
+
+use std::ffi::OsString;
+
+use crate::helper::Setup;
+
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
+pub(super) struct Options {
+    /// Profile to request [env: ECR_BROKER_PROFILE]
+    #[arg(long)]
+    profile: Option<OsString>,
+    /// Credential helper (secretservice) or auth file (/path/auth.json) for other registries
+    ///
+    /// Only the docker protocol uses it. client.toml can set it with the key `next`.
+    #[arg(long, value_name = "NAME|FILE")]
+    next: Option<String>,
+    /// Command of the same protocol to run when no broker answers
+    ///
+    /// The program and its arguments, separated by spaces. It does not run after an error from the broker, except while the broker shuts down.
+    #[arg(long, value_name = "COMMAND")]
+    fallback_exec: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// The connection to a broker, as other commands have it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Connection")]
+#[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
+struct Connection {
+    /// Broker addresses: http://HOST:PORT, https://HOST:PORT or unix:/PATH, separated by commas [env: ECR_BROKER_ADDRESS]
+    ///
+    /// They are tried in this order. Default: the Unix sockets /run/ecr-broker/broker.sock and
+    /// $XDG_RUNTIME_DIR/ecr-broker/broker.sock if they exist, then http://127.0.0.1:50051
+    #[arg(long)]
+    address: Option<OsString>,
+    /// File with a bearer token; every call reads it [env: ECR_BROKER_TOKEN_FILE]
+    ///
+    /// The command does not send the token unencrypted to a default address. To do so, set --address.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<OsString>,
+    /// CA certificates (PEM) to trust instead of the system's [env: ECR_BROKER_TLS_CA]
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<OsString>,
+    /// Client certificate (PEM) [env: ECR_BROKER_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<OsString>,
+    /// Private key (PEM) of the client certificate [env: ECR_BROKER_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<OsString>,
+    /// Time limit of the broker's answer, and of another program's [env: ECR_BROKER_TIMEOUT] [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<OsString>,
+}
+
+impl Options {
+    pub(super) fn setup(self) -> Setup {
+        Setup::from_flags(|setting| self.flag(setting))
+            .with_delegate(self.next.as_deref())
+            .with_fallback(self.fallback_exec.clone())
+    }
+
+    /// Returns a flag by its key in `client.toml`.
+    fn flag(&self, setting: &str) -> Option<OsString> {
+        let connection = &self.connection;
+        let flag = match setting {
+            "address" => &connection.address,
+            "token_file" => &connection.token_file,
+            "profile" => &self.profile,
+            "tls_ca" => &connection.tls_ca,
+            "tls_cert" => &connection.tls_cert,
+            "tls_key" => &connection.tls_key,
+            "timeout" => &connection.timeout,
+            _ => return None,
+        };
+        flag.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::environment::CLIENT_SETTINGS;
+
+    #[derive(Debug, Parser)]
+    struct Helper {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn every_client_setting_is_a_flag_of_a_helper() {
+        for setting in CLIENT_SETTINGS {
+            let flag = format!("--{}", setting.replace('_', "-"));
+            let helper = Helper::try_parse_from(["helper", &flag, "value"]).unwrap();
+            assert_eq!(helper.options.flag(setting), Some("value".into()), "{flag}");
+        }
+    }
+}
