@@ -13,8 +13,10 @@ mod certificates;
 #[path = "../program/mod.rs"]
 mod program;
 
+mod auth_files;
 mod aws;
 mod aws_api;
+mod docker_cli;
 mod grpc_clients;
 mod kubelet;
 mod other;

@@ -112,6 +112,31 @@ fn podman_pulls_with_the_helper() {
     assert!(out.trim().len() == 64, "{out}");
 }
 
+/// A remote client sends the credentials of all registries in its file, so it asks every helper for every command.
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd, skopeo and podman, which .ci/tools installs"]
+fn podman_remote_pulls_and_builds_other_images_while_the_helper_fails() {
+    let line = format!(
+        "echo \"{{version: 0.1, storage: {{filesystem: {{rootdirectory: $PWD/open}}}}, http: {{addr: '127.0.0.1:5000'}}}}\" >open.yml\n\
+         docker-registry serve open.yml >open.log 2>&1 & open=$!\n\
+         {PODMAN} system service --time 0 unix://$PWD/podman.sock >service.log 2>&1 & service=$!\n\
+         trap 'kill $registry $open $service' EXIT\n\
+         for _ in $(seq 300); do [ -S podman.sock ] && (exec 3<>/dev/tcp/127.0.0.1/5000) 2>/dev/null && break; sleep 0.05; done\n\
+         other=localhost:5000/app:v1\n\
+         skopeo --insecure-policy copy --dest-tls-verify=false oci:image:v1 docker://$other >&2\n\
+         remote() {{ podman --remote --url unix://$PWD/podman.sock \"$@\"; }}\n\
+         remote pull --authfile config.json $image >&2 && echo pulled with the broker\n\
+         export ECR_BROKER_ADDRESS=http://127.0.0.1:1\n\
+         remote pull --tls-verify=false --authfile config.json $other 2>pull.log >&2 || {{ cat pull.log >&2; exit 1; }}\n\
+         grep -q 'no broker answers' pull.log && echo pulled without it\n\
+         mkdir context; printf 'FROM %s\\nLABEL a=b\\n' $other >context/Containerfile\n\
+         remote build --tls-verify=false --authfile config.json --pull-always context >&2 && echo built\n\
+         if remote pull --authfile config.json $image >&2; then exit 1; fi"
+    );
+    let out = with_an_image(&helper_for_the_host("ecr-broker"), &line);
+    assert_eq!(out, "pulled with the broker\npulled without it\nbuilt\n");
+}
+
 #[test]
 #[ignore = "needs root, docker-registry, htpasswd, skopeo, buildah, podman and crane, which .ci/tools installs"]
 fn programs_without_a_broker_pull_with_the_file_of_sync() {
