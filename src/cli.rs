@@ -231,6 +231,7 @@ mod tests {
     }
 
     /// Returns the variables that the commands read.
+    #[cfg(any(feature = "server", feature = "client"))]
     fn variables_of(command: &clap::Command) -> Vec<String> {
         let own = command.get_arguments().filter_map(Arg::get_env).map(|name| name.to_string_lossy().into_owned());
         own.chain(command.get_subcommands().flat_map(variables_of)).collect()

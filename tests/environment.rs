@@ -233,6 +233,34 @@ fn configured_endpoints_are_ignored_if_the_environment_says_so() {
     assert_eq!(get.join().unwrap().code, 5);
 }
 
+/// The names do not exist, so only the proxy is ever connected to.
+#[test]
+fn host_in_no_proxy_is_not_sent_to_the_proxy() {
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
+    for (endpoint, no_proxy, proxied) in [
+        ("http://ecr.aws.invalid", "*.aws.invalid", false),
+        ("http://ecr.aws.invalid:8080", "ecr.aws.invalid:8080", false),
+        ("http://ecr.aws.invalid", "ecr.aws.invalid:8080", true),
+        ("http://aws.invalid", ".aws.invalid", true),
+    ] {
+        let variables =
+            [("HTTP_PROXY", proxy_url.as_str()), ("no_proxy", no_proxy), ("AWS_ENDPOINT_URL_ECR", endpoint)];
+        let broker = Server::start(&SERVE, &[&KEYS[..], &variables, &[NO_IMDS]].concat());
+        let address = broker.address.clone();
+        let get = std::thread::spawn(move || run(&["get", PRIVATE, "--address", &address], &[]));
+        proxy.set_nonblocking(!proxied).unwrap();
+        if proxied {
+            drop(proxy.accept().unwrap());
+        }
+        assert_eq!(get.join().unwrap().code, 5, "{no_proxy}");
+        drop(broker);
+        proxy.set_nonblocking(true).unwrap();
+        let connections = std::iter::from_fn(|| proxy.accept().ok()).count();
+        assert!(proxied || connections == 0, "{endpoint} NO_PROXY={no_proxy}: {connections} connections");
+    }
+}
+
 const PROFILE: &str = r#"
 [[profiles]]
 name = "p"
@@ -285,7 +313,7 @@ fn restart_keeps_process_id_arguments_and_standard_streams() {
     let broker = Server::spawn_logging(command);
     let pid = broker.pid();
     let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    assert!(arguments.ends_with("serve\0--simulate\0--listen\0127.0.0.1:0\0"), "{arguments:?}");
+    assert!(arguments.ends_with(&["serve", "--simulate", "--listen", "127.0.0.1:0", ""].join("\0")), "{arguments:?}");
     let environment = fs::read_to_string(format!("/proc/{pid}/environ"));
     // The memory of a broker is protected, so only root can read its environment.
     assert!(environment.is_err() || !environment.unwrap().contains("AWS_PROFILE"));

@@ -72,7 +72,7 @@ pub(super) fn is_imds_disabled(reader: &Reader<'_>) -> bool {
 /// Returns whether the environment or the profile replaces the endpoint of STS.
 pub(super) fn has_sts_endpoint(reader: &Reader<'_>) -> bool {
     let is_set = |name: &&str| reader.variable(name).is_some() || reader.aws_files().find(name).is_some();
-    !ignores_endpoints(reader) && STS_ENDPOINTS.iter().any(|name| is_set(&name))
+    !ignores_endpoints(reader) && STS_ENDPOINTS.iter().any(is_set)
 }
 
 /// Returns whether the profile assumes a role, for which the SDK calls STS.
