@@ -343,6 +343,27 @@ async fn p5_outage_of_ten_hours_and_48_minutes_costs_a_warm_key_no_error() {
     }
 }
 
+/// STALE means that the credential itself could not be refreshed.
+#[tokio::test]
+async fn p5_failed_fetch_for_longer_validity_leaves_the_cached_one_a_hit() {
+    let test = TestCache::new();
+    let cached = test.cache.get(lookup(HOST)).await.unwrap().credential.id();
+    test.clock.advance(30 * MINUTE);
+    test.source.fail(FailureClass::Unavailable);
+    let status = async || test.cache.get(lookup(HOST)).await.unwrap().status;
+    let lookups = [lookup_lasting(HOST, 11 * HOUR + 45 * MINUTE), lookup_rejecting(HOST, cached)];
+    for failing in lookups {
+        assert_eq!(class(test.cache.get(failing).await.unwrap_err()), FailureClass::Unavailable);
+        assert_eq!(status().await, CacheStatus::Hit);
+        test.clock.advance(MINUTE);
+    }
+    assert_eq!(test.source.calls(), 3);
+    // Past its refresh time, each failed fetch is a failed refresh.
+    test.clock.advance(35 * MINUTE);
+    test.cache.get(lookup_lasting(HOST, 11 * HOUR)).await.unwrap_err();
+    assert_eq!(status().await, CacheStatus::Stale);
+}
+
 #[tokio::test]
 async fn p5_denied_credential_is_dropped() {
     let test = TestCache::new();

@@ -94,7 +94,7 @@ impl Entry {
         now.until(self.refresh_at)
     }
 
-    /// Returns the status of a hit: STALE if the last fetch for its key failed. `Fetcher::keep_failure` sets the mark (P5).
+    /// Returns the status of a hit: STALE if its last refresh failed. `Fetcher::keep_failure` sets the mark (P5).
     pub(super) fn status(&self) -> CacheStatus {
         if self.is_stale.load(Ordering::Relaxed) { CacheStatus::Stale } else { CacheStatus::Hit }
     }

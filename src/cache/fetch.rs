@@ -44,12 +44,13 @@ impl Fetcher {
         if let Err(error) = self.check_may_call(&request.lookup, cached.as_deref()).await {
             return FlightOutcome::without_call(Err(error));
         }
-        let request = self.fetch_request(request);
-        let result = self.call_source(&request).await;
-        let call = SourceCall::Made(request.span.identity());
+        let fetch = self.fetch_request(request);
+        let result = self.call_source(&fetch).await;
+        let call = SourceCall::Made(fetch.span.identity());
         // Ends the span, before the result is cached.
-        drop(request);
-        FlightOutcome { result: self.keep(key, cached, result).await, call }
+        drop(fetch);
+        let refreshed = cached.filter(|entry| request.is_refresh || entry.is_due(self.shared.now()));
+        FlightOutcome { result: self.keep(key, refreshed, result).await, call }
     }
 
     fn is_enough(&self, entry: &Entry, request: &FlightRequest) -> bool {
@@ -118,18 +119,19 @@ impl Fetcher {
         Ok(credential)
     }
 
-    /// Caches the credential or the failure, and notifies the key's watches.
+    /// Caches the credential or the failure, and notifies the key's watches. `refreshed` is the entry that the fetch was to replace
+    /// because of its age.
     async fn keep(
         &self,
         key: &CredentialKey,
-        cached: Option<Arc<Entry>>,
+        refreshed: Option<Arc<Entry>>,
         result: Result<Credential, BrokerError>,
     ) -> Result<Arc<Entry>, BrokerError> {
         let kept = match result {
             Ok(credential) => Ok(self.keep_credential(key, credential).await),
             // Only the requester's own queue is full: another requester may fetch the key at once.
             Err(error @ BrokerError::QueueFull { .. }) => return Err(error),
-            Err(error) => Err(self.keep_failure(key, cached, error).await),
+            Err(error) => Err(self.keep_failure(key, refreshed, error).await),
         };
         self.shared.subscriptions.notify(key);
         kept
@@ -142,15 +144,21 @@ impl Fetcher {
         entry
     }
 
-    /// P5: marks the cached credential as STALE after a failure, and drops it after a denial.
+    /// P5: marks the credential that was to be refreshed as STALE after a failure, and drops the key's credential after a
+    /// denial. A failed fetch for a longer validity, or of a replacement for a rejected credential, is not a failed refresh.
     ///
     /// Three places end a credential's use: this denial, `Entry::check` (P3), and moka's expiry in `store.rs`. `Entry::status` reads
     /// the mark.
-    async fn keep_failure(&self, key: &CredentialKey, cached: Option<Arc<Entry>>, error: BrokerError) -> BrokerError {
+    async fn keep_failure(
+        &self,
+        key: &CredentialKey,
+        refreshed: Option<Arc<Entry>>,
+        error: BrokerError,
+    ) -> BrokerError {
         if revokes_credentials(&error) {
             self.shared.store.invalidate(key).await;
-        } else if let Some(cached) = cached {
-            cached.mark_stale();
+        } else if let Some(refreshed) = refreshed {
+            refreshed.mark_stale();
         }
         self.shared.backoff.record_failure(key, error, self.shared.now()).await
     }
