@@ -226,11 +226,12 @@ impl App {
 
 /// Loads AWS as the source of credentials, and puts the layers around it: admission control, then the span of each fetch.
 async fn aws_upstream(settings: aws::Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Upstream> {
+    let admission = settings.admission.clone();
     let aws = Arc::new(Aws::load(settings, Arc::clone(clock)).await?);
     Ok(Upstream {
         region: aws.region().map(|region| region.parse()).transpose().context("the AWS region")?,
         endpoints: aws.endpoint_overrides(),
-        source: Arc::new(Instrumented::new(AdmissionControl::new(aws))),
+        source: Arc::new(Instrumented::new(AdmissionControl::new(aws, &admission))),
     })
 }
 

@@ -49,9 +49,9 @@ impl Config {
 
     fn read(reader: &mut Reader<'_>) -> Self {
         let profiles = profiles::read(reader);
-        let aws = aws::read(reader, profiles.clone());
         let Cache { refresh_after, safety_margin, max_min_validity, capacity, max_waiters, keep_warm } =
             Cache::read(reader);
+        let aws = aws::read(reader, profiles.clone(), max_waiters);
         let settings::Log { filter, format } = settings::Log::read(reader);
         Self {
             server: server::read(reader),

@@ -24,7 +24,7 @@ use ecr_broker::registry::Registry;
 use ecr_broker::source::aws::admission::AdmissionControl;
 use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use futures_util::future::join_all;
-use support::{HOUR, broker_settings, cache_settings, fetch_request, host, key, lookup, upstream};
+use support::{HOUR, admission_settings, broker_settings, cache_settings, fetch_request, host, key, lookup, upstream};
 use tokio::time::{Instant, sleep, timeout};
 
 const LATENCY: Duration = Duration::from_millis(50);
@@ -162,7 +162,7 @@ impl Drop for InFlight<'_> {
 }
 
 fn cache(aws: &Arc<Aws>) -> CredentialCache {
-    let source = Arc::new(AdmissionControl::new(Arc::clone(aws)));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(aws), &admission_settings()));
     CredentialCache::new(cache_settings(), source, Arc::new(RuntimeClock(Instant::now())))
 }
 
@@ -216,7 +216,7 @@ async fn p6_keys_back_off_while_aws_throttles_and_are_served_soon_after() {
 #[tokio::test(start_paused = true)]
 async fn p7_hanging_region_has_eight_calls_in_flight_and_delays_no_other() {
     let aws = Aws::new(Behaviour::Hangs("eu-central-1"));
-    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), &admission_settings()));
     let hanging: Vec<_> = (0..50)
         .map(|number| {
             let (source, key) = (Arc::clone(&source), key(&host(number)));
@@ -251,7 +251,7 @@ async fn p7_caller_with_thousands_of_registries_delays_no_other_caller() {
         [(Behaviour::Hangs("nowhere"), 3 * LATENCY), (Behaviour::Bucket(20.0), Duration::from_secs(5))]
     {
         let aws = Aws::new(behaviour);
-        let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
+        let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), &admission_settings()));
         let greedy = (0..5_000).map(|number| {
             let (source, key) = (Arc::clone(&source), key(&host(number)));
             tokio::spawn(async move { fetch_for(&source, &key, 1).await.map(drop) })
@@ -308,7 +308,7 @@ async fn p7_caller_coalesced_into_a_full_queue_makes_its_own_call() {
 #[tokio::test(start_paused = true)]
 async fn call_that_cannot_start_in_time_fails_at_once() {
     let aws = Aws::new(Behaviour::Hangs("nowhere"));
-    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), &admission_settings()));
     let calls = (0..5_000).map(|number| {
         let (source, key) = (Arc::clone(&source), key(&host(number)));
         tokio::spawn(async move {
@@ -475,7 +475,7 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
 #[tokio::test(start_paused = true)]
 async fn p7_hanging_roles_leave_calls_for_the_broker_identity_in_their_region() {
     let aws = Aws::new(Behaviour::HangsForRoles);
-    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws)));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), &admission_settings()));
     for number in 0..50 {
         let (source, key) = (Arc::clone(&source), CredentialKey { profile: "ci".into(), ..key(&host(number)) });
         tokio::spawn(async move { fetch(&source, &key).await.map(drop) });
@@ -492,7 +492,7 @@ async fn p7_hanging_roles_leave_calls_for_the_broker_identity_in_their_region() 
 async fn transient_failures_are_retried_within_the_budget_and_others_never() {
     let of = async |class, calls: usize| {
         let aws = Aws::new(Behaviour::Fails(class));
-        let source = AdmissionControl::new(Arc::clone(&aws));
+        let source = AdmissionControl::new(Arc::clone(&aws), &admission_settings());
         for number in 0..calls {
             assert_eq!(fetch(&source, &key(&host(number))).await.map(drop).map_err(upstream).unwrap_err().class, class);
         }

@@ -40,6 +40,7 @@ fn settings(endpoint: &str) -> Settings {
         connect_timeout: Duration::from_secs(1),
         attempt_timeout: Duration::from_millis(500),
         operation_timeout: Duration::from_secs(4),
+        admission: support::admission_settings(),
         profiles: Vec::new(),
         simulated_credentials: true,
     }

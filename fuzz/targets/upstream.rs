@@ -12,7 +12,7 @@ use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::proxy::Proxies;
 use ecr_broker::request_id::RequestId;
-use ecr_broker::source::aws::{Aws, Settings};
+use ecr_broker::source::aws::{Aws, Settings, admission};
 use ecr_broker::source::span::FetchSpan;
 use ecr_broker::source::{CredentialSource as _, FetchRequest};
 use libfuzzer_sys::fuzz_target;
@@ -59,6 +59,11 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         connect_timeout: second,
         attempt_timeout: second,
         operation_timeout: second,
+        admission: admission::Settings {
+            max_in_flight_per_region: 64,
+            max_in_flight: 256,
+            max_queued_per_requester: 2_048,
+        },
         profiles: vec![profile],
         simulated_credentials: true,
     };

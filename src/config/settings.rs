@@ -155,6 +155,15 @@ define_sections! {
 
         /// Time limit for a call to AWS, including its retries.
         operation_timeout: Duration = "8s", duration(Duration::from_millis(10), Duration::from_mins(2));
+
+        /// Maximum number of calls in flight to ECR in one region, and to ECR Public. The broker starts with
+        /// 8, calls more while AWS admits them, and fewer while AWS throttles. Lower it if others need the
+        /// quota (AWS: 500 calls per second and region).
+        max_in_flight_per_region: usize = 64, count(1, 10_000);
+
+        /// Maximum number of calls in flight to AWS in all regions together. One caller may use half of it,
+        /// and so may `cache.keep_warm`.
+        max_in_flight: usize = 256, count(1, 10_000);
     }
 
     /// Credential cache.

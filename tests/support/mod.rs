@@ -34,6 +34,7 @@ use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Region, Registry};
 use ecr_broker::request_id::RequestId;
+use ecr_broker::source::aws::admission;
 use ecr_broker::source::span::FetchSpan;
 use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use futures_util::FutureExt as _;
@@ -257,6 +258,11 @@ impl Drop for InFlight<'_> {
 /// The defaults of the configuration.
 pub fn cache_settings() -> cache::Settings {
     cache::Settings { refresh_after: HOUR, safety_margin: 5 * MINUTE, capacity: 10_000, max_waiters: 16_384 }
+}
+
+/// The defaults of the configuration.
+pub fn admission_settings() -> admission::Settings {
+    admission::Settings { max_in_flight_per_region: 64, max_in_flight: 256, max_queued_per_requester: 2_048 }
 }
 
 pub fn limits_settings() -> limits::Settings {

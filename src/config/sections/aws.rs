@@ -6,9 +6,14 @@ use crate::config::settings::Aws;
 use crate::profile::Profile;
 use crate::proxy::{Proxies, ProxyError};
 use crate::source::aws;
+use crate::source::aws::admission;
 use crate::source::aws::web_identity::WebIdentity;
 
-pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>) -> aws::Settings {
+/// Divisor of `cache.max_waiters` for the queued calls of one requester. A call stays in the queue when its callers leave, and with
+/// it their place among the waiters: one requester must not take all places.
+const QUEUE_SHARE: usize = 8;
+
+pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, max_waiters: usize) -> aws::Settings {
     let Aws {
         region,
         ca_bundle,
@@ -20,6 +25,8 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>) -
         connect_timeout,
         attempt_timeout,
         operation_timeout,
+        max_in_flight_per_region,
+        max_in_flight,
     } = Aws::read(reader);
     aws_sdk::check(reader);
     let web_identity = web_identity(reader);
@@ -38,6 +45,11 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>) -
         connect_timeout,
         attempt_timeout,
         operation_timeout,
+        admission: admission::Settings {
+            max_in_flight_per_region,
+            max_in_flight,
+            max_queued_per_requester: max_waiters.div_ceil(QUEUE_SHARE),
+        },
         profiles,
         simulated_credentials: false,
     }

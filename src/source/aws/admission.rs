@@ -1,8 +1,9 @@
 //! Admission control of the calls to AWS: a bulkhead for each region, a fair queue, pacing, and a retry budget.
 //!
-//! Each service has its own limit of calls in flight in each region. A slow or dead region thus does not delay the others (P7).
-//! While AWS throttles a region, the broker paces its calls so that AWS admits most of them. More calls would be refused, and would
-//! use up the quota that the others need. A call that cannot start soon fails at once, with a retry delay.
+//! Each service has its own limit of calls in flight in each region. A slow or dead region thus does not delay the others (P7). The
+//! limit adapts: it grows while AWS admits the calls, so that a burst of cold keys is served in seconds, and AWS's throttling halves
+//! it. While AWS throttles a region, the broker also paces its calls so that AWS admits most of them. AWS limits rates, and with
+//! short calls even one call in flight can exceed a rate. A call that cannot start soon fails at once, with a retry delay.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use tracing::{debug, warn};
 
 use self::bulkhead::{Bulkhead, MAX_QUEUE_TIME};
 use self::outcome::Outcome;
+use self::total_limit::TotalLimit;
 use crate::credential::{Credential, ProfileName};
 use crate::error::{FailureClass, SourceName, UpstreamError};
 use crate::jitter;
@@ -22,11 +24,17 @@ use crate::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, So
 use crate::sync::lock;
 
 mod bulkhead;
+mod concurrency_limit;
 mod fair_queue;
 mod latency;
 mod outcome;
 mod pacer;
 mod retry_budget;
+mod settings;
+mod slots;
+mod total_limit;
+
+pub use self::settings::Settings;
 
 /// Number of bulkheads above which idle ones are evicted. AWS has fewer than 50 regions, but callers may name others.
 const MAX_IDLE_BULKHEADS: usize = 500;
@@ -39,6 +47,8 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct AdmissionControl<S> {
     source: S,
+    max_in_flight_per_region: usize,
+    total: Arc<TotalLimit>,
     /// Bulkheads by region; ECR Public has none.
     bulkheads: Mutex<HashMap<Option<Region>, Arc<Bulkhead>>>,
 }
@@ -46,8 +56,13 @@ pub struct AdmissionControl<S> {
 impl<S: CredentialSource> AdmissionControl<S> {
     /// Wraps `source`.
     #[must_use]
-    pub fn new(source: S) -> Self {
-        Self { source, bulkheads: Mutex::default() }
+    pub fn new(source: S, settings: &Settings) -> Self {
+        Self {
+            source,
+            max_in_flight_per_region: settings.max_in_flight_per_region.max(1),
+            total: Arc::new(TotalLimit::new(settings)),
+            bulkheads: Mutex::default(),
+        }
     }
 
     async fn fetch_admitted(&self, request: &FetchRequest) -> Result<Credential, FetchError> {
@@ -90,7 +105,8 @@ impl<S: CredentialSource> AdmissionControl<S> {
         if bulkheads.len() >= MAX_IDLE_BULKHEADS && !bulkheads.contains_key(&region) {
             bulkheads.retain(|_, bulkhead| Arc::strong_count(bulkhead) > 1 || bulkhead.is_paced());
         }
-        Arc::clone(bulkheads.entry(region).or_insert_with(|| Arc::new(Bulkhead::new())))
+        let new = || Arc::new(Bulkhead::new(self.max_in_flight_per_region, Arc::clone(&self.total)));
+        Arc::clone(bulkheads.entry(region).or_insert_with(new))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::admission;
 use super::web_identity::WebIdentity;
 use crate::profile::Profile;
 use crate::proxy::Proxies;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub attempt_timeout: Duration,
     /// Timeout of a call with all its attempts.
     pub operation_timeout: Duration,
+    /// Limits of the calls in flight and in the queue.
+    pub admission: admission::Settings,
     /// Role chains of the profiles other than `default`.
     pub profiles: Vec<Profile>,
     /// Uses fixed credentials instead of the SDK's chain. For the simulated AWS, which accepts any.

@@ -1,27 +1,27 @@
 //! Bulkhead: limits the calls to one service in one region, so that a slow region does not delay the others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+use super::concurrency_limit::{ConcurrencyLimit, to_u32};
 use super::fair_queue::{FairQueue, LanePlace};
 use super::latency::LatencyEwma;
 use super::outcome::Outcome;
 use super::pacer::Pacer;
 use super::retry_budget::RetryBudget;
+use super::slots::{Slot, Slots};
+use super::total_limit::{QueuedCall, TotalLimit};
 use crate::caller::Principal;
 use crate::jitter;
 use crate::log_throttle::{self, LogThrottle};
 use crate::source::FetchError;
 use crate::source::span::record_queue_full;
+use crate::sync::lock;
 
-/// Maximum number of calls in flight to one service in one region.
-const MAX_IN_FLIGHT: usize = 8;
-/// Maximum number among them that use an assumed role. When STS hangs, the rest stays free for the broker's own identity.
-const MAX_IN_FLIGHT_AS_ROLE: usize = 6;
 /// Longest time that a call may queue.
 pub(super) const MAX_QUEUE_TIME: Duration = Duration::from_secs(5);
 /// Retry delay of a call that found the queue full: 0.5 s to 1.5 s.
@@ -32,9 +32,13 @@ const RETRY_SPREAD: f64 = 2.0;
 #[derive(Debug)]
 pub(super) struct Bulkhead {
     pub(super) retry_budget: RetryBudget,
-    in_flight: Arc<Semaphore>,
-    in_flight_as_role: Arc<Semaphore>,
+    total: Arc<TotalLimit>,
+    limit: Mutex<ConcurrencyLimit>,
+    slots: Arc<Slots>,
+    slots_as_role: Arc<Slots>,
     queue: FairQueue,
+    /// Locked by the call that starts next. The first calls of the other lanes queue for the lock, so lanes take turns.
+    next: tokio::sync::Mutex<()>,
     pacer: Pacer,
     latency: LatencyEwma,
     latency_as_role: LatencyEwma,
@@ -48,17 +52,31 @@ pub(super) struct CallPermit {
     bulkhead: Arc<Bulkhead>,
     started: Instant,
     as_role: bool,
-    _in_flight: OwnedSemaphorePermit,
-    _in_flight_as_role: Option<OwnedSemaphorePermit>,
+    _slot_as_role: Option<Slot>,
+    _slot: Slot,
+    _of_requester: OwnedSemaphorePermit,
+    _of_total: OwnedSemaphorePermit,
+}
+
+/// A call in its lane, and among the queued calls of its requester.
+#[derive(Debug)]
+struct Queued {
+    place: LanePlace,
+    call: QueuedCall,
 }
 
 impl Bulkhead {
-    pub(super) fn new() -> Self {
+    /// Starts with a limit of up to `max_in_flight` calls in the region, within the limits over all regions.
+    pub(super) fn new(max_in_flight: usize, total: Arc<TotalLimit>) -> Self {
+        let limit = ConcurrencyLimit::new(max_in_flight);
         Self {
             retry_budget: RetryBudget::new(),
-            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
-            in_flight_as_role: Arc::new(Semaphore::new(MAX_IN_FLIGHT_AS_ROLE)),
+            total,
+            slots: Slots::new(limit.get()),
+            slots_as_role: Slots::new(limit.as_role()),
+            limit: Mutex::new(limit),
             queue: FairQueue::default(),
+            next: tokio::sync::Mutex::default(),
             pacer: Pacer::new(),
             latency: LatencyEwma::new(),
             latency_as_role: LatencyEwma::new(),
@@ -78,40 +96,65 @@ impl Bulkhead {
         requester: Option<&Principal>,
         as_role: bool,
     ) -> Result<CallPermit, FetchError> {
-        let place = self.queue.enter((requester.cloned(), as_role));
-        if self.expected_wait(place.calls_ahead(), as_role) > MAX_QUEUE_TIME {
-            return Err(self.queue_full());
-        }
-        match timeout(MAX_QUEUE_TIME, self.wait_in(&place, as_role)).await {
+        let Some(queued) = self.enqueue(requester, as_role) else { return Err(self.queue_full()) };
+        match timeout(MAX_QUEUE_TIME, self.wait(queued, as_role)).await {
             Ok(Some(permit)) => Ok(permit),
             _ => Err(self.queue_full()),
         }
     }
 
-    /// Waits until the call heads its lane, then for its semaphores, then for the pacer. `None` never happens: no semaphore is closed.
-    async fn wait_in(self: &Arc<Self>, place: &LanePlace, as_role: bool) -> Option<CallPermit> {
-        let _head = place.head().await;
-        let in_flight_as_role = if as_role { Some(acquire(&self.in_flight_as_role).await?) } else { None };
-        let in_flight = acquire(&self.in_flight).await?;
+    /// Enters the requester's lane. `None`: the requester has too many queued calls, or the wait would be too long.
+    fn enqueue(&self, requester: Option<&Principal>, as_role: bool) -> Option<Queued> {
+        let call = self.total.enqueue(requester)?;
+        let queued = Queued { place: self.queue.enter((requester.cloned(), as_role)), call };
+        (self.expected_wait(&queued, as_role) <= MAX_QUEUE_TIME).then_some(queued)
+    }
+
+    /// Waits until the call heads its lane, then for the requester's share and for a role's slot, then for its turn.
+    ///
+    /// What a call holds meanwhile cannot block another lane: of each lane only the first call holds anything. `None` never happens:
+    /// no semaphore is closed.
+    async fn wait(self: &Arc<Self>, queued: Queued, as_role: bool) -> Option<CallPermit> {
+        let _head = queued.place.head().await;
+        let of_requester = queued.call.acquire().await?;
+        let slot_as_role = if as_role { Some(self.slots_as_role.acquire().await) } else { None };
+        let _next = self.next.lock().await;
+        let slot = self.slots.acquire().await;
+        let of_total = self.total.acquire().await?;
+        // Last, and with the turn: the interval lies between the starts of two calls, and no lane has two calls that wait for it.
         self.pacer.wait().await;
         Some(CallPermit {
             bulkhead: Arc::clone(self),
             started: Instant::now(),
             as_role,
-            _in_flight: in_flight,
-            _in_flight_as_role: in_flight_as_role,
+            _slot_as_role: slot_as_role,
+            _slot: slot,
+            _of_requester: of_requester,
+            _of_total: of_total,
         })
     }
 
-    /// Estimates the wait behind `calls_ahead` calls of the same lane.
-    fn expected_wait(&self, calls_ahead: usize, as_role: bool) -> Duration {
-        let parallel = if as_role { MAX_IN_FLIGHT_AS_ROLE } else { MAX_IN_FLIGHT };
-        let per_call = self.latency(as_role).get() / to_u32(parallel);
-        self.pacer.interval().max(per_call).saturating_mul(to_u32(calls_ahead))
+    /// Estimates the wait of a queued call: for the calls ahead of it in the region, or for the requester's calls in all regions.
+    fn expected_wait(&self, queued: &Queued, as_role: bool) -> Duration {
+        let ahead = queued.place.calls_ahead();
+        let round_trips = lock(&self.limit).round_trips(ahead, as_role);
+        let of_requester = f64::from(to_u32(queued.call.others())) / f64::from(to_u32(self.total.max_of_one()));
+        let paced = self.pacer.interval().saturating_mul(to_u32(ahead));
+        self.latency(as_role).get().mul_f64(round_trips.max(of_requester)).max(paced)
     }
 
     fn latency(&self, as_role: bool) -> &LatencyEwma {
         if as_role { &self.latency_as_role } else { &self.latency }
+    }
+
+    /// Adjusts the limit, the pacer and the latency to a call that has ended.
+    fn record(&self, started: Instant, as_role: bool, outcome: Outcome) {
+        self.latency(as_role).record(started.elapsed());
+        self.pacer.record(started, outcome);
+        let mut limit = lock(&self.limit);
+        limit.record(started, outcome);
+        self.slots.resize(limit.get());
+        self.slots_as_role.resize(limit.as_role());
     }
 
     /// Returns the error of a call that was not made. Logs at most one line a minute, in the span of the current call.
@@ -125,17 +168,8 @@ impl Bulkhead {
 }
 
 impl CallPermit {
-    /// Ends the call: updates the latency, and tells the pacer the outcome.
+    /// Ends the call, and records its outcome.
     pub(super) fn record(self, outcome: Outcome) {
-        self.bulkhead.latency(self.as_role).record(self.started.elapsed());
-        self.bulkhead.pacer.record(self.started, outcome);
+        self.bulkhead.record(self.started, self.as_role, outcome);
     }
-}
-
-async fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(semaphore).acquire_owned().await.ok()
-}
-
-fn to_u32(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Outcome of a call, for pacing.
+//! Outcome of a call, for pacing and for the concurrency limit.
 
 use crate::error::FailureClass;
 use crate::source::FetchError;
@@ -10,6 +10,8 @@ pub(super) enum Outcome {
     Admitted,
     /// AWS throttled the call.
     Throttled,
+    /// The call got no answer, or a server error.
+    Unanswered,
     /// The call failed in another way.
     Unknown,
 }
@@ -21,10 +23,10 @@ impl Outcome {
             Err(FetchError::Upstream(failure)) => match failure.class {
                 FailureClass::Denied => Self::Admitted,
                 FailureClass::Throttled => Self::Throttled,
-                FailureClass::NoCredentials
-                | FailureClass::Misconfigured
-                | FailureClass::Unavailable
-                | FailureClass::InvalidResponse => Self::Unknown,
+                FailureClass::Unavailable => Self::Unanswered,
+                FailureClass::NoCredentials | FailureClass::Misconfigured | FailureClass::InvalidResponse => {
+                    Self::Unknown
+                }
             },
             Err(FetchError::QueueFull { .. }) => Self::Unknown,
         }

@@ -20,11 +20,7 @@ const SHRINK_FACTOR: f64 = 0.9;
 
 /// Spaces the starts of calls.
 #[derive(Debug)]
-pub(super) struct Pacer {
-    state: Mutex<State>,
-    /// Locked by the call that waits for its start time. The others queue for the lock, because a throttled call may move the time.
-    next: tokio::sync::Mutex<()>,
-}
+pub(super) struct Pacer(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -38,28 +34,27 @@ struct State {
 impl Pacer {
     pub(super) fn new() -> Self {
         let state = State { interval: Duration::ZERO, next_start: Instant::now(), slowed_at: None };
-        Self { state: Mutex::new(state), next: tokio::sync::Mutex::default() }
+        Self(Mutex::new(state))
     }
 
     pub(super) fn interval(&self) -> Duration {
-        lock(&self.state).interval
+        lock(&self.0).interval
     }
 
-    /// Waits until a call may start.
+    /// Waits until a call may start. One call waits at a time; a throttled call may move its start.
     pub(super) async fn wait(&self) {
-        let _first = self.next.lock().await;
         while let Err(start) = self.start() {
             sleep_until(start).await;
         }
     }
 
     fn start(&self) -> Result<(), Instant> {
-        lock(&self.state).start()
+        lock(&self.0).start()
     }
 
     /// Adjusts the interval to the outcome of a call that started at `started`.
     pub(super) fn record(&self, started: Instant, outcome: Outcome) {
-        lock(&self.state).record(started, outcome);
+        lock(&self.0).record(started, outcome);
     }
 }
 
@@ -81,7 +76,7 @@ impl State {
         match outcome {
             Outcome::Admitted => self.speed_up(),
             Outcome::Throttled => self.slow_down(),
-            Outcome::Unknown => {}
+            Outcome::Unanswered | Outcome::Unknown => {}
         }
     }
 

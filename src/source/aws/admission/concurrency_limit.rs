@@ -1,0 +1,181 @@
+//! Concurrency limit of a region: additive increase, multiplicative decrease (AIMD), after a slow start, as in TCP.
+//!
+//! The limit starts where any AWS quota admits it. Each admitted call raises it by one, so it doubles each round trip. From the
+//! first throttled call on it grows by one each round trip: a limit's worth of admitted calls. Throttling halves it.
+
+use tokio::time::Instant;
+
+use super::outcome::Outcome;
+
+/// Limit before the first call, and after a call without an answer.
+const INITIAL_LIMIT: usize = 8;
+
+/// How many calls may be in flight, as their outcomes allow.
+#[derive(Debug)]
+pub(super) struct ConcurrencyLimit {
+    limit: usize,
+    max: usize,
+    /// Whether each admitted call raises the limit.
+    is_slow_start: bool,
+    /// Calls admitted since the limit last grew, after the slow start.
+    admitted: usize,
+    /// Time at which the limit was last halved. The outcome of an earlier call says nothing about the new limit.
+    halved_at: Option<Instant>,
+}
+
+impl ConcurrencyLimit {
+    /// Starts at 8, or at `max` if it is lower.
+    pub(super) fn new(max: usize) -> Self {
+        Self { limit: INITIAL_LIMIT.min(max), max, is_slow_start: true, admitted: 0, halved_at: None }
+    }
+
+    pub(super) fn get(&self) -> usize {
+        self.limit
+    }
+
+    /// Returns the limit of calls that use an assumed role.
+    ///
+    /// While STS hangs, a quarter stays free for the broker's own identity.
+    pub(super) fn as_role(&self) -> usize {
+        as_role(self.limit)
+    }
+
+    /// Adjusts the limit to the outcome of a call that started at `started`.
+    pub(super) fn record(&mut self, started: Instant, outcome: Outcome) {
+        if self.halved_at.is_some_and(|halved_at| started <= halved_at) {
+            return;
+        }
+        match outcome {
+            Outcome::Admitted => self.grow(),
+            Outcome::Throttled => self.halve(),
+            // A region that hangs must not keep its share of `aws.max_in_flight` from the others.
+            Outcome::Unanswered => self.limit = self.limit.min(INITIAL_LIMIT),
+            Outcome::Unknown => {}
+        }
+    }
+
+    /// Estimates the round trips until `calls` calls have started, if AWS admits all of them.
+    pub(super) fn round_trips(&self, calls: usize, is_role: bool) -> f64 {
+        let parallel = |limit| if is_role { as_role(limit) } else { limit };
+        let (mut limit, mut rest, mut round_trips) = (self.limit, calls, 0.0);
+        while limit < self.max && rest > parallel(limit) {
+            rest -= parallel(limit);
+            limit = (limit + if self.is_slow_start { parallel(limit) } else { 1 }).min(self.max);
+            round_trips += 1.0;
+        }
+        round_trips + f64::from(to_u32(rest)) / f64::from(to_u32(parallel(limit)))
+    }
+
+    fn grow(&mut self) {
+        self.admitted += 1;
+        if self.is_slow_start || self.admitted >= self.limit {
+            self.admitted = 0;
+            self.limit = (self.limit + 1).min(self.max);
+        }
+    }
+
+    fn halve(&mut self) {
+        self.limit = (self.limit / 2).max(1);
+        (self.is_slow_start, self.admitted, self.halved_at) = (false, 0, Some(Instant::now()));
+    }
+}
+
+fn as_role(limit: usize) -> usize {
+    (limit * 3 / 4).max(1)
+}
+
+pub(super) fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Records calls that each start after the one before has ended, and returns the limit.
+    async fn record(limit: &mut ConcurrencyLimit, outcome: Outcome, calls: usize) -> usize {
+        for _ in 0..calls {
+            advance(Duration::from_millis(1)).await;
+            limit.record(Instant::now(), outcome);
+        }
+        limit.get()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limit_grows_with_each_admitted_call_from_8_to_its_maximum() {
+        let mut limit = ConcurrencyLimit::new(64);
+        let mut limits = Vec::new();
+        for calls in [0, 1, 7, 16, 32, 1_000] {
+            limits.push(record(&mut limit, Outcome::Admitted, calls).await);
+        }
+        assert_eq!(limits, [8, 9, 16, 32, 64, 64]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limit_grows_once_a_round_trip_after_throttling() {
+        let mut limit = ConcurrencyLimit::new(64);
+        assert_eq!(record(&mut limit, Outcome::Throttled, 1).await, 4);
+        let mut limits = Vec::new();
+        for calls in [3, 1, 4, 1, 6] {
+            limits.push(record(&mut limit, Outcome::Admitted, calls).await);
+        }
+        assert_eq!(limits, [4, 5, 5, 6, 7]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limit_is_halved_once_a_round_trip_and_never_below_1() {
+        let mut limit = ConcurrencyLimit::new(64);
+        record(&mut limit, Outcome::Admitted, 56).await;
+        let started = Instant::now();
+        advance(Duration::from_millis(100)).await;
+        // The calls of one round trip are throttled together.
+        for _ in 0..64 {
+            limit.record(started, Outcome::Throttled);
+        }
+        assert_eq!(limit.get(), 32);
+        limit.record(started, Outcome::Admitted);
+        assert_eq!((limit.get(), limit.admitted), (32, 0), "a call from before says nothing about the new limit");
+        let mut limits = Vec::new();
+        for _ in 0..7 {
+            limits.push(record(&mut limit, Outcome::Throttled, 1).await);
+        }
+        assert_eq!(limits, [16, 8, 4, 2, 1, 1, 1]);
+        assert_eq!(record(&mut limit, Outcome::Admitted, 1).await, 2, "the limit recovers from 1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limit_returns_to_8_after_a_call_without_an_answer() {
+        let mut limit = ConcurrencyLimit::new(64);
+        record(&mut limit, Outcome::Admitted, 100).await;
+        assert_eq!(record(&mut limit, Outcome::Unknown, 9).await, 64);
+        assert_eq!(record(&mut limit, Outcome::Unanswered, 9).await, 8);
+        record(&mut limit, Outcome::Throttled, 1).await;
+        assert_eq!(record(&mut limit, Outcome::Unanswered, 1).await, 4, "it does not rise");
+    }
+
+    #[test]
+    fn limit_never_exceeds_a_maximum_below_8() {
+        let mut limit = ConcurrencyLimit::new(3);
+        limit.record(Instant::now(), Outcome::Admitted);
+        assert_eq!(limit.get(), 3);
+    }
+
+    #[test]
+    fn roles_have_three_quarters_of_the_limit_and_at_least_1() {
+        assert_eq!([1, 2, 3, 8, 64].map(as_role), [1, 1, 2, 6, 48]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn round_trips_are_estimated_with_the_growth_of_the_limit() {
+        let mut limit = ConcurrencyLimit::new(64);
+        let round_trips = |limit: &ConcurrencyLimit, calls| limit.round_trips(calls, false);
+        assert_eq!([0, 4, 8, 24, 56, 120].map(|calls| round_trips(&limit, calls)), [0.0, 0.5, 1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(limit.round_trips(6 + 10, true), 2.0, "roles: 6 of 8, then 10 of 14");
+        record(&mut limit, Outcome::Throttled, 1).await;
+        assert_eq!([4, 9, 15].map(|calls| round_trips(&limit, calls)), [1.0, 2.0, 3.0]);
+    }
+}
