@@ -30,6 +30,8 @@ mod entry;
 mod fetch;
 mod flight;
 mod lookup;
+mod patience;
+mod progress;
 mod settings;
 mod shared;
 mod singleflight;
@@ -70,7 +72,8 @@ impl CredentialCache {
     /// Returns a credential that meets the lookup: from the cache, or fetched.
     ///
     /// # Errors
-    /// The source failed, a failure's backoff has not ended, no credential can meet the lookup, or too many callers wait.
+    /// The source failed, a failure's backoff has not ended, no credential can meet the lookup, too many callers wait, or the fetch
+    /// cannot start in time.
     pub async fn get(&self, lookup: Lookup) -> Result<Found, BrokerError> {
         self.get_as(lookup, &self.waiters).await
     }
@@ -172,7 +175,8 @@ impl CredentialCache {
     /// not wait for it.
     pub async fn warm(&self, key: CredentialKey) {
         let request_id = RequestId::random();
-        let lookup = Lookup { key, min_validity: Duration::ZERO, rejected: None, request_id, caller: None };
+        let lookup =
+            Lookup { key, min_validity: Duration::ZERO, rejected: None, request_id, caller: None, answer_by: None };
         if let Ok(None) = self.find(&lookup).await {
             self.flights.start_fetch(lookup);
         }

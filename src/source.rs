@@ -21,7 +21,10 @@ use crate::trace::SpanIdentity;
 
 pub mod aws;
 pub mod instrumented;
+pub mod progress;
 pub mod span;
+
+pub use self::progress::FetchProgress;
 
 /// Future that a source returns.
 pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -65,6 +68,8 @@ pub struct FetchRequest {
     pub parent_span: Option<SpanIdentity>,
     /// Time at which the cache abandons the fetch.
     pub deadline: Instant,
+    /// The progress of the fetch, for the callers that wait for it. They may be more than the requester.
+    pub progress: FetchProgress,
     /// The span of this fetch, once [`instrumented::Instrumented`] has started it.
     pub span: FetchSpan,
 }

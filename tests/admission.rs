@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
 use ecr_broker::broker::{self, Broker};
-use ecr_broker::cache::{CredentialCache, Lookup};
+use ecr_broker::cache::{CacheStatus, CredentialCache, Lookup};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::clock::Clock;
 use ecr_broker::credential::{Credential, CredentialKey};
@@ -21,7 +21,7 @@ use ecr_broker::moment::Moment;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::registry::Registry;
-use ecr_broker::source::aws::admission::AdmissionControl;
+use ecr_broker::source::aws::admission::{self, AdmissionControl};
 use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use futures_util::future::join_all;
 use support::{HOUR, admission_settings, broker_settings, cache_settings, fetch_request, host, key, lookup, upstream};
@@ -54,11 +54,14 @@ enum Behaviour {
     Hangs(&'static str),
     /// Hangs for profiles with roles, as while STS is down.
     HangsForRoles,
+    /// Fails the first call of a key, and hangs in the next.
+    FailsThenHangs,
 }
 
 #[derive(Debug)]
 struct Aws {
     behaviour: Mutex<Behaviour>,
+    latency: Mutex<Duration>,
     /// Tokens in the bucket, and when they were counted.
     bucket: Mutex<(f64, Instant)>,
     calls: Mutex<HashMap<CredentialKey, usize>>,
@@ -73,6 +76,7 @@ impl Aws {
         let tokens = if let Behaviour::Bucket(rate) = behaviour { rate } else { 0.0 };
         Arc::new(Self {
             behaviour: Mutex::new(behaviour),
+            latency: Mutex::new(LATENCY),
             bucket: Mutex::new((tokens, Instant::now())),
             calls: Mutex::default(),
             in_flight: Mutex::default(),
@@ -80,6 +84,18 @@ impl Aws {
             most_of_one_key: AtomicUsize::new(0),
             clock: RuntimeClock(Instant::now()),
         })
+    }
+
+    /// Admits every call, and takes this long.
+    fn healthy(latency: Duration) -> Arc<Self> {
+        let aws = Self::new(Behaviour::Hangs("nowhere"));
+        *aws.latency.lock().unwrap() = latency;
+        aws
+    }
+
+    /// Returns the most calls in flight since the last time.
+    fn most_in_flight(&self) -> usize {
+        self.most_in_flight.swap(0, Ordering::SeqCst)
     }
 
     fn calls(&self) -> usize {
@@ -109,9 +125,14 @@ impl Aws {
                 std::future::pending::<()>().await;
             }
             Behaviour::HangsForRoles if key.profile.as_str() != "default" => std::future::pending::<()>().await,
+            Behaviour::FailsThenHangs if self.calls.lock().unwrap()[key] == 1 => {
+                return failed(FailureClass::Unavailable);
+            }
+            Behaviour::FailsThenHangs => std::future::pending::<()>().await,
             _ => {}
         }
-        sleep(LATENCY).await;
+        let latency = *self.latency.lock().unwrap();
+        sleep(latency).await;
         let now = self.clock.now();
         let token = BASE64.encode(format!("AWS:{key:?}").as_bytes());
         Ok(Credential::from_aws_token(&token, now.wall + 12 * HOUR, now).unwrap())
@@ -162,7 +183,11 @@ impl Drop for InFlight<'_> {
 }
 
 fn cache(aws: &Arc<Aws>) -> CredentialCache {
-    let source = Arc::new(AdmissionControl::new(Arc::clone(aws), &admission_settings()));
+    cache_with(aws, &admission_settings())
+}
+
+fn cache_with(aws: &Arc<Aws>, settings: &admission::Settings) -> CredentialCache {
+    let source = Arc::new(AdmissionControl::new(Arc::clone(aws), settings));
     CredentialCache::new(cache_settings(), source, Arc::new(RuntimeClock(Instant::now())))
 }
 
@@ -172,6 +197,28 @@ async fn fetch(source: &impl CredentialSource, key: &CredentialKey) -> Result<Cr
 
 async fn fetch_for(source: &impl CredentialSource, key: &CredentialKey, uid: u32) -> Result<Credential, FetchError> {
     source.fetch(&FetchRequest { requester: Some(Principal::Uid(uid)), ..fetch_request(key.clone()) }).await
+}
+
+/// A lookup of a caller that leaves after `patience`.
+fn hasty_lookup(number: usize, uid: u32, patience: Duration) -> Lookup {
+    Lookup { caller: Caller::process(uid, uid), answer_by: Some(Instant::now() + patience), ..lookup(&host(number)) }
+}
+
+/// Looks up the keys at once, each for a caller that leaves after `patience`. Returns each answer and when it came.
+async fn burst(
+    cache: &CredentialCache,
+    numbers: std::ops::Range<usize>,
+    patience: Duration,
+) -> Vec<(Result<CacheStatus, BrokerError>, Duration)> {
+    let began = Instant::now();
+    let callers = numbers.map(|number| {
+        let cache = cache.clone();
+        tokio::spawn(async move {
+            let answer = cache.get(hasty_lookup(number, 1, patience)).await;
+            (answer.map(|found| found.status), began.elapsed())
+        })
+    });
+    join_all(callers).await.into_iter().map(Result::unwrap).collect()
 }
 
 /// Retries after each retry delay, and returns the time until a credential arrived.
@@ -275,59 +322,233 @@ async fn p7_caller_with_thousands_of_registries_delays_no_other_caller() {
     }
 }
 
-/// A flooding caller leads a flight that another caller joins. The leader's full lane must not refuse the other.
+/// A flooding caller, whose lane is full, leads a flight that another caller joins. The call starts in the other's lane.
 #[tokio::test(start_paused = true)]
 async fn p7_caller_coalesced_into_a_full_queue_makes_its_own_call() {
     let aws = Aws::new(Behaviour::Hangs("nowhere"));
-    let cache = cache(&aws);
+    let settings =
+        admission::Settings { max_in_flight_per_region: 8, max_queued_per_requester: 100, ..admission_settings() };
+    let cache = cache_with(&aws, &settings);
     let of = |uid, number| Lookup { caller: Caller::process(uid, uid), ..lookup(&host(number)) };
-    let flood = (0..1_500).map(|number| {
-        let (cache, own) = (cache.clone(), of(1, number));
-        tokio::spawn(async move {
-            while cache.get(own.clone()).await.is_err() {
-                sleep(LATENCY).await;
-            }
-        })
-    });
-    let flood: Vec<_> = flood.collect();
-    sleep(Duration::from_millis(100)).await;
-    let mut refused = 0;
-    for number in 6_000..6_020 {
-        // Both are in one flight, which the greedy caller leads.
-        let (greedy, honest) = tokio::join!(cache.get(of(1, number)), cache.get(of(2, number)));
-        refused += u32::from(greedy.is_err());
-        honest.unwrap();
-        // The other caller's full lane causes no backoff of the key.
-        cache.get(of(2, number)).await.unwrap();
+    for round in 0..20 {
+        for number in 0..200 {
+            let (cache, own) = (cache.clone(), of(1, 1_000 * round + number));
+            tokio::spawn(async move { cache.get(own).await.map(drop) });
+        }
+        // Each of the flood's lookups starts a task, which enters the queue.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let refused = cache.get(of(1, 1_000 * round + 500)).await.unwrap_err();
+        assert!(matches!(refused, BrokerError::QueueFull { .. }), "{refused:?}");
+        let joined = 1_000 * round + 501;
+        let (greedy, honest) = tokio::join!(cache.get(of(1, joined)), cache.get(of(2, joined)));
+        assert_eq!((greedy.unwrap().status, honest.unwrap().status), (CacheStatus::Miss, CacheStatus::Coalesced));
     }
-    assert!(refused > 0, "the lane was full");
-    flood.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// A call that would wait too long fails at its arrival, not after the wait.
+/// A fetch queues in the long lane of its first caller. For the next caller it queues in that one's short lane, too.
 #[tokio::test(start_paused = true)]
-async fn call_that_cannot_start_in_time_fails_at_once() {
+async fn p7_caller_joining_a_queued_fetch_gets_it_into_its_own_lane() {
     let aws = Aws::new(Behaviour::Hangs("nowhere"));
-    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), &admission_settings()));
-    let calls = (0..5_000).map(|number| {
-        let (source, key) = (Arc::clone(&source), key(&host(number)));
-        tokio::spawn(async move {
-            let began = Instant::now();
-            fetch(&source, &key).await.map_err(|failure| (began.elapsed(), failure)).map(drop)
-        })
+    let cache = cache_with(&aws, &admission::Settings { max_in_flight_per_region: 8, ..admission_settings() });
+    let greedy = tokio::spawn({
+        let cache = cache.clone();
+        async move { burst(&cache, 0..1_000, Duration::from_secs(29)).await }
     });
-    let (mut served, mut at_once, mut late) = (0, 0, 0);
-    for call in join_all(calls).await {
-        match call.unwrap() {
-            Ok(()) => served += 1,
-            Err((after, failure)) => {
-                assert!(BrokerError::from(failure).retry_after().is_some());
-                *(if after < LATENCY { &mut at_once } else { &mut late }) += 1;
+    sleep(Duration::from_millis(1)).await;
+    for number in (960..1_000).rev() {
+        let began = Instant::now();
+        let found = cache.get(hasty_lookup(number, 2, Duration::from_secs(1))).await.unwrap();
+        assert_eq!(found.status, CacheStatus::Coalesced);
+        assert!(began.elapsed() < 3 * LATENCY, "{number}: {:?}", began.elapsed());
+    }
+    assert!(greedy.await.unwrap().iter().all(|(answer, _)| answer.is_ok()));
+    assert_eq!((aws.calls(), aws.most_of_one_key.load(Ordering::SeqCst)), (1_000, 1));
+}
+
+/// A call that would wait too long, or with too many others of its requester, fails at its arrival, not after the wait.
+#[tokio::test(start_paused = true)]
+async fn p8_call_that_cannot_start_in_time_fails_at_once() {
+    let defaults = || admission::Settings { max_in_flight_per_region: 8, ..admission_settings() };
+    for (settings, queued) in [
+        (defaults(), 2_048..2_049),
+        // 30 s of queue, at 8 calls in 100 ms until the first call has shown that it takes 50 ms.
+        (admission::Settings { max_queued_per_requester: 10_000, ..defaults() }, 2_390..2_410),
+    ] {
+        let aws = Aws::new(Behaviour::Hangs("nowhere"));
+        let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), &settings));
+        let calls = (0..5_000).map(|number| {
+            let (source, key) = (Arc::clone(&source), key(&host(number)));
+            tokio::spawn(async move {
+                let began = Instant::now();
+                fetch(&source, &key).await.map_err(|failure| (began.elapsed(), failure)).map(drop)
+            })
+        });
+        let mut served = 0;
+        for call in join_all(calls).await {
+            match call.unwrap() {
+                Ok(()) => served += 1,
+                Err((after, failure)) => {
+                    assert!(BrokerError::from(failure).retry_after().is_some());
+                    assert_eq!(after, Duration::ZERO);
+                }
             }
         }
+        println!("of 5,000 simultaneous calls {served} were served, and the others failed at once");
+        assert!(queued.contains(&(served - 8)), "{served}: 8 in flight, and {queued:?} in the queue");
     }
-    println!("of 5,000 simultaneous calls {served} were served, {at_once} failed at once, {late} later");
-    assert!(served >= 400 && at_once >= 4_000 && late <= 50, "{served} {at_once} {late}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_thousand_cold_keys_are_served_within_4_s_without_an_error() {
+    let aws = Aws::healthy(Duration::from_millis(100));
+    let answers = burst(&cache(&aws), 0..1_000, Duration::from_millis(9_800)).await;
+    let slowest = answers.iter().map(|(_, after)| *after).max().unwrap();
+    println!("1,000 cold keys at 100 ms a call: {slowest:?}");
+    assert!(answers.iter().all(|(answer, _)| answer == &Ok(CacheStatus::Miss)));
+    assert!(slowest <= Duration::from_secs(4), "{slowest:?}");
+    assert_eq!((aws.calls(), aws.most_in_flight()), (1_000, 64));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_hundred_cold_registries_at_400_ms_a_call_are_all_served() {
+    let aws = Aws::healthy(Duration::from_millis(400));
+    let answers = burst(&cache(&aws), 0..100, Duration::from_millis(29_800)).await;
+    let slowest = answers.iter().map(|(_, after)| *after).max().unwrap();
+    println!("100 cold registries at 400 ms a call: {slowest:?}");
+    assert!(answers.iter().all(|(answer, _)| answer.is_ok()) && slowest <= Duration::from_secs(2), "{slowest:?}");
+}
+
+/// A role's calls keep three quarters of the limit, whatever it is.
+#[tokio::test(start_paused = true)]
+async fn p7_roles_use_three_quarters_of_the_calls_in_flight() {
+    let aws = Aws::healthy(Duration::from_millis(100));
+    let cache = cache(&aws);
+    let fetches = (0..1_000).map(|number| {
+        let key = CredentialKey { profile: "ci".into(), ..key(&host(number)) };
+        cache.get(Lookup { key, ..lookup(&host(number)) })
+    });
+    assert!(join_all(fetches).await.iter().all(Result::is_ok));
+    assert_eq!(aws.most_in_flight(), 48);
+}
+
+/// Hanging calls keep their slots for seconds. With 64 of them in a few regions, `aws.max_in_flight` would be used up.
+#[tokio::test(start_paused = true)]
+async fn p7_region_that_stops_answering_returns_to_eight_calls_in_flight() {
+    let aws = Aws::healthy(LATENCY);
+    let cache = cache(&aws);
+    burst(&cache, 0..500, Duration::from_secs(29)).await;
+    assert_eq!(aws.most_in_flight(), 64);
+    *aws.behaviour.lock().unwrap() = Behaviour::Hangs("eu-central-1");
+    let hanging = tokio::spawn(async move { burst(&cache, 500..600, Duration::from_secs(29)).await });
+    sleep(LIMIT + Duration::from_secs(1)).await;
+    assert_eq!(aws.most_in_flight(), 64, "until the first call timed out");
+    let in_flight: usize = aws.in_flight.lock().unwrap().values().sum();
+    assert_eq!(in_flight, 8);
+    hanging.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_all_regions_together_are_bounded_and_one_caller_has_half() {
+    let aws = Aws::healthy(Duration::from_secs(1));
+    let settings = admission::Settings { max_in_flight: 20, ..admission_settings() };
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), &settings));
+    let fetch_in = |uid: u32, region: &str, number: usize| {
+        let (source, key) = (Arc::clone(&source), key(&host(number).replace("eu-central-1", region)));
+        tokio::spawn(async move { fetch_for(&source, &key, uid).await.map(drop) })
+    };
+    let regions = ["eu-central-1", "eu-west-1", "us-east-1", "us-west-2"];
+    let of = |uid: u32| regions.map(|region| (0..20).map(|number| fetch_in(uid, region, number)).collect::<Vec<_>>());
+    let first: Vec<_> = of(1).into_iter().flatten().collect();
+    sleep(Duration::from_millis(500)).await;
+    // The first call of a lane counts, too, while it waits for a slot.
+    let most = aws.most_in_flight();
+    assert!((7..=10).contains(&most), "{most}");
+    // The keys of the second caller are those of the first, but a source does not coalesce.
+    let second: Vec<_> = of(2).into_iter().flatten().collect();
+    for fetch in join_all(first.into_iter().chain(second)).await {
+        fetch.unwrap().unwrap();
+    }
+    let most = aws.most_in_flight();
+    assert!((14..=20).contains(&most), "{most}");
+    assert_eq!(aws.calls(), 160);
+}
+
+/// The caller that cannot wait is refused at once, and its fetch keeps its place: its retry finds the credential.
+#[tokio::test(start_paused = true)]
+async fn p2_caller_that_cannot_wait_is_refused_at_once_and_its_fetch_goes_on() {
+    let second = Duration::from_secs(1);
+    let aws = Aws::healthy(second);
+    let cache = cache_with(&aws, &admission::Settings { max_in_flight_per_region: 1, ..admission_settings() });
+    cache.get(lookup(&host(0))).await.unwrap();
+    let began = Instant::now();
+    let answers = burst(&cache, 1..11, second * 9 / 2).await;
+    for (number, (answer, after)) in (0..).zip(&answers) {
+        match answer {
+            Ok(status) => {
+                assert_eq!((*status, *after, number < 5), (CacheStatus::Miss, second * (1 + number), true));
+            }
+            Err(BrokerError::QueueFull { retry_after }) => {
+                assert_eq!((*after, number >= 5), (Duration::ZERO, true), "{number}");
+                assert!(*retry_after >= second * number, "its turn comes then: {retry_after:?}");
+            }
+            Err(error) => panic!("{number}: {error:?}"),
+        }
+    }
+    // Another caller of a queued key waits for as long as it can, too.
+    let refused = cache.get(hasty_lookup(10, 1, second)).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::QueueFull { .. }), "{refused:?}");
+    tokio::time::sleep_until(began + second * 11).await;
+    for number in 1..11 {
+        assert_eq!(cache.get(lookup(&host(number))).await.unwrap().status, CacheStatus::Hit, "{number}");
+    }
+    assert_eq!((aws.calls(), aws.most_of_one_key.load(Ordering::SeqCst)), (11, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetch_keeps_its_place_in_the_queue_for_30_s() {
+    let aws = Aws::new(Behaviour::Hangs("eu-central-1"));
+    let cache = cache(&aws);
+    let began = Instant::now();
+    let callers = (0..50).map(|number| {
+        let cache = cache.clone();
+        tokio::spawn(async move { (cache.get(lookup(&host(number))).await.unwrap_err(), began.elapsed()) })
+    });
+    let mut refused = 0;
+    for caller in join_all(callers).await {
+        match caller.unwrap() {
+            (BrokerError::Upstream(failure), _) => assert_eq!(failure.class, FailureClass::Unavailable),
+            (BrokerError::QueueFull { .. }, after) => {
+                assert_eq!(after, Duration::from_secs(30));
+                refused += 1;
+            }
+            error => panic!("{error:?}"),
+        }
+    }
+    // Eight calls at a time, which time out after 8 s.
+    assert_eq!((refused, aws.calls.lock().unwrap().len()), (50 - 32, 32));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_caller_gets_the_cause_of_its_wait_before_its_deadline() {
+    let patience = Duration::from_secs(2);
+    let leave = async |behaviour, number| {
+        let aws = Aws::new(behaviour);
+        let (cache, began) = (cache(&aws), Instant::now());
+        let hanging: Vec<_> = (0..number).map(|number| cache.warm(key(&host(number)))).collect();
+        join_all(hanging).await;
+        tokio::task::yield_now().await;
+        let answer = timeout(2 * patience, cache.get(hasty_lookup(number, 1, patience))).await;
+        (answer.ok().map(Result::unwrap_err), began.elapsed())
+    };
+    let (queued, after) = leave(Behaviour::Hangs("eu-central-1"), 8).await;
+    assert!(matches!(queued, Some(BrokerError::QueueFull { .. })), "{queued:?}");
+    assert_eq!(after, patience, "the eight calls in flight do not show that they hang");
+    let (retried, after) = leave(Behaviour::FailsThenHangs, 0).await;
+    assert_eq!((retried.map(|error| error.reason()), after), (Some("AWS_UNAVAILABLE"), patience));
+    let (unknown, after) = leave(Behaviour::Hangs("eu-central-1"), 0).await;
+    assert_eq!((unknown, after), (None, 2 * patience), "no cause is known: the caller's deadline ends the wait");
 }
 
 /// Requests cold keys in two regions by one caller, through the cache, and returns the p99 of the healthy region.

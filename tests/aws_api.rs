@@ -763,3 +763,22 @@ async fn broker_as_aws_of_a_broker_is_denied_and_region_is_required() {
     let logs = second.stop();
     assert!(!logs.contains(SECRET), "{logs}");
 }
+
+#[tokio::test]
+async fn p2_aws_api_answers_the_cause_of_a_wait_before_its_time_limit() {
+    let cache = TestCache::new();
+    cache.source.set_fetch_budget(MINUTE);
+    let broker = TestBroker::start_on(cache, Policy::Open, None, |_| ());
+    broker.source.fail(FailureClass::Throttled);
+    assert_eq!(Call::public().send(broker.aws_api).await.error(), (400, "ThrottlingException"));
+    broker.clock.advance(Duration::from_secs(1));
+    broker.source.shut();
+    let mut stream = TcpStream::connect(broker.aws_api).await.unwrap();
+    stream.write_all(&Call::public().header("connection", "close").bytes()).await.unwrap();
+    broker.source.until_calls(2).await;
+    // From now on the clock advances whenever all tasks wait.
+    tokio::time::pause();
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).await.unwrap();
+    assert_eq!(Reply::parse(&reply).error(), (400, "ThrottlingException"));
+}

@@ -15,7 +15,7 @@ use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::source::SourceStatus;
 use proptest::prelude::*;
 use support::*;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 fn class(error: BrokerError) -> FailureClass {
     match error {
@@ -197,6 +197,26 @@ async fn p2_cancelled_caller_does_not_cancel_the_fetch() {
     assert_ne!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Miss);
     assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Hit);
     assert_eq!(test.source.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_failure_that_is_tried_again_is_the_cause_of_a_wait_unless_permanent() {
+    for (class, reason) in [(FailureClass::Throttled, Some("AWS_THROTTLED")), (FailureClass::Denied, None)] {
+        let test = TestCache::new();
+        test.source.fail(class);
+        test.cache.get(lookup(HOST)).await.unwrap_err();
+        test.clock.advance(MINUTE);
+        test.source.then(Step::Token(12 * HOUR));
+        test.source.shut();
+        let began = Instant::now();
+        let answer_by = Some(began + Duration::from_secs(5));
+        let answer = timeout(Duration::from_secs(8), test.cache.get(Lookup { answer_by, ..lookup(HOST) })).await.ok();
+        assert_eq!(answer.map(|answer| answer.unwrap_err().reason()), reason, "{class:?}");
+        assert_eq!(began.elapsed(), Duration::from_secs(if reason.is_some() { 5 } else { 8 }));
+        test.source.open();
+        test.cache.wait_for_fetches(HOUR).await;
+        assert_eq!(test.cache.get(lookup(HOST)).await.unwrap().status, CacheStatus::Hit, "the fetch went on");
+    }
 }
 
 #[tokio::test]

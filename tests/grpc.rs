@@ -382,6 +382,54 @@ async fn peer_without_http2_is_disconnected_at_once() {
     assert!(answer.is_empty());
 }
 
+/// A broker whose AWS has throttled the key of `HOST`, and hangs when it is called again.
+async fn throttled_and_hanging() -> TestBroker {
+    let broker = TestBroker::start();
+    broker.source.fail(FailureClass::Throttled);
+    get(&mut broker.client().await, request(HOST)).await.unwrap_err();
+    broker.clock.advance(Duration::from_secs(1));
+    broker.source.shut();
+    broker
+}
+
+fn with_timeout<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(Duration::from_secs(10));
+    request
+}
+
+#[tokio::test]
+async fn p2_call_gets_the_cause_of_its_wait_instead_of_deadline() {
+    let broker = throttled_and_hanging().await;
+    let mut client = broker.client().await;
+    let call = tokio::spawn(async move { client.get_registry_credentials(with_timeout(request(HOST))).await });
+    broker.source.until_calls(2).await;
+    // From now on the clock advances whenever all tasks wait.
+    tokio::time::pause();
+    let status = call.await.unwrap().unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "AWS_THROTTLED"));
+    assert!(status.get_error_details().retry_info().is_some());
+}
+
+#[tokio::test]
+async fn p2_batch_parts_get_the_cause_of_their_wait_or_deadline() {
+    let broker = throttled_and_hanging().await;
+    let mut client = broker.client().await;
+    let requests = vec![request(HOST), request(&host(7))];
+    let batch = with_timeout(pb::BatchGetRegistryCredentialsRequest { requests });
+    let call = tokio::spawn(async move { client.batch_get_registry_credentials(batch).await });
+    broker.source.until_calls(3).await;
+    tokio::time::pause();
+    let results = call.await.unwrap().unwrap().into_inner().results;
+    let code = |result: pb::BatchResult| match result.result.unwrap() {
+        Outcome::Error(error) => Code::from(error.code),
+        Outcome::Credentials(_) => panic!("AWS hangs"),
+    };
+    let codes: Vec<_> = results.into_iter().map(code).collect();
+    // AWS_THROTTLED is known of the first, and nothing of the second.
+    assert_eq!(codes, [Code::ResourceExhausted, Code::DeadlineExceeded]);
+}
+
 /// The paused clock advances whenever all tasks wait.
 #[tokio::test(start_paused = true)]
 async fn p8_silent_peer_is_disconnected() {

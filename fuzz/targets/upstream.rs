@@ -14,7 +14,7 @@ use ecr_broker::proxy::Proxies;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::source::aws::{Aws, Settings, admission};
 use ecr_broker::source::span::FetchSpan;
-use ecr_broker::source::{CredentialSource as _, FetchRequest};
+use ecr_broker::source::{CredentialSource as _, FetchProgress, FetchRequest};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -119,6 +119,7 @@ fuzz_target!(|data: &[u8]| {
         request_id: RequestId::random(),
         parent_span: None,
         deadline: Instant::now() + Duration::from_secs(60),
+        progress: FetchProgress::default(),
         span: FetchSpan::default(),
     };
     let fetched = runtime.block_on(aws.fetch(&request));

@@ -20,7 +20,7 @@ use crate::registry::Region;
 pub(crate) const MAX_DURATION: Duration = Duration::from_secs(30);
 /// Longest wait for a request's body after its headers. A body is at most 64 KiB.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(6);
-/// Time that assembling and sending a response of several parts needs at most.
+/// Time that assembling and sending a response needs at most.
 const RESPONSE_TIME: Duration = Duration::from_millis(200);
 
 /// Runs `handler` until it returns or panics, its deadline passes, or the broker forces the shutdown.
@@ -43,8 +43,11 @@ pub(crate) fn run<T>(
     }
 }
 
-/// Returns the deadline of each part of a request: a little earlier, so that finished parts are sent beside late ones.
-pub(crate) fn part_deadline(deadline: Instant) -> Instant {
+/// Returns the time shortly before a deadline: a tenth of the time that is left, at most 200 ms.
+///
+/// It is the deadline of each part of a request, so that finished parts are sent beside late ones. It is also when a caller that waits
+/// gets the cause that the broker knows, instead of DEADLINE.
+pub(crate) fn shortly_before(deadline: Instant) -> Instant {
     let now = Instant::now();
     let left = deadline.saturating_duration_since(now);
     now + left - (left / 10).min(RESPONSE_TIME)
@@ -96,11 +99,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn part_deadline_leaves_a_tenth_but_at_most_200_ms() {
+    async fn shortly_before_a_deadline_is_a_tenth_but_at_most_200_ms() {
         let now = Instant::now();
         for (left, expected) in [(0, 0), (100, 90), (1_000, 900), (30_000, 29_800)] {
             let deadline = now + Duration::from_millis(left);
-            assert_eq!(part_deadline(deadline) - now, Duration::from_millis(expected), "{left}");
+            assert_eq!(shortly_before(deadline) - now, Duration::from_millis(expected), "{left}");
         }
     }
 }

@@ -28,6 +28,7 @@ impl Authorization {
             rejected: request.rejected,
             request_id: request.context.id,
             caller: Some(request.context.caller.clone()),
+            answer_by: request.answer_by,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::caller::Caller;
 use crate::credential::CredentialId;
 use crate::registry::ResolvedRegistry;
@@ -31,12 +33,14 @@ pub struct CredentialRequest {
     pub min_validity: Duration,
     /// The credential that the registry rejected.
     pub rejected: Option<CredentialId>,
+    /// Time shortly before the caller's deadline, at which it gets the cause of its wait, if that is known; `None`: no deadline.
+    pub answer_by: Option<Instant>,
 }
 
 impl CredentialRequest {
-    /// Returns a request without a profile, a validity or a rejected credential.
+    /// Returns a request without a profile, a validity, a rejected credential or a deadline.
     #[must_use]
     pub fn new(context: RequestContext, target: ResolvedRegistry) -> Self {
-        Self { context, target, profile: String::new(), min_validity: Duration::ZERO, rejected: None }
+        Self { context, target, profile: String::new(), min_validity: Duration::ZERO, rejected: None, answer_by: None }
     }
 }

@@ -55,6 +55,16 @@ impl FetchBackoff {
         if rest.is_zero() { Ok(()) } else { Err(with_retry_after(error, rest)) }
     }
 
+    /// Returns the failure of a key's last fetch, if that failed transiently.
+    pub(super) async fn last_failure(&self, key: &CredentialKey) -> Option<UpstreamError> {
+        match self.record(key).await.last {
+            Some((BrokerError::Upstream(failure), _)) if !failure.class.is_permanent() => {
+                Some(UpstreamError { retry_after: None, ..failure })
+            }
+            _ => None,
+        }
+    }
+
     /// Records a failure, and returns it with its backoff as the retry delay.
     pub(super) async fn record_failure(&self, key: &CredentialKey, error: BrokerError, now: Moment) -> BrokerError {
         let mut record = self.record(key).await;

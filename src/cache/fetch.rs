@@ -12,11 +12,10 @@ use super::entry::Entry;
 use super::flight::{FlightOutcome, FlightRequest, SourceCall};
 use super::lookup::Lookup;
 use super::shared::Shared;
-use crate::caller::Caller;
 use crate::credential::{Credential, CredentialKey};
 use crate::error::{BrokerError, FailureClass};
-use crate::source::FetchRequest;
 use crate::source::span::{FetchSpan, record_failure};
+use crate::source::{FetchProgress, FetchRequest};
 
 /// Time that a fetch gets beyond the source's budget, so that the source reports its own timeout first.
 const GRACE: Duration = Duration::from_secs(1);
@@ -35,7 +34,7 @@ impl Fetcher {
     }
 
     /// Calls the source, unless another flight has just cached a credential that suffices, or a backoff forbids the call (P6).
-    pub(super) async fn fetch_once(&self, request: &FlightRequest) -> FlightOutcome {
+    pub(super) async fn fetch_once(&self, request: &FlightRequest, progress: &FetchProgress) -> FlightOutcome {
         let key = &request.lookup.key;
         let cached = self.shared.store.get(key).await;
         if let Some(entry) = cached.as_ref().filter(|entry| self.is_enough(entry, request)) {
@@ -44,7 +43,8 @@ impl Fetcher {
         if let Err(error) = self.check_may_call(&request.lookup, cached.as_deref()).await {
             return FlightOutcome::without_call(Err(error));
         }
-        let fetch = self.fetch_request(request);
+        progress.begin(self.shared.backoff.last_failure(key).await);
+        let fetch = self.fetch_request(request, progress);
         let result = self.call_source(&fetch).await;
         let call = SourceCall::Made(fetch.span.identity());
         // Ends the span, before the result is cached.
@@ -68,16 +68,17 @@ impl Fetcher {
         Ok(())
     }
 
-    fn fetch_request(&self, request: &FlightRequest) -> FetchRequest {
+    fn fetch_request(&self, request: &FlightRequest, progress: &FetchProgress) -> FetchRequest {
         let FlightRequest { lookup, parent_span, .. } = request;
         FetchRequest {
             key: lookup.key.clone(),
             min_validity: self.shared.needed(lookup),
             rejected: lookup.rejected,
-            requester: lookup.caller.as_ref().map(Caller::principal),
+            requester: lookup.requester(),
             request_id: lookup.request_id,
             parent_span: parent_span.clone(),
             deadline: Instant::now() + self.timeout,
+            progress: progress.clone(),
             span: FetchSpan::default(),
         }
     }

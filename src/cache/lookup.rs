@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::caller::Caller;
+use tokio::time::Instant;
+
+use crate::caller::{Caller, Principal};
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::BrokerError;
 use crate::request_id::RequestId;
@@ -21,6 +23,16 @@ pub struct Lookup {
     pub request_id: RequestId,
     /// The caller; `None`: the broker itself.
     pub caller: Option<Caller>,
+    /// Time shortly before the caller's deadline, at which it leaves with the cause of its wait, if that is known. `None`: the caller
+    /// waits for the fetch.
+    pub answer_by: Option<Instant>,
+}
+
+impl Lookup {
+    /// Returns the requester by which the caller's fetches queue.
+    pub(super) fn requester(&self) -> Option<Principal> {
+        self.caller.as_ref().map(Caller::principal)
+    }
 }
 
 /// The origin of a returned credential.

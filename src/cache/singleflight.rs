@@ -17,6 +17,8 @@ use super::entry::RefreshClaim;
 use super::fetch::Fetcher;
 use super::flight::{FlightOutcome, FlightRequest, SourceCall};
 use super::lookup::{CacheStatus, Lookup};
+use super::patience::reason_to_leave;
+use super::progress::{JoinedProgress, ProgressByKey};
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
 use crate::trace::SpanIdentity;
@@ -28,6 +30,7 @@ pub(super) struct SingleFlight {
     flights: Cache<CredentialKey, Arc<FlightOutcome>>,
     fetcher: Fetcher,
     tasks: TaskTracker,
+    progress: ProgressByKey,
 }
 
 /// A task's claim to lead the flight. Clones share it.
@@ -56,27 +59,35 @@ struct FlightTask<T> {
 impl SingleFlight {
     pub(super) fn new(fetcher: Fetcher) -> Self {
         let flights = Cache::builder().time_to_live(Duration::ZERO).build();
-        Self { flights, fetcher, tasks: TaskTracker::new() }
+        Self { flights, fetcher, tasks: TaskTracker::new(), progress: ProgressByKey::default() }
     }
 
     /// Joins the key's flight, or starts it, in a task that survives the caller. The task holds the waiter's permit.
     ///
     /// # Errors
-    /// The task panicked, or the runtime is shutting down.
+    /// The caller should leave before the flight lands, the task panicked, or the runtime is shutting down.
     pub(super) async fn join_flight(
         &self,
         request: FlightRequest,
         permit: Arc<OwnedSemaphorePermit>,
     ) -> Result<(Arc<FlightOutcome>, CacheStatus), BrokerError> {
-        let (flights, claim) = (self.clone(), LeaderClaim::default());
+        let (flights, claim, lookup) = (self.clone(), LeaderClaim::default(), request.lookup.clone());
+        let joined = self.progress.join(&lookup);
+        let progress = joined.progress().clone();
         let task = self.tasks.spawn({
             let claim = claim.clone();
             async move {
                 let _waiting = permit;
-                flights.run_flight(request, &claim).await
+                flights.run_flight(request, &claim, &joined).await
             }
         });
-        let (outcome, is_leader) = FlightTask { claim, task }.finish().await.map_err(|error| task_error(&error))?;
+        let landed = tokio::select! {
+            // The flight first: a result is returned, however late it is.
+            biased;
+            landed = FlightTask { claim, task }.finish() => landed,
+            reason = reason_to_leave(&lookup, &progress) => return Err(reason),
+        };
+        let (outcome, is_leader) = landed.map_err(|error| task_error(&error))?;
         if let (SourceCall::Made(Some(span)), false) = (&outcome.call, is_leader) {
             span.link_from(&Span::current());
         }
@@ -97,15 +108,20 @@ impl SingleFlight {
     }
 
     fn spawn_flight(&self, request: FlightRequest, refresh: Option<RefreshClaim>) {
-        let flights = self.clone();
+        let (flights, joined) = (self.clone(), self.progress.join(&request.lookup));
         self.tasks.spawn(async move {
             let _refresh = refresh;
-            flights.run_flight(request, &LeaderClaim::default()).await;
+            flights.run_flight(request, &LeaderClaim::default(), &joined).await;
         });
     }
 
     /// Runs the key's flight, or waits for the one in progress. Returns whether this call ran it.
-    async fn run_flight(&self, request: FlightRequest, claim: &LeaderClaim) -> (Arc<FlightOutcome>, bool) {
+    async fn run_flight(
+        &self,
+        request: FlightRequest,
+        claim: &LeaderClaim,
+        joined: &JoinedProgress,
+    ) -> (Arc<FlightOutcome>, bool) {
         let mut is_leader = false;
         let key = request.lookup.key.clone();
         let flight = async {
@@ -114,7 +130,9 @@ impl SingleFlight {
                 // The caller left, and this task is about to be cancelled.
                 std::future::pending::<()>().await;
             }
-            Arc::new(self.fetcher.fetch_once(&request).await)
+            let outcome = self.fetcher.fetch_once(&request, joined.progress()).await;
+            joined.progress().end();
+            Arc::new(outcome)
         };
         #[expect(clippy::disallowed_methods, reason = "this is the one flight of a key")]
         let outcome = self.flights.get_with(key, flight).await;

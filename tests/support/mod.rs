@@ -36,7 +36,7 @@ use ecr_broker::registry::{Aliases, Region, Registry};
 use ecr_broker::request_id::RequestId;
 use ecr_broker::source::aws::admission;
 use ecr_broker::source::span::FetchSpan;
-use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
+use ecr_broker::source::{CredentialSource, FetchError, FetchProgress, FetchRequest, SourceFuture, SourceStatus};
 use futures_util::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -111,6 +111,7 @@ pub struct ScriptedSource {
     gate: watch::Sender<bool>,
     delay: Mutex<Duration>,
     status: Mutex<SourceStatus>,
+    fetch_budget: Mutex<Duration>,
     last_request: Mutex<Option<FetchRequest>>,
 }
 
@@ -127,6 +128,7 @@ impl ScriptedSource {
             gate: watch::Sender::new(true),
             delay: Mutex::default(),
             status: Mutex::new(SourceStatus::Ready),
+            fetch_budget: Mutex::new(FETCH_BUDGET),
             last_request: Mutex::default(),
         })
     }
@@ -150,6 +152,11 @@ impl ScriptedSource {
 
     pub fn delay(&self, delay: Duration) {
         *self.delay.lock().unwrap() = delay;
+    }
+
+    /// Sets the fetch budget of caches that are built later.
+    pub fn set_fetch_budget(&self, budget: Duration) {
+        *self.fetch_budget.lock().unwrap() = budget;
     }
 
     pub fn set_status(&self, status: SourceStatus) {
@@ -233,7 +240,7 @@ impl CredentialSource for ScriptedSource {
     }
 
     fn fetch_budget(&self) -> Duration {
-        FETCH_BUDGET
+        *self.fetch_budget.lock().unwrap()
     }
 }
 
@@ -290,6 +297,7 @@ pub fn lookup(host: &str) -> Lookup {
         rejected: None,
         request_id: RequestId::random(),
         caller: None,
+        answer_by: None,
     }
 }
 
@@ -311,6 +319,7 @@ pub fn fetch_request(key: CredentialKey) -> FetchRequest {
         request_id: RequestId::random(),
         parent_span: None,
         deadline: tokio::time::Instant::now() + HOUR,
+        progress: FetchProgress::default(),
         span: FetchSpan::default(),
     }
 }

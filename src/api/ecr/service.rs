@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::to_aws_error;
 use super::secret::Secret;
-use super::tokens::Tokens;
-use crate::api::request::{self, BODY_TIMEOUT, MAX_DURATION};
+use super::tokens::{Call, Tokens};
+use crate::api::request::{self, BODY_TIMEOUT, MAX_DURATION, shortly_before};
 use crate::aws_wire::{AwsError, AwsRequest, AwsResponse, JSON_CONTENT_TYPE, ecr, read_body};
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -51,21 +51,22 @@ impl EcrApi {
         force_shutdown: &CancellationToken,
     ) -> Response<Full<Bytes>> {
         let (id, deadline) = (RequestId::random(), Instant::now() + MAX_DURATION);
-        let outcome = request::run(self.handle(request, id), deadline, force_shutdown.clone()).await;
+        let call = Call { id, answer_by: shortly_before(deadline) };
+        let outcome = request::run(self.handle(request, call), deadline, force_shutdown.clone()).await;
         let outcome = outcome.unwrap_or_else(|error| Err(to_aws_error(&error, None, id)));
         let response = outcome.map_or_else(AwsResponse::json_error, |output| AwsResponse::json(&output));
         response.into_http(&id.to_string())
     }
 
-    async fn handle(&self, request: Request<Incoming>, id: RequestId) -> Result<Value, AwsError> {
+    async fn handle(&self, request: Request<Incoming>, call: Call) -> Result<Value, AwsError> {
         let (mut head, body) = request.into_parts();
-        self.authenticate(&mut head, id)?;
+        self.authenticate(&mut head, call.id)?;
         let body = timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(body_timeout()))?;
-        let request = AwsRequest { head, body, id: id.to_string() };
+        let request = AwsRequest { head, body, id: call.id.to_string() };
         reject_own_call(&request)?;
         match request.target().filter(|_| is_json(&request)) {
-            Some(ecr::PRIVATE_TOKEN) => self.tokens.private(&request, id).await,
-            Some(ecr::PUBLIC_TOKEN) => self.tokens.public(&request, id).await,
+            Some(ecr::PRIVATE_TOKEN) => self.tokens.private(&request, call).await,
+            Some(ecr::PUBLIC_TOKEN) => self.tokens.public(&request, call).await,
             other => Err(unknown_operation(other)),
         }
     }

@@ -6,6 +6,7 @@ use data_encoding::BASE64;
 use futures_util::future::join_all;
 use http::header::AUTHORIZATION;
 use serde_json::Value;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::error::to_aws_error;
@@ -18,6 +19,14 @@ use crate::error::BrokerError;
 use crate::limits::{Admission, Limits};
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Region, Registry};
 use crate::request_id::RequestId;
+
+/// A request, as its tokens need it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    pub(super) id: RequestId,
+    /// Time at which the request gets the cause of its wait, if that is known.
+    pub(super) answer_by: Instant,
+}
 
 /// `GetAuthorizationToken` of both services. A clone is another handle of the same.
 #[derive(Debug, Clone)]
@@ -36,35 +45,30 @@ impl Tokens {
     ///
     /// One failed token fails the request, as at AWS. All are awaited, so that every denial is recorded. The audit log then has
     /// more releases than the caller received, never fewer.
-    pub(super) async fn private(&self, request: &AwsRequest, id: RequestId) -> Result<Value, AwsError> {
+    pub(super) async fn private(&self, request: &AwsRequest, call: Call) -> Result<Value, AwsError> {
         let accounts = ecr::registry_ids(request)?;
-        let region = self.region(request, id)?;
+        let region = self.region(request, call.id)?;
         let accounts = accounts.map_or_else(|| vec![None], |accounts| accounts.into_iter().map(Some).collect());
-        let _admission = self.admit(accounts.len(), id)?;
-        let tokens = accounts.into_iter().map(|account| self.private_token(account, region.clone(), id));
+        let _admission = self.admit(accounts.len(), call.id)?;
+        let tokens = accounts.into_iter().map(|account| self.private_token(account, region.clone(), call));
         let tokens = join_all(tokens).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(ecr::output(tokens))
     }
 
     /// Returns the token of the public registry.
-    pub(super) async fn public(&self, request: &AwsRequest, id: RequestId) -> Result<Value, AwsError> {
+    pub(super) async fn public(&self, request: &AwsRequest, call: Call) -> Result<Value, AwsError> {
         request.json::<Value>()?;
-        let _admission = self.admit(1, id)?;
-        let released = self.release(Registry::PUBLIC, id).await?;
+        let _admission = self.admit(1, call.id)?;
+        let released = self.release(Registry::PUBLIC, call).await?;
         Ok(ecr::output(ecr::public_authorization(&token(&released), released.found.credential.expires())))
     }
 
-    async fn private_token(
-        &self,
-        account: Option<AccountId>,
-        region: Region,
-        id: RequestId,
-    ) -> Result<Value, AwsError> {
+    async fn private_token(&self, account: Option<AccountId>, region: Region, call: Call) -> Result<Value, AwsError> {
         // ECR's response names plain hosts only.
         let registry = PrivateRegistry::new(account, region, EndpointVariant::default());
         let registry =
-            registry.map_err(|error| to_aws_error(&BrokerError::registry("registryIds", &error), None, id))?;
-        let released = self.release(Registry::Private(registry), id).await?;
+            registry.map_err(|error| to_aws_error(&BrokerError::registry("registryIds", &error), None, call.id))?;
+        let released = self.release(Registry::Private(registry), call).await?;
         let expiry = released.found.credential.expires();
         Ok(ecr::private_authorization(&token(&released), expiry, &released.host))
     }
@@ -82,11 +86,13 @@ impl Tokens {
         request::admit(&self.limits, &Caller::AwsApi, count).map_err(|error| to_aws_error(&error, None, id))
     }
 
-    async fn release(&self, registry: Registry, id: RequestId) -> Result<Released, AwsError> {
+    async fn release(&self, registry: Registry, call: Call) -> Result<Released, AwsError> {
         let host = registry.host();
-        let context = RequestContext { caller: Caller::AwsApi, id, trace_id: None };
-        let released = self.broker.registry_credentials(CredentialRequest::new(context, registry.into())).await;
-        released.map_err(|error| to_aws_error(&error, host.as_deref(), id))
+        let context = RequestContext { caller: Caller::AwsApi, id: call.id, trace_id: None };
+        let request = CredentialRequest::new(context, registry.into());
+        let request = CredentialRequest { answer_by: Some(call.answer_by), ..request };
+        let released = self.broker.registry_credentials(request).await;
+        released.map_err(|error| to_aws_error(&error, host.as_deref(), call.id))
     }
 }
 

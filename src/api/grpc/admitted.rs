@@ -49,6 +49,6 @@ impl AdmittedCall {
 
     /// Returns the deadline of each part of the call.
     pub(super) fn part_deadline(&self) -> Instant {
-        request::part_deadline(self.call.deadline)
+        request::shortly_before(self.call.deadline)
     }
 }

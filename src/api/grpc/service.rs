@@ -11,7 +11,8 @@ use tracing::{Span, field};
 use super::admitted::AdmittedCall;
 use super::status::{ErrorContext, to_status};
 use super::{decode, encode, listing, watch};
-use crate::broker::Broker;
+use crate::api::request::shortly_before;
+use crate::broker::{Broker, CredentialRequest};
 use crate::error::BrokerError;
 use crate::limits::Limits;
 use crate::pb;
@@ -45,6 +46,7 @@ impl RegistryCredentials {
     ) -> Result<pb::RegistryCredentials, Status> {
         let request = decode::credential_request(&self.broker, &admitted.context, request);
         let (request, context) = request.map_err(|error| admitted.fail(&error))?;
+        let request = CredentialRequest { answer_by: Some(shortly_before(deadline)), ..request };
         let released = timeout_at(deadline, self.broker.registry_credentials(request)).await;
         let released = released.unwrap_or(Err(BrokerError::Deadline));
         let released = released.map_err(|error| to_status(&error, &context, &admitted.call))?;

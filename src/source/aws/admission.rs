@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use self::bulkhead::{Bulkhead, MAX_QUEUE_TIME};
 use self::outcome::Outcome;
 use self::total_limit::TotalLimit;
-use crate::credential::{Credential, ProfileName};
+use crate::credential::Credential;
 use crate::error::{FailureClass, SourceName, UpstreamError};
 use crate::jitter;
 use crate::registry::Region;
@@ -67,8 +67,7 @@ impl<S: CredentialSource> AdmissionControl<S> {
 
     async fn fetch_admitted(&self, request: &FetchRequest) -> Result<Credential, FetchError> {
         let bulkhead = self.bulkhead(request.key.registry.region());
-        let as_role = request.key.profile != ProfileName::default_profile();
-        let permit = bulkhead.acquire(request.requester.as_ref(), as_role).await?;
+        let permit = bulkhead.acquire(request).await?;
         let result = timeout(self.source.fetch_budget(), self.fetch_with_retries(request, &bulkhead)).await;
         let result = result.unwrap_or_else(|_| Err(self.timed_out().into()));
         permit.record(Outcome::of(&result));
@@ -82,6 +81,7 @@ impl<S: CredentialSource> AdmissionControl<S> {
             match self.source.fetch(request).await {
                 Err(FetchError::Upstream(failure)) if is_transient(&failure) && bulkhead.retry_budget.withdraw() => {
                     debug!(attempt, "AWS call failed, retrying");
+                    request.progress.retry(failure);
                     // Full jitter: calls that failed together must not retry together.
                     sleep(jitter::up_to(FIRST_BACKOFF * 2_u32.pow(attempt - 1))).await;
                 }

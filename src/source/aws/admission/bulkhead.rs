@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use super::concurrency_limit::{ConcurrencyLimit, to_u32};
+use super::concurrency_limit::{ConcurrencyLimit, shared, to_u32};
 use super::fair_queue::{FairQueue, LanePlace};
 use super::latency::LatencyEwma;
 use super::outcome::Outcome;
@@ -16,17 +18,16 @@ use super::retry_budget::RetryBudget;
 use super::slots::{Slot, Slots};
 use super::total_limit::{QueuedCall, TotalLimit};
 use crate::caller::Principal;
-use crate::jitter;
+use crate::credential::ProfileName;
 use crate::log_throttle::{self, LogThrottle};
-use crate::source::FetchError;
+use crate::source::progress::retry_delay;
 use crate::source::span::record_queue_full;
+use crate::source::{FetchError, FetchProgress, FetchRequest};
 use crate::sync::lock;
 
-/// Longest time that a call may queue.
-pub(super) const MAX_QUEUE_TIME: Duration = Duration::from_secs(5);
-/// Retry delay of a call that found the queue full: 0.5 s to 1.5 s.
-const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
-const RETRY_SPREAD: f64 = 2.0;
+/// Longest time that a call may queue. As long as the longest request: a caller that retries after its deadline finds the call ahead of
+/// new ones, or its result cached.
+pub(super) const MAX_QUEUE_TIME: Duration = Duration::from_secs(30);
 
 /// Limits, queues and paces the calls of one service in one region.
 #[derive(Debug)]
@@ -91,29 +92,44 @@ impl Bulkhead {
     }
 
     /// Queues for a call. Fails at once if the wait would be too long.
-    pub(super) async fn acquire(
-        self: &Arc<Self>,
-        requester: Option<&Principal>,
-        as_role: bool,
-    ) -> Result<CallPermit, FetchError> {
-        let Some(queued) = self.enqueue(requester, as_role) else { return Err(self.queue_full()) };
-        match timeout(MAX_QUEUE_TIME, self.wait(queued, as_role)).await {
-            Ok(Some(permit)) => Ok(permit),
-            _ => Err(self.queue_full()),
+    pub(super) async fn acquire(self: &Arc<Self>, request: &FetchRequest) -> Result<CallPermit, FetchError> {
+        request.progress.add_requester(request.requester.as_ref());
+        let as_role = request.key.profile != ProfileName::default_profile();
+        let permit = timeout(MAX_QUEUE_TIME, self.wait_in_lanes(&request.progress, as_role)).await;
+        request.progress.leave_queue();
+        permit.unwrap_or(None).ok_or_else(|| self.queue_full())
+    }
+
+    /// Queues in the lane of each requester, also of those that join later: the first lane that serves the call counts. A requester thus
+    /// never waits in the long lane of another one. `None`: no lane has room.
+    async fn wait_in_lanes(self: &Arc<Self>, progress: &FetchProgress, as_role: bool) -> Option<CallPermit> {
+        let (mut lanes, mut requesters, mut entered) = (FuturesUnordered::new(), progress.requesters(), 0);
+        loop {
+            let new: Vec<_> = requesters.borrow_and_update().iter().skip(entered).cloned().collect();
+            entered += new.len();
+            let queued = new.iter().filter_map(|requester| self.enter_lane(requester.as_ref(), as_role, progress));
+            lanes.extend(queued.map(|queued| self.wait(queued, as_role)));
+            tokio::select! {
+                biased;
+                permit = lanes.next() => return permit.flatten(),
+                Ok(()) = requesters.changed() => {}
+            }
         }
     }
 
     /// Enters the requester's lane. `None`: the requester has too many queued calls, or the wait would be too long.
-    fn enqueue(&self, requester: Option<&Principal>, as_role: bool) -> Option<Queued> {
-        let call = self.total.enqueue(requester)?;
-        let queued = Queued { place: self.queue.enter((requester.cloned(), as_role)), call };
-        (self.expected_wait(&queued, as_role) <= MAX_QUEUE_TIME).then_some(queued)
+    fn enter_lane(&self, requester: Option<&Principal>, as_role: bool, progress: &FetchProgress) -> Option<Queued> {
+        let call = self.total.enqueue(requester);
+        let queued = call.map(|call| Queued { place: self.queue.enter((requester.cloned(), as_role)), call });
+        let wait = queued.as_ref().map_or(Duration::MAX, |queued| self.expected_wait(queued, as_role));
+        progress.enter_lane(requester, Instant::now() + wait.min(MAX_QUEUE_TIME));
+        queued.filter(|_| wait <= MAX_QUEUE_TIME)
     }
 
     /// Waits until the call heads its lane, then for the requester's share and for a role's slot, then for its turn.
     ///
-    /// What a call holds meanwhile cannot block another lane: of each lane only the first call holds anything. `None` never happens:
-    /// no semaphore is closed.
+    /// What a call holds meanwhile cannot block another lane: of each lane only the first call holds anything, and only of its
+    /// requester's share and of the roles' slots. `None` never happens: no semaphore is closed.
     async fn wait(self: &Arc<Self>, queued: Queued, as_role: bool) -> Option<CallPermit> {
         let _head = queued.place.head().await;
         let of_requester = queued.call.acquire().await?;
@@ -135,12 +151,15 @@ impl Bulkhead {
     }
 
     /// Estimates the wait of a queued call: for the calls ahead of it in the region, or for the requester's calls in all regions.
+    ///
+    /// Calls in flight count as ahead, as if they had just started. So the estimate is too long by at most the time of one call.
     fn expected_wait(&self, queued: &Queued, as_role: bool) -> Duration {
-        let ahead = queued.place.calls_ahead();
-        let round_trips = lock(&self.limit).round_trips(ahead, as_role);
-        let of_requester = f64::from(to_u32(queued.call.others())) / f64::from(to_u32(self.total.max_of_one()));
+        let slots = if as_role { &self.slots_as_role } else { &self.slots };
+        let (ahead, latency) = (queued.place.calls_ahead(), self.latency(as_role).get());
+        let in_region = lock(&self.limit).wait(ahead + slots.in_use_if_full(), as_role, latency);
+        let of_requester = shared(latency, queued.call.others(), self.total.max_of_one());
         let paced = self.pacer.interval().saturating_mul(to_u32(ahead));
-        self.latency(as_role).get().mul_f64(round_trips.max(of_requester)).max(paced)
+        in_region.max(of_requester).max(paced)
     }
 
     fn latency(&self, as_role: bool) -> &LatencyEwma {
@@ -163,7 +182,7 @@ impl Bulkhead {
         if self.queue_full_log.is_due(self.created.elapsed()) {
             warn!(suppressed_for = %humantime::format_duration(log_throttle::INTERVAL), "AWS call queue full");
         }
-        FetchError::QueueFull { retry_after: jitter::at_least(MIN_RETRY_DELAY, RETRY_SPREAD) }
+        FetchError::QueueFull { retry_after: retry_delay(Duration::ZERO) }
     }
 }
 

@@ -3,6 +3,8 @@
 //! The limit starts where any AWS quota admits it. Each admitted call raises it by one, so it doubles each round trip. From the
 //! first throttled call on it grows by one each round trip: a limit's worth of admitted calls. Throttling halves it.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::outcome::Outcome;
@@ -54,16 +56,16 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// Estimates the round trips until `calls` calls have started, if AWS admits all of them.
-    pub(super) fn round_trips(&self, calls: usize, is_role: bool) -> f64 {
+    /// Estimates the time until `calls` calls have started, if each takes `latency` and AWS admits all of them.
+    pub(super) fn wait(&self, calls: usize, is_role: bool, latency: Duration) -> Duration {
         let parallel = |limit| if is_role { as_role(limit) } else { limit };
-        let (mut limit, mut rest, mut round_trips) = (self.limit, calls, 0.0);
+        let (mut limit, mut rest, mut round_trips) = (self.limit, calls, 0);
         while limit < self.max && rest > parallel(limit) {
             rest -= parallel(limit);
             limit = (limit + if self.is_slow_start { parallel(limit) } else { 1 }).min(self.max);
-            round_trips += 1.0;
+            round_trips += 1;
         }
-        round_trips + f64::from(to_u32(rest)) / f64::from(to_u32(parallel(limit)))
+        latency.saturating_mul(round_trips) + shared(latency, rest, parallel(limit))
     }
 
     fn grow(&mut self) {
@@ -84,14 +86,17 @@ fn as_role(limit: usize) -> usize {
     (limit * 3 / 4).max(1)
 }
 
+/// Returns the time that `calls` calls of `latency` take if `parallel` of them are in flight.
+pub(super) fn shared(latency: Duration, calls: usize, parallel: usize) -> Duration {
+    latency.saturating_mul(to_u32(calls)) / to_u32(parallel)
+}
+
 pub(super) fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::advance;
 
     use super::*;
@@ -170,12 +175,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn round_trips_are_estimated_with_the_growth_of_the_limit() {
+    async fn wait_is_estimated_with_the_growth_of_the_limit() {
+        const LATENCY: Duration = Duration::from_millis(100);
         let mut limit = ConcurrencyLimit::new(64);
-        let round_trips = |limit: &ConcurrencyLimit, calls| limit.round_trips(calls, false);
-        assert_eq!([0, 4, 8, 24, 56, 120].map(|calls| round_trips(&limit, calls)), [0.0, 0.5, 1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(limit.round_trips(6 + 10, true), 2.0, "roles: 6 of 8, then 10 of 14");
+        let wait = |limit: &ConcurrencyLimit, calls| limit.wait(calls, false, LATENCY).as_millis();
+        assert_eq!([0, 4, 8, 24, 56, 120].map(|calls| wait(&limit, calls)), [0, 50, 100, 200, 300, 400]);
+        assert_eq!(limit.wait(6 + 10, true, LATENCY), LATENCY * 2, "roles: 6 of 8, then 10 of 14");
         record(&mut limit, Outcome::Throttled, 1).await;
-        assert_eq!([4, 9, 15].map(|calls| round_trips(&limit, calls)), [1.0, 2.0, 3.0]);
+        assert_eq!([4, 9, 15].map(|calls| wait(&limit, calls)), [100, 200, 300]);
     }
 }

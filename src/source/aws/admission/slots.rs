@@ -52,6 +52,12 @@ impl Slots {
         is_free.then(|| Slot(Arc::clone(self)))
     }
 
+    /// Returns the number of slots in use if all are, else 0: how many calls end before all waiting ones have started.
+    pub(super) fn in_use_if_full(&self) -> usize {
+        let state = lock(&self.state);
+        if state.in_use >= state.size { state.in_use } else { 0 }
+    }
+
     /// Sets the number of slots. Slots in use stay in use.
     pub(super) fn resize(&self, size: usize) {
         lock(&self.state).size = size;

@@ -68,7 +68,9 @@ impl TotalLimit {
         let requester = requester.cloned();
         let mut shares = lock(&self.shares);
         if shares.len() >= MAX_IDLE_SHARES && !shares.contains_key(&requester) {
-            shares.retain(|_, share| Arc::strong_count(share) > 1 || share.in_flight.available_permits() < self.max_of_one);
+            shares.retain(|_, share| {
+                Arc::strong_count(share) > 1 || share.in_flight.available_permits() < self.max_of_one
+            });
         }
         Arc::clone(shares.entry(requester).or_insert_with(|| {
             let in_flight = Arc::new(Semaphore::new(self.max_of_one));
@@ -135,7 +137,8 @@ mod tests {
     #[test]
     fn unused_shares_are_dropped_and_those_in_use_are_kept() {
         let limit = limit(4);
-        let in_flight: Vec<_> = (0..2).map(|_| limit.enqueue(None).unwrap().acquire().now_or_never().unwrap()).collect();
+        let in_flight: Vec<_> =
+            (0..2).map(|_| limit.enqueue(None).unwrap().acquire().now_or_never().unwrap()).collect();
         for uid in 0..1_000 {
             drop(limit.enqueue(Some(&Principal::Uid(uid))));
         }
