@@ -108,6 +108,9 @@ async fn serve_until_signal(
     // Listen before any client can connect: without a receiver, SIGHUP ends the process.
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     auth.follow_files()?;
+    if let Some(tls) = &auth.tls {
+        tls.log_certificate_mistakes();
+    }
     let parts = Parts { auth, sockets: start.sockets, tracing, ..Parts::new(clock) }.with_environment(&start.sources);
     let app = tokio::select! {
         app = App::build(config, parts) => app?,

@@ -458,6 +458,43 @@ fn untrusted_or_unusable_tls_files_are_rejected() {
     assert!(load(&none).unwrap_err().contains("cannot be read"));
 }
 
+#[test]
+fn key_that_does_not_fit_the_certificate_is_named_with_the_fix() {
+    let federation = Federation::new();
+    let problem = || Tls::load(federation.settings.clone(), ManualClock::new()).map(drop).unwrap_err().problem;
+    let own = fs::read_to_string(&federation.settings.certificate).unwrap();
+    // The CA's certificate stands before the broker's.
+    fs::write(&federation.settings.certificate, federation.a.pem() + &own).unwrap();
+    assert!(problem().starts_with("is not the key of the first certificate in "), "{}", problem());
+    fs::write(&federation.settings.certificate, own).unwrap();
+    fs::write(&federation.settings.key, federation.a.workload(RUNNER).key).unwrap();
+    assert!(problem().contains("name the key it was issued for"), "{}", problem());
+    for pem in ["-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n", ""] {
+        fs::write(&federation.settings.key, pem).unwrap();
+        assert_eq!(problem().contains("openssl pkey -in FILE"), !pem.is_empty(), "{}", problem());
+    }
+}
+
+#[test]
+fn certificate_that_clients_reject_is_a_warning_of_serve_and_config_check() {
+    let served = Served::new();
+    let path = served.config.to_str().unwrap();
+    let check = || run(&["config", "check", "--config", path], &[]);
+    assert!(check().out().contains("is valid"));
+    let mut params = leaf(&[dns(BROKER)]);
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    served.federation.a.sign(&params).write(served.federation.directory.path(), "server");
+    let checked = check();
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let fix = "add -addext basicConstraints=critical,CA:FALSE";
+    let warning = checked.error();
+    assert!(warning.contains("warning: server.tls.certificate: ") && warning.contains(fix), "{warning}");
+    let broker = Server::start(&["serve", "--config", path, "--listen", "127.0.0.1:0"], &[]);
+    broker.until_logged("broker certificate has a mistake");
+    assert!(broker.stop().contains(fix));
+}
+
 /// The program, and the files that it reads.
 struct Served {
     federation: Federation,

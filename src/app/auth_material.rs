@@ -39,6 +39,13 @@ impl AuthMaterial {
         if diagnostics.is_empty() { Ok(loaded) } else { Err(diagnostics) }
     }
 
+    /// Returns mistakes that do not stop the broker, but its clients.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        let mistakes = self.tls.iter().flat_map(|tls| tls.certificate_mistakes());
+        mistakes.map(|mistake| diagnostic("server.tls.certificate", mistake.to_string())).collect()
+    }
+
     /// Starts tasks that reload the certificates and keys when their files change; SIGHUP reloads the certificates at once.
     pub(super) fn follow_files(&self) -> anyhow::Result<()> {
         if let Some(tls) = &self.tls {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::Signal;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::files::Files;
 use self::generation::{Generation, Generations};
@@ -22,6 +22,7 @@ mod certificate;
 mod files;
 mod generation;
 mod handshake_error;
+mod server_certificate;
 mod settings;
 mod unix_time;
 mod verified_certificate;
@@ -46,11 +47,21 @@ impl Tls {
     /// If one of them cannot be read or used.
     pub fn load(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let generation = Generation::new(&settings, Files::read(&settings)?, &clock, 0)?;
-        // The broker starts nevertheless: callers on a Unix socket need no certificate.
-        if let Err(error) = generation.check_expiry(&settings, clock.now().wall) {
-            error!(%error, "broker certificate is not valid: clients will reject it");
-        }
         Ok(Self { settings, generations: Arc::new(Generations::new(generation, clock)) })
+    }
+
+    /// Returns the mistakes in the broker's certificate for which clients reject it. The broker starts nevertheless: not every
+    /// client rejects each of them, and callers on a Unix socket need no certificate.
+    #[must_use]
+    pub fn certificate_mistakes(&self) -> Vec<TlsError> {
+        self.generations.current().mistakes(&self.settings, self.generations.clock().now().wall)
+    }
+
+    /// Logs each mistake in the broker's certificate.
+    pub fn log_certificate_mistakes(&self) {
+        for error in self.certificate_mistakes() {
+            warn!(%error, "broker certificate has a mistake");
+        }
     }
 
     /// Performs the server's side of a handshake. Returns the client certificate, if the peer presented one.
@@ -117,6 +128,7 @@ impl Tls {
         new.check_expiry(&self.settings, clock.now().wall)?;
         self.generations.replace(new);
         info!("TLS files reloaded");
+        self.log_certificate_mistakes();
         Ok(())
     }
 }

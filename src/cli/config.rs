@@ -58,7 +58,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let result = Config::load(&file.sources()).and_then(|config| {
                 config.check_region()?;
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-                AuthMaterial::load(&config, &clock).map(drop)
+                let auth = AuthMaterial::load(&config, &clock)?;
+                auth.warnings().iter().for_each(|warning| print_error(format_args!("warning: {warning}")));
+                Ok(())
             });
             if result.is_ok() {
                 print_line("the configuration is valid")?;

@@ -10,6 +10,9 @@ use super::failure::causes;
 /// tonic's text for a connection without HTTP/2; its error type is private.
 const NO_HTTP2: &str = "HTTP/2 was not negotiated.";
 
+/// webpki's text for a CA certificate that a server presents as its own. rustls has no error for it.
+const CA_USED_AS_SERVER: &str = "CaUsedAsEndEntity";
+
 /// Why a TLS connection failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsProblem {
@@ -25,6 +28,15 @@ pub enum TlsProblem {
     /// A certificate for other names.
     #[error("certificate is for another name")]
     NameMismatch,
+    /// A certificate without any name.
+    #[error("certificate has no subject alternative name")]
+    Nameless,
+    /// A certificate that may sign others.
+    #[error("certificate is a CA certificate, which must not serve")]
+    Authority,
+    /// A certificate for another purpose, such as that of a client.
+    #[error("certificate is not for servers")]
+    NotForServers,
     /// A server that does not speak TLS.
     #[error("it does not speak TLS")]
     NotTls,
@@ -80,7 +92,10 @@ impl From<&CertificateError> for TlsProblem {
             CertificateError::UnknownIssuer => Self::UnknownAuthority,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
+            CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => Self::Nameless,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::NameMismatch,
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Self::NotForServers,
+            CertificateError::Other(other) if other.to_string() == CA_USED_AS_SERVER => Self::Authority,
             other => Self::Other(other.to_string()),
         }
     }

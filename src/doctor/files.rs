@@ -61,6 +61,10 @@ pub(super) fn check_certificate(path: &Path, now: SystemTime) -> FileCheck {
                 "get a new certificate, or find out why its renewal stopped; if it is valid, set this machine's clock";
             Err(FileProblem::new(Problem::CertificateExpired, format!("valid until {}", rfc3339(end)), fix))
         }
+        Some(_) if certificates.first().is_some_and(is_authority) => {
+            let fix = "issue it without CA:TRUE (openssl req -x509: -addext basicConstraints=critical,CA:FALSE -addext keyUsage=digitalSignature)";
+            Err(FileProblem::new(Problem::CertificateOfAuthority, "the broker rejects it", fix))
+        }
         Some(end) => Ok(format!("valid until {}", rfc3339(end))),
     }
 }
@@ -81,6 +85,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileProblem
         return Err(FileProblem::new(Problem::NoCertificateInFile, "", fix));
     }
     Ok(certificates)
+}
+
+fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| parsed.is_ca())
 }
 
 fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {

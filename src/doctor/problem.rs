@@ -40,6 +40,7 @@ problems! {
     CaCertificatesExpired, Failure, "all CA certificates have expired";
     CertificateMalformed, Failure, "client certificate cannot be parsed";
     CertificateExpired, Denied, "client certificate has expired";
+    CertificateOfAuthority, Denied, "client certificate is a CA certificate";
     NoKeyInFile, Failure, "file contains no PEM private key";
     // address
     BrokerUnreachable, Unavailable, "no broker answers";

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::PRIVATE;
 use super::other::{python, run, script, succeed, text, tool, tools};
-use super::program::Server;
+use super::program::{self, Server};
 
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 const RUNNER: &str = "spiffe://a.example/ns/ci/sa/runner";
@@ -101,6 +101,41 @@ fn openssl_s_client_connects_with_tls_1_3_only() {
     assert!(new.contains("ALPN protocol: h2") && new.contains("Verification: OK"), "{new}");
     let old = s_client("-tls1_2");
     assert!(old.contains("alert protocol version"), "{old}");
+}
+
+/// `openssl req -x509` adds CA:TRUE unless an option says otherwise. grpcurl accepts such a certificate, rustls does not.
+#[test]
+#[ignore = "needs openssl and grpcurl, which .ci/tools installs"]
+fn self_signed_certificate_of_openssl_is_explained_and_mended() {
+    const EXTENSION: &str = "basicConstraints=critical,CA:FALSE";
+    let federation = Federation::new();
+    let (certificate, config) = (federation.file("self.pem"), federation.file("self.toml"));
+    let serve = |options: &[&str]| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+        openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]).args(options);
+        succeed(openssl.args(["-keyout", &federation.file("self.key"), "-out", &certificate]));
+        let text = std::fs::read_to_string(federation.file("broker.toml")).unwrap();
+        std::fs::write(&config, text.replace("server.crt", "self.pem").replace("server.key", "self.key")).unwrap();
+        Server::start(&["serve", "--config", &config, "--listen", "127.0.0.1:0"], &[])
+    };
+    let client = |command: &str, broker: &Server| {
+        let address = broker.address.replace("grpcs://127.0.0.1", "https://localhost");
+        program::run(&[command, "--address", &address, "--tls-ca", &certificate], &[])
+    };
+    let broker = serve(&[]);
+    broker.until_logged(EXTENSION);
+    let diagnosis = client("doctor", &broker);
+    assert!(diagnosis.stdout.contains("certificate is a CA certificate"), "{diagnosis:?}");
+    assert!(diagnosis.stdout.contains(&format!("-addext {EXTENSION}")), "{diagnosis:?}");
+    assert_eq!(client("probe", &broker).code, 5);
+    let health = [&broker.address.replace("grpcs://127.0.0.1", "localhost"), "grpc.health.v1.Health/Check"];
+    succeed(tool("bin/grpcurl").args(["-cacert", &certificate]).args(health));
+
+    drop(broker);
+    let broker = serve(&["-addext", EXTENSION]);
+    assert_eq!(client("probe", &broker).code, 0, "{:?}", client("probe", &broker));
+    assert!(!broker.stop().contains("broker certificate has a mistake"));
 }
 
 /// The request has no fields, so no generated code is needed. The first field of the response is the principal.

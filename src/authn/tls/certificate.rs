@@ -63,7 +63,11 @@ pub(super) fn check_root(certificate: &CertificateDer<'_>) -> Result<(), &'stati
     let usage = parsed.key_usage().map_err(|_| malformed)?;
     let is_authority = constraints.is_some_and(|constraints| constraints.value.ca)
         && usage.is_none_or(|usage| usage.value.key_cert_sign());
-    if is_authority { Ok(()) } else { Err("is not a CA certificate: it may not sign others") }
+    if is_authority {
+        Ok(())
+    } else {
+        Err("is not a CA certificate: it may not sign others; name the certificate of the CA that signs the callers")
+    }
 }
 
 /// Returns the expiry time of a certificate.

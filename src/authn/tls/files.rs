@@ -25,6 +25,8 @@ pub struct TlsError {
     pub problem: String,
 }
 
+const ENCRYPTED: &str = "holds an encrypted private key; decrypt it (openssl pkey -in FILE -out NEW_FILE)";
+
 impl TlsError {
     pub(super) fn new(path: &Path, problem: impl Into<String>) -> Self {
         Self { path: path.to_owned(), problem: problem.into() }
@@ -51,14 +53,20 @@ impl Files {
     }
 
     pub(super) fn key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+        let problem = if is_encrypted(self.text(path)) { ENCRYPTED } else { "holds no private key in PEM form" };
         // Drop the parser's error, which may quote the private key.
-        PrivateKeyDer::from_pem_slice(self.text(path))
-            .map_err(|_| TlsError::new(path, "holds no private key in PEM form"))
+        PrivateKeyDer::from_pem_slice(self.text(path)).map_err(|_| TlsError::new(path, problem))
     }
 
     fn text(&self, path: &Path) -> &[u8] {
         self.0.get(path).map(Vec::as_slice).unwrap_or_default()
     }
+}
+
+/// Returns whether a private key needs a passphrase, in the form of PKCS #8 or of OpenSSL.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let contains = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
+    contains(b"BEGIN ENCRYPTED PRIVATE KEY") || contains(b"Proc-Type: 4,ENCRYPTED")
 }
 
 impl Drop for Files {

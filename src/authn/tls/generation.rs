@@ -9,6 +9,7 @@ use rustls::server::{NoServerSessionStorage, ServerConfig};
 
 use super::certificate;
 use super::files::{Files, TlsError};
+use super::server_certificate;
 use super::settings::Settings;
 use super::unix_time::ClockTime;
 use super::verifier::Verifier;
@@ -63,7 +64,7 @@ impl Generation {
             .map_err(unusable(&settings.certificate))?
             .with_client_cert_verifier(verifier.clone())
             .with_single_cert(files.certificates(&settings.certificate)?, files.key(&settings.key)?)
-            .map_err(unusable(&settings.key))?;
+            .map_err(unusable_key(settings))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -87,6 +88,13 @@ impl Generation {
         self.number
     }
 
+    /// Returns the mistakes in the broker's certificate for which some or all clients reject it.
+    pub(super) fn mistakes(&self, settings: &Settings, now: SystemTime) -> Vec<TlsError> {
+        let certificates = self.files.certificates(&settings.certificate).unwrap_or_default();
+        let mistakes = certificates.first().map(|leaf| server_certificate::mistakes(leaf, now)).unwrap_or_default();
+        mistakes.into_iter().map(|mistake| TlsError::new(&settings.certificate, mistake)).collect()
+    }
+
     /// Checks that the broker's certificate has not expired.
     pub(super) fn check_expiry(&self, settings: &Settings, now: SystemTime) -> Result<(), TlsError> {
         let certificates = self.files.certificates(&settings.certificate)?;
@@ -97,6 +105,21 @@ impl Generation {
             None => "has an expiry time that cannot be read".to_owned(),
         };
         Err(TlsError::new(&settings.certificate, problem))
+    }
+}
+
+/// Names the file of a private key that does not belong to the certificate.
+fn unusable_key(settings: &Settings) -> impl Fn(rustls::Error) -> TlsError {
+    move |error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let certificate = settings.certificate.display();
+            let problem = format!(
+                "is not the key of the first certificate in {certificate}; name the key it was issued for, and put the \
+                 broker's certificate before those of its CAs"
+            );
+            TlsError::new(&settings.key, problem)
+        }
+        error => unusable(&settings.key)(error),
     }
 }
 

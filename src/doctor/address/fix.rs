@@ -76,6 +76,15 @@ fn tls_fix(problem: &TlsProblem, host: &str) -> String {
         TlsProblem::NameMismatch => {
             "use a name of the broker's certificate in the address (one of its subject alternative names)"
         }
+        TlsProblem::Nameless => {
+            "ask the operator to reissue the broker's certificate with its host name (openssl: -addext subjectAltName=DNS:HOST)"
+        }
+        TlsProblem::Authority => {
+            "ask the operator to reissue the broker's certificate without CA:TRUE (openssl req -x509: -addext basicConstraints=critical,CA:FALSE)"
+        }
+        TlsProblem::NotForServers => {
+            "ask the operator to reissue the broker's certificate for servers (openssl: -addext extendedKeyUsage=serverAuth)"
+        }
         TlsProblem::NoHttp2 => NOT_THE_BROKER,
         TlsProblem::Incompatible(_) => {
             "enable TLS 1.3 on the listener, as on a broker; if another program listens there, correct the address"

@@ -41,7 +41,9 @@ fn tls_fix(problem: &TlsProblem) -> &'static str {
         TlsProblem::Expired | TlsProblem::NotYetValid => {
             "set this machine's clock; if it is right, find out what answers in the registry's place"
         }
-        TlsProblem::NameMismatch => "find out what answers in the registry's place: DNS, a VPC endpoint, a proxy",
+        TlsProblem::NameMismatch | TlsProblem::Nameless | TlsProblem::Authority | TlsProblem::NotForServers => {
+            "find out what answers in the registry's place: DNS, a VPC endpoint, a proxy"
+        }
         TlsProblem::NotTls
         | TlsProblem::NoHttp2
         | TlsProblem::Incompatible(_)
