@@ -3,8 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use self::authn_cause::AuthnCause;
+pub use self::clock_skew::ClockSkew;
 use crate::quoted::Quoted;
 use crate::registry::RegistryError;
+
+mod authn_cause;
+mod clock_skew;
+mod upstream_text;
 
 /// Retry delay if no better one is known.
 const DEFAULT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -52,6 +58,8 @@ pub enum BrokerError {
     CallerUnauthenticated {
         /// Why, and how to fix it.
         problem: &'static str,
+        /// The machine-readable cause, if clients print a specific fix for it.
+        cause: Option<AuthnCause>,
         /// Delay after which a retry may succeed; `None`: a retry does not help.
         retry_after: Option<Duration>,
     },
@@ -119,12 +127,27 @@ pub struct UpstreamError {
     pub class: FailureClass,
     /// The source that failed.
     pub source: SourceName,
+    /// The call that failed.
+    pub stage: Stage,
     /// The source's error code.
     pub code: Option<String>,
+    /// The region of the failed call.
+    pub region: Option<String>,
+    /// The difference between the broker's clock and the source's, if it is too large for a call.
+    pub clock_skew: Option<ClockSkew>,
     /// The source's ID of the failed call.
     pub request_id: Option<String>,
     /// Delay until the next attempt, if waiting helps.
     pub retry_after: Option<Duration>,
+}
+
+/// The calls of a fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The calls for the identity that requests the credential, such as those that assume a role.
+    Identity,
+    /// The request for the credential itself.
+    Credential,
 }
 
 /// The kinds of upstream failure.
@@ -138,6 +161,8 @@ pub enum FailureClass {
     NoCredentials,
     /// The source's client refused the call before it sent anything: a setting of the broker is missing or wrong.
     Misconfigured,
+    /// The broker's clock is wrong, so that its signatures or the source's certificate are not valid.
+    ClockSkewed,
     /// No answer, or a server error.
     Unavailable,
     /// An answer without a usable credential.
@@ -170,46 +195,22 @@ impl UpstreamError {
     /// Returns a failure of which only the class is known.
     #[must_use]
     pub fn new(source: SourceName, class: FailureClass) -> Self {
-        Self { class, source, code: None, request_id: None, retry_after: None }
+        Self {
+            class,
+            source,
+            stage: Stage::Credential,
+            code: None,
+            region: None,
+            clock_skew: None,
+            request_id: None,
+            retry_after: None,
+        }
     }
 
     /// Returns a failure of AWS of which only the class is known.
     #[must_use]
     pub fn aws(class: FailureClass) -> Self {
         Self::new(SourceName::Aws, class)
-    }
-
-    /// Returns the fix, for the end of the text.
-    fn fix(&self) -> &'static str {
-        match (self.source, self.class) {
-            (SourceName::Aws, FailureClass::Denied) => {
-                "allow GetAuthorizationToken in the broker's IAM policy (ECR Public: also sts:GetServiceBearerToken)"
-            }
-            (SourceName::Aws, FailureClass::NoCredentials) => {
-                "give the broker an IAM role, AWS_* variables or AWS files"
-            }
-            (_, FailureClass::Throttled | FailureClass::Unavailable) => "retry shortly",
-            (_, FailureClass::Misconfigured | FailureClass::InvalidResponse) => {
-                "ask the operator to look up the request id"
-            }
-        }
-    }
-}
-
-impl fmt::Display for UpstreamError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, class, .. } = self;
-        match class {
-            FailureClass::Throttled => write!(f, "{source} throttles the broker's calls")?,
-            FailureClass::Denied => write!(f, "{source} denied access")?,
-            FailureClass::NoCredentials => write!(f, "the broker has no valid {source} credentials")?,
-            FailureClass::Misconfigured => {
-                write!(f, "{source} was not called: a setting of the broker is missing or wrong")?;
-            }
-            FailureClass::Unavailable => write!(f, "{source} is unreachable or does not answer")?,
-            FailureClass::InvalidResponse => write!(f, "{source} returned no usable credential")?,
-        }
-        write!(f, "; {}", self.fix())
     }
 }
 
@@ -219,7 +220,7 @@ impl BrokerError {
     /// Returns an authentication failure that a retry does not cure.
     #[must_use]
     pub fn unauthenticated(problem: &'static str) -> Self {
-        Self::CallerUnauthenticated { problem, retry_after: None }
+        Self::CallerUnauthenticated { problem, cause: None, retry_after: None }
     }
 
     /// Returns the error for a registry, or a part of one, in a field of the request.
@@ -249,6 +250,7 @@ impl BrokerError {
                 FailureClass::Denied => "AWS_ACCESS_DENIED",
                 FailureClass::NoCredentials => "AWS_CREDENTIALS_UNAVAILABLE",
                 FailureClass::Misconfigured => "BROKER_MISCONFIGURED",
+                FailureClass::ClockSkewed => "AWS_CLOCK_SKEWED",
                 FailureClass::Unavailable => "AWS_UNAVAILABLE",
                 FailureClass::InvalidResponse => "AWS_RESPONSE_INVALID",
             },
@@ -295,13 +297,14 @@ mod tests {
             FailureClass::Denied,
             FailureClass::NoCredentials,
             FailureClass::Misconfigured,
+            FailureClass::ClockSkewed,
             FailureClass::Unavailable,
             FailureClass::InvalidResponse,
         ];
         let upstream = classes.map(|class| BrokerError::Upstream(UpstreamError::aws(class)));
         let own = [
             BrokerError::ProfileUnknown { profile: String::new(), known: String::new() },
-            BrokerError::CallerUnauthenticated { problem: "", retry_after: None },
+            BrokerError::unauthenticated(""),
             BrokerError::CallerRateLimited { what: "", retry_after },
             BrokerError::CallerNotAllowed,
             BrokerError::ValidityUnsatisfiable { asked: Duration::ZERO.into(), limit: String::new() },
@@ -323,19 +326,5 @@ mod tests {
             assert!(!text.ends_with('.'), "{text}");
             assert!(text.starts_with(|first: char| first.is_lowercase()) || text.starts_with("AWS"), "{text}");
         }
-    }
-
-    #[test]
-    fn upstream_error_text_names_the_source_and_the_fix() {
-        let text = |class| UpstreamError::aws(class).to_string();
-        assert_eq!(text(FailureClass::Throttled), "AWS throttles the broker's calls; retry shortly");
-        assert_eq!(
-            text(FailureClass::NoCredentials),
-            "the broker has no valid AWS credentials; give the broker an IAM role, AWS_* variables or AWS files"
-        );
-        assert_eq!(
-            text(FailureClass::Misconfigured),
-            "AWS was not called: a setting of the broker is missing or wrong; ask the operator to look up the request id"
-        );
     }
 }

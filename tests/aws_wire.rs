@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_broker::clock::SystemClock;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use ecr_broker::clock::{Clock as _, SystemClock};
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{FailureClass, UpstreamError};
 use ecr_broker::profile::{Access, Attribution, Profile};
@@ -370,7 +372,55 @@ async fn p5_sts_access_denied_for_a_profile_role_is_a_denial() {
     settings.profiles = vec![profile(&["arn:aws:iam::210987654321:role/gone"], Access::Pull, &[])];
     let failure = fetch_key(&aws(settings).await, &key_of("ci", HOST)).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Denied);
+    let text = failure.to_string();
+    assert!(text.contains("denied the broker a role (AccessDenied)") && text.contains("sts:AssumeRole"), "{text}");
+    assert!(!text.contains("arn:"), "{text}");
     assert_eq!(controls.calls(), 0, "ECR is not called");
+}
+
+/// Starts a server that refuses every request with this code, at a time that differs from this machine's by `minutes`.
+async fn refusing(code: &str, message: &str, minutes: i64) -> String {
+    let now = DateTime::from(SystemClock::new().now().wall);
+    let date = DateTime::from_secs(now.secs() + 60 * minutes).fmt(Format::HttpDate).unwrap();
+    let status: &'static str = Box::leak(format!("403 Forbidden\r\ndate: {date}").into_boxed_str());
+    responding(status, format!(r#"{{"__type": "{code}", "message": "{message}"}}"#).into_bytes()).await
+}
+
+#[tokio::test]
+async fn wrong_clock_is_blamed_with_the_error_code_and_the_skew() {
+    let expired = "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z";
+    let (wrong_key, behind, ahead) = ("The signature does not match", Some("behind ("), Some("ahead ("));
+    for (code, message, minutes, skew) in [
+        ("RequestTimeTooSkewed", "", 0, None),
+        ("RequestExpired", "", 60, behind),
+        ("InvalidSignatureException", expired, 0, None),
+        ("InvalidSignatureException", expired, 10, behind),
+        ("InvalidSignatureException", wrong_key, -10, ahead),
+        ("ExpiredTokenException", "The security token included in the request is expired", 60, behind),
+    ] {
+        let endpoint = refusing(code, message, minutes).await;
+        let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
+        let text = failure.to_string();
+        assert_eq!(failure.class, FailureClass::ClockSkewed, "{code} {minutes}");
+        assert!(text.contains("clock") && text.contains(&format!("({code})")), "{text}");
+        assert_eq!(failure.clock_skew.is_some(), skew.is_some(), "{text}");
+        assert!(skew.is_none_or(|skew| text.contains(skew)), "{text}");
+        assert!(!text.contains("Signature expired") && !text.contains("security token"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn refused_identity_with_a_right_clock_is_not_blamed_on_it() {
+    for (code, words) in [
+        ("UnrecognizedClientException", "does not know the broker's access key in eu-central-1 (Unrecognized"),
+        ("InvalidSignatureException", "rejects the broker's signature (InvalidSignatureException)"),
+        ("ExpiredTokenException", "has expired (ExpiredTokenException)"),
+    ] {
+        let endpoint = refusing(code, "no", 0).await;
+        let failure = fetch(&aws(settings(&endpoint)).await, HOST).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::NoCredentials, "{code}");
+        assert!(failure.to_string().contains(words), "{failure}");
+    }
 }
 
 #[tokio::test]

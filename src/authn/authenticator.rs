@@ -7,7 +7,7 @@ use super::jwt::{FETCH_COOLDOWN, Issuers, TokenRejected};
 use super::peer::Peer;
 use super::state::AuthnState;
 use crate::caller::{Caller, TokenCaller};
-use crate::error::BrokerError;
+use crate::error::{AuthnCause, BrokerError};
 use crate::limits::{Limits, Origin, RetryAfter};
 
 /// Authenticates calls by their bearer tokens.
@@ -43,7 +43,9 @@ impl Authenticator {
         let token = bearer.map_err(BrokerError::unauthenticated)?;
         let not_accepted =
             "the broker accepts no bearer tokens ([[authentication.jwt]] is not configured); call without one";
-        let issuers = self.issuers.as_ref().ok_or_else(|| BrokerError::unauthenticated(not_accepted))?;
+        let cause = Some(AuthnCause::TokensNotAccepted);
+        let not_accepted = || BrokerError::CallerUnauthenticated { problem: not_accepted, cause, retry_after: None };
+        let issuers = self.issuers.as_ref().ok_or_else(not_accepted)?;
         let token = issuers.verify(token.expose()).await.map_err(unauthenticated)?;
         let subject = Arc::clone(&token.caller);
         let caller = match peer {
@@ -57,7 +59,12 @@ impl Authenticator {
 /// Returns the error of a rejected token. It has a retry delay if the issuer's keys are missing: the next fetch may bring them.
 fn unauthenticated(rejected: TokenRejected) -> BrokerError {
     let retry_after = matches!(rejected, TokenRejected::KeysUnavailable).then_some(FETCH_COOLDOWN);
-    BrokerError::CallerUnauthenticated { problem: rejected.as_str(), retry_after }
+    let cause = match rejected {
+        TokenRejected::Expired => Some(AuthnCause::TokenExpired),
+        TokenRejected::NotYet => Some(AuthnCause::TokenNotYetValid),
+        _ => None,
+    };
+    BrokerError::CallerUnauthenticated { problem: rejected.as_str(), cause, retry_after }
 }
 
 /// Returns the caller that the certificate and the token both name.

@@ -1,5 +1,6 @@
 //! Failures of calls, reduced to what error messages, retries and exit codes need.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub struct Failure {
     pub reason: Option<String>,
     /// Registry that the error is about, if the broker named one.
     pub registry: Option<String>,
+    /// The other details that the broker gave with the reason, such as `aws_error_code`.
+    pub metadata: HashMap<String, String>,
     /// Cause and fix.
     pub message: String,
     /// Request ID in the broker's logs.
@@ -43,6 +46,7 @@ impl Failure {
             code: status.code(),
             reason: info.map(|info| info.reason.clone()),
             registry: info.and_then(|info| info.metadata.get("registry").cloned()),
+            metadata: info.map(|info| info.metadata.clone()).unwrap_or_default(),
             message: status.message().to_owned(),
             request_id,
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
@@ -81,6 +85,7 @@ impl Failure {
             code: Code::Unknown,
             reason: None,
             registry: None,
+            metadata: HashMap::new(),
             message,
             request_id: None,
             retry_after: None,

@@ -37,14 +37,17 @@ fn failed(failure: &Failure, settings: &Settings, token_not_sent: bool) -> Findi
         // The broker's message is about a caller without a token.
         return finding.note(TOKEN_NOT_SENT).fix(SET_THE_ADDRESS);
     }
-    finding.fix(authentication_fix(&failure.message, settings))
+    let cause = failure.metadata.get("cause").map(String::as_str);
+    finding.fix(authentication_fix(cause, settings))
 }
 
-fn authentication_fix(message: &str, settings: &Settings) -> &'static str {
-    if message.contains("not valid yet") {
+fn authentication_fix(cause: Option<&str>, settings: &Settings) -> &'static str {
+    if cause == Some("TOKEN_NOT_YET_VALID") {
         "set this machine's clock, and the broker's"
-    } else if message.contains("no bearer tokens") {
+    } else if cause == Some("TOKENS_NOT_ACCEPTED") {
         "remove token_file, or ask the operator to configure the token's issuer ([[authentication.jwt]])"
+    } else if cause == Some("TOKEN_EXPIRED") {
+        "put a new token into token_file, or find out why its renewal stopped; if it is new, set the clocks"
     } else if settings.token_file.is_some() {
         "put a token into token_file that is not expired, from an issuer in the broker's [[authentication.jwt]], for its audience"
     } else if settings.tls_identity.is_some() {
@@ -72,11 +75,17 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "server")]
     #[test]
-    fn clock_fix_follows_the_broker_s_text() {
-        use crate::authn::jwt::TokenRejected;
+    fn authentication_fix_follows_the_cause_and_not_the_text() {
         let (settings, _) = PartialConfig::default().settings(&Paths::default()).unwrap();
-        assert!(authentication_fix(TokenRejected::NotYet.as_str(), &settings).contains("clock"));
+        for (cause, word) in [
+            (Some("TOKEN_NOT_YET_VALID"), "clock"),
+            (Some("TOKENS_NOT_ACCEPTED"), "remove token_file"),
+            (Some("TOKEN_EXPIRED"), "renewal"),
+            (Some("CAUSE_OF_A_NEWER_BROKER"), "--token-file"),
+            (None, "--token-file"),
+        ] {
+            assert!(authentication_fix(cause, &settings).contains(word), "{cause:?}");
+        }
     }
 }

@@ -12,7 +12,10 @@ const FIXES: [(&str, &str); 13] = [
         "AWS_THROTTLED",
         "wait, the broker retries by itself; if it persists, find what else calls GetAuthorizationToken in that account and region, and list the registry in cache.keep_warm",
     ),
-    ("AWS_CREDENTIALS_UNAVAILABLE", NO_AWS_CREDENTIALS),
+    (
+        "AWS_CLOCK_SKEWED",
+        "ask the operator to set the clock of the broker's host: timedatectl or chronyc tracking shows whether it is synchronized",
+    ),
     (
         "BROKER_MISCONFIGURED",
         "ask the operator to correct the broker's AWS settings, such as aws.region, which STS needs: the log names what is wrong, and config check may too",
@@ -51,6 +54,7 @@ pub(super) fn fix(failure: &Failure, registry: Option<&Registry>) -> String {
     let fix = match failure.reason.as_deref() {
         Some("AWS_ACCESS_DENIED") => access_denied(registry),
         Some("AWS_UNAVAILABLE") => unavailable(registry),
+        Some("AWS_CREDENTIALS_UNAVAILABLE") => no_credentials(failure),
         Some(reason) => by_reason(reason).to_owned(),
         None if failure.code == Code::DeadlineExceeded => by_reason(DEADLINE).to_owned(),
         None => "check the message, and the broker's log".to_owned(),
@@ -78,6 +82,30 @@ fn access_denied(registry: Option<&Registry>) -> String {
     )
 }
 
+/// Returns the fix for a missing identity, or for one that AWS refuses with an error code.
+fn no_credentials(failure: &Failure) -> String {
+    let Some(code) = failure.metadata.get("aws_error_code") else { return NO_AWS_CREDENTIALS.to_owned() };
+    match code.as_str() {
+        "UnrecognizedClientException" | "InvalidClientTokenId" => unknown_key(failure),
+        "ExpiredToken" | "ExpiredTokenException" => {
+            "ask the operator to renew the broker's session where it comes from: aws sso login, a new token file, or new AWS_* variables".to_owned()
+        }
+        "InvalidIdentityToken" | "IDPRejectedClaim" => {
+            "ask the operator to compare the issuer and audience of the broker's web identity token with the OIDC provider in IAM and the role's trust policy".to_owned()
+        }
+        _ => {
+            "ask the operator to correct the broker's secret access key (AWS_SECRET_ACCESS_KEY, or its file), or the proxy that changes its requests".to_owned()
+        }
+    }
+}
+
+fn unknown_key(failure: &Failure) -> String {
+    let region = failure.metadata.get("region").map_or("the registry's region", String::as_str);
+    format!(
+        "ask the operator to enable {region} for the broker's account if AWS lists it as opt-in (aws account enable-region); otherwise to give the broker a key that exists in that partition, with its session token if it has one"
+    )
+}
+
 fn unavailable(registry: Option<&Registry>) -> String {
     let api = match registry {
         Some(registry) => format!("{}:443", registry.api_host()),
@@ -99,7 +127,7 @@ mod tests {
         let is_reason =
             |word: &&str| word.contains('_') && word.bytes().all(|one| one.is_ascii_uppercase() || one == b'_');
         let words = head.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(is_reason);
-        // Codes of gRPC, and the reasons that the step `grant` explains.
+        // Codes of gRPC, causes, and the reasons that the step `grant` explains.
         let others = [
             "INVALID_ARGUMENT",
             "FAILED_PRECONDITION",
@@ -110,6 +138,9 @@ mod tests {
             "REGISTRY_INVALID",
             "PROFILE_UNKNOWN",
             "CALLER_NOT_ALLOWED",
+            "TOKENS_NOT_ACCEPTED",
+            "TOKEN_EXPIRED",
+            "TOKEN_NOT_YET_VALID",
         ];
         let reasons: Vec<_> =
             words.filter(|word| !others.contains(word)).chain(["OVERLOADED", DEADLINE, "INTERNAL_ERROR"]).collect();
@@ -119,6 +150,25 @@ mod tests {
             let failure = Failure { reason: Some(reason.to_owned()), request_id: Some("4fe0".into()), ..failure };
             let fix = fix(&failure, None);
             assert!(!fix.starts_with(UNKNOWN_REASON) && fix.ends_with("under request 4fe0"), "{reason}: {fix}");
+        }
+    }
+
+    #[test]
+    fn refused_identity_has_the_fix_of_its_error_code() {
+        let fix_of = |code: &str| {
+            let failure = Failure::from(tonic_types::Status { code: 14, message: String::new(), details: Vec::new() });
+            let metadata = [("aws_error_code", code), ("region", "eu-south-1")];
+            let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            fix(&Failure { reason: Some("AWS_CREDENTIALS_UNAVAILABLE".into()), metadata, ..failure }, None)
+        };
+        for (code, word) in [
+            ("UnrecognizedClientException", "enable eu-south-1 for the broker's account"),
+            ("InvalidClientTokenId", "enable eu-south-1"),
+            ("ExpiredTokenException", "aws sso login"),
+            ("InvalidIdentityToken", "trust policy"),
+            ("SignatureDoesNotMatch", "secret access key"),
+        ] {
+            assert!(fix_of(code).contains(word), "{code}: {}", fix_of(code));
         }
     }
 

@@ -42,6 +42,7 @@ fn code(error: &BrokerError) -> (StatusCode, &'static str) {
             FailureClass::Throttled => throttled,
             FailureClass::NoCredentials
             | FailureClass::Misconfigured
+            | FailureClass::ClockSkewed
             | FailureClass::InvalidResponse
             | FailureClass::Unavailable => failed,
         },
@@ -81,6 +82,7 @@ mod tests {
             (BrokerError::QueueFull { retry_after: second }, 400, "ThrottlingException"),
             (upstream(FailureClass::NoCredentials), 500, "ServerException"),
             (upstream(FailureClass::Misconfigured), 500, "ServerException"),
+            (upstream(FailureClass::ClockSkewed), 500, "ServerException"),
             (upstream(FailureClass::InvalidResponse), 500, "ServerException"),
             (upstream(FailureClass::Unavailable), 500, "ServerException"),
             (BrokerError::AuditUnavailable, 500, "ServerException"),

@@ -117,6 +117,7 @@ impl RegistryCredentialsService for RegistryCredentials {
             proof: caller.proof().to_owned(),
             grant_ids: self.broker.grants_of(caller),
             grants_configured: !self.broker.is_open(),
+            aws_credential_problems: self.broker.identity_problems(caller),
         }))
     }
 }

@@ -12,7 +12,7 @@ use tracing::{debug, info};
 use super::call::Call;
 use crate::broker::CredentialRequest;
 use crate::credential::ProfileName;
-use crate::error::{BrokerError, FailureClass};
+use crate::error::{AuthnCause, BrokerError, FailureClass};
 use crate::request_id::RequestId;
 
 /// The domain of every reason.
@@ -124,9 +124,10 @@ fn code(error: &BrokerError) -> Code {
             FailureClass::Throttled => Code::ResourceExhausted,
             FailureClass::Denied => Code::PermissionDenied,
             FailureClass::Misconfigured => Code::FailedPrecondition,
-            FailureClass::NoCredentials | FailureClass::Unavailable | FailureClass::InvalidResponse => {
-                Code::Unavailable
-            }
+            FailureClass::NoCredentials
+            | FailureClass::ClockSkewed
+            | FailureClass::Unavailable
+            | FailureClass::InvalidResponse => Code::Unavailable,
         },
         BrokerError::Overloaded { .. } | BrokerError::QueueFull { .. } | BrokerError::CallerRateLimited { .. } => {
             Code::ResourceExhausted
@@ -162,7 +163,9 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
 fn metadata(error: &BrokerError, context: &ErrorContext) -> HashMap<String, String> {
     let upstream = if let BrokerError::Upstream(failure) = error { Some(failure) } else { None };
     let profile = Some(&context.profile).filter(|profile| !profile.is_empty());
+    let cause = cause(error).map(str::to_owned);
     let known = [
+        ("cause", cause.as_ref()),
         ("registry", context.registry.as_ref()),
         ("account_id", context.account.as_ref()),
         ("region", context.region.as_ref()),
@@ -171,6 +174,10 @@ fn metadata(error: &BrokerError, context: &ErrorContext) -> HashMap<String, Stri
         ("aws_request_id", upstream.and_then(|failure| failure.request_id.as_ref())),
     ];
     known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()
+}
+
+fn cause(error: &BrokerError) -> Option<&'static str> {
+    if let BrokerError::CallerUnauthenticated { cause, .. } = error { cause.map(AuthnCause::as_str) } else { None }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use aws_sdk_ecr::types::AuthorizationData;
 use aws_sdk_ecr::{Client, Config};
 use aws_types::request_id::RequestId as _;
 
-use super::error::{invalid_response, record_request_id, safe_name, upstream_error};
+use super::error::{CallContext, invalid_response, record_request_id, safe_name, upstream_error};
 use super::http::ResponseLimit;
 use super::token;
 use crate::clock::Clock;
@@ -26,7 +26,9 @@ pub(super) async fn fetch(
     // AWS deprecated the parameter, but only with it does the response name the registry's account.
     #[allow(deprecated)]
     let call = client.get_authorization_token().set_registry_ids(account.map(|account| vec![account]));
-    let response = call.send().await.map_err(|error| upstream_error(&error))?;
+    let context =
+        CallContext { clock, region: registry.region().as_str(), sts_region: sdk.region().map(AsRef::as_ref) };
+    let response = call.send().await.map_err(|error| upstream_error(&error, context))?;
     record_request_id(response.request_id());
     let Some(data) = response.authorization_data().first() else {
         return Err(invalid_response("the response's list of tokens is empty"));

@@ -5,7 +5,7 @@ use aws_sdk_ecrpublic::config::{Builder, Region};
 use aws_sdk_ecrpublic::{Client, Config};
 use aws_types::request_id::RequestId as _;
 
-use super::error::{invalid_response, record_request_id, safe_name, upstream_error};
+use super::error::{CallContext, invalid_response, record_request_id, safe_name, upstream_error};
 use super::http::ResponseLimit;
 use super::token;
 use crate::clock::Clock;
@@ -21,7 +21,8 @@ pub(super) async fn fetch(
     clock: &dyn Clock,
 ) -> Result<Credential, UpstreamError> {
     let client = Client::from_conf(config(sdk, endpoint, region, dual_stack));
-    let response = client.get_authorization_token().send().await.map_err(|error| upstream_error(&error))?;
+    let context = CallContext { clock, region, sts_region: sdk.region().map(AsRef::as_ref) };
+    let response = client.get_authorization_token().send().await.map_err(|error| upstream_error(&error, context))?;
     record_request_id(response.request_id());
     let Some(data) = response.authorization_data() else {
         return Err(invalid_response("the response has no authorization data"));

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::time::Duration;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::ErrorMetadata;
@@ -11,13 +10,18 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId as _;
 use tracing::{Span, warn};
 
-use self::causes::causes;
-use self::classify::classify;
-use crate::error::{FailureClass, SourceName, UpstreamError};
+pub(super) use self::cause_text::cause_text;
+pub(super) use self::causes::causes;
+pub(super) use self::classify::answer_of_sts;
+use self::classify::{classify, identity_metadata};
+use crate::clock::Clock;
+use crate::error::{FailureClass, SourceName, Stage, UpstreamError};
 use crate::source::span::record_failure;
 
+mod cause_text;
 mod causes;
 mod classify;
+mod clock;
 
 /// Maximum length of a logged message of AWS, in bytes.
 const MAX_LINE: usize = 500;
@@ -32,29 +36,70 @@ pub(super) fn invalid_response(problem: &str) -> UpstreamError {
     failure
 }
 
+/// The call that an error is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallContext<'a> {
+    pub(super) clock: &'a dyn Clock,
+    /// The region of ECR or ECR Public.
+    pub(super) region: &'a str,
+    /// The region of STS.
+    pub(super) sts_region: Option<&'a str>,
+}
+
 /// Converts an SDK error. Logs AWS's message, which the caller does not get.
-pub(super) fn upstream_error<E>(error: &SdkError<E, HttpResponse>) -> UpstreamError
+pub(super) fn upstream_error<E>(error: &SdkError<E, HttpResponse>, call: CallContext<'_>) -> UpstreamError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let failure = UpstreamError {
-        class: classify(error),
-        source: SourceName::Aws,
-        code: error.code().and_then(safe_name),
-        request_id: error.request_id().and_then(safe_name),
-        retry_after: error.raw_response().and_then(retry_after),
-    };
+    let failure = describe(error, call);
     // The error's Debug is not logged: it prints the response body, which may contain a token.
     warn!(
         class = ?failure.class,
         aws.error_code = failure.code,
         aws.request_id = failure.request_id,
-        aws.message = error.message().map(first_line).filter(|message| !message.is_empty()),
+        aws.message = metadata(error).1.message().map(first_line).filter(|message| !message.is_empty()),
+        clock_skew = failure.clock_skew.map(tracing::field::display),
         error = %chain(error),
         "AWS call failed"
     );
     record(&failure);
     failure
+}
+
+/// Returns the parts of an error that callers may read.
+fn describe<E>(error: &SdkError<E, HttpResponse>, call: CallContext<'_>) -> UpstreamError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let (stage, answer) = metadata(error);
+    let code = answer.code().and_then(safe_name);
+    let clock_skew = clock::skew(error, call.clock.now().wall);
+    let blames_clock = match &code {
+        Some(code) => clock::is_to_blame(code, answer.message().unwrap_or_default(), clock_skew),
+        None => clock::is_outside_certificate_validity(error),
+    };
+    let region = match stage {
+        Stage::Credential => Some(call.region),
+        Stage::Identity => call.sts_region,
+    };
+    UpstreamError {
+        class: if blames_clock { FailureClass::ClockSkewed } else { classify(error) },
+        source: SourceName::Aws,
+        stage,
+        code,
+        region: region.and_then(safe_name),
+        clock_skew: clock_skew.filter(|_| blames_clock),
+        request_id: error.request_id().and_then(safe_name),
+        retry_after: error.raw_response().and_then(retry_after),
+    }
+}
+
+/// Returns AWS's answer: of STS, if the identity failed, else of the call itself.
+fn metadata<E>(error: &SdkError<E, HttpResponse>) -> (Stage, &ErrorMetadata)
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    identity_metadata(error).map_or_else(|| (Stage::Credential, error.meta()), |metadata| (Stage::Identity, metadata))
 }
 
 fn record(failure: &UpstreamError) {
@@ -79,22 +124,14 @@ fn retry_after(response: &HttpResponse) -> Option<Duration> {
 
 /// Returns the texts of an error and its causes. The metadata, which is the last cause, only repeats the others.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = causes(error).filter(|cause| !cause.is::<ErrorMetadata>());
-    causes.map(|cause| first_line(&cause.to_string()).to_owned()).collect::<Vec<_>>().join(": ")
-}
-
-/// Returns the text of an error of the credential chain. If nothing was found, the SDK lists each place that it tried on its own
-/// line, and the text contains no message of AWS.
-pub(super) fn credentials_error_text(error: &CredentialsError) -> String {
-    match error {
-        CredentialsError::CredentialsNotLoaded(_) => error.to_string().replace('\n', "; "),
-        _ => chain(error),
-    }
+    let mut texts: Vec<_> = causes(error).filter(|cause| !cause.is::<ErrorMetadata>()).map(cause_text).collect();
+    texts.dedup();
+    texts.join(": ")
 }
 
 /// Returns the first line, truncated. After a signature mismatch, the other lines repeat the request with the broker's session
 /// token.
-fn first_line(text: &str) -> &str {
+pub(super) fn first_line(text: &str) -> &str {
     let line = text.lines().next().unwrap_or_default();
     &line[..line.floor_char_boundary(MAX_LINE)]
 }

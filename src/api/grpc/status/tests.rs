@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::broker::RequestContext;
 use crate::caller::Caller;
-use crate::error::UpstreamError;
+use crate::error::{AuthnCause, UpstreamError};
 use crate::registry::Registry;
 
 fn upstream(class: FailureClass) -> BrokerError {
@@ -65,7 +65,11 @@ fn every_error_maps_to_its_code_reason_and_details() {
         ),
         (BrokerError::unauthenticated("because"), Code::Unauthenticated, "CALLER_UNAUTHENTICATED", false, None),
         (
-            BrokerError::CallerUnauthenticated { problem: "keys", retry_after: Some(Duration::from_secs(1)) },
+            BrokerError::CallerUnauthenticated {
+                problem: "keys",
+                cause: None,
+                retry_after: Some(Duration::from_secs(1)),
+            },
             Code::Unauthenticated,
             "CALLER_UNAUTHENTICATED",
             true,
@@ -83,6 +87,7 @@ fn every_error_maps_to_its_code_reason_and_details() {
         (upstream(FailureClass::Denied), Code::PermissionDenied, "AWS_ACCESS_DENIED", false, None),
         (upstream(FailureClass::NoCredentials), Code::Unavailable, "AWS_CREDENTIALS_UNAVAILABLE", true, None),
         (upstream(FailureClass::Misconfigured), Code::FailedPrecondition, "BROKER_MISCONFIGURED", false, None),
+        (upstream(FailureClass::ClockSkewed), Code::Unavailable, "AWS_CLOCK_SKEWED", true, None),
         (upstream(FailureClass::Unavailable), Code::Unavailable, "AWS_UNAVAILABLE", true, None),
         (queue_full, Code::ResourceExhausted, "OVERLOADED", true, None),
         (upstream(FailureClass::InvalidResponse), Code::Unavailable, "AWS_RESPONSE_INVALID", true, None),
@@ -112,6 +117,19 @@ fn every_error_maps_to_its_code_reason_and_details() {
         assert_eq!(info.metadata["profile"], "ci");
         let aws = info.metadata.get("aws_error_code").map(String::as_str);
         assert_eq!(aws, matches!(error, BrokerError::Upstream(_)).then_some("SomeCode"), "{reason}");
+    }
+}
+
+#[test]
+fn cause_of_a_failed_authentication_is_metadata() {
+    for (cause, expected) in [
+        (AuthnCause::TokensNotAccepted, "TOKENS_NOT_ACCEPTED"),
+        (AuthnCause::TokenExpired, "TOKEN_EXPIRED"),
+        (AuthnCause::TokenNotYetValid, "TOKEN_NOT_YET_VALID"),
+    ] {
+        let error = BrokerError::CallerUnauthenticated { problem: "because", cause: Some(cause), retry_after: None };
+        let status = status(&error, &ErrorContext::default(), RequestId::random());
+        assert_eq!(status.get_error_details().error_info().unwrap().metadata["cause"], expected);
     }
 }
 

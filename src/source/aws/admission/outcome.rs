@@ -24,9 +24,10 @@ impl Outcome {
                 FailureClass::Denied => Self::Admitted,
                 FailureClass::Throttled => Self::Throttled,
                 FailureClass::Unavailable => Self::Unanswered,
-                FailureClass::NoCredentials | FailureClass::Misconfigured | FailureClass::InvalidResponse => {
-                    Self::Unknown
-                }
+                FailureClass::NoCredentials
+                | FailureClass::Misconfigured
+                | FailureClass::ClockSkewed
+                | FailureClass::InvalidResponse => Self::Unknown,
             },
             Err(FetchError::QueueFull { .. }) => Self::Unknown,
         }

@@ -9,6 +9,7 @@ use aws_smithy_http::endpoint::ResolveEndpointError as RulesError;
 use aws_smithy_runtime_api::client::endpoint::error::ResolveEndpointError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use http::uri::InvalidUri;
 
@@ -50,9 +51,23 @@ fn classify_sts(cause: &(dyn Error + 'static)) -> Option<FailureClass> {
         return classify_call_to_sts(error);
     }
     // The SDK's own providers wrap only the service error.
+    answer_of_sts(cause)?.code().map(|code| classify_code(code, 400))
+}
+
+/// Returns the answer of STS if the failure is about the identity; empty if STS did not answer.
+pub(super) fn identity_metadata<'a, E>(error: &'a SdkError<E, HttpResponse>) -> Option<&'a ErrorMetadata>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let answered = matches!(error, SdkError::ServiceError(_) | SdkError::ResponseError(_));
+    let about_identity = !answered && is_about_credentials(error);
+    about_identity.then(|| causes(error).skip(1).find_map(answer_of_sts).unwrap_or_else(|| error.meta()))
+}
+
+/// Returns STS's answer if `cause` is one.
+pub(in crate::source::aws) fn answer_of_sts<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a ErrorMetadata> {
     let role = cause.downcast_ref::<AssumeRoleError>().map(ProvideErrorMetadata::meta);
-    let web = cause.downcast_ref::<AssumeRoleWithWebIdentityError>().map(ProvideErrorMetadata::meta);
-    role.or(web)?.code().map(|code| classify_code(code, 400))
+    role.or_else(|| cause.downcast_ref::<AssumeRoleWithWebIdentityError>().map(ProvideErrorMetadata::meta))
 }
 
 /// Classifies a call to STS; `None` if the call lacked an identity itself. That cause is further down the chain.
@@ -95,9 +110,17 @@ fn classify_code(code: &str, status: u16) -> FailureClass {
         | "IncompleteSignature"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
-        | "RequestExpired" => FailureClass::NoCredentials,
+        | "AuthFailure"
+        | "InvalidIdentityToken"
+        | "InvalidIdentityTokenException"
+        | "IDPRejectedClaim"
+        | "IDPRejectedClaimException" => FailureClass::NoCredentials,
+        "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => FailureClass::ClockSkewed,
         "ServerException"
+        | "InternalError"
         | "InternalFailure"
+        | "InternalServerError"
+        | "IDPCommunicationError"
         | "InternalServerException"
         | "ServiceUnavailable"
         | "ServiceUnavailableException"
@@ -135,7 +158,7 @@ mod tests {
 
     #[test]
     fn failure_class_follows_the_code_and_without_one_the_status() {
-        use FailureClass::{Denied, InvalidResponse, NoCredentials, Throttled, Unavailable};
+        use FailureClass::{ClockSkewed, Denied, InvalidResponse, NoCredentials, Throttled, Unavailable};
         for (code, status, class) in [
             ("ThrottlingException", 400, Throttled),
             ("ThrottleException", 400, Throttled),
@@ -149,6 +172,21 @@ mod tests {
             ("UnrecognizedClientException", 400, NoCredentials),
             ("InvalidClientTokenId", 403, NoCredentials),
             ("InvalidSignatureException", 403, NoCredentials),
+            ("IncompleteSignature", 403, NoCredentials),
+            ("AuthFailure", 401, NoCredentials),
+            ("InvalidIdentityToken", 400, NoCredentials),
+            ("IDPRejectedClaim", 403, NoCredentials),
+            ("IDPCommunicationError", 400, Unavailable),
+            ("RequestExpired", 400, ClockSkewed),
+            ("RequestTimeTooSkewed", 403, ClockSkewed),
+            ("RequestInTheFuture", 403, ClockSkewed),
+            ("RegionDisabledException", 403, Denied),
+            ("NotAuthorized", 401, Denied),
+            ("RequestAbortedException", 400, Unavailable),
+            ("RequestTimeoutException", 408, Unavailable),
+            ("UnknownOperationException", 404, InvalidResponse),
+            ("ValidationError", 400, InvalidResponse),
+            ("UnsupportedCommandException", 400, InvalidResponse),
             ("ServerException", 400, Unavailable),
             ("InternalFailure", 500, Unavailable),
             ("ServiceUnavailable", 503, Unavailable),
