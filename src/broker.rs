@@ -16,6 +16,7 @@ use crate::registry::{Aliases, Region, ResolvedRegistry};
 mod active_policy;
 mod authorization;
 mod authorize;
+mod identity_problems;
 mod keep_warm;
 mod listing;
 mod profiles;
@@ -101,6 +102,12 @@ impl Broker {
     #[must_use]
     pub fn grants_of(&self, caller: &Caller) -> Vec<String> {
         self.authorizer.active_policy().policy.grants_of(caller).map(|grant| grant.id.clone()).collect()
+    }
+
+    /// Returns why the broker has no AWS credentials, if the caller may know: see `identity_problems.rs`.
+    #[must_use]
+    pub fn identity_problems(&self, caller: &Caller) -> Vec<String> {
+        if identity_problems::may_see(caller) { self.cache.identity_problems() } else { Vec::new() }
     }
 
     /// Returns whether no grants are configured, so that every caller may have every registry.

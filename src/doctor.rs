@@ -69,7 +69,7 @@ async fn check_steps(request: &Request, report: &mut Report) -> anyhow::Result<(
     let Some(principal) = report.record(caller::check(&client, &effective).await)? else { return Ok(()) };
     client.set_timeout(deadline.step_timeout());
     match &request.registry {
-        _ if health == Health::WithoutCredentials => Ok(()),
+        None if health == Health::WithoutCredentials => Ok(()),
         None => report.record(listing::check(&client).await).map(drop),
         Some(registry) => {
             let answer = CredentialAnswer::request(&client, &effective, registry, &principal).await;

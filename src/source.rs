@@ -45,6 +45,12 @@ pub trait CredentialSource: Debug + Send + Sync {
         Box::pin(std::future::ready(self.status()))
     }
 
+    /// Returns why the last check found no identity, one line for each place where it looked. Contains no secret and none of the
+    /// source's own words. Makes no call.
+    fn identity_problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns the longest time of a fetch, including queueing and retries. Each layer adds its own time to that of the source below
     /// it. The cache derives its fetch timeout from the sum, so a new layer cannot exceed it unnoticed.
     fn fetch_budget(&self) -> Duration;
@@ -121,6 +127,10 @@ impl<S: CredentialSource + ?Sized> CredentialSource for Arc<S> {
 
     fn check(&self) -> SourceFuture<'_, SourceStatus> {
         (**self).check()
+    }
+
+    fn identity_problems(&self) -> Vec<String> {
+        (**self).identity_problems()
     }
 
     fn fetch_budget(&self) -> Duration {

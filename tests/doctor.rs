@@ -462,6 +462,12 @@ fn unusable_files_fail_the_settings_step() {
         4,
         &["client certificate has expired: tls_cert ", "valid until 2001-01-01", "get a new certificate"],
     );
+    let ca = authority.file.to_str().unwrap();
+    doctor(&["--tls-cert", ca, "--tls-key", key.to_str().unwrap()]).fails_at(
+        "settings",
+        4,
+        &["client certificate is a CA certificate: tls_cert ", "basicConstraints=critical,CA:FALSE"],
+    );
     let (good, _) = authority.server().write(workspace.directory.path(), "good");
     let no_key = workspace.write("no.key", "nothing");
     let mut command = workspace.command();
@@ -621,7 +627,62 @@ fn broker_without_aws_credentials_still_identifies_the_caller() {
         diagnosis.step("health").contains("fix: ask the operator to give the broker AWS credentials"),
         "{diagnosis:?}"
     );
-    assert_eq!(&diagnosis.states()[2..5], [("health", "FAIL"), ("caller", "ok"), ("grant", "skip")]);
+    let states = [("health", "FAIL"), ("caller", "ok"), ("grant", "ok"), ("AWS", "FAIL"), ("token", "skip")];
+    assert_eq!(&diagnosis.states()[2..7], states);
+    let aws = diagnosis.step("AWS");
+    assert!(aws.contains("AWS_CREDENTIALS_UNAVAILABLE") && aws.contains("more under request "), "{aws}");
+}
+
+/// The kernel proves the user of a Unix socket. Root of this host can read the log and the files anyway.
+#[test]
+fn only_root_and_the_brokers_user_learn_why_credentials_are_missing() {
+    const DAEMON: u32 = 1;
+    let workspace = Workspace::new();
+    let address = format!("unix:{}", workspace.path("broker.sock").display());
+    let home = workspace.directory.path().to_str().unwrap();
+    let environment = [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_PROFILE", "prodd"), ("HOME", home), KEYS[2]];
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--listen", &address, "--allow-loopback"];
+    let mut command = program(&environment);
+    command.args(serve);
+    workspace.write(".aws/credentials", "[default]\naws_access_key_id = A\naws_secret_access_key = very-secret\n");
+    let broker = Server::spawn_logging(command);
+    broker.until_logged("AWS credentials not found");
+
+    let own = workspace.doctor(&address, &[PRIVATE]);
+    let health = own.step("health");
+    for words in ["Profile: profile `prodd` was not defined", "AWS_PROFILE=prodd", "fix: ask the operator to give"] {
+        assert!(health.contains(words), "{words}: {health}");
+    }
+    assert!(!own.ended.stdout.contains("very-secret"), "{own:?}");
+    let hides_reasons = |diagnosis: &Diagnosis| {
+        assert!(!diagnosis.ended.stdout.contains("prodd"), "{diagnosis:?}");
+        assert!(diagnosis.step("health").contains("\"AWS credentials not found\""), "{diagnosis:?}");
+        assert!(diagnosis.step("AWS").contains("more under request "), "{diagnosis:?}");
+    };
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        let reachable = workspace.path("ecr-broker");
+        fs::hard_link(PROGRAM, &reachable).or_else(|_| fs::copy(PROGRAM, &reachable).map(drop)).unwrap();
+        fs::set_permissions(workspace.path("broker.sock"), fs::Permissions::from_mode(0o666)).unwrap();
+        let mut other = Command::new(&reachable);
+        other.env_clear().args(["doctor", PRIVATE, "--address", &address]).stdin(Stdio::null()).uid(DAEMON).gid(DAEMON);
+        hides_reasons(&diagnose(&mut other));
+    }
+    // The broker prints its first address.
+    hides_reasons(&workspace.doctor(&broker.address, &[PRIVATE]));
+}
+
+#[test]
+fn certificate_of_aws_outside_its_validity_is_blamed_on_the_clock() {
+    let workspace = Workspace::new();
+    let authority = Authority::new(workspace.directory.path(), "aws.pem", "aws");
+    let aws = Registry::over_tls(&authority.server_until(2001), "200 OK").url;
+    let bundle = authority.file.to_str().unwrap();
+    let endpoint = [("ECR_BROKER_AWS_ECR_ENDPOINT", aws.as_str()), ("ECR_BROKER_AWS_CA_BUNDLE", bundle)];
+    let serve = ["serve", "--allow-loopback", "--listen", "127.0.0.1:0"];
+    let broker = Server::start(&serve, &[&KEYS[..], &endpoint].concat());
+    let diagnosis = workspace.doctor(&broker.address, &[PRIVATE]);
+    let words = ["AWS_CLOCK_SKEWED", "certificate is not valid by the broker's clock", "timedatectl"];
+    diagnosis.fails_at("AWS", 5, &words);
 }
 
 #[test]

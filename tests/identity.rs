@@ -5,15 +5,17 @@
 
 mod program;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
-use program::{Ended, Server, run, simulated_broker};
+use program::{Ended, Server, program, run, simulated_broker};
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const REGION: (&str, &str) = ("AWS_REGION", "eu-central-1");
@@ -167,6 +169,165 @@ fn proxy_is_used_for_aws_and_not_for_this_host() {
     get(&broker).out();
     let request = proxy.requests.recv().unwrap();
     assert!(request.starts_with("POST http://ecr.aws.example/ "), "{request}");
+}
+
+/// A home directory with the SDK's files.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new(config: &str, credentials: &[u8]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join(".aws")).unwrap();
+        fs::write(directory.path().join(".aws/config"), config).unwrap();
+        fs::write(directory.path().join(".aws/credentials"), credentials).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+
+    /// Starts a broker, and returns its log once it has not found credentials and has refused two requests.
+    fn log_of_a_broker(&self, environment: &[(&str, &OsStr)]) -> String {
+        let mut command = program(&[REGION, NO_IMDS, ("HOME", self.path())]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--allow-loopback"]).envs(environment.iter().copied());
+        let broker = Server::spawn_logging(command);
+        broker.until_logged("AWS credentials not found");
+        for _ in 0..2 {
+            let refused = get(&broker);
+            assert!(refused.error().contains("AWS_CREDENTIALS_UNAVAILABLE"), "{}", refused.stderr);
+            assert!(!refused.stderr.contains(".aws") && !refused.stderr.contains("prodd"), "{}", refused.stderr);
+        }
+        broker.stop()
+    }
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    [0xFEFF].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+#[test]
+fn missing_credentials_are_logged_once_with_the_reason_of_each_provider() {
+    let home = Home::new("", b"[default]\naws_access_key_id = A\naws_secret_access_key = s\n");
+    let log = home.log_of_a_broker(&[("AWS_PROFILE", "prodd".as_ref())]);
+    assert_eq!(log.matches("AWS credentials not found").count(), 1, "{log}");
+    for reason in [
+        "Environment: environment variable not set (AWS_ACCESS_KEY_ID); ",
+        "Profile: profile `prodd` was not defined",
+        "(AWS_PROFILE=prodd)",
+        "WebIdentityToken: $AWS_WEB_IDENTITY_TOKEN_FILE was not set; ",
+        "EcsContainer: ECS provider not configured; ",
+        "Ec2InstanceMetadata: IMDS disabled",
+    ] {
+        assert!(log.contains(reason), "{reason}: {log}");
+    }
+}
+
+#[test]
+fn cause_of_missing_credentials_is_logged_without_any_secret() {
+    let keys = "[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = very-secret\n";
+    let role = "[default]\nrole_arn = arn:aws:iam::123456789012:role/broker\n";
+    let sso = "[default]\nsso_start_url = https://sso.example/start\nsso_region = eu-central-1\nsso_account_id = \
+               123456789012\nsso_role_name = pull\n";
+    let process = "[default]\ncredential_process = sh -c 'echo very-secret >&2; exit 3'\n";
+    let bom = [b"\xEF\xBB\xBF", keys.as_bytes()].concat();
+    let none: &[(&str, &OsStr)] = &[];
+    let cases: &[(&str, Vec<u8>, &[(&str, &OsStr)], &[&str])] = &[
+        ("", utf16(keys), none, &["Profile: ", "/.aws/credentials is UTF-16; save it as UTF-8"]),
+        ("", bom, none, &["/.aws/credentials begins with a byte order mark"]),
+        (
+            "",
+            b"[default]\nvery-secret\n".to_vec(),
+            none,
+            &["Profile: ", "/.aws/credentials on line 2: Expected an '='"],
+        ),
+        (&format!("{role}source_profile = gone\n"), vec![], none, &["could not find source profile gone"]),
+        (role, vec![], none, &["profile must contain `source_profile` or `credential_source`"]),
+        (sso, vec![], none, &["Profile: ", "/.aws/sso/cache/"]),
+        (process, vec![], none, &["Profile: credential_process failed; run it by hand"]),
+        (
+            "",
+            vec![],
+            &[("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/broker".as_ref())],
+            &["WebIdentityToken: $AWS_WEB_IDENTITY_TOKEN_FILE was not set (AWS_ROLE_ARN is set without it)"],
+        ),
+        (
+            "",
+            vec![],
+            &[
+                ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/broker".as_ref()),
+                ("AWS_WEB_IDENTITY_TOKEN_FILE", "/no/such/token".as_ref()),
+            ],
+            &["WebIdentityToken: No such file or directory", "(AWS_WEB_IDENTITY_TOKEN_FILE=/no/such/token)"],
+        ),
+        (
+            "",
+            vec![],
+            &[("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE".as_ref())],
+            &["AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY"],
+        ),
+        (
+            "",
+            vec![],
+            &[
+                ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE".as_ref()),
+                ("AWS_SECRET_ACCESS_KEY", OsStr::from_bytes(b"very-secret\xFF")),
+            ],
+            &["Environment: environment variable not set (AWS_SECRET_ACCESS_KEY is not valid Unicode)"],
+        ),
+        (
+            "",
+            vec![],
+            &[("AWS_ACCESS_KEY_ID", OsStr::from_bytes(b"very-secret\xFF"))],
+            &["Environment: a variable is not valid Unicode (AWS_ACCESS_KEY_ID is not valid Unicode)"],
+        ),
+        (
+            "",
+            vec![],
+            &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://very-secret@192.0.2.1/".as_ref())],
+            &["EcsContainer: AWS_CONTAINER_CREDENTIALS_FULL_URI is not valid"],
+        ),
+    ];
+    // Each client retries until its timeout, so the cases run at once.
+    std::thread::scope(|scope| {
+        for (config, credentials, environment, reasons) in cases {
+            scope.spawn(move || {
+                let log = Home::new(config, credentials).log_of_a_broker(environment);
+                reasons.iter().for_each(|reason| assert!(log.contains(reason), "{reason}: {log}"));
+                assert!(!log.contains("very-secret"), "{reasons:?}: {log}");
+            });
+        }
+    });
+}
+
+#[test]
+fn get_prints_the_error_code_and_blames_the_clock() {
+    let expired =
+        r#"{"__type":"InvalidSignatureException","message":"Signature expired: 2026 is now earlier than 2027"}"#;
+    for (body, code, words) in [
+        (
+            expired.to_owned(),
+            5,
+            "AWS_CLOCK_SKEWED: AWS rejects the broker's clock (InvalidSignatureException); set the clock",
+        ),
+        (
+            refusal("RequestTimeTooSkewed"),
+            5,
+            "AWS_CLOCK_SKEWED: AWS rejects the broker's clock (RequestTimeTooSkewed); ",
+        ),
+        (refusal("UnrecognizedClientException"), 5, "in eu-central-1 (UnrecognizedClientException); enable the region"),
+        (refusal("AccessDeniedException"), 4, "AWS denied access (AccessDeniedException); allow GetAuthorizationToken"),
+        (refusal("UnknownOperationException"), 5, "AWS rejects the broker's request (UnknownOperationException); "),
+    ] {
+        let aws = answering(move |_| ("403 Forbidden", body.clone()));
+        let broker = broker(&[&KEYS[..], &[("AWS_ENDPOINT_URL", aws.url.as_str()), REGION, NO_IMDS]].concat());
+        let refused = get(&broker);
+        assert_eq!(refused.code, code, "{}", refused.stderr);
+        assert!(refused.error().contains(words), "{}", refused.stderr);
+        for free_text in ["Signature expired", "security token"] {
+            assert!(!refused.stderr.contains(free_text), "{}", refused.stderr);
+        }
+    }
 }
 
 const PROFILE: &str = r#"

@@ -46,6 +46,12 @@ impl CredentialCache {
         self.shared.source.status()
     }
 
+    /// Returns why the source has no identity; empty if it has one.
+    #[must_use]
+    pub fn identity_problems(&self) -> Vec<String> {
+        if self.source_status() == SourceStatus::Ready { Vec::new() } else { self.shared.source.identity_problems() }
+    }
+
     /// Lets the source update its status, such as after AWS credentials appeared. A panic in the source is logged.
     pub async fn check_source(&self) {
         if AssertUnwindSafe(self.shared.source.check()).catch_unwind().await.is_err() {

@@ -17,6 +17,8 @@ const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
 /// Time for a broker that has just started to look for its AWS credentials. Until then it is `NOT_SERVING`.
 const STARTUP: Duration = Duration::from_secs(2);
 
+const REASONS_IN_LOG: &str = "the broker's log has the reasons, in the line \"AWS credentials not found\"; doctor prints them to root and the broker's user, on its Unix socket";
+
 /// The health of a broker that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
@@ -35,8 +37,18 @@ pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) ->
         }
         (_, Ok(false)) => {
             let finding = Finding::fail(Problem::BrokerWithoutCredentials, "NOT_SERVING, and the cache is empty");
+            let finding = problems(client).await.iter().fold(finding, Finding::note);
             (finding.fix(NO_AWS_CREDENTIALS), Some(Health::WithoutCredentials))
         }
+    }
+}
+
+/// Returns where the broker looked for credentials. Only root and the broker's own user learn it.
+async fn problems(client: &Client<'_>) -> Vec<String> {
+    match client.caller_identity().await {
+        Ok(identity) if !identity.aws_credential_problems.is_empty() => identity.aws_credential_problems,
+        // The step `caller` reports a failure.
+        _ => vec![REASONS_IN_LOG.to_owned()],
     }
 }
 

@@ -12,7 +12,7 @@ use self::sessions::RoleSessions;
 use super::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey, ProfileName};
-use crate::error::{FailureClass, SourceName, UpstreamError};
+use crate::error::{FailureClass, SourceName, Stage, UpstreamError};
 use crate::registry::Registry;
 
 pub mod admission;
@@ -114,8 +114,8 @@ impl Aws {
     /// Drops the identity that AWS refused. Returns whether the next call uses another one.
     async fn invalidate_identity(&self, key: &CredentialKey, own: &Arc<SdkConfig>, failure: &UpstreamError) -> bool {
         let by_role = key.profile != ProfileName::default_profile();
-        // With an error code, ECR refused the identity of the call. Without one, the identity itself could not be had.
-        let refused = failure.code.is_some();
+        // Otherwise the identity itself could not be had.
+        let refused = failure.stage == Stage::Credential;
         if by_role {
             self.sessions.invalidate(key).await;
         }
@@ -145,6 +145,10 @@ impl CredentialSource for Aws {
 
     fn check(&self) -> SourceFuture<'_, SourceStatus> {
         Box::pin(self.identity.check())
+    }
+
+    fn identity_problems(&self) -> Vec<String> {
+        self.identity.problems()
     }
 
     /// Returns the SDK's operation timeout. [`admission::AdmissionControl`] enforces it for role sessions and retries, too.

@@ -44,6 +44,10 @@ impl<S: CredentialSource> CredentialSource for Instrumented<S> {
         self.source.check()
     }
 
+    fn identity_problems(&self) -> Vec<String> {
+        self.source.identity_problems()
+    }
+
     fn fetch_budget(&self) -> Duration {
         self.source.fetch_budget()
     }

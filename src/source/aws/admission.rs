@@ -127,6 +127,10 @@ impl<S: CredentialSource> CredentialSource for AdmissionControl<S> {
         self.source.check()
     }
 
+    fn identity_problems(&self) -> Vec<String> {
+        self.source.identity_problems()
+    }
+
     fn fetch_budget(&self) -> Duration {
         MAX_QUEUE_TIME + self.source.fetch_budget()
     }

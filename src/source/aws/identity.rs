@@ -12,13 +12,13 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use tracing::{info, warn};
 
-use super::default_chain::DefaultChain;
-use super::error::credentials_error_text;
+use super::default_chain::{DefaultChain, Reason, reasons};
 use super::sdk;
 use super::settings::Settings;
 use super::web_identity::{self, WebIdentity};
 use crate::clock::Clock;
-use crate::error::{FailureClass, UpstreamError};
+use crate::error::{FailureClass, Stage, UpstreamError};
+use crate::log_throttle::LogThrottle;
 use crate::source::SourceStatus;
 use crate::sync::lock;
 
@@ -35,7 +35,9 @@ pub(super) struct BrokerIdentity {
     /// The last replacement, on the monotonic clock.
     invalidated_at: Mutex<Option<Duration>>,
     is_known: AtomicBool,
-    is_reported_missing: AtomicBool,
+    /// Why the last check found no identity; empty after one that did.
+    reported: Mutex<Vec<Reason>>,
+    log_throttle: LogThrottle,
 }
 
 /// The origin of the identity.
@@ -61,7 +63,8 @@ impl BrokerIdentity {
             clock,
             invalidated_at: Mutex::default(),
             is_known: AtomicBool::new(false),
-            is_reported_missing: AtomicBool::new(false),
+            reported: Mutex::default(),
+            log_throttle: LogThrottle::default(),
         })
     }
 
@@ -114,7 +117,9 @@ impl BrokerIdentity {
     /// Updates the status after a call. A refusal with an error code proves that the broker has an identity.
     pub(super) fn record<T>(&self, result: &Result<T, UpstreamError>) {
         match result {
-            Err(failure) if failure.code.is_some() => self.is_known.store(true, Ordering::Relaxed),
+            Err(failure) if failure.stage == Stage::Credential && failure.code.is_some() => {
+                self.is_known.store(true, Ordering::Relaxed);
+            }
             Err(failure) if failure.class == FailureClass::NoCredentials => {
                 self.is_known.store(false, Ordering::Relaxed);
             }
@@ -124,13 +129,22 @@ impl BrokerIdentity {
         }
     }
 
-    /// Logs one line when the identity goes missing, and one when it is found again.
+    /// Returns why the last check found no identity, without secrets and without AWS's own words.
+    pub(super) fn problems(&self) -> Vec<String> {
+        lock(&self.reported).iter().map(Reason::text).collect()
+    }
+
+    /// Logs the reasons when the identity goes missing, or is missing for other reasons, and one line when it is found again.
     fn report(&self, problem: Option<&CredentialsError>) {
-        let was_missing = self.is_reported_missing.swap(problem.is_some(), Ordering::Relaxed);
-        match problem {
-            Some(error) if !was_missing => warn!(error = %credentials_error_text(error), "AWS credentials not found"),
-            None if was_missing => info!("AWS credentials found"),
-            _ => {}
+        let found = problem.map(reasons).unwrap_or_default();
+        let before = std::mem::replace(&mut *lock(&self.reported), found.clone());
+        if found.is_empty() {
+            if !before.is_empty() {
+                info!("AWS credentials found");
+            }
+        } else if before.is_empty() || (found != before && self.log_throttle.is_due(self.clock.now().steady)) {
+            let reasons = found.iter().map(Reason::log_text).collect::<Vec<_>>().join("; ");
+            warn!(reasons, "AWS credentials not found");
         }
     }
 }

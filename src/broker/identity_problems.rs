@@ -1,0 +1,34 @@
+//! Callers that may learn why the broker has no AWS credentials.
+//!
+//! The reasons name files, profiles and variables of the broker's host. Root and the broker's own user can read these anyway, and
+//! the log too. On a Unix socket the kernel proves who they are. Other callers get a request ID. A bearer token speaks for its
+//! subject, whichever process sends it.
+//!
+//! The broker answers, because only it knows: `doctor` runs with another environment and without the AWS SDK, and not every log is
+//! a journal. Root of a container in the host's user namespace counts as root. It learns names, but no content, no secret and none
+//! of AWS's own words.
+
+use crate::caller::Caller;
+
+const ROOT: u32 = 0;
+
+/// Returns whether the caller is root or the broker's own user.
+pub(super) fn may_see(caller: &Caller) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    matches!(caller, Caller::Process { uid, .. } if [ROOT, own].contains(uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_and_the_brokers_user_on_a_unix_socket_see_the_reasons() {
+        let own = rustix::process::geteuid().as_raw();
+        let process = |uid| Caller::Process { uid, gid: 0 };
+        assert!(may_see(&process(ROOT)) && may_see(&process(own)));
+        assert!(!may_see(&process(own + 1001)));
+        assert!(!may_see(&Caller::Loopback) && !may_see(&Caller::AwsApi));
+        assert!(!may_see(&"jwt:blue:root".parse().unwrap()) && !may_see(&"dns:broker.example".parse().unwrap()));
+    }
+}
