@@ -183,8 +183,10 @@ fn docker_get_failure_is_not_found_with_the_reason_on_stderr() {
     assert!(String::from_utf8(unreadable.stderr).unwrap().contains("cannot read stdin"));
 }
 
-/// Mistakes in the settings: variables, and the content of client.toml.
-const MISTAKES: [(&[(&str, &str)], &str, &str); 8] = [
+/// A mistake in the settings: variables, the content of client.toml, and the note.
+type Mistake = (&'static [(&'static str, &'static str)], &'static str, &'static str);
+
+const MISTAKES: [Mistake; 8] = [
     (&[("ECR_BROKER_TIMEOUT", "30")], "", "ECR_BROKER_TIMEOUT: time unit needed"),
     (&[("ECR_BROKER_ADDRESS", "https://broker.example")], "", "is not a broker address"),
     (&[("ECR_BROKER_TLS_CERT", "/x")], "", "tls_cert without tls_key"),

@@ -19,7 +19,7 @@ use super::program::simulated_broker;
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 const NO_BROKER: &str = "http://127.0.0.1:1";
 
-/// docker's engine API, as far as `docker pull` and `docker build` without BuildKit need it.
+/// docker's engine API, as far as `docker pull` and `docker build` without its `buildx` need it.
 struct Engine {
     directory: tempfile::TempDir,
     credentials: Arc<Mutex<Vec<Value>>>,
@@ -33,7 +33,7 @@ impl Engine {
         let recorded = Arc::clone(&credentials);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let sent = answer(stream);
+                let sent = answer(&stream);
                 recorded.lock().unwrap().extend(sent);
             }
         });
@@ -63,7 +63,7 @@ fn path(place: &Path) -> String {
 }
 
 /// Answers one request, and returns the credentials in its headers.
-fn answer(stream: UnixStream) -> Option<Value> {
+fn answer(stream: &UnixStream) -> Option<Value> {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut request = String::new();
     reader.read_line(&mut request).unwrap();
@@ -76,7 +76,8 @@ fn answer(stream: UnixStream) -> Option<Value> {
         body.len()
     );
     let body = if request.starts_with("HEAD") { "" } else { body };
-    (&stream).write_all((answer + body).as_bytes()).unwrap();
+    let mut stream = stream;
+    stream.write_all((answer + body).as_bytes()).unwrap();
     let sent = headers.get("x-registry-auth").or_else(|| headers.get("x-registry-config"))?;
     Some(serde_json::from_slice(&BASE64URL.decode(sent.as_bytes()).unwrap()).unwrap())
 }

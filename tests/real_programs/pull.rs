@@ -112,14 +112,15 @@ fn podman_pulls_with_the_helper() {
     assert!(out.trim().len() == 64, "{out}");
 }
 
-/// A remote client sends the credentials of all registries in its file, so it asks every helper for every command.
+/// A remote client sends the credentials of all registries in its file, so it asks every helper for every command. The service has no
+/// helper.
 #[test]
 #[ignore = "needs root, docker-registry, htpasswd, skopeo and podman, which .ci/tools installs"]
 fn podman_remote_pulls_and_builds_other_images_while_the_helper_fails() {
     let line = format!(
         "echo \"{{version: 0.1, storage: {{filesystem: {{rootdirectory: $PWD/open}}}}, http: {{addr: '127.0.0.1:5000'}}}}\" >open.yml\n\
          docker-registry serve open.yml >open.log 2>&1 & open=$!\n\
-         {PODMAN} system service --time 0 unix://$PWD/podman.sock >service.log 2>&1 & service=$!\n\
+         DOCKER_CONFIG=$PWD/none {PODMAN} system service --time 0 unix://$PWD/podman.sock >service.log 2>&1 & service=$!\n\
          trap 'kill $registry $open $service' EXIT\n\
          for _ in $(seq 300); do [ -S podman.sock ] && (exec 3<>/dev/tcp/127.0.0.1/5000) 2>/dev/null && break; sleep 0.05; done\n\
          other=localhost:5000/app:v1\n\
