@@ -7,8 +7,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 pub use self::restart::restart_without_blank_variables;
+pub use self::worker_threads::{WORKER_THREADS, check_worker_threads, worker_threads_problem};
 
 mod restart;
+mod worker_threads;
 
 /// Prefix of the variables of broker and client.
 pub const PREFIX: &str = "ECR_BROKER_";
@@ -16,6 +18,8 @@ pub const PREFIX: &str = "ECR_BROKER_";
 pub const CONFIG_FILE: &str = "ECR_BROKER_CONFIG";
 /// Set for a credential helper that another one runs. It stops helpers that run each other in a loop.
 pub const NESTED_HELPER: &str = "ECR_BROKER_HELPER";
+/// The problem of a variable that is not text.
+pub const NOT_UTF8: &str = "is not valid UTF-8; correct or unset it";
 /// The settings of a client that have a flag and a variable, by their keys in `client.toml`.
 pub const CLIENT_SETTINGS: [&str; 7] = ["address", "token_file", "profile", "tls_ca", "tls_cert", "tls_key", "timeout"];
 
@@ -45,11 +49,27 @@ pub fn path(name: &str) -> Option<PathBuf> {
     variable(name).map(PathBuf::from)
 }
 
-/// Returns all variables that are not blank. Those that are not UTF-8 are left out.
+/// Returns all variables that are not blank, except those of [`not_utf8`].
 #[must_use]
 pub fn variables() -> Vec<(String, String)> {
     let texts = all().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     texts.filter(|(_, value)| !is_blank(OsStr::new(value))).collect()
+}
+
+/// Returns the names of variables that the broker or its libraries read as texts, and that are not UTF-8. Libraries would ignore them
+/// without an error, and call AWS without a proxy that was meant.
+#[must_use]
+pub fn not_utf8() -> Vec<String> {
+    let not_texts = all().filter(|(_, value)| value.to_str().is_none());
+    not_texts.filter_map(|(name, _)| name.into_string().ok()).filter(|name| is_read_as_text(name)).collect()
+}
+
+/// Returns whether the broker or its libraries read a variable as text. Variables that are only paths need not be UTF-8.
+fn is_read_as_text(name: &str) -> bool {
+    let of_broker = name.starts_with(PREFIX) && !is_other_programs(name);
+    let starts = ["AWS_", "OTEL_", "TOKIO_"];
+    let is_proxy = name.to_ascii_uppercase().ends_with("_PROXY");
+    of_broker || is_proxy || name == "RUST_LOG" || starts.iter().any(|start| name.starts_with(start))
 }
 
 /// Returns whether a variable is set and blank.
@@ -76,6 +96,16 @@ mod tests {
     fn only_empty_text_and_white_space_are_blank() {
         for (value, blank) in [("", true), (" ", true), ("\n", true), ("\t \r\n", true), ("0", false), (" x ", false)] {
             assert_eq!(is_blank(OsStr::new(value)), blank, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn variables_that_must_be_text_are_known_by_their_names() {
+        for name in ["ECR_BROKER_AWS_REGION", "AWS_REGION", "https_proxy", "OTEL_SERVICE_NAME", "RUST_LOG"] {
+            assert!(is_read_as_text(name), "{name}");
+        }
+        for name in ["ECR_BROKER_TOKEN_FILE", "ECR_BROKER_CONFIG", "SSL_CERT_FILE", "HOME", "PWD"] {
+            assert!(!is_read_as_text(name), "{name}");
         }
     }
 

@@ -3,10 +3,16 @@
 //! No kept library has these rules: hyper-util ignores a proxy that it cannot parse, and does not know `*.domain` and `host:port` in
 //! `NO_PROXY`. A proxy that is silently ignored looks like an outage of AWS.
 
+use std::ffi::{OsStr, OsString};
+use std::str::FromStr;
+
 use http::Uri;
 
 use self::bypass::Bypass;
 pub use self::proxy_url::ProxyUrl;
+#[cfg(feature = "client")]
+use crate::environment;
+use crate::environment::NOT_UTF8;
 
 mod bypass;
 mod proxy_url;
@@ -35,16 +41,16 @@ pub struct ProxyError {
 
 impl Proxies {
     /// Reads the variables, and returns each problem. `get` returns a variable that is set and not blank.
-    pub fn read(get: impl Fn(&str) -> Option<String>) -> (Self, Vec<ProxyError>) {
+    pub fn read(get: impl Fn(&str) -> Option<OsString>) -> (Self, Vec<ProxyError>) {
         let mut errors = Vec::new();
         let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, get(name)?)));
         let mut proxy = |names| {
-            let (variable, text) = first(names)?;
-            text.parse().map_err(|problem| errors.push(ProxyError { variable, problem })).ok()
+            let (variable, value) = first(names)?;
+            parse(&value).map_err(|problem| errors.push(ProxyError { variable, problem })).ok()
         };
         let (http, https) = (proxy(&HTTP), proxy(&HTTPS));
-        let bypass = first(&NO_PROXY).and_then(|(variable, text)| {
-            text.parse().map_err(|problem| errors.push(ProxyError { variable, problem })).ok()
+        let bypass = first(&NO_PROXY).and_then(|(variable, value)| {
+            parse(&value).map_err(|problem| errors.push(ProxyError { variable, problem })).ok()
         });
         // ALL_PROXY serves both.
         errors.dedup();
@@ -55,7 +61,7 @@ impl Proxies {
     #[cfg(feature = "client")]
     #[must_use]
     pub fn from_environment() -> (Self, Vec<ProxyError>) {
-        Self::read(|name| crate::environment::variable(name)?.into_string().ok())
+        Self::read(environment::variable)
     }
 
     /// Returns the proxy for a URL; `None`: connect directly.
@@ -93,12 +99,18 @@ impl Proxies {
     }
 }
 
+fn parse<T: FromStr<Err = String>>(value: &OsStr) -> Result<T, String> {
+    value.to_str().ok_or_else(|| NOT_UTF8.to_owned())?.parse()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> (Proxies, Vec<ProxyError>) {
-        Proxies::read(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        Proxies::read(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into()))
     }
 
     fn proxy_for(variables: &[(&str, &str)], url: &str) -> Option<String> {
@@ -133,6 +145,13 @@ mod tests {
         let (_, errors) = read(&[("ALL_PROXY", "socks5://127.0.0.1:1080"), ("NO_PROXY", "\"a,b\"")]);
         let variables: Vec<_> = errors.iter().map(|error| error.variable).collect();
         assert_eq!(variables, ["ALL_PROXY", "NO_PROXY"]);
+    }
+
+    #[test]
+    fn variable_that_is_not_utf8_is_reported_by_its_name() {
+        let (_, errors) =
+            Proxies::read(|name| (name == "HTTPS_PROXY").then(|| OsStr::from_bytes(b"http://a\xff").into()));
+        assert_eq!(errors, [ProxyError { variable: "HTTPS_PROXY", problem: NOT_UTF8.to_owned() }]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Files that decide identity: who a caller is, who the broker is, and what either may do.
 //!
 //! [`open`] is the one way to such a file: configuration and grants, keys, CA certificates, secrets and tokens. It follows the path
-//! link by link. [`entry::check`] judges each entry on the way that could lead elsewhere: every link, and the file. The opened file
-//! is judged last, by its own metadata.
+//! link by link. [`entry::check`] judges every link on the way, and the file: by the directory that has it. The opened file is judged
+//! last, by its own metadata. Directories on the way are not judged as entries of their parents.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -22,7 +22,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 
-/// An open file that only trusted users can change or replace: regular, or a device.
+/// An open file that was judged as [`open`] tells: regular, or a device.
 #[derive(Debug)]
 pub struct TrustedFile {
     /// The file, opened without waiting.
@@ -31,10 +31,11 @@ pub struct TrustedFile {
     pub metadata: Metadata,
 }
 
-/// Opens a file.
+/// Opens a file that not every user can write. Neither the file nor a link on the way to it is in a directory in which every user could
+/// replace it. What the owners and groups of files and directories may write is not judged.
 ///
 /// # Errors
-/// There is no such file, it cannot be read, or a user other than root and the broker's could have written or placed it.
+/// There is no such file, it cannot be read, or every user could write or replace it.
 pub fn open(path: &Path) -> Result<TrustedFile, TrustedFileError> {
     let file = open_without_waiting(&route::follow(path)?)?;
     let metadata = file.metadata()?;

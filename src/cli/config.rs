@@ -47,6 +47,7 @@ impl File {
             activated: Vec::new(),
             aws_files: AwsFiles::read(&environment),
             environment,
+            not_utf8: environment::not_utf8(),
             flags: loopback_flag(self.allow_loopback),
         }
     }

@@ -70,6 +70,7 @@ fn sources(args: &Args, sockets: &ActivatedSockets) -> Sources {
         activated: sockets.addresses(),
         aws_files: AwsFiles::read(&environment),
         environment,
+        not_utf8: environment::not_utf8(),
         flags,
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::environment::check_worker_threads;
 use crate::signal::Signals;
 use crate::simulator::{FaultRate, Settings, Simulator};
 use crate::terminal::print_line;
@@ -31,6 +32,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    check_worker_threads().map_err(anyhow::Error::msg)?;
     let settings = Settings { latency: args.latency, token_lifetime: args.token_lifetime, faults: args.fault.clone() };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(simulate(&args.listen, &settings))?;
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,8 @@ pub struct Sources {
     pub activated: Vec<ListenAddress>,
     /// The environment, without blank variables.
     pub environment: Vec<(String, String)>,
+    /// Names of variables that are not UTF-8 and should be.
+    pub not_utf8: Vec<String>,
     /// The AWS SDK's shared files.
     pub aws_files: AwsFiles,
     /// Flags of the command line: the setting's name, the flag and the value.

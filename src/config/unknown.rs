@@ -1,4 +1,4 @@
-//! Unknown keys and variables. They are problems, because a misspelt setting would otherwise have no effect.
+//! Unknown keys and variables, and variables that are not text. They are problems, because they would otherwise have no effect.
 
 use toml::{Table, Value};
 
@@ -14,13 +14,16 @@ use crate::environment;
 /// Variables of the build, which `cargo run` passes on.
 const BUILD_VARIABLES: [&str; 2] = ["ECR_BROKER_COMMIT", "ECR_BROKER_FEATURES"];
 
-/// Reports unknown keys of the files and unknown variables of the environment.
+/// Reports unknown keys of the files, and variables of the environment that are unknown or not text.
 pub(super) fn report(reader: &mut Reader<'_>) {
     for problem in problems_of_file(reader.file()) {
         reader.report_file(&problem);
     }
     let included = reader.included().iter().flat_map(problems_of_included).collect();
     reader.collect(((), included));
+    for name in &reader.sources().not_utf8 {
+        reader.report_at(name.clone(), environment::NOT_UTF8.to_owned());
+    }
     for (name, _) in &reader.sources().environment {
         if let Some(problem) = problem_of_variable(name) {
             reader.report_at(name.clone(), problem);

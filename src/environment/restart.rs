@@ -1,6 +1,6 @@
 //! Blank variables of libraries: the process replaces itself by one without them.
 //!
-//! The AWS SDK, OpenTelemetry, the proxy support and the loader of root certificates read the environment themselves, and each
+//! The AWS SDK, OpenTelemetry, tokio, the proxy support and the loader of root certificates read the environment themselves, and each
 //! treats a blank variable in its own way: the SDK would read keys from `./.aws`, or fail over a token file without a name. No safe
 //! call changes the environment of a running process, but `exec` starts the same program with another one. It keeps the process ID,
 //! open files and activated sockets.
@@ -53,7 +53,7 @@ fn restart_without(variables: &[OsString]) -> io::Error {
 /// Returns whether a library reads the variable. Others stay as they are: hooks and helpers that this program runs inherit them.
 fn is_read_by_libraries(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_ascii_uppercase();
-    let starts = ["AWS_", "OTEL_", "SSL_CERT_"];
+    let starts = ["AWS_", "OTEL_", "SSL_CERT_", "TOKIO_"];
     name == "HOME" || name.ends_with("_PROXY") || starts.iter().any(|start| name.starts_with(start))
 }
 
@@ -63,7 +63,15 @@ mod tests {
 
     #[test]
     fn variables_of_libraries_are_known_by_their_names() {
-        for name in ["AWS_REGION", "OTEL_EXPORTER_OTLP_HEADERS", "HTTPS_PROXY", "no_proxy", "HOME", "SSL_CERT_FILE"] {
+        for name in [
+            "AWS_REGION",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "HTTPS_PROXY",
+            "no_proxy",
+            "HOME",
+            "SSL_CERT_FILE",
+            "TOKIO_WORKER_THREADS",
+        ] {
             assert!(is_read_by_libraries(OsStr::new(name)), "{name}");
         }
         for name in ["ECR_BROKER_ADDRESS", "CI_COMMIT_TAG", "DOCKER_CONFIG", "MY_HOME", "PROXY"] {

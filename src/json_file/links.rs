@@ -18,7 +18,7 @@ pub fn chain(path: &Path) -> Result<Vec<PathBuf>, String> {
             None => return Ok(chain),
         }
     }
-    Err(format!("{}: the link leads in a circle; remove it", path.display()))
+    Err(format!("{}: symbolic link loop; remove the link", path.display()))
 }
 
 /// Returns the file that a change writes: the path itself, or the target of a link.
@@ -71,6 +71,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("link");
         symlink("link", &link).unwrap();
-        assert!(target(&link).unwrap_err().contains("in a circle"));
+        assert!(target(&link).unwrap_err().contains("symbolic link loop"));
     }
 }

@@ -54,7 +54,9 @@ fn check_characters(text: &str) -> Result<(), String> {
 fn unsupported(scheme: &str) -> String {
     let is_scheme =
         scheme.len() <= 16 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    let scheme = if is_scheme { scheme } else { "strange" };
+    if !is_scheme {
+        return "has an unknown scheme; use an HTTP proxy, http://HOST:PORT".to_owned();
+    }
     format!("names a {scheme} proxy, which is not supported; use an HTTP proxy, http://HOST:PORT")
 }
 
@@ -96,6 +98,7 @@ mod tests {
             ("socks5://proxy:1080", "names a socks5 proxy"),
             ("socks5h://user:secret@proxy:1080", "names a socks5h proxy"),
             ("secret secret://x", "white space"),
+            ("user:secret@proxy://x", "has an unknown scheme"),
             ("http://", "is not the URL of a proxy"),
             ("http://:3128", "is not the URL of a proxy"),
             ("http://proxy:99999", "is not the URL of a proxy"),

@@ -24,7 +24,7 @@ pub enum TrustedFileError {
     #[error("is not a regular file")]
     NotRegular,
     /// Every user can write it.
-    #[error("is world-writable, so any user could gain any access; run chmod o-w (Kubernetes: defaultMode: 0440)")]
+    #[error("is world-writable, so any user can change it; run chmod o-w (Kubernetes: defaultMode: 0440)")]
     WorldWritable,
     /// Every user can replace it, or a link on the way to it.
     #[error(

@@ -15,7 +15,7 @@ const MAX_LINKS: usize = 40;
 /// Returns the file's path without links, after every link on the way and the file itself were found trustworthy.
 pub(super) fn follow(path: &Path) -> Result<PathBuf, TrustedFileError> {
     let mut route = Route::default();
-    // Not canonical: the links in the path are to be seen.
+    // Not canonical: the links in the path must be judged.
     route.prepend(&std::path::absolute(path)?);
     while let Some(part) = route.left.pop_front() {
         route.enter(&part)?;

@@ -65,7 +65,7 @@ fn needs_region(reader: &Reader<'_>, profiles: &[Profile], web_identity: bool, s
 
 /// Returns the proxies of the environment.
 fn proxies(reader: &mut Reader<'_>) -> Proxies {
-    let (proxies, errors) = Proxies::read(|name| reader.variable(name).map(str::to_owned));
+    let (proxies, errors) = Proxies::read(|name| reader.variable(name).map(Into::into));
     for ProxyError { variable, problem } in errors {
         reader.report_at(variable.to_owned(), problem);
     }

@@ -34,7 +34,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<jwt::Settings> {
     let section = Document { place: reader.file_name(), table: section };
     let issuers = reader.collect(parse(section));
     // The section `[aws]` reports variables that cannot be used.
-    let (proxies, _) = Proxies::read(|name| reader.variable(name).map(str::to_owned));
+    let (proxies, _) = Proxies::read(|name| reader.variable(name).map(Into::into));
     issuers.into_iter().map(|issuer| jwt::Settings { proxies: proxies.clone(), ..issuer }).collect()
 }
 
