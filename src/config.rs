@@ -30,6 +30,7 @@ mod setting;
 mod settings;
 mod sources;
 mod unknown;
+mod url;
 mod value_type;
 mod values;
 

@@ -25,7 +25,7 @@
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
 //! | tools | [`json_file`] | atomic, locked changes of JSON files shared with other programs |
 //! | tools | [`mount`] | mounts: read-only ones, and roots of mounts |
-//! | tools | [`trusted_file`] | opens files that decide identity, unless any user could write or replace them or a link to them |
+//! | tools | [`trusted_file`] | opens files that decide identity, unless any user could write or replace them |
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
 //! | tools | [`trace`] | span identities passed between tasks |
 //! | tools | [`aws_wire`] | AWS's wire protocols as a server sees them |

@@ -5,8 +5,10 @@
 
 mod program;
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 
 use program::{PROGRAM, Server, program, run, simulated_broker};
@@ -19,7 +21,7 @@ const SERVE: [&str; 4] = ["serve", "--listen", "127.0.0.1:0", "--allow-loopback"
 const BLANK: [&str; 3] = ["", " ", "\n"];
 
 /// Variables of a client and of its libraries.
-const CLIENT_VARIABLES: [&str; 15] = [
+const CLIENT_VARIABLES: [&str; 16] = [
     "XDG_RUNTIME_DIR",
     "XDG_CONFIG_HOME",
     "HOME",
@@ -35,10 +37,11 @@ const CLIENT_VARIABLES: [&str; 15] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "HTTPS_PROXY",
+    "TOKIO_WORKER_THREADS",
 ];
 
 /// Variables of the broker and of its libraries.
-const BROKER_VARIABLES: [&str; 29] = [
+const BROKER_VARIABLES: [&str; 30] = [
     "XDG_RUNTIME_DIR",
     "HOME",
     "ECR_BROKER_CONFIG",
@@ -68,6 +71,7 @@ const BROKER_VARIABLES: [&str; 29] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_TRACES_SAMPLER",
+    "TOKIO_WORKER_THREADS",
 ];
 
 fn with_input(mut command: Command, input: &str) -> (bool, String) {
@@ -105,13 +109,81 @@ fn all_variables_may_be_blank_at_once() {
     let broker = simulated_broker(&[], &[]);
     let blank = CLIENT_VARIABLES.map(|variable| (variable, ""));
     let environment = [&blank[..], &[("ECR_BROKER_ADDRESS", broker.address.as_str())]].concat();
-    for command in [&["whoami"][..], &["probe"], &["get", PRIVATE], &["doctor"], &["sync", "--once", "--help"]] {
+    let directory = tempfile::tempdir().unwrap();
+    let auth = directory.path().join("auth.json");
+    let sync = ["sync", "--once", "--authfile", auth.to_str().unwrap(), PRIVATE];
+    for command in [&["whoami"][..], &["probe"], &["get", PRIVATE], &["doctor"], &sync] {
         assert_eq!(run(command, &environment).code, 0, "{command:?}");
     }
-    let directory = tempfile::tempdir().unwrap();
+    assert!(fs::read_to_string(auth).unwrap().contains(PRIVATE));
+    let mut watch = program(&environment);
+    let mut watch = watch.args(["watch", PRIVATE]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(watch.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(line.contains("CREDENTIALS"), "{line}");
     let file = directory.path().join("config.json");
     let configure = ["configure", "docker", "--file", file.to_str().unwrap(), PRIVATE];
     assert!(run(&configure, &environment).out().contains("credHelpers"));
+}
+
+#[test]
+fn kubelet_and_bazel_helpers_work_with_blank_variables() {
+    let broker = simulated_broker(&[], &[]);
+    let blank = CLIENT_VARIABLES.map(|variable| (variable, " "));
+    let environment = [&blank[..], &[("ECR_BROKER_ADDRESS", broker.address.as_str())]].concat();
+    let image = format!(
+        r#"{{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderRequest","image":"{PRIVATE}/a"}}"#
+    );
+    let uri = format!(r#"{{"uri":"https://{PRIVATE}/v2/a/blobs/b"}}"#);
+    for (arguments, request, answer) in
+        [(&["helper", "kubelet"][..], image, "\"password\""), (&["helper", "bazel", "get"], uri, "\"Authorization\"")]
+    {
+        let (success, output) = with_input(helper(PROGRAM, arguments, &environment), &request);
+        assert!(success && output.contains(answer), "{arguments:?}: {output}");
+    }
+}
+
+#[test]
+fn unusable_worker_threads_are_refused_without_a_panic() {
+    for value in ["abc", "0"] {
+        for command in [&SERVE[..], &["config", "check"], &["simulate-aws", "--listen", "127.0.0.1:0"]] {
+            let ended = run(command, &[NO_IMDS, ("TOKIO_WORKER_THREADS", value)]);
+            assert_eq!(ended.code, 1, "{command:?}: {}", ended.stderr);
+            assert!(ended.error().contains("TOKIO_WORKER_THREADS: expected a whole number"), "{}", ended.stderr);
+        }
+    }
+    for value in BLANK {
+        drop(Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[("TOKIO_WORKER_THREADS", value)]));
+    }
+}
+
+#[test]
+fn variable_that_is_not_utf8_stops_check_and_start_by_its_name() {
+    for variable in ["HTTPS_PROXY", "AWS_REGION", "ECR_BROKER_AWS_REGION"] {
+        for arguments in [&["config", "check"][..], &SERVE] {
+            let mut command = program(&[NO_IMDS]);
+            command.args(arguments).env(variable, OsStr::from_bytes(b"http://a\xff"));
+            let output = command.output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{variable} {arguments:?}: {stderr}");
+            assert!(stderr.contains(&format!("{variable}: is not valid UTF-8")), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn refused_collector_is_named_and_its_url_is_not_shown() {
+    for value in ["http://u:SECRET@h:1 /", "http://u:SECRET@h:port"] {
+        for protocol in ["grpc", "http/protobuf"] {
+            let otlp = [("OTEL_EXPORTER_OTLP_ENDPOINT", value), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+            let ended = run(&SERVE, &[&KEYS[..], &[NO_IMDS], &otlp].concat());
+            assert_eq!(ended.code, 1, "{}", ended.stderr);
+            assert!(ended.stderr.contains("OTEL_EXPORTER_OTLP_ENDPOINT: "), "{}", ended.stderr);
+            assert!(!ended.stderr.contains("SECRET"), "{}", ended.stderr);
+        }
+    }
 }
 
 #[test]

@@ -8,8 +8,9 @@ use super::sections::aliases::ALIASES;
 use super::setting::SettingMeta;
 use super::settings::SECTIONS;
 use super::sources::Sources;
+use super::url::without_userinfo;
 
-/// Returns every setting with the source of its value, then the lists of the files.
+/// Returns every setting with the source of its value, then the lists of the files. Passwords in URLs are hidden.
 #[must_use]
 pub fn effective(sources: &Sources) -> String {
     let reader = Reader::new(sources);
@@ -18,7 +19,7 @@ pub fn effective(sources: &Sources) -> String {
         format!("[{name}]\n{settings}\n")
     };
     let sections: String = SECTIONS.iter().map(|one| section(one.name, one.settings)).collect();
-    sections + &lists(&reader)
+    without_userinfo(&(sections + &lists(&reader)))
 }
 
 fn line(setting: &SettingMeta, reader: &Reader<'_>) -> String {

@@ -32,6 +32,8 @@ pub(super) enum EnvFormat {
 pub(super) enum Expected {
     /// Described by a noun phrase.
     Words(&'static str),
+    /// Described by a noun phrase. Another value may hold a password or a token, so no error shows it.
+    Hidden(&'static str),
     OneOf(&'static [&'static str]),
     Count {
         least: u64,
@@ -66,7 +68,7 @@ impl Expected {
     /// Returns the accepted values in words, if the type has a range or a list of them.
     pub(super) fn range(self) -> Option<String> {
         match self {
-            Self::Words(_) => None,
+            Self::Words(_) | Self::Hidden(_) => None,
             Self::OneOf(_) | Self::Count { .. } | Self::Duration { .. } => Some(self.to_string()),
         }
     }
@@ -75,6 +77,7 @@ impl Expected {
     pub(super) fn but_got(self, value: &Value) -> String {
         match self {
             Self::Duration { .. } => format!("expected {self}, got {value}; write it like \"90s\" or \"1h30m\""),
+            Self::Hidden(_) => format!("expected {self}, got another value, which is not shown; correct it"),
             _ => format!("expected {self}, got {value}"),
         }
     }
@@ -83,7 +86,7 @@ impl Expected {
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Words(words) => f.write_str(words),
+            Self::Words(words) | Self::Hidden(words) => f.write_str(words),
             Self::OneOf(choices) => f.write_str(&in_words(choices)),
             Self::Count { least, most } => write!(f, "a whole number from {least} to {most}"),
             Self::Duration { least, most } => {

@@ -10,6 +10,7 @@ use toml::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::model::{LogFormat, Mode};
+use super::url;
 use super::value_type::{EnvFormat, Expected, Read, ValueType};
 use crate::address::ListenAddress;
 use crate::audit::Output;
@@ -86,13 +87,15 @@ pub(super) const DNS_NAMES: ValueType<BTreeMap<DnsName, PathBuf>> =
         entries(value, expected)?.iter().map(|(name, file)| Ok((dns_name(name)?, path(file)?))).collect()
     });
 
-pub(super) const ENDPOINT: ValueType<Option<String>> =
-    text("a URL with http:// or https://", |value, _| Ok(Some(endpoint(value)?)));
+pub(super) const ENDPOINT: ValueType<Option<String>> = text(url::A_URL, |value, _| Ok(Some(endpoint(value)?)));
 
-pub(super) const ENDPOINTS: ValueType<BTreeMap<String, String>> =
-    table("a table of regions and URLs", |value, expected| {
+pub(super) const ENDPOINTS: ValueType<BTreeMap<String, String>> = ValueType {
+    env_format: EnvFormat::Toml,
+    expected: Expected::Hidden("a table of regions and URLs"),
+    read: |value, expected| {
         entries(value, expected)?.iter().map(|(name, url)| Ok((region(name)?, endpoint(url)?))).collect()
-    });
+    },
+};
 
 pub(super) const LOG_FILTER: ValueType<String> =
     text("a log filter, such as \"info,ecr_broker=debug\"", |value, expected| {
@@ -186,10 +189,12 @@ fn trust_domain(name: &str) -> Result<TrustDomain, String> {
 }
 
 fn endpoint(value: &Value) -> Result<String, String> {
+    if value.is_array() || value.is_table() {
+        return Err(Expected::Hidden(url::A_URL).but_got(value));
+    }
     let text = string(value)?;
-    let uri = text.replace("{region}", "region").parse::<http::Uri>().ok();
-    let fits = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
-    if fits { Ok(text.to_owned()) } else { Err(Expected::Words("a URL with http:// or https://").but_got(value)) }
+    url::check_endpoint(&text.replace("{region}", "region"))?;
+    Ok(text.to_owned())
 }
 
 /// A name of a grant or an issuer.

@@ -1,9 +1,9 @@
 //! The export of spans to an OTLP collector.
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Metadata, Subscriber};
@@ -21,12 +21,23 @@ pub(super) fn provider(otlp: &Otlp) -> anyhow::Result<SdkTracerProvider> {
     } else {
         SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()
     };
-    let exporter = exporter.context("cannot create the OTLP exporter; check the OTEL_EXPORTER_OTLP_* variables")?;
     Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_batch_exporter(exporter.map_err(without_value)?)
         .with_sampler(CallsAlreadySampled(otlp.sampler.clone()))
         .with_resource(resource(otlp))
         .build())
+}
+
+/// Returns an error with the name of the variable. The exporter's own error shows the value, and a URL can hold a password.
+fn without_value(error: ExporterBuildError) -> anyhow::Error {
+    match error {
+        ExporterBuildError::InvalidConfiguration(text) => {
+            let name = text.split_once(": ").map_or("OTEL_EXPORTER_OTLP_*", |(name, _)| name);
+            anyhow!("{name}: the OTLP exporter cannot use the value; correct it")
+        }
+        other => anyhow::Error::new(other)
+            .context("cannot create the OTLP exporter; check the OTEL_EXPORTER_OTLP_* variables"),
+    }
 }
 
 /// Returns the layer that records spans for the provider.

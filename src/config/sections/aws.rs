@@ -1,5 +1,7 @@
 //! `[aws]`: region, endpoints and timeouts.
 
+use std::path::Path;
+
 use super::aws_sdk;
 use crate::config::reader::Reader;
 use crate::config::settings::Aws;
@@ -8,6 +10,7 @@ use crate::proxy::{Proxies, ProxyError};
 use crate::source::aws;
 use crate::source::aws::admission;
 use crate::source::aws::web_identity::WebIdentity;
+use crate::trusted_file::{self, TrustedFileError};
 
 /// Divisor of `cache.max_waiters` for the queued calls of one requester. A call stays in the queue when its callers leave, and with
 /// it their place among the waiters: one requester must not take all places.
@@ -30,6 +33,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
     } = Aws::read(reader);
     aws_sdk::check(reader);
     let web_identity = web_identity(reader);
+    web_identity.iter().for_each(|identity| check_token_file(reader, &identity.token_file));
     aws::Settings {
         needs_region: needs_region(reader, &profiles, web_identity.is_some(), sts_endpoint.is_some()),
         imds_disabled: aws_sdk::is_imds_disabled(reader),
@@ -82,6 +86,18 @@ fn web_identity(reader: &Reader<'_>) -> Option<WebIdentity> {
         token_file: reader.variable("AWS_WEB_IDENTITY_TOKEN_FILE")?.into(),
         session_name: reader.variable("AWS_ROLE_SESSION_NAME").unwrap_or("ecr-broker").to_owned(),
     })
+}
+
+/// Refuses a token that every user can write or replace, because the SDK reads it unchecked. A missing file may appear later.
+fn check_token_file(reader: &mut Reader<'_>, file: &Path) {
+    use TrustedFileError::{InWorldWritableDirectory, NotRegular, OfOtherUser, WorldWritable};
+    let error = trusted_file::open(file).err();
+    let is_refused = |error: &TrustedFileError| {
+        matches!(error, WorldWritable | InWorldWritableDirectory { .. } | OfOtherUser { .. } | NotRegular)
+    };
+    if let Some(error) = error.filter(is_refused) {
+        reader.report_at("AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(), format!("{} {error}", file.display()));
+    }
 }
 
 #[cfg(test)]

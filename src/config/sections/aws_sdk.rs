@@ -3,13 +3,13 @@
 //! The SDK ignores some wrong values without an error, such as `AWS_USE_FIPS_ENDPOINT=yes`. Over others it fails, or panics, at each
 //! call.
 
-use http::Uri;
 use http::uri::PathAndQuery;
 use toml::Value;
 
 use crate::config::aws_files::AwsKey;
 use crate::config::reader::Reader;
 use crate::config::settings::Aws;
+use crate::config::url;
 use crate::config::value_type::Expected;
 
 const IGNORE_ENDPOINTS: (&str, &str) = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
@@ -19,28 +19,27 @@ const ENDPOINT_VARIABLES: [&str; 4] =
 /// Keys and variables of STS's endpoint, which apply to the SDK's own credential chain even if configured endpoints are ignored.
 const STS_ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "endpoint_url", "sts.endpoint_url"];
 
-type Check = fn(&str) -> bool;
+/// Returns the problem of a value.
+type Check = fn(&str) -> Result<(), String>;
 
-/// The other settings: variable, key in a profile, accepted values, check.
-const CHECKS: [(&str, &str, &str, Check); 8] = [
-    (IGNORE_ENDPOINTS.0, IGNORE_ENDPOINTS.1, TRUE_OR_FALSE, is_boolean),
-    ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint", TRUE_OR_FALSE, is_boolean),
-    ("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", TRUE_OR_FALSE, is_boolean),
-    (IMDS_DISABLED, "", TRUE_OR_FALSE, is_boolean),
-    ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint", A_URL, is_url),
-    ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "", "IPv4 or IPv6", is_imds_mode),
-    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", A_URL, is_url),
-    ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "", "a path that begins with /", is_path),
+/// The other settings: variable, key in a profile, check.
+const CHECKS: [(&str, &str, Check); 8] = [
+    (IGNORE_ENDPOINTS.0, IGNORE_ENDPOINTS.1, check_boolean),
+    ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint", check_boolean),
+    ("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", check_boolean),
+    (IMDS_DISABLED, "", check_boolean),
+    ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint", url::check_endpoint),
+    ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "", check_imds_mode),
+    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", url::check),
+    ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "", check_path),
 ];
-const TRUE_OR_FALSE: &str = "true or false";
-const A_URL: &str = "a URL with http:// or https://";
 
 /// Reports each setting whose value the SDK cannot use.
 pub(super) fn check(reader: &mut Reader<'_>) {
-    for (variable, key, expected, is_valid) in CHECKS {
-        check_variable(reader, variable, expected, is_valid);
+    for (variable, key, check) in CHECKS {
+        check_variable(reader, variable, check);
         if let Some(found) = reader.aws_files().find(key) {
-            check_key(reader, found, expected, is_valid);
+            check_key(reader, found, check);
         }
     }
     check_endpoints(reader);
@@ -84,10 +83,10 @@ fn check_endpoints(reader: &mut Reader<'_>) {
     let ignored = ignores_endpoints(reader);
     let applies = |name: &str| !ignored || STS_ENDPOINTS.contains(&name);
     for variable in ENDPOINT_VARIABLES.into_iter().filter(|variable| applies(variable)) {
-        check_variable(reader, variable, A_URL, is_url);
+        check_variable(reader, variable, url::check_endpoint);
     }
     for found in reader.aws_files().endpoints().filter(|found| applies(&found.key)) {
-        check_key(reader, found, A_URL, is_url);
+        check_key(reader, found, url::check_endpoint);
     }
 }
 
@@ -99,20 +98,16 @@ fn check_container_token(reader: &mut Reader<'_>) {
     }
 }
 
-fn check_variable(reader: &mut Reader<'_>, name: &str, expected: &'static str, is_valid: Check) {
-    if let Some(value) = reader.variable(name).filter(|value| !is_valid(value)) {
-        reader.report_at(name.to_owned(), problem(expected, value));
+fn check_variable(reader: &mut Reader<'_>, name: &str, check: Check) {
+    if let Some(Err(problem)) = reader.variable(name).map(check) {
+        reader.report_at(name.to_owned(), problem);
     }
 }
 
-fn check_key(reader: &mut Reader<'_>, found: &AwsKey, expected: &'static str, is_valid: Check) {
-    if !is_valid(&found.value) {
-        reader.report_at(found.place.clone(), format!("{}: {}", found.key, problem(expected, &found.value)));
+fn check_key(reader: &mut Reader<'_>, found: &AwsKey, check: Check) {
+    if let Err(problem) = check(&found.value) {
+        reader.report_at(found.place.clone(), format!("{}: {problem}", found.key));
     }
-}
-
-fn problem(expected: &'static str, value: &str) -> String {
-    Expected::Words(expected).but_got(&Value::String(value.to_owned()))
 }
 
 /// The variable takes precedence over the profile.
@@ -122,22 +117,24 @@ fn ignores_endpoints(reader: &Reader<'_>) -> bool {
     reader.variable(variable).or_else(in_file).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-fn is_boolean(text: &str) -> bool {
-    ["true", "false"].iter().any(|one| text.eq_ignore_ascii_case(one))
+fn check_boolean(text: &str) -> Result<(), String> {
+    check_word(text, &["true", "false"], "true or false")
 }
 
-fn is_imds_mode(text: &str) -> bool {
-    ["ipv4", "ipv6"].iter().any(|one| text.eq_ignore_ascii_case(one))
+fn check_imds_mode(text: &str) -> Result<(), String> {
+    check_word(text, &["ipv4", "ipv6"], "IPv4 or IPv6")
 }
 
-fn is_path(text: &str) -> bool {
-    text.starts_with('/') && text.parse::<PathAndQuery>().is_ok()
+fn check_word(text: &str, words: &[&str], expected: &'static str) -> Result<(), String> {
+    let is_valid = words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if is_valid { Ok(()) } else { Err(Expected::Words(expected).but_got(&Value::String(text.to_owned()))) }
 }
 
-fn is_url(text: &str) -> bool {
-    let Ok(url) = text.parse::<Uri>() else { return false };
-    let has_host = url.host().is_some_and(|host| !host.is_empty());
-    has_host && url.query().is_none() && matches!(url.scheme_str(), Some("http" | "https"))
+/// A query is part of the path, and can hold a token.
+fn check_path(text: &str) -> Result<(), String> {
+    let is_valid = text.starts_with('/') && text.parse::<PathAndQuery>().is_ok();
+    let expected = Expected::Hidden("a path that begins with /");
+    if is_valid { Ok(()) } else { Err(expected.but_got(&Value::String(text.to_owned()))) }
 }
 
 #[cfg(test)]

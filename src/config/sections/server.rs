@@ -9,6 +9,7 @@ use crate::authn::tls;
 use crate::config::model::{AwsApi, Server};
 use crate::config::reader::Reader;
 use crate::config::settings::{self, Authentication, Tls};
+use crate::environment::{WORKER_THREADS, worker_threads_problem};
 use crate::server;
 
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
@@ -22,6 +23,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
         aws_api_listen,
         aws_api_secret_file,
     } = settings::Server::read(reader);
+    check_worker_threads(reader);
     let tls = Tls::read(reader);
     let authentication = Authentication::read(reader);
     let aws_api = aws_api(aws_api_listen, aws_api_secret_file, reader);
@@ -38,6 +40,13 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
         aws_api,
         tls: tls_settings(tls, authentication, reader),
         issuers: issuers::read(reader),
+    }
+}
+
+/// Reports a value over which tokio would panic.
+fn check_worker_threads(reader: &mut Reader<'_>) {
+    if let Some(problem) = reader.variable(WORKER_THREADS).and_then(worker_threads_problem) {
+        reader.report_at(WORKER_THREADS.to_owned(), problem);
     }
 }
 

@@ -1,4 +1,6 @@
-use crate::config::tests::{file, sources};
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::config::tests::{file, problems, sources};
 use crate::config::{AwsFiles, Config, Diagnostic};
 
 /// Loads a configuration with variables, and with the text of `~/.aws/config`.
@@ -33,7 +35,7 @@ fn endpoint_variable_that_is_not_a_url_is_refused_by_its_name() {
         ] {
             let problem = problem(&[(variable, value)], "");
             let start = format!("{variable}: expected a URL with http:// or https://, got ");
-            assert!(problem.starts_with(&start), "{value:?}: {problem}");
+            assert!(problem.starts_with(&start) && !problem.contains("localhost"), "{value:?}: {problem}");
         }
         load(&[(variable, "http://localhost:4566/base")], "").unwrap();
     }
@@ -54,7 +56,40 @@ fn endpoint_in_a_profile_is_refused_by_file_profile_and_key() {
 #[test]
 fn empty_endpoint_in_a_profile_is_refused() {
     let problem = problem(&[], "[default]\nendpoint_url =\n");
-    assert!(problem.ends_with("endpoint_url: expected a URL with http:// or https://, got \"\""), "{problem}");
+    assert!(
+        problem.ends_with("endpoint_url: expected a URL with http:// or https://, got another text; correct it"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn refused_urls_are_not_shown() {
+    let refused = "http://u:secret@h:1 ";
+    for variable in ["AWS_ENDPOINT_URL", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "ECR_BROKER_AWS_ECR_ENDPOINT"] {
+        let problem = problem(&[(variable, refused)], "");
+        assert!(problem.ends_with("got one with white space; remove it"), "{problem}");
+        assert!(!problem.contains("secret"), "{problem}");
+    }
+    let endpoints = [("ECR_BROKER_AWS_ECR_ENDPOINTS", refused)];
+    assert!(!problem(&endpoints, "").contains("secret"));
+    let in_file = problem(&[], "[default]\nendpoint_url = secret@h\n");
+    assert!(!in_file.contains("secret"), "{in_file}");
+    for value in ["'u:secret@h'", "['http://u:secret@h']", "{ a = 'http://u:secret@h' }"] {
+        let problems = problems(&format!("[aws]\necr_endpoint = {value}"));
+        assert!(problems.len() == 1 && !problems[0].contains("secret"), "{problems:?}");
+    }
+}
+
+#[test]
+fn world_writable_web_identity_token_is_refused_without_an_endpoint() {
+    let token = file("token");
+    let path = token.path().to_str().unwrap();
+    let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", path)];
+    load(&role, "").unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let problem = problem(&role, "");
+    assert!(problem.starts_with(&format!("AWS_WEB_IDENTITY_TOKEN_FILE: {path} is world-writable")), "{problem}");
+    load(&[&role[..], &[("AWS_ACCESS_KEY_ID", "AKIA")]].concat(), "").unwrap();
 }
 
 #[test]
@@ -105,8 +140,8 @@ fn values_that_the_sdk_would_ignore_or_fail_over_are_refused() {
         ("AWS_EC2_METADATA_DISABLED", "1", "true"),
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "169.254.169.254", "http://169.254.169.254/"),
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "6", "IPv6"),
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "169.254.170.23/v1", "http://169.254.170.23/v1/credentials"),
-        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "http://h/v2", "/v2/credentials/id"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "h/?token=secret", "http://169.254.170.23/v1/credentials?role=x"),
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "http://h/v2?a=secret", "/v2/credentials/id?role=x"),
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "secret\n", "secret"),
     ] {
         let problem = problem(&[(variable, wrong)], "");
