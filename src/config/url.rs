@@ -1,6 +1,7 @@
 //! URLs in settings and variables. They can hold a password or a token, so no error shows them.
 
 use http::Uri;
+use http::uri::Authority;
 
 /// The accepted URLs.
 pub(super) const A_URL: &str = "a URL with http:// or https://";
@@ -35,10 +36,19 @@ fn parse(text: &str) -> Result<Uri, String> {
     if !matches!(url.scheme_str(), Some("http" | "https")) {
         return Err(problem("got another scheme or none; correct it"));
     }
-    match url.host() {
-        Some(host) if !host.is_empty() => Ok(url),
-        _ => Err(problem("got one without a host; add it")),
+    match url.authority() {
+        Some(authority) if authority.host().is_empty() => Err(problem("got one without a host; add it")),
+        Some(authority) if !has_valid_port(authority) => Err(problem("got one with another text as port; correct it")),
+        Some(_) => Ok(url),
+        None => Err(problem("got one without a host; add it")),
     }
+}
+
+/// Returns whether there is no port, or a number. The parser accepts any text.
+fn has_valid_port(authority: &Authority) -> bool {
+    let text = authority.as_str();
+    let after = text.rsplit_once('@').map_or(text, |(_, after)| after);
+    after.len() == authority.host().len() || authority.port_u16().is_some()
 }
 
 fn check_characters(text: &str) -> Result<(), String> {
@@ -66,7 +76,9 @@ mod tests {
             ("http://u:secret@h:1 ", "white space"),
             ("http://h/?token=secret\n", "white space"),
             ("http://u:secret@h/?a=b", "with a query"),
-            ("http://h:secret", "another text"),
+            ("http://h:secret", "as port"),
+            ("http://u:secret@h:99999", "as port"),
+            ("http://u:secret@h<", "another text"),
             ("secret@h:4566", "another scheme or none"),
             ("ftp://u:secret@h", "another scheme or none"),
             ("/secret", "another scheme or none"),
@@ -76,7 +88,8 @@ mod tests {
             let error = check_endpoint(text).unwrap_err();
             assert!(error.contains(found) && !error.contains("secret"), "{text:?}: {error}");
         }
-        for text in ["http://localhost:4566/base", "https://sts.example"] {
+        for text in ["http://localhost:4566/base", "https://sts.example", "http://u:p@[fd00::1]:1", "http://[fd00::1]"]
+        {
             assert_eq!(check_endpoint(text), Ok(()), "{text}");
         }
         assert_eq!(check("http://localhost:8080/creds?role=x"), Ok(()));
