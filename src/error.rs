@@ -133,7 +133,7 @@ pub struct UpstreamError {
     pub code: Option<String>,
     /// The region of the failed call.
     pub region: Option<String>,
-    /// The difference between the broker's clock and the source's, if it is too large for a call.
+    /// The difference between the broker's clock and the source's, if it may explain the failure.
     pub clock_skew: Option<ClockSkew>,
     /// The source's ID of the failed call.
     pub request_id: Option<String>,

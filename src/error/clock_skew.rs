@@ -20,6 +20,12 @@ impl ClockSkew {
         }
     }
 
+    /// Returns whether the broker's clock is ahead of the source's.
+    #[must_use]
+    pub fn is_ahead(self) -> bool {
+        self.is_ahead
+    }
+
     /// Returns the difference without its direction.
     #[must_use]
     pub fn amount(self) -> Duration {

@@ -8,6 +8,7 @@ use super::{FailureClass, SourceName, Stage, UpstreamError};
 
 const ASK: &str = "ask the operator to look up the request id";
 const RETRY: &str = "retry shortly";
+const EXPIRED: &str = "AWS says that the broker's session or identity token has expired";
 
 /// A problem and its fix.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,9 @@ impl UpstreamError {
                 "the broker has no valid AWS credentials",
                 "give the broker an IAM role, AWS_* variables or AWS files",
             ),
+            (FailureClass::NoCredentials, Some(_)) if self.clock_skew.is_some() => {
+                Text::new(EXPIRED, "set the clock of the broker's host, or renew the token where it is issued")
+            }
             (FailureClass::NoCredentials, Some(code)) => refused_identity(code),
             (FailureClass::ClockSkewed, None) => {
                 Text::new("AWS's certificate is not valid by the broker's clock", "set the clock of the broker's host")
@@ -82,9 +86,7 @@ fn refused_identity(code: &str) -> Text {
             "AWS does not know the broker's access key",
             "enable the region for the account, or renew the key",
         ),
-        "ExpiredToken" | "ExpiredTokenException" => {
-            Text::new("AWS says that the broker's session or identity token has expired", "renew it where it is issued")
-        }
+        "ExpiredToken" | "ExpiredTokenException" => Text::new(EXPIRED, "renew it where it is issued"),
         "InvalidIdentityToken" | "IDPRejectedClaim" => Text::new(
             "AWS rejects the broker's web identity token",
             "correct its audience, the OIDC provider or the role's trust policy",
@@ -105,7 +107,8 @@ impl fmt::Display for UpstreamError {
             write!(f, " in {region}")?;
         }
         if let Some(skew) = self.clock_skew {
-            write!(f, ", {skew}")?;
+            let subject = if self.class == FailureClass::ClockSkewed { "" } else { "and the broker's clock is " };
+            write!(f, ", {subject}{skew}")?;
         }
         if let Some(code) = &self.code {
             write!(f, " ({code})")?;
@@ -134,7 +137,6 @@ mod tests {
         let denied =
             "allow GetAuthorizationToken in the broker's IAM policy (ECR Public: also sts:GetServiceBearerToken)";
         let signature = "correct its secret access key, or the proxy that changes its requests";
-        let expired = "AWS says that the broker's session or identity token has expired";
         for (class, code, problem, fix) in [
             (Throttled, "ThrottlingException", "AWS throttles the broker's calls (ThrottlingException)", RETRY),
             (Throttled, "", "AWS throttles the broker's calls", RETRY),
@@ -167,7 +169,7 @@ mod tests {
             (
                 NoCredentials,
                 "ExpiredTokenException",
-                &format!("{expired} (ExpiredTokenException)"),
+                &format!("{EXPIRED} (ExpiredTokenException)"),
                 "renew it where it is issued",
             ),
             (
@@ -224,5 +226,9 @@ mod tests {
         let skewed = UpstreamError { clock_skew, ..failure(FailureClass::ClockSkewed, "RequestExpired") };
         let text = "AWS rejects the broker's clock, 7m behind (RequestExpired); set the clock of the broker's host";
         assert_eq!(skewed.to_string(), text);
+        let expired = UpstreamError { clock_skew, ..failure(FailureClass::NoCredentials, "ExpiredToken") };
+        let text = "AWS says that the broker's session or identity token has expired, and the broker's clock is 7m behind \
+                    (ExpiredToken); set the clock of the broker's host, or renew the token where it is issued";
+        assert_eq!(expired.to_string(), text);
     }
 }

@@ -15,7 +15,7 @@ pub(super) use self::causes::causes;
 pub(super) use self::classify::answer_of_sts;
 use self::classify::{classify, identity_metadata};
 use crate::clock::Clock;
-use crate::error::{FailureClass, SourceName, Stage, UpstreamError};
+use crate::error::{ClockSkew, FailureClass, SourceName, Stage, UpstreamError};
 use crate::source::span::record_failure;
 
 mod cause_text;
@@ -73,11 +73,13 @@ where
 {
     let (stage, answer) = metadata(error);
     let code = answer.code().and_then(safe_name);
-    let clock_skew = clock::skew(error, call.clock.now().wall);
     let blames_clock = match &code {
-        Some(code) => clock::is_to_blame(code, answer.message().unwrap_or_default(), clock_skew),
+        Some(code) => clock::is_to_blame(code, answer.message().unwrap_or_default()),
         None => clock::is_outside_certificate_validity(error),
     };
+    let explains =
+        |skew: &ClockSkew| blames_clock || code.as_ref().is_some_and(|code| clock::may_outlive_sessions(code, *skew));
+    let clock_skew = clock::skew(error, call.clock.now().wall).filter(explains);
     let region = match stage {
         Stage::Credential => Some(call.region),
         Stage::Identity => call.sts_region,
@@ -88,7 +90,7 @@ where
         stage,
         code,
         region: region.and_then(safe_name),
-        clock_skew: clock_skew.filter(|_| blames_clock),
+        clock_skew,
         request_id: error.request_id().and_then(safe_name),
         retry_after: error.raw_response().and_then(retry_after),
     }
@@ -138,7 +140,8 @@ pub(super) fn first_line(text: &str) -> &str {
 
 /// Returns `text` if it can be an error code or a request ID. Callers read it, so any other text is dropped.
 pub(super) fn safe_name(text: &str) -> Option<String> {
-    let fits = text.len() <= MAX_NAME && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let fits =
+        (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     fits.then(|| text.to_owned())
 }
 
@@ -163,6 +166,7 @@ mod tests {
             ("arn:aws:iam::123456789012:role/broker", false),
             ("User: x is not authorized", false),
             ("line\nbreak", false),
+            ("", false),
             (&"x".repeat(MAX_NAME + 1), false),
         ] {
             assert_eq!(safe_name(text).is_some(), passes, "{text}");

@@ -15,12 +15,14 @@ use rustls::CertificateError;
 use super::causes::causes;
 use crate::error::ClockSkew;
 
-/// Shortest difference that counts. AWS accepts signatures of five minutes ago, and its SDKs suspect the clock from four minutes.
+/// Shortest difference that counts. AWS's services accept signatures of five to fifteen minutes ago, and its SDKs suspect the clock
+/// from four minutes.
 const THRESHOLD: Duration = Duration::from_mins(4);
-/// Beginnings of AWS's message for a signature that is valid at another time. A wrong key has the same code.
+/// Beginnings of AWS's message for a signature that is valid at another time. A wrong key has the same code, whatever the clock:
+/// AWS checks the time first.
 const MESSAGES: [&str; 2] = ["Signature expired", "Signature not yet current"];
 
-/// Returns the difference of the broker's clock from AWS's, if it exceeds what AWS accepts. AWS's clock is in the `Date` header of
+/// Returns the difference of the broker's clock from AWS's, if it is large enough to matter. AWS's clock is in the `Date` header of
 /// the response: of the failed call, or of the call to STS among the causes.
 pub(super) fn skew<E>(error: &SdkError<E, HttpResponse>, now: SystemTime) -> Option<ClockSkew>
 where
@@ -39,17 +41,20 @@ fn sts_response<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a HttpResponse
 }
 
 /// Returns whether AWS rejects the time of the broker's request.
-///
-/// For an expired session or signature the codes do not tell whether the clock is wrong. The message tells it, or the skew.
-pub(super) fn is_to_blame(code: &str, message: &str, skew: Option<ClockSkew>) -> bool {
+pub(super) fn is_to_blame(code: &str, message: &str) -> bool {
     match code {
         "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => true,
         "InvalidSignatureException" | "SignatureDoesNotMatch" | "AuthFailure" => {
-            skew.is_some() || MESSAGES.iter().any(|start| message.starts_with(start))
+            MESSAGES.iter().any(|start| message.starts_with(start))
         }
-        "ExpiredToken" | "ExpiredTokenException" => skew.is_some(),
         _ => false,
     }
+}
+
+/// Returns whether the skew may be why an identity has expired: with a slow clock the SDK uses a session past its end. Such a
+/// failure stays a refusal of the identity, because a new session works at once.
+pub(super) fn may_outlive_sessions(code: &str, skew: ClockSkew) -> bool {
+    matches!(code, "ExpiredToken" | "ExpiredTokenException") && !skew.is_ahead()
 }
 
 /// Returns whether TLS failed because a certificate is not valid at the broker's time.
@@ -81,31 +86,36 @@ fn is_about_time(error: &rustls::Error) -> bool {
 mod tests {
     use super::*;
 
-    fn skew() -> ClockSkew {
-        ClockSkew::between(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_mins(5))
+    #[test]
+    fn clock_is_blamed_by_code_or_message() {
+        let expired = "Signature expired: 20260101T000000Z is now earlier than …";
+        let future = "Signature not yet current: 20260101T000000Z is still later than …";
+        let mismatch = "The request signature we calculated does not match the signature you provided.";
+        for (code, message, blamed) in [
+            ("RequestExpired", "", true),
+            ("RequestTimeTooSkewed", "", true),
+            ("RequestInTheFuture", "", true),
+            ("InvalidSignatureException", expired, true),
+            ("InvalidSignatureException", future, true),
+            ("SignatureDoesNotMatch", expired, true),
+            ("InvalidSignatureException", mismatch, false),
+            ("SignatureDoesNotMatch", mismatch, false),
+            ("ExpiredToken", "", false),
+            ("ExpiredTokenException", "", false),
+            ("UnrecognizedClientException", "", false),
+            ("AccessDeniedException", "", false),
+        ] {
+            assert_eq!(is_to_blame(code, message), blamed, "{code} {message}");
+        }
     }
 
     #[test]
-    fn clock_is_blamed_by_code_message_or_skew() {
-        let (expired, mismatch) =
-            ("Signature expired: 20260101T000000Z is now earlier than …", "The signature differs");
-        let future = "Signature not yet current: 20260101T000000Z is still later than …";
-        for (code, message, skew, blamed) in [
-            ("RequestExpired", "", None, true),
-            ("RequestTimeTooSkewed", "", None, true),
-            ("RequestInTheFuture", "", None, true),
-            ("InvalidSignatureException", expired, None, true),
-            ("InvalidSignatureException", future, None, true),
-            ("SignatureDoesNotMatch", expired, None, true),
-            ("InvalidSignatureException", mismatch, None, false),
-            ("InvalidSignatureException", mismatch, Some(skew()), true),
-            ("ExpiredTokenException", "", None, false),
-            ("ExpiredTokenException", "", Some(skew()), true),
-            ("UnrecognizedClientException", "", Some(skew()), false),
-            ("AccessDeniedException", "", Some(skew()), false),
-        ] {
-            assert_eq!(is_to_blame(code, message, skew), blamed, "{code} {message}");
-        }
+    fn only_a_slow_clock_may_use_a_session_past_its_end() {
+        let (early, late) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + THRESHOLD);
+        let (behind, ahead) = (ClockSkew::between(early, late), ClockSkew::between(late, early));
+        assert!(may_outlive_sessions("ExpiredToken", behind) && may_outlive_sessions("ExpiredTokenException", behind));
+        assert!(!may_outlive_sessions("ExpiredTokenException", ahead));
+        assert!(!may_outlive_sessions("InvalidSignatureException", behind));
     }
 
     #[test]
