@@ -1,6 +1,6 @@
 //! Failures of calls, reduced to what error messages, retries and exit codes need.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -15,10 +15,8 @@ pub struct Failure {
     pub code: Code,
     /// Machine-readable reason, if the broker gave one.
     pub reason: Option<String>,
-    /// Registry that the error is about, if the broker named one.
-    pub registry: Option<String>,
-    /// The other details that the broker gave with the reason, such as `aws_error_code`.
-    pub metadata: HashMap<String, String>,
+    /// Details that the broker gave with the reason, such as `registry` and `aws_error_code`.
+    pub metadata: BTreeMap<String, String>,
     /// Cause and fix.
     pub message: String,
     /// Request ID in the broker's logs.
@@ -30,6 +28,12 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Returns the registry that the error is about, if the broker named one.
+    #[must_use]
+    pub fn registry(&self) -> Option<&String> {
+        self.metadata.get("registry")
+    }
+
     pub(super) fn from_status(status: &Status) -> Self {
         // tonic reports the client's own timeout as CANCELLED.
         if status.code() == Code::Cancelled && status.message() == TimeoutExpired(()).to_string() {
@@ -45,8 +49,7 @@ impl Failure {
         Self {
             code: status.code(),
             reason: info.map(|info| info.reason.clone()),
-            registry: info.and_then(|info| info.metadata.get("registry").cloned()),
-            metadata: info.map(|info| info.metadata.clone()).unwrap_or_default(),
+            metadata: info.map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default(),
             message: status.message().to_owned(),
             request_id,
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
@@ -84,8 +87,7 @@ impl Failure {
         Self {
             code: Code::Unknown,
             reason: None,
-            registry: None,
-            metadata: HashMap::new(),
+            metadata: BTreeMap::new(),
             message,
             request_id: None,
             retry_after: None,

@@ -114,7 +114,7 @@ impl<'a> Watch<'a> {
             Event::Error(error) => {
                 let query = usize::try_from(index).ok().and_then(|index| self.queries.get(index));
                 let failure = Failure::from(error);
-                let registry = query.map(|query| query.registry.clone()).or_else(|| failure.registry.clone());
+                let registry = query.map(|query| query.registry.clone()).or_else(|| failure.registry().cloned());
                 WatchEvent::RegistryFailed(registry.unwrap_or_default(), failure)
             }
             Event::SnapshotComplete(_) => {

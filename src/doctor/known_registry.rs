@@ -5,7 +5,7 @@ use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 
 /// Returns the requested registry, or the one that the error names; `None` for a name in the broker's `[aliases]`.
 pub(super) fn of_failure(requested: &str, failure: &Failure) -> Option<Registry> {
-    let named = || failure.registry.as_ref()?.parse().ok();
+    let named = || failure.registry()?.parse().ok();
     requested.parse().ok().or_else(named)
 }
 

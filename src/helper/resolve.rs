@@ -121,7 +121,7 @@ fn look_up_alias(setup: &Setup, host: &str) -> AliasLookup {
         Err(failure) => match failure.reason.as_deref() {
             Some("REGISTRY_NOT_ECR" | "REGISTRY_INVALID") => AliasLookup::NotAlias,
             // An error that names a registry is about that registry; any other is about the caller or the broker.
-            Some(_) if failure.registry.is_some() => AliasLookup::Refused(failure),
+            Some(_) if failure.registry().is_some() => AliasLookup::Refused(failure),
             _ => AliasLookup::Unknown(failure),
         },
     }

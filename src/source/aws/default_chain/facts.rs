@@ -88,6 +88,7 @@ fn content_problem(content: &[u8]) -> Option<&'static str> {
 }
 
 /// Returns the file, the line and the mistake that the SDK's parser found. The provider's own error drops them.
+#[expect(clippy::default_trait_access, reason = "the type's crate is not a dependency")]
 async fn parse_problem(env: &Env) -> Option<String> {
     let error = aws_config::profile::load(&Fs::real(), env, &Default::default(), None).await.err()?;
     let text = error.source()?.to_string();

@@ -55,7 +55,7 @@ fn classify_sts(cause: &(dyn Error + 'static)) -> Option<FailureClass> {
 }
 
 /// Returns the answer of STS if the failure is about the identity; empty if STS did not answer.
-pub(super) fn identity_metadata<'a, E>(error: &'a SdkError<E, HttpResponse>) -> Option<&'a ErrorMetadata>
+pub(super) fn identity_metadata<E>(error: &SdkError<E, HttpResponse>) -> Option<&ErrorMetadata>
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
