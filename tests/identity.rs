@@ -202,6 +202,9 @@ impl Home {
     }
 }
 
+/// The SDK's two files, the environment, and what the log must contain.
+type Case<'a> = (&'a str, Vec<u8>, &'a [(&'a str, &'a OsStr)], &'a [&'a str]);
+
 fn utf16(text: &str) -> Vec<u8> {
     [0xFEFF].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
 }
@@ -232,7 +235,7 @@ fn cause_of_missing_credentials_is_logged_without_any_secret() {
     let process = "[default]\ncredential_process = sh -c 'echo very-secret >&2; exit 3'\n";
     let bom = [b"\xEF\xBB\xBF", keys.as_bytes()].concat();
     let none: &[(&str, &OsStr)] = &[];
-    let cases: &[(&str, Vec<u8>, &[(&str, &OsStr)], &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("", utf16(keys), none, &["Profile: ", "/.aws/credentials is UTF-16; save it as UTF-8"]),
         ("", bom, none, &["/.aws/credentials begins with a byte order mark"]),
         (
