@@ -128,7 +128,7 @@ fn self_signed_certificate_of_openssl_is_explained_and_mended() {
     let diagnosis = client("doctor", &broker);
     assert!(diagnosis.stdout.contains("certificate is a CA certificate"), "{diagnosis:?}");
     assert!(diagnosis.stdout.contains(&format!("-addext {EXTENSION}")), "{diagnosis:?}");
-    assert_eq!(client("probe", &broker).code, 5);
+    assert_ne!(client("probe", &broker).code, 0);
     let health = [&broker.address.replace("grpcs://127.0.0.1", "localhost"), "grpc.health.v1.Health/Check"];
     succeed(tool("bin/grpcurl").args(["-cacert", &certificate]).args(health));
 
