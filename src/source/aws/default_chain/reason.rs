@@ -81,7 +81,7 @@ impl Texts {
             self.own.push(format!("AWS answered {code}"));
         }
         if !cause.is::<ErrorMetadata>() {
-            self.message.get_or_insert_with(|| first_line(&cause.to_string()).to_owned());
+            self.message.get_or_insert_with(|| cause_text(cause));
         }
         if let Some(message) = metadata.and_then(ErrorMetadata::message) {
             self.message = Some(first_line(message).to_owned());
