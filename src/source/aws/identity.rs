@@ -10,17 +10,18 @@ use aws_config::identity::IdentityCache;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
-use tracing::{info, warn};
 
+use self::reason_log::ReasonLog;
 use super::default_chain::{DefaultChain, Reason, reasons};
 use super::sdk;
 use super::settings::Settings;
 use super::web_identity::{self, WebIdentity};
 use crate::clock::Clock;
 use crate::error::{FailureClass, Stage, UpstreamError};
-use crate::log_throttle::LogThrottle;
 use crate::source::SourceStatus;
 use crate::sync::lock;
+
+mod reason_log;
 
 /// Shortest time between two replacements of the identity. AWS refuses every identity in a disabled region, and requests for such a
 /// region must not make the broker look for its identity each time. New keys must still take effect soon.
@@ -36,8 +37,8 @@ pub(super) struct BrokerIdentity {
     invalidated_at: Mutex<Option<Duration>>,
     is_known: AtomicBool,
     /// Why the last check found no identity; empty after one that did.
-    reported: Mutex<Vec<Reason>>,
-    log_throttle: LogThrottle,
+    problems: Mutex<Vec<Reason>>,
+    log: ReasonLog,
 }
 
 /// The origin of the identity.
@@ -63,8 +64,8 @@ impl BrokerIdentity {
             clock,
             invalidated_at: Mutex::default(),
             is_known: AtomicBool::new(false),
-            reported: Mutex::default(),
-            log_throttle: LogThrottle::default(),
+            problems: Mutex::default(),
+            log: ReasonLog::default(),
         })
     }
 
@@ -131,21 +132,13 @@ impl BrokerIdentity {
 
     /// Returns why the last check found no identity, without secrets and without AWS's own words.
     pub(super) fn problems(&self) -> Vec<String> {
-        lock(&self.reported).iter().map(Reason::text).collect()
+        lock(&self.problems).iter().map(Reason::text).collect()
     }
 
-    /// Logs the reasons when the identity goes missing, or is missing for other reasons, and one line when it is found again.
     fn report(&self, problem: Option<&CredentialsError>) {
         let found = problem.map(reasons).unwrap_or_default();
-        let before = std::mem::replace(&mut *lock(&self.reported), found.clone());
-        if found.is_empty() {
-            if !before.is_empty() {
-                info!("AWS credentials found");
-            }
-        } else if before.is_empty() || (found != before && self.log_throttle.is_due(self.clock.now().steady)) {
-            let reasons = found.iter().map(Reason::log_text).collect::<Vec<_>>().join("; ");
-            warn!(reasons, "AWS credentials not found");
-        }
+        self.log.write(&found, self.clock.now().steady);
+        *lock(&self.problems) = found;
     }
 }
 
