@@ -11,6 +11,10 @@ use aws_types::os_shim_internal::{Env, Fs};
 
 use super::names::{CONTAINER, ENVIRONMENT, PROFILE, WEB_IDENTITY};
 
+/// Maximum length of a path that is printed, in bytes. Most tokens are longer.
+const MAX_PATH: usize = 255;
+/// Minimum length of a JWT's header and of its claims, in bytes.
+const MIN_JWT_PART: usize = 10;
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Returns what to know about a provider that has no credentials. No fact contains a key, a token or a file's content.
@@ -20,7 +24,7 @@ pub(super) async fn about(provider: &str) -> Vec<String> {
         ENVIRONMENT => environment(&env),
         PROFILE => profile(&env).await,
         WEB_IDENTITY => web_identity(&env),
-        CONTAINER => value(&env, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+        CONTAINER => file(&env, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
         _ => Vec::new(),
     }
 }
@@ -40,7 +44,7 @@ fn environment(env: &Env) -> Vec<String> {
 }
 
 fn web_identity(env: &Env) -> Vec<String> {
-    let file = value(env, "AWS_WEB_IDENTITY_TOKEN_FILE");
+    let file = file(env, "AWS_WEB_IDENTITY_TOKEN_FILE");
     if file.is_empty() && is_set(env, "AWS_ROLE_ARN") {
         vec!["AWS_ROLE_ARN is set without it".to_owned()]
     } else {
@@ -74,7 +78,7 @@ async fn file_problem(path: &Path) -> Option<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
         Err(error) => format!("cannot be read: {error}"),
     };
-    Some(format!("{} {problem}", path.display()))
+    Some(format!("{} {problem}", shown(&path.to_string_lossy())))
 }
 
 fn content_problem(content: &[u8]) -> Option<&'static str> {
@@ -104,6 +108,24 @@ fn is_set(env: &Env, name: &str) -> bool {
     env.get(name).is_ok_and(|value| !value.trim().is_empty())
 }
 
+/// Returns `NAME=path` if the variable is set.
+fn file(env: &Env, name: &str) -> Vec<String> {
+    let path = env.get(name).ok().filter(|path| !path.is_empty());
+    path.map(|path| format!("{name}={}", shown(&path))).into_iter().collect()
+}
+
+/// Returns the text if it can only be the path of a file: an operator may set the variable to the token itself by mistake.
+fn shown(path: &str) -> &str {
+    let is_path = path.starts_with('/') || path.starts_with("~/");
+    let is_token = path.len() > MAX_PATH || path.contains(char::is_control) || path.split('/').any(is_like_jwt);
+    if is_path && !is_token { path } else { "(not a path)" }
+}
+
+fn is_like_jwt(name: &str) -> bool {
+    let parts: Vec<_> = name.split('.').collect();
+    parts.len() >= 3 && parts[..2].iter().all(|part| part.len() >= MIN_JWT_PART)
+}
+
 /// Returns `NAME=value` if the variable is set.
 fn value(env: &Env, name: &str) -> Vec<String> {
     env.get(name).ok().filter(|value| !value.is_empty()).map(|value| format!("{name}={value}")).into_iter().collect()
@@ -127,6 +149,28 @@ mod tests {
         let file = ("AWS_WEB_IDENTITY_TOKEN_FILE", "/run/token");
         assert_eq!(web_identity(&env(&[("AWS_ROLE_ARN", "arn"), file])), ["AWS_WEB_IDENTITY_TOKEN_FILE=/run/token"]);
         assert!(web_identity(&env(&[])).is_empty());
+    }
+
+    #[test]
+    fn p10_token_in_place_of_its_files_path_is_not_printed() {
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl";
+        let long = format!("/{}", "a".repeat(MAX_PATH));
+        for (value, is_shown) in [
+            ("/var/run/secrets/..data/token", true),
+            ("/run/token.2026.jwt", true),
+            ("~/token", true),
+            (jwt, false),
+            (&format!("/{jwt}"), false),
+            (&format!("/run/{jwt}"), false),
+            ("very-secret", false),
+            ("/very\nsecret", false),
+            (&long, false),
+        ] {
+            let fact = if is_shown { value } else { "(not a path)" };
+            for name in ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] {
+                assert_eq!(file(&env(&[(name, value)]), name), [format!("{name}={fact}")]);
+            }
+        }
     }
 
     #[tokio::test]
