@@ -5,17 +5,25 @@
 //! subject, whichever process sends it.
 //!
 //! The broker answers, because only it knows: `doctor` runs with another environment and without the AWS SDK, and not every log is
-//! a journal. Root of a container in the host's user namespace counts as root. It learns names, but no content, no secret and none
+//! a journal. Root of a container in the host's user namespace counts as root. If the broker runs as
+//! the overflow user, root alone counts: users of unmapped user namespaces have the same ID. It learns names, but no content, no secret and none
 //! of AWS's own words.
 
 use crate::caller::Caller;
 
 const ROOT: u32 = 0;
+/// The user ID that the kernel reports for every user of an unmapped user namespace.
+const OVERFLOW: u32 = 65534;
 
 /// Returns whether the caller is root or the broker's own user.
 pub(super) fn may_see(caller: &Caller) -> bool {
     let own = rustix::process::geteuid().as_raw();
-    matches!(caller, Caller::Process { uid, .. } if [ROOT, own].contains(uid))
+    matches!(caller, Caller::Process { uid, .. } if is_trusted(*uid, own))
+}
+
+/// Returns whether a process with this user ID may read the log of a broker with the user ID `own`.
+fn is_trusted(uid: u32, own: u32) -> bool {
+    uid == ROOT || (uid == own && uid != OVERFLOW)
 }
 
 #[cfg(test)]
@@ -30,5 +38,10 @@ mod tests {
         assert!(!may_see(&process(own + 1001)));
         assert!(!may_see(&Caller::Loopback) && !may_see(&Caller::AwsApi));
         assert!(!may_see(&"jwt:blue:root".parse().unwrap()) && !may_see(&"dns:broker.example".parse().unwrap()));
+    }
+    #[test]
+    fn broker_with_the_overflow_user_trusts_only_root() {
+        assert!(is_trusted(1000, 1000) && !is_trusted(1001, 1000));
+        assert!(is_trusted(ROOT, OVERFLOW) && !is_trusted(OVERFLOW, OVERFLOW));
     }
 }
