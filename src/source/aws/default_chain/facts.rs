@@ -2,7 +2,6 @@
 //!
 //! The environment is read by the SDK's own reader, so that both see the same.
 
-use std::env::VarError;
 use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,11 +29,6 @@ pub(super) async fn about(provider: &str) -> Vec<String> {
 }
 
 fn environment(env: &Env) -> Vec<String> {
-    let unreadable = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].into_iter().filter(|name| is_unreadable(env, name));
-    let unreadable: Vec<_> = unreadable.map(|name| format!("{name} is not valid Unicode")).collect();
-    if !unreadable.is_empty() {
-        return unreadable;
-    }
     match (is_set(env, "AWS_ACCESS_KEY_ID"), is_set(env, "AWS_SECRET_ACCESS_KEY")) {
         (false, true) => vec!["AWS_SECRET_ACCESS_KEY is set without AWS_ACCESS_KEY_ID".to_owned()],
         (true, false) => vec!["AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY".to_owned()],
@@ -97,11 +91,6 @@ async fn parse_problem(env: &Env) -> Option<String> {
     let error = aws_config::profile::load(&Fs::real(), env, &Default::default(), None).await.err()?;
     let text = error.source()?.to_string();
     Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-/// The SDK takes such a variable as unset, or fails with its value in the text.
-fn is_unreadable(env: &Env, name: &str) -> bool {
-    matches!(env.get(name), Err(VarError::NotUnicode(_)))
 }
 
 fn is_set(env: &Env, name: &str) -> bool {
