@@ -3,34 +3,41 @@
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use self::authorization::authorized;
-use self::connection::{Connection, within};
+use self::connection::Connection;
+use self::dialer::{Dialer, Persistence};
 use crate::pb::registry_access::Target;
 use crate::pb::{GetCallerIdentityRequest, GetRegistryCredentialsRequest, ListRegistriesRequest, RegistryAccess};
 use crate::protocol::MAX_PAGE_SIZE;
 
 mod address;
 mod authorization;
+mod backoff;
 mod config;
 mod connection;
+mod connector;
 mod diagnose;
+mod dialer;
+mod error_chain;
 mod failure;
 mod grants_text;
+mod problem;
 mod query;
+mod reconnect;
 mod retry;
 mod settings;
 mod tls_problem;
+mod transient;
 mod watch;
 
 pub use self::address::{Address, AddressError, Addresses};
 pub use self::config::{ConfigError, DEFAULT_TIMEOUT, PartialConfig, Paths};
 pub use self::diagnose::ConnectError;
-pub use self::failure::{Failure, error_chain};
+pub use self::error_chain::error_chain;
+pub use self::failure::Failure;
 pub use self::grants_text::grants_text;
 pub use self::query::{Query, registry_host};
 pub use self::settings::Settings;
@@ -39,11 +46,12 @@ pub use self::watch::{Watch, WatchEvent};
 pub use crate::pb::{AuthScheme, CacheStatus, GetCallerIdentityResponse, RegistryCredentials, RegistryType};
 
 /// A connection to a broker, with the deadline of its calls.
+///
+/// All calls are idempotent: a call whose connection is lost is repeated over a new one until the deadline.
 #[derive(Debug)]
 pub struct Client<'a> {
-    settings: &'a Settings,
-    connection: Connection,
-    deadline: Instant,
+    dialer: Dialer<'a>,
+    connection: Connection<'a>,
 }
 
 /// A registry, or a pattern of registries, that the caller may request.
@@ -69,24 +77,25 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
 }
 
 impl<'a> Client<'a> {
-    /// Connects to the first address that answers.
+    /// Connects to the first address that answers, and waits for a broker that is not there yet.
     ///
     /// # Errors
     /// Returns why each address failed.
     pub async fn connect(settings: &'a Settings) -> Result<Self, Failure> {
-        let deadline = Instant::now() + settings.timeout;
-        Ok(Self { settings, connection: Connection::open(settings, deadline).await?, deadline })
+        let mut dialer = Dialer::new(settings);
+        let connection = dialer.open(Instant::now(), dialer.deadline(), Persistence::UntilDeadline).await?;
+        Ok(Self { dialer, connection })
     }
 
-    /// Connects to one address. The timeout of the settings starts after connecting.
-    ///
-    /// Each step has the same time limit that [`Client::connect`] has for all steps together, so that the error names the slow step.
+    /// Connects to one address within the time limit, without a retry. The timeout of the settings starts after connecting.
     ///
     /// # Errors
     /// Returns the step that failed.
-    pub async fn connect_to(settings: &'a Settings, address: &Address) -> Result<Self, ConnectError> {
-        let connection = diagnose::connect(settings, address).await?;
-        Ok(Self { settings, connection, deadline: Instant::now() + settings.timeout })
+    pub async fn connect_to(settings: &'a Settings, address: &Address, limit: Duration) -> Result<Self, ConnectError> {
+        let channel = diagnose::connect(settings, address, limit).await?;
+        let dialer = Dialer::to(settings, address);
+        let connection = Connection { settings, channel, address: address.clone(), deadline: dialer.deadline() };
+        Ok(Self { dialer, connection })
     }
 
     /// Returns the address of the connection.
@@ -97,49 +106,42 @@ impl<'a> Client<'a> {
 
     /// Moves the deadline of the next calls to this long from now.
     pub fn set_timeout(&mut self, timeout: Duration) {
-        self.deadline = Instant::now() + timeout;
-    }
-
-    fn request<T>(&self, message: T) -> Result<Request<T>, Failure> {
-        let mut request = authorized(message, &self.connection.address, self.settings)?;
-        request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
-        Ok(request)
+        self.connection.deadline = Instant::now() + timeout;
     }
 }
 
-/// Single calls without retry. `credentials`, which retries, is in `client/retry.rs`.
+/// Calls that are repeated only if their connection is lost. `credentials` in `client/retry.rs` also retries errors of the broker.
 impl Client<'_> {
     /// Returns one registry's credentials, other than the one with the ID `rejected`; an empty ID rejects none.
     ///
     /// # Errors
     /// Returns the broker's error, or why the call failed.
-    pub async fn credentials_once(&self, query: &Query, rejected: &str) -> Result<RegistryCredentials, Failure> {
+    pub async fn credentials_once(&mut self, query: &Query, rejected: &str) -> Result<RegistryCredentials, Failure> {
         let message = GetRegistryCredentialsRequest { rejected_credential_id: rejected.to_owned(), ..query.into() };
-        self.get_credentials(self.request(message)?).await
-    }
-
-    async fn get_credentials(
-        &self,
-        request: Request<GetRegistryCredentialsRequest>,
-    ) -> Result<RegistryCredentials, Failure> {
-        let response = within(self.deadline, self.connection.service().get_registry_credentials(request)).await?;
-        response.credentials.ok_or_else(Failure::empty_response)
+        self.call(|connection| {
+            let message = message.clone();
+            async move { connection.get_credentials(message).await }
+        })
+        .await
     }
 
     /// Returns the caller as the broker authenticated it.
     ///
     /// # Errors
     /// Returns the broker's error, or why the call failed.
-    pub async fn caller_identity(&self) -> Result<GetCallerIdentityResponse, Failure> {
-        let request = self.request(GetCallerIdentityRequest {})?;
-        within(self.deadline, self.connection.service().get_caller_identity(request)).await
+    pub async fn caller_identity(&mut self) -> Result<GetCallerIdentityResponse, Failure> {
+        self.call(|connection| async move {
+            let request = connection.request(GetCallerIdentityRequest {})?;
+            connection.finish(connection.service().get_caller_identity(request)).await
+        })
+        .await
     }
 
     /// Returns the first `limit` entries that the caller may request, and whether there are more.
     ///
     /// # Errors
     /// Returns the broker's error, or why the call failed.
-    pub async fn list_access(&self, limit: i32) -> Result<(Vec<Access>, bool), Failure> {
+    pub async fn list_access(&mut self, limit: i32) -> Result<(Vec<Access>, bool), Failure> {
         let (entries, next_page_token) = self.list_page(limit, String::new()).await?;
         Ok((entries.into_iter().filter_map(access).collect(), !next_page_token.is_empty()))
     }
@@ -148,7 +150,7 @@ impl Client<'_> {
     ///
     /// # Errors
     /// Returns the broker's error, or why the call failed.
-    pub async fn cached_registries(&self) -> Result<Vec<String>, Failure> {
+    pub async fn cached_registries(&mut self) -> Result<Vec<String>, Failure> {
         let (mut cached, mut page_token) = (Vec::new(), String::new());
         loop {
             let (entries, next_page_token) = self.list_page(MAX_PAGE_SIZE, page_token).await?;
@@ -163,21 +165,31 @@ impl Client<'_> {
         }
     }
 
-    async fn list_page(&self, page_size: i32, page_token: String) -> Result<(Vec<RegistryAccess>, String), Failure> {
-        let request = self.request(ListRegistriesRequest { page_size, page_token })?;
-        let page = within(self.deadline, self.connection.service().list_registries(request)).await?;
-        Ok((page.registries, page.next_page_token))
+    async fn list_page(
+        &mut self,
+        page_size: i32,
+        page_token: String,
+    ) -> Result<(Vec<RegistryAccess>, String), Failure> {
+        let page_token = &page_token;
+        self.call(|connection| async move {
+            let request = connection.request(ListRegistriesRequest { page_size, page_token: page_token.clone() })?;
+            let page = connection.finish(connection.service().list_registries(request)).await?;
+            Ok((page.registries, page.next_page_token))
+        })
+        .await
     }
 
     /// Returns whether a health service is SERVING; the empty name is the broker as a whole.
     ///
     /// # Errors
     /// Returns why the call failed.
-    pub async fn is_serving(&self, service: &str) -> Result<bool, Failure> {
-        let request = self.request(HealthCheckRequest { service: service.to_owned() })?;
-        let mut client = HealthClient::new(self.connection.channel.clone());
-        let response = within(self.deadline, client.check(request)).await?;
-        Ok(response.status() == ServingStatus::Serving)
+    pub async fn is_serving(&mut self, service: &str) -> Result<bool, Failure> {
+        self.call(|connection| async move {
+            let request = connection.request(HealthCheckRequest { service: service.to_owned() })?;
+            let response = connection.finish(HealthClient::new(connection.channel.clone()).check(request)).await?;
+            Ok(response.status() == ServingStatus::Serving)
+        })
+        .await
     }
 }
 

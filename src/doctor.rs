@@ -39,7 +39,7 @@ pub use self::registry::{RegistryUrl, RegistryUrlError};
 pub use self::request::Request;
 pub use self::tools::ToolPaths;
 
-/// Time limit of the whole diagnosis. The 5 s of other commands are too short for eight steps.
+/// Time limit of the whole diagnosis. The 10 s of other commands are too short for eight steps.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Prints the finding of each step, and returns the exit code of the first step that fails.
@@ -64,15 +64,15 @@ async fn check_steps(request: &Request, report: &mut Report) -> anyhow::Result<(
     effective.settings.timeout = deadline.step_timeout().min(effective.command_timeout);
     let Some(mut client) = report.record(address::check(&effective, deadline).await)? else { return Ok(()) };
     client.set_timeout(deadline.step_timeout());
-    let Some(health) = report.record(health::check(&client, &effective).await)? else { return Ok(()) };
+    let Some(health) = report.record(health::check(&mut client, &effective).await)? else { return Ok(()) };
     client.set_timeout(deadline.step_timeout());
-    let Some(principal) = report.record(caller::check(&client, &effective).await)? else { return Ok(()) };
+    let Some(principal) = report.record(caller::check(&mut client, &effective).await)? else { return Ok(()) };
     client.set_timeout(deadline.step_timeout());
     match &request.registry {
         None if health == Health::WithoutCredentials => Ok(()),
-        None => report.record(listing::check(&client).await).map(drop),
+        None => report.record(listing::check(&mut client).await).map(drop),
         Some(registry) => {
-            let answer = CredentialAnswer::request(&client, &effective, registry, &principal).await;
+            let answer = CredentialAnswer::request(&mut client, &effective, registry, &principal).await;
             let Some(credentials) = record_answer(&answer, report)? else { return Ok(()) };
             let query = effective.query(registry);
             let url = request.registry_url.as_ref();

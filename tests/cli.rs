@@ -123,7 +123,7 @@ fn failure_has_an_exit_code_and_one_error_line() {
         (&throttled.address, &[PRIVATE], 5, "AWS_THROTTLED"),
         (&garbage.address, &[PRIVATE], 5, "AWS_RESPONSE_INVALID"),
         (&hanging.address, &[PRIVATE, "--timeout", "200ms"], 5, "--timeout"),
-        (nowhere, &[PRIVATE], 5, "ecr-broker serve"),
+        (nowhere, &[PRIVATE, "--timeout", "200ms"], 5, "ecr-broker serve"),
     ] {
         let ended = get(broker, arguments);
         assert_eq!(ended.code, code, "{arguments:?}: {}", ended.stderr);
@@ -138,11 +138,11 @@ fn failure_has_an_exit_code_and_one_error_line() {
 #[test]
 fn probe_exit_code_tells_whether_the_broker_is_serving() {
     let broker = simulated_broker(&[], &[]);
-    let probe = |address: &str| run(&["probe", "--address", address], &[]).code;
-    assert_eq!(probe(&broker.address), 0);
+    let probe = |address: &str, timeout| run(&["probe", "--address", address, "--timeout", timeout], &[]).code;
+    assert_eq!(probe(&broker.address, "60s"), 0);
     let address = broker.address.clone();
     broker.stop();
-    assert_eq!(probe(&address), 1);
+    assert_eq!(probe(&address, "200ms"), 1);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn second_signal_while_draining_ends_the_broker_at_once() {
     let environment = [&KEYS[..], &[("AWS_ENDPOINT_URL", endpoint.as_str())]].concat();
     let mut broker = Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
     let address = broker.address.clone();
-    let in_flight = std::thread::spawn(move || get(&address, &[PRIVATE, "--timeout", "20s"]));
+    let in_flight = std::thread::spawn(move || get(&address, &[PRIVATE, "--timeout", "10s"]));
     let _connection = silent_aws.accept().unwrap();
     let code = loop {
         signal(broker.pid(), "TERM");
@@ -303,7 +303,8 @@ fn full_disk_is_a_failure_and_an_empty_address_is_unset() {
     let get = ["get", PRIVATE, "-o", "password", "--address", &broker.address];
     let status = program::program(&[]).args(get).stdout(full).stderr(std::process::Stdio::null()).status().unwrap();
     assert_eq!(status.code(), Some(1));
-    let elsewhere = run(&["get", PRIVATE], &[("ECR_BROKER_ADDRESS", ""), ("XDG_RUNTIME_DIR", "/no/such")]);
+    let elsewhere =
+        run(&["get", PRIVATE, "--timeout", "200ms"], &[("ECR_BROKER_ADDRESS", ""), ("XDG_RUNTIME_DIR", "/no/such")]);
     assert_ne!(elsewhere.code, 2, "{}", elsewhere.stderr);
 }
 

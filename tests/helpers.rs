@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const NOT_FOUND: &str = "credentials not found in native keychain\n";
-const UNUSED_ADDRESS: &str = "http://127.0.0.1:1";
+/// An address that is never a broker's: clients do not wait for one.
+const UNUSED_ADDRESS: &str = "unix:/dev/null";
 
 /// Directory with a `client.toml` and helper programs.
 struct Place {
@@ -26,15 +27,18 @@ struct Place {
 }
 
 impl Place {
+    /// Without a broker, unless `client` names one.
     fn new(client: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("ecr-broker")).unwrap();
-        fs::write(directory.path().join("ecr-broker/client.toml"), client).unwrap();
+        let address =
+            if client.contains("address") { String::new() } else { format!("address = {UNUSED_ADDRESS:?}\n") };
+        fs::write(directory.path().join("ecr-broker/client.toml"), address + client).unwrap();
         Self { directory }
     }
 
     fn at(broker: &Server) -> Self {
-        Self::new(&format!("address = {:?}\ntimeout = \"5s\"\n", broker.address))
+        Self::new(&format!("address = {:?}\ntimeout = \"60s\"\n", broker.address))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -170,7 +174,7 @@ fn docker_get_failure_is_not_found_with_the_reason_on_stderr() {
     let place = Place::new(&format!("address = \"{UNUSED_ADDRESS}\"\n"));
     for server in [PRIVATE, "public.ecr.aws"] {
         let note = place.not_found(server);
-        assert!(note.contains("no broker answers at http://127.0.0.1:1"), "{note}");
+        assert!(note.contains("no broker answers at unix:/dev/null"), "{note}");
     }
     let list = place.docker("list", "unused");
     assert_eq!((list.code, list.stdout.as_str()), (0, "{}\n"));

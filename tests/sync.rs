@@ -464,7 +464,7 @@ fn watch_prints_events_without_secrets_by_default() {
 #[test]
 fn watch_that_cannot_connect_prints_why_and_exits() {
     for (address, arguments, code) in [(NO_BROKER, &[PRIVATE][..], 5), (NO_BROKER, &[], 5)] {
-        let ended = run(&[&["watch", "--address", address][..], arguments].concat(), &[]);
+        let ended = run(&[&["watch", "--timeout", "200ms", "--address", address][..], arguments].concat(), &[]);
         assert!(ended.code == code && ended.error().contains("no broker answers"), "{ended:?}");
     }
     let many = vec![PRIVATE; 101];

@@ -12,8 +12,9 @@ use crate::client::{Addresses, ConfigError, PartialConfig, Paths, Settings};
 pub(super) struct ConnectionArgs {
     /// Broker addresses: http://HOST:PORT, https://HOST:PORT or unix:/PATH, separated by commas
     ///
-    /// They are tried in this order. Default: the Unix sockets /run/ecr-broker/broker.sock and
-    /// $XDG_RUNTIME_DIR/ecr-broker/broker.sock if they exist, then http://127.0.0.1:50051
+    /// They are tried in this order, again and again until the timeout. Default: the Unix sockets
+    /// /run/ecr-broker/broker.sock and $XDG_RUNTIME_DIR/ecr-broker/broker.sock, then
+    /// http://127.0.0.1:50051, but never this one while a socket exists
     #[arg(long, env = "ECR_BROKER_ADDRESS", value_name = "ADDRESS")]
     address: Option<Addresses>,
     /// File with a bearer token; every call reads it
@@ -30,7 +31,7 @@ pub(super) struct ConnectionArgs {
     /// Private key (PEM) of the client certificate
     #[arg(long, env = "ECR_BROKER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Time limit of the command; in watch and sync, of each connection [default: 5s]
+    /// Time limit of the command; in watch and sync, of each connection [default: 10s]
     #[arg(long, env = "ECR_BROKER_TIMEOUT", value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
     /// $XDG_RUNTIME_DIR, where a user's own broker listens

@@ -20,7 +20,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, _) = args.connection.settings()?;
     let serving = block_on(async {
-        let client = Client::connect(&settings).await?;
+        let mut client = Client::connect(&settings).await?;
         client.is_serving(&args.service).await
     })?;
     match serving {

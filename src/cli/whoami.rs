@@ -16,7 +16,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, _) = args.connection.settings()?;
     let identity = block_on(async {
-        let client = Client::connect(&settings).await?;
+        let mut client = Client::connect(&settings).await?;
         client.caller_identity().await
     })?;
     match identity {

@@ -27,12 +27,12 @@ pub struct Addresses(pub(super) Vec<Address>);
 pub struct AddressError(String);
 
 impl Address {
-    /// Returns the URI that tonic connects to.
+    /// Returns the URI of requests. Over a Unix socket its host has no meaning.
     pub(super) fn uri(&self) -> String {
         match self {
             Self::Plain(authority) => format!("http://{authority}"),
             Self::Tls(authority) => format!("https://{authority}"),
-            Self::Unix(path) => format!("unix://{}", path.display()),
+            Self::Unix(_) => "http://localhost".to_owned(),
         }
     }
 
@@ -40,12 +40,10 @@ impl Address {
         matches!(self, Self::Tls(_))
     }
 
-    /// Returns whether the address is on this host. A local broker that answers slowly is busy; a remote one may be unreachable.
-    pub(super) fn is_local(&self) -> bool {
-        let (Self::Plain(authority) | Self::Tls(authority)) = self else { return true };
-        let host = authority.rsplit_once(':').map_or(&**authority, |(host, _)| host);
-        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-        ip.map_or(host == "localhost", |ip| ip.is_loopback())
+    /// Returns whether it is a Unix socket.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        matches!(self, Self::Unix(_))
     }
 
     /// Returns whether the network can read the traffic.
@@ -112,20 +110,6 @@ impl fmt::Display for Addresses {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loopback_and_unix_addresses_are_local() {
-        for (text, local) in [
-            ("http://127.0.0.1:1", true),
-            ("https://[::1]:1", true),
-            ("http://localhost:1", true),
-            ("unix:/run/b.sock", true),
-            ("http://192.0.2.1:1", false),
-            ("https://broker.example:443", false),
-        ] {
-            assert_eq!(text.parse::<Address>().unwrap().is_local(), local, "{text}");
-        }
-    }
 
     #[test]
     fn address_is_parsed_in_every_printed_and_usual_form() {

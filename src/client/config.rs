@@ -12,8 +12,8 @@ use super::settings::Settings;
 use crate::address::{DEFAULT_TCP, default_sockets};
 use crate::environment::{self, CLIENT_SETTINGS};
 
-/// Default time limit for connecting and the answer together.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Default time limit for connecting and the answer together: above the broker's for one AWS call (`aws.operation_timeout`, 8 s).
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time limit; an addition to the clock must not overflow.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 /// `client.toml` of the system; the user's file takes precedence.
@@ -130,16 +130,11 @@ impl Paths {
         user.into_iter().chain([PathBuf::from(SYSTEM_FILE)])
     }
 
-    /// Returns all default addresses, including sockets that do not exist.
+    /// Returns all default addresses, including sockets that do not exist: their broker may start while a client waits.
     #[must_use]
     pub fn default_addresses(&self) -> Vec<Address> {
         let sockets = default_sockets(self.runtime_dir.as_deref()).into_iter();
         sockets.map(Address::Unix).chain([Address::Plain(DEFAULT_TCP.to_string())]).collect()
-    }
-
-    fn existing_default_addresses(&self) -> Vec<Address> {
-        let exists = |address: &Address| if let Address::Unix(path) = address { path.exists() } else { true };
-        self.default_addresses().into_iter().filter(exists).collect()
     }
 }
 
@@ -215,11 +210,12 @@ impl PartialConfig {
         let addresses = self.address.map(|Addresses(all)| all).filter(|all| !all.is_empty());
         let settings = Settings {
             addresses_configured: addresses.is_some(),
-            addresses: addresses.unwrap_or_else(|| paths.existing_default_addresses()),
+            addresses: addresses.unwrap_or_else(|| paths.default_addresses()),
             token_file: self.token_file,
             token: None,
             tls_ca: self.tls_ca,
             tls_identity,
+            connect_timeout: MAX_TIMEOUT,
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT).min(MAX_TIMEOUT),
         };
         Ok((settings, self.profile.unwrap_or_default()))
@@ -249,7 +245,7 @@ fn message(text: &str, problem: &toml::de::Error) -> String {
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let problem =
-        |error| serde::de::Error::custom(format!("timeout is not a duration: {error}; use a form such as 5s"));
+        |error| serde::de::Error::custom(format!("timeout is not a duration: {error}; use a form such as 10s"));
     humantime::parse_duration(&text).map(Some).map_err(problem)
 }
 
@@ -295,14 +291,15 @@ mod tests {
     }
 
     #[test]
-    fn each_file_keeps_its_path_and_defaults_skip_missing_sockets() {
+    fn each_file_keeps_its_path_and_defaults_name_missing_sockets() {
         let directory = tempfile::tempdir().unwrap();
         let paths = Paths { runtime_dir: Some(directory.path().to_owned()), ..paths(directory.path()) };
         write(directory.path(), "profile = \"p\"\n");
         let (file, config) = paths.each_file().unwrap().remove(0);
         assert_eq!((file, config.profile.as_deref()), (directory.path().join(USER_FILE), Some("p")));
         let own = Address::Unix(directory.path().join("ecr-broker/broker.sock"));
-        assert!(paths.default_addresses().contains(&own) && !paths.existing_default_addresses().contains(&own));
+        let (settings, _) = config.settings(&paths).unwrap();
+        assert!(settings.addresses.contains(&own) && !settings.addresses_configured);
     }
 
     #[test]

@@ -3,18 +3,17 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::Channel;
 
 use super::address::Address;
-use super::connection::{CONNECT_TIMEOUT, Connection, connect_timeout, endpoint};
-use super::failure::{causes, error_chain};
+use super::connection::endpoint;
+use super::connector;
+use super::error_chain::{causes, error_chain};
 use super::settings::Settings;
 use super::tls_problem::TlsProblem;
 
@@ -26,6 +25,8 @@ const FRAME_HEAD: usize = 4;
 const SETTINGS_FRAME: u8 = 4;
 /// First byte of a TLS alert.
 const TLS_ALERT: u8 = 0x15;
+/// Time limit for a second look at a TLS failure.
+const RECHECK_LIMIT: Duration = Duration::from_secs(1);
 /// Limit of symbolic links to follow on the path to a socket; it stops at a circle of links.
 const MAX_LINKS: usize = 8;
 
@@ -56,6 +57,9 @@ pub enum ConnectError {
     /// A listener that accepts the connection and sends nothing.
     #[error("it accepts connections but sends nothing")]
     Silent,
+    /// A listener that closes each connection without an answer.
+    #[error("it closes the connection without an answer")]
+    Closed,
     /// A TLS failure.
     #[error("{0}")]
     Tls(TlsProblem),
@@ -70,19 +74,21 @@ pub enum ConnectError {
     Other(String),
 }
 
-/// Connects to an address. Each step has the same time limit that [`Connection::open`] has for all steps together.
-pub(super) async fn connect(settings: &Settings, address: &Address) -> Result<Connection, ConnectError> {
-    let limit = connect_timeout(settings, address);
+/// Connects to an address. All steps share the time limit, and the error names the step that was in progress at its end.
+///
+/// Nothing is repeated: a diagnosis reports what it finds.
+pub(super) async fn connect(settings: &Settings, address: &Address, limit: Duration) -> Result<Channel, ConnectError> {
+    let end = Instant::now() + limit;
     let hosts = match address {
-        Address::Plain(authority) | Address::Tls(authority) => resolve(lookup(authority), limit).await?,
+        Address::Plain(authority) | Address::Tls(authority) => resolve(connector::resolve(authority), end).await?,
         Address::Unix(_) => Vec::new(),
     };
     if matches!(address, Address::Plain(_)) {
-        probe_http2(&hosts, limit, settings.timeout).await?;
+        probe_http2(&hosts, end).await?;
     }
     let endpoint = endpoint(address, settings).map_err(ConnectError::Other)?;
-    match timeout(limit, endpoint.connect()).await {
-        Ok(Ok(channel)) => Ok(Connection { channel, address: address.clone() }),
+    match timeout_at(end, connector::open(&endpoint, address.clone())).await {
+        Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) if address.is_tls() => Err(recheck_plaintext(classify(&error, address), &hosts).await),
         Ok(Err(error)) => Err(classify(&error, address)),
         Err(_) => Err(ConnectError::ConnectTimeout),
@@ -92,23 +98,20 @@ pub(super) async fn connect(settings: &Settings, address: &Address) -> Result<Co
 /// Replaces an unspecific TLS failure if the server speaks plaintext HTTP/2: such a server may just close the connection.
 async fn recheck_plaintext(problem: ConnectError, hosts: &[SocketAddr]) -> ConnectError {
     match problem {
-        ConnectError::Other(_) if probe_http2(hosts, CONNECT_TIMEOUT, CONNECT_TIMEOUT).await.is_ok() => {
+        ConnectError::Other(_) | ConnectError::Tls(TlsProblem::HandshakeCut)
+            if probe_http2(hosts, Instant::now() + RECHECK_LIMIT).await.is_ok() =>
+        {
             ConnectError::Tls(TlsProblem::NotTls)
         }
         _ => problem,
     }
 }
 
-async fn lookup(authority: &str) -> io::Result<Vec<SocketAddr>> {
-    Ok(lookup_host(authority).await?.collect())
-}
-
 async fn resolve(
     lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
-    limit: Duration,
+    end: Instant,
 ) -> Result<Vec<SocketAddr>, ConnectError> {
-    match timeout(limit, lookup).await {
-        Ok(Ok(hosts)) if hosts.is_empty() => Err(ConnectError::UnknownHost("the name has no addresses".to_owned())),
+    match timeout_at(end, lookup).await {
         Ok(resolved) => resolved.map_err(|error| ConnectError::UnknownHost(error.to_string())),
         Err(_) => Err(ConnectError::DnsTimeout),
     }
@@ -117,37 +120,21 @@ async fn resolve(
 /// Checks that a plaintext listener answers the HTTP/2 preface.
 ///
 /// tonic opens a plaintext channel without waiting for an answer, so only this finds another protocol or a silent listener.
-/// The answer may take as long as a call, because a call would wait that long too.
-async fn probe_http2(
-    hosts: &[SocketAddr],
-    connect_limit: Duration,
-    answer_limit: Duration,
-) -> Result<(), ConnectError> {
-    let mut stream = timeout(connect_limit, connect_any(hosts)).await.map_err(|_| ConnectError::ConnectTimeout)??;
+async fn probe_http2(hosts: &[SocketAddr], end: Instant) -> Result<(), ConnectError> {
+    let connected = timeout_at(end, connector::race(hosts.to_vec(), connector::dial)).await;
+    let mut stream = connected.map_err(|_| ConnectError::ConnectTimeout)?.map_err(|error| classify_io(&error, None))?;
     let mut head = [0; FRAME_HEAD];
     let answer = async {
         stream.write_all(CLIENT_PREFACE).await?;
         stream.read_exact(&mut head).await
     };
-    match (timeout(answer_limit, answer).await, head) {
+    match (timeout_at(end, answer).await, head) {
         (Err(_), _) => Err(ConnectError::Silent),
         (Ok(Ok(_)), [TLS_ALERT, ..]) => Err(ConnectError::TlsOnly),
         (Ok(Ok(_)), [.., SETTINGS_FRAME]) => Ok(()),
+        (Ok(Err(_)), [0, 0, 0, 0]) => Err(ConnectError::Closed),
         _ => Err(ConnectError::NotGrpc),
     }
-}
-
-/// Connects to all addresses of a host at once and returns the first stream, because one of them may be unroutable.
-async fn connect_any(hosts: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
-    let mut attempts: JoinSet<_> = hosts.iter().copied().map(TcpStream::connect).collect();
-    let mut problem = ConnectError::Refused;
-    while let Some(attempt) = attempts.join_next().await {
-        match attempt.map_err(io::Error::other).flatten() {
-            Ok(stream) => return Ok(stream),
-            Err(error) => problem = classify_io(&error, None),
-        }
-    }
-    Err(problem)
 }
 
 fn classify(error: &(dyn Error + 'static), address: &Address) -> ConnectError {
@@ -161,18 +148,11 @@ fn classify(error: &(dyn Error + 'static), address: &Address) -> ConnectError {
 
 fn classify_io(error: &io::Error, path: Option<&Path>) -> ConnectError {
     match (error.kind(), path) {
-        (io::ErrorKind::ConnectionRefused, Some(path)) if !is_socket(path) => {
-            ConnectError::Other("it is not a socket".to_owned())
-        }
         (io::ErrorKind::ConnectionRefused, _) => ConnectError::Refused,
         (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(_)) => ConnectError::SocketMissing,
         (io::ErrorKind::PermissionDenied, Some(path)) => ConnectError::PermissionDenied { by: denied_by(path) },
         _ => ConnectError::Other(error.to_string()),
     }
-}
-
-fn is_socket(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// Returns the visible path component nearest to the socket, through symbolic links: it is the one that denies access.
@@ -190,15 +170,24 @@ fn denied_by(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn resolve_tells_a_silent_dns_from_an_unknown_name() {
-        let limit = Duration::from_secs(1);
-        assert_eq!(resolve(std::future::pending(), limit).await, Err(ConnectError::DnsTimeout));
-        let nothing = resolve(std::future::ready(Ok(Vec::new())), limit).await;
-        assert_eq!(nothing, Err(ConnectError::UnknownHost("the name has no addresses".into())));
-        let unknown = resolve(std::future::ready(Err(io::Error::other("no such host"))), limit).await;
+        let end = Instant::now() + Duration::from_secs(1);
+        assert_eq!(resolve(std::future::pending(), end).await, Err(ConnectError::DnsTimeout));
+        let unknown = resolve(std::future::ready(Err(io::Error::other("no such host"))), end).await;
         assert_eq!(unknown, Err(ConnectError::UnknownHost("no such host".into())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_dns_within_the_limit_is_not_a_failure() {
+        let slow = async {
+            sleep(Duration::from_millis(1_200)).await;
+            Ok(vec![([192, 0, 2, 1], 1).into()])
+        };
+        assert!(resolve(slow, Instant::now() + Duration::from_secs(5)).await.is_ok());
     }
 }

@@ -8,6 +8,9 @@ use std::time::Duration;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
+use super::error_chain::error_chain;
+use super::transient::is_transient;
+
 /// The broker's error, or why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -23,8 +26,10 @@ pub struct Failure {
     pub request_id: Option<String>,
     /// Wait before the next try, if waiting helps.
     pub retry_after: Option<Duration>,
-    /// Whether the connection broke or reached its maximum age during the call. A new connection may succeed at once.
+    /// Whether the connection broke or reached its maximum age during the call.
     pub connection_lost: bool,
+    /// Whether the call may succeed over a new connection.
+    pub may_reconnect: bool,
 }
 
 impl Failure {
@@ -55,19 +60,12 @@ impl Failure {
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
             // tonic reports CANCELLED for a call that a closing connection did not send; a broker never does.
             connection_lost: status.code() == Code::Cancelled,
+            may_reconnect: status.code() == Code::Cancelled,
         }
     }
 
-    pub(super) fn unreachable(problems: &[String]) -> Self {
-        let denied = |problem: &&String| problem.starts_with("unix:") && problem.contains("Permission denied");
-        if let Some(problem) = problems.iter().find(denied) {
-            let message = format!("{problem}; ask the operator to add you to the socket's group");
-            return Self { code: Code::Unavailable, ..Self::local(message) };
-        }
-        let message = format!(
-            "no broker answers at {}; start one with `ecr-broker serve` or set --address, ECR_BROKER_ADDRESS or client.toml",
-            problems.join(", nor at ")
-        );
+    /// A failure to connect.
+    pub(super) fn unreachable(message: String) -> Self {
         Self { code: Code::Unavailable, ..Self::local(message) }
     }
 
@@ -79,7 +77,15 @@ impl Failure {
 
     fn lost_connection(cause: &(dyn Error + 'static)) -> Self {
         let message = format!("connection to the broker lost: {}", error_chain(cause));
-        Self { code: Code::Unavailable, connection_lost: true, ..Self::local(message) }
+        let may_reconnect = is_transient(cause);
+        Self { code: Code::Unavailable, connection_lost: true, may_reconnect, ..Self::local(message) }
+    }
+
+    /// Names how often the connection was lost, and in which time.
+    pub(super) fn after_losses(self, losses: u32, waited: Duration) -> Self {
+        let waited = waited.as_secs_f64();
+        let message = format!("{} ({losses} times in {waited:.1} s); check the broker's log", self.message);
+        Self { message, ..self }
     }
 
     /// A failure on the client's side, before or after the call.
@@ -92,6 +98,7 @@ impl Failure {
             request_id: None,
             retry_after: None,
             connection_lost: false,
+            may_reconnect: false,
         }
     }
 
@@ -144,20 +151,3 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
-
-/// Joins an error and its causes, each once. tonic's own text "transport error" hides the cause and is left out.
-#[must_use]
-pub fn error_chain(error: &(dyn Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for text in causes(error).map(ToString::to_string) {
-        if !texts.contains(&text) && text != "transport error" {
-            texts.push(text);
-        }
-    }
-    texts.join(": ")
-}
-
-/// Iterates over an error and its causes.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}

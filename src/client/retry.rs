@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Client;
-use super::connection::{Connection, within};
+use super::connection::Connection;
 use super::failure::Failure;
 use super::query::Query;
 use crate::jitter;
@@ -20,7 +20,7 @@ type CredentialsResult = Result<RegistryCredentials, Failure>;
 impl Client<'_> {
     /// Requests credentials, several as one batch, and returns the results in the order of the queries.
     ///
-    /// A result with a retry delay is requested again while time remains. A call whose connection was lost is repeated once.
+    /// A result with a retry delay is requested again while time remains.
     ///
     /// # Errors
     /// Returns the failure of the call as a whole.
@@ -54,24 +54,20 @@ impl Client<'_> {
     fn retry_wait(&self, result: &CredentialsResult) -> Option<Duration> {
         let wait = result.as_ref().err()?.retry_after?.max(MIN_WAIT);
         let wait = jitter::at_least(wait, 0.25);
-        (Instant::now() + wait + MIN_WAIT < self.deadline).then_some(wait)
+        (Instant::now() + wait + MIN_WAIT < self.connection.deadline).then_some(wait)
     }
 
-    /// Requests the queries at these positions, and once more over a new connection if the old one was lost.
     async fn get_reconnecting(
         &mut self,
         positions: &[usize],
         queries: &[Query],
     ) -> Result<Vec<CredentialsResult>, Failure> {
-        match self.get(positions, queries).await {
-            Err(failure) if failure.connection_lost => {
-                self.connection = Connection::open(self.settings, self.deadline).await?;
-                self.get(positions, queries).await
-            }
-            outcome => outcome,
-        }
+        self.call(|connection| async move { connection.get(positions, queries).await }).await
     }
+}
 
+impl Connection<'_> {
+    /// Requests the queries at these positions.
     async fn get(&self, positions: &[usize], queries: &[Query]) -> Result<Vec<CredentialsResult>, Failure> {
         match positions {
             [position] => self.get_one(&queries[*position]).await.map(|result| vec![result]),
@@ -81,8 +77,7 @@ impl Client<'_> {
 
     /// Requests one registry. Any failure of the call except a lost connection belongs to the registry.
     async fn get_one(&self, query: &Query) -> Result<CredentialsResult, Failure> {
-        let request = self.request(GetRegistryCredentialsRequest::from(query))?;
-        match self.get_credentials(request).await {
+        match self.get_credentials(query.into()).await {
             Err(failure) if failure.connection_lost => Err(failure),
             result => Ok(result),
         }
@@ -92,8 +87,7 @@ impl Client<'_> {
     async fn get_batch(&self, requests: Vec<GetRegistryCredentialsRequest>) -> Result<Vec<CredentialsResult>, Failure> {
         let count = requests.len();
         let request = self.request(BatchGetRegistryCredentialsRequest { requests })?;
-        let response = within(self.deadline, self.connection.service().batch_get_registry_credentials(request)).await;
-        let results = match response {
+        let results = match self.finish(self.service().batch_get_registry_credentials(request)).await {
             Ok(response) => response.results,
             Err(failure) if failure.retry_after.is_some() => return Ok(vec![Err(failure); count]),
             Err(failure) => return Err(failure),

@@ -11,7 +11,8 @@ use crate::bearer_token::BearerToken;
 pub struct Settings {
     /// Addresses, tried in this order.
     pub addresses: Vec<Address>,
-    /// Whether the user configured the addresses. Only then may a token travel over plaintext TCP.
+    /// Whether the user configured the addresses. Only then may a token travel over plaintext TCP, and loopback be used beside
+    /// sockets that exist.
     pub addresses_configured: bool,
     /// File with a bearer token; every call reads it again, because issuers rotate it.
     pub token_file: Option<PathBuf>,
@@ -21,6 +22,8 @@ pub struct Settings {
     pub tls_ca: Option<PathBuf>,
     /// Certificate and key of the client.
     pub tls_identity: Option<(PathBuf, PathBuf)>,
+    /// Time limit for connecting, within `timeout`. A helper does not wait as long for a broker as for an answer.
+    pub connect_timeout: Duration,
     /// Time limit for connecting and the answer together.
     pub timeout: Duration,
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::failure::causes;
+use super::error_chain::causes;
 
 /// tonic's text for a connection without HTTP/2; its error type is private.
 const NO_HTTP2: &str = "HTTP/2 was not negotiated.";
@@ -40,6 +40,9 @@ pub enum TlsProblem {
     /// A server that does not speak TLS.
     #[error("it does not speak TLS")]
     NotTls,
+    /// A server that ends the connection during the handshake, as a server without TLS does, or one that stops.
+    #[error("it does not speak TLS, or closes the connection during the handshake")]
+    HandshakeCut,
     /// A server that speaks TLS without HTTP/2.
     #[error("it speaks TLS without HTTP/2, which gRPC needs")]
     NoHttp2,
@@ -67,9 +70,8 @@ impl TlsProblem {
             };
             // `source()` of an io::Error skips the wrapped error itself, so search that one first.
             let inner = io.get_ref().and_then(|inner| Self::find_in(inner));
-            // A plaintext server closes the connection when it reads a TLS handshake.
-            let closed = io.kind() == io::ErrorKind::UnexpectedEof && io.to_string().contains("tls handshake");
-            inner.or_else(|| closed.then_some(Self::NotTls))
+            let cut = io.kind() == io::ErrorKind::UnexpectedEof && io.to_string().contains("tls handshake");
+            inner.or_else(|| cut.then_some(Self::HandshakeCut))
         })
     }
 }
@@ -134,7 +136,7 @@ mod tests {
         assert_eq!(TlsProblem::find_in(&expired()), Some(TlsProblem::Expired));
         assert_eq!(TlsProblem::find_in(&wrapped), Some(TlsProblem::Expired));
         let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");
-        assert_eq!(TlsProblem::find_in(&closed), Some(TlsProblem::NotTls));
+        assert_eq!(TlsProblem::find_in(&closed), Some(TlsProblem::HandshakeCut));
         assert_eq!(TlsProblem::find_in(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
         assert_eq!(TlsProblem::find_in(&io::Error::other(NO_HTTP2)), Some(TlsProblem::NoHttp2));
     }

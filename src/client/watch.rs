@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tonic::Streaming;
 
-use super::authorization::authorized;
-use super::connection::{Connection, within};
+use super::Client;
+use super::connection::Connection;
+use super::dialer::{Dialer, Persistence};
 use super::failure::Failure;
 use super::query::Query;
 use super::settings::Settings;
@@ -56,7 +57,7 @@ struct KnownCredential {
 /// A watch that reconnects whenever it ends.
 #[derive(Debug)]
 pub struct Watch<'a> {
-    settings: &'a Settings,
+    dialer: Dialer<'a>,
     queries: &'a [Query],
     events: Option<Streaming<WatchRegistryCredentialsResponse>>,
     /// Received credentials by the index of their query; without queries, by the registry.
@@ -71,14 +72,15 @@ impl<'a> Watch<'a> {
     /// Watches the queries; without queries, every registry that the broker's grants name for this caller.
     #[must_use]
     pub fn new(settings: &'a Settings, queries: &'a [Query]) -> Self {
-        Self { settings, queries, events: None, known: BTreeMap::new(), backoff: None, reconnect_at: None }
+        let dialer = Dialer::new(settings);
+        Self { dialer, queries, events: None, known: BTreeMap::new(), backoff: None, reconnect_at: None }
     }
 
     /// Returns the next event. Dropping the future loses nothing.
     pub async fn next(&mut self) -> WatchEvent {
         let events = match &mut self.events {
             Some(events) => events,
-            none => match open(self.settings, self.queries, &self.known, self.reconnect_at).await {
+            none => match open(&mut self.dialer, message(self.queries, &self.known), self.reconnect_at).await {
                 Ok(events) => none.insert(events),
                 Err(failure) => return self.failed(failure),
             },
@@ -168,23 +170,42 @@ fn is_alias(credentials: &RegistryCredentials) -> bool {
     credentials.registry.parse::<Registry>().is_err()
 }
 
-/// Connects at the time `at` and starts the stream. The timeout covers the start only: the stream itself has no end.
-async fn open(
-    settings: &Settings,
-    queries: &[Query],
-    known: &BTreeMap<String, KnownCredential>,
-    at: Option<Instant>,
-) -> Result<Streaming<WatchRegistryCredentialsResponse>, Failure> {
-    if let Some(at) = at {
-        sleep_until(at).await;
-    }
-    let deadline = Instant::now() + settings.timeout;
-    let connection = Connection::open(settings, deadline).await?;
+fn message(queries: &[Query], known: &BTreeMap<String, KnownCredential>) -> WatchRegistryCredentialsRequest {
     let known = known.values().filter(|known| !(queries.is_empty() && known.by_alias));
-    let request = WatchRegistryCredentialsRequest {
+    WatchRegistryCredentialsRequest {
         requests: queries.iter().map(Into::into).collect(),
         known_credential_ids: known.take(MAX_KNOWN_IDS).map(|known| known.id.clone()).collect(),
-    };
-    let request = authorized(request, &connection.address, settings)?;
-    within(deadline, connection.service().watch_registry_credentials(request)).await
+    }
+}
+
+/// Connects at the time `at` and starts the stream. The timeout covers the start only: the stream itself has no end.
+async fn open(
+    dialer: &mut Dialer<'_>,
+    message: WatchRegistryCredentialsRequest,
+    at: Option<Instant>,
+) -> Result<Streaming<WatchRegistryCredentialsResponse>, Failure> {
+    let Some(at) = at else { return open_first(dialer, message).await };
+    sleep_until(at).await;
+    let connection = dialer.open(Instant::now(), dialer.deadline(), Persistence::Once).await?;
+    start(connection, message).await
+}
+
+/// Waits for a broker, as other calls do. Later the watch has its own backoff, which is longer: all watchers lose a broker together.
+async fn open_first(
+    dialer: &mut Dialer<'_>,
+    message: WatchRegistryCredentialsRequest,
+) -> Result<Streaming<WatchRegistryCredentialsResponse>, Failure> {
+    let connection = dialer.open(Instant::now(), dialer.deadline(), Persistence::UntilDeadline).await?;
+    let mut client = Client { dialer: dialer.clone(), connection };
+    let events = client.call(|connection| start(connection, message.clone())).await;
+    *dialer = client.dialer;
+    events
+}
+
+async fn start(
+    connection: Connection<'_>,
+    message: WatchRegistryCredentialsRequest,
+) -> Result<Streaming<WatchRegistryCredentialsResponse>, Failure> {
+    let request = connection.authorize(message)?;
+    connection.finish(connection.service().watch_registry_credentials(request)).await
 }

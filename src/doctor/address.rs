@@ -1,6 +1,4 @@
-//! Step `address`: connects to the first broker that answers, as other commands do.
-
-use tokio::time::timeout;
+//! Step `address`: connects to the first broker that answers, as other commands do, but without waiting for one.
 
 use self::fix::fix;
 use super::deadline::Deadline;
@@ -17,19 +15,26 @@ mod socket_access;
 pub(super) async fn check(effective: &EffectiveSettings, deadline: Deadline) -> StepResult<Client<'_>> {
     let settings = &effective.settings;
     let is_configured = settings.addresses_configured;
-    let addresses = if is_configured { settings.addresses.clone() } else { effective.paths.default_addresses() };
     let mut problems = Vec::new();
-    for address in addresses {
-        let connected = timeout(deadline.step_timeout(), Client::connect_to(settings, &address)).await;
-        match connected.unwrap_or(Err(ConnectError::ConnectTimeout)) {
+    for address in &settings.addresses {
+        if !is_configured && !address.is_socket() && problems.iter().any(is_about_a_present_socket) {
+            break;
+        }
+        let limit = settings.timeout.min(deadline.step_timeout());
+        match Client::connect_to(settings, address, limit).await {
             Ok(client) => {
                 let finding = Finding::ok(format!("{address} answers"));
                 return (problems.iter().fold(finding, note_skipped), Some(client));
             }
-            Err(problem) => problems.push((address, problem)),
+            Err(problem) => problems.push((address.clone(), problem)),
         }
     }
     (unreachable(is_configured, &problems), None)
+}
+
+/// Returns whether a default socket is there. Clients then do not use the default loopback address.
+fn is_about_a_present_socket((_, problem): &(Address, ConnectError)) -> bool {
+    *problem != ConnectError::SocketMissing
 }
 
 fn note(finding: Finding, (address, problem): &(Address, ConnectError)) -> Finding {

@@ -12,7 +12,7 @@ const TOKEN_NOT_SENT: &str =
     "the token was not sent: the default address is in the clear, and tokens go in the clear to a set address only";
 
 /// Returns the principal.
-pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) -> StepResult<String> {
+pub(super) async fn check(client: &mut Client<'_>, effective: &EffectiveSettings) -> StepResult<String> {
     let settings = &effective.settings;
     let sent_in_clear = matches!(client.address(), Address::Plain(_));
     let token_not_sent = settings.token_file.is_some() && !settings.addresses_configured && sent_in_clear;

@@ -24,7 +24,7 @@ pub(super) struct CredentialAnswer<'a> {
 impl<'a> CredentialAnswer<'a> {
     /// Requests the credential once. A retry would hide the broker's first answer.
     pub(super) async fn request(
-        client: &Client<'_>,
+        client: &mut Client<'_>,
         effective: &'a EffectiveSettings,
         registry: &'a str,
         principal: &'a str,

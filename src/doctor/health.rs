@@ -27,7 +27,7 @@ pub(super) enum Health {
     WithoutCredentials,
 }
 
-pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) -> StepResult<Health> {
+pub(super) async fn check(client: &mut Client<'_>, effective: &EffectiveSettings) -> StepResult<Health> {
     match (client.is_serving("").await, is_serving(client).await) {
         (Err(failure), _) | (_, Err(failure)) => (failed(client, effective, &failure), None),
         (Ok(true), Ok(true)) => (Finding::ok("the broker is serving"), Some(Health::Serving)),
@@ -44,7 +44,7 @@ pub(super) async fn check(client: &Client<'_>, effective: &EffectiveSettings) ->
 }
 
 /// Returns where the broker looked for credentials. Only root and the broker's own user learn it.
-async fn problems(client: &Client<'_>) -> Vec<String> {
+async fn problems(client: &mut Client<'_>) -> Vec<String> {
     match client.caller_identity().await {
         Ok(identity) if !identity.aws_credential_problems.is_empty() => identity.aws_credential_problems,
         // The step `caller` reports a failure.
@@ -52,7 +52,7 @@ async fn problems(client: &Client<'_>) -> Vec<String> {
     }
 }
 
-async fn is_serving(client: &Client<'_>) -> Result<bool, Failure> {
+async fn is_serving(client: &mut Client<'_>) -> Result<bool, Failure> {
     let end = Instant::now() + STARTUP;
     loop {
         let serving = client.is_serving(SERVICE).await;

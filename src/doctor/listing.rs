@@ -8,7 +8,7 @@ use crate::client::{Access, Client};
 
 const MAX_LINES: i32 = 10;
 
-pub(super) async fn check(client: &Client<'_>) -> StepResult<()> {
+pub(super) async fn check(client: &mut Client<'_>) -> StepResult<()> {
     match client.list_access(MAX_LINES).await {
         Ok((accesses, _)) if accesses.is_empty() => {
             let finding = Finding::fail(Problem::NothingGranted, "");

@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::request::Request;
 use super::time_text::{duration, now};
 use super::token_file;
-use crate::client::{ConfigError, PartialConfig, Paths, Query, Settings};
+use crate::client::{ConfigError, PartialConfig, Query, Settings};
 use crate::environment::CLIENT_SETTINGS;
 
 /// The settings in effect, with the origin of each.
@@ -18,7 +18,6 @@ use crate::environment::CLIENT_SETTINGS;
 pub(super) struct EffectiveSettings {
     pub(super) settings: Settings,
     pub(super) profile: String,
-    pub(super) paths: Paths,
     /// Time limit of every other command.
     pub(super) command_timeout: Duration,
     origins: Vec<(&'static str, Origin)>,
@@ -61,7 +60,7 @@ fn fix(error: &ConfigError) -> String {
 
 impl EffectiveSettings {
     fn resolve(request: &Request) -> Result<Self, ConfigError> {
-        let (given, paths) = (request.settings.clone(), request.paths.clone());
+        let (given, paths) = (request.settings.clone(), &request.paths);
         let files = paths.each_file()?;
         let origin = |name, is_set: IsSet| {
             let file = || files.iter().find(|(_, config)| is_set(config)).map(|(path, _)| Origin::File(path.clone()));
@@ -69,8 +68,8 @@ impl EffectiveSettings {
         };
         let origins = SETTINGS.map(|(name, is_set)| (name, origin(name, is_set))).to_vec();
         let merged = files.into_iter().fold(given, |merged, (_, config)| merged.or(config));
-        let (settings, profile) = merged.settings(&paths)?;
-        Ok(Self { command_timeout: settings.timeout, settings, profile, paths, origins })
+        let (settings, profile) = merged.settings(paths)?;
+        Ok(Self { command_timeout: settings.timeout, settings, profile, origins })
     }
 
     /// Returns the query for a registry, with the profile of the settings.

@@ -8,6 +8,9 @@ use super::fallback::Fallback;
 use super::output::Output;
 use crate::client::{ConfigError, DEFAULT_TIMEOUT, Failure, PartialConfig, Paths, Settings};
 
+/// Longest wait for a broker that is not there. podman runs every helper twice per pull, also for registries of others.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Complete configuration of a helper.
 ///
 /// A mistake in the settings is kept, not returned: it concerns only the registries of the broker, and docker runs the helper for
@@ -95,6 +98,6 @@ impl Setup {
 impl Broker {
     fn new(config: PartialConfig, paths: &Paths) -> Result<Self, ConfigError> {
         let (settings, profile) = config.or(paths.files()?).settings(paths)?;
-        Ok(Self { settings, profile })
+        Ok(Self { settings: Settings { connect_timeout: CONNECT_TIMEOUT, ..settings }, profile })
     }
 }

@@ -33,7 +33,7 @@ fn by_crane(file: &Path) -> Option<String> {
 /// The username for the host by the helper, with the file as `next`, and the helper's note.
 fn by_helper(file: &Path) -> (Option<String>, String) {
     let mut helper = Command::new(PROGRAM);
-    helper.args(["helper", "docker", "get", "--address", "http://127.0.0.1:1", "--next"]).arg(file).env_clear();
+    helper.args(["helper", "docker", "get", "--address", "unix:/dev/null", "--next"]).arg(file).env_clear();
     let streams = helper.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = streams.spawn().unwrap();
     child.stdin.take().unwrap().write_all(HOST.as_bytes()).unwrap();
@@ -95,7 +95,7 @@ fn failed_get_has_the_form_of_amazons_helper() {
     let home = tempfile::tempdir().unwrap();
     let run = |command: &mut Command, action: &str| {
         command.arg(action).env_clear().env("HOME", home.path()).env("AWS_EC2_METADATA_DISABLED", "true");
-        command.env("ECR_BROKER_ADDRESS", "http://127.0.0.1:1").env("AWS_ECR_DISABLE_CACHE", "true");
+        command.env("ECR_BROKER_ADDRESS", "unix:/dev/null").env("AWS_ECR_DISABLE_CACHE", "true");
         let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = streams.spawn().unwrap();
         // `-v` exits without reading its stdin.

@@ -17,7 +17,7 @@ use super::other::{run, text};
 use super::program::simulated_broker;
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
-const NO_BROKER: &str = "http://127.0.0.1:1";
+const NO_BROKER: &str = "unix:/dev/null";
 
 /// docker's engine API, as far as `docker pull` and `docker build` without its `buildx` need it.
 struct Engine {

@@ -50,7 +50,7 @@ struct Connection {
     /// Private key (PEM) of the client certificate [env: ECR_BROKER_TLS_KEY]
     #[arg(long, value_name = "FILE")]
     tls_key: Option<OsString>,
-    /// Time limit of the broker's answer, and of another program's [env: ECR_BROKER_TIMEOUT] [default: 5s]
+    /// Time limit of the broker's answer, and of another program's [env: ECR_BROKER_TIMEOUT] [default: 10s]
     #[arg(long, value_name = "DURATION")]
     timeout: Option<OsString>,
 }

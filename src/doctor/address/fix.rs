@@ -6,6 +6,9 @@ use crate::client::{Address, ConnectError, TlsProblem};
 
 const NOT_THE_BROKER: &str = "correct the address: use the broker's server.listen, not a web proxy; a proxy in front of a broker must speak HTTP/2";
 
+const CLOSED: &str =
+    "check the broker's log: it may be at a connection limit; if another program listens there, correct the address";
+
 pub(super) fn fix((address, problem): &(Address, ConnectError)) -> String {
     match address {
         Address::Plain(host) | Address::Tls(host) => tcp_fix(problem, host, matches!(address, Address::Tls(_))),
@@ -33,6 +36,7 @@ fn tcp_fix(problem: &ConnectError, host: &str, is_tls: bool) -> String {
         ConnectError::Silent => {
             "check the broker's log and load, and any proxy in between; if no broker listens there, correct the address"
         }
+        ConnectError::Closed => CLOSED,
         ConnectError::NotGrpc => NOT_THE_BROKER,
         ConnectError::SocketMissing | ConnectError::PermissionDenied { .. } | ConnectError::Other(_) => {
             "correct the address, or the route to it"
@@ -53,6 +57,7 @@ fn socket_fix(problem: &ConnectError) -> String {
         ConnectError::ConnectTimeout | ConnectError::Silent => {
             "check the broker's log, or restart it: it does not accept connections"
         }
+        ConnectError::Closed => CLOSED,
         ConnectError::NotGrpc | ConnectError::TlsOnly | ConnectError::Tls(_) => {
             "correct the address: another program listens on this socket"
         }
@@ -66,6 +71,7 @@ fn tls_fix(problem: &TlsProblem, host: &str) -> String {
         TlsProblem::NotTls => {
             return format!("write the address as http://{host}, or enable TLS on the broker ([server.tls])");
         }
+        TlsProblem::HandshakeCut => CLOSED,
         TlsProblem::UnknownAuthority => {
             "name the broker's certificate authority: --tls-ca, ECR_BROKER_TLS_CA, or tls_ca in client.toml"
         }

@@ -45,6 +45,7 @@ fn tls_fix(problem: &TlsProblem) -> &'static str {
             "find out what answers in the registry's place: DNS, a VPC endpoint, a proxy"
         }
         TlsProblem::NotTls
+        | TlsProblem::HandshakeCut
         | TlsProblem::NoHttp2
         | TlsProblem::Incompatible(_)
         | TlsProblem::ClientCertificateRejected(_)
