@@ -52,6 +52,8 @@ enum Behaviour {
     Fails(FailureClass),
     /// Hangs in this region.
     Hangs(&'static str),
+    /// Hangs in every region but this one.
+    HangsOutside(&'static str),
     /// Hangs for profiles with roles, as while STS is down.
     HangsForRoles,
     /// Fails the first call of a key, and hangs in the next.
@@ -122,6 +124,9 @@ impl Aws {
             Behaviour::ThrottledUntil(end) if Instant::now() < end => return failed(FailureClass::Throttled),
             Behaviour::Fails(class) => return failed(class),
             Behaviour::Hangs(region) if key.registry.region().is_some_and(|own| own.as_str() == region) => {
+                std::future::pending::<()>().await;
+            }
+            Behaviour::HangsOutside(region) if key.registry.region().is_none_or(|own| own.as_str() != region) => {
                 std::future::pending::<()>().await;
             }
             Behaviour::HangsForRoles if key.profile.as_str() != "default" => std::future::pending::<()>().await,
@@ -459,20 +464,73 @@ async fn p7_all_regions_together_are_bounded_and_one_caller_has_half() {
         tokio::spawn(async move { fetch_for(&source, &key, uid).await.map(drop) })
     };
     let regions = ["eu-central-1", "eu-west-1", "us-east-1", "us-west-2"];
-    let of = |uid: u32| regions.map(|region| (0..20).map(|number| fetch_in(uid, region, number)).collect::<Vec<_>>());
+    let of = |uid: u32| regions.map(|region| (0..60).map(|number| fetch_in(uid, region, number)).collect::<Vec<_>>());
     let first: Vec<_> = of(1).into_iter().flatten().collect();
-    sleep(Duration::from_millis(500)).await;
-    // The first call of a lane counts, too, while it waits for a slot.
+    sleep(Duration::from_millis(1_500)).await;
+    // Eight of each region, and beyond them ten. The first call of a lane counts, too, while it waits for a slot.
     let most = aws.most_in_flight();
-    assert!((7..=10).contains(&most), "{most}");
+    assert!((32 + 6..=32 + 10).contains(&most), "{most}");
     // The keys of the second caller are those of the first, but a source does not coalesce.
     let second: Vec<_> = of(2).into_iter().flatten().collect();
     for fetch in join_all(first.into_iter().chain(second)).await {
         fetch.unwrap().unwrap();
     }
     let most = aws.most_in_flight();
-    assert!((14..=20).contains(&most), "{most}");
-    assert_eq!(aws.calls(), 160);
+    assert!((32 + 12..=32 + 20).contains(&most), "{most}");
+    assert_eq!(aws.calls(), 480);
+}
+
+/// Lets the limits of four regions grow, for the calls of two callers, then lets all regions but one hang, and fills the four.
+async fn hang_four_grown_regions(source: &Arc<AdmissionControl<Arc<Aws>>>, aws: &Arc<Aws>, profile: &str) {
+    let fetches = |numbers: std::ops::Range<usize>| {
+        let regions = [(1, "eu-central-1"), (1, "us-east-1"), (2, "us-west-2"), (2, "sa-east-1")];
+        let keys = regions.into_iter().flat_map(|(uid, region)| {
+            numbers.clone().map(move |number| (uid, key(&host(number).replace("eu-central-1", region))))
+        });
+        let fetches = keys.map(|(uid, key)| {
+            let (source, key) = (Arc::clone(source), CredentialKey { profile: profile.into(), ..key });
+            tokio::spawn(async move { fetch_for(&source, &key, uid).await.map(drop) })
+        });
+        fetches.collect::<Vec<_>>()
+    };
+    for fetch in join_all(fetches(0..300)).await {
+        fetch.unwrap().unwrap();
+    }
+    *aws.behaviour.lock().unwrap() = Behaviour::HangsOutside("eu-west-1");
+    drop(fetches(300..600));
+    sleep(Duration::from_millis(100)).await;
+}
+
+/// Idle regions keep their limits. Four of them use up `aws.max_in_flight` when they hang, and two callers' shares.
+#[tokio::test(start_paused = true)]
+async fn p7_grown_regions_that_hang_delay_no_call_in_another_region() {
+    for profile in ["default", "ci"] {
+        let aws = Aws::healthy(LATENCY);
+        let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), &admission_settings()));
+        hang_four_grown_regions(&source, &aws, profile).await;
+        let in_flight: usize = aws.in_flight.lock().unwrap().values().sum();
+        assert!(in_flight >= 4 * 45, "{profile}: {in_flight}");
+        for uid in [1, 2, 3] {
+            let began = Instant::now();
+            let keys: Vec<_> = (0..6).map(|number| key(&host(number).replace("eu-central-1", "eu-west-1"))).collect();
+            for answer in join_all(keys.iter().map(|key| fetch_for(&source, key, uid))).await {
+                answer.unwrap();
+            }
+            assert!(began.elapsed() < 2 * LATENCY, "{profile}, {uid}: {:?}", began.elapsed());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn burst_after_an_outage_is_served_without_an_error() {
+    let aws = Aws::new(Behaviour::Hangs("eu-central-1"));
+    let cache = cache(&aws);
+    let refused = burst(&cache, 0..32, Duration::from_secs(29)).await;
+    assert!(refused.iter().all(|(answer, _)| answer.is_err()));
+    sleep(Duration::from_secs(10)).await;
+    *aws.behaviour.lock().unwrap() = Behaviour::Hangs("nowhere");
+    let answers = burst(&cache, 1_000..1_100, Duration::from_secs(10)).await;
+    assert!(answers.iter().all(|(answer, _)| answer.is_ok()), "{answers:?}");
 }
 
 /// The caller that cannot wait is refused at once, and its fetch keeps its place: its retry finds the credential.

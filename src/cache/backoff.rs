@@ -17,6 +17,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 const MAX_REQUESTED_BACKOFF: Duration = Duration::from_mins(5);
 /// Shortest time between two fetches that replace a credential because the registry rejected it.
 const REPLACEMENT_INTERVAL: Duration = Duration::from_mins(1);
+/// Age from which a failure is not named as the cause of a wait.
+const MAX_CAUSE_AGE: Duration = Duration::from_mins(1);
 /// Idle time after which a key's failures are forgotten.
 const FORGET_AFTER: Duration = Duration::from_mins(15);
 
@@ -28,10 +30,17 @@ pub(super) struct FetchBackoff(Cache<CredentialKey, FailureRecord>);
 #[derive(Debug, Clone, Default)]
 struct FailureRecord {
     failures_in_a_row: u32,
-    /// The last failure, and the end of its backoff on the monotonic clock.
-    last: Option<(BrokerError, Duration)>,
+    last: Option<LastFailure>,
     /// Time of the last replacement of a rejected credential, on the monotonic clock.
     replaced_at: Option<Duration>,
+}
+
+/// The last failure, with its time and the end of its backoff on the monotonic clock.
+#[derive(Debug, Clone)]
+struct LastFailure {
+    error: BrokerError,
+    at: Duration,
+    until: Duration,
 }
 
 impl FetchBackoff {
@@ -50,15 +59,17 @@ impl FetchBackoff {
     /// # Errors
     /// Returns the last failure if its backoff has not ended, with the rest of the backoff as its retry delay.
     pub(super) async fn check(&self, key: &CredentialKey, now: Moment) -> Result<(), BrokerError> {
-        let Some((error, until)) = self.record(key).await.last else { return Ok(()) };
+        let Some(LastFailure { error, until, .. }) = self.record(key).await.last else { return Ok(()) };
         let rest = until.saturating_sub(now.steady);
         if rest.is_zero() { Ok(()) } else { Err(with_retry_after(error, rest)) }
     }
 
-    /// Returns the failure of a key's last fetch, if that failed transiently.
-    pub(super) async fn last_failure(&self, key: &CredentialKey) -> Option<UpstreamError> {
-        match self.record(key).await.last {
-            Some((BrokerError::Upstream(failure), _)) if !failure.class.is_permanent() => {
+    /// Returns the failure of a key's last fetch, if that failed transiently in the last minute.
+    pub(super) async fn last_failure(&self, key: &CredentialKey, now: Moment) -> Option<UpstreamError> {
+        let last = self.record(key).await.last?;
+        let is_recent = now.steady.saturating_sub(last.at) < MAX_CAUSE_AGE;
+        match last.error {
+            BrokerError::Upstream(failure) if is_recent && !failure.class.is_permanent() => {
                 Some(UpstreamError { retry_after: None, ..failure })
             }
             _ => None,
@@ -71,7 +82,7 @@ impl FetchBackoff {
         let backoff = backoff(&error, record.failures_in_a_row);
         // A delay that the source requested does not lengthen the next backoff.
         record.failures_in_a_row += u32::from(!has_requested_delay(&error));
-        record.last = Some((error.clone(), now.steady + backoff));
+        record.last = Some(LastFailure { error: error.clone(), at: now.steady, until: now.steady + backoff });
         self.0.insert(key.clone(), record).await;
         with_retry_after(error, backoff)
     }
@@ -103,7 +114,7 @@ impl FetchBackoff {
         if rest.is_zero() {
             return Ok(());
         }
-        let last = record.last.map(|(error, _)| error);
+        let last = record.last.map(|last| last.error);
         Err(with_retry_after(last.unwrap_or(rejected_again), rest))
     }
 
@@ -144,5 +155,26 @@ fn with_retry_after(error: BrokerError, delay: Duration) -> BrokerError {
             UpstreamError { retry_after, ..failure }.into()
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::credential::ProfileName;
+    use crate::error::FailureClass;
+    use crate::registry::Registry;
+
+    #[tokio::test]
+    async fn failure_is_named_as_the_cause_for_a_minute() {
+        let backoff = FetchBackoff::new(10);
+        let key = CredentialKey { profile: ProfileName::default_profile(), registry: Registry::PUBLIC, caller: None };
+        let at = |steady| Moment { wall: SystemTime::UNIX_EPOCH, steady };
+        let failure = UpstreamError::aws(FailureClass::Unavailable);
+        backoff.record_failure(&key, failure.clone().into(), at(Duration::ZERO)).await;
+        let cause = async |after| backoff.last_failure(&key, at(Duration::from_secs(after))).await;
+        assert_eq!((cause(59).await, cause(60).await), (Some(failure), None));
     }
 }

@@ -43,7 +43,7 @@ impl Fetcher {
         if let Err(error) = self.check_may_call(&request.lookup, cached.as_deref()).await {
             return FlightOutcome::without_call(Err(error));
         }
-        progress.begin(self.shared.backoff.last_failure(key).await);
+        progress.begin(self.shared.backoff.last_failure(key, self.shared.now()).await);
         let fetch = self.fetch_request(request, progress);
         let result = self.call_source(&fetch).await;
         let call = SourceCall::Made(fetch.span.identity());

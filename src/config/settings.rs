@@ -161,8 +161,8 @@ define_sections! {
         /// quota (AWS: 500 calls per second and region).
         max_in_flight_per_region: usize = 64, count(1, 10_000);
 
-        /// Maximum number of calls in flight to AWS in all regions together. One caller may use half of it,
-        /// and so may `cache.keep_warm`.
+        /// Maximum number of calls in flight to AWS in all regions together, beyond the first 8 of each
+        /// region, which do not count. One caller may use half of it, and so may `cache.keep_warm`.
         max_in_flight: usize = 256, count(1, 10_000);
     }
 

@@ -16,6 +16,8 @@ use crate::jitter;
 /// Shortest retry delay of a call in the queue: 0.5 s to 1.5 s.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
 const RETRY_SPREAD: f64 = 2.0;
+/// Maximum number of requesters in whose lanes a fetch queues. Each lane costs memory and time; those that join later only coalesce.
+const MAX_REQUESTERS: usize = 1_024;
 
 /// Progress of one fetch. A clone is another handle of the same fetch.
 #[derive(Debug, Clone, Default)]
@@ -46,10 +48,11 @@ struct Queued {
 }
 
 impl FetchProgress {
-    /// Adds a requester that waits for the fetch.
+    /// Adds a requester that waits for the fetch, if there are not too many.
     pub fn add_requester(&self, requester: Option<&Principal>) {
         self.0.requesters.send_if_modified(|requesters| {
-            let is_new = !requesters.iter().any(|known| known.as_ref() == requester);
+            let is_new =
+                requesters.len() < MAX_REQUESTERS && !requesters.iter().any(|known| known.as_ref() == requester);
             if is_new {
                 requesters.push(requester.cloned());
             }
@@ -197,5 +200,12 @@ mod tests {
         assert_eq!(*requesters.borrow(), [None, Some(uid)]);
         progress.end();
         assert!(requesters.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn requesters_are_bounded() {
+        let progress = FetchProgress::default();
+        (0..2_000).for_each(|uid| progress.add_requester(Some(&Principal::Uid(uid))));
+        assert_eq!(progress.requesters().borrow().len(), MAX_REQUESTERS);
     }
 }

@@ -29,6 +29,7 @@ mod fair_queue;
 mod latency;
 mod outcome;
 mod pacer;
+mod region_slots;
 mod retry_budget;
 mod settings;
 mod slots;

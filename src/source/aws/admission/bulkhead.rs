@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
@@ -14,9 +13,10 @@ use super::fair_queue::{FairQueue, LanePlace};
 use super::latency::LatencyEwma;
 use super::outcome::Outcome;
 use super::pacer::Pacer;
+use super::region_slots::RegionSlots;
 use super::retry_budget::RetryBudget;
-use super::slots::{Slot, Slots};
-use super::total_limit::{QueuedCall, TotalLimit};
+use super::slots::Slot;
+use super::total_limit::{LimitPermit, QueuedCall, TotalLimit};
 use crate::caller::Principal;
 use crate::credential::ProfileName;
 use crate::log_throttle::{self, LogThrottle};
@@ -35,11 +35,17 @@ pub(super) struct Bulkhead {
     pub(super) retry_budget: RetryBudget,
     total: Arc<TotalLimit>,
     limit: Mutex<ConcurrencyLimit>,
-    slots: Arc<Slots>,
-    slots_as_role: Arc<Slots>,
+    /// Slots of the first calls, which a region always has: however many calls hang elsewhere, they do not count in `total` (P7).
+    first: RegionSlots,
+    /// Slots of the calls beyond the first ones, which count in `total`.
+    beyond: RegionSlots,
     queue: FairQueue,
     /// Locked by the call that starts next. The first calls of the other lanes queue for the lock, so lanes take turns.
     next: tokio::sync::Mutex<()>,
+    /// The same for the calls beyond the first ones. Calls with a role have their own: while roles use up their part of `total`,
+    /// they do not delay the broker's own identity.
+    next_beyond: tokio::sync::Mutex<()>,
+    next_beyond_as_role: tokio::sync::Mutex<()>,
     pacer: Pacer,
     latency: LatencyEwma,
     latency_as_role: LatencyEwma,
@@ -53,10 +59,16 @@ pub(super) struct CallPermit {
     bulkhead: Arc<Bulkhead>,
     started: Instant,
     as_role: bool,
-    _slot_as_role: Option<Slot>,
+    _slots: HeldSlots,
+}
+
+/// What a call holds while it is in flight.
+#[derive(Debug)]
+struct HeldSlots {
+    _as_role: Option<Slot>,
     _slot: Slot,
-    _of_requester: OwnedSemaphorePermit,
-    _of_total: OwnedSemaphorePermit,
+    /// Of the requester's share and of the total, if the call is beyond the region's first ones.
+    _beyond: Option<[LimitPermit; 2]>,
 }
 
 /// A call in its lane, and among the queued calls of its requester.
@@ -73,11 +85,13 @@ impl Bulkhead {
         Self {
             retry_budget: RetryBudget::new(),
             total,
-            slots: Slots::new(limit.get()),
-            slots_as_role: Slots::new(limit.as_role()),
+            first: RegionSlots::new(limit.first()),
+            beyond: RegionSlots::new(limit.beyond()),
             limit: Mutex::new(limit),
             queue: FairQueue::default(),
             next: tokio::sync::Mutex::default(),
+            next_beyond: tokio::sync::Mutex::default(),
+            next_beyond_as_role: tokio::sync::Mutex::default(),
             pacer: Pacer::new(),
             latency: LatencyEwma::new(),
             latency_as_role: LatencyEwma::new(),
@@ -103,6 +117,7 @@ impl Bulkhead {
     /// Queues in the lane of each requester, also of those that join later: the first lane that serves the call counts. A requester thus
     /// never waits in the long lane of another one. `None`: no lane has room.
     async fn wait_in_lanes(self: &Arc<Self>, progress: &FetchProgress, as_role: bool) -> Option<CallPermit> {
+        let _fetch = self.queue.begin_fetch();
         let (mut lanes, mut requesters, mut entered) = (FuturesUnordered::new(), progress.requesters(), 0);
         loop {
             let new: Vec<_> = requesters.borrow_and_update().iter().skip(entered).cloned().collect();
@@ -126,40 +141,65 @@ impl Bulkhead {
         queued.filter(|_| wait <= MAX_QUEUE_TIME)
     }
 
-    /// Waits until the call heads its lane, then for the requester's share and for a role's slot, then for its turn.
+    /// Waits until the call heads its lane, then for one of the region's first slots or for one beyond them.
     ///
     /// What a call holds meanwhile cannot block another lane: of each lane only the first call holds anything, and only of its
     /// requester's share and of the roles' slots. `None` never happens: no semaphore is closed.
     async fn wait(self: &Arc<Self>, queued: Queued, as_role: bool) -> Option<CallPermit> {
         let _head = queued.place.head().await;
-        let of_requester = queued.call.acquire().await?;
-        let slot_as_role = if as_role { Some(self.slots_as_role.acquire().await) } else { None };
-        let _next = self.next.lock().await;
-        let slot = self.slots.acquire().await;
-        let of_total = self.total.acquire().await?;
-        // Last, and with the turn: the interval lies between the starts of two calls, and no lane has two calls that wait for it.
-        self.pacer.wait().await;
-        Some(CallPermit {
-            bulkhead: Arc::clone(self),
-            started: Instant::now(),
-            as_role,
-            _slot_as_role: slot_as_role,
-            _slot: slot,
-            _of_requester: of_requester,
-            _of_total: of_total,
-        })
+        let slots = tokio::select! {
+            biased;
+            slots = self.wait_for_first(as_role) => slots,
+            slots = self.wait_beyond(&queued.call, as_role) => slots?,
+        };
+        Some(CallPermit { bulkhead: Arc::clone(self), started: Instant::now(), as_role, _slots: slots })
     }
 
-    /// Estimates the wait of a queued call: for the calls ahead of it in the region, or for the requester's calls in all regions.
-    ///
-    /// Calls in flight count as ahead, as if they had just started. So the estimate is too long by at most the time of one call.
+    /// Waits for one of the region's first slots, then for its turn.
+    async fn wait_for_first(&self, as_role: bool) -> HeldSlots {
+        let of_roles = self.first.acquire_as_role(as_role).await;
+        let _next = self.next.lock().await;
+        let slot = self.first.all.acquire().await;
+        // Last, and with the turn: the interval lies between the starts of two calls, and no lane has two calls that wait for it.
+        self.pacer.wait().await;
+        HeldSlots { _as_role: of_roles, _slot: slot, _beyond: None }
+    }
+
+    /// Waits for the requester's share, for a slot beyond the first ones, and for the total, then for its turn.
+    async fn wait_beyond(&self, call: &QueuedCall, as_role: bool) -> Option<HeldSlots> {
+        let of_requester = call.acquire(as_role).await?;
+        let of_roles = self.beyond.acquire_as_role(as_role).await;
+        let next = if as_role { &self.next_beyond_as_role } else { &self.next_beyond };
+        let _next = next.lock().await;
+        let slot = self.beyond.all.acquire().await;
+        let of_total = self.total.acquire(as_role).await?;
+        self.pacer.wait().await;
+        Some(HeldSlots { _as_role: of_roles, _slot: slot, _beyond: Some([of_requester, of_total]) })
+    }
+
+    /// Estimates the wait of a queued call: for the calls ahead of it in the region, or for the requester's share.
     fn expected_wait(&self, queued: &Queued, as_role: bool) -> Duration {
-        let slots = if as_role { &self.slots_as_role } else { &self.slots };
         let (ahead, latency) = (queued.place.calls_ahead(), self.latency(as_role).get());
-        let in_region = lock(&self.limit).wait(ahead + slots.in_use_if_full(), as_role, latency);
-        let of_requester = shared(latency, queued.call.others(), self.total.max_of_one());
+        let in_region = lock(&self.limit).wait(ahead + self.in_use_if_full(as_role), as_role, latency);
         let paced = self.pacer.interval().saturating_mul(to_u32(ahead));
-        in_region.max(of_requester).max(paced)
+        in_region.max(self.wait_for_share(queued, as_role, latency)).max(paced)
+    }
+
+    /// Estimates the wait for the requester's share, while that is used up, or for the region's first slots, if these come sooner.
+    fn wait_for_share(&self, queued: &Queued, as_role: bool, latency: Duration) -> Duration {
+        if !queued.call.is_share_used_up(as_role) {
+            return Duration::ZERO;
+        }
+        let calls = queued.place.calls_ahead() + self.first.in_use_if_full(as_role).unwrap_or(0);
+        let first = lock(&self.limit).wait_for_first(calls, as_role, latency);
+        shared(latency, queued.call.others(), self.total.max_of_one()).min(first)
+    }
+
+    /// Returns the calls in flight if a new one cannot start. They count as ahead, as if they had just started. So an estimate is too
+    /// long by at most the time of one call.
+    fn in_use_if_full(&self, as_role: bool) -> usize {
+        let (first, beyond) = (self.first.in_use_if_full(as_role), self.beyond.in_use_if_full(as_role));
+        first.zip(beyond).map_or(0, |(first, beyond)| first + beyond)
     }
 
     fn latency(&self, as_role: bool) -> &LatencyEwma {
@@ -168,12 +208,15 @@ impl Bulkhead {
 
     /// Adjusts the limit, the pacer and the latency to a call that has ended.
     fn record(&self, started: Instant, as_role: bool, outcome: Outcome) {
-        self.latency(as_role).record(started.elapsed());
+        // The time until a call was given up is no latency. After an outage it would refuse callers that AWS serves at once.
+        if outcome != Outcome::Unanswered {
+            self.latency(as_role).record(started.elapsed());
+        }
         self.pacer.record(started, outcome);
         let mut limit = lock(&self.limit);
         limit.record(started, outcome);
-        self.slots.resize(limit.get());
-        self.slots_as_role.resize(limit.as_role());
+        self.first.resize(limit.first());
+        self.beyond.resize(limit.beyond());
     }
 
     /// Returns the error of a call that was not made. Logs at most one line a minute, in the span of the current call.

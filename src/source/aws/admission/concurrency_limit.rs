@@ -9,8 +9,15 @@ use tokio::time::Instant;
 
 use super::outcome::Outcome;
 
-/// Limit before the first call, and after a call without an answer.
+/// Limit before the first call, and after a call without an answer. So many calls a region always has, whatever the others do.
 const INITIAL_LIMIT: usize = 8;
+
+/// How many calls may be in flight at once, and how many of them may use an assumed role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) all: usize,
+    pub(super) as_role: usize,
+}
 
 /// How many calls may be in flight, as their outcomes allow.
 #[derive(Debug)]
@@ -31,15 +38,18 @@ impl ConcurrencyLimit {
         Self { limit: INITIAL_LIMIT.min(max), max, is_slow_start: true, admitted: 0, halved_at: None }
     }
 
-    pub(super) fn get(&self) -> usize {
-        self.limit
+    /// Returns the limit of the first calls, which do not count in the limits over all regions.
+    ///
+    /// Roles have three quarters: while STS hangs, a quarter stays free for the broker's own identity.
+    pub(super) fn first(&self) -> Size {
+        let all = self.limit.min(INITIAL_LIMIT);
+        Size { all, as_role: as_role(all) }
     }
 
-    /// Returns the limit of calls that use an assumed role.
-    ///
-    /// While STS hangs, a quarter stays free for the broker's own identity.
-    pub(super) fn as_role(&self) -> usize {
-        as_role(self.limit)
+    /// Returns the limit of the calls beyond the first ones.
+    pub(super) fn beyond(&self) -> Size {
+        let first = self.first();
+        Size { all: self.limit - first.all, as_role: as_role(self.limit) - first.as_role }
     }
 
     /// Adjusts the limit to the outcome of a call that started at `started`.
@@ -50,7 +60,7 @@ impl ConcurrencyLimit {
         match outcome {
             Outcome::Admitted => self.grow(),
             Outcome::Throttled => self.halve(),
-            // A region that hangs must not keep its share of `aws.max_in_flight` from the others.
+            // A region that hangs must not keep `aws.max_in_flight` from the others, which could then not grow.
             Outcome::Unanswered => self.limit = self.limit.min(INITIAL_LIMIT),
             Outcome::Unknown => {}
         }
@@ -68,6 +78,12 @@ impl ConcurrencyLimit {
         latency.saturating_mul(round_trips) + shared(latency, rest, parallel(limit))
     }
 
+    /// Estimates the time until `calls` calls have started if only the first calls make progress.
+    pub(super) fn wait_for_first(&self, calls: usize, is_role: bool, latency: Duration) -> Duration {
+        let first = self.first();
+        shared(latency, calls, if is_role { first.as_role } else { first.all })
+    }
+
     fn grow(&mut self) {
         self.admitted += 1;
         if self.is_slow_start || self.admitted >= self.limit {
@@ -82,7 +98,8 @@ impl ConcurrencyLimit {
     }
 }
 
-fn as_role(limit: usize) -> usize {
+/// Returns how many of `limit` calls may use an assumed role.
+pub(super) fn as_role(limit: usize) -> usize {
     (limit * 3 / 4).max(1)
 }
 
@@ -107,7 +124,7 @@ mod tests {
             advance(Duration::from_millis(1)).await;
             limit.record(Instant::now(), outcome);
         }
-        limit.get()
+        limit.limit
     }
 
     #[tokio::test(start_paused = true)]
@@ -141,9 +158,9 @@ mod tests {
         for _ in 0..64 {
             limit.record(started, Outcome::Throttled);
         }
-        assert_eq!(limit.get(), 32);
+        assert_eq!(limit.limit, 32);
         limit.record(started, Outcome::Admitted);
-        assert_eq!((limit.get(), limit.admitted), (32, 0), "a call from before says nothing about the new limit");
+        assert_eq!((limit.limit, limit.admitted), (32, 0), "a call from before says nothing about the new limit");
         let mut limits = Vec::new();
         for _ in 0..7 {
             limits.push(record(&mut limit, Outcome::Throttled, 1).await);
@@ -166,12 +183,23 @@ mod tests {
     fn limit_never_exceeds_a_maximum_below_8() {
         let mut limit = ConcurrencyLimit::new(3);
         limit.record(Instant::now(), Outcome::Admitted);
-        assert_eq!(limit.get(), 3);
+        assert_eq!(limit.limit, 3);
     }
 
     #[test]
     fn roles_have_three_quarters_of_the_limit_and_at_least_1() {
         assert_eq!([1, 2, 3, 8, 64].map(as_role), [1, 1, 2, 6, 48]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_8_calls_are_apart_from_those_beyond() {
+        let mut limit = ConcurrencyLimit::new(64);
+        let sizes = |limit: &ConcurrencyLimit| [limit.first(), limit.beyond()].map(|size| (size.all, size.as_role));
+        assert_eq!(sizes(&limit), [(8, 6), (0, 0)]);
+        record(&mut limit, Outcome::Admitted, 56).await;
+        assert_eq!(sizes(&limit), [(8, 6), (56, 42)]);
+        record(&mut limit, Outcome::Throttled, 5).await;
+        assert_eq!(sizes(&limit), [(2, 1), (0, 0)]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //! delay a requester with one.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::MutexGuard;
@@ -13,7 +14,12 @@ use crate::sync::lock;
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
     lanes: Arc<Mutex<Lanes>>,
+    fetches: Arc<AtomicUsize>,
 }
+
+/// A fetch with a place in one or more lanes. Dropping it ends its wait.
+#[derive(Debug)]
+pub(super) struct QueuedFetch(Arc<AtomicUsize>);
 
 /// The requester (`None`: the broker itself), and whether the calls use an assumed role.
 pub(super) type LaneKey = (Option<Principal>, bool);
@@ -39,12 +45,21 @@ pub(super) struct LanePlace {
 }
 
 impl FairQueue {
+    /// Begins the wait of a fetch, before it enters its lanes.
+    pub(super) fn begin_fetch(&self) -> QueuedFetch {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        QueuedFetch(Arc::clone(&self.fetches))
+    }
+
     /// Enters the lane of `key`.
     pub(super) fn enter(&self, key: LaneKey) -> LanePlace {
         let mut lanes = lock(&self.lanes);
         let ahead = lanes.get(&key).map_or(0, |lane| lane.waiting);
-        // Lanes take turns: before this call, each starts as many calls as this lane.
-        let calls_ahead = lanes.values().map(|lane| lane.waiting.min(ahead)).sum();
+        // Lanes take turns, and this one comes last: before this call, each other lane starts one call more than this lane.
+        let others = lanes.iter().filter(|(other, _)| **other != key);
+        let turns = ahead + others.map(|(_, lane)| lane.waiting.min(ahead + 1)).sum::<usize>();
+        // A fetch of several callers has a place in the lane of each, and starts once.
+        let calls_ahead = turns.min(self.fetches.load(Ordering::Relaxed).saturating_sub(1));
         let lane = lanes.entry(key.clone()).or_default();
         lane.waiting += 1;
         LanePlace { lanes: Arc::clone(&self.lanes), key, head: Arc::clone(&lane.head), calls_ahead }
@@ -60,6 +75,12 @@ impl LanePlace {
     /// Waits until this call is the first of its lane. It is the first for as long as the guard lives.
     pub(super) async fn head(&self) -> MutexGuard<'_, ()> {
         self.head.lock().await
+    }
+}
+
+impl Drop for QueuedFetch {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -82,13 +103,32 @@ mod tests {
     #[test]
     fn calls_ahead_are_the_turns_of_all_lanes_before_the_call() {
         let queue = FairQueue::default();
-        let enter = |uid| queue.enter((Some(Principal::Uid(uid)), false));
+        let enter = |uid| (queue.begin_fetch(), queue.enter((Some(Principal::Uid(uid)), false)));
         let greedy: Vec<_> = (0..100).map(|_| enter(1)).collect();
-        assert_eq!(greedy[99].calls_ahead(), 99);
+        assert_eq!(greedy[99].1.calls_ahead(), 99);
         let modest = [enter(2), enter(2), enter(2)];
-        assert_eq!(modest.each_ref().map(LanePlace::calls_ahead), [0, 2, 4], "two lanes take turns");
-        assert_eq!(enter(1).calls_ahead(), 100 + 3);
+        assert_eq!(modest.each_ref().map(|(_, place)| place.calls_ahead()), [1, 3, 5], "two lanes take turns");
+        assert_eq!(enter(1).1.calls_ahead(), 100 + 3);
         drop((greedy, modest));
         assert!(lock(&queue.lanes).is_empty());
+    }
+
+    #[test]
+    fn first_call_of_a_lane_comes_after_those_of_all_other_lanes() {
+        let queue = FairQueue::default();
+        let enter = |uid| (queue.begin_fetch(), queue.enter((Some(Principal::Uid(uid)), false)));
+        let callers: Vec<_> = (0..500).map(enter).collect();
+        assert!((0..).zip(&callers).all(|(number, (_, place))| place.calls_ahead() == number));
+    }
+
+    #[test]
+    fn fetch_in_several_lanes_counts_once() {
+        let queue = FairQueue::default();
+        let fetch = queue.begin_fetch();
+        let places: Vec<_> = (0..100).map(|uid| queue.enter((Some(Principal::Uid(uid)), false))).collect();
+        assert!(places.iter().all(|place| place.calls_ahead() == 0), "the fetch does not wait for itself");
+        let next = (queue.begin_fetch(), queue.enter((Some(Principal::Uid(100)), false)));
+        assert_eq!(next.1.calls_ahead(), 1);
+        drop(fetch);
     }
 }

@@ -20,7 +20,11 @@ const SHRINK_FACTOR: f64 = 0.9;
 
 /// Spaces the starts of calls.
 #[derive(Debug)]
-pub(super) struct Pacer(Mutex<State>);
+pub(super) struct Pacer {
+    state: Mutex<State>,
+    /// Locked by the call that starts next. The others queue for the lock, first come, first served.
+    next: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -34,27 +38,28 @@ struct State {
 impl Pacer {
     pub(super) fn new() -> Self {
         let state = State { interval: Duration::ZERO, next_start: Instant::now(), slowed_at: None };
-        Self(Mutex::new(state))
+        Self { state: Mutex::new(state), next: tokio::sync::Mutex::default() }
     }
 
     pub(super) fn interval(&self) -> Duration {
-        lock(&self.0).interval
+        lock(&self.state).interval
     }
 
     /// Waits until a call may start. One call waits at a time; a throttled call may move its start.
     pub(super) async fn wait(&self) {
+        let _next = self.next.lock().await;
         while let Err(start) = self.start() {
             sleep_until(start).await;
         }
     }
 
     fn start(&self) -> Result<(), Instant> {
-        lock(&self.0).start()
+        lock(&self.state).start()
     }
 
     /// Adjusts the interval to the outcome of a call that started at `started`.
     pub(super) fn record(&self, started: Instant, outcome: Outcome) {
-        lock(&self.0).record(started, outcome);
+        lock(&self.state).record(started, outcome);
     }
 }
 

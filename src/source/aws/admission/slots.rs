@@ -52,10 +52,10 @@ impl Slots {
         is_free.then(|| Slot(Arc::clone(self)))
     }
 
-    /// Returns the number of slots in use if all are, else 0: how many calls end before all waiting ones have started.
-    pub(super) fn in_use_if_full(&self) -> usize {
+    /// Returns the number of slots in use if all are: how many calls end before all waiting ones have started.
+    pub(super) fn in_use_if_full(&self) -> Option<usize> {
         let state = lock(&self.state);
-        if state.in_use >= state.size { state.in_use } else { 0 }
+        (state.in_use >= state.size).then_some(state.in_use)
     }
 
     /// Sets the number of slots. Slots in use stay in use.

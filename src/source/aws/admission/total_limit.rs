@@ -1,4 +1,4 @@
-//! Limits over all regions: of the calls in flight, and of one requester's share of them.
+//! Limits over all regions: of the calls in flight, and of one requester's share of them. The first calls of a region do not count.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::concurrency_limit::as_role;
 use super::settings::Settings;
 use crate::caller::Principal;
 use crate::sync::lock;
@@ -13,10 +14,10 @@ use crate::sync::lock;
 /// Number of shares above which unused ones are dropped.
 const MAX_IDLE_SHARES: usize = 100;
 
-/// The calls in flight in all regions.
+/// The calls in flight in all regions, beyond the first ones of each.
 #[derive(Debug)]
 pub(super) struct TotalLimit {
-    in_flight: Arc<Semaphore>,
+    in_flight: Limit,
     /// Shares by requester; `None`: the broker itself, whose `cache.keep_warm` must not crowd out callers.
     shares: Mutex<HashMap<Option<Principal>, Arc<RequesterShare>>>,
     max_of_one: usize,
@@ -26,9 +27,23 @@ pub(super) struct TotalLimit {
 /// The calls of one requester in all regions.
 #[derive(Debug)]
 pub(super) struct RequesterShare {
-    in_flight: Arc<Semaphore>,
+    in_flight: Limit,
     queued: AtomicUsize,
     max_queued: usize,
+}
+
+/// A limit of calls in flight, of which calls that use an assumed role may take three quarters.
+#[derive(Debug)]
+struct Limit {
+    all: Arc<Semaphore>,
+    as_role: Arc<Semaphore>,
+}
+
+/// One call of a limit. Dropping it ends the call.
+#[derive(Debug)]
+pub(super) struct LimitPermit {
+    _as_role: Option<OwnedSemaphorePermit>,
+    _all: OwnedSemaphorePermit,
 }
 
 /// A queued call of a requester. Dropping it ends the wait.
@@ -38,21 +53,21 @@ pub(super) struct QueuedCall(Arc<RequesterShare>);
 impl TotalLimit {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            in_flight: Arc::new(Semaphore::new(settings.max_in_flight)),
+            in_flight: Limit::new(settings.max_in_flight),
             shares: Mutex::default(),
             max_of_one: (settings.max_in_flight / 2).max(1),
             max_queued: settings.max_queued_per_requester.max(1),
         }
     }
 
-    /// Returns how many calls one requester may have in flight.
+    /// Returns how many calls one requester may have in flight beyond the first ones of each region.
     pub(super) fn max_of_one(&self) -> usize {
         self.max_of_one
     }
 
     /// Waits until fewer calls are in flight than the limit. Each region has one call that waits, so regions take turns.
-    pub(super) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
-        acquire(&self.in_flight).await
+    pub(super) async fn acquire(&self, as_role: bool) -> Option<LimitPermit> {
+        self.in_flight.acquire(as_role).await
     }
 
     /// Queues a call of a requester. `None`: as many of its calls are queued as may be (P8).
@@ -69,11 +84,11 @@ impl TotalLimit {
         let mut shares = lock(&self.shares);
         if shares.len() >= MAX_IDLE_SHARES && !shares.contains_key(&requester) {
             shares.retain(|_, share| {
-                Arc::strong_count(share) > 1 || share.in_flight.available_permits() < self.max_of_one
+                Arc::strong_count(share) > 1 || share.in_flight.all.available_permits() < self.max_of_one
             });
         }
         Arc::clone(shares.entry(requester).or_insert_with(|| {
-            let in_flight = Arc::new(Semaphore::new(self.max_of_one));
+            let in_flight = Limit::new(self.max_of_one);
             Arc::new(RequesterShare { in_flight, queued: AtomicUsize::new(0), max_queued: self.max_queued })
         }))
     }
@@ -86,8 +101,28 @@ impl QueuedCall {
     }
 
     /// Waits until the requester has fewer calls in flight than its share.
-    pub(super) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
-        acquire(&self.0.in_flight).await
+    pub(super) async fn acquire(&self, as_role: bool) -> Option<LimitPermit> {
+        self.0.in_flight.acquire(as_role).await
+    }
+
+    /// Returns whether the requester's share has no room for a call.
+    pub(super) fn is_share_used_up(&self, as_role: bool) -> bool {
+        self.0.in_flight.is_used_up(as_role)
+    }
+}
+
+impl Limit {
+    fn new(all: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all)), as_role: Arc::new(Semaphore::new(as_role(all))) }
+    }
+
+    async fn acquire(&self, as_role: bool) -> Option<LimitPermit> {
+        let of_roles = if as_role { Some(acquire(&self.as_role).await?) } else { None };
+        Some(LimitPermit { _as_role: of_roles, _all: acquire(&self.all).await? })
+    }
+
+    fn is_used_up(&self, as_role: bool) -> bool {
+        self.all.available_permits() == 0 || as_role && self.as_role.available_permits() == 0
     }
 }
 
@@ -116,13 +151,27 @@ mod tests {
     fn requester_has_half_of_the_calls_in_flight() {
         let limit = limit(6);
         let in_flight = |requester: Option<&Principal>| {
-            let calls = std::iter::from_fn(|| limit.enqueue(requester)?.acquire().now_or_never()?);
+            let calls = std::iter::from_fn(|| limit.enqueue(requester)?.acquire(false).now_or_never()?);
             calls.take(10).collect::<Vec<_>>()
         };
         let (own, of_caller) = (in_flight(None), in_flight(Some(&Principal::Uid(1))));
         assert_eq!((own.len(), of_caller.len()), (3, 3));
         drop(own);
         assert_eq!((in_flight(None).len(), in_flight(Some(&Principal::Uid(1))).len()), (3, 0));
+    }
+
+    #[test]
+    fn roles_have_three_quarters_of_the_total_and_of_a_share() {
+        let limit = limit(16);
+        let own = limit.enqueue(None).unwrap();
+        let of_share = |as_role| std::iter::from_fn(|| own.acquire(as_role).now_or_never()?).collect::<Vec<_>>();
+        let in_total = |as_role| std::iter::from_fn(|| limit.acquire(as_role).now_or_never()?).collect::<Vec<_>>();
+        let roles = (of_share(true), in_total(true));
+        assert_eq!((roles.0.len(), roles.1.len()), (6, 12));
+        assert!(own.is_share_used_up(true) && !own.is_share_used_up(false));
+        let own_identity = (of_share(false), in_total(false));
+        assert_eq!((own_identity.0.len(), own_identity.1.len()), (2, 4));
+        assert!(own.is_share_used_up(false));
     }
 
     #[test]
@@ -138,12 +187,12 @@ mod tests {
     fn unused_shares_are_dropped_and_those_in_use_are_kept() {
         let limit = limit(4);
         let in_flight: Vec<_> =
-            (0..2).map(|_| limit.enqueue(None).unwrap().acquire().now_or_never().unwrap()).collect();
+            (0..2).map(|_| limit.enqueue(None).unwrap().acquire(false).now_or_never().unwrap()).collect();
         for uid in 0..1_000 {
             drop(limit.enqueue(Some(&Principal::Uid(uid))));
         }
         assert!(lock(&limit.shares).len() <= MAX_IDLE_SHARES);
-        assert!(limit.enqueue(None).unwrap().acquire().now_or_never().is_none(), "its calls are still in flight");
+        assert!(limit.enqueue(None).unwrap().acquire(false).now_or_never().is_none(), "its calls are still in flight");
         drop(in_flight);
     }
 }
