@@ -2,20 +2,22 @@
 //!
 //! A change keeps the order of keys, the indentation, the owner and the symbolic links to the file.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{ErrorKind, Write as _};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde_json::{Map, Value};
 
 use self::layout::Layout;
 
 mod layout;
 mod links;
+mod target;
 
-pub use self::links::{chain as link_chain, target as link_target};
+pub use self::target::Target;
 
 /// Wait for the lock: 5 s, far longer than a change takes.
 const LOCK_TRIES: u32 = 500;
@@ -85,17 +87,43 @@ pub fn update(
     mode: FileMode,
     change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
 ) -> Result<bool, String> {
-    let problem = |error: std::io::Error| write_problem(file, &error);
     // Through symbolic links, because a rename would replace the link. The lock is beside the target: every link to it shares the lock.
-    let file = &link_target(file)?;
+    update_target(&Target::of(file)?, mode, change)
+}
+
+/// Changes a checked file as [`update`] does.
+///
+/// # Errors
+/// Returns the errors of [`update`].
+pub fn update_target(
+    target: &Target,
+    mode: FileMode,
+    change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
+) -> Result<bool, String> {
+    let file = target.path();
+    let problem = |error: std::io::Error| write_problem(file, &error);
     require_regular_file(file)?;
     let directory = file.parent().filter(|directory| directory.is_absolute());
     let directory =
         directory.ok_or_else(|| format!("{}: the path is relative; give an absolute path", file.display()))?;
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
-    let lock = File::options().create(true).append(true).mode(0o600).open(sibling(file, "lock")).map_err(problem)?;
+    let lock = open_lock(&sibling(file, "lock")).map_err(problem)?;
     wait_for_lock(&lock, file)?;
-    update_unlocked(file, mode, change)
+    replace(target, mode, change)
+}
+
+/// Creates or opens a file to lock; never through a link, which could create a file elsewhere.
+///
+/// # Errors
+/// Returns an error if the file cannot be opened, or is a link.
+pub fn open_lock(path: &Path) -> std::io::Result<File> {
+    without_links().create(true).append(true).mode(0o600).open(path)
+}
+
+fn without_links() -> OpenOptions {
+    let mut options = File::options();
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    options
 }
 
 /// Changes a file that has no other writer and is not a link, as [`update`] does without the lock.
@@ -107,20 +135,30 @@ pub fn update_unlocked(
     mode: FileMode,
     change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
 ) -> Result<bool, String> {
+    replace(&Target { file: file.to_owned(), owner: None }, mode, change)
+}
+
+fn replace(
+    target: &Target,
+    mode: FileMode,
+    change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
+) -> Result<bool, String> {
+    let file = target.path();
     require_regular_file(file)?;
     // A fixed name: a killed program leaves at most one such file, and the next change removes it.
     let new = sibling(file, "new");
     let _ = fs::remove_file(&new);
-    let old_text = read_text(file)?;
+    let (old_text, old) = read_old(file)?;
     let before = parse(file, &old_text)?;
     let mut config = before.clone();
     change(&mut config)?;
-    let is_private = fs::metadata(file).is_ok_and(|metadata| metadata.mode().trailing_zeros() >= 6);
-    if config == before && (mode == FileMode::Keep || is_private || !file.exists()) {
+    let is_private = old.as_ref().is_none_or(|old| old.mode().trailing_zeros() >= 6);
+    if config == before && (mode == FileMode::Keep || is_private) {
         return Ok(false);
     }
     let text = Layout::of(&old_text).print(&config).map_err(|error| error.to_string())?;
-    let written = write_new(&new, &text, (file, mode)).and_then(|()| fs::rename(&new, file));
+    let owner = (old.as_ref(), target.owner);
+    let written = write_new(&new, &text, mode, owner).and_then(|()| fs::rename(&new, file));
     if let Err(error) = written {
         let _ = fs::remove_file(&new);
         return Err(write_problem(file, &error));
@@ -171,15 +209,36 @@ fn wait_for_lock(lock: &File, file: &Path) -> Result<(), String> {
     Err(format!("{} stays locked by another program; stop it and retry", file.display()))
 }
 
-/// Writes the new file with the owner of the old one, and with its mode if `mode` keeps it.
-fn write_new(new: &Path, text: &str, (old, mode): (&Path, FileMode)) -> std::io::Result<()> {
-    let mut written = File::options().create_new(true).write(true).mode(0o600).open(new)?;
-    if let Ok(old) = fs::metadata(old) {
-        if mode == FileMode::Keep {
-            written.set_permissions(old.permissions())?;
-        }
+/// Reads the old file and its metadata from one open file, so that the owner that was checked is the one that is kept.
+fn read_old(file: &Path) -> Result<(String, Option<Metadata>), String> {
+    let problem = |error: std::io::Error| format!("{}: {error}", file.display());
+    let mut old = match without_links().read(true).open(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((String::new(), None)),
+        old => old.map_err(problem)?,
+    };
+    let metadata = old.metadata().map_err(problem)?;
+    target::check_file(file, &metadata)?;
+    let mut text = String::new();
+    old.read_to_string(&mut text).map_err(problem)?;
+    Ok((text, Some(metadata)))
+}
+
+/// Writes the new file with the owner of the old one, and with its mode if `mode` keeps it. Without an old one, the owner is the user
+/// whose link leads here.
+fn write_new(
+    new: &Path,
+    text: &str,
+    mode: FileMode,
+    (old, new_owner): (Option<&Metadata>, Option<u32>),
+) -> std::io::Result<()> {
+    let mut written = without_links().create_new(true).write(true).mode(0o600).open(new)?;
+    if let (Some(old), FileMode::Keep) = (old, mode) {
+        written.set_permissions(old.permissions())?;
+    }
+    let owner = old.map(Metadata::uid).or(new_owner);
+    if let Some(owner) = owner {
         // Only root may change the owner, and only root writes files of other users.
-        let _ = std::os::unix::fs::fchown(&written, Some(old.uid()), Some(old.gid()));
+        let _ = std::os::unix::fs::fchown(&written, Some(owner), old.map(Metadata::gid));
     }
     written.write_all(text.as_bytes()).and_then(|()| written.sync_all())
 }

@@ -285,6 +285,74 @@ fn sync_writes_through_a_dangling_link_and_locks_the_target() {
     assert_eq!(hosts(&place.config("docker/config.json")), [PUBLIC]);
 }
 
+/// Only root can create files of other users.
+#[test]
+fn link_to_a_directory_of_another_user_is_refused_and_creates_nothing() {
+    use std::os::unix::fs::{chown, lchown, symlink};
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    for directory in ["user", "root", "other"] {
+        fs::create_dir(place.path(directory)).unwrap();
+    }
+    let (link, own_link) = (place.text("user/config.json"), place.text("root/link.json"));
+    symlink(place.path("root/missing.json"), &link).unwrap();
+    symlink(place.path("other/missing.json"), &own_link).unwrap();
+    let owned = [chown(place.path("user"), Some(4242), None), chown(place.path("other"), Some(4343), None)];
+    if owned.iter().any(Result::is_err) || lchown(&link, Some(4242), None).is_err() {
+        return;
+    }
+    fs::write(place.path("root/theirs.json"), r#"{"x":1}"#).unwrap();
+    fs::set_permissions(place.path("root/theirs.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    let refuse = |file: &str| {
+        let before = [0, 1].map(|at| fs::read_dir(place.path(["root", "other"][at])).unwrap().count());
+        for arguments in [
+            &["sync", "--once", PRIVATE, "--merge", "--authfile", file][..],
+            &["configure", "docker", PRIVATE, "--file", file],
+        ] {
+            let refused = run(arguments, &[("ECR_BROKER_ADDRESS", &place.address())]);
+            assert!(refused.code == 1 && refused.error().contains("not the link's owner"), "{refused:?}");
+        }
+        let after = [0, 1].map(|at| fs::read_dir(place.path(["root", "other"][at])).unwrap().count());
+        assert_eq!(after, before, "{file}");
+    };
+    refuse(&link);
+    refuse(&own_link);
+    fs::remove_file(&link).unwrap();
+    symlink(place.path("root/theirs.json"), &link).unwrap();
+    lchown(&link, Some(4242), None).unwrap();
+    refuse(&link);
+    assert_eq!(fs::read_to_string(place.path("root/theirs.json")).unwrap(), r#"{"x":1}"#);
+    assert_eq!(fs::metadata(place.path("root/theirs.json")).unwrap().mode() & 0o777, 0o644);
+    // A link of the user to a directory.
+    symlink(place.path("root"), place.path("user/.docker")).unwrap();
+    lchown(place.path("user/.docker"), Some(4242), None).unwrap();
+    refuse(&place.text("user/.docker/new.json"));
+    // A link within the user's directories: the new file is the user's.
+    fs::create_dir(place.path("user/own")).unwrap();
+    chown(place.path("user/own"), Some(4242), None).unwrap();
+    fs::remove_file(&link).unwrap();
+    symlink("own/config.json", &link).unwrap();
+    lchown(&link, Some(4242), None).unwrap();
+    for registry in [PRIVATE, PUBLIC] {
+        place.once(&[registry, "--authfile", &link]).out();
+        assert_eq!(fs::metadata(place.path("user/own/config.json")).unwrap().uid(), 4242);
+    }
+}
+
+#[test]
+fn lock_that_is_a_link_is_refused() {
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    let authfile = place.text("auth.json");
+    for name in ["auth.json.sync.lock", "auth.json.lock"] {
+        std::os::unix::fs::symlink(place.path("planted"), place.path(name)).unwrap();
+        let refused = place.once(&[PRIVATE, "--authfile", &authfile]);
+        assert!(refused.code == 1 && !refused.error().is_empty(), "{name}: {refused:?}");
+        assert!(!place.path("planted").exists(), "{name}");
+        fs::remove_file(place.path(name)).unwrap();
+    }
+}
+
 #[test]
 fn sync_takes_null_for_no_content() {
     let place = Place::new();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value};
 
-use crate::json_file::{self, FileMode};
+use crate::json_file::{self, FileMode, Target};
 use crate::registry::{DOCKER_HUB, Registry, RegistryError};
 use crate::terminal::{print_error, print_line};
 
@@ -137,12 +137,13 @@ fn patch(args: &FileArgs, default: Option<PathBuf>) -> anyhow::Result<()> {
     let file = args.file.clone().or(default).context("no default file: HOME is not set; set --file")?;
     let file = std::path::absolute(file)?;
     let hosts = hosts(&args.registries)?;
-    let changes = changes(&json_file::read(&file).map_err(anyhow::Error::msg)?, &hosts, &file)?;
+    let target = Target::of(&file).map_err(anyhow::Error::msg)?;
+    let changes = changes(&json_file::read(target.path()).map_err(anyhow::Error::msg)?, &hosts, &file)?;
     if changes.is_empty() {
         return print_line(format_args!("{} already names the helper for these registries", file.display()));
     }
     if !args.dry_run {
-        json_file::update(&file, FileMode::Keep, |config| {
+        json_file::update_target(&target, FileMode::Keep, |config| {
             let helpers = json_file::object_mut(config, "credHelpers", &file)?;
             helpers.extend(hosts.iter().map(|host| (host.clone(), HELPER.into())));
             Ok(())

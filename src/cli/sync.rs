@@ -20,7 +20,6 @@ mod auth_entries;
 mod auth_file;
 mod expiry_notes;
 mod file_lock;
-mod file_owner;
 mod hook;
 mod updater;
 

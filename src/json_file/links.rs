@@ -1,48 +1,90 @@
-//! Symbolic links to a file: a change goes through them to the target, even if the target does not exist yet.
+//! Symbolic links on the way to a file: a change goes through them to the target, even if the target does not exist yet.
 
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-/// Limit of links in a chain, as in Linux.
+/// Limit of links on the way, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// Returns the links from a path to its target, and the target as the last element.
-///
-/// # Errors
-/// Returns an error if the links form a loop or a link cannot be read.
-pub fn chain(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut chain = vec![path.to_owned()];
-    for _ in 0..MAX_LINKS {
-        match chain.last().map(|last| next(last)).transpose()?.flatten() {
-            Some(target) => chain.push(target),
-            None => return Ok(chain),
+/// A link on the way to a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) path: PathBuf,
+    /// Whether it is a link to the file, and not to one of its directories.
+    pub(super) is_last: bool,
+}
+
+/// The way to a file.
+#[derive(Debug, Default)]
+pub(super) struct Route {
+    pub(super) links: Vec<Link>,
+    /// The path of the file without links, once the way has ended.
+    pub(super) target: PathBuf,
+    left: VecDeque<OsString>,
+}
+
+impl Route {
+    /// Follows a path link by link.
+    ///
+    /// # Errors
+    /// Returns an error if the links form a loop, a link cannot be read, or it leads to a missing directory.
+    pub(super) fn follow(path: &Path) -> Result<Self, String> {
+        let mut route = Self::default();
+        route.prepend(path);
+        while let Some(part) = route.left.pop_front() {
+            route.enter(&part, path)?;
+        }
+        route.require_directory(path)?;
+        Ok(route)
+    }
+
+    fn leads_through_file_link(&self) -> bool {
+        self.links.iter().any(|link| link.is_last)
+    }
+
+    /// Puts a path before the parts that are left. An absolute one begins at the root again.
+    fn prepend(&mut self, path: &Path) {
+        for part in path.components().rev().filter(|part| *part != Component::CurDir) {
+            self.left.push_front(part.as_os_str().to_owned());
         }
     }
-    Err(format!("{}: symbolic link loop; remove the link", path.display()))
-}
 
-/// Returns the file that a change writes: the path itself, or the target of a link.
-///
-/// # Errors
-/// Returns an error if the target's directory is missing, or if [`chain`] fails.
-pub fn target(path: &Path) -> Result<PathBuf, String> {
-    let target = chain(path)?.pop().unwrap_or_else(|| path.to_owned());
-    if target == path || target.parent().is_some_and(Path::is_dir) {
-        return Ok(target);
+    fn enter(&mut self, part: &OsStr, path: &Path) -> Result<(), String> {
+        if part == Component::ParentDir.as_os_str() {
+            self.target.pop();
+            return Ok(());
+        }
+        // The root replaces the path.
+        let entry = self.target.join(part);
+        if !fs::symlink_metadata(&entry).is_ok_and(|metadata| metadata.is_symlink()) {
+            self.target = entry;
+            return Ok(());
+        }
+        self.enter_link(entry, path)
     }
-    Err(format!(
-        "{}: the link leads to {}, whose directory does not exist; create the directory",
-        path.display(),
-        target.display()
-    ))
-}
 
-fn next(path: &Path) -> Result<Option<PathBuf>, String> {
-    if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
-        return Ok(None);
+    fn enter_link(&mut self, link: PathBuf, path: &Path) -> Result<(), String> {
+        if self.links.len() == MAX_LINKS {
+            return Err(format!("{}: symbolic link loop; remove the link", path.display()));
+        }
+        let target = fs::read_link(&link).map_err(|error| format!("{}: {error}", link.display()))?;
+        self.links.push(Link { path: link, is_last: self.left.is_empty() });
+        self.prepend(&target);
+        Ok(())
     }
-    let target = fs::read_link(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(Some(path.parent().map_or_else(|| target.clone(), |directory| directory.join(&target))))
+
+    fn require_directory(&self, path: &Path) -> Result<(), String> {
+        if !self.leads_through_file_link() || self.target.parent().is_some_and(Path::is_dir) {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: the link leads to {}, whose directory does not exist; create the directory",
+            path.display(),
+            self.target.display()
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -54,15 +96,20 @@ mod tests {
     #[test]
     fn target_of_chained_and_dangling_links_is_found() {
         let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
+        let root = fs::canonicalize(directory.path()).unwrap();
+        let at = |name: &str| root.join(name);
         fs::create_dir(at("other")).unwrap();
         symlink(at("second"), at("first")).unwrap();
-        symlink("other/file", at("second")).unwrap();
-        assert_eq!(target(&at("first")), Ok(at("other/file")));
-        assert_eq!(chain(&at("first")), Ok(vec![at("first"), at("second"), at("other/file")]));
-        assert_eq!(target(&at("plain")), Ok(at("plain")));
+        symlink("by/file", at("second")).unwrap();
+        symlink("other", at("by")).unwrap();
+        let link = |name: &str, is_last: bool| Link { path: at(name), is_last };
+        let route = Route::follow(&at("first")).unwrap();
+        assert_eq!(route.target, at("other/file"));
+        assert_eq!(route.links, [link("first", true), link("second", true), link("by", false)]);
+        assert_eq!(Route::follow(&at("by/../plain")).unwrap().target, at("plain"));
+        assert_eq!(Route::follow(&at("missing/plain")).unwrap().target, at("missing/plain"));
         fs::remove_dir(at("other")).unwrap();
-        let missing = target(&at("first")).unwrap_err();
+        let missing = Route::follow(&at("first")).unwrap_err();
         assert!(missing.contains("other/file, whose directory does not exist"), "{missing}");
     }
 
@@ -71,6 +118,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("link");
         symlink("link", &link).unwrap();
-        assert!(target(&link).unwrap_err().contains("symbolic link loop"));
+        assert!(Route::follow(&link).unwrap_err().contains("symbolic link loop"));
     }
 }

@@ -38,7 +38,7 @@ impl AuthFile {
 
     /// Returns the file with the expiry of sync's entries. The credential file's format has no field for it.
     fn notes(&self) -> PathBuf {
-        sibling(self.lock.target(), NOTES)
+        sibling(self.lock.target().path(), NOTES)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -52,7 +52,7 @@ impl AuthFile {
             let _ = fs::remove_file(self.notes());
             Map::new()
         });
-        let config = json_file::read(self.lock.target())?;
+        let config = json_file::read(self.lock.target().path())?;
         let mut entries = AuthEntries::default();
         for (host, auth) in auths(&config) {
             let Some(expiry) = notes.get(host).and_then(|notes| expiry_notes::expiry(notes, auth)) else { continue };
@@ -75,7 +75,7 @@ impl AuthFile {
         let hosts: BTreeSet<_> = entries.iter().map(|(host, _)| host.clone()).collect();
         // Write the notes before the entries: sync never removes an entry without a note.
         self.write_notes(entries, &hosts)?;
-        let changed = json_file::update(self.lock.target(), FileMode::Private, |config| {
+        let changed = json_file::update_target(self.lock.target(), FileMode::Private, |config| {
             self.check_content(config)?;
             self.replace_entries(config, entries, &hosts)
         })?;
@@ -102,7 +102,7 @@ impl AuthFile {
 
     /// Notes the expiry of the new entries. Keeps the notes of the entries that the file still has until the next write.
     fn write_notes(&self, entries: &AuthEntries, hosts: &BTreeSet<String>) -> Result<(), String> {
-        let config = json_file::read(self.lock.target())?;
+        let config = json_file::read(self.lock.target().path())?;
         json_file::update_unlocked(&self.notes(), FileMode::Private, |notes| {
             notes.retain(|host, _| self.owned.contains(host) || hosts.contains(host));
             for (host, entry) in entries.iter() {
