@@ -112,11 +112,27 @@ impl Paths {
 
     /// Returns the delegate that the files name, and the file. It needs only TOML: another mistake in the file does not concern the
     /// registries that the broker does not serve.
+    ///
+    /// # Errors
+    /// Returns an error if a file that may name it is not TOML: another file may name another delegate.
+    pub fn delegate(&self) -> Result<Option<(PathBuf, String)>, ConfigError> {
+        for file in self.candidates() {
+            let table: Option<toml::Table> = read(&file)?;
+            match table.as_ref().and_then(|table| table.get("next")) {
+                None => {}
+                Some(toml::Value::String(text)) => return Ok(Some((file, text.clone()))),
+                Some(_) => return Err(ConfigError::File { path: file, problem: "next is not a string".to_owned() }),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the time limit of the files, even if they have a mistake elsewhere.
     #[must_use]
-    pub fn delegate(&self) -> Option<(PathBuf, String)> {
+    pub fn time_limit(&self) -> Option<Duration> {
         self.candidates().find_map(|file| {
-            let table: toml::Table = std::fs::read_to_string(&file).ok()?.parse().ok()?;
-            Some((file, table.get("next")?.as_str()?.to_owned()))
+            let table: toml::Table = read(&file).ok()??;
+            humantime::parse_duration(table.get("timeout")?.as_str()?).ok()
         })
     }
 
@@ -227,7 +243,7 @@ fn utf8(value: OsString) -> Result<String, String> {
 }
 
 /// Returns `None` if the file does not exist.
-fn read(path: &Path) -> Result<Option<PartialConfig>, ConfigError> {
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
     let error = |problem: String| ConfigError::File { path: path.to_owned(), problem: problem.replace('\n', " ") };
     match std::fs::read_to_string(path) {
         // Print only toml's message, not the line, which may contain a token.

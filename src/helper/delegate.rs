@@ -27,7 +27,7 @@ impl Delegate {
     pub(super) fn named_in(file: &Path, text: &str, home: Option<&Path>) -> Self {
         let directory = file.parent().unwrap_or_else(|| Path::new("/"));
         match (text.strip_prefix("~/"), home) {
-            _ if !text.contains('/') => Self::Helper(text.to_owned()),
+            _ if !text.contains('/') => Self::helper(text, &format!("next in {}", file.display())),
             (Some(rest), Some(home)) => Self::File(home.join(rest)),
             (Some(_), None) => {
                 Self::Invalid(format!("next: {text} needs HOME, which is not set; write the whole path"))
@@ -42,9 +42,17 @@ impl Delegate {
     /// Parses a flag. The shell has expanded `~/`; a relative path starts at the working directory.
     pub(super) fn named_by_flag(text: &str) -> Self {
         if !text.contains('/') {
-            return Self::Helper(text.to_owned());
+            return Self::helper(text, "--next");
         }
         std::path::absolute(text).map_or_else(|error| Self::Invalid(format!("--next {text}: {error}")), Self::File)
+    }
+
+    fn helper(name: &str, origin: &str) -> Self {
+        if name.trim().is_empty() || name.starts_with('~') {
+            let problem = "not a helper's name; name a helper (secretservice) or a file (/path/auth.json)";
+            return Self::Invalid(format!("{origin}: {name:?} is {problem}"));
+        }
+        Self::Helper(name.to_owned())
     }
 
     /// Returns the helper protocol's answer, or `None` if the delegate has no entry.

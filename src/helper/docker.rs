@@ -81,7 +81,7 @@ fn get(setup: &Setup, stdin: &str) -> Output {
 
 /// Returns the delegate's answer. `problem` is noted if the delegate has none.
 fn delegated(setup: &Setup, server: &str, problem: Option<String>) -> Output {
-    let answer = setup.delegate.as_ref().map(|delegate| delegate.get(server, setup.time_limit()));
+    let answer = setup.delegate.as_ref().map(|delegate| delegate.get(server, setup.time_limit));
     match answer.unwrap_or(Ok(None)) {
         Ok(Some(entry)) => Output::ok(entry),
         Ok(None) => not_found(problem.unwrap_or_default()),
@@ -117,7 +117,7 @@ fn store(setup: &Setup, stdin: &str) -> Output {
         }
         (RegistryOwner::Malformed(problem), _) => failed(&problem),
         (RegistryOwner::MaybeAlias(_) | RegistryOwner::Other, Some(delegate)) => {
-            delegate.store(&entry, setup.time_limit())
+            delegate.store(&entry, setup.time_limit)
         }
         (RegistryOwner::MaybeAlias(_) | RegistryOwner::Other, None) => failed(
             "not stored: ecr-broker stores no credentials; set next in client.toml to a helper or file: next = \"secretservice\"",
@@ -129,7 +129,7 @@ fn store(setup: &Setup, stdin: &str) -> Output {
 fn erase(setup: &Setup, server: &str) -> Output {
     match &setup.delegate {
         _ if server.is_empty() => Output::failed(NO_SERVER),
-        Some(delegate) if !is_ecr(server) => delegate.erase(server, setup.time_limit()),
+        Some(delegate) if !is_ecr(server) => delegate.erase(server, setup.time_limit),
         _ => Output::ok(""),
     }
 }
@@ -141,13 +141,17 @@ fn list(setup: &Setup) -> Output {
         Err(failure) => (Vec::new(), vec![failure.to_string()]),
     };
     let mut all: Map<_, _> = cached.into_iter().map(|host| (format!("https://{host}"), Value::from("AWS"))).collect();
-    match setup.delegate.as_ref().map(|delegate| delegate.list(setup.time_limit())) {
+    match setup.delegate.as_ref().map(|delegate| delegate.list(setup.time_limit)) {
         Some(Ok(listing)) => {
             // `get` does not use the delegate for ECR registries.
             all.extend(listing.usernames.into_iter().filter(|(server, _)| !is_ecr(server)));
             problems.extend(listing.problems);
         }
-        Some(Err(problem)) => problems.push(problem),
+        Some(Err(problem)) => {
+            // A mistake in a file concerns both.
+            problems.retain(|known| !problem.contains(known.as_str()));
+            problems.push(problem);
+        }
         None => {}
     }
     Output::ok(format!("{}\n", Value::Object(all))).with_note(one_line(&problems.join("; ")))

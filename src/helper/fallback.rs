@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use super::output::Output;
+use super::output::{Output, failure_message};
 use super::subprocess::run;
 use crate::client::Failure;
 
@@ -37,8 +37,10 @@ impl Fallback {
         let arguments: Vec<_> = words.chain(arguments.iter().copied()).collect();
         match run(program, &arguments, request, limit) {
             Ok(output) if output.success => Ok(output.with_note(failure.to_string())),
-            // The output of a failed program may still hold a secret.
-            Ok(_) => Err(format!("{failure}; the fallback {program} failed too")),
+            Ok(output) => {
+                let message = failure_message(&output.stdout).map(|message| format!(": {message}"));
+                Err(format!("{failure}; the fallback {program} failed too{}", message.unwrap_or_default()))
+            }
             Err(error) => Err(format!("{failure}; the fallback {program} failed: {error}")),
         }
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use serde::de::IgnoredAny;
+
 /// Output and exit code. `stdout` may hold a password: it goes to the calling program and nowhere else.
 pub struct Output {
     /// Answer to the calling program.
@@ -49,6 +51,12 @@ impl Output {
         let written = stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush());
         if self.success && written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// Returns the message of a failed program on one line, unless it has none or its text may hold a secret.
+pub(super) fn failure_message(stdout: &str) -> Option<String> {
+    let may_hold_secret = stdout.contains("Secret") || serde_json::from_str::<IgnoredAny>(stdout).is_ok();
+    Some(one_line(stdout)).filter(|message| !message.is_empty() && !may_hold_secret)
 }
 
 /// Returns a text on one line, for a protocol whose messages are lines.

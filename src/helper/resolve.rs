@@ -141,7 +141,7 @@ fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> 
 fn fall_back(setup: &Setup, failure: &Failure, request: &Request<'_>) -> Result<Output, String> {
     match &setup.fallback {
         Some(fallback) if Fallback::applies_to(failure) => {
-            fallback.run(request.fallback_arguments, request.stdin, failure, setup.time_limit())
+            fallback.run(request.fallback_arguments, request.stdin, failure, setup.time_limit)
         }
         _ => Err(failure.to_string()),
     }

@@ -19,6 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Setup {
     broker: Result<Broker, String>,
     pub(super) delegate: Option<Delegate>,
+    /// Time limit of another program: the one of the broker's answer, even if the settings have a mistake elsewhere.
+    pub(super) time_limit: Duration,
     pub(super) fallback: Option<Fallback>,
 }
 
@@ -42,8 +44,12 @@ impl Setup {
         let paths = Paths::from_environment();
         let broker = PartialConfig::from_flags_or_environment(flag).and_then(|config| Broker::new(config, &paths));
         let broker = broker.map_err(|mistake| mistake.to_string());
-        let delegate = paths.delegate().map(|(file, text)| Delegate::named_in(&file, &text, paths.home.as_deref()));
-        Self { broker, delegate, fallback: None }
+        let delegate = match paths.delegate() {
+            Ok(found) => found.map(|(file, text)| Delegate::named_in(&file, &text, paths.home.as_deref())),
+            Err(mistake) => Some(Delegate::Invalid(format!("{mistake}; correct the file, which may set next"))),
+        };
+        let configured = broker.as_ref().ok().map(|broker| broker.settings.timeout).or_else(|| paths.time_limit());
+        Self { broker, delegate, time_limit: configured.unwrap_or(DEFAULT_TIMEOUT), fallback: None }
     }
 
     /// Notes a mistake that prevents asking the broker, if there is one.
@@ -79,11 +85,6 @@ impl Setup {
     /// Returns the mistake in the settings.
     pub(super) fn broker(&self) -> Result<&Broker, Failure> {
         self.broker.as_ref().map_err(|mistake| Failure::local(mistake.clone()))
-    }
-
-    /// Returns the time limit of another program: the one of the broker's answer.
-    pub(super) fn time_limit(&self) -> Duration {
-        self.broker.as_ref().map_or(DEFAULT_TIMEOUT, |broker| broker.settings.timeout)
     }
 
     /// Notes a mistake in the settings, unless the output says it already.

@@ -1,47 +1,79 @@
 //! Runs another helper with a request on its stdin, for a limited time.
 
-use std::io::{Error, ErrorKind, Write as _};
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::output::Output;
 use crate::environment::{self, NESTED_HELPER};
 
-/// Runs a program with `request` on its stdin. Its stderr is inherited. After `limit` it is killed, with the programs that it started.
+/// Wait for more output after a program has exited, while a process that it left behind keeps stdout open.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Runs a program with `request` on its stdin. Its stderr is inherited. After `limit` it is killed.
+///
+/// Without a terminal it runs in a process group, and the programs that it started are killed with it. With a terminal it stays in
+/// this program's group: only the foreground group can ask for a passphrase, and Ctrl-C reaches it.
 pub(super) fn run(program: &str, arguments: &[&str], request: &str, limit: Duration) -> std::io::Result<Output> {
     if environment::variable(NESTED_HELPER).is_some() {
         return Err(Error::other(
             "an ecr-broker helper runs it already, and it may be the same program; name another helper",
         ));
     }
+    let has_terminal = has_terminal();
     let mut command = Command::new(program);
-    command.args(arguments).env(NESTED_HELPER, "1").stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+    command.args(arguments).env(NESTED_HELPER, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
+    if !has_terminal {
+        command.process_group(0);
+    }
     let child = command.spawn()?;
-    let (group, request) = (Pid::from_child(&child), request.to_owned());
+    let (pid, request) = (Pid::from_child(&child), request.to_owned());
     let (sender, output) = mpsc::channel();
     // Not joined after the limit: a program that left the group may keep stdout open.
-    thread::spawn(move || sender.send(exchange(child, &request)));
+    thread::spawn(move || sender.send(exchange(child, request)));
     output.recv_timeout(limit).unwrap_or_else(|_| {
-        let _ = kill_process_group(group, Signal::KILL);
+        let _ = if has_terminal { kill_process(pid, Signal::KILL) } else { kill_process_group(pid, Signal::KILL) };
         Err(no_answer(limit))
     })
 }
 
+/// Returns whether this process has a controlling terminal; opening it fails if there is none.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
 /// Writes and reads concurrently: a program may fill the stdout pipe before it has read its stdin.
-fn exchange(mut child: Child, request: &str) -> std::io::Result<Output> {
+fn exchange(mut child: Child, request: String) -> std::io::Result<Output> {
     let stdin = child.stdin.take();
-    let output = thread::scope(|scope| {
-        // A failed write is not an error: a program may exit without reading its stdin, and reports its own problem.
-        scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(request.as_bytes())));
-        child.wait_with_output()
-    })?;
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(Output { stdout, stderr: String::new(), success: output.status.success() })
+    // A failed write is not an error: a program may exit without reading its stdin, and reports its own problem.
+    thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(request.as_bytes())));
+    let chunks = child.stdout.take().map(read_chunks);
+    let success = child.wait()?.success();
+    let mut stdout = Vec::new();
+    while let Some(chunk) = chunks.as_ref().and_then(|chunks| chunks.recv_timeout(GRACE).ok()) {
+        stdout.extend(chunk);
+    }
+    Ok(Output { stdout: String::from_utf8_lossy(&stdout).into_owned(), stderr: String::new(), success })
+}
+
+/// Reads until the end, in a thread that is not joined: a process left behind may keep the stream open.
+fn read_chunks(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, chunks) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 8192];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            if sender.send(buffer.get(..length).unwrap_or_default().to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    chunks
 }
 
 fn no_answer(limit: Duration) -> Error {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::helper::auth_entry::NOT_FOUND;
-use crate::helper::output::{Output, one_line};
+use crate::helper::output::{Output, failure_message};
 use crate::helper::subprocess;
 
 /// Returns the answer to `get`, or `None` if the program has no entry.
@@ -20,15 +20,17 @@ pub(super) fn get(name: &str, server: &str, limit: Duration) -> Result<Option<St
             is_entry().then(|| Some(output.stdout.clone())).ok_or(problem)
         }
         not_found if not_found == NOT_FOUND.trim() => Ok(None),
-        "" => Err(silent_failure(name)),
-        problem => Err(format!("docker-credential-{name} (next in client.toml) failed: {}", one_line(problem))),
+        stdout => Err(failure_message(stdout).map_or_else(
+            || silent_failure(name),
+            |problem| format!("docker-credential-{name} (next in client.toml) failed: {problem}"),
+        )),
     }
 }
 
 /// Runs the other helper and returns its output unchanged, because docker compares the texts.
 pub(super) fn change(name: &str, action: &str, request: &str, limit: Duration) -> Output {
     match run(name, action, request, limit) {
-        Ok(output) if output.success || !output.stdout.trim().is_empty() => output,
+        Ok(output) if output.success || failure_message(&output.stdout).is_some() => output,
         Ok(_) => Output::failed(silent_failure(name) + "\n"),
         Err(problem) => Output::failed(problem + "\n"),
     }
@@ -38,7 +40,11 @@ pub(super) fn change(name: &str, action: &str, request: &str, limit: Duration) -
 pub(super) fn list(name: &str, limit: Duration) -> Result<Map<String, Value>, String> {
     let output = run(name, "list", "unused", limit)?;
     let usernames = serde_json::from_str(&output.stdout).ok().filter(|_| output.success);
-    usernames.ok_or_else(|| format!("docker-credential-{name} list failed: {}", one_line(&output.stdout)))
+    usernames.ok_or_else(|| {
+        let problem =
+            failure_message(&output.stdout).unwrap_or_else(|| "no readable answer; run it by hand".to_owned());
+        format!("docker-credential-{name} list failed: {problem}")
+    })
 }
 
 fn silent_failure(name: &str) -> String {
