@@ -207,7 +207,7 @@ async fn callers_beyond_the_connection_limit_wait_for_their_place() {
     }
     let refused = get(&settings(&unix(&broker.socket), Duration::from_secs(1))).await;
     assert!(refused.is_err(), "the limit is reached");
-    let patient = Arc::new(settings(&unix(&broker.socket), Duration::from_secs(60)));
+    let patient = Arc::new(settings(&unix(&broker.socket), Duration::from_mins(1)));
     let waiting: Vec<_> = (0..5 * LIMIT).map(|_| tokio::spawn(get_with(Arc::clone(&patient)))).collect();
     drop(places);
     for caller in waiting {
@@ -229,7 +229,7 @@ async fn fourteen_hundred_callers_of_one_user_are_all_served() {
     // Every caller waits for the first call to AWS, so that the limit is reached.
     let listen = ["serve", "--simulate", "--simulate-latency", "1s", "--listen", &address];
     let broker = Server::start(&listen, &[("RUST_LOG", "error")]);
-    let settings = Arc::new(settings(&address, Duration::from_secs(60)));
+    let settings = Arc::new(settings(&address, Duration::from_mins(1)));
     let start = Instant::now();
     let callers = (0..CALLERS).map(|_| tokio::spawn(get_with(Arc::clone(&settings))));
     let mut failures = Vec::new();
@@ -319,9 +319,11 @@ impl TlsBroker {
         let (certificate, key) = authority.server().write(directory.path(), "server");
         let config = directory.path().join("broker.toml");
         let text = format!(
-            "server.tls = {{ certificate = {certificate:?}, key = {key:?} }}\n\
-             authentication.client_ca = {{ \"a.example\" = {:?} }}\n",
-            authority.file
+            "server.tls = {{ certificate = \"{}\", key = \"{}\" }}\n\
+             authentication.client_ca = {{ \"a.example\" = \"{}\" }}\n",
+            certificate.display(),
+            key.display(),
+            authority.file.display()
         );
         fs::write(&config, text).unwrap();
         let listen = ["serve", "--simulate", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"];

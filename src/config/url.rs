@@ -25,7 +25,7 @@ pub(super) fn without_userinfo(text: &str) -> String {
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |shown, part| {
         let end = part.find(['/', '"', '\'', '\n']).unwrap_or(part.len());
-        let visible = part[..end].rfind('@').map_or(part.to_owned(), |at| format!("***{}", &part[at..]));
+        let visible = part[..end].rfind('@').map_or_else(|| part.to_owned(), |at| format!("***{}", &part[at..]));
         shown + "://" + &visible
     })
 }

@@ -36,7 +36,7 @@ impl Target {
             let found =
                 fs::symlink_metadata(&link.path).map_err(|error| format!("{}: {error}", link.path.display()))?;
             check_link(&link, &found, &target)?;
-            owner = owner.or(Some(found.uid()).filter(|owner| *owner != own()));
+            owner = owner.or_else(|| Some(found.uid()).filter(|owner| *owner != own()));
         }
         if let Ok(found) = fs::symlink_metadata(&target) {
             check_file(&target, &found)?;

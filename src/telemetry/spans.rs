@@ -35,7 +35,7 @@ fn without_value(error: ExporterBuildError) -> anyhow::Error {
             let name = text.split_once(": ").map_or("OTEL_EXPORTER_OTLP_*", |(name, _)| name);
             anyhow!("{name}: the OTLP exporter cannot use the value; correct it")
         }
-        other => anyhow::Error::new(other)
+        other @ ExporterBuildError::InternalFailure(_) => anyhow::Error::new(other)
             .context("cannot create the OTLP exporter; check the OTEL_EXPORTER_OTLP_* variables"),
     }
 }

@@ -33,7 +33,9 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
     } = Aws::read(reader);
     aws_sdk::check(reader);
     let web_identity = web_identity(reader);
-    web_identity.iter().for_each(|identity| check_token_file(reader, &identity.token_file));
+    if let Some(identity) = &web_identity {
+        check_token_file(reader, &identity.token_file);
+    }
     aws::Settings {
         needs_region: needs_region(reader, &profiles, web_identity.is_some(), sts_endpoint.is_some()),
         imds_disabled: aws_sdk::is_imds_disabled(reader),
