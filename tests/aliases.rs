@@ -114,7 +114,7 @@ fn helpers_return_credentials_for_aliases_and_no_other_host() {
     assert_eq!(credential, json!({ "ServerURL": ALIAS, "Username": "AWS", "Secret": password }));
     assert_eq!(docker("docker.io").stdout, "credentials not found in native keychain\n");
     let denied = docker(FORBIDDEN);
-    assert!(denied.code == 1 && denied.stdout.contains("CALLER_NOT_ALLOWED"), "{denied:?}");
+    assert!(denied.code == 1 && denied.stderr.contains("CALLER_NOT_ALLOWED"), "{denied:?}");
     let listed: Value = serde_json::from_str(&setup.run_helper(HELPER, &["list"], "").out_anyway()).unwrap();
     let names = [ALIAS, BEHIND, "proxy.corp.example:5000"].map(|name| (format!("https://{name}"), "AWS".into()));
     assert_eq!(listed, Value::Object(names.into_iter().collect()));
@@ -157,7 +157,7 @@ fn helpers_skip_other_registries_if_the_caller_is_rejected() {
         run_with_input(command, input)
     };
     let of_ecr = run_helper(HELPER, &["get"], BEHIND);
-    assert!(of_ecr.code == 1 && of_ecr.stdout.contains("CALLER_UNAUTHENTICATED"), "{of_ecr:?}");
+    assert!(of_ecr.code == 1 && of_ecr.stderr.contains("CALLER_UNAUTHENTICATED"), "{of_ecr:?}");
     let other = run_helper(HELPER, &["get"], "ghcr.io");
     assert_eq!((other.code, other.stdout.as_str()), (1, "credentials not found in native keychain\n"));
     assert!(other.stderr.contains("CALLER_UNAUTHENTICATED"), "{other:?}");
@@ -222,7 +222,7 @@ fn alias_is_listed_watched_and_synced() {
     let setup = Setup::new();
     let authfile = setup.text("auth.json");
     let mut sync = program(&[("ECR_BROKER_ADDRESS", &setup.broker.address)]);
-    sync.args(["sync", "--authfile", &authfile, "--on-change", "tr -d ' \\n' <$ECR_SYNC_FILE; echo"]);
+    sync.args(["sync", "--authfile", &authfile, "--on-change", "tr -d ' \\t\\n' <$ECR_SYNC_FILE; echo"]);
     let mut sync = Following::start(sync);
     sync.until(|line| line.contains(&format!("\"{ALIAS}\":{{\"auth\":\"QVdTO")).then_some(()));
     assert!(sync.end("TERM").success());
