@@ -1,7 +1,7 @@
 //! Files that decide identity: who a caller is, who the broker is, and what either may do.
 //!
 //! [`open`] is the one way to such a file: configuration and grants, keys, CA certificates, secrets and tokens. It follows the path
-//! link by link. [`entry::check`] judges every link on the way, and the file: by the directory that has it. The opened file is judged
+//! link by link. `entry::check` judges every link on the way, and the file: by the directory that has it. The opened file is judged
 //! last, by its own metadata. Directories on the way are not judged as entries of their parents.
 
 use std::fs::{File, Metadata, OpenOptions};
