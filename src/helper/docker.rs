@@ -85,7 +85,11 @@ fn delegated(setup: &Setup, server: &str, problem: Option<String>) -> Output {
     match answer.unwrap_or(Ok(None)) {
         Ok(Some(entry)) => Output::ok(entry),
         Ok(None) => not_found(problem.unwrap_or_default()),
-        Err(error) => not_found(error).and_note(&problem.unwrap_or_default()),
+        Err(error) => {
+            // A mistake in a file concerns both.
+            let problem = problem.filter(|_| !setup.is_mistake(&error));
+            not_found(error).and_note(&problem.unwrap_or_default())
+        }
     }
 }
 

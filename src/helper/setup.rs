@@ -87,10 +87,17 @@ impl Setup {
         self.broker.as_ref().map_err(|mistake| Failure::local(mistake.clone()))
     }
 
+    /// Returns whether a text has the mistake in the settings.
+    pub(super) fn is_mistake(&self, text: &str) -> bool {
+        self.broker.as_ref().err().is_some_and(|mistake| text.contains(mistake.as_str()))
+    }
+
     /// Notes a mistake in the settings, unless the output says it already.
     pub(super) fn note_mistake(&self, output: Output) -> Output {
         match &self.broker {
-            Err(mistake) if !output.stderr.contains(mistake.as_str()) => output.and_note(mistake),
+            Err(mistake) if ![&output.stderr, &output.stdout].iter().any(|text| self.is_mistake(text)) => {
+                output.and_note(mistake)
+            }
             _ => output,
         }
     }
