@@ -563,7 +563,7 @@ fn delegate_may_ask_at_the_terminal() {
     let text = "#!/bin/sh\nread line </dev/tty\nprintf '{\"Username\":\"u\",\"Secret\":\"%s\"}' \"$line\"\n";
     fs::write(&ask, text).unwrap();
     let in_terminal = format!("printf localhost | {HELPER} get");
-    // script(1) gives the program a terminal of its own, and types what is on its stdin.
+    // script(1) runs the program in a new terminal, and types what is on its stdin.
     let ended = place.run("script", &["-qec", &in_terminal, "/dev/null"], "typed\n");
     assert!(ended.code == 0 && ended.stdout.contains(r#"{"Username":"u","Secret":"typed"}"#), "{ended:?}");
 }

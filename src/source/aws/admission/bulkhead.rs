@@ -208,7 +208,7 @@ impl Bulkhead {
 
     /// Adjusts the limit, the pacer and the latency to a call that has ended.
     fn record(&self, started: Instant, as_role: bool, outcome: Outcome) {
-        // The time until a call was given up is no latency. After an outage it would refuse callers that AWS serves at once.
+        // The time until a call was given up says nothing of the latency. After an outage it would refuse callers that AWS serves at once.
         if outcome != Outcome::Unanswered {
             self.latency(as_role).record(started.elapsed());
         }
