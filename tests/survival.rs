@@ -153,11 +153,15 @@ fn served(tally: &Tally) -> u64 {
     tally.lock().unwrap().get("served").copied().unwrap_or_default()
 }
 
-/// Every call requests a new registry in one region, and AWS takes 100 ms. Eight calls in flight make 80 a second, so the load tool
-/// leaves the machine to the broker: with the default of 64, it could not make ten times as many calls. Ten times as many calls are made, each at its time, whether or not earlier ones were answered.
+/// Every call requests a new registry in one region, and AWS takes 200 ms. Eight calls in flight make 40 a second, so that a debug
+/// build and the load tool can handle ten times as many calls on two cores. Each is made at its time, whether or not earlier ones
+/// were answered.
 async fn overload(time: Duration) {
-    let environment = [("RUST_LOG", "error"), ("ECR_BROKER_AWS_MAX_IN_FLIGHT_PER_REGION", "8")];
-    let broker = simulated_broker(&["--simulate-latency", "100ms"], &environment);
+    // One caller may queue an eighth: 640 calls, which take 16 s, well within the longest duration of a call.
+    const QUEUE: [(&str, &str); 2] =
+        [("ECR_BROKER_CACHE_MAX_WAITERS", "5120"), ("ECR_BROKER_LIMITS_IN_FLIGHT", "5000")];
+    let environment = [("RUST_LOG", "error"), ("ECR_BROKER_AWS_MAX_IN_FLIGHT_PER_REGION", "8"), QUEUE[0], QUEUE[1]];
+    let broker = simulated_broker(&["--simulate-latency", "200ms"], &environment);
     let client = Client::new(channel(&broker.address).await.unwrap());
     let numbers = Arc::new(AtomicU64::new(0));
 
