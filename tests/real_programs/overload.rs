@@ -14,7 +14,7 @@ use super::program::{Server, run};
 
 const PATH: &str = "ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials";
 /// Requests per second that the caller may make.
-const RATE: u32 = 200;
+const RATE: u32 = 30;
 
 /// Puts the broker under load. The audit log counts the served requests, because h2load takes a gRPC error for a success.
 fn overload(time: Duration) {
@@ -39,8 +39,8 @@ fn overload(time: Duration) {
     // In a thread, so that health is probed at the same time.
     let (start, length) = (Instant::now(), time.as_secs().to_string());
     let mut load = Command::new("h2load");
-    // 40 clients with 50 requests per second each: ten times the rate.
-    load.args(["--clients=40", "--threads=1", "--max-concurrent-streams=10", "--rps=50", "--duration", &length])
+    // 30 clients with 10 requests per second each: ten times the rate.
+    load.args(["--clients=30", "--threads=1", "--max-concurrent-streams=10", "--rps=10", "--duration", &length])
         .arg("--data")
         .arg(&body)
         .args(["--header=content-type: application/grpc", "--header=te: trailers"])
