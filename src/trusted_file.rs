@@ -35,7 +35,7 @@ pub struct TrustedFile {
 /// replace it. What the owners and groups of files and directories may write is not judged.
 ///
 /// # Errors
-/// There is no such file, it cannot be read, or every user could write or replace it.
+/// The file is missing, it cannot be read, or every user could write or replace it.
 pub fn open(path: &Path) -> Result<TrustedFile, TrustedFileError> {
     let file = open_without_waiting(&route::follow(path)?)?;
     let metadata = file.metadata()?;

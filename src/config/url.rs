@@ -44,7 +44,7 @@ fn parse(text: &str) -> Result<Uri, String> {
     }
 }
 
-/// Returns whether there is no port, or a number. The parser accepts any text.
+/// Returns whether the port is absent or a number. The parser accepts any text.
 fn has_valid_port(authority: &Authority) -> bool {
     let text = authority.as_str();
     let after = text.rsplit_once('@').map_or(text, |(_, after)| after);

@@ -93,8 +93,8 @@ fn delegated(setup: &Setup, server: &str, problem: Option<String>) -> Output {
     }
 }
 
-/// Returns a failed `get`. Whatever the reason, docker reads that there is no entry, as from Amazon's helper. After any other text
-/// podman's remote client and docker's build fail for every registry, because they ask for all entries first.
+/// Returns a failed `get` as the text for a missing entry, for any reason, as Amazon's helper does. After any other text podman's remote
+/// client and docker's build fail for every registry, because they ask for all entries first.
 fn not_found(problem: impl Into<String>) -> Output {
     Output::failed(NOT_FOUND).with_note(problem)
 }

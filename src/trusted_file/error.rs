@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The reason why a file is not used. The text continues the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustedFileError {
-    /// There is no such file, and no link to one.
+    /// Neither the file nor a link to it exists.
     #[error("cannot be read: no such file; create it or correct its path")]
     Missing,
     /// A link leads nowhere.

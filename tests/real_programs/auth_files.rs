@@ -20,7 +20,7 @@ fn by_skopeo(file: &Path) -> Option<String> {
     output.status.success().then(|| text(&output.stdout).trim().to_owned())
 }
 
-/// The username for the host by crane, which answers without one if there is no entry.
+/// The username for the host by crane; `None` if the file has no entry.
 fn by_crane(file: &Path) -> Option<String> {
     let mut crane = tool("bin/crane");
     let directory = file.parent().unwrap();

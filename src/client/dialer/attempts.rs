@@ -165,7 +165,7 @@ where
         self.is_loopback_barred
     }
 
-    /// Returns why there is no connection after this wait.
+    /// Returns the failure after a wait without a connection.
     pub(super) fn failure(self, waited: Duration) -> Failure {
         let problems = self.targets.into_iter().filter_map(|Target { address, is_running, problem }| {
             problem.or_else(|| is_running.then(Problem::timed_out)).map(|problem| (address, problem))
