@@ -425,22 +425,48 @@ fn socket_without_permission_fails_at_once() {
     );
 }
 
-#[test]
-fn second_address_serves_while_the_first_is_silent() {
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    // Its queue is filled, so that it does not answer a SYN.
-    let silent_address = silent.local_addr().unwrap();
-    let socket = Socket::from(silent);
+/// A TCP socket that does not answer a SYN: its queue is full until one of the connections in it is accepted.
+fn silent_socket() -> (TcpListener, Vec<Socket>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = Socket::from(listener);
     socket.listen(0).unwrap();
     let fill = || {
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         client.set_nonblocking(true).unwrap();
-        _ = client.connect(&silent_address.into());
+        _ = client.connect(&address.into());
         client
     };
-    let _waiting: Vec<_> = (0..4).map(|_| fill()).collect();
+    let waiting = (0..4).map(|_| fill()).collect();
+    (socket.into(), waiting)
+}
+
+/// The kernel sends a SYN again after a second: the test sleeps.
+#[test]
+fn lost_syn_is_sent_again_within_the_timeout() {
     let broker = simulated_broker(&[], &[]);
-    let addresses = format!("http://{silent_address},{}", broker.address);
+    let to = broker.address.strip_prefix("grpc://").unwrap().to_owned();
+    let (listener, waiting) = silent_socket();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let accepting = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        drop(waiting);
+        for stream in listener.incoming().map_while(Result::ok) {
+            forward(stream, &to, Duration::ZERO);
+        }
+    });
+    let start = Instant::now();
+    run(&["get", HOST, "--timeout", PATIENT, "--address", &address], &[]).out();
+    assert!(start.elapsed() > Duration::from_millis(900), "{:?}: the SYN was not lost", start.elapsed());
+    assert!(!accepting.is_finished());
+    broker.stop();
+}
+
+#[test]
+fn second_address_serves_while_the_first_is_silent() {
+    let (silent, _waiting) = silent_socket();
+    let broker = simulated_broker(&[], &[]);
+    let addresses = format!("http://{},{}", silent.local_addr().unwrap(), broker.address);
     run(&["get", HOST, "--timeout", PATIENT, "--address", &addresses], &[]).out();
     broker.stop();
 }

@@ -19,6 +19,7 @@ mod aws_api;
 mod docker_cli;
 mod grpc_clients;
 mod kubelet;
+mod network;
 mod other;
 mod overload;
 mod pull;
