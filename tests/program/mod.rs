@@ -110,8 +110,17 @@ impl Server {
 
     /// Returns the resident memory in MB.
     pub fn memory_mb(&self) -> u64 {
+        self.status_mb("VmRSS:")
+    }
+
+    /// Returns the peak of the resident memory in MB.
+    pub fn peak_memory_mb(&self) -> u64 {
+        self.status_mb("VmHWM:")
+    }
+
+    fn status_mb(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 

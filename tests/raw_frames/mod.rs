@@ -11,7 +11,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -46,9 +46,9 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// A connection to the broker.
-pub struct Raw {
-    pub stream: TcpStream,
+/// A connection to the broker, over TCP unless another stream is given.
+pub struct Raw<S = TcpStream> {
+    pub stream: S,
     began: Instant,
     frames: u64,
 }
@@ -118,16 +118,54 @@ impl Raw {
     /// Exchanges preface and SETTINGS as every client does.
     pub async fn open(address: &str, settings: &[u8]) -> Self {
         let mut raw = Self::connect(address).await;
-        raw.write(PREFACE).await.unwrap();
-        raw.send(SETTINGS, 0, 0, settings).await.unwrap();
-        let first = raw.read().await.unwrap();
-        assert_eq!((first.kind, first.flags), (SETTINGS, 0));
-        raw.send(SETTINGS, ACK, 0, &[]).await.unwrap();
+        raw.start(settings).await.unwrap();
         raw
     }
 
+    /// Sends at most `most` frames until the connection ends, and reads only what has already arrived.
+    pub async fn flood(&mut self, most: usize, mut bytes: impl FnMut(usize) -> Vec<u8>) -> Option<Cut> {
+        const AT_ONCE: usize = 50;
+        for number in (0..most).step_by(AT_ONCE) {
+            self.frames += 50;
+            let some: Vec<_> = (number..number + AT_ONCE).flat_map(&mut bytes).collect();
+            if self.write(&some).await.is_err() {
+                return Some(self.cut());
+            }
+            let mut read = [0; 4096];
+            while let Ok(1..) = self.stream.try_read(&mut read) {}
+        }
+        let end = async {
+            let mut read = [0; 4096];
+            while self.stream.read(&mut read).await.is_ok_and(|read| read > 0) {}
+        };
+        timeout(Duration::from_secs(2), end).await.is_ok().then(|| self.cut())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    /// Exchanges preface and SETTINGS over a stream.
+    pub async fn open_over(stream: S, settings: &[u8]) -> Self {
+        Self::try_open_over(stream, settings).await.unwrap()
+    }
+
+    /// Does the same; fails if the broker closes the connection.
+    pub async fn try_open_over(stream: S, settings: &[u8]) -> io::Result<Self> {
+        let mut raw = Self { stream, began: Instant::now(), frames: 0 };
+        raw.start(settings).await?;
+        Ok(raw)
+    }
+
+    async fn start(&mut self, settings: &[u8]) -> io::Result<()> {
+        self.write(PREFACE).await?;
+        self.send(SETTINGS, 0, 0, settings).await?;
+        let first = self.read().await?;
+        assert_eq!((first.kind, first.flags), (SETTINGS, 0));
+        self.send(SETTINGS, ACK, 0, &[]).await
+    }
+
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
@@ -178,25 +216,6 @@ impl Raw {
             }
         }
         self.cut()
-    }
-
-    /// Sends at most `most` frames until the connection ends, and reads only what has already arrived.
-    pub async fn flood(&mut self, most: usize, mut bytes: impl FnMut(usize) -> Vec<u8>) -> Option<Cut> {
-        const AT_ONCE: usize = 50;
-        for number in (0..most).step_by(AT_ONCE) {
-            self.frames += 50;
-            let some: Vec<_> = (number..number + AT_ONCE).flat_map(&mut bytes).collect();
-            if self.write(&some).await.is_err() {
-                return Some(self.cut());
-            }
-            let mut read = [0; 4096];
-            while let Ok(1..) = self.stream.try_read(&mut read) {}
-        }
-        let end = async {
-            let mut read = [0; 4096];
-            while self.stream.read(&mut read).await.is_ok_and(|read| read > 0) {}
-        };
-        timeout(Duration::from_secs(2), end).await.is_ok().then(|| self.cut())
     }
 
     pub fn cut(&self) -> Cut {
