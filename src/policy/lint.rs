@@ -8,6 +8,7 @@ use super::grant::{Effect, Grant, Policy};
 use super::pattern::{Accounts, CallerPattern, RegistryPattern, TokenPattern};
 use crate::caller::DnsName;
 use crate::profile::{Access, Profile};
+use crate::registry::Partition;
 
 /// A likely mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,7 @@ pub fn lint(policy: &Policy, profiles: &[Profile], accepted: &AcceptedIdentities
             renamed_repository(grant, accepted),
             pull_requests(grant, accepted),
             misspelt_region(grant),
+            several_partitions(grant),
             evaded_deny(grant, grants),
             without_effect(grant, index, grants),
         ];
@@ -160,17 +162,32 @@ fn renamed_repository(grant: &Grant, accepted: &AcceptedIdentities) -> Option<St
 fn misspelt_region(grant: &Grant) -> Option<String> {
     const PLACES: [&str; 9] =
         ["central", "east", "north", "northeast", "northwest", "south", "southeast", "southwest", "west"];
-    let regions = grant.registries.iter().flat_map(|one| match one {
-        RegistryPattern::Private { regions, .. } => regions.as_slice(),
-        RegistryPattern::Public => &[],
-    });
     let known = |region: &String| {
         let mut words = region.split('-').rev();
         let place = words.find(|word| !word.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or_default();
         region.ends_with('*') || PLACES.contains(&place)
     };
-    let strange = regions.map(ToString::to_string).find(|region| !known(region))?;
+    let strange = regions(grant).find(|region| !known(region))?;
     Some(format!("region {strange:?} does not look like an AWS region; check its spelling"))
+}
+
+/// A geography such as `us-*` has regions of isolated partitions too. `*` alone says so, and a deny may be as wide as it likes.
+fn several_partitions(grant: &Grant) -> Option<String> {
+    let partitions = |region: &str| Partition::all_owning(region).map(Partition::name).collect::<Vec<_>>();
+    let is_wide = |region: &String| region != "*" && partitions(region).len() > 1;
+    let wide = regions(grant).find(|region| grant.effect == Effect::Allow && is_wide(region))?;
+    let spanned = partitions(&wide).join(", ");
+    Some(format!(
+        "region {wide:?} spans the partitions {spanned}; list the regions, or longer prefixes such as \"us-east-*\""
+    ))
+}
+
+fn regions(grant: &Grant) -> impl Iterator<Item = String> {
+    let patterns = grant.registries.iter().flat_map(|one| match one {
+        RegistryPattern::Private { regions, .. } => regions.as_slice(),
+        RegistryPattern::Public => &[],
+    });
+    patterns.map(ToString::to_string)
 }
 
 /// A caller that a deny names can come in by another authentication. Loopback and the AWS API do not tell the user, and a token

@@ -197,7 +197,7 @@ mod tests {
             ("grant \"a\": callers: expected exactly one of the keys", "got { gid = 2, uid = 1 }"),
             ("grant \"a\": callers: loopback", "expected true, got false"),
             ("grant \"a\": registries: accounts", "twelve digits"),
-            ("grant \"a\": registries: regions", "\"eu-*\""),
+            ("grant \"a\": registries: regions", "\"eu-west-*\""),
             ("got { public = 1 }", "{ public = true }"),
             ("got { accounts = [\"*\"] }", "regions"),
             ("grant number 2: id is missing", "1 to 64"),

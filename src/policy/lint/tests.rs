@@ -52,7 +52,7 @@ fn lint_finds_a_profile_that_can_write_everywhere() {
         attribution: Attribution::Broker,
         source_identity: false,
     };
-    let policy = |effect| Policy::Grants(vec![grant("farm", user(), private("111111111111", "eu-*"), effect)]);
+    let policy = |effect| Policy::Grants(vec![grant("farm", user(), private("111111111111", "eu-west-*"), effect)]);
     for (access, repositories, effect, found) in [
         (Access::Pull, &[][..], Effect::Allow, false),
         (Access::Push, &[], Effect::Allow, true),
@@ -93,7 +93,7 @@ fn lint_finds_a_token_grant_that_an_earlier_grant_covers() {
         (&some, tokens("blue", "a:b", &[("other", "main-1")]), false),
     ] {
         let grants = [("outer", outer.clone()), ("inner", inner.clone())]
-            .map(|(id, caller)| grant(id, caller, private("111111111111", "eu-*"), Effect::Allow));
+            .map(|(id, caller)| grant(id, caller, private("111111111111", "eu-west-*"), Effect::Allow));
         let findings = lint(&Policy::Grants(grants.into()), &[], &accepted);
         assert_eq!(findings.len(), usize::from(shadowed), "{inner:?}: {findings:?}");
         assert!(findings.iter().all(|finding| finding.grant.as_deref() == Some("inner")), "{findings:?}");
@@ -104,19 +104,30 @@ fn lint_finds_a_token_grant_that_an_earlier_grant_covers() {
 fn lint_finds_each_likely_mistake_and_nothing_else() {
     use Effect::{Allow, Deny};
     let runners = |text: &str| CallerPattern::Spiffe(text.parse().unwrap());
-    let fine = || grant("fine", user(), private("111111111111", "eu-*"), Allow);
+    let fine = || grant("fine", user(), private("111111111111", "eu-west-*"), Allow);
     assert_findings(vec![
         (vec![fine()], None),
         (vec![fine(), grant("other", user(), private("111111111111", "*"), Allow)], None),
         (vec![fine(), grant("public", user(), RegistryPattern::Public, Allow)], None),
         (vec![fine(), grant("deny-some", user(), private("111111111111", "eu-west-1"), Deny)], None),
-        (vec![grant("wide", user(), private("*", "eu-*"), Allow)], Some(("wide", "every account"))),
-        (vec![grant("wide", user(), private("*", "eu-*"), Deny)], None),
+        (vec![grant("wide", user(), private("*", "eu-west-*"), Allow)], Some(("wide", "every account"))),
+        (vec![grant("wide", user(), private("*", "eu-west-*"), Deny)], None),
         (
             vec![grant("typo", user(), private("111111111111", "eu-cental-1"), Deny)],
             Some(("typo", "check its spelling")),
         ),
         (vec![grant("gov", user(), private("111111111111", "us-gov-west-1"), Deny)], None),
+        (
+            vec![grant("us", user(), private("111111111111", "us-*"), Allow)],
+            Some(("us", "spans the partitions aws, aws-us-gov, aws-iso, aws-iso-b, aws-iso-f; list the regions")),
+        ),
+        (
+            vec![grant("eu", user(), private("111111111111", "eu-*"), Allow)],
+            Some(("eu", "spans the partitions aws, aws-iso-e")),
+        ),
+        (vec![grant("gov", user(), private("111111111111", "us-gov-*"), Allow)], None),
+        (vec![grant("east", user(), private("111111111111", "us-east-*"), Allow)], None),
+        (vec![grant("no-us", user(), private("111111111111", "us-*"), Deny)], None),
         (vec![grant("root", CallerPattern::Uid(0), RegistryPattern::Public, Allow)], Some(("root", "allows root"))),
         (
             vec![grant("local", CallerPattern::Loopback, RegistryPattern::Public, Allow)],
@@ -150,7 +161,7 @@ fn lint_finds_each_likely_mistake_and_nothing_else() {
     ]);
     for (caller, detour) in [(CallerPattern::Loopback, "over loopback"), (CallerPattern::AwsApi, "over the AWS API")] {
         let grants = vec![
-            grant("no", user(), private("111111111111", "eu-*"), Deny),
+            grant("no", user(), private("111111111111", "eu-west-*"), Deny),
             grant("local", caller, private("111111111111", "eu-west-1"), Allow),
         ];
         let findings =

@@ -15,7 +15,7 @@ pub struct LabelPattern {
 /// The error for a text that is not a label pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} is not a pattern: \"*\" may only end a lower-case name; write a name or a prefix such as \"eu-*\"",
+    "{} is not a pattern: \"*\" may only end a lower-case name; write a name or a prefix such as \"eu-west-*\"",
     Quoted(text)
 )]
 pub struct LabelPatternError {

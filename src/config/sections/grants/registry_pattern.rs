@@ -36,8 +36,9 @@ fn read_accounts(value: &Value) -> Result<Accounts, String> {
 fn read_regions(value: &Value) -> Result<Vec<LabelPattern>, String> {
     let region = |text: &str| {
         let pattern: LabelPattern = text.parse().map_err(|error| format!("regions: {error}"))?;
-        let problem =
-            || format!("regions: {text:?} matches none of AWS's regions; write it like \"eu-central-1\" or \"eu-*\"");
+        let problem = || {
+            format!("regions: {text:?} matches none of AWS's regions; write it like \"eu-central-1\" or \"eu-west-*\"")
+        };
         Partition::all_owning(text).next().map(|_| pattern).ok_or_else(problem)
     };
     strings("regions", value)?.into_iter().map(region).collect()
