@@ -144,6 +144,9 @@ enum Command {
 /// Runs the command of the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    // First: until then, other processes of the user can read the environment. The broker logs a failure later.
+    #[cfg(any(feature = "server", feature = "client"))]
+    let _ = crate::memory_guard::hide();
     if let Err(error) = environment::restart_without_blank_variables() {
         print_error(error);
         return ExitCode::FAILURE;

@@ -24,6 +24,7 @@
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
 //! | tools | [`json_file`] | atomic, locked changes of JSON files shared with other programs |
+//! | tools | [`memory_guard`] | hides memory and environment from other processes of the user |
 //! | tools | [`mount`] | mounts: read-only ones, and roots of mounts |
 //! | tools | [`trusted_file`] | opens files that decide identity, unless any user could write or replace them |
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
@@ -100,6 +101,8 @@ pub mod json_file;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod log_throttle;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod memory_guard;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod moment;
 #[cfg(feature = "server")]

@@ -2,9 +2,10 @@
 
 use std::panic::PanicHookInfo;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, warn};
 
+use crate::memory_guard;
 use crate::signal::Signals;
 
 /// Descriptors beside those of connections: listeners, AWS, logs, files.
@@ -29,9 +30,9 @@ pub(super) async fn shutdown(mut signals: Signals) {
     });
 }
 
-/// Hides the memory from other processes, even of the same user, and disables core files.
+/// Disables core files, and tells whether the memory is hidden: `main` has hidden it, before there was a log.
 fn guard_memory() {
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+    if let Err(error) = memory_guard::hide() {
         warn!(%error, "memory not protected: other processes of this user can read it");
     }
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
