@@ -94,7 +94,10 @@ async fn p11_thousand_concurrent_releases_have_a_record_each() {
 
 #[tokio::test]
 async fn p11_unwritable_sink_releases_nothing_and_still_denies() {
-    let broker = broker(policy(), Path::new("/dev/full"));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let broker = broker(policy(), &file);
+    put_directory_at(&file);
     let mut client = broker.client().await;
     let status = get(&mut client, "public.ecr.aws").await.unwrap_err();
     let details = status.get_error_details();
@@ -146,8 +149,7 @@ async fn rotated_audit_file_is_created_again_and_writes_recover() {
     assert_eq!((records(&old).len(), records(&file).len()), (1, 1));
 
     // Nothing is released while a directory is in the way of the file.
-    fs::remove_file(&file).unwrap();
-    fs::create_dir(&file).unwrap();
+    put_directory_at(&file);
     assert_eq!(get(&mut client, HOST).await.unwrap_err().code(), Code::Unavailable);
     fs::remove_dir(&file).unwrap();
     get(&mut client, HOST).await.unwrap();

@@ -369,8 +369,10 @@ async fn loopback_and_aws_api_grants_are_separate() {
 
 #[tokio::test]
 async fn p11_aws_api_releases_nothing_without_a_record() {
-    let full = Output::File("/dev/full".into());
-    let broker = TestBroker::start_as(Policy::Open, Some(&full), |_| ());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let broker = TestBroker::start_as(Policy::Open, Some(&Output::File(file.clone())), |_| ());
+    put_directory_at(&file);
     let reply = Call::private().send(broker.aws_api).await;
     assert_eq!(reply.error(), (500, "ServerException"));
     assert!(reply.message().contains("audit log"), "{reply:?}");

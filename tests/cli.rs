@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use data_encoding::BASE64;
@@ -503,4 +504,60 @@ fn p13_activated_socket_follows_the_same_rules() {
     let broker = Server::spawn(serve_on(port, &["--allow-loopback", "--simulate"]));
     assert_eq!(broker.address, format!("grpc://{address}"));
     get(&broker.address, &[PRIVATE]).out();
+}
+
+/// Runs a command as a user that is not root. Only root can and must change the user for that.
+fn as_user(command: &mut Command) -> &mut Command {
+    if rustix::process::getuid().is_root() { command.uid(1001).gid(1001) } else { command }
+}
+
+#[test]
+fn p10_environment_is_hidden_before_any_argument_or_file_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::hard_link(program::PROGRAM, path("ecr-broker"))
+        .or_else(|_| fs::copy(program::PROGRAM, path("ecr-broker")).map(drop))
+        .unwrap();
+    fs::write(path("broker.toml"), "grants = []\n").unwrap();
+    assert!(Command::new("mkfifo").args(["-m", "666"]).arg(path("expectations")).status().unwrap().success());
+    for variable in [("AWS_PROFILE", "set"), ("AWS_PROFILE", "")] {
+        let mut command = Command::new(path("ecr-broker"));
+        command.args(["policy", "test", "--config"]).args([path("broker.toml"), path("expectations")]);
+        // Blank, it makes the program replace itself.
+        command.env_clear().env(variable.0, variable.1).env("AWS_SECRET_ACCESS_KEY", "canary");
+        let mut held = as_user(&mut command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // The program waits for the expectations until this end of the pipe is closed.
+        let mut pipe = fs::File::options().write(true).open(path("expectations")).unwrap();
+        let environment = format!("/proc/{}/environ", held.id());
+        let read = as_user(Command::new("cat").arg(&environment)).stderr(Stdio::null()).output().unwrap();
+        assert!(!read.status.success() && read.stdout.is_empty(), "{variable:?}: {:?}", read.stdout);
+        pipe.write_all(b"expect = []\n").unwrap();
+        drop(pipe);
+        assert!(held.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn audit_output_that_is_not_a_regular_file_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (pipe, socket) = (directory.path().join("pipe"), directory.path().join("socket"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let _socket = UnixListener::bind(&socket).unwrap();
+    let file = directory.path().join("broker.toml");
+    for (output, kind) in [
+        (pipe.to_str().unwrap(), "a pipe"),
+        (socket.to_str().unwrap(), "a socket"),
+        (directory.path().to_str().unwrap(), "a directory"),
+        ("/dev/null", "a device"),
+        ("/dev/zero", "a device"),
+    ] {
+        fs::write(&file, format!("[audit]\noutput = \"{output}\"\n")).unwrap();
+        let config = ["--config", file.to_str().unwrap()];
+        for command in [&["config", "check"][..], &["serve", "--simulate"]] {
+            let ended = run(&[command, &config].concat(), &[]);
+            let expected = format!("audit.output: expected a regular file, got {kind}; name a file, or use \"stderr\"");
+            assert!(ended.code == 1 && ended.stderr.contains(&expected), "{output}: {}", ended.stderr);
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! Outputs of the audit log: a file, which may be rotated, or a standard stream.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileType};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 /// The configured output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,20 @@ pub enum Output {
     Stdout,
     /// A file, created with mode 0600. After a rotation it is created again.
     File(PathBuf),
+}
+
+impl Output {
+    /// Returns the file at a path as an output.
+    ///
+    /// # Errors
+    /// There is something else at the path, with the fix. Writing to a pipe would wait for a reader, and a device keeps no record.
+    pub fn file(path: PathBuf) -> Result<Self, String> {
+        match fs::metadata(&path) {
+            Ok(found) if !found.is_file() => Err(not_regular(found.file_type())),
+            // The file may be missing, or hidden from the user that checks the configuration.
+            _ => Ok(Self::File(path)),
+        }
+    }
 }
 
 /// An open output.
@@ -64,8 +80,26 @@ fn write_counted(sink: &mut impl io::Write, lines: &[u8], written: &mut usize) -
     sink.flush()
 }
 
+/// Opens the file for appending. It does not wait: opening a pipe without a reader would.
 fn open_file(path: &Path) -> io::Result<File> {
-    File::options().append(true).create(true).mode(0o600).open(path)
+    Output::file(path.to_owned()).map_err(io::Error::other)?;
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = File::options().append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() { Ok(file) } else { Err(io::Error::other(not_regular(kind))) }
+}
+
+fn not_regular(kind: FileType) -> String {
+    let kind = if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    format!("expected a regular file, got {kind}; name a file, or use \"stderr\" or \"stdout\"")
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! The SDK ignores a wrong value without an error, or fails at each call over it. So the broker reads the same keys at its start, with
 //! the SDK's own parser. Keys with credentials stay with the SDK.
 
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+
 use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_runtime::env_config::property::PropertiesKey;
 use aws_runtime::env_config::section::EnvConfigSections;
@@ -24,7 +27,11 @@ pub(super) const SERVICES: [&str; 4] = ["ecr", "ecr_public", "ecr-public", "sts"
 
 /// The keys of the selected profile.
 #[derive(Debug, Clone, Default)]
-pub struct AwsFiles(Vec<AwsKey>);
+pub struct AwsFiles {
+    keys: Vec<AwsKey>,
+    /// The files that the SDK could read without an end, or wait for.
+    endless: Vec<PathBuf>,
+}
 
 /// A key in a file.
 #[derive(Debug, Clone)]
@@ -64,21 +71,44 @@ impl AwsFiles {
     pub fn read(environment: &[(String, String)]) -> Self {
         let variables: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let env = Env::from_slice(&variables);
-        Self(KINDS.iter().filter_map(|kind| kind.read(&env)).flatten().collect())
+        let endless: Vec<_> = KINDS.iter().map(|kind| kind.path(&env)).filter(|path| is_endless(path)).collect();
+        // The SDK's parser reads both files for some keys.
+        let kinds = if endless.is_empty() { &KINDS[..] } else { &[] };
+        Self { keys: kinds.iter().filter_map(|kind| kind.read(&env)).flatten().collect(), endless }
+    }
+
+    /// Returns the files that the SDK could read without an end, or wait for.
+    pub(super) fn endless(&self) -> &[PathBuf] {
+        &self.endless
     }
 
     /// Returns a key in the file with precedence.
     pub(super) fn find(&self, key: &str) -> Option<&AwsKey> {
-        self.0.iter().find(|found| found.key == key)
+        self.keys.iter().find(|found| found.key == key)
     }
 
     /// Returns the endpoints of all services and of single ones.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = &AwsKey> {
-        self.0.iter().filter(|found| found.key.ends_with("endpoint_url"))
+        self.keys.iter().filter(|found| found.key.ends_with("endpoint_url"))
     }
 }
 
+/// Returns whether reading may wait or never end: of pipes, sockets and devices. `/dev/null` is an empty file.
+fn is_endless(path: &Path) -> bool {
+    let is_other = |found: Metadata| !found.is_file() && !found.is_dir();
+    path != Path::new("/dev/null") && fs::metadata(path).is_ok_and(is_other)
+}
+
 impl Kind {
+    /// Returns the path of the file, whose `~` is the home directory.
+    fn path(&self, env: &Env) -> PathBuf {
+        let path = env.get(self.variable).unwrap_or_else(|_| self.default.to_owned());
+        match (path.strip_prefix("~/"), env.get("HOME")) {
+            (Some(rest), Ok(home)) => Path::new(&home).join(rest),
+            _ => path.into(),
+        }
+    }
+
     fn read(&self, env: &Env) -> Option<Vec<AwsKey>> {
         let (fs, files) = (Fs::real(), (self.files)());
         // The SDK reads files without waiting, so the future is ready at once.

@@ -114,8 +114,8 @@ define_sections! {
 
     /// Audit log.
     "audit" Audit {
-        /// Destination of the audit log: `stderr`, `stdout` or a file. It gets one JSON line per released
-        /// credential, before the release, and one per denial. Not set: no audit log.
+        /// Destination of the audit log: `stderr`, `stdout` or a regular file. It gets one JSON line per
+        /// released credential, before the release, and one per denial. Not set: no audit log.
         output: Option<Output>, AUDIT_OUTPUT, example "/var/log/ecr-broker/audit.jsonl";
     }
 

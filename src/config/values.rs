@@ -52,7 +52,7 @@ pub(super) const AUDIT_OUTPUT: ValueType<Option<Output>> =
     text("\"stderr\", \"stdout\" or an absolute path", |value, expected| match string(value)? {
         "stderr" => Ok(Some(Output::Stderr)),
         "stdout" => Ok(Some(Output::Stdout)),
-        path if path.starts_with('/') => Ok(Some(Output::File(path.into()))),
+        path if path.starts_with('/') => Output::file(path.into()).map(Some),
         _ => Err(expected.but_got(value)),
     });
 

@@ -281,6 +281,12 @@ pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settin
     broker::Settings { policy, profiles: Vec::new(), region, aliases: Aliases::default(), max_min_validity: 10 * HOUR }
 }
 
+/// Replaces an audit log by a directory, so that no record can be written.
+pub fn put_directory_at(file: &std::path::Path) {
+    std::fs::remove_file(file).unwrap();
+    std::fs::create_dir(file).unwrap();
+}
+
 pub fn key(host: &str) -> CredentialKey {
     CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile(), caller: None }
 }

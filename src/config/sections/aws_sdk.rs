@@ -13,6 +13,8 @@ use crate::config::url;
 use crate::config::value_type::Expected;
 
 const IGNORE_ENDPOINTS: (&str, &str) = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
+/// The problem of a file that the SDK could read without an end.
+const ENDLESS: &str = "expected a regular file, got a pipe, socket or device; name a file, or /dev/null for none";
 const IMDS_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const ENDPOINT_VARIABLES: [&str; 4] =
     ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL_STS"];
@@ -41,6 +43,9 @@ pub(super) fn check(reader: &mut Reader<'_>) {
         if let Some(found) = reader.aws_files().find(key) {
             check_key(reader, found, check);
         }
+    }
+    for path in reader.aws_files().endless() {
+        reader.report_at(path.display().to_string(), ENDLESS.to_owned());
     }
     check_endpoints(reader);
     check_container_token(reader);

@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::ENDLESS;
 use crate::config::tests::{file, problems, sources};
 use crate::config::{AwsFiles, Config, Diagnostic};
 
@@ -39,6 +40,20 @@ fn endpoint_variable_that_is_not_a_url_is_refused_by_its_name() {
         }
         load(&[(variable, "http://localhost:4566/base")], "").unwrap();
     }
+}
+
+#[test]
+fn sdk_file_that_is_a_pipe_or_device_is_refused_without_being_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe.to_str().unwrap(), "/dev/zero"] {
+        for variable in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+            let problem = problem(&[(variable, path)], "");
+            assert_eq!(problem, format!("{path}: {ENDLESS}"), "{variable}");
+        }
+    }
+    load(&[("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/no/such")], "").unwrap();
 }
 
 #[test]
