@@ -267,6 +267,8 @@ async fn nested_claims_have_dotted_names_without_collisions() {
 /// An issuer with a scripted response, which counts the requests for its keys.
 struct Issuer {
     url: String,
+    /// The URL of the keys in the discovery document.
+    jwks_uri: Arc<Mutex<String>>,
     response: Arc<Mutex<(u16, String)>>,
     key_fetches: Arc<AtomicUsize>,
 }
@@ -285,16 +287,18 @@ impl Issuer {
             Some(_) => format!("https://localhost:{}", address.port()),
         };
         let response = Arc::new(Mutex::new((200, String::new())));
-        let issuer = Self { url, response, key_fetches: Arc::new(AtomicUsize::new(0)) };
+        let jwks_uri = Arc::new(Mutex::new(format!("{url}/keys")));
+        let issuer = Self { url, jwks_uri, response, key_fetches: Arc::new(AtomicUsize::new(0)) };
         let (url, response) = (issuer.url.clone(), Arc::clone(&issuer.response));
+        let jwks_uri = Arc::clone(&issuer.jwks_uri);
         let key_fetches = Arc::clone(&issuer.key_fetches);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 match &tls {
-                    None => reply(stream, &url, &response, &key_fetches).await,
+                    None => reply(stream, (&url, &jwks_uri), &response, &key_fetches).await,
                     Some(tls) => {
                         let Ok(stream) = tls.accept(stream).await else { continue };
-                        reply(stream, &url, &response, &key_fetches).await;
+                        reply(stream, (&url, &jwks_uri), &response, &key_fetches).await;
                     }
                 }
             }
@@ -306,13 +310,22 @@ impl Issuer {
         *self.response.lock().unwrap() = (status, body.into());
     }
 
+    fn publish_keys_at(&self, jwks_uri: &str) {
+        jwks_uri.clone_into(&mut self.jwks_uri.lock().unwrap());
+    }
+
     fn key_fetches(&self) -> usize {
         self.key_fetches.load(Ordering::SeqCst)
     }
 
     fn followed(&self, clock: &Arc<ManualClock>) -> Arc<Issuers> {
-        let issuers = Issuers::load(vec![settings(&self.url, KeyLocation::Discovery)], clock.clone()).unwrap();
-        let issuers = Arc::new(issuers);
+        self.followed_with(None, clock)
+    }
+
+    /// Follows the keys with a configured `jwks_uri`.
+    fn followed_with(&self, jwks_uri: Option<String>, clock: &Arc<ManualClock>) -> Arc<Issuers> {
+        let settings = settings(&self.url, KeyLocation::Discovery { jwks_uri });
+        let issuers = Arc::new(Issuers::load(vec![settings], clock.clone()).unwrap());
         tokio::spawn(Arc::clone(&issuers).follow());
         issuers
     }
@@ -321,7 +334,7 @@ impl Issuer {
 /// Answers one request: with the discovery document, or with the scripted response for the keys.
 async fn reply(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    url: &str,
+    (url, jwks_uri): (&str, &Mutex<String>),
     response: &Mutex<(u16, String)>,
     key_fetches: &AtomicUsize,
 ) {
@@ -329,7 +342,8 @@ async fn reply(
     let read = stream.read(&mut request).await.unwrap_or(0);
     let discovery = String::from_utf8_lossy(&request[..read]).contains("openid-configuration");
     let (status, body) = if discovery {
-        (200, format!(r#"{{"issuer":"{url}","jwks_uri":"{url}/keys","more":[1]}}"#))
+        let jwks_uri = jwks_uri.lock().unwrap().clone();
+        (200, format!(r#"{{"issuer":"{url}","jwks_uri":"{jwks_uri}","more":[1]}}"#))
     } else {
         key_fetches.fetch_add(1, Ordering::SeqCst);
         response.lock().unwrap().clone()
@@ -340,22 +354,61 @@ async fn reply(
     _ = stream.shutdown().await;
 }
 
-/// The API server of a Kubernetes cluster is such an issuer.
-#[tokio::test]
-async fn issuer_can_have_a_private_ca() {
-    let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
-    let authority = certificates::Authority::new(directory.path(), "ca.pem", "cluster");
+/// Returns an acceptor with a certificate of the CA.
+fn acceptor(authority: &certificates::Authority) -> TlsAcceptor {
     let pair = authority.server();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
-    let issuer = Issuer::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await;
+    TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()))
+}
+
+/// An https issuer sent the broker to any service of the broker's host, and had keys taken from there in plaintext.
+#[tokio::test]
+async fn jwks_uri_of_another_origin_is_never_called_unless_configured() {
+    let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
+    let authority = certificates::Authority::new(directory.path(), "ca.pem", "cluster");
+    let issuer = Issuer::start_with(Some(acceptor(&authority))).await;
+    let (plaintext, other) = (Issuer::start().await, Issuer::start_with(Some(acceptor(&authority))).await);
+    let token = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
+    for victim in [&plaintext, &other] {
+        victim.respond(200, signer.jwks());
+    }
+    let target = |host: &str| plaintext.url.replace("127.0.0.1", host) + "/admin/restart";
+    let other_keys = format!("{}/keys", other.url);
+    let outcome = |published: String, configured: Option<&String>| {
+        issuer.publish_keys_at(&published);
+        let keys = KeyLocation::Discovery { jwks_uri: configured.cloned() };
+        let settings = Settings { ca_bundle: Some(authority.file.clone()), ..settings(&issuer.url, keys) };
+        let issuers = Arc::new(Issuers::load(vec![settings], clock.clone()).unwrap());
+        tokio::spawn(Arc::clone(&issuers).follow());
+        let token = token.clone();
+        async move { verify(&issuers, &token).await.map(drop) }
+    };
+    let refused = Err(TokenRejected::KeysUnavailable);
+    for host in ["127.0.0.1", "localhost", "127.1", "2130706433", "[::1]"] {
+        assert_eq!(outcome(target(host), None).await, refused, "{host}");
+    }
+    assert_eq!(outcome(target("127.0.0.1"), Some(&target("127.0.0.1"))).await, refused, "plaintext of an https issuer");
+    assert_eq!(outcome(other_keys.clone(), None).await, refused, "another port");
+    assert_eq!(outcome(other_keys.replace("localhost", "127.0.0.1"), Some(&other_keys)).await, refused, "another host");
+    assert_eq!(outcome(other_keys.clone() + "/more", Some(&other_keys)).await, refused, "another path");
+    assert_eq!((plaintext.key_fetches(), other.key_fetches()), (0, 0));
+    assert_eq!(outcome(other_keys.clone(), Some(&other_keys)).await, Ok(()));
+    assert_eq!((plaintext.key_fetches(), other.key_fetches(), issuer.key_fetches()), (0, 1, 0));
+}
+
+/// The API server of a Kubernetes cluster is such an issuer.
+#[tokio::test]
+async fn issuer_can_have_a_private_ca() {
+    let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
+    let authority = certificates::Authority::new(directory.path(), "ca.pem", "cluster");
+    let issuer = Issuer::start_with(Some(acceptor(&authority))).await;
     issuer.respond(200, signer.jwks());
     let token = signer.token(&issuer.url, SUBJECT, seconds(&*clock));
     let load = |ca_bundle| {
-        let settings = Settings { ca_bundle, ..settings(&issuer.url, KeyLocation::Discovery) };
+        let settings = Settings { ca_bundle, ..settings(&issuer.url, KeyLocation::Discovery { jwks_uri: None }) };
         Issuers::load(vec![settings], clock.clone()).map(Arc::new)
     };
     for (ca_bundle, expected) in [(Some(authority.file.clone()), Ok(())), (None, Err(TokenRejected::KeysUnavailable))] {
@@ -546,6 +599,23 @@ fn program_authenticates_tokens_and_logs_none_of_them() {
     let log = served.broker.stop();
     let signature = token.rsplit('.').next().unwrap();
     assert!(!log.contains(signature) && !audit.contains(signature), "{log}{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_jwks_uri_is_logged_with_the_setting_to_change() {
+    let (issuer, victim) = (Issuer::start().await, Issuer::start().await);
+    issuer.publish_keys_at(&format!("{}/admin/restart", victim.url));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = format!(
+        "aws.region = \"eu-central-1\"\ngrants = []\n[[authentication.jwt]]\nname = \"blue\"\nissuer = \"{}\"\naudience = \"a\"\n",
+        issuer.url
+    );
+    fs::write(file.path(), text).unwrap();
+    let arguments = ["serve", "--simulate", "--config", file.path().to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let broker = Server::start(&arguments, &[]);
+    broker.until_logged("set jwks_uri in [[authentication.jwt]]");
+    broker.stop();
+    assert_eq!(victim.key_fetches(), 0);
 }
 
 #[test]

@@ -29,7 +29,7 @@ mod token_parts;
 mod verified_token;
 
 pub(super) use self::issuer_keys::FETCH_COOLDOWN;
-pub use self::issuer_keys::is_safe_url;
+pub use self::issuer_keys::{is_safe_url, may_have_keys_at};
 pub use self::key_set::{KeySet, KeySetError};
 pub use self::rejected::TokenRejected;
 pub use self::settings::{KeyLocation, Settings};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use self::discovered::DiscoveredKeys;
+use self::discovery::DiscoveryClient;
 use self::file::FileKeys;
 use super::key::{Key, KeyFingerprint};
 use super::key_set::KeySetError;
@@ -15,7 +16,7 @@ mod discovery;
 mod file;
 
 pub(in crate::authn) use self::discovered::FETCH_COOLDOWN;
-pub use self::discovery::is_safe_url;
+pub use self::discovery::{is_safe_url, may_have_keys_at};
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -27,7 +28,10 @@ pub(super) enum IssuerKeys {
 impl IssuerKeys {
     pub(super) fn load(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, KeySetError> {
         Ok(match &settings.keys {
-            KeyLocation::Discovery => Self::Discovered(Box::new(DiscoveredKeys::new(settings, clock)?)),
+            KeyLocation::Discovery { jwks_uri } => {
+                let client = DiscoveryClient::new(settings, jwks_uri.as_deref())?;
+                Self::Discovered(Box::new(DiscoveredKeys::new(settings.name.clone(), client, clock)))
+            }
             KeyLocation::File(path) => Self::File(FileKeys::load(settings.name.clone(), path)?),
         })
     }

@@ -28,7 +28,10 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyLocation {
     /// The URL in the issuer's discovery document (`OpenID` Connect Discovery 1.0).
-    Discovery,
+    Discovery {
+        /// The only accepted URL that is not of the issuer's scheme, host and port.
+        jwks_uri: Option<String>,
+    },
     /// A file, which is read again when it changes.
     File(PathBuf),
 }

@@ -22,7 +22,7 @@ pub(in crate::config) const ISSUERS: List = List {
     one: HEADING,
     named_by: "name",
     unique: "name or issuer",
-    keys: &["name", "issuer", "audience", "jwks_file", "ca_bundle", "max_lifetime"],
+    keys: &["name", "issuer", "audience", "jwks_uri", "jwks_file", "ca_bundle", "max_lifetime"],
 };
 /// Default of `max_lifetime`.
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
@@ -52,7 +52,7 @@ fn read_issuer(item: &mut Item<'_>) -> Option<jwt::Settings> {
     let name = text("name", NAME, values::is_name);
     let issuer = text("issuer", Expected::Hidden("the tokens' iss, a URL with https://"), jwt::is_safe_url);
     let audience = text("audience", Expected::Words("the tokens' audience"), |text| !text.is_empty());
-    let keys = item.take(read_keys(item.get("jwks_file")));
+    let keys = read_keys(item, issuer.as_deref());
     let ca_bundle = item.take(read_path("ca_bundle", item.get("ca_bundle")));
     if matches!((&keys, &ca_bundle), (Some(KeyLocation::File(_)), Some(Some(_)))) {
         item.report("ca_bundle has no effect with jwks_file; remove one of them");
@@ -74,8 +74,21 @@ fn read_max_lifetime(value: Option<&Value>) -> Result<Duration, String> {
     LIFETIMES.read(value).map_err(|problem| format!("max_lifetime: {problem}"))
 }
 
-fn read_keys(value: Option<&Value>) -> Result<KeyLocation, String> {
-    Ok(read_path("jwks_file", value)?.map_or(KeyLocation::Discovery, KeyLocation::File))
+fn read_keys(item: &mut Item<'_>, issuer: Option<&str>) -> Option<KeyLocation> {
+    let expected = Expected::Hidden("a URL with https://, or with http:// on loopback if the issuer has one");
+    let jwks_uri = item.optional("jwks_uri", expected, None, |value| {
+        let url = value.as_str()?;
+        issuer.is_none_or(|issuer| jwt::may_have_keys_at(issuer, url)).then(|| Some(url.to_owned()))
+    });
+    let file = item.take(read_path("jwks_file", item.get("jwks_file")))?;
+    match (jwks_uri?, file) {
+        (Some(_), Some(_)) => {
+            item.report("jwks_uri has no effect with jwks_file; remove one of them");
+            None
+        }
+        (None, Some(file)) => Some(KeyLocation::File(file)),
+        (jwks_uri, None) => Some(KeyLocation::Discovery { jwks_uri }),
+    }
 }
 
 fn read_path(key: &str, value: Option<&Value>) -> Result<Option<PathBuf>, String> {
@@ -110,7 +123,7 @@ mod tests {
         let issuers = load(good).unwrap().server.issuers;
         assert_eq!(
             (issuers[0].keys.clone(), issuers[0].max_lifetime),
-            (jwt::KeyLocation::Discovery, Duration::from_hours(1))
+            (jwt::KeyLocation::Discovery { jwks_uri: None }, Duration::from_hours(1))
         );
         assert_eq!(issuers[1].keys, jwt::KeyLocation::File("/etc/keys.json".into()));
         assert_eq!(issuers[1].max_lifetime, Duration::from_mins(15));
@@ -150,6 +163,19 @@ mod tests {
         }
         assert_eq!(problems.len(), 7, "{problems:#?}");
         assert!(self::problems("authentication.jwt = 1")[0].contains("write [[authentication.jwt]]"));
+        for (issuer, jwks_uri, is_accepted) in [
+            ("https://oidc.example/id/1", "https://10.0.0.1:6443/openid/v1/jwks", true),
+            ("https://oidc.example/id/1", "http://127.0.0.1/keys", false),
+            ("https://oidc.example/id/1", "https://user@keys.example/", false),
+            ("http://127.0.0.1:1", "http://127.0.0.1:2/keys", true),
+            ("http://127.0.0.1:1", "http://keys.example/keys", false),
+        ] {
+            let issuer = format!("issuer = \"{issuer}\"\njwks_uri = \"{jwks_uri}\"");
+            let outcome = load(&good.replace("issuer = \"https://oidc.example/id/1\"", &issuer));
+            assert_eq!(outcome.is_ok(), is_accepted, "{issuer}");
+        }
+        let both = good.replace("jwks_file =", "jwks_uri = \"https://keys.example\"\njwks_file =");
+        assert!(self::problems(&both)[0].contains("jwks_uri has no effect with jwks_file"));
         let open = format!("{}\n", good.replace("127.0.0.1:1", "0.0.0.0:1"));
         assert!(self::problems(&open)[0].contains("without encryption"));
     }

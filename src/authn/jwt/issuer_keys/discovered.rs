@@ -12,9 +12,8 @@ use tracing::{info, warn};
 
 use super::discovery::DiscoveryClient;
 use crate::authn::jwt::key::{Key, KeyFingerprint};
-use crate::authn::jwt::key_set::{KeySet, KeySetError};
+use crate::authn::jwt::key_set::KeySet;
 use crate::authn::jwt::rejected::TokenRejected;
-use crate::authn::jwt::settings::Settings;
 use crate::clock::Clock;
 use crate::jitter;
 use crate::moment::Moment;
@@ -58,10 +57,10 @@ struct FetchState {
 }
 
 impl DiscoveredKeys {
-    pub(super) fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, KeySetError> {
-        Ok(Self {
-            issuer: settings.name.clone(),
-            client: DiscoveryClient::new(settings)?,
+    pub(super) fn new(issuer: String, client: DiscoveryClient, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            issuer,
+            client,
             current: ArcSwapOption::empty(),
             // Calls wait for the first fetch, which starts with `follow`.
             fetch: Mutex::new(FetchState { in_flight: true, ended: None }),
@@ -69,7 +68,7 @@ impl DiscoveredKeys {
             fetch_requested: Notify::new(),
             waiters: Semaphore::new(MAX_WAITERS),
             clock,
-        })
+        }
     }
 
     /// Returns a key by its ID. For an unknown ID, fetches the keys first, unless the last fetch is within the cooldown.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Url;
 use serde::Deserialize;
 
 use crate::authn::jwt::key_set::{KeySet, KeySetError};
@@ -18,6 +19,8 @@ const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct DiscoveryClient {
     issuer: String,
+    /// The configured URL of the keys.
+    jwks_uri: Option<Url>,
     http: reqwest::Client,
 }
 
@@ -28,8 +31,9 @@ struct Document {
 }
 
 impl DiscoveryClient {
-    pub(super) fn new(settings: &Settings) -> Result<Self, KeySetError> {
-        Ok(Self { issuer: settings.issuer.clone(), http: http_client(settings)? })
+    pub(super) fn new(settings: &Settings, jwks_uri: Option<&str>) -> Result<Self, KeySetError> {
+        let jwks_uri = jwks_uri.and_then(|url| Url::parse(url).ok());
+        Ok(Self { issuer: settings.issuer.clone(), jwks_uri, http: http_client(settings)? })
     }
 
     pub(super) async fn fetch(&self) -> Result<KeySet, String> {
@@ -45,18 +49,44 @@ impl DiscoveryClient {
         if document.issuer != self.issuer {
             return Err(format!("{url} is the document of another issuer"));
         }
-        if !is_safe_url(&document.jwks_uri) {
-            return Err(format!("{url} has a jwks_uri that is not https"));
-        }
+        self.check_keys_url(&document.jwks_uri)?;
         let keys = get(&self.http, &document.jwks_uri).await?;
         KeySet::read(&keys).map_err(|error| format!("jwks_uri: {error}"))
     }
+
+    /// Accepts the URL of the keys only at the issuer's origin or as configured. Otherwise an issuer could make the broker call
+    /// services of the broker's host, and take keys from any process that listens there.
+    fn check_keys_url(&self, url: &str) -> Result<(), String> {
+        let is_configured = self.jwks_uri.is_some() && Url::parse(url).ok() == self.jwks_uri;
+        if may_have_keys_at(&self.issuer, url) && (is_configured || have_same_origin(&self.issuer, url)) {
+            return Ok(());
+        }
+        Err(format!(
+            "the document's jwks_uri {} is not of the issuer's scheme, host and port; if it is right, set jwks_uri in \
+             [[authentication.jwt]]",
+            Quoted(url)
+        ))
+    }
+}
+
+/// Returns whether an issuer may have its keys at this URL: plaintext only if the issuer's own URL is.
+#[must_use]
+pub fn may_have_keys_at(issuer: &str, url: &str) -> bool {
+    is_safe_url(url) && (!is_plaintext(url) || is_plaintext(issuer))
+}
+
+fn is_plaintext(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.scheme() == "http")
+}
+
+fn have_same_origin(one: &str, other: &str) -> bool {
+    matches!((Url::parse(one), Url::parse(other)), (Ok(one), Ok(other)) if one.origin() == other.origin())
 }
 
 /// Returns whether the network cannot forge a response from this URL: it uses https, or a loopback address of this host.
 #[must_use]
 pub fn is_safe_url(url: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let Ok(url) = Url::parse(url) else { return false };
     let plain =
         url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
     let local = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
