@@ -11,7 +11,7 @@ mod session_policy;
 
 pub use self::access::Access;
 pub use self::repository::{RepositoryPattern, RepositoryPatternError};
-pub use self::role::{RoleTemplate, RoleTemplateError};
+pub use self::role::{ChainedRole, RoleTemplate, RoleTemplateError};
 
 use crate::caller::{Caller, Principal};
 use crate::credential::ProfileName;
@@ -23,9 +23,7 @@ pub struct Profile {
     /// The name.
     pub name: ProfileName,
     /// The role chain: the broker's own identity assumes the first role, and each role assumes the next.
-    pub role_chain: Vec<RoleTemplate>,
-    /// The external ID that the roles' trust policies require.
-    pub external_id: Option<String>,
+    pub role_chain: Vec<ChainedRole>,
     /// The access to images.
     pub access: Access,
     /// The repositories of that access; an empty list covers all.
@@ -50,7 +48,7 @@ impl Profile {
     /// Returns whether the profile serves only registries whose account is known.
     #[must_use]
     pub fn needs_account(&self) -> bool {
-        self.role_chain.iter().any(RoleTemplate::needs_account)
+        self.role_chain.iter().any(|one| one.role.needs_account())
     }
 
     /// Returns the policy that narrows the last role's session; `None` if the profile narrows nothing.

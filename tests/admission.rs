@@ -725,7 +725,6 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
     let each = Profile {
         name: "each".into(),
         role_chain: Vec::new(),
-        external_id: None,
         access: Access::Pull,
         repositories: Vec::new(),
         attribution: Attribution::Caller,

@@ -262,7 +262,6 @@ fn profile(roles: &[&str], access: Access, repositories: &[&str]) -> Profile {
     Profile {
         name: "ci".into(),
         role_chain: roles.iter().map(|role| role.parse().unwrap()).collect(),
-        external_id: Some("farm".into()),
         access,
         repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         attribution: Attribution::Broker,

@@ -260,6 +260,10 @@ fn unusable_variable_stops_check_and_start_by_its_name() {
         ("AWS_ENDPOINT_URL_ECR", "localhost:4566"),
         ("AWS_ENDPOINT_URL_STS", "\"http://localhost:4566\""),
         ("AWS_ENDPOINT_URL_ECR_PUBLIC", "http://localhost:4566 "),
+        ("AWS_ENDPOINT_URL", "http://10.0.0.5"),
+        ("ECR_BROKER_AWS_ECR_ENDPOINT", "http://10.0.0.5"),
+        ("ECR_BROKER_AWS_ECR_ENDPOINT", "https://{region}"),
+        ("ECR_BROKER_AWS_STS_ENDPOINT", "http://sts.example"),
         ("AWS_USE_FIPS_ENDPOINT", "yes"),
         ("HTTPS_PROXY", "\"http://proxy:3128\""),
         ("https_proxy", "http://proxy:3128 "),
@@ -316,8 +320,12 @@ fn host_in_no_proxy_is_not_sent_to_the_proxy() {
         ("http://ecr.aws.invalid", "ecr.aws.invalid:8080", true),
         ("http://aws.invalid", ".aws.invalid", true),
     ] {
-        let variables =
-            [("HTTP_PROXY", proxy_url.as_str()), ("no_proxy", no_proxy), ("AWS_ENDPOINT_URL_ECR", endpoint)];
+        let variables = [
+            ("HTTP_PROXY", proxy_url.as_str()),
+            ("no_proxy", no_proxy),
+            ("AWS_ENDPOINT_URL_ECR", endpoint),
+            ("ECR_BROKER_AWS_ALLOW_PLAINTEXT_ENDPOINTS", "true"),
+        ];
         let broker = Server::start(&SERVE, &[&KEYS[..], &variables, &[NO_IMDS]].concat());
         let address = broker.address.clone();
         let get = std::thread::spawn(move || run(&["get", PRIVATE, "--address", &address], &[]));

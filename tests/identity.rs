@@ -163,7 +163,8 @@ fn proxy_is_used_for_aws_and_not_for_this_host() {
     get(&simulated).out();
     assert!(proxy.requests.try_recv().is_err(), "the simulated AWS is on this host");
 
-    let aws = [("AWS_ENDPOINT_URL_ECR", "http://ecr.aws.example"), REGION, NO_IMDS];
+    let plaintext = ("ECR_BROKER_AWS_ALLOW_PLAINTEXT_ENDPOINTS", "true");
+    let aws = [("AWS_ENDPOINT_URL_ECR", "http://ecr.aws.example"), plaintext, REGION, NO_IMDS];
     let broker = broker(&[&KEYS[..], &through, &aws].concat());
     get(&broker).out();
     let request = proxy.requests.recv().unwrap();
@@ -320,7 +321,9 @@ fn get_prints_the_error_code_and_blames_the_clock() {
 const PROFILE: &str = r#"
 [[profiles]]
 name = "ci-pull"
-role_chain = ["arn:aws:iam::210987654321:role/hub", "arn:{partition}:iam::{account}:role/ecr-pull"]
+role_chain = [
+  { arn = "arn:aws:iam::210987654321:role/hub", external_id = "hub-id" }, "arn:{partition}:iam::{account}:role/ecr-pull",
+]
 external_id = "farm"
 access = "pull"
 repositories = ["team-a/*"]
@@ -331,14 +334,16 @@ registries = [{ accounts = ["123456789012"], regions = ["*"] }]
 profile = "ci-pull"
 "#;
 
-/// STS gets the external ID for each role, and the session policy for the last one.
+/// STS gets each role's own external ID, and the session policy for the last one.
 #[test]
 fn role_chain_is_assumed_with_external_id_and_session_policy() {
     let sts = answering(|_| {
         ("403 Forbidden", "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>".into())
     });
     let file = tempfile::NamedTempFile::new().unwrap();
-    for chain in [PROFILE.to_owned(), PROFILE.replace("\"arn:aws:iam::210987654321:role/hub\", ", "")] {
+    let (hub, hub_id) = ("arn:aws:iam::210987654321:role/hub", ", external_id = \"hub-id\"");
+    let alone = PROFILE.replace(&format!("{{ arn = \"{hub}\"{hub_id} }}, "), "");
+    for chain in [PROFILE.to_owned(), PROFILE.replace(hub_id, ""), alone] {
         fs::write(file.path(), &chain).unwrap();
         let config = file.path().to_str().unwrap();
         let environment = [&KEYS[..], &[("AWS_ENDPOINT_URL_STS", sts.url.as_str()), REGION, NO_IMDS]].concat();
@@ -350,15 +355,54 @@ fn role_chain_is_assumed_with_external_id_and_session_policy() {
         let request = sts.requests.recv_timeout(Duration::from_secs(10)).unwrap();
         let last = !chain.contains("role/hub");
         let role = if last { "123456789012%3Arole%2Fecr-pull" } else { "210987654321%3Arole%2Fhub" };
-        for part in ["Action=AssumeRole&", role, "RoleSessionName=ecr-broker-ci-pull", "ExternalId=farm"] {
+        for part in ["Action=AssumeRole&", role, "RoleSessionName=ecr-broker-ci-pull"] {
             assert!(request.contains(part), "{part}: {request}");
         }
+        let expected = if last { Some("farm") } else { chain.contains(hub_id).then_some("hub-id") };
+        let sent = request.split_once("ExternalId=").map(|(_, rest)| rest.split(['&', '\r', '\n']).next().unwrap());
+        assert_eq!(sent, expected, "{request}");
         assert_eq!(
             request.contains("Policy=") && request.contains("123456789012%3Arepository%2Fteam-a"),
             last,
             "{request}"
         );
     }
+}
+
+/// The wrong account's token was handed out as that of the account that was asked for.
+#[test]
+fn p12_response_for_another_account_or_region_is_refused() {
+    for (host, code) in [
+        (PRIVATE, 0),
+        ("123456789012.dkr.ecr.eu-central-1.emulator.example:4566", 0),
+        ("666666666666.dkr.ecr.eu-central-1.amazonaws.com", 5),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", 5),
+    ] {
+        let body = token().replace("}]}", &format!(",\"proxyEndpoint\":\"https://{host}\"}}]}}"));
+        let aws = answering(move |_| ("200 OK", body.clone()));
+        let broker = broker(&[&KEYS[..], &[("AWS_ENDPOINT_URL", aws.url.as_str()), REGION, NO_IMDS]].concat());
+        let answer = get(&broker);
+        assert_eq!(answer.code, code, "{host}: {}", answer.stderr);
+        assert!(code == 0 || answer.error().contains("AWS_RESPONSE_INVALID") && answer.stdout.is_empty(), "{answer:?}");
+    }
+}
+
+/// A FIPS host under an override was asked at an endpoint without FIPS.
+#[test]
+fn fips_host_is_refused_under_an_override_without_fips() {
+    let proxy = answering(|_| ("403 Forbidden", String::new()));
+    let fips = PRIVATE.replace("ecr.", "ecr-fips.");
+    let endpoint = |url| [("ECR_BROKER_AWS_ECR_ENDPOINT", url), ("HTTPS_PROXY", proxy.url.as_str()), REGION, NO_IMDS];
+    let get = |broker: &Server| run(&["get", &fips, "--address", &broker.address, "--timeout", "2s"], &[]);
+    let other = broker(&[&KEYS[..], &endpoint("https://api.ecr.{region}.vpce.example")].concat());
+    let refused = get(&other);
+    assert!(refused.code == 1 && refused.error().contains("BROKER_MISCONFIGURED"), "{refused:?}");
+    other.until_logged("a FIPS registry needs a FIPS endpoint");
+    assert!(other.stop().contains("aws.ecr_endpoint") && proxy.requests.try_recv().is_err());
+    let named = broker(&[&KEYS[..], &endpoint("https://api.ecr-fips.{region}.vpce.example")].concat());
+    get(&named);
+    let called = proxy.requests.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(called.starts_with("CONNECT api.ecr-fips.eu-central-1.vpce.example:443 "), "{called}");
 }
 
 /// AWS's own clients accept a FIPS host and then call the plain API. The proxy sees which host the broker connects to.

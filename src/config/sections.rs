@@ -2,6 +2,7 @@
 
 pub(super) mod aliases;
 pub(super) mod aws;
+mod aws_endpoints;
 mod aws_sdk;
 pub(super) mod grants;
 pub(super) mod issuers;

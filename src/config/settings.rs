@@ -147,6 +147,11 @@ define_sections! {
         /// `AWS_ENDPOINT_URL_STS` applies to every use of STS.
         sts_endpoint: Option<String>, ENDPOINT, example "https://sts.example";
 
+        /// Permission for endpoints with `http://` beyond loopback: those of this section and of the AWS
+        /// SDK's variables and files. The network can then read credentials and replace them. Set it only for
+        /// an emulator in a network of its tests.
+        allow_plaintext_endpoints: bool = false, BOOLEAN;
+
         /// Time limit for connecting to AWS.
         connect_timeout: Duration = "1s", duration(Duration::from_millis(10), Duration::from_mins(1));
 

@@ -58,14 +58,14 @@ fn environment_accepts_every_value_type() {
         &[
             ("ECR_BROKER_SERVER_LISTEN", "unix:/a.sock, 127.0.0.1:1"),
             ("ECR_BROKER_AUTHENTICATION_LOOPBACK", "true"),
-            ("ECR_BROKER_AWS_ECR_ENDPOINTS", r#"{ "us-east-1" = "http://e" }"#),
+            ("ECR_BROKER_AWS_ECR_ENDPOINTS", r#"{ "us-east-1" = "https://e" }"#),
             ("ECR_BROKER_AWS_REGION", "eu-west-1"),
             ("ECR_BROKER_CACHE_CAPACITY", ""),
         ],
     );
     let config = Config::load(&sources).unwrap();
     assert_eq!(config.server.listen.len(), 2);
-    assert_eq!(config.aws.ecr_endpoints["us-east-1"], "http://e");
+    assert_eq!(config.aws.ecr_endpoints["us-east-1"], "https://e");
     assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
     assert_eq!(config.cache.capacity, 10_000, "an empty variable is not set");
 }

@@ -15,6 +15,15 @@ pub struct RoleTemplate {
     resource: Box<str>,
 }
 
+/// A role of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainedRole {
+    /// The ARN.
+    pub role: RoleTemplate,
+    /// The external ID that the role's trust policy requires. No other role of the chain gets it: its CloudTrail would show it.
+    pub external_id: Option<String>,
+}
+
 /// The error for a text that is not a role ARN.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -35,6 +44,21 @@ impl RoleTemplate {
 
     pub(super) fn needs_account(&self) -> bool {
         self.account.is_none()
+    }
+}
+
+impl fmt::Display for ChainedRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.role.fmt(f)
+    }
+}
+
+/// A role without an external ID.
+impl FromStr for ChainedRole {
+    type Err = RoleTemplateError;
+
+    fn from_str(text: &str) -> Result<Self, RoleTemplateError> {
+        Ok(Self { role: text.parse()?, external_id: None })
     }
 }
 

@@ -6,7 +6,6 @@ fn profile(repositories: &[&str]) -> Profile {
     Profile {
         name: "ci".into(),
         role_chain,
-        external_id: None,
         access: Access::Push,
         repositories,
         attribution: Attribution::Caller,

@@ -20,6 +20,7 @@ pub mod ca_bundle;
 mod default_chain;
 mod ecr;
 mod ecr_public;
+pub mod endpoint_url;
 mod endpoints;
 mod error;
 mod http;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::aws_endpoints::EndpointRules;
 use super::aws_sdk;
 use crate::config::reader::Reader;
 use crate::config::settings::Aws;
@@ -17,6 +18,10 @@ use crate::trusted_file::{self, TrustedFileError};
 const QUEUE_SHARE: usize = 8;
 
 pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, max_waiters: usize) -> aws::Settings {
+    let settings = Aws::read(reader);
+    let rules = EndpointRules { allow_plaintext: settings.allow_plaintext_endpoints, fips: aws_sdk::uses_fips(reader) };
+    rules.check_section(reader, &settings);
+    aws_sdk::check(reader, rules);
     let Aws {
         region,
         ca_bundle,
@@ -30,8 +35,8 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
         operation_timeout,
         max_in_flight_per_region,
         max_in_flight,
-    } = Aws::read(reader);
-    aws_sdk::check(reader);
+        allow_plaintext_endpoints: _,
+    } = settings;
     let web_identity = web_identity(reader);
     if let Some(identity) = &web_identity {
         check_token_file(reader, &identity.token_file);
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn access_keys_take_precedence_over_a_web_identity() {
-        let file = file("[aws]\nsts_endpoint = \"http://sts\"");
+        let file = file("[aws]\nsts_endpoint = \"https://sts\"");
         let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
         let with = Config::load(&sources(&file, &role)).unwrap();
         assert_eq!(with.aws.web_identity.unwrap().session_name, "ecr-broker");

@@ -6,6 +6,7 @@
 use http::uri::PathAndQuery;
 use toml::Value;
 
+use super::aws_endpoints::EndpointRules;
 use crate::config::aws_files::AwsKey;
 use crate::config::reader::Reader;
 use crate::config::settings::Aws;
@@ -15,6 +16,7 @@ use crate::config::value_type::Expected;
 const IGNORE_ENDPOINTS: (&str, &str) = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
 /// The problem of a file that the SDK could read without an end.
 const ENDLESS: &str = "expected a regular file, got a pipe, socket or device; name a file, or /dev/null for none";
+const FIPS: (&str, &str) = ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");
 const IMDS_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const ENDPOINT_VARIABLES: [&str; 4] =
     ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL_STS"];
@@ -27,7 +29,7 @@ type Check = fn(&str) -> Result<(), String>;
 /// The other settings: variable, key in a profile, check.
 const CHECKS: [(&str, &str, Check); 8] = [
     (IGNORE_ENDPOINTS.0, IGNORE_ENDPOINTS.1, check_boolean),
-    ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint", check_boolean),
+    (FIPS.0, FIPS.1, check_boolean),
     ("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", check_boolean),
     (IMDS_DISABLED, "", check_boolean),
     ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint", url::check_endpoint),
@@ -37,7 +39,7 @@ const CHECKS: [(&str, &str, Check); 8] = [
 ];
 
 /// Reports each setting whose value the SDK cannot use.
-pub(super) fn check(reader: &mut Reader<'_>) {
+pub(super) fn check(reader: &mut Reader<'_>, rules: EndpointRules) {
     for (variable, key, check) in CHECKS {
         check_variable(reader, variable, check);
         if let Some(found) = reader.aws_files().find(key) {
@@ -47,7 +49,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
     for path in reader.aws_files().endless() {
         reader.report_at(path.display().to_string(), ENDLESS.to_owned());
     }
-    check_endpoints(reader);
+    check_endpoints(reader, rules);
     check_container_token(reader);
 }
 
@@ -73,6 +75,11 @@ pub(super) fn is_imds_disabled(reader: &Reader<'_>) -> bool {
     reader.variable(IMDS_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
+/// Returns whether the environment or the profile asks for FIPS endpoints; the variable takes precedence.
+pub(super) fn uses_fips(reader: &Reader<'_>) -> bool {
+    is_true(reader, FIPS)
+}
+
 /// Returns whether the environment or the profile replaces the endpoint of STS.
 pub(super) fn has_sts_endpoint(reader: &Reader<'_>) -> bool {
     let is_set = |name: &&str| reader.variable(name).is_some() || reader.aws_files().find(name).is_some();
@@ -84,14 +91,14 @@ pub(super) fn profile_assumes_a_role(reader: &Reader<'_>) -> bool {
     reader.aws_files().find("role_arn").is_some()
 }
 
-fn check_endpoints(reader: &mut Reader<'_>) {
+fn check_endpoints(reader: &mut Reader<'_>, rules: EndpointRules) {
     let ignored = ignores_endpoints(reader);
     let applies = |name: &str| !ignored || STS_ENDPOINTS.contains(&name);
     for variable in ENDPOINT_VARIABLES.into_iter().filter(|variable| applies(variable)) {
-        check_variable(reader, variable, url::check_endpoint);
+        check_variable(reader, variable, |text| rules.check_sdk(variable, text));
     }
     for found in reader.aws_files().endpoints().filter(|found| applies(&found.key)) {
-        check_key(reader, found, url::check_endpoint);
+        check_key(reader, found, |text| rules.check_sdk(&found.key, text));
     }
 }
 
@@ -103,21 +110,24 @@ fn check_container_token(reader: &mut Reader<'_>) {
     }
 }
 
-fn check_variable(reader: &mut Reader<'_>, name: &str, check: Check) {
+fn check_variable(reader: &mut Reader<'_>, name: &str, check: impl Fn(&str) -> Result<(), String>) {
     if let Some(Err(problem)) = reader.variable(name).map(check) {
         reader.report_at(name.to_owned(), problem);
     }
 }
 
-fn check_key(reader: &mut Reader<'_>, found: &AwsKey, check: Check) {
+fn check_key(reader: &mut Reader<'_>, found: &AwsKey, check: impl Fn(&str) -> Result<(), String>) {
     if let Err(problem) = check(&found.value) {
         reader.report_at(found.place.clone(), format!("{}: {problem}", found.key));
     }
 }
 
-/// The variable takes precedence over the profile.
 fn ignores_endpoints(reader: &Reader<'_>) -> bool {
-    let (variable, key) = IGNORE_ENDPOINTS;
+    is_true(reader, IGNORE_ENDPOINTS)
+}
+
+/// The variable takes precedence over the profile.
+fn is_true(reader: &Reader<'_>, (variable, key): (&str, &str)) -> bool {
     let in_file = || reader.aws_files().find(key).map(|found| found.value.as_str());
     reader.variable(variable).or_else(in_file).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }

@@ -11,7 +11,7 @@ use crate::config::reader::Reader;
 use crate::config::value_type::Expected;
 use crate::config::values::strings;
 use crate::credential::ProfileName;
-use crate::profile::{Access, Attribution, Profile};
+use crate::profile::{Access, Attribution, ChainedRole, Profile, RoleTemplateError};
 
 pub(in crate::config) const PROFILES: List = List {
     key: "profiles",
@@ -24,6 +24,7 @@ pub(in crate::config) const PROFILES: List = List {
 /// Each role after the first costs a call to STS and limits the session to an hour; a longer chain is a mistake.
 const LONGEST_CHAIN: usize = 4;
 const NAME: Expected = Expected::Words("1 to 32 letters, digits, \"-\" and \"_\"");
+const ROLES: Expected = Expected::Words("a list of role ARNs and of tables { arn, external_id }");
 /// The external IDs that STS accepts.
 const EXTERNAL_ID: Expected = Expected::Words("2 to 1,224 letters, digits and _+=,.@:/-");
 
@@ -40,7 +41,7 @@ fn parse<'a>(documents: impl Iterator<Item = &'a Document>) -> (Vec<Profile>, Ve
 
 fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
     let name = item.required("name", NAME, |value| value.as_str().filter(|name| is_name(name)).map(ProfileName::from));
-    let role_chain = item.take(parsed("role_chain", item.get("role_chain")));
+    let role_chain = item.take(role_chain(item.get("role_chain")));
     let repositories = item.take(parsed("repositories", item.get("repositories")));
     // More than pulling must be asked for.
     let access = item.optional("access", Expected::OneOf(&["pull", "push", "full"]), Access::Pull, access);
@@ -48,10 +49,10 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
     let attribution =
         item.optional("attribution", Expected::OneOf(&["broker", "caller"]), Attribution::Broker, attribution);
     let source_identity = item.optional("source_identity", Expected::Words("true or false"), false, Value::as_bool);
+    let role_chain = with_external_id(role_chain?, external_id?, item);
     let profile = Profile {
         name: name?,
-        role_chain: role_chain?,
-        external_id: external_id?,
+        role_chain,
         access: access?,
         repositories: repositories?,
         attribution: attribution?,
@@ -59,6 +60,39 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
     };
     check(&profile, item);
     Some(profile)
+}
+
+/// Reads a list of ARNs, and of tables with an ARN and the external ID of that role.
+fn role_chain(value: Option<&Value>) -> Result<Vec<ChainedRole>, String> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let roles = value.as_array().ok_or_else(|| format!("role_chain: {}", ROLES.but_got(value)))?;
+    roles.iter().map(|role| chained_role(role).map_err(|problem| format!("role_chain: {problem}"))).collect()
+}
+
+fn chained_role(value: &Value) -> Result<ChainedRole, String> {
+    let parse = |arn: &str| arn.parse().map_err(|error: RoleTemplateError| error.to_string());
+    let table = match value {
+        Value::String(arn) => return Ok(ChainedRole { role: parse(arn)?, external_id: None }),
+        Value::Table(table) => table,
+        other => return Err(ROLES.but_got(other)),
+    };
+    if let Some(key) = table.keys().find(|key| !["arn", "external_id"].contains(&key.as_str())) {
+        return Err(format!("unknown key {key:?}; the keys are arn and external_id"));
+    }
+    let arn = table.get("arn").and_then(Value::as_str).ok_or("a role has no arn; add it")?;
+    let read = |value: &Value| external_id(value).ok_or_else(|| format!("external_id: {}", EXTERNAL_ID.but_got(value)));
+    Ok(ChainedRole { role: parse(arn)?, external_id: table.get("external_id").map(read).transpose()? })
+}
+
+/// Gives the profile's external ID to the last role only: the account of an earlier role must not learn it.
+fn with_external_id(mut roles: Vec<ChainedRole>, external_id: Option<String>, item: &mut Item<'_>) -> Vec<ChainedRole> {
+    if let (Some(last), Some(_)) = (roles.last_mut(), &external_id) {
+        if last.external_id.is_some() {
+            item.report("external_id: the last role of role_chain has one too; remove one of them");
+        }
+        last.external_id = external_id;
+    }
+    roles
 }
 
 /// Reports keys that are valid alone and wrong together.
@@ -147,12 +181,38 @@ mod tests {
             (2, Access::Pull, 1)
         );
         assert!(profiles[0].needs_account() && !profiles[1].needs_account());
-        assert_eq!((profiles[1].access, &profiles[1].external_id), (Access::Pull, &None));
+        let ids =
+            |profile: &Profile| profile.role_chain.iter().map(|role| role.external_id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&profiles[0]), [None, Some("farm".to_owned())], "only the last role gets the profile's");
+        assert_eq!((profiles[1].access, ids(&profiles[1])), (Access::Pull, vec![None]));
         let names = |profile: &Profile| (profile.attribution, profile.source_identity);
         assert_eq!(
             (names(&profiles[0]), names(&profiles[1])),
             ((Attribution::Caller, true), (Attribution::Broker, false))
         );
+    }
+
+    #[test]
+    fn each_role_can_have_its_own_external_id() {
+        let (hub, pull) = ("arn:aws:iam::210987654321:role/hub", "arn:aws:iam::210987654321:role/pull");
+        let read =
+            |chain: &str, more: &str| read_text(&format!("[[profiles]]\nname = \"a\"\nrole_chain = {chain}\n{more}"));
+        let chain = format!(r#"[{{ arn = "{hub}", external_id = "hub-id" }}, "{pull}"]"#);
+        let (profiles, problems) = read(&chain, "external_id = \"pull-id\"");
+        assert!(problems.is_empty(), "{problems:?}");
+        let ids: Vec<_> = profiles[0].role_chain.iter().map(|role| role.external_id.as_deref()).collect();
+        assert_eq!(ids, [Some("hub-id"), Some("pull-id")]);
+        for (chain, more, hint) in [
+            (format!(r#"[{{ arn = "{hub}", external_id = "x" }}]"#), "", "external_id: expected 2 to"),
+            (format!(r#"[{{ arn = "{hub}", external_id = "one" }}]"#), "external_id = \"two\"", "remove one of them"),
+            (format!(r#"[{{ arn = "{hub}", session = "x" }}]"#), "", "the keys are arn and external_id"),
+            (r#"[{ external_id = "hub-id" }]"#.to_owned(), "", "has no arn"),
+            ("[1]".to_owned(), "", "a list of role ARNs"),
+            (format!("\"{hub}\""), "", "a list of role ARNs"),
+        ] {
+            let (_, problems) = read(&chain, more);
+            assert!(problems.len() == 1 && problems[0].contains(hint), "{hint}: {problems:?}");
+        }
     }
 
     #[test]

@@ -46,7 +46,6 @@ fn lint_finds_a_profile_that_can_write_everywhere() {
     let profile = |access, repositories: &[&str]| Profile {
         name: "default".into(),
         role_chain: Vec::new(),
-        external_id: None,
         access,
         repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         attribution: Attribution::Broker,

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use aws_config::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
 
+use super::endpoint_url::REGION;
 use super::settings::Settings;
 
-/// Region for `{region}` if the SDK has none. The check for loops needs only the host.
+/// Region for [`REGION`] if the SDK has none. The check for loops needs only the host.
 const ANY_REGION: &str = "us-east-1";
 
 /// The configured endpoint overrides.
@@ -35,7 +36,7 @@ impl Endpoints {
     }
 
     fn ecr_in_other_regions(&self, sdk: &SdkConfig, region: &str) -> Option<String> {
-        resolve(sdk, "ECR", self.ecr.as_ref().map(|endpoint| endpoint.replace("{region}", region)))
+        resolve(sdk, "ECR", self.ecr.as_ref().map(|endpoint| endpoint.replace(REGION, region)))
     }
 
     /// Returns the endpoint of ECR Public.

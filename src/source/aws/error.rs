@@ -36,6 +36,14 @@ pub(super) fn invalid_response(problem: &str) -> UpstreamError {
     failure
 }
 
+/// Logs and returns the failure of a call that the broker must not make as it is configured.
+pub(super) fn misconfigured(problem: &str) -> UpstreamError {
+    let failure = UpstreamError::aws(FailureClass::Misconfigured);
+    warn!(class = ?failure.class, problem, "AWS call failed");
+    record(&failure);
+    failure
+}
+
 /// The call that an error is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallContext<'a> {

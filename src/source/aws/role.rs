@@ -10,7 +10,7 @@ use aws_sdk_sts::Client;
 
 use super::sts;
 use crate::caller::Principal;
-use crate::profile::Profile;
+use crate::profile::{ChainedRole, Profile};
 use crate::registry::{AccountId, Partition};
 
 /// Credentials provider of one role in a chain.
@@ -37,14 +37,14 @@ pub(super) fn assume_chain(
     let mut sdk = base.clone();
     let session_name = profile.session_name(caller);
     let last = profile.role_chain.len().saturating_sub(1);
-    for (index, template) in profile.role_chain.iter().enumerate() {
+    for (index, ChainedRole { role, external_id }) in profile.role_chain.iter().enumerate() {
         let role = Role {
             sts: sts::client(&sdk, sts_endpoint),
-            arn: template.arn(partition, account)?,
+            arn: role.arn(partition, account)?,
             session_name: session_name.clone(),
             // AWS passes it on to the sessions that are assumed from this one.
             source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
-            external_id: profile.external_id.clone(),
+            external_id: external_id.clone(),
             session_policy: profile.session_policy(partition, account).filter(|_| index == last),
         };
         sdk = with_role(sdk, role);

@@ -170,7 +170,7 @@ fn values_that_the_sdk_would_ignore_or_fail_over_are_refused() {
 #[test]
 fn roles_need_a_region_and_a_web_identity_without_endpoint_does_too() {
     let role = [("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
-    let endpoint = ("AWS_ENDPOINT_URL_STS", "http://sts");
+    let endpoint = ("AWS_ENDPOINT_URL_STS", "https://sts");
     assert!(!load(&[], "").unwrap().aws.needs_region);
     assert!(load(&role, "").unwrap().aws.needs_region);
     assert!(!load(&[&role[..], &[endpoint]].concat(), "").unwrap().aws.needs_region, "the call is not signed");
@@ -202,4 +202,59 @@ fn unusable_proxy_is_refused_by_its_variable() {
     }
     let proxied = load(&[("HTTPS_PROXY", "proxy:3128")], "").unwrap().aws.proxies;
     assert!(proxied.for_url(&"https://ecr.example/".parse().unwrap()).is_some());
+}
+
+/// A call in plaintext lets the network read the broker's requests and replace the tokens.
+#[test]
+fn plaintext_endpoint_beyond_loopback_needs_its_setting() {
+    let allowed = ("ECR_BROKER_AWS_ALLOW_PLAINTEXT_ENDPOINTS", "true");
+    for variable in [
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_ECR",
+        "AWS_ENDPOINT_URL_ECR_PUBLIC",
+        "AWS_ENDPOINT_URL_STS",
+        "ECR_BROKER_AWS_ECR_ENDPOINT",
+        "ECR_BROKER_AWS_ECR_PUBLIC_ENDPOINT",
+        "ECR_BROKER_AWS_STS_ENDPOINT",
+    ] {
+        let endpoint = (variable, "http://u:secret@10.0.0.5");
+        let problem = problem(&[endpoint], "");
+        assert!(problem.starts_with(variable) && problem.contains("in plaintext over the network"), "{problem}");
+        assert!(problem.ends_with("set aws.allow_plaintext_endpoints = true"), "{problem}");
+        assert!(!problem.contains("secret"), "{problem}");
+        load(&[endpoint, allowed], "").unwrap();
+        load(&[(variable, "http://127.0.0.1:4566")], "").unwrap();
+        load(&[(variable, "https://10.0.0.5")], "").unwrap();
+    }
+    let of_region = problem(&[("ECR_BROKER_AWS_ECR_ENDPOINTS", r#"{ "us-east-1" = "http://e" }"#)], "");
+    assert!(of_region.contains("aws.ecr_endpoints: us-east-1 sends AWS credentials"), "{of_region}");
+    let in_file = problem(&[], "[default]\nservices = s\n[services s]\necr-public =\n  endpoint_url = http://e\n");
+    assert!(in_file.contains("ecr-public.endpoint_url: sends AWS credentials"), "{in_file}");
+    let ignored = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+    load(&[("AWS_ENDPOINT_URL_ECR", "http://e"), ignored], "").unwrap();
+    problem(&[("AWS_ENDPOINT_URL_STS", "http://e"), ignored], "");
+}
+
+#[test]
+fn region_of_a_caller_must_not_be_the_whole_host() {
+    for value in ["https://{region}", "https://ecr.{region}:443/base"] {
+        let problem = problem(&[("ECR_BROKER_AWS_ECR_ENDPOINT", value)], "");
+        assert!(problem.contains("lets callers choose the host"), "{value}: {problem}");
+    }
+    load(&[("ECR_BROKER_AWS_ECR_ENDPOINT", "https://{region}.ecr.example")], "").unwrap();
+}
+
+/// The SDK refuses FIPS together with an endpoint override, so that one of them would have to be dropped in silence.
+#[test]
+fn fips_is_not_dropped_under_an_endpoint_override() {
+    let (fips, other) = (("AWS_USE_FIPS_ENDPOINT", "true"), "https://vpce-1.api.ecr.us-east-1.vpce.amazonaws.com");
+    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "ECR_BROKER_AWS_ECR_ENDPOINT"] {
+        let problem = problem(&[(variable, other), fips], "");
+        assert!(problem.contains("is not a FIPS endpoint, and AWS_USE_FIPS_ENDPOINT asks for one"), "{problem}");
+        load(&[(variable, &other.replace("ecr", "ecr-fips")), fips], "").unwrap();
+        load(&[(variable, "http://127.0.0.1:4566"), fips], "").unwrap();
+        load(&[(variable, other)], "").unwrap();
+    }
+    problem(&[("AWS_ENDPOINT_URL_ECR", other)], "[default]\nuse_fips_endpoint = true\n");
+    load(&[("AWS_ENDPOINT_URL_ECR_PUBLIC", other), fips], "").unwrap();
 }

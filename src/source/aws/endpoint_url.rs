@@ -1,0 +1,102 @@
+//! Properties of an endpoint's URL that decide whether a call to it is safe.
+
+use std::net::IpAddr;
+
+use http::Uri;
+
+/// Placeholder in the URL of ECR for the registry's region.
+pub const REGION: &str = "{region}";
+
+/// Returns whether calls to this URL cross the network in plaintext: the network could read credentials and replace them.
+#[must_use]
+pub fn is_plaintext(url: &str) -> bool {
+    parse(url).is_none_or(|uri| uri.scheme_str() != Some("https")) && !is_loopback(url)
+}
+
+/// Returns whether the host is this one: an emulator, or a proxy that the operator runs.
+#[must_use]
+pub fn is_loopback(url: &str) -> bool {
+    host(url).is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    })
+}
+
+/// Returns whether the host names a FIPS endpoint, as `api.ecr-fips.us-east-1.amazonaws.com` does.
+#[must_use]
+pub fn is_fips(url: &str) -> bool {
+    host(url).is_some_and(|host| host.split(['.', '-']).any(|part| part == "fips"))
+}
+
+/// Returns whether a caller chooses the host by the region that it asks for: the region is in the last part of the host's name.
+#[must_use]
+pub fn is_chosen_by_region(url: &str) -> bool {
+    let probe = "region-of-a-caller";
+    host(&url.replace(REGION, probe))
+        .is_some_and(|host| host.rsplit('.').find(|part| !part.is_empty()).is_none_or(|part| part.contains(probe)))
+}
+
+fn host(url: &str) -> Option<String> {
+    parse(url)?.host().map(str::to_ascii_lowercase)
+}
+
+fn parse(url: &str) -> Option<Uri> {
+    url.replace(REGION, "region").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plaintext_is_accepted_on_loopback_only() {
+        for (url, plaintext) in [
+            ("http://10.0.0.5", true),
+            ("http://ecr.example:80/base", true),
+            ("HTTP://ecr.example", true),
+            ("http://{region}", true),
+            ("http://localhost.example", true),
+            ("http://127.0.0.1.example", true),
+            ("http://127.0.0.1@ecr.example", true),
+            ("http://0.0.0.0:1", true),
+            ("http://127.0.0.1:4566", false),
+            ("http://127.9.9.9", false),
+            ("http://[::1]:1", false),
+            ("http://LOCALHOST:1", false),
+            ("https://ecr.example", false),
+        ] {
+            assert_eq!(is_plaintext(url), plaintext, "{url}");
+        }
+    }
+
+    #[test]
+    fn region_must_not_decide_the_whole_host() {
+        for (url, chosen) in [
+            ("https://{region}", true),
+            ("https://{region}:443/base", true),
+            ("https://{region}.", true),
+            ("https://ecr.{region}", true),
+            ("https://user@{region}", true),
+            ("https://ecr-{region}", true),
+            ("https://vpce-0123-abcd.api.ecr.{region}.vpce.amazonaws.com", false),
+            ("https://{region}.ecr.example", false),
+            ("https://ecr.example/{region}", false),
+            ("https://10.0.0.1", false),
+        ] {
+            assert_eq!(is_chosen_by_region(url), chosen, "{url}");
+        }
+    }
+
+    #[test]
+    fn fips_is_a_part_of_the_host_name() {
+        for (url, fips) in [
+            ("https://api.ecr-fips.us-east-1.amazonaws.com", true),
+            ("https://vpce-1.api.ecr-fips.{region}.vpce.amazonaws.com", true),
+            ("https://sts-fips.us-east-1.amazonaws.com/", true),
+            ("https://ecr.example/fips", false),
+            ("https://fipsy.example", false),
+        ] {
+            assert_eq!(is_fips(url), fips, "{url}");
+        }
+    }
+}
