@@ -1,19 +1,20 @@
 //! Mounts: facts about a directory that its mode does not show.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx};
+use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, fstatvfs, statx};
 
-/// Returns whether this process sees a directory on a mount that it cannot write.
+/// Returns whether this process sees an open file or directory on a mount that it cannot write.
 ///
 /// kubelet mounts `ConfigMap`, Secret and projected volumes so. Another process may have the same volume mounted writable.
 ///
 /// # Errors
 /// The file system does not answer.
-pub fn is_read_only(directory: &Path) -> io::Result<bool> {
-    Ok(statvfs(directory)?.f_flag.contains(StatVfsMountFlags::RDONLY))
+pub fn is_read_only(file: impl AsFd) -> io::Result<bool> {
+    Ok(fstatvfs(file)?.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Returns whether a directory is the root of a mount, such as a volume of a pod.
@@ -40,7 +41,7 @@ mod tests {
     fn mount_root_and_plain_directory_differ() {
         let directory = tempfile::tempdir().unwrap();
         assert!(is_root("/proc".as_ref()).unwrap() && !is_root(directory.path()).unwrap());
-        assert!(!is_read_only(directory.path()).unwrap());
+        assert!(!is_read_only(std::fs::File::open(directory.path()).unwrap()).unwrap());
         assert!(is_root(&directory.path().join("missing")).is_err());
     }
 }

@@ -1,28 +1,36 @@
 //! Files that decide identity: who a caller is, who the broker is, and what either may do.
 //!
-//! [`open`] is the one way to such a file: configuration and grants, keys, CA certificates, secrets and tokens. It follows the path
-//! link by link. `entry::check` judges every link on the way, and the file: by the directory that has it. The opened file is judged
-//! last, by its own metadata. Directories on the way are not judged as entries of their parents.
+//! [`open`] is the one way to such a file: configuration and grants, keys, CA certificates, secrets and tokens. It goes from directory
+//! to directory by descriptors, and link by link. `entry::check` judges each step by the directory that has the entry. The file is
+//! opened once, and judged by its own metadata. So no rename between the judgement and the reading can swap it.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{File, Metadata};
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Stat, fstat};
 
 pub use self::error::TrustedFileError;
+pub use self::owners::accept_any_owner;
 
-use self::entry::WORLD_WRITABLE;
+use self::entry::{GROUP_WRITABLE, WORLD_READABLE, WORLD_WRITABLE, is_readable_kind, is_regular};
+use self::owners::Owners;
+use crate::mount;
 
+mod directory;
 mod entry;
 mod error;
+mod owners;
 mod route;
 
 #[cfg(test)]
 mod tests;
 
-/// An open file that was judged as [`open`] tells: regular, or a device.
+/// Longest file: 1 MiB. A longer one is a mistake, or an attempt to fill the memory.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+/// An open file that was judged as [`open`] tells: regular, or `/dev/null`.
 #[derive(Debug)]
 pub struct TrustedFile {
     /// The file, opened without waiting.
@@ -31,47 +39,49 @@ pub struct TrustedFile {
     pub metadata: Metadata,
 }
 
-/// Opens a file that not every user can write. Neither the file nor a link on the way to it is in a directory in which every user could
-/// replace it. What the owners and groups of files and directories may write is not judged.
+/// Opens a file that only root and the broker's user can write, and only they can replace: by each directory and link on the way. A
+/// group may write only if it is root's, or the broker's user is alone in it.
 ///
 /// # Errors
-/// The file is missing, it cannot be read, or every user could write or replace it.
+/// There is no such file, it cannot be read, or another user could write or replace it.
 pub fn open(path: &Path) -> Result<TrustedFile, TrustedFileError> {
-    let file = open_without_waiting(&route::follow(path)?)?;
-    let metadata = file.metadata()?;
-    let kind = metadata.file_type();
-    if kind.is_dir() || kind.is_fifo() || kind.is_socket() {
-        return Err(TrustedFileError::NotRegular);
-    }
-    if metadata.is_file() && metadata.permissions().mode() & WORLD_WRITABLE != 0 {
-        return Err(TrustedFileError::WorldWritable);
-    }
-    Ok(TrustedFile { file, metadata })
+    open_for(path, &Owners::of_process())
 }
 
-/// Reads a regular file.
+/// Opens a file that holds a secret, which not every user can read.
 ///
 /// # Errors
-/// As [`open`], and if it is a device.
+/// As [`open`], and if every user can read it, or if it is a device.
+pub fn open_secret(path: &Path) -> Result<TrustedFile, TrustedFileError> {
+    let opened = regular(open(path)?)?;
+    if opened.metadata.mode() & WORLD_READABLE != 0 {
+        return Err(TrustedFileError::WorldReadable);
+    }
+    Ok(opened)
+}
+
+/// Reads a regular file of at most [`MAX_BYTES`].
+///
+/// # Errors
+/// As [`open`], and if it is a device or too long.
 pub fn read(path: &Path) -> Result<Vec<u8>, TrustedFileError> {
-    let TrustedFile { mut file, metadata } = open(path)?;
-    if !metadata.is_file() {
-        return Err(TrustedFileError::NotRegular);
-    }
-    // With room for all: a vector that grows leaves copies of a key behind.
-    let mut contents = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default().saturating_add(1));
-    file.read_to_end(&mut contents)?;
-    Ok(contents)
+    read_all(regular(open(path)?)?)
 }
 
-/// Reads a text; devices are accepted, so that `/dev/null` is an empty text.
+/// Reads a file as [`read`] does, but one that holds a secret.
 ///
 /// # Errors
-/// As [`open`], and if it is not UTF-8.
+/// As [`read`] and [`open_secret`].
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, TrustedFileError> {
+    read_all(open_secret(path)?)
+}
+
+/// Reads a text of at most [`MAX_BYTES`]; `/dev/null` is an empty one.
+///
+/// # Errors
+/// As [`open`], and if it is too long or not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, TrustedFileError> {
-    let mut text = String::new();
-    open(path)?.file.read_to_string(&mut text)?;
-    Ok(text)
+    String::from_utf8(read_all(open(path)?)?).map_err(|_| TrustedFileError::NotUtf8)
 }
 
 /// Returns whether every user can connect to a socket.
@@ -80,8 +90,47 @@ pub fn is_open_to_all(socket: &Path) -> bool {
     std::fs::metadata(socket).is_ok_and(|metadata| metadata.permissions().mode() & WORLD_WRITABLE != 0)
 }
 
-/// Opens a file without waiting: opening a pipe would wait for its other end.
-fn open_without_waiting(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
+fn open_for(path: &Path, owners: &Owners) -> Result<TrustedFile, TrustedFileError> {
+    let file = route::open(path, owners)?;
+    let found = fstat(&file)?;
+    if !is_readable_kind(&found) {
+        return Err(TrustedFileError::NotRegular);
+    }
+    check_file(&file, &found, owners)?;
+    let metadata = file.metadata()?;
+    Ok(TrustedFile { file, metadata })
+}
+
+/// Rejects an open file that others can write. On a mount that is read-only to the broker, neither owner nor group can.
+fn check_file(file: &File, found: &Stat, owners: &Owners) -> Result<(), TrustedFileError> {
+    if !is_regular(found) {
+        return Ok(());
+    }
+    if found.st_mode & WORLD_WRITABLE != 0 {
+        return Err(TrustedFileError::WorldWritable);
+    }
+    let by_group = found.st_mode & GROUP_WRITABLE != 0 && !owners.trust_group(found.st_gid);
+    if (owners.trust_user(found.st_uid) && !by_group) || mount::is_read_only(file)? {
+        return Ok(());
+    }
+    Err(if by_group {
+        TrustedFileError::GroupWritable { group: found.st_gid }
+    } else {
+        TrustedFileError::OfOtherUser { owner: found.st_uid }
+    })
+}
+
+fn regular(opened: TrustedFile) -> Result<TrustedFile, TrustedFileError> {
+    if opened.metadata.is_file() { Ok(opened) } else { Err(TrustedFileError::NotRegular) }
+}
+
+/// Reads a file, which may grow meanwhile.
+fn read_all(TrustedFile { file, metadata }: TrustedFile) -> Result<Vec<u8>, TrustedFileError> {
+    if metadata.len() > MAX_BYTES {
+        return Err(TrustedFileError::TooLong);
+    }
+    // With room for all: a vector that grows leaves copies of a key behind.
+    let mut contents = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default().saturating_add(1));
+    file.take(MAX_BYTES + 1).read_to_end(&mut contents)?;
+    if contents.len() as u64 > MAX_BYTES { Err(TrustedFileError::TooLong) } else { Ok(contents) }
 }

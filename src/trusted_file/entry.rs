@@ -1,36 +1,62 @@
-//! Entries of directories: who could replace a file or a link.
+//! Entries of directories: who could replace a file, a link or a directory.
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use rustix::fs::{FileType, Stat, major, minor};
 
-use rustix::process::geteuid;
-
+use super::directory::Directory;
 use super::error::TrustedFileError;
-use crate::mount;
+use super::owners::Owners;
 
-/// The permission to write of users that are neither the owner nor in the group.
+/// The permission to read of users that are neither the owner nor in the group.
+pub(super) const WORLD_READABLE: u32 = 0o004;
+/// The permission to write of these users.
 pub(super) const WORLD_WRITABLE: u32 = 0o002;
+/// The permission to write of the group.
+pub(super) const GROUP_WRITABLE: u32 = 0o020;
 /// The mode bit of a directory in which only its owner may rename or remove an entry.
 const STICKY: u32 = 0o1000;
+/// Device number of `/dev/null`, an empty file.
+const NULL: (u32, u32) = (1, 3);
 
-/// Rejects an entry that any user could replace; `None` is a missing entry, which any user could create.
+/// Rejects an entry that another user could replace; `None` is a missing entry, which such a user could create.
 ///
-/// A directory that every user can write is accepted on a mount that is read-only to the broker, as kubelet's `ConfigMap` (0777)
-/// and Secret volumes (1777) are. It is also accepted with the sticky bit, if the entry belongs to root or the broker's user.
-pub(super) fn check(directory: &Path, entry: Option<&Metadata>) -> Result<(), TrustedFileError> {
-    let mode = fs::metadata(directory)?.mode();
-    if mode & WORLD_WRITABLE == 0 || mount::is_read_only(directory)? {
+/// The directory must belong to root or the broker's user, and only they may write it. Every directory is accepted on a mount that is
+/// read-only to the broker, as kubelet's `ConfigMap` (0777) and Secret volumes (1777) are. A directory that others can write is also
+/// accepted with the sticky bit, if the entry belongs to root or the broker's user.
+pub(super) fn check(directory: &Directory, entry: Option<&Stat>, owners: &Owners) -> Result<(), TrustedFileError> {
+    let found = directory.metadata()?;
+    let Some(problem) = problem_of(directory, &found, owners) else { return Ok(()) };
+    if directory.is_read_only()? {
         return Ok(());
     }
-    let directory = directory.to_owned();
+    let is_sticky = found.st_mode & STICKY != 0 && owners.trust_user(found.st_uid);
     match entry {
-        Some(entry) if mode & STICKY != 0 && is_trusted(entry.uid()) => Ok(()),
-        Some(entry) if mode & STICKY != 0 => Err(TrustedFileError::OfOtherUser { directory, owner: entry.uid() }),
-        _ => Err(TrustedFileError::InWorldWritableDirectory { directory }),
+        Some(entry) if is_sticky && owners.owns(entry.st_uid) => Ok(()),
+        Some(entry) if is_sticky => {
+            Err(TrustedFileError::Replaceable { directory: directory.path.clone(), owner: entry.st_uid })
+        }
+        _ => Err(problem),
     }
 }
 
-fn is_trusted(owner: u32) -> bool {
-    owner == 0 || owner == geteuid().as_raw()
+/// Returns why others could replace the entries of a directory.
+fn problem_of(directory: &Directory, found: &Stat, owners: &Owners) -> Option<TrustedFileError> {
+    let path = || directory.path.clone();
+    if !owners.trust_user(found.st_uid) {
+        return Some(TrustedFileError::InDirectoryOfOtherUser { directory: path(), owner: found.st_uid });
+    }
+    if found.st_mode & WORLD_WRITABLE != 0 {
+        return Some(TrustedFileError::InWorldWritableDirectory { directory: path() });
+    }
+    let by_group = found.st_mode & GROUP_WRITABLE != 0 && !owners.trust_group(found.st_gid);
+    by_group.then(|| TrustedFileError::InGroupWritableDirectory { directory: path(), group: found.st_gid })
+}
+
+/// Returns whether an entry may be opened: a regular file, or `/dev/null`.
+pub(super) fn is_readable_kind(found: &Stat) -> bool {
+    let is_device = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice;
+    is_regular(found) || is_device && (major(found.st_rdev), minor(found.st_rdev)) == NULL
+}
+
+pub(super) fn is_regular(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 /// The reason why a file is not used. The text continues the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustedFileError {
@@ -23,29 +25,88 @@ pub enum TrustedFileError {
     /// It is a directory, a pipe, a socket or a device.
     #[error("is not a regular file")]
     NotRegular,
+    /// It has more than 1 MiB.
+    #[error("is longer than 1 MiB; split it, or correct its path")]
+    TooLong,
+    /// It is not a text.
+    #[error("is not UTF-8 text; save it as UTF-8")]
+    NotUtf8,
+    /// Every user can read it, although it holds a secret.
+    #[error("is world-readable, so it holds no secret; run chmod o-r (Kubernetes: defaultMode: 0440 and fsGroup)")]
+    WorldReadable,
     /// Every user can write it.
     #[error("is world-writable, so any user can change it; run chmod o-w (Kubernetes: defaultMode: 0440)")]
     WorldWritable,
-    /// Every user can replace it, or a link on the way to it.
+    /// Other users of a group can write it.
+    #[error("is writable by group {group}, in which other users can be; run chmod g-w, or mount it read-only")]
+    GroupWritable {
+        /// The group ID.
+        group: u32,
+    },
+    /// Another user owns it.
+    #[error(
+        "belongs to user {owner}, who can change it; chown it to root or to the broker's user, or mount it read-only"
+    )]
+    OfOtherUser {
+        /// The user ID of the owner.
+        owner: u32,
+    },
+    /// Every user can replace it, or a directory or link on the way to it.
     #[error(
         "is in the world-writable directory {}; chmod o-w it, or mount it read-only (Kubernetes: defaultMode: 0440, fsGroup)",
         directory.display()
     )]
     InWorldWritableDirectory {
-        /// The directory of the file or of the link.
+        /// The directory on the way.
         directory: PathBuf,
     },
-    /// Its directory is world-writable with the sticky bit, and another user owns it or a link on the way to it.
+    /// Other users of a group can replace it, or a directory or link on the way to it.
     #[error(
-        "is replaceable by its owner, user {owner}, in {}; chown it to root or the broker's user, or move it",
+        "is in {}, which group {group} can write, and other users can be in it; chmod g-w it, or mount it read-only",
         directory.display()
     )]
-    OfOtherUser {
-        /// The directory of the file or of the link.
+    InGroupWritableDirectory {
+        /// The directory on the way.
+        directory: PathBuf,
+        /// The group ID.
+        group: u32,
+    },
+    /// Another user owns a directory on the way to it.
+    #[error(
+        "is in {}, which belongs to user {owner}; chown it to root or to the broker's user, or mount it read-only",
+        directory.display()
+    )]
+    InDirectoryOfOtherUser {
+        /// The directory on the way.
         directory: PathBuf,
         /// The user ID of the owner.
         owner: u32,
     },
+    /// Others can write its directory, which has the sticky bit, and another user owns it or a step on the way to it.
+    #[error(
+        "is replaceable by its owner, user {owner}, in {}; chown it to root or the broker's user, or move it",
+        directory.display()
+    )]
+    Replaceable {
+        /// The directory of the step.
+        directory: PathBuf,
+        /// The user ID of the owner.
+        owner: u32,
+    },
+}
+
+impl TrustedFileError {
+    /// Returns whether there is a file, and it must not be used.
+    #[must_use]
+    pub fn is_distrust(&self) -> bool {
+        !matches!(self, Self::Missing | Self::Dangling | Self::Forbidden | Self::Unreadable(_))
+    }
+}
+
+impl From<Errno> for TrustedFileError {
+    fn from(error: Errno) -> Self {
+        io::Error::from(error).into()
+    }
 }
 
 impl From<io::Error> for TrustedFileError {

@@ -82,7 +82,7 @@ fn entry_of_another_user_in_a_sticky_directory_is_refused() {
         return;
     }
     let directory = fs::canonicalize(volume.path("")).unwrap();
-    let refused = Err(TrustedFileError::OfOtherUser { directory, owner: OTHER });
+    let refused = Err(TrustedFileError::Replaceable { directory, owner: OTHER });
     assert_eq!(volume.read(), refused, "the link");
     lchown(volume.path("file"), Some(0), None).unwrap();
     lchown(volume.path("..data"), Some(OTHER), None).unwrap();
@@ -93,7 +93,7 @@ fn entry_of_another_user_in_a_sticky_directory_is_refused() {
     chown(volume.path("..2026/file"), Some(OTHER), None).unwrap();
     assert!(volume.read().is_err(), "the file");
     volume.set_mode("..2026", 0o755);
-    assert_eq!(volume.read().as_deref(), Ok("text"), "a private directory protects it");
+    assert_eq!(volume.read(), Err(TrustedFileError::OfOtherUser { owner: OTHER }), "its owner can write it anyway");
 }
 
 #[test]
@@ -127,7 +127,12 @@ fn missing_files_dangling_links_and_circles_have_their_reasons() {
 
 #[test]
 fn relative_path_is_followed_from_the_working_directory() {
-    assert!(read_text(Path::new("Cargo.toml")).unwrap().starts_with("[package]"));
+    // Another user may own the checkout.
+    let any_user = Owners { any_user: true, ..Owners::of_process() };
+    assert_eq!(
+        open_for(Path::new("Cargo.toml"), &any_user).unwrap().metadata.len(),
+        fs::metadata("Cargo.toml").unwrap().len()
+    );
     assert!(read(Path::new("")).is_err());
 }
 
@@ -138,8 +143,129 @@ fn errors_name_what_mends_a_kubernetes_volume() {
         (TrustedFileError::Forbidden, ["defaultMode: 0440", "fsGroup"]),
         (TrustedFileError::InWorldWritableDirectory { directory }, ["defaultMode: 0440", "fsGroup"]),
         (TrustedFileError::WorldWritable, ["defaultMode: 0440", "chmod o-w"]),
+        (TrustedFileError::WorldReadable, ["defaultMode: 0440", "chmod o-r"]),
+        (TrustedFileError::InGroupWritableDirectory { directory: "/d".into(), group: 5 }, ["chmod g-w", "read-only"]),
+        (TrustedFileError::InDirectoryOfOtherUser { directory: "/d".into(), owner: 5 }, ["chown", "read-only"]),
+        (TrustedFileError::OfOtherUser { owner: 5 }, ["chown", "root"]),
+        (TrustedFileError::GroupWritable { group: 5 }, ["chmod g-w", "group 5"]),
     ] {
         let text = error.to_string();
         assert!(fixes.iter().all(|fix| text.contains(fix)) && text.len() <= 120, "{} {text}", text.len());
+    }
+}
+
+/// A file of root, three directories deep, and a change to one step of the way.
+struct Change {
+    step: &'static str,
+    owner: u32,
+    group: u32,
+    mode: u32,
+    /// The start of the refusal after the directory; none: the file is read.
+    refused: Option<&'static str>,
+}
+
+/// Only root can give files away.
+#[test]
+fn every_directory_on_the_way_and_the_file_are_judged() {
+    const fn change(
+        step: &'static str,
+        (owner, group, mode): (u32, u32, u32),
+        refused: Option<&'static str>,
+    ) -> Change {
+        Change { step, owner, group, mode, refused }
+    }
+    let changes = [
+        change("a", (0, 0, 0o755), None),
+        change("a", (0, 0, 0o777), Some("is in the world-writable directory ROOT/a;")),
+        change("a/b", (0, 0, 0o777), Some("is in the world-writable directory ROOT/a/b;")),
+        change("a/b/c", (0, 0, 0o777), Some("is in the world-writable directory ROOT/a/b/c;")),
+        change("a", (0, 0, 0o1777), None),
+        change("a", (4_242, 0, 0o1777), Some("is in ROOT/a, which belongs to user 4242;")),
+        change("a", (4_242, 4_242, 0o755), Some("is in ROOT/a, which belongs to user 4242;")),
+        change("a/b/c", (4_242, 0, 0o700), Some("is in ROOT/a/b/c, which belongs to user 4242;")),
+        change("a/b", (0, 4_242, 0o775), Some("is in ROOT/a/b, which group 4242 can write,")),
+        change("a/b", (0, 0, 0o775), None),
+        change("a/b", (0, 4_242, 0o755), None),
+        change("a/b", (0, 4_242, 0o1775), None),
+        change("a/b/c/file", (0, 0, 0o664), None),
+        change("a/b/c/file", (0, 4_242, 0o640), None),
+        change("a/b/c/file", (0, 4_242, 0o660), Some("is writable by group 4242,")),
+        change("a/b/c/file", (4_242, 0, 0o600), Some("belongs to user 4242,")),
+        change("a/b/c/file", (0, 0, 0o646), Some("is world-writable,")),
+    ];
+    let place = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(place.path()).unwrap();
+    fs::create_dir_all(root.join("a/b/c")).unwrap();
+    fs::write(root.join("a/b/c/file"), "text").unwrap();
+    for Change { step, owner, group, mode, refused } in changes {
+        let path = root.join(step);
+        let plain = if step.ends_with("file") { 0o644 } else { 0o755 };
+        if chown(&path, Some(owner), Some(group)).is_err() {
+            return;
+        }
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let read = read_text(&root.join("a/b/c/file"));
+        let refused = refused.map(|refused| refused.replace("ROOT", root.to_str().unwrap()));
+        match refused {
+            None => assert_eq!(read.as_deref(), Ok("text"), "{step} {owner}:{group} {mode:o}"),
+            Some(refused) => {
+                let error = read.unwrap_err().to_string();
+                assert!(error.starts_with(&refused), "{step} {owner}:{group} {mode:o}: {error}");
+            }
+        }
+        chown(&path, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(plain)).unwrap();
+    }
+}
+
+/// A check by another user than the broker's does not judge owners, but modes.
+#[test]
+fn files_of_another_user_are_read_where_any_owner_is_accepted() {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let directory = place.path().join("own");
+    let file = directory.join("file");
+    fs::create_dir(&directory).unwrap();
+    fs::write(&file, "text").unwrap();
+    let broker = Owners { user: 4_242, group: 4_242, any_user: false };
+    if chown(&file, Some(4_242), None).is_err() || chown(&directory, Some(4_242), None).is_err() {
+        return;
+    }
+    open_for(&file, &broker).unwrap();
+    let other = Owners { user: 4_343, group: 4_343, any_user: false };
+    assert!(matches!(open_for(&file, &other), Err(TrustedFileError::InDirectoryOfOtherUser { owner: 4_242, .. })));
+    let any = Owners { any_user: true, ..other };
+    open_for(&file, &any).unwrap();
+    fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(open_for(&file, &any), Err(TrustedFileError::InWorldWritableDirectory { .. })));
+}
+
+#[test]
+fn longer_files_and_devices_are_refused_without_reading_them() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("file");
+    let length = usize::try_from(MAX_BYTES).unwrap();
+    fs::write(&file, vec![b'x'; length]).unwrap();
+    assert_eq!(read_text(&file).map(|text| text.len()), Ok(length));
+    fs::write(&file, vec![b'x'; length + 1]).unwrap();
+    assert_eq!(read_text(&file), Err(TrustedFileError::TooLong));
+    for device in ["/dev/zero", "/dev/tty", "/dev/random"] {
+        let link = place.path().join("link");
+        symlink(device, &link).unwrap();
+        assert!(read_text(&link).is_err(), "{device}");
+        fs::remove_file(link).unwrap();
+    }
+    assert_eq!(read_text(Path::new("/dev/zero")), Err(TrustedFileError::NotRegular));
+}
+
+#[test]
+fn secret_that_every_user_can_read_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("key");
+    fs::write(&file, "key").unwrap();
+    for (mode, expected) in [(0o600, true), (0o440, true), (0o604, false), (0o644, false)] {
+        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(read_secret(&file).is_ok(), expected, "{mode:o}");
+        assert!(read(&file).is_ok());
     }
 }

@@ -77,6 +77,7 @@ impl Pair {
         let (certificate, key) = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
         std::fs::write(&certificate, &self.certificate).unwrap();
         std::fs::write(&key, &self.key).unwrap();
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         (certificate, key)
     }
 }

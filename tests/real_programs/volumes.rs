@@ -168,3 +168,24 @@ fn secret_volume_is_trusted_read_only_or_with_entries_of_root() {
         assert!(!error.contains(&text_of_secret), "{error}");
     }
 }
+
+/// What systemd makes of `LoadCredential=`: a read-only tmpfs of the unit's user below a directory of root. And a projected token.
+#[test]
+#[ignore = "needs root, to mount"]
+fn credentials_of_a_systemd_unit_and_projected_tokens_are_read() {
+    let pod = Pod::new();
+    fs::create_dir_all(pod.path("credentials/unit")).unwrap();
+    let file = pod.path("credentials/unit/aws-api");
+    let server = format!("[server]\naws_api_listen = \"127.0.0.1:0\"\naws_api_secret_file = \"{}\"\n", file.display());
+    let config = pod.path("broker.toml");
+    fs::write(&config, server + &GRANT.replace("ID", "a")).unwrap();
+    let arguments = ["config", "check", "--config", config.to_str().unwrap()];
+    for (directory, mode) in [("0500", "0400"), ("1777", "0600")] {
+        let mount = format!(
+            "mount -t tmpfs -o mode=0700 tmpfs \"$1\"; printf %043d 1 >\"$1/aws-api\"; chmod {mode} \"$1/aws-api\"; \
+             chown {BROKER}:{BROKER} \"$1\" \"$1/aws-api\"; chmod {directory} \"$1\"; mount -o remount,ro \"$1\""
+        );
+        let checked = run(&mut pod.broker(&mount, "credentials/unit", &arguments));
+        assert!(checked.status.success(), "{directory} {mode}: {}", text(&checked.stderr));
+    }
+}

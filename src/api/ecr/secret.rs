@@ -5,11 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use rustix::process::geteuid;
 use sha2::{Digest as _, Sha256};
 
 use self::create::create;
-use self::file::SecretFile;
 
 mod create;
 mod file;
@@ -32,8 +30,6 @@ const DOMAIN: &[u8] = b"ecr-broker aws api secret v1\0";
 /// ```
 pub struct Secret {
     digest: [u8; 32],
-    /// The user ID of the file's owner.
-    owner: u32,
 }
 
 impl Secret {
@@ -42,41 +38,28 @@ impl Secret {
     /// # Errors
     /// Returns what is wrong with the file, as a text that continues its name.
     pub fn read(path: &Path) -> Result<Option<Self>, String> {
-        let Some(SecretFile { text, owner }) = SecretFile::read(path)? else { return Ok(None) };
+        let Some(text) = file::read(path)? else { return Ok(None) };
         let line = text.trim_ascii_end();
         if !is_secret(line) {
             return Err(format!(
                 "holds no secret: expected one line of {MIN_LENGTH} to {MAX_LENGTH} letters, digits, \"_\" or \"-\"; remove the file to have one created"
             ));
         }
-        Ok(Some(Self { digest: digest(line), owner }))
+        Ok(Some(Self { digest: digest(line) }))
     }
 
     /// Reads the secret of a file. If there is no file, creates one with a random secret that only its owner can read.
     ///
     /// # Errors
-    /// If the file can be neither read nor created, or belongs to another user.
+    /// If the file can be neither read nor created.
     pub fn read_or_create(path: &Path) -> anyhow::Result<Self> {
         let read = || Self::read(path).map_err(|problem| anyhow!("it {problem}"));
-        let secret = if let Some(secret) = read()? {
-            secret
-        } else {
-            create(path, |from, to| fs::hard_link(from, to))
-                .context("it does not exist and cannot be created; create its directory, or name another file")?;
-            read()?.context("it was removed again")?
-        };
-        secret.check_owner()?;
-        Ok(secret)
-    }
-
-    /// Checks that the file belongs to root or to the broker's user. Another owner could choose the secret.
-    ///
-    /// [`Secret::read`] does not check this: a configuration is often checked by another user than the broker's.
-    ///
-    /// # Errors
-    /// If the file belongs to another user.
-    pub fn check_owner(&self) -> anyhow::Result<()> {
-        check_owner(self.owner, geteuid().as_raw()).map_err(|problem| anyhow!("it {problem}"))
+        if let Some(secret) = read()? {
+            return Ok(secret);
+        }
+        create(path, |from, to| fs::hard_link(from, to))
+            .context("it does not exist and cannot be created; create its directory, or name another file")?;
+        read()?.context("it was removed again")
     }
 
     /// Returns whether `candidate` is the secret. The time that this takes does not depend on where the two differ.
@@ -104,15 +87,6 @@ fn digest(text: &[u8]) -> [u8; 32] {
 fn is_secret(text: &[u8]) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
     (MIN_LENGTH..=MAX_LENGTH).contains(&text.len()) && text.iter().all(is_plain)
-}
-
-fn check_owner(owner: u32, broker: u32) -> Result<(), String> {
-    if owner == 0 || owner == broker {
-        return Ok(());
-    }
-    Err(format!(
-        "belongs to user {owner}, who could choose the secret; chown it to root or to the broker's user, {broker}"
-    ))
 }
 
 #[cfg(test)]

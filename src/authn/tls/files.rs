@@ -35,9 +35,10 @@ impl TlsError {
 
 impl Files {
     pub(super) fn read(settings: &Settings) -> Result<Self, TlsError> {
-        let read = |path: &PathBuf| match trusted_file::read(path) {
-            Ok(text) => Ok((path.clone(), text)),
-            Err(error) => Err(TlsError::new(path, error.to_string())),
+        let read = |path: &PathBuf| {
+            let is_key = *path == settings.key;
+            let read = if is_key { trusted_file::read_secret(path) } else { trusted_file::read(path) };
+            read.map(|text| (path.clone(), text)).map_err(|error| TlsError::new(path, error.to_string()))
         };
         settings.files().map(read).collect::<Result<_, _>>().map(Self)
     }

@@ -95,14 +95,9 @@ fn web_identity(reader: &Reader<'_>) -> Option<WebIdentity> {
     })
 }
 
-/// Refuses a token that every user can write or replace, because the SDK reads it unchecked. A missing file may appear later.
+/// Refuses a token that another user can write or replace, because the SDK reads it unchecked. A missing file may appear later.
 fn check_token_file(reader: &mut Reader<'_>, file: &Path) {
-    use TrustedFileError::{InWorldWritableDirectory, NotRegular, OfOtherUser, WorldWritable};
-    let error = trusted_file::open(file).err();
-    let is_refused = |error: &TrustedFileError| {
-        matches!(error, WorldWritable | InWorldWritableDirectory { .. } | OfOtherUser { .. } | NotRegular)
-    };
-    if let Some(error) = error.filter(is_refused) {
+    if let Some(error) = trusted_file::open(file).err().filter(TrustedFileError::is_distrust) {
         reader.report_at("AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(), format!("{} {error}", file.display()));
     }
 }

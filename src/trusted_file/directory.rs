@@ -1,0 +1,68 @@
+//! A directory on the way to a file, open by its descriptor: a rename of it cannot lead elsewhere.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::io::Result;
+
+use crate::mount;
+
+/// A directory, its path without links, and its descriptor.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) path: PathBuf,
+    descriptor: OwnedFd,
+}
+
+impl Directory {
+    pub(super) fn root() -> Result<Self> {
+        let path = PathBuf::from("/");
+        Ok(Self { descriptor: openat(CWD, &path, Self::flags(), Mode::empty())?, path })
+    }
+
+    /// Opens a directory of this one, which must not be a link.
+    pub(super) fn enter(&self, name: &OsStr) -> Result<Self> {
+        let descriptor = openat(&self.descriptor, name, Self::flags(), Mode::empty())?;
+        Ok(Self { path: self.path.join(name), descriptor })
+    }
+
+    /// Opens the directory that has this one.
+    pub(super) fn parent(&self) -> Result<Self> {
+        let descriptor = openat(&self.descriptor, "..", Self::flags(), Mode::empty())?;
+        let path = self.path.parent().unwrap_or(&self.path).to_owned();
+        Ok(Self { path, descriptor })
+    }
+
+    /// Returns the metadata of an entry; of a link, not of its target.
+    pub(super) fn stat(&self, name: &OsStr) -> Result<Stat> {
+        statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    pub(super) fn read_link(&self, name: &OsStr) -> Result<PathBuf> {
+        let target = readlinkat(&self.descriptor, name, Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()).into())
+    }
+
+    /// Opens a file for reading, without waiting: opening a pipe would wait for its other end.
+    pub(super) fn open_file(&self, name: &OsStr) -> Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(&self.descriptor, name, flags, Mode::empty()).map(File::from)
+    }
+
+    /// Returns the metadata of the directory itself.
+    pub(super) fn metadata(&self) -> Result<Stat> {
+        fstat(&self.descriptor)
+    }
+
+    pub(super) fn is_read_only(&self) -> std::io::Result<bool> {
+        mount::is_read_only(&self.descriptor)
+    }
+
+    fn flags() -> OFlags {
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+    }
+}

@@ -1,0 +1,187 @@
+//! Files that decide identity, and another user of the host who tries to swap them. Only root can be another user.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod certificates;
+mod program;
+mod tokens;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use certificates::Authority;
+use program::{Ended, PROGRAM, SERVE_SIMULATED, Server, run, signal};
+use tokens::Signer;
+
+const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+/// The user without rights.
+const THIEF: u32 = 4_242;
+
+/// A directory that every user can enter, with the program in it.
+struct Host(tempfile::TempDir);
+
+impl Host {
+    /// Returns `None` if the test does not run as root.
+    fn new() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        set_mode(directory.path(), 0o755);
+        fs::copy(PROGRAM, directory.path().join("ecr-broker")).unwrap();
+        fs::create_dir(directory.path().join("etc")).unwrap();
+        set_mode(&directory.path().join("etc"), 0o755);
+        let probe = directory.path().join("probe");
+        fs::write(&probe, "").unwrap();
+        chown(&probe, Some(THIEF), None).ok().map(|()| Self(directory))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// Runs a command as the thief.
+    fn steal(&self, program: &str, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(program);
+        command.args(arguments).uid(THIEF).gid(THIEF).env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Replaces a file by another with the thief's words.
+    fn swap(&self, file: &str, text: &str) -> Ended {
+        let script = "printf %s \"$2\" >\"$1.new\" && mv -f \"$1.new\" \"$1\"";
+        self.steal("sh", &["-c", script, "sh", &self.text(file), text])
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn grant(uid: u32) -> String {
+    format!(
+        "[[grants]]\nid = \"of-{uid}\"\ncallers = [{{ uid = {uid} }}]\n\
+         registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}]\n"
+    )
+}
+
+/// The figure: 0 credentials for the thief, and every call of the honest caller beside it is served.
+#[test]
+fn swapped_configuration_gives_its_author_no_credential() {
+    let Some(host) = Host::new() else { return };
+    let (config, socket) = (host.text("etc/broker.toml"), host.text("broker.sock"));
+    fs::write(&config, grant(0)).unwrap();
+    let address = format!("unix:{socket}");
+    let broker = Server::start(&["serve", "--simulate", "--config", &config, "--listen", &address], &[]);
+    set_mode(Path::new(&socket), 0o666);
+    let honest = || run(&["get", PRIVATE, "--address", &address], &[]).out();
+    let thief = || host.steal(&host.text("ecr-broker"), &["get", PRIVATE, "--address", &address]);
+    honest();
+    assert_eq!(thief().code, 4, "denied by the grants");
+    assert_ne!(host.swap("etc/broker.toml", &grant(THIEF)).code, 0, "the directory protects the file");
+
+    set_mode(&host.path("etc"), 0o777);
+    assert_eq!(host.swap("etc/broker.toml", &grant(THIEF)).code, 0);
+    signal(broker.pid(), "HUP");
+    let etc = fs::canonicalize(host.path("etc")).unwrap();
+    broker.until_logged(&format!("is in the world-writable directory {}; chmod o-w it", etc.display()));
+    for _ in 0..20 {
+        honest();
+        assert_eq!(thief().code, 4);
+    }
+    // As advised. The file is still the thief's.
+    set_mode(&etc, 0o755);
+    signal(broker.pid(), "HUP");
+    broker.until_logged(&format!("belongs to user {THIEF}, who can change it; chown it to root"));
+    honest();
+    assert_eq!(thief().code, 4);
+    broker.stop();
+    let restarted = run(&["serve", "--simulate", "--config", &config, "--listen", &address], &[]);
+    assert!(restarted.code == 1 && restarted.error().contains("belongs to user 4242"), "{restarted:?}");
+}
+
+/// Writes each file that the configuration names to a directory of its name, and returns the configuration.
+fn write_files(host: &Host) -> String {
+    let authority = Authority::new(host.0.path(), "authority.pem", "roots");
+    let signer = Signer::new("k1");
+    let file = |name: &str, text: &str, mode: u32| {
+        let directory = host.path(name);
+        fs::create_dir_all(&directory).unwrap();
+        set_mode(&directory, 0o755);
+        fs::write(directory.join("file"), text).unwrap();
+        set_mode(&directory.join("file"), mode);
+        host.text(&format!("{name}/file"))
+    };
+    let server = authority.server();
+    let (certificate, key) = (file("certificate", &server.certificate, 0o644), file("key", &server.key, 0o600));
+    let (roots, bundle) = (file("roots", &authority.pem(), 0o644), file("bundle", &authority.pem(), 0o644));
+    let (keys, secret) = (file("keys", &signer.jwks(), 0o644), file("secret", &"s".repeat(43), 0o600));
+    let include = file("include", &grant(1), 0o644);
+    format!(
+        "include = [{include:?}]\n\
+         [server]\naws_api_listen = \"127.0.0.1:0\"\naws_api_secret_file = {secret:?}\n\
+         [server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
+         [authentication]\nclient_ca = {{ \"prod.example\" = {roots:?} }}\n\
+         [[authentication.jwt]]\nname = \"blue\"\nissuer = \"https://issuer.example\"\naudience = \"ecr-broker\"\n\
+         jwks_file = {keys:?}\n[aws]\nca_bundle = {bundle:?}\n{}",
+        grant(0)
+    )
+}
+
+/// What the review tried with each file: the directory open to all, a group that writes, another owner, a link into an open one.
+#[test]
+fn each_file_of_the_configuration_is_judged_alike() {
+    let Some(host) = Host::new() else { return };
+    let config = host.text("etc/broker.toml");
+    fs::write(&config, write_files(&host)).unwrap();
+    let serve = || {
+        let arguments = [&SERVE_SIMULATED[..], &["--config", &config]].concat();
+        let mut command = Command::new("timeout");
+        let program = program::program(&[]);
+        command
+            .arg("60")
+            .arg(program.get_program())
+            .args(arguments)
+            .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    let broker = program::simulated_broker(&["--config", &config], &[]);
+    broker.stop();
+    for name in ["include", "certificate", "key", "roots", "bundle", "keys", "secret"] {
+        let (directory, file) = (host.path(name), host.path(&format!("{name}/file")));
+        let refused = |problem: &str| {
+            let error = serve();
+            assert!(error.contains(problem) && error.contains(host.0.path().to_str().unwrap()), "{name}: {error}");
+        };
+        set_mode(&directory, 0o777);
+        refused("is in the world-writable directory");
+        set_mode(&directory, 0o755);
+        chown(&directory, None, Some(THIEF)).unwrap();
+        set_mode(&directory, 0o775);
+        refused("which group 4242 can write");
+        set_mode(&directory, 0o755);
+        chown(&file, Some(THIEF), None).unwrap();
+        refused("belongs to user 4242");
+        chown(&file, Some(0), None).unwrap();
+        // Its directory is private, and the link to it is not.
+        fs::create_dir(host.path("open")).unwrap();
+        fs::rename(&directory, host.path("moved")).unwrap();
+        symlink(host.path("open/link"), &directory).unwrap();
+        symlink(host.path("moved"), host.path("open/link")).unwrap();
+        set_mode(&host.path("open"), 0o777);
+        refused("is in the world-writable directory");
+        fs::remove_dir_all(host.path("open")).unwrap();
+        fs::remove_file(&directory).unwrap();
+        fs::rename(host.path("moved"), &directory).unwrap();
+    }
+    set_mode(&host.path("key/file"), 0o644);
+    let error = serve();
+    assert!(error.contains("is world-readable, so it holds no secret; run chmod o-r"), "{error}");
+}
