@@ -243,9 +243,17 @@ fn broker_settings(config: &Config, region: Option<Region>) -> broker::Settings 
         policy: config.policy.clone(),
         profiles: config.aws.profiles.clone(),
         region,
+        regions: named_regions(config),
         aliases: config.aliases.clone(),
         max_min_validity: config.max_min_validity,
     }
+}
+
+/// Returns the regions that settings name, beside the grants and aliases.
+fn named_regions(config: &Config) -> Vec<Region> {
+    let of_endpoints = config.aws.ecr_endpoints.keys().filter_map(|region| region.parse().ok());
+    let kept_warm = config.keep_warm.iter().filter_map(|registry| registry.region().cloned());
+    config.aws.regions.iter().cloned().chain(of_endpoints).chain(kept_warm).collect()
 }
 
 fn open_audit_log(output: &Output, clock: &Arc<dyn Clock>) -> anyhow::Result<AuditLog> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use self::authorize::Authorizer;
+use self::regions::NamedRegions;
 use self::release::Releaser;
 use crate::audit::AuditLog;
 use crate::cache::CredentialCache;
@@ -11,7 +12,7 @@ use crate::caller::Caller;
 use crate::error::BrokerError;
 use crate::policy::{Listing, Policy};
 use crate::profile::Profile;
-use crate::registry::{Aliases, Region, ResolvedRegistry};
+use crate::registry::{Aliases, Region, RegistryError, ResolvedRegistry};
 
 mod active_policy;
 mod authorization;
@@ -21,6 +22,7 @@ mod keep_warm;
 mod listing;
 mod profiles;
 mod record;
+mod regions;
 mod release;
 mod released;
 mod request;
@@ -37,6 +39,8 @@ pub struct Broker {
     authorizer: Authorizer,
     releaser: Releaser,
     region: Option<Region>,
+    /// Regions outside AWS's table that the configuration names beside its grants.
+    regions: NamedRegions,
     aliases: Aliases,
 }
 
@@ -49,6 +53,8 @@ pub struct Settings {
     pub profiles: Vec<Profile>,
     /// The region of requests that name none.
     pub region: Option<Region>,
+    /// Regions that callers may name, beside those of AWS, of the grants and of the aliases.
+    pub regions: Vec<Region>,
     /// Other hosts under which registries are requested.
     pub aliases: Aliases,
     /// Upper limit of a request's `min_validity`.
@@ -59,11 +65,12 @@ impl Broker {
     /// Returns a broker over `cache`. It records decisions in `audit`, if there is an audit log.
     #[must_use]
     pub fn new(cache: CredentialCache, settings: Settings, audit: Option<AuditLog>) -> Self {
-        let Settings { policy, profiles, region, aliases, max_min_validity } = settings;
+        let Settings { policy, profiles, region, regions, aliases, max_min_validity } = settings;
         Self {
             cache,
             releaser: Releaser::new(profiles.clone().into(), audit.clone()),
             authorizer: Authorizer::new(policy, profiles.into(), max_min_validity, audit),
+            regions: NamedRegions::new(regions.into_iter().chain(region.clone()), &aliases),
             region,
             aliases,
         }
@@ -128,10 +135,33 @@ impl Broker {
         self.authorizer.profiles().all()
     }
 
-    /// Returns the aliases.
-    #[must_use]
-    pub fn aliases(&self) -> &Aliases {
-        &self.aliases
+    /// Resolves the host, URL or image reference of a request.
+    ///
+    /// # Errors
+    /// If it names neither an ECR registry nor an alias, or a region that the broker does not know.
+    pub fn resolve(&self, text: &str) -> Result<ResolvedRegistry, RegistryError> {
+        let target = self.aliases.resolve(text)?;
+        match target.registry.region() {
+            Some(region) => self.check_region(region).map(|()| target),
+            None => Ok(target),
+        }
+    }
+
+    /// Parses the region of a request.
+    ///
+    /// # Errors
+    /// If it is malformed, or one that the broker does not know.
+    pub fn parse_region(&self, text: &str) -> Result<Region, RegistryError> {
+        let region = text.parse()?;
+        self.check_region(&region).map(|()| region)
+    }
+
+    /// Checks that a region of a request is one of AWS's, or that the configuration names it.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn check_region(&self, region: &Region) -> Result<(), RegistryError> {
+        if region.is_known() { Ok(()) } else { self.regions.check(region, &self.authorizer.active_policy().regions) }
     }
 
     /// Returns the region of requests that name none.

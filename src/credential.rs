@@ -1,6 +1,7 @@
 //! Registry credentials: user name, password, ID and validity, and the key under which they are cached.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::caller::Principal;
 use crate::moment::Moment;
+use crate::quoted::Quoted;
 use crate::registry::{AccountId, Registry};
 
 /// The user name of every ECR password.
@@ -94,8 +96,8 @@ pub enum CredentialError {
 }
 
 impl ProfileName {
-    /// The longest name in bytes. A longer text names no profile, and is not repeated in errors and logs.
-    pub const LONGEST: usize = 32;
+    /// The longest name in bytes.
+    const LONGEST: usize = 32;
 
     /// Returns the profile of the broker's own AWS identity.
     #[must_use]
@@ -110,6 +112,25 @@ impl ProfileName {
     }
 }
 
+/// The error for a text that cannot name a profile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is not a profile name; write 1 to 32 letters, digits, \"-\" and \"_\"", Quoted(text))]
+pub struct ProfileNameError {
+    text: String,
+}
+
+/// Parses a caller's or an operator's text, so that no longer or stranger one reaches a log, a key or an error.
+impl FromStr for ProfileName {
+    type Err = ProfileNameError;
+
+    fn from_str(text: &str) -> Result<Self, ProfileNameError> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let fits = (1..=Self::LONGEST).contains(&text.len()) && text.bytes().all(is_allowed);
+        if fits { Ok(Self(text.into())) } else { Err(ProfileNameError { text: text.to_owned() }) }
+    }
+}
+
+/// Takes a name that this program writes itself.
 impl From<&str> for ProfileName {
     fn from(name: &str) -> Self {
         Self(name.into())

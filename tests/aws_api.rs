@@ -215,6 +215,12 @@ async fn tokens_are_for_the_region_of_the_signature() {
     for (region, code) in [("mars-1", "InvalidSignatureException"), ("eu/west", "IncompleteSignatureException")] {
         assert_eq!(Call::private().signed_for(region, "ecr").send(at).await.error(), (403, code), "{region}");
     }
+    let reply = Call::private().signed_for("aa-aab-1", "ecr").send(at).await;
+    assert_eq!(reply.error(), (400, "InvalidParameterException"));
+    assert!(reply.message().contains("aa-aab-1") && reply.message().contains("aws.regions"), "{reply:?}");
+    let long = Call::private().signed_for(&format!("aa-{}-1", "b".repeat(8_000)), "ecr").send(at).await;
+    assert_eq!(long.error(), (403, "InvalidSignatureException"));
+    assert!(long.message().len() < 200, "{long:?}");
     assert_eq!(broker.source.calls(), 3, "invalid requests do not reach AWS");
 }
 
@@ -268,10 +274,16 @@ async fn unsupported_operation_error_says_how_to_call_aws() {
     assert!(Call::new(describe, &json!({})).send(at).await.message().contains("DescribeRepositories"));
     for (call, error) in [
         (Call::private().body("{"), (400, "SerializationException")),
+        (
+            Call::private().body(&json!({ "registryIds": "x".repeat(60_000) }).to_string()),
+            (400, "SerializationException"),
+        ),
         (Call::private().body(&" ".repeat(64 * 1024 + 1)), (413, "RequestEntityTooLargeException")),
         (Call::private().header("user-agent", "aws-sdk-rust/1 app/ecr-broker"), (400, "AccessDeniedException")),
     ] {
-        assert_eq!(call.send(at).await.error(), error);
+        let reply = call.send(at).await;
+        assert_eq!(reply.error(), error);
+        assert!(reply.message().len() < 200, "{reply:?}");
     }
     assert_eq!(Call::private().header("x", &"x".repeat(128 * 1024)).send(at).await.status, 431);
     Call::private().body("").send(at).await.data();

@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 fn settings(endpoint: &str) -> Settings {
     Settings {
         region: Some("eu-central-1".into()),
+        regions: Vec::new(),
         needs_region: false,
         imds_disabled: false,
         ca_bundle: None,

@@ -100,6 +100,28 @@ async fn denial_does_not_reveal_accounts_profiles_or_cached_credentials() {
     assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
+/// A grant for every region does not name a region; one that names it lets its callers ask, and a reload that removes it ends that.
+#[tokio::test]
+async fn grant_admits_a_new_region_only_by_its_whole_name() {
+    let private =
+        |region: &str| RegistryPattern::Private { accounts: Accounts::Any, regions: vec![region.parse().unwrap()] };
+    let policy = |regions: &[&str]| {
+        let registries = regions.iter().map(|region| private(region)).collect();
+        let callers = vec![CallerPattern::Loopback];
+        Policy::Grants(vec![Grant { id: "all".into(), callers, registries, profile: None, effect: Effect::Allow }])
+    };
+    let broker = TestBroker::start_as(policy(&["*", "eu-*"]), None, |_| ());
+    let mut client = broker.client().await;
+    let reason = |status: Status| status.get_error_details().error_info().unwrap().reason.clone();
+    let new = "123456789012.dkr.ecr.eu-north-2.amazonaws.com";
+    assert_eq!(reason(get(&mut client, request(new)).await.unwrap_err()), "REGISTRY_INVALID");
+    broker.broker.set_policy(policy(&["*", "eu-north-2"]));
+    get(&mut client, request(new)).await.unwrap();
+    broker.broker.set_policy(policy(&["*"]));
+    assert_eq!(reason(get(&mut client, request(new)).await.unwrap_err()), "REGISTRY_INVALID");
+    assert_eq!(broker.source.calls(), 1);
+}
+
 #[tokio::test]
 async fn registry_without_an_account_needs_a_grant_for_every_account() {
     let broker = broker();
@@ -216,7 +238,7 @@ fn denial_log_names_the_requested_profile_and_omits_an_empty_one() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let profiles: Vec<_> = denials.iter().map(|denial| denial.get("profile").and_then(|name| name.as_str())).collect();
-    assert_eq!(profiles, [None, Some("\"ci\"")], "{logs}");
+    assert_eq!(profiles, [None, Some("ci")], "{logs}");
     let empty = |denial: &serde_json::Value| denial.as_object().unwrap().values().any(|value| value == "");
     assert!(!denials.iter().any(empty), "{logs}");
 }

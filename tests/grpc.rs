@@ -162,7 +162,7 @@ async fn field_of_60_kib_is_rejected_with_an_error_that_arrives() {
             (request(&long), "REGISTRY_INVALID"),
             (request(&filler.repeat(2_000 / filler.len())), "REGISTRY_INVALID"),
             (request(&format!("{}://a", &filler.repeat(400))), "REGISTRY_INVALID"),
-            (pb::GetRegistryCredentialsRequest { profile: long.clone(), ..request(HOST) }, "PROFILE_UNKNOWN"),
+            (pb::GetRegistryCredentialsRequest { profile: long.clone(), ..request(HOST) }, "REQUEST_INVALID"),
             (
                 pb::GetRegistryCredentialsRequest { rejected_credential_id: long.clone(), ..request(HOST) },
                 "REQUEST_INVALID",
@@ -176,6 +176,54 @@ async fn field_of_60_kib_is_rejected_with_an_error_that_arrives() {
         let page = pb::ListRegistriesRequest { page_size: 0, page_token: long };
         assert_eq!(reason(&client.list_registries(page).await.unwrap_err()), "REQUEST_INVALID");
     }
+}
+
+/// Returns a request for a registry of this region, by its host or by its parts.
+fn in_region(region: &str) -> [pb::GetRegistryCredentialsRequest; 2] {
+    let parts = pb::PrivateRegistry { region: region.into(), ..Default::default() };
+    [request(&format!("123456789012.dkr.ecr.{region}.amazonaws.com")), to(Target::PrivateRegistry(parts))]
+}
+
+#[tokio::test]
+async fn region_that_neither_aws_nor_the_configuration_has_is_invalid() {
+    let broker = TestBroker::start_with(|setup| {
+        setup.config.aws.regions = vec!["eu-north-2".parse().unwrap()];
+        setup.config.keep_warm = vec!["123456789012.dkr.ecr.nz-north-1.amazonaws.com".parse().unwrap()];
+        setup.config.aws.ecr_endpoints = [("th-west-1".to_owned(), "https://ecr.example".to_owned())].into();
+        let hidden = "123456789012.dkr.ecr.no-east-1.amazonaws.com".parse().unwrap();
+        setup.config.aliases.add("proxy.example", hidden).unwrap();
+    });
+    let mut client = broker.client().await;
+    for region in ["eu-north-2", "nz-north-1", "th-west-1", "no-east-1", "us-isof-south-1"] {
+        let [by_host, by_parts] = in_region(region);
+        if region != "us-isof-south-1" {
+            get(&mut client, by_host).await.unwrap();
+        }
+        get(&mut client, by_parts).await.unwrap();
+    }
+    for region in ["eu-north-3", "aa-aab-1", "us-gov-south-1", &format!("aa-{}-1", "b".repeat(27))] {
+        for (request, field) in in_region(region).into_iter().zip(["registry", "private_registry.region"]) {
+            let status = get(&mut client, request).await.unwrap_err();
+            assert_eq!(reason(&status), "REGISTRY_INVALID", "{region}");
+            assert!(status.message().contains("aws.regions") && status.message().contains(region), "{status:?}");
+            let details = status.get_error_details();
+            assert_eq!(details.bad_request().unwrap().field_violations[0].field, field);
+        }
+    }
+}
+
+#[tokio::test]
+async fn profile_that_cannot_exist_is_invalid_before_any_decision() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    for profile in ["x".repeat(33).as_str(), "a b", "\u{202e}ci", "c\u{9b}i", "ci\n", "k\u{e4}se"] {
+        let asked = pb::GetRegistryCredentialsRequest { profile: profile.into(), ..request(HOST) };
+        let status = get(&mut client, asked).await.unwrap_err();
+        assert_eq!(reason(&status), "REQUEST_INVALID", "{profile:?}");
+        assert_eq!(status.get_error_details().bad_request().unwrap().field_violations[0].field, "profile");
+    }
+    let asked = pb::GetRegistryCredentialsRequest { profile: "x".repeat(32), ..request(HOST) };
+    assert_eq!(reason(&get(&mut client, asked).await.unwrap_err()), "PROFILE_UNKNOWN");
 }
 
 #[tokio::test]

@@ -260,6 +260,12 @@ async fn nested_claims_have_dotted_names_without_collisions() {
     ] {
         assert_eq!(verify(twice).await, Err(TokenRejected::Claims), "{twice}");
     }
+    // 5 KB that expand to more than 16 KiB, and 16 KiB less one byte.
+    let names: String = (0..40).map(|number| format!(r#""{number}":1,"#)).collect();
+    let large = format!(r#""{}":{{{}"x":1}}"#, "n".repeat(4_000), names);
+    assert_eq!(verify(&large).await, Err(TokenRejected::ClaimsSize));
+    let at_the_limit = format!(r#""{}":{{"a":1,"b":1}}"#, "n".repeat(2_000));
+    assert_eq!(verify(&at_the_limit).await.map(|claims| claims.len()), Ok(2));
     let deep = format!(r#""a":{}1{}"#, r#"{"a":"#.repeat(500), "}".repeat(500));
     assert_eq!(verify(&deep).await, Err(TokenRejected::Claims));
 }

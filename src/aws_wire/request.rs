@@ -55,8 +55,12 @@ impl AwsRequest {
         if self.body.is_empty() {
             return Ok(T::default());
         }
-        serde_json::from_slice(&self.body)
-            .map_err(|error| AwsError::bad_request("SerializationException", error.to_string()))
+        // Not the parser's own text, which repeats a text of any length.
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let problem = format!("The request body is not the operation's input, at line {line} column {column}");
+            AwsError::bad_request("SerializationException", problem)
+        })
     }
 }
 

@@ -8,6 +8,8 @@ use super::error::AwsError;
 use super::request::AwsRequest;
 use crate::registry::Region;
 
+/// AWS's longest access key ID.
+const MAX_ACCESS_KEY: usize = 128;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// The credential scope of a signature (AWS Signature Version 4).
@@ -38,7 +40,7 @@ impl CredentialScope {
     pub fn parse(credential: &str) -> Result<Self, AwsError> {
         let parts: Vec<&str> = credential.split('/').collect();
         match parts[..] {
-            [access_key, _date, region, service, "aws4_request"] => {
+            [access_key, _date, region, service, "aws4_request"] if access_key.len() <= MAX_ACCESS_KEY => {
                 let region = region.parse().map_err(|_| mismatch("Credential should be scoped to a valid region."))?;
                 Ok(Self { access_key: access_key.into(), region, service: service.into() })
             }

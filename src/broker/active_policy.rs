@@ -4,12 +4,15 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::profiles::Profiles;
+use super::regions::NamedRegions;
 use crate::policy::Policy;
 
 /// A policy with its name in the audit log.
 #[derive(Debug)]
 pub(super) struct ActivePolicy {
     pub(super) policy: Policy,
+    /// The regions that its grants name by their whole names.
+    pub(super) regions: NamedRegions,
     /// Fingerprint of the grants and profiles: equal in every broker of this version that has the same ones.
     pub(super) name: String,
 }
@@ -17,6 +20,7 @@ pub(super) struct ActivePolicy {
 impl ActivePolicy {
     pub(super) fn new(policy: Policy, profiles: &Profiles) -> Self {
         let digest = Sha256::digest(format!("{policy:?} {:?}", profiles.all()));
-        Self { policy, name: HEXLOWER.encode(&digest[..8]) }
+        let regions = policy.named_regions().collect();
+        Self { policy, regions, name: HEXLOWER.encode(&digest[..8]) }
     }
 }

@@ -15,7 +15,6 @@ use crate::audit::{AuditLog, Outcome, Record};
 use crate::credential::ProfileName;
 use crate::error::BrokerError;
 use crate::policy::{Decision, Grant, Policy};
-use crate::quoted::Quoted;
 
 /// Authorizes requests, and records denials.
 #[derive(Debug)]
@@ -55,8 +54,8 @@ impl Authorizer {
         policy: Arc<ActivePolicy>,
     ) -> Result<Authorization, BrokerError> {
         let (caller, registry) = (&request.context.caller, &request.target.registry);
-        let (profile, grant, outcome) = match policy.policy.decide(caller, registry, &request.profile) {
-            Decision::Allow { grant: None } => (self.profiles.named(&request.profile)?, None, Outcome::Released),
+        let (profile, grant, outcome) = match policy.policy.decide(caller, registry, request.profile_name()) {
+            Decision::Allow { grant: None } => (self.profiles.named(request.profile_name())?, None, Outcome::Released),
             Decision::Allow { grant: Some(grant) } => {
                 let profile = grant.profile.clone().unwrap_or_else(ProfileName::default_profile);
                 (profile, Some(grant), Outcome::Released)
@@ -76,7 +75,7 @@ impl Authorizer {
         grant: Option<&Grant>,
         policy: &ActivePolicy,
     ) -> Result<ProfileName, BrokerError> {
-        match self.profiles.named(&request.profile) {
+        match self.profiles.named(request.profile_name()) {
             Ok(profile) if policy.policy.is_observed() => {
                 log_denial(request, grant, "denial observed");
                 Ok(profile)
@@ -118,7 +117,7 @@ fn log_denial(request: &CredentialRequest, grant: Option<&Grant>, event: &'stati
         alias = request.target.alias,
         account_id = request.target.registry.account().map(field::display),
         region = request.target.registry.region().map(field::display),
-        profile = Some(&request.profile).filter(|profile| !profile.is_empty()).map(|profile| field::display(Quoted(profile))),
+        profile = request.profile.as_ref().map(field::display),
         denied_by = grant.map_or("no grant allows it", |grant| &grant.id),
         "{event}"
     );

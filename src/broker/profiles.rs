@@ -8,6 +8,9 @@ use crate::error::BrokerError;
 use crate::profile::Profile;
 use crate::registry::Registry;
 
+/// Maximum number of profiles in an error. With hundreds of them, the error would not fit into HTTP/2 trailers.
+const MAX_NAMED: usize = 16;
+
 /// The configured profiles. A clone shares them.
 #[derive(Debug, Clone)]
 pub(super) struct Profiles(Arc<[Profile]>);
@@ -36,8 +39,10 @@ impl Profiles {
         }
         let mut known = std::iter::once(&default).chain(self.0.iter().map(|profile| &profile.name));
         known.clone().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
-            let known = known.by_ref().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            BrokerError::ProfileUnknown { profile: name.to_owned(), known }
+            let more = known.clone().count().saturating_sub(MAX_NAMED);
+            let more = (more > 0).then(|| format!("{more} more"));
+            let known: Vec<_> = known.by_ref().take(MAX_NAMED).map(ToString::to_string).chain(more).collect();
+            BrokerError::ProfileUnknown { profile: name.to_owned(), known: known.join(", ") }
         })
     }
 

@@ -2,11 +2,7 @@
 
 use super::request::CredentialRequest;
 use crate::audit::{Outcome, Record};
-use crate::credential::ProfileName;
 use crate::registry::Region;
-
-/// Replaces a profile name in the record that is longer than a valid one.
-const TOO_LONG: &str = "(too long)";
 
 /// Returns the record of a request with what is known before a decision; `policy` is the policy's name.
 pub(super) fn of_request<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str) -> Record<'a> {
@@ -21,7 +17,7 @@ pub(super) fn of_request<'a>(request: &'a CredentialRequest, outcome: Outcome, p
         region: registry.region().map(Region::as_str),
         registry: registry.host(),
         alias: request.target.alias.as_deref(),
-        profile: if request.profile.len() <= ProfileName::LONGEST { &request.profile } else { TOO_LONG },
+        profile: request.profile_name(),
         role_session: None,
         grant: None,
         policy,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::caller::Caller;
-use crate::credential::CredentialId;
+use crate::credential::{CredentialId, ProfileName};
 use crate::registry::ResolvedRegistry;
 use crate::request_id::RequestId;
 
@@ -27,8 +27,8 @@ pub struct CredentialRequest {
     pub context: RequestContext,
     /// The registry, and the alias by which the caller named it.
     pub target: ResolvedRegistry,
-    /// The profile; empty: the broker chooses.
-    pub profile: String,
+    /// The profile; `None`: the broker chooses.
+    pub profile: Option<ProfileName>,
     /// The remaining validity that the credential must have; zero: the broker's safety margin.
     pub min_validity: Duration,
     /// The credential that the registry rejected.
@@ -38,9 +38,14 @@ pub struct CredentialRequest {
 }
 
 impl CredentialRequest {
+    /// Returns the name of the requested profile; empty: the broker chooses.
+    pub(super) fn profile_name(&self) -> &str {
+        self.profile.as_ref().map_or("", ProfileName::as_str)
+    }
+
     /// Returns a request without a profile, a validity, a rejected credential or a deadline.
     #[must_use]
     pub fn new(context: RequestContext, target: ResolvedRegistry) -> Self {
-        Self { context, target, profile: String::new(), min_validity: Duration::ZERO, rejected: None, answer_by: None }
+        Self { context, target, profile: None, min_validity: Duration::ZERO, rejected: None, answer_by: None }
     }
 }

@@ -13,12 +13,12 @@ use super::setting::{Section, Setting, SettingMeta};
 use super::value_type::ValueType;
 use super::values::{
     ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, LOG_FILTER, LOG_FORMAT,
-    LOOPBACK_ADDRESS, PATH, POLICY_MODE, REGION, REGISTRIES, REQUIRED_REGION, TRUST_DOMAINS, count, duration,
+    LOOPBACK_ADDRESS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION, TRUST_DOMAINS, count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
-use crate::registry::Registry;
+use crate::registry::{Region, Registry};
 
 #[macro_use]
 mod define;
@@ -124,6 +124,11 @@ define_sections! {
         /// Region of STS, and of requests that name none. Not set: the AWS SDK's region (`AWS_REGION`, its
         /// files, IMDS). Set it outside AWS, where the search for IMDS delays the start by seconds.
         region: Option<String>, REGION, example "eu-central-1";
+
+        /// Regions that callers may name beside those that this version knows: AWS's regions, `aws.region`,
+        /// and regions that a grant without `*`, an alias, `aws.ecr_endpoints` or `cache.keep_warm` names.
+        /// Set it when AWS has opened a region that is missing.
+        regions: Vec<Region> = [], REGIONS, example ["eu-north-2"];
 
         /// Certificates to trust for AWS instead of the system's (PEM). Not set: `AWS_CA_BUNDLE`.
         ca_bundle: Option<PathBuf>, CA_BUNDLE, example "/etc/ssl/certs/corp.pem";

@@ -65,6 +65,15 @@ pub(super) const BOOLEAN: ValueType<bool> = ValueType {
 pub(super) const REGION: ValueType<Option<String>> =
     text("an AWS region, such as \"eu-central-1\"", |value, _| Ok(Some(region(string(value)?)?)));
 
+pub(super) const REGIONS: ValueType<Vec<Region>> = ValueType {
+    env_format: EnvFormat::List,
+    expected: Expected::Words("a list of AWS regions"),
+    read: |value, expected| {
+        let region = |text: &str| text.parse::<Region>().map_err(|error| error.to_string());
+        items(value, expected)?.iter().map(|item| region(string(item)?)).collect()
+    },
+};
+
 pub(super) const REQUIRED_REGION: ValueType<String> =
     text("an AWS region, such as \"eu-central-1\"", |value, _| region(string(value)?));
 

@@ -2,6 +2,7 @@
 
 use super::pattern::{CallerPattern, RegistryPattern};
 use crate::credential::ProfileName;
+use crate::registry::Region;
 
 /// The registries and profiles that callers may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,12 @@ impl Policy {
             Self::Open => &[],
             Self::Grants(grants) | Self::Observed(grants) => grants,
         }
+    }
+
+    /// Returns the regions that allows name by their whole names.
+    pub fn named_regions(&self) -> impl Iterator<Item = Region> {
+        let allows = self.grants().iter().filter(|grant| grant.effect == Effect::Allow);
+        allows.flat_map(|grant| &grant.registries).flat_map(RegistryPattern::named_regions)
     }
 
     /// Returns whether every authenticated caller gets every registry.

@@ -1,5 +1,8 @@
 //! AWS partitions: their regions, and the suffixes of their registry hosts.
 
+/// AWS's longest region name has 15 bytes.
+const MAX_REGION_LENGTH: usize = 32;
+
 /// Prefixes of region names outside the commercial partition.
 const PREFIXES: [(&str, Partition); 7] = [
     ("us-gov-", Partition::AwsUsGov),
@@ -9,6 +12,57 @@ const PREFIXES: [(&str, Partition); 7] = [
     ("us-isob-", Partition::AwsIsoB),
     ("eu-isoe-", Partition::AwsIsoE),
     ("us-isof-", Partition::AwsIsoF),
+];
+
+/// AWS's regions in the order of their names. Callers may name only these and those that the configuration names: each invented region
+/// would cost calls, a queue and a DNS query. A test compares the table with the AWS SDK's own data.
+const REGIONS: [(&str, Partition); 46] = [
+    ("af-south-1", Partition::Aws),
+    ("ap-east-1", Partition::Aws),
+    ("ap-east-2", Partition::Aws),
+    ("ap-northeast-1", Partition::Aws),
+    ("ap-northeast-2", Partition::Aws),
+    ("ap-northeast-3", Partition::Aws),
+    ("ap-south-1", Partition::Aws),
+    ("ap-south-2", Partition::Aws),
+    ("ap-southeast-1", Partition::Aws),
+    ("ap-southeast-2", Partition::Aws),
+    ("ap-southeast-3", Partition::Aws),
+    ("ap-southeast-4", Partition::Aws),
+    ("ap-southeast-5", Partition::Aws),
+    ("ap-southeast-6", Partition::Aws),
+    ("ap-southeast-7", Partition::Aws),
+    ("ca-central-1", Partition::Aws),
+    ("ca-west-1", Partition::Aws),
+    ("cn-north-1", Partition::AwsCn),
+    ("cn-northwest-1", Partition::AwsCn),
+    ("eu-central-1", Partition::Aws),
+    ("eu-central-2", Partition::Aws),
+    ("eu-isoe-west-1", Partition::AwsIsoE),
+    ("eu-north-1", Partition::Aws),
+    ("eu-south-1", Partition::Aws),
+    ("eu-south-2", Partition::Aws),
+    ("eu-west-1", Partition::Aws),
+    ("eu-west-2", Partition::Aws),
+    ("eu-west-3", Partition::Aws),
+    ("eusc-de-east-1", Partition::AwsEusc),
+    ("il-central-1", Partition::Aws),
+    ("me-central-1", Partition::Aws),
+    ("me-south-1", Partition::Aws),
+    ("mx-central-1", Partition::Aws),
+    ("sa-east-1", Partition::Aws),
+    ("us-east-1", Partition::Aws),
+    ("us-east-2", Partition::Aws),
+    ("us-gov-east-1", Partition::AwsUsGov),
+    ("us-gov-west-1", Partition::AwsUsGov),
+    ("us-iso-east-1", Partition::AwsIso),
+    ("us-iso-west-1", Partition::AwsIso),
+    ("us-isob-east-1", Partition::AwsIsoB),
+    ("us-isob-west-1", Partition::AwsIsoB),
+    ("us-isof-east-1", Partition::AwsIsoF),
+    ("us-isof-south-1", Partition::AwsIsoF),
+    ("us-west-1", Partition::Aws),
+    ("us-west-2", Partition::Aws),
 ];
 
 /// A group of AWS regions with separate accounts and host names.
@@ -76,11 +130,20 @@ impl Partition {
         if dual_stack { dual } else { Some(plain) }
     }
 
+    /// Returns a region of the table, and its partition.
+    pub(super) fn known_region(name: &str) -> Option<(&'static str, Self)> {
+        let index = REGIONS.binary_search_by_key(&name, |(known, _)| known).ok()?;
+        Some(REGIONS[index])
+    }
+
     /// Returns the partition that owns a region of this name.
     ///
     /// A commercial region is two letters, a word and a number. That admits geographies that AWS opens later. A prefix tells the
     /// other partitions.
     pub(super) fn owning(region: &str) -> Option<Self> {
+        if region.len() > MAX_REGION_LENGTH {
+            return None;
+        }
         let owned = PREFIXES.iter().find_map(|(prefix, partition)| Some((region.strip_prefix(prefix)?, *partition)));
         let (place, partition) = owned.or_else(|| Some((commercial_place(region)?, Self::Aws)))?;
         is_word_and_number(place).then_some(partition)
@@ -128,3 +191,6 @@ fn is_word_and_number(place: &str) -> bool {
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase())
 }
+
+#[cfg(test)]
+mod tests;

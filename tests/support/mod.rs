@@ -278,7 +278,14 @@ pub fn limits_settings() -> limits::Settings {
 }
 
 pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settings {
-    broker::Settings { policy, profiles: Vec::new(), region, aliases: Aliases::default(), max_min_validity: 10 * HOUR }
+    broker::Settings {
+        policy,
+        profiles: Vec::new(),
+        region,
+        regions: Vec::new(),
+        aliases: Aliases::default(),
+        max_min_validity: 10 * HOUR,
+    }
 }
 
 /// Replaces an audit log by a directory, so that no record can be written.

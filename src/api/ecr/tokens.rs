@@ -76,7 +76,9 @@ impl Tokens {
     /// Returns the region that a request is signed for, else the broker's own.
     fn region(&self, request: &AwsRequest, id: RequestId) -> Result<Region, AwsError> {
         if request.head.headers.contains_key(AUTHORIZATION) {
-            return CredentialScope::of(request).map(|scope| scope.region);
+            let region = CredentialScope::of(request)?.region;
+            let invalid = |error| to_aws_error(&BrokerError::registry("region", &error), None, id);
+            return self.broker.check_region(&region).map(|()| region).map_err(invalid);
         }
         default_region(&self.broker, "region", "sign the request").map_err(|error| to_aws_error(&error, None, id))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::status::ErrorContext;
 use crate::api::request::default_region;
 use crate::broker::{Broker, CredentialRequest, RequestContext};
-use crate::credential::CredentialId;
+use crate::credential::{CredentialId, ProfileName, ProfileNameError};
 use crate::error::BrokerError;
 use crate::pb;
 use crate::pb::get_registry_credentials_request::Target;
@@ -24,7 +24,7 @@ pub(super) fn credential_request(
     // First: the registry is what most invalid requests get wrong, and its reasons are more specific.
     let target = target(broker, message.target.as_ref())?;
     let request = CredentialRequest {
-        profile: message.profile.clone(),
+        profile: profile(&message.profile)?,
         min_validity: min_validity(message.min_validity.as_ref())?,
         rejected: rejected(&message.rejected_credential_id)?,
         ..CredentialRequest::new(context.clone(), target)
@@ -45,9 +45,7 @@ pub(super) fn known_ids(ids: &[String]) -> Result<HashSet<CredentialId>, BrokerE
 
 fn target(broker: &Broker, target: Option<&Target>) -> Result<ResolvedRegistry, BrokerError> {
     match target {
-        Some(Target::Registry(text)) => {
-            broker.aliases().resolve(text).map_err(|error| BrokerError::registry("registry", &error))
-        }
+        Some(Target::Registry(text)) => broker.resolve(text).map_err(|error| BrokerError::registry("registry", &error)),
         Some(Target::PrivateRegistry(parts)) => private_registry(broker, parts).map(|it| Registry::Private(it).into()),
         Some(Target::PublicRegistry(pb::PublicRegistry {})) => Ok(Registry::PUBLIC.into()),
         None => Err(BrokerError::RequestInvalid {
@@ -63,7 +61,7 @@ fn private_registry(broker: &Broker, parts: &pb::PrivateRegistry) -> Result<Priv
     let account = account.map(str::parse).transpose().map_err(invalid("private_registry.account_id"))?;
     let region = match parts.region.as_str() {
         "" => default_region(broker, "private_registry.region", "name a region")?,
-        region => region.parse().map_err(invalid("private_registry.region"))?,
+        region => broker.parse_region(region).map_err(invalid("private_registry.region"))?,
     };
     let variant = EndpointVariant { fips: parts.fips, dual_stack: parts.dual_stack };
     PrivateRegistry::new(account, region, variant).map_err(invalid("private_registry.dual_stack"))
@@ -75,6 +73,12 @@ fn min_validity(duration: Option<&prost_types::Duration>) -> Result<Duration, Br
         field: "min_validity",
         problem: "negative or out of range; leave it out, or give a positive duration".to_owned(),
     })
+}
+
+fn profile(name: &str) -> Result<Option<ProfileName>, BrokerError> {
+    let invalid =
+        |error: ProfileNameError| BrokerError::RequestInvalid { field: "profile", problem: error.to_string() };
+    if name.is_empty() { Ok(None) } else { name.parse().map(Some).map_err(invalid) }
 }
 
 fn rejected(id: &str) -> Result<Option<CredentialId>, BrokerError> {

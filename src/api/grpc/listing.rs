@@ -6,12 +6,14 @@ use std::time::SystemTime;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::credential::ProfileName;
 use crate::error::BrokerError;
 use crate::pb;
 use crate::pb::registry_access::Target;
 use crate::policy::Listing;
 use crate::protocol::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
+
+/// Longest page token: a host, a profile and a letter in base64 have fewer.
+const MAX_TOKEN_BYTES: usize = 512;
 
 /// Returns the page that `request` asks for.
 ///
@@ -57,6 +59,9 @@ fn read_token(token: &str) -> Result<Listing, BrokerError> {
 }
 
 fn parse_token(token: &str) -> Option<Listing> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return None;
+    }
     let text = String::from_utf8(BASE64URL_NOPAD.decode(token.as_bytes()).ok()?).ok()?;
     let mut parts = text.splitn(3, ' ');
     let is_pattern = match parts.next()? {
@@ -64,7 +69,7 @@ fn parse_token(token: &str) -> Option<Listing> {
         "r" => false,
         _ => return None,
     };
-    Some(Listing { is_pattern, name: parts.next()?.to_owned(), profile: ProfileName::from(parts.next()?) })
+    Some(Listing { is_pattern, name: parts.next()?.to_owned(), profile: parts.next()?.parse().ok()? })
 }
 
 fn access(listing: &Listing, end: Option<SystemTime>) -> pb::RegistryAccess {

@@ -15,8 +15,12 @@ use crate::credential::ProfileName;
 use crate::error::{AuthnCause, BrokerError, FailureClass};
 use crate::request_id::RequestId;
 
+mod size;
+
 /// The domain of every reason.
 const DOMAIN: &str = "ecr-broker";
+/// Longest text of an error that is too large for its trailers.
+const MAX_SHORTENED: usize = 512;
 
 /// The registry and profile of a request, as far as it was decoded: the metadata of its errors.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +28,7 @@ pub(super) struct ErrorContext {
     registry: Option<String>,
     account: Option<String>,
     region: Option<String>,
-    profile: String,
+    profile: Option<ProfileName>,
 }
 
 impl ErrorContext {
@@ -32,8 +36,7 @@ impl ErrorContext {
     ///
     /// An alias hides its registry, which only callers that may have it should learn.
     pub(super) fn of(request: &CredentialRequest) -> Self {
-        let (registry, profile) = (&request.target.registry, &request.profile);
-        let profile = if profile.len() <= ProfileName::LONGEST { profile.clone() } else { String::new() };
+        let (registry, profile) = (&request.target.registry, request.profile.clone());
         match &request.target.alias {
             Some(alias) => Self { registry: Some(alias.to_string()), account: None, region: None, profile },
             None => Self {
@@ -98,17 +101,30 @@ pub(super) fn to_message(status: &Status) -> tonic_types::Status {
 }
 
 fn status(error: &BrokerError, context: &ErrorContext, id: RequestId) -> Status {
+    let mut details = details(error, metadata(error, context), id);
+    if let Some((field, problem)) = violation(error) {
+        details.add_bad_request_violation(field, problem);
+    }
+    let status = Status::with_error_details(code(error), error.to_string(), details);
+    if size::fits(&status) { status } else { shortened(error, id) }
+}
+
+/// Returns the status of an error that is too large: without metadata and violations, with a shortened text.
+fn shortened(error: &BrokerError, id: RequestId) -> Status {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(MAX_SHORTENED));
+    Status::with_error_details(code(error), text, details(error, HashMap::new(), id))
+}
+
+fn details(error: &BrokerError, metadata: HashMap<String, String>, id: RequestId) -> ErrorDetails {
     let mut details = ErrorDetails::new();
-    details.set_error_info(error.reason(), DOMAIN, metadata(error, context));
+    details.set_error_info(error.reason(), DOMAIN, metadata);
     details.set_request_info(id.to_string(), "");
     // Of an upstream failure, this is what is left of its backoff: `cache/backoff.rs` replaces AWS's own delay.
     if let Some(wait) = error.retry_after() {
         details.set_retry_info(Some(wait));
     }
-    if let Some((field, problem)) = violation(error) {
-        details.add_bad_request_violation(field, problem);
-    }
-    Status::with_error_details(code(error), error.to_string(), details)
+    details
 }
 
 fn code(error: &BrokerError) -> Code {
@@ -162,14 +178,14 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
 
 fn metadata(error: &BrokerError, context: &ErrorContext) -> HashMap<String, String> {
     let upstream = if let BrokerError::Upstream(failure) = error { Some(failure) } else { None };
-    let profile = Some(&context.profile).filter(|profile| !profile.is_empty());
+    let profile = context.profile.as_ref().map(ToString::to_string);
     let cause = cause(error).map(str::to_owned);
     let known = [
         ("cause", cause.as_ref()),
         ("registry", context.registry.as_ref()),
         ("account_id", context.account.as_ref()),
         ("region", context.region.as_ref()),
-        ("profile", profile),
+        ("profile", profile.as_ref()),
         ("aws_error_code", upstream.and_then(|failure| failure.code.as_ref())),
         ("aws_request_id", upstream.and_then(|failure| failure.request_id.as_ref())),
     ];

@@ -15,6 +15,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::call::Call;
 use super::methods::Method;
 
+/// Longest trace header that spans take over: W3C Trace Context has `tracestate` carry at least 512 characters.
+const MAX_TRACE_HEADER: usize = 512;
+
 /// Creates the span of a call. A macro, because a span's target must be a literal; only `ecr_broker::rpc` itself is exported.
 macro_rules! call_span {
     ($target:literal, $method:expr, $call:expr) => {
@@ -108,7 +111,7 @@ struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        self.0.get(key)?.to_str().ok().filter(|text| text.len() <= MAX_TRACE_HEADER)
     }
 
     fn keys(&self) -> Vec<&str> {

@@ -13,6 +13,10 @@ pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 /// Longest accepted subject. Subjects of Kubernetes have at most 348 bytes, those of other issuers 255.
 const MAX_SUBJECT_BYTES: usize = 512;
 
+/// Maximum size of the other claims, with the full names of nested ones. Each nested claim repeats the names of its objects, so a small
+/// token can expand to a hundred times its size.
+const MAX_CLAIM_BYTES: usize = 16 * 1024;
+
 /// The claims of a token; times in seconds since 1970.
 pub(super) struct Claims {
     pub(super) issuer: String,
@@ -58,8 +62,8 @@ impl Claims {
 
     /// Returns the caller. Call this only after the signature is verified: an unverified small token could expand to large claims.
     pub(super) fn into_caller(self, issuer: String) -> Result<TokenCaller, TokenRejected> {
-        let mut claims = BTreeMap::new();
-        flatten(None, self.others, &mut claims)?;
+        let (mut claims, mut room) = (BTreeMap::new(), MAX_CLAIM_BYTES);
+        flatten(None, self.others, &mut claims, &mut room)?;
         let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires));
         Ok(TokenCaller { issuer, subject: self.subject, claims, expires })
     }
@@ -119,6 +123,7 @@ fn flatten(
     outer: Option<&str>,
     ClaimObject(claims): ClaimObject,
     into: &mut BTreeMap<String, String>,
+    room: &mut usize,
 ) -> Result<(), TokenRejected> {
     for (name, value) in claims {
         if name.is_empty() {
@@ -130,11 +135,12 @@ fn flatten(
             ClaimValue::Flag(flag) => flag.to_string(),
             ClaimValue::Number(number) => number.to_string(),
             ClaimValue::Object(inner) => {
-                flatten(Some(&name), inner, into)?;
+                flatten(Some(&name), inner, into, room)?;
                 continue;
             }
             ClaimValue::Texts(_) | ClaimValue::Other => continue,
         };
+        *room = room.checked_sub(name.len() + text.len()).ok_or(TokenRejected::ClaimsSize)?;
         if into.insert(name, text).is_some() {
             return Err(TokenRejected::Claims);
         }

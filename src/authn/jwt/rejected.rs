@@ -13,6 +13,8 @@ pub enum TokenRejected {
     NoKeyId,
     /// Claims that are not a JSON object, have a wrong type, or are duplicated.
     Claims,
+    /// Claims that are too large once the names of nested ones are written in full.
+    ClaimsSize,
     /// An issuer that is not configured.
     Issuer,
     /// A key that the issuer does not have.
@@ -50,6 +52,9 @@ impl TokenRejected {
             Self::NoKeyId => "bearer token header has no key ID (kid) of 1 to 256 bytes; have the issuer add one",
             Self::Claims => {
                 "bearer token claims are malformed; iss, sub, aud, exp and iat must each occur once, well-typed"
+            }
+            Self::ClaimsSize => {
+                "bearer token claims exceed 16 KiB with the full names of nested ones; request a token with fewer"
             }
             Self::Issuer => {
                 "bearer token issuer (iss) is not configured on the broker; get a token of a configured issuer"

@@ -9,13 +9,10 @@ use moka::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
 use super::verified_token::VerifiedToken;
-use crate::caller::TokenCaller;
 use crate::moment::Moment;
 
 /// Maximum number of cached tokens.
 const MAX_TOKENS: u64 = 4_096;
-/// Maximum size of the claims of a cached token, in bytes.
-const MAX_CLAIM_BYTES: usize = 16 * 1024;
 /// Longest time in the cache.
 const MAX_TIME: Duration = Duration::from_mins(1);
 
@@ -42,16 +39,9 @@ impl TokenCache {
 
     /// Caches a token for a minute, or for `valid_for` if that is shorter.
     pub(super) fn insert(&self, token: &str, verified: &VerifiedToken, now: Moment, valid_for: Duration) {
-        if size(&verified.caller) <= MAX_CLAIM_BYTES {
-            let end = now.after(valid_for.min(MAX_TIME));
-            self.0.insert(digest(token), Entry { token: verified.clone(), end });
-        }
+        let end = now.after(valid_for.min(MAX_TIME));
+        self.0.insert(digest(token), Entry { token: verified.clone(), end });
     }
-}
-
-/// Returns the bytes of the claims. Names of nested claims repeat those of their objects, so a small token can have large claims.
-fn size(caller: &TokenCaller) -> usize {
-    caller.claims.iter().map(|(name, text)| name.len() + text.len()).sum()
 }
 
 fn digest(token: &str) -> [u8; 32] {

@@ -24,6 +24,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
     aws_sdk::check(reader, rules);
     let Aws {
         region,
+        regions,
         ca_bundle,
         ecr_endpoint,
         ecr_endpoints,
@@ -44,6 +45,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
     aws::Settings {
         needs_region: needs_region(reader, &profiles, web_identity.is_some(), sts_endpoint.is_some()),
         imds_disabled: aws_sdk::is_imds_disabled(reader),
+        regions,
         region: region.or_else(|| aws_sdk::region(reader)),
         ca_bundle: ca_bundle.or_else(|| reader.get_variable("AWS_CA_BUNDLE", &Aws::ca_bundle())),
         ecr_endpoint,

@@ -40,7 +40,7 @@ fn parse<'a>(documents: impl Iterator<Item = &'a Document>) -> (Vec<Profile>, Ve
 }
 
 fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
-    let name = item.required("name", NAME, |value| value.as_str().filter(|name| is_name(name)).map(ProfileName::from));
+    let name = item.required("name", NAME, |value| value.as_str()?.parse::<ProfileName>().ok());
     let role_chain = item.take(role_chain(item.get("role_chain")));
     let repositories = item.take(parsed("repositories", item.get("repositories")));
     // More than pulling must be asked for.
@@ -110,11 +110,6 @@ fn check(profile: &Profile, item: &mut Item<'_>) {
     if !profile.session_policy_fits() {
         item.report("repositories: the session policy exceeds STS's limit of 2,048 characters; list fewer patterns");
     }
-}
-
-fn is_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    (1..=ProfileName::LONGEST).contains(&name.len()) && name.bytes().all(is_allowed)
 }
 
 fn parsed<T: FromStr>(key: &str, value: Option<&Value>) -> Result<Vec<T>, String>

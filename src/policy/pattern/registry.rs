@@ -1,7 +1,7 @@
 //! Registry patterns: accounts and regions, in every form that a registry's host can have.
 
 use super::label::LabelPattern;
-use crate::registry::{AccountId, PrivateRegistry, Registry};
+use crate::registry::{AccountId, PrivateRegistry, Region, Registry};
 
 /// Registries that a grant covers, whichever form of their host a caller writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,12 @@ impl RegistryPattern {
             }
             (Self::Public, Self::Private { .. }) | (Self::Private { .. }, Self::Public) => false,
         }
+    }
+
+    /// Returns the regions that the pattern names by their whole names.
+    pub(in crate::policy) fn named_regions(&self) -> impl Iterator<Item = Region> {
+        let regions = if let Self::Private { regions, .. } = self { regions.as_slice() } else { &[] };
+        regions.iter().filter(|region| !region.is_open()).filter_map(|region| region.to_string().parse().ok())
     }
 
     /// Returns whether the pattern covers the registry. An unknown account is covered only by a pattern for every account.

@@ -8,6 +8,7 @@ use super::admission;
 use super::web_identity::WebIdentity;
 use crate::profile::Profile;
 use crate::proxy::Proxies;
+use crate::registry::Region;
 
 /// The problem of a configuration that needs a region and has none.
 pub const NO_REGION: &str = "not set, and STS needs it for roles and web identities; set aws.region or AWS_REGION";
@@ -17,6 +18,8 @@ pub const NO_REGION: &str = "not set, and STS needs it for roles and web identit
 pub struct Settings {
     /// Region of STS, and of registries named without one.
     pub region: Option<String>,
+    /// Regions that callers may name beside AWS's own and those that other settings name.
+    pub regions: Vec<Region>,
     /// Whether STS is called in a way that needs a region.
     pub needs_region: bool,
     /// Whether the environment keeps the SDK from asking IMDS, also for the region.

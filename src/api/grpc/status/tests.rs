@@ -19,7 +19,7 @@ fn upstream(class: FailureClass) -> BrokerError {
 fn request(id: RequestId) -> CredentialRequest {
     let context = RequestContext { caller: Caller::Loopback, id, trace_id: None };
     let registry: Registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
-    CredentialRequest { profile: "ci".into(), ..CredentialRequest::new(context, registry.into()) }
+    CredentialRequest { profile: Some("ci".into()), ..CredentialRequest::new(context, registry.into()) }
 }
 
 #[test]
@@ -150,4 +150,43 @@ fn error_in_a_batch_equals_the_error_of_a_single_call() {
     assert_eq!(message.code, i32::from(alone.code()));
     assert_eq!(message.message, alone.message());
     assert_eq!(message.encode_to_vec(), alone.details());
+}
+
+#[test]
+fn error_of_any_length_fits_into_trailers_with_its_reason() {
+    let long = || "\u{10ffff}\n\"".repeat(20_000);
+    let upstream = UpstreamError {
+        code: Some(long()),
+        region: Some(long()),
+        request_id: Some(long()),
+        ..UpstreamError::aws(FailureClass::Throttled)
+    };
+    let context = ErrorContext {
+        registry: Some(long()),
+        account: Some(long()),
+        region: Some(long()),
+        profile: Some(long().as_str().into()),
+    };
+    for error in [
+        BrokerError::RequestInvalid { field: "target", problem: long() },
+        BrokerError::RegistryNotEcr { field: "registry", problem: long() },
+        BrokerError::RegistryInvalid { field: "registry", problem: long() },
+        BrokerError::ProfileUnknown { profile: long(), known: long() },
+        BrokerError::ValidityUnsatisfiable { asked: Duration::ZERO.into(), limit: long() },
+        BrokerError::Upstream(upstream),
+        BrokerError::CallerNotAllowed,
+    ] {
+        for context in [&context, &ErrorContext::default()] {
+            let id = RequestId::random();
+            let status = status(&error, context, id);
+            let headers = status.clone().into_http::<()>();
+            let size =
+                headers.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>();
+            assert!(size <= 8 * 1024, "{}: {size}", error.reason());
+            let details = status.get_error_details();
+            assert_eq!(details.error_info().unwrap().reason, error.reason());
+            assert_eq!(details.request_info().unwrap().request_id, id.to_string());
+            assert_eq!(details.retry_info().is_some(), error.retry_after().is_some());
+        }
+    }
 }
