@@ -109,7 +109,7 @@ async fn serve_until_signal(
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     auth.follow_files()?;
     if let Some(tls) = &auth.tls {
-        tls.log_certificate_mistakes();
+        tls.log_mistakes();
     }
     let parts = Parts { auth, sockets: start.sockets, tracing, ..Parts::new(clock) }.with_environment(&start.sources);
     let app = tokio::select! {

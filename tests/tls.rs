@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
 mod certificates;
+mod openssl;
 mod program;
 mod support;
 mod tokens;
@@ -21,6 +22,7 @@ use ecr_broker::authn::tls::{Settings, Tls};
 use ecr_broker::pb;
 use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
+use openssl::{OpensslCa, ROOT};
 use program::{Server, run, signal};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::pem::PemObject as _;
@@ -63,6 +65,7 @@ impl Federation {
                 (domain("b.example"), b.file.clone()),
             ]),
             dns_names: BTreeMap::from(names),
+            revocations: BTreeMap::new(),
         };
         Self { directory, a, b, hosts, impostor, settings }
     }
@@ -239,13 +242,13 @@ fn client_config(
 ) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(federation.a.pem().as_bytes()).unwrap()).unwrap();
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
+    let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
-        .with_client_auth_cert(vec![certificate], key)
+        .with_client_auth_cert(certificates, key)
         .unwrap()
 }
 
@@ -614,8 +617,184 @@ async fn connection_loses_its_rights_when_its_root_is_removed() {
     broker.until_logged_again("TLS files reloaded");
     let error = whoami(&runner).await.unwrap_err();
     assert_eq!(error.code(), Code::Unauthenticated);
-    assert!(error.message().contains("is no longer signed by a root of the broker"), "{error}");
+    assert!(error.message().contains("is no longer signed by a valid root of the broker"), "{error}");
     assert_eq!(get(&runner, HOST).await.unwrap_err().code(), Code::Unauthenticated);
     let other = connect_to(address, a, Some(&other)).await;
     assert_eq!(whoami(&other).await.unwrap().principal, RUNNER);
+}
+
+/// The test's clock starts at 2027-01-15.
+#[tokio::test]
+async fn root_outside_its_validity_vouches_for_nothing() {
+    let mut federation = Federation::new();
+    let directory = federation.directory.path();
+    let root = |name, from, until| Authority::between(directory, "one.pem", name, from, until);
+    let (expired, expiring, next) = (root("old", 2020, 2026), root("now", 2020, 2028), root("next", 2028, 2040));
+    fs::write(&federation.a.file, [expired.pem(), expiring.pem(), next.pem()].concat()).unwrap();
+    federation.settings.dns_names.clear();
+    let clock = ManualClock::new();
+    let tls = Arc::new(Tls::load(federation.settings.clone(), clock.clone()).unwrap());
+    let outcome = async |authority: &Authority| {
+        let config = client_config(&federation, &[&rustls::version::TLS13], &authority.workload(RUNNER));
+        handshake(&tls, Arc::new(config)).await
+    };
+    let mistakes = || tls.authority_mistakes().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert!(outcome(&expired).await.unwrap_err().contains("UnknownIssuer"));
+    assert_eq!(outcome(&expiring).await.as_deref(), Ok(RUNNER));
+    assert!(outcome(&next).await.unwrap_err().contains("UnknownIssuer"));
+    let start = mistakes();
+    assert!(start.contains("certificate 1 has expired, at 2026-01-01T00:00:00Z; it vouches for no client"), "{start}");
+    assert!(start.contains("certificate 3 is not valid until 2028-01-01T00:00:00Z"), "{start}");
+    assert_eq!(start.lines().count(), 2, "{start}");
+
+    clock.advance(Duration::from_hours(365 * 24));
+    assert!(outcome(&expiring).await.unwrap_err().contains("UnknownIssuer"));
+    assert_eq!(outcome(&next).await.as_deref(), Ok(RUNNER), "a root that was published early");
+    let later = mistakes();
+    assert!(later.contains("certificate 2 has expired, at 2028-01-01") && !later.contains("certificate 3"), "{later}");
+    // Time may be set back.
+    clock.step_wall_back(Duration::from_hours(365 * 24));
+    assert_eq!(outcome(&expiring).await.as_deref(), Ok(RUNNER));
+}
+
+#[tokio::test]
+async fn expired_root_ends_the_rights_of_open_connections() {
+    let federation = Federation::new();
+    let expiring = Authority::between(federation.directory.path(), "one.pem", "now", 2020, 2028);
+    fs::write(&federation.a.file, expiring.pem()).unwrap();
+    let broker = federation.broker();
+    let runner = connect(&broker, &federation.a, Some(&expiring.workload(RUNNER))).await;
+    assert_eq!(whoami(&runner).await.unwrap().principal, RUNNER);
+    broker.clock.advance(Duration::from_hours(365 * 24));
+    for _ in 0..2 {
+        let error = whoami(&runner).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unauthenticated);
+        assert!(error.message().contains("is no longer signed by a valid root of the broker"), "{error}");
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn intermediate_that_may_not_sign_certificates_is_refused() {
+    let federation = Federation::new();
+    let root = OpensslCa::root(federation.directory.path(), "openssl");
+    fs::write(&federation.a.file, root.certificate()).unwrap();
+    let tls = Arc::new(Tls::load(federation.settings.clone(), ManualClock::new()).unwrap());
+    let usage = |usage: &str| ROOT.replace("keyCertSign,cRLSign", usage);
+    for (name, extensions, accepted) in [
+        ("signs", ROOT.to_owned(), true),
+        ("no-key-usage", "basicConstraints=critical,CA:TRUE".to_owned(), true),
+        ("only-lists", usage("cRLSign"), false),
+        ("only-signatures", usage("digitalSignature"), false),
+    ] {
+        let intermediate = root.intermediate(name, &extensions);
+        let Pair { certificate, key } = intermediate.workload("runner", RUNNER);
+        let chain = Pair { certificate: certificate + &intermediate.certificate(), key };
+        let config = client_config(&federation, &[&rustls::version::TLS13], &chain);
+        let outcome = handshake(&tls, Arc::new(config)).await;
+        match accepted {
+            true => assert_eq!(outcome.as_deref(), Ok(RUNNER), "{name}"),
+            false => assert!(outcome.unwrap_err().contains("without key usage keyCertSign"), "{name}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn revoked_certificate_and_intermediate_are_refused_past_next_update() {
+    let mut federation = Federation::new();
+    let directory = federation.directory.path().to_owned();
+    let root = OpensslCa::root(&directory, "openssl");
+    let intermediate = root.intermediate("between", ROOT);
+    fs::write(&federation.a.file, root.certificate()).unwrap();
+    let (good, bad) = (root.workload("good", RUNNER), root.workload("bad", RUNNER));
+    let Pair { certificate, key } = intermediate.workload("below", RUNNER);
+    let below = Pair { certificate: certificate + &intermediate.certificate(), key };
+    let crl = directory.join("a.crl");
+    federation.settings.revocations.insert("a.example".to_owned(), crl.clone());
+    let load = || Tls::load(federation.settings.clone(), ManualClock::new()).map(Arc::new);
+    let outcome = async |tls: &Arc<Tls>, pair: &Pair| {
+        let config = client_config(&federation, &[&rustls::version::TLS13], pair);
+        handshake(tls, Arc::new(config)).await
+    };
+    fs::write(&crl, root.revocation_list(&["-crldays", "3000"])).unwrap();
+    let tls = load().unwrap();
+    assert!(tls.authority_mistakes().is_empty());
+    for pair in [&good, &bad, &below] {
+        assert_eq!(outcome(&tls, pair).await.as_deref(), Ok(RUNNER));
+    }
+    root.revoke("bad");
+    let past = ["-crl_lastupdate", "20250101000000Z", "-crl_nextupdate", "20260101000000Z"];
+    let pem = root.revocation_list(&past);
+    for list in [pem.clone().into_bytes(), root.revocation_list_der()] {
+        fs::write(&crl, list).unwrap();
+        let tls = load().unwrap();
+        assert_eq!(outcome(&tls, &good).await.as_deref(), Ok(RUNNER));
+        assert!(outcome(&tls, &bad).await.unwrap_err().contains("Revoked"));
+        let mistakes = tls.authority_mistakes();
+        let stale = "revocation list 1 is past its nextUpdate, 2026-01-01T00:00:00Z; it stays in force";
+        assert!(mistakes.len() == 1 && mistakes[0].to_string().contains(stale), "{mistakes:?}");
+    }
+    // The whole path is checked, and lists of several CAs are in one file.
+    fs::copy(directory.join("between/ca.crt"), directory.join("openssl/between.crt")).unwrap();
+    root.revoke("between");
+    fs::write(&crl, root.revocation_list(&["-crldays", "3000"]) + &intermediate.revocation_list(&["-crldays", "3000"]))
+        .unwrap();
+    assert!(outcome(&load().unwrap(), &below).await.unwrap_err().contains("Revoked"));
+
+    let impostor = OpensslCa::root(&directory.join("between"), "openssl");
+    for (list, problem) in [
+        (
+            impostor.revocation_list(&["-crldays", "30"]),
+            "revocation list 1 has the name of a root, but not its signature",
+        ),
+        (pem.replace("X509 CRL", "CERTIFICATE"), "holds no revocation list in PEM or DER form"),
+        (String::new(), "holds no revocation list"),
+        ("0\0".to_owned(), "is malformed"),
+    ] {
+        fs::write(&crl, list).unwrap();
+        let error = load().unwrap_err().to_string();
+        assert!(error.contains("a.crl") && error.contains(problem), "{problem}: {error}");
+    }
+    fs::write(&crl, pem).unwrap();
+    fs::set_permissions(&crl, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(load().unwrap_err().to_string().contains("is world-writable"));
+}
+
+#[tokio::test]
+async fn program_refuses_a_revoked_certificate_on_its_open_connection() {
+    let served = Served::new();
+    let directory = served.federation.directory.path();
+    let root = OpensslCa::root(directory, "openssl");
+    fs::write(&served.federation.a.file, root.certificate()).unwrap();
+    let (good, bad) = (root.workload("good", RUNNER), root.workload("bad", RUNNER));
+    let crl = directory.join("a.crl");
+    fs::write(&crl, root.revocation_list(&["-crldays", "30"])).unwrap();
+    let text = fs::read_to_string(&served.config).unwrap();
+    let setting = format!("authentication.client_crl = {{ \"a.example\" = \"{}\" }}\n", crl.display());
+    fs::write(&served.config, setting + &text).unwrap();
+    let broker = served.serve();
+    let address = broker.address.trim_start_matches("grpcs://").parse().unwrap();
+    let a = &served.federation.a;
+    let (open, other) = (connect_to(address, a, Some(&bad)).await, connect_to(address, a, Some(&good)).await);
+    assert_eq!(whoami(&open).await.unwrap().principal, RUNNER);
+
+    root.revoke("bad");
+    let past = ["-crl_lastupdate", "20250101000000Z", "-crl_nextupdate", "20260101000000Z"];
+    fs::write(&crl, root.revocation_list(&past)).unwrap();
+    broker.until_logged("TLS files reloaded");
+    let error = whoami(&open).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated);
+    assert!(error.message().contains("client certificate was revoked by its CA"), "{error}");
+    assert_eq!(whoami(&other).await.unwrap().principal, RUNNER);
+    let refused = served.whoami(&broker, &bad);
+    assert!(refused.code == 5 && refused.error().contains("CertificateRevoked"), "{refused:?}");
+    broker.until_logged("invalid peer certificate: Revoked");
+    broker.until_logged("is past its nextUpdate");
+
+    fs::write(&crl, "nothing").unwrap();
+    signal(broker.pid(), "HUP");
+    broker.until_logged("TLS files rejected; the old ones stay in force");
+    assert_eq!(whoami(&open).await.unwrap_err().code(), Code::Unauthenticated);
+    let check = run(&["config", "check", "--config", served.config.to_str().unwrap()], &[]);
+    assert!(check.code == 1 && check.error().contains("holds no revocation list in PEM or DER form"), "{check:?}");
 }

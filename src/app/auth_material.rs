@@ -42,8 +42,10 @@ impl AuthMaterial {
     /// Returns mistakes that do not stop the broker, but its clients.
     #[must_use]
     pub fn warnings(&self) -> Vec<Diagnostic> {
-        let mistakes = self.tls.iter().flat_map(|tls| tls.certificate_mistakes());
-        mistakes.map(|mistake| diagnostic("server.tls.certificate", mistake.to_string())).collect()
+        let Some(tls) = &self.tls else { return Vec::new() };
+        let own = tls.certificate_mistakes().into_iter().map(|mistake| ("server.tls.certificate", mistake));
+        let clients = tls.authority_mistakes().into_iter().map(|mistake| ("[authentication]", mistake));
+        own.chain(clients).map(|(place, mistake)| diagnostic(place, mistake.to_string())).collect()
     }
 
     /// Starts tasks that reload the certificates and keys when their files change; SIGHUP reloads the certificates at once.
@@ -61,9 +63,9 @@ impl AuthMaterial {
 
 fn load_tls(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Tls>, Diagnostic> {
     let Some(settings) = config.server.tls.clone() else { return Ok(None) };
-    Tls::load(settings, Arc::clone(clock))
-        .map(Some)
-        .map_err(|error| diagnostic("[server.tls], authentication.client_ca and client_dns", error.to_string()))
+    Tls::load(settings, Arc::clone(clock)).map(Some).map_err(|error| {
+        diagnostic("[server.tls], authentication.client_ca, client_dns and client_crl", error.to_string())
+    })
 }
 
 fn load_issuers(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Issuers>, Diagnostic> {

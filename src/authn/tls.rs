@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::Signal;
@@ -22,16 +23,22 @@ mod certificate;
 mod files;
 mod generation;
 mod handshake_error;
+mod revocations;
+mod roots;
 mod server_certificate;
 mod settings;
 mod unix_time;
 mod verified_certificate;
 mod verifier;
+mod window;
 
 pub use self::files::TlsError;
 pub use self::handshake_error::is_about_a_certificate;
 pub use self::settings::Settings;
 pub use self::verified_certificate::VerifiedCertificate;
+
+/// Time between two log lines of a mistake that lasts.
+const MISTAKE_INTERVAL: Duration = Duration::from_hours(1);
 
 /// The TLS side of listeners.
 #[derive(Debug)]
@@ -57,10 +64,23 @@ impl Tls {
         self.generations.current().mistakes(&self.settings, self.generations.clock().now().wall)
     }
 
-    /// Logs each mistake in the broker's certificate.
-    pub fn log_certificate_mistakes(&self) {
+    /// Returns the roots of clients outside their validity, and the revocation lists past their nextUpdate.
+    #[must_use]
+    pub fn authority_mistakes(&self) -> Vec<TlsError> {
+        self.generations.current().verifier().mistakes(self.generations.clock().now().wall)
+    }
+
+    /// Logs each mistake in the files.
+    pub fn log_mistakes(&self) {
         for error in self.certificate_mistakes() {
             warn!(%error, "broker certificate has a mistake");
+        }
+        self.log_authority_mistakes();
+    }
+
+    fn log_authority_mistakes(&self) {
+        for error in self.authority_mistakes() {
+            warn!(%error, "client CA file is outside its validity");
         }
     }
 
@@ -72,11 +92,12 @@ impl Tls {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let generation = self.generations.current();
+        let (generation, started) = (self.generations.current(), self.generations.clock().now().wall);
         let acceptor = TlsAcceptor::from(generation.config());
         let stream = acceptor.accept(io).await.map_err(handshake_error::unwrap_own)?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let certificate = VerifiedCertificate::of(chain, &generation, &self.generations).map_err(io::Error::other)?;
+        let certificate = VerifiedCertificate::of(chain, &generation, &self.generations, started);
+        let certificate = certificate.map_err(io::Error::other)?;
         Ok((stream, certificate))
     }
 
@@ -93,8 +114,10 @@ impl Tls {
         let contents = self.generations.current().files().clone();
         let mut follower = FileFollower::new("TLS", contents, read).on_hangup(hangup);
         let mut logged: Option<String> = None;
+        let mut authorities = AuthorityLog::new(&self);
         loop {
             let Check { requested, found } = follower.next().await;
+            authorities.update(&self);
             let outcome = match found {
                 Found::Settled { contents, .. } => self.replace_blocking(contents).await,
                 Found::Unreadable(error) => Err(error),
@@ -128,9 +151,35 @@ impl Tls {
         new.check_expiry(&self.settings, clock.now().wall)?;
         self.generations.replace(new);
         info!("TLS files reloaded");
-        self.log_certificate_mistakes();
+        self.log_mistakes();
         Ok(())
     }
+}
+
+/// Repeats the mistakes of authorities: when they have changed, for time passes without a reload, and once an hour.
+struct AuthorityLog {
+    logged: Vec<String>,
+    at: Duration,
+}
+
+impl AuthorityLog {
+    /// The start has logged the mistakes of now.
+    fn new(tls: &Tls) -> Self {
+        Self { logged: texts(tls), at: tls.generations.clock().now().steady }
+    }
+
+    fn update(&mut self, tls: &Tls) {
+        let (now, mistakes) = (tls.generations.clock().now().steady, texts(tls));
+        let is_due = now.saturating_sub(self.at) >= MISTAKE_INTERVAL;
+        if mistakes != self.logged || is_due {
+            tls.log_authority_mistakes();
+            (self.logged, self.at) = (mistakes, now);
+        }
+    }
+}
+
+fn texts(tls: &Tls) -> Vec<String> {
+    tls.authority_mistakes().iter().map(ToString::to_string).collect()
 }
 
 /// Returns the callers that a certificate names, as grants write them. For fuzzing, which reaches public items only.

@@ -13,7 +13,8 @@ use super::setting::{Section, Setting, SettingMeta};
 use super::value_type::ValueType;
 use super::values::{
     ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, LOG_FILTER, LOG_FORMAT,
-    LOOPBACK_ADDRESS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION, TRUST_DOMAINS, count, duration,
+    LOOPBACK_ADDRESS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION, REVOCATIONS, TRUST_DOMAINS,
+    count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
@@ -85,6 +86,12 @@ define_sections! {
         /// DNS names and the root certificates for each (PEM), for clients whose certificates have no URI.
         client_dns: BTreeMap<DnsName, PathBuf> = {}, DNS_NAMES,
             example { "build-1.corp.example" = "/etc/ecr-broker/corp-ca.pem" };
+
+        /// Certificate revocation lists (PEM or DER) by the trust domain or DNS name whose roots they belong
+        /// to. A revoked certificate is refused in the handshake and at the next call of an open connection.
+        /// The broker reloads the file like the roots. A list past its nextUpdate stays in force.
+        client_crl: BTreeMap<String, PathBuf> = {}, REVOCATIONS,
+            example { "build-1.corp.example" = "/etc/ecr-broker/corp-ca.crl" };
     }
 
     /// Enforcement of the grants.

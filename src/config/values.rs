@@ -96,6 +96,11 @@ pub(super) const DNS_NAMES: ValueType<BTreeMap<DnsName, PathBuf>> =
         entries(value, expected)?.iter().map(|(name, file)| Ok((dns_name(name)?, path(file)?))).collect()
     });
 
+pub(super) const REVOCATIONS: ValueType<BTreeMap<String, PathBuf>> =
+    table("a table of trust domains or DNS names and absolute paths", |value, expected| {
+        entries(value, expected)?.iter().map(|(name, file)| Ok((name.clone(), path(file)?))).collect()
+    });
+
 pub(super) const ENDPOINT: ValueType<Option<String>> = text(url::A_URL, |value, _| Ok(Some(endpoint(value)?)));
 
 pub(super) const ENDPOINTS: ValueType<BTreeMap<String, String>> = ValueType {

@@ -34,7 +34,13 @@ pub struct Pair {
 impl Authority {
     /// Creates a CA. Several may have the same `name`.
     pub fn new(directory: &Path, file: &str, name: &str) -> Self {
+        Self::between(directory, file, name, 1975, 4000)
+    }
+
+    /// Creates a CA that is valid from the first day of a year to that of another.
+    pub fn between(directory: &Path, file: &str, name: &str, from: i32, until: i32) -> Self {
         let mut params = CertificateParams::default();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(until, 1, 1));
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

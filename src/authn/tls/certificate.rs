@@ -8,7 +8,9 @@ use spiffe::SpiffeId;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::time::ASN1Time;
 
+use super::window::Window;
 use crate::caller::{Caller, DnsName};
 
 /// The subject of a certificate.
@@ -41,6 +43,12 @@ pub(super) enum CertificateError {
     UnknownTrustDomain(String),
     #[error("client certificate has no DNS name that authentication.client_dns lists")]
     UnknownHost,
+    #[error(
+        "client certificate was signed by an intermediate without key usage keyCertSign; use another CA certificate"
+    )]
+    IntermediateMayNotSign,
+    #[error("client certificate is invalid: {0}")]
+    Invalid(String),
     #[error("client certificate has several DNS names that authentication.client_dns lists; keep only one in the list")]
     SeveralHosts,
 }
@@ -75,6 +83,20 @@ pub(super) fn expiry(certificate: &CertificateDer<'_>) -> Result<SystemTime, Cer
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
     let seconds = u64::try_from(parsed.validity().not_after.timestamp()).map_err(|_| CertificateError::Malformed)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(CertificateError::Malformed)
+}
+
+/// Returns the seconds in which a certificate is valid. The second of its expiry belongs to them.
+pub(super) fn validity(certificate: &CertificateDer<'_>) -> Result<Window, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    let second = |time: ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+    let (from, last) = (second(parsed.validity().not_before), second(parsed.validity().not_after));
+    Ok(Window { from, until: last.saturating_add(1) })
+}
+
+/// Returns whether an intermediate may sign certificates: its key usage says so, or it has none. webpki does not look at it.
+pub(super) fn may_sign_others(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
+    parsed.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
 }
 
 /// Checks the usage of a leaf: X.509-SVID, sections 4.1 and 4.3.

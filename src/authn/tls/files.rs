@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroize;
 
 use super::settings::Settings;
@@ -25,6 +25,8 @@ pub struct TlsError {
     pub problem: String,
 }
 
+/// First byte of a list in DER form; no PEM file begins with it.
+const DER_SEQUENCE: u8 = 0x30;
 const ENCRYPTED: &str = "holds an encrypted private key; decrypt it (openssl pkey -in FILE -out NEW_FILE)";
 
 impl TlsError {
@@ -51,6 +53,20 @@ impl Files {
             return Err(TlsError::new(path, "holds no certificate in PEM form"));
         }
         Ok(certificates)
+    }
+
+    /// Returns the revocation lists of a file, which holds one in DER form or any number in PEM form.
+    pub(super) fn revocation_lists(&self, path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+        let text = self.text(path);
+        if text.first() == Some(&DER_SEQUENCE) {
+            return Ok(vec![CertificateRevocationListDer::from(text.to_vec())]);
+        }
+        let lists = CertificateRevocationListDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
+        let lists = lists.map_err(|error| TlsError::new(path, format!("has a malformed revocation list: {error}")))?;
+        if lists.is_empty() {
+            return Err(TlsError::new(path, "holds no revocation list in PEM or DER form"));
+        }
+        Ok(lists)
     }
 
     pub(super) fn key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -1,5 +1,6 @@
 //! Errors of handshakes.
 
+use std::error::Error;
 use std::io;
 
 use super::certificate::CertificateError;
@@ -12,19 +13,16 @@ pub fn is_about_a_certificate(error: &io::Error) -> bool {
     })
 }
 
-/// Unwraps the error of the broker's verifier. rustls would print it in Debug form.
+/// Unwraps the error of the broker's verifier, or of webpki, where rustls would print it in Debug form.
 pub(super) fn unwrap_own(error: io::Error) -> io::Error {
-    match own(&error) {
-        Some(own) => io::Error::other(own.clone()),
-        None => error,
-    }
+    let Some(other) = other(&error) else { return error };
+    let own = other.downcast_ref().cloned();
+    io::Error::other(own.unwrap_or_else(|| CertificateError::Invalid(other.to_string())))
 }
 
-fn own(error: &io::Error) -> Option<&CertificateError> {
+fn other(error: &io::Error) -> Option<&(dyn Error + Send + Sync + 'static)> {
     match error.get_ref()?.downcast_ref()? {
-        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(rustls::OtherError(own))) => {
-            own.downcast_ref()
-        }
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(rustls::OtherError(other))) => Some(&**other),
         _ => None,
     }
 }

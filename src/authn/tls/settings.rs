@@ -18,6 +18,8 @@ pub struct Settings {
     pub trust_domains: BTreeMap<TrustDomain, PathBuf>,
     /// Roots of each DNS name (PEM). Certificates with no other DNS name are accepted.
     pub dns_names: BTreeMap<DnsName, PathBuf>,
+    /// Revocation lists (PEM or DER) by the trust domain or DNS name whose roots they belong to.
+    pub revocations: BTreeMap<String, PathBuf>,
 }
 
 impl Settings {
@@ -29,7 +31,7 @@ impl Settings {
 
     /// Returns all files.
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.certificate, &self.key].into_iter().chain(self.roots())
+        [&self.certificate, &self.key].into_iter().chain(self.roots()).chain(self.revocations.values())
     }
 
     fn roots(&self) -> impl Iterator<Item = &PathBuf> {

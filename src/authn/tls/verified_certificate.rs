@@ -1,24 +1,25 @@
 //! Client certificates that a handshake has verified.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
+use rustls::CertificateError as Unverified;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier as _;
 
 use super::certificate::{self, CertificateError};
 use super::generation::{Generation, Generations};
 use super::unix_time::unix_time;
+use super::window::{Window, seconds};
 use crate::caller::Caller;
 
 const EXPIRED: &str = "client certificate has expired since the connection began; reconnect with a new one";
-const NO_ROOT: &str = "client certificate is no longer signed by a root of the broker; reconnect with a new one";
-/// Placeholder for "no generation": no generation has this number.
-const NONE: u64 = u64::MAX;
+const NO_ROOT: &str = "client certificate is no longer signed by a valid root of the broker; reconnect with a new one";
+const REVOKED: &str = "client certificate was revoked by its CA; reconnect with a new one";
 
-/// The client certificate of a connection. It is valid until a certificate of its chain expires, or the current roots no longer
-/// include one that signed it.
+/// The client certificate of a connection. It is valid until a certificate of its chain expires, its CA revokes it, or no valid root
+/// among the current ones has signed it.
 #[derive(Debug)]
 pub struct VerifiedCertificate {
     generations: Arc<Generations>,
@@ -26,29 +27,37 @@ pub struct VerifiedCertificate {
     caller: Caller,
     /// The first expiry in the chain.
     expiry: SystemTime,
-    /// Number of the generation that accepted the certificate last.
-    accepted_by: AtomicU64,
-    /// Number of the generation that rejected the certificate last.
-    rejected_by: AtomicU64,
+    last: ArcSwap<Verification>,
+}
+
+/// The outcome of a verification, for one generation of the files, in the seconds in which no root becomes valid or expires.
+#[derive(Debug)]
+struct Verification {
+    generation: u64,
+    window: Window,
+    outcome: Result<(), &'static str>,
 }
 
 impl VerifiedCertificate {
-    /// Returns the certificate of a chain that `generation` has verified; `None` for an empty chain.
+    /// Returns the certificate of a chain that `generation` has verified in a handshake since `started`; `None` for an empty chain.
     pub(super) fn of(
         chain: &[CertificateDer<'_>],
         generation: &Generation,
         generations: &Arc<Generations>,
+        started: SystemTime,
     ) -> Result<Option<Self>, CertificateError> {
         let Some(leaf) = chain.first() else { return Ok(None) };
         let caller = generation.verifier().caller(leaf)?;
         let expiries = chain.iter().map(certificate::expiry).collect::<Result<Vec<_>, _>>()?;
+        // If a root has expired during the handshake, the next call is outside this window.
+        let window = generation.verifier().window(leaf, seconds(started))?;
+        let last = Verification { generation: generation.number(), window, outcome: Ok(()) };
         Ok(Some(Self {
             generations: Arc::clone(generations),
             chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
             caller,
             expiry: expiries.into_iter().min().unwrap_or(SystemTime::UNIX_EPOCH),
-            accepted_by: generation.number().into(),
-            rejected_by: NONE.into(),
+            last: ArcSwap::from_pointee(last),
         }))
     }
 
@@ -61,25 +70,27 @@ impl VerifiedCertificate {
         if now > self.expiry {
             return Err(EXPIRED);
         }
-        let current = self.generations.current();
-        if self.accepted_by.load(Ordering::Relaxed) != current.number() {
-            self.verify_again(&current, now)?;
-        }
-        Ok(self.caller.clone())
+        let (current, last) = (self.generations.current(), self.last.load());
+        let outcome = if last.generation == current.number() && last.window.contains(seconds(now)) {
+            last.outcome
+        } else {
+            self.verify_again(&current, now)
+        };
+        outcome.map(|()| self.caller.clone())
     }
 
-    /// Verifies the chain with roots that were reloaded after the handshake. Runs once per generation, because checking signatures is
-    /// expensive.
+    /// Verifies the chain after a reload, or after a root has become valid or expired. The outcome is kept, because checking
+    /// signatures is expensive.
     fn verify_again(&self, current: &Generation, now: SystemTime) -> Result<(), &'static str> {
         let [leaf, intermediates @ ..] = self.chain.as_slice() else { return Err(NO_ROOT) };
-        if self.rejected_by.load(Ordering::Relaxed) == current.number() {
-            return Err(NO_ROOT);
-        }
-        if current.verifier().verify_client_cert(leaf, intermediates, unix_time(now)).is_err() {
-            self.rejected_by.store(current.number(), Ordering::Relaxed);
-            return Err(NO_ROOT);
-        }
-        self.accepted_by.store(current.number(), Ordering::Relaxed);
-        Ok(())
+        let verifier = current.verifier();
+        let outcome = match verifier.verify_client_cert(leaf, intermediates, unix_time(now)) {
+            Ok(_) => Ok(()),
+            Err(rustls::Error::InvalidCertificate(Unverified::Revoked)) => Err(REVOKED),
+            Err(_) => Err(NO_ROOT),
+        };
+        let window = verifier.window(leaf, seconds(now)).map_err(|_| NO_ROOT)?;
+        self.last.store(Arc::new(Verification { generation: current.number(), window, outcome }));
+        outcome
     }
 }

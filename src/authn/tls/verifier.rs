@@ -3,23 +3,23 @@
 //! With all roots in one store, any authority in it could sign for every subject.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
 use spiffe::TrustDomain;
 
 use super::certificate::{self, CertificateError, Subject};
 use super::files::{Files, TlsError};
+use super::roots::Roots;
 use super::settings::Settings;
+use super::window::{Window, seconds};
 use crate::caller::{Caller, DnsName};
-
-type Roots = Arc<dyn ClientCertVerifier>;
 
 /// Verifies client certificates.
 #[derive(Debug)]
@@ -33,14 +33,26 @@ impl Verifier {
     pub(super) fn new(settings: &Settings, files: &Files, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
         Ok(Self {
             provider: Arc::clone(provider),
-            trust_domains: all_roots(&settings.trust_domains, files, provider)?,
-            dns_names: all_roots(&settings.dns_names, files, provider)?,
+            trust_domains: all_roots(&settings.trust_domains, settings, files, provider)?,
+            dns_names: all_roots(&settings.dns_names, settings, files, provider)?,
         })
     }
 
     /// Returns the caller that a verified certificate names.
     pub(super) fn caller(&self, leaf: &CertificateDer<'_>) -> Result<Caller, CertificateError> {
         self.find(certificate::read(leaf)?).map(|(caller, _)| caller)
+    }
+
+    /// Returns the window around a second in which the outcome of a verification does not change by the validity of roots.
+    pub(super) fn window(&self, leaf: &CertificateDer<'_>, second: u64) -> Result<Window, CertificateError> {
+        self.find(certificate::read(leaf)?).map(|(_, roots)| roots.window(second))
+    }
+
+    /// Returns each root outside its validity and each revocation list past its time, once.
+    pub(super) fn mistakes(&self, now: SystemTime) -> Vec<TlsError> {
+        let all = self.trust_domains.values().chain(self.dns_names.values());
+        let mistakes = all.flat_map(|roots| roots.mistakes(seconds(now))).map(|mistake| (mistake.to_string(), mistake));
+        mistakes.collect::<BTreeMap<_, _>>().into_values().collect()
     }
 
     /// Returns the caller that a subject claims to be, and the roots that must have signed its certificate.
@@ -63,23 +75,17 @@ impl Verifier {
     }
 }
 
-fn all_roots<K: Ord + Clone>(
+fn all_roots<K: Ord + Clone + ToString>(
     files_of: &BTreeMap<K, PathBuf>,
+    settings: &Settings,
     files: &Files,
     provider: &Arc<CryptoProvider>,
 ) -> Result<BTreeMap<K, Roots>, TlsError> {
-    files_of.iter().map(|(name, path)| Ok((name.clone(), roots(path, files, provider)?))).collect()
-}
-
-fn roots(path: &Path, files: &Files, provider: &Arc<CryptoProvider>) -> Result<Roots, TlsError> {
-    let mut store = RootCertStore::empty();
-    for (index, certificate) in files.certificates(path)?.into_iter().enumerate() {
-        let unusable = |problem: String| TlsError::new(path, format!("certificate {} {problem}", index + 1));
-        certificate::check_root(&certificate).map_err(|problem| unusable(problem.to_owned()))?;
-        store.add(certificate).map_err(|error| unusable(format!("cannot be used: {error}")))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider)).build();
-    verifier.map_err(|error| TlsError::new(path, format!("holds no usable roots: {error}")))
+    let load = |(name, path): (&K, &PathBuf)| {
+        let crl = settings.revocations.get(&name.to_string());
+        Ok((name.clone(), Roots::load(path, crl, files, provider)?))
+    };
+    files_of.iter().map(load).collect()
 }
 
 /// Wraps a [`CertificateError`] for rustls, so that the log says why a handshake failed.
@@ -110,7 +116,15 @@ impl ClientCertVerifier for Verifier {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let subject = certificate::read(end_entity).map_err(rejected)?;
         let (_, roots) = self.find(subject).map_err(rejected)?;
-        roots.verify_client_cert(end_entity, intermediates, now)
+        let (signers, others): (Vec<_>, Vec<_>) =
+            intermediates.iter().cloned().partition(|certificate| certificate::may_sign_others(certificate));
+        match roots.verify(end_entity, &signers, now) {
+            Ok(()) => Ok(ClientCertVerified::assertion()),
+            Err(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) if !others.is_empty() => {
+                Err(rejected(CertificateError::IntermediateMayNotSign))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn verify_tls12_signature(

@@ -47,6 +47,11 @@ fn network_listeners_need_tls_and_identified_callers() {
             "authentication.client_dns",
             "without \"*\"",
         ),
+        (
+            "[authentication]\nclient_crl = { \"a.example\" = \"/a\" }".to_owned(),
+            "authentication.client_crl",
+            "neither in client_ca nor in client_dns",
+        ),
         ("[server]\nlisten = [\"0.0.0.0:1\"]".to_owned(), "server.listen", "without encryption"),
         ("[server]\nlisten = [\"127.0.0.1:1\"]".to_owned(), "server.listen", "authentication.loopback = true"),
         (

@@ -5,8 +5,16 @@ use crate::config::tests::load;
 use crate::policy::Policy;
 
 /// Settings whose example names files or needs another setting.
-const NOT_ALONE: [&str; 7] =
-    ["ca_bundle", "certificate", "key", "client_ca", "client_dns", "aws_api_listen", "aws_api_secret_file"];
+const NOT_ALONE: [&str; 8] = [
+    "ca_bundle",
+    "certificate",
+    "key",
+    "client_ca",
+    "client_dns",
+    "client_crl",
+    "aws_api_listen",
+    "aws_api_secret_file",
+];
 
 #[test]
 fn example_matches_the_defaults() {

@@ -10,6 +10,7 @@ use crate::config::model::{AwsApi, Server};
 use crate::config::reader::Reader;
 use crate::config::settings::{self, Authentication, Tls};
 use crate::environment::{WORKER_THREADS, worker_threads_problem};
+use crate::quoted::Quoted;
 use crate::server;
 
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
@@ -80,10 +81,12 @@ fn aws_api(listen: Option<SocketAddr>, secret_file: Option<PathBuf>, reader: &mu
 }
 
 fn tls_settings(tls: Tls, authentication: Authentication, reader: &mut Reader<'_>) -> Option<tls::Settings> {
-    let Authentication { client_ca: trust_domains, client_dns: dns_names, .. } = authentication;
+    check_revocations(&authentication, reader);
+    let Authentication { client_ca: trust_domains, client_dns: dns_names, client_crl: revocations, loopback: _ } =
+        authentication;
     match tls {
         Tls { certificate: Some(certificate), key: Some(key) } => {
-            return Some(tls::Settings { certificate, key, trust_domains, dns_names });
+            return Some(tls::Settings { certificate, key, trust_domains, dns_names, revocations });
         }
         Tls { certificate: None, key: Some(_) } => {
             reader.report(&Tls::key(), "has no certificate; set server.tls.certificate");
@@ -102,4 +105,16 @@ fn tls_settings(tls: Tls, authentication: Authentication, reader: &mut Reader<'_
         }
     }
     None
+}
+
+/// Reports a revocation list that would never be used: its name is misspelt, or has no roots.
+fn check_revocations(authentication: &Authentication, reader: &mut Reader<'_>) {
+    let Authentication { client_ca, client_dns, client_crl, .. } = authentication;
+    let has_roots = |name: &str| {
+        client_ca.keys().any(|domain| domain.as_str() == name) || client_dns.keys().any(|dns| dns.to_string() == name)
+    };
+    for name in client_crl.keys().filter(|name| !has_roots(name)) {
+        let problem = format!("{} is neither in client_ca nor in client_dns; correct it or remove it", Quoted(name));
+        reader.report(&Authentication::client_crl(), &problem);
+    }
 }
