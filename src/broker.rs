@@ -1,9 +1,10 @@
 //! The broker: authorizes a request, finds the credential in the cache, and releases it once the audit log has a record.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use self::authorize::Authorizer;
+use self::listing::Lister;
 use self::regions::NamedRegions;
 use self::release::Releaser;
 use crate::audit::AuditLog;
@@ -28,6 +29,7 @@ mod released;
 mod request;
 mod watch;
 
+pub use self::listing::ListPage;
 pub use self::released::Released;
 pub use self::request::{CredentialRequest, RequestContext};
 pub use self::watch::{Watch, WatchUpdate};
@@ -91,10 +93,10 @@ impl Broker {
         self.authorizer.set_policy(policy)
     }
 
-    /// Lists what a caller may request, with the expiry of cached credentials. Calls no source.
+    /// Lists up to `size` hosts and patterns that a caller may request, from the one after `after` on. Calls no source.
     #[must_use]
-    pub fn registries(&self, caller: &Caller) -> BTreeMap<Listing, Option<SystemTime>> {
-        listing::registries(&self.authorizer.active_policy().policy, &self.aliases, self.cache.cached(), caller)
+    pub fn registries(&self, caller: &Caller, after: Option<&Listing>, size: usize) -> ListPage {
+        self.lister(&self.authorizer.active_policy().policy).page(caller, after, size)
     }
 
     /// Lists the registries that a caller's grants name by a whole host, and the aliases of all registries that it may have.
@@ -102,7 +104,11 @@ impl Broker {
     /// Only registries that the caller may have without naming a profile count.
     #[must_use]
     pub fn named_registries(&self, caller: &Caller) -> BTreeSet<ResolvedRegistry> {
-        listing::named_registries(&self.authorizer.active_policy().policy, &self.aliases, caller)
+        self.lister(&self.authorizer.active_policy().policy).named_registries(caller)
+    }
+
+    fn lister<'a>(&'a self, policy: &'a Policy) -> Lister<'a> {
+        Lister { policy, aliases: &self.aliases, cache: &self.cache }
     }
 
     /// Returns the IDs of the grants that apply to a caller, denials included.

@@ -29,9 +29,11 @@ mod backoff;
 mod entry;
 mod fetch;
 mod flight;
+mod index;
 mod lookup;
 mod patience;
 mod progress;
+mod scope;
 mod settings;
 mod shared;
 mod singleflight;
@@ -40,6 +42,7 @@ mod store;
 mod subscriptions;
 
 pub use self::lookup::{CacheStatus, Found, Lookup, RefreshState};
+pub use self::scope::{Cached, Scope};
 pub use self::settings::Settings;
 pub use self::subscriptions::KeyChanges;
 

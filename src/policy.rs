@@ -14,7 +14,7 @@ pub mod suggest;
 pub use self::decide::Decision;
 pub use self::grant::{Effect, Grant, Policy};
 pub use self::grant_toml::grants_as_toml;
-pub use self::listing::Listing;
+pub use self::listing::{Allowed, CallerGrants, Listing};
 pub use self::pattern::{
     Accounts, CallerPattern, ClaimPattern, ClaimPatternError, LabelPattern, LabelPatternError, RegistryPattern,
     SpiffePattern, SpiffePatternError, TokenPattern,

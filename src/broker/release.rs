@@ -3,7 +3,7 @@
 use super::authorization::Authorization;
 use super::profiles::Profiles;
 use super::record;
-use super::released::{Released, account, host};
+use super::released::{Released, account};
 use super::request::CredentialRequest;
 use crate::audit::{AuditLog, Record, Unwritten};
 use crate::cache::Found;
@@ -29,7 +29,7 @@ impl Releaser {
         found: Found,
     ) -> Result<Released, BrokerError> {
         let account = account(&authorization.key.registry, &found.credential);
-        let host = host(&authorization.key.registry, account).ok_or(BrokerError::Internal)?;
+        let host = authorization.key.registry.host_in(account).ok_or(BrokerError::Internal)?;
         // P11: no credential is released before its audit record is written.
         self.record(request, &authorization, &host, &found).await?;
         let host = request.target.alias.as_ref().map_or(host, ToString::to_string);

@@ -24,11 +24,3 @@ pub(super) fn account(registry: &Registry, credential: &Credential) -> Option<Ac
         Registry::Public { .. } => None,
     }
 }
-
-/// Returns the host of a registry in an account; `None` for a private registry whose account is unknown.
-pub(super) fn host(registry: &Registry, account: Option<AccountId>) -> Option<String> {
-    match registry {
-        Registry::Private(private) => account.map(|account| private.host(account)),
-        Registry::Public { .. } => registry.host(),
-    }
-}

@@ -1,14 +1,18 @@
 //! The state of the cache and its source, for listings, watches and health.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use tracing::error;
 
 use super::CredentialCache;
+use super::entry::Entry;
 use super::lookup::{Lookup, RefreshState};
-use crate::credential::{Credential, CredentialKey};
+use super::scope::{Cached, Scope};
+use crate::caller::Principal;
+use crate::credential::ProfileName;
+use crate::registry::Registry;
 use crate::source::SourceStatus;
 
 impl CredentialCache {
@@ -24,12 +28,33 @@ impl CredentialCache {
         RefreshState { failure, due_in: due_in.filter(|due_in| !due_in.is_zero()) }
     }
 
-    /// Returns the cached credentials that last longer than the safety margin. Makes no call.
+    /// Returns the first `limit` cached credentials of a scope that last longer than the safety margin and that `may_list` accepts,
+    /// in the order of their hosts and profiles. Makes no call.
     #[must_use]
-    pub fn cached(&self) -> Vec<(CredentialKey, Arc<Credential>)> {
+    pub fn cached_in(
+        &self,
+        scope: &Scope<'_>,
+        limit: usize,
+        may_list: impl Fn(&Registry, &ProfileName) -> bool,
+    ) -> Vec<Cached> {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
-        let cached = self.shared.store.iter().map(|(key, entry)| ((*key).clone(), Arc::clone(&entry.credential)));
-        cached.filter(|(_, credential)| credential.remaining(now) >= margin).collect()
+        self.shared.store.index.walk(scope, limit, |registry, profile, entry| {
+            entry.credential.remaining(now) >= margin && may_list(registry, profile)
+        })
+    }
+
+    /// Returns the expiry of a registry's cached credential for a caller, if it lasts longer than the safety margin.
+    #[must_use]
+    pub fn cached_expiry(&self, registry: &Registry, profile: &ProfileName, caller: &Principal) -> Option<SystemTime> {
+        let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
+        let is_usable = |entry: &Entry| entry.credential.remaining(now) >= margin;
+        self.shared.store.index.expiry(registry, profile, caller, is_usable)
+    }
+
+    /// Returns the number of cached credentials.
+    #[must_use]
+    pub fn cached_count(&self) -> usize {
+        self.shared.store.index.len()
     }
 
     /// Returns whether callers can be served: the source reports that it is ready, or a usable credential is cached.

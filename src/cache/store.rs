@@ -8,6 +8,7 @@ use moka::future::{Cache, CacheBuilder};
 use moka::policy::EvictionPolicy;
 
 use super::entry::Entry;
+use super::index::Index;
 use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
@@ -31,14 +32,17 @@ pub(super) struct Store {
     /// that alternate would cause an AWS call each time.
     per_caller: Cache<CredentialKey, Arc<Entry>>,
     max_per_caller: usize,
+    pub(super) index: Arc<Index>,
 }
 
 impl Store {
     pub(super) fn new(capacity: u64, clock: &Arc<dyn Clock>) -> Self {
         let max_per_caller = (capacity / PER_CALLER_SHARE).max(1);
+        let index = Arc::<Index>::default();
         Self {
-            shared: cache(capacity, clock).build(),
-            per_caller: cache(2 * max_per_caller, clock).time_to_idle(PER_CALLER_IDLE).build(),
+            shared: cache(capacity, clock, &index).build(),
+            per_caller: cache(2 * max_per_caller, clock, &index).time_to_idle(PER_CALLER_IDLE).build(),
+            index,
             max_per_caller: usize::try_from(max_per_caller).unwrap_or(usize::MAX),
         }
     }
@@ -53,11 +57,7 @@ impl Store {
     /// The share of all single callers, or of this one, is used up.
     pub(super) fn check_room(&self, key: &CredentialKey) -> Result<(), BrokerError> {
         let Some(caller) = &key.caller else { return Ok(()) };
-        let (mut total, mut own) = (0, 0);
-        for (cached, _) in &self.per_caller {
-            total += 1;
-            own += usize::from(cached.caller.as_ref() == Some(caller));
-        }
+        let (own, total) = self.index.counts(caller);
         let full = |resource| Err(BrokerError::Overloaded { resource, retry_after: RETRY_DELAY });
         if own >= (self.max_per_caller / SINGLE_CALLER_SHARE).max(1) {
             return full("credentials cached for this caller");
@@ -69,6 +69,8 @@ impl Store {
     }
 
     pub(super) async fn insert(&self, key: CredentialKey, entry: Arc<Entry>) {
+        // First: moka may evict the new entry at once, and its listener then removes it from the index.
+        self.index.insert(&key, &entry);
         self.part(&key).insert(key, entry).await;
     }
 
@@ -95,9 +97,12 @@ impl Store {
 fn cache(
     capacity: u64,
     clock: &Arc<dyn Clock>,
+    index: &Arc<Index>,
 ) -> CacheBuilder<CredentialKey, Arc<Entry>, Cache<CredentialKey, Arc<Entry>>> {
+    let index = Arc::clone(index);
     Cache::builder()
         .max_capacity(capacity)
+        .eviction_listener(move |key, entry, _| index.remove(&key, &entry))
         .eviction_policy(EvictionPolicy::lru())
         .expire_after(UntilExpiry(Arc::clone(clock)))
 }

@@ -104,7 +104,8 @@ define_sections! {
 
     /// Limits per caller and origin.
     "limits" Limits {
-        /// Requests per second of one caller from another host; burst: 10 s. A batch counts each registry.
+        /// Requests per second of one caller from another host; burst: 10 s. A batch counts each registry,
+        /// and a page of `ListRegistries` counts one for each ten entries.
         /// Callers of this host (Unix user, loopback, ECR-compatible API) have no rate limit.
         requests_per_second: u32 = 1000, count(10, 1_000_000);
 

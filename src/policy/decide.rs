@@ -30,13 +30,7 @@ impl Policy {
             return Decision::Allow { grant: None };
         }
         let of = |effect| self.grants().iter().filter(move |grant| grant.effect == effect && grant.applies_to(caller));
-        let allowed = of(Effect::Allow).find(|grant| grant.covers(registry, profile));
-        let profile = allowed.and_then(|grant| grant.profile.as_ref()).map_or(profile, ProfileName::as_str);
-        let denied = of(Effect::Deny).find(|grant| grant.may_cover(registry, profile));
-        match (denied, allowed) {
-            (None, Some(grant)) => Decision::Allow { grant: Some(grant) },
-            (denied, _) => Decision::Deny { grant: denied },
-        }
+        decide(of, registry, profile)
     }
 
     /// Returns the grants that apply to a caller, in their order.
@@ -53,6 +47,20 @@ impl Policy {
         }
         let allows = self.grants().iter().filter(|grant| grant.effect == Effect::Allow && grant.has_registry(registry));
         allows.map(|grant| grant.profile.clone().unwrap_or_else(default)).collect()
+    }
+}
+
+/// Decides a request by the grants of its caller, which `of` returns for each effect.
+pub(super) fn decide<'a, G>(of: impl Fn(Effect) -> G, registry: &Registry, profile: &str) -> Decision<'a>
+where
+    G: Iterator<Item = &'a Grant>,
+{
+    let allowed = of(Effect::Allow).find(|grant| grant.covers(registry, profile));
+    let profile = allowed.and_then(|grant| grant.profile.as_ref()).map_or(profile, ProfileName::as_str);
+    let denied = of(Effect::Deny).find(|grant| grant.may_cover(registry, profile));
+    match (denied, allowed) {
+        (None, Some(grant)) => Decision::Allow { grant: Some(grant) },
+        (denied, _) => Decision::Deny { grant: denied },
     }
 }
 

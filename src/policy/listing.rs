@@ -1,11 +1,13 @@
 //! Listing: what a policy allows one caller, host by host and pattern by pattern.
 
-use super::decide::Decision;
+use std::borrow::Cow;
+
+use super::decide::{Decision, decide};
 use super::grant::{Effect, Grant, Policy};
 use super::pattern::RegistryPattern;
 use crate::caller::Caller;
 use crate::credential::ProfileName;
-use crate::registry::Registry;
+use crate::registry::{AccountId, Region, Registry};
 
 /// A host or a pattern of hosts that a caller may request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,17 +20,40 @@ pub struct Listing {
     pub profile: ProfileName,
 }
 
+/// The grants that apply to one caller. A list looks at no others.
+#[derive(Debug)]
+pub struct CallerGrants<'a> {
+    policy: &'a Policy,
+    grants: Vec<&'a Grant>,
+}
+
+/// Registries that a caller's grant allows, by its profile. Parts of it may still be denied.
+#[derive(Debug)]
+pub struct Allowed<'a> {
+    registries: Cow<'a, RegistryPattern>,
+    /// `None`: every profile.
+    profile: Option<ProfileName>,
+}
+
 impl Policy {
-    /// Returns whether `caller` may have the credentials of `registry` by `profile`.
+    /// Returns the grants that apply to a caller.
     #[must_use]
-    pub fn allows(&self, caller: &Caller, registry: &Registry, profile: &ProfileName) -> bool {
-        matches!(self.decide(caller, registry, profile.as_str()), Decision::Allow { .. })
+    pub fn of_caller<'a>(&'a self, caller: &'a Caller) -> CallerGrants<'a> {
+        CallerGrants { policy: self, grants: self.grants_of(caller).collect() }
+    }
+}
+
+impl<'a> CallerGrants<'a> {
+    /// Returns whether `profile` may mint the credentials of `registry` for the caller.
+    #[must_use]
+    pub fn allows(&self, registry: &Registry, profile: &ProfileName) -> bool {
+        matches!(self.decide(registry, profile.as_str()), Decision::Allow { .. })
     }
 
     /// Returns the profile that mints for a request that names none; `None` if the request is denied.
     #[must_use]
-    pub fn chosen_profile(&self, caller: &Caller, registry: &Registry) -> Option<ProfileName> {
-        match self.decide(caller, registry, "") {
+    pub fn chosen_profile(&self, registry: &Registry) -> Option<ProfileName> {
+        match self.decide(registry, "") {
             Decision::Allow { grant } => {
                 let profile = grant.and_then(|grant| grant.profile.clone());
                 Some(profile.unwrap_or_else(ProfileName::default_profile))
@@ -37,46 +62,93 @@ impl Policy {
         }
     }
 
-    /// Lists what a caller may request. Denied hosts are left out. A pattern stands as granted unless one deny covers all of it.
-    pub fn listings<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = Listing> + 'a {
-        self.allowed_patterns(caller).into_iter().flat_map(move |(pattern, profile)| {
-            let listing = |name: String| Listing { is_pattern: name.contains('*'), name, profile: profile.clone() };
-            let listings: Vec<_> = pattern.hosts().into_iter().map(listing).collect();
-            listings.into_iter().filter(move |one| {
-                let registry = one.name.parse();
-                registry.map_or(one.is_pattern, |registry| self.allows(caller, &registry, &one.profile))
-            })
-        })
-    }
-
-    /// Lists the registries that a caller's grants name and that it may have without naming a profile, by their plain hosts.
-    pub fn named_registries<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = Registry> + 'a {
-        let named = self.listings(caller).filter(|listing| !listing.is_pattern);
-        let plain = named.filter_map(|listing| listing.name.parse().ok()).filter(Registry::is_plain);
-        plain.filter(|registry| self.chosen_profile(caller, registry).is_some())
-    }
-
-    /// Returns the registries of a caller's allows, each with its profile.
-    fn allowed_patterns(&self, caller: &Caller) -> Vec<(RegistryPattern, ProfileName)> {
-        let default = ProfileName::default_profile;
-        if *self == Self::Open {
-            return [RegistryPattern::Public, RegistryPattern::every_private()].map(|one| (one, default())).into();
+    /// Returns what the caller's allows name, unless one deny covers all of it.
+    #[must_use]
+    pub fn allowed(&self) -> Vec<Allowed<'a>> {
+        if self.is_open() {
+            let all = [RegistryPattern::Public, RegistryPattern::every_private()];
+            return all.map(|one| Allowed { registries: Cow::Owned(one), profile: None }).into();
         }
-        let allows = self.grants_of(caller).filter(|grant| grant.effect == Effect::Allow);
-        let of_grant = |grant: &Grant| {
-            let profile = grant.profile.clone().unwrap_or_else(default);
-            let left = grant.registries.iter().filter(|one| !self.denies_all_of(caller, one, &profile));
-            left.map(|one| (one.clone(), profile.clone())).collect::<Vec<_>>()
+        let of_grant = |grant: &'a Grant| {
+            let profile = grant.profile.clone().unwrap_or_else(ProfileName::default_profile);
+            let left = grant.registries.iter().filter(|one| !self.denies_all_of(one, &profile));
+            let allowed = |one| Allowed { registries: Cow::Borrowed(one), profile: Some(profile.clone()) };
+            left.map(allowed).collect::<Vec<_>>()
         };
-        allows.flat_map(of_grant).collect()
+        self.of(Effect::Allow).flat_map(of_grant).collect()
+    }
+
+    /// Returns whether a list entry is allowed. A pattern stands as granted: of it only single registries may be denied.
+    #[must_use]
+    pub fn may_list(&self, listing: &Listing) -> bool {
+        listing.is_pattern || listing.name.parse().is_ok_and(|registry| self.allows(&registry, &listing.profile))
+    }
+
+    /// Returns whether one deny covers every credential of a profile in a region; ECR Public has no region.
+    #[must_use]
+    pub fn denies_region(&self, profile: &ProfileName, region: Option<&Region>) -> bool {
+        self.denies(profile, |denied| denied.accounts().is_none() && denied.has_region(region))
+    }
+
+    /// Lists the registries that the caller's grants name and that it may have without naming a profile, by their plain hosts.
+    pub fn named_registries(&self) -> impl Iterator<Item = Registry> {
+        let named = self.allowed().into_iter().flat_map(|allowed| allowed.listings().collect::<Vec<_>>());
+        let named = named.filter(|listing| !listing.is_pattern && self.may_list(listing));
+        let plain = named.filter_map(|listing| listing.name.parse().ok()).filter(Registry::is_plain);
+        plain.filter(|registry| self.chosen_profile(registry).is_some())
+    }
+
+    fn is_open(&self) -> bool {
+        *self.policy == Policy::Open
+    }
+
+    fn of(&self, effect: Effect) -> impl Iterator<Item = &'a Grant> {
+        self.grants.iter().copied().filter(move |grant| grant.effect == effect)
+    }
+
+    fn decide(&self, registry: &Registry, profile: &str) -> Decision<'a> {
+        if self.is_open() {
+            return Decision::Allow { grant: None };
+        }
+        decide(|effect| self.of(effect), registry, profile)
     }
 
     /// Returns whether one deny covers the whole pattern.
-    fn denies_all_of(&self, caller: &Caller, pattern: &RegistryPattern, profile: &ProfileName) -> bool {
-        self.grants_of(caller).any(|grant| {
-            grant.effect == Effect::Deny
-                && grant.profile.as_ref().is_none_or(|denied| denied == profile)
-                && grant.registries.iter().any(|denied| denied.contains(pattern))
+    fn denies_all_of(&self, pattern: &RegistryPattern, profile: &ProfileName) -> bool {
+        self.denies(profile, |denied| denied.contains(pattern))
+    }
+
+    /// Returns whether a deny of the profile has a pattern that `covers` accepts.
+    fn denies(&self, profile: &ProfileName, covers: impl Fn(&RegistryPattern) -> bool) -> bool {
+        self.of(Effect::Deny).any(|grant| {
+            grant.profile.as_ref().is_none_or(|denied| denied == profile) && grant.registries.iter().any(&covers)
         })
+    }
+}
+
+impl Allowed<'_> {
+    /// Returns the accounts; `None`: all, or ECR Public.
+    #[must_use]
+    pub fn accounts(&self) -> Option<&[AccountId]> {
+        self.registries.accounts()
+    }
+
+    /// Returns whether it has credentials of a profile in a region; ECR Public has no region.
+    #[must_use]
+    pub fn has_group(&self, profile: &ProfileName, region: Option<&Region>) -> bool {
+        self.profile.as_ref().is_none_or(|own| own == profile) && self.registries.has_region(region)
+    }
+
+    /// Returns the profile; `None`: every profile.
+    #[must_use]
+    pub fn profile(&self) -> Option<&ProfileName> {
+        self.profile.as_ref()
+    }
+
+    /// Returns its hosts and patterns of hosts. Single hosts may be denied.
+    pub fn listings(&self) -> impl Iterator<Item = Listing> {
+        let profile = self.profile.clone().unwrap_or_else(ProfileName::default_profile);
+        let listing = move |name: String| Listing { is_pattern: name.contains('*'), name, profile: profile.clone() };
+        self.registries.hosts().into_iter().map(listing)
     }
 }

@@ -72,6 +72,15 @@ impl Registry {
         }
     }
 
+    /// Returns the host; that in `account` for a private registry without an account, and `None` if both are unknown.
+    #[must_use]
+    pub fn host_in(&self, account: Option<AccountId>) -> Option<String> {
+        match self {
+            Self::Private(private) => private.account().or(account).map(|account| private.host(account)),
+            Self::Public { .. } => self.host(),
+        }
+    }
+
     /// Returns all host forms of the private registries of an account in a region. Either may be a pattern.
     #[must_use]
     pub fn host_patterns(account: &str, region: &str) -> Vec<String> {

@@ -1,11 +1,11 @@
 //! Pages of `ListRegistries`.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::time::SystemTime;
 
 use data_encoding::BASE64URL_NOPAD;
 
+use crate::broker::{Broker, ListPage};
+use crate::caller::Caller;
 use crate::error::BrokerError;
 use crate::pb;
 use crate::pb::registry_access::Target;
@@ -14,27 +14,28 @@ use crate::protocol::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 
 /// Longest page token: a host, a profile and a letter in base64 have fewer.
 const MAX_TOKEN_BYTES: usize = 512;
+/// Entries of a page that cost about as much as one request for a credential.
+const ENTRIES_PER_REQUEST: usize = 10;
+
+/// Returns the number of requests that a page counts as, for the caller's rate and its requests in flight.
+pub(super) fn weight(request: &pb::ListRegistriesRequest) -> usize {
+    page_size(request.page_size).map_or(1, |size| size.div_ceil(ENTRIES_PER_REQUEST))
+}
 
 /// Returns the page that `request` asks for.
 ///
 /// A page token holds the last entry of the page before. So an entry that appears or disappears between two requests moves no other
 /// entry to another page.
 pub(super) fn page(
-    listings: &BTreeMap<Listing, Option<SystemTime>>,
+    broker: &Broker,
+    caller: &Caller,
     request: &pb::ListRegistriesRequest,
 ) -> Result<pb::ListRegistriesResponse, BrokerError> {
     let size = page_size(request.page_size)?;
-    let start = match request.page_token.as_str() {
-        "" => Bound::Unbounded,
-        token => Bound::Excluded(read_token(token)?),
-    };
-    let mut rest = listings.range((start, Bound::Unbounded));
-    let page: Vec<_> = rest.by_ref().take(size).collect();
-    let next_page_token = match (rest.next(), page.last()) {
-        (Some(_), Some((last, _))) => write_token(last),
-        _ => String::new(),
-    };
-    let registries = page.into_iter().map(|(listing, end)| access(listing, *end)).collect();
+    let after = Some(request.page_token.as_str()).filter(|token| !token.is_empty()).map(read_token).transpose()?;
+    let ListPage { entries, has_more } = broker.registries(caller, after.as_ref(), size);
+    let next_page_token = entries.last().filter(|_| has_more).map(|(last, _)| write_token(last)).unwrap_or_default();
+    let registries = entries.iter().map(|(listing, end)| access(listing, *end)).collect();
     Ok(pb::ListRegistriesResponse { registries, next_page_token })
 }
 
@@ -86,48 +87,26 @@ fn access(listing: &Listing, end: Option<SystemTime>) -> pb::RegistryAccess {
 mod tests {
     use super::*;
 
-    fn listings() -> BTreeMap<Listing, Option<SystemTime>> {
-        let listing = |is_pattern, name: &str| Listing { is_pattern, name: name.into(), profile: "default".into() };
-        let names = ["a", "b", "c"].map(|name| (listing(false, name), Some(SystemTime::UNIX_EPOCH)));
-        names.into_iter().chain([(listing(true, "*"), None)]).collect()
-    }
-
-    fn names(response: &pb::ListRegistriesResponse) -> Vec<String> {
-        let name = |access: &pb::RegistryAccess| match access.target.clone() {
-            Some(Target::Registry(name) | Target::RegistryPattern(name)) => name,
-            None => "no target".into(),
-        };
-        response.registries.iter().map(name).collect()
-    }
-
     #[test]
-    fn pages_continue_until_the_last_has_no_token() {
-        let request = pb::ListRegistriesRequest { page_size: 3, page_token: String::new() };
-        let first = page(&listings(), &request).expect("the first page");
-        assert_eq!(names(&first), ["a", "b", "c"]);
-        let request = pb::ListRegistriesRequest { page_size: 3, page_token: first.next_page_token };
-        let second = page(&listings(), &request).expect("the second page");
-        assert_eq!(names(&second), ["*"]);
-        assert_eq!(second.next_page_token, "");
-    }
-
-    #[test]
-    fn entry_removed_between_two_pages_moves_no_other() {
-        let request = pb::ListRegistriesRequest { page_size: 2, page_token: String::new() };
-        let first = page(&listings(), &request).expect("the first page");
-        let mut fewer = listings();
-        fewer.retain(|listing, _| listing.name != "b");
-        let request = pb::ListRegistriesRequest { page_size: 2, page_token: first.next_page_token };
-        assert_eq!(names(&page(&fewer, &request).expect("the second page")), ["c", "*"]);
-    }
-
-    #[test]
-    fn invalid_page_size_or_token_is_rejected() {
-        for (name, page_size, page_token) in
-            [("negative size", -1, ""), ("not base64", 0, "!"), ("not a token", 0, "aGVsbG8"), ("no text", 0, "_w")]
-        {
-            let request = pb::ListRegistriesRequest { page_size, page_token: page_token.into() };
-            assert!(matches!(page(&listings(), &request), Err(BrokerError::RequestInvalid { .. })), "{name}");
+    fn page_token_is_read_as_it_was_written() {
+        for (is_pattern, name) in [(false, "a.example:5000"), (true, "*.dkr.ecr.eu-*.amazonaws.com")] {
+            let listing = Listing { is_pattern, name: name.into(), profile: "ci".into() };
+            assert_eq!(read_token(&write_token(&listing)), Ok(listing));
         }
+        for (name, token) in [
+            ("not base64", "!".to_owned()),
+            ("not a token", "aGVsbG8".to_owned()),
+            ("no text", "_w".to_owned()),
+            ("no profile", BASE64URL_NOPAD.encode(b"r a b c")),
+            ("too long", BASE64URL_NOPAD.encode(format!("r {} ci", "a".repeat(400)).as_bytes())),
+        ] {
+            assert!(matches!(read_token(&token), Err(BrokerError::RequestInvalid { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn page_counts_as_one_request_for_each_ten_entries() {
+        let weight = |page_size| weight(&pb::ListRegistriesRequest { page_size, page_token: String::new() });
+        assert_eq!([0, 1, 10, 11, 1_000, i32::MAX, -1].map(weight), [10, 1, 1, 2, 100, 100, 1]);
     }
 }

@@ -101,8 +101,8 @@ impl RegistryCredentialsService for RegistryCredentials {
         &self,
         request: Request<pb::ListRegistriesRequest>,
     ) -> Result<Response<pb::ListRegistriesResponse>, Status> {
-        let admitted = self.admit(&request, 1)?;
-        let page = listing::page(&self.broker.registries(&admitted.context.caller), request.get_ref());
+        let admitted = self.admit(&request, listing::weight(request.get_ref()))?;
+        let page = listing::page(&self.broker, &admitted.context.caller, request.get_ref());
         page.map(|page| admitted.respond(page)).map_err(|error| admitted.fail(&error))
     }
 

@@ -71,6 +71,23 @@ impl RegistryPattern {
         }
     }
 
+    /// Returns the accounts; `None`: all, or ECR Public.
+    pub(in crate::policy) fn accounts(&self) -> Option<&[AccountId]> {
+        match self {
+            Self::Private { accounts: Accounts::Of(accounts), .. } => Some(accounts),
+            Self::Private { accounts: Accounts::Any, .. } | Self::Public => None,
+        }
+    }
+
+    /// Returns whether the pattern has registries in a region; ECR Public has no region.
+    pub(in crate::policy) fn has_region(&self, region: Option<&Region>) -> bool {
+        match (self, region) {
+            (Self::Public, region) => region.is_none(),
+            (Self::Private { regions, .. }, Some(region)) => regions.iter().any(|one| one.matches(region.as_str())),
+            (Self::Private { .. }, None) => false,
+        }
+    }
+
     /// Returns the regions that the pattern names by their whole names.
     pub(in crate::policy) fn named_regions(&self) -> impl Iterator<Item = Region> {
         let regions = if let Self::Private { regions, .. } = self { regions.as_slice() } else { &[] };

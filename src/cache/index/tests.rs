@@ -1,0 +1,110 @@
+use std::cell::Cell;
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::credential::Credential;
+use crate::moment::Moment;
+
+fn entry(account: Option<&str>) -> Arc<Entry> {
+    let now = Moment { wall: SystemTime::UNIX_EPOCH, steady: Duration::ZERO };
+    let credential = Credential::new("AWS", "x", now.wall, now.wall + Duration::from_hours(12), now).unwrap();
+    let account = account.map(|account| account.parse().unwrap());
+    Arc::new(Entry::new(credential.for_account(account), Duration::from_hours(1)))
+}
+
+fn key(host: &str, profile: &str, caller: Option<u32>) -> CredentialKey {
+    let caller = caller.map(Principal::Uid);
+    CredentialKey { registry: host.parse().unwrap(), profile: profile.into(), caller }
+}
+
+fn host(account: usize, region: &str) -> String {
+    format!("{account:012}.dkr.ecr.{region}.amazonaws.com")
+}
+
+/// Returns the hosts of a walk, and how many entries it looked at.
+fn walk(index: &Index, scope: &Scope<'_>, limit: usize) -> (Vec<String>, usize) {
+    let seen = Cell::new(0);
+    let found = index.walk(scope, limit, |_, _, _| {
+        seen.set(seen.get() + 1);
+        true
+    });
+    (found.into_iter().map(|cached| cached.host).collect(), seen.get())
+}
+
+#[test]
+fn walk_looks_only_at_entries_of_its_scope_up_to_the_limit() {
+    let index = Index::default();
+    for account in 0..2_000 {
+        for region in ["eu-central-1", "eu-west-1", "us-east-1"] {
+            index.insert(&key(&host(account, region), "default", None), &entry(None));
+        }
+    }
+    let caller = Principal::Uid(1);
+    let accounts = [7, 5].map(|account| format!("{account:012}").parse().unwrap());
+    let is_of = |wanted: &'static str| {
+        move |_: &ProfileName, region: Option<&Region>| region.is_some_and(|one| one.as_str().starts_with(wanted))
+    };
+    let (europe, america) = (is_of("eu-"), is_of("us-"));
+    let own = Scope { caller: &caller, has_group: &europe, accounts: Some(&accounts), after: None };
+    let expected: Vec<_> =
+        [5, 7].into_iter().flat_map(|one| [host(one, "eu-central-1"), host(one, "eu-west-1")]).collect();
+    assert_eq!(walk(&index, &own, 100), (expected, 4));
+    let all = Scope { accounts: None, has_group: &america, ..own };
+    let (hosts, seen) = walk(&index, &all, 10);
+    assert_eq!((hosts, seen), ((0..10).map(|account| host(account, "us-east-1")).collect(), 10));
+    assert_eq!(walk(&index, &Scope { has_group: &|_, _| false, ..all }, 10).1, 0);
+}
+
+#[test]
+fn walk_continues_after_a_host_and_a_profile() {
+    let index = Index::default();
+    for (account, profile) in [(1, "b"), (1, "a"), (2, "a"), (2, "c"), (3, "b")] {
+        index.insert(&key(&host(account, "eu-west-1"), profile, None), &entry(None));
+    }
+    let (caller, first) = (Principal::Uid(1), host(1, "eu-west-1"));
+    let from = |name, profile: &str| {
+        let profile = ProfileName::from(profile);
+        let after = Some((name, &profile));
+        let scope = Scope { caller: &caller, has_group: &|_, _| true, accounts: None, after };
+        let found = index.walk(&scope, 9, |_, _, _| true);
+        found.into_iter().map(|one| format!("{}{}", &one.host[11..12], one.profile)).collect::<Vec<_>>()
+    };
+    assert_eq!(from("", ""), ["1a", "1b", "2a", "2c", "3b"]);
+    assert_eq!(from(&first, "a"), ["1b", "2a", "2c", "3b"]);
+    assert_eq!(from(&first, "b"), ["2a", "2c", "3b"]);
+    assert_eq!(from("1", "x"), Vec::<String>::new());
+}
+
+#[test]
+fn entries_of_single_callers_are_counted_and_hidden_from_others() {
+    let index = Index::default();
+    let (old, new) = (entry(None), entry(None));
+    let own = key(&host(1, "eu-west-1"), "each", Some(1));
+    index.insert(&own, &old);
+    index.insert(&own, &new);
+    index.insert(&key(&host(2, "eu-west-1"), "each", Some(2)), &new);
+    assert_eq!((index.counts(&Principal::Uid(1)), index.counts(&Principal::Uid(3)), index.len()), ((1, 2), (0, 2), 2));
+    let listed = |uid| {
+        let caller = Principal::Uid(uid);
+        walk(&index, &Scope { caller: &caller, has_group: &|_, _| true, accounts: None, after: None }, 9).0
+    };
+    assert_eq!((listed(1), listed(3)), (vec![host(1, "eu-west-1")], vec![]));
+    index.remove(&own, &old);
+    assert_eq!(listed(1).len(), 1, "a newer one has taken the place of the removed one");
+    index.remove(&own, &new);
+    assert_eq!((listed(1).len(), index.counts(&Principal::Uid(1))), (0, (0, 1)));
+}
+
+#[test]
+fn entry_without_an_account_is_listed_by_the_account_that_aws_named() {
+    let index = Index::default();
+    let variant = crate::registry::EndpointVariant::default();
+    let private = crate::registry::PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), variant).unwrap();
+    let own = CredentialKey { registry: Registry::Private(private), ..key(&host(1, "eu-west-1"), "default", None) };
+    let caller = Principal::Uid(1);
+    let scope = Scope { caller: &caller, has_group: &|_, _| true, accounts: None, after: None };
+    index.insert(&own, &entry(Some("000000000009")));
+    assert_eq!(walk(&index, &scope, 9).0, [host(9, "eu-west-1")]);
+    index.insert(&CredentialKey { profile: "other".into(), ..own }, &entry(None));
+    assert_eq!((walk(&index, &scope, 9).0.len(), index.len()), (1, 2), "no host is known");
+}
