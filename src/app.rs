@@ -120,8 +120,9 @@ async fn serve_until_signal(
     for url in app.urls() {
         print_line(format_args!("listening on {url}"))?;
     }
-    let issuers = app.config.server.issuers.clone();
-    tokio::spawn(reload::follow_files(app.broker(), issuers, start.sources, hangup));
+    let (broker, issuers) = (app.broker(), app.config.server.issuers.clone());
+    let running = reload::Running { broker, issuers, health: app.health.clone() };
+    tokio::spawn(reload::follow_files(running, start.sources, hangup));
     app.run(process::shutdown(signals)).await;
     Ok(())
 }

@@ -40,12 +40,19 @@ impl Config {
     /// # Errors
     /// All problems of the configuration.
     pub fn load(sources: &Sources) -> Result<Self, Vec<Diagnostic>> {
+        let (config, diagnostics) = Self::load_valid_parts(sources);
+        if diagnostics.is_empty() { Ok(config) } else { Err(diagnostics) }
+    }
+
+    /// Reads and checks every setting, and returns all problems. A setting with a problem has its default, and a grant or profile with
+    /// one is left out.
+    #[must_use]
+    pub fn load_valid_parts(sources: &Sources) -> (Self, Vec<Diagnostic>) {
         let mut reader = Reader::new(sources);
         unknown::report(&mut reader);
         let config = Self::read(&mut reader);
         check::check(&config, &mut reader);
-        let diagnostics = reader.into_diagnostics();
-        if diagnostics.is_empty() { Ok(config) } else { Err(diagnostics) }
+        (config, reader.into_diagnostics())
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
@@ -54,13 +61,15 @@ impl Config {
             Cache::read(reader);
         let aws = aws::read(reader, profiles.clone(), max_waiters);
         let settings::Log { filter, format } = settings::Log::read(reader);
+        let (policy, grant_files) = policy::read(reader, &profiles);
         Self {
             server: server::read(reader),
             cache: cache::Settings { refresh_after, safety_margin, capacity, max_waiters },
             keep_warm,
             aliases: aliases::read(reader),
             max_min_validity,
-            policy: policy::read(reader, &profiles),
+            policy,
+            grant_files,
             limits: limits::read(reader),
             audit: Audit::read(reader).output,
             log: Log { filter, format },

@@ -261,7 +261,7 @@ fn sighup_reloads_grants_and_invalid_grants_change_nothing() {
         (
             "[[profiles]]\nname = \"ci\"\nrole_chain = [\"arn:aws:iam::123456789012:role/x\"]\n[[grants]]\nid = \"a\"\n\
              callers = [{ loopback = true }]\nregistries = [{ public = true }]\nprofile = \"ci\"\n",
-            "restart the broker to apply them",
+            "restart the broker to apply it",
         ),
     ] {
         folder.write(text);
@@ -309,6 +309,63 @@ fn included_file_is_reloaded_while_the_broker_runs() {
     signal(broker.pid(), "HUP");
     broker.until_logged("wrong.toml: server is not allowed in an included file");
     assert_eq!(ask(&broker, &["get", OTHER]).code, 0);
+}
+
+/// The figure: the removal in the main file takes effect while the team's file is broken in each way, and health and log say so.
+#[test]
+fn broken_team_file_holds_up_no_removal_in_the_main_file() {
+    let folder = Folder::new();
+    let (team, uid) = (folder.directory.path().join("team.toml"), own_uid());
+    let grant = |id: &str, account: &str| {
+        format!(
+            "[[grants]]\nid = \"{id}\"\ncallers = [{{ uid = {uid} }}, {{ loopback = true }}]\n\
+             registries = [{{ accounts = [\"{account}\"], regions = [\"*\"] }}]\n"
+        )
+    };
+    let include =
+        "include = [{ files = \"team.toml\", accounts = [\"222222222222\"] }]\n[authentication]\nloopback = true\n";
+    let main = |account: &str| folder.write(&format!("{include}{}", grant("main", account)));
+    let write_team = |text: &str| {
+        _ = fs::remove_file(&team);
+        fs::write(&team, text).unwrap();
+    };
+    write_team(&grant("team", "222222222222"));
+    main("123456789012");
+    let broker = folder.serve();
+    let healthy = || ask(&broker, &["probe", "--service", "config"]).code;
+    let codes = || (ask(&broker, &["get", HOST]).code, ask(&broker, &["get", OTHER]).code);
+    assert_eq!((codes(), healthy()), ((0, 0), 0));
+    let beyond = grant("team", "123456789012");
+    for (broken, said) in [
+        (beyond.as_str(), "registries: account 123456789012 is not in this file's include"),
+        ("= 1", "team.toml: line 1"),
+        ("ln -s /dev/zero", "team.toml: is not a regular file"),
+        ("mkfifo", "team.toml: is not a regular file"),
+        ("mkdir", "team.toml: is not a regular file"),
+    ] {
+        if let Some((program, arguments)) = ["ln -s /dev/zero", "mkfifo", "mkdir"].contains(&broken).then(|| {
+            let mut words = broken.split(' ');
+            (words.next().unwrap(), words.collect::<Vec<_>>())
+        }) {
+            _ = fs::remove_file(&team);
+            assert!(std::process::Command::new(program).args(arguments).arg(&team).status().unwrap().success());
+        } else {
+            write_team(broken);
+        }
+        main("333333333333");
+        signal(broker.pid(), "HUP");
+        while codes() != (4, 0) {}
+        broker.until_logged(said);
+        while healthy() != 1 {}
+        _ = fs::remove_dir(&team);
+        write_team(&grant("team", "222222222222"));
+        main("123456789012");
+        signal(broker.pid(), "HUP");
+        while codes() != (0, 0) || healthy() != 0 {}
+    }
+    assert!(broker.memory_mb() < 200, "nothing was read of /dev/zero");
+    let log = broker.stop();
+    assert!(log.contains("grants not reloaded; the file's last valid contents stay active"), "{log}");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::terminal::print_error;
 pub(super) struct Args {
     /// Health service to check; empty for the process
     ///
-    /// ecrbroker.v1.RegistryCredentialsService is serving while the broker can release credentials.
+    /// ecrbroker.v1.RegistryCredentialsService is serving while the broker can release credentials; config is serving while every
+    /// configuration file is in effect.
     #[arg(long, default_value = "", hide_default_value = true)]
     service: String,
     #[command(flatten)]

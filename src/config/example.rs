@@ -6,8 +6,9 @@ use super::setting::{Section, SettingMeta};
 use super::settings::SECTIONS;
 
 const INCLUDE: &str = r#"# More [[profiles]] and [[grants]], read after those of this file, so that each team can keep its
-# own. It must stand above every section.
-# include = ["grants.d/*.toml"]
+# own. A table limits the grants of its files to accounts (and public = true) and profiles. It must
+# stand above every section.
+# include = ["grants.d/*.toml", { files = "teams/a.toml", accounts = ["123456789012"] }]
 
 "#;
 

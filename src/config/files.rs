@@ -1,19 +1,21 @@
 //! The configuration files: the main file and the files that it includes, read together.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use toml::Table;
 
-use self::include::matching;
+pub(super) use self::bound::Bound;
+
+use self::include::{Include, matching};
 use super::diagnostic::Diagnostic;
-use super::value_type::Expected;
 use crate::trusted_file::{self, TrustedFileError};
 
+mod bound;
 mod include;
 
 /// The key with the files to include.
 pub(super) const INCLUDE: &str = "include";
-const LIST_OF_FILES: Expected = Expected::Words("a list of files, such as [\"grants.d/*.toml\"]");
 /// The keys that every file may have.
 pub(super) const LISTS: [&str; 2] = ["profiles", "grants"];
 
@@ -21,7 +23,9 @@ pub(super) const LISTS: [&str; 2] = ["profiles", "grants"];
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
     main: Option<File>,
-    included: Vec<File>,
+    /// The items of `include`; of the reading before, if they are not valid.
+    includes: Vec<Include>,
+    included: Vec<IncludedFile>,
     /// Problems of the list of files to include.
     problems: Vec<String>,
 }
@@ -32,48 +36,113 @@ struct File {
     text: Result<String, TrustedFileError>,
 }
 
+/// A file and the item that includes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct IncludedFile {
+    file: File,
+    include: Include,
+}
+
 /// A file that was parsed.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     /// The file's name, for diagnostics.
     pub(super) place: String,
     pub(super) table: Table,
+    /// The limits of its grants and profiles; none: it may have any.
+    pub(super) bound: Option<Bound>,
 }
 
 impl Files {
     /// Reads the main file and the files that it includes. Files that cannot be read become diagnostics of the configuration.
     #[must_use]
     pub fn read(path: Option<&Path>) -> Self {
-        let Some(path) = path else { return Self::default() };
-        let main = File::read(path);
-        let mut files = Self::default();
-        for pattern in main.patterns() {
-            match pattern.and_then(|pattern| matching(path, &pattern)) {
-                Ok(paths) => files.include(&paths),
-                Err(problem) => files.problems.push(format!("{INCLUDE}: {problem}")),
-            }
-        }
-        Self { main: Some(main), ..files }
+        path.map_or_else(Self::default, |path| Self::default().read_after(path))
     }
 
-    /// Reads the same files again, and new files that match the patterns.
+    /// Reads the same files again, and new files that match the patterns. A main file without a valid list of them includes the same
+    /// files as before, and so does a pattern whose folder cannot be read.
     #[must_use]
     pub fn read_again(&self) -> Self {
-        Self::read(self.main.as_ref().map(|file| &*file.path))
+        self.main.as_ref().map_or_else(Self::default, |main| self.read_after(&main.path))
     }
 
-    /// Reads files that were not read yet: two patterns may match one file.
-    fn include(&mut self, paths: &[PathBuf]) {
-        for path in paths {
-            if !self.included.iter().any(|file| file.path == *path) {
-                self.included.push(File::read(path));
+    fn read_after(&self, path: &Path) -> Self {
+        let main = File::read(path);
+        // `documents` reports a file that is not TOML.
+        let document = main.document().ok();
+        let (mut includes, problems) =
+            include::read(document.as_ref().and_then(|document| document.table.get(INCLUDE)));
+        if document.is_none() || !problems.is_empty() && !self.includes.is_empty() {
+            includes.clone_from(&self.includes);
+        }
+        let mut files = Self { main: Some(main), problems, ..Self::default() };
+        for include in &includes {
+            match matching(path, &include.files) {
+                Ok(paths) => paths.iter().for_each(|path| files.include(File::read(path), include)),
+                Err(problem) => {
+                    files.problems.push(format!("{INCLUDE}: {problem}"));
+                    let before = self.included.iter().filter(|before| before.include == *include);
+                    before.for_each(|before| files.include(before.file.clone(), include));
+                }
             }
+        }
+        Self { includes, ..files }
+    }
+
+    /// Adds a file that was not added yet: two patterns may match one file, but not with different limits.
+    fn include(&mut self, file: File, include: &Include) {
+        match self.included.iter().find(|other| other.file.path == file.path) {
+            None => self.included.push(IncludedFile { file, include: include.clone() }),
+            Some(other) if other.include.bound == include.bound => {}
+            Some(_) => self.problems.push(format!(
+                "{INCLUDE}: {} matches two items with different limits; let one item match it",
+                file.name()
+            )),
         }
     }
 
     /// Returns the name of the main file; empty if there is none.
-    pub(super) fn name(&self) -> String {
+    #[must_use]
+    pub fn name(&self) -> String {
         self.main.as_ref().map(File::name).unwrap_or_default()
+    }
+
+    /// Returns the names of the files that differ from `others`, or that `others` have not.
+    #[must_use]
+    pub fn changed_since(&self, others: &Self) -> BTreeSet<String> {
+        let main = self.main.iter().filter(|_| self.main != others.main).map(File::name);
+        // By their contents: older contents would not mend a problem with other limits.
+        let is_new = |one: &&IncludedFile| !others.included.iter().any(|other| other.file == one.file);
+        main.chain(self.included.iter().filter(is_new).map(|one| one.file.name())).collect()
+    }
+
+    /// Returns these files with the named ones as they are in `others`; an included file that `others` have not is left out.
+    #[must_use]
+    pub fn with_files_of(&self, others: &Self, names: &BTreeSet<String>) -> Self {
+        let is_named = |file: &File| names.contains(&file.name());
+        let mut files =
+            if self.main.as_ref().is_some_and(is_named) { self.under_main_of(others) } else { self.clone() };
+        let old = |one: &IncludedFile| others.included.iter().find(|old| old.file.path == one.file.path);
+        let keep = |one: IncludedFile| {
+            if is_named(&one.file) { old(&one).map(|old| old.file.clone()) } else { Some(one.file) }
+        };
+        files.included = files
+            .included
+            .into_iter()
+            .filter_map(|one| Some(IncludedFile { include: one.include.clone(), file: keep(one)? }))
+            .collect();
+        files
+    }
+
+    /// Returns the main file of `others` with the files that it includes: as they are here, or else there.
+    fn under_main_of(&self, others: &Self) -> Self {
+        let here = |one: &IncludedFile| self.included.iter().find(|new| new.file.path == one.file.path);
+        let included = others
+            .included
+            .iter()
+            .map(|one| IncludedFile { file: here(one).unwrap_or(one).file.clone(), include: one.include.clone() });
+        Self { included: included.collect(), ..others.clone() }
     }
 
     /// Parses the main file, and the included files in their order.
@@ -84,7 +153,11 @@ impl Files {
             file.document().map_err(|problem| diagnostics.push(Diagnostic { place: file.name(), problem })).ok()
         };
         let main = self.main.as_ref().and_then(&mut document);
-        let included = self.included.iter().filter_map(document).collect();
+        let included = self.included.iter().filter_map(|one| {
+            let bound = one.include.bound.clone();
+            document(&one.file).map(|document| Document { bound, ..document })
+        });
+        let included = included.collect();
         (main.unwrap_or_default(), included, diagnostics)
     }
 }
@@ -100,21 +173,7 @@ impl File {
 
     fn document(&self) -> Result<Document, String> {
         let text = self.text.as_ref().map_err(ToString::to_string)?;
-        Ok(Document { place: self.name(), table: parse(text)? })
-    }
-
-    /// Returns the patterns of files to include; none for a file that is not TOML, which `documents` reports.
-    fn patterns(&self) -> Vec<Result<String, String>> {
-        let table = self.document().unwrap_or_default().table;
-        let pattern = |item: &Value| {
-            let text = item.as_str().map(str::to_owned);
-            text.ok_or_else(|| Expected::Words("a string").but_got(item))
-        };
-        match table.get(INCLUDE) {
-            None => Vec::new(),
-            Some(Value::Array(items)) => items.iter().map(pattern).collect(),
-            Some(other) => vec![Err(LIST_OF_FILES.but_got(other))],
-        }
+        Ok(Document { place: self.name(), table: parse(text)?, bound: None })
     }
 }
 

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::diagnostic::Diagnostic;
-use super::files::Document;
+use super::files::{Bound, Document};
 use super::value_type::Expected;
 
 /// A list and the keys of its tables.
@@ -23,6 +23,8 @@ pub(super) struct List {
 /// The valid tables of a list, and the problems of the others.
 pub(super) struct Listed<T> {
     pub(super) items: Vec<T>,
+    /// The file of each item.
+    pub(super) places: Vec<String>,
     /// Whether any file has the list: an empty list and a missing one differ.
     pub(super) exists: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
@@ -31,12 +33,18 @@ pub(super) struct Listed<T> {
 /// A table of a list and its problems.
 pub(super) struct Item<'a> {
     table: &'a Table,
+    bound: Option<&'a Bound>,
     problems: Vec<String>,
 }
 
 impl Item<'_> {
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.table.get(key)
+    }
+
+    /// Returns the limits of the table's file.
+    pub(super) fn bound(&self) -> Option<&Bound> {
+        self.bound
     }
 
     /// Notes a problem; the table is then left out.
@@ -76,30 +84,59 @@ impl Item<'_> {
     }
 }
 
+impl<T> Listed<T> {
+    fn report(&mut self, place: &str, problem: String) {
+        self.diagnostics.push(Diagnostic { place: place.to_owned(), problem });
+    }
+
+    /// Adds an item, or reports the duplicate. Of two included files both are reported, so that neither can replace the other's items by
+    /// choosing their names. The main file has precedence.
+    fn add(
+        &mut self,
+        item: T,
+        document: &Document,
+        main: &str,
+        are_same: impl Fn(&T, &T) -> bool,
+        problem: impl Fn() -> String,
+    ) {
+        let Some(index) = self.items.iter().position(|other| are_same(other, &item)) else {
+            self.items.push(item);
+            self.places.push(document.place.clone());
+            return;
+        };
+        self.report(&document.place, problem());
+        let other = self.places.get(index).filter(|place| **place != document.place && *place != main).cloned();
+        if let Some(other) = other {
+            self.report(&other, problem());
+        }
+    }
+}
+
 impl List {
-    /// Reads the list of all files. `are_same` tells whether two tables share what must be unique.
+    /// Reads the list of all files, the main file first. `are_same` tells whether two tables share what must be unique.
     pub(super) fn read<'a, T>(
         &self,
         documents: impl Iterator<Item = &'a Document>,
         read: impl Fn(&mut Item<'_>) -> Option<T>,
         are_same: impl Fn(&T, &T) -> bool,
     ) -> Listed<T> {
-        let mut listed = Listed { items: Vec::new(), exists: false, diagnostics: Vec::new() };
+        let mut listed = Listed { items: Vec::new(), places: Vec::new(), exists: false, diagnostics: Vec::new() };
+        let mut main = None;
         for document in documents {
+            let main = *main.get_or_insert(document.place.as_str());
             let Some(value) = document.table.get(self.key) else { continue };
             listed.exists = true;
-            let mut report = |problem| listed.diagnostics.push(Diagnostic { place: document.place.clone(), problem });
             let Value::Array(values) = value else {
-                report(format!("{0} is a list of tables; write [[{0}]] above each table", self.heading));
+                let problem = format!("{0} is a list of tables; write [[{0}]] above each table", self.heading);
+                listed.report(&document.place, problem);
                 continue;
             };
             for (index, value) in values.iter().enumerate() {
-                match self.read_one(index, value, &read) {
-                    Ok(item) if listed.items.iter().any(|other| are_same(other, &item)) => {
-                        report(format!("{}: duplicate {}; choose another", self.name(index, value), self.unique));
-                    }
-                    Ok(item) => listed.items.push(item),
-                    Err(problems) => problems.into_iter().for_each(&mut report),
+                match self.read_one(document, index, value, &read) {
+                    Ok(item) => listed.add(item, document, main, &are_same, || {
+                        format!("{}: duplicate {}; choose another", self.name(index, value), self.unique)
+                    }),
+                    Err(problems) => problems.into_iter().for_each(|problem| listed.report(&document.place, problem)),
                 }
             }
         }
@@ -108,6 +145,7 @@ impl List {
 
     fn read_one<T>(
         &self,
+        document: &Document,
         index: usize,
         value: &Value,
         read: impl Fn(&mut Item<'_>) -> Option<T>,
@@ -116,7 +154,7 @@ impl List {
         let Value::Table(table) = value else {
             return Err(vec![format!("{name}: {}", Expected::Words("a table").but_got(value))]);
         };
-        let mut item = Item { table, problems: Vec::new() };
+        let mut item = Item { table, bound: document.bound.as_ref(), problems: Vec::new() };
         for key in table.keys().filter(|key| !self.keys.contains(&key.as_str())) {
             item.report(format!("{key}: unknown key; the keys are {}", self.keys.join(", ")));
         }

@@ -1,5 +1,6 @@
 //! The typed configuration: for each module the settings that it takes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct Config {
     pub max_min_validity: Duration,
     /// Grants and how they are enforced.
     pub policy: Policy,
+    /// The file of each grant, by the grant's ID.
+    pub grant_files: BTreeMap<String, String>,
     /// Limits per caller and origin.
     pub limits: limits::Settings,
     /// Destination of the audit log, if there is one.

@@ -15,6 +15,7 @@ use super::value_type::{EnvFormat, Expected, Read, ValueType};
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
+use crate::policy::Accounts;
 use crate::registry::{Region, Registry};
 use crate::source::aws::ca_bundle;
 
@@ -217,4 +218,20 @@ pub(super) const NAME: Expected = Expected::Words("1 to 64 letters, digits, \".\
 /// Returns whether a text can name a grant or an issuer in answers and logs.
 pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// The name of a profile.
+pub(super) const PROFILE_NAME: Expected = Expected::Words("1 to 32 letters, digits, \"-\" and \"_\"");
+
+/// Reads the accounts that a grant, or an included file, covers.
+pub(super) fn accounts(value: &Value) -> Result<Accounts, String> {
+    let texts = strings("accounts", value)?;
+    if texts == ["*"] {
+        return Ok(Accounts::Any);
+    }
+    if texts.contains(&"*") {
+        return Err("accounts: \"*\" matches every account; remove the others".to_owned());
+    }
+    let accounts = texts.iter().map(|text| text.parse().map_err(|error| format!("accounts: {error}")));
+    accounts.collect::<Result<_, String>>().map(Accounts::Of)
 }

@@ -42,6 +42,12 @@ impl RoleTemplate {
         Some(format!("arn:{partition}:iam::{}:{}", self.account.or(account)?, self.resource))
     }
 
+    /// Returns the account of the role; `None` if it is the registry's.
+    #[must_use]
+    pub fn account(&self) -> Option<AccountId> {
+        self.account
+    }
+
     pub(super) fn needs_account(&self) -> bool {
         self.account.is_none()
     }

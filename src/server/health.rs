@@ -1,5 +1,5 @@
 //! Health service (`grpc.health.v1`). The empty name has the health of the process, and the name of the credentials service tells
-//! whether the broker can return credentials.
+//! whether the broker can return credentials. `config` tells whether every configuration file is in effect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(5);
 /// The name by which clients ask for the health of the credentials.
 const SERVICE: &str = "ecrbroker.v1.RegistryCredentialsService";
+/// The name by which operators ask whether every configuration file is in effect.
+const CONFIGURATION: &str = "config";
 
 /// Reports health. A clone is a handle of the same report.
 #[derive(Debug, Clone)]
@@ -36,6 +38,7 @@ impl Health {
         let (reporter, service) = health_reporter();
         let health = Self { reporter, cache, reported: Arc::default() };
         health.report(SERVICE, false).await;
+        health.report_configuration(true).await;
         let service = service.accept_compressed(Gzip).accept_compressed(Deflate);
         (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
     }
@@ -45,7 +48,12 @@ impl Health {
         tokio::join!(self.look_for_identity(), self.keep_updating());
     }
 
-    /// Reports `NOT_SERVING` for all services, so that callers use another broker.
+    /// Reports whether every configuration file is in effect, or some keep their last valid contents. Callers are served either way.
+    pub(crate) async fn report_configuration(&self, is_in_effect: bool) {
+        self.report(CONFIGURATION, is_in_effect).await;
+    }
+
+    /// Reports `NOT_SERVING` for the names by which callers choose a broker, so that callers use another broker.
     pub(crate) async fn drain(&self) {
         self.report("", false).await;
         self.report(SERVICE, false).await;

@@ -1,7 +1,57 @@
-//! Patterns of files to include.
+//! `include`: patterns of files to include, and the limits of what these may grant.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use super::bound::Bound;
+use crate::config::value_type::Expected;
+use crate::config::values::string;
+
+/// The key in diagnostics.
+const INCLUDE: &str = "include";
+const LIST_OF_FILES: Expected = Expected::Words("a list of files, such as [\"grants.d/*.toml\"]");
+const ITEM: Expected = Expected::Words("a file, or a table { files, accounts, public, profiles }");
+
+/// An item of `include`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Include {
+    /// The pattern of its files.
+    pub(super) files: String,
+    /// The limits of what these files may grant; none: anything.
+    pub(super) bound: Option<Bound>,
+}
+
+/// Reads the valid items, and the problems of the others.
+pub(super) fn read(value: Option<&Value>) -> (Vec<Include>, Vec<String>) {
+    let items = match value {
+        None => return (Vec::new(), Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(other) => return (Vec::new(), vec![format!("{INCLUDE}: {}", LIST_OF_FILES.but_got(other))]),
+    };
+    let (mut includes, mut problems) = (Vec::new(), Vec::new());
+    for item in items {
+        match read_item(item) {
+            Ok(include) => includes.push(include),
+            Err(problem) => problems.push(format!("{INCLUDE}: {problem}")),
+        }
+    }
+    (includes, problems)
+}
+
+fn read_item(item: &Value) -> Result<Include, String> {
+    match item {
+        Value::String(files) if !files.is_empty() => Ok(Include { files: files.clone(), bound: None }),
+        Value::Table(table) => {
+            let files = table.get("files").ok_or_else(|| ITEM.but_got(item))?;
+            let files = string(files).map_err(|problem| format!("files: {problem}"))?.to_owned();
+            let bound = Bound::read(table).map_err(|problem| format!("{files:?}: {problem}"))?;
+            Ok(Include { files, bound: Some(bound) })
+        }
+        other => Err(ITEM.but_got(other)),
+    }
+}
 
 /// Returns the files that a pattern names, relative to the folder of the file that includes them.
 pub(super) fn matching(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {

@@ -70,7 +70,7 @@ fn problems_of_included_files_name_their_file() {
     let sources = Sources { files: sources.files.read_again(), ..sources };
     let diagnostics = Config::load(&sources).unwrap_err();
     for (place, problem) in [
-        ("main.toml", "expected a string, got 7"),
+        ("main.toml", "expected a file, or a table { files, accounts, public, profiles }, got 7"),
         ("main.toml", "\"[\" is not a file pattern"),
         ("main.toml", "gone.d cannot be read: No such file"),
         ("missing.toml", "cannot be read"),
@@ -99,4 +99,91 @@ fn include_without_grants_is_refused() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let diagnostics = Config::load(&Sources { files: sources.files.read_again(), ..sources }).unwrap_err();
     assert!(diagnostics[0].problem.contains("is not a regular file"), "{diagnostics:?}");
+}
+
+/// A main file with two profiles, and a team's file with the limits of `include`.
+fn bounded(limits: &str, team: &str) -> Vec<String> {
+    let profile = |name: &str| {
+        format!("[[profiles]]\nname = \"{name}\"\nrole_chain = [\"arn:aws:iam::210987654321:role/{name}\"]\n")
+    };
+    let main = format!(
+        "include = [{{ files = \"team.toml\", {limits} }}]\ngrants = []\n{}{}",
+        profile("pull"),
+        profile("admin")
+    );
+    let (_directory, sources) = folder(&[("main.toml", &main), ("team.toml", team)]);
+    let diagnostics = Config::load(&sources).err().unwrap_or_default();
+    let of_team = |one: &Diagnostic| assert!(one.place.ends_with("/team.toml"), "{one}");
+    diagnostics.iter().for_each(of_team);
+    diagnostics.into_iter().map(|one| one.problem).collect()
+}
+
+#[test]
+fn bounded_file_reaches_only_its_accounts_and_profiles() {
+    const LIMITS: &str = "accounts = [\"111111111111\"], profiles = [\"pull\", \"team\"]";
+    let grant = |registries: &str, more: &str| {
+        format!("[[grants]]\nid = \"t\"\ncallers = [{{ uid = 1 }}]\nregistries = [{registries}]\n{more}\n")
+    };
+    let private = |account: &str| format!("{{ accounts = [\"{account}\"], regions = [\"*\"] }}");
+    let (own, other) = (private("111111111111"), private("222222222222"));
+    let role = |name: &str, account: &str| {
+        format!(
+            "[[profiles]]\nname = \"{name}\"\nrole_chain = [\"arn:aws:iam::999999999999:role/hub\", \"arn:aws:iam::{account}:role/x\"]\n"
+        )
+    };
+    let (pull, deny) = ("profile = \"pull\"", "profile = \"pull\"\neffect = \"deny\"");
+    for (limits, team, problem) in [
+        (LIMITS, grant(&own, pull), None),
+        (LIMITS, grant(&own, deny), None),
+        (LIMITS, role("team", "111111111111") + &grant(&own, "profile = \"team\""), None),
+        (LIMITS, role("team", "{account}"), None),
+        (
+            LIMITS,
+            grant(&other, pull),
+            Some("grant \"t\": registries: account 222222222222 is not in this file's include"),
+        ),
+        (LIMITS, grant(&other, deny), Some("grant \"t\": registries: account 222222222222 is not")),
+        (LIMITS, grant(&private("*"), pull), Some("grant \"t\": registries: every account is not")),
+        (LIMITS, grant("{ public = true }", pull), Some("grant \"t\": registries: public is not")),
+        (
+            LIMITS,
+            grant(&own, "profile = \"admin\""),
+            Some("grant \"t\": profile: \"admin\" is not in this file's include"),
+        ),
+        (LIMITS, grant(&own, ""), Some("grant \"t\": profile: \"default\" is not")),
+        (LIMITS, grant(&own, "effect = \"deny\""), Some("grant \"t\": profile is missing; name one of")),
+        (LIMITS, role("mine", "111111111111"), Some("profile \"mine\": name: \"mine\" is not")),
+        (LIMITS, role("team", "222222222222"), Some("profile \"team\": role_chain: account 222222222222 of the last")),
+        (LIMITS, role("pull", "111111111111"), Some("profile \"pull\": duplicate name")),
+        ("public = true", grant("{ public = true }", ""), None),
+        ("public = true", grant(&own, ""), Some("grant \"t\": registries: account 111111111111 is not")),
+        ("accounts = [\"*\"], profiles = [\"admin\"]", grant(&private("*"), "profile = \"admin\""), None),
+    ] {
+        let problems = bounded(limits, &team);
+        match problem {
+            None => assert_eq!(problems, Vec::<String>::new(), "{limits}: {team}"),
+            Some(problem) => {
+                assert!(problems.len() == 1 && problems[0].starts_with(problem), "{limits}: {team}: {problems:#?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_of_a_file_must_be_valid_and_the_same_everywhere() {
+    for (include, problem) in [
+        ("{ accounts = [\"*\"] }", "expected a file, or a table"),
+        ("{ files = \"a.toml\" }", "set accounts or public = true"),
+        ("{ files = \"a.toml\", account = [\"*\"] }", "account: unknown key; the keys are files, accounts"),
+        ("{ files = \"a.toml\", accounts = [\"1\"] }", "twelve digits"),
+        ("{ files = \"a.toml\", accounts = [\"*\"], profiles = [\"a b\"] }", "profiles: expected 1 to 32"),
+        ("{ files = \"a.toml\", public = 1 }", "public: expected true or false"),
+        ("\"*.toml\", { files = \"a.toml\", public = true }", "matches two items with different limits"),
+    ] {
+        let main = format!("include = [{include}]\ngrants = []\n");
+        let (_directory, sources) = folder(&[("main", &main), ("a.toml", "")]);
+        let diagnostics = Config::load(&sources).unwrap_err();
+        assert!(diagnostics.len() == 1 && diagnostics[0].problem.contains(problem), "{include}: {diagnostics:?}");
+        assert!(diagnostics[0].place.ends_with("/main") && diagnostics[0].problem.starts_with("include: "));
+    }
 }

@@ -1,5 +1,7 @@
 //! `[[grants]]`: which caller may have which registry and profile.
 
+use std::collections::BTreeMap;
+
 use toml::{Table, Value};
 
 use crate::config::diagnostic::Diagnostic;
@@ -24,16 +26,20 @@ pub(in crate::config) const GRANTS: List = List {
     keys: &["id", "callers", "registries", "profile", "effect"],
 };
 
+/// Grants, and the file of each by its ID.
+pub(in crate::config) type Grants = (Policy, BTreeMap<String, String>);
+
 /// Reads the grants of all files.
-pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> Policy {
+pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> Grants {
     reader.collect(parse(reader.documents(), profiles))
 }
 
 /// Reads the grants of documents. Without the key every caller is allowed everything; an empty list denies everything.
-fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[Profile]) -> (Policy, Vec<Diagnostic>) {
-    let Listed { items, exists, diagnostics } =
+fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[Profile]) -> (Grants, Vec<Diagnostic>) {
+    let Listed { items, places, exists, diagnostics } =
         GRANTS.read(documents, |item| read_grant(item, profiles), |one, other| one.id == other.id);
-    (if exists { Policy::Grants(items) } else { Policy::Open }, diagnostics)
+    let files = items.iter().map(|grant| grant.id.clone()).zip(places).collect();
+    ((if exists { Policy::Grants(items) } else { Policy::Open }, files), diagnostics)
 }
 
 fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
@@ -45,7 +51,10 @@ fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
     if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
         item.report("callers: a user can evade a denial by gid, by changing its primary group; name the users by uid");
     }
-    Some(Grant { id: id?, callers, registries, profile: profile?, effect: effect? })
+    let grant = Grant { id: id?, callers, registries, profile: profile?, effect: effect? };
+    let beyond = item.bound().map(|bound| bound.problems_of_grant(&grant)).unwrap_or_default();
+    beyond.into_iter().for_each(|problem| item.report(problem));
+    Some(grant)
 }
 
 fn effect(value: &Value) -> Option<Effect> {
@@ -86,7 +95,7 @@ mod tests {
     use crate::policy::{Accounts, RegistryPattern};
 
     fn documents(text: &str) -> [Document; 1] {
-        [Document { place: "file".into(), table: text.parse().unwrap() }]
+        [Document { place: "file".into(), table: text.parse().unwrap(), bound: None }]
     }
 
     fn problems(text: &str) -> Vec<String> {
@@ -110,7 +119,10 @@ mod tests {
             registries = [{ public = true }]
             effect = "deny"
         "#;
-        let parse = |text: &str| parse(documents(text).iter(), &[]);
+        let parse = |text: &str| {
+            let ((policy, _), diagnostics) = parse(documents(text).iter(), &[]);
+            (policy, diagnostics)
+        };
         let (Policy::Grants(grants), diagnostics) = parse(text) else { panic!() };
         assert!(diagnostics.is_empty() && grants.len() == 3, "{diagnostics:?}");
         let written = grants_as_toml(&grants);
@@ -130,7 +142,7 @@ mod tests {
             registries = [{ accounts = ["*"], regions = ["*"] }]
             effect = "deny"
         "#;
-        let (policy, problems) = parse(documents(text).iter(), &[]);
+        let ((policy, _), problems) = parse(documents(text).iter(), &[]);
         assert!(problems.is_empty(), "{problems:?}");
         let Policy::Grants(grants) = policy else { panic!("{policy:?}") };
         assert_eq!(
@@ -153,8 +165,8 @@ mod tests {
 
     #[test]
     fn missing_grants_open_and_empty_grants_deny() {
-        assert_eq!(parse(documents("").iter(), &[]).0, Policy::Open);
-        assert_eq!(parse(documents("grants = []").iter(), &[]).0, Policy::Grants(Vec::new()));
+        assert_eq!(parse(documents("").iter(), &[]).0.0, Policy::Open);
+        assert_eq!(parse(documents("grants = []").iter(), &[]).0.0, Policy::Grants(Vec::new()));
     }
 
     #[test]

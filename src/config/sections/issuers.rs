@@ -31,7 +31,7 @@ const LIFETIMES: ValueType<Duration> = values::duration(Duration::from_mins(1), 
 /// Reads the issuers; only the main file can have them.
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<jwt::Settings> {
     let section = reader.file().get("authentication").and_then(Value::as_table).cloned().unwrap_or_default();
-    let section = Document { place: reader.file_name(), table: section };
+    let section = Document { place: reader.file_name(), table: section, bound: None };
     let issuers = reader.collect(parse(section));
     // The section `[aws]` reports variables that cannot be used.
     let (proxies, _) = Proxies::read(|name| reader.variable(name).map(Into::into));

@@ -1,6 +1,6 @@
 //! `[policy]` and `[[grants]]`: which caller may have which credential.
 
-use super::grants;
+use super::grants::{self, Grants};
 use crate::config::files::INCLUDE;
 use crate::config::model::Mode;
 use crate::config::reader::Reader;
@@ -9,9 +9,10 @@ use crate::policy::Policy;
 use crate::profile::Profile;
 
 /// Reads the grants and the mode. An `include` without grants does not open the broker to every caller.
-pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> Policy {
+pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> Grants {
     let settings::Policy { mode } = settings::Policy::read(reader);
-    match (grants::read(reader, profiles), mode) {
+    let (policy, files) = grants::read(reader, profiles);
+    let policy = match (policy, mode) {
         (Policy::Open, _) if reader.file().contains_key(INCLUDE) => {
             reader.report_file(
                 "include: no file has grants, so every caller would have full access; write [[grants]] or grants = []",
@@ -25,5 +26,6 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> 
             Policy::Open
         }
         (policy, Mode::Enforce) | (policy @ Policy::Observed(_), Mode::Observe) => policy,
-    }
+    };
+    (policy, files)
 }

@@ -9,7 +9,7 @@ use crate::config::files::Document;
 use crate::config::list::{Item, List, Listed};
 use crate::config::reader::Reader;
 use crate::config::value_type::Expected;
-use crate::config::values::strings;
+use crate::config::values::{PROFILE_NAME, strings};
 use crate::credential::ProfileName;
 use crate::profile::{Access, Attribution, ChainedRole, Profile, RoleTemplateError};
 
@@ -23,7 +23,6 @@ pub(in crate::config) const PROFILES: List = List {
 };
 /// Each role after the first costs a call to STS and limits the session to an hour; a longer chain is a mistake.
 const LONGEST_CHAIN: usize = 4;
-const NAME: Expected = Expected::Words("1 to 32 letters, digits, \"-\" and \"_\"");
 const ROLES: Expected = Expected::Words("a list of role ARNs and of tables { arn, external_id }");
 /// The external IDs that STS accepts.
 const EXTERNAL_ID: Expected = Expected::Words("2 to 1,224 letters, digits and _+=,.@:/-");
@@ -40,7 +39,7 @@ fn parse<'a>(documents: impl Iterator<Item = &'a Document>) -> (Vec<Profile>, Ve
 }
 
 fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
-    let name = item.required("name", NAME, |value| value.as_str()?.parse::<ProfileName>().ok());
+    let name = item.required("name", PROFILE_NAME, |value| value.as_str()?.parse::<ProfileName>().ok());
     let role_chain = item.take(role_chain(item.get("role_chain")));
     let repositories = item.take(parsed("repositories", item.get("repositories")));
     // More than pulling must be asked for.
@@ -101,6 +100,8 @@ fn check(profile: &Profile, item: &mut Item<'_>) {
         item.report("name: \"default\" is the broker's own identity; remove the entry or choose another name");
         return;
     }
+    let beyond = item.bound().map(|bound| bound.problems_of_definition(profile)).unwrap_or_default();
+    beyond.into_iter().for_each(|problem| item.report(problem));
     if profile.role_chain.is_empty() {
         item.report("role_chain is missing; list at least one role, or use the profile \"default\"");
     }
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> (Vec<Profile>, Vec<String>) {
-        let document = Document { place: "file".into(), table: text.parse().unwrap() };
+        let document = Document { place: "file".into(), table: text.parse().unwrap(), bound: None };
         let (profiles, diagnostics) = parse([document].iter());
         (profiles, diagnostics.into_iter().map(|diagnostic| diagnostic.problem).collect())
     }

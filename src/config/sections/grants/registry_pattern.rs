@@ -3,8 +3,8 @@
 use toml::{Table, Value};
 
 use crate::config::value_type::Expected;
-use crate::config::values::strings;
-use crate::policy::{Accounts, LabelPattern, RegistryPattern};
+use crate::config::values::{accounts as accounts_of, strings};
+use crate::policy::{LabelPattern, RegistryPattern};
 use crate::registry::Partition;
 
 const PATTERN: Expected = Expected::Words("{ public = true } or { accounts = [\"…\"], regions = [\"…\"] }");
@@ -15,22 +15,10 @@ pub(super) fn read(table: &Table) -> Result<RegistryPattern, String> {
     }
     match (table.get("accounts"), table.get("regions")) {
         (Some(accounts), Some(regions)) if table.len() == 2 => {
-            Ok(RegistryPattern::Private { accounts: read_accounts(accounts)?, regions: read_regions(regions)? })
+            Ok(RegistryPattern::Private { accounts: accounts_of(accounts)?, regions: read_regions(regions)? })
         }
         _ => Err(PATTERN.but_got(&Value::Table(table.clone()))),
     }
-}
-
-fn read_accounts(value: &Value) -> Result<Accounts, String> {
-    let texts = strings("accounts", value)?;
-    if texts == ["*"] {
-        return Ok(Accounts::Any);
-    }
-    if texts.contains(&"*") {
-        return Err("accounts: \"*\" matches every account; remove the others".to_owned());
-    }
-    let accounts = texts.iter().map(|text| text.parse().map_err(|error| format!("accounts: {error}")));
-    accounts.collect::<Result<_, String>>().map(Accounts::Of)
 }
 
 fn read_regions(value: &Value) -> Result<Vec<LabelPattern>, String> {
