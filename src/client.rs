@@ -14,6 +14,7 @@ use crate::pb::{GetCallerIdentityRequest, GetRegistryCredentialsRequest, ListReg
 use crate::protocol::MAX_PAGE_SIZE;
 
 mod address;
+mod answer;
 mod authorization;
 mod backoff;
 mod config;
@@ -118,11 +119,11 @@ impl Client<'_> {
     /// Returns the broker's error, or why the call failed.
     pub async fn credentials_once(&mut self, query: &Query, rejected: &str) -> Result<RegistryCredentials, Failure> {
         let message = GetRegistryCredentialsRequest { rejected_credential_id: rejected.to_owned(), ..query.into() };
-        self.call(|connection| {
+        let credentials = self.call(|connection| {
             let message = message.clone();
             async move { connection.get_credentials(message).await }
-        })
-        .await
+        });
+        answer::for_query(query, credentials.await?)
     }
 
     /// Returns the caller as the broker authenticated it.
@@ -155,7 +156,7 @@ impl Client<'_> {
         loop {
             let (entries, next_page_token) = self.list_page(MAX_PAGE_SIZE, page_token).await?;
             cached.extend(entries.into_iter().filter_map(|listed| match listed.target? {
-                Target::Registry(host) => listed.expire_time.map(|_| host),
+                Target::Registry(host) => listed.expire_time.map(|_| host).filter(|host| answer::is_registry(host)),
                 Target::RegistryPattern(_) => None,
             }));
             page_token = next_page_token;

@@ -5,7 +5,7 @@
 //!
 //! | group | module | what it is |
 //! |---|---|---|
-//! | domain | [`quoted`] | quotes untrusted input for error messages: escaped and truncated |
+//! | domain | [`quoted`] | escapes and truncates untrusted text for people |
 //! | domain | [`moment`] | a point in time on the wall clock and on the monotonic clock |
 //! | domain | [`registry`] | accounts, regions, partitions and the grammar of ECR hosts |
 //! | domain | [`caller`] | callers and principals |

@@ -5,10 +5,12 @@ use std::io::{ErrorKind, Write as _, stdout};
 
 use anyhow::Context as _;
 
-/// Prints one line on stderr, after the name of the program.
+use crate::quoted::Visible;
+
+/// Prints one line on stderr, after the name of the program. Parts of it may come from a broker or a file, so it is escaped.
 #[expect(clippy::print_stderr, reason = "the command line's own errors, not logs")]
 pub(crate) fn print_error(problem: impl Display) {
-    eprintln!("ecr-broker: {}", problem.to_string().replace('\n', " "));
+    eprintln!("ecr-broker: {}", Visible(&problem.to_string().replace('\n', " ")));
 }
 
 /// Prints text and a line end on stdout. A closed reader is not an error, a full disk is.

@@ -155,12 +155,29 @@ fn sync_keeps_foreign_content_with_merge_and_refuses_it_without() {
     let refused = place.once(&[PRIVATE, "--authfile", &authfile]);
     assert!(refused.code == 1 && refused.error().contains("--merge"), "{refused:?}");
     assert_eq!(place.config("auth.json"), theirs);
-    place.once(&[PRIVATE, "--authfile", &authfile, "--merge"]).out();
-    let merged = place.config("auth.json");
-    assert_ne!(merged["auths"][PRIVATE], theirs["auths"][PRIVATE]);
-    let mut rest = merged.clone();
-    rest["auths"][PRIVATE] = theirs["auths"][PRIVATE].clone();
-    assert_eq!(rest, theirs);
+    // Nor is an entry for the same host that sync did not write replaced; docker's placeholder says nothing.
+    let mut theirs = theirs;
+    theirs["auths"][PUBLIC] = json!({});
+    fs::write(place.path("auth.json"), theirs.to_string()).unwrap();
+    let merge = || place.once(&[PRIVATE, PUBLIC, "--authfile", &authfile, "--merge"]);
+    for _ in 0..2 {
+        let kept = merge();
+        let problem = format!("the entry for {PRIVATE} is not sync's, and stays; remove it (docker logout {PRIVATE})");
+        assert!(kept.code == 1 && kept.error().contains(&problem), "{kept:?}");
+        let mut merged = place.config("auth.json");
+        assert!(merged["auths"][PUBLIC]["auth"].is_string(), "{merged}");
+        merged["auths"][PUBLIC] = json!({});
+        assert_eq!(merged, theirs);
+    }
+    theirs["auths"].as_object_mut().unwrap().remove(PRIVATE);
+    fs::write(place.path("auth.json"), theirs.to_string()).unwrap();
+    merge().out();
+    // A login of the user's replaces sync's entry, and stays then.
+    let mut again = place.config("auth.json");
+    again["auths"][PRIVATE] = json!({ "auth": "QVdTOm9sZA==" });
+    fs::write(place.path("auth.json"), again.to_string()).unwrap();
+    assert_eq!(merge().code, 1);
+    assert_eq!(place.config("auth.json"), again);
 
     fs::write(place.path("auth.json"), "{\"auths\": [").unwrap();
     for merge in [&[][..], &["--merge"]] {

@@ -495,6 +495,8 @@ fn certificate_that_clients_reject_is_a_warning_of_serve_and_config_check() {
     assert!(warning.contains("warning: server.tls.certificate: ") && warning.contains(fix), "{warning}");
     let broker = Server::start(&["serve", "--config", path, "--listen", "127.0.0.1:0"], &[]);
     broker.until_logged("broker certificate has a mistake");
+    let refused = served.whoami(&broker, &served.federation.a.workload(RUNNER));
+    assert!(refused.error().contains("certificate is a CA certificate, which must not serve"), "{refused:?}");
     assert!(broker.stop().contains(fix));
 }
 

@@ -14,7 +14,7 @@ pub(super) struct ConnectionArgs {
     ///
     /// They are tried in this order, again and again until the timeout. Default: the Unix sockets
     /// /run/ecr-broker/broker.sock and $XDG_RUNTIME_DIR/ecr-broker/broker.sock, then
-    /// http://127.0.0.1:50051, but never this one while a socket exists
+    /// http://127.0.0.1:50051, but never this one while a socket exists, and not in sync
     #[arg(long, env = "ECR_BROKER_ADDRESS", value_name = "ADDRESS")]
     address: Option<Addresses>,
     /// File with a bearer token; every call reads it

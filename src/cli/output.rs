@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::client::RegistryCredentials;
 use crate::helper::registry_auth::{authorization, basic};
+use crate::quoted::Visible;
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
@@ -124,7 +125,7 @@ fn text(credentials: &RegistryCredentials) -> String {
         ("credential id", line.credential_id.to_owned()),
     ] {
         if !value.is_empty() {
-            _ = write!(text, "{}{name:<14} {value}", if text.is_empty() { "" } else { "\n" });
+            _ = write!(text, "{}{name:<14} {}", if text.is_empty() { "" } else { "\n" }, Visible(&value));
         }
     }
     text

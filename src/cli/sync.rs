@@ -68,6 +68,7 @@ struct TargetFile {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, profile) = args.connection.settings()?;
+    let settings = settings.without_default_loopback();
     let queries = args.watch.queries(&profile);
     let path = args.target.path()?;
     if args.once && queries.is_empty() {

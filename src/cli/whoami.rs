@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::connection_args::ConnectionArgs;
 use crate::client::{Client, GetCallerIdentityResponse, block_on, grants_text};
 use crate::exit_code::Exit;
+use crate::quoted::Visible;
 use crate::terminal::{print_error, print_line};
 
 #[derive(Debug, clap::Args)]
@@ -33,5 +34,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn text(identity: &GetCallerIdentityResponse) -> String {
     let GetCallerIdentityResponse { principal, proof, .. } = identity;
-    format!("principal  {principal}\nproof      {proof}\ngrants     {}", grants_text(identity))
+    let grants = grants_text(identity);
+    format!("principal  {}\nproof      {}\ngrants     {}", Visible(principal), Visible(proof), Visible(&grants))
 }

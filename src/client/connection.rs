@@ -12,6 +12,7 @@ use super::authorization::authorized;
 use super::error_chain::error_chain;
 use super::failure::Failure;
 use super::settings::Settings;
+use super::tls_problem::connection_error;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use crate::pb::{GetRegistryCredentialsRequest, RegistryCredentials};
 
@@ -72,7 +73,7 @@ pub(super) fn endpoint(address: &Address, settings: &Settings) -> Result<Endpoin
     if !address.is_tls() {
         return Ok(endpoint);
     }
-    endpoint.tls_config(tls(settings)?).map_err(|error| error_chain(&error))
+    endpoint.tls_config(tls(settings)?).map_err(|error| connection_error(&error))
 }
 
 fn tls(settings: &Settings) -> Result<ClientTlsConfig, String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
-use super::error_chain::error_chain;
+use super::tls_problem::connection_error;
 use super::transient::is_transient;
 
 /// The broker's error, or why there is no answer.
@@ -76,7 +76,7 @@ impl Failure {
     }
 
     fn lost_connection(cause: &(dyn Error + 'static)) -> Self {
-        let message = format!("connection to the broker lost: {}", error_chain(cause));
+        let message = format!("connection to the broker lost: {}", connection_error(cause));
         let may_reconnect = is_transient(cause);
         Self { code: Code::Unavailable, connection_lost: true, may_reconnect, ..Self::local(message) }
     }

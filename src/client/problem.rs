@@ -5,8 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use super::address::Address;
-use super::error_chain::{causes, error_chain};
+use super::error_chain::causes;
 use super::failure::Failure;
+use super::tls_problem::connection_error;
 use super::transient::is_transient;
 
 /// Shortest wait that an error names.
@@ -37,7 +38,7 @@ pub(super) enum ProblemKind {
 impl Problem {
     /// Reads the problem from the error of an attempt.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
-        Self { kind: kind(error), text: error_chain(error) }
+        Self { kind: kind(error), text: connection_error(error) }
     }
 
     /// The error of a file that the settings name.
@@ -120,6 +121,15 @@ mod tests {
             assert!(!problem(kind).may_pass(), "{kind:?}");
         }
         assert!(!Problem::of_settings("cannot read /ca".to_owned()).may_pass());
+    }
+
+    /// rustls prints it as `Other(OtherError(CaUsedAsEndEntity))`.
+    #[test]
+    fn tls_failure_is_named_in_words() {
+        let other = rustls::OtherError(std::sync::Arc::new(io::Error::other("CaUsedAsEndEntity")));
+        let authority = rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other));
+        let wrapped = io::Error::new(io::ErrorKind::InvalidData, authority);
+        assert_eq!(Problem::of(&wrapped).text, "certificate is a CA certificate, which must not serve");
     }
 
     #[test]

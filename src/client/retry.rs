@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Client;
+use super::answer;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::query::Query;
@@ -71,7 +72,12 @@ impl Connection<'_> {
     async fn get(&self, positions: &[usize], queries: &[Query]) -> Result<Vec<CredentialsResult>, Failure> {
         match positions {
             [position] => self.get_one(&queries[*position]).await.map(|result| vec![result]),
-            _ => self.get_batch(positions.iter().map(|position| (&queries[*position]).into()).collect()).await,
+            _ => {
+                let all: Vec<_> = positions.iter().map(|position| &queries[*position]).collect();
+                let results = self.get_batch(all.iter().map(|query| (*query).into()).collect()).await?;
+                let checked = all.into_iter().zip(results);
+                Ok(checked.map(|(query, result)| answer::for_query(query, result?)).collect())
+            }
         }
     }
 
@@ -79,7 +85,7 @@ impl Connection<'_> {
     async fn get_one(&self, query: &Query) -> Result<CredentialsResult, Failure> {
         match self.get_credentials(query.into()).await {
             Err(failure) if failure.connection_lost => Err(failure),
-            result => Ok(result),
+            result => Ok(result.and_then(|credentials| answer::for_query(query, credentials))),
         }
     }
 

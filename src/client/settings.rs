@@ -27,3 +27,15 @@ pub struct Settings {
     /// Time limit for connecting and the answer together.
     pub timeout: Duration,
 }
+
+impl Settings {
+    /// Returns the settings without the default loopback address, for commands that write credentials for other programs: any user of
+    /// the host may listen there while no broker does.
+    #[must_use]
+    pub fn without_default_loopback(mut self) -> Self {
+        if !self.addresses_configured {
+            self.addresses.retain(Address::is_socket);
+        }
+        self
+    }
+}

@@ -5,7 +5,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::error_chain::causes;
+use super::error_chain::{causes, error_chain};
 
 /// tonic's text for a connection without HTTP/2; its error type is private.
 const NO_HTTP2: &str = "HTTP/2 was not negotiated.";
@@ -74,6 +74,11 @@ impl TlsProblem {
             inner.or_else(|| cut.then_some(Self::HandshakeCut))
         })
     }
+}
+
+/// Returns the text of an error of a connection: that of its TLS failure, which rustls would print in Debug form, or its causes.
+pub(super) fn connection_error(error: &(dyn Error + 'static)) -> String {
+    TlsProblem::find_in(error).map_or_else(|| error_chain(error), |problem| problem.to_string())
 }
 
 impl From<&rustls::Error> for TlsProblem {

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Streaming;
 
 use super::Client;
+use super::answer;
 use super::connection::Connection;
 use super::dialer::{Dialer, Persistence};
 use super::failure::Failure;
@@ -126,7 +127,17 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Ends the watch if the credentials are for a registry that it does not watch.
     fn remember(&mut self, index: i32, credentials: RegistryCredentials) -> WatchEvent {
+        let checked = match usize::try_from(index).ok().and_then(|index| self.queries.get(index)) {
+            Some(query) => answer::for_query(query, credentials),
+            None if self.queries.is_empty() => answer::for_grants(credentials),
+            None => Err(Failure::invalid_response("invalid answer: it is for no request; check the address")),
+        };
+        let credentials = match checked {
+            Ok(credentials) => credentials,
+            Err(failure) => return self.failed(failure),
+        };
         let key = if self.queries.is_empty() { credentials.registry.clone() } else { index.to_string() };
         let (registry, id) = (credentials.registry.clone(), credentials.credential_id.clone());
         self.known.insert(key, KnownCredential { registry, id, by_alias: is_alias(&credentials) });

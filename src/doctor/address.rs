@@ -11,6 +11,9 @@ use crate::client::{Address, Client, ConnectError};
 mod fix;
 mod socket_access;
 
+/// Another user's program could listen on loopback, so that commands that write for other programs need it to be named.
+const NOT_FOR_ALL: &str = "sync and helpers use this address only if it is named, such as by address in client.toml";
+
 /// Connects to the first address that answers. Without a configured address it also reports default sockets that do not exist.
 pub(super) async fn check(effective: &EffectiveSettings, deadline: Deadline) -> StepResult<Client<'_>> {
     let settings = &effective.settings;
@@ -24,6 +27,7 @@ pub(super) async fn check(effective: &EffectiveSettings, deadline: Deadline) -> 
         match Client::connect_to(settings, address, limit).await {
             Ok(client) => {
                 let finding = Finding::ok(format!("{address} answers"));
+                let finding = if is_configured || address.is_socket() { finding } else { finding.note(NOT_FOR_ALL) };
                 return (problems.iter().fold(finding, note_skipped), Some(client));
             }
             Err(problem) => problems.push((address.clone(), problem)),

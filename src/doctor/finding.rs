@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use crate::client::Failure;
 use crate::exit_code::Exit;
+use crate::quoted::Visible;
 
 /// The finding of a step, and the value that the next step needs.
 pub(super) type StepResult<T> = (Finding, Option<T>);
@@ -50,13 +51,13 @@ impl Finding {
 
     /// Adds a line of facts.
     pub(super) fn note(mut self, note: impl AsRef<str>) -> Self {
-        self.below.push(format!("      {}", without_controls(note.as_ref())));
+        self.below.push(format!("      {}", on_one_line(note.as_ref())));
         self
     }
 
     /// Adds a fix. The lines after the first are text to copy, such as a grant.
     pub(super) fn fix(mut self, fix: impl AsRef<str>) -> Self {
-        let mut lines = fix.as_ref().lines().map(without_controls);
+        let mut lines = fix.as_ref().lines().map(on_one_line);
         self.below.push(format!("      fix: {}", lines.next().unwrap_or_default()));
         self.below.extend(lines.map(|line| format!("           {line}")));
         self
@@ -74,14 +75,14 @@ impl Finding {
             State::Fail(_) => "FAIL",
             State::Skip => "skip",
         };
-        let head = format!("{state:<4}  {step:<10}  {}", without_controls(&self.text));
+        let head = format!("{state:<4}  {step:<10}  {}", on_one_line(&self.text));
         std::iter::once(head).chain(self.below.iter().cloned()).collect::<Vec<_>>().join("\n")
     }
 }
 
 /// Texts of files, brokers and registries must not move the terminal's cursor.
-fn without_controls(text: &str) -> String {
-    text.replace(|letter: char| letter.is_control(), " ")
+fn on_one_line(text: &str) -> String {
+    Visible(&text.replace(['\n', '\r', '\t'], " ")).to_string()
 }
 
 #[cfg(test)]
@@ -100,10 +101,10 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_stripped() {
+    fn control_characters_are_escaped() {
         let text = "a\u{1b}[2J\rb\u{9b}1m\nc\u{7}";
         let lines = Finding::ok(text).note(text).fix(text).lines("caller");
         assert!(!lines.replace('\n', "").contains(char::is_control), "{lines:?}");
-        assert!(lines.ends_with("      fix: a [2J b 1m\n           c "), "{lines:?}");
+        assert!(lines.ends_with("      fix: a\\u{1b}[2J b\\u{9b}1m\n           c\\u{7}"), "{lines:?}");
     }
 }

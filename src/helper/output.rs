@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use serde::de::IgnoredAny;
 
+use crate::quoted::Visible;
+
 /// Output and exit code. `stdout` may hold a password: it goes to the calling program and nowhere else.
 pub struct Output {
     /// Answer to the calling program.
@@ -45,7 +47,7 @@ impl Output {
     #[must_use]
     pub fn print(&self) -> ExitCode {
         if !self.stderr.is_empty() {
-            let _ = writeln!(std::io::stderr(), "ecr-broker: {}", self.stderr.replace('\n', " "));
+            let _ = writeln!(std::io::stderr(), "ecr-broker: {}", Visible(&self.stderr.replace('\n', " ")));
         }
         let mut stdout = std::io::stdout().lock();
         let written = stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush());
@@ -59,7 +61,7 @@ pub(super) fn failure_message(stdout: &str) -> Option<String> {
     Some(one_line(stdout)).filter(|message| !message.is_empty() && !may_hold_secret)
 }
 
-/// Returns a text on one line, for a protocol whose messages are lines.
+/// Returns a text on one line, for a protocol whose messages are lines that people read.
 pub(super) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    Visible(&text.split_whitespace().collect::<Vec<_>>().join(" ")).to_string()
 }

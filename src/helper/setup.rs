@@ -106,6 +106,7 @@ impl Setup {
 impl Broker {
     fn new(config: PartialConfig, paths: &Paths) -> Result<Self, ConfigError> {
         let (settings, profile) = config.or(paths.files()?).settings(paths)?;
+        let settings = settings.without_default_loopback();
         Ok(Self { settings: Settings { connect_timeout: CONNECT_TIMEOUT, ..settings }, profile })
     }
 }

@@ -33,7 +33,7 @@ struct Connection {
     /// Broker addresses: http://HOST:PORT, https://HOST:PORT or unix:/PATH, separated by commas [env: ECR_BROKER_ADDRESS]
     ///
     /// They are tried in this order. Default: the Unix sockets /run/ecr-broker/broker.sock and
-    /// $XDG_RUNTIME_DIR/ecr-broker/broker.sock if they exist, then http://127.0.0.1:50051
+    /// $XDG_RUNTIME_DIR/ecr-broker/broker.sock
     #[arg(long)]
     address: Option<OsString>,
     /// File with a bearer token; every call reads it [env: ECR_BROKER_TOKEN_FILE]

@@ -29,6 +29,15 @@ pub(super) struct AuthFile {
     lock: FileLock,
 }
 
+/// The result of a write.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Whether the file changed.
+    pub(super) changed: bool,
+    /// Hosts whose entries are not sync's, and stayed.
+    pub(super) foreign: BTreeSet<String>,
+}
+
 impl AuthFile {
     /// Locks the file for the lifetime of the result.
     pub(super) fn open(path: PathBuf, requested: BTreeSet<String>, merge: bool) -> Result<Self, String> {
@@ -65,44 +74,54 @@ impl AuthFile {
         Ok(entries)
     }
 
-    /// Replaces sync's entries in the file. Returns whether the file changed.
-    pub(super) fn write(&mut self, entries: &AuthEntries) -> Result<bool, String> {
+    /// Replaces sync's entries in the file, and keeps all others: an entry of another program may be a login that cannot be had again.
+    pub(super) fn write(&mut self, entries: &AuthEntries) -> Result<Written, String> {
         // Readers wait for the file to appear and then expect its entries, so never create it empty.
         if entries.is_empty() && !self.path.exists() {
-            return Ok(false);
+            return Ok(Written::default());
         }
         self.lock.ensure_held(&self.path)?;
-        let hosts: BTreeSet<_> = entries.iter().map(|(host, _)| host.clone()).collect();
+        let mut hosts: BTreeSet<_> = entries.iter().map(|(host, _)| host.clone()).collect();
         // Write the notes before the entries: sync never removes an entry without a note.
-        self.write_notes(entries, &hosts)?;
+        let notes = self.write_notes(entries, &hosts)?;
+        let mut foreign = BTreeSet::new();
         let changed = json_file::update_target(self.lock.target(), FileMode::Private, |config| {
             self.check_content(config)?;
-            self.replace_entries(config, entries, &hosts)
+            foreign = self.replace_entries(config, entries, &notes)?;
+            Ok(())
         })?;
+        hosts.retain(|host| !foreign.contains(host));
         self.owned = hosts;
-        Ok(changed)
+        Ok(Written { changed, foreign })
     }
 
+    /// Returns the hosts whose entries are not sync's, and stay.
     fn replace_entries(
         &self,
         config: &mut Map<String, Value>,
         entries: &AuthEntries,
-        hosts: &BTreeSet<String>,
-    ) -> Result<(), String> {
-        let new = entries.iter().map(|(host, entry)| (host.clone(), json!({ "auth": entry.auth })));
+        notes: &Map<String, Value>,
+    ) -> Result<BTreeSet<String>, String> {
+        let new: Map<_, _> =
+            entries.iter().map(|(host, entry)| (host.clone(), json!({ "auth": entry.auth }))).collect();
         if !self.merge {
-            *config = Map::from_iter([("auths".to_owned(), Value::Object(new.collect()))]);
-            return Ok(());
+            *config = Map::from_iter([("auths".to_owned(), Value::Object(new))]);
+            return Ok(BTreeSet::new());
         }
         let auths = json_file::object_mut(config, "auths", &self.path)?;
-        auths.retain(|host, _| hosts.contains(host) || !self.owned.contains(host));
-        auths.extend(new);
-        Ok(())
+        auths.retain(|host, entry| new.contains_key(host) || !is_noted(notes, host, entry));
+        let is_foreign =
+            |host: &String| auths.get(host).is_some_and(|entry| is_login(entry) && !is_noted(notes, host, entry));
+        let foreign: BTreeSet<_> = new.keys().filter(|host| is_foreign(host)).cloned().collect();
+        auths.extend(new.into_iter().filter(|(host, _)| !foreign.contains(host)));
+        Ok(foreign)
     }
 
-    /// Notes the expiry of the new entries. Keeps the notes of the entries that the file still has until the next write.
-    fn write_notes(&self, entries: &AuthEntries, hosts: &BTreeSet<String>) -> Result<(), String> {
+    /// Notes the expiry of the new entries, and returns all notes. Keeps those of the entries that the file still has until the next
+    /// write.
+    fn write_notes(&self, entries: &AuthEntries, hosts: &BTreeSet<String>) -> Result<Map<String, Value>, String> {
         let config = json_file::read(self.lock.target().path())?;
+        let mut written = Map::new();
         json_file::update_unlocked(&self.notes(), FileMode::Private, |notes| {
             notes.retain(|host, _| self.owned.contains(host) || hosts.contains(host));
             for (host, entry) in entries.iter() {
@@ -110,9 +129,10 @@ impl AuthFile {
                 let note = expiry_notes::note(notes.get(host), entry, in_file);
                 notes.insert(host.clone(), note);
             }
+            written.clone_from(notes);
             Ok(())
         })?;
-        Ok(())
+        Ok(written)
     }
 
     /// Rejects a file with content that sync did not write, unless `--merge` keeps that content.
@@ -127,6 +147,17 @@ impl AuthFile {
             self.path.display()
         ))
     }
+}
+
+/// Returns whether an entry is one that sync wrote.
+fn is_noted(notes: &Map<String, Value>, host: &str, entry: &Value) -> bool {
+    let auth = entry.get("auth").and_then(Value::as_str);
+    auth.zip(notes.get(host)).is_some_and(|(auth, notes)| expiry_notes::expiry(notes, auth).is_some())
+}
+
+/// Returns whether an entry says anything. docker leaves an empty one where a credential helper keeps the login.
+fn is_login(entry: &Value) -> bool {
+    entry.as_object().is_none_or(|entry| !entry.is_empty()) && !entry.is_null()
 }
 
 /// Returns the hosts of a credential file with their encoded credentials.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::auth_entries::AuthEntries;
-use super::auth_file::AuthFile;
+use super::auth_file::{AuthFile, Written};
 use super::hook::{self, Hook};
 use crate::cli::fetch::{Fetched, fetch};
 use crate::client::{Failure, Query, Settings, Watch, WatchEvent};
@@ -30,6 +30,8 @@ pub(super) struct Updater {
     rejections: usize,
     first_rejection: Option<Failure>,
     has_changed: bool,
+    /// Hosts whose entries are not sync's. Each is printed once.
+    foreign: BTreeSet<String>,
     hook: Option<Hook>,
     clock: SystemClock,
 }
@@ -47,6 +49,7 @@ impl Updater {
             rejections: 0,
             first_rejection: None,
             has_changed: false,
+            foreign: BTreeSet::new(),
             hook: None,
             clock,
         };
@@ -82,7 +85,8 @@ impl Updater {
             print_error(format_args!("{problem:#}"));
             return Ok(if exit == Exit::Success { Exit::Failure } else { exit });
         }
-        Ok(exit)
+        let is_complete = self.foreign.is_empty() || exit != Exit::Success;
+        Ok(if is_complete { exit } else { Exit::Failure })
     }
 
     /// Follows the watch until a signal. The entries stay in the file, because its readers may outlive this process.
@@ -150,7 +154,15 @@ impl Updater {
     /// Removes expired entries and writes the file if it has changed.
     fn write(&mut self) -> Result<(), String> {
         self.expired.extend(self.entries.remove_expired(self.clock.now()));
-        if self.file.write(&self.entries)? {
+        let Written { changed, foreign } = self.file.write(&self.entries)?;
+        for host in foreign.difference(&self.foreign) {
+            let file = self.file.path().display();
+            print_error(format_args!(
+                "{file}: the entry for {host} is not sync's, and stays; remove it (docker logout {host})"
+            ));
+        }
+        self.foreign = foreign;
+        if changed {
             self.has_changed = true;
             if let Some(hook) = &self.hook {
                 hook.trigger();

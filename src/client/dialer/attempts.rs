@@ -128,9 +128,11 @@ where
         !is_running && may_pass && (self.are_configured || self.is_default_admitted(address))
     }
 
-    /// Returns whether a default address counts: a socket only in a directory that exists, loopback only without a socket.
+    /// Returns whether a default address counts: a socket only in a directory that exists, loopback only without a socket. Without
+    /// loopback every socket counts, because there is no other address to wait for.
     fn is_default_admitted(&self, address: &Address) -> bool {
         match address {
+            Address::Unix(_) if self.targets.iter().all(|target| target.address.is_socket()) => true,
             Address::Unix(path) => path.parent().is_some_and(|directory| directory.try_exists().unwrap_or(true)),
             Address::Plain(_) | Address::Tls(_) => !self.is_barred(address) && !self.is_trying_a_socket(),
         }
