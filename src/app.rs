@@ -13,16 +13,18 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use self::parts::{Parts, Upstream};
 
 use self::auth_material::AuthMaterial;
+use crate::api::ecr::EcrApi;
 use crate::api::grpc;
 use crate::api::grpc::middleware::Middleware;
 use crate::api::grpc::trace::Tracing;
-use crate::audit::{AuditLog, Output};
+use crate::audit::{self, AuditLog, Output};
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Diagnostic, Sources};
 use crate::limits::Limits;
 use crate::registry::Region;
+use crate::rejections::RejectionRecorder;
 use crate::server::{
     ActivatedSockets, Drain, Endpoint, FINAL_FLUSH, GrpcService, Health, Server, ShutdownStages, grpc_service,
     refuse_loop,
@@ -134,6 +136,7 @@ pub struct App {
     cache: CredentialCache,
     broker: Arc<Broker>,
     limits: Limits,
+    rejections: RejectionRecorder,
     grpc: GrpcService,
     health: Health,
     endpoints: Vec<Endpoint>,
@@ -153,37 +156,42 @@ impl App {
             None => aws_upstream(config.aws.clone(), &clock).await?,
         };
         let cache = CredentialCache::new(config.cache.clone(), upstream.source, Arc::clone(&clock));
-        let audit = config.audit.as_ref().map(|output| open_audit_log(output, &clock)).transpose()?;
-        let broker = Arc::new(Broker::new(cache.clone(), broker_settings(&config, upstream.region), audit));
+        let audit = config.audit.as_ref().map(|settings| open_audit_log(settings, &clock)).transpose()?;
+        let rejections = RejectionRecorder::new(config.denials_recorded_per_second, audit, Arc::clone(&clock));
+        let settings = broker_settings(&config, upstream.region);
+        let broker = Arc::new(Broker::new(cache.clone(), settings, rejections.clone()));
         let limits = Limits::new(config.limits, clock);
 
         let shutdown = ShutdownStages::default();
         let (health, health_service) = Health::start(cache.clone()).await;
         let routes = grpc::routes(Arc::clone(&broker), limits.clone(), config.server.connections.max_connection_age);
         let force_shutdown = shutdown.force_shutdown.clone();
-        let middleware = Middleware::new(tracing, auth.issuers.clone(), limits.clone(), force_shutdown);
+        let records = rejections.clone();
+        let middleware = Middleware::new(tracing, auth.issuers.clone(), limits.clone(), records, force_shutdown);
         let grpc = grpc_service(routes, health_service, &middleware, &shutdown);
 
         // Bind the ECR API first, because its secret may be invalid: no client may connect to a broker that then fails to start.
         let ecr_api = config.server.aws_api.as_ref().map(|api| {
             let secret = auth.ecr_api_secret.clone();
-            endpoints::ecr_api(api, secret, &mut sockets, Arc::clone(&broker), limits.clone())
+            let ecr_api = |secret| EcrApi::new(Arc::clone(&broker), limits.clone(), rejections.clone(), secret);
+            endpoints::ecr_api(api, secret, &mut sockets, ecr_api)
         });
         let ecr_api = ecr_api.transpose()?;
         let listeners = endpoints::bind(&config.server.listen, &default_sockets, &mut sockets)?;
-        let mut endpoints = endpoints::grpc(listeners, &config, &auth, grpc.clone(), limits.clone());
+        let mut endpoints = endpoints::grpc(listeners, &config, &auth, grpc.clone(), (&limits, &rejections));
         endpoints.extend(ecr_api);
         refuse_loop(&upstream.endpoints, &endpoints).await?;
-        Ok(Self { config, cache, broker, limits, grpc, health, endpoints, shutdown })
+        Ok(Self { config, cache, broker, limits, rejections, grpc, health, endpoints, shutdown })
     }
 
     /// Serves until `shutdown` completes, then shuts down gracefully.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { config, cache, broker, health, .. } = self;
+        let Self { config, cache, broker, health, rejections, .. } = self;
         let drain_timeout = config.server.connections.drain_timeout;
         let server = Server::start(self.endpoints, &config.server.connections, self.shutdown);
         let keep_warm = background::keep_warm(broker, config.keep_warm);
         let maintenance = background::maintenance(cache.clone(), health.clone());
+        let rejection_counts = background::rejection_counts(rejections.clone());
 
         shutdown.await;
 
@@ -195,6 +203,9 @@ impl App {
         server.drain(Drain::First, drain_timeout).await;
         cache.wait_for_fetches(FINAL_FLUSH).await;
         server.drain(Drain::Last, FINAL_FLUSH).await;
+        rejection_counts.abort();
+        // What is left then is at least in the log: its lines come first.
+        let _ = tokio::time::timeout(FINAL_FLUSH, rejections.flush()).await;
     }
 
     /// Returns the URLs by which clients reach the endpoints, with the ports that the system chose.
@@ -219,6 +230,12 @@ impl App {
     #[must_use]
     pub fn cache(&self) -> CredentialCache {
         self.cache.clone()
+    }
+
+    /// Returns the recorder of denials and failures.
+    #[must_use]
+    pub fn rejections(&self) -> RejectionRecorder {
+        self.rejections.clone()
     }
 
     /// Returns the limits of callers and origins.
@@ -257,8 +274,8 @@ fn named_regions(config: &Config) -> Vec<Region> {
     config.aws.regions.iter().cloned().chain(of_endpoints).chain(kept_warm).collect()
 }
 
-fn open_audit_log(output: &Output, clock: &Arc<dyn Clock>) -> anyhow::Result<AuditLog> {
-    AuditLog::open(output, Arc::clone(clock)).with_context(|| match output {
+fn open_audit_log(settings: &audit::Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<AuditLog> {
+    AuditLog::open(settings, Arc::clone(clock)).with_context(|| match &settings.output {
         Output::File(path) => format!("audit.output: cannot write to {}", path.display()),
         Output::Stderr | Output::Stdout => "audit.output".to_owned(),
     })

@@ -1,34 +1,46 @@
-//! Audit log: one line for every released credential and for every denied request.
+//! Audit log: one line for every released credential, and lines about requests and peers that got none.
 //!
 //! The line of a release is written before the credential leaves the broker; if the write fails, nothing is released (P11). A
 //! dedicated thread writes the queued lines in batches. If the sink blocks, such as a pipe without a reader, only the requests with a
-//! queued record fail.
+//! queued record fail. A failed write is tried again with the next record, so that releases recover when the disk has space again.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use serde::Serialize;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::sink::Sink;
-use self::writer::Entry;
+use self::writer::{Entry, Rejections};
 use crate::clock::Clock;
 
+mod output;
 mod record;
 mod sink;
+mod target;
 mod writer;
 
-pub use self::record::{Outcome, Record};
-pub use self::sink::Output;
+pub use self::output::Output;
+pub use self::record::{Count, Outcome, Proof, Record, Unauthenticated};
 
 /// Timeout of a write. After it the request fails. The line may still be written later: the log may show a release that was not
 /// made, but it never lacks one.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Capacity of the queue, in records.
 const MAX_QUEUED: usize = 4096;
-/// Denials among the queued records. Further denials are only counted: a flood of them must not delay the records of releases.
-const MAX_QUEUED_DENIALS: usize = 64;
+/// Rejections among the queued records. Further ones are only counted: a flood of them must not delay the records of releases.
+const MAX_QUEUED_REJECTIONS: usize = 64;
+
+/// Settings of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the lines go.
+    pub output: Output,
+    /// Free bytes of the file's filesystem that only releases may use.
+    pub reserve: u64,
+}
 
 /// A record was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,50 +51,74 @@ pub struct Unwritten;
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     queue: mpsc::Sender<Entry>,
-    denials: Arc<Semaphore>,
-    unwritten_denials: Arc<AtomicU64>,
+    rejections: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
 }
+
+/// A record in the queue.
+#[derive(Debug)]
+pub(crate) struct Queued(Option<oneshot::Receiver<bool>>);
 
 impl AuditLog {
     /// Opens the output and starts the thread that writes to it.
     ///
     /// # Errors
     /// If the file cannot be opened.
-    pub fn open(output: &Output, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let sink = Sink::open(output)?;
+    pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        Self::start(Sink::open(&settings.output)?, settings.reserve, clock)
+    }
+
+    fn start(sink: Sink, reserve: u64, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let (queue, entries) = mpsc::channel(MAX_QUEUED);
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer::run(entries, sink))?;
-        let denials = Arc::new(Semaphore::new(MAX_QUEUED_DENIALS));
-        Ok(Self { queue, denials, unwritten_denials: Arc::default(), clock })
+        std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer::run(entries, sink, reserve))?;
+        Ok(Self { queue, rejections: Arc::new(Semaphore::new(MAX_QUEUED_REJECTIONS)), clock })
     }
 
-    /// Writes the record of a denial. If too many denials are queued, only counts it; the next record contains the count. A failed write
-    /// does not change the decision.
-    pub async fn write_denial(&self, record: &Record<'_>) {
-        match Arc::clone(&self.denials).try_acquire_owned() {
-            Ok(permit) => _ = self.enqueue(Some(permit), record).await,
-            Err(_) => _ = self.unwritten_denials.fetch_add(1, Ordering::Relaxed),
-        }
-    }
-
-    /// Writes a record, and returns once its line is in the output.
+    /// Writes the record of a release, and returns once its line is in the output.
     ///
     /// # Errors
     /// The queue is full, the write failed, or it took too long.
     pub async fn write(&self, record: &Record<'_>) -> Result<(), Unwritten> {
-        self.enqueue(None, record).await
+        if self.enqueue(record, None).written().await { Ok(()) } else { Err(Unwritten) }
     }
 
-    async fn enqueue(&self, permit: Option<OwnedSemaphorePermit>, record: &Record<'_>) -> Result<(), Unwritten> {
-        let denials_before = self.unwritten_denials.swap(0, Ordering::Relaxed);
-        let line = record.line(self.clock.now().wall, denials_before).map_err(|_| Unwritten)?;
+    /// Queues the record of a rejection. If too many are queued, or the write fails, `unwritten` counts it.
+    pub(crate) fn queue_rejection(&self, record: &impl Serialize, unwritten: &Arc<AtomicU64>) -> Queued {
+        let Ok(permit) = Arc::clone(&self.rejections).try_acquire_owned() else {
+            unwritten.fetch_add(1, Ordering::Relaxed);
+            return Queued(None);
+        };
+        self.enqueue(record, Some(Rejections { count: 1, unwritten: Arc::clone(unwritten), _permit: Some(permit) }))
+    }
+
+    /// Queues one record about `count` rejections. If the write fails, `unwritten` counts them.
+    pub(crate) fn queue_count(&self, count: &Count<'_>, unwritten: &Arc<AtomicU64>) -> Queued {
+        let rejections = Rejections { count: count.count, unwritten: Arc::clone(unwritten), _permit: None };
+        self.enqueue(count, Some(rejections))
+    }
+
+    fn enqueue(&self, record: &impl Serialize, rejections: Option<Rejections>) -> Queued {
         let (written, outcome) = oneshot::channel();
-        let queued = self.queue.try_send(Entry { line, written, _permit: permit });
-        if queued.is_ok() && matches!(tokio::time::timeout(WRITE_TIMEOUT, outcome).await, Ok(Ok(true))) {
-            return Ok(());
+        let Ok(line) = record::line(record, self.clock.now().wall) else { return Queued(None) };
+        match self.queue.try_send(Entry { line, written, rejections }) {
+            Ok(()) => Queued(Some(outcome)),
+            Err(mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry)) => {
+                entry.finish(false);
+                Queued(None)
+            }
         }
-        self.unwritten_denials.fetch_add(denials_before, Ordering::Relaxed);
-        Err(Unwritten)
     }
 }
+
+impl Queued {
+    /// Returns whether the record was written, once that is known.
+    pub(crate) async fn written(self) -> bool {
+        let Some(outcome) = self.0 else { return false };
+        matches!(tokio::time::timeout(WRITE_TIMEOUT, outcome).await, Ok(Ok(true)))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test_disk;
+#[cfg(test)]
+mod tests;

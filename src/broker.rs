@@ -7,13 +7,13 @@ use self::authorize::Authorizer;
 use self::listing::Lister;
 use self::regions::NamedRegions;
 use self::release::Releaser;
-use crate::audit::AuditLog;
 use crate::cache::CredentialCache;
 use crate::caller::Caller;
 use crate::error::BrokerError;
 use crate::policy::{Listing, Policy};
 use crate::profile::Profile;
 use crate::registry::{Aliases, Region, RegistryError, ResolvedRegistry};
+use crate::rejections::RejectionRecorder;
 
 mod active_policy;
 mod authorization;
@@ -64,14 +64,14 @@ pub struct Settings {
 }
 
 impl Broker {
-    /// Returns a broker over `cache`. It records decisions in `audit`, if there is an audit log.
+    /// Returns a broker over `cache`. It records denials with `rejections`, and releases in the same audit log.
     #[must_use]
-    pub fn new(cache: CredentialCache, settings: Settings, audit: Option<AuditLog>) -> Self {
+    pub fn new(cache: CredentialCache, settings: Settings, rejections: RejectionRecorder) -> Self {
         let Settings { policy, profiles, region, regions, aliases, max_min_validity } = settings;
         Self {
             cache,
-            releaser: Releaser::new(profiles.clone().into(), audit.clone()),
-            authorizer: Authorizer::new(policy, profiles.into(), max_min_validity, audit),
+            releaser: Releaser::new(profiles.clone().into(), rejections.audit_log().cloned()),
+            authorizer: Authorizer::new(policy, profiles.into(), max_min_validity, rejections),
             regions: NamedRegions::new(regions.into_iter().chain(region.clone()), &aliases),
             region,
             aliases,

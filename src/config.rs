@@ -14,6 +14,7 @@ pub use self::sources::Sources;
 use self::reader::Reader;
 use self::sections::{aliases, aws, limits, policy, profiles, server};
 use self::settings::{Audit, Cache};
+use crate::audit;
 use crate::cache;
 
 mod aws_files;
@@ -28,6 +29,7 @@ mod reader;
 mod sections;
 mod setting;
 mod settings;
+mod size;
 mod sources;
 mod unknown;
 mod url;
@@ -62,6 +64,8 @@ impl Config {
         let aws = aws::read(reader, profiles.clone(), max_waiters);
         let settings::Log { filter, format } = settings::Log::read(reader);
         let (policy, grant_files) = policy::read(reader, &profiles);
+        let Audit { output, reserve } = Audit::read(reader);
+        let (limits, denials_recorded_per_second) = limits::read(reader);
         Self {
             server: server::read(reader),
             cache: cache::Settings { refresh_after, safety_margin, capacity, max_waiters },
@@ -70,8 +74,9 @@ impl Config {
             max_min_validity,
             policy,
             grant_files,
-            limits: limits::read(reader),
-            audit: Audit::read(reader).output,
+            limits,
+            denials_recorded_per_second,
+            audit: output.map(|output| audit::Settings { output, reserve }),
             log: Log { filter, format },
             aws,
         }

@@ -38,6 +38,7 @@
 //! | outside | [`limits`] | rate and concurrency limits per caller and origin |
 //! | outside | [`authn`] | authentication of peers: Unix sockets, client certificates, bearer tokens |
 //! | outside | [`audit`] | audit log, written before a credential is released |
+//! | outside | [`rejections`] | rate-limited records about requests and peers that got nothing |
 //! | broker | [`cache`] | credential cache with single flight, background refresh and failure backoff |
 //! | broker | [`broker`] | authorization and release of credentials |
 //! | front doors | [`api`] | gRPC services and the ECR-compatible API |
@@ -121,6 +122,8 @@ pub mod proxy;
 pub mod quoted;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod registry;
+#[cfg(feature = "server")]
+pub mod rejections;
 #[cfg(feature = "server")]
 pub mod request_id;
 #[cfg(feature = "server")]

@@ -23,6 +23,7 @@ mod test_clock;
 
 pub use self::exceeded::{LimitExceeded, Resource, RetryAfter};
 pub use self::origin::Origin;
+pub(crate) use self::rate::Rate;
 pub use self::usage::Admission;
 
 /// Configured limits.

@@ -24,7 +24,9 @@ use ecr_broker::registry::Registry;
 use ecr_broker::source::aws::admission::{self, AdmissionControl};
 use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use futures_util::future::join_all;
-use support::{HOUR, admission_settings, broker_settings, cache_settings, fetch_request, host, key, lookup, upstream};
+use support::{
+    HOUR, admission_settings, broker_settings, cache_settings, fetch_request, host, key, lookup, rejections, upstream,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 const LATENCY: Duration = Duration::from_millis(50);
@@ -643,7 +645,7 @@ async fn p7_hanging_region_leaves_the_latency_of_others_unchanged() {
 
 fn warm_broker(aws: &Arc<Aws>) -> (Arc<Broker>, CredentialCache) {
     let cache = cache(aws);
-    (Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), None)), cache)
+    (Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), rejections())), cache)
 }
 
 /// A hundred keys are at most an hour old when AWS fails. A caller requests one of them every second.
@@ -731,7 +733,7 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
         source_identity: false,
     };
     let settings = broker::Settings { profiles: vec![each], ..broker_settings(policy, None) };
-    let broker = Arc::new(Broker::new(cache(&aws), settings, None));
+    let broker = Arc::new(Broker::new(cache(&aws), settings, rejections()));
     let registries = (0..100).map(|number| host(number).parse().unwrap()).chain([Registry::PUBLIC]).collect();
     let keeping = tokio::spawn(broker.keep_warm(registries));
     sleep(Duration::from_secs(10)).await;

@@ -443,7 +443,7 @@ struct LocalWatch {
 impl LocalWatch {
     fn new(min_validity: Duration) -> Self {
         let TestCache { cache, source, clock, .. } = TestCache::new();
-        let broker = Arc::new(Broker::new(cache, broker_settings(Policy::Open, None), None));
+        let broker = Arc::new(Broker::new(cache, broker_settings(Policy::Open, None), rejections()));
         let watch = Watch::new(Arc::clone(&broker), credential_request(HOST, min_validity), Arc::default());
         Self { watch, source, clock, broker }
     }

@@ -22,6 +22,7 @@ mod encode;
 mod listing;
 pub(crate) mod methods;
 pub mod middleware;
+mod record;
 mod reflection;
 pub(crate) mod response_admission;
 mod service;

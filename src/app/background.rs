@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
 use crate::registry::Registry;
+use crate::rejections::{FLUSH_INTERVAL, RejectionRecorder};
 use crate::server::Health;
 use crate::supervise;
 
@@ -30,4 +31,18 @@ pub(super) fn maintenance(cache: CredentialCache, health: Health) -> JoinHandle<
         }
     };
     tokio::spawn(async move { _ = tokio::join!(sweep, health.watch()) })
+}
+
+/// Writes the counts of rejections once a minute.
+pub(super) fn rejection_counts(rejections: RejectionRecorder) -> JoinHandle<()> {
+    let flush = move || {
+        let rejections = rejections.clone();
+        async move {
+            loop {
+                tokio::time::sleep(FLUSH_INTERVAL).await;
+                rejections.flush().await;
+            }
+        }
+    };
+    tokio::spawn(supervise::run("rejection counts", flush))
 }

@@ -9,9 +9,9 @@ use super::auth_material::AuthMaterial;
 use crate::address::ListenAddress;
 use crate::api::ecr::{EcrApi, Secret};
 use crate::authn::TcpAuthn;
-use crate::broker::Broker;
 use crate::config::{self, Config};
 use crate::limits::Limits;
+use crate::rejections::RejectionRecorder;
 use crate::server::{ActivatedSockets, Drain, EcrApiProtocol, Endpoint, GrpcProtocol, GrpcService, Listener};
 
 /// Binds every configured address. If none is configured, binds the first default socket that can be bound.
@@ -43,10 +43,10 @@ pub(super) fn grpc(
     config: &Config,
     auth: &AuthMaterial,
     service: GrpcService,
-    limits: Limits,
+    (limits, rejections): (&Limits, &RejectionRecorder),
 ) -> Vec<Endpoint> {
     let authn = TcpAuthn { tls: auth.tls.clone(), loopback: config.server.loopback, tokens: auth.issuers.is_some() };
-    let protocol = Arc::new(GrpcProtocol { service, authn, limits });
+    let protocol = Arc::new(GrpcProtocol { service, authn, limits: limits.clone(), rejections: rejections.clone() });
     let endpoint = |listener| Endpoint { listener, protocol: protocol.clone(), drain: Drain::First };
     listeners.into_iter().map(endpoint).collect()
 }
@@ -56,8 +56,7 @@ pub(super) fn ecr_api(
     config: &config::AwsApi,
     secret: Option<Arc<Secret>>,
     sockets: &mut ActivatedSockets,
-    broker: Arc<Broker>,
-    limits: Limits,
+    api: impl FnOnce(Arc<Secret>) -> EcrApi,
 ) -> anyhow::Result<Endpoint> {
     let address = ListenAddress::Tcp(config.listen);
     // Callers send the secret in clear text.
@@ -71,6 +70,6 @@ pub(super) fn ecr_api(
     };
     let secret = secret.with_context(|| format!("server.aws_api_secret_file: {}", config.secret_file.display()))?;
     let listener = Listener::bind(&address, sockets).context("server.aws_api_listen")?;
-    let protocol = Arc::new(EcrApiProtocol::new(EcrApi::new(broker, limits, secret)));
+    let protocol = Arc::new(EcrApiProtocol::new(api(secret)));
     Ok(Endpoint { listener, protocol, drain: Drain::First })
 }

@@ -50,7 +50,7 @@ pub struct Record<'a> {
 }
 
 /// The decision about a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The caller received the credential.
@@ -59,31 +59,77 @@ pub enum Outcome {
     Observed,
     /// The caller was denied.
     Denied,
+    /// The peer did not prove who it is.
+    Unauthenticated,
 }
 
-/// One line of the log: the record, its kind and its time.
+/// The record of a failed authentication. Unknown facts are left out.
+#[derive(Debug, Serialize)]
+pub struct Unauthenticated<'a> {
+    /// Request ID, unless the connection failed before a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Trace ID of the peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// [`Outcome::Unauthenticated`].
+    pub outcome: Outcome,
+    /// Address, network or user that the connection comes from.
+    pub origin: String,
+    /// The proof that failed.
+    pub proof: Proof,
+    /// Why it failed.
+    pub reason: &'a str,
+}
+
+/// A proof of identity that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// The peer presented none that counts.
+    None,
+    /// A client certificate.
+    Certificate,
+    /// A bearer token.
+    Token,
+    /// The secret of the ECR API.
+    Secret,
+}
+
+/// One record about rejections that have no record each.
+#[derive(Debug, Serialize)]
+pub struct Count<'a> {
+    /// What happened to all of them.
+    pub outcome: Outcome,
+    /// The caller of all of them; `None` for peers that proved nothing, and for the rest of all callers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// The origin of all of them, if the caller is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The proof that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+    /// Why the proof failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+    /// Their number.
+    pub count: u64,
+}
+
+/// One line of the log: a record, its kind and its time.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, R> {
     kind: &'static str,
     time: String,
     #[serde(flatten)]
-    record: &'a Record<'a>,
-    /// Number of denials since the previous line that were counted only.
-    #[serde(skip_serializing_if = "is_zero")]
-    denials_before: u64,
+    record: &'a R,
 }
 
-impl Record<'_> {
-    /// Returns the record as one line of JSON, with the newline.
-    pub(super) fn line(&self, time: SystemTime, denials_before: u64) -> serde_json::Result<Vec<u8>> {
-        let time = humantime::format_rfc3339_millis(time).to_string();
-        let mut line = serde_json::to_vec(&Line { kind: "audit", time, record: self, denials_before })?;
-        line.push(b'\n');
-        Ok(line)
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+/// Returns a record as one line of JSON, with the newline.
+pub(super) fn line(record: &impl Serialize, time: SystemTime) -> serde_json::Result<Vec<u8>> {
+    let time = humantime::format_rfc3339_millis(time).to_string();
+    let mut line = serde_json::to_vec(&Line { kind: "audit", time, record })?;
+    line.push(b'\n');
+    Ok(line)
 }

@@ -33,7 +33,7 @@ mod verifier;
 mod window;
 
 pub use self::files::TlsError;
-pub use self::handshake_error::is_about_a_certificate;
+pub use self::handshake_error::certificate_problem;
 pub use self::settings::Settings;
 pub use self::verified_certificate::VerifiedCertificate;
 

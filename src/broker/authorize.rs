@@ -11,10 +11,11 @@ use super::authorization::Authorization;
 use super::profiles::Profiles;
 use super::record;
 use super::request::CredentialRequest;
-use crate::audit::{AuditLog, Outcome, Record};
+use crate::audit::{Outcome, Record};
 use crate::credential::ProfileName;
 use crate::error::BrokerError;
 use crate::policy::{Decision, Grant, Policy};
+use crate::rejections::{Admitted, Kind, RejectionRecorder, Subject};
 
 /// Authorizes requests, and records denials.
 #[derive(Debug)]
@@ -22,13 +23,18 @@ pub(super) struct Authorizer {
     policy: ArcSwap<ActivePolicy>,
     profiles: Profiles,
     max_min_validity: Duration,
-    audit: Option<AuditLog>,
+    rejections: RejectionRecorder,
 }
 
 impl Authorizer {
-    pub(super) fn new(policy: Policy, profiles: Profiles, max_min_validity: Duration, audit: Option<AuditLog>) -> Self {
+    pub(super) fn new(
+        policy: Policy,
+        profiles: Profiles,
+        max_min_validity: Duration,
+        rejections: RejectionRecorder,
+    ) -> Self {
         let policy = ArcSwap::from_pointee(ActivePolicy::new(policy, &profiles));
-        Self { policy, profiles, max_min_validity, audit }
+        Self { policy, profiles, max_min_validity, rejections }
     }
 
     pub(super) fn active_policy(&self) -> Arc<ActivePolicy> {
@@ -77,22 +83,31 @@ impl Authorizer {
     ) -> Result<ProfileName, BrokerError> {
         match self.profiles.named(request.profile_name()) {
             Ok(profile) if policy.policy.is_observed() => {
-                log_denial(request, grant, "denial observed");
+                if self.admit_record(request, Kind::Observed).is_some() {
+                    log_denial(request, grant, "denial observed");
+                }
                 Ok(profile)
             }
             _ => {
-                log_denial(request, grant, "request denied");
                 self.record_denial(request, grant, &policy.name).await;
                 Err(BrokerError::CallerNotAllowed)
             }
         }
     }
 
-    /// Records a denial. The request stays denied if the record cannot be written.
+    /// Records a denial, or counts it. The request stays denied if the record cannot be written.
     async fn record_denial(&self, request: &CredentialRequest, grant: Option<&Grant>, policy: &str) {
-        let Some(audit) = &self.audit else { return };
+        let Some(admitted) = self.admit_record(request, Kind::Denied) else { return };
+        log_denial(request, grant, "request denied");
         let grant = grant.map(|grant| grant.id.as_str());
-        audit.write_denial(&Record { grant, ..record::of_request(request, Outcome::Denied, policy) }).await;
+        let record = Record { grant, ..record::of_request(request, Outcome::Denied, policy) };
+        if let Some(queued) = self.rejections.queue(&admitted, &record) {
+            queued.written().await;
+        }
+    }
+
+    fn admit_record(&self, request: &CredentialRequest, kind: Kind) -> Option<Admitted> {
+        self.rejections.admit(Subject::Caller(request.context.caller.principal()), kind)
     }
 
     /// Checks `min_validity` against its limit. A caller that requests the whole lifetime of a new token would otherwise cause an AWS

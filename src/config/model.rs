@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use crate::address::ListenAddress;
-use crate::audit::Output;
+use crate::audit;
 use crate::authn::{jwt, tls};
 use crate::cache;
 use crate::limits;
@@ -38,8 +39,10 @@ pub struct Config {
     pub grant_files: BTreeMap<String, String>,
     /// Limits per caller and origin.
     pub limits: limits::Settings,
-    /// Destination of the audit log, if there is one.
-    pub audit: Option<Output>,
+    /// Denials and failures of one caller that are recorded per second.
+    pub denials_recorded_per_second: NonZeroU32,
+    /// The audit log, if there is one.
+    pub audit: Option<audit::Settings>,
     /// Log filter and format.
     pub log: Log,
 }

@@ -14,7 +14,7 @@ use super::value_type::ValueType;
 use super::values::{
     ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, LOG_FILTER, LOG_FORMAT,
     LOOPBACK_ADDRESS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION, REVOCATIONS, TRUST_DOMAINS,
-    count, duration,
+    bytes, count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
@@ -118,6 +118,12 @@ define_sections! {
         /// ECR-compatible API. An origin is an IPv4 address, an IPv6 /64 network, a user of this host, or
         /// the ECR-compatible API.
         failures_per_second: u32 = 100, count(1, 1_000_000);
+
+        /// Denials of one caller that get a log line and an audit record each, per second; further ones are
+        /// counted, and the count is written once a minute. The same limit holds for each other kind of
+        /// failure. All callers together: 1,000 per second, or this limit if it is higher. Raise it to
+        /// review denials one by one.
+        denials_recorded_per_second: u32 = 10, count(1, 1_000_000);
     }
 
     /// Audit log.
@@ -125,6 +131,10 @@ define_sections! {
         /// Destination of the audit log: `stderr`, `stdout` or a regular file. It gets one JSON line per
         /// released credential, before the release, and one per denial. Not set: no audit log.
         output: Option<Output>, AUDIT_OUTPUT, example "/var/log/ecr-broker/audit.jsonl";
+
+        /// Free space of the file's filesystem that only records of releases may use: below it, denials and
+        /// failed authentications are only counted. Set it well below the size of a small filesystem.
+        reserve: u64 = "64MiB", bytes(0, 1 << 40);
     }
 
     /// AWS region, endpoints and timeouts.

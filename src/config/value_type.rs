@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::size;
+
 /// Reads a value, or returns the problem.
 pub(super) type Read<T> = fn(&Value, Expected) -> Result<T, String>;
 
@@ -39,6 +41,10 @@ pub(super) enum Expected {
         least: u64,
         most: u64,
     },
+    Bytes {
+        least: u64,
+        most: u64,
+    },
     Duration {
         least: Duration,
         most: Duration,
@@ -69,7 +75,7 @@ impl Expected {
     pub(super) fn range(self) -> Option<String> {
         match self {
             Self::Words(_) | Self::Hidden(_) => None,
-            Self::OneOf(_) | Self::Count { .. } | Self::Duration { .. } => Some(self.to_string()),
+            Self::OneOf(_) | Self::Count { .. } | Self::Bytes { .. } | Self::Duration { .. } => Some(self.to_string()),
         }
     }
 
@@ -77,6 +83,7 @@ impl Expected {
     pub(super) fn but_got(self, value: &Value) -> String {
         match self {
             Self::Duration { .. } => format!("expected {self}, got {value}; write it like \"90s\" or \"1h30m\""),
+            Self::Bytes { .. } => format!("expected {self}, got {value}; write it like \"64MiB\" or \"1GiB\""),
             Self::Hidden(_) => format!("expected {self}, got another value, which is not shown; correct it"),
             _ => format!("expected {self}, got {value}"),
         }
@@ -89,6 +96,9 @@ impl fmt::Display for Expected {
             Self::Words(words) | Self::Hidden(words) => f.write_str(words),
             Self::OneOf(choices) => f.write_str(&in_words(choices)),
             Self::Count { least, most } => write!(f, "a whole number from {least} to {most}"),
+            Self::Bytes { least, most } => {
+                write!(f, "a size from {} to {}", size::format(*least), size::format(*most))
+            }
             Self::Duration { least, most } => {
                 let [least, most] = [least, most].map(|limit| humantime::format_duration(*limit));
                 write!(f, "a duration from {least} to {most}")

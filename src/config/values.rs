@@ -10,6 +10,7 @@ use toml::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::model::{LogFormat, Mode};
+use super::size;
 use super::url;
 use super::value_type::{EnvFormat, Expected, Read, ValueType};
 use crate::address::ListenAddress;
@@ -143,6 +144,16 @@ pub(super) const fn count<T: TryFrom<u64>>(least: u64, most: u64) -> ValueType<T
         number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| expected.but_got(value))
     };
     ValueType { env_format: EnvFormat::Toml, expected: Expected::Count { least, most }, read }
+}
+
+/// Returns the type of sizes in a range, in bytes.
+pub(super) const fn bytes(least: u64, most: u64) -> ValueType<u64> {
+    let read: Read<u64> = |value, expected| {
+        let Expected::Bytes { least, most } = expected else { return Err(expected.but_got(value)) };
+        let size = value.as_str().and_then(size::parse).filter(|size| (least..=most).contains(size));
+        size.ok_or_else(|| expected.but_got(value))
+    };
+    ValueType { env_format: EnvFormat::Text, expected: Expected::Bytes { least, most }, read }
 }
 
 /// Returns the type of durations in a range.

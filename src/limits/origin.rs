@@ -1,5 +1,6 @@
 //! Origins of connections, known before the caller is authenticated.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// The network, user or API that a connection comes from.
@@ -21,6 +22,18 @@ impl Origin {
             IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
             address @ IpAddr::V4(_) => address,
         })
+    }
+}
+
+/// Writes the name in logs and audit records: `192.0.2.7`, `2001:db8:1:2::/64`, `uid:1001` or `aws-api`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address @ IpAddr::V4(_)) => write!(f, "{address}"),
+            Self::Network(network @ IpAddr::V6(_)) => write!(f, "{network}/64"),
+            Self::Uid(uid) => write!(f, "uid:{uid}"),
+            Self::AwsApi => f.write_str("aws-api"),
+        }
     }
 }
 

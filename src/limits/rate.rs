@@ -11,7 +11,7 @@ const BURST_SECONDS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// A rate limit. All times are nanoseconds of the monotonic clock.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     /// Time that one event takes at the rate.
     interval: u64,
     /// Time by which events may be ahead of the rate: the burst.
@@ -26,17 +26,24 @@ impl Rate {
         Self::with_burst(per_second, BURST_SECONDS)
     }
 
-    fn with_burst(per_second: NonZeroU32, burst_seconds: NonZeroU32) -> Self {
+    /// Returns a rate whose burst is as many seconds' worth.
+    pub(crate) fn with_burst(per_second: NonZeroU32, burst_seconds: NonZeroU32) -> Self {
         let interval = nanos(Duration::from_secs(1)) / u64::from(per_second.get());
         let burst = u64::from(per_second.get()) * u64::from(burst_seconds.get());
         Self { interval, tolerance: interval.saturating_mul(burst), theoretical_arrival: AtomicU64::new(0) }
+    }
+
+    /// Returns a rate of one event in each interval, without a burst.
+    pub(crate) fn one_in(interval: Duration) -> Self {
+        let interval = nanos(interval);
+        Self { interval, tolerance: interval, theoretical_arrival: AtomicU64::new(0) }
     }
 
     /// Admits `count` events at once, or none.
     ///
     /// # Errors
     /// The time until the events can be admitted. More events than the burst are never admitted; the time is then the excess over the burst.
-    pub(super) fn admit(&self, count: NonZeroU32, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn admit(&self, count: NonZeroU32, now: Duration) -> Result<(), Duration> {
         let (now, time) = (nanos(now), self.interval.saturating_mul(count.get().into()));
         let next = |arrival: u64| arrival.max(now).saturating_add(time);
         let latest = now.saturating_add(self.tolerance);

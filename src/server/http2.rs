@@ -1,5 +1,6 @@
 //! HTTP/2 connections: the gRPC API, over Unix sockets, TCP and TLS.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,11 @@ use super::grpc_service::GrpcService;
 use super::lifetime::Lifetime;
 use super::listener::Accepted;
 use super::protocol::Protocol;
+use crate::audit::{Outcome, Proof, Unauthenticated};
 use crate::authn::tls::{self, Tls, VerifiedCertificate};
 use crate::authn::{Peer, TcpAuthn, UnixPeer};
 use crate::limits::{Limits, Origin, RetryAfter};
+use crate::rejections::{Kind, RejectionRecorder, Subject};
 
 mod authority;
 mod body;
@@ -41,6 +44,8 @@ pub(crate) struct GrpcProtocol {
     pub(crate) authn: TcpAuthn,
     /// Limits of failed TLS handshakes.
     pub(crate) limits: Limits,
+    /// Records rejected certificates.
+    pub(crate) rejections: RejectionRecorder,
 }
 
 impl GrpcProtocol {
@@ -76,14 +81,31 @@ impl GrpcProtocol {
         };
         match handshake {
             Ok(Ok(established)) => return Some(established),
-            Ok(Err(error)) if tls::is_about_a_certificate(&error) => {
-                warn!(%error, %from, "connection closed: client certificate rejected");
-            }
-            Ok(Err(error)) => debug!(%error, %from, "connection closed: TLS handshake failed"),
+            Ok(Err(error)) => match tls::certificate_problem(&error) {
+                Some(problem) => self.record_certificate(&error, problem, (origin, from)),
+                None => debug!(%error, %from, "connection closed: TLS handshake failed"),
+            },
             Err(_) => debug!(%from, "connection closed: TLS handshake timed out"),
         }
         self.limits.record_failure(origin);
         None
+    }
+
+    /// Records a client certificate that was rejected, or counts it.
+    fn record_certificate(&self, error: &io::Error, reason: &'static str, (origin, from): (Origin, IpAddr)) {
+        let kind = Kind::Unauthenticated(Proof::Certificate, reason);
+        let Some(admitted) = self.rejections.admit(Subject::Origin(origin), kind) else { return };
+        warn!(%error, %from, "connection closed: client certificate rejected");
+        let record = Unauthenticated {
+            request_id: None,
+            trace_id: None,
+            outcome: Outcome::Unauthenticated,
+            origin: from.to_string(),
+            proof: Proof::Certificate,
+            reason,
+        };
+        // A failed write is counted.
+        drop(self.rejections.queue(&admitted, &record));
     }
 
     fn connection(&self, peer: Peer, origin: Origin, rewriter: Option<AuthorityRewriter>) -> Connection {

@@ -21,7 +21,7 @@ use data_encoding::BASE64;
 use ecr_broker::address::ListenAddress;
 use ecr_broker::app::auth_material::AuthMaterial;
 use ecr_broker::app::{App, Parts, Upstream};
-use ecr_broker::audit::Output;
+use ecr_broker::audit::{self, Output};
 use ecr_broker::broker::{self, Broker, CredentialRequest, RequestContext};
 use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::caller::Caller;
@@ -33,6 +33,7 @@ use ecr_broker::limits::{self, Limits};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Region, Registry};
+use ecr_broker::rejections::RejectionRecorder;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::source::aws::admission;
 use ecr_broker::source::span::FetchSpan;
@@ -277,6 +278,11 @@ pub fn limits_settings() -> limits::Settings {
     limits::Settings { requests_per_second: count(1_000), in_flight: 12_288, failures_per_second: count(100) }
 }
 
+/// A recorder for a broker without an audit log.
+pub fn rejections() -> RejectionRecorder {
+    RejectionRecorder::new(NonZeroU32::new(10).unwrap(), None, ManualClock::new())
+}
+
 pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settings {
     broker::Settings {
         policy,
@@ -286,6 +292,11 @@ pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settin
         aliases: Aliases::default(),
         max_min_validity: 10 * HOUR,
     }
+}
+
+/// An audit log without a reserve: the tests' disk may be small.
+pub fn audit_settings(output: &Output) -> audit::Settings {
+    audit::Settings { output: output.clone(), reserve: 0 }
 }
 
 /// Replaces an audit log by a directory, so that no record can be written.
@@ -380,6 +391,7 @@ pub struct TestBroker {
     pub cache: CredentialCache,
     pub broker: Arc<Broker>,
     pub limits: Limits,
+    pub rejections: RejectionRecorder,
     pub tcp: std::net::SocketAddr,
     pub socket: std::path::PathBuf,
     /// The ECR API's address.
@@ -440,17 +452,30 @@ impl TestBroker {
         let TestCache { settings, source, clock, .. } = cache;
         let directory = tempfile::tempdir().unwrap();
         let mut setup = Setup::new(&settings, directory.path());
-        (setup.config.policy, setup.config.audit) = (policy, audit.cloned());
+        (setup.config.policy, setup.config.audit) = (policy, audit.map(audit_settings));
         change(&mut setup);
         let app = setup.build(source.clone(), clock.clone()).unwrap();
-        let (cache, broker, limits) = (app.cache(), app.broker(), app.limits());
+        let (cache, broker, limits, rejections) = (app.cache(), app.broker(), app.limits(), app.rejections());
         let urls = app.urls();
         let tcp = address(&urls, &["grpc://", "grpcs://"]);
         let aws_api = address(&urls, &["aws+http://"]);
         let socket = directory.path().join("broker.sock");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async { _ = stopped.await }));
-        Self { source, clock, cache, broker, limits, tcp, socket, aws_api, stop: Some(stop), running, directory }
+        Self {
+            source,
+            clock,
+            cache,
+            broker,
+            limits,
+            rejections,
+            tcp,
+            socket,
+            aws_api,
+            stop: Some(stop),
+            running,
+            directory,
+        }
     }
 
     /// Starts the shutdown; the returned future completes with it.

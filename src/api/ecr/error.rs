@@ -6,15 +6,25 @@
 use http::StatusCode;
 use tracing::info;
 
+use crate::audit::Proof;
 use crate::aws_wire::AwsError;
+use crate::caller::Principal;
 use crate::error::{BrokerError, FailureClass};
+use crate::rejections::{Kind, RejectionRecorder, Subject};
 use crate::request_id::RequestId;
 
-/// Returns the AWS error of an error, and logs it; `registry` is the host that it is about, if known.
-pub(super) fn to_aws_error(error: &BrokerError, registry: Option<&str>, id: RequestId) -> AwsError {
-    // The excluded ones are logged with their reason where they were decided. Callers above a limit must not fill the log.
-    if !matches!(error, BrokerError::CallerNotAllowed | BrokerError::CallerRateLimited { .. }) {
-        info!(request_id = %id, reason = error.reason(), registry, error = %error, "request failed");
+/// Returns the AWS error of an error, and logs or counts it; `registry` is the host that it is about, if known.
+pub(super) fn to_aws_error(
+    error: &BrokerError,
+    registry: Option<&str>,
+    id: RequestId,
+    rejections: &RejectionRecorder,
+) -> AwsError {
+    // A denial was recorded with its reason where it was decided.
+    let record = || rejections.admit(Subject::Caller(Principal::AwsApi), Kind::of(error, Proof::Secret));
+    if !matches!(error, BrokerError::CallerNotAllowed) && record().is_some() {
+        let (caller, reason) = (Principal::AwsApi, error.reason());
+        info!(request_id = %id, %caller, reason, registry, error = %error, "request failed");
     }
     let (status, code) = code(error);
     let message = format!("{error} (request id {id})");
@@ -54,14 +64,18 @@ fn code(error: &BrokerError) -> (StatusCode, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::SystemClock;
     use crate::error::UpstreamError;
 
     #[test]
     fn every_error_maps_to_an_exception_that_ecr_documents() {
         let upstream = |class| BrokerError::Upstream(UpstreamError::aws(class));
+        let rejections = RejectionRecorder::new(NonZeroU32::MIN, None, Arc::new(SystemClock::new()));
         let (problem, second) = (|| "wrong".to_owned(), Duration::from_secs(1));
         for (error, status, code) in [
             (BrokerError::RequestInvalid { field: "x", problem: problem() }, 400, "InvalidParameterException"),
@@ -91,7 +105,7 @@ mod tests {
             (BrokerError::Internal, 500, "ServerException"),
         ] {
             let id = RequestId::random();
-            let mapped = to_aws_error(&error, None, id);
+            let mapped = to_aws_error(&error, None, id, &rejections);
             assert_eq!((mapped.status.as_u16(), mapped.code), (status, code), "{error:?}");
             assert_eq!(mapped.message, format!("{error} (request id {id})"));
             assert_eq!(mapped.retry_after, error.retry_after());

@@ -16,11 +16,13 @@ use super::error::to_aws_error;
 use super::secret::Secret;
 use super::tokens::{Call, Tokens};
 use crate::api::request::{self, BODY_TIMEOUT, MAX_DURATION, shortly_before};
+use crate::audit::{Outcome, Proof, Unauthenticated};
 use crate::aws_wire::{AwsError, AwsRequest, AwsResponse, JSON_CONTENT_TYPE, ecr, read_body};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::limits::{Limits, Origin, RetryAfter};
 use crate::quoted::Quoted;
+use crate::rejections::{Kind, RejectionRecorder, Subject};
 use crate::request_id::RequestId;
 
 /// The path before the secret.
@@ -33,6 +35,7 @@ const NO_SECRET: &str = "no valid secret in the path; set AWS_ENDPOINT_URL_ECR=h
 #[derive(Debug, Clone)]
 pub struct EcrApi {
     limits: Limits,
+    rejections: RejectionRecorder,
     secret: Arc<Secret>,
     tokens: Tokens,
 }
@@ -40,8 +43,9 @@ pub struct EcrApi {
 impl EcrApi {
     /// Returns the API for callers with `secret`, within limits.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, limits: Limits, secret: Arc<Secret>) -> Self {
-        Self { limits: limits.clone(), secret, tokens: Tokens::new(broker, limits) }
+    pub fn new(broker: Arc<Broker>, limits: Limits, rejections: RejectionRecorder, secret: Arc<Secret>) -> Self {
+        let tokens = Tokens::new(broker, limits.clone(), rejections.clone());
+        Self { limits, rejections, secret, tokens }
     }
 
     /// Responds to one request. Cancelling `force_shutdown` ends a waiting request with an error.
@@ -53,7 +57,7 @@ impl EcrApi {
         let (id, deadline) = (RequestId::random(), Instant::now() + MAX_DURATION);
         let call = Call { id, answer_by: shortly_before(deadline) };
         let outcome = request::run(self.handle(request, call), deadline, force_shutdown.clone()).await;
-        let outcome = outcome.unwrap_or_else(|error| Err(to_aws_error(&error, None, id)));
+        let outcome = outcome.unwrap_or_else(|error| Err(to_aws_error(&error, None, id, &self.rejections)));
         let response = outcome.map_or_else(AwsResponse::json_error, |output| AwsResponse::json(&output));
         response.into_http(&id.to_string())
     }
@@ -83,11 +87,31 @@ impl EcrApi {
         }
         self.limits.check_origin(Origin::AwsApi).map_err(|RetryAfter(retry_after)| {
             let what = "too many requests with a wrong secret";
-            to_aws_error(&BrokerError::CallerRateLimited { what, retry_after }, None, id)
+            to_aws_error(&BrokerError::CallerRateLimited { what, retry_after }, None, id, &self.rejections)
         })?;
         self.limits.record_failure(Origin::AwsApi);
-        tracing::info!(request_id = %id, "ECR API request rejected: no valid secret in its path");
+        self.record_failure(id);
         Err(AwsError::forbidden("AccessDeniedException", format!("{NO_SECRET} (request id {id})")))
+    }
+}
+
+impl EcrApi {
+    /// Records a request without the secret, or counts it.
+    fn record_failure(&self, id: RequestId) {
+        let reason = "no valid secret in the path";
+        let kind = Kind::Unauthenticated(Proof::Secret, reason);
+        let Some(admitted) = self.rejections.admit(Subject::Origin(Origin::AwsApi), kind) else { return };
+        tracing::info!(request_id = %id, "ECR API request rejected: no valid secret in its path");
+        let record = Unauthenticated {
+            request_id: Some(id.to_string()),
+            trace_id: None,
+            outcome: Outcome::Unauthenticated,
+            origin: Origin::AwsApi.to_string(),
+            proof: Proof::Secret,
+            reason,
+        };
+        // A failed write is counted.
+        drop(self.rejections.queue(&admitted, &record));
     }
 }
 

@@ -18,6 +18,7 @@ use crate::credential::USERNAME;
 use crate::error::BrokerError;
 use crate::limits::{Admission, Limits};
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Region, Registry};
+use crate::rejections::RejectionRecorder;
 use crate::request_id::RequestId;
 
 /// A request, as its tokens need it.
@@ -33,11 +34,12 @@ pub(super) struct Call {
 pub(super) struct Tokens {
     broker: Arc<Broker>,
     limits: Limits,
+    rejections: RejectionRecorder,
 }
 
 impl Tokens {
-    pub(super) fn new(broker: Arc<Broker>, limits: Limits) -> Self {
-        Self { broker, limits }
+    pub(super) fn new(broker: Arc<Broker>, limits: Limits, rejections: RejectionRecorder) -> Self {
+        Self { broker, limits, rejections }
     }
 
     /// Returns the tokens of the accounts that a request names, in their order; without any, the token of the registry that AWS
@@ -67,7 +69,7 @@ impl Tokens {
         // ECR's response names plain hosts only.
         let registry = PrivateRegistry::new(account, region, EndpointVariant::default());
         let registry =
-            registry.map_err(|error| to_aws_error(&BrokerError::registry("registryIds", &error), None, call.id))?;
+            registry.map_err(|error| self.error(&BrokerError::registry("registryIds", &error), None, call.id))?;
         let released = self.release(Registry::Private(registry), call).await?;
         let expiry = released.found.credential.expires();
         Ok(ecr::private_authorization(&token(&released), expiry, &released.host))
@@ -77,15 +79,15 @@ impl Tokens {
     fn region(&self, request: &AwsRequest, id: RequestId) -> Result<Region, AwsError> {
         if request.head.headers.contains_key(AUTHORIZATION) {
             let region = CredentialScope::of(request)?.region;
-            let invalid = |error| to_aws_error(&BrokerError::registry("region", &error), None, id);
+            let invalid = |error| self.error(&BrokerError::registry("region", &error), None, id);
             return self.broker.check_region(&region).map(|()| region).map_err(invalid);
         }
-        default_region(&self.broker, "region", "sign the request").map_err(|error| to_aws_error(&error, None, id))
+        default_region(&self.broker, "region", "sign the request").map_err(|error| self.error(&error, None, id))
     }
 
     /// Admits a request until its response is assembled. A response that a client does not read is bounded by the connection limit.
     fn admit(&self, count: usize, id: RequestId) -> Result<Admission, AwsError> {
-        request::admit(&self.limits, &Caller::AwsApi, count).map_err(|error| to_aws_error(&error, None, id))
+        request::admit(&self.limits, &Caller::AwsApi, count).map_err(|error| self.error(&error, None, id))
     }
 
     async fn release(&self, registry: Registry, call: Call) -> Result<Released, AwsError> {
@@ -94,7 +96,11 @@ impl Tokens {
         let request = CredentialRequest::new(context, registry.into());
         let request = CredentialRequest { answer_by: Some(call.answer_by), ..request };
         let released = self.broker.registry_credentials(request).await;
-        released.map_err(|error| to_aws_error(&error, host.as_deref(), call.id))
+        released.map_err(|error| self.error(&error, host.as_deref(), call.id))
+    }
+
+    fn error(&self, error: &BrokerError, registry: Option<&str>, id: RequestId) -> AwsError {
+        to_aws_error(error, registry, id, &self.rejections)
     }
 }
 

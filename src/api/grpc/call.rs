@@ -7,9 +7,12 @@ use opentelemetry::trace::TraceId;
 use tokio::time::Instant;
 
 use crate::api::request::MAX_DURATION;
+use crate::audit::Proof;
 use crate::authn::{AuthnState, Peer};
 use crate::caller::Caller;
 use crate::error::BrokerError;
+use crate::limits::Origin;
+use crate::rejections::RejectionRecorder;
 use crate::request_id::RequestId;
 
 /// A call, for its handler.
@@ -27,11 +30,22 @@ pub(super) struct Call {
     pub(super) client_deadline: Option<Instant>,
     /// The client's trace, recorded or not.
     pub(super) trace: Option<TraceId>,
+    /// Where the connection comes from, to record failures of unknown callers by.
+    pub(super) origin: Origin,
+    /// What the call presents to prove who its caller is.
+    pub(super) proof: Proof,
+    /// Records the call's failures.
+    pub(super) rejections: RejectionRecorder,
 }
 
 impl Call {
-    /// Returns the call that `headers` begin on a connection from `peer`.
-    pub(super) fn new(headers: &HeaderMap, peer: &Peer) -> Self {
+    /// Returns the call that `headers` begin on a connection from `peer`, with or without a bearer token.
+    pub(super) fn new(
+        headers: &HeaderMap,
+        (peer, origin): (&Peer, Origin),
+        has_token: bool,
+        rejections: RejectionRecorder,
+    ) -> Self {
         let (timeout, now) = (timeout(headers), Instant::now());
         Self {
             id: RequestId::random(),
@@ -40,7 +54,19 @@ impl Call {
             deadline: now + timeout.map_or(MAX_DURATION, |timeout| timeout.min(MAX_DURATION)),
             client_deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
             trace: trace(headers),
+            origin,
+            proof: proof(peer, has_token),
+            rejections,
         }
+    }
+}
+
+/// Returns what a call presents. A token counts before what the connection presents.
+fn proof(peer: &Peer, has_token: bool) -> Proof {
+    match peer {
+        _ if has_token => Proof::Token,
+        Peer::Certified(_) => Proof::Certificate,
+        Peer::Known(_) | Peer::Unknown(_) => Proof::None,
     }
 }
 

@@ -22,12 +22,14 @@ use crate::api::request;
 use crate::authn::jwt::Issuers;
 use crate::authn::{self, Authenticator, Bearer, Peer};
 use crate::limits::{Limits, Origin};
+use crate::rejections::RejectionRecorder;
 
 /// Layer that prepares and guards every call of a service.
 #[derive(Debug, Clone)]
 pub struct Middleware {
     tracing: Arc<Tracing>,
     authenticator: Authenticator,
+    rejections: RejectionRecorder,
     force_shutdown: CancellationToken,
 }
 
@@ -41,15 +43,17 @@ pub struct MiddlewareService<S> {
 }
 
 impl Middleware {
-    /// Verifies bearer tokens of `issuers` within `limits`. Cancelling `force_shutdown` ends waiting calls with `SHUTTING_DOWN`.
+    /// Verifies bearer tokens of `issuers` within `limits`. Failed calls are recorded with `rejections`. Cancelling `force_shutdown` ends waiting calls with `SHUTTING_DOWN`.
     #[must_use]
     pub fn new(
         tracing: Tracing,
         issuers: Option<Arc<Issuers>>,
         limits: Limits,
+        rejections: RejectionRecorder,
         force_shutdown: CancellationToken,
     ) -> Self {
-        Self { tracing: Arc::new(tracing), authenticator: Authenticator { issuers, limits }, force_shutdown }
+        let authenticator = Authenticator { issuers, limits };
+        Self { tracing: Arc::new(tracing), authenticator, rejections, force_shutdown }
     }
 }
 
@@ -87,9 +91,10 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let method = Method::of(request.uri().path());
         let bearer = authn::take_bearer(request.headers_mut()).filter(|_| method.authenticated);
-        let call = Call::new(request.headers(), &self.peer);
+        let (peer, rejections) = ((&self.peer, self.origin), self.middleware.rejections.clone());
+        let call = Arc::new(Call::new(request.headers(), peer, bearer.is_some(), rejections));
         let span = self.middleware.tracing.span(method, request.headers(), &call);
-        let handler = self.handle(request, call.clone(), bearer);
+        let handler = self.handle(request, Arc::clone(&call), bearer);
         let outcome = request::run(handler, call.deadline, self.middleware.force_shutdown.clone());
         let response = outcome.map(move |outcome| match outcome {
             Ok(response) => response,
@@ -108,14 +113,14 @@ impl<S> MiddlewareService<S> {
     fn handle<B>(
         &mut self,
         mut request: Request<B>,
-        mut call: Call,
+        call: Arc<Call>,
         bearer: Option<Bearer>,
     ) -> Either<S::Future, impl Future<Output = Result<S::Response, S::Error>> + use<S, B>>
     where
         S: Service<Request<B>> + Clone,
     {
         let Some(bearer) = bearer else {
-            request.extensions_mut().insert(Arc::new(call));
+            request.extensions_mut().insert(call);
             return Either::Left(self.inner.call(request));
         };
         // `poll_ready` was called on this service, not on its clone.
@@ -123,6 +128,7 @@ impl<S> MiddlewareService<S> {
         std::mem::swap(&mut inner, &mut self.inner);
         let (authenticator, peer, origin) = (self.middleware.authenticator.clone(), self.peer.clone(), self.origin);
         Either::Right(async move {
+            let mut call = Arc::unwrap_or_clone(call);
             call.caller = authenticator.authenticate(&peer, origin, bearer).await.map(|(caller, authn)| {
                 call.authn = authn;
                 caller

@@ -7,9 +7,10 @@ use http::Extensions;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::call::Call;
+use super::record;
 use crate::broker::CredentialRequest;
 use crate::credential::ProfileName;
 use crate::error::{AuthnCause, BrokerError, FailureClass};
@@ -54,22 +55,15 @@ impl ErrorContext {
     }
 }
 
-/// Returns the status of an error, and logs it. Successful calls are not logged.
+/// Returns the status of an error, and records or counts it. Successful calls are not logged.
 pub(super) fn to_status(error: &BrokerError, context: &ErrorContext, call: &Call) -> Status {
     match error {
-        // Logged with their reason where they were decided. Callers above a limit must not fill the log.
-        BrokerError::CallerNotAllowed | BrokerError::CallerRateLimited { .. } => status(error, context, call.id),
+        // Recorded with its reason where it was decided.
+        BrokerError::CallerNotAllowed => status(error, context, call.id),
         // Credential helpers ask about every registry, because its host may be an alias.
         BrokerError::RegistryNotEcr { .. } => to_status_unlogged(error, context, call),
         _ => {
-            info!(
-                request_id = %call.id,
-                trace_id = call.trace.map(tracing::field::display),
-                reason = error.reason(),
-                registry = context.registry,
-                error = %error,
-                "request failed"
-            );
+            record::failure(error, context.registry.as_deref(), call);
             status(error, context, call.id)
         }
     }

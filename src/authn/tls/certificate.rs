@@ -53,6 +53,25 @@ pub(super) enum CertificateError {
     SeveralHosts,
 }
 
+impl CertificateError {
+    /// Returns the problem without what the peer chose.
+    pub(super) fn problem(&self) -> &'static str {
+        match self {
+            Self::Malformed => "client certificate is malformed",
+            Self::Authority => "client certificate may sign others",
+            Self::NotForSigning => "client certificate has no key usage digitalSignature",
+            Self::SeveralUris => "client certificate has several URIs",
+            Self::NotSpiffe => "client certificate URI is not a SPIFFE ID of a workload",
+            Self::Nameless => "client certificate has no name",
+            Self::UnknownTrustDomain(_) => "client certificate trust domain is not accepted",
+            Self::UnknownHost => "client certificate DNS name is not accepted",
+            Self::SeveralHosts => "client certificate has several accepted DNS names",
+            Self::IntermediateMayNotSign => "client certificate has an intermediate that may not sign",
+            Self::Invalid(_) => "client certificate is invalid",
+        }
+    }
+}
+
 /// Reads the subject of a certificate for a workload or a host.
 pub(super) fn read(certificate: &CertificateDer<'_>) -> Result<Subject, CertificateError> {
     let (rest, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;

@@ -3,13 +3,26 @@
 use std::error::Error;
 use std::io;
 
+use rustls::CertificateError as Invalid;
+
 use super::certificate::CertificateError;
 
-/// Returns whether a handshake failed because of the certificate that the client presented.
+/// Returns what is wrong with the certificate that the client presented; `None` if a handshake failed for another reason. The texts
+/// are constants, so that no peer can make up problems.
 #[must_use]
-pub fn is_about_a_certificate(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| {
-        inner.is::<CertificateError>() || matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+pub fn certificate_problem(error: &io::Error) -> Option<&'static str> {
+    let inner = error.get_ref()?;
+    if let Some(own) = inner.downcast_ref::<CertificateError>() {
+        return Some(own.problem());
+    }
+    let rustls::Error::InvalidCertificate(error) = inner.downcast_ref()? else { return None };
+    Some(match error {
+        Invalid::Expired | Invalid::ExpiredContext { .. } => "client certificate has expired",
+        Invalid::NotValidYet | Invalid::NotValidYetContext { .. } => "client certificate is not valid yet",
+        Invalid::Revoked => "client certificate is revoked",
+        Invalid::UnknownIssuer => "client certificate has an unknown issuer",
+        Invalid::BadSignature => "client certificate has a bad signature",
+        _ => "client certificate is invalid",
     })
 }
 

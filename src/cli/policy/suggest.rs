@@ -23,7 +23,11 @@ const NO_ACCOUNT: &str = "it names no account, so only a grant for every account
 struct Record {
     kind: String,
     outcome: String,
+    /// Empty if the caller is unknown.
+    #[serde(default)]
     caller: String,
+    /// Set in records about several requests, which name no registry.
+    count: Option<u64>,
     /// The account that the request named.
     account_id: Option<String>,
     region: Option<String>,
@@ -92,7 +96,7 @@ impl AuditedRequests {
             "denied" => denied,
             _ => false,
         };
-        if record.kind != "audit" || !counts {
+        if record.kind != "audit" || record.count.is_some() || !counts {
             return;
         }
         match record.requested_access(config) {

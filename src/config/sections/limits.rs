@@ -6,12 +6,15 @@ use crate::config::reader::Reader;
 use crate::config::settings::Limits;
 use crate::limits;
 
-pub(in crate::config) fn read(reader: &mut Reader<'_>) -> limits::Settings {
-    let Limits { requests_per_second, in_flight, failures_per_second } = Limits::read(reader);
+/// Returns the limits, and the rate of recorded denials.
+pub(in crate::config) fn read(reader: &mut Reader<'_>) -> (limits::Settings, NonZeroU32) {
+    let Limits { requests_per_second, in_flight, failures_per_second, denials_recorded_per_second } =
+        Limits::read(reader);
     let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
-    limits::Settings {
+    let settings = limits::Settings {
         requests_per_second: rate(requests_per_second),
         in_flight,
         failures_per_second: rate(failures_per_second),
-    }
+    };
+    (settings, rate(denials_recorded_per_second))
 }

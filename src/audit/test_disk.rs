@@ -1,0 +1,67 @@
+//! A disk of the tests, with room for a number of bytes.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use super::AuditLog;
+use super::sink::Sink;
+use super::target::Target;
+use crate::clock::Clock;
+use crate::sync::lock;
+
+/// The disk. A clone is a handle of the same one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    text: Vec<u8>,
+    free: u64,
+}
+
+impl Disk {
+    pub(crate) fn with_room(free: u64) -> Self {
+        Self(Arc::new(Mutex::new(State { free, ..State::default() })))
+    }
+
+    /// Returns an audit log on the disk.
+    pub(crate) fn audit_log(&self, reserve: u64, clock: Arc<dyn Clock>) -> AuditLog {
+        AuditLog::start(self.sink(), reserve, clock).unwrap()
+    }
+
+    pub(super) fn sink(&self) -> Sink {
+        Sink::on(Box::new(self.clone()))
+    }
+
+    pub(crate) fn set_free(&self, free: u64) {
+        lock(&self.0).free = free;
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(lock(&self.0).text.clone()).unwrap()
+    }
+}
+
+impl Target for Disk {
+    fn writer(&mut self) -> Box<dyn io::Write + '_> {
+        Box::new(self)
+    }
+
+    fn free(&self) -> Option<u64> {
+        Some(lock(&self.0).free)
+    }
+}
+
+impl io::Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = lock(&self.0);
+        let fits = bytes.len().min(usize::try_from(state.free).unwrap());
+        state.free -= u64::try_from(fits).unwrap();
+        state.text.extend_from_slice(&bytes[..fits]);
+        if fits == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(fits) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+use super::test_disk::Disk;
+use super::*;
+use crate::clock::SystemClock;
+
+const RESERVE: u64 = 10_000;
+
+fn record(outcome: Outcome) -> Record<'static> {
+    Record {
+        request_id: "id".into(),
+        trace_id: None,
+        caller: "uid:1001,gid:1001".into(),
+        proof: "kernel",
+        outcome,
+        account_id: None,
+        region: None,
+        registry: None,
+        alias: None,
+        profile: "",
+        role_session: None,
+        grant: None,
+        policy: "policy",
+        credential_id: None,
+        aws_request_id: None,
+    }
+}
+
+/// Writes a denial. Returns whether it has a record, else it is counted.
+async fn deny(audit: &AuditLog) -> bool {
+    let unwritten = Arc::default();
+    let written = audit.queue_rejection(&record(Outcome::Denied), &unwritten).written().await;
+    assert_eq!(unwritten.load(Ordering::Relaxed), u64::from(!written));
+    written
+}
+
+async fn release(audit: &AuditLog) -> bool {
+    audit.write(&record(Outcome::Released)).await.is_ok()
+}
+
+#[tokio::test]
+async fn p11_full_disk_stops_denials_first_and_recovers_without_a_restart() {
+    let disk = Disk::with_room(RESERVE + 100);
+    let audit = disk.audit_log(RESERVE, Arc::new(SystemClock::new()));
+    assert!(deny(&audit).await && !deny(&audit).await, "the first denial reaches the reserve");
+    let mut released = 0;
+    while release(&audit).await {
+        released += 1;
+    }
+    assert!(released > 50, "{released} releases fit into the reserve");
+    assert!(!deny(&audit).await && !release(&audit).await);
+
+    disk.set_free(RESERVE / 2);
+    assert!(release(&audit).await && !deny(&audit).await, "releases first");
+    disk.set_free(2 * RESERVE);
+    assert!(deny(&audit).await && release(&audit).await);
+
+    let text = disk.text();
+    let (whole, cut): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.ends_with('}'));
+    let of = |outcome: &str| whole.iter().filter(|line| line.contains(outcome)).count();
+    assert_eq!((of("denied"), of("released")), (2, released + 2));
+    assert!(cut.len() == 1 && whole.iter().all(|line| line.starts_with("{\"kind\":\"audit\"")), "{text}");
+}
+
+#[tokio::test]
+async fn rejections_beyond_the_queue_are_counted_and_delay_no_release() {
+    let disk = Disk::with_room(u64::MAX);
+    let audit = disk.audit_log(0, Arc::new(SystemClock::new()));
+    let unwritten = Arc::default();
+    let all = Arc::clone(&audit.rejections).acquire_many_owned(64).await.unwrap();
+    let queued = audit.queue_rejection(&record(Outcome::Denied), &unwritten);
+    assert!(!queued.written().await && release(&audit).await);
+    drop(all);
+    let count = Count { outcome: Outcome::Denied, caller: None, origin: None, proof: None, reason: None, count: 7 };
+    assert!(audit.queue_count(&count, &unwritten).written().await);
+    assert_eq!(unwritten.load(Ordering::Relaxed), 1);
+    assert!(disk.text().ends_with("\"outcome\":\"denied\",\"count\":7}\n"), "{}", disk.text());
+}

@@ -1,0 +1,91 @@
+//! Records about requests and peers that got nothing: log lines and audit records, at a bounded rate.
+//!
+//! A rejection costs its caller nothing, so a flood of them must not fill disks. The first ones of each kind from each caller or origin
+//! are recorded one by one. The others are counted, and [`RejectionRecorder::flush`] writes the counts. Callers and peers without a
+//! proof have separate memories: strangers cannot make the denials of a known caller disappear in a sum.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use serde::Serialize;
+
+use self::memory::Memory;
+use self::summary::Summary;
+use crate::audit::{AuditLog, Queued};
+use crate::clock::Clock;
+
+mod kind;
+mod memory;
+mod subject;
+mod summary;
+
+pub(crate) use self::kind::Kind;
+pub use self::memory::FLUSH_INTERVAL;
+pub(crate) use self::subject::Subject;
+
+/// Records rejections. A clone is a handle of the same counts.
+#[derive(Debug, Clone)]
+pub struct RejectionRecorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Arc<dyn Clock>,
+    audit: Option<AuditLog>,
+    callers: Memory,
+    origins: Memory,
+}
+
+/// The right to record one rejection.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// Rejections of this kind and subject that have no audit record.
+    unaudited: Arc<AtomicU64>,
+}
+
+impl RejectionRecorder {
+    /// Returns a recorder that writes `per_second` records of each kind about one caller.
+    #[must_use]
+    pub fn new(per_second: NonZeroU32, audit: Option<AuditLog>, clock: Arc<dyn Clock>) -> Self {
+        let (callers, origins) = (Memory::new(per_second), Memory::new(per_second));
+        Self(Arc::new(Inner { clock, audit, callers, origins }))
+    }
+
+    /// Returns the audit log that receives the records.
+    pub(crate) fn audit_log(&self) -> Option<&AuditLog> {
+        self.0.audit.as_ref()
+    }
+
+    /// Counts a rejection, or returns the right to record it.
+    pub(crate) fn admit(&self, subject: Subject, kind: Kind) -> Option<Admitted> {
+        let memory = match subject {
+            Subject::Caller(_) => &self.0.callers,
+            Subject::Origin(_) => &self.0.origins,
+        };
+        let unaudited = memory.admit(subject, kind, self.0.clock.now().steady)?;
+        Some(Admitted { unaudited })
+    }
+
+    /// Queues the audit record of a rejection, if there is an audit log.
+    pub(crate) fn queue(&self, admitted: &Admitted, record: &impl Serialize) -> Option<Queued> {
+        self.audit_log().map(|audit| audit.queue_rejection(record, &admitted.unaudited))
+    }
+
+    /// Writes the counts since the last flush: a log line and an audit record for each kind and subject. Counts that the audit log
+    /// cannot take are kept for the next flush.
+    pub async fn flush(&self) {
+        for memory in [&self.0.callers, &self.0.origins] {
+            let summaries = memory.take();
+            summaries.iter().for_each(Summary::log);
+            let Some(audit) = self.audit_log() else { continue };
+            for summary in &summaries {
+                if !summary.audit(audit).await {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
