@@ -11,13 +11,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use self::entry::{Entry, RefreshClaim, Unusable};
 use self::fetch::Fetcher;
 use self::flight::FlightRequest;
 use self::shared::Shared;
 use self::singleflight::SingleFlight;
+use self::waiters::Waiters;
 use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::{BrokerError, FailureClass};
@@ -40,6 +39,7 @@ mod singleflight;
 mod status;
 mod store;
 mod subscriptions;
+mod waiters;
 
 pub use self::lookup::{CacheStatus, Found, Lookup, RefreshState};
 pub use self::scope::{Cached, Scope};
@@ -54,8 +54,8 @@ const WATCH_SHARE: usize = 4;
 pub struct CredentialCache {
     shared: Arc<Shared>,
     flights: SingleFlight,
-    waiters: Arc<Semaphore>,
-    watch_waiters: Arc<Semaphore>,
+    waiters: Waiters,
+    watch_waiters: Waiters,
 }
 
 impl CredentialCache {
@@ -67,8 +67,8 @@ impl CredentialCache {
         Self {
             flights: SingleFlight::new(Fetcher::new(Arc::clone(&shared))),
             shared,
-            waiters: Arc::new(Semaphore::new(max_waiters)),
-            watch_waiters: Arc::new(Semaphore::new(max_waiters.div_ceil(WATCH_SHARE))),
+            waiters: Waiters::new(max_waiters),
+            watch_waiters: Waiters::new(max_waiters.div_ceil(WATCH_SHARE)),
         }
     }
 
@@ -89,7 +89,7 @@ impl CredentialCache {
         self.get_as(lookup, &self.watch_waiters).await
     }
 
-    async fn get_as(&self, lookup: Lookup, waiters: &Arc<Semaphore>) -> Result<Found, BrokerError> {
+    async fn get_as(&self, lookup: Lookup, waiters: &Waiters) -> Result<Found, BrokerError> {
         match self.find(&lookup).await? {
             Some(found) => Ok(found),
             None => self.fetch(lookup, waiters).await,
@@ -126,14 +126,13 @@ impl CredentialCache {
     }
 
     /// Waits for the key's flight. If another caller led it and its result does not meet this lookup, waits for a second flight.
-    async fn fetch(&self, lookup: Lookup, waiters: &Arc<Semaphore>) -> Result<Found, BrokerError> {
-        let permit = Arc::clone(waiters).try_acquire_owned().map_err(|_| too_many_waiters())?;
-        let permit = Arc::new(permit);
+    async fn fetch(&self, lookup: Lookup, waiters: &Waiters) -> Result<Found, BrokerError> {
+        let wait = Arc::new(waiters.admit(lookup.requester())?);
         let mut problem = BrokerError::Internal;
         for _ in 0..2 {
             let parent_span = SpanIdentity::current();
             let request = FlightRequest { lookup: lookup.clone(), is_refresh: false, parent_span };
-            let (outcome, status) = self.flights.join_flight(request, Arc::clone(&permit)).await?;
+            let (outcome, status) = self.flights.join_flight(request, Arc::clone(&wait)).await?;
             problem = match &outcome.result {
                 Ok(entry) => match self.shared.check(entry, &lookup) {
                     Ok(()) => return Ok(self.found(entry, status)),
@@ -204,8 +203,4 @@ impl CredentialCache {
     pub async fn wait_for_fetches(&self, limit: Duration) {
         self.flights.wait(limit).await;
     }
-}
-
-fn too_many_waiters() -> BrokerError {
-    BrokerError::Overloaded { resource: "waiting callers", retry_after: Duration::from_secs(1) }
 }

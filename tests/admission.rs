@@ -482,6 +482,59 @@ async fn p7_all_regions_together_are_bounded_and_one_caller_has_half() {
     assert_eq!(aws.calls(), 480);
 }
 
+/// One caller asks for 20 registries of each of 24 regions, of which 23 hang: their first calls would be 184.
+#[tokio::test(start_paused = true)]
+async fn p7_caller_of_every_region_has_a_share_of_their_first_calls() {
+    const HEALTHY: &str = "eu-west-1";
+    const HANGING: [&str; 23] = [
+        "af-south-1",
+        "ap-east-1",
+        "ap-east-2",
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-south-2",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ca-central-1",
+        "ca-west-1",
+        "eu-central-1",
+        "eu-north-1",
+        "eu-south-1",
+        "eu-west-2",
+        "il-central-1",
+        "me-south-1",
+        "mx-central-1",
+        "sa-east-1",
+        "us-east-1",
+        "us-east-2",
+        "us-west-2",
+    ];
+    let aws = Aws::new(Behaviour::HangsOutside(HEALTHY));
+    let source = Arc::new(AdmissionControl::new(Arc::clone(&aws), &admission_settings()));
+    let fetch = |uid: u32, region: &str, number: usize| {
+        let (source, key) = (Arc::clone(&source), key(&host(number).replace("eu-central-1", region)));
+        tokio::spawn(async move { fetch_for(&source, &key, uid).await.map(drop) })
+    };
+    let greedy: Vec<_> = HANGING.iter().flat_map(|region| (0..20).map(|number| fetch(1, region, number))).collect();
+    sleep(Duration::from_secs(1)).await;
+    let most = aws.most_in_flight();
+    println!("one caller in 23 hanging regions: {most} calls in flight");
+    // 128, and one of each region. The first call of a lane counts, too, while it waits for a slot.
+    assert!((128..=128 + HANGING.len()).contains(&most), "{most}");
+    // Neither the caller itself is delayed in another region, nor another caller in the hanging ones.
+    let began = Instant::now();
+    fetch(1, HEALTHY, 100).await.unwrap().unwrap();
+    assert!(began.elapsed() < 4 * LATENCY, "{:?}", began.elapsed());
+    let calls = aws.calls();
+    let other: Vec<_> = HANGING.iter().map(|region| fetch(2, region, 200)).collect();
+    sleep(Duration::from_millis(100)).await;
+    let started = aws.calls() - calls;
+    assert!(started >= 3, "regions in which the first caller has all slots: {started} of 23 started");
+    greedy.iter().chain(&other).for_each(tokio::task::JoinHandle::abort);
+}
+
 /// Lets the limits of four regions grow, for the calls of two callers, then lets all regions but one hang, and fills the four.
 async fn hang_four_grown_regions(source: &Arc<AdmissionControl<Arc<Aws>>>, aws: &Arc<Aws>, profile: &str) {
     let fetches = |numbers: std::ops::Range<usize>| {

@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::future::Cache;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::TaskTracker;
 use tracing::{Span, warn};
@@ -19,6 +18,7 @@ use super::flight::{FlightOutcome, FlightRequest, SourceCall};
 use super::lookup::{CacheStatus, Lookup};
 use super::patience::reason_to_leave;
 use super::progress::{JoinedProgress, ProgressByKey};
+use super::waiters::Wait;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
 use crate::trace::SpanIdentity;
@@ -62,14 +62,14 @@ impl SingleFlight {
         Self { flights, fetcher, tasks: TaskTracker::new(), progress: ProgressByKey::default() }
     }
 
-    /// Joins the key's flight, or starts it, in a task that survives the caller. The task holds the waiter's permit.
+    /// Joins the key's flight, or starts it, in a task that survives the caller. The task holds the caller's wait.
     ///
     /// # Errors
     /// The caller should leave before the flight lands, the task panicked, or the runtime is shutting down.
     pub(super) async fn join_flight(
         &self,
         request: FlightRequest,
-        permit: Arc<OwnedSemaphorePermit>,
+        wait: Arc<Wait>,
     ) -> Result<(Arc<FlightOutcome>, CacheStatus), BrokerError> {
         let (flights, claim, lookup) = (self.clone(), LeaderClaim::default(), request.lookup.clone());
         let joined = self.progress.join(&lookup);
@@ -77,7 +77,7 @@ impl SingleFlight {
         let task = self.tasks.spawn({
             let claim = claim.clone();
             async move {
-                let _waiting = permit;
+                let _wait = wait;
                 flights.run_flight(request, &claim, &joined).await
             }
         });

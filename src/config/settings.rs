@@ -190,7 +190,8 @@ define_sections! {
         max_in_flight_per_region: usize = 64, count(1, 10_000);
 
         /// Maximum number of calls in flight to AWS in all regions together, beyond the first 8 of each
-        /// region, which do not count. One caller may use half of it, and so may `cache.keep_warm`.
+        /// region, which do not count. One caller may use half of it, and so may `cache.keep_warm`; of the
+        /// first calls, one caller may use 128 and one more in each region.
         max_in_flight: usize = 256, count(1, 10_000);
     }
 
@@ -209,7 +210,8 @@ define_sections! {
         /// eighth of it; one caller may use a sixteenth of that eighth.
         capacity: u64 = 10000, count(1, 10_000_000);
 
-        /// Maximum number of callers waiting for AWS. Further callers get OVERLOADED.
+        /// Maximum number of callers waiting for AWS. Further callers get OVERLOADED. An eighth of it is
+        /// kept for callers with fewer than 100 waiting requests.
         max_waiters: usize = 16384, count(1, 1_000_000);
 
         /// Registries to fetch at the start and to refresh without requests: by the broker's own identity, or

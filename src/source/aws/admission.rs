@@ -26,6 +26,7 @@ use crate::sync::lock;
 mod bulkhead;
 mod concurrency_limit;
 mod fair_queue;
+mod first_share;
 mod latency;
 mod outcome;
 mod pacer;
@@ -37,7 +38,7 @@ mod total_limit;
 
 pub use self::settings::Settings;
 
-/// Number of bulkheads above which idle ones are evicted. AWS has fewer than 50 regions, but callers may name others.
+/// Number of bulkheads above which idle ones are evicted. AWS has fewer than 50 regions, but the configuration may name others.
 const MAX_IDLE_BULKHEADS: usize = 500;
 /// Maximum number of attempts of one call.
 const MAX_ATTEMPTS: u32 = 3;

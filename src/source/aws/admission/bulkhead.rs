@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::concurrency_limit::{ConcurrencyLimit, shared, to_u32};
 use super::fair_queue::{FairQueue, LanePlace};
+use super::first_share::ExemptCalls;
 use super::latency::LatencyEwma;
 use super::outcome::Outcome;
 use super::pacer::Pacer;
@@ -37,6 +39,8 @@ pub(super) struct Bulkhead {
     limit: Mutex<ConcurrencyLimit>,
     /// Slots of the first calls, which a region always has: however many calls hang elsewhere, they do not count in `total` (P7).
     first: RegionSlots,
+    /// The first calls that do not count in their requesters' shares either.
+    exempt: ExemptCalls,
     /// Slots of the calls beyond the first ones, which count in `total`.
     beyond: RegionSlots,
     queue: FairQueue,
@@ -65,6 +69,8 @@ pub(super) struct CallPermit {
 /// What a call holds while it is in flight.
 #[derive(Debug)]
 struct HeldSlots {
+    /// Of the requester's share of the first calls, if the call is one of them.
+    _of_first: Option<OwnedSemaphorePermit>,
     _as_role: Option<Slot>,
     _slot: Slot,
     /// Of the requester's share and of the total, if the call is beyond the region's first ones.
@@ -86,6 +92,7 @@ impl Bulkhead {
             retry_budget: RetryBudget::new(),
             total,
             first: RegionSlots::new(limit.first()),
+            exempt: ExemptCalls::default(),
             beyond: RegionSlots::new(limit.beyond()),
             limit: Mutex::new(limit),
             queue: FairQueue::default(),
@@ -149,20 +156,21 @@ impl Bulkhead {
         let _head = queued.place.head().await;
         let slots = tokio::select! {
             biased;
-            slots = self.wait_for_first(as_role) => slots,
+            slots = self.wait_for_first(&queued, as_role) => slots?,
             slots = self.wait_beyond(&queued.call, as_role) => slots?,
         };
         Some(CallPermit { bulkhead: Arc::clone(self), started: Instant::now(), as_role, _slots: slots })
     }
 
-    /// Waits for one of the region's first slots, then for its turn.
-    async fn wait_for_first(&self, as_role: bool) -> HeldSlots {
+    /// Waits for the requester's share of the first calls and for one of the region's first slots, then for its turn.
+    async fn wait_for_first(&self, queued: &Queued, as_role: bool) -> Option<HeldSlots> {
+        let of_requester = queued.call.acquire_first(&self.exempt, queued.place.lane()).await?;
         let of_roles = self.first.acquire_as_role(as_role).await;
         let _next = self.next.lock().await;
         let slot = self.first.all.acquire().await;
         // Last, and with the turn: the interval lies between the starts of two calls, and no lane has two calls that wait for it.
         self.pacer.wait().await;
-        HeldSlots { _as_role: of_roles, _slot: slot, _beyond: None }
+        Some(HeldSlots { _of_first: Some(of_requester), _as_role: of_roles, _slot: slot, _beyond: None })
     }
 
     /// Waits for the requester's share, for a slot beyond the first ones, and for the total, then for its turn.
@@ -174,7 +182,7 @@ impl Bulkhead {
         let slot = self.beyond.all.acquire().await;
         let of_total = self.total.acquire(as_role).await?;
         self.pacer.wait().await;
-        Some(HeldSlots { _as_role: of_roles, _slot: slot, _beyond: Some([of_requester, of_total]) })
+        Some(HeldSlots { _of_first: None, _as_role: of_roles, _slot: slot, _beyond: Some([of_requester, of_total]) })
     }
 
     /// Estimates the wait of a queued call: for the calls ahead of it in the region, or for the requester's share.

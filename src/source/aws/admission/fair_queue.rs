@@ -72,6 +72,11 @@ impl LanePlace {
         self.calls_ahead
     }
 
+    /// Returns the lane.
+    pub(super) fn lane(&self) -> &LaneKey {
+        &self.key
+    }
+
     /// Waits until this call is the first of its lane. It is the first for as long as the guard lives.
     pub(super) async fn head(&self) -> MutexGuard<'_, ()> {
         self.head.lock().await

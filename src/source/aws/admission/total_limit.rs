@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::concurrency_limit::as_role;
+use super::fair_queue::LaneKey;
+use super::first_share::{ExemptCalls, FirstShare};
 use super::settings::Settings;
 use crate::caller::Principal;
 use crate::sync::lock;
@@ -27,6 +29,7 @@ pub(super) struct TotalLimit {
 /// The calls of one requester in all regions.
 #[derive(Debug)]
 pub(super) struct RequesterShare {
+    first: FirstShare,
     in_flight: Limit,
     queued: AtomicUsize,
     max_queued: usize,
@@ -84,12 +87,13 @@ impl TotalLimit {
         let mut shares = lock(&self.shares);
         if shares.len() >= MAX_IDLE_SHARES && !shares.contains_key(&requester) {
             shares.retain(|_, share| {
-                Arc::strong_count(share) > 1 || share.in_flight.all.available_permits() < self.max_of_one
+                let is_unused = share.first.is_unused() && share.in_flight.all.available_permits() == self.max_of_one;
+                Arc::strong_count(share) > 1 || !is_unused
             });
         }
         Arc::clone(shares.entry(requester).or_insert_with(|| {
-            let in_flight = Limit::new(self.max_of_one);
-            Arc::new(RequesterShare { in_flight, queued: AtomicUsize::new(0), max_queued: self.max_queued })
+            let (first, in_flight) = (FirstShare::new(), Limit::new(self.max_of_one));
+            Arc::new(RequesterShare { first, in_flight, queued: AtomicUsize::new(0), max_queued: self.max_queued })
         }))
     }
 }
@@ -98,6 +102,11 @@ impl QueuedCall {
     /// Returns the number of the requester's other queued calls.
     pub(super) fn others(&self) -> usize {
         self.0.queued.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
+    /// Waits until the requester may have one more of the first calls of a region.
+    pub(super) async fn acquire_first(&self, exempt: &ExemptCalls, lane: &LaneKey) -> Option<OwnedSemaphorePermit> {
+        self.0.first.acquire(exempt, lane).await
     }
 
     /// Waits until the requester has fewer calls in flight than its share.
