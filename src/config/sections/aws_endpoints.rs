@@ -3,7 +3,9 @@
 use crate::config::reader::Reader;
 use crate::config::settings::Aws;
 use crate::config::url;
-use crate::source::aws::endpoint_url::{is_chosen_by_region, is_fips, is_loopback, is_plaintext};
+use crate::source::aws::endpoint_url::{
+    is_chosen_by_region, is_fips, is_loopback, is_plaintext, is_plaintext_beyond_link,
+};
 
 const PLAINTEXT: &str = "sends AWS credentials in plaintext over the network; use https:// or set \
                          aws.allow_plaintext_endpoints = true";
@@ -25,6 +27,13 @@ impl EndpointRules {
         url::check_endpoint(text)?;
         let is_public = name.to_ascii_lowercase().contains("public");
         self.problem(text, is_public).map_or(Ok(()), |problem| Err(problem.to_owned()))
+    }
+
+    /// Checks the URL of IMDS, which gives away the broker's own credentials.
+    pub(super) fn check_imds(self, text: &str) -> Result<(), String> {
+        url::check_endpoint(text)?;
+        let is_refused = is_plaintext_beyond_link(text) && !self.allow_plaintext;
+        if is_refused { Err(PLAINTEXT.to_owned()) } else { Ok(()) }
     }
 
     /// Reports each endpoint of the section that breaks a rule.

@@ -17,6 +17,7 @@ const IGNORE_ENDPOINTS: (&str, &str) = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "
 /// The problem of a file that the SDK could read without an end.
 const ENDLESS: &str = "expected a regular file, got a pipe, socket or device; name a file, or /dev/null for none";
 const FIPS: (&str, &str) = ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");
+const IMDS_ENDPOINT: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
 const IMDS_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const ENDPOINT_VARIABLES: [&str; 4] =
     ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL_STS"];
@@ -27,12 +28,11 @@ const STS_ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "e
 type Check = fn(&str) -> Result<(), String>;
 
 /// The other settings: variable, key in a profile, check.
-const CHECKS: [(&str, &str, Check); 8] = [
+const CHECKS: [(&str, &str, Check); 7] = [
     (IGNORE_ENDPOINTS.0, IGNORE_ENDPOINTS.1, check_boolean),
     (FIPS.0, FIPS.1, check_boolean),
     ("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", check_boolean),
     (IMDS_DISABLED, "", check_boolean),
-    ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint", url::check_endpoint),
     ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "", check_imds_mode),
     ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", url::check),
     ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "", check_path),
@@ -92,6 +92,10 @@ pub(super) fn profile_assumes_a_role(reader: &Reader<'_>) -> bool {
 }
 
 fn check_endpoints(reader: &mut Reader<'_>, rules: EndpointRules) {
+    check_variable(reader, IMDS_ENDPOINT.0, |text| rules.check_imds(text));
+    if let Some(found) = reader.aws_files().find(IMDS_ENDPOINT.1) {
+        check_key(reader, found, |text| rules.check_imds(text));
+    }
     let ignored = ignores_endpoints(reader);
     let applies = |name: &str| !ignored || STS_ENDPOINTS.contains(&name);
     for variable in ENDPOINT_VARIABLES.into_iter().filter(|variable| applies(variable)) {

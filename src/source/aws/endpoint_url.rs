@@ -22,6 +22,24 @@ pub fn is_loopback(url: &str) -> bool {
     })
 }
 
+/// Returns whether a host is this machine or on its link, as IMDS is.
+pub(super) fn is_on_link(host: &str) -> bool {
+    match host.trim_start_matches('[').trim_end_matches(']').parse() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
+        // AWS's IPv6 addresses of link-local services are in fd00:ec2::/32.
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0xec2]
+        }
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// Returns whether an address of IMDS is reached in plaintext beyond this machine's link, where IMDS is.
+#[must_use]
+pub fn is_plaintext_beyond_link(url: &str) -> bool {
+    is_plaintext(url) && !host(url).is_some_and(|host| is_on_link(&host))
+}
+
 /// Returns whether the host names a FIPS endpoint, as `api.ecr-fips.us-east-1.amazonaws.com` does.
 #[must_use]
 pub fn is_fips(url: &str) -> bool {
@@ -97,6 +115,18 @@ mod tests {
             ("https://fipsy.example", false),
         ] {
             assert_eq!(is_fips(url), fips, "{url}");
+        }
+    }
+
+    #[test]
+    fn link_local_hosts_are_called_without_a_proxy() {
+        for local in
+            ["localhost", "127.0.0.1", "[::1]", "169.254.169.254", "169.254.170.2", "[fd00:ec2::254]", "[fe80::1]"]
+        {
+            assert!(is_on_link(local), "{local}");
+        }
+        for far in ["api.ecr.eu-central-1.amazonaws.com", "10.0.0.5", "[fd00::1]", "localhost.example", "192.0.2.1"] {
+            assert!(!is_on_link(far), "{far}");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! HTTP client for all calls to AWS, with a limit of the response size.
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -23,6 +22,7 @@ use http::uri::Scheme;
 use http_body_util::Limited;
 
 use super::ca_bundle;
+use super::endpoint_url::is_on_link;
 use crate::proxy::{Proxies, ProxyUrl};
 
 /// Maximum size of a response. A token has 5 KB today, and a response contains one.
@@ -111,21 +111,9 @@ impl HttpConnector for Route {
 impl Route {
     /// Returns the connector through the URL's proxy, if it has one.
     fn proxied(&self, uri: &Uri) -> Option<&SharedHttpConnector> {
-        let is_local = uri.host().is_some_and(is_link_local);
+        let is_local = uri.host().is_some_and(is_on_link);
         self.proxies.for_url(uri).filter(|_| !is_local)?;
         if uri.scheme() == Some(&Scheme::HTTPS) { self.https_proxied.as_ref() } else { self.http_proxied.as_ref() }
-    }
-}
-
-/// Returns whether a host is this machine or on its link, as IMDS is.
-fn is_link_local(host: &str) -> bool {
-    match host.trim_start_matches('[').trim_end_matches(']').parse() {
-        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
-        // AWS's IPv6 addresses of link-local services are in fd00:ec2::/32.
-        Ok(IpAddr::V6(address)) => {
-            address.is_loopback() || address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0xec2]
-        }
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
 
@@ -148,22 +136,5 @@ impl Intercept for ResponseLimit {
         let unlimited = std::mem::replace(body, SdkBody::taken());
         *body = SdkBody::from_body_1_x(Limited::new(unlimited, MAX_RESPONSE_BYTES));
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn link_local_hosts_are_called_without_a_proxy() {
-        for local in
-            ["localhost", "127.0.0.1", "[::1]", "169.254.169.254", "169.254.170.2", "[fd00:ec2::254]", "[fe80::1]"]
-        {
-            assert!(is_link_local(local), "{local}");
-        }
-        for far in ["api.ecr.eu-central-1.amazonaws.com", "10.0.0.5", "[fd00::1]", "localhost.example", "192.0.2.1"] {
-            assert!(!is_link_local(far), "{far}");
-        }
     }
 }

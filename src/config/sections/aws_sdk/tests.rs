@@ -230,6 +230,12 @@ fn plaintext_endpoint_beyond_loopback_needs_its_setting() {
     assert!(of_region.contains("aws.ecr_endpoints: us-east-1 sends AWS credentials"), "{of_region}");
     let in_file = problem(&[], "[default]\nservices = s\n[services s]\necr-public =\n  endpoint_url = http://e\n");
     assert!(in_file.contains("ecr-public.endpoint_url: sends AWS credentials"), "{in_file}");
+    let imds = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://10.0.0.5");
+    assert!(problem(&[imds], "").contains("in plaintext over the network"));
+    for accepted in [&[imds, allowed][..], &[(imds.0, "http://[fd00:ec2::254]")], &[(imds.0, "http://localhost:1338")]]
+    {
+        load(accepted, "").unwrap();
+    }
     let ignored = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
     load(&[("AWS_ENDPOINT_URL_ECR", "http://e"), ignored], "").unwrap();
     problem(&[("AWS_ENDPOINT_URL_STS", "http://e"), ignored], "");
