@@ -70,15 +70,13 @@ impl Client<'_> {
 impl Connection<'_> {
     /// Requests the queries at these positions.
     async fn get(&self, positions: &[usize], queries: &[Query]) -> Result<Vec<CredentialsResult>, Failure> {
-        match positions {
-            [position] => self.get_one(&queries[*position]).await.map(|result| vec![result]),
-            _ => {
-                let all: Vec<_> = positions.iter().map(|position| &queries[*position]).collect();
-                let results = self.get_batch(all.iter().map(|query| (*query).into()).collect()).await?;
-                let checked = all.into_iter().zip(results);
-                Ok(checked.map(|(query, result)| answer::for_query(query, result?)).collect())
-            }
+        if let [position] = positions {
+            return self.get_one(&queries[*position]).await.map(|result| vec![result]);
         }
+        let all: Vec<_> = positions.iter().map(|position| &queries[*position]).collect();
+        let results = self.get_batch(all.iter().map(|query| (*query).into()).collect()).await?;
+        let checked = all.into_iter().zip(results);
+        Ok(checked.map(|(query, result)| answer::for_query(query, result?)).collect())
     }
 
     /// Requests one registry. Any failure of the call except a lost connection belongs to the registry.

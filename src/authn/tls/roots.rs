@@ -22,7 +22,7 @@ use super::window::{Window, text};
 #[derive(Debug)]
 pub(super) struct Roots {
     path: PathBuf,
-    roots: Vec<Root>,
+    all: Vec<Root>,
     revocations: Option<(PathBuf, Revocations)>,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<ValidRoots>,
@@ -53,20 +53,20 @@ impl Roots {
             Some(crl) => Some((crl.clone(), Revocations::load(crl, files, &certificates)?)),
             None => None,
         };
-        let mut roots = Vec::with_capacity(certificates.len());
+        let mut all = Vec::with_capacity(certificates.len());
         for (index, certificate) in certificates.into_iter().enumerate() {
             let unusable = |problem: &str| TlsError::new(path, format!("certificate {} {problem}", index + 1));
             certificate::check_root(&certificate).map_err(unusable)?;
             let added = RootCertStore::empty().add(certificate.clone());
             added.map_err(|error| unusable(&format!("cannot be used: {error}")))?;
             let validity = certificate::validity(&certificate).map_err(|error| unusable(&error.to_string()))?;
-            roots.push(Root { certificate, validity });
+            all.push(Root { certificate, validity });
         }
         let never = ValidRoots { window: Window { from: 0, until: 0 }, verifier: None };
         let current = ArcSwap::from_pointee(never);
-        let roots = Self { path: path.to_owned(), roots, revocations, provider: Arc::clone(provider), current };
+        let roots = Self { path: path.to_owned(), all, revocations, provider: Arc::clone(provider), current };
         // Builds it with all roots, so that each is known to be usable at its time.
-        roots.verifier(roots.roots.iter()).map_err(|error| roots.unusable(&error))?;
+        roots.verifier(roots.all.iter()).map_err(|error| roots.unusable(&error))?;
         Ok(roots)
     }
 
@@ -84,13 +84,13 @@ impl Roots {
 
     /// Returns the window around a second in which no root becomes valid or expires.
     pub(super) fn window(&self, second: u64) -> Window {
-        let boundaries = self.roots.iter().flat_map(|root| [root.validity.from, root.validity.until]);
+        let boundaries = self.all.iter().flat_map(|root| [root.validity.from, root.validity.until]);
         Window::around(second, boundaries)
     }
 
     /// Returns each root outside its validity, and each revocation list past its time.
     pub(super) fn mistakes(&self, now: u64) -> Vec<TlsError> {
-        let outside = self.roots.iter().enumerate().filter_map(|(index, Root { validity, .. })| {
+        let outside = self.all.iter().enumerate().filter_map(|(index, Root { validity, .. })| {
             let problem = match validity {
                 _ if validity.contains(now) => return None,
                 Window { from, .. } if now < *from => format!("is not valid until {}", text(*from)),
@@ -111,7 +111,7 @@ impl Roots {
         if current.window.contains(second) {
             return current;
         }
-        let valid = self.roots.iter().filter(|root| root.validity.contains(second));
+        let valid = self.all.iter().filter(|root| root.validity.contains(second));
         // `load` has built it with every root, so that it fails only without any.
         let new = Arc::new(ValidRoots { window: self.window(second), verifier: self.verifier(valid).ok() });
         self.current.store(Arc::clone(&new));
