@@ -2,21 +2,24 @@
 //!
 //! A change keeps the order of keys, the indentation, the owner and the symbolic links to the file.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
 use serde_json::{Map, Value};
 
 use self::layout::Layout;
 
+mod folder;
 mod layout;
 mod links;
+mod problem;
 mod target;
 
+pub use self::problem::write_problem;
 pub use self::target::Target;
 
 /// Wait for the lock: 5 s, far longer than a change takes.
@@ -78,6 +81,14 @@ pub fn error_position(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
 }
 
+/// Reads a checked file as [`read`] does.
+///
+/// # Errors
+/// Returns the errors of [`read`], and an error if the file became a link or another user's.
+pub fn read_target(target: &Target) -> Result<Map<String, Value>, String> {
+    parse(target.path(), &read_old(target)?.0)
+}
+
 /// Changes a file under its lock and returns whether it changed. A reader sees the old content or the new, never a mixture.
 ///
 /// # Errors
@@ -100,42 +111,23 @@ pub fn update_target(
     mode: FileMode,
     change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
 ) -> Result<bool, String> {
-    let file = target.path();
-    let problem = |error: std::io::Error| write_problem(file, &error);
-    require_regular_file(file)?;
-    let directory = file.parent().filter(|directory| directory.is_absolute());
-    let directory =
-        directory.ok_or_else(|| format!("{}: the path is relative; give an absolute path", file.display()))?;
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(problem)?;
-    let lock = open_lock(&sibling(file, "lock")).map_err(problem)?;
-    wait_for_lock(&lock, file)?;
+    let target = &target.opened()?;
+    target.require_regular()?;
+    let lock = target.companion("lock").open_lock()?;
+    wait_for_lock(&lock, target.path())?;
     replace(target, mode, change)
 }
 
-/// Creates or opens a file to lock; never through a link, which could create a file elsewhere.
-///
-/// # Errors
-/// Returns an error if the file cannot be opened, or is a link.
-pub fn open_lock(path: &Path) -> std::io::Result<File> {
-    without_links().create(true).append(true).mode(0o600).open(path)
-}
-
-fn without_links() -> OpenOptions {
-    let mut options = File::options();
-    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
-    options
-}
-
-/// Changes a file that has no other writer and is not a link, as [`update`] does without the lock.
+/// Changes a checked file that has no other writer, as [`update`] does without the lock.
 ///
 /// # Errors
 /// Returns the errors of [`update`].
 pub fn update_unlocked(
-    file: &Path,
+    target: &Target,
     mode: FileMode,
     change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
 ) -> Result<bool, String> {
-    replace(&Target { file: file.to_owned(), owner: None }, mode, change)
+    replace(target, mode, change)
 }
 
 fn replace(
@@ -144,11 +136,13 @@ fn replace(
     change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
 ) -> Result<bool, String> {
     let file = target.path();
-    require_regular_file(file)?;
+    let problem = |error: std::io::Error| write_problem(file, &error);
+    target.require_regular()?;
+    let (folder, name) = target.place()?;
     // A fixed name: a killed program leaves at most one such file, and the next change removes it.
-    let new = sibling(file, "new");
-    let _ = fs::remove_file(&new);
-    let (old_text, old) = read_old(file)?;
+    let new = with_suffix(name, ".new");
+    let _ = folder.remove(&new);
+    let (old_text, old) = read_old(target)?;
     let before = parse(file, &old_text)?;
     let mut config = before.clone();
     change(&mut config)?;
@@ -157,44 +151,20 @@ fn replace(
         return Ok(false);
     }
     let text = Layout::of(&old_text).print(&config).map_err(|error| error.to_string())?;
-    let owner = (old.as_ref(), target.owner);
-    let written = write_new(&new, &text, mode, owner).and_then(|()| fs::rename(&new, file));
-    if let Err(error) = written {
-        let _ = fs::remove_file(&new);
-        return Err(write_problem(file, &error));
+    let created = folder.create_file(&new);
+    let written = created.and_then(|new| write_new(new, &text, mode, old.as_ref()));
+    if let Err(error) = written.and_then(|()| folder.rename(&new, name)) {
+        let _ = folder.remove(&new);
+        return Err(problem(error));
     }
-    // Some file systems cannot sync a directory; the file is complete without it.
-    let _ = file.parent().map(|directory| File::open(directory).and_then(|directory| directory.sync_all()));
+    folder.sync();
     Ok(true)
 }
 
-/// Returns the error of a write. A mount of the file alone, as `docker run -v FILE:FILE` or a `subPath` makes it, cannot be renamed
-/// over, and writing into it would show readers half a file.
-#[must_use]
-pub fn write_problem(file: &Path, error: &std::io::Error) -> String {
-    let file = file.display();
-    match error.kind() {
-        ErrorKind::ResourceBusy => {
-            format!("{file}: the file is a mount point and cannot be replaced; mount its directory instead")
-        }
-        ErrorKind::ReadOnlyFilesystem => {
-            format!("{file}: the file system is read-only; name a file in a writable directory")
-        }
-        _ => format!("{file}: {error}"),
-    }
-}
-
-/// Rejects a directory, pipe, socket or device: a rename would replace it.
-///
-/// # Errors
-/// Returns an error if the path exists and is not a regular file.
-pub fn require_regular_file(file: &Path) -> Result<(), String> {
-    match fs::metadata(file) {
-        Ok(metadata) if !metadata.is_file() => {
-            Err(format!("{} is not a regular file; name a regular file or a new path", file.display()))
-        }
-        _ => Ok(()),
-    }
+fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
+    let mut name = name.to_owned();
+    name.push(suffix);
+    name
 }
 
 /// Waits for the lock with a limit, because its holder may hang.
@@ -209,45 +179,25 @@ fn wait_for_lock(lock: &File, file: &Path) -> Result<(), String> {
     Err(format!("{} stays locked by another program; stop it and retry", file.display()))
 }
 
-/// Reads the old file and its metadata from one open file, so that the owner that was checked is the one that is kept.
-fn read_old(file: &Path) -> Result<(String, Option<Metadata>), String> {
-    let problem = |error: std::io::Error| format!("{}: {error}", file.display());
-    let mut old = match without_links().read(true).open(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((String::new(), None)),
-        old => old.map_err(problem)?,
-    };
-    let metadata = old.metadata().map_err(problem)?;
-    target::check_file(file, &metadata)?;
+/// Reads the old file and its metadata from one open file.
+fn read_old(target: &Target) -> Result<(String, Option<Metadata>), String> {
+    let Some((mut file, metadata)) = target.open()? else { return Ok((String::new(), None)) };
     let mut text = String::new();
-    old.read_to_string(&mut text).map_err(problem)?;
+    file.read_to_string(&mut text).map_err(|error| format!("{}: {error}", target.path().display()))?;
     Ok((text, Some(metadata)))
 }
 
-/// Writes the new file with the owner of the old one, and with its mode if `mode` keeps it. Without an old one, the owner is the user
-/// whose link leads here.
-fn write_new(
-    new: &Path,
-    text: &str,
-    mode: FileMode,
-    (old, new_owner): (Option<&Metadata>, Option<u32>),
-) -> std::io::Result<()> {
-    let mut written = without_links().create_new(true).write(true).mode(0o600).open(new)?;
+/// Writes the new file with the owner of the old one, and with its mode if `mode` keeps it.
+fn write_new(mut new: File, text: &str, mode: FileMode, old: Option<&Metadata>) -> std::io::Result<()> {
     if let (Some(old), FileMode::Keep) = (old, mode) {
-        written.set_permissions(old.permissions())?;
+        new.set_permissions(old.permissions())?;
     }
-    let owner = old.map(Metadata::uid).or(new_owner);
-    if let Some(owner) = owner {
+    if let Some(old) = old {
         // Only root may change the owner, and only root writes files of other users.
-        let _ = std::os::unix::fs::fchown(&written, Some(owner), old.map(Metadata::gid));
+        let _ = std::os::unix::fs::fchown(&new, Some(old.uid()), Some(old.gid()));
     }
-    written.write_all(text.as_bytes()).and_then(|()| written.sync_all())
+    new.write_all(text.as_bytes()).and_then(|()| new.sync_all())
 }
 
-/// Returns the path of a file that accompanies another: `config.json.lock`.
-#[must_use]
-pub fn sibling(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    PathBuf::from(name)
-}
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ mod program;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use program::{Ended, Following, Server, program, run, signal};
@@ -320,40 +320,137 @@ fn link_to_a_directory_of_another_user_is_refused_and_creates_nothing() {
     }
     fs::write(place.path("root/theirs.json"), r#"{"x":1}"#).unwrap();
     fs::set_permissions(place.path("root/theirs.json"), fs::Permissions::from_mode(0o644)).unwrap();
-    let refuse = |file: &str| {
+    let refuse = |file: &str, problem: &str| {
         let before = [0, 1].map(|at| fs::read_dir(place.path(["root", "other"][at])).unwrap().count());
         for arguments in [
             &["sync", "--once", PRIVATE, "--merge", "--authfile", file][..],
             &["configure", "docker", PRIVATE, "--file", file],
         ] {
             let refused = run(arguments, &[("ECR_BROKER_ADDRESS", &place.address())]);
-            assert!(refused.code == 1 && refused.error().contains("not the link's owner"), "{refused:?}");
+            assert!(refused.code == 1 && refused.error().contains(problem), "{refused:?}");
         }
         let after = [0, 1].map(|at| fs::read_dir(place.path(["root", "other"][at])).unwrap().count());
         assert_eq!(after, before, "{file}");
     };
-    refuse(&link);
-    refuse(&own_link);
+    let users_link = "root follows no link of user 4242; run the command as that user, or name";
+    refuse(&link, users_link);
+    refuse(&own_link, "not the link's owner");
     fs::remove_file(&link).unwrap();
     symlink(place.path("root/theirs.json"), &link).unwrap();
     lchown(&link, Some(4242), None).unwrap();
-    refuse(&link);
+    refuse(&link, users_link);
     assert_eq!(fs::read_to_string(place.path("root/theirs.json")).unwrap(), r#"{"x":1}"#);
     assert_eq!(fs::metadata(place.path("root/theirs.json")).unwrap().mode() & 0o777, 0o644);
     // A link of the user to a directory.
     symlink(place.path("root"), place.path("user/.docker")).unwrap();
     lchown(place.path("user/.docker"), Some(4242), None).unwrap();
-    refuse(&place.text("user/.docker/new.json"));
-    // A link within the user's directories: the new file is the user's.
+    refuse(&place.text("user/.docker/new.json"), users_link);
+    // A link within the user's directories: root could be led elsewhere between two steps.
     fs::create_dir(place.path("user/own")).unwrap();
     chown(place.path("user/own"), Some(4242), None).unwrap();
     fs::remove_file(&link).unwrap();
     symlink("own/config.json", &link).unwrap();
     lchown(&link, Some(4242), None).unwrap();
-    for registry in [PRIVATE, PUBLIC] {
-        place.once(&[registry, "--authfile", &link]).out();
-        assert_eq!(fs::metadata(place.path("user/own/config.json")).unwrap().uid(), 4242);
+    refuse(&link, users_link);
+    // The file itself stays the user's.
+    let file = place.text("user/own/config.json");
+    fs::write(&file, "{}").unwrap();
+    chown(&file, Some(4242), None).unwrap();
+    place.once(&[PRIVATE, "--authfile", &file]).out();
+    assert_eq!(fs::metadata(&file).unwrap().uid(), 4242);
+}
+
+/// The names, contents, modes and owners of a directory's files.
+fn snapshot(directory: &Path) -> Vec<(PathBuf, String, u32, u32)> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| {
+            let (path, metadata) = (entry.as_ref().unwrap().path(), entry.unwrap().metadata().unwrap());
+            (path.clone(), fs::read_to_string(path).unwrap(), metadata.mode(), metadata.uid())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Whatever user 4242 plants, root makes, changes and opens no file where a link leads. Only root can create files of other users.
+#[test]
+fn planted_links_make_root_write_nothing_elsewhere() {
+    use std::os::unix::fs::{chown, lchown, symlink};
+    let place = Place::new();
+    let _broker = place.broker("12h");
+    let root = place.path("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("daemon.json"), r#"{"x":1}"#).unwrap();
+    let before = snapshot(&root);
+    let commands: [&[&str]; 3] = [
+        &["sync", "--once", PRIVATE, "--authfile"],
+        &["sync", "--once", PRIVATE, "--merge", "--authfile"],
+        &["configure", "docker", PRIVATE, "--file"],
+    ];
+    let (users, shared) = ("root follows no link of user 4242", "is a link in a world-writable directory");
+    for (owner, mode) in [(4242, 0o755), (0, 0o777), (0, 0o1777)] {
+        for (planted, target, problem) in [
+            ("config.json", "root/daemon.json", Some(if owner == 0 { shared } else { users })),
+            ("config.json", "root/missing.json", Some(if owner == 0 { shared } else { users })),
+            ("config.json.lock", "root/nologin", Some("the lock file is a link")),
+            ("config.json.sync.lock", "root/nologin", Some("the lock file is a link")),
+            ("config.json.new", "root/daemon.json", None),
+            ("config.json.sync", "root/daemon.json", None),
+            (".docker", "root", Some(if owner == 0 { shared } else { users })),
+        ] {
+            for command in commands {
+                let directory = place.path("theirs");
+                fs::create_dir(&directory).unwrap();
+                let link = directory.join(planted);
+                symlink(place.path(target), &link).unwrap();
+                fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).unwrap();
+                if chown(&directory, Some(owner), None).is_err() || lchown(&link, Some(4242), None).is_err() {
+                    return;
+                }
+                let below = if planted == ".docker" { "theirs/.docker/config.json" } else { "theirs/config.json" };
+                let file = place.text(below);
+                let ended = run(&[command, &[file.as_str()]].concat(), &[("ECR_BROKER_ADDRESS", &place.address())]);
+                assert_eq!(snapshot(&root), before, "{mode:o} {planted} {command:?}: {ended:?}");
+                let unused = command[0] == "configure" && planted.contains(".sync");
+                match problem.filter(|_| !unused) {
+                    Some(problem) => {
+                        assert!(ended.code == 1 && ended.error().contains(problem), "{mode:o} {planted}: {ended:?}");
+                    }
+                    None => assert_eq!(ended.code, 0, "{mode:o} {planted} {command:?}: {ended:?}"),
+                }
+                fs::remove_dir_all(&directory).unwrap();
+            }
+        }
     }
+}
+
+/// As dotfile managers make them. Only root can run a command as another user.
+#[test]
+fn user_writes_through_its_own_links_to_its_own_files() {
+    use std::os::unix::fs::{chown, lchown, symlink};
+    use std::os::unix::process::CommandExt as _;
+    let place = Place::new();
+    fs::set_permissions(place.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(program::PROGRAM, place.path("ecr-broker")).unwrap();
+    for directory in ["home", "home/.docker", "home/dotfiles"] {
+        fs::create_dir(place.path(directory)).unwrap();
+        if chown(place.path(directory), Some(4242), Some(4242)).is_err() {
+            return;
+        }
+    }
+    let link = place.path("home/.docker/config.json");
+    symlink("../dotfiles/config.json", &link).unwrap();
+    lchown(&link, Some(4242), Some(4242)).unwrap();
+    for registry in [PRIVATE, PUBLIC] {
+        let mut command = std::process::Command::new(place.path("ecr-broker"));
+        command.args(["configure", "docker", registry]).env_clear().env("HOME", place.path("home"));
+        let output = command.uid(4242).gid(4242).current_dir("/").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let written = place.config("home/dotfiles/config.json");
+    assert_eq!(written["credHelpers"], json!({ PRIVATE: "ecr-broker", PUBLIC: "ecr-broker" }));
 }
 
 #[test]

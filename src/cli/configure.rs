@@ -138,7 +138,7 @@ fn patch(args: &FileArgs, default: Option<PathBuf>) -> anyhow::Result<()> {
     let file = std::path::absolute(file)?;
     let hosts = hosts(&args.registries)?;
     let target = Target::of(&file).map_err(anyhow::Error::msg)?;
-    let changes = changes(&json_file::read(target.path()).map_err(anyhow::Error::msg)?, &hosts, &file)?;
+    let changes = changes(&json_file::read_target(&target).map_err(anyhow::Error::msg)?, &hosts, &file)?;
     if changes.is_empty() {
         return print_line(format_args!("{} already names the helper for these registries", file.display()));
     }

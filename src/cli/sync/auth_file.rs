@@ -1,7 +1,6 @@
 //! The credential file, and a file of notes beside it that records which entries sync wrote.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -9,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::auth_entries::AuthEntries;
 use super::expiry_notes;
 use super::file_lock::FileLock;
-use crate::json_file::{self, FileMode, sibling};
+use crate::json_file::{self, FileMode, Target};
 use crate::moment::Moment;
 use crate::terminal::print_error;
 
@@ -46,8 +45,8 @@ impl AuthFile {
     }
 
     /// Returns the file with the expiry of sync's entries. The credential file's format has no field for it.
-    fn notes(&self) -> PathBuf {
-        sibling(self.lock.target().path(), NOTES)
+    fn notes(&self) -> Target {
+        self.lock.target().companion(NOTES)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -56,12 +55,12 @@ impl AuthFile {
 
     /// Returns the requested entries that an earlier sync wrote. The expiry of other entries is not known.
     pub(super) fn load(&mut self, now: Moment) -> Result<AuthEntries, String> {
-        let notes = json_file::read(&self.notes()).unwrap_or_else(|problem| {
+        let notes = json_file::read_target(&self.notes()).unwrap_or_else(|problem| {
             print_error(format_args!("{problem}; sync treats the file's entries as not its own"));
-            let _ = fs::remove_file(self.notes());
+            let _ = self.notes().remove();
             Map::new()
         });
-        let config = json_file::read(self.lock.target().path())?;
+        let config = json_file::read_target(self.lock.target())?;
         let mut entries = AuthEntries::default();
         for (host, auth) in auths(&config) {
             let Some(expiry) = notes.get(host).and_then(|notes| expiry_notes::expiry(notes, auth)) else { continue };
@@ -120,7 +119,7 @@ impl AuthFile {
     /// Notes the expiry of the new entries, and returns all notes. Keeps those of the entries that the file still has until the next
     /// write.
     fn write_notes(&self, entries: &AuthEntries, hosts: &BTreeSet<String>) -> Result<Map<String, Value>, String> {
-        let config = json_file::read(self.lock.target().path())?;
+        let config = json_file::read_target(self.lock.target())?;
         let mut written = Map::new();
         json_file::update_unlocked(&self.notes(), FileMode::Private, |notes| {
             notes.retain(|host, _| self.owned.contains(host) || hosts.contains(host));
