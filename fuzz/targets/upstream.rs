@@ -37,7 +37,6 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let profile = Profile {
         name: "role".into(),
         role_chain: vec!["arn:aws:iam::123456789012:role/pull".parse().unwrap()],
-        external_id: None,
         access: Access::Pull,
         repositories: Vec::new(),
         attribution: Attribution::Broker,
@@ -46,6 +45,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let second = Duration::from_secs(1);
     let settings = Settings {
         region: Some("eu-central-1".into()),
+        regions: Vec::new(),
         needs_region: false,
         imds_disabled: false,
         ca_bundle: None,
