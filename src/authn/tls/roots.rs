@@ -70,7 +70,7 @@ impl Roots {
         Ok(roots)
     }
 
-    /// Verifies a chain with the roots that are valid at `now`. Returns the window in which the verification holds for these roots.
+    /// Verifies a chain with the roots that are valid at `now`.
     pub(super) fn verify(
         &self,
         leaf: &CertificateDer<'_>,
