@@ -20,6 +20,7 @@ mod authorization;
 mod authorize;
 mod identity_problems;
 mod keep_warm;
+mod known_ids;
 mod listing;
 mod profiles;
 mod record;
@@ -29,6 +30,7 @@ mod released;
 mod request;
 mod watch;
 
+pub use self::known_ids::KnownIds;
 pub use self::listing::ListPage;
 pub use self::released::Released;
 pub use self::request::{CredentialRequest, RequestContext};

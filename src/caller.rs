@@ -15,6 +15,9 @@ pub use self::dns_name::{DnsName, DnsNameError};
 pub use self::parse::CallerError;
 pub use self::principal::Principal;
 
+/// Memory that a claim takes beside its texts.
+const CLAIM_BYTES: usize = 64;
+
 /// The kernel's placeholder for users without an ID in this namespace. Many users share it, so it identifies no caller.
 const OVERFLOW_UID: u32 = 65534;
 
@@ -74,6 +77,20 @@ impl Caller {
         match self {
             Self::Token(token) => Some(Self::Token(Arc::new(TokenCaller { claims, ..(*token).clone() }))),
             _ => None,
+        }
+    }
+
+    /// Returns the memory that the caller's name and claims take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Process { .. } | Self::Loopback | Self::AwsApi => 0,
+            Self::Spiffe(id) => id.trust_domain().as_str().len() + id.path().len(),
+            Self::Dns(name) => name.to_string().len(),
+            Self::Token(token) => {
+                let claims = token.claims.iter().map(|(name, text)| name.len() + text.len() + CLAIM_BYTES);
+                token.issuer.len() + token.subject.len() + claims.sum::<usize>()
+            }
         }
     }
 

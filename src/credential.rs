@@ -58,7 +58,7 @@ pub struct CredentialKey {
 pub struct Password(Zeroizing<String>);
 
 /// The ID of a credential, safe to log: the first 128 bits of a SHA-256 over the token, the same on every replica and tier.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CredentialId([u8; 16]);
 
 /// A user name and password for a registry.

@@ -62,12 +62,17 @@ impl Limits {
         self.usage.admit(principal, requests)
     }
 
-    /// Admits `registries` more watched registries of a caller, all or none.
+    /// Admits `registries` more watched registries of a caller and the `bytes` that they take, all or none.
     ///
     /// # Errors
-    /// If the caller or the broker watches too many.
-    pub fn admit_watch(&self, principal: &Principal, registries: NonZeroU32) -> Result<Admission, LimitExceeded> {
-        self.usage.admit_watch(principal, registries)
+    /// If the caller or the broker watches too many, or if their watches take too much memory.
+    pub fn admit_watch(
+        &self,
+        principal: &Principal,
+        registries: NonZeroU32,
+        bytes: NonZeroU32,
+    ) -> Result<[Admission; 2], LimitExceeded> {
+        self.usage.admit_watch(principal, registries, bytes)
     }
 
     /// Keeps the usage of a caller that only watches from being evicted as idle.

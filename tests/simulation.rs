@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
-use ecr_broker::broker::{Broker, Watch, WatchUpdate};
+use ecr_broker::broker::{Broker, KnownIds, Watch, WatchUpdate};
 use ecr_broker::cache::{CacheStatus, CredentialCache, Lookup};
 use ecr_broker::clock::Clock;
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey};
@@ -281,7 +281,7 @@ impl Watcher {
         let min_validity = if random.bool() { Duration::ZERO } else { Duration::from_secs(random.u64(0..36_000)) };
         let request = credential_request(&host(random.usize(0..KEYS)), min_validity);
         Self {
-            watch: Watch::new(Arc::clone(broker), request, Arc::default()),
+            watch: Watch::new(Arc::clone(broker), request, KnownIds::default()),
             clock: Arc::clone(clock),
             needed: min_validity.max(MARGIN),
             received: Arc::default(),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_broker::audit::Output;
-use ecr_broker::broker::{Broker, Watch, WatchUpdate};
+use ecr_broker::broker::{Broker, KnownIds, Watch, WatchUpdate};
 use ecr_broker::error::{BrokerError, FailureClass};
 use ecr_broker::pb;
 use ecr_broker::pb::watch_registry_credentials_response::Event;
@@ -444,7 +444,7 @@ impl LocalWatch {
     fn new(min_validity: Duration) -> Self {
         let TestCache { cache, source, clock, .. } = TestCache::new();
         let broker = Arc::new(Broker::new(cache, broker_settings(Policy::Open, None), rejections()));
-        let watch = Watch::new(Arc::clone(&broker), credential_request(HOST, min_validity), Arc::default());
+        let watch = Watch::new(Arc::clone(&broker), credential_request(HOST, min_validity), KnownIds::default());
         Self { watch, source, clock, broker }
     }
 
@@ -547,4 +547,29 @@ async fn changed_grants_end_and_restore_a_watch() {
     assert!(matches!(local.next_within(2 * MINUTE).await, Some((WatchUpdate::Unchanged(_), _))));
     let (update, _) = local.next_within(MINUTE).await.unwrap();
     assert_eq!(released(&update), "password-2");
+}
+
+/// A watch that is kept open although it is denied would keep what its caller sent for as long as a connection lives.
+#[tokio::test]
+async fn watch_ends_with_the_denial_once_every_registry_is_denied() {
+    let broker = TestBroker::start_as(grants(&grant_of(&[HOST])), None, |_| ());
+    let mut client = broker.client().await;
+    let mut denied = watch(&mut client, &[OTHER, OTHER]).await;
+    for _ in 0..2 {
+        assert_eq!(error(next(&mut denied).await.1).1, "CALLER_NOT_ALLOWED");
+    }
+    let status = end(&mut denied).await.unwrap_err();
+    let info = status.get_error_details().error_info().unwrap().clone();
+    assert_eq!((status.code(), info.reason.as_str()), (Code::PermissionDenied, "CALLER_NOT_ALLOWED"));
+    // An invalid request beside it changes nothing; alone, it ends the watch with its own error.
+    let mut mixed = watch(&mut client, &[OTHER, "ghcr.io"]).await;
+    assert_eq!(end(&mut mixed).await.unwrap_err().code(), Code::PermissionDenied);
+    let mut invalid = watch(&mut client, &["ghcr.io"]).await;
+    assert_eq!(end(&mut invalid).await.unwrap_err().code(), Code::InvalidArgument);
+    // One allowed registry keeps the watch open, until new grants deny it.
+    let mut open = watch(&mut client, &[OTHER, HOST]).await;
+    assert_eq!(snapshot(&mut open).await.len(), 2);
+    broker.broker.set_policy(Policy::Grants(Vec::new()));
+    pass(2 * MINUTE).await;
+    assert_eq!(end(&mut open).await.unwrap_err().code(), Code::PermissionDenied);
 }

@@ -60,9 +60,15 @@ pub(crate) fn admit(limits: &Limits, caller: &Caller, count: usize) -> Result<Ad
     Ok(limits.admit(&caller.principal(), non_zero(count))?)
 }
 
-/// Admits `count` more watched registries of a caller, all or none. They count as watched until the admission is dropped.
-pub(crate) fn admit_watch(limits: &Limits, caller: &Caller, count: usize) -> Result<Admission, BrokerError> {
-    Ok(limits.admit_watch(&caller.principal(), non_zero(count))?)
+/// Admits `count` more watched registries of a caller and the `bytes` that they take, all or none. They count until the admissions
+/// are dropped.
+pub(crate) fn admit_watch(
+    limits: &Limits,
+    caller: &Caller,
+    count: usize,
+    bytes: usize,
+) -> Result<[Admission; 2], BrokerError> {
+    Ok(limits.admit_watch(&caller.principal(), non_zero(count), non_zero(bytes))?)
 }
 
 /// Returns the broker's default region, for a request that names none; `fix` completes the error if there is no default.

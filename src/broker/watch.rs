@@ -2,7 +2,6 @@
 //!
 //! A watch remembers only the last update. A slow watcher gets the latest state, not a backlog.
 
-use std::collections::HashSet;
 use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::Broker;
 use super::active_policy::ActivePolicy;
 use super::authorization::Authorization;
+use super::known_ids::KnownIds;
 use super::released::Released;
 use super::request::CredentialRequest;
 use crate::cache::{CacheStatus, Found, KeyChanges, RefreshState};
@@ -45,8 +45,8 @@ pub enum WatchUpdate {
 pub struct Watch {
     broker: Arc<Broker>,
     request: CredentialRequest,
-    /// The credentials that the watcher had before.
-    known_ids: Arc<HashSet<CredentialId>>,
+    /// The credentials that the watcher had before, until it has one of this watch.
+    known_ids: KnownIds,
     /// The last decision, valid while its policy is active.
     decision: Option<(Arc<ActivePolicy>, Result<Authorization, BrokerError>)>,
     changes: Option<KeyChanges>,
@@ -68,7 +68,7 @@ type FailureKind = (Discriminant<BrokerError>, Option<FailureClass>);
 impl Watch {
     /// Watches the registry of a request. Credentials in `known_ids` are only confirmed, not sent.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, request: CredentialRequest, known_ids: Arc<HashSet<CredentialId>>) -> Self {
+    pub fn new(broker: Arc<Broker>, request: CredentialRequest, known_ids: KnownIds) -> Self {
         Self {
             broker,
             request,
@@ -160,11 +160,11 @@ impl Watch {
         self.schedule(retry.or(refresh_state.due_in).unwrap_or(CHECK_INTERVAL));
         let (id, is_stale) = (found.credential.id(), found.status == CacheStatus::Stale);
         let is_first = self.current.is_none();
-        let is_known = self.current == Some(id) || (is_first && self.known_ids.contains(&id));
+        let is_known = self.current == Some(id) || (is_first && self.known_ids.contains(id));
         if !is_known {
             return self.release(authorization, found).await;
         }
-        self.current = Some(id);
+        (self.current, self.known_ids) = (Some(id), KnownIds::default());
         match refresh_state.failure {
             _ if is_first => Some(WatchUpdate::Unchanged(id)),
             Some(error) => self.failure(error),
@@ -180,7 +180,7 @@ impl Watch {
         let id = found.credential.id();
         match self.broker.releaser.release(&self.request, authorization, found).await {
             Ok(released) => {
-                (self.current, self.last_failure) = (Some(id), None);
+                (self.current, self.last_failure, self.known_ids) = (Some(id), None, KnownIds::default());
                 Some(WatchUpdate::Released(Box::new(released)))
             }
             Err(error) => self.failure(error),

@@ -15,6 +15,8 @@ pub enum Resource {
     InFlight,
     /// Watched registries.
     Watches,
+    /// Memory of watches, in bytes.
+    WatchBytes,
 }
 
 /// An exceeded limit.
@@ -44,6 +46,7 @@ impl From<LimitExceeded> for BrokerError {
                 let what = match resource {
                     Resource::InFlight => "too many requests by this caller",
                     Resource::Watches => "too many registries watched by this caller",
+                    Resource::WatchBytes => "too much memory taken by the watches of this caller",
                 };
                 Self::CallerRateLimited { what, retry_after }
             }
@@ -60,6 +63,7 @@ impl Resource {
         match self {
             Self::InFlight => "requests in flight",
             Self::Watches => "watched registries",
+            Self::WatchBytes => "bytes of watches",
         }
     }
 }

@@ -18,8 +18,12 @@ use crate::log_throttle::LogThrottle;
 /// Global limit of requests in flight; twice the limit of one caller if that is more. If callers read slowly, the answers to this
 /// many requests take about 300 MB.
 const MAX_IN_FLIGHT: usize = 32_768;
-/// Global limit of watched registries, which take about 2 KB each. One caller may use half of it.
+/// Global limit of watched registries. One caller may use half of it.
 const MAX_WATCHES: usize = 65_536;
+/// Global limit of the memory of watches. One caller may use half of it: as much as the broker has beside in 128 MB.
+const MAX_WATCH_BYTES: usize = 128 * 1024 * 1024;
+/// Memory of one caller's watches that the global limit never rejects: that of about 200 watches.
+const ALWAYS_ADMITTED_BYTES: usize = 3 * 1024 * 1024;
 /// Usage of one caller that the global limits never reject: callers with high usage must not lock out callers with low usage.
 const ALWAYS_ADMITTED: usize = 200;
 
@@ -48,6 +52,7 @@ pub struct Admission {
 struct Usage {
     in_flight: AtomicUsize,
     watches: AtomicUsize,
+    watch_bytes: AtomicUsize,
 }
 
 /// The usage of one caller.
@@ -64,6 +69,8 @@ struct CallerUsage {
 struct Maximum {
     per_caller: usize,
     global: usize,
+    /// Usage of one caller that the global limit never rejects.
+    always: usize,
 }
 
 impl UsageLimits {
@@ -74,7 +81,7 @@ impl UsageLimits {
 
     pub(super) fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
         let global = MAX_IN_FLIGHT.max(self.in_flight.saturating_mul(2));
-        let maximum = Maximum { per_caller: self.in_flight, global };
+        let maximum = Maximum { per_caller: self.in_flight, global, always: ALWAYS_ADMITTED };
         let admission = self.enter(principal, Resource::InFlight, requests, maximum)?;
         let in_rate = admission.caller.admit(requests, self.now());
         in_rate.map(|()| admission).inspect_err(|exceeded| self.log(principal, exceeded))
@@ -84,9 +91,15 @@ impl UsageLimits {
         &self,
         principal: &Principal,
         registries: NonZeroU32,
-    ) -> Result<Admission, LimitExceeded> {
-        let maximum = Maximum { per_caller: MAX_WATCHES / 2, global: MAX_WATCHES };
-        self.enter(principal, Resource::Watches, registries, maximum)
+        bytes: NonZeroU32,
+    ) -> Result<[Admission; 2], LimitExceeded> {
+        let half_of = |global, always| Maximum { per_caller: global / 2, global, always };
+        let counted = half_of(MAX_WATCHES, ALWAYS_ADMITTED);
+        let sized = half_of(MAX_WATCH_BYTES, ALWAYS_ADMITTED_BYTES);
+        Ok([
+            self.enter(principal, Resource::Watches, registries, counted)?,
+            self.enter(principal, Resource::WatchBytes, bytes, sized)?,
+        ])
     }
 
     pub(super) fn keep_alive(&self, principal: &Principal, admission: &Admission) {
@@ -149,6 +162,7 @@ impl Usage {
         match resource {
             Resource::InFlight => &self.in_flight,
             Resource::Watches => &self.watches,
+            Resource::WatchBytes => &self.watch_bytes,
         }
     }
 
@@ -171,7 +185,7 @@ impl Admission {
         let own = self.caller.usage.of(self.resource).load(Ordering::Relaxed);
         if own > maximum.per_caller {
             Err(LimitExceeded::PerCaller(self.resource, RetryAfter::spread(DEFAULT_DELAY)))
-        } else if own > ALWAYS_ADMITTED && self.total.of(self.resource).load(Ordering::Relaxed) > maximum.global {
+        } else if own > maximum.always && self.total.of(self.resource).load(Ordering::Relaxed) > maximum.global {
             Err(LimitExceeded::Global(self.resource, RetryAfter::spread(DEFAULT_DELAY)))
         } else {
             Ok(())
@@ -209,6 +223,10 @@ mod tests {
             Err(LimitExceeded::PerCaller(_, RetryAfter(wait))) => wait,
             other => panic!("the caller's own limit: {other:?}"),
         }
+    }
+
+    fn watch_limit(result: Result<[Admission; 2], LimitExceeded>) {
+        assert!(matches!(result, Err(LimitExceeded::PerCaller(..))), "{result:?}");
     }
 
     fn is_global<T>(result: &Result<T, LimitExceeded>) -> bool {
@@ -261,14 +279,30 @@ mod tests {
     fn watched_registries_have_separate_limits() {
         let (limits, _) = limits(200);
         let (half, own) = (count(u32::try_from(MAX_WATCHES / 2).unwrap()), Principal::Uid(1));
-        let first = limits.admit_watch(&own, half).unwrap();
-        caller_limit(limits.admit_watch(&own, count(1)));
+        let first = limits.admit_watch(&own, half, count(1)).unwrap();
+        watch_limit(limits.admit_watch(&own, count(1), count(1)));
         limits.admit(&own, count(200)).unwrap();
-        let second = limits.admit_watch(&Principal::Uid(2), half).unwrap();
-        assert!(is_global(&limits.admit_watch(&Principal::Uid(3), count(201))));
-        limits.admit_watch(&Principal::Uid(3), count(200)).unwrap();
+        let second = limits.admit_watch(&Principal::Uid(2), half, count(1)).unwrap();
+        assert!(is_global(&limits.admit_watch(&Principal::Uid(3), count(201), count(1))));
+        limits.admit_watch(&Principal::Uid(3), count(200), count(1)).unwrap();
         drop((first, second));
-        limits.admit_watch(&own, half).unwrap();
+        limits.admit_watch(&own, half, count(1)).unwrap();
+    }
+
+    #[test]
+    fn memory_of_watches_has_a_limit_beside_their_number() {
+        let (limits, _) = limits(200);
+        let (half, own) = (count(u32::try_from(MAX_WATCH_BYTES / 2).unwrap()), Principal::Uid(1));
+        let few = count(u32::try_from(ALWAYS_ADMITTED_BYTES).unwrap());
+        let first = limits.admit_watch(&own, count(1), half).unwrap();
+        watch_limit(limits.admit_watch(&own, count(1), count(1)));
+        let second = limits.admit_watch(&Principal::Uid(2), count(1), half).unwrap();
+        limits.admit_watch(&Principal::Uid(3), count(1), few).unwrap();
+        assert!(is_global(&limits.admit_watch(&Principal::Uid(3), count(1), few.saturating_add(1))));
+        drop((first, second));
+        limits.admit_watch(&own, count(1), half).unwrap();
+        let usage = limits.caller(&own);
+        assert_eq!((usage.usage.counts().1, usage.usage.watch_bytes.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[test]

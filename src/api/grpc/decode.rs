@@ -1,11 +1,10 @@
 //! From request messages to requests of the broker.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::status::ErrorContext;
 use crate::api::request::default_region;
-use crate::broker::{Broker, CredentialRequest, RequestContext};
+use crate::broker::{Broker, CredentialRequest, KnownIds, RequestContext};
 use crate::credential::{CredentialId, ProfileName, ProfileNameError};
 use crate::error::BrokerError;
 use crate::pb;
@@ -35,7 +34,7 @@ pub(super) fn credential_request(
 }
 
 /// Reads the IDs of the credentials that a watcher already has.
-pub(super) fn known_ids(ids: &[String]) -> Result<HashSet<CredentialId>, BrokerError> {
+pub(super) fn known_ids(ids: &[String]) -> Result<KnownIds, BrokerError> {
     if ids.len() > MAX_KNOWN_IDS {
         let problem = format!("there are {} of them; name at most {MAX_KNOWN_IDS}", ids.len());
         return Err(BrokerError::RequestInvalid { field: "known_credential_ids", problem });

@@ -1,6 +1,6 @@
 //! A watch as a stream of events. A slow client gets the latest event of each registry, not all of them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,9 @@ use self::registry::{RegistryEvent, RegistryEvents, WatchedRegistry};
 use super::admitted::AdmittedCall;
 use super::call::Call;
 use super::decode;
-use super::status::{ErrorContext, to_status};
+use super::status::{ErrorContext, to_status, to_status_unlogged};
 use crate::api::request;
-use crate::broker::{Broker, CredentialRequest, RequestContext};
-use crate::credential::CredentialId;
+use crate::broker::{Broker, CredentialRequest, KnownIds, RequestContext};
 use crate::error::BrokerError;
 use crate::jitter;
 use crate::limits::{Admission, Limits};
@@ -34,17 +33,25 @@ pub(super) type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchRegistryCrede
 /// Interval of the checks of a watch: whether the caller is still authenticated, and which registries its grants name.
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
+/// Memory that one watch takes beside its registries: the stream, its buffers and its task.
+const CALL_BYTES: usize = 12 * 1024;
+/// Memory that each watched registry takes.
+const REGISTRY_BYTES: usize = 2 * 1024;
+
 /// The state of one watch.
 struct WatchStream {
     broker: Arc<Broker>,
     limits: Limits,
     call: Arc<Call>,
     context: RequestContext,
-    known_ids: Arc<HashSet<CredentialId>>,
+    known_ids: KnownIds,
     registries: SelectAll<RegistryEvents>,
     /// For a request without a list: the registries that the caller's grants name and that the watch follows. Else `None`.
     granted: Option<BTreeSet<ResolvedRegistry>>,
     watched: Vec<Admission>,
+    /// The registries that are refused, by their indexes, and why. With all refused the watch ends.
+    refused: BTreeSet<i32>,
+    refusal: Option<BrokerError>,
     snapshot: Snapshot,
     check: Interval,
     end: WatchEnd,
@@ -90,13 +97,7 @@ pub(super) fn events(
 }
 
 impl WatchStream {
-    fn new(
-        broker: Arc<Broker>,
-        limits: Limits,
-        admitted: AdmittedCall,
-        known_ids: HashSet<CredentialId>,
-        age: Duration,
-    ) -> Self {
+    fn new(broker: Arc<Broker>, limits: Limits, admitted: AdmittedCall, known_ids: KnownIds, age: Duration) -> Self {
         let AdmittedCall { call, context, admission } = admitted;
         let mut check = interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -106,10 +107,12 @@ impl WatchStream {
             end: WatchEnd::of(&call, age),
             call,
             context,
-            known_ids: Arc::new(known_ids),
+            known_ids,
             registries: SelectAll::new(),
             granted: None,
             watched: Vec::new(),
+            refused: BTreeSet::new(),
+            refusal: None,
             snapshot: Snapshot::Pending { registries: 0, in_flight: vec![admission] },
             check,
             ended: false,
@@ -122,11 +125,11 @@ impl WatchStream {
             let problem = format!("a watch names at most {MAX_REQUESTS} registries, this one {}", requests.len());
             return Err(BrokerError::RequestInvalid { field: "requests", problem });
         }
-        self.watched.push(request::admit_watch(&self.limits, &self.context.caller, requests.len())?);
+        self.admit(requests.len(), CALL_BYTES + self.known_ids.bytes())?;
         for message in requests {
             match decode::credential_request(&self.broker, &self.context, message) {
                 Ok(request) => self.follow(request),
-                Err(error) => self.add(registry::rejected(self.next_index(), &error, &self.call)),
+                Err(error) => self.add(registry::rejected(self.next_index(), error, &self.call)),
             }
         }
         Ok(())
@@ -134,19 +137,20 @@ impl WatchStream {
 
     /// Follows the registries that the caller's grants name and that are not followed yet.
     fn follow_granted(&mut self) -> Result<(), BrokerError> {
-        let caller = &self.context.caller;
         let followed = self.granted.get_or_insert_default();
-        let new: BTreeSet<_> = self.broker.named_registries(caller).difference(followed).cloned().collect();
-        check_count(followed.len() + new.len())?;
+        let new: BTreeSet<_> =
+            self.broker.named_registries(&self.context.caller).difference(followed).cloned().collect();
+        let followed = followed.len();
+        check_count(followed + new.len())?;
         if new.is_empty() {
             return Ok(());
         }
-        let in_flight = request::admit(&self.limits, caller, new.len())?;
-        self.watched.push(request::admit_watch(&self.limits, caller, new.len())?);
+        let in_flight = request::admit(&self.limits, &self.context.caller, new.len())?;
+        self.admit(new.len(), if followed == 0 { CALL_BYTES + self.known_ids.bytes() } else { 0 })?;
         if let Snapshot::Pending { in_flight: admissions, .. } = &mut self.snapshot {
             admissions.push(Arc::new(in_flight));
         }
-        followed.extend(new.iter().cloned());
+        self.granted.get_or_insert_default().extend(new.iter().cloned());
         for target in new {
             let request = CredentialRequest::new(self.context.clone(), target);
             let context = ErrorContext::of(&request);
@@ -155,11 +159,18 @@ impl WatchStream {
         Ok(())
     }
 
+    /// Admits watched registries, and the memory that the watch takes beside them.
+    fn admit(&mut self, registries: usize, bytes: usize) -> Result<(), BrokerError> {
+        let bytes = bytes + self.context.caller.bytes() + registries * REGISTRY_BYTES;
+        self.watched.extend(request::admit_watch(&self.limits, &self.context.caller, registries, bytes)?);
+        Ok(())
+    }
+
     fn follow(&mut self, request: (CredentialRequest, ErrorContext)) {
         // An alias and its registry share a credential. A client that knows the ID may have it from the registry only,
         // so the first event of an alias always has the whole credential.
         let is_granted_alias = self.granted.is_some() && request.0.target.alias.is_some();
-        let known_ids = if is_granted_alias { Arc::default() } else { Arc::clone(&self.known_ids) };
+        let known_ids = if is_granted_alias { KnownIds::default() } else { self.known_ids.clone() };
         let (index, broker, call) = (self.next_index(), Arc::clone(&self.broker), Arc::clone(&self.call));
         self.add(WatchedRegistry::new(index, broker, request, known_ids, call).into_events());
     }
@@ -179,6 +190,9 @@ impl WatchStream {
         loop {
             if self.ended {
                 return None;
+            }
+            if self.is_refused() {
+                return self.refusal.take().map(|error| Err(self.refuse(&error)));
             }
             if matches!(self.snapshot, Snapshot::Pending { registries: 0, .. }) {
                 self.snapshot = Snapshot::Complete;
@@ -210,7 +224,20 @@ impl WatchStream {
         if let (true, Snapshot::Pending { registries, .. }) = (event.is_first, &mut self.snapshot) {
             *registries = registries.saturating_sub(1);
         }
+        self.note_refusal(event.response.index, event.refusal);
         Ok(event.response)
+    }
+
+    /// Notes whether a registry is refused. A denial takes precedence over an invalid request.
+    fn note_refusal(&mut self, index: i32, refusal: Option<BrokerError>) {
+        let Some(error) = refusal else {
+            self.refused.remove(&index);
+            return;
+        };
+        self.refused.insert(index);
+        if self.refusal != Some(BrokerError::CallerNotAllowed) {
+            self.refusal = Some(error);
+        }
     }
 
     /// Checks the proof of the caller's identity, and follows registries that its grants have named since the last check.
@@ -224,6 +251,21 @@ impl WatchStream {
             _ = self.follow_granted();
         }
         Ok(())
+    }
+
+    /// Returns whether every registry is refused, also those that grants have named since the last check.
+    fn is_refused(&mut self) -> bool {
+        let all = |watch: &Self| !watch.refused.is_empty() && watch.refused.len() == watch.registries.len();
+        if all(self) && self.granted.is_some() {
+            _ = self.follow_granted();
+        }
+        all(self)
+    }
+
+    /// Ends a watch of which every registry is refused. Each refusal is logged already.
+    fn refuse(&mut self, error: &BrokerError) -> Status {
+        self.ended = true;
+        to_status_unlogged(error, &ErrorContext::default(), &self.call)
     }
 
     fn fail(&mut self, error: &BrokerError) -> Status {

@@ -1,6 +1,5 @@
 //! The events of one watched registry.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream};
@@ -9,8 +8,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use crate::api::grpc::call::Call;
 use crate::api::grpc::encode;
 use crate::api::grpc::status::{self, ErrorContext, to_status, to_status_unlogged};
-use crate::broker::{Broker, CredentialRequest, Watch, WatchUpdate};
-use crate::credential::CredentialId;
+use crate::broker::{Broker, CredentialRequest, KnownIds, Watch, WatchUpdate};
 use crate::error::BrokerError;
 use crate::pb;
 use crate::pb::watch_registry_credentials_response::Event;
@@ -20,6 +18,8 @@ pub(super) struct RegistryEvent {
     pub(super) response: pb::WatchRegistryCredentialsResponse,
     /// Whether this is the registry's first event, which belongs to the snapshot.
     pub(super) is_first: bool,
+    /// Why the registry has no credential, if only other grants or another request can change that.
+    pub(super) refusal: Option<BrokerError>,
 }
 
 /// The events of one registry, without an end.
@@ -39,7 +39,7 @@ impl WatchedRegistry {
         index: i32,
         broker: Arc<Broker>,
         (request, context): (CredentialRequest, ErrorContext),
-        known_ids: Arc<HashSet<CredentialId>>,
+        known_ids: KnownIds,
         call: Arc<Call>,
     ) -> Self {
         Self { index, watch: Watch::new(broker, request, known_ids), context, call, is_first: true }
@@ -54,13 +54,17 @@ impl WatchedRegistry {
     }
 
     async fn next(&mut self) -> RegistryEvent {
+        let mut refusal = None;
         let event = match self.watch.next().await {
             WatchUpdate::Released(released) => Event::Credentials(encode::credentials(*released)),
             WatchUpdate::Unchanged(id) => Event::UnchangedCredentialId(id.to_string()),
-            WatchUpdate::Failed(error) => Event::Error(status::to_message(&self.status(&error))),
+            WatchUpdate::Failed(error) => {
+                refusal = Some(BrokerError::CallerNotAllowed).filter(|denial| *denial == error);
+                Event::Error(status::to_message(&self.status(&error)))
+            }
         };
         let response = pb::WatchRegistryCredentialsResponse { index: self.index, event: Some(event) };
-        RegistryEvent { response, is_first: std::mem::take(&mut self.is_first) }
+        RegistryEvent { response, is_first: std::mem::take(&mut self.is_first), refusal }
     }
 
     fn status(&self, error: &BrokerError) -> tonic::Status {
@@ -75,9 +79,9 @@ impl WatchedRegistry {
 }
 
 /// Returns the events of an invalid request: its error, and nothing after it.
-pub(super) fn rejected(index: i32, error: &BrokerError, call: &Call) -> RegistryEvents {
-    let event = Event::Error(status::to_message(&to_status(error, &ErrorContext::default(), call)));
+pub(super) fn rejected(index: i32, error: BrokerError, call: &Call) -> RegistryEvents {
+    let event = Event::Error(status::to_message(&to_status(&error, &ErrorContext::default(), call)));
     let response = pb::WatchRegistryCredentialsResponse { index, event: Some(event) };
-    let only = std::future::ready(RegistryEvent { response, is_first: true });
+    let only = std::future::ready(RegistryEvent { response, is_first: true, refusal: Some(error) });
     only.into_stream().chain(stream::pending()).boxed()
 }
