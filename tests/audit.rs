@@ -1,7 +1,7 @@
 //! Audit log (P11): every release has a record, and no record holds a secret.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
 mod program;
 mod support;

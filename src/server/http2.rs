@@ -81,18 +81,19 @@ impl GrpcProtocol {
         };
         match handshake {
             Ok(Ok(established)) => return Some(established),
-            Ok(Err(error)) => match tls::certificate_problem(&error) {
-                Some(problem) => self.record_certificate(&error, problem, (origin, from)),
-                None => debug!(%error, %from, "connection closed: TLS handshake failed"),
-            },
+            Ok(Err(error)) => self.record_failure(&error, (origin, from)),
             Err(_) => debug!(%from, "connection closed: TLS handshake timed out"),
         }
         self.limits.record_failure(origin);
         None
     }
 
-    /// Records a client certificate that was rejected, or counts it.
-    fn record_certificate(&self, error: &io::Error, reason: &'static str, (origin, from): (Origin, IpAddr)) {
+    /// Records a client certificate that was rejected, or counts it. Other failed handshakes are noise.
+    fn record_failure(&self, error: &io::Error, (origin, from): (Origin, IpAddr)) {
+        let Some(reason) = tls::certificate_problem(error) else {
+            debug!(%error, %from, "connection closed: TLS handshake failed");
+            return;
+        };
         let kind = Kind::Unauthenticated(Proof::Certificate, reason);
         let Some(admitted) = self.rejections.admit(Subject::Origin(origin), kind) else { return };
         warn!(%error, %from, "connection closed: client certificate rejected");

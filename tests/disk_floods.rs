@@ -1,0 +1,288 @@
+//! Floods of requests that get nothing, and full disks, on the real program: what it writes about them, and that releases go on.
+//!
+//! Honest callers run beside each flood. Each test prints what it reached, for `docs/reliability.md`.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
+mod attack;
+mod certificates;
+mod program;
+mod raw_frames;
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use attack::{Scene, Setup, attacker};
+use ecr_broker::pb;
+use futures_util::future::join_all;
+use program::{PROGRAM, Server};
+use serde_json::Value;
+use support::{Client, HOST, host, request};
+use tokio::time::Instant;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+
+/// Batches that are in flight together.
+const AT_ONCE: usize = 8;
+const BATCH: usize = 100;
+/// A flood of one kind by one caller leaves at most one record in this many. On a slow machine it takes longer, and has more.
+const AT_LEAST_COUNTED: u64 = 4;
+
+/// What a broker wrote during a flood.
+struct Written {
+    audit: Vec<Value>,
+    audit_bytes: u64,
+    log: Vec<Value>,
+    log_bytes: usize,
+}
+
+impl Written {
+    fn new(audit: &Path, log: &str) -> Self {
+        let log_bytes = log.len();
+        let log = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        Self { audit: records(audit), audit_bytes: fs::metadata(audit).unwrap().len(), log, log_bytes }
+    }
+
+    /// Returns the rejections with an outcome that have a record each, and those that are only counted.
+    fn audited(&self, outcome: &str) -> (u64, u64) {
+        let of_outcome: Vec<_> = self.audit.iter().filter(|record| record["outcome"] == outcome).collect();
+        let counted: Vec<_> = of_outcome.iter().filter_map(|record| record["count"].as_u64()).collect();
+        ((of_outcome.len() - counted.len()) as u64, counted.iter().sum())
+    }
+
+    /// Returns the log lines of an event about a flood, and the rejections that are only counted.
+    fn logged(&self, event: &str, reason: &str) -> (u64, u64) {
+        let lines = self.log.iter().filter(|line| line["message"] == event).count() as u64;
+        let counts = self.log.iter().filter(|line| line["message"] == "rejections counted" && line["reason"] == reason);
+        (lines, counts.filter_map(|line| line["count"].as_u64()).sum())
+    }
+}
+
+fn records(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))).collect()
+}
+
+fn audited(file: &Path) -> Setup {
+    // The disk of the tests may be small.
+    let variables = [("ECR_BROKER_AUDIT_OUTPUT", file.to_str().unwrap()), ("ECR_BROKER_AUDIT_RESERVE", "0B")];
+    Setup { environment: variables.map(|(name, value)| (name, value.to_owned())).into(), ..Setup::default() }
+}
+
+/// Sends batches of a hundred times the same request; all of them get nothing.
+async fn flood(client: &Client, batches: usize, asked: &pb::GetRegistryCredentialsRequest, code: Code) {
+    let each = |batches: usize| {
+        let (mut client, requests) = (client.clone(), vec![asked.clone(); BATCH]);
+        async move {
+            for _ in 0..batches {
+                let batch = pb::BatchGetRegistryCredentialsRequest { requests: requests.clone() };
+                let results = client.batch_get_registry_credentials(batch).await.unwrap().into_inner().results;
+                assert!(results.iter().all(|result| failed_with(result, code)), "{results:?}");
+            }
+        }
+    };
+    join_all((0..AT_ONCE).map(|_| each(batches / AT_ONCE))).await;
+}
+
+fn failed_with(result: &pb::BatchResult, code: Code) -> bool {
+    matches!(&result.result, Some(pb::batch_result::Result::Error(status)) if status.code == i32::from(code))
+}
+
+/// A user without a grant for the account fills neither audit log nor log.
+async fn denials(batches: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let scene = Scene::start(audited(&audit)).await;
+    let client = Client::new(scene.unix().connect().await.unwrap());
+    let (began, total) = (Instant::now(), (batches * BATCH) as u64);
+    flood(&client, batches, &request(&host(7)), Code::PermissionDenied).await;
+    let took = began.elapsed();
+    let log = scene.end("denials of a user", &format!("{total} denials in {took:.1?}")).await;
+
+    let written = Written::new(&audit, &log);
+    let ((recorded, counted), (lines, unlogged)) =
+        (written.audited("denied"), written.logged("request denied", "CALLER_NOT_ALLOWED"));
+    let (audit_bytes, log_bytes) = (written.audit_bytes, written.log_bytes as u64);
+    let per_second = u128::from(audit_bytes + log_bytes) * 1000 / took.as_millis().max(1);
+    println!(
+        "{recorded} audit records and {lines} log lines, the rest counted; {audit_bytes} bytes of audit with all releases \
+         and {log_bytes} of log, {per_second} bytes per second"
+    );
+    assert_eq!((recorded + counted, lines + unlogged), (total, total), "no denial is lost");
+    assert!(recorded <= total / AT_LEAST_COUNTED && lines <= total / AT_LEAST_COUNTED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_twenty_thousand_denials_leave_few_records_and_an_exact_count() {
+    denials(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes half a minute"]
+async fn p11_two_hundred_thousand_denials_leave_few_records() {
+    denials(2_000).await;
+}
+
+/// Each item of a batch is an error, not a line.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_of_invalid_items_leave_a_line_and_a_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let scene = Scene::start(audited(&audit)).await;
+    let client = Client::new(scene.unix().connect().await.unwrap());
+    let invalid = pb::GetRegistryCredentialsRequest { target: None, ..request(HOST) };
+    flood(&client, 80, &invalid, Code::InvalidArgument).await;
+    let log = scene.end("invalid items of batches", "8,000 items").await;
+
+    let written = Written::new(&audit, &log);
+    let (lines, counted) = written.logged("request failed", "REQUEST_INVALID");
+    println!("{lines} log lines, {counted} items counted, {} bytes of log", written.log_bytes);
+    assert_eq!(lines + counted, 8_000);
+    assert!(lines <= 8_000 / 100, "{lines}: one a minute");
+}
+
+/// Calls without any proof are audited, by their addresses, and fill neither log.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_without_proof_leave_a_record_per_address_and_a_count() {
+    const ADDRESSES: u8 = 4;
+    const CALLS: usize = 1_000;
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let scene = Scene::start(audited(&audit)).await;
+    let calls = |endpoint: Endpoint| async move {
+        let mut client = Client::new(endpoint.connect().await.unwrap());
+        for _ in 0..CALLS {
+            let status = client.get_registry_credentials(request(HOST)).await.unwrap_err();
+            // Above the budget of its failures an address is refused before it could prove anything.
+            assert!([Code::Unauthenticated, Code::ResourceExhausted].contains(&status.code()), "{status:?}");
+        }
+    };
+    join_all((1..=ADDRESSES).map(|number| calls(scene.anonymous(attacker(number))))).await;
+    let log = scene.end("calls without proof", &format!("{CALLS} calls of each of {ADDRESSES} addresses")).await;
+
+    let written = Written::new(&audit, &log);
+    let (recorded, counted) = written.audited("unauthenticated");
+    let lines = written.logged("request failed", "").0;
+    println!("{recorded} audit records and {lines} log lines, {counted} counted; {} bytes of log", written.log_bytes);
+    for number in 1..=ADDRESSES {
+        let origin = attacker(number).to_string();
+        let record = written.audit.iter().find(|record| record["origin"] == origin.as_str()).unwrap();
+        assert_eq!((&record["outcome"], &record["proof"]), (&"unauthenticated".into(), &"none".into()), "{record}");
+        assert!(record["reason"].as_str().unwrap().contains("client certificate"), "{record}");
+    }
+    let most = CALLS as u64 / 50 * u64::from(ADDRESSES);
+    assert!(recorded <= most && lines <= most, "{recorded} records, {lines} lines");
+    assert!(counted > 0 && recorded + counted <= CALLS as u64 * u64::from(ADDRESSES));
+}
+
+/// A broker whose audit log is on a disk of 1 MB, in a separate mount namespace.
+struct SmallDisk {
+    broker: Server,
+    client: Client,
+    /// The disk's directory, as this process sees it.
+    disk: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    const RESERVE: &str = "512KiB";
+
+    /// Starts the broker; `None` if this process may not mount.
+    async fn start() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let (disk, socket, config) =
+            (directory.path().join("disk"), directory.path().join("b.sock"), directory.path().join("broker.toml"));
+        fs::create_dir(&disk).unwrap();
+        let mounted = |then: &[&str]| {
+            let mut command = Command::new("unshare");
+            let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"";
+            command.args(["--mount", "sh", "-c", script]).arg(&disk).args(then);
+            command
+        };
+        if !mounted(&["true"]).output().is_ok_and(|output| output.status.success()) {
+            println!("skipped: this process may not mount a disk");
+            return None;
+        }
+        let grants = format!(
+            "server.listen = [\"unix:{}\"]\naudit = {{ output = \"{}\", reserve = \"{}\" }}\n[[grants]]\nid = \"own\"\n\
+             callers = [{{ uid = {} }}]\nregistries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
+            socket.display(),
+            disk.join("audit.jsonl").display(),
+            Self::RESERVE,
+            rustix::process::getuid().as_raw(),
+        );
+        fs::write(&config, grants).unwrap();
+        let command = mounted(&[PROGRAM, "serve", "--simulate", "--config", config.to_str().unwrap()]);
+        let broker = Server::spawn_logging(command);
+        let client = Client::new(channel(&socket).await);
+        let seen = Path::new("/proc").join(broker.pid().to_string()).join("root").join(disk.strip_prefix("/").unwrap());
+        Some(Self { broker, client, disk: seen, _directory: directory })
+    }
+
+    /// Fills the disk with so many bytes, or as many as fit.
+    fn fill(&self, bytes: usize) {
+        _ = fs::write(self.disk.join("filler"), vec![0; bytes]);
+    }
+
+    async fn get(&mut self) -> Result<(), Code> {
+        self.client.get_registry_credentials(request(HOST)).await.map(drop).map_err(|status| status.code())
+    }
+
+    async fn deny(&mut self) {
+        let denied = self.client.get_registry_credentials(request(&host(7))).await;
+        assert_eq!(denied.unwrap_err().code(), Code::PermissionDenied);
+    }
+
+    /// Returns the complete lines of the audit log, and the number of others.
+    fn audit(&self) -> (Vec<Value>, usize) {
+        let text = fs::read_to_string(self.disk.join("audit.jsonl")).unwrap();
+        let whole: Vec<_> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let cut = text.lines().count() - whole.len();
+        (whole, cut)
+    }
+
+    fn recorded_denials(&self) -> usize {
+        self.audit().0.iter().filter(|record| record["outcome"] == "denied").count()
+    }
+}
+
+async fn channel(socket: &Path) -> Channel {
+    Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn p11_releases_outlast_denials_on_a_full_disk_and_recover() {
+    let Some(mut small) = SmallDisk::start().await else { return };
+    small.get().await.unwrap();
+    small.deny().await;
+    assert_eq!(small.recorded_denials(), 1);
+
+    // Less is free than the reserve: releases go on, denials are counted.
+    small.fill(700 * 1024);
+    small.deny().await;
+    small.get().await.unwrap();
+    assert_eq!(small.recorded_denials(), 1);
+    small.broker.until_logged("audit reserve reached");
+
+    // The disk is full. What is left of the file's last page takes some records, and cuts the last.
+    small.fill(2 * 1024 * 1024);
+    let mut released = 2;
+    while small.get().await.is_ok() {
+        released += 1;
+    }
+    assert_eq!(small.get().await, Err(Code::Unavailable), "AUDIT_UNAVAILABLE");
+    small.deny().await;
+
+    fs::remove_file(small.disk.join("filler")).unwrap();
+    small.get().await.unwrap();
+    small.broker.until_logged("audit log write recovered");
+    small.deny().await;
+    let (whole, cut) = small.audit();
+    let recorded = whole.iter().filter(|record| record["outcome"] == "released").count();
+    println!("{recorded} releases on a disk of 1 MB, {cut} line cut short, released again without a restart");
+    assert!(cut <= 1 && recorded == released + 1, "{cut} lines cut, {recorded} of {released} releases");
+    assert_eq!(small.recorded_denials(), 2);
+}
