@@ -35,6 +35,8 @@ pub(super) struct Item<'a> {
     table: &'a Table,
     bound: Option<&'a Bound>,
     problems: Vec<String>,
+    /// Problems of a valid table among the others.
+    conflicts: Vec<String>,
 }
 
 impl Item<'_> {
@@ -50,6 +52,15 @@ impl Item<'_> {
     /// Notes a problem; the table is then left out.
     pub(super) fn report(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
+    }
+
+    /// Notes a problem that another file can cause. Parts of the table may stay.
+    pub(super) fn report_conflict(&mut self, problem: impl Into<String>) {
+        self.conflicts.push(problem.into());
+    }
+
+    pub(super) fn has_conflicts(&self) -> bool {
+        !self.conflicts.is_empty()
     }
 
     /// Returns a value, or notes the problem.
@@ -84,6 +95,14 @@ impl Item<'_> {
     }
 }
 
+/// The rules of tables that must differ.
+pub(super) struct Unique<T> {
+    /// Returns whether two tables share what must be unique.
+    pub(super) are_same: fn(&T, &T) -> bool,
+    /// Returns whether a table stays beside one that shares it.
+    pub(super) stays: fn(&T) -> bool,
+}
+
 impl<T> Listed<T> {
     fn report(&mut self, place: &str, problem: String) {
         self.diagnostics.push(Diagnostic { place: place.to_owned(), problem });
@@ -91,19 +110,13 @@ impl<T> Listed<T> {
 
     /// Adds an item, or reports the duplicate. Of two included files both are reported, so that neither can replace the other's items by
     /// choosing their names. The main file has precedence.
-    fn add(
-        &mut self,
-        item: T,
-        document: &Document,
-        main: &str,
-        are_same: impl Fn(&T, &T) -> bool,
-        problem: impl Fn() -> String,
-    ) {
-        let Some(index) = self.items.iter().position(|other| are_same(other, &item)) else {
+    fn add(&mut self, item: T, document: &Document, main: &str, unique: &Unique<T>, problem: impl Fn() -> String) {
+        let same = self.items.iter().position(|other| (unique.are_same)(other, &item));
+        if same.is_none() || (unique.stays)(&item) {
             self.items.push(item);
             self.places.push(document.place.clone());
-            return;
-        };
+        }
+        let Some(index) = same else { return };
         self.report(&document.place, problem());
         let other = self.places.get(index).filter(|place| **place != document.place && *place != main).cloned();
         if let Some(other) = other {
@@ -113,12 +126,12 @@ impl<T> Listed<T> {
 }
 
 impl List {
-    /// Reads the list of all files, the main file first. `are_same` tells whether two tables share what must be unique.
+    /// Reads the list of all files, the main file first.
     pub(super) fn read<'a, T>(
         &self,
         documents: impl Iterator<Item = &'a Document>,
         read: impl Fn(&mut Item<'_>) -> Option<T>,
-        are_same: impl Fn(&T, &T) -> bool,
+        unique: &Unique<T>,
     ) -> Listed<T> {
         let mut listed = Listed { items: Vec::new(), places: Vec::new(), exists: false, diagnostics: Vec::new() };
         let mut main = None;
@@ -132,11 +145,12 @@ impl List {
                 continue;
             };
             for (index, value) in values.iter().enumerate() {
-                match self.read_one(document, index, value, &read) {
-                    Ok(item) => listed.add(item, document, main, &are_same, || {
+                let (item, problems) = self.read_one(document, index, value, &read);
+                problems.into_iter().for_each(|problem| listed.report(&document.place, problem));
+                if let Some(item) = item {
+                    listed.add(item, document, main, unique, || {
                         format!("{}: duplicate {}; choose another", self.name(index, value), self.unique)
-                    }),
-                    Err(problems) => problems.into_iter().for_each(|problem| listed.report(&document.place, problem)),
+                    });
                 }
             }
         }
@@ -149,19 +163,18 @@ impl List {
         index: usize,
         value: &Value,
         read: impl Fn(&mut Item<'_>) -> Option<T>,
-    ) -> Result<T, Vec<String>> {
+    ) -> (Option<T>, Vec<String>) {
         let name = self.name(index, value);
         let Value::Table(table) = value else {
-            return Err(vec![format!("{name}: {}", Expected::Words("a table").but_got(value))]);
+            return (None, vec![format!("{name}: {}", Expected::Words("a table").but_got(value))]);
         };
-        let mut item = Item { table, bound: document.bound.as_ref(), problems: Vec::new() };
+        let mut item = Item { table, bound: document.bound.as_ref(), problems: Vec::new(), conflicts: Vec::new() };
         for key in table.keys().filter(|key| !self.keys.contains(&key.as_str())) {
             item.report(format!("{key}: unknown key; the keys are {}", self.keys.join(", ")));
         }
-        match read(&mut item) {
-            Some(read) if item.problems.is_empty() => Ok(read),
-            _ => Err(item.problems.into_iter().map(|problem| format!("{name}: {problem}")).collect()),
-        }
+        let read = read(&mut item).filter(|_| item.problems.is_empty());
+        let problems = item.problems.into_iter().chain(item.conflicts);
+        (read, problems.map(|problem| format!("{name}: {problem}")).collect())
     }
 
     fn name(&self, index: usize, value: &Value) -> String {

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 use crate::config::value_type::Expected;
 use crate::config::values::{self, PROFILE_NAME, strings};
 use crate::credential::ProfileName;
-use crate::policy::{Accounts, Grant, RegistryPattern};
+use crate::policy::{Accounts, Effect, Grant, RegistryPattern};
 use crate::profile::Profile;
 use crate::registry::AccountId;
 
@@ -44,7 +44,40 @@ impl Bound {
             Some(profile) => problems.extend(self.problem_of_profile("profile", profile)),
             None => problems.push(format!("profile is missing; name one of this file's profiles: {}", self.profiles())),
         }
+        if grant.effect == Effect::Allow {
+            problems.extend(grant.registries.iter().flat_map(problems_of_regions));
+        }
         problems
+    }
+
+    /// Returns the part of a denial that is within the bound, as a denial for each profile.
+    pub(in crate::config) fn part_of(&self, denial: &Grant) -> Vec<Grant> {
+        let registries: Vec<_> = denial.registries.iter().filter_map(|pattern| self.part_of_pattern(pattern)).collect();
+        if registries.is_empty() {
+            return Vec::new();
+        }
+        let applies = |profile: &&ProfileName| denial.profile.as_ref().is_none_or(|one| one == *profile);
+        let of = |profile: &ProfileName| Grant {
+            profile: Some(profile.clone()),
+            registries: registries.clone(),
+            ..denial.clone()
+        };
+        self.profiles.iter().filter(applies).map(of).collect()
+    }
+
+    fn part_of_pattern(&self, pattern: &RegistryPattern) -> Option<RegistryPattern> {
+        let RegistryPattern::Private { accounts, regions } = pattern else {
+            return self.public.then_some(RegistryPattern::Public);
+        };
+        let accounts = match (accounts, &self.accounts) {
+            (accounts, Accounts::Any) => accounts.clone(),
+            (Accounts::Any, own) => own.clone(),
+            (Accounts::Of(accounts), Accounts::Of(_)) => {
+                Accounts::Of(accounts.iter().filter(|account| self.has_account(account)).copied().collect())
+            }
+        };
+        let is_empty = accounts == Accounts::Of(Vec::new());
+        (!is_empty).then(|| RegistryPattern::Private { accounts, regions: regions.clone() })
     }
 
     fn problems_of_pattern(&self, pattern: &RegistryPattern) -> Vec<String> {
@@ -92,6 +125,14 @@ impl Bound {
     fn profiles(&self) -> String {
         self.profiles.iter().map(ProfileName::as_str).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Returns the regions that AWS does not have. Each would cost calls and a queue, and a grant that names one makes it known.
+fn problems_of_regions(pattern: &RegistryPattern) -> impl Iterator<Item = String> {
+    let invented = pattern.named_regions().filter(|region| !region.is_known());
+    invented.map(|region| {
+        format!("registries: region {region} is not one of AWS's; write a pattern, and add the region to aws.regions")
+    })
 }
 
 fn profiles(value: &Value) -> Result<Vec<ProfileName>, String> {

@@ -155,6 +155,12 @@ fn bounded_file_reaches_only_its_accounts_and_profiles() {
         (LIMITS, role("mine", "111111111111"), Some("profile \"mine\": name: \"mine\" is not")),
         (LIMITS, role("team", "222222222222"), Some("profile \"team\": role_chain: account 222222222222 of the last")),
         (LIMITS, role("pull", "111111111111"), Some("profile \"pull\": duplicate name")),
+        (
+            LIMITS,
+            grant("{ accounts = [\"111111111111\"], regions = [\"eu-aaa-1\"] }", pull),
+            Some("grant \"t\": registries: region eu-aaa-1 is not one of AWS's"),
+        ),
+        (LIMITS, grant("{ accounts = [\"111111111111\"], regions = [\"eu-aaa-*\"] }", pull), None),
         ("public = true", grant("{ public = true }", ""), None),
         ("public = true", grant(&own, ""), Some("grant \"t\": registries: account 111111111111 is not")),
         ("accounts = [\"*\"], profiles = [\"admin\"]", grant(&private("*"), "profile = \"admin\""), None),
@@ -185,5 +191,41 @@ fn limits_of_a_file_must_be_valid_and_the_same_everywhere() {
         let diagnostics = Config::load(&sources).unwrap_err();
         assert!(diagnostics.len() == 1 && diagnostics[0].problem.contains(problem), "{include}: {diagnostics:?}");
         assert!(diagnostics[0].place.ends_with("/main") && diagnostics[0].problem.starts_with("include: "));
+    }
+}
+
+/// Returns the denials of a team's file, written as TOML, under a main file that makes them invalid.
+fn denials_under(main: &str, denial: &str) -> String {
+    let denial = format!("[[grants]]\nid = \"never\"\ncallers = [{{ uid = 1 }}]\neffect = \"deny\"\n{denial}");
+    let (_directory, sources) = folder(&[("main.toml", main), ("team.toml", &denial)]);
+    let (config, problems) = Config::load_valid_parts(&sources);
+    assert!(!problems.is_empty() && problems.iter().all(|one| one.place.ends_with("team.toml")), "{problems:?}");
+    let is_denial = |grant: &&crate::policy::Grant| grant.effect == crate::policy::Effect::Deny;
+    let denials: Vec<_> = config.policy.grants().iter().filter(is_denial).cloned().collect();
+    crate::policy::grants_as_toml(&denials)
+}
+
+/// The main file's grants, limits and profiles can make a denial invalid that the team wrote and that was valid.
+#[test]
+fn denial_stays_active_within_its_files_limits() {
+    const BOTH: &str =
+        "registries = [{ accounts = [\"111111111111\", \"222222222222\"], regions = [\"*\"] }, { public = true }]";
+    let bounded = |profiles: &str| {
+        format!(
+            "include = [{{ files = \"team.toml\", accounts = [\"111111111111\"], profiles = [{profiles}] }}]\ngrants = []\n"
+        )
+    };
+    let narrowed = denials_under(&bounded("\"default\""), &format!("{BOTH}\nprofile = \"default\""));
+    assert!(narrowed.contains("111111111111") && narrowed.contains("profile"), "{narrowed}");
+    assert!(!narrowed.contains("222222222222") && !narrowed.contains("public"), "{narrowed}");
+    let every_account = "registries = [{ accounts = [\"*\"], regions = [\"*\"] }]";
+    let for_each = denials_under(&bounded("\"default\", \"pull\""), every_account);
+    assert_eq!((for_each.matches("never").count(), for_each.matches("111111111111").count()), (2, 2), "{for_each}");
+    assert_eq!(denials_under(&bounded("\"pull\""), &format!("{BOTH}\nprofile = \"default\"")), "");
+    // An ID that the main file uses, too, and a profile that it no longer has.
+    let taken = format!("include = [\"team.toml\"]\n{}", grant_of("never", "default"));
+    for denial in [every_account.to_owned(), format!("{BOTH}\nprofile = \"pull\"")] {
+        let whole = denials_under(&taken, &denial);
+        assert!(whole.matches("never").count() == 1 && whole.contains("accounts"), "{whole}");
     }
 }

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
-use crate::config::list::{Item, List, Listed};
+use crate::config::list::{Item, List, Listed, Unique};
 use crate::config::reader::Reader;
 use crate::config::value_type::Expected;
 use crate::config::values::{NAME, is_name};
@@ -34,12 +34,38 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> 
     reader.collect(parse(reader.documents(), profiles))
 }
 
+/// A table of the list: its grant, or what is left of it.
+struct Entry {
+    id: String,
+    effect: Effect,
+    grants: Vec<Grant>,
+}
+
+/// Denials stay beside a grant with their ID: another file could otherwise lift them.
+const UNIQUE: Unique<Entry> =
+    Unique { are_same: |one, other| one.id == other.id, stays: |entry| matches!(entry.effect, Effect::Deny) };
+
 /// Reads the grants of documents. Without the key every caller is allowed everything; an empty list denies everything.
 fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[Profile]) -> (Grants, Vec<Diagnostic>) {
     let Listed { items, places, exists, diagnostics } =
-        GRANTS.read(documents, |item| read_grant(item, profiles), |one, other| one.id == other.id);
-    let files = items.iter().map(|grant| grant.id.clone()).zip(places).collect();
-    ((if exists { Policy::Grants(items) } else { Policy::Open }, files), diagnostics)
+        GRANTS.read(documents, |item| read_entry(item, profiles), &UNIQUE);
+    // Of two with an ID, the first is the main file's.
+    let files = items.iter().map(|entry| entry.id.clone()).zip(places).rev().collect();
+    let grants = items.into_iter().flat_map(|entry| entry.grants).collect();
+    ((if exists { Policy::Grants(grants) } else { Policy::Open }, files), diagnostics)
+}
+
+/// Reads a grant. Another file can make it invalid, by its limits and profiles: an allow is then left out, and of a denial the part
+/// within the limits stays.
+fn read_entry(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Entry> {
+    let grant = read_grant(item, profiles)?;
+    let (id, effect) = (grant.id.clone(), grant.effect);
+    let grants = match (item.has_conflicts(), effect, item.bound()) {
+        (false, ..) | (true, Effect::Deny, None) => vec![grant],
+        (true, Effect::Deny, Some(bound)) => bound.part_of(&grant),
+        (true, Effect::Allow, _) => return None,
+    };
+    Some(Entry { id, effect, grants })
 }
 
 fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
@@ -47,13 +73,13 @@ fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
     let effect = item.optional("effect", Expected::OneOf(&["allow", "deny"]), Effect::Allow, effect);
     let callers = read_patterns("callers", caller_pattern::read, item);
     let registries = read_patterns("registries", registry_pattern::read, item);
-    let profile = item.take(read_profile(item.get("profile"), effect.unwrap_or(Effect::Deny), profiles));
+    let profile = read_profile(item, effect.unwrap_or(Effect::Deny), profiles);
     if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
         item.report("callers: a user can evade a denial by gid, by changing its primary group; name the users by uid");
     }
     let grant = Grant { id: id?, callers, registries, profile: profile?, effect: effect? };
     let beyond = item.bound().map(|bound| bound.problems_of_grant(&grant)).unwrap_or_default();
-    beyond.into_iter().for_each(|problem| item.report(problem));
+    beyond.into_iter().for_each(|problem| item.report_conflict(problem));
     Some(grant)
 }
 
@@ -66,15 +92,17 @@ fn effect(value: &Value) -> Option<Effect> {
 }
 
 /// Reads the profile. Without one, an allow is for the broker's own identity and a denial for every profile.
-fn read_profile(value: Option<&Value>, effect: Effect, profiles: &[Profile]) -> Result<Option<ProfileName>, String> {
+fn read_profile(item: &mut Item<'_>, effect: Effect, profiles: &[Profile]) -> Option<Option<ProfileName>> {
     let default = ProfileName::default_profile();
-    let Some(value) = value else { return Ok((effect == Effect::Allow).then_some(default)) };
+    let Some(value) = item.get("profile") else { return Some((effect == Effect::Allow).then_some(default)) };
     let known: Vec<_> = std::iter::once(&default).chain(profiles.iter().map(|profile| &profile.name)).collect();
-    let named = value.as_str().and_then(|name| known.iter().find(|profile| profile.as_str() == name));
-    named.map(|name| Some((*name).clone())).ok_or_else(|| {
+    let named = value.as_str().and_then(|name| name.parse::<ProfileName>().ok());
+    if !named.as_ref().is_some_and(|name| known.contains(&name)) {
         let known: Vec<_> = known.iter().map(|name| format!("{:?}", name.as_str())).collect();
-        format!("profile: unknown profile {value}; the profiles are {}", known.join(", "))
-    })
+        let problem = format!("profile: unknown profile {value}; the profiles are {}", known.join(", "));
+        item.report_conflict(problem);
+    }
+    named.map(Some)
 }
 
 fn read_patterns<T>(key: &str, read: fn(&Table) -> Result<T, String>, item: &mut Item<'_>) -> Vec<T> {

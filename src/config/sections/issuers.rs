@@ -8,7 +8,7 @@ use toml::Value;
 use crate::authn::jwt::{self, KeyLocation};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
-use crate::config::list::{Item, List, Listed};
+use crate::config::list::{Item, List, Listed, Unique};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Expected, ValueType};
 use crate::config::values::{self, NAME};
@@ -40,8 +40,11 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<jwt::Settings> {
 
 /// Reads the issuers of the section `[authentication]`.
 fn parse(section: Document) -> (Vec<jwt::Settings>, Vec<Diagnostic>) {
-    let same = |one: &jwt::Settings, other: &jwt::Settings| one.name == other.name || one.issuer == other.issuer;
-    let Listed { items, diagnostics, .. } = ISSUERS.read([section].iter(), read_issuer, same);
+    let unique = Unique {
+        are_same: |one: &jwt::Settings, other: &jwt::Settings| one.name == other.name || one.issuer == other.issuer,
+        stays: |_| false,
+    };
+    let Listed { items, diagnostics, .. } = ISSUERS.read([section].iter(), read_issuer, &unique);
     (items, diagnostics)
 }
 

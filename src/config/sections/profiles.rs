@@ -6,7 +6,7 @@ use toml::Value;
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
-use crate::config::list::{Item, List, Listed};
+use crate::config::list::{Item, List, Listed, Unique};
 use crate::config::reader::Reader;
 use crate::config::value_type::Expected;
 use crate::config::values::{PROFILE_NAME, strings};
@@ -34,7 +34,8 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Vec<Profile> {
 
 /// Reads the profiles of documents.
 fn parse<'a>(documents: impl Iterator<Item = &'a Document>) -> (Vec<Profile>, Vec<Diagnostic>) {
-    let Listed { items, diagnostics, .. } = PROFILES.read(documents, read_profile, |one, other| one.name == other.name);
+    let unique = Unique { are_same: |one: &Profile, other: &Profile| one.name == other.name, stays: |_| false };
+    let Listed { items, diagnostics, .. } = PROFILES.read(documents, read_profile, &unique);
     (items, diagnostics)
 }
 

@@ -89,7 +89,7 @@ impl RegistryPattern {
     }
 
     /// Returns the regions that the pattern names by their whole names.
-    pub(in crate::policy) fn named_regions(&self) -> impl Iterator<Item = Region> {
+    pub fn named_regions(&self) -> impl Iterator<Item = Region> {
         let regions = if let Self::Private { regions, .. } = self { regions.as_slice() } else { &[] };
         regions.iter().filter(|region| !region.is_open()).filter_map(|region| region.to_string().parse().ok())
     }
