@@ -1,0 +1,210 @@
+//! Attacks by callers that prove who they are, on the real program with default settings and 128 MB of memory.
+//!
+//! Honest callers run beside each attack. Each test prints what it reached, for `docs/reliability.md`.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod attack;
+mod certificates;
+mod program;
+mod raw_frames;
+mod support;
+
+use std::time::Duration;
+
+use attack::{Scene, Setup, attacker};
+use ecr_broker::pb;
+use ecr_broker::pb::get_registry_credentials_request::Target;
+use ecr_broker::pb::watch_registry_credentials_response::Event;
+use futures_util::future::join_all;
+use support::{Client, HOST, request};
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
+
+const ATTACKER: &str = "spiffe://a.example/ns/attack/sa/any";
+/// Streams of one connection.
+const STREAMS: usize = 100;
+
+type Events = Streaming<pb::WatchRegistryCredentialsResponse>;
+
+/// A grant that gives the attacker every registry.
+fn everything() -> String {
+    format!(
+        "[[grants]]\nid = \"attacker\"\ncallers = [{{ spiffe = \"{ATTACKER}\" }}]\nregistries = [{{ accounts = [\"*\"], regions = [\"*\"] }}]\n"
+    )
+}
+
+async fn connect(scene: &Scene, number: u8) -> Client {
+    Client::new(scene.certified(ATTACKER, attacker(number)).connect().await.unwrap())
+}
+
+fn in_region(account: usize, region: &str) -> pb::GetRegistryCredentialsRequest {
+    let parts =
+        pb::PrivateRegistry { account_id: format!("{account:012}"), region: region.into(), ..Default::default() };
+    pb::GetRegistryCredentialsRequest { target: Some(Target::PrivateRegistry(parts)), ..Default::default() }
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+async fn watch(client: &Client, known: usize) -> Result<Events, Status> {
+    let known_credential_ids = (0..known).map(|number| format!("{number:032x}")).collect();
+    let message = pb::WatchRegistryCredentialsRequest { requests: vec![request(HOST)], known_credential_ids };
+    client.clone().watch_registry_credentials(message).await.map(tonic::Response::into_inner)
+}
+
+/// Reads events up to the end of the snapshot.
+async fn until_snapshot(mut events: Events) -> Result<Events, Status> {
+    while let Some(event) = events.message().await? {
+        if matches!(event.event, Some(Event::SnapshotComplete(_))) {
+            return Ok(events);
+        }
+    }
+    Err(Status::ok("ended"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_60_kb_and_invented_regions_cost_no_memory() {
+    let scene = Scene::start(Setup { tables: everything(), ..Setup::default() }).await;
+    let client = connect(&scene, 1).await;
+    let long = "b".repeat(60_000);
+    let asked = |number: usize| {
+        let mut client = client.clone();
+        let request = match number % 4 {
+            0 => in_region(1, &format!("aa-{long}-1")),
+            1 => in_region(1, &format!("aa-{}-1", "b".repeat(1 + number % 27))),
+            2 => {
+                in_region(1, &format!("{}a-{}-1", char::from(b'a' + u8::try_from(number % 26).unwrap()), "c".repeat(9)))
+            }
+            _ => pb::GetRegistryCredentialsRequest { profile: long.clone(), ..request(HOST) },
+        };
+        async move { client.get_registry_credentials(request).await.unwrap_err() }
+    };
+    let before = scene.aws.calls();
+    for round in 0..20 {
+        for status in join_all((0..STREAMS).map(|number| asked(round * STREAMS + number))).await {
+            assert!(["REGISTRY_INVALID", "REQUEST_INVALID"].contains(&reason(&status).as_str()), "{status:?}");
+        }
+    }
+    assert_eq!(scene.aws.calls(), before);
+    let log = scene.end("texts of 60 KB and invented regions", "2,000 calls refused, none reached AWS").await;
+    let longest = log.lines().map(str::len).max().unwrap_or(0);
+    assert!(longest < 2_000, "a log line of {longest} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_without_a_grant_end_and_keep_nothing() {
+    let scene = Scene::start(Setup::default()).await;
+    for number in 1..=20 {
+        let client = connect(&scene, number).await;
+        let opened = join_all((0..STREAMS).map(|_| watch(&client, 1_000))).await;
+        for ended in join_all(opened.into_iter().map(|events| until_snapshot(events.unwrap()))).await {
+            assert_eq!(ended.unwrap_err().code(), Code::PermissionDenied);
+        }
+    }
+    scene.end("watches without a grant", "2,000 opened with 1,000 known IDs each, all ended").await;
+}
+
+/// Opens watches until the caller's limit refuses one, and holds all of them.
+async fn fill_with_watches(name: &str, known: usize) {
+    let scene = Scene::start(Setup { tables: everything(), ..Setup::default() }).await;
+    let mut held = Vec::new();
+    let refused = 'full: loop {
+        let client = connect(&scene, u8::try_from(held.len() / STREAMS + 1).unwrap()).await;
+        for _ in 0..STREAMS {
+            match watch(&client, known).await {
+                Ok(events) => held.push((client.clone(), until_snapshot(events).await.unwrap())),
+                Err(status) => break 'full status,
+            }
+        }
+    };
+    assert_eq!(reason(&refused), "CALLER_RATE_LIMITED", "{refused:?}");
+    assert!(refused.message().contains("memory"), "{refused:?}");
+    scene.more_honest_calls(10).await;
+    scene.end(name, &format!("{} held at once", held.len())).await;
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_of_one_caller_stay_within_the_memory() {
+    fill_with_watches("watches with 1,000 known IDs", 1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens 4,600 watches"]
+async fn most_watches_of_one_caller_stay_within_the_memory() {
+    fill_with_watches("watches without known IDs", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caller_of_every_region_leaves_calls_and_descriptors_to_others() {
+    const REGIONS: [&str; 12] = [
+        "af-south-1",
+        "ap-east-1",
+        "ap-south-1",
+        "ca-central-1",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "me-south-1",
+        "sa-east-1",
+        "us-east-1",
+        "us-east-2",
+        "us-west-2",
+    ];
+    let scene = Scene::start(Setup { tables: everything(), ..Setup::default() }).await;
+    scene.aws.set_latency(Duration::from_secs(2));
+    let before = scene.aws.calls();
+    let mut calls = Vec::new();
+    for number in 1..=12 {
+        let client = connect(&scene, number).await;
+        calls.extend((0..STREAMS).map(|call| {
+            let (mut client, region) = (client.clone(), REGIONS[call % REGIONS.len()]);
+            let asked = in_region(usize::from(number) * STREAMS + call, region);
+            tokio::spawn(async move { client.get_registry_credentials(asked).await })
+        }));
+    }
+    scene.aws.until_calls(before + 90).await;
+    scene.more_honest_calls(20).await;
+    let (started, descriptors) = (scene.aws.calls() - before, scene.broker.descriptors());
+    assert!(descriptors < 1_000, "{descriptors}");
+    let figure = format!("1,200 cold registries of 12 slow regions: {started} calls to AWS, {descriptors} descriptors");
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+    scene.end("a caller of every region", &figure).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_cost_the_same_however_much_others_have_cached() {
+    let others = (0..300).map(|number| {
+        format!(
+            "[[grants]]\nid = \"team-{number}\"\ncallers = [{{ uid = {} }}]\nregistries = [{{ accounts = [\"{:012}\"], regions = [\"*\"] }}]\n",
+            70_000 + number,
+            number + 1
+        )
+    });
+    let owner = "spiffe://a.example/ns/owner/sa/any";
+    let all = everything().replace(ATTACKER, owner).replace("\"attacker\"", "\"owner\"");
+    let scene = Scene::start(Setup { tables: others.collect::<String>() + &all, ..Setup::default() }).await;
+    let client = Client::new(scene.certified(owner, attacker(1)).connect().await.unwrap());
+    for batch in 0..20 {
+        let requests = (0..STREAMS).map(|number| in_region(batch * STREAMS + number + 1, "eu-west-1")).collect();
+        let batch = pb::BatchGetRegistryCredentialsRequest { requests };
+        client.clone().batch_get_registry_credentials(batch).await.unwrap();
+    }
+    let attacker = connect(&scene, 2).await;
+    let mut lists = 0;
+    for _ in 0..20 {
+        let list = |_| {
+            let mut client = attacker.clone();
+            async move { client.list_registries(pb::ListRegistriesRequest { page_size: 1, ..Default::default() }).await }
+        };
+        for listed in join_all((0..50).map(list)).await {
+            assert_eq!(listed.unwrap().into_inner(), pb::ListRegistriesResponse::default());
+            lists += 1;
+        }
+    }
+    let figure = format!("{lists} lists without a grant, beside 2,000 cached credentials and 300 grants");
+    scene.end("lists", &figure).await;
+}
