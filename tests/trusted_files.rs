@@ -46,7 +46,7 @@ impl Host {
     }
 
     /// Runs a command as the thief.
-    fn steal(&self, program: &str, arguments: &[&str]) -> Ended {
+    fn steal(program: &str, arguments: &[&str]) -> Ended {
         let mut command = Command::new(program);
         command.args(arguments).uid(THIEF).gid(THIEF).env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
         let output = command.output().unwrap();
@@ -57,7 +57,7 @@ impl Host {
     /// Replaces a file by another with the thief's words.
     fn swap(&self, file: &str, text: &str) -> Ended {
         let script = "printf %s \"$2\" >\"$1.new\" && mv -f \"$1.new\" \"$1\"";
-        self.steal("sh", &["-c", script, "sh", &self.text(file), text])
+        Self::steal("sh", &["-c", script, "sh", &self.text(file), text])
     }
 }
 
@@ -82,7 +82,7 @@ fn swapped_configuration_gives_its_author_no_credential() {
     let broker = Server::start(&["serve", "--simulate", "--config", &config, "--listen", &address], &[]);
     set_mode(Path::new(&socket), 0o666);
     let honest = || run(&["get", PRIVATE, "--address", &address], &[]).out();
-    let thief = || host.steal(&host.text("ecr-broker"), &["get", PRIVATE, "--address", &address]);
+    let thief = || Host::steal(&host.text("ecr-broker"), &["get", PRIVATE, "--address", &address]);
     honest();
     assert_eq!(thief().code, 4, "denied by the grants");
     assert_ne!(host.swap("etc/broker.toml", &grant(THIEF)).code, 0, "the directory protects the file");

@@ -86,7 +86,9 @@ mod tests {
         fn new(files: &[(&str, &str)]) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let folder = Self { directory, sources: Sources::default() };
-            files.iter().for_each(|(name, text)| folder.write(name, text));
+            for (name, text) in files {
+                folder.write(name, text);
+            }
             let files = Files::read(Some(&folder.path("main.toml")));
             let sources = Sources { files, ..Sources::default() };
             assert!(Config::load(&sources).is_ok(), "{:?}", Config::load(&sources));

@@ -79,7 +79,9 @@ fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
     }
     let grant = Grant { id: id?, callers, registries, profile: profile?, effect: effect? };
     let beyond = item.bound().map(|bound| bound.problems_of_grant(&grant)).unwrap_or_default();
-    beyond.into_iter().for_each(|problem| item.report_conflict(problem));
+    for problem in beyond {
+        item.report_conflict(problem);
+    }
     Some(grant)
 }
 

@@ -102,7 +102,9 @@ fn check(profile: &Profile, item: &mut Item<'_>) {
         return;
     }
     let beyond = item.bound().map(|bound| bound.problems_of_definition(profile)).unwrap_or_default();
-    beyond.into_iter().for_each(|problem| item.report(problem));
+    for problem in beyond {
+        item.report(problem);
+    }
     if profile.role_chain.is_empty() {
         item.report("role_chain is missing; list at least one role, or use the profile \"default\"");
     }
