@@ -205,7 +205,7 @@ impl App {
         server.drain(Drain::Last, FINAL_FLUSH).await;
         rejection_counts.abort();
         // What is left then is at least in the log: its lines come first.
-        let _ = tokio::time::timeout(FINAL_FLUSH, rejections.flush()).await;
+        let _ = tokio::time::timeout(FINAL_FLUSH, rejections.finish()).await;
     }
 
     /// Returns the URLs by which clients reach the endpoints, with the ports that the system chose.

@@ -97,6 +97,12 @@ impl AuditLog {
         self.enqueue(count, Some(rejections))
     }
 
+    /// Waits until no record of a rejection is queued, so that none is lost at the shutdown.
+    pub(crate) async fn settle(&self) {
+        let all = u32::try_from(MAX_QUEUED_REJECTIONS).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(WRITE_TIMEOUT, self.rejections.acquire_many(all)).await;
+    }
+
     fn enqueue(&self, record: &impl Serialize, rejections: Option<Rejections>) -> Queued {
         let (written, outcome) = oneshot::channel();
         let Ok(line) = record::line(record, self.clock.now().wall) else { return Queued(None) };

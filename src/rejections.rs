@@ -71,6 +71,14 @@ impl RejectionRecorder {
         self.audit_log().map(|audit| audit.queue_rejection(record, &admitted.unaudited))
     }
 
+    /// Writes everything that is left, at the shutdown.
+    pub async fn finish(&self) {
+        self.flush().await;
+        if let Some(audit) = self.audit_log() {
+            audit.settle().await;
+        }
+    }
+
     /// Writes the counts since the last flush: a log line and an audit record for each kind and subject. Counts that the audit log
     /// cannot take are kept for the next flush.
     pub async fn flush(&self) {

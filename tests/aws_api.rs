@@ -380,6 +380,25 @@ async fn loopback_and_aws_api_grants_are_separate() {
 }
 
 #[tokio::test]
+async fn wrong_secrets_are_audited_once_and_then_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let broker = TestBroker::start_as(Policy::Open, Some(&Output::File(file.clone())), |_| ());
+    for _ in 0..5 {
+        assert_eq!(Call::private().path("/t/canary").send(broker.aws_api).await.error().0, 403);
+    }
+    broker.stop().await;
+    let text = fs::read_to_string(&file).unwrap();
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(records.len() == 2 && !text.contains("canary"), "{text}");
+    for record in &records {
+        assert_eq!((&record["outcome"], &record["origin"]), (&"unauthenticated".into(), &"aws-api".into()), "{record}");
+        assert_eq!((&record["proof"], &record["reason"]), (&"secret".into(), &"no valid secret in the path".into()));
+    }
+    assert_eq!((records[0].get("count"), &records[1]["count"]), (None, &4.into()));
+}
+
+#[tokio::test]
 async fn p11_aws_api_releases_nothing_without_a_record() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");

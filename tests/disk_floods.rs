@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use attack::{Scene, Setup, attacker};
+use certificates::{Authority, BROKER, RUNNER};
 use ecr_broker::pb;
 use futures_util::future::join_all;
 use program::{PROGRAM, Server};
@@ -23,7 +24,7 @@ use serde_json::Value;
 use support::{Client, HOST, host, request};
 use tokio::time::Instant;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// Batches that are in flight together.
 const AT_ONCE: usize = 8;
@@ -176,6 +177,44 @@ async fn calls_without_proof_leave_a_record_per_address_and_a_count() {
     let most = CALLS as u64 / 50 * u64::from(ADDRESSES);
     assert!(recorded <= most && lines <= most, "{recorded} records, {lines} lines");
     assert!(counted > 0 && recorded + counted <= CALLS as u64 * u64::from(ADDRESSES));
+}
+
+/// The records of failed proofs name the kind of the proof and a fixed reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_certificates_and_tokens_are_audited_without_their_text() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let scene = Scene::start(audited(&audit)).await;
+    let stranger = Authority::new(directory.path(), "other.pem", "another authority").workload(RUNNER);
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(scene.authority.pem()));
+    let tls = tls.domain_name(BROKER).identity(Identity::from_pem(&stranger.certificate, &stranger.key));
+    let certified = scene.anonymous(attacker(1)).tls_config(tls).unwrap();
+    for _ in 0..3 {
+        Client::new(certified.connect_lazy()).get_registry_credentials(request(HOST)).await.unwrap_err();
+    }
+    let mut client = Client::new(scene.anonymous(attacker(2)).connect().await.unwrap());
+    for _ in 0..3 {
+        let mut with_token = tonic::Request::new(request(HOST));
+        with_token.metadata_mut().insert("authorization", "Bearer canary.canary.canary".parse().unwrap());
+        let status = client.get_registry_credentials(with_token).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
+    }
+    let log = scene.end("failed proofs", "3 certificates and 3 tokens").await;
+
+    let written = Written::new(&audit, &log);
+    for (origin, proof, reason) in [
+        (attacker(1), "certificate", "client certificate has an unknown issuer"),
+        (attacker(2), "token", "the broker accepts no bearer tokens"),
+    ] {
+        let origin = origin.to_string();
+        let of_origin: Vec<_> = written.audit.iter().filter(|record| record["origin"] == origin.as_str()).collect();
+        assert!(of_origin.iter().all(|record| record["proof"] == proof), "{of_origin:?}");
+        assert!(of_origin.iter().all(|record| record["reason"].as_str().unwrap().starts_with(reason)), "{of_origin:?}");
+        // The client library may have repeated a connection.
+        let failures: u64 = of_origin.iter().map(|record| record["count"].as_u64().unwrap_or(1)).sum();
+        assert!(failures >= 3, "{of_origin:?}");
+    }
+    assert!(!log.contains("canary") && !fs::read_to_string(&audit).unwrap().contains("canary"));
 }
 
 /// A broker whose audit log is on a disk of 1 MB, in a separate mount namespace.
