@@ -40,7 +40,7 @@ fn request_hit(criterion: &mut Criterion) {
         let TestCache { settings, source, clock, .. } = TestCache::new();
         Setup::new(&settings, directory.path()).build(source, clock).unwrap()
     });
-    let service = app.grpc_service().for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
+    let service = app.grpc_service().for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0), None);
     let message = request(HOST).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let frame = Bytes::from([&[0], length.as_slice(), &message].concat());

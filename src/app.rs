@@ -101,7 +101,7 @@ async fn serve_until_signal(
     tracing: Tracing,
     mut signals: Signals,
 ) -> Result<(), StartError> {
-    process::prepare(config.server.connections.max_connections);
+    process::prepare(endpoints::max_connections(&config));
     #[cfg(feature = "simulator")]
     let config = simulation::start(start.simulation.as_ref(), config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -188,7 +188,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { config, cache, broker, health, rejections, .. } = self;
         let drain_timeout = config.server.connections.drain_timeout;
-        let server = Server::start(self.endpoints, &config.server.connections, self.shutdown);
+        let server = Server::start(self.endpoints, &config.server.connections, self.limits.unproved(), self.shutdown);
         let keep_warm = background::keep_warm(broker, config.keep_warm);
         let maintenance = background::maintenance(cache.clone(), health.clone());
         let rejection_counts = background::rejection_counts(rejections.clone());

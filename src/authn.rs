@@ -19,5 +19,5 @@ pub use self::peer::Peer;
 pub(crate) use self::authenticator::Authenticator;
 pub(crate) use self::bearer::{Bearer, take_bearer};
 pub(crate) use self::state::AuthnState;
-pub(crate) use self::tcp::TcpAuthn;
+pub(crate) use self::tcp::{TcpAuthn, TcpPeer};
 pub(crate) use self::unix::UnixPeer;

@@ -1,4 +1,4 @@
-//! Rate and concurrency limits per caller, and a limit of failed authentications per origin.
+//! Rate and concurrency limits per caller, limits of failed authentications per origin, and of unproved connections.
 //!
 //! One caller cannot use up what the others need. The state is a few numbers per caller and per origin. The number of entries is
 //! bounded, and the entry that was idle for longest is evicted first.
@@ -16,14 +16,17 @@ mod exceeded;
 mod origin;
 mod rate;
 mod recent;
+mod unproved;
 mod usage;
 
 #[cfg(test)]
 mod test_clock;
 
+pub use self::auth_failures::Attempt;
 pub use self::exceeded::{LimitExceeded, Resource, RetryAfter};
 pub use self::origin::Origin;
 pub(crate) use self::rate::Rate;
+pub use self::unproved::{HealthWatch, Unproved, UnprovedCall, UnprovedConnections};
 pub use self::usage::Admission;
 
 /// Configured limits.
@@ -35,6 +38,8 @@ pub struct Settings {
     pub in_flight: usize,
     /// Failed authentications per second of one origin; the burst is ten seconds' worth.
     pub failures_per_second: NonZeroU32,
+    /// Open TCP connections whose peer is not authenticated.
+    pub unproved_connections: usize,
 }
 
 /// The limits and the usage that counts against them. A clone is a handle to the same usage.
@@ -42,6 +47,7 @@ pub struct Settings {
 pub struct Limits {
     usage: UsageLimits,
     auth_failures: AuthFailures,
+    unproved: UnprovedConnections,
 }
 
 impl Limits {
@@ -50,7 +56,8 @@ impl Limits {
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         Self {
             usage: UsageLimits::new(settings.requests_per_second, settings.in_flight, Arc::clone(&clock)),
-            auth_failures: AuthFailures::new(settings.failures_per_second, clock),
+            auth_failures: AuthFailures::new(settings.failures_per_second, Arc::clone(&clock)),
+            unproved: UnprovedConnections::new(settings.unproved_connections, clock),
         }
     }
 
@@ -60,6 +67,19 @@ impl Limits {
     /// If the caller exceeds its rate, or the caller or the broker has too many requests in flight.
     pub fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
         self.usage.admit(principal, requests)
+    }
+
+    /// Adds `requests` more to an admission of the same caller, all or none.
+    ///
+    /// # Errors
+    /// If the caller exceeds its rate, or the caller or the broker has too many requests in flight.
+    pub fn admit_more(
+        &self,
+        principal: &Principal,
+        admission: &Admission,
+        requests: NonZeroU32,
+    ) -> Result<(), LimitExceeded> {
+        self.usage.admit_more(principal, admission, requests)
     }
 
     /// Admits `registries` more watched registries of a caller and the `bytes` that they take, all or none.
@@ -84,12 +104,18 @@ impl Limits {
     ///
     /// # Errors
     /// If too many authentications of this origin failed.
-    pub fn check_origin(&self, origin: Origin) -> Result<(), RetryAfter> {
-        self.auth_failures.check_origin(origin)
+    pub fn check_origin(&self, origin: Origin, attempt: Attempt) -> Result<(), RetryAfter> {
+        self.auth_failures.check_origin(origin, attempt)
     }
 
     /// Counts a failed authentication. Each of several concurrent failures counts.
-    pub fn record_failure(&self, origin: Origin) {
-        self.auth_failures.record_failure(origin);
+    pub fn record_failure(&self, origin: Origin, attempt: Attempt) {
+        self.auth_failures.record_failure(origin, attempt);
+    }
+
+    /// Returns the unproved connections.
+    #[must_use]
+    pub fn unproved(&self) -> &UnprovedConnections {
+        &self.unproved
     }
 }

@@ -19,7 +19,7 @@ use data_encoding::BASE64;
 use ecr_broker::audit::Output;
 use ecr_broker::caller::Caller;
 use ecr_broker::error::FailureClass;
-use ecr_broker::limits::{Limits, Origin};
+use ecr_broker::limits::{Attempt, Limits, Origin};
 use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use futures_util::future::join_all;
 use program::{Ended, SERVE_SIMULATED, Server, run};
@@ -249,7 +249,7 @@ async fn wrong_secret_is_rejected_and_failures_lock_out_no_valid_caller() {
     assert!(throttled.headers["x-amz-retry-after"].parse::<u64>().unwrap() >= 1000, "{throttled:?}");
     // Callers with the secret are served meanwhile, and tokens and handshakes from the same address are verified.
     Call::private().send(at).await.data();
-    broker.limits.check_origin(Origin::of(at.ip())).unwrap();
+    broker.limits.check_origin(Origin::of(at.ip()), Attempt::Token).unwrap();
     broker.clock.advance(Duration::from_secs(3));
     assert_eq!(wrong().send(at).await.error().0, 403);
     assert_eq!(broker.source.calls(), 1);

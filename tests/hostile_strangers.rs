@@ -3,7 +3,7 @@
 //! Honest callers run beside each attack. Each test prints what it reached, for `docs/security.md`.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
 mod attack;
 mod certificates;
@@ -11,7 +11,70 @@ mod program;
 mod raw_frames;
 mod support;
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use attack::{MemoryCgroup, Scene, Setup, attacker};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream;
+use raw_frames::*;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
+
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
+/// Streams that a connection may have.
+const STREAMS: u32 = 100;
+/// Handshakes at once. More would only wait for a processor.
+const AT_ONCE: usize = 32;
+
+type Stranger = Raw<TlsStream<TcpStream>>;
+
+/// Connects `each` peers that prove nothing from each of `addresses` addresses. The broker may have closed some of them.
+async fn strangers(scene: &Scene, addresses: u8, each: usize) -> Vec<Stranger> {
+    let sources = (0..each).flat_map(|_| (1..=addresses).map(attacker));
+    let connect = async |source: Ipv4Addr| Raw::try_open_over(scene.try_tls(source).await.ok()?, &[]).await.ok();
+    stream::iter(sources.map(connect)).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+/// The numbers of a client's streams.
+fn streams() -> impl Iterator<Item = u32> {
+    (0..STREAMS).map(|number| 2 * number + 1)
+}
+
+/// Sends the same frames on each connection, and then reads for `time`. Returns the connections that are still open.
+async fn send_all(peers: Vec<Stranger>, frames: &[u8], time: Duration) -> Vec<Stranger> {
+    let send = async |mut peer: Stranger| {
+        peer.write(frames).await.ok()?;
+        let reading = async { while read_on(&mut peer).await.is_some() {} };
+        timeout(time, reading).await.is_err().then_some(peer)
+    };
+    join_all(peers.into_iter().map(send)).await.into_iter().flatten().collect()
+}
+
+/// Reads a frame and acknowledges a PING, as every client does.
+async fn read_on(peer: &mut Stranger) -> Option<Frame> {
+    let frame = peer.read().await.ok()?;
+    if frame.kind == PING && frame.flags & ACK == 0 {
+        peer.send(PING, ACK, 0, &frame.payload).await.ok()?;
+    }
+    Some(frame)
+}
+
+/// A call whose message lacks its last bytes.
+fn almost_a_message(path: &str, stream: u32, bytes: usize) -> Vec<u8> {
+    let length = u32::try_from(bytes + 5).unwrap().to_be_bytes();
+    let message = [&[0], &length[..], &vec![b'x'; bytes]].concat();
+    let frames = message.chunks(16_000).flat_map(|part| frame(DATA, 0, stream, part));
+    frame(HEADERS, END_HEADERS, stream, &call(path)).into_iter().chain(frames).collect()
+}
+
+fn calls(path: &str, fields: &[u8]) -> Vec<u8> {
+    let block = [call(path), fields.to_vec()].concat();
+    streams().flat_map(|stream| frame(HEADERS, END_HEADERS, stream, &block)).collect()
+}
 
 /// The harness itself: a process above the limit is killed, and the broker is within a cgroup wherever that works.
 #[tokio::test(flavor = "multi_thread")]
@@ -24,4 +87,137 @@ async fn memory_limit_of_the_harness_ends_a_process_that_exceeds_it() {
     greedy.args(["-c", "x=x; while true; do x=$x$x; done"]);
     let status = cgroup.within(&greedy).status().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+}
+
+/// Messages of 64 KB that lack five bytes, for calls that need a caller and for a health check.
+async fn unfinished_messages(addresses: u8, each: usize) {
+    let scene = Scene::start(Setup::default()).await;
+    for path in [GET, BATCH, HEALTH] {
+        let peers = strangers(&scene, addresses, each).await;
+        let connected = peers.len();
+        let open = send_all(peers, &almost_a_message(path, 1, 65_000), Duration::from_secs(3)).await;
+        println!("{path}: {connected} connections, {} open after 3 s, {} MB", open.len(), scene.broker.memory_mb());
+    }
+    scene.end("messages without an end", &format!("{} connections", usize::from(addresses) * each)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_without_an_end_take_no_memory_from_others() {
+    unfinished_messages(4, 64).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "connects 4,096 peers: cargo test --test hostile_strangers -- --ignored"]
+async fn messages_without_an_end_of_sixteen_addresses() {
+    unfinished_messages(16, 256).await;
+}
+
+/// 430 header fields in 16 KiB, and the most that are let in, each on 100 streams.
+async fn many_headers(addresses: u8, each: usize) {
+    let scene = Scene::start(Setup::default()).await;
+    let small = |count: usize| block(&vec![("a", "b"); count]);
+    let large = block(&vec![("x", "y".repeat(180).as_str()); 50]);
+    for (name, path, fields) in
+        [("430 fields", HEALTH, small(430)), ("56 fields", HEALTH, small(56)), ("9 KB", HEALTH_WATCH, large)]
+    {
+        let peers = strangers(&scene, addresses, each).await;
+        let connected = peers.len();
+        let open = send_all(peers, &calls(path, &fields), Duration::from_secs(3)).await;
+        println!("{name}: {connected} connections, {} open after 3 s, {} MB", open.len(), scene.broker.memory_mb());
+    }
+    scene.end("headers", &format!("{} connections of 100 calls", usize::from(addresses) * each)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_of_calls_that_wait_take_bounded_memory() {
+    many_headers(4, 32).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "connects 4,096 peers: cargo test --test hostile_strangers -- --ignored"]
+async fn headers_of_calls_of_sixteen_addresses() {
+    many_headers(16, 256).await;
+}
+
+/// Reflection and health watches, 100 on each connection.
+async fn endless_streams(addresses: u8, each: usize) {
+    let scene = Scene::start(Setup::default()).await;
+    for path in [REFLECTION, HEALTH_WATCH] {
+        let began = Instant::now();
+        // The messages never come for reflection.
+        let messages = streams().filter(|_| path == HEALTH_WATCH);
+        let messages: Vec<_> = messages.flat_map(|stream| frame(DATA, 0, stream, &[0; 5])).collect();
+        let frames = [calls(path, &[]), messages].concat();
+        let peers = strangers(&scene, addresses, each).await;
+        let connected = peers.len();
+        let open = send_all(peers, &frames, Duration::from_secs(4)).await;
+        println!(
+            "{path}: {connected} connections, {} open after {:.0?}, {} MB",
+            open.len(),
+            began.elapsed(),
+            scene.broker.memory_mb()
+        );
+    }
+    scene.end("endless streams", &format!("{} connections of 100 calls", usize::from(addresses) * each)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_streams_without_proof_take_bounded_memory() {
+    endless_streams(4, 32).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "connects 4,096 peers: cargo test --test hostile_strangers -- --ignored"]
+async fn endless_streams_of_sixteen_addresses() {
+    endless_streams(16, 256).await;
+}
+
+/// Connections that send nothing but acknowledgements.
+async fn silent_connections(each: usize) {
+    let scene = Scene::start(Setup::default()).await;
+    let began = Instant::now();
+    let peers = strangers(&scene, 16, each).await;
+    let (connected, after) = (peers.len(), began.elapsed());
+    scene.more_honest_calls(20).await;
+    let descriptors = scene.broker.descriptors();
+    let open = send_all(peers, &[], Duration::from_secs(13)).await.len();
+    let figure = format!(
+        "{connected} connections in {after:.1?}, {descriptors} descriptors then, {open} connections open 13 s later"
+    );
+    let log = scene.end("silent connections", &figure).await;
+    assert_eq!(open, 0);
+    assert!(descriptors < 1_200, "{descriptors}");
+    let warned = log.matches("too many without authentication").count();
+    assert!((1..=2).contains(&warned) && log.contains("limits.unproved_connections"), "{warned}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_take_no_place_from_others_and_end() {
+    silent_connections(64).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "connects 4,096 peers: cargo test --test hostile_strangers -- --ignored"]
+async fn silent_connections_of_sixteen_addresses() {
+    silent_connections(256).await;
+}
+
+/// Connections that are never TLS, as fast as they can be made.
+#[tokio::test(flavor = "multi_thread")]
+async fn flood_of_connections_shuts_out_no_certificate() {
+    let scene = Scene::start(Setup::default()).await;
+    let (address, until) = (scene.address(), Instant::now() + Duration::from_secs(3));
+    let flood = (1..=8).map(async |number| {
+        let (mut made, mut open) = (0_u32, std::collections::VecDeque::new());
+        while Instant::now() < until {
+            if let Ok(stream) = attack::connect_from(attacker(number), address).await {
+                made += 1;
+                open.push_back(stream);
+                open.drain(..open.len().saturating_sub(200));
+            }
+        }
+        made
+    });
+    let made: u32 = join_all(flood).await.into_iter().sum();
+    scene.end("flood of connections", &format!("{made} connections in 3 s")).await;
 }

@@ -15,7 +15,8 @@ use crate::limits::Limits;
 use crate::pb::registry_credentials_service_server::RegistryCredentialsServiceServer;
 use crate::protocol::MAX_REQUEST_BYTES;
 
-mod admitted;
+pub(crate) mod admitted;
+mod anonymous;
 mod call;
 mod decode;
 mod encode;

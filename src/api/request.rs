@@ -60,6 +60,16 @@ pub(crate) fn admit(limits: &Limits, caller: &Caller, count: usize) -> Result<Ad
     Ok(limits.admit(&caller.principal(), non_zero(count))?)
 }
 
+/// Adds `count` requests to the admission of a call, all or none.
+pub(crate) fn admit_more(
+    limits: &Limits,
+    caller: &Caller,
+    admission: &Admission,
+    count: usize,
+) -> Result<(), BrokerError> {
+    Ok(limits.admit_more(&caller.principal(), admission, non_zero(count))?)
+}
+
 /// Admits `count` more watched registries of a caller and the `bytes` that they take, all or none. They count until the admissions
 /// are dropped.
 pub(crate) fn admit_watch(

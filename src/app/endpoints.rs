@@ -14,6 +14,15 @@ use crate::limits::Limits;
 use crate::rejections::RejectionRecorder;
 use crate::server::{ActivatedSockets, Drain, EcrApiProtocol, Endpoint, GrpcProtocol, GrpcService, Listener};
 
+/// Returns how many connections may be open: those of TCP, of Unix sockets and of the ECR API have a limit each.
+pub(super) fn max_connections(config: &Config) -> usize {
+    let server = &config.server;
+    let is_tcp = |address: &ListenAddress| matches!(address, ListenAddress::Tcp(_));
+    let (tcp, unix) = (server.listen.iter().any(is_tcp), !server.listen.iter().all(is_tcp) || server.listen.is_empty());
+    let kinds = [tcp, unix, server.aws_api.is_some()].into_iter().filter(|served| *served).count();
+    server.connections.max_connections.saturating_mul(kinds)
+}
+
 /// Binds every configured address. If none is configured, binds the first default socket that can be bound.
 pub(super) fn bind(
     addresses: &[ListenAddress],

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::bearer::Bearer;
-use super::jwt::{FETCH_COOLDOWN, Issuers, TokenRejected};
+use super::jwt::{FETCH_COOLDOWN, Issuers, TokenRejected, VerifiedToken};
 use super::peer::Peer;
 use super::state::AuthnState;
 use crate::caller::{Caller, TokenCaller};
 use crate::error::{AuthnCause, BrokerError};
-use crate::limits::{Limits, Origin, RetryAfter};
+use crate::limits::{Attempt, Limits, Origin, RetryAfter};
 
 /// Authenticates calls by their bearer tokens.
 #[derive(Debug, Clone)]
@@ -19,24 +19,46 @@ pub(crate) struct Authenticator {
     pub(crate) limits: Limits,
 }
 
+/// A verified token, and the issuers that verified it.
+type Verified = (Arc<Issuers>, VerifiedToken);
+
 impl Authenticator {
-    /// Returns the caller of a call that carries a bearer token. Rejects it unverified while `origin` is over its failure limit.
+    /// Returns the caller of a call that carries a bearer token. While `origin` is over its failure limit, rejects the token
+    /// unverified, unless it was verified a moment ago.
     pub(crate) async fn authenticate(
         &self,
         peer: &Peer,
         origin: Origin,
         bearer: Bearer,
     ) -> Result<(Caller, AuthnState), BrokerError> {
-        self.limits.check_origin(origin).map_err(|RetryAfter(retry_after)| BrokerError::CallerRateLimited {
-            what: "too many failed authentications from your address or user",
-            retry_after,
-        })?;
+        if let Some(token) = self.recently_verified(&bearer) {
+            return Self::accept(peer, token);
+        }
+        self.check_origin(origin, Attempt::Token)?;
         let caller = self.verify(peer, bearer).await;
         // If a retry may help, the failure is the broker's or the issuer's, not the caller's, and does not count.
         if matches!(caller, Err(BrokerError::CallerUnauthenticated { retry_after: None, .. })) {
-            self.limits.record_failure(origin);
+            self.limits.record_failure(origin, Attempt::Token);
         }
         caller
+    }
+
+    /// Counts a call without any proof as a failure of its origin. Fails while the origin is over its failure limit.
+    pub(crate) fn record_missing(&self, origin: Origin) -> Result<(), BrokerError> {
+        self.check_origin(origin, Attempt::Missing)?;
+        self.limits.record_failure(origin, Attempt::Missing);
+        Ok(())
+    }
+
+    fn check_origin(&self, origin: Origin, attempt: Attempt) -> Result<(), BrokerError> {
+        let what = "too many failed authentications from your address or user";
+        let limited = |RetryAfter(retry_after)| BrokerError::CallerRateLimited { what, retry_after };
+        self.limits.check_origin(origin, attempt).map_err(limited)
+    }
+
+    fn recently_verified(&self, bearer: &Bearer) -> Option<Verified> {
+        let (issuers, bearer) = (self.issuers.as_ref()?, bearer.as_ref().ok()?);
+        Some((Arc::clone(issuers), issuers.recently_verified(bearer.expose())?))
     }
 
     async fn verify(&self, peer: &Peer, bearer: Bearer) -> Result<(Caller, AuthnState), BrokerError> {
@@ -46,13 +68,18 @@ impl Authenticator {
         let cause = Some(AuthnCause::TokensNotAccepted);
         let not_accepted = || BrokerError::CallerUnauthenticated { problem: not_accepted, cause, retry_after: None };
         let issuers = self.issuers.as_ref().ok_or_else(not_accepted)?;
-        let token = issuers.verify(token.expose()).await.map_err(unauthenticated)?;
+        let token = issuers.verify_signature(token.expose()).await.map_err(unauthenticated)?;
+        Self::accept(peer, (Arc::clone(issuers), token))
+    }
+
+    /// Returns the caller that a verified token names, which must be that of a client certificate.
+    fn accept(peer: &Peer, (issuers, token): Verified) -> Result<(Caller, AuthnState), BrokerError> {
         let subject = Arc::clone(&token.caller);
         let caller = match peer {
             Peer::Certified(_) => same(peer.caller()?, &subject)?,
             Peer::Known(_) | Peer::Unknown(_) => Caller::Token(subject),
         };
-        Ok((caller, AuthnState::of_token(peer.clone(), Arc::clone(issuers), token)))
+        Ok((caller, AuthnState::of_token(peer.clone(), issuers, token)))
     }
 }
 

@@ -80,11 +80,16 @@ impl Issuers {
     /// # Errors
     /// If the token is rejected.
     pub async fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRejected> {
+        match self.recently_verified(token) {
+            Some(verified) => Ok(verified),
+            None => self.verify_signature(token).await,
+        }
+    }
+
+    /// Verifies a token whose result is not cached.
+    pub(super) async fn verify_signature(&self, token: &str) -> Result<VerifiedToken, TokenRejected> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenRejected::Malformed);
-        }
-        if let Some(verified) = self.recently_verified(token) {
-            return Ok(verified);
         }
         let parts = TokenParts::split(token)?;
         let header = Header::read(&parts.header)?;
@@ -113,8 +118,10 @@ impl Issuers {
         end.and_then(|end| end.duration_since(self.clock.now().wall).ok()).unwrap_or_default()
     }
 
-    fn recently_verified(&self, token: &str) -> Option<VerifiedToken> {
-        self.verified.get(token, self.clock.now()).filter(|verified| self.has_key_of(verified))
+    /// Returns the cached result of a token's last verification, which costs no signature.
+    pub(super) fn recently_verified(&self, token: &str) -> Option<VerifiedToken> {
+        let verified = (token.len() <= MAX_TOKEN_BYTES).then(|| self.verified.get(token, self.clock.now())).flatten();
+        verified.filter(|verified| self.has_key_of(verified))
     }
 
     fn has_key_of(&self, token: &VerifiedToken) -> bool {

@@ -7,6 +7,15 @@ use super::peer::Peer;
 use super::tls::{Tls, VerifiedCertificate};
 use crate::caller::Caller;
 
+/// The other end of a TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TcpPeer {
+    /// The address, as the connection or a trusted proxy names it.
+    pub(crate) address: IpAddr,
+    /// Whether a proxy forwards the connection. Then the address proves nothing.
+    pub(crate) is_proxied: bool,
+}
+
 /// The ways in which TCP listeners authenticate peers.
 #[derive(Debug, Clone)]
 pub(crate) struct TcpAuthn {
@@ -18,12 +27,19 @@ pub(crate) struct TcpAuthn {
     pub(crate) tokens: bool,
 }
 
+impl TcpPeer {
+    /// Returns whether a process of this host made the connection.
+    fn is_loopback(self) -> bool {
+        self.address.is_loopback() && !self.is_proxied
+    }
+}
+
 impl TcpAuthn {
-    /// Returns the peer at an address. A certificate takes precedence over loopback.
-    pub(crate) fn peer(&self, address: IpAddr, certificate: Option<VerifiedCertificate>) -> Peer {
+    /// Returns the identity of a peer. A certificate takes precedence over loopback.
+    pub(crate) fn peer(&self, peer: TcpPeer, certificate: Option<VerifiedCertificate>) -> Peer {
         match certificate {
             Some(certificate) => Peer::Certified(Arc::new(certificate)),
-            None if self.loopback && address.is_loopback() => Peer::Known(Caller::Loopback),
+            None if self.loopback && peer.is_loopback() => Peer::Known(Caller::Loopback),
             None => Peer::Unknown(self.advice()),
         }
     }

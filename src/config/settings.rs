@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use spiffe::TrustDomain;
 
 use super::model::{LogFormat, Mode};
@@ -13,8 +14,8 @@ use super::setting::{Section, Setting, SettingMeta};
 use super::value_type::ValueType;
 use super::values::{
     ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, LOG_FILTER, LOG_FORMAT,
-    LOOPBACK_ADDRESS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION, REVOCATIONS, TRUST_DOMAINS,
-    bytes, count, duration,
+    LOOPBACK_ADDRESS, NETWORKS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION, REVOCATIONS,
+    TRUST_DOMAINS, bytes, count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
@@ -41,15 +42,21 @@ define_sections! {
         /// flight. Lower it so that clients reconnect sooner, perhaps to another replica.
         max_connection_age: Duration = "1h", duration(Duration::from_secs(10), Duration::from_hours(7 * 24));
 
-        /// Maximum number of open connections, on all listeners together.
+        /// Maximum number of open connections over TCP. As many may be open over Unix sockets, and as many to
+        /// the ECR-compatible API.
         max_connections: usize = 4096, count(1, 1_000_000);
 
         /// Maximum number of open connections from one IPv4 address or one IPv6 /64 network. Raise it for
-        /// clients behind one NAT or proxy.
+        /// clients behind one NAT or proxy, or set `proxy_protocol_from`.
         max_connections_per_address: usize = 256, count(1, 1_000_000);
 
         /// Maximum number of open connections from one user over Unix sockets.
         max_connections_per_uid: usize = 1024, count(1, 1_000_000);
+
+        /// Networks of load balancers that forward TCP connections to the broker and put a PROXY protocol v2
+        /// header before them. The header is required from there and refused from elsewhere. Its address
+        /// serves limits and logs; it proves nothing, and is never loopback.
+        proxy_protocol_from: Vec<IpNet> = [], NETWORKS, example ["10.0.0.0/24"];
 
         /// Loopback address of the ECR-compatible API: it answers GetAuthorizationToken for programs that
         /// only know AWS. Point them at it with `AWS_ENDPOINT_URL_ECR=http://127.0.0.1:9911/t/SECRET` and
@@ -114,10 +121,14 @@ define_sections! {
         in_flight: usize = 12288, count(100, 1_000_000);
 
         /// Failed authentication attempts per second and origin; burst: 10 s. Further attempts are rejected
-        /// until the budget refills. An attempt is a bearer token, a TLS handshake or a secret of the
-        /// ECR-compatible API. An origin is an IPv4 address, an IPv6 /64 network, a user of this host, or
-        /// the ECR-compatible API.
+        /// until the budget refills. TLS handshakes, bearer tokens (or secrets of the ECR-compatible API)
+        /// and calls without any proof have a budget each. An origin is an IPv4 address, an IPv6 /64
+        /// network, a user of this host, or the ECR-compatible API.
         failures_per_second: u32 = 100, count(1, 1_000_000);
+
+        /// Maximum number of open TCP connections without a client certificate and without an accepted token.
+        /// From three quarters of it on, each new one ends another, first of the address that has most.
+        unproved_connections: usize = 1024, count(1, 1_000_000);
 
         /// Denials of one caller that get a log line and an audit record each, per second; further ones are
         /// counted, and the count is written once a minute. The same limit holds for each other kind of

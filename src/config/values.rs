@@ -1,10 +1,11 @@
 //! The types of values that settings have.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use spiffe::TrustDomain;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
@@ -17,6 +18,7 @@ use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::caller::DnsName;
 use crate::policy::Accounts;
+use crate::quoted::Quoted;
 use crate::registry::{Region, Registry};
 use crate::source::aws::ca_bundle;
 
@@ -27,6 +29,12 @@ pub(super) const ADDRESSES: ValueType<Vec<ListenAddress>> = ValueType {
         let address = |text: &str| text.parse::<ListenAddress>().map_err(|error| error.to_string());
         items(value, expected)?.iter().map(|item| address(string(item)?)).collect()
     },
+};
+
+pub(super) const NETWORKS: ValueType<Vec<IpNet>> = ValueType {
+    env_format: EnvFormat::List,
+    expected: Expected::Words("a list of networks"),
+    read: |value, expected| items(value, expected)?.iter().map(|item| network(string(item)?)).collect(),
 };
 
 /// Loopback only: the traffic is not encrypted.
@@ -206,6 +214,13 @@ pub(super) fn path(value: &Value) -> Result<PathBuf, String> {
 
 fn region(text: &str) -> Result<String, String> {
     text.parse::<Region>().map(|region| region.to_string()).map_err(|error| error.to_string())
+}
+
+/// Reads a network; an address is a network of one host.
+fn network(text: &str) -> Result<IpNet, String> {
+    let host = || text.parse::<IpAddr>().map(IpNet::from).ok();
+    let network = text.parse::<IpNet>().ok().or_else(host);
+    network.ok_or_else(|| format!("expected a network, such as \"10.0.0.0/24\", got {}", Quoted(text)))
 }
 
 fn trust_domain(name: &str) -> Result<TrustDomain, String> {

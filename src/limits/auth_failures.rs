@@ -19,12 +19,24 @@ use crate::log_throttle::LogThrottle;
 /// Longest backoff of an origin that keeps failing.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
+/// The kind of an attempt to authenticate. Each has its own budget: forged tokens must not shut out good certificates, which may
+/// come from the same address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Attempt {
+    /// A TLS handshake.
+    Handshake,
+    /// A bearer token, or a secret of the ECR API.
+    Token,
+    /// A call without any proof.
+    Missing,
+}
+
 /// Failed authentications of all origins.
 #[derive(Debug, Clone)]
 pub(super) struct AuthFailures {
     per_second: NonZeroU32,
     clock: Arc<dyn Clock>,
-    origins: Cache<Origin, Arc<OriginFailures>>,
+    origins: Cache<(Origin, Attempt), Arc<OriginFailures>>,
 }
 
 #[derive(Debug)]
@@ -38,21 +50,21 @@ impl AuthFailures {
         Self { per_second, clock, origins: recent::cache() }
     }
 
-    pub(super) fn check_origin(&self, origin: Origin) -> Result<(), RetryAfter> {
-        let Some(failures) = self.origins.get(&origin) else { return Ok(()) };
+    pub(super) fn check_origin(&self, origin: Origin, attempt: Attempt) -> Result<(), RetryAfter> {
+        let Some(failures) = self.origins.get(&(origin, attempt)) else { return Ok(()) };
         let backoff = failures.rate.wait(self.now());
         if backoff.is_zero() {
             return Ok(());
         }
         if failures.log.is_due(self.now()) {
-            log_blocked(origin, backoff);
+            log_blocked(origin, attempt, backoff);
         }
         Err(RetryAfter::spread(backoff.max(DEFAULT_DELAY)))
     }
 
-    pub(super) fn record_failure(&self, origin: Origin) {
+    pub(super) fn record_failure(&self, origin: Origin, attempt: Attempt) {
         let new = || Arc::new(OriginFailures { rate: Rate::new(self.per_second), log: LogThrottle::default() });
-        self.origins.get_with(origin, new).rate.record(self.now(), MAX_BACKOFF);
+        self.origins.get_with((origin, attempt), new).rate.record(self.now(), MAX_BACKOFF);
     }
 
     fn now(&self) -> Duration {
@@ -60,11 +72,11 @@ impl AuthFailures {
     }
 }
 
-fn log_blocked(origin: Origin, backoff: Duration) {
+fn log_blocked(origin: Origin, attempt: Attempt, backoff: Duration) {
     let backoff = format!("{backoff:.1?}");
     match origin {
         Origin::Network(_) | Origin::Uid(_) => {
-            warn!(?origin, "for" = backoff, "origin blocked after failed authentications");
+            warn!(?origin, ?attempt, "for" = backoff, "origin blocked after failed authentications");
         }
         // The secret is compared before this limit, and is too long to guess. Above the limit only the error's detail is withheld.
         Origin::AwsApi => warn!(?origin, "for" = backoff, "ECR API failures throttled; valid calls are served"),
@@ -86,22 +98,25 @@ mod tests {
         let (failures, clock) = failures();
         let (a, b) = (Origin::of([192, 0, 2, 1].into()), Origin::of([192, 0, 2, 2].into()));
         for _ in 0..100 {
-            failures.check_origin(a).unwrap();
-            failures.record_failure(a);
+            failures.check_origin(a, Attempt::Token).unwrap();
+            failures.record_failure(a, Attempt::Token);
         }
-        let RetryAfter(wait) = failures.check_origin(a).unwrap_err();
+        let RetryAfter(wait) = failures.check_origin(a, Attempt::Token).unwrap_err();
         assert!((DEFAULT_DELAY..=2 * DEFAULT_DELAY).contains(&wait), "{wait:?}");
-        failures.check_origin(b).unwrap();
+        failures.check_origin(b, Attempt::Token).unwrap();
+        for other in [Attempt::Handshake, Attempt::Missing] {
+            failures.check_origin(a, other).unwrap();
+        }
         clock.advance(wait);
-        failures.check_origin(a).unwrap();
-        assert!(failures.origins.get(&b).is_none(), "nothing is kept of an origin without failures");
+        failures.check_origin(a, Attempt::Token).unwrap();
+        assert!(failures.origins.get(&(b, Attempt::Token)).is_none(), "nothing is kept of an origin without failures");
     }
 
     #[test]
     fn remembered_origins_are_bounded() {
         let (failures, _) = failures();
         for number in 0..u32::try_from(recent::MAX_ENTRIES).unwrap() + 5_000 {
-            failures.record_failure(Origin::Uid(number));
+            failures.record_failure(Origin::Uid(number), Attempt::Token);
         }
         failures.origins.run_pending_tasks();
         assert!(failures.origins.entry_count() <= recent::MAX_ENTRIES);

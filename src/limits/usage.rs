@@ -44,7 +44,7 @@ pub struct Admission {
     caller: Arc<CallerUsage>,
     total: Arc<Usage>,
     resource: Resource,
-    count: usize,
+    count: AtomicUsize,
 }
 
 /// Counts of each resource in use.
@@ -80,11 +80,27 @@ impl UsageLimits {
     }
 
     pub(super) fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
-        let global = MAX_IN_FLIGHT.max(self.in_flight.saturating_mul(2));
-        let maximum = Maximum { per_caller: self.in_flight, global, always: ALWAYS_ADMITTED };
-        let admission = self.enter(principal, Resource::InFlight, requests, maximum)?;
+        let admission = self.enter(principal, Resource::InFlight, requests, self.in_flight())?;
         let in_rate = admission.caller.admit(requests, self.now());
         in_rate.map(|()| admission).inspect_err(|exceeded| self.log(principal, exceeded))
+    }
+
+    /// Adds requests to an admission, once it is known how many a call has.
+    pub(super) fn admit_more(
+        &self,
+        principal: &Principal,
+        admission: &Admission,
+        requests: NonZeroU32,
+    ) -> Result<(), LimitExceeded> {
+        let (caller, total) = (Arc::clone(&admission.caller), Arc::clone(&admission.total));
+        let more = Admission::enter(caller, total, admission.resource, requests);
+        let admitted = more.check(self.in_flight()).and_then(|()| more.caller.admit(requests, self.now()));
+        admitted.map(|()| admission.merge(more)).inspect_err(|exceeded| self.log(principal, exceeded))
+    }
+
+    fn in_flight(&self) -> Maximum {
+        let global = MAX_IN_FLIGHT.max(self.in_flight.saturating_mul(2));
+        Maximum { per_caller: self.in_flight, global, always: ALWAYS_ADMITTED }
     }
 
     pub(super) fn admit_watch(
@@ -178,7 +194,12 @@ impl Admission {
         let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
         caller.usage.of(resource).fetch_add(count, Ordering::Relaxed);
         total.of(resource).fetch_add(count, Ordering::Relaxed);
-        Self { caller, total, resource, count }
+        Self { caller, total, resource, count: AtomicUsize::new(count) }
+    }
+
+    /// Takes over the count of another admission of the same caller.
+    fn merge(&self, mut other: Self) {
+        self.count.fetch_add(std::mem::take(other.count.get_mut()), Ordering::Relaxed);
     }
 
     fn check(&self, maximum: Maximum) -> Result<(), LimitExceeded> {
@@ -195,8 +216,9 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.caller.usage.of(self.resource).fetch_sub(self.count, Ordering::Relaxed);
-        self.total.of(self.resource).fetch_sub(self.count, Ordering::Relaxed);
+        let count = *self.count.get_mut();
+        self.caller.usage.of(self.resource).fetch_sub(count, Ordering::Relaxed);
+        self.total.of(self.resource).fetch_sub(count, Ordering::Relaxed);
     }
 }
 
@@ -259,6 +281,21 @@ mod tests {
         limits.admit(&Principal::Uid(1002), count(200)).unwrap();
         drop(full);
         limits.admit(&user, count(200)).unwrap();
+    }
+
+    #[test]
+    fn added_requests_count_with_their_admission_all_or_none() {
+        let (limits, _) = limits(200);
+        let user = Principal::Uid(1001);
+        let call = limits.admit(&user, count(1)).unwrap();
+        limits.admit_more(&user, &call, count(199)).unwrap();
+        limits.admit_more(&user, &call, count(1)).unwrap_err();
+        caller_limit(limits.admit(&user, count(1)));
+        drop(call);
+        drop(limits.admit(&user, count(200)).unwrap());
+        let (remote, call) = (remote("a.example"), limits.admit(&remote("a.example"), count(1)).unwrap());
+        limits.admit_more(&remote, &call, count(100)).unwrap_err();
+        limits.admit_more(&remote, &call, count(99)).unwrap();
     }
 
     #[test]

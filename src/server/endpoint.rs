@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::connection_limits::{ConnectionCounter, ConnectionPermit};
 use super::lifetime::Lifetime;
 use super::listener::{Accepted, Listener};
+use super::places::{Place, Places};
 use super::protocol::Protocol;
+use super::proxy_protocol::Proxies;
 use super::shutdown::ShutdownStages;
 use crate::address::ListenAddress;
-use crate::limits::Origin;
 
 /// Pause after a failed accept. The file table is usually full then, and the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +42,8 @@ pub(crate) enum Drain {
 /// Endpoints that drain together, and what their connections have in common.
 #[derive(Debug, Clone)]
 pub(super) struct DrainGroup {
-    pub(super) connections: ConnectionCounter,
+    pub(super) places: Places,
+    pub(super) proxies: Proxies,
     pub(super) max_age: Duration,
     pub(super) shutdown: ShutdownStages,
     /// The accept loops and the connections.
@@ -83,20 +84,36 @@ impl Endpoint {
 }
 
 impl DrainGroup {
-    /// Starts a connection, or closes it because a limit is reached.
+    /// Starts a connection, or closes it because a limit is reached. One of a proxy counts once its header names the peer.
     fn start(&self, protocol: Arc<dyn Protocol>, stream: Accepted) {
-        let origin = stream.origin();
-        let Some(permit) = self.connections.acquire(origin) else { return };
-        self.tasks.spawn(self.clone().serve(protocol, stream, origin, permit));
+        if protocol.needs_proof() && self.proxies.include(&stream) {
+            self.tasks.spawn(self.clone().serve_proxied(protocol, stream));
+        } else if let Some(place) = self.places.take(&stream, &*protocol) {
+            self.tasks.spawn(self.clone().serve(protocol, stream, place));
+        }
     }
 
-    async fn serve(self, protocol: Arc<dyn Protocol>, stream: Accepted, origin: Origin, permit: ConnectionPermit) {
-        let lifetime = Lifetime::new(self.max_age, self.shutdown.clone());
+    async fn serve_proxied(self, protocol: Arc<dyn Protocol>, stream: Accepted) {
+        let stream = tokio::select! {
+            biased;
+            () = self.shutdown.drain.cancelled() => return,
+            stream = self.proxies.accept(stream) => stream,
+        };
+        let Some(stream) = stream else { return };
+        if let Some(place) = self.places.take(&stream, &*protocol) {
+            self.serve(protocol, stream, place).await;
+        }
+    }
+
+    async fn serve(self, protocol: Arc<dyn Protocol>, stream: Accepted, place: Place) {
+        let origin = stream.origin();
+        let lifetime = Lifetime::new(self.max_age, self.shutdown.clone(), place.unproved.clone());
         tokio::select! {
             biased;
             () = protocol.serve(stream, origin, &lifetime) => {}
             () = self.shutdown.abort.cancelled() => {}
+            () = lifetime.expired() => {}
         }
-        drop(permit);
+        drop(place);
     }
 }

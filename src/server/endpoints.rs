@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use super::connection_limits::{ConnectionCounter, ConnectionLimits, Limit};
+use super::connection_limits::{ConnectionLimits, Limit};
 use super::endpoint::{Drain, DrainGroup, Endpoint};
+use super::places::Places;
+use super::proxy_protocol::Proxies;
 use super::settings::Settings;
 use super::shutdown::ShutdownStages;
+use crate::limits::UnprovedConnections;
 
 /// Connections of the endpoints that drain last, in total and from one origin. A few probes and scrapers need no more.
 const MAX_OBSERVERS: usize = 64;
@@ -21,9 +24,16 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts to accept connections on every endpoint. The endpoints that drain first go through the stages of `shutdown`.
-    pub(crate) fn start(endpoints: Vec<Endpoint>, settings: &Settings, shutdown: ShutdownStages) -> Self {
+    pub(crate) fn start(
+        endpoints: Vec<Endpoint>,
+        settings: &Settings,
+        unproved: &UnprovedConnections,
+        shutdown: ShutdownStages,
+    ) -> Self {
+        let proxies = Proxies::new(settings.proxy_protocol_from.clone());
         let group = |limits, shutdown| DrainGroup {
-            connections: ConnectionCounter::new(limits),
+            places: Places::new(limits, unproved.clone()),
+            proxies: proxies.clone(),
             max_age: settings.max_connection_age,
             shutdown,
             tasks: TaskTracker::new(),

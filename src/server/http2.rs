@@ -18,8 +18,8 @@ use super::listener::Accepted;
 use super::protocol::Protocol;
 use crate::audit::{Outcome, Proof, Unauthenticated};
 use crate::authn::tls::{self, Tls, VerifiedCertificate};
-use crate::authn::{Peer, TcpAuthn, UnixPeer};
-use crate::limits::{Limits, Origin, RetryAfter};
+use crate::authn::{Peer, TcpAuthn, TcpPeer, UnixPeer};
+use crate::limits::{Attempt, Limits, Origin, RetryAfter};
 use crate::rejections::{Kind, RejectionRecorder, Subject};
 
 mod authority;
@@ -30,6 +30,7 @@ mod frame_budget;
 mod frames;
 mod peer_stream;
 mod peer_watchdog;
+mod turns;
 
 /// Time for a TLS handshake. The connection limits bound how many run at a time. A queue of handshakes would not do: silent peers
 /// would take the turns of their neighbours.
@@ -50,16 +51,17 @@ pub(crate) struct GrpcProtocol {
 
 impl GrpcProtocol {
     async fn serve_unix(&self, stream: UnixStream, peer: UnixPeer, lifetime: &Lifetime) {
+        let service = self.service.clone().for_peer(peer.peer(), peer.origin(), None);
         let rewriter = Some(AuthorityRewriter::default());
-        self.connection(peer.peer(), peer.origin(), rewriter).serve(stream, lifetime).await;
+        Connection::new(service, peer.origin(), rewriter, None).serve(stream, lifetime).await;
     }
 
-    async fn serve_tcp(&self, stream: TcpStream, address: IpAddr, origin: Origin, lifetime: &Lifetime) {
+    async fn serve_tcp(&self, stream: TcpStream, from: TcpPeer, origin: Origin, lifetime: &Lifetime) {
         let Some(tls) = &self.authn.tls else {
-            return self.connection(self.authn.peer(address, None), origin, None).serve(stream, lifetime).await;
+            return self.connection(self.authn.peer(from, None), origin, lifetime).serve(stream, lifetime).await;
         };
-        if let Some((stream, certificate)) = self.handshake(tls, stream, (origin, address), lifetime).await {
-            self.connection(self.authn.peer(address, certificate), origin, None).serve(stream, lifetime).await;
+        if let Some((stream, certificate)) = self.handshake(tls, stream, (origin, from), lifetime).await {
+            self.connection(self.authn.peer(from, certificate), origin, lifetime).serve(stream, lifetime).await;
         }
     }
 
@@ -68,10 +70,10 @@ impl GrpcProtocol {
         &self,
         tls: &Arc<Tls>,
         stream: TcpStream,
-        (origin, from): (Origin, IpAddr),
+        (origin, TcpPeer { address: from, .. }): (Origin, TcpPeer),
         lifetime: &Lifetime,
     ) -> Option<(TlsStream<TcpStream>, Option<VerifiedCertificate>)> {
-        if let Err(RetryAfter(wait)) = self.limits.check_origin(origin) {
+        if let Err(RetryAfter(wait)) = self.limits.check_origin(origin, Attempt::Handshake) {
             debug!(%from, ?wait, "connection rejected: too many failed authentications");
             return None;
         }
@@ -84,7 +86,7 @@ impl GrpcProtocol {
             Ok(Err(error)) => self.record_failure(&error, (origin, from)),
             Err(_) => debug!(%from, "connection closed: TLS handshake timed out"),
         }
-        self.limits.record_failure(origin);
+        self.limits.record_failure(origin, Attempt::Handshake);
         None
     }
 
@@ -109,8 +111,14 @@ impl GrpcProtocol {
         drop(self.rejections.queue(&admitted, &record));
     }
 
-    fn connection(&self, peer: Peer, origin: Origin, rewriter: Option<AuthorityRewriter>) -> Connection {
-        Connection::new(self.service.clone().for_peer(peer, origin), origin, rewriter)
+    /// Returns the connection of a TCP peer; without proof it stays unproved until a call is authenticated.
+    fn connection(&self, peer: Peer, origin: Origin, lifetime: &Lifetime) -> Connection {
+        let unproved = lifetime.unproved().filter(|_| matches!(peer, Peer::Unknown(_))).cloned();
+        if let (None, Some(connection)) = (&unproved, lifetime.unproved()) {
+            connection.note_proved();
+        }
+        let service = self.service.clone().for_peer(peer, origin, unproved.clone());
+        Connection::new(service, origin, None, unproved)
     }
 }
 
@@ -126,9 +134,7 @@ impl Protocol for GrpcProtocol {
     fn serve<'a>(&'a self, stream: Accepted, origin: Origin, lifetime: &'a Lifetime) -> BoxFuture<'a, ()> {
         match stream {
             Accepted::Unix(stream, peer) => Box::pin(self.serve_unix(stream, peer, lifetime)),
-            Accepted::Tcp(stream, address) => {
-                Box::pin(self.serve_tcp(stream, address.ip().to_canonical(), origin, lifetime))
-            }
+            Accepted::Tcp(stream, peer) => Box::pin(self.serve_tcp(stream, peer, origin, lifetime)),
         }
     }
 }

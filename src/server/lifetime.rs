@@ -7,22 +7,38 @@ use tokio_util::sync::CancellationToken;
 
 use super::shutdown::ShutdownStages;
 use crate::jitter;
+use crate::limits::Unproved;
 
 /// Tells a protocol when its connection must end.
 #[derive(Debug, Clone)]
 pub(crate) struct Lifetime {
     max_age: Duration,
     shutdown: ShutdownStages,
+    unproved: Option<Unproved>,
 }
 
 impl Lifetime {
-    pub(super) fn new(max_age: Duration, shutdown: ShutdownStages) -> Self {
-        Self { max_age, shutdown }
+    pub(super) fn new(max_age: Duration, shutdown: ShutdownStages, unproved: Option<Unproved>) -> Self {
+        Self { max_age, shutdown, unproved }
     }
 
-    /// Completes when the drain starts. A connection that is not established by then can be closed: it has no request.
+    /// The limits of a connection that needs a proof of its peer.
+    pub(super) fn unproved(&self) -> Option<&Unproved> {
+        self.unproved.as_ref()
+    }
+
+    /// Completes when the drain starts, or when an unproved connection must make room. A connection that is not established by then
+    /// can be closed: it has no request.
     pub(super) async fn draining(&self) {
-        self.shutdown.drain.cancelled().await;
+        tokio::select! {
+            () = self.shutdown.drain.cancelled() => {}
+            () = unless_proved(self.unproved(), Unproved::retired) => {}
+        }
+    }
+
+    /// Completes when an unproved connection must be closed.
+    pub(super) async fn expired(&self) {
+        unless_proved(self.unproved(), Unproved::expired).await;
     }
 
     /// Cancelled when requests still in flight must be answered with an error.
@@ -51,5 +67,16 @@ impl Lifetime {
         }
         finish(connection.as_mut());
         connection.await
+    }
+}
+
+/// Completes with `end` of an unproved connection; never for any other.
+async fn unless_proved<'a, F: Future<Output = ()>>(
+    unproved: Option<&'a Unproved>,
+    end: impl FnOnce(&'a Unproved) -> F,
+) {
+    match unproved {
+        Some(connection) => end(connection).await,
+        None => std::future::pending().await,
     }
 }

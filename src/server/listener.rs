@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::socket_activation::{ActivatedSocket, ActivatedSockets};
 use crate::address::ListenAddress;
-use crate::authn::UnixPeer;
+use crate::authn::{TcpPeer, UnixPeer};
 use crate::limits::Origin;
 use crate::mount;
 
@@ -44,8 +44,8 @@ enum Socket {
 /// An accepted connection.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    /// Over TCP, with the peer's address.
-    Tcp(TcpStream, SocketAddr),
+    /// Over TCP.
+    Tcp(TcpStream, TcpPeer),
     /// Over a Unix socket, with the peer's process.
     Unix(UnixStream, UnixPeer),
 }
@@ -61,7 +61,7 @@ impl Accepted {
     /// Returns where the connection comes from.
     pub(super) fn origin(&self) -> Origin {
         match self {
-            Self::Tcp(_, address) => Origin::of(address.ip()),
+            Self::Tcp(_, peer) => Origin::of(peer.address),
             Self::Unix(_, peer) => peer.origin(),
         }
     }
@@ -92,10 +92,10 @@ impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match &self.socket {
             Socket::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
+                let (stream, address) = listener.accept().await?;
                 // Without it responses are slower, not wrong.
                 let _ = stream.set_nodelay(true);
-                Ok(Accepted::Tcp(stream, peer))
+                Ok(Accepted::Tcp(stream, TcpPeer { address: address.ip().to_canonical(), is_proxied: false }))
             }
             Socket::Unix(listener, _) => accept_unix(listener).await,
         }

@@ -275,7 +275,12 @@ pub fn admission_settings() -> admission::Settings {
 
 pub fn limits_settings() -> limits::Settings {
     let count = |number| NonZeroU32::new(number).unwrap();
-    limits::Settings { requests_per_second: count(1_000), in_flight: 12_288, failures_per_second: count(100) }
+    limits::Settings {
+        requests_per_second: count(1_000),
+        in_flight: 12_288,
+        failures_per_second: count(100),
+        unproved_connections: 1_024,
+    }
 }
 
 /// A recorder for a broker without an audit log.

@@ -20,7 +20,7 @@ use crate::audit::{Outcome, Proof, Unauthenticated};
 use crate::aws_wire::{AwsError, AwsRequest, AwsResponse, JSON_CONTENT_TYPE, ecr, read_body};
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::limits::{Limits, Origin, RetryAfter};
+use crate::limits::{Attempt, Limits, Origin, RetryAfter};
 use crate::quoted::Quoted;
 use crate::rejections::{Kind, RejectionRecorder, Subject};
 use crate::request_id::RequestId;
@@ -85,11 +85,11 @@ impl EcrApi {
         if self.secret.matches(candidate.strip_suffix('/').unwrap_or(candidate)) {
             return Ok(());
         }
-        self.limits.check_origin(Origin::AwsApi).map_err(|RetryAfter(retry_after)| {
+        self.limits.check_origin(Origin::AwsApi, Attempt::Token).map_err(|RetryAfter(retry_after)| {
             let what = "too many requests with a wrong secret";
             to_aws_error(&BrokerError::CallerRateLimited { what, retry_after }, None, id, &self.rejections)
         })?;
-        self.limits.record_failure(Origin::AwsApi);
+        self.limits.record_failure(Origin::AwsApi, Attempt::Token);
         self.record_failure(id);
         Err(AwsError::forbidden("AccessDeniedException", format!("{NO_SECRET} (request id {id})")))
     }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use http::Extensions;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::call::Call;
 use super::response_admission::ResponseAdmission;
-use super::status::{ErrorContext, to_status};
+use super::status::{ErrorContext, to_status, to_status_unlogged};
 use crate::api::request;
 use crate::broker::RequestContext;
 use crate::error::BrokerError;
@@ -23,16 +24,28 @@ pub(super) struct AdmittedCall {
 }
 
 impl AdmittedCall {
-    /// Admits a call that asks for `count` credentials.
-    pub(super) fn admit<T>(limits: &Limits, call: &Request<T>, count: usize) -> Result<Self, Status> {
-        let call: Arc<Call> =
-            call.extensions().get().cloned().ok_or_else(|| Status::internal("the call did not pass the middleware"))?;
+    /// Admits a call as one request, before its message is read. The handler adds what the message asks for beyond one.
+    pub(super) fn admit(limits: &Limits, call: Arc<Call>) -> Result<Self, (BrokerError, Arc<Call>)> {
         let caller = call.caller.clone();
-        let admitted = caller.and_then(|caller| Ok((request::admit(limits, &caller, count)?, caller)));
-        let (admission, caller) = admitted.map_err(|error| to_status(&error, &ErrorContext::default(), &call))?;
+        let admitted = caller.and_then(|caller| Ok((request::admit(limits, &caller, 1)?, caller)));
+        let (admission, caller) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => return Err((error, call)),
+        };
         let trace_id = call.trace.map(|trace| trace.to_string());
         let context = RequestContext { caller, id: call.id, trace_id };
         Ok(Self { call, context, admission: Arc::new(admission) })
+    }
+
+    /// Takes the admitted call out of its request, and counts it as `count` requests.
+    pub(super) fn take<T>(limits: &Limits, request: &mut Request<T>, count: usize) -> Result<Self, Status> {
+        let admitted = request.extensions_mut().remove::<Self>();
+        let admitted = admitted.ok_or_else(|| Status::internal("the call did not pass the middleware"))?;
+        if count > 1 {
+            let more = request::admit_more(limits, &admitted.context.caller, &admitted.admission, count - 1);
+            more.map_err(|error| admitted.fail(&error))?;
+        }
+        Ok(admitted)
     }
 
     /// Returns the response. The call counts as in flight until the response's last byte is sent.
@@ -51,4 +64,15 @@ impl AdmittedCall {
     pub(super) fn part_deadline(&self) -> Instant {
         request::shortly_before(self.call.deadline)
     }
+}
+
+/// Returns the status of a stream that the broker ends because it shuts down; `extensions` are those of its request.
+#[must_use]
+pub(crate) fn shutting_down(extensions: &Extensions) -> Status {
+    let error = BrokerError::ShuttingDown;
+    let call = extensions.get().or_else(|| extensions.get().map(|admitted: &AdmittedCall| &admitted.call));
+    call.map_or_else(
+        || Status::unavailable(error.to_string()),
+        |call: &Arc<Call>| to_status_unlogged(&error, &ErrorContext::default(), call),
+    )
 }

@@ -37,6 +37,11 @@ impl Method {
         self.streaming != Streaming::Unary
     }
 
+    /// Returns whether the call watches the health of a service.
+    pub(crate) fn is_health_watch(&self) -> bool {
+        self.streaming == Streaming::Server && !self.authenticated
+    }
+
     /// Returns whether the client may send messages for as long as it likes, so that no message timeout applies.
     pub(crate) fn streams_requests(&self) -> bool {
         self.streaming == Streaming::Both

@@ -7,13 +7,15 @@ use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use futures_util::{FutureExt as _, TryFutureExt as _};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use super::admitted::AdmittedCall;
+use super::anonymous;
 use super::call::Call;
 use super::methods::Method;
 use super::status::{ErrorContext, to_status};
@@ -21,8 +23,12 @@ use super::trace::{self, Tracing};
 use crate::api::request;
 use crate::authn::jwt::Issuers;
 use crate::authn::{self, Authenticator, Bearer, Peer};
-use crate::limits::{Limits, Origin};
+use crate::error::BrokerError;
+use crate::limits::{Limits, Origin, Unproved, UnprovedCall};
 use crate::rejections::RejectionRecorder;
+
+/// Header fields of a call. Clients and proxies send about thirty.
+const MAX_HEADER_FIELDS: usize = 64;
 
 /// Layer that prepares and guards every call of a service.
 #[derive(Debug, Clone)]
@@ -40,7 +46,12 @@ pub struct MiddlewareService<S> {
     middleware: Middleware,
     peer: Peer,
     origin: Origin,
+    /// The limits of the connection, if its peer proved nothing when it was made.
+    unproved: Option<Unproved>,
 }
+
+/// How a call is refused before its message is read.
+type Refusal = (BrokerError, Arc<Call>);
 
 impl Middleware {
     /// Verifies bearer tokens of `issuers` within `limits`. Failed calls are recorded with `rejections`. Cancelling `force_shutdown` ends waiting calls with `SHUTTING_DOWN`.
@@ -60,17 +71,22 @@ impl Middleware {
 impl<S> MiddlewareService<S> {
     /// Returns the same service for the calls of one connection.
     #[must_use]
-    pub fn for_peer(self, peer: Peer, origin: Origin) -> Self {
-        Self { peer, origin, ..self }
+    pub fn for_peer(self, peer: Peer, origin: Origin, unproved: Option<Unproved>) -> Self {
+        Self { peer, origin, unproved, ..self }
     }
 }
+
+type Outcome = Result<Response<Body>, Infallible>;
+
+/// The call of an authenticated peer, one with a token, or one that is refused or on an unproved connection.
+type Handler<F, G> = Either<F, Either<G, Pin<Box<dyn Future<Output = Outcome> + Send>>>>;
 
 impl<S> Layer<S> for Middleware {
     type Service = MiddlewareService<S>;
 
     fn layer(&self, inner: S) -> MiddlewareService<S> {
         let peer = Peer::Unknown("the connection has no peer");
-        MiddlewareService { inner, middleware: self.clone(), peer, origin: Origin::Uid(u32::MAX) }
+        MiddlewareService { inner, middleware: self.clone(), peer, origin: Origin::Uid(u32::MAX), unproved: None }
     }
 }
 
@@ -94,7 +110,7 @@ where
         let (peer, rejections) = ((&self.peer, self.origin), self.middleware.rejections.clone());
         let call = Arc::new(Call::new(request.headers(), peer, bearer.is_some(), rejections));
         let span = self.middleware.tracing.span(method, request.headers(), &call);
-        let handler = self.handle(request, Arc::clone(&call), bearer);
+        let handler = self.handle(request, method, Arc::clone(&call), bearer);
         let outcome = request::run(handler, call.deadline, self.middleware.force_shutdown.clone());
         let response = outcome.map(move |outcome| match outcome {
             Ok(response) => response,
@@ -109,34 +125,131 @@ where
 }
 
 impl<S> MiddlewareService<S> {
-    /// Passes the call to the inner service, once its bearer token is verified.
+    /// Passes the call to the inner service, once its caller is known and admitted. Otherwise refuses it, and its message is not read.
     fn handle<B>(
         &mut self,
         mut request: Request<B>,
+        method: &'static Method,
         call: Arc<Call>,
         bearer: Option<Bearer>,
-    ) -> Either<S::Future, impl Future<Output = Result<S::Response, S::Error>> + use<S, B>>
+    ) -> Handler<S::Future, impl Future<Output = Outcome> + use<S, B>>
     where
-        S: Service<Request<B>> + Clone,
+        S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Send + 'static,
     {
-        let Some(bearer) = bearer else {
-            request.extensions_mut().insert(call);
-            return Either::Left(self.inner.call(request));
-        };
-        // `poll_ready` was called on this service, not on its clone.
-        let mut inner = self.inner.clone();
-        std::mem::swap(&mut inner, &mut self.inner);
-        let (authenticator, peer, origin) = (self.middleware.authenticator.clone(), self.peer.clone(), self.origin);
-        Either::Right(async move {
+        if let Err(error) = check_headers(request.headers()) {
+            return refuse((error, call));
+        }
+        let unproved = self.unproved.as_ref().filter(|connection| !connection.is_proved());
+        match bearer {
+            Some(bearer) => {
+                let unproved = unproved.map(|connection| begin(connection, &request));
+                Either::Right(Either::Left(self.with_token(request, call, bearer, unproved)))
+            }
+            None if method.authenticated => match self.middleware.admit_peer(self.origin, call) {
+                Ok(admitted) => {
+                    request.extensions_mut().insert(admitted);
+                    Either::Left(self.inner.call(request))
+                }
+                Err(refusal) => refuse(refusal),
+            },
+            None => {
+                let unproved = unproved.map(|connection| begin(connection, &request));
+                request.extensions_mut().insert(Arc::clone(&call));
+                let Some(unproved) = unproved else { return Either::Left(self.inner.call(request)) };
+                let served = anonymous::serve(self.take_inner(), request, unproved, method);
+                Either::Right(Either::Right(Box::pin(served.map(move |served| match served {
+                    Ok(response) => Ok(response),
+                    Err(error) => Ok(response_of(&error, &call)),
+                }))))
+            }
+        }
+    }
+
+    /// Verifies the bearer token of a call.
+    fn with_token<B>(
+        &mut self,
+        mut request: Request<B>,
+        call: Arc<Call>,
+        bearer: Bearer,
+        unproved: Option<(Unproved, UnprovedCall)>,
+    ) -> impl Future<Output = Outcome> + use<S, B>
+    where
+        S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone,
+    {
+        let mut inner = self.take_inner();
+        let (middleware, peer, origin) = (self.middleware.clone(), self.peer.clone(), self.origin);
+        async move {
+            let slot = match &unproved {
+                Some((connection, _)) => connection.slot().await,
+                None => None,
+            };
             let mut call = Arc::unwrap_or_clone(call);
-            call.caller = authenticator.authenticate(&peer, origin, bearer).await.map(|(caller, authn)| {
+            call.caller = middleware.authenticator.authenticate(&peer, origin, bearer).await.map(|(caller, authn)| {
                 call.authn = authn;
                 caller
             });
-            request.extensions_mut().insert(Arc::new(call));
-            inner.call(request).await
-        })
+            let call = Arc::new(call);
+            if let (Ok(_), Some((connection, _))) = (&call.caller, &unproved) {
+                connection.note_proved();
+            }
+            drop((slot, unproved));
+            match AdmittedCall::admit(&middleware.authenticator.limits, call) {
+                Ok(admitted) => {
+                    request.extensions_mut().insert(admitted);
+                    inner.call(request).await
+                }
+                Err((error, call)) => Ok(response_of(&error, &call)),
+            }
+        }
     }
+
+    /// Returns the service on which `poll_ready` was called, and leaves its clone.
+    fn take_inner(&mut self) -> S
+    where
+        S: Clone,
+    {
+        let mut inner = self.inner.clone();
+        std::mem::swap(&mut inner, &mut self.inner);
+        inner
+    }
+}
+
+impl Middleware {
+    /// Admits a call by what its connection proves. A call without any proof counts as a failure of its origin.
+    fn admit_peer(&self, origin: Origin, call: Arc<Call>) -> Result<AdmittedCall, Refusal> {
+        if call.caller.is_err()
+            && let Err(limited) = self.authenticator.record_missing(origin)
+        {
+            return Err((limited, call));
+        }
+        AdmittedCall::admit(&self.authenticator.limits, call)
+    }
+}
+
+/// Counts a call of an unproved connection.
+fn begin<B>(connection: &Unproved, request: &Request<B>) -> (Unproved, UnprovedCall) {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    (connection.clone(), UnprovedCall::begin(connection, headers))
+}
+
+/// Refuses a call with more headers than any client sends. Each takes memory, however short it is.
+fn check_headers(headers: &HeaderMap) -> Result<(), BrokerError> {
+    if headers.len() <= MAX_HEADER_FIELDS {
+        return Ok(());
+    }
+    let problem = format!("{} header fields; send at most {MAX_HEADER_FIELDS}", headers.len());
+    Err(BrokerError::RequestInvalid { field: "headers", problem })
+}
+
+fn refuse<F, G>((error, call): Refusal) -> Handler<F, G> {
+    let response = response_of(&error, &call);
+    Either::Right(Either::Right(Box::pin(std::future::ready(Ok(response)))))
+}
+
+fn response_of(error: &BrokerError, call: &Call) -> Response<Body> {
+    to_status(error, &ErrorContext::default(), call).into_http()
 }
 
 fn code(response: &Response<Body>) -> Code {

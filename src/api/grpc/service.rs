@@ -32,9 +32,9 @@ impl RegistryCredentials {
         Self { broker, limits, watch_age }
     }
 
-    /// Admits a call that asks for `count` credentials; more than a batch may hold count as one full batch.
-    fn admit<T>(&self, call: &Request<T>, count: usize) -> Result<AdmittedCall, Status> {
-        AdmittedCall::admit(&self.limits, call, count.min(MAX_REQUESTS))
+    /// Takes the call, which asks for `count` credentials; more than a batch may hold count as one full batch.
+    fn take<T>(&self, request: &mut Request<T>, count: usize) -> Result<AdmittedCall, Status> {
+        AdmittedCall::take(&self.limits, request, count.min(MAX_REQUESTS))
     }
 
     /// Returns the credentials of one registry, or the logged error as a status.
@@ -61,19 +61,20 @@ impl RegistryCredentials {
 impl RegistryCredentialsService for RegistryCredentials {
     async fn get_registry_credentials(
         &self,
-        request: Request<pb::GetRegistryCredentialsRequest>,
+        mut request: Request<pb::GetRegistryCredentialsRequest>,
     ) -> Result<Response<pb::GetRegistryCredentialsResponse>, Status> {
-        let admitted = self.admit(&request, 1)?;
+        let admitted = self.take(&mut request, 1)?;
         let credentials = self.credentials(request.get_ref(), &admitted, admitted.call.deadline).await?;
         Ok(admitted.respond(pb::GetRegistryCredentialsResponse { credentials: Some(credentials) }))
     }
 
     async fn batch_get_registry_credentials(
         &self,
-        request: Request<pb::BatchGetRegistryCredentialsRequest>,
+        mut request: Request<pb::BatchGetRegistryCredentialsRequest>,
     ) -> Result<Response<pb::BatchGetRegistryCredentialsResponse>, Status> {
+        let count = request.get_ref().requests.len();
+        let admitted = self.take(&mut request, count)?;
         let requests = &request.get_ref().requests;
-        let admitted = self.admit(&request, requests.len())?;
         if requests.is_empty() || requests.len() > MAX_REQUESTS {
             let problem = format!("a batch holds 1 to {MAX_REQUESTS} requests, this one {}", requests.len());
             return Err(admitted.fail(&BrokerError::RequestInvalid { field: "requests", problem }));
@@ -88,9 +89,10 @@ impl RegistryCredentialsService for RegistryCredentials {
 
     async fn watch_registry_credentials(
         &self,
-        request: Request<pb::WatchRegistryCredentialsRequest>,
+        mut request: Request<pb::WatchRegistryCredentialsRequest>,
     ) -> Result<Response<watch::Events>, Status> {
-        let admitted = self.admit(&request, request.get_ref().requests.len())?;
+        let count = request.get_ref().requests.len();
+        let admitted = self.take(&mut request, count)?;
         let call = Arc::clone(&admitted.call);
         let front = (&self.broker, &self.limits);
         let events = watch::events(front, admitted, request.get_ref(), self.watch_age);
@@ -99,18 +101,19 @@ impl RegistryCredentialsService for RegistryCredentials {
 
     async fn list_registries(
         &self,
-        request: Request<pb::ListRegistriesRequest>,
+        mut request: Request<pb::ListRegistriesRequest>,
     ) -> Result<Response<pb::ListRegistriesResponse>, Status> {
-        let admitted = self.admit(&request, listing::weight(request.get_ref()))?;
+        let weight = listing::weight(request.get_ref());
+        let admitted = self.take(&mut request, weight)?;
         let page = listing::page(&self.broker, &admitted.context.caller, request.get_ref());
         page.map(|page| admitted.respond(page)).map_err(|error| admitted.fail(&error))
     }
 
     async fn get_caller_identity(
         &self,
-        request: Request<pb::GetCallerIdentityRequest>,
+        mut request: Request<pb::GetCallerIdentityRequest>,
     ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
-        let admitted = self.admit(&request, 1)?;
+        let admitted = self.take(&mut request, 1)?;
         let caller = &admitted.context.caller;
         Ok(admitted.respond(pb::GetCallerIdentityResponse {
             principal: caller.to_string(),

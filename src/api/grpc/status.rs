@@ -1,9 +1,7 @@
 //! The one mapping from [`BrokerError`] to a gRPC status with its details.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use http::Extensions;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -73,16 +71,6 @@ pub(super) fn to_status(error: &BrokerError, context: &ErrorContext, call: &Call
 pub(super) fn to_status_unlogged(error: &BrokerError, context: &ErrorContext, call: &Call) -> Status {
     debug!(request_id = %call.id, registry = context.registry, error = %error, "request failed");
     status(error, context, call.id)
-}
-
-/// Returns the status of a stream that the broker ends because it shuts down; `extensions` are those of its request.
-#[must_use]
-pub(crate) fn shutting_down(extensions: &Extensions) -> Status {
-    let error = BrokerError::ShuttingDown;
-    extensions.get::<Arc<Call>>().map_or_else(
-        || Status::unavailable(error.to_string()),
-        |call| to_status_unlogged(&error, &ErrorContext::default(), call),
-    )
 }
 
 /// Returns a status as a message, for a result of a batch or an event of a watch.

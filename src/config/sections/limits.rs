@@ -8,13 +8,19 @@ use crate::limits;
 
 /// Returns the limits, and the rate of recorded denials.
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> (limits::Settings, NonZeroU32) {
-    let Limits { requests_per_second, in_flight, failures_per_second, denials_recorded_per_second } =
-        Limits::read(reader);
+    let Limits {
+        requests_per_second,
+        in_flight,
+        failures_per_second,
+        unproved_connections,
+        denials_recorded_per_second,
+    } = Limits::read(reader);
     let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
     let settings = limits::Settings {
         requests_per_second: rate(requests_per_second),
         in_flight,
         failures_per_second: rate(failures_per_second),
+        unproved_connections,
     };
     (settings, rate(denials_recorded_per_second))
 }

@@ -21,6 +21,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
         max_connections,
         max_connections_per_address,
         max_connections_per_uid,
+        proxy_protocol_from,
         aws_api_listen,
         aws_api_secret_file,
     } = settings::Server::read(reader);
@@ -37,6 +38,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
             max_connections,
             max_connections_per_address,
             max_connections_per_uid,
+            proxy_protocol_from,
         },
         aws_api,
         tls: tls_settings(tls, authentication, reader),

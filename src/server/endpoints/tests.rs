@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::address::ListenAddress;
+use crate::clock::SystemClock;
 use crate::server::listener::Listener;
 use crate::server::shutdown::FINAL_FLUSH;
 use crate::server::socket_activation::ActivatedSockets;
@@ -21,7 +22,13 @@ fn settings() -> Settings {
         max_connections: 10,
         max_connections_per_address: 10,
         max_connections_per_uid: 10,
+        proxy_protocol_from: Vec::new(),
     }
+}
+
+fn start(endpoints: Vec<Endpoint>, settings: &Settings, shutdown: ShutdownStages) -> Server {
+    let unproved = UnprovedConnections::new(1_000, Arc::new(SystemClock::new()));
+    Server::start(endpoints, settings, &unproved, shutdown)
 }
 
 fn endpoint(drain: Drain, stubborn: bool) -> (Endpoint, SocketAddr) {
@@ -35,7 +42,7 @@ fn endpoint(drain: Drain, stubborn: bool) -> (Endpoint, SocketAddr) {
 fn server(settings: &Settings) -> (Server, [SocketAddr; 2]) {
     let (first, callers) = endpoint(Drain::First, false);
     let (last, observers) = endpoint(Drain::Last, false);
-    (Server::start(vec![first, last], settings, ShutdownStages::default()), [callers, observers])
+    (start(vec![first, last], settings, ShutdownStages::default()), [callers, observers])
 }
 
 async fn is_served(stream: &mut TcpStream) -> bool {
@@ -99,7 +106,7 @@ async fn connection_ends_at_its_maximum_age() {
 async fn connection_that_does_not_end_is_aborted_after_the_final_flush() {
     let (stubborn, address) = endpoint(Drain::First, true);
     let shutdown = ShutdownStages::default();
-    let server = Server::start(vec![stubborn], &settings(), shutdown.clone());
+    let server = start(vec![stubborn], &settings(), shutdown.clone());
     let mut caller = connect(address).await;
     assert!(is_served(&mut caller).await);
     let start = Instant::now();

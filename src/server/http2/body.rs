@@ -24,17 +24,21 @@ use super::peer_watchdog::PeerWatchdog;
 use crate::api::grpc::methods::Method;
 use crate::api::grpc::response_admission::ResponseAdmission;
 use crate::api::request::BODY_TIMEOUT;
+use crate::limits::Unproved;
 
 /// The service of one connection, with its bodies tracked.
 #[derive(Debug, Clone)]
 pub(super) struct TrackedService<S> {
     inner: S,
     watchdog: PeerWatchdog,
+    unproved: Option<Unproved>,
 }
 
 /// The body of a request.
 pub(super) struct RequestBody {
     inner: Incoming,
+    /// The connection, while it is unproved.
+    unproved: Option<Unproved>,
     /// `None`: no time limit, for calls in which the client streams messages.
     timeout: Option<Duration>,
     /// Deadline of the body; it is set when the first wait for data begins.
@@ -62,8 +66,8 @@ struct TrackedChunk {
 }
 
 impl<S> TrackedService<S> {
-    pub(super) fn new(inner: S, watchdog: PeerWatchdog) -> Self {
-        Self { inner, watchdog }
+    pub(super) fn new(inner: S, watchdog: PeerWatchdog, unproved: Option<Unproved>) -> Self {
+        Self { inner, watchdog, unproved }
     }
 }
 
@@ -83,7 +87,8 @@ where
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let timeout = (!Method::of(request.uri().path()).streams_requests()).then_some(BODY_TIMEOUT);
-        let request = request.map(|inner| RequestBody { inner, timeout, deadline: None });
+        let unproved = self.unproved.as_ref().filter(|connection| !connection.is_proved()).cloned();
+        let request = request.map(|inner| RequestBody { inner, unproved, timeout, deadline: None });
         let watchdog = self.watchdog.clone();
         self.inner.call(request).map_ok(Box::new(|mut response| {
             let admission = ResponseAdmission::detach(&mut response);
@@ -111,12 +116,21 @@ impl AsRef<[u8]> for TrackedChunk {
     }
 }
 
+impl RequestBody {
+    fn note_read<E>(&self, frame: &Option<Result<Frame<Bytes>, E>>) {
+        if let (Some(connection), Some(Ok(frame))) = (&self.unproved, frame) {
+            connection.note_read(frame.data_ref().map_or(0, Bytes::len));
+        }
+    }
+}
+
 impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            self.note_read(&frame);
             return Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(Box::new(error)))));
         }
         let Some(timeout) = self.timeout else { return Poll::Pending };

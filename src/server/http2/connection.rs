@@ -11,9 +11,10 @@ use tracing::{debug, info};
 
 use super::authority::AuthorityRewriter;
 use super::body::TrackedService;
-use super::peer_stream::PeerStream;
+use super::peer_stream::{Inspector, PeerStream};
 use super::peer_watchdog::PeerWatchdog;
-use crate::limits::Origin;
+use super::turns::Turns;
+use crate::limits::{Origin, Unproved};
 use crate::server::grpc_service::GrpcService;
 use crate::server::lifetime::Lifetime;
 
@@ -31,6 +32,8 @@ const SEND_BUFFER: usize = 16 * 1024;
 /// Unread bytes that a peer may send per call and per connection: two and four of the largest requests.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// The same of a peer that has proved nothing: HTTP/2 allows no less.
+const UNPROVED_WINDOW: u32 = 64 * 1024 - 1;
 
 /// A connection whose peer is identified.
 #[derive(Debug)]
@@ -39,12 +42,20 @@ pub(super) struct Connection {
     origin: Origin,
     rewriter: Option<AuthorityRewriter>,
     watchdog: PeerWatchdog,
+    turns: Turns,
+    unproved: Option<Unproved>,
 }
 
 impl Connection {
     /// Calls `service`. `rewriter` is for Unix sockets, whose clients may send an invalid `:authority`.
-    pub(super) fn new(service: GrpcService, origin: Origin, rewriter: Option<AuthorityRewriter>) -> Self {
-        Self { service, origin, rewriter, watchdog: PeerWatchdog::default() }
+    /// `unproved` has the limits of a peer that has proved nothing.
+    pub(super) fn new(
+        service: GrpcService,
+        origin: Origin,
+        rewriter: Option<AuthorityRewriter>,
+        unproved: Option<Unproved>,
+    ) -> Self {
+        Self { service, origin, rewriter, watchdog: PeerWatchdog::default(), turns: Turns::default(), unproved }
     }
 
     /// Serves the connection until its peer or its lifetime ends it, or its peer misbehaves.
@@ -53,12 +64,14 @@ impl Connection {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(io) = self.begin(io, lifetime).await else { return };
-        let service = TowerToHyperService::new(TrackedService::new(self.service, self.watchdog.clone()));
-        let connection = pin!(builder().serve_connection(TokioIo::new(io), service));
+        let window = if self.unproved.is_some() { UNPROVED_WINDOW } else { CONNECTION_WINDOW };
+        let service = TrackedService::new(self.service, self.watchdog.clone(), self.unproved);
+        let connection = builder(window).serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
+        let connection = pin!(connection);
         tokio::select! {
                 // Poll the connection first: bytes that have arrived may contain what the watchdog waits for.
             biased;
-            ended = lifetime.run(connection, hyper::server::conn::http2::Connection::graceful_shutdown) => {
+            ended = self.turns.count(lifetime.run(connection, hyper::server::conn::http2::Connection::graceful_shutdown)) => {
                 if let Err(error) = ended {
                     debug!(%error, "connection failed");
                 }
@@ -68,7 +81,9 @@ impl Connection {
     }
 
     async fn begin<I: AsyncRead + Unpin>(&mut self, io: I, lifetime: &Lifetime) -> Option<PeerStream<I>> {
-        let begin = PeerStream::begin(io, self.rewriter.take(), self.watchdog.clone());
+        let unproved = self.unproved.clone().map(|connection| (connection, self.turns.clone()));
+        let inspector = Inspector::new(self.rewriter.take(), self.watchdog.clone(), unproved);
+        let begin = PeerStream::begin(io, inspector);
         let started = tokio::select! {
             started = tokio::time::timeout(PREFACE_TIMEOUT, begin) => started,
             () = lifetime.draining() => return None,
@@ -82,7 +97,7 @@ impl Connection {
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(connection_window: u32) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -90,7 +105,7 @@ fn builder() -> Builder<TokioExecutor> {
         .max_header_list_size(MAX_HEADERS)
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(connection_window)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     builder

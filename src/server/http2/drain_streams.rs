@@ -12,8 +12,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use crate::api::grpc::admitted;
 use crate::api::grpc::methods::Method;
-use crate::api::grpc::status;
 
 /// The layer that ends the streams of a service.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ where
         if !Method::of(request.uri().path()).streams_responses() {
             return Either::Left(self.inner.call(request));
         }
-        let status = Some(status::shutting_down(request.extensions()));
+        let status = Some(admitted::shutting_down(request.extensions()));
         let response = self.inner.call(request);
         let drain = self.drain.clone();
         Either::Right(Box::pin(async move {

@@ -1,5 +1,6 @@
 //! Parses HTTP/2 frames (RFC 9113, section 4) out of the pieces in which a connection's bytes arrive.
 
+pub(super) const DATA: u8 = 0x0;
 pub(super) const HEADERS: u8 = 0x1;
 pub(super) const SETTINGS: u8 = 0x4;
 pub(super) const CONTINUATION: u8 = 0x9;

@@ -12,8 +12,13 @@ use tokio::time::Instant;
 
 use super::authority::AuthorityRewriter;
 use super::frame_budget::FrameBudget;
-use super::frames::{ACK, CONTINUATION, END_HEADERS, FrameHeader, FrameParser, FrameVisitor, HEADERS, SETTINGS};
+use super::frames::{ACK, CONTINUATION, DATA, END_HEADERS, FrameHeader, FrameParser, FrameVisitor, HEADERS, SETTINGS};
 use super::peer_watchdog::PeerWatchdog;
+use super::turns::Turns;
+use crate::limits::Unproved;
+
+/// Bytes of an unproved peer that h2 gets at once: one request, or part of it.
+const UNPROVED_READ: usize = 512;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -29,40 +34,50 @@ pub(super) struct PeerStream<S> {
 
 /// Inspects every frame of the peer.
 #[derive(Debug)]
-struct Inspector {
+pub(super) struct Inspector {
     rewriter: Option<AuthorityRewriter>,
+    unproved: Option<(Unproved, Turns)>,
     budget: FrameBudget,
     watchdog: PeerWatchdog,
     /// Whether a header block continues in the next frame.
     within_block: bool,
     /// When the unfinished frame or header block started.
     started: Option<Instant>,
+    /// The turn in which a request started.
+    request_turn: Option<u64>,
     /// Whether the watchdog was told about the unfinished frame. The peer is late only while the broker waits for more bytes.
     reported: bool,
 }
 
 impl<S: AsyncRead + Unpin> PeerStream<S> {
-    /// Reads the preface. From then on the stream notifies `watchdog` of the peer's frames, and `rewriter` corrects its `:authority`.
+    /// Reads the preface. From then on `inspector` sees every frame.
     ///
     /// # Errors
     /// Fails if the peer disconnects or sends anything but the preface.
-    pub(super) async fn begin(
-        mut inner: S,
-        rewriter: Option<AuthorityRewriter>,
-        watchdog: PeerWatchdog,
-    ) -> io::Result<Self> {
+    pub(super) async fn begin(mut inner: S, inspector: Inspector) -> io::Result<Self> {
         let mut read = [0; PREFACE.len()];
         inner.read_exact(&mut read).await?;
         if read != PREFACE {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer does not speak HTTP/2, as gRPC does"));
         }
-        watchdog.note_settings();
-        Ok(Self {
-            preface: PREFACE,
-            inner,
-            parser: FrameParser::default(),
-            inspector: Inspector::new(rewriter, watchdog),
-        })
+        inspector.watchdog.note_settings();
+        Ok(Self { preface: PREFACE, inner, parser: FrameParser::default(), inspector })
+    }
+
+    /// Reads few bytes. After a request the rest waits for the next turn, in which the request has reached its handler.
+    fn poll_read_little(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.inspector.must_yield() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut bytes = [0; UNPROVED_READ];
+        let mut read = ReadBuf::new(&mut bytes[..UNPROVED_READ.min(buffer.remaining())]);
+        let polled = Pin::new(&mut self.inner).poll_read(context, &mut read);
+        self.inspector.note_waiting(polled.is_pending());
+        ready!(polled)?;
+        self.inspect(read.filled_mut())?;
+        buffer.put_slice(read.filled());
+        Poll::Ready(Ok(()))
     }
 
     fn inspect(&mut self, bytes: &mut [u8]) -> io::Result<()> {
@@ -78,9 +93,33 @@ impl<S: AsyncRead + Unpin> PeerStream<S> {
 }
 
 impl Inspector {
-    fn new(rewriter: Option<AuthorityRewriter>, watchdog: PeerWatchdog) -> Self {
+    /// Notifies `watchdog` of the peer's frames, counts messages for `unproved`, and lets `rewriter` correct the `:authority`.
+    pub(super) fn new(
+        rewriter: Option<AuthorityRewriter>,
+        watchdog: PeerWatchdog,
+        unproved: Option<(Unproved, Turns)>,
+    ) -> Self {
         let budget = FrameBudget::new();
-        Self { rewriter, budget, watchdog, within_block: false, started: None, reported: false }
+        Self {
+            rewriter,
+            unproved,
+            budget,
+            watchdog,
+            within_block: false,
+            started: None,
+            request_turn: None,
+            reported: false,
+        }
+    }
+
+    fn unproved(&self) -> Option<&Unproved> {
+        self.unproved.as_ref().map(|(connection, _)| connection).filter(|connection| !connection.is_proved())
+    }
+
+    /// Returns whether a request of an unproved peer started in this turn.
+    fn must_yield(&self) -> bool {
+        let current = self.unproved.as_ref().map(|(_, turns)| turns.current());
+        self.request_turn.is_some() && self.request_turn == current
     }
 
     fn note_started(&mut self, within_frame: bool, now: Instant) {
@@ -113,10 +152,16 @@ impl Inspector {
 
 impl FrameVisitor for Inspector {
     fn header(&mut self, header: FrameHeader) {
-        let FrameHeader { kind, flags, .. } = header;
+        let FrameHeader { length, kind, flags } = header;
         match kind {
-            HEADERS => self.budget.note_request(),
+            HEADERS => {
+                self.budget.note_request();
+                self.request_turn = self.unproved.as_ref().map(|(_, turns)| turns.current());
+            }
             _ => self.budget.withdraw(),
+        }
+        if let (DATA, Some(connection)) = (kind, self.unproved()) {
+            connection.note_received(length);
         }
         self.within_block = matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS == 0;
         if kind == SETTINGS && flags & ACK != 0 {
@@ -151,6 +196,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
             buffer.put_slice(now);
             self.preface = later;
             return Poll::Ready(Ok(()));
+        }
+        if self.inspector.unproved().is_some() {
+            return self.poll_read_little(context, buffer);
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);

@@ -1,0 +1,185 @@
+//! An unproved connection: what it may do, and when it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::end::End;
+use super::registry::{Registry, Usage};
+use crate::clock::Clock;
+use crate::limits::origin::Origin;
+
+/// Calls that are served at once until one is authenticated. Others wait, and their messages are not read.
+const MAX_CALLS: usize = 8;
+/// Health watches until a call is authenticated. A load balancer needs one for each service that it watches.
+const MAX_HEALTH_WATCHES: usize = 2;
+/// Time for the first served call, from the accept of the connection.
+const FIRST_CALL: Duration = Duration::from_secs(10);
+/// Time without a call in flight. A health watch is in flight, and probes come every few seconds.
+const IDLE: Duration = Duration::from_mins(2);
+/// Time between the GOAWAY of a connection and its end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// All unproved connections. A clone is a handle of the same.
+#[derive(Debug, Clone)]
+pub struct UnprovedConnections(Arc<Registry>);
+
+/// An unproved connection, which counts until it is proved or the last handle is dropped.
+#[derive(Debug, Clone)]
+pub struct Unproved(Arc<Connection>);
+
+#[derive(Debug)]
+struct Connection {
+    id: u64,
+    registry: Arc<Registry>,
+    proved: AtomicBool,
+    /// Cancelled when the connection is proved.
+    proof: CancellationToken,
+    end: End,
+    slots: Arc<Semaphore>,
+    health_watches: Arc<Semaphore>,
+    activity: watch::Sender<Activity>,
+}
+
+#[derive(Debug, Default)]
+struct Activity {
+    served: bool,
+    in_flight: usize,
+}
+
+impl UnprovedConnections {
+    /// Starts with no connection. From three quarters of `limit` on, each new connection ends another one.
+    #[must_use]
+    pub fn new(limit: usize, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Registry::new(limit, clock)))
+    }
+
+    /// Adds a connection from `origin`. Ends another one if there are too many.
+    #[must_use]
+    pub fn enter(&self, origin: Origin) -> Unproved {
+        let end = End::default();
+        let id = self.0.enter(origin, end.clone());
+        Unproved(Arc::new(Connection {
+            id,
+            registry: Arc::clone(&self.0),
+            proved: AtomicBool::new(false),
+            proof: CancellationToken::new(),
+            end,
+            slots: Arc::new(Semaphore::new(MAX_CALLS)),
+            health_watches: Arc::new(Semaphore::new(MAX_HEALTH_WATCHES)),
+            activity: watch::Sender::default(),
+        }))
+    }
+}
+
+impl Unproved {
+    /// Returns whether the peer has proved who it is.
+    #[must_use]
+    pub fn is_proved(&self) -> bool {
+        self.0.proved.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the peer has proved who it is, by its connection or by a call. No limit of unproved connections applies any more.
+    pub fn note_proved(&self) {
+        if !self.0.proved.swap(true, Ordering::Relaxed) {
+            self.0.registry.leave(self.0.id);
+            self.0.proof.cancel();
+        }
+    }
+
+    /// Notes that a call was served, which keeps the connection beyond its first seconds.
+    pub fn note_served(&self) {
+        self.0.activity.send_if_modified(|activity| !std::mem::replace(&mut activity.served, true));
+    }
+
+    /// Notes bytes of requests that have arrived and that no handler has read.
+    pub fn note_received(&self, bytes: usize) {
+        self.update(|usage| usage.note_received(bytes));
+    }
+
+    /// Notes bytes of requests that a handler has read.
+    pub fn note_read(&self, bytes: usize) {
+        self.update(|usage| usage.note_read(bytes));
+    }
+
+    /// Waits until the call may be served. Returns nothing once the connection is proved: then no limit applies.
+    pub async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.0.proof.cancelled() => None,
+            slot = Arc::clone(&self.0.slots).acquire_owned() => slot.ok(),
+        }
+    }
+
+    /// Takes one of the places of health watches; `None` if there is none left.
+    pub(super) fn try_health_watch(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.health_watches).try_acquire_owned().ok()
+    }
+
+    /// Changes the usage of memory that counts for the connection.
+    pub(super) fn update(&self, change: impl FnOnce(&mut Usage)) {
+        self.0.registry.update(self.0.id, change);
+    }
+
+    /// Counts one more call in flight.
+    pub(super) fn begin_call(&self) {
+        self.0.activity.send_modify(|activity| activity.in_flight += 1);
+    }
+
+    /// Counts one call less; returns whether it was the last.
+    pub(super) fn end_call(&self) -> bool {
+        let mut is_last = false;
+        self.0.activity.send_modify(|activity| {
+            activity.in_flight -= 1;
+            is_last = activity.in_flight == 0;
+        });
+        is_last
+    }
+
+    /// Completes when the connection must finish its calls and take no more.
+    pub async fn retired(&self) {
+        self.0.end.retire.cancelled().await;
+    }
+
+    /// Completes when the connection must be closed; never once it is proved.
+    pub async fn expired(&self) {
+        let Connection { proof, end, .. } = &*self.0;
+        tokio::select! {
+            biased;
+            () = proof.cancelled() => std::future::pending().await,
+            () = end.abort.cancelled() => return,
+            () = end.retire.cancelled() => {}
+            () = self.idle() => end.retire.cancel(),
+        }
+        tokio::select! {
+            biased;
+            () = proof.cancelled() => std::future::pending().await,
+            () = end.abort.cancelled() => {}
+            () = sleep(GRACE) => {}
+        }
+    }
+
+    /// Completes when no call was served in time, or none was in flight for too long.
+    async fn idle(&self) {
+        let mut activity = self.0.activity.subscribe();
+        if timeout(FIRST_CALL, activity.wait_for(|activity| activity.served)).await.is_err() {
+            return;
+        }
+        loop {
+            _ = activity.wait_for(|activity| activity.in_flight == 0).await;
+            if timeout(IDLE, activity.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.registry.leave(self.id);
+    }
+}

@@ -1,0 +1,44 @@
+//! Places of connections, apart for each kind of peer: peers on the network cannot take those of this host.
+
+use super::connection_limits::{ConnectionCounter, ConnectionLimits, ConnectionPermit};
+use super::listener::Accepted;
+use super::protocol::Protocol;
+use crate::limits::{Unproved, UnprovedConnections};
+
+/// The places of the connections that drain together. A clone is a handle of the same.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    tcp: ConnectionCounter,
+    unix: ConnectionCounter,
+    ecr_api: ConnectionCounter,
+    unproved: UnprovedConnections,
+}
+
+/// The place of a connection, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _permit: ConnectionPermit,
+    /// The limits of the connection until its peer proves who it is.
+    pub(super) unproved: Option<Unproved>,
+}
+
+impl Places {
+    /// Applies `limits` to each kind.
+    pub(super) fn new(limits: ConnectionLimits, unproved: UnprovedConnections) -> Self {
+        let counter = || ConnectionCounter::new(limits);
+        Self { tcp: counter(), unix: counter(), ecr_api: counter(), unproved }
+    }
+
+    /// Takes a place; none, and a log line, if a limit is reached.
+    pub(super) fn take(&self, stream: &Accepted, protocol: &dyn Protocol) -> Option<Place> {
+        let origin = stream.origin();
+        let must_prove = matches!(stream, Accepted::Tcp(..)) && protocol.needs_proof();
+        let counter = match stream {
+            Accepted::Unix(..) => &self.unix,
+            Accepted::Tcp(..) if must_prove => &self.tcp,
+            Accepted::Tcp(..) => &self.ecr_api,
+        };
+        let permit = counter.acquire(origin)?;
+        Some(Place { _permit: permit, unproved: must_prove.then(|| self.unproved.enter(origin)) })
+    }
+}
