@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{getegid, geteuid};
 
-const ROOT: u32 = 0;
+pub(super) const ROOT: u32 = 0;
 
 /// Whether files of any user are accepted, for commands that check files for another user.
 static ANY_OWNER: AtomicBool = AtomicBool::new(false);
@@ -61,19 +61,27 @@ fn read(path: &str) -> Option<String> {
 }
 
 /// Returns whether no user but `user` has this group, by the lines of `/etc/group` and `/etc/passwd`.
+///
+/// Files that list others, but not this user and this group, do not know who else is in the group: LDAP does.
 fn is_private(group: u32, user: u32, groups: &str, users: &str) -> bool {
-    let id = |field: Option<&&str>| field.and_then(|id| id.parse::<u32>().ok());
-    let users: Vec<Vec<&str>> = users.lines().map(|line| line.split(':').collect()).collect();
-    let mut names = users.iter().filter(|fields| id(fields.get(2)) == Some(user)).filter_map(|fields| fields.first());
-    let own = names.next().copied().unwrap_or_default();
-    let mut groups = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let is_foreign = |member: &str| !member.is_empty() && member != own;
-    let has_members = groups.any(|fields| {
-        let members = fields.get(3).copied().unwrap_or_default();
-        id(fields.get(2)) == Some(group) && members.split(',').map(str::trim).any(is_foreign)
-    });
-    let is_primary = |fields: &Vec<&str>| id(fields.get(3)) == Some(group) && id(fields.get(2)) != Some(user);
-    !has_members && !users.iter().any(is_primary)
+    let (groups, users) = (lines_of(groups), lines_of(users));
+    let has_id = |line: &&Vec<&str>, id| id_in(line, 2) == Some(id);
+    let mut own_lines = users.iter().filter(|line| has_id(line, user));
+    let own = own_lines.next().and_then(|line| line.first().copied());
+    let is_foreign = |member: &str| !member.is_empty() && Some(member) != own;
+    let mut group_lines = groups.iter().filter(|line| has_id(line, group)).peekable();
+    let is_known = (users.is_empty() || own.is_some()) && (groups.is_empty() || group_lines.peek().is_some());
+    let members = group_lines.flat_map(|line| line.get(3).copied().unwrap_or_default().split(','));
+    let is_primary = |line: &Vec<&str>| id_in(line, 3) == Some(group) && id_in(line, 2) != Some(user);
+    is_known && !members.map(str::trim).any(is_foreign) && !users.iter().any(is_primary)
+}
+
+fn lines_of(text: &str) -> Vec<Vec<&str>> {
+    text.lines().map(|line| line.split(':').collect()).collect()
+}
+
+fn id_in(line: &[&str], field: usize) -> Option<u32> {
+    line.get(field)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -88,6 +96,7 @@ mod tests {
             ("ecr-broker:x:998:", "", true),
             ("ecr-broker:x:998:ecr-broker", "", true),
             ("", "", true),
+            ("root:x:0:", "", false),
             ("ecr-broker:x:998:alice", "", false),
             ("ecr-broker:x:998:ecr-broker, alice", "", false),
             ("ecr-broker:x:998:\nalias:x:998:alice", "", false),
@@ -96,6 +105,18 @@ mod tests {
             let users = format!("{users}{more}");
             assert_eq!(is_private(998, 998, groups, &users), private, "{groups:?} {more:?}");
         }
+    }
+
+    /// Users and groups of LDAP are in neither file.
+    #[test]
+    fn group_of_a_user_that_the_files_do_not_list_is_not_private() {
+        let (users, groups) = ("root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh", "root:x:0:\nalice:x:1000:");
+        assert!(is_private(1_000, 1_000, groups, users));
+        for (group, user) in [(10_000, 10_001), (1_000, 10_001), (10_000, 1_000)] {
+            assert!(!is_private(group, user, groups, users), "{user}:{group}");
+        }
+        assert!(!is_private(10_000, 10_001, "", users) && !is_private(10_000, 10_001, groups, ""));
+        assert!(is_private(10_000, 10_001, "", ""), "an image without the files has no other users");
     }
 
     #[test]
