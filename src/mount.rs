@@ -1,20 +1,52 @@
 //! Mounts: facts about a directory that its mode does not show.
 
+use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, fstatvfs, statx};
 
+/// Directories of kubelet whose volumes only kubelet fills, from the Kubernetes API. Containers get them read-only.
+const API_VOLUMES: [&str; 4] =
+    ["kubernetes.io~configmap", "kubernetes.io~secret", "kubernetes.io~projected", "kubernetes.io~downward-api"];
+
+/// Returns whether an open file or directory is on a volume of the Kubernetes API, mounted read-only.
+///
+/// A read-only mount alone protects nothing: other processes can have the same directory writable, and systemd's
+/// `ProtectSystem=strict` makes each mount of a service read-only. kubelet's directories can be recognised by the root of the mount,
+/// which is the volume's path on the node: `/var/lib/kubelet/pods/UID/volumes/kubernetes.io~configmap/NAME`.
+#[must_use]
+pub fn is_api_volume(file: impl AsFd) -> bool {
+    is_read_only(&file).unwrap_or(false) && root_of(&file).is_ok_and(|root| is_path_of_api_volume(&root))
+}
+
 /// Returns whether this process sees an open file or directory on a mount that it cannot write.
-///
-/// kubelet mounts `ConfigMap`, Secret and projected volumes so. Another process may have the same volume mounted writable.
-///
-/// # Errors
-/// The file system does not answer.
-pub fn is_read_only(file: impl AsFd) -> io::Result<bool> {
+fn is_read_only(file: impl AsFd) -> io::Result<bool> {
     Ok(fstatvfs(file)?.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Returns the path in its file system of the directory that is mounted where an open file or directory is.
+fn root_of(file: impl AsFd) -> io::Result<String> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_fd().as_raw_fd()))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    id.and_then(|id| root_in(&String::from_utf8_lossy(&mounts), id)).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Returns the root of the mount with this ID: the fourth field of its line in `/proc/self/mountinfo`.
+fn root_in(mounts: &str, id: &str) -> Option<String> {
+    let mut lines = mounts.lines().map(|line| line.split(' '));
+    lines.find_map(|mut fields| (fields.next() == Some(id)).then(|| fields.nth(2).map(str::to_owned))?)
+}
+
+/// Returns whether a path is that of such a volume, or below it. The folder of kubelet's pods is a setting of kubelet.
+fn is_path_of_api_volume(root: &str) -> bool {
+    let parts: Vec<_> = root.split('/').collect();
+    parts
+        .windows(5)
+        .any(|at| at[0] == "pods" && at[2] == "volumes" && API_VOLUMES.contains(&at[3]) && !at[4].is_empty())
 }
 
 /// Returns whether a directory is the root of a mount, such as a volume of a pod.
@@ -43,5 +75,38 @@ mod tests {
         assert!(is_root("/proc".as_ref()).unwrap() && !is_root(directory.path()).unwrap());
         assert!(!is_read_only(std::fs::File::open(directory.path()).unwrap()).unwrap());
         assert!(is_root(&directory.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn root_of_a_mount_is_found_by_the_descriptor() {
+        let proc = std::fs::File::open("/proc").unwrap();
+        assert_eq!(root_of(&proc).unwrap(), "/");
+        assert!(!is_api_volume(&proc));
+    }
+
+    /// Lines of a pod (containerd), a service with `ProtectSystem=strict` and `ReadOnlyPaths`, and a docker container.
+    #[test]
+    fn only_volumes_of_the_kubernetes_api_are_recognised() {
+        const POD: &str = "/var/lib/kubelet/pods/6f1c3b1e-9d0a-4a7e-8a53-2d3d0f6c1e11/volumes";
+        let line = |root: &str| {
+            format!("21 9 0:5 / / rw - overlay overlay rw\n1187 21 259:1 {root} /etc/b ro,relatime - ext4 /dev/sda1 rw")
+        };
+        for (root, expected) in [
+            (format!("{POD}/kubernetes.io~configmap/config"), true),
+            (format!("{POD}/kubernetes.io~configmap/config/..2026_11_30/broker.toml"), true),
+            (format!("{POD}/kubernetes.io~projected/token"), true),
+            ("/pods/6f1c/volumes/kubernetes.io~secret/tls".to_owned(), true),
+            (format!("{POD}/kubernetes.io~empty-dir/shared"), false),
+            (format!("{POD}/kubernetes.io~configmap/"), false),
+            (format!("{POD}/kubernetes.io~configmap-of-a-user/config"), false),
+            ("/".to_owned(), false),
+            ("/@srv".to_owned(), false),
+            ("/etc/ecr-broker".to_owned(), false),
+            ("/home/alice/broker".to_owned(), false),
+        ] {
+            let found = root_in(&line(&root), "1187").unwrap();
+            assert_eq!((found.as_str(), is_path_of_api_volume(&found)), (root.as_str(), expected));
+        }
+        assert_eq!(root_in(&line("/"), "118"), None);
     }
 }

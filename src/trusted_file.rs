@@ -14,13 +14,14 @@ use rustix::fs::{Stat, fstat};
 pub use self::error::TrustedFileError;
 pub use self::owners::accept_any_owner;
 
-use self::entry::{GROUP_WRITABLE, WORLD_READABLE, WORLD_WRITABLE, is_readable_kind, is_regular};
+use self::entry::{WORLD_READABLE, WORLD_WRITABLE, is_readable_kind, is_regular};
+use self::group_writers::GroupWriters;
 use self::owners::Owners;
-use crate::mount;
 
 mod directory;
 mod entry;
 mod error;
+mod group_writers;
 mod owners;
 mod route;
 
@@ -101,7 +102,7 @@ fn open_for(path: &Path, owners: &Owners) -> Result<TrustedFile, TrustedFileErro
     Ok(TrustedFile { file, metadata })
 }
 
-/// Rejects an open file that others can write. On a mount that is read-only to the broker, neither owner nor group can.
+/// Rejects an open file that others can write. That its mount is read-only to the broker does not stop them.
 fn check_file(file: &File, found: &Stat, owners: &Owners) -> Result<(), TrustedFileError> {
     if !is_regular(found) {
         return Ok(());
@@ -109,15 +110,14 @@ fn check_file(file: &File, found: &Stat, owners: &Owners) -> Result<(), TrustedF
     if found.st_mode & WORLD_WRITABLE != 0 {
         return Err(TrustedFileError::WorldWritable);
     }
-    let by_group = found.st_mode & GROUP_WRITABLE != 0 && !owners.trust_group(found.st_gid);
-    if (owners.trust_user(found.st_uid) && !by_group) || mount::is_read_only(file)? {
-        return Ok(());
+    if !owners.trust_user(found.st_uid) {
+        return Err(TrustedFileError::OfOtherUser { owner: found.st_uid });
     }
-    Err(if by_group {
-        TrustedFileError::GroupWritable { group: found.st_gid }
-    } else {
-        TrustedFileError::OfOtherUser { owner: found.st_uid }
-    })
+    match GroupWriters::of(file, found, owners) {
+        None => Ok(()),
+        Some(GroupWriters::Group(group)) => Err(TrustedFileError::GroupWritable { group }),
+        Some(GroupWriters::List) => Err(TrustedFileError::WritableByAccessList),
+    }
 }
 
 fn regular(opened: TrustedFile) -> Result<TrustedFile, TrustedFileError> {

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Result;
 
+use super::group_writers::GroupWriters;
+use super::owners::Owners;
 use crate::mount;
 
 /// A directory, its path without links, and its descriptor.
@@ -58,8 +60,14 @@ impl Directory {
         fstat(&self.descriptor)
     }
 
-    pub(super) fn is_read_only(&self) -> std::io::Result<bool> {
-        mount::is_read_only(&self.descriptor)
+    /// Returns whether only kubelet can write the directory, whatever its mode.
+    pub(super) fn is_in_api_volume(&self) -> bool {
+        mount::is_api_volume(&self.descriptor)
+    }
+
+    /// Returns the users that can write the directory because its group can, beyond those that are trusted.
+    pub(super) fn group_writers(&self, found: &Stat, owners: &Owners) -> Option<GroupWriters> {
+        GroupWriters::of(&self.descriptor, found, owners)
     }
 
     fn flags() -> OFlags {

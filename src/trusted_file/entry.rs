@@ -4,14 +4,13 @@ use rustix::fs::{FileType, Stat, major, minor};
 
 use super::directory::Directory;
 use super::error::TrustedFileError;
-use super::owners::Owners;
+use super::group_writers::GroupWriters;
+use super::owners::{Owners, ROOT};
 
 /// The permission to read of users that are neither the owner nor in the group.
 pub(super) const WORLD_READABLE: u32 = 0o004;
 /// The permission to write of these users.
 pub(super) const WORLD_WRITABLE: u32 = 0o002;
-/// The permission to write of the group.
-pub(super) const GROUP_WRITABLE: u32 = 0o020;
 /// The mode bit of a directory in which only its owner may rename or remove an entry.
 const STICKY: u32 = 0o1000;
 /// Device number of `/dev/null`, an empty file.
@@ -19,13 +18,14 @@ const NULL: (u32, u32) = (1, 3);
 
 /// Rejects an entry that another user could replace; `None` is a missing entry, which such a user could create.
 ///
-/// The directory must belong to root or the broker's user, and only they may write it. Every directory is accepted on a mount that is
-/// read-only to the broker, as kubelet's `ConfigMap` (0777) and Secret volumes (1777) are. A directory that others can write is also
-/// accepted with the sticky bit, if the entry belongs to root or the broker's user.
+/// The directory must belong to root or the broker's user, and only they may write it. One that others can write is accepted with the
+/// sticky bit, if the entry belongs to root or the broker's user: kubelet's Secret and projected volumes are so (1777). It is also
+/// accepted in a volume that only kubelet writes, if it belongs to root: `ConfigMap` volumes have mode 0777. No other read-only mount is
+/// an excuse, because others can have the same directory writable.
 pub(super) fn check(directory: &Directory, entry: Option<&Stat>, owners: &Owners) -> Result<(), TrustedFileError> {
     let found = directory.metadata()?;
     let Some(problem) = problem_of(directory, &found, owners) else { return Ok(()) };
-    if directory.is_read_only()? {
+    if found.st_uid == ROOT && directory.is_in_api_volume() {
         return Ok(());
     }
     let is_sticky = found.st_mode & STICKY != 0 && owners.trust_user(found.st_uid);
@@ -47,8 +47,10 @@ fn problem_of(directory: &Directory, found: &Stat, owners: &Owners) -> Option<Tr
     if found.st_mode & WORLD_WRITABLE != 0 {
         return Some(TrustedFileError::InWorldWritableDirectory { directory: path() });
     }
-    let by_group = found.st_mode & GROUP_WRITABLE != 0 && !owners.trust_group(found.st_gid);
-    by_group.then(|| TrustedFileError::InGroupWritableDirectory { directory: path(), group: found.st_gid })
+    Some(match directory.group_writers(found, owners)? {
+        GroupWriters::Group(group) => TrustedFileError::InGroupWritableDirectory { directory: path(), group },
+        GroupWriters::List => TrustedFileError::InDirectoryWithAccessList { directory: path() },
+    })
 }
 
 /// Returns whether an entry may be opened: a regular file, or `/dev/null`.

@@ -32,28 +32,31 @@ pub enum TrustedFileError {
     #[error("is not UTF-8 text; save it as UTF-8")]
     NotUtf8,
     /// Every user can read it, although it holds a secret.
-    #[error("is world-readable, so it holds no secret; run chmod o-r (Kubernetes: defaultMode: 0440 and fsGroup)")]
+    #[error(
+        "is world-readable, so it holds no secret; run chmod o-r (Kubernetes: defaultMode: 0440, fsGroup; Swarm: mode, uid)"
+    )]
     WorldReadable,
     /// Every user can write it.
     #[error("is world-writable, so any user can change it; run chmod o-w (Kubernetes: defaultMode: 0440)")]
     WorldWritable,
     /// Other users of a group can write it.
-    #[error("is writable by group {group}, in which other users can be; run chmod g-w, or mount it read-only")]
+    #[error("is writable by group {group}, in which other users can be; run chmod g-w (Kubernetes: defaultMode: 0440)")]
     GroupWritable {
         /// The group ID.
         group: u32,
     },
+    /// Users that its access control list names may be able to write it.
+    #[error("has an access control list that may let other users write it; run setfacl -b, or chmod g-w")]
+    WritableByAccessList,
     /// Another user owns it.
-    #[error(
-        "belongs to user {owner}, who can change it; chown it to root or to the broker's user, or mount it read-only"
-    )]
+    #[error("belongs to user {owner}, who can change it; chown it to root or to the broker's user")]
     OfOtherUser {
         /// The user ID of the owner.
         owner: u32,
     },
     /// Every user can replace it, or a directory or link on the way to it.
     #[error(
-        "is in the world-writable directory {}; chmod o-w it, or mount it read-only (Kubernetes: defaultMode: 0440, fsGroup)",
+        "is in the world-writable directory {}; chmod o-w it (Kubernetes: use a ConfigMap, Secret or projected volume)",
         directory.display()
     )]
     InWorldWritableDirectory {
@@ -62,7 +65,7 @@ pub enum TrustedFileError {
     },
     /// Other users of a group can replace it, or a directory or link on the way to it.
     #[error(
-        "is in {}, which group {group} can write, and other users can be in it; chmod g-w it, or mount it read-only",
+        "is in {}, which group {group} can write, and other users can be in it; chmod g-w the directory",
         directory.display()
     )]
     InGroupWritableDirectory {
@@ -71,9 +74,18 @@ pub enum TrustedFileError {
         /// The group ID.
         group: u32,
     },
+    /// Users that the access control list of a directory on the way names may be able to replace it.
+    #[error(
+        "is in {}, whose access control list may let other users write; setfacl -b it, or chmod g-w it",
+        directory.display()
+    )]
+    InDirectoryWithAccessList {
+        /// The directory on the way.
+        directory: PathBuf,
+    },
     /// Another user owns a directory on the way to it.
     #[error(
-        "is in {}, which belongs to user {owner}; chown it to root or to the broker's user, or mount it read-only",
+        "is in {}, which belongs to user {owner}; chown the directory to root or to the broker's user",
         directory.display()
     )]
     InDirectoryOfOtherUser {

@@ -141,11 +141,13 @@ fn errors_name_what_mends_a_kubernetes_volume() {
     let directory = PathBuf::from("/d");
     for (error, fixes) in [
         (TrustedFileError::Forbidden, ["defaultMode: 0440", "fsGroup"]),
-        (TrustedFileError::InWorldWritableDirectory { directory }, ["defaultMode: 0440", "fsGroup"]),
+        (TrustedFileError::InWorldWritableDirectory { directory }, ["chmod o-w", "projected volume"]),
         (TrustedFileError::WorldWritable, ["defaultMode: 0440", "chmod o-w"]),
-        (TrustedFileError::WorldReadable, ["defaultMode: 0440", "chmod o-r"]),
-        (TrustedFileError::InGroupWritableDirectory { directory: "/d".into(), group: 5 }, ["chmod g-w", "read-only"]),
-        (TrustedFileError::InDirectoryOfOtherUser { directory: "/d".into(), owner: 5 }, ["chown", "read-only"]),
+        (TrustedFileError::WorldReadable, ["(Kubernetes: defaultMode: 0440", "Swarm: mode, uid"]),
+        (TrustedFileError::InGroupWritableDirectory { directory: "/d".into(), group: 5 }, ["chmod g-w", "group 5"]),
+        (TrustedFileError::InDirectoryOfOtherUser { directory: "/d".into(), owner: 5 }, ["chown", "user 5"]),
+        (TrustedFileError::InDirectoryWithAccessList { directory: "/d".into() }, ["setfacl -b", "/d"]),
+        (TrustedFileError::WritableByAccessList, ["setfacl -b", "chmod g-w"]),
         (TrustedFileError::OfOtherUser { owner: 5 }, ["chown", "root"]),
         (TrustedFileError::GroupWritable { group: 5 }, ["chmod g-w", "group 5"]),
     ] {

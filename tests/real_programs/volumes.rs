@@ -13,6 +13,8 @@ use super::program::{PROGRAM, Server};
 const BROKER: &str = "65532";
 /// Another container's user.
 const CALLER: &str = "1001";
+/// kubelet's folder of `ConfigMap` volumes, by which the root of such a mount is recognised.
+const CONFIG_MAP: &str = "kubelet/pods/6f1c3b1e/volumes/kubernetes.io~configmap/config";
 const GRANT: &str = "[[grants]]\nid = \"ID\"\ncallers = [{ uid = 0 }]\nregistries = [{ public = true }]\n";
 /// Log event of a socket directory that every user can write.
 const ACCEPTED: &str = "world-writable socket directory accepted";
@@ -58,12 +60,12 @@ impl Pod {
         root
     }
 
-    /// Makes the `ConfigMap` volume `config`: the broker's configuration, which includes the grants of a team.
-    fn config_map(&self, more: &str) -> String {
+    /// Makes a `ConfigMap` volume: the broker's configuration, which includes the grants of a team.
+    fn config_map(&self, volume: &str, more: &str) -> PathBuf {
         let main = format!("include = [\"team-*.toml\"]\n{more}");
         let team = GRANT.replace("ID", "team-a");
         let files = [("broker.toml", main.as_str()), ("team-a.toml", team.as_str())];
-        self.volume("config", 0o777, &files, 0o644).join("broker.toml").display().to_string()
+        self.volume(volume, 0o777, &files, 0o644)
     }
 }
 
@@ -74,6 +76,14 @@ fn set_mode(path: &Path, mode: u32) {
 const EMPTY_DIR: &str = "mount -t tmpfs -o mode=0777 tmpfs \"$1\"";
 const READ_ONLY: &str = "mount --bind \"$1\" \"$1\"; mount -o remount,bind,ro \"$1\"";
 const BIND: &str = "mount --bind \"$1\" \"$1\"";
+/// What systemd's `ProtectSystem=strict` makes of a service's mounts. Some cannot be remounted.
+const STRICT: &str = "while read -r _ _ _ _ at _; do mount -o remount,bind,ro \"$at\" 2>/dev/null || :; done \
+     </proc/self/mountinfo; ! touch \"$1/file\" 2>/dev/null";
+/// A broker that should not start must not run forever if it does.
+const BOUNDED: &str = "volume=$1; shift; set -- \"$volume\" timeout 60 \"$@\"";
+/// A file system of its directory alone, such as a disk for scratch data.
+const DISK: &str = "cp -a \"$1\" \"$1.copy\"; mount -t tmpfs tmpfs \"$1\"; cp -a \"$1.copy/.\" \"$1\"; \
+     chown --reference \"$1.copy\" \"$1\"; chmod --reference \"$1.copy\" \"$1\"; rm -r \"$1.copy\"";
 
 /// Runs a client of another container: a user whose only other group is `group`, with the volume `run` mounted read-only.
 fn call(pod: &Pod, broker: &Server, group: &str, address: &str) -> Output {
@@ -124,24 +134,75 @@ fn socket_in_a_world_writable_directory_without_a_mount_is_refused() {
 #[ignore = "needs root, to mount"]
 fn include_in_a_config_map_needs_its_read_only_mount() {
     let pod = Pod::new();
-    let config = pod.config_map("");
-    let check = |mount| run(&mut pod.broker(mount, "config", &["config", "check", "--config", &config]));
-    let accepted = check(READ_ONLY);
-    assert!(accepted.status.success(), "{}", text(&accepted.stderr));
-    // Any user that sees a writable volume can replace its files.
-    for mount in [BIND, ":"] {
-        let refused = check(mount);
+    let check = |mount, volume: &str| {
+        let config = pod.path(volume).join("broker.toml").display().to_string();
+        run(&mut pod.broker(mount, volume, &["config", "check", "--config", &config]))
+    };
+    let volume = pod.config_map(CONFIG_MAP, "");
+    // With fsGroup, kubelet sets the group's bit of the directory.
+    for mode in [0o777, 0o2777] {
+        set_mode(&volume, mode);
+        let accepted = check(READ_ONLY, CONFIG_MAP);
+        assert!(accepted.status.success(), "{mode:o} {}", text(&accepted.stderr));
+    }
+    // Any user that sees a writable volume can replace its files, and so can those of the node that see another directory.
+    pod.config_map("config", "");
+    for (mount, volume) in [(BIND, CONFIG_MAP), (":", CONFIG_MAP), (READ_ONLY, "config")] {
+        let refused = check(mount, volume);
         let error = text(&refused.stderr);
         assert!(!refused.status.success(), "{mount}");
         assert!(error.contains("broker.toml: is in the world-writable directory"), "{error}");
-        assert!(error.contains("mount it read-only (Kubernetes: defaultMode: 0440, fsGroup)"), "{error}");
+        assert!(error.contains("(Kubernetes: use a ConfigMap, Secret or projected volume)"), "{error}");
+    }
+    chown(volume, Some(CALLER.parse().unwrap()), None).unwrap();
+    let refused = check(READ_ONLY, CONFIG_MAP);
+    assert!(!refused.status.success(), "kubelet's directories are root's");
+}
+
+/// The shipped unit has `ProtectSystem=strict`: the broker cannot write the files that decide identity, and other users still can.
+#[test]
+#[ignore = "needs root, to mount and to give files away"]
+fn read_only_mounts_of_a_service_excuse_neither_mode_nor_owner() {
+    const ROOT: u32 = 0;
+    let pod = Pod::new();
+    let other: u32 = CALLER.parse().unwrap();
+    let volume = pod.path("etc");
+    let file = volume.join("broker.toml");
+    fs::create_dir(&volume).unwrap();
+    fs::write(&file, GRANT.replace("ID", "a")).unwrap();
+    let change = |path: &Path, owner, group, mode| {
+        chown(path, Some(owner), Some(group)).unwrap();
+        set_mode(path, mode);
+    };
+    let serve = |mount: &str| {
+        let mut arguments = vec!["serve", "--simulate", "--listen", "127.0.0.1:0", "--allow-loopback", "--config"];
+        arguments.push(file.to_str().unwrap());
+        pod.broker(mount, "etc", &arguments)
+    };
+    for mount in
+        [STRICT.to_owned(), READ_ONLY.to_owned(), format!("{DISK}; {STRICT}"), format!("{READ_ONLY}; {STRICT}")]
+    {
+        Server::spawn_logging(serve(&mount)).stop();
+        for (path, owner, group, mode, problem) in [
+            (&volume, ROOT, ROOT, 0o777, "is in the world-writable directory"),
+            (&volume, ROOT, other, 0o775, "which group 1001 can write"),
+            (&volume, other, ROOT, 0o755, "which belongs to user 1001"),
+            (&file, ROOT, other, 0o664, "is writable by group 1001"),
+            (&file, other, ROOT, 0o644, "belongs to user 1001"),
+        ] {
+            change(path, owner, group, mode);
+            let refused = run(&mut serve(&format!("{mount}; {BOUNDED}")));
+            let error = text(&refused.stderr);
+            assert!(refused.status.code() == Some(1) && error.contains(problem), "{mount}: {error}");
+            change(path, ROOT, ROOT, if path == &file { 0o644 } else { 0o755 });
+        }
     }
 }
 
 /// A Secret volume is 1777; with fsGroup and `defaultMode: 0440` the broker's group can read its files.
 #[test]
 #[ignore = "needs root, to mount and to give files away"]
-fn secret_volume_is_trusted_read_only_or_with_entries_of_root() {
+fn secret_volume_is_trusted_with_entries_of_root() {
     let pod = Pod::new();
     let text_of_secret = "s".repeat(43);
     let secret = pod.volume("secret", 0o1777, &[("aws-api", &text_of_secret)], 0o440);
@@ -155,12 +216,13 @@ fn secret_volume_is_trusted_read_only_or_with_entries_of_root() {
         assert!(check(mount).status.success(), "{mount}");
     }
     lchown(&file, Some(CALLER.parse().unwrap()), None).unwrap();
-    assert!(check(READ_ONLY).status.success(), "no user of the pod could have written it");
-    let refused = check(BIND);
-    let error = text(&refused.stderr);
-    assert!(!refused.status.success() && error.contains("replaceable by its owner, user 1001"), "{error}");
+    for mount in [READ_ONLY, BIND] {
+        let refused = check(mount);
+        let error = text(&refused.stderr);
+        assert!(!refused.status.success() && error.contains("replaceable by its owner, user 1001"), "{error}");
+    }
     lchown(&file, Some(0), None).unwrap();
-    for (mode, problem) in [(0o400, "defaultMode: 0440 and fsGroup"), (0o444, "defaultMode: 0440 and fsGroup")] {
+    for (mode, problem) in [(0o400, "defaultMode: 0440 and fsGroup"), (0o444, "defaultMode: 0440, fsGroup")] {
         set_mode(&secret.join("..2026/aws-api"), mode);
         let refused = check(READ_ONLY);
         let error = text(&refused.stderr);
