@@ -10,18 +10,28 @@ mod certificates;
 mod program;
 mod raw_frames;
 mod support;
+mod tokens;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use attack::{MemoryCgroup, Scene, Setup, attacker};
+use ecr_broker::clock::SystemClock;
+use ecr_broker::pb;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream;
+use hyper_util::rt::TokioIo;
+use proxy_header::{ProxiedAddress, ProxyHeader};
 use raw_frames::*;
+use support::Client;
+use tokens::{AUDIENCE, ISSUER, Signer, bearing, seconds};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
 
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -220,4 +230,137 @@ async fn flood_of_connections_shuts_out_no_certificate() {
     });
     let made: u32 = join_all(flood).await.into_iter().sum();
     scene.end("flood of connections", &format!("{made} connections in 3 s")).await;
+}
+
+/// A budget of 100 failures that refills slowly, so that a busy machine exceeds it, too.
+fn few_failures() -> Vec<(&'static str, String)> {
+    vec![("ECR_BROKER_LIMITS_FAILURES_PER_SECOND", "10".to_owned())]
+}
+
+/// Calls without any proof: refused, then refused without a log line, and other origins keep their budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_without_proof_use_up_the_budget_of_their_origin_only() {
+    const CALLS: usize = 1_600;
+    let scene = Scene::start(Setup { environment: few_failures(), ..Setup::default() }).await;
+    let clients = join_all((0..8).map(async |_| whoami(scene.anonymous(attacker(1)).connect().await.unwrap())));
+    let flood = clients.await.into_iter().map(async |mut whoami| {
+        let mut codes = Vec::new();
+        for _ in 0..CALLS / 8 {
+            codes.push(whoami("").await.unwrap_err());
+        }
+        codes
+    });
+    let codes: Vec<_> = join_all(flood).await.into_iter().flatten().collect();
+    let count = |code| codes.iter().filter(|found| **found == code).count();
+    let (refused, limited) = (count(Code::Unauthenticated), count(Code::ResourceExhausted));
+    assert_eq!(refused + limited, CALLS);
+    assert!(refused >= 100 && limited > 0, "{refused} {limited}");
+    let mut other = whoami(scene.anonymous(attacker(2)).connect().await.unwrap());
+    assert_eq!(other("").await.unwrap_err(), Code::Unauthenticated);
+    let log = scene.end("calls without proof", &format!("{refused} refused, {limited} beyond the budget")).await;
+    let lines = log.matches("request failed").count();
+    println!("{lines} log lines of {CALLS} calls");
+    assert!(lines < CALLS / 4, "{lines}");
+}
+
+/// Forged tokens from the address of an honest certificate and of an honest token.
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_tokens_shut_out_no_certificate_and_no_known_token() {
+    let (signer, keys) = (Signer::new("k1"), tempfile::tempdir().unwrap());
+    let jwks = keys.path().join("jwks.json");
+    std::fs::write(&jwks, signer.jwks()).unwrap();
+    let tables = format!(
+        "[[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{}\"\n",
+        jwks.display()
+    );
+    let scene = Scene::start(Setup { tables, environment: few_failures(), ..Setup::default() }).await;
+    let anonymous = async || whoami(scene.anonymous(Ipv4Addr::LOCALHOST).connect().await.unwrap());
+    let token = |subject: &str| signer.token(ISSUER, subject, seconds(&SystemClock::new()));
+    let (known, unknown) = (token("known"), token("unknown"));
+    anonymous().await(&known).await.unwrap();
+    let flood = (0..8).map(async |number| {
+        let (mut call, mut limited) = (anonymous().await, 0);
+        for count in 0..200 {
+            limited += usize::from(call(&format!("{number}.{count}.c")).await == Err(Code::ResourceExhausted));
+        }
+        limited
+    });
+    let limited: usize = join_all(flood).await.into_iter().sum();
+    assert!(limited > 0);
+    anonymous().await(&known).await.unwrap();
+    let mut elsewhere = whoami(scene.anonymous(attacker(2)).connect().await.unwrap());
+    elsewhere(&unknown).await.unwrap();
+    scene.end("forged tokens", &format!("1,600 of one address, {limited} beyond the budget")).await;
+}
+
+/// Returns a caller of `GetCallerIdentity` with a token, or without one if it is empty.
+fn whoami(channel: Channel) -> impl AsyncFnMut(&str) -> Result<(), Code> {
+    let mut client = Client::new(channel);
+    async move |token: &str| {
+        let identity = pb::GetCallerIdentityRequest {};
+        let request = if token.is_empty() { tonic::Request::new(identity) } else { bearing(token, identity) };
+        client.get_caller_identity(request).await.map(drop).map_err(|status| status.code())
+    }
+}
+
+/// Returns the PROXY protocol v2 header of a connection from `source`; `None`: of the proxy itself.
+fn proxy_header(source: Option<&str>) -> Vec<u8> {
+    let address = source.map(|source| {
+        let source = SocketAddr::new(source.parse().unwrap(), 40_000);
+        ProxiedAddress::stream(source, source)
+    });
+    let header = address.map_or_else(ProxyHeader::with_local, ProxyHeader::with_address);
+    let mut bytes = Vec::new();
+    header.encode_v2(&mut bytes).unwrap();
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proxied_connections_count_for_the_address_in_their_header() {
+    const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
+    let environment = vec![
+        ("ECR_BROKER_SERVER_PROXY_PROTOCOL_FROM", "127.0.2.0/24".to_owned()),
+        ("ECR_BROKER_SERVER_MAX_CONNECTIONS_PER_ADDRESS", "8".to_owned()),
+    ];
+    let scene = Scene::start(Setup { environment, ..Setup::default() }).await;
+    let tls = async |source: Ipv4Addr, header: &[u8]| {
+        let mut stream = attack::connect_from(source, scene.address()).await.unwrap();
+        stream.write_all(header).await.unwrap();
+        scene.tls_over(stream).await
+    };
+    let mut open = Vec::new();
+    for number in 0..20 {
+        open.push(tls(PROXY, &proxy_header(Some(&format!("192.0.2.{number}")))).await.unwrap());
+    }
+    for _ in 0..8 {
+        open.push(tls(PROXY, &proxy_header(Some("2001:db8::1"))).await.unwrap());
+    }
+    assert!(tls(PROXY, &proxy_header(Some("2001:db8::2"))).await.is_err(), "the ninth of one network");
+    open.push(tls(PROXY, &proxy_header(None)).await.unwrap());
+    assert!(tls(PROXY, b"").await.is_err(), "no header from a proxy");
+    assert!(tls(attacker(1), &proxy_header(Some("192.0.2.99"))).await.is_err(), "a header from elsewhere");
+    scene.broker.until_logged("no PROXY protocol v2 header");
+    scene.end("PROXY protocol", &format!("{} connections of one proxy", open.len())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proxied_connection_is_never_a_loopback_caller() {
+    const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
+    let broker = program::simulated_broker(&[], &[("ECR_BROKER_SERVER_PROXY_PROTOCOL_FROM", "127.0.2.1")]);
+    let address: SocketAddr = broker.address.strip_prefix("grpc://").unwrap().parse().unwrap();
+    let connect = async |source: Ipv4Addr, header: Vec<u8>| {
+        let mut stream = attack::connect_from(source, address).await.unwrap();
+        stream.write_all(&header).await.unwrap();
+        let mut stream = Some(TokioIo::new(stream));
+        let connector = tower::service_fn(move |_| {
+            std::future::ready(stream.take().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected)))
+        });
+        whoami(Endpoint::from_static("http://broker").connect_with_connector(connector).await.unwrap())
+    };
+    for header in [Some("127.0.0.1"), Some("::1"), None] {
+        let mut call = connect(PROXY, proxy_header(header)).await;
+        assert_eq!(call("").await, Err(Code::Unauthenticated), "{header:?}");
+    }
+    connect(Ipv4Addr::LOCALHOST, Vec::new()).await("").await.unwrap();
+    broker.stop();
 }

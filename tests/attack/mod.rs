@@ -137,7 +137,11 @@ impl Scene {
 
     /// Connects as a peer that proves nothing, from `source`; speaks TLS.
     pub async fn try_tls(&self, source: Ipv4Addr) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = connect_from(source, self.address()).await?;
+        self.tls_over(connect_from(source, self.address()).await?).await
+    }
+
+    /// Speaks TLS over a connection, without a client certificate.
+    pub async fn tls_over(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         self.tls.connect(ServerName::try_from(BROKER).unwrap(), stream).await
     }
 
