@@ -1,7 +1,8 @@
 //! Index of the cached credentials in the order of their hosts.
 //!
 //! moka can only walk all of its entries. A list must not cost more because other callers have many credentials cached, and a miss
-//! must not count them one by one. Hits do not use the index.
+//! must not count them one by one. A hit does not use the index, but moka may evict entries during one, which takes the index's lock.
+//! So the lock is never held while grants are decided.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -14,6 +15,9 @@ use crate::caller::Principal;
 use crate::credential::{CredentialKey, ProfileName};
 use crate::registry::{AccountId, Region, Registry};
 use crate::sync::lock;
+
+/// Hosts that a walk copies under the lock at once.
+const BATCH: usize = 128;
 
 /// Cached credentials, shared and of single callers.
 #[derive(Debug, Default)]
@@ -40,6 +44,23 @@ type GroupKey = (ProfileName, Option<Region>);
 /// Credentials by host, which is empty while only AWS knows the account. A request with the account and one without it may have
 /// the same host.
 type Group = BTreeMap<Box<str>, Vec<(Registry, Arc<Entry>)>>;
+
+/// The credentials of one host and profile.
+#[derive(Debug)]
+struct Found {
+    host: Box<str>,
+    profile: ProfileName,
+    entries: Vec<(Registry, Arc<Entry>)>,
+}
+
+impl Found {
+    /// Returns the credential that lasts longest of those that `may_list` accepts.
+    fn listed(&self, may_list: impl Fn(&Registry, &ProfileName, &Entry) -> bool) -> Option<Cached> {
+        let listed = self.entries.iter().filter(|(registry, entry)| may_list(registry, &self.profile, entry));
+        let expires = listed.map(|(_, entry)| entry.credential.expires()).max()?;
+        Some(Cached { host: self.host.clone().into(), profile: self.profile.clone(), expires })
+    }
+}
 
 impl Index {
     pub(super) fn insert(&self, key: &CredentialKey, entry: &Arc<Entry>) {
@@ -88,17 +109,33 @@ impl Index {
         limit: usize,
         may_list: impl Fn(&Registry, &ProfileName, &Entry) -> bool,
     ) -> Vec<Cached> {
+        let prefixes = scope.accounts.map_or_else(|| vec![String::new()], prefixes);
+        let mut listed = Vec::new();
+        let mut last: Option<Found> = None;
+        loop {
+            let after = last.as_ref().map(|last| (&*last.host, &last.profile)).or(scope.after);
+            let mut batch = self.batch(&Scope { after, ..*scope }, &prefixes);
+            let is_last = batch.len() < BATCH;
+            listed.extend(batch.iter().filter_map(|found| found.listed(&may_list)).take(limit - listed.len()));
+            last = batch.pop();
+            if is_last || listed.len() == limit {
+                return listed;
+            }
+        }
+    }
+
+    /// Returns the first credentials of a scope.
+    fn batch(&self, scope: &Scope<'_>, prefixes: &[String]) -> Vec<Found> {
         let state = lock(&self.0);
         let parts = [Some(&state.shared), state.of_callers.get(scope.caller)];
         let groups = parts.into_iter().flatten().flat_map(|part| part.groups_of(scope)).collect::<Vec<_>>();
-        let prefixes = scope.accounts.map_or_else(|| vec![String::new()], prefixes);
         let found = prefixes.iter().flat_map(|prefix| in_order(&groups, prefix, scope));
-        let listed = found.filter_map(|(host, profile, entries)| {
-            let listed = entries.iter().filter(|(registry, entry)| may_list(registry, profile, entry));
-            let expires = listed.map(|(_, entry)| entry.credential.expires()).max()?;
-            Some(Cached { host: host.into(), profile: profile.clone(), expires })
+        let found = found.map(|(host, profile, entries)| Found {
+            host: host.into(),
+            profile: profile.clone(),
+            entries: entries.to_vec(),
         });
-        listed.take(limit).collect()
+        found.take(BATCH).collect()
     }
 
     /// Returns the expiry of a credential that is cached for a caller, if `may_list` accepts it.

@@ -55,6 +55,26 @@ fn walk_looks_only_at_entries_of_its_scope_up_to_the_limit() {
     assert_eq!(walk(&index, &Scope { has_group: &|_, _| false, ..all }, 10).1, 0);
 }
 
+/// moka's eviction listener takes the lock of the index during hits.
+#[test]
+fn walk_decides_grants_without_the_lock_of_the_index() {
+    let index = Index::default();
+    for account in 0..3 * BATCH {
+        index.insert(&key(&host(account, "eu-central-1"), "default", None), &entry(None));
+    }
+    let caller = Principal::Uid(1);
+    let all = Scope { caller: &caller, has_group: &|_, _| true, accounts: None, after: None };
+    let denied = 2 * BATCH + 3;
+    let seen = Cell::new(0);
+    let found = index.walk(&all, 5, |_, _, _| {
+        assert!(index.0.try_lock().is_ok());
+        seen.set(seen.get() + 1);
+        seen.get() > denied
+    });
+    let expected: Vec<_> = (denied..denied + 5).map(|account| host(account, "eu-central-1")).collect();
+    assert_eq!(found.into_iter().map(|cached| cached.host).collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn walk_continues_after_a_host_and_a_profile() {
     let index = Index::default();
