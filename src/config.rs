@@ -6,7 +6,7 @@
 pub use self::aws_files::AwsFiles;
 pub use self::diagnostic::Diagnostic;
 pub use self::example::example;
-pub use self::files::Files;
+pub use self::files::{Disk, Files, Settled};
 pub use self::model::{AwsApi, Config, Log, LogFormat, Server};
 pub use self::print::effective;
 pub use self::sources::Sources;
@@ -47,7 +47,7 @@ impl Config {
     }
 
     /// Reads and checks every setting, and returns all problems. A setting with a problem has its default, and a grant or profile with
-    /// one is left out.
+    /// one is left out. A denial that another file makes invalid stays, as far as it is within its file's limits.
     #[must_use]
     pub fn load_valid_parts(sources: &Sources) -> (Self, Vec<Diagnostic>) {
         let mut reader = Reader::new(sources);

@@ -47,8 +47,8 @@ pub(crate) enum Found<C, E> {
         /// Whether they differ from the contents that had settled before.
         changed: bool,
     },
-    /// The last two readings differ.
-    Unsettled,
+    /// The last two readings differ. Of several files, some may have settled.
+    Unsettled(C),
     /// The reading failed.
     Unreadable(E),
 }
@@ -87,13 +87,13 @@ where
     async fn check(&mut self, requested: bool) -> Found<C, E> {
         let mut found = self.read().await;
         for _ in 0..MAX_READINGS {
-            if !requested || !matches!(found, Found::Unsettled) {
+            if !requested || !matches!(found, Found::Unsettled(_)) {
                 return found;
             }
             tokio::time::sleep(SETTLE_TIME).await;
             found = self.read().await;
         }
-        if matches!(found, Found::Unsettled) {
+        if matches!(found, Found::Unsettled(_)) {
             warn!(files = self.what, "reload postponed: files keep changing");
         }
         found
@@ -106,11 +106,11 @@ where
             Ok(Err(error)) => return Found::Unreadable(error),
             // To the supervisor, which logs the task's name and restarts it.
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => return Found::Unsettled,
+            Err(_) => return Found::Unsettled(self.last_read.clone()),
         };
         if contents != self.last_read {
-            self.last_read = contents;
-            return Found::Unsettled;
+            self.last_read = contents.clone();
+            return Found::Unsettled(contents);
         }
         let changed = contents != self.last_settled;
         if changed {
@@ -184,8 +184,8 @@ mod tests {
         let (mut follower, _) = follower(&[Ok(1), Ok(2), Ok(3), Ok(3), Ok(3), Err("gone"), Ok(3)]);
         let expected = [
             settled(1, false),
-            Found::Unsettled,
-            Found::Unsettled,
+            Found::Unsettled(2),
+            Found::Unsettled(3),
             settled(3, true),
             settled(3, false),
             Found::Unreadable("gone"),
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(unreadable.check(true).await, Found::Unreadable("gone"));
         let endless: Vec<_> = (2..1_000).map(Ok).collect();
         let (mut restless, readings) = follower(&endless);
-        assert_eq!(restless.check(true).await, Found::Unsettled);
+        assert_eq!(restless.check(true).await, Found::Unsettled(52));
         assert_eq!(endless.len() - readings.lock().expect("no panic").len(), 51);
     }
 }

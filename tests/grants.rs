@@ -318,12 +318,14 @@ fn broken_team_file_holds_up_no_removal_in_the_main_file() {
     let (team, uid) = (folder.directory.path().join("team.toml"), own_uid());
     let grant = |id: &str, account: &str| {
         format!(
-            "[[grants]]\nid = \"{id}\"\ncallers = [{{ uid = {uid} }}, {{ loopback = true }}]\n\
+            "[[grants]]\nid = \"{id}\"\ncallers = [{{ uid = {uid} }}]\n\
              registries = [{{ accounts = [\"{account}\"], regions = [\"*\"] }}]\n"
         )
     };
-    let include =
-        "include = [{ files = \"team.toml\", accounts = [\"222222222222\"] }]\n[authentication]\nloopback = true\n";
+    let include = format!(
+        "include = [{{ files = \"team.toml\", accounts = [\"222222222222\"] }}]\n[server]\nlisten = [\"unix:{}\"]\n",
+        folder.directory.path().join("broker.sock").display()
+    );
     let main = |account: &str| folder.write(&format!("{include}{}", grant("main", account)));
     let write_team = |text: &str| {
         _ = fs::remove_file(&team);
@@ -366,6 +368,43 @@ fn broken_team_file_holds_up_no_removal_in_the_main_file() {
     assert!(broker.memory_mb() < 200, "nothing was read of /dev/zero");
     let log = broker.stop();
     assert!(log.contains("grants not reloaded; the file's last valid contents stay active"), "{log}");
+}
+
+/// The main file's profile waits for a restart. Until then its grants go on with the old one, and each can be removed.
+#[test]
+fn pending_profile_change_holds_up_no_removal_in_a_team_file() {
+    let folder = Folder::new();
+    let (team, uid) = (folder.directory.path().join("team.toml"), own_uid());
+    let grant = |account: &str| {
+        format!(
+            "[[grants]]\nid = \"of-{account}\"\ncallers = [{{ uid = {uid} }}]\nprofile = \"pull\"\n\
+             registries = [{{ accounts = [\"{account}\"], regions = [\"*\"] }}]\n"
+        )
+    };
+    let main = |role: &str| {
+        folder.write(&format!(
+            "include = [\"team.toml\"]\ngrants = []\n[server]\nlisten = [\"unix:{}\"]\n[aws]\nregion = \"eu-central-1\"\n\
+             [[profiles]]\nname = \"pull\"\nrole_chain = [\"arn:aws:iam::{{account}}:role/{role}\"]\n",
+            folder.directory.path().join("broker.sock").display()
+        ));
+    };
+    fs::write(&team, grant("123456789012") + &grant("222222222222")).unwrap();
+    main("old");
+    let broker = folder.serve();
+    let codes = || [HOST, OTHER].map(|host| ask(&broker, &["get", host, "--profile", "pull"]).code);
+    assert_eq!(codes(), [0, 0]);
+    main("new");
+    signal(broker.pid(), "HUP");
+    broker.until_logged("grants reloaded");
+    assert_eq!(codes(), [0, 0]);
+    // A new grant for the new role needs the restart; a removal does not.
+    fs::write(&team, grant("123456789012") + &grant("333333333333")).unwrap();
+    signal(broker.pid(), "HUP");
+    broker.until_logged("grant \\\"of-333333333333\\\": its profile or issuer is new or has changed");
+    assert_eq!(codes(), [0, 0]);
+    fs::write(&team, grant("123456789012")).unwrap();
+    signal(broker.pid(), "HUP");
+    while codes() != [0, 4] {}
 }
 
 #[test]

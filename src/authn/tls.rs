@@ -121,7 +121,7 @@ impl Tls {
             let outcome = match found {
                 Found::Settled { contents, .. } => self.replace_blocking(contents).await,
                 Found::Unreadable(error) => Err(error),
-                Found::Unsettled => Ok(()),
+                Found::Unsettled(_) => Ok(()),
             };
             let error = outcome.err().map(|error| error.to_string());
             if let Some(error) = error.as_ref().filter(|error| requested || logged.as_ref() != Some(error)) {

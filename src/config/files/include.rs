@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::bound::Bound;
+use super::text::parse;
 use crate::config::value_type::Expected;
 use crate::config::values::string;
 
-/// The key in diagnostics.
-const INCLUDE: &str = "include";
+/// The key with the files to include.
+pub(in crate::config) const INCLUDE: &str = "include";
 const LIST_OF_FILES: Expected = Expected::Words("a list of files, such as [\"grants.d/*.toml\"]");
 const ITEM: Expected = Expected::Words("a file, or a table { files, accounts, public, profiles }");
 
@@ -21,6 +22,11 @@ pub(super) struct Include {
     pub(super) files: String,
     /// The limits of what these files may grant; none: anything.
     pub(super) bound: Option<Bound>,
+}
+
+/// Reads the valid items of a main file's text.
+pub(super) fn includes_of(text: &str) -> Vec<Include> {
+    parse(text).map(|table| read(table.get(INCLUDE)).0).unwrap_or_default()
 }
 
 /// Reads the valid items, and the problems of the others.
@@ -42,15 +48,20 @@ pub(super) fn read(value: Option<&Value>) -> (Vec<Include>, Vec<String>) {
 
 fn read_item(item: &Value) -> Result<Include, String> {
     match item {
-        Value::String(files) if !files.is_empty() => Ok(Include { files: files.clone(), bound: None }),
+        Value::String(files) if !files.is_empty() => Ok(Include { files: pattern(files)?, bound: None }),
         Value::Table(table) => {
             let files = table.get("files").ok_or_else(|| ITEM.but_got(item))?;
-            let files = string(files).map_err(|problem| format!("files: {problem}"))?.to_owned();
+            let files = pattern(string(files).map_err(|problem| format!("files: {problem}"))?)?;
             let bound = Bound::read(table).map_err(|problem| format!("{files:?}: {problem}"))?;
             Ok(Include { files, bound: Some(bound) })
         }
         other => Err(ITEM.but_got(other)),
     }
+}
+
+fn pattern(files: &str) -> Result<String, String> {
+    glob::Pattern::new(files).map_err(|error| format!("{files:?} is not a file pattern: {error}"))?;
+    Ok(files.to_owned())
 }
 
 /// Returns the files that a pattern names, relative to the folder of the file that includes them.
