@@ -14,6 +14,9 @@ use crate::broker::RequestContext;
 use crate::error::BrokerError;
 use crate::limits::{Admission, Limits};
 
+/// How a call is refused before its message is read.
+pub(super) type Refusal = Box<(BrokerError, Arc<Call>)>;
+
 /// A call that the broker may answer.
 #[derive(Debug, Clone)]
 pub(super) struct AdmittedCall {
@@ -25,12 +28,12 @@ pub(super) struct AdmittedCall {
 
 impl AdmittedCall {
     /// Admits a call as one request, before its message is read. The handler adds what the message asks for beyond one.
-    pub(super) fn admit(limits: &Limits, call: Arc<Call>) -> Result<Self, (BrokerError, Arc<Call>)> {
+    pub(super) fn admit(limits: &Limits, call: Arc<Call>) -> Result<Self, Refusal> {
         let caller = call.caller.clone();
         let admitted = caller.and_then(|caller| Ok((request::admit(limits, &caller, 1)?, caller)));
         let (admission, caller) = match admitted {
             Ok(admitted) => admitted,
-            Err(error) => return Err((error, call)),
+            Err(error) => return Err(Box::new((error, call))),
         };
         let trace_id = call.trace.map(|trace| trace.to_string());
         let context = RequestContext { caller, id: call.id, trace_id };

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::admitted::AdmittedCall;
+use super::admitted::{AdmittedCall, Refusal};
 use super::anonymous;
 use super::call::Call;
 use super::methods::Method;
@@ -49,9 +49,6 @@ pub struct MiddlewareService<S> {
     /// The limits of the connection, if its peer proved nothing when it was made.
     unproved: Option<Unproved>,
 }
-
-/// How a call is refused before its message is read.
-type Refusal = (BrokerError, Arc<Call>);
 
 impl Middleware {
     /// Verifies bearer tokens of `issuers` within `limits`. Failed calls are recorded with `rejections`. Cancelling `force_shutdown` ends waiting calls with `SHUTTING_DOWN`.
@@ -139,7 +136,7 @@ impl<S> MiddlewareService<S> {
         B: Send + 'static,
     {
         if let Err(error) = check_headers(request.headers()) {
-            return refuse((error, call));
+            return refuse(&(error, call));
         }
         let unproved = self.unproved.as_ref().filter(|connection| !connection.is_proved());
         match bearer {
@@ -152,7 +149,7 @@ impl<S> MiddlewareService<S> {
                     request.extensions_mut().insert(admitted);
                     Either::Left(self.inner.call(request))
                 }
-                Err(refusal) => refuse(refusal),
+                Err(refusal) => refuse(&refusal),
             },
             None => {
                 let unproved = unproved.map(|connection| begin(connection, &request));
@@ -200,7 +197,7 @@ impl<S> MiddlewareService<S> {
                     request.extensions_mut().insert(admitted);
                     inner.call(request).await
                 }
-                Err((error, call)) => Ok(response_of(&error, &call)),
+                Err(refusal) => Ok(response_of(&refusal.0, &refusal.1)),
             }
         }
     }
@@ -222,7 +219,7 @@ impl Middleware {
         if call.caller.is_err()
             && let Err(limited) = self.authenticator.record_missing(origin)
         {
-            return Err((limited, call));
+            return Err(Box::new((limited, call)));
         }
         AdmittedCall::admit(&self.authenticator.limits, call)
     }
@@ -243,8 +240,8 @@ fn check_headers(headers: &HeaderMap) -> Result<(), BrokerError> {
     Err(BrokerError::RequestInvalid { field: "headers", problem })
 }
 
-fn refuse<F, G>((error, call): Refusal) -> Handler<F, G> {
-    let response = response_of(&error, &call);
+fn refuse<F, G>((error, call): &(BrokerError, Arc<Call>)) -> Handler<F, G> {
+    let response = response_of(error, call);
     Either::Right(Either::Right(Box::pin(std::future::ready(Ok(response)))))
 }
 

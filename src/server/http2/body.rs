@@ -117,7 +117,7 @@ impl AsRef<[u8]> for TrackedChunk {
 }
 
 impl RequestBody {
-    fn note_read<E>(&self, frame: &Option<Result<Frame<Bytes>, E>>) {
+    fn note_read<E>(&self, frame: Option<&Result<Frame<Bytes>, E>>) {
         if let (Some(connection), Some(Ok(frame))) = (&self.unproved, frame) {
             connection.note_read(frame.data_ref().map_or(0, Bytes::len));
         }
@@ -130,7 +130,7 @@ impl http_body::Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
-            self.note_read(&frame);
+            self.note_read(frame.as_ref());
             return Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(Box::new(error)))));
         }
         let Some(timeout) = self.timeout else { return Poll::Pending };
