@@ -160,6 +160,9 @@ impl App {
         let rejections = RejectionRecorder::new(config.denials_recorded_per_second, audit, Arc::clone(&clock));
         let settings = broker_settings(&config, upstream.region);
         let broker = Arc::new(Broker::new(cache.clone(), settings, rejections.clone()));
+        if let Some(issuers) = &auth.issuers {
+            broker.filter_claims_of(Arc::clone(issuers));
+        }
         let limits = Limits::new(config.limits, clock);
 
         let shutdown = ShutdownStages::default();

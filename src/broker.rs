@@ -1,14 +1,16 @@
 //! The broker: authorizes a request, finds the credential in the cache, and releases it once the audit log has a record.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use self::authorize::Authorizer;
 use self::listing::Lister;
 use self::regions::NamedRegions;
 use self::release::Releaser;
+use crate::authn::jwt::Issuers;
 use crate::cache::CredentialCache;
-use crate::caller::Caller;
+use crate::caller::{Caller, ClaimNames};
 use crate::error::BrokerError;
 use crate::policy::{Listing, Policy};
 use crate::profile::Profile;
@@ -46,6 +48,7 @@ pub struct Broker {
     /// Regions outside AWS's table that the configuration names beside its grants.
     regions: NamedRegions,
     aliases: Aliases,
+    issuers: OnceLock<Arc<Issuers>>,
 }
 
 /// Settings of a broker.
@@ -77,6 +80,7 @@ impl Broker {
             regions: NamedRegions::new(regions.into_iter().chain(region.clone()), &aliases),
             region,
             aliases,
+            issuers: OnceLock::new(),
         }
     }
 
@@ -92,7 +96,23 @@ impl Broker {
 
     /// Replaces the policy, and returns the name of the new one in the audit log. Decisions in progress keep the old policy.
     pub fn set_policy(&self, policy: Policy) -> String {
-        self.authorizer.set_policy(policy)
+        // Tokens that are verified meanwhile have the claims of both, so that either policy can decide.
+        self.keep_claims(self.authorizer.active_policy().claim_names.and(&policy.claim_names()));
+        let name = self.authorizer.set_policy(policy);
+        self.keep_claims(self.authorizer.active_policy().claim_names.clone());
+        name
+    }
+
+    /// Has issuers keep only those claims of a token by which the active policy decides, from now on.
+    pub fn filter_claims_of(&self, issuers: Arc<Issuers>) {
+        issuers.keep_claims(self.authorizer.active_policy().claim_names.clone());
+        _ = self.issuers.set(issuers);
+    }
+
+    fn keep_claims(&self, names: ClaimNames) {
+        if let Some(issuers) = self.issuers.get() {
+            issuers.keep_claims(names);
+        }
     }
 
     /// Lists up to `size` hosts and patterns that a caller may request, from the one after `after` on. Calls no source.

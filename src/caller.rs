@@ -7,10 +7,12 @@ use std::time::SystemTime;
 
 use spiffe::SpiffeId;
 
+mod claim_names;
 mod dns_name;
 mod parse;
 mod principal;
 
+pub use self::claim_names::ClaimNames;
 pub use self::dns_name::{DnsName, DnsNameError};
 pub use self::parse::CallerError;
 pub use self::principal::Principal;
@@ -50,8 +52,10 @@ pub struct TokenCaller {
     pub issuer: String,
     /// The token's `sub`.
     pub subject: String,
-    /// The other claims that are texts, numbers or booleans, as text.
+    /// The other claims that are texts, numbers or booleans, as text: those with a name in `kept`.
     pub claims: BTreeMap<String, String>,
+    /// The names of the claims that were kept.
+    pub kept: ClaimNames,
     /// The token's expiry; `None` for a caller that was parsed from its name.
     pub expires: Option<SystemTime>,
 }
@@ -78,6 +82,12 @@ impl Caller {
             Self::Token(token) => Some(Self::Token(Arc::new(TokenCaller { claims, ..(*token).clone() }))),
             _ => None,
         }
+    }
+
+    /// Returns whether all claims of these names were kept of the caller's token, so that grants which name them can be decided.
+    #[must_use]
+    pub fn has_kept(&self, names: &ClaimNames) -> bool {
+        if let Self::Token(token) = self { token.kept.include(names) } else { true }
     }
 
     /// Returns the memory that the caller's name and claims take, in bytes.

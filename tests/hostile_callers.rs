@@ -70,7 +70,7 @@ async fn texts_of_60_kb_and_invented_regions_cost_no_memory() {
     let scene = Scene::start(Setup { tables: everything(), ..Setup::default() }).await;
     let client = connect(&scene, 1).await;
     let long = "b".repeat(60_000);
-    let asked = |number: usize| {
+    let refused = |number: usize| {
         let mut client = client.clone();
         let request = match number % 4 {
             0 => in_region(1, &format!("aa-{long}-1")),
@@ -84,13 +84,13 @@ async fn texts_of_60_kb_and_invented_regions_cost_no_memory() {
     };
     let before = scene.aws.calls();
     for round in 0..20 {
-        for status in join_all((0..STREAMS).map(|number| asked(round * STREAMS + number))).await {
+        for status in join_all((0..STREAMS).map(|number| refused(round * STREAMS + number))).await {
             assert!(["REGISTRY_INVALID", "REQUEST_INVALID"].contains(&reason(&status).as_str()), "{status:?}");
         }
     }
     assert_eq!(scene.aws.calls(), before);
-    let log = scene.end("texts of 60 KB and invented regions", "2,000 calls refused, none reached AWS").await;
-    let longest = log.lines().map(str::len).max().unwrap_or(0);
+    let logged = scene.end("texts of 60 KB and invented regions", "2,000 calls refused, none reached AWS").await;
+    let longest = logged.lines().map(str::len).max().unwrap_or(0);
     assert!(longest < 2_000, "a log line of {longest} bytes");
 }
 

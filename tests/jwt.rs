@@ -261,13 +261,32 @@ async fn nested_claims_have_dotted_names_without_collisions() {
         assert_eq!(verify(twice).await, Err(TokenRejected::Claims), "{twice}");
     }
     // 5 KB that expand to more than 16 KiB, and 16 KiB less one byte.
-    let names: String = (0..40).map(|number| format!(r#""{number}":1,"#)).collect();
+    let names = (0..40).map(|number| format!(r#""{number}":1,"#)).collect::<Vec<_>>().concat();
     let large = format!(r#""{}":{{{}"x":1}}"#, "n".repeat(4_000), names);
     assert_eq!(verify(&large).await, Err(TokenRejected::ClaimsSize));
     let at_the_limit = format!(r#""{}":{{"a":1,"b":1}}"#, "n".repeat(2_000));
     assert_eq!(verify(&at_the_limit).await.map(|claims| claims.len()), Ok(2));
     let deep = format!(r#""a":{}1{}"#, r#"{"a":"#.repeat(500), "}".repeat(500));
     assert_eq!(verify(&deep).await, Err(TokenRejected::Claims));
+}
+
+#[tokio::test]
+async fn only_claims_that_grants_name_are_kept_of_a_token() {
+    let (signer, clock, directory) = (Signer::new("k1"), ManualClock::new(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("jwks.json");
+    fs::write(&file, signer.jwks()).unwrap();
+    let issuers = Issuers::load(vec![settings(ISSUER, KeyLocation::File(file))], clock.clone()).unwrap();
+    let now = seconds(&*clock);
+    let more = format!(r#""ref":"main","job":{{"id":7,"text":"{}"}}"#, "x".repeat(3_000));
+    let claims = format!(r#"{{"iss":"{ISSUER}","sub":"x","aud":"{AUDIENCE}","iat":{now},"exp":{},{more}}}"#, now + 60);
+    let token = signer.sign(&signer.header(), &claims);
+    for (names, kept) in [(vec!["ref"], vec!["ref"]), (vec!["job.id", "none"], vec!["job.id"])] {
+        issuers.keep_claims(names.iter().map(ToString::to_string).collect());
+        for _ in 0..2 {
+            let caller = verify(&issuers, &token).await.unwrap();
+            assert_eq!(caller.claims.keys().map(String::as_str).collect::<Vec<_>>(), kept);
+        }
+    }
 }
 
 /// An issuer with a scripted response, which counts the requests for its keys.

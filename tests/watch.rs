@@ -15,9 +15,9 @@ use ecr_broker::broker::{Broker, KnownIds, Watch, WatchUpdate};
 use ecr_broker::error::{BrokerError, FailureClass};
 use ecr_broker::pb;
 use ecr_broker::pb::watch_registry_credentials_response::Event;
-use ecr_broker::policy::Policy;
+use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern, TokenPattern};
 use support::*;
-use tokens::{ISSUER, Signer, bearing, issuers, seconds};
+use tokens::{AUDIENCE, ISSUER, Signer, bearing, issuers, seconds};
 use tokio::time::{advance, pause, resume, timeout};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
@@ -572,4 +572,42 @@ async fn watch_ends_with_the_denial_once_every_registry_is_denied() {
     broker.broker.set_policy(Policy::Grants(Vec::new()));
     pass(2 * MINUTE).await;
     assert_eq!(end(&mut open).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+fn token_grant(id: &str, claims: &[(&str, &str)], effect: Effect) -> Grant {
+    let claims = claims.iter().map(|(name, text)| ((*name).to_owned(), text.parse().unwrap())).collect();
+    let callers = vec![CallerPattern::Token(TokenPattern { issuer: "blue".into(), subject: None, claims })];
+    let profile = (effect == Effect::Allow).then(|| "default".into());
+    Grant { id: id.into(), callers, registries: vec![RegistryPattern::every_private()], profile, effect }
+}
+
+/// A caller keeps only the claims that grants name. A deny by another claim must not miss it, neither in a watch nor in the cache of
+/// verified tokens.
+#[tokio::test]
+async fn new_grants_by_other_claims_end_watches_and_deny_at_once() {
+    let (cache, signer, keys) = (TestCache::new(), Signer::new("k1"), tempfile::tempdir().unwrap());
+    let issuers = issuers(&signer, keys.path(), cache.clock.clone());
+    let allow = || token_grant("all", &[], Effect::Allow);
+    let policy = Policy::Grants(vec![allow()]);
+    let broker = TestBroker::start_on(cache, policy, None, |setup| setup.auth.issuers = Some(issuers));
+    let mut client = broker.client().await;
+    let now = seconds(&*broker.clock);
+    let claims = format!(
+        r#"{{"iss":"{ISSUER}","sub":"runner","aud":"{AUDIENCE}","iat":{now},"exp":{},"ref":"main"}}"#,
+        now + 600
+    );
+    let token = signer.sign(&signer.header(), &claims);
+    let mut events = client.watch_registry_credentials(bearing(&token, watching(&[HOST]))).await.unwrap().into_inner();
+    snapshot(&mut events).await;
+
+    let deny = token_grant("not-main", &[("ref", "main")], Effect::Deny);
+    broker.broker.set_policy(Policy::Grants(vec![allow(), deny]));
+    let denied = client.get_registry_credentials(bearing(&token, request(HOST))).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied);
+    pass(2 * MINUTE).await;
+    let ended = end(&mut events).await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unauthenticated);
+    assert!(ended.get_error_details().retry_info().is_some(), "{ended:?}");
+    broker.broker.set_policy(Policy::Grants(vec![allow()]));
+    client.get_registry_credentials(bearing(&token, request(HOST))).await.unwrap();
 }

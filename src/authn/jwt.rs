@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 
 use self::claims::{Claims, LEEWAY};
@@ -13,6 +14,7 @@ use self::header::Header;
 use self::issuer_keys::IssuerKeys;
 use self::token_cache::TokenCache;
 use self::token_parts::TokenParts;
+use crate::caller::ClaimNames;
 use crate::clock::Clock;
 use crate::supervise;
 
@@ -43,6 +45,8 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 pub struct Issuers {
     known: Vec<Issuer>,
     verified: TokenCache,
+    /// The names of the claims that are kept of a verified token: a watch keeps its caller for an hour.
+    kept_claims: ArcSwap<ClaimNames>,
     clock: Arc<dyn Clock>,
 }
 
@@ -65,7 +69,7 @@ impl Issuers {
             Ok(Issuer { settings, keys })
         };
         let issuers = settings.into_iter().map(load).collect::<Result<_, _>>()?;
-        Ok(Self { known: issuers, verified: TokenCache::new(), clock })
+        Ok(Self { known: issuers, verified: TokenCache::new(), kept_claims: ArcSwap::default(), clock })
     }
 
     /// Keeps the keys up to date for as long as it is polled. Each issuer has a task, so that one failure affects no other issuer.
@@ -73,6 +77,11 @@ impl Issuers {
         let keys = self.known.iter().map(|issuer| &issuer.keys);
         let tasks = keys.map(|keys| supervise::run("issuer key refresh", || Arc::clone(keys).follow()));
         join_all(tasks).await;
+    }
+
+    /// Keeps only claims of these names of tokens that are verified from now on.
+    pub fn keep_claims(&self, names: ClaimNames) {
+        self.kept_claims.store(Arc::new(names));
     }
 
     /// Verifies a token, or returns the cached result of its last verification.
@@ -102,7 +111,7 @@ impl Issuers {
         let now = self.clock.now();
         claims.check(settings, now.wall)?;
         let valid_for = claims.valid_for(now.wall);
-        let caller = Arc::new(claims.into_caller(settings.name.clone())?);
+        let caller = Arc::new(claims.into_caller(settings.name.clone(), ClaimNames::clone(&self.kept_claims.load()))?);
         let verified = VerifiedToken { caller, issuer, key: Arc::new(key.fingerprint(&header.key_id)) };
         self.verified.insert(token, &verified, now, valid_for);
         Ok(verified)
@@ -120,8 +129,11 @@ impl Issuers {
 
     /// Returns the cached result of a token's last verification, which costs no signature.
     pub(super) fn recently_verified(&self, token: &str) -> Option<VerifiedToken> {
+        let is_current = |verified: &VerifiedToken| {
+            self.has_key_of(verified) && verified.caller.kept.include(&self.kept_claims.load())
+        };
         let verified = (token.len() <= MAX_TOKEN_BYTES).then(|| self.verified.get(token, self.clock.now())).flatten();
-        verified.filter(|verified| self.has_key_of(verified))
+        verified.filter(is_current)
     }
 
     fn has_key_of(&self, token: &VerifiedToken) -> bool {

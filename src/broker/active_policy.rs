@@ -5,12 +5,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::profiles::Profiles;
 use super::regions::NamedRegions;
+use crate::caller::ClaimNames;
 use crate::policy::Policy;
 
 /// A policy with its name in the audit log.
 #[derive(Debug)]
 pub(super) struct ActivePolicy {
     pub(super) policy: Policy,
+    /// The claims by which its grants decide.
+    pub(super) claim_names: ClaimNames,
     /// The regions that its grants name by their whole names.
     pub(super) regions: NamedRegions,
     /// Fingerprint of the grants and profiles: equal in every broker of this version that has the same ones.
@@ -21,6 +24,7 @@ impl ActivePolicy {
     pub(super) fn new(policy: Policy, profiles: &Profiles) -> Self {
         let digest = Sha256::digest(format!("{policy:?} {:?}", profiles.all()));
         let regions = policy.named_regions().collect();
-        Self { policy, regions, name: HEXLOWER.encode(&digest[..8]) }
+        let claim_names = policy.claim_names();
+        Self { policy, claim_names, regions, name: HEXLOWER.encode(&digest[..8]) }
     }
 }

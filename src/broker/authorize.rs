@@ -12,10 +12,14 @@ use super::profiles::Profiles;
 use super::record;
 use super::request::CredentialRequest;
 use crate::audit::{Outcome, Record};
+use crate::caller::Caller;
 use crate::credential::ProfileName;
 use crate::error::BrokerError;
 use crate::policy::{Decision, Grant, Policy};
 use crate::rejections::{Admitted, Kind, RejectionRecorder, Subject};
+
+/// Retry delay after a change of the grants. The next call's token is verified for the new ones.
+const CLAIMS_RETRY: Duration = Duration::from_millis(100);
 
 /// Authorizes requests, and records denials.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ impl Authorizer {
         policy: Arc<ActivePolicy>,
     ) -> Result<Authorization, BrokerError> {
         let (caller, registry) = (&request.context.caller, &request.target.registry);
+        check_claims(caller, &policy)?;
         let (profile, grant, outcome) = match policy.policy.decide(caller, registry, request.profile_name()) {
             Decision::Allow { grant: None } => (self.profiles.named(request.profile_name())?, None, Outcome::Released),
             Decision::Allow { grant: Some(grant) } => {
@@ -120,6 +125,15 @@ impl Authorizer {
         let limit = format!("the broker allows at most {limit} (cache.max_min_validity)");
         Err(BrokerError::ValidityUnsatisfiable { asked: min_validity.into(), limit })
     }
+}
+
+/// Checks that the caller has all claims by which the policy decides. Without one of them, a deny that names it would not match.
+fn check_claims(caller: &Caller, policy: &ActivePolicy) -> Result<(), BrokerError> {
+    if caller.has_kept(&policy.claim_names) {
+        return Ok(());
+    }
+    let problem = "the grants have changed and name other claims of the token; call again";
+    Err(BrokerError::CallerUnauthenticated { problem, cause: None, retry_after: Some(CLAIMS_RETRY) })
 }
 
 /// Logs a denial with its reason, which the caller does not learn.

@@ -52,7 +52,9 @@ impl Lister<'_> {
         if after.is_none_or(|after| !after.is_pattern) {
             // One more than the page has: it tells that entries follow.
             let limit = size.saturating_add(1);
-            allowed.iter().for_each(|one| self.add_cached(&grants, one, &principal, (after, limit), &mut candidates));
+            for one in &allowed {
+                self.add_cached(&grants, one, &principal, (after, limit), &mut candidates);
+            }
         }
         let listed = candidates.into_iter().filter(|(listing, one)| one.is_allowed || grants.may_list(listing));
         let mut listed = listed.map(|(listing, one)| (listing, one.expires));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Caller, TokenCaller};
+use super::{Caller, ClaimNames, TokenCaller};
 use crate::quoted::Quoted;
 
 /// The error for a text that does not name a caller.
@@ -37,7 +37,13 @@ fn parse(text: &str) -> Option<Caller> {
     }
     if let Some((issuer, subject)) = text.strip_prefix("jwt:").and_then(|rest| rest.split_once(':')) {
         let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
-        return Some(Caller::Token(Arc::new(TokenCaller { issuer, subject, claims: BTreeMap::new(), expires: None })));
+        return Some(Caller::Token(Arc::new(TokenCaller {
+            issuer,
+            subject,
+            claims: BTreeMap::new(),
+            kept: ClaimNames::every(),
+            expires: None,
+        })));
     }
     if text.starts_with("spiffe:") {
         return Caller::spiffe(text);

@@ -247,7 +247,7 @@ mod tests {
         }
     }
 
-    fn watch_limit(result: Result<[Admission; 2], LimitExceeded>) {
+    fn watch_limit(result: &Result<[Admission; 2], LimitExceeded>) {
         assert!(matches!(result, Err(LimitExceeded::PerCaller(..))), "{result:?}");
     }
 
@@ -317,7 +317,7 @@ mod tests {
         let (limits, _) = limits(200);
         let (half, own) = (count(u32::try_from(MAX_WATCHES / 2).unwrap()), Principal::Uid(1));
         let first = limits.admit_watch(&own, half, count(1)).unwrap();
-        watch_limit(limits.admit_watch(&own, count(1), count(1)));
+        watch_limit(&limits.admit_watch(&own, count(1), count(1)));
         limits.admit(&own, count(200)).unwrap();
         let second = limits.admit_watch(&Principal::Uid(2), half, count(1)).unwrap();
         assert!(is_global(&limits.admit_watch(&Principal::Uid(3), count(201), count(1))));
@@ -332,7 +332,7 @@ mod tests {
         let (half, own) = (count(u32::try_from(MAX_WATCH_BYTES / 2).unwrap()), Principal::Uid(1));
         let few = count(u32::try_from(ALWAYS_ADMITTED_BYTES).unwrap());
         let first = limits.admit_watch(&own, count(1), half).unwrap();
-        watch_limit(limits.admit_watch(&own, count(1), count(1)));
+        watch_limit(&limits.admit_watch(&own, count(1), count(1)));
         let second = limits.admit_watch(&Principal::Uid(2), count(1), half).unwrap();
         limits.admit_watch(&Principal::Uid(3), count(1), few).unwrap();
         assert!(is_global(&limits.admit_watch(&Principal::Uid(3), count(1), few.saturating_add(1))));

@@ -1,6 +1,7 @@
 //! The model: a policy is a list of grants in the order of the file.
 
 use super::pattern::{CallerPattern, RegistryPattern};
+use crate::caller::ClaimNames;
 use crate::credential::ProfileName;
 use crate::registry::Region;
 
@@ -47,6 +48,15 @@ impl Policy {
             Self::Open => &[],
             Self::Grants(grants) | Self::Observed(grants) => grants,
         }
+    }
+
+    /// Returns the names of the claims that decide whether a grant applies.
+    #[must_use]
+    pub fn claim_names(&self) -> ClaimNames {
+        let callers = self.grants().iter().flat_map(|grant| &grant.callers);
+        let of_tokens =
+            callers.filter_map(|one| if let CallerPattern::Token(token) = one { Some(&token.claims) } else { None });
+        of_tokens.flatten().map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns the regions that allows name by their whole names.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::claim_value::{ClaimObject, ClaimValue};
 use super::rejected::TokenRejected;
 use super::settings::Settings;
-use crate::caller::TokenCaller;
+use crate::caller::{ClaimNames, TokenCaller};
 
 /// Tolerated difference between the clocks of the issuer and the broker.
 pub(super) const LEEWAY: Duration = Duration::from_secs(30);
@@ -60,12 +60,13 @@ impl Claims {
         Duration::from_secs(self.expires).saturating_sub(since_1970(now))
     }
 
-    /// Returns the caller. Call this only after the signature is verified: an unverified small token could expand to large claims.
-    pub(super) fn into_caller(self, issuer: String) -> Result<TokenCaller, TokenRejected> {
+    /// Returns the caller with the claims that are `kept`. Call this only after the signature is verified: an unverified small token could expand to large claims.
+    pub(super) fn into_caller(self, issuer: String, kept: ClaimNames) -> Result<TokenCaller, TokenRejected> {
         let (mut claims, mut room) = (BTreeMap::new(), MAX_CLAIM_BYTES);
         flatten(None, self.others, &mut claims, &mut room)?;
+        claims.retain(|name, _| kept.contains(name));
         let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires));
-        Ok(TokenCaller { issuer, subject: self.subject, claims, expires })
+        Ok(TokenCaller { issuer, subject: self.subject, claims, kept, expires })
     }
 
     fn check_times(&self, max_lifetime: Duration, now: Duration) -> Result<(), TokenRejected> {

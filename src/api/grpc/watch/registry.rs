@@ -59,7 +59,7 @@ impl WatchedRegistry {
             WatchUpdate::Released(released) => Event::Credentials(encode::credentials(*released)),
             WatchUpdate::Unchanged(id) => Event::UnchangedCredentialId(id.to_string()),
             WatchUpdate::Failed(error) => {
-                refusal = Some(BrokerError::CallerNotAllowed).filter(|denial| *denial == error);
+                refusal = is_refusal(&error).then(|| error.clone());
                 Event::Error(status::to_message(&self.status(&error)))
             }
         };
@@ -76,6 +76,11 @@ impl WatchedRegistry {
             _ => to_status(error, &self.context, &self.call),
         }
     }
+}
+
+/// Returns whether only another call can have the registry's credential.
+fn is_refusal(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::CallerNotAllowed | BrokerError::CallerUnauthenticated { .. })
 }
 
 /// Returns the events of an invalid request: its error, and nothing after it.
