@@ -9,6 +9,8 @@ use crate::environment;
 use crate::terminal::{print_error, print_line};
 
 #[cfg(feature = "server")]
+mod broker_user;
+#[cfg(feature = "server")]
 mod config;
 #[cfg(feature = "client")]
 mod configure;

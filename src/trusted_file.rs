@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{Stat, fstat};
 
 pub use self::error::TrustedFileError;
-pub use self::owners::accept_any_owner;
+pub use self::owners::{accept_any_owner, accepted_owners, judge_for};
 
 use self::entry::{WORLD_READABLE, WORLD_WRITABLE, is_readable_kind, is_regular};
 use self::group_writers::GroupWriters;
@@ -46,7 +46,7 @@ pub struct TrustedFile {
 /// # Errors
 /// There is no such file, it cannot be read, or another user could write or replace it.
 pub fn open(path: &Path) -> Result<TrustedFile, TrustedFileError> {
-    open_for(path, &Owners::of_process())
+    open_for(path, &Owners::of_broker())
 }
 
 /// Opens a file that holds a secret, which not every user can read.
@@ -97,20 +97,20 @@ fn open_for(path: &Path, owners: &Owners) -> Result<TrustedFile, TrustedFileErro
     if !is_readable_kind(&found) {
         return Err(TrustedFileError::NotRegular);
     }
-    check_file(&file, &found, owners)?;
+    check_file(path, &file, &found, owners)?;
     let metadata = file.metadata()?;
     Ok(TrustedFile { file, metadata })
 }
 
 /// Rejects an open file that others can write. That its mount is read-only to the broker does not stop them.
-fn check_file(file: &File, found: &Stat, owners: &Owners) -> Result<(), TrustedFileError> {
+fn check_file(path: &Path, file: &File, found: &Stat, owners: &Owners) -> Result<(), TrustedFileError> {
     if !is_regular(found) {
         return Ok(());
     }
     if found.st_mode & WORLD_WRITABLE != 0 {
         return Err(TrustedFileError::WorldWritable);
     }
-    if !owners.trust_user(found.st_uid) {
+    if !owners.trust_user(found.st_uid, path) {
         return Err(TrustedFileError::OfOtherUser { owner: found.st_uid });
     }
     match GroupWriters::of(file, found, owners) {

@@ -316,6 +316,7 @@ fn link_to_a_directory_of_another_user_is_refused_and_creates_nothing() {
     symlink(place.path("other/missing.json"), &own_link).unwrap();
     let owned = [chown(place.path("user"), Some(4242), None), chown(place.path("other"), Some(4343), None)];
     if owned.iter().any(Result::is_err) || lchown(&link, Some(4242), None).is_err() {
+        program::skipped("only root can give files to other users");
         return;
     }
     fs::write(place.path("root/theirs.json"), r#"{"x":1}"#).unwrap();

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Subcommand;
+use rustix::process::geteuid;
 
+use super::broker_user::{self, BrokerUser};
 use crate::app::auth_material::AuthMaterial;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, AwsFiles, Config, Diagnostic, Files, Sources};
@@ -38,12 +40,20 @@ pub(super) struct File {
     /// Read the configuration as serve --allow-loopback does
     #[arg(long)]
     allow_loopback: bool,
+    /// Broker's user; judge the owners of files as it does
+    ///
+    /// A name or ID of /etc/passwd. Without it every owner is accepted, and `config check` warns.
+    #[arg(long, value_name = "USER", value_parser = broker_user::parse)]
+    user: Option<BrokerUser>,
 }
 
 impl File {
     /// Reads the sources. The user who checks a configuration is often another than the broker's, who may own its files.
     pub(super) fn sources(&self) -> Sources {
-        trusted_file::accept_any_owner();
+        match self.user {
+            Some(BrokerUser { user, group }) => trusted_file::judge_for(user, group),
+            None => trusted_file::accept_any_owner(),
+        }
         let environment = environment::variables();
         Sources {
             files: Files::read(self.config.as_deref()),
@@ -66,8 +76,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 auth.warnings().iter().for_each(|warning| print_error(format_args!("warning: {warning}")));
                 Ok(())
             });
+            let for_user = validity_of(file.user);
             if result.is_ok() {
-                print_line("the configuration is valid")?;
+                print_line(format_args!("the configuration is valid{for_user}"))?;
             }
             Ok(report(result))
         }
@@ -81,6 +92,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Returns for which user a configuration is valid, and warns of owners whose files `serve` reads only as these users.
+fn validity_of(user: Option<BrokerUser>) -> String {
+    let mut owners = trusted_file::accepted_owners();
+    let own = geteuid().as_raw();
+    let only = user.map(|user| user.user).or_else(|| owners.remove(&own).map(|_| own));
+    for (owner, file) in owners {
+        let file = file.display();
+        print_error(format_args!(
+            "warning: {file} belongs to user {owner}; serve reads it only as this user (see --user)"
+        ));
+    }
+    only.map(|user| format!(" for user {user}")).unwrap_or_default()
 }
 
 /// Returns the setting behind `--allow-loopback`.

@@ -28,7 +28,7 @@ pub(super) fn check(directory: &Directory, entry: Option<&Stat>, owners: &Owners
     if found.st_uid == ROOT && directory.is_in_api_volume() {
         return Ok(());
     }
-    let is_sticky = found.st_mode & STICKY != 0 && owners.trust_user(found.st_uid);
+    let is_sticky = found.st_mode & STICKY != 0 && owners.trust_user(found.st_uid, &directory.path);
     match entry {
         Some(entry) if is_sticky && owners.owns(entry.st_uid) => Ok(()),
         Some(entry) if is_sticky => {
@@ -41,7 +41,7 @@ pub(super) fn check(directory: &Directory, entry: Option<&Stat>, owners: &Owners
 /// Returns why others could replace the entries of a directory.
 fn problem_of(directory: &Directory, found: &Stat, owners: &Owners) -> Option<TrustedFileError> {
     let path = || directory.path.clone();
-    if !owners.trust_user(found.st_uid) {
+    if !owners.trust_user(found.st_uid, &directory.path) {
         return Some(TrustedFileError::InDirectoryOfOtherUser { directory: path(), owner: found.st_uid });
     }
     if found.st_mode & WORLD_WRITABLE != 0 {

@@ -1,20 +1,38 @@
 //! Owners: the users and groups that may change a file that decides identity.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 
 use rustix::process::{getegid, geteuid};
 
+use crate::sync::lock;
+
 pub(super) const ROOT: u32 = 0;
 
-/// Whether files of any user are accepted, for commands that check files for another user.
-static ANY_OWNER: AtomicBool = AtomicBool::new(false);
+/// The user for whom files are judged, if it is not that of this process.
+static CHECKED_FOR: OnceLock<Owners> = OnceLock::new();
+
+/// The owners beside root that were accepted because any is, each with the first of its files.
+static ACCEPTED: Mutex<BTreeMap<u32, PathBuf>> = Mutex::new(BTreeMap::new());
 
 /// Accepts files of every user from now on: a configuration is often checked by another user than the broker's. Modes are still
 /// judged. A process that serves must never call this.
 pub fn accept_any_owner() {
-    ANY_OWNER.store(true, Ordering::Relaxed);
+    let _ = CHECKED_FOR.set(Owners { any_user: true, ..Owners::of_process() });
+}
+
+/// Judges files from now on as a broker of this user and primary group does. A process that serves must never call this.
+pub fn judge_for(user: u32, group: u32) {
+    let _ = CHECKED_FOR.set(Owners { user, group, any_user: false });
+}
+
+/// Returns the owners beside root that were accepted since [`accept_any_owner`], each with a file or directory.
+#[must_use]
+pub fn accepted_owners() -> BTreeMap<u32, PathBuf> {
+    lock(&ACCEPTED).clone()
 }
 
 /// The user for whom files are judged.
@@ -26,13 +44,21 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    /// Returns those that this process trusts: root and its own user.
+    /// Returns those that this process trusts for itself.
     pub(super) fn of_process() -> Self {
-        Self { user: geteuid().as_raw(), group: getegid().as_raw(), any_user: ANY_OWNER.load(Ordering::Relaxed) }
+        Self { user: geteuid().as_raw(), group: getegid().as_raw(), any_user: false }
     }
 
-    /// Returns whether a user may own a file and its directories.
-    pub(super) fn trust_user(&self, user: u32) -> bool {
+    /// Returns those that are trusted: root and the broker's user, which is mostly that of this process.
+    pub(super) fn of_broker() -> Self {
+        CHECKED_FOR.get().copied().unwrap_or_else(Self::of_process)
+    }
+
+    /// Returns whether a user may own this file or directory.
+    pub(super) fn trust_user(&self, user: u32, path: &Path) -> bool {
+        if self.any_user && user != ROOT {
+            lock(&ACCEPTED).entry(user).or_insert_with(|| path.to_owned());
+        }
         self.any_user || self.owns(user)
     }
 
@@ -122,8 +148,9 @@ mod tests {
     #[test]
     fn only_root_and_the_own_user_are_trusted() {
         let owners = Owners { user: 4_242, group: 4_343, any_user: false };
-        assert!([0, 4_242].into_iter().all(|user| owners.trust_user(user)) && !owners.trust_user(1));
+        let path = Path::new("/file");
+        assert!([0, 4_242].into_iter().all(|user| owners.trust_user(user, path)) && !owners.trust_user(1, path));
         assert!(owners.trust_group(0) && !owners.trust_group(4_242));
-        assert!(Owners { any_user: true, ..owners }.trust_user(1));
+        assert!(Owners { any_user: true, ..owners }.trust_user(1, path));
     }
 }
