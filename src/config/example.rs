@@ -22,7 +22,7 @@ pub(super) const ALIAS: &str = r#"
 pub(super) const ISSUER: &str = r#"
 # Accepted issuers of bearer tokens: Kubernetes service accounts, GitHub, GitLab, any OpenID
 # Connect issuer. Keys come from the issuer's discovery document (ca_bundle: certificates to trust
-# for it) or from jwks_file. Set jwks_uri if the document names keys on another host. A token must
+# for it) or from jwks_file. Set jwks_uri if the keys are on another host. A token must
 # have this audience and no other, and a lifetime of max_lifetime at most.
 # [[authentication.jwt]]
 # name = "blue"

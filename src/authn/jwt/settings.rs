@@ -29,7 +29,7 @@ pub struct Settings {
 pub enum KeyLocation {
     /// The URL in the issuer's discovery document (`OpenID` Connect Discovery 1.0).
     Discovery {
-        /// The only accepted URL that is not of the issuer's scheme, host and port.
+        /// The URL of the keys, which are then fetched without the document. `None`: the document names a URL of the issuer's origin.
         jwks_uri: Option<String>,
     },
     /// A file, which is read again when it changes.

@@ -170,6 +170,7 @@ mod tests {
             ("https://oidc.example/id/1", "https://10.0.0.1:6443/openid/v1/jwks", true),
             ("https://oidc.example/id/1", "http://127.0.0.1/keys", false),
             ("https://oidc.example/id/1", "https://user@keys.example/", false),
+            ("https://oidc.example/id/1", "https://keys.example/keys?p=b2c_1_signin", true),
             ("http://127.0.0.1:1", "http://127.0.0.1:2/keys", true),
             ("http://127.0.0.1:1", "http://keys.example/keys", false),
         ] {

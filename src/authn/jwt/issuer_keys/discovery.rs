@@ -41,7 +41,17 @@ impl DiscoveryClient {
         outcome.unwrap_or_else(|_| Err(format!("no response within {FETCH_TIMEOUT:?}")))
     }
 
+    /// A configured URL of the keys needs no document: every server of a Kubernetes control plane publishes another address.
     async fn fetch_untimed(&self) -> Result<KeySet, String> {
+        let url = match &self.jwks_uri {
+            Some(url) => url.to_string(),
+            None => self.fetch_keys_url().await?,
+        };
+        let keys = get(&self.http, &url).await?;
+        KeySet::read(&keys).map_err(|error| format!("jwks_uri: {error}"))
+    }
+
+    async fn fetch_keys_url(&self) -> Result<String, String> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let document = get(&self.http, &url).await?;
         let document: Document =
@@ -49,48 +59,52 @@ impl DiscoveryClient {
         if document.issuer != self.issuer {
             return Err(format!("{url} is the document of another issuer"));
         }
-        self.check_keys_url(&document.jwks_uri)?;
-        let keys = get(&self.http, &document.jwks_uri).await?;
-        KeySet::read(&keys).map_err(|error| format!("jwks_uri: {error}"))
-    }
-
-    /// Accepts the URL of the keys only at the issuer's origin or as configured. Otherwise an issuer could make the broker call
-    /// services of the broker's host, and take keys from any process that listens there.
-    fn check_keys_url(&self, url: &str) -> Result<(), String> {
-        let is_configured = self.jwks_uri.is_some() && Url::parse(url).ok() == self.jwks_uri;
-        if may_have_keys_at(&self.issuer, url) && (is_configured || have_same_origin(&self.issuer, url)) {
-            return Ok(());
+        match published_url_problem(&self.issuer, &document.jwks_uri) {
+            Some(problem) => Err(format!("the document's jwks_uri {} {problem}", Quoted(&document.jwks_uri))),
+            None => Ok(document.jwks_uri),
         }
-        Err(format!(
-            "the document's jwks_uri {} is not of the issuer's scheme, host and port; if it is right, set jwks_uri in \
-             [[authentication.jwt]]",
-            Quoted(url)
-        ))
     }
 }
 
-/// Returns whether an issuer may have its keys at this URL: plaintext only if the issuer's own URL is.
+/// Returns why the broker does not take keys from the URL that an issuer publishes. With another origin, an issuer could make the
+/// broker call services of the broker's host, and take keys from any process that listens there.
+fn published_url_problem(issuer: &str, url: &str) -> Option<&'static str> {
+    let (Ok(issuer), Ok(url)) = (Url::parse(issuer), Url::parse(url)) else {
+        return Some("is not a URL; set jwks_uri in [[authentication.jwt]]");
+    };
+    if has_credentials_or_fragment(&url) {
+        Some("has a user name, password or fragment; set jwks_uri in [[authentication.jwt]] without it")
+    } else if url.scheme() == "http" && issuer.scheme() != "http" {
+        Some("is plaintext; set jwks_uri in [[authentication.jwt]] to a URL with https://")
+    } else if url.origin() != issuer.origin() {
+        Some("is of another origin than the issuer; if right, set jwks_uri in [[authentication.jwt]]")
+    } else {
+        None
+    }
+}
+
+/// Returns whether an issuer may have its keys at this URL: plaintext only if the issuer's own URL is, on loopback.
 #[must_use]
 pub fn may_have_keys_at(issuer: &str, url: &str) -> bool {
-    is_safe_url(url) && (!is_plaintext(url) || is_plaintext(issuer))
+    let (Ok(issuer), Ok(url)) = (Url::parse(issuer), Url::parse(url)) else { return false };
+    is_unforgeable(&url) && !has_credentials_or_fragment(&url) && (url.scheme() == "https" || issuer.scheme() == "http")
 }
 
-fn is_plaintext(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| url.scheme() == "http")
-}
-
-fn have_same_origin(one: &str, other: &str) -> bool {
-    matches!((Url::parse(one), Url::parse(other)), (Ok(one), Ok(other)) if one.origin() == other.origin())
-}
-
-/// Returns whether the network cannot forge a response from this URL: it uses https, or a loopback address of this host.
+/// Returns whether a URL can be an issuer: without a query, and the network cannot forge a response from it.
 #[must_use]
 pub fn is_safe_url(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
-    let plain =
-        url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    url.query().is_none() && !has_credentials_or_fragment(&url) && is_unforgeable(&url)
+}
+
+/// Returns whether the network cannot forge a response: the URL uses https, or a loopback address of this host.
+fn is_unforgeable(url: &Url) -> bool {
     let local = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
-    plain && (url.scheme() == "https" || url.scheme() == "http" && local)
+    url.scheme() == "https" || url.scheme() == "http" && local
+}
+
+fn has_credentials_or_fragment(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some() || url.fragment().is_some()
 }
 
 /// Returns a client that follows no redirect: a redirect could lead to any host.
@@ -129,4 +143,45 @@ async fn get(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, String> {
         }
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_keys_url_names_its_cause_and_remedy() {
+        let issuer = "https://login.example/v2.0/";
+        for (url, cause) in [
+            ("https://login.example/keys", None),
+            ("https://login.example/keys?p=b2c_1_signin", None),
+            ("https://login.example:443/keys", None),
+            ("keys", Some("is not a URL")),
+            ("https://u:p@login.example/keys", Some("has a user name")),
+            ("https://login.example/keys#one", Some("or fragment")),
+            ("http://login.example/keys", Some("is plaintext")),
+            ("http://127.0.0.1/keys", Some("is plaintext")),
+            ("https://keys.example/keys", Some("is of another origin")),
+            ("https://login.example:8443/keys", Some("is of another origin")),
+        ] {
+            let problem = published_url_problem(issuer, url);
+            assert_eq!(problem.is_some(), cause.is_some(), "{url}");
+            let Some((problem, cause)) = problem.zip(cause) else { continue };
+            assert!(problem.contains(cause) && problem.contains("set jwks_uri in [[authentication.jwt]]"), "{problem}");
+            assert!("the document's jwks_uri  ".len() + problem.len() <= 120, "{problem}");
+        }
+        let local = "http://127.0.0.1:1";
+        assert_eq!(published_url_problem(local, "http://127.0.0.1:1/keys"), None);
+        assert!(published_url_problem(local, "http://127.0.0.1:2/keys").is_some());
+    }
+
+    #[test]
+    fn configured_keys_url_may_have_a_query_and_no_password() {
+        let issuer = "https://login.example/v2.0/";
+        assert!(may_have_keys_at(issuer, "https://keys.example/keys?p=b2c_1_signin"));
+        for url in ["https://u:p@keys.example/", "https://keys.example/#a", "http://127.0.0.1/", "keys"] {
+            assert!(!may_have_keys_at(issuer, url), "{url}");
+        }
+        assert!(may_have_keys_at("http://127.0.0.1:1", "http://localhost:2/keys"));
+    }
 }
