@@ -38,6 +38,7 @@ fn settings(endpoint: &str) -> Settings {
         ecr_public_endpoint: Some(endpoint.into()),
         ecr_public_region: "us-east-1".into(),
         sts_endpoint: None,
+        endpoints_are_fips: false,
         web_identity: None,
         proxies: Proxies::default(),
         connect_timeout: Duration::from_secs(1),

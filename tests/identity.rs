@@ -401,8 +401,15 @@ fn fips_host_is_refused_under_an_override_without_fips() {
     assert!(other.stop().contains("aws.ecr_endpoint") && proxy.requests.try_recv().is_err());
     let named = broker(&[&KEYS[..], &endpoint("https://api.ecr-fips.{region}.vpce.example")].concat());
     get(&named);
+    named.stop();
     let called = proxy.requests.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(called.starts_with("CONNECT api.ecr-fips.eu-central-1.vpce.example:443 "), "{called}");
+    let promise = ("ECR_BROKER_AWS_ENDPOINTS_ARE_FIPS", "true");
+    let private = broker(&[&KEYS[..], &endpoint("https://ecr.corp.example"), &[promise]].concat());
+    get(&private);
+    // Retries of the call before may be in the queue.
+    let next = || proxy.requests.recv_timeout(Duration::from_secs(10)).unwrap();
+    while !next().starts_with("CONNECT ecr.corp.example:443 ") {}
 }
 
 /// AWS's own clients accept a FIPS host and then call the plain API. The proxy sees which host the broker connects to.

@@ -54,6 +54,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         ecr_public_endpoint: Some(endpoint.clone()),
         ecr_public_region: "us-east-1".into(),
         sts_endpoint: Some(endpoint),
+        endpoints_are_fips: false,
         web_identity: None,
         proxies: Proxies::default(),
         connect_timeout: second,

@@ -186,6 +186,11 @@ define_sections! {
         /// an emulator in a network of its tests.
         allow_plaintext_endpoints: bool = false, BOOLEAN;
 
+        /// Promise that every endpoint override is a FIPS endpoint, whatever its host. Set it only for
+        /// private names of FIPS VPC endpoints: other hosts need the part `fips`, except for STS in
+        /// GovCloud.
+        endpoints_are_fips: bool = false, BOOLEAN;
+
         /// Time limit for connecting to AWS.
         connect_timeout: Duration = "1s", duration(Duration::from_millis(10), Duration::from_mins(1));
 

@@ -19,7 +19,10 @@ const QUEUE_SHARE: usize = 8;
 
 pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, max_waiters: usize) -> aws::Settings {
     let settings = Aws::read(reader);
-    let rules = EndpointRules { allow_plaintext: settings.allow_plaintext_endpoints, fips: aws_sdk::uses_fips(reader) };
+    let rules = EndpointRules {
+        allow_plaintext: settings.allow_plaintext_endpoints,
+        fips: aws_sdk::uses_fips(reader) && !settings.endpoints_are_fips,
+    };
     rules.check_section(reader, &settings);
     aws_sdk::check(reader, rules);
     let Aws {
@@ -37,6 +40,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
         max_in_flight_per_region,
         max_in_flight,
         allow_plaintext_endpoints: _,
+        endpoints_are_fips,
     } = settings;
     let web_identity = web_identity(reader);
     if let Some(identity) = &web_identity {
@@ -53,6 +57,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
         ecr_public_endpoint,
         ecr_public_region,
         sts_endpoint,
+        endpoints_are_fips,
         web_identity,
         proxies: proxies(reader),
         connect_timeout,

@@ -9,15 +9,14 @@ use crate::source::aws::endpoint_url::{
 
 const PLAINTEXT: &str = "sends AWS credentials in plaintext over the network; use https:// or set \
                          aws.allow_plaintext_endpoints = true";
-const BY_REGION: &str = "lets callers choose the host by the region; write a domain after {region}";
-const NOT_FIPS: &str = "is not a FIPS endpoint, and AWS_USE_FIPS_ENDPOINT asks for one; name one with \"fips\" in its \
-                        host, or remove it";
+const BY_REGION: &str = "lets callers choose the host by the region; write a domain such as example.com after {region}";
+const NOT_FIPS: &str = "is not a FIPS endpoint, as AWS_USE_FIPS_ENDPOINT asks; name one, or set aws.endpoints_are_fips";
 
 /// What an endpoint override must fulfil.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EndpointRules {
     pub(super) allow_plaintext: bool,
-    /// Whether the environment or the profile asks for FIPS endpoints.
+    /// Whether the environment or the profile asks for FIPS endpoints, and the operator does not answer for the overrides.
     pub(super) fips: bool,
 }
 

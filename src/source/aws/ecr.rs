@@ -6,7 +6,7 @@ use aws_sdk_ecr::types::AuthorizationData;
 use aws_sdk_ecr::{Client, Config};
 use aws_types::request_id::RequestId as _;
 
-use super::endpoint_url::{is_fips, is_loopback};
+use super::endpoints::Override;
 use super::error::{CallContext, invalid_response, misconfigured, record_request_id, safe_name, upstream_error};
 use super::http::ResponseLimit;
 use super::token;
@@ -15,14 +15,12 @@ use crate::credential::Credential;
 use crate::error::UpstreamError;
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Registry};
 
-const NOT_FIPS: &str = "a FIPS registry needs a FIPS endpoint, and an override names another; set an endpoint with \"fips\" \
-                        in its host, or remove it (aws.ecr_endpoint, aws.ecr_endpoints, AWS_ENDPOINT_URL_ECR, \
-                        AWS_ENDPOINT_URL)";
+const NOT_FIPS: &str = "a FIPS registry needs a FIPS endpoint, and an override names another; correct aws.ecr_endpoint";
 
 /// Fetches a token for the registry's account. If the registry names none, AWS chooses the identity's own account.
 pub(super) async fn fetch(
     sdk: &SdkConfig,
-    endpoint: Option<String>,
+    endpoint: Option<Override>,
     registry: &PrivateRegistry,
     clock: &dyn Clock,
 ) -> Result<Credential, UpstreamError> {
@@ -48,17 +46,15 @@ pub(super) async fn fetch(
 /// override itself must name a FIPS endpoint.
 fn config(
     sdk: &SdkConfig,
-    endpoint: Option<String>,
+    endpoint: Option<Override>,
     region: &str,
     variant: EndpointVariant,
 ) -> Result<Config, UpstreamError> {
     let config = Builder::from(sdk).region(Region::new(region.to_owned())).interceptor(ResponseLimit);
     let fips = variant.fips || sdk.use_fips() == Some(true);
     let config = match endpoint {
-        Some(endpoint) if fips && !is_fips(&endpoint) && !is_loopback(&endpoint) => {
-            return Err(misconfigured(NOT_FIPS));
-        }
-        Some(endpoint) => config.endpoint_url(endpoint).use_fips(false).use_dual_stack(false),
+        Some(endpoint) if fips && !endpoint.is_fips => return Err(misconfigured(NOT_FIPS)),
+        Some(endpoint) => config.endpoint_url(endpoint.url).use_fips(false).use_dual_stack(false),
         None => config.use_fips(fips).use_dual_stack(variant.dual_stack || sdk.use_dual_stack() == Some(true)),
     };
     Ok(config.build())

@@ -43,15 +43,23 @@ pub fn is_plaintext_beyond_link(url: &str) -> bool {
 /// Returns whether the host names a FIPS endpoint, as `api.ecr-fips.us-east-1.amazonaws.com` does.
 #[must_use]
 pub fn is_fips(url: &str) -> bool {
-    host(url).is_some_and(|host| host.split(['.', '-']).any(|part| part == "fips"))
+    host(url).is_some_and(|host| host.split(['.', '-']).any(|part| part == "fips") || is_govcloud_sts(&host))
 }
 
-/// Returns whether a caller chooses the host by the region that it asks for: the region is in the last part of the host's name.
+/// Returns whether a caller chooses the host by the region that it asks for: fewer than two parts of the host's name follow the
+/// region, so that they can be a public suffix.
 #[must_use]
 pub fn is_chosen_by_region(url: &str) -> bool {
     let probe = "region-of-a-caller";
-    host(&url.replace(REGION, probe))
-        .is_some_and(|host| host.rsplit('.').find(|part| !part.is_empty()).is_none_or(|part| part.contains(probe)))
+    let Some(host) = host(&url.replace(REGION, probe)) else { return false };
+    let parts = host.rsplit('.').filter(|part| !part.is_empty());
+    host.contains(probe) && parts.take_while(|part| !part.contains(probe)).count() < 2
+}
+
+/// Returns whether the host is STS in GovCloud, whose FIPS endpoint has the plain name.
+fn is_govcloud_sts(host: &str) -> bool {
+    let region = host.strip_prefix("sts.").and_then(|rest| rest.strip_suffix(".amazonaws.com"));
+    region.is_some_and(|region| region.starts_with("us-gov-") && !region.contains('.'))
 }
 
 fn host(url: &str) -> Option<String> {
@@ -96,6 +104,10 @@ mod tests {
             ("https://ecr.{region}", true),
             ("https://user@{region}", true),
             ("https://ecr-{region}", true),
+            ("https://ecr.{region}.com", true),
+            ("https://ecr.{region}.com.", true),
+            ("https://{region}..com/", true),
+            ("https://ecr.{region}.{region}.example.com", false),
             ("https://vpce-0123-abcd.api.ecr.{region}.vpce.amazonaws.com", false),
             ("https://{region}.ecr.example", false),
             ("https://ecr.example/{region}", false),
@@ -111,10 +123,26 @@ mod tests {
             ("https://api.ecr-fips.us-east-1.amazonaws.com", true),
             ("https://vpce-1.api.ecr-fips.{region}.vpce.amazonaws.com", true),
             ("https://sts-fips.us-east-1.amazonaws.com/", true),
+            ("https://sts.us-gov-west-1.amazonaws.com", true),
+            ("https://sts.us-gov-east-1.amazonaws.com", true),
+            ("https://sts.us-east-1.amazonaws.com", false),
+            ("https://sts.us-gov-west-1.example.amazonaws.com", false),
+            ("https://api.ecr.us-gov-west-1.amazonaws.com", false),
             ("https://ecr.example/fips", false),
             ("https://fipsy.example", false),
         ] {
             assert_eq!(is_fips(url), fips, "{url}");
+        }
+    }
+
+    /// The SDK's rules are the reference: every FIPS host that it calls may also be named.
+    #[tokio::test]
+    async fn fips_hosts_of_the_sdk_are_accepted() {
+        use aws_sdk_sts::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+        for region in ["us-east-1", "us-gov-west-1", "us-gov-east-1"] {
+            let params = Params::builder().region(region.to_owned()).use_fips(true).build().unwrap();
+            let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.unwrap();
+            assert!(is_fips(endpoint.url()), "{}", endpoint.url());
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_config::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
 
-use super::endpoint_url::REGION;
+use super::endpoint_url::{REGION, is_fips, is_loopback};
 use super::settings::Settings;
 
 /// Region for [`REGION`] if the SDK has none. The check for loops needs only the host.
@@ -18,6 +18,15 @@ pub(super) struct Endpoints {
     ecr_by_region: BTreeMap<String, String>,
     ecr_public: Option<String>,
     sts: Option<String>,
+    are_fips: bool,
+}
+
+/// An endpoint override of ECR.
+#[derive(Debug)]
+pub(super) struct Override {
+    pub(super) url: String,
+    /// Whether calls that must use FIPS may use it.
+    pub(super) is_fips: bool,
 }
 
 impl Endpoints {
@@ -27,12 +36,15 @@ impl Endpoints {
             ecr_by_region: settings.ecr_endpoints.clone(),
             ecr_public: settings.ecr_public_endpoint.clone(),
             sts: settings.sts_endpoint.clone(),
+            are_fips: settings.endpoints_are_fips,
         }
     }
 
     /// Returns the endpoint of ECR in `region`.
-    pub(super) fn ecr(&self, sdk: &SdkConfig, region: &str) -> Option<String> {
-        self.ecr_by_region.get(region).cloned().or_else(|| self.ecr_in_other_regions(sdk, region))
+    pub(super) fn ecr(&self, sdk: &SdkConfig, region: &str) -> Option<Override> {
+        let url = self.ecr_by_region.get(region).cloned().or_else(|| self.ecr_in_other_regions(sdk, region))?;
+        let is_fips = self.are_fips || is_fips(&url) || is_loopback(&url);
+        Some(Override { url, is_fips })
     }
 
     fn ecr_in_other_regions(&self, sdk: &SdkConfig, region: &str) -> Option<String> {

@@ -15,6 +15,7 @@ pub const NO_REGION: &str = "not set, and STS needs it for roles and web identit
 
 /// Endpoints, identity and timeouts of the calls to AWS. `None` leaves a value to the SDK's environment and files.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact of the configuration")]
 pub struct Settings {
     /// Region of STS, and of registries named without one.
     pub region: Option<String>,
@@ -36,6 +37,8 @@ pub struct Settings {
     pub ecr_public_region: String,
     /// Endpoint of STS.
     pub sts_endpoint: Option<String>,
+    /// Whether overrides of endpoints are FIPS endpoints, whatever their hosts.
+    pub endpoints_are_fips: bool,
     /// Web identity to exchange for a role session at `sts_endpoint`. Without `sts_endpoint` the SDK's chain does the exchange.
     pub web_identity: Option<WebIdentity>,
     /// HTTP proxies of the environment.

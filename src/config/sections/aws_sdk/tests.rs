@@ -256,11 +256,15 @@ fn fips_is_not_dropped_under_an_endpoint_override() {
     let (fips, other) = (("AWS_USE_FIPS_ENDPOINT", "true"), "https://vpce-1.api.ecr.us-east-1.vpce.amazonaws.com");
     for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "ECR_BROKER_AWS_ECR_ENDPOINT"] {
         let problem = problem(&[(variable, other), fips], "");
-        assert!(problem.contains("is not a FIPS endpoint, and AWS_USE_FIPS_ENDPOINT asks for one"), "{problem}");
+        assert!(problem.contains("is not a FIPS endpoint, as AWS_USE_FIPS_ENDPOINT asks"), "{problem}");
         load(&[(variable, &other.replace("ecr", "ecr-fips")), fips], "").unwrap();
         load(&[(variable, "http://127.0.0.1:4566"), fips], "").unwrap();
         load(&[(variable, other)], "").unwrap();
     }
     problem(&[("AWS_ENDPOINT_URL_ECR", other)], "[default]\nuse_fips_endpoint = true\n");
+    let govcloud = "https://sts.us-gov-west-1.amazonaws.com";
+    load(&[("AWS_ENDPOINT_URL_STS", govcloud), fips], "").unwrap();
+    let promise = ("ECR_BROKER_AWS_ENDPOINTS_ARE_FIPS", "true");
+    load(&[("AWS_ENDPOINT_URL", "https://aws.corp.example"), fips, promise], "").unwrap();
     load(&[("AWS_ENDPOINT_URL_ECR_PUBLIC", other), fips], "").unwrap();
 }
