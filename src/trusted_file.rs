@@ -66,7 +66,15 @@ pub fn open_secret(path: &Path) -> Result<TrustedFile, TrustedFileError> {
 /// # Errors
 /// As [`open`], and if it is a device or too long.
 pub fn read(path: &Path) -> Result<Vec<u8>, TrustedFileError> {
-    read_all(regular(open(path)?)?)
+    read_up_to(path, MAX_BYTES)
+}
+
+/// Reads a regular file as [`read`] does, but one of at most `limit` bytes.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, TrustedFileError> {
+    read_all(regular(open(path)?)?, limit)
 }
 
 /// Reads a file as [`read`] does, but one that holds a secret.
@@ -74,7 +82,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, TrustedFileError> {
 /// # Errors
 /// As [`read`] and [`open_secret`].
 pub fn read_secret(path: &Path) -> Result<Vec<u8>, TrustedFileError> {
-    read_all(open_secret(path)?)
+    read_all(open_secret(path)?, MAX_BYTES)
 }
 
 /// Reads a text of at most [`MAX_BYTES`]; `/dev/null` is an empty one.
@@ -82,7 +90,7 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, TrustedFileError> {
 /// # Errors
 /// As [`open`], and if it is too long or not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, TrustedFileError> {
-    String::from_utf8(read_all(open(path)?)?).map_err(|_| TrustedFileError::NotUtf8)
+    String::from_utf8(read_all(open(path)?, MAX_BYTES)?).map_err(|_| TrustedFileError::NotUtf8)
 }
 
 /// Returns whether every user can connect to a socket.
@@ -125,12 +133,12 @@ fn regular(opened: TrustedFile) -> Result<TrustedFile, TrustedFileError> {
 }
 
 /// Reads a file, which may grow meanwhile.
-fn read_all(TrustedFile { file, metadata }: TrustedFile) -> Result<Vec<u8>, TrustedFileError> {
-    if metadata.len() > MAX_BYTES {
-        return Err(TrustedFileError::TooLong);
+fn read_all(TrustedFile { file, metadata }: TrustedFile, limit: u64) -> Result<Vec<u8>, TrustedFileError> {
+    if metadata.len() > limit {
+        return Err(TrustedFileError::TooLong { limit });
     }
     // With room for all: a vector that grows leaves copies of a key behind.
     let mut contents = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default().saturating_add(1));
-    file.take(MAX_BYTES + 1).read_to_end(&mut contents)?;
-    if contents.len() as u64 > MAX_BYTES { Err(TrustedFileError::TooLong) } else { Ok(contents) }
+    file.take(limit + 1).read_to_end(&mut contents)?;
+    if contents.len() as u64 > limit { Err(TrustedFileError::TooLong { limit }) } else { Ok(contents) }
 }

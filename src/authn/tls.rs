@@ -1,7 +1,7 @@
 //! TLS for callers of other hosts: the broker's certificate, and the authentication of client certificates.
 //!
 //! TLS 1.3 only. No session is resumed, so that every connection is verified by the roots of its time. Changed files are read again;
-//! broken ones change nothing.
+//! broken ones change nothing, and a broken revocation list holds up no other file.
 
 use std::io;
 use std::sync::Arc;
@@ -17,12 +17,14 @@ use self::files::Files;
 use self::generation::{Generation, Generations};
 use crate::clock::Clock;
 use crate::follow_file::{Check, FileFollower, Found, Hangups};
+use crate::log_throttle::LogThrottle;
 use crate::supervise;
 
 mod certificate;
 mod files;
 mod generation;
 mod handshake_error;
+mod revocation_list;
 mod revocations;
 mod roots;
 mod server_certificate;
@@ -53,7 +55,7 @@ impl Tls {
     /// # Errors
     /// If one of them cannot be read or used.
     pub fn load(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
-        let generation = Generation::new(&settings, Files::read(&settings)?, &clock, 0)?;
+        let generation = Generation::new(&settings, Files::read(&settings)?, &clock, None)?;
         Ok(Self { settings, generations: Arc::new(Generations::new(generation, clock)) })
     }
 
@@ -64,10 +66,19 @@ impl Tls {
         self.generations.current().mistakes(&self.settings, self.generations.clock().now().wall)
     }
 
-    /// Returns the roots of clients outside their validity, and the revocation lists past their nextUpdate.
+    /// Returns the roots of clients outside their validity, and the revocation lists past their nextUpdate or without a root.
     #[must_use]
     pub fn authority_mistakes(&self) -> Vec<TlsError> {
-        self.generations.current().verifier().mistakes(self.generations.clock().now().wall)
+        let (generation, now) = (self.generations.current(), self.generations.clock().now().wall);
+        let verifier = generation.verifier();
+        let mistakes = [verifier.roots_outside_validity(now), verifier.stale_lists(now), verifier.foreign_lists()];
+        mistakes.into_iter().flatten().collect()
+    }
+
+    /// Returns why the current contents of files of revocation lists are not used. Their last good ones are.
+    #[must_use]
+    pub fn rejected_lists(&self) -> Vec<TlsError> {
+        self.generations.current().verifier().rejected_lists()
     }
 
     /// Logs each mistake in the files.
@@ -79,8 +90,26 @@ impl Tls {
     }
 
     fn log_authority_mistakes(&self) {
-        for error in self.authority_mistakes() {
-            warn!(%error, "client CA file is outside its validity");
+        let (generation, now) = (self.generations.current(), self.generations.clock().now().wall);
+        for error in generation.verifier().roots_outside_validity(now) {
+            warn!(%error, "client root suspended outside its validity");
+        }
+        for error in generation.verifier().stale_lists(now) {
+            warn!(%error, "revocation list expired");
+        }
+        for error in generation.verifier().foreign_lists() {
+            warn!(%error, "revocation list matched no root");
+        }
+    }
+
+    /// Logs the files of revocation lists that are not used, once a minute while they are broken.
+    fn log_rejected_lists(&self, throttle: &LogThrottle) {
+        let rejected = self.rejected_lists();
+        if rejected.is_empty() || !throttle.is_due(self.generations.clock().now().steady) {
+            return;
+        }
+        for error in rejected {
+            error!(%error, "revocation lists rejected; the last good ones stay in force");
         }
     }
 
@@ -114,7 +143,7 @@ impl Tls {
         let contents = self.generations.current().files().clone();
         let mut follower = FileFollower::new("TLS", contents, read).on_hangup(hangup);
         let mut logged: Option<String> = None;
-        let mut authorities = AuthorityLog::new(&self);
+        let (mut authorities, rejected) = (AuthorityLog::new(&self), LogThrottle::default());
         loop {
             let Check { requested, found } = follower.next().await;
             authorities.update(&self);
@@ -123,6 +152,7 @@ impl Tls {
                 Found::Unreadable(error) => Err(error),
                 Found::Unsettled(_) => Ok(()),
             };
+            self.log_rejected_lists(&rejected);
             let error = outcome.err().map(|error| error.to_string());
             if let Some(error) = error.as_ref().filter(|error| requested || logged.as_ref() != Some(error)) {
                 error!(error, "TLS files rejected; the old ones stay in force");
@@ -147,7 +177,7 @@ impl Tls {
         if files == *old.files() {
             return Ok(());
         }
-        let new = Generation::new(&self.settings, files, clock, old.number() + 1)?;
+        let new = Generation::new(&self.settings, files, clock, Some(&*old))?;
         new.check_expiry(&self.settings, clock.now().wall)?;
         self.generations.replace(new);
         info!("TLS files reloaded");

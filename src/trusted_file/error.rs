@@ -25,9 +25,12 @@ pub enum TrustedFileError {
     /// It is a directory, a pipe, a socket or a device.
     #[error("is not a regular file")]
     NotRegular,
-    /// It has more than 1 MiB.
-    #[error("is longer than 1 MiB; split it, or correct its path")]
-    TooLong,
+    /// It has too many bytes.
+    #[error("is longer than {} MiB; split it, or correct its path", limit >> 20)]
+    TooLong {
+        /// The longest file in bytes.
+        limit: u64,
+    },
     /// It is not a text.
     #[error("is not UTF-8 text; save it as UTF-8")]
     NotUtf8,

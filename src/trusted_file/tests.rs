@@ -257,7 +257,7 @@ fn longer_files_and_devices_are_refused_without_reading_them() {
     fs::write(&file, vec![b'x'; length]).unwrap();
     assert_eq!(read_text(&file).map(|text| text.len()), Ok(length));
     fs::write(&file, vec![b'x'; length + 1]).unwrap();
-    assert_eq!(read_text(&file), Err(TrustedFileError::TooLong));
+    assert_eq!(read_text(&file), Err(TrustedFileError::TooLong { limit: super::MAX_BYTES }));
     for device in ["/dev/zero", "/dev/tty", "/dev/random"] {
         let link = place.path().join("link");
         symlink(device, &link).unwrap();

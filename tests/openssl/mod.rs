@@ -14,12 +14,19 @@ use std::process::Command;
 
 use crate::certificates::Pair;
 
-pub const ROOT: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign";
+pub const ROOT: &str =
+    "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash";
 pub const WORKLOAD: &str =
     "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth";
 
 const DATABASE: &str =
     "[ca]\ndefault_ca = one\n[one]\ndatabase = index.txt\ncrlnumber = crlnumber\ndefault_md = sha256\n";
+/// Extensions of revocation lists, which `-crlexts` names.
+const LIST_EXTENSIONS: &str = "[delta]\n2.5.29.27 = critical,DER:02:01:01\n\
+                               [users]\nissuingDistributionPoint = critical,@only_users\n[only_users]\nonlyuser = TRUE\n\
+                               [one_point]\nissuingDistributionPoint = critical,@point_1\n\
+                               [point_1]\nfullname = URI:http://crl.example/1\n\
+                               [key]\nauthorityKeyIdentifier = keyid:always\n";
 
 /// A CA in a directory.
 pub struct OpensslCa {
@@ -38,7 +45,12 @@ impl OpensslCa {
 
     /// Creates an intermediate with these extensions.
     pub fn intermediate(&self, name: &str, extensions: &str) -> Self {
-        let ca = Self::empty(self.directory.parent().unwrap(), name);
+        self.intermediate_in(self.directory.parent().unwrap(), name, extensions)
+    }
+
+    /// Creates an intermediate in another directory, where it can have the name of another one.
+    pub fn intermediate_in(&self, directory: &Path, name: &str, extensions: &str) -> Self {
+        let ca = Self::empty(directory, name);
         ca.request(name);
         self.sign_request(&ca.directory, "ca", extensions);
         ca
@@ -61,6 +73,12 @@ impl OpensslCa {
         self.run(&["ca", "-config", "ca.cnf", "-keyfile", "ca.key", "-cert", "ca.crt", "-revoke", &certificate], "");
     }
 
+    /// Revokes this many certificates that were never made.
+    pub fn revoke_many(&self, count: u32) {
+        let line = |serial| format!("R\t350101000000Z\t250101000000Z\t{serial:016X}\tunknown\t/CN={serial}\n");
+        fs::write(self.file("index.txt"), (1..=count).map(line).collect::<String>()).unwrap();
+    }
+
     /// Returns a new revocation list (PEM), with more arguments for its times.
     pub fn revocation_list(&self, times: &[&str]) -> String {
         let list = ["ca", "-config", "ca.cnf", "-keyfile", "ca.key", "-cert", "ca.crt", "-gencrl", "-out", "ca.crl"];
@@ -78,7 +96,8 @@ impl OpensslCa {
         let directory = parent.join(name);
         fs::create_dir(&directory).unwrap();
         let ca = Self { directory, name: name.to_owned() };
-        for (file, text) in [("ca.cnf", DATABASE), ("index.txt", ""), ("crlnumber", "01\n")] {
+        let configuration = [DATABASE, LIST_EXTENSIONS].concat();
+        for (file, text) in [("ca.cnf", configuration.as_str()), ("index.txt", ""), ("crlnumber", "01\n")] {
             fs::write(ca.file(file), text).unwrap();
         }
         ca

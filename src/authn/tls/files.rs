@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -13,10 +14,14 @@ use crate::trusted_file;
 
 /// The contents of all files. One is a private key, so the contents are never printed, and are zeroed on drop.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Files(BTreeMap<PathBuf, Vec<u8>>);
+pub(super) struct Files {
+    all: BTreeMap<PathBuf, Vec<u8>>,
+    /// Files of revocation lists. One that cannot be read holds up no other file.
+    lists: BTreeMap<PathBuf, Result<Arc<Vec<u8>>, TlsError>>,
+}
 
 /// Why a file cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {problem}", path.display())]
 pub struct TlsError {
     /// The file.
@@ -25,6 +30,8 @@ pub struct TlsError {
     pub problem: String,
 }
 
+/// Longest file of revocation lists: 16 MiB, about 400,000 certificates.
+const MAX_LIST_BYTES: u64 = 16 << 20;
 /// First byte of a list in DER form; no PEM file begins with it.
 const DER_SEQUENCE: u8 = 0x30;
 const ENCRYPTED: &str = "holds an encrypted private key; decrypt it (openssl pkey -in FILE -out NEW_FILE)";
@@ -42,7 +49,12 @@ impl Files {
             let read = if is_key { trusted_file::read_secret(path) } else { trusted_file::read(path) };
             read.map(|text| (path.clone(), text)).map_err(|error| TlsError::new(path, error.to_string()))
         };
-        settings.files().map(read).collect::<Result<_, _>>().map(Self)
+        let read_list = |path: &PathBuf| {
+            let contents = trusted_file::read_up_to(path, MAX_LIST_BYTES).map(Arc::new);
+            (path.clone(), contents.map_err(|error| TlsError::new(path, error.to_string())))
+        };
+        let lists = settings.revocations.values().map(read_list).collect();
+        settings.files().map(read).collect::<Result<_, _>>().map(|all| Self { all, lists })
     }
 
     pub(super) fn certificates(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -57,7 +69,10 @@ impl Files {
 
     /// Returns the revocation lists of a file, which holds one in DER form or any number in PEM form.
     pub(super) fn revocation_lists(&self, path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-        let text = self.text(path);
+        let text = match self.lists.get(path) {
+            Some(contents) => contents.as_ref().map_err(Clone::clone)?.as_slice(),
+            None => &[],
+        };
         if text.first() == Some(&DER_SEQUENCE) {
             return Ok(vec![CertificateRevocationListDer::from(text.to_vec())]);
         }
@@ -76,7 +91,7 @@ impl Files {
     }
 
     fn text(&self, path: &Path) -> &[u8] {
-        self.0.get(path).map(Vec::as_slice).unwrap_or_default()
+        self.all.get(path).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -88,12 +103,12 @@ fn is_encrypted(pem: &[u8]) -> bool {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        self.0.values_mut().for_each(Zeroize::zeroize);
+        self.all.values_mut().for_each(Zeroize::zeroize);
     }
 }
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.all.keys()).entries(self.lists.keys()).finish()
     }
 }

@@ -50,14 +50,15 @@ impl Generations {
 }
 
 impl Generation {
+    /// Builds the generation that follows the `last`.
     pub(super) fn new(
         settings: &Settings,
         files: Files,
         clock: &Arc<dyn Clock>,
-        number: u64,
+        last: Option<&Self>,
     ) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = Arc::new(Verifier::new(settings, &files, &provider)?);
+        let verifier = Arc::new(Verifier::new(settings, &files, &provider, last.map(|last| &*last.verifier))?);
         let builder = ServerConfig::builder_with_details(provider, Arc::new(ClockTime(Arc::clone(clock))));
         let mut config = builder
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -68,6 +69,7 @@ impl Generation {
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        let number = last.map_or(0, |last| last.number + 1);
         Ok(Self { files, config: Arc::new(config), verifier, number })
     }
 

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{CertificateError, RootCertStore};
+use rustls::{CertRevocationListError, CertificateError, RootCertStore};
 
 use super::certificate;
 use super::files::{Files, TlsError};
@@ -23,7 +23,7 @@ use super::window::{Window, text};
 pub(super) struct Roots {
     path: PathBuf,
     all: Vec<Root>,
-    revocations: Option<(PathBuf, Revocations)>,
+    revocations: Option<Revocations>,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<ValidRoots>,
 }
@@ -39,6 +39,7 @@ struct Root {
 struct ValidRoots {
     window: Window,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
+    anchors: Vec<TrustAnchor<'static>>,
 }
 
 impl Roots {
@@ -47,12 +48,11 @@ impl Roots {
         crl: Option<&PathBuf>,
         files: &Files,
         provider: &Arc<CryptoProvider>,
+        last: Option<&Self>,
     ) -> Result<Self, TlsError> {
         let certificates = files.certificates(path)?;
-        let revocations = match crl {
-            Some(crl) => Some((crl.clone(), Revocations::load(crl, files, &certificates)?)),
-            None => None,
-        };
+        let last = last.and_then(|last| last.revocations.as_ref());
+        let revocations = crl.map(|crl| Revocations::load(crl, files, &certificates, last)).transpose()?;
         let mut all = Vec::with_capacity(certificates.len());
         for (index, certificate) in certificates.into_iter().enumerate() {
             let unusable = |problem: &str| TlsError::new(path, format!("certificate {} {problem}", index + 1));
@@ -62,11 +62,12 @@ impl Roots {
             let validity = certificate::validity(&certificate).map_err(|error| unusable(&error.to_string()))?;
             all.push(Root { certificate, validity });
         }
-        let never = ValidRoots { window: Window { from: 0, until: 0 }, verifier: None };
+        let never = ValidRoots { window: Window { from: 0, until: 0 }, verifier: None, anchors: Vec::new() };
         let current = ArcSwap::from_pointee(never);
         let roots = Self { path: path.to_owned(), all, revocations, provider: Arc::clone(provider), current };
         // Builds it with all roots, so that each is known to be usable at its time.
-        roots.verifier(roots.all.iter()).map_err(|error| roots.unusable(&error))?;
+        let unusable = |error| TlsError::new(path, format!("holds no usable roots: {error}"));
+        roots.verifier(store(roots.all.iter())).map_err(unusable)?;
         Ok(roots)
     }
 
@@ -79,7 +80,13 @@ impl Roots {
     ) -> Result<(), rustls::Error> {
         let valid = self.valid_at(now.as_secs());
         let Some(verifier) = &valid.verifier else { return Err(CertificateError::UnknownIssuer.into()) };
-        verifier.verify_client_cert(leaf, intermediates, now).map(drop)
+        verifier.verify_client_cert(leaf, intermediates, now)?;
+        let Some(revocations) = &self.revocations else { return Ok(()) };
+        revocations.check(leaf, intermediates, &valid.anchors, now).map_err(|error| match error {
+            webpki::Error::CertRevoked => CertificateError::Revoked.into(),
+            webpki::Error::InvalidCrlSignatureForPublicKey => CertRevocationListError::BadSignature.into(),
+            _ => CertificateError::UnknownIssuer.into(),
+        })
     }
 
     /// Returns the window around a second in which no root becomes valid or expires.
@@ -88,8 +95,8 @@ impl Roots {
         Window::around(second, boundaries)
     }
 
-    /// Returns each root outside its validity, and each revocation list past its time.
-    pub(super) fn mistakes(&self, now: u64) -> Vec<TlsError> {
+    /// Returns each root outside its validity.
+    pub(super) fn outside_validity(&self, now: u64) -> Vec<TlsError> {
         let outside = self.all.iter().enumerate().filter_map(|(index, Root { validity, .. })| {
             let problem = match validity {
                 _ if validity.contains(now) => return None,
@@ -99,11 +106,11 @@ impl Roots {
             let text = format!("certificate {} {problem}; it vouches for no client", index + 1);
             Some(TlsError::new(&self.path, text))
         });
-        let stale = self
-            .revocations
-            .iter()
-            .flat_map(|(path, revocations)| revocations.mistakes(now).map(|mistake| TlsError::new(path, mistake)));
-        outside.chain(stale).collect()
+        outside.collect()
+    }
+
+    pub(super) fn revocations(&self) -> Option<&Revocations> {
+        self.revocations.as_ref()
     }
 
     fn valid_at(&self, second: u64) -> Arc<ValidRoots> {
@@ -112,34 +119,22 @@ impl Roots {
             return current;
         }
         let valid = self.all.iter().filter(|root| root.validity.contains(second));
+        let store = store(valid);
+        let anchors = store.roots.clone();
         // `load` has built it with every root, so that it fails only without any.
-        let new = Arc::new(ValidRoots { window: self.window(second), verifier: self.verifier(valid).ok() });
+        let new = Arc::new(ValidRoots { window: self.window(second), verifier: self.verifier(store).ok(), anchors });
         self.current.store(Arc::clone(&new));
         new
     }
 
-    fn verifier<'a>(
-        &self,
-        roots: impl Iterator<Item = &'a Root>,
-    ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
-        let mut store = RootCertStore::empty();
-        // `load` has added each, so that none is left out.
-        store.add_parsable_certificates(roots.map(|root| root.certificate.clone()));
-        let lists = self.revocations.iter().flat_map(|(_, revocations)| revocations.lists());
-        WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(&self.provider))
-            .with_crls(lists)
-            // A CA without a list has revoked nothing.
-            .allow_unknown_revocation_status()
-            .build()
+    fn verifier(&self, store: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+        WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(&self.provider)).build()
     }
+}
 
-    /// Names the file that the verifier cannot use.
-    fn unusable(&self, error: &VerifierBuilderError) -> TlsError {
-        match (error, &self.revocations) {
-            (VerifierBuilderError::InvalidCrl(_), Some((path, _))) => {
-                TlsError::new(path, format!("cannot be used: {error}"))
-            }
-            _ => TlsError::new(&self.path, format!("holds no usable roots: {error}")),
-        }
-    }
+/// `Roots::load` has added each root before, so that none is left out.
+fn store<'a>(roots: impl Iterator<Item = &'a Root>) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots.map(|root| root.certificate.clone()));
+    store
 }

@@ -29,9 +29,9 @@ impl Settings {
         self.roots().next().is_some()
     }
 
-    /// Returns all files.
+    /// Returns all files but the revocation lists.
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.certificate, &self.key].into_iter().chain(self.roots()).chain(self.revocations.values())
+        [&self.certificate, &self.key].into_iter().chain(self.roots())
     }
 
     fn roots(&self) -> impl Iterator<Item = &PathBuf> {

@@ -3,7 +3,7 @@
 //! With all roots in one store, any authority in it could sign for every subject.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -16,6 +16,7 @@ use spiffe::TrustDomain;
 
 use super::certificate::{self, CertificateError, Subject};
 use super::files::{Files, TlsError};
+use super::revocations::Revocations;
 use super::roots::Roots;
 use super::settings::Settings;
 use super::window::{Window, seconds};
@@ -30,11 +31,20 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    pub(super) fn new(settings: &Settings, files: &Files, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
+    /// Builds it from the files, and where a revocation list is broken, from the `last` good one.
+    pub(super) fn new(
+        settings: &Settings,
+        files: &Files,
+        provider: &Arc<CryptoProvider>,
+        last: Option<&Self>,
+    ) -> Result<Self, TlsError> {
+        let load = |name: String, path: &Path, last: Option<&Roots>| {
+            Roots::load(path, settings.revocations.get(&name), files, provider, last)
+        };
         Ok(Self {
             provider: Arc::clone(provider),
-            trust_domains: all_roots(&settings.trust_domains, settings, files, provider)?,
-            dns_names: all_roots(&settings.dns_names, settings, files, provider)?,
+            trust_domains: all_roots(&settings.trust_domains, last.map(|last| &last.trust_domains), load)?,
+            dns_names: all_roots(&settings.dns_names, last.map(|last| &last.dns_names), load)?,
         })
     }
 
@@ -48,11 +58,32 @@ impl Verifier {
         self.find(certificate::read(leaf)?).map(|(_, roots)| roots.window(second))
     }
 
-    /// Returns each root outside its validity and each revocation list past its time, once.
-    pub(super) fn mistakes(&self, now: SystemTime) -> Vec<TlsError> {
-        let all = self.trust_domains.values().chain(self.dns_names.values());
-        let mistakes = all.flat_map(|roots| roots.mistakes(seconds(now))).map(|mistake| (mistake.to_string(), mistake));
-        mistakes.collect::<BTreeMap<_, _>>().into_values().collect()
+    /// Returns each root outside its validity.
+    pub(super) fn roots_outside_validity(&self, now: SystemTime) -> Vec<TlsError> {
+        once(self.roots().flat_map(|roots| roots.outside_validity(seconds(now))))
+    }
+
+    /// Returns each revocation list past its time.
+    pub(super) fn stale_lists(&self, now: SystemTime) -> Vec<TlsError> {
+        once(self.revocations().flat_map(|revocations| revocations.stale(seconds(now))))
+    }
+
+    /// Returns each revocation list that none of the roots of its name has signed.
+    pub(super) fn foreign_lists(&self) -> Vec<TlsError> {
+        once(self.revocations().flat_map(Revocations::foreign))
+    }
+
+    /// Returns why the current contents of a file of revocation lists are not used, for each such file.
+    pub(super) fn rejected_lists(&self) -> Vec<TlsError> {
+        once(self.revocations().filter_map(Revocations::rejected).cloned())
+    }
+
+    fn revocations(&self) -> impl Iterator<Item = &Revocations> {
+        self.roots().filter_map(Roots::revocations)
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &Roots> {
+        self.trust_domains.values().chain(self.dns_names.values())
     }
 
     /// Returns the caller that a subject claims to be, and the roots that must have signed its certificate.
@@ -77,15 +108,20 @@ impl Verifier {
 
 fn all_roots<K: Ord + Clone + ToString>(
     files_of: &BTreeMap<K, PathBuf>,
-    settings: &Settings,
-    files: &Files,
-    provider: &Arc<CryptoProvider>,
+    last: Option<&BTreeMap<K, Roots>>,
+    load: impl Fn(String, &Path, Option<&Roots>) -> Result<Roots, TlsError>,
 ) -> Result<BTreeMap<K, Roots>, TlsError> {
     let load = |(name, path): (&K, &PathBuf)| {
-        let crl = settings.revocations.get(&name.to_string());
-        Ok((name.clone(), Roots::load(path, crl, files, provider)?))
+        let last = last.and_then(|last| last.get(name));
+        Ok((name.clone(), load(name.to_string(), path, last)?))
     };
     files_of.iter().map(load).collect()
+}
+
+/// Returns each error once: names can share their files.
+fn once(errors: impl Iterator<Item = TlsError>) -> Vec<TlsError> {
+    let by_text = errors.map(|error| (error.to_string(), error));
+    by_text.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
 /// Wraps a [`CertificateError`] for rustls, so that the log says why a handshake failed.
