@@ -146,7 +146,9 @@ impl List {
             };
             for (index, value) in values.iter().enumerate() {
                 let (item, problems) = self.read_one(document, index, value, &read);
-                problems.into_iter().for_each(|problem| listed.report(&document.place, problem));
+                for problem in problems {
+                    listed.report(&document.place, problem);
+                }
                 if let Some(item) = item {
                     listed.add(item, document, main, unique, || {
                         format!("{}: duplicate {}; choose another", self.name(index, value), self.unique)

@@ -24,7 +24,7 @@ pub(super) struct Problem {
     pub(super) effect: Effect,
     /// The file at fault. It can cause a problem of another one.
     pub(super) file: String,
-    pub(super) problem: Diagnostic,
+    pub(super) diagnostic: Diagnostic,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(super) fn combine(
 
 /// Returns the grants that are left out of active files, and the folders that cannot be read.
 fn left_out(state: &State, disk: &Disk) -> Vec<Problem> {
-    let of = |effect| move |problem: Diagnostic| Problem { effect, file: problem.place.clone(), problem };
+    let of = |effect| move |problem: Diagnostic| Problem { effect, file: problem.place.clone(), diagnostic: problem };
     let grants = state.problems.iter().cloned().map(of(Effect::GrantLeftOut));
     grants.chain(state.files.unlisted(disk).into_iter().map(of(Effect::FolderNotRead))).collect()
 }
@@ -104,7 +104,7 @@ impl<C: Fn(&Config, &Config, &Files) -> Vec<Diagnostic>> Trial<'_, C> {
         if let Some(next) = changed.iter().filter(|_| is_toml).find_map(with) {
             return next;
         }
-        let at_fault = |problem| Problem { effect: Effect::FileKept, file: state.files.name(), problem };
+        let at_fault = |problem| Problem { effect: Effect::FileKept, file: state.files.name(), diagnostic: problem };
         problems.extend(found.into_iter().map(at_fault));
         state
     }
@@ -136,7 +136,7 @@ impl<C: Fn(&Config, &Config, &Files) -> Vec<Diagnostic>> Trial<'_, C> {
         if let [path] = changed {
             let file = path.display().to_string();
             let effect = if before.files.includes(&file) { Effect::FileKept } else { Effect::NewFileLeftOut };
-            problems.extend(found.into_iter().map(|problem| Problem { effect, file: file.clone(), problem }));
+            problems.extend(found.into_iter().map(|diagnostic| Problem { effect, file: file.clone(), diagnostic }));
             return before;
         }
         let (first, others) = changed.split_at(changed.len() / 2);

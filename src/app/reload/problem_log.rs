@@ -39,7 +39,7 @@ impl ProblemLog {
     }
 }
 
-fn log(Problem { effect, file, problem }: &Problem) {
+fn log(Problem { effect, file, diagnostic: problem }: &Problem) {
     match effect {
         Effect::FileKept => {
             error!(file, %problem, "grants not reloaded; the file's last valid contents stay active");
@@ -60,8 +60,8 @@ mod tests {
     use crate::config::Diagnostic;
 
     fn problem(file: &str) -> Problem {
-        let problem = Diagnostic { place: file.to_owned(), problem: "line 1".to_owned() };
-        Problem { effect: Effect::FileKept, file: file.to_owned(), problem }
+        let diagnostic = Diagnostic { place: file.to_owned(), problem: "line 1".to_owned() };
+        Problem { effect: Effect::FileKept, file: file.to_owned(), diagnostic }
     }
 
     #[test]

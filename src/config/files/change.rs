@@ -20,9 +20,9 @@ impl Files {
     #[must_use]
     pub fn with_files(&self, disk: &Disk, changed: &[PathBuf]) -> Self {
         let listed = self.listed(disk);
-        let file = |path: &Path| match changed.iter().any(|one| one == path) {
-            true => disk.file(path).filter(|_| listed.contains(path)),
-            false => self.file(path).cloned(),
+        let file = |path: &Path| {
+            let on_disk = || disk.file(path).filter(|_| listed.contains(path));
+            if changed.iter().any(|one| one == path) { on_disk() } else { self.file(path).cloned() }
         };
         let main = Self { main: self.main.clone(), ..Self::default() };
         main.filled(self.includes.clone(), self, disk, file)
@@ -35,14 +35,14 @@ impl Files {
         let mut changed = Vec::new();
         for include in &self.includes {
             let can_list = matches!(disk.listing(&include.files), Some(Ok(_)));
-            let differs = |path: &PathBuf| match listed.contains(path) {
-                true => disk.file(path).is_some_and(|file| self.file(path) != Some(&file)),
-                false => can_list,
+            let differs = |path: &PathBuf| {
+                let has_changed = || disk.file(path).is_some_and(|file| self.file(path) != Some(&file));
+                if listed.contains(path) { has_changed() } else { can_list }
             };
             let paths = self.paths(include, disk).into_iter().filter(differs);
             paths.for_each(|path| {
                 if !changed.contains(&path) {
-                    changed.push(path)
+                    changed.push(path);
                 }
             });
         }
