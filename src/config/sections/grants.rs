@@ -77,7 +77,7 @@ fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
     if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
         item.report("callers: a user can evade a denial by gid, by changing its primary group; name the users by uid");
     }
-    let grant = Grant { id: id?, callers, registries, profile: profile?, effect: effect? };
+    let grant = Grant { id: id?, callers, registries, profile: profile.ok()?, effect: effect? };
     let beyond = item.bound().map(|bound| bound.problems_of_grant(&grant)).unwrap_or_default();
     for problem in beyond {
         item.report_conflict(problem);
@@ -93,10 +93,11 @@ fn effect(value: &Value) -> Option<Effect> {
     }
 }
 
-/// Reads the profile. Without one, an allow is for the broker's own identity and a denial for every profile.
-fn read_profile(item: &mut Item<'_>, effect: Effect, profiles: &[Profile]) -> Option<Option<ProfileName>> {
+/// Reads the profile. Without one, an allow is for the broker's own identity and a denial for every profile. Fails for a value that is
+/// not a profile name, which is reported.
+fn read_profile(item: &mut Item<'_>, effect: Effect, profiles: &[Profile]) -> Result<Option<ProfileName>, ()> {
     let default = ProfileName::default_profile();
-    let Some(value) = item.get("profile") else { return Some((effect == Effect::Allow).then_some(default)) };
+    let Some(value) = item.get("profile") else { return Ok((effect == Effect::Allow).then_some(default)) };
     let known: Vec<_> = std::iter::once(&default).chain(profiles.iter().map(|profile| &profile.name)).collect();
     let named = value.as_str().and_then(|name| name.parse::<ProfileName>().ok());
     if !named.as_ref().is_some_and(|name| known.contains(&name)) {
@@ -104,7 +105,7 @@ fn read_profile(item: &mut Item<'_>, effect: Effect, profiles: &[Profile]) -> Op
         let problem = format!("profile: unknown profile {value}; the profiles are {}", known.join(", "));
         item.report_conflict(problem);
     }
-    named.map(Some)
+    named.map(Some).ok_or(())
 }
 
 fn read_patterns<T>(key: &str, read: fn(&Table) -> Result<T, String>, item: &mut Item<'_>) -> Vec<T> {
