@@ -245,7 +245,8 @@ impl Ended {
 /// Says that a test checks nothing here: on stderr itself, because the harness hides what macros print.
 pub fn skipped(reason: &str) {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
-    writeln!(std::io::stderr(), "SKIPPED {test}: {reason}").unwrap();
+    let mut stderr = std::io::stderr().lock();
+    writeln!(stderr, "SKIPPED {test}: {reason}").unwrap();
 }
 
 /// Runs a command and waits for its exit.

@@ -112,7 +112,8 @@ async fn restart_of_a_tenth_of_a_second_costs_little_more() {
     let restarting = |since| if since < Duration::from_millis(100) { refuses(since) } else { answers(since) };
     let script = Script::new(&[(ONE, restarting)]);
     let (_, took) = script.dial(&[ONE], LIMIT).await.unwrap();
-    assert!(took < Duration::from_millis(240), "{took:?}");
+    // The last attempt that fails comes within 100 ms, and the delay after it is at most 160 ms. Timers round up to milliseconds.
+    assert!(took < Duration::from_millis(265), "{took:?}");
     assert!(script.tried(ONE)[1] <= Duration::from_millis(41), "the first retry comes within tens of milliseconds");
 }
 
