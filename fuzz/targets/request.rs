@@ -76,7 +76,7 @@ static BROKER: LazyLock<Broker> = LazyLock::new(|| {
     let upstream = Some(Upstream { source: Arc::new(Source(clock)), region, endpoints: Vec::new() });
     let parts = Parts { upstream, ..Parts::new(Arc::new(clock)) };
     let app = runtime.block_on(App::build(config(), parts)).unwrap();
-    let service = app.grpc_service().for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0));
+    let service = app.grpc_service().for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0), None);
     Broker { runtime, service, _app: app }
 });
 
