@@ -95,6 +95,8 @@ fn role_chain_of_a_profile_is_assumed_at_moto_sts() {
 fn ministack_ecr_gives_credentials_for_twelve_hours() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut ministack: Command = tool("venv/bin/ministack");
+    // Its own account is 000000000000, whose credentials the broker does not take for another account's.
+    ministack.env("MINISTACK_ACCOUNT_ID", &PRIVATE[..12]);
     ministack.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
     let ministack = Foreign::start(&mut ministack, "Running on http://127.0.0.1:");
     let broker = broker_on(&[&KEYS[..], &[("AWS_ENDPOINT_URL", &ministack.url())]].concat());
@@ -103,6 +105,8 @@ fn ministack_ecr_gives_credentials_for_twelve_hours() {
     let lifetime = time("expire_time").duration_since(time("issue_time")).unwrap();
     assert!((43_100..=43_200).contains(&lifetime.as_secs()), "{lifetime:?}");
     assert_eq!((&answer["username"], &answer["cache_status"]), (&"AWS".into(), &"MISS".into()));
+    let other = PRIVATE.replace("123456789012", "210987654321");
+    assert!(get(&broker, &other).error().contains("AWS_RESPONSE_INVALID"));
     // ministack has no ECR Public, and rejects the call with a status and no error code.
     let public = get(&broker, "public.ecr.aws");
     assert_eq!(public.code, 5, "{}", public.stderr);
