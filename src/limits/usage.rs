@@ -22,10 +22,13 @@ const MAX_IN_FLIGHT: usize = 32_768;
 const MAX_WATCHES: usize = 65_536;
 /// Global limit of the memory of watches. One caller may use half of it: as much as the broker has beside in 128 MB.
 const MAX_WATCH_BYTES: usize = 128 * 1024 * 1024;
-/// Memory of one caller's watches that the global limit never rejects: that of about 200 watches.
-const ALWAYS_ADMITTED_BYTES: usize = 3 * 1024 * 1024;
-/// Usage of one caller that the global limits never reject: callers with high usage must not lock out callers with low usage.
-const ALWAYS_ADMITTED: usize = 200;
+/// Memory of one caller's watches that counts as low usage: that of about 200 watches.
+const LOW_USAGE_BYTES: usize = 3 * 1024 * 1024;
+/// Usage of one caller that counts as low. Callers with high usage must not lock out these: the reserve is theirs.
+const LOW_USAGE: usize = 200;
+/// Part of each global limit that is kept in reserve, in addition to the limit, for callers with low usage. It ends: an issuer can make
+/// up any number of callers.
+const RESERVE_SHARE: usize = 8;
 
 /// The usage of all callers, and its limits.
 #[derive(Debug, Clone)]
@@ -69,8 +72,15 @@ struct CallerUsage {
 struct Maximum {
     per_caller: usize,
     global: usize,
-    /// Usage of one caller that the global limit never rejects.
-    always: usize,
+    /// Low usage of one caller, which the reserve admits beyond the global limit.
+    low: usize,
+}
+
+impl Maximum {
+    /// Returns the global limit for a caller with this usage.
+    fn global_for(self, own: usize) -> usize {
+        if own > self.low { self.global } else { self.global.saturating_add(self.global / RESERVE_SHARE) }
+    }
 }
 
 impl UsageLimits {
@@ -100,7 +110,7 @@ impl UsageLimits {
 
     fn in_flight(&self) -> Maximum {
         let global = MAX_IN_FLIGHT.max(self.in_flight.saturating_mul(2));
-        Maximum { per_caller: self.in_flight, global, always: ALWAYS_ADMITTED }
+        Maximum { per_caller: self.in_flight, global, low: LOW_USAGE }
     }
 
     pub(super) fn admit_watch(
@@ -109,9 +119,9 @@ impl UsageLimits {
         registries: NonZeroU32,
         bytes: NonZeroU32,
     ) -> Result<[Admission; 2], LimitExceeded> {
-        let half_of = |global, always| Maximum { per_caller: global / 2, global, always };
-        let counted = half_of(MAX_WATCHES, ALWAYS_ADMITTED);
-        let sized = half_of(MAX_WATCH_BYTES, ALWAYS_ADMITTED_BYTES);
+        let half_of = |global, low| Maximum { per_caller: global / 2, global, low };
+        let counted = half_of(MAX_WATCHES, LOW_USAGE);
+        let sized = half_of(MAX_WATCH_BYTES, LOW_USAGE_BYTES);
         Ok([
             self.enter(principal, Resource::Watches, registries, counted)?,
             self.enter(principal, Resource::WatchBytes, bytes, sized)?,
@@ -158,7 +168,7 @@ impl UsageLimits {
             LimitExceeded::Global(resource, _) if self.total_log.is_due(self.now()) => {
                 let resource = resource.name();
                 let (in_flight, watches) = self.total.counts();
-                warn!(resource, in_flight, watches, always_admitted = ALWAYS_ADMITTED, "global limit exceeded");
+                warn!(resource, in_flight, watches, reserved_below = LOW_USAGE, "global limit exceeded");
             }
             LimitExceeded::PerCaller(..) | LimitExceeded::Global(..) => {}
         }
@@ -206,7 +216,7 @@ impl Admission {
         let own = self.caller.usage.of(self.resource).load(Ordering::Relaxed);
         if own > maximum.per_caller {
             Err(LimitExceeded::PerCaller(self.resource, RetryAfter::spread(DEFAULT_DELAY)))
-        } else if own > maximum.always && self.total.of(self.resource).load(Ordering::Relaxed) > maximum.global {
+        } else if self.total.of(self.resource).load(Ordering::Relaxed) > maximum.global_for(own) {
             Err(LimitExceeded::Global(self.resource, RetryAfter::spread(DEFAULT_DELAY)))
         } else {
             Ok(())
@@ -312,6 +322,19 @@ mod tests {
         limits.admit(&Principal::Uid(3), most).unwrap();
     }
 
+    /// An issuer can make up subjects.
+    #[test]
+    fn any_number_of_callers_with_low_usage_stays_below_a_limit() {
+        let (limits, _) = limits(200);
+        let few = count(u32::try_from(LOW_USAGE_BYTES).unwrap());
+        let watch = |uid| limits.admit_watch(&Principal::Uid(uid), count(1), few);
+        let watches: Vec<_> = (0..1_000).map_while(|uid| watch(uid).ok()).collect();
+        assert_eq!(watches.len(), (MAX_WATCH_BYTES + MAX_WATCH_BYTES / RESERVE_SHARE) / LOW_USAGE_BYTES);
+        assert!(is_global(&watch(1_000)));
+        drop(watches);
+        watch(1_000).unwrap();
+    }
+
     #[test]
     fn watched_registries_have_separate_limits() {
         let (limits, _) = limits(200);
@@ -330,7 +353,7 @@ mod tests {
     fn memory_of_watches_has_a_limit_beside_their_number() {
         let (limits, _) = limits(200);
         let (half, own) = (count(u32::try_from(MAX_WATCH_BYTES / 2).unwrap()), Principal::Uid(1));
-        let few = count(u32::try_from(ALWAYS_ADMITTED_BYTES).unwrap());
+        let few = count(u32::try_from(LOW_USAGE_BYTES).unwrap());
         let first = limits.admit_watch(&own, count(1), half).unwrap();
         watch_limit(&limits.admit_watch(&own, count(1), count(1)));
         let second = limits.admit_watch(&Principal::Uid(2), count(1), half).unwrap();
