@@ -6,10 +6,12 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tracing::{info, warn};
 
@@ -19,6 +21,8 @@ use crate::authn::{TcpPeer, UnixPeer};
 use crate::limits::Origin;
 use crate::mount;
 
+/// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`, 4096 by default.
+const BACKLOG: i32 = 4_096;
 /// Mode of a Unix socket: its owner and group may connect, as with docker's socket.
 const SOCKET_MODE: u32 = 0o660;
 /// Mode bits of a directory: every user may create entries; only an entry's owner may rename or remove it.
@@ -117,6 +121,7 @@ impl Listener {
             }
             _ => error.into(),
         })?;
+        widen_backlog(&listener)?;
         listener.set_nonblocking(true)?;
         let address = ListenAddress::Tcp(listener.local_addr()?);
         Ok(Self { address, socket: Socket::Tcp(TcpListener::from_std(listener)?) })
@@ -141,6 +146,11 @@ impl Listener {
     }
 }
 
+/// Lets the kernel queue a burst of connections, instead of the 128 of the standard library.
+fn widen_backlog<S: AsFd>(listener: &S) -> io::Result<()> {
+    SockRef::from(listener).listen(BACKLOG)
+}
+
 /// Accepts the next connection whose peer the kernel names.
 async fn accept_unix(listener: &UnixListener) -> io::Result<Accepted> {
     loop {
@@ -159,6 +169,7 @@ fn private_name() -> String {
 
 fn make_socket(private: &Path, path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
     let listener = UnixListener::bind(private)?;
+    widen_backlog(&listener)?;
     fs::set_permissions(private, Permissions::from_mode(SOCKET_MODE))?;
     // Read the inode before the move: at `path`, another process could replace the file.
     let inode = fs::metadata(private)?.ino();
