@@ -20,8 +20,10 @@ use certificates::{Authority, BROKER, RUNNER};
 use ecr_broker::pb;
 use futures_util::future::join_all;
 use program::{PROGRAM, Server};
+use raw_frames::{PING, Raw, frame};
 use serde_json::Value;
 use support::{Client, HOST, host, request};
+use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -146,6 +148,28 @@ async fn batches_of_invalid_items_leave_a_line_and_a_count() {
 }
 
 /// Calls without any proof are audited, by their addresses, and fill neither log.
+/// Any user of the socket can stall connections as often as it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn stalled_connections_leave_a_line_and_a_count() {
+    const STALLED: u64 = 50;
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let scene = Scene::start(audited(&audit)).await;
+    let stalled = (0..STALLED).map(|_| async {
+        let stream = UnixStream::connect(scene.socket()).await.unwrap();
+        // A frame whose rest never comes.
+        let mut raw = Raw::open_over(stream, &[]).await;
+        raw.write(&frame(PING, 0, 0, &[0; 8])[..12]).await.unwrap();
+        raw.until_cut(true).await;
+    });
+    join_all(stalled).await;
+    let log = scene.end("stalled connections", "50 connections").await;
+    let written = Written::new(&audit, &log);
+    let (lines, counted) = written.logged("connection closed: peer misbehaved", "PEER_MISBEHAVED");
+    assert_eq!(lines + counted, STALLED);
+    assert!(lines <= STALLED / AT_LEAST_COUNTED, "{lines} lines");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_without_proof_leave_a_record_per_address_and_a_count() {
     const ADDRESSES: u8 = 4;

@@ -3,12 +3,14 @@
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod raw_frames;
 mod support;
 
 use std::time::Duration;
 
 use ecr_broker::error::FailureClass;
 use ecr_broker::source::SourceStatus;
+use raw_frames::Raw;
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
@@ -79,6 +81,17 @@ async fn idle_connections_do_not_delay_the_shutdown() {
         clients.push(client);
     }
     tokio::time::timeout(Duration::from_secs(5), broker.stop()).await.expect("long before the drain timeout");
+}
+
+/// hyper waits for the peer to acknowledge the GOAWAY.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_peers_do_not_delay_the_shutdown() {
+    let broker = TestBroker::start();
+    let tcp = Raw::open(&broker.tcp.to_string(), &[]).await;
+    let unix = tokio::net::UnixStream::connect(&broker.socket).await.unwrap();
+    let unix = Raw::open_over(unix, &[]).await;
+    tokio::time::timeout(Duration::from_secs(10), broker.stop()).await.expect("long before the drain timeout");
+    drop((tcp, unix));
 }
 
 #[tokio::test(flavor = "multi_thread")]

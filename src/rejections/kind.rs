@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Unauthenticated(Proof, &'static str),
     /// The request is invalid or above a limit, by its reason. The answer tells the caller all about it.
     Refused(&'static str),
+    /// The peer stalled its connection, which was closed; with the problem.
+    Misbehaved(&'static str),
     /// AWS or the broker failed, by the reason. The log may be the only place with the cause.
     Failed(&'static str),
 }
@@ -45,7 +47,7 @@ impl Kind {
         match self {
             Self::Denied => Some(Outcome::Denied),
             Self::Unauthenticated(..) => Some(Outcome::Unauthenticated),
-            Self::Observed | Self::Refused(_) | Self::Failed(_) => None,
+            Self::Observed | Self::Refused(_) | Self::Misbehaved(_) | Self::Failed(_) => None,
         }
     }
 
@@ -60,6 +62,7 @@ impl Kind {
             Self::Denied => "CALLER_NOT_ALLOWED",
             Self::Observed => "DENIAL_OBSERVED",
             Self::Unauthenticated(..) => "CALLER_UNAUTHENTICATED",
+            Self::Misbehaved(_) => "PEER_MISBEHAVED",
             Self::Refused(reason) | Self::Failed(reason) => reason,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use self::authority::AuthorityRewriter;
 use self::connection::Connection;
@@ -53,15 +53,26 @@ impl GrpcProtocol {
     async fn serve_unix(&self, stream: UnixStream, peer: UnixPeer, lifetime: &Lifetime) {
         let service = self.service.clone().for_peer(peer.peer(), peer.origin(), None);
         let rewriter = Some(AuthorityRewriter::default());
-        Connection::new(service, peer.origin(), rewriter, None).serve(stream, lifetime).await;
+        let problem = Connection::new(service, rewriter, None).serve(stream, lifetime).await;
+        self.record_misbehaviour(problem, peer.origin());
     }
 
     async fn serve_tcp(&self, stream: TcpStream, from: TcpPeer, origin: Origin, lifetime: &Lifetime) {
         let Some(tls) = &self.authn.tls else {
-            return self.connection(self.authn.peer(from, None), origin, lifetime).serve(stream, lifetime).await;
+            let connection = self.connection(self.authn.peer(from, None), origin, lifetime);
+            return self.record_misbehaviour(connection.serve(stream, lifetime).await, origin);
         };
         if let Some((stream, certificate)) = self.handshake(tls, stream, (origin, from), lifetime).await {
-            self.connection(self.authn.peer(from, certificate), origin, lifetime).serve(stream, lifetime).await;
+            let connection = self.connection(self.authn.peer(from, certificate), origin, lifetime);
+            self.record_misbehaviour(connection.serve(stream, lifetime).await, origin);
+        }
+    }
+
+    /// Logs the problem of a peer that stalled its connection, or counts it: peers decide how often that happens.
+    fn record_misbehaviour(&self, problem: Option<&'static str>, origin: Origin) {
+        let Some(problem) = problem else { return };
+        if self.rejections.admit(Subject::Origin(origin), Kind::Misbehaved(problem)).is_some() {
+            info!(problem, ?origin, "connection closed: peer misbehaved");
         }
     }
 
@@ -118,7 +129,7 @@ impl GrpcProtocol {
             connection.note_proved();
         }
         let service = self.service.clone().for_peer(peer, origin, unproved.clone());
-        Connection::new(service, origin, None, unproved)
+        Connection::new(service, None, unproved)
     }
 }
 

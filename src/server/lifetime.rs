@@ -36,6 +36,11 @@ impl Lifetime {
         }
     }
 
+    /// Completes when the drain starts.
+    pub(super) async fn shutting_down(&self) {
+        self.shutdown.drain.cancelled().await;
+    }
+
     /// Completes when an unproved connection must be closed.
     pub(super) async fn expired(&self) {
         unless_proved(self.unproved(), Unproved::expired).await;

@@ -20,7 +20,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
-use super::peer_watchdog::PeerWatchdog;
+use super::peer_watchdog::{CallGuard, PeerWatchdog};
 use crate::api::grpc::methods::Method;
 use crate::api::grpc::response_admission::ResponseAdmission;
 use crate::api::request::BODY_TIMEOUT;
@@ -48,7 +48,7 @@ pub(super) struct RequestBody {
 /// The body of a response.
 pub(super) struct ResponseBody {
     inner: Body,
-    watchdog: PeerWatchdog,
+    call: CallGuard,
     /// The call's admission, if the call counts against the limits.
     admission: Option<ResponseAdmission>,
 }
@@ -89,10 +89,10 @@ where
         let timeout = (!Method::of(request.uri().path()).streams_requests()).then_some(BODY_TIMEOUT);
         let unproved = self.unproved.as_ref().filter(|connection| !connection.is_proved()).cloned();
         let request = request.map(|inner| RequestBody { inner, unproved, timeout, deadline: None });
-        let watchdog = self.watchdog.clone();
+        let call = self.watchdog.begin_call();
         self.inner.call(request).map_ok(Box::new(|mut response| {
             let admission = ResponseAdmission::detach(&mut response);
-            response.map(|inner| ResponseBody { inner, watchdog, admission })
+            response.map(|inner| ResponseBody { inner, call, admission })
         }))
     }
 }
@@ -154,7 +154,7 @@ impl http_body::Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        let guard = InFlightGuard::new(self.admission.clone(), self.watchdog.clone());
+        let guard = InFlightGuard::new(self.admission.clone(), self.call.watchdog().clone());
         let track = |bytes| Bytes::from_owner(TrackedChunk { bytes, _guard: guard });
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(track))))
     }

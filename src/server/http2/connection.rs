@@ -7,14 +7,15 @@ use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::{debug, info};
+use tokio::time::sleep;
+use tracing::debug;
 
 use super::authority::AuthorityRewriter;
 use super::body::TrackedService;
 use super::peer_stream::{Inspector, PeerStream};
 use super::peer_watchdog::PeerWatchdog;
 use super::turns::Turns;
-use crate::limits::{Origin, Unproved};
+use crate::limits::Unproved;
 use crate::server::grpc_service::GrpcService;
 use crate::server::lifetime::Lifetime;
 
@@ -27,6 +28,10 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keepalive: the interval and the timeout together detect a peer that vanished without closing the connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for an idle peer to acknowledge the GOAWAY of a drain: several round trips.
+const DRAIN_ANSWER: Duration = Duration::from_secs(1);
+/// Checks in that time that must find no call.
+const IDLE_CHECKS: u32 = 10;
 /// Buffered bytes of a response, beside the message itself.
 const SEND_BUFFER: usize = 16 * 1024;
 /// Unread bytes that a peer may send per call and per connection: two and four of the largest requests.
@@ -39,7 +44,6 @@ const UNPROVED_WINDOW: u32 = 64 * 1024 - 1;
 #[derive(Debug)]
 pub(super) struct Connection {
     service: GrpcService,
-    origin: Origin,
     rewriter: Option<AuthorityRewriter>,
     watchdog: PeerWatchdog,
     turns: Turns,
@@ -49,21 +53,16 @@ pub(super) struct Connection {
 impl Connection {
     /// Calls `service`. `rewriter` is for Unix sockets, whose clients may send an invalid `:authority`.
     /// `unproved` has the limits of a peer that has proved nothing.
-    pub(super) fn new(
-        service: GrpcService,
-        origin: Origin,
-        rewriter: Option<AuthorityRewriter>,
-        unproved: Option<Unproved>,
-    ) -> Self {
-        Self { service, origin, rewriter, watchdog: PeerWatchdog::default(), turns: Turns::default(), unproved }
+    pub(super) fn new(service: GrpcService, rewriter: Option<AuthorityRewriter>, unproved: Option<Unproved>) -> Self {
+        Self { service, rewriter, watchdog: PeerWatchdog::default(), turns: Turns::default(), unproved }
     }
 
-    /// Serves the connection until its peer or its lifetime ends it, or its peer misbehaves.
-    pub(super) async fn serve<I>(mut self, io: I, lifetime: &Lifetime)
+    /// Serves the connection until its peer or its lifetime ends it, or its peer misbehaves: then returns the problem.
+    pub(super) async fn serve<I>(mut self, io: I, lifetime: &Lifetime) -> Option<&'static str>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(io) = self.begin(io, lifetime).await else { return };
+        let io = self.begin(io, lifetime).await?;
         let window = if self.unproved.is_some() { UNPROVED_WINDOW } else { CONNECTION_WINDOW };
         let service = TrackedService::new(self.service, self.watchdog.clone(), self.unproved);
         let connection = builder(window).serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
@@ -76,8 +75,10 @@ impl Connection {
                     debug!(%error, "connection failed");
                 }
             }
-            problem = self.watchdog.problem() => info!(problem, origin = ?self.origin, "connection closed: peer misbehaved"),
+            problem = self.watchdog.problem() => return Some(problem),
+            () = idle_at_drain(&self.watchdog, lifetime) => debug!("connection closed: idle peer did not answer the drain"),
         }
+        None
     }
 
     async fn begin<I: AsyncRead + Unpin>(&mut self, io: I, lifetime: &Lifetime) -> Option<PeerStream<I>> {
@@ -94,6 +95,17 @@ impl Connection {
             Err(_) => debug!("connection closed: HTTP/2 preface timed out"),
         }
         None
+    }
+}
+
+/// Completes when the broker drains and the connection has had no call for [`DRAIN_ANSWER`]. Until its peer acknowledges the GOAWAY,
+/// hyper keeps the connection open for calls on their way, and a peer that never does would hold up the shutdown.
+async fn idle_at_drain(watchdog: &PeerWatchdog, lifetime: &Lifetime) {
+    lifetime.shutting_down().await;
+    let mut idle_checks = 0;
+    while idle_checks < IDLE_CHECKS {
+        sleep(DRAIN_ANSWER / IDLE_CHECKS).await;
+        idle_checks = if watchdog.is_idle() { idle_checks + 1 } else { 0 };
     }
 }
 

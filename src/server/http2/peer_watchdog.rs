@@ -3,6 +3,7 @@
 //! h2 itself ends floods of resets, of CONTINUATION and of empty DATA. But h2 has no timeout for three waits: for the rest of a
 //! frame, for the peer to read responses, and for its own GOAWAY to be sent.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -23,7 +24,18 @@ const SLOW_CHECKS: u32 = 3;
 
 /// Watches the peer of one connection. A clone is a handle of the same state.
 #[derive(Debug, Clone, Default)]
-pub(super) struct PeerWatchdog(Arc<Mutex<PeerState>>);
+pub(super) struct PeerWatchdog(Arc<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    peer: Mutex<PeerState>,
+    /// Calls in flight.
+    calls: AtomicUsize,
+}
+
+/// A call, from its headers to the end of its response. While one exists, the connection is not idle.
+#[derive(Debug)]
+pub(super) struct CallGuard(PeerWatchdog);
 
 /// What the peer still owes the connection.
 #[derive(Debug, Default)]
@@ -55,6 +67,17 @@ impl PeerWatchdog {
                 return problem;
             }
         }
+    }
+
+    /// Notes a call.
+    pub(super) fn begin_call(&self) -> CallGuard {
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        CallGuard(self.clone())
+    }
+
+    /// Returns whether no call is in flight, and no response waits to be sent.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.calls.load(Ordering::Relaxed) == 0 && self.state().chunks == 0
     }
 
     /// Notes that settings were sent.
@@ -103,7 +126,19 @@ impl PeerWatchdog {
     }
 
     fn state(&self) -> MutexGuard<'_, PeerState> {
-        lock(&self.0)
+        lock(&self.0.peer)
+    }
+}
+
+impl CallGuard {
+    pub(super) fn watchdog(&self) -> &PeerWatchdog {
+        &self.0
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        self.0.0.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
