@@ -3,25 +3,29 @@
 //! [`open`] is the one way to such a file: configuration and grants, keys, CA certificates, secrets and tokens. It goes from directory
 //! to directory by descriptors, and link by link. `entry::check` judges each step by the directory that has the entry. The file is
 //! opened once, and judged by its own metadata. So no rename between the judgement and the reading can swap it.
+//!
+//! [`open_log`] goes the same way to a log that the broker writes.
 
 use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{Stat, fstat};
+use rustix::fs::fstat;
 
 pub use self::error::TrustedFileError;
+pub use self::log::{check_log, open_log};
 pub use self::owners::{accept_any_owner, accepted_owners, judge_for};
 
-use self::entry::{WORLD_READABLE, WORLD_WRITABLE, is_readable_kind, is_regular};
-use self::group_writers::GroupWriters;
+use self::entry::{WORLD_READABLE, WORLD_WRITABLE, check_file, is_readable_kind};
 use self::owners::Owners;
+use self::route::Place;
 
 mod directory;
 mod entry;
 mod error;
 mod group_writers;
+mod log;
 mod owners;
 mod route;
 
@@ -100,32 +104,14 @@ pub fn is_open_to_all(socket: &Path) -> bool {
 }
 
 fn open_for(path: &Path, owners: &Owners) -> Result<TrustedFile, TrustedFileError> {
-    let file = route::open(path, owners)?;
+    let file = Place::find(path, owners)?.open(owners)?;
     let found = fstat(&file)?;
     if !is_readable_kind(&found) {
         return Err(TrustedFileError::NotRegular);
     }
-    check_file(path, &file, &found, owners)?;
+    check_file(path, &file, owners)?;
     let metadata = file.metadata()?;
     Ok(TrustedFile { file, metadata })
-}
-
-/// Rejects an open file that others can write. That its mount is read-only to the broker does not stop them.
-fn check_file(path: &Path, file: &File, found: &Stat, owners: &Owners) -> Result<(), TrustedFileError> {
-    if !is_regular(found) {
-        return Ok(());
-    }
-    if found.st_mode & WORLD_WRITABLE != 0 {
-        return Err(TrustedFileError::WorldWritable);
-    }
-    if !owners.trust_user(found.st_uid, path) {
-        return Err(TrustedFileError::OfOtherUser { owner: found.st_uid });
-    }
-    match GroupWriters::of(file, found, owners) {
-        None => Ok(()),
-        Some(GroupWriters::Group(group)) => Err(TrustedFileError::GroupWritable { group }),
-        Some(GroupWriters::List) => Err(TrustedFileError::WritableByAccessList),
-    }
 }
 
 fn regular(opened: TrustedFile) -> Result<TrustedFile, TrustedFileError> {

@@ -111,6 +111,39 @@ fn swapped_configuration_gives_its_author_no_credential() {
     assert!(restarted.code == 1 && restarted.error().contains("belongs to user 4242"), "{restarted:?}");
 }
 
+/// The figure: 0 bytes in the victim's file, and a record for each call beside it.
+#[test]
+fn swapped_audit_log_leads_to_no_other_file() {
+    let Some(host) = Host::new() else { return };
+    let (log, moved, victim) = (host.path("log/audit.jsonl"), host.path("log/moved"), host.path("victim"));
+    fs::create_dir(host.path("log")).unwrap();
+    set_mode(&host.path("log"), 0o750);
+    fs::write(&victim, "").unwrap();
+    set_mode(&victim, 0o600);
+    let output = [("ECR_BROKER_AUDIT_OUTPUT", log.to_str().unwrap())];
+    let broker = Server::start(&SERVE_SIMULATED, &output);
+    let honest = || run(&["get", PRIVATE, "--address", &broker.address], &[]).out();
+    honest();
+    set_mode(&host.path("log"), 0o777);
+    let script = "mv \"$1\" \"$2\" && ln -s \"$3\" \"$1\"";
+    let [log_text, moved_text, victim_text] = [&log, &moved, &victim].map(|path| path.to_str().unwrap());
+    assert_eq!(Host::steal("sh", &["-c", script, "sh", log_text, moved_text, victim_text]).code, 0);
+    for _ in 0..20 {
+        honest();
+    }
+    broker.until_logged("audit log not reopened");
+    let records = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
+    assert_eq!((records(&moved), records(&victim)), (21, 0));
+    broker.stop();
+    let directory = fs::canonicalize(host.path("log")).unwrap();
+    let refused = format!("{log_text} is in the world-writable directory {};", directory.display());
+    for command in [&["config", "check"][..], &["serve", "--simulate"]] {
+        let ended = run(command, &output);
+        assert!(ended.code == 1 && ended.error().contains(&refused), "{ended:?}");
+    }
+    assert_eq!(records(&victim), 0);
+}
+
 /// Writes each file that the configuration names to a directory of its name, and returns the configuration.
 fn write_files(host: &Host) -> String {
     let authority = Authority::new(host.0.path(), "authority.pem", "roots");

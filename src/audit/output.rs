@@ -4,6 +4,8 @@ use std::fs::{self, FileType};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
+use crate::trusted_file;
+
 /// The configured output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -19,17 +21,19 @@ impl Output {
     /// Returns the file at a path as an output.
     ///
     /// # Errors
-    /// There is something else at the path, with the fix. Writing to a pipe would wait for a reader, and a device keeps no record.
+    /// There is something else at the path, or another user could write or replace it, with the fix. Writing to a pipe would wait for
+    /// a reader, and a device keeps no record.
     pub fn file(path: PathBuf) -> Result<Self, String> {
-        match fs::metadata(&path) {
-            Ok(found) if !found.is_file() => Err(not_regular(found.file_type())),
+        match (fs::metadata(&path), trusted_file::check_log(&path)) {
+            (Ok(found), _) if !found.is_file() => Err(not_regular(found.file_type())),
+            (_, Err(error)) if error.is_distrust() => Err(format!("{} {}", path.display(), error.of_written_file())),
             // The file may be missing, or hidden from the user that checks the configuration.
             _ => Ok(Self::File(path)),
         }
     }
 }
 
-pub(super) fn not_regular(kind: FileType) -> String {
+fn not_regular(kind: FileType) -> String {
     let kind = if kind.is_dir() {
         "a directory"
     } else if kind.is_fifo() {

@@ -1,14 +1,17 @@
 //! Where the lines of the audit log go: a file, which may be rotated, or a standard stream.
 
 use std::fmt::Debug;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, fstatvfs};
+use rustix::fs::fstatvfs;
+use tracing::error;
 
-use super::output::{Output, not_regular};
+use super::output::Output;
+use crate::trusted_file::{self, TrustedFileError};
 
 /// An open output.
 pub(super) trait Target: Debug + Send {
@@ -32,7 +35,7 @@ pub(super) fn open(output: &Output) -> io::Result<(Box<dyn Target>, bool)> {
         Output::Stderr => (Box::new(io::stderr()), false),
         Output::Stdout => (Box::new(io::stdout()), false),
         Output::File(path) => {
-            let (target, is_torn) = LogFile::open(path)?;
+            let (target, is_torn) = LogFile::open(path).map_err(|error| write_error(path, &error))?;
             (Box::new(target), is_torn)
         }
     })
@@ -55,25 +58,46 @@ impl Target for io::Stdout {
 struct LogFile {
     path: PathBuf,
     file: File,
-    inode: u64,
+    /// Device and inode of the open file.
+    id: (u64, u64),
+    /// Why the file that is now at the path is not used.
+    refused: Option<TrustedFileError>,
 }
 
 impl LogFile {
-    fn open(path: &Path) -> io::Result<(Self, bool)> {
-        let file = open_file(path)?;
-        let inode = file.metadata()?.ino();
-        Ok((Self { path: path.to_owned(), file, inode }, is_torn(path)))
+    fn open(path: &Path) -> Result<(Self, bool), TrustedFileError> {
+        let file = trusted_file::open_log(path)?;
+        let (id, is_torn) = (id_of(&file.metadata()?), is_torn(&file));
+        Ok((Self { path: path.to_owned(), file, id, refused: None }, is_torn))
+    }
+
+    /// Keeps the open file: another user could have moved it, and have put something else there.
+    fn keep(&mut self, error: TrustedFileError) {
+        if self.refused.as_ref() != Some(&error) {
+            let file = self.path.display();
+            error!(%file, error = error.of_written_file(), "audit log not reopened; records go to the file that is open");
+            self.refused = Some(error);
+        }
     }
 }
 
 impl Target for LogFile {
     fn follow(&mut self) -> io::Result<Option<bool>> {
-        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        if fs::metadata(&self.path).is_ok_and(|found| id_of(&found) == self.id) {
+            self.refused = None;
             return Ok(None);
         }
-        let (opened, is_torn) = Self::open(&self.path)?;
-        *self = opened;
-        Ok(Some(is_torn))
+        match Self::open(&self.path) {
+            Ok((opened, is_torn)) => {
+                *self = opened;
+                Ok(Some(is_torn))
+            }
+            Err(error) if error.is_distrust() && error != TrustedFileError::NotRegular => {
+                self.keep(error);
+                Ok(None)
+            }
+            Err(error) => Err(write_error(&self.path, &error)),
+        }
     }
 
     fn writer(&mut self) -> Box<dyn io::Write + '_> {
@@ -86,19 +110,28 @@ impl Target for LogFile {
     }
 }
 
-/// Opens the file for appending. It does not wait: opening a pipe without a reader would.
-fn open_file(path: &Path) -> io::Result<File> {
-    Output::file(path.to_owned()).map_err(io::Error::other)?;
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = File::options().append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
-    let kind = file.metadata()?.file_type();
-    if kind.is_file() { Ok(file) } else { Err(io::Error::other(not_regular(kind))) }
+fn id_of(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+/// Returns the error of a file that cannot be written.
+fn write_error(path: &Path, error: &TrustedFileError) -> io::Error {
+    match error {
+        TrustedFileError::Missing | TrustedFileError::Dangling => io::Error::other("no such directory; create it"),
+        TrustedFileError::Forbidden => io::ErrorKind::PermissionDenied.into(),
+        TrustedFileError::Unreadable(reason) => io::Error::other(reason.clone()),
+        distrust => {
+            let problem = Output::file(path.to_owned()).err();
+            io::Error::other(problem.unwrap_or_else(|| distrust.of_written_file()))
+        }
+    }
 }
 
 /// Returns whether a file ends in the middle of a line, as a full disk or a kill leaves it. One that cannot be read counts as whole.
-fn is_torn(path: &Path) -> bool {
+fn is_torn(file: &File) -> bool {
     let mut last = [b'\n'];
-    let read = File::open(path).and_then(|mut file| {
+    // The same file, whatever is at its path now.
+    let read = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).and_then(|mut file| {
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)
     });

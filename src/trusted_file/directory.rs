@@ -55,6 +55,18 @@ impl Directory {
         openat(&self.descriptor, name, flags, Mode::empty()).map(File::from)
     }
 
+    /// Opens a log for appending; `create` may have the flags that create it, with mode 0600.
+    pub(super) fn open_log(&self, name: &OsStr, create: OFlags) -> Result<File> {
+        let flags =
+            OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(&self.descriptor, name, flags | create, Mode::RUSR | Mode::WUSR).map(File::from)
+    }
+
+    /// Opens a file so that it can be judged, but neither read nor written.
+    pub(super) fn open_to_judge(&self, name: &OsStr) -> Result<OwnedFd> {
+        openat(&self.descriptor, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    }
+
     /// Returns the metadata of the directory itself.
     pub(super) fn metadata(&self) -> Result<Stat> {
         fstat(&self.descriptor)

@@ -1,6 +1,9 @@
 //! Entries of directories: who could replace a file, a link or a directory.
 
-use rustix::fs::{FileType, Stat, major, minor};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{FileType, Stat, fstat, major, minor};
 
 use super::directory::Directory;
 use super::error::TrustedFileError;
@@ -35,6 +38,32 @@ pub(super) fn check(directory: &Directory, entry: Option<&Stat>, owners: &Owners
             Err(TrustedFileError::Replaceable { directory: directory.path.clone(), owner: entry.st_uid })
         }
         _ => Err(problem),
+    }
+}
+
+/// Rejects a directory in which another user could replace a file that the broker creates. With the sticky bit only the owner can.
+pub(super) fn check_new(directory: &Directory, owners: &Owners) -> Result<(), TrustedFileError> {
+    let mut own = directory.metadata()?;
+    own.st_uid = owners.user;
+    check(directory, Some(&own), owners)
+}
+
+/// Rejects an open file that others can write. That its mount is read-only to the broker does not stop them.
+pub(super) fn check_file(path: &Path, file: impl AsFd, owners: &Owners) -> Result<(), TrustedFileError> {
+    let found = fstat(&file)?;
+    if !is_regular(&found) {
+        return Ok(());
+    }
+    if found.st_mode & WORLD_WRITABLE != 0 {
+        return Err(TrustedFileError::WorldWritable);
+    }
+    if !owners.trust_user(found.st_uid, path) {
+        return Err(TrustedFileError::OfOtherUser { owner: found.st_uid });
+    }
+    match GroupWriters::of(file, &found, owners) {
+        None => Ok(()),
+        Some(GroupWriters::Group(group)) => Err(TrustedFileError::GroupWritable { group }),
+        Some(GroupWriters::List) => Err(TrustedFileError::WritableByAccessList),
     }
 }
 

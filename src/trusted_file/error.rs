@@ -116,6 +116,13 @@ impl TrustedFileError {
     pub fn is_distrust(&self) -> bool {
         !matches!(self, Self::Missing | Self::Dangling | Self::Forbidden | Self::Unreadable(_))
     }
+
+    /// Returns the text without its advice on Kubernetes volumes: that is for files which the broker only reads.
+    #[must_use]
+    pub fn of_written_file(&self) -> String {
+        let text = self.to_string();
+        text.rsplit_once(" (Kubernetes: ").map_or_else(|| text.clone(), |(text, _)| text.to_owned())
+    }
 }
 
 impl From<Errno> for TrustedFileError {

@@ -9,24 +9,60 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::directory::Directory;
-use super::entry::{check, is_readable_kind};
+use super::entry::{check, check_new, is_readable_kind};
 use super::error::TrustedFileError;
 use super::owners::Owners;
 
 /// Links that are followed, as many as the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// Opens the file after every directory and link on the way, and its place in the last directory, were found trustworthy.
-pub(super) fn open(path: &Path, owners: &Owners) -> Result<File, TrustedFileError> {
-    let mut route = Route { at: Directory::root()?, left: VecDeque::new(), links: 0, owners };
-    // Not canonical: the links in the path must be judged.
-    route.prepend(&std::path::absolute(path)?);
-    while let Some(part) = route.left.pop_front() {
-        if let Some(file) = route.enter(&part)? {
-            return Ok(file);
+/// The end of a way on which every directory and link was found trustworthy.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The last directory.
+    pub(super) directory: Directory,
+    /// The name in it.
+    pub(super) name: OsString,
+    /// What has this name, found trustworthy, too; `None` if it is missing. The directory is then not judged yet.
+    pub(super) found: Option<Stat>,
+    /// Whether a link led here.
+    is_linked: bool,
+}
+
+impl Place {
+    /// Goes to the place of a file.
+    pub(super) fn find(path: &Path, owners: &Owners) -> Result<Self, TrustedFileError> {
+        let mut route = Route { at: Directory::root()?, left: VecDeque::new(), links: 0, owners };
+        // Not canonical: the links in the path must be judged.
+        route.prepend(&std::path::absolute(path)?);
+        while let Some(name) = route.left.pop_front() {
+            if let Step::End(found) = route.enter(&name)? {
+                return Ok(Self { directory: route.at, name, found, is_linked: route.links > 0 });
+            }
         }
+        Err(TrustedFileError::NotRegular)
     }
-    Err(TrustedFileError::NotRegular)
+
+    /// Opens the file for reading. A pipe or a device is not even opened, because that can have effects.
+    pub(super) fn open(&self, owners: &Owners) -> Result<File, TrustedFileError> {
+        let Some(found) = &self.found else {
+            // A directory that others can write is the problem even of a missing file: the broker must not create one there.
+            check(&self.directory, None, owners)?;
+            return Err(missing(self.is_linked));
+        };
+        if !is_readable_kind(found) {
+            return Err(TrustedFileError::NotRegular);
+        }
+        Ok(self.directory.open_file(&self.name)?)
+    }
+}
+
+/// A step on the way.
+enum Step {
+    /// To a directory, or by a link.
+    Onward,
+    /// To the end of the way, and what is there.
+    End(Option<Stat>),
 }
 
 #[derive(Debug)]
@@ -47,25 +83,33 @@ impl Route<'_> {
         }
     }
 
-    /// Takes one step; returns the file at the end of the way.
-    fn enter(&mut self, part: &OsStr) -> Result<Option<File>, TrustedFileError> {
+    /// Takes one step.
+    fn enter(&mut self, part: &OsStr) -> Result<Step, TrustedFileError> {
         if part == Component::RootDir.as_os_str() {
             self.at = Directory::root()?;
-            return Ok(None);
+            return Ok(Step::Onward);
         }
         if part == Component::ParentDir.as_os_str() {
             self.at = self.at.parent()?;
-            return Ok(None);
+            return Ok(Step::Onward);
         }
-        let found = self.at.stat(part).map_err(|error| self.problem(error))?;
+        let found = match self.at.stat(part) {
+            Err(Errno::NOENT) if self.left.is_empty() => return Ok(Step::End(None)),
+            Err(Errno::NOENT) => {
+                check_new(&self.at, self.owners)?;
+                return Err(missing(self.links > 0));
+            }
+            found => found?,
+        };
         check(&self.at, Some(&found), self.owners)?;
         match FileType::from_raw_mode(found.st_mode) {
-            FileType::Symlink => self.follow_link(part).map(|()| None),
+            FileType::Symlink => self.follow_link(part).map(|()| Step::Onward),
             FileType::Directory => {
                 self.at = self.at.enter(part)?;
-                Ok(None)
+                Ok(Step::Onward)
             }
-            _ => self.open_file(part, &found).map(Some),
+            _ if self.left.is_empty() => Ok(Step::End(Some(found))),
+            _ => Err(Errno::NOTDIR.into()),
         }
     }
 
@@ -77,31 +121,8 @@ impl Route<'_> {
         self.prepend(&self.at.read_link(link)?);
         Ok(())
     }
+}
 
-    /// Opens the last entry. A pipe or a device is not even opened, because that can have effects.
-    fn open_file(&self, name: &OsStr, found: &Stat) -> Result<File, TrustedFileError> {
-        if !self.left.is_empty() {
-            return Err(Errno::NOTDIR.into());
-        }
-        if !is_readable_kind(found) {
-            return Err(TrustedFileError::NotRegular);
-        }
-        Ok(self.at.open_file(name)?)
-    }
-
-    /// Returns the problem of an entry that cannot be examined. A directory that others can write is the problem even of a missing
-    /// file: the broker must not create one there.
-    fn problem(&self, error: Errno) -> TrustedFileError {
-        match TrustedFileError::from(error) {
-            TrustedFileError::Missing if self.left.is_empty() => {
-                check(&self.at, None, self.owners).err().unwrap_or_else(|| self.missing())
-            }
-            TrustedFileError::Missing => self.missing(),
-            other => other,
-        }
-    }
-
-    fn missing(&self) -> TrustedFileError {
-        if self.links == 0 { TrustedFileError::Missing } else { TrustedFileError::Dangling }
-    }
+fn missing(is_linked: bool) -> TrustedFileError {
+    if is_linked { TrustedFileError::Dangling } else { TrustedFileError::Missing }
 }

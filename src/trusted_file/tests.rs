@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::*;
 
 /// Says on stderr itself, which the harness does not hide, that the rest of a test needs root.
-fn skipped() {
+pub(super) fn skipped() {
     use std::io::Write as _;
     let test = std::thread::current().name().unwrap_or_default().to_owned();
     writeln!(std::io::stderr(), "SKIPPED {test}: only root can give files to another user").unwrap();

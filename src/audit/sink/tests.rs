@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
 use crate::audit::test_disk::Disk;
@@ -30,4 +31,54 @@ fn line_cut_short_by_an_earlier_process_ends_before_the_first() {
         sink.write(b"one\n").unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), after);
     }
+}
+
+/// As logrotate does with `create` and with `copytruncate`.
+#[test]
+fn rotated_files_are_followed_and_truncated_ones_are_continued() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, old) = (directory.path().join("audit.jsonl"), directory.path().join("audit.jsonl.1"));
+    let mut sink = Sink::open(&Output::File(file.clone())).unwrap();
+    sink.write(b"one\n").unwrap();
+    fs::rename(&file, &old).unwrap();
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    sink.write(b"two\n").unwrap();
+    let read = |path| fs::read_to_string(path).unwrap();
+    assert_eq!((read(&old), read(&file)), ("one\n".to_owned(), "two\n".to_owned()));
+    fs::copy(&file, &old).unwrap();
+    File::options().write(true).open(&file).unwrap().set_len(0).unwrap();
+    sink.write(b"three\n").unwrap();
+    assert_eq!((read(&old), read(&file)), ("two\n".to_owned(), "three\n".to_owned()));
+}
+
+#[test]
+fn file_that_any_user_could_have_swapped_is_not_written() {
+    let place = tempfile::tempdir().unwrap();
+    let (logs, victim) = (place.path().join("logs"), place.path().join("victim"));
+    let (file, moved) = (logs.join("audit.jsonl"), logs.join("moved"));
+    fs::create_dir(&logs).unwrap();
+    fs::write(&victim, "").unwrap();
+    let mut sink = Sink::open(&Output::File(file.clone())).unwrap();
+    let set_mode = |mode| fs::set_permissions(&logs, Permissions::from_mode(mode)).unwrap();
+    set_mode(0o777);
+    fs::rename(&file, &moved).unwrap();
+    sink.write(b"without\n").unwrap();
+    symlink(&victim, &file).unwrap();
+    sink.write(b"link\n").unwrap();
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    sink.write(b"directory\n").unwrap();
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&logs, place.path().join("gone")).unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o777)).unwrap();
+    sink.write(b"gone\n").unwrap();
+    fs::rename(place.path().join("gone"), &logs).unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o700)).unwrap();
+    assert!(Sink::open(&Output::File(file.clone())).is_err(), "the same at a start");
+    set_mode(0o755);
+    sink.write(b"mended\n").unwrap();
+    let read = |path| fs::read_to_string(path).unwrap();
+    assert_eq!((read(&moved), read(&file)), ("without\nlink\ndirectory\ngone\n".to_owned(), "mended\n".to_owned()));
+    assert_eq!(read(&victim), "");
 }
