@@ -94,7 +94,15 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, TrustedFileError> {
 /// # Errors
 /// As [`open`], and if it is too long or not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, TrustedFileError> {
-    String::from_utf8(read_all(open(path)?, MAX_BYTES)?).map_err(|_| TrustedFileError::NotUtf8)
+    read_text_up_to(path, MAX_BYTES)
+}
+
+/// Reads a text as [`read_text`] does, but one of at most `limit` bytes.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_text_up_to(path: &Path, limit: u64) -> Result<String, TrustedFileError> {
+    String::from_utf8(read_all(open(path)?, limit)?).map_err(|_| TrustedFileError::NotUtf8)
 }
 
 /// Returns whether every user can connect to a socket.

@@ -15,6 +15,7 @@ use super::diagnostic::Diagnostic;
 mod bound;
 mod change;
 mod disk;
+mod extent;
 mod include;
 mod text;
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::extent::{MAX_TOTAL_BYTES, TOO_LONG};
 use super::include::{includes_of, matching};
 use super::text::{Text, Unreadable};
 use super::{File, Files};
-use crate::trusted_file;
+use crate::trusted_file::{self, TrustedFileError};
 
 /// Readings in a row after which a file that still changes is broken.
 const MAX_CHANGES: u32 = 6;
@@ -82,21 +83,54 @@ impl Disk {
     #[must_use]
     pub fn read_again(&self) -> Self {
         let Some(main) = &self.main else { return self.clone() };
-        let read = |path: &Path| Readings::after(self.texts.get(path), read(path));
-        let main_text = read(main);
+        let main_text = self.reading_of(main, trusted_file::MAX_BYTES).0;
         let newest = [Some(&main_text.last), main_text.settled.as_ref()];
         let includes = newest.into_iter().flatten().flatten().flat_map(|text| includes_of(text));
         let patterns: BTreeSet<_> = includes.map(|include| include.files).chain(self.active.iter().cloned()).collect();
-        let list = |pattern: String| {
-            let listing = Readings::after(self.listings.get(&pattern), matching(main, &pattern));
+        let mut texts = BTreeMap::from([(main.clone(), main_text)]);
+        let listings = patterns.into_iter().map(|pattern| {
+            let listing = self.read_listed(matching(main, &pattern), self.listings.get(&pattern), &mut texts);
             (pattern, listing)
-        };
-        let listings: BTreeMap<_, _> = patterns.into_iter().map(list).collect();
-        let listed = listings.values().flat_map(|listing| [Some(&listing.last), listing.settled.as_ref()]);
-        let paths: BTreeSet<_> = listed.flatten().flatten().flatten().filter(|path| *path != main).collect();
-        let mut texts: BTreeMap<_, _> = paths.into_iter().map(|path| (path.clone(), read(path))).collect();
-        texts.insert(main.clone(), main_text);
-        Self { main: self.main.clone(), active: self.active.clone(), listings, texts }
+        });
+        Self { main: self.main.clone(), active: self.active.clone(), listings: listings.collect(), texts }
+    }
+
+    /// Reads the files that a pattern matches, beside those that were read. If they are too long together, none is kept, and the
+    /// listing fails.
+    fn read_listed(
+        &self,
+        last: Listing,
+        before: Option<&Readings<Listing>>,
+        texts: &mut BTreeMap<PathBuf, Readings<Text>>,
+    ) -> Readings<Listing> {
+        let listing = Readings::after(before, last);
+        let listed = [Some(&listing.last), listing.settled.as_ref()].into_iter().flatten().flatten().flatten();
+        let (mut left, mut read) = (MAX_TOTAL_BYTES, BTreeMap::new());
+        for path in listed.filter(|path| self.main.as_ref() != Some(*path)).collect::<BTreeSet<_>>() {
+            let length = if let Some(text) = texts.get(path) {
+                length_of(&text.last)
+            } else {
+                let (text, length) = self.reading_of(path, left);
+                read.insert(path.clone(), text);
+                length
+            };
+            let Some(rest) = left.checked_sub(length) else {
+                return Readings::after(before, Err(TOO_LONG.to_owned()));
+            };
+            left = rest;
+        }
+        texts.extend(read);
+        listing
+    }
+
+    /// Reads a file of at most `limit` bytes, and of no more than any file may have. Returns with it what its length counts: of a
+    /// longer one, more than the limit.
+    fn reading_of(&self, path: &Path, limit: u64) -> (Readings<Text>, u64) {
+        let text = trusted_file::read_text_up_to(path, limit.min(trusted_file::MAX_BYTES));
+        let is_beyond = limit < trusted_file::MAX_BYTES && matches!(text, Err(TrustedFileError::TooLong { .. }));
+        let text = text.map_err(Unreadable::Refused);
+        let length = if is_beyond { limit + 1 } else { length_of(&text) };
+        (Readings::after(self.texts.get(path), text), length)
     }
 
     /// Returns all that has settled.
@@ -126,8 +160,8 @@ impl Disk {
     }
 }
 
-fn read(path: &Path) -> Text {
-    trusted_file::read_text(path).map_err(Unreadable::Refused)
+fn length_of(text: &Text) -> u64 {
+    text.as_ref().map_or(0, |text| text.len() as u64)
 }
 
 /// Compares the last readings.

@@ -1,11 +1,11 @@
 //! `include`: patterns of files to include, and the limits of what these may grant.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use toml::Value;
 
 use super::bound::Bound;
+use super::extent::{check_entries, check_number, is_literal};
 use super::text::parse;
 use crate::config::value_type::Expected;
 use crate::config::values::string;
@@ -72,12 +72,14 @@ pub(super) fn matching(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, Strin
         return Ok(vec![folder.join(pattern)]);
     }
     check_folder(folder, pattern)?;
+    check_entries(folder, pattern)?;
     let from_folder = Path::new(&glob::Pattern::escape(&folder.display().to_string())).join(pattern);
     let found = glob::glob(&from_folder.display().to_string());
     let paths = found.map_err(|error| format!("{pattern:?} is not a file pattern: {error}"))?;
     let paths = paths.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
     let mut paths: Vec<_> = paths.into_iter().filter(|path| !is_hidden(path)).collect();
     paths.sort();
+    check_number(&paths)?;
     Ok(paths)
 }
 
@@ -91,8 +93,4 @@ fn check_folder(folder: &Path, pattern: &str) -> Result<(), String> {
 /// Hidden files belong to an editor or to Kubernetes.
 fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-}
-
-fn is_literal(part: &OsStr) -> bool {
-    part.to_str().is_some_and(|part| glob::Pattern::escape(part) == part)
 }

@@ -231,3 +231,38 @@ fn denial_stays_active_within_its_files_limits() {
         assert!(whole.matches("never").count() == 1 && whole.contains("accounts"), "{whole}");
     }
 }
+
+/// Returns the only problem of a folder `d` with these files, which the main file includes.
+fn problem_of_folder(pattern: &str, files: impl Iterator<Item = (String, usize)>) -> Option<String> {
+    let main = format!("include = [{{ files = \"{pattern}\", accounts = [\"111111111111\"] }}]\ngrants = []\n");
+    let (directory, sources) = folder(&[("main.toml", &main), ("d/README", "")]);
+    std::os::unix::fs::symlink(".", directory.path().join("d/circle")).unwrap();
+    for (name, length) in files {
+        std::fs::write(directory.path().join("d").join(name), "#".repeat(length)).unwrap();
+    }
+    let files = Files::read(Some(&directory.path().join("main.toml")));
+    let problems = Config::load(&Sources { files, ..sources }).err().unwrap_or_default();
+    assert!(problems.iter().all(|one| one.place.ends_with(pattern)) && problems.len() <= 1, "{problems:?}");
+    problems.into_iter().next().map(|one| one.problem)
+}
+
+#[test]
+fn files_of_an_item_have_a_largest_number_and_length() {
+    const MIB: usize = 1 << 20;
+    let files = |number: usize, length: usize| (0..number).map(move |file| (format!("{file}.toml"), length));
+    let problem = |number, length| problem_of_folder("d/*.toml", files(number, length)).unwrap_or_default();
+    assert_eq!((problem(256, 0), problem(4, MIB), problem(5, MIB - MIB / 4)), Default::default());
+    assert!(problem(257, 0).contains("it matches more than 256 files; remove some"));
+    assert!(problem(5, MIB - MIB / 8).contains("its files have more than 4 MiB in all"));
+    let one_more = files(4, MIB).chain([("more.toml".to_owned(), 1)]);
+    assert!(problem_of_folder("d/*.toml", one_more).unwrap().contains("its files have more than 4 MiB in all"));
+}
+
+#[test]
+fn folders_of_a_pattern_have_a_largest_number_of_entries() {
+    let others = |number: usize| (0..number).map(|file| (file.to_string(), 0));
+    let problem = |pattern, number| problem_of_folder(pattern, others(number)).unwrap_or_default();
+    assert_eq!((problem("d/*.toml", 4_000), problem("*/none.toml", 4_100)), Default::default());
+    assert!(problem("d/*.toml", 4_100).contains("its folders have more than 4096 entries"));
+    assert!(problem("d/**/*.toml", 200).contains("its folders have more than 4096 entries"), "a circle of links");
+}

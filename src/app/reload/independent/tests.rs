@@ -162,6 +162,23 @@ fn file_that_is_missing_in_one_reading_stays() {
     assert_eq!(folder.combine(), found(&[], &[]));
 }
 
+/// Those of the folder only: other items and the main file take effect.
+#[test]
+fn folder_beyond_its_number_or_length_keeps_its_contents() {
+    let main = "include = [\"grants.d/*.toml\", \"b.toml\"]\ngrants = []\n";
+    let files = [("main.toml", main), ("grants.d/a.toml", &grant("a", "default")), ("b.toml", "")];
+    for (number, length) in [(300, 0), (5, 1 << 20)] {
+        let mut folder = Folder::new(&files);
+        folder.combine();
+        (0..number).for_each(|file| folder.write(&format!("grants.d/{file}.toml"), &"#".repeat(length)));
+        folder.write("grants.d/a.toml", "");
+        folder.write("b.toml", &grant("b", "default"));
+        assert_eq!(folder.combine(), found(&["a", "b"], &["*.toml"]), "{number}");
+        (0..number).for_each(|file| fs::remove_file(folder.path(&format!("grants.d/{file}.toml"))).unwrap());
+        assert_eq!(folder.combine(), found(&["b"], &[]), "{number}");
+    }
+}
+
 #[test]
 fn grants_that_move_between_files_take_effect_beside_a_broken_file() {
     for to in ["a.toml", "d/new.toml"] {
