@@ -1,8 +1,9 @@
 //! Records about requests and peers that got nothing: log lines and audit records, at a bounded rate.
 //!
 //! A rejection costs its caller nothing, so a flood of them must not fill disks. The first ones of each kind from each caller or origin
-//! are recorded one by one. The others are counted, and [`RejectionRecorder::flush`] writes the counts. Callers and peers without a
-//! proof have separate memories: strangers cannot make the denials of a known caller disappear in a sum.
+//! are recorded one by one. The others are counted, and [`RejectionRecorder::flush`] writes the counts. Each issuer and trust domain,
+//! the users of this host and the peers without a proof have separate memories: none can make the denials of a caller of another
+//! disappear in a sum.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 
 use serde::Serialize;
 
-use self::memory::Memory;
+use self::memory::Memories;
 use self::summary::Summary;
 use crate::audit::{AuditLog, Queued};
 use crate::clock::Clock;
@@ -32,8 +33,7 @@ pub struct RejectionRecorder(Arc<Inner>);
 struct Inner {
     clock: Arc<dyn Clock>,
     audit: Option<AuditLog>,
-    callers: Memory,
-    origins: Memory,
+    memories: Memories,
 }
 
 /// The right to record one rejection.
@@ -47,8 +47,7 @@ impl RejectionRecorder {
     /// Returns a recorder that writes `per_second` records of each kind about one caller.
     #[must_use]
     pub fn new(per_second: NonZeroU32, audit: Option<AuditLog>, clock: Arc<dyn Clock>) -> Self {
-        let (callers, origins) = (Memory::new(per_second), Memory::new(per_second));
-        Self(Arc::new(Inner { clock, audit, callers, origins }))
+        Self(Arc::new(Inner { clock, audit, memories: Memories::new(per_second) }))
     }
 
     /// Returns the audit log that receives the records.
@@ -58,11 +57,7 @@ impl RejectionRecorder {
 
     /// Counts a rejection, or returns the right to record it.
     pub(crate) fn admit(&self, subject: Subject, kind: Kind) -> Option<Admitted> {
-        let memory = match subject {
-            Subject::Caller(_) => &self.0.callers,
-            Subject::Origin(_) => &self.0.origins,
-        };
-        let unaudited = memory.admit(subject, kind, self.0.clock.now().steady)?;
+        let unaudited = self.0.memories.admit(subject, kind, self.0.clock.now().steady)?;
         Some(Admitted { unaudited })
     }
 
@@ -82,14 +77,12 @@ impl RejectionRecorder {
     /// Writes the counts since the last flush: a log line and an audit record for each kind and subject. Counts that the audit log
     /// cannot take are kept for the next flush.
     pub async fn flush(&self) {
-        for memory in [&self.0.callers, &self.0.origins] {
-            let summaries = memory.take();
-            summaries.iter().for_each(Summary::log);
-            let Some(audit) = self.audit_log() else { continue };
-            for summary in &summaries {
-                if !summary.audit(audit).await {
-                    break;
-                }
+        let summaries = self.0.memories.take();
+        summaries.iter().for_each(Summary::log);
+        let Some(audit) = self.audit_log() else { return };
+        for summary in &summaries {
+            if !summary.audit(audit).await {
+                break;
             }
         }
     }

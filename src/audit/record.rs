@@ -101,9 +101,12 @@ pub enum Proof {
 pub struct Count<'a> {
     /// What happened to all of them.
     pub outcome: Outcome,
-    /// The caller of all of them; `None` for peers that proved nothing, and for the rest of all callers.
+    /// The caller of all of them; `None` for peers that proved nothing, and for the rest of a group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
+    /// The group of the rest of its callers: `local`, `dns`, a trust domain, or `jwt:ISSUER`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callers: Option<String>,
     /// The origin of all of them, if the caller is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,

@@ -69,7 +69,15 @@ async fn rejections_beyond_the_queue_are_counted_and_delay_no_release() {
     let queued = audit.queue_rejection(&record(Outcome::Denied), &unwritten);
     assert!(!queued.written().await && release(&audit).await);
     drop(all);
-    let count = Count { outcome: Outcome::Denied, caller: None, origin: None, proof: None, reason: None, count: 7 };
+    let count = Count {
+        outcome: Outcome::Denied,
+        caller: None,
+        callers: None,
+        origin: None,
+        proof: None,
+        reason: None,
+        count: 7,
+    };
     assert!(audit.queue_count(&count, &unwritten).written().await);
     assert_eq!(unwritten.load(Ordering::Relaxed), 1);
     assert!(disk.text().ends_with("\"outcome\":\"denied\",\"count\":7}\n"), "{}", disk.text());

@@ -132,8 +132,8 @@ define_sections! {
 
         /// Denials of one caller that get a log line and an audit record each, per second; further ones are
         /// counted, and the count is written once a minute. The same limit holds for each other kind of
-        /// failure. All callers together: 1,000 per second, or this limit if it is higher. Raise it to
-        /// review denials one by one.
+        /// failure. All callers of an issuer, of a trust domain or of this host together: 250 per second, or
+        /// this limit if it is higher. Raise it to review denials one by one.
         denials_recorded_per_second: u32 = 10, count(1, 1_000_000);
     }
 

@@ -1,13 +1,13 @@
-//! Bounded memory of who was rejected how often.
+//! Bounded memories of who was rejected how often: one for each group, so that no issuer's subjects displace other callers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::kind::Kind;
-use super::subject::Subject;
+use super::subject::{Group, Subject};
 use super::summary::Summary;
 use crate::audit::Outcome;
 use crate::limits::Rate;
@@ -15,16 +15,49 @@ use crate::sync::lock;
 
 /// Time between two records of counts.
 pub const FLUSH_INTERVAL: Duration = Duration::from_mins(1);
-/// Maximum number of remembered kinds and subjects, and so of records in one flush. Further ones are counted together.
-pub(super) const MAX_ENTRIES: usize = 4_096;
-/// Records per second about all subjects together.
-const TOTAL_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
+/// Maximum number of a group's remembered kinds and subjects, and so of records in one flush. Further ones are counted together.
+pub(super) const MAX_ENTRIES: usize = 1_024;
+/// Records per second about all subjects of a group together.
+const GROUP_PER_SECOND: NonZeroU32 = NonZeroU32::new(250).unwrap();
 /// Seconds of a rate that may come at once.
 const BURST: NonZeroU32 = NonZeroU32::MIN;
 
-/// Rates and counts of subjects.
+/// The memories of all groups.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct Memories {
+    per_second: NonZeroU32,
+    by_group: Mutex<BTreeMap<Group, Arc<Memory>>>,
+}
+
+impl Memories {
+    pub(super) fn new(per_second: NonZeroU32) -> Self {
+        Self { per_second, by_group: Mutex::default() }
+    }
+
+    /// Counts a rejection, unless it may have records now. Then returns the count of those without an audit record.
+    pub(super) fn admit(&self, subject: Subject, kind: Kind, now: Duration) -> Option<Arc<AtomicU64>> {
+        let group = Group::of(&subject);
+        let memory = {
+            let mut by_group = lock(&self.by_group);
+            let memory =
+                by_group.entry(group).or_insert_with_key(|group| Arc::new(Memory::new(group, self.per_second)));
+            Arc::clone(memory)
+        };
+        memory.admit(subject, kind, now)
+    }
+
+    /// Takes the counts of all groups for their records.
+    pub(super) fn take(&self) -> Vec<Summary> {
+        let memories: Vec<_> = lock(&self.by_group).values().cloned().collect();
+        memories.iter().flat_map(|memory| memory.take()).collect()
+    }
+}
+
+/// Rates and counts of the subjects of a group.
+#[derive(Debug)]
+struct Memory {
+    /// The group's name, if it is one of callers.
+    callers: Option<String>,
     per_second: NonZeroU32,
     total: Rate,
     entries: Mutex<Entries>,
@@ -53,13 +86,12 @@ struct Counts {
 }
 
 impl Memory {
-    pub(super) fn new(per_second: NonZeroU32) -> Self {
-        let total = Rate::with_burst(TOTAL_PER_SECOND.max(per_second), BURST);
-        Self { per_second, total, entries: Mutex::default() }
+    fn new(group: &Group, per_second: NonZeroU32) -> Self {
+        let total = Rate::with_burst(GROUP_PER_SECOND.max(per_second), BURST);
+        Self { callers: group.callers(), per_second, total, entries: Mutex::default() }
     }
 
-    /// Counts a rejection, unless it may have records now. Then returns the count of those without an audit record.
-    pub(super) fn admit(&self, subject: Subject, kind: Kind, now: Duration) -> Option<Arc<AtomicU64>> {
+    fn admit(&self, subject: Subject, kind: Kind, now: Duration) -> Option<Arc<AtomicU64>> {
         let mut entries = lock(&self.entries);
         let Entries { by_key, rest } = &mut *entries;
         let key = (subject, kind);
@@ -79,7 +111,7 @@ impl Memory {
     }
 
     /// Takes the counts for their records. Forgets subjects without a rejection since the last time.
-    pub(super) fn take(&self) -> Vec<Summary> {
+    fn take(&self) -> Vec<Summary> {
         let mut entries = lock(&self.entries);
         let Entries { by_key, rest } = &mut *entries;
         by_key.retain(|_, entry| std::mem::take(&mut entry.active) || entry.counts.is_unaudited());
@@ -87,7 +119,10 @@ impl Memory {
             let (subject, name, proof) = (Some(subject.clone()), kind.name(), kind.failed_proof());
             entry.counts.summary(subject, name, kind.outcome(), proof)
         });
-        let rest = rest.iter_mut().map(|(outcome, counts)| counts.summary(None, "OTHERS", *outcome, None));
+        let rest = rest.iter_mut().map(|(outcome, counts)| {
+            let callers = self.callers.clone();
+            Summary { callers, ..counts.summary(None, "OTHERS", *outcome, None) }
+        });
         known.chain(rest).filter(|summary| !summary.is_empty()).collect()
     }
 
@@ -120,6 +155,7 @@ impl Counts {
         failed_proof: Option<(crate::audit::Proof, &'static str)>,
     ) -> Summary {
         let unlogged = std::mem::take(&mut self.unlogged);
-        Summary { subject, reason, outcome, failed_proof, unlogged, unaudited: Arc::clone(&self.unaudited) }
+        let unaudited = Arc::clone(&self.unaudited);
+        Summary { subject, callers: None, reason, outcome, failed_proof, unlogged, unaudited }
     }
 }

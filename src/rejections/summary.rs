@@ -13,6 +13,8 @@ use crate::audit::{AuditLog, Count, Outcome, Proof};
 pub(super) struct Summary {
     /// Who was rejected; `None`: others, too many to remember.
     pub(super) subject: Option<Subject>,
+    /// The group of such others, if they are callers.
+    pub(super) callers: Option<String>,
     /// The reason in the log line.
     pub(super) reason: &'static str,
     /// The outcome in the audit record; `None`: none is due.
@@ -34,6 +36,7 @@ impl Summary {
         }
         info!(
             caller = self.caller(),
+            callers = self.callers,
             origin = self.origin(),
             reason = self.reason,
             proof = self.failed_proof.map(|(proof, _)| field::debug(proof)),
@@ -51,7 +54,8 @@ impl Summary {
             return true;
         }
         let (proof, reason) = self.failed_proof.unzip();
-        let record = Count { outcome, caller: self.caller(), origin: self.origin(), proof, reason, count };
+        let callers = self.callers.clone();
+        let record = Count { outcome, caller: self.caller(), callers, origin: self.origin(), proof, reason, count };
         audit.queue_count(&record, &self.unaudited).written().await
     }
 
