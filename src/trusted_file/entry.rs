@@ -31,6 +31,10 @@ pub(super) fn check(directory: &Directory, entry: Option<&Stat>, owners: &Owners
     if found.st_uid == ROOT && directory.is_in_api_volume() {
         return Ok(());
     }
+    let is_group_alone = matches!(problem, TrustedFileError::InGroupWritableDirectory { .. });
+    if owners.groups_above && is_group_alone && found.st_uid == ROOT && entry.is_some_and(is_directory) {
+        return Ok(());
+    }
     let is_sticky = found.st_mode & STICKY != 0 && owners.trust_user(found.st_uid, &directory.path);
     match entry {
         Some(entry) if is_sticky && owners.owns(entry.st_uid) => Ok(()),
@@ -45,6 +49,7 @@ pub(super) fn check(directory: &Directory, entry: Option<&Stat>, owners: &Owners
 pub(super) fn check_new(directory: &Directory, owners: &Owners) -> Result<(), TrustedFileError> {
     let mut own = directory.metadata()?;
     own.st_uid = owners.user;
+    own.st_mode = FileType::RegularFile.as_raw_mode();
     check(directory, Some(&own), owners)
 }
 
@@ -86,6 +91,10 @@ fn problem_of(directory: &Directory, found: &Stat, owners: &Owners) -> Option<Tr
 pub(super) fn is_readable_kind(found: &Stat) -> bool {
     let is_device = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice;
     is_regular(found) || is_device && (major(found.st_rdev), minor(found.st_rdev)) == NULL
+}
+
+fn is_directory(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::Directory
 }
 
 pub(super) fn is_regular(found: &Stat) -> bool {

@@ -63,7 +63,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         std::fs::write(&file, "text").unwrap();
-        let root = Owners { user: 0, group: 0, any_user: false };
+        let root = Owners { user: 0, group: 0, any_user: false, groups_above: false };
         for path in [directory.path(), &file] {
             let opened = open(path, OFlags::PATH, Mode::empty()).unwrap();
             assert!(!has_list(&opened));

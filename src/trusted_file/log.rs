@@ -23,7 +23,7 @@ const ATTEMPTS: u32 = 3;
 /// # Errors
 /// Its directory is missing, it cannot be written, it is not a regular file, or another user could write or replace it.
 pub fn open_log(path: &Path) -> Result<File, TrustedFileError> {
-    let owners = Owners::of_broker();
+    let owners = Owners::of_broker().of_logs();
     let mut failed = Errno::NOENT;
     for _ in 0..ATTEMPTS {
         let Place { directory, name, found, .. } = find(path, &owners)?;
@@ -45,7 +45,7 @@ pub fn open_log(path: &Path) -> Result<File, TrustedFileError> {
 /// # Errors
 /// As [`open_log`].
 pub fn check_log(path: &Path) -> Result<(), TrustedFileError> {
-    let owners = Owners::of_broker();
+    let owners = Owners::of_broker().of_logs();
     let Place { directory, name, found, .. } = find(path, &owners)?;
     if found.is_none() { Ok(()) } else { judge(path, directory.open_to_judge(&name)?, &owners) }
 }

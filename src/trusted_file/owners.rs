@@ -26,7 +26,7 @@ pub fn accept_any_owner() {
 
 /// Judges files from now on as a broker of this user and primary group does. A process that serves must never call this.
 pub fn judge_for(user: u32, group: u32) {
-    let _ = CHECKED_FOR.set(Owners { user, group, any_user: false });
+    let _ = CHECKED_FOR.set(Owners { user, group, any_user: false, groups_above: false });
 }
 
 /// Returns the owners beside root that were accepted since [`accept_any_owner`], each with a file or directory.
@@ -41,12 +41,19 @@ pub(super) struct Owners {
     pub(super) user: u32,
     pub(super) group: u32,
     pub(super) any_user: bool,
+    /// Whether a group may write root's directories above the one of the file: Ubuntu's `/var/log` belongs to root:syslog (0775).
+    pub(super) groups_above: bool,
 }
 
 impl Owners {
     /// Returns those that this process trusts for itself.
     pub(super) fn of_process() -> Self {
-        Self { user: geteuid().as_raw(), group: getegid().as_raw(), any_user: false }
+        Self { user: geteuid().as_raw(), group: getegid().as_raw(), any_user: false, groups_above: false }
+    }
+
+    /// Returns the same for a log. A group that rotates the system's logs could move its directory, as it could the system's own.
+    pub(super) fn of_logs(self) -> Self {
+        Self { groups_above: true, ..self }
     }
 
     /// Returns those that are trusted: root and the broker's user, which is mostly that of this process.
@@ -147,7 +154,7 @@ mod tests {
 
     #[test]
     fn only_root_and_the_own_user_are_trusted() {
-        let owners = Owners { user: 4_242, group: 4_343, any_user: false };
+        let owners = Owners { user: 4_242, group: 4_343, any_user: false, groups_above: false };
         let path = Path::new("/file");
         assert!([0, 4_242].into_iter().all(|user| owners.trust_user(user, path)) && !owners.trust_user(1, path));
         assert!(owners.trust_group(0) && !owners.trust_group(4_242));

@@ -236,12 +236,12 @@ fn files_of_another_user_are_read_where_any_owner_is_accepted() {
     let file = directory.join("file");
     fs::create_dir(&directory).unwrap();
     fs::write(&file, "text").unwrap();
-    let broker = Owners { user: 4_242, group: 4_242, any_user: false };
+    let broker = Owners { user: 4_242, group: 4_242, any_user: false, groups_above: false };
     if chown(&file, Some(4_242), None).is_err() || chown(&directory, Some(4_242), None).is_err() {
         return skipped();
     }
     open_for(&file, &broker).unwrap();
-    let other = Owners { user: 4_343, group: 4_343, any_user: false };
+    let other = Owners { user: 4_343, group: 4_343, any_user: false, groups_above: false };
     assert!(matches!(open_for(&file, &other), Err(TrustedFileError::InDirectoryOfOtherUser { owner: 4_242, .. })));
     let any = Owners { any_user: true, ..other };
     open_for(&file, &any).unwrap();

@@ -97,6 +97,20 @@ fn links_of_trusted_users_lead_to_the_log() {
     assert_eq!(fs::read_to_string(folder.path("stream")).unwrap(), "line\n");
 }
 
+/// Only root can give directories away. Ubuntu's `/var/log` belongs to root:syslog.
+#[test]
+fn group_may_write_a_directory_of_root_above_that_of_the_log() {
+    let folder = Folder::new(0o750);
+    let above = fs::canonicalize(folder.root.path()).unwrap();
+    if chown(&above, Some(0), Some(12_345)).is_err() {
+        return super::super::tests::skipped();
+    }
+    fs::set_permissions(&above, Permissions::from_mode(0o775)).unwrap();
+    assert_eq!(folder.write(), Ok(()));
+    let missing = open_log(&above.join("log")).map(drop);
+    assert_eq!(missing, Err(TrustedFileError::InGroupWritableDirectory { directory: above, group: 12_345 }));
+}
+
 /// Only root can give files away.
 #[test]
 fn log_of_another_user_or_in_its_directory_is_refused() {
