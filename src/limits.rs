@@ -1,4 +1,4 @@
-//! Rate and concurrency limits per caller, limits of failed authentications per origin, and of unproved connections.
+//! Rate and concurrency limits per caller, limits of failed authentications and of memory per origin, and of unproved connections.
 //!
 //! One caller cannot use up what the others need. The state is a few numbers per caller and per origin. The number of entries is
 //! bounded, and the entry that was idle for longest is evicted first.
@@ -16,6 +16,7 @@ mod exceeded;
 mod origin;
 mod rate;
 mod recent;
+mod request_memory;
 mod unproved;
 mod usage;
 
@@ -26,6 +27,7 @@ pub use self::auth_failures::Attempt;
 pub use self::exceeded::{LimitExceeded, Resource, RetryAfter};
 pub use self::origin::Origin;
 pub(crate) use self::rate::Rate;
+pub use self::request_memory::{BodyMemory, ConnectionMemory, HeldMemory, RequestMemory};
 pub use self::unproved::{HealthWatch, Unproved, UnprovedCall, UnprovedConnections};
 pub use self::usage::Admission;
 
@@ -48,6 +50,7 @@ pub struct Limits {
     usage: UsageLimits,
     auth_failures: AuthFailures,
     unproved: UnprovedConnections,
+    request_memory: RequestMemory,
 }
 
 impl Limits {
@@ -57,7 +60,8 @@ impl Limits {
         Self {
             usage: UsageLimits::new(settings.requests_per_second, settings.in_flight, Arc::clone(&clock)),
             auth_failures: AuthFailures::new(settings.failures_per_second, Arc::clone(&clock)),
-            unproved: UnprovedConnections::new(settings.unproved_connections, clock),
+            unproved: UnprovedConnections::new(settings.unproved_connections, Arc::clone(&clock)),
+            request_memory: RequestMemory::new(clock),
         }
     }
 
@@ -111,6 +115,12 @@ impl Limits {
     /// Counts a failed authentication. Each of several concurrent failures counts.
     pub fn record_failure(&self, origin: Origin, attempt: Attempt) {
         self.auth_failures.record_failure(origin, attempt);
+    }
+
+    /// Returns the memory of requests on proved connections.
+    #[must_use]
+    pub fn request_memory(&self) -> &RequestMemory {
+        &self.request_memory
     }
 
     /// Returns the unproved connections.

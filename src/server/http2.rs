@@ -24,8 +24,10 @@ use crate::rejections::{Kind, RejectionRecorder, Subject};
 
 mod authority;
 mod body;
+mod call_memory;
 mod connection;
 pub(super) mod drain_streams;
+mod first_message;
 mod frame_budget;
 mod frames;
 mod peer_stream;
@@ -43,7 +45,7 @@ pub(crate) struct GrpcProtocol {
     pub(crate) service: GrpcService,
     /// Authentication on TCP.
     pub(crate) authn: TcpAuthn,
-    /// Limits of failed TLS handshakes.
+    /// Limits of failed TLS handshakes, and of the memory of requests.
     pub(crate) limits: Limits,
     /// Records rejected certificates.
     pub(crate) rejections: RejectionRecorder,
@@ -53,7 +55,8 @@ impl GrpcProtocol {
     async fn serve_unix(&self, stream: UnixStream, peer: UnixPeer, lifetime: &Lifetime) {
         let service = self.service.clone().for_peer(peer.peer(), peer.origin(), None);
         let rewriter = Some(AuthorityRewriter::default());
-        let problem = Connection::new(service, rewriter, None).serve(stream, lifetime).await;
+        let memory = self.limits.request_memory().enter(peer.origin());
+        let problem = Connection::new(service, rewriter, None, memory).serve(stream, lifetime).await;
         self.record_misbehaviour(problem, peer.origin());
     }
 
@@ -129,7 +132,7 @@ impl GrpcProtocol {
             connection.note_proved();
         }
         let service = self.service.clone().for_peer(peer, origin, unproved.clone());
-        Connection::new(service, None, unproved)
+        Connection::new(service, None, unproved, self.limits.request_memory().enter(origin))
     }
 }
 

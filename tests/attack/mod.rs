@@ -14,8 +14,8 @@
 //! - The memory cgroup holds the broker alone; test and attackers are outside. Where cgroups cannot be written, only the peak of
 //!   the resident memory (`VmHWM`) is checked. [`MemoryCgroup`] can hold any other command, too.
 //! - One honest caller uses the Unix socket, another one a client certificate. A lost call fails the test.
-//! - [`Scene::certified`] connects as any other SPIFFE ID, [`Scene::unix`] as the user of the test; `Setup::tables` gives them
-//!   grants.
+//! - [`Scene::certified`] connects as any other SPIFFE ID, [`Scene::unix`] as the user of the test, [`Scene::users`] as another one;
+//!   `Setup::tables` gives them grants.
 //! - [`Scene::end`] prints the figures, checks them and returns the broker's log.
 
 #![allow(
@@ -27,17 +27,18 @@
     reason = "each test file uses a part"
 )]
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_broker::simulator::{self, Controls, Simulator};
-use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
+use rustix::process::{Resource, Rlimit, Uid, getrlimit, getuid, setrlimit};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
@@ -115,7 +116,7 @@ impl Scene {
         };
         let broker = Server::spawn_logging(command);
 
-        let (memory_mb, tls) = (setup.memory_mb, connector(&authority));
+        let (memory_mb, tls) = (setup.memory_mb, connector(&authority, None));
         let mut scene = Self { broker, aws, authority, honest: Vec::new(), memory_mb, cgroup, tls, directory };
         let honest = [("Unix socket", scene.unix()), ("mTLS", scene.certified(RUNNER, Ipv4Addr::LOCALHOST))];
         scene.honest = honest.map(|(name, endpoint)| Honest::start(name, endpoint)).into();
@@ -143,6 +144,32 @@ impl Scene {
     /// Speaks TLS over a connection, without a client certificate.
     pub async fn tls_over(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         self.tls.connect(ServerName::try_from(BROKER).unwrap(), stream).await
+    }
+
+    /// Connects as the owner of a certificate for a SPIFFE ID, from `source`; speaks TLS.
+    pub async fn certified_tls(&self, id: &str, source: Ipv4Addr) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = connect_from(source, self.address()).await?;
+        connector(&self.authority, Some(id)).connect(ServerName::try_from(BROKER).unwrap(), stream).await
+    }
+
+    /// Connects to the Unix socket `count` times as another user, if the user of the test is root.
+    pub fn users(&self, uid: u32, count: usize) -> Vec<UnixStream> {
+        fs::set_permissions(self.directory.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(self.socket(), Permissions::from_mode(0o666)).unwrap();
+        let socket = self.socket();
+        let connect = move || {
+            if getuid().is_root() {
+                // The other threads keep their user.
+                rustix::thread::set_thread_res_uid(None, Uid::from_raw(uid), None).unwrap();
+            }
+            (0..count).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect::<Vec<_>>()
+        };
+        let streams = std::thread::spawn(connect).join().unwrap();
+        let tokio = |stream: std::os::unix::net::UnixStream| {
+            stream.set_nonblocking(true).unwrap();
+            UnixStream::from_std(stream).unwrap()
+        };
+        streams.into_iter().map(tokio).collect()
     }
 
     /// Returns the endpoint of a client with a certificate for a SPIFFE ID, at `source`.
@@ -249,17 +276,24 @@ fn configuration(directory: &tempfile::TempDir, authority: &Authority, aws: &str
     )
 }
 
-fn connector(authority: &Authority) -> TlsConnector {
-    use rustls::pki_types::CertificateDer;
+/// Returns the connector of a client, with a certificate for a SPIFFE ID if one is given.
+fn connector(authority: &Authority, id: Option<&str>) -> TlsConnector {
     use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match id.map(|id| authority.workload(id)) {
+        None => config.with_no_client_auth(),
+        Some(pair) => {
+            let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+            config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap()).unwrap()
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     TlsConnector::from(Arc::new(config))
 }

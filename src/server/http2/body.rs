@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryFutureExt as _;
 use futures_util::future::MapOk;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
@@ -20,11 +20,13 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use super::call_memory::{self, CallMemory};
+use super::first_message::FirstMessage;
 use super::peer_watchdog::{CallGuard, PeerWatchdog};
 use crate::api::grpc::methods::Method;
 use crate::api::grpc::response_admission::ResponseAdmission;
 use crate::api::request::BODY_TIMEOUT;
-use crate::limits::Unproved;
+use crate::limits::{BodyMemory, ConnectionMemory, HeldMemory, Unproved};
 
 /// The service of one connection, with its bodies tracked.
 #[derive(Debug, Clone)]
@@ -32,17 +34,25 @@ pub(super) struct TrackedService<S> {
     inner: S,
     watchdog: PeerWatchdog,
     unproved: Option<Unproved>,
+    memory: ConnectionMemory,
 }
 
 /// The body of a request.
 pub(super) struct RequestBody {
     inner: Incoming,
-    /// The connection, while it is unproved.
-    unproved: Option<Unproved>,
+    account: Account,
+    first: FirstMessage,
     /// `None`: no time limit, for calls in which the client streams messages.
     timeout: Option<Duration>,
     /// Deadline of the body; it is set when the first wait for data begins.
     deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// What a body counts for.
+enum Account {
+    /// The connection was unproved when the call began.
+    Unproved(Unproved),
+    Proved(BodyMemory),
 }
 
 /// The body of a response.
@@ -51,6 +61,8 @@ pub(super) struct ResponseBody {
     call: CallGuard,
     /// The call's admission, if the call counts against the limits.
     admission: Option<ResponseAdmission>,
+    /// The memory of a call that does not.
+    _memory: Option<HeldMemory>,
 }
 
 /// Keeps a call in flight, and its peer under watch, until a chunk of the response is sent.
@@ -66,8 +78,17 @@ struct TrackedChunk {
 }
 
 impl<S> TrackedService<S> {
-    pub(super) fn new(inner: S, watchdog: PeerWatchdog, unproved: Option<Unproved>) -> Self {
-        Self { inner, watchdog, unproved }
+    pub(super) fn new(inner: S, watchdog: PeerWatchdog, unproved: Option<Unproved>, memory: ConnectionMemory) -> Self {
+        Self { inner, watchdog, unproved, memory }
+    }
+
+    /// Returns what a call counts for. An unproved connection counts its calls elsewhere.
+    fn account(&self, method: &Method, headers: &HeaderMap) -> (Account, CallMemory) {
+        if let Some(connection) = self.unproved.as_ref().filter(|connection| !connection.is_proved()) {
+            return (Account::Unproved(connection.clone()), CallMemory::default());
+        }
+        let body = call_memory::body(&self.memory, method);
+        (Account::Proved(body), CallMemory::of(&self.memory, method, headers))
     }
 }
 
@@ -86,13 +107,20 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let timeout = (!Method::of(request.uri().path()).streams_requests()).then_some(BODY_TIMEOUT);
-        let unproved = self.unproved.as_ref().filter(|connection| !connection.is_proved()).cloned();
-        let request = request.map(|inner| RequestBody { inner, unproved, timeout, deadline: None });
+        let method = Method::of(request.uri().path());
+        let timeout = (!method.streams_requests()).then_some(BODY_TIMEOUT);
+        let (account, memory) = self.account(method, request.headers());
+        let request = request.map(|inner| RequestBody {
+            inner,
+            account,
+            first: FirstMessage::default(),
+            timeout,
+            deadline: None,
+        });
         let call = self.watchdog.begin_call();
         self.inner.call(request).map_ok(Box::new(|mut response| {
-            let admission = ResponseAdmission::detach(&mut response);
-            response.map(|inner| ResponseBody { inner, call, admission })
+            let (admission, memory) = (ResponseAdmission::detach(&mut response), memory.after_headers());
+            response.map(|inner| ResponseBody { inner, call, admission, _memory: memory })
         }))
     }
 }
@@ -117,9 +145,14 @@ impl AsRef<[u8]> for TrackedChunk {
 }
 
 impl RequestBody {
-    fn note_read<E>(&self, frame: Option<&Result<Frame<Bytes>, E>>) {
-        if let (Some(connection), Some(Ok(frame))) = (&self.unproved, frame) {
-            connection.note_read(frame.data_ref().map_or(0, Bytes::len));
+    fn note_read<E>(&mut self, frame: Option<&Result<Frame<Bytes>, E>>) {
+        let Some(Ok(frame)) = frame else { return };
+        let Some(data) = frame.data_ref() else { return };
+        self.first.note_read(data);
+        let bytes = data.len();
+        match &mut self.account {
+            Account::Unproved(connection) => connection.note_read(bytes),
+            Account::Proved(memory) => memory.note_read(bytes),
         }
     }
 }
@@ -132,6 +165,14 @@ impl http_body::Body for RequestBody {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
             self.note_read(frame.as_ref());
             return Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(Box::new(error)))));
+        }
+        if self.timeout.is_some() && self.first.is_complete() {
+            // The decoded message can be a hundred times larger. It must not wait for the end of the stream.
+            return Poll::Ready(None);
+        }
+        let announced = self.first.announced();
+        if let Account::Proved(memory) = &mut self.account {
+            memory.note_waiting(announced);
         }
         let Some(timeout) = self.timeout else { return Poll::Pending };
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));

@@ -15,7 +15,7 @@ use super::body::TrackedService;
 use super::peer_stream::{Inspector, PeerStream};
 use super::peer_watchdog::PeerWatchdog;
 use super::turns::Turns;
-use crate::limits::Unproved;
+use crate::limits::{ConnectionMemory, Unproved};
 use crate::server::grpc_service::GrpcService;
 use crate::server::lifetime::Lifetime;
 
@@ -48,13 +48,20 @@ pub(super) struct Connection {
     watchdog: PeerWatchdog,
     turns: Turns,
     unproved: Option<Unproved>,
+    memory: ConnectionMemory,
 }
 
 impl Connection {
     /// Calls `service`. `rewriter` is for Unix sockets, whose clients may send an invalid `:authority`.
-    /// `unproved` has the limits of a peer that has proved nothing.
-    pub(super) fn new(service: GrpcService, rewriter: Option<AuthorityRewriter>, unproved: Option<Unproved>) -> Self {
-        Self { service, rewriter, watchdog: PeerWatchdog::default(), turns: Turns::default(), unproved }
+    /// `unproved` has the limits of a peer that has proved nothing, `memory` those of any other.
+    pub(super) fn new(
+        service: GrpcService,
+        rewriter: Option<AuthorityRewriter>,
+        unproved: Option<Unproved>,
+        memory: ConnectionMemory,
+    ) -> Self {
+        let (watchdog, turns) = (PeerWatchdog::default(), Turns::default());
+        Self { service, rewriter, watchdog, turns, unproved, memory }
     }
 
     /// Serves the connection until its peer or its lifetime ends it, or its peer misbehaves: then returns the problem.
@@ -64,12 +71,13 @@ impl Connection {
     {
         let io = self.begin(io, lifetime).await?;
         let window = if self.unproved.is_some() { UNPROVED_WINDOW } else { CONNECTION_WINDOW };
-        let service = TrackedService::new(self.service, self.watchdog.clone(), self.unproved);
+        let service = TrackedService::new(self.service, self.watchdog.clone(), self.unproved, self.memory.clone());
         let connection = builder(window).serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
         let connection = pin!(connection);
         tokio::select! {
-                // Poll the connection first: bytes that have arrived may contain what the watchdog waits for.
             biased;
+            () = self.memory.closing() => debug!("connection closed: too much memory for its requests"),
+            // Poll the connection before the watchdog: bytes that have arrived may contain what it waits for.
             ended = self.turns.count(lifetime.run(connection, hyper::server::conn::http2::Connection::graceful_shutdown)) => {
                 if let Err(error) = ended {
                     debug!(%error, "connection failed");
@@ -82,8 +90,8 @@ impl Connection {
     }
 
     async fn begin<I: AsyncRead + Unpin>(&mut self, io: I, lifetime: &Lifetime) -> Option<PeerStream<I>> {
-        let unproved = self.unproved.clone().map(|connection| (connection, self.turns.clone()));
-        let inspector = Inspector::new(self.rewriter.take(), self.watchdog.clone(), unproved);
+        let (unproved, turns, memory) = (self.unproved.clone(), self.turns.clone(), self.memory.clone());
+        let inspector = Inspector::new(self.rewriter.take(), self.watchdog.clone(), unproved, turns, memory);
         let begin = PeerStream::begin(io, inspector);
         let started = tokio::select! {
             started = tokio::time::timeout(PREFACE_TIMEOUT, begin) => started,

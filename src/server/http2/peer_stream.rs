@@ -15,10 +15,14 @@ use super::frame_budget::FrameBudget;
 use super::frames::{ACK, CONTINUATION, DATA, END_HEADERS, FrameHeader, FrameParser, FrameVisitor, HEADERS, SETTINGS};
 use super::peer_watchdog::PeerWatchdog;
 use super::turns::Turns;
-use crate::limits::Unproved;
+use crate::limits::{ConnectionMemory, Unproved};
 
 /// Bytes of an unproved peer that h2 gets at once: one request, or part of it.
 const UNPROVED_READ: usize = 512;
+
+/// Bytes of header blocks of any other peer that h2 gets before their requests reach their handlers, and are counted. Short fields
+/// take forty times as much once they are decoded.
+const HEADERS_PER_TURN: usize = 2 * 1024;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -36,7 +40,9 @@ pub(super) struct PeerStream<S> {
 #[derive(Debug)]
 pub(super) struct Inspector {
     rewriter: Option<AuthorityRewriter>,
-    unproved: Option<(Unproved, Turns)>,
+    unproved: Option<Unproved>,
+    turns: Turns,
+    memory: ConnectionMemory,
     budget: FrameBudget,
     watchdog: PeerWatchdog,
     /// Whether a header block continues in the next frame.
@@ -45,6 +51,10 @@ pub(super) struct Inspector {
     started: Option<Instant>,
     /// The turn in which a request started.
     request_turn: Option<u64>,
+    /// The turn of the last read.
+    read_turn: u64,
+    /// Bytes of header blocks in this turn.
+    turn_headers: usize,
     /// Whether the watchdog was told about the unfinished frame. The peer is late only while the broker waits for more bytes.
     reported: bool,
 }
@@ -93,33 +103,53 @@ impl<S: AsyncRead + Unpin> PeerStream<S> {
 }
 
 impl Inspector {
-    /// Notifies `watchdog` of the peer's frames, counts messages for `unproved`, and lets `rewriter` correct the `:authority`.
+    /// Notifies `watchdog` of the peer's frames, counts messages for `unproved` or in `memory`, and lets `rewriter` correct the
+    /// `:authority`.
     pub(super) fn new(
         rewriter: Option<AuthorityRewriter>,
         watchdog: PeerWatchdog,
-        unproved: Option<(Unproved, Turns)>,
+        unproved: Option<Unproved>,
+        turns: Turns,
+        memory: ConnectionMemory,
     ) -> Self {
         let budget = FrameBudget::new();
         Self {
             rewriter,
             unproved,
+            turns,
+            memory,
             budget,
             watchdog,
             within_block: false,
             started: None,
             request_turn: None,
+            read_turn: 0,
+            turn_headers: 0,
             reported: false,
         }
     }
 
     fn unproved(&self) -> Option<&Unproved> {
-        self.unproved.as_ref().map(|(connection, _)| connection).filter(|connection| !connection.is_proved())
+        self.unproved.as_ref().filter(|connection| !connection.is_proved())
     }
 
     /// Returns whether a request of an unproved peer started in this turn.
     fn must_yield(&self) -> bool {
-        let current = self.unproved.as_ref().map(|(_, turns)| turns.current());
-        self.request_turn.is_some() && self.request_turn == current
+        self.request_turn == Some(self.turns.current())
+    }
+
+    /// Returns whether a proved peer may send more now. Otherwise its requests must reach their handlers first, or others must give
+    /// memory back.
+    fn may_read(&mut self) -> io::Result<bool> {
+        let turn = self.turns.current();
+        if std::mem::replace(&mut self.read_turn, turn) != turn {
+            self.turn_headers = 0;
+            self.memory.note_turn();
+        }
+        if self.memory.is_closing() {
+            return Err(io::Error::other("the peer's requests take too much memory"));
+        }
+        Ok(self.turn_headers <= HEADERS_PER_TURN && !self.memory.is_exhausted())
     }
 
     fn note_started(&mut self, within_frame: bool, now: Instant) {
@@ -156,12 +186,17 @@ impl FrameVisitor for Inspector {
         match kind {
             HEADERS => {
                 self.budget.note_request();
-                self.request_turn = self.unproved.as_ref().map(|(_, turns)| turns.current());
+                self.request_turn = Some(self.turns.current());
             }
             _ => self.budget.withdraw(),
         }
-        if let (DATA, Some(connection)) = (kind, self.unproved()) {
-            connection.note_received(length);
+        if matches!(kind, HEADERS | CONTINUATION) {
+            self.turn_headers += length;
+        }
+        match self.unproved() {
+            Some(connection) if kind == DATA => connection.note_received(length),
+            None if kind == DATA => self.memory.note_received(length),
+            _ => {}
         }
         self.within_block = matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS == 0;
         if kind == SETTINGS && flags & ACK != 0 {
@@ -199,6 +234,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
         }
         if self.inspector.unproved().is_some() {
             return self.poll_read_little(context, buffer);
+        }
+        if !self.inspector.may_read()? {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
