@@ -48,7 +48,7 @@ pub struct TrustedFile {
 /// group may write only if it is root's, or the broker's user is alone in it.
 ///
 /// # Errors
-/// There is no such file, it cannot be read, or another user could write or replace it.
+/// The file is missing, it cannot be read, or another user could write or replace it.
 pub fn open(path: &Path) -> Result<TrustedFile, TrustedFileError> {
     open_for(path, &Owners::of_broker())
 }

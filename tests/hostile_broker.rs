@@ -200,7 +200,7 @@ async fn sync_of_all_grants_overwrites_no_entry_that_is_not_its_own() {
     }
 }
 
-/// Any user of the host may listen on 127.0.0.1:50051 while there is no socket.
+/// Any user of the host may listen on 127.0.0.1:50051 while the socket is missing.
 #[test]
 fn sync_and_helpers_use_loopback_only_if_it_is_named() {
     let directory = tempfile::tempdir().unwrap();

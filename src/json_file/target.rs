@@ -125,7 +125,7 @@ impl Target {
     /// Removes the file.
     ///
     /// # Errors
-    /// Returns an error if there is no such file, or it cannot be removed.
+    /// Returns an error if the file is missing, or cannot be removed.
     pub fn remove(&self) -> io::Result<()> {
         self.folder.as_ref().map_or(Ok(()), |folder| folder.remove(self.name()))
     }

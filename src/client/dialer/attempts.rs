@@ -129,7 +129,7 @@ where
     }
 
     /// Returns whether a default address counts: a socket only in a directory that exists, loopback only without a socket. Without
-    /// loopback every socket counts, because there is no other address to wait for.
+    /// loopback every socket counts, because the client has nothing else to wait for.
     fn is_default_admitted(&self, address: &Address) -> bool {
         match address {
             Address::Unix(_) if self.targets.iter().all(|target| target.address.is_socket()) => true,

@@ -65,7 +65,7 @@ impl Usage {
         self.unread = self.unread.saturating_sub(bytes);
     }
 
-    /// Without a call there is no message that waits to be read.
+    /// Without a call no message waits to be read.
     pub(super) fn end_call(&mut self, bytes: usize, is_last: bool) {
         self.calls -= bytes;
         if is_last {
