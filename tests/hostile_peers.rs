@@ -207,6 +207,16 @@ impl Stall {
     }
 }
 
+/// Adds up by how much sleeps of 100 ms take longer: the time that a loaded machine withholds from the test and the broker.
+async fn measure(withheld: &mut Duration) {
+    const STEP: Duration = Duration::from_millis(100);
+    loop {
+        let start = Instant::now();
+        sleep(STEP).await;
+        *withheld += start.elapsed().saturating_sub(STEP);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_connections_are_closed_within_10_s() {
     const OF_EACH: usize = 25;
@@ -216,10 +226,14 @@ async fn stalled_connections_are_closed_within_10_s() {
         let cuts = join_all((0..OF_EACH).map(|_| stall.perform(&address))).await;
         cuts.into_iter().map(|cut| cut.after).max().unwrap()
     };
-    let last = join_all(Stall::ALL.map(|(stall, _)| of_kind(stall))).await;
+    let mut withheld = Duration::ZERO;
+    let last = tokio::select! {
+        last = join_all(Stall::ALL.map(|(stall, _)| of_kind(stall))) => last,
+        () = measure(&mut withheld) => unreachable!("it has no end"),
+    };
     for ((stall, name), last) in Stall::ALL.into_iter().zip(&last) {
-        println!("{name}: {OF_EACH} connections, the last one closed after {last:.1?}");
-        assert!(*last <= CUT_LIMIT, "{stall:?}: {last:?}");
+        println!("{name}: {OF_EACH} connections, the last one closed after {last:.1?} ({withheld:.1?} withheld)");
+        assert!(*last <= CUT_LIMIT + withheld, "{stall:?}: {last:?}, {withheld:?} withheld");
     }
     scene.end("all of these at once", &format!("{} connections", OF_EACH * Stall::ALL.len())).await;
 }
