@@ -23,6 +23,7 @@ use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Diagnostic, Sources};
 use crate::limits::Limits;
+use crate::metrics::{self, Exposition, Registry};
 use crate::registry::Region;
 use crate::rejections::RejectionRecorder;
 use crate::server::{
@@ -87,7 +88,7 @@ pub fn serve(start: Start) -> Result<(), StartError> {
         let signals = Signals::listen().context("cannot listen for signals")?;
         let telemetry = telemetry::start(&config.log, &start.sources.environment)?;
         let tracing = telemetry.sampler().map(Tracing::sampled_by).unwrap_or_default();
-        let served = Box::pin(serve_until_signal(config, start, tracing, signals)).await;
+        let served = Box::pin(serve_until_signal(config, start, tracing, Registry::default(), signals)).await;
         telemetry.flush().await;
         served
     });
@@ -99,6 +100,7 @@ async fn serve_until_signal(
     config: Config,
     start: Start,
     tracing: Tracing,
+    metrics: Registry,
     mut signals: Signals,
 ) -> Result<(), StartError> {
     process::prepare(endpoints::max_connections(&config));
@@ -113,7 +115,8 @@ async fn serve_until_signal(
     if let Some(tls) = &auth.tls {
         tls.log_mistakes();
     }
-    let parts = Parts { auth, sockets: start.sockets, tracing, ..Parts::new(clock) }.with_environment(&start.sources);
+    let parts =
+        Parts { auth, sockets: start.sockets, tracing, metrics, ..Parts::new(clock) }.with_environment(&start.sources);
     let app = tokio::select! {
         app = App::build(config, parts) => app?,
         () = signals.received() => return Ok(()),
@@ -139,6 +142,7 @@ pub struct App {
     rejections: RejectionRecorder,
     grpc: GrpcService,
     health: Health,
+    exposition: Exposition,
     endpoints: Vec<Endpoint>,
     shutdown: ShutdownStages,
 }
@@ -149,7 +153,8 @@ impl App {
     /// # Errors
     /// Fails if AWS cannot be configured, the audit log cannot be opened, or a listener cannot be bound.
     pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
-        let Parts { clock, upstream, auth, mut sockets, default_sockets, tracing } = parts;
+        let Parts { clock, upstream, auth, mut sockets, default_sockets, tracing, mut metrics } = parts;
+        metrics::register_program(&mut metrics);
 
         let upstream = match upstream {
             Some(upstream) => upstream,
@@ -173,6 +178,9 @@ impl App {
         let middleware = Middleware::new(tracing, auth.issuers.clone(), limits.clone(), records, force_shutdown);
         let grpc = grpc_service(routes, health_service, &middleware, &shutdown);
 
+        // Every module is registered: what is built from here on serves.
+        let exposition = Exposition::new(metrics);
+
         // Bind the ECR API first, because its secret may be invalid: no client may connect to a broker that then fails to start.
         let ecr_api = config.server.aws_api.as_ref().map(|api| {
             let secret = auth.ecr_api_secret.clone();
@@ -184,7 +192,7 @@ impl App {
         let mut endpoints = endpoints::grpc(listeners, &config, &auth, grpc.clone(), (&limits, &rejections));
         endpoints.extend(ecr_api);
         refuse_loop(&upstream.endpoints, &endpoints).await?;
-        Ok(Self { config, cache, broker, limits, rejections, grpc, health, endpoints, shutdown })
+        Ok(Self { config, cache, broker, limits, rejections, grpc, health, exposition, endpoints, shutdown })
     }
 
     /// Serves until `shutdown` completes, then shuts down gracefully.
@@ -239,6 +247,12 @@ impl App {
     #[must_use]
     pub fn rejections(&self) -> RejectionRecorder {
         self.rejections.clone()
+    }
+
+    /// Returns the metrics of every module.
+    #[must_use]
+    pub fn exposition(&self) -> Exposition {
+        self.exposition.clone()
     }
 
     /// Returns the limits of callers and origins.

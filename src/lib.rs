@@ -21,6 +21,7 @@
 //! | tools | [`sync`] | locks that survive a panic |
 //! | tools | [`signal`] | SIGTERM and SIGINT |
 //! | tools | [`log_throttle`] | throttles repeated log lines |
+//! | tools | [`metrics`] | counters, histograms, and gauges read at scrape time, with their text formats |
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
 //! | tools | [`json_file`] | atomic, locked changes of JSON files shared with other programs |
@@ -104,6 +105,8 @@ pub mod limits;
 pub mod log_throttle;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod memory_guard;
+#[cfg(feature = "server")]
+pub mod metrics;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod moment;
 #[cfg(feature = "server")]

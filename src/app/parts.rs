@@ -8,6 +8,7 @@ use crate::address::default_sockets;
 use crate::api::grpc::trace::Tracing;
 use crate::clock::Clock;
 use crate::config::Sources;
+use crate::metrics::Registry;
 use crate::registry::Region;
 use crate::server::ActivatedSockets;
 use crate::source::CredentialSource;
@@ -27,6 +28,8 @@ pub struct Parts {
     pub default_sockets: Vec<PathBuf>,
     /// The spans that calls are recorded in.
     pub tracing: Tracing,
+    /// The metrics of what was built before.
+    pub metrics: Registry,
 }
 
 /// A source of credentials and what the broker must know of it.
@@ -51,6 +54,7 @@ impl Parts {
             sockets: ActivatedSockets::default(),
             default_sockets: Vec::new(),
             tracing: Tracing::default(),
+            metrics: Registry::default(),
         }
     }
 
