@@ -86,9 +86,10 @@ pub fn serve(start: Start) -> Result<(), StartError> {
     let runtime = Runtime::new().context("cannot start the async runtime")?;
     let served = runtime.block_on(async {
         let signals = Signals::listen().context("cannot listen for signals")?;
-        let telemetry = telemetry::start(&config.log, &start.sources.environment)?;
+        let mut metrics = Registry::default();
+        let telemetry = telemetry::start(&config.log, &start.sources.environment, &mut metrics)?;
         let tracing = telemetry.sampler().map(Tracing::sampled_by).unwrap_or_default();
-        let served = Box::pin(serve_until_signal(config, start, tracing, Registry::default(), signals)).await;
+        let served = Box::pin(serve_until_signal(config, start, tracing, metrics, signals)).await;
         telemetry.flush().await;
         served
     });

@@ -14,17 +14,22 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::environment::Otlp;
 use crate::config::Log;
+use crate::metrics::Registry;
 
 mod environment;
 mod logs;
+mod metrics;
 mod sampler;
 mod spans;
+
+pub use self::metrics::{Metrics, Signal};
 
 /// Running telemetry. Dropping it writes the pending log lines.
 #[derive(Debug)]
 pub struct Telemetry {
     otlp: Option<Otlp>,
     provider: Option<SdkTracerProvider>,
+    metrics: Metrics,
     _logs: WorkerGuard,
 }
 
@@ -32,15 +37,16 @@ pub struct Telemetry {
 ///
 /// # Errors
 /// Fails if a log filter or an `OTEL_*` variable is invalid.
-pub fn start(log: &Log, environment: &[(String, String)]) -> anyhow::Result<Telemetry> {
+pub fn start(log: &Log, environment: &[(String, String)], registry: &mut Registry) -> anyhow::Result<Telemetry> {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
+    let metrics = Metrics::new(registry, writer.error_counter());
     let otlp = Otlp::from_environment(environment)?;
     let provider = otlp.as_ref().map(spans::provider).transpose()?;
     let export = provider.as_ref().map(spans::layer);
     // A list: a layer that is `None` in an `Option` would enable everything, and every call would have a span.
     let layers: Vec<_> = std::iter::once(logs::layer(log, environment, writer)?).chain(export).collect();
     tracing_subscriber::registry().with(layers).try_init().context("telemetry is already running")?;
-    Ok(Telemetry { otlp, provider, _logs: guard })
+    Ok(Telemetry { otlp, provider, metrics, _logs: guard })
 }
 
 impl Telemetry {
@@ -48,6 +54,12 @@ impl Telemetry {
     #[must_use]
     pub fn sampler(&self) -> Option<Box<dyn ShouldSample>> {
         self.otlp.as_ref().map(|otlp| Box::new(otlp.sampler.clone()) as Box<dyn ShouldSample>)
+    }
+
+    /// Returns the metrics of what telemetry drops.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Sends the pending spans. The SDK's shutdown blocks, so it must not run on a thread of the runtime.
