@@ -24,10 +24,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Diagnostic, Sources};
 use crate::limits::Limits;
 use crate::metrics::{self, Exposition, Registry};
+use crate::ops::Ops;
 use crate::registry::Region;
 use crate::rejections::RejectionRecorder;
 use crate::server::{
-    ActivatedSockets, Drain, Endpoint, FINAL_FLUSH, GrpcService, Health, Server, ShutdownStages, grpc_service,
+    self, ActivatedSockets, Drain, Endpoint, FINAL_FLUSH, GrpcService, Health, Server, ShutdownStages, grpc_service,
     refuse_loop,
 };
 use crate::signal::Signals;
@@ -189,9 +190,15 @@ impl App {
             endpoints::ecr_api(api, secret, &mut sockets, ecr_api)
         });
         let ecr_api = ecr_api.transpose()?;
+        let ops = config.server.ops.as_ref().map(|ops| {
+            let pages = Ops::new(&ops.hosts, health.readiness().clone());
+            endpoints::ops(ops, pages, &auth, rejections.clone(), &mut sockets)
+        });
+        let ops = ops.transpose()?;
         let listeners = endpoints::bind(&config.server.listen, &default_sockets, &mut sockets)?;
         let mut endpoints = endpoints::grpc(listeners, &config, &auth, grpc.clone(), (&limits, &rejections));
         endpoints.extend(ecr_api);
+        endpoints.extend(ops);
         refuse_loop(&upstream.endpoints, &endpoints).await?;
         Ok(Self { config, cache, broker, limits, rejections, grpc, health, exposition, endpoints, shutdown })
     }
@@ -199,19 +206,23 @@ impl App {
     /// Serves until `shutdown` completes, then shuts down gracefully.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { config, cache, broker, health, rejections, .. } = self;
-        let drain_timeout = config.server.connections.drain_timeout;
+        let &server::Settings { drain_delay, drain_timeout, .. } = &config.server.connections;
         let server = Server::start(self.endpoints, &config.server.connections, self.limits.unproved(), self.shutdown);
+        let readiness = health.readiness().clone();
+        let first_fill = background::first_fill(Arc::clone(&broker), config.keep_warm.clone(), readiness);
         let keep_warm = background::keep_warm(broker, config.keep_warm);
         let maintenance = background::maintenance(cache.clone(), health.clone());
         let rejection_counts = background::rejection_counts(rejections.clone());
 
         shutdown.await;
 
+        first_fill.abort();
         keep_warm.abort();
         maintenance.abort();
         // Maintenance must end before the drain reports NOT_SERVING: it could report SERVING afterwards.
         let _ = maintenance.await;
         health.drain().await;
+        tokio::time::sleep(drain_delay).await;
         server.drain(Drain::First, drain_timeout).await;
         cache.wait_for_fetches(FINAL_FLUSH).await;
         server.drain(Drain::Last, FINAL_FLUSH).await;

@@ -7,7 +7,7 @@ pub use self::aws_files::AwsFiles;
 pub use self::diagnostic::Diagnostic;
 pub use self::example::example;
 pub use self::files::{Disk, Files, Settled};
-pub use self::model::{AwsApi, Config, Log, LogFormat, Server};
+pub use self::model::{AwsApi, Config, Log, LogFormat, Ops, Server};
 pub use self::print::effective;
 pub use self::sources::Sources;
 

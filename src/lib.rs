@@ -43,6 +43,7 @@
 //! | broker | [`cache`] | credential cache with single flight, background refresh and failure backoff |
 //! | broker | [`broker`] | authorization and release of credentials |
 //! | front doors | [`api`] | gRPC services and the ECR-compatible API |
+//! | front doors | [`ops`] | health and metrics for operators, over HTTP |
 //! | front doors | [`server`] | listeners, connections and graceful shutdown |
 //! | process | [`config`] | configuration: model, settings table and checks |
 //! | process | [`telemetry`] | logs and traces |
@@ -111,6 +112,8 @@ pub mod metrics;
 pub mod moment;
 #[cfg(feature = "server")]
 pub mod mount;
+#[cfg(feature = "server")]
+pub mod ops;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod pb;
 #[cfg(any(feature = "server", feature = "client"))]

@@ -25,17 +25,19 @@ mod shutdown;
 mod socket_activation;
 #[cfg(test)]
 mod test_protocol;
+mod tls_handshake;
 
 pub use self::grpc_service::GrpcService;
 pub use self::settings::Settings;
 pub use self::socket_activation::ActivatedSockets;
 
 pub(crate) use self::endpoint::{Drain, Endpoint};
-pub(crate) use self::endpoints::Server;
+pub(crate) use self::endpoints::{MAX_OBSERVERS_OPEN, Server};
 pub(crate) use self::grpc_service::grpc_service;
 pub(crate) use self::health::Health;
-pub(crate) use self::http1::EcrApiProtocol;
+pub(crate) use self::http1::{EcrApiProtocol, OpsProtocol};
 pub(crate) use self::http2::GrpcProtocol;
 pub(crate) use self::listener::Listener;
 pub(crate) use self::loop_guard::refuse_loop;
 pub(crate) use self::shutdown::{FINAL_FLUSH, ShutdownStages};
+pub(crate) use self::tls_handshake::TlsHandshake;

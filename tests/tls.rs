@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certificates::{Authority, BROKER, Pair, RUNNER, dns, leaf, uri};
-use ecr_broker::authn::tls::{Settings, Tls, TlsError};
+use ecr_broker::authn::tls::{Application, Settings, Tls, TlsError};
 use ecr_broker::pb;
 use ecr_broker::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
@@ -257,7 +257,7 @@ async fn handshake(tls: &Arc<Tls>, config: Arc<ClientConfig>) -> Result<String, 
     let (here, there) = tokio::io::duplex(64 * 1024);
     let name = ServerName::try_from(BROKER).unwrap();
     let client = tokio_rustls::TlsConnector::from(config).connect(name, there);
-    let (accepted, client) = tokio::join!(tls.accept(here), client);
+    let (accepted, client) = tokio::join!(tls.accept(here, Application::Http2), client);
     drop(client);
     let (_, proof) = accepted.map_err(|error| error.to_string())?;
     Ok(proof.unwrap().caller()?.to_string())
@@ -426,7 +426,7 @@ async fn sessions_are_not_resumed_and_tls_1_2_is_rejected() {
         let (here, there) = tokio::io::duplex(64 * 1024);
         let name = ServerName::try_from(BROKER).unwrap();
         let client = tokio_rustls::TlsConnector::from(Arc::clone(&config)).connect(name, there);
-        let (accepted, client) = tokio::join!(tls.accept(here), client);
+        let (accepted, client) = tokio::join!(tls.accept(here, Application::Http2), client);
         let (mut server, _) = accepted.unwrap();
         assert_eq!(server.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
         // Session tickets would arrive before the first byte.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tracing::warn;
 
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
+use crate::ops::Readiness;
 use crate::registry::Registry;
 use crate::rejections::{FLUSH_INTERVAL, RejectionRecorder};
 use crate::server::Health;
@@ -14,6 +16,19 @@ use crate::supervise;
 
 /// Time between two sweeps of expired credentials out of memory.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Time for the credentials of `cache.keep_warm` to be cached. Then the broker is ready without some: they may be denied for good.
+const WARM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Notes in the readiness that the credentials of `registries` are cached, or that it took too long.
+pub(super) fn first_fill(broker: Arc<Broker>, registries: Vec<Registry>, readiness: Readiness) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if tokio::time::timeout(WARM_TIMEOUT, broker.until_warm(&registries)).await.is_err() {
+            warn!("cache.keep_warm not filled in time; the broker is ready without some of its registries");
+        }
+        readiness.note_warm();
+    })
+}
 
 /// Keeps the credentials of `registries` fresh.
 pub(super) fn keep_warm(broker: Arc<Broker>, registries: Vec<Registry>) -> JoinHandle<()> {

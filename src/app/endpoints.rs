@@ -11,16 +11,21 @@ use crate::api::ecr::{EcrApi, Secret};
 use crate::authn::TcpAuthn;
 use crate::config::{self, Config};
 use crate::limits::Limits;
+use crate::ops::Ops;
 use crate::rejections::RejectionRecorder;
-use crate::server::{ActivatedSockets, Drain, EcrApiProtocol, Endpoint, GrpcProtocol, GrpcService, Listener};
+use crate::server::{
+    ActivatedSockets, Drain, EcrApiProtocol, Endpoint, GrpcProtocol, GrpcService, Listener, MAX_OBSERVERS_OPEN,
+    OpsProtocol, TlsHandshake,
+};
 
-/// Returns how many connections may be open: those of TCP, of Unix sockets and of the ECR API have a limit each.
+/// Returns how many connections may be open: those of TCP, of Unix sockets, of the ECR API and of the ops listener have a limit each.
 pub(super) fn max_connections(config: &Config) -> usize {
     let server = &config.server;
     let is_tcp = |address: &ListenAddress| matches!(address, ListenAddress::Tcp(_));
     let (tcp, unix) = (server.listen.iter().any(is_tcp), !server.listen.iter().all(is_tcp) || server.listen.is_empty());
     let kinds = [tcp, unix, server.aws_api.is_some()].into_iter().filter(|served| *served).count();
-    server.connections.max_connections.saturating_mul(kinds)
+    let observers = if server.ops.is_some() { MAX_OBSERVERS_OPEN } else { 0 };
+    server.connections.max_connections.saturating_mul(kinds).saturating_add(observers)
 }
 
 /// Binds every configured address. If none is configured, binds the first default socket that can be bound.
@@ -81,4 +86,23 @@ pub(super) fn ecr_api(
     let listener = Listener::bind(&address, sockets).context("server.aws_api_listen")?;
     let protocol = Arc::new(EcrApiProtocol::new(api(secret)));
     Ok(Endpoint { listener, protocol, drain: Drain::First })
+}
+
+/// Serves the ops pages on their listener. Beyond loopback it speaks TLS, unless plaintext is allowed.
+pub(super) fn ops(
+    config: &config::Ops,
+    ops: Ops,
+    auth: &AuthMaterial,
+    rejections: RejectionRecorder,
+    sockets: &mut ActivatedSockets,
+) -> anyhow::Result<Endpoint> {
+    let is_local = config.listen.is_local();
+    let tls = if is_local || config.allow_plaintext { None } else { auth.tls.clone() };
+    ensure!(
+        is_local || config.allow_plaintext || tls.is_some(),
+        "server.ops_listen: the address is reachable from other hosts; set server.tls or server.ops_allow_plaintext"
+    );
+    let listener = Listener::bind(&config.listen, sockets).context("server.ops_listen")?;
+    let protocol = Arc::new(OpsProtocol { ops, tls, handshake: TlsHandshake { rejections }, is_local });
+    Ok(Endpoint { listener, protocol, drain: Drain::Last })
 }

@@ -35,6 +35,7 @@ mod verifier;
 mod window;
 
 pub use self::files::TlsError;
+pub use self::generation::Application;
 pub use self::handshake_error::certificate_problem;
 pub use self::settings::Settings;
 pub use self::verified_certificate::VerifiedCertificate;
@@ -117,12 +118,16 @@ impl Tls {
     ///
     /// # Errors
     /// If the peer does not speak TLS 1.3, disconnects, or presents a certificate that is rejected.
-    pub async fn accept<I>(&self, io: I) -> io::Result<(TlsStream<I>, Option<VerifiedCertificate>)>
+    pub async fn accept<I>(
+        &self,
+        io: I,
+        application: Application,
+    ) -> io::Result<(TlsStream<I>, Option<VerifiedCertificate>)>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
         let (generation, started) = (self.generations.current(), self.generations.clock().now().wall);
-        let acceptor = TlsAcceptor::from(generation.config());
+        let acceptor = TlsAcceptor::from(generation.config(application));
         let stream = acceptor.accept(io).await.map_err(handshake_error::unwrap_own)?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = VerifiedCertificate::of(chain, &generation, &self.generations, started);

@@ -20,6 +20,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// At the start each registry waits for a random part of the sum of these delays: many brokers may start together, as after a power
 /// cut.
 const SPACING: Duration = Duration::from_millis(50);
+/// Interval of the checks whether they are cached after the start.
+const FILL_INTERVAL: Duration = Duration::from_millis(200);
 /// Upper limit of that sum.
 const MAX_START_DELAY: Duration = Duration::from_secs(20);
 
@@ -43,12 +45,27 @@ impl Broker {
         }
     }
 
+    /// Returns once the credentials of `registries` are cached.
+    pub async fn until_warm(&self, registries: &[Registry]) {
+        for registry in registries {
+            for key in self.warm_keys(registry) {
+                while !self.cache.has(&key).await {
+                    sleep(FILL_INTERVAL).await;
+                }
+            }
+        }
+    }
+
     /// Starts the fetches and refreshes that are due, and does not wait for them.
     async fn warm(&self, registry: &Registry) {
-        for profile in self.warm_profiles(registry) {
-            let key = CredentialKey { registry: registry.clone(), profile, caller: None };
+        for key in self.warm_keys(registry) {
             self.cache.warm(key).await;
         }
+    }
+
+    fn warm_keys(&self, registry: &Registry) -> impl Iterator<Item = CredentialKey> {
+        let key = |profile| CredentialKey { registry: registry.clone(), profile, caller: None };
+        self.warm_profiles(registry).into_iter().map(key)
     }
 
     /// Returns the profiles whose credentials for a registry are kept warm. Leaves out profiles with one credential per caller: the

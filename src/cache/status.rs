@@ -11,7 +11,7 @@ use super::entry::Entry;
 use super::lookup::{Lookup, RefreshState};
 use super::scope::{Cached, Scope};
 use crate::caller::Principal;
-use crate::credential::ProfileName;
+use crate::credential::{CredentialKey, ProfileName};
 use crate::registry::Registry;
 use crate::source::SourceStatus;
 
@@ -49,6 +49,12 @@ impl CredentialCache {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
         let is_usable = |entry: &Entry| entry.credential.remaining(now) >= margin;
         self.shared.store.index.expiry(registry, profile, caller, is_usable)
+    }
+
+    /// Returns whether a key's credential is cached and lasts longer than the safety margin. Makes no call.
+    pub async fn has(&self, key: &CredentialKey) -> bool {
+        let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
+        self.shared.store.get(key).await.is_some_and(|entry| entry.credential.remaining(now) >= margin)
     }
 
     /// Returns the number of cached credentials.

@@ -11,6 +11,7 @@ use crate::address::ListenAddress;
 use crate::audit;
 use crate::authn::{jwt, tls};
 use crate::cache;
+use crate::caller::DnsName;
 use crate::limits;
 use crate::policy::Policy;
 use crate::policy::lint::AcceptedIdentities;
@@ -56,12 +57,25 @@ pub struct Server {
     pub loopback: bool,
     /// Limits of connections and of the drain.
     pub connections: server::Settings,
+    /// The ops listener, if there is one.
+    pub ops: Option<Ops>,
     /// The ECR-compatible API, if it is served.
     pub aws_api: Option<AwsApi>,
     /// TLS of TCP listeners; none: plaintext.
     pub tls: Option<tls::Settings>,
     /// Accepted issuers of bearer tokens.
     pub issuers: Vec<jwt::Settings>,
+}
+
+/// The ops listener.
+#[derive(Debug, Clone)]
+pub struct Ops {
+    /// Its address.
+    pub listen: ListenAddress,
+    /// DNS names by which it is reached.
+    pub hosts: Vec<DnsName>,
+    /// Whether it speaks plaintext beyond loopback.
+    pub allow_plaintext: bool,
 }
 
 /// The listener of the ECR-compatible API.

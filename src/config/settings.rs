@@ -13,9 +13,9 @@ use super::reader::Reader;
 use super::setting::{Section, Setting, SettingMeta};
 use super::value_type::ValueType;
 use super::values::{
-    ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, LOG_FILTER, LOG_FORMAT,
-    LOOPBACK_ADDRESS, NETWORKS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION, REVOCATIONS,
-    TRUST_DOMAINS, bytes, count, duration,
+    ADDRESS, ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, HOSTS, LOG_FILTER,
+    LOG_FORMAT, LOOPBACK_ADDRESS, NETWORKS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION,
+    REVOCATIONS, TRUST_DOMAINS, bytes, count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
@@ -38,6 +38,11 @@ define_sections! {
         /// manager kills the broker (systemd: `TimeoutStopSec`).
         drain_timeout: Duration = "20s", duration(Duration::from_secs(1), Duration::from_mins(10));
 
+        /// Time between SIGTERM and the drain. Health and `/readyz` report the shutdown at once, and the broker
+        /// still accepts and serves everything. Set it where load balancers need time to notice (Kubernetes:
+        /// 5 s); it adds to `drain_timeout`.
+        drain_delay: Duration = "0s", duration(Duration::ZERO, Duration::from_mins(10));
+
         /// Approximate age at which a connection closes: it accepts no new requests and finishes those in
         /// flight. Lower it so that clients reconnect sooner, perhaps to another replica.
         max_connection_age: Duration = "1h", duration(Duration::from_secs(10), Duration::from_hours(7 * 24));
@@ -57,6 +62,19 @@ define_sections! {
         /// header before them. The header is required from there and refused from elsewhere. Its address
         /// serves limits and logs; it proves nothing, and is never loopback.
         proxy_protocol_from: Vec<IpNet> = [], NETWORKS, example ["10.0.0.0/24"];
+
+        /// Address of the ops listener, `IP:PORT` or `unix:/PATH`: `/livez`, `/readyz` and `/metrics` over
+        /// HTTP/1.1, read-only. Beyond loopback it speaks TLS, or needs `ops_allow_plaintext`. Not set: no ops
+        /// listener.
+        ops_listen: Option<ListenAddress>, ADDRESS, example "127.0.0.1:9464";
+
+        /// DNS names by which the ops listener is reached beside `localhost` and IP addresses. A request with
+        /// another `Host` is refused, so that no website can reach it through a browser.
+        ops_hosts: Vec<DnsName> = [], HOSTS, example ["broker-1.corp.example"];
+
+        /// Permission for the ops listener to speak plaintext beyond loopback, even with `[server.tls]`. Set it
+        /// where probes and Prometheus come over a trusted network, such as that of a cluster's pods.
+        ops_allow_plaintext: bool = false, BOOLEAN;
 
         /// Loopback address of the ECR-compatible API: it answers GetAuthorizationToken for programs that
         /// only know AWS. Point them at it with `AWS_ENDPOINT_URL_ECR=http://127.0.0.1:9911/t/SECRET` and

@@ -31,6 +31,19 @@ pub(super) const ADDRESSES: ValueType<Vec<ListenAddress>> = ValueType {
     },
 };
 
+pub(super) const ADDRESS: ValueType<Option<ListenAddress>> = text("IP:PORT or unix:/PATH", |value, _| {
+    string(value)?.parse::<ListenAddress>().map(Some).map_err(|error| error.to_string())
+});
+
+pub(super) const HOSTS: ValueType<Vec<DnsName>> = ValueType {
+    env_format: EnvFormat::List,
+    expected: Expected::Words("a list of DNS names"),
+    read: |value, expected| {
+        let name = |text: &str| text.parse::<DnsName>().map_err(|error| error.to_string());
+        items(value, expected)?.iter().map(|item| name(string(item)?)).collect()
+    },
+};
+
 pub(super) const NETWORKS: ValueType<Vec<IpNet>> = ValueType {
     env_format: EnvFormat::List,
     expected: Expected::Words("a list of networks"),

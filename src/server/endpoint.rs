@@ -60,7 +60,7 @@ impl Endpoint {
     pub(crate) fn url(&self) -> String {
         match self.address() {
             ListenAddress::Tcp(address) => format!("{}://{address}", self.protocol.scheme()),
-            unix @ ListenAddress::Unix(_) => unix.to_string(),
+            ListenAddress::Unix(path) => format!("{}:{}", self.protocol.unix_scheme(), path.display()),
         }
     }
 

@@ -12,8 +12,13 @@ use super::settings::Settings;
 use super::shutdown::ShutdownStages;
 use crate::limits::UnprovedConnections;
 
-/// Connections of the endpoints that drain last, in total and from one origin. A few probes and scrapers need no more.
+/// TCP connections of the endpoints that drain last. From three quarters of it on, each new one ends an old one, so that a peer that
+/// holds connections cannot keep the probes out. A few probes and scrapers need no more.
 const MAX_OBSERVERS: usize = 64;
+/// Connections of one user to their Unix sockets.
+const MAX_OBSERVERS_PER_UID: usize = MAX_OBSERVERS / 2;
+/// The same connections in total, with those that were ended and have not closed yet: a burst is accepted before they do.
+pub(crate) const MAX_OBSERVERS_OPEN: usize = 4 * MAX_OBSERVERS;
 
 /// Endpoints that accept connections, in two groups: one drains first, the other last.
 #[derive(Debug)]
@@ -30,19 +35,19 @@ impl Server {
         unproved: &UnprovedConnections,
         shutdown: ShutdownStages,
     ) -> Self {
-        let proxies = Proxies::new(settings.proxy_protocol_from.clone());
-        let group = |limits, shutdown| DrainGroup {
-            places: Places::new(limits, unproved.clone()),
-            proxies: proxies.clone(),
+        let group = |places, proxies, shutdown| DrainGroup {
+            places,
+            proxies: Proxies::new(proxies),
             max_age: settings.max_connection_age,
             shutdown,
             tasks: TaskTracker::new(),
         };
-        let observers = Limit::fixed(MAX_OBSERVERS);
-        let observers = ConnectionLimits { total: observers, per_address: observers, per_uid: observers };
+        let callers = Places::new(ConnectionLimits::of(settings), unproved.clone());
+        let observers = Places::new(observers(), unproved.apart(MAX_OBSERVERS));
         let server = Self {
-            first: group(ConnectionLimits::of(settings), shutdown),
-            last: group(observers, ShutdownStages::default()),
+            first: group(callers, settings.proxy_protocol_from.clone(), shutdown),
+            // Probes come straight, without the header of a proxy.
+            last: group(observers, Vec::new(), ShutdownStages::default()),
         };
         for endpoint in endpoints {
             let group = server.group(endpoint.drain);
@@ -63,6 +68,11 @@ impl Server {
             Drain::Last => &self.last,
         }
     }
+}
+
+fn observers() -> ConnectionLimits {
+    let [all, of_uid] = [MAX_OBSERVERS_OPEN, MAX_OBSERVERS_PER_UID].map(Limit::fixed);
+    ConnectionLimits { total: all, per_address: all, per_uid: of_uid }
 }
 
 #[cfg(test)]

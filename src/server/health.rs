@@ -11,6 +11,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::cache::CredentialCache;
+use crate::ops::Readiness;
 use crate::protocol::MAX_REQUEST_BYTES;
 use crate::source::SourceStatus;
 
@@ -30,17 +31,23 @@ pub(crate) struct Health {
     cache: CredentialCache,
     /// The last reported status. Watchers get only changes.
     reported: Arc<Mutex<bool>>,
+    readiness: Readiness,
 }
 
 impl Health {
     /// Starts with the status `NOT_SERVING`, until a check finds that the broker can return credentials.
     pub(crate) async fn start(cache: CredentialCache) -> (Self, HealthServer<impl health_server::Health>) {
         let (reporter, service) = health_reporter();
-        let health = Self { reporter, cache, reported: Arc::default() };
+        let health = Self { reporter, cache, reported: Arc::default(), readiness: Readiness::default() };
         health.report(SERVICE, false).await;
         health.report_configuration(true).await;
         let service = service.accept_compressed(Gzip).accept_compressed(Deflate);
         (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
+    }
+
+    /// Returns the readiness, which the ops listener reports.
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
     /// Keeps the service's status up to date. It is `NOT_SERVING` while the broker has neither an AWS identity nor a usable credential.
@@ -53,8 +60,9 @@ impl Health {
         self.report(CONFIGURATION, is_in_effect).await;
     }
 
-    /// Reports `NOT_SERVING` for the names by which callers choose a broker, so that callers use another broker.
+    /// Reports `NOT_SERVING` for the names by which callers choose a broker, so that callers use another broker, and ends the readiness.
     pub(crate) async fn drain(&self) {
+        self.readiness.note_draining();
         self.report("", false).await;
         self.report(SERVICE, false).await;
     }
@@ -82,6 +90,9 @@ impl Health {
     async fn update(&self) {
         let mut reported = self.reported.lock().await;
         let serving = self.cache.can_serve();
+        if serving {
+            self.readiness.note_can_serve();
+        }
         if *reported != serving {
             self.report(SERVICE, serving).await;
             *reported = serving;

@@ -1,14 +1,10 @@
 //! HTTP/2 connections: the gRPC API, over Unix sockets, TCP and TLS.
 
-use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::server::TlsStream;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use self::authority::AuthorityRewriter;
 use self::connection::Connection;
@@ -16,8 +12,8 @@ use super::grpc_service::GrpcService;
 use super::lifetime::Lifetime;
 use super::listener::Accepted;
 use super::protocol::Protocol;
-use crate::audit::{Outcome, Proof, Unauthenticated};
-use crate::authn::tls::{self, Tls, VerifiedCertificate};
+use super::tls_handshake::{Established, NotEstablished, TlsHandshake};
+use crate::authn::tls::{Application, Tls};
 use crate::authn::{Peer, TcpAuthn, TcpPeer, UnixPeer};
 use crate::limits::{Attempt, Limits, Origin, RetryAfter};
 use crate::rejections::{Kind, RejectionRecorder, Subject};
@@ -33,10 +29,6 @@ mod frames;
 mod peer_stream;
 mod peer_watchdog;
 mod turns;
-
-/// Time for a TLS handshake. The connection limits bound how many run at a time. A queue of handshakes would not do: silent peers
-/// would take the turns of their neighbours.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the gRPC API on every connection, after the peer is identified.
 #[derive(Debug)]
@@ -86,43 +78,17 @@ impl GrpcProtocol {
         stream: TcpStream,
         (origin, TcpPeer { address: from, .. }): (Origin, TcpPeer),
         lifetime: &Lifetime,
-    ) -> Option<(TlsStream<TcpStream>, Option<VerifiedCertificate>)> {
+    ) -> Option<Established> {
         if let Err(RetryAfter(wait)) = self.limits.check_origin(origin, Attempt::Handshake) {
             debug!(%from, ?wait, "connection rejected: too many failed authentications");
             return None;
         }
-        let handshake = tokio::select! {
-            handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => handshake,
-            () = lifetime.draining() => return None,
-        };
-        match handshake {
-            Ok(Ok(established)) => return Some(established),
-            Ok(Err(error)) => self.record_failure(&error, (origin, from)),
-            Err(_) => debug!(%from, "connection closed: TLS handshake timed out"),
+        let handshake = TlsHandshake { rejections: self.rejections.clone() };
+        let established = handshake.perform(tls, stream, Application::Http2, from, lifetime).await;
+        if matches!(established, Err(NotEstablished::Failed)) {
+            self.limits.record_failure(origin, Attempt::Handshake);
         }
-        self.limits.record_failure(origin, Attempt::Handshake);
-        None
-    }
-
-    /// Records a client certificate that was rejected, or counts it. Other failed handshakes are noise.
-    fn record_failure(&self, error: &io::Error, (origin, from): (Origin, IpAddr)) {
-        let Some(reason) = tls::certificate_problem(error) else {
-            debug!(%error, %from, "connection closed: TLS handshake failed");
-            return;
-        };
-        let kind = Kind::Unauthenticated(Proof::Certificate, reason);
-        let Some(admitted) = self.rejections.admit(Subject::Origin(origin), kind) else { return };
-        warn!(%error, %from, "connection closed: client certificate rejected");
-        let record = Unauthenticated {
-            request_id: None,
-            trace_id: None,
-            outcome: Outcome::Unauthenticated,
-            origin: from.to_string(),
-            proof: Proof::Certificate,
-            reason,
-        };
-        // A failed write is counted.
-        drop(self.rejections.queue(&admitted, &record));
+        established.ok()
     }
 
     /// Returns the connection of a TCP peer; without proof it stays unproved until a call is authenticated.

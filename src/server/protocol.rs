@@ -13,6 +13,11 @@ pub(crate) trait Protocol: Debug + Send + Sync {
     /// The URL scheme of a TCP endpoint.
     fn scheme(&self) -> &'static str;
 
+    /// The prefix of a Unix socket's path in its URL.
+    fn unix_scheme(&self) -> &'static str {
+        "unix"
+    }
+
     /// The fix for a configuration whose AWS endpoint leads to an endpoint of this protocol.
     fn loop_fix(&self) -> &'static str;
 

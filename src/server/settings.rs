@@ -9,6 +9,8 @@ use ipnet::IpNet;
 pub struct Settings {
     /// Time that requests in flight have to finish after the shutdown began.
     pub drain_timeout: Duration,
+    /// Time between the signal and the drain.
+    pub drain_delay: Duration,
     /// Age at which a connection is asked to end, ±10 %.
     pub max_connection_age: Duration,
     /// Open connections over TCP, over Unix sockets, and to the ECR API, each.

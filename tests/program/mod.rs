@@ -81,11 +81,22 @@ impl Server {
 
     /// Starts with the ECR API; returns its address, the second that the program prints.
     pub fn start_with_aws_api(arguments: &[&str], environment: &[(&str, &str)]) -> (Self, String) {
+        Self::start_with_second("aws+http://", arguments, environment)
+    }
+
+    /// Starts with the ops listener on a free port of loopback; returns its address, the second that the program prints.
+    pub fn start_with_ops(arguments: &[&str], environment: &[(&str, &str)]) -> (Self, String) {
+        let environment = [&[("ECR_BROKER_SERVER_OPS_LISTEN", "127.0.0.1:0")], environment].concat();
+        Self::start_with_second("ops+http://", arguments, &environment)
+    }
+
+    /// Starts with a second listener; returns its address without the scheme.
+    pub fn start_with_second(scheme: &str, arguments: &[&str], environment: &[(&str, &str)]) -> (Self, String) {
         let mut command = program(environment);
         command.args(arguments).stderr(Stdio::piped());
         let (server, mut stdout) = Self::spawn_listening(command);
         let address = next_address(&mut stdout).unwrap();
-        (server, address.strip_prefix("aws+http://").unwrap_or_else(|| panic!("{address}")).to_owned())
+        (server, address.strip_prefix(scheme).unwrap_or_else(|| panic!("{address}")).to_owned())
     }
 
     /// Starts a command that runs the program.

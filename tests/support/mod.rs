@@ -401,6 +401,8 @@ pub struct TestBroker {
     pub socket: std::path::PathBuf,
     /// The ECR API's address.
     pub aws_api: std::net::SocketAddr,
+    /// The URL of the ops listener, if it is configured.
+    pub ops: Option<String>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     directory: tempfile::TempDir,
@@ -464,6 +466,7 @@ impl TestBroker {
         let urls = app.urls();
         let tcp = address(&urls, &["grpc://", "grpcs://"]);
         let aws_api = address(&urls, &["aws+http://"]);
+        let ops = urls.iter().find(|url| url.starts_with("ops+")).cloned();
         let socket = directory.path().join("broker.sock");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async { _ = stopped.await }));
@@ -477,6 +480,7 @@ impl TestBroker {
             tcp,
             socket,
             aws_api,
+            ops,
             stop: Some(stop),
             running,
             directory,

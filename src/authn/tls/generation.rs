@@ -22,11 +22,21 @@ pub(super) struct Generations {
     clock: Arc<dyn Clock>,
 }
 
-/// A server configuration and a verifier, built from one reading of the files.
+/// The protocol that a listener speaks over TLS, and the only one that it agrees to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Application {
+    /// HTTP/2.
+    Http2,
+    /// HTTP/1.1.
+    Http1,
+}
+
+/// A server configuration for each application protocol and a verifier, built from one reading of the files.
 #[derive(Debug)]
 pub(super) struct Generation {
     files: Files,
-    config: Arc<ServerConfig>,
+    http2: Arc<ServerConfig>,
+    http1: Arc<ServerConfig>,
     verifier: Arc<Verifier>,
     number: u64,
 }
@@ -66,19 +76,26 @@ impl Generation {
             .with_client_cert_verifier(verifier.clone())
             .with_single_cert(files.certificates(&settings.certificate)?, files.key(&settings.key)?)
             .map_err(unusable_key(settings))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         let number = last.map_or(0, |last| last.number + 1);
-        Ok(Self { files, config: Arc::new(config), verifier, number })
+        let [http2, http1] = [&b"h2"[..], b"http/1.1"].map(|application| {
+            let mut config = config.clone();
+            config.alpn_protocols = vec![application.to_vec()];
+            Arc::new(config)
+        });
+        Ok(Self { files, http2, http1, verifier, number })
     }
 
     pub(super) fn files(&self) -> &Files {
         &self.files
     }
 
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+    pub(super) fn config(&self, application: Application) -> Arc<ServerConfig> {
+        Arc::clone(match application {
+            Application::Http2 => &self.http2,
+            Application::Http1 => &self.http1,
+        })
     }
 
     pub(super) fn verifier(&self) -> &Verifier {

@@ -11,6 +11,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     check_issuers(config, reader);
     check_activated_sockets(config, reader);
     check_aws_api(config, reader);
+    check_ops(config, reader);
     check_tcp(config, reader);
 }
 
@@ -42,6 +43,34 @@ fn check_aws_api(config: &Config, reader: &mut Reader<'_>) {
     if api.listen.port() != 0 && config.server.listen.contains(&ListenAddress::Tcp(api.listen)) {
         let problem = format!("{} is also in server.listen; give each listener its own port", api.listen);
         reader.report(&Server::aws_api_listen(), &problem);
+    }
+}
+
+/// The ops listener shares no address, and beyond loopback it is encrypted unless the operator says otherwise.
+fn check_ops(config: &Config, reader: &mut Reader<'_>) {
+    let Some(ops) = &config.server.ops else { return };
+    let is_fixed = !matches!(ops.listen, ListenAddress::Tcp(address) if address.port() == 0);
+    let of_aws_api = config.server.aws_api.as_ref().map(|api| ListenAddress::Tcp(api.listen));
+    let others = config.server.listen.iter().map(|address| (address, "server.listen"));
+    let mut others = others.chain(of_aws_api.as_ref().map(|address| (address, "server.aws_api_listen")));
+    if let Some((address, setting)) = others.find(|(address, _)| is_fixed && **address == ops.listen) {
+        let problem = format!("{} is also {setting}; give each listener its own address", plain(address));
+        reader.report(&Server::ops_listen(), &problem);
+    }
+    if !ops.listen.is_local() && !ops.allow_plaintext && config.server.tls.is_none() {
+        let problem = format!(
+            "{} is reachable from other hosts without encryption; set server.tls, or server.ops_allow_plaintext = true",
+            plain(&ops.listen)
+        );
+        reader.report(&Server::ops_listen(), &problem);
+    }
+}
+
+/// Returns an address without the scheme of the gRPC API.
+fn plain(address: &ListenAddress) -> String {
+    match address {
+        ListenAddress::Tcp(address) => address.to_string(),
+        unix @ ListenAddress::Unix(_) => unix.to_string(),
     }
 }
 

@@ -160,3 +160,44 @@ fn activated_socket_of_the_aws_api_is_not_for_grpc() {
     let config = Config::load(&Sources { activated, ..sources(&file, &[]) }).unwrap();
     assert_eq!(config.server.listen, ["unix:/b.sock".parse().unwrap()]);
 }
+
+#[test]
+fn p13_ops_listener_beyond_loopback_needs_tls_or_permission() {
+    let tls = "[server.tls]\ncertificate = \"/a\"\nkey = \"/b\"";
+    for address in ["0.0.0.0:1", "[::]:1", "10.0.0.5:1", "[::ffff:10.0.0.5]:1"] {
+        let ops = format!("[server]\nops_listen = \"{address}\"\n");
+        let [problem] = problems(&ops).try_into().unwrap();
+        let fix =
+            "is reachable from other hosts without encryption; set server.tls, or server.ops_allow_plaintext = true";
+        assert!(problem.starts_with("server.ops_listen: ") && problem.ends_with(fix), "{problem}");
+        assert!(load(&format!("{ops}ops_allow_plaintext = true")).is_ok());
+        assert!(load(&format!("{ops}{tls}")).is_ok());
+    }
+    for address in ["127.0.0.1:1", "[::1]:1", "unix:/run/ops.sock"] {
+        assert!(load(&format!("[server]\nops_listen = \"{address}\"")).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn ops_listener_shares_its_address_with_no_other() {
+    let api = "aws_api_listen = \"127.0.0.1:1\"\naws_api_secret_file = \"/a\"";
+    for (others, ops, problem) in [
+        ("listen = [\"unix:/a.sock\"]", "unix:/a.sock", "unix:/a.sock is also server.listen"),
+        (api, "127.0.0.1:1", "127.0.0.1:1 is also server.aws_api_listen"),
+    ] {
+        let problems = problems(&format!("[server]\n{others}\nops_listen = \"{ops}\""));
+        assert_eq!(problems, [format!("server.ops_listen: {problem}; give each listener its own address")]);
+    }
+    let any_port =
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nops_listen = \"127.0.0.1:0\"\n[authentication]\nloopback = true";
+    assert!(load(any_port).is_ok());
+}
+
+#[test]
+fn ops_hosts_are_dns_names() {
+    let problems = problems("[server]\nops_hosts = [\"Broker.example\"]");
+    assert!(problems.len() == 1 && problems[0].contains("lower-case"), "{problems:?}");
+    let hosts =
+        load("[server]\nops_listen = \"127.0.0.1:0\"\nops_hosts = [\"a.example\"]").unwrap().server.ops.unwrap().hosts;
+    assert_eq!(hosts, ["a.example".parse().unwrap()]);
+}

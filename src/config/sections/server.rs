@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::issuers;
 use crate::address::ListenAddress;
 use crate::authn::tls;
-use crate::config::model::{AwsApi, Server};
+use crate::config::model::{AwsApi, Ops, Server};
 use crate::config::reader::Reader;
 use crate::config::settings::{self, Authentication, Tls};
 use crate::environment::{WORKER_THREADS, worker_threads_problem};
@@ -17,11 +17,15 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
     let settings::Server {
         listen,
         drain_timeout,
+        drain_delay,
         max_connection_age,
         max_connections,
         max_connections_per_address,
         max_connections_per_uid,
         proxy_protocol_from,
+        ops_listen,
+        ops_hosts,
+        ops_allow_plaintext,
         aws_api_listen,
         aws_api_secret_file,
     } = settings::Server::read(reader);
@@ -29,17 +33,22 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
     let tls = Tls::read(reader);
     let authentication = Authentication::read(reader);
     let aws_api = aws_api(aws_api_listen, aws_api_secret_file, reader);
+    let ops = ops_listen.map(|listen| Ops { listen, hosts: ops_hosts, allow_plaintext: ops_allow_plaintext });
+    let others =
+        [aws_api.as_ref().map(|api| ListenAddress::Tcp(api.listen)), ops.as_ref().map(|ops| ops.listen.clone())];
     Server {
-        listen: with_activated(listen, aws_api.as_ref(), reader),
+        listen: with_activated(listen, &others, reader),
         loopback: authentication.loopback,
         connections: server::Settings {
             drain_timeout,
+            drain_delay,
             max_connection_age,
             max_connections,
             max_connections_per_address,
             max_connections_per_uid,
             proxy_protocol_from,
         },
+        ops,
         aws_api,
         tls: tls_settings(tls, authentication, reader),
         issuers: issuers::read(reader),
@@ -53,12 +62,17 @@ fn check_worker_threads(reader: &mut Reader<'_>) {
     }
 }
 
-/// Adds activated sockets to the configured addresses; without configured addresses they replace the default sockets.
+/// Adds activated sockets, except those at the addresses of `others`, to the configured addresses; without configured addresses they
+/// replace the default sockets.
 ///
 /// systemd may pass several sockets with one address (`ReusePort=`); each is an endpoint.
-fn with_activated(mut listen: Vec<ListenAddress>, aws_api: Option<&AwsApi>, reader: &Reader<'_>) -> Vec<ListenAddress> {
-    let of_aws_api = aws_api.map(|api| ListenAddress::Tcp(api.listen));
-    let is_further = |address: &&ListenAddress| of_aws_api.as_ref() != Some(*address) && !listen.contains(address);
+fn with_activated(
+    mut listen: Vec<ListenAddress>,
+    others: &[Option<ListenAddress>],
+    reader: &Reader<'_>,
+) -> Vec<ListenAddress> {
+    let is_further =
+        |address: &&ListenAddress| !others.iter().flatten().any(|other| other == *address) && !listen.contains(address);
     let further: Vec<_> = reader.activated().iter().filter(is_further).cloned().collect();
     listen.extend(further);
     listen

@@ -55,7 +55,13 @@ impl UnprovedConnections {
     /// Starts with no connection. From three quarters of `limit` on, each new connection ends another one.
     #[must_use]
     pub fn new(limit: usize, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Registry::new(limit, clock)))
+        Self(Arc::new(Registry::new(limit, Some("limits.unproved_connections"), clock)))
+    }
+
+    /// Starts with no connection, for a listener apart whose peers never prove who they are.
+    #[must_use]
+    pub fn apart(&self, limit: usize) -> Self {
+        Self(Arc::new(self.0.of_limit(limit)))
     }
 
     /// Adds a connection from `origin`. Ends another one if there are too many.

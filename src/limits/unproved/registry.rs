@@ -19,6 +19,8 @@ pub(super) const MAX_UNREAD: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Registry {
     limit: usize,
+    /// The setting that changes the limit, if there is one.
+    setting: Option<&'static str>,
     clock: Arc<dyn Clock>,
     open: Mutex<Open>,
     full: LogThrottle,
@@ -79,9 +81,14 @@ impl Usage {
 }
 
 impl Registry {
-    pub(super) fn new(limit: usize, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(limit: usize, setting: Option<&'static str>, clock: Arc<dyn Clock>) -> Self {
         let (open, full, out_of_memory) = (Mutex::default(), LogThrottle::default(), LogThrottle::default());
-        Self { limit, clock, open, full, out_of_memory }
+        Self { limit, setting, clock, open, full, out_of_memory }
+    }
+
+    /// Starts with no connection and with a limit that no setting changes.
+    pub(super) fn of_limit(&self, limit: usize) -> Self {
+        Self::new(limit, None, Arc::clone(&self.clock))
     }
 
     /// Adds a connection, and returns its number. Above three quarters of the limit one other connection is asked to end; at the
@@ -117,7 +124,7 @@ impl Registry {
 
     fn report_full(&self) {
         if self.full.is_due(self.clock.now().steady) {
-            let (limit, setting) = (self.limit, "limits.unproved_connections");
+            let (limit, setting) = (self.limit, self.setting);
             let suppressed_for = humantime::format_duration(log_throttle::INTERVAL);
             warn!(limit, setting, %suppressed_for, "connection closed: too many without authentication");
         }

@@ -1,0 +1,32 @@
+//! The other end of a connection to the ops listener.
+
+use std::sync::Arc;
+
+use crate::authn::tls::VerifiedCertificate;
+
+/// The other end of a connection to the ops listener, as the listener's address tells it. The address of a peer does not: a proxy on
+/// this host may forward connections of others.
+#[derive(Debug, Clone)]
+pub(crate) enum OpsPeer {
+    /// A process that may open the Unix socket.
+    UnixSocket,
+    /// A process of this host, on a listener on loopback.
+    Loopback,
+    /// A peer of a listener that other hosts reach, with its client certificate.
+    Remote(#[expect(dead_code, reason = "no grant names operators yet")] Option<Arc<VerifiedCertificate>>),
+}
+
+impl OpsPeer {
+    /// Returns whether a request must name a host of the broker. No browser connects to a Unix socket.
+    pub(super) fn needs_host(&self) -> bool {
+        !matches!(self, Self::UnixSocket)
+    }
+
+    /// Returns whether the peer may see the status.
+    pub(super) fn is_operator(&self) -> bool {
+        match self {
+            Self::UnixSocket | Self::Loopback => true,
+            Self::Remote(_) => false,
+        }
+    }
+}
