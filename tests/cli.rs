@@ -333,10 +333,20 @@ fn policy_commands_lint_explain_and_test_grants() {
         assert!(ended.stdout.contains(expected), "{}", ended.stdout);
     }
     assert_eq!(run(&["policy", "explain", "--config", path, "--caller", "root", PRIVATE], &[]).code, 2);
+    assert_eq!(run(&["policy", "explain", "--config", path, "--caller", "loopback"], &[]).code, 2);
+    let operators = "[[grants]]\nid = \"ops\"\ncallers = [{ uid = 1001 }]\noperator = true\n";
+    fs::write(&file, grant("farm", "123456789012", "allow") + operators).unwrap();
+    for (caller, code, expected) in
+        [("uid:1001,gid:1", 0, "operator by grant \"ops\""), ("uid:1002,gid:1", 4, "not an operator")]
+    {
+        let ended = run(&["policy", "explain", "--config", path, "--caller", caller, "--operator"], &[]);
+        assert!(ended.code == code && ended.stdout.starts_with(expected), "{ended:?}");
+    }
 
     let expect = |caller: &str, allow: bool| {
         format!("[[expect]]\ncaller = \"{caller}\"\nregistry = \"{PRIVATE}\"\nallow = {allow}\n")
     };
+    fs::write(&file, grant("farm", "123456789012", "allow") + &grant("never", "210987654321", "deny")).unwrap();
     fs::write(&expectations, expect("uid:1001,gid:1", true) + "grant = \"farm\"\n" + &expect("uid:7,gid:7", false))
         .unwrap();
     assert!(run(&["policy", "test", "--config", path, expected], &[]).out().contains("2 expectations are met"));

@@ -135,7 +135,7 @@ impl Known<'_> {
     /// ones go on with the old profile or issuer. A denial is never held up.
     fn new_allows_beyond<'a>(&'a self, config: &'a Config, active: &'a Config) -> impl Iterator<Item = &'a Grant> {
         let is_beyond = |grant: &&Grant| !(self.has_profile(config, grant) && self.has_issuers(config, grant));
-        let allows = config.policy.grants().iter().filter(|grant| grant.effect == Effect::Allow);
+        let allows = config.policy.grants().iter().filter(|grant| grant.effect != Effect::Deny);
         allows.filter(is_beyond).filter(|grant| !active.policy.grants().contains(grant))
     }
 

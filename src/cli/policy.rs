@@ -34,7 +34,8 @@ enum Command {
     },
     /// Explain which grant decides a request
     ///
-    /// Exit code: 0 if the request is allowed, 4 if it is denied, 3 if REGISTRY is not an ECR registry.
+    /// With --operator: whether the caller may read the broker's status. Exit code: 0 if the request is allowed, 4 if it is
+    /// denied, 3 if REGISTRY is not an ECR registry.
     Explain {
         #[command(flatten)]
         file: File,
@@ -50,8 +51,12 @@ enum Command {
         /// Requested profile; default: the profile of the grant that decides
         #[arg(long, default_value = "", hide_default_value = true)]
         profile: String,
+        /// Explain whether the caller is an operator
+        #[arg(long, conflicts_with_all = ["registry", "profile"])]
+        operator: bool,
         /// Registry host, URL or image reference
-        registry: String,
+        #[arg(required_unless_present = "operator")]
+        registry: Option<String>,
     },
     /// Compare the grants' decisions with expectations
     ///
@@ -91,7 +96,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Check { .. } => check(&config),
         Command::Explain { caller, claims, profile, registry, .. } => {
             let caller = explain::with_claims(caller.clone(), claims.iter().cloned().collect())?;
-            explain::run(&config, &caller, registry, profile)
+            match registry {
+                Some(registry) => explain::run(&config, &caller, registry, profile),
+                None => explain::operator(&config.policy, &caller),
+            }
         }
         Command::Test { expectations, .. } => expectations::run(&config, expectations),
         Command::Suggest { denied, logs, .. } => suggest::run(&config, logs, *denied),

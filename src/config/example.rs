@@ -63,6 +63,11 @@ pub(super) const GRANT: &str = r#"
 # registries = [{ accounts = ["123456789012"], regions = ["*"] }, { public = true }]
 # profile = "default"
 # effect = "allow"
+# Operators may read the broker's status. They get no credentials by that.
+# [[grants]]
+# id = "operators"
+# callers = [{ gid = 27 }]
+# operator = true
 "#;
 
 /// Returns every setting with its explanation: defaults as they apply, other values behind `#`.

@@ -38,6 +38,12 @@ impl Policy {
         self.grants().iter().filter(move |grant| grant.applies_to(caller))
     }
 
+    /// Returns the grant that makes a caller an operator. No deny takes that away, for it names registries.
+    #[must_use]
+    pub fn operator_grant(&self, caller: &Caller) -> Option<&Grant> {
+        self.grants().iter().find(|grant| grant.effect == Effect::Operate && grant.applies_to(caller))
+    }
+
     /// Returns the profiles by which any caller may have a registry's credentials.
     #[must_use]
     pub fn profiles_for(&self, registry: &Registry) -> BTreeSet<ProfileName> {

@@ -38,6 +38,8 @@ pub enum Effect {
     Allow,
     /// The callers may not have the registries, whatever other grants allow.
     Deny,
+    /// The callers are operators: they may read the broker's status. The grant has no registries and no profile.
+    Operate,
 }
 
 impl Policy {

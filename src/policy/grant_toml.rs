@@ -17,6 +17,10 @@ pub fn grants_as_toml(grants: &[Grant]) -> String {
         let mut line = |key: &str, value: Value| _ = writeln!(text, "{key} = {value}");
         line("id", grant.id.as_str().into());
         line("callers", list(grant.callers.iter().map(caller)));
+        if grant.effect == Effect::Operate {
+            line("operator", true.into());
+            continue;
+        }
         line("registries", list(grant.registries.iter().map(registry)));
         if let Some(profile) = &grant.profile {
             line("profile", profile.as_str().into());

@@ -66,12 +66,21 @@ pub fn lint(policy: &Policy, profiles: &[Profile], accepted: &AcceptedIdentities
         let finding = |problem| Finding { grant: Some(grant.id.clone()), problem };
         problems.into_iter().flatten().map(finding).collect::<Vec<_>>()
     };
-    observe_mode(policy).into_iter().chain(grants.iter().enumerate().flat_map(of_grant)).collect()
+    let of_policy = observe_mode(policy).into_iter().chain(only_operators(grants));
+    of_policy.chain(grants.iter().enumerate().flat_map(of_grant)).collect()
 }
 
 fn observe_mode(policy: &Policy) -> Option<Finding> {
     let problem = "policy.mode is \"observe\": requests that the grants deny are served; set it to \"enforce\" once the grants are complete";
     policy.is_observed().then(|| Finding { grant: None, problem: problem.to_owned() })
+}
+
+/// A first grant ends the open policy, also if it is one of operators.
+fn only_operators(grants: &[Grant]) -> Option<Finding> {
+    let problem =
+        "all grants have operator = true, so every request for credentials is denied; add grants with registries";
+    let only = !grants.is_empty() && grants.iter().all(|grant| grant.effect == Effect::Operate);
+    only.then(|| Finding { grant: None, problem: problem.to_owned() })
 }
 
 fn every_account(grant: &Grant) -> Option<String> {
@@ -139,7 +148,7 @@ fn pull_requests(grant: &Grant, accepted: &AcceptedIdentities) -> Option<String>
         }
         _ => false,
     };
-    (grant.effect == Effect::Allow && grant.callers.iter().any(any_event)).then(|| {
+    (grant.effect != Effect::Deny && grant.callers.iter().any(any_event)).then(|| {
         "it allows a stranger's pull_request_target runs; require event_name, environment or job_workflow_ref"
             .to_owned()
     })
@@ -152,7 +161,7 @@ fn renamed_repository(grant: &Grant, accepted: &AcceptedIdentities) -> Option<St
         pattern.claims.iter().any(|(name, value)| number(name) && !value.is_open())
     };
     let by_name = |caller: &CallerPattern| matches!(caller, CallerPattern::Token(pattern) if is_github(&pattern.issuer, accepted) && !numbered(pattern));
-    (grant.effect == Effect::Allow && grant.callers.iter().any(by_name)).then(|| {
+    (grant.effect != Effect::Deny && grant.callers.iter().any(by_name)).then(|| {
         "it allows GitHub tokens by a name that others can register later; require repository_id or repository_owner_id"
             .to_owned()
     })

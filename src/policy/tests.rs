@@ -45,6 +45,23 @@ fn open_policy_allows_everything_and_no_matching_grant_denies() {
 }
 
 #[test]
+fn operator_grant_gives_no_registry_and_no_deny_takes_it_away() {
+    let operate = Grant {
+        id: "ops".into(),
+        callers: vec![CallerPattern::Uid(1001)],
+        registries: Vec::new(),
+        profile: None,
+        effect: Effect::Operate,
+    };
+    let policy = Policy::Grants(vec![operate, deny("never", CallerPattern::Uid(1001), private(&["*"], &["*"]))]);
+    assert_eq!(policy.operator_grant(&CI).map(|grant| grant.id.as_str()), Some("ops"));
+    assert_eq!(policy.operator_grant(&OTHER), None);
+    assert_eq!(Policy::Open.operator_grant(&CI), None);
+    assert_eq!(decided(&policy, &CI, &Registry::PUBLIC, ""), "-");
+    assert!(policy.of_caller(&CI).allowed().is_empty());
+}
+
+#[test]
 fn grant_applies_to_its_callers_accounts_and_regions() {
     let policy = Policy::Grants(vec![
         allow("uid", CallerPattern::Uid(1001), private(&["111111111111"], &["eu-*"])),

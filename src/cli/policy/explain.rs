@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::caller::Caller;
 use crate::config::Config;
 use crate::exit_code::Exit;
-use crate::policy::Decision;
+use crate::policy::{Decision, Policy};
 use crate::registry::ResolvedRegistry;
 use crate::terminal::{print_error, print_line};
 
@@ -32,6 +32,17 @@ pub(super) fn run(
         print_line("policy.mode is \"observe\": the request is served and recorded")?;
     }
     let exit = if matches!(decision, Decision::Allow { .. }) { Exit::Success } else { Exit::Denied };
+    Ok(exit.into())
+}
+
+/// Prints whether the caller may read the broker's status, and why.
+pub(super) fn operator(policy: &Policy, caller: &Caller) -> anyhow::Result<ExitCode> {
+    let (text, exit) = match policy.operator_grant(caller) {
+        Some(grant) => (format!("operator by grant {:?}", grant.id), Exit::Success),
+        None => ("not an operator: no grant with operator = true has this caller".to_owned(), Exit::Denied),
+    };
+    print_line(text)?;
+    print_line("root and the broker's own user are operators over the Unix socket without a grant")?;
     Ok(exit.into())
 }
 

@@ -28,6 +28,8 @@ struct Record {
     caller: String,
     /// Set in records about several requests, which name no registry.
     count: Option<u64>,
+    /// Set in records about other requests than those for credentials.
+    operation: Option<String>,
     /// The account that the request named.
     account_id: Option<String>,
     region: Option<String>,
@@ -96,7 +98,7 @@ impl AuditedRequests {
             "denied" => denied,
             _ => false,
         };
-        if record.kind != "audit" || record.count.is_some() || !counts {
+        if record.kind != "audit" || record.count.is_some() || record.operation.is_some() || !counts {
             return;
         }
         match record.requested_access(config) {
@@ -114,7 +116,7 @@ impl Record {
             // The grant may have matched claims of the token, which the record lacks.
             Some(Effect::Allow) => return Ok(None),
             Some(Effect::Deny) => return Err(self.because("a grant denies it, and a deny wins")),
-            None => {}
+            Some(Effect::Operate) | None => {}
         }
         let Ok(caller) = self.caller.parse::<Caller>() else {
             return Err(self.because("the caller cannot be parsed"));

@@ -35,13 +35,15 @@ fn example_and_its_commented_values_are_valid() {
 
 #[test]
 fn example_lists_are_valid() {
-    let uncommented = |text: &str, heading: &str| text[text.find(heading).unwrap()..].replace("# ", "");
+    let uncommented = |text: &str, heading: &str| {
+        text[text.find(heading).unwrap()..].replace("# Operators", "## Operators").replace("# ", "")
+    };
     let text = uncommented(GRANT, "# [[grants]]")
         + &uncommented(PROFILE, "# [[profiles]]")
         + &uncommented(ISSUER, "# [[authentication.jwt]]")
         + &uncommented(ALIAS, "# [aliases]");
     let config = load(&text).unwrap();
-    assert!(matches!(config.policy, Policy::Grants(grants) if grants.len() == 1));
+    assert!(matches!(config.policy, Policy::Grants(grants) if grants.len() == 2));
     assert_eq!(config.aws.profiles.len(), 1);
     assert_eq!(config.server.issuers.len(), 1);
     assert_eq!(config.aliases.iter().count(), 1);

@@ -38,6 +38,11 @@ impl Bound {
 
     /// Returns how a grant reaches beyond the bound.
     pub(in crate::config) fn problems_of_grant(&self, grant: &Grant) -> Vec<String> {
+        if grant.effect == Effect::Operate {
+            return vec![
+                "operator: a file with limits cannot name operators; move the grant to the main file".to_owned(),
+            ];
+        }
         let mut problems: Vec<_> =
             grant.registries.iter().flat_map(|pattern| self.problems_of_pattern(pattern)).collect();
         match &grant.profile {

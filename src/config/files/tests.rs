@@ -154,6 +154,11 @@ fn bounded_file_reaches_only_its_accounts_and_profiles() {
         ),
         (LIMITS, grant(&own, ""), Some("grant \"t\": profile: \"default\" is not")),
         (LIMITS, grant(&own, "effect = \"deny\""), Some("grant \"t\": profile is missing; name one of")),
+        (
+            LIMITS,
+            "[[grants]]\nid = \"t\"\ncallers = [{ uid = 1 }]\noperator = true\n".to_owned(),
+            Some("grant \"t\": operator: a file with limits cannot name operators"),
+        ),
         (LIMITS, role("mine", "111111111111"), Some("profile \"mine\": name: \"mine\" is not")),
         (LIMITS, role("team", "222222222222"), Some("profile \"team\": role_chain: account 222222222222 of the last")),
         (LIMITS, role("pull", "111111111111"), Some("profile \"pull\": duplicate name")),

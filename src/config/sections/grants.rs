@@ -23,7 +23,7 @@ pub(in crate::config) const GRANTS: List = List {
     one: "grant",
     named_by: "id",
     unique: "id",
-    keys: &["id", "callers", "registries", "profile", "effect"],
+    keys: &["id", "callers", "registries", "profile", "effect", "operator"],
 };
 
 /// Grants, and the file of each by its ID.
@@ -63,13 +63,36 @@ fn read_entry(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Entry> {
     let grants = match (item.has_conflicts(), effect, item.bound()) {
         (false, ..) | (true, Effect::Deny, None) => vec![grant],
         (true, Effect::Deny, Some(bound)) => bound.part_of(&grant),
-        (true, Effect::Allow, _) => return None,
+        (true, Effect::Allow | Effect::Operate, _) => return None,
     };
     Some(Entry { id, effect, grants })
 }
 
 fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
     let id = item.required("id", NAME, |value| value.as_str().filter(|id| is_name(id)).map(str::to_owned));
+    let grant =
+        if item.get("operator").is_some() { read_operators(id, item) } else { read_registries(id, item, profiles) }?;
+    let beyond = item.bound().map(|bound| bound.problems_of_grant(&grant)).unwrap_or_default();
+    for problem in beyond {
+        item.report_conflict(problem);
+    }
+    Some(grant)
+}
+
+/// Reads a grant that makes its callers operators.
+fn read_operators(id: Option<String>, item: &mut Item<'_>) -> Option<Grant> {
+    item.required("operator", Expected::Words("true"), |value| value.as_bool().filter(|is_operator| *is_operator));
+    for key in ["registries", "profile", "effect"] {
+        if item.get(key).is_some() {
+            item.report(format!("{key}: a grant with operator = true has none; write a second grant"));
+        }
+    }
+    let callers = read_patterns("callers", caller_pattern::read, item);
+    Some(Grant { id: id?, callers, registries: Vec::new(), profile: None, effect: Effect::Operate })
+}
+
+/// Reads a grant that allows or denies registries.
+fn read_registries(id: Option<String>, item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
     let effect = item.optional("effect", Expected::OneOf(&["allow", "deny"]), Effect::Allow, effect);
     let callers = read_patterns("callers", caller_pattern::read, item);
     let registries = read_patterns("registries", registry_pattern::read, item);
@@ -77,12 +100,7 @@ fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
     if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
         item.report("callers: a user can evade a denial by gid, by changing its primary group; name the users by uid");
     }
-    let grant = Grant { id: id?, callers, registries, profile: profile.ok()?, effect: effect? };
-    let beyond = item.bound().map(|bound| bound.problems_of_grant(&grant)).unwrap_or_default();
-    for problem in beyond {
-        item.report_conflict(problem);
-    }
-    Some(grant)
+    Some(Grant { id: id?, callers, registries, profile: profile.ok()?, effect: effect? })
 }
 
 fn effect(value: &Value) -> Option<Effect> {
@@ -149,15 +167,38 @@ mod tests {
             callers = [{ uid = 1 }]
             registries = [{ public = true }]
             effect = "deny"
+            [[grants]]
+            id = "ops"
+            callers = [{ gid = 7 }]
+            operator = true
         "#;
         let parse = |text: &str| {
             let ((policy, _), diagnostics) = parse(documents(text).iter(), &[]);
             (policy, diagnostics)
         };
         let (Policy::Grants(grants), diagnostics) = parse(text) else { panic!() };
-        assert!(diagnostics.is_empty() && grants.len() == 3, "{diagnostics:?}");
+        assert!(diagnostics.is_empty() && grants.len() == 4, "{diagnostics:?}");
         let written = grants_as_toml(&grants);
         assert_eq!(parse(&written), (Policy::Grants(grants), Vec::new()), "{written}");
+    }
+
+    #[test]
+    fn operators_have_callers_and_nothing_else() {
+        let text = |rest: &str| format!("[[grants]]\nid = \"ops\"\ncallers = [{{ uid = 1001 }}]\n{rest}");
+        let ((policy, _), diagnostics) = parse(documents(&text("operator = true")).iter(), &[]);
+        let [Grant { effect: Effect::Operate, registries, profile: None, .. }] = policy.grants() else {
+            panic!("{policy:?} {diagnostics:?}")
+        };
+        assert!(registries.is_empty() && diagnostics.is_empty(), "{diagnostics:?}");
+        for (rest, hint) in [
+            ("operator = false", "expected true, got false"),
+            ("operator = true\nregistries = [{ public = true }]", "registries: a grant with operator = true has none"),
+            ("operator = true\nprofile = \"default\"", "profile: a grant with operator = true has none"),
+            ("operator = true\neffect = \"deny\"", "effect: a grant with operator = true has none"),
+        ] {
+            let problems = problems(&text(rest));
+            assert!(problems.len() == 1 && problems[0].contains(hint), "{problems:?}");
+        }
     }
 
     #[test]

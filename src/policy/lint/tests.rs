@@ -100,6 +100,39 @@ fn lint_finds_a_token_grant_that_an_earlier_grant_covers() {
 }
 
 #[test]
+fn lint_finds_mistakes_of_operator_grants() {
+    let operators = |id: &str, caller| Grant {
+        id: id.into(),
+        callers: vec![caller],
+        registries: Vec::new(),
+        profile: None,
+        effect: Effect::Operate,
+    };
+    let token = |claims: &[(&str, &str)]| {
+        let claims = claims.iter().map(|(name, text)| ((*name).to_owned(), text.parse().unwrap()));
+        CallerPattern::Token(TokenPattern { issuer: "github".into(), subject: None, claims: claims.collect() })
+    };
+    let fine = || grant("fine", user(), private("111111111111", "eu-west-*"), Effect::Allow);
+    let never = || grant("never", CallerPattern::Uid(7), private("*", "*"), Effect::Deny);
+    assert_findings(vec![
+        (vec![fine(), operators("ops", user())], None),
+        (vec![fine(), operators("ops", CallerPattern::Uid(7)), never()], None),
+        (vec![fine(), operators("ops", user()), operators("again", user())], Some(("again", "earlier grant \"ops\""))),
+        (vec![fine(), operators("ops", CallerPattern::Loopback)], Some(("ops", "authentication.loopback"))),
+        (
+            vec![fine(), operators("ops", token(&[("repository_id", "1")]))],
+            Some(("ops", "a stranger's pull_request_target runs")),
+        ),
+        (
+            vec![fine(), operators("ops", token(&[("environment", "ops"), ("repository", "a/b")]))],
+            Some(("ops", "a name that others can register later")),
+        ),
+    ]);
+    let findings = lint(&Policy::Grants(vec![operators("ops", user())]), &[], &accepted());
+    assert!(findings.len() == 1 && findings[0].problem.starts_with("all grants have operator"), "{findings:?}");
+}
+
+#[test]
 fn lint_finds_each_likely_mistake_and_nothing_else() {
     use Effect::{Allow, Deny};
     let runners = |text: &str| CallerPattern::Spiffe(text.parse().unwrap());
