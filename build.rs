@@ -11,7 +11,7 @@ use protox::file::{ChainFileResolver, DescriptorSetFileResolver, GoogleFileResol
 use protox::prost_reflect::prost::Message as _;
 use protox::prost_reflect::prost_types::FileDescriptorSet;
 
-const PROTO: &str = "ecrbroker/v1/registry_credentials.proto";
+const PROTOS: [&str; 2] = ["ecrbroker/v1/operator.proto", "ecrbroker/v1/registry_credentials.proto"];
 
 /// The error details. Our proto does not import them; reflection clients need their descriptors to decode errors.
 const ERROR_DETAILS: &str = "google/rpc/error_details.proto";
@@ -36,7 +36,7 @@ fn compile_proto() -> Result<(), Box<dyn Error>> {
     files.add(google_rpc()?);
     files.add(GoogleFileResolver::new());
     let mut compiler = protox::Compiler::with_file_resolver(files);
-    compiler.include_source_info(true).include_imports(true).open_files([PROTO, ERROR_DETAILS])?;
+    compiler.include_source_info(true).include_imports(true).open_files(PROTOS.into_iter().chain([ERROR_DETAILS]))?;
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("ecrbroker.v1.bin"), compiler.encode_file_descriptor_set())?;

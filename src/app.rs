@@ -35,6 +35,7 @@ use crate::signal::Signals;
 use crate::source::aws::admission::AdmissionControl;
 use crate::source::aws::{self, Aws};
 use crate::source::instrumented::Instrumented;
+use crate::status::{self, StatusReporter};
 use crate::telemetry;
 use crate::terminal::print_line;
 
@@ -128,7 +129,8 @@ async fn serve_until_signal(
         print_line(format_args!("listening on {url}"))?;
     }
     let (broker, issuers) = (app.broker(), app.config.server.issuers.clone());
-    let running = reload::Running { broker, issuers, health: app.health.clone() };
+    let running =
+        reload::Running { broker, issuers, health: app.health.clone(), reloads: app.status.reloads().clone() };
     tokio::spawn(reload::follow_files(running, start.sources, hangup));
     app.run(process::shutdown(signals)).await;
     Ok(())
@@ -145,6 +147,7 @@ pub struct App {
     grpc: GrpcService,
     health: Health,
     exposition: Exposition,
+    status: StatusReporter,
     endpoints: Vec<Endpoint>,
     shutdown: ShutdownStages,
 }
@@ -170,11 +173,19 @@ impl App {
         if let Some(issuers) = &auth.issuers {
             broker.filter_claims_of(Arc::clone(issuers));
         }
-        let limits = Limits::new(config.limits, clock);
+        let limits = Limits::new(config.limits, Arc::clone(&clock));
+        let status = StatusReporter::new(status::Parts {
+            cache: cache.clone(),
+            broker: Arc::clone(&broker),
+            limits: limits.clone(),
+            audit: rejections.audit_log().cloned(),
+            clock,
+        });
 
         let shutdown = ShutdownStages::default();
         let (health, health_service) = Health::start(cache.clone()).await;
-        let routes = grpc::routes(Arc::clone(&broker), limits.clone(), config.server.connections.max_connection_age);
+        let watch_age = config.server.connections.max_connection_age;
+        let routes = grpc::routes(Arc::clone(&broker), limits.clone(), status.clone(), watch_age);
         let force_shutdown = shutdown.force_shutdown.clone();
         let records = rejections.clone();
         let middleware = Middleware::new(tracing, auth.issuers.clone(), limits.clone(), records, force_shutdown);
@@ -200,7 +211,7 @@ impl App {
         endpoints.extend(ecr_api);
         endpoints.extend(ops);
         refuse_loop(&upstream.endpoints, &endpoints).await?;
-        Ok(Self { config, cache, broker, limits, rejections, grpc, health, exposition, endpoints, shutdown })
+        Ok(Self { config, cache, broker, limits, rejections, grpc, health, exposition, status, endpoints, shutdown })
     }
 
     /// Serves until `shutdown` completes, then shuts down gracefully.
@@ -208,6 +219,7 @@ impl App {
         let Self { config, cache, broker, health, rejections, .. } = self;
         let &server::Settings { drain_delay, drain_timeout, .. } = &config.server.connections;
         let server = Server::start(self.endpoints, &config.server.connections, self.limits.unproved(), self.shutdown);
+        self.status.count_connections_by(server.connections());
         let readiness = health.readiness().clone();
         let first_fill = background::first_fill(Arc::clone(&broker), config.keep_warm.clone(), readiness);
         let keep_warm = background::keep_warm(broker, config.keep_warm);
@@ -293,6 +305,7 @@ fn broker_settings(config: &Config, region: Option<Region>) -> broker::Settings 
         regions: named_regions(config),
         aliases: config.aliases.clone(),
         max_min_validity: config.max_min_validity,
+        loopback_operates: config.aws.simulated_credentials,
     }
 }
 

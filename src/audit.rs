@@ -13,17 +13,20 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::sink::Sink;
+use self::status::WriterStatus;
 use self::writer::{Entry, Rejections};
 use crate::clock::Clock;
 
 mod output;
 mod record;
 mod sink;
+mod status;
 mod target;
 mod writer;
 
 pub use self::output::Output;
 pub use self::record::{Count, Outcome, Proof, Record, Unauthenticated};
+pub use self::status::AuditStatus;
 
 /// Timeout of a write. After it the request fails. The line may still be written later: the log may show a release that was not
 /// made, but it never lacks one.
@@ -52,6 +55,7 @@ pub struct Unwritten;
 pub struct AuditLog {
     queue: mpsc::Sender<Entry>,
     rejections: Arc<Semaphore>,
+    writer: Arc<WriterStatus>,
     clock: Arc<dyn Clock>,
 }
 
@@ -70,8 +74,12 @@ impl AuditLog {
 
     fn start(sink: Sink, reserve: u64, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let (queue, entries) = mpsc::channel(MAX_QUEUED);
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer::run(entries, sink, reserve))?;
-        Ok(Self { queue, rejections: Arc::new(Semaphore::new(MAX_QUEUED_REJECTIONS)), clock })
+        let writer = Arc::<WriterStatus>::default();
+        let status = Arc::clone(&writer);
+        std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || writer::run(entries, sink, reserve, &status))?;
+        Ok(Self { queue, rejections: Arc::new(Semaphore::new(MAX_QUEUED_REJECTIONS)), writer, clock })
     }
 
     /// Writes the record of a release, and returns once its line is in the output.
@@ -80,6 +88,12 @@ impl AuditLog {
     /// The queue is full, the write failed, or it took too long.
     pub async fn write(&self, record: &Record<'_>) -> Result<(), Unwritten> {
         if self.enqueue(record, None).written().await { Ok(()) } else { Err(Unwritten) }
+    }
+
+    /// Returns the state of the log.
+    #[must_use]
+    pub fn status(&self) -> AuditStatus {
+        self.writer.snapshot(MAX_QUEUED - self.queue.capacity())
     }
 
     /// Queues the record of a rejection. If too many are queued, or the write fails, `unwritten` counts it.

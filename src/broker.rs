@@ -20,10 +20,11 @@ use crate::rejections::RejectionRecorder;
 mod active_policy;
 mod authorization;
 mod authorize;
-mod identity_problems;
 mod keep_warm;
 mod known_ids;
 mod listing;
+mod operators;
+mod owner;
 mod profiles;
 mod record;
 mod regions;
@@ -66,17 +67,19 @@ pub struct Settings {
     pub aliases: Aliases,
     /// Upper limit of a request's `min_validity`.
     pub max_min_validity: Duration,
+    /// Whether callers over loopback are operators, as of a broker for tests.
+    pub loopback_operates: bool,
 }
 
 impl Broker {
     /// Returns a broker over `cache`. It records denials with `rejections`, and releases in the same audit log.
     #[must_use]
     pub fn new(cache: CredentialCache, settings: Settings, rejections: RejectionRecorder) -> Self {
-        let Settings { policy, profiles, region, regions, aliases, max_min_validity } = settings;
+        let Settings { policy, profiles, region, regions, aliases, max_min_validity, loopback_operates } = settings;
         Self {
             cache,
             releaser: Releaser::new(profiles.clone().into(), rejections.audit_log().cloned()),
-            authorizer: Authorizer::new(policy, profiles.into(), max_min_validity, rejections),
+            authorizer: Authorizer::new(policy, profiles.into(), max_min_validity, loopback_operates, rejections),
             regions: NamedRegions::new(regions.into_iter().chain(region.clone()), &aliases),
             region,
             aliases,
@@ -92,6 +95,20 @@ impl Broker {
         let authorization = self.authorizer.authorize(&request, self.authorizer.active_policy()).await?;
         let found = self.cache.get(authorization.lookup(&request)).await?;
         self.releaser.release(&request, authorization, found).await
+    }
+
+    /// Checks that the caller of a request may read the broker's status.
+    ///
+    /// # Errors
+    /// If it is not an operator, which is recorded.
+    pub async fn authorize_operator(&self, context: &RequestContext) -> Result<(), BrokerError> {
+        self.authorizer.authorize_operator(context).await
+    }
+
+    /// Returns the name of the active policy in the audit log: a fingerprint of the grants and profiles.
+    #[must_use]
+    pub fn policy_name(&self) -> String {
+        self.authorizer.active_policy().name.clone()
     }
 
     /// Replaces the policy, and returns the name of the new one in the audit log. Decisions in progress keep the old policy.
@@ -139,10 +156,10 @@ impl Broker {
         self.authorizer.active_policy().policy.grants_of(caller).map(|grant| grant.id.clone()).collect()
     }
 
-    /// Returns why the broker has no AWS credentials, if the caller may know: see `identity_problems.rs`.
+    /// Returns why the broker has no AWS credentials, if the caller may know: see `owner.rs`.
     #[must_use]
     pub fn identity_problems(&self, caller: &Caller) -> Vec<String> {
-        if identity_problems::may_see(caller) { self.cache.identity_problems() } else { Vec::new() }
+        if owner::is_owner(caller) { self.cache.identity_problems() } else { Vec::new() }
     }
 
     /// Returns whether no grants are configured, so that every caller may have every registry.

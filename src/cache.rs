@@ -29,6 +29,8 @@ mod entry;
 mod fetch;
 mod flight;
 mod index;
+mod key_status;
+mod keys;
 mod lookup;
 mod patience;
 mod progress;
@@ -41,6 +43,7 @@ mod store;
 mod subscriptions;
 mod waiters;
 
+pub use self::key_status::{CachedTimes, KeyFailure, KeyFilter, KeyOrder, KeyQuery, KeyStatus, KeysStatus};
 pub use self::lookup::{CacheStatus, Found, Lookup, RefreshState};
 pub use self::scope::{Cached, Scope};
 pub use self::settings::Settings;
@@ -152,6 +155,7 @@ impl CredentialCache {
     }
 
     fn found(&self, entry: &Entry, status: CacheStatus) -> Found {
+        entry.uses.count(status);
         let refresh_after = entry.refresh_after(self.shared.now());
         Found { credential: Arc::clone(&entry.credential), status, refresh_after }
     }

@@ -42,6 +42,7 @@
 //! | outside | [`rejections`] | rate-limited records about requests and peers that got nothing |
 //! | broker | [`cache`] | credential cache with single flight, background refresh and failure backoff |
 //! | broker | [`broker`] | authorization and release of credentials |
+//! | front doors | [`status`] | the broker's state without secrets, for operators |
 //! | front doors | [`api`] | gRPC services and the ECR-compatible API |
 //! | front doors | [`ops`] | health and metrics for operators, over HTTP |
 //! | front doors | [`server`] | listeners, connections and graceful shutdown |
@@ -140,6 +141,8 @@ pub mod signal;
 pub mod simulator;
 #[cfg(feature = "server")]
 pub mod source;
+#[cfg(feature = "server")]
+pub mod status;
 #[cfg(feature = "server")]
 pub mod supervise;
 #[cfg(any(feature = "server", feature = "simulator"))]

@@ -17,6 +17,7 @@ mod origin;
 mod rate;
 mod recent;
 mod request_memory;
+mod status;
 mod unproved;
 mod usage;
 
@@ -28,6 +29,7 @@ pub use self::exceeded::{LimitExceeded, Resource, RetryAfter};
 pub use self::origin::Origin;
 pub(crate) use self::rate::Rate;
 pub use self::request_memory::{BodyMemory, ConnectionMemory, HeldMemory, RequestMemory};
+pub use self::status::{ConnectionsStatus, LimitsStatus, Used};
 pub use self::unproved::{HealthWatch, Unproved, UnprovedCall, UnprovedConnections};
 pub use self::usage::Admission;
 
@@ -115,6 +117,12 @@ impl Limits {
     /// Counts a failed authentication. Each of several concurrent failures counts.
     pub fn record_failure(&self, origin: Origin, attempt: Attempt) {
         self.auth_failures.record_failure(origin, attempt);
+    }
+
+    /// Returns the usage of all callers together, and its limits.
+    #[must_use]
+    pub fn status(&self) -> LimitsStatus {
+        LimitsStatus { unproved: self.unproved.used(), ..self.usage.status() }
     }
 
     /// Returns the memory of requests on proved connections.

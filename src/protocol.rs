@@ -10,6 +10,10 @@ pub const MAX_KNOWN_IDS: usize = 1_000;
 pub const MAX_PAGE_SIZE: i32 = 1_000;
 /// Entries of one page of a list if its request gives no size.
 pub const DEFAULT_PAGE_SIZE: i32 = 100;
+/// Keys of one page of the status.
+pub const MAX_STATUS_KEYS: i32 = 500;
+/// Keys of one page of the status if its request gives no size.
+pub const DEFAULT_STATUS_KEYS: i32 = 100;
 /// Encoded size of one request.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
@@ -32,5 +36,8 @@ mod tests {
         ] {
             assert!(proto.contains(&text), "{text}");
         }
+        let proto = include_str!("../proto/ecrbroker/v1/operator.proto");
+        let text = format!("Default: {DEFAULT_STATUS_KEYS}. Maximum: {MAX_STATUS_KEYS};");
+        assert!(proto.contains(&text), "{text}");
     }
 }

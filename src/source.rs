@@ -22,9 +22,11 @@ use crate::trace::SpanIdentity;
 pub mod aws;
 pub mod instrumented;
 pub mod progress;
+mod region_status;
 pub mod span;
 
 pub use self::progress::FetchProgress;
+pub use self::region_status::RegionStatus;
 
 /// Future that a source returns.
 pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -48,6 +50,11 @@ pub trait CredentialSource: Debug + Send + Sync {
     /// Returns why the last check found no identity, one line for each place where it looked. Contains no secret and none of the
     /// source's own words. Makes no call.
     fn identity_problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Returns the state of the calls in each region that was called lately. Makes no call.
+    fn regions(&self) -> Vec<RegionStatus> {
         Vec::new()
     }
 
@@ -131,6 +138,10 @@ impl<S: CredentialSource + ?Sized> CredentialSource for Arc<S> {
 
     fn identity_problems(&self) -> Vec<String> {
         (**self).identity_problems()
+    }
+
+    fn regions(&self) -> Vec<RegionStatus> {
+        (**self).regions()
     }
 
     fn fetch_budget(&self) -> Duration {

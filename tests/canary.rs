@@ -19,6 +19,7 @@ use collector::Collector;
 use data_encoding::BASE64;
 use ecr_broker::clock::{Clock as _, SystemClock};
 use ecr_broker::pb;
+use ecr_broker::pb::operator_service_client::OperatorServiceClient;
 use fake_aws::{CANARY, FakeAws, FaultProxy};
 use program::{Server, program};
 use support::{Client, HOST, request};
@@ -128,7 +129,8 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
          [authentication]\nclient_ca = {{ \"a.example\" = {ca:?} }}\n\
          [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = {keys:?}\n\
          [[grants]]\nid = \"all\"\ncallers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\" }}, {{ spiffe = \"{RUNNER}\" }}]\n\
-         registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}, {{ public = true }}]\n",
+         registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}, {{ public = true }}]\n\
+         [[grants]]\nid = \"ops\"\ncallers = [{{ spiffe = \"{RUNNER}\" }}]\noperator = true\n",
         audit = directory.path().join("audit.log").display(),
         ca = ca.file,
     );
@@ -159,8 +161,13 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     let answers = make_every_call(Client::new(connect(&broker, &ca, None).await), &token, &mut secrets).await;
     assert!(answers > 20, "{answers}");
     let identity = Identity::from_pem(&workload.certificate, &workload.key);
-    let mut by_certificate = Client::new(connect(&broker, &ca, Some(identity)).await);
+    let channel = connect(&broker, &ca, Some(identity)).await;
+    let mut by_certificate = Client::new(channel.clone());
     by_certificate.get_registry_credentials(request(HOST)).await.unwrap();
+    let status = OperatorServiceClient::new(channel).get_status(pb::GetStatusRequest::default()).await.unwrap();
+    let status = format!("{:?}", status.into_inner());
+    assert!(status.contains(HOST) && status.contains("hits"), "{status}");
+    secrets.search("the status", &status);
     let logs = broker.stop();
 
     for logged in ["credential fetched", "AWS is unreachable", "DEBUG"] {

@@ -19,6 +19,7 @@ use crate::follow_file::{Check, FileFollower, Found, Hangups};
 use crate::policy::{CallerPattern, Effect, Grant, Policy, TokenPattern};
 use crate::profile::Profile;
 use crate::server::Health;
+use crate::status::Reloads;
 use crate::supervise;
 use crate::sync::lock;
 
@@ -32,6 +33,7 @@ pub(super) struct Running {
     /// The issuers that the broker started with.
     pub(super) issuers: Vec<jwt::Settings>,
     pub(super) health: Health,
+    pub(super) reloads: Reloads,
 }
 
 /// Follows the files for as long as it is polled.
@@ -63,8 +65,12 @@ async fn follow(running: Running, active: Arc<Mutex<Sources>>, hangup: Option<Si
             let mut sources = lock(&active).clone();
             let problems = running.reload(&mut sources, &read, requested || log.has_problems());
             lock(&disk).activate(&sources.files);
-            *lock(&active) = sources;
+            let changed = std::mem::replace(&mut *lock(&active), sources.clone()).files != sources.files;
             running.health.report_configuration(problems.is_empty()).await;
+            // A problem that stays is one failed reload, however often it is looked at.
+            if requested || changed || log.would_change(&problems) {
+                running.reloads.record(problems.is_empty());
+            }
             log.update(problems, is_due);
         }
     }

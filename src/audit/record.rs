@@ -18,6 +18,9 @@ pub struct Record<'a> {
     pub proof: &'a str,
     /// The decision.
     pub outcome: Outcome,
+    /// What was requested, if not credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<&'static str>,
     /// Account of the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,

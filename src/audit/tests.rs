@@ -11,6 +11,7 @@ fn record(outcome: Outcome) -> Record<'static> {
         caller: "uid:1001,gid:1001".into(),
         proof: "kernel",
         outcome,
+        operation: None,
         account_id: None,
         region: None,
         registry: None,

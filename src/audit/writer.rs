@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::sink::Sink;
+use super::status::WriterStatus;
 
 /// Maximum number of records in one write.
 const MAX_BATCH: usize = 256;
@@ -43,7 +44,7 @@ impl Entry {
 }
 
 /// Writes records until every handle of the log is dropped. Rejections are only counted while less than `reserve` bytes are free.
-pub(super) fn run(mut queue: mpsc::Receiver<Entry>, sink: Sink, reserve: u64) {
+pub(super) fn run(mut queue: mpsc::Receiver<Entry>, sink: Sink, reserve: u64, status: &WriterStatus) {
     let mut writer = Writer { sink, reserve, failing: false, below_reserve: false };
     let mut entries = Vec::new();
     while queue.blocking_recv_many(&mut entries, MAX_BATCH) > 0 {
@@ -51,7 +52,11 @@ pub(super) fn run(mut queue: mpsc::Receiver<Entry>, sink: Sink, reserve: u64) {
         if entries.iter().any(|entry| entry.rejections.is_some()) && writer.is_below_reserve() {
             entries.extract_if(.., withheld).for_each(|entry| entry.finish(false));
         }
+        status.is_below_reserve.store(writer.below_reserve, Ordering::Relaxed);
         let written = entries.is_empty() || writer.write(&entries).is_ok();
+        if !entries.is_empty() {
+            status.record(entries.len(), written);
+        }
         entries.drain(..).for_each(|entry| entry.finish(written));
     }
 }

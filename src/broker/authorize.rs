@@ -27,6 +27,7 @@ pub(super) struct Authorizer {
     policy: ArcSwap<ActivePolicy>,
     profiles: Profiles,
     max_min_validity: Duration,
+    pub(super) loopback_operates: bool,
     rejections: RejectionRecorder,
 }
 
@@ -35,10 +36,11 @@ impl Authorizer {
         policy: Policy,
         profiles: Profiles,
         max_min_validity: Duration,
+        loopback_operates: bool,
         rejections: RejectionRecorder,
     ) -> Self {
         let policy = ArcSwap::from_pointee(ActivePolicy::new(policy, &profiles));
-        Self { policy, profiles, max_min_validity, rejections }
+        Self { policy, profiles, max_min_validity, loopback_operates, rejections }
     }
 
     pub(super) fn active_policy(&self) -> Arc<ActivePolicy> {
@@ -88,7 +90,7 @@ impl Authorizer {
     ) -> Result<ProfileName, BrokerError> {
         match self.profiles.named(request.profile_name()) {
             Ok(profile) if policy.policy.is_observed() => {
-                if self.admit_record(request, Kind::Observed).is_some() {
+                if self.admit_record(&request.context.caller, Kind::Observed).is_some() {
                     log_denial(request, grant, "denial observed");
                 }
                 Ok(profile)
@@ -102,17 +104,20 @@ impl Authorizer {
 
     /// Records a denial, or counts it. The request stays denied if the record cannot be written.
     async fn record_denial(&self, request: &CredentialRequest, grant: Option<&Grant>, policy: &str) {
-        let Some(admitted) = self.admit_record(request, Kind::Denied) else { return };
+        let Some(admitted) = self.admit_record(&request.context.caller, Kind::Denied) else { return };
         log_denial(request, grant, "request denied");
         let grant = grant.map(|grant| grant.id.as_str());
-        let record = Record { grant, ..record::of_request(request, Outcome::Denied, policy) };
-        if let Some(queued) = self.rejections.queue(&admitted, &record) {
-            queued.written().await;
-        }
+        self.write_record(&admitted, &Record { grant, ..record::of_request(request, Outcome::Denied, policy) }).await;
     }
 
-    fn admit_record(&self, request: &CredentialRequest, kind: Kind) -> Option<Admitted> {
-        self.rejections.admit(Subject::Caller(request.context.caller.principal()), kind)
+    pub(super) fn admit_record(&self, caller: &Caller, kind: Kind) -> Option<Admitted> {
+        self.rejections.admit(Subject::Caller(caller.principal()), kind)
+    }
+
+    pub(super) async fn write_record(&self, admitted: &Admitted, record: &Record<'_>) {
+        if let Some(queued) = self.rejections.queue(admitted, record) {
+            queued.written().await;
+        }
     }
 
     /// Checks `min_validity` against its limit. A caller that requests the whole lifetime of a new token would otherwise cause an AWS
@@ -128,7 +133,7 @@ impl Authorizer {
 }
 
 /// Checks that the caller has all claims by which the policy decides. Without one of them, a deny that names it would not match.
-fn check_claims(caller: &Caller, policy: &ActivePolicy) -> Result<(), BrokerError> {
+pub(super) fn check_claims(caller: &Caller, policy: &ActivePolicy) -> Result<(), BrokerError> {
     if caller.has_kept(&policy.claim_names) {
         return Ok(());
     }

@@ -1,23 +1,40 @@
 //! Audit records of requests.
 
-use super::request::CredentialRequest;
+use super::request::{CredentialRequest, RequestContext};
 use crate::audit::{Outcome, Record};
 use crate::registry::Region;
 
 /// Returns the record of a request with what is known before a decision; `policy` is the policy's name.
 pub(super) fn of_request<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str) -> Record<'a> {
-    let (context, registry) = (&request.context, &request.target.registry);
+    let registry = &request.target.registry;
+    Record {
+        account_id: registry.account().map(|account| account.to_string()),
+        region: registry.region().map(Region::as_str),
+        registry: registry.host(),
+        alias: request.target.alias.as_deref(),
+        profile: request.profile_name(),
+        ..of_context(&request.context, outcome, policy)
+    }
+}
+
+/// Returns the record of a request for the broker's status.
+pub(super) fn of_status<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -> Record<'a> {
+    Record { operation: Some("status"), ..of_context(context, outcome, policy) }
+}
+
+fn of_context<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -> Record<'a> {
     Record {
         request_id: context.id.to_string(),
         trace_id: context.trace_id.clone(),
         caller: context.caller.to_string(),
         proof: context.caller.proof(),
         outcome,
-        account_id: registry.account().map(|account| account.to_string()),
-        region: registry.region().map(Region::as_str),
-        registry: registry.host(),
-        alias: request.target.alias.as_deref(),
-        profile: request.profile_name(),
+        operation: None,
+        account_id: None,
+        region: None,
+        registry: None,
+        alias: None,
+        profile: "",
         role_session: None,
         grant: None,
         policy,

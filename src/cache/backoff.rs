@@ -1,10 +1,12 @@
 //! Failure backoff: after a failure, the source is not called for the key until the backoff ends (P6).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
+use super::key_status::KeyFailure;
 use crate::credential::CredentialKey;
 use crate::error::{BrokerError, UpstreamError};
 use crate::moment::Moment;
@@ -122,6 +124,15 @@ impl FetchBackoff {
     pub(super) async fn record_replacement(&self, key: &CredentialKey, now: Moment) {
         let record = self.record(key).await;
         self.0.insert(key.clone(), FailureRecord { replaced_at: Some(now.steady), ..record }).await;
+    }
+
+    /// Returns the keys whose last fetch failed, with the failure, its age and the rest of its backoff. Keeps no idle key alive.
+    pub(super) fn failures(&self, now: Moment) -> impl Iterator<Item = (Arc<CredentialKey>, KeyFailure)> {
+        self.0.iter().filter_map(move |(key, record)| {
+            let LastFailure { error, at, until } = record.last?;
+            let (age, retry_in) = (now.steady.saturating_sub(at), until.saturating_sub(now.steady));
+            Some((key, KeyFailure { reason: error.reason(), age, retry_in }))
+        })
     }
 
     /// Evicts idle keys.

@@ -1,7 +1,7 @@
 //! Cache entry: a credential, the checks before it is returned, and the state of its refresh.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::lookup::CacheStatus;
@@ -22,6 +22,14 @@ pub(super) struct Entry {
     refresh_at: Moment,
     is_refreshing: AtomicBool,
     is_stale: AtomicBool,
+    pub(super) uses: Uses,
+}
+
+/// Counts of the answers with a key's credentials, for the status. They pass to the credential that replaces another.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    hits: AtomicU64,
+    coalesced: AtomicU64,
 }
 
 /// Exclusive right to refresh an entry.
@@ -46,7 +54,7 @@ impl Entry {
     ///
     /// The time counts from the receipt and not from the issue. A source may return the same old credential again and again, and
     /// each read would start a refresh.
-    pub(super) fn new(credential: Credential, refresh_after: Duration) -> Self {
+    pub(super) fn new(credential: Credential, refresh_after: Duration, uses: Uses) -> Self {
         let received = credential.received();
         let refresh_after = jitter::around(refresh_after.min(credential.remaining(received) / 2));
         Self {
@@ -54,6 +62,7 @@ impl Entry {
             credential: Arc::new(credential),
             is_refreshing: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
+            uses,
         }
     }
 
@@ -96,7 +105,7 @@ impl Entry {
 
     /// Returns the status of a hit: STALE if its last refresh failed. `Fetcher::keep_failure` sets the mark (P5).
     pub(super) fn status(&self) -> CacheStatus {
-        if self.is_stale.load(Ordering::Relaxed) { CacheStatus::Stale } else { CacheStatus::Hit }
+        if self.is_stale() { CacheStatus::Stale } else { CacheStatus::Hit }
     }
 
     /// Marks the entry as STALE. A successful refresh replaces the entry, and the mark with it.
@@ -104,9 +113,38 @@ impl Entry {
         self.is_stale.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether the last refresh failed.
+    pub(super) fn is_stale(&self) -> bool {
+        self.is_stale.load(Ordering::Relaxed)
+    }
+
     /// Returns the delay after which a caller should ask again.
     pub(super) fn refresh_after(&self, now: Moment) -> Duration {
         self.due_in(now).max(MIN_REFRESH_AFTER).min(self.credential.remaining(now))
+    }
+}
+
+impl Uses {
+    /// Counts an answer by its origin. A miss counts as a fetch, and not here. Costs a hit one relaxed addition.
+    pub(super) fn count(&self, status: CacheStatus) {
+        match status {
+            CacheStatus::Hit | CacheStatus::Stale => _ = self.hits.fetch_add(1, Ordering::Relaxed),
+            CacheStatus::Coalesced => _ = self.coalesced.fetch_add(1, Ordering::Relaxed),
+            CacheStatus::Miss => {}
+        }
+    }
+
+    pub(super) fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn coalesced(&self) -> u64 {
+        self.coalesced.load(Ordering::Relaxed)
+    }
+
+    /// Returns the counts for the credential that replaces this one.
+    pub(super) fn carried(&self) -> Self {
+        Self { hits: self.hits().into(), coalesced: self.coalesced().into() }
     }
 }
 

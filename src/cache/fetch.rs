@@ -49,8 +49,7 @@ impl Fetcher {
         let call = SourceCall::Made(fetch.span.identity());
         // Ends the span, before the result is cached.
         drop(fetch);
-        let refreshed = cached.filter(|entry| request.is_refresh || entry.is_due(self.shared.now()));
-        FlightOutcome { result: self.keep(key, refreshed, result).await, call }
+        FlightOutcome { result: self.keep(request, cached, result).await, call }
     }
 
     fn is_enough(&self, entry: &Entry, request: &FlightRequest) -> bool {
@@ -120,32 +119,41 @@ impl Fetcher {
         Ok(credential)
     }
 
-    /// Caches the credential or the failure, and notifies the key's watches. `refreshed` is the entry that the fetch was to replace
-    /// because of its age.
+    /// Caches the credential or the failure, and notifies the key's watches. `cached` is the entry that the fetch was to replace.
     async fn keep(
         &self,
-        key: &CredentialKey,
-        refreshed: Option<Arc<Entry>>,
+        request: &FlightRequest,
+        cached: Option<Arc<Entry>>,
         result: Result<Credential, BrokerError>,
     ) -> Result<Arc<Entry>, BrokerError> {
+        let key = &request.lookup.key;
         let kept = match result {
-            Ok(credential) => Ok(self.keep_credential(key, credential).await),
+            Ok(credential) => Ok(self.keep_credential(key, cached.as_deref(), credential).await),
             // Only the requester's own queue is full: another requester may fetch the key at once.
             Err(error @ BrokerError::QueueFull { .. }) => return Err(error),
-            Err(error) => Err(self.keep_failure(key, refreshed, error).await),
+            Err(error) => {
+                let refreshed = cached.filter(|entry| request.is_refresh || entry.is_due(self.shared.now()));
+                Err(self.keep_failure(key, refreshed, error).await)
+            }
         };
         self.shared.subscriptions.notify(key);
         kept
     }
 
-    async fn keep_credential(&self, key: &CredentialKey, credential: Credential) -> Arc<Entry> {
-        let entry = Arc::new(Entry::new(credential, self.shared.settings.refresh_after));
+    async fn keep_credential(
+        &self,
+        key: &CredentialKey,
+        replaced: Option<&Entry>,
+        credential: Credential,
+    ) -> Arc<Entry> {
+        let uses = replaced.map(|entry| entry.uses.carried()).unwrap_or_default();
+        let entry = Arc::new(Entry::new(credential, self.shared.settings.refresh_after, uses));
         self.shared.store.insert(key.clone(), Arc::clone(&entry)).await;
         self.shared.backoff.record_success(key).await;
         entry
     }
 
-    /// P5: marks the credential that was to be refreshed as STALE after a failure, and drops the key's credential after a
+    /// P5: marks `refreshed`, the credential that was to be replaced because of its age, as STALE after a failure, and drops the key's credential after a
     /// denial. A failed fetch for a longer validity, or of a replacement for a rejected credential, is not a failed refresh.
     ///
     /// Three places end a credential's use: this denial, `Entry::check` (P3), and moka's expiry in `store.rs`. `Entry::status` reads

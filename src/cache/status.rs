@@ -13,7 +13,7 @@ use super::scope::{Cached, Scope};
 use crate::caller::Principal;
 use crate::credential::{CredentialKey, ProfileName};
 use crate::registry::Registry;
-use crate::source::SourceStatus;
+use crate::source::{RegionStatus, SourceStatus};
 
 impl CredentialCache {
     /// Returns the state of a key's refresh.
@@ -75,6 +75,18 @@ impl CredentialCache {
     #[must_use]
     pub fn source_status(&self) -> SourceStatus {
         self.shared.source.status()
+    }
+
+    /// Returns the state of the source's calls in each region.
+    #[must_use]
+    pub fn regions(&self) -> Vec<RegionStatus> {
+        self.shared.source.regions()
+    }
+
+    /// Returns the number of callers that wait for fetches, watches included.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiters.total() + self.watch_waiters.total()
     }
 
     /// Returns why the source has no identity; empty if it has one.

@@ -40,6 +40,11 @@ impl Waiters {
         Self { counts: Arc::default(), max }
     }
 
+    /// Returns the number of all waits.
+    pub(super) fn total(&self) -> usize {
+        lock(&self.counts).total
+    }
+
     /// Admits one more wait of a caller.
     ///
     /// # Errors

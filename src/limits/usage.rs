@@ -11,6 +11,7 @@ use tracing::warn;
 use super::exceeded::{DEFAULT_DELAY, LimitExceeded, Resource, RetryAfter};
 use super::rate::Rate;
 use super::recent;
+use super::status::{LimitsStatus, Used};
 use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::log_throttle::LogThrottle;
@@ -126,6 +127,17 @@ impl UsageLimits {
             self.enter(principal, Resource::Watches, registries, counted)?,
             self.enter(principal, Resource::WatchBytes, bytes, sized)?,
         ])
+    }
+
+    /// Returns the usage of all callers. The unproved connections are not part of it.
+    pub(super) fn status(&self) -> LimitsStatus {
+        let used = |resource, max| Used { used: self.total.of(resource).load(Ordering::Relaxed), max };
+        LimitsStatus {
+            requests: used(Resource::InFlight, self.in_flight().global),
+            watches: used(Resource::Watches, MAX_WATCHES),
+            watch_bytes: used(Resource::WatchBytes, MAX_WATCH_BYTES),
+            unproved: Used::default(),
+        }
     }
 
     pub(super) fn keep_alive(&self, principal: &Principal, admission: &Admission) {

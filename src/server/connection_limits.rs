@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::settings::Settings;
-use crate::limits::Origin;
+use crate::limits::{Origin, Used};
 use crate::log_throttle::{self, LogThrottle};
 use crate::sync::lock;
 
@@ -106,6 +106,11 @@ impl ConnectionCounter {
     pub(super) fn new(limits: ConnectionLimits) -> Self {
         let (open, logs) = (Mutex::default(), ByScope::default());
         Self(Arc::new(Inner { limits, open, created: Instant::now(), logs }))
+    }
+
+    /// Returns the number of open connections, and their maximum.
+    pub(super) fn used(&self) -> Used {
+        Used { used: lock(&self.0.open).total, max: self.0.limits.total.connections }
     }
 
     /// Counts one more connection; none, and a log line, if the total limit or the limit of its origin is reached.

@@ -10,7 +10,7 @@ use super::places::Places;
 use super::proxy_protocol::Proxies;
 use super::settings::Settings;
 use super::shutdown::ShutdownStages;
-use crate::limits::UnprovedConnections;
+use crate::limits::{ConnectionsStatus, UnprovedConnections};
 
 /// TCP connections of the endpoints that drain last. From three quarters of it on, each new one ends an old one, so that a peer that
 /// holds connections cannot keep the probes out. A few probes and scrapers need no more.
@@ -54,6 +54,12 @@ impl Server {
             group.tasks.spawn(endpoint.accept(group.clone()));
         }
         server
+    }
+
+    /// Returns a function that counts the open connections of callers.
+    pub(crate) fn connections(&self) -> impl Fn() -> ConnectionsStatus + Send + Sync + use<> {
+        let places = self.first.places.clone();
+        move || places.status()
     }
 
     /// Drains one group of endpoints: lets requests in flight finish until `timeout`, then forces them to end.

@@ -3,7 +3,7 @@
 use super::connection_limits::{ConnectionCounter, ConnectionLimits, ConnectionPermit};
 use super::listener::Accepted;
 use super::protocol::Protocol;
-use crate::limits::{Unproved, UnprovedConnections};
+use crate::limits::{ConnectionsStatus, Unproved, UnprovedConnections};
 
 /// The places of the connections that drain together. A clone is a handle of the same.
 #[derive(Debug, Clone)]
@@ -27,6 +27,11 @@ impl Places {
     pub(super) fn new(limits: ConnectionLimits, unproved: UnprovedConnections) -> Self {
         let counter = || ConnectionCounter::new(limits);
         Self { tcp: counter(), unix: counter(), ecr_api: counter(), unproved }
+    }
+
+    /// Returns the open connections of each kind.
+    pub(super) fn status(&self) -> ConnectionsStatus {
+        ConnectionsStatus { tcp: self.tcp.used(), unix: self.unix.used(), aws_api: self.ecr_api.used() }
     }
 
     /// Takes a place; none, and a log line, if a limit is reached.

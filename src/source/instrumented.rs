@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{Instrument as _, Span, field};
 
-use super::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
+use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceStatus};
 use crate::credential::{Credential, CredentialKey};
 use crate::error::SourceName;
 use crate::registry::Registry;
@@ -46,6 +46,10 @@ impl<S: CredentialSource> CredentialSource for Instrumented<S> {
 
     fn identity_problems(&self) -> Vec<String> {
         self.source.identity_problems()
+    }
+
+    fn regions(&self) -> Vec<RegionStatus> {
+        self.source.regions()
     }
 
     fn fetch_budget(&self) -> Duration {

@@ -296,6 +296,7 @@ pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settin
         regions: Vec::new(),
         aliases: Aliases::default(),
         max_min_validity: 10 * HOUR,
+        loopback_operates: false,
     }
 }
 

@@ -57,12 +57,13 @@ pub(crate) const OTHER: Method = Method { name: "_OTHER", streaming: Streaming::
 /// must not count against its origin.
 const OTHER_STANDARD: Method = Method { authenticated: false, ..OTHER };
 
-const METHODS: [Method; 9] = [
+const METHODS: [Method; 10] = [
     broker("ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials", Streaming::Unary),
     broker("ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials", Streaming::Unary),
     broker("ecrbroker.v1.RegistryCredentialsService/WatchRegistryCredentials", Streaming::Server),
     broker("ecrbroker.v1.RegistryCredentialsService/ListRegistries", Streaming::Unary),
     broker("ecrbroker.v1.RegistryCredentialsService/GetCallerIdentity", Streaming::Unary),
+    broker("ecrbroker.v1.OperatorService/GetStatus", Streaming::Unary),
     anonymous("grpc.health.v1.Health/Check", Streaming::Unary),
     anonymous("grpc.health.v1.Health/Watch", Streaming::Server),
     anonymous("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Streaming::Both),

@@ -23,6 +23,11 @@ impl ProblemLog {
         is_last
     }
 
+    /// Returns whether other problems were found than last time.
+    pub(super) fn would_change(&self, problems: &[Problem]) -> bool {
+        self.problems != problems
+    }
+
     pub(super) fn has_problems(&self) -> bool {
         !self.problems.is_empty()
     }

@@ -2,6 +2,7 @@ use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::cache::entry::Uses;
 use crate::credential::Credential;
 use crate::moment::Moment;
 
@@ -9,7 +10,7 @@ fn entry(account: Option<&str>) -> Arc<Entry> {
     let now = Moment { wall: SystemTime::UNIX_EPOCH, steady: Duration::ZERO };
     let credential = Credential::new("AWS", "x", now.wall, now.wall + Duration::from_hours(12), now).unwrap();
     let account = account.map(|account| account.parse().unwrap());
-    Arc::new(Entry::new(credential.for_account(account), Duration::from_hours(1)))
+    Arc::new(Entry::new(credential.for_account(account), Duration::from_hours(1), Uses::default()))
 }
 
 fn key(host: &str, profile: &str, caller: Option<u32>) -> CredentialKey {

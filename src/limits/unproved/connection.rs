@@ -12,6 +12,7 @@ use super::end::End;
 use super::registry::{Registry, Usage};
 use crate::clock::Clock;
 use crate::limits::origin::Origin;
+use crate::limits::status::Used;
 
 /// Calls that are served at once until one is authenticated. Others wait, and their messages are not read.
 const MAX_CALLS: usize = 8;
@@ -62,6 +63,12 @@ impl UnprovedConnections {
     #[must_use]
     pub fn apart(&self, limit: usize) -> Self {
         Self(Arc::new(self.0.of_limit(limit)))
+    }
+
+    /// Returns the number of the connections, and their maximum.
+    #[must_use]
+    pub fn used(&self) -> Used {
+        self.0.used()
     }
 
     /// Adds a connection from `origin`. Ends another one if there are too many.

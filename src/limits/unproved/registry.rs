@@ -8,6 +8,7 @@ use tracing::warn;
 use super::end::End;
 use crate::clock::Clock;
 use crate::limits::origin::Origin;
+use crate::limits::status::Used;
 use crate::log_throttle::{self, LogThrottle};
 use crate::sync::lock;
 
@@ -103,6 +104,12 @@ impl Registry {
             open.abort_one_ending();
         }
         open.add(origin, end)
+    }
+
+    /// Returns the number of open connections, and their maximum.
+    pub(super) fn used(&self) -> Used {
+        let open = lock(&self.open);
+        Used { used: open.connections.len() + open.ending.len(), max: self.limit }
     }
 
     /// Forgets a connection that is proved or has ended.

@@ -20,7 +20,7 @@ use crate::error::{FailureClass, SourceName, UpstreamError};
 use crate::jitter;
 use crate::registry::Region;
 use crate::source::span::record_failure;
-use crate::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
+use crate::source::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceStatus};
 use crate::sync::lock;
 
 mod bulkhead;
@@ -131,6 +131,14 @@ impl<S: CredentialSource> CredentialSource for AdmissionControl<S> {
 
     fn identity_problems(&self) -> Vec<String> {
         self.source.identity_problems()
+    }
+
+    fn regions(&self) -> Vec<RegionStatus> {
+        let bulkheads: Vec<_> =
+            lock(&self.bulkheads).iter().map(|(region, one)| (region.clone(), Arc::clone(one))).collect();
+        let mut regions: Vec<_> = bulkheads.into_iter().map(|(region, bulkhead)| bulkhead.status(region)).collect();
+        regions.sort_unstable_by(|one, other| one.region.cmp(&other.region));
+        regions
     }
 
     fn fetch_budget(&self) -> Duration {

@@ -22,9 +22,10 @@ use super::total_limit::{LimitPermit, QueuedCall, TotalLimit};
 use crate::caller::Principal;
 use crate::credential::ProfileName;
 use crate::log_throttle::{self, LogThrottle};
+use crate::registry::Region;
 use crate::source::progress::retry_delay;
 use crate::source::span::record_queue_full;
-use crate::source::{FetchError, FetchProgress, FetchRequest};
+use crate::source::{FetchError, FetchProgress, FetchRequest, RegionStatus};
 use crate::sync::lock;
 
 /// Longest time that a call may queue. As long as the longest request: a caller that retries after its deadline finds the call ahead of
@@ -110,6 +111,23 @@ impl Bulkhead {
     /// Returns whether calls are paced because AWS throttled some.
     pub(super) fn is_paced(&self) -> bool {
         !self.pacer.interval().is_zero()
+    }
+
+    /// Returns the state of the calls, which are those of `region`.
+    pub(super) fn status(&self, region: Option<Region>) -> RegionStatus {
+        let (first, beyond) = {
+            let limit = lock(&self.limit);
+            (limit.first().all, limit.beyond().all)
+        };
+        RegionStatus {
+            region,
+            in_flight: self.first.all.in_use() + self.beyond.all.in_use(),
+            limit: first + beyond,
+            queued: self.queue.fetches(),
+            interval: self.pacer.interval(),
+            retries_left: self.retry_budget.retries_left(),
+            throttled_ago: self.pacer.throttled_ago(),
+        }
     }
 
     /// Queues for a call. Fails at once if the wait would be too long.

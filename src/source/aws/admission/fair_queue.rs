@@ -51,6 +51,11 @@ impl FairQueue {
         QueuedFetch(Arc::clone(&self.fetches))
     }
 
+    /// Returns the number of fetches that wait.
+    pub(super) fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::Relaxed)
+    }
+
     /// Enters the lane of `key`.
     pub(super) fn enter(&self, key: LaneKey) -> LanePlace {
         let mut lanes = lock(&self.lanes);

@@ -33,16 +33,23 @@ struct State {
     next_start: Instant,
     /// Time at which the interval last grew. The outcome of an earlier call says nothing about the new interval.
     slowed_at: Option<Instant>,
+    /// Time of the last throttled call.
+    throttled_at: Option<Instant>,
 }
 
 impl Pacer {
     pub(super) fn new() -> Self {
-        let state = State { interval: Duration::ZERO, next_start: Instant::now(), slowed_at: None };
+        let state = State { interval: Duration::ZERO, next_start: Instant::now(), slowed_at: None, throttled_at: None };
         Self { state: Mutex::new(state), next: tokio::sync::Mutex::default() }
     }
 
     pub(super) fn interval(&self) -> Duration {
         lock(&self.state).interval
+    }
+
+    /// Returns the time since the last throttled call.
+    pub(super) fn throttled_ago(&self) -> Option<Duration> {
+        lock(&self.state).throttled_at.map(|at| at.elapsed())
     }
 
     /// Waits until a call may start. One call waits at a time; a throttled call may move its start.
@@ -75,6 +82,9 @@ impl State {
     }
 
     fn record(&mut self, started: Instant, outcome: Outcome) {
+        if outcome == Outcome::Throttled {
+            self.throttled_at = Some(Instant::now());
+        }
         if self.slowed_at.is_some_and(|slowed_at| started <= slowed_at) {
             return;
         }

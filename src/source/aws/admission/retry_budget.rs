@@ -24,6 +24,13 @@ impl RetryBudget {
         *balance = (*balance + DEPOSIT).min(MAX_BALANCE);
     }
 
+    /// Returns the whole retries that are left.
+    pub(super) fn retries_left(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to MAX_BALANCE")]
+        let whole = *lock(&self.0) as u32;
+        whole
+    }
+
     /// Takes one retry. Returns `false` if the budget is empty.
     pub(super) fn withdraw(&self) -> bool {
         let mut balance = lock(&self.0);

@@ -52,6 +52,10 @@ impl Slots {
         is_free.then(|| Slot(Arc::clone(self)))
     }
 
+    pub(super) fn in_use(&self) -> usize {
+        lock(&self.state).in_use
+    }
+
     /// Returns the number of slots in use if all are: how many calls end before all waiting ones have started.
     pub(super) fn in_use_if_full(&self) -> Option<usize> {
         let state = lock(&self.state);

@@ -1,7 +1,7 @@
-//! Callers that may learn why the broker has no AWS credentials.
+//! The broker's owners: callers that may learn why it has no AWS credentials, and read its status.
 //!
-//! The reasons name files, profiles and variables of the broker's host. Root and the broker's own user can read these anyway, and
-//! the log too. On a Unix socket the kernel proves who they are. Other callers get a request ID. A bearer token speaks for its
+//! The reasons and the status name files, profiles, variables and accounts. Root and the broker's own user can read these anyway,
+//! and the log too. On a Unix socket the kernel proves who they are. Other callers get a request ID. A bearer token speaks for its
 //! subject, whichever process sends it.
 //!
 //! The broker answers, because only it knows: `doctor` runs with another environment and without the AWS SDK, and not every log is
@@ -16,7 +16,7 @@ const ROOT: u32 = 0;
 const OVERFLOW: u32 = 65534;
 
 /// Returns whether the caller is root or the broker's own user.
-pub(super) fn may_see(caller: &Caller) -> bool {
+pub(super) fn is_owner(caller: &Caller) -> bool {
     let own = rustix::process::geteuid().as_raw();
     matches!(caller, Caller::Process { uid, .. } if is_trusted(*uid, own))
 }
@@ -34,10 +34,10 @@ mod tests {
     fn only_root_and_the_brokers_user_on_a_unix_socket_see_the_reasons() {
         let own = rustix::process::geteuid().as_raw();
         let process = |uid| Caller::Process { uid, gid: 0 };
-        assert!(may_see(&process(ROOT)) && may_see(&process(own)));
-        assert!(!may_see(&process(own + 1001)));
-        assert!(!may_see(&Caller::Loopback) && !may_see(&Caller::AwsApi));
-        assert!(!may_see(&"jwt:blue:root".parse().unwrap()) && !may_see(&"dns:broker.example".parse().unwrap()));
+        assert!(is_owner(&process(ROOT)) && is_owner(&process(own)));
+        assert!(!is_owner(&process(own + 1001)));
+        assert!(!is_owner(&Caller::Loopback) && !is_owner(&Caller::AwsApi));
+        assert!(!is_owner(&"jwt:blue:root".parse().unwrap()) && !is_owner(&"dns:broker.example".parse().unwrap()));
     }
     #[test]
     fn broker_with_the_overflow_user_trusts_only_root() {

@@ -1,0 +1,201 @@
+//! Status of the broker: what it has cached, how its calls to AWS fare, and what it lacks.
+//!
+//! [`Status`] is the one model behind `GetStatus`, the status page and `/status.json`. Its fields are numbers, times, closed enums,
+//! registry coordinates and profile names, so no secret and no caller can be in it (P10).
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Mutex;
+
+use crate::audit::{AuditLog, AuditStatus};
+use crate::broker::Broker;
+use crate::cache::{CredentialCache, KeyQuery, KeysStatus};
+use crate::clock::Clock;
+use crate::limits::{ConnectionsStatus, Limits, LimitsStatus};
+use crate::moment::Moment;
+use crate::source::{RegionStatus, SourceStatus};
+
+mod message;
+mod query;
+mod reloads;
+
+pub use self::query::query;
+pub use self::reloads::{Reloads, ReloadsStatus};
+
+/// Regions in one answer.
+const MAX_REGIONS: usize = 100;
+
+/// The state of the broker at one time.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Time of the broker's clock.
+    pub time: SystemTime,
+    /// Start of the broker.
+    pub started: SystemTime,
+    /// Time since the start.
+    pub uptime: Duration,
+    /// Fingerprint of the active grants and profiles.
+    pub policy: PolicyFingerprint,
+    /// How the broker decides requests.
+    pub mode: PolicyMode,
+    /// Conditions that the broker needs to serve.
+    pub checks: [(CheckName, bool); 4],
+    /// Callers that wait for fetches.
+    pub waiting: usize,
+    /// The keys that were asked for.
+    pub keys: KeysStatus,
+    /// The query that they answer.
+    pub query: KeyQuery,
+    /// Calls to AWS by region.
+    pub regions: Vec<RegionStatus>,
+    /// Open connections of callers.
+    pub connections: ConnectionsStatus,
+    /// Limits that all callers share.
+    pub limits: LimitsStatus,
+    /// Reloads of the configuration.
+    pub reloads: ReloadsStatus,
+    /// The audit log, if there is one.
+    pub audit: Option<AuditStatus>,
+}
+
+/// The version of the broker.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that the broker was built from.
+pub const COMMIT: &str = env!("ECR_BROKER_COMMIT");
+
+/// Name of the active policy in the audit log, a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFingerprint(String);
+
+impl PolicyFingerprint {
+    /// Returns the digest in hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How the broker decides requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyMode {
+    /// No grants are configured.
+    Open,
+    /// Grants decide.
+    Enforce,
+    /// Grants are observed.
+    Observe,
+}
+
+/// A condition that the broker needs to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckName {
+    /// Every configuration file is in effect.
+    Configuration,
+    /// The broker has AWS credentials.
+    Identity,
+    /// The broker can answer callers.
+    Serving,
+    /// The audit log accepts records.
+    Audit,
+}
+
+/// The parts of the broker that the status is gathered from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The credential cache.
+    pub cache: CredentialCache,
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// The limits.
+    pub limits: Limits,
+    /// The audit log.
+    pub audit: Option<AuditLog>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Gathers the status. A clone gathers it from the same parts.
+#[derive(Debug, Clone)]
+pub struct StatusReporter(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    started: Moment,
+    reloads: Reloads,
+    connections: OnceLock<Connections>,
+    /// Locked while one status is gathered, so that a flood of requests takes the time of one.
+    gathering: Mutex<()>,
+}
+
+/// Counts the open connections, once the server runs.
+struct Connections(Box<dyn Fn() -> ConnectionsStatus + Send + Sync>);
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connections")
+    }
+}
+
+impl StatusReporter {
+    /// Returns a reporter of a broker that starts now.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let (started, reloads) = (parts.clock.now(), Reloads::new(Arc::clone(&parts.clock)));
+        Self(Arc::new(Inner { parts, started, reloads, connections: OnceLock::new(), gathering: Mutex::default() }))
+    }
+
+    /// Sets the function that counts open connections.
+    pub fn count_connections_by(&self, count: impl Fn() -> ConnectionsStatus + Send + Sync + 'static) {
+        _ = self.0.connections.set(Connections(Box::new(count)));
+    }
+
+    /// Returns the record of reloads.
+    #[must_use]
+    pub fn reloads(&self) -> &Reloads {
+        &self.0.reloads
+    }
+
+    /// Gathers the status, with the keys that `query` asks for.
+    pub async fn status(&self, query: KeyQuery) -> Status {
+        let _gathering = self.0.gathering.lock().await;
+        let Inner { parts, started, reloads, connections, .. } = &*self.0;
+        let Parts { cache, broker, limits, audit, clock } = parts;
+        let now = clock.now();
+        let (reloads, audit) = (reloads.status(), audit.as_ref().map(AuditLog::status));
+        let mut regions = cache.regions();
+        regions.truncate(MAX_REGIONS);
+        Status {
+            time: now.wall,
+            started: started.wall,
+            uptime: now.steady.saturating_sub(started.steady),
+            policy: PolicyFingerprint(broker.policy_name()),
+            mode: mode(broker),
+            checks: [
+                (CheckName::Configuration, reloads.is_in_effect()),
+                (CheckName::Identity, cache.source_status() == SourceStatus::Ready),
+                (CheckName::Serving, cache.can_serve()),
+                (CheckName::Audit, !audit.is_some_and(|audit| audit.is_failing)),
+            ],
+            waiting: cache.waiting(),
+            keys: cache.keys(&query).await,
+            query,
+            regions,
+            connections: connections.get().map(|count| count.0()).unwrap_or_default(),
+            limits: limits.status(),
+            reloads,
+            audit,
+        }
+    }
+}
+
+fn mode(broker: &Broker) -> PolicyMode {
+    if broker.is_open() {
+        PolicyMode::Open
+    } else if broker.is_observing() {
+        PolicyMode::Observe
+    } else {
+        PolicyMode::Enforce
+    }
+}

@@ -1,0 +1,51 @@
+//! Record of the reloads of the configuration.
+
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use crate::clock::Clock;
+use crate::sync::lock;
+
+/// Counts reloads. A clone is a handle of the same counts.
+#[derive(Debug, Clone)]
+pub struct Reloads {
+    clock: Arc<dyn Clock>,
+    status: Arc<Mutex<ReloadsStatus>>,
+}
+
+/// The reloads since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReloadsStatus {
+    /// Reloads after which every file was in effect.
+    pub succeeded: u64,
+    /// Reloads after which a file kept its last valid contents.
+    pub failed: u64,
+    /// The last reload, and whether it succeeded.
+    pub last: Option<(SystemTime, bool)>,
+}
+
+impl Reloads {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, status: Arc::default() }
+    }
+
+    /// Counts a reload.
+    pub fn record(&self, is_in_effect: bool) {
+        let mut status = lock(&self.status);
+        let counter = if is_in_effect { &mut status.succeeded } else { &mut status.failed };
+        *counter += 1;
+        status.last = Some((self.clock.now().wall, is_in_effect));
+    }
+
+    pub(super) fn status(&self) -> ReloadsStatus {
+        *lock(&self.status)
+    }
+}
+
+impl ReloadsStatus {
+    /// Returns whether every configuration file is in effect. The broker starts only if all are.
+    #[must_use]
+    pub fn is_in_effect(&self) -> bool {
+        self.last.is_none_or(|(_, succeeded)| succeeded)
+    }
+}
