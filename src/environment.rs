@@ -18,6 +18,8 @@ pub const PREFIX: &str = "ECR_BROKER_";
 pub const CONFIG_FILE: &str = "ECR_BROKER_CONFIG";
 /// Set for a credential helper that another one runs. It stops helpers that run each other in a loop.
 pub const NESTED_HELPER: &str = "ECR_BROKER_HELPER";
+/// The delegate of the docker helper, as `next` in `client.toml`.
+pub const DELEGATE: &str = "ECR_BROKER_NEXT";
 /// The problem of a variable that is not text.
 pub const NOT_UTF8: &str = "is not valid UTF-8; correct or unset it";
 /// The settings of a client that have a flag and a variable, by their keys in `client.toml`.
@@ -32,7 +34,7 @@ pub fn client_variable(setting: &str) -> String {
 /// Returns whether a variable with our prefix is not a setting of the broker: a client, a helper or a command reads it.
 #[must_use]
 pub fn is_other_programs(variable: &str) -> bool {
-    [CONFIG_FILE, NESTED_HELPER].contains(&variable)
+    [CONFIG_FILE, NESTED_HELPER, DELEGATE].contains(&variable)
         || CLIENT_SETTINGS.iter().any(|setting| client_variable(setting) == variable)
 }
 
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn client_variables_are_the_prefix_and_the_key() {
         assert_eq!(client_variable("tls_ca"), "ECR_BROKER_TLS_CA");
-        for name in ["ECR_BROKER_TIMEOUT", "ECR_BROKER_HELPER", "ECR_BROKER_CONFIG"] {
+        for name in ["ECR_BROKER_TIMEOUT", "ECR_BROKER_HELPER", "ECR_BROKER_CONFIG", DELEGATE] {
             assert!(is_other_programs(name), "{name}");
         }
         assert!(!is_other_programs("ECR_BROKER_AWS_REGION"));

@@ -6,12 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value};
 
+use crate::helper::registry_auth::HELPER_NAME;
 use crate::json_file::{self, FileMode, Target};
 use crate::registry::{DOCKER_HUB, Registry, RegistryError};
 use crate::terminal::{print_error, print_line};
-
-/// Name in docker's configuration; docker runs docker-credential-ecr-broker.
-const HELPER: &str = "ecr-broker";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -145,7 +143,7 @@ fn patch(args: &FileArgs, default: Option<PathBuf>) -> anyhow::Result<()> {
     if !args.dry_run {
         json_file::update_target(&target, FileMode::Keep, |config| {
             let helpers = json_file::object_mut(config, "credHelpers", &file)?;
-            helpers.extend(hosts.iter().map(|host| (host.clone(), HELPER.into())));
+            helpers.extend(hosts.iter().map(|host| (host.clone(), HELPER_NAME.into())));
             Ok(())
         })
         .map_err(anyhow::Error::msg)?;
@@ -167,9 +165,9 @@ fn changes(config: &Map<String, Value>, hosts: &[String], file: &Path) -> anyhow
         Some(_) => bail!("{}: credHelpers is not an object; correct the file", file.display()),
     };
     let change = |host: &String| match helpers.get(host) {
-        Some(old) if old == HELPER => None,
-        Some(old) => Some(format!("- credHelpers[\"{host}\"] = {old}\n+ credHelpers[\"{host}\"] = \"{HELPER}\"")),
-        None => Some(format!("+ credHelpers[\"{host}\"] = \"{HELPER}\"")),
+        Some(old) if old == HELPER_NAME => None,
+        Some(old) => Some(format!("- credHelpers[\"{host}\"] = {old}\n+ credHelpers[\"{host}\"] = \"{HELPER_NAME}\"")),
+        None => Some(format!("+ credHelpers[\"{host}\"] = \"{HELPER_NAME}\"")),
     };
     Ok(hosts.iter().filter_map(change).collect())
 }

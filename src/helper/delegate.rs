@@ -39,12 +39,12 @@ impl Delegate {
         }
     }
 
-    /// Parses a flag. The shell has expanded `~/`; a relative path starts at the working directory.
-    pub(super) fn named_by_flag(text: &str) -> Self {
+    /// Parses a flag or variable. The shell has expanded `~/`; a relative path starts at the working directory.
+    pub(super) fn named_by(origin: &str, text: &str) -> Self {
         if !text.contains('/') {
-            return Self::helper(text, "--next");
+            return Self::helper(text, origin);
         }
-        std::path::absolute(text).map_or_else(|error| Self::Invalid(format!("--next {text}: {error}")), Self::File)
+        std::path::absolute(text).map_or_else(|error| Self::Invalid(format!("{origin} {text}: {error}")), Self::File)
     }
 
     fn helper(name: &str, origin: &str) -> Self {

@@ -4,6 +4,9 @@ use data_encoding::{BASE64, Encoding};
 
 use crate::client::{AuthScheme, RegistryCredentials};
 
+/// Name of docker's credential helper in docker's and podman's files: they run docker-credential-ecr-broker.
+pub const HELPER_NAME: &str = "ecr-broker";
+
 /// Returns the value of Basic authentication, which is also the `auth` field of docker's auth files.
 #[must_use]
 pub fn basic(username: &str, password: &str) -> String {

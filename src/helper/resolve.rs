@@ -129,7 +129,7 @@ fn look_up_alias(setup: &Setup, host: &str) -> AliasLookup {
 
 fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> {
     let broker = setup.broker()?;
-    let query = Query { registry: registry.to_owned(), profile: broker.profile.clone(), min_validity: None };
+    let query = Query { registry: registry.to_owned(), profile: broker.profile.clone(), ..Query::default() };
     let result = block_on(async {
         let mut client = Client::connect(&broker.settings).await?;
         client.credentials(&[query]).await?.pop().unwrap_or_else(|| Err(Failure::empty_response()))

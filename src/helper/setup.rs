@@ -7,6 +7,7 @@ use super::delegate::Delegate;
 use super::fallback::Fallback;
 use super::output::Output;
 use crate::client::{ConfigError, DEFAULT_TIMEOUT, Failure, PartialConfig, Paths, Settings};
+use crate::environment;
 
 /// Longest wait for a broker that is not there. podman runs every helper twice per pull, also for registries of others.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,10 +45,9 @@ impl Setup {
         let paths = Paths::from_environment();
         let broker = PartialConfig::from_flags_or_environment(flag).and_then(|config| Broker::new(config, &paths));
         let broker = broker.map_err(|mistake| mistake.to_string());
-        let delegate = match paths.delegate() {
-            Ok(found) => found.map(|(file, text)| Delegate::named_in(&file, &text, paths.home.as_deref())),
-            Err(mistake) => Some(Delegate::Invalid(format!("{mistake}; correct the file, which may set next"))),
-        };
+        let by_variable = environment::variable(environment::DELEGATE);
+        let by_variable = by_variable.map(|text| Delegate::named_by(environment::DELEGATE, &text.to_string_lossy()));
+        let delegate = by_variable.or_else(|| delegate_of_files(&paths));
         let configured = broker.as_ref().ok().map(|broker| broker.settings.timeout).or_else(|| paths.time_limit());
         Self { broker, delegate, time_limit: configured.unwrap_or(DEFAULT_TIMEOUT), fallback: None }
     }
@@ -61,7 +61,7 @@ impl Setup {
     /// Uses this delegate, if there is one, instead of the one in the files.
     #[must_use]
     pub fn with_delegate(self, text: Option<&str>) -> Self {
-        let delegate = text.map(Delegate::named_by_flag).or(self.delegate);
+        let delegate = text.map(|text| Delegate::named_by("--next", text)).or(self.delegate);
         Self { delegate, ..self }
     }
 
@@ -100,6 +100,13 @@ impl Setup {
             }
             _ => output,
         }
+    }
+}
+
+fn delegate_of_files(paths: &Paths) -> Option<Delegate> {
+    match paths.delegate() {
+        Ok(found) => found.map(|(file, text)| Delegate::named_in(&file, &text, paths.home.as_deref())),
+        Err(mistake) => Some(Delegate::Invalid(format!("{mistake}; correct the file, which may set next"))),
     }
 }
 

@@ -8,10 +8,8 @@ use serde_json::{Map, Value};
 use crate::environment;
 use crate::helper::auth_entry::{AuthEntry, is_same_registry};
 use crate::helper::output::Output;
+use crate::helper::registry_auth::HELPER_NAME;
 use crate::json_file::{self, FileMode};
-
-/// Name by which docker's and podman's files know this helper.
-const OWN_NAME: &str = "ecr-broker";
 
 /// Registries of a delegate, and problems with some of them.
 pub(in crate::helper) struct Listing {
@@ -25,7 +23,7 @@ pub(super) fn get(file: &Path, config: &Map<String, Value>, server: &str) -> Res
 }
 
 pub(super) fn list(file: &Path, config: &Map<String, Value>) -> Listing {
-    let helpers = objects(config, "credHelpers").filter(|(_, name)| *name != OWN_NAME);
+    let helpers = objects(config, "credHelpers").filter(|(_, name)| *name != HELPER_NAME);
     let mut usernames: Map<_, _> = helpers.map(|(server, _)| (server.clone(), "".into())).collect();
     let mut problems = Vec::new();
     for (server, value) in objects(config, "auths") {
@@ -41,7 +39,7 @@ pub(super) fn list(file: &Path, config: &Map<String, Value>) -> Listing {
 /// Returns the helper that a file names for a registry, as podman reads it: such an entry precedes `auths`.
 pub(super) fn helper_in<'a>(config: &'a Map<String, Value>, server: &str) -> Option<&'a str> {
     let (_, name) = objects(config, "credHelpers").find(|(host, _)| is_same_registry(host, server))?;
-    name.as_str().filter(|name| !name.is_empty() && *name != OWN_NAME)
+    name.as_str().filter(|name| !name.is_empty() && *name != HELPER_NAME)
 }
 
 fn objects<'a>(config: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
