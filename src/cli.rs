@@ -19,11 +19,17 @@ mod connection_args;
 #[cfg(feature = "client")]
 mod doctor;
 #[cfg(feature = "client")]
+mod exec;
+#[cfg(feature = "client")]
 mod fetch;
 #[cfg(feature = "client")]
 mod get;
 #[cfg(feature = "client")]
 mod helper;
+#[cfg(feature = "client")]
+mod list;
+#[cfg(feature = "client")]
+mod login;
 #[cfg(feature = "client")]
 mod output;
 #[cfg(feature = "server")]
@@ -97,13 +103,25 @@ enum Command {
     /// Print registry credentials
     #[cfg(feature = "client")]
     Get(get::Args),
+    /// Run a command with a temporary docker configuration
+    ///
+    /// COMMAND gets a DOCKER_CONFIG in which the credential helper answers for the registries. It is a copy of yours: contexts,
+    /// plugins, proxies and the credentials of other registries stay usable. No secret is written. The copy is removed when COMMAND
+    /// ends, and changes to it are lost.
+    #[cfg(feature = "client")]
+    Exec(exec::Args),
+    /// Log docker, podman or helm in to a registry
+    ///
+    /// Runs the tool's own login command with the password on its stdin. The tool stores the password.
+    #[cfg(feature = "client")]
+    Login(login::Args),
     /// Keep a docker or podman credential file up to date
     ///
     /// For jobs that cannot call the broker. sync removes an entry when it expires, and keeps valid entries while no broker
     /// answers.
     #[cfg(feature = "client")]
     Sync(sync::Args),
-    /// Watch registry credentials, a line of JSON per event
+    /// Watch registry credentials, a line per event
     #[cfg(feature = "client")]
     Watch(watch::Args),
     /// Configure docker, podman, kubelet or Bazel
@@ -122,9 +140,13 @@ enum Command {
     /// exit code is that of the first step that fails.
     #[cfg(feature = "client")]
     Doctor(doctor::Args),
+    /// List the registries that you may request
+    #[cfg(feature = "client")]
+    List(list::Args),
     /// Check the health of a running broker
     ///
-    /// The exit code is 0 if the broker is serving, and 1 if not.
+    /// Without flags it checks liveness: the broker answers and is not shutting down. --ready checks readiness: it can also release
+    /// credentials.
     #[cfg(feature = "client")]
     Probe(probe::Args),
     /// Show how the broker identifies you, and your grants
@@ -189,6 +211,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Get(args) => get::run(&args),
         #[cfg(feature = "client")]
         Command::Sync(args) => sync::run(&args),
+        #[cfg(feature = "client")]
+        Command::Exec(args) => exec::run(&args),
+        #[cfg(feature = "client")]
+        Command::Login(args) => login::run(&args),
+        #[cfg(feature = "client")]
+        Command::List(args) => list::run(&args),
         #[cfg(feature = "client")]
         Command::Watch(args) => watch::run(&args),
         #[cfg(feature = "client")]

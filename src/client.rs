@@ -60,6 +60,8 @@ pub struct Client<'a> {
 pub struct Access {
     /// Host of the registry, or pattern of hosts.
     pub name: String,
+    /// Whether the name is a pattern.
+    pub is_pattern: bool,
     /// Profile whose credentials the caller would get.
     pub profile: String,
     /// Expiry of the credential in the broker's cache, if it has one.
@@ -147,21 +149,34 @@ impl Client<'_> {
         Ok((entries.into_iter().filter_map(access).collect(), !next_page_token.is_empty()))
     }
 
+    /// Returns everything that the caller may request, from all pages.
+    ///
+    /// # Errors
+    /// Returns the broker's error, or why the call failed.
+    pub async fn all_access(&mut self) -> Result<Vec<Access>, Failure> {
+        Ok(self.all_pages().await?.into_iter().filter_map(access).collect())
+    }
+
     /// Returns the hosts of all registries whose credentials the broker has cached for this caller.
     ///
     /// # Errors
     /// Returns the broker's error, or why the call failed.
     pub async fn cached_registries(&mut self) -> Result<Vec<String>, Failure> {
-        let (mut cached, mut page_token) = (Vec::new(), String::new());
+        let cached = |listed: RegistryAccess| match listed.target? {
+            Target::Registry(host) => listed.expire_time.map(|_| host).filter(|host| answer::is_registry(host)),
+            Target::RegistryPattern(_) => None,
+        };
+        Ok(self.all_pages().await?.into_iter().filter_map(cached).collect())
+    }
+
+    async fn all_pages(&mut self) -> Result<Vec<RegistryAccess>, Failure> {
+        let (mut all, mut page_token) = (Vec::new(), String::new());
         loop {
             let (entries, next_page_token) = self.list_page(MAX_PAGE_SIZE, page_token).await?;
-            cached.extend(entries.into_iter().filter_map(|listed| match listed.target? {
-                Target::Registry(host) => listed.expire_time.map(|_| host).filter(|host| answer::is_registry(host)),
-                Target::RegistryPattern(_) => None,
-            }));
+            all.extend(entries);
             page_token = next_page_token;
             if page_token.is_empty() {
-                return Ok(cached);
+                return Ok(all);
             }
         }
     }
@@ -195,7 +210,9 @@ impl Client<'_> {
 }
 
 fn access(listed: RegistryAccess) -> Option<Access> {
-    let (Target::Registry(name) | Target::RegistryPattern(name)) = listed.target?;
+    let target = listed.target?;
+    let is_pattern = matches!(target, Target::RegistryPattern(_));
+    let (Target::Registry(name) | Target::RegistryPattern(name)) = target;
     let expires = listed.expire_time.and_then(|time| time.try_into().ok());
-    Some(Access { name, profile: listed.profile, expires })
+    Some(Access { name, is_pattern, profile: listed.profile, expires })
 }

@@ -47,7 +47,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// If stdout cannot be written, or the system has no resources for a client.
 pub fn run(request: &Request) -> anyhow::Result<Exit> {
-    let mut report = Report::new(request.registry.is_some());
+    let mut report = Report::new(request.registry.is_some(), request.format);
     block_on(check_steps(request, &mut report))??;
     report.skip_remaining()?;
     if let Some(registry) = &request.registry {

@@ -1,6 +1,10 @@
 //! Exit codes, the same for every command.
 
+#[cfg(feature = "client")]
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitCode;
+#[cfg(feature = "client")]
+use std::process::ExitStatus;
 
 #[cfg(feature = "client")]
 use crate::client::Failure;
@@ -27,6 +31,17 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
+}
+
+/// What shells add to the number of the signal that ended a command.
+#[cfg(feature = "client")]
+const BY_SIGNAL: i32 = 128;
+
+/// Returns the exit code of a command that has ended, as shells report it.
+#[cfg(feature = "client")]
+pub(crate) fn of_command(status: ExitStatus) -> ExitCode {
+    let code = status.code().unwrap_or_else(|| BY_SIGNAL + status.signal().unwrap_or_default());
+    u8::try_from(code).unwrap_or(u8::MAX).into()
 }
 
 #[cfg(feature = "client")]

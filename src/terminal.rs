@@ -7,6 +7,16 @@ use anyhow::Context as _;
 
 use crate::quoted::Visible;
 
+/// Output format of a command.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Text for people
+    #[default]
+    Text,
+    /// JSON for scripts, an object per line
+    Json,
+}
+
 /// Prints one line on stderr, after the name of the program. Parts of it may come from a broker or a file, so it is escaped.
 #[expect(clippy::print_stderr, reason = "the command line's own errors, not logs")]
 pub(crate) fn print_error(problem: impl Display) {

@@ -1,9 +1,11 @@
 //! Flags and variables that name a broker and how to connect to it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::{Addresses, ConfigError, PartialConfig, Paths, Settings};
+use crate::environment;
 
 /// The connection to a broker.
 #[derive(Debug, clap::Args)]
@@ -48,8 +50,30 @@ pub(super) struct ConnectionArgs {
 impl ConnectionArgs {
     /// Returns the settings from flags, variables and `client.toml`, and the profile that the file names.
     pub(super) fn settings(&self) -> Result<(Settings, String), ConfigError> {
-        let (config, paths) = self.partial_config();
+        self.settings_within(None)
+    }
+
+    /// Returns the settings with this time limit, if there is one, and the profile that the file names.
+    pub(super) fn settings_within(&self, timeout: Option<Duration>) -> Result<(Settings, String), ConfigError> {
+        let (mut config, paths) = self.partial_config();
+        config.timeout = timeout.or(config.timeout);
         config.or(paths.files()?).settings(&paths)
+    }
+
+    /// Returns the variables by which another client finds the same broker. It may run in another directory.
+    pub(super) fn variables(&self) -> std::io::Result<Vec<(String, OsString)>> {
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+        let text = |text: Option<String>| text.map(OsString::from);
+        let variables = [
+            ("address", text(self.address.as_ref().map(ToString::to_string))),
+            ("token_file", absolute(&self.token_file)?.map(Into::into)),
+            ("tls_ca", absolute(&self.tls_ca)?.map(Into::into)),
+            ("tls_cert", absolute(&self.tls_cert)?.map(Into::into)),
+            ("tls_key", absolute(&self.tls_key)?.map(Into::into)),
+            ("timeout", text(self.timeout.map(|timeout| humantime::format_duration(timeout).to_string()))),
+        ];
+        let set = variables.into_iter().filter_map(|(name, value)| Some((environment::client_variable(name), value?)));
+        Ok(set.collect())
     }
 
     /// Returns the settings from flags and variables, and the user's directories.

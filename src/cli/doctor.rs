@@ -8,13 +8,18 @@ use self::setting_origins::SettingOrigins;
 use super::connection_args::ConnectionArgs;
 use crate::client::PartialConfig;
 use crate::doctor::{self, Origin, RegistryUrl, Request, ToolPaths};
+use crate::terminal::Format;
 
 mod setting_origins;
 
 const EXAMPLES: &str = "\
 Examples:
   ecr-broker doctor
-  ecr-broker doctor 123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/app:v1";
+  ecr-broker doctor 123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/app:v1
+  ecr-broker doctor -o json public.ecr.aws | jq -r 'select(.result == \"FAIL\") | .fixes[]'
+
+Exit codes: 0 every step is ok, else that of the first step that fails: 3 not an ECR registry, 4 not
+allowed, 5 unavailable, 1 any other failure";
 
 const TIMEOUT_HELP: &str = "Time limit of the whole diagnosis; only this flag sets it [default: 30s]";
 
@@ -36,6 +41,9 @@ pub(super) struct Args {
     /// It receives the credential: use https, or http with a loopback address.
     #[arg(long, value_name = "URL", requires = "registry")]
     registry_url: Option<RegistryUrl>,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
     #[command(flatten)]
     tools: ToolArgs,
     #[command(flatten)]
@@ -76,6 +84,7 @@ impl From<Args> for Request {
             origins,
             paths,
             tools: ToolPaths { docker_config, auth_file, path },
+            format: args.output,
         }
     }
 }

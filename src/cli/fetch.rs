@@ -1,6 +1,6 @@
 //! Fetches credentials once, with an error line for each failure.
 
-use crate::client::{Client, Query, RegistryCredentials, Settings, block_on};
+use crate::client::{CacheStatus, Client, Failure, Query, RegistryCredentials, Settings, block_on};
 use crate::exit_code::Exit;
 use crate::terminal::print_error;
 
@@ -15,12 +15,42 @@ pub(super) struct Fetched {
 /// Fetches the credentials of all queries in one call, and prints each failure.
 pub(super) fn fetch(settings: &Settings, queries: &[Query]) -> anyhow::Result<Fetched> {
     let results = block_on(async { Client::connect(settings).await?.credentials(queries).await })?;
+    Ok(report(queries, results))
+}
+
+/// Fetches credentials that are not older than this call: those from the cache are reported as rejected, and others requested.
+pub(super) fn fetch_fresh(settings: &Settings, mut queries: Vec<Query>) -> anyhow::Result<Fetched> {
+    let results = block_on(async {
+        let mut client = Client::connect(settings).await?;
+        let mut results = client.credentials(&queries).await?;
+        let is_cached = |result: &Result<RegistryCredentials, Failure>| {
+            let cached = result.as_ref().ok()?;
+            let is_new = matches!(cached.cache_status(), CacheStatus::Miss | CacheStatus::Coalesced);
+            (!is_new).then(|| cached.credential_id.clone())
+        };
+        let cached: Vec<_> =
+            results.iter().enumerate().filter_map(|(at, result)| Some((at, is_cached(result)?))).collect();
+        if cached.is_empty() {
+            return Ok(results);
+        }
+        cached.iter().for_each(|(at, id)| queries[*at].rejected.clone_from(id));
+        let again: Vec<_> = cached.iter().map(|(at, _)| queries[*at].clone()).collect();
+        for ((at, _), result) in cached.iter().zip(client.credentials(&again).await?) {
+            results[*at] = result;
+        }
+        Ok(results)
+    })?;
+    Ok(report(&queries, results))
+}
+
+/// Prints each failure.
+fn report(queries: &[Query], results: Result<Vec<Result<RegistryCredentials, Failure>>, Failure>) -> Fetched {
     let mut fetched = Fetched { credentials: Vec::new(), exit: Exit::Success };
     let results = match results {
         Ok(results) => results,
         Err(failure) => {
             print_error(&failure);
-            return Ok(Fetched { exit: Exit::from(&failure), ..fetched });
+            return Fetched { exit: Exit::from(&failure), ..fetched };
         }
     };
     for (query, result) in queries.iter().zip(results) {
@@ -34,5 +64,5 @@ pub(super) fn fetch(settings: &Settings, queries: &[Query]) -> anyhow::Result<Fe
             }
         }
     }
-    Ok(fetched)
+    fetched
 }

@@ -144,7 +144,7 @@ fn remaining(credentials: &RegistryCredentials) -> String {
 }
 
 fn line(credentials: &RegistryCredentials) -> Line<'_> {
-    let rfc3339 = |timestamp| time(timestamp).map(|time| humantime::format_rfc3339_millis(time).to_string());
+    let rfc3339 = |timestamp| rfc3339_millis(time(timestamp)?);
     let short = |name: &'static str, prefix: &str| name.strip_prefix(prefix).unwrap_or(name);
     Line {
         registry: &credentials.registry,
@@ -162,6 +162,14 @@ fn line(credentials: &RegistryCredentials) -> Line<'_> {
         region: &credentials.region,
         profile: &credentials.profile,
     }
+}
+
+/// Returns a time of the years 1970 to 9999, which RFC 3339 can express.
+pub(super) fn rfc3339_millis(time: SystemTime) -> Option<String> {
+    time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let mut text = String::new();
+    write!(text, "{}", humantime::format_rfc3339_millis(time)).ok()?;
+    Some(text)
 }
 
 fn time(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTime> {

@@ -16,6 +16,11 @@ pub(super) struct QueryArgs {
 }
 
 impl QueryArgs {
+    /// Returns the profile of the flag or the variable.
+    pub(super) fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
     /// Returns a query for each registry. `default_profile` is the one of `client.toml`.
     pub(super) fn queries(&self, registries: &[String], default_profile: &str) -> Vec<Query> {
         let profile = self.profile.as_deref().unwrap_or(default_profile);
@@ -23,6 +28,7 @@ impl QueryArgs {
             registry: registry.clone(),
             profile: profile.to_owned(),
             min_validity: self.min_validity,
+            ..Query::default()
         };
         registries.iter().map(query).collect()
     }

@@ -1,4 +1,4 @@
-//! `watch`: prints a line of JSON for each event of a watch.
+//! `watch`: prints a line for each event of a watch.
 
 use std::process::ExitCode;
 
@@ -9,14 +9,26 @@ use super::output;
 use super::watch_args::WatchArgs;
 use crate::client::{Failure, Watch, WatchEvent, block_on};
 use crate::exit_code::Exit;
+use crate::quoted::Visible;
 use crate::signal::Signals;
-use crate::terminal::{print_error, try_print_line};
+use crate::terminal::{Format, print_error, try_print_line};
+
+const EXAMPLES: &str = "\
+Examples:
+  ecr-broker watch -o text
+  ecr-broker watch 123456789012.dkr.ecr.eu-central-1.amazonaws.com | jq -r .event
+
+Exit codes: 0 stopped by a signal, 4 not authenticated or not allowed, 5 no answer at the start";
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     watch: WatchArgs,
-    /// Print passwords too
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Format::Json)]
+    output: Format,
+    /// Print passwords too, in JSON
     #[arg(long)]
     show_secrets: bool,
     #[command(flatten)]
@@ -26,11 +38,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (settings, profile) = args.connection.settings()?;
     let queries = args.watch.queries(&profile);
-    Ok(block_on(print_events(Watch::new(&settings, &queries), args.show_secrets))??.into())
+    Ok(block_on(print_events(Watch::new(&settings, &queries), args))??.into())
 }
 
 /// Prints events until a signal, the end of the reader, or a failure before the first snapshot.
-async fn print_events(mut watch: Watch<'_>, show_secrets: bool) -> anyhow::Result<Exit> {
+async fn print_events(mut watch: Watch<'_>, args: &Args) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     let mut has_snapshot = false;
     loop {
@@ -49,7 +61,11 @@ async fn print_events(mut watch: Watch<'_>, show_secrets: bool) -> anyhow::Resul
             WatchEvent::Unknown => {}
             event => {
                 has_snapshot |= matches!(event, WatchEvent::SnapshotComplete);
-                let has_reader = try_print_line(line(&event, show_secrets))?;
+                let line = match args.output {
+                    Format::Json => json_line(&event, args.show_secrets).to_string(),
+                    Format::Text => text_line(&event),
+                };
+                let has_reader = try_print_line(line)?;
                 if !has_reader {
                     return Ok(Exit::Success);
                 }
@@ -58,7 +74,7 @@ async fn print_events(mut watch: Watch<'_>, show_secrets: bool) -> anyhow::Resul
     }
 }
 
-fn line(event: &WatchEvent, show_secrets: bool) -> Value {
+fn json_line(event: &WatchEvent, show_secrets: bool) -> Value {
     match event {
         WatchEvent::Credentials(credentials) => {
             let mut line = output::json_object(credentials);
@@ -82,4 +98,21 @@ fn line(event: &WatchEvent, show_secrets: bool) -> Value {
         WatchEvent::SnapshotComplete => json!({ "event": "SNAPSHOT_COMPLETE" }),
         WatchEvent::Ended | WatchEvent::WatchFailed(_) | WatchEvent::Unknown => json!({ "event": "ENDED" }),
     }
+}
+
+/// Returns a line for people: the registry, and what happened to it.
+fn text_line(event: &WatchEvent) -> String {
+    let line = match event {
+        WatchEvent::Credentials(credentials) => {
+            let fields = output::json_object(credentials);
+            let field = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+            let [registry, until, cache] = ["registry", "expire_time", "cache_status"].map(field);
+            format!("{registry}: credentials until {until} (cache {cache}, profile {})", field("profile"))
+        }
+        WatchEvent::Unchanged(registry, _) => format!("{registry}: unchanged"),
+        WatchEvent::RegistryFailed(registry, failure) => format!("{registry}: {failure}"),
+        WatchEvent::SnapshotComplete => "snapshot complete; waiting for refreshes".to_owned(),
+        WatchEvent::Ended | WatchEvent::WatchFailed(_) | WatchEvent::Unknown => "ended; reconnecting".to_owned(),
+    };
+    Visible(&line).to_string()
 }

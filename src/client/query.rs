@@ -17,6 +17,8 @@ pub struct Query {
     pub profile: String,
     /// Validity that the credentials must have left.
     pub min_validity: Option<Duration>,
+    /// ID of a credential that must not be the answer; empty: any may be.
+    pub rejected: String,
 }
 
 impl From<&Query> for GetRegistryCredentialsRequest {
@@ -26,7 +28,7 @@ impl From<&Query> for GetRegistryCredentialsRequest {
             profile: query.profile.clone(),
             // The broker rejects a validity that overflows the message, with its own error.
             min_validity: query.min_validity.map(|validity| validity.try_into().unwrap_or(LONGEST)),
-            rejected_credential_id: String::new(),
+            rejected_credential_id: query.rejected.clone(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The result of one step, with notes and fixes below it.
 
+use serde_json::{Value, json};
+
 use super::problem::Problem;
 use crate::client::Failure;
 use crate::exit_code::Exit;
@@ -13,8 +15,15 @@ pub(super) type StepResult<T> = (Finding, Option<T>);
 pub(super) struct Finding {
     state: State,
     text: String,
-    /// Lines of notes and fixes, indented.
-    below: Vec<String>,
+    below: Vec<Below>,
+}
+
+/// A line below the result.
+#[derive(Debug)]
+enum Below {
+    Note(String),
+    /// The lines after the first are text to copy.
+    Fix(Vec<String>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,15 +60,13 @@ impl Finding {
 
     /// Adds a line of facts.
     pub(super) fn note(mut self, note: impl AsRef<str>) -> Self {
-        self.below.push(format!("      {}", on_one_line(note.as_ref())));
+        self.below.push(Below::Note(on_one_line(note.as_ref())));
         self
     }
 
     /// Adds a fix. The lines after the first are text to copy, such as a grant.
     pub(super) fn fix(mut self, fix: impl AsRef<str>) -> Self {
-        let mut lines = fix.as_ref().lines().map(on_one_line);
-        self.below.push(format!("      fix: {}", lines.next().unwrap_or_default()));
-        self.below.extend(lines.map(|line| format!("           {line}")));
+        self.below.push(Below::Fix(fix.as_ref().lines().map(on_one_line).collect()));
         self
     }
 
@@ -70,13 +77,39 @@ impl Finding {
 
     /// Returns the lines to print for a step of this name.
     pub(super) fn lines(&self, step: &str) -> String {
-        let state = match self.state {
-            State::Ok => "ok",
-            State::Fail(_) => "FAIL",
-            State::Skip => "skip",
-        };
-        let head = format!("{state:<4}  {step:<10}  {}", on_one_line(&self.text));
-        std::iter::once(head).chain(self.below.iter().cloned()).collect::<Vec<_>>().join("\n")
+        let head = format!("{:<4}  {step:<10}  {}", self.state.name(), on_one_line(&self.text));
+        let below = self.below.iter().map(|below| match below {
+            Below::Note(note) => format!("      {note}"),
+            Below::Fix(lines) => format!("      fix: {}", lines.join("\n           ")),
+        });
+        std::iter::once(head).chain(below).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Returns the same for scripts.
+    pub(super) fn json(&self, step: &str) -> Value {
+        let mut notes = Vec::new();
+        let mut fixes = Vec::new();
+        for below in &self.below {
+            match below {
+                Below::Note(note) => notes.push(note.as_str()),
+                Below::Fix(lines) => fixes.push(lines.join("\n")),
+            }
+        }
+        let exit = self.exit().map(|exit| exit as u8);
+        let text = on_one_line(&self.text);
+        json!({
+            "step": step, "result": self.state.name(), "text": text, "notes": notes, "fixes": fixes, "exit_code": exit,
+        })
+    }
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Fail(_) => "FAIL",
+            Self::Skip => "skip",
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, StepResult};
 use crate::exit_code::Exit;
-use crate::terminal::print_line;
+use crate::terminal::{Format, print_line};
 
 const STEPS_WITH_REGISTRY: &[&str] = &["settings", "address", "health", "caller", "grant", "AWS", "token", "/v2/"];
 const STEPS_WITHOUT_REGISTRY: &[&str] = &["settings", "address", "health", "caller", "registries"];
@@ -13,15 +13,16 @@ const TOOLS: &str = "tools";
 #[derive(Debug)]
 pub(super) struct Report {
     steps: std::slice::Iter<'static, &'static str>,
+    format: Format,
     exit: Exit,
     /// The first step that failed.
     failed: Option<&'static str>,
 }
 
 impl Report {
-    pub(super) fn new(with_registry: bool) -> Self {
+    pub(super) fn new(with_registry: bool, format: Format) -> Self {
         let steps = if with_registry { STEPS_WITH_REGISTRY } else { STEPS_WITHOUT_REGISTRY };
-        Self { steps: steps.iter(), exit: Exit::Success, failed: None }
+        Self { steps: steps.iter(), format, exit: Exit::Success, failed: None }
     }
 
     /// Prints the finding of the next step and returns its value. The first failure decides the exit code.
@@ -30,14 +31,24 @@ impl Report {
         if let (Some(exit), None) = (finding.exit(), self.failed) {
             (self.exit, self.failed) = (exit, Some(step));
         }
-        print_line(finding.lines(step))?;
+        self.print(step, &finding)?;
         Ok(value)
     }
 
     /// Prints the steps that could not run after a failure.
     pub(super) fn skip_remaining(&mut self) -> anyhow::Result<()> {
         let why = self.failed.map_or_else(|| "not checked".to_owned(), |step| format!("not checked: see {step}"));
-        self.steps.by_ref().try_for_each(|step| print_line(Finding::skip(&why).lines(step)))
+        for step in self.steps.by_ref().copied().collect::<Vec<_>>() {
+            self.print(step, &Finding::skip(&why))?;
+        }
+        Ok(())
+    }
+
+    fn print(&self, step: &str, finding: &Finding) -> anyhow::Result<()> {
+        match self.format {
+            Format::Text => print_line(finding.lines(step)),
+            Format::Json => print_line(finding.json(step)),
+        }
     }
 
     pub(super) fn exit(&self) -> Exit {
@@ -52,7 +63,7 @@ mod tests {
 
     #[test]
     fn first_failure_decides_the_exit_code() {
-        let mut report = Report::new(true);
+        let mut report = Report::new(true, Format::Text);
         assert_eq!(report.record((Finding::ok("a"), Some(1))).unwrap(), Some(1));
         report.record::<()>((Finding::fail(Problem::BrokerUnreachable, "b"), None)).unwrap();
         report.record::<()>((Finding::fail(Problem::CredentialRefused, "c"), None)).unwrap();

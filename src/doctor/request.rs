@@ -6,6 +6,7 @@ use super::origin::Origin;
 use super::registry::RegistryUrl;
 use super::tools::ToolPaths;
 use crate::client::{PartialConfig, Paths};
+use crate::terminal::Format;
 
 /// The input of a diagnosis, as flags and variables give it.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Request {
     pub paths: Paths,
     /// Files of docker and podman.
     pub tools: ToolPaths,
+    /// Output format.
+    pub format: Format,
 }
 
 impl Request {

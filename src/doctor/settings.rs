@@ -74,7 +74,7 @@ impl EffectiveSettings {
 
     /// Returns the query for a registry, with the profile of the settings.
     pub(super) fn query(&self, registry: &str) -> Query {
-        Query { registry: registry.to_owned(), profile: self.profile.clone(), min_validity: None }
+        Query { registry: registry.to_owned(), profile: self.profile.clone(), ..Query::default() }
     }
 
     pub(super) fn origin(&self, name: &str) -> &Origin {
