@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::PRIVATE;
 use super::other::{run, text};
-use super::program::simulated_broker;
+use super::program::{PROGRAM, simulated_broker};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 const NO_BROKER: &str = "unix:/dev/null";
@@ -42,6 +42,11 @@ impl Engine {
 
     /// Runs docker with this configuration, and returns its output and the credentials that it sent.
     fn docker(&self, config: &Value, broker: &str, arguments: &[&str]) -> (Output, Vec<Value>) {
+        self.run(config, broker, "docker", arguments)
+    }
+
+    /// Runs a program that runs docker.
+    fn run(&self, config: &Value, broker: &str, program: &str, arguments: &[&str]) -> (Output, Vec<Value>) {
         let place = self.directory.path();
         fs::write(place.join("config.json"), config.to_string()).unwrap();
         fs::write(place.join("Dockerfile"), "FROM scratch\n").unwrap();
@@ -49,10 +54,13 @@ impl Engine {
         if !helper.exists() {
             symlink(HELPER, helper).unwrap();
         }
-        let mut docker = Command::new("docker");
+        let mut docker = Command::new(program);
         docker.args(arguments).current_dir(place).env_clear().env("DOCKER_BUILDKIT", "0");
         docker.env("PATH", path(place)).env("HOME", place).env("DOCKER_CONFIG", place);
-        docker.env("DOCKER_HOST", format!("unix://{}/docker.sock", place.display())).env("ECR_BROKER_ADDRESS", broker);
+        docker
+            .env("XDG_RUNTIME_DIR", place)
+            .env("DOCKER_HOST", format!("unix://{}/docker.sock", place.display()))
+            .env("ECR_BROKER_ADDRESS", broker);
         let output = run(&mut docker);
         (output, std::mem::take(&mut *self.credentials.lock().unwrap()))
     }
@@ -62,24 +70,30 @@ fn path(place: &Path) -> String {
     format!("{}:/usr/local/bin:/usr/bin:/bin", place.display())
 }
 
-/// Answers one request, and returns the credentials in its headers.
+/// Answers one request, and returns the credentials in its headers, or those of a login.
 fn answer(stream: &UnixStream) -> Option<Value> {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut request = String::new();
     reader.read_line(&mut request).unwrap();
     let headers = headers(&mut reader);
-    read_body(&mut reader, &headers);
+    let sent_body = read_body(&mut reader, &headers);
+    if request.starts_with("POST") && request.contains("/auth ") {
+        answer_with(stream, r#"{"Status":"Login Succeeded","IdentityToken":""}"#);
+        return serde_json::from_slice(&sent_body).ok();
+    }
     let body = if request.contains("/_ping") { "OK" } else { "{\"status\":\"done\"}\n" };
+    answer_with(stream, if request.starts_with("HEAD") { "" } else { body });
+    let sent = headers.get("x-registry-auth").or_else(|| headers.get("x-registry-config"))?;
+    Some(serde_json::from_slice(&BASE64URL.decode(sent.as_bytes()).unwrap()).unwrap())
+}
+
+fn answer_with(mut stream: &UnixStream, body: &str) {
     let answer = format!(
         "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nOstype: linux\r\nBuilder-Version: 1\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    let body = if request.starts_with("HEAD") { "" } else { body };
-    let mut stream = stream;
     stream.write_all((answer + body).as_bytes()).unwrap();
-    let sent = headers.get("x-registry-auth").or_else(|| headers.get("x-registry-config"))?;
-    Some(serde_json::from_slice(&BASE64URL.decode(sent.as_bytes()).unwrap()).unwrap())
 }
 
 fn headers(reader: &mut BufReader<UnixStream>) -> BTreeMap<String, String> {
@@ -89,18 +103,21 @@ fn headers(reader: &mut BufReader<UnixStream>) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn read_body(reader: &mut BufReader<UnixStream>, headers: &BTreeMap<String, String>) {
+fn read_body(reader: &mut BufReader<UnixStream>, headers: &BTreeMap<String, String>) -> Vec<u8> {
     let mut body = vec![0; headers.get("content-length").map_or(0, |length| length.parse().unwrap())];
     reader.read_exact(&mut body).unwrap();
     while headers.contains_key("transfer-encoding") {
         let mut size = String::new();
         reader.read_line(&mut size).unwrap();
         let size = usize::from_str_radix(size.trim(), 16).unwrap();
-        reader.read_exact(&mut vec![0; size + 2]).unwrap();
+        let mut chunk = vec![0; size + 2];
+        reader.read_exact(&mut chunk).unwrap();
         if size == 0 {
-            return;
+            break;
         }
+        body.extend_from_slice(&chunk[..size]);
     }
+    body
 }
 
 /// Both ways in which docker's file names the helper.
@@ -151,5 +168,46 @@ fn docker_sends_the_brokers_credentials_to_pull_and_build() {
         let (_, entry) = sent.iter().find(|(server, _)| server.contains(PRIVATE)).unwrap();
         assert_eq!(entry["username"], "AWS");
     }
+    broker.stop();
+}
+
+/// A docker configuration with a login to another registry, and without the helper.
+fn with_another_login() -> Value {
+    json!({ "auths": { "ghcr.io": { "auth": "dXNlcjpzM2NyZXQ=" } } })
+}
+
+#[test]
+#[ignore = "needs docker's command line, which .ci/tools installs"]
+fn docker_pulls_and_builds_under_exec_with_the_users_other_logins() {
+    let engine = Engine::start();
+    let broker = simulated_broker(&[], &[]);
+    let image = format!("{PRIVATE}/team/app");
+    for flags in [&["exec"][..], &["exec", "--static"]] {
+        let docker = |arguments: &[&str]| {
+            let arguments = [flags, &[&image, "--", "docker"], arguments].concat();
+            engine.run(&with_another_login(), &broker.address, PROGRAM, &arguments)
+        };
+        let (output, sent) = docker(&["pull", &image]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(sent[0]["username"], "AWS");
+        let (_, sent) = docker(&["pull", "ghcr.io/a/b"]);
+        assert_eq!((&sent[0]["username"], &sent[0]["password"]), (&"user".into(), &"s3cret".into()));
+        let (output, sent) = docker(&["build", "."]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let sent = sent[0].as_object().unwrap();
+        assert_eq!((&sent[PRIVATE]["username"], &sent["ghcr.io"]["username"]), (&"AWS".into(), &"user".into()));
+    }
+    broker.stop();
+}
+
+#[test]
+#[ignore = "needs docker's command line, which .ci/tools installs"]
+fn docker_is_logged_in_with_the_password_on_its_stdin() {
+    let engine = Engine::start();
+    let broker = simulated_broker(&[], &[]);
+    let (output, sent) = engine.run(&json!({}), &broker.address, PROGRAM, &["login", "docker", PRIVATE]);
+    assert!(output.status.success() && text(&output.stdout).contains("Login Succeeded"), "{output:?}");
+    assert_eq!((&sent[0]["username"], &sent[0]["serveraddress"]), (&"AWS".into(), &PRIVATE.into()));
+    assert!(sent[0]["password"].as_str().unwrap().len() > 1500);
     broker.stop();
 }

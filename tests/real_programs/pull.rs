@@ -170,3 +170,39 @@ fn oras_reads_with_the_helper() {
     let out = with_an_image(&helper_for_the_host("ecr-broker"), "oras repo tags ${image%:*}");
     assert_eq!(out.trim(), "v1");
 }
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd, skopeo, podman and crane, which .ci/tools installs"]
+fn programs_pull_under_exec_without_any_configuration() {
+    let line = format!(
+        "rm bin/docker-credential-*; echo '{{}}' >config.json; mkdir runtime; export XDG_RUNTIME_DIR=$PWD/runtime\n\
+         if skopeo list-tags docker://${{image%:*}}; then exit 1; fi\n\
+         for flags in '' --static; do\n\
+         run() {{ ecr-broker exec $flags $image -- \"$@\"; }}\n\
+         run skopeo list-tags docker://${{image%:*}} | grep -q v1 && echo skopeo $flags\n\
+         run {PODMAN} pull $image | grep -qx '[0-9a-f]*' && echo podman $flags\n\
+         run crane digest $image | grep -q sha256: && echo crane $flags\n\
+         done\n\
+         [ -z \"$(ls runtime | grep ecr-broker-exec)\" ]"
+    );
+    let out = with_an_image(&helper_for_the_host("ecr-broker"), &line);
+    assert_eq!(out, "skopeo\npodman\ncrane\nskopeo --static\npodman --static\ncrane --static\n");
+}
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd, skopeo and podman, which .ci/tools installs"]
+fn podman_is_logged_in_with_the_password_on_its_stdin() {
+    let line = "ecr-broker login podman $image -- --authfile $PWD/login.json >&2; rm -r bin\n\
+                skopeo list-tags --authfile login.json docker://${image%:*} | grep -q v1 && echo pulled";
+    let out = with_an_image(&helper_for_the_host("ecr-broker"), line);
+    assert_eq!(out, "pulled\n");
+}
+
+#[test]
+#[ignore = "needs root, docker-registry, htpasswd, skopeo and helm, which .ci/tools installs"]
+fn helm_is_logged_in_with_the_password_on_its_stdin() {
+    let line = "ecr-broker login helm $image -- --registry-config $PWD/login.json >&2; rm -r bin\n\
+                skopeo list-tags --authfile login.json docker://${image%:*} | grep -q v1 && echo pulled";
+    let out = with_an_image(&helper_for_the_host("ecr-broker"), line);
+    assert_eq!(out, "pulled\n");
+}
