@@ -3,8 +3,8 @@
 //! A change keeps the order of keys, the indentation, the owner and the symbolic links to the file.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata, TryLockError};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::fs::{File, Metadata, TryLockError};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use self::layout::Layout;
+use crate::bounded_file;
 
 mod folder;
 mod layout;
@@ -22,6 +23,8 @@ mod target;
 pub use self::problem::write_problem;
 pub use self::target::Target;
 
+/// Longest file: 16 MiB, with room for a hundred thousand registries.
+const MAX_BYTES: u64 = 16 << 20;
 /// Wait for the lock: 5 s, far longer than a change takes.
 const LOCK_TRIES: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
@@ -44,7 +47,7 @@ pub fn read(file: &Path) -> Result<Map<String, Value>, String> {
 }
 
 fn read_text(file: &Path) -> Result<String, String> {
-    match fs::read_to_string(file) {
+    match bounded_file::read_text(file, MAX_BYTES) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
         text => text.map_err(|error| format!("{}: {error}", file.display())),
     }
@@ -181,10 +184,9 @@ fn wait_for_lock(lock: &File, file: &Path) -> Result<(), String> {
 
 /// Reads the old file and its metadata from one open file.
 fn read_old(target: &Target) -> Result<(String, Option<Metadata>), String> {
-    let Some((mut file, metadata)) = target.open()? else { return Ok((String::new(), None)) };
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|error| format!("{}: {error}", target.path().display()))?;
-    Ok((text, Some(metadata)))
+    let Some((file, metadata)) = target.open()? else { return Ok((String::new(), None)) };
+    let text = bounded_file::read_text_of(file, MAX_BYTES);
+    text.map(|text| (text, Some(metadata))).map_err(|error| format!("{}: {error}", target.path().display()))
 }
 
 /// Writes the new file with the owner of the old one, and with its mode if `mode` keeps it.

@@ -24,9 +24,10 @@
 //! | tools | [`metrics`] | counters, histograms, and gauges read at scrape time, with their text formats |
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
+//! | tools | [`bounded_file`] | reads texts of a bounded length |
 //! | tools | [`json_file`] | atomic, locked changes of JSON files shared with other programs |
 //! | tools | [`memory_guard`] | hides memory and environment from other processes of the user |
-//! | tools | [`mount`] | mounts: read-only ones, and roots of mounts |
+//! | tools | [`mount`] | mounts: volumes of containers and of the Kubernetes API |
 //! | tools | [`trusted_file`] | opens files that decide identity, unless any user could write or replace them |
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
 //! | tools | [`trace`] | span identities passed between tasks |
@@ -72,6 +73,8 @@ pub mod authn;
 pub mod aws_wire;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod bearer_token;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod bounded_file;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
@@ -111,7 +114,7 @@ pub mod memory_guard;
 pub mod metrics;
 #[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
 pub mod moment;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub mod mount;
 #[cfg(feature = "server")]
 pub mod ops;

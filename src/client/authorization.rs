@@ -7,6 +7,10 @@ use zeroize::Zeroizing;
 use super::address::Address;
 use super::failure::Failure;
 use super::settings::Settings;
+use crate::bounded_file;
+
+/// Longest token file, far above what a header can have.
+const MAX_TOKEN_FILE: u64 = 64 << 10;
 
 /// Returns a request that carries the token, if there is one for this address.
 pub(super) fn authorized<T>(message: T, address: &Address, settings: &Settings) -> Result<Request<T>, Failure> {
@@ -47,7 +51,7 @@ fn read_token(settings: &Settings) -> Result<Option<(Zeroizing<String>, String)>
     }
     let Some(path) = &settings.token_file else { return Ok(None) };
     let origin = format!("the token file {}", path.display());
-    match std::fs::read_to_string(path) {
+    match bounded_file::read_text(path, MAX_TOKEN_FILE) {
         Ok(text) => Ok(Some((Zeroizing::new(text), origin))),
         Err(error) => Err(Failure::local(format!("{origin} cannot be read: {error}; check its path and mode"))),
     }

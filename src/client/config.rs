@@ -10,12 +10,15 @@ use serde::{Deserialize, Deserializer};
 use super::address::{Address, AddressError, Addresses};
 use super::settings::Settings;
 use crate::address::{DEFAULT_TCP, default_sockets};
+use crate::bounded_file;
 use crate::environment::{self, CLIENT_SETTINGS};
 
 /// Default time limit for connecting and the answer together: above the broker's for one AWS call (`aws.operation_timeout`, 8 s).
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time limit; an addition to the clock must not overflow.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
+/// Longest `client.toml`: it has nine keys.
+const MAX_FILE: u64 = 64 << 10;
 /// `client.toml` of the system; the user's file takes precedence.
 const SYSTEM_FILE: &str = "/etc/ecr-broker/client.toml";
 /// `client.toml` of the user, below `$XDG_CONFIG_HOME`.
@@ -245,7 +248,7 @@ fn utf8(value: OsString) -> Result<String, String> {
 /// Returns `None` if the file does not exist.
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
     let error = |problem: String| ConfigError::File { path: path.to_owned(), problem: problem.replace('\n', " ") };
-    match std::fs::read_to_string(path) {
+    match bounded_file::read_text(path, MAX_FILE) {
         // Print only toml's message, not the line, which may contain a token.
         Ok(text) => toml::from_str(&text).map(Some).map_err(|problem| error(message(&text, &problem))),
         Err(problem) if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
@@ -336,6 +339,9 @@ mod tests {
             );
             assert!(!error.contains("eyJsecret"), "{error}");
         }
+        write(directory.path(), &"a = 1\n".repeat(11_000));
+        let error = paths(directory.path()).files().unwrap_err().to_string();
+        assert!(error.contains("longer than 64 KiB; shorten it"), "{error}");
         let half = PartialConfig { tls_key: Some("/k".into()), ..PartialConfig::default() };
         assert!(half.settings(&Paths::default()).unwrap_err().to_string().contains("without tls_cert"));
     }

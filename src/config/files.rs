@@ -17,6 +17,7 @@ mod change;
 mod disk;
 mod extent;
 mod include;
+mod keys;
 mod text;
 
 /// The keys that every file may have.

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::aws_files::AwsFiles;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, limited};
 use super::files::Document;
 use super::setting::{Setting, SettingMeta};
 use super::sources::Sources;
@@ -160,6 +160,6 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.diagnostics
+        limited(self.diagnostics)
     }
 }

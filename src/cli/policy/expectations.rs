@@ -8,10 +8,14 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::explain::{describe, with_claims};
+use crate::bounded_file;
 use crate::config::Config;
 use crate::policy::Decision;
 use crate::registry::ResolvedRegistry;
 use crate::terminal::{print_error, print_line};
+
+/// Longest file of expectations, as long as a file of grants.
+const MAX_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +41,7 @@ struct Expectation {
 /// Prints the expectations that are not met.
 pub(super) fn run(config: &Config, file: &Path) -> anyhow::Result<ExitCode> {
     let place = || file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", place()))?;
+    let text = bounded_file::read_text(file, MAX_BYTES).with_context(|| format!("cannot read {}", place()))?;
     let Expectations { expect } = toml::from_str(&text).with_context(place)?;
     let mut unmet = 0;
     for (index, one) in expect.iter().enumerate() {

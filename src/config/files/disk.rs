@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::extent::{MAX_TOTAL_BYTES, TOO_LONG};
+use super::extent::{MAX_TOTAL_BYTES, MAX_TOTAL_KEYS, TOO_LONG, TOO_MANY_KEYS};
 use super::include::{includes_of, matching};
+use super::keys::{self, MAX_KEYS};
 use super::text::{Text, Unreadable};
 use super::{File, Files};
 use crate::trusted_file::{self, TrustedFileError};
@@ -95,8 +96,8 @@ impl Disk {
         Self { main: self.main.clone(), active: self.active.clone(), listings: listings.collect(), texts }
     }
 
-    /// Reads the files that a pattern matches, beside those that were read. If they are too long together, none is kept, and the
-    /// listing fails.
+    /// Reads the files that a pattern matches, beside those that were read. If they are too long together, or have too many keys, none is
+    /// kept, and the listing fails.
     fn read_listed(
         &self,
         last: Listing,
@@ -105,19 +106,23 @@ impl Disk {
     ) -> Readings<Listing> {
         let listing = Readings::after(before, last);
         let listed = [Some(&listing.last), listing.settled.as_ref()].into_iter().flatten().flatten().flatten();
-        let (mut left, mut read) = (MAX_TOTAL_BYTES, BTreeMap::new());
+        let (mut left, mut keys_left, mut read) = (MAX_TOTAL_BYTES, MAX_TOTAL_KEYS, BTreeMap::new());
         for path in listed.filter(|path| self.main.as_ref() != Some(*path)).collect::<BTreeSet<_>>() {
-            let length = if let Some(text) = texts.get(path) {
-                length_of(&text.last)
+            let (length, keys) = if let Some(text) = texts.get(path) {
+                (length_of(&text.last), keys_of(&text.last))
             } else {
                 let (text, length) = self.reading_of(path, left);
+                let keys = keys_of(&text.last);
                 read.insert(path.clone(), text);
-                length
+                (length, keys)
             };
             let Some(rest) = left.checked_sub(length) else {
                 return Readings::after(before, Err(TOO_LONG.to_owned()));
             };
-            left = rest;
+            let Some(rest_of_keys) = keys_left.checked_sub(keys) else {
+                return Readings::after(before, Err(TOO_MANY_KEYS.to_owned()));
+            };
+            (left, keys_left) = (rest, rest_of_keys);
         }
         texts.extend(read);
         listing
@@ -162,6 +167,12 @@ impl Disk {
 
 fn length_of(text: &Text) -> u64 {
     text.as_ref().map_or(0, |text| text.len() as u64)
+}
+
+/// Returns the number of keys and values; none of a file that is not parsed because it has too many.
+fn keys_of(text: &Text) -> usize {
+    let keys = text.as_ref().map_or(0, |text| keys::count(text));
+    if keys > MAX_KEYS { 0 } else { keys }
 }
 
 /// Compares the last readings.

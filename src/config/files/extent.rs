@@ -8,11 +8,15 @@ use std::path::{Component, Path, PathBuf};
 pub(super) const MAX_FILES: usize = 256;
 /// Maximum number of bytes of these files together.
 pub(super) const MAX_TOTAL_BYTES: u64 = 4 << 20;
+/// Maximum number of keys and values in these files together.
+pub(super) const MAX_TOTAL_KEYS: usize = 65_536;
 /// Maximum number of entries in the folders that a pattern looks through, whether it matches them or not.
 const MAX_ENTRIES: usize = 4_096;
 
 pub(super) const TOO_LONG: &str =
     "its files have more than 4 MiB in all; remove some, or divide them among several items";
+pub(super) const TOO_MANY_KEYS: &str =
+    "its files have more than 65,536 keys and values in all; remove some, or divide them among several items";
 
 /// Fails if an item matches too many files.
 pub(super) fn check_number(files: &[PathBuf]) -> Result<(), String> {

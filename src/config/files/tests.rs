@@ -237,6 +237,35 @@ fn denial_stays_active_within_its_files_limits() {
     }
 }
 
+#[test]
+fn file_with_too_many_keys_is_not_parsed() {
+    let keys = |number: usize| (0..number).map(|key| format!("k{key} = 1\n")).collect::<String>();
+    let problems = |files: &[(&str, &str)]| {
+        let problems = Config::load(&folder(files).1).err().unwrap_or_default();
+        problems.iter().map(|one| one.problem.clone() + "\n").collect::<String>()
+    };
+    let main = |text: &str| problems(&[("main.toml", text)]);
+    let most = main(&keys(32_768));
+    assert!(most.contains("[k0]: unknown section; ") && most.contains("and 32668 more problems; "), "{most}");
+    for text in [keys(32_769), format!("{}a = 1", "a.".repeat(32_768)), format!("a = [{}]", "{b=1},".repeat(32_769))] {
+        let problems = main(&text);
+        assert!(
+            problems.contains("has more than 32,768 keys and values; remove unknown ones")
+                && problems.lines().count() == 1,
+            "{problems}"
+        );
+    }
+    // Of an item: the files that are parsed.
+    let item = |files: [usize; 3]| {
+        let texts = files.map(|number| keys(number));
+        let [a, b, c] = texts.each_ref().map(String::as_str);
+        problems(&[("main.toml", "include = [\"d/*.toml\"]"), ("d/a.toml", a), ("d/b.toml", b), ("d/c.toml", c)])
+    };
+    assert!(item([32_768, 32_768, 1]).contains("its files have more than 65,536 keys and values in all"));
+    let apart = item([32_769, 32_769, 1]);
+    assert!(!apart.contains("in all") && apart.matches("has more than 32,768 keys and values").count() == 2, "{apart}");
+}
+
 /// Returns the only problem of a folder `d` with these files, which the main file includes.
 fn problem_of_folder(pattern: &str, files: impl Iterator<Item = (String, usize)>) -> Option<String> {
     let main = format!("include = [{{ files = \"{pattern}\", accounts = [\"111111111111\"] }}]\ngrants = []\n");

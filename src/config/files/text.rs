@@ -4,6 +4,7 @@ use std::fmt;
 
 use toml::Table;
 
+use super::keys::{self, MAX_KEYS, TOO_MANY};
 use crate::trusted_file::TrustedFileError;
 
 /// The text of a file.
@@ -28,8 +29,11 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Parses a text; a problem names its line.
+/// Parses a text that has not too many keys and values; a problem names its line.
 pub(super) fn parse(text: &str) -> Result<Table, String> {
+    if keys::count(text) > MAX_KEYS {
+        return Err(TOO_MANY.to_owned());
+    }
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
         format!("line {line}: {}", error.message().replace('\n', ", "))
