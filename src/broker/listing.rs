@@ -1,25 +1,22 @@
 //! Listing of what a caller may request: what its grants allow, aliases, and what is cached.
 //!
 //! A page looks at the caller's own grants and at the cached credentials that they cover, up to the end of the page. So a list costs
-//! the same however many credentials other callers have cached, and whatever their grants are.
+//! the same however many credentials other callers have cached, and whatever their grants are. Hosts are built as the page reaches
+//! them, in the order of the list.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use crate::cache::{CredentialCache, Scope};
+pub use self::merge::ListPage;
+
+use self::merge::{Source, Verdict, page_of};
+use crate::cache::{Cached, CredentialCache, Scope};
 use crate::caller::{Caller, Principal};
 use crate::credential::ProfileName;
 use crate::policy::{Allowed, CallerGrants, Listing, Policy};
 use crate::registry::{Aliases, Registry, ResolvedRegistry};
 
-/// A page of a list.
-#[derive(Debug, Default)]
-pub struct ListPage {
-    /// The entries in their order, with the expiry of cached credentials.
-    pub entries: Vec<(Listing, Option<SystemTime>)>,
-    /// Whether entries follow.
-    pub has_more: bool,
-}
+mod merge;
 
 /// What a list is made of.
 #[derive(Debug, Clone, Copy)]
@@ -29,15 +26,6 @@ pub(super) struct Lister<'a> {
     pub(super) cache: &'a CredentialCache,
 }
 
-/// An entry of which only its page decides whether it is allowed.
-#[derive(Debug, Default)]
-struct Candidate {
-    is_allowed: bool,
-    expires: Option<SystemTime>,
-}
-
-type Candidates = BTreeMap<Listing, Candidate>;
-
 impl Lister<'_> {
     /// Returns up to `size` entries after `after`.
     pub(super) fn page(&self, caller: &Caller, after: Option<&Listing>, size: usize) -> ListPage {
@@ -46,20 +34,14 @@ impl Lister<'_> {
         if allowed.is_empty() {
             return ListPage::default();
         }
-        let mut candidates = named(&allowed);
-        self.add_aliases(&grants, &allowed, &principal, &mut candidates);
-        candidates.retain(|listing, _| after.is_none_or(|after| listing > after));
+        let mut sources: Vec<_> = allowed.iter().map(|one| named(one, after)).collect();
         if after.is_none_or(|after| !after.is_pattern) {
+            sources.push(self.aliases(&grants, &allowed, &principal, after));
             // One more than the page has: it tells that entries follow.
-            let limit = size.saturating_add(1);
-            for one in &allowed {
-                self.add_cached(&grants, one, &principal, (after, limit), &mut candidates);
-            }
+            let part = (after, size.saturating_add(1));
+            sources.extend(allowed.iter().map(|one| self.cached(&grants, one, &principal, part)));
         }
-        let listed = candidates.into_iter().filter(|(listing, one)| one.is_allowed || grants.may_list(listing));
-        let mut listed = listed.map(|(listing, one)| (listing, one.expires));
-        let entries = listed.by_ref().take(size).collect();
-        ListPage { entries, has_more: listed.next().is_some() }
+        page_of(sources, size, |listing| grants.may_list(listing))
     }
 
     /// Lists the registries that a caller's grants name by a whole host, and the aliases of all that it may have.
@@ -71,25 +53,32 @@ impl Lister<'_> {
         grants.named_registries().map(ResolvedRegistry::from).chain(aliases).collect()
     }
 
-    /// Adds the aliases of registries that the caller may have: with the profile that would be used, and with others if these are
-    /// cached.
-    fn add_aliases(
-        &self,
-        grants: &CallerGrants<'_>,
-        allowed: &[Allowed<'_>],
-        caller: &Principal,
-        candidates: &mut Candidates,
-    ) {
+    /// Returns the aliases of registries that the caller may have: with the profile that would be used, and with others if these are
+    /// cached. Others are denied entries: the page ends before the aliases beyond it are looked at.
+    fn aliases<'a>(
+        &'a self,
+        grants: &'a CallerGrants<'_>,
+        allowed: &'a [Allowed<'_>],
+        caller: &'a Principal,
+        after: Option<&Listing>,
+    ) -> Source<'a> {
         let profiles: BTreeSet<_> = allowed.iter().filter_map(Allowed::profile).collect();
-        for (alias, registry) in self.aliases.iter() {
+        let entries = self.aliases.from(after.map_or("", |after| &after.name)).flat_map(move |(alias, registry)| {
             let chosen = grants.chosen_profile(registry);
-            for profile in profiles.iter().copied().chain(&chosen) {
+            let profiles: BTreeSet<_> = profiles.iter().copied().chain(&chosen).collect();
+            let entry = |profile: &ProfileName| {
                 let expires = self.cached_expiry(grants, registry, profile, caller);
-                if expires.is_some() || chosen.as_ref() == Some(profile) {
-                    candidates.insert(of_host(alias.to_owned(), profile), Candidate { is_allowed: true, expires });
-                }
-            }
-        }
+                let is_allowed = expires.is_some() || chosen.as_ref() == Some(profile);
+                let verdict = if is_allowed { Verdict::Allowed(expires) } else { Verdict::Denied };
+                (of_host(alias.to_owned(), profile), verdict)
+            };
+            let none = profiles
+                .is_empty()
+                .then(|| (of_host(alias.to_owned(), &ProfileName::default_profile()), Verdict::Denied));
+            profiles.into_iter().map(entry).chain(none).collect::<Vec<_>>()
+        });
+        let after = after.cloned();
+        Box::new(entries.skip_while(move |(listing, _)| after.as_ref().is_some_and(|after| listing <= after)))
     }
 
     fn cached_expiry(
@@ -102,32 +91,29 @@ impl Lister<'_> {
         self.cache.cached_expiry(registry, profile, caller).filter(|_| grants.allows(registry, profile))
     }
 
-    /// Adds cached credentials that one of the caller's allows covers.
-    fn add_cached(
+    /// Returns cached credentials that one of the caller's allows covers.
+    fn cached<'a>(
         &self,
         grants: &CallerGrants<'_>,
         allowed: &Allowed<'_>,
         caller: &Principal,
         (after, limit): (Option<&Listing>, usize),
-        candidates: &mut Candidates,
-    ) {
+    ) -> Source<'a> {
         let scope = Scope {
             caller,
             has_group: &|profile, region| allowed.has_group(profile, region) && !grants.denies_region(profile, region),
             accounts: allowed.accounts(),
             after: after.map(|after| (after.name.as_str(), &after.profile)),
         };
-        for cached in self.cache.cached_in(&scope, limit, |registry, profile| grants.allows(registry, profile)) {
-            let candidate = candidates.entry(of_host(cached.host, &cached.profile)).or_default();
-            candidate.is_allowed = true;
-            candidate.expires = candidate.expires.max(Some(cached.expires));
-        }
+        let cached = self.cache.cached_in(&scope, limit, |registry, profile| grants.allows(registry, profile));
+        let entry = |one: Cached| (of_host(one.host, &one.profile), Verdict::Allowed(Some(one.expires)));
+        Box::new(cached.into_iter().map(entry))
     }
 }
 
-/// Returns the hosts and patterns that a caller's allows name.
-fn named(allowed: &[Allowed<'_>]) -> Candidates {
-    allowed.iter().flat_map(Allowed::listings).map(|listing| (listing, Candidate::default())).collect()
+/// Returns the hosts and patterns that one of a caller's allows names.
+fn named<'a>(allowed: &'a Allowed<'_>, after: Option<&'a Listing>) -> Source<'a> {
+    Box::new(allowed.listings(after).map(|listing| (listing, Verdict::AsGranted)))
 }
 
 fn of_host(name: String, profile: &ProfileName) -> Listing {

@@ -92,7 +92,7 @@ impl<'a> CallerGrants<'a> {
 
     /// Lists the registries that the caller's grants name and that it may have without naming a profile, by their plain hosts.
     pub fn named_registries(&self) -> impl Iterator<Item = Registry> {
-        let named = self.allowed().into_iter().flat_map(|allowed| allowed.listings().collect::<Vec<_>>());
+        let named = self.allowed().into_iter().flat_map(|allowed| allowed.listings(None).collect::<Vec<_>>());
         let named = named.filter(|listing| !listing.is_pattern && self.may_list(listing));
         let plain = named.filter_map(|listing| listing.name.parse().ok()).filter(Registry::is_plain);
         plain.filter(|registry| self.chosen_profile(registry).is_some())
@@ -145,10 +145,17 @@ impl Allowed<'_> {
         self.profile.as_ref()
     }
 
-    /// Returns its hosts and patterns of hosts. Single hosts may be denied.
-    pub fn listings(&self) -> impl Iterator<Item = Listing> {
+    /// Returns its hosts and then its patterns of hosts, in order, from the entry `after` on. They are built one by one. Single hosts
+    /// may be denied.
+    pub fn listings(&self, after: Option<&Listing>) -> impl Iterator<Item = Listing> {
         let profile = self.profile.clone().unwrap_or_else(ProfileName::default_profile);
-        let listing = move |name: String| Listing { is_pattern: name.contains('*'), name, profile: profile.clone() };
-        self.registries.hosts().into_iter().map(listing)
+        let is_beyond_hosts = after.is_some_and(|after| after.is_pattern);
+        let name_of = |is_pattern| after.filter(|after| after.is_pattern == is_pattern).map_or("", |after| &after.name);
+        let hosts = (!is_beyond_hosts).then(|| self.registries.hosts().from(name_of(false)));
+        let patterns = self.registries.host_patterns().from(name_of(true));
+        let named = hosts.into_iter().flatten().map(|name| (false, name)).chain(patterns.map(|name| (true, name)));
+        let after = after.cloned();
+        let listings = named.map(move |(is_pattern, name)| Listing { is_pattern, name, profile: profile.clone() });
+        listings.skip_while(move |listing| after.as_ref().is_some_and(|after| listing <= after))
     }
 }

@@ -2,6 +2,7 @@
 
 mod caller;
 mod claim;
+mod hosts;
 mod label;
 mod registry;
 mod spiffe;

@@ -1,6 +1,7 @@
 //! Aliases: hosts of proxies that stand before ECR and pass its credentials through.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::ecr::Registry;
 use super::error::RegistryError;
@@ -56,7 +57,13 @@ impl Aliases {
 
     /// Returns the aliases in the order of their hosts.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Registry)> {
-        self.0.iter().map(|(alias, registry)| (&**alias, registry))
+        self.from("")
+    }
+
+    /// Returns the aliases in the order of their hosts, from the one of this name on.
+    pub fn from(&self, name: &str) -> impl Iterator<Item = (&str, &Registry)> + use<'_> {
+        let range = self.0.range::<str, _>((Bound::Included(name), Bound::Unbounded));
+        range.map(|(alias, registry)| (&**alias, registry))
     }
 }
 

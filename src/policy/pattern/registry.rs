@@ -1,5 +1,6 @@
 //! Registry patterns: accounts and regions, in every form that a registry's host can have.
 
+use super::hosts::Hosts;
 use super::label::LabelPattern;
 use crate::registry::{AccountId, PrivateRegistry, Region, Registry};
 
@@ -41,21 +42,28 @@ impl RegistryPattern {
         Self::Private { accounts: Accounts::Any, regions: vec![LabelPattern::everything()] }
     }
 
-    /// Returns every form of the hosts. A `*` in a label matches any rest of that label.
-    #[must_use]
-    pub fn hosts(&self) -> Vec<String> {
-        let Self::Private { accounts, regions } = self else {
-            return Registry::PUBLIC_HOSTS.map(str::to_owned).into();
-        };
-        let accounts = match accounts {
-            Accounts::Any => vec!["*".to_owned()],
-            Accounts::Of(accounts) => accounts.iter().map(ToString::to_string).collect(),
-        };
-        let of_region = |region: &LabelPattern| {
-            let region = region.to_string();
-            accounts.iter().flat_map(|account| Registry::host_patterns(account, &region)).collect::<Vec<_>>()
-        };
-        regions.iter().flat_map(of_region).collect()
+    /// Returns every form of its single hosts.
+    pub(in crate::policy) fn hosts(&self) -> Hosts<'_> {
+        match self {
+            Self::Public => Hosts::public(),
+            Self::Private { accounts: Accounts::Any, .. } => Hosts::default(),
+            Self::Private { accounts: Accounts::Of(accounts), regions } => {
+                let single = regions.iter().filter(|region| !region.is_open());
+                Hosts::private(accounts.iter().map(AccountId::as_str), single)
+            }
+        }
+    }
+
+    /// Returns every form of its patterns of hosts. A `*` in a label matches any rest of that label.
+    pub(in crate::policy) fn host_patterns(&self) -> Hosts<'_> {
+        match self {
+            Self::Public => Hosts::default(),
+            Self::Private { accounts: Accounts::Any, regions } => Hosts::private(std::iter::once("*"), regions.iter()),
+            Self::Private { accounts: Accounts::Of(accounts), regions } => {
+                let open = regions.iter().filter(|region| region.is_open());
+                Hosts::private(accounts.iter().map(AccountId::as_str), open)
+            }
+        }
     }
 
     /// Returns whether this pattern covers everything that `other` covers.
