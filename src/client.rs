@@ -30,6 +30,7 @@ mod query;
 mod reconnect;
 mod retry;
 mod settings;
+mod socket_listener;
 mod tls_problem;
 mod transient;
 mod watch;

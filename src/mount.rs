@@ -35,10 +35,9 @@ fn root_of(file: impl AsFd) -> io::Result<String> {
     id.and_then(|id| root_in(&String::from_utf8_lossy(&mounts), id)).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Returns the root of the mount with this ID: the fourth field of its line in `/proc/self/mountinfo`.
+/// Returns the root of the mount with this ID.
 fn root_in(mounts: &str, id: &str) -> Option<String> {
-    let mut lines = mounts.lines().map(|line| line.split(' '));
-    lines.find_map(|mut fields| (fields.next() == Some(id)).then(|| fields.nth(2).map(str::to_owned))?)
+    Line::find(mounts, id).map(|line| line.root.to_owned())
 }
 
 /// Returns whether a path is that of such a volume, or below it. The folder of kubelet's pods is a setting of kubelet.
@@ -49,20 +48,66 @@ fn is_path_of_api_volume(root: &str) -> bool {
         .any(|at| at[0] == "pods" && at[2] == "volumes" && API_VOLUMES.contains(&at[3]) && !at[4].is_empty())
 }
 
-/// Returns whether a directory is the root of a mount, such as a volume of a pod.
+/// Returns whether an entry is the root of a mount that shows other contents than the path has without it: a volume of a container. The
+/// path has no links.
+///
+/// systemd makes directories of a service writable, such as `RuntimeDirectory=`, by mounting them at their own paths. That is not a
+/// volume: users of the host see and write the same directory.
+///
+/// # Errors
+/// The entry or its directory cannot be examined.
+pub fn is_volume(path: &Path) -> io::Result<bool> {
+    Ok(is_root(path)? && !is_at_its_own_path(path).unwrap_or(false))
+}
+
+/// Returns whether an entry is the root of a mount.
 ///
 /// Asks `statx`, because a bind mount of the same file system has its parent's device number. A kernel before Linux 5.8 does not
 /// know the attribute; there such a bind mount is not recognised.
-///
-/// # Errors
-/// The directory or its parent cannot be examined.
-pub fn is_root(directory: &Path) -> io::Result<bool> {
-    let found = statx(CWD, directory, AtFlags::empty(), StatxFlags::empty())?;
+fn is_root(path: &Path) -> io::Result<bool> {
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())?;
     if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
         return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
     }
-    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev());
-    Ok(device(directory)? != device(&directory.join(".."))?)
+    let device = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.dev());
+    Ok(path.parent().is_none_or(|parent| device(path).ok() != device(parent).ok()))
+}
+
+/// Returns whether the root of a mount is a part of the file system around it, mounted where it is anyway.
+fn is_at_its_own_path(path: &Path) -> io::Result<bool> {
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID)?;
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    Ok(shows_its_own_path(&String::from_utf8_lossy(&mounts), &found.stx_mnt_id.to_string()).unwrap_or(false))
+}
+
+/// A line of `/proc/self/mountinfo`, `proc_pid_mountinfo(5)`.
+#[derive(Debug, Clone, Copy)]
+struct Line<'a> {
+    id: &'a str,
+    parent: &'a str,
+    device: &'a str,
+    /// The directory of the file system that is mounted.
+    root: &'a str,
+    point: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let mut fields = text.split(' ');
+        let mut next = || fields.next();
+        Some(Self { id: next()?, parent: next()?, device: next()?, root: next()?, point: next()? })
+    }
+
+    fn find(mounts: &'a str, id: &str) -> Option<Self> {
+        mounts.lines().filter_map(Self::read).find(|line| line.id == id)
+    }
+}
+
+fn shows_its_own_path(mounts: &str, id: &str) -> Option<bool> {
+    let line = Line::find(mounts, id)?;
+    let around = Line::find(mounts, line.parent)?;
+    let below = Path::new(line.point).strip_prefix(around.point).ok()?;
+    Some(line.device == around.device && Path::new(line.root) == Path::new(around.root).join(below))
 }
 
 #[cfg(test)]
@@ -75,6 +120,21 @@ mod tests {
         assert!(is_root("/proc".as_ref()).unwrap() && !is_root(directory.path()).unwrap());
         assert!(!is_read_only(std::fs::File::open(directory.path()).unwrap()).unwrap());
         assert!(is_root(&directory.path().join("missing")).is_err());
+    }
+
+    /// Lines of a service with `ProtectSystem=strict` and `RuntimeDirectory=ecr-broker`, a pod, and a docker container.
+    #[test]
+    fn directory_mounted_at_its_own_path_is_not_a_volume() {
+        const MOUNTS: &str = "1 0 259:1 / / ro - ext4 /dev/root ro\n2 1 0:25 / /run ro - tmpfs tmpfs ro\n\
+            3 2 0:25 /ecr-broker /run/ecr-broker rw - tmpfs tmpfs rw\n4 3 0:25 /ecr-broker /run/ecr-broker rw - tmpfs tmpfs rw\n\
+            5 1 259:1 /srv/sockets /srv/sockets rw - ext4 /dev/root rw\n\
+            6 1 259:1 /var/lib/docker/volumes/broker/_data /run/volume rw - ext4 /dev/root rw\n\
+            7 2 0:99 / /run/memory rw - tmpfs tmpfs rw\n8 6 259:1 /srv/sockets /run/volume/sockets rw - ext4 /dev/root rw";
+        for (id, is_own) in [("3", true), ("4", true), ("5", true), ("6", false), ("7", false), ("8", false)] {
+            assert_eq!(shows_its_own_path(MOUNTS, id), Some(is_own), "{id}");
+        }
+        assert_eq!((shows_its_own_path(MOUNTS, "1"), shows_its_own_path(MOUNTS, "9")), (None, None));
+        assert!(is_volume("/proc".as_ref()).unwrap());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! to directory by descriptors, and link by link. `entry::check` judges each step by the directory that has the entry. The file is
 //! opened once, and judged by its own metadata. So no rename between the judgement and the reading can swap it.
 //!
-//! [`open_log`] goes the same way to a log that the broker writes.
+//! [`open_log`] goes the same way to a log that the broker writes, [`check_socket`] to a socket on which it listens.
 
 use std::fs::{File, Metadata};
 use std::io::Read as _;
@@ -17,7 +17,7 @@ pub use self::error::TrustedFileError;
 pub use self::log::{check_log, open_log};
 pub use self::owners::{accept_any_owner, accepted_owners, judge_for};
 
-use self::entry::{WORLD_READABLE, WORLD_WRITABLE, check_file, is_readable_kind};
+use self::entry::{WORLD_READABLE, WORLD_WRITABLE, check_file, check_new, is_readable_kind};
 use self::owners::Owners;
 use self::route::Place;
 
@@ -103,6 +103,16 @@ pub fn read_text(path: &Path) -> Result<String, TrustedFileError> {
 /// As [`read_text`].
 pub fn read_text_up_to(path: &Path, limit: u64) -> Result<String, TrustedFileError> {
     String::from_utf8(read_all(open(path)?, limit)?).map_err(|_| TrustedFileError::NotUtf8)
+}
+
+/// Judges the place of a Unix socket, which may not exist yet: only root and the broker's user can put another there, as with [`open`].
+///
+/// # Errors
+/// Its directory is missing, or another user could replace the socket.
+pub fn check_socket(path: &Path) -> Result<(), TrustedFileError> {
+    let owners = Owners::of_broker();
+    let place = Place::find(path, &owners)?;
+    if place.found.is_none() { check_new(&place.directory, &owners) } else { Ok(()) }
 }
 
 /// Returns whether every user can connect to a socket.

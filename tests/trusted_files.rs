@@ -5,70 +5,20 @@
 
 mod certificates;
 mod program;
+mod thief;
 mod tokens;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{chown, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use certificates::Authority;
-use program::{Ended, PROGRAM, SERVE_SIMULATED, Server, run, signal, skipped};
+use program::{SERVE_SIMULATED, Server, run, signal};
+use thief::{Host, THIEF, set_mode};
 use tokens::Signer;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
-/// The user without rights.
-const THIEF: u32 = 4_242;
-
-/// A directory that every user can enter, with the program in it.
-struct Host(tempfile::TempDir);
-
-impl Host {
-    /// Returns `None` if the test does not run as root.
-    fn new() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        set_mode(directory.path(), 0o755);
-        fs::copy(PROGRAM, directory.path().join("ecr-broker")).unwrap();
-        fs::create_dir(directory.path().join("etc")).unwrap();
-        set_mode(&directory.path().join("etc"), 0o755);
-        let probe = directory.path().join("probe");
-        fs::write(&probe, "").unwrap();
-        if chown(&probe, Some(THIEF), None).is_err() {
-            skipped("only root can give files to another user");
-            return None;
-        }
-        Some(Self(directory))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    /// Runs a command as the thief.
-    fn steal(program: &str, arguments: &[&str]) -> Ended {
-        let mut command = Command::new(program);
-        command.args(arguments).uid(THIEF).gid(THIEF).env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
-        let output = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    /// Replaces a file by another with the thief's words.
-    fn swap(&self, file: &str, text: &str) -> Ended {
-        let script = "printf %s \"$2\" >\"$1.new\" && mv -f \"$1.new\" \"$1\"";
-        Self::steal("sh", &["-c", script, "sh", &self.text(file), text])
-    }
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
-
 fn grant(uid: u32) -> String {
     format!(
         "[[grants]]\nid = \"of-{uid}\"\ncallers = [{{ uid = {uid} }}]\n\
@@ -86,7 +36,7 @@ fn swapped_configuration_gives_its_author_no_credential() {
     let broker = Server::start(&["serve", "--simulate", "--config", &config, "--listen", &address], &[]);
     set_mode(Path::new(&socket), 0o666);
     let honest = || run(&["get", PRIVATE, "--address", &address], &[]).out();
-    let thief = || Host::steal(&host.text("ecr-broker"), &["get", PRIVATE, "--address", &address]);
+    let thief = || thief::run(&host.text("ecr-broker"), &["get", PRIVATE, "--address", &address]);
     honest();
     assert_eq!(thief().code, 4, "denied by the grants");
     assert_ne!(host.swap("etc/broker.toml", &grant(THIEF)).code, 0, "the directory protects the file");
@@ -127,7 +77,7 @@ fn swapped_audit_log_leads_to_no_other_file() {
     set_mode(&host.path("log"), 0o777);
     let script = "mv \"$1\" \"$2\" && ln -s \"$3\" \"$1\"";
     let [log_text, moved_text, victim_text] = [&log, &moved, &victim].map(|path| path.to_str().unwrap());
-    assert_eq!(Host::steal("sh", &["-c", script, "sh", log_text, moved_text, victim_text]).code, 0);
+    assert_eq!(thief::run("sh", &["-c", script, "sh", log_text, moved_text, victim_text]).code, 0);
     for _ in 0..20 {
         honest();
     }
@@ -259,7 +209,7 @@ fn config_check_tells_for_which_user_files_are_valid() {
     let warned = run(&check, &[]);
     let warning = format!("ecr-broker: warning: {config} belongs to user {THIEF}; serve reads it only as this user");
     assert!(warned.code == 0 && warned.error().starts_with(&warning), "{warned:?}");
-    let own = Host::steal(&host.text("ecr-broker"), &check).out();
+    let own = thief::run(&host.text("ecr-broker"), &check).out();
     assert_eq!(own, format!("the configuration is valid for user {THIEF}\n"));
     assert_eq!(check_for("4242").out(), own);
     for user in ["root", "4343"] {

@@ -16,6 +16,7 @@ use tonic::transport::{Channel, Endpoint, Error};
 use tower::service_fn;
 
 use super::address::Address;
+use super::socket_listener;
 
 /// Head start of an address over the next one of the same host.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -35,7 +36,11 @@ async fn socket(path: PathBuf) -> io::Result<TokioIo<UnixStream>> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_socket(&path) => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket"))
         }
-        connected => connected.map(TokioIo::new),
+        connected => {
+            let stream = connected?;
+            socket_listener::check(&path, &stream)?;
+            Ok(TokioIo::new(stream))
+        }
     }
 }
 

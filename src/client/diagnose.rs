@@ -15,6 +15,7 @@ use super::connection::endpoint;
 use super::connector;
 use super::error_chain::{causes, error_chain};
 use super::settings::Settings;
+use super::socket_listener::ForeignListener;
 use super::tls_problem::TlsProblem;
 
 /// HTTP/2 client preface with an empty SETTINGS frame.
@@ -42,6 +43,9 @@ pub enum ConnectError {
         /// Path of the socket or the directory.
         by: PathBuf,
     },
+    /// A socket on which a program of another user listens than the owner of its directory.
+    #[error("{0}")]
+    ForeignListener(String),
     /// A port or socket without a listener.
     #[error("connection refused: nothing listens there")]
     Refused,
@@ -147,6 +151,9 @@ fn classify(error: &(dyn Error + 'static), address: &Address) -> ConnectError {
 }
 
 fn classify_io(error: &io::Error, path: Option<&Path>) -> ConnectError {
+    if ForeignListener::is_cause(error) {
+        return ConnectError::ForeignListener(error.to_string());
+    }
     match (error.kind(), path) {
         (io::ErrorKind::ConnectionRefused, _) => ConnectError::Refused,
         (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(_)) => ConnectError::SocketMissing,

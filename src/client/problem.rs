@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::address::Address;
 use super::error_chain::causes;
 use super::failure::Failure;
+use super::socket_listener::ForeignListener;
 use super::tls_problem::connection_error;
 use super::transient::is_transient;
 
@@ -29,6 +30,8 @@ pub(super) enum ProblemKind {
     Transient,
     /// A socket that this user may not open.
     PermissionDenied,
+    /// A socket on which a foreign user's program listens.
+    ForeignListener,
     /// A file of the settings that cannot be used.
     Settings,
     /// Anything else that a later attempt meets again.
@@ -66,6 +69,10 @@ impl Problem {
             let text = format!("{address}: {}; ask the operator to add you to the socket's group", problem.text);
             return Failure::unreachable(text);
         }
+        if let Some((address, problem)) = first(ProblemKind::ForeignListener) {
+            let fix = "ask the operator to remove a false socket, or to chown the directory to the broker's user";
+            return Failure::unreachable(format!("{address}: {}; {fix}", problem.text));
+        }
         let wait = if waited < NOTABLE_WAIT { String::new() } else { format!(" within {:.1} s", waited.as_secs_f64()) };
         let texts = all.iter().enumerate().map(|(at, (address, problem))| match at {
             0 => format!("{address}{wait}: {}", problem.text),
@@ -79,8 +86,9 @@ impl Problem {
 }
 
 fn kind(error: &(dyn Error + 'static)) -> ProblemKind {
-    let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
-    match io {
+    let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
+    match io.map(io::Error::kind) {
+        _ if io.is_some_and(ForeignListener::is_cause) => ProblemKind::ForeignListener,
         Some(io::ErrorKind::NotFound) => ProblemKind::Missing,
         Some(io::ErrorKind::PermissionDenied) => ProblemKind::PermissionDenied,
         _ if is_transient(error) => ProblemKind::Transient,

@@ -20,14 +20,12 @@ use crate::address::ListenAddress;
 use crate::authn::{TcpPeer, UnixPeer};
 use crate::limits::Origin;
 use crate::mount;
+use crate::trusted_file;
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4_096;
 /// Mode of a Unix socket: its owner and group may connect, as with docker's socket.
 const SOCKET_MODE: u32 = 0o660;
-/// Mode bits of a directory: every user may create entries; only an entry's owner may rename or remove it.
-const WORLD_WRITABLE: u32 = 0o002;
-const STICKY: u32 = 0o1000;
 /// Directories of the default sockets, which other users cannot write.
 const ALTERNATIVES: &str = "/run/ecr-broker or $XDG_RUNTIME_DIR/ecr-broker";
 
@@ -107,6 +105,9 @@ impl Listener {
 
     /// Converts an activated socket. Dropping the listener keeps the file of a Unix socket, because systemd owns it.
     fn from_activated(address: &ListenAddress, socket: ActivatedSocket) -> anyhow::Result<Self> {
+        if let ListenAddress::Unix(path) = address {
+            check_place(path)?;
+        }
         let socket = match socket {
             ActivatedSocket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
             ActivatedSocket::Unix(listener) => Socket::Unix(UnixListener::from_std(listener)?, None),
@@ -136,7 +137,7 @@ impl Listener {
         if !directory.exists() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
         }
-        check_directory(directory)?;
+        check_place(path)?;
         let private = directory.join(private_name());
         fs::DirBuilder::new().mode(0o700).create(&private)?;
         let made = make_socket(&private.join("s"), path);
@@ -190,19 +191,16 @@ fn check_not_in_use(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Rejects a directory in which every user can replace the socket. Accepts the root of a mount, such as a pod's `emptyDir` (0777):
-/// the operator chose the processes that see it.
-fn check_directory(directory: &Path) -> anyhow::Result<()> {
-    let mode = fs::metadata(directory)?.permissions().mode();
-    if mode & (STICKY | WORLD_WRITABLE) != WORLD_WRITABLE {
-        return Ok(());
-    }
-    if !mount::is_root(directory)? {
-        let directory = directory.display();
-        bail!("any user can replace a socket in {directory}; use {ALTERNATIVES}, or mount a volume there");
+/// Rejects a directory in which another user can replace the socket, and one above it. Accepts a volume, such as a pod's `emptyDir`
+/// (0777): the operator chose the processes that see it.
+fn check_place(path: &Path) -> anyhow::Result<()> {
+    let Err(problem) = trusted_file::check_socket(path) else { return Ok(()) };
+    let directory = path.parent().context("the path has no directory")?.canonicalize()?;
+    if !mount::is_volume(&directory)? {
+        bail!("the socket {}, or use {ALTERNATIVES}, or mount a volume there", problem.of_written_file());
     }
     let replaceable_by = "every process that has this volume mounted writable";
-    info!(directory = %directory.display(), replaceable_by, "world-writable socket directory accepted");
+    info!(directory = %directory.display(), replaceable_by, "shared socket directory accepted");
     Ok(())
 }
 
@@ -216,17 +214,25 @@ impl Drop for SocketFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::chown;
+
     use super::*;
 
     #[test]
-    fn world_writable_socket_directory_needs_a_sticky_bit_or_a_mount() {
+    fn socket_directory_that_others_can_write_needs_a_sticky_bit_or_a_volume() {
         let directory = tempfile::tempdir().unwrap();
         let check = |mode| {
             fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
-            check_directory(directory.path()).map_err(|error| error.to_string())
+            check_place(&directory.path().join("broker.sock")).map_err(|error| error.to_string())
         };
-        assert_eq!((check(0o755), check(0o770), check(0o1777)), (Ok(()), Ok(()), Ok(())));
+        assert_eq!((check(0o755), check(0o750), check(0o1777)), (Ok(()), Ok(()), Ok(())));
         let refused = check(0o777).unwrap_err();
-        assert!(refused.contains("use /run/ecr-broker or $XDG_RUNTIME_DIR/ecr-broker, or mount a volume"), "{refused}");
+        let fix = "chmod o-w it, or use /run/ecr-broker or $XDG_RUNTIME_DIR/ecr-broker, or mount a volume there";
+        assert!(refused.ends_with(fix), "{refused}");
+        if chown(directory.path(), None, Some(4_242)).is_ok() {
+            assert_eq!(check(0o1770), Ok(()));
+            let refused = check(0o770).unwrap_err();
+            assert!(refused.contains("which group 4242 can write"), "{refused}");
+        }
     }
 }

@@ -38,9 +38,10 @@ fn tcp_fix(problem: &ConnectError, host: &str, is_tls: bool) -> String {
         }
         ConnectError::Closed => CLOSED,
         ConnectError::NotGrpc => NOT_THE_BROKER,
-        ConnectError::SocketMissing | ConnectError::PermissionDenied { .. } | ConnectError::Other(_) => {
-            "correct the address, or the route to it"
-        }
+        ConnectError::SocketMissing
+        | ConnectError::PermissionDenied { .. }
+        | ConnectError::ForeignListener(_)
+        | ConnectError::Other(_) => "correct the address, or the route to it",
     };
     fix.to_owned()
 }
@@ -48,6 +49,9 @@ fn tcp_fix(problem: &ConnectError, host: &str, is_tls: bool) -> String {
 fn socket_fix(problem: &ConnectError) -> String {
     let fix = match problem {
         ConnectError::PermissionDenied { by } => return socket_access::fix(by),
+        ConnectError::ForeignListener(_) => {
+            "remove the socket if it is false; else chown its directory to the user that runs the broker"
+        }
         ConnectError::SocketMissing => {
             "start the broker (systemctl start ecr-broker, or ecr-broker serve), or correct the address"
         }
