@@ -10,8 +10,11 @@ use std::{env, fs};
 use protox::file::{ChainFileResolver, DescriptorSetFileResolver, GoogleFileResolver, IncludeFileResolver};
 use protox::prost_reflect::prost::Message as _;
 use protox::prost_reflect::prost_types::FileDescriptorSet;
+use tonic_prost_build::Builder;
 
-const PROTOS: [&str; 2] = ["ecrbroker/v1/operator.proto", "ecrbroker/v1/registry_credentials.proto"];
+/// The file whose messages are also written as JSON.
+const OPERATOR: &str = "ecrbroker/v1/operator.proto";
+const PROTOS: [&str; 2] = [OPERATOR, "ecrbroker/v1/registry_credentials.proto"];
 
 /// The error details. Our proto does not import them; reflection clients need their descriptors to decode errors.
 const ERROR_DETAILS: &str = "google/rpc/error_details.proto";
@@ -40,13 +43,41 @@ fn compile_proto() -> Result<(), Box<dyn Error>> {
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("ecrbroker.v1.bin"), compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure()
+    with_json(tonic_prost_build::configure(), &compiler.file_descriptor_set())
         .build_client(env::var_os("CARGO_FEATURE_CLIENT").is_some())
         .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
         .extern_path(".google.rpc", "::tonic_types::pb")
         .skip_debug(SECRET)
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
+}
+
+/// Derives `Serialize` for the operator's messages. `src/pb/json.rs` writes the fields whose types serde does not know.
+fn with_json(builder: Builder, set: &FileDescriptorSet) -> Builder {
+    let messages = set.file.iter().filter(|file| file.name() == OPERATOR).flat_map(|file| &file.message_type);
+    messages.fold(builder, |builder, message| {
+        let path = format!(".ecrbroker.v1.{}", message.name());
+        let builder = builder.type_attribute(&path, "#[derive(serde::Serialize)]");
+        message.field.iter().fold(builder, |builder, field| match json_writer(field.type_name()) {
+            Some(writer) => {
+                let attribute = format!("#[serde(serialize_with = \"crate::pb::json::{writer}\")]");
+                builder.field_attribute(format!("{path}.{}", field.name()), attribute)
+            }
+            None => builder,
+        })
+    })
+}
+
+/// Returns the function that writes fields of a type; `None`: serde's own.
+fn json_writer(type_name: &str) -> Option<&'static str> {
+    Some(match type_name {
+        ".google.protobuf.Timestamp" => "time",
+        ".google.protobuf.Duration" => "seconds",
+        ".ecrbroker.v1.PolicyMode" => "policy_mode",
+        ".ecrbroker.v1.ReadinessCheckName" => "check_name",
+        ".ecrbroker.v1.KeyOrder" => "key_order",
+        _ => return None,
+    })
 }
 
 /// Returns the files of tonic-types under their import paths. tonic-types has them without `google/rpc/`.

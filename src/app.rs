@@ -174,16 +174,16 @@ impl App {
             broker.filter_claims_of(Arc::clone(issuers));
         }
         let limits = Limits::new(config.limits, Arc::clone(&clock));
+        let shutdown = ShutdownStages::default();
+        let (health, health_service) = Health::start(cache.clone()).await;
         let status = StatusReporter::new(status::Parts {
+            readiness: health.readiness().clone(),
             cache: cache.clone(),
             broker: Arc::clone(&broker),
             limits: limits.clone(),
             audit: rejections.audit_log().cloned(),
             clock,
         });
-
-        let shutdown = ShutdownStages::default();
-        let (health, health_service) = Health::start(cache.clone()).await;
         let watch_age = config.server.connections.max_connection_age;
         let routes = grpc::routes(Arc::clone(&broker), limits.clone(), status.clone(), watch_age);
         let force_shutdown = shutdown.force_shutdown.clone();

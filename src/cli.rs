@@ -45,6 +45,8 @@ mod simulate;
 #[cfg(all(feature = "server", feature = "simulator"))]
 mod simulation;
 #[cfg(feature = "client")]
+mod status;
+#[cfg(feature = "client")]
 mod sync;
 #[cfg(feature = "client")]
 mod watch;
@@ -143,6 +145,12 @@ enum Command {
     /// List the registries that you may request
     #[cfg(feature = "client")]
     List(list::Args),
+    /// Show the state of a running broker
+    ///
+    /// For operators: root, the broker's user on its Unix socket, and callers of grants with operator = true. Shows each cached
+    /// key, and the broker's calls, limits, reloads and audit log; no secrets. Exit code 4: the caller is not an operator.
+    #[cfg(feature = "client")]
+    Status(status::Args),
     /// Check the health of a running broker
     ///
     /// Without flags it checks liveness: the broker answers and is not shutting down. --ready checks readiness: it can also release
@@ -225,6 +233,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Helper(args) => Ok(helper::run(args)),
         #[cfg(feature = "client")]
         Command::Doctor(args) => doctor::run(args),
+        #[cfg(feature = "client")]
+        Command::Status(args) => status::run(&args),
         #[cfg(feature = "client")]
         Command::Probe(args) => probe::run(&args),
         #[cfg(feature = "client")]

@@ -31,6 +31,7 @@ mod reconnect;
 mod retry;
 mod settings;
 mod socket_listener;
+mod status;
 mod tls_problem;
 mod transient;
 mod watch;

@@ -15,14 +15,13 @@ use tracing::error;
 
 use self::answer::Answer;
 use crate::caller::DnsName;
+use crate::status::{Check, Readiness};
 
 mod answer;
 mod host;
 mod peer;
-mod readiness;
 
 pub(crate) use self::peer::OpsPeer;
-pub(crate) use self::readiness::Readiness;
 
 /// The pages. A clone is another handle of the same.
 #[derive(Debug, Clone)]
@@ -80,7 +79,7 @@ fn readyz(readiness: &Readiness, query: &str) -> Answer {
     if is_ready && !query.split('&').any(|item| item == "verbose" || item.starts_with("verbose=")) {
         return Answer::text(StatusCode::OK, "ok\n");
     }
-    let line = |check: &readiness::Check| match check.problem {
+    let line = |check: &Check| match check.problem {
         None => format!("[+]{} ok\n", check.name),
         Some(problem) => format!("[-]{} failed: {problem}\n", check.name),
     };

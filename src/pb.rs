@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub(crate) mod json;
+
 #[allow(clippy::pedantic, clippy::large_enum_variant, missing_docs, unreachable_pub)]
 mod generated {
     tonic::include_proto!("ecrbroker.v1");

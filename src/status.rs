@@ -18,9 +18,11 @@ use crate::source::{RegionStatus, SourceStatus};
 
 mod message;
 mod query;
+mod readiness;
 mod reloads;
 
 pub use self::query::query;
+pub(crate) use self::readiness::{Check, Readiness};
 pub use self::reloads::{Reloads, ReloadsStatus};
 
 /// Regions in one answer.
@@ -39,8 +41,10 @@ pub struct Status {
     pub policy: PolicyFingerprint,
     /// How the broker decides requests.
     pub mode: PolicyMode,
-    /// Conditions that the broker needs to serve.
-    pub checks: [(CheckName, bool); 4],
+    /// Whether `/readyz` reports that the broker is ready.
+    pub ready: bool,
+    /// Conditions that hold now.
+    pub checks: [(CheckName, bool); 6],
     /// Callers that wait for fetches.
     pub waiting: usize,
     /// The keys that were asked for.
@@ -87,7 +91,7 @@ pub enum PolicyMode {
     Observe,
 }
 
-/// A condition that the broker needs to serve.
+/// A condition under which the broker serves all callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckName {
     /// Every configuration file is in effect.
@@ -98,11 +102,17 @@ pub enum CheckName {
     Serving,
     /// The audit log accepts records.
     Audit,
+    /// `cache.keep_warm` was filled once, or took too long.
+    KeepWarm,
+    /// The broker is not shutting down.
+    Running,
 }
 
 /// The parts of the broker that the status is gathered from.
 #[derive(Debug)]
 pub struct Parts {
+    /// The readiness.
+    pub(crate) readiness: Readiness,
     /// The credential cache.
     pub cache: CredentialCache,
     /// The broker.
@@ -161,7 +171,7 @@ impl StatusReporter {
     pub async fn status(&self, query: KeyQuery) -> Status {
         let _gathering = self.0.gathering.lock().await;
         let Inner { parts, started, reloads, connections, .. } = &*self.0;
-        let Parts { cache, broker, limits, audit, clock } = parts;
+        let Parts { readiness, cache, broker, limits, audit, clock } = parts;
         let now = clock.now();
         let (reloads, audit) = (reloads.status(), audit.as_ref().map(AuditLog::status));
         let mut regions = cache.regions();
@@ -172,10 +182,13 @@ impl StatusReporter {
             uptime: now.steady.saturating_sub(started.steady),
             policy: PolicyFingerprint(broker.policy_name()),
             mode: mode(broker),
+            ready: readiness.is_ready(),
             checks: [
+                (CheckName::Running, !readiness.is_draining()),
                 (CheckName::Configuration, reloads.is_in_effect()),
                 (CheckName::Identity, cache.source_status() == SourceStatus::Ready),
                 (CheckName::Serving, cache.can_serve()),
+                (CheckName::KeepWarm, readiness.is_warm()),
                 (CheckName::Audit, !audit.is_some_and(|audit| audit.is_failing)),
             ],
             waiting: cache.waiting(),

@@ -21,7 +21,7 @@ use ecr_broker::clock::{Clock as _, SystemClock};
 use ecr_broker::pb;
 use ecr_broker::pb::operator_service_client::OperatorServiceClient;
 use fake_aws::{CANARY, FakeAws, FaultProxy};
-use program::{Server, program};
+use program::{Server, program, run};
 use support::{Client, HOST, request};
 use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, bearing};
 use tokio::time::sleep;
@@ -154,7 +154,8 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     environment.push(("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()));
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut command = program(&environment);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()]);
+    let socket = format!("unix:{}", outside.path().join("broker.sock").display());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--listen", &socket, "--config", config.to_str().unwrap()]);
     command.current_dir(directory.path()).env("HOME", directory.path());
     let broker = Server::spawn_logging(command);
 
@@ -168,6 +169,11 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     let status = format!("{:?}", status.into_inner());
     assert!(status.contains(HOST) && status.contains("hits"), "{status}");
     secrets.search("the status", &status);
+    for output in ["text", "json"] {
+        let printed = run(&["status", "-o", output, "--address", &socket], &[]).out();
+        assert!(printed.contains(HOST), "{printed}");
+        secrets.search("the command's status", &printed);
+    }
     let logs = broker.stop();
 
     for logged in ["credential fetched", "AWS is unreachable", "DEBUG"] {

@@ -151,7 +151,10 @@ async fn status_shows_each_key_with_its_times_counts_and_failure() {
     assert_eq!((cache.cached, cache.failing, cache.matching), (1, 1, 2));
     assert_eq!(seconds(shown.uptime), 20);
     assert_eq!(shown.policy_mode(), pb::PolicyMode::Enforce);
-    assert_eq!(shown.checks.iter().filter(|check| check.passed).count(), 4, "{:?}", shown.checks);
+    let failed: Vec<_> = shown.checks.iter().filter(|check| !check.passed).map(pb::ReadinessCheck::name).collect();
+    // The first fill of cache.keep_warm, which is empty, may not have ended yet.
+    assert!(failed.iter().all(|name| *name == pb::ReadinessCheckName::KeepWarm), "{failed:?}");
+    assert_eq!(shown.checks.len(), 6);
     assert!(shown.connections.unwrap().tcp.unwrap().used >= 1);
     assert_eq!(shown.audit, None);
 }

@@ -8,10 +8,10 @@ use tracing::warn;
 
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
-use crate::ops::Readiness;
 use crate::registry::Registry;
 use crate::rejections::{FLUSH_INTERVAL, RejectionRecorder};
 use crate::server::Health;
+use crate::status::Readiness;
 use crate::supervise;
 
 /// Time between two sweeps of expired credentials out of memory.

@@ -13,6 +13,7 @@ use super::error_chain::error_chain;
 use super::failure::Failure;
 use super::settings::Settings;
 use super::tls_problem::connection_error;
+use crate::pb::operator_service_client::OperatorServiceClient;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use crate::pb::{GetRegistryCredentialsRequest, RegistryCredentials};
 
@@ -60,6 +61,10 @@ impl Connection<'_> {
         let request = self.request(message)?;
         let response = self.finish(self.service().get_registry_credentials(request)).await?;
         response.credentials.ok_or_else(Failure::empty_response)
+    }
+
+    pub(super) fn operator(&self) -> OperatorServiceClient<Channel> {
+        OperatorServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_RESPONSE_SIZE)
     }
 
     pub(super) fn service(&self) -> RegistryCredentialsServiceClient<Channel> {

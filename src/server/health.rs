@@ -11,9 +11,9 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::cache::CredentialCache;
-use crate::ops::Readiness;
 use crate::protocol::MAX_REQUEST_BYTES;
 use crate::source::SourceStatus;
+use crate::status::Readiness;
 
 /// Time between two updates of the service's status.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -31,6 +31,7 @@ impl From<&Status> for pb::GetStatusResponse {
             limits: Some(limits(status.limits)),
             reloads: Some(reloads(status.reloads)),
             audit: status.audit.map(audit),
+            ready: status.ready,
         }
     }
 }
@@ -125,6 +126,8 @@ fn check_name(name: CheckName) -> pb::ReadinessCheckName {
         CheckName::Identity => pb::ReadinessCheckName::Identity,
         CheckName::Serving => pb::ReadinessCheckName::Serving,
         CheckName::Audit => pb::ReadinessCheckName::Audit,
+        CheckName::KeepWarm => pb::ReadinessCheckName::KeepWarm,
+        CheckName::Running => pb::ReadinessCheckName::Running,
     }
 }
 

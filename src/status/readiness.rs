@@ -41,6 +41,21 @@ impl Readiness {
         self.0.is_draining.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether `cache.keep_warm` is filled, or took too long.
+    pub(crate) fn is_warm(&self) -> bool {
+        self.0.is_warm.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the broker is shutting down.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether every check passes.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.checks().iter().all(|check| check.problem.is_none())
+    }
+
     /// Returns the outcome of every check.
     pub(crate) fn checks(&self) -> [Check; 4] {
         let Flags { could_serve, is_warm, is_draining } = &*self.0;

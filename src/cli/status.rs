@@ -1,0 +1,188 @@
+//! `status`: prints the broker's state, once or again and again.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use self::screen::Screen;
+use super::connection_args::ConnectionArgs;
+use crate::client::{Client, Failure, Settings, block_on};
+use crate::environment;
+use crate::exit_code::Exit;
+use crate::pb::{GetStatusRequest, GetStatusResponse, KeyOrder};
+use crate::signal::Signals;
+use crate::terminal::{print_error, try_print_line};
+
+mod screen;
+mod table;
+mod text;
+
+/// Shortest interval of `--watch`: each page of 100 keys counts as ten requests.
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
+/// Keys that pages of the broker reach.
+const MAX_KEYS: u64 = 10_000;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// Show the status again and again, until Ctrl-C
+    ///
+    /// On a terminal the view is redrawn in place. Otherwise each status follows the one before.
+    #[arg(short, long)]
+    watch: bool,
+    /// Time between two statuses of --watch
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = interval)]
+    interval: Duration,
+    /// Order of the keys
+    #[arg(long, value_enum, default_value_t = Order::Expiry)]
+    sort: Order,
+    /// Show only keys of this account
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    account: String,
+    /// Show only keys of this region
+    #[arg(long, default_value = "", hide_default_value = true)]
+    region: String,
+    /// Show only keys of this profile
+    #[arg(long, default_value = "", hide_default_value = true)]
+    profile: String,
+    /// Show only keys whose last fetch failed
+    #[arg(long)]
+    failing: bool,
+    /// Maximum number of keys
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=MAX_KEYS))]
+    limit: u64,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Tables for people
+    Text,
+    /// A line of JSON per status; durations are seconds
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// The soonest expiry first
+    Expiry,
+    /// By account, region and profile
+    Registry,
+    /// The most hits first
+    Hits,
+    /// The newest failure first
+    Failure,
+}
+
+impl From<Order> for KeyOrder {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Expiry => Self::Expiry,
+            Order::Registry => Self::Registry,
+            Order::Hits => Self::Hits,
+            Order::Failure => Self::Failure,
+        }
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < MIN_INTERVAL { Err("below 500ms; give at least that".to_owned()) } else { Ok(interval) }
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (settings, _) = args.connection.settings()?;
+    Ok(block_on(show(args, &settings))??.into())
+}
+
+async fn show(args: &Args, settings: &Settings) -> anyhow::Result<Exit> {
+    if args.watch {
+        return follow(args, settings).await;
+    }
+    match ask(args, settings).await {
+        Ok(status) => print(args, &status).map(|_| Exit::Success),
+        Err(failure) => Ok(report(&failure)),
+    }
+}
+
+/// Shows statuses until a signal or the end of the reader. Only a failure of the first one ends it: a broker may restart.
+async fn follow(args: &Args, settings: &Settings) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let mut view = None;
+    loop {
+        let status = tokio::select! {
+            status = ask(args, settings) => status,
+            () = signals.received() => return Ok(Exit::Success),
+        };
+        if let (Err(failure), None) = (&status, &view) {
+            return Ok(report(failure));
+        }
+        let has_reader = view.get_or_insert_with(|| View::open(args)).show(args, &status)?;
+        if !has_reader {
+            return Ok(Exit::Success);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(args.interval) => {}
+            () = signals.received() => return Ok(Exit::Success),
+        }
+    }
+}
+
+/// A new connection each time finds a broker that restarted, or the next address.
+async fn ask(args: &Args, settings: &Settings) -> Result<GetStatusResponse, Failure> {
+    let request = GetStatusRequest {
+        order: KeyOrder::from(args.sort).into(),
+        account_id: args.account.clone(),
+        region: args.region.clone(),
+        profile: args.profile.clone(),
+        failing: args.failing,
+        ..GetStatusRequest::default()
+    };
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    Client::connect(settings).await?.status(&request, limit).await
+}
+
+/// Prints a status; returns false if the reader has closed its end.
+fn print(args: &Args, status: &GetStatusResponse) -> anyhow::Result<bool> {
+    match args.output {
+        Format::Text => try_print_line(text::lines(status).join("\n")),
+        Format::Json => try_print_line(serde_json::to_string(status)?),
+    }
+}
+
+fn report(failure: &Failure) -> Exit {
+    print_error(failure);
+    Exit::from(failure)
+}
+
+/// Where the statuses of `--watch` go.
+enum View {
+    Screen(Screen),
+    Lines,
+}
+
+impl View {
+    fn open(args: &Args) -> Self {
+        let is_dumb = environment::variable("TERM").is_none_or(|terminal| terminal == "dumb");
+        let is_screen = args.output == Format::Text && std::io::stdout().is_terminal() && !is_dumb;
+        if is_screen { Self::Screen(Screen::open()) } else { Self::Lines }
+    }
+
+    /// Shows a status, or why there is none. Returns false if the reader has closed its end.
+    fn show(&mut self, args: &Args, status: &Result<GetStatusResponse, Failure>) -> anyhow::Result<bool> {
+        match (self, status) {
+            (Self::Screen(screen), Ok(status)) => screen.draw(text::lines(status)),
+            (Self::Screen(screen), Err(failure)) => screen.draw_problem(&failure.to_string()),
+            (Self::Lines, Ok(status)) => print(args, status),
+            (Self::Lines, Err(failure)) => {
+                print_error(failure);
+                Ok(true)
+            }
+        }
+    }
+}
