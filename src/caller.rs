@@ -9,11 +9,13 @@ use spiffe::SpiffeId;
 
 mod claim_names;
 mod dns_name;
+mod group;
 mod parse;
 mod principal;
 
 pub use self::claim_names::ClaimNames;
 pub use self::dns_name::{DnsName, DnsNameError};
+pub use self::group::CallerGroup;
 pub use self::parse::CallerError;
 pub use self::principal::Principal;
 
@@ -96,11 +98,8 @@ impl Caller {
         match self {
             Self::Process { .. } | Self::Loopback | Self::AwsApi => 0,
             Self::Spiffe(id) => id.trust_domain().as_str().len() + id.path().len(),
-            Self::Dns(name) => name.to_string().len(),
-            Self::Token(token) => {
-                let claims = token.claims.iter().map(|(name, text)| name.len() + text.len() + CLAIM_BYTES);
-                token.issuer.len() + token.subject.len() + claims.sum::<usize>()
-            }
+            Self::Dns(name) => name.as_str().len(),
+            Self::Token(token) => token.bytes(),
         }
     }
 
@@ -131,6 +130,15 @@ impl Caller {
             Self::Dns(_) => "client certificate with this DNS name, verified by a root for that name",
             Self::Token(_) => "bearer token signed by a configured issuer",
         }
+    }
+}
+
+impl TokenCaller {
+    /// Returns the memory that the names and claims take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let claims = self.claims.iter().map(|(name, text)| name.len() + text.len() + CLAIM_BYTES);
+        self.issuer.len() + self.subject.len() + claims.sum::<usize>()
     }
 }
 

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use self::claims::{Claims, LEEWAY};
 use self::header::Header;
 use self::issuer_keys::IssuerKeys;
-use self::token_cache::TokenCache;
+use self::token_cache::TokenCaches;
 use self::token_parts::TokenParts;
 use crate::caller::ClaimNames;
 use crate::clock::Clock;
@@ -44,7 +44,7 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct Issuers {
     known: Vec<Issuer>,
-    verified: TokenCache,
+    verified: TokenCaches,
     /// The names of the claims that are kept of a verified token: a watch keeps its caller for an hour.
     kept_claims: ArcSwap<ClaimNames>,
     clock: Arc<dyn Clock>,
@@ -68,8 +68,9 @@ impl Issuers {
             let keys = Arc::new(IssuerKeys::load(&settings, Arc::clone(&clock))?);
             Ok(Issuer { settings, keys })
         };
-        let issuers = settings.into_iter().map(load).collect::<Result<_, _>>()?;
-        Ok(Self { known: issuers, verified: TokenCache::new(), kept_claims: ArcSwap::default(), clock })
+        let issuers = settings.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let verified = TokenCaches::new(issuers.len());
+        Ok(Self { known: issuers, verified, kept_claims: ArcSwap::default(), clock })
     }
 
     /// Keeps the keys up to date for as long as it is polled. Each issuer has a task, so that one failure affects no other issuer.

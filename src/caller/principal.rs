@@ -39,6 +39,17 @@ impl Principal {
             Self::Spiffe(_) | Self::Dns(_) | Self::Token { .. } => false,
         }
     }
+
+    /// Returns the memory that the name takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Uid(_) | Self::Loopback | Self::AwsApi => 0,
+            Self::Spiffe(id) => id.trust_domain().as_str().len() + id.path().len(),
+            Self::Dns(name) => name.as_str().len(),
+            Self::Token { issuer, subject } => issuer.len() + subject.len(),
+        }
+    }
 }
 
 /// Writes the name that [`Caller`](super::Caller) parses. No two principals have one name, because an issuer's name has no `:`.

@@ -30,6 +30,14 @@ pub(super) struct KeyFingerprint {
     digest: [u8; 32],
 }
 
+#[cfg(test)]
+impl KeyFingerprint {
+    /// Returns the fingerprint of a key that does not exist.
+    pub(super) fn of_test(id: &str) -> Self {
+        Self { id: id.into(), digest: [0; 32] }
+    }
+}
+
 impl Key {
     /// Reads a key and its ID; `None` if it cannot verify signatures of tokens.
     pub(super) fn read(json: serde_json::Value) -> Option<(String, Self)> {
