@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use self::auth_failures::AuthFailures;
-use self::usage::UsageLimits;
+use self::usage::{Rates, UsageLimits};
 use crate::caller::Principal;
 use crate::clock::Clock;
 
@@ -38,6 +38,8 @@ pub use self::usage::Admission;
 pub struct Settings {
     /// Requests per second of one remote caller; the burst is ten seconds' worth.
     pub requests_per_second: NonZeroU32,
+    /// Requests per second of one caller on this host; the burst is ten seconds' worth.
+    pub local_requests_per_second: NonZeroU32,
     /// Requests of one caller in flight.
     pub in_flight: usize,
     /// Failed authentications per second of one origin; the burst is ten seconds' worth.
@@ -59,8 +61,9 @@ impl Limits {
     /// Starts with no usage.
     #[must_use]
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let rates = Rates { remote: settings.requests_per_second, local: settings.local_requests_per_second };
         Self {
-            usage: UsageLimits::new(settings.requests_per_second, settings.in_flight, Arc::clone(&clock)),
+            usage: UsageLimits::new(rates, settings.in_flight, Arc::clone(&clock)),
             auth_failures: AuthFailures::new(settings.failures_per_second, Arc::clone(&clock)),
             unproved: UnprovedConnections::new(settings.unproved_connections, Arc::clone(&clock)),
             request_memory: RequestMemory::new(clock),

@@ -73,11 +73,30 @@ async fn caller_over_its_rate_is_rejected_and_others_are_served() {
     call(&mut client, &honest).await.unwrap();
     served.broker.clock.advance(retry_delay(&limited));
     call(&mut client, &greedy).await.unwrap();
-    // Users of this host have no rate limit.
+    // Users of this host have a higher one.
     let mut user = served.broker.unix_client().await;
     for _ in 0..200 {
         user.get_registry_credentials(request(HOST)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn local_caller_over_its_rate_is_rejected_and_others_are_served() {
+    let served = Served::start(|limits| limits.local_requests_per_second = count(10));
+    let broker = &served.broker;
+    let (mut user, mut loopback) = (broker.unix_client().await, broker.client().await);
+    let batch = pb::BatchGetRegistryCredentialsRequest { requests: vec![request(HOST); 60] };
+    user.batch_get_registry_credentials(batch.clone()).await.unwrap();
+    let limited = user.batch_get_registry_credentials(batch.clone()).await.unwrap_err();
+    assert!(retry_delay(&limited) >= Duration::from_secs(1), "a batch counts its registries: {limited}");
+    for _ in 0..39 {
+        user.get_registry_credentials(request(HOST)).await.unwrap();
+    }
+    retry_delay(&user.get_registry_credentials(request(HOST)).await.unwrap_err());
+    loopback.batch_get_registry_credentials(batch).await.unwrap();
+    call(&mut loopback, &served.token("remote")).await.unwrap();
+    broker.clock.advance(Duration::from_secs(1));
+    user.get_registry_credentials(request(HOST)).await.unwrap();
 }
 
 #[tokio::test]

@@ -89,6 +89,7 @@ fn config() -> Config {
     config.cache.max_waiters = 1_000;
     config.aliases.add("registry.corp.example", Registry::PUBLIC).unwrap();
     (config.limits.requests_per_second, config.limits.failures_per_second) = (per_second, per_second);
+    config.limits.local_requests_per_second = NonZeroU32::new(1_000_000).unwrap();
     config.limits.in_flight = 10_000;
     config
 }

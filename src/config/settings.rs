@@ -131,8 +131,11 @@ define_sections! {
     "limits" Limits {
         /// Requests per second of one caller from another host; burst: 10 s. A batch counts each registry,
         /// and a page of `ListRegistries` counts one for each ten entries.
-        /// Callers of this host (Unix user, loopback, ECR-compatible API) have no rate limit.
         requests_per_second: u32 = 1000, count(10, 1_000_000);
+
+        /// Requests per second of one caller of this host: a Unix user, loopback, or the ECR-compatible API;
+        /// burst: 10 s. Raise it if one user or proxy of this host calls for a large build farm.
+        local_requests_per_second: u32 = 2000, count(10, 1_000_000);
 
         /// Maximum number of requests in flight of one caller. Keep it below `cache.max_waiters`, or one
         /// caller can make the broker reject all others.
@@ -161,8 +164,10 @@ define_sections! {
         /// released credential, before the release, and one per denial. Not set: no audit log.
         output: Option<Output>, AUDIT_OUTPUT, example "/var/log/ecr-broker/audit.jsonl";
 
-        /// Free space of the file's filesystem that only records of releases may use: below it, denials and
-        /// failed authentications are only counted. Set it well below the size of a small filesystem.
+        /// Free space of the file's filesystem that only records of releases may use. Below it, denials and
+        /// failed authentications are only counted. One caller's releases may then use an eighth of what is
+        /// left, and those of an issuer, a trust domain or this host a half; beyond it the caller gets
+        /// AUDIT_UNAVAILABLE. Set it well below the size of a small filesystem.
         reserve: u64 = "64MiB", bytes(0, 1 << 40);
     }
 

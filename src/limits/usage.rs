@@ -1,4 +1,4 @@
-//! Usage limits: the rate of remote callers, requests in flight and watched registries, per caller and globally.
+//! Usage limits: the rate of callers, requests in flight and watched registries, per caller and globally.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -31,10 +31,18 @@ const LOW_USAGE: usize = 200;
 /// up any number of callers.
 const RESERVE_SHARE: usize = 8;
 
+/// Requests per second of one caller.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rates {
+    pub(super) remote: NonZeroU32,
+    /// Of a caller on this host, which is often a whole build farm.
+    pub(super) local: NonZeroU32,
+}
+
 /// The usage of all callers, and its limits.
 #[derive(Debug, Clone)]
 pub(super) struct UsageLimits {
-    requests_per_second: NonZeroU32,
+    rates: Rates,
     in_flight: usize,
     clock: Arc<dyn Clock>,
     total: Arc<Usage>,
@@ -62,8 +70,7 @@ struct Usage {
 /// The usage of one caller.
 #[derive(Debug)]
 struct CallerUsage {
-    /// `None` for callers on this host: the host bounds their number, and one such caller is often a whole build farm.
-    rate: Option<Rate>,
+    rate: Rate,
     usage: Usage,
     log: LogThrottle,
 }
@@ -85,9 +92,9 @@ impl Maximum {
 }
 
 impl UsageLimits {
-    pub(super) fn new(requests_per_second: NonZeroU32, in_flight: usize, clock: Arc<dyn Clock>) -> Self {
-        let (total, total_log, callers) = (Arc::default(), Arc::default(), recent::cache());
-        Self { requests_per_second, in_flight, clock, total, total_log, callers }
+    pub(super) fn new(rates: Rates, in_flight: usize, clock: Arc<dyn Clock>) -> Self {
+        let (total, total_log, callers) = (Arc::default(), Arc::default(), recent::cache(Principal::bytes));
+        Self { rates, in_flight, clock, total, total_log, callers }
     }
 
     pub(super) fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
@@ -148,8 +155,9 @@ impl UsageLimits {
         if let Some(caller) = self.callers.get(principal) {
             return caller;
         }
-        let rate = (!principal.is_local()).then(|| Rate::new(self.requests_per_second));
-        let new = || Arc::new(CallerUsage { rate, usage: Usage::default(), log: LogThrottle::default() });
+        let per_second = if principal.is_local() { self.rates.local } else { self.rates.remote };
+        let (rate, usage, log) = (Rate::new(per_second), Usage::default(), LogThrottle::default());
+        let new = || Arc::new(CallerUsage { rate, usage, log });
         self.callers.get_with_by_ref(principal, new)
     }
 
@@ -189,9 +197,8 @@ impl UsageLimits {
 
 impl CallerUsage {
     fn admit(&self, requests: NonZeroU32, now: Duration) -> Result<(), LimitExceeded> {
-        let Some(rate) = &self.rate else { return Ok(()) };
         let exceeded = |wait| LimitExceeded::PerCaller(Resource::InFlight, RetryAfter::spread(wait));
-        rate.admit(requests, now).map_err(exceeded)
+        self.rate.admit(requests, now).map_err(exceeded)
     }
 }
 
@@ -251,7 +258,8 @@ mod tests {
 
     fn limits(in_flight: usize) -> (UsageLimits, Arc<Still>) {
         let clock = Arc::new(Still::default());
-        (UsageLimits::new(count(10), in_flight, clock.clone()), clock)
+        let rates = Rates { remote: count(10), local: count(1_000_000) };
+        (UsageLimits::new(rates, in_flight, clock.clone()), clock)
     }
 
     fn count(number: u32) -> NonZeroU32 {
@@ -292,7 +300,20 @@ mod tests {
     }
 
     #[test]
-    fn local_caller_has_no_rate_but_a_limit_in_flight() {
+    fn local_caller_has_a_rate_apart_from_that_of_remote_ones() {
+        let rates = Rates { remote: count(1), local: count(10) };
+        let limits = UsageLimits::new(rates, 1_000, Arc::new(Still::default()));
+        for local in [Principal::Uid(1001), Principal::Loopback, Principal::AwsApi] {
+            limits.admit(&local, count(100)).unwrap();
+            caller_limit(limits.admit(&local, count(1)));
+        }
+        limits.admit(&Principal::Uid(1002), count(1)).unwrap();
+        limits.admit(&remote("a.example"), count(10)).unwrap();
+        caller_limit(limits.admit(&remote("a.example"), count(1)));
+    }
+
+    #[test]
+    fn local_caller_has_a_limit_in_flight() {
         let (limits, _) = limits(200);
         let user = Principal::Uid(1001);
         for _ in 0..100 {
@@ -380,10 +401,23 @@ mod tests {
     #[test]
     fn remembered_callers_are_bounded() {
         let (limits, _) = limits(1);
-        for number in 0..u32::try_from(recent::MAX_ENTRIES).unwrap() + 5_000 {
+        for number in 0..u32::try_from(recent::MAX_BYTES / recent::ENTRY_BYTES as u64).unwrap() + 5_000 {
             _ = limits.admit(&Principal::Uid(number), count(1));
         }
         limits.callers.run_pending_tasks();
-        assert!(limits.callers.entry_count() <= recent::MAX_ENTRIES);
+        assert!(limits.callers.weighted_size() <= recent::MAX_BYTES);
+    }
+
+    /// An issuer can make up subjects of 512 bytes, and a trust domain paths of 2 KB.
+    #[test]
+    fn p8_remembered_callers_with_long_names_are_bounded_in_bytes() {
+        let (limits, _) = limits(1);
+        for number in 0..40_000 {
+            let subject = format!("{number:0512}").into();
+            _ = limits.admit(&Principal::Token { issuer: "ci".into(), subject }, count(1));
+        }
+        limits.callers.run_pending_tasks();
+        assert!(limits.callers.weighted_size() <= recent::MAX_BYTES);
+        assert!((20_000..25_000).contains(&limits.callers.entry_count()), "{}", limits.callers.entry_count());
     }
 }

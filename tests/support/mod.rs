@@ -277,6 +277,7 @@ pub fn limits_settings() -> limits::Settings {
     let count = |number| NonZeroU32::new(number).unwrap();
     limits::Settings {
         requests_per_second: count(1_000),
+        local_requests_per_second: count(2_000),
         in_flight: 12_288,
         failures_per_second: count(100),
         unproved_connections: 1_024,

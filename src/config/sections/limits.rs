@@ -10,6 +10,7 @@ use crate::limits;
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> (limits::Settings, NonZeroU32) {
     let Limits {
         requests_per_second,
+        local_requests_per_second,
         in_flight,
         failures_per_second,
         unproved_connections,
@@ -18,6 +19,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> (limits::Settings, Non
     let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
     let settings = limits::Settings {
         requests_per_second: rate(requests_per_second),
+        local_requests_per_second: rate(local_requests_per_second),
         in_flight,
         failures_per_second: rate(failures_per_second),
         unproved_connections,
