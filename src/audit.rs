@@ -14,11 +14,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::sink::Sink;
 use self::status::WriterStatus;
-use self::writer::{Entry, Rejections};
+use self::writer::{About, Entry, Rejections};
+use crate::caller::Caller;
 use crate::clock::Clock;
 
 mod output;
 mod record;
+mod reserve;
 mod sink;
 mod status;
 mod target;
@@ -82,12 +84,27 @@ impl AuditLog {
         Ok(Self { queue, rejections: Arc::new(Semaphore::new(MAX_QUEUED_REJECTIONS)), writer, clock })
     }
 
-    /// Writes the record of a release, and returns once its line is in the output.
+    /// Writes the record of a release to a caller, and returns once its line is in the output.
     ///
     /// # Errors
-    /// The queue is full, the write failed, or it took too long.
-    pub async fn write(&self, record: &Record<'_>) -> Result<(), Unwritten> {
-        if self.enqueue(record, None).written().await { Ok(()) } else { Err(Unwritten) }
+    /// The write failed or took too long, or the disk is nearly full and the caller has used its share of what is left.
+    pub async fn write(&self, record: &Record<'_>, caller: &Caller) -> Result<(), Unwritten> {
+        let (written, outcome) = oneshot::channel();
+        let line = record::line(record, self.clock.now().wall).map_err(|_| Unwritten)?;
+        let outcome = Queued(Some(outcome));
+        match self.queue.try_send(Entry { line, written, about: About::Release(caller.clone()) }) {
+            Ok(()) => {}
+            // Boxed: the queue is seldom full. The places are given in the order of the requests, so that a flood of one caller's
+            // releases delays the others, and does not refuse them.
+            Err(mpsc::error::TrySendError::Full(entry)) => Box::pin(self.send(entry)).await?,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Unwritten),
+        }
+        if outcome.written().await { Ok(()) } else { Err(Unwritten) }
+    }
+
+    /// Queues an entry once there is room for it.
+    async fn send(&self, entry: Entry) -> Result<(), Unwritten> {
+        self.queue.send_timeout(entry, WRITE_TIMEOUT).await.map_err(|_| Unwritten)
     }
 
     /// Returns the state of the log.
@@ -102,13 +119,13 @@ impl AuditLog {
             unwritten.fetch_add(1, Ordering::Relaxed);
             return Queued(None);
         };
-        self.enqueue(record, Some(Rejections { count: 1, unwritten: Arc::clone(unwritten), _permit: Some(permit) }))
+        self.enqueue(record, Rejections { count: 1, unwritten: Arc::clone(unwritten), _permit: Some(permit) })
     }
 
     /// Queues one record about `count` rejections. If the write fails, `unwritten` counts them.
     pub(crate) fn queue_count(&self, count: &Count<'_>, unwritten: &Arc<AtomicU64>) -> Queued {
         let rejections = Rejections { count: count.count, unwritten: Arc::clone(unwritten), _permit: None };
-        self.enqueue(count, Some(rejections))
+        self.enqueue(count, rejections)
     }
 
     /// Waits until no record of a rejection is queued, so that none is lost at the shutdown.
@@ -117,10 +134,10 @@ impl AuditLog {
         let _ = tokio::time::timeout(WRITE_TIMEOUT, self.rejections.acquire_many(all)).await;
     }
 
-    fn enqueue(&self, record: &impl Serialize, rejections: Option<Rejections>) -> Queued {
+    fn enqueue(&self, record: &impl Serialize, rejections: Rejections) -> Queued {
         let (written, outcome) = oneshot::channel();
         let Ok(line) = record::line(record, self.clock.now().wall) else { return Queued(None) };
-        match self.queue.try_send(Entry { line, written, rejections }) {
+        match self.queue.try_send(Entry { line, written, about: About::Rejections(rejections) }) {
             Ok(()) => Queued(Some(outcome)),
             Err(mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry)) => {
                 entry.finish(false);

@@ -20,6 +20,7 @@ use crate::rejections::RejectionRecorder;
 mod active_policy;
 mod authorization;
 mod authorize;
+mod batch;
 mod keep_warm;
 mod known_ids;
 mod listing;

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use ecr_broker::audit::Output;
 use ecr_broker::pb;
+use ecr_broker::pb::batch_result::Result as Outcome;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use program::{SERVE_SIMULATED, Server, run, signal};
 use serde_json::Value;
@@ -90,6 +91,50 @@ async fn p11_thousand_concurrent_releases_have_a_record_each() {
     released.sort();
     recorded.sort();
     assert_eq!(released, recorded);
+}
+
+/// Each item is released by the record of its request, which counts the items with one credential.
+#[tokio::test]
+async fn p11_items_of_a_batch_with_one_credential_have_one_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let broker = TestBroker::start_as(Policy::Open, Some(&Output::File(file.clone())), |setup| {
+        setup.config.aliases.add("alias.example", HOST.parse().unwrap()).unwrap();
+    });
+    let mut client = broker.client().await;
+    let spellings = [HOST, "https://HOST/", "HOST/image:tag"].map(|text| text.replace("HOST", HOST));
+    let lasting = pb::GetRegistryCredentialsRequest { min_validity: prost_duration(3_600), ..request(HOST) };
+    let requests = [host(1), "alias.example".into(), "alias.example".into(), "ghcr.io".into()];
+    let requests: Vec<_> = spellings.iter().chain(&requests).map(|text| request(text)).chain([lasting]).collect();
+    let batch = pb::BatchGetRegistryCredentialsRequest { requests };
+    let results = client.batch_get_registry_credentials(batch).await.unwrap().into_inner().results;
+    let hosts = results.iter().map(|result| match result.result.as_ref().unwrap() {
+        Outcome::Credentials(credentials) => credentials.registry.as_str(),
+        Outcome::Error(_) => "error",
+    });
+    assert_eq!(
+        hosts.collect::<Vec<_>>(),
+        [HOST, HOST, HOST, &host(1), "alias.example", "alias.example", "error", HOST]
+    );
+
+    let mut written = records(&file);
+    let id = written[0]["request_id"].clone();
+    assert!(written.iter().all(|record| record["request_id"] == id && record["outcome"] == "released"));
+    written.sort_by_key(|record| record["count"].as_u64());
+    let shape: Vec<_> = written
+        .iter()
+        .map(|record| (record["registry"].as_str().unwrap(), &record["alias"], &record["count"]))
+        .collect();
+    let (first, alias) = (host(1), Value::from("alias.example"));
+    let none = Value::Null;
+    assert_eq!(
+        shape,
+        [(first.as_str(), &none, &none), (HOST, &alias, &Value::from(2)), (HOST, &none, &Value::from(4))]
+    );
+}
+
+fn prost_duration(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
 #[tokio::test]

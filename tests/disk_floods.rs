@@ -15,12 +15,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use attack::{Scene, Setup, attacker};
+use attack::{Scene, Setup, attacker, client_as};
 use certificates::{Authority, BROKER, RUNNER};
 use ecr_broker::pb;
 use futures_util::future::join_all;
 use program::{PROGRAM, Server};
 use raw_frames::{PING, Raw, frame};
+use rustix::process::getuid;
 use serde_json::Value;
 use support::{Client, HOST, host, request};
 use tokio::net::UnixStream;
@@ -31,6 +32,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 /// Batches that are in flight together.
 const AT_ONCE: usize = 8;
 const BATCH: usize = 100;
+/// A user of this host that may have every registry.
+const FLOODER: u32 = 4242;
 /// A flood of one kind by one caller leaves at most one record in this many. On a slow machine it takes longer, and has more.
 const AT_LEAST_COUNTED: u64 = 4;
 
@@ -69,9 +72,14 @@ fn records(file: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))).collect()
 }
 
+/// A broker with an audit log, and without a limit of local callers: attackers may be the same user as an honest one.
 fn audited(file: &Path) -> Setup {
     // The disk of the tests may be small.
-    let variables = [("ECR_BROKER_AUDIT_OUTPUT", file.to_str().unwrap()), ("ECR_BROKER_AUDIT_RESERVE", "0B")];
+    let variables = [
+        ("ECR_BROKER_AUDIT_OUTPUT", file.to_str().unwrap()),
+        ("ECR_BROKER_AUDIT_RESERVE", "0B"),
+        ("ECR_BROKER_LIMITS_LOCAL_REQUESTS_PER_SECOND", "1000000"),
+    ];
     Setup { environment: variables.map(|(name, value)| (name, value.to_owned())).into(), ..Setup::default() }
 }
 
@@ -127,6 +135,65 @@ async fn p11_twenty_thousand_denials_leave_few_records_and_an_exact_count() {
 #[ignore = "takes half a minute"]
 async fn p11_two_hundred_thousand_denials_leave_few_records() {
     denials(2_000).await;
+}
+
+/// A local user has a rate, which counts the items of batches, and a batch has one record for each credential.
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_flood_of_releases_is_limited_and_each_batch_has_one_record() {
+    const LONGEST: usize = 2_000;
+    if !getuid().is_root() {
+        println!("skipped: this process may not call as another user");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.jsonl");
+    let mut setup = audited(&audit);
+    // Below what a slow machine can do, and above what an honest caller of the test does.
+    let rate = setup.environment.last_mut().unwrap();
+    *rate = (rate.0, "500".to_owned());
+    setup.tables = grant_of_everything();
+    let scene = Scene::start(setup).await;
+    let (client, began) = (scene.user(FLOODER).await, Instant::now());
+    let each = || async {
+        let mut client = client.clone();
+        for batches in 0..LONGEST / AT_ONCE {
+            let batch = pb::BatchGetRegistryCredentialsRequest { requests: vec![request(HOST); BATCH] };
+            match client.batch_get_registry_credentials(batch).await {
+                Ok(results) => assert!(results.into_inner().results.iter().all(is_released)),
+                Err(status) => {
+                    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+                    return batches;
+                }
+            }
+        }
+        panic!("a flood without an end");
+    };
+    let batches: usize = join_all((0..AT_ONCE).map(|_| each())).await.into_iter().sum();
+    let took = began.elapsed();
+    let log = scene.end("releases of a user", &format!("{batches} batches in {took:.1?} until the rate refused")).await;
+
+    let written = Written::new(&audit, &log);
+    let flood: Vec<_> = written.audit.iter().filter(|record| is_of_flooder(record)).collect();
+    let released: u64 = flood.iter().map(|record| record["count"].as_u64().unwrap_or(1)).sum();
+    let (records, bytes) = (flood.len(), written.audit_bytes);
+    println!("{records} records of {released} releases; {bytes} bytes of audit with those of the honest callers");
+    assert_eq!((records, released), (batches, (batches * BATCH) as u64));
+    assert!(flood.iter().all(|record| record["count"] == BATCH && record["request_id"].is_string()));
+}
+
+fn is_released(result: &pb::BatchResult) -> bool {
+    matches!(&result.result, Some(pb::batch_result::Result::Credentials(_)))
+}
+
+fn is_of_flooder(record: &Value) -> bool {
+    record["caller"].as_str().is_some_and(|caller| caller.starts_with(&format!("uid:{FLOODER},")))
+}
+
+fn grant_of_everything() -> String {
+    format!(
+        "[[grants]]\nid = \"flood\"\ncallers = [{{ uid = {FLOODER} }}]\n\
+         registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}]\n"
+    )
 }
 
 /// Each item of a batch is an error, not a line.
@@ -241,28 +308,27 @@ async fn failed_certificates_and_tokens_are_audited_without_their_text() {
     assert!(!log.contains("canary") && !fs::read_to_string(&audit).unwrap().contains("canary"));
 }
 
-/// A broker whose audit log is on a disk of 1 MB, in a separate mount namespace.
+/// A broker whose audit log is on a small disk, in a separate mount namespace.
 struct SmallDisk {
     broker: Server,
     client: Client,
     /// The disk's directory, as this process sees it.
     disk: PathBuf,
+    socket: PathBuf,
     _directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    const RESERVE: &str = "512KiB";
-
-    /// Starts the broker; `None` if this process may not mount.
-    async fn start() -> Option<Self> {
+    /// Starts the broker with a disk of so many MB; `None` if this process may not mount.
+    async fn start(size_mb: u32, reserve: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let (disk, socket, config) =
             (directory.path().join("disk"), directory.path().join("b.sock"), directory.path().join("broker.toml"));
         fs::create_dir(&disk).unwrap();
         let mounted = |then: &[&str]| {
             let mut command = Command::new("unshare");
-            let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"";
-            command.args(["--mount", "sh", "-c", script]).arg(&disk).args(then);
+            let script = format!("mount -t tmpfs -o size={size_mb}m tmpfs \"$0\" && exec \"$@\"");
+            command.args(["--mount", "sh", "-c", &script]).arg(&disk).args(then);
             command
         };
         if !mounted(&["true"]).output().is_ok_and(|output| output.status.success()) {
@@ -274,15 +340,15 @@ impl SmallDisk {
              callers = [{{ uid = {} }}]\nregistries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
             socket.display(),
             disk.join("audit.jsonl").display(),
-            Self::RESERVE,
-            rustix::process::getuid().as_raw(),
+            reserve,
+            getuid().as_raw(),
         );
-        fs::write(&config, grants).unwrap();
+        fs::write(&config, grants + &grant_of_everything()).unwrap();
         let command = mounted(&[PROGRAM, "serve", "--simulate", "--config", config.to_str().unwrap()]);
         let broker = Server::spawn_logging(command);
         let client = Client::new(channel(&socket).await);
         let seen = Path::new("/proc").join(broker.pid().to_string()).join("root").join(disk.strip_prefix("/").unwrap());
-        Some(Self { broker, client, disk: seen, _directory: directory })
+        Some(Self { broker, client, disk: seen, socket, _directory: directory })
     }
 
     /// Fills the disk with so many bytes, or as many as fit.
@@ -318,7 +384,7 @@ async fn channel(socket: &Path) -> Channel {
 
 #[tokio::test]
 async fn p11_releases_outlast_denials_on_a_full_disk_and_recover() {
-    let Some(mut small) = SmallDisk::start().await else { return };
+    let Some(mut small) = SmallDisk::start(1, "512KiB").await else { return };
     small.get().await.unwrap();
     small.deny().await;
     assert_eq!(small.recorded_denials(), 1);
@@ -348,4 +414,39 @@ async fn p11_releases_outlast_denials_on_a_full_disk_and_recover() {
     println!("{recorded} releases on a disk of 1 MB, {cut} line cut short, released again without a restart");
     assert!(cut <= 1 && recorded == released + 1, "{cut} lines cut, {recorded} of {released} releases");
     assert_eq!(small.recorded_denials(), 2);
+}
+
+/// A caller that floods a disk with its releases gets AUDIT_UNAVAILABLE, and no other caller does.
+#[tokio::test]
+async fn p11_flood_of_releases_on_a_small_disk_refuses_its_caller_only() {
+    const SIZE_MB: u32 = 4;
+    let Some(mut small) = SmallDisk::start(SIZE_MB, "64MiB").await else { return };
+    let mut flooder = client_as(&small.socket, FLOODER).await;
+    let mut batch = async || {
+        let requests = (1..=BATCH).map(|number| request(&host(number))).collect();
+        let batch = pb::BatchGetRegistryCredentialsRequest { requests };
+        let results = flooder.batch_get_registry_credentials(batch).await.unwrap().into_inner().results;
+        let released = results.iter().filter(|result| is_released(result)).count();
+        let refused = results.iter().filter(|result| failed_with(result, Code::Unavailable)).count();
+        assert_eq!(released + refused, BATCH, "{results:?}");
+        released
+    };
+    let mut flooded = 0;
+    loop {
+        let released = batch().await;
+        flooded += released;
+        if released < BATCH {
+            break;
+        }
+    }
+    small.broker.until_logged("audit reserve reached");
+    let bytes = fs::metadata(small.disk.join("audit.jsonl")).unwrap().len();
+    let share = u64::from(SIZE_MB) * 1024 * 1024 / 8;
+    println!("a flood of {flooded} releases took {bytes} bytes of a disk of {SIZE_MB} MB");
+    assert!((share / 2..=share).contains(&bytes), "{bytes}");
+    for _ in 0..100 {
+        small.get().await.unwrap();
+    }
+    assert_eq!(batch().await, 0, "the flood stays refused");
+    assert_eq!(small.audit().1, 0);
 }

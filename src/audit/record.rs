@@ -1,5 +1,6 @@
 //! Audit records and their format: one JSON object a line.
 
+use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -50,6 +51,9 @@ pub struct Record<'a> {
     /// Request ID of the AWS call that returned the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aws_request_id: Option<&'a str>,
+    /// Number of the request's items that received the credential, if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<NonZeroUsize>,
 }
 
 /// The decision about a request.

@@ -1,7 +1,7 @@
 //! A disk of the tests, with room for a number of bytes.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::AuditLog;
 use super::sink::Sink;
@@ -35,6 +35,15 @@ impl Disk {
 
     pub(crate) fn set_free(&self, free: u64) {
         lock(&self.0).free = free;
+    }
+
+    pub(crate) fn free(&self) -> u64 {
+        lock(&self.0).free
+    }
+
+    /// Holds up every write until the result is dropped.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, impl Sized> {
+        lock(&self.0)
     }
 
     pub(crate) fn text(&self) -> String {

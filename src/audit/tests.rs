@@ -22,6 +22,7 @@ fn record(outcome: Outcome) -> Record<'static> {
         policy: "policy",
         credential_id: None,
         aws_request_id: None,
+        count: None,
     }
 }
 
@@ -34,7 +35,11 @@ async fn deny(audit: &AuditLog) -> bool {
 }
 
 async fn release(audit: &AuditLog) -> bool {
-    audit.write(&record(Outcome::Released)).await.is_ok()
+    release_to(audit, "uid:1001,gid:1001").await
+}
+
+async fn release_to(audit: &AuditLog, caller: &str) -> bool {
+    audit.write(&record(Outcome::Released), &caller.parse().unwrap()).await.is_ok()
 }
 
 #[tokio::test]
@@ -82,4 +87,49 @@ async fn rejections_beyond_the_queue_are_counted_and_delay_no_release() {
     assert!(audit.queue_count(&count, &unwritten).written().await);
     assert_eq!(unwritten.load(Ordering::Relaxed), 1);
     assert!(disk.text().ends_with("\"outcome\":\"denied\",\"count\":7}\n"), "{}", disk.text());
+}
+
+/// A flood of one caller's releases reaches the reserve: the others' go on.
+#[tokio::test]
+async fn p11_flood_of_releases_leaves_the_reserve_to_other_callers() {
+    const RESERVE: u64 = 1024 * 1024;
+    let disk = Disk::with_room(RESERVE - 1);
+    let audit = disk.audit_log(RESERVE, Arc::new(SystemClock::new()));
+    let mut flooded = 0;
+    while release(&audit).await {
+        flooded += 1;
+    }
+    assert!(disk.free() > RESERVE * 3 / 4, "{flooded} records left {} bytes", disk.free());
+    for caller in ["uid:1002,gid:1001", "loopback", "jwt:ci:a"] {
+        for _ in 0..100 {
+            assert!(release_to(&audit, caller).await, "{caller}");
+        }
+    }
+    assert!(!release(&audit).await, "the flood stays refused");
+    disk.set_free(2 * RESERVE);
+    assert!(release(&audit).await, "until the space has returned");
+}
+
+/// A full queue delays releases and refuses none, so that a flood of one caller does not refuse those of others.
+#[tokio::test]
+async fn p11_releases_wait_for_a_full_queue_instead_of_failing() {
+    let disk = Disk::with_room(u64::MAX);
+    let audit = disk.audit_log(0, Arc::new(SystemClock::new()));
+    let held = disk.hold();
+    let many = MAX_QUEUED + 1_000;
+    let writes: Vec<_> = (0..many)
+        .map(|_| {
+            let audit = audit.clone();
+            tokio::spawn(async move { release(&audit).await })
+        })
+        .collect();
+    while audit.queue.capacity() > 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::yield_now().await;
+    drop(held);
+    for write in writes {
+        assert!(write.await.unwrap());
+    }
+    assert_eq!(disk.text().lines().count(), many);
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
+use super::reserve::Reserve;
 use super::sink::Sink;
 use super::status::WriterStatus;
+use crate::caller::Caller;
 
 /// Maximum number of records in one write.
 const MAX_BATCH: usize = 256;
@@ -19,8 +21,16 @@ pub(super) struct Entry {
     pub(super) line: Vec<u8>,
     /// Receives whether the line was written.
     pub(super) written: oneshot::Sender<bool>,
-    /// What a record is about that no release waits for.
-    pub(super) rejections: Option<Rejections>,
+    pub(super) about: About,
+}
+
+/// What a record is about.
+#[derive(Debug)]
+pub(super) enum About {
+    /// The release of a credential to a caller, which waits for the record.
+    Release(Caller),
+    /// Rejections. No release waits for them.
+    Rejections(Rejections),
 }
 
 /// The rejections that one record stands for.
@@ -36,23 +46,22 @@ pub(super) struct Rejections {
 impl Entry {
     /// Tells whether the line was written. The request may have ended.
     pub(super) fn finish(self, written: bool) {
-        if let Some(rejections) = self.rejections.filter(|_| !written) {
+        if let (About::Rejections(rejections), false) = (self.about, written) {
             rejections.unwritten.fetch_add(rejections.count, Ordering::Relaxed);
         }
         let _ = self.written.send(written);
     }
 }
 
-/// Writes records until every handle of the log is dropped. Rejections are only counted while less than `reserve` bytes are free.
+/// Writes records until every handle of the log is dropped. While less than `reserve` bytes are free, rejections are only counted,
+/// and no caller may use all of what is left.
 pub(super) fn run(mut queue: mpsc::Receiver<Entry>, sink: Sink, reserve: u64, status: &WriterStatus) {
-    let mut writer = Writer { sink, reserve, failing: false, below_reserve: false };
+    let mut writer = Writer { sink, reserve: Reserve::new(reserve), failing: false };
     let mut entries = Vec::new();
     while queue.blocking_recv_many(&mut entries, MAX_BATCH) > 0 {
-        let withheld = |entry: &mut Entry| entry.rejections.is_some();
-        if entries.iter().any(|entry| entry.rejections.is_some()) && writer.is_below_reserve() {
-            entries.extract_if(.., withheld).for_each(|entry| entry.finish(false));
-        }
-        status.is_below_reserve.store(writer.below_reserve, Ordering::Relaxed);
+        writer.reserve.note_free(writer.sink.free());
+        entries.extract_if(.., |entry| !writer.admits(entry)).for_each(|entry| entry.finish(false));
+        status.is_below_reserve.store(writer.reserve.is_reached(), Ordering::Relaxed);
         let written = entries.is_empty() || writer.write(&entries).is_ok();
         if !entries.is_empty() {
             status.record(entries.len(), written);
@@ -63,12 +72,9 @@ pub(super) fn run(mut queue: mpsc::Receiver<Entry>, sink: Sink, reserve: u64, st
 
 struct Writer {
     sink: Sink,
-    /// Free bytes that only releases may use.
-    reserve: u64,
+    reserve: Reserve,
     /// Whether the last write failed.
     failing: bool,
-    /// Whether less than the reserve was free.
-    below_reserve: bool,
 }
 
 impl Writer {
@@ -84,16 +90,10 @@ impl Writer {
         result
     }
 
-    /// Reads the free space. Only rejections need it: a release must not wait for it.
-    fn is_below_reserve(&mut self) -> bool {
-        let free = self.sink.free().unwrap_or(u64::MAX);
-        let (below, before) = (free < self.reserve, self.below_reserve);
-        self.below_reserve = below;
-        match (before, below) {
-            (false, true) => warn!(free, reserve = self.reserve, "audit reserve reached; denials are only counted"),
-            (true, false) => info!(free, reserve = self.reserve, "audit reserve recovered"),
-            _ => {}
+    fn admits(&mut self, entry: &Entry) -> bool {
+        match &entry.about {
+            About::Release(caller) => self.reserve.admit(caller, entry.line.len() as u64),
+            About::Rejections(_) => !self.reserve.is_reached(),
         }
-        below
     }
 }

@@ -40,5 +40,6 @@ fn of_context<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -
         policy,
         credential_id: None,
         aws_request_id: None,
+        count: None,
     }
 }

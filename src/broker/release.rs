@@ -1,5 +1,7 @@
 //! Release of credentials, after their audit record (P11).
 
+use std::num::NonZeroUsize;
+
 use super::authorization::Authorization;
 use super::profiles::Profiles;
 use super::record;
@@ -7,7 +9,9 @@ use super::released::{Released, account};
 use super::request::CredentialRequest;
 use crate::audit::{AuditLog, Record, Unwritten};
 use crate::cache::Found;
+use crate::credential::CredentialKey;
 use crate::error::BrokerError;
+use crate::registry::AccountId;
 
 /// Releases credentials, and records each release.
 #[derive(Debug)]
@@ -21,27 +25,43 @@ impl Releaser {
         Self { profiles, audit }
     }
 
-    /// Releases a credential, once its record is written. Nothing else in the broker releases one.
+    /// Releases a credential, once its record is written. Nothing else in the broker releases one, but [`Self::release_each`].
     pub(super) async fn release(
         &self,
         request: &CredentialRequest,
         authorization: Authorization,
         found: Found,
     ) -> Result<Released, BrokerError> {
-        let account = account(&authorization.key.registry, &found.credential);
-        let host = authorization.key.registry.host_in(account).ok_or(BrokerError::Internal)?;
+        let (host, account) = registry_of(&authorization.key, &found)?;
         // P11: no credential is released before its audit record is written.
-        self.record(request, &authorization, &host, &found).await?;
+        self.record(request, &authorization, (&host, &found), None).await?;
         let host = request.target.alias.as_ref().map_or(host, ToString::to_string);
         Ok(Released { found, key: authorization.key, host, account })
+    }
+
+    /// Releases one credential to several items of a request that ask for the same, once one record about all of them is written.
+    pub(super) async fn release_each(
+        &self,
+        request: &CredentialRequest,
+        authorization: &Authorization,
+        found: Vec<Found>,
+    ) -> Result<Vec<Released>, BrokerError> {
+        let Some(first) = found.first() else { return Ok(Vec::new()) };
+        let (host, account) = registry_of(&authorization.key, first)?;
+        let count = NonZeroUsize::new(found.len()).filter(|count| count.get() > 1);
+        // P11: no credential is released before its audit record is written.
+        self.record(request, authorization, (&host, first), count).await?;
+        let host = request.target.alias.as_ref().map_or(host, ToString::to_string);
+        let released = |found| Released { found, key: authorization.key.clone(), host: host.clone(), account };
+        Ok(found.into_iter().map(released).collect())
     }
 
     async fn record(
         &self,
         request: &CredentialRequest,
         Authorization { key, grant, policy, outcome }: &Authorization,
-        host: &str,
-        found: &Found,
+        (host, found): (&str, &Found),
+        count: Option<NonZeroUsize>,
     ) -> Result<(), BrokerError> {
         let Some(audit) = &self.audit else { return Ok(()) };
         let profile = self.profiles.find(&key.profile);
@@ -52,8 +72,16 @@ impl Releaser {
             grant: grant.as_deref(),
             credential_id: Some(found.credential.id().to_string()),
             aws_request_id: found.credential.upstream_request_id(),
+            count,
             ..record::of_request(request, *outcome, &policy.name)
         };
-        audit.write(&record).await.map_err(|Unwritten| BrokerError::AuditUnavailable)
+        audit.write(&record, &request.context.caller).await.map_err(|Unwritten| BrokerError::AuditUnavailable)
     }
+}
+
+/// Returns the plain host of a key's registry, and its account.
+fn registry_of(key: &CredentialKey, found: &Found) -> Result<(String, Option<AccountId>), BrokerError> {
+    let account = account(&key.registry, &found.credential);
+    let host = key.registry.host_in(account).ok_or(BrokerError::Internal)?;
+    Ok((host, account))
 }

@@ -1,6 +1,6 @@
 //! Who was rejected.
 
-use crate::caller::Principal;
+use crate::caller::{CallerGroup, Principal};
 use crate::limits::Origin;
 
 /// Who was rejected, as far as it is known.
@@ -24,17 +24,10 @@ impl Subject {
     }
 }
 
-/// Subjects with one memory. The operator configures each issuer and trust domain, so the number of groups is bounded.
+/// Subjects with one memory. The number of groups is bounded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Group {
-    /// The users of this host.
-    Local,
-    /// The workloads of a trust domain.
-    TrustDomain(String),
-    /// The hosts with a certificate for their DNS name, each of which has roots in the configuration.
-    Hosts,
-    /// The subjects of an issuer.
-    Issuer(Box<str>),
+    Callers(CallerGroup),
     /// The peers that proved nothing.
     Origins,
 }
@@ -42,22 +35,13 @@ pub(super) enum Group {
 impl Group {
     pub(super) fn of(subject: &Subject) -> Self {
         match subject {
-            Subject::Caller(Principal::Uid(_) | Principal::Loopback | Principal::AwsApi) => Self::Local,
-            Subject::Caller(Principal::Spiffe(id)) => Self::TrustDomain(id.trust_domain().to_string()),
-            Subject::Caller(Principal::Dns(_)) => Self::Hosts,
-            Subject::Caller(Principal::Token { issuer, .. }) => Self::Issuer(issuer.clone()),
+            Subject::Caller(principal) => Self::Callers(principal.into()),
             Subject::Origin(_) => Self::Origins,
         }
     }
 
     /// Returns the name of a group of callers.
     pub(super) fn callers(&self) -> Option<String> {
-        match self {
-            Self::Local => Some("local".to_owned()),
-            Self::TrustDomain(name) => Some(format!("spiffe://{name}")),
-            Self::Hosts => Some("dns".to_owned()),
-            Self::Issuer(name) => Some(format!("jwt:{name}")),
-            Self::Origins => None,
-        }
+        if let Self::Callers(group) = self { Some(group.to_string()) } else { None }
     }
 }

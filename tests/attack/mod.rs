@@ -14,7 +14,8 @@
 //! - The memory cgroup holds the broker alone; test and attackers are outside. Where cgroups cannot be written, only the peak of
 //!   the resident memory (`VmHWM`) is checked. [`MemoryCgroup`] can hold any other command, too.
 //! - One honest caller uses the Unix socket, another one a client certificate. A lost call fails the test.
-//! - [`Scene::certified`] connects as any other SPIFFE ID, [`Scene::unix`] as the user of the test, [`Scene::users`] as another one;
+//! - [`Scene::certified`] connects as any other SPIFFE ID, [`Scene::unix`] as the user of the test, [`Scene::user`] and [`Scene::users`] as
+//!   another one;
 //!   `Setup::tables` gives them grants.
 //! - [`Scene::end`] prints the figures, checks them and returns the broker's log.
 
@@ -28,13 +29,16 @@
 )]
 
 use std::fs::{self, Permissions};
-use std::future::pending;
+use std::future::{pending, ready};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_broker::simulator::{self, Controls, Simulator};
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, Rlimit, Uid, getrlimit, getuid, setrlimit};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -52,6 +56,7 @@ pub use self::honest::Honest;
 use crate::certificates::{Authority, BROKER, RUNNER};
 use crate::program::{Server, program};
 use crate::raw_frames::Raw;
+use crate::support::Client;
 
 /// Memory that the broker may use under every attack.
 pub const MEMORY_MB: u64 = 128;
@@ -154,22 +159,12 @@ impl Scene {
 
     /// Connects to the Unix socket `count` times as another user, if the user of the test is root.
     pub fn users(&self, uid: u32, count: usize) -> Vec<UnixStream> {
-        fs::set_permissions(self.directory.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::set_permissions(self.socket(), Permissions::from_mode(0o666)).unwrap();
-        let socket = self.socket();
-        let connect = move || {
-            if getuid().is_root() {
-                // The other threads keep their user.
-                rustix::thread::set_thread_res_uid(None, Uid::from_raw(uid), None).unwrap();
-            }
-            (0..count).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect::<Vec<_>>()
-        };
-        let streams = std::thread::spawn(connect).join().unwrap();
-        let tokio = |stream: std::os::unix::net::UnixStream| {
-            stream.set_nonblocking(true).unwrap();
-            UnixStream::from_std(stream).unwrap()
-        };
-        streams.into_iter().map(tokio).collect()
+        connect_as(&self.socket(), uid, count)
+    }
+
+    /// Returns a client of the Unix socket that is another user, if the user of the test is root.
+    pub async fn user(&self, uid: u32) -> Client {
+        client_as(&self.socket(), uid).await
     }
 
     /// Returns the endpoint of a client with a certificate for a SPIFFE ID, at `source`.
@@ -230,6 +225,34 @@ impl Scene {
     fn anonymous_tls(&self) -> ClientTlsConfig {
         ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.authority.pem())).domain_name(BROKER)
     }
+}
+
+/// Connects to a Unix socket `count` times as another user, if the user of the test is root.
+pub fn connect_as(socket: &Path, uid: u32, count: usize) -> Vec<UnixStream> {
+    fs::set_permissions(socket.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(socket, Permissions::from_mode(0o666)).unwrap();
+    let socket = socket.to_owned();
+    let connect = move || {
+        if getuid().is_root() {
+            // The other threads keep their user.
+            rustix::thread::set_thread_res_uid(None, Uid::from_raw(uid), None).unwrap();
+        }
+        (0..count).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect::<Vec<_>>()
+    };
+    let streams = std::thread::spawn(connect).join().unwrap();
+    let tokio = |stream: std::os::unix::net::UnixStream| {
+        stream.set_nonblocking(true).unwrap();
+        UnixStream::from_std(stream).unwrap()
+    };
+    streams.into_iter().map(tokio).collect()
+}
+
+/// Returns a client of a Unix socket that is another user, if the user of the test is root.
+pub async fn client_as(socket: &Path, uid: u32) -> Client {
+    let mut streams = connect_as(socket, uid, 1).into_iter().map(TokioIo::new);
+    let closed = || std::io::Error::from(std::io::ErrorKind::NotConnected);
+    let connector = tower::service_fn(move |_: Uri| ready(streams.next().ok_or_else(closed)));
+    Client::new(Endpoint::from_static("http://broker").connect_with_connector(connector).await.unwrap())
 }
 
 const AWS_KEYS: [(&str, &str); 4] = [

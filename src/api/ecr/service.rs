@@ -55,7 +55,7 @@ impl EcrApi {
         force_shutdown: &CancellationToken,
     ) -> Response<Full<Bytes>> {
         let (id, deadline) = (RequestId::random(), Instant::now() + MAX_DURATION);
-        let call = Call { id, answer_by: shortly_before(deadline) };
+        let call = Call { id, answer_by: shortly_before(deadline), deadline };
         let outcome = request::run(self.handle(request, call), deadline, force_shutdown.clone()).await;
         let outcome = outcome.unwrap_or_else(|error| Err(to_aws_error(&error, None, id, &self.rejections)));
         let response = outcome.map_or_else(AwsResponse::json_error, |output| AwsResponse::json(&output));

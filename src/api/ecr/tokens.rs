@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use data_encoding::BASE64;
-use futures_util::future::join_all;
 use http::header::AUTHORIZATION;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -27,6 +26,7 @@ pub(super) struct Call {
     pub(super) id: RequestId,
     /// Time at which the request gets the cause of its wait, if that is known.
     pub(super) answer_by: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// `GetAuthorizationToken` of both services. A clone is another handle of the same.
@@ -52,27 +52,32 @@ impl Tokens {
         let region = self.region(request, call.id)?;
         let accounts = accounts.map_or_else(|| vec![None], |accounts| accounts.into_iter().map(Some).collect());
         let _admission = self.admit(accounts.len(), call.id)?;
-        let tokens = accounts.into_iter().map(|account| self.private_token(account, region.clone(), call));
-        let tokens = join_all(tokens).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(ecr::output(tokens))
+        let registries = accounts.into_iter().map(|account| self.plain(account, region.clone(), call.id));
+        let registries = registries.collect::<Result<Vec<_>, _>>()?;
+        let requests: Vec<_> = registries.iter().map(|registry| Self::request(registry.clone(), call)).collect();
+        let released = self.broker.registry_credentials_of_each(&requests, call.deadline).await;
+        let tokens = registries.iter().zip(released).map(|(registry, released)| {
+            let released = released.map_err(|error| self.error(&error, registry.host().as_deref(), call.id))?;
+            Ok(ecr::private_authorization(&token(&released), released.found.credential.expires(), &released.host))
+        });
+        // Each failure is recorded, also after the first.
+        Ok(ecr::output(tokens.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>, _>>()?))
     }
 
     /// Returns the token of the public registry.
     pub(super) async fn public(&self, request: &AwsRequest, call: Call) -> Result<Value, AwsError> {
         request.json::<Value>()?;
         let _admission = self.admit(1, call.id)?;
-        let released = self.release(Registry::PUBLIC, call).await?;
+        let released = self.broker.registry_credentials(Self::request(Registry::PUBLIC, call)).await;
+        let released = released.map_err(|error| self.error(&error, Registry::PUBLIC.host().as_deref(), call.id))?;
         Ok(ecr::output(ecr::public_authorization(&token(&released), released.found.credential.expires())))
     }
 
-    async fn private_token(&self, account: Option<AccountId>, region: Region, call: Call) -> Result<Value, AwsError> {
-        // ECR's response names plain hosts only.
+    /// Returns a private registry with a plain host: ECR's response names no other.
+    fn plain(&self, account: Option<AccountId>, region: Region, id: RequestId) -> Result<Registry, AwsError> {
         let registry = PrivateRegistry::new(account, region, EndpointVariant::default());
-        let registry =
-            registry.map_err(|error| self.error(&BrokerError::registry("registryIds", &error), None, call.id))?;
-        let released = self.release(Registry::Private(registry), call).await?;
-        let expiry = released.found.credential.expires();
-        Ok(ecr::private_authorization(&token(&released), expiry, &released.host))
+        let invalid = |error| self.error(&BrokerError::registry("registryIds", &error), None, id);
+        registry.map(Registry::Private).map_err(invalid)
     }
 
     /// Returns the region that a request is signed for, else the broker's own.
@@ -90,13 +95,9 @@ impl Tokens {
         request::admit(&self.limits, &Caller::AwsApi, count).map_err(|error| self.error(&error, None, id))
     }
 
-    async fn release(&self, registry: Registry, call: Call) -> Result<Released, AwsError> {
-        let host = registry.host();
+    fn request(registry: Registry, call: Call) -> CredentialRequest {
         let context = RequestContext { caller: Caller::AwsApi, id: call.id, trace_id: None };
-        let request = CredentialRequest::new(context, registry.into());
-        let request = CredentialRequest { answer_by: Some(call.answer_by), ..request };
-        let released = self.broker.registry_credentials(request).await;
-        released.map_err(|error| self.error(&error, host.as_deref(), call.id))
+        CredentialRequest { answer_by: Some(call.answer_by), ..CredentialRequest::new(context, registry.into()) }
     }
 
     fn error(&self, error: &BrokerError, registry: Option<&str>, id: RequestId) -> AwsError {

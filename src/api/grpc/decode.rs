@@ -36,7 +36,7 @@ pub(super) fn credential_request(
 /// Reads the IDs of the credentials that a watcher already has.
 pub(super) fn known_ids(ids: &[String]) -> Result<KnownIds, BrokerError> {
     if ids.len() > MAX_KNOWN_IDS {
-        let problem = format!("there are {} of them; name at most {MAX_KNOWN_IDS}", ids.len());
+        let problem = format!("too many; name at most {MAX_KNOWN_IDS}");
         return Err(BrokerError::RequestInvalid { field: "known_credential_ids", problem });
     }
     ids.iter().map(|id| credential_id("known_credential_ids", id)).collect()

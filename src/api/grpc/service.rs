@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 use tracing::{Span, field};
@@ -12,7 +11,7 @@ use super::admitted::AdmittedCall;
 use super::status::{ErrorContext, to_status};
 use super::{decode, encode, listing, watch};
 use crate::api::request::shortly_before;
-use crate::broker::{Broker, CredentialRequest};
+use crate::broker::{Broker, CredentialRequest, Released};
 use crate::error::BrokerError;
 use crate::limits::Limits;
 use crate::pb;
@@ -37,24 +36,67 @@ impl RegistryCredentials {
         AdmittedCall::take(&self.limits, request, count.min(MAX_REQUESTS))
     }
 
+    /// Reads a request, which must be answered before `deadline`. Its error is logged.
+    fn decode(
+        &self,
+        request: &pb::GetRegistryCredentialsRequest,
+        admitted: &AdmittedCall,
+        deadline: Instant,
+    ) -> Result<(CredentialRequest, ErrorContext), Status> {
+        let request = decode::credential_request(&self.broker, &admitted.context, request);
+        let (request, context) = request.map_err(|error| admitted.fail(&error))?;
+        Ok((CredentialRequest { answer_by: Some(shortly_before(deadline)), ..request }, context))
+    }
+
     /// Returns the credentials of one registry, or the logged error as a status.
     async fn credentials(
         &self,
         request: &pb::GetRegistryCredentialsRequest,
         admitted: &AdmittedCall,
-        deadline: Instant,
     ) -> Result<pb::RegistryCredentials, Status> {
-        let request = decode::credential_request(&self.broker, &admitted.context, request);
-        let (request, context) = request.map_err(|error| admitted.fail(&error))?;
-        let request = CredentialRequest { answer_by: Some(shortly_before(deadline)), ..request };
+        let deadline = admitted.call.deadline;
+        let (request, context) = self.decode(request, admitted, deadline)?;
         let released = timeout_at(deadline, self.broker.registry_credentials(request)).await;
-        let released = released.unwrap_or(Err(BrokerError::Deadline));
-        let released = released.map_err(|error| to_status(&error, &context, &admitted.call))?;
-        let span = Span::current();
-        span.record("registry", &released.host);
-        span.record("cache_status", field::debug(released.found.status));
-        Ok(encode::credentials(released))
+        respond(released.unwrap_or(Err(BrokerError::Deadline)), &context, admitted)
     }
+
+    /// Returns the results of a batch, in its order.
+    async fn batch(
+        &self,
+        requests: &[pb::GetRegistryCredentialsRequest],
+        admitted: &AdmittedCall,
+    ) -> Vec<pb::BatchResult> {
+        let deadline = admitted.part_deadline();
+        let decoded = requests.iter().map(|request| self.decode(request, admitted, deadline));
+        let mut requests = Vec::new();
+        let contexts: Vec<_> = decoded
+            .map(|decoded| {
+                decoded.map(|(request, context)| {
+                    requests.push(request);
+                    context
+                })
+            })
+            .collect();
+        let mut released = self.broker.registry_credentials_of_each(&requests, deadline).await.into_iter();
+        let result = |context: Result<ErrorContext, Status>| {
+            let mut released = || released.next().unwrap_or(Err(BrokerError::Internal));
+            encode::batch_result(context.and_then(|context| respond(released(), &context, admitted)))
+        };
+        contexts.into_iter().map(result).collect()
+    }
+}
+
+/// Returns the message of a released credential, or the logged error as a status.
+fn respond(
+    released: Result<Released, BrokerError>,
+    context: &ErrorContext,
+    admitted: &AdmittedCall,
+) -> Result<pb::RegistryCredentials, Status> {
+    let released = released.map_err(|error| to_status(&error, context, &admitted.call))?;
+    let span = Span::current();
+    span.record("registry", &released.host);
+    span.record("cache_status", field::debug(released.found.status));
+    Ok(encode::credentials(released))
 }
 
 #[tonic::async_trait]
@@ -64,7 +106,7 @@ impl RegistryCredentialsService for RegistryCredentials {
         mut request: Request<pb::GetRegistryCredentialsRequest>,
     ) -> Result<Response<pb::GetRegistryCredentialsResponse>, Status> {
         let admitted = self.take(&mut request, 1)?;
-        let credentials = self.credentials(request.get_ref(), &admitted, admitted.call.deadline).await?;
+        let credentials = self.credentials(request.get_ref(), &admitted).await?;
         Ok(admitted.respond(pb::GetRegistryCredentialsResponse { credentials: Some(credentials) }))
     }
 
@@ -76,12 +118,12 @@ impl RegistryCredentialsService for RegistryCredentials {
         let admitted = self.take(&mut request, count)?;
         let requests = &request.get_ref().requests;
         if requests.is_empty() || requests.len() > MAX_REQUESTS {
-            let problem = format!("a batch holds 1 to {MAX_REQUESTS} requests, this one {}", requests.len());
+            // The codec does not read requests beyond one too many.
+            let number = if requests.is_empty() { "none" } else { "more" };
+            let problem = format!("a batch holds 1 to {MAX_REQUESTS} requests, this one {number}");
             return Err(admitted.fail(&BrokerError::RequestInvalid { field: "requests", problem }));
         }
-        let deadline = admitted.part_deadline();
-        let results = join_all(requests.iter().map(|request| self.credentials(request, &admitted, deadline))).await;
-        let results = results.into_iter().map(encode::batch_result).collect();
+        let results = self.batch(requests, &admitted).await;
         Ok(admitted.respond(pb::BatchGetRegistryCredentialsResponse { results }))
     }
 

@@ -122,7 +122,7 @@ impl WatchStream {
     /// Follows the registries of a request's list.
     fn follow_requested(&mut self, requests: &[pb::GetRegistryCredentialsRequest]) -> Result<(), BrokerError> {
         if requests.len() > MAX_REQUESTS {
-            let problem = format!("a watch names at most {MAX_REQUESTS} registries, this one {}", requests.len());
+            let problem = format!("a watch names at most {MAX_REQUESTS} registries, this one more");
             return Err(BrokerError::RequestInvalid { field: "requests", problem });
         }
         self.admit(requests.len(), CALL_BYTES + self.known_ids.bytes())?;
