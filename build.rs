@@ -48,6 +48,7 @@ fn compile_proto() -> Result<(), Box<dyn Error>> {
         .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
         .extern_path(".google.rpc", "::tonic_types::pb")
         .skip_debug(SECRET)
+        .codec_path("crate::pb::codec::BoundedCodec")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+pub(crate) mod codec;
+mod fields;
 pub(crate) mod json;
+mod shape;
 
 #[allow(clippy::pedantic, clippy::large_enum_variant, missing_docs, unreachable_pub)]
 mod generated {

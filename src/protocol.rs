@@ -16,6 +16,8 @@ pub const MAX_STATUS_KEYS: i32 = 500;
 pub const DEFAULT_STATUS_KEYS: i32 = 100;
 /// Encoded size of one request.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// Fields of one request, those of inner messages included: the largest valid one has fewer.
+pub const MAX_FIELDS: usize = MAX_KNOWN_IDS + 20 * MAX_REQUESTS;
 
 #[cfg(test)]
 mod tests {
@@ -32,7 +34,11 @@ mod tests {
             format!("or of more than {}, is REQUEST_INVALID", thousands(MAX_WATCHED)),
             format!("already has: at most {},", thousands(MAX_KNOWN_IDS)),
             format!("1 to {}; larger values count as {0}. Default: {DEFAULT_PAGE_SIZE}.", thousands(max_page_size)),
-            format!("A request above {} KiB", MAX_REQUEST_BYTES / 1024),
+            format!(
+                "A request above {} KiB, one of more than {} fields",
+                MAX_REQUEST_BYTES / 1024,
+                thousands(MAX_FIELDS)
+            ),
         ] {
             assert!(proto.contains(&text), "{text}");
         }

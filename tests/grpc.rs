@@ -272,13 +272,33 @@ async fn batch_results_keep_order_and_failures_stay_separate() {
 async fn batch_size_must_be_1_to_100() {
     let broker = TestBroker::start();
     let mut client = broker.client().await;
-    for (size, ok) in [(0, false), (100, true), (101, false)] {
+    for (size, ok) in [(0, false), (100, true), (101, false), (1_000, false)] {
         let requests = (0..size).map(|number| request(&host(number))).collect();
         let answer = client.batch_get_registry_credentials(pb::BatchGetRegistryCredentialsRequest { requests }).await;
         assert_eq!(answer.is_ok(), ok, "{size}");
         if let Err(status) = answer {
             assert_eq!(reason(&status), "REQUEST_INVALID");
         }
+    }
+}
+
+/// Two bytes are enough for an item. Only those that a list may have are decoded.
+#[tokio::test]
+async fn lists_of_thousands_of_empty_items_are_refused_by_their_number() {
+    let broker = TestBroker::start();
+    for encoding in [None, Some(CompressionEncoding::Gzip), Some(CompressionEncoding::Deflate)] {
+        let mut client = broker.client().await;
+        client = if let Some(encoding) = encoding { client.send_compressed(encoding) } else { client };
+        let batch = pb::BatchGetRegistryCredentialsRequest { requests: vec![Default::default(); 32_700] };
+        let refused = client.batch_get_registry_credentials(batch).await.unwrap_err();
+        assert_eq!(reason(&refused), "REQUEST_INVALID", "{refused:?}");
+        let watch = pb::WatchRegistryCredentialsRequest {
+            requests: Vec::new(),
+            known_credential_ids: vec![String::new(); 32_700],
+        };
+        let refused = client.watch_registry_credentials(watch).await.unwrap_err();
+        assert_eq!(reason(&refused), "REQUEST_INVALID", "{refused:?}");
+        get(&mut client, request(HOST)).await.unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 //! Honest callers run beside each attack. Each test prints what it reached, for `docs/reliability.md`.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
 mod attack;
 mod certificates;
@@ -14,11 +14,15 @@ mod support;
 use std::time::Duration;
 
 use attack::{Scene, Setup, attacker};
+use data_encoding::HEXLOWER;
 use ecr_broker::pb;
 use ecr_broker::pb::get_registry_credentials_request::Target;
 use ecr_broker::pb::watch_registry_credentials_response::Event;
 use futures_util::future::join_all;
+use raw_frames::{ACK, BATCH, DATA, END_HEADERS, END_STREAM, HEADERS, PING, Raw, WHOAMI, block, frame};
+use rustix::process::getuid;
 use support::{Client, HOST, request};
+use tokio::net::UnixStream;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
@@ -207,4 +211,76 @@ async fn lists_cost_the_same_however_much_others_have_cached() {
     }
     let figure = format!("{lists} lists without a grant, beside 2,000 cached credentials and 300 grants");
     scene.end("lists", &figure).await;
+}
+
+/// Calls that a user repeats on 100 streams of a connection.
+struct Repeated {
+    headers: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Repeated {
+    const ROUNDS: u32 = 4;
+
+    fn new(path: &str, encoding: Option<&str>, message: &[u8]) -> Self {
+        let mut fields = raw_frames::call_fields(path).to_vec();
+        fields.extend(encoding.map(|encoding| ("grpc-encoding", encoding)));
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        Self { headers: block(&fields), body: [&[u8::from(encoding.is_some())], &length[..], message].concat() }
+    }
+
+    /// Makes the calls on each connection, a hundred at once. Returns their number.
+    async fn run(&self, users: Vec<UnixStream>) -> u32 {
+        let on_each = users.into_iter().map(|stream| self.on_connection(stream));
+        join_all(on_each).await.into_iter().sum()
+    }
+
+    async fn on_connection(&self, stream: UnixStream) -> u32 {
+        let mut peer = Raw::open_over(stream, &[]).await;
+        let mut next = (1..).step_by(2);
+        for _ in 0..Self::ROUNDS {
+            let streams = next.by_ref().take(STREAMS);
+            let calls = streams.flat_map(|stream| {
+                let head = frame(HEADERS, END_HEADERS, stream, &self.headers);
+                [head, frame(DATA, END_STREAM, stream, &self.body)].concat()
+            });
+            peer.write(&calls.collect::<Vec<_>>()).await.unwrap();
+            let mut answered = 0;
+            while answered < STREAMS {
+                let read = peer.read().await.unwrap();
+                answered += usize::from(read.kind == HEADERS && read.flags & END_STREAM != 0);
+                if read.kind == PING && read.flags & ACK == 0 {
+                    peer.send(PING, ACK, 0, &read.payload).await.unwrap();
+                }
+            }
+        }
+        Self::ROUNDS * u32::try_from(STREAMS).unwrap()
+    }
+}
+
+/// 32,700 empty requests of a batch, compressed with gzip: 100 bytes.
+fn many_items() -> Vec<u8> {
+    let head = "1f8b0800000000000203edc2310d00000002206ffb0736860f83a6";
+    let end = "1c0d01be455278ff0000";
+    HEXLOWER.decode(format!("{head}{}{end}", "0".repeat(200 - head.len() - end.len())).as_bytes()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_list_of_thousands_costs_no_more_than_a_few_calls() {
+    const CONNECTIONS: usize = 10;
+    if !getuid().is_root() {
+        println!("skipped: this process may not call as another user");
+        return;
+    }
+    let scene = Scene::start(Setup::default()).await;
+    let cost = async |calls: Repeated, uid| {
+        let before = scene.broker.cpu_seconds();
+        let number = calls.run(scene.users(uid, CONNECTIONS)).await;
+        (scene.broker.cpu_seconds() - before) * 1e6 / f64::from(number)
+    };
+    let plain = cost(Repeated::new(WHOAMI, None, &[]), 2001).await;
+    let list = cost(Repeated::new(BATCH, Some("gzip"), &many_items()), 2002).await;
+    let figure = format!("{plain:.0} us of CPU for a call, {list:.0} us for one of 32,700 items");
+    scene.end("compressed lists", &figure).await;
+    assert!(list < 8.0 * plain, "{figure}");
 }

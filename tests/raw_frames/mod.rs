@@ -32,6 +32,7 @@ pub const END_HEADERS: u8 = 0x4;
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const GET: &str = "/ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials";
 pub const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+pub const WHOAMI: &str = "/ecrbroker.v1.RegistryCredentialsService/GetCallerIdentity";
 pub const BATCH: &str = "/ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials";
 
 /// Longest wait for the broker to close a connection.
@@ -90,14 +91,19 @@ fn number(mut value: usize) -> Vec<u8> {
 
 /// Encodes the headers of a gRPC call.
 pub fn call(path: &str) -> Vec<u8> {
-    block(&[
+    block(&call_fields(path))
+}
+
+/// Returns the headers of a gRPC call.
+pub fn call_fields(path: &str) -> [(&str, &str); 6] {
+    [
         (":method", "POST"),
         (":scheme", "http"),
         (":path", path),
         (":authority", "broker"),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
-    ])
+    ]
 }
 
 /// Encodes a message with gRPC's length prefix.
