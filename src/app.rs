@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
 
 pub use self::parts::{Parts, Upstream};
 
@@ -41,6 +42,8 @@ use crate::terminal::print_line;
 
 pub mod auth_material;
 mod background;
+#[cfg(feature = "simulator")]
+mod banner;
 mod endpoints;
 mod parts;
 mod process;
@@ -124,15 +127,20 @@ async fn serve_until_signal(
         app = App::build(config, parts) => app?,
         () = signals.received() => return Ok(()),
     };
-    report::log_start(&app.config, &app.broker, &app.urls());
+    report::log_start(&app.config, &start.sources.files, &app.broker, &app.urls());
     for url in app.urls() {
         print_line(format_args!("listening on {url}"))?;
+    }
+    #[cfg(feature = "simulator")]
+    if start.simulation.is_some() {
+        banner::print(&app.urls());
     }
     let (broker, issuers) = (app.broker(), app.config.server.issuers.clone());
     let running =
         reload::Running { broker, issuers, health: app.health.clone(), reloads: app.status.reloads().clone() };
     tokio::spawn(reload::follow_files(running, start.sources, hangup));
     app.run(process::shutdown(signals)).await;
+    info!("broker stopped");
     Ok(())
 }
 
@@ -228,6 +236,7 @@ impl App {
 
         shutdown.await;
 
+        report::log_shutdown(&config.server.connections, server.open_connections(Drain::First));
         first_fill.abort();
         keep_warm.abort();
         maintenance.abort();

@@ -23,6 +23,13 @@ pub(crate) fn print_error(problem: impl Display) {
     eprintln!("ecr-broker: {}", Visible(&problem.to_string().replace('\n', " ")));
 }
 
+/// Prints text and a line end on stderr, for a person at a terminal.
+#[expect(clippy::print_stderr, reason = "for a person, not a log")]
+#[cfg(feature = "simulator")]
+pub(crate) fn print_note(line: impl Display) {
+    eprintln!("{line}");
+}
+
 /// Prints text and a line end on stdout. A closed reader is not an error, a full disk is.
 pub(crate) fn print_line(line: impl Display) -> anyhow::Result<()> {
     try_print_line(line).map(drop)

@@ -94,8 +94,10 @@ impl Running {
             combine(sources, disk, |config, active, files| self.problems_of(config, active, files));
         if files != sources.files || announce && problems.is_empty() {
             sources.files = files;
+            let (mode, grants) = (config.policy.mode(), config.policy.grants().len());
+            let included_files = sources.files.included();
             let policy = self.broker.set_policy(config.policy);
-            info!(policy, "grants reloaded; other settings need a restart");
+            info!(mode, grants, included_files, policy, "grants reloaded; other settings need a restart");
         }
         problems
     }

@@ -6,17 +6,20 @@ use tracing::{info, warn};
 
 use crate::api::ecr;
 use crate::broker::Broker;
-use crate::config::Config;
+use crate::config::{Config, Files};
 use crate::profile::Profile;
+use crate::server;
 
-/// Logs what an operator must know of a broker that is about to serve at `urls`.
-pub(super) fn log_start(config: &Config, broker: &Broker, urls: &[String]) {
+/// Logs what an operator must know of a broker that is about to serve at `urls`, with the configuration of `files`.
+pub(super) fn log_start(config: &Config, files: &Files, broker: &Broker, urls: &[String]) {
+    log_summary(config, files, broker, urls);
     config.aws.profiles.iter().for_each(log_profile);
     if config.audit.is_none() {
         info!("audit log is off; set audit.output");
     }
     if broker.is_open() {
-        let addresses = urls.join(", ");
+        let of_callers: Vec<_> = urls.iter().filter(|url| !url.starts_with("ops+")).map(String::as_str).collect();
+        let addresses = of_callers.join(", ");
         warn!(addresses, "no grants configured: every caller that can connect may have every credential");
     }
     if broker.is_observing() {
@@ -26,6 +29,28 @@ pub(super) fn log_start(config: &Config, broker: &Broker, urls: &[String]) {
     if let (Some(url), Some(api)) = (ecr_api, &config.server.aws_api) {
         log_ecr_api(url, &api.secret_file);
     }
+}
+
+/// The AWS identity is logged once it is found: the start does not wait for it (P13).
+fn log_summary(config: &Config, files: &Files, broker: &Broker, urls: &[String]) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = Some(files.name()).filter(|name| !name.is_empty()),
+        included_files = files.included(),
+        region = broker.region().map(tracing::field::display),
+        listeners = urls.join(", "),
+        mode = config.policy.mode(),
+        grants = config.policy.grants().len(),
+        profiles = config.aws.profiles.len(),
+        policy = broker.policy_name(),
+        "broker started"
+    );
+}
+
+/// Logs that the shutdown starts, with how long it may take and how many connections it ends.
+pub(super) fn log_shutdown(settings: &server::Settings, connections: usize) {
+    let [drain_delay, drain_timeout] = [settings.drain_delay, settings.drain_timeout].map(humantime::format_duration);
+    info!(connections, %drain_delay, %drain_timeout, "shutdown started");
 }
 
 /// Logs a profile with its roles: they may allow callers to change images, even if the broker's own identity does not.

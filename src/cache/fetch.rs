@@ -87,7 +87,7 @@ impl Fetcher {
         let fetch = timeout_at(request.deadline, self.shared.source.fetch(request));
         let result = AssertUnwindSafe(fetch).catch_unwind().await;
         request.span.in_scope(|| match result {
-            Ok(Ok(answer)) => self.check_fetched(answer?),
+            Ok(Ok(answer)) => self.check_fetched(&request.key, answer?),
             Ok(Err(_)) => Err(self.timed_out()),
             Err(_) => {
                 error!("fetch panicked");
@@ -102,7 +102,7 @@ impl Fetcher {
         self.shared.failure(FailureClass::Unavailable)
     }
 
-    fn check_fetched(&self, credential: Credential) -> Result<Credential, BrokerError> {
+    fn check_fetched(&self, key: &CredentialKey, credential: Credential) -> Result<Credential, BrokerError> {
         let safety_margin = self.shared.settings.safety_margin;
         let remaining = credential.remaining(self.shared.now());
         if remaining < safety_margin {
@@ -112,6 +112,9 @@ impl Fetcher {
             return Err(self.shared.failure(FailureClass::InvalidResponse));
         }
         info!(
+            registry = key.registry.host(),
+            region = key.registry.region().map(tracing::field::display),
+            profile = %key.profile,
             credential_id = %credential.id(),
             expires = %humantime::format_rfc3339_millis(credential.expires()),
             "credential fetched"

@@ -89,6 +89,12 @@ impl Files {
         self.main.as_ref().map(File::name).unwrap_or_default()
     }
 
+    /// Returns the number of included files.
+    #[must_use]
+    pub fn included(&self) -> usize {
+        self.included.len()
+    }
+
     /// Parses the main file, and the included files in their order.
     pub(super) fn documents(&self) -> (Document, Vec<Document>, Vec<Diagnostic>) {
         let mut diagnostics = self.problems.clone();

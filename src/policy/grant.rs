@@ -43,6 +43,16 @@ pub enum Effect {
 }
 
 impl Policy {
+    /// Returns the mode in a word: `open` without grants, else `enforce` or `observe`.
+    #[must_use]
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Grants(_) => "enforce",
+            Self::Observed(_) => "observe",
+        }
+    }
+
     /// Returns the grants in their order; an open policy has none.
     #[must_use]
     pub fn grants(&self) -> &[Grant] {

@@ -46,8 +46,9 @@ pub(super) struct DrainGroup {
     pub(super) proxies: Proxies,
     pub(super) max_age: Duration,
     pub(super) shutdown: ShutdownStages,
-    /// The accept loops and the connections.
-    pub(super) tasks: TaskTracker,
+    /// The accept loops.
+    pub(super) listeners: TaskTracker,
+    pub(super) connections: TaskTracker,
 }
 
 impl Endpoint {
@@ -87,9 +88,9 @@ impl DrainGroup {
     /// Starts a connection, or closes it because a limit is reached. One of a proxy counts once its header names the peer.
     fn start(&self, protocol: Arc<dyn Protocol>, stream: Accepted) {
         if protocol.needs_proof() && self.proxies.include(&stream) {
-            self.tasks.spawn(self.clone().serve_proxied(protocol, stream));
+            self.connections.spawn(self.clone().serve_proxied(protocol, stream));
         } else if let Some(place) = self.places.take(&stream, &*protocol) {
-            self.tasks.spawn(self.clone().serve(protocol, stream, place));
+            self.connections.spawn(self.clone().serve(protocol, stream, place));
         }
     }
 

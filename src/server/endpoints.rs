@@ -40,7 +40,8 @@ impl Server {
             proxies: Proxies::new(proxies),
             max_age: settings.max_connection_age,
             shutdown,
-            tasks: TaskTracker::new(),
+            listeners: TaskTracker::new(),
+            connections: TaskTracker::new(),
         };
         let callers = Places::new(ConnectionLimits::of(settings), unproved.clone());
         let observers = Places::new(observers(), unproved.apart(MAX_OBSERVERS));
@@ -51,7 +52,7 @@ impl Server {
         };
         for endpoint in endpoints {
             let group = server.group(endpoint.drain);
-            group.tasks.spawn(endpoint.accept(group.clone()));
+            group.listeners.spawn(endpoint.accept(group.clone()));
         }
         server
     }
@@ -62,10 +63,18 @@ impl Server {
         move || places.status()
     }
 
+    /// Returns the number of open connections of one group.
+    pub(crate) fn open_connections(&self, drain: Drain) -> usize {
+        self.group(drain).connections.len()
+    }
+
     /// Drains one group of endpoints: lets requests in flight finish until `timeout`, then forces them to end.
     pub(crate) async fn drain(&self, drain: Drain, timeout: Duration) {
-        let DrainGroup { shutdown, tasks, .. } = self.group(drain);
-        shutdown.run(tasks, timeout).await;
+        let DrainGroup { shutdown, listeners, connections, .. } = self.group(drain);
+        shutdown.drain.cancel();
+        listeners.close();
+        listeners.wait().await;
+        shutdown.run(connections, timeout).await;
     }
 
     fn group(&self, drain: Drain) -> &DrainGroup {

@@ -136,6 +136,7 @@ impl Listener {
         let directory = path.parent().context("the path has no directory")?;
         if !directory.exists() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+            info!(directory = %directory.display(), "socket directory created");
         }
         check_place(path)?;
         let private = directory.join(private_name());

@@ -21,9 +21,9 @@ pub(crate) struct ShutdownStages {
 }
 
 impl ShutdownStages {
-    /// Lets requests in flight finish until `timeout`, forces the rest, and returns when every connection has ended.
+    /// Lets requests in flight finish until `timeout`, forces the rest, and returns when every connection has ended. The drain must have
+    /// started, and the listeners must have closed.
     pub(super) async fn run(&self, connections: &TaskTracker, timeout: Duration) {
-        self.drain.cancel();
         connections.close();
         if connections.is_empty() {
             return;

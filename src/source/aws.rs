@@ -1,6 +1,7 @@
 //! AWS as a credential source: ECR and ECR Public, by the broker's own identity or by a profile's roles.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -17,6 +18,7 @@ use crate::registry::Registry;
 
 pub mod admission;
 pub mod ca_bundle;
+mod caller_identity;
 mod default_chain;
 mod ecr;
 mod ecr_public;
@@ -44,6 +46,8 @@ pub struct Aws {
     ecr_public_region: String,
     operation_timeout: Duration,
     clock: Arc<dyn Clock>,
+    /// Whether the log has the identity's account and role.
+    is_named: AtomicBool,
 }
 
 impl Aws {
@@ -61,6 +65,7 @@ impl Aws {
             ecr_public_region: settings.ecr_public_region,
             operation_timeout: settings.operation_timeout,
             clock,
+            is_named: AtomicBool::new(false),
         })
     }
 
@@ -112,6 +117,14 @@ impl Aws {
         self.sessions.get(key, own, self.endpoints.sts(own).as_deref()).await
     }
 
+    /// Logs the identity's account and role, once, without delaying the status.
+    fn name_identity(&self) {
+        if !self.is_named.swap(true, Ordering::Relaxed) {
+            let (sdk, endpoint) = (self.identity.sdk(), self.endpoints.sts(&self.identity.sdk()));
+            tokio::spawn(async move { caller_identity::log(&sdk, endpoint.as_deref()).await });
+        }
+    }
+
     /// Drops the identity that AWS refused. Returns whether the next call uses another one.
     async fn invalidate_identity(&self, key: &CredentialKey, own: &Arc<SdkConfig>, failure: &UpstreamError) -> bool {
         let by_role = key.profile != ProfileName::default_profile();
@@ -145,7 +158,13 @@ impl CredentialSource for Aws {
     }
 
     fn check(&self) -> SourceFuture<'_, SourceStatus> {
-        Box::pin(self.identity.check())
+        Box::pin(async {
+            let status = self.identity.check().await;
+            if status == SourceStatus::Ready {
+                self.name_identity();
+            }
+            status
+        })
     }
 
     fn identity_problems(&self) -> Vec<String> {

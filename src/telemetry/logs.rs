@@ -38,7 +38,7 @@ where
     Ok(if is_json(log.format, terminal) {
         layer.json().flatten_event(true).with_current_span(false).with_span_list(true).with_filter(filter).boxed()
     } else {
-        layer.with_ansi(terminal).with_filter(filter).boxed()
+        layer.with_ansi(terminal && may_colour(environment)).with_filter(filter).boxed()
     })
 }
 
@@ -48,6 +48,11 @@ fn is_json(format: LogFormat, terminal: bool) -> bool {
         LogFormat::Json => true,
         LogFormat::Text => false,
     }
+}
+
+/// Returns whether a terminal shows colours and its user wants them (<https://no-color.org>).
+fn may_colour(environment: &[(String, String)]) -> bool {
+    variable(environment, "NO_COLOR").is_none() && variable(environment, "TERM") != Some("dumb")
 }
 
 /// Returns whether a line is within the caps, which apply under every filter.

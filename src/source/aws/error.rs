@@ -44,6 +44,14 @@ pub(super) fn misconfigured(problem: &str) -> UpstreamError {
     failure
 }
 
+/// Returns the class of an SDK error of a call that no request waits for.
+pub(super) fn class_of<E>(error: &SdkError<E, HttpResponse>) -> FailureClass
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    classify(error)
+}
+
 /// The call that an error is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallContext<'a> {

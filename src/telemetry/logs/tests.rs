@@ -40,3 +40,17 @@ fn library_targets_stay_capped_at_a_trace_filter() {
     assert!(!text.contains("secret"), "{text}");
     assert!(text.contains("public") && text.contains("our own"), "{text}");
 }
+
+#[test]
+fn colours_are_off_with_no_color_and_on_a_dumb_terminal() {
+    for (variables, expected) in [
+        (&[][..], true),
+        (&[("TERM", "xterm-256color")], true),
+        (&[("NO_COLOR", "1"), ("TERM", "xterm")], false),
+        (&[("NO_COLOR", "")], true),
+        (&[("TERM", "dumb")], false),
+    ] {
+        let owned: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(may_colour(&owned), expected, "{variables:?}");
+    }
+}

@@ -1,0 +1,166 @@
+//! What the broker says at its start, at a reload and at its end.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod program;
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use program::{PROGRAM, SERVE_SIMULATED, Server, program, signal, skipped};
+use serde_json::{Value, json};
+use support::*;
+
+const GRANTS: &str = "[[grants]]\nid = \"a\"\ncallers = [{ loopback = true }]\nregistries = [{ public = true }]\n";
+
+/// Returns the log lines with a message.
+fn lines(log: &str, message: &str) -> Vec<Value> {
+    let parsed = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
+    parsed.filter(|line| line["message"] == message).collect()
+}
+
+/// Returns the one log line with a message.
+fn line(log: &str, message: &str) -> Value {
+    let lines: [Value; 1] = lines(log, message).try_into().unwrap_or_else(|_| panic!("{message}: {log}"));
+    let [line] = lines;
+    line
+}
+
+fn write(path: &Path, text: &str) {
+    let next = path.with_extension("next");
+    fs::write(&next, text).unwrap();
+    fs::rename(next, path).unwrap();
+}
+
+#[test]
+fn start_line_tells_the_configuration_and_the_listeners() {
+    let directory = tempfile::tempdir().unwrap();
+    let (main, included) = (directory.path().join("broker.toml"), directory.path().join("grants.d"));
+    fs::create_dir(&included).unwrap();
+    fs::write(included.join("a.toml"), GRANTS).unwrap();
+    let profile = "[[profiles]]\nname = \"ci\"\nrole_chain = [\"arn:aws:iam::123456789012:role/ci\"]\n";
+    fs::write(&main, format!("include = [\"grants.d/*.toml\"]\n{profile}[aws]\nregion = \"eu-west-1\"\n")).unwrap();
+    let arguments = [&SERVE_SIMULATED[..], &["--config", main.to_str().unwrap()]].concat();
+    let (server, ops) = Server::start_with_ops(&arguments, &[]);
+    let listeners = format!("{}, ops+http://{ops}", server.address);
+    server.until_logged("AWS identity found");
+    let log = server.stop();
+
+    let started = line(&log, "broker started");
+    assert_eq!(started["level"], "INFO");
+    for (name, value) in [
+        ("version", json!(env!("CARGO_PKG_VERSION"))),
+        ("config", json!(main)),
+        ("included_files", json!(1)),
+        ("region", json!("eu-west-1")),
+        ("listeners", json!(listeners)),
+        ("mode", json!("enforce")),
+        ("grants", json!(1)),
+        ("profiles", json!(1)),
+    ] {
+        assert_eq!(started[name], value, "{name}: {started}");
+    }
+    let identity = line(&log, "AWS identity found");
+    assert_eq!(identity["account"].as_str().map(str::len), Some(12), "{identity}");
+    assert!(identity["arn"].as_str().unwrap().starts_with("arn:aws:"), "{identity}");
+    assert!(!log.contains("AKIA"), "no keys: {log}");
+}
+
+#[test]
+fn p13_start_does_not_wait_for_the_name_of_the_identity() {
+    let environment = [
+        ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE000000000"),
+        ("AWS_SECRET_ACCESS_KEY", "secret-of-the-test"),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1"),
+    ];
+    let server = Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
+    server.until_logged("AWS identity found; STS did not tell its account and role");
+    let log = server.stop();
+    assert_eq!(line(&log, "broker started")["mode"], "open");
+    assert!(!log.contains("AKIAEXAMPLE") && !log.contains("secret-of-the-test"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_lines_count_connections_and_not_listeners() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", directory.path().join("broker.sock").display());
+    let arguments = [&SERVE_SIMULATED[..], &["--listen", &socket]].concat();
+    let (server, _) = Server::start_with_second("unix:", &arguments, &[]);
+    let log = server.stop();
+    assert_eq!(line(&log, "shutdown started")["connections"], 0, "{log}");
+    assert!(lines(&log, "drain started").is_empty(), "{log}");
+    assert_eq!(log.lines().last().map(|last| last.contains("\"broker stopped\"")), Some(true), "{log}");
+
+    let (server, _) = Server::start_with_second("unix:", &arguments, &[("ECR_BROKER_SERVER_DRAIN_DELAY", "100ms")]);
+    let address = server.address.replace("grpc://", "http://");
+    let mut client = Client::connect(address).await.unwrap();
+    client.get_registry_credentials(request(HOST)).await.unwrap();
+    let log = server.stop();
+    let started = line(&log, "shutdown started");
+    assert_eq!((&started["connections"], &started["drain_delay"]), (&json!(1), &json!("100ms")), "{log}");
+    assert_eq!(line(&log, "drain started")["connections"], 1, "{log}");
+}
+
+#[test]
+fn reload_line_tells_mode_and_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("broker.toml");
+    fs::write(&file, GRANTS).unwrap();
+    let arguments = [&SERVE_SIMULATED[..], &["--config", file.to_str().unwrap()]].concat();
+    let server = Server::start(&arguments, &[]);
+    write(&file, &format!("{GRANTS}{}", GRANTS.replace("\"a\"", "\"b\"")));
+    signal(server.pid(), "HUP");
+    server.until_logged("grants reloaded");
+    let log = server.stop();
+    let reloaded = &lines(&log, "grants reloaded; other settings need a restart")[0];
+    assert_eq!((&reloaded["mode"], &reloaded["grants"]), (&json!("enforce"), &json!(2)), "{reloaded}");
+    assert_ne!(reloaded["policy"], line(&log, "broker started")["policy"], "a fingerprint of the grants");
+}
+
+/// Runs the broker on a terminal until it listens, and returns what the terminal shows.
+fn on_a_terminal(environment: &[(&str, &str)]) -> Option<String> {
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+        skipped("no `script` from util-linux");
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let listening = directory.path().join("stdout");
+    // The broker's stdout goes to a file, so that the terminal shows what it writes to stderr.
+    let shell = format!(
+        "{PROGRAM} serve --simulate --listen 127.0.0.1:0 >{out} & while ! grep -q listening {out}; do sleep 0.1; done; \
+         kill $!; wait $!",
+        out = listening.display()
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &shell, "/dev/null"]).stdin(Stdio::null());
+    for (name, value) in program(environment).get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    let output = script.output().unwrap();
+    let stdout = fs::read_to_string(&listening).unwrap();
+    assert!(stdout.starts_with("listening on grpc://") && stdout.lines().count() == 1, "{stdout}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn simulation_on_a_terminal_says_what_to_type_next() {
+    let Some(shown) = on_a_terminal(&[("TERM", "xterm"), ("NO_COLOR", "")]) else { return };
+    assert!(shown.contains("ecr-broker get 123456789012.dkr.ecr.us-east-1.amazonaws.com --address http://127.0.0.1:"));
+    assert!(shown.contains("\u{1b}["), "colours: {shown:?}");
+}
+
+#[test]
+fn log_has_no_colours_with_no_color_or_on_a_dumb_terminal() {
+    for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let Some(shown) = on_a_terminal(&[("TERM", "xterm"), ("NO_COLOR", ""), variable]) else { return };
+        assert!(shown.contains("broker started") && !shown.contains('\u{1b}'), "{shown:?}");
+    }
+}
