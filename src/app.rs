@@ -210,7 +210,7 @@ impl App {
         });
         let ecr_api = ecr_api.transpose()?;
         let ops = config.server.ops.as_ref().map(|ops| {
-            let pages = Ops::new(&ops.hosts, health.readiness().clone());
+            let pages = Ops::new(&ops.hosts, health.readiness().clone(), exposition.clone());
             endpoints::ops(ops, pages, &auth, rejections.clone(), &mut sockets)
         });
         let ops = ops.transpose()?;

@@ -1,4 +1,4 @@
-//! Ops pages: health for probes, over HTTP, read-only.
+//! Ops pages: health for probes and metrics for Prometheus, over HTTP, read-only.
 //!
 //! Every answer is text that the broker wrote itself: nothing of a request is repeated, so that no page can carry a caller's text.
 //! A request must name the broker by an IP address, `localhost` or a configured name. Otherwise a website could have a browser on the
@@ -9,17 +9,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Method, Request, Response, StatusCode};
+use http::header::ACCEPT;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tracing::error;
 
 use self::answer::Answer;
+use self::scrape::Scrapes;
 use crate::caller::DnsName;
+use crate::metrics::{Exposition, Format};
 use crate::status::{Check, Readiness};
 
 mod answer;
 mod host;
 mod peer;
+mod scrape;
 
 pub(crate) use self::peer::OpsPeer;
 
@@ -28,12 +32,13 @@ pub(crate) use self::peer::OpsPeer;
 pub(crate) struct Ops {
     hosts: Arc<[DnsName]>,
     readiness: Readiness,
+    scrapes: Scrapes,
 }
 
 impl Ops {
     /// Returns the pages of a broker that is reached by the names `hosts`, beside `localhost` and IP addresses.
-    pub(crate) fn new(hosts: &[DnsName], readiness: Readiness) -> Self {
-        Self { hosts: hosts.into(), readiness }
+    pub(crate) fn new(hosts: &[DnsName], readiness: Readiness, exposition: Exposition) -> Self {
+        Self { hosts: hosts.into(), readiness, scrapes: Scrapes::of(exposition) }
     }
 
     /// Answers a request. A panic is logged, and answered as an internal error.
@@ -41,7 +46,7 @@ impl Ops {
         let answer = AssertUnwindSafe(self.answer(request, peer)).catch_unwind().await;
         let answer = answer.unwrap_or_else(|_| {
             error!("ops page panicked");
-            Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+            internal_error()
         });
         answer.into_response()
     }
@@ -55,14 +60,11 @@ impl Ops {
             return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n")
                 .allowing("GET, HEAD");
         }
-        let uri = request.uri();
-        self.page(uri.path(), uri.query().unwrap_or_default(), peer)
-    }
-
-    fn page(&self, path: &str, query: &str, peer: &OpsPeer) -> Answer {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         match path {
             "/livez" => Answer::text(StatusCode::OK, "ok\n"),
             "/readyz" => readyz(&self.readiness, query),
+            "/metrics" => self.metrics(request.headers()).await,
             "/status" | "/status.json" if !peer.is_operator() => {
                 let problem = "forbidden; present a client certificate with an operator grant\n";
                 Answer::text(StatusCode::FORBIDDEN, problem)
@@ -70,6 +72,17 @@ impl Ops {
             _ => Answer::text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
+
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let accepted: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        let format = Format::accepted(&accepted.join(","));
+        let text = self.scrapes.text(format).await;
+        text.map_or_else(internal_error, |text| Answer::new(StatusCode::OK, format.content_type(), text))
+    }
+}
+
+fn internal_error() -> Answer {
+    Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }
 
 /// Lists the checks if the broker is not ready, or if the query asks for it.

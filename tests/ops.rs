@@ -10,12 +10,17 @@ mod support;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use certificates::{Authority, BROKER};
 use ecr_broker::address::ListenAddress;
 use ecr_broker::config::Ops;
 use ecr_broker::source::SourceStatus;
 use program::{SERVE_SIMULATED, Server, run};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use support::*;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -151,6 +156,25 @@ async fn readyz_lists_its_checks() {
     for target in ["/readyz?verbose", "/readyz?verbose=1", "/readyz?x&verbose"] {
         assert_eq!(get(&ops, target).await.text(), (200, all), "{target}");
     }
+    server.stop();
+}
+
+#[tokio::test]
+async fn metrics_are_exposed_in_both_formats() {
+    let (server, ops) = Server::start_with_ops(&SERVE_SIMULATED, &[]);
+    let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    for (accept, content_type, end) in [
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", "\n"),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1", open_metrics, "# EOF\n"),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\nhost: {ops}\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+        let reply = send(&ops, &request).await;
+        assert_eq!((reply.status, reply.headers["content-type"].as_str()), (200, content_type));
+        assert_eq!(reply.headers["content-security-policy"], CSP);
+        assert!(reply.body.contains("\necr_broker_build_info{") && reply.body.ends_with(end), "{}", reply.body);
+    }
+    let head = send(&ops, &request_text("HEAD", "/metrics", &ops)).await;
+    assert_eq!(head.text(), (200, ""));
     server.stop();
 }
 
@@ -296,6 +320,53 @@ async fn status_beyond_loopback_is_refused_without_an_operator() {
         let forbidden = "forbidden; present a client certificate with an operator grant\n";
         assert_eq!(get(&ops, target).await.text(), (403, forbidden), "{target}");
     }
+    server.stop();
+}
+
+/// Sends a request over TLS, without a client certificate.
+async fn send_tls(address: &str, root: &str, request: &str) -> Reply {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let stream = TcpStream::connect(address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(ServerName::try_from(BROKER).unwrap(), stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    exchange(stream, request).await
+}
+
+#[tokio::test]
+async fn ops_listener_beyond_loopback_speaks_tls_to_all_and_has_no_status() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path(), "ca.pem", "authority");
+    let (certificate, key) = authority.server().write(directory.path(), "server");
+    let ca = format!("{{ \"a.example\" = \"{}\" }}", authority.file.display());
+    let environment = [
+        ("ECR_BROKER_SERVER_TLS_CERTIFICATE", certificate.to_str().unwrap()),
+        ("ECR_BROKER_SERVER_TLS_KEY", key.to_str().unwrap()),
+        ("ECR_BROKER_AUTHENTICATION_CLIENT_CA", &ca),
+        ("ECR_BROKER_SERVER_OPS_LISTEN", "0.0.0.0:0"),
+        ("ECR_BROKER_SERVER_OPS_HOSTS", BROKER),
+    ];
+    let (server, address) = Server::start_with_second("ops+https://", &SERVE_SIMULATED, &environment);
+    let ops = address.replace("0.0.0.0", "127.0.0.1");
+    for (target, status) in [("/livez", 200), ("/metrics", 200), ("/status", 403), ("/status.json", 403)] {
+        let reply = send_tls(&ops, &authority.pem(), &request_text("GET", target, BROKER)).await;
+        assert_eq!(reply.status, status, "{target}");
+    }
+    assert_eq!(send_tls(&ops, &authority.pem(), &request_text("GET", "/livez", "evil.example")).await.status, 421);
+    let mut plaintext = TcpStream::connect(&ops).await.unwrap();
+    plaintext.write_all(request_text("GET", "/livez", BROKER).as_bytes()).await.unwrap();
+    let answer = rest(&mut plaintext).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    server.stop();
+
+    let loopback = [&environment[..3], &[("ECR_BROKER_SERVER_OPS_LISTEN", "127.0.0.1:0")]].concat();
+    let (server, ops) = Server::start_with_second("ops+http://", &SERVE_SIMULATED, &loopback);
+    assert_eq!(get(&ops, "/livez").await.text(), (200, "ok\n"), "plaintext on loopback");
     server.stop();
 }
 

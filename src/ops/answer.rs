@@ -22,10 +22,13 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    pub(super) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type: HeaderValue::from_static(content_type), body: body.into(), allow: None }
+    }
+
     /// Returns plain text.
     pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
-        let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
-        Self { status, content_type, body: text.into(), allow: None }
+        Self::new(status, "text/plain; charset=utf-8", text)
     }
 
     /// Names the methods that are allowed instead.
