@@ -10,6 +10,7 @@ use crate::terminal::{print_error, print_line};
 
 #[cfg(feature = "server")]
 mod broker_user;
+mod completions;
 #[cfg(feature = "server")]
 mod config;
 #[cfg(feature = "client")]
@@ -24,12 +25,14 @@ mod exec;
 mod fetch;
 #[cfg(feature = "client")]
 mod get;
+mod groups;
 #[cfg(feature = "client")]
 mod helper;
 #[cfg(feature = "client")]
 mod list;
 #[cfg(feature = "client")]
 mod login;
+mod man;
 #[cfg(feature = "client")]
 mod output;
 #[cfg(feature = "server")]
@@ -167,10 +170,13 @@ enum Command {
     #[cfg(feature = "server")]
     Policy(policy::Args),
     /// Print shell completions
+    #[command(after_long_help = completions::EXAMPLES)]
     Completions {
         /// Shell to complete in
         shell: clap_complete::Shell,
     },
+    /// Print manual pages
+    Man(man::Args),
 }
 
 /// Runs the command of the process's arguments.
@@ -198,8 +204,13 @@ pub fn main() -> ExitCode {
 
 /// Parses the arguments, and exits if they are wrong.
 fn parse() -> Cli {
-    let matches = without_blank_variables(Cli::command()).get_matches();
+    let matches = without_blank_variables(program()).get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Returns the program's commands, grouped in the help.
+fn program() -> clap::Command {
+    groups::grouped(Cli::command())
 }
 
 /// Hides blank variables from clap, which would take them for values.
@@ -244,11 +255,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "server")]
         Command::Policy(args) => policy::run(&args),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "ecr-broker", &mut script);
-            print_line(String::from_utf8(script)?.trim_end())?;
+            print_line(completions::script(shell, program())?.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Man(args) => man::run(&args, program()),
     }
 }
 
@@ -270,6 +280,15 @@ mod tests {
             assert!((1..=60).contains(&summary.chars().count()), "{name}: {summary}");
             assert!(!summary.ends_with('.'), "{name}: {summary}");
             commands.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn long_help_of_every_command_has_examples_and_exit_codes() {
+        for command in program().get_subcommands() {
+            let notes = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let has = |heading: &str| notes.split("\n\n").any(|paragraph| paragraph.starts_with(heading));
+            assert!(has("Examples:\n  ecr-broker ") && has("Exit codes: "), "{}: {notes}", command.get_name());
         }
     }
 

@@ -74,6 +74,12 @@ fn is_read_as_text(name: &str) -> bool {
     of_broker || is_proxy || name == "RUST_LOG" || starts.iter().any(|start| name.starts_with(start))
 }
 
+/// Returns whether the environment allows colours on a terminal.
+#[must_use]
+pub fn allows_colours() -> bool {
+    variable("NO_COLOR").is_none() && variable("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
 /// Returns whether a variable is set and blank.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]

@@ -1,10 +1,12 @@
 //! Lines on stdout and stderr.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write as _, stdout};
+use std::io::{ErrorKind, IsTerminal as _, Write as _, stdout};
 
 use anyhow::Context as _;
+use clap::builder::styling::{AnsiColor, Style};
 
+use crate::environment;
 use crate::quoted::Visible;
 
 /// Output format of a command.
@@ -15,6 +17,37 @@ pub enum Format {
     Text,
     /// JSON for scripts, an object per line
     Json,
+}
+
+/// Colours of words in reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Colours(bool);
+
+impl Colours {
+    /// No colours, as for a file.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self(false);
+
+    /// Colours if stdout is a terminal that shows them, and `NO_COLOR` does not forbid them.
+    pub(crate) fn of_stdout() -> Self {
+        Self(stdout().is_terminal() && environment::allows_colours())
+    }
+
+    pub(crate) fn good(self, text: &str) -> String {
+        self.paint(text, AnsiColor::Green.on_default())
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.paint(text, AnsiColor::Red.on_default().bold())
+    }
+
+    pub(crate) fn faint(self, text: &str) -> String {
+        self.paint(text, Style::new().dimmed())
+    }
+
+    fn paint(self, text: &str, style: Style) -> String {
+        if self.0 { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
 }
 
 /// Prints one line on stderr, after the name of the program. Parts of it may come from a broker or a file, so it is escaped.

@@ -250,7 +250,12 @@ fn commands() -> Vec<Vec<String>> {
 fn summaries(command: &[String]) -> Vec<(String, String)> {
     let arguments: Vec<_> = command.iter().map(String::as_str).chain(["-h"]).collect();
     let help = output(&arguments);
-    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // The program's own commands are in groups.
+    let is_list = |block: &&str| {
+        let heading = block.trim_start().lines().next().unwrap_or_default();
+        heading.to_lowercase().ends_with("commands:") || heading == "Tools:"
+    };
+    let lines = help.split("\n\n").filter(is_list).flat_map(|block| block.trim_start().lines().skip(1));
     lines
         .filter_map(|line| line.trim_start().split_once("  "))
         .map(|(name, summary)| (name.to_owned(), summary.trim().to_owned()))

@@ -15,7 +15,16 @@ use crate::environment;
 use crate::terminal::{print_error, print_line};
 use crate::trusted_file;
 
+const EXAMPLES: &str = "\
+Examples:
+  ecr-broker config example >/etc/ecr-broker/config.toml
+  ecr-broker config check --user ecr-broker
+  ecr-broker config print -o json | jq -r 'select(.origin != \"default\")'
+
+Exit codes: 0 valid, 1 problems, 2 wrong flags";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

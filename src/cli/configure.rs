@@ -16,7 +16,9 @@ Examples:
   ecr-broker configure docker 123456789012.dkr.ecr.eu-central-1.amazonaws.com public.ecr.aws
   ecr-broker configure podman --dry-run 123456789012.dkr.ecr.eu-central-1.amazonaws.com
   ecr-broker configure kubelet >/etc/kubernetes/credential-providers.yaml
-  ecr-broker configure bazel public.ecr.aws >>.bazelrc";
+  ecr-broker configure bazel public.ecr.aws >>.bazelrc
+
+Exit codes: 0 changed, printed or nothing to change, 1 the file cannot be changed, 2 wrong flags";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -44,13 +44,13 @@ pub(super) struct Args {
     /// for hours needs the helper, or --min-validity.
     #[arg(long = "static")]
     is_static: bool,
+    /// Command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
     #[command(flatten)]
     query: QueryArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
-    /// Command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {

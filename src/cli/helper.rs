@@ -9,8 +9,11 @@ mod options;
 
 const EXAMPLES: &str = "\
 Examples:
+  ecr-broker helper docker list
   echo public.ecr.aws | ecr-broker helper docker get
-  echo '{\"uri\":\"https://public.ecr.aws/v2/\"}' | ecr-broker helper bazel get";
+  echo '{\"uri\":\"https://public.ecr.aws/v2/\"}' | ecr-broker helper bazel get
+
+Exit codes: 0 answered, 1 no credentials, or what the tool's protocol says";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]

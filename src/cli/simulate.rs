@@ -13,7 +13,15 @@ use crate::signal::Signals;
 use crate::simulator::{FaultRate, Settings, Simulator};
 use crate::terminal::print_line;
 
+const EXAMPLES: &str = "\
+Examples:
+  ecr-broker simulate-aws --fault throttle=0.1
+  AWS_ENDPOINT_URL=http://127.0.0.1:4599 AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x ecr-broker serve
+
+Exit codes: 0 stopped by a signal, 1 the address is in use, 2 wrong flags";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Address to listen on; can be repeated
     #[arg(long, default_value = "127.0.0.1:4599", value_name = "ADDRESS")]

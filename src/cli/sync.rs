@@ -27,7 +27,10 @@ const EXAMPLES: &str = "\
 Examples:
   ecr-broker sync --docker-config /run/docker 123456789012.dkr.ecr.eu-central-1.amazonaws.com
   ecr-broker sync --authfile /run/containers/0/auth.json --merge
-  ecr-broker sync --once --authfile auth.json public.ecr.aws";
+  ecr-broker sync --once --authfile auth.json public.ecr.aws
+
+Exit codes: 0 stopped by a signal or, with --once, written, 1 the file cannot be written, 2 wrong flags, 3 not an ECR
+registry, 4 not allowed, 5 retry later";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]

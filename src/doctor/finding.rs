@@ -6,6 +6,7 @@ use super::problem::Problem;
 use crate::client::Failure;
 use crate::exit_code::Exit;
 use crate::quoted::Visible;
+use crate::terminal::Colours;
 
 /// The finding of a step, and the value that the next step needs.
 pub(super) type StepResult<T> = (Finding, Option<T>);
@@ -76,8 +77,14 @@ impl Finding {
     }
 
     /// Returns the lines to print for a step of this name.
-    pub(super) fn lines(&self, step: &str) -> String {
-        let head = format!("{:<4}  {step:<10}  {}", self.state.name(), on_one_line(&self.text));
+    pub(super) fn lines(&self, step: &str, colours: Colours) -> String {
+        let state = format!("{:<4}", self.state.name());
+        let state = match self.state {
+            State::Ok => colours.good(&state),
+            State::Fail(_) => colours.bad(&state),
+            State::Skip => colours.faint(&state),
+        };
+        let head = format!("{state}  {step:<10}  {}", on_one_line(&self.text));
         let below = self.below.iter().map(|below| match below {
             Below::Note(note) => format!("      {note}"),
             Below::Fix(lines) => format!("      fix: {}", lines.join("\n           ")),
@@ -126,17 +133,20 @@ mod tests {
     fn finding_is_one_line_with_notes_and_fixes_below() {
         let finding = Finding::fail(Problem::TokenExpired, "a\nb").note("more").fix("write this:\n[[grants]]");
         assert_eq!(
-            finding.lines("grant"),
+            finding.lines("grant", Colours::NONE),
             "FAIL  grant       token has expired: a b\n      more\n      fix: write this:\n           [[grants]]"
         );
-        assert_eq!(Finding::ok("x").lines("/v2/"), "ok    /v2/        x");
-        assert_eq!(Finding::fail(Problem::TokenExpired, "").lines("x"), "FAIL  x           token has expired");
+        assert_eq!(Finding::ok("x").lines("/v2/", Colours::NONE), "ok    /v2/        x");
+        assert_eq!(
+            Finding::fail(Problem::TokenExpired, "").lines("x", Colours::NONE),
+            "FAIL  x           token has expired"
+        );
     }
 
     #[test]
     fn control_characters_are_escaped() {
         let text = "a\u{1b}[2J\rb\u{9b}1m\nc\u{7}";
-        let lines = Finding::ok(text).note(text).fix(text).lines("caller");
+        let lines = Finding::ok(text).note(text).fix(text).lines("caller", Colours::NONE);
         assert!(!lines.replace('\n', "").contains(char::is_control), "{lines:?}");
         assert!(lines.ends_with("      fix: a\\u{1b}[2J b\\u{9b}1m\n           c\\u{7}"), "{lines:?}");
     }

@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, StepResult};
 use crate::exit_code::Exit;
-use crate::terminal::{Format, print_line};
+use crate::terminal::{Colours, Format, print_line};
 
 const STEPS_WITH_REGISTRY: &[&str] = &["settings", "address", "health", "caller", "grant", "AWS", "token", "/v2/"];
 const STEPS_WITHOUT_REGISTRY: &[&str] = &["settings", "address", "health", "caller", "registries"];
@@ -46,7 +46,7 @@ impl Report {
 
     fn print(&self, step: &str, finding: &Finding) -> anyhow::Result<()> {
         match self.format {
-            Format::Text => print_line(finding.lines(step)),
+            Format::Text => print_line(finding.lines(step, Colours::of_stdout())),
             Format::Json => print_line(finding.json(step)),
         }
     }

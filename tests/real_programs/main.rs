@@ -24,6 +24,7 @@ mod other;
 mod overload;
 mod pull;
 mod registry;
+mod shells;
 mod systemd;
 mod tls;
 mod tokens;
