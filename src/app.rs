@@ -23,19 +23,21 @@ use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Diagnostic, Sources};
-use crate::limits::Limits;
+use crate::limits::{LimitHits, Limits};
 use crate::metrics::{self, Exposition, Registry};
 use crate::ops::Ops;
 use crate::registry::Region;
 use crate::rejections::RejectionRecorder;
 use crate::server::{
-    self, ActivatedSockets, Drain, Endpoint, FINAL_FLUSH, GrpcService, Health, Server, ShutdownStages, grpc_service,
-    refuse_loop,
+    self, ActivatedSockets, Connections, Drain, Endpoint, FINAL_FLUSH, GrpcService, Health, Server, ShutdownStages,
+    grpc_service, refuse_loop,
 };
 use crate::signal::Signals;
+use crate::source;
 use crate::source::aws::admission::AdmissionControl;
 use crate::source::aws::{self, Aws};
 use crate::source::instrumented::Instrumented;
+use crate::source::measured::Measured;
 use crate::status::{self, StatusReporter};
 use crate::telemetry;
 use crate::terminal::print_line;
@@ -106,7 +108,7 @@ async fn serve_until_signal(
     config: Config,
     start: Start,
     tracing: Tracing,
-    metrics: Registry,
+    mut metrics: Registry,
     mut signals: Signals,
 ) -> Result<(), StartError> {
     process::prepare(endpoints::max_connections(&config));
@@ -121,6 +123,7 @@ async fn serve_until_signal(
     if let Some(tls) = &auth.tls {
         tls.log_mistakes();
     }
+    let config_info = reload::ConfigInfo::new(&start.sources, &mut metrics);
     let parts =
         Parts { auth, sockets: start.sockets, tracing, metrics, ..Parts::new(clock) }.with_environment(&start.sources);
     let app = tokio::select! {
@@ -136,8 +139,8 @@ async fn serve_until_signal(
         banner::print(&app.urls());
     }
     let (broker, issuers) = (app.broker(), app.config.server.issuers.clone());
-    let running =
-        reload::Running { broker, issuers, health: app.health.clone(), reloads: app.status.reloads().clone() };
+    let (health, reloads) = (app.health.clone(), app.status.reloads().clone());
+    let running = reload::Running { broker, issuers, health, reloads, config_info };
     tokio::spawn(reload::follow_files(running, start.sources, hangup));
     app.run(process::shutdown(signals)).await;
     info!("broker stopped");
@@ -157,6 +160,7 @@ pub struct App {
     exposition: Exposition,
     status: StatusReporter,
     endpoints: Vec<Endpoint>,
+    connections: Connections,
     shutdown: ShutdownStages,
 }
 
@@ -171,17 +175,25 @@ impl App {
 
         let upstream = match upstream {
             Some(upstream) => upstream,
-            None => aws_upstream(config.aws.clone(), &clock).await?,
+            None => aws_upstream(config.aws.clone(), &clock, &mut metrics).await?,
         };
-        let cache = CredentialCache::new(config.cache.clone(), upstream.source, Arc::clone(&clock));
+        auth.register(&mut metrics);
+        source::expose_regions(Arc::clone(&upstream.source), &mut metrics);
+        let limit_hits = LimitHits::new(&mut metrics);
+        let (settings, source) = (config.cache.clone(), upstream.source);
+        let cache = CredentialCache::new(settings, source, Arc::clone(&clock), &limit_hits, &mut metrics);
         let audit = config.audit.as_ref().map(|settings| open_audit_log(settings, &clock)).transpose()?;
-        let rejections = RejectionRecorder::new(config.denials_recorded_per_second, audit, Arc::clone(&clock));
+        if let Some(audit) = &audit {
+            audit.register(&mut metrics);
+        }
+        let per_second = config.denials_recorded_per_second;
+        let rejections = RejectionRecorder::new(per_second, audit, Arc::clone(&clock), &mut metrics);
         let settings = broker_settings(&config, upstream.region);
-        let broker = Arc::new(Broker::new(cache.clone(), settings, rejections.clone()));
+        let broker = Arc::new(Broker::new(cache.clone(), settings, rejections.clone(), &mut metrics));
         if let Some(issuers) = &auth.issuers {
             broker.filter_claims_of(Arc::clone(issuers));
         }
-        let limits = Limits::new(config.limits, Arc::clone(&clock));
+        let limits = Limits::new(config.limits, Arc::clone(&clock), &limit_hits, &mut metrics);
         let shutdown = ShutdownStages::default();
         let (health, health_service) = Health::start(cache.clone()).await;
         let status = StatusReporter::new(status::Parts {
@@ -192,13 +204,17 @@ impl App {
             audit: rejections.audit_log().cloned(),
             clock,
         });
+        status.reloads().register(&mut metrics);
         let watch_age = config.server.connections.max_connection_age;
         let routes = grpc::routes(Arc::clone(&broker), limits.clone(), status.clone(), watch_age);
         let force_shutdown = shutdown.force_shutdown.clone();
         let records = rejections.clone();
-        let middleware = Middleware::new(tracing, auth.issuers.clone(), limits.clone(), records, force_shutdown);
+        let issuers = auth.issuers.clone();
+        let middleware = Middleware::new(tracing, issuers, limits.clone(), records, force_shutdown, &mut metrics);
         let grpc = grpc_service(routes, health_service, &middleware, &shutdown);
 
+        let connections = &config.server.connections;
+        let connections = Connections::new(connections, limits.unproved(), &limit_hits, &mut metrics);
         // Every module is registered: what is built from here on serves.
         let exposition = Exposition::new(metrics);
 
@@ -219,14 +235,27 @@ impl App {
         endpoints.extend(ecr_api);
         endpoints.extend(ops);
         refuse_loop(&upstream.endpoints, &endpoints).await?;
-        Ok(Self { config, cache, broker, limits, rejections, grpc, health, exposition, status, endpoints, shutdown })
+        Ok(Self {
+            config,
+            cache,
+            broker,
+            limits,
+            rejections,
+            grpc,
+            health,
+            exposition,
+            status,
+            endpoints,
+            connections,
+            shutdown,
+        })
     }
 
     /// Serves until `shutdown` completes, then shuts down gracefully.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { config, cache, broker, health, rejections, .. } = self;
         let &server::Settings { drain_delay, drain_timeout, .. } = &config.server.connections;
-        let server = Server::start(self.endpoints, &config.server.connections, self.limits.unproved(), self.shutdown);
+        let server = Server::start(self.endpoints, &config.server.connections, self.connections, self.shutdown);
         self.status.count_connections_by(server.connections());
         let readiness = health.readiness().clone();
         let first_fill = background::first_fill(Arc::clone(&broker), config.keep_warm.clone(), readiness);
@@ -295,14 +324,20 @@ impl App {
     }
 }
 
-/// Loads AWS as the source of credentials, and puts the layers around it: admission control, then the span of each fetch.
-async fn aws_upstream(settings: aws::Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Upstream> {
-    let admission = settings.admission.clone();
-    let aws = Arc::new(Aws::load(settings, Arc::clone(clock)).await?);
+/// Loads AWS as the source of credentials, and puts the layers around it: metrics of each call, admission control, then the
+/// span of each fetch.
+async fn aws_upstream(
+    settings: aws::Settings,
+    clock: &Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> anyhow::Result<Upstream> {
+    let (admission, metrics) = (settings.admission.clone(), source::Metrics::new(registry));
+    let aws = Arc::new(Aws::load(settings, Arc::clone(clock), &metrics, registry).await?);
+    let measured = Measured::new(Arc::clone(&aws), metrics);
     Ok(Upstream {
         region: aws.region().map(|region| region.parse()).transpose().context("the AWS region")?,
         endpoints: aws.endpoint_overrides(),
-        source: Arc::new(Instrumented::new(AdmissionControl::new(aws, &admission))),
+        source: Arc::new(Instrumented::new(AdmissionControl::new(measured, &admission))),
     })
 }
 

@@ -17,6 +17,7 @@ use self::status::WriterStatus;
 use self::writer::{About, Entry, Rejections};
 use crate::caller::Caller;
 use crate::clock::Clock;
+use crate::metrics::Registry;
 
 mod output;
 mod record;
@@ -107,6 +108,11 @@ impl AuditLog {
         self.queue.send_timeout(entry, WRITE_TIMEOUT).await.map_err(|_| Unwritten)
     }
 
+    /// Exposes the counts of records.
+    pub fn register(&self, registry: &mut Registry) {
+        Arc::clone(&self.writer).register(registry);
+    }
+
     /// Returns the state of the log.
     #[must_use]
     pub fn status(&self) -> AuditStatus {
@@ -117,6 +123,7 @@ impl AuditLog {
     pub(crate) fn queue_rejection(&self, record: &impl Serialize, unwritten: &Arc<AtomicU64>) -> Queued {
         let Ok(permit) = Arc::clone(&self.rejections).try_acquire_owned() else {
             unwritten.fetch_add(1, Ordering::Relaxed);
+            self.writer.count_dropped(1);
             return Queued(None);
         };
         self.enqueue(record, Rejections { count: 1, unwritten: Arc::clone(unwritten), _permit: Some(permit) })
@@ -141,6 +148,7 @@ impl AuditLog {
             Ok(()) => Queued(Some(outcome)),
             Err(mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry)) => {
                 entry.finish(false);
+                self.writer.count_dropped(1);
                 Queued(None)
             }
         }

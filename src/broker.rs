@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use self::authorize::Authorizer;
 use self::listing::Lister;
+use self::metrics::Metrics;
 use self::regions::NamedRegions;
 use self::release::Releaser;
 use crate::authn::jwt::Issuers;
 use crate::cache::CredentialCache;
 use crate::caller::{Caller, ClaimNames};
 use crate::error::BrokerError;
+use crate::metrics::Registry;
 use crate::policy::{Listing, Policy};
 use crate::profile::Profile;
 use crate::registry::{Aliases, Region, RegistryError, ResolvedRegistry};
@@ -24,6 +26,7 @@ mod batch;
 mod keep_warm;
 mod known_ids;
 mod listing;
+mod metrics;
 mod operators;
 mod owner;
 mod profiles;
@@ -51,6 +54,7 @@ pub struct Broker {
     regions: NamedRegions,
     aliases: Aliases,
     issuers: OnceLock<Arc<Issuers>>,
+    metrics: Metrics,
 }
 
 /// Settings of a broker.
@@ -75,7 +79,12 @@ pub struct Settings {
 impl Broker {
     /// Returns a broker over `cache`. It records denials with `rejections`, and releases in the same audit log.
     #[must_use]
-    pub fn new(cache: CredentialCache, settings: Settings, rejections: RejectionRecorder) -> Self {
+    pub fn new(
+        cache: CredentialCache,
+        settings: Settings,
+        rejections: RejectionRecorder,
+        registry: &mut Registry,
+    ) -> Self {
         let Settings { policy, profiles, region, regions, aliases, max_min_validity, loopback_operates } = settings;
         Self {
             cache,
@@ -85,6 +94,7 @@ impl Broker {
             region,
             aliases,
             issuers: OnceLock::new(),
+            metrics: Metrics::new(registry),
         }
     }
 
@@ -93,9 +103,13 @@ impl Broker {
     /// # Errors
     /// Returns why the request is denied or invalid, why AWS gave no credential, or that the audit log is unavailable.
     pub async fn registry_credentials(&self, request: CredentialRequest) -> Result<Released, BrokerError> {
-        let authorization = self.authorizer.authorize(&request, self.authorizer.active_policy()).await?;
+        let mut attempt = self.metrics.begin();
+        let authorization = self.authorizer.authorize(&request, self.authorizer.active_policy()).await;
+        let authorization = authorization.inspect_err(|error| attempt.fail(error))?;
         let found = self.cache.get(authorization.lookup(&request)).await?;
-        self.releaser.release(&request, authorization, found).await
+        let released = self.releaser.release(&request, authorization, found).await?;
+        attempt.release(&released.found);
+        Ok(released)
     }
 
     /// Checks that the caller of a request may read the broker's status.

@@ -14,12 +14,15 @@ use std::time::Duration;
 use self::entry::{Entry, RefreshClaim, Unusable};
 use self::fetch::Fetcher;
 use self::flight::FlightRequest;
+use self::metrics::Metrics;
 use self::shared::Shared;
 use self::singleflight::SingleFlight;
 use self::waiters::Waiters;
 use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::{BrokerError, FailureClass};
+use crate::limits::LimitHits;
+use crate::metrics::Registry;
 use crate::request_id::RequestId;
 use crate::source::CredentialSource;
 use crate::trace::SpanIdentity;
@@ -32,8 +35,10 @@ mod index;
 mod key_status;
 mod keys;
 mod lookup;
+mod metrics;
 mod patience;
 mod progress;
+mod runway;
 mod scope;
 mod settings;
 mod shared;
@@ -64,14 +69,22 @@ pub struct CredentialCache {
 impl CredentialCache {
     /// Returns an empty cache in front of `source`.
     #[must_use]
-    pub fn new(settings: Settings, source: Arc<dyn CredentialSource>, clock: Arc<dyn Clock>) -> Self {
-        let max_waiters = settings.max_waiters;
-        let shared = Arc::new(Shared::new(settings, source, clock));
+    pub fn new(
+        settings: Settings,
+        source: Arc<dyn CredentialSource>,
+        clock: Arc<dyn Clock>,
+        limit_hits: &LimitHits,
+        registry: &mut Registry,
+    ) -> Self {
+        let (max_waiters, max_keys) = (settings.max_waiters, settings.max_exposed_keys);
+        let metrics = Metrics::new(registry, limit_hits.clone());
+        let shared = Arc::new(Shared::new(settings, source, clock, metrics));
+        runway::expose(registry, Arc::clone(&shared), max_keys);
         Self {
             flights: SingleFlight::new(Fetcher::new(Arc::clone(&shared))),
             shared,
-            waiters: Waiters::new(max_waiters),
-            watch_waiters: Waiters::new(max_waiters.div_ceil(WATCH_SHARE)),
+            waiters: Waiters::new(max_waiters, limit_hits.clone()),
+            watch_waiters: Waiters::new(max_waiters.div_ceil(WATCH_SHARE), limit_hits.clone()),
         }
     }
 
@@ -156,8 +169,9 @@ impl CredentialCache {
 
     fn found(&self, entry: &Entry, status: CacheStatus) -> Found {
         entry.uses.count(status);
-        let refresh_after = entry.refresh_after(self.shared.now());
-        Found { credential: Arc::clone(&entry.credential), status, refresh_after }
+        let now = self.shared.now();
+        let (refresh_after, remaining) = (entry.refresh_after(now), entry.credential.remaining(now));
+        Found { credential: Arc::clone(&entry.credential), status, refresh_after, remaining }
     }
 
     fn unsatisfiable(&self, lookup: &Lookup) -> BrokerError {

@@ -8,7 +8,7 @@ pub use self::diagnostic::Diagnostic;
 pub use self::example::example;
 pub use self::files::{Disk, Files, Settled};
 pub use self::model::{AwsApi, Config, Log, LogFormat, Ops, Server};
-pub use self::print::effective;
+pub use self::print::{effective, fingerprint};
 pub use self::sources::Sources;
 
 use self::reader::Reader;
@@ -63,12 +63,15 @@ impl Config {
             Cache::read(reader);
         let aws = aws::read(reader, profiles.clone(), max_waiters);
         let settings::Log { filter, format } = settings::Log::read(reader);
+        let settings::Metrics { per_key } = settings::Metrics::read(reader);
+        let server = server::read(reader);
+        let max_exposed_keys = if per_key { server.ops_max_keys } else { 0 };
         let (policy, grant_files) = policy::read(reader, &profiles);
         let Audit { output, reserve } = Audit::read(reader);
         let (limits, denials_recorded_per_second) = limits::read(reader);
         Self {
-            server: server::read(reader),
-            cache: cache::Settings { refresh_after, safety_margin, capacity, max_waiters },
+            server,
+            cache: cache::Settings { refresh_after, safety_margin, capacity, max_waiters, max_exposed_keys },
             keep_warm,
             aliases: aliases::read(reader),
             max_min_validity,

@@ -10,9 +10,11 @@ use self::auth_failures::AuthFailures;
 use self::usage::{Rates, UsageLimits};
 use crate::caller::Principal;
 use crate::clock::Clock;
+use crate::metrics::Registry;
 
 mod auth_failures;
 mod exceeded;
+mod hits;
 mod origin;
 mod rate;
 mod recent;
@@ -26,6 +28,7 @@ mod test_clock;
 
 pub use self::auth_failures::Attempt;
 pub use self::exceeded::{LimitExceeded, Resource, RetryAfter};
+pub use self::hits::{LimitHits, LimitName};
 pub use self::origin::Origin;
 pub(crate) use self::rate::Rate;
 pub use self::request_memory::{BodyMemory, ConnectionMemory, HeldMemory, RequestMemory};
@@ -60,13 +63,16 @@ pub struct Limits {
 impl Limits {
     /// Starts with no usage.
     #[must_use]
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>, hits: &LimitHits, registry: &mut Registry) -> Self {
+        let (clock, hits) = (|| Arc::clone(&clock), || hits.clone());
         let rates = Rates { remote: settings.requests_per_second, local: settings.local_requests_per_second };
+        let usage = UsageLimits::new(rates, settings.in_flight, clock(), hits());
+        usage.register(registry);
         Self {
-            usage: UsageLimits::new(rates, settings.in_flight, Arc::clone(&clock)),
-            auth_failures: AuthFailures::new(settings.failures_per_second, Arc::clone(&clock)),
-            unproved: UnprovedConnections::new(settings.unproved_connections, Arc::clone(&clock)),
-            request_memory: RequestMemory::new(clock),
+            usage,
+            auth_failures: AuthFailures::new(settings.failures_per_second, clock(), hits()),
+            unproved: UnprovedConnections::new(settings.unproved_connections, clock(), hits()),
+            request_memory: RequestMemory::new(clock(), hits()),
         }
     }
 

@@ -16,6 +16,7 @@ mod histogram;
 mod label;
 mod process;
 mod process_file;
+mod region;
 mod registry;
 mod runtime;
 mod scrape;
@@ -26,6 +27,7 @@ pub use self::exposition::{Exposition, Format};
 pub use self::family::Family;
 pub use self::histogram::{Buckets, Histogram};
 pub use self::label::{Label, Labels};
+pub use self::region::region_label;
 pub use self::registry::Registry;
 pub use self::scrape::Scrape;
 

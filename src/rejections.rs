@@ -12,12 +12,15 @@ use std::sync::atomic::AtomicU64;
 use serde::Serialize;
 
 use self::memory::Memories;
+use self::metrics::Metrics;
 use self::summary::Summary;
 use crate::audit::{AuditLog, Queued};
 use crate::clock::Clock;
+use crate::metrics::Registry;
 
 mod kind;
 mod memory;
+mod metrics;
 mod subject;
 mod summary;
 
@@ -34,6 +37,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     audit: Option<AuditLog>,
     memories: Memories,
+    metrics: Metrics,
 }
 
 /// The right to record one rejection.
@@ -46,8 +50,14 @@ pub(crate) struct Admitted {
 impl RejectionRecorder {
     /// Returns a recorder that writes `per_second` records of each kind about one caller.
     #[must_use]
-    pub fn new(per_second: NonZeroU32, audit: Option<AuditLog>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { clock, audit, memories: Memories::new(per_second) }))
+    pub fn new(
+        per_second: NonZeroU32,
+        audit: Option<AuditLog>,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+    ) -> Self {
+        let (memories, metrics) = (Memories::new(per_second), Metrics::new(registry));
+        Self(Arc::new(Inner { clock, audit, memories, metrics }))
     }
 
     /// Returns the audit log that receives the records.
@@ -57,6 +67,7 @@ impl RejectionRecorder {
 
     /// Counts a rejection, or returns the right to record it.
     pub(crate) fn admit(&self, subject: Subject, kind: Kind) -> Option<Admitted> {
+        self.0.metrics.count(kind);
         let unaudited = self.0.memories.admit(subject, kind, self.0.clock.now().steady)?;
         Some(Admitted { unaudited })
     }

@@ -32,7 +32,7 @@ pub use self::settings::Settings;
 pub use self::socket_activation::ActivatedSockets;
 
 pub(crate) use self::endpoint::{Drain, Endpoint};
-pub(crate) use self::endpoints::{MAX_OBSERVERS_OPEN, Server};
+pub(crate) use self::endpoints::{Connections, MAX_OBSERVERS_OPEN, Server};
 pub(crate) use self::grpc_service::grpc_service;
 pub(crate) use self::health::Health;
 pub(crate) use self::http1::{EcrApiProtocol, OpsProtocol};

@@ -2,7 +2,7 @@
 //!
 //! A source fetches one credential over the network. It neither caches nor coalesces: the cache does both, and calls a source only
 //! on a miss or for a refresh. A layer is a source around another source. The module `app` composes the layers:
-//! `cache <- Instrumented(AdmissionControl(Aws))`.
+//! `cache <- Instrumented(AdmissionControl(Measured(Aws)))`.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -21,10 +21,13 @@ use crate::trace::SpanIdentity;
 
 pub mod aws;
 pub mod instrumented;
+pub mod measured;
+mod metrics;
 pub mod progress;
 mod region_status;
 pub mod span;
 
+pub use self::metrics::{Metrics, expose_regions};
 pub use self::progress::FetchProgress;
 pub use self::region_status::RegionStatus;
 

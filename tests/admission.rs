@@ -24,9 +24,7 @@ use ecr_broker::registry::Registry;
 use ecr_broker::source::aws::admission::{self, AdmissionControl};
 use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use futures_util::future::join_all;
-use support::{
-    HOUR, admission_settings, broker_settings, cache_settings, fetch_request, host, key, lookup, rejections, upstream,
-};
+use support::{HOUR, admission_settings, broker_settings, cache_settings, fetch_request, host, key, lookup, upstream};
 use tokio::time::{Instant, sleep, timeout};
 
 const LATENCY: Duration = Duration::from_millis(50);
@@ -195,7 +193,7 @@ fn cache(aws: &Arc<Aws>) -> CredentialCache {
 
 fn cache_with(aws: &Arc<Aws>, settings: &admission::Settings) -> CredentialCache {
     let source = Arc::new(AdmissionControl::new(Arc::clone(aws), settings));
-    CredentialCache::new(cache_settings(), source, Arc::new(RuntimeClock(Instant::now())))
+    support::cache(cache_settings(), source, Arc::new(RuntimeClock(Instant::now())))
 }
 
 async fn fetch(source: &impl CredentialSource, key: &CredentialKey) -> Result<Credential, FetchError> {
@@ -698,7 +696,7 @@ async fn p7_hanging_region_leaves_the_latency_of_others_unchanged() {
 
 fn warm_broker(aws: &Arc<Aws>) -> (Arc<Broker>, CredentialCache) {
     let cache = cache(aws);
-    (Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), rejections())), cache)
+    (support::broker(cache.clone(), broker_settings(Policy::Open, None)), cache)
 }
 
 /// A hundred keys are at most an hour old when AWS fails. A caller requests one of them every second.
@@ -786,7 +784,7 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
         source_identity: false,
     };
     let settings = broker::Settings { profiles: vec![each], ..broker_settings(policy, None) };
-    let broker = Arc::new(Broker::new(cache(&aws), settings, rejections()));
+    let broker = support::broker(cache(&aws), settings);
     let registries = (0..100).map(|number| host(number).parse().unwrap()).chain([Registry::PUBLIC]).collect();
     let keeping = tokio::spawn(broker.keep_warm(registries));
     sleep(Duration::from_secs(10)).await;

@@ -15,13 +15,14 @@ use aws_smithy_types::date_time::Format;
 use ecr_broker::clock::{Clock as _, SystemClock};
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{FailureClass, UpstreamError};
+use ecr_broker::metrics;
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::proxy::Proxies;
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
 use ecr_broker::source::aws::web_identity::WebIdentity;
 use ecr_broker::source::aws::{Aws, Settings};
-use ecr_broker::source::{CredentialSource as _, SourceStatus};
+use ecr_broker::source::{CredentialSource as _, Metrics, SourceStatus};
 use support::{HOST, fetch_request, key, upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -50,8 +51,14 @@ fn settings(endpoint: &str) -> Settings {
     }
 }
 
+async fn load(settings: Settings) -> anyhow::Result<Aws> {
+    let mut registry = metrics::Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    Aws::load(settings, Arc::new(SystemClock::new()), &metrics, &mut registry).await
+}
+
 async fn aws(settings: Settings) -> Aws {
-    Aws::load(settings, Arc::new(SystemClock::new())).await.unwrap()
+    load(settings).await.unwrap()
 }
 
 async fn simulate() -> (String, Controls) {
@@ -516,7 +523,7 @@ async fn unusable_ca_bundle_is_an_error_that_names_its_path() {
     for path in [empty, directory.path().join("missing.pem")] {
         let mut settings = settings("http://127.0.0.1:1");
         settings.ca_bundle = Some(path.clone());
-        let error = Aws::load(settings, Arc::new(SystemClock::new())).await.unwrap_err();
+        let error = load(settings).await.unwrap_err();
         assert!(format!("{error:#}").contains(&path.display().to_string()), "{error:#}");
     }
 }

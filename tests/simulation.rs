@@ -23,7 +23,7 @@ use ecr_broker::policy::Policy;
 use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
 use fastrand::Rng;
 use futures_util::future::join_all;
-use support::{HOUR, MINUTE, broker_settings, cache_settings, credential_request, host, lookup, rejections};
+use support::{HOUR, MINUTE, broker_settings, cache_settings, credential_request, host, lookup};
 use tokio::time::{Instant, sleep, timeout};
 
 const KEYS: usize = 4;
@@ -321,9 +321,8 @@ fn simulate(seed: u64) -> (u64, u64) {
         let (keys, calls) = (Mutex::default(), Mutex::default());
         let own = Mutex::new(random.fork());
         let aws = Arc::new(Aws { clock: Arc::clone(&clock), random: own, keys, calls, heals: LENGTH });
-        let cache =
-            CredentialCache::new(cache_settings(), Arc::clone(&aws) as Arc<dyn CredentialSource>, clock.clone());
-        let broker = Arc::new(Broker::new(cache.clone(), broker_settings(Policy::Open, None), rejections()));
+        let cache = support::cache(cache_settings(), Arc::clone(&aws) as Arc<dyn CredentialSource>, clock.clone());
+        let broker = support::broker(cache.clone(), broker_settings(Policy::Open, None));
         let watchers = (0..WATCHERS).map(|_| Watcher::new(&broker, &clock, &mut random));
         let watchers: Vec<_> = watchers
             .map(|watcher| (Arc::clone(&watcher.received), watcher.needed, tokio::spawn(watcher.live())))

@@ -443,7 +443,7 @@ struct LocalWatch {
 impl LocalWatch {
     fn new(min_validity: Duration) -> Self {
         let TestCache { cache, source, clock, .. } = TestCache::new();
-        let broker = Arc::new(Broker::new(cache, broker_settings(Policy::Open, None), rejections()));
+        let broker = support::broker(cache, broker_settings(Policy::Open, None));
         let watch = Watch::new(Arc::clone(&broker), credential_request(HOST, min_validity), KnownIds::default());
         Self { watch, source, clock, broker }
     }

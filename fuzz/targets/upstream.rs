@@ -9,12 +9,13 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
+use ecr_broker::metrics::Registry;
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::proxy::Proxies;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::source::aws::{Aws, Settings, admission};
 use ecr_broker::source::span::FetchSpan;
-use ecr_broker::source::{CredentialSource as _, FetchProgress, FetchRequest};
+use ecr_broker::source::{CredentialSource as _, FetchProgress, FetchRequest, Metrics};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -68,7 +69,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         profiles: vec![profile],
         simulated_credentials: true,
     };
-    let aws = runtime.block_on(Aws::load(settings, Arc::new(SystemClock::new()))).unwrap();
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let aws = runtime.block_on(Aws::load(settings, Arc::new(SystemClock::new()), &metrics, &mut registry)).unwrap();
     World { runtime, aws, answer }
 });
 

@@ -25,6 +25,7 @@ mod decode;
 mod encode;
 mod listing;
 pub(crate) mod methods;
+mod metrics;
 pub mod middleware;
 mod operator;
 mod record;

@@ -12,6 +12,7 @@ use crate::authn::jwt::Issuers;
 use crate::authn::tls::Tls;
 use crate::clock::Clock;
 use crate::config::{Config, Diagnostic};
+use crate::metrics::Registry;
 
 /// Loaded authentication material.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +47,16 @@ impl AuthMaterial {
         let own = tls.certificate_mistakes().into_iter().map(|mistake| ("server.tls.certificate", mistake));
         let clients = tls.authority_mistakes().into_iter().map(|mistake| ("[authentication]", mistake));
         own.chain(clients).map(|(place, mistake)| diagnostic(place, mistake.to_string())).collect()
+    }
+
+    /// Exposes the expiry of certificates and the age of issuers' keys.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        if let Some(tls) = &self.tls {
+            tls.register(registry);
+        }
+        if let Some(issuers) = &self.issuers {
+            issuers.register(registry);
+        }
     }
 
     /// Starts tasks that reload the certificates and keys when their files change; SIGHUP reloads the certificates at once.

@@ -23,8 +23,11 @@ use crate::status::Reloads;
 use crate::supervise;
 use crate::sync::lock;
 
+mod config_info;
 mod independent;
 mod problem_log;
+
+pub(super) use self::config_info::ConfigInfo;
 
 /// The running broker, by which new grants are checked.
 #[derive(Debug, Clone)]
@@ -34,6 +37,7 @@ pub(super) struct Running {
     pub(super) issuers: Vec<jwt::Settings>,
     pub(super) health: Health,
     pub(super) reloads: Reloads,
+    pub(super) config_info: ConfigInfo,
 }
 
 /// Follows the files for as long as it is polled.
@@ -66,6 +70,9 @@ async fn follow(running: Running, active: Arc<Mutex<Sources>>, hangup: Option<Si
             let problems = running.reload(&mut sources, &read, requested || log.has_problems());
             lock(&disk).activate(&sources.files);
             let changed = std::mem::replace(&mut *lock(&active), sources.clone()).files != sources.files;
+            if changed {
+                running.config_info.update(&sources);
+            }
             running.health.report_configuration(problems.is_empty()).await;
             // A problem that stays is one failed reload, however often it is looked at.
             if requested || changed || log.would_change(&problems) {

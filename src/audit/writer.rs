@@ -60,7 +60,8 @@ pub(super) fn run(mut queue: mpsc::Receiver<Entry>, sink: Sink, reserve: u64, st
     let mut entries = Vec::new();
     while queue.blocking_recv_many(&mut entries, MAX_BATCH) > 0 {
         writer.reserve.note_free(writer.sink.free());
-        entries.extract_if(.., |entry| !writer.admits(entry)).for_each(|entry| entry.finish(false));
+        let withheld = entries.extract_if(.., |entry| !writer.admits(entry)).map(|entry| entry.finish(false));
+        status.count_dropped(withheld.count());
         status.is_below_reserve.store(writer.reserve.is_reached(), Ordering::Relaxed);
         let written = entries.is_empty() || writer.write(&entries).is_ok();
         if !entries.is_empty() {

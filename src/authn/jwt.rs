@@ -16,6 +16,7 @@ use self::token_cache::TokenCaches;
 use self::token_parts::TokenParts;
 use crate::caller::ClaimNames;
 use crate::clock::Clock;
+use crate::metrics::Registry;
 use crate::supervise;
 
 mod claim_value;
@@ -71,6 +72,19 @@ impl Issuers {
         let issuers = settings.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
         let verified = TokenCaches::new(issuers.len());
         Ok(Self { known: issuers, verified, kept_claims: ArcSwap::default(), clock })
+    }
+
+    /// Exposes the age of the keys of each issuer that publishes them.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        let issuers = Arc::clone(self);
+        registry.on_scrape(move |scrape| {
+            let ages = issuers.known.iter().filter_map(|issuer| {
+                let age = issuer.keys.age()?.as_secs_f64();
+                Some(([("issuer", issuer.settings.name.clone())], age))
+            });
+            let help = "Time since the last successful fetch of the keys of an issuer";
+            scrape.gauges("ecr_broker_jwks_age_seconds", help, ages.collect::<Vec<_>>())
+        });
     }
 
     /// Keeps the keys up to date for as long as it is polled. Each issuer has a task, so that one failure affects no other issuer.

@@ -24,6 +24,7 @@ mod certificate;
 mod files;
 mod generation;
 mod handshake_error;
+mod metrics;
 mod revocation_list;
 mod revocations;
 mod roots;

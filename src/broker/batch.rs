@@ -34,6 +34,7 @@ impl Broker {
         requests: &[CredentialRequest],
         deadline: Instant,
     ) -> Vec<Result<Released, BrokerError>> {
+        let attempts: Vec<_> = requests.iter().map(|_| self.metrics.begin()).collect();
         let policy = self.authorizer.active_policy();
         let authorize = |request| timeout_at(deadline, self.authorizer.authorize(request, Arc::clone(&policy)));
         let authorized = join_all(requests.iter().map(authorize)).await;
@@ -51,7 +52,9 @@ impl Broker {
         let result = |(index, allowed): (usize, Result<(), BrokerError>)| {
             allowed.and_then(|()| released.remove(&index).unwrap_or_else(missing))
         };
-        results.into_iter().enumerate().map(result).collect()
+        let results: Vec<_> = results.into_iter().enumerate().map(result).collect();
+        attempts.into_iter().zip(&results).for_each(|(attempt, result)| attempt.end(result));
+        results
     }
 
     /// Releases the credentials of requests for the same key: nearly always one.

@@ -180,6 +180,7 @@ impl Watch {
         let id = found.credential.id();
         match self.broker.releaser.release(&self.request, authorization, found).await {
             Ok(released) => {
+                self.broker.metrics.begin().release(&released.found);
                 (self.current, self.last_failure, self.known_ids) = (Some(id), None, KnownIds::default());
                 Some(WatchUpdate::Released(Box::new(released)))
             }
@@ -200,7 +201,11 @@ impl Watch {
             count => self.schedule_in(denied_backoff(count)),
         }
         let kind = kind(&error);
-        (self.last_failure.replace(kind) != Some(kind)).then_some(WatchUpdate::Failed(error))
+        if self.last_failure.replace(kind) == Some(kind) {
+            return None;
+        }
+        self.broker.metrics.begin().fail(&error);
+        Some(WatchUpdate::Failed(error))
     }
 
     fn schedule(&mut self, delay: Duration) {

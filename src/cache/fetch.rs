@@ -130,14 +130,18 @@ impl Fetcher {
         result: Result<Credential, BrokerError>,
     ) -> Result<Arc<Entry>, BrokerError> {
         let key = &request.lookup.key;
+        let refreshed = cached.clone().filter(|entry| request.is_refresh || entry.is_due(self.shared.now()));
+        if let (Some(_), Err(error)) = (&refreshed, &result) {
+            self.shared.metrics.refresh_failed(error);
+        }
         let kept = match result {
             Ok(credential) => Ok(self.keep_credential(key, cached.as_deref(), credential).await),
             // Only the requester's own queue is full: another requester may fetch the key at once.
-            Err(error @ BrokerError::QueueFull { .. }) => return Err(error),
-            Err(error) => {
-                let refreshed = cached.filter(|entry| request.is_refresh || entry.is_due(self.shared.now()));
-                Err(self.keep_failure(key, refreshed, error).await)
+            Err(error @ BrokerError::QueueFull { .. }) => {
+                self.shared.metrics.queue_full();
+                return Err(error);
             }
+            Err(error) => Err(self.keep_failure(key, refreshed, error).await),
         };
         self.shared.subscriptions.notify(key);
         kept

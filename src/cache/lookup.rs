@@ -57,6 +57,8 @@ pub struct Found {
     pub status: CacheStatus,
     /// Delay after which the caller should ask again.
     pub refresh_after: Duration,
+    /// Validity that is left.
+    pub remaining: Duration,
 }
 
 /// The state of a key's refresh, for a watch.

@@ -13,4 +13,6 @@ pub struct Settings {
     pub capacity: u64,
     /// Maximum number of callers that wait for fetches at the same time.
     pub max_waiters: usize,
+    /// Maximum number of credentials with an expiry metric of their own; zero: only the first expiry of each region is exposed.
+    pub max_exposed_keys: usize,
 }

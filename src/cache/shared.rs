@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::backoff::FetchBackoff;
 use super::entry::{Entry, Unusable};
 use super::lookup::Lookup;
+use super::metrics::Metrics;
 use super::settings::Settings;
 use super::store::Store;
 use super::subscriptions::Subscriptions;
@@ -23,14 +24,21 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) backoff: FetchBackoff,
     pub(super) subscriptions: Subscriptions,
+    pub(super) metrics: Metrics,
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, source: Arc<dyn CredentialSource>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        source: Arc<dyn CredentialSource>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
-            store: Store::new(settings.capacity, &clock),
+            store: Store::new(settings.capacity, &clock, &metrics),
             backoff: FetchBackoff::new(settings.capacity),
-            subscriptions: Subscriptions::new(settings.capacity),
+            subscriptions: Subscriptions::new(settings.capacity, metrics.limit_hits.clone()),
+            metrics,
             settings,
             source,
             clock,

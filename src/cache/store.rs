@@ -9,9 +9,11 @@ use moka::policy::EvictionPolicy;
 
 use super::entry::Entry;
 use super::index::Index;
+use super::metrics::Metrics;
 use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
+use crate::limits::{LimitHits, LimitName};
 
 /// Divisor of the capacity for the credentials of single callers, which have their own storage beside the shared ones. The number of
 /// callers is unbounded, and they must not evict shared credentials. The storage is twice as large as the limit, because fetches in
@@ -32,17 +34,19 @@ pub(super) struct Store {
     /// that alternate would cause an AWS call each time.
     per_caller: Cache<CredentialKey, Arc<Entry>>,
     max_per_caller: usize,
+    limit_hits: LimitHits,
     pub(super) index: Arc<Index>,
 }
 
 impl Store {
-    pub(super) fn new(capacity: u64, clock: &Arc<dyn Clock>) -> Self {
+    pub(super) fn new(capacity: u64, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
         let max_per_caller = (capacity / PER_CALLER_SHARE).max(1);
         let index = Arc::<Index>::default();
         Self {
-            shared: cache(capacity, clock, &index).build(),
-            per_caller: cache(2 * max_per_caller, clock, &index).time_to_idle(PER_CALLER_IDLE).build(),
+            shared: cache(capacity, clock, &index, metrics).build(),
+            per_caller: cache(2 * max_per_caller, clock, &index, metrics).time_to_idle(PER_CALLER_IDLE).build(),
             index,
+            limit_hits: metrics.limit_hits.clone(),
             max_per_caller: usize::try_from(max_per_caller).unwrap_or(usize::MAX),
         }
     }
@@ -58,12 +62,15 @@ impl Store {
     pub(super) fn check_room(&self, key: &CredentialKey) -> Result<(), BrokerError> {
         let Some(caller) = &key.caller else { return Ok(()) };
         let (own, total) = self.index.counts(caller);
-        let full = |resource| Err(BrokerError::Overloaded { resource, retry_after: RETRY_DELAY });
+        let full = |limit, resource| {
+            self.limit_hits.count(limit);
+            Err(BrokerError::Overloaded { resource, retry_after: RETRY_DELAY })
+        };
         if own >= (self.max_per_caller / SINGLE_CALLER_SHARE).max(1) {
-            return full("credentials cached for this caller");
+            return full(LimitName::CallerCredentials, "credentials cached for this caller");
         }
         if total >= self.max_per_caller {
-            return full("credentials cached for single callers");
+            return full(LimitName::SingleCallerCredentials, "credentials cached for single callers");
         }
         Ok(())
     }
@@ -98,11 +105,15 @@ fn cache(
     capacity: u64,
     clock: &Arc<dyn Clock>,
     index: &Arc<Index>,
+    metrics: &Metrics,
 ) -> CacheBuilder<CredentialKey, Arc<Entry>, Cache<CredentialKey, Arc<Entry>>> {
-    let index = Arc::clone(index);
+    let (index, metrics) = (Arc::clone(index), metrics.clone());
     Cache::builder()
         .max_capacity(capacity)
-        .eviction_listener(move |key, entry, _| index.remove(&key, &entry))
+        .eviction_listener(move |key, entry, cause| {
+            index.remove(&key, &entry);
+            metrics.evicted(cause);
+        })
         .eviction_policy(EvictionPolicy::lru())
         .expire_after(UntilExpiry(Arc::clone(clock)))
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
+use crate::limits::{LimitHits, LimitName};
 use crate::sync::lock;
 
 /// Retry delay while too many keys are watched.
@@ -18,6 +19,7 @@ const RETRY_DELAY: Duration = Duration::from_mins(1);
 pub(super) struct Subscriptions {
     keys: Arc<Mutex<SenderByKey>>,
     max_keys: usize,
+    limit_hits: LimitHits,
 }
 
 type SenderByKey = HashMap<CredentialKey, watch::Sender<()>>;
@@ -59,8 +61,9 @@ impl Drop for KeyChanges {
 impl Subscriptions {
     /// Allows subscriptions to half of the cache's capacity. Watches look up their keys again and again, and must not evict each
     /// other's credentials.
-    pub(super) fn new(capacity: u64) -> Self {
-        Self { keys: Arc::default(), max_keys: usize::try_from(capacity.div_ceil(2)).unwrap_or(usize::MAX) }
+    pub(super) fn new(capacity: u64, limit_hits: LimitHits) -> Self {
+        let max_keys = usize::try_from(capacity.div_ceil(2)).unwrap_or(usize::MAX);
+        Self { keys: Arc::default(), max_keys, limit_hits }
     }
 
     pub(super) fn subscribe(&self, key: &CredentialKey) -> Result<KeyChanges, BrokerError> {
@@ -68,6 +71,7 @@ impl Subscriptions {
         let sender = match keys.get(key) {
             Some(sender) => sender,
             None if keys.len() >= self.max_keys => {
+                self.limit_hits.count(LimitName::WatchedKeys);
                 return Err(BrokerError::Overloaded { resource: "watched credentials", retry_after: RETRY_DELAY });
             }
             None => keys.entry(key.clone()).or_insert_with(|| watch::Sender::new(())),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::caller::Principal;
 use crate::error::BrokerError;
+use crate::limits::{LimitHits, LimitName};
 use crate::sync::lock;
 
 /// Divisor of the limit for the part that only callers with few waits may use.
@@ -19,6 +20,7 @@ const FEW: usize = 100;
 pub(super) struct Waiters {
     counts: Arc<Mutex<Counts>>,
     max: usize,
+    limit_hits: LimitHits,
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +38,8 @@ pub(super) struct Wait {
 }
 
 impl Waiters {
-    pub(super) fn new(max: usize) -> Self {
-        Self { counts: Arc::default(), max }
+    pub(super) fn new(max: usize, limit_hits: LimitHits) -> Self {
+        Self { counts: Arc::default(), max, limit_hits }
     }
 
     /// Returns the number of all waits.
@@ -54,6 +56,7 @@ impl Waiters {
         let own = counts.by_caller.get(&caller).copied().unwrap_or(0);
         let reserve = if own < FEW { 0 } else { self.max / RESERVE_SHARE };
         if counts.total >= self.max - reserve {
+            self.limit_hits.count(LimitName::Waiters);
             return Err(BrokerError::Overloaded { resource: "waiting callers", retry_after: Duration::from_secs(1) });
         }
         counts.total += 1;
@@ -78,10 +81,11 @@ impl Drop for Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Registry;
 
     #[test]
     fn callers_with_few_waits_have_a_reserve_of_an_eighth() {
-        let waiters = Waiters::new(1_600);
+        let waiters = Waiters::new(1_600, LimitHits::new(&mut Registry::default()));
         let admit = |uid, count: usize| {
             let waits = std::iter::repeat_with(|| waiters.admit(Some(Principal::Uid(uid))));
             waits.take(count).map_while(Result::ok).collect::<Vec<_>>()

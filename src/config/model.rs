@@ -55,6 +55,8 @@ pub struct Server {
     pub listen: Vec<ListenAddress>,
     /// Whether any process of this host may call over loopback TCP.
     pub loopback: bool,
+    /// Maximum number of cached credentials that metrics show one by one.
+    pub ops_max_keys: usize,
     /// Limits of connections and of the drain.
     pub connections: server::Settings,
     /// The ops listener, if there is one.

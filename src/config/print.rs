@@ -1,5 +1,7 @@
 //! The configuration in effect as TOML.
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 use toml::{Table, Value};
 
 use super::files::LISTS;
@@ -20,6 +22,12 @@ pub fn effective(sources: &Sources) -> String {
     };
     let sections: String = SECTIONS.iter().map(|one| section(one.name, one.settings)).collect();
     without_userinfo(&(sections + &lists(&reader)))
+}
+
+/// Returns the fingerprint of the configuration in effect: equal for equal values from the same places.
+#[must_use]
+pub fn fingerprint(sources: &Sources) -> String {
+    HEXLOWER.encode(&Sha256::digest(effective(sources))[..8])
 }
 
 fn line(setting: &SettingMeta, reader: &Reader<'_>) -> String {

@@ -76,6 +76,10 @@ define_sections! {
         /// where probes and Prometheus come over a trusted network, such as that of a cluster's pods.
         ops_allow_plaintext: bool = false, BOOLEAN;
 
+        /// Maximum number of cached credentials that `metrics.per_key` shows, those that expire first. Raise
+        /// it if your monitoring takes as many series from each broker.
+        ops_max_keys: usize = 500, count(1, 10_000);
+
         /// Loopback address of the ECR-compatible API: it answers GetAuthorizationToken for programs that
         /// only know AWS. Point them at it with `AWS_ENDPOINT_URL_ECR=http://127.0.0.1:9911/t/SECRET` and
         /// `AWS_ENDPOINT_URL_ECR_PUBLIC`. Not set: the API is not served.
@@ -257,6 +261,13 @@ define_sections! {
         /// by each profile that a grant allows for them.
         keep_warm: Vec<Registry> = [], REGISTRIES,
             example ["123456789012.dkr.ecr.us-east-1.amazonaws.com", "public.ecr.aws"];
+    }
+
+    /// Metrics, see `docs/metrics.md`.
+    "metrics" Metrics {
+        /// Whether the expiry of each cached credential is a metric, by account, region and profile. Without
+        /// it there is one for each region, so that thousands of brokers do not overload your monitoring.
+        per_key: bool = false, BOOLEAN;
     }
 
     /// Log on stderr.

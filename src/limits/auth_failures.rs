@@ -10,6 +10,7 @@ use moka::sync::Cache;
 use tracing::warn;
 
 use super::exceeded::{DEFAULT_DELAY, RetryAfter};
+use super::hits::{LimitHits, LimitName};
 use super::origin::Origin;
 use super::rate::Rate;
 use super::recent;
@@ -36,6 +37,7 @@ pub enum Attempt {
 pub(super) struct AuthFailures {
     per_second: NonZeroU32,
     clock: Arc<dyn Clock>,
+    hits: LimitHits,
     origins: Cache<(Origin, Attempt), Arc<OriginFailures>>,
 }
 
@@ -46,8 +48,8 @@ struct OriginFailures {
 }
 
 impl AuthFailures {
-    pub(super) fn new(per_second: NonZeroU32, clock: Arc<dyn Clock>) -> Self {
-        Self { per_second, clock, origins: recent::cache(|_| 0) }
+    pub(super) fn new(per_second: NonZeroU32, clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
+        Self { per_second, clock, hits, origins: recent::cache(|_| 0) }
     }
 
     pub(super) fn check_origin(&self, origin: Origin, attempt: Attempt) -> Result<(), RetryAfter> {
@@ -56,6 +58,7 @@ impl AuthFailures {
         if backoff.is_zero() {
             return Ok(());
         }
+        self.hits.count(LimitName::FailedAuthentications);
         if failures.log.is_due(self.now()) {
             log_blocked(origin, attempt, backoff);
         }
@@ -87,10 +90,12 @@ fn log_blocked(origin: Origin, attempt: Attempt, backoff: Duration) {
 mod tests {
     use super::super::test_clock::Still;
     use super::*;
+    use crate::metrics::Registry;
 
     fn failures() -> (AuthFailures, Arc<Still>) {
         let clock = Arc::new(Still::default());
-        (AuthFailures::new(NonZeroU32::new(10).unwrap(), clock.clone()), clock)
+        let hits = LimitHits::new(&mut Registry::default());
+        (AuthFailures::new(NonZeroU32::new(10).unwrap(), clock.clone(), hits), clock)
     }
 
     #[test]

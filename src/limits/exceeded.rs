@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::hits::LimitName;
 use crate::error::BrokerError;
 use crate::jitter;
 
@@ -31,6 +32,20 @@ pub enum LimitExceeded {
 /// The delay after which a retry may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryAfter(pub Duration);
+
+impl LimitExceeded {
+    /// Returns the limit's name in metrics. That of a caller's rate is known where it is checked.
+    pub(super) fn limit(&self) -> LimitName {
+        match self {
+            Self::PerCaller(Resource::InFlight, _) => LimitName::CallerRequests,
+            Self::PerCaller(Resource::Watches, _) => LimitName::CallerWatches,
+            Self::PerCaller(Resource::WatchBytes, _) => LimitName::CallerWatchBytes,
+            Self::Global(Resource::InFlight, _) => LimitName::Requests,
+            Self::Global(Resource::Watches, _) => LimitName::Watches,
+            Self::Global(Resource::WatchBytes, _) => LimitName::WatchBytes,
+        }
+    }
+}
 
 impl RetryAfter {
     /// Returns one to two times the delay, at random: callers that are rejected together must not retry together.

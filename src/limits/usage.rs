@@ -9,12 +9,14 @@ use moka::sync::Cache;
 use tracing::warn;
 
 use super::exceeded::{DEFAULT_DELAY, LimitExceeded, Resource, RetryAfter};
+use super::hits::{LimitHits, LimitName};
 use super::rate::Rate;
 use super::recent;
 use super::status::{LimitsStatus, Used};
 use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::log_throttle::LogThrottle;
+use crate::metrics::Registry;
 
 /// Global limit of requests in flight; twice the limit of one caller if that is more. If callers read slowly, the answers to this
 /// many requests take about 300 MB.
@@ -47,6 +49,7 @@ pub(super) struct UsageLimits {
     clock: Arc<dyn Clock>,
     total: Arc<Usage>,
     total_log: Arc<LogThrottle>,
+    hits: LimitHits,
     callers: Cache<Principal, Arc<CallerUsage>>,
 }
 
@@ -92,15 +95,20 @@ impl Maximum {
 }
 
 impl UsageLimits {
-    pub(super) fn new(rates: Rates, in_flight: usize, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(rates: Rates, in_flight: usize, clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
         let (total, total_log, callers) = (Arc::default(), Arc::default(), recent::cache(Principal::bytes));
-        Self { rates, in_flight, clock, total, total_log, callers }
+        Self { rates, in_flight, clock, total, total_log, hits, callers }
+    }
+
+    /// Registers the usage of all callers together.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let total = Arc::clone(&self.total);
+        registry.on_scrape(move |scrape| scrape.gauge("ecr_broker_watches", "Watched registries", total.counts().1));
     }
 
     pub(super) fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
         let admission = self.enter(principal, Resource::InFlight, requests, self.in_flight())?;
-        let in_rate = admission.caller.admit(requests, self.now());
-        in_rate.map(|()| admission).inspect_err(|exceeded| self.log(principal, exceeded))
+        self.check_rate(principal, &admission, requests).map(|()| admission)
     }
 
     /// Adds requests to an admission, once it is known how many a call has.
@@ -112,8 +120,8 @@ impl UsageLimits {
     ) -> Result<(), LimitExceeded> {
         let (caller, total) = (Arc::clone(&admission.caller), Arc::clone(&admission.total));
         let more = Admission::enter(caller, total, admission.resource, requests);
-        let admitted = more.check(self.in_flight()).and_then(|()| more.caller.admit(requests, self.now()));
-        admitted.map(|()| admission.merge(more)).inspect_err(|exceeded| self.log(principal, exceeded))
+        self.check(principal, &more, self.in_flight())?;
+        self.check_rate(principal, &more, requests).map(|()| admission.merge(more))
     }
 
     fn in_flight(&self) -> Maximum {
@@ -169,8 +177,26 @@ impl UsageLimits {
         maximum: Maximum,
     ) -> Result<Admission, LimitExceeded> {
         let admission = Admission::enter(self.caller(principal), Arc::clone(&self.total), resource, count);
-        let checked = admission.check(maximum);
-        checked.map(|()| admission).inspect_err(|exceeded| self.log(principal, exceeded))
+        self.check(principal, &admission, maximum).map(|()| admission)
+    }
+
+    fn check(&self, principal: &Principal, admission: &Admission, maximum: Maximum) -> Result<(), LimitExceeded> {
+        admission.check(maximum).inspect_err(|exceeded| {
+            self.hits.count(exceeded.limit());
+            self.log(principal, exceeded);
+        })
+    }
+
+    fn check_rate(
+        &self,
+        principal: &Principal,
+        admission: &Admission,
+        requests: NonZeroU32,
+    ) -> Result<(), LimitExceeded> {
+        admission.caller.admit(requests, self.now()).inspect_err(|exceeded| {
+            self.hits.count(LimitName::CallerRate);
+            self.log(principal, exceeded);
+        })
     }
 
     fn now(&self) -> Duration {
@@ -259,7 +285,8 @@ mod tests {
     fn limits(in_flight: usize) -> (UsageLimits, Arc<Still>) {
         let clock = Arc::new(Still::default());
         let rates = Rates { remote: count(10), local: count(1_000_000) };
-        (UsageLimits::new(rates, in_flight, clock.clone()), clock)
+        let hits = LimitHits::new(&mut Registry::default());
+        (UsageLimits::new(rates, in_flight, clock.clone(), hits), clock)
     }
 
     fn count(number: u32) -> NonZeroU32 {
@@ -302,7 +329,8 @@ mod tests {
     #[test]
     fn local_caller_has_a_rate_apart_from_that_of_remote_ones() {
         let rates = Rates { remote: count(1), local: count(10) };
-        let limits = UsageLimits::new(rates, 1_000, Arc::new(Still::default()));
+        let limits =
+            UsageLimits::new(rates, 1_000, Arc::new(Still::default()), LimitHits::new(&mut Registry::default()));
         for local in [Principal::Uid(1001), Principal::Loopback, Principal::AwsApi] {
             limits.admit(&local, count(100)).unwrap();
             caller_limit(limits.admit(&local, count(1)));

@@ -73,12 +73,28 @@ impl<'a> Scrape<'a> {
         })
     }
 
-    /// Adds a counter that another party keeps.
+    /// Adds a counter that its module keeps.
     ///
     /// # Errors
     /// As of the writer.
     pub fn counter(&mut self, name: &'static str, help: &str, value: impl EncodeCounterValue) -> fmt::Result {
         self.describe(name, help, MetricType::Counter, |encoder| ConstCounter::new(value).encode(encoder))
+    }
+
+    /// Adds counters with their labels.
+    ///
+    /// # Errors
+    /// As of the writer.
+    pub fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        self.describe(name, help, MetricType::Counter, |mut encoder| {
+            let mut values = values.into_iter();
+            values.try_for_each(|(labels, value)| ConstCounter::new(value).encode(encoder.encode_family(&labels)?))
+        })
     }
 
     fn describe(

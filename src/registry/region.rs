@@ -26,7 +26,13 @@ impl Region {
     /// Returns whether AWS had the region when this program was built. Another one may have opened since.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        matches!(self.name, Cow::Borrowed(_))
+        self.known_name().is_some()
+    }
+
+    /// Returns the name if AWS had the region when this program was built: one of a closed set.
+    #[must_use]
+    pub fn known_name(&self) -> Option<&'static str> {
+        if let Cow::Borrowed(name) = self.name { Some(name) } else { None }
     }
 
     /// Returns the error of a request for a region that the broker does not know.

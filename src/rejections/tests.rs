@@ -33,7 +33,8 @@ impl Recorded {
     fn new() -> Self {
         let (clock, disk) = (Arc::new(Still::default()), Disk::with_room(u64::MAX));
         let audit = disk.audit_log(1_000, clock.clone());
-        let recorder = RejectionRecorder::new(NonZeroU32::new(10).unwrap(), Some(audit), clock.clone());
+        let recorder =
+            RejectionRecorder::new(NonZeroU32::new(10).unwrap(), Some(audit), clock.clone(), &mut Registry::default());
         Self { clock, disk, recorder }
     }
 

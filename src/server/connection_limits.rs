@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::settings::Settings;
-use crate::limits::{Origin, Used};
+use crate::limits::{LimitHits, LimitName, Origin, Used};
 use crate::log_throttle::{self, LogThrottle};
 use crate::sync::lock;
 
@@ -47,6 +47,7 @@ struct Inner {
     open: Mutex<Open>,
     created: Instant,
     logs: ByScope<LogThrottle>,
+    hits: LimitHits,
 }
 
 #[derive(Debug, Default)]
@@ -103,9 +104,9 @@ impl Scope {
 }
 
 impl ConnectionCounter {
-    pub(super) fn new(limits: ConnectionLimits) -> Self {
+    pub(super) fn new(limits: ConnectionLimits, hits: LimitHits) -> Self {
         let (open, logs) = (Mutex::default(), ByScope::default());
-        Self(Arc::new(Inner { limits, open, created: Instant::now(), logs }))
+        Self(Arc::new(Inner { limits, open, created: Instant::now(), logs, hits }))
     }
 
     /// Returns the number of open connections, and their maximum.
@@ -143,6 +144,11 @@ impl Inner {
 
     /// Logs at most one line a minute for each limit: peers decide how often it is reached.
     fn report(&self, reached: Scope, origin: Origin) {
+        self.hits.count(match reached {
+            Scope::Total => LimitName::Connections,
+            Scope::Address => LimitName::ConnectionsPerAddress,
+            Scope::Uid => LimitName::ConnectionsPerUid,
+        });
         if self.logs.get(reached).is_due(self.created.elapsed()) {
             let &Limit { connections: limit, setting } = self.limits.get(reached);
             let suppressed_for = humantime::format_duration(log_throttle::INTERVAL);
@@ -167,6 +173,7 @@ impl Drop for ConnectionPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Registry;
 
     fn limits() -> ConnectionLimits {
         ConnectionLimits { total: Limit::fixed(3), per_address: Limit::fixed(2), per_uid: Limit::fixed(2) }
@@ -174,7 +181,7 @@ mod tests {
 
     #[test]
     fn permits_are_limited_in_total_and_per_origin_until_dropped() {
-        let connections = ConnectionCounter::new(limits());
+        let connections = ConnectionCounter::new(limits(), LimitHits::new(&mut Registry::default()));
         let (a, b) = (Origin::Uid(1), Origin::of([127, 0, 0, 1].into()));
         let first = connections.acquire(a);
         let second = connections.acquire(a);
@@ -191,7 +198,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rejected_connections_are_logged_once_a_minute_for_each_limit() {
-        let connections = ConnectionCounter::new(limits());
+        let connections = ConnectionCounter::new(limits(), LimitHits::new(&mut Registry::default()));
         let (users, address) = ([1, 2, 3].map(Origin::Uid), Origin::of([127, 0, 0, 1].into()));
         let is_due = |scope: Scope| connections.0.logs.get(scope).is_due(connections.0.created.elapsed());
         let _open = [connections.acquire(users[0]), connections.acquire(users[0]), connections.acquire(users[1])];

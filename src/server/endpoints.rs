@@ -10,7 +10,8 @@ use super::places::Places;
 use super::proxy_protocol::Proxies;
 use super::settings::Settings;
 use super::shutdown::ShutdownStages;
-use crate::limits::{ConnectionsStatus, UnprovedConnections};
+use crate::limits::{ConnectionsStatus, LimitHits, UnprovedConnections};
+use crate::metrics::Registry;
 
 /// TCP connections of the endpoints that drain last. From three quarters of it on, each new one ends an old one, so that a peer that
 /// holds connections cannot keep the probes out. A few probes and scrapers need no more.
@@ -27,12 +28,41 @@ pub(crate) struct Server {
     last: DrainGroup,
 }
 
+/// The places of all connections.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    first: Places,
+    last: Places,
+}
+
+impl Connections {
+    /// Applies the limits of `settings`, and registers the numbers of open connections.
+    pub(crate) fn new(
+        settings: &Settings,
+        unproved: &UnprovedConnections,
+        hits: &LimitHits,
+        registry: &mut Registry,
+    ) -> Self {
+        let first = Places::new(ConnectionLimits::of(settings), unproved.clone(), hits);
+        let last = Places::new(observers(), unproved.apart(MAX_OBSERVERS), hits);
+        let (callers, observers) = (first.clone(), last.clone());
+        registry.on_scrape(move |scrape| {
+            let of_ops = observers.open().into_iter().map(|(_, _, open)| open).sum();
+            let ops = [("ops", "proved", of_ops)];
+            let open = callers.open().into_iter().chain(ops);
+            let open = open.map(|(listener, state, open)| ([("listener", listener), ("state", state)], open));
+            scrape.gauges("ecr_broker_connections", "Open connections", open)
+        });
+        Self { first, last }
+    }
+}
+
 impl Server {
     /// Starts to accept connections on every endpoint. The endpoints that drain first go through the stages of `shutdown`.
     pub(crate) fn start(
         endpoints: Vec<Endpoint>,
         settings: &Settings,
-        unproved: &UnprovedConnections,
+        Connections { first, last }: Connections,
         shutdown: ShutdownStages,
     ) -> Self {
         let group = |places, proxies, shutdown| DrainGroup {
@@ -43,12 +73,10 @@ impl Server {
             listeners: TaskTracker::new(),
             connections: TaskTracker::new(),
         };
-        let callers = Places::new(ConnectionLimits::of(settings), unproved.clone());
-        let observers = Places::new(observers(), unproved.apart(MAX_OBSERVERS));
         let server = Self {
-            first: group(callers, settings.proxy_protocol_from.clone(), shutdown),
+            first: group(first, settings.proxy_protocol_from.clone(), shutdown),
             // Probes come straight, without the header of a proxy.
-            last: group(observers, Vec::new(), ShutdownStages::default()),
+            last: group(last, Vec::new(), ShutdownStages::default()),
         };
         for endpoint in endpoints {
             let group = server.group(endpoint.drain);

@@ -3,7 +3,7 @@
 use super::connection_limits::{ConnectionCounter, ConnectionLimits, ConnectionPermit};
 use super::listener::Accepted;
 use super::protocol::Protocol;
-use crate::limits::{ConnectionsStatus, Unproved, UnprovedConnections};
+use crate::limits::{ConnectionsStatus, LimitHits, Unproved, UnprovedConnections};
 
 /// The places of the connections that drain together. A clone is a handle of the same.
 #[derive(Debug, Clone)]
@@ -24,14 +24,25 @@ pub(super) struct Place {
 
 impl Places {
     /// Applies `limits` to each kind.
-    pub(super) fn new(limits: ConnectionLimits, unproved: UnprovedConnections) -> Self {
-        let counter = || ConnectionCounter::new(limits);
+    pub(super) fn new(limits: ConnectionLimits, unproved: UnprovedConnections, hits: &LimitHits) -> Self {
+        let counter = || ConnectionCounter::new(limits, hits.clone());
         Self { tcp: counter(), unix: counter(), ecr_api: counter(), unproved }
     }
 
     /// Returns the open connections of each kind.
     pub(super) fn status(&self) -> ConnectionsStatus {
         ConnectionsStatus { tcp: self.tcp.used(), unix: self.unix.used(), aws_api: self.ecr_api.used() }
+    }
+
+    /// Returns the numbers of open connections, by listener and state.
+    pub(super) fn open(&self) -> [(&'static str, &'static str, usize); 4] {
+        let (ConnectionsStatus { tcp, unix, aws_api }, unproved) = (self.status(), self.unproved.used().used);
+        [
+            ("tcp", "proved", tcp.used.saturating_sub(unproved)),
+            ("tcp", "unproved", unproved),
+            ("unix", "proved", unix.used),
+            ("aws_api", "proved", aws_api.used),
+        ]
     }
 
     /// Takes a place; none, and a log line, if a limit is reached.

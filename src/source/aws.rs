@@ -10,10 +10,11 @@ use aws_config::SdkConfig;
 use self::endpoints::Endpoints;
 use self::identity::BrokerIdentity;
 use self::sessions::RoleSessions;
-use super::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
+use super::{CredentialSource, FetchError, FetchRequest, Metrics, SourceFuture, SourceStatus};
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, SourceName, Stage, UpstreamError};
+use crate::metrics;
 use crate::registry::Registry;
 
 pub mod admission;
@@ -55,13 +56,19 @@ impl Aws {
     ///
     /// # Errors
     /// The CA bundle cannot be used, or STS needs a region and there is none.
-    pub async fn load(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let identity = BrokerIdentity::load(&settings, Arc::clone(&clock)).await?;
+    pub async fn load(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+        registry: &mut metrics::Registry,
+    ) -> anyhow::Result<Self> {
+        let identity = BrokerIdentity::load(&settings, Arc::clone(&clock), metrics.clone()).await?;
+        identity.register(registry);
         ensure!(identity.sdk().region().is_some() || !settings.needs_region, "aws.region: {NO_REGION}");
         Ok(Self {
             identity,
             endpoints: Endpoints::new(&settings),
-            sessions: RoleSessions::new(settings.profiles),
+            sessions: RoleSessions::new(settings.profiles, metrics.clone()),
             ecr_public_region: settings.ecr_public_region,
             operation_timeout: settings.operation_timeout,
             clock,

@@ -1,9 +1,10 @@
 //! Record of the reloads of the configuration.
 
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::clock::Clock;
+use crate::metrics::Registry;
 use crate::sync::lock;
 
 /// Counts reloads. A clone is a handle of the same counts.
@@ -27,6 +28,23 @@ pub struct ReloadsStatus {
 impl Reloads {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, status: Arc::default() }
+    }
+
+    /// Exposes the counts, and the last reload.
+    pub fn register(&self, registry: &mut Registry) {
+        let reloads = self.clone();
+        registry.on_scrape(move |scrape| {
+            let status = reloads.status();
+            let counts = [("success", status.succeeded), ("failure", status.failed)];
+            let counts = counts.map(|(result, count)| ([("result", result)], count));
+            scrape.counters("ecr_broker_reloads_total", "Reloads of the configuration", counts)?;
+            let help = "Whether every configuration file is in effect, 1 or 0";
+            let in_effect = u64::from(status.is_in_effect());
+            scrape.gauge("ecr_broker_config_last_reload_successful", help, in_effect)?;
+            let time = status.last.map(|(time, _)| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+            let (help, seconds) = ("Time of the last reload, in Unix time", time.as_ref().map(Duration::as_secs_f64));
+            scrape.gauge_if("ecr_broker_config_last_reload_timestamp_seconds", help, seconds)
+        });
     }
 
     /// Counts a reload.

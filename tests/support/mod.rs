@@ -29,7 +29,8 @@ use ecr_broker::clock::Clock;
 use ecr_broker::config::{AwsApi, Config, Sources};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName, USERNAME};
 use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
-use ecr_broker::limits::{self, Limits};
+use ecr_broker::limits::{self, LimitHits, Limits};
+use ecr_broker::metrics::{self, Exposition};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
 use ecr_broker::registry::{Aliases, Region, Registry};
@@ -265,7 +266,24 @@ impl Drop for InFlight<'_> {
 
 /// The defaults of the configuration.
 pub fn cache_settings() -> cache::Settings {
-    cache::Settings { refresh_after: HOUR, safety_margin: 5 * MINUTE, capacity: 10_000, max_waiters: 16_384 }
+    cache::Settings {
+        refresh_after: HOUR,
+        safety_margin: 5 * MINUTE,
+        capacity: 10_000,
+        max_waiters: 16_384,
+        max_exposed_keys: 0,
+    }
+}
+
+/// A cache without metrics.
+pub fn cache(settings: cache::Settings, source: Arc<dyn CredentialSource>, clock: Arc<dyn Clock>) -> CredentialCache {
+    let registry = &mut metrics::Registry::default();
+    CredentialCache::new(settings, source, clock, &LimitHits::new(registry), registry)
+}
+
+/// A broker without metrics and without an audit log.
+pub fn broker(cache: CredentialCache, settings: broker::Settings) -> Arc<Broker> {
+    Arc::new(Broker::new(cache, settings, rejections(), &mut metrics::Registry::default()))
 }
 
 /// The defaults of the configuration.
@@ -286,7 +304,7 @@ pub fn limits_settings() -> limits::Settings {
 
 /// A recorder for a broker without an audit log.
 pub fn rejections() -> RejectionRecorder {
-    RejectionRecorder::new(NonZeroU32::new(10).unwrap(), None, ManualClock::new())
+    RejectionRecorder::new(NonZeroU32::new(10).unwrap(), None, ManualClock::new(), &mut metrics::Registry::default())
 }
 
 pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settings {
@@ -386,7 +404,7 @@ impl TestCache {
     pub fn with(settings: cache::Settings) -> Self {
         let clock = ManualClock::new();
         let source = ScriptedSource::new(&clock);
-        let cache = CredentialCache::new(settings.clone(), source.clone(), clock.clone());
+        let cache = cache(settings.clone(), source.clone(), clock.clone());
         Self { settings, cache, source, clock }
     }
 }
@@ -399,6 +417,7 @@ pub struct TestBroker {
     pub broker: Arc<Broker>,
     pub limits: Limits,
     pub rejections: RejectionRecorder,
+    pub exposition: Exposition,
     pub tcp: std::net::SocketAddr,
     pub socket: std::path::PathBuf,
     /// The ECR API's address.
@@ -465,7 +484,7 @@ impl TestBroker {
         change(&mut setup);
         let app = setup.build(source.clone(), clock.clone()).unwrap();
         let (cache, broker, limits, rejections) = (app.cache(), app.broker(), app.limits(), app.rejections());
-        let urls = app.urls();
+        let (urls, exposition) = (app.urls(), app.exposition());
         let tcp = address(&urls, &["grpc://", "grpcs://"]);
         let aws_api = address(&urls, &["aws+http://"]);
         let ops = urls.iter().find(|url| url.starts_with("ops+")).cloned();
@@ -479,6 +498,7 @@ impl TestBroker {
             broker,
             limits,
             rejections,
+            exposition,
             tcp,
             socket,
             aws_api,

@@ -71,11 +71,13 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::error::UpstreamError;
+    use crate::metrics::Registry;
 
     #[test]
     fn every_error_maps_to_an_exception_that_ecr_documents() {
         let upstream = |class| BrokerError::Upstream(UpstreamError::aws(class));
-        let rejections = RejectionRecorder::new(NonZeroU32::MIN, None, Arc::new(SystemClock::new()));
+        let rejections =
+            RejectionRecorder::new(NonZeroU32::MIN, None, Arc::new(SystemClock::new()), &mut Registry::default());
         let (problem, second) = (|| "wrong".to_owned(), Duration::from_secs(1));
         for (error, status, code) in [
             (BrokerError::RequestInvalid { field: "x", problem: problem() }, 400, "InvalidParameterException"),

@@ -24,6 +24,8 @@ pub(super) struct Call {
     pub(super) caller: Result<Caller, BrokerError>,
     /// The proof of the caller, which may expire during the call.
     pub(super) authn: AuthnState,
+    /// The start of the call.
+    pub(super) started: Instant,
     /// The end of the call: the client's deadline, at most [`MAX_DURATION`] from its start.
     pub(super) deadline: Instant,
     /// The client's deadline without that limit, for streams.
@@ -51,6 +53,7 @@ impl Call {
             id: RequestId::random(),
             caller: peer.caller(),
             authn: AuthnState::of_connection(peer.clone()),
+            started: now,
             deadline: now + timeout.map_or(MAX_DURATION, |timeout| timeout.min(MAX_DURATION)),
             client_deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
             trace: trace(headers),

@@ -11,6 +11,8 @@ pub(crate) struct Method {
     pub(crate) streaming: Streaming,
     /// Whether the handler needs to know the caller. A bearer token is verified only for these RPCs.
     pub(crate) authenticated: bool,
+    /// The index in [`METHOD_NAMES`].
+    pub(crate) index: usize,
 }
 
 /// Which sides of an RPC send a stream of messages.
@@ -51,13 +53,14 @@ impl Method {
 /// Replaces every path that is not in the table. Clients could otherwise fill telemetry with names of their choice.
 ///
 /// It counts as authenticated: a method that is missing from the table must not run for the wrong caller.
-pub(crate) const OTHER: Method = Method { name: "_OTHER", streaming: Streaming::Unary, authenticated: true };
+pub(crate) const OTHER: Method =
+    Method { name: "_OTHER", streaming: Streaming::Unary, authenticated: true, index: METHODS.len() };
 
 /// Replaces the paths of gRPC's own services that are not in the table. They end with UNIMPLEMENTED, and a bad token beside them
 /// must not count against its origin.
 const OTHER_STANDARD: Method = Method { authenticated: false, ..OTHER };
 
-const METHODS: [Method; 10] = [
+const METHODS: [Method; 10] = indexed([
     broker("ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials", Streaming::Unary),
     broker("ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials", Streaming::Unary),
     broker("ecrbroker.v1.RegistryCredentialsService/WatchRegistryCredentials", Streaming::Server),
@@ -68,14 +71,34 @@ const METHODS: [Method; 10] = [
     anonymous("grpc.health.v1.Health/Watch", Streaming::Server),
     anonymous("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Streaming::Both),
     anonymous("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Streaming::Both),
-];
+]);
+
+/// The names of all methods by their index, that of every other path last.
+pub(crate) const METHOD_NAMES: [&str; METHODS.len() + 1] = {
+    let mut names = [OTHER.name; METHODS.len() + 1];
+    let mut index = 0;
+    while index < METHODS.len() {
+        names[index] = METHODS[index].name;
+        index += 1;
+    }
+    names
+};
+
+const fn indexed<const N: usize>(mut methods: [Method; N]) -> [Method; N] {
+    let mut index = 0;
+    while index < N {
+        methods[index].index = index;
+        index += 1;
+    }
+    methods
+}
 
 const fn broker(name: &'static str, streaming: Streaming) -> Method {
-    Method { name, streaming, authenticated: true }
+    Method { name, streaming, authenticated: true, index: 0 }
 }
 
 const fn anonymous(name: &'static str, streaming: Streaming) -> Method {
-    Method { name, streaming, authenticated: false }
+    Method { name, streaming, authenticated: false, index: 0 }
 }
 
 #[cfg(test)]

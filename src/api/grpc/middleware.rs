@@ -18,6 +18,7 @@ use super::admitted::{AdmittedCall, Refusal};
 use super::anonymous;
 use super::call::Call;
 use super::methods::Method;
+use super::metrics::Metrics;
 use super::status::{ErrorContext, to_status};
 use super::trace::{self, Tracing};
 use crate::api::request;
@@ -25,6 +26,7 @@ use crate::authn::jwt::Issuers;
 use crate::authn::{self, Authenticator, Bearer, Peer};
 use crate::error::BrokerError;
 use crate::limits::{Limits, Origin, Unproved, UnprovedCall};
+use crate::metrics::Registry;
 use crate::rejections::RejectionRecorder;
 
 /// Header fields of a call. Clients and proxies send about thirty.
@@ -37,6 +39,7 @@ pub struct Middleware {
     authenticator: Authenticator,
     rejections: RejectionRecorder,
     force_shutdown: CancellationToken,
+    metrics: Metrics,
 }
 
 /// A service behind the middleware.
@@ -59,9 +62,11 @@ impl Middleware {
         limits: Limits,
         rejections: RejectionRecorder,
         force_shutdown: CancellationToken,
+        registry: &mut Registry,
     ) -> Self {
         let authenticator = Authenticator { issuers, limits };
-        Self { tracing: Arc::new(tracing), authenticator, rejections, force_shutdown }
+        let metrics = Metrics::new(registry);
+        Self { tracing: Arc::new(tracing), authenticator, rejections, force_shutdown, metrics }
     }
 }
 
@@ -107,11 +112,15 @@ where
         let (peer, rejections) = ((&self.peer, self.origin), self.middleware.rejections.clone());
         let call = Arc::new(Call::new(request.headers(), peer, bearer.is_some(), rejections));
         let span = self.middleware.tracing.span(method, request.headers(), &call);
+        let in_flight = self.middleware.metrics.begin(method, call.started);
         let handler = self.handle(request, method, Arc::clone(&call), bearer);
         let outcome = request::run(handler, call.deadline, self.middleware.force_shutdown.clone());
-        let response = outcome.map(move |outcome| match outcome {
-            Ok(response) => response,
-            Err(error) => Ok(to_status(&error, &ErrorContext::default(), &call).into_http()),
+        let response = outcome.map(move |outcome| {
+            let response = match outcome {
+                Ok(response) => response?,
+                Err(error) => response_of(&error, &call),
+            };
+            Ok(in_flight.respond(response))
         });
         if span.is_disabled() {
             return Box::pin(response);

@@ -1,6 +1,7 @@
 //! The keys of one issuer, kept up to date.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::discovered::DiscoveredKeys;
 use self::discovery::DiscoveryClient;
@@ -49,6 +50,14 @@ impl IssuerKeys {
         match self {
             Self::Discovered(keys) => keys.has(key),
             Self::File(keys) => keys.has(key),
+        }
+    }
+
+    /// Returns the time since the keys were fetched; `None`: never, or they are in a file.
+    pub(super) fn age(&self) -> Option<Duration> {
+        match self {
+            Self::Discovered(keys) => keys.age(),
+            Self::File(_) => None,
         }
     }
 

@@ -65,6 +65,11 @@ impl Revocations {
         leaf.verify_for_usage(algorithms.all, roots, intermediates, now, usage, None, Some(&check)).map(drop)
     }
 
+    /// Returns the first time by which a list should be replaced, in seconds since 1970.
+    pub(super) fn first_next_update(&self) -> Option<u64> {
+        self.in_force().filter_map(List::next_update).min()
+    }
+
     /// Returns each list that should have been replaced.
     pub(super) fn stale(&self, now: u64) -> impl Iterator<Item = TlsError> {
         let stale = move |list: &List| {

@@ -109,6 +109,11 @@ impl Roots {
         outside.collect()
     }
 
+    /// Returns the time from which none of the roots is valid any more, in seconds since 1970.
+    pub(super) fn last_end(&self) -> Option<u64> {
+        self.all.iter().map(|root| root.validity.until).max()
+    }
+
     pub(super) fn revocations(&self) -> Option<&Revocations> {
         self.revocations.as_ref()
     }

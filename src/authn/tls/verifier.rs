@@ -63,6 +63,16 @@ impl Verifier {
         once(self.roots().flat_map(|roots| roots.outside_validity(seconds(now))))
     }
 
+    /// Returns when the first trust domain or DNS name is left without a root, in seconds since 1970.
+    pub(super) fn first_end_of_roots(&self) -> Option<u64> {
+        self.roots().filter_map(Roots::last_end).min()
+    }
+
+    /// Returns the first time by which a revocation list should be replaced, in seconds since 1970.
+    pub(super) fn first_next_update(&self) -> Option<u64> {
+        self.revocations().filter_map(Revocations::first_next_update).min()
+    }
+
     /// Returns each revocation list past its time.
     pub(super) fn stale_lists(&self, now: SystemTime) -> Vec<TlsError> {
         once(self.revocations().flat_map(|revocations| revocations.stale(seconds(now))))

@@ -28,6 +28,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
         ops_allow_plaintext,
         aws_api_listen,
         aws_api_secret_file,
+        ops_max_keys,
     } = settings::Server::read(reader);
     check_worker_threads(reader);
     let tls = Tls::read(reader);
@@ -39,6 +40,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
     Server {
         listen: with_activated(listen, &others, reader),
         loopback: authentication.loopback,
+        ops_max_keys,
         connections: server::Settings {
             drain_timeout,
             drain_delay,

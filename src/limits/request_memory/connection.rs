@@ -8,6 +8,7 @@ use std::task::Poll;
 use super::account::Account;
 use super::registry::Registry;
 use crate::clock::Clock;
+use crate::limits::hits::LimitHits;
 use crate::limits::origin::Origin;
 
 /// Bytes of requests that a peer may send before the broker reads them: the connection window.
@@ -38,8 +39,8 @@ struct Connection {
 impl RequestMemory {
     /// Starts with no connection.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Registry::new(clock)))
+    pub fn new(clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
+        Self(Arc::new(Registry::new(clock, hits)))
     }
 
     /// Opens the account of a connection from `origin`.

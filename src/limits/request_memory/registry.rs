@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::account::Account;
 use crate::clock::Clock;
+use crate::limits::hits::{LimitHits, LimitName};
 use crate::limits::origin::Origin;
 use crate::log_throttle::{self, LogThrottle};
 use crate::sync::lock;
@@ -23,6 +24,7 @@ pub(super) struct Registry {
     bytes: AtomicUsize,
     open: Mutex<Open>,
     log: LogThrottle,
+    hits: LimitHits,
 }
 
 #[derive(Debug, Default)]
@@ -39,8 +41,8 @@ struct Group {
 }
 
 impl Registry {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, bytes: AtomicUsize::default(), open: Mutex::default(), log: LogThrottle::default() }
+    pub(super) fn new(clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
+        Self { clock, bytes: AtomicUsize::default(), open: Mutex::default(), log: LogThrottle::default(), hits }
     }
 
     /// Adds an account, made from the count of its origin. Returns it with its number.
@@ -94,6 +96,7 @@ impl Registry {
         let mut closed = None;
         while let Some(account) = open.excess() {
             account.close();
+            self.hits.count(LimitName::RequestMemory);
             closed = Some(account.origin);
         }
         drop(open);

@@ -3,15 +3,17 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 
+use super::super::hits::LimitHits;
 use super::super::origin::Origin;
 use super::super::test_clock::Still;
 use super::registry::{MAX_BYTES, MAX_ORIGIN_BYTES};
 use super::*;
+use crate::metrics;
 
 const UNARY: usize = usize::MAX;
 
 fn memory() -> RequestMemory {
-    RequestMemory::new(Arc::new(Still::default()))
+    RequestMemory::new(Arc::new(Still::default()), LimitHits::new(&mut metrics::Registry::default()))
 }
 
 fn closed(connections: &[ConnectionMemory]) -> usize {

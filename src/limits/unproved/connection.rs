@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::end::End;
 use super::registry::{Registry, Usage};
 use crate::clock::Clock;
+use crate::limits::hits::LimitHits;
 use crate::limits::origin::Origin;
 use crate::limits::status::Used;
 
@@ -55,8 +56,8 @@ struct Activity {
 impl UnprovedConnections {
     /// Starts with no connection. From three quarters of `limit` on, each new connection ends another one.
     #[must_use]
-    pub fn new(limit: usize, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Registry::new(limit, Some("limits.unproved_connections"), clock)))
+    pub fn new(limit: usize, clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
+        Self(Arc::new(Registry::new(limit, Some("limits.unproved_connections"), clock, hits)))
     }
 
     /// Starts with no connection, for a listener apart whose peers never prove who they are.

@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::end::End;
 use crate::clock::Clock;
+use crate::limits::hits::{LimitHits, LimitName};
 use crate::limits::origin::Origin;
 use crate::limits::status::Used;
 use crate::log_throttle::{self, LogThrottle};
@@ -26,6 +27,7 @@ pub(super) struct Registry {
     open: Mutex<Open>,
     full: LogThrottle,
     out_of_memory: LogThrottle,
+    hits: LimitHits,
 }
 
 #[derive(Debug, Default)]
@@ -82,14 +84,14 @@ impl Usage {
 }
 
 impl Registry {
-    pub(super) fn new(limit: usize, setting: Option<&'static str>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(limit: usize, setting: Option<&'static str>, clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
         let (open, full, out_of_memory) = (Mutex::default(), LogThrottle::default(), LogThrottle::default());
-        Self { limit, setting, clock, open, full, out_of_memory }
+        Self { limit, setting, clock, open, full, out_of_memory, hits }
     }
 
     /// Starts with no connection and with a limit that no setting changes.
     pub(super) fn of_limit(&self, limit: usize) -> Self {
-        Self::new(limit, None, Arc::clone(&self.clock))
+        Self::new(limit, None, Arc::clone(&self.clock), self.hits.clone())
     }
 
     /// Adds a connection, and returns its number. Above three quarters of the limit one other connection is asked to end; at the
@@ -130,6 +132,7 @@ impl Registry {
     }
 
     fn report_full(&self) {
+        self.hits.count(LimitName::UnprovedConnections);
         if self.full.is_due(self.clock.now().steady) {
             let (limit, setting) = (self.limit, self.setting);
             let suppressed_for = humantime::format_duration(log_throttle::INTERVAL);
@@ -138,6 +141,7 @@ impl Registry {
     }
 
     fn report_out_of_memory(&self) {
+        self.hits.count(LimitName::UnprovedMemory);
         if self.out_of_memory.is_due(self.clock.now().steady) {
             let suppressed_for = humantime::format_duration(log_throttle::INTERVAL);
             warn!(limit_bytes = MAX_BYTES, %suppressed_for, "connection closed: too much memory without authentication");

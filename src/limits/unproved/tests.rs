@@ -4,12 +4,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, advance};
 
+use super::super::hits::LimitHits;
 use super::super::origin::Origin;
 use super::super::test_clock::Still;
 use super::*;
+use crate::metrics;
 
 fn connections(limit: usize) -> UnprovedConnections {
-    UnprovedConnections::new(limit, Arc::new(Still::default()))
+    UnprovedConnections::new(limit, Arc::new(Still::default()), LimitHits::new(&mut metrics::Registry::default()))
 }
 
 fn origin(number: u8) -> Origin {

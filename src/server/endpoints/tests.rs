@@ -28,8 +28,11 @@ fn settings() -> Settings {
 }
 
 fn start(endpoints: Vec<Endpoint>, settings: &Settings, shutdown: ShutdownStages) -> Server {
-    let unproved = UnprovedConnections::new(1_000, Arc::new(SystemClock::new()));
-    Server::start(endpoints, settings, &unproved, shutdown)
+    let mut registry = Registry::default();
+    let hits = LimitHits::new(&mut registry);
+    let unproved = UnprovedConnections::new(1_000, Arc::new(SystemClock::new()), hits.clone());
+    let connections = Connections::new(settings, &unproved, &hits, &mut registry);
+    Server::start(endpoints, settings, connections, shutdown)
 }
 
 fn endpoint(drain: Drain, stubborn: bool) -> (Endpoint, SocketAddr) {

@@ -12,8 +12,8 @@ use tracing::{Span, warn};
 
 pub(super) use self::cause_text::cause_text;
 pub(super) use self::causes::causes;
-pub(super) use self::classify::answer_of_sts;
-use self::classify::{classify, identity_metadata};
+use self::classify::identity_metadata;
+pub(super) use self::classify::{answer_of_sts, classify};
 use crate::clock::Clock;
 use crate::error::{ClockSkew, FailureClass, SourceName, Stage, UpstreamError};
 use crate::source::span::record_failure;

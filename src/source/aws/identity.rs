@@ -11,6 +11,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 
+use self::expiry::Expiry;
 use self::reason_log::ReasonLog;
 use super::default_chain::{DefaultChain, Reason, reasons};
 use super::sdk;
@@ -18,9 +19,11 @@ use super::settings::Settings;
 use super::web_identity::{self, WebIdentity};
 use crate::clock::Clock;
 use crate::error::{FailureClass, Stage, UpstreamError};
-use crate::source::SourceStatus;
+use crate::metrics::Registry;
+use crate::source::{Metrics, SourceStatus};
 use crate::sync::lock;
 
+mod expiry;
 mod reason_log;
 
 /// Shortest time between two replacements of the identity. AWS refuses every identity in a disabled region, and requests for such a
@@ -39,6 +42,8 @@ pub(super) struct BrokerIdentity {
     /// Why the last check found no identity; empty after one that did.
     problems: Mutex<Vec<Reason>>,
     log: ReasonLog,
+    expiry: Expiry,
+    metrics: Metrics,
 }
 
 /// The origin of the identity.
@@ -54,10 +59,10 @@ enum Chain {
 
 impl BrokerIdentity {
     /// Reads the SDK's environment and files. Makes no network call and needs no credentials yet (P13).
-    pub(super) async fn load(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let chain = Chain::of(settings);
+    pub(super) async fn load(settings: &Settings, clock: Arc<dyn Clock>, metrics: Metrics) -> anyhow::Result<Self> {
+        let (chain, expiry) = (Chain::of(settings), Expiry::default());
         let sdk = sdk::load(settings).await?;
-        let provider = chain.provider(&sdk);
+        let provider = expiry.observe(chain.provider(&sdk, &metrics));
         Ok(Self {
             sdk: ArcSwap::from_pointee(sdk.into_builder().credentials_provider(provider).build()),
             chain,
@@ -66,7 +71,14 @@ impl BrokerIdentity {
             is_known: AtomicBool::new(false),
             problems: Mutex::default(),
             log: ReasonLog::default(),
+            expiry,
+            metrics,
         })
+    }
+
+    /// Exposes the expiry of the identity.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        self.expiry.register(registry);
     }
 
     /// Returns the SDK configuration with the current identity.
@@ -93,7 +105,7 @@ impl BrokerIdentity {
     fn replace(&self, refused: &Arc<SdkConfig>) -> bool {
         let replacement = refused
             .to_builder()
-            .credentials_provider(self.chain.provider(refused))
+            .credentials_provider(self.expiry.observe(self.chain.provider(refused, &self.metrics)))
             .identity_cache(IdentityCache::lazy().build())
             .build();
         let before = self.sdk.compare_and_swap(refused, Arc::new(replacement));
@@ -153,14 +165,15 @@ impl Chain {
         }
     }
 
-    fn provider(&self, sdk: &SdkConfig) -> SharedCredentialsProvider {
+    fn provider(&self, sdk: &SdkConfig, metrics: &Metrics) -> SharedCredentialsProvider {
         match self {
             Self::Simulated => {
                 let keys = Credentials::new("AKIASIMULATED0000000", "simulated", None, None, "simulated");
                 SharedCredentialsProvider::new(keys)
             }
             Self::WebIdentity(endpoint, identity) => {
-                SharedCredentialsProvider::new(web_identity::Provider::new(sdk, endpoint, identity.clone()))
+                let provider = web_identity::Provider::new(sdk, endpoint, identity.clone(), metrics.clone());
+                SharedCredentialsProvider::new(provider)
             }
             Self::Default => SharedCredentialsProvider::new(DefaultChain::new(sdk)),
         }

@@ -12,6 +12,7 @@ use super::sts;
 use crate::caller::Principal;
 use crate::profile::{ChainedRole, Profile};
 use crate::registry::{AccountId, Partition};
+use crate::source::Metrics;
 
 /// Credentials provider of one role in a chain.
 #[derive(Debug)]
@@ -22,13 +23,14 @@ struct Role {
     source_identity: Option<String>,
     external_id: Option<String>,
     session_policy: Option<String>,
+    metrics: Metrics,
 }
 
 /// Returns the SDK configuration of the chain's last role, starting from `base`. The SDK caches and refreshes each session, and
 /// assumes a role once for all waiting callers. Returns `None` if a role needs an account and `account` is `None`.
 pub(super) fn assume_chain(
     base: &SdkConfig,
-    sts_endpoint: Option<&str>,
+    (sts_endpoint, metrics): (Option<&str>, &Metrics),
     profile: &Profile,
     caller: Option<&Principal>,
     partition: Partition,
@@ -46,6 +48,7 @@ pub(super) fn assume_chain(
             source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
             external_id: external_id.clone(),
             session_policy: profile.session_policy(partition, account).filter(|_| index == last),
+            metrics: metrics.clone(),
         };
         sdk = with_role(sdk, role);
     }
@@ -62,7 +65,7 @@ fn with_role(sdk: SdkConfig, role: Role) -> SdkConfig {
 
 impl Role {
     async fn assume(&self) -> provider::Result {
-        let response = self
+        let call = self
             .sts
             .assume_role()
             .role_arn(&self.arn)
@@ -70,9 +73,8 @@ impl Role {
             .set_source_identity(self.source_identity.clone())
             .set_external_id(self.external_id.clone())
             .set_policy(self.session_policy.clone())
-            .send()
-            .await
-            .map_err(CredentialsError::provider_error)?;
+            .send();
+        let response = sts::measured(&self.metrics, call).await.map_err(CredentialsError::provider_error)?;
         sts::session_credentials(response.credentials(), "AssumeRole")
     }
 }

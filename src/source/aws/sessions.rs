@@ -14,6 +14,7 @@ use crate::credential::{CredentialKey, ProfileName};
 use crate::error::UpstreamError;
 use crate::profile::Profile;
 use crate::registry::{AccountId, Partition, Region};
+use crate::source::Metrics;
 
 /// Maximum number of sessions in each cache. A session takes at least 20 KB.
 const MAX_SESSIONS: u64 = 2_000;
@@ -27,6 +28,7 @@ pub(super) struct RoleSessions {
     shared: Cache<SessionKey, RoleSession>,
     /// Sessions of single callers. They have their own cache, because their number is unbounded and they must not evict shared ones.
     per_caller: Cache<SessionKey, RoleSession>,
+    metrics: Metrics,
 }
 
 /// Profile, partition and account of the registry, and the caller that the session names to AWS.
@@ -40,8 +42,8 @@ struct RoleSession {
 }
 
 impl RoleSessions {
-    pub(super) fn new(profiles: Vec<Profile>) -> Self {
-        Self { profiles, shared: cache(), per_caller: cache() }
+    pub(super) fn new(profiles: Vec<Profile>, metrics: Metrics) -> Self {
+        Self { profiles, shared: cache(), per_caller: cache(), metrics }
     }
 
     /// Returns the SDK configuration of the session for `key`, assumed by the broker's identity `own`.
@@ -57,7 +59,8 @@ impl RoleSessions {
         let session_key = session_key(key);
         let (_, partition, account, caller) = &session_key;
         let assume = || async {
-            let sdk = role::assume_chain(own, sts_endpoint, profile, caller.as_ref(), *partition, *account)?;
+            let sts = (sts_endpoint, &self.metrics);
+            let sdk = role::assume_chain(own, sts, profile, caller.as_ref(), *partition, *account)?;
             Some(RoleSession { assumed_by: Arc::clone(own), sdk })
         };
         let sessions = self.cache_for(key);

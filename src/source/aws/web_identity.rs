@@ -10,6 +10,7 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_sts::Client;
 
 use super::sts;
+use crate::source::Metrics;
 use crate::trusted_file;
 
 /// A web identity, from `AWS_ROLE_ARN`, `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_SESSION_NAME`.
@@ -28,24 +29,24 @@ pub struct WebIdentity {
 pub(super) struct Provider {
     sts: Client,
     identity: WebIdentity,
+    metrics: Metrics,
 }
 
 impl Provider {
-    pub(super) fn new(sdk: &SdkConfig, endpoint: &str, identity: WebIdentity) -> Self {
-        Self { sts: sts::client(sdk, Some(endpoint)), identity }
+    pub(super) fn new(sdk: &SdkConfig, endpoint: &str, identity: WebIdentity, metrics: Metrics) -> Self {
+        Self { sts: sts::client(sdk, Some(endpoint)), identity, metrics }
     }
 
     async fn assume(&self) -> provider::Result {
         let token = read_token(self.identity.token_file.clone()).await.map_err(CredentialsError::provider_error)?;
-        let response = self
+        let call = self
             .sts
             .assume_role_with_web_identity()
             .role_arn(&self.identity.role_arn)
             .role_session_name(&self.identity.session_name)
             .web_identity_token(token.trim())
-            .send()
-            .await
-            .map_err(CredentialsError::provider_error)?;
+            .send();
+        let response = sts::measured(&self.metrics, call).await.map_err(CredentialsError::provider_error)?;
         sts::session_credentials(response.credentials(), "WebIdentity")
     }
 }

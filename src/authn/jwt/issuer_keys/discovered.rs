@@ -92,6 +92,11 @@ impl DiscoveredKeys {
         self.fresh().is_some_and(|fetched| fetched.keys.has(key))
     }
 
+    /// Returns the time since the last successful fetch.
+    pub(super) fn age(&self) -> Option<Duration> {
+        Some(self.clock.now().since(self.current.load().as_ref()?.at))
+    }
+
     /// Fetches the keys at an interval and on request, for as long as it is polled.
     pub(super) async fn follow(&self) {
         loop {

@@ -17,7 +17,7 @@ use super::causes::causes;
 use crate::error::FailureClass;
 
 /// Returns the class of an SDK error.
-pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> FailureClass
+pub(in crate::source::aws) fn classify<E>(error: &SdkError<E, HttpResponse>) -> FailureClass
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

@@ -1,0 +1,90 @@
+//! Metrics of the cache.
+
+use moka::notification::RemovalCause;
+
+use crate::error::{BrokerError, FailureClass};
+use crate::limits::{LimitHits, LimitName};
+use crate::metrics::{Counter, Family, Registry, labels};
+
+labels! {
+    /// Why a credential left the cache, other than for a newer one.
+    enum Cause: "cause" {
+        /// It has expired, or its only caller was idle.
+        Expired = "expired",
+        /// The cache is full.
+        Capacity = "capacity",
+        /// The source denied its refresh.
+        Revoked = "revoked",
+    }
+}
+
+labels! {
+    /// Why a refresh failed.
+    enum Class: "class" {
+        Throttled = "throttled",
+        Denied = "denied",
+        NoCredentials = "no_credentials",
+        Misconfigured = "misconfigured",
+        ClockSkewed = "clock_skewed",
+        Unavailable = "unavailable",
+        InvalidResponse = "invalid_response",
+        QueueFull = "queue_full",
+        Internal = "internal",
+    }
+}
+
+/// Metrics of the cache. A clone is a handle of the same.
+#[derive(Debug, Clone)]
+pub(super) struct Metrics {
+    evictions: Family<Cause, Counter>,
+    refresh_failures: Family<Class, Counter>,
+    pub(super) limit_hits: LimitHits,
+}
+
+impl Metrics {
+    pub(super) fn new(registry: &mut Registry, limit_hits: LimitHits) -> Self {
+        let evictions = "Credentials that left the cache, other than for a newer one";
+        Self {
+            evictions: registry.counters("ecr_broker_cache_evictions_total", evictions),
+            refresh_failures: registry.counters("ecr_broker_refresh_failures_total", "Failed refreshes"),
+            limit_hits,
+        }
+    }
+
+    pub(super) fn evicted(&self, cause: RemovalCause) {
+        let cause = match cause {
+            RemovalCause::Expired => Cause::Expired,
+            RemovalCause::Size => Cause::Capacity,
+            RemovalCause::Explicit => Cause::Revoked,
+            RemovalCause::Replaced => return,
+        };
+        self.evictions.with(cause).inc();
+    }
+
+    pub(super) fn refresh_failed(&self, error: &BrokerError) {
+        self.refresh_failures.with(Class::of(error)).inc();
+    }
+
+    /// Counts a call that was not made, because the queue was full.
+    pub(super) fn queue_full(&self) {
+        self.limit_hits.count(LimitName::UpstreamQueue);
+    }
+}
+
+impl Class {
+    fn of(error: &BrokerError) -> Self {
+        match error {
+            BrokerError::Upstream(failure) => match failure.class {
+                FailureClass::Throttled => Self::Throttled,
+                FailureClass::Denied => Self::Denied,
+                FailureClass::NoCredentials => Self::NoCredentials,
+                FailureClass::Misconfigured => Self::Misconfigured,
+                FailureClass::ClockSkewed => Self::ClockSkewed,
+                FailureClass::Unavailable => Self::Unavailable,
+                FailureClass::InvalidResponse => Self::InvalidResponse,
+            },
+            BrokerError::QueueFull { .. } => Self::QueueFull,
+            _ => Self::Internal,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Runway: how long the cached credentials last, read from the cache at each scrape.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::shared::Shared;
+use crate::credential::CredentialKey;
+use crate::metrics::{Registry, region_label};
+
+const RUNWAY: &str = "ecr_broker_credential_expiry_timestamp_seconds";
+const RUNWAY_HELP: &str = "First expiry of a cached credential, in Unix time";
+
+/// The credentials of one label of regions.
+#[derive(Debug, Clone, Copy)]
+struct OfRegion {
+    count: u64,
+    first_expiry: SystemTime,
+}
+
+/// Account, region and profile, as labels.
+type KeyLabels = [(&'static str, String); 3];
+
+/// Exposes what is cached: the number and the first expiry of each region's credentials, and the expiry of up to `max_keys` keys, those
+/// that expire first. moka's iterator takes no lock that a hit takes.
+pub(super) fn expose(registry: &mut Registry, shared: Arc<Shared>, max_keys: usize) {
+    registry.on_scrape(move |scrape| {
+        let regions = by_region(&shared);
+        let label = |region| [("region", region)];
+        let counts = regions.iter().map(|(region, it)| (label(*region), it.count));
+        scrape.gauges("ecr_broker_cache_entries", "Cached credentials", counts)?;
+        let of_regions = regions.iter().map(|(region, it)| (vec![("region", (*region).to_owned())], it.first_expiry));
+        let of_keys = first_to_expire(&shared, max_keys).into_iter().map(|(labels, expiry)| (labels.to_vec(), expiry));
+        let runway = of_regions.chain(of_keys).map(|(labels, expiry)| (labels, unix_seconds(expiry)));
+        scrape.gauges(RUNWAY, RUNWAY_HELP, runway)
+    });
+}
+
+fn by_region(shared: &Shared) -> BTreeMap<&'static str, OfRegion> {
+    let mut regions = BTreeMap::new();
+    for (key, entry) in shared.store.iter() {
+        let expires = entry.credential.expires();
+        let region = regions.entry(region_label(key.registry.region()));
+        let it: &mut OfRegion = region.or_insert(OfRegion { count: 0, first_expiry: expires });
+        it.count += 1;
+        it.first_expiry = it.first_expiry.min(expires);
+    }
+    regions
+}
+
+/// Returns the keys that expire first. Those of several callers count as one: a caller is never a label.
+fn first_to_expire(shared: &Shared, max_keys: usize) -> Vec<(KeyLabels, SystemTime)> {
+    if max_keys == 0 {
+        return Vec::new();
+    }
+    let mut expiries = BTreeMap::new();
+    for (key, entry) in shared.store.iter() {
+        let expires = entry.credential.expires();
+        let first = expiries.entry(labels_of(&key)).or_insert(expires);
+        *first = expires.min(*first);
+    }
+    let mut expiries: Vec<_> = expiries.into_iter().collect();
+    expiries.sort_by_key(|(_, expires)| *expires);
+    expiries.truncate(max_keys);
+    expiries
+}
+
+/// Returns the labels of a key. An account that only AWS knows is left empty.
+fn labels_of(key: &CredentialKey) -> KeyLabels {
+    let account = key.registry.account().map(|account| account.to_string()).unwrap_or_default();
+    let (region, profile) = (region_label(key.registry.region()), key.profile.as_str());
+    [("account_id", account), ("region", region.to_owned()), ("profile", profile.to_owned())]
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+}

@@ -1,0 +1,299 @@
+//! Metrics: each changes as `docs/metrics.md` says, and that page lists exactly what a scrape contains.
+
+#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod scraped;
+mod support;
+mod tokens;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ecr_broker::app::{App, Parts};
+use ecr_broker::audit::Output;
+use ecr_broker::clock::SystemClock;
+use ecr_broker::error::FailureClass;
+use ecr_broker::metrics::Format;
+use ecr_broker::pb;
+use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
+use ecr_broker::simulator::{self, Controls, Simulator};
+use futures_util::future::join_all;
+use scraped::Scraped;
+use support::*;
+use tokens::{ISSUER, Signer, bearing, issuers, seconds};
+use tonic::{Code, Status};
+
+const CREDENTIALS: &str = "ecr_broker_credentials_total";
+const REMAINING: &str = "ecr_broker_credential_remaining_seconds";
+const RPC_COUNT: &str = "rpc_server_call_duration_seconds_count";
+const RUNWAY: &str = "ecr_broker_credential_expiry_timestamp_seconds";
+const GET: &str = "ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials";
+const OUTCOMES: [&str; 6] = ["hit", "miss", "coalesced", "stale", "denied", "error"];
+
+async fn get(client: &mut Client, host: &str) -> Result<pb::RegistryCredentials, Status> {
+    let response = client.get_registry_credentials(request(host)).await?;
+    Ok(response.into_inner().credentials.unwrap())
+}
+
+fn scrape(broker: &TestBroker) -> Scraped {
+    Scraped::parse(&broker.exposition.encode(Format::Prometheus))
+}
+
+/// The counts of all outcomes.
+fn outcomes(broker: &TestBroker) -> [u64; 6] {
+    let scraped = scrape(broker);
+    OUTCOMES.map(|outcome| count(scraped.value(CREDENTIALS, &[("outcome", outcome)])))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+fn count(value: f64) -> u64 {
+    value as u64
+}
+
+/// Allows only the public registry.
+fn only_public() -> Policy {
+    let (callers, registries) = (vec![CallerPattern::Loopback], vec![RegistryPattern::Public]);
+    Policy::Grants(vec![Grant { id: "one".into(), effect: Effect::Allow, callers, registries, profile: None }])
+}
+
+#[tokio::test]
+async fn outcomes_of_requests_are_counted() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    assert_eq!(outcomes(&broker), [0; 6], "each outcome is exposed from the start");
+    get(&mut client, HOST).await.unwrap();
+    assert_eq!(outcomes(&broker), [0, 1, 0, 0, 0, 0]);
+    get(&mut client, HOST).await.unwrap();
+    get(&mut client, HOST).await.unwrap();
+    assert_eq!(outcomes(&broker), [2, 1, 0, 0, 0, 0]);
+
+    broker.source.shut();
+    let (first, second) = (broker.client().await, broker.client().await);
+    let calls = [first, second].map(|mut client| async move { get(&mut client, "public.ecr.aws").await.map(drop) });
+    let calls = tokio::spawn(join_all(calls));
+    broker.source.until_calls(2).await;
+    // Both wait: one of them started the fetch.
+    while scrape(&broker).value("ecr_broker_rpcs_in_flight", &[]) < 2.0 {
+        tokio::task::yield_now().await;
+    }
+    broker.source.open();
+    assert!(calls.await.unwrap().iter().all(Result::is_ok));
+    assert_eq!(outcomes(&broker), [2, 2, 1, 0, 0, 0]);
+
+    broker.source.fail(FailureClass::Unavailable);
+    let requests = vec![request(HOST), request(&host(1)), request(HOST)];
+    client.batch_get_registry_credentials(pb::BatchGetRegistryCredentialsRequest { requests }).await.unwrap();
+    assert_eq!(outcomes(&broker), [4, 2, 1, 0, 0, 1], "each item of a batch counts");
+    broker.clock.advance(2 * HOUR);
+    get(&mut client, HOST).await.unwrap();
+    broker.source.until_calls(4).await;
+    while outcomes(&broker)[3] == 0 {
+        get(&mut client, HOST).await.unwrap();
+    }
+    let failures = scrape(&broker);
+    assert!(failures.value("ecr_broker_refresh_failures_total", &[("class", "unavailable")]) >= 1.0);
+    assert_eq!(count(failures.value("ecr_broker_refresh_failures_total", &[("class", "denied")])), 0);
+}
+
+#[tokio::test]
+async fn denied_requests_are_counted_as_denials_and_calls() {
+    let broker = TestBroker::start_as(only_public(), None, |_| ());
+    let mut client = broker.client().await;
+    get(&mut client, "public.ecr.aws").await.unwrap();
+    assert_eq!(get(&mut client, HOST).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(outcomes(&broker), [0, 1, 0, 0, 1, 0]);
+    let scraped = scrape(&broker);
+    assert_eq!(count(scraped.value("ecr_broker_denials_total", &[("reason", "not_allowed")])), 1);
+    let calls = |code| count(scraped.value(RPC_COUNT, &[("rpc_method", GET), ("rpc_response_status_code", code)]));
+    assert_eq!((calls("OK"), calls("PERMISSION_DENIED"), calls("UNAVAILABLE")), (1, 1, 0));
+    assert_eq!(count(scraped.value("ecr_broker_rpcs_in_flight", &[])), 0);
+}
+
+#[tokio::test]
+async fn remaining_validity_is_that_at_the_release() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    get(&mut client, HOST).await.unwrap();
+    broker.source.shut();
+    broker.clock.advance(HOUR / 2);
+    get(&mut client, HOST).await.unwrap();
+    let scraped = scrape(&broker);
+    assert_eq!(count(scraped.value(&format!("{REMAINING}_count"), &[])), 2);
+    assert!((scraped.value(&format!("{REMAINING}_sum"), &[]) - (12.0 + 11.5) * 3_600.0).abs() < 1.0);
+    let below = |bound| count(scraped.value(&format!("{REMAINING}_bucket"), &[("le", bound)]));
+    assert_eq!([below("300"), below("39600"), below("43200")], [0, 0, 2], "{}", scraped.text);
+    broker.source.open();
+}
+
+#[tokio::test]
+async fn streams_count_from_their_start_to_their_end() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    let watch = pb::WatchRegistryCredentialsRequest { requests: vec![request(HOST)], known_credential_ids: vec![] };
+    let mut events = client.watch_registry_credentials(watch).await.unwrap().into_inner();
+    events.message().await.unwrap().unwrap();
+    let scraped = scrape(&broker);
+    assert_eq!(count(scraped.value("ecr_broker_rpcs_in_flight", &[])), 1);
+    assert_eq!(count(scraped.value("ecr_broker_watches", &[])), 1);
+    assert_eq!(scraped.find(RPC_COUNT, &[]), None);
+    drop((events, client));
+    while scrape(&broker).find(RPC_COUNT, &[("rpc_response_status_code", "CANCELLED")]).is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(outcomes(&broker), [0, 1, 0, 0, 0, 0], "a watch's credential counts as released");
+    assert_eq!(count(scrape(&broker).value("ecr_broker_watches", &[])), 0);
+}
+
+#[tokio::test]
+async fn cached_credentials_are_exposed_by_region_and_by_key() {
+    let regions = ["eu-west-1", "us-east-1", "eu-north-9"];
+    for max_exposed_keys in [0, 2] {
+        let cache = TestCache::with(ecr_broker::cache::Settings { max_exposed_keys, ..cache_settings() });
+        let broker = TestBroker::start_on(cache, Policy::Open, None, |setup| {
+            setup.config.aws.regions = vec!["eu-north-9".parse().unwrap()];
+        });
+        let mut client = broker.client().await;
+        for region in regions {
+            get(&mut client, &format!("{:012}.dkr.ecr.{region}.amazonaws.com", 7)).await.unwrap();
+            broker.clock.advance(MINUTE);
+        }
+        get(&mut client, "public.ecr.aws").await.unwrap();
+        let scraped = scrape(&broker);
+        let entries = |region| count(scraped.value("ecr_broker_cache_entries", &[("region", region)]));
+        assert_eq!(["eu-west-1", "us-east-1", "other", "public"].map(entries), [1; 4]);
+        let of_region = |region| {
+            let samples = scraped.samples.iter().filter(|sample| sample.name == RUNWAY && sample.labels.len() == 1);
+            samples.filter(|sample| sample.labels["region"] == region).map(|sample| sample.value).next().unwrap()
+        };
+        let expiry = 1_800_000_000.0 + 12.0 * 3_600.0;
+        assert!((of_region("eu-west-1") - expiry).abs() < 1.0, "{}", of_region("eu-west-1"));
+        assert!((of_region("public") - expiry - 180.0).abs() < 1.0);
+        let keys: Vec<_> = scraped.samples.iter().filter(|it| it.labels.contains_key("account_id")).collect();
+        assert_eq!(keys.len(), max_exposed_keys, "{keys:?}");
+        let soonest: BTreeSet<_> = keys.iter().map(|key| key.labels["region"].as_str()).collect();
+        let expected: &[&str] = if max_exposed_keys == 0 { &[] } else { &["eu-west-1", "us-east-1"] };
+        assert!(soonest.iter().eq(expected), "those that expire first: {soonest:?}");
+    }
+}
+
+#[tokio::test]
+async fn revoked_credential_is_counted_as_an_eviction() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    get(&mut client, HOST).await.unwrap();
+    broker.source.fail(FailureClass::Denied);
+    broker.clock.advance(2 * HOUR);
+    get(&mut client, HOST).await.unwrap();
+    let evicted = |cause| {
+        let scraped = scrape(&broker);
+        count(scraped.value("ecr_broker_cache_evictions_total", &[("cause", cause)]))
+    };
+    while evicted("revoked") == 0 {
+        broker.cache.sweep().await;
+    }
+    assert_eq!((evicted("revoked"), evicted("expired"), evicted("capacity")), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn limit_hits_and_rejected_tokens_are_counted() {
+    let (cache, signer, keys) = (TestCache::new(), Signer::new("k1"), tempfile::tempdir().unwrap());
+    let issuers = issuers(&signer, keys.path(), cache.clock.clone());
+    let broker = TestBroker::start_on(cache, Policy::Open, None, |setup| {
+        setup.auth.issuers = Some(issuers);
+        setup.config.limits.requests_per_second = 1.try_into().unwrap();
+    });
+    let token = signer.token(ISSUER, "greedy-subject", seconds(&*broker.clock));
+    let mut client = broker.client().await;
+    let mut refused = 0;
+    for _ in 0..30 {
+        refused += u64::from(client.get_registry_credentials(bearing(&token, request(HOST))).await.is_err());
+    }
+    assert!(refused >= 19, "{refused}");
+    client.get_registry_credentials(bearing(&format!("{token}x"), request(HOST))).await.unwrap_err();
+    let scraped = scrape(&broker);
+    let hits = |limit| count(scraped.value("ecr_broker_limit_hits_total", &[("limit", limit)]));
+    assert_eq!((hits("caller_request_rate"), hits("caller_requests_in_flight")), (refused, 0));
+    assert_eq!(count(scraped.value("ecr_broker_denials_total", &[("reason", "token")])), 1);
+    let limited = [("rpc_method", GET), ("rpc_response_status_code", "RESOURCE_EXHAUSTED")];
+    assert_eq!(count(scraped.value(RPC_COUNT, &limited)), refused);
+}
+
+#[tokio::test]
+async fn connections_are_counted_by_listener_and_state() {
+    let broker = TestBroker::start();
+    let clients = (broker.client().await, broker.unix_client().await);
+    let open = |listener, state| {
+        let labels = [("listener", listener), ("state", state)];
+        count(scrape(&broker).value("ecr_broker_connections", &labels))
+    };
+    while (open("tcp", "proved"), open("unix", "proved")) != (1, 1) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((open("tcp", "unproved"), open("aws_api", "proved"), open("ops", "proved")), (0, 0, 0));
+    let silent = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
+    while open("tcp", "proved") + open("tcp", "unproved") < 2 {
+        tokio::task::yield_now().await;
+    }
+    drop((clients, silent));
+}
+
+#[tokio::test]
+async fn audit_records_are_counted_by_what_became_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let broker = TestBroker::start_as(Policy::Open, Some(&Output::File(file.clone())), |_| ());
+    let mut client = broker.client().await;
+    get(&mut client, HOST).await.unwrap();
+    put_directory_at(&file);
+    get(&mut client, HOST).await.unwrap_err();
+    let scraped = scrape(&broker);
+    let records = |result| count(scraped.value("ecr_broker_audit_records_total", &[("result", result)]));
+    assert_eq!(["written", "failed", "dropped"].map(records), [1, 1, 0]);
+    assert_eq!(outcomes(&broker), [0, 1, 0, 0, 0, 1]);
+}
+
+/// A broker in front of a simulated AWS, which it calls as it would call AWS.
+async fn simulated() -> (App, Controls) {
+    let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), simulator::Settings::default()).await.unwrap();
+    let (endpoint, controls) = (format!("http://{}", simulator.address()), simulator.controls());
+    tokio::spawn(simulator.run_until(std::future::pending()));
+    let directory = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(&cache_settings(), directory.path());
+    setup.config.aws.ecr_endpoint = Some(endpoint.clone());
+    setup.config.aws.ecr_public_endpoint = Some(endpoint.clone());
+    setup.config.aws.sts_endpoint = Some(endpoint);
+    setup.config.aws.simulated_credentials = true;
+    let app = App::build(setup.config, Parts::new(Arc::new(SystemClock::new()))).await.unwrap();
+    (app, controls)
+}
+
+#[tokio::test]
+async fn upstream_calls_are_measured_by_service_and_result() {
+    let (app, controls) = simulated().await;
+    let broker = app.broker();
+    let scrape = || Scraped::parse(&app.exposition().encode(Format::Prometheus));
+    broker.registry_credentials(credential_request(HOST, Duration::ZERO)).await.unwrap();
+    broker.registry_credentials(credential_request("public.ecr.aws", Duration::ZERO)).await.unwrap();
+    controls.set_faults(vec!["throttle=1".parse().unwrap()]);
+    broker.registry_credentials(credential_request(&host(1), Duration::ZERO)).await.unwrap_err();
+    let scraped = scrape();
+    let calls = |service, result| {
+        let labels = [("source", "aws"), ("service", service), ("result", result)];
+        count(scraped.value("ecr_broker_upstream_call_duration_seconds_count", &labels))
+    };
+    assert_eq!(
+        (calls("ecr", "ok"), calls("ecr_public", "ok"), calls("ecr", "throttled")),
+        (1, 1, 1),
+        "{}",
+        scraped.text
+    );
+    let gauge = |name, region| {
+        scraped.find(&format!("ecr_broker_upstream_{name}"), &[("source", "aws"), ("region", region)]).unwrap()
+    };
+    assert!(gauge("interval_seconds", "eu-central-1") > 0.0, "AWS throttled a call");
+    assert_eq!(count(gauge("limit", "eu-central-1")), 4, "half of 9, rounded down");
+    assert_eq!((count(gauge("in_flight", "eu-central-1")), count(gauge("queued", "eu-central-1"))), (0, 0));
+    assert!(count(gauge("retry_budget", "eu-central-1")) >= 9 && gauge("interval_seconds", "public") == 0.0);
+}
