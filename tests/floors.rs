@@ -322,8 +322,10 @@ fn tests_named_in_the_docs_exist() {
         tests.extend(files.into_values());
     }
     let mut named = 0;
-    // The other pages name settings and parameters, not tests.
-    let without_tests = |page: &Path| page.starts_with("docs/adr") || page.ends_with("configuration.md");
+    // The other pages name settings, metrics and parameters, not tests.
+    let named_otherwise = ["configuration.md", "metrics.md"];
+    let without_tests =
+        |page: &Path| page.starts_with("docs/adr") || named_otherwise.iter().any(|name| page.ends_with(name));
     for page in pages(Path::new("docs")).into_iter().filter(|page| !without_tests(page)) {
         let text = fs::read_to_string(&page).expect("a page");
         let is_name = |text: &&str| {
