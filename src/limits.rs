@@ -15,6 +15,7 @@ use crate::metrics::Registry;
 mod auth_failures;
 mod exceeded;
 mod hits;
+mod memory;
 mod origin;
 mod rate;
 mod recent;

@@ -1,7 +1,5 @@
 //! The body of a request.
 
-use std::sync::atomic::Ordering;
-
 use super::connection::ConnectionMemory;
 use crate::protocol::MAX_REQUEST_BYTES;
 
@@ -22,7 +20,7 @@ impl BodyMemory {
     /// Counts a body whose handler holds at most `limit` bytes that it has not decoded. Only for the task of the connection.
     #[must_use]
     pub fn begin(connection: &ConnectionMemory, limit: usize) -> Self {
-        connection.account().bodies.fetch_add(1, Ordering::Relaxed);
+        connection.begin_body();
         Self { connection: connection.clone(), limit, read: 0, waiting: 0 }
     }
 
@@ -31,20 +29,20 @@ impl BodyMemory {
         self.connection.note_read(bytes);
         let decoded = (self.read + bytes).saturating_sub(self.limit);
         self.read += bytes - decoded;
-        self.connection.release(decoded);
+        self.connection.account().release(decoded);
     }
 
     /// Notes that the handler waits for more bytes, with a buffer for a message of `announced` bytes.
     pub fn note_waiting(&mut self, announced: usize) {
         let more = (WAITING_BYTES + announced.min(MAX_REQUEST_BYTES)).saturating_sub(self.waiting);
         self.waiting += more;
-        self.connection.charge(more);
+        self.connection.account().charge(more);
     }
 }
 
 impl Drop for BodyMemory {
     fn drop(&mut self) {
-        self.connection.release(self.read + self.waiting);
-        self.connection.account().bodies.fetch_sub(1, Ordering::Relaxed);
+        self.connection.account().release(self.read + self.waiting);
+        self.connection.end_body();
     }
 }

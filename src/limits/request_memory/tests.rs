@@ -1,16 +1,18 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
 
 use futures_util::FutureExt as _;
 
 use super::super::hits::LimitHits;
 use super::super::origin::Origin;
 use super::super::test_clock::Still;
-use super::registry::{MAX_BYTES, MAX_ORIGIN_BYTES};
+use super::connection::LIMIT;
 use super::*;
 use crate::metrics;
 
 const UNARY: usize = usize::MAX;
+const MAX_BYTES: usize = LIMIT.all;
+const MAX_ORIGIN_BYTES: usize = LIMIT.of_origin;
 
 fn memory() -> RequestMemory {
     RequestMemory::new(Arc::new(Still::default()), LimitHits::new(&mut metrics::Registry::default()))
@@ -23,7 +25,11 @@ fn closed(connections: &[ConnectionMemory]) -> usize {
 }
 
 fn bytes(connection: &ConnectionMemory) -> usize {
-    connection.account().bytes.load(Ordering::Relaxed)
+    connection.account().bytes()
+}
+
+fn is_paused(connection: &ConnectionMemory) -> bool {
+    connection.poll_room(&Context::from_waker(Waker::noop())).is_pending()
 }
 
 #[test]
@@ -33,13 +39,13 @@ fn origin_above_its_share_loses_its_largest_connection() {
     let own = [honest.hold(MAX_ORIGIN_BYTES), small.hold(1000)];
     let most = large.hold(MAX_ORIGIN_BYTES - 1000);
     assert_eq!(closed(&[honest.clone(), small.clone(), large.clone()]), 0);
-    assert!(!small.is_exhausted());
+    assert!(!is_paused(&small));
     let one_more = small.hold(1);
     assert!(large.is_closing() && closed(&[honest.clone(), small.clone()]) == 0);
-    assert!(small.is_exhausted() && !honest.is_exhausted(), "until the closed one gives its memory back");
+    assert!(is_paused(&small) && !is_paused(&honest), "until the closed one gives its memory back");
     // Nothing else is closed meanwhile.
     drop((small.hold(2000), most));
-    assert!(closed(&[honest.clone(), small.clone()]) == 0 && !small.is_exhausted());
+    assert!(closed(&[honest.clone(), small.clone()]) == 0 && !is_paused(&small));
     drop((own, one_more));
     assert_eq!([&honest, &small, &large].map(bytes), [0; 3]);
 }
@@ -56,7 +62,7 @@ fn memory_of_all_origins_is_bounded_at_the_cost_of_the_one_with_most() {
     let more = greedy[4].hold(MAX_BYTES / 5);
     assert_eq!((closed(&greedy), honest.is_closing()), (1, false), "the rest is within the limit");
     drop((held, few, more));
-    assert!(!honest.is_exhausted());
+    assert!(!is_paused(&honest));
 }
 
 #[test]

@@ -38,14 +38,16 @@ impl UnprovedCall {
 
     fn charge(&mut self, bytes: usize) {
         self.bytes += bytes;
-        self.connection.update(|usage| usage.calls += bytes);
+        self.connection.account().charge(bytes);
     }
 }
 
 impl Drop for UnprovedCall {
     fn drop(&mut self) {
-        let is_last = self.connection.end_call();
-        self.connection.update(|usage| usage.end_call(self.bytes, is_last));
+        self.connection.account().release(self.bytes);
+        if self.connection.end_call() {
+            self.connection.account().discard_unread();
+        }
     }
 }
 

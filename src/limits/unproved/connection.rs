@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -9,12 +10,22 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
-use super::registry::{Registry, Usage};
+use super::registry::Registry;
 use crate::clock::Clock;
-use crate::limits::hits::LimitHits;
+use crate::limits::hits::{LimitHits, LimitName};
+use crate::limits::memory::{Account, Budget, Limit};
 use crate::limits::origin::Origin;
 use crate::limits::status::Used;
 
+/// Memory for the calls of all unproved connections together, beside that of the connections. One origin may have all of it.
+pub(super) const LIMIT: Limit = Limit {
+    all: 16 * 1024 * 1024,
+    of_origin: 16 * 1024 * 1024,
+    name: LimitName::UnprovedMemory,
+    event: "connection closed: too much memory without authentication",
+};
+/// Bytes of requests that a peer may send before the broker reads them: the connection window.
+const WINDOW: usize = 64 * 1024;
 /// Calls that are served at once until one is authenticated. Others wait, and their messages are not read.
 const MAX_CALLS: usize = 8;
 /// Health watches until a call is authenticated. A load balancer needs one for each service that it watches.
@@ -28,7 +39,10 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// All unproved connections. A clone is a handle of the same.
 #[derive(Debug, Clone)]
-pub struct UnprovedConnections(Arc<Registry>);
+pub struct UnprovedConnections {
+    registry: Arc<Registry>,
+    memory: Budget,
+}
 
 /// An unproved connection, which counts until it is proved or the last handle is dropped.
 #[derive(Debug, Clone)]
@@ -38,6 +52,7 @@ pub struct Unproved(Arc<Connection>);
 struct Connection {
     id: u64,
     registry: Arc<Registry>,
+    account: Account,
     proved: AtomicBool,
     /// Cancelled when the connection is proved.
     proof: CancellationToken,
@@ -57,29 +72,32 @@ impl UnprovedConnections {
     /// Starts with no connection. From three quarters of `limit` on, each new connection ends another one.
     #[must_use]
     pub fn new(limit: usize, clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
-        Self(Arc::new(Registry::new(limit, Some("limits.unproved_connections"), clock, hits)))
+        let setting = Some("limits.unproved_connections");
+        let registry = Arc::new(Registry::new(limit, setting, Arc::clone(&clock), hits.clone()));
+        Self { registry, memory: Budget::new(LIMIT, clock, hits) }
     }
 
-    /// Starts with no connection, for a listener apart whose peers never prove who they are.
+    /// Starts with no connection, for a listener apart whose peers never prove who they are. The limit of memory is the same.
     #[must_use]
     pub fn apart(&self, limit: usize) -> Self {
-        Self(Arc::new(self.0.of_limit(limit)))
+        Self { registry: Arc::new(self.registry.of_limit(limit)), memory: self.memory.clone() }
     }
 
     /// Returns the number of the connections, and their maximum.
     #[must_use]
     pub fn used(&self) -> Used {
-        self.0.used()
+        self.registry.used()
     }
 
     /// Adds a connection from `origin`. Ends another one if there are too many.
     #[must_use]
     pub fn enter(&self, origin: Origin) -> Unproved {
         let end = End::default();
-        let id = self.0.enter(origin, end.clone());
+        let id = self.registry.enter(origin, end.clone());
         Unproved(Arc::new(Connection {
             id,
-            registry: Arc::clone(&self.0),
+            registry: Arc::clone(&self.registry),
+            account: Account::open(&self.memory, origin, WINDOW),
             proved: AtomicBool::new(false),
             proof: CancellationToken::new(),
             end,
@@ -101,6 +119,7 @@ impl Unproved {
     pub fn note_proved(&self) {
         if !self.0.proved.swap(true, Ordering::Relaxed) {
             self.0.registry.leave(self.0.id);
+            self.0.account.leave();
             self.0.proof.cancel();
         }
     }
@@ -110,14 +129,19 @@ impl Unproved {
         self.0.activity.send_if_modified(|activity| !std::mem::replace(&mut activity.served, true));
     }
 
-    /// Notes bytes of requests that have arrived and that no handler has read.
+    /// Notes bytes of requests that have arrived and that no handler has read. Only for the task of the connection.
     pub fn note_received(&self, bytes: usize) {
-        self.update(|usage| usage.note_received(bytes));
+        self.account().note_received(bytes);
     }
 
     /// Notes bytes of requests that a handler has read.
     pub fn note_read(&self, bytes: usize) {
-        self.update(|usage| usage.note_read(bytes));
+        self.account().release(self.account().take_unread(bytes));
+    }
+
+    /// Completes when more may be read from the connection: others have given enough memory back. Only for its task.
+    pub fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        self.account().poll_room(context)
     }
 
     /// Waits until the call may be served. Returns nothing once the connection is proved: then no limit applies.
@@ -134,9 +158,9 @@ impl Unproved {
         Arc::clone(&self.0.health_watches).try_acquire_owned().ok()
     }
 
-    /// Changes the usage of memory that counts for the connection.
-    pub(super) fn update(&self, change: impl FnOnce(&mut Usage)) {
-        self.0.registry.update(self.0.id, change);
+    /// The memory that counts for the connection until it is proved.
+    pub(super) fn account(&self) -> &Account {
+        &self.0.account
     }
 
     /// Counts one more call in flight.
@@ -159,22 +183,27 @@ impl Unproved {
         self.0.end.retire.cancelled().await;
     }
 
-    /// Completes when the connection must be closed; never once it is proved.
+    /// Completes when the connection must be closed; never once it is proved. Only for its task, and to be polled after the connection.
     pub async fn expired(&self) {
-        let Connection { proof, end, .. } = &*self.0;
+        let Connection { account, proof, end, .. } = &*self.0;
         tokio::select! {
             biased;
             () = proof.cancelled() => std::future::pending().await,
-            () = end.abort.cancelled() => return,
-            () = end.retire.cancelled() => {}
-            () = self.idle() => end.retire.cancel(),
-        }
-        tokio::select! {
-            biased;
-            () = proof.cancelled() => std::future::pending().await,
+            () = account.closing() => {}
             () = end.abort.cancelled() => {}
-            () = sleep(GRACE) => {}
+            () = self.overstayed() => {}
         }
+    }
+
+    /// Completes some time after the connection was asked to end.
+    async fn overstayed(&self) {
+        let End { retire, .. } = &self.0.end;
+        tokio::select! {
+            biased;
+            () = retire.cancelled() => {}
+            () = self.idle() => retire.cancel(),
+        }
+        sleep(GRACE).await;
     }
 
     /// Completes when no call was served in time, or none was in flight for too long.

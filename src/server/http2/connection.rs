@@ -76,13 +76,13 @@ impl Connection {
         let connection = pin!(connection);
         tokio::select! {
             biased;
-            () = self.memory.closing() => debug!("connection closed: too much memory for its requests"),
             // Poll the connection before the watchdog: bytes that have arrived may contain what it waits for.
             ended = self.turns.count(lifetime.run(connection, hyper::server::conn::http2::Connection::graceful_shutdown)) => {
                 if let Err(error) = ended {
                     debug!(%error, "connection failed");
                 }
             }
+            () = self.memory.closing() => debug!("connection closed: too much memory for its requests"),
             problem = self.watchdog.problem() => return Some(problem),
             () = idle_at_drain(&self.watchdog, lifetime) => debug!("connection closed: idle peer did not answer the drain"),
         }

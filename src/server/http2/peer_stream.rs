@@ -80,6 +80,7 @@ impl<S: AsyncRead + Unpin> PeerStream<S> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        ready!(self.inspector.poll_room(context));
         let mut bytes = [0; UNPROVED_READ];
         let mut read = ReadBuf::new(&mut bytes[..UNPROVED_READ.min(buffer.remaining())]);
         let polled = Pin::new(&mut self.inner).poll_read(context, &mut read);
@@ -138,9 +139,8 @@ impl Inspector {
         self.request_turn == Some(self.turns.current())
     }
 
-    /// Returns whether a proved peer may send more now. Otherwise its requests must reach their handlers first, or others must give
-    /// memory back.
-    fn may_read(&mut self) -> io::Result<bool> {
+    /// Returns whether requests of a proved peer must reach their handlers before it may send more.
+    fn must_wait(&mut self) -> io::Result<bool> {
         let turn = self.turns.current();
         if std::mem::replace(&mut self.read_turn, turn) != turn {
             self.turn_headers = 0;
@@ -149,7 +149,19 @@ impl Inspector {
         if self.memory.is_closing() {
             return Err(io::Error::other("the peer's requests take too much memory"));
         }
-        Ok(self.turn_headers <= HEADERS_PER_TURN && !self.memory.is_exhausted())
+        Ok(self.turn_headers > HEADERS_PER_TURN)
+    }
+
+    /// Completes when the memory of requests has room for more. The peer is not late meanwhile.
+    fn poll_room(&mut self, context: &Context<'_>) -> Poll<()> {
+        let room = match self.unproved() {
+            Some(connection) => connection.poll_room(context),
+            None => self.memory.poll_room(context),
+        };
+        if room.is_pending() {
+            self.note_waiting(false);
+        }
+        room
     }
 
     fn note_started(&mut self, within_frame: bool, now: Instant) {
@@ -235,10 +247,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
         if self.inspector.unproved().is_some() {
             return self.poll_read_little(context, buffer);
         }
-        if !self.inspector.may_read()? {
+        if self.inspector.must_wait()? {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        ready!(self.inspector.poll_room(context));
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
         self.inspector.note_waiting(read.is_pending());
