@@ -265,9 +265,12 @@ async fn missing_message_ends_its_call_and_keeps_the_connection() {
     for (stream, after, _) in &answered {
         assert!(*after <= CUT_LIMIT, "{stream}: {after:?}");
     }
-    // The connection still serves complete calls.
+    // The connection still serves complete calls, also one whose message arrives in pieces.
     raw.send(HEADERS, END_HEADERS, 5, &call(GET)).await.unwrap();
-    raw.send(DATA, END_STREAM, 5, &get()).await.unwrap();
+    for piece in get().chunks(3) {
+        raw.send(DATA, 0, 5, piece).await.unwrap();
+    }
+    raw.send(DATA, END_STREAM, 5, &[]).await.unwrap();
     loop {
         let frame = raw.read().await.unwrap();
         if (frame.kind, frame.stream) == (DATA, 5) {

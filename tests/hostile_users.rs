@@ -32,6 +32,7 @@ const ATTACKER: &str = "spiffe://a.example/ns/attack/sa/any";
 const BYSTANDER: &str = "spiffe://a.example/ns/bystander/sa/any";
 /// Users of this host without a grant, at least one for each share of the budget.
 const USERS: [u32; 5] = [2001, 2002, 2003, 2004, 2005];
+const ANNOUNCED: &str = "65 KB announced";
 /// Streams that a connection may have.
 const STREAMS: u32 = 100;
 /// Connections that are made at once.
@@ -108,7 +109,7 @@ fn attacks() -> Vec<Attack> {
     vec![
         Attack::unfinished("60 of 65 KB, health", HEALTH, 65_000, 60_000),
         Attack::unfinished("60 of 65 KB, Get", GET, 65_000, 60_000),
-        Attack::unfinished("65 KB announced", BATCH, 65_000, 0),
+        Attack::unfinished(ANNOUNCED, BATCH, 65_000, 0),
         Attack::new("30,000 requests in a batch", call(BATCH), batch),
         Attack::new("13 KB of headers", [call(GET), large].concat(), Vec::new()),
         Attack::new("430 header fields", [call(GET), many].concat(), Vec::new()),
@@ -117,9 +118,9 @@ fn attacks() -> Vec<Attack> {
     ]
 }
 
-/// Each attack by `users`, with `each` connections of every user.
-async fn attacks_of_users(users: &[u32], each: usize) {
-    for attack in attacks() {
+/// The attacks by `users`, with `each` connections of every user.
+async fn attacks_of_users(attacks: Vec<Attack>, users: &[u32], each: usize) {
+    for attack in attacks {
         let scene = Scene::start(Setup::default()).await;
         let streams = users.iter().flat_map(|uid| scene.users(*uid, each));
         let opened = streams.map(async |stream| Raw::try_open_over(stream, &[]).await.ok());
@@ -134,12 +135,28 @@ async fn attacks_of_users(users: &[u32], each: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn user_without_a_grant_takes_no_memory_from_others() {
-    attacks_of_users(&USERS[..1], 48).await;
+    attacks_of_users(attacks(), &USERS[..1], 48).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_users_without_a_grant_take_no_memory_from_others() {
-    attacks_of_users(&USERS, 12).await;
+    attacks_of_users(attacks(), &USERS, 12).await;
+}
+
+/// Announced messages are the cheapest attack: 14 bytes each, of which 77 KB count.
+fn announcements() -> Vec<Attack> {
+    attacks().into_iter().filter(|attack| attack.name == ANNOUNCED).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_connections_at_the_limit_of_memory_starve_no_other() {
+    attacks_of_users(announcements(), &USERS, 48).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "connects 1,280 peers: cargo test --test hostile_users -- --ignored"]
+async fn most_connections_of_five_users_starve_no_other() {
+    attacks_of_users(announcements(), &USERS, 256).await;
 }
 
 /// Connects with a certificate.

@@ -1,10 +1,9 @@
 //! The body of a request.
 
 use super::connection::ConnectionMemory;
-use crate::protocol::MAX_REQUEST_BYTES;
 
-/// Memory of a call whose message is not complete: its stream, its task and its buffer.
-const WAITING_BYTES: usize = 12 * 1024;
+/// Memory of a call whose message is not decoded: its stream and its task.
+const CALL_BYTES: usize = 20 * 1024;
 
 /// The memory of a request's body, which counts until it is dropped: then its messages are decoded or discarded.
 #[derive(Debug)]
@@ -13,7 +12,6 @@ pub struct BodyMemory {
     /// Bytes of messages that the handler holds at most.
     limit: usize,
     read: usize,
-    waiting: usize,
 }
 
 impl BodyMemory {
@@ -21,7 +19,9 @@ impl BodyMemory {
     #[must_use]
     pub fn begin(connection: &ConnectionMemory, limit: usize) -> Self {
         connection.begin_body();
-        Self { connection: connection.clone(), limit, read: 0, waiting: 0 }
+        // At once, and not when its task first runs: until then every connection could add a hundred calls.
+        connection.account().charge(CALL_BYTES);
+        Self { connection: connection.clone(), limit, read: 0 }
     }
 
     /// Notes bytes that the handler has read.
@@ -31,18 +31,11 @@ impl BodyMemory {
         self.read += bytes - decoded;
         self.connection.account().release(decoded);
     }
-
-    /// Notes that the handler waits for more bytes, with a buffer for a message of `announced` bytes.
-    pub fn note_waiting(&mut self, announced: usize) {
-        let more = (WAITING_BYTES + announced.min(MAX_REQUEST_BYTES)).saturating_sub(self.waiting);
-        self.waiting += more;
-        self.connection.account().charge(more);
-    }
 }
 
 impl Drop for BodyMemory {
     fn drop(&mut self) {
-        self.connection.account().release(self.read + self.waiting);
+        self.connection.account().release(self.read + CALL_BYTES);
         self.connection.end_body();
     }
 }

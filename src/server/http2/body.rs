@@ -9,16 +9,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::TryFutureExt as _;
 use futures_util::future::MapOk;
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::service::Service;
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
-use tower::Service;
+use tower::ServiceExt as _;
+use tower::util::Oneshot;
 
 use super::call_memory::{self, CallMemory};
 use super::first_message::FirstMessage;
@@ -29,7 +31,7 @@ use crate::api::request::BODY_TIMEOUT;
 use crate::limits::{BodyMemory, ConnectionMemory, HeldMemory, Unproved};
 
 /// The service of one connection, with its bodies tracked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct TrackedService<S> {
     inner: S,
     watchdog: PeerWatchdog,
@@ -42,6 +44,8 @@ pub(super) struct RequestBody {
     inner: Incoming,
     account: Account,
     first: FirstMessage,
+    /// The start of a message that is not complete. tonic would make a buffer for all of it, as soon as it knows the length.
+    partial: BytesMut,
     /// `None`: no time limit, for calls in which the client streams messages.
     timeout: Option<Duration>,
     /// Deadline of the body; it is set when the first wait for data begins.
@@ -92,21 +96,17 @@ impl<S> TrackedService<S> {
     }
 }
 
-type Tracked<F> = MapOk<F, Box<dyn FnOnce(Response<Body>) -> Response<ResponseBody> + Send>>;
-
+/// The calls of hyper's service begin within the task of the connection, and those of a tower service only in their own: too late to
+/// count, because the connection has read on by then.
 impl<S> Service<Request<Incoming>> for TrackedService<S>
 where
-    S: Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible>,
+    S: tower::Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible> + Clone,
 {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Tracked<S::Future>;
+    type Future = Tracked<Oneshot<S, Request<RequestBody>>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let method = Method::of(request.uri().path());
         let timeout = (!method.streams_requests()).then_some(BODY_TIMEOUT);
         let (account, memory) = self.account(method, request.headers());
@@ -114,16 +114,19 @@ where
             inner,
             account,
             first: FirstMessage::default(),
+            partial: BytesMut::new(),
             timeout,
             deadline: None,
         });
         let call = self.watchdog.begin_call();
-        self.inner.call(request).map_ok(Box::new(|mut response| {
+        self.inner.clone().oneshot(request).map_ok(Box::new(|mut response| {
             let (admission, memory) = (ResponseAdmission::detach(&mut response), memory.after_headers());
             response.map(|inner| ResponseBody { inner, call, admission, _memory: memory })
         }))
     }
 }
+
+type Tracked<F> = MapOk<F, Box<dyn FnOnce(Response<Body>) -> Response<ResponseBody> + Send>>;
 
 impl InFlightGuard {
     fn new(admission: Option<ResponseAdmission>, watchdog: PeerWatchdog) -> Self {
@@ -145,15 +148,39 @@ impl AsRef<[u8]> for TrackedChunk {
 }
 
 impl RequestBody {
-    fn note_read<E>(&mut self, frame: Option<&Result<Frame<Bytes>, E>>) {
-        let Some(Ok(frame)) = frame else { return };
-        let Some(data) = frame.data_ref() else { return };
-        self.first.note_read(data);
-        let bytes = data.len();
-        match &mut self.account {
-            Account::Unproved(connection) => connection.note_read(bytes),
-            Account::Proved(memory) => memory.note_read(bytes),
+    /// Returns the next bytes for the handler. That of a unary call gets nothing of a message that is not complete.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        loop {
+            match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+                Some(Ok(frame)) => {
+                    // Trailers of a request say nothing.
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.note_read(&data);
+                    let is_whole = self.timeout.is_none() || self.first.is_complete() || self.first.is_too_large();
+                    if is_whole && self.partial.is_empty() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                    self.partial.extend_from_slice(&data);
+                    if is_whole {
+                        return Poll::Ready(self.take_partial());
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(Status::from_error(Box::new(error))))),
+                None => return Poll::Ready(self.take_partial()),
+            }
         }
+    }
+
+    fn note_read(&mut self, data: &[u8]) {
+        self.first.note_read(data);
+        match &mut self.account {
+            Account::Unproved(connection) => connection.note_read(data.len()),
+            Account::Proved(memory) => memory.note_read(data.len()),
+        }
+    }
+
+    fn take_partial(&mut self) -> Option<Result<Bytes, Status>> {
+        Some(std::mem::take(&mut self.partial).freeze()).filter(|bytes| !bytes.is_empty()).map(Ok)
     }
 }
 
@@ -162,30 +189,21 @@ impl http_body::Body for RequestBody {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
-            self.note_read(frame.as_ref());
-            return Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::from_error(Box::new(error)))));
+        if let Poll::Ready(data) = self.poll_data(context) {
+            return Poll::Ready(data.map(|data| data.map(Frame::data)));
         }
-        if self.timeout.is_some() && self.first.is_complete() {
+        let Some(timeout) = self.timeout else { return Poll::Pending };
+        if self.first.is_complete() {
             // The decoded message can be a hundred times larger. It must not wait for the end of the stream.
             return Poll::Ready(None);
         }
-        let announced = self.first.announced();
-        if let Account::Proved(memory) = &mut self.account {
-            memory.note_waiting(announced);
-        }
-        let Some(timeout) = self.timeout else { return Poll::Pending };
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(deadline.as_mut().poll(context));
         Poll::Ready(Some(Err(Status::deadline_exceeded("request timed out: its message did not arrive in time"))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.is_end_stream() && self.partial.is_empty()
     }
 }
 
@@ -206,5 +224,45 @@ impl http_body::Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::pin::pin;
+    use std::sync::Arc;
+
+    use hyper::server::conn::http2::Builder;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::limits::{LimitHits, Origin, RequestMemory};
+    use crate::metrics::Registry;
+
+    /// The preface, SETTINGS and a request.
+    const REQUEST: &[u8] =
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x03\x01\x04\0\0\0\x01\x83\x86\x84";
+    /// Memory that one user may have.
+    const SHARE: usize = 8 * 1024 * 1024;
+
+    #[tokio::test]
+    async fn call_counts_before_its_task_runs() {
+        let memory = RequestMemory::new(Arc::new(SystemClock::new()), LimitHits::new(&mut Registry::default()))
+            .enter(Origin::Uid(1));
+        let _held = memory.hold(SHARE);
+        let never = tower::service_fn(|_: Request<RequestBody>| pending::<Result<Response<Body>, Infallible>>());
+        let service = TrackedService::new(never, PeerWatchdog::default(), None, memory.clone());
+        let (mut peer, io) = tokio::io::duplex(1024);
+        peer.write_all(REQUEST).await.unwrap();
+        let mut connection = pin!(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service));
+        // No other task runs meanwhile.
+        let is_closing = poll_fn(|context| {
+            let connections = (0..3).map(|_| connection.as_mut().poll(context).is_pending());
+            Poll::Ready(connections.filter(|is_open| *is_open).count() == 3 && memory.is_closing())
+        });
+        assert!(is_closing.await);
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tracing::debug;
@@ -72,7 +71,7 @@ impl Connection {
         let io = self.begin(io, lifetime).await?;
         let window = if self.unproved.is_some() { UNPROVED_WINDOW } else { CONNECTION_WINDOW };
         let service = TrackedService::new(self.service, self.watchdog.clone(), self.unproved, self.memory.clone());
-        let connection = builder(window).serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
+        let connection = builder(window).serve_connection(TokioIo::new(io), service);
         let connection = pin!(connection);
         tokio::select! {
             biased;

@@ -1,5 +1,7 @@
 //! Finds the end of a request's first message: gRPC puts a flag and the length before each.
 
+use crate::protocol::MAX_REQUEST_BYTES;
+
 /// Bytes before a message: the flag of compression, and the length.
 const PREFIX: usize = 5;
 
@@ -25,8 +27,13 @@ impl FirstMessage {
         self.read.checked_sub(PREFIX).is_some_and(|message| message >= self.announced())
     }
 
+    /// Returns whether the message is longer than any that is accepted. Its handler says so at once.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.announced() > MAX_REQUEST_BYTES
+    }
+
     /// Returns the length of the message, as far as its bytes have been read.
-    pub(super) fn announced(&self) -> usize {
+    fn announced(&self) -> usize {
         let [_, length @ ..] = self.prefix;
         usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
     }
@@ -35,6 +42,16 @@ impl FirstMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn message_is_too_large_as_soon_as_its_length_says_so() {
+        let mut message = FirstMessage::default();
+        message.note_read(&[0, 0, 1, 0, 0]);
+        assert!(!message.is_too_large(), "64 KiB");
+        message = FirstMessage::default();
+        message.note_read(&[0, 0, 2]);
+        assert!(message.is_too_large(), "128 KiB or more");
+    }
 
     #[test]
     fn message_is_complete_with_its_last_byte_whatever_the_pieces() {
