@@ -1,7 +1,7 @@
 //! The ops listener: health for probes, under overload and while draining, against hostile peers and foreign websites.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
 mod certificates;
 mod program;
@@ -10,6 +10,7 @@ mod support;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use certificates::{Authority, BROKER};
 use ecr_broker::address::ListenAddress;
 use ecr_broker::config::Ops;
 use ecr_broker::source::SourceStatus;
-use program::{SERVE_SIMULATED, Server, run};
+use program::{SERVE_SIMULATED, Server, program, run, signal};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -300,6 +301,51 @@ async fn p9_broker_accepts_callers_during_the_drain_delay() {
     ended.abort();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_program_answers_probes_until_its_last_call_has_ended() {
+    let (mut server, ops) = Server::start_with_ops(
+        &[&SERVE_SIMULATED[..], &["--simulate-fault", "hang=1"]].concat(),
+        &[("ECR_BROKER_SERVER_DRAIN_DELAY", "1s")],
+    );
+    until(&ops, "/readyz", 200).await;
+    let mut client = Client::connect(server.address.replace("grpc://", "http://")).await.unwrap();
+    signal(server.pid(), "TERM");
+    until(&ops, "/readyz", 503).await;
+    // Within the delay, and AWS does not answer it for seconds.
+    let in_flight = tokio::spawn(async move { client.get_registry_credentials(request(HOST)).await.map(drop) });
+    let callers = server.address.strip_prefix("grpc://").unwrap();
+    while TcpStream::connect(callers).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(get(&ops, "/livez").await.text(), (200, "ok\n"), "the callers' listener is closed");
+    assert_eq!(get(&ops, "/metrics").await.status, 200);
+    assert_eq!(in_flight.await.unwrap().unwrap_err().code(), tonic::Code::Unavailable, "AWS hangs");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn p9_second_signal_ends_the_drain_delay_at_once() {
+    let mut server = Server::start(&SERVE_SIMULATED, &[("ECR_BROKER_SERVER_DRAIN_DELAY", "10m")]);
+    signal(server.pid(), "TERM");
+    server.until_logged("shutdown started");
+    signal(server.pid(), "TERM");
+    assert_eq!(server.wait().code(), Some(130));
+}
+
+/// systemd passes descriptor 3; any program can pass its own.
+#[tokio::test]
+async fn ops_listener_takes_its_activated_socket() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ops = socket.local_addr().unwrap().to_string();
+    let mut command =
+        program(&[("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0"), ("ECR_BROKER_SERVER_OPS_LISTEN", &ops)]);
+    command.args(SERVE_SIMULATED).stdin(OwnedFd::from(socket));
+    let server = Server::spawn_logging(command);
+    assert!(server.address.starts_with("grpc://") && !server.address.ends_with(&ops), "{}", server.address);
+    assert_eq!(get(&ops, "/livez").await.text(), (200, "ok\n"));
+    server.stop();
+}
+
 #[test]
 fn p13_plaintext_beyond_loopback_is_refused_at_the_start() {
     let environment = [("ECR_BROKER_SERVER_OPS_LISTEN", "0.0.0.0:0")];
@@ -432,6 +478,7 @@ async fn hostile_peers_of_the_ops_listener_are_bounded() {
     }
     assert_eq!(get(&ops, "/livez").await.text(), (200, "ok\n"));
     let after = server.peak_memory_mb();
+    println!("{before} MB before, {after} MB at most");
     assert!(after < before + 60, "{before} MB before, {after} MB at most");
     server.stop();
 }

@@ -162,6 +162,11 @@ impl Server {
         self.logs.as_ref().unwrap().until(text, 2);
     }
 
+    /// Waits for the end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Sends SIGTERM, checks the exit code and returns the log.
     pub fn stop(mut self) -> String {
         signal(self.child.id(), "TERM");

@@ -20,6 +20,7 @@ mod docker_cli;
 mod grpc_clients;
 mod kubelet;
 mod network;
+mod ops;
 mod other;
 mod overload;
 mod pull;
