@@ -130,7 +130,8 @@ async fn serve_until_signal(
         app = App::build(config, parts) => app?,
         () = signals.received() => return Ok(()),
     };
-    report::log_start(&app.config, &start.sources.files, &app.broker, &app.urls());
+    let hash = config_info.hash();
+    report::log_start(&app.config, (&start.sources.files, &hash), &app.broker, &app.urls());
     for url in app.urls() {
         print_line(format_args!("listening on {url}"))?;
     }

@@ -7,6 +7,8 @@ mod program;
 mod support;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -106,20 +108,36 @@ async fn shutdown_lines_count_connections_and_not_listeners() {
     assert_eq!(line(&log, "drain started")["connections"], 1, "{log}");
 }
 
+/// Returns the metrics of the ops listener at an address.
+fn scrape(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 #[test]
 fn reload_line_tells_mode_and_counts() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("broker.toml");
     fs::write(&file, GRANTS).unwrap();
     let arguments = [&SERVE_SIMULATED[..], &["--config", file.to_str().unwrap()]].concat();
-    let server = Server::start(&arguments, &[]);
+    let (server, ops) = Server::start_with_ops(&arguments, &[]);
     write(&file, &format!("{GRANTS}{}", GRANTS.replace("\"a\"", "\"b\"")));
     signal(server.pid(), "HUP");
     server.until_logged("grants reloaded");
+    let metrics = scrape(&ops);
     let log = server.stop();
     let reloaded = &lines(&log, "grants reloaded; other settings need a restart")[0];
     assert_eq!((&reloaded["mode"], &reloaded["grants"]), (&json!("enforce"), &json!(2)), "{reloaded}");
-    assert_ne!(reloaded["policy"], line(&log, "broker started")["policy"], "a fingerprint of the grants");
+    let started = line(&log, "broker started");
+    for fingerprint in ["policy", "config_hash"] {
+        let [before, after] = [&started, reloaded].map(|line| line[fingerprint].as_str().unwrap());
+        assert!(before != after && after.len() == 16, "{fingerprint}: {before} {after}");
+    }
+    let metric = format!("ecr_broker_config_info{{hash=\"{}\"}} 1\n", reloaded["config_hash"].as_str().unwrap());
+    assert!(metrics.contains(&metric), "{metric}");
 }
 
 /// Runs the broker on a terminal until it listens, and returns what the terminal shows.

@@ -70,9 +70,6 @@ async fn follow(running: Running, active: Arc<Mutex<Sources>>, hangup: Option<Si
             let problems = running.reload(&mut sources, &read, requested || log.has_problems());
             lock(&disk).activate(&sources.files);
             let changed = std::mem::replace(&mut *lock(&active), sources.clone()).files != sources.files;
-            if changed {
-                running.config_info.update(&sources);
-            }
             running.health.report_configuration(problems.is_empty()).await;
             // A problem that stays is one failed reload, however often it is looked at.
             if requested || changed || log.would_change(&problems) {
@@ -102,9 +99,9 @@ impl Running {
         if files != sources.files || announce && problems.is_empty() {
             sources.files = files;
             let (mode, grants) = (config.policy.mode(), config.policy.grants().len());
-            let included_files = sources.files.included();
+            let (included_files, config_hash) = (sources.files.included(), self.config_info.update(sources));
             let policy = self.broker.set_policy(config.policy);
-            info!(mode, grants, included_files, policy, "grants reloaded; other settings need a restart");
+            info!(mode, grants, included_files, policy, config_hash, "grants reloaded; other settings need a restart");
         }
         problems
     }

@@ -10,8 +10,9 @@ use crate::config::{Config, Files};
 use crate::profile::Profile;
 use crate::server;
 
-/// Logs what an operator must know of a broker that is about to serve at `urls`, with the configuration of `files`.
-pub(super) fn log_start(config: &Config, files: &Files, broker: &Broker, urls: &[String]) {
+/// Logs what an operator must know of a broker that is about to serve at `urls`, with the configuration of `files` and its
+/// fingerprint.
+pub(super) fn log_start(config: &Config, files: (&Files, &str), broker: &Broker, urls: &[String]) {
     log_summary(config, files, broker, urls);
     config.aws.profiles.iter().for_each(log_profile);
     if config.audit.is_none() {
@@ -32,7 +33,7 @@ pub(super) fn log_start(config: &Config, files: &Files, broker: &Broker, urls: &
 }
 
 /// The AWS identity is logged once it is found: the start does not wait for it (P13).
-fn log_summary(config: &Config, files: &Files, broker: &Broker, urls: &[String]) {
+fn log_summary(config: &Config, (files, config_hash): (&Files, &str), broker: &Broker, urls: &[String]) {
     info!(
         version = env!("CARGO_PKG_VERSION"),
         config = Some(files.name()).filter(|name| !name.is_empty()),
@@ -43,6 +44,7 @@ fn log_summary(config: &Config, files: &Files, broker: &Broker, urls: &[String])
         grants = config.policy.grants().len(),
         profiles = config.aws.profiles.len(),
         policy = broker.policy_name(),
+        config_hash,
         "broker started"
     );
 }

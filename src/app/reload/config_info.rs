@@ -1,4 +1,4 @@
-//! Metric of the configuration in effect.
+//! The fingerprint of the configuration in effect, for the log and as a metric.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,9 +22,15 @@ impl ConfigInfo {
         Self(active)
     }
 
-    /// Sets the sources that are in effect now.
-    pub(super) fn update(&self, sources: &Sources) {
+    /// Returns the fingerprint.
+    pub(in crate::app) fn hash(&self) -> String {
+        lock(&self.0).clone()
+    }
+
+    /// Sets the sources that are in effect now, and returns their fingerprint.
+    pub(super) fn update(&self, sources: &Sources) -> String {
         let hash = fingerprint(sources);
-        *lock(&self.0) = hash;
+        (*lock(&self.0)).clone_from(&hash);
+        hash
     }
 }
