@@ -79,10 +79,10 @@ fn log_blocked(origin: Origin, attempt: Attempt, backoff: Duration) {
     let backoff = format!("{backoff:.1?}");
     match origin {
         Origin::Network(_) | Origin::Uid(_) => {
-            warn!(?origin, ?attempt, "for" = backoff, "origin blocked after failed authentications");
+            warn!(%origin, ?attempt, "for" = backoff, "origin blocked after failed authentications");
         }
         // The secret is compared before this limit, and is too long to guess. Above the limit only the error's detail is withheld.
-        Origin::AwsApi => warn!(?origin, "for" = backoff, "ECR API failures throttled; valid calls are served"),
+        Origin::AwsApi => warn!(%origin, "for" = backoff, "ECR API failures throttled; valid calls are served"),
     }
 }
 

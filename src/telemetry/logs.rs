@@ -8,8 +8,11 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
+use self::text_fields::TextFields;
 use super::environment::variable;
 use crate::config::{Log, LogFormat};
+
+mod text_fields;
 
 /// Targets that log nothing.
 const SILENT: &str = "aws_";
@@ -38,7 +41,8 @@ where
     Ok(if is_json(log.format, terminal) {
         layer.json().flatten_event(true).with_current_span(false).with_span_list(true).with_filter(filter).boxed()
     } else {
-        layer.with_ansi(terminal && may_colour(environment)).with_filter(filter).boxed()
+        let colours = terminal && may_colour(environment);
+        layer.fmt_fields(TextFields).with_ansi(colours).with_filter(filter).boxed()
     })
 }
 

@@ -19,14 +19,81 @@ impl Write for Lines {
     }
 }
 
-#[test]
-fn library_targets_stay_capped_at_a_trace_filter() {
+/// Returns what `events` logs in a format.
+fn logged(format: LogFormat, events: impl FnOnce()) -> String {
     let lines = Lines::default();
     let writer = lines.clone();
     let environment = vec![("RUST_LOG".to_owned(), "trace".to_owned())];
-    let log = Log { filter: "info".to_owned(), format: LogFormat::Json };
+    let log = Log { filter: "info".to_owned(), format };
     let layer = layer(&log, &environment, move || writer.clone()).unwrap();
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), events);
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
+/// Texts that a caller may choose, which look like fields or lines.
+const HOSTILE: [&str; 9] = [
+    "x principal=root",
+    "a registry=\"x\" caller=uid:0",
+    "\" principal=\"root",
+    "x}: ecr_broker: request denied principal=root",
+    "x\n2026-01-01T00:00:00Z  INFO ecr_broker: forged principal=root",
+    "x\r\u{1b}[2Kprincipal=root",
+    "x\u{2028}principal=root\u{202e}",
+    "\\\" principal=root",
+    "",
+];
+
+/// Splits a line at the spaces outside of quotes.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut is_quoted, mut is_escaped) = (vec![String::new()], false, false);
+    for char in line.chars() {
+        if char == ' ' && !is_quoted {
+            words.push(String::new());
+            continue;
+        }
+        is_quoted ^= char == '"' && !is_escaped;
+        is_escaped = char == '\\' && !is_escaped;
+        words.last_mut().unwrap().push(char);
+    }
+    assert!(!is_quoted, "{line}");
+    words
+}
+
+#[test]
+fn hostile_subject_forges_neither_a_field_nor_a_line() {
+    for subject in HOSTILE {
+        let caller = format!("jwt:ci:{subject}");
+        let span = || tracing::info_span!("call", request_id = "1", caller = %caller);
+        let event = || {
+            let _span = span().entered();
+            info!(caller = %caller, alias = subject, debug = ?caller, count = 3, "request denied");
+        };
+        let text = logged(LogFormat::Text, event);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end().contains(|char: char| char.is_control() || char == '\u{202e}'), "{text:?}");
+        let names: Vec<_> =
+            words(text.trim_end()).iter().filter_map(|word| Some(word.split_once('=')?.0.to_owned())).collect();
+        assert_eq!(names, ["call{request_id", "caller", "caller", "alias", "debug", "count"], "{text}");
+
+        let json: serde_json::Value = serde_json::from_str(logged(LogFormat::Json, event).trim_end()).unwrap();
+        assert_eq!((&json["caller"], &json["alias"]), (&caller.as_str().into(), &subject.into()));
+        assert!(json.get("principal").is_none() && json.get("registry").is_none(), "{json}");
+    }
+}
+
+#[test]
+fn names_and_addresses_are_not_quoted_in_text() {
+    let text = logged(LogFormat::Text, || {
+        let (caller, origin) = ("uid:1001,gid:1001", "2001:db8::/64");
+        info!(%caller, %origin, for_roles = "a b", free = 5, "audit {}", "done");
+    });
+    let fields = "audit done caller=uid:1001,gid:1001 origin=2001:db8::/64 for_roles=\"a b\" free=5\n";
+    assert!(text.ends_with(fields), "{text}");
+}
+
+#[test]
+fn library_targets_stay_capped_at_a_trace_filter() {
+    let text = logged(LogFormat::Json, || {
         trace!(target: "aws_smithy_runtime::client::orchestrator", "secret");
         debug!(target: "h2::codec::framed_write", "secret");
         debug!(target: "hyper_util::client::legacy", "secret");
@@ -36,7 +103,6 @@ fn library_targets_stay_capped_at_a_trace_filter() {
         info!(target: "tonic::transport", "public");
         debug!(target: "ecr_broker::cache", "our own");
     });
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(!text.contains("secret"), "{text}");
     assert!(text.contains("public") && text.contains("our own"), "{text}");
 }
