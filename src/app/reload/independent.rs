@@ -35,6 +35,8 @@ pub(super) enum Effect {
     NewFileLeftOut,
     /// A grant of an active file has no effect, or less.
     GrantLeftOut,
+    /// Another setting of an active file has no effect.
+    SettingLeftOut,
     /// The files of a pattern stay as they are.
     FolderNotRead,
 }
@@ -68,11 +70,16 @@ pub(super) fn combine(
     }
 }
 
-/// Returns the grants that are left out of active files, and the folders that cannot be read.
+/// Returns the grants and other settings that are left out of active files, and the folders that cannot be read.
 fn left_out(state: &State, disk: &Disk) -> Vec<Problem> {
     let of = |effect| move |problem: Diagnostic| Problem { effect, file: problem.place.clone(), diagnostic: problem };
-    let grants = state.problems.iter().cloned().map(of(Effect::GrantLeftOut));
-    grants.chain(state.files.unlisted(disk).into_iter().map(of(Effect::FolderNotRead))).collect()
+    let settings = state.problems.iter().map(|problem| of(effect(problem))(problem.clone()));
+    settings.chain(state.files.unlisted(disk).into_iter().map(of(Effect::FolderNotRead))).collect()
+}
+
+/// Returns what the problem of an active file costs. Those of grants begin with `grant "ID"` or `grant number N`.
+fn effect(problem: &Diagnostic) -> Effect {
+    if problem.problem.starts_with("grant ") { Effect::GrantLeftOut } else { Effect::SettingLeftOut }
 }
 
 struct Trial<'a, C> {

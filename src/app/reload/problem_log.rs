@@ -53,6 +53,7 @@ fn log(Problem { effect, file, diagnostic: problem }: &Problem) {
         Effect::GrantLeftOut => {
             error!(file, %problem, "grant left out; a denial stays active within its file's limits");
         }
+        Effect::SettingLeftOut => error!(file, %problem, "setting left out; its default applies, or none"),
         Effect::FolderNotRead => {
             error!(pattern = file, %problem, "included folder not read; its files stay active");
         }

@@ -232,3 +232,18 @@ fn included_file_that_makes_the_main_file_invalid_is_at_fault() {
     folder.write("c.toml", "");
     assert_eq!(folder.combine(), found(&["main", "a"], &["b.toml"]));
 }
+
+/// A profile and a grant of a file, both beyond the limits that the main file now gives it.
+#[test]
+fn problems_of_grants_and_of_other_settings_have_separate_effects() {
+    let profile = "[[profiles]]\nname = \"b\"\nrole_chain = [\"arn:aws:iam::111111111111:role/b\"]\n";
+    let include = "include = [{ files = \"b.toml\", accounts = [\"111111111111\"], profiles = [\"b\"] }]\n";
+    let mut folder = Folder::new(&[("main.toml", include), ("b.toml", &(profile.to_owned() + &grant("b", "b")))]);
+    folder.write("main.toml", &include.replace("[\"b\"]", "[\"other\"]"));
+    folder.combine();
+    let Combined { problems, .. } = combine(&folder.sources, &folder.disk, |_, _, _| Vec::new());
+    let mut effects: Vec<_> = problems.iter().map(|it| (it.effect, &it.diagnostic.problem[..8])).collect();
+    effects.sort_by_key(|(_, problem)| *problem);
+    effects.dedup();
+    assert_eq!(effects, [(Effect::GrantLeftOut, "grant \"b"), (Effect::SettingLeftOut, "profile ")], "{problems:?}");
+}
