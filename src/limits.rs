@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use self::auth_failures::AuthFailures;
-use self::usage::{Rates, UsageLimits};
+use self::usage::UsageLimits;
 use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::metrics::Registry;
@@ -20,6 +20,7 @@ mod origin;
 mod rate;
 mod recent;
 mod request_memory;
+mod settings;
 mod status;
 mod unproved;
 mod usage;
@@ -33,24 +34,10 @@ pub use self::hits::{LimitHits, LimitName};
 pub use self::origin::Origin;
 pub(crate) use self::rate::Rate;
 pub use self::request_memory::{BodyMemory, ConnectionMemory, HeldMemory, RequestMemory};
+pub use self::settings::Settings;
 pub use self::status::{ConnectionsStatus, LimitsStatus, Used};
 pub use self::unproved::{HealthWatch, Unproved, UnprovedCall, UnprovedConnections};
 pub use self::usage::Admission;
-
-/// Configured limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Requests per second of one remote caller; the burst is ten seconds' worth.
-    pub requests_per_second: NonZeroU32,
-    /// Requests per second of one caller on this host; the burst is ten seconds' worth.
-    pub local_requests_per_second: NonZeroU32,
-    /// Requests of one caller in flight.
-    pub in_flight: usize,
-    /// Failed authentications per second of one origin; the burst is ten seconds' worth.
-    pub failures_per_second: NonZeroU32,
-    /// Open TCP connections whose peer is not authenticated.
-    pub unproved_connections: usize,
-}
 
 /// The limits and the usage that counts against them. A clone is a handle to the same usage.
 #[derive(Debug, Clone)]
@@ -66,8 +53,7 @@ impl Limits {
     #[must_use]
     pub fn new(settings: Settings, clock: Arc<dyn Clock>, hits: &LimitHits, registry: &mut Registry) -> Self {
         let (clock, hits) = (|| Arc::clone(&clock), || hits.clone());
-        let rates = Rates { remote: settings.requests_per_second, local: settings.local_requests_per_second };
-        let usage = UsageLimits::new(rates, settings.in_flight, clock(), hits());
+        let usage = UsageLimits::new(settings, clock(), hits());
         usage.register(registry);
         Self {
             usage,

@@ -15,6 +15,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     listeners::check(config, reader);
     check_observe(config, reader);
     check_in_flight(config, reader);
+    check_watch_memory(config, reader);
     check_keep_warm(config, reader);
     check_validity(config, reader);
     check_timeouts(config, reader);
@@ -31,6 +32,13 @@ fn check_in_flight(config: &Config, reader: &mut Reader<'_>) {
     if config.limits.in_flight >= config.cache.max_waiters {
         let problem = "is not below cache.max_waiters, so one caller could block all others; lower it";
         reader.report(&Limits::in_flight(), problem);
+    }
+}
+
+fn check_watch_memory(config: &Config, reader: &mut Reader<'_>) {
+    if config.limits.watch_memory_per_caller > config.limits.watch_memory {
+        let problem = "exceeds limits.watch_memory, which all callers share; lower it or raise limits.watch_memory";
+        reader.report(&Limits::watch_memory_per_caller(), problem);
     }
 }
 

@@ -145,6 +145,15 @@ define_sections! {
         /// caller can make the broker reject all others.
         in_flight: usize = 12288, count(100, 1_000_000);
 
+        /// Memory of all watches together. A watch counts 12 KiB, 2 KiB for each registry, 16 bytes for each
+        /// known ID, and the claims of its token. An eighth more is kept for callers with less than 3 MiB.
+        /// Raise it, and the memory of the service, for large fleets.
+        watch_memory: u64 = "128MiB", bytes(1 << 20, 1 << 40);
+
+        /// Memory of the watches of one caller, at most `watch_memory`. Raise it if one caller, such as a
+        /// proxy, watches for a fleet: 64 MiB are about 4,600 watches of one registry.
+        watch_memory_per_caller: u64 = "64MiB", bytes(1 << 20, 1 << 40);
+
         /// Failed authentication attempts per second and origin; burst: 10 s. Further attempts are rejected
         /// until the budget refills. TLS handshakes, bearer tokens (or secrets of the ECR-compatible API)
         /// and calls without any proof have a budget each. An origin is an IPv4 address, an IPv6 /64

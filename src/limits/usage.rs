@@ -12,6 +12,7 @@ use super::exceeded::{DEFAULT_DELAY, LimitExceeded, Resource, RetryAfter};
 use super::hits::{LimitHits, LimitName};
 use super::rate::Rate;
 use super::recent;
+use super::settings::Settings;
 use super::status::{LimitsStatus, Used};
 use crate::caller::Principal;
 use crate::clock::Clock;
@@ -23,8 +24,6 @@ use crate::metrics::Registry;
 const MAX_IN_FLIGHT: usize = 32_768;
 /// Global limit of watched registries. One caller may use half of it.
 const MAX_WATCHES: usize = 65_536;
-/// Global limit of the memory of watches. One caller may use half of it: as much as the broker has beside in 128 MB.
-const MAX_WATCH_BYTES: usize = 128 * 1024 * 1024;
 /// Memory of one caller's watches that counts as low usage: that of about 200 watches.
 const LOW_USAGE_BYTES: usize = 3 * 1024 * 1024;
 /// Usage of one caller that counts as low. Callers with high usage must not lock out these: the reserve is theirs.
@@ -33,19 +32,10 @@ const LOW_USAGE: usize = 200;
 /// up any number of callers.
 const RESERVE_SHARE: usize = 8;
 
-/// Requests per second of one caller.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rates {
-    pub(super) remote: NonZeroU32,
-    /// Of a caller on this host, which is often a whole build farm.
-    pub(super) local: NonZeroU32,
-}
-
 /// The usage of all callers, and its limits.
 #[derive(Debug, Clone)]
 pub(super) struct UsageLimits {
-    rates: Rates,
-    in_flight: usize,
+    settings: Settings,
     clock: Arc<dyn Clock>,
     total: Arc<Usage>,
     total_log: Arc<LogThrottle>,
@@ -95,9 +85,9 @@ impl Maximum {
 }
 
 impl UsageLimits {
-    pub(super) fn new(rates: Rates, in_flight: usize, clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
+    pub(super) fn new(settings: Settings, clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
         let (total, total_log, callers) = (Arc::default(), Arc::default(), recent::cache(Principal::bytes));
-        Self { rates, in_flight, clock, total, total_log, hits, callers }
+        Self { settings, clock, total, total_log, hits, callers }
     }
 
     /// Registers the usage of all callers together.
@@ -125,8 +115,9 @@ impl UsageLimits {
     }
 
     fn in_flight(&self) -> Maximum {
-        let global = MAX_IN_FLIGHT.max(self.in_flight.saturating_mul(2));
-        Maximum { per_caller: self.in_flight, global, low: LOW_USAGE }
+        let per_caller = self.settings.in_flight;
+        let global = MAX_IN_FLIGHT.max(per_caller.saturating_mul(2));
+        Maximum { per_caller, global, low: LOW_USAGE }
     }
 
     pub(super) fn admit_watch(
@@ -135,9 +126,9 @@ impl UsageLimits {
         registries: NonZeroU32,
         bytes: NonZeroU32,
     ) -> Result<[Admission; 2], LimitExceeded> {
-        let half_of = |global, low| Maximum { per_caller: global / 2, global, low };
-        let counted = half_of(MAX_WATCHES, LOW_USAGE);
-        let sized = half_of(MAX_WATCH_BYTES, LOW_USAGE_BYTES);
+        let Settings { watch_memory, watch_memory_per_caller, .. } = self.settings;
+        let counted = Maximum { per_caller: MAX_WATCHES / 2, global: MAX_WATCHES, low: LOW_USAGE };
+        let sized = Maximum { per_caller: watch_memory_per_caller, global: watch_memory, low: LOW_USAGE_BYTES };
         Ok([
             self.enter(principal, Resource::Watches, registries, counted)?,
             self.enter(principal, Resource::WatchBytes, bytes, sized)?,
@@ -150,7 +141,7 @@ impl UsageLimits {
         LimitsStatus {
             requests: used(Resource::InFlight, self.in_flight().global),
             watches: used(Resource::Watches, MAX_WATCHES),
-            watch_bytes: used(Resource::WatchBytes, MAX_WATCH_BYTES),
+            watch_bytes: used(Resource::WatchBytes, self.settings.watch_memory),
             unproved: Used::default(),
         }
     }
@@ -163,7 +154,8 @@ impl UsageLimits {
         if let Some(caller) = self.callers.get(principal) {
             return caller;
         }
-        let per_second = if principal.is_local() { self.rates.local } else { self.rates.remote };
+        let Settings { requests_per_second, local_requests_per_second, .. } = self.settings;
+        let per_second = if principal.is_local() { local_requests_per_second } else { requests_per_second };
         let (rate, usage, log) = (Rate::new(per_second), Usage::default(), LogThrottle::default());
         let new = || Arc::new(CallerUsage { rate, usage, log });
         self.callers.get_with_by_ref(principal, new)
@@ -282,11 +274,24 @@ mod tests {
     use super::super::test_clock::Still;
     use super::*;
 
+    const WATCH_MEMORY: usize = 128 * 1024 * 1024;
+
     fn limits(in_flight: usize) -> (UsageLimits, Arc<Still>) {
         let clock = Arc::new(Still::default());
-        let rates = Rates { remote: count(10), local: count(1_000_000) };
         let hits = LimitHits::new(&mut Registry::default());
-        (UsageLimits::new(rates, in_flight, clock.clone(), hits), clock)
+        (UsageLimits::new(settings(in_flight), clock.clone(), hits), clock)
+    }
+
+    fn settings(in_flight: usize) -> Settings {
+        Settings {
+            requests_per_second: count(10),
+            local_requests_per_second: count(1_000_000),
+            in_flight,
+            watch_memory: WATCH_MEMORY,
+            watch_memory_per_caller: WATCH_MEMORY / 2,
+            failures_per_second: count(1),
+            unproved_connections: 1,
+        }
     }
 
     fn count(number: u32) -> NonZeroU32 {
@@ -328,9 +333,9 @@ mod tests {
 
     #[test]
     fn local_caller_has_a_rate_apart_from_that_of_remote_ones() {
-        let rates = Rates { remote: count(1), local: count(10) };
-        let limits =
-            UsageLimits::new(rates, 1_000, Arc::new(Still::default()), LimitHits::new(&mut Registry::default()));
+        let rates = (count(1), count(10));
+        let rates = Settings { requests_per_second: rates.0, local_requests_per_second: rates.1, ..settings(1_000) };
+        let limits = UsageLimits::new(rates, Arc::new(Still::default()), LimitHits::new(&mut Registry::default()));
         for local in [Principal::Uid(1001), Principal::Loopback, Principal::AwsApi] {
             limits.admit(&local, count(100)).unwrap();
             caller_limit(limits.admit(&local, count(1)));
@@ -390,7 +395,7 @@ mod tests {
         let few = count(u32::try_from(LOW_USAGE_BYTES).unwrap());
         let watch = |uid| limits.admit_watch(&Principal::Uid(uid), count(1), few);
         let watches: Vec<_> = (0..1_000).map_while(|uid| watch(uid).ok()).collect();
-        assert_eq!(watches.len(), (MAX_WATCH_BYTES + MAX_WATCH_BYTES / RESERVE_SHARE) / LOW_USAGE_BYTES);
+        assert_eq!(watches.len(), (WATCH_MEMORY + WATCH_MEMORY / RESERVE_SHARE) / LOW_USAGE_BYTES);
         assert!(is_global(&watch(1_000)));
         drop(watches);
         watch(1_000).unwrap();
@@ -413,7 +418,7 @@ mod tests {
     #[test]
     fn memory_of_watches_has_a_limit_beside_their_number() {
         let (limits, _) = limits(200);
-        let (half, own) = (count(u32::try_from(MAX_WATCH_BYTES / 2).unwrap()), Principal::Uid(1));
+        let (half, own) = (count(u32::try_from(WATCH_MEMORY / 2).unwrap()), Principal::Uid(1));
         let few = count(u32::try_from(LOW_USAGE_BYTES).unwrap());
         let first = limits.admit_watch(&own, count(1), half).unwrap();
         watch_limit(&limits.admit_watch(&own, count(1), count(1)));

@@ -297,6 +297,8 @@ pub fn limits_settings() -> limits::Settings {
         requests_per_second: count(1_000),
         local_requests_per_second: count(2_000),
         in_flight: 12_288,
+        watch_memory: 128 << 20,
+        watch_memory_per_caller: 64 << 20,
         failures_per_second: count(100),
         unproved_connections: 1_024,
     }

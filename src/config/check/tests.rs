@@ -96,6 +96,11 @@ fn contradicting_settings_are_refused() {
             "[limits]\nin_flight = 16384",
             "limits.in_flight: is not below cache.max_waiters, so one caller could block all others; lower it",
         ),
+        (
+            "[limits]\nwatch_memory = \"32MiB\"",
+            "limits.watch_memory_per_caller: exceeds limits.watch_memory, which all callers share; lower it or raise \
+             limits.watch_memory",
+        ),
         ("grants = []\n[policy]\nmode = \"observe\"", "policy.mode: \"observe\" needs an audit log; set audit.output"),
     ] {
         assert_eq!(problems(text), [problem]);

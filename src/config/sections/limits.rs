@@ -12,15 +12,20 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> (limits::Settings, Non
         requests_per_second,
         local_requests_per_second,
         in_flight,
+        watch_memory,
+        watch_memory_per_caller,
         failures_per_second,
         unproved_connections,
         denials_recorded_per_second,
     } = Limits::read(reader);
     let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
+    let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
     let settings = limits::Settings {
         requests_per_second: rate(requests_per_second),
         local_requests_per_second: rate(local_requests_per_second),
         in_flight,
+        watch_memory: bytes(watch_memory),
+        watch_memory_per_caller: bytes(watch_memory_per_caller),
         failures_per_second: rate(failures_per_second),
         unproved_connections,
     };
