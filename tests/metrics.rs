@@ -3,23 +3,35 @@
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod certificates;
+mod program;
 mod scraped;
 mod support;
 mod tokens;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use certificates::Authority;
 use ecr_broker::app::{App, Parts};
 use ecr_broker::audit::Output;
+use ecr_broker::cache::{CredentialCache, Lookup};
+use ecr_broker::caller::Principal;
 use ecr_broker::clock::SystemClock;
+use ecr_broker::credential::CredentialKey;
 use ecr_broker::error::FailureClass;
-use ecr_broker::metrics::Format;
+use ecr_broker::limits::LimitHits;
+use ecr_broker::metrics::{self, Exposition, Format};
 use ecr_broker::pb;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::simulator::{self, Controls, Simulator};
 use futures_util::future::join_all;
+use program::{Server, run, signal};
 use scraped::Scraped;
 use support::*;
 use tokens::{ISSUER, Signer, bearing, issuers, seconds};
@@ -296,4 +308,133 @@ async fn upstream_calls_are_measured_by_service_and_result() {
     assert_eq!(count(gauge("limit", "eu-central-1")), 4, "half of 9, rounded down");
     assert_eq!((count(gauge("in_flight", "eu-central-1")), count(gauge("queued", "eu-central-1"))), (0, 0));
     assert!(count(gauge("retry_budget", "eu-central-1")) >= 9 && gauge("interval_seconds", "public") == 0.0);
+}
+
+#[tokio::test]
+async fn scrape_of_10_000_keys_shows_as_many_as_it_may() {
+    let registry = &mut metrics::Registry::default();
+    let (clock, hits) = (ManualClock::new(), LimitHits::new(registry));
+    let settings = ecr_broker::cache::Settings { max_exposed_keys: 500, ..cache_settings() };
+    let cache = CredentialCache::new(settings, ScriptedSource::new(&clock), clock, &hits, registry);
+    for number in 0..10_000 {
+        cache.get(lookup(&host(number))).await.unwrap();
+    }
+    let exposition = Exposition::new(std::mem::take(registry));
+    let scraped = Scraped::parse(&exposition.encode(Format::Prometheus));
+    assert_eq!(count(scraped.value("ecr_broker_cache_entries", &[])), 10_000);
+    let keys = scraped.samples.iter().filter(|sample| sample.labels.contains_key("account_id")).count();
+    assert_eq!(keys, 500);
+    assert!(scraped.text.len() < 256 * 1024, "{}", scraped.text.len());
+}
+
+/// A caller is not a label, and Prometheus would refuse a series that occurs twice.
+#[tokio::test]
+async fn credentials_of_several_callers_share_a_series() {
+    let registry = &mut metrics::Registry::default();
+    let (clock, hits) = (ManualClock::new(), LimitHits::new(registry));
+    let settings = ecr_broker::cache::Settings { max_exposed_keys: 10, ..cache_settings() };
+    let cache = CredentialCache::new(settings, ScriptedSource::new(&clock), clock.clone(), &hits, registry);
+    for uid in 0..3 {
+        let key = CredentialKey { caller: Some(Principal::Uid(uid)), ..key(HOST) };
+        cache.get(Lookup { key, ..lookup(HOST) }).await.unwrap();
+        clock.advance(MINUTE);
+    }
+    let exposition = Exposition::new(std::mem::take(registry));
+    let scraped = Scraped::parse(&exposition.encode(Format::Prometheus));
+    let of_keys = scraped.samples.iter().filter(|sample| sample.labels.contains_key("account_id"));
+    let expiries: Vec<_> = of_keys.map(|sample| sample.value).collect();
+    assert!(expiries.len() == 1 && expiries[0] == 1_800_000_000.0 + 12.0 * 3_600.0, "the first: {expiries:?}");
+    assert_eq!(count(scraped.value("ecr_broker_cache_entries", &[("region", "eu-central-1")])), 3);
+}
+
+/// The keys of an issuer, published on loopback.
+fn publish(keys: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            _ = stream.read(&mut [0; 4096]);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+            _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{keys}", keys.len());
+        }
+    });
+    url
+}
+
+/// A row of `docs/metrics.md`.
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let page = fs::read_to_string("docs/metrics.md").unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let row = |row: &str| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 7, "name, type, unit, labels, meaning, alert: {row}");
+        assert!(!cells[2].is_empty() && !cells[4].is_empty(), "{row}");
+        let labels = cells[3].split(',').map(|label| label.trim().trim_matches('`').to_owned());
+        let labels = labels.filter(|label| !label.is_empty()).collect();
+        (cells[0].trim_end_matches('`').to_owned(), (cells[1].to_owned(), labels))
+    };
+    rows.map(row).collect()
+}
+
+#[test]
+fn page_lists_exactly_the_names_types_and_labels_of_a_scrape() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |file: &str| directory.path().join(file).display().to_string();
+    let (ca, signer) = (Authority::new(directory.path(), "ca.pem", "a"), Signer::new("k1"));
+    let (certificate, key) = ca.server().write(directory.path(), "server");
+    let jwks_uri = publish(signer.jwks());
+    fs::write(place("token"), "header.claims.signature").unwrap();
+    let text = format!(
+        "audit.output = \"{audit}\"\nmetrics.per_key = true\n\
+         [server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
+         [authentication]\nclient_ca = {{ \"a.example\" = {ca:?} }}\n\
+         [[authentication.jwt]]\nname = \"blue\"\nissuer = \"http://127.0.0.1:1\"\naudience = \"a\"\njwks_uri = \"{jwks_uri}\"\n\
+         [[profiles]]\nname = \"ci\"\nrole_chain = [{{ arn = \"arn:aws:iam::123456789012:role/ci\" }}]\n\
+         [[grants]]\nid = \"own\"\ncallers = [{{ uid = {uid} }}]\nprofile = \"ci\"\n\
+         registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}]\n",
+        uid = fs::metadata(directory.path()).unwrap().uid(),
+        audit = place("audit"),
+        ca = ca.file,
+    );
+    fs::write(place("broker.toml"), text).unwrap();
+    let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
+    let socket = format!("unix:{}", place("broker.sock"));
+    let config = place("broker.toml");
+    let arguments = ["serve", "--config", &config, "--listen", &socket];
+    let token = place("token");
+    let environment = [
+        ("AWS_ENDPOINT_URL", aws.address.as_str()),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/broker"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", &token),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    let (broker, ops) = Server::start_with_ops(&arguments, &environment);
+    assert_eq!(run(&["get", HOST, "--profile", "ci", "--address", &socket], &[]).code, 0);
+    broker.until_logged("issuer keys fetched");
+    signal(broker.pid(), "HUP");
+    broker.until_logged("grants reloaded");
+
+    let scraped = Scraped::from(&ops);
+    let documented = documented();
+    let names = |of: &mut dyn Iterator<Item = &String>| of.cloned().collect::<BTreeSet<_>>();
+    let (found, expected) = (names(&mut scraped.types.keys()), names(&mut documented.keys()));
+    assert_eq!(found.difference(&expected).collect::<Vec<_>>(), [] as [&String; 0], "not in docs/metrics.md");
+    assert_eq!(expected.difference(&found).collect::<Vec<_>>(), [] as [&String; 0], "not in the scrape");
+    for (name, (kind, labels)) in &documented {
+        assert_eq!(&scraped.types[name], kind, "{name}");
+        assert_eq!(&scraped.labels_of(name), labels, "{name}");
+    }
+    assert_eq!(count(scraped.value("ecr_broker_reloads_total", &[("result", "success")])), 1);
+    for kind in ["server", "client_ca"] {
+        let expiry = scraped.find("ecr_broker_certificate_expiry_timestamp_seconds", &[("kind", kind)]);
+        assert!(expiry.unwrap() > 1_000_000_000.0, "{kind}");
+    }
+    let calls = |service| {
+        let labels = [("service", service), ("result", "ok")];
+        count(scraped.value("ecr_broker_upstream_call_duration_seconds_count", &labels))
+    };
+    assert_eq!((calls("ecr"), calls("sts")), (1, 1), "the role of the profile");
+    broker.stop();
 }

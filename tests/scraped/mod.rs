@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// A scrape: the samples by name, and the type of each family.
 #[derive(Debug, Default)]
@@ -39,9 +41,16 @@ impl Scraped {
 
     /// Scrapes the ops listener at an address.
     pub fn from(address: &str) -> Self {
-        let mut stream = TcpStream::connect(address).unwrap();
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// Scrapes the ops listener on a Unix socket.
+    pub fn from_socket(path: &Path) -> Self {
+        Self::over(UnixStream::connect(path).unwrap())
+    }
+
+    fn over(mut stream: impl Read + Write) -> Self {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
