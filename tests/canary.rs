@@ -7,6 +7,7 @@ mod certificates;
 mod collector;
 mod fake_aws;
 mod program;
+mod scraped;
 mod support;
 mod tokens;
 
@@ -22,6 +23,7 @@ use ecr_broker::pb;
 use ecr_broker::pb::operator_service_client::OperatorServiceClient;
 use fake_aws::{CANARY, FakeAws, FaultProxy};
 use program::{Server, program, run};
+use scraped::Scraped;
 use support::{Client, HOST, request};
 use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, bearing};
 use tokio::time::sleep;
@@ -122,9 +124,9 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     let (certificate, key) = pair.write(outside.path(), "server");
     let keys = outside.path().join("jwks.json");
     fs::write(&keys, signer.jwks()).unwrap();
-    let config = outside.path().join("broker.toml");
+    let (config, ops) = (outside.path().join("broker.toml"), outside.path().join("ops.sock"));
     let text = format!(
-        "audit.output = \"{audit}\"\ncache.keep_warm = [\"{HOST}\", \"public.ecr.aws\"]\n\
+        "audit.output = \"{audit}\"\nserver.ops_listen = \"unix:{ops}\"\nmetrics.per_key = true\ncache.keep_warm = [\"{HOST}\", \"public.ecr.aws\"]\n\
          [server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
          [authentication]\nclient_ca = {{ \"a.example\" = {ca:?} }}\n\
          [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = {keys:?}\n\
@@ -132,6 +134,7 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
          registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}, {{ public = true }}]\n\
          [[grants]]\nid = \"ops\"\ncallers = [{{ spiffe = \"{RUNNER}\" }}]\noperator = true\n",
         audit = directory.path().join("audit.log").display(),
+        ops = ops.display(),
         ca = ca.file,
     );
     fs::write(&config, text).unwrap();
@@ -173,6 +176,12 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
         let printed = run(&["status", "-o", output, "--address", &socket], &[]).out();
         assert!(printed.contains(HOST), "{printed}");
         secrets.search("the command's status", &printed);
+    }
+    let metrics = Scraped::from_socket(&ops).text;
+    assert!(metrics.contains("account_id=\"123456789012\"") && metrics.contains("outcome=\"hit\""), "{metrics}");
+    secrets.search("the metrics", &metrics);
+    for caller in [SUBJECT, RUNNER, "a.example", "uid:"] {
+        assert!(!metrics.contains(caller), "{caller} is in the metrics: {metrics}");
     }
     let logs = broker.stop();
 
