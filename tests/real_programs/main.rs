@@ -18,6 +18,7 @@ mod aws;
 mod aws_api;
 mod docker_cli;
 mod grpc_clients;
+mod haproxy;
 mod kubelet;
 mod network;
 mod ops;
