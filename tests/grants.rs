@@ -5,16 +5,20 @@
 
 mod program;
 mod support;
+mod tokens;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::ProfileName;
 use ecr_broker::pb;
 use ecr_broker::pb::registry_access::Target as Listed;
 use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use program::{Ended, Server, run, signal};
 use support::*;
+use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, seconds};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -405,6 +409,108 @@ fn pending_profile_change_holds_up_no_removal_in_a_team_file() {
     fs::write(&team, grant("123456789012")).unwrap();
     signal(broker.pid(), "HUP");
     while codes() != [0, 4] {}
+}
+
+/// As with a profile: the main file's issuer waits for a restart, and the broker goes on with the old audience.
+#[test]
+fn pending_issuer_change_holds_up_no_removal_and_no_denial() {
+    let (folder, signer) = (Folder::new(), Signer::new("k1"));
+    let place = folder.directory.path().display();
+    let (team, token) = (folder.directory.path().join("team.toml"), folder.directory.path().join("token"));
+    let grant = |account: &str, more: &str| {
+        format!(
+            "[[grants]]\nid = \"of-{account}{}\"\ncallers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\" }}]\n\
+             registries = [{{ accounts = [\"{account}\"], regions = [\"*\"] }}]\n{more}\n",
+            more.len()
+        )
+    };
+    let main = |audience: &str, grants: &str| {
+        folder.write(&format!(
+            "include = [\"team.toml\"]\n{}[server]\nlisten = [\"unix:{place}/broker.sock\"]\n\
+             [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{audience}\"\n\
+             jwks_file = \"{place}/jwks.json\"\n{grants}",
+            if grants.is_empty() { "grants = []\n" } else { "" }
+        ));
+    };
+    fs::write(folder.directory.path().join("jwks.json"), signer.jwks()).unwrap();
+    fs::write(&token, signer.token(ISSUER, SUBJECT, seconds(&SystemClock::new()))).unwrap();
+    fs::write(&team, grant("123456789012", "") + &grant("222222222222", "")).unwrap();
+    main(AUDIENCE, "");
+    let broker = folder.serve();
+    let token = token.to_str().unwrap();
+    let codes = || [HOST, OTHER].map(|host| ask(&broker, &["get", host, "--token-file", token]).code);
+    assert_eq!(codes(), [0, 0]);
+    main("new", "");
+    signal(broker.pid(), "HUP");
+    broker.until_logged("grants reloaded");
+    assert_eq!(codes(), [0, 0]);
+    // A new grant for the new audience needs the restart; a removal does not.
+    fs::write(&team, grant("123456789012", "") + &grant("333333333333", "")).unwrap();
+    signal(broker.pid(), "HUP");
+    broker.until_logged("grant \\\"of-3333333333330\\\": its profile or issuer is new or has changed");
+    assert_eq!(codes(), [0, 0]);
+    fs::write(&team, grant("123456789012", "")).unwrap();
+    signal(broker.pid(), "HUP");
+    while codes() != [0, 4] {}
+    // The main file, which waits itself, adds a denial.
+    main("new", &grant("123456789012", "effect = \"deny\""));
+    signal(broker.pid(), "HUP");
+    while codes() != [4, 4] {}
+    // And lifts it again with another audience; then the last grant goes.
+    main("newer", "");
+    signal(broker.pid(), "HUP");
+    while codes() != [0, 4] {}
+    fs::write(&team, "").unwrap();
+    signal(broker.pid(), "HUP");
+    while codes() != [4, 4] {}
+}
+
+/// The team's file changes all the time, faster than the broker reads it twice.
+#[test]
+fn restless_team_file_holds_up_no_removal_in_the_main_file() {
+    let folder = Folder::new();
+    let (team, new) = (folder.directory.path().join("team.toml"), folder.directory.path().join("team.new"));
+    let uid = own_uid();
+    let grant = |id: &str, account: &str| {
+        format!(
+            "[[grants]]\nid = \"{id}\"\ncallers = [{{ uid = {uid} }}]\n\
+             registries = [{{ accounts = [\"{account}\"], regions = [\"*\"] }}]\n"
+        )
+    };
+    let main = |account: &str| {
+        folder.write(&format!(
+            "include = [\"team.toml\"]\n[server]\nlisten = [\"unix:{}\"]\n{}",
+            folder.directory.path().join("broker.sock").display(),
+            grant("main", account)
+        ));
+    };
+    fs::write(&team, grant("team", "222222222222")).unwrap();
+    main("123456789012");
+    let broker = folder.serve();
+    let healthy = || ask(&broker, &["probe", "--service", "config"]).code;
+    let codes = || [HOST, OTHER].map(|host| ask(&broker, &["get", host]).code);
+    assert_eq!((codes(), healthy()), ([0, 0], 0));
+
+    let (stop, rewritten) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let number = rewritten.fetch_add(1, Ordering::Relaxed);
+                fs::write(&new, format!("{}# {number}\n", grant("team", "222222222222"))).unwrap();
+                fs::rename(&new, &team).unwrap();
+            }
+        });
+        main("333333333333");
+        signal(broker.pid(), "HUP");
+        // The removal takes effect, the team's last grants stay, and log and health tell which file is at fault.
+        while codes() != [4, 0] || healthy() == 0 {}
+        broker.until_logged("team.toml: keeps changing; write a new file");
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(rewritten.load(Ordering::Relaxed) > 10);
+    fs::write(&team, "").unwrap();
+    signal(broker.pid(), "HUP");
+    while codes() != [4, 4] || healthy() != 0 {}
 }
 
 #[test]
