@@ -23,6 +23,7 @@ use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Diagnostic, Sources};
+use crate::follow_file::FilesInEffect;
 use crate::limits::{LimitHits, Limits};
 use crate::metrics::{self, Exposition, Registry};
 use crate::ops::Ops;
@@ -119,7 +120,8 @@ async fn serve_until_signal(
 
     // Listen before any client can connect: without a receiver, SIGHUP ends the process.
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    auth.follow_files()?;
+    let in_effect = FilesInEffect::default();
+    auth.follow_files(&in_effect)?;
     if let Some(tls) = &auth.tls {
         tls.log_mistakes();
     }
@@ -140,8 +142,9 @@ async fn serve_until_signal(
         banner::print(&app.urls());
     }
     let (broker, issuers) = (app.broker(), app.config.server.issuers.clone());
-    let (health, reloads) = (app.health.clone(), app.status.reloads().clone());
-    let running = reload::Running { broker, issuers, health, reloads, config_info };
+    let reloads = app.status.reloads().clone();
+    let running = reload::Running { broker, issuers, in_effect: in_effect.clone(), reloads, config_info };
+    tokio::spawn(background::configuration_health(in_effect, app.health.clone()));
     tokio::spawn(reload::follow_files(running, start.sources, hangup));
     app.run(process::shutdown(signals)).await;
     info!("broker stopped");

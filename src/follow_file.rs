@@ -13,6 +13,10 @@ use tracing::{error, warn};
 
 use crate::sync::lock;
 
+pub use self::in_effect::FilesInEffect;
+
+mod in_effect;
+
 /// Time between two checks.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two readings after SIGHUP, which does not wait for the next check.

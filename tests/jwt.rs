@@ -17,6 +17,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use ecr_broker::authn::jwt::{Issuers, KeyLocation, KeySet, Settings, TokenRejected};
 use ecr_broker::caller::TokenCaller;
+use ecr_broker::follow_file::FilesInEffect;
 use ecr_broker::proxy::Proxies;
 use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -351,7 +352,7 @@ impl Issuer {
     fn followed_with(&self, jwks_uri: Option<String>, clock: &Arc<ManualClock>) -> Arc<Issuers> {
         let settings = settings(&self.url, KeyLocation::Discovery { jwks_uri });
         let issuers = Arc::new(Issuers::load(vec![settings], clock.clone()).unwrap());
-        tokio::spawn(Arc::clone(&issuers).follow());
+        tokio::spawn(Arc::clone(&issuers).follow(FilesInEffect::default()));
         issuers
     }
 }
@@ -407,7 +408,7 @@ async fn jwks_uri_of_another_origin_is_never_called_unless_configured() {
         let keys = KeyLocation::Discovery { jwks_uri: configured.cloned() };
         let settings = Settings { ca_bundle: Some(authority.file.clone()), ..settings(&issuer.url, keys) };
         let issuers = Arc::new(Issuers::load(vec![settings], clock.clone()).unwrap());
-        tokio::spawn(Arc::clone(&issuers).follow());
+        tokio::spawn(Arc::clone(&issuers).follow(FilesInEffect::default()));
         let token = token.clone();
         async move { verify(&issuers, &token).await.map(drop) }
     };
@@ -437,7 +438,7 @@ async fn configured_jwks_uri_is_fetched_whatever_the_document_says() {
     for published in ["https://10.0.0.2:6443/keys", "https://10.0.0.3:6443/keys", victim.url.as_str(), "not a URL"] {
         issuer.publish_keys_at(published);
         let issuers = Arc::new(Issuers::load(vec![settings.clone()], clock.clone()).unwrap());
-        tokio::spawn(Arc::clone(&issuers).follow());
+        tokio::spawn(Arc::clone(&issuers).follow(FilesInEffect::default()));
         assert_eq!(verify(&issuers, &token).await.map(drop), Ok(()), "{published}");
     }
     assert_eq!((other.key_fetches(), victim.key_fetches(), issuer.key_fetches()), (4, 0, 0));
@@ -457,7 +458,7 @@ async fn issuer_can_have_a_private_ca() {
     };
     for (ca_bundle, expected) in [(Some(authority.file.clone()), Ok(())), (None, Err(TokenRejected::KeysUnavailable))] {
         let issuers = load(ca_bundle).unwrap();
-        tokio::spawn(Arc::clone(&issuers).follow());
+        tokio::spawn(Arc::clone(&issuers).follow(FilesInEffect::default()));
         assert_eq!(verify(&issuers, &token).await.map(drop), expected);
     }
     let empty = directory.path().join("empty.pem");

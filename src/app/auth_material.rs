@@ -12,6 +12,7 @@ use crate::authn::jwt::Issuers;
 use crate::authn::tls::Tls;
 use crate::clock::Clock;
 use crate::config::{Config, Diagnostic};
+use crate::follow_file::FilesInEffect;
 use crate::metrics::Registry;
 
 /// Loaded authentication material.
@@ -60,13 +61,13 @@ impl AuthMaterial {
     }
 
     /// Starts tasks that reload the certificates and keys when their files change; SIGHUP reloads the certificates at once.
-    pub(super) fn follow_files(&self) -> anyhow::Result<()> {
+    pub(super) fn follow_files(&self, in_effect: &FilesInEffect) -> anyhow::Result<()> {
         if let Some(tls) = &self.tls {
             let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-            tokio::spawn(Arc::clone(tls).follow(hangup));
+            tokio::spawn(Arc::clone(tls).follow(hangup, in_effect.clone()));
         }
         if let Some(issuers) = &self.issuers {
-            tokio::spawn(Arc::clone(issuers).follow());
+            tokio::spawn(Arc::clone(issuers).follow(in_effect.clone()));
         }
         Ok(())
     }

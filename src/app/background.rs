@@ -8,6 +8,7 @@ use tracing::warn;
 
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
+use crate::follow_file::FilesInEffect;
 use crate::registry::Registry;
 use crate::rejections::{FLUSH_INTERVAL, RejectionRecorder};
 use crate::server::Health;
@@ -46,6 +47,14 @@ pub(super) fn maintenance(cache: CredentialCache, health: Health) -> JoinHandle<
         }
     };
     tokio::spawn(async move { _ = tokio::join!(sweep, health.watch()) })
+}
+
+/// Reports in the health whether all files of the configuration are in effect.
+pub(super) async fn configuration_health(files: FilesInEffect, health: Health) {
+    let mut changes = files.changes();
+    loop {
+        health.report_configuration(changes.next().await).await;
+    }
 }
 
 /// Writes the counts of rejections once a minute.

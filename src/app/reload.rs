@@ -15,10 +15,9 @@ use crate::authn::jwt;
 use crate::broker::Broker;
 use crate::config::{Config, Diagnostic, Disk, Files, Settled, Sources};
 use crate::credential::ProfileName;
-use crate::follow_file::{Check, FileFollower, Found, Hangups};
+use crate::follow_file::{Check, FileFollower, FilesInEffect, Found, Hangups};
 use crate::policy::{CallerPattern, Effect, Grant, Policy, TokenPattern};
 use crate::profile::Profile;
-use crate::server::Health;
 use crate::status::Reloads;
 use crate::supervise;
 use crate::sync::lock;
@@ -29,13 +28,16 @@ mod problem_log;
 
 pub(super) use self::config_info::ConfigInfo;
 
+/// What this follows, in logs and health.
+const FILES: &str = "configuration";
+
 /// The running broker, by which new grants are checked.
 #[derive(Debug, Clone)]
 pub(super) struct Running {
     pub(super) broker: Arc<Broker>,
     /// The issuers that the broker started with.
     pub(super) issuers: Vec<jwt::Settings>,
-    pub(super) health: Health,
+    pub(super) in_effect: FilesInEffect,
     pub(super) reloads: Reloads,
     pub(super) config_info: ConfigInfo,
 }
@@ -52,7 +54,7 @@ pub(super) async fn follow_files(running: Running, sources: Sources, hangup: Sig
 async fn follow(running: Running, active: Arc<Mutex<Sources>>, hangup: Option<Signal>) {
     let disk = Arc::new(Mutex::new(Disk::of(&lock(&active).files)));
     let contents = lock(&disk).clone();
-    let mut follower = FileFollower::new("configuration", contents, reader(&disk)).on_hangup(hangup);
+    let mut follower = FileFollower::new(FILES, contents, reader(&disk)).on_hangup(hangup);
     let mut settled = Settled::default();
     let mut log = ProblemLog::default();
     loop {
@@ -70,7 +72,7 @@ async fn follow(running: Running, active: Arc<Mutex<Sources>>, hangup: Option<Si
             let problems = running.reload(&mut sources, &read, requested || log.has_problems());
             lock(&disk).activate(&sources.files);
             let changed = std::mem::replace(&mut *lock(&active), sources.clone()).files != sources.files;
-            running.health.report_configuration(problems.is_empty()).await;
+            running.in_effect.report(FILES, problems.is_empty());
             // A problem that stays is one failed reload, however often it is looked at.
             if requested || changed || log.would_change(&problems) {
                 running.reloads.record(problems.is_empty());

@@ -16,6 +16,7 @@ use self::token_cache::TokenCaches;
 use self::token_parts::TokenParts;
 use crate::caller::ClaimNames;
 use crate::clock::Clock;
+use crate::follow_file::FilesInEffect;
 use crate::metrics::Registry;
 use crate::supervise;
 
@@ -88,9 +89,10 @@ impl Issuers {
     }
 
     /// Keeps the keys up to date for as long as it is polled. Each issuer has a task, so that one failure affects no other issuer.
-    pub async fn follow(self: Arc<Self>) {
+    pub async fn follow(self: Arc<Self>, in_effect: FilesInEffect) {
         let keys = self.known.iter().map(|issuer| &issuer.keys);
-        let tasks = keys.map(|keys| supervise::run("issuer key refresh", || Arc::clone(keys).follow()));
+        let tasks =
+            keys.map(|keys| supervise::run("issuer key refresh", || Arc::clone(keys).follow(in_effect.clone())));
         join_all(tasks).await;
     }
 

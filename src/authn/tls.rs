@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use self::files::Files;
 use self::generation::{Generation, Generations};
 use crate::clock::Clock;
-use crate::follow_file::{Check, FileFollower, Found, Hangups};
+use crate::follow_file::{Check, FileFollower, FilesInEffect, Found, Hangups};
 use crate::log_throttle::LogThrottle;
 use crate::supervise;
 
@@ -41,6 +41,8 @@ pub use self::handshake_error::certificate_problem;
 pub use self::settings::Settings;
 pub use self::verified_certificate::VerifiedCertificate;
 
+/// What the follower of the files is called, in logs and health.
+const FILES: &str = "TLS";
 /// Time between two log lines of a mistake that lasts.
 const MISTAKE_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -96,23 +98,33 @@ impl Tls {
         for error in generation.verifier().roots_outside_validity(now) {
             warn!(%error, "client root suspended outside its validity");
         }
-        for error in generation.verifier().stale_lists(now) {
-            warn!(%error, "revocation list expired");
-        }
         for error in generation.verifier().foreign_lists() {
             warn!(%error, "revocation list matched no root");
         }
     }
 
-    /// Logs the files of revocation lists that are not used, once a minute while they are broken.
-    fn log_rejected_lists(&self, throttle: &LogThrottle) {
-        let rejected = self.rejected_lists();
-        if rejected.is_empty() || !throttle.is_due(self.generations.clock().now().steady) {
-            return;
+    /// Returns whether every file of revocation lists is used and no list is past its nextUpdate. Logs the others once a minute.
+    fn check_lists(&self, [of_rejected, of_expired]: &[LogThrottle; 2]) -> bool {
+        let (rejected, expired) = (self.rejected_lists(), self.expired_lists());
+        if !rejected.is_empty() && of_rejected.is_due(self.now()) {
+            for error in &rejected {
+                error!(%error, "revocation lists rejected; the last good ones stay in force");
+            }
         }
-        for error in rejected {
-            error!(%error, "revocation lists rejected; the last good ones stay in force");
+        if !expired.is_empty() && of_expired.is_due(self.now()) {
+            for error in &expired {
+                warn!(%error, "revocation list expired");
+            }
         }
+        rejected.is_empty() && expired.is_empty()
+    }
+
+    fn expired_lists(&self) -> Vec<TlsError> {
+        self.generations.current().verifier().stale_lists(self.generations.clock().now().wall)
+    }
+
+    fn now(&self) -> Duration {
+        self.generations.clock().now().steady
     }
 
     /// Performs the server's side of a handshake. Returns the client certificate, if the peer presented one.
@@ -136,20 +148,22 @@ impl Tls {
         Ok((stream, certificate))
     }
 
-    /// Reads the files again at every `hangup`, and when they have changed. Broken files change nothing, and are logged once.
-    pub async fn follow(self: Arc<Self>, hangup: Signal) {
+    /// Reads the files again at every `hangup`, and when they have changed. Broken files change nothing, are logged once a minute, and are
+    /// not in effect. Nor are revocation lists past their nextUpdate, although nothing better is known.
+    pub async fn follow(self: Arc<Self>, hangup: Signal, in_effect: FilesInEffect) {
         let hangups = Hangups::new(hangup);
-        let start = || Arc::clone(&self).follow_files(hangups.receiver());
+        let start = || Arc::clone(&self).follow_files(hangups.receiver(), in_effect.clone());
         supervise::run("TLS file reload", start).await;
     }
 
-    async fn follow_files(self: Arc<Self>, hangup: Option<Signal>) {
+    async fn follow_files(self: Arc<Self>, hangup: Option<Signal>, in_effect: FilesInEffect) {
         let tls = Arc::clone(&self);
         let read = move || Files::read(&tls.settings);
         let contents = self.generations.current().files().clone();
-        let mut follower = FileFollower::new("TLS", contents, read).on_hangup(hangup);
+        let mut follower = FileFollower::new(FILES, contents, read).on_hangup(hangup);
         let mut logged: Option<String> = None;
-        let (mut authorities, rejected) = (AuthorityLog::new(&self), LogThrottle::default());
+        let (mut authorities, of_files, of_lists) =
+            (AuthorityLog::new(&self), LogThrottle::default(), Default::default());
         loop {
             let Check { requested, found } = follower.next().await;
             authorities.update(&self);
@@ -158,9 +172,11 @@ impl Tls {
                 Found::Unreadable(error) => Err(error),
                 Found::Unsettled(_) => Ok(()),
             };
-            self.log_rejected_lists(&rejected);
+            let lists_are_good = self.check_lists(&of_lists);
             let error = outcome.err().map(|error| error.to_string());
-            if let Some(error) = error.as_ref().filter(|error| requested || logged.as_ref() != Some(error)) {
+            in_effect.report(FILES, error.is_none() && lists_are_good);
+            let is_new = |error| requested || logged.as_ref() != Some(error);
+            if let Some(error) = error.as_ref().filter(|error| of_files.is_due(self.now()) || is_new(error)) {
                 error!(error, "TLS files rejected; the old ones stay in force");
             }
             logged = error;

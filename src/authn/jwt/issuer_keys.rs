@@ -11,6 +11,7 @@ use super::key_set::KeySetError;
 use super::rejected::TokenRejected;
 use super::settings::{KeyLocation, Settings};
 use crate::clock::Clock;
+use crate::follow_file::FilesInEffect;
 
 mod discovered;
 mod discovery;
@@ -62,10 +63,10 @@ impl IssuerKeys {
     }
 
     /// Keeps the keys up to date for as long as it is polled.
-    pub(super) async fn follow(self: Arc<Self>) {
+    pub(super) async fn follow(self: Arc<Self>, in_effect: FilesInEffect) {
         match &*self {
             Self::Discovered(keys) => keys.follow().await,
-            Self::File(keys) => keys.follow().await,
+            Self::File(keys) => keys.follow(&in_effect).await,
         }
     }
 }

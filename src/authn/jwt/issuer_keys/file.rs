@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::authn::jwt::key::{Key, KeyFingerprint};
 use crate::authn::jwt::key_set::{KeySet, KeySetError};
 use crate::authn::jwt::rejected::TokenRejected;
-use crate::follow_file::{FileFollower, Found};
+use crate::follow_file::{FileFollower, FilesInEffect, Found};
+use crate::log_throttle::LogThrottle;
 use crate::trusted_file;
 
 /// The keys of an issuer in a file.
@@ -42,23 +44,29 @@ impl FileKeys {
         self.current.load().has(key)
     }
 
-    pub(super) async fn follow(&self) {
+    pub(super) async fn follow(&self, in_effect: &FilesInEffect) {
         let path = self.path.clone();
         // An error counts as contents, so it is reported only after two equal readings. A file may be missing for a moment while it
         // is being replaced.
         let read = move || Ok::<_, Infallible>(trusted_file::read(&path).map_err(|error| error.to_string()));
         let mut follower = FileFollower::new("issuer keys", Ok(self.contents.clone()), read);
+        let (started, mut log, mut problem) = (Instant::now(), LogThrottle::default(), None);
         loop {
-            let Found::Settled { contents, changed: true } = follower.next().await.found else { continue };
-            match contents.and_then(|text| KeySet::read(&text).map_err(|error| error.to_string())) {
-                Ok(keys) => {
-                    self.current.store(Arc::new(keys));
-                    info!(issuer = self.issuer, "issuer key file reloaded");
-                }
-                Err(error) => {
-                    warn!(issuer = self.issuer, error, "issuer key file rejected; the old keys stay in force");
-                }
+            if let Found::Settled { contents, changed: true } = follower.next().await.found {
+                problem = self.replace(contents).err();
+                log = LogThrottle::default();
+                in_effect.report(&self.path.to_string_lossy(), problem.is_none());
+            }
+            if let Some(error) = problem.as_ref().filter(|_| log.is_due(started.elapsed())) {
+                warn!(issuer = self.issuer, error, "issuer key file rejected; the old keys stay in force");
             }
         }
+    }
+
+    fn replace(&self, contents: Result<Vec<u8>, String>) -> Result<(), String> {
+        let keys = KeySet::read(&contents?).map_err(|error| error.to_string())?;
+        self.current.store(Arc::new(keys));
+        info!(issuer = self.issuer, "issuer key file reloaded");
+        Ok(())
     }
 }
