@@ -19,7 +19,7 @@ use ecr_broker::pb;
 use ecr_broker::pb::get_registry_credentials_request::Target;
 use ecr_broker::pb::watch_registry_credentials_response::Event;
 use futures_util::future::join_all;
-use raw_frames::{ACK, BATCH, DATA, END_HEADERS, END_STREAM, HEADERS, PING, Raw, WHOAMI, block, frame};
+use raw_frames::{BATCH, DATA, END_HEADERS, END_STREAM, HEADERS, Raw, WHOAMI, block, frame};
 use rustix::process::getuid;
 use support::{Client, HOST, request};
 use tokio::net::UnixStream;
@@ -247,11 +247,8 @@ impl Repeated {
             peer.write(&calls.collect::<Vec<_>>()).await.unwrap();
             let mut answered = 0;
             while answered < STREAMS {
-                let read = peer.read().await.unwrap();
+                let read = peer.read_and_answer().await.unwrap();
                 answered += usize::from(read.kind == HEADERS && read.flags & END_STREAM != 0);
-                if read.kind == PING && read.flags & ACK == 0 {
-                    peer.send(PING, ACK, 0, &read.payload).await.unwrap();
-                }
             }
         }
         Self::ROUNDS * u32::try_from(STREAMS).unwrap()

@@ -35,8 +35,6 @@ use tonic::transport::{Channel, Endpoint};
 
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
-/// Streams that a connection may have.
-const STREAMS: u32 = 100;
 /// Handshakes at once. More would only wait for a processor.
 const AT_ONCE: usize = 32;
 
@@ -49,28 +47,24 @@ async fn strangers(scene: &Scene, addresses: u8, each: usize) -> Vec<Stranger> {
     stream::iter(sources.map(connect)).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
 }
 
-/// The numbers of a client's streams.
-fn streams() -> impl Iterator<Item = u32> {
-    (0..STREAMS).map(|number| 2 * number + 1)
-}
-
 /// Sends the same frames on each connection, and then reads for `time`. Returns the connections that are still open.
 async fn send_all(peers: Vec<Stranger>, frames: &[u8], time: Duration) -> Vec<Stranger> {
     let send = async |mut peer: Stranger| {
         peer.write(frames).await.ok()?;
-        let reading = async { while read_on(&mut peer).await.is_some() {} };
+        let reading = async { while peer.read_and_answer().await.is_ok() {} };
         timeout(time, reading).await.is_err().then_some(peer)
     };
     join_all(peers.into_iter().map(send)).await.into_iter().flatten().collect()
 }
 
-/// Reads a frame and acknowledges a PING, as every client does.
-async fn read_on(peer: &mut Stranger) -> Option<Frame> {
-    let frame = peer.read().await.ok()?;
-    if frame.kind == PING && frame.flags & ACK == 0 {
-        peer.send(PING, ACK, 0, &frame.payload).await.ok()?;
-    }
-    Some(frame)
+/// Sends frames on each of many new connections, and prints what is left of these after `time`.
+async fn attack_by(scene: &Scene, (addresses, each): (u8, usize), name: &str, frames: &[u8], time: Duration) {
+    let began = Instant::now();
+    let peers = strangers(scene, addresses, each).await;
+    let connected = peers.len();
+    let open = send_all(peers, frames, time).await.len();
+    let (after, memory) = (began.elapsed(), scene.broker.memory_mb());
+    println!("{name}: {connected} connections, {open} open after {after:.0?}, {memory} MB");
 }
 
 /// A call whose message lacks its last bytes.
@@ -103,10 +97,8 @@ async fn memory_limit_of_the_harness_ends_a_process_that_exceeds_it() {
 async fn unfinished_messages(addresses: u8, each: usize) {
     let scene = Scene::start(Setup::default()).await;
     for path in [GET, BATCH, HEALTH] {
-        let peers = strangers(&scene, addresses, each).await;
-        let connected = peers.len();
-        let open = send_all(peers, &almost_a_message(path, 1, 65_000), Duration::from_secs(3)).await;
-        println!("{path}: {connected} connections, {} open after 3 s, {} MB", open.len(), scene.broker.memory_mb());
+        let message = almost_a_message(path, 1, 65_000);
+        attack_by(&scene, (addresses, each), path, &message, Duration::from_secs(3)).await;
     }
     scene.end("messages without an end", &format!("{} connections", usize::from(addresses) * each)).await;
 }
@@ -130,10 +122,7 @@ async fn many_headers(addresses: u8, each: usize) {
     for (name, path, fields) in
         [("430 fields", HEALTH, small(430)), ("56 fields", HEALTH, small(56)), ("9 KB", HEALTH_WATCH, large)]
     {
-        let peers = strangers(&scene, addresses, each).await;
-        let connected = peers.len();
-        let open = send_all(peers, &calls(path, &fields), Duration::from_secs(3)).await;
-        println!("{name}: {connected} connections, {} open after 3 s, {} MB", open.len(), scene.broker.memory_mb());
+        attack_by(&scene, (addresses, each), name, &calls(path, &fields), Duration::from_secs(3)).await;
     }
     scene.end("headers", &format!("{} connections of 100 calls", usize::from(addresses) * each)).await;
 }
@@ -153,20 +142,11 @@ async fn headers_of_calls_of_sixteen_addresses() {
 async fn endless_streams(addresses: u8, each: usize) {
     let scene = Scene::start(Setup::default()).await;
     for path in [REFLECTION, HEALTH_WATCH] {
-        let began = Instant::now();
         // The messages never come for reflection.
         let messages = streams().filter(|_| path == HEALTH_WATCH);
         let messages: Vec<_> = messages.flat_map(|stream| frame(DATA, 0, stream, &[0; 5])).collect();
         let frames = [calls(path, &[]), messages].concat();
-        let peers = strangers(&scene, addresses, each).await;
-        let connected = peers.len();
-        let open = send_all(peers, &frames, Duration::from_secs(4)).await;
-        println!(
-            "{path}: {connected} connections, {} open after {:.0?}, {} MB",
-            open.len(),
-            began.elapsed(),
-            scene.broker.memory_mb()
-        );
+        attack_by(&scene, (addresses, each), path, &frames, Duration::from_secs(4)).await;
     }
     scene.end("endless streams", &format!("{} connections of 100 calls", usize::from(addresses) * each)).await;
 }

@@ -33,8 +33,6 @@ const BYSTANDER: &str = "spiffe://a.example/ns/bystander/sa/any";
 /// Users of this host without a grant, at least one for each share of the budget.
 const USERS: [u32; 5] = [2001, 2002, 2003, 2004, 2005];
 const ANNOUNCED: &str = "65 KB announced";
-/// Streams that a connection may have.
-const STREAMS: u32 = 100;
 /// Connections that are made at once.
 const AT_ONCE: usize = 32;
 /// Time for an attack. Its memory is taken within a second or two.
@@ -76,7 +74,7 @@ impl Attack {
     /// Ends when the broker closes the connection.
     async fn press<S: AsyncRead + AsyncWrite + Unpin>(&self, peer: &mut Raw<S>) -> Option<()> {
         let mut window = 65_535;
-        for stream in (0..STREAMS).map(|number| 2 * number + 1) {
+        for stream in streams() {
             while window < self.body.len() {
                 window += read_on(peer).await?;
             }
@@ -89,12 +87,9 @@ impl Attack {
     }
 }
 
-/// Reads a frame, acknowledges a PING, and returns by how much the window of the connection grows.
+/// Reads a frame, and returns by how much the window of the connection grows.
 async fn read_on<S: AsyncRead + AsyncWrite + Unpin>(peer: &mut Raw<S>) -> Option<usize> {
-    let frame = peer.read().await.ok()?;
-    if frame.kind == PING && frame.flags & ACK == 0 {
-        peer.send(PING, ACK, 0, &frame.payload).await.ok()?;
-    }
+    let frame = peer.read_and_answer().await.ok()?;
     let update = frame.kind == WINDOW_UPDATE && frame.stream == 0;
     Some(if update { usize::try_from(u32::from_be_bytes(frame.payload.try_into().ok()?)).unwrap() } else { 0 })
 }

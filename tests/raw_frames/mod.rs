@@ -35,6 +35,8 @@ pub const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflect
 pub const WHOAMI: &str = "/ecrbroker.v1.RegistryCredentialsService/GetCallerIdentity";
 pub const BATCH: &str = "/ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials";
 
+/// Streams that a connection may have at once.
+pub const STREAMS: u32 = 100;
 /// Longest wait for the broker to close a connection.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -69,6 +71,11 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Encodes a header block of literals that are not indexed.
+/// Returns the numbers of the streams that a connection may have at once.
+pub fn streams() -> impl Iterator<Item = u32> {
+    (0..STREAMS).map(|number| 2 * number + 1)
+}
+
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| [number(text.len()), text.as_bytes().to_vec()].concat();
     fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
@@ -186,6 +193,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         let mut payload = vec![0; usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)];
         self.stream.read_exact(&mut payload).await?;
         Ok(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
+    }
+
+    /// Reads a frame and acknowledges a PING, as every client does.
+    pub async fn read_and_answer(&mut self) -> io::Result<Frame> {
+        let frame = self.read().await?;
+        if frame.kind == PING && frame.flags & ACK == 0 {
+            self.send(PING, ACK, 0, &frame.payload).await?;
+        }
+        Ok(frame)
     }
 
     /// Reads to the end of the connection, and with `acknowledge` acknowledges each PING; returns the frames.
