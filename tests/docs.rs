@@ -1,7 +1,9 @@
-//! Documentation: pages exist where others link to them, and troubleshooting has a heading for every error and finding.
+//! Documentation: pages exist where others link to them, named tests exist, and troubleshooting has a heading for every error and
+//! finding.
 
 #![cfg(feature = "client")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -59,12 +61,50 @@ fn files_named_in_the_pages_exist() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
+/// A guarantee is worth as much as the test that holds it.
+#[test]
+fn tests_named_as_proofs_exist() {
+    let tests: BTreeSet<_> = ["src", "tests"].iter().flat_map(|root| files_below(Path::new(root), "rs")).collect();
+    let tests: BTreeSet<_> = tests.iter().flat_map(|file| tests_in(&read(file))).collect();
+    assert!(tests.len() > 500, "{}", tests.len());
+    for page in ["docs/security.md", "docs/reliability.md"] {
+        let text = read(Path::new(page));
+        let named: Vec<_> = text.split('`').skip(1).step_by(2).filter(|word| is_name_of_a_test(word)).collect();
+        let missing: Vec<_> = named.iter().filter(|name| !tests.contains(**name)).collect();
+        assert!(named.len() > 40 && missing.is_empty(), "{page}: {missing:?}");
+    }
+}
+
 #[test]
 fn checker_reads_links_headings_and_reasons() {
     assert_eq!(links("see [a](b.md#c), [d](https://e.example) and `[f](g)`"), ["b.md#c"]);
     assert_eq!(anchor("docker's credential helper (`-o`)"), "dockers-credential-helper--o");
     let proto = "// Reasons:\n//   INTERNAL  INTERNAL_ERROR: a bug.\n//             DEADLINE: late.\n\nservice S {}";
     assert_eq!(reasons(proto), ["INTERNAL_ERROR", "DEADLINE"]);
+    let code = "#[tokio::test]\n#[ignore = \"x\"]\nasync fn a_b() {}\nfn no_test() {}\n    #[test]\n    fn c_d() {}";
+    assert_eq!(tests_in(code), ["a_b", "c_d"]);
+    assert!(is_name_of_a_test("p8_one_of_them") && !is_name_of_a_test("client_crl") && !is_name_of_a_test("a_b_c d_e"));
+}
+
+/// Settings in these pages have fewer words.
+fn is_name_of_a_test(word: &str) -> bool {
+    let is_part =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    word.split('_').count() >= 4 && word.split('_').all(is_part)
+}
+
+/// The functions after `#[test]` and `#[tokio::test]`.
+fn tests_in(code: &str) -> Vec<String> {
+    let (mut names, mut is_test) = (Vec::new(), false);
+    for line in code.lines().map(str::trim) {
+        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+        if let Some((name, _)) = function.filter(|_| is_test).and_then(|rest| rest.split_once('(')) {
+            names.push(name.to_owned());
+            is_test = false;
+        }
+    }
+    names
 }
 
 /// The reasons in the proto's first comment: names in upper case before a colon.
@@ -105,12 +145,17 @@ fn anchor(heading: &str) -> String {
 }
 
 fn pages_below(path: &Path) -> Vec<PathBuf> {
+    files_below(path, "md")
+}
+
+/// The file itself, or the files of a folder with this extension.
+fn files_below(path: &Path, extension: &str) -> Vec<PathBuf> {
     if path.is_file() {
         return vec![path.to_owned()];
     }
     let entries = fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path());
-    let pages = entries.flat_map(|path| pages_below(&path));
-    pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")).collect()
+    let files = entries.flat_map(|path| files_below(&path, extension));
+    files.filter(|file| file.extension().is_some_and(|found| found == extension)).collect()
 }
 
 fn read(path: &Path) -> String {
