@@ -19,7 +19,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::program::{Server, simulated_broker};
 
-/// The proxy's address, which the broker is told.
+/// The proxy's address, which `server.proxy_protocol_from` has.
 const PROXY: &str = "127.0.2.1";
 const ELSEWHERE: &str = "127.0.4.1";
 const PER_ADDRESS: usize = 4;
@@ -152,7 +152,7 @@ async fn haproxy_names_its_clients_to_limits_and_log() {
     assert!(!log.contains("\"127.0.2.1\""), "{log}");
 }
 
-/// Its health checks have a header of its own connection (LOCAL).
+/// The header of a health check names no client (LOCAL).
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs haproxy, which .ci/tools installs"]
 async fn haproxy_is_answered_with_its_header_only() {
