@@ -53,16 +53,16 @@ fn first_to_expire(shared: &Shared, max_keys: usize) -> Vec<(KeyLabels, SystemTi
     if max_keys == 0 {
         return Vec::new();
     }
-    let mut expiries = BTreeMap::new();
+    let mut first_of_key = BTreeMap::new();
     for (key, entry) in shared.store.iter() {
         let expires = entry.credential.expires();
-        let first = expiries.entry(labels_of(&key)).or_insert(expires);
+        let first = first_of_key.entry(labels_of(&key)).or_insert(expires);
         *first = expires.min(*first);
     }
-    let mut expiries: Vec<_> = expiries.into_iter().collect();
-    expiries.sort_by_key(|(_, expires)| *expires);
-    expiries.truncate(max_keys);
-    expiries
+    let mut keys: Vec<_> = first_of_key.into_iter().collect();
+    keys.sort_by_key(|(_, expires)| *expires);
+    keys.truncate(max_keys);
+    keys
 }
 
 /// Returns the labels of a key. An account that only AWS knows is left empty.

@@ -1,12 +1,14 @@
 //! Metric of the expiry of certificates, roots and revocation lists.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use super::Tls;
 use super::certificate;
 use super::window::seconds;
 use crate::metrics::Registry;
+
+/// The expiry of certificates that never expire, in seconds since 1970.
+const END_OF_9999: u64 = 253_402_300_800;
 
 impl Tls {
     /// Exposes when the files in effect expire.
@@ -30,8 +32,6 @@ impl Tls {
             ("client_ca", verifier.first_end_of_roots()),
             ("client_crl", verifier.first_next_update()),
         ];
-        // Times after 9999 are those of certificates that never expire.
-        let end = seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800));
-        kinds.into_iter().filter_map(move |(kind, expires)| Some((kind, expires?.min(end))))
+        kinds.into_iter().filter_map(|(kind, expires)| Some((kind, expires?.min(END_OF_9999))))
     }
 }

@@ -67,8 +67,8 @@ mod tests {
         let expiry = Expiry::default();
         let (end, keys) = (SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000), ("id", "secret"));
         for expires in [Some(end), None] {
-            let provided = Credentials::new(keys.0, keys.1, None, expires, "test");
-            let provider = expiry.observe(SharedCredentialsProvider::new(provided));
+            let keys = Credentials::new(keys.0, keys.1, None, expires, "test");
+            let provider = expiry.observe(SharedCredentialsProvider::new(keys));
             provider.provide_credentials().await.unwrap();
             assert_eq!(*lock(&expiry.0), expires);
         }
