@@ -37,7 +37,7 @@ fn texts() -> [(&'static str, String); 6] {
         ("values", format!("a=[{}]", filled(|_| "1,".to_owned()))),
         ("headings", filled(|number| format!("[k{number:x}]\n"))),
         // As many as are parsed, each with a problem.
-        ("problems", (0..32_768).map(|key| format!("k{key}=1\n")).collect()),
+        ("problems", (0..32_768).map(|key| format!("k{key}=1\n")).collect::<Vec<_>>().concat()),
     ]
 }
 

@@ -27,7 +27,7 @@ pub(super) struct ForeignListener {
 impl ForeignListener {
     /// Returns whether this is the error of an attempt to connect.
     pub(super) fn is_cause(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+        matches!(error.get_ref(), Some(inner) if inner.is::<Self>())
     }
 }
 

@@ -42,7 +42,7 @@ impl Changes {
     pub(crate) async fn next(&mut self) -> bool {
         if self.0.changed().await.is_err() {
             // No task follows files any more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         self.0.borrow_and_update().is_empty()
     }
