@@ -230,7 +230,7 @@ impl App {
         });
         let ecr_api = ecr_api.transpose()?;
         let ops = config.server.ops.as_ref().map(|ops| {
-            let pages = Ops::new(&ops.hosts, health.readiness().clone(), exposition.clone());
+            let pages = Ops::new(&ops.hosts, health.readiness().clone(), exposition.clone(), status.clone());
             endpoints::ops(ops, pages, &auth, rejections.clone(), &mut sockets)
         });
         let ops = ops.transpose()?;

@@ -151,7 +151,7 @@ enum Command {
     /// Show the state of a running broker
     ///
     /// For operators: root, the broker's user on its Unix socket, and callers of grants with operator = true. Shows each cached
-    /// key, and the broker's calls, limits, reloads and audit log; no secrets. Exit code 4: the caller is not an operator.
+    /// key, and the broker's calls, limits, reloads and audit log; no secrets.
     #[cfg(feature = "client")]
     Status(status::Args),
     /// Check the health of a running broker

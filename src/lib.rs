@@ -18,6 +18,7 @@
 //! | tools | [`environment`] | the only reader of environment variables; a blank one is unset |
 //! | tools | [`clock`] | the only reader of the system clocks |
 //! | tools | [`jitter`] | random spread of delays |
+//! | tools | [`time_text`] | times and durations as text |
 //! | tools | [`sync`] | locks that survive a panic |
 //! | tools | [`signal`] | SIGTERM and SIGINT |
 //! | tools | [`log_throttle`] | throttles repeated log lines |
@@ -153,6 +154,8 @@ pub mod sync;
 #[cfg(feature = "server")]
 pub mod telemetry;
 pub mod terminal;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod time_text;
 #[cfg(feature = "server")]
 pub mod trace;
 #[cfg(feature = "server")]

@@ -1,6 +1,7 @@
-//! Ops pages: health for probes and metrics for Prometheus, over HTTP, read-only.
+//! Ops pages: health for probes, metrics for Prometheus and the status for operators, over HTTP, read-only.
 //!
-//! Every answer is text that the broker wrote itself: nothing of a request is repeated, so that no page can carry a caller's text.
+//! Every answer is text that the broker wrote itself. Of a request, only the status repeats something: its conditions, parsed and
+//! escaped. So no page can carry a caller's text.
 //! A request must name the broker by an IP address, `localhost` or a configured name. Otherwise a website could have a browser on the
 //! operator's machine read the pages, under a name of the website that resolves to the broker.
 
@@ -18,12 +19,15 @@ use self::answer::Answer;
 use self::scrape::Scrapes;
 use crate::caller::DnsName;
 use crate::metrics::{Exposition, Format};
-use crate::status::{Check, Readiness};
+use crate::pb::GetStatusResponse;
+use crate::status::{Check, Readiness, Status, StatusReporter};
 
 mod answer;
 mod host;
 mod peer;
+mod query;
 mod scrape;
+mod status_page;
 
 pub(crate) use self::peer::OpsPeer;
 
@@ -33,12 +37,18 @@ pub(crate) struct Ops {
     hosts: Arc<[DnsName]>,
     readiness: Readiness,
     scrapes: Scrapes,
+    reporter: StatusReporter,
 }
 
 impl Ops {
     /// Returns the pages of a broker that is reached by the names `hosts`, beside `localhost` and IP addresses.
-    pub(crate) fn new(hosts: &[DnsName], readiness: Readiness, exposition: Exposition) -> Self {
-        Self { hosts: hosts.into(), readiness, scrapes: Scrapes::of(exposition) }
+    pub(crate) fn new(
+        hosts: &[DnsName],
+        readiness: Readiness,
+        exposition: Exposition,
+        reporter: StatusReporter,
+    ) -> Self {
+        Self { hosts: hosts.into(), readiness, scrapes: Scrapes::of(exposition), reporter }
     }
 
     /// Answers a request. A panic is logged, and answered as an internal error.
@@ -65,10 +75,8 @@ impl Ops {
             "/livez" => Answer::text(StatusCode::OK, "ok\n"),
             "/readyz" => readyz(&self.readiness, query),
             "/metrics" => self.metrics(request.headers()).await,
-            "/status" | "/status.json" if !peer.is_operator() => {
-                let problem = "forbidden; present a client certificate with an operator grant\n";
-                Answer::text(StatusCode::FORBIDDEN, problem)
-            }
+            "/status" => self.status(query, peer, page).await,
+            "/status.json" => self.status(query, peer, json).await,
             _ => Answer::text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
@@ -78,6 +86,29 @@ impl Ops {
         let format = Format::accepted(&accepted.join(","));
         let text = self.scrapes.text(format).await;
         text.map_or_else(internal_error, |text| Answer::new(StatusCode::OK, format.content_type(), text))
+    }
+
+    /// Answers an operator with the status. It is boxed: the requests of probes need no memory for it.
+    async fn status(&self, query: &str, peer: &OpsPeer, write: fn(&Status) -> Answer) -> Answer {
+        if !peer.is_operator(&self.reporter).await {
+            let problem = "forbidden; present a client certificate with an operator grant\n";
+            return Answer::text(StatusCode::FORBIDDEN, problem);
+        }
+        match query::parse(query) {
+            Ok(query) => write(&Box::pin(self.reporter.status(query)).await),
+            Err(problem) => Answer::text(StatusCode::BAD_REQUEST, problem + "\n"),
+        }
+    }
+}
+
+fn page(status: &Status) -> Answer {
+    Answer::html(status_page::page(status), &status_page::CONTENT_SECURITY_POLICY)
+}
+
+fn json(status: &Status) -> Answer {
+    match serde_json::to_string(&GetStatusResponse::from(status)) {
+        Ok(json) => Answer::json(json + "\n"),
+        Err(_) => internal_error(),
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
 use crate::audit::{AuditLog, AuditStatus};
-use crate::broker::Broker;
+use crate::broker::{Broker, RequestContext};
 use crate::cache::{CredentialCache, KeyQuery, KeysStatus};
 use crate::clock::Clock;
+use crate::error::BrokerError;
 use crate::limits::{ConnectionsStatus, Limits, LimitsStatus};
 use crate::moment::Moment;
 use crate::source::{RegionStatus, SourceStatus};
@@ -21,7 +22,7 @@ mod query;
 mod readiness;
 mod reloads;
 
-pub use self::query::query;
+pub use self::query::{next_page_token, query};
 pub(crate) use self::readiness::{Check, Readiness};
 pub use self::reloads::{Reloads, ReloadsStatus};
 
@@ -73,6 +74,12 @@ pub const COMMIT: &str = env!("ECR_BROKER_COMMIT");
 pub struct PolicyFingerprint(String);
 
 impl PolicyFingerprint {
+    /// Returns the fingerprint of a test.
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// Returns the digest in hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -165,6 +172,14 @@ impl StatusReporter {
     #[must_use]
     pub fn reloads(&self) -> &Reloads {
         &self.0.reloads
+    }
+
+    /// Checks that the caller of a request may read the status.
+    ///
+    /// # Errors
+    /// If it is not an operator, which is recorded.
+    pub async fn authorize(&self, context: &RequestContext) -> Result<(), BrokerError> {
+        self.0.parts.broker.authorize_operator(context).await
     }
 
     /// Gathers the status, with the keys that `query` asks for.

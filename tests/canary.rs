@@ -26,6 +26,8 @@ use program::{Server, program, run};
 use scraped::Scraped;
 use support::{Client, HOST, request};
 use tokens::{AUDIENCE, ISSUER, SUBJECT, Signer, bearing};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::time::sleep;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -102,6 +104,18 @@ async fn make_every_call(mut client: Client, token: &str, secrets: &mut Secrets)
     answers
 }
 
+/// Returns the answer of a page on the ops listener's Unix socket, with its headers.
+async fn http_get(socket: &Path, page: &str) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    stream
+        .write_all(format!("GET {page} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
 fn private_key(pem: &str) -> &str {
     pem.lines().nth(1).unwrap()
 }
@@ -172,6 +186,11 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     let status = format!("{:?}", status.into_inner());
     assert!(status.contains(HOST) && status.contains("hits"), "{status}");
     secrets.search("the status", &status);
+    for page in ["/status", "/status.json", "/readyz?verbose"] {
+        let text = http_get(&ops, page).await;
+        assert!(text.starts_with("HTTP/1.1 200 OK") && (!page.starts_with("/status") || text.contains("eu-central-1")));
+        secrets.search(page, &text);
+    }
     for output in ["text", "json"] {
         let printed = run(&["status", "-o", output, "--address", &socket], &[]).out();
         assert!(printed.contains(HOST), "{printed}");

@@ -40,7 +40,7 @@ mod watch;
 #[must_use]
 pub fn routes(broker: Arc<Broker>, limits: Limits, reporter: StatusReporter, watch_age: Duration) -> RoutesBuilder {
     let mut routes = Routes::builder();
-    let operator = Operator { broker: Arc::clone(&broker), limits: limits.clone(), reporter };
+    let operator = Operator { limits: limits.clone(), reporter };
     let operator = OperatorServiceServer::new(operator).accept_compressed(Gzip).accept_compressed(Deflate);
     routes.add_service(operator.max_decoding_message_size(MAX_REQUEST_BYTES));
     let service = RegistryCredentialsServiceServer::new(RegistryCredentials::new(broker, limits, watch_age));

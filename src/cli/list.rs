@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::connection_args::ConnectionArgs;
-use super::output::rfc3339_millis;
 use crate::client::{Access, Client, block_on};
 use crate::exit_code::Exit;
 use crate::quoted::Visible;
 use crate::terminal::{Format, print_error, print_line};
+use crate::time_text::rfc3339_millis;
 
 const EXAMPLES: &str = "\
 Examples:

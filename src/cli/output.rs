@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::client::RegistryCredentials;
 use crate::helper::registry_auth::{authorization, basic};
 use crate::quoted::Visible;
+use crate::time_text::rfc3339_millis;
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
@@ -162,14 +163,6 @@ fn line(credentials: &RegistryCredentials) -> Line<'_> {
         region: &credentials.region,
         profile: &credentials.profile,
     }
-}
-
-/// Returns a time of the years 1970 to 9999, which RFC 3339 can express.
-pub(super) fn rfc3339_millis(time: SystemTime) -> Option<String> {
-    time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    let mut text = String::new();
-    write!(text, "{}", humantime::format_rfc3339_millis(time)).ok()?;
-    Some(text)
 }
 
 fn time(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTime> {

@@ -13,7 +13,7 @@ use crate::environment;
 use crate::exit_code::Exit;
 use crate::pb::{GetStatusRequest, GetStatusResponse, KeyOrder};
 use crate::signal::Signals;
-use crate::terminal::{print_error, try_print_line};
+use crate::terminal::{Format, print_error, try_print_line};
 
 mod screen;
 mod table;
@@ -24,10 +24,19 @@ const MIN_INTERVAL: Duration = Duration::from_millis(500);
 /// Keys that pages of the broker reach.
 const MAX_KEYS: u64 = 10_000;
 
+const EXAMPLES: &str = "\
+Examples:
+  ecr-broker status --watch
+  ecr-broker status --sort hits --region eu-west-1 --limit 20
+  ecr-broker status --failing -o json | jq -r '.keys[].registry'
+
+Exit codes: 0 shown, 4 not an operator, 5 no answer";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    /// Output format; durations in JSON are seconds
+    #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     /// Show the status again and again, until Ctrl-C
     ///
@@ -57,14 +66,6 @@ pub(super) struct Args {
     limit: u64,
     #[command(flatten)]
     connection: ConnectionArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Tables for people
-    Text,
-    /// A line of JSON per status; durations are seconds
-    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -63,9 +63,9 @@ define_sections! {
         /// serves limits and logs; it proves nothing, and is never loopback.
         proxy_protocol_from: Vec<IpNet> = [], NETWORKS, example ["10.0.0.0/24"];
 
-        /// Address of the ops listener, `IP:PORT` or `unix:/PATH`: `/livez`, `/readyz` and `/metrics` over
-        /// HTTP/1.1, read-only. Beyond loopback it speaks TLS, or needs `ops_allow_plaintext`. Not set: no ops
-        /// listener.
+        /// Address of the ops listener, `IP:PORT` or `unix:/PATH`: `/livez`, `/readyz`, `/metrics` and
+        /// `/status` over HTTP/1.1, read-only. Beyond loopback it speaks TLS, or needs `ops_allow_plaintext`.
+        /// Not set: no ops listener.
         ops_listen: Option<ListenAddress>, ADDRESS, example "127.0.0.1:9464";
 
         /// DNS names by which the ops listener is reached beside `localhost` and IP addresses. A request with

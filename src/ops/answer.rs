@@ -19,16 +19,29 @@ pub(super) struct Answer {
     content_type: HeaderValue,
     body: Bytes,
     allow: Option<HeaderValue>,
+    policy: HeaderValue,
 }
 
 impl Answer {
     pub(super) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type: HeaderValue::from_static(content_type), body: body.into(), allow: None }
+        let (content_type, policy) = (HeaderValue::from_static(content_type), HeaderValue::from_static(NOTHING_MORE));
+        Self { status, content_type, body: body.into(), allow: None, policy }
     }
 
     /// Returns plain text.
     pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
         Self::new(status, "text/plain; charset=utf-8", text)
+    }
+
+    /// Returns a page with its content security policy.
+    pub(super) fn html(page: String, policy: &str) -> Self {
+        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(NOTHING_MORE));
+        Self { policy, ..Self::new(StatusCode::OK, "text/html; charset=utf-8", page) }
+    }
+
+    /// Returns JSON.
+    pub(super) fn json(json: String) -> Self {
+        Self::new(StatusCode::OK, "application/json", json)
     }
 
     /// Names the methods that are allowed instead.
@@ -42,7 +55,7 @@ impl Answer {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.content_type);
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(NOTHING_MORE));
+        headers.insert(CONTENT_SECURITY_POLICY, self.policy);
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend([SAME_ORIGIN_ONLY]);

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use crate::authn::tls::VerifiedCertificate;
+use crate::broker::RequestContext;
+use crate::request_id::RequestId;
+use crate::status::StatusReporter;
 
 /// The other end of a connection to the ops listener, as the listener's address tells it. The address of a peer does not: a proxy on
 /// this host may forward connections of others.
@@ -13,7 +16,7 @@ pub(crate) enum OpsPeer {
     /// A process of this host, on a listener on loopback.
     Loopback,
     /// A peer of a listener that other hosts reach, with its client certificate.
-    Remote(#[expect(dead_code, reason = "no grant names operators yet")] Option<Arc<VerifiedCertificate>>),
+    Remote(Option<Arc<VerifiedCertificate>>),
 }
 
 impl OpsPeer {
@@ -22,11 +25,17 @@ impl OpsPeer {
         !matches!(self, Self::UnixSocket)
     }
 
-    /// Returns whether the peer may see the status.
-    pub(super) fn is_operator(&self) -> bool {
+    /// Returns whether the peer may see the status. A denial is recorded.
+    pub(super) async fn is_operator(&self, reporter: &StatusReporter) -> bool {
         match self {
             Self::UnixSocket | Self::Loopback => true,
-            Self::Remote(_) => false,
+            Self::Remote(certificate) => {
+                let Some(Ok(caller)) = certificate.as_ref().map(|certificate| certificate.caller()) else {
+                    return false;
+                };
+                let context = RequestContext { caller, id: RequestId::random(), trace_id: None };
+                reporter.authorize(&context).await.is_ok()
+            }
         }
     }
 }

@@ -6,12 +6,14 @@ use std::time::SystemTime;
 
 use serde::{Serialize as _, Serializer};
 
+use crate::time_text::rfc3339_millis;
+
 use super::{KeyOrder, PolicyMode, ReadinessCheckName};
 
 #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(crate) fn time<S: Serializer>(time: &Option<prost_types::Timestamp>, to: S) -> Result<S::Ok, S::Error> {
     let time: Option<SystemTime> = time.and_then(|time| time.try_into().ok());
-    time.map(|time| humantime::format_rfc3339_millis(time).to_string()).serialize(to)
+    time.and_then(rfc3339_millis).serialize(to)
 }
 
 #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]

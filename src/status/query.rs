@@ -24,7 +24,8 @@ pub fn query(request: &pb::GetStatusRequest) -> Result<KeyQuery, BrokerError> {
 }
 
 /// Returns the page token behind the last key of a page; empty after the last page.
-pub(super) fn next_page_token(query: &KeyQuery, matching: usize) -> String {
+#[must_use]
+pub fn next_page_token(query: &KeyQuery, matching: usize) -> String {
     let end = query.skip + query.limit;
     if end < matching.min(MAX_DEPTH) { BASE64URL_NOPAD.encode(end.to_string().as_bytes()) } else { String::new() }
 }

@@ -27,6 +27,7 @@ mod overload;
 mod pull;
 mod registry;
 mod shells;
+mod status_page;
 mod systemd;
 mod tls;
 mod tokens;

@@ -1,12 +1,9 @@
 //! The handler of `ecrbroker.v1.OperatorService`.
 
-use std::sync::Arc;
-
 use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
 use super::admitted::AdmittedCall;
-use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::limits::Limits;
 use crate::pb;
@@ -19,7 +16,6 @@ const KEYS_PER_REQUEST: usize = 10;
 /// The service over a [`StatusReporter`].
 #[derive(Debug)]
 pub(super) struct Operator {
-    pub(super) broker: Arc<Broker>,
     pub(super) limits: Limits,
     pub(super) reporter: StatusReporter,
 }
@@ -31,7 +27,7 @@ impl Operator {
         request: &pb::GetStatusRequest,
         admitted: &AdmittedCall,
     ) -> Result<pb::GetStatusResponse, BrokerError> {
-        self.broker.authorize_operator(&admitted.context).await?;
+        self.reporter.authorize(&admitted.context).await?;
         let status = self.reporter.status(query(request)?).await;
         Ok((&status).into())
     }

@@ -8,6 +8,7 @@ use crate::pb::{
     ReadinessCheckName, RegionStatus, ReloadSummary,
 };
 use crate::quoted::Visible;
+use crate::time_text::{rfc3339_seconds, short};
 
 /// Cells of the bar of what is left of a credential.
 const BAR: usize = 10;
@@ -91,9 +92,9 @@ fn policy_mode(mode: PolicyMode) -> &'static str {
 fn reloads(reloads: &ReloadSummary) -> String {
     let ReloadSummary { succeeded, failed, last_time, last_succeeded } = reloads;
     let last = last_time.and_then(|time| std::time::SystemTime::try_from(time).ok());
-    let last = last.map(|time| {
+    let last = last.and_then(rfc3339_seconds).map(|time| {
         let result = if *last_succeeded { "ok" } else { "FAILED" };
-        format!(", last {} {result}", humantime::format_rfc3339_seconds(time))
+        format!(", last {time} {result}")
     });
     format!("{succeeded} ok, {failed} failed{}", last.unwrap_or_default())
 }
@@ -211,18 +212,6 @@ fn duration(duration: Option<prost_types::Duration>) -> Duration {
     duration.and_then(|duration| duration.try_into().ok()).unwrap_or_default()
 }
 
-/// Returns a duration in its two largest units.
-fn short(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
-        (0, ..) => format!("{hours}h{minutes:02}m"),
-        _ => format!("{days}d{hours:02}h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,18 +242,10 @@ mod tests {
         assert_eq!(bar(None), "[----------]");
     }
 
-    #[test]
-    fn durations_have_two_units() {
-        for (seconds, text) in
-            [(0, "0s"), (59, "59s"), (61, "1m01s"), (3_600, "1h00m"), (43_199, "11h59m"), (90_000, "1d01h")]
-        {
-            assert_eq!(short(Duration::from_secs(seconds)), text);
-        }
-    }
-
     /// Another program may answer at the broker's address.
     #[test]
     fn hostile_status_moves_no_cursor() {
+        let far = Some(prost_types::Timestamp { seconds: i64::MAX / 2, nanos: 0 });
         let hostile = "\u{1b}[2J\u{202e}\r\n".to_owned();
         let status = GetStatusResponse {
             version: hostile.clone(),
@@ -281,10 +262,14 @@ mod tests {
                 ..KeyStatus::default()
             }],
             checks: vec![ReadinessCheck { name: 77, passed: false }],
+            time: far,
+            reloads: Some(ReloadSummary { last_time: far, ..ReloadSummary::default() }),
             ..GetStatusResponse::default()
         };
         for line in lines(&status) {
             assert!(line.chars().all(|letter| !letter.is_control() && letter != '\u{202e}'), "{line:?}");
         }
+        let json = serde_json::to_string(&status).unwrap();
+        assert!(json.contains("\"UNKNOWN\"") && json.contains("\"time\":null"), "{json}");
     }
 }
