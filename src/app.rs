@@ -142,6 +142,8 @@ async fn serve_until_signal(
         banner::print(&app.urls());
     }
     let (broker, issuers) = (app.broker(), app.config.server.issuers.clone());
+    let shown = config_info.clone();
+    app.status.show_configuration_of(move || shown.hash());
     let reloads = app.status.reloads().clone();
     let running = reload::Running { broker, issuers, in_effect: in_effect.clone(), reloads, config_info };
     tokio::spawn(background::configuration_health(in_effect, app.health.clone()));

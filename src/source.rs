@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -59,6 +59,11 @@ pub trait CredentialSource: Debug + Send + Sync {
     /// Returns the state of the calls in each region that was called lately. Makes no call.
     fn regions(&self) -> Vec<RegionStatus> {
         Vec::new()
+    }
+
+    /// Returns the expiry of the identity that fetches use; `None`: it is unknown, or there is none. Makes no call.
+    fn identity_expires(&self) -> Option<SystemTime> {
+        None
     }
 
     /// Returns the longest time of a fetch, including queueing and retries. Each layer adds its own time to that of the source below
@@ -141,6 +146,10 @@ impl<S: CredentialSource + ?Sized> CredentialSource for Arc<S> {
 
     fn identity_problems(&self) -> Vec<String> {
         (**self).identity_problems()
+    }
+
+    fn identity_expires(&self) -> Option<SystemTime> {
+        (**self).identity_expires()
     }
 
     fn regions(&self) -> Vec<RegionStatus> {

@@ -39,7 +39,11 @@ pub struct Status {
     /// Time since the start.
     pub uptime: Duration,
     /// Fingerprint of the active grants and profiles.
-    pub policy: PolicyFingerprint,
+    pub policy: Fingerprint,
+    /// Fingerprint of the configuration in effect, if it is known.
+    pub configuration: Option<Fingerprint>,
+    /// Expiry of the broker's AWS credentials, if it is known.
+    pub identity_expires: Option<SystemTime>,
     /// How the broker decides requests.
     pub mode: PolicyMode,
     /// Whether `/readyz` reports that the broker is ready.
@@ -69,11 +73,11 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that the broker was built from.
 pub const COMMIT: &str = env!("ECR_BROKER_COMMIT");
 
-/// Name of the active policy in the audit log, a digest.
+/// A digest of grants or of the configuration, which metrics and audit records have, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyFingerprint(String);
+pub struct Fingerprint(String);
 
-impl PolicyFingerprint {
+impl Fingerprint {
     /// Returns the fingerprint of a test.
     #[cfg(test)]
     pub(crate) fn of(text: &str) -> Self {
@@ -142,16 +146,23 @@ struct Inner {
     started: Moment,
     reloads: Reloads,
     connections: OnceLock<Connections>,
+    configuration: OnceLock<Configuration>,
     /// Locked while one status is gathered, so that a flood of requests takes the time of one.
     gathering: Mutex<()>,
 }
 
 /// Counts the open connections, once the server runs.
-struct Connections(Box<dyn Fn() -> ConnectionsStatus + Send + Sync>);
+type Connections = Late<ConnectionsStatus>;
 
-impl std::fmt::Debug for Connections {
+/// Returns the fingerprint of the configuration, once it is known.
+type Configuration = Late<String>;
+
+/// A function of a part that is built after the reporter.
+struct Late<T>(Box<dyn Fn() -> T + Send + Sync>);
+
+impl<T> std::fmt::Debug for Late<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Connections")
+        f.write_str("Late")
     }
 }
 
@@ -160,12 +171,24 @@ impl StatusReporter {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let (started, reloads) = (parts.clock.now(), Reloads::new(Arc::clone(&parts.clock)));
-        Self(Arc::new(Inner { parts, started, reloads, connections: OnceLock::new(), gathering: Mutex::default() }))
+        Self(Arc::new(Inner {
+            parts,
+            started,
+            reloads,
+            connections: OnceLock::new(),
+            configuration: OnceLock::new(),
+            gathering: Mutex::default(),
+        }))
     }
 
     /// Sets the function that counts open connections.
     pub fn count_connections_by(&self, count: impl Fn() -> ConnectionsStatus + Send + Sync + 'static) {
-        _ = self.0.connections.set(Connections(Box::new(count)));
+        _ = self.0.connections.set(Late(Box::new(count)));
+    }
+
+    /// Sets the function that returns the fingerprint of the configuration in effect.
+    pub fn show_configuration_of(&self, fingerprint: impl Fn() -> String + Send + Sync + 'static) {
+        _ = self.0.configuration.set(Late(Box::new(fingerprint)));
     }
 
     /// Returns the record of reloads.
@@ -185,7 +208,7 @@ impl StatusReporter {
     /// Gathers the status, with the keys that `query` asks for.
     pub async fn status(&self, query: KeyQuery) -> Status {
         let _gathering = self.0.gathering.lock().await;
-        let Inner { parts, started, reloads, connections, .. } = &*self.0;
+        let Inner { parts, started, reloads, connections, configuration, .. } = &*self.0;
         let Parts { readiness, cache, broker, limits, audit, clock } = parts;
         let now = clock.now();
         let (reloads, audit) = (reloads.status(), audit.as_ref().map(AuditLog::status));
@@ -195,7 +218,9 @@ impl StatusReporter {
             time: now.wall,
             started: started.wall,
             uptime: now.steady.saturating_sub(started.steady),
-            policy: PolicyFingerprint(broker.policy_name()),
+            policy: Fingerprint(broker.policy_name()),
+            configuration: configuration.get().map(|of| Fingerprint(of.0())),
+            identity_expires: cache.identity_expires(),
             mode: mode(broker),
             ready: readiness.is_ready(),
             checks: [

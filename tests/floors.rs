@@ -343,5 +343,6 @@ fn tests_named_in_the_docs_exist() {
 
 fn pages(directory: &Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
-    entries.flat_map(|path| if path.is_dir() { pages(&path) } else { vec![path] }).collect()
+    let pages = entries.flat_map(|path| if path.is_dir() { pages(&path) } else { vec![path] });
+    pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")).collect()
 }

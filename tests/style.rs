@@ -276,7 +276,7 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let entries = entries.map(|entry| entry.expect("an entry").path());
     let below = entries.flat_map(|path| files_below(&path));
-    below.filter(|file| file.to_str().is_some() && !["json", "sum", "mod"].contains(&extension(file))).collect()
+    below.filter(|file| file.to_str().is_some() && !["json", "sum", "mod", "png"].contains(&extension(file))).collect()
 }
 
 fn extension(file: &Path) -> &str {

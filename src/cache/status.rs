@@ -83,6 +83,12 @@ impl CredentialCache {
         self.shared.source.regions()
     }
 
+    /// Returns the expiry of the identity that fetches use, if it is known.
+    #[must_use]
+    pub fn identity_expires(&self) -> Option<SystemTime> {
+        self.shared.source.identity_expires()
+    }
+
     /// Returns the number of callers that wait for fetches, watches included.
     #[must_use]
     pub fn waiting(&self) -> usize {

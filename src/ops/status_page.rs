@@ -64,6 +64,10 @@ fn header(status: &Status) -> Markup {
             p {
                 "Version " (VERSION) ", commit " (COMMIT) " · up " (short(status.uptime)) " · "
                 (mode(status.mode)) ", policy " (fingerprint(&status.policy))
+                @if let Some(configuration) = &status.configuration { ", configuration " (fingerprint(configuration)) }
+            }
+            @if let Some(expires) = status.identity_expires {
+                p { "AWS credentials of the broker until " (moment(expires)) }
             }
             p {
                 "As of " (moment(status.time)) " · "

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
 use aws_config::SdkConfig;
@@ -176,6 +176,10 @@ impl CredentialSource for Aws {
 
     fn identity_problems(&self) -> Vec<String> {
         self.identity.problems()
+    }
+
+    fn identity_expires(&self) -> Option<SystemTime> {
+        self.identity.expires()
     }
 
     /// Returns the SDK's operation timeout. [`admission::AdmissionControl`] enforces it for role sessions and retries, too.

@@ -1,6 +1,6 @@
 //! Tracing layer: one span for each fetch, whichever source serves it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tracing::{Instrument as _, Span, field};
 
@@ -46,6 +46,10 @@ impl<S: CredentialSource> CredentialSource for Instrumented<S> {
 
     fn identity_problems(&self) -> Vec<String> {
         self.source.identity_problems()
+    }
+
+    fn identity_expires(&self) -> Option<SystemTime> {
+        self.source.identity_expires()
     }
 
     fn regions(&self) -> Vec<RegionStatus> {

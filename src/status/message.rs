@@ -32,6 +32,8 @@ impl From<&Status> for pb::GetStatusResponse {
             reloads: Some(reloads(status.reloads)),
             audit: status.audit.map(audit),
             ready: status.ready,
+            configuration: status.configuration.as_ref().map(|one| one.as_str().to_owned()).unwrap_or_default(),
+            identity_expire_time: status.identity_expires.and_then(time),
         }
     }
 }

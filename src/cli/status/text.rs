@@ -40,6 +40,8 @@ fn summary(status: &GetStatusResponse) -> Vec<String> {
         format!("{build}, up {}, {}", short(duration(status.uptime)), if status.ready { "ready" } else { "NOT READY" }),
         line("checks", checks(&status.checks)),
         line("policy", format!("{}, fingerprint {}", policy_mode(status.policy_mode()), Visible(&status.policy))),
+        line("config", format!("fingerprint {}", Visible(&status.configuration))),
+        line("identity", identity(status)),
         line(
             "cache",
             format!(
@@ -60,6 +62,12 @@ fn summary(status: &GetStatusResponse) -> Vec<String> {
         line("reloads", reloads(&status.reloads.unwrap_or_default())),
         line("audit log", status.audit.as_ref().map_or_else(|| "none".to_owned(), audit)),
     ]
+}
+
+fn identity(status: &GetStatusResponse) -> String {
+    let expires = status.identity_expire_time.and_then(|time| std::time::SystemTime::try_from(time).ok());
+    let expires = expires.and_then(rfc3339_seconds);
+    expires.map_or_else(|| "no expiry known".to_owned(), |time| format!("AWS credentials until {time}"))
 }
 
 fn checks(checks: &[ReadinessCheck]) -> String {
@@ -251,6 +259,8 @@ mod tests {
             version: hostile.clone(),
             commit: hostile.clone(),
             policy: hostile.clone(),
+            configuration: hostile.clone(),
+            identity_expire_time: far,
             policy_mode: 99,
             regions: vec![RegionStatus { region: hostile.clone(), ..RegionStatus::default() }],
             keys: vec![KeyStatus {

@@ -5,7 +5,7 @@ use crate::audit::AuditStatus;
 use crate::cache::{CachedTimes, KeyFailure, KeyQuery, KeyStatus, KeysStatus};
 use crate::limits::{ConnectionsStatus, LimitsStatus};
 use crate::source::RegionStatus;
-use crate::status::{PolicyFingerprint, ReloadsStatus};
+use crate::status::{Fingerprint, ReloadsStatus};
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 const HOUR: Duration = Duration::from_hours(1);
@@ -32,7 +32,9 @@ fn status(keys: Vec<KeyStatus>) -> Status {
         time: NOW + HOUR,
         started: NOW,
         uptime: HOUR,
-        policy: PolicyFingerprint::of("0123456789abcdef"),
+        policy: Fingerprint::of("0123456789abcdef"),
+        configuration: Some(Fingerprint::of("fedcba9876543210")),
+        identity_expires: Some(NOW + 6 * HOUR),
         mode: PolicyMode::Enforce,
         ready: true,
         checks: [(CheckName::Running, true); 6],
@@ -64,6 +66,8 @@ fn page_shows_what_is_left_of_each_credential_and_why_fetches_fail() {
         "href=\"/status?profile=ci\"",
         "1970-01-01 12:00:00 UTC",
         "1 failing",
+        "configuration <code>fedcba9876543210</code>",
+        "1970-01-01 06:00:00 UTC",
         ">Ready<",
     ] {
         assert!(page.contains(part), "{part}: {page}");

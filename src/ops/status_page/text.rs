@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use maud::{Markup, html};
 
-use crate::status::PolicyFingerprint;
+use crate::status::Fingerprint;
 use crate::time_text::rfc3339_seconds;
 
 /// Returns a time for people and for programs.
@@ -15,6 +15,6 @@ pub(super) fn moment(time: SystemTime) -> Markup {
     }
 }
 
-pub(super) fn fingerprint(policy: &PolicyFingerprint) -> Markup {
-    html! { code { (policy.as_str()) } }
+pub(super) fn fingerprint(fingerprint: &Fingerprint) -> Markup {
+    html! { code { (fingerprint.as_str()) } }
 }

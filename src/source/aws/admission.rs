@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -131,6 +131,10 @@ impl<S: CredentialSource> CredentialSource for AdmissionControl<S> {
 
     fn identity_problems(&self) -> Vec<String> {
         self.source.identity_problems()
+    }
+
+    fn identity_expires(&self) -> Option<SystemTime> {
+        self.source.identity_expires()
     }
 
     fn regions(&self) -> Vec<RegionStatus> {

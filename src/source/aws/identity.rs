@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use aws_config::SdkConfig;
@@ -74,6 +74,11 @@ impl BrokerIdentity {
             expiry,
             metrics,
         })
+    }
+
+    /// Returns the expiry of the identity.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        self.expiry.get()
     }
 
     /// Exposes the expiry of the identity.

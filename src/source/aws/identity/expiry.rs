@@ -31,6 +31,10 @@ impl Expiry {
         });
     }
 
+    pub(super) fn get(&self) -> Option<SystemTime> {
+        *lock(&self.0)
+    }
+
     /// Returns `provider`, whose credentials set the expiry from now on.
     pub(super) fn observe(&self, provider: SharedCredentialsProvider) -> SharedCredentialsProvider {
         SharedCredentialsProvider::new(Observed { inner: provider, expiry: self.clone() })
