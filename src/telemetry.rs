@@ -16,9 +16,12 @@ use self::environment::Otlp;
 use crate::config::Log;
 use crate::metrics::Registry;
 
+mod collector;
 mod environment;
+mod failures;
 mod logs;
 mod metrics;
+mod reported;
 mod sampler;
 mod spans;
 
@@ -41,7 +44,7 @@ pub fn start(log: &Log, environment: &[(String, String)], registry: &mut Registr
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
     let metrics = Metrics::new(registry, writer.error_counter());
     let otlp = Otlp::from_environment(environment)?;
-    let provider = otlp.as_ref().map(spans::provider).transpose()?;
+    let provider = otlp.as_ref().map(|otlp| spans::provider(otlp, &metrics)).transpose()?;
     let export = provider.as_ref().map(spans::layer);
     // A list: a layer that is `None` in an `Option` would enable everything, and every call would have a span.
     let layers: Vec<_> = std::iter::once(logs::layer(log, environment, writer)?).chain(export).collect();

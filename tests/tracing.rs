@@ -154,3 +154,46 @@ async fn stderr_without_a_reader_does_not_stall_the_broker() {
     broker.stop();
     assert!(drain.join().unwrap() > 60_000, "the pipe was full");
 }
+
+/// A port at which nothing listens.
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_that_no_collector_receives_are_logged_with_the_cause() {
+    let collector = Collector::default();
+    let (over_grpc, over_http) = (collector.over_grpc().await, collector.over_http().await);
+    let absent = format!("http://user:secret@127.0.0.1:{}", closed_port());
+    let with_tls = |endpoint: &str| endpoint.replace("http://", "https://");
+    for (endpoint, protocol, cause) in [
+        (absent.as_str(), "grpc", "cannot connect: Connection refused"),
+        (&absent, "http/protobuf", "cannot connect: Connection refused"),
+        (&over_http, "grpc", "the port is for OTLP over HTTP"),
+        (&over_grpc, "http/protobuf", "the port is for OTLP over gRPC"),
+        (&with_tls(&over_grpc), "grpc", "the collector does not speak TLS"),
+        (&with_tls(&over_http), "http/protobuf", "the collector does not speak TLS"),
+    ] {
+        let environment = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_TRACES_SAMPLER", "always_on"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        ];
+        let broker = simulated_broker(&[], &environment);
+        call(&broker, 1, |number| format!("00-{TRACE}-{:016x}-01", number + 1)).await;
+        broker.until_logged("OTLP export failed");
+        let logs = broker.stop();
+        let line = logs.lines().find(|line| line.contains("OTLP export failed")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&line["level"], &line["signal"], &line["protocol"]),
+            (&"WARN".into(), &"traces".into(), &protocol.into())
+        );
+        assert!(line["cause"].as_str().unwrap().starts_with(cause), "{endpoint} {protocol}: {line}");
+        assert!(line["dropped"].as_u64().unwrap() > 0, "{line}");
+        assert_eq!(line["endpoint"], endpoint.replace("user:secret@", ""));
+        assert!(!logs.contains("secret"), "{logs}");
+    }
+    assert!(collector.spans().is_empty());
+}

@@ -4,6 +4,8 @@
 use anyhow::{anyhow, bail};
 use opentelemetry_sdk::trace::Sampler;
 
+use super::collector::Collector;
+
 /// Settings of the span export. The exporter itself reads endpoints, headers and timeouts.
 #[derive(Debug, Clone)]
 pub(super) struct Otlp {
@@ -12,7 +14,14 @@ pub(super) struct Otlp {
     pub(super) sampler: Sampler,
     /// Whether the environment names the service.
     pub(super) names_service: bool,
+    /// Where spans are sent, for log lines; none if the endpoint is not an HTTP URL.
+    pub(super) collector: Option<Collector>,
+    /// Number of spans that may wait for their export.
+    pub(super) max_queue_size: usize,
 }
+
+/// Default of `OTEL_BSP_MAX_QUEUE_SIZE`.
+const MAX_QUEUE_SIZE: usize = 2048;
 
 impl Otlp {
     /// Reads the variables; `None` if no endpoint is set, or if the export is off.
@@ -25,10 +34,13 @@ impl Otlp {
         };
         let protocol = get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| get("OTEL_EXPORTER_OTLP_PROTOCOL"));
         let attributes = get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+        let grpc = is_grpc(protocol, endpoint)?;
         Ok(Some(Self {
-            grpc: is_grpc(protocol, endpoint)?,
+            grpc,
             sampler: sampler(get("OTEL_TRACES_SAMPLER"), get("OTEL_TRACES_SAMPLER_ARG"))?,
             names_service: get("OTEL_SERVICE_NAME").is_some() || attributes.contains("service.name="),
+            collector: Collector::of(endpoint, grpc),
+            max_queue_size: queue_size(get("OTEL_BSP_MAX_QUEUE_SIZE"))?,
         }))
     }
 }
@@ -64,6 +76,12 @@ fn sampler(name: Option<&str>, argument: Option<&str>) -> anyhow::Result<Sampler
              them"
         ),
     })
+}
+
+fn queue_size(value: Option<&str>) -> anyhow::Result<usize> {
+    let Some(value) = value else { return Ok(MAX_QUEUE_SIZE) };
+    let size = value.parse().ok().filter(|size| (1..=1_000_000).contains(size));
+    size.ok_or_else(|| anyhow!("OTEL_BSP_MAX_QUEUE_SIZE: expected a number from 1 to 1000000, got {value:?}"))
 }
 
 fn ratio(argument: Option<&str>) -> anyhow::Result<f64> {
@@ -111,6 +129,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke"),
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_TRACES_SAMPLER_ARG", "2"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
         ] {
             let sampler = ("OTEL_TRACES_SAMPLER", "traceidratio");
             let variables =

@@ -2,7 +2,7 @@
 
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::metrics::{Counter, Family, Registry, labels};
+use crate::metrics::{Counter, Family, Label, Registry, labels};
 
 labels! {
     /// What an OTLP collector receives.
@@ -11,6 +11,14 @@ labels! {
         Traces = "traces",
         /// Metrics.
         Metrics = "metrics",
+    }
+}
+
+impl Signal {
+    /// Returns the name of the signal.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        Self::VALUES[Label::index(self)]
     }
 }
 

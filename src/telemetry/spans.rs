@@ -12,17 +12,22 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::environment::Otlp;
+use super::failures::ExportFailures;
+use super::metrics::{Metrics, Signal};
+use super::reported::reported;
 use super::sampler::CallsAlreadySampled;
 
-/// Returns the provider that batches spans and sends them.
-pub(super) fn provider(otlp: &Otlp) -> anyhow::Result<SdkTracerProvider> {
+/// Returns the provider that batches spans and sends them; `metrics` count those that are lost.
+pub(super) fn provider(otlp: &Otlp, metrics: &Metrics) -> anyhow::Result<SdkTracerProvider> {
     let exporter = if otlp.grpc {
         SpanExporter::builder().with_tonic().build()
     } else {
         SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()
     };
+    let failures = ExportFailures::new(Signal::Traces, otlp.collector.clone(), metrics.clone());
+    let processor = reported(exporter.map_err(without_value)?, otlp.max_queue_size, failures);
     Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter.map_err(without_value)?)
+        .with_span_processor(processor)
         .with_sampler(CallsAlreadySampled(otlp.sampler.clone()))
         .with_resource(resource(otlp))
         .build())
