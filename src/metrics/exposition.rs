@@ -117,6 +117,7 @@ mod tests {
             assert!(text.lines().any(|one| one == line), "{line}\n{text}");
         }
         assert!(!text.contains("EOF") && !text.contains("absent") && !text.contains("unused"), "{text}");
+        assert_eq!(text.matches("wait_seconds_bucket").count(), 15, "{text}");
         assert_eq!(Outcome::Hit.index(), 0);
     }
 
@@ -127,6 +128,7 @@ mod tests {
             "# TYPE ecr_broker_credentials counter",
             "ecr_broker_credentials_total{outcome=\"miss\"} 3",
             "# UNIT ecr_broker_wait_seconds seconds",
+            "ecr_broker_wait_seconds_bucket{le=\"+Inf\"} 1",
             "# UNIT process_cpu_seconds seconds",
             "process_cpu_seconds_total 1.5",
         ] {

@@ -102,7 +102,7 @@ impl Histogram {
     /// Returns the upper bound in seconds and the observations of each bucket, and the sum in seconds.
     fn snapshot(&self) -> ([(f64, u64); MAX_BOUNDS + 1], f64) {
         let Inner { buckets, shards } = &*self.0;
-        let mut counts = [(f64::MAX, 0_u64); MAX_BOUNDS + 1];
+        let mut counts = [(f64::INFINITY, 0_u64); MAX_BOUNDS + 1];
         for (count, bound) in counts.iter_mut().zip(buckets.bounds) {
             count.0 = buckets.seconds(bound);
         }
@@ -144,7 +144,7 @@ mod tests {
         for micros in [0, 499, 500, 501, 1_000, 10_000_000, 10_000_001, 3_600_000_000] {
             histogram.observe(Duration::from_micros(micros));
         }
-        assert_eq!(counts(&histogram), [(0.000_5, 3), (0.001, 2), (10.0, 1), (f64::MAX, 2)]);
+        assert_eq!(counts(&histogram), [(0.000_5, 3), (0.001, 2), (10.0, 1), (f64::INFINITY, 2)]);
     }
 
     #[test]
