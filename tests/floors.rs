@@ -323,7 +323,7 @@ fn tests_named_in_the_docs_exist() {
     }
     let mut named = 0;
     // The other pages name settings, metrics and parameters, not tests.
-    let named_otherwise = ["configuration.md", "metrics.md", "operations.md"];
+    let named_otherwise = ["configuration.md", "metrics.md", "operations.md", "runbook.md"];
     let without_tests =
         |page: &Path| page.starts_with("docs/adr") || named_otherwise.iter().any(|name| page.ends_with(name));
     for page in pages(Path::new("docs")).into_iter().filter(|page| !without_tests(page)) {
