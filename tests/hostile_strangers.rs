@@ -26,7 +26,7 @@ use proxy_header::{ProxiedAddress, ProxyHeader};
 use raw_frames::*;
 use support::Client;
 use tokens::{AUDIENCE, ISSUER, Signer, bearing, seconds};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
@@ -112,6 +112,54 @@ async fn messages_without_an_end_take_no_memory_from_others() {
 #[ignore = "connects 4,096 peers: cargo test --test hostile_strangers -- --ignored"]
 async fn messages_without_an_end_of_sixteen_addresses() {
     unfinished_messages(16, 256).await;
+}
+
+/// The start of a TLS handshake: records of a client hello of 65,000 bytes, of which `bytes` are sent.
+fn part_of_a_client_hello(bytes: usize) -> Vec<u8> {
+    let hello = [&[1, 0, 0xfd, 0xe8][..], &vec![b'x'; bytes - 4]].concat();
+    let record = |part: &[u8]| [&[22, 3, 1], &u16::try_from(part.len()).unwrap().to_be_bytes()[..], part].concat();
+    hello.chunks(16_000).flat_map(record).collect()
+}
+
+/// Handshakes that lack an end, and how many of them are open after a second. The broker ends all after 5 s.
+async fn unfinished_handshakes(scene: &Scene, (first, each): (u8, usize), bytes: usize) -> (usize, usize) {
+    let sources = (0..each).flat_map(|_| (first..first + 16).map(attacker));
+    let hello = part_of_a_client_hello(bytes);
+    let send = async |source: Ipv4Addr| {
+        let mut stream = attack::connect_from(source, scene.address()).await.ok()?;
+        stream.write_all(&hello).await.ok()?;
+        Some(stream)
+    };
+    let peers: Vec<_> =
+        stream::iter(sources.map(send)).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+    let made = peers.len();
+    let is_open = async |mut peer: TcpStream| timeout(Duration::from_secs(1), peer.read(&mut [0; 16])).await.is_err();
+    let open = join_all(peers.into_iter().map(is_open)).await.into_iter().filter(|is_open| *is_open).count();
+    (made, open)
+}
+
+/// Handshakes above their longest, then as many just below it as the limit of unproved connections admits.
+async fn long_handshakes(each: usize) {
+    let scene = Scene::start(Setup::default()).await;
+    let (made, open) = unfinished_handshakes(&scene, (1, each), 64_000).await;
+    println!("64 KB: {made} connections, {open} open, {} MB", scene.broker.memory_mb());
+    assert_eq!(open, 0);
+    let (made, open) = unfinished_handshakes(&scene, (17, each), 31_000).await;
+    println!("31 KB: {made} connections, {open} open, {} MB", scene.broker.memory_mb());
+    assert!(open <= 16 * 1024 * 1024 / 31_000, "{open}");
+    let log = scene.end("long handshakes", &format!("{} connections, {open} open after 1 s", 16 * each)).await;
+    assert!(log.contains("too much memory without authentication"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_handshakes_take_bounded_memory() {
+    long_handshakes(48).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "connects 4,096 peers: cargo test --test hostile_strangers -- --ignored"]
+async fn long_handshakes_of_sixteen_addresses() {
+    long_handshakes(256).await;
 }
 
 /// 430 header fields in 16 KiB, and the most that are let in, each on 100 streams.

@@ -7,6 +7,7 @@
 mod call;
 mod connection;
 mod end;
+mod handshake;
 mod registry;
 
 #[cfg(test)]
@@ -14,3 +15,4 @@ mod tests;
 
 pub use self::call::{HealthWatch, UnprovedCall};
 pub use self::connection::{Unproved, UnprovedConnections};
+pub use self::handshake::UnprovedHandshake;

@@ -9,18 +9,21 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
+use self::stream::HandshakeStream;
 use super::lifetime::Lifetime;
 use crate::audit::{Outcome, Proof, Unauthenticated};
 use crate::authn::tls::{self, Application, Tls, VerifiedCertificate};
-use crate::limits::Origin;
+use crate::limits::{Origin, UnprovedHandshake};
 use crate::rejections::{Kind, RejectionRecorder, Subject};
+
+mod stream;
 
 /// Time for a TLS handshake. The connection limits bound how many run at a time. A queue of handshakes would not do: silent peers
 /// would take the turns of their neighbours.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An established connection, and the client certificate if the peer presented one.
-pub(super) type Established = (TlsStream<TcpStream>, Option<VerifiedCertificate>);
+pub(super) type Established = (TlsStream<HandshakeStream<TcpStream>>, Option<VerifiedCertificate>);
 
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +51,16 @@ impl TlsHandshake {
         from: IpAddr,
         lifetime: &Lifetime,
     ) -> Result<Established, NotEstablished> {
+        let stream = HandshakeStream::new(stream, UnprovedHandshake::begin(lifetime.unproved()));
         let handshake = tokio::select! {
             handshake = tokio::time::timeout(TIMEOUT, tls.accept(stream, application)) => handshake,
             () = lifetime.draining() => return Err(NotEstablished::Draining),
         };
         match handshake {
-            Ok(Ok(established)) => return Ok(established),
+            Ok(Ok((mut stream, certificate))) => {
+                stream.get_mut().0.note_established();
+                return Ok((stream, certificate));
+            }
             Ok(Err(error)) => self.record_failure(&error, from),
             Err(_) => debug!(%from, "connection closed: TLS handshake timed out"),
         }

@@ -17,7 +17,7 @@ use crate::limits::memory::{Account, Budget, Limit};
 use crate::limits::origin::Origin;
 use crate::limits::status::Used;
 
-/// Memory for the calls of all unproved connections together, beside that of the connections. One origin may have all of it.
+/// Memory for the handshakes and calls of all unproved connections together, beside that of the connections. One origin may have all of it.
 pub(super) const LIMIT: Limit = Limit {
     all: 16 * 1024 * 1024,
     of_origin: 16 * 1024 * 1024,
