@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// glibc keeps the memory of connections that have left. `serve` sets how soon this allocator returns it.
+#[cfg(feature = "server")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     ecr_broker::cli::main()
 }

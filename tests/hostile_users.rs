@@ -23,7 +23,7 @@ use raw_frames::*;
 use support::{Client, HOST, request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
@@ -152,6 +152,30 @@ async fn many_connections_at_the_limit_of_memory_starve_no_other() {
 #[ignore = "connects 1,280 peers: cargo test --test hostile_users -- --ignored"]
 async fn most_connections_of_five_users_starve_no_other() {
     attacks_of_users(announcements(), &USERS, 256).await;
+}
+
+/// The allocator returns what it has not used for half a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_of_2000_connections_comes_back_when_they_leave() {
+    const MAX_GROWTH_MB: u64 = 12;
+    let scene = Scene::start(Setup::default()).await;
+    let memory = || scene.broker.memory_mb();
+    let before = memory();
+    let streams = (0..8).flat_map(|number| scene.users(3_000 + number, 250));
+    let opened = streams.map(async |stream| Raw::try_open_over(stream, &[]).await.unwrap());
+    let peers: Vec<_> = stream::iter(opened).buffer_unordered(AT_ONCE).collect().await;
+    let open = memory();
+    assert!(open > before + 2 * MAX_GROWTH_MB, "the test holds too little: {before} MB, then {open} MB");
+    drop(peers);
+    let began = Instant::now();
+    while memory() > before + MAX_GROWTH_MB && began.elapsed() < Duration::from_secs(30) {
+        scene.more_honest_calls(5).await;
+    }
+    let after = memory();
+    let figure = format!("{before} MB before, {open} MB open, {after} MB {:.1?} later", began.elapsed());
+    let log = scene.end("2,000 connections", &figure).await;
+    assert!(!log.contains("allocator not set up"), "{log}");
+    assert!(after <= before + MAX_GROWTH_MB, "{figure}");
 }
 
 /// Connects with a certificate.

@@ -3,6 +3,7 @@
 use std::panic::PanicHookInfo;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tikv_jemalloc_ctl::{Access as _, AsName as _, arenas, background_thread};
 use tracing::{error, warn};
 
 use crate::memory_guard;
@@ -10,6 +11,8 @@ use crate::signal::Signals;
 
 /// Descriptors beside those of connections: listeners, AWS, logs, files.
 const OTHER_DESCRIPTORS: u64 = 256;
+/// Milliseconds after which freed memory is returned. A burst reuses it meanwhile.
+const RETURN_MEMORY: isize = 500;
 /// Exit code after a second signal: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -17,6 +20,9 @@ const INTERRUPTED: i32 = 130;
 pub(super) fn prepare(connections: usize) {
     log_panics_without_their_message();
     guard_memory();
+    if let Err(error) = return_memory() {
+        warn!(%error, "allocator not set up: freed memory is not returned");
+    }
     raise_descriptor_limit(connections);
 }
 
@@ -38,6 +44,16 @@ fn guard_memory() {
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
         warn!(%error, "core files not disabled: a core file would hold every credential");
     }
+}
+
+/// Has a thread of the allocator return freed memory. Otherwise an idle process keeps it.
+fn return_memory() -> tikv_jemalloc_ctl::Result<()> {
+    b"arenas.dirty_decay_ms\0".name().write(RETURN_MEMORY)?;
+    for arena in 0..arenas::narenas::read()? {
+        // Only those that exist can be set. The others begin with the value above.
+        _ = format!("arena.{arena}.dirty_decay_ms\0").as_bytes().name().write(RETURN_MEMORY);
+    }
+    background_thread::write(true)
 }
 
 /// Raises the soft limit of descriptors to the hard limit.
