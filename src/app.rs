@@ -49,6 +49,7 @@ mod background;
 mod banner;
 mod endpoints;
 mod parts;
+pub mod preflight;
 mod process;
 mod reload;
 mod report;
@@ -236,7 +237,7 @@ impl App {
             endpoints::ops(ops, pages, &auth, rejections.clone(), &mut sockets)
         });
         let ops = ops.transpose()?;
-        let listeners = endpoints::bind(&config.server.listen, &default_sockets, &mut sockets)?;
+        let listeners = endpoints::bind(&config, &default_sockets, &mut sockets)?;
         let mut endpoints = endpoints::grpc(listeners, &config, &auth, grpc.clone(), (&limits, &rejections));
         endpoints.extend(ecr_api);
         endpoints.extend(ops);

@@ -38,6 +38,7 @@ pub(crate) use self::health::Health;
 pub(crate) use self::http1::{EcrApiProtocol, OpsProtocol};
 pub(crate) use self::http2::GrpcProtocol;
 pub(crate) use self::listener::Listener;
+pub use self::listener::{SocketAccess, check_socket_directory};
 pub(crate) use self::loop_guard::refuse_loop;
 pub(crate) use self::shutdown::{FINAL_FLUSH, ShutdownStages};
 pub(crate) use self::tls_handshake::TlsHandshake;

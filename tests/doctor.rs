@@ -356,7 +356,7 @@ fn closed_socket_names_the_group_that_opens_it() {
     };
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o000)).unwrap();
-        return doctor(None, &address, &["broker.sock (owner ", "chgrp"]);
+        return doctor(None, &address, &["broker.sock (owner ", "set server.socket_group to a group that you are in"]);
     }
     let of_group = |group: u32| std::os::unix::fs::chown(&socket, Some(0), Some(group)).unwrap();
     of_group(BIN);

@@ -15,7 +15,7 @@ use crate::ops::Ops;
 use crate::rejections::RejectionRecorder;
 use crate::server::{
     ActivatedSockets, Drain, EcrApiProtocol, Endpoint, GrpcProtocol, GrpcService, Listener, MAX_OBSERVERS_OPEN,
-    OpsProtocol, TlsHandshake,
+    OpsProtocol, SocketAccess, TlsHandshake,
 };
 
 /// Returns how many connections may be open: those of TCP, of Unix sockets, of the ECR API and of the ops listener have a limit each.
@@ -30,20 +30,21 @@ pub(super) fn max_connections(config: &Config) -> usize {
 
 /// Binds every configured address. If none is configured, binds the first default socket that can be bound.
 pub(super) fn bind(
-    addresses: &[ListenAddress],
+    config: &Config,
     default_sockets: &[PathBuf],
     sockets: &mut ActivatedSockets,
 ) -> anyhow::Result<Vec<Listener>> {
+    let (addresses, access) = (&config.server.listen, config.server.socket);
     if addresses.is_empty() {
-        return bind_default(default_sockets).map(|listener| vec![listener]);
+        return bind_default(default_sockets, access).map(|listener| vec![listener]);
     }
-    addresses.iter().map(|address| Listener::bind(address, sockets)).collect()
+    addresses.iter().map(|address| Listener::bind_for(access, address, sockets)).collect()
 }
 
-fn bind_default(default_sockets: &[PathBuf]) -> anyhow::Result<Listener> {
+fn bind_default(default_sockets: &[PathBuf], access: SocketAccess) -> anyhow::Result<Listener> {
     let mut problems = Vec::new();
     for socket in default_sockets {
-        match Listener::bind(&ListenAddress::Unix(socket.clone()), &mut ActivatedSockets::default()) {
+        match Listener::bind_for(access, &ListenAddress::Unix(socket.clone()), &mut ActivatedSockets::default()) {
             Ok(listener) => return Ok(listener),
             Err(problem) => problems.push(format!("{problem:#}")),
         }

@@ -53,6 +53,8 @@ pub struct Config {
 pub struct Server {
     /// Addresses to listen on; empty: the default sockets.
     pub listen: Vec<ListenAddress>,
+    /// Who may connect to the Unix sockets of `listen`.
+    pub socket: server::SocketAccess,
     /// Whether any process of this host may call over loopback TCP.
     pub loopback: bool,
     /// Maximum number of cached credentials that metrics show one by one.

@@ -13,9 +13,9 @@ use super::reader::Reader;
 use super::setting::{Section, Setting, SettingMeta};
 use super::value_type::ValueType;
 use super::values::{
-    ADDRESS, ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, HOSTS, LOG_FILTER,
+    ADDRESS, ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, GROUP, HOSTS, LOG_FILTER,
     LOG_FORMAT, LOOPBACK_ADDRESS, NETWORKS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION,
-    REVOCATIONS, TRUST_DOMAINS, bytes, count, duration,
+    REVOCATIONS, SOCKET_MODE, TRUST_DOMAINS, bytes, count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
@@ -33,6 +33,15 @@ define_sections! {
         /// Empty: the first of `/run/ecr-broker/broker.sock` and `$XDG_RUNTIME_DIR/ecr-broker/broker.sock`
         /// that can be created.
         listen: Vec<ListenAddress> = [], ADDRESSES, example ["unix:/run/ecr-broker/broker.sock"];
+
+        /// Group of the Unix sockets in `listen`, and of a directory that the broker creates for one. Its
+        /// members may connect. A name of `/etc/group`, or an ID; the broker's user must be root or in it.
+        /// Set it where callers and the broker share no group. Not set: the broker's own group.
+        socket_group: Option<u32>, GROUP, example "977";
+
+        /// Permissions of the Unix sockets in `listen`, in octal. `"0666"` lets every user connect and needs
+        /// `[[grants]]`; the directory must let them pass, too. Lower it to `"0600"` for one user.
+        socket_mode: u32 = "0660", SOCKET_MODE;
 
         /// Time limit for requests in flight after SIGTERM. Keep it below the time after which the service
         /// manager kills the broker (systemd: `TimeoutStopSec`).

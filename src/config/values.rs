@@ -71,6 +71,20 @@ pub(super) const REGISTRIES: ValueType<Vec<Registry>> = ValueType {
     },
 };
 
+/// Only connecting matters, which needs permission to write.
+pub(super) const SOCKET_MODE: ValueType<u32> =
+    text("\"0600\", \"0660\" or \"0666\"", |value, expected| match string(value)?.trim_start_matches('0') {
+        "600" => Ok(0o600),
+        "660" => Ok(0o660),
+        "666" => Ok(0o666),
+        _ => Err(expected.but_got(value)),
+    });
+
+pub(super) const GROUP: ValueType<Option<u32>> = text("a group of /etc/group, or its ID", |value, expected| {
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    group_id(string(value)?, &groups).map(Some).ok_or_else(|| expected.but_got(value))
+});
+
 pub(super) const AUDIT_OUTPUT: ValueType<Option<Output>> =
     text("\"stderr\", \"stdout\" or an absolute path", |value, expected| match string(value)? {
         "stderr" => Ok(Some(Output::Stderr)),
@@ -199,6 +213,16 @@ const fn table<T>(expected: &'static str, read: Read<T>) -> ValueType<T> {
     ValueType { env_format: EnvFormat::Toml, expected: Expected::Words(expected), read }
 }
 
+/// Finds a group in the lines of `/etc/group`. One that is not listed can be given by its ID.
+fn group_id(text: &str, groups: &str) -> Option<u32> {
+    let listed = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, id) = (fields.next()?, fields.nth(1)?);
+        (name == text).then(|| id.parse().ok())?
+    });
+    listed.or_else(|| text.parse().ok())
+}
+
 fn items(value: &Value, expected: Expected) -> Result<&[Value], String> {
     value.as_array().map(Vec::as_slice).ok_or_else(|| expected.but_got(value))
 }
@@ -273,4 +297,19 @@ pub(super) fn accounts(value: &Value) -> Result<Accounts, String> {
     }
     let accounts = texts.iter().map(|text| text.parse().map_err(|error| format!("accounts: {error}")));
     accounts.collect::<Result<_, String>>().map(Accounts::Of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn group_is_found_by_name_and_by_id() {
+        let groups = "root:x:0:\necr-clients:x:977:ci,deploy\n\nodd";
+        for (text, expected) in
+            [("ecr-clients", Some(977)), ("root", Some(0)), ("1234", Some(1234)), ("nobody-here", None), ("-1", None)]
+        {
+            assert_eq!(group_id(text, groups), expected, "{text}");
+        }
+    }
 }

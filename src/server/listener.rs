@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -24,10 +24,37 @@ use crate::trusted_file;
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4_096;
-/// Mode of a Unix socket: its owner and group may connect, as with docker's socket.
-const SOCKET_MODE: u32 = 0o660;
+/// Mode of a new directory of a socket, and what it lacks if every user may connect.
+const DIRECTORY_MODE: u32 = 0o750;
+const OPEN_DIRECTORY: u32 = 0o005;
+/// Mode bits of others.
+const OTHERS: u32 = 0o006;
 /// Directories of the default sockets, which other users cannot write.
 const ALTERNATIVES: &str = "/run/ecr-broker or $XDG_RUNTIME_DIR/ecr-broker";
+
+/// Who may connect to a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Mode of the file.
+    pub mode: u32,
+    /// Group of the file; `None`: that of the broker.
+    pub group: Option<u32>,
+}
+
+/// Owner and group may connect, as with docker's socket.
+impl Default for SocketAccess {
+    fn default() -> Self {
+        Self { mode: 0o660, group: None }
+    }
+}
+
+impl SocketAccess {
+    /// Returns whether every user of the host may connect.
+    #[must_use]
+    pub fn is_open_to_others(&self) -> bool {
+        self.mode & OTHERS != 0
+    }
+}
 
 /// A bound listener.
 #[derive(Debug)]
@@ -75,10 +102,22 @@ impl Listener {
     /// # Errors
     /// Fails if the address cannot be listened on; the error names the address.
     pub(crate) fn bind(address: &ListenAddress, sockets: &mut ActivatedSockets) -> anyhow::Result<Self> {
+        Self::bind_for(SocketAccess::default(), address, sockets)
+    }
+
+    /// Listens on an address as [`Self::bind`] does; a new Unix socket has this access.
+    ///
+    /// # Errors
+    /// As for [`Self::bind`], and if the process may not give the socket to the group.
+    pub(crate) fn bind_for(
+        access: SocketAccess,
+        address: &ListenAddress,
+        sockets: &mut ActivatedSockets,
+    ) -> anyhow::Result<Self> {
         let bound = match (sockets.take_at(address), address) {
             (Some(socket), _) => Self::from_activated(address, socket),
             (None, ListenAddress::Tcp(address)) => Self::bind_tcp(*address),
-            (None, ListenAddress::Unix(path)) => Self::bind_unix(path),
+            (None, ListenAddress::Unix(path)) => Self::bind_unix(path, access),
         };
         bound.with_context(|| match address {
             ListenAddress::Tcp(address) => format!("cannot listen on {address}"),
@@ -131,17 +170,16 @@ impl Listener {
     /// Creates the socket in a private directory, sets its mode, and then moves it to `path`. Replaces a socket that an earlier process
     /// left at `path`. The directory has a random name, so that it never collides with one that a killed process left. The process ID
     /// would not do: it repeats in a container.
-    fn bind_unix(path: &Path) -> anyhow::Result<Self> {
+    fn bind_unix(path: &Path, access: SocketAccess) -> anyhow::Result<Self> {
         check_not_in_use(path)?;
         let directory = path.parent().context("the path has no directory")?;
         if !directory.exists() {
-            fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
-            info!(directory = %directory.display(), "socket directory created");
+            create_directory(directory, access)?;
         }
         check_place(path)?;
         let private = directory.join(private_name());
         fs::DirBuilder::new().mode(0o700).create(&private)?;
-        let made = make_socket(&private.join("s"), path);
+        let made = make_socket(&private.join("s"), path, access);
         fs::remove_dir_all(&private)?;
         let (listener, file) = made?;
         Ok(Self { address: ListenAddress::Unix(path.to_owned()), socket: Socket::Unix(listener, Some(file)) })
@@ -169,14 +207,53 @@ fn private_name() -> String {
     std::iter::once('.').chain(std::iter::repeat_with(fastrand::alphanumeric).take(6)).collect()
 }
 
-fn make_socket(private: &Path, path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
+fn make_socket(private: &Path, path: &Path, access: SocketAccess) -> anyhow::Result<(UnixListener, SocketFile)> {
     let listener = UnixListener::bind(private)?;
     widen_backlog(&listener)?;
-    fs::set_permissions(private, Permissions::from_mode(SOCKET_MODE))?;
+    give_to_group(private, access)?;
+    fs::set_permissions(private, Permissions::from_mode(access.mode))?;
     // Read the inode before the move: at `path`, another process could replace the file.
     let inode = fs::metadata(private)?.ino();
     fs::rename(private, path)?;
     Ok((listener, SocketFile { path: path.to_owned(), inode }))
+}
+
+/// Creates the directory of a socket. Those above it must exist: a path with a typing error must not make a tree.
+fn create_directory(directory: &Path, access: SocketAccess) -> anyhow::Result<()> {
+    check_parent(directory)?;
+    let mode = DIRECTORY_MODE | if access.is_open_to_others() { OPEN_DIRECTORY } else { 0 };
+    fs::DirBuilder::new().mode(mode).create(directory)?;
+    info!(directory = %directory.display(), "socket directory created");
+    give_to_group(directory, access)
+}
+
+fn give_to_group(path: &Path, access: SocketAccess) -> anyhow::Result<()> {
+    let Some(group) = access.group else { return Ok(()) };
+    let problem = "server.socket_group: the broker's user is not in the group; add it, or name another group";
+    chown(path, None, Some(group)).context(problem)
+}
+
+/// Checks that a socket can be created at a path: its directory is safe, or can be created in an existing one.
+///
+/// # Errors
+/// Fails with the fix.
+pub fn check_socket_directory(path: &Path) -> anyhow::Result<()> {
+    let directory = path.parent().context("the path has no directory")?;
+    match directory.try_exists() {
+        Ok(true) => check_place(path),
+        Ok(false) => check_parent(directory),
+        // A directory that this user may not see is not judged.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Fails if the directory above is missing.
+fn check_parent(directory: &Path) -> anyhow::Result<()> {
+    let above = directory.parent().unwrap_or(directory);
+    if !above.try_exists().unwrap_or(true) {
+        bail!("{} does not exist; create it or correct the path", above.display());
+    }
+    Ok(())
 }
 
 /// Fails if another process uses the path: its file is not a socket, or a process accepts connections on the socket.

@@ -10,6 +10,7 @@ use crate::trusted_file;
 pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     check_issuers(config, reader);
     check_activated_sockets(config, reader);
+    check_socket_mode(config, reader);
     check_aws_api(config, reader);
     check_ops(config, reader);
     check_tcp(config, reader);
@@ -34,6 +35,14 @@ fn check_activated_sockets(config: &Config, reader: &mut Reader<'_>) {
                 "is world-writable, so every user would have full access; set SocketMode=0660 or enforce grants";
             reader.report_activated(&format!("{address} {problem}"));
         }
+    }
+}
+
+/// Without grants, every user who can open the socket has full access.
+fn check_socket_mode(config: &Config, reader: &mut Reader<'_>) {
+    if config.server.socket.is_open_to_others() && config.policy.allows_everything() {
+        let problem = "lets every user connect, so every user would have full access; enforce grants, or use \"0660\"";
+        reader.report(&Server::socket_mode(), problem);
     }
 }
 

@@ -11,11 +11,13 @@ use crate::config::reader::Reader;
 use crate::config::settings::{self, Authentication, Tls};
 use crate::environment::{WORKER_THREADS, worker_threads_problem};
 use crate::quoted::Quoted;
-use crate::server;
+use crate::server::{self, SocketAccess};
 
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
     let settings::Server {
         listen,
+        socket_group,
+        socket_mode,
         drain_timeout,
         drain_delay,
         max_connection_age,
@@ -39,6 +41,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
         [aws_api.as_ref().map(|api| ListenAddress::Tcp(api.listen)), ops.as_ref().map(|ops| ops.listen.clone())];
     Server {
         listen: with_activated(listen, &others, reader),
+        socket: SocketAccess { mode: socket_mode, group: socket_group },
         loopback: authentication.loopback,
         ops_max_keys,
         connections: server::Settings {

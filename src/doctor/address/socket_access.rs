@@ -61,16 +61,25 @@ pub(super) fn fix(path: &Path) -> String {
             "start this container with the group {gid}: docker run --group-add {gid}, or supplementalGroups: [{gid}] in the pod's securityContext; outside of a container, add this user to the group in the directory service"
         ),
         SocketAccess::LogInAgain(group) => format!("log in again: you joined group {group} after this login"),
-        SocketAccess::GroupTooPowerful(group) => format!(
-            "ask the operator to give {file} a group for callers only (chgrp, chmod g+rwx): members of {group} can do far more"
-        ),
+        SocketAccess::GroupTooPowerful(group) => {
+            format!("{} for callers only: members of {group} can do far more", another_group(path))
+        }
         SocketAccess::NotByMode => format!(
             "the file mode allows access: check SELinux or AppArmor (ausearch -m avc, journalctl -k), access lists (getfacl {file}), and the directories above (namei -l {file})"
         ),
-        SocketAccess::ChangeFile => {
-            format!("ask the operator to give {file} a group that you are in, with access (chgrp, chmod g+rwx)")
-        }
+        SocketAccess::ChangeFile => format!("{} that you are in", another_group(path)),
     }
+}
+
+/// The broker creates its socket at each start, so that a change of the file alone does not last.
+fn another_group(path: &Path) -> String {
+    if path.is_dir() {
+        let directory = path.display();
+        return format!(
+            "ask the operator to give the directory {directory} (in a unit: Group=) and server.socket_group a group"
+        );
+    }
+    "ask the operator to set server.socket_group to a group".to_owned()
 }
 
 fn access(path: &Path) -> SocketAccess {

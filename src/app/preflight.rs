@@ -1,0 +1,64 @@
+//! Checks of the directories in which `serve` creates files, for `config check`. Nothing is created or opened for writing.
+
+use std::fs;
+use std::path::Path;
+
+use crate::address::ListenAddress;
+use crate::audit::Output;
+use crate::config::{Config, Diagnostic};
+use crate::server::check_socket_directory;
+
+/// Directories in which a service manager creates those of its units before it starts them.
+const OF_UNITS: [&str; 3] = ["/var/log", "/var/lib", "/run"];
+
+/// The problems that `serve` would find.
+#[derive(Debug, Default)]
+pub struct Preflight {
+    /// Problems that stop the broker.
+    pub errors: Vec<Diagnostic>,
+    /// Missing directories that the service manager may create.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Preflight {
+    /// Looks at the directories that the configuration names.
+    #[must_use]
+    pub fn check(config: &Config) -> Self {
+        let mut found = Self::default();
+        let listen = config.server.listen.iter().map(|address| ("server.listen", address));
+        let ops = config.server.ops.iter().map(|ops| ("server.ops_listen", &ops.listen));
+        for (setting, address) in listen.chain(ops) {
+            let ListenAddress::Unix(path) = address else { continue };
+            if let Err(problem) = check_socket_directory(path) {
+                found.errors.push(Diagnostic { place: setting.to_owned(), problem: format!("{address}: {problem:#}") });
+            }
+        }
+        if let Some(Output::File(file)) = config.audit.as_ref().map(|audit| &audit.output) {
+            found.check_directory("audit.output", file);
+        }
+        if let Some(api) = &config.server.aws_api {
+            found.check_directory("server.aws_api_secret_file", &api.secret_file);
+        }
+        found
+    }
+
+    /// Checks that the directory of a file exists. One that this user may not see is not judged.
+    fn check_directory(&mut self, setting: &str, file: &Path) {
+        let Some(directory) = file.parent() else { return };
+        let problem = match fs::metadata(directory) {
+            Ok(found) if found.is_dir() => return,
+            Ok(_) => "is not a directory; correct the path",
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "does not exist; create it",
+            Err(_) => return,
+        };
+        let of_unit = directory.parent().is_some_and(|parent| OF_UNITS.iter().any(|one| parent == Path::new(one)));
+        let problem = format!("{} {problem}", directory.display());
+        let place = setting.to_owned();
+        if of_unit {
+            let problem = format!("{problem}, or let the unit create it (LogsDirectory=, StateDirectory=)");
+            self.warnings.push(Diagnostic { place, problem });
+        } else {
+            self.errors.push(Diagnostic { place, problem });
+        }
+    }
+}
