@@ -6,9 +6,9 @@
 pub use self::aws_files::AwsFiles;
 pub use self::diagnostic::Diagnostic;
 pub use self::example::example;
-pub use self::files::{Disk, Files, Settled};
+pub use self::files::{DEFAULT_FILE, Disk, Files, Settled, file_to_read};
 pub use self::model::{AwsApi, Config, Log, LogFormat, Ops, Server};
-pub use self::print::{effective, fingerprint};
+pub use self::print::{effective, effective_json, fingerprint};
 pub use self::sources::Sources;
 
 use self::reader::Reader;

@@ -8,6 +8,7 @@ mod grant;
 mod grant_toml;
 pub mod lint;
 mod listing;
+mod near;
 mod pattern;
 pub mod suggest;
 
@@ -15,6 +16,7 @@ pub use self::decide::Decision;
 pub use self::grant::{Effect, Grant, Policy};
 pub use self::grant_toml::grants_as_toml;
 pub use self::listing::{Allowed, CallerGrants, Listing};
+pub use self::near::NearMiss;
 pub use self::pattern::{
     Accounts, CallerPattern, ClaimPattern, ClaimPatternError, LabelPattern, LabelPatternError, RegistryPattern,
     SpiffePattern, SpiffePatternError, TokenPattern,

@@ -9,10 +9,11 @@ use rustix::process::geteuid;
 
 use super::broker_user::{self, BrokerUser};
 use crate::app::auth_material::AuthMaterial;
+use crate::app::preflight::Preflight;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, AwsFiles, Config, Diagnostic, Files, Sources};
+use crate::config::{self, AwsFiles, Config, DEFAULT_FILE, Diagnostic, Files, Sources};
 use crate::environment;
-use crate::terminal::{print_error, print_line};
+use crate::terminal::{Format, print_error, print_line};
 use crate::trusted_file;
 
 const EXAMPLES: &str = "\
@@ -33,9 +34,18 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Report every problem in the configuration
+    ///
+    /// Also of the files that it names, and of the directories of sockets and the audit log. Nothing is created. The last line names
+    /// the file that was read.
     Check(File),
     /// Print the effective configuration and each value's origin
-    Print(File),
+    Print {
+        #[command(flatten)]
+        file: File,
+        /// Output format; JSON has a line per setting
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
     /// Print an example with every setting explained
     Example,
 }
@@ -43,7 +53,7 @@ enum Command {
 /// The configuration to read.
 #[derive(Debug, clap::Args)]
 pub(super) struct File {
-    /// Configuration file
+    /// Configuration file; default: /etc/ecr-broker/config.toml if it exists
     #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Read the configuration as serve --allow-loopback does
@@ -65,7 +75,7 @@ impl File {
         }
         let environment = environment::variables();
         Sources {
-            files: Files::read(self.config.as_deref()),
+            files: Files::read(config::file_to_read(self.config.as_deref()).as_deref()),
             activated: Vec::new(),
             aws_files: AwsFiles::read(&environment),
             environment,
@@ -78,28 +88,49 @@ impl File {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Check(file) => {
-            let result = Config::load(&file.sources()).and_then(|config| {
-                config.check_region()?;
-                let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-                let auth = AuthMaterial::load(&config, &clock)?;
-                auth.warnings().iter().for_each(|warning| print_error(format_args!("warning: {warning}")));
-                Ok(())
-            });
+            let sources = file.sources();
+            let result = Config::load(&sources).and_then(|config| check(&config));
             let for_user = validity_of(file.user);
             if result.is_ok() {
-                print_line(format_args!("the configuration is valid{for_user}"))?;
+                print_line(format_args!("the configuration is valid{for_user} ({})", what_was_read(&sources.files)))?;
             }
             Ok(report(result))
         }
-        Command::Print(file) => {
+        Command::Print { file, output } => {
             let sources = file.sources();
-            print_line(config::effective(&sources).trim_end())?;
+            match output {
+                Format::Text => print_line(config::effective(&sources).trim_end())?,
+                Format::Json => config::effective_json(&sources).iter().try_for_each(print_line)?,
+            }
             Ok(report(Config::load(&sources).map(drop)))
         }
         Command::Example => {
             print_line(config::example().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Checks what `serve` needs beside valid settings, and prints warnings.
+fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
+    config.check_region()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let auth = AuthMaterial::load(config, &clock);
+    let Preflight { mut errors, mut warnings } = Preflight::check(config);
+    match auth {
+        Ok(auth) => warnings.extend(auth.warnings()),
+        Err(problems) => errors.extend(problems),
+    }
+    warnings.iter().for_each(|warning| print_error(format_args!("warning: {warning}")));
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+fn what_was_read(files: &Files) -> String {
+    match files.name() {
+        none if none.is_empty() => {
+            format!("no file was read: {DEFAULT_FILE} does not exist; defaults and environment only")
+        }
+        name => name,
     }
 }
 

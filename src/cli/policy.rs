@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use serde_json::json;
 
 use super::config::{File, report};
 use crate::caller::Caller;
 use crate::config::Config;
 use crate::policy::Policy;
 use crate::policy::lint::lint;
-use crate::terminal::{print_error, print_line};
+use crate::terminal::{Format, print_error, print_line};
 
 mod expectations;
 mod explain;
@@ -33,6 +34,14 @@ pub(super) struct Args {
     command: Command,
 }
 
+/// Output of a command.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct Output {
+    /// Output format
+    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
+    format: Format,
+}
+
 #[derive(Debug, Subcommand)]
 #[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 enum Command {
@@ -42,6 +51,8 @@ enum Command {
     Check {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        output: Output,
     },
     /// Explain which grant decides a request
     ///
@@ -50,6 +61,8 @@ enum Command {
     Explain {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        output: Output,
         /// Caller in the format of whoami and the logs
         ///
         /// One of uid:1001,gid:1001 (the user's primary group), loopback, aws-api, spiffe://DOMAIN/PATH, dns:NAME and
@@ -75,6 +88,8 @@ enum Command {
     Test {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        output: Output,
         /// TOML file with `[[expect]]` tables
         ///
         /// Each table has caller, registry and allow (true or false), and optionally claims, profile and grant.
@@ -85,6 +100,8 @@ enum Command {
     Suggest {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        output: Output,
         /// Include denied requests; review them, as any caller can cause one
         #[arg(long)]
         denied: bool,
@@ -95,42 +112,57 @@ enum Command {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (Command::Check { file }
-    | Command::Explain { file, .. }
-    | Command::Test { file, .. }
-    | Command::Suggest { file, .. }) = &args.command;
+    let (Command::Check { file, output }
+    | Command::Explain { file, output, .. }
+    | Command::Test { file, output, .. }
+    | Command::Suggest { file, output, .. }) = &args.command;
     let config = match Config::load(&file.sources()) {
         Ok(config) => config,
         Err(diagnostics) => return Ok(report(Err(diagnostics))),
     };
     match &args.command {
-        Command::Check { .. } => check(&config),
+        Command::Check { .. } => check(&config, output.format),
         Command::Explain { caller, claims, profile, registry, .. } => {
             let caller = explain::with_claims(caller.clone(), claims.iter().cloned().collect())?;
             match registry {
-                Some(registry) => explain::run(&config, &caller, registry, profile),
-                None => explain::operator(&config.policy, &caller),
+                Some(registry) => explain::run(&config, &caller, (registry, profile), output.format),
+                None => explain::operator(&config.policy, &caller, output.format),
             }
         }
-        Command::Test { expectations, .. } => expectations::run(&config, expectations),
-        Command::Suggest { denied, logs, .. } => suggest::run(&config, logs, *denied),
+        Command::Test { expectations, .. } => expectations::run(&config, expectations, output.format),
+        Command::Suggest { denied, logs, .. } => suggest::run(&config, logs, *denied, output.format),
     }
 }
 
-fn check(config: &Config) -> anyhow::Result<ExitCode> {
+fn check(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
     let findings = lint(&config.policy, &config.aws.profiles, &config.accepted_identities());
-    findings.iter().for_each(print_error);
-    if !findings.is_empty() {
-        return Ok(ExitCode::FAILURE);
-    }
-    match &config.policy {
-        Policy::Open => print_line("no grants are configured: every authenticated caller may have every registry")?,
-        Policy::Grants(grants) | Policy::Observed(grants) if grants.is_empty() => {
-            print_line("the list of grants is empty: every request is denied")?;
+    let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    match format {
+        Format::Json => {
+            let grants = config.policy.grants().len();
+            print_line(json!({ "policy": name(&config.policy), "grants": grants, "findings": findings }))?;
         }
-        Policy::Grants(grants) | Policy::Observed(grants) => {
-            print_line(format_args!("{} grants, no findings", grants.len()))?;
-        }
+        Format::Text if findings.is_empty() => print_line(summary(&config.policy))?,
+        Format::Text => findings.iter().for_each(print_error),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn name(policy: &Policy) -> &'static str {
+    match policy {
+        Policy::Open => "open",
+        Policy::Grants(_) => "enforce",
+        Policy::Observed(_) => "observe",
+    }
+}
+
+fn summary(policy: &Policy) -> String {
+    match policy {
+        Policy::Open => "no grants are configured: every authenticated caller may have every registry".to_owned(),
+        Policy::Grants(grants) | Policy::Observed(grants) => match grants.len() {
+            0 => "the list of grants is empty: every request is denied".to_owned(),
+            1 => "1 grant, no findings".to_owned(),
+            several => format!("{several} grants, no findings"),
+        },
+    }
 }

@@ -7,7 +7,7 @@ use super::config::{loopback_flag, report};
 #[cfg(feature = "simulator")]
 use super::simulation::Simulation;
 use crate::app::{self, Start, StartError};
-use crate::config::{AwsFiles, Files, Sources};
+use crate::config::{self, AwsFiles, Files, Sources};
 use crate::environment;
 use crate::server::ActivatedSockets;
 
@@ -24,7 +24,9 @@ signal";
 #[command(after_long_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "help texts, not Markdown")]
 pub(super) struct Args {
-    /// Configuration file; `config example` prints one
+    /// Configuration file; default: /etc/ecr-broker/config.toml if it exists
+    ///
+    /// `config example` prints one. With --simulate only a named file is read.
     #[arg(long, env = "ECR_BROKER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address to listen on, instead of the configured ones
@@ -74,9 +76,14 @@ fn sources(args: &Args, sockets: &ActivatedSockets) -> Sources {
     flags.extend(aws_api_flags(args));
     #[cfg(feature = "simulator")]
     flags.extend(args.simulation.flags());
+    #[cfg(feature = "simulator")]
+    let is_simulated = args.simulation.settings().is_some();
+    #[cfg(not(feature = "simulator"))]
+    let is_simulated = false;
+    let file = if is_simulated { args.config.clone() } else { config::file_to_read(args.config.as_deref()) };
     let environment = environment::variables();
     Sources {
-        files: Files::read(args.config.as_deref()),
+        files: Files::read(file.as_deref()),
         activated: sockets.addresses(),
         aws_files: AwsFiles::read(&environment),
         environment,

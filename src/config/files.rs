@@ -1,5 +1,6 @@
 //! The configuration files: the main file and the files that it includes, read together.
 
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use toml::Table;
@@ -20,6 +21,8 @@ mod include;
 mod keys;
 mod text;
 
+/// Configuration file that is read if it exists and no other is named.
+pub const DEFAULT_FILE: &str = "/etc/ecr-broker/config.toml";
 /// The keys that every file may have.
 pub(super) const LISTS: [&str; 2] = ["profiles", "grants"];
 
@@ -55,6 +58,17 @@ pub(super) struct Document {
     pub(super) table: Table,
     /// The limits of its grants and profiles; none: it may have any.
     pub(super) bound: Option<Bound>,
+}
+
+/// Returns the named file, else the default one unless it is missing. One that this user may not see is returned: reading it fails.
+#[must_use]
+pub fn file_to_read(named: Option<&Path>) -> Option<PathBuf> {
+    let default = || {
+        let found = std::fs::symlink_metadata(DEFAULT_FILE);
+        let is_missing = |error: &Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+        (!found.as_ref().is_err_and(is_missing)).then(|| PathBuf::from(DEFAULT_FILE))
+    };
+    named.map(Path::to_owned).or_else(default)
 }
 
 impl Files {

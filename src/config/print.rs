@@ -1,6 +1,7 @@
 //! The configuration in effect as TOML.
 
 use data_encoding::HEXLOWER;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use toml::{Table, Value};
 
@@ -30,6 +31,29 @@ pub fn fingerprint(sources: &Sources) -> String {
     HEXLOWER.encode(&Sha256::digest(effective(sources))[..8])
 }
 
+/// Returns the same as lines of JSON: settings with the places of their values, then the lists of the files.
+#[must_use]
+pub fn effective_json(sources: &Sources) -> Vec<String> {
+    let reader = Reader::new(sources);
+    let settings = SECTIONS.iter().flat_map(|section| section.settings).map(|setting| json_line(setting, &reader));
+    let in_main = [issuers(reader.file()), aliases(reader.file())].into_iter().flatten();
+    let in_main = in_main.map(|table| json!({ "lists": table, "origin": sources.files.name() }));
+    let listed = reader.documents().filter_map(|document| {
+        let lists = lists_of(&document.table);
+        (!lists.is_empty()).then(|| json!({ "lists": lists, "origin": document.place }))
+    });
+    settings.chain(in_main).chain(listed).map(|line| without_userinfo(&line.to_string())).collect()
+}
+
+fn json_line(setting: &SettingMeta, reader: &Reader<'_>) -> serde_json::Value {
+    let default = || setting.default.parse::<Value>().unwrap_or_else(|_| Value::String(setting.default.to_owned()));
+    let (value, origin) = match reader.find(setting) {
+        Some((value, origin)) => (Some(value), origin),
+        None => ((!setting.default.is_empty()).then(default), Origin::Default),
+    };
+    json!({ "setting": setting.name(), "value": value, "origin": origin.place() })
+}
+
 fn line(setting: &SettingMeta, reader: &Reader<'_>) -> String {
     let (value, origin) = match reader.find(setting) {
         Some((value, origin)) => (value.to_string(), origin),
@@ -46,8 +70,7 @@ fn lists(reader: &Reader<'_>) -> String {
     let in_main = [issuers(reader.file()), aliases(reader.file())];
     let mut text: String = in_main.into_iter().flatten().map(|table| table.to_string()).collect();
     for document in reader.documents() {
-        let lists = LISTS.iter().filter_map(|list| Some(((*list).to_owned(), document.table.get(*list)?.clone())));
-        let lists: Table = lists.collect();
+        let lists = lists_of(&document.table);
         if !lists.is_empty() {
             text.extend(["# ", document.place.as_str(), "\n", lists.to_string().as_str()]);
         }
@@ -56,6 +79,10 @@ fn lists(reader: &Reader<'_>) -> String {
         text += "# No grants: every caller that can open the socket has full access.\n";
     }
     text
+}
+
+fn lists_of(table: &Table) -> Table {
+    LISTS.iter().filter_map(|list| Some(((*list).to_owned(), table.get(*list)?.clone()))).collect()
 }
 
 fn issuers(file: &Table) -> Option<Table> {

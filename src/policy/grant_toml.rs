@@ -32,7 +32,7 @@ pub fn grants_as_toml(grants: &[Grant]) -> String {
     text
 }
 
-fn caller(pattern: &CallerPattern) -> Table {
+pub(super) fn caller(pattern: &CallerPattern) -> Table {
     let (key, value) = match pattern {
         CallerPattern::Uid(uid) => ("uid", i64::from(*uid).into()),
         CallerPattern::Gid(gid) => ("gid", i64::from(*gid).into()),

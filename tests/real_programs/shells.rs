@@ -106,3 +106,26 @@ fn manual_pages_are_formatted_without_a_warning() {
         assert!(output.status.success() && output.stderr.is_empty(), "{page:?}: {output:?}");
     }
 }
+
+/// In its own mount namespace, so that `/etc` of this host stays as it is.
+#[test]
+#[ignore = "needs root, for a mount namespace"]
+fn default_configuration_file_is_read_if_it_exists() {
+    let script = format!(
+        "mount -t tmpfs tmpfs /etc; {PROGRAM} config check\n\
+         mkdir /etc/ecr-broker; echo '[cache]' >/etc/ecr-broker/config.toml; {PROGRAM} config check\n\
+         echo 'nonsense = 1' >/etc/ecr-broker/config.toml\n\
+         for command in 'config check' 'policy check' serve; do {PROGRAM} $command 2>&1 && exit 1; done\n\
+         {PROGRAM} serve --simulate --listen /nowhere 2>&1 | grep nonsense && exit 1; true"
+    );
+    let mut namespace = Command::new("unshare");
+    namespace.args(["--mount", "sh", "-c", &script]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let out = succeed(&mut namespace);
+    assert!(out.contains("no file was read: /etc/ecr-broker/config.toml does not exist"), "{out}");
+    assert!(
+        out.contains("valid for user 0 (/etc/ecr-broker/config.toml)")
+            || out.contains("valid (/etc/ecr-broker/config.toml)"),
+        "{out}"
+    );
+    assert_eq!(out.matches("/etc/ecr-broker/config.toml: nonsense").count(), 3, "{out}");
+}

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::caller::Caller;
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::credential::ProfileName;
 use crate::policy::suggest::{RequestedAccess, suggest};
 use crate::policy::{Decision, Effect, Grant, grants_as_toml};
 use crate::registry::Registry;
-use crate::terminal::{print_error, print_line};
+use crate::terminal::{Format, print_error, print_line};
 
 const NO_ACCOUNT: &str = "it names no account, so only a grant for every account (accounts = [\"*\"]) would allow it";
 
@@ -22,6 +23,8 @@ const NO_ACCOUNT: &str = "it names no account, so only a grant for every account
 #[derive(Debug, Deserialize)]
 struct Record {
     kind: String,
+    #[serde(default)]
+    time: String,
     outcome: String,
     /// Empty if the caller is unknown.
     #[serde(default)]
@@ -46,36 +49,72 @@ struct AuditedRequests {
     requested: Vec<RequestedAccess>,
     /// The requests without a suggestion, each with the reason.
     rejected: BTreeSet<String>,
+    records: usize,
     unreadable: usize,
+    times: Times,
 }
 
-/// Prints grants for requests that were served and that the configured grants do not allow. `denied` includes denied requests.
-pub(super) fn run(config: &Config, logs: &[PathBuf], denied: bool) -> anyhow::Result<ExitCode> {
+/// The times of the first and the last record, as in the log: RFC 3339 in UTC, which sorts as text.
+type Times = (String, String);
+
+/// What was read.
+#[derive(Debug)]
+struct Extent {
+    records: usize,
+    unreadable: usize,
+    times: Times,
+}
+
+/// Prints grants for requests that were served and that the configured grants do not allow. `denied` includes denied requests. A log
+/// without audit records is a failure: it would look like one without a need for grants.
+pub(super) fn run(config: &Config, logs: &[PathBuf], denied: bool, format: Format) -> anyhow::Result<ExitCode> {
     let mut requests = AuditedRequests::default();
     for log in logs {
         for line in lines(log)? {
             requests.add(&line.with_context(|| log.display().to_string())?, config, denied);
         }
     }
-    let AuditedRequests { requested, mut rejected, unreadable } = requests;
-    let (grants, others) = suggest(requested);
+    let read = Extent { records: requests.records, unreadable: requests.unreadable, times: requests.times };
+    let (grants, others) = suggest(requests.requested);
+    let mut rejected = requests.rejected;
     rejected.extend(others.iter().map(|request| format!("{}: a grant would match other callers too", request.caller)));
-    if unreadable > 0 {
-        print_error(format_args!("{unreadable} audit records skipped: they cannot be parsed"));
+    if read.unreadable > 0 {
+        print_error(format_args!("{} audit records skipped: they cannot be parsed", read.unreadable));
     }
-    for problem in &rejected {
-        print_error(format_args!("no grant suggested for {problem}"));
+    if read.records == 0 {
+        let names: Vec<_> = logs.iter().map(|log| log.display().to_string()).collect();
+        print_error(format_args!("no audit records in {}; name the file of audit.output", names.join(", ")));
+        return Ok(ExitCode::FAILURE);
     }
-    print_line(report(&grants))?;
+    match format {
+        Format::Json => print_line(as_json(&read, &grants, &rejected)?)?,
+        Format::Text => {
+            rejected.iter().for_each(|problem| print_error(format_args!("no grant suggested for {problem}")));
+            print_line(report(&read, &grants))?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(grants: &[Grant]) -> String {
+fn report(read: &Extent, grants: &[Grant]) -> String {
+    let (first, last) = &read.times;
+    let plural = if read.records == 1 { "" } else { "s" };
+    let extent = format!("# Read {} audit record{plural} from {first} to {last}.", read.records);
     if grants.is_empty() {
-        return "# Nothing to suggest: no new grant would allow a request in the audit log.".to_owned();
+        return format!("{extent}\n# Nothing to suggest: no new grant would allow a request in the audit log.");
     }
     let head = "# Grants for requests in the audit log that no grant allows. Review them before use.";
-    format!("{head}\n{}", grants_as_toml(grants).trim_end())
+    format!("{extent}\n{head}\n{}", grants_as_toml(grants).trim_end())
+}
+
+fn as_json(read: &Extent, grants: &[Grant], skipped: &BTreeSet<String>) -> anyhow::Result<String> {
+    let grants: toml::Table = grants_as_toml(grants).parse()?;
+    let (from, to) = &read.times;
+    let line = json!({
+        "records": read.records, "unreadable": read.unreadable, "from": from, "to": to,
+        "grants": grants.get("grants").map_or_else(|| json!([]), |grants| json!(grants)), "skipped": skipped,
+    });
+    Ok(line.to_string())
 }
 
 fn lines(log: &Path) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>>> {
@@ -93,18 +132,35 @@ impl AuditedRequests {
             self.unreadable += 1;
             return;
         };
+        if record.kind != "audit" {
+            return;
+        }
+        self.count(&record.time);
         let counts = match record.outcome.as_str() {
             "released" | "observed" => true,
             "denied" => denied,
             _ => false,
         };
-        if record.kind != "audit" || record.count.is_some() || record.operation.is_some() || !counts {
+        if record.count.is_some() || record.operation.is_some() || !counts {
             return;
         }
         match record.requested_access(config) {
             Ok(requested) => self.requested.extend(requested),
             Err(problem) => _ = self.rejected.insert(problem),
         }
+    }
+}
+
+impl AuditedRequests {
+    fn count(&mut self, time: &str) {
+        let (first, last) = &mut self.times;
+        if self.records == 0 || time < first.as_str() {
+            time.clone_into(first);
+        }
+        if time > last.as_str() {
+            time.clone_into(last);
+        }
+        self.records += 1;
     }
 }
 
