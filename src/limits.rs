@@ -51,8 +51,8 @@ pub struct Limits {
 impl Limits {
     /// Starts with no usage.
     #[must_use]
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>, hits: &LimitHits, registry: &mut Registry) -> Self {
-        let (clock, hits) = (|| Arc::clone(&clock), || hits.clone());
+    pub fn new(settings: Settings, clock: &Arc<dyn Clock>, hits: &LimitHits, registry: &mut Registry) -> Self {
+        let (clock, hits) = (|| Arc::clone(clock), || hits.clone());
         let usage = UsageLimits::new(settings, clock(), hits());
         usage.register(registry);
         Self {

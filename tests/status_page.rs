@@ -157,8 +157,8 @@ fn json_of_the_page_and_of_the_command_are_alike() {
     let printed: Value =
         serde_json::from_str(&run(&["status", "-o", "json", "--address", &address], &[]).out()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let served = runtime.block_on(json(&format!("http://{ops}"), "/status.json"));
+    let of_page = runtime.block_on(json(&format!("http://{ops}"), "/status.json"));
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&printed), keys(&served));
-    assert_eq!(printed["keys"][0]["cached"]["expire_time"], served["keys"][0]["cached"]["expire_time"]);
+    assert_eq!(keys(&printed), keys(&of_page));
+    assert_eq!(printed["keys"][0]["cached"]["expire_time"], of_page["keys"][0]["cached"]["expire_time"]);
 }

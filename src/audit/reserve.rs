@@ -94,7 +94,7 @@ mod tests {
     /// Returns how many records a caller can write before one is refused.
     fn records(reserve: &mut Reserve, caller: &str) -> u64 {
         let caller = caller.parse().unwrap();
-        (0..).take_while(|_| reserve.admit(&caller, RECORD)).count() as u64
+        (0..u64::MAX).take_while(|_| reserve.admit(&caller, RECORD)).count() as u64
     }
 
     fn reached() -> Reserve {

@@ -121,7 +121,9 @@ fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
         Ok(auth) => warnings.extend(auth.warnings()),
         Err(problems) => errors.extend(problems),
     }
-    warnings.iter().for_each(|warning| print_error(format_args!("warning: {warning}")));
+    for warning in &warnings {
+        print_error(format_args!("warning: {warning}"));
+    }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 

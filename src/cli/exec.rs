@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let command = prepare(args, &workspace, &credentials)?;
     // Nothing but the files of --static holds a password while COMMAND runs.
     drop(credentials);
-    Ok(block_on(child::run(command))??)
+    block_on(child::run(command))?
 }
 
 /// Writes the configuration, and returns the command with the environment that leads to it.

@@ -33,7 +33,9 @@ pub(super) fn fetch_fresh(settings: &Settings, mut queries: Vec<Query>) -> anyho
         if cached.is_empty() {
             return Ok(results);
         }
-        cached.iter().for_each(|(at, id)| queries[*at].rejected.clone_from(id));
+        for (at, id) in &cached {
+            queries[*at].rejected.clone_from(id);
+        }
         let again: Vec<_> = cached.iter().map(|(at, _)| queries[*at].clone()).collect();
         for ((at, _), result) in cached.iter().zip(client.credentials(&again).await?) {
             results[*at] = result;

@@ -37,7 +37,7 @@ pub(super) struct Args {
     refresh: bool,
     /// Report a credential that the registry rejected, by its ID, and get another
     ///
-    /// The ID is credential_id in -o json. The broker fetches new credentials only if it still has this one, once a minute.
+    /// The ID is `credential_id` in -o json. The broker fetches new credentials only if it still has this one, once a minute.
     #[arg(long, value_name = "ID")]
     rejected: Option<String>,
     #[command(flatten)]
@@ -58,7 +58,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Fetched { credentials, exit } = if args.refresh {
         fetch_fresh(&settings, queries)?
     } else {
-        queries.iter_mut().for_each(|query| query.rejected = args.rejected.clone().unwrap_or_default());
+        for query in &mut queries {
+            query.rejected = args.rejected.clone().unwrap_or_default();
+        }
         fetch(&settings, &queries)?
     };
     // A file without some of its registries must not replace a complete one.

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(true) => return Ok(ExitCode::SUCCESS),
         Ok(false) => print_error("the broker is not serving; ecr-broker doctor says why"),
         Err(failure) if failure.code == Code::NotFound => {
-            print_error(format_args!("unknown health service {service:?}; use --ready, --service config or neither"))
+            print_error(format_args!("unknown health service {service:?}; use --ready, --service config or neither"));
         }
         Err(failure) => print_error(failure),
     }

@@ -189,7 +189,7 @@ define_sections! {
         /// Free space of the file's filesystem that only records of releases may use. Below it, denials and
         /// failed authentications are only counted. One caller's releases may then use an eighth of what is
         /// left, and those of an issuer, a trust domain or this host a half; beyond it the caller gets
-        /// AUDIT_UNAVAILABLE. Set it well below the size of a small filesystem.
+        /// `AUDIT_UNAVAILABLE`. Set it well below the size of a small filesystem.
         reserve: u64 = "64MiB", bytes(0, 1 << 40);
     }
 

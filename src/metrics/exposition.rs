@@ -16,7 +16,7 @@ pub struct Exposition(Arc<client::Registry>);
 pub enum Format {
     /// Prometheus text format 0.0.4.
     Prometheus,
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     OpenMetrics,
 }
 
@@ -50,7 +50,7 @@ impl Format {
         }
     }
 
-    /// Returns the format that an `Accept` header prefers: OpenMetrics if it is named, and not after the plain text.
+    /// Returns the format that an `Accept` header prefers: `OpenMetrics` if it is named, and not after the plain text.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         let quality = |media_type: &str| {

@@ -151,7 +151,7 @@ mod tests {
     fn sum_is_exact_and_does_not_overflow_with_long_validities() {
         let histogram = Histogram::new(Buckets::VALIDITY);
         for _ in 0..1_000_000 {
-            histogram.observe(Duration::from_secs(12 * 3_600));
+            histogram.observe(Duration::from_hours(12));
         }
         assert!((histogram.snapshot().1 - 43_200_000_000.0).abs() < 0.001);
         assert_eq!(counts(&histogram), [(43_200.0, 1_000_000)]);

@@ -42,6 +42,7 @@ impl<'a> Scrape<'a> {
     ///
     /// # Errors
     /// As of the writer.
+    #[expect(clippy::needless_pass_by_value, reason = "a gauge is a number")]
     pub fn gauge(&mut self, name: &'static str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
         self.describe(name, help, MetricType::Gauge, |mut encoder| encoder.encode_gauge(&value))
     }

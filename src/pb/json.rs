@@ -22,15 +22,18 @@ pub(crate) fn seconds<S: Serializer>(duration: &Option<prost_types::Duration>, t
     duration.map(|duration| (duration.as_secs_f64() * 1_000.0).round() / 1_000.0).serialize(to)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
 pub(crate) fn policy_mode<S: Serializer>(value: &i32, to: S) -> Result<S::Ok, S::Error> {
     name(PolicyMode::try_from(*value).ok().map(|mode| mode.as_str_name()), "POLICY_MODE_", to)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
 pub(crate) fn check_name<S: Serializer>(value: &i32, to: S) -> Result<S::Ok, S::Error> {
     let check = ReadinessCheckName::try_from(*value).ok();
     name(check.map(|check| check.as_str_name()), "READINESS_CHECK_NAME_", to)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
 pub(crate) fn key_order<S: Serializer>(value: &i32, to: S) -> Result<S::Ok, S::Error> {
     name(KeyOrder::try_from(*value).ok().map(|order| order.as_str_name()), "KEY_ORDER_", to)
 }

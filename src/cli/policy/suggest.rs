@@ -89,7 +89,9 @@ pub(super) fn run(config: &Config, logs: &[PathBuf], denied: bool, format: Forma
     match format {
         Format::Json => print_line(as_json(&read, &grants, &rejected)?)?,
         Format::Text => {
-            rejected.iter().for_each(|problem| print_error(format_args!("no grant suggested for {problem}")));
+            for problem in &rejected {
+                print_error(format_args!("no grant suggested for {problem}"));
+            }
             print_line(report(&read, &grants))?;
         }
     }

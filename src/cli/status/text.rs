@@ -225,6 +225,7 @@ mod tests {
     use super::*;
     use crate::pb::FetchFailure;
 
+    #[expect(clippy::unnecessary_wraps, reason = "fields of messages are optional")]
     fn seconds(seconds: i64) -> Option<prost_types::Duration> {
         Some(prost_types::Duration { seconds, nanos: 0 })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::text::moment;
-use crate::cache::{CachedTimes, KeyFailure, KeyFilter, KeyQuery, KeyStatus, KeysStatus};
+use crate::cache::{CachedTimes, KeyFailure, KeyFilter, KeyOrder, KeyQuery, KeyStatus, KeysStatus};
 use crate::ops::query::{ORDERS, link, page_link};
 use crate::status::{Status, next_page_token};
 use crate::time_text::short;
@@ -130,11 +130,11 @@ fn registry(key: &KeyStatus, filter: &KeyFilter) -> Markup {
         }
         span.where {
             @if let Some(account) = key.account {
-                a href=(link(&of_account, Default::default())) { (account) }
+                a href=(link(&of_account, KeyOrder::default())) { (account) }
                 " "
             }
             @match key.registry.region() {
-                Some(region) => a href=(link(&of_region, Default::default())) { (region) },
+                Some(region) => a href=(link(&of_region, KeyOrder::default())) { (region) },
                 None => "ECR Public",
             }
             @if key.of_one_caller { " · one caller" }
@@ -144,7 +144,7 @@ fn registry(key: &KeyStatus, filter: &KeyFilter) -> Markup {
 
 fn profile(key: &KeyStatus, filter: &KeyFilter) -> Markup {
     let of_profile = KeyFilter { profile: Some(key.profile.clone()), ..filter.clone() };
-    html! { a href=(link(&of_profile, Default::default())) { (key.profile) } }
+    html! { a href=(link(&of_profile, KeyOrder::default())) { (key.profile) } }
 }
 
 fn of(cached: Option<&CachedTimes>, text: impl Fn(&CachedTimes) -> Markup) -> Markup {
