@@ -1,11 +1,15 @@
 //! Lines on stdout and stderr.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, IsTerminal as _, Write as _, stdout};
+#[cfg(feature = "client")]
+use std::io::IsTerminal as _;
+use std::io::{ErrorKind, Write as _, stdout};
 
 use anyhow::Context as _;
+#[cfg(feature = "client")]
 use clap::builder::styling::{AnsiColor, Style};
 
+#[cfg(feature = "client")]
 use crate::environment;
 use crate::quoted::Visible;
 
@@ -20,9 +24,11 @@ pub enum Format {
 }
 
 /// Colours of words in reports.
+#[cfg(feature = "client")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Colours(bool);
 
+#[cfg(feature = "client")]
 impl Colours {
     /// No colours, as for a file.
     #[cfg(test)]
@@ -58,7 +64,7 @@ pub(crate) fn print_error(problem: impl Display) {
 
 /// Prints text and a line end on stderr, for a person at a terminal.
 #[expect(clippy::print_stderr, reason = "for a person, not a log")]
-#[cfg(feature = "simulator")]
+#[cfg(all(feature = "server", feature = "simulator"))]
 pub(crate) fn print_note(line: impl Display) {
     eprintln!("{line}");
 }

@@ -133,6 +133,7 @@ async fn p11_items_of_a_batch_with_one_credential_have_one_record() {
     );
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "fields of messages are optional")]
 fn prost_duration(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }

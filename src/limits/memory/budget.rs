@@ -21,10 +21,12 @@ pub(in crate::limits) struct Limit {
     pub(in crate::limits) all: usize,
     /// Bytes of the connections of one origin.
     pub(in crate::limits) of_origin: usize,
+    /// How many times as much there may be before a connection that holds some is paused: it reads on to give it back.
+    pub(in crate::limits) of_holders: usize,
     /// The name of the limit in metrics.
     pub(in crate::limits) name: LimitName,
-    /// The log line of a connection that is closed.
-    pub(in crate::limits) event: &'static str,
+    /// The log line of a connection that is closed; none: connections are only paused.
+    pub(in crate::limits) event: Option<&'static str>,
 }
 
 /// A budget of memory. A clone is a handle of the same.
@@ -95,7 +97,10 @@ impl Budget {
     /// Adds to an account. Closes connections if it, with others, holds too much.
     pub(super) fn charge(&self, balance: &Balance, bytes: usize) {
         balance.add(bytes, &self.0.total);
-        if self.is_exhausted(balance) && self.0.limit.is_exceeded(self.0.total.live(), balance.of_origin.live()) {
+        if self.0.limit.event.is_some()
+            && self.is_exhausted(balance)
+            && self.0.limit.is_exceeded(self.0.total.live(), balance.of_origin.live())
+        {
             self.make_room();
         }
     }
@@ -107,7 +112,9 @@ impl Budget {
 
     /// Returns whether nothing more may be read from the connection, until memory is released.
     pub(super) fn is_exhausted(&self, balance: &Balance) -> bool {
-        self.0.limit.is_exceeded(self.0.total.held(), balance.of_origin.held()) && !balance.has_left()
+        let times = if balance.bytes() == 0 { 1 } else { self.0.limit.of_holders };
+        let (all, of_origin) = (self.0.total.held(), balance.of_origin.held());
+        self.0.limit.is_exceeded(all / times, of_origin / times) && !balance.has_left()
     }
 
     /// Keeps a connection until there is room for it. The caller checks that afterwards: it may have come just before.
@@ -142,9 +149,10 @@ impl Budget {
             closed = Some(balance.origin);
         }
         drop(open);
-        if let Some(origin) = closed.filter(|_| self.0.log.is_due(self.0.clock.now().steady)) {
+        let due = closed.filter(|_| self.0.log.is_due(self.0.clock.now().steady));
+        if let Some((origin, event)) = due.zip(limit.event) {
             let (limit_bytes, suppressed_for) = (limit.all, humantime::format_duration(log_throttle::INTERVAL));
-            warn!(%origin, limit_bytes, %suppressed_for, "{}", limit.event);
+            warn!(%origin, limit_bytes, %suppressed_for, "{event}");
         }
     }
 }

@@ -10,7 +10,13 @@ use super::super::test_clock::Still;
 use super::*;
 use crate::metrics::Registry;
 
-const LIMIT: Limit = Limit { all: 1_000, of_origin: 400, name: LimitName::RequestMemory, event: "connection closed" };
+const LIMIT: Limit = Limit {
+    all: 1_000,
+    of_origin: 400,
+    of_holders: 1,
+    name: LimitName::RequestMemory,
+    event: Some("connection closed"),
+};
 
 fn budget() -> Budget {
     Budget::new(LIMIT, Arc::new(Still::default()), LimitHits::new(&mut Registry::default()))

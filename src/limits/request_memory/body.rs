@@ -12,6 +12,8 @@ pub struct BodyMemory {
     /// Bytes of messages that the handler holds at most.
     limit: usize,
     read: usize,
+    /// Whether a message was not complete after a while.
+    is_unfinished: bool,
 }
 
 impl BodyMemory {
@@ -20,8 +22,18 @@ impl BodyMemory {
     pub fn begin(connection: &ConnectionMemory, limit: usize) -> Self {
         connection.begin_body();
         // At once, and not when its task first runs: until then every connection could add a hundred calls.
-        connection.account().charge(CALL_BYTES);
-        Self { connection: connection.clone(), limit, read: 0 }
+        connection.begun().charge(CALL_BYTES);
+        Self { connection: connection.clone(), limit, read: 0, is_unfinished: false }
+    }
+
+    /// Notes that a message is not complete after a while. Calls of usual clients are decoded in a moment and delay others at most; this
+    /// one can last, so that it counts among what closes connections.
+    pub fn note_unfinished(&mut self) {
+        if !self.is_unfinished {
+            self.is_unfinished = true;
+            self.connection.account().charge(CALL_BYTES);
+            self.connection.begun().release(CALL_BYTES);
+        }
     }
 
     /// Notes bytes that the handler has read.
@@ -35,7 +47,9 @@ impl BodyMemory {
 
 impl Drop for BodyMemory {
     fn drop(&mut self) {
-        self.connection.account().release(self.read + CALL_BYTES);
+        let of_call = if self.is_unfinished { self.connection.account() } else { self.connection.begun() };
+        of_call.release(CALL_BYTES);
+        self.connection.account().release(self.read);
         self.connection.end_body();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::clock::Clock;
 use crate::limits::hits::{LimitHits, LimitName};
@@ -14,14 +14,26 @@ pub(super) const LIMIT: Limit = Limit {
     all: 32 * 1024 * 1024,
     of_origin: 8 * 1024 * 1024,
     name: LimitName::RequestMemory,
-    event: "connection closed: too much memory for unanswered requests",
+    of_holders: 1,
+    event: Some("connection closed: too much memory for unanswered requests"),
+};
+/// Bytes of calls that have just begun. Their messages arrive in a moment, so that other connections wait and none is closed.
+pub(super) const BEGUN: Limit = Limit {
+    all: 8 * 1024 * 1024,
+    of_origin: 4 * 1024 * 1024,
+    of_holders: 2,
+    name: LimitName::RequestMemory,
+    event: None,
 };
 /// Bytes of requests that a peer may send before the broker reads them: the connection window.
 const WINDOW: usize = 256 * 1024;
 
 /// The memory of all requests. A clone is a handle of the same.
 #[derive(Debug, Clone)]
-pub struct RequestMemory(Budget);
+pub struct RequestMemory {
+    held: Budget,
+    begun: Budget,
+}
 
 /// The memory of a connection's requests. It counts until the last handle is dropped.
 #[derive(Debug, Clone)]
@@ -37,6 +49,7 @@ pub struct HeldMemory {
 #[derive(Debug)]
 struct Connection {
     account: Account,
+    begun: Account,
     /// Requests whose message may still be read.
     bodies: AtomicUsize,
 }
@@ -45,21 +58,24 @@ impl RequestMemory {
     /// Starts with no connection.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
-        Self(Budget::new(LIMIT, clock, hits))
+        Self { held: Budget::new(LIMIT, Arc::clone(&clock), hits.clone()), begun: Budget::new(BEGUN, clock, hits) }
     }
 
     /// Opens the account of a connection from `origin`.
     #[must_use]
     pub fn enter(&self, origin: Origin) -> ConnectionMemory {
-        let account = Account::open(&self.0, origin, WINDOW);
-        ConnectionMemory(Arc::new(Connection { account, bodies: AtomicUsize::default() }))
+        let [account, begun] = [&self.held, &self.begun].map(|budget| Account::open(budget, origin, WINDOW));
+        ConnectionMemory(Arc::new(Connection { account, begun, bodies: AtomicUsize::default() }))
     }
 }
 
 impl ConnectionMemory {
     /// Completes when the connection must be closed. Only for its task, and to be polled after the connection.
     pub async fn closing(&self) {
-        self.account().closing().await;
+        tokio::select! {
+            () = self.account().closing() => {}
+            () = self.begun().closing() => {}
+        }
     }
 
     /// Returns whether the connection must be closed.
@@ -70,7 +86,8 @@ impl ConnectionMemory {
 
     /// Completes when more may be read from the connection: others have given enough memory back. Only for its task.
     pub fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
-        self.account().poll_room(context)
+        ready!(self.account().poll_room(context));
+        self.begun().poll_room(context)
     }
 
     /// Counts `bytes` until the result is dropped.
@@ -105,6 +122,11 @@ impl ConnectionMemory {
 
     pub(super) fn end_body(&self) {
         self.0.bodies.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The account of calls that have begun.
+    pub(super) fn begun(&self) -> &Account {
+        &self.0.begun
     }
 
     pub(super) fn account(&self) -> &Account {

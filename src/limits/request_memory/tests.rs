@@ -73,18 +73,25 @@ fn call_and_message_count_from_their_arrival_until_it_is_decoded() {
     connection.note_received(100);
     let mut body = BodyMemory::begin(&connection, UNARY);
     connection.note_turn();
-    assert_eq!(bytes(&connection), CALL + 100);
+    assert_eq!([bytes(&connection), connection.begun().bytes()], [100, CALL]);
+    for _ in 0..2 {
+        body.note_unfinished();
+        assert_eq!([bytes(&connection), connection.begun().bytes()], [CALL + 100, 0]);
+    }
     body.note_read(100);
     assert_eq!(bytes(&connection), CALL + 100, "the handler has not decoded it");
     drop(body);
     assert_eq!(bytes(&connection), 0);
+    drop(BodyMemory::begin(&connection, UNARY));
+    assert_eq!(connection.begun().bytes(), 0);
 }
 
 #[test]
 fn unread_message_counts_until_its_requests_have_ended() {
     let memory = memory();
     let connection = memory.enter(Origin::Uid(1));
-    let body = BodyMemory::begin(&connection, UNARY);
+    let mut body = BodyMemory::begin(&connection, UNARY);
+    body.note_unfinished();
     connection.note_received(1_000_000);
     connection.note_received(1_000_000);
     connection.note_turn();
@@ -103,7 +110,7 @@ fn stream_of_small_messages_does_not_add_up() {
         connection.note_received(100);
         reflection.note_read(100);
     }
-    assert_eq!(bytes(&connection), CALL + 16_000);
+    assert_eq!(bytes(&connection), 16_000);
     drop(reflection);
     assert_eq!(bytes(&connection), 0);
 }
@@ -116,6 +123,7 @@ fn hundred_calls_at_once_stay_below_the_share_of_their_origin() {
     let calls: Vec<_> = (0..100)
         .map(|_| {
             let mut body = BodyMemory::begin(&connection, UNARY);
+            body.note_unfinished();
             connection.note_received(4096);
             body.note_read(4096);
             body
@@ -124,4 +132,19 @@ fn hundred_calls_at_once_stay_below_the_share_of_their_origin() {
     assert!(!connection.is_closing() && bytes(&connection) < MAX_ORIGIN_BYTES / 2);
     drop(calls);
     assert_eq!(bytes(&connection), 0);
+}
+
+/// Thousands of builds at once, each with a whole message: none of their connections is closed.
+#[test]
+fn calls_that_have_begun_pause_their_origin_and_close_nothing() {
+    let memory = memory();
+    let [many, other, stranger] = [1, 1, 2].map(|uid| memory.enter(Origin::Uid(uid)));
+    let mut calls: Vec<_> = (0..10_000).map(|_| BodyMemory::begin(&many, UNARY)).collect();
+    assert_eq!(closed(&[many.clone(), other.clone(), stranger.clone()]), 0);
+    assert!(is_paused(&many) && is_paused(&other) && is_paused(&stranger), "too much in all");
+    calls.truncate(300);
+    assert!(is_paused(&other) && !is_paused(&stranger), "too much of one origin");
+    assert!(!is_paused(&many), "it reads the messages of what has begun");
+    calls.truncate(200);
+    assert!(!is_paused(&other) && !is_paused(&many));
 }

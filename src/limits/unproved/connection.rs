@@ -22,7 +22,8 @@ pub(super) const LIMIT: Limit = Limit {
     all: 16 * 1024 * 1024,
     of_origin: 16 * 1024 * 1024,
     name: LimitName::UnprovedMemory,
-    event: "connection closed: too much memory without authentication",
+    of_holders: 1,
+    event: Some("connection closed: too much memory without authentication"),
 };
 /// Bytes of requests that a peer may send before the broker reads them: the connection window.
 const WINDOW: usize = 64 * 1024;

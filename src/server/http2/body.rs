@@ -48,9 +48,13 @@ pub(super) struct RequestBody {
     partial: BytesMut,
     /// `None`: no time limit, for calls in which the client streams messages.
     timeout: Option<Duration>,
-    /// Deadline of the body; it is set when the first wait for data begins.
+    /// End of the usual time of the body, then its deadline; set when the first wait for data begins.
     deadline: Option<Pin<Box<Sleep>>>,
+    is_unfinished: bool,
 }
+
+/// Time in which the messages of usual clients arrive after their headers.
+const USUAL_TIME: Duration = Duration::from_millis(500);
 
 /// What a body counts for.
 enum Account {
@@ -117,6 +121,7 @@ where
             partial: BytesMut::new(),
             timeout,
             deadline: None,
+            is_unfinished: false,
         });
         let call = self.watchdog.begin_call();
         self.inner.clone().oneshot(request).map_ok(Box::new(|mut response| {
@@ -179,6 +184,14 @@ impl RequestBody {
         }
     }
 
+    /// Notes that the message is not complete after its usual time.
+    fn note_unfinished(&mut self) {
+        self.is_unfinished = true;
+        if let Account::Proved(memory) = &mut self.account {
+            memory.note_unfinished();
+        }
+    }
+
     fn take_partial(&mut self) -> Option<Result<Bytes, Status>> {
         Some(std::mem::take(&mut self.partial).freeze()).filter(|bytes| !bytes.is_empty()).map(Ok)
     }
@@ -192,13 +205,21 @@ impl http_body::Body for RequestBody {
         if let Poll::Ready(data) = self.poll_data(context) {
             return Poll::Ready(data.map(|data| data.map(Frame::data)));
         }
-        let Some(timeout) = self.timeout else { return Poll::Pending };
-        if self.first.is_complete() {
+        if self.timeout.is_some() && self.first.is_complete() {
             // The decoded message can be a hundred times larger. It must not wait for the end of the stream.
             return Poll::Ready(None);
         }
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        let Some(timeout) = self.timeout else {
+            self.note_unfinished();
+            return Poll::Pending;
+        };
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(USUAL_TIME)));
         ready!(deadline.as_mut().poll(context));
+        if !self.is_unfinished {
+            self.note_unfinished();
+            let deadline = self.deadline.insert(Box::pin(sleep(timeout - USUAL_TIME)));
+            ready!(deadline.as_mut().poll(context));
+        }
         Poll::Ready(Some(Err(Status::deadline_exceeded("request timed out: its message did not arrive in time"))))
     }
 
@@ -245,24 +266,26 @@ mod tests {
     /// The preface, SETTINGS and a request.
     const REQUEST: &[u8] =
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x03\x01\x04\0\0\0\x01\x83\x86\x84";
-    /// Memory that one user may have.
-    const SHARE: usize = 8 * 1024 * 1024;
+    /// Calls of one user that may begin before another connection is read.
+    const BEGUN: usize = 4 * 1024 * 1024 / (20 * 1024);
 
     #[tokio::test]
     async fn call_counts_before_its_task_runs() {
-        let memory = RequestMemory::new(Arc::new(SystemClock::new()), LimitHits::new(&mut Registry::default()))
-            .enter(Origin::Uid(1));
-        let _held = memory.hold(SHARE);
+        let all = RequestMemory::new(Arc::new(SystemClock::new()), LimitHits::new(&mut Registry::default()));
+        let [memory, other] = [1, 1].map(|uid| all.enter(Origin::Uid(uid)));
+        let _begun: Vec<_> = (0..BEGUN).map(|_| BodyMemory::begin(&memory, usize::MAX)).collect();
         let never = tower::service_fn(|_: Request<RequestBody>| pending::<Result<Response<Body>, Infallible>>());
         let service = TrackedService::new(never, PeerWatchdog::default(), None, memory.clone());
         let (mut peer, io) = tokio::io::duplex(1024);
         peer.write_all(REQUEST).await.unwrap();
         let mut connection = pin!(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service));
         // No other task runs meanwhile.
-        let is_closing = poll_fn(|context| {
+        let is_paused = poll_fn(|context| {
+            let before = other.poll_room(context).is_pending();
             let connections = (0..3).map(|_| connection.as_mut().poll(context).is_pending());
-            Poll::Ready(connections.filter(|is_open| *is_open).count() == 3 && memory.is_closing())
+            let is_open = connections.filter(|is_open| *is_open).count() == 3;
+            Poll::Ready(!before && is_open && other.poll_room(context).is_pending())
         });
-        assert!(is_closing.await);
+        assert!(is_paused.await && !memory.is_closing());
     }
 }
