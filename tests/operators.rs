@@ -77,6 +77,12 @@ fn config_check_names_the_file_and_finds_what_serve_would() {
         assert!(ended.stderr.lines().any(|line| line.contains(key) && line.contains(problem)), "{key}: {ended:?}");
     }
 
+    place.write("[aws]\nregion = \"eu-centrl-1\"\n");
+    let warned = place.run(&["config", "check"], &[]);
+    assert!(warned.code == 0 && warned.stderr.contains("aws.region: \"eu-centrl-1\" is not a region"), "{warned:?}");
+    place.write("[aws]\nregion = \"eu-centrl-1\"\nregions = [\"eu-centrl-1\"]\n");
+    assert_eq!(place.run(&["config", "check"], &[]).stderr, "");
+
     // systemd creates these directories.
     place.write("[audit]\noutput = \"/var/log/no-such-ecr-broker/audit.jsonl\"\n");
     let warned = place.run(&["config", "check"], &[]);

@@ -1,4 +1,5 @@
-//! Checks of the directories in which `serve` creates files, for `config check`. Nothing is created or opened for writing.
+//! Checks for `config check` beside valid settings: the directories in which `serve` creates files, and the names of regions. Nothing
+//! is created or opened for writing.
 
 use std::fs;
 use std::path::Path;
@@ -6,17 +7,35 @@ use std::path::Path;
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::config::{Config, Diagnostic};
+use crate::registry::{Region, Registry};
 use crate::server::check_socket_directory;
 
 /// Directories in which a service manager creates those of its units before it starts them.
 const OF_UNITS: [&str; 3] = ["/var/log", "/var/lib", "/run"];
+
+/// Names the regions of settings that AWS did not have when this program was built. They may be new, or misspelt.
+fn unknown_regions(config: &Config) -> impl Iterator<Item = Diagnostic> {
+    let main = config.aws.region.as_deref().and_then(|name| name.parse::<Region>().ok());
+    let main = main.map(|region| ("aws.region", region));
+    let kept_warm = config.keep_warm.iter().filter_map(Registry::region).cloned();
+    let granted = config.policy.named_regions().map(|region| ("grants", region));
+    let all = main.into_iter().chain(kept_warm.map(|region| ("cache.keep_warm", region))).chain(granted);
+    let is_unknown = |region: &Region| !region.is_known() && !config.aws.regions.contains(region);
+    all.filter(move |(_, region)| is_unknown(region)).map(|(place, region)| {
+        let problem = format!(
+            "{:?} is not a region that this version knows; correct it, or add it to aws.regions",
+            region.as_str()
+        );
+        Diagnostic { place: place.to_owned(), problem }
+    })
+}
 
 /// The problems that `serve` would find.
 #[derive(Debug, Default)]
 pub struct Preflight {
     /// Problems that stop the broker.
     pub errors: Vec<Diagnostic>,
-    /// Missing directories that the service manager may create.
+    /// Missing directories that the service manager may create, and unknown regions.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -39,6 +58,7 @@ impl Preflight {
         if let Some(api) = &config.server.aws_api {
             found.check_directory("server.aws_api_secret_file", &api.secret_file);
         }
+        found.warnings.extend(unknown_regions(config));
         found
     }
 

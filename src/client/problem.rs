@@ -14,6 +14,9 @@ use super::transient::is_transient;
 /// Shortest wait that an error names.
 const NOTABLE_WAIT: Duration = Duration::from_millis(50);
 
+const START_ONE: &str = "start one with `ecr-broker serve` or set --address, ECR_BROKER_ADDRESS or client.toml";
+const RUN_DOCTOR: &str = "run `ecr-broker doctor` with the same settings for the cause and a fix";
+
 /// Why an address has no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
@@ -78,10 +81,10 @@ impl Problem {
             0 => format!("{address}{wait}: {}", problem.text),
             _ => format!("{address}: {}", problem.text),
         });
-        Failure::unreachable(format!(
-            "no broker answers at {}; start one with `ecr-broker serve` or set --address, ECR_BROKER_ADDRESS or client.toml",
-            texts.collect::<Vec<_>>().join(", nor at ")
-        ))
+        let texts = texts.collect::<Vec<_>>().join(", nor at ");
+        // A program answers there: a mistake of TLS, or another protocol.
+        let fix = if first(ProblemKind::Permanent).is_some() { RUN_DOCTOR } else { START_ONE };
+        Failure::unreachable(format!("no broker answers at {texts}; {fix}"))
     }
 }
 
@@ -153,6 +156,8 @@ mod tests {
         );
         let at_once = text(&all[1..], Duration::ZERO);
         assert!(at_once.starts_with("no broker answers at http://h:1: connection timed out; start"), "{at_once}");
+        let wrong = text(&[(&two, problem(io::ErrorKind::InvalidData))], Duration::ZERO);
+        assert!(wrong.ends_with("; run `ecr-broker doctor` with the same settings for the cause and a fix"), "{wrong}");
         let denied = [(&two, Problem::timed_out()), (&one, problem(io::ErrorKind::PermissionDenied))];
         let denied = Problem::failure(&denied, Duration::ZERO);
         assert_eq!(denied.message, "unix:/s: permission denied; ask the operator to add you to the socket's group");
