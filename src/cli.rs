@@ -110,7 +110,7 @@ enum Command {
     Get(get::Args),
     /// Run a command with a temporary docker configuration
     ///
-    /// COMMAND gets a `DOCKER_CONFIG` in which the credential helper answers for the registries. It is a copy of yours: contexts,
+    /// COMMAND gets a docker configuration in which the credential helper answers for the registries. It is a copy of yours: contexts,
     /// plugins, proxies and the credentials of other registries stay usable. No secret is written. The copy is removed when COMMAND
     /// ends, and changes to it are lost.
     #[cfg(feature = "client")]

@@ -121,7 +121,7 @@ fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
         Ok(auth) => warnings.extend(auth.warnings()),
         Err(problems) => errors.extend(problems),
     }
-    for warning in &warnings {
+    for warning in warnings {
         print_error(format_args!("warning: {warning}"));
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -37,7 +37,7 @@ pub(super) struct Args {
     refresh: bool,
     /// Report a credential that the registry rejected, by its ID, and get another
     ///
-    /// The ID is `credential_id` in -o json. The broker fetches new credentials only if it still has this one, once a minute.
+    /// The ID is the field `credential_id` of -o json. The broker fetches new credentials only if it still has this one, once a minute.
     #[arg(long, value_name = "ID")]
     rejected: Option<String>,
     #[command(flatten)]
