@@ -218,7 +218,7 @@ fn broker_serves_with_every_blank_variable() {
     for value in BLANK {
         let blank = BROKER_VARIABLES.map(|variable| (variable, value));
         let environment = [&blank[..], &KEYS, &needed].concat();
-        assert_eq!(run(&["config", "check"], &environment).out(), "the configuration is valid\n");
+        assert!(run(&["config", "check"], &environment).out().starts_with("the configuration is valid ("));
         let broker = Server::start(&SERVE, &environment);
         run(&["get", PRIVATE, "--address", &broker.address], &[]).out();
     }

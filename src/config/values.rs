@@ -307,7 +307,7 @@ mod tests {
     fn group_is_found_by_name_and_by_id() {
         let groups = "root:x:0:\necr-clients:x:977:ci,deploy\n\nodd";
         for (text, expected) in
-            [("ecr-clients", Some(977)), ("root", Some(0)), ("1234", Some(1234)), ("nobody-here", None), ("-1", None)]
+            [("ecr-clients", Some(977)), ("root", Some(0)), ("1234", Some(1234)), ("no-such-group", None), ("-1", None)]
         {
             assert_eq!(group_id(text, groups), expected, "{text}");
         }

@@ -127,5 +127,5 @@ fn default_configuration_file_is_read_if_it_exists() {
             || out.contains("valid (/etc/ecr-broker/config.toml)"),
         "{out}"
     );
-    assert_eq!(out.matches("/etc/ecr-broker/config.toml: nonsense").count(), 3, "{out}");
+    assert_eq!(out.matches("/etc/ecr-broker/config.toml: [nonsense]").count(), 3, "{out}");
 }
