@@ -217,7 +217,7 @@ impl http_body::Body for RequestBody {
         ready!(deadline.as_mut().poll(context));
         if !self.is_unfinished {
             self.note_unfinished();
-            let deadline = self.deadline.insert(Box::pin(sleep(timeout - USUAL_TIME)));
+            let deadline = self.deadline.insert(Box::pin(sleep(timeout.saturating_sub(USUAL_TIME))));
             ready!(deadline.as_mut().poll(context));
         }
         Poll::Ready(Some(Err(Status::deadline_exceeded("request timed out: its message did not arrive in time"))))
