@@ -289,7 +289,9 @@ async fn lists_of_thousands_of_empty_items_are_refused_by_their_number() {
     for encoding in [None, Some(CompressionEncoding::Gzip), Some(CompressionEncoding::Deflate)] {
         let mut client = broker.client().await;
         client = if let Some(encoding) = encoding { client.send_compressed(encoding) } else { client };
-        let batch = pb::BatchGetRegistryCredentialsRequest { requests: vec![Default::default(); 32_700] };
+        let batch = pb::BatchGetRegistryCredentialsRequest {
+            requests: vec![pb::GetRegistryCredentialsRequest::default(); 32_700],
+        };
         let refused = client.batch_get_registry_credentials(batch).await.unwrap_err();
         assert_eq!(reason(&refused), "REQUEST_INVALID", "{refused:?}");
         let watch = pb::WatchRegistryCredentialsRequest {
