@@ -416,7 +416,7 @@ async fn p11_releases_outlast_denials_on_a_full_disk_and_recover() {
     assert_eq!(small.recorded_denials(), 2);
 }
 
-/// A caller that floods a disk with its releases gets AUDIT_UNAVAILABLE, and no other caller does.
+/// A caller that floods a disk with its releases gets `AUDIT_UNAVAILABLE`, and no other caller does.
 #[tokio::test]
 async fn p11_flood_of_releases_on_a_small_disk_refuses_its_caller_only() {
     const SIZE_MB: u32 = 4;
@@ -431,10 +431,10 @@ async fn p11_flood_of_releases_on_a_small_disk_refuses_its_caller_only() {
         assert_eq!(released + refused, BATCH, "{results:?}");
         released
     };
-    let mut flooded = 0;
+    let mut released_to_it = 0;
     loop {
         let released = batch().await;
-        flooded += released;
+        released_to_it += released;
         if released < BATCH {
             break;
         }
@@ -442,7 +442,7 @@ async fn p11_flood_of_releases_on_a_small_disk_refuses_its_caller_only() {
     small.broker.until_logged("audit reserve reached");
     let bytes = fs::metadata(small.disk.join("audit.jsonl")).unwrap().len();
     let share = u64::from(SIZE_MB) * 1024 * 1024 / 8;
-    println!("a flood of {flooded} releases took {bytes} bytes of a disk of {SIZE_MB} MB");
+    println!("a flood of {released_to_it} releases took {bytes} bytes of a disk of {SIZE_MB} MB");
     assert!((share / 2..=share).contains(&bytes), "{bytes}");
     for _ in 0..100 {
         small.get().await.unwrap();
