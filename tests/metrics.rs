@@ -277,13 +277,13 @@ async fn simulated() -> (App, Controls) {
     setup.config.aws.ecr_public_endpoint = Some(endpoint.clone());
     setup.config.aws.sts_endpoint = Some(endpoint);
     setup.config.aws.simulated_credentials = true;
-    let app = App::build(setup.config, Parts::new(Arc::new(SystemClock::new()))).await.unwrap();
+    let app = Box::pin(App::build(setup.config, Parts::new(Arc::new(SystemClock::new())))).await.unwrap();
     (app, controls)
 }
 
 #[tokio::test]
 async fn upstream_calls_are_measured_by_service_and_result() {
-    let (app, controls) = simulated().await;
+    let (app, controls) = Box::pin(simulated()).await;
     let broker = app.broker();
     let scrape = || Scraped::parse(&app.exposition().encode(Format::Prometheus));
     broker.registry_credentials(credential_request(HOST, Duration::ZERO)).await.unwrap();
