@@ -157,11 +157,11 @@ define_sections! {
         /// Memory of all watches together. A watch counts 12 KiB, 2 KiB for each registry, 16 bytes for each
         /// known ID, and the claims of its token. An eighth more is kept for callers with less than 3 MiB.
         /// Raise it, and the memory of the service, for large fleets.
-        watch_memory: u64 = "128MiB", bytes(1 << 20, 1 << 40);
+        watch_memory: u64 = "60MiB", bytes(1 << 20, 1 << 40);
 
         /// Memory of the watches of one caller, at most `watch_memory`. Raise it if one caller, such as a
-        /// proxy, watches for a fleet: 64 MiB are about 4,600 watches of one registry.
-        watch_memory_per_caller: u64 = "64MiB", bytes(1 << 20, 1 << 40);
+        /// proxy, watches for a fleet: 52 MiB are about 3,700 watches of one registry.
+        watch_memory_per_caller: u64 = "52MiB", bytes(1 << 20, 1 << 40);
 
         /// Failed authentication attempts per second and origin; burst: 10 s. Further attempts are rejected
         /// until the budget refills. TLS handshakes, bearer tokens (or secrets of the ECR-compatible API)

@@ -111,13 +111,13 @@ mod tests {
     /// An exporter that says when an export begins, and ends it when it may.
     #[derive(Debug)]
     struct Slow {
-        begun: SyncSender<usize>,
+        started: SyncSender<usize>,
         may_end: Mutex<Receiver<()>>,
     }
 
     impl SpanExporter for Slow {
         async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-            self.begun.send(batch.len()).expect("the test runs");
+            self.started.send(batch.len()).expect("the test runs");
             self.may_end.lock().expect("not poisoned").recv().expect("the test runs");
             Ok(())
         }
@@ -125,13 +125,13 @@ mod tests {
 
     #[test]
     fn spans_beyond_the_queue_are_counted_as_dropped() {
-        let (begun, begins) = sync_channel(8);
+        let (started, begins) = sync_channel(8);
         let (end, may_end) = sync_channel(8);
         let mut registry = Registry::default();
         let (writer, _guard) = tracing_appender::non_blocking(std::io::sink());
         let metrics = Metrics::new(&mut registry, writer.error_counter());
         let failures = ExportFailures::new(Signal::Traces, None, metrics.clone());
-        let exporter = Slow { begun, may_end: Mutex::new(may_end) };
+        let exporter = Slow { started, may_end: Mutex::new(may_end) };
         let provider = SdkTracerProvider::builder().with_span_processor(reported(exporter, 4, failures)).build();
         let tracer = provider.tracer("test");
         let flush = |provider: &SdkTracerProvider| {

@@ -22,7 +22,7 @@ impl BodyMemory {
     pub fn begin(connection: &ConnectionMemory, limit: usize) -> Self {
         connection.begin_body();
         // At once, and not when its task first runs: until then every connection could add a hundred calls.
-        connection.begun().charge(CALL_BYTES);
+        connection.started().charge(CALL_BYTES);
         Self { connection: connection.clone(), limit, read: 0, is_unfinished: false }
     }
 
@@ -32,7 +32,7 @@ impl BodyMemory {
         if !self.is_unfinished {
             self.is_unfinished = true;
             self.connection.account().charge(CALL_BYTES);
-            self.connection.begun().release(CALL_BYTES);
+            self.connection.started().release(CALL_BYTES);
         }
     }
 
@@ -47,7 +47,7 @@ impl BodyMemory {
 
 impl Drop for BodyMemory {
     fn drop(&mut self) {
-        let of_call = if self.is_unfinished { self.connection.account() } else { self.connection.begun() };
+        let of_call = if self.is_unfinished { self.connection.account() } else { self.connection.started() };
         of_call.release(CALL_BYTES);
         self.connection.account().release(self.read);
         self.connection.end_body();

@@ -17,8 +17,8 @@ pub(super) const LIMIT: Limit = Limit {
     of_holders: 1,
     event: Some("connection closed: too much memory for unanswered requests"),
 };
-/// Bytes of calls that have just begun. Their messages arrive in a moment, so that other connections wait and none is closed.
-pub(super) const BEGUN: Limit = Limit {
+/// Bytes of calls that have just started. Their messages arrive in a moment, so that other connections wait and none is closed.
+pub(super) const STARTED: Limit = Limit {
     all: 8 * 1024 * 1024,
     of_origin: 4 * 1024 * 1024,
     of_holders: 2,
@@ -32,7 +32,7 @@ const WINDOW: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub struct RequestMemory {
     held: Budget,
-    begun: Budget,
+    started: Budget,
 }
 
 /// The memory of a connection's requests. It counts until the last handle is dropped.
@@ -49,7 +49,7 @@ pub struct HeldMemory {
 #[derive(Debug)]
 struct Connection {
     account: Account,
-    begun: Account,
+    started: Account,
     /// Requests whose message may still be read.
     bodies: AtomicUsize,
 }
@@ -58,14 +58,14 @@ impl RequestMemory {
     /// Starts with no connection.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
-        Self { held: Budget::new(LIMIT, Arc::clone(&clock), hits.clone()), begun: Budget::new(BEGUN, clock, hits) }
+        Self { held: Budget::new(LIMIT, Arc::clone(&clock), hits.clone()), started: Budget::new(STARTED, clock, hits) }
     }
 
     /// Opens the account of a connection from `origin`.
     #[must_use]
     pub fn enter(&self, origin: Origin) -> ConnectionMemory {
-        let [account, begun] = [&self.held, &self.begun].map(|budget| Account::open(budget, origin, WINDOW));
-        ConnectionMemory(Arc::new(Connection { account, begun, bodies: AtomicUsize::default() }))
+        let [account, started] = [&self.held, &self.started].map(|budget| Account::open(budget, origin, WINDOW));
+        ConnectionMemory(Arc::new(Connection { account, started, bodies: AtomicUsize::default() }))
     }
 }
 
@@ -74,7 +74,7 @@ impl ConnectionMemory {
     pub async fn closing(&self) {
         tokio::select! {
             () = self.account().closing() => {}
-            () = self.begun().closing() => {}
+            () = self.started().closing() => {}
         }
     }
 
@@ -87,7 +87,7 @@ impl ConnectionMemory {
     /// Completes when more may be read from the connection: others have given enough memory back. Only for its task.
     pub fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
         ready!(self.account().poll_room(context));
-        self.begun().poll_room(context)
+        self.started().poll_room(context)
     }
 
     /// Counts `bytes` until the result is dropped.
@@ -124,9 +124,9 @@ impl ConnectionMemory {
         self.0.bodies.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The account of calls that have begun.
-    pub(super) fn begun(&self) -> &Account {
-        &self.0.begun
+    /// The account of calls that have started.
+    pub(super) fn started(&self) -> &Account {
+        &self.0.started
     }
 
     pub(super) fn account(&self) -> &Account {

@@ -73,17 +73,17 @@ fn call_and_message_count_from_their_arrival_until_it_is_decoded() {
     connection.note_received(100);
     let mut body = BodyMemory::begin(&connection, UNARY);
     connection.note_turn();
-    assert_eq!([bytes(&connection), connection.begun().bytes()], [100, CALL]);
+    assert_eq!([bytes(&connection), connection.started().bytes()], [100, CALL]);
     for _ in 0..2 {
         body.note_unfinished();
-        assert_eq!([bytes(&connection), connection.begun().bytes()], [CALL + 100, 0]);
+        assert_eq!([bytes(&connection), connection.started().bytes()], [CALL + 100, 0]);
     }
     body.note_read(100);
     assert_eq!(bytes(&connection), CALL + 100, "the handler has not decoded it");
     drop(body);
     assert_eq!(bytes(&connection), 0);
     drop(BodyMemory::begin(&connection, UNARY));
-    assert_eq!(connection.begun().bytes(), 0);
+    assert_eq!(connection.started().bytes(), 0);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn hundred_calls_at_once_stay_below_the_share_of_their_origin() {
 
 /// Thousands of builds at once, each with a whole message: none of their connections is closed.
 #[test]
-fn calls_that_have_begun_pause_their_origin_and_close_nothing() {
+fn started_calls_pause_their_origin_and_close_nothing() {
     let memory = memory();
     let [many, other, stranger] = [1, 1, 2].map(|uid| memory.enter(Origin::Uid(uid)));
     let mut calls: Vec<_> = (0..10_000).map(|_| BodyMemory::begin(&many, UNARY)).collect();
@@ -144,7 +144,7 @@ fn calls_that_have_begun_pause_their_origin_and_close_nothing() {
     assert!(is_paused(&many) && is_paused(&other) && is_paused(&stranger), "too much in all");
     calls.truncate(300);
     assert!(is_paused(&other) && !is_paused(&stranger), "too much of one origin");
-    assert!(!is_paused(&many), "it reads the messages of what has begun");
+    assert!(!is_paused(&many), "it reads the messages of what has started");
     calls.truncate(200);
     assert!(!is_paused(&other) && !is_paused(&many));
 }

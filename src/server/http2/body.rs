@@ -267,13 +267,13 @@ mod tests {
     const REQUEST: &[u8] =
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x03\x01\x04\0\0\0\x01\x83\x86\x84";
     /// Calls of one user that may begin before another connection is read.
-    const BEGUN: usize = 4 * 1024 * 1024 / (20 * 1024);
+    const STARTED: usize = 4 * 1024 * 1024 / (20 * 1024);
 
     #[tokio::test]
     async fn call_counts_before_its_task_runs() {
         let all = RequestMemory::new(Arc::new(SystemClock::new()), LimitHits::new(&mut Registry::default()));
         let [memory, other] = [1, 1].map(|uid| all.enter(Origin::Uid(uid)));
-        let _begun: Vec<_> = (0..BEGUN).map(|_| BodyMemory::begin(&memory, usize::MAX)).collect();
+        let _started: Vec<_> = (0..STARTED).map(|_| BodyMemory::begin(&memory, usize::MAX)).collect();
         let never = tower::service_fn(|_: Request<RequestBody>| pending::<Result<Response<Body>, Infallible>>());
         let service = TrackedService::new(never, PeerWatchdog::default(), None, memory.clone());
         let (mut peer, io) = tokio::io::duplex(1024);
