@@ -31,7 +31,7 @@ const RECHECK_LIMIT: Duration = Duration::from_secs(1);
 /// Limit of symbolic links to follow on the path to a socket; it stops at a circle of links.
 const MAX_LINKS: usize = 8;
 
-/// Why there is no connection to an address.
+/// Failure to connect to an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// A Unix socket that does not exist.

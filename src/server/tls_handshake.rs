@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// An established connection, and the client certificate if the peer presented one.
 pub(super) type Established = (TlsStream<HandshakeStream<TcpStream>>, Option<VerifiedCertificate>);
 
-/// Why there is no connection.
+/// Failure of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotEstablished {
     /// The peer failed, or took too long.

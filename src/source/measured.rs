@@ -1,6 +1,6 @@
 //! Metrics layer: measures each call to the source below it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::metrics::{CallResult, Metrics, Service};
 use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceStatus};
@@ -48,11 +48,63 @@ impl<S: CredentialSource> CredentialSource for Measured<S> {
         self.source.identity_problems()
     }
 
+    fn identity_expires(&self) -> Option<SystemTime> {
+        self.source.identity_expires()
+    }
+
     fn regions(&self) -> Vec<RegionStatus> {
         self.source.regions()
     }
 
     fn fetch_budget(&self) -> Duration {
         self.source.fetch_budget()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::instrumented::Instrumented;
+    use super::*;
+    use crate::metrics::Registry;
+
+    const EXPIRES: SystemTime = SystemTime::UNIX_EPOCH;
+
+    /// A source with an identity that it cannot use.
+    #[derive(Debug)]
+    struct Expired;
+
+    impl CredentialSource for Expired {
+        fn name(&self) -> SourceName {
+            SourceName::Aws
+        }
+
+        fn fetch<'a>(&'a self, _: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn status(&self) -> SourceStatus {
+            SourceStatus::NoCredentials
+        }
+
+        fn identity_problems(&self) -> Vec<String> {
+            vec!["expired".to_owned()]
+        }
+
+        fn identity_expires(&self) -> Option<SystemTime> {
+            Some(EXPIRES)
+        }
+
+        fn fetch_budget(&self) -> Duration {
+            Duration::from_secs(7)
+        }
+    }
+
+    #[test]
+    fn layers_pass_on_what_the_source_knows_of_its_identity() {
+        let source = Instrumented::new(Measured::new(Expired, Metrics::new(&mut Registry::default())));
+        assert_eq!(source.identity_expires(), Some(EXPIRES));
+        assert_eq!(source.identity_problems(), ["expired"]);
+        assert_eq!(source.status(), SourceStatus::NoCredentials);
+        assert_eq!(source.fetch_budget(), Duration::from_secs(7));
     }
 }
