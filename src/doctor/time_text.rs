@@ -3,9 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{Clock as _, SystemClock};
-
-/// The first second of the year 10000, which RFC 3339 cannot express.
-const YEAR_10000: u64 = 253_402_300_800;
+use crate::time_text::rfc3339_seconds;
 
 /// Returns the time of this machine's clock.
 pub(super) fn now() -> SystemTime {
@@ -13,10 +11,7 @@ pub(super) fn now() -> SystemTime {
 }
 
 pub(super) fn rfc3339(time: SystemTime) -> String {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) if since.as_secs() < YEAR_10000 => humantime::format_rfc3339_seconds(time).to_string(),
-        _ => "a time outside the years 1970 to 9999".to_owned(),
-    }
+    rfc3339_seconds(time).unwrap_or_else(|| "a time outside the years 1970 to 9999".to_owned())
 }
 
 /// Returns a duration in whole seconds, from ten minutes on in whole minutes.
@@ -34,6 +29,9 @@ pub(super) fn from_unix(seconds: u64) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The first second of the year 10000, which RFC 3339 cannot express.
+    const YEAR_10000: u64 = 253_402_300_800;
 
     #[test]
     fn time_of_any_year_has_a_text() {
