@@ -8,8 +8,8 @@
     reason = "each test file uses a part"
 )]
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,18 +30,18 @@ pub struct Server {
     logs: Option<Logs>,
 }
 
-/// The lines that a program writes to stderr.
-struct Logs {
+/// The lines that a program writes, most often to stderr.
+pub struct Logs {
     text: Arc<(Mutex<String>, Condvar)>,
     reader: JoinHandle<()>,
 }
 
 impl Logs {
-    fn of(stderr: ChildStderr) -> Self {
+    pub fn of(source: impl Read + Send + 'static) -> Self {
         let text = Arc::new((Mutex::new(String::new()), Condvar::new()));
         let written = Arc::clone(&text);
         let reader = std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            for line in BufReader::new(source).lines().map_while(Result::ok) {
                 written.0.lock().unwrap().push_str(&(line + "\n"));
                 written.1.notify_all();
             }
@@ -49,13 +49,20 @@ impl Logs {
         Self { text, reader }
     }
 
-    fn until(&self, wanted: &str, times: usize) {
+    /// Waits until a text was written a number of times.
+    pub fn until(&self, wanted: &str, times: usize) {
         let (text, changed) = &*self.text;
         let missing = |text: &mut String| text.matches(wanted).count() < times;
         let (text, outcome) = changed.wait_timeout_while(text.lock().unwrap(), LOG_WAIT, missing).unwrap();
         assert!(!outcome.timed_out(), "{wanted:?} is not logged: {text}");
     }
 
+    /// Returns what was written so far.
+    pub fn text(&self) -> String {
+        self.text.0.lock().unwrap().clone()
+    }
+
+    /// Waits for the end and returns everything.
     fn whole(self) -> String {
         self.reader.join().unwrap();
         self.text.0.lock().unwrap().clone()
@@ -245,6 +252,13 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Runs a command and waits for its exit.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
     /// Returns stdout of a successful command that wrote nothing to stderr.
     pub fn out(self) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (0, ""), "{}", self.stdout);
@@ -275,9 +289,7 @@ pub fn skipped(reason: &str) {
 
 /// Runs a command and waits for its exit.
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
-    let output = program(environment).args(arguments).stdin(Stdio::null()).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ended::of(program(environment).args(arguments))
 }
 
 pub fn signal(pid: u32, name: &str) {

@@ -12,6 +12,8 @@ mod cases;
 mod certificates;
 #[path = "../program/mod.rs"]
 mod program;
+#[path = "../systemd/mod.rs"]
+mod service_manager;
 
 mod auth_files;
 mod aws;
