@@ -203,17 +203,21 @@ fn alias_matches_its_port_only() {
 
 #[test]
 fn helpers_skip_other_registries_if_no_broker_answers() {
-    let mut setup = Setup::new();
-    setup.broker.address = "http://127.0.0.1:1".into();
-    let docker = setup.run_helper(HELPER, &["get"], "ghcr.io");
+    let run_helper = |program: &str, arguments: &[&str], input: &str| {
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear();
+        command.envs([("ECR_BROKER_ADDRESS", "http://127.0.0.1:1"), ("ECR_BROKER_TIMEOUT", "1s")]);
+        run_with_input(command, input)
+    };
+    let docker = run_helper(HELPER, &["get"], "ghcr.io");
     assert_eq!((docker.code, docker.stdout.as_str()), (1, "credentials not found in native keychain\n"));
     assert!(docker.stderr.contains("no broker answers"), "{docker:?}");
-    let bazel = setup.run_helper(PROGRAM, &["helper", "bazel", "get"], "{\"uri\":\"https://example.com/\"}");
+    let bazel = run_helper(PROGRAM, &["helper", "bazel", "get"], "{\"uri\":\"https://example.com/\"}");
     assert_eq!(bazel.out_anyway(), "{}\n");
     let request = json!({
         "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": "ghcr.io/x"
     });
-    let kubelet = setup.run_helper(PROGRAM, &["helper", "kubelet"], &request.to_string());
+    let kubelet = run_helper(PROGRAM, &["helper", "kubelet"], &request.to_string());
     assert!(kubelet.code == 0 && kubelet.stdout.contains("\"auth\":null"), "{kubelet:?}");
 }
 

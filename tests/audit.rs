@@ -9,6 +9,8 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ecr_broker::audit::Output;
 use ecr_broker::pb;
@@ -275,13 +277,21 @@ fn killed_broker_leaves_whole_lines() {
     let file = directory.path().join("audit.jsonl");
     for _ in 0..5 {
         let broker = Server::start(&SERVE_SIMULATED, &[("ECR_BROKER_AUDIT_OUTPUT", file.to_str().unwrap())]);
-        let address = broker.address.clone();
-        let load = std::thread::spawn(move || while run(&["get", HOST, "--address", &address], &[]).code == 0 {});
+        let (address, is_over) = (broker.address.clone(), Arc::new(AtomicBool::new(false)));
+        let is_killed = Arc::clone(&is_over);
+        // A call of a dead broker is repeated until its timeout.
+        let get = move || run(&["get", HOST, "--address", &address, "--timeout", "1s"], &[]);
+        let load = std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                get();
+            }
+        });
         let before = fs::metadata(&file).map_or(0, |metadata| metadata.len());
         while fs::metadata(&file).map_or(0, |metadata| metadata.len()) < before + 2000 {
             std::thread::yield_now();
         }
         signal(broker.pid(), "KILL");
+        is_killed.store(true, Ordering::Relaxed);
         load.join().unwrap();
     }
     assert!(records(&file).len() >= 25);

@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use data_encoding::BASE64;
-use program::{Ended, Server, program, run, signal, simulated_broker};
+use program::{Ended, Server, at_once, program, run, signal, simulated_broker};
 use serde_json::Value;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -115,7 +115,7 @@ fn failure_has_an_exit_code_and_one_error_line() {
     let garbage = simulated_broker(&["--simulate-fault", "garbage=1"], &[]);
     let hanging = simulated_broker(&["--simulate-fault", "hang=1"], &[]);
     let nowhere = "unix:/no/such.sock,http://127.0.0.1:1";
-    for (broker, arguments, code, expected) in [
+    let cases = [
         (good.address.as_str(), &["ghcr.io"][..], 3, "REGISTRY_NOT_ECR"),
         (&good.address, &["1.dkr.ecr.eu-central-1.amazonaws.com"], 3, "REGISTRY_INVALID"),
         (&good.address, &[PRIVATE, "--profile", "ci"], 1, "PROFILE_UNKNOWN"),
@@ -125,12 +125,13 @@ fn failure_has_an_exit_code_and_one_error_line() {
         (&garbage.address, &[PRIVATE], 5, "AWS_RESPONSE_INVALID"),
         (&hanging.address, &[PRIVATE, "--timeout", "200ms"], 5, "--timeout"),
         (nowhere, &[PRIVATE, "--timeout", "200ms"], 5, "ecr-broker serve"),
-    ] {
+    ];
+    at_once(cases, |(broker, arguments, code, expected)| {
         let ended = get(broker, arguments);
         assert_eq!(ended.code, code, "{arguments:?}: {}", ended.stderr);
         assert!(ended.error().contains(expected), "{arguments:?}: {}", ended.stderr);
         assert_eq!(ended.stdout, "", "{arguments:?}");
-    }
+    });
     for arguments in [&["get"][..], &["get", PRIVATE, "-o", "xml"], &["get", PRIVATE, "--address", "host"], &["fly"]] {
         assert_eq!(run(arguments, &[]).code, 2, "{arguments:?}");
     }
@@ -248,7 +249,7 @@ fn aws_endpoint_variables_lead_to_the_simulated_aws() {
 fn unreachable_aws_is_reported_as_aws_unavailable() {
     let environment = [&KEYS[..], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_MAX_ATTEMPTS", "1")]].concat();
     let broker = Server::start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
-    let ended = get(&broker.address, &[PRIVATE]);
+    let ended = get(&broker.address, &[PRIVATE, "--timeout", "4s"]);
     assert_eq!(ended.code, 5);
     assert!(ended.error().contains("AWS_UNAVAILABLE") && ended.error().contains("retry in"), "{}", ended.stderr);
 }

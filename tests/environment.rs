@@ -11,7 +11,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 
-use program::{PROGRAM, Server, program, run, simulated_broker};
+use program::{PROGRAM, Server, at_once, program, run, simulated_broker};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -312,14 +312,15 @@ fn configured_endpoints_are_ignored_if_the_environment_says_so() {
 /// The names do not exist, so only the proxy is ever connected to.
 #[test]
 fn host_in_no_proxy_is_not_sent_to_the_proxy() {
-    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
-    for (endpoint, no_proxy, proxied) in [
+    let cases = [
         ("http://ecr.aws.invalid", "*.aws.invalid", false),
         ("http://ecr.aws.invalid:8080", "ecr.aws.invalid:8080", false),
         ("http://ecr.aws.invalid", "ecr.aws.invalid:8080", true),
         ("http://aws.invalid", ".aws.invalid", true),
-    ] {
+    ];
+    at_once(cases, |(endpoint, no_proxy, proxied)| {
+        let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
         let variables = [
             ("HTTP_PROXY", proxy_url.as_str()),
             ("no_proxy", no_proxy),
@@ -338,7 +339,7 @@ fn host_in_no_proxy_is_not_sent_to_the_proxy() {
         proxy.set_nonblocking(true).unwrap();
         let connections = std::iter::from_fn(|| proxy.accept().ok()).count();
         assert!(proxied || connections == 0, "{endpoint} NO_PROXY={no_proxy}: {connections} connections");
-    }
+    });
 }
 
 const PROFILE: &str = r#"

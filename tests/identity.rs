@@ -14,7 +14,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
-use program::{Ended, Server, program, run, simulated_broker};
+use program::{Ended, Server, at_once, program, run, simulated_broker};
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const REGION: (&str, &str) = ("AWS_REGION", "eu-central-1");
@@ -27,6 +27,11 @@ fn broker(environment: &[(&str, &str)]) -> Server {
 
 fn get(broker: &Server) -> Ended {
     run(&["get", PRIVATE, "--address", &broker.address], &[])
+}
+
+/// A call that fails. It is repeated until its timeout, which leaves time for a slow first answer.
+fn refused(broker: &Server) -> Ended {
+    run(&["get", PRIVATE, "--address", &broker.address, "--timeout", "4s"], &[])
 }
 
 /// An HTTP server that answers with a function of the request, and reports the requests.
@@ -108,7 +113,7 @@ fn p13_broker_starts_without_aws_credentials_and_picks_them_up() {
         NO_IMDS,
     ];
     let broker = broker(&environment);
-    let without = get(&broker);
+    let without = refused(&broker);
     assert_eq!(without.code, 5);
     assert!(without.error().contains("AWS_CREDENTIALS_UNAVAILABLE"), "{}", without.stderr);
     write_keys(&file, "AKIAEXAMPLE");
@@ -139,7 +144,7 @@ fn p13_refused_keys_are_read_again_from_their_file() {
         NO_IMDS,
     ];
     let broker = broker(&environment);
-    let refused = get(&broker);
+    let refused = refused(&broker);
     assert!(refused.error().contains("AWS_CREDENTIALS_UNAVAILABLE"), "{}", refused.stderr);
     assert_eq!(aws.requests.iter().take(2).count(), 2, "once with the old keys, once with the keys read again");
     write_keys(&file, "AKIANEW");
@@ -155,7 +160,7 @@ fn signature_refusal_is_logged_without_the_session_token() {
     });
     let session = [("AWS_SESSION_TOKEN", "very-secret-token"), ("AWS_ENDPOINT_URL", aws.url.as_str()), REGION, NO_IMDS];
     let broker = broker(&[&KEYS[..], &session].concat());
-    assert_eq!(get(&broker).code, 5);
+    assert_eq!(refused(&broker).code, 5);
     let sent = aws.requests.recv().unwrap();
     assert!(sent.contains("very-secret-token"), "the token was sent: {sent}");
     let logs = broker.stop();
@@ -201,7 +206,7 @@ impl Home {
         let broker = Server::spawn_logging(command);
         broker.until_logged("AWS credentials not found");
         for _ in 0..2 {
-            let refused = get(&broker);
+            let refused = refused(&broker);
             assert!(refused.error().contains("AWS_CREDENTIALS_UNAVAILABLE"), "{}", refused.stderr);
             assert!(!refused.stderr.contains(".aws") && !refused.stderr.contains("prodd"), "{}", refused.stderr);
         }
@@ -283,15 +288,10 @@ fn cause_of_missing_credentials_is_logged_without_any_secret() {
             &["EcsContainer: AWS_CONTAINER_CREDENTIALS_FULL_URI is not valid"],
         ),
     ];
-    // Each client retries until its timeout, so the cases run at once.
-    std::thread::scope(|scope| {
-        for (config, credentials, environment, reasons) in cases {
-            scope.spawn(move || {
-                let log = Home::new(config, credentials).log_of_a_broker(environment);
-                reasons.iter().for_each(|reason| assert!(log.contains(reason), "{reason}: {log}"));
-                assert!(!log.contains("very-secret"), "{reasons:?}: {log}");
-            });
-        }
+    at_once(cases, |(config, credentials, environment, reasons)| {
+        let log = Home::new(config, credentials).log_of_a_broker(environment);
+        reasons.iter().for_each(|reason| assert!(log.contains(reason), "{reason}: {log}"));
+        assert!(!log.contains("very-secret"), "{reasons:?}: {log}");
     });
 }
 
@@ -299,7 +299,7 @@ fn cause_of_missing_credentials_is_logged_without_any_secret() {
 fn get_prints_the_error_code_and_blames_the_clock() {
     let expired =
         r#"{"__type":"InvalidSignatureException","message":"Signature expired: 2026 is now earlier than 2027"}"#;
-    for (body, code, words) in [
+    let cases = [
         (
             expired.to_owned(),
             5,
@@ -313,16 +313,17 @@ fn get_prints_the_error_code_and_blames_the_clock() {
         (refusal("UnrecognizedClientException"), 5, "in eu-central-1 (UnrecognizedClientException); enable the region"),
         (refusal("AccessDeniedException"), 4, "AWS denied access (AccessDeniedException); allow GetAuthorizationToken"),
         (refusal("UnknownOperationException"), 5, "AWS rejects the broker's request (UnknownOperationException); "),
-    ] {
+    ];
+    at_once(cases, |(body, code, words)| {
         let aws = answering(move |_| ("403 Forbidden", body.clone()));
         let broker = broker(&[&KEYS[..], &[("AWS_ENDPOINT_URL", aws.url.as_str()), REGION, NO_IMDS]].concat());
-        let refused = get(&broker);
+        let refused = refused(&broker);
         assert_eq!(refused.code, code, "{}", refused.stderr);
         assert!(refused.error().contains(words), "{}", refused.stderr);
         for free_text in ["Signature expired", "security token"] {
             assert!(!refused.stderr.contains(free_text), "{}", refused.stderr);
         }
-    }
+    });
 }
 
 const PROFILE: &str = r#"
@@ -356,7 +357,7 @@ fn role_chain_is_assumed_with_external_id_and_session_policy() {
         let environment = [&KEYS[..], &[("AWS_ENDPOINT_URL_STS", sts.url.as_str()), REGION, NO_IMDS]].concat();
         let broker =
             Server::start(&["serve", "--config", config, "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
-        let refused = get(&broker);
+        let refused = refused(&broker);
         assert_eq!(refused.code, 4, "{}", refused.stderr);
         assert!(refused.error().contains("AWS_ACCESS_DENIED"), "{}", refused.stderr);
         let request = sts.requests.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -379,19 +380,20 @@ fn role_chain_is_assumed_with_external_id_and_session_policy() {
 /// The wrong account's token was handed out as that of the account that was asked for.
 #[test]
 fn p12_response_for_another_account_or_region_is_refused() {
-    for (host, code) in [
+    let cases = [
         (PRIVATE, 0),
         ("123456789012.dkr.ecr.eu-central-1.emulator.example:4566", 0),
         ("666666666666.dkr.ecr.eu-central-1.amazonaws.com", 5),
         ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", 5),
-    ] {
+    ];
+    at_once(cases, |(host, code)| {
         let body = token().replace("}]}", &format!(",\"proxyEndpoint\":\"https://{host}\"}}]}}"));
         let aws = answering(move |_| ("200 OK", body.clone()));
         let broker = broker(&[&KEYS[..], &[("AWS_ENDPOINT_URL", aws.url.as_str()), REGION, NO_IMDS]].concat());
-        let answer = get(&broker);
+        let answer = if code == 0 { get(&broker) } else { refused(&broker) };
         assert_eq!(answer.code, code, "{host}: {}", answer.stderr);
         assert!(code == 0 || answer.error().contains("AWS_RESPONSE_INVALID") && answer.stdout.is_empty(), "{answer:?}");
-    }
+    });
 }
 
 /// A FIPS host under an override was asked at an endpoint without FIPS.

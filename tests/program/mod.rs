@@ -292,6 +292,15 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
     Ended::of(program(environment).args(arguments))
 }
 
+/// Runs a check for each case, all at once: clients that retry until their timeout mostly wait.
+pub fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| check(case));
+        }
+    });
+}
+
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
     assert!(sent.success());
