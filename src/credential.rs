@@ -13,6 +13,10 @@ use crate::moment::Moment;
 use crate::quoted::Quoted;
 use crate::registry::{AccountId, Registry};
 
+mod origin;
+
+pub use self::origin::{Minter, SourceName};
+
 /// The user name of every ECR password.
 pub const USERNAME: &str = "AWS";
 /// Longest validity that AWS issues. A longer time to the expiry means that this machine's clock is behind.
@@ -67,6 +71,8 @@ pub struct Credential {
     password: Password,
     id: CredentialId,
     account: Option<AccountId>,
+    source: SourceName,
+    minter: Minter,
     upstream_request_id: Option<Box<str>>,
     issued: SystemTime,
     expires: SystemTime,
@@ -204,15 +210,16 @@ impl Credential {
         let clear = Zeroizing::new(BASE64.decode(token.as_bytes()).map_err(|_| CredentialError::NotBase64)?);
         let clear = std::str::from_utf8(&clear).map_err(|_| CredentialError::NotBase64)?;
         let (username, password) = clear.split_once(':').ok_or(CredentialError::NoPassword)?;
-        Self::new(username, password, received.wall, expires, received)
+        Self::new(SourceName::Aws, username, password, received.wall, expires, received)
     }
 
-    /// Returns a credential that AWS issued at `issued` and that this broker received at `received`. The two differ if the source is
-    /// another broker, whose cached credential may be hours old.
+    /// Returns a credential that AWS issued at `issued` and that this broker received from `source` at `received`. The two times differ
+    /// if the source is another broker, whose cached credential may be hours old.
     ///
     /// # Errors
     /// The user name is not [`USERNAME`], the password is empty or too large, or the credential has expired.
     pub fn new(
+        source: SourceName,
         username: &str,
         password: &str,
         issued: SystemTime,
@@ -232,6 +239,8 @@ impl Credential {
             password: Password(Zeroizing::new(password.to_owned())),
             id,
             account: None,
+            source,
+            minter: Minter::default(),
             upstream_request_id: None,
             issued,
             expires,
@@ -246,6 +255,24 @@ impl Credential {
     #[must_use]
     pub fn for_account(self, account: Option<AccountId>) -> Self {
         Self { account, ..self }
+    }
+
+    /// Sets the identity that minted the credential.
+    #[must_use]
+    pub fn minted_by(self, minter: Minter) -> Self {
+        Self { minter, ..self }
+    }
+
+    /// Returns the identity that minted the credential.
+    #[must_use]
+    pub fn minter(&self) -> &Minter {
+        &self.minter
+    }
+
+    /// Returns the source that answered.
+    #[must_use]
+    pub fn source(&self) -> SourceName {
+        self.source
     }
 
     /// Sets the source's ID of the call that returned the credential.
@@ -363,7 +390,8 @@ mod tests {
         };
         assert!(of_size(64 * 1024).is_ok());
         assert_eq!(of_size(64 * 1024 + 4).err(), Some(CredentialError::TooLarge));
-        let password = |size: usize| Credential::new("AWS", &"x".repeat(size), at(0).wall, at(60).wall, at(0));
+        let password =
+            |size: usize| Credential::new(SourceName::Aws, "AWS", &"x".repeat(size), at(0).wall, at(60).wall, at(0));
         assert!(password(48 * 1024 - 4).is_ok());
         assert_eq!(password(48 * 1024 - 3).err(), Some(CredentialError::TooLarge));
         let week = 7 * 24 * 3600;
@@ -403,7 +431,8 @@ mod tests {
     fn age_counts_from_the_issue_and_remaining_and_age_add_up() {
         let five_hours = 5 * 3600;
         let received = at(five_hours);
-        let credential = Credential::new("AWS", "x", at(0).wall, at(12 * 3600).wall, received).expect("valid");
+        let credential =
+            Credential::new(SourceName::Aws, "AWS", "x", at(0).wall, at(12 * 3600).wall, received).expect("valid");
         assert_eq!((credential.age(received), credential.remaining(received)), (5 * HOUR, 7 * HOUR));
         let later = at(five_hours + 3600);
         let stepped_back = Moment { wall: later.wall - 3 * HOUR, steady: later.steady };
@@ -411,7 +440,7 @@ mod tests {
         for now in [later, stepped_back, stepped_on] {
             assert_eq!(credential.age(now) + credential.remaining(now), 12 * HOUR, "{now:?}");
         }
-        let ahead = Credential::new("AWS", "x", at(60).wall, at(3600).wall, at(0)).expect("valid");
+        let ahead = Credential::new(SourceName::Aws, "AWS", "x", at(60).wall, at(3600).wall, at(0)).expect("valid");
         assert_eq!(ahead.age(at(0)), Duration::ZERO, "the issuer's clock is ahead");
     }
 
@@ -420,7 +449,7 @@ mod tests {
         let credential = from_token(&token("AWS:x"), 60).expect("a valid token");
         let id = credential.id().to_string();
         assert_eq!(id, from_token(&token("AWS:x"), 90).expect("a valid token").id().to_string());
-        let of_parts = Credential::new("AWS", "x", at(0).wall, at(60).wall, at(30)).expect("valid");
+        let of_parts = Credential::new(SourceName::Aws, "AWS", "x", at(0).wall, at(60).wall, at(30)).expect("valid");
         assert_eq!(of_parts.id(), credential.id());
         // The digest over AWS's own text of the token, as it was before other sources existed.
         let digest = Sha256::new().chain_update(ID_DOMAIN).chain_update(token("AWS:x")).finalize();

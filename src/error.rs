@@ -1,10 +1,10 @@
 //! The closed set of errors that a request can end with. No type of tonic or of the AWS SDK is part of it.
 
-use std::fmt;
 use std::time::Duration;
 
 pub use self::authn_cause::AuthnCause;
 pub use self::clock_skew::ClockSkew;
+pub use crate::credential::SourceName;
 use crate::quoted::Quoted;
 use crate::registry::RegistryError;
 
@@ -113,13 +113,6 @@ pub enum BrokerError {
     Internal,
 }
 
-/// A source, as errors name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SourceName {
-    /// Amazon Web Services.
-    Aws,
-}
-
 /// Why a source returned no credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamError {
@@ -167,14 +160,6 @@ pub enum FailureClass {
     Unavailable,
     /// An answer without a usable credential.
     InvalidResponse,
-}
-
-impl fmt::Display for SourceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Aws => "AWS",
-        })
-    }
 }
 
 impl FailureClass {

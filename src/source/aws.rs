@@ -1,15 +1,15 @@
 //! AWS as a credential source: ECR and ECR Public, by the broker's own identity or by a profile's roles.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
-use aws_config::SdkConfig;
 
+use self::caller_identity::CallerIdentity;
 use self::endpoints::Endpoints;
 use self::identity::BrokerIdentity;
 use self::sessions::RoleSessions;
+use self::signer::Signer;
 use super::{CredentialSource, FetchError, FetchRequest, Metrics, SourceFuture, SourceStatus};
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey, ProfileName};
@@ -32,6 +32,7 @@ mod role;
 mod sdk;
 mod sessions;
 mod settings;
+mod signer;
 mod sts;
 mod token;
 pub mod web_identity;
@@ -47,8 +48,7 @@ pub struct Aws {
     ecr_public_region: String,
     operation_timeout: Duration,
     clock: Arc<dyn Clock>,
-    /// Whether the log has the identity's account and role.
-    is_named: AtomicBool,
+    caller_identity: CallerIdentity,
 }
 
 impl Aws {
@@ -64,7 +64,7 @@ impl Aws {
     ) -> anyhow::Result<Self> {
         let identity = BrokerIdentity::load(&settings, Arc::clone(&clock), metrics.clone()).await?;
         identity.register(registry);
-        ensure!(identity.sdk().region().is_some() || !settings.needs_region, "aws.region: {NO_REGION}");
+        ensure!(identity.signer().sdk.region().is_some() || !settings.needs_region, "aws.region: {NO_REGION}");
         Ok(Self {
             identity,
             endpoints: Endpoints::new(&settings),
@@ -72,39 +72,40 @@ impl Aws {
             ecr_public_region: settings.ecr_public_region,
             operation_timeout: settings.operation_timeout,
             clock,
-            is_named: AtomicBool::new(false),
+            caller_identity: CallerIdentity::default(),
         })
     }
 
     /// Returns the region of registries named without one.
     #[must_use]
     pub fn region(&self) -> Option<String> {
-        self.identity.sdk().region().map(ToString::to_string)
+        self.identity.signer().sdk.region().map(ToString::to_string)
     }
 
     /// Returns the endpoints configured instead of AWS's own, for the check that none of them is the broker itself.
     #[must_use]
     pub fn endpoint_overrides(&self) -> Vec<String> {
-        self.endpoints.overrides(&self.identity.sdk())
+        self.endpoints.overrides(&self.identity.signer().sdk)
     }
 
     /// Fetches a token. If AWS refuses the identity, replaces the identity and fetches once more.
     async fn fetch_token(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
-        let own = self.identity.sdk();
+        let own = self.identity.signer();
         match self.fetch_as(&own, key).await {
             Err(failure)
                 if failure.class == FailureClass::NoCredentials
                     && self.invalidate_identity(key, &own, &failure).await =>
             {
-                self.fetch_as(&self.identity.sdk(), key).await
+                self.fetch_as(&self.identity.signer(), key).await
             }
             result => result,
         }
     }
 
-    async fn fetch_as(&self, own: &Arc<SdkConfig>, key: &CredentialKey) -> Result<Credential, UpstreamError> {
-        let sdk = &*self.identity_for(key, own).await?;
-        match &key.registry {
+    async fn fetch_as(&self, own: &Arc<Signer>, key: &CredentialKey) -> Result<Credential, UpstreamError> {
+        let signer = self.identity_for(key, own).await?;
+        let sdk = &signer.sdk;
+        let credential = match &key.registry {
             Registry::Private(registry) => {
                 let endpoint = self.endpoints.ecr(sdk, registry.region().as_str());
                 ecr::fetch(sdk, endpoint, registry, &*self.clock).await
@@ -113,27 +114,28 @@ impl Aws {
                 let endpoint = self.endpoints.ecr_public(sdk);
                 ecr_public::fetch(sdk, endpoint, &self.ecr_public_region, *dual_stack, &*self.clock).await
             }
+        }?;
+        if Arc::ptr_eq(&signer, own) {
+            self.name(own);
         }
+        Ok(credential.minted_by(signer.minter.clone()))
     }
 
     /// Returns the identity that calls ECR: the broker's own, or a session of the profile's last role.
-    async fn identity_for(&self, key: &CredentialKey, own: &Arc<SdkConfig>) -> Result<Arc<SdkConfig>, UpstreamError> {
+    async fn identity_for(&self, key: &CredentialKey, own: &Arc<Signer>) -> Result<Arc<Signer>, UpstreamError> {
         if key.profile == ProfileName::default_profile() {
             return Ok(Arc::clone(own));
         }
-        self.sessions.get(key, own, self.endpoints.sts(own).as_deref()).await
+        self.sessions.get(key, own, self.endpoints.sts(&own.sdk).as_deref()).await
     }
 
-    /// Logs the identity's account and role, once, without delaying the status.
-    fn name_identity(&self) {
-        if !self.is_named.swap(true, Ordering::Relaxed) {
-            let (sdk, endpoint) = (self.identity.sdk(), self.endpoints.sts(&self.identity.sdk()));
-            tokio::spawn(async move { caller_identity::log(&sdk, endpoint.as_deref()).await });
-        }
+    /// Asks for the name of the broker's identity, without delaying anything.
+    fn name(&self, own: &Arc<Signer>) {
+        self.caller_identity.ask(own, self.endpoints.sts(&own.sdk), &self.clock);
     }
 
     /// Drops the identity that AWS refused. Returns whether the next call uses another one.
-    async fn invalidate_identity(&self, key: &CredentialKey, own: &Arc<SdkConfig>, failure: &UpstreamError) -> bool {
+    async fn invalidate_identity(&self, key: &CredentialKey, own: &Arc<Signer>, failure: &UpstreamError) -> bool {
         let by_role = key.profile != ProfileName::default_profile();
         // Otherwise the identity itself could not be had.
         let refused = failure.stage == Stage::Credential;
@@ -168,7 +170,7 @@ impl CredentialSource for Aws {
         Box::pin(async {
             let status = self.identity.check().await;
             if status == SourceStatus::Ready {
-                self.name_identity();
+                self.name(&self.identity.signer());
             }
             status
         })

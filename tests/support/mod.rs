@@ -217,7 +217,7 @@ impl ScriptedSource {
     fn aged_credential(&self, number: u64, age: Duration, remaining: Duration) -> Credential {
         let now = self.clock.now();
         let password = format!("password-{number}");
-        Credential::new(USERNAME, &password, now.wall - age, now.wall + remaining, now).unwrap()
+        Credential::new(SourceName::Aws, USERNAME, &password, now.wall - age, now.wall + remaining, now).unwrap()
     }
 
     fn credential(&self, number: u64, lifetime: Duration) -> Credential {

@@ -3,12 +3,13 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::cache::entry::Uses;
-use crate::credential::Credential;
+use crate::credential::{Credential, SourceName};
 use crate::moment::Moment;
 
 fn entry(account: Option<&str>) -> Arc<Entry> {
     let now = Moment { wall: SystemTime::UNIX_EPOCH, steady: Duration::ZERO };
-    let credential = Credential::new("AWS", "x", now.wall, now.wall + Duration::from_hours(12), now).unwrap();
+    let credential =
+        Credential::new(SourceName::Aws, "AWS", "x", now.wall, now.wall + Duration::from_hours(12), now).unwrap();
     let account = account.map(|account| account.parse().unwrap());
     Arc::new(Entry::new(credential.for_account(account), Duration::from_hours(1), Uses::default()))
 }

@@ -16,8 +16,10 @@ use self::reason_log::ReasonLog;
 use super::default_chain::{DefaultChain, Reason, reasons};
 use super::sdk;
 use super::settings::Settings;
+use super::signer::Signer;
 use super::web_identity::{self, WebIdentity};
 use crate::clock::Clock;
+use crate::credential::Minter;
 use crate::error::{FailureClass, Stage, UpstreamError};
 use crate::metrics::Registry;
 use crate::source::{Metrics, SourceStatus};
@@ -30,10 +32,10 @@ mod reason_log;
 /// region must not make the broker look for its identity each time. New keys must still take effect soon.
 const INVALIDATION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The SDK configuration with the broker's identity, and what is known of that identity.
+/// The broker's identity, and what is known of it.
 #[derive(Debug)]
 pub(super) struct BrokerIdentity {
-    sdk: ArcSwap<SdkConfig>,
+    signer: ArcSwap<Signer>,
     chain: Chain,
     clock: Arc<dyn Clock>,
     /// The last replacement, on the monotonic clock.
@@ -63,8 +65,9 @@ impl BrokerIdentity {
         let (chain, expiry) = (Chain::of(settings), Expiry::default());
         let sdk = sdk::load(settings).await?;
         let provider = expiry.observe(chain.provider(&sdk, &metrics));
+        let sdk = sdk.into_builder().credentials_provider(provider).build();
         Ok(Self {
-            sdk: ArcSwap::from_pointee(sdk.into_builder().credentials_provider(provider).build()),
+            signer: ArcSwap::from_pointee(Signer { sdk, minter: Minter::default() }),
             chain,
             clock,
             invalidated_at: Mutex::default(),
@@ -86,14 +89,14 @@ impl BrokerIdentity {
         self.expiry.register(registry);
     }
 
-    /// Returns the SDK configuration with the current identity.
-    pub(super) fn sdk(&self) -> Arc<SdkConfig> {
-        self.sdk.load_full()
+    /// Returns the current identity.
+    pub(super) fn signer(&self) -> Arc<Signer> {
+        self.signer.load_full()
     }
 
     /// Replaces an identity that AWS refused, and the SDK's cache of it, because files may contain a newer one. Returns whether this
     /// call replaced it: not within [`INVALIDATION_INTERVAL`] of the last time, and not if another call has replaced it before.
-    pub(super) fn invalidate_identity(&self, refused: &Arc<SdkConfig>) -> bool {
+    pub(super) fn invalidate_identity(&self, refused: &Arc<Signer>) -> bool {
         self.may_invalidate() && self.replace(refused)
     }
 
@@ -107,13 +110,16 @@ impl BrokerIdentity {
         may
     }
 
-    fn replace(&self, refused: &Arc<SdkConfig>) -> bool {
-        let replacement = refused
+    fn replace(&self, refused: &Arc<Signer>) -> bool {
+        let sdk = refused
+            .sdk
             .to_builder()
-            .credentials_provider(self.expiry.observe(self.chain.provider(refused, &self.metrics)))
+            .credentials_provider(self.expiry.observe(self.chain.provider(&refused.sdk, &self.metrics)))
             .identity_cache(IdentityCache::lazy().build())
             .build();
-        let before = self.sdk.compare_and_swap(refused, Arc::new(replacement));
+        // Another identity may have another name.
+        let replacement = Signer { sdk, minter: Minter::default() };
+        let before = self.signer.compare_and_swap(refused, Arc::new(replacement));
         Arc::ptr_eq(&before, refused)
     }
 
@@ -124,7 +130,7 @@ impl BrokerIdentity {
 
     /// Looks for credentials in the chain.
     pub(super) async fn check(&self) -> SourceStatus {
-        if let Some(provider) = self.sdk().credentials_provider() {
+        if let Some(provider) = self.signer().sdk.credentials_provider() {
             let result = provider.provide_credentials().await;
             self.report(result.as_ref().err());
             self.is_known.store(result.is_ok(), Ordering::Relaxed);

@@ -8,8 +8,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::Client;
 
+use super::signer::Signer;
 use super::sts;
 use crate::caller::Principal;
+use crate::credential::Minter;
 use crate::profile::{ChainedRole, Profile};
 use crate::registry::{AccountId, Partition};
 use crate::source::Metrics;
@@ -26,7 +28,7 @@ struct Role {
     metrics: Metrics,
 }
 
-/// Returns the SDK configuration of the chain's last role, starting from `base`. The SDK caches and refreshes each session, and
+/// Returns the session of the chain's last role, starting from `base`. The SDK caches and refreshes each session, and
 /// assumes a role once for all waiting callers. Returns `None` if a role needs an account and `account` is `None`.
 pub(super) fn assume_chain(
     base: &SdkConfig,
@@ -35,14 +37,16 @@ pub(super) fn assume_chain(
     caller: Option<&Principal>,
     partition: Partition,
     account: Option<AccountId>,
-) -> Option<Arc<SdkConfig>> {
-    let mut sdk = base.clone();
+) -> Option<Arc<Signer>> {
+    let (mut sdk, mut minter) = (base.clone(), None);
     let session_name = profile.session_name(caller);
     let last = profile.role_chain.len().saturating_sub(1);
     for (index, ChainedRole { role, external_id }) in profile.role_chain.iter().enumerate() {
+        let arn = role.arn(partition, account)?;
+        minter = Some(Minter::known(&arn));
         let role = Role {
             sts: sts::client(&sdk, sts_endpoint),
-            arn: role.arn(partition, account)?,
+            arn,
             session_name: session_name.clone(),
             // AWS passes it on to the sessions that are assumed from this one.
             source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
@@ -53,7 +57,7 @@ pub(super) fn assume_chain(
         sdk = with_role(sdk, role);
     }
     // An empty chain would yield the broker's own identity, which may have more permissions.
-    (!profile.role_chain.is_empty()).then(|| Arc::new(sdk))
+    minter.map(|minter| Arc::new(Signer { sdk, minter }))
 }
 
 fn with_role(sdk: SdkConfig, role: Role) -> SdkConfig {

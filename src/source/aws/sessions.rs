@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
 use super::error::invalid_response;
 use super::role;
+use super::signer::Signer;
 use crate::caller::Principal;
 use crate::credential::{CredentialKey, ProfileName};
 use crate::error::UpstreamError;
@@ -37,8 +37,8 @@ type SessionKey = (ProfileName, Partition, Option<AccountId>, Option<Principal>)
 /// A session, and the broker's identity that assumed its first role.
 #[derive(Debug, Clone)]
 struct RoleSession {
-    assumed_by: Arc<SdkConfig>,
-    sdk: Arc<SdkConfig>,
+    assumed_by: Arc<Signer>,
+    signer: Arc<Signer>,
 }
 
 impl RoleSessions {
@@ -46,13 +46,13 @@ impl RoleSessions {
         Self { profiles, shared: cache(), per_caller: cache(), metrics }
     }
 
-    /// Returns the SDK configuration of the session for `key`, assumed by the broker's identity `own`.
+    /// Returns the session for `key`, assumed by the broker's identity `own`.
     pub(super) async fn get(
         &self,
         key: &CredentialKey,
-        own: &Arc<SdkConfig>,
+        own: &Arc<Signer>,
         sts_endpoint: Option<&str>,
-    ) -> Result<Arc<SdkConfig>, UpstreamError> {
+    ) -> Result<Arc<Signer>, UpstreamError> {
         let profile = self.profiles.iter().find(|profile| profile.name == key.profile);
         // No fallback to the broker's own identity, which may have more permissions.
         let profile = profile.ok_or_else(|| invalid_response("the profile is not configured"))?;
@@ -60,8 +60,8 @@ impl RoleSessions {
         let (_, partition, account, caller) = &session_key;
         let assume = || async {
             let sts = (sts_endpoint, &self.metrics);
-            let sdk = role::assume_chain(own, sts, profile, caller.as_ref(), *partition, *account)?;
-            Some(RoleSession { assumed_by: Arc::clone(own), sdk })
+            let signer = role::assume_chain(&own.sdk, sts, profile, caller.as_ref(), *partition, *account)?;
+            Some(RoleSession { assumed_by: Arc::clone(own), signer })
         };
         let sessions = self.cache_for(key);
         let mut session = sessions.optionally_get_with(session_key.clone(), assume()).await;
@@ -70,7 +70,7 @@ impl RoleSessions {
             session = sessions.optionally_get_with(session_key.clone(), assume()).await;
         }
         let needs_account = || invalid_response("a role of the profile needs an account, and the registry has none");
-        session.map(|session| session.sdk).ok_or_else(needs_account)
+        session.map(|session| session.signer).ok_or_else(needs_account)
     }
 
     /// Drops the session for `key`, so that the next call assumes the roles again.
