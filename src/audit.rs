@@ -28,7 +28,7 @@ mod target;
 mod writer;
 
 pub use self::output::Output;
-pub use self::record::{Count, Outcome, Proof, Record, Unauthenticated};
+pub use self::record::{Count, Outcome, Proof, Record, Time, Unauthenticated};
 pub use self::status::AuditStatus;
 
 /// Timeout of a write. After it the request fails. The line may still be written later: the log may show a release that was not

@@ -3,7 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+/// Bytes of a line with long names, so that it is allocated once.
+const LINE: usize = 1024;
 
 /// The record of one decision. Unknown facts are left out.
 #[derive(Debug, Serialize)]
@@ -48,12 +51,31 @@ pub struct Record<'a> {
     /// ID of the credential; the secret cannot be derived from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential_id: Option<String>,
+    /// The expiry of the credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
+    /// The source that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'static str>,
+    /// ARN of the role or user that minted the credential, once it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minted_by: Option<&'a str>,
     /// Request ID of the AWS call that returned the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aws_request_id: Option<&'a str>,
     /// Number of the request's items that received the credential, if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<NonZeroUsize>,
+}
+
+/// A time in a record: RFC 3339 with milliseconds. It is formatted without an allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(pub SystemTime);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_rfc3339_millis(self.0))
+    }
 }
 
 /// The decision about a request.
@@ -131,15 +153,15 @@ pub struct Count<'a> {
 #[derive(Serialize)]
 struct Line<'a, R> {
     kind: &'static str,
-    time: String,
+    time: Time,
     #[serde(flatten)]
     record: &'a R,
 }
 
 /// Returns a record as one line of JSON, with the newline.
 pub(super) fn line(record: &impl Serialize, time: SystemTime) -> serde_json::Result<Vec<u8>> {
-    let time = humantime::format_rfc3339_millis(time).to_string();
-    let mut line = serde_json::to_vec(&Line { kind: "audit", time, record })?;
+    let mut line = Vec::with_capacity(LINE);
+    serde_json::to_writer(&mut line, &Line { kind: "audit", time: Time(time), record })?;
     line.push(b'\n');
     Ok(line)
 }

@@ -21,6 +21,9 @@ fn record(outcome: Outcome) -> Record<'static> {
         grant: None,
         policy: "policy",
         credential_id: None,
+        expires: None,
+        source: None,
+        minted_by: None,
         aws_request_id: None,
         count: None,
     }

@@ -39,6 +39,9 @@ fn of_context<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -
         grant: None,
         policy,
         credential_id: None,
+        expires: None,
+        source: None,
+        minted_by: None,
         aws_request_id: None,
         count: None,
     }

@@ -7,7 +7,7 @@ use super::profiles::Profiles;
 use super::record;
 use super::released::{Released, account};
 use super::request::CredentialRequest;
-use crate::audit::{AuditLog, Record, Unwritten};
+use crate::audit::{AuditLog, Record, Time, Unwritten};
 use crate::cache::Found;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
@@ -65,13 +65,17 @@ impl Releaser {
     ) -> Result<(), BrokerError> {
         let Some(audit) = &self.audit else { return Ok(()) };
         let profile = self.profiles.find(&key.profile);
+        let credential = &found.credential;
         let record = Record {
             registry: Some(host.to_owned()),
             profile: key.profile.as_str(),
             role_session: profile.map(|profile| profile.session_name(key.caller.as_ref())),
             grant: grant.as_deref(),
-            credential_id: Some(found.credential.id().to_string()),
-            aws_request_id: found.credential.upstream_request_id(),
+            credential_id: Some(credential.id().to_string()),
+            expires: Some(Time(credential.expires())),
+            source: Some(credential.source().id()),
+            minted_by: credential.minter().arn(),
+            aws_request_id: credential.upstream_request_id(),
             count,
             ..record::of_request(request, *outcome, &policy.name)
         };

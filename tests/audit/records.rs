@@ -1,11 +1,6 @@
-//! Audit log (P11): every release has a record, and no record holds a secret.
+//! Records of releases and denials.
 
-#![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
-
-mod program;
-mod support;
-
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -13,14 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ecr_broker::audit::Output;
+use ecr_broker::error::FailureClass;
 use ecr_broker::pb;
 use ecr_broker::pb::batch_result::Result as Outcome;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
-use program::{SERVE_SIMULATED, Server, run, signal};
 use serde_json::Value;
-use support::*;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+use crate::program::{SERVE_SIMULATED, Server, run, signal};
+use crate::support::*;
 
 /// Grants loopback the public registry.
 fn policy() -> Policy {
@@ -40,6 +37,12 @@ fn broker(policy: Policy, file: &Path) -> TestBroker {
 fn records(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))).collect()
+}
+
+/// Returns a credential's expiry, as records have it.
+fn expiry(credentials: &pb::RegistryCredentials) -> Value {
+    let time = credentials.expire_time.unwrap().try_into().unwrap();
+    humantime::format_rfc3339_millis(time).to_string().into()
 }
 
 async fn get(client: &mut Client, registry: &str) -> Result<pb::RegistryCredentials, Status> {
@@ -66,13 +69,16 @@ async fn p11_release_and_denial_are_recorded_before_the_response() {
         assert_eq!(released[field], value, "{field}");
     }
     humantime::parse_rfc3339(released["time"].as_str().unwrap()).unwrap();
+    assert_eq!((&released["expires"], &released["source"]), (&expiry(&credentials), &"aws".into()));
 
     let status = get(&mut client, HOST).await.unwrap_err();
     let denied = records(&file).pop().unwrap();
     assert_eq!((&denied["outcome"], &denied["registry"]), (&"denied".into(), &HOST.into()));
     assert_eq!(denied["request_id"], status.get_error_details().request_info().unwrap().request_id);
     assert_eq!(denied["policy"], released["policy"]);
-    assert!(denied.get("credential_id").is_none());
+    for field in ["credential_id", "expires", "source", "minted_by"] {
+        assert!(denied.get(field).is_none(), "{field}");
+    }
     assert!(!fs::read_to_string(&file).unwrap().contains(&credentials.password));
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }
@@ -93,6 +99,51 @@ async fn p11_thousand_concurrent_releases_have_a_record_each() {
     released.sort();
     recorded.sort();
     assert_eq!(released, recorded);
+}
+
+/// Whichever way a credential is found, its record has its own facts.
+#[tokio::test]
+async fn record_of_a_coalesced_a_hit_and_a_stale_answer_has_its_facts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let broker = broker(Policy::Open, &file);
+    let client = broker.client().await;
+    let calls = (0..20).map(|_| {
+        let mut client = client.clone();
+        async move { get(&mut client, HOST).await.unwrap() }
+    });
+    broker.source.shut();
+    let open = async {
+        while broker.cache.waiting() < 20 {
+            tokio::task::yield_now().await;
+        }
+        broker.source.open();
+    };
+    let (mut answers, ()) = tokio::join!(futures_util::future::join_all(calls), open);
+    let statuses: BTreeSet<_> = answers.iter().map(|answer| answer.cache_status).collect();
+    assert!(statuses.contains(&(pb::CacheStatus::Coalesced as i32)), "{statuses:?}");
+    answers.push(get(&mut client.clone(), HOST).await.unwrap());
+    assert_eq!(answers.last().unwrap().cache_status(), pb::CacheStatus::Hit);
+    let written = records(&file);
+    assert_eq!(written.len(), 21);
+    for record in &written {
+        assert_eq!((&record["expires"], &record["source"]), (&expiry(&answers[0]), &"aws".into()));
+        assert!(record.get("minted_by").is_none(), "a scripted source names none: {record}");
+    }
+
+    // The refresh fails, and the answer is stale.
+    broker.source.fail(FailureClass::Unavailable);
+    broker.clock.advance(7 * HOUR);
+    let mut client = client.clone();
+    let stale = loop {
+        let answer = get(&mut client, HOST).await.unwrap();
+        if answer.cache_status() == pb::CacheStatus::Stale {
+            break answer;
+        }
+        tokio::task::yield_now().await;
+    };
+    let record = records(&file).pop().unwrap();
+    assert_eq!((&record["expires"], &record["credential_id"]), (&expiry(&stale), &stale.credential_id.into()));
 }
 
 /// Each item is released by the record of its request, which counts the items with one credential.
@@ -122,6 +173,14 @@ async fn p11_items_of_a_batch_with_one_credential_have_one_record() {
     let mut written = records(&file);
     let id = written[0]["request_id"].clone();
     assert!(written.iter().all(|record| record["request_id"] == id && record["outcome"] == "released"));
+    let expiries = results.iter().filter_map(|result| match result.result.as_ref().unwrap() {
+        Outcome::Credentials(credentials) => Some((credentials.credential_id.as_str(), expiry(credentials))),
+        Outcome::Error(_) => None,
+    });
+    for (id, expires) in expiries {
+        let of_id: Vec<_> = written.iter().filter(|record| record["credential_id"] == id).collect();
+        assert!(!of_id.is_empty() && of_id.iter().all(|record| record["expires"] == expires), "{of_id:?}");
+    }
     written.sort_by_key(|record| record["count"].as_u64());
     let shape: Vec<_> = written
         .iter()
@@ -287,7 +346,7 @@ fn killed_broker_leaves_whole_lines() {
             }
         });
         let before = fs::metadata(&file).map_or(0, |metadata| metadata.len());
-        while fs::metadata(&file).map_or(0, |metadata| metadata.len()) < before + 2000 {
+        while fs::metadata(&file).map_or(0, |metadata| metadata.len()) < before + 4000 {
             std::thread::yield_now();
         }
         signal(broker.pid(), "KILL");
