@@ -19,17 +19,22 @@ use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::metrics::Registry;
 
+pub mod live;
 mod output;
+pub mod reader;
 mod record;
 mod reserve;
+pub mod revocation;
 mod sink;
 mod status;
+mod stored;
 mod target;
 mod writer;
 
 pub use self::output::Output;
 pub use self::record::{Count, Outcome, Proof, Record, Time, Unauthenticated};
 pub use self::status::AuditStatus;
+pub use self::stored::StoredRecord;
 
 /// Timeout of a write. After it the request fails. The line may still be written later: the log may show a release that was not
 /// made, but it never lacks one.

@@ -9,6 +9,8 @@ use crate::environment;
 use crate::terminal::{print_error, print_line};
 
 #[cfg(feature = "server")]
+mod audit;
+#[cfg(feature = "server")]
 mod broker_user;
 mod completions;
 #[cfg(feature = "server")]
@@ -51,6 +53,8 @@ mod simulation;
 mod status;
 #[cfg(feature = "client")]
 mod sync;
+#[cfg(any(feature = "server", feature = "client"))]
+mod table;
 #[cfg(feature = "client")]
 mod watch;
 #[cfg(feature = "client")]
@@ -169,6 +173,9 @@ enum Command {
     /// Lint, explain, test and suggest grants
     #[cfg(feature = "server")]
     Policy(policy::Args),
+    /// Find valid credentials in the audit log, and end them
+    #[cfg(feature = "server")]
+    Audit(audit::Args),
     /// Print shell completions
     #[command(after_long_help = completions::EXAMPLES)]
     Completions {
@@ -254,6 +261,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Config(args) => config::run(args),
         #[cfg(feature = "server")]
         Command::Policy(args) => policy::run(&args),
+        #[cfg(feature = "server")]
+        Command::Audit(args) => audit::run(&args),
         Command::Completions { shell } => {
             print_line(completions::script(shell, program())?.trim_end())?;
             Ok(ExitCode::SUCCESS)

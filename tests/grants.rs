@@ -575,7 +575,7 @@ fn suggest_prints_no_grant_that_is_too_wide_or_without_effect() {
     fs::write(&log, records.concat()).unwrap();
     let ended = run(&["policy", "suggest", "--config", file.to_str().unwrap(), log.to_str().unwrap()], &[]);
     assert!(ended.stdout.contains("Nothing to suggest"), "{ended:?}");
-    for problem in ["a deny wins", "names no account", "match other callers too", "1 audit records"] {
+    for problem in ["a deny wins", "names no account", "match other callers too", "damaged audit record: "] {
         assert!(ended.stderr.contains(problem), "{problem}: {ended:?}");
     }
     assert_eq!(ended.stderr.lines().count(), 4, "{ended:?}");

@@ -105,7 +105,7 @@ enum Command {
         /// Include denied requests; review them, as any caller can cause one
         #[arg(long)]
         denied: bool,
-        /// Audit log files of the broker (setting audit.output)
+        /// Audit logs (setting audit.output), also gzipped; - is stdin
         #[arg(value_name = "AUDIT", required = true)]
         logs: Vec<PathBuf>,
     },

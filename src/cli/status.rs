@@ -16,7 +16,6 @@ use crate::signal::Signals;
 use crate::terminal::{Format, print_error, try_print_line};
 
 mod screen;
-mod table;
 mod text;
 
 /// Shortest interval of `--watch`: each page of 100 keys counts as ten requests.

@@ -9,7 +9,7 @@ use crate::credential::ProfileName;
 use crate::registry::{AccountId, Region, Registry};
 
 /// A registry that a caller requested.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestedAccess {
     /// The caller.
     pub caller: Principal,

@@ -1,4 +1,4 @@
-//! Audit log (P11): every release has a record, and no record holds a secret.
+//! Audit log (P11): every release has a record, no record holds a secret, and the records answer who holds what.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
@@ -7,5 +7,9 @@
 mod program;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../tokens/mod.rs"]
+mod tokens;
 
+mod answers;
+mod inputs;
 mod records;

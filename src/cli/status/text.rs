@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::table::{Align, table};
+use crate::cli::table::{Align, table};
 use crate::pb::{
     AuditSummary, CachedCredential, GetStatusResponse, KeyStatus, LimitUsage, PolicyMode, ReadinessCheck,
     ReadinessCheckName, RegionStatus, ReloadSummary,

@@ -2,13 +2,13 @@
 
 /// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Align {
+pub(in crate::cli) enum Align {
     Left,
     Right,
 }
 
 /// Returns the lines of a table. The columns are as wide as their widest cells, and two blanks apart.
-pub(super) fn table<const N: usize>(head: [(&str, Align); N], rows: &[[String; N]]) -> Vec<String> {
+pub(in crate::cli) fn table<const N: usize>(head: [(&str, Align); N], rows: &[[String; N]]) -> Vec<String> {
     let cells = |column: usize| rows.iter().map(move |row| row[column].chars().count());
     let widths: [usize; N] =
         std::array::from_fn(|column| cells(column).max().unwrap_or(0).max(head[column].0.chars().count()));

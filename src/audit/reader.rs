@@ -1,0 +1,207 @@
+//! Reader of the log: one record after the other, so that a log of any size needs little memory.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _, stdin};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use flate2::bufread::MultiGzDecoder;
+
+use super::stored::StoredRecord;
+
+/// Longest line. A longer one is damaged: no record is so long, and the memory must be bounded.
+const MAX_LINE: u64 = 64 << 10;
+/// Maximum number of damaged records that are named. Further ones are counted.
+const MAX_NAMED: usize = 10;
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Extent {
+    /// Number of the records, without damaged ones.
+    pub records: u64,
+    /// Time of the first and of the last record, as in the log.
+    pub times: (String, String),
+    /// Number of the damaged records.
+    pub damaged: u64,
+    /// The first damaged records, each as `FILE:LINE: PROBLEM`.
+    pub damaged_places: Vec<String>,
+}
+
+impl Extent {
+    /// Reads logs, `-` from stdin, and calls `each` for every record. It returns why a record cannot be used.
+    ///
+    /// # Errors
+    /// A log cannot be read.
+    pub fn read(
+        logs: &[PathBuf],
+        mut each: impl FnMut(&StoredRecord) -> Result<(), &'static str>,
+    ) -> anyhow::Result<Self> {
+        let mut extent = Self::default();
+        for log in logs {
+            let name = if is_stdin(log) { "stdin".to_owned() } else { log.display().to_string() };
+            let mut lines = open(log).with_context(|| format!("cannot read {name}"))?;
+            let (mut line, mut number) = (Vec::new(), 0_u64);
+            while let Some(whole) = next_line(&mut lines, &mut line).with_context(|| format!("cannot read {name}"))? {
+                number += 1;
+                if let Err(problem) = extent.add(&line, whole, &mut each) {
+                    extent.damage(format_args!("{name}:{number}: {problem}"));
+                }
+            }
+        }
+        Ok(extent)
+    }
+
+    /// Returns the count and the times of the records, as a part of a sentence.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let (first, last) = &self.times;
+        let plural = if self.records == 1 { "" } else { "s" };
+        format!("{} audit record{plural} from {first} to {last}", self.records)
+    }
+
+    /// Adds a line. A log on stderr or stdout has other lines too.
+    fn add(
+        &mut self,
+        line: &[u8],
+        whole: bool,
+        each: &mut impl FnMut(&StoredRecord) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        let has = |text: &[u8]| line.windows(text.len()).any(|part| part == text);
+        if !has(b"\"audit\"") || !has(b"\"kind\"") {
+            return Ok(());
+        }
+        if !whole {
+            return Err("longer than any record");
+        }
+        let record: StoredRecord = serde_json::from_slice(line).map_err(|_| "cannot be parsed")?;
+        if record.kind != "audit" {
+            return Ok(());
+        }
+        each(&record)?;
+        self.count(&record.time);
+        Ok(())
+    }
+
+    fn count(&mut self, time: &str) {
+        let (first, last) = &mut self.times;
+        if self.records == 0 || time < first.as_str() {
+            time.clone_into(first);
+        }
+        if time > last.as_str() {
+            time.clone_into(last);
+        }
+        self.records += 1;
+    }
+
+    fn damage(&mut self, place: impl Display) {
+        if self.damaged_places.len() < MAX_NAMED {
+            self.damaged_places.push(place.to_string());
+        }
+        self.damaged += 1;
+    }
+}
+
+fn is_stdin(log: &Path) -> bool {
+    log.as_os_str() == "-"
+}
+
+/// Opens a log, and decompresses it if gzip has compressed it. A pipe is read as a file is.
+fn open(log: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    let mut file: Box<dyn BufRead> = if is_stdin(log) {
+        Box::new(stdin().lock())
+    } else {
+        let file = File::open(log)?;
+        if file.metadata()?.is_dir() {
+            bail!("it is a directory; name the files of the audit log");
+        }
+        Box::new(BufReader::new(file))
+    };
+    let start = file.fill_buf()?;
+    if start.starts_with(ZSTD) {
+        bail!("it is compressed by zstd; pass its text on stdin: zstdcat FILE | ecr-broker ... -");
+    }
+    let is_gzip = start.starts_with(GZIP);
+    Ok(if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { file })
+}
+
+/// Reads the next line; `None` at the end. Returns false if it is too long, with its start.
+fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    line.clear();
+    if file.by_ref().take(MAX_LINE).read_until(b'\n', line)? == 0 {
+        return Ok(None);
+    }
+    let fits = line.ends_with(b"\n") || (line.len() as u64) < MAX_LINE;
+    if !fits {
+        file.skip_until(b'\n')?;
+    }
+    Ok(Some(fits))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn read(text: &[u8]) -> anyhow::Result<(Extent, Vec<String>)> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("log");
+        std::fs::write(&file, text).unwrap();
+        let mut callers = Vec::new();
+        let extent = Extent::read(&[file], |record| {
+            callers.push(record.caller.clone());
+            if record.caller == "bad" { Err("has a bad caller") } else { Ok(()) }
+        })?;
+        Ok((extent, callers))
+    }
+
+    fn line(minute: u32, caller: &str) -> String {
+        format!("{{\"kind\":\"audit\",\"time\":\"2026-11-30T10:{minute:02}:00.000Z\",\"caller\":\"{caller}\"}}\n")
+    }
+
+    #[test]
+    fn damaged_records_are_named_by_line_and_other_lines_are_passed_over() {
+        let long = format!("{{\"kind\":\"audit\",\"caller\":\"{}\"}}\n", "x".repeat(100_000));
+        let torn = "{\"kind\":\"audit\",\"time\":\"2026-11\n";
+        let log = "{\"level\":\"INFO\",\"message\":\"\\\"audit\\\" and \\\"kind\\\"\"}\nbroker started\n\n";
+        let text = [log, &line(5, "b"), torn, &long, &line(3, "a"), &line(4, "bad"), line(9, "c").trim_end()].concat();
+        let (extent, callers) = read(text.as_bytes()).unwrap();
+        assert_eq!(callers, ["b", "a", "bad", "c"]);
+        assert_eq!(extent.in_words(), "3 audit records from 2026-11-30T10:03:00.000Z to 2026-11-30T10:09:00.000Z");
+        let places: Vec<_> = extent.damaged_places.iter().map(|place| place.split_once("/log:").unwrap().1).collect();
+        assert_eq!(places, ["5: cannot be parsed", "6: longer than any record", "8: has a bad caller"]);
+    }
+
+    #[test]
+    fn damaged_records_beyond_the_first_are_counted() {
+        let (extent, _) = read("{\"kind\":\"audit\"\n".repeat(1_000).as_bytes()).unwrap();
+        assert_eq!((extent.records, extent.damaged, extent.damaged_places.len()), (0, 1_000, 10));
+    }
+
+    #[test]
+    fn compressed_logs_are_read_or_refused_with_the_way_to_read_them() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(line(1, "a").as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        // Two members, as of two files that were put together.
+        assert_eq!(read(&gzip.repeat(2)).unwrap().1, ["a", "a"]);
+        assert!(read(&gzip[..gzip.len() - 4]).is_err(), "a file that is cut short");
+        let refused = format!("{:#}", read(&[ZSTD, b"rest"].concat()).unwrap_err());
+        assert!(refused.contains("zstdcat FILE"), "{refused}");
+    }
+
+    #[test]
+    fn endless_file_without_lines_takes_little_memory() {
+        let mut file = BufReader::new(io::repeat(b'x').take(64 << 20));
+        let mut line = Vec::new();
+        assert_eq!(next_line(&mut file, &mut line).unwrap(), Some(false));
+        assert!(line.capacity() < 1 << 20, "{}", line.capacity());
+        assert_eq!(next_line(&mut file, &mut line).unwrap(), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! The logs to read: those of the configuration, if the command line names none.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+
+use crate::audit::live::LONGEST_VALIDITY;
+use crate::audit::reader::Extent;
+use crate::audit::{Output, Settings};
+
+const STREAM: &str =
+    "audit.output is a stream; pass what was kept of it: journalctl -u ecr-broker -o cat | ecr-broker audit live -";
+
+/// Returns the configured log and those of its rotated files that can have credentials valid at `at`.
+pub(super) fn configured(settings: Option<&Settings>, at: SystemTime) -> anyhow::Result<Vec<PathBuf>> {
+    match settings.map(|settings| &settings.output) {
+        Some(Output::File(log)) => rotated(log, at).with_context(|| format!("cannot read {}", log.display())),
+        Some(Output::Stderr | Output::Stdout) => bail!(STREAM),
+        None => bail!("audit.output is not set; name the files of the audit log, or - for stdin"),
+    }
+}
+
+/// Returns the files whose names begin with the log's. A file that ended long before `at` is passed over.
+fn rotated(log: &Path, at: SystemTime) -> anyhow::Result<Vec<PathBuf>> {
+    let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else { bail!("the path names no file") };
+    let since = at.checked_sub(LONGEST_VALIDITY * 2);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let rest = path.file_name().and_then(|file| file.as_encoded_bytes().strip_prefix(name.as_encoded_bytes()));
+        let is_log = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b".") || rest.starts_with(b"-"));
+        if !is_log {
+            continue;
+        }
+        let metadata = fs::metadata(&path).with_context(|| path.display().to_string())?;
+        if metadata.is_file() && since.is_none_or(|since| metadata.modified().is_ok_and(|end| end >= since)) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Returns why there is no answer.
+pub(in crate::cli) fn without_records(read: &Extent, logs: &[PathBuf]) -> String {
+    let names: Vec<_> = logs.iter().map(|log| log.display().to_string()).collect();
+    let names = if names.is_empty() { "the file of audit.output".to_owned() } else { names.join(", ") };
+    match read.damaged {
+        0 => format!("no audit records in {names}; name the file of audit.output"),
+        damaged => format!("no audit records in {names}, except {damaged} damaged ones; name the file of audit.output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn rotated_files_of_the_last_day_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let names = ["audit.jsonl", "audit.jsonl-20261130.gz", "audit.jsonl.1"];
+        for name in names.iter().chain(&["audit.jsonlines", "other", "audit.jsonl.9"]) {
+            fs::write(path(name), "").unwrap();
+        }
+        fs::create_dir(path("audit.jsonl.old")).unwrap();
+        let now = SystemTime::now();
+        let old = fs::File::options().write(true).open(path("audit.jsonl.9")).unwrap();
+        old.set_modified(now - Duration::from_hours(25)).unwrap();
+        assert_eq!(rotated(&path("audit.jsonl"), now).unwrap(), names.map(path));
+        assert_eq!(rotated(&path("audit.jsonl"), now - Duration::from_hours(2)).unwrap().len(), 4);
+    }
+}
