@@ -323,6 +323,12 @@ impl Credential {
         self.expires
     }
 
+    /// Returns when the validity ends, on both clocks.
+    #[must_use]
+    pub fn end(&self) -> Moment {
+        self.end
+    }
+
     /// Returns the validity that is left, on the clock with less (P14).
     #[must_use]
     pub fn remaining(&self, now: Moment) -> Duration {

@@ -9,12 +9,15 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use self::by_end::ByEnd;
 use super::entry::Entry;
 use super::scope::{Cached, Scope};
 use crate::caller::Principal;
 use crate::credential::{CredentialKey, ProfileName};
 use crate::registry::{AccountId, Region, Registry};
 use crate::sync::lock;
+
+mod by_end;
 
 /// Hosts that a walk copies under the lock at once.
 const BATCH: usize = 128;
@@ -29,6 +32,7 @@ struct State {
     of_callers: HashMap<Principal, Part>,
     /// Number of the credentials of all single callers.
     of_callers_count: usize,
+    by_end: ByEnd,
 }
 
 /// The credentials that all callers share, or those of one caller.
@@ -65,29 +69,42 @@ impl Found {
 impl Index {
     pub(super) fn insert(&self, key: &CredentialKey, entry: &Arc<Entry>) {
         let mut state = lock(&self.0);
-        let State { shared, of_callers, of_callers_count } = &mut *state;
+        let State { shared, of_callers, of_callers_count, by_end } = &mut *state;
         let part = match &key.caller {
             None => shared,
             Some(caller) => of_callers.entry(caller.clone()).or_default(),
         };
-        let is_new = part.insert(key, entry);
-        *of_callers_count += usize::from(is_new && key.caller.is_some());
+        match part.insert(key, entry) {
+            Some(replaced) => by_end.remove(&replaced),
+            None => *of_callers_count += usize::from(key.caller.is_some()),
+        }
+        by_end.insert(entry);
     }
 
     /// Removes a credential that moka has removed, unless a newer one has taken its place.
     pub(super) fn remove(&self, key: &CredentialKey, entry: &Arc<Entry>) {
         let mut state = lock(&self.0);
-        let State { shared, of_callers, of_callers_count } = &mut *state;
-        match &key.caller {
-            None => _ = shared.remove(key, entry),
+        let State { shared, of_callers, of_callers_count, by_end } = &mut *state;
+        let removed = match &key.caller {
+            None => shared.remove(key, entry),
             Some(caller) => {
                 let Some(part) = of_callers.get_mut(caller) else { return };
-                *of_callers_count -= usize::from(part.remove(key, entry));
+                let removed = part.remove(key, entry);
+                *of_callers_count -= usize::from(removed);
                 if part.count == 0 {
                     of_callers.remove(caller);
                 }
+                removed
             }
+        };
+        if removed {
+            by_end.remove(entry);
         }
+    }
+
+    /// Returns whether one of the credentials that end last is usable.
+    pub(super) fn has(&self, is_usable: impl Fn(&Entry) -> bool) -> bool {
+        lock(&self.0).by_end.has(is_usable)
     }
 
     /// Returns the number of credentials of a single caller, and of all single callers.
@@ -156,18 +173,16 @@ impl Index {
 }
 
 impl Part {
-    /// Returns whether the key is new.
-    fn insert(&mut self, key: &CredentialKey, entry: &Arc<Entry>) -> bool {
+    /// Returns the entry that is replaced; `None`: the key is new.
+    fn insert(&mut self, key: &CredentialKey, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
         let group = self.groups.entry((key.profile.clone(), key.registry.region().cloned())).or_default();
         let entries = group.entry(host(&key.registry, entry)).or_default();
-        let old = entries.iter_mut().find(|(registry, _)| *registry == key.registry);
-        let is_new = old.is_none();
-        match old {
-            Some((_, old)) => *old = Arc::clone(entry),
-            None => entries.push((key.registry.clone(), Arc::clone(entry))),
+        if let Some((_, old)) = entries.iter_mut().find(|(registry, _)| *registry == key.registry) {
+            return Some(std::mem::replace(old, Arc::clone(entry)));
         }
-        self.count += usize::from(is_new);
-        is_new
+        entries.push((key.registry.clone(), Arc::clone(entry)));
+        self.count += 1;
+        None
     }
 
     /// Returns whether the entry was there.

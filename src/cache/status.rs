@@ -67,8 +67,8 @@ impl CredentialCache {
     #[must_use]
     pub fn can_serve(&self) -> bool {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
-        let mut entries = self.shared.store.iter();
-        self.source_status() == SourceStatus::Ready || entries.any(|(_, entry)| entry.check(margin, None, now).is_ok())
+        let is_usable = |entry: &Entry| entry.check(margin, None, now).is_ok();
+        self.source_status() == SourceStatus::Ready || self.shared.store.index.has(is_usable)
     }
 
     /// Returns the status that the source reports.

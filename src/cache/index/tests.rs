@@ -130,3 +130,32 @@ fn entry_without_an_account_is_listed_by_the_account_that_aws_named() {
     index.insert(&CredentialKey { profile: "other".into(), ..own }, &entry(None));
     assert_eq!((walk(&index, &scope, 9).0.len(), index.len()), (1, 2), "no host is known");
 }
+
+#[test]
+fn usable_credential_is_found_until_it_is_replaced_or_removed() {
+    let (index, looked_at) = (Index::default(), Cell::new(0));
+    let has = |wanted: &Arc<Entry>| {
+        looked_at.set(0);
+        index.has(|one| {
+            looked_at.set(looked_at.get() + 1);
+            std::ptr::eq(one, &raw const **wanted)
+        })
+    };
+    let [shared, own, newer] = [None; 3].map(entry);
+    let [shared_key, own_key] = [None, Some(1)].map(|uid| key(&host(1, "eu-west-1"), "default", uid));
+    index.insert(&shared_key, &shared);
+    index.insert(&own_key, &own);
+    assert!(has(&shared) && has(&own));
+    index.insert(&shared_key, &newer);
+    assert!(!has(&shared) && has(&newer));
+    // moka tells of the replaced one later.
+    index.remove(&shared_key, &shared);
+    assert!(has(&newer));
+    index.remove(&shared_key, &newer);
+    index.remove(&own_key, &own);
+    assert!(!has(&newer) && looked_at.get() == 0);
+    for account in 0..1_000 {
+        index.insert(&key(&host(account, "eu-west-1"), "default", None), &entry(None));
+    }
+    assert!(!has(&own) && looked_at.get() == 64, "{}", looked_at.get());
+}
