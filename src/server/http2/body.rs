@@ -48,9 +48,16 @@ pub(super) struct RequestBody {
     partial: BytesMut,
     /// `None`: no time limit, for calls in which the client streams messages.
     timeout: Option<Duration>,
-    /// End of the usual time of the body, then its deadline; set when the first wait for data begins.
-    deadline: Option<Pin<Box<Sleep>>>,
-    is_unfinished: bool,
+    /// Set when the first wait for data begins.
+    wait: Option<Wait>,
+}
+
+/// A wait for a message that is not complete.
+enum Wait {
+    /// Until the end of the usual time.
+    Usual(Pin<Box<Sleep>>),
+    /// Until the deadline.
+    Last(Pin<Box<Sleep>>),
 }
 
 /// Time in which the messages of usual clients arrive after their headers.
@@ -120,8 +127,7 @@ where
             first: FirstMessage::default(),
             partial: BytesMut::new(),
             timeout,
-            deadline: None,
-            is_unfinished: false,
+            wait: None,
         });
         let call = self.watchdog.begin_call();
         self.inner.clone().oneshot(request).map_ok(Box::new(|mut response| {
@@ -132,6 +138,15 @@ where
 }
 
 type Tracked<F> = MapOk<F, Box<dyn FnOnce(Response<Body>) -> Response<ResponseBody> + Send>>;
+
+impl Account {
+    /// Notes that a message is not complete after its usual time.
+    fn note_unfinished(&mut self) {
+        if let Self::Proved(memory) = self {
+            memory.note_unfinished();
+        }
+    }
+}
 
 impl InFlightGuard {
     fn new(admission: Option<ResponseAdmission>, watchdog: PeerWatchdog) -> Self {
@@ -184,11 +199,18 @@ impl RequestBody {
         }
     }
 
-    /// Notes that the message is not complete after its usual time.
-    fn note_unfinished(&mut self) {
-        self.is_unfinished = true;
-        if let Account::Proved(memory) = &mut self.account {
-            memory.note_unfinished();
+    /// Completes at the deadline. At the end of the usual time, notes that the message is late.
+    fn poll_wait(&mut self, timeout: Duration, context: &mut Context<'_>) -> Poll<()> {
+        let wait = self.wait.get_or_insert_with(|| Wait::Usual(Box::pin(sleep(USUAL_TIME))));
+        loop {
+            match wait {
+                Wait::Usual(end) => {
+                    ready!(end.as_mut().poll(context));
+                    self.account.note_unfinished();
+                    *wait = Wait::Last(Box::pin(sleep(timeout.saturating_sub(USUAL_TIME))));
+                }
+                Wait::Last(deadline) => return deadline.as_mut().poll(context),
+            }
         }
     }
 
@@ -210,16 +232,10 @@ impl http_body::Body for RequestBody {
             return Poll::Ready(None);
         }
         let Some(timeout) = self.timeout else {
-            self.note_unfinished();
+            self.account.note_unfinished();
             return Poll::Pending;
         };
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(USUAL_TIME)));
-        ready!(deadline.as_mut().poll(context));
-        if !self.is_unfinished {
-            self.note_unfinished();
-            let deadline = self.deadline.insert(Box::pin(sleep(timeout.saturating_sub(USUAL_TIME))));
-            ready!(deadline.as_mut().poll(context));
-        }
+        ready!(self.poll_wait(timeout, context));
         Poll::Ready(Some(Err(Status::deadline_exceeded("request timed out: its message did not arrive in time"))))
     }
 
