@@ -53,18 +53,27 @@ impl Format {
     /// Returns the format that an `Accept` header prefers: `OpenMetrics` if it is named, and not after the plain text.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
-        let quality = |media_type: &str| {
-            let named = accept.split(',').filter_map(|range| {
-                let mut parts = range.split(';').map(str::trim);
-                let is_named = parts.next()?.eq_ignore_ascii_case(media_type);
-                let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-                is_named.then_some(quality.unwrap_or(1.0))
-            });
-            named.fold(0.0, f32::max)
-        };
-        let open_metrics = quality("application/openmetrics-text");
-        if open_metrics > 0.0 && open_metrics >= quality("text/plain") { Self::OpenMetrics } else { Self::Prometheus }
+        let quality =
+            |media_ranges: &[&str]| media_ranges.iter().find_map(|range| quality(accept, range)).unwrap_or(0.0);
+        let open_metrics = quality(&["application/openmetrics-text"]);
+        // The most specific range that includes a type decides about it.
+        let is_preferred = open_metrics > 0.0 && open_metrics >= quality(&["text/plain", "text/*", "*/*"]);
+        if is_preferred { Self::OpenMetrics } else { Self::Prometheus }
     }
+}
+
+/// Returns the quality of a media range in an `Accept` header that has it.
+fn quality(accept: &str, media_range: &str) -> Option<f32> {
+    let named = accept.split(',').filter_map(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        let is_named = parts.next()?.eq_ignore_ascii_case(media_range);
+        let quality = parts.find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>().ok())?
+        });
+        is_named.then_some(quality.unwrap_or(1.0))
+    });
+    named.reduce(f32::max)
 }
 
 #[cfg(test)]
@@ -143,9 +152,24 @@ mod tests {
                           text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
         assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
         assert_eq!(Format::accepted("application/openmetrics-text"), Format::OpenMetrics);
-        for plain in ["", "*/*", "text/plain", "text/html, */*;q=0.8", "application/openmetrics-text;q=0"] {
+        for plain in [
+            "",
+            "*/*",
+            "text/plain",
+            "text/html, */*;q=0.8",
+            "application/openmetrics-text;q=0",
+            "text/plain, application/openmetrics-text;q=0.9",
+            "application/openmetrics-text; Q = 0.5, text/*;q=0.6",
+            "application/openmetrics-text;q=0.5, */*",
+        ] {
             assert_eq!(Format::accepted(plain), Format::Prometheus, "{plain}");
         }
-        assert_eq!(Format::accepted("text/plain, application/openmetrics-text;q=0.9"), Format::Prometheus);
+        for open in [
+            "application/openmetrics-text, */*",
+            "APPLICATION/OPENMETRICS-TEXT;q=0.5, text/plain;q=0.1, */*",
+            "text/plain;q=0.2, application/openmetrics-text;q=0.1, application/openmetrics-text;version=1.0.0;q=0.3",
+        ] {
+            assert_eq!(Format::accepted(open), Format::OpenMetrics, "{open}");
+        }
     }
 }
