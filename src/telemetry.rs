@@ -27,6 +27,10 @@ mod spans;
 
 pub use self::metrics::{Metrics, Signal};
 
+/// Log lines that wait for a slow stderr; further ones are dropped. The library's default is 128,000: with some hundred bytes each,
+/// they could take half of the memory of a broker.
+const MAX_WAITING_LINES: usize = 16_384;
+
 /// Running telemetry. Dropping it writes the pending log lines.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -41,7 +45,8 @@ pub struct Telemetry {
 /// # Errors
 /// Fails if a log filter or an `OTEL_*` variable is invalid.
 pub fn start(log: &Log, environment: &[(String, String)], registry: &mut Registry) -> anyhow::Result<Telemetry> {
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
+    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES);
+    let (writer, guard) = writer.finish(std::io::stderr());
     let metrics = Metrics::new(registry, writer.error_counter());
     let otlp = Otlp::from_environment(environment)?;
     let provider = otlp.as_ref().map(|otlp| spans::provider(otlp, &metrics)).transpose()?;
