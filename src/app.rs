@@ -127,8 +127,8 @@ async fn serve_until_signal(
         tls.log_mistakes();
     }
     let config_info = reload::ConfigInfo::new(&start.sources, &mut metrics);
-    let parts =
-        Parts { auth, sockets: start.sockets, tracing, metrics, ..Parts::new(clock) }.with_environment(&start.sources);
+    let (sockets, files) = (start.sockets, in_effect.clone());
+    let parts = Parts { auth, sockets, tracing, metrics, files, ..Parts::new(clock) }.with_environment(&start.sources);
     let app = tokio::select! {
         app = App::build(config, parts) => app?,
         () = signals.received() => return Ok(()),
@@ -177,7 +177,7 @@ impl App {
     /// # Errors
     /// Fails if AWS cannot be configured, the audit log cannot be opened, or a listener cannot be bound.
     pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
-        let Parts { clock, upstream, auth, mut sockets, default_sockets, tracing, mut metrics } = parts;
+        let Parts { clock, upstream, auth, mut sockets, default_sockets, tracing, mut metrics, files } = parts;
         metrics::register_program(&mut metrics);
 
         let upstream = match upstream {
@@ -210,6 +210,7 @@ impl App {
             limits: limits.clone(),
             audit: rejections.audit_log().cloned(),
             clock,
+            files,
         });
         status.reloads().register(&mut metrics);
         let watch_age = config.server.connections.max_connection_age;

@@ -13,6 +13,7 @@ use crate::broker::{Broker, RequestContext};
 use crate::cache::{CredentialCache, KeyQuery, KeysStatus};
 use crate::clock::Clock;
 use crate::error::BrokerError;
+use crate::follow_file::FilesInEffect;
 use crate::limits::{ConnectionsStatus, Limits, LimitsStatus};
 use crate::moment::Moment;
 use crate::source::{RegionStatus, SourceStatus};
@@ -134,6 +135,8 @@ pub struct Parts {
     pub audit: Option<AuditLog>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// The files that are in effect.
+    pub files: FilesInEffect,
 }
 
 /// Gathers the status. A clone gathers it from the same parts.
@@ -170,7 +173,8 @@ impl StatusReporter {
     /// Returns a reporter of a broker that starts now.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let (started, reloads) = (parts.clock.now(), Reloads::new(Arc::clone(&parts.clock)));
+        let reloads = Reloads::new(Arc::clone(&parts.clock), parts.files.clone());
+        let started = parts.clock.now();
         Self(Arc::new(Inner {
             parts,
             started,
@@ -209,9 +213,9 @@ impl StatusReporter {
     pub async fn status(&self, query: KeyQuery) -> Status {
         let _gathering = self.0.gathering.lock().await;
         let Inner { parts, started, reloads, connections, configuration, .. } = &*self.0;
-        let Parts { readiness, cache, broker, limits, audit, clock } = parts;
+        let Parts { readiness, cache, broker, limits, audit, clock, .. } = parts;
         let now = clock.now();
-        let (reloads, audit) = (reloads.status(), audit.as_ref().map(AuditLog::status));
+        let audit = audit.as_ref().map(AuditLog::status);
         let mut regions = cache.regions();
         regions.truncate(MAX_REGIONS);
         Status {
@@ -225,7 +229,7 @@ impl StatusReporter {
             ready: readiness.is_ready(),
             checks: [
                 (CheckName::Running, !readiness.is_draining()),
-                (CheckName::Configuration, reloads.is_in_effect()),
+                (CheckName::Configuration, reloads.are_files_in_effect()),
                 (CheckName::Identity, cache.source_status() == SourceStatus::Ready),
                 (CheckName::Serving, cache.can_serve()),
                 (CheckName::KeepWarm, readiness.is_warm()),
@@ -237,7 +241,7 @@ impl StatusReporter {
             regions,
             connections: connections.get().map(|count| count.0()).unwrap_or_default(),
             limits: limits.status(),
-            reloads,
+            reloads: reloads.status(),
             audit,
         }
     }

@@ -8,6 +8,7 @@ use crate::address::default_sockets;
 use crate::api::grpc::trace::Tracing;
 use crate::clock::Clock;
 use crate::config::Sources;
+use crate::follow_file::FilesInEffect;
 use crate::metrics::Registry;
 use crate::registry::Region;
 use crate::server::ActivatedSockets;
@@ -30,6 +31,8 @@ pub struct Parts {
     pub tracing: Tracing,
     /// The metrics of what was built before.
     pub metrics: Registry,
+    /// The files that are in effect.
+    pub files: FilesInEffect,
 }
 
 /// A source of credentials and what the broker must know of it.
@@ -55,6 +58,7 @@ impl Parts {
             default_sockets: Vec::new(),
             tracing: Tracing::default(),
             metrics: Registry::default(),
+            files: FilesInEffect::default(),
         }
     }
 

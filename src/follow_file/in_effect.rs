@@ -25,6 +25,12 @@ impl FilesInEffect {
         );
     }
 
+    /// Returns whether all files are in effect.
+    #[must_use]
+    pub fn are_all(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     /// Returns whether all files are in effect, and then each change.
     pub(crate) fn changes(&self) -> Changes {
         let mut receiver = self.0.subscribe();
@@ -61,7 +67,7 @@ mod tests {
             [("a", false, false), ("b", false, false), ("a", true, false), ("b", true, true)]
         {
             files.report(name, are_in_effect);
-            assert_eq!(changes.next().await, all, "{name}");
+            assert_eq!((changes.next().await, files.are_all()), (all, all), "{name}");
         }
         files.report("a", true);
         assert!(!changes.0.has_changed().unwrap(), "nothing changed");

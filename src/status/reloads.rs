@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Clock;
+use crate::follow_file::FilesInEffect;
 use crate::metrics::Registry;
 use crate::sync::lock;
 
@@ -11,6 +12,7 @@ use crate::sync::lock;
 #[derive(Debug, Clone)]
 pub struct Reloads {
     clock: Arc<dyn Clock>,
+    files: FilesInEffect,
     status: Arc<Mutex<ReloadsStatus>>,
 }
 
@@ -26,8 +28,8 @@ pub struct ReloadsStatus {
 }
 
 impl Reloads {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, status: Arc::default() }
+    pub(super) fn new(clock: Arc<dyn Clock>, files: FilesInEffect) -> Self {
+        Self { clock, files, status: Arc::default() }
     }
 
     /// Exposes the counts, and the last reload.
@@ -38,8 +40,8 @@ impl Reloads {
             let counts = [("success", status.succeeded), ("failure", status.failed)];
             let counts = counts.map(|(result, count)| ([("result", result)], count));
             scrape.counters("ecr_broker_reloads_total", "Reloads of the configuration", counts)?;
-            let help = "Whether every configuration file is in effect, 1 or 0";
-            let in_effect = u64::from(status.is_in_effect());
+            let help = "Whether every file of the configuration, of TLS and of keys is in effect, 1 or 0";
+            let in_effect = u64::from(reloads.are_files_in_effect());
             scrape.gauge("ecr_broker_config_last_reload_successful", help, in_effect)?;
             let time = status.last.map(|(time, _)| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
             let (help, seconds) = ("Time of the last reload, in Unix time", time.as_ref().map(Duration::as_secs_f64));
@@ -55,15 +57,12 @@ impl Reloads {
         status.last = Some((self.clock.now().wall, is_in_effect));
     }
 
+    /// Returns whether every file of the configuration, of TLS and of keys is in effect. The broker starts only if all are.
+    pub(super) fn are_files_in_effect(&self) -> bool {
+        self.files.are_all()
+    }
+
     pub(super) fn status(&self) -> ReloadsStatus {
         *lock(&self.status)
-    }
-}
-
-impl ReloadsStatus {
-    /// Returns whether every configuration file is in effect. The broker starts only if all are.
-    #[must_use]
-    pub fn is_in_effect(&self) -> bool {
-        self.last.is_none_or(|(_, succeeded)| succeeded)
     }
 }
