@@ -80,10 +80,10 @@ impl Issuers {
         let issuers = Arc::clone(self);
         registry.on_scrape(move |scrape| {
             let ages = issuers.known.iter().filter_map(|issuer| {
-                let age = issuer.keys.age()?.as_secs_f64();
+                let age = issuer.keys.age_seconds()?;
                 Some(([("issuer", issuer.settings.name.clone())], age))
             });
-            let help = "Time since the last successful fetch of the keys of an issuer";
+            let help = "Time since the last successful fetch of the keys of an issuer; infinite: never";
             scrape.gauges("ecr_broker_jwks_age_seconds", help, ages.collect::<Vec<_>>())
         });
     }

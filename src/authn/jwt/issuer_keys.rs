@@ -1,7 +1,6 @@
 //! The keys of one issuer, kept up to date.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use self::discovered::DiscoveredKeys;
 use self::discovery::DiscoveryClient;
@@ -54,10 +53,10 @@ impl IssuerKeys {
         }
     }
 
-    /// Returns the time since the keys were fetched; `None`: never, or they are in a file.
-    pub(super) fn age(&self) -> Option<Duration> {
+    /// Returns the seconds since the keys were fetched, infinite if they never were; `None`: they are in a file.
+    pub(super) fn age_seconds(&self) -> Option<f64> {
         match self {
-            Self::Discovered(keys) => keys.age(),
+            Self::Discovered(keys) => Some(keys.age().map_or(f64::INFINITY, |age| age.as_secs_f64())),
             Self::File(_) => None,
         }
     }
