@@ -54,6 +54,8 @@ pub struct KeysStatus {
     pub matching: usize,
     /// Number of all cached credentials.
     pub cached: usize,
+    /// The shortest validity that is left of all cached credentials.
+    pub shortest: Option<Duration>,
     /// Number of all keys whose last fetch failed.
     pub failing: usize,
     /// Maximum number of shared credentials.

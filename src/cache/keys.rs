@@ -39,13 +39,15 @@ impl CredentialCache {
     pub async fn keys(&self, query: &KeyQuery) -> KeysStatus {
         let (now, store) = (self.shared.now(), &self.shared.store);
         let mut failures: HashMap<_, _> = self.shared.backoff.failures(now).collect();
-        let failing = failures.len();
+        let (failing, mut shortest) = (failures.len(), None::<Duration>);
         let mut first = FirstRows::new(query.skip.saturating_add(query.limit));
         for (index, (key, entry)) in store.iter().enumerate() {
             if index % BATCH == BATCH - 1 {
                 tokio::task::yield_now().await;
             }
-            if !entry.credential.remaining(now).is_zero() {
+            let remaining = entry.credential.remaining(now);
+            if !remaining.is_zero() {
+                shortest = Some(shortest.map_or(remaining, |shortest| shortest.min(remaining)));
                 let failure = failures.remove(&key);
                 first.add(query, now, Row { rank: 0, key, entry: Some(entry), failure });
             }
@@ -55,7 +57,8 @@ impl CredentialCache {
         }
         let FirstRows { rows, matching, .. } = first.sorted();
         let keys = rows.iter().skip(query.skip).map(|row| row.status(now)).collect();
-        KeysStatus { keys, matching, cached: store.index.len(), failing, capacity: self.shared.settings.capacity }
+        let (cached, capacity) = (store.index.len(), self.shared.settings.capacity);
+        KeysStatus { keys, matching, cached, shortest, failing, capacity }
     }
 }
 

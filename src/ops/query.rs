@@ -32,12 +32,20 @@ fn set(request: &mut GetStatusRequest, name: &str, value: &str) -> Result<(), St
         "account" => value.clone_into(&mut request.account_id),
         "region" => value.clone_into(&mut request.region),
         "profile" => value.clone_into(&mut request.profile),
-        "failing" => request.failing = matches!(value, "1" | "true"),
+        "failing" => request.failing = flag(value).ok_or_else(|| malformed("failing"))?,
         "page" => value.clone_into(&mut request.page_token),
         "limit" => request.page_size = value.parse().map_err(|_| malformed("limit"))?,
         _ => return Err("unknown condition; use order, account, region, profile, failing, page or limit".to_owned()),
     }
     Ok(())
+}
+
+fn flag(value: &str) -> Option<bool> {
+    match value {
+        "1" | "true" => Some(true),
+        "" | "0" | "false" => Some(false),
+        _ => None,
+    }
 }
 
 fn order(name: &str) -> Option<Order> {
@@ -102,6 +110,7 @@ mod tests {
             "page=zzz",
             "limit=-1",
             "limit=x",
+            "failing=yes",
             "<script>=1",
             "secret",
         ] {

@@ -13,7 +13,9 @@ use super::query::link;
 use crate::status::{COMMIT, CheckName, PolicyMode, Status, VERSION};
 use crate::time_text::short;
 
+mod glance;
 mod keys;
+mod level;
 mod summary;
 mod text;
 
@@ -35,12 +37,13 @@ pub(super) fn page(status: &Status) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "ecr-broker status" }
+                title { (title(status)) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 (header(status))
                 main {
+                    (glance::section(status))
                     (checks(status))
                     (keys::section(status))
                     (summary::regions(&status.regions))
@@ -51,6 +54,15 @@ pub(super) fn page(status: &Status) -> String {
         }
     };
     page.into_string()
+}
+
+/// Returns the title, which a browser shows in its list of tabs.
+fn title(status: &Status) -> String {
+    let failing = match status.keys.failing {
+        0 => String::new(),
+        failing => format!(", {failing} failing"),
+    };
+    format!("ecr-broker: {}{failing}", if status.ready { "ready" } else { "not ready" })
 }
 
 fn header(status: &Status) -> Markup {

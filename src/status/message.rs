@@ -45,6 +45,7 @@ fn cache(status: &Status) -> pb::CacheSummary {
         failing: number(status.keys.failing),
         matching: number(status.keys.matching),
         waiting: number(status.waiting),
+        shortest_remaining: status.keys.shortest.and_then(duration),
     }
 }
 

@@ -1,30 +1,19 @@
 //! The table of keys, and the form that sorts and filters it.
 
-use std::time::Duration;
-
 use maud::{Markup, html};
 
-use super::text::moment;
+use super::level::Level;
+use super::text::minute;
 use crate::cache::{CachedTimes, KeyFailure, KeyFilter, KeyOrder, KeyQuery, KeyStatus, KeysStatus};
 use crate::ops::query::{ORDERS, link, page_link};
 use crate::status::{Status, next_page_token};
 use crate::time_text::short;
 
-/// Validity below which a credential is marked. A refresh is due long before.
-const LOW: Duration = Duration::from_hours(3);
-/// Validity below which it is marked as an emergency.
-const VERY_LOW: Duration = Duration::from_hours(1);
-
 pub(super) fn section(status: &Status) -> Markup {
-    let KeysStatus { keys, matching, cached, failing, capacity } = &status.keys;
+    let KeysStatus { keys, matching, cached, failing, .. } = &status.keys;
     html! {
         section aria-labelledby="keys" {
             h2 id="keys" { "Credentials" }
-            p {
-                (cached) " cached of " (capacity) ", "
-                @if *failing > 0 { strong.bad { (failing) " failing" } } @else { "none failing" }
-                ", " (status.waiting) " callers waiting"
-            }
             (form(&status.query))
             @if keys.is_empty() {
                 p.empty { "No key " @if *cached + *failing > 0 { "meets the conditions." } @else { "is cached yet." } }
@@ -81,12 +70,10 @@ fn table(keys: &[KeyStatus], query: &KeyQuery) -> Markup {
             caption.unseen { "Cached credentials and failing fetches" }
             thead {
                 tr {
-                    @for title in ["Registry", "Profile", "Left", "Refresh in", "Expires"] {
+                    @for title in ["Registry", "Profile", "Left", "Refresh in", "Expires (UTC)"] {
                         th scope="col" { (title) }
                     }
-                    @for title in ["Hits", "Coalesced"] {
-                        th.number scope="col" { (title) }
-                    }
+                    th.number scope="col" { "Hits" }
                     th scope="col" { "Last error" }
                 }
             }
@@ -105,11 +92,12 @@ fn row(key: &KeyStatus, filter: &KeyFilter) -> Markup {
             td data-label="Profile" { (profile(key, filter)) }
             td.left data-label="Left" { (left(cached)) }
             td data-label="Refresh in" { (of(cached, |cached| html! { (short(cached.refresh_in)) })) }
-            td.time data-label="Expires" {
-                (of(cached, |cached| html! { (moment(cached.expires)) span.where { "issued " (moment(cached.issued)) } }))
+            td.time data-label="Expires (UTC)" {
+                (of(cached, |cached| html! { (minute(cached.expires)) span.where { "issued " (minute(cached.issued)) } }))
             }
-            td.number data-label="Hits" { (of(cached, |cached| html! { (cached.hits) })) }
-            td.number data-label="Coalesced" { (of(cached, |cached| html! { (cached.coalesced) })) }
+            td.number data-label="Hits" {
+                (of(cached, |cached| html! { (cached.hits) span.where { (cached.coalesced) " coalesced" } }))
+            }
             td data-label="Last error" { (error(key)) }
         }
     }
@@ -154,14 +142,10 @@ fn of(cached: Option<&CachedTimes>, text: impl Fn(&CachedTimes) -> Markup) -> Ma
 /// Returns the validity that is left, with a bar of its part of the lifetime.
 fn left(cached: Option<&CachedTimes>) -> Markup {
     let Some(cached) = cached else { return html! { strong.bad { "no credential" } } };
-    let level = match cached.remaining {
-        left if left < VERY_LOW => "bar bad",
-        left if left < LOW => "bar low",
-        _ => "bar good",
-    };
+    let level = Level::of(cached.remaining).class();
     html! {
         span { (short(cached.remaining)) }
-        svg class=(level) viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {
+        svg class={ "bar " (level) } viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {
             rect width=(percent_left(cached)) height="6" {}
         }
     }
@@ -179,7 +163,7 @@ fn error(key: &KeyStatus) -> Markup {
             strong.bad { (reason) }
             span.where {
                 (short(age)) " ago"
-                @if !retry_in.is_zero() { ", next attempt in " (short(retry_in)) }
+                @if !retry_in.is_zero() { ", retry in " (short(retry_in)) }
             }
         } @else if is_stale {
             strong.low { "stale" }

@@ -26,6 +26,10 @@ fn key(number: usize, remaining: Duration) -> KeyStatus {
     KeyStatus { registry, account, profile: "ci".into(), of_one_caller: false, cached: Some(cached), failure: None }
 }
 
+fn shortest(keys: &[KeyStatus]) -> Option<Duration> {
+    keys.iter().filter_map(|key| Some(key.cached?.remaining)).min()
+}
+
 fn status(keys: Vec<KeyStatus>) -> Status {
     let (cached, failing) = (keys.len(), keys.iter().filter(|key| key.failure.is_some()).count());
     Status {
@@ -39,7 +43,7 @@ fn status(keys: Vec<KeyStatus>) -> Status {
         ready: true,
         checks: [(CheckName::Running, true); 6],
         waiting: 0,
-        keys: KeysStatus { matching: cached, keys, cached, failing, capacity: 10_000 },
+        keys: KeysStatus { matching: cached, shortest: shortest(&keys), keys, cached, failing, capacity: 10_000 },
         query: KeyQuery { limit: 100, ..KeyQuery::default() },
         regions: Vec::new(),
         connections: ConnectionsStatus::default(),
@@ -61,16 +65,44 @@ fn page_shows_what_is_left_of_each_credential_and_why_fetches_fail() {
         "<span>2h00m</span><svg class=\"bar low\"",
         "no credential",
         "AWS_THROTTLED",
-        "20s ago, next attempt in 1h00m",
+        "20s ago, retry in 1h00m",
         "href=\"/status?region=eu-west-1\"",
         "href=\"/status?profile=ci\"",
-        "1970-01-01 12:00:00 UTC",
-        "1 failing",
+        "1970-01-01 12:00</time>",
+        "7<span class=\"where\">3 coalesced</span>",
         "configuration <code>fedcba9876543210</code>",
         "1970-01-01 06:00:00 UTC",
         ">Ready<",
     ] {
         assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[test]
+fn glance_shows_the_first_expiry_and_what_is_wrong() {
+    let failure = KeyFailure { reason: "AWS_THROTTLED", age: HOUR, retry_in: HOUR };
+    let keys = vec![key(1, 9 * HOUR), KeyStatus { failure: Some(failure), ..key(2, HOUR / 2) }];
+    let region = RegionStatus {
+        region: None,
+        in_flight: 3,
+        limit: 8,
+        queued: 2,
+        interval: Duration::from_millis(50),
+        retries_left: 4,
+        throttled_ago: None,
+    };
+    let troubled = page(&Status { regions: vec![region], ready: false, ..status(keys) });
+    for part in [
+        "<title>ecr-broker: not ready, 1 failing</title>",
+        "<dt>First expiry in</dt><dd class=\"bad\">30m00s</dd><dd class=\"where\">2 cached of 10000</dd>",
+        "<dt>Failing keys</dt><dd class=\"bad\">1</dd><dd class=\"where\"><a href=\"/status?failing=1\">",
+        "<dd class=\"low\">1 region</dd><dd class=\"where\">3 calls in flight, 2 queued</dd>",
+    ] {
+        assert!(troubled.contains(part), "{part}: {troubled}");
+    }
+    let well = page(&status(Vec::new()));
+    for part in ["<title>ecr-broker: ready</title>", "<dd class=\"plain\">–</dd>", "<dd class=\"good\">0</dd>"] {
+        assert!(well.contains(part), "{part}: {well}");
     }
 }
 
