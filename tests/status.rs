@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use ecr_broker::policy::Policy;
 use program::{Server, program, run, signal, simulated_broker};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
 use support::{HOST, TestBroker};
 
@@ -35,9 +36,9 @@ fn status_prints_tables_for_people_and_json_for_scripts() {
     let text = run(&["status", "--address", &address], &[]).out();
     for part in [
         "ecr-broker 0.1.0 (commit ",
-        ", ready\n",
+        ", ready, at 20",
         "policy      open: no grants are configured",
-        "cache       2 of 10000 credentials, 0 keys failing",
+        "cache       2 of 10000 credentials, first expiry in 1",
         "audit log   none",
         "eu-central-1",
         HOST,
@@ -104,7 +105,8 @@ async fn exit_code_tells_denied_from_unreachable_and_wrong() {
 /// Returns `status --watch` with a short interval.
 fn watch(address: &str, more: &[&str]) -> Command {
     let mut command = program(&[("TERM", "xterm")]);
-    command.args(["status", "--watch", "--interval", "500ms", "--address", address]).args(more);
+    let interval = if more.contains(&"--interval") { &[][..] } else { &["--interval", "500ms"] };
+    command.args(["status", "--watch", "--address", address]).args(interval).args(more);
     command.stdin(Stdio::null());
     command
 }
@@ -138,14 +140,53 @@ fn until(terminal: &mut File, seen: &mut String, wanted: &str) {
     }
 }
 
-#[test]
-fn watch_redraws_in_place_on_a_terminal_and_restores_it() {
-    let (_server, address) = broker();
-    let mut terminal = File::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap());
+/// Returns both ends of a new terminal.
+fn terminal() -> (File, File) {
+    let terminal = File::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap());
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
-    let other_end = File::options().read(true).write(true).open(name).unwrap();
+    (terminal, File::options().read(true).write(true).open(name).unwrap())
+}
+
+/// Nothing but the events redraws within the hour.
+#[test]
+fn watch_follows_the_size_of_its_terminal_and_gives_it_back_while_stopped() {
+    let (_server, address) = broker();
+    let (mut terminal, other_end) = terminal();
+    let echoes = || tcgetattr(&other_end).unwrap().local_modes.contains(LocalModes::ECHO);
+    let own = || Stdio::from(other_end.try_clone().unwrap());
+    let mut command = watch(&address, &["--interval", "1h"]);
+    let mut child = command.stdin(own()).stdout(own()).stderr(Stdio::null()).spawn().unwrap();
+    let mut seen = String::new();
+    until(&mut terminal, &mut seen, "REGISTRY");
+    until(&mut terminal, &mut seen, "\u{1b}[J");
+    assert!(!echoes(), "what is typed must not show");
+    seen.clear();
+    tcsetwinsize(&other_end, Winsize { ws_row: 24, ws_col: 12, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    signal(child.id(), "WINCH");
+    until(&mut terminal, &mut seen, "\u{1b}[J");
+    assert!(seen.contains("\u{1b}[Hecr-broker 0\u{1b}[K"), "{seen:?}");
+    seen.clear();
+    signal(child.id(), "TSTP");
+    until(&mut terminal, &mut seen, "\u{1b}[?25h\u{1b}[?1049l");
+    let is_stopped = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap().contains(") T ");
+    while !is_stopped() {
+        std::thread::yield_now();
+    }
+    assert!(echoes());
+    signal(child.id(), "CONT");
+    until(&mut terminal, &mut seen, "\u{1b}[?1049h");
+    until(&mut terminal, &mut seen, "\u{1b}[J");
+    signal(child.id(), "INT");
+    assert!(child.wait().unwrap().success());
+    assert!(echoes());
+}
+
+#[test]
+fn watch_redraws_in_place_on_a_terminal_and_restores_it() {
+    let (_server, address) = broker();
+    let (mut terminal, other_end) = terminal();
     let mut child = watch(&address, &[]).stdout(other_end).stderr(Stdio::null()).spawn().unwrap();
     let mut seen = String::new();
     until(&mut terminal, &mut seen, "\u{1b}[?1049h");

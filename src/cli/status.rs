@@ -1,22 +1,21 @@
 //! `status`: prints the broker's state, once or again and again.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use self::screen::Screen;
 use super::connection_args::ConnectionArgs;
 use crate::client::{Client, Failure, Settings, block_on};
-use crate::environment;
 use crate::exit_code::Exit;
 use crate::pb::{GetStatusRequest, GetStatusResponse, KeyOrder};
-use crate::signal::Signals;
 use crate::terminal::{Format, print_error, try_print_line};
 
+mod keys;
+mod layout;
 mod screen;
 mod text;
+mod watch;
 
 /// Shortest interval of `--watch`: each page of 100 keys counts as ten requests.
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
@@ -102,33 +101,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 async fn show(args: &Args, settings: &Settings) -> anyhow::Result<Exit> {
     if args.watch {
-        return follow(args, settings).await;
+        let (ask, print) = (|| ask(args, settings), |status: &GetStatusResponse| print(args, status));
+        return watch::follow(ask, args.interval, args.output, print).await;
     }
     match ask(args, settings).await {
         Ok(status) => print(args, &status).map(|_| Exit::Success),
-        Err(failure) => Ok(report(&failure)),
-    }
-}
-
-/// Shows statuses until a signal or the end of the reader. Only a failure of the first one ends it: a broker may restart.
-async fn follow(args: &Args, settings: &Settings) -> anyhow::Result<Exit> {
-    let mut signals = Signals::listen()?;
-    let mut view = None;
-    loop {
-        let status = tokio::select! {
-            status = ask(args, settings) => status,
-            () = signals.received() => return Ok(Exit::Success),
-        };
-        if let (Err(failure), None) = (&status, &view) {
-            return Ok(report(failure));
-        }
-        let has_reader = view.get_or_insert_with(|| View::open(args)).show(args, &status)?;
-        if !has_reader {
-            return Ok(Exit::Success);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(args.interval) => {}
-            () = signals.received() => return Ok(Exit::Success),
+        Err(failure) => {
+            print_error(&failure);
+            Ok(Exit::from(&failure))
         }
     }
 }
@@ -150,39 +130,7 @@ async fn ask(args: &Args, settings: &Settings) -> Result<GetStatusResponse, Fail
 /// Prints a status; returns false if the reader has closed its end.
 fn print(args: &Args, status: &GetStatusResponse) -> anyhow::Result<bool> {
     match args.output {
-        Format::Text => try_print_line(text::lines(status).join("\n")),
+        Format::Text => try_print_line(layout::lines(status, None).join("\n")),
         Format::Json => try_print_line(serde_json::to_string(status)?),
-    }
-}
-
-fn report(failure: &Failure) -> Exit {
-    print_error(failure);
-    Exit::from(failure)
-}
-
-/// Where the statuses of `--watch` go.
-enum View {
-    Screen(Screen),
-    Lines,
-}
-
-impl View {
-    fn open(args: &Args) -> Self {
-        let is_dumb = environment::variable("TERM").is_none_or(|terminal| terminal == "dumb");
-        let is_screen = args.output == Format::Text && std::io::stdout().is_terminal() && !is_dumb;
-        if is_screen { Self::Screen(Screen::open()) } else { Self::Lines }
-    }
-
-    /// Shows a status, or why there is none. Returns false if the reader has closed its end.
-    fn show(&mut self, args: &Args, status: &Result<GetStatusResponse, Failure>) -> anyhow::Result<bool> {
-        match (self, status) {
-            (Self::Screen(screen), Ok(status)) => screen.draw(text::lines(status)),
-            (Self::Screen(screen), Err(failure)) => screen.draw_problem(&failure.to_string()),
-            (Self::Lines, Ok(status)) => print(args, status),
-            (Self::Lines, Err(failure)) => {
-                print_error(failure);
-                Ok(true)
-            }
-        }
     }
 }

@@ -1,9 +1,15 @@
-//! A view that is redrawn in place on a terminal, on its alternate screen. The terminal is restored when the view is dropped.
+//! A view that is redrawn in place on a terminal, on its alternate screen. The terminal is restored when the view is dropped, and
+//! while the process is stopped (Ctrl-Z).
 
-use std::io::{ErrorKind, Write as _, stdout};
+use std::io::{ErrorKind, Write as _, stdin, stdout};
 
 use anyhow::Context as _;
+use rustix::process::{Signal as Kind, getpid, kill_process};
+use rustix::termios::{LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::layout::view;
+use crate::pb::GetStatusResponse;
 use crate::quoted::Visible;
 
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
@@ -11,33 +17,95 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// Size of a terminal that does not tell its size.
 const USUAL_SIZE: (usize, usize) = (80, 24);
 
-/// The view and its last lines.
+/// The view, its last status, and why there is no newer one.
 #[derive(Debug)]
 pub(super) struct Screen {
-    lines: Vec<String>,
+    status: GetStatusResponse,
+    problem: Option<String>,
+    resized: Signal,
+    suspended: Signal,
+    /// The modes of the terminal before typed letters were hidden.
+    modes: Option<Termios>,
+}
+
+/// What happened to the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    Resized,
+    /// The user asked to stop the process for a while.
+    Suspended,
 }
 
 impl Screen {
-    pub(super) fn open() -> Self {
+    pub(super) fn open() -> anyhow::Result<Self> {
+        let listen = |kind: Kind| signal(SignalKind::from_raw(kind.as_raw())).context("cannot listen for signals");
+        let (resized, suspended) = (listen(Kind::WINCH)?, listen(Kind::TSTP)?);
+        let mut screen = Self { status: GetStatusResponse::default(), problem: None, resized, suspended, modes: None };
+        screen.enter();
+        Ok(screen)
+    }
+
+    /// Draws a status; returns false if the terminal is gone.
+    pub(super) fn draw(&mut self, status: GetStatusResponse) -> anyhow::Result<bool> {
+        (self.status, self.problem) = (status, None);
+        self.redraw()
+    }
+
+    /// Draws the last status again, below a problem.
+    pub(super) fn draw_problem(&mut self, problem: &str) -> anyhow::Result<bool> {
+        self.problem = Some(format!("no new status: {}", Visible(problem)));
+        self.redraw()
+    }
+
+    /// Waits for an event of the terminal.
+    pub(super) async fn event(&mut self) -> Event {
+        tokio::select! {
+            _ = self.resized.recv() => Event::Resized,
+            _ = self.suspended.recv() => Event::Suspended,
+        }
+    }
+
+    /// Follows an event; returns false if the terminal is gone.
+    pub(super) fn follow(&mut self, event: Event) -> anyhow::Result<bool> {
+        if event == Event::Suspended {
+            self.leave();
+            // Returns once the process continues.
+            kill_process(getpid(), Kind::STOP).context("cannot stop the process")?;
+            self.enter();
+        }
+        self.redraw()
+    }
+
+    fn redraw(&self) -> anyhow::Result<bool> {
+        let (columns, rows) = size();
+        let problem = self.problem.as_deref().unwrap_or_default();
+        let lines = view(&self.status, (columns, rows.saturating_sub(usize::from(self.problem.is_some()))));
+        write(&frame(&lines, problem, (columns, rows)))
+    }
+
+    /// Shows the alternate screen and hides what is typed.
+    fn enter(&mut self) {
         _ = write(ENTER);
-        Self { lines: Vec::new() }
+        self.modes = tcgetattr(stdin()).ok();
+        if let Some(mut modes) = self.modes.clone() {
+            modes.local_modes.remove(LocalModes::ECHO);
+            _ = tcsetattr(stdin(), OptionalActions::Now, &modes);
+        }
     }
 
-    /// Draws lines; returns false if the terminal is gone.
-    pub(super) fn draw(&mut self, lines: Vec<String>) -> anyhow::Result<bool> {
-        self.lines = lines;
-        write(&frame(&self.lines, "", size()))
-    }
-
-    /// Draws the last lines again, below a problem.
-    pub(super) fn draw_problem(&self, problem: &str) -> anyhow::Result<bool> {
-        write(&frame(&self.lines, &format!("no new status: {}", Visible(problem)), size()))
+    /// Restores the terminal. The shell must not read what was typed meanwhile.
+    fn leave(&mut self) {
+        if let Some(modes) = self.modes.take() {
+            _ = tcflush(stdin(), QueueSelector::IFlush);
+            _ = tcsetattr(stdin(), OptionalActions::Now, &modes);
+        }
+        _ = write(LEAVE);
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        _ = write(LEAVE);
+        self.leave();
     }
 }
 
