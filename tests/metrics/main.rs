@@ -3,11 +3,19 @@
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "../certificates/mod.rs"]
 mod certificates;
+#[path = "../program/mod.rs"]
 mod program;
+#[path = "../scraped/mod.rs"]
 mod scraped;
+#[path = "../support/mod.rs"]
 mod support;
+#[path = "../tokens/mod.rs"]
 mod tokens;
+
+mod limits;
+mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +23,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use certificates::Authority;
 use ecr_broker::app::{App, Parts};
@@ -267,7 +275,7 @@ async fn audit_records_are_counted_by_what_became_of_them() {
 }
 
 /// A broker in front of a simulated AWS, which it calls as it would call AWS.
-async fn simulated() -> (App, Controls) {
+async fn simulated(change: impl FnOnce(&mut Setup)) -> (App, Controls) {
     let simulator = Simulator::bind(([127, 0, 0, 1], 0).into(), simulator::Settings::default()).await.unwrap();
     let (endpoint, controls) = (format!("http://{}", simulator.address()), simulator.controls());
     tokio::spawn(simulator.run_until(std::future::pending()));
@@ -277,13 +285,14 @@ async fn simulated() -> (App, Controls) {
     setup.config.aws.ecr_public_endpoint = Some(endpoint.clone());
     setup.config.aws.sts_endpoint = Some(endpoint);
     setup.config.aws.simulated_credentials = true;
+    change(&mut setup);
     let app = Box::pin(App::build(setup.config, Parts::new(Arc::new(SystemClock::new())))).await.unwrap();
     (app, controls)
 }
 
 #[tokio::test]
 async fn upstream_calls_are_measured_by_service_and_result() {
-    let (app, controls) = Box::pin(simulated()).await;
+    let (app, controls) = Box::pin(simulated(|_| ())).await;
     let broker = app.broker();
     let scrape = || Scraped::parse(&app.exposition().encode(Format::Prometheus));
     broker.registry_credentials(credential_request(HOST, Duration::ZERO)).await.unwrap();
@@ -308,6 +317,31 @@ async fn upstream_calls_are_measured_by_service_and_result() {
     assert_eq!(count(gauge("limit", "eu-central-1")), 4, "half of 9, rounded down");
     assert_eq!((count(gauge("in_flight", "eu-central-1")), count(gauge("queued", "eu-central-1"))), (0, 0));
     assert!(count(gauge("retry_budget", "eu-central-1")) >= 9 && gauge("interval_seconds", "public") == 0.0);
+}
+
+#[tokio::test]
+async fn calls_in_flight_queued_and_repeated_are_shown() {
+    let (app, controls) = Box::pin(simulated(|setup| setup.config.aws.admission.max_in_flight_per_region = 1)).await;
+    let gauge = |name, region| {
+        let scraped = Scraped::parse(&app.exposition().encode(Format::Prometheus));
+        scraped.find(&format!("ecr_broker_upstream_{name}"), &[("source", "aws"), ("region", region)]).map(count)
+    };
+    let fetch = |host: String| {
+        let broker = app.broker();
+        tokio::spawn(
+            async move { broker.registry_credentials(credential_request(&host, Duration::ZERO)).await.map(drop) },
+        )
+    };
+    controls.set_faults(vec!["hang=1".parse().unwrap()]);
+    let hanging = [1, 2].map(|number| fetch(host(number)));
+    while (gauge("in_flight", "eu-central-1"), gauge("queued", "eu-central-1")) != (Some(1), Some(1)) {
+        tokio::task::yield_now().await;
+    }
+    hanging.into_iter().for_each(|fetch| fetch.abort());
+    controls.set_faults(vec!["server-error=1".parse().unwrap()]);
+    fetch(host(3).replace("eu-central-1", "us-east-1")).await.unwrap().unwrap_err();
+    let left = gauge("retry_budget", "us-east-1");
+    assert!(left < Some(10), "each retry costs one of ten: {left:?}");
 }
 
 #[tokio::test]
@@ -414,7 +448,11 @@ fn page_lists_exactly_the_names_types_and_labels_of_a_scrape() {
     assert_eq!(run(&["get", HOST, "--profile", "ci", "--address", &socket], &[]).code, 0);
     broker.until_logged("issuer keys fetched");
     signal(broker.pid(), "HUP");
-    broker.until_logged("grants reloaded");
+    // The log line comes before the count.
+    let reloads = || Scraped::from(&ops).value("ecr_broker_reloads_total", &[("result", "success")]);
+    while reloads() < 1.0 {
+        std::thread::yield_now();
+    }
 
     let scraped = Scraped::from(&ops);
     let documented = documented();
@@ -436,5 +474,8 @@ fn page_lists_exactly_the_names_types_and_labels_of_a_scrape() {
         count(scraped.value("ecr_broker_upstream_call_duration_seconds_count", &labels))
     };
     assert_eq!((calls("ecr"), calls("sts")), (1, 1), "the role of the profile");
+    let identity = scraped.find("ecr_broker_aws_identity_expiry_timestamp_seconds", &[]).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((now + 600.0..now + 12.0 * 3_600.0).contains(&identity), "{identity} {now}");
     broker.stop();
 }
