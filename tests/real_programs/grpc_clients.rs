@@ -83,6 +83,14 @@ fn grpc_js_calls_over_tcp_and_a_unix_socket() {
     succeed(node.arg(script("grpc_client.js")).arg(protos).args(broker().addresses.each_ref()));
 }
 
+#[test]
+#[ignore = "needs Python's grpcio, which .ci/tools installs"]
+fn grpcio_retries_after_the_delay_that_the_broker_asks_for() {
+    let server = Server::start(&SERVE_SIMULATED, &[("ECR_BROKER_LIMITS_LOCAL_REQUESTS_PER_SECOND", "10")]);
+    let address = server.address.trim_start_matches("grpc://");
+    succeed(python().arg(script("grpc_retry.py")).arg(address));
+}
+
 /// A channel-wide setting of grpcio compresses the requests of every service.
 #[test]
 #[ignore = "needs Python's grpcio, which .ci/tools installs"]

@@ -18,6 +18,8 @@ mod size;
 
 /// The domain of every reason.
 const DOMAIN: &str = "ecr-broker";
+/// The trailer with the delay before a retry, in milliseconds.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// Longest text of an error that is too large for its trailers.
 const MAX_SHORTENED: usize = 512;
 
@@ -87,7 +89,7 @@ fn status(error: &BrokerError, context: &ErrorContext, id: RequestId) -> Status 
     if let Some((field, problem)) = violation(error) {
         details.add_bad_request_violation(field, problem);
     }
-    let status = Status::with_error_details(code(error), error.to_string(), details);
+    let status = with_details(error, error.to_string(), details);
     if size::fits(&status) { status } else { shortened(error, id) }
 }
 
@@ -95,7 +97,17 @@ fn status(error: &BrokerError, context: &ErrorContext, id: RequestId) -> Status 
 fn shortened(error: &BrokerError, id: RequestId) -> Status {
     let mut text = error.to_string();
     text.truncate(text.floor_char_boundary(MAX_SHORTENED));
-    Status::with_error_details(code(error), text, details(error, HashMap::new(), id))
+    with_details(error, text, details(error, HashMap::new(), id))
+}
+
+/// Returns the status. gRPC's own retry policies ignore RetryInfo, and wait as long as a trailer says (gRFC A6).
+fn with_details(error: &BrokerError, text: String, details: ErrorDetails) -> Status {
+    let mut status = Status::with_error_details(code(error), text, details);
+    if let Some(wait) = error.retry_after() {
+        let milliseconds = wait.as_nanos().div_ceil(1_000_000);
+        status.metadata_mut().insert(PUSHBACK, i32::try_from(milliseconds).unwrap_or(i32::MAX).into());
+    }
+    status
 }
 
 fn details(error: &BrokerError, metadata: HashMap<String, String>, id: RequestId) -> ErrorDetails {

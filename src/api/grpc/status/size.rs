@@ -5,7 +5,7 @@ use tonic::Status;
 /// Largest size of an error's trailers. Clients accept 8 KiB and more.
 const MAX_BYTES: usize = 8 * 1024;
 /// Allowance for the names of the trailers and their entries in HTTP/2's count.
-const NAMES: usize = 256;
+const NAMES: usize = 320;
 
 /// Returns whether the error fits into its trailers. In them the message is percent-encoded and the details are base64.
 pub(super) fn fits(status: &Status) -> bool {

@@ -111,6 +111,7 @@ fn every_error_maps_to_its_code_reason_and_details() {
         assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "ecr-broker"));
         assert_eq!(details.request_info().unwrap().request_id, id.to_string(), "{reason}");
         assert_eq!(details.retry_info().is_some(), retry, "{reason}");
+        assert_eq!(pushback(&status).is_some(), retry, "{reason}");
         assert_eq!(details.bad_request().map(|bad| bad.field_violations[0].field.as_str()), field, "{reason}");
         assert_eq!(info.metadata["account_id"], "123456789012");
         assert_eq!(info.metadata["region"], "eu-central-1");
@@ -137,6 +138,27 @@ fn cause_of_a_failed_authentication_is_metadata() {
 fn retry_info_is_the_delay_of_the_failure() {
     let status = status(&upstream(FailureClass::Throttled), &ErrorContext::default(), RequestId::random());
     assert_eq!(status.get_error_details().retry_info().unwrap().retry_delay, Some(Duration::from_secs(7)));
+    assert_eq!(pushback(&status), Some("7000"));
+}
+
+/// gRPC reads a signed number of 32 bits. An earlier retry would meet the same error.
+#[test]
+fn retry_pushback_is_rounded_up_to_milliseconds_within_32_bits() {
+    for (wait, expected) in [
+        (Duration::ZERO, "0"),
+        (Duration::from_nanos(1), "1"),
+        (Duration::from_micros(1_500), "2"),
+        (Duration::from_secs(30), "30000"),
+        (Duration::MAX, "2147483647"),
+    ] {
+        let error = BrokerError::QueueFull { retry_after: wait };
+        let status = status(&error, &ErrorContext::default(), RequestId::random());
+        assert_eq!(pushback(&status), Some(expected), "{wait:?}");
+    }
+}
+
+fn pushback(status: &Status) -> Option<&str> {
+    Some(status.metadata().get(PUSHBACK)?.to_str().unwrap())
 }
 
 #[test]
@@ -187,6 +209,7 @@ fn error_of_any_length_fits_into_trailers_with_its_reason() {
             assert_eq!(details.error_info().unwrap().reason, error.reason());
             assert_eq!(details.request_info().unwrap().request_id, id.to_string());
             assert_eq!(details.retry_info().is_some(), error.retry_after().is_some());
+            assert_eq!(pushback(&status).is_some(), error.retry_after().is_some());
         }
     }
 }
