@@ -34,6 +34,7 @@ mod socket_listener;
 mod status;
 mod tls_problem;
 mod transient;
+mod validity;
 mod watch;
 
 pub use self::address::{Address, AddressError, Addresses};
@@ -45,6 +46,7 @@ pub use self::grants_text::grants_text;
 pub use self::query::{Query, registry_host};
 pub use self::settings::Settings;
 pub use self::tls_problem::TlsProblem;
+pub(crate) use self::validity::{remaining, valid_for};
 pub use self::watch::{Watch, WatchEvent};
 pub use crate::pb::{AuthScheme, CacheStatus, GetCallerIdentityResponse, RegistryCredentials, RegistryType};
 

@@ -47,6 +47,7 @@ async fn private_registry_response_has_every_field() {
     let issued: SystemTime = answer.issue_time.unwrap().try_into().unwrap();
     let expires: SystemTime = answer.expire_time.unwrap().try_into().unwrap();
     assert_eq!(expires.duration_since(issued).unwrap(), 12 * HOUR);
+    assert_eq!(answer.valid_for.unwrap().seconds, 12 * 3_600);
     assert!((54 * 60..=66 * 60).contains(&answer.refresh_after.unwrap().seconds));
     assert_eq!(answer.registry_type(), pb::RegistryType::Private);
     assert_eq!(answer.auth_scheme(), pb::AuthScheme::Basic);
@@ -56,6 +57,21 @@ async fn private_registry_response_has_every_field() {
     let again = get(&mut broker.client().await, request(HOST)).await.unwrap();
     assert_eq!(again.cache_status(), pb::CacheStatus::Hit);
     assert_eq!(again.credential_id, answer.credential_id);
+}
+
+#[tokio::test]
+async fn p14_valid_for_counts_on_the_clock_with_less_left() {
+    let broker = TestBroker::start();
+    let mut client = broker.client().await;
+    get(&mut client, request(HOST)).await.unwrap();
+    // Before the refresh.
+    broker.clock.advance(HOUR / 2);
+    broker.clock.step_wall_back(HOUR / 2);
+    let answer = get(&mut client, request(HOST)).await.unwrap();
+    assert_eq!((answer.cache_status(), answer.valid_for.unwrap().seconds), (pb::CacheStatus::Hit, 23 * 1_800));
+    broker.clock.step_wall_forward(3 * HOUR);
+    let answer = get(&mut client, request(HOST)).await.unwrap();
+    assert_eq!(answer.valid_for.unwrap().seconds, 9 * 3_600);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::client::RegistryCredentials;
+use crate::client::{RegistryCredentials, valid_for};
 use crate::helper::registry_auth::{authorization, basic};
 use crate::quoted::Visible;
 use crate::time_text::rfc3339_millis;
@@ -69,6 +69,7 @@ struct Line<'a> {
     issue_time: Option<String>,
     expire_time: Option<String>,
     refresh_after: Option<String>,
+    valid_for: Option<String>,
     registry_type: &'a str,
     auth_scheme: &'a str,
     credential_id: &'a str,
@@ -132,16 +133,10 @@ fn text(credentials: &RegistryCredentials) -> String {
     text
 }
 
-/// Returns the time from issue to expiry. The time left is not known: this machine's clock may differ from the broker's.
+/// Returns the time left by the broker's clocks: this machine's may be wrong.
 fn remaining(credentials: &RegistryCredentials) -> String {
-    let (Some(issued), Some(expires)) = (time(credentials.issue_time), time(credentials.expire_time)) else {
-        return String::new();
-    };
-    let lifetime = expires.duration_since(issued).unwrap_or_default();
-    format!(
-        " ({} after its issue)",
-        humantime::format_duration(Duration::from_secs((lifetime + HALF_A_SECOND).as_secs()))
-    )
+    let Some(left) = valid_for(credentials) else { return String::new() };
+    format!(" ({} left)", humantime::format_duration(Duration::from_secs((left + HALF_A_SECOND).as_secs())))
 }
 
 fn line(credentials: &RegistryCredentials) -> Line<'_> {
@@ -155,6 +150,7 @@ fn line(credentials: &RegistryCredentials) -> Line<'_> {
         issue_time: rfc3339(credentials.issue_time),
         expire_time: rfc3339(credentials.expire_time),
         refresh_after: credentials.refresh_after.map(|duration| format!("{}s", duration.seconds)),
+        valid_for: credentials.valid_for.map(|duration| format!("{}s", duration.seconds)),
         registry_type: short(credentials.registry_type().as_str_name(), "REGISTRY_TYPE_"),
         auth_scheme: short(credentials.auth_scheme().as_str_name(), "AUTH_SCHEME_"),
         credential_id: &credentials.credential_id,

@@ -48,6 +48,7 @@ def private_credentials(channel):
     assert len(first.password) > 1500
     lifetime = first.expire_time.ToSeconds() - first.issue_time.ToSeconds()
     assert abs(lifetime - 12 * 3600) < 60, lifetime
+    assert 0 < first.valid_for.ToSeconds() <= lifetime, first.valid_for
     again = stub.GetRegistryCredentials(request, timeout=10).credentials
     assert again.cache_status == pb.CACHE_STATUS_HIT and again.password == first.password
 

@@ -36,6 +36,7 @@ pub(super) fn credentials(released: Released) -> pb::RegistryCredentials {
         account_id: account.map(|account| account.to_string()).unwrap_or_default(),
         region: key.registry.region().map_or_else(|| PUBLIC_REGION.to_owned(), ToString::to_string),
         profile: key.profile.to_string(),
+        valid_for: prost_types::Duration::try_from(found.remaining).ok(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use crate::client::RegistryCredentials;
+use crate::client::{RegistryCredentials, remaining};
 use crate::helper::registry_auth::basic;
 use crate::moment::Moment;
 
@@ -27,15 +27,11 @@ impl AuthEntry {
 impl AuthEntries {
     /// Adds a credential, or replaces the registry's older one.
     ///
-    /// The clocks of this machine and the broker may differ. The entry lasts no longer than the credential's lifetime, and at
-    /// least for the time that the broker gives from now.
+    /// The clocks of this machine and the broker may differ. The entry lasts no longer than the broker says, and at least for
+    /// the time that the broker gives from now.
     pub(super) fn insert(&mut self, credentials: &RegistryCredentials, now: Moment) {
-        let time = |timestamp: Option<prost_types::Timestamp>| SystemTime::try_from(timestamp?).ok();
-        let (issued, expires) = (time(credentials.issue_time), time(credentials.expire_time));
-        let left = expires.and_then(|expires| expires.duration_since(now.wall).ok()).unwrap_or_default();
-        let lifetime = expires.zip(issued).and_then(|(expires, issued)| expires.duration_since(issued).ok());
         let at_least = credentials.refresh_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
-        let expiry = now.after(left.min(lifetime.unwrap_or_default()).max(at_least));
+        let expiry = now.after(remaining(credentials, now.wall).max(at_least));
         let auth = basic(&credentials.username, &credentials.password);
         self.0.insert(credentials.registry.clone(), AuthEntry { auth, expiry });
     }

@@ -6,7 +6,7 @@ use super::super::finding::{Finding, StepResult};
 use super::super::problem::Problem;
 use super::super::time_text::{duration, now, rfc3339};
 use super::CredentialAnswer;
-use crate::client::RegistryCredentials;
+use crate::client::{RegistryCredentials, remaining};
 
 /// Smaller clock differences harm nothing.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ fn check(credentials: &RegistryCredentials, now: SystemTime) -> Finding {
         return Finding::fail(Problem::CredentialExpired, facts).fix(SET_CLOCK);
     }
     let age = duration(now.duration_since(issued).unwrap_or_default());
-    let left = duration(expires.duration_since(now).unwrap_or_default());
+    let left = duration(remaining(credentials, now));
     let status = credentials.cache_status().as_str_name().trim_start_matches("CACHE_STATUS_");
     Finding::ok(format!("{id}: {age} old, valid for another {left}, until {} ({status})", rfc3339(expires)))
 }
