@@ -53,7 +53,7 @@ mod simulation;
 mod status;
 #[cfg(feature = "client")]
 mod sync;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 mod table;
 #[cfg(feature = "client")]
 mod watch;
@@ -190,7 +190,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     // First: until then, other processes of the user can read the environment. The broker logs a failure later.
-    #[cfg(any(feature = "server", feature = "client"))]
+    #[cfg(feature = "client")]
     let _ = crate::memory_guard::hide();
     if let Err(error) = environment::restart_without_blank_variables() {
         print_error(error);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     /// Returns the variables that the commands read.
-    #[cfg(any(feature = "server", feature = "client"))]
+    #[cfg(feature = "client")]
     fn variables_of(command: &clap::Command) -> Vec<String> {
         let own = command.get_arguments().filter_map(Arg::get_env).map(|name| name.to_string_lossy().into_owned());
         own.chain(command.get_subcommands().flat_map(variables_of)).collect()

@@ -58,9 +58,10 @@
 //! | process | [`doctor`] | diagnosis of failing pulls, with fixes |
 //! | process | [`cli`] | command line |
 //!
-//! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules; each builds alone.
+//! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules. `server` includes `client`;
+//! `client` and `simulator` build alone.
 
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod address;
 #[cfg(feature = "server")]
 pub mod api;
@@ -72,24 +73,24 @@ pub mod audit;
 pub mod authn;
 #[cfg(any(feature = "server", feature = "simulator"))]
 pub mod aws_wire;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod bearer_token;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod bounded_file;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
 pub mod cache;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod caller;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+#[cfg(any(feature = "client", feature = "simulator"))]
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod credential;
 #[cfg(feature = "client")]
 pub mod doctor;
@@ -101,7 +102,7 @@ pub mod exit_code;
 pub mod follow_file;
 #[cfg(feature = "client")]
 pub mod helper;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod jitter;
 #[cfg(feature = "client")]
 pub mod json_file;
@@ -109,29 +110,29 @@ pub mod json_file;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod log_throttle;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod memory_guard;
 #[cfg(feature = "server")]
 pub mod metrics;
-#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+#[cfg(any(feature = "client", feature = "simulator"))]
 pub mod moment;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod mount;
 #[cfg(feature = "server")]
 pub mod ops;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod pb;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod policy;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod profile;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod protocol;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod proxy;
-#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+#[cfg(any(feature = "client", feature = "simulator"))]
 pub mod quoted;
-#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+#[cfg(any(feature = "client", feature = "simulator"))]
 pub mod registry;
 #[cfg(feature = "server")]
 pub mod rejections;
@@ -139,7 +140,7 @@ pub mod rejections;
 pub mod request_id;
 #[cfg(feature = "server")]
 pub mod server;
-#[cfg(any(feature = "server", feature = "client", feature = "simulator"))]
+#[cfg(any(feature = "client", feature = "simulator"))]
 pub mod signal;
 #[cfg(feature = "simulator")]
 pub mod simulator;
@@ -154,7 +155,7 @@ pub mod sync;
 #[cfg(feature = "server")]
 pub mod telemetry;
 pub mod terminal;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(feature = "client")]
 pub mod time_text;
 #[cfg(feature = "server")]
 pub mod trace;
