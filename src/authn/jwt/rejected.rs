@@ -70,7 +70,9 @@ impl TokenRejected {
             }
             Self::Expired => "bearer token has expired; get a new token from its issuer",
             Self::NotYet => "bearer token is not valid yet; check the clocks",
-            Self::Lifetime => "bearer token lifetime is longer than the broker accepts; request a shorter one",
+            Self::Lifetime => {
+                "bearer token lifetime is above the broker's max_lifetime for its issuer (default 1h); request a shorter one"
+            }
             Self::Subject => "bearer token subject (sub) is empty, above 512 bytes or not printable ASCII; use another",
         }
     }

@@ -145,8 +145,11 @@ impl DiscoveredKeys {
         let now = self.clock.now();
         match outcome {
             Ok(keys) => self.replace(FetchedKeys { keys, at: now }),
-            Err(error) => {
+            Err(error) if self.fresh().is_some() => {
                 warn!(issuer = self.issuer, error, "issuer key fetch failed; the last keys stay in force");
+            }
+            Err(error) => {
+                warn!(issuer = self.issuer, error, "issuer key fetch failed; without keys its tokens are rejected")
             }
         }
         *lock(&self.fetch) = FetchState { in_flight: false, ended: Some(now.steady) };

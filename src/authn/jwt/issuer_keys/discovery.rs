@@ -1,5 +1,6 @@
 //! Client of `OpenID` Connect Discovery 1.0: fetches an issuer's document, and the keys at the URL in it.
 
+use std::error::Error;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -7,13 +8,15 @@ use serde::Deserialize;
 
 use crate::authn::jwt::key_set::{KeySet, KeySetError};
 use crate::authn::jwt::settings::Settings;
-use crate::quoted::Quoted;
+use crate::quoted::{Quoted, Visible};
 use crate::trusted_file;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of the document and the keys together.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_RESPONSE_BYTES: usize = 256 * 1024;
+/// Longest URL that the log has as a whole.
+const MAX_SHOWN_URL: usize = 256;
 
 /// A client of one issuer.
 #[derive(Debug)]
@@ -130,19 +133,30 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client, KeySetError> {
 }
 
 async fn get(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, String> {
-    let failed = |error: reqwest::Error| format!("{}: {}", Quoted(url), error.without_url());
+    let failed = |error: reqwest::Error| format!("{}: {}", shown(url), cause(&error.without_url()));
     let mut response = client.get(url).send().await.map_err(failed)?;
     if response.status() != reqwest::StatusCode::OK {
-        return Err(format!("{}: {}", Quoted(url), response.status()));
+        return Err(format!("{}: {}", shown(url), response.status()));
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_RESPONSE_BYTES {
-            return Err(format!("{}: more than {MAX_RESPONSE_BYTES} bytes", Quoted(url)));
+            return Err(format!("{}: more than {MAX_RESPONSE_BYTES} bytes", shown(url)));
         }
     }
     Ok(body)
+}
+
+/// Returns a URL for the log. One that the issuer publishes may be long.
+fn shown(url: &str) -> String {
+    if url.len() <= MAX_SHOWN_URL { Visible(url).to_string() } else { Quoted(url).to_string() }
+}
+
+/// Returns an error's text and that of its first cause, which says more: `error sending request: Connection refused`.
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let first = std::iter::successors(error.source(), |cause| (*cause).source()).last();
+    first.map_or_else(|| error.to_string(), |first| format!("{error}: {first}"))
 }
 
 #[cfg(test)]
@@ -173,6 +187,16 @@ mod tests {
         let local = "http://127.0.0.1:1";
         assert_eq!(published_url_problem(local, "http://127.0.0.1:1/keys"), None);
         assert!(published_url_problem(local, "http://127.0.0.1:2/keys").is_some());
+    }
+
+    #[tokio::test]
+    async fn failed_fetch_names_the_whole_url_and_the_cause() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}/{}/.well-known/openid-configuration", "tenant".repeat(10));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let error = get(&client, &url).await.unwrap_err();
+        assert!(error.starts_with(&format!("{url}: ")) && error.contains("Connection refused"), "{error}");
+        assert!(shown(&"x".repeat(257)).ends_with("… (257 bytes)"));
     }
 
     #[test]
