@@ -10,6 +10,7 @@
 mod connection_limits;
 mod endpoint;
 mod endpoints;
+mod first_bytes;
 mod grpc_service;
 mod health;
 mod http1;
@@ -17,6 +18,7 @@ mod http2;
 mod lifetime;
 mod listener;
 mod loop_guard;
+mod misbehaviour;
 mod places;
 mod protocol;
 mod proxy_protocol;

@@ -458,14 +458,28 @@ async fn stale_socket_is_replaced_and_a_live_one_is_not() {
 
 #[tokio::test]
 async fn peer_without_http2_is_disconnected_at_once() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let broker = TestBroker::start();
-    let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: broker\r\n\r\n").await.unwrap();
+    let answer = answer_to(broker.tcp, b"GET / HTTP/1.1\r\nhost: broker\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    assert!(
+        answer.ends_with(
+            "This port speaks gRPC over HTTP/2, not HTTP/1.1. Use a gRPC client such as grpcurl or ecr-broker get.\n"
+        ),
+        "{answer}"
+    );
+    let hello = answer_to(broker.tcp, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await;
+    assert!(hello.contains("\r\n\r\nThis port speaks plaintext, not TLS. "), "{hello}");
+    assert_eq!(answer_to(broker.tcp, b"\0\0\0\0").await, "");
+}
+
+/// Returns what the broker answers before it closes the connection. A reset is accepted as an end, too.
+async fn answer_to(address: std::net::SocketAddr, request: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
-    // A reset is accepted as an end, too.
     _ = stream.read_to_end(&mut answer).await;
-    assert!(answer.is_empty());
+    String::from_utf8(answer).unwrap()
 }
 
 /// A broker whose AWS has throttled the key of `HOST`, and hangs when it is called again.

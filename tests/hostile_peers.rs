@@ -239,6 +239,24 @@ async fn stalled_connections_are_closed_within_10_s() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn protocol_other_than_http2_is_named_in_the_log() {
+    let broker = simulated_broker(&[], &[]);
+    let address = broker.address.strip_prefix("grpc://").unwrap();
+    for (bytes, problem) in [
+        (&b"GET / HTTP/1.1\r\nhost: broker\r\n\r\n"[..], "HTTP/1.1 on a port of gRPC, which needs HTTP/2"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "TLS on a port without TLS"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "neither HTTP/2 nor TLS"),
+    ] {
+        let mut raw = Raw::connect(address).await;
+        raw.write(bytes).await.unwrap();
+        raw.until_cut(true).await;
+        drop(raw);
+        broker.until_logged(&format!("\"problem\":\"{problem}\""));
+    }
+    broker.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_message_ends_its_call_and_keeps_the_connection() {
     let scene = Scene::start();
     let mut raw = Raw::open(&scene.address(), &[]).await;

@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpStream, UnixStream};
-use tracing::{debug, info};
+use tracing::debug;
 
 use self::authority::AuthorityRewriter;
 use self::connection::Connection;
 use super::grpc_service::GrpcService;
 use super::lifetime::Lifetime;
 use super::listener::Accepted;
+use super::misbehaviour;
 use super::protocol::Protocol;
 use super::tls_handshake::{Established, NotEstablished, TlsHandshake};
 use crate::authn::tls::{Application, Tls};
 use crate::authn::{Peer, TcpAuthn, TcpPeer, UnixPeer};
 use crate::limits::{Attempt, Limits, Origin, RetryAfter};
-use crate::rejections::{Kind, RejectionRecorder, Subject};
+use crate::rejections::RejectionRecorder;
 
 mod authority;
 mod body;
@@ -63,11 +64,9 @@ impl GrpcProtocol {
         }
     }
 
-    /// Logs the problem of a peer that stalled its connection, or counts it: peers decide how often that happens.
     fn record_misbehaviour(&self, problem: Option<&'static str>, origin: Origin) {
-        let Some(problem) = problem else { return };
-        if self.rejections.admit(Subject::Origin(origin), Kind::Misbehaved(problem)).is_some() {
-            info!(problem, ?origin, "connection closed: peer misbehaved");
+        if let Some(problem) = problem {
+            misbehaviour::record(&self.rejections, problem, origin);
         }
     }
 
@@ -84,11 +83,15 @@ impl GrpcProtocol {
             return None;
         }
         let handshake = TlsHandshake { rejections: self.rejections.clone() };
-        let established = handshake.perform(tls, stream, Application::Http2, from, lifetime).await;
-        if matches!(established, Err(NotEstablished::Failed)) {
+        let failed = match handshake.perform(tls, stream, Application::Http2, from, lifetime).await {
+            Ok(established) => return Some(established),
+            Err(failed) => failed,
+        };
+        if !matches!(failed, NotEstablished::Draining) {
             self.limits.record_failure(origin, Attempt::Handshake);
         }
-        established.ok()
+        failed.answer().await;
+        None
     }
 
     /// Returns the connection of a TCP peer; without proof it stays unproved until a call is authenticated.

@@ -10,7 +10,9 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use self::stream::HandshakeStream;
+use super::first_bytes::{self, NEEDS_TLS, PREFACE, Spoken};
 use super::lifetime::Lifetime;
+use super::misbehaviour;
 use crate::audit::{Outcome, Proof, Unauthenticated};
 use crate::authn::tls::{self, Application, Tls, VerifiedCertificate};
 use crate::limits::{Origin, UnprovedHandshake};
@@ -26,12 +28,24 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) type Established = (TlsStream<HandshakeStream<TcpStream>>, Option<VerifiedCertificate>);
 
 /// Failure of a handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum NotEstablished {
     /// The peer failed, or took too long.
     Failed,
+    /// The peer speaks HTTP/1.1 without TLS, and waits for an answer.
+    Http1(TcpStream),
     /// The connection must end before its handshake did.
     Draining,
+}
+
+impl NotEstablished {
+    /// Answers a peer that waits for it.
+    pub(super) async fn answer(self) {
+        if let Self::Http1(stream) = self {
+            // Boxed: the future of every connection would have room for it.
+            Box::pin(first_bytes::refuse(stream, NEEDS_TLS)).await;
+        }
+    }
 }
 
 /// Performs handshakes.
@@ -51,20 +65,44 @@ impl TlsHandshake {
         from: IpAddr,
         lifetime: &Lifetime,
     ) -> Result<Established, NotEstablished> {
-        let stream = HandshakeStream::new(stream, UnprovedHandshake::begin(lifetime.unproved()));
+        let handshake = self.shake_hands(tls, stream, application, from, lifetime);
         let handshake = tokio::select! {
-            handshake = tokio::time::timeout(TIMEOUT, tls.accept(stream, application)) => handshake,
+            handshake = tokio::time::timeout(TIMEOUT, handshake) => handshake,
             () = lifetime.draining() => return Err(NotEstablished::Draining),
         };
-        match handshake {
-            Ok(Ok((mut stream, certificate))) => {
-                stream.get_mut().0.note_established();
-                return Ok((stream, certificate));
-            }
-            Ok(Err(error)) => self.record_failure(&error, from),
-            Err(_) => debug!(%from, "connection closed: TLS handshake timed out"),
+        let mut established = handshake.unwrap_or_else(|_| {
+            debug!(%from, "connection closed: TLS handshake timed out");
+            Err(NotEstablished::Failed)
+        })?;
+        established.0.get_mut().0.note_established();
+        Ok(established)
+    }
+
+    /// Performs the handshake, or records why it failed.
+    async fn shake_hands(
+        &self,
+        tls: &Arc<Tls>,
+        stream: TcpStream,
+        application: Application,
+        from: IpAddr,
+        lifetime: &Lifetime,
+    ) -> Result<Established, NotEstablished> {
+        let spoken = spoken(&stream).await;
+        if spoken == Spoken::Http1 {
+            misbehaviour::record(&self.rejections, "HTTP/1.1 without TLS on a port with TLS", Origin::of(from));
+            return Err(NotEstablished::Http1(stream));
         }
-        Err(NotEstablished::Failed)
+        let stream = HandshakeStream::new(stream, UnprovedHandshake::begin(lifetime.unproved()));
+        tls.accept(stream, application).await.map_err(|error| {
+            match spoken {
+                // rustls has answered with an alert, by which a client recognizes TLS.
+                Spoken::Http2 => {
+                    misbehaviour::record(&self.rejections, "HTTP/2 without TLS on a port with TLS", Origin::of(from));
+                }
+                _ => self.record_failure(&error, from),
+            }
+            NotEstablished::Failed
+        })
     }
 
     /// Records a client certificate that was rejected, or counts it. Other failed handshakes are noise.
@@ -87,4 +125,12 @@ impl TlsHandshake {
         // A failed write is counted.
         drop(self.rejections.queue(&admitted, &record));
     }
+}
+
+/// Returns the protocol of a peer by the first bytes that arrive, which stay unread.
+async fn spoken(stream: &TcpStream) -> Spoken {
+    let mut first = [0; PREFACE.len()];
+    // The handshake meets the same error.
+    let count = stream.peek(&mut first).await.unwrap_or_default();
+    Spoken::of(&first[..count])
 }

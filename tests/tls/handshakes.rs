@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::certificates::{BROKER, RUNNER};
 use super::federation::{Federation, client_config, connect, handshake, whoami};
+use super::served::Served;
 use super::support::*;
 
 #[tokio::test]
@@ -17,7 +18,7 @@ async fn failed_handshakes_block_their_origin_for_a_while() {
     let federation = Federation::new();
     let broker = federation.broker();
     let limit = 10 * limits_settings().failures_per_second.get();
-    // Plaintext gets a TLS alert, and a blocked origin nothing.
+    // Plaintext gets an answer in plaintext, and a blocked origin gets nothing.
     let answer = async || {
         let mut stream = tokio::net::TcpStream::connect(broker.tcp).await.unwrap();
         // The broker may have closed the connection.
@@ -63,6 +64,30 @@ async fn stalled_handshakes_time_out_and_block_no_other_client() {
     println!("200 stalled handshakes: the last one ended after {last:.1?}; {calls} calls succeeded meanwhile");
     assert!(last < Duration::from_secs(10) && calls > 1, "{last:?}, {calls}");
     broker.stop().await;
+}
+
+#[test]
+fn plaintext_on_a_tls_port_is_answered_and_named_in_the_log() {
+    use std::io::{Read as _, Write as _};
+    let broker = Served::new().serve();
+    let answer_to = |request: &[u8]| {
+        let address = broker.address.strip_prefix("grpcs://").unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(request).unwrap();
+        let mut answer = Vec::new();
+        // A reset is accepted as an end, too.
+        _ = stream.read_to_end(&mut answer);
+        answer
+    };
+    let http1 = String::from_utf8(answer_to(b"GET / HTTP/1.1\r\nhost: broker\r\n\r\n")).unwrap();
+    assert!(http1.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{http1}");
+    assert!(http1.ends_with("\r\n\r\nThis port speaks TLS, not plaintext. Use an https:// address.\n"), "{http1}");
+    // A gRPC client recognizes TLS by the alert.
+    assert_eq!(answer_to(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").first(), Some(&0x15));
+    let log = broker.stop();
+    for problem in ["HTTP/1.1 without TLS on a port with TLS", "HTTP/2 without TLS on a port with TLS"] {
+        assert!(log.contains(&format!("\"problem\":\"{problem}\"")), "{problem}: {log}");
+    }
 }
 
 #[tokio::test]

@@ -41,9 +41,9 @@ impl OpsProtocol {
             return self.serve_io(stream, &peer(None), lifetime).await;
         };
         // Failed handshakes do not count against the origin: it could be that of the probes, too.
-        let established = self.handshake.perform(tls, stream, Application::Http1, from.address, lifetime).await;
-        if let Ok((stream, certificate)) = established {
-            self.serve_io(stream, &peer(certificate.map(Arc::new)), lifetime).await;
+        match self.handshake.perform(tls, stream, Application::Http1, from.address, lifetime).await {
+            Ok((stream, certificate)) => self.serve_io(stream, &peer(certificate.map(Arc::new)), lifetime).await,
+            Err(failed) => failed.answer().await,
         }
     }
 

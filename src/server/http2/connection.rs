@@ -11,10 +11,11 @@ use tracing::debug;
 
 use super::authority::AuthorityRewriter;
 use super::body::TrackedService;
-use super::peer_stream::{Inspector, PeerStream};
+use super::peer_stream::{Inspector, NotStarted, PeerStream};
 use super::peer_watchdog::PeerWatchdog;
 use super::turns::Turns;
 use crate::limits::{ConnectionMemory, Unproved};
+use crate::server::first_bytes::Spoken;
 use crate::server::grpc_service::GrpcService;
 use crate::server::lifetime::Lifetime;
 
@@ -68,7 +69,10 @@ impl Connection {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = self.begin(io, lifetime).await?;
+        let io = match self.begin(io, lifetime).await {
+            Ok(io) => io,
+            Err(problem) => return problem,
+        };
         let window = if self.unproved.is_some() { UNPROVED_WINDOW } else { CONNECTION_WINDOW };
         let service = TrackedService::new(self.service, self.watchdog.clone(), self.unproved, self.memory.clone());
         let connection = builder(window).serve_connection(TokioIo::new(io), service);
@@ -88,20 +92,33 @@ impl Connection {
         None
     }
 
-    async fn begin<I: AsyncRead + Unpin>(&mut self, io: I, lifetime: &Lifetime) -> Option<PeerStream<I>> {
+    /// Reads the preface. Fails with the problem of a peer that speaks another protocol.
+    async fn begin<I>(&mut self, io: I, lifetime: &Lifetime) -> Result<PeerStream<I>, Option<&'static str>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
         let (unproved, turns, memory) = (self.unproved.clone(), self.turns.clone(), self.memory.clone());
         let inspector = Inspector::new(self.rewriter.take(), self.watchdog.clone(), unproved, turns, memory);
         let begin = PeerStream::begin(io, inspector);
         let started = tokio::select! {
             started = tokio::time::timeout(PREFACE_TIMEOUT, begin) => started,
-            () = lifetime.draining() => return None,
+            () = lifetime.draining() => return Err(None),
         };
         match started {
-            Ok(Ok(io)) => return Some(io),
-            Ok(Err(error)) => debug!(%error, "connection closed: no HTTP/2 preface"),
+            Ok(Ok(io)) => return Ok(io),
+            Ok(Err(NotStarted::Foreign(spoken))) => return Err(Some(foreign_problem(spoken))),
+            Ok(Err(NotStarted::Disconnected(error))) => debug!(%error, "connection closed: no HTTP/2 preface"),
             Err(_) => debug!("connection closed: HTTP/2 preface timed out"),
         }
-        None
+        Err(None)
+    }
+}
+
+fn foreign_problem(spoken: Spoken) -> &'static str {
+    match spoken {
+        Spoken::Http1 => "HTTP/1.1 on a port of gRPC, which needs HTTP/2",
+        Spoken::Tls => "TLS on a port without TLS",
+        Spoken::Http2 | Spoken::Unknown => "neither HTTP/2 nor TLS",
     }
 }
 

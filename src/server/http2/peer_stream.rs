@@ -16,6 +16,7 @@ use super::frames::{ACK, CONTINUATION, DATA, END_HEADERS, FrameHeader, FramePars
 use super::peer_watchdog::PeerWatchdog;
 use super::turns::Turns;
 use crate::limits::{ConnectionMemory, Unproved};
+use crate::server::first_bytes::{self, NEEDS_HTTP2, NEEDS_PLAINTEXT, PREFACE, Spoken};
 
 /// Bytes of an unproved peer that h2 gets at once: one request, or part of it.
 const UNPROVED_READ: usize = 512;
@@ -23,8 +24,6 @@ const UNPROVED_READ: usize = 512;
 /// Bytes of header blocks of any other peer that h2 gets before their requests reach their handlers, and are counted. Short fields
 /// take forty times as much once they are decoded.
 const HEADERS_PER_TURN: usize = 2 * 1024;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A stream whose preface has been read. hyper reads the preface again from here.
 #[derive(Debug)]
@@ -59,21 +58,51 @@ pub(super) struct Inspector {
     reported: bool,
 }
 
-impl<S: AsyncRead + Unpin> PeerStream<S> {
-    /// Reads the preface. From then on `inspector` sees every frame.
+/// Why a connection did not start.
+#[derive(Debug)]
+pub(super) enum NotStarted {
+    /// The peer disconnected.
+    Disconnected(io::Error),
+    /// The peer speaks another protocol.
+    Foreign(Spoken),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> PeerStream<S> {
+    /// Reads the preface. From then on `inspector` sees every frame. Answers a peer that speaks HTTP/1.1 or TLS.
     ///
     /// # Errors
-    /// Fails if the peer disconnects or sends anything but the preface.
-    pub(super) async fn begin(mut inner: S, inspector: Inspector) -> io::Result<Self> {
-        let mut read = [0; PREFACE.len()];
-        inner.read_exact(&mut read).await?;
-        if read != PREFACE {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer does not speak HTTP/2, as gRPC does"));
+    /// Fails if the peer disconnects or sends anything but the preface, at the first byte that differs.
+    pub(super) async fn begin(mut inner: S, inspector: Inspector) -> Result<Self, NotStarted> {
+        let (mut read, mut length) = ([0; PREFACE.len()], 0);
+        while length < read.len() {
+            match inner.read(&mut read[length..]).await {
+                Ok(0) => return Err(NotStarted::Disconnected(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => length += count,
+                Err(error) => return Err(NotStarted::Disconnected(error)),
+            }
+            match Spoken::of(&read[..length]) {
+                Spoken::Http2 => {}
+                foreign => return Err(refused(inner, foreign).await),
+            }
         }
         inspector.watchdog.note_settings();
         Ok(Self { preface: PREFACE, inner, parser: FrameParser::default(), inspector })
     }
+}
 
+/// Answers a peer that speaks another protocol, if it understands an answer.
+async fn refused(inner: impl AsyncRead + AsyncWrite + Unpin, spoken: Spoken) -> NotStarted {
+    let answer = match spoken {
+        Spoken::Http1 => NEEDS_HTTP2,
+        Spoken::Tls => NEEDS_PLAINTEXT,
+        Spoken::Http2 | Spoken::Unknown => return NotStarted::Foreign(spoken),
+    };
+    // Boxed: the future of every connection would have room for it.
+    Box::pin(first_bytes::refuse(inner, answer)).await;
+    NotStarted::Foreign(spoken)
+}
+
+impl<S: AsyncRead + Unpin> PeerStream<S> {
     /// Reads few bytes. After a request the rest waits for the next turn, in which the request has reached its handler.
     fn poll_read_little(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.inspector.must_yield() {
