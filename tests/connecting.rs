@@ -377,6 +377,27 @@ fn unusable_tls_file_fails_at_once() {
 }
 
 #[test]
+fn mistakes_of_tls_are_told_in_words_and_lead_to_doctor() {
+    let (tls, plain) = (TlsBroker::start(), simulated_broker(&[], &[]));
+    let directory = tls.directory.path();
+    let [(certificate, _), (_, key)] =
+        ["one", "two"].map(|name| tls.authority.workload("spiffe://a.example/x").write(directory, name));
+    let identity = ["--tls-cert", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let (http, https) = (tls.broker.address.replace("grpcs", "http"), plain.address.replace("grpc", "https"));
+    for (address, flags, problem, code) in [
+        (&http, &[][..], "the server speaks TLS or another protocol, not gRPC in plaintext", 5),
+        (&https, &[], "it does not speak TLS", 5),
+        (&https, &identity, "client certificate and key do not belong together; name a certificate and its own key", 1),
+    ] {
+        let start = Instant::now();
+        let ended = run(&[&["whoami", "--timeout", PATIENT, "--address", address], flags].concat(), &[]);
+        assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+        assert!(ended.code == code && ended.error().contains(problem), "{problem}: {ended:?}");
+        assert_eq!(ended.stderr.contains("; run `ecr-broker doctor` with the same settings"), code == 5, "{ended:?}");
+    }
+}
+
+#[test]
 fn server_of_another_protocol_fails_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
-use super::tls_problem::connection_error;
+use super::tls_problem::{RUN_DOCTOR, connection_error};
 use super::transient::is_transient;
 
 /// The broker's error, or why there is no answer.
@@ -70,14 +70,15 @@ impl Failure {
     }
 
     /// The client's own time limit.
-    pub(super) fn timed_out() -> Self {
+    pub(crate) fn timed_out() -> Self {
         let message = "no answer within the timeout; raise --timeout or ECR_BROKER_TIMEOUT".to_owned();
         Self { code: Code::DeadlineExceeded, ..Self::local(message) }
     }
 
     fn lost_connection(cause: &(dyn Error + 'static)) -> Self {
-        let message = format!("connection to the broker lost: {}", connection_error(cause));
         let may_reconnect = is_transient(cause);
+        let fix = if may_reconnect { String::new() } else { format!("; {RUN_DOCTOR}") };
+        let message = format!("connection to the broker lost: {}{fix}", connection_error(cause));
         Self { code: Code::Unavailable, connection_lost: true, may_reconnect, ..Self::local(message) }
     }
 

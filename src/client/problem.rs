@@ -1,6 +1,7 @@
 //! Why an address has no connection, and whether that may pass.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -8,14 +9,13 @@ use super::address::Address;
 use super::error_chain::causes;
 use super::failure::Failure;
 use super::socket_listener::ForeignListener;
-use super::tls_problem::connection_error;
+use super::tls_problem::{RUN_DOCTOR, connection_error};
 use super::transient::is_transient;
 
 /// Shortest wait that an error names.
 const NOTABLE_WAIT: Duration = Duration::from_millis(50);
 
 const START_ONE: &str = "start one with `ecr-broker serve` or set --address, ECR_BROKER_ADDRESS or client.toml";
-const RUN_DOCTOR: &str = "run `ecr-broker doctor` with the same settings for the cause and a fix";
 
 /// Why an address has no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(super) enum ProblemKind {
     Missing,
     /// Anything else that may pass.
     Transient,
+    /// A program that ends connections, which may pass: it may be a broker at a limit, or speak another protocol.
+    Cut,
     /// A socket that this user may not open.
     PermissionDenied,
     /// A socket on which a foreign user's program listens.
@@ -59,7 +61,7 @@ impl Problem {
 
     /// Returns whether a later attempt may succeed.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self.kind, ProblemKind::Missing | ProblemKind::Transient)
+        matches!(self.kind, ProblemKind::Missing | ProblemKind::Transient | ProblemKind::Cut)
     }
 
     /// Returns the failure of all addresses, and names the time that the client waited for them.
@@ -82,9 +84,17 @@ impl Problem {
             _ => format!("{address}: {}", problem.text),
         });
         let texts = texts.collect::<Vec<_>>().join(", nor at ");
-        // A program answers there: a mistake of TLS, or another protocol.
-        let fix = if first(ProblemKind::Permanent).is_some() { RUN_DOCTOR } else { START_ONE };
+        // A program is there: a mistake of TLS, another protocol, or a broker that closes connections.
+        let has_program = [ProblemKind::Permanent, ProblemKind::Cut].into_iter().any(|kind| first(kind).is_some());
+        let fix = if has_program { RUN_DOCTOR } else { START_ONE };
         Failure::unreachable(format!("no broker answers at {texts}; {fix}"))
+    }
+}
+
+/// Writes the cause alone.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -94,6 +104,9 @@ fn kind(error: &(dyn Error + 'static)) -> ProblemKind {
         _ if io.is_some_and(ForeignListener::is_cause) => ProblemKind::ForeignListener,
         Some(io::ErrorKind::NotFound) => ProblemKind::Missing,
         Some(io::ErrorKind::PermissionDenied) => ProblemKind::PermissionDenied,
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => {
+            ProblemKind::Cut
+        }
         _ if is_transient(error) => ProblemKind::Transient,
         _ => ProblemKind::Permanent,
     }
@@ -158,6 +171,11 @@ mod tests {
         assert!(at_once.starts_with("no broker answers at http://h:1: connection timed out; start"), "{at_once}");
         let wrong = text(&[(&two, problem(io::ErrorKind::InvalidData))], Duration::ZERO);
         assert!(wrong.ends_with("; run `ecr-broker doctor` with the same settings for the cause and a fix"), "{wrong}");
+        let cut = text(
+            &[(&one, problem(io::ErrorKind::NotFound)), (&two, problem(io::ErrorKind::ConnectionReset))],
+            Duration::ZERO,
+        );
+        assert!(cut.contains("nor at http://h:1: connection reset; run `ecr-broker doctor`"), "{cut}");
         let denied = [(&two, Problem::timed_out()), (&one, problem(io::ErrorKind::PermissionDenied))];
         let denied = Problem::failure(&denied, Duration::ZERO);
         assert_eq!(denied.message, "unix:/s: permission denied; ask the operator to add you to the socket's group");

@@ -7,8 +7,25 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::error_chain::{causes, error_chain};
 
+/// The fix of a failure that a later attempt meets again.
+pub(super) const RUN_DOCTOR: &str = "run `ecr-broker doctor` with the same settings for the cause and a fix";
+
 /// tonic's text for a connection without HTTP/2; its error type is private.
 const NO_HTTP2: &str = "HTTP/2 was not negotiated.";
+
+/// rustls's text for an alert of the server, in errors of h2, which keep the text only.
+const ALERT: &str = "received fatal alert: ";
+/// Alerts about the client's certificate, or its absence.
+const CERTIFICATE_ALERTS: [AlertDescription; 8] = [
+    AlertDescription::CertificateRequired,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::UnknownCA,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::AccessDenied,
+];
 
 /// webpki's text for a CA certificate that a server presents as its own. rustls has no error for it.
 const CA_USED_AS_SERVER: &str = "CaUsedAsEndEntity";
@@ -52,6 +69,9 @@ pub enum TlsProblem {
     /// A server that ended the handshake because of the client's certificate, or because there was none.
     #[error("client certificate missing or rejected: {0}")]
     ClientCertificateRejected(String),
+    /// A client's certificate with the key of another.
+    #[error("client certificate and key do not belong together; name a certificate and its own key")]
+    KeyMismatch,
     /// Any other failure.
     #[error("TLS failed: {0}")]
     Other(String),
@@ -66,7 +86,8 @@ impl TlsProblem {
                 return Some(Self::from(problem));
             }
             let Some(io) = cause.downcast_ref::<io::Error>() else {
-                return (cause.to_string() == NO_HTTP2).then_some(Self::NoHttp2);
+                let text = cause.to_string();
+                return if text == NO_HTTP2 { Some(Self::NoHttp2) } else { Self::of_alert_in(&text) };
             };
             // `source()` of an io::Error skips the wrapped error itself, so search that one first.
             let inner = io.get_ref().and_then(|inner| Self::find_in(inner));
@@ -76,9 +97,31 @@ impl TlsProblem {
     }
 }
 
+impl TlsProblem {
+    /// Reads an alert about the client's certificate from the text of an error that has lost its type.
+    fn of_alert_in(text: &str) -> Option<Self> {
+        let (_, name) = text.split_once(ALERT)?;
+        CERTIFICATE_ALERTS.into_iter().find(|alert| format!("{alert:?}") == name).map(Self::from)
+    }
+}
+
 /// Returns the text of an error of a connection: that of its TLS failure, which rustls would print in Debug form, or its causes.
 pub(super) fn connection_error(error: &(dyn Error + 'static)) -> String {
-    TlsProblem::find_in(error).map_or_else(|| error_chain(error), |problem| problem.to_string())
+    if let Some(problem) = TlsProblem::find_in(error) {
+        return problem.to_string();
+    }
+    let is_other_protocol = causes(error).any(is_other_protocol);
+    let text = error_chain(error);
+    if is_other_protocol {
+        format!("the server speaks TLS or another protocol, not gRPC in plaintext ({text})")
+    } else {
+        text
+    }
+}
+
+/// Returns whether this side found that the peer does not speak HTTP/2.
+pub(super) fn is_other_protocol(cause: &(dyn Error + 'static)) -> bool {
+    cause.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library)
 }
 
 impl From<&rustls::Error> for TlsProblem {
@@ -87,6 +130,7 @@ impl From<&rustls::Error> for TlsProblem {
             rustls::Error::InvalidCertificate(problem) => Self::from(problem),
             rustls::Error::InvalidMessage(_) => Self::NotTls,
             rustls::Error::AlertReceived(alert) => Self::from(*alert),
+            rustls::Error::InconsistentKeys(_) => Self::KeyMismatch,
             rustls::Error::PeerIncompatible(problem) => Self::Incompatible(format!("{problem:?}")),
             other => Self::Other(other.to_string()),
         }
@@ -113,14 +157,7 @@ impl From<AlertDescription> for TlsProblem {
     fn from(alert: AlertDescription) -> Self {
         let text = format!("{alert:?}");
         match alert {
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::AccessDenied => Self::ClientCertificateRejected(text),
+            alert if CERTIFICATE_ALERTS.contains(&alert) => Self::ClientCertificateRejected(text),
             AlertDescription::NoApplicationProtocol => Self::NoHttp2,
             AlertDescription::ProtocolVersion
             | AlertDescription::HandshakeFailure
@@ -144,6 +181,9 @@ mod tests {
         assert_eq!(TlsProblem::find_in(&closed), Some(TlsProblem::HandshakeCut));
         assert_eq!(TlsProblem::find_in(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
         assert_eq!(TlsProblem::find_in(&io::Error::other(NO_HTTP2)), Some(TlsProblem::NoHttp2));
+        let rejected = io::Error::other("connection error: received fatal alert: CertificateUnknown");
+        let expected = TlsProblem::ClientCertificateRejected("CertificateUnknown".into());
+        assert_eq!(TlsProblem::find_in(&rejected), Some(expected));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::error_chain::causes;
-use super::tls_problem::TlsProblem;
+use super::tls_problem::{TlsProblem, is_other_protocol};
 
 /// Returns whether a new connection may succeed after an error of the last one.
 ///
@@ -15,11 +15,7 @@ pub(super) fn is_transient(error: &(dyn Error + 'static)) -> bool {
 }
 
 fn is_permanent(cause: &(dyn Error + 'static)) -> bool {
-    if let Some(http2) = cause.downcast_ref::<h2::Error>() {
-        // This side found that the peer does not speak HTTP/2.
-        return http2.is_library();
-    }
-    cause.downcast_ref::<io::Error>().is_some_and(|io| is_permanent_kind(io.kind()))
+    is_other_protocol(cause) || cause.downcast_ref::<io::Error>().is_some_and(|io| is_permanent_kind(io.kind()))
 }
 
 /// `InvalidData` is also what a TLS stream reports when the server rejects the client's certificate after the handshake.

@@ -87,7 +87,10 @@ fn program_authenticates_certificates_and_reloads_tls_files() {
     let refused = served.whoami(&broker, &impostor.workload(RUNNER));
     assert_eq!(refused.code, 5, "{refused:?}");
     broker.until_logged("invalid peer certificate: BadSignature");
-    assert_eq!(served.whoami(&broker, &a.workload("spiffe://c.example/x")).code, 5);
+    let refused = served.whoami(&broker, &a.workload("spiffe://c.example/x"));
+    assert_eq!(refused.code, 5, "{refused:?}");
+    assert!(refused.error().contains("client certificate missing or rejected: "), "{refused:?}");
+    assert!(refused.error().contains("; run `ecr-broker doctor`"), "{refused:?}");
     broker.until_logged("trust domain c.example is not in authentication.client_ca");
 
     // A key of another certificate changes nothing.

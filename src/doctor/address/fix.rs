@@ -100,6 +100,7 @@ fn tls_fix(problem: &TlsProblem, host: &str) -> String {
             "enable TLS 1.3 on the listener, as on a broker; if another program listens there, correct the address"
         }
         TlsProblem::ClientCertificateRejected(_) => CLIENT_CERTIFICATE_REJECTED,
+        TlsProblem::KeyMismatch => "set tls_cert and tls_key to a certificate and its own key",
         TlsProblem::Other(_) => "check the broker's log, and the certificates of both sides",
     };
     fix.to_owned()

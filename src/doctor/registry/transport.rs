@@ -49,6 +49,7 @@ fn tls_fix(problem: &TlsProblem) -> &'static str {
         | TlsProblem::NoHttp2
         | TlsProblem::Incompatible(_)
         | TlsProblem::ClientCertificateRejected(_)
+        | TlsProblem::KeyMismatch
         | TlsProblem::Other(_) => {
             "find out what is between here and the registry: a proxy, or another program on that port"
         }
