@@ -54,13 +54,14 @@ impl ListenAddress {
     }
 }
 
-/// Accepts addresses with and without `tcp://`, `http://`, `grpc://` and `unix://`, because all of them are common.
+/// Accepts addresses with and without `tcp://`, `http://`, `grpc://` and `unix:`, because all of them are common.
 impl FromStr for ListenAddress {
     type Err = ListenAddressError;
 
     fn from_str(text: &str) -> Result<Self, ListenAddressError> {
         let error = || ListenAddressError { text: text.to_owned() };
-        if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
+        let socket = ["unix://", "unix:"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        if let Some(path) = socket.or_else(|| text.starts_with('/').then_some(text)) {
             let fits = Path::new(path).is_absolute() && !path.contains('\0') && fits_the_kernel(path);
             return fits.then(|| Self::Unix(path.into())).ok_or_else(error);
         }
@@ -101,6 +102,7 @@ mod tests {
             ("grpc://127.0.0.1:50051", Some(&tcp)),
             ("unix:/run/b.sock", Some(&unix)),
             ("unix:///run/b.sock", Some(&unix)),
+            ("/run/b.sock", Some(&unix)),
             ("unix:run/b.sock", None),
             ("127.0.0.1", None),
             (":50051", None),

@@ -132,7 +132,9 @@ fn failure_has_an_exit_code_and_one_error_line() {
         assert!(ended.error().contains(expected), "{arguments:?}: {}", ended.stderr);
         assert_eq!(ended.stdout, "", "{arguments:?}");
     });
-    for arguments in [&["get"][..], &["get", PRIVATE, "-o", "xml"], &["get", PRIVATE, "--address", "host"], &["fly"]] {
+    for arguments in
+        [&["get"][..], &["get", PRIVATE, "-o", "xml"], &["get", PRIVATE, "--address", "ftp://host"], &["fly"]]
+    {
         assert_eq!(run(arguments, &[]).code, 2, "{arguments:?}");
     }
 }

@@ -192,7 +192,7 @@ type Mistake = (&'static [(&'static str, &'static str)], &'static str, &'static 
 
 const MISTAKES: [Mistake; 8] = [
     (&[("ECR_BROKER_TIMEOUT", "30")], "", "ECR_BROKER_TIMEOUT: time unit needed"),
-    (&[("ECR_BROKER_ADDRESS", "https://broker.example")], "", "is not a broker address"),
+    (&[("ECR_BROKER_ADDRESS", "ftp://broker.example")], "", "is not a broker address"),
     (&[("ECR_BROKER_TLS_CERT", "/x")], "", "tls_cert without tls_key"),
     (&[], "tls_key = \"/x\"\n", "tls_key without tls_cert"),
     (&[], "adress = 1\n", "unknown field `adress`"),
@@ -260,7 +260,7 @@ fn helper_flag_mistake_names_the_flag_and_lets_other_registries_pass() {
     let place = Place::new("");
     for (flags, expected) in [
         (&["--timeout", "30"][..], "--timeout: time unit needed"),
-        (&["--address", "https://broker.example"], "--address: "),
+        (&["--address", "ftp://broker.example"], "--address: "),
         (&["--tls-cert", "/x"], "tls_cert without tls_key"),
     ] {
         let arguments = [&["helper", "docker", "get"][..], flags].concat();

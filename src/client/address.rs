@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::address::DEFAULT_TCP;
+
 /// Address of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -52,27 +54,38 @@ impl Address {
     }
 }
 
-/// Accepts `grpc://` and `grpcs://` too, because `serve` prints them.
+/// Accepts every form whose meaning is clear: `grpc://` and `grpcs://` because `serve` prints them, an absolute path as a Unix socket,
+/// and a host without a port, which means the default port.
 impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let error = || AddressError(text.to_owned());
         let text = text.trim();
-        if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
+        let socket = ["unix://", "unix:"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        if let Some(path) = socket.or_else(|| text.starts_with('/').then_some(text)) {
             return Path::new(path).is_absolute().then(|| Self::Unix(path.into())).ok_or_else(error);
         }
         let (scheme, authority) = text.split_once("://").unwrap_or(("http", text));
-        let authority = authority.trim_end_matches('/');
-        let parsed: http::uri::Authority = authority.parse().map_err(|_| error())?;
-        if parsed.port_u16().is_none() || parsed.host().is_empty() || authority.contains('@') {
-            return Err(error());
-        }
+        let authority = with_port(authority.trim_end_matches('/')).ok_or_else(error)?;
         match scheme {
-            "http" | "grpc" => Ok(Self::Plain(authority.to_owned())),
-            "https" | "grpcs" => Ok(Self::Tls(authority.to_owned())),
+            "http" | "grpc" | "tcp" => Ok(Self::Plain(authority)),
+            "https" | "grpcs" => Ok(Self::Tls(authority)),
             _ => Err(error()),
         }
+    }
+}
+
+/// Returns a host with its port, by default that of a broker; none if the text is more than a host and a port.
+fn with_port(authority: &str) -> Option<String> {
+    let parsed: http::uri::Authority = authority.parse().ok()?;
+    let is_host = !parsed.host().is_empty() && !authority.contains('@');
+    match parsed.port_u16() {
+        _ if !is_host => None,
+        Some(_) => Some(authority.to_owned()),
+        // A port that is not a number.
+        None if authority.len() > parsed.host().len() => None,
+        None => Some(format!("{authority}:{}", DEFAULT_TCP.port())),
     }
 }
 
@@ -122,8 +135,18 @@ mod tests {
             ("grpcs://broker.example:443", Some(Address::Tls("broker.example:443".into()))),
             ("unix:/run/b.sock", Some(Address::Unix("/run/b.sock".into()))),
             ("unix:///run/b.sock", Some(Address::Unix("/run/b.sock".into()))),
+            ("tcp://127.0.0.1:50051", Some(Address::Plain("127.0.0.1:50051".into()))),
+            ("/run/b.sock", Some(Address::Unix("/run/b.sock".into()))),
+            ("http://127.0.0.1", Some(Address::Plain("127.0.0.1:50051".into()))),
+            ("https://broker.example/", Some(Address::Tls("broker.example:50051".into()))),
+            ("http://[::1]", Some(Address::Plain("[::1]:50051".into()))),
+            ("localhost", Some(Address::Plain("localhost:50051".into()))),
             ("unix:b.sock", None),
-            ("http://host", None),
+            ("b.sock/x", None),
+            ("http://host:", None),
+            ("http://host:port", None),
+            ("http://:1", None),
+            ("http://host:1/path", None),
             ("ftp://host:1", None),
             ("http://user@host:1", None),
             ("", None),

@@ -116,7 +116,7 @@ fn default_configuration_file_is_read_if_it_exists() {
          mkdir /etc/ecr-broker; echo '[cache]' >/etc/ecr-broker/config.toml; {PROGRAM} config check\n\
          echo 'nonsense = 1' >/etc/ecr-broker/config.toml\n\
          for command in 'config check' 'policy check' serve; do {PROGRAM} $command 2>&1 && exit 1; done\n\
-         {PROGRAM} serve --simulate --listen /nowhere 2>&1 | grep nonsense && exit 1; true"
+         {PROGRAM} serve --simulate --listen nowhere 2>&1 | grep nonsense && exit 1; true"
     );
     let mut namespace = Command::new("unshare");
     namespace.args(["--mount", "sh", "-c", &script]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
