@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use self::options::Options;
-use crate::helper::{Setup, bazel, docker, kubelet};
+use crate::helper::{Output, Setup, bazel, docker, kubelet};
 
 mod options;
 
@@ -58,10 +58,13 @@ pub(super) fn run_by_program_name() -> Option<ExitCode> {
     let name = std::path::Path::new(&program).file_name()?.to_str()?;
     let action = arguments.next().unwrap_or_default();
     let action = action.to_string_lossy();
+    let for_person = |help| Output::for_person(name, &action, help);
     let output = match name {
         // Amazon's provider is configured with the argument get-credentials; any argument is accepted.
-        "ecr-credential-provider" => kubelet::run(Setup::from_environment),
-        "bazel-credential-ecr-broker" => bazel::run(Setup::from_environment, &action),
+        "ecr-credential-provider" => for_person(kubelet::HELP).unwrap_or_else(|| kubelet::run(Setup::from_environment)),
+        "bazel-credential-ecr-broker" => {
+            for_person(bazel::HELP).unwrap_or_else(|| bazel::run(Setup::from_environment, &action))
+        }
         _ if name.starts_with("docker-credential-") => docker::run(Setup::from_environment, &action),
         _ => return None,
     };

@@ -13,6 +13,17 @@ use super::stdin;
 use crate::client::RegistryCredentials;
 use crate::json_file::error_position;
 
+/// Help under the program's name as Bazel's helper.
+pub const HELP: &str = "\
+usage: bazel-credential-ecr-broker get <REQUEST.json
+
+Bazel runs it as .bazelrc says: ecr-broker configure bazel REGISTRY prints the lines.
+It reads a request on stdin. By hand:
+  echo '{\"uri\":\"https://public.ecr.aws/v2/\"}' | bazel-credential-ecr-broker get
+It finds the broker as other clients do: ECR_BROKER_ADDRESS, client.toml or the default sockets.
+Flags: ecr-broker helper bazel --help
+";
+
 #[derive(Deserialize)]
 struct GetRequest {
     uri: String,

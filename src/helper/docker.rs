@@ -18,6 +18,16 @@ use crate::registry::Registry;
 const NO_SERVER: &str = "no credentials server URL\n";
 const NO_USERNAME: &str = "no credentials username\n";
 const USAGE: &str = "usage: docker-credential-ecr-broker get|store|erase|list|version";
+const HELP: &str = "\
+usage: docker-credential-ecr-broker get|store|erase|list|version
+
+docker, podman and their kin run it for the registries under credHelpers in their configuration:
+  ecr-broker configure docker 123456789012.dkr.ecr.eu-central-1.amazonaws.com
+It reads a registry or an entry on stdin. By hand:
+  echo public.ecr.aws | docker-credential-ecr-broker get
+It finds the broker as other clients do: ECR_BROKER_ADDRESS, client.toml or the default sockets.
+Flags: ecr-broker helper docker --help
+";
 
 /// Prints the usage, for a call without arguments.
 #[must_use]
@@ -35,12 +45,8 @@ pub fn run(setup: impl FnOnce() -> Setup, action: &str) -> Output {
         },
         // These have no request on stdin. Reading it would hang if a user runs them in a terminal.
         "list" => answer(&setup(), action, ""),
-        // Amazon's helper has `-v`.
-        "version" | "--version" | "-v" => {
-            Output::ok(format!("docker-credential-ecr-broker (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")))
-        }
-        "--help" | "-h" => Output::ok(format!("{USAGE}\n")),
-        _ => Output::failed(format!("Unknown credential action `{}`\n", action.escape_debug())),
+        _ => Output::for_person("docker-credential-ecr-broker", action, HELP)
+            .unwrap_or_else(|| Output::failed(format!("Unknown credential action `{}`\n", action.escape_debug()))),
     }
 }
 

@@ -15,6 +15,17 @@ use crate::client::RegistryCredentials;
 use crate::json_file::error_position;
 
 const NOT_SERVED: &str = "neither an ECR registry nor an alias of the broker; narrow this provider's matchImages";
+/// Help under the name of Amazon's provider.
+pub const HELP: &str = "\
+usage: ecr-credential-provider <CredentialProviderRequest.json
+
+kubelet runs it as its configuration says: ecr-broker configure kubelet prints one.
+It reads a request on stdin. By hand:
+  echo '{\"apiVersion\":\"credentialprovider.kubelet.k8s.io/v1\",\"kind\":\"CredentialProviderRequest\",\
+\"image\":\"public.ecr.aws/a\"}' | ecr-credential-provider
+It finds the broker as other clients do: ECR_BROKER_ADDRESS, client.toml or the default sockets.
+Flags: ecr-broker helper kubelet --help
+";
 const VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";
 
 #[derive(Deserialize)]

@@ -25,6 +25,19 @@ impl fmt::Debug for Output {
 }
 
 impl Output {
+    /// Answers a person who asks a helper for its help or version; none for an action of a tool.
+    #[must_use]
+    pub fn for_person(program: &str, action: &str, help: &str) -> Option<Self> {
+        match action {
+            "--help" | "-h" => Some(Self::ok(help)),
+            // Amazon's helper has `-v`.
+            "version" | "--version" | "-v" => {
+                Some(Self::ok(format!("{program} (ecr-broker) {}\n", env!("CARGO_PKG_VERSION"))))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn ok(stdout: impl Into<String>) -> Self {
         Self { stdout: stdout.into(), stderr: String::new(), success: true }
     }
