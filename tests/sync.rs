@@ -77,14 +77,17 @@ fn sync_once_writes_a_private_file_and_only_when_it_changes() {
     let _broker = place.broker("12h");
     let target = ["--docker-config", &place.text("docker")];
     let arguments = [&[PRIVATE, PUBLIC][..], &target].concat();
-    assert_eq!(place.once(&arguments).out(), "");
     let file = place.path("docker/config.json");
+    assert!(place.once(&arguments).out().starts_with(&format!("{}: 2 registries, valid for 11h", file.display())));
     let first = fs::metadata(&file).unwrap();
     assert_eq!(first.permissions().mode() & 0o777, 0o600);
     assert_eq!(hosts(&place.config("docker/config.json")), [PRIVATE, PUBLIC]);
     let got = run(&["get", PRIVATE, PUBLIC, "-o", "docker-config"], &[("ECR_BROKER_ADDRESS", &place.address())]);
     assert_eq!(serde_json::from_str::<Value>(&got.out()).unwrap(), place.config("docker/config.json"));
-    place.once(&arguments).out();
+    assert_eq!(place.once(&arguments).out(), format!("{} is up to date\n", file.display()));
+    assert_eq!(fs::metadata(&file).unwrap().ino(), first.ino(), "not written again");
+    // docker's file means its directory.
+    place.once(&[&[PRIVATE, PUBLIC, "--docker-config"][..], &[file.to_str().unwrap()]].concat()).out();
     assert_eq!(fs::metadata(&file).unwrap().ino(), first.ino(), "not written again");
     // One that others came to read is closed again.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -92,6 +95,30 @@ fn sync_once_writes_a_private_file_and_only_when_it_changes() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     place.once(&[&[PRIVATE][..], &target].concat()).out();
     assert_eq!(hosts(&place.config("docker/config.json")), [PRIVATE]);
+}
+
+#[test]
+fn sync_once_without_registries_writes_all_that_the_grants_name() {
+    let place = Place::new();
+    let grant = |registries: &str| {
+        let uid = rustix::process::geteuid().as_raw();
+        let grant = format!("[[grants]]\nid = \"a\"\ncallers = [{{ uid = {uid} }}]\nregistries = [{registries}]\n");
+        fs::write(place.path("broker.toml"), grant).unwrap();
+        place.broker("12h")
+    };
+    let file = place.text("new/config.json");
+    let once = || place.once(&["--docker-config", &file]);
+    let broker = grant("{ accounts = [\"123456789012\"], regions = [\"eu-central-1\"] }, { public = true }");
+    assert!(once().out().starts_with(&format!("{file}: 2 registries, valid for ")));
+    assert_eq!(hosts(&place.config("new/config.json")), [PRIVATE, PUBLIC]);
+    broker.stop();
+    let broker = grant("{ accounts = [\"123456789012\"], regions = [\"*\"] }");
+    fs::remove_file(&file).unwrap();
+    let ended = once();
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.error().contains("none of your grants names a full registry host"), "{ended:?}");
+    assert!(!Path::new(&file).exists());
+    broker.stop();
 }
 
 #[test]
@@ -109,7 +136,6 @@ fn sync_once_with_failures_prints_them_and_writes_the_rest() {
     assert_eq!(place.once(&["ghcr.io/x", "--authfile", &authfile]).code, 3);
     for (arguments, expected) in [
         (&[PRIVATE][..], "--docker-config"),
-        (&["--authfile", &authfile], "--once needs registries"),
         (&[PRIVATE, "--authfile", &authfile, "--docker-config", "/tmp"], "cannot be used with"),
     ] {
         let ended = place.once(arguments);

@@ -1,6 +1,8 @@
 //! Fetches credentials once, with an error line for each failure.
 
-use crate::client::{CacheStatus, Client, Failure, Query, RegistryCredentials, Settings, block_on};
+use tokio::time::timeout;
+
+use crate::client::{CacheStatus, Client, Failure, Query, RegistryCredentials, Settings, Watch, WatchEvent, block_on};
 use crate::exit_code::Exit;
 use crate::terminal::print_error;
 
@@ -45,6 +47,43 @@ pub(super) fn fetch_fresh(settings: &Settings, mut queries: Vec<Query>) -> anyho
     Ok(report(&queries, results))
 }
 
+/// Fetches the credentials of all registries that the caller's grants name, which are the snapshot of a watch. Prints each failure.
+pub(super) fn fetch_granted(settings: &Settings) -> anyhow::Result<Fetched> {
+    let mut fetched = Fetched { credentials: Vec::new(), exit: Exit::Success };
+    let failure = block_on(async {
+        let mut watch = Watch::new(settings, &[]);
+        let snapshot = timeout(settings.timeout, fetched.collect(&mut watch)).await;
+        snapshot.unwrap_or_else(|_| Some(Failure::timed_out()))
+    })?;
+    if let Some(failure) = failure {
+        print_error(&failure);
+        fetched.exit = Exit::from(&failure);
+    }
+    Ok(fetched)
+}
+
+impl Fetched {
+    /// Collects the snapshot of a watch; returns a failure of the watch itself.
+    async fn collect(&mut self, watch: &mut Watch<'_>) -> Option<Failure> {
+        loop {
+            match watch.next().await {
+                WatchEvent::Credentials(credentials) => self.credentials.push(*credentials),
+                WatchEvent::RegistryFailed(registry, failure) => self.note(&registry, &failure),
+                WatchEvent::SnapshotComplete => return None,
+                WatchEvent::WatchFailed(failure) => return Some(failure),
+                WatchEvent::Unchanged(..) | WatchEvent::Ended | WatchEvent::Unknown => {}
+            }
+        }
+    }
+
+    fn note(&mut self, registry: &str, failure: &Failure) {
+        print_error(format_args!("{registry}: {failure}"));
+        if self.exit == Exit::Success {
+            self.exit = Exit::from(failure);
+        }
+    }
+}
+
 /// Prints each failure.
 fn report(queries: &[Query], results: Result<Vec<Result<RegistryCredentials, Failure>>, Failure>) -> Fetched {
     let mut fetched = Fetched { credentials: Vec::new(), exit: Exit::Success };
@@ -58,12 +97,7 @@ fn report(queries: &[Query], results: Result<Vec<Result<RegistryCredentials, Fai
     for (query, result) in queries.iter().zip(results) {
         match result {
             Ok(credentials) => fetched.credentials.push(credentials),
-            Err(failure) => {
-                print_error(format_args!("{}: {failure}", query.registry));
-                if fetched.exit == Exit::Success {
-                    fetched.exit = Exit::from(&failure);
-                }
-            }
+            Err(failure) => fetched.note(&query.registry, &failure),
         }
     }
     fetched

@@ -19,6 +19,7 @@ use crate::terminal::print_error;
 mod auth_entries;
 mod auth_file;
 mod expiry_notes;
+mod failure_notes;
 mod file_lock;
 mod hook;
 mod updater;
@@ -29,8 +30,13 @@ Examples:
   ecr-broker sync --authfile /run/containers/0/auth.json --merge
   ecr-broker sync --once --authfile auth.json public.ecr.aws
 
-Exit codes: 0 stopped by a signal or, with --once, written, 1 the file cannot be written, 2 wrong flags, 3 not an ECR
-registry, 4 not allowed, 5 retry later";
+stdout has a line for each change of the file. A failure that repeats is printed every ten minutes.
+
+Exit codes: 0 stopped by a signal or, with --once, written, 1 the file cannot be written, 2 wrong flags, 3 not an \
+ECR registry, 4 not allowed, 5 retry later";
+
+/// docker's configuration file, in its directory.
+const DOCKER_FILE: &str = "config.json";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -70,14 +76,14 @@ struct TargetFile {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(problem) = args.watch.usage_error().filter(|_| !args.once) {
+        print_error(problem);
+        return Ok(Exit::Usage.into());
+    }
     let (settings, profile) = args.connection.settings()?;
     let settings = settings.without_default_loopback();
     let queries = args.watch.queries(&profile);
     let path = args.target.path()?;
-    if args.once && queries.is_empty() {
-        print_error("--once needs registries; name them as arguments");
-        return Ok(Exit::Usage.into());
-    }
     let hosts = queries.iter().filter_map(|query| registry_host(&query.registry)).collect();
     let file = AuthFile::open(path, hosts, args.merge).map_err(anyhow::Error::msg)?;
     // Removes expired entries before the first call, whatever its result.
@@ -94,7 +100,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 impl TargetFile {
     fn path(&self) -> anyhow::Result<PathBuf> {
         let path = match (&self.docker_config, &self.authfile) {
-            (Some(directory), _) => directory.join("config.json"),
+            // docker's file instead of its directory.
+            (Some(file), _) if file.ends_with(DOCKER_FILE) && !file.is_dir() => file.clone(),
+            (Some(directory), _) => directory.join(DOCKER_FILE),
             (None, Some(file)) => file.clone(),
             (None, None) => bail!("name the file with --docker-config or --authfile"),
         };

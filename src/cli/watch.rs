@@ -36,6 +36,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(problem) = args.watch.usage_error() {
+        print_error(problem);
+        return Ok(Exit::Usage.into());
+    }
     let (settings, profile) = args.connection.settings()?;
     let queries = args.watch.queries(&profile);
     Ok(block_on(print_events(Watch::new(&settings, &queries), args))??.into())

@@ -7,16 +7,21 @@ use tokio::time::sleep;
 
 use super::auth_entries::AuthEntries;
 use super::auth_file::{AuthFile, Written};
+use super::failure_notes::FailureNotes;
 use super::hook::{self, Hook};
-use crate::cli::fetch::{Fetched, fetch};
+use crate::cli::fetch::{Fetched, fetch, fetch_granted};
 use crate::client::{Failure, Query, Settings, Watch, WatchEvent};
 use crate::clock::{Clock as _, SystemClock};
 use crate::exit_code::Exit;
 use crate::signal::Signals;
-use crate::terminal::print_error;
+use crate::terminal::{print_error, print_line};
+use crate::time_text::short;
 
 /// The most time between two checks: the clock may be set, and the file may be deleted.
 const INTERVAL: Duration = Duration::from_secs(30);
+
+/// The subject of failures that concern all registries.
+const CONNECTION: &str = "";
 
 /// A file and the entries that belong into it.
 pub(super) struct Updater {
@@ -32,6 +37,7 @@ pub(super) struct Updater {
     has_changed: bool,
     /// Hosts whose entries are not sync's. Each is printed once.
     foreign: BTreeSet<String>,
+    failures: FailureNotes,
     hook: Option<Hook>,
     clock: SystemClock,
 }
@@ -50,6 +56,7 @@ impl Updater {
             first_rejection: None,
             has_changed: false,
             foreign: BTreeSet::new(),
+            failures: FailureNotes::default(),
             hook: None,
             clock,
         };
@@ -67,14 +74,16 @@ impl Updater {
         Ok(())
     }
 
-    /// Fetches once, writes the file, and runs the hook command if that changed the file.
+    /// Fetches once, writes the file, and runs the hook command if that changed the file. Without queries it fetches all that the grants
+    /// name.
     pub(super) fn update_once(
         &mut self,
         settings: &Settings,
         queries: &[Query],
         on_change: Option<&str>,
     ) -> anyhow::Result<Exit> {
-        let Fetched { credentials, exit } = fetch(settings, queries)?;
+        let Fetched { credentials, exit } =
+            if queries.is_empty() { fetch_granted(settings)? } else { fetch(settings, queries)? };
         for credentials in &credentials {
             self.entries.insert(credentials, self.clock.now());
         }
@@ -84,6 +93,9 @@ impl Updater {
         {
             print_error(format_args!("{problem:#}"));
             return Ok(if exit == Exit::Success { Exit::Failure } else { exit });
+        }
+        if !self.has_changed && exit == Exit::Success {
+            print_line(format_args!("{} is up to date", self.file.path().display()))?;
         }
         let is_complete = self.foreign.is_empty() || exit != Exit::Success;
         Ok(if is_complete { exit } else { Exit::Failure })
@@ -122,13 +134,21 @@ impl Updater {
     /// Applies an event. Returns an exit code if no later event can help.
     fn handle(&mut self, event: WatchEvent, registries: usize) -> Option<Exit> {
         match event {
-            WatchEvent::Credentials(credentials) => self.entries.insert(&credentials, self.clock.now()),
+            WatchEvent::Credentials(credentials) => {
+                self.failures.end(&credentials.registry);
+                self.entries.insert(&credentials, self.clock.now());
+            }
             WatchEvent::RegistryFailed(registry, failure) => {
-                print_error(format_args!("{registry}: {failure}"));
+                if self.failures.is_due(&registry, &failure, self.clock.now()) {
+                    print_error(format_args!("{registry}: {failure}"));
+                }
                 self.count_rejection(failure);
             }
             WatchEvent::SnapshotComplete => {
                 self.has_snapshot = true;
+                if self.failures.end(CONNECTION) {
+                    print_error("the broker answers again");
+                }
                 let rejection = self.first_rejection.as_ref().filter(|_| self.rejections == registries);
                 return rejection.map(Exit::from);
             }
@@ -136,12 +156,22 @@ impl Updater {
                 print_error(&failure);
                 return Some(Exit::from(&failure));
             }
-            WatchEvent::WatchFailed(failure) => {
-                print_error(format_args!("{failure}; valid entries stay in {}", self.file.path().display()));
-            }
+            WatchEvent::WatchFailed(failure) => self.note_disconnected(&failure),
             WatchEvent::Unchanged(..) | WatchEvent::Ended | WatchEvent::Unknown => {}
         }
         None
+    }
+
+    /// Prints why there is no broker, unless that is known.
+    fn note_disconnected(&mut self, failure: &Failure) {
+        if !self.failures.is_due(CONNECTION, failure, self.clock.now()) {
+            return;
+        }
+        if self.entries.is_empty() {
+            print_error(format_args!("{failure}; trying again"));
+        } else {
+            print_error(format_args!("{failure}; valid entries stay in {}", self.file.path().display()));
+        }
     }
 
     fn count_rejection(&mut self, failure: Failure) {
@@ -149,6 +179,16 @@ impl Updater {
             self.rejections += 1;
             self.first_rejection.get_or_insert(failure);
         }
+    }
+
+    /// Prints what the file has now. Without a reader there is nothing to tell.
+    fn note_written(&self) {
+        let (file, count) = (self.file.path().display(), self.entries.iter().count());
+        let plural = if count == 1 { "y" } else { "ies" };
+        let _ = match self.entries.next_expiry(self.clock.now()) {
+            Some(left) => print_line(format_args!("{file}: {count} registr{plural}, valid for {}", short(left))),
+            None => print_line(format_args!("{file}: no registry is left")),
+        };
     }
 
     /// Removes expired entries and writes the file if it has changed.
@@ -164,6 +204,7 @@ impl Updater {
         self.foreign = foreign;
         if changed {
             self.has_changed = true;
+            self.note_written();
             if let Some(hook) = &self.hook {
                 hook.trigger();
             }

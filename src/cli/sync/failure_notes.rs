@@ -1,0 +1,62 @@
+//! Failures that repeat: `sync` prints one when it is new, and then now and again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::client::Failure;
+use crate::moment::Moment;
+
+/// Time between two lines about a failure that repeats.
+const REMINDER: Duration = Duration::from_mins(10);
+/// Most registries whose failures are remembered. A broker names the registries if the user does not.
+const MAX_SUBJECTS: usize = 1_000;
+
+/// The last printed failure of each subject: a registry, or the empty text for the connection.
+#[derive(Debug, Default)]
+pub(super) struct FailureNotes(BTreeMap<String, (String, Moment)>);
+
+impl FailureNotes {
+    /// Returns whether to print a failure, and remembers it. Request IDs and delays differ each time, and do not count.
+    pub(super) fn is_due(&mut self, subject: &str, failure: &Failure, now: Moment) -> bool {
+        let text = format!("{:?} {}", failure.reason, failure.message);
+        if self.0.get(subject).is_some_and(|(last, at)| *last == text && now.since(*at) < REMINDER) {
+            return false;
+        }
+        if self.0.len() >= MAX_SUBJECTS {
+            self.0.clear();
+        }
+        self.0.insert(subject.to_owned(), (text, now));
+        true
+    }
+
+    /// Forgets the failure of a subject, and returns whether there was one.
+    pub(super) fn end(&mut self, subject: &str) -> bool {
+        self.0.remove(subject).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn repeated_failure_is_due_when_it_changes_ends_or_lasts() {
+        let start = Moment { wall: SystemTime::UNIX_EPOCH, steady: Duration::ZERO };
+        let failure =
+            |message: &str, id: &str| Failure { request_id: Some(id.to_owned()), ..Failure::local(message.to_owned()) };
+        let mut notes = FailureNotes::default();
+        let mut is_due = |subject: &str, failure: Failure, seconds| {
+            notes.is_due(subject, &failure, start.after(Duration::from_secs(seconds)))
+        };
+        assert!(is_due("a", failure("down", "1"), 0));
+        assert!(!is_due("a", failure("down", "2"), 1));
+        assert!(is_due("b", failure("down", "3"), 1));
+        assert!(is_due("a", failure("denied", "4"), 2));
+        assert!(!is_due("a", failure("denied", "5"), 601));
+        assert!(is_due("a", failure("denied", "6"), 602));
+        assert!(notes.end("a") && !notes.end("a"));
+        assert!(notes.is_due("a", &failure("denied", "7"), start.after(Duration::from_secs(603))));
+    }
+}
