@@ -12,6 +12,8 @@ use crate::terminal::{print_error, print_line};
 mod audit;
 #[cfg(feature = "server")]
 mod broker_user;
+#[cfg(feature = "client")]
+mod client_log;
 mod completions;
 #[cfg(feature = "server")]
 mod config;
@@ -21,6 +23,8 @@ mod configure;
 mod connection_args;
 #[cfg(feature = "client")]
 mod doctor;
+#[cfg(any(feature = "client", feature = "simulator"))]
+mod duration;
 #[cfg(feature = "client")]
 mod exec;
 #[cfg(feature = "client")]
@@ -264,7 +268,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "server")]
         Command::Audit(args) => audit::run(&args),
         Command::Completions { shell } => {
-            print_line(completions::script(shell, program())?.trim_end())?;
+            print_line(completions::script(shell, &program())?.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Man(args) => man::run(&args, program()),
@@ -293,11 +297,28 @@ mod tests {
     }
 
     #[test]
+    fn completions_offer_no_hidden_flag() {
+        use clap_complete::Shell;
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = completions::script(shell, &program()).unwrap();
+            #[cfg(feature = "client")]
+            assert!(script.contains("min-validity") && script.contains("k8s-secret"), "{shell}");
+            for hidden in ["runtime-dir", "config-home", "runtime_dir"] {
+                assert!(!script.contains(hidden), "{shell}: {hidden}");
+            }
+        }
+    }
+
+    #[test]
     fn long_help_of_every_command_has_examples_and_exit_codes() {
         for command in program().get_subcommands() {
             let notes = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
             let has = |heading: &str| notes.split("\n\n").any(|paragraph| paragraph.starts_with(heading));
             assert!(has("Examples:\n  ecr-broker ") && has("Exit codes: "), "{}: {notes}", command.get_name());
+            // Width without a terminal. clap breaks longer lines, and an example must stay as it is.
+            for line in notes.lines().filter(|line| line.starts_with("  ")) {
+                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+            }
         }
     }
 

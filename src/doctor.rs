@@ -37,6 +37,7 @@ pub use self::origin::Origin;
 pub use self::problem::Problem;
 pub use self::registry::{RegistryUrl, RegistryUrlError};
 pub use self::request::Request;
+pub(crate) use self::tools::HELPER_PROGRAM;
 pub use self::tools::ToolPaths;
 
 /// Time limit of the whole diagnosis. The 10 s of other commands are too short for eight steps.

@@ -8,6 +8,7 @@ mod program;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use program::{Ended, Following, PROGRAM, Server, program, run};
@@ -128,7 +129,7 @@ fn helpers_return_credentials_for_aliases_and_no_other_host() {
     let response: Value = serde_json::from_str(&kubelet(&format!("{ALIAS}/team/app:1")).out()).unwrap();
     assert_eq!(response["auth"], json!({ ALIAS: { "username": "AWS", "password": password } }));
     let hub = run(&["configure", "docker", "docker.io/x", "--file", &setup.text("config.json")], &[]);
-    assert!(hub.code == 1 && hub.error().contains("Docker Hub"), "{hub:?}");
+    assert!(hub.code == 3 && hub.error().contains("Docker Hub"), "{hub:?}");
     let other = kubelet("ghcr.io/x");
     assert!(
         other.code == 0 && other.stdout.contains("\"auth\":null") && other.stderr.contains("matchImages"),
@@ -245,7 +246,8 @@ fn policy_explain_and_configure_accept_an_alias() {
         let ended = run(&["policy", "explain", "--config", &config, "--caller", &caller, host], &[]);
         assert_eq!(ended.code, code, "{ended:?}");
     }
-    let ended = run(&["configure", "docker", ALIAS, "--file", &docker], &[]);
+    let directory = Path::new(PROGRAM).parent().unwrap().to_str().unwrap();
+    let ended = run(&["configure", "docker", ALIAS, "--file", &docker], &[("PATH", directory)]);
     assert!(ended.code == 0 && ended.error().contains("the broker's [aliases] name it"), "{ended:?}");
     let written: Value = serde_json::from_str(&fs::read_to_string(&docker).unwrap()).unwrap();
     assert_eq!(written, json!({ "credHelpers": { ALIAS: "ecr-broker" } }));

@@ -146,7 +146,7 @@ fn probe_exit_code_tells_whether_the_broker_is_serving() {
     assert_eq!(probe(&broker.address, "60s"), 0);
     let address = broker.address.clone();
     broker.stop();
-    assert_eq!(probe(&address, "200ms"), 1);
+    assert_eq!(probe(&address, "200ms"), 5);
 }
 
 #[test]

@@ -86,6 +86,11 @@ impl Place {
         Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
+    /// Installs the docker helper in the PATH.
+    fn install_helper(&self) {
+        std::os::unix::fs::symlink(PROGRAM, self.path("docker-credential-ecr-broker")).unwrap();
+    }
+
     fn docker(&self, action: &str, question: &str) -> Ended {
         self.run(HELPER, &[action], question)
     }
@@ -761,6 +766,7 @@ fn bazel_get_returns_a_header_per_registry_and_none_for_layers() {
 #[test]
 fn configure_docker_and_podman_adds_the_helper_and_keeps_the_rest() {
     let place = Place::new("");
+    place.install_helper();
     let file = place.path("config.json");
     fs::write(&file, json!({ "credsStore": "x", "credHelpers": { "public.ecr.aws": "ecr-login" } }).to_string())
         .unwrap();
@@ -786,14 +792,51 @@ fn configure_docker_and_podman_adds_the_helper_and_keeps_the_rest() {
     assert!(podman.contains("containers/auth.json"), "{podman}");
     let config: Value = serde_json::from_str(&fs::read_to_string(place.path("containers/auth.json")).unwrap()).unwrap();
     assert_eq!(config["credHelpers"][PRIVATE], "ecr-broker");
-    for wrong in [&["configure", "docker", "ghcr.io"][..], &["configure", "docker"]] {
-        assert_ne!(place.run(PROGRAM, wrong, "").code, 0, "{wrong:?}");
+    for (wrong, code) in [
+        (&["configure", "docker", "ghcr.io"][..], 1),
+        (&["configure", "docker", "docker.io"], 3),
+        (&["configure", "bazel", "123.dkr.ecr.eu-central-1.amazonaws.com"], 3),
+        (&["configure", "docker"], 2),
+    ] {
+        assert_eq!(place.run(PROGRAM, wrong, "").code, code, "{wrong:?}");
+    }
+}
+
+#[test]
+fn configure_warns_of_a_helper_that_is_not_in_the_path() {
+    let place = Place::new("");
+    let file = place.path("config.json");
+    let configure = || place.run(PROGRAM, &["configure", "docker", PRIVATE, "--file", file.to_str().unwrap()], "");
+    let warned = configure();
+    assert_eq!(warned.code, 0, "{warned:?}");
+    assert!(warned.error().contains("warning: docker-credential-ecr-broker is not in the PATH"), "{warned:?}");
+    fs::remove_file(&file).unwrap();
+    place.install_helper();
+    configure().out();
+}
+
+#[test]
+fn helper_explains_itself_under_each_of_its_names() {
+    let place = Place::new("");
+    for (name, flags) in [
+        ("docker-credential-ecr-broker", "ecr-broker helper docker --help"),
+        ("ecr-credential-provider", "ecr-broker helper kubelet --help"),
+        ("bazel-credential-ecr-broker", "ecr-broker helper bazel --help"),
+    ] {
+        let link = place.path(name);
+        std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+        let ask = |flag: &str| place.run(link.to_str().unwrap(), &[flag], "").out();
+        let help = ask("--help");
+        assert!(help.starts_with(&format!("usage: {name} ")) && help.contains(flags), "{help}");
+        assert_eq!(ask("-h"), help);
+        assert_eq!(ask("--version"), format!("{name} (ecr-broker) {}\n", env!("CARGO_PKG_VERSION")));
     }
 }
 
 #[test]
 fn configure_keeps_key_order_indentation_and_null_is_empty() {
     let place = Place::new("");
+    place.install_helper();
     let file = place.path("config.json");
     let configure = || place.run(PROGRAM, &["configure", "docker", PRIVATE, "--file", file.to_str().unwrap()], "");
     let added = format!("\"{PRIVATE}\": \"ecr-broker\"");
@@ -832,6 +875,7 @@ fn configure_writes_through_a_dangling_link() {
     assert!(refused.code == 1 && refused.error().contains("whose directory does not exist"), "{refused:?}");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     fs::create_dir(target.parent().unwrap()).unwrap();
+    place.install_helper();
     configure().out();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     let config: Value = serde_json::from_str(&fs::read_to_string(&target).unwrap()).unwrap();

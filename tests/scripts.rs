@@ -142,6 +142,68 @@ fn rejected_credential_is_replaced_if_it_is_the_cached_one() {
 }
 
 #[test]
+fn get_splits_more_registries_than_a_batch_and_watch_names_the_limit() {
+    let broker = simulated_broker(&[], &[]);
+    let many: Vec<_> = (0..130).map(|number| format!("{number:012}.dkr.ecr.eu-central-1.amazonaws.com")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let lines = json_lines(&at(&broker, &[&["get", "-o", "json"], &many[..]].concat()).out());
+    let registries: Vec<_> = lines.iter().map(|line| line["registry"].as_str().unwrap()).collect();
+    assert_eq!(registries, many);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("auth.json");
+    let sync = ["sync", "--authfile", file.to_str().unwrap()];
+    for command in [&["watch"][..], &sync] {
+        let ended = at(&broker, &[command, &many].concat());
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.error().contains("130 registries are too many for one watch; name at most 100"), "{ended:?}");
+    }
+    at(&broker, &[&sync[..], &["--once"], &many].concat()).out();
+    let written: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(written["auths"].as_object().unwrap().len(), 130);
+}
+
+#[test]
+fn wrong_flags_are_explained() {
+    for (arguments, problem) in [
+        (
+            &["get", PUBLIC, "--min-validity", "-1h"][..],
+            "'-1h' for '--min-validity <DURATION>': expected a duration such",
+        ),
+        (&["get", PUBLIC, "--timeout", "10"], "'10' for '--timeout <DURATION>': expected a duration such as 90s"),
+        (&["probe", "--wait", "soon"], "'soon' for '--wait <DURATION>': expected a duration such as 90s, 10m or 1h30m"),
+        (&["get", PUBLIC, "--name", "pull"], "--name and --namespace are for a Kubernetes Secret; add -o k8s-secret"),
+        (&["get", PUBLIC, "--namespace", "ci", "-o", "json"], "add -o k8s-secret"),
+        (&["get", PUBLIC, "-o", "k8s-secret"], "--name <NAME>"),
+    ] {
+        let ended = run(arguments, &[]);
+        assert!(ended.code == 2 && ended.stderr.contains(problem), "{problem}: {ended:?}");
+    }
+}
+
+#[test]
+fn verbose_client_tells_each_step_and_no_secret() {
+    let broker = simulated_broker(&[], &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    fs::write(&token, "eyJzZWNyZXQtdG9rZW4").unwrap();
+    let addresses = format!("unix:/no/such.sock,{}", broker.address);
+    let arguments = ["get", "-o", "json", PRIVATE, "--address", &addresses, "--token-file", token.to_str().unwrap()];
+    for (flag, variable) in [(&["-v"][..], ("X", "x")), (&[], ("RUST_LOG", "debug"))] {
+        let ended = run(&[&arguments, flag].concat(), &[variable]);
+        // The token is not one of this broker's issuers, which has none.
+        for step in ["settings read", "connection attempt failed address=unix:/no/such.sock", "bearer token sent"] {
+            assert!(
+                ended.stderr.lines().any(|line| line.starts_with("ecr-broker: ") && line.contains(step)),
+                "{ended:?}"
+            );
+        }
+        assert!(ended.stderr.contains(&format!("connected address=http://{}", &broker.address[7..])), "{ended:?}");
+        assert!(!ended.stderr.contains("eyJ"), "{ended:?}");
+    }
+    assert!(!run(&arguments, &[]).stderr.contains("connected"));
+}
+
+#[test]
 fn probe_tells_liveness_from_readiness() {
     let broker = simulated_broker(&[], &[]);
     assert_eq!(at(&broker, &["probe"]).out(), "serving\n");

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use serde_json::{Map, Value};
 
+use crate::doctor::{HELPER_PROGRAM, ToolPaths};
+use crate::environment;
+use crate::exit_code::Exit;
 use crate::helper::registry_auth::HELPER_NAME;
 use crate::json_file::{self, FileMode, Target};
 use crate::registry::{DOCKER_HUB, Registry, RegistryError};
@@ -18,7 +21,8 @@ Examples:
   ecr-broker configure kubelet >/etc/kubernetes/credential-providers.yaml
   ecr-broker configure bazel public.ecr.aws >>.bazelrc
 
-Exit codes: 0 changed, printed or nothing to change, 1 the file cannot be changed, 2 wrong flags";
+Exit codes: 0 changed, printed or nothing to change, 1 the file cannot be changed, 2 wrong flags, 3 not an ECR \
+registry";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -87,20 +91,36 @@ struct FileArgs {
     dry_run: bool,
 }
 
+impl Tool {
+    fn registries(&self) -> &[String] {
+        match self {
+            Self::Docker { file, .. } | Self::Podman { file, .. } => &file.registries,
+            Self::Kubelet { registries } | Self::Bazel { registries } => registries,
+        }
+    }
+}
+
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let hosts = match hosts(args.tool.registries()) {
+        Ok(hosts) => hosts,
+        Err(problem) => {
+            print_error(problem);
+            return Ok(Exit::NotRegistry.into());
+        }
+    };
     match args.tool {
         Tool::Docker { file, docker_config, home } => {
             let default = docker_config.or_else(|| Some(home?.join(".docker")));
-            patch(&file, default.map(|directory| directory.join("config.json")))?;
+            patch(&file, &hosts, default.map(|directory| directory.join("config.json")))?;
         }
         Tool::Podman { file, auth_file, config_home, home } => {
             let config = config_home.or_else(|| Some(home?.join(".config")));
-            patch(&file, auth_file.or_else(|| Some(config?.join("containers/auth.json"))))?;
+            patch(&file, &hosts, auth_file.or_else(|| Some(config?.join("containers/auth.json"))))?;
         }
-        Tool::Kubelet { registries } => print_line(kubelet(&hosts(&registries)?))?,
-        Tool::Bazel { registries } => {
+        Tool::Kubelet { .. } => print_line(kubelet(&hosts))?,
+        Tool::Bazel { .. } => {
             let line = |host: &String| format!("common --credential_helper={host}=%workspace%/tools/ecr-credentials");
-            let lines: Vec<_> = hosts(&registries)?.iter().map(line).collect();
+            let lines: Vec<_> = hosts.iter().map(line).collect();
             print_line(format_args!(
                 "# tools/ecr-credentials: exec ecr-broker helper bazel \"$@\"\n{}",
                 lines.join("\n")
@@ -111,19 +131,19 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Returns the hosts without duplicates, in the order of the arguments.
-fn hosts(registries: &[String]) -> anyhow::Result<Vec<String>> {
+fn hosts(registries: &[String]) -> Result<Vec<String>, String> {
     let mut hosts = Vec::new();
     for registry in registries {
         let host = match registry.parse::<Registry>() {
-            Ok(parsed) => parsed.host().ok_or_else(|| anyhow!("{registry} has no account; write the full host"))?,
+            Ok(parsed) => parsed.host().ok_or_else(|| format!("{registry} has no account; write the full host"))?,
             Err(RegistryError::NotEcr { host }) if DOCKER_HUB.contains(&host.as_str()) => {
-                bail!("{host} is Docker Hub; the broker serves ECR registries and their aliases");
+                return Err(format!("{host} is Docker Hub; the broker serves ECR registries and their aliases"));
             }
             Err(RegistryError::NotEcr { host }) => {
                 print_error(format_args!("{host} is not an ECR host; make sure that the broker's [aliases] name it"));
                 host
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error.to_string()),
         };
         if !hosts.contains(&host) {
             hosts.push(host);
@@ -132,13 +152,22 @@ fn hosts(registries: &[String]) -> anyhow::Result<Vec<String>> {
     Ok(hosts)
 }
 
+/// Warns if the tool would not find the helper that its configuration names.
+fn warn_of_missing_helper() {
+    let paths = ToolPaths { path: environment::variable("PATH"), ..ToolPaths::default() };
+    if paths.find(HELPER_PROGRAM).is_none() {
+        print_error(format_args!(
+            "warning: {HELPER_PROGRAM} is not in the PATH, where the tool looks for it; install it there, or link ecr-broker under this name"
+        ));
+    }
+}
+
 /// Names the helper for each host in `credHelpers` and keeps everything else.
-fn patch(args: &FileArgs, default: Option<PathBuf>) -> anyhow::Result<()> {
+fn patch(args: &FileArgs, hosts: &[String], default: Option<PathBuf>) -> anyhow::Result<()> {
     let file = args.file.clone().or(default).context("no default file: HOME is not set; set --file")?;
     let file = std::path::absolute(file)?;
-    let hosts = hosts(&args.registries)?;
     let target = Target::of(&file).map_err(anyhow::Error::msg)?;
-    let changes = changes(&json_file::read_target(&target).map_err(anyhow::Error::msg)?, &hosts, &file)?;
+    let changes = changes(&json_file::read_target(&target).map_err(anyhow::Error::msg)?, hosts, &file)?;
     if changes.is_empty() {
         return print_line(format_args!("{} already names the helper for these registries", file.display()));
     }
@@ -149,6 +178,7 @@ fn patch(args: &FileArgs, default: Option<PathBuf>) -> anyhow::Result<()> {
             Ok(())
         })
         .map_err(anyhow::Error::msg)?;
+        warn_of_missing_helper();
     }
     print_line(format_args!(
         "{}{}\n{}",

@@ -4,6 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing_subscriber::filter::LevelFilter;
+
+use super::client_log;
+use super::duration;
 use crate::client::{Addresses, ConfigError, PartialConfig, Paths, Settings};
 use crate::environment;
 
@@ -14,7 +18,7 @@ use crate::environment;
 pub(super) struct ConnectionArgs {
     /// Broker addresses: http://HOST:PORT, https://HOST:PORT or unix:/PATH, separated by commas
     ///
-    /// They are tried in this order, again and again until the timeout. Default: the Unix sockets
+    /// Without a port it is 50051. They are tried in this order, again and again until the timeout. Default: the Unix sockets
     /// /run/ecr-broker/broker.sock and $XDG_RUNTIME_DIR/ecr-broker/broker.sock, then
     /// http://127.0.0.1:50051, but never this one while a socket exists, and not in sync
     #[arg(long, env = "ECR_BROKER_ADDRESS", value_name = "ADDRESS")]
@@ -34,8 +38,14 @@ pub(super) struct ConnectionArgs {
     #[arg(long, env = "ECR_BROKER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Time limit of the command; in watch and sync, of each connection [default: 10s]
-    #[arg(long, env = "ECR_BROKER_TIMEOUT", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "ECR_BROKER_TIMEOUT", value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(value_parser = duration::parse)]
     timeout: Option<Duration>,
+    /// Print each step of the connection on stderr
+    ///
+    /// RUST_LOG=debug does the same. Tokens and passwords are never printed.
+    #[arg(short, long)]
+    verbose: bool,
     /// $XDG_RUNTIME_DIR, where a user's own broker listens
     #[arg(long, env = "XDG_RUNTIME_DIR", hide = true)]
     runtime_dir: Option<PathBuf>,
@@ -55,9 +65,15 @@ impl ConnectionArgs {
 
     /// Returns the settings with this time limit, if there is one, and the profile that the file names.
     pub(super) fn settings_within(&self, timeout: Option<Duration>) -> Result<(Settings, String), ConfigError> {
+        self.start_log(LevelFilter::WARN);
         let (mut config, paths) = self.partial_config();
         config.timeout = timeout.or(config.timeout);
         config.or(paths.files()?).settings(&paths)
+    }
+
+    /// Starts the client's log, by default at this level.
+    pub(super) fn start_log(&self, default: LevelFilter) {
+        client_log::start(self.verbose, default);
     }
 
     /// Returns the variables by which another client finds the same broker. It may run in another directory.

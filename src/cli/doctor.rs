@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tracing_subscriber::filter::LevelFilter;
+
 use self::setting_origins::SettingOrigins;
 use super::connection_args::ConnectionArgs;
 use crate::client::PartialConfig;
@@ -18,8 +20,8 @@ Examples:
   ecr-broker doctor 123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/app:v1
   ecr-broker doctor -o json public.ecr.aws | jq -r 'select(.result == \"FAIL\") | .fixes[]'
 
-Exit codes: 0 every step is ok, else that of the first step that fails: 3 not an ECR registry, 4 not
-allowed, 5 unavailable, 1 any other failure";
+Exit codes: 0 every step is ok, else that of the first step that fails: 3 not an ECR registry, 4 not allowed, 5 \
+unavailable, 1 any other failure";
 
 const TIMEOUT_HELP: &str = "Time limit of the whole diagnosis; only this flag sets it [default: 30s]";
 
@@ -66,6 +68,8 @@ struct ToolArgs {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // The diagnosis itself tells what the log would warn of.
+    args.connection.start_log(LevelFilter::ERROR);
     Ok(doctor::run(&args.into())?.into())
 }
 

@@ -28,8 +28,8 @@ Examples:
   ecr-broker exec public.ecr.aws -- ./build.sh
   ecr-broker exec --static public.ecr.aws -- crane manifest public.ecr.aws/docker/library/alpine:3
 
-Exit codes: that of COMMAND, or 128 and the number of the signal that ended it; 127 if it does not exist and 126 if it
-cannot be run. Before COMMAND runs: 3 not an ECR registry, 4 not allowed, 5 retry later, 1 any other failure";
+Exit codes: that of COMMAND, or 128 and the number of the signal that ended it; 127 if it does not exist and 126 if \
+it cannot be run. Before COMMAND runs: 3 not an ECR registry, 4 not allowed, 5 retry later, 1 any other failure";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -7,7 +7,6 @@ use super::fetch::{Fetched, fetch, fetch_fresh};
 use super::output::{self, OutputFormat, SecretArgs};
 use super::query_args::QueryArgs;
 use crate::exit_code::Exit;
-use crate::protocol::MAX_REQUESTS;
 use crate::terminal::{print_error, print_line};
 
 const EXAMPLES: &str = "\
@@ -79,5 +78,8 @@ fn usage_error(args: &Args) -> Option<String> {
     if args.rejected.is_some() && count > 1 {
         return Some("--rejected names the credential of one registry; name one registry".to_owned());
     }
-    (count > MAX_REQUESTS).then(|| format!("{count} registries are too many for one call; name at most {MAX_REQUESTS}"))
+    if args.output != OutputFormat::K8sSecret && args.secret.is_set() {
+        return Some("--name and --namespace are for a Kubernetes Secret; add -o k8s-secret".to_owned());
+    }
+    None
 }

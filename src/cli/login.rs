@@ -20,7 +20,8 @@ Examples:
 
 The login ends with the credentials, within 12 hours. configure and exec need no login.
 
-Exit codes: that of the tool. Before it runs: 3 not an ECR registry, 4 not allowed, 5 retry later, 1 any other failure";
+Exit codes: that of the tool. Before it runs: 3 not an ECR registry, 4 not allowed, 5 retry later, 1 any other \
+failure";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]

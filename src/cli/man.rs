@@ -75,12 +75,18 @@ fn page(command: &Command) -> anyhow::Result<String> {
     Ok(String::from_utf8(page)?)
 }
 
-/// Returns a paragraph of the long help as a section that keeps its lines.
+/// Returns a paragraph of the long help as a section. Several lines stay lines.
 fn section(notes: &str) -> Roff {
     let (heading, text) = notes.split_once(':').unwrap_or(("Notes", notes));
     let mut roff = Roff::new();
-    roff.control("SH", [heading.to_uppercase().as_str()]).control("nf", []);
-    for line in text.trim_start_matches([' ', '\n']).lines() {
+    let text = text.trim_start_matches([' ', '\n']);
+    roff.control("SH", [heading.to_uppercase().as_str()]);
+    if text.lines().count() < 2 {
+        roff.text([roman(text)]);
+        return roff;
+    }
+    roff.control("nf", []);
+    for line in text.lines() {
         roff.text([roman(line)]);
     }
     roff.control("fi", []);
@@ -97,6 +103,6 @@ mod tests {
             Command::new("x").about("Do it").after_long_help("Examples:\n  x a\n  .x b\n\nExit codes: 0 done");
         let page = page(&command).unwrap();
         assert!(page.contains(".SH EXAMPLES\n.nf\nx a\n  .x b\n.fi\n"), "{page}");
-        assert!(page.contains(".SH \"EXIT CODES\"\n.nf\n0 done\n.fi"), "{page}");
+        assert!(page.contains(".SH \"EXIT CODES\"\n0 done\n"), "{page}");
     }
 }

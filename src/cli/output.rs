@@ -10,9 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::client::{RegistryCredentials, valid_for};
 use crate::helper::registry_auth::{authorization, basic};
 use crate::quoted::Visible;
-use crate::time_text::rfc3339_millis;
-
-const HALF_A_SECOND: Duration = Duration::from_millis(500);
+use crate::time_text::{rfc3339_millis, short};
 
 /// Output format for credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -45,6 +43,12 @@ pub(super) struct SecretArgs {
     /// Namespace of the Secret; default: kubectl's current one
     #[arg(long, value_name = "NAMESPACE", value_parser = dns_name)]
     namespace: Option<String>,
+}
+
+impl SecretArgs {
+    pub(super) fn is_set(&self) -> bool {
+        self.name.is_some() || self.namespace.is_some()
+    }
 }
 
 /// Parses a name that Kubernetes accepts.
@@ -119,7 +123,7 @@ fn text(credentials: &RegistryCredentials) -> String {
         ("username", line.username.to_owned()),
         ("password", "(not shown; -o password prints it)".to_owned()),
         ("expires", line.expire_time.unwrap_or_default() + &remaining(credentials)),
-        ("refresh after", line.refresh_after.unwrap_or_default()),
+        ("refresh", refresh_after(credentials).map(|after| format!("in {}", short(after))).unwrap_or_default()),
         ("cache", line.cache_status.to_owned()),
         ("account", line.account_id.to_owned()),
         ("region", line.region.to_owned()),
@@ -135,8 +139,12 @@ fn text(credentials: &RegistryCredentials) -> String {
 
 /// Returns the time left by the broker's clocks: this machine's may be wrong.
 fn remaining(credentials: &RegistryCredentials) -> String {
-    let Some(left) = valid_for(credentials) else { return String::new() };
-    format!(" ({} left)", humantime::format_duration(Duration::from_secs((left + HALF_A_SECOND).as_secs())))
+    valid_for(credentials).map(|left| format!(" (in {})", short(left))).unwrap_or_default()
+}
+
+/// Returns the time until the broker has newer credentials.
+fn refresh_after(credentials: &RegistryCredentials) -> Option<Duration> {
+    credentials.refresh_after?.try_into().ok()
 }
 
 fn line(credentials: &RegistryCredentials) -> Line<'_> {
@@ -195,4 +203,24 @@ fn docker_config(credentials: &[RegistryCredentials]) -> Value {
     let auth =
         |one: &RegistryCredentials| (one.registry.clone(), json!({ "auth": basic(&one.username, &one.password) }));
     json!({ "auths": credentials.iter().map(auth).collect::<Map<_, _>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_people_do() {
+        let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let credentials = RegistryCredentials {
+            expire_time: Some((SystemTime::UNIX_EPOCH + Duration::from_secs(43_200)).into()),
+            valid_for: duration(43_170),
+            refresh_after: duration(3_946),
+            ..RegistryCredentials::default()
+        };
+        let text = text(&credentials);
+        for line in ["expires        1970-01-01T12:00:00.000Z (in 11h59m)", "refresh        in 1h05m"] {
+            assert!(text.lines().any(|one| one == line), "{line}: {text}");
+        }
+    }
 }

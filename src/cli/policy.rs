@@ -20,12 +20,12 @@ mod suggest;
 const EXAMPLES: &str = "\
 Examples:
   ecr-broker policy check
-  ecr-broker policy explain --caller uid:1001,gid:1001 123456789012.dkr.ecr.eu-central-1.amazonaws.com
+  ecr-broker policy explain --caller uid:7,gid:7 123456789012.dkr.ecr.eu-central-1.amazonaws.com
   ecr-broker policy test --config broker.toml expectations.toml
   ecr-broker policy suggest --denied /var/log/ecr-broker/audit.jsonl
 
-Exit codes: 0 no finding, allowed or met, 1 findings, unmet expectations or no audit record, 2 wrong flags, 3 not an ECR
-registry, 4 denied";
+Exit codes: 0 no finding, allowed or met, 1 findings, unmet expectations or no audit record, 2 wrong flags, 3 not an \
+ECR registry, 4 denied";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -8,7 +8,9 @@ use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use super::connection_args::ConnectionArgs;
+use super::duration;
 use crate::client::{Client, Failure, Settings, block_on};
+use crate::exit_code::Exit;
 use crate::terminal::{Format, print_error, print_line};
 
 /// The health service of readiness: the broker can release credentials.
@@ -22,7 +24,7 @@ Examples:
   ecr-broker probe --ready              # readiness: it can also release credentials
   ecr-broker probe --ready --wait 30s   # in a script, after the start of a broker
 
-Exit codes: 0 serving, 1 not serving or no answer, 2 wrong flags";
+Exit codes: 0 serving, 1 not serving, 2 wrong flags, 5 no answer";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -39,7 +41,7 @@ pub(super) struct Args {
     /// Longest wait for a broker that is serving, such as 30s
     ///
     /// It replaces the timeout. Without it the command waits for an address to answer, but not for a broker that is not serving.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = duration::parse)]
     wait: Option<Duration>,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
@@ -65,7 +67,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(failure) if failure.code == Code::NotFound => {
             print_error(format_args!("unknown health service {service:?}; use --ready, --service config or neither"));
         }
-        Err(failure) => print_error(failure),
+        Err(failure) => {
+            print_error(&failure);
+            return Ok(Exit::from(&failure).into());
+        }
     }
     Ok(ExitCode::FAILURE)
 }

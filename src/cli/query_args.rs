@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::duration;
 use crate::client::Query;
 
 /// Flags of a request for credentials.
@@ -11,7 +12,7 @@ pub(super) struct QueryArgs {
     #[arg(long, env = "ECR_BROKER_PROFILE")]
     profile: Option<String>,
     /// Minimum remaining validity, such as 3h
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = duration::parse)]
     min_validity: Option<Duration>,
 }
 

@@ -13,12 +13,12 @@ use crate::server::ActivatedSockets;
 
 const EXAMPLES: &str = "\
 Examples:
-  ecr-broker serve                                    # /etc/ecr-broker/config.toml if it exists, the default socket
+  ecr-broker serve                          # /etc/ecr-broker/config.toml, the default socket
   ecr-broker serve --config broker.toml
-  ecr-broker serve --simulate                         # a simulated AWS, on 127.0.0.1:50051
+  ecr-broker serve --simulate               # a simulated AWS, on 127.0.0.1:50051
 
-Exit codes: 0 stopped by SIGTERM or SIGINT, 1 wrong configuration or no address to listen on, 2 wrong flags, 130 second
-signal";
+Exit codes: 0 stopped by SIGTERM or SIGINT, 1 wrong configuration or no address to listen on, 2 wrong flags, 130 \
+second signal";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]

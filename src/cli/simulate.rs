@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::duration;
 use crate::environment::check_worker_threads;
 use crate::signal::Signals;
 use crate::simulator::{FaultRate, Settings, Simulator};
@@ -16,7 +17,8 @@ use crate::terminal::print_line;
 const EXAMPLES: &str = "\
 Examples:
   ecr-broker simulate-aws --fault throttle=0.1
-  AWS_ENDPOINT_URL=http://127.0.0.1:4599 AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x ecr-broker serve
+  export AWS_ENDPOINT_URL=http://127.0.0.1:4599 AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x
+  ecr-broker serve
 
 Exit codes: 0 stopped by a signal, 1 the address is in use, 2 wrong flags";
 
@@ -27,10 +29,10 @@ pub(super) struct Args {
     #[arg(long, default_value = "127.0.0.1:4599", value_name = "ADDRESS")]
     listen: Vec<SocketAddr>,
     /// Time that each response takes
-    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "0s", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration::parse)]
     latency: Duration,
     /// Validity of tokens
-    #[arg(long, default_value = "12h", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "12h", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration::parse)]
     token_lifetime: Duration,
     /// Make a share of the calls fail
     ///

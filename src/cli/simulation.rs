@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::duration;
 use crate::simulator::{FaultRate, Settings};
 
 #[derive(Debug, clap::Args)]
@@ -13,11 +14,11 @@ pub(super) struct Simulation {
     #[arg(long)]
     simulate: bool,
     /// Time that each simulated response takes
-    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "0s", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration::parse)]
     #[arg(requires = "simulate")]
     simulate_latency: Duration,
     /// Validity of simulated tokens
-    #[arg(long, default_value = "12h", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "12h", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration::parse)]
     #[arg(requires = "simulate")]
     simulate_token_lifetime: Duration,
     /// Make a share of the simulated calls fail

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::connection_args::ConnectionArgs;
+use super::duration;
 use crate::client::{Client, Failure, Settings, block_on};
 use crate::exit_code::Exit;
 use crate::pb::{GetStatusRequest, GetStatusResponse, KeyOrder};
@@ -42,7 +43,7 @@ pub(super) struct Args {
     #[arg(short, long)]
     watch: bool,
     /// Time between two statuses of --watch
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = interval)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", allow_hyphen_values = true, value_parser = interval)]
     interval: Duration,
     /// Order of the keys
     #[arg(long, value_enum, default_value_t = Order::Expiry)]
@@ -90,7 +91,7 @@ impl From<Order> for KeyOrder {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let interval = duration::parse(text)?;
     if interval < MIN_INTERVAL { Err("below 500ms; give at least that".to_owned()) } else { Ok(interval) }
 }
 

@@ -1,7 +1,10 @@
 //! Bearer token of a call, and the addresses that may receive it.
 
+use std::sync::Once;
+
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
+use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use super::address::Address;
@@ -24,15 +27,10 @@ pub(super) fn authorized<T>(message: T, address: &Address, settings: &Settings) 
 /// Returns the token over TLS, over a Unix socket, and in plaintext only to an address that the user configured.
 fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<Ascii>>, Failure> {
     if address.is_plaintext() && !settings.addresses_configured {
-        return match settings.token {
-            // Without its token the call would run as another caller.
-            Some(_) => Err(Failure::local(format!(
-                "the token is not sent in plaintext to the default address {address}; set ECR_BROKER_ADDRESS, or address in client.toml"
-            ))),
-            None => Ok(None),
-        };
+        return without_token(address, settings);
     }
     let Some((text, origin)) = read_token(settings)? else { return Ok(None) };
+    debug!(%address, %origin, "bearer token sent");
     if text.trim().is_empty() {
         return Err(Failure::local(format!("{origin} is empty; write a bearer token into it")));
     }
@@ -42,6 +40,24 @@ fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<
     })?;
     value.set_sensitive(true);
     Ok(Some(value))
+}
+
+/// Returns no token for a default address in plaintext, where any user may listen.
+fn without_token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+    static WARNED: Once = Once::new();
+    if settings.token.is_some() {
+        // Without its token the call would run as another caller.
+        return Err(Failure::local(format!(
+            "the token is not sent in plaintext to the default address {address}; set ECR_BROKER_ADDRESS, or address in client.toml"
+        )));
+    }
+    if let Some(file) = &settings.token_file {
+        let file = file.display();
+        WARNED.call_once(|| {
+            warn!(%address, token_file = %file, "token not sent in plaintext to a default address; set --address");
+        });
+    }
+    Ok(None)
 }
 
 /// Returns the token and its name in error messages. Every call reads the file again.
@@ -54,5 +70,57 @@ fn read_token(settings: &Settings) -> Result<Option<(Zeroizing<String>, String)>
     match bounded_file::read_text(path, MAX_TOKEN_FILE) {
         Ok(text) => Ok(Some((Zeroizing::new(text), origin))),
         Err(error) => Err(Failure::local(format!("{origin} cannot be read: {error}; check its path and mode"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::client::{Addresses, PartialConfig, Paths};
+
+    /// Collects what a log writes.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn unsent_token_is_said_once_and_a_configured_address_gets_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        std::fs::write(&file, "token\n").unwrap();
+        let settings = |address: Option<Addresses>| {
+            let config = PartialConfig { address, token_file: Some(file.clone()), ..PartialConfig::default() };
+            config.settings(&Paths::default()).unwrap().0
+        };
+        let address: Address = "http://127.0.0.1:50051".parse().unwrap();
+        let written = Written::default();
+        let log = written.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..2 {
+                assert!(token(&address, &settings(None)).unwrap().is_none());
+            }
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(
+            text.matches("token not sent in plaintext to a default address; set --address").count(),
+            1,
+            "{text}"
+        );
+        let configured = settings(Some("http://127.0.0.1:50051".parse().unwrap()));
+        assert_eq!(token(&address, &configured).unwrap().unwrap(), "Bearer token");
     }
 }

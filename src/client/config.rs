@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use tracing::debug;
 
 use super::address::{Address, AddressError, Addresses};
 use super::settings::Settings;
@@ -227,6 +228,7 @@ impl PartialConfig {
             (None, Some(_)) => return half("tls_key", "tls_cert"),
         };
         let addresses = self.address.map(|Addresses(all)| all).filter(|all| !all.is_empty());
+        let profile = self.profile.unwrap_or_default();
         let settings = Settings {
             addresses_configured: addresses.is_some(),
             addresses: addresses.unwrap_or_else(|| paths.default_addresses()),
@@ -237,7 +239,10 @@ impl PartialConfig {
             connect_timeout: MAX_TIMEOUT,
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT).min(MAX_TIMEOUT),
         };
-        Ok((settings, self.profile.unwrap_or_default()))
+        let Settings { addresses_configured, token_file, tls_ca, timeout, .. } = &settings;
+        let addresses = Addresses(settings.addresses.clone());
+        debug!(%addresses, addresses_configured, ?token_file, ?tls_ca, ?timeout, profile, "settings read");
+        Ok((settings, profile))
     }
 }
 
@@ -250,7 +255,10 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Config
     let error = |problem: String| ConfigError::File { path: path.to_owned(), problem: problem.replace('\n', " ") };
     match bounded_file::read_text(path, MAX_FILE) {
         // Print only toml's message, not the line, which may contain a token.
-        Ok(text) => toml::from_str(&text).map(Some).map_err(|problem| error(message(&text, &problem))),
+        Ok(text) => {
+            debug!(path = %path.display(), "configuration file read");
+            toml::from_str(&text).map(Some).map_err(|problem| error(message(&text, &problem)))
+        }
         Err(problem) if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(problem) => Err(error(problem.to_string())),
     }

@@ -1,6 +1,7 @@
 //! Repeats calls over new connections. A broker that restarts, or that is at a connection limit, closes connections without an answer.
 
 use tokio::time::{Instant, sleep};
+use tracing::debug;
 
 use super::Client;
 use super::backoff::Backoff;
@@ -23,6 +24,7 @@ impl<'a> Client<'a> {
                 outcome => return outcome,
             };
             losses += 1;
+            debug!(%failure, losses, "connection lost");
             let (deadline, delay) = (self.connection.deadline, backoff.delay());
             if losses > 1 && Instant::now() + delay >= deadline {
                 return Err(failure.after_losses(losses, start.elapsed()));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use tracing::debug;
 
 use super::Client;
 use super::answer;
@@ -12,6 +13,7 @@ use super::query::Query;
 use crate::jitter;
 use crate::pb::batch_result::Result as BatchOutcome;
 use crate::pb::{BatchGetRegistryCredentialsRequest, BatchResult, GetRegistryCredentialsRequest, RegistryCredentials};
+use crate::protocol::MAX_REQUESTS;
 
 /// Shortest wait before a retry, and the least time that must remain for the retry itself.
 const MIN_WAIT: Duration = Duration::from_millis(100);
@@ -19,7 +21,7 @@ const MIN_WAIT: Duration = Duration::from_millis(100);
 type CredentialsResult = Result<RegistryCredentials, Failure>;
 
 impl Client<'_> {
-    /// Requests credentials, several as one batch, and returns the results in the order of the queries.
+    /// Requests credentials, several as a batch, and returns the results in the order of the queries.
     ///
     /// A result with a retry delay is requested again while time remains.
     ///
@@ -32,6 +34,7 @@ impl Client<'_> {
             let waits = results.iter().enumerate().filter_map(|(at, result)| Some((at, self.retry_wait(result)?)));
             let (pending, waits): (Vec<_>, Vec<_>) = waits.unzip();
             let Some(wait) = waits.into_iter().max() else { return Ok(results) };
+            debug!(?wait, registries = pending.len(), "request repeated after the broker's delay");
             sleep(wait).await;
             // A failed retry does not replace the results of the first call.
             let Ok(retried) = self.get_reconnecting(&pending, queries).await else { return Ok(results) };
@@ -68,15 +71,18 @@ impl Client<'_> {
 }
 
 impl Connection<'_> {
-    /// Requests the queries at these positions.
+    /// Requests the queries at these positions, in as many batches as they need.
     async fn get(&self, positions: &[usize], queries: &[Query]) -> Result<Vec<CredentialsResult>, Failure> {
         if let [position] = positions {
             return self.get_one(&queries[*position]).await.map(|result| vec![result]);
         }
-        let all: Vec<_> = positions.iter().map(|position| &queries[*position]).collect();
-        let results = self.get_batch(all.iter().map(|query| (*query).into()).collect()).await?;
-        let checked = all.into_iter().zip(results);
-        Ok(checked.map(|(query, result)| answer::for_query(query, result?)).collect())
+        let mut results = Vec::with_capacity(positions.len());
+        for positions in positions.chunks(MAX_REQUESTS) {
+            let all: Vec<_> = positions.iter().map(|position| &queries[*position]).collect();
+            let batch = self.get_batch(all.iter().map(|query| (*query).into()).collect()).await?;
+            results.extend(all.into_iter().zip(batch).map(|(query, result)| answer::for_query(query, result?)));
+        }
+        Ok(results)
     }
 
     /// Requests one registry. Any failure of the call except a lost connection belongs to the registry.

@@ -7,7 +7,7 @@ use crate::client::{Paths, registry_host};
 mod paths;
 mod tool;
 
-use self::paths::HELPER_PROGRAM;
+pub(crate) use self::paths::HELPER_PROGRAM;
 pub use self::paths::ToolPaths;
 use self::tool::{ConfiguredHelper, Tool};
 

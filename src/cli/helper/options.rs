@@ -32,7 +32,7 @@ pub(super) struct Options {
 struct Connection {
     /// Broker addresses: http://HOST:PORT, https://HOST:PORT or unix:/PATH, separated by commas [env: ECR_BROKER_ADDRESS]
     ///
-    /// They are tried in this order. Default: the Unix sockets /run/ecr-broker/broker.sock and
+    /// Without a port it is 50051. They are tried in this order. Default: the Unix sockets /run/ecr-broker/broker.sock and
     /// $XDG_RUNTIME_DIR/ecr-broker/broker.sock
     #[arg(long)]
     address: Option<OsString>,

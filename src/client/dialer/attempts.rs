@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::debug;
 
 use super::super::address::Address;
 use super::super::backoff::Backoff;
@@ -114,6 +115,10 @@ where
         let is_missing = result.as_ref().is_err_and(|problem| problem.kind == ProblemKind::Missing);
         self.is_loopback_barred |= !self.are_configured && address.is_socket() && !is_missing;
         self.targets[at].is_running = false;
+        match &result {
+            Ok(_) => debug!(%address, "connected"),
+            Err(problem) => debug!(%address, %problem, "connection attempt failed"),
+        }
         match result {
             Ok(connected) if !self.is_barred(address) => return Some((address.clone(), connected)),
             Ok(_) => {}

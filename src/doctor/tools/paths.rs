@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// The broker's credential helper.
-pub(super) const HELPER_PROGRAM: &str = "docker-credential-ecr-broker";
+pub(crate) const HELPER_PROGRAM: &str = "docker-credential-ecr-broker";
 
 /// The environment of docker and podman.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ToolPaths {
     /// `$DOCKER_CONFIG`, docker's directory.
     pub docker_config: Option<PathBuf>,
@@ -21,7 +21,8 @@ pub struct ToolPaths {
 
 impl ToolPaths {
     /// Returns the program that this user would run under a name.
-    pub(super) fn find(&self, program: &str) -> Option<PathBuf> {
+    #[must_use]
+    pub fn find(&self, program: &str) -> Option<PathBuf> {
         let mut programs = self.path.iter().flat_map(std::env::split_paths).map(|directory| directory.join(program));
         programs.find(|program| {
             let metadata = fs::metadata(program);
