@@ -31,6 +31,21 @@ fn every_doctor_finding_has_a_heading() {
 }
 
 #[test]
+fn messages_in_troubleshooting_are_those_of_the_program() {
+    let page = read(Path::new("docs/troubleshooting.md"));
+    let (_, section) = page.split_once("## Messages of commands").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let heads = section.split("\n- **").skip(1).map(|item| item.split(":**").next().unwrap().replace("\n  ", " "));
+    let texts: Vec<_> =
+        heads.flat_map(|head| head.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(texts.len() > 15, "{texts:?}");
+    let sources: String = files_below(Path::new("src"), "rs").iter().map(|file| read(file)).collect();
+    let is_printed = |text: &str| text.split('…').all(|part| sources.contains(part.trim()));
+    let missing: Vec<_> = texts.iter().filter(|text| !is_printed(text)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn links_lead_to_files_and_headings() {
     let mut broken = Vec::new();
     let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "deploy"];

@@ -30,7 +30,7 @@ const LONGEST_SUMMARY: usize = 60;
 const LONGEST_TEST_NAME: usize = 70;
 const LONGEST_LINE: usize = 100;
 const LONGEST_CELL: usize = 200;
-const LONGEST_README: usize = 180;
+const LONGEST_README: usize = 150;
 /// Where an error text begins in the source.
 const ERROR_STARTS: [&str; 6] = ["#[error(", "bail!(", "anyhow!(", ".context(", "unauthenticated(", "ensure!("];
 
