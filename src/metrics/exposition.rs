@@ -9,7 +9,7 @@ use super::registry::Registry;
 
 /// Every metric, for whom it is exposed to. A clone is another handle of the same.
 #[derive(Debug, Clone)]
-pub struct Exposition(Arc<client::Registry>);
+pub struct Exposition(pub(super) Arc<client::Registry>);
 
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
