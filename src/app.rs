@@ -14,10 +14,11 @@ use tracing::info;
 pub use self::parts::{Parts, Upstream};
 
 use self::auth_material::AuthMaterial;
-use crate::api::ecr::EcrApi;
+use crate::api::calls::Calls;
+use crate::api::ecr::{self, EcrApi};
 use crate::api::grpc;
 use crate::api::grpc::middleware::Middleware;
-use crate::api::grpc::trace::Tracing;
+use crate::api::trace::Tracing;
 use crate::audit::{self, AuditLog, Output};
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
@@ -218,7 +219,9 @@ impl App {
         let force_shutdown = shutdown.force_shutdown.clone();
         let records = rejections.clone();
         let issuers = auth.issuers.clone();
-        let middleware = Middleware::new(tracing, issuers, limits.clone(), records, force_shutdown, &mut metrics);
+        let calls = Calls::new(&mut metrics);
+        let telemetry = ecr::Telemetry { tracing: tracing.clone(), calls: calls.clone() };
+        let middleware = Middleware::new(tracing, issuers, limits.clone(), records, force_shutdown, calls);
         let grpc = grpc_service(routes, health_service, &middleware, &shutdown);
 
         let connections = &config.server.connections;
@@ -229,7 +232,8 @@ impl App {
         // Bind the ECR API first, because its secret may be invalid: no client may connect to a broker that then fails to start.
         let ecr_api = config.server.aws_api.as_ref().map(|api| {
             let secret = auth.ecr_api_secret.clone();
-            let ecr_api = |secret| EcrApi::new(Arc::clone(&broker), limits.clone(), rejections.clone(), secret);
+            let ecr_api =
+                |secret| EcrApi::new(Arc::clone(&broker), limits.clone(), rejections.clone(), secret, telemetry);
             endpoints::ecr_api(api, secret, &mut sockets, ecr_api)
         });
         let ecr_api = ecr_api.transpose()?;

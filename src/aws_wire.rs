@@ -9,6 +9,6 @@ mod response;
 mod signature;
 
 pub use self::error::AwsError;
-pub use self::request::{AwsRequest, read_body};
+pub use self::request::{AwsRequest, read_body, target};
 pub use self::response::{AwsResponse, JSON_CONTENT_TYPE};
 pub use self::signature::CredentialScope;

@@ -7,9 +7,12 @@
 //! unless `NO_PROXY` names 127.0.0.1 and localhost.
 
 mod error;
+mod operation;
 mod secret;
 mod service;
 mod tokens;
+mod trace;
 
+pub(crate) use self::operation::Operation;
 pub use self::secret::Secret;
-pub use self::service::{EcrApi, PREFIX};
+pub use self::service::{EcrApi, PREFIX, Telemetry};

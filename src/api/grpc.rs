@@ -33,7 +33,7 @@ mod reflection;
 pub(crate) mod response_admission;
 mod service;
 pub(crate) mod status;
-pub mod trace;
+mod trace;
 mod watch;
 
 /// Returns the broker's services, within limits, and reflection of them. A watch ends after about `watch_age`.

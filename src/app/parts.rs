@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::auth_material::AuthMaterial;
 use crate::address::default_sockets;
-use crate::api::grpc::trace::Tracing;
+use crate::api::trace::Tracing;
 use crate::clock::Clock;
 use crate::config::Sources;
 use crate::follow_file::FilesInEffect;

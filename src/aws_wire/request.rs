@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{HOST, HeaderName};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -31,7 +31,7 @@ impl AwsRequest {
     /// Returns the operation that a JSON 1.1 request names.
     #[must_use]
     pub fn target(&self) -> Option<&str> {
-        self.header(&TARGET).filter(|_| self.head.method == Method::POST)
+        target(&self.head.method, &self.head.headers)
     }
 
     /// Returns a header, if it is text.
@@ -62,6 +62,12 @@ impl AwsRequest {
             AwsError::bad_request("SerializationException", problem)
         })
     }
+}
+
+/// Returns the operation that the method and headers of a JSON 1.1 request name.
+#[must_use]
+pub fn target<'a>(method: &Method, headers: &'a HeaderMap) -> Option<&'a str> {
+    headers.get(TARGET)?.to_str().ok().filter(|_| *method == Method::POST)
 }
 
 /// Reads a request's body.

@@ -43,6 +43,7 @@ use program::{Server, run, signal};
 use scraped::Scraped;
 use support::*;
 use tokens::{ISSUER, Signer, bearing, issuers, seconds};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Code, Status};
 
 const CREDENTIALS: &str = "ecr_broker_credentials_total";
@@ -257,6 +258,46 @@ async fn connections_are_counted_by_listener_and_state() {
         tokio::task::yield_now().await;
     }
     drop((clients, silent));
+}
+
+/// Sends a request to the ECR API as an SDK does.
+async fn ask_aws_api(broker: &TestBroker, secret: &str, target: &str) {
+    let mut stream = tokio::net::TcpStream::connect(broker.aws_api).await.unwrap();
+    let request = format!(
+        "POST /t/{secret} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/x-amz-json-1.1\r\n\
+         x-amz-target: {target}\r\ncontent-length: 2\r\n\r\n{{}}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn aws_api_requests_are_counted_by_operation_and_code() {
+    let broker = TestBroker::start();
+    let (private, public) =
+        ("AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken", "SpencerFrontendService.GetAuthorizationToken");
+    for (secret, target) in [
+        (AWS_API_SECRET, private),
+        (AWS_API_SECRET, private),
+        (AWS_API_SECRET, public),
+        (AWS_API_SECRET, "Made.Up"),
+        ("wrong", private),
+    ] {
+        ask_aws_api(&broker, secret, target).await;
+    }
+    broker.source.fail(FailureClass::Unavailable);
+    broker.clock.advance(12 * HOUR);
+    ask_aws_api(&broker, AWS_API_SECRET, public).await;
+    let scraped = scrape(&broker);
+    let calls = |method, code| {
+        let labels = [("rpc_method", method), ("rpc_response_status_code", code)];
+        count(scraped.value(RPC_COUNT, &labels))
+    };
+    let (private, public) = ("ECR/GetAuthorizationToken", "ECR Public/GetAuthorizationToken");
+    assert_eq!((calls(private, "OK"), calls(private, "AccessDeniedException")), (2, 1), "{}", scraped.text);
+    assert_eq!((calls(public, "OK"), calls(public, "ServerException")), (1, 1));
+    assert_eq!(calls("_OTHER", "UnknownOperationException"), 1);
+    assert_eq!(count(scraped.value("ecr_broker_rpcs_in_flight", &[])), 0);
 }
 
 #[tokio::test]

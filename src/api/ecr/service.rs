@@ -8,16 +8,22 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use opentelemetry::trace::TraceId;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::error::to_aws_error;
+use super::operation::Operation;
 use super::secret::Secret;
 use super::tokens::{Call, Tokens};
+use super::trace;
+use crate::api::calls::{Calls, ResponseCode};
 use crate::api::request::{self, BODY_TIMEOUT, MAX_DURATION, shortly_before};
+use crate::api::trace::{Tracing, trace_id};
 use crate::audit::{Outcome, Proof, Unauthenticated};
-use crate::aws_wire::{AwsError, AwsRequest, AwsResponse, JSON_CONTENT_TYPE, ecr, read_body};
+use crate::aws_wire::{AwsError, AwsRequest, AwsResponse, JSON_CONTENT_TYPE, ecr, read_body, target};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::limits::{Attempt, Limits, Origin, RetryAfter};
@@ -38,14 +44,30 @@ pub struct EcrApi {
     rejections: RejectionRecorder,
     secret: Arc<Secret>,
     tokens: Tokens,
+    telemetry: Arc<Telemetry>,
+}
+
+/// What is recorded of each request.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// The spans that requests are recorded in.
+    pub tracing: Tracing,
+    /// The metrics of calls.
+    pub calls: Calls,
 }
 
 impl EcrApi {
     /// Returns the API for callers with `secret`, within limits.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, limits: Limits, rejections: RejectionRecorder, secret: Arc<Secret>) -> Self {
+    pub fn new(
+        broker: Arc<Broker>,
+        limits: Limits,
+        rejections: RejectionRecorder,
+        secret: Arc<Secret>,
+        telemetry: Telemetry,
+    ) -> Self {
         let tokens = Tokens::new(broker, limits.clone(), rejections.clone());
-        Self { limits, rejections, secret, tokens }
+        Self { limits, rejections, secret, tokens, telemetry: Arc::new(telemetry) }
     }
 
     /// Responds to one request. Cancelling `force_shutdown` ends a waiting request with an error.
@@ -54,17 +76,26 @@ impl EcrApi {
         request: Request<Incoming>,
         force_shutdown: &CancellationToken,
     ) -> Response<Full<Bytes>> {
-        let (id, deadline) = (RequestId::random(), Instant::now() + MAX_DURATION);
-        let call = Call { id, answer_by: shortly_before(deadline), deadline };
-        let outcome = request::run(self.handle(request, call), deadline, force_shutdown.clone()).await;
+        let (id, started) = (RequestId::random(), Instant::now());
+        let (deadline, trace) = (started + MAX_DURATION, trace_id(request.headers()));
+        let operation = Operation::of(target(request.method(), request.headers()));
+        let span = trace::span(&self.telemetry.tracing, operation, request.headers(), trace, id);
+        let mut in_flight = self.telemetry.calls.begin(operation, started);
+        let call = Call { id, trace, answer_by: shortly_before(deadline), deadline };
+        let outcome = request::run(self.handle(request, call), deadline, force_shutdown.clone());
+        let outcome = outcome.instrument(span.clone()).await;
         let outcome = outcome.unwrap_or_else(|error| Err(to_aws_error(&error, None, id, &self.rejections)));
+        let code = outcome.as_ref().err().map_or("OK", |error| error.code);
+        let status = outcome.as_ref().err().map_or(StatusCode::OK, |error| error.status);
+        in_flight.set_code(ResponseCode::aws(code));
+        trace::record_end(&span, status, code);
         let response = outcome.map_or_else(AwsResponse::json_error, |output| AwsResponse::json(&output));
         response.into_http(&id.to_string())
     }
 
     async fn handle(&self, request: Request<Incoming>, call: Call) -> Result<Value, AwsError> {
         let (mut head, body) = request.into_parts();
-        self.authenticate(&mut head, call.id)?;
+        self.authenticate(&mut head, call)?;
         let body = timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| Err(body_timeout()))?;
         let request = AwsRequest { head, body, id: call.id.to_string() };
         reject_own_call(&request)?;
@@ -79,7 +110,7 @@ impl EcrApi {
     ///
     /// A caller with the secret is accepted, however many attempts without it failed: all callers share one origin, and a random
     /// secret needs no limit on guesses. The limit bounds the log lines of failed attempts.
-    fn authenticate(&self, head: &mut Parts, id: RequestId) -> Result<(), AwsError> {
+    fn authenticate(&self, head: &mut Parts, Call { id, trace, .. }: Call) -> Result<(), AwsError> {
         let uri = std::mem::take(&mut head.uri);
         let candidate = uri.path().strip_prefix(PREFIX).unwrap_or_default();
         if self.secret.matches(candidate.strip_suffix('/').unwrap_or(candidate)) {
@@ -90,21 +121,21 @@ impl EcrApi {
             to_aws_error(&BrokerError::CallerRateLimited { what, retry_after }, None, id, &self.rejections)
         })?;
         self.limits.record_failure(Origin::AwsApi, Attempt::Token);
-        self.record_failure(id);
+        self.record_failure(id, trace);
         Err(AwsError::forbidden("AccessDeniedException", format!("{NO_SECRET} (request id {id})")))
     }
 }
 
 impl EcrApi {
     /// Records a request without the secret, or counts it.
-    fn record_failure(&self, id: RequestId) {
+    fn record_failure(&self, id: RequestId, trace: Option<TraceId>) {
         let reason = "no valid secret in the path";
         let kind = Kind::Unauthenticated(Proof::Secret, reason);
         let Some(admitted) = self.rejections.admit(Subject::Origin(Origin::AwsApi), kind) else { return };
         tracing::info!(request_id = %id, "ECR API request rejected: no valid secret in its path");
         let record = Unauthenticated {
             request_id: Some(id.to_string()),
-            trace_id: None,
+            trace_id: trace.map(|trace| trace.to_string()),
             outcome: Outcome::Unauthenticated,
             origin: Origin::AwsApi.to_string(),
             proof: Proof::Secret,

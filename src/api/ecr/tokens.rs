@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use http::header::AUTHORIZATION;
+use opentelemetry::trace::TraceId;
 use serde_json::Value;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::error::to_aws_error;
+use super::trace::record_release;
 use crate::api::request::{self, default_region};
 use crate::aws_wire::{AwsError, AwsRequest, CredentialScope, ecr};
 use crate::broker::{Broker, CredentialRequest, Released, RequestContext};
@@ -24,6 +26,8 @@ use crate::request_id::RequestId;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) id: RequestId,
+    /// The client's trace, recorded or not.
+    pub(super) trace: Option<TraceId>,
     /// Time at which the request gets the cause of its wait, if that is known.
     pub(super) answer_by: Instant,
     pub(super) deadline: Instant,
@@ -56,6 +60,9 @@ impl Tokens {
         let registries = registries.collect::<Result<Vec<_>, _>>()?;
         let requests: Vec<_> = registries.iter().map(|registry| Self::request(registry.clone(), call)).collect();
         let released = self.broker.registry_credentials_of_each(&requests, call.deadline).await;
+        if let [Ok(released)] = &*released {
+            record_release(released);
+        }
         let tokens = registries.iter().zip(released).map(|(registry, released)| {
             let released = released.map_err(|error| self.error(&error, registry.host().as_deref(), call.id))?;
             Ok(ecr::private_authorization(&token(&released), released.found.credential.expires(), &released.host))
@@ -70,6 +77,7 @@ impl Tokens {
         let _admission = self.admit(1, call.id)?;
         let released = self.broker.registry_credentials(Self::request(Registry::PUBLIC, call)).await;
         let released = released.map_err(|error| self.error(&error, Registry::PUBLIC.host().as_deref(), call.id))?;
+        record_release(&released);
         Ok(ecr::output(ecr::public_authorization(&token(&released), released.found.credential.expires())))
     }
 
@@ -96,7 +104,8 @@ impl Tokens {
     }
 
     fn request(registry: Registry, call: Call) -> CredentialRequest {
-        let context = RequestContext { caller: Caller::AwsApi, id: call.id, trace_id: None };
+        let context =
+            RequestContext { caller: Caller::AwsApi, id: call.id, trace_id: call.trace.map(|trace| trace.to_string()) };
         CredentialRequest { answer_by: Some(call.answer_by), ..CredentialRequest::new(context, registry.into()) }
     }
 

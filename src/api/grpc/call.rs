@@ -7,6 +7,7 @@ use opentelemetry::trace::TraceId;
 use tokio::time::Instant;
 
 use crate::api::request::MAX_DURATION;
+use crate::api::trace::trace_id;
 use crate::audit::Proof;
 use crate::authn::{AuthnState, Peer};
 use crate::caller::Caller;
@@ -56,7 +57,7 @@ impl Call {
             started: now,
             deadline: now + timeout.map_or(MAX_DURATION, |timeout| timeout.min(MAX_DURATION)),
             client_deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
-            trace: trace(headers),
+            trace: trace_id(headers),
             origin,
             proof: proof(peer, has_token),
             rejections,
@@ -90,12 +91,6 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(number)),
         _ => None,
     }
-}
-
-/// Reads the trace ID in W3C's `traceparent`.
-fn trace(headers: &HeaderMap) -> Option<TraceId> {
-    let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
-    TraceId::from_hex(id).ok().filter(|id| id.to_string().len() == 32 && *id != TraceId::INVALID)
 }
 
 #[cfg(test)]

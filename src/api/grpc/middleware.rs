@@ -18,15 +18,16 @@ use super::admitted::{AdmittedCall, Refusal};
 use super::anonymous;
 use super::call::Call;
 use super::methods::Method;
-use super::metrics::Metrics;
+use super::metrics;
 use super::status::{ErrorContext, to_status};
-use super::trace::{self, Tracing};
+use super::trace;
+use crate::api::calls::Calls;
 use crate::api::request;
+use crate::api::trace::Tracing;
 use crate::authn::jwt::Issuers;
 use crate::authn::{self, Authenticator, Bearer, Peer};
 use crate::error::BrokerError;
 use crate::limits::{Limits, Origin, Unproved, UnprovedCall};
-use crate::metrics::Registry;
 use crate::rejections::RejectionRecorder;
 
 /// Header fields of a call. Clients and proxies send about thirty.
@@ -39,7 +40,7 @@ pub struct Middleware {
     authenticator: Authenticator,
     rejections: RejectionRecorder,
     force_shutdown: CancellationToken,
-    metrics: Metrics,
+    calls: Calls,
 }
 
 /// A service behind the middleware.
@@ -54,7 +55,7 @@ pub struct MiddlewareService<S> {
 }
 
 impl Middleware {
-    /// Verifies bearer tokens of `issuers` within `limits`. Failed calls are recorded with `rejections`. Cancelling `force_shutdown` ends waiting calls with `SHUTTING_DOWN`.
+    /// Verifies bearer tokens of `issuers` within `limits`. Failed calls are recorded with `rejections`, all with `calls`. Cancelling `force_shutdown` ends waiting calls with `SHUTTING_DOWN`.
     #[must_use]
     pub fn new(
         tracing: Tracing,
@@ -62,11 +63,10 @@ impl Middleware {
         limits: Limits,
         rejections: RejectionRecorder,
         force_shutdown: CancellationToken,
-        registry: &mut Registry,
+        calls: Calls,
     ) -> Self {
         let authenticator = Authenticator { issuers, limits };
-        let metrics = Metrics::new(registry);
-        Self { tracing: Arc::new(tracing), authenticator, rejections, force_shutdown, metrics }
+        Self { tracing: Arc::new(tracing), authenticator, rejections, force_shutdown, calls }
     }
 }
 
@@ -111,8 +111,8 @@ where
         let bearer = authn::take_bearer(request.headers_mut()).filter(|_| method.authenticated);
         let (peer, rejections) = ((&self.peer, self.origin), self.middleware.rejections.clone());
         let call = Arc::new(Call::new(request.headers(), peer, bearer.is_some(), rejections));
-        let span = self.middleware.tracing.span(method, request.headers(), &call);
-        let in_flight = self.middleware.metrics.begin(method, call.started);
+        let span = trace::span(&self.middleware.tracing, method, request.headers(), &call);
+        let in_flight = self.middleware.calls.begin(method, call.started);
         let handler = self.handle(request, method, Arc::clone(&call), bearer);
         let outcome = request::run(handler, call.deadline, self.middleware.force_shutdown.clone());
         let response = outcome.map(move |outcome| {
@@ -120,7 +120,7 @@ where
                 Ok(response) => response?,
                 Err(error) => response_of(&error, &call),
             };
-            Ok(in_flight.respond(response))
+            Ok(metrics::respond(in_flight, method, response))
         });
         if span.is_disabled() {
             return Box::pin(response);
