@@ -41,7 +41,7 @@ use crate::source::aws::{self, Aws};
 use crate::source::instrumented::Instrumented;
 use crate::source::measured::Measured;
 use crate::status::{self, StatusReporter};
-use crate::telemetry;
+use crate::telemetry::{self, Telemetry};
 use crate::terminal::print_line;
 
 pub mod auth_material;
@@ -97,9 +97,8 @@ pub fn serve(start: Start) -> Result<(), StartError> {
     let served = runtime.block_on(async {
         let signals = Signals::listen().context("cannot listen for signals")?;
         let mut metrics = Registry::default();
-        let telemetry = telemetry::start(&config.log, &start.sources.environment, &mut metrics)?;
-        let tracing = telemetry.sampler().map(Tracing::sampled_by).unwrap_or_default();
-        let served = Box::pin(serve_until_signal(config, start, tracing, metrics, signals)).await;
+        let mut telemetry = telemetry::start(&config.log, &start.sources.environment, &mut metrics)?;
+        let served = Box::pin(serve_until_signal(config, start, &mut telemetry, metrics, signals)).await;
         telemetry.flush().await;
         served
     });
@@ -110,7 +109,7 @@ pub fn serve(start: Start) -> Result<(), StartError> {
 async fn serve_until_signal(
     config: Config,
     start: Start,
-    tracing: Tracing,
+    telemetry: &mut Telemetry,
     mut metrics: Registry,
     mut signals: Signals,
 ) -> Result<(), StartError> {
@@ -128,12 +127,14 @@ async fn serve_until_signal(
         tls.log_mistakes();
     }
     let config_info = reload::ConfigInfo::new(&start.sources, &mut metrics);
+    let tracing = telemetry.sampler().map(Tracing::sampled_by).unwrap_or_default();
     let (sockets, files) = (start.sockets, in_effect.clone());
     let parts = Parts { auth, sockets, tracing, metrics, files, ..Parts::new(clock) }.with_environment(&start.sources);
     let app = tokio::select! {
         app = App::build(config, parts) => app?,
         () = signals.received() => return Ok(()),
     };
+    telemetry.push_metrics(app.exposition());
     let hash = config_info.hash();
     report::log_start(&app.config, (&start.sources.files, &hash), &app.broker, &app.urls());
     for url in app.urls() {

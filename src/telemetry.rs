@@ -1,4 +1,4 @@
-//! Logs to stderr, spans to an OTLP collector.
+//! Logs to stderr, spans and metrics to OTLP collectors.
 //!
 //! Two rules hold under every configuration. First, libraries that print what passes through them are capped at INFO, and the AWS
 //! SDK is silent: at TRACE it prints registry tokens, and its warnings hold whole responses. The broker logs itself what the SDK
@@ -6,24 +6,33 @@
 //! the whole server.
 
 use anyhow::Context as _;
-use opentelemetry_sdk::trace::{SdkTracerProvider, ShouldSample};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, ShouldSample};
 use tracing::warn;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::environment::Otlp;
+use self::pushes::{Prepared, Pusher};
+use self::resource::resource;
 use crate::config::Log;
-use crate::metrics::Registry;
+use crate::metrics::{Exposition, Registry};
 
 mod collector;
 mod environment;
+mod export;
 mod failures;
+mod http_client;
 mod logs;
 mod metrics;
+mod push_client;
+mod pushes;
 mod reported;
+mod resource;
 mod sampler;
 mod spans;
+mod tls;
+mod variables;
 
 pub use self::metrics::{Metrics, Signal};
 
@@ -34,8 +43,10 @@ const MAX_WAITING_LINES: usize = 16_384;
 /// Running telemetry. Dropping it writes the pending log lines.
 #[derive(Debug)]
 pub struct Telemetry {
-    otlp: Option<Otlp>,
+    sampler: Option<Sampler>,
     provider: Option<SdkTracerProvider>,
+    prepared: Option<Prepared>,
+    pusher: Option<Pusher>,
     metrics: Metrics,
     _logs: WorkerGuard,
 }
@@ -49,19 +60,23 @@ pub fn start(log: &Log, environment: &[(String, String)], registry: &mut Registr
     let (writer, guard) = writer.finish(std::io::stderr());
     let metrics = Metrics::new(registry, writer.error_counter());
     let otlp = Otlp::from_environment(environment)?;
-    let provider = otlp.as_ref().map(|otlp| spans::provider(otlp, &metrics)).transpose()?;
+    let resource = resource(otlp.names_service);
+    let spans = otlp.spans.as_ref();
+    let provider = spans.map(|spans| spans::provider(spans, resource.clone(), &metrics)).transpose()?;
+    let prepared = otlp.pushes.as_ref().map(|pushes| Prepared::new(pushes, &resource, &metrics)).transpose()?;
     let export = provider.as_ref().map(spans::layer);
     // A list: a layer that is `None` in an `Option` would enable everything, and every call would have a span.
     let layers: Vec<_> = std::iter::once(logs::layer(log, environment, writer)?).chain(export).collect();
     tracing_subscriber::registry().with(layers).try_init().context("telemetry is already running")?;
-    Ok(Telemetry { otlp, provider, metrics, _logs: guard })
+    let sampler = otlp.spans.map(|spans| spans.sampler);
+    Ok(Telemetry { sampler, provider, prepared, pusher: None, metrics, _logs: guard })
 }
 
 impl Telemetry {
     /// Returns the sampler that decides which calls are exported; none if spans are not exported.
     #[must_use]
     pub fn sampler(&self) -> Option<Box<dyn ShouldSample>> {
-        self.otlp.as_ref().map(|otlp| Box::new(otlp.sampler.clone()) as Box<dyn ShouldSample>)
+        self.sampler.as_ref().map(|sampler| Box::new(sampler.clone()) as Box<dyn ShouldSample>)
     }
 
     /// Returns the metrics of what telemetry drops.
@@ -70,12 +85,28 @@ impl Telemetry {
         &self.metrics
     }
 
-    /// Sends the pending spans. The SDK's shutdown blocks, so it must not run on a thread of the runtime.
-    pub async fn flush(self) {
-        let Some(provider) = self.provider.clone() else { return };
-        let done = tokio::task::spawn_blocking(move || provider.shutdown()).await;
-        if let Ok(Err(error)) = done {
-            warn!(%error, "span export failed");
+    /// Starts the export of metrics if the environment asks for it. A second call has no effect.
+    pub fn push_metrics(&mut self, exposition: Exposition) {
+        if let Some(prepared) = self.prepared.take() {
+            self.pusher = Some(prepared.start(exposition));
         }
+    }
+
+    /// Sends the pending spans, and the metrics once more. The SDK's shutdown blocks, so it must not run on a thread of the runtime.
+    pub async fn flush(self) {
+        let Self { provider, pusher, _logs, .. } = self;
+        let spans = async {
+            let Some(provider) = provider else { return };
+            let done = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+            if let Ok(Err(error)) = done {
+                warn!(%error, "span export failed");
+            }
+        };
+        let metrics = async {
+            if let Some(pusher) = pusher {
+                pusher.finish().await;
+            }
+        };
+        tokio::join!(spans, metrics);
     }
 }

@@ -203,6 +203,7 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     environment.push(("RUST_LOG", "trace".to_owned()));
     environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint));
     environment.push(("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()));
+    environment.push(("OTEL_METRICS_EXPORTER", "otlp".to_owned()));
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut command = program(&environment);
     let socket = format!("unix:{}", outside.path().join("broker.sock").display());
@@ -235,8 +236,8 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     }
     secrets.search("the log", &logs);
     let spans = collector.everything();
-    assert!(spans.contains("GetAuthorizationToken"));
-    secrets.search("the spans", &spans);
+    assert!(spans.contains("GetAuthorizationToken") && spans.contains("ecr_broker_credentials"));
+    secrets.search("the spans and the pushed metrics", &spans);
     let files = secrets.search_directory(directory.path(), &[]);
     assert!(files >= 1, "the audit log at least");
 }

@@ -1,19 +1,29 @@
-//! Spans and log lines of the real program, and the secrets that they must not hold.
+//! Spans, exported metrics and log lines of the real program, and the secrets that they must not hold.
 
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod certificates;
 mod collector;
 mod program;
+mod scraped;
 mod support;
 
-use std::collections::HashSet;
-use std::io::Read as _;
+use std::collections::{BTreeMap, HashSet};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
+use certificates::Authority;
 use collector::Collector;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value::AsDouble;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use program::{SERVE_SIMULATED, Server, simulated_broker};
+use program::{SERVE_SIMULATED, Server, run, simulated_broker};
+use scraped::{Sample, Scraped};
 use support::{Client, HOST, request};
 use tonic::Request;
 
@@ -196,4 +206,285 @@ async fn spans_that_no_collector_receives_are_logged_with_the_cause() {
         assert!(!logs.contains("secret"), "{logs}");
     }
     assert!(collector.spans().is_empty());
+}
+
+/// The attributes of a span or a data point, as text.
+fn attributes(of: &[KeyValue]) -> BTreeMap<String, String> {
+    let text = |attribute: &KeyValue| match attribute.value.clone().and_then(|value| value.value) {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        other => panic!("{other:?}"),
+    };
+    of.iter().map(|attribute| (attribute.key.clone(), text(attribute))).collect()
+}
+
+/// Sends a request to the ECR API as an SDK does, and returns the status.
+fn ask_aws_api(at: &str, secret: &str, target: &str, traceparent: &str) -> u16 {
+    let mut stream = TcpStream::connect(at).unwrap();
+    let head = format!(
+        "POST /t/{secret} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/x-amz-json-1.1\r\n\
+         x-amz-target: {target}\r\ntraceparent: {traceparent}\r\ncontent-length: 2\r\n\r\n{{}}"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+const ECR: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aws_api_requests_have_server_spans_in_the_trace_of_their_caller() {
+    let collector = Collector::default();
+    let endpoint = collector.over_grpc().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    let api = ["--aws-api-listen", "127.0.0.1:0", "--aws-api-secret-file", file.to_str().unwrap()];
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        // A path of the client's is a secret.
+        ("RUST_LOG", "debug"),
+    ];
+    let (broker, at) = Server::start_with_aws_api(&[&SERVE_SIMULATED[..], &api].concat(), &environment);
+    let secret = std::fs::read_to_string(&file).unwrap();
+    let parent = |number: u8, flags: &str| format!("00-{TRACE}-{number:016x}-{flags}");
+    assert_eq!(ask_aws_api(&at, &secret, ECR, &parent(1, "01")), 200);
+    assert_eq!(ask_aws_api(&at, &secret, "Made.Up", &parent(2, "01")), 400);
+    assert_eq!(ask_aws_api(&at, "wrong-0123456789", ECR, &parent(3, "01")), 403);
+    assert_eq!(ask_aws_api(&at, &secret, ECR, &parent(4, "00")), 200, "not sampled by its caller");
+    let logs = broker.stop();
+
+    let spans = collector.spans();
+    let mut servers = server_spans(&spans);
+    servers.sort_by_key(|span| span.parent_span_id.clone());
+    let found: Vec<_> = servers
+        .iter()
+        .map(|span| {
+            let mut own = attributes(&span.attributes);
+            let mut take = |name: &str| own.remove(name).unwrap_or_default();
+            assert_eq!((take("rpc.system.name"), take("rpc.method")), ("aws-api".to_owned(), span.name.clone()));
+            let codes = (take("http.response.status_code"), take("rpc.response.status_code"));
+            (span.name.as_str(), codes.0, codes.1, take("registry"), take("cache_status"), take("error.type"))
+        })
+        .collect();
+    let text = |texts: [&str; 5]| texts.map(str::to_owned);
+    let row = |name, texts| {
+        let [status, code, registry, cache, error] = text(texts);
+        (name, status, code, registry, cache, error)
+    };
+    let host = found[0].3.clone();
+    assert!(host.contains(".dkr.ecr."), "{found:?}");
+    let expected = [
+        row("ECR/GetAuthorizationToken", ["200", "OK", &host, "Miss", ""]),
+        row("_OTHER", ["400", "UnknownOperationException", "", "", ""]),
+        row("ECR/GetAuthorizationToken", ["403", "AccessDeniedException", "", "", ""]),
+    ];
+    assert_eq!(found, expected);
+    assert!(servers.iter().all(|span| data_encoding::HEXLOWER.encode(&span.trace_id) == TRACE));
+    let upstream: Vec<_> = spans.iter().filter(|span| span.kind() == SpanKind::Client).collect();
+    assert_eq!(upstream.len(), 1);
+    assert_eq!(upstream[0].parent_span_id, servers[0].span_id, "the AWS call is the child of the request");
+    for text in [collector.everything(), logs] {
+        assert!(!text.contains(&secret) && !text.contains("Made.Up\""), "{text}");
+    }
+}
+
+/// The names and the values of a scrape that do not change while nothing happens, as OTLP has them.
+fn as_otlp(scraped: &Scraped) -> BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>> {
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let without_le = |sample: &Sample| {
+        let labels = sample.labels.clone().into_iter();
+        labels.filter(|(name, _)| name != "le").collect::<BTreeMap<_, _>>()
+    };
+    for sample in &scraped.samples {
+        let (name, type_of) = (sample.name.as_str(), |name: &str| scraped.types.get(name).map(String::as_str));
+        let stem = ["_bucket", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let of_histogram = |name: &&str| type_of(name) == Some("histogram");
+        if stem.as_ref().is_some_and(of_histogram) {
+            continue;
+        }
+        let name = match (type_of(name), name.strip_suffix("_count").filter(of_histogram)) {
+            (Some("counter"), _) => name.trim_end_matches("_total"),
+            (_, Some(histogram)) => histogram,
+            _ => name,
+        };
+        found.entry(name.to_owned()).or_default().push((without_le(sample), sample.value));
+    }
+    found
+}
+
+fn of_push(metrics: &[Metric]) -> BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>> {
+    let points = |metric: &Metric| -> Vec<_> {
+        let numbers = match metric.data.as_ref().unwrap() {
+            Data::Gauge(gauge) => &gauge.data_points,
+            Data::Sum(sum) => &sum.data_points,
+            Data::Histogram(histogram) => {
+                #[expect(clippy::cast_precision_loss, reason = "a small count")]
+                let count = |count: u64| count as f64;
+                let points = histogram.data_points.iter();
+                return points.map(|point| (attributes(&point.attributes), count(point.count))).collect();
+            }
+            other => panic!("{other:?}"),
+        };
+        let value = |value| match value {
+            Some(AsDouble(value)) => value,
+            other => panic!("{other:?}"),
+        };
+        numbers.iter().map(|point| (attributes(&point.attributes), value(point.value))).collect()
+    };
+    metrics.iter().map(|metric| (metric.name.clone(), points(metric))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_pushed_at_the_end_as_a_scrape_has_them() {
+    for grpc in [true, false] {
+        let collector = Collector::default();
+        let endpoint = if grpc { collector.over_grpc().await } else { collector.over_http().await };
+        let environment = [
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", if grpc { "grpc" } else { "http/protobuf" }),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=of%20ours"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test"),
+        ];
+        let (broker, ops) = Server::start_with_ops(&SERVE_SIMULATED, &environment);
+        call(&broker, 3, |number| format!("00-{TRACE}-{:016x}-01", number + 1)).await;
+        // A connection that the drain would wait for changes the figures.
+        let scraped = Scraped::from(&ops);
+        let logs = broker.stop();
+
+        let pushes = collector.pushes();
+        assert_eq!(pushes.len(), 1, "one at the end: {logs}");
+        let (pushed, scraped) = (of_push(&pushes[0]), as_otlp(&scraped));
+        assert!(pushed.keys().eq(scraped.keys()), "{:?}\n{:?}", pushed.keys(), scraped.keys());
+        for (name, points) in &scraped {
+            let changes = ["process_", "tokio_", "ecr_broker_connections", "ecr_broker_upstream_interval"];
+            if !changes.iter().any(|prefix| name.starts_with(prefix)) {
+                assert_eq!(&pushed[name], points, "{name}");
+            }
+        }
+        assert!(!pushed["ecr_broker_credentials"].is_empty() && collector.spans().is_empty());
+        let sent = collector.everything();
+        for text in ["service.name", "ecr-broker", "service.version", "deployment.environment"] {
+            assert!(sent.contains(text), "{text}");
+        }
+        let headers = collector.headers().concat();
+        assert!(headers.contains("x-tenant") && headers.contains("of ours"), "{headers}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_pushed_at_the_interval_from_one_start() {
+    let collector = Collector::default();
+    let endpoint = collector.over_http().await + "/v1/metrics";
+    let environment =
+        [("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", endpoint.as_str()), ("OTEL_METRIC_EXPORT_INTERVAL", "100")];
+    let broker = simulated_broker(&[], &environment);
+    collector.until_pushed(3).await;
+    broker.stop();
+    let times = |metrics: &[Metric]| {
+        let found = metrics.iter().find(|metric| metric.name == "ecr_broker_credentials").unwrap();
+        let Some(Data::Sum(sum)) = &found.data else { panic!("{found:?}") };
+        (sum.data_points[0].start_time_unix_nano, sum.data_points[0].time_unix_nano)
+    };
+    let times: Vec<_> = collector.pushes().iter().map(|metrics| times(metrics)).collect();
+    assert!(times.iter().all(|(start, time)| *start == times[0].0 && start < time), "{times:?}");
+    assert!(times.is_sorted_by_key(|(_, time)| *time), "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_that_no_collector_receives_are_logged_and_counted() {
+    let collector = Collector::default();
+    let over_http = collector.over_http().await;
+    let absent = format!("http://user:secret@127.0.0.1:{}/v1/metrics", closed_port());
+    for (endpoint, protocol, cause) in [
+        (absent.as_str(), "http/protobuf", "cannot connect: Connection refused"),
+        (&absent, "grpc", "cannot connect: Connection refused"),
+        (&over_http, "grpc", "the port is for OTLP over HTTP"),
+    ] {
+        let environment = [
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", endpoint),
+            ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", protocol),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+        ];
+        let (broker, ops) = Server::start_with_ops(&SERVE_SIMULATED, &environment);
+        broker.until_logged("OTLP export failed");
+        let dropped = Scraped::from(&ops).value("ecr_broker_otlp_dropped_total", &[("signal", "metrics")]);
+        let logs = broker.stop();
+        assert!(dropped >= 1.0, "{dropped}");
+        let lines: Vec<_> = logs.lines().filter(|line| line.contains("OTLP export failed")).collect();
+        let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        assert_eq!((&line["level"], &line["signal"]), (&"WARN".into(), &"metrics".into()));
+        assert!(line["cause"].as_str().unwrap().starts_with(cause), "{endpoint} {protocol}: {line}");
+        assert!(!logs.contains("secret") && lines.len() == 1, "{logs}");
+    }
+    assert!(collector.pushes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_go_through_the_proxy_of_the_environment_and_failures_name_it() {
+    let collector = Collector::default();
+    let proxy = collector.over_http().await;
+    let both = [
+        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.invalid:4318"),
+        ("OTEL_TRACES_SAMPLER", "always_on"),
+    ];
+    let broker = simulated_broker(&[], &[&both[..], &[("HTTP_PROXY", &*proxy)]].concat());
+    call(&broker, 1, |number| format!("00-{TRACE}-{:016x}-01", number + 1)).await;
+    let logs = broker.stop();
+    assert!(!collector.spans().is_empty() && collector.pushes().len() == 1, "{logs}");
+    assert!(collector.headers()[0].starts_with("post http://collector.invalid:4318/v1/metrics "));
+
+    let absent = format!("http://user:secret@127.0.0.1:{}", closed_port());
+    let environment = [&both[..], &[("HTTP_PROXY", &*absent), ("OTEL_METRIC_EXPORT_INTERVAL", "100")]].concat();
+    let broker = simulated_broker(&[], &environment);
+    broker.until_logged("OTLP export failed");
+    let logs = broker.stop();
+    let line = logs.lines().find(|line| line.contains("OTLP export failed")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let shown = absent.replace("user:secret@", "");
+    assert!(line["cause"].as_str().unwrap().starts_with(&format!("cannot connect to the proxy {shown}: ")), "{line}");
+    assert_eq!((&line["proxy"], &line["endpoint"]), (&shown.into(), &both[1].1.into()));
+    assert!(!logs.contains("secret"), "{logs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collector_with_tls_is_verified_by_the_certificate_of_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path(), "ca.pem", "authority");
+    let (certificate, key) = authority.server().write(directory.path(), "collector");
+    for (grpc, trusted) in [(true, true), (false, true), (true, false), (false, false)] {
+        let collector = Collector::default();
+        let endpoint = collector.with_tls(grpc, (&certificate, &key)).await;
+        let environment = [
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", if grpc { "grpc" } else { "http/protobuf" }),
+            ("OTEL_TRACES_SAMPLER", "always_on"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", authority.file.to_str().unwrap()),
+        ];
+        let broker = simulated_broker(&[], if trusted { &environment } else { &environment[..4] });
+        call(&broker, 1, |number| format!("00-{TRACE}-{:016x}-01", number + 1)).await;
+        let logs = broker.stop();
+        let received = (!collector.spans().is_empty(), collector.pushes().len());
+        assert_eq!(received, (trusted, usize::from(trusted)), "grpc {grpc}: {logs}");
+        assert_eq!(logs.contains("OTLP export failed"), !trusted, "grpc {grpc}: {logs}");
+    }
+}
+
+#[test]
+fn exporters_that_the_broker_does_not_have_are_refused_at_start() {
+    for (name, value, fix) in [
+        ("OTEL_METRICS_EXPORTER", "prometheus", "set server.ops_listen and scrape its /metrics"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "use cumulative"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent/ca.pem", "No such file or directory"),
+    ] {
+        let environment = [("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://127.0.0.1:1"), (name, value)];
+        let refused = run(&SERVE_SIMULATED, &environment);
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.error().contains(name) && refused.error().contains(fix), "{refused:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The address of an OTLP collector, and what answers there when an export fails.
 //!
 //! The exporter's own errors say "network error", and no more. So the first bytes that the endpoint sends tell a wrong protocol, or TLS
-//! against plaintext, from a collector that is absent.
+//! against plaintext, from a collector that is absent. Behind a proxy only the proxy can be asked.
 
 use std::fmt::{self, Display};
 use std::io::{self, Read as _, Write as _};
@@ -9,6 +9,9 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use http::Uri;
+use reqwest::Url;
+
+use crate::proxy::Proxies;
 
 /// Time limit of each step: connecting, writing and reading.
 const STEP: Duration = Duration::from_secs(1);
@@ -18,14 +21,22 @@ const HTTP1: &[u8] = b"GET / HTTP/1.1\r\nHost: collector\r\nConnection: close\r\
 /// Length of the header of an HTTP/2 frame.
 const FRAME_HEADER: usize = 9;
 
-/// Where spans are sent. Holds no user information of the URL, which may be a password.
+/// Where a signal is sent. Holds no user information of the URL, which may be a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Collector {
+    address: Address,
+    /// Whether the signal is sent over gRPC rather than HTTP.
+    grpc: bool,
+    /// The proxy that the environment has for the collector. gRPC does not use it.
+    proxy: Option<Address>,
+}
+
+/// What is connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Address {
     tls: bool,
     host: String,
     port: u16,
-    /// Whether spans are sent over gRPC rather than HTTP.
-    grpc: bool,
 }
 
 /// What the first bytes of an answer are.
@@ -38,12 +49,12 @@ enum Answer {
 }
 
 impl Collector {
-    /// Returns the collector of an endpoint; none if the endpoint is not an HTTP URL, which the exporter refuses.
-    pub(super) fn of(endpoint: &str, grpc: bool) -> Option<Self> {
-        let uri: Uri = endpoint.parse().ok()?;
-        let tls = uri.scheme_str()? == "https";
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Some(Self { tls, host: uri.host()?.to_owned(), port, grpc })
+    pub(super) fn new(url: &Url, grpc: bool, proxies: &Proxies) -> Self {
+        let proxy = url.as_str().parse().ok().and_then(|uri| Address::of(proxies.for_url(&uri)?.as_str()));
+        let tls = url.scheme() == "https";
+        let port = url.port_or_known_default().unwrap_or_default();
+        let address = Address { tls, host: url.host_str().unwrap_or_default().to_owned(), port };
+        Self { address, grpc, proxy }
     }
 
     /// Returns the name of the protocol, as `OTEL_EXPORTER_OTLP_PROTOCOL` has it.
@@ -51,24 +62,37 @@ impl Collector {
         if self.grpc { "grpc" } else { "http/protobuf" }
     }
 
-    /// Connects and returns why an export fails; none if the endpoint answers in the protocol that was configured. Blocks for a few
-    /// seconds at most, the lookup of the name aside.
+    /// Returns the proxy that exports go through.
+    pub(super) fn proxy(&self) -> Option<&Address> {
+        self.proxy.as_ref().filter(|_| !self.grpc)
+    }
+
+    /// Connects and returns why an export fails; none if the endpoint answers in the protocol that was configured, or if a proxy is in
+    /// between. Blocks for a few seconds at most, the lookup of the name aside.
     pub(super) fn diagnose(&self) -> Option<String> {
+        if let Some(proxy) = self.proxy() {
+            let error = proxy.connect().err()?;
+            return Some(format!("cannot connect to the proxy {proxy}: {error}; correct it, or set NO_PROXY"));
+        }
         let (first, second) = if self.grpc { (HTTP2, HTTP1) } else { (HTTP1, HTTP2) };
-        let mut answer = match self.ask(first) {
+        let mut answer = match self.address.ask(first) {
             Ok(answer) => answer,
+            // Only gRPC has a proxy left here.
+            Err(error) if self.proxy.is_some() => {
+                return Some(format!("cannot connect: {error}; exports over gRPC use no proxy, http/protobuf does"));
+            }
             Err(error) => {
                 return Some(format!("cannot connect: {error}; start the collector, or correct the endpoint"));
             }
         };
         if answer == Answer::Unknown {
-            answer = self.ask(second).unwrap_or(answer);
+            answer = self.address.ask(second).unwrap_or(answer);
         }
         self.mismatch(answer).map(str::to_owned)
     }
 
     fn mismatch(&self, answer: Answer) -> Option<&'static str> {
-        match (answer, self.tls, self.grpc) {
+        match (answer, self.address.tls, self.grpc) {
             (Answer::Tls, false, _) => Some("the collector speaks TLS; use an https:// endpoint"),
             (Answer::Http1 | Answer::Http2, true, _) => {
                 Some("the collector does not speak TLS; use an http:// endpoint")
@@ -81,6 +105,16 @@ impl Collector {
             }
             _ => None,
         }
+    }
+}
+
+impl Address {
+    /// Returns the address of an HTTP URL.
+    fn of(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let tls = uri.scheme_str()? == "https";
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Some(Self { tls, host: uri.host()?.to_owned(), port })
     }
 
     /// Sends a question in plaintext and returns what the first bytes of the answer are. Fails if it cannot connect.
@@ -109,6 +143,12 @@ impl Collector {
 }
 
 impl Display for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
         write!(f, "{scheme}://{}:{}", self.host, self.port)

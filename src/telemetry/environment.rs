@@ -1,64 +1,97 @@
 //! The standard variables of OpenTelemetry that the SDK does not read itself.
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>)
 
+use std::time::Duration;
+
 use anyhow::{anyhow, bail};
 use opentelemetry_sdk::trace::Sampler;
 
-use super::collector::Collector;
+use super::export::Export;
+use super::metrics::Signal;
+use super::variables::Variables;
 
-/// Settings of the span export. The exporter itself reads endpoints, headers and timeouts.
-#[derive(Debug, Clone)]
+/// Settings of the exports.
+#[derive(Debug, Default)]
 pub(super) struct Otlp {
-    /// Whether to export over gRPC rather than HTTP.
-    pub(super) grpc: bool,
-    pub(super) sampler: Sampler,
+    /// The export of spans, if it is on.
+    pub(super) spans: Option<Spans>,
+    /// The export of metrics, if it is on.
+    pub(super) pushes: Option<Pushes>,
     /// Whether the environment names the service.
     pub(super) names_service: bool,
-    /// Where spans are sent, for log lines; none if the endpoint is not an HTTP URL.
-    pub(super) collector: Option<Collector>,
+}
+
+/// Settings of the span export. The exporter itself reads endpoints and headers.
+#[derive(Debug)]
+pub(super) struct Spans {
+    pub(super) export: Export,
+    pub(super) sampler: Sampler,
     /// Number of spans that may wait for their export.
     pub(super) max_queue_size: usize,
 }
 
+/// Settings of the export of metrics.
+#[derive(Debug)]
+pub(super) struct Pushes {
+    pub(super) export: Export,
+    /// Time between two exports.
+    pub(super) interval: Duration,
+}
+
 /// Default of `OTEL_BSP_MAX_QUEUE_SIZE`.
 const MAX_QUEUE_SIZE: usize = 2048;
+/// Default of `OTEL_METRIC_EXPORT_INTERVAL`.
+const PUSH_INTERVAL: Duration = Duration::from_mins(1);
 
 impl Otlp {
-    /// Reads the variables; `None` if no endpoint is set, or if the export is off.
-    pub(super) fn from_environment(environment: &[(String, String)]) -> anyhow::Result<Option<Self>> {
-        let get = |name| variable(environment, name);
-        let endpoint = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| get("OTEL_EXPORTER_OTLP_ENDPOINT"));
-        let disabled = get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let Some(endpoint) = endpoint.filter(|_| !disabled && get("OTEL_TRACES_EXPORTER") != Some("none")) else {
-            return Ok(None);
-        };
-        let protocol = get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| get("OTEL_EXPORTER_OTLP_PROTOCOL"));
-        let attributes = get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-        let grpc = is_grpc(protocol, endpoint)?;
-        Ok(Some(Self {
-            grpc,
-            sampler: sampler(get("OTEL_TRACES_SAMPLER"), get("OTEL_TRACES_SAMPLER_ARG"))?,
-            names_service: get("OTEL_SERVICE_NAME").is_some() || attributes.contains("service.name="),
-            collector: Collector::of(endpoint, grpc),
-            max_queue_size: queue_size(get("OTEL_BSP_MAX_QUEUE_SIZE"))?,
-        }))
+    /// Reads the variables.
+    pub(super) fn from_environment(environment: &[(String, String)]) -> anyhow::Result<Self> {
+        let variables = Variables::new(environment);
+        if variables.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Ok(Self::default());
+        }
+        let attributes = variables.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+        Ok(Self {
+            spans: spans(&variables)?,
+            pushes: pushes(&variables)?,
+            names_service: variables.get("OTEL_SERVICE_NAME").is_some() || attributes.contains("service.name="),
+        })
     }
 }
 
-/// Returns a variable that is set and not empty.
-pub(super) fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    environment.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+/// Returns nothing if no endpoint is set, or if the export is off.
+fn spans(variables: &Variables<'_>) -> anyhow::Result<Option<Spans>> {
+    let endpoint = variables.of_signal(Signal::Traces, "ENDPOINT");
+    if endpoint.is_none() || variables.get("OTEL_TRACES_EXPORTER") == Some("none") {
+        return Ok(None);
+    }
+    Ok(Some(Spans {
+        export: Export::read(Signal::Traces, variables)?,
+        sampler: sampler(variables.get("OTEL_TRACES_SAMPLER"), variables.get("OTEL_TRACES_SAMPLER_ARG"))?,
+        max_queue_size: queue_size(variables.get("OTEL_BSP_MAX_QUEUE_SIZE"))?,
+    }))
 }
 
-/// Returns whether to export over gRPC. The standard's default is HTTP, but port 4317 is gRPC by the same standard, and many operators
-/// set that port without a protocol.
-fn is_grpc(protocol: Option<&str>, endpoint: &str) -> anyhow::Result<bool> {
-    match protocol {
-        Some("grpc") => Ok(true),
-        Some("http/protobuf") => Ok(false),
-        Some(other) => bail!("OTEL_EXPORTER_OTLP_PROTOCOL: unknown protocol {other:?}; use grpc or http/protobuf"),
-        None => Ok(endpoint.trim_end_matches('/').ends_with(":4317")),
+/// Returns nothing unless the environment asks for metrics by name. An endpoint of all signals is not enough, because programs that
+/// receive only spans refuse metrics.
+fn pushes(variables: &Variables<'_>) -> anyhow::Result<Option<Pushes>> {
+    let named = variables.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").is_some();
+    match variables.get("OTEL_METRICS_EXPORTER") {
+        Some("none") => return Ok(None),
+        None if !named => return Ok(None),
+        None | Some("otlp") => {}
+        Some("prometheus") => {
+            bail!("OTEL_METRICS_EXPORTER: prometheus is not supported; set server.ops_listen and scrape its /metrics")
+        }
+        Some(other) => bail!("OTEL_METRICS_EXPORTER: unknown exporter {other:?}; use otlp or none"),
     }
+    if let Some(preference) = variables.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")
+        && !preference.eq_ignore_ascii_case("cumulative")
+    {
+        bail!("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: {preference:?} is not supported; use cumulative");
+    }
+    let interval = variables.millis("OTEL_METRIC_EXPORT_INTERVAL", 100..=86_400_000)?.unwrap_or(PUSH_INTERVAL);
+    Ok(Some(Pushes { export: Export::read(Signal::Metrics, variables)?, interval }))
 }
 
 fn sampler(name: Option<&str>, argument: Option<&str>) -> anyhow::Result<Sampler> {
@@ -91,50 +124,4 @@ fn ratio(argument: Option<&str>) -> anyhow::Result<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(variables: &[(&str, &str)]) -> anyhow::Result<Option<Otlp>> {
-        let owned: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Otlp::from_environment(&owned)
-    }
-
-    #[test]
-    fn export_is_off_without_an_endpoint_and_when_disabled() {
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
-        assert!(read(&[]).expect("valid").is_none());
-        assert!(read(&[endpoint]).expect("valid").is_some());
-        assert!(read(&[endpoint, ("OTEL_SDK_DISABLED", "true")]).expect("valid").is_none());
-        assert!(read(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]).expect("valid").is_none());
-    }
-
-    #[test]
-    fn protocol_is_read_from_the_variable_or_the_port() {
-        for (endpoint, protocol, grpc) in [
-            ("http://c:4318", "", false),
-            ("http://c:4317", "", true),
-            ("http://c:4317/", "", true),
-            ("http://c:4317", "http/protobuf", false),
-            ("http://c:4318", "grpc", true),
-        ] {
-            let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
-            assert_eq!(read(&variables).expect("valid").expect("on").grpc, grpc, "{endpoint} {protocol}");
-        }
-    }
-
-    #[test]
-    fn invalid_variables_are_rejected() {
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
-        for wrong in [
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke"),
-            ("OTEL_TRACES_SAMPLER", "sometimes"),
-            ("OTEL_TRACES_SAMPLER_ARG", "2"),
-            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
-        ] {
-            let sampler = ("OTEL_TRACES_SAMPLER", "traceidratio");
-            let variables =
-                if wrong.0 == "OTEL_TRACES_SAMPLER" { vec![endpoint, wrong] } else { vec![endpoint, sampler, wrong] };
-            assert!(read(&variables).is_err(), "{wrong:?}");
-        }
-    }
-}
+mod tests;

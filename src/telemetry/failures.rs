@@ -18,7 +18,7 @@ const MAX_ERROR: usize = 300;
 #[derive(Debug)]
 pub(super) struct ExportFailures {
     signal: Signal,
-    collector: Option<Collector>,
+    collector: Collector,
     metrics: Metrics,
     clock: SystemClock,
     throttle: LogThrottle,
@@ -29,7 +29,7 @@ pub(super) struct ExportFailures {
 }
 
 impl ExportFailures {
-    pub(super) fn new(signal: Signal, collector: Option<Collector>, metrics: Metrics) -> Self {
+    pub(super) fn new(signal: Signal, collector: Collector, metrics: Metrics) -> Self {
         Self {
             signal,
             collector,
@@ -44,7 +44,7 @@ impl ExportFailures {
     /// Records that `count` were dropped with an export. Looks at the collector before it logs, which blocks.
     pub(super) fn failed(&self, count: u64, error: &dyn Display) {
         let Some(dropped) = self.count(count) else { return };
-        let cause = self.collector.as_ref().and_then(Collector::diagnose);
+        let cause = self.collector.diagnose();
         let of_library = || Visible(&error.to_string()).to_string().chars().take(MAX_ERROR).collect();
         self.log(dropped, &cause.unwrap_or_else(of_library));
     }
@@ -72,8 +72,8 @@ impl ExportFailures {
 
     fn log(&self, dropped: u64, cause: &str) {
         self.failing.store(true, Ordering::Relaxed);
-        let endpoint = self.collector.as_ref().map(tracing::field::display);
-        let protocol = self.collector.as_ref().map(Collector::protocol);
-        warn!(signal = self.signal.text(), endpoint, protocol, dropped, cause, "OTLP export failed");
+        let (signal, protocol) = (self.signal.text(), self.collector.protocol());
+        let proxy = self.collector.proxy().map(tracing::field::display);
+        warn!(signal, endpoint = %self.collector, protocol, proxy, dropped, cause, "OTLP export failed");
     }
 }

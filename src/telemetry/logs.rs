@@ -9,7 +9,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
 use self::text_fields::TextFields;
-use super::environment::variable;
+use super::variables::Variables;
 use crate::config::{Log, LogFormat};
 
 mod text_fields;
@@ -30,7 +30,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
-    let (name, directives) = match variable(environment, "RUST_LOG") {
+    let (name, directives) = match Variables::new(environment).get("RUST_LOG") {
         Some(directives) => ("RUST_LOG", directives),
         None => ("log.filter", log.filter.as_str()),
     };
@@ -56,7 +56,8 @@ fn is_json(format: LogFormat, terminal: bool) -> bool {
 
 /// Returns whether a terminal shows colours and its user wants them (<https://no-color.org>).
 fn may_colour(environment: &[(String, String)]) -> bool {
-    variable(environment, "NO_COLOR").is_none() && variable(environment, "TERM") != Some("dumb")
+    let variables = Variables::new(environment);
+    variables.get("NO_COLOR").is_none() && variables.get("TERM") != Some("dumb")
 }
 
 /// Returns whether a line is within the caps, which apply under every filter.

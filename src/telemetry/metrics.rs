@@ -15,7 +15,7 @@ labels! {
 }
 
 impl Signal {
-    /// Returns the name of the signal.
+    /// Returns the name of the signal, as paths of OTLP have it.
     #[must_use]
     pub fn text(self) -> &'static str {
         Self::VALUES[Label::index(self)]

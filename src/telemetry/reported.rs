@@ -104,9 +104,11 @@ mod tests {
     use opentelemetry::trace::{Tracer as _, TracerProvider as _};
     use opentelemetry_sdk::trace::SdkTracerProvider;
 
+    use super::super::collector::Collector;
     use super::super::metrics::{Metrics, Signal};
     use super::*;
     use crate::metrics::Registry;
+    use crate::proxy::Proxies;
 
     /// An exporter that says when an export begins, and ends it when it may.
     #[derive(Debug)]
@@ -130,7 +132,9 @@ mod tests {
         let mut registry = Registry::default();
         let (writer, _guard) = tracing_appender::non_blocking(std::io::sink());
         let metrics = Metrics::new(&mut registry, writer.error_counter());
-        let failures = ExportFailures::new(Signal::Traces, None, metrics.clone());
+        let url = "http://127.0.0.1:1".parse().expect("a URL");
+        let collector = Collector::new(&url, true, &Proxies::default());
+        let failures = ExportFailures::new(Signal::Traces, collector, metrics.clone());
         let exporter = Slow { started, may_end: Mutex::new(may_end) };
         let provider = SdkTracerProvider::builder().with_span_processor(reported(exporter, 4, failures)).build();
         let tracer = provider.tracer("test");

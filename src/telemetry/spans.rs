@@ -1,9 +1,10 @@
 //! The export of spans to an OTLP collector.
 
 use anyhow::anyhow;
-use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Metadata, Subscriber};
@@ -11,26 +12,37 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::environment::Otlp;
+use super::environment::Spans;
+use super::export::Export;
 use super::failures::ExportFailures;
-use super::metrics::{Metrics, Signal};
+use super::http_client;
+use super::metrics::Metrics;
 use super::reported::reported;
 use super::sampler::CallsAlreadySampled;
 
 /// Returns the provider that batches spans and sends them; `metrics` count those that are lost.
-pub(super) fn provider(otlp: &Otlp, metrics: &Metrics) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = if otlp.grpc {
-        SpanExporter::builder().with_tonic().build()
-    } else {
-        SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()
-    };
-    let failures = ExportFailures::new(Signal::Traces, otlp.collector.clone(), metrics.clone());
-    let processor = reported(exporter.map_err(without_value)?, otlp.max_queue_size, failures);
+pub(super) fn provider(spans: &Spans, resource: Resource, metrics: &Metrics) -> anyhow::Result<SdkTracerProvider> {
+    let Spans { export, sampler, max_queue_size } = spans;
+    let failures = ExportFailures::new(export.signal, export.collector.clone(), metrics.clone());
+    let processor = reported(exporter(export)?, *max_queue_size, failures);
     Ok(SdkTracerProvider::builder()
         .with_span_processor(processor)
-        .with_sampler(CallsAlreadySampled(otlp.sampler.clone()))
-        .with_resource(resource(otlp))
+        .with_sampler(CallsAlreadySampled(sampler.clone()))
+        .with_resource(resource)
         .build())
+}
+
+/// Returns the exporter, which reads its endpoint and headers itself. The SDK calls it on its own thread.
+fn exporter(export: &Export) -> anyhow::Result<SpanExporter> {
+    let builder = SpanExporter::builder();
+    let exporter = if export.grpc {
+        builder.with_tonic().with_timeout(export.timeout).with_tls_config(export.tls.for_grpc()).build()
+    } else {
+        let client = http_client::blocking(export)?;
+        let builder = builder.with_http().with_protocol(Protocol::HttpBinary);
+        builder.with_timeout(export.timeout).with_http_client(client).build()
+    };
+    exporter.map_err(without_value)
 }
 
 /// Returns an error with the name of the variable. The exporter's own error shows the value, and a URL can hold a password.
@@ -66,9 +78,4 @@ where
 /// spans too, dozens of them in the exporter's own client with every export.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && matches!(metadata.target(), "ecr_broker::rpc" | "ecr_broker::source")
-}
-
-fn resource(otlp: &Otlp) -> Resource {
-    let resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-    if otlp.names_service { resource } else { resource.with_service_name("ecr-broker") }.build()
 }

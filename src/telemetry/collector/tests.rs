@@ -20,8 +20,24 @@ fn server(known: &'static [u8], answer: &'static [u8]) -> u16 {
     port
 }
 
+fn collector(url: &str, grpc: bool, proxies: &Proxies) -> Collector {
+    Collector::new(&url.parse().expect("a URL"), grpc, proxies)
+}
+
 fn diagnose(scheme: &str, port: u16, grpc: bool) -> Option<String> {
-    Collector::of(&format!("{scheme}://user:secret@127.0.0.1:{port}/v1/traces"), grpc).expect("a URL").diagnose()
+    let url = format!("{scheme}://user:secret@127.0.0.1:{port}/v1/traces");
+    collector(&url, grpc, &Proxies::default()).diagnose()
+}
+
+/// A port at which nothing listens.
+fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
+}
+
+fn proxies(url: &str) -> Proxies {
+    let (proxies, errors) = Proxies::read(|name| (name == "HTTP_PROXY").then(|| url.into()));
+    assert!(errors.is_empty(), "{errors:?}");
+    proxies
 }
 
 const SETTINGS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0d";
@@ -53,11 +69,38 @@ fn wrong_protocol_and_wrong_scheme_are_named() {
 
 #[test]
 fn absent_collector_is_named_without_the_password_of_its_url() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("bound").port();
-    drop(listener);
+    let port = closed_port();
     let cause = diagnose("http", port, true).expect("nothing listens");
     assert!(cause.starts_with("cannot connect: Connection refused"), "{cause}");
-    let collector = Collector::of(&format!("http://user:secret@127.0.0.1:{port}/?key=secret"), true).expect("a URL");
-    assert_eq!(collector.to_string(), format!("http://127.0.0.1:{port}"));
+    let url = format!("http://user:secret@127.0.0.1:{port}/?key=secret");
+    assert_eq!(collector(&url, true, &Proxies::default()).to_string(), format!("http://127.0.0.1:{port}"));
+}
+
+#[test]
+fn proxy_that_cannot_be_reached_is_named_without_its_password() {
+    let port = closed_port();
+    let of_environment = proxies(&format!("http://user:secret@127.0.0.1:{port}"));
+    let over_http = collector("http://collector.example:4318", false, &of_environment);
+    let cause = over_http.diagnose().expect("nothing listens");
+    let expected = format!("cannot connect to the proxy http://127.0.0.1:{port}: Connection refused");
+    assert!(cause.starts_with(&expected) && cause.ends_with("or set NO_PROXY"), "{cause}");
+    assert_eq!(over_http.proxy().map(ToString::to_string), Some(format!("http://127.0.0.1:{port}")));
+    assert!(!format!("{over_http:?}").contains("secret"));
+    assert_eq!(collector("http://127.0.0.1:4318", false, &of_environment).proxy(), None, "loopback has no proxy");
+}
+
+#[test]
+fn proxy_that_answers_is_not_asked_for_the_protocol() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let of_environment = proxies(&format!("http://{}", listener.local_addr().expect("bound")));
+    assert_eq!(collector("http://collector.example:4318", false, &of_environment).diagnose(), None);
+}
+
+#[test]
+fn grpc_that_would_need_a_proxy_is_named() {
+    let of_environment = proxies("http://127.0.0.1:1");
+    let over_grpc = collector("http://collector.invalid:4317", true, &of_environment);
+    assert_eq!(over_grpc.proxy(), None);
+    let cause = over_grpc.diagnose().expect("no such host");
+    assert!(cause.starts_with("cannot connect: ") && cause.ends_with("use no proxy, http/protobuf does"), "{cause}");
 }

@@ -1,0 +1,70 @@
+use super::*;
+
+fn read(signal: Signal, variables: &[(&str, &str)]) -> anyhow::Result<Export> {
+    let owned: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Export::read(signal, &Variables::new(&owned))
+}
+
+#[test]
+fn protocol_is_read_from_the_variable_or_the_port() {
+    for (endpoint, protocol, grpc) in [
+        ("http://c:4318", "", false),
+        ("http://c:4317", "", true),
+        ("http://c:4317/", "", true),
+        ("http://c:4317", "http/protobuf", false),
+        ("http://c:4318", "grpc", true),
+    ] {
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+        assert_eq!(read(Signal::Traces, &variables).expect("valid").grpc, grpc, "{endpoint} {protocol}");
+    }
+}
+
+#[test]
+fn variable_of_the_signal_takes_precedence() {
+    let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4318/otlp/");
+    let own = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://own/push?tenant=1");
+    let url = |variables: &[_]| read(Signal::Metrics, variables).expect("valid").url.to_string();
+    assert_eq!(url(&[]), "http://localhost:4318/v1/metrics");
+    assert_eq!(url(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]), "http://localhost:4317/");
+    assert_eq!(url(&[all]), "http://all:4318/otlp/v1/metrics");
+    assert_eq!(url(&[all, own]), "https://own/push?tenant=1");
+    let grpc = [("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "own:4317"), ("OTEL_EXPORTER_OTLP_INSECURE", "true")];
+    assert_eq!((url(&grpc), url(&grpc[..1])), ("http://own:4317/".to_owned(), "https://own:4317/".to_owned()));
+    let of_all = [("OTEL_EXPORTER_OTLP_TIMEOUT", "2000"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    let of_metrics =
+        [("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "3000"), ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf")];
+    let export = read(Signal::Metrics, &[of_all, of_metrics].concat()).expect("valid");
+    assert_eq!((export.timeout, export.grpc), (Duration::from_secs(3), false));
+    let export = read(Signal::Traces, &[of_all, of_metrics].concat()).expect("valid");
+    assert_eq!((export.timeout, export.grpc), (Duration::from_secs(2), true));
+}
+
+#[test]
+fn headers_are_percent_decoded_and_not_printed() {
+    let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "x-key = abc%3D%2C1 , Authorization=Bearer%20secret,")];
+    let export = read(Signal::Metrics, &variables).expect("valid");
+    let header = |name: &str| export.headers[name].to_str().expect("text");
+    assert_eq!((header("x-key"), header("authorization")), ("abc=,1", "Bearer secret"));
+    assert!(!format!("{export:?} {:?}", export.headers).contains("secret"));
+    for wrong in ["secret", "a b=secret", "a=secret%0Ab"] {
+        let error = read(Signal::Metrics, &[("OTEL_EXPORTER_OTLP_HEADERS", wrong)]).expect_err(wrong).to_string();
+        assert!(error.starts_with("OTEL_EXPORTER_OTLP_HEADERS: expected") && !error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn unreadable_certificate_is_refused_with_its_variable() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let empty = directory.path().join("empty.pem");
+    std::fs::write(&empty, "").expect("written");
+    let (empty, missing) = (empty.to_str().expect("text"), "/nonexistent/ca.pem");
+    for (name, file) in [
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", missing),
+        ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", empty),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", missing),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", missing),
+    ] {
+        let error = read(Signal::Metrics, &[(name, file)]).expect_err(name).to_string();
+        assert!(error.starts_with(name), "{error}");
+    }
+}
