@@ -23,6 +23,7 @@
 //! | tools | [`signal`] | SIGTERM and SIGINT |
 //! | tools | [`log_throttle`] | throttles repeated log lines |
 //! | tools | [`metrics`] | counters, histograms, and gauges read at scrape time, with their text formats |
+//! | tools | [`service_manager`] | notifications to the service manager: readiness, status, watchdog |
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
 //! | tools | [`follow_file`] | follows files: at an interval, on SIGHUP, once their contents settle |
 //! | tools | [`bounded_file`] | reads texts of a bounded length |
@@ -140,6 +141,8 @@ pub mod rejections;
 pub mod request_id;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod service_manager;
 #[cfg(any(feature = "client", feature = "simulator"))]
 pub mod signal;
 #[cfg(feature = "simulator")]
