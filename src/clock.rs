@@ -1,7 +1,9 @@
 //! The system clocks. The only file that reads them.
 
 use std::fmt::Debug;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::moment::Moment;
 
@@ -15,14 +17,18 @@ pub trait Clock: Debug + Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
     start: Instant,
+    /// The monotonic clock at `start`. It is the same for every process until the machine boots, so that a moment that one process
+    /// notes has a meaning for the next one.
+    since_boot: Duration,
 }
 
 impl SystemClock {
-    /// Starts the monotonic clock at zero.
+    /// Returns the machine's clocks.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        let monotonic = clock_gettime(ClockId::Monotonic);
+        Self { start: Instant::now(), since_boot: monotonic.try_into().unwrap_or_default() }
     }
 }
 
@@ -35,6 +41,6 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
     fn now(&self) -> Moment {
-        Moment { wall: SystemTime::now(), steady: self.start.elapsed() }
+        Moment { wall: SystemTime::now(), steady: self.since_boot + self.start.elapsed() }
     }
 }

@@ -16,6 +16,7 @@
 //! | domain | [`error`] | the closed set of errors a request can end with |
 //! | domain | [`request_id`] | request IDs in errors and logs |
 //! | tools | [`environment`] | the only reader of environment variables; a blank one is unset |
+//! | tools | [`inherited`] | descriptors that the service manager passes at the start |
 //! | tools | [`clock`] | the only reader of the system clocks |
 //! | tools | [`jitter`] | random spread of delays |
 //! | tools | [`time_text`] | times and durations as text |
@@ -103,6 +104,8 @@ pub mod exit_code;
 pub mod follow_file;
 #[cfg(feature = "client")]
 pub mod helper;
+#[cfg(feature = "server")]
+pub mod inherited;
 #[cfg(feature = "client")]
 pub mod jitter;
 #[cfg(feature = "client")]

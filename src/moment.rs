@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 pub struct Moment {
     /// Time of day.
     pub wall: SystemTime,
-    /// Time since an arbitrary start on the monotonic clock; never goes back.
+    /// Time since an arbitrary start on the monotonic clock; never goes back. The machine's own clock starts when it boots.
     pub steady: Duration,
 }
 

@@ -731,12 +731,10 @@ async fn activated_socket_of_the_aws_api_is_used() {
     let file = write_secret(directory.path(), SECRET);
     let socket = std::net::TcpListener::bind(ANY_PORT).unwrap();
     let at = socket.local_addr().unwrap();
-    let mut command = serve_on_a_default_socket(at, &file, directory.path());
-    command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0");
-    command.stdin(std::os::fd::OwnedFd::from(socket));
+    let command = serve_on_a_default_socket(at, &file, directory.path());
     let default = Path::new("/run/ecr-broker");
     let existed = default.exists();
-    let broker = Server::spawn_logging(command);
+    let broker = Server::spawn_logging(program::activated(&command, socket));
     assert!(broker.address.starts_with("unix:") && broker.address.ends_with("/broker.sock"), "{}", broker.address);
     let reply = Call::private().method("GET").send(at).await;
     assert_eq!(reply.error(), (400, "UnknownOperationException"), "{reply:?}");

@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use data_encoding::BASE64;
-use program::{Ended, Server, at_once, program, run, signal, simulated_broker};
+use program::{Ended, Server, activated, at_once, program, run, signal, simulated_broker};
 use serde_json::Value;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -460,11 +460,13 @@ fn p8_connections_beyond_the_limit_of_a_user_are_logged_once() {
     assert_eq!(line["setting"], "server.max_connections_per_uid", "{line}");
 }
 
-/// A broker with an activated socket as its stdin, which any program can pass; systemd passes descriptor 3.
+/// A broker with an activated socket.
 fn serve_on(socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
-    let mut command = program(&[("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0")]);
-    command.args(["serve"]).args(arguments).stdin(socket.into()).stderr(Stdio::piped());
-    command
+    let mut command = program(&[]);
+    command.args(["serve"]).args(arguments);
+    let mut service = activated(&command, socket);
+    service.stderr(Stdio::piped());
+    service
 }
 
 #[test]

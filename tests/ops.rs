@@ -10,7 +10,6 @@ mod support;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use certificates::{Authority, BROKER};
 use ecr_broker::address::ListenAddress;
 use ecr_broker::config::Ops;
 use ecr_broker::source::SourceStatus;
-use program::{SERVE_SIMULATED, Server, program, run, signal};
+use program::{SERVE_SIMULATED, Server, activated, program, run, signal};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -332,15 +331,13 @@ fn p9_second_signal_ends_the_drain_delay_at_once() {
     assert_eq!(server.wait().code(), Some(130));
 }
 
-/// systemd passes descriptor 3; any program can pass its own.
 #[tokio::test]
 async fn ops_listener_takes_its_activated_socket() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let ops = socket.local_addr().unwrap().to_string();
-    let mut command =
-        program(&[("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0"), ("ECR_BROKER_SERVER_OPS_LISTEN", &ops)]);
-    command.args(SERVE_SIMULATED).stdin(OwnedFd::from(socket));
-    let server = Server::spawn_logging(command);
+    let mut command = program(&[("ECR_BROKER_SERVER_OPS_LISTEN", &ops)]);
+    command.args(SERVE_SIMULATED);
+    let server = Server::spawn_logging(activated(&command, socket));
     assert!(server.address.starts_with("grpc://") && !server.address.ends_with(&ops), "{}", server.address);
     assert_eq!(get(&ops, "/livez").await.text(), (200, "ok\n"));
     server.stop();

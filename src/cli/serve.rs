@@ -9,6 +9,7 @@ use super::simulation::Simulation;
 use crate::app::{self, Start, StartError};
 use crate::config::{self, AwsFiles, Files, Sources};
 use crate::environment;
+use crate::inherited::Inherited;
 use crate::server::ActivatedSockets;
 
 const EXAMPLES: &str = "\
@@ -51,8 +52,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    // First: it changes the environment, which must not happen once there are threads.
-    let sockets = ActivatedSockets::take()?;
+    // First: the numbers of the descriptors are theirs only until the process closes them.
+    let sockets = ActivatedSockets::take(Inherited::take()?)?;
     let start = Start {
         sources: sources(args, &sockets),
         sockets,

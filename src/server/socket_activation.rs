@@ -2,15 +2,15 @@
 //!
 //! While the broker restarts, clients wait in the queue of such a socket instead of being refused.
 
-use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
-use anyhow::{Context as _, ensure};
-use listenfd::ListenFd;
-use socket2::SockRef;
+use anyhow::{Context as _, bail, ensure};
+use socket2::{Domain, SockRef, Type};
 
 use crate::address::ListenAddress;
+use crate::inherited::Inherited;
 
 const NOT_LISTENING: &str = "the socket does not listen: it is a connection; set Accept=no in the .socket unit";
 
@@ -26,16 +26,14 @@ pub(super) enum ActivatedSocket {
 }
 
 impl ActivatedSockets {
-    /// Takes the sockets out of the environment (`LISTEN_FDS`, `LISTEN_PID`). It changes the environment, so call it once, before
-    /// the process has a second thread.
+    /// Takes the sockets among the descriptors that the service manager passed. Every descriptor must be one.
     ///
     /// # Errors
-    /// Fails if a socket does not listen or has no address.
-    pub fn take() -> anyhow::Result<Self> {
-        let mut environment = ListenFd::from_env();
-        let sockets = (0..environment.len()).map(|index| {
-            let socket = take_socket(&mut environment, index);
-            socket.with_context(|| format!("cannot use activated socket {} (LISTEN_FDS)", index + 1))
+    /// Fails if a descriptor is not a socket that listens and has an address.
+    pub fn take(inherited: Inherited) -> anyhow::Result<Self> {
+        let sockets = inherited.rest().into_iter().map(|one| {
+            let place = one.place;
+            take_socket(one.descriptor).with_context(|| format!("cannot use activated socket {place} (LISTEN_FDS)"))
         });
         sockets.collect::<Result<_, _>>().map(Self)
     }
@@ -53,19 +51,23 @@ impl ActivatedSockets {
     }
 }
 
-fn take_socket(environment: &mut ListenFd, index: usize) -> anyhow::Result<(ListenAddress, ActivatedSocket)> {
-    let missing = || io::Error::from(io::ErrorKind::NotFound);
-    if let Ok(socket) = environment.take_unix_listener(index) {
-        let socket = socket.ok_or_else(missing)?;
-        ensure!(SockRef::from(&socket).is_listener()?, NOT_LISTENING);
-        socket.set_nonblocking(true)?;
-        let path = socket.local_addr()?.as_pathname().map(ToOwned::to_owned);
-        let path =
-            path.context("the Unix socket has no path, so no client can find it; set a path in ListenStream=")?;
-        return Ok((ListenAddress::Unix(path), ActivatedSocket::Unix(socket)));
-    }
-    let socket = environment.take_tcp_listener(index)?.ok_or_else(missing)?;
-    ensure!(SockRef::from(&socket).is_listener()?, NOT_LISTENING);
+fn take_socket(descriptor: OwnedFd) -> anyhow::Result<(ListenAddress, ActivatedSocket)> {
+    let socket = SockRef::from(&descriptor);
+    ensure!(socket.r#type().context("it is not a socket")? == Type::STREAM, "the socket is not a stream socket");
+    ensure!(socket.is_listener()?, NOT_LISTENING);
     socket.set_nonblocking(true)?;
-    Ok((ListenAddress::Tcp(socket.local_addr()?), ActivatedSocket::Tcp(socket)))
+    match socket.domain()? {
+        Domain::UNIX => {
+            let socket = UnixListener::from(descriptor);
+            let path = socket.local_addr()?.as_pathname().map(ToOwned::to_owned);
+            let path =
+                path.context("the Unix socket has no path, so no client can find it; set a path in ListenStream=")?;
+            Ok((ListenAddress::Unix(path), ActivatedSocket::Unix(socket)))
+        }
+        Domain::IPV4 | Domain::IPV6 => {
+            let socket = TcpListener::from(descriptor);
+            Ok((ListenAddress::Tcp(socket.local_addr()?), ActivatedSocket::Tcp(socket)))
+        }
+        _ => bail!("the socket is neither a TCP nor a Unix socket"),
+    }
 }

@@ -9,6 +9,8 @@
 )]
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -308,7 +310,12 @@ pub fn signal(pid: u32, name: &str) {
 
 /// Returns the program without the variables of the test's environment that it would read.
 pub fn program(environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(PROGRAM);
+    program_at(Path::new(PROGRAM), environment)
+}
+
+/// Returns the same of a copy of the program.
+pub fn program_at(file: &Path, environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(file);
     for (name, _) in std::env::vars() {
         if ["ECR_BROKER_", "AWS_", "OTEL_", "RUST_", "XDG_"].iter().any(|prefix| name.starts_with(prefix))
             || name.to_ascii_uppercase().ends_with("_PROXY")
@@ -318,4 +325,25 @@ pub fn program(environment: &[(&str, &str)]) -> Command {
     }
     command.envs(environment.iter().copied());
     command
+}
+
+/// Returns `command` as systemd starts it: with its stdin as an activated socket, descriptor 3.
+pub fn activated(command: &Command, socket: impl Into<OwnedFd>) -> Command {
+    let mut service = in_shell(command, "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\" 3<&0 0</dev/null");
+    service.stdin(socket.into());
+    service
+}
+
+/// Returns a shell that runs a script with `command` as its arguments.
+pub fn in_shell(command: &Command, script: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    command.get_current_dir().into_iter().for_each(|directory| _ = shell.current_dir(directory));
+    shell
 }
