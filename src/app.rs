@@ -24,6 +24,7 @@ use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Diagnostic, Sources};
+use crate::descriptor_store::{self, DescriptorStore, Fingerprint};
 use crate::follow_file::FilesInEffect;
 use crate::limits::{LimitHits, Limits};
 use crate::metrics::{self, Exposition, Registry};
@@ -34,6 +35,7 @@ use crate::server::{
     self, ActivatedSockets, Connections, Drain, Endpoint, FINAL_FLUSH, GrpcService, Health, Server, ShutdownStages,
     grpc_service, refuse_loop,
 };
+use crate::service_manager::ServiceManager;
 use crate::signal::Signals;
 use crate::source;
 use crate::source::aws::admission::AdmissionControl;
@@ -67,6 +69,10 @@ pub struct Start {
     pub sources: Sources,
     /// Listening sockets from the environment.
     pub sockets: ActivatedSockets,
+    /// The service manager.
+    pub manager: ServiceManager,
+    /// What an earlier process left in the service manager's descriptor store.
+    pub stored: descriptor_store::Inherited,
     /// The simulated AWS to put behind the broker; none: AWS.
     #[cfg(feature = "simulator")]
     pub simulation: Option<crate::simulator::Settings>,
@@ -126,10 +132,12 @@ async fn serve_until_signal(
     if let Some(tls) = &auth.tls {
         tls.log_mistakes();
     }
+    let descriptor_store = Some(store_parts(&config, &start.sources, (start.stored, start.manager)));
     let config_info = reload::ConfigInfo::new(&start.sources, &mut metrics);
     let tracing = telemetry.sampler().map(Tracing::sampled_by).unwrap_or_default();
     let (sockets, files) = (start.sockets, in_effect.clone());
-    let parts = Parts { auth, sockets, tracing, metrics, files, ..Parts::new(clock) }.with_environment(&start.sources);
+    let parts = Parts { auth, sockets, tracing, descriptor_store, metrics, files, ..Parts::new(clock) };
+    let parts = parts.with_environment(&start.sources);
     let app = tokio::select! {
         app = App::build(config, parts) => app?,
         () = signals.received() => return Ok(()),
@@ -161,6 +169,7 @@ async fn serve_until_signal(
 pub struct App {
     config: Config,
     cache: CredentialCache,
+    descriptor_store: Option<DescriptorStore>,
     broker: Arc<Broker>,
     limits: Limits,
     rejections: RejectionRecorder,
@@ -179,7 +188,17 @@ impl App {
     /// # Errors
     /// Fails if AWS cannot be configured, the audit log cannot be opened, or a listener cannot be bound.
     pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
-        let Parts { clock, upstream, auth, mut sockets, default_sockets, tracing, mut metrics, files } = parts;
+        let Parts {
+            clock,
+            upstream,
+            auth,
+            mut sockets,
+            default_sockets,
+            tracing,
+            descriptor_store,
+            mut metrics,
+            files,
+        } = parts;
         metrics::register_program(&mut metrics);
 
         let upstream = match upstream {
@@ -191,6 +210,7 @@ impl App {
         let limit_hits = LimitHits::new(&mut metrics);
         let (settings, source) = (config.cache.clone(), upstream.source);
         let cache = CredentialCache::new(settings, source, Arc::clone(&clock), &limit_hits, &mut metrics);
+        let descriptor_store = DescriptorStore::start(descriptor_store, &cache, &clock, &mut metrics).await;
         let audit = config.audit.as_ref().map(|settings| open_audit_log(settings, &clock)).transpose()?;
         if let Some(audit) = &audit {
             audit.register(&mut metrics);
@@ -211,6 +231,7 @@ impl App {
             broker: Arc::clone(&broker),
             limits: limits.clone(),
             audit: rejections.audit_log().cloned(),
+            descriptor_store: descriptor_store.clone(),
             clock,
             files,
         });
@@ -251,6 +272,7 @@ impl App {
         Ok(Self {
             config,
             cache,
+            descriptor_store,
             broker,
             limits,
             rejections,
@@ -266,7 +288,7 @@ impl App {
 
     /// Serves until `shutdown` completes, then shuts down gracefully.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { config, cache, broker, health, rejections, .. } = self;
+        let Self { config, cache, descriptor_store, broker, health, rejections, .. } = self;
         let &server::Settings { drain_delay, drain_timeout, .. } = &config.server.connections;
         let server = Server::start(self.endpoints, &config.server.connections, self.connections, self.shutdown);
         self.status.count_connections_by(server.connections());
@@ -274,6 +296,7 @@ impl App {
         let first_fill = background::first_fill(Arc::clone(&broker), config.keep_warm.clone(), readiness);
         let keep_warm = background::keep_warm(broker, config.keep_warm);
         let maintenance = background::maintenance(cache.clone(), health.clone());
+        let copies = background::copies(descriptor_store.clone(), cache.clone());
         let rejection_counts = background::rejection_counts(rejections.clone());
 
         shutdown.await;
@@ -288,6 +311,10 @@ impl App {
         tokio::time::sleep(drain_delay).await;
         server.drain(Drain::First, drain_timeout).await;
         cache.wait_for_fetches(FINAL_FLUSH).await;
+        copies.abort();
+        if let Some(store) = descriptor_store {
+            store.write(&cache).await;
+        }
         server.drain(Drain::Last, FINAL_FLUSH).await;
         rejection_counts.abort();
         // What is left then is at least in the log: its lines come first.
@@ -352,6 +379,21 @@ async fn aws_upstream(
         endpoints: aws.endpoint_overrides(),
         source: Arc::new(Instrumented::new(AdmissionControl::new(measured, &admission))),
     })
+}
+
+/// Returns the parts of the store for a configuration from the process's sources.
+fn store_parts(
+    config: &Config,
+    sources: &Sources,
+    stored: (descriptor_store::Inherited, ServiceManager),
+) -> descriptor_store::Parts {
+    let settings = descriptor_store::Settings {
+        memory: config.restart_memory,
+        aws: Fingerprint::of_aws(&config.aws, sources.sdk_settings()),
+        profiles: config.aws.profiles.clone(),
+    };
+    let (inherited, manager) = stored;
+    descriptor_store::Parts { inherited, manager, settings }
 }
 
 fn broker_settings(config: &Config, region: Option<Region>) -> broker::Settings {

@@ -28,10 +28,12 @@ use crate::source::CredentialSource;
 use crate::trace::SpanIdentity;
 
 mod backoff;
+mod copies;
 mod entry;
 mod fetch;
 mod flight;
 mod index;
+mod kept;
 mod key_status;
 mod keys;
 mod lookup;
@@ -48,6 +50,7 @@ mod store;
 mod subscriptions;
 mod waiters;
 
+pub use self::kept::{KeptCredential, NotPutBack};
 pub use self::key_status::{CachedTimes, KeyFailure, KeyFilter, KeyOrder, KeyQuery, KeyStatus, KeysStatus};
 pub use self::lookup::{CacheStatus, Found, Lookup, RefreshState};
 pub use self::scope::{Cached, Scope};

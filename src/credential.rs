@@ -15,7 +15,7 @@ use crate::registry::{AccountId, Registry};
 
 mod origin;
 
-pub use self::origin::{Minter, SourceName};
+pub use self::origin::{Minter, SourceName, UnknownSource};
 
 /// The user name of every ECR password.
 pub const USERNAME: &str = "AWS";

@@ -35,6 +35,7 @@
 //! | tools | [`address`] | listen addresses, and the default addresses of broker and client |
 //! | tools | [`trace`] | span identities passed between tasks |
 //! | tools | [`aws_wire`] | AWS's wire protocols as a server sees them |
+//! | tools | [`seal`] | authenticated encryption of secrets that leave the process's memory |
 //! | tools | [`proxy`] | HTTP proxies of the environment, and the hosts without one |
 //! | tools | [`protocol`] | limits of the gRPC API that broker and clients share |
 //! | tools | [`pb`] | generated protobuf and gRPC types |
@@ -45,6 +46,7 @@
 //! | outside | [`audit`] | audit log, written before a credential is released |
 //! | outside | [`rejections`] | rate-limited records about requests and peers that got nothing |
 //! | broker | [`cache`] | credential cache with single flight, background refresh and failure backoff |
+//! | broker | [`descriptor_store`] | sealed copy of the cache, which outlives the process |
 //! | broker | [`broker`] | authorization and release of credentials |
 //! | front doors | [`status`] | the broker's state without secrets, for operators |
 //! | front doors | [`api`] | gRPC services and the ECR-compatible API |
@@ -94,6 +96,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "client")]
 pub mod credential;
+#[cfg(feature = "server")]
+pub mod descriptor_store;
 #[cfg(feature = "client")]
 pub mod doctor;
 pub mod environment;
@@ -142,6 +146,8 @@ pub mod registry;
 pub mod rejections;
 #[cfg(feature = "server")]
 pub mod request_id;
+#[cfg(feature = "server")]
+pub mod seal;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

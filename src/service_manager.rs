@@ -18,6 +18,8 @@ use tracing::warn;
 use crate::environment;
 use crate::sync::lock;
 
+mod descriptors;
+
 /// The variable by which the manager names its socket.
 const SOCKET: &str = "NOTIFY_SOCKET";
 /// Characters of a status. A message has at most 4096 bytes.

@@ -12,6 +12,7 @@ use crate::audit::{AuditLog, AuditStatus};
 use crate::broker::{Broker, RequestContext};
 use crate::cache::{CredentialCache, KeyQuery, KeysStatus};
 use crate::clock::Clock;
+use crate::descriptor_store::{DescriptorStore, StoreStatus};
 use crate::error::BrokerError;
 use crate::follow_file::FilesInEffect;
 use crate::limits::{ConnectionsStatus, Limits, LimitsStatus};
@@ -67,6 +68,8 @@ pub struct Status {
     pub reloads: ReloadsStatus,
     /// The audit log, if there is one.
     pub audit: Option<AuditStatus>,
+    /// The copy of the cache that outlives a restart, if there is one.
+    pub descriptor_store: Option<StoreStatus>,
 }
 
 /// The version of the broker.
@@ -133,6 +136,8 @@ pub struct Parts {
     pub limits: Limits,
     /// The audit log.
     pub audit: Option<AuditLog>,
+    /// The store of the cache's copy.
+    pub descriptor_store: Option<DescriptorStore>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The files that are in effect.
@@ -213,7 +218,7 @@ impl StatusReporter {
     pub async fn status(&self, query: KeyQuery) -> Status {
         let _gathering = self.0.gathering.lock().await;
         let Inner { parts, started, reloads, connections, configuration, .. } = &*self.0;
-        let Parts { readiness, cache, broker, limits, audit, clock, .. } = parts;
+        let Parts { readiness, cache, broker, limits, audit, descriptor_store, clock, .. } = parts;
         let now = clock.now();
         let audit = audit.as_ref().map(AuditLog::status);
         let mut regions = cache.regions();
@@ -243,6 +248,7 @@ impl StatusReporter {
             limits: limits.status(),
             reloads: reloads.status(),
             audit,
+            descriptor_store: descriptor_store.as_ref().map(DescriptorStore::status),
         }
     }
 }

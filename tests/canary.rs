@@ -6,6 +6,7 @@
 mod certificates;
 mod collector;
 mod fake_aws;
+mod keeper;
 mod program;
 mod scraped;
 mod support;
@@ -17,11 +18,13 @@ use std::time::{Duration, SystemTime};
 
 use certificates::{Authority, BROKER, RUNNER};
 use collector::Collector;
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use ecr_broker::clock::{Clock as _, SystemClock};
+use ecr_broker::descriptor_store::{COPY_NAME, KEY_NAME};
 use ecr_broker::pb;
 use ecr_broker::pb::operator_service_client::OperatorServiceClient;
 use fake_aws::{CANARY, FakeAws, FaultProxy};
+use keeper::Keeper;
 use program::{Server, program, run};
 use scraped::Scraped;
 use support::{Client, HOST, request};
@@ -209,7 +212,10 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
     let socket = format!("unix:{}", outside.path().join("broker.sock").display());
     command.args(["serve", "--listen", "127.0.0.1:0", "--listen", &socket, "--config", config.to_str().unwrap()]);
     command.current_dir(directory.path()).env("HOME", directory.path());
-    let broker = Server::spawn_logging(command);
+    // Only root's service manager keeps descriptors.
+    let mut keeper = Keeper::start();
+    let service = keeper.as_ref().map(|keeper| keeper.service(&command));
+    let broker = Server::spawn_logging(service.unwrap_or(command));
 
     let answers = make_every_call(Client::new(connect(&broker, &ca, None).await), &token, &mut secrets).await;
     assert!(answers > 20, "{answers}");
@@ -233,6 +239,14 @@ async fn p10_no_secret_is_written_to_logs_spans_audit_or_files() {
 
     for logged in ["credential fetched", "AWS is unreachable", "DEBUG"] {
         assert!(logs.contains(logged), "{logged} is not in the log, so the search would prove nothing");
+    }
+    if let Some(keeper) = &mut keeper {
+        assert_eq!(keeper.handle(), [COPY_NAME, KEY_NAME]);
+        let (copy, key) = (keeper.contents(COPY_NAME), keeper.contents(KEY_NAME));
+        assert!(copy.len() > 20 * 1_000 && key.len() >= 40, "{} {}", copy.len(), key.len());
+        secrets.search("the descriptor store", &String::from_utf8_lossy(&copy));
+        secrets.search("the descriptor store's key", &String::from_utf8_lossy(&key));
+        secrets.add("the descriptor store's key", &HEXLOWER.encode(&key[8..40]));
     }
     secrets.search("the log", &logs);
     let spans = collector.everything();

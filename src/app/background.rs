@@ -8,6 +8,7 @@ use tracing::warn;
 
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
+use crate::descriptor_store::DescriptorStore;
 use crate::follow_file::FilesInEffect;
 use crate::registry::Registry;
 use crate::rejections::{FLUSH_INTERVAL, RejectionRecorder};
@@ -55,6 +56,15 @@ pub(super) async fn configuration_health(files: FilesInEffect, health: Health) {
     loop {
         health.report_configuration(changes.next().await).await;
     }
+}
+
+/// Writes the copy of the cache whenever it has changed, if there is a store for it.
+pub(super) fn copies(store: Option<DescriptorStore>, cache: CredentialCache) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if let Some(store) = store {
+            supervise::run("descriptor store", || store.clone().follow(cache.clone())).await;
+        }
+    })
 }
 
 /// Writes the counts of rejections once a minute.

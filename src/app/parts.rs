@@ -8,6 +8,7 @@ use crate::address::default_sockets;
 use crate::api::trace::Tracing;
 use crate::clock::Clock;
 use crate::config::Sources;
+use crate::descriptor_store;
 use crate::follow_file::FilesInEffect;
 use crate::metrics::Registry;
 use crate::registry::Region;
@@ -29,6 +30,8 @@ pub struct Parts {
     pub default_sockets: Vec<PathBuf>,
     /// The spans that calls are recorded in.
     pub tracing: Tracing,
+    /// The store of the cache's copy, if there may be one.
+    pub descriptor_store: Option<descriptor_store::Parts>,
     /// The metrics of what was built before.
     pub metrics: Registry,
     /// The files that are in effect.
@@ -57,6 +60,7 @@ impl Parts {
             sockets: ActivatedSockets::default(),
             default_sockets: Vec::new(),
             tracing: Tracing::default(),
+            descriptor_store: None,
             metrics: Registry::default(),
             files: FilesInEffect::default(),
         }

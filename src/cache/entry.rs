@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::kept::KeptCredential;
 use super::lookup::CacheStatus;
-use crate::credential::{Credential, CredentialId};
+use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::jitter;
 use crate::moment::Moment;
 
@@ -66,6 +67,12 @@ impl Entry {
         }
     }
 
+    /// Returns what a later process needs to cache the credential as it is here.
+    pub(super) fn kept(&self, key: &CredentialKey) -> KeptCredential {
+        let (credential, refresh_at) = (Arc::clone(&self.credential), self.refresh_at);
+        KeptCredential { key: key.clone(), credential, refresh_at, is_stale: self.is_stale() }
+    }
+
     /// Checks that the credential lasts as long as `needed` and is not the `rejected` one (P3).
     ///
     /// Three places end a credential's use: this check, a denial in `Fetcher::keep_failure` (P5), and moka's expiry in `store.rs`.
@@ -121,6 +128,15 @@ impl Entry {
     /// Returns the delay after which a caller should ask again.
     pub(super) fn refresh_after(&self, now: Moment) -> Duration {
         self.due_in(now).max(MIN_REFRESH_AFTER).min(self.credential.remaining(now))
+    }
+}
+
+impl From<KeptCredential> for Entry {
+    /// Keeps the refresh time: credentials that were fetched at different times are not refreshed together after a restart.
+    fn from(kept: KeptCredential) -> Self {
+        let KeptCredential { key: _, credential, refresh_at, is_stale } = kept;
+        let (is_refreshing, is_stale) = (AtomicBool::new(false), AtomicBool::new(is_stale));
+        Self { credential, refresh_at, is_refreshing, is_stale, uses: Uses::default() }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::future::{Cache, CacheBuilder};
 use moka::policy::EvictionPolicy;
+use tokio::sync::Notify;
 
 use super::entry::Entry;
 use super::index::Index;
@@ -36,16 +37,20 @@ pub(super) struct Store {
     max_per_caller: usize,
     limit_hits: LimitHits,
     pub(super) index: Arc<Index>,
+    /// Notified when a credential was cached or removed.
+    pub(super) changes: Arc<Notify>,
 }
 
 impl Store {
     pub(super) fn new(capacity: u64, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
         let max_per_caller = (capacity / PER_CALLER_SHARE).max(1);
-        let index = Arc::<Index>::default();
+        let (index, changes) = (Arc::<Index>::default(), Arc::<Notify>::default());
+        let cache = |capacity| cache(capacity, clock, (&index, &changes), metrics);
         Self {
-            shared: cache(capacity, clock, &index, metrics).build(),
-            per_caller: cache(2 * max_per_caller, clock, &index, metrics).time_to_idle(PER_CALLER_IDLE).build(),
+            shared: cache(capacity).build(),
+            per_caller: cache(2 * max_per_caller).time_to_idle(PER_CALLER_IDLE).build(),
             index,
+            changes,
             limit_hits: metrics.limit_hits.clone(),
             max_per_caller: usize::try_from(max_per_caller).unwrap_or(usize::MAX),
         }
@@ -79,6 +84,7 @@ impl Store {
         // First: moka may evict the new entry at once, and its listener then removes it from the index.
         self.index.insert(&key, &entry);
         self.part(&key).insert(key, entry).await;
+        self.changes.notify_one();
     }
 
     pub(super) async fn invalidate(&self, key: &CredentialKey) {
@@ -104,15 +110,16 @@ impl Store {
 fn cache(
     capacity: u64,
     clock: &Arc<dyn Clock>,
-    index: &Arc<Index>,
+    (index, changes): (&Arc<Index>, &Arc<Notify>),
     metrics: &Metrics,
 ) -> CacheBuilder<CredentialKey, Arc<Entry>, Cache<CredentialKey, Arc<Entry>>> {
-    let (index, metrics) = (Arc::clone(index), metrics.clone());
+    let (index, changes, metrics) = (Arc::clone(index), Arc::clone(changes), metrics.clone());
     Cache::builder()
         .max_capacity(capacity)
         .eviction_listener(move |key, entry, cause| {
             index.remove(&key, &entry);
             metrics.evicted(cause);
+            changes.notify_one();
         })
         .eviction_policy(EvictionPolicy::lru())
         .expire_after(UntilExpiry(Arc::clone(clock)))

@@ -8,9 +8,11 @@ use super::config::{loopback_flag, report};
 use super::simulation::Simulation;
 use crate::app::{self, Start, StartError};
 use crate::config::{self, AwsFiles, Files, Sources};
+use crate::descriptor_store;
 use crate::environment;
 use crate::inherited::Inherited;
 use crate::server::ActivatedSockets;
+use crate::service_manager::ServiceManager;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,11 +54,16 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    // First: the numbers of the descriptors are theirs only until the process closes them.
-    let sockets = ActivatedSockets::take(Inherited::take()?)?;
+    // First: this changes the environment, which must not happen once there are threads.
+    let manager = ServiceManager::take()?;
+    let mut inherited = Inherited::take()?;
+    let stored = descriptor_store::Inherited::take(&mut inherited);
+    let sockets = ActivatedSockets::take(inherited)?;
     let start = Start {
         sources: sources(args, &sockets),
         sockets,
+        manager,
+        stored,
         #[cfg(feature = "simulator")]
         simulation: args.simulation.settings(),
     };

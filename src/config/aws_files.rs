@@ -87,6 +87,11 @@ impl AwsFiles {
         self.keys.iter().find(|found| found.key == key)
     }
 
+    /// Returns the keys with their values.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.keys.iter().map(|found| (found.key.as_str(), found.value.as_str()))
+    }
+
     /// Returns the endpoints of all services and of single ones.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = &AwsKey> {
         self.keys.iter().filter(|found| found.key.ends_with("endpoint_url"))

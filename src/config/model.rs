@@ -28,6 +28,8 @@ pub struct Config {
     pub aws: aws::Settings,
     /// Credential cache.
     pub cache: cache::Settings,
+    /// Memory of the copy of the cache that outlives a restart; zero: no copy.
+    pub restart_memory: u64,
     /// Registries whose credentials are refreshed without requests.
     pub keep_warm: Vec<Registry>,
     /// Other host names for registries.

@@ -275,6 +275,12 @@ define_sections! {
         /// kept for callers with fewer than 100 waiting requests.
         max_waiters: usize = 16384, count(1, 1_000_000);
 
+        /// Memory of the copy of the cache that outlives a restart, in two slots: a credential needs about 10
+        /// KB. The copy is sealed, and lies in the service manager's file descriptor store (systemd:
+        /// `FileDescriptorStoreMax=2`). Elsewhere there is no copy. `0B`: no copy. Raise it, and the memory
+        /// of the service by one and a half of it, for more than 6,000 credentials.
+        restart_memory: u64 = "64MiB", bytes(0, 1 << 33);
+
         /// Registries to fetch at the start and to refresh without requests: by the broker's own identity, or
         /// by each profile that a grant allows for them.
         keep_warm: Vec<Registry> = [], REGISTRIES,

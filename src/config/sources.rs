@@ -20,3 +20,20 @@ pub struct Sources {
     /// Flags of the command line: the setting's name, the flag and the value.
     pub flags: Vec<(&'static str, &'static str, toml::Value)>,
 }
+
+/// Variables of the SDK that are secrets. They change more often than the identity that they prove.
+const SECRETS: [&str; 3] = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
+
+impl Sources {
+    /// Returns the SDK's own settings, which decide which AWS it calls and as whom: its variables in the order of their names, then the
+    /// keys of its files. Secrets are left out.
+    #[must_use]
+    pub fn sdk_settings(&self) -> Vec<(&str, &str)> {
+        let of_sdk = |name: &str| name.starts_with("AWS_") && !SECRETS.contains(&name);
+        let variables = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut settings: Vec<_> = variables.filter(|(name, _)| of_sdk(name)).collect();
+        settings.sort_unstable();
+        settings.extend(self.aws_files.keys());
+        settings
+    }
+}

@@ -1,6 +1,7 @@
 //! Origin of a credential, for the audit log: the source that answered, and the IAM identity that minted it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 /// A source of credentials.
@@ -10,6 +11,11 @@ pub enum SourceName {
     Aws,
 }
 
+/// A text names no source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown source of credentials")]
+pub struct UnknownSource;
+
 impl SourceName {
     /// Returns the name in audit records.
     #[must_use]
@@ -17,6 +23,15 @@ impl SourceName {
         match self {
             Self::Aws => "aws",
         }
+    }
+}
+
+/// Parses the name in audit records.
+impl FromStr for SourceName {
+    type Err = UnknownSource;
+
+    fn from_str(id: &str) -> Result<Self, UnknownSource> {
+        [Self::Aws].into_iter().find(|source| source.id() == id).ok_or(UnknownSource)
     }
 }
 

@@ -6,6 +6,7 @@ use super::query::next_page_token;
 use super::{COMMIT, CheckName, PolicyMode, ReloadsStatus, Status, VERSION};
 use crate::audit::AuditStatus;
 use crate::cache::{CachedTimes, KeyFailure, KeyStatus};
+use crate::descriptor_store::{StoreStatus, Written};
 use crate::limits::{ConnectionsStatus, LimitsStatus, Used};
 use crate::pb;
 use crate::registry::Region;
@@ -31,6 +32,7 @@ impl From<&Status> for pb::GetStatusResponse {
             limits: Some(limits(status.limits)),
             reloads: Some(reloads(status.reloads)),
             audit: status.audit.map(audit),
+            descriptor_store: status.descriptor_store.map(descriptor_store),
             ready: status.ready,
             configuration: status.configuration.as_ref().map(|one| one.as_str().to_owned()).unwrap_or_default(),
             identity_expire_time: status.identity_expires.and_then(time),
@@ -120,6 +122,19 @@ fn audit(status: AuditStatus) -> pb::AuditSummary {
         failed: status.failed,
         failing: status.is_failing,
         below_reserve: status.is_below_reserve,
+    }
+}
+
+fn descriptor_store(status: StoreStatus) -> pb::DescriptorStoreSummary {
+    let StoreStatus { written, failed, restored, dropped } = status;
+    let count = |of: fn(&Written) -> usize| written.as_ref().map_or(0, |written| number(of(written)));
+    pb::DescriptorStoreSummary {
+        kept: count(|written| written.credentials),
+        bytes: count(|written| written.bytes),
+        write_time: written.and_then(|written| time(written.time)),
+        failed,
+        restored,
+        dropped,
     }
 }
 

@@ -28,6 +28,7 @@ mod other;
 mod overload;
 mod pull;
 mod registry;
+mod restart;
 mod shells;
 mod status_page;
 mod systemd;

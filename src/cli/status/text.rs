@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::cli::table::{Align, Column, lines};
 use crate::pb::{
-    AuditSummary, CacheSummary, GetStatusResponse, LimitUsage, PolicyMode, ReadinessCheck, ReadinessCheckName,
-    RegionStatus, ReloadSummary,
+    AuditSummary, CacheSummary, DescriptorStoreSummary, GetStatusResponse, LimitUsage, PolicyMode, ReadinessCheck,
+    ReadinessCheckName, RegionStatus, ReloadSummary,
 };
 use crate::quoted::Visible;
 use crate::time_text::{rfc3339_seconds, short};
@@ -60,6 +60,7 @@ pub(super) fn summary(status: &GetStatusResponse) -> Vec<String> {
         line("limits", &format!("requests in flight {requests}, watched registries {watches}")),
         line("reloads", &reloads(&status.reloads.unwrap_or_default())),
         line("audit log", &status.audit.as_ref().map_or_else(|| "none".to_owned(), audit)),
+        line("restart", &status.descriptor_store.as_ref().map_or_else(|| "loses the cache".to_owned(), store)),
     ]
 }
 
@@ -117,6 +118,14 @@ fn audit(audit: &AuditSummary) -> String {
         (false, false) => "",
     };
     format!("{written} written, {failed} failed, {queued} queued{state}")
+}
+
+fn store(store: &DescriptorStoreSummary) -> String {
+    let DescriptorStoreSummary { kept, bytes, write_time: _, failed, restored, dropped } = store;
+    let size = bytes.div_ceil(1024);
+    format!(
+        "keeps {kept} credentials in {size} KiB, {failed} writes failed; start: {restored} restored, {dropped} dropped"
+    )
 }
 
 pub(super) fn regions(regions: &[RegionStatus]) -> Vec<String> {

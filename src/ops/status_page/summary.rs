@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::text::moment;
 use crate::audit::AuditStatus;
+use crate::descriptor_store::StoreStatus;
 use crate::limits::Used;
 use crate::source::RegionStatus;
 use crate::status::{ReloadsStatus, Status};
@@ -81,6 +82,7 @@ pub(super) fn cards(status: &Status) -> Markup {
                 }))
                 (card("Reloads", &reloads(status.reloads)))
                 (card("Audit log", &audit(status.audit)))
+                (card("Kept over a restart", &store(status.descriptor_store)))
             }
         }
     }
@@ -132,5 +134,17 @@ fn audit(audit: Option<AuditStatus>) -> Markup {
         (fact("Written", &html! { (audit.written) }))
         (fact("Failed", &html! { (audit.failed) }))
         (fact("Queued", &html! { (audit.queued) }))
+    }
+}
+
+fn store(store: Option<StoreStatus>) -> Markup {
+    let Some(StoreStatus { written, failed, restored, dropped }) = store else {
+        return fact("State", &html! { "off" });
+    };
+    html! {
+        (fact("Credentials", &html! { (written.map_or(0, |written| written.credentials)) }))
+        (fact("Size, KiB", &html! { (written.map_or(0, |written| written.bytes).div_ceil(1024)) }))
+        (fact("Failed writes", &html! { @if failed > 0 { strong.bad { (failed) } } @else { "0" } }))
+        (fact("At the start", &html! { (restored) " restored, " (dropped) " dropped" }))
     }
 }

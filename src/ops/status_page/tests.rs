@@ -50,6 +50,7 @@ fn status(keys: Vec<KeyStatus>) -> Status {
         limits: LimitsStatus::default(),
         reloads: ReloadsStatus::default(),
         audit: None,
+        descriptor_store: None,
     }
 }
 

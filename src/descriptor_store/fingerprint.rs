@@ -1,0 +1,213 @@
+//! Fingerprints of what a credential depends on beside its key.
+//!
+//! They are the same in every version of the broker, so that an upgrade keeps the credentials: each field is named here, and none is
+//! printed by a derived format. A new field of a profile or of the AWS settings does not compile until it is added or left out here.
+
+use std::collections::HashMap;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::credential::ProfileName;
+use crate::profile::{Access, Attribution, Profile};
+use crate::source::aws;
+
+/// Size of a fingerprint.
+const BYTES: usize = 32;
+
+/// A digest of settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; BYTES]);
+
+/// The fingerprints of the running configuration.
+#[derive(Debug)]
+pub(super) struct Fingerprints {
+    pub(super) aws: Fingerprint,
+    profiles: HashMap<ProfileName, Fingerprint>,
+}
+
+/// Digests fields by their names, so that no two lists of fields are alike.
+struct Hasher(Sha256);
+
+impl Fingerprints {
+    pub(super) fn new(aws: Fingerprint, profiles: &[Profile]) -> Self {
+        let own = (ProfileName::default_profile(), Fingerprint::of_profile(None));
+        let of = |profile: &Profile| (profile.name.clone(), Fingerprint::of_profile(Some(profile)));
+        Self { aws, profiles: profiles.iter().map(of).chain([own]).collect() }
+    }
+
+    /// Returns the fingerprint of a profile, if there is one of this name.
+    pub(super) fn find(&self, name: &ProfileName) -> Option<Fingerprint> {
+        self.profiles.get(name).copied()
+    }
+}
+
+impl Fingerprint {
+    pub(super) fn as_bytes(&self) -> &[u8; BYTES] {
+        &self.0
+    }
+
+    pub(super) const fn from_bytes(bytes: [u8; BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the fingerprint of a profile; `None`: of the broker's own identity.
+    pub(super) fn of_profile(profile: Option<&Profile>) -> Self {
+        let mut hasher = Hasher::new("profile");
+        if let Some(profile) = profile {
+            let Profile { name, role_chain, access, repositories, attribution, source_identity } = profile;
+            hasher.field("name", name.as_str());
+            for role in role_chain {
+                hasher.field("role", &role.to_string());
+                hasher.optional("external_id", role.external_id.as_deref());
+            }
+            hasher.field("access", access_name(*access));
+            for repository in repositories {
+                hasher.field("repository", &repository.to_string());
+            }
+            hasher.field("attribution", attribution_name(*attribution));
+            hasher.field("source_identity", if *source_identity { "true" } else { "false" });
+        }
+        hasher.finish()
+    }
+
+    /// Returns the fingerprint of what decides which AWS is called and as whom: the settings, and `sdk`, the SDK's own variables and
+    /// keys with their values.
+    #[must_use]
+    pub fn of_aws<'a>(settings: &aws::Settings, sdk: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let aws::Settings {
+            region,
+            regions: _,
+            needs_region: _,
+            imds_disabled,
+            ca_bundle,
+            ecr_endpoint,
+            ecr_endpoints,
+            ecr_public_endpoint,
+            ecr_public_region,
+            sts_endpoint,
+            endpoints_are_fips,
+            web_identity,
+            // The way of the calls does not change whose credentials they return.
+            proxies: _,
+            connect_timeout: _,
+            attempt_timeout: _,
+            operation_timeout: _,
+            admission: _,
+            // Each credential has the fingerprint of its profile.
+            profiles: _,
+            simulated_credentials,
+        } = settings;
+        let mut hasher = Hasher::new("aws");
+        let ca_bundle = ca_bundle.as_ref().map(|path| path.to_string_lossy());
+        hasher.optional("region", region.as_deref());
+        hasher.flag("imds_disabled", *imds_disabled);
+        hasher.optional("ca_bundle", ca_bundle.as_deref());
+        hasher.optional("ecr_endpoint", ecr_endpoint.as_deref());
+        for (region, endpoint) in ecr_endpoints {
+            hasher.field("ecr_endpoint of", region);
+            hasher.field("is", endpoint);
+        }
+        hasher.optional("ecr_public_endpoint", ecr_public_endpoint.as_deref());
+        hasher.field("ecr_public_region", ecr_public_region);
+        hasher.optional("sts_endpoint", sts_endpoint.as_deref());
+        hasher.flag("endpoints_are_fips", *endpoints_are_fips);
+        hasher.optional("web_identity", web_identity.as_ref().map(|identity| identity.role_arn.as_str()));
+        hasher.flag("simulated_credentials", *simulated_credentials);
+        for (name, value) in sdk {
+            hasher.field("sdk", name);
+            hasher.field("is", value);
+        }
+        hasher.finish()
+    }
+}
+
+impl Hasher {
+    fn new(of: &str) -> Self {
+        let mut hasher = Self(Sha256::new());
+        hasher.field("ecr-broker fingerprint v1", of);
+        hasher
+    }
+
+    fn field(&mut self, name: &str, value: &str) {
+        for text in [name, value] {
+            self.0.update((text.len() as u64).to_le_bytes());
+            self.0.update(text.as_bytes());
+        }
+    }
+
+    fn optional(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.field(name, value);
+        }
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        self.optional(name, value.then_some("true"));
+    }
+
+    fn finish(self) -> Fingerprint {
+        Fingerprint(self.0.finalize().into())
+    }
+}
+
+fn access_name(access: Access) -> &'static str {
+    match access {
+        Access::Pull => "pull",
+        Access::Push => "push",
+        Access::Full => "full",
+    }
+}
+
+fn attribution_name(attribution: Attribution) -> &'static str {
+    match attribution {
+        Attribution::Broker => "broker",
+        Attribution::Caller => "caller",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+
+    use super::*;
+
+    fn profile() -> Profile {
+        Profile {
+            name: "ci".into(),
+            role_chain: vec!["arn:aws:iam::123456789012:role/a".parse().expect("a role")],
+            access: Access::Pull,
+            repositories: vec!["team-a/*".parse().expect("a pattern")],
+            attribution: Attribution::Broker,
+            source_identity: false,
+        }
+    }
+
+    #[test]
+    fn profile_fingerprint_differs_with_each_field() {
+        let changes: [fn(&mut Profile); 8] = [
+            |_| (),
+            |one| one.name = "cd".into(),
+            |one| one.role_chain.push(one.role_chain[0].clone()),
+            |one| one.role_chain[0].external_id = Some("x".to_owned()),
+            |one| one.access = Access::Full,
+            |one| one.repositories.clear(),
+            |one| one.attribution = Attribution::Caller,
+            |one| one.source_identity = true,
+        ];
+        let of = |change: &fn(&mut Profile)| {
+            let mut profile = profile();
+            change(&mut profile);
+            Fingerprint::of_profile(Some(&profile)).0
+        };
+        let own = Fingerprint::of_profile(None).0;
+        let different: std::collections::BTreeSet<_> = changes.iter().map(of).chain([own]).collect();
+        assert_eq!(different.len(), 9);
+    }
+
+    /// An upgrade would drop every credential if this changed.
+    #[test]
+    fn profile_fingerprint_is_the_same_in_each_version() {
+        let hex = |profile: Option<&Profile>| HEXLOWER.encode(&Fingerprint::of_profile(profile).0[..8]);
+        assert_eq!((hex(Some(&profile())).as_str(), hex(None).as_str()), ("f48b58eda76d9040", "9d7c4790d943668f"));
+    }
+}
