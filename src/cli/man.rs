@@ -79,15 +79,15 @@ fn page(command: &Command) -> anyhow::Result<String> {
 fn section(notes: &str) -> Roff {
     let (heading, text) = notes.split_once(':').unwrap_or(("Notes", notes));
     let mut roff = Roff::new();
-    let text = text.trim_start_matches([' ', '\n']);
+    let text = text.trim_start_matches('\n');
     roff.control("SH", [heading.to_uppercase().as_str()]);
     if text.lines().count() < 2 {
-        roff.text([roman(text)]);
+        roff.text([roman(text.trim_start())]);
         return roff;
     }
     roff.control("nf", []);
     for line in text.lines() {
-        roff.text([roman(line)]);
+        roff.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
     }
     roff.control("fi", []);
     roff
@@ -102,7 +102,7 @@ mod tests {
         let command =
             Command::new("x").about("Do it").after_long_help("Examples:\n  x a\n  .x b\n\nExit codes: 0 done");
         let page = page(&command).unwrap();
-        assert!(page.contains(".SH EXAMPLES\n.nf\nx a\n  .x b\n.fi\n"), "{page}");
+        assert!(page.contains(".SH EXAMPLES\n.nf\nx a\n\\&.x b\n.fi\n"), "{page}");
         assert!(page.contains(".SH \"EXIT CODES\"\n0 done\n"), "{page}");
     }
 }
