@@ -16,9 +16,9 @@ const MAX_SUBJECTS: usize = 1_000;
 pub(super) struct FailureNotes(BTreeMap<String, (String, Moment)>);
 
 impl FailureNotes {
-    /// Returns whether to print a failure, and remembers it. Request IDs and delays differ each time, and do not count.
+    /// Returns whether to print a failure, and remembers it. Request IDs, delays and waits differ each time, and do not count.
     pub(super) fn is_due(&mut self, subject: &str, failure: &Failure, now: Moment) -> bool {
-        let text = format!("{:?} {}", failure.reason, failure.message);
+        let text = format!("{:?} {}", failure.reason, without_wait(&failure.message));
         if self.0.get(subject).is_some_and(|(last, at)| *last == text && now.since(*at) < REMINDER) {
             return false;
         }
@@ -33,6 +33,13 @@ impl FailureNotes {
     pub(super) fn end(&mut self, subject: &str) -> bool {
         self.0.remove(subject).is_some()
     }
+}
+
+/// Returns a message without the time that the client waited: ` within 3.0 s`.
+fn without_wait(message: &str) -> String {
+    let Some((before, after)) = message.split_once(" within ") else { return message.to_owned() };
+    let rest = after.split_once(" s").map_or(after, |(_, rest)| rest);
+    before.to_owned() + rest
 }
 
 #[cfg(test)]
@@ -56,6 +63,8 @@ mod tests {
         assert!(is_due("a", failure("denied", "4"), 2));
         assert!(!is_due("a", failure("denied", "5"), 601));
         assert!(is_due("a", failure("denied", "6"), 602));
+        assert!(is_due("c", failure("no broker answers at unix:/s within 10.0 s: refused", ""), 602));
+        assert!(!is_due("c", failure("no broker answers at unix:/s: refused", ""), 603));
         assert!(notes.end("a") && !notes.end("a"));
         assert!(notes.is_due("a", &failure("denied", "7"), start.after(Duration::from_secs(603))));
     }
