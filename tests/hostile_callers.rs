@@ -283,3 +283,43 @@ async fn compressed_list_of_thousands_costs_no_more_than_a_few_calls() {
     scene.end("compressed lists", &figure).await;
     assert!(list < 8.0 * plain, "{figure}");
 }
+
+/// tonic decodes all messages of a call that should have one. Each costs as much as a call, and none counts in the caller's rate.
+#[tokio::test(flavor = "multi_thread")]
+async fn call_with_several_messages_costs_as_much_as_with_one() {
+    if !getuid().is_root() {
+        println!("skipped: this process may not call as another user");
+        return;
+    }
+    let scene = Scene::start(Setup::default()).await;
+    let cost = async |messages: usize, uid| {
+        let mut calls = Repeated::new(BATCH, Some("gzip"), &many_items());
+        calls.body = calls.body.repeat(messages);
+        let before = scene.broker.cpu_seconds();
+        let number = calls.run(scene.users(uid, 2)).await;
+        (scene.broker.cpu_seconds() - before) * 1e6 / f64::from(number)
+    };
+    let (one, five) = (cost(1, 2001).await, cost(5, 2002).await);
+    let figure = format!("{one:.0} us of CPU for a call with one message, {five:.0} us with five");
+    scene.end("several messages", &figure).await;
+    assert!(five < 2.0 * one, "{figure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_after_the_message_of_a_call_are_not_read() {
+    let scene = Scene::start(Setup { memory_mb: None, ..Setup::default() }).await;
+    let mut peer = Raw::open_over(scene.users(getuid().as_raw(), 1).remove(0), &[]).await;
+    let mut calls = Repeated::new(WHOAMI, None, &[]);
+    calls.body.extend([9; 100]);
+    peer.send(HEADERS, END_HEADERS, 1, &calls.headers).await.unwrap();
+    peer.send(DATA, 0, 1, &calls.body).await.unwrap();
+    let mut kinds = Vec::new();
+    while !kinds.contains(&DATA) {
+        let frame = peer.read_and_answer().await.unwrap();
+        if frame.stream == 1 {
+            assert!(frame.flags & END_STREAM == 0, "the call is refused: {frame:?}");
+            kinds.push(frame.kind);
+        }
+    }
+    scene.end("bytes after a message", "answered").await;
+}

@@ -168,15 +168,24 @@ impl AsRef<[u8]> for TrackedChunk {
 }
 
 impl RequestBody {
-    /// Returns the next bytes for the handler. That of a unary call gets nothing of a message that is not complete.
+    /// Returns the next bytes for the handler. That of a call with one message gets it once it is complete, and nothing beyond it:
+    /// tonic would decode any number of further messages, and use none.
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        let is_single = self.timeout.is_some();
         loop {
+            if is_single && self.first.is_complete() {
+                // The decoded message can be a hundred times larger. It must not wait for the end of the stream.
+                return Poll::Ready(None);
+            }
             match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
                 Some(Ok(frame)) => {
                     // Trailers of a request say nothing.
-                    let Ok(data) = frame.into_data() else { continue };
+                    let Ok(mut data) = frame.into_data() else { continue };
                     self.note_read(&data);
-                    let is_whole = self.timeout.is_none() || self.first.is_complete() || self.first.is_too_large();
+                    if is_single {
+                        data.truncate(data.len().saturating_sub(self.first.excess()));
+                    }
+                    let is_whole = !is_single || self.first.is_complete() || self.first.is_too_large();
                     if is_whole && self.partial.is_empty() {
                         return Poll::Ready(Some(Ok(data)));
                     }
@@ -226,10 +235,6 @@ impl http_body::Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Poll::Ready(data) = self.poll_data(context) {
             return Poll::Ready(data.map(|data| data.map(Frame::data)));
-        }
-        if self.timeout.is_some() && self.first.is_complete() {
-            // The decoded message can be a hundred times larger. It must not wait for the end of the stream.
-            return Poll::Ready(None);
         }
         let Some(timeout) = self.timeout else {
             self.account.note_unfinished();

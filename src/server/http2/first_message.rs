@@ -27,6 +27,11 @@ impl FirstMessage {
         self.read.checked_sub(PREFIX).is_some_and(|message| message >= self.announced())
     }
 
+    /// Returns how many of the bytes that were read are beyond the message.
+    pub(super) fn excess(&self) -> usize {
+        if self.read < PREFIX { 0 } else { (self.read - PREFIX).saturating_sub(self.announced()) }
+    }
+
     /// Returns whether the message is longer than any that is accepted. Its handler says so at once.
     pub(super) fn is_too_large(&self) -> bool {
         self.announced() > MAX_REQUEST_BYTES
@@ -62,9 +67,9 @@ mod tests {
                     assert!(!message.is_complete(), "{number}");
                     message.note_read(piece);
                 }
-                assert!(message.is_complete(), "in pieces of {piece}");
+                assert!(message.is_complete() && message.excess() == 0, "in pieces of {piece}");
                 message.note_read(b"more");
-                assert!(message.is_complete());
+                assert!(message.is_complete() && message.excess() == 4);
             }
         }
     }
