@@ -23,6 +23,10 @@ pub(in crate::limits) struct Limit {
     pub(in crate::limits) of_origin: usize,
     /// How many times as much there may be before a connection that holds some is paused: it reads on to give it back.
     pub(in crate::limits) of_holders: usize,
+    /// Bytes of an origin up to which its connections are paused only above [`Self::all_for_few`]: others that hold much delay it less.
+    pub(in crate::limits) few: usize,
+    /// Bytes of all connections together above which those of every origin are paused. More than any with much are let in to.
+    pub(in crate::limits) all_for_few: usize,
     /// The name of the limit in metrics.
     pub(in crate::limits) name: LimitName,
     /// The log line of a connection that is closed; none: connections are only paused.
@@ -97,10 +101,8 @@ impl Budget {
     /// Adds to an account. Closes connections if it, with others, holds too much.
     pub(super) fn charge(&self, balance: &Balance, bytes: usize) {
         balance.add(bytes, &self.0.total);
-        if self.0.limit.event.is_some()
-            && self.is_exhausted(balance)
-            && self.0.limit.is_exceeded(self.0.total.live(), balance.of_origin.live())
-        {
+        let Inner { limit, total, .. } = &*self.0;
+        if limit.event.is_some() && limit.is_exceeded(total.live(), balance.of_origin.live()) {
             self.make_room();
         }
     }
@@ -112,9 +114,15 @@ impl Budget {
 
     /// Returns whether nothing more may be read from the connection, until memory is released.
     pub(super) fn is_exhausted(&self, balance: &Balance) -> bool {
-        let times = if balance.bytes() == 0 { 1 } else { self.0.limit.of_holders };
+        let limit = &self.0.limit;
         let (all, of_origin) = (self.0.total.held(), balance.of_origin.held());
-        self.0.limit.is_exceeded(all / times, of_origin / times) && !balance.has_left()
+        let times = if balance.bytes() == 0 { 1 } else { limit.of_holders };
+        let is_exhausted = if of_origin <= limit.few {
+            all > limit.all_for_few
+        } else {
+            limit.is_exceeded(all / times, of_origin / times)
+        };
+        is_exhausted && !balance.has_left()
     }
 
     /// Keeps a connection until there is room for it. The caller checks that afterwards: it may have come just before.

@@ -14,12 +14,18 @@ const LIMIT: Limit = Limit {
     all: 1_000,
     of_origin: 400,
     of_holders: 1,
+    few: 0,
+    all_for_few: 1_000,
     name: LimitName::RequestMemory,
     event: Some("connection closed"),
 };
 
 fn budget() -> Budget {
-    Budget::new(LIMIT, Arc::new(Still::default()), LimitHits::new(&mut Registry::default()))
+    budget_of(LIMIT)
+}
+
+fn budget_of(limit: Limit) -> Budget {
+    Budget::new(limit, Arc::new(Still::default()), LimitHits::new(&mut Registry::default()))
 }
 
 fn account(budget: &Budget, uid: u32) -> Account {
@@ -158,6 +164,25 @@ fn origins_take_turns_and_one_above_its_share_waits() {
         tasks[at].poll(0);
     }
     assert_eq!(order, [1, 3, 2]);
+}
+
+#[test]
+fn origin_with_few_bytes_reads_on_above_the_limit_of_all() {
+    let budget = budget_of(Limit { event: None, few: 20, all_for_few: 1_500, ..LIMIT });
+    let (greedy, honest, other) =
+        ([1, 2, 3].map(|uid| account(&budget, uid)), account(&budget, 4), account(&budget, 5));
+    let is_paused = |account: &Account| account.poll_room(&Context::from_waker(Waker::noop())).is_pending();
+    greedy[0].charge(1_001);
+    assert!(is_paused(&greedy[0]) && !is_paused(&greedy[1]) && !is_paused(&honest));
+    greedy[1].charge(21);
+    honest.charge(20);
+    assert!(is_paused(&greedy[1]) && !is_paused(&honest) && !is_paused(&other));
+    honest.charge(1);
+    assert!(is_paused(&honest) && !is_paused(&other), "it has much now");
+    greedy[2].charge(500);
+    assert!(is_paused(&other), "the reserve is used up, too");
+    greedy[0].release(100);
+    assert!(!is_paused(&other));
 }
 
 #[test]

@@ -9,19 +9,25 @@ use crate::limits::hits::{LimitHits, LimitName};
 use crate::limits::memory::{Account, Budget, Limit};
 use crate::limits::origin::Origin;
 
+/// Bytes of an origin that are few: six calls that have started. An honest one seldom has more, and attackers need a hundred origins.
+const FEW: usize = 128 * 1024;
 /// Bytes of all connections together, and of those of one origin.
 pub(super) const LIMIT: Limit = Limit {
     all: 32 * 1024 * 1024,
     of_origin: 8 * 1024 * 1024,
     name: LimitName::RequestMemory,
     of_holders: 1,
+    few: FEW,
+    all_for_few: 36 * 1024 * 1024,
     event: Some("connection closed: too much memory for unanswered requests"),
 };
 /// Bytes of calls that have just started. Their messages arrive in a moment, so that other connections wait and none is closed.
 pub(super) const STARTED: Limit = Limit {
-    all: 8 * 1024 * 1024,
+    all: 6 * 1024 * 1024,
     of_origin: 4 * 1024 * 1024,
     of_holders: 2,
+    few: FEW,
+    all_for_few: 16 * 1024 * 1024,
     name: LimitName::RequestMemory,
     event: None,
 };

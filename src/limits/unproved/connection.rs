@@ -23,6 +23,8 @@ pub(super) const LIMIT: Limit = Limit {
     of_origin: 16 * 1024 * 1024,
     name: LimitName::UnprovedMemory,
     of_holders: 1,
+    few: 128 * 1024,
+    all_for_few: 18 * 1024 * 1024,
     event: Some("connection closed: too much memory without authentication"),
 };
 /// Bytes of requests that a peer may send before the broker reads them: the connection window.
