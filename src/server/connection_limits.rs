@@ -1,9 +1,13 @@
 //! Connection limits: how many connections may be open, in total and from one origin.
+//!
+//! A connection costs its peer nothing, so a few origins could hold all places and shut out the others. At the limit of all, the oldest
+//! connection of the origin with most is closed for one of an origin with fewer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::settings::Settings;
@@ -52,8 +56,10 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Open {
+    next: u64,
     total: usize,
-    by_origin: HashMap<Origin, usize>,
+    /// The end of each connection of an origin, the oldest first.
+    by_origin: HashMap<Origin, BTreeMap<u64, CancellationToken>>,
 }
 
 /// A counted connection; dropping the permit gives its place back.
@@ -61,6 +67,17 @@ struct Open {
 pub(super) struct ConnectionPermit {
     inner: Arc<Inner>,
     origin: Origin,
+    id: u64,
+    end: CancellationToken,
+}
+
+/// What became of a new connection at the limit of all.
+#[derive(Debug, Clone, Copy)]
+enum Reached {
+    /// It is refused by the limit of this scope.
+    Refused(Scope),
+    /// An older one makes room.
+    MadeRoom,
 }
 
 impl Limit {
@@ -116,57 +133,91 @@ impl ConnectionCounter {
 
     /// Counts one more connection; none, and a log line, if the total limit or the limit of its origin is reached.
     pub(super) fn acquire(&self, origin: Origin) -> Option<ConnectionPermit> {
-        match self.0.enter(origin) {
-            Ok(()) => Some(ConnectionPermit { inner: Arc::clone(&self.0), origin }),
-            Err(reached) => {
-                self.0.report(reached, origin);
-                None
-            }
+        let (entered, reached) = self.0.enter(origin);
+        if let Some(reached) = reached {
+            self.0.report(reached, origin);
         }
+        entered.map(|(id, end)| ConnectionPermit { inner: Arc::clone(&self.0), origin, id, end })
+    }
+}
+
+impl ConnectionPermit {
+    /// Completes when the connection must make room for another one.
+    pub(super) async fn ended(&self) {
+        self.end.cancelled().await;
+    }
+}
+
+impl Open {
+    fn of(&self, origin: Origin) -> usize {
+        self.by_origin.get(&origin).map_or(0, BTreeMap::len)
+    }
+
+    fn add(&mut self, origin: Origin) -> (u64, CancellationToken) {
+        let (id, end) = (self.next, CancellationToken::new());
+        (self.next, self.total) = (self.next + 1, self.total + 1);
+        self.by_origin.entry(origin).or_default().insert(id, end.clone());
+        (id, end)
+    }
+
+    fn remove(&mut self, origin: Origin, id: u64) -> Option<CancellationToken> {
+        let of_origin = self.by_origin.get_mut(&origin)?;
+        let end = of_origin.remove(&id)?;
+        if of_origin.is_empty() {
+            self.by_origin.remove(&origin);
+        }
+        self.total -= 1;
+        Some(end)
+    }
+
+    /// Ends the oldest connection of the origin with most, if it has more than `origin`. Returns whether there is one.
+    fn make_room(&mut self, origin: Origin) -> bool {
+        let oldest = |ends: &BTreeMap<u64, CancellationToken>| ends.keys().next().copied();
+        let most = self.by_origin.iter().max_by_key(|(_, ends)| (ends.len(), std::cmp::Reverse(oldest(ends))));
+        let Some((&largest, ends)) = most.filter(|(_, ends)| ends.len() > self.of(origin)) else { return false };
+        let end = oldest(ends).and_then(|id| self.remove(largest, id));
+        end.inspect(CancellationToken::cancel).is_some()
     }
 }
 
 impl Inner {
-    /// Counts one more connection, or returns the limit that is reached.
-    fn enter(&self, origin: Origin) -> Result<(), Scope> {
+    /// Counts one more connection, and returns the limit that is reached.
+    fn enter(&self, origin: Origin) -> (Option<(u64, CancellationToken)>, Option<Reached>) {
         let mut open = lock(&self.open);
-        let of_origin = open.by_origin.get(&origin).copied().unwrap_or_default();
-        if of_origin >= self.limits.get(Scope::of(origin)).connections {
-            return Err(Scope::of(origin));
+        if open.of(origin) >= self.limits.get(Scope::of(origin)).connections {
+            return (None, Some(Reached::Refused(Scope::of(origin))));
         }
-        if open.total >= self.limits.total.connections {
-            return Err(Scope::Total);
+        if open.total < self.limits.total.connections {
+            return (Some(open.add(origin)), None);
         }
-        open.total += 1;
-        open.by_origin.insert(origin, of_origin + 1);
-        Ok(())
+        if !open.make_room(origin) {
+            return (None, Some(Reached::Refused(Scope::Total)));
+        }
+        (Some(open.add(origin)), Some(Reached::MadeRoom))
     }
 
     /// Logs at most one line a minute for each limit: peers decide how often it is reached.
-    fn report(&self, reached: Scope, origin: Origin) {
-        self.hits.count(match reached {
+    fn report(&self, reached: Reached, origin: Origin) {
+        let (scope, event) = match reached {
+            Reached::Refused(scope) => (scope, "connection rejected: connection limit reached"),
+            Reached::MadeRoom => (Scope::Total, "connection closed for another one: connection limit reached"),
+        };
+        self.hits.count(match scope {
             Scope::Total => LimitName::Connections,
             Scope::Address => LimitName::ConnectionsPerAddress,
             Scope::Uid => LimitName::ConnectionsPerUid,
         });
-        if self.logs.get(reached).is_due(self.created.elapsed()) {
-            let &Limit { connections: limit, setting } = self.limits.get(reached);
+        if self.logs.get(scope).is_due(self.created.elapsed()) {
+            let &Limit { connections: limit, setting } = self.limits.get(scope);
             let suppressed_for = humantime::format_duration(log_throttle::INTERVAL);
-            warn!(?origin, limit, setting, %suppressed_for, "connection rejected: connection limit reached");
+            warn!(?origin, limit, setting, %suppressed_for, "{event}");
         }
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut open = lock(&self.inner.open);
-        open.total -= 1;
-        if let Some(count) = open.by_origin.get_mut(&self.origin) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_origin.remove(&self.origin);
-            }
-        }
+        lock(&self.inner.open).remove(self.origin, self.id);
     }
 }
 
@@ -189,11 +240,33 @@ mod tests {
         assert!(connections.acquire(a).is_none(), "limit of the origin");
         let third = connections.acquire(b);
         assert!(third.is_some());
-        assert!(connections.acquire(b).is_none(), "total limit");
+        assert!(connections.acquire(a).is_none(), "limit of the origin");
         drop(first);
-        assert!(connections.acquire(b).is_some());
-        drop((second, third));
+        let fourth = connections.acquire(b);
+        assert!(fourth.is_some());
+        assert!(connections.acquire(a).is_some(), "it has fewer than the other");
+        drop((second, third, fourth));
         assert!(lock(&connections.0.open).by_origin.is_empty(), "an origin without connections takes no memory");
+    }
+
+    #[tokio::test]
+    async fn oldest_connection_of_the_origin_with_most_makes_room() {
+        let limits =
+            ConnectionLimits { total: Limit::fixed(6), per_address: Limit::fixed(3), per_uid: Limit::fixed(3) };
+        let connections = ConnectionCounter::new(limits, LimitHits::new(&mut Registry::default()));
+        let open = |uid| connections.acquire(Origin::Uid(uid));
+        let greedy: Vec<_> = [1, 1, 1, 2, 2, 2].map(|uid| open(uid).expect("a place")).into();
+        assert!(open(1).is_none(), "its own limit");
+        let ended = |permits: &[ConnectionPermit]| permits.iter().map(|it| it.end.is_cancelled()).collect::<Vec<_>>();
+        let honest = [3, 3].map(|uid| open(uid).expect("a place"));
+        greedy[0].ended().await;
+        assert_eq!(ended(&greedy), [true, false, false, true, false, false], "the oldest of each");
+        assert_eq!((connections.used().used, ended(&honest)), (6, vec![false; 2]));
+        assert!(open(3).is_none(), "no other has more");
+        drop(greedy);
+        assert_eq!(connections.used().used, 2);
+        drop(honest);
+        assert!(lock(&connections.0.open).by_origin.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -202,10 +275,12 @@ mod tests {
         let (users, address) = ([1, 2, 3].map(Origin::Uid), Origin::of([127, 0, 0, 1].into()));
         let is_due = |scope: Scope| connections.0.logs.get(scope).is_due(connections.0.created.elapsed());
         let _open = [connections.acquire(users[0]), connections.acquire(users[0]), connections.acquire(users[1])];
-        assert!(connections.acquire(users[0]).is_none() && connections.acquire(users[2]).is_none());
+        assert!(connections.acquire(users[0]).is_none());
+        let more = connections.acquire(users[2]);
+        assert!(more.is_some(), "another one makes room");
         assert_eq!([Scope::Uid, Scope::Total, Scope::Address].map(is_due), [false, false, true]);
         tokio::time::advance(log_throttle::INTERVAL).await;
-        assert!(connections.acquire(address).is_none(), "the total limit");
+        assert!(connections.acquire(address).is_some(), "another one makes room");
         assert_eq!([Scope::Uid, Scope::Total, Scope::Address].map(is_due), [true, false, true]);
     }
 }

@@ -114,7 +114,7 @@ impl DrainGroup {
             () = protocol.serve(stream, origin, &lifetime) => {}
             () = self.shutdown.abort.cancelled() => {}
             () = lifetime.expired() => {}
+            () = place.ended() => {}
         }
-        drop(place);
     }
 }

@@ -17,9 +17,16 @@ pub(super) struct Places {
 /// The place of a connection, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    _permit: ConnectionPermit,
+    permit: ConnectionPermit,
     /// The limits of the connection until its peer proves who it is.
     pub(super) unproved: Option<Unproved>,
+}
+
+impl Place {
+    /// Completes when the connection must make room for another one.
+    pub(super) async fn ended(&self) {
+        self.permit.ended().await;
+    }
 }
 
 impl Places {
@@ -55,6 +62,6 @@ impl Places {
             Accepted::Tcp(..) => &self.ecr_api,
         };
         let permit = counter.acquire(origin)?;
-        Some(Place { _permit: permit, unproved: must_prove.then(|| self.unproved.enter(origin)) })
+        Some(Place { permit, unproved: must_prove.then(|| self.unproved.enter(origin)) })
     }
 }
