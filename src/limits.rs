@@ -36,7 +36,7 @@ pub(crate) use self::rate::Rate;
 pub use self::request_memory::{BodyMemory, ConnectionMemory, HeldMemory, RequestMemory};
 pub use self::settings::Settings;
 pub use self::status::{ConnectionsStatus, LimitsStatus, Used};
-pub use self::unproved::{HealthWatch, Unproved, UnprovedCall, UnprovedConnections, UnprovedHandshake};
+pub use self::unproved::{HealthWatch, Unproved, UnprovedCall, UnprovedConnections, UnprovedTlsBytes};
 pub use self::usage::Admission;
 
 /// The limits and the usage that counts against them. A clone is a handle to the same usage.

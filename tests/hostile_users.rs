@@ -154,6 +154,38 @@ async fn most_connections_of_five_users_starve_no_other() {
     attacks_of_users(announcements(), &USERS, 256).await;
 }
 
+/// Silent connections of five users, as many as there are places for Unix sockets, and a quarter more.
+async fn users_that_hold_every_place(places: usize) {
+    if !rustix::process::getuid().is_root() {
+        println!("skipped: this process may not call as another user");
+        return;
+    }
+    let environment = vec![
+        ("ECR_BROKER_SERVER_MAX_CONNECTIONS", places.to_string()),
+        ("ECR_BROKER_SERVER_MAX_CONNECTIONS_PER_UID", (places / 4).to_string()),
+    ];
+    let scene = Scene::start(Setup { environment, ..Setup::default() }).await;
+    let streams = USERS.iter().flat_map(|uid| scene.users(*uid, places / 4));
+    let opened = streams.map(async |stream| Raw::try_open_over(stream, &[]).await.ok());
+    let peers: Vec<_> = stream::iter(opened).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+    let connected = peers.len();
+    // Each honest caller makes five connections for them.
+    scene.more_honest_calls(50).await;
+    let log = scene.end("every place", &format!("{connected} connections of five users for {places} places")).await;
+    assert!(log.contains("connection closed for another one"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_that_hold_every_place_shut_out_no_other() {
+    users_that_hold_every_place(128).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "connects 5,120 peers: cargo test --test hostile_users -- --ignored"]
+async fn users_that_hold_4096_places_shut_out_no_other() {
+    users_that_hold_every_place(4_096).await;
+}
+
 /// The allocator returns what it has not used for half a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_of_2000_connections_comes_back_when_they_leave() {
@@ -211,4 +243,47 @@ async fn certificate_with_a_small_grant_takes_no_memory_from_others() {
         let (open, ()) = tokio::join!(attack.run(peers), hundred_calls(&bystander));
         scene.end(attack.name, &format!("24 connections over mTLS, {open} open after {TIME:?}")).await;
     }
+}
+
+/// Sends a TLS record without its last byte, on a connection that speaks HTTP/2.
+async fn incomplete_record(scene: &Scene, id: Option<&str>, source: Ipv4Addr) -> Option<Raw<TlsStream<TcpStream>>> {
+    let stream = match id {
+        Some(id) => scene.certified_tls(id, source).await,
+        None => scene.try_tls(source).await,
+    };
+    let mut peer = Raw::try_open_over(stream.ok()?, &[]).await.ok()?;
+    let (io, session) = peer.stream.get_mut();
+    std::io::Write::write_all(&mut session.writer(), &[0; 16_000]).unwrap();
+    let mut record = Vec::new();
+    session.write_tls(&mut record).unwrap();
+    tokio::io::AsyncWriteExt::write_all(io, &record[..record.len() - 1]).await.ok()?;
+    Some(peer)
+}
+
+/// Records that are never complete, of certificates and of strangers. rustls keeps 16 KB of each.
+async fn incomplete_records(addresses: u8, each: usize) {
+    for id in [Some(ATTACKER), None] {
+        let scene = Scene::start(Setup::default()).await;
+        let before = scene.broker.memory_mb();
+        let sources = (0..each).flat_map(|_| (1..=addresses).map(attacker));
+        let sent = sources.map(|source| incomplete_record(&scene, id, source));
+        let peers: Vec<_> = stream::iter(sent).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+        let (sent, after, began) = (peers.len(), scene.broker.memory_mb(), Instant::now());
+        let closed = async |mut peer: Raw<TlsStream<TcpStream>>| while peer.read_and_answer().await.is_ok() {};
+        timeout(Duration::from_secs(30), join_all(peers.into_iter().map(closed))).await.expect("all are closed");
+        let figure =
+            format!("{sent} records, {before} MB before, {after} MB then, closed {:.1?} later", began.elapsed());
+        scene.end(if id.is_some() { "records of certificates" } else { "records of strangers" }, &figure).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn incomplete_tls_records_take_bounded_memory_and_end() {
+    incomplete_records(4, 32).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "connects 4,096 peers: cargo test --test hostile_users -- --ignored"]
+async fn incomplete_tls_records_of_sixteen_addresses() {
+    incomplete_records(16, 256).await;
 }

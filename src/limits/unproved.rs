@@ -7,12 +7,12 @@
 mod call;
 mod connection;
 mod end;
-mod handshake;
 mod registry;
+mod tls_bytes;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::call::{HealthWatch, UnprovedCall};
 pub use self::connection::{Unproved, UnprovedConnections};
-pub use self::handshake::UnprovedHandshake;
+pub use self::tls_bytes::UnprovedTlsBytes;

@@ -13,10 +13,10 @@ use super::lifetime::Lifetime;
 use super::listener::Accepted;
 use super::misbehaviour;
 use super::protocol::Protocol;
-use super::tls_handshake::{Established, NotEstablished, TlsHandshake};
+use super::tls_handshake::{Established, NotEstablished, TlsHandshake, TlsMemory};
 use crate::authn::tls::{Application, Tls};
 use crate::authn::{Peer, TcpAuthn, TcpPeer, UnixPeer};
-use crate::limits::{Attempt, Limits, Origin, RetryAfter};
+use crate::limits::{Attempt, ConnectionMemory, Limits, Origin, RetryAfter};
 use crate::rejections::RejectionRecorder;
 
 mod authority;
@@ -55,11 +55,13 @@ impl GrpcProtocol {
 
     async fn serve_tcp(&self, stream: TcpStream, from: TcpPeer, origin: Origin, lifetime: &Lifetime) {
         let Some(tls) = &self.authn.tls else {
-            let connection = self.connection(self.authn.peer(from, None), origin, lifetime);
+            let memory = self.limits.request_memory().enter(origin);
+            let connection = self.connection(self.authn.peer(from, None), origin, lifetime, memory);
             return self.record_misbehaviour(connection.serve(stream, lifetime).await, origin);
         };
-        if let Some((stream, certificate)) = self.handshake(tls, stream, (origin, from), lifetime).await {
-            let connection = self.connection(self.authn.peer(from, certificate), origin, lifetime);
+        let memory = self.limits.request_memory().enter(origin);
+        if let Some((stream, certificate)) = self.handshake(tls, stream, (origin, from), lifetime, &memory).await {
+            let connection = self.connection(self.authn.peer(from, certificate), origin, lifetime, memory);
             self.record_misbehaviour(connection.serve(stream, lifetime).await, origin);
         }
     }
@@ -77,13 +79,15 @@ impl GrpcProtocol {
         stream: TcpStream,
         (origin, TcpPeer { address: from, .. }): (Origin, TcpPeer),
         lifetime: &Lifetime,
+        memory: &ConnectionMemory,
     ) -> Option<Established> {
         if let Err(RetryAfter(wait)) = self.limits.check_origin(origin, Attempt::Handshake) {
             debug!(%from, ?wait, "connection rejected: too many failed authentications");
             return None;
         }
         let handshake = TlsHandshake { rejections: self.rejections.clone() };
-        let failed = match handshake.perform(tls, stream, Application::Http2, from, lifetime).await {
+        let memory = TlsMemory { unproved: lifetime.unproved().cloned(), proved: Some(memory.clone()) };
+        let failed = match handshake.perform(tls, stream, Application::Http2, from, lifetime, memory).await {
             Ok(established) => return Some(established),
             Err(failed) => failed,
         };
@@ -95,13 +99,13 @@ impl GrpcProtocol {
     }
 
     /// Returns the connection of a TCP peer; without proof it stays unproved until a call is authenticated.
-    fn connection(&self, peer: Peer, origin: Origin, lifetime: &Lifetime) -> Connection {
+    fn connection(&self, peer: Peer, origin: Origin, lifetime: &Lifetime, memory: ConnectionMemory) -> Connection {
         let unproved = lifetime.unproved().filter(|_| matches!(peer, Peer::Unknown(_))).cloned();
         if let (None, Some(connection)) = (&unproved, lifetime.unproved()) {
             connection.note_proved();
         }
         let service = self.service.clone().for_peer(peer, origin, unproved.clone());
-        Connection::new(service, None, unproved, self.limits.request_memory().enter(origin))
+        Connection::new(service, None, unproved, memory)
     }
 }
 

@@ -1,4 +1,4 @@
-//! TLS handshakes: their time limit, and the record of rejected client certificates.
+//! TLS handshakes: their time limit, the record of rejected client certificates, and the memory of TLS before and after them.
 
 use std::io;
 use std::net::IpAddr;
@@ -6,18 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
+pub(super) use self::established::EstablishedStream;
+pub(super) use self::memory::TlsMemory;
 use self::stream::HandshakeStream;
 use super::first_bytes::{self, NEEDS_TLS, PREFACE, Spoken};
 use super::lifetime::Lifetime;
 use super::misbehaviour;
 use crate::audit::{Outcome, Proof, Unauthenticated};
 use crate::authn::tls::{self, Application, Tls, VerifiedCertificate};
-use crate::limits::{Origin, UnprovedHandshake};
+use crate::limits::Origin;
 use crate::rejections::{Kind, RejectionRecorder, Subject};
 
+mod established;
+mod memory;
+mod records;
 mod stream;
 
 /// Time for a TLS handshake. The connection limits bound how many run at a time. A queue of handshakes would not do: silent peers
@@ -25,7 +29,7 @@ mod stream;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An established connection, and the client certificate if the peer presented one.
-pub(super) type Established = (TlsStream<HandshakeStream<TcpStream>>, Option<VerifiedCertificate>);
+pub(super) type Established = (EstablishedStream<TcpStream>, Option<VerifiedCertificate>);
 
 /// Failure of a handshake.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ pub(crate) struct TlsHandshake {
 }
 
 impl TlsHandshake {
-    /// Performs the server's side of a handshake with the peer at `from`.
+    /// Performs the server's side of a handshake with the peer at `from`. What TLS keeps counts in `memory`, also afterwards.
     pub(super) async fn perform(
         &self,
         tls: &Arc<Tls>,
@@ -64,18 +68,17 @@ impl TlsHandshake {
         application: Application,
         from: IpAddr,
         lifetime: &Lifetime,
+        memory: TlsMemory,
     ) -> Result<Established, NotEstablished> {
-        let handshake = self.shake_hands(tls, stream, application, from, lifetime);
+        let handshake = self.shake_hands(tls, stream, application, from, memory);
         let handshake = tokio::select! {
             handshake = tokio::time::timeout(TIMEOUT, handshake) => handshake,
             () = lifetime.draining() => return Err(NotEstablished::Draining),
         };
-        let mut established = handshake.unwrap_or_else(|_| {
+        handshake.unwrap_or_else(|_| {
             debug!(%from, "connection closed: TLS handshake timed out");
             Err(NotEstablished::Failed)
-        })?;
-        established.0.get_mut().0.note_established();
-        Ok(established)
+        })
     }
 
     /// Performs the handshake, or records why it failed.
@@ -85,15 +88,15 @@ impl TlsHandshake {
         stream: TcpStream,
         application: Application,
         from: IpAddr,
-        lifetime: &Lifetime,
+        memory: TlsMemory,
     ) -> Result<Established, NotEstablished> {
         let spoken = spoken(&stream).await;
         if spoken == Spoken::Http1 {
             misbehaviour::record(&self.rejections, "HTTP/1.1 without TLS on a port with TLS", Origin::of(from));
             return Err(NotEstablished::Http1(stream));
         }
-        let stream = HandshakeStream::new(stream, UnprovedHandshake::begin(lifetime.unproved()));
-        tls.accept(stream, application).await.map_err(|error| {
+        let accepted = tls.accept(HandshakeStream::new(stream, memory.clone()), application).await;
+        let (stream, certificate) = accepted.map_err(|error| {
             match spoken {
                 // rustls has answered with an alert, by which a client recognizes TLS.
                 Spoken::Http2 => {
@@ -102,7 +105,8 @@ impl TlsHandshake {
                 _ => self.record_failure(&error, from),
             }
             NotEstablished::Failed
-        })
+        })?;
+        Ok((EstablishedStream::new(stream, memory), certificate))
     }
 
     /// Records a client certificate that was rejected, or counts it. Other failed handshakes are noise.

@@ -16,7 +16,7 @@ use crate::ops::{Ops, OpsPeer};
 use crate::server::lifetime::Lifetime;
 use crate::server::listener::Accepted;
 use crate::server::protocol::Protocol;
-use crate::server::tls_handshake::TlsHandshake;
+use crate::server::tls_handshake::{TlsHandshake, TlsMemory};
 
 /// Memory for a request. Probes and Prometheus send a few hundred bytes.
 const BUFFER: usize = 16 * 1024;
@@ -41,7 +41,8 @@ impl OpsProtocol {
             return self.serve_io(stream, &peer(None), lifetime).await;
         };
         // Failed handshakes do not count against the origin: it could be that of the probes, too.
-        match self.handshake.perform(tls, stream, Application::Http1, from.address, lifetime).await {
+        let memory = TlsMemory { unproved: lifetime.unproved().cloned(), proved: None };
+        match self.handshake.perform(tls, stream, Application::Http1, from.address, lifetime, memory).await {
             Ok((stream, certificate)) => self.serve_io(stream, &peer(certificate.map(Arc::new)), lifetime).await,
             Err(failed) => failed.answer().await,
         }

@@ -103,6 +103,7 @@ impl Connection {
         let started = tokio::select! {
             started = tokio::time::timeout(PREFACE_TIMEOUT, begin) => started,
             () = lifetime.draining() => return Err(None),
+            () = self.memory.closing() => return Err(None),
         };
         match started {
             Ok(Ok(io)) => return Ok(io),

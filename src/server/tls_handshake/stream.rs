@@ -1,4 +1,4 @@
-//! The byte stream of a TLS connection: counts and limits what the peer sends during the handshake.
+//! The byte stream under TLS: counts and limits what the peer sends during the handshake, then what it sends to the layer above.
 //!
 //! rustls keeps a handshake message until it is complete, up to 64 KB. The peer has proved nothing by then.
 
@@ -8,27 +8,53 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::limits::UnprovedHandshake;
+use super::memory::{HeldBytes, TlsMemory};
+use super::records::Records;
 
 /// Longest handshake of a peer. A client hello and a chain of certificates have a few KB each.
 const MAX_HANDSHAKE: usize = 32 * 1024;
 
 /// A stream on which a handshake comes first.
 #[derive(Debug)]
-pub(in crate::server) struct HandshakeStream<S> {
+pub(super) struct HandshakeStream<S> {
     inner: S,
-    /// Bytes that may still arrive before the handshake ends, and the count of those that have; `None` once it has ended.
-    handshake: Option<(usize, UnprovedHandshake)>,
+    /// The memory of the handshake; `None` once it has ended.
+    handshake: Option<TlsMemory>,
+    held: Option<HeldBytes>,
+    /// Bytes that were read: of the handshake, later since they were taken.
+    read: usize,
+    records: Records,
 }
 
 impl<S> HandshakeStream<S> {
-    pub(in crate::server) fn new(inner: S, handshake: UnprovedHandshake) -> Self {
-        Self { inner, handshake: Some((MAX_HANDSHAKE, handshake)) }
+    pub(super) fn new(inner: S, memory: TlsMemory) -> Self {
+        Self { inner, handshake: Some(memory), held: None, read: 0, records: Records::default() }
     }
 
-    /// Notes the end of the handshake: nothing is counted or limited any more.
-    pub(in crate::server) fn note_established(&mut self) {
-        self.handshake = None;
+    /// Notes the end of the handshake: nothing is limited here any more.
+    pub(super) fn note_established(&mut self) {
+        (self.handshake, self.held, self.read) = (None, None, 0);
+    }
+
+    /// Returns how many bytes were read since the last call.
+    pub(super) fn take_read(&mut self) -> usize {
+        std::mem::take(&mut self.read)
+    }
+
+    /// Returns how many bytes of a record were read that is not complete.
+    pub(super) fn incomplete(&self) -> usize {
+        self.records.incomplete()
+    }
+
+    fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.read += bytes.len();
+        self.records.follow(bytes);
+        let Some(memory) = &self.handshake else { return Ok(()) };
+        self.held = memory.hold(self.read);
+        if self.read > MAX_HANDSHAKE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the TLS handshake is too long"));
+        }
+        Ok(())
     }
 }
 
@@ -38,15 +64,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for HandshakeStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { inner, handshake } = &mut *self;
-        let Some((left, counted)) = handshake else { return Pin::new(inner).poll_read(context, buffer) };
         let before = buffer.filled().len();
-        ready!(Pin::new(inner).poll_read(context, buffer))?;
-        let read = buffer.filled().len() - before;
-        counted.note_read(read);
-        let rest = left.checked_sub(read);
-        *left = rest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the TLS handshake is too long"))?;
-        Poll::Ready(Ok(()))
+        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        Poll::Ready(self.note_read(&buffer.filled()[before..]))
     }
 }
 
