@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::caller::{Caller, CallerGroup, Principal};
+use crate::log_throttle::LogThrottle;
 
 /// Part of the free space that one caller's records may use up, once less is free than the reserve. The share shrinks with what is
 /// left, so that any number of callers leaves something to the next one (dynamic threshold, as switches share their buffers).
@@ -15,6 +17,9 @@ const GROUP_SHARE: u64 = 2;
 const MIN_CALLER_BYTES: u64 = 64 * 1024;
 /// What every group may use.
 const MIN_GROUP_BYTES: u64 = 1024 * 1024;
+/// Part of the reserve that must be free beyond it before it counts as recovered. A process of the host that takes space and frees it
+/// again would else renew the shares with each turn.
+const RECOVERED_SHARE: u64 = 16;
 /// Callers whose use is counted one by one. Further ones count with their group only.
 const MAX_CALLERS: usize = 8_192;
 
@@ -28,28 +33,37 @@ pub(super) struct Reserve {
     has_refused: bool,
     by_caller: HashMap<Principal, u64>,
     by_group: HashMap<CallerGroup, u64>,
+    created: Instant,
+    /// Of the lines that say that the reserve was reached, and that it has recovered.
+    logs: [LogThrottle; 2],
 }
 
 impl Reserve {
     pub(super) fn new(bytes: u64) -> Self {
-        let (by_caller, by_group) = (HashMap::new(), HashMap::new());
-        Self { bytes, free: u64::MAX, is_reached: false, has_refused: false, by_caller, by_group }
+        let (by_caller, by_group, logs) = Default::default();
+        let created = Instant::now();
+        Self { bytes, free: u64::MAX, is_reached: false, has_refused: false, by_caller, by_group, created, logs }
     }
 
     /// Notes the free space; `None` if the output has no such limit.
     pub(super) fn note_free(&mut self, free: Option<u64>) {
         self.free = free.unwrap_or(u64::MAX);
-        let was_reached = std::mem::replace(&mut self.is_reached, self.free < self.bytes);
-        let (free, reserve) = (self.free, self.bytes);
-        match (was_reached, self.is_reached) {
-            (false, true) => {
-                warn!(free, reserve, "audit reserve reached; denials are only counted, and callers have shares");
-            }
-            (true, false) => {
-                info!(free, reserve, "audit reserve recovered");
-                *self = Self { free, ..Self::new(reserve) };
-            }
-            _ => {}
+        let needed = if self.is_reached { self.bytes.saturating_add(self.bytes / RECOVERED_SHARE) } else { self.bytes };
+        let is_reached = self.free < needed;
+        if std::mem::replace(&mut self.is_reached, is_reached) == is_reached {
+            return;
+        }
+        let (free, reserve, now) = (self.free, self.bytes, self.created.elapsed());
+        let [reached, recovered] = &self.logs;
+        if is_reached && reached.is_due(now) {
+            warn!(free, reserve, "audit reserve reached; denials are only counted, and callers have shares");
+        } else if !is_reached && recovered.is_due(now) {
+            info!(free, reserve, "audit reserve recovered");
+        }
+        if !is_reached {
+            self.has_refused = false;
+            self.by_caller.clear();
+            self.by_group.clear();
         }
     }
 
@@ -112,6 +126,22 @@ mod tests {
         assert!(records(&mut reserve, "uid:1002,gid:1") * RECORD > RESERVE / 11);
         reserve.note_free(Some(2 * RESERVE));
         assert!(reserve.admit(&"uid:1001,gid:1001".parse().unwrap(), RECORD), "the space has returned");
+    }
+
+    #[test]
+    fn space_that_comes_and_goes_renews_no_share() {
+        let mut reserve = reached();
+        let first = records(&mut reserve, "uid:1001,gid:1001");
+        for _ in 0..100 {
+            reserve.note_free(Some(RESERVE + RESERVE / 32));
+            assert!(reserve.is_reached());
+            reserve.note_free(Some(RESERVE - 1));
+        }
+        assert!(records(&mut reserve, "uid:1001,gid:1001") <= first / 8);
+        reserve.note_free(Some(RESERVE + RESERVE / 8));
+        assert!(!reserve.is_reached());
+        reserve.note_free(Some(RESERVE));
+        assert!(!reserve.is_reached());
     }
 
     #[test]
