@@ -149,8 +149,20 @@ impl Client<'_> {
     /// # Errors
     /// Returns the broker's error, or why the call failed.
     pub async fn list_access(&mut self, limit: i32) -> Result<(Vec<Access>, bool), Failure> {
-        let (entries, next_page_token) = self.list_page(limit, String::new()).await?;
-        Ok((entries.into_iter().filter_map(access).collect(), !next_page_token.is_empty()))
+        let (mut accesses, mut page_token) = (Vec::new(), String::new());
+        loop {
+            // A page may have fewer entries than it could, or none.
+            let missing = limit.saturating_sub(i32::try_from(accesses.len()).unwrap_or(i32::MAX));
+            if missing <= 0 {
+                return Ok((accesses, true));
+            }
+            let (entries, next_page_token) = self.list_page(missing, page_token).await?;
+            accesses.extend(entries.into_iter().filter_map(access));
+            page_token = next_page_token;
+            if page_token.is_empty() {
+                return Ok((accesses, false));
+            }
+        }
     }
 
     /// Returns everything that the caller may request, from all pages.

@@ -24,7 +24,7 @@ pub(super) fn weight(request: &pb::ListRegistriesRequest) -> usize {
 
 /// Returns the page that `request` asks for.
 ///
-/// A page token holds the last entry of the page before. So an entry that appears or disappears between two requests moves no other
+/// A page token holds the last entry of the page before, or the last denied one that it passed over. So an entry that appears or disappears between two requests moves no other
 /// entry to another page.
 pub(super) fn page(
     broker: &Broker,
@@ -33,8 +33,8 @@ pub(super) fn page(
 ) -> Result<pb::ListRegistriesResponse, BrokerError> {
     let size = page_size(request.page_size)?;
     let after = Some(request.page_token.as_str()).filter(|token| !token.is_empty()).map(read_token).transpose()?;
-    let ListPage { entries, has_more } = broker.registries(caller, after.as_ref(), size);
-    let next_page_token = entries.last().filter(|_| has_more).map(|(last, _)| write_token(last)).unwrap_or_default();
+    let ListPage { entries, next } = broker.registries(caller, after.as_ref(), size);
+    let next_page_token = next.as_ref().map(write_token).unwrap_or_default();
     let registries = entries.iter().map(|(listing, end)| access(listing, *end)).collect();
     Ok(pb::ListRegistriesResponse { registries, next_page_token })
 }

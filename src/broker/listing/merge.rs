@@ -11,9 +11,15 @@ use crate::policy::Listing;
 pub struct ListPage {
     /// The entries in their order, with the expiry of cached credentials.
     pub entries: Vec<(Listing, Option<SystemTime>)>,
-    /// Whether entries follow.
-    pub has_more: bool,
+    /// Where the next page begins: after this listing, which the caller's grants name. `None` on the last page.
+    pub next: Option<Listing>,
 }
+
+/// Denied hosts that a page passes over, for each entry that it may have. Then the page ends, however few entries it has: grants can
+/// name any number of hosts that a denial covers.
+const DENIED_PER_ENTRY: usize = 10;
+/// The same of a small page.
+const MIN_DENIED: usize = 100;
 
 /// Entries in the order of the list, each once.
 pub(super) type Source<'a> = Box<dyn Iterator<Item = (Listing, Verdict)> + 'a>;
@@ -35,15 +41,29 @@ struct Merged<'a> {
     heads: BinaryHeap<Reverse<(Listing, Verdict, usize)>>,
 }
 
-/// Returns the first `size` entries of all sources that are allowed.
+/// Returns the first `size` entries of all sources that are allowed; fewer if too many are denied.
 pub(super) fn page_of(sources: Vec<Source<'_>>, size: usize, is_allowed: impl Fn(&Listing) -> bool) -> ListPage {
-    let mut listed = Merged::new(sources).filter_map(|(listing, verdict)| match verdict {
-        Verdict::Allowed(expires) => Some((listing, expires)),
-        Verdict::AsGranted => is_allowed(&listing).then_some((listing, None)),
-        Verdict::Denied => None,
-    });
-    let entries = listed.by_ref().take(size).collect();
-    ListPage { entries, has_more: listed.next().is_some() }
+    let (mut entries, mut denied) = (Vec::new(), 0);
+    let max_denied = (size * DENIED_PER_ENTRY).max(MIN_DENIED);
+    for (listing, verdict) in Merged::new(sources) {
+        let expires = match verdict {
+            Verdict::Allowed(expires) => expires,
+            Verdict::AsGranted if is_allowed(&listing) => None,
+            Verdict::AsGranted if denied == max_denied => return ListPage { entries, next: Some(listing) },
+            Verdict::AsGranted => {
+                denied += 1;
+                continue;
+            }
+            // An alias, whose name the caller does not learn.
+            Verdict::Denied => continue,
+        };
+        if entries.len() == size {
+            let next = entries.last().map(|(last, _): &(Listing, _)| last.clone());
+            return ListPage { entries, next };
+        }
+        entries.push((listing, expires));
+    }
+    ListPage { entries, next: None }
 }
 
 impl<'a> Merged<'a> {
@@ -128,7 +148,7 @@ mod tests {
             let page = page_of(allowed.iter().map(source).collect(), 10, |_| true);
             let entries: Vec<_> = page.entries.into_iter().map(|(listing, _)| listing).collect();
             assert_eq!(entries, all[start..(start + 10).min(all.len())], "{start}");
-            assert_eq!(page.has_more, start + 10 < all.len());
+            assert_eq!(page.next, (start + 10 < all.len()).then(|| all[start + 9].clone()));
             most = most.max(built.get());
         }
         assert!(most <= 13, "built {most}: the page, and the next entry of each grant");
@@ -147,6 +167,37 @@ mod tests {
         ];
         let page = page_of(sources, 9, |listing| listing.name != "c");
         let listed: Vec<_> = page.entries.iter().map(|(listing, expires)| (listing.name.as_str(), *expires)).collect();
-        assert_eq!((listed, page.has_more), (vec![("a", later), ("d", None)], false));
+        assert_eq!((listed, page.next), (vec![("a", later), ("d", None)], None));
+    }
+
+    /// A denial covers all of 10,000 named hosts but two. Each page decides a bounded number of them, and a client gets both.
+    #[test]
+    fn page_passes_over_a_bounded_number_of_denied_hosts() {
+        const HOSTS: usize = 10_000;
+        let listing = |number: usize| Listing { is_pattern: false, name: format!("{number:05}"), profile: "p".into() };
+        let allowed = [listing(HOSTS / 2), listing(HOSTS - 1)];
+        let decided = Cell::new(0);
+        let is_allowed = |listing: &Listing| {
+            decided.set(decided.get() + 1);
+            allowed.contains(listing)
+        };
+        let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let rest = (0..HOSTS).map(listing).filter(|one| after.as_ref().is_none_or(|after| one > after));
+            // Aliases of registries that the caller may not have are passed over, and never end a page.
+            let alias = (Listing { name: "x".to_owned(), ..listing(0) }, Verdict::Denied);
+            let source: Source<'_> = Box::new(rest.map(|one| (one, Verdict::AsGranted)).chain([alias]));
+            decided.set(0);
+            let page = page_of(vec![source], 1, is_allowed);
+            assert!(decided.get() <= MIN_DENIED + 2, "decided {}", decided.get());
+            found.extend(page.entries.into_iter().map(|(listing, _)| listing));
+            pages += 1;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, allowed);
+        assert!((HOSTS / MIN_DENIED / 2..=HOSTS / MIN_DENIED + 2).contains(&pages), "{pages} pages");
     }
 }
