@@ -17,6 +17,8 @@ use tracing::error;
 
 use self::answer::Answer;
 use self::scrape::Scrapes;
+use self::turns::Turns;
+use crate::cache::KeyQuery;
 use crate::caller::DnsName;
 use crate::metrics::{Exposition, Format};
 use crate::pb::GetStatusResponse;
@@ -28,6 +30,7 @@ mod peer;
 mod query;
 mod scrape;
 mod status_page;
+mod turns;
 
 pub(crate) use self::peer::OpsPeer;
 
@@ -37,6 +40,8 @@ pub(crate) struct Ops {
     hosts: Arc<[DnsName]>,
     readiness: Readiness,
     scrapes: Scrapes,
+    /// Turns of the status. Operators over gRPC need none: their rate is limited.
+    turns: Turns,
     reporter: StatusReporter,
 }
 
@@ -48,7 +53,7 @@ impl Ops {
         exposition: Exposition,
         reporter: StatusReporter,
     ) -> Self {
-        Self { hosts: hosts.into(), readiness, scrapes: Scrapes::of(exposition), reporter }
+        Self { hosts: hosts.into(), readiness, scrapes: Scrapes::of(exposition), turns: Turns::default(), reporter }
     }
 
     /// Answers a request. A panic is logged, and answered as an internal error.
@@ -88,16 +93,22 @@ impl Ops {
         text.map_or_else(internal_error, |text| Answer::new(StatusCode::OK, format.content_type(), text))
     }
 
-    /// Answers an operator with the status. It is boxed: the requests of probes need no memory for it.
+    /// Answers an operator with the status. Gathering it is boxed: the requests of probes need no memory for it.
     async fn status(&self, query: &str, peer: &OpsPeer, write: fn(&Status) -> Answer) -> Answer {
         if !peer.is_operator(&self.reporter).await {
             let problem = "forbidden; present a client certificate with an operator grant\n";
             return Answer::text(StatusCode::FORBIDDEN, problem);
         }
         match query::parse(query) {
-            Ok(query) => write(&Box::pin(self.reporter.status(query)).await),
+            Ok(query) => write(&Box::pin(self.gather(query)).await),
             Err(problem) => Answer::text(StatusCode::BAD_REQUEST, problem + "\n"),
         }
+    }
+
+    async fn gather(&self, query: KeyQuery) -> Status {
+        let mut turn = self.turns.take().await;
+        turn.begin().await;
+        self.reporter.status(query).await
     }
 }
 

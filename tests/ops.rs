@@ -423,7 +423,7 @@ async fn ops_listener_answers_while_every_connection_is_taken() {
         held.push(TcpStream::connect(&callers).await.unwrap());
     }
     assert_eq!(get(&ops, "/livez").await.text(), (200, "ok\n"), "callers hold all of theirs");
-    for _ in 0..200 {
+    for _ in 0..400 {
         let mut stream = TcpStream::connect(&ops).await.unwrap();
         stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
         held.push(stream);

@@ -1,25 +1,20 @@
-//! Scrapes of the metrics: one at a time, and for a tenth of a core at most.
-//!
-//! With many cached keys a scrape takes milliseconds of a core, and peers decide how often they ask. Those that wait for the same
-//! scrape share it.
+//! Scrapes of the metrics. Peers that wait for the same scrape share it.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::turns::Turns;
 use crate::metrics::{Exposition, Format};
-
-/// Time without a scrape after each, in multiples of what it took.
-const REST: u32 = 9;
+use crate::sync::lock;
 
 /// Scrapes the metrics. A clone is a handle of the same.
 #[derive(Clone)]
 pub(super) struct Scrapes {
     encode: Arc<dyn Fn(Format) -> String + Send + Sync>,
+    turns: Turns,
     last: Arc<Mutex<Option<Scrape>>>,
 }
 
@@ -27,7 +22,6 @@ pub(super) struct Scrapes {
 struct Scrape {
     format: Format,
     started: Instant,
-    took: Duration,
     text: Bytes,
 }
 
@@ -43,25 +37,25 @@ impl Scrapes {
     }
 
     fn by(encode: impl Fn(Format) -> String + Send + Sync + 'static) -> Self {
-        Self { encode: Arc::new(encode), last: Arc::default() }
+        Self { encode: Arc::new(encode), turns: Turns::default(), last: Arc::default() }
     }
 
     /// Returns the metrics as of now or later. `None` if a metric panicked, or if the runtime ends.
     pub(super) async fn text(&self, format: Format) -> Option<Bytes> {
         let asked = Instant::now();
-        let mut last = Arc::clone(&self.last).lock_owned().await;
-        if let Some(last) = &*last {
-            if last.format == format && last.started >= asked {
-                return Some(last.text.clone());
-            }
-            sleep_until(last.started + last.took * (1 + REST)).await;
+        let mut turn = self.turns.take().await;
+        let is_shared = |last: &&Scrape| last.format == format && last.started >= asked;
+        if let Some(last) = lock(&self.last).as_ref().filter(is_shared) {
+            return Some(last.text.clone());
         }
-        let encode = Arc::clone(&self.encode);
-        // The thread has the lock, so that a peer that disconnects lets no other scrape begin meanwhile.
+        turn.begin().await;
+        let (encode, last) = (Arc::clone(&self.encode), Arc::clone(&self.last));
+        // The thread has the turn, so that a peer that disconnects lets no other scrape begin meanwhile.
         let scrape = tokio::task::spawn_blocking(move || {
             let started = Instant::now();
             let text = Bytes::from(encode(format));
-            *last = Some(Scrape { format, started, took: started.elapsed(), text: text.clone() });
+            *lock(&last) = Some(Scrape { format, started, text: text.clone() });
+            drop(turn);
             text
         });
         scrape.await.ok()
@@ -100,22 +94,6 @@ mod tests {
         assert_eq!(first.await.unwrap(), "Prometheus 0");
         assert!(others.iter().all(|text| text.as_deref() == Some(b"Prometheus 1")), "{others:?}");
         assert_eq!(scrapes.text(Format::OpenMetrics).await.as_deref(), Some(&b"OpenMetrics 2"[..]));
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn scrapes_take_a_tenth_of_the_time() {
-        let took = Duration::from_millis(5);
-        let scrapes = Scrapes::by(move |_| {
-            std::thread::sleep(took);
-            String::new()
-        });
-        let start = Instant::now();
-        for _ in 0..4 {
-            // A peer that leaves frees no time for another scrape.
-            _ = tokio::time::timeout(Duration::from_millis(1), scrapes.text(Format::Prometheus)).await;
-            scrapes.text(Format::Prometheus).await.unwrap();
-        }
-        assert!(start.elapsed() >= took * 3 * REST, "{:?}", start.elapsed());
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -14,12 +14,13 @@ use crate::limits::{ConnectionsStatus, LimitHits, UnprovedConnections};
 use crate::metrics::Registry;
 
 /// TCP connections of the endpoints that drain last. From three quarters of it on, each new one ends an old one, so that a peer that
-/// holds connections cannot keep the probes out. A few probes and scrapers need no more.
-const MAX_OBSERVERS: usize = 64;
+/// holds connections cannot keep the probes out. A few probes and scrapers need no more, but a probe must be answered before a flood
+/// from its own address has ended all that are older.
+const MAX_OBSERVERS: usize = 256;
 /// Connections of one user to their Unix sockets.
-const MAX_OBSERVERS_PER_UID: usize = MAX_OBSERVERS / 2;
+const MAX_OBSERVERS_PER_UID: usize = 32;
 /// The same connections in total, with those that were ended and have not closed yet: a burst is accepted before they do.
-pub(crate) const MAX_OBSERVERS_OPEN: usize = 4 * MAX_OBSERVERS;
+pub(crate) const MAX_OBSERVERS_OPEN: usize = 2 * MAX_OBSERVERS;
 
 /// Endpoints that accept connections, in two groups: one drains first, the other last.
 #[derive(Debug)]
