@@ -262,6 +262,23 @@ async fn flood_of_connections_shuts_out_no_certificate() {
     scene.end("flood of connections", &format!("{made} connections in 3 s")).await;
 }
 
+/// h2 and rustls warn of frames and messages that a peer decides to send: 200 lines a second for each connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn unexpected_frames_of_strangers_write_no_lines() {
+    const FRAMES: usize = 1_500;
+    let scene = Scene::start(Setup::default()).await;
+    for number in 1..=4 {
+        let mut peer = scene.stranger(attacker(number)).await;
+        peer.write(&frame(PING, ACK, 0, b"not sent").repeat(FRAMES)).await.unwrap();
+        peer.send(PING, 0, 0, b"the last").await.unwrap();
+        while peer.read().await.unwrap().payload != b"the last" {}
+    }
+    let log = scene.end("unexpected frames", &format!("4 times {FRAMES} acknowledgements of no PING")).await;
+    let lines = log.lines().count();
+    println!("{lines} log lines");
+    assert!(lines < 50, "{log}");
+}
+
 /// A budget of 100 failures that refills slowly, so that a busy machine exceeds it, too.
 fn few_failures() -> Vec<(&'static str, String)> {
     vec![("ECR_BROKER_LIMITS_FAILURES_PER_SECOND", "10".to_owned())]

@@ -16,9 +16,10 @@ mod text_fields;
 
 /// Targets that log nothing.
 const SILENT: &str = "aws_";
+/// Targets that log errors at most: those that serve peers. A peer decides how often h2 and rustls warn, by a frame of 17 bytes.
+const SERVING: [&str; 5] = ["h2", "hyper", "rustls", "tonic", "tower"];
 /// Targets that log at INFO at most.
-const CAPPED: [&str; 8] =
-    ["h2", "hyper", "opentelemetry", "reqwest", "rustls", "tonic", "tower", "ecr_broker::simulator"];
+const CAPPED: [&str; 3] = ["opentelemetry", "reqwest", "ecr_broker::simulator"];
 
 /// Returns the layer that writes log lines. `RUST_LOG` takes precedence over the configured filter.
 pub(super) fn layer<S, W>(
@@ -65,7 +66,15 @@ fn is_within_cap(metadata: &Metadata<'_>) -> bool {
     if metadata.target().starts_with(SILENT) {
         return false;
     }
-    *metadata.level() <= Level::INFO || !CAPPED.iter().any(|target| metadata.target().starts_with(target))
+    let is_of = |targets: &[&str]| targets.iter().any(|target| metadata.target().starts_with(target));
+    let most = if is_of(&SERVING) {
+        Level::ERROR
+    } else if is_of(&CAPPED) {
+        Level::INFO
+    } else {
+        Level::TRACE
+    };
+    *metadata.level() <= most
 }
 
 #[cfg(test)]
