@@ -678,6 +678,23 @@ fn replaced_key_file_is_reloaded() {
 }
 
 #[test]
+fn health_shows_a_broken_key_file_until_it_is_mended() {
+    let served = Served::new();
+    let is_healthy = || {
+        let ended = run(&["probe", "--service", "config", "--address", &served.broker.address], &[]);
+        assert!([0, 1].contains(&ended.code), "{ended:?}");
+        ended.code == 0
+    };
+    let file = served.directory.path().join("jwks.json");
+    assert!(is_healthy());
+    fs::write(&file, "{").unwrap();
+    while is_healthy() {}
+    assert_eq!(served.run(&["whoami"], &served.signer.token(ISSUER, SUBJECT, real_now())).code, 0);
+    fs::write(&file, served.signer.jwks()).unwrap();
+    while !is_healthy() {}
+}
+
+#[test]
 fn changed_issuer_gets_no_grants_before_a_restart() {
     let served = Served::new();
     let config = served.directory.path().join("broker.toml");
