@@ -309,8 +309,12 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// Returns the program without the variables of the test's environment that it would read.
+///
+/// `TESTED_PROGRAM` names another build of it, such as an optimised one for the long forms of attacks.
+#[expect(clippy::disallowed_methods, reason = "a variable of the test, which the program does not read")]
 pub fn program(environment: &[(&str, &str)]) -> Command {
-    program_at(Path::new(PROGRAM), environment)
+    let tested = std::env::var_os("TESTED_PROGRAM").unwrap_or_else(|| PROGRAM.into());
+    program_at(Path::new(&tested), environment)
 }
 
 /// Returns the same of a copy of the program.
