@@ -23,7 +23,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use certificates::Authority;
 use ecr_broker::app::{App, Parts};
@@ -378,7 +378,9 @@ async fn calls_in_flight_queued_and_repeated_are_shown() {
     while (gauge("in_flight", "eu-central-1"), gauge("queued", "eu-central-1")) != (Some(1), Some(1)) {
         tokio::task::yield_now().await;
     }
-    hanging.into_iter().for_each(|fetch| fetch.abort());
+    for fetch in hanging {
+        fetch.abort();
+    }
     controls.set_faults(vec!["server-error=1".parse().unwrap()]);
     fetch(host(3).replace("eu-central-1", "us-east-1")).await.unwrap().unwrap_err();
     let left = gauge("retry_budget", "us-east-1");
@@ -516,7 +518,7 @@ fn page_lists_exactly_the_names_types_and_labels_of_a_scrape() {
     };
     assert_eq!((calls("ecr"), calls("sts")), (1, 1), "the role of the profile");
     let identity = scraped.find("ecr_broker_aws_identity_expiry_timestamp_seconds", &[]).unwrap();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
-    assert!((now + 600.0..now + 12.0 * 3_600.0).contains(&identity), "{identity} {now}");
+    let now = seconds(&SystemClock::new());
+    assert!((now + 600..now + 12 * 3_600).contains(&count(identity)), "{identity} {now}");
     broker.stop();
 }
