@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_broker::authn::tls::{Application, Tls};
+use ecr_broker::metrics::Format;
 use ecr_broker::pb;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -35,6 +36,25 @@ async fn failed_handshakes_block_their_origin_for_a_while() {
     broker.clock.advance(Duration::from_secs(1));
     let runner = connect(&broker, &federation.a, Some(&federation.a.workload(RUNNER))).await;
     assert!(whoami(&runner).await.is_ok());
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn rejected_certificate_counts_as_a_denial() {
+    let federation = Federation::new();
+    let broker = federation.broker();
+    let denials = || {
+        let metrics = broker.exposition.encode(Format::Prometheus);
+        let count =
+            metrics.lines().find_map(|line| line.strip_prefix("ecr_broker_denials_total{reason=\"certificate\"} "));
+        count.unwrap().to_owned()
+    };
+    assert_eq!(denials(), "0");
+    let stranger = connect(&broker, &federation.a, Some(&federation.impostor.workload(RUNNER))).await;
+    whoami(&stranger).await.unwrap_err();
+    while denials() == "0" {
+        tokio::task::yield_now().await;
+    }
     broker.stop().await;
 }
 
