@@ -72,6 +72,14 @@ pub struct Status {
     pub descriptor_store: Option<StoreStatus>,
 }
 
+impl Status {
+    /// Returns the number of keys of a region that are not fetched before their failure backoff ends.
+    #[must_use]
+    pub fn backoffs(&self, region: &RegionStatus) -> usize {
+        self.keys.backoffs.get(&region.region).copied().unwrap_or_default()
+    }
+}
+
 /// The version of the broker.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that the broker was built from.

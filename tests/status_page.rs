@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 
 use certificates::{Authority, BROKER, Pair, RUNNER};
 use ecr_broker::address::ListenAddress;
+use ecr_broker::cache::KeyQuery;
 use ecr_broker::config::Ops;
 use ecr_broker::error::FailureClass;
 use program::{Server, run};
@@ -45,6 +46,10 @@ async fn page_and_json_show_the_same_keys() {
     broker.cache.get(lookup(HOST)).await.unwrap();
     broker.source.fail(FailureClass::Denied);
     broker.cache.get(lookup(&host(7))).await.unwrap_err();
+
+    let keys = broker.cache.keys(&KeyQuery::default()).await;
+    assert_eq!(keys.backoffs, [(Some("eu-central-1".parse().unwrap()), 1)].into());
+    assert_eq!(keys.shortest, Some(12 * HOUR));
 
     let reply = get(&url, "/status").await;
     let headers = reply.headers().clone();

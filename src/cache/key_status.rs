@@ -1,5 +1,6 @@
 //! The state of the cache's keys, without secrets: registry coordinates, names, times and counts.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use crate::credential::ProfileName;
@@ -58,6 +59,8 @@ pub struct KeysStatus {
     pub shortest: Option<Duration>,
     /// Number of all keys whose last fetch failed.
     pub failing: usize,
+    /// Number of those in each region that are not fetched before their failure backoff ends.
+    pub backoffs: BTreeMap<Option<Region>, usize>,
     /// Maximum number of shared credentials.
     pub capacity: u64,
 }

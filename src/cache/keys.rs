@@ -3,7 +3,7 @@
 //! A query takes no lock that a lookup needs, and lets other tasks run between batches: moka copies the keys of one part after the
 //! other. It keeps only as many rows as its page and those before it have.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::entry::Entry;
 use super::key_status::{CachedTimes, KeyFailure, KeyFilter, KeyOrder, KeyQuery, KeyStatus, KeysStatus};
 use crate::credential::CredentialKey;
 use crate::moment::Moment;
-use crate::registry::AccountId;
+use crate::registry::{AccountId, Region};
 
 /// Keys that a query looks at before it lets other tasks run.
 const BATCH: usize = 256;
@@ -40,6 +40,7 @@ impl CredentialCache {
         let (now, store) = (self.shared.now(), &self.shared.store);
         let mut failures: HashMap<_, _> = self.shared.backoff.failures(now).collect();
         let (failing, mut shortest) = (failures.len(), None::<Duration>);
+        let backoffs = backoffs(&failures);
         let mut first = FirstRows::new(query.skip.saturating_add(query.limit));
         for (index, (key, entry)) in store.iter().enumerate() {
             if index % BATCH == BATCH - 1 {
@@ -58,8 +59,18 @@ impl CredentialCache {
         let FirstRows { rows, matching, .. } = first.sorted();
         let keys = rows.iter().skip(query.skip).map(|row| row.status(now)).collect();
         let (cached, capacity) = (store.index.len(), self.shared.settings.capacity);
-        KeysStatus { keys, matching, cached, shortest, failing, capacity }
+        KeysStatus { keys, matching, cached, shortest, failing, backoffs, capacity }
     }
+}
+
+/// Counts the keys of each region that are not fetched before their failure backoff ends.
+fn backoffs(failures: &HashMap<Arc<CredentialKey>, KeyFailure>) -> BTreeMap<Option<Region>, usize> {
+    let waiting = failures.iter().filter(|(_, failure)| !failure.retry_in.is_zero());
+    let mut backoffs = BTreeMap::new();
+    for (key, _) in waiting {
+        *backoffs.entry(key.registry.region().cloned()).or_default() += 1;
+    }
+    backoffs
 }
 
 impl KeyFilter {

@@ -46,7 +46,7 @@ pub(super) fn page(status: &Status) -> String {
                     (glance::section(status))
                     (checks(status))
                     (keys::section(status))
-                    (summary::regions(&status.regions))
+                    (summary::regions(status))
                     (summary::cards(status))
                 }
                 (footer())

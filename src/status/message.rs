@@ -27,7 +27,7 @@ impl From<&Status> for pb::GetStatusResponse {
             cache: Some(cache(status)),
             keys: status.keys.keys.iter().map(key).collect(),
             next_page_token: next_page_token(&status.query, status.keys.matching),
-            regions: status.regions.iter().map(region).collect(),
+            regions: status.regions.iter().map(|one| region(one, status.backoffs(one))).collect(),
             connections: Some(connections(status.connections)),
             limits: Some(limits(status.limits)),
             reloads: Some(reloads(status.reloads)),
@@ -80,7 +80,7 @@ fn failure(failure: KeyFailure) -> pb::FetchFailure {
     pb::FetchFailure { reason: reason.to_owned(), age: duration(age), retry_in: duration(retry_in) }
 }
 
-fn region(status: &RegionStatus) -> pb::RegionStatus {
+fn region(status: &RegionStatus, backoffs: usize) -> pb::RegionStatus {
     pb::RegionStatus {
         region: region_name(status.region.as_ref()),
         in_flight: number(status.in_flight),
@@ -89,6 +89,7 @@ fn region(status: &RegionStatus) -> pb::RegionStatus {
         interval: duration(status.interval),
         retries_left: status.retries_left,
         throttled_ago: status.throttled_ago.and_then(duration),
+        backoffs: number(backoffs),
     }
 }
 

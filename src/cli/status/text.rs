@@ -139,7 +139,8 @@ pub(super) fn regions(regions: &[RegionStatus]) -> Vec<String> {
             Duration::ZERO => "-".to_owned(),
             interval => format!("{}ms", interval.as_millis()),
         }),
-        column("RETRIES LEFT", Align::Right, |one| one.retries_left.to_string()),
+        column("BACKOFFS", Align::Right, |one| one.backoffs.to_string()),
+        column("RETRIES", Align::Right, |one| one.retries_left.to_string()),
         column("THROTTLED", Align::Left, |one| {
             one.throttled_ago.map_or_else(|| "never".to_owned(), |ago| format!("{} ago", short(duration(Some(ago)))))
         }),
@@ -147,7 +148,7 @@ pub(super) fn regions(regions: &[RegionStatus]) -> Vec<String> {
 }
 
 pub(super) fn is_troubled(region: &RegionStatus) -> bool {
-    region.queued > 0 || !duration(region.interval).is_zero()
+    region.queued > 0 || region.backoffs > 0 || !duration(region.interval).is_zero()
 }
 
 pub(super) fn region_name(region: &str) -> String {

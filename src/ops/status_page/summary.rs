@@ -10,11 +10,11 @@ use crate::source::RegionStatus;
 use crate::status::{ReloadsStatus, Status};
 use crate::time_text::short;
 
-pub(super) fn regions(regions: &[RegionStatus]) -> Markup {
+pub(super) fn regions(status: &Status) -> Markup {
     html! {
         section aria-labelledby="regions" {
             h2 id="regions" { "Calls to AWS" }
-            @if regions.is_empty() {
+            @if status.regions.is_empty() {
                 p.empty { "No region was called yet." }
             } @else {
                 table {
@@ -22,7 +22,7 @@ pub(super) fn regions(regions: &[RegionStatus]) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Region" }
-                            @for title in ["In flight", "Limit", "Queued", "Retries left"] {
+                            @for title in ["In flight", "Limit", "Queued", "Backoffs", "Retries left"] {
                                 th.number scope="col" { (title) }
                             }
                             @for title in ["Interval", "Throttled"] {
@@ -31,7 +31,7 @@ pub(super) fn regions(regions: &[RegionStatus]) -> Markup {
                         }
                     }
                     tbody {
-                        @for one in regions { (region(one)) }
+                        @for one in &status.regions { (region(one, status.backoffs(one))) }
                     }
                 }
             }
@@ -39,7 +39,7 @@ pub(super) fn regions(regions: &[RegionStatus]) -> Markup {
     }
 }
 
-fn region(one: &RegionStatus) -> Markup {
+fn region(one: &RegionStatus, backoffs: usize) -> Markup {
     html! {
         tr {
             th scope="row" {
@@ -51,6 +51,9 @@ fn region(one: &RegionStatus) -> Markup {
             td.number data-label="In flight" { (one.in_flight) }
             td.number data-label="Limit" { (one.limit) }
             td.number data-label="Queued" { (one.queued) }
+            td.number data-label="Backoffs" {
+                @if backoffs > 0 { strong.low { (backoffs) } } @else { "0" }
+            }
             td.number data-label="Retries left" { (one.retries_left) }
             td data-label="Interval" {
                 @if one.interval.is_zero() { span.none { "none" } }

@@ -43,7 +43,15 @@ fn status(keys: Vec<KeyStatus>) -> Status {
         ready: true,
         checks: [(CheckName::Running, true); 6],
         waiting: 0,
-        keys: KeysStatus { matching: cached, shortest: shortest(&keys), keys, cached, failing, capacity: 10_000 },
+        keys: KeysStatus {
+            matching: cached,
+            shortest: shortest(&keys),
+            keys,
+            cached,
+            failing,
+            backoffs: [].into(),
+            capacity: 10_000,
+        },
         query: KeyQuery { limit: 100, ..KeyQuery::default() },
         regions: Vec::new(),
         connections: ConnectionsStatus::default(),
@@ -129,11 +137,20 @@ fn page_shows_trouble_of_regions_reloads_and_the_audit_log() {
         retries_left: 4,
         throttled_ago: Some(HOUR),
     };
+    let mut waiting = status(Vec::new());
+    waiting.keys.backoffs = [(region.region.clone(), 3), (None, 7)].into();
     let reloads = ReloadsStatus { succeeded: 1, failed: 1, last: Some((NOW, false)) };
     let audit = AuditStatus { is_failing: true, ..AuditStatus::default() };
-    let status = Status { ready: false, regions: vec![region], reloads, audit: Some(audit), ..status(Vec::new()) };
+    let status = Status { ready: false, regions: vec![region], reloads, audit: Some(audit), ..waiting };
     let page = page(&status);
-    for part in ["Not ready", "50 ms", "1h00m ago", "failed", "failing: nothing is released"] {
+    for part in [
+        "Not ready",
+        "50 ms",
+        "1h00m ago",
+        "failed",
+        "failing: nothing is released",
+        "<strong class=\"low\">3</strong>",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
 }
