@@ -20,6 +20,7 @@ use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
 
 pub mod aws;
+mod failure_labels;
 pub mod instrumented;
 pub mod measured;
 mod metrics;
@@ -27,6 +28,7 @@ pub mod progress;
 mod region_status;
 pub mod span;
 
+pub(crate) use self::failure_labels::failure_labels;
 pub use self::metrics::{Metrics, expose_regions};
 pub use self::progress::FetchProgress;
 pub use self::region_status::RegionStatus;

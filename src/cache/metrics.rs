@@ -2,9 +2,10 @@
 
 use moka::notification::RemovalCause;
 
-use crate::error::{BrokerError, FailureClass};
+use crate::error::BrokerError;
 use crate::limits::{LimitHits, LimitName};
 use crate::metrics::{Counter, Family, Registry, labels};
+use crate::source::failure_labels;
 
 labels! {
     /// Why a credential left the cache, other than for a newer one.
@@ -18,19 +19,9 @@ labels! {
     }
 }
 
-labels! {
+failure_labels! {
     /// Why a refresh failed.
-    enum Class: "class" {
-        Throttled = "throttled",
-        Denied = "denied",
-        NoCredentials = "no_credentials",
-        Misconfigured = "misconfigured",
-        ClockSkewed = "clock_skewed",
-        Unavailable = "unavailable",
-        InvalidResponse = "invalid_response",
-        QueueFull = "queue_full",
-        Internal = "internal",
-    }
+    enum Class: "class" { QueueFull = "queue_full", Internal = "internal" }
 }
 
 /// Metrics of the cache. A clone is a handle of the same.
@@ -74,15 +65,7 @@ impl Metrics {
 impl Class {
     fn of(error: &BrokerError) -> Self {
         match error {
-            BrokerError::Upstream(failure) => match failure.class {
-                FailureClass::Throttled => Self::Throttled,
-                FailureClass::Denied => Self::Denied,
-                FailureClass::NoCredentials => Self::NoCredentials,
-                FailureClass::Misconfigured => Self::Misconfigured,
-                FailureClass::ClockSkewed => Self::ClockSkewed,
-                FailureClass::Unavailable => Self::Unavailable,
-                FailureClass::InvalidResponse => Self::InvalidResponse,
-            },
+            BrokerError::Upstream(failure) => failure.class.into(),
             BrokerError::QueueFull { .. } => Self::QueueFull,
             _ => Self::Internal,
         }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::failure_labels::failure_labels;
 use super::{CredentialSource, FetchError, RegionStatus};
-use crate::error::{FailureClass, SourceName};
+use crate::error::SourceName;
 use crate::metrics::{Family, Histogram, Label as _, Registry, Scrape, labels, region_label};
 use crate::registry;
 
@@ -25,18 +26,9 @@ labels! {
     }
 }
 
-labels! {
+failure_labels! {
     /// How a call ended.
-    pub(super) enum CallResult: "result" {
-        Ok = "ok",
-        Throttled = "throttled",
-        Denied = "denied",
-        NoCredentials = "no_credentials",
-        Misconfigured = "misconfigured",
-        ClockSkewed = "clock_skewed",
-        Unavailable = "unavailable",
-        InvalidResponse = "invalid_response",
-    }
+    pub(super) enum CallResult: "result" { Ok = "ok" }
 }
 
 /// Metrics of the calls to sources. A clone is a handle of the same.
@@ -99,20 +91,6 @@ impl CallResult {
             Err(FetchError::Upstream(failure)) => failure.class.into(),
             // A source below has a queue, which is full.
             Err(FetchError::QueueFull { .. }) => Self::Throttled,
-        }
-    }
-}
-
-impl From<FailureClass> for CallResult {
-    fn from(class: FailureClass) -> Self {
-        match class {
-            FailureClass::Throttled => Self::Throttled,
-            FailureClass::Denied => Self::Denied,
-            FailureClass::NoCredentials => Self::NoCredentials,
-            FailureClass::Misconfigured => Self::Misconfigured,
-            FailureClass::ClockSkewed => Self::ClockSkewed,
-            FailureClass::Unavailable => Self::Unavailable,
-            FailureClass::InvalidResponse => Self::InvalidResponse,
         }
     }
 }
