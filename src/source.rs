@@ -38,39 +38,38 @@ pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Fetches credentials over the network.
 pub trait CredentialSource: Debug + Send + Sync {
-    /// Returns the source's name, for errors.
-    fn name(&self) -> SourceName;
+    /// Returns the source's name and identity. A layer returns those of the source below it.
+    fn identity(&self) -> &dyn SourceIdentity;
 
     /// Fetches a credential. The cache drops the future at the request's deadline.
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>>;
+
+    /// Returns the state of the calls in each region that was called lately. Makes no call.
+    fn regions(&self) -> Vec<RegionStatus>;
+
+    /// Returns the longest time of a fetch, including queueing and retries. Each layer adds its own time to that of the source below
+    /// it. The cache derives its fetch timeout from the sum, so a new layer cannot exceed it unnoticed.
+    fn fetch_budget(&self) -> Duration;
+}
+
+/// A source's name, and the identity that its fetches need. Layers pass it on whole, so that none can forget a part of it: no method
+/// of either trait has a default.
+pub trait SourceIdentity: Debug + Send + Sync {
+    /// Returns the source's name, for errors.
+    fn name(&self) -> SourceName;
 
     /// Returns the status that the last fetch or check found. Makes no call.
     fn status(&self) -> SourceStatus;
 
     /// Looks for the identity that fetches need, and returns the new status. May take seconds, but fetches no credential.
-    fn check(&self) -> SourceFuture<'_, SourceStatus> {
-        Box::pin(std::future::ready(self.status()))
-    }
+    fn check(&self) -> SourceFuture<'_, SourceStatus>;
 
     /// Returns why the last check found no identity, one line for each place where it looked. Contains no secret and none of the
     /// source's own words. Makes no call.
-    fn identity_problems(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Returns the state of the calls in each region that was called lately. Makes no call.
-    fn regions(&self) -> Vec<RegionStatus> {
-        Vec::new()
-    }
+    fn problems(&self) -> Vec<String>;
 
     /// Returns the expiry of the identity that fetches use; `None`: it is unknown, or there is none. Makes no call.
-    fn identity_expires(&self) -> Option<SystemTime> {
-        None
-    }
-
-    /// Returns the longest time of a fetch, including queueing and retries. Each layer adds its own time to that of the source below
-    /// it. The cache derives its fetch timeout from the sum, so a new layer cannot exceed it unnoticed.
-    fn fetch_budget(&self) -> Duration;
+    fn expires(&self) -> Option<SystemTime>;
 }
 
 /// Request for one fetch.
@@ -130,28 +129,12 @@ pub enum SourceStatus {
 }
 
 impl<S: CredentialSource + ?Sized> CredentialSource for Arc<S> {
-    fn name(&self) -> SourceName {
-        (**self).name()
+    fn identity(&self) -> &dyn SourceIdentity {
+        (**self).identity()
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         (**self).fetch(request)
-    }
-
-    fn status(&self) -> SourceStatus {
-        (**self).status()
-    }
-
-    fn check(&self) -> SourceFuture<'_, SourceStatus> {
-        (**self).check()
-    }
-
-    fn identity_problems(&self) -> Vec<String> {
-        (**self).identity_problems()
-    }
-
-    fn identity_expires(&self) -> Option<SystemTime> {
-        (**self).identity_expires()
     }
 
     fn regions(&self) -> Vec<RegionStatus> {

@@ -22,7 +22,9 @@ use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::registry::Registry;
 use ecr_broker::source::aws::admission::{self, AdmissionControl};
-use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
+use ecr_broker::source::{
+    CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity, SourceStatus,
+};
 use futures_util::future::join_all;
 use support::{HOUR, admission_settings, broker_settings, cache_settings, fetch_request, host, key, lookup, upstream};
 use tokio::time::{Instant, sleep, timeout};
@@ -144,9 +146,31 @@ impl Aws {
     }
 }
 
-impl CredentialSource for Aws {
+impl SourceIdentity for Aws {
     fn name(&self) -> SourceName {
         SourceName::Aws
+    }
+
+    fn status(&self) -> SourceStatus {
+        SourceStatus::Ready
+    }
+
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        Box::pin(std::future::ready(self.status()))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        None
+    }
+}
+
+impl CredentialSource for Aws {
+    fn identity(&self) -> &dyn SourceIdentity {
+        self
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
@@ -159,8 +183,8 @@ impl CredentialSource for Aws {
         })
     }
 
-    fn status(&self) -> SourceStatus {
-        SourceStatus::Ready
+    fn regions(&self) -> Vec<RegionStatus> {
+        Vec::new()
     }
 
     fn fetch_budget(&self) -> Duration {

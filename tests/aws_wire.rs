@@ -22,7 +22,7 @@ use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
 use ecr_broker::source::aws::web_identity::WebIdentity;
 use ecr_broker::source::aws::{Aws, Settings};
-use ecr_broker::source::{CredentialSource as _, Metrics, SourceStatus};
+use ecr_broker::source::{CredentialSource as _, Metrics, SourceIdentity as _, SourceStatus};
 use support::{HOST, fetch_request, key, upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -20,7 +20,9 @@ use ecr_broker::credential::{Credential, CredentialId, CredentialKey};
 use ecr_broker::error::{BrokerError, FailureClass, SourceName, UpstreamError};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::Policy;
-use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
+use ecr_broker::source::{
+    CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity, SourceStatus,
+};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use support::{HOUR, MINUTE, broker_settings, cache_settings, credential_request, host, lookup};
@@ -193,17 +195,39 @@ impl Aws {
     }
 }
 
-impl CredentialSource for Aws {
+impl SourceIdentity for Aws {
     fn name(&self) -> SourceName {
         SourceName::Aws
+    }
+
+    fn status(&self) -> SourceStatus {
+        SourceStatus::Ready
+    }
+
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        Box::pin(std::future::ready(self.status()))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        None
+    }
+}
+
+impl CredentialSource for Aws {
+    fn identity(&self) -> &dyn SourceIdentity {
+        self
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async { Ok(self.answer(&request.key).await?) })
     }
 
-    fn status(&self) -> SourceStatus {
-        SourceStatus::Ready
+    fn regions(&self) -> Vec<RegionStatus> {
+        Vec::new()
     }
 
     fn fetch_budget(&self) -> Duration {

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ecr_broker::address::ListenAddress;
@@ -17,7 +17,9 @@ use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
 use ecr_broker::limits::Origin;
 use ecr_broker::registry::Registry;
 use ecr_broker::server::GrpcService;
-use ecr_broker::source::{CredentialSource, FetchError, FetchRequest, SourceFuture, SourceStatus};
+use ecr_broker::source::{
+    CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity, SourceStatus,
+};
 use http_body_util::{BodyExt as _, Full};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
@@ -37,9 +39,31 @@ const WATCH_AGE: Duration = Duration::from_millis(3);
 #[derive(Debug)]
 struct Source(SystemClock);
 
-impl CredentialSource for Source {
+impl SourceIdentity for Source {
     fn name(&self) -> SourceName {
         SourceName::Aws
+    }
+
+    fn status(&self) -> SourceStatus {
+        SourceStatus::Ready
+    }
+
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        Box::pin(std::future::ready(self.status()))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        None
+    }
+}
+
+impl CredentialSource for Source {
+    fn identity(&self) -> &dyn SourceIdentity {
+        self
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
@@ -53,8 +77,8 @@ impl CredentialSource for Source {
         })
     }
 
-    fn status(&self) -> SourceStatus {
-        SourceStatus::Ready
+    fn regions(&self) -> Vec<RegionStatus> {
+        Vec::new()
     }
 
     fn fetch_budget(&self) -> Duration {

@@ -67,6 +67,6 @@ impl Shared {
 
     /// Returns an upstream error for a failure that the cache detected, such as a timeout.
     pub(super) fn failure(&self, class: FailureClass) -> BrokerError {
-        UpstreamError::new(self.source.name(), class).into()
+        UpstreamError::new(self.source.identity().name(), class).into()
     }
 }

@@ -74,7 +74,7 @@ impl CredentialCache {
     /// Returns the status that the source reports.
     #[must_use]
     pub fn source_status(&self) -> SourceStatus {
-        self.shared.source.status()
+        self.shared.source.identity().status()
     }
 
     /// Returns the state of the source's calls in each region.
@@ -86,7 +86,7 @@ impl CredentialCache {
     /// Returns the expiry of the identity that fetches use, if it is known.
     #[must_use]
     pub fn identity_expires(&self) -> Option<SystemTime> {
-        self.shared.source.identity_expires()
+        self.shared.source.identity().expires()
     }
 
     /// Returns the number of callers that wait for fetches, watches included.
@@ -98,12 +98,12 @@ impl CredentialCache {
     /// Returns why the source has no identity; empty if it has one.
     #[must_use]
     pub fn identity_problems(&self) -> Vec<String> {
-        if self.source_status() == SourceStatus::Ready { Vec::new() } else { self.shared.source.identity_problems() }
+        if self.source_status() == SourceStatus::Ready { Vec::new() } else { self.shared.source.identity().problems() }
     }
 
     /// Lets the source update its status, such as after AWS credentials appeared. A panic in the source is logged.
     pub async fn check_source(&self) {
-        if AssertUnwindSafe(self.shared.source.check()).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(self.shared.source.identity().check()).catch_unwind().await.is_err() {
             error!("source check panicked");
         }
     }

@@ -10,7 +10,9 @@ use self::endpoints::Endpoints;
 use self::identity::BrokerIdentity;
 use self::sessions::RoleSessions;
 use self::signer::Signer;
-use super::{CredentialSource, FetchError, FetchRequest, Metrics, SourceFuture, SourceStatus};
+use super::{
+    CredentialSource, FetchError, FetchRequest, Metrics, RegionStatus, SourceFuture, SourceIdentity, SourceStatus,
+};
 use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, SourceName, Stage, UpstreamError};
@@ -116,7 +118,7 @@ impl Aws {
             }
         }?;
         if Arc::ptr_eq(&signer, own) {
-            self.name(own);
+            self.name_signer(own);
         }
         Ok(credential.minted_by(signer.minter.clone()))
     }
@@ -130,7 +132,7 @@ impl Aws {
     }
 
     /// Asks for the name of the broker's identity, without delaying anything.
-    fn name(&self, own: &Arc<Signer>) {
+    fn name_signer(&self, own: &Arc<Signer>) {
         self.caller_identity.ask(own, self.endpoints.sts(&own.sdk), &self.clock);
     }
 
@@ -150,8 +152,8 @@ impl Aws {
 }
 
 impl CredentialSource for Aws {
-    fn name(&self) -> SourceName {
-        SourceName::Aws
+    fn identity(&self) -> &dyn SourceIdentity {
+        self
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
@@ -162,6 +164,22 @@ impl CredentialSource for Aws {
         })
     }
 
+    /// Admission control counts the calls.
+    fn regions(&self) -> Vec<RegionStatus> {
+        Vec::new()
+    }
+
+    /// Returns the SDK's operation timeout. [`admission::AdmissionControl`] enforces it for role sessions and retries, too.
+    fn fetch_budget(&self) -> Duration {
+        self.operation_timeout
+    }
+}
+
+impl SourceIdentity for Aws {
+    fn name(&self) -> SourceName {
+        SourceName::Aws
+    }
+
     fn status(&self) -> SourceStatus {
         self.identity.status()
     }
@@ -170,22 +188,17 @@ impl CredentialSource for Aws {
         Box::pin(async {
             let status = self.identity.check().await;
             if status == SourceStatus::Ready {
-                self.name(&self.identity.signer());
+                self.name_signer(&self.identity.signer());
             }
             status
         })
     }
 
-    fn identity_problems(&self) -> Vec<String> {
+    fn problems(&self) -> Vec<String> {
         self.identity.problems()
     }
 
-    fn identity_expires(&self) -> Option<SystemTime> {
+    fn expires(&self) -> Option<SystemTime> {
         self.identity.expires()
-    }
-
-    /// Returns the SDK's operation timeout. [`admission::AdmissionControl`] enforces it for role sessions and retries, too.
-    fn fetch_budget(&self) -> Duration {
-        self.operation_timeout
     }
 }

@@ -1,12 +1,11 @@
 //! Tracing layer: one span for each fetch, whichever source serves it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tracing::{Instrument as _, Span, field};
 
-use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceStatus};
+use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity};
 use crate::credential::{Credential, CredentialKey};
-use crate::error::SourceName;
 use crate::registry::Registry;
 use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
@@ -26,30 +25,14 @@ impl<S: CredentialSource> Instrumented<S> {
 }
 
 impl<S: CredentialSource> CredentialSource for Instrumented<S> {
-    fn name(&self) -> SourceName {
-        self.source.name()
+    fn identity(&self) -> &dyn SourceIdentity {
+        self.source.identity()
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         let span = fetch_span(&request.key, request.request_id, request.parent_span.as_ref());
         request.span.start(&span);
         Box::pin(self.source.fetch(request).instrument(span))
-    }
-
-    fn status(&self) -> SourceStatus {
-        self.source.status()
-    }
-
-    fn check(&self) -> SourceFuture<'_, SourceStatus> {
-        self.source.check()
-    }
-
-    fn identity_problems(&self) -> Vec<String> {
-        self.source.identity_problems()
-    }
-
-    fn identity_expires(&self) -> Option<SystemTime> {
-        self.source.identity_expires()
     }
 
     fn regions(&self) -> Vec<RegionStatus> {

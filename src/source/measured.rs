@@ -1,11 +1,10 @@
 //! Metrics layer: measures each call to the source below it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::metrics::{CallResult, Metrics, Service};
-use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceStatus};
+use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity};
 use crate::credential::Credential;
-use crate::error::SourceName;
 
 /// A layer that measures calls. It belongs below admission control, so that the time in the queue does not count.
 #[derive(Debug)]
@@ -23,33 +22,17 @@ impl<S: CredentialSource> Measured<S> {
 }
 
 impl<S: CredentialSource> CredentialSource for Measured<S> {
-    fn name(&self) -> SourceName {
-        self.source.name()
+    fn identity(&self) -> &dyn SourceIdentity {
+        self.source.identity()
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async {
-            let call = self.metrics.begin(self.name(), Service::of(&request.key.registry));
+            let call = self.metrics.begin(self.source.identity().name(), Service::of(&request.key.registry));
             let result = self.source.fetch(request).await;
             call.end(CallResult::of(&result));
             result
         })
-    }
-
-    fn status(&self) -> SourceStatus {
-        self.source.status()
-    }
-
-    fn check(&self) -> SourceFuture<'_, SourceStatus> {
-        self.source.check()
-    }
-
-    fn identity_problems(&self) -> Vec<String> {
-        self.source.identity_problems()
-    }
-
-    fn identity_expires(&self) -> Option<SystemTime> {
-        self.source.identity_expires()
     }
 
     fn regions(&self) -> Vec<RegionStatus> {
@@ -63,8 +46,12 @@ impl<S: CredentialSource> CredentialSource for Measured<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use super::super::SourceStatus;
     use super::super::instrumented::Instrumented;
     use super::*;
+    use crate::error::SourceName;
     use crate::metrics::Registry;
 
     const EXPIRES: SystemTime = SystemTime::UNIX_EPOCH;
@@ -73,25 +60,39 @@ mod tests {
     #[derive(Debug)]
     struct Expired;
 
-    impl CredentialSource for Expired {
+    impl SourceIdentity for Expired {
         fn name(&self) -> SourceName {
             SourceName::Aws
-        }
-
-        fn fetch<'a>(&'a self, _: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
-            Box::pin(std::future::pending())
         }
 
         fn status(&self) -> SourceStatus {
             SourceStatus::NoCredentials
         }
 
-        fn identity_problems(&self) -> Vec<String> {
+        fn check(&self) -> SourceFuture<'_, SourceStatus> {
+            Box::pin(std::future::pending())
+        }
+
+        fn problems(&self) -> Vec<String> {
             vec!["expired".to_owned()]
         }
 
-        fn identity_expires(&self) -> Option<SystemTime> {
+        fn expires(&self) -> Option<SystemTime> {
             Some(EXPIRES)
+        }
+    }
+
+    impl CredentialSource for Expired {
+        fn identity(&self) -> &dyn SourceIdentity {
+            self
+        }
+
+        fn fetch<'a>(&'a self, _: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn regions(&self) -> Vec<RegionStatus> {
+            Vec::new()
         }
 
         fn fetch_budget(&self) -> Duration {
@@ -102,9 +103,9 @@ mod tests {
     #[test]
     fn layers_pass_on_what_the_source_knows_of_its_identity() {
         let source = Instrumented::new(Measured::new(Expired, Metrics::new(&mut Registry::default())));
-        assert_eq!(source.identity_expires(), Some(EXPIRES));
-        assert_eq!(source.identity_problems(), ["expired"]);
-        assert_eq!(source.status(), SourceStatus::NoCredentials);
+        let identity = source.identity();
+        assert_eq!((identity.expires(), identity.status()), (Some(EXPIRES), SourceStatus::NoCredentials));
+        assert_eq!(identity.problems(), ["expired"]);
         assert_eq!(source.fetch_budget(), Duration::from_secs(7));
     }
 }

@@ -106,7 +106,7 @@ impl From<SourceName> for Source {
 /// Exposes the state of the calls of `source` in each region.
 pub fn expose_regions(source: Arc<dyn CredentialSource>, registry: &mut Registry) {
     registry.on_scrape(move |scrape| {
-        let name = Source::VALUES[Source::from(source.name()).index()];
+        let name = Source::VALUES[Source::from(source.identity().name()).index()];
         let mut regions = BTreeMap::new();
         for region in source.regions() {
             let of_label = regions.entry(region_label(region.region.as_ref()));

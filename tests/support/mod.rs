@@ -38,7 +38,9 @@ use ecr_broker::rejections::RejectionRecorder;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::source::aws::admission;
 use ecr_broker::source::span::FetchSpan;
-use ecr_broker::source::{CredentialSource, FetchError, FetchProgress, FetchRequest, SourceFuture, SourceStatus};
+use ecr_broker::source::{
+    CredentialSource, FetchError, FetchProgress, FetchRequest, RegionStatus, SourceFuture, SourceIdentity, SourceStatus,
+};
 use futures_util::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -228,17 +230,39 @@ impl ScriptedSource {
     }
 }
 
-impl CredentialSource for ScriptedSource {
+impl SourceIdentity for ScriptedSource {
     fn name(&self) -> SourceName {
         SourceName::Aws
+    }
+
+    fn status(&self) -> SourceStatus {
+        *self.status.lock().unwrap()
+    }
+
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        Box::pin(std::future::ready(self.status()))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        None
+    }
+}
+
+impl CredentialSource for ScriptedSource {
+    fn identity(&self) -> &dyn SourceIdentity {
+        self
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(self.answer(request))
     }
 
-    fn status(&self) -> SourceStatus {
-        *self.status.lock().unwrap()
+    fn regions(&self) -> Vec<RegionStatus> {
+        Vec::new()
     }
 
     fn fetch_budget(&self) -> Duration {

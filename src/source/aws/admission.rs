@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -16,11 +16,11 @@ use self::bulkhead::{Bulkhead, MAX_QUEUE_TIME};
 use self::outcome::Outcome;
 use self::total_limit::TotalLimit;
 use crate::credential::Credential;
-use crate::error::{FailureClass, SourceName, UpstreamError};
+use crate::error::{FailureClass, UpstreamError};
 use crate::jitter;
 use crate::registry::Region;
 use crate::source::span::record_failure;
-use crate::source::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceStatus};
+use crate::source::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity};
 use crate::sync::lock;
 
 mod bulkhead;
@@ -97,7 +97,7 @@ impl<S: CredentialSource> AdmissionControl<S> {
         let limit = self.source.fetch_budget();
         warn!(limit = %humantime::format_duration(limit), "AWS call timed out");
         record_failure(FailureClass::Unavailable);
-        UpstreamError::new(self.source.name(), FailureClass::Unavailable)
+        UpstreamError::new(self.source.identity().name(), FailureClass::Unavailable)
     }
 
     /// Returns the region's bulkhead. A bulkhead with calls in flight, or with paced calls, is never evicted.
@@ -113,28 +113,12 @@ impl<S: CredentialSource> AdmissionControl<S> {
 }
 
 impl<S: CredentialSource> CredentialSource for AdmissionControl<S> {
-    fn name(&self) -> SourceName {
-        self.source.name()
+    fn identity(&self) -> &dyn SourceIdentity {
+        self.source.identity()
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(self.fetch_admitted(request))
-    }
-
-    fn status(&self) -> SourceStatus {
-        self.source.status()
-    }
-
-    fn check(&self) -> SourceFuture<'_, SourceStatus> {
-        self.source.check()
-    }
-
-    fn identity_problems(&self) -> Vec<String> {
-        self.source.identity_problems()
-    }
-
-    fn identity_expires(&self) -> Option<SystemTime> {
-        self.source.identity_expires()
     }
 
     fn regions(&self) -> Vec<RegionStatus> {
