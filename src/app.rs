@@ -3,6 +3,7 @@
 //! [`serve`] is the life of the process, from its configuration to its exit. [`App`] is the broker in it. Tests, benchmarks and
 //! fuzz targets build the same [`App`] from other [`Parts`].
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tracing::info;
 
 pub use self::parts::{Parts, Upstream};
 
+use self::announce::Announcer;
 use self::auth_material::AuthMaterial;
 use crate::api::calls::Calls;
 use crate::api::ecr::{self, EcrApi};
@@ -44,8 +46,9 @@ use crate::source::instrumented::Instrumented;
 use crate::source::measured::Measured;
 use crate::status::{self, StatusReporter};
 use crate::telemetry::{self, Telemetry};
-use crate::terminal::print_line;
+use crate::terminal::{print_line, stdout_is_journal};
 
+mod announce;
 pub mod auth_material;
 mod background;
 #[cfg(feature = "simulator")]
@@ -61,6 +64,9 @@ mod simulation;
 
 /// Time for threads that block, such as DNS lookups, to end at exit.
 const THREAD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time for the exit beside the drain: the last flush of records and spans, and threads.
+const EXIT_TIME: Duration = Duration::from_secs(10);
 
 /// The input of a process that serves.
 #[derive(Debug)]
@@ -85,6 +91,21 @@ pub enum StartError {
     Config(Vec<Diagnostic>),
     /// Something else failed.
     Other(anyhow::Error),
+}
+
+/// The status of a service that failed to start.
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(diagnostics) => {
+                let (first, further) = (diagnostics.first(), diagnostics.len().saturating_sub(1));
+                write!(f, "the configuration is invalid")?;
+                first.map_or(Ok(()), |first| write!(f, ": {first}"))?;
+                if further > 0 { write!(f, " (and {further} more)") } else { Ok(()) }
+            }
+            Self::Other(error) => write!(f, "the start failed: {error:#}"),
+        }
+    }
 }
 
 impl From<anyhow::Error> for StartError {
@@ -132,11 +153,12 @@ async fn serve_until_signal(
     if let Some(tls) = &auth.tls {
         tls.log_mistakes();
     }
-    let descriptor_store = Some(store_parts(&config, &start.sources, (start.stored, start.manager)));
+    let descriptor_store = Some(store_parts(&config, &start.sources, (start.stored, start.manager.clone())));
     let config_info = reload::ConfigInfo::new(&start.sources, &mut metrics);
     let tracing = telemetry.sampler().map(Tracing::sampled_by).unwrap_or_default();
-    let (sockets, files) = (start.sockets, in_effect.clone());
-    let parts = Parts { auth, sockets, tracing, descriptor_store, metrics, files, ..Parts::new(clock) };
+    let (sockets, files, manager) = (start.sockets, in_effect.clone(), start.manager);
+    let told = manager.clone();
+    let parts = Parts { auth, sockets, tracing, descriptor_store, manager: told, metrics, files, ..Parts::new(clock) };
     let parts = parts.with_environment(&start.sources);
     let app = tokio::select! {
         app = App::build(config, parts) => app?,
@@ -145,8 +167,8 @@ async fn serve_until_signal(
     telemetry.push_metrics(app.exposition());
     let hash = config_info.hash();
     report::log_start(&app.config, (&start.sources.files, &hash), &app.broker, &app.urls());
-    for url in app.urls() {
-        print_line(format_args!("listening on {url}"))?;
+    if !stdout_is_journal() {
+        app.urls().iter().try_for_each(|url| print_line(format_args!("listening on {url}")))?;
     }
     #[cfg(feature = "simulator")]
     if start.simulation.is_some() {
@@ -156,7 +178,7 @@ async fn serve_until_signal(
     let shown = config_info.clone();
     app.status.show_configuration_of(move || shown.hash());
     let reloads = app.status.reloads().clone();
-    let running = reload::Running { broker, issuers, in_effect: in_effect.clone(), reloads, config_info };
+    let running = reload::Running { broker, issuers, in_effect: in_effect.clone(), reloads, config_info, manager };
     tokio::spawn(background::configuration_health(in_effect, app.health.clone()));
     tokio::spawn(reload::follow_files(running, start.sources, hangup));
     app.run(process::shutdown(signals)).await;
@@ -180,6 +202,7 @@ pub struct App {
     endpoints: Vec<Endpoint>,
     connections: Connections,
     shutdown: ShutdownStages,
+    manager: ServiceManager,
 }
 
 impl App {
@@ -196,6 +219,7 @@ impl App {
             default_sockets,
             tracing,
             descriptor_store,
+            manager,
             mut metrics,
             files,
         } = parts;
@@ -283,16 +307,25 @@ impl App {
             endpoints,
             connections,
             shutdown,
+            manager,
         })
     }
 
     /// Serves until `shutdown` completes, then shuts down gracefully.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { config, cache, descriptor_store, broker, health, rejections, .. } = self;
+        let Self { config, cache, descriptor_store, broker, health, rejections, manager, .. } = self;
         let &server::Settings { drain_delay, drain_timeout, .. } = &config.server.connections;
         let server = Server::start(self.endpoints, &config.server.connections, self.connections, self.shutdown);
         self.status.count_connections_by(server.connections());
         let readiness = health.readiness().clone();
+        let announcer = Announcer {
+            manager: manager.clone(),
+            readiness: readiness.clone(),
+            cache: cache.clone(),
+            reloads: self.status.reloads().clone(),
+            connections: server.connections(),
+        };
+        let announcements = background::announcements(announcer.clone(), health.clone());
         let first_fill = background::first_fill(Arc::clone(&broker), config.keep_warm.clone(), readiness);
         let keep_warm = background::keep_warm(broker, config.keep_warm);
         let maintenance = background::maintenance(cache.clone(), health.clone());
@@ -305,9 +338,8 @@ impl App {
         first_fill.abort();
         keep_warm.abort();
         maintenance.abort();
-        // Maintenance must end before the drain reports NOT_SERVING: it could report SERVING afterwards.
-        let _ = maintenance.await;
         health.drain().await;
+        manager.stopping(drain_delay + drain_timeout + EXIT_TIME, &announcer.line());
         tokio::time::sleep(drain_delay).await;
         server.drain(Drain::First, drain_timeout).await;
         cache.wait_for_fetches(FINAL_FLUSH).await;
@@ -319,6 +351,7 @@ impl App {
         rejection_counts.abort();
         // What is left then is at least in the log: its lines come first.
         let _ = tokio::time::timeout(FINAL_FLUSH, rejections.finish()).await;
+        announcements.abort();
     }
 
     /// Returns the URLs by which clients reach the endpoints, with the ports that the system chose.

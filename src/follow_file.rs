@@ -80,15 +80,20 @@ where
 
     /// Waits for the next check and returns its result.
     pub(crate) async fn next(&mut self) -> Check<C, E> {
-        let requested = tokio::select! {
-            () = received(self.hangup.as_mut()) => true,
-            _ = self.ticks.tick() => false,
-        };
+        let requested = self.due().await;
         Check { requested, found: self.check(requested).await }
     }
 
+    /// Waits until a check is due; returns whether SIGHUP asked for it.
+    pub(crate) async fn due(&mut self) -> bool {
+        tokio::select! {
+            () = received(self.hangup.as_mut()) => true,
+            _ = self.ticks.tick() => false,
+        }
+    }
+
     /// Reads the files once, and after a request until they settle.
-    async fn check(&mut self, requested: bool) -> Found<C, E> {
+    pub(crate) async fn check(&mut self, requested: bool) -> Found<C, E> {
         let mut found = self.read().await;
         for _ in 0..MAX_READINGS {
             if !requested || !matches!(found, Found::Unsettled(_)) {

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 #[cfg(feature = "client")]
 use clap::builder::styling::{AnsiColor, Style};
 
-#[cfg(feature = "client")]
+#[cfg(any(feature = "server", feature = "client"))]
 use crate::environment;
 use crate::quoted::Visible;
 
@@ -67,6 +67,14 @@ pub(crate) fn print_error(problem: impl Display) {
 #[cfg(all(feature = "server", feature = "simulator"))]
 pub(crate) fn print_note(line: impl Display) {
     eprintln!("{line}");
+}
+
+/// Returns whether stdout is systemd's journal, which has the log's lines, too.
+#[cfg(feature = "server")]
+pub(crate) fn stdout_is_journal() -> bool {
+    let Some(stream) = environment::variable("JOURNAL_STREAM") else { return false };
+    let stdout = rustix::fs::fstat(stdout());
+    stdout.is_ok_and(|stdout| stream.to_str() == Some(&format!("{}:{}", stdout.st_dev, stdout.st_ino)))
 }
 
 /// Prints text and a line end on stdout. A closed reader is not an error, a full disk is.

@@ -9,10 +9,12 @@ mod support;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use program::{PROGRAM, SERVE_SIMULATED, Server, program, signal, skipped};
+use program::{Following, PROGRAM, SERVE_SIMULATED, Server, program, run, signal, skipped};
 use serde_json::{Value, json};
 use support::*;
 
@@ -180,5 +182,130 @@ fn log_has_no_colours_with_no_color_or_on_a_dumb_terminal() {
     for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
         let Some(shown) = on_a_terminal(&[("TERM", "xterm"), ("NO_COLOR", ""), variable]) else { return };
         assert!(shown.contains("broker started") && !shown.contains('\u{1b}'), "{shown:?}");
+    }
+}
+
+/// A service manager that only listens.
+struct Manager {
+    socket: UnixDatagram,
+    directory: tempfile::TempDir,
+}
+
+impl Manager {
+    fn listen() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { socket: UnixDatagram::bind(directory.path().join("notify")).unwrap(), directory }
+    }
+
+    /// Runs the broker as its service, with a watchdog.
+    fn start(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Server {
+        let mut command = Command::new("sh");
+        command.args(["-c", "WATCHDOG_PID=$$ exec \"$0\" \"$@\"", PROGRAM]).args(arguments);
+        for (name, value) in program(environment).get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env("NOTIFY_SOCKET", self.directory.path().join("notify")).env("WATCHDOG_USEC", "1000000");
+        Server::spawn_logging(command)
+    }
+
+    /// Receives messages until one begins as wanted, and returns it.
+    fn until(&self, wanted: &str) -> String {
+        let mut bytes = [0; 4096];
+        loop {
+            let length = self.socket.recv(&mut bytes).unwrap();
+            let message = String::from_utf8(bytes[..length].to_vec()).unwrap();
+            if message.starts_with(wanted) {
+                return message;
+            }
+        }
+    }
+}
+
+#[test]
+fn service_manager_learns_of_start_reload_life_and_stop() {
+    let manager = Manager::listen();
+    let file = manager.directory.path().join("broker.toml");
+    fs::write(&file, GRANTS).unwrap();
+    let server = manager.start(&[&SERVE_SIMULATED[..], &["--config", file.to_str().unwrap()]].concat(), &[]);
+    assert_eq!(manager.until("READY=1\n"), "READY=1\nSTATUS=serving: 0 cached, 0 connected");
+    manager.until("WATCHDOG=1");
+    manager.until("WATCHDOG=1");
+
+    write(&file, &format!("{GRANTS}{}", GRANTS.replace("\"a\"", "\"b\"")));
+    signal(server.pid(), "HUP");
+    assert!(manager.until("RELOADING=1").starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    manager.until("READY=1");
+
+    write(&file, "nonsense = 1\n");
+    signal(server.pid(), "HUP");
+    manager.until("RELOADING=1");
+    manager.until("READY=1");
+    let status = manager.until("STATUS=serving: 0 cached, 0 connected, ");
+    assert!(status.ends_with(", a configuration file is not in effect"), "{status}");
+
+    server.stop();
+    let stopping = manager.until("STOPPING=1\n");
+    assert!(stopping.ends_with("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=draining: 0 connected"), "{stopping}");
+}
+
+#[test]
+fn processes_of_the_broker_do_not_reach_the_service_manager() {
+    let manager = Manager::listen();
+    let [seen, config] = ["seen", "aws"].map(|name| manager.directory.path().join(name));
+    let keys = r#"{"Version":1,"AccessKeyId":"AKIAEXAMPLE000000000","SecretAccessKey":"secret-of-the-test"}"#;
+    let script = manager.directory.path().join("process");
+    fs::write(&script, format!("#!/bin/sh\nenv >{}\necho '{keys}'\n", seen.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&config, format!("[default]\ncredential_process = {}\n", script.display())).unwrap();
+    let environment = [
+        ("AWS_CONFIG_FILE", config.to_str().unwrap()),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1"),
+    ];
+    let server = manager.start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
+    server.until_logged("AWS identity found");
+    manager.until("READY=1\n");
+    server.stop();
+    let seen = fs::read_to_string(seen).unwrap();
+    for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        assert!(!seen.contains(variable), "{seen}");
+    }
+}
+
+#[test]
+fn failed_start_tells_the_service_manager_why() {
+    let manager = Manager::listen();
+    let file = manager.directory.path().join("broker.toml");
+    fs::write(&file, "[cache]\ncapacity = -1\nmax_waiters = -1\n").unwrap();
+    let socket = manager.directory.path().join("notify");
+    let failed = run(&["serve", "--config", file.to_str().unwrap()], &[("NOTIFY_SOCKET", socket.to_str().unwrap())]);
+    assert_eq!(failed.code, 1);
+    let status = manager.until("STATUS=the configuration is invalid: ");
+    assert!(
+        status.contains("cache.capacity") && status.ends_with(" (and 1 more)") && !status.contains("READY"),
+        "{status}"
+    );
+}
+
+/// The journal has the listeners in the line `broker started`; lines that are not JSON would only disturb its readers.
+#[test]
+fn journal_receives_only_lines_of_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let stdout = fs::File::create(directory.path().join("stdout")).unwrap();
+    let found = stdout.metadata().unwrap();
+    for (inode, printed) in [(found.ino(), false), (found.ino() + 1, true)] {
+        let mut command = program(&[("JOURNAL_STREAM", &format!("{}:{inode}", found.dev()))]);
+        command.args(SERVE_SIMULATED).stdout(stdout.try_clone().unwrap());
+        let mut broker = Following::start(command);
+        // The banner or the identity comes after the addresses.
+        broker.until(|line| line.contains("AWS identity found").then_some(()));
+        broker.end("TERM");
+        let text = fs::read_to_string(directory.path().join("stdout")).unwrap();
+        assert_eq!(text.starts_with("listening on grpc://"), printed, "{text}");
     }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::announce::{Announcer, watchdog};
 use crate::broker::Broker;
 use crate::cache::CredentialCache;
 use crate::descriptor_store::DescriptorStore;
 use crate::follow_file::FilesInEffect;
+use crate::limits::ConnectionsStatus;
 use crate::registry::Registry;
 use crate::rejections::{FLUSH_INTERVAL, RejectionRecorder};
 use crate::server::Health;
@@ -40,14 +42,40 @@ pub(super) fn keep_warm(broker: Arc<Broker>, registries: Vec<Registry>) -> JoinH
 
 /// Sweeps the cache and keeps the health status up to date.
 pub(super) fn maintenance(cache: CredentialCache, health: Health) -> JoinHandle<()> {
-    let sweep = async move {
-        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-        loop {
-            ticks.tick().await;
-            cache.sweep().await;
-        }
-    };
-    tokio::spawn(async move { _ = tokio::join!(sweep, health.watch()) })
+    let sweep = move || sweep(cache.clone());
+    let (updated, looking) = (health.clone(), health);
+    tokio::spawn(async move {
+        tokio::join!(
+            supervise::run("cache sweep", sweep),
+            supervise::run("health", || updated.clone().keep_updating()),
+            supervise::run("AWS identity", || looking.clone().look_for_identity()),
+        );
+    })
+}
+
+async fn sweep(cache: CredentialCache) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        cache.sweep().await;
+    }
+}
+
+/// Keeps the service manager informed.
+pub(super) fn announcements<C>(announcer: Announcer<C>, health: Health) -> JoinHandle<()>
+where
+    C: Fn() -> ConnectionsStatus + Clone + Send + Sync + 'static,
+{
+    let manager = announcer.manager.clone();
+    tokio::spawn(async move {
+        tokio::join!(
+            supervise::run("status line", || announcer.clone().run()),
+            supervise::run("watchdog", || {
+                let health = health.clone();
+                watchdog(manager.clone(), move || (!health.readiness().is_draining()).then(|| health.updates()))
+            }),
+        );
+    })
 }
 
 /// Reports in the health whether all files of the configuration are in effect.

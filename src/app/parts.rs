@@ -13,6 +13,7 @@ use crate::follow_file::FilesInEffect;
 use crate::metrics::Registry;
 use crate::registry::Region;
 use crate::server::ActivatedSockets;
+use crate::service_manager::ServiceManager;
 use crate::source::CredentialSource;
 
 /// The parts of a broker.
@@ -32,6 +33,8 @@ pub struct Parts {
     pub tracing: Tracing,
     /// The store of the cache's copy, if there may be one.
     pub descriptor_store: Option<descriptor_store::Parts>,
+    /// The service manager that started the process, if one did.
+    pub manager: ServiceManager,
     /// The metrics of what was built before.
     pub metrics: Registry,
     /// The files that are in effect.
@@ -61,6 +64,7 @@ impl Parts {
             default_sockets: Vec::new(),
             tracing: Tracing::default(),
             descriptor_store: None,
+            manager: ServiceManager::default(),
             metrics: Registry::default(),
             files: FilesInEffect::default(),
         }

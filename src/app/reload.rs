@@ -15,9 +15,10 @@ use crate::authn::jwt;
 use crate::broker::Broker;
 use crate::config::{Config, Diagnostic, Disk, Files, Settled, Sources};
 use crate::credential::ProfileName;
-use crate::follow_file::{Check, FileFollower, FilesInEffect, Found, Hangups};
+use crate::follow_file::{FileFollower, FilesInEffect, Found, Hangups};
 use crate::policy::{CallerPattern, Effect, Grant, Policy, TokenPattern};
 use crate::profile::Profile;
+use crate::service_manager::ServiceManager;
 use crate::status::Reloads;
 use crate::supervise;
 use crate::sync::lock;
@@ -40,6 +41,7 @@ pub(super) struct Running {
     pub(super) in_effect: FilesInEffect,
     pub(super) reloads: Reloads,
     pub(super) config_info: ConfigInfo,
+    pub(super) manager: ServiceManager,
 }
 
 /// Follows the files for as long as it is polled.
@@ -58,17 +60,22 @@ async fn follow(running: Running, active: Arc<Mutex<Sources>>, hangup: Option<Si
     let mut settled = Settled::default();
     let mut log = ProblemLog::default();
     loop {
-        let Check { requested, found } = follower.next().await;
+        let requested = follower.due().await;
+        let mut reloading = requested.then(|| running.manager.reloading());
         // Files that have settled do not wait for others.
-        let read = match found {
+        let read = match follower.check(requested).await {
             Found::Settled { contents, .. } | Found::Unsettled(contents) => contents,
             Found::Unreadable(never) => match never {},
         };
         let is_due = log.is_due() || requested;
         let newest = read.settled();
         if is_due || newest != settled {
-            settled = newest;
             let mut sources = lock(&active).clone();
+            // The first looks change nothing, and a problem that stays is reloaded once.
+            if newest != settled && sources.files.differ_from(&read) {
+                reloading.get_or_insert_with(|| running.manager.reloading());
+            }
+            settled = newest;
             let problems = running.reload(&mut sources, &read, requested || log.has_problems());
             lock(&disk).activate(&sources.files);
             let changed = std::mem::replace(&mut *lock(&active), sources.clone()).files != sources.files;

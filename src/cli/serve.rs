@@ -56,6 +56,18 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // First: this changes the environment, which must not happen once there are threads.
     let manager = ServiceManager::take()?;
+    let result = serve(args, manager.clone());
+    if let Err(error) = &result {
+        manager.status(&error.to_string());
+    }
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(StartError::Config(diagnostics)) => Ok(report(Err(diagnostics))),
+        Err(StartError::Other(error)) => Err(error),
+    }
+}
+
+fn serve(args: &Args, manager: ServiceManager) -> Result<(), StartError> {
     let mut inherited = Inherited::take()?;
     let stored = descriptor_store::Inherited::take(&mut inherited);
     let sockets = ActivatedSockets::take(inherited)?;
@@ -67,11 +79,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "simulator")]
         simulation: args.simulation.settings(),
     };
-    match app::serve(start) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(StartError::Config(diagnostics)) => Ok(report(Err(diagnostics))),
-        Err(StartError::Other(error)) => Err(error),
-    }
+    app::serve(start)
 }
 
 fn sources(args: &Args, sockets: &ActivatedSockets) -> Sources {

@@ -87,7 +87,7 @@ impl Server {
     }
 
     /// Returns a function that counts the open connections of callers.
-    pub(crate) fn connections(&self) -> impl Fn() -> ConnectionsStatus + Send + Sync + use<> {
+    pub(crate) fn connections(&self) -> impl Fn() -> ConnectionsStatus + Clone + Send + Sync + use<> {
         let places = self.first.places.clone();
         move || places.status()
     }

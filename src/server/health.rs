@@ -2,6 +2,7 @@
 //! whether the broker can return credentials. `config` tells whether every configuration file is in effect.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -32,13 +33,15 @@ pub(crate) struct Health {
     /// The last reported status. Watchers get only changes.
     reported: Arc<Mutex<bool>>,
     readiness: Readiness,
+    updates: Arc<AtomicU64>,
 }
 
 impl Health {
     /// Starts with the status `NOT_SERVING`, until a check finds that the broker can return credentials.
     pub(crate) async fn start(cache: CredentialCache) -> (Self, HealthServer<impl health_server::Health>) {
         let (reporter, service) = health_reporter();
-        let health = Self { reporter, cache, reported: Arc::default(), readiness: Readiness::default() };
+        let (reported, readiness, updates) = (Arc::default(), Readiness::default(), Arc::default());
+        let health = Self { reporter, cache, reported, readiness, updates };
         health.report(SERVICE, false).await;
         health.report_configuration(true).await;
         let service = service.accept_compressed(Gzip).accept_compressed(Deflate);
@@ -50,9 +53,9 @@ impl Health {
         &self.readiness
     }
 
-    /// Keeps the service's status up to date. It is `NOT_SERVING` while the broker has neither an AWS identity nor a usable credential.
-    pub(crate) async fn watch(self) {
-        tokio::join!(self.look_for_identity(), self.keep_updating());
+    /// Returns how often the service's status was looked at: the watchdog's proof of progress.
+    pub(crate) fn updates(&self) -> u64 {
+        self.updates.load(Ordering::Relaxed)
     }
 
     /// Reports whether every configuration file is in effect, or some keep their last valid contents. Callers are served either way.
@@ -62,13 +65,15 @@ impl Health {
 
     /// Reports `NOT_SERVING` for the names by which callers choose a broker, so that callers use another broker, and ends the readiness.
     pub(crate) async fn drain(&self) {
+        // An update in progress must not report SERVING afterwards.
+        let _reported = self.reported.lock().await;
         self.readiness.note_draining();
         self.report("", false).await;
         self.report(SERVICE, false).await;
     }
 
-    /// Looks for an AWS identity while there is none. This may take long, so it runs apart from the status updates.
-    async fn look_for_identity(&self) {
+    /// Looks for an AWS identity while there is none. This may take long and read files, so it runs apart from the status updates.
+    pub(crate) async fn look_for_identity(self) {
         let mut ticks = tokio::time::interval(IDENTITY_INTERVAL);
         loop {
             ticks.tick().await;
@@ -79,16 +84,21 @@ impl Health {
         }
     }
 
-    async fn keep_updating(&self) {
+    /// Keeps the service's status up to date. It is `NOT_SERVING` while the broker has neither an AWS identity nor a usable credential.
+    pub(crate) async fn keep_updating(self) {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
             ticks.tick().await;
             self.update().await;
+            self.updates.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     async fn update(&self) {
         let mut reported = self.reported.lock().await;
+        if self.readiness.is_draining() {
+            return;
+        }
         let serving = self.cache.can_serve();
         if serving {
             self.readiness.note_can_serve();

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Notify;
+
 /// What a broker must have done before it is ready. A clone is a handle of the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Readiness(Arc<Flags>);
@@ -15,6 +17,7 @@ struct Flags {
     could_serve: AtomicBool,
     is_warm: AtomicBool,
     is_draining: AtomicBool,
+    changed: Notify,
 }
 
 /// The outcome of a check.
@@ -28,17 +31,35 @@ pub(crate) struct Check {
 impl Readiness {
     /// Notes that the broker has an AWS identity, or credentials that it can return without.
     pub(crate) fn note_can_serve(&self) {
-        self.0.could_serve.store(true, Ordering::Relaxed);
+        self.note(&self.0.could_serve);
     }
 
     /// Notes that `cache.keep_warm` is filled, or that it took too long.
     pub(crate) fn note_warm(&self) {
-        self.0.is_warm.store(true, Ordering::Relaxed);
+        self.note(&self.0.is_warm);
     }
 
     /// Notes that the broker is shutting down.
     pub(crate) fn note_draining(&self) {
-        self.0.is_draining.store(true, Ordering::Relaxed);
+        self.note(&self.0.is_draining);
+    }
+
+    fn note(&self, flag: &AtomicBool) {
+        if !flag.swap(true, Ordering::Relaxed) {
+            self.0.changed.notify_waiters();
+        }
+    }
+
+    /// Completes once every check passes.
+    pub(crate) async fn until_ready(&self) {
+        loop {
+            // A change after this is not missed.
+            let changed = self.0.changed.notified();
+            if self.is_ready() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Returns whether `cache.keep_warm` is filled, or took too long.
@@ -58,7 +79,7 @@ impl Readiness {
 
     /// Returns the outcome of every check.
     pub(crate) fn checks(&self) -> [Check; 4] {
-        let Flags { could_serve, is_warm, is_draining } = &*self.0;
+        let Flags { could_serve, is_warm, is_draining, changed: _ } = &*self.0;
         let check = |name, passed: bool, problem| Check { name, problem: (!passed).then_some(problem) };
         let [could_serve, is_warm, is_draining] =
             [could_serve, is_warm, is_draining].map(|flag| flag.load(Ordering::Relaxed));

@@ -58,7 +58,7 @@ impl Reloads {
     }
 
     /// Returns whether every file of the configuration, of TLS and of keys is in effect. The broker starts only if all are.
-    pub(super) fn are_files_in_effect(&self) -> bool {
+    pub(crate) fn are_files_in_effect(&self) -> bool {
         self.files.are_all()
     }
 

@@ -28,6 +28,12 @@ impl Files {
         main.filled(self.includes.clone(), self, disk, file)
     }
 
+    /// Returns whether the main file or an included one is another on disk.
+    #[must_use]
+    pub fn differ_from(&self, disk: &Disk) -> bool {
+        self.with_main(disk, None).is_some() || !self.changed_on(disk).is_empty()
+    }
+
     /// Returns the included files that are new, deleted or different on disk. A file that has not settled has not changed.
     #[must_use]
     pub fn changed_on(&self, disk: &Disk) -> Vec<PathBuf> {
