@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64;
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use crate::client::{RegistryCredentials, valid_for};
 use crate::helper::registry_auth::{authorization, basic};
@@ -61,6 +63,13 @@ fn dns_name(text: &str) -> Result<String, &'static str> {
     } else {
         Err("not a Kubernetes name; use a-z, 0-9, - and ., beginning and ending with a letter or digit")
     }
+}
+
+/// The part of a decoded password that only the simulated AWS writes.
+#[derive(Deserialize)]
+struct Simulated {
+    #[serde(rename = "simulated")]
+    _note: IgnoredAny,
 }
 
 /// Fields of the protobuf message: times as RFC 3339, enum values without their prefix.
@@ -122,6 +131,7 @@ fn text(credentials: &RegistryCredentials) -> String {
         ("registry", line.registry.to_owned()),
         ("username", line.username.to_owned()),
         ("password", "(not shown; -o password prints it)".to_owned()),
+        ("simulated", simulated(line.password).unwrap_or_default().to_owned()),
         ("expires", line.expire_time.unwrap_or_default() + &remaining(credentials)),
         ("refresh", refresh_after(credentials).map(|after| format!("in {}", short(after))).unwrap_or_default()),
         ("cache", line.cache_status.to_owned()),
@@ -135,6 +145,13 @@ fn text(credentials: &RegistryCredentials) -> String {
         }
     }
     text
+}
+
+/// Returns what is to be said of a password of the simulated AWS: it has the shape of a real one, with a note inside.
+fn simulated(password: &str) -> Option<&'static str> {
+    let decoded = Zeroizing::new(BASE64.decode(password.as_bytes()).ok()?);
+    let Simulated { .. } = serde_json::from_slice(&decoded).ok()?;
+    Some("yes: no registry accepts the password; the broker runs with --simulate")
 }
 
 /// Returns the time left by the broker's clocks: this machine's may be wrong.
