@@ -6,24 +6,30 @@
 
 #![allow(dead_code, unreachable_pub, clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test may")]
 
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
 
 use crate::program::{Ended, Logs, signal};
 
 /// Starts the manager in a cgroup that only it has: managers side by side have units of the same names. In cgroup v1, systemd uses
-/// the hierarchy `systemd`, beside cgroup v2 at `unified`. It writes its log to `/dev/console`, here a FIFO.
+/// the hierarchy `systemd`, beside cgroup v2 at `unified`. It writes its log to `/dev/console`, which must be a terminal.
 const START: &str = r#"
 for hierarchy in /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup; do
     if [ -w "$hierarchy/cgroup.procs" ] && mkdir "$hierarchy/$2"; then echo $$ >"$hierarchy/$2/cgroup.procs"; fi
 done
-mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && mount --bind "$1/log" /dev/console &&
+mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && mount --bind "$3" /dev/console &&
     exec /lib/systemd/systemd --user --unit=basic.target
 "#;
+/// `O_NOCTTY`.
+const NO_CONTROLLING_TERMINAL: i32 = 0o400;
 /// Hierarchies in which [`START`] makes a group.
 const HIERARCHIES: [&str; 3] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup"];
 /// Output of units joins the manager's. A test that fails waits no longer than this for a unit that hangs.
@@ -35,6 +41,8 @@ pub struct Manager {
     directory: TempDir,
     cgroup: String,
     log: Logs,
+    #[expect(dead_code, reason = "closing it ends the thread that reads the console")]
+    console: File,
 }
 
 impl Manager {
@@ -53,19 +61,25 @@ impl Manager {
         }
         let fifo = path.join("log");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-        // Open for both, a FIFO never ends: the manager opens and closes it for each line.
+        // Open for both, a FIFO never ends.
         let output = File::options().read(true).write(true).open(&fifo).unwrap();
+        let (console, console_path) = console(output.try_clone().unwrap());
         let cgroup = format!("test-{}", path.file_name().unwrap().display());
         let mut command = Command::new("setpriv");
         // A test that is killed must not leave it.
         command.args(["--pdeathsig=TERM", "unshare", "--mount", "--propagation=private", "sh", "-c", START, "sh"]);
-        command.arg(path).arg(&cgroup).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command
+            .arg(path)
+            .arg(&cgroup)
+            .arg(console_path)
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.env("XDG_RUNTIME_DIR", path.join("run")).env("XDG_CONFIG_HOME", path.join("config")).env("HOME", path);
         command.env("SYSTEMD_UNIT_PATH", path.join("units")).env("SYSTEMD_LOG_TARGET", "console");
         command.env("SYSTEMD_LOG_LEVEL", "debug").env("SYSTEMD_LOG_COLOR", "0").stdin(Stdio::null());
         command.stdout(output.try_clone().unwrap()).stderr(output.try_clone().unwrap());
         let process = command.spawn().unwrap();
-        let manager = Self { process, cgroup, log: Logs::of(output), directory };
+        let manager = Self { process, cgroup, log: Logs::of(output), console, directory };
         manager.until_logged("Startup finished in");
         manager
     }
@@ -140,6 +154,18 @@ impl Drop for Manager {
         _ = self.process.wait();
         HIERARCHIES.iter().for_each(|hierarchy| remove_group(&Path::new(hierarchy).join(&self.cgroup)));
     }
+}
+
+/// Opens a terminal whose lines go to `output`, and returns it with its path.
+fn console(mut output: File) -> (File, PathBuf) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let path = PathBuf::from(OsString::from_vec(ptsname(&master, Vec::new()).unwrap().into_bytes()));
+    let console = File::options().read(true).write(true).custom_flags(NO_CONTROLLING_TERMINAL).open(&path).unwrap();
+    let lines = BufReader::new(File::from(master)).lines();
+    std::thread::spawn(move || lines.map_while(Result::ok).all(|line| writeln!(output, "{line}").is_ok()));
+    (console, path)
 }
 
 /// Removes a cgroup with those in it.
