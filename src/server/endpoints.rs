@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
+use tracing::info;
 
 use super::connection_limits::{ConnectionLimits, Limit};
 use super::endpoint::{Drain, DrainGroup, Endpoint};
@@ -100,6 +101,10 @@ impl Server {
     /// Drains one group of endpoints: lets requests in flight finish until `timeout`, then forces them to end.
     pub(crate) async fn drain(&self, drain: Drain, timeout: Duration) {
         let DrainGroup { shutdown, listeners, connections, .. } = self.group(drain);
+        // Before the drain ends idle connections.
+        if !connections.is_empty() {
+            info!(connections = connections.len(), "drain started");
+        }
         shutdown.drain.cancel();
         listeners.close();
         listeners.wait().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::warn;
 
 /// Time to write the errors of requests that the end of the drain interrupted.
 pub(crate) const FINAL_FLUSH: Duration = Duration::from_secs(1);
@@ -28,7 +28,6 @@ impl ShutdownStages {
         if connections.is_empty() {
             return;
         }
-        info!(connections = connections.len(), "drain started");
         if ended(connections, timeout).await {
             return;
         }
