@@ -1,6 +1,6 @@
 //! Runway: how long the cached credentials last, read from the cache at each scrape.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -48,21 +48,17 @@ fn by_region(shared: &Shared) -> BTreeMap<&'static str, OfRegion> {
     regions
 }
 
-/// Returns the keys that expire first. Those of several callers count as one: a caller is never a label.
+/// Returns the keys that expire first. Those of several callers count as one: a caller is never a label. Labels are made only for the
+/// keys that are returned, of which there are far fewer.
 fn first_to_expire(shared: &Shared, max_keys: usize) -> Vec<(KeyLabels, SystemTime)> {
     if max_keys == 0 {
         return Vec::new();
     }
-    let mut first_of_key = BTreeMap::new();
-    for (key, entry) in shared.store.iter() {
-        let expires = entry.credential.expires();
-        let first = first_of_key.entry(labels_of(&key)).or_insert(expires);
-        *first = expires.min(*first);
-    }
-    let mut keys: Vec<_> = first_of_key.into_iter().collect();
-    keys.sort_by_key(|(_, expires)| *expires);
-    keys.truncate(max_keys);
-    keys
+    let mut keys: Vec<_> = shared.store.iter().map(|(key, entry)| (entry.credential.expires(), key)).collect();
+    keys.sort_by_key(|(expires, _)| *expires);
+    let mut seen = BTreeSet::new();
+    let labelled = keys.into_iter().map(|(expires, key)| (labels_of(&key), expires));
+    labelled.filter(|(labels, _)| seen.insert(labels.clone())).take(max_keys).collect()
 }
 
 /// Returns the labels of a key. An account that only AWS knows is left empty.
