@@ -12,6 +12,8 @@ mod cases;
 mod certificates;
 #[path = "../program/mod.rs"]
 mod program;
+#[path = "../scraped/mod.rs"]
+mod scraped;
 #[path = "../systemd/mod.rs"]
 mod service_manager;
 
@@ -24,6 +26,7 @@ mod haproxy;
 mod kubelet;
 mod network;
 mod ops;
+mod otel;
 mod other;
 mod overload;
 mod pull;
