@@ -22,7 +22,7 @@ pub(super) fn script(shell: Shell, command: &Command) -> anyhow::Result<String> 
     Ok(if shell == Shell::Bash { script.replace(&label, &wanted) } else { script })
 }
 
-/// Returns the commands without their hidden flags, which clap_complete would offer. No other argument depends on these.
+/// Returns the commands without their hidden flags, which `clap_complete` would offer. No other argument depends on these.
 fn visible(command: &Command) -> Command {
     let about = command.get_about().cloned().unwrap_or_default();
     let visible = Command::new(leaked(command.get_name())).about(about);

@@ -149,7 +149,7 @@ impl DiscoveredKeys {
                 warn!(issuer = self.issuer, error, "issuer key fetch failed; the last keys stay in force");
             }
             Err(error) => {
-                warn!(issuer = self.issuer, error, "issuer key fetch failed; without keys its tokens are rejected")
+                warn!(issuer = self.issuer, error, "issuer key fetch failed; without keys its tokens are rejected");
             }
         }
         *lock(&self.fetch) = FetchState { in_flight: false, ended: Some(now.steady) };
