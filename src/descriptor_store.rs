@@ -245,7 +245,9 @@ impl DescriptorStore {
 
 /// Has the manager close the files of the store.
 fn forget(manager: &ServiceManager) {
-    [COPY_NAME, KEY_NAME].iter().for_each(|name| manager.forget(name));
+    for name in [COPY_NAME, KEY_NAME] {
+        manager.forget(name);
+    }
 }
 
 /// Returns the size of the contents of one of two slots.

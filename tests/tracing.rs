@@ -290,8 +290,11 @@ async fn aws_api_requests_have_server_spans_in_the_trace_of_their_caller() {
     }
 }
 
+/// Labels and values by the name of their metric.
+type Points = BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>>;
+
 /// The names and the values of a scrape that do not change while nothing happens, as OTLP has them.
-fn as_otlp(scraped: &Scraped) -> BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>> {
+fn as_otlp(scraped: &Scraped) -> Points {
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let without_le = |sample: &Sample| {
         let labels = sample.labels.clone().into_iter();
@@ -314,7 +317,7 @@ fn as_otlp(scraped: &Scraped) -> BTreeMap<String, Vec<(BTreeMap<String, String>,
     found
 }
 
-fn of_push(metrics: &[Metric]) -> BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>> {
+fn of_push(metrics: &[Metric]) -> Points {
     let points = |metric: &Metric| -> Vec<_> {
         let numbers = match metric.data.as_ref().unwrap() {
             Data::Gauge(gauge) => &gauge.data_points,
@@ -352,20 +355,20 @@ async fn metrics_are_pushed_at_the_end_as_a_scrape_has_them() {
         let (broker, ops) = Server::start_with_ops(&SERVE_SIMULATED, &environment);
         call(&broker, 3, |number| format!("00-{TRACE}-{:016x}-01", number + 1)).await;
         // A connection that the drain would wait for changes the figures.
-        let scraped = Scraped::from(&ops);
+        let page = Scraped::from(&ops);
         let logs = broker.stop();
 
         let pushes = collector.pushes();
         assert_eq!(pushes.len(), 1, "one at the end: {logs}");
-        let (pushed, scraped) = (of_push(&pushes[0]), as_otlp(&scraped));
-        assert!(pushed.keys().eq(scraped.keys()), "{:?}\n{:?}", pushed.keys(), scraped.keys());
+        let (of_last, scraped) = (of_push(&pushes[0]), as_otlp(&page));
+        assert!(of_last.keys().eq(scraped.keys()), "{:?}\n{:?}", of_last.keys(), scraped.keys());
         for (name, points) in &scraped {
             let changes = ["process_", "tokio_", "ecr_broker_connections", "ecr_broker_upstream_interval"];
             if !changes.iter().any(|prefix| name.starts_with(prefix)) {
-                assert_eq!(&pushed[name], points, "{name}");
+                assert_eq!(&of_last[name], points, "{name}");
             }
         }
-        assert!(!pushed["ecr_broker_credentials"].is_empty() && collector.spans().is_empty());
+        assert!(!of_last["ecr_broker_credentials"].is_empty() && collector.spans().is_empty());
         let sent = collector.everything();
         for text in ["service.name", "ecr-broker", "service.version", "deployment.environment"] {
             assert!(sent.contains(text), "{text}");

@@ -169,8 +169,9 @@ mod tests {
     fn damaged_records_are_named_by_line_and_other_lines_are_passed_over() {
         let long = format!("{{\"kind\":\"audit\",\"caller\":\"{}\"}}\n", "x".repeat(100_000));
         let torn = "{\"kind\":\"audit\",\"time\":\"2026-11\n";
-        let log = "{\"level\":\"INFO\",\"message\":\"\\\"audit\\\" and \\\"kind\\\"\"}\nbroker started\n\n";
-        let text = [log, &line(5, "b"), torn, &long, &line(3, "a"), &line(4, "bad"), line(9, "c").trim_end()].concat();
+        let other_lines = "{\"level\":\"INFO\",\"message\":\"\\\"audit\\\" and \\\"kind\\\"\"}\nbroker started\n\n";
+        let text =
+            [other_lines, &line(5, "b"), torn, &long, &line(3, "a"), &line(4, "bad"), line(9, "c").trim_end()].concat();
         let (extent, callers) = read(text.as_bytes()).unwrap();
         assert_eq!(callers, ["b", "a", "bad", "c"]);
         assert_eq!(extent.in_words(), "3 audit records from 2026-11-30T10:03:00.000Z to 2026-11-30T10:09:00.000Z");

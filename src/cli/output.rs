@@ -230,7 +230,7 @@ mod tests {
     fn times_are_told_as_people_do() {
         let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         let credentials = RegistryCredentials {
-            expire_time: Some((SystemTime::UNIX_EPOCH + Duration::from_secs(43_200)).into()),
+            expire_time: Some((SystemTime::UNIX_EPOCH + Duration::from_hours(12)).into()),
             valid_for: duration(43_170),
             refresh_after: duration(3_946),
             ..RegistryCredentials::default()

@@ -40,8 +40,13 @@ impl Health {
     /// Starts with the status `NOT_SERVING`, until a check finds that the broker can return credentials.
     pub(crate) async fn start(cache: CredentialCache) -> (Self, HealthServer<impl health_server::Health>) {
         let (reporter, service) = health_reporter();
-        let (reported, readiness, updates) = (Arc::default(), Readiness::default(), Arc::default());
-        let health = Self { reporter, cache, reported, readiness, updates };
+        let health = Self {
+            reporter,
+            cache,
+            reported: Arc::default(),
+            readiness: Readiness::default(),
+            updates: Arc::default(),
+        };
         health.report(SERVICE, false).await;
         health.report_configuration(true).await;
         let service = service.accept_compressed(Gzip).accept_compressed(Deflate);

@@ -75,8 +75,10 @@ impl Tls {
 
 /// Returns the text of a file and the variable that names it.
 fn read(name: String, file: &str) -> anyhow::Result<(String, String)> {
-    let text = bounded_file::read_text(Path::new(file), MAX_FILE);
-    text.map(|text| (text, name.clone())).map_err(|error| anyhow!("{name}: cannot read {file}: {error}"))
+    match bounded_file::read_text(Path::new(file), MAX_FILE) {
+        Ok(text) => Ok((text, name)),
+        Err(error) => Err(anyhow!("{name}: cannot read {file}: {error}")),
+    }
 }
 
 /// Returns the variable that belongs to another.

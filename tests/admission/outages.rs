@@ -1,4 +1,4 @@
-//! Outages of hours: warm keys, keep_warm and retries.
+//! Outages of hours: warm keys, `keep_warm` and retries.
 
 use super::*;
 

@@ -76,14 +76,6 @@ impl Served {
         format!("unix:{}", self.path("run/broker.sock").display())
     }
 
-    /// Gets credentials, and notes what the caller received.
-    fn get(&self, caller: &str, more: &[&str], registries: &[&str], received: &mut Received) -> Ended {
-        let arguments = [&["get", "-o", "json"], more, registries].concat();
-        let ended = run(&arguments, &[]);
-        received.note(caller, &ended.stdout);
-        ended
-    }
-
     fn audit(&self, arguments: &[&str]) -> Ended {
         let config = self.path("broker.toml");
         let (command, rest) = arguments.split_first().unwrap();
@@ -107,6 +99,14 @@ impl Served {
 }
 
 impl Received {
+    /// Gets credentials, and notes what the caller received.
+    fn get(&mut self, caller: &str, more: &[&str], registries: &[&str]) -> Ended {
+        let arguments = [&["get", "-o", "json"], more, registries].concat();
+        let ended = run(&arguments, &[]);
+        self.note(caller, &ended.stdout);
+        ended
+    }
+
     fn note(&mut self, caller: &str, printed: &str) {
         for line in printed.lines() {
             let one: Value = serde_json::from_str(line).unwrap();
@@ -158,14 +158,14 @@ fn make_calls(served: &Served) -> Received {
     let by_token = ["--address", &served.broker.address, "--token-file", place.to_str().unwrap()];
     let subject = format!("jwt:blue:{SUBJECT}");
     for _ in 0..3 {
-        assert_eq!(served.get(&own, &over_socket, &[HOST], &mut received).code, 0);
-        assert_eq!(served.get(&subject, &by_token, &[OTHER], &mut received).code, 0);
+        assert_eq!(received.get(&own, &over_socket, &[HOST]).code, 0);
+        assert_eq!(received.get(&subject, &by_token, &[OTHER]).code, 0);
     }
     let batch = [HOST, &format!("{HOST}/image:1"), "images.example", FIPS, "public.ecr.aws"];
-    assert_eq!(served.get(&own, &over_socket, &batch, &mut received).code, 0);
-    assert_eq!(served.get(&own, &over_socket, &[OTHER], &mut received).code, 4);
-    assert_eq!(served.get(&subject, &by_token, &["public.ecr.aws"], &mut received).code, 4);
-    assert_eq!(served.get(&subject, &by_token, &[HOST], &mut received).code, 0);
+    assert_eq!(received.get(&own, &over_socket, &batch).code, 0);
+    assert_eq!(received.get(&own, &over_socket, &[OTHER]).code, 4);
+    assert_eq!(received.get(&subject, &by_token, &["public.ecr.aws"]).code, 4);
+    assert_eq!(received.get(&subject, &by_token, &[HOST]).code, 0);
     call_as_guest(&socket, &mut received);
     received
 }
@@ -217,7 +217,7 @@ fn live_credentials_are_those_that_callers_received_and_no_secret() {
     // Rotated files count, too.
     fs::rename(served.path("audit.jsonl"), served.path("audit.jsonl.1")).unwrap();
     let mut later = received;
-    served.get(&own_caller(), &["--address", &served.socket()], &[HOST], &mut later);
+    later.get(&own_caller(), &["--address", &served.socket()], &[HOST]);
     assert_eq!(served.live(&[]), later.of(|_, _| true));
 
     let log = fs::read_to_string(served.path("audit.jsonl.1")).unwrap();

@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -88,7 +89,7 @@ impl Keeper {
     pub fn service(&self, command: &Command) -> Command {
         let mut script = "export LISTEN_PID=$$; exec \"$@\"".to_owned();
         for (place, kept) in (3..).zip(self.kept.values()) {
-            script += &format!(" {place}<>/proc/{}/fd/{}", std::process::id(), kept.as_raw_fd());
+            write!(script, " {place}<>/proc/{}/fd/{}", std::process::id(), kept.as_raw_fd()).unwrap();
         }
         let names = self.kept.keys().map(String::as_str).collect::<Vec<_>>().join(":");
         let mut service = in_shell(command, &script);

@@ -52,7 +52,9 @@ impl Manager {
         let path = directory.path();
         // Units run as other users.
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        ["run", "units", "config/systemd"].iter().for_each(|name| fs::create_dir_all(path.join(name)).unwrap());
+        for name in ["run", "units", "config/systemd"] {
+            fs::create_dir_all(path.join(name)).unwrap();
+        }
         fs::write(path.join("config/systemd/user.conf"), CONFIGURATION).unwrap();
         fs::write(path.join("units/basic.target"), "[Unit]\nDescription=Nothing of the host\n").unwrap();
         for unit in ["shutdown.target", "exit.target", "systemd-exit.service"] {
@@ -68,12 +70,7 @@ impl Manager {
         let mut command = Command::new("setpriv");
         // A test that is killed must not leave it.
         command.args(["--pdeathsig=TERM", "unshare", "--mount", "--propagation=private", "sh", "-c", START, "sh"]);
-        command
-            .arg(path)
-            .arg(&cgroup)
-            .arg(console_path)
-            .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.arg(path).arg(&cgroup).arg(console_path).env_clear().envs(search_path());
         command.env("XDG_RUNTIME_DIR", path.join("run")).env("XDG_CONFIG_HOME", path.join("config")).env("HOME", path);
         command.env("SYSTEMD_UNIT_PATH", path.join("units")).env("SYSTEMD_LOG_TARGET", "console");
         command.env("SYSTEMD_LOG_LEVEL", "debug").env("SYSTEMD_LOG_COLOR", "0").stdin(Stdio::null());
@@ -152,7 +149,9 @@ impl Drop for Manager {
     fn drop(&mut self) {
         signal(self.process.id(), "TERM");
         _ = self.process.wait();
-        HIERARCHIES.iter().for_each(|hierarchy| remove_group(&Path::new(hierarchy).join(&self.cgroup)));
+        for hierarchy in HIERARCHIES {
+            remove_group(&Path::new(hierarchy).join(&self.cgroup));
+        }
     }
 }
 
@@ -168,10 +167,18 @@ fn console(mut output: File) -> (File, PathBuf) {
     (console, path)
 }
 
+/// Returns the test's own `PATH`.
+#[expect(clippy::disallowed_methods, reason = "a variable of the test, which the program does not read")]
+fn search_path() -> Option<(&'static str, std::ffi::OsString)> {
+    std::env::var_os("PATH").map(|path| ("PATH", path))
+}
+
 /// Removes a cgroup with those in it.
 fn remove_group(path: &Path) {
     let Ok(entries) = fs::read_dir(path) else { return };
     let entries = entries.map_while(Result::ok);
-    entries.filter(|entry| entry.path().is_dir()).for_each(|entry| remove_group(&entry.path()));
+    for entry in entries.filter(|entry| entry.path().is_dir()) {
+        remove_group(&entry.path());
+    }
     _ = fs::remove_dir(path);
 }

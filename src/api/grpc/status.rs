@@ -100,7 +100,7 @@ fn shortened(error: &BrokerError, id: RequestId) -> Status {
     with_details(error, text, details(error, HashMap::new(), id))
 }
 
-/// Returns the status. gRPC's own retry policies ignore RetryInfo, and wait as long as a trailer says (gRFC A6).
+/// Returns the status. gRPC's own retry policies ignore `RetryInfo`, and wait as long as a trailer says (gRFC A6).
 fn with_details(error: &BrokerError, text: String, details: ErrorDetails) -> Status {
     let mut status = Status::with_error_details(code(error), text, details);
     if let Some(wait) = error.retry_after() {

@@ -32,7 +32,9 @@ fn release(minute: u64, caller: &str, registry: &str, id: &str, expires: Option<
 
 fn live(now: u64, selection: Selection, records: &[StoredRecord]) -> BTreeMap<Holding, Releases> {
     let mut live = LiveCredentials::new(at(now), selection);
-    records.iter().for_each(|record| live.add(record).unwrap());
+    for record in records {
+        live.add(record).unwrap();
+    }
     live.finish().unwrap()
 }
 

@@ -68,7 +68,7 @@ mod tests {
             fs::write(path(name), "").unwrap();
         }
         fs::create_dir(path("audit.jsonl.old")).unwrap();
-        let now = SystemTime::now();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365);
         let old = fs::File::options().write(true).open(path("audit.jsonl.9")).unwrap();
         old.set_modified(now - Duration::from_hours(25)).unwrap();
         assert_eq!(rotated(&path("audit.jsonl"), now).unwrap(), names.map(path));

@@ -51,8 +51,8 @@ fn newest_contents_are_read_and_the_other_slot_is_written_next() {
 #[test]
 fn shorter_contents_give_memory_back() {
     let mut slots = new_slots();
-    write(&mut slots, &[7; 40_000]);
-    write(&mut slots, &[7; 40_000]);
+    write(&mut slots, &vec![7; 40_000]);
+    write(&mut slots, &vec![7; 40_000]);
     let blocks = |slots: &Slots| slots.file.metadata().expect("a file").blocks();
     assert!(blocks(&slots) >= 160);
     write(&mut slots, b"short");

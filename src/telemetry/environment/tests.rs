@@ -50,7 +50,7 @@ fn other_exporters_of_metrics_and_other_temporalities_are_refused() {
 #[test]
 fn export_interval_is_a_minute_or_as_set() {
     let interval = |variables: &[(&str, &str)]| read(variables).expect("valid").pushes.expect("on").interval;
-    assert_eq!(interval(&[METRICS]), Duration::from_secs(60));
+    assert_eq!(interval(&[METRICS]), Duration::from_mins(1));
     assert_eq!(interval(&[METRICS, ("OTEL_METRIC_EXPORT_INTERVAL", "15000")]), Duration::from_secs(15));
 }
 
