@@ -148,7 +148,8 @@ async fn answer_for_another_registry_reaches_no_output_of_any_client() {
     for answer in ANSWERS {
         let address = answering(answer);
         for form in ["text", "json", "password", "userpass", "docker-config", "env", "header", "k8s-secret"] {
-            let ended = run(&address, &["get", ASKED, "-o", form, "--name", "x"], "");
+            let name: &[&str] = if form == "k8s-secret" { &["--name", "x"] } else { &[] };
+            let ended = run(&address, &[&["get", ASKED, "-o", form], name].concat(), "");
             assert!(ended.code == 1 && ended.stdout.is_empty(), "{answer} {form}: {ended:?}");
             assert!(ended.error().contains("it is for another registry"), "{answer} {form}: {ended:?}");
         }
