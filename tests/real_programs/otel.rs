@@ -1,7 +1,6 @@
 //! The OpenTelemetry Collector and Jaeger: metrics that a collector exposes are those of a scrape, and spans are found by a query.
 //!
-//! They take minutes to build, so `.ci/tools` does not, and without them in `$TOOLS/bin` these tests check nothing.
-//! `tests/clients/otel.sh` builds them.
+//! They take minutes to build: `tests/clients/otel.sh` does, and CI runs it beside the tests that need neither.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,19 +9,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::other::{run, succeed, text, tools};
-use super::program::{SERVE_SIMULATED, Server, program, skipped};
+use super::other::{run, succeed, text, tool};
+use super::program::{SERVE_SIMULATED, Server, program};
 use super::scraped::Scraped;
-
-/// A program that `tests/clients/otel.sh` builds; `None` if it did not.
-fn built(name: &str) -> Option<Command> {
-    let path = tools().join("bin").join(name);
-    if !path.exists() {
-        skipped(&format!("{} is missing; tests/clients/otel.sh builds it", path.display()));
-        return None;
-    }
-    Some(Command::new(path))
-}
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -78,7 +67,7 @@ fn bound(value: &str) -> String {
 #[ignore = "needs otelcol, which tests/clients/otel.sh builds"]
 fn otelcol_exposes_the_pushed_metrics_as_a_scrape_has_them() {
     for grpc in [true, false] {
-        let Some(otelcol) = built("otelcol") else { return };
+        let otelcol = tool("bin/otelcol");
         let directory = tempfile::tempdir().unwrap();
         let (otlp, exposed) = (free_port(), free_port());
         let protocol = if grpc { "grpc" } else { "http" };
@@ -120,7 +109,7 @@ fn otelcol_exposes_the_pushed_metrics_as_a_scrape_has_them() {
 #[test]
 #[ignore = "needs Jaeger, which tests/clients/otel.sh builds"]
 fn jaeger_finds_the_spans_of_grpc_and_of_the_aws_api() {
-    let Some(jaeger) = built("jaeger") else { return };
+    let jaeger = tool("bin/jaeger");
     let directory = tempfile::tempdir().unwrap();
     let (otlp, query, grpc_query) = (free_port(), free_port(), free_port());
     let config = format!(

@@ -1,13 +1,10 @@
 //! The status page before html-validate, and before axe-core in Chromium.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use crate::other::{script, succeed, tool, tools};
-use crate::program::{SERVE_SIMULATED, Server, run, skipped};
-
-const CHROMIUM: &str = "/usr/bin/chromium";
+use crate::program::{SERVE_SIMULATED, Server, run};
 
 /// Brokers with no key, three and 500, and the URLs of their pages by name.
 fn pages() -> Vec<(Server, String)> {
@@ -45,18 +42,10 @@ fn html_validate_finds_nothing_on_the_status_page() {
     succeed(validate.current_dir(directory.path()).args(["empty.html", "three.html", "full.html"]));
 }
 
-/// Chromium takes 440 MB, so `.ci/tools` does not install it.
 #[test]
 #[ignore = "needs Chromium and axe-core"]
 fn axe_finds_nothing_on_the_status_page_in_light_dark_and_on_a_phone() {
     let modules = tools().join("node/node_modules");
-    if !Path::new(CHROMIUM).exists() || !modules.join("@axe-core/playwright").exists() {
-        skipped(
-            "no Chromium; apt-get install chromium, and npm install --prefix $TOOLS/node playwright-core \
-             @axe-core/playwright",
-        );
-        return;
-    }
     let pages = pages();
     let mut node = Command::new("node");
     node.env("NODE_PATH", modules).arg(script("status_page.mjs")).args(pages.iter().map(|(_, page)| page));
