@@ -22,7 +22,7 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 pub struct Extent {
     /// Number of the records, without damaged ones.
     pub records: u64,
-    /// Time of the first and of the last record, as in the log.
+    /// Time of the first and of the last record, as in the log; empty if no record has one.
     pub times: (String, String),
     /// Number of the damaged records.
     pub damaged: u64,
@@ -59,7 +59,8 @@ impl Extent {
     pub fn in_words(&self) -> String {
         let (first, last) = &self.times;
         let plural = if self.records == 1 { "" } else { "s" };
-        format!("{} audit record{plural} from {first} to {last}", self.records)
+        let times = if first.is_empty() { "without a time".to_owned() } else { format!("from {first} to {last}") };
+        format!("{} audit record{plural} {times}", self.records)
     }
 
     /// Adds a line. A log on stderr or stdout has other lines too.
@@ -85,15 +86,19 @@ impl Extent {
         Ok(())
     }
 
+    /// Counts a record. A text that is not a time is left out: the times are parts of scripts and configuration files.
     fn count(&mut self, time: &str) {
+        self.records += 1;
+        if humantime::parse_rfc3339(time).is_err() {
+            return;
+        }
         let (first, last) = &mut self.times;
-        if self.records == 0 || time < first.as_str() {
+        if first.is_empty() || time < first.as_str() {
             time.clone_into(first);
         }
         if time > last.as_str() {
             time.clone_into(last);
         }
-        self.records += 1;
     }
 
     fn damage(&mut self, place: impl Display) {
@@ -177,6 +182,15 @@ mod tests {
         assert_eq!(extent.in_words(), "3 audit records from 2026-11-30T10:03:00.000Z to 2026-11-30T10:09:00.000Z");
         let places: Vec<_> = extent.damaged_places.iter().map(|place| place.split_once("/log:").unwrap().1).collect();
         assert_eq!(places, ["5: cannot be parsed", "6: longer than any record", "8: has a bad caller"]);
+    }
+
+    #[test]
+    fn text_that_is_not_a_time_is_not_shown_as_one() {
+        let text = r#"{"kind":"audit","time":"2026-11-30T10:00:00Z\n[[grants]]\n","caller":"a"}"#.to_owned() + "\n";
+        let (extent, callers) = read(text.as_bytes()).unwrap();
+        assert_eq!((extent.in_words().as_str(), callers.len()), ("1 audit record without a time", 1));
+        let (extent, _) = read((text + &line(5, "b")).as_bytes()).unwrap();
+        assert_eq!(extent.in_words(), "2 audit records from 2026-11-30T10:05:00.000Z to 2026-11-30T10:05:00.000Z");
     }
 
     #[test]
