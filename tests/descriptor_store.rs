@@ -433,6 +433,35 @@ async fn p15_start_with_another_endpoint_drops_the_credentials() {
     assert!(logs.contains("\"restored\":0") && logs.contains("\"configuration_changed\":3"), "{logs}");
 }
 
+/// A working identity of the files is replaced by a restart only, so that the restart must not return what the old one minted.
+#[tokio::test(flavor = "multi_thread")]
+async fn p15_start_with_other_keys_in_the_shared_files_drops_the_credentials() {
+    let Some(mut service) = Service::new().await else { return skipped(NOT_ROOT) };
+    let file = service.directory.path().join("credentials");
+    let start = |service: &mut Service, id: &str, secret: &str| {
+        let keys = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+        std::fs::write(&file, keys).unwrap();
+        let mut command = service.command(Path::new(PROGRAM));
+        command.env("AWS_SHARED_CREDENTIALS_FILE", &file);
+        for variable in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+            command.env_remove(variable);
+        }
+        let server = Server::spawn_logging(service.keeper.service(&command));
+        service.keeper.handle();
+        server
+    };
+    let first = start(&mut service, "AKIAONE", "one");
+    passwords(&first);
+    first.stop();
+    let outcomes = [("AKIAONE", "\"restored\":3"), ("AKIATWO", "\"configuration_changed\":3")];
+    for (id, outcome) in outcomes {
+        let next = start(&mut service, id, "two");
+        next.until_logged("credentials restored from the descriptor store");
+        let logs = next.stop();
+        assert!(logs.contains(outcome), "{id}: {logs}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn broker_without_a_service_manager_has_no_store() {
     let Some(service) = Service::new().await else { return skipped(NOT_ROOT) };
