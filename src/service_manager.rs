@@ -39,7 +39,7 @@ struct Inner {
 }
 
 /// What the manager knows.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Told {
     phase: Phase,
     status: String,
@@ -103,7 +103,8 @@ impl ServiceManager {
         self.0.as_ref()?.watchdog
     }
 
-    /// Tells that the broker is ready.
+    /// Tells that the broker is ready, unless the manager knows. Call it again: the message is lost while the manager is too busy to read,
+    /// and a manager that never receives it ends the broker.
     pub fn ready(&self, status: &str) {
         self.tell(|told| {
             (told.phase == Phase::Starting).then_some(())?;
@@ -144,16 +145,18 @@ impl ServiceManager {
         self.tell(|_| Some(NotifyState::Watchdog.to_string()));
     }
 
-    /// Sends the message that `message` returns.
+    /// Sends the message that `message` returns. Of one that cannot be sent the manager knows nothing; only a stop is never taken back.
     fn tell(&self, message: impl FnOnce(&mut Told) -> Option<String>) {
         let Some(inner) = &self.0 else { return };
         let mut told = lock(&inner.told);
-        if let Some(message) = message(&mut told)
-            && let Err(error) = inner.send(&message)
-        {
+        let mut next = told.clone();
+        let Some(message) = message(&mut next) else { return };
+        if let Err(error) = inner.send(&message) {
             let message = message.lines().next();
             warn!(%error, message, "service manager not notified");
+            next = Told { phase: if next.phase == Phase::Stopping { next.phase } else { told.phase }, ..told.clone() };
         }
+        *told = next;
     }
 }
 
@@ -233,6 +236,31 @@ mod tests {
             "WATCHDOG=1",
         ];
         assert_eq!(messages, expected, "none before it is ready, and none about a reload after the stop");
+    }
+
+    #[test]
+    fn message_that_a_busy_manager_did_not_receive_is_sent_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (receiver, manager) = manager(directory.path());
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let fill = || while sender.send_to(b"other", directory.path().join("notify")).is_ok() {};
+        for (tell, message) in [
+            ((|manager| manager.ready("serving")) as fn(&ServiceManager), "READY=1\nSTATUS=serving"),
+            (|manager| manager.status("serving: 1 cached"), "STATUS=serving: 1 cached"),
+        ] {
+            fill();
+            tell(&manager);
+            assert!(received(&receiver).iter().all(|message| message == "other"));
+            tell(&manager);
+            tell(&manager);
+            assert_eq!(received(&receiver), [message]);
+        }
+        fill();
+        manager.stopping(Duration::from_secs(1), "draining");
+        received(&receiver);
+        drop(manager.reloading());
+        assert!(received(&receiver).is_empty(), "no reload after the stop");
     }
 
     #[test]

@@ -44,11 +44,12 @@ impl<C: Fn() -> ConnectionsStatus> Announcer<C> {
             let problem = self.problem();
             warn!(problem, "broker not ready in time; the service manager counts it as started");
         }
-        self.manager.ready(&self.line());
         let mut ticks = tokio::time::interval(STATUS_INTERVAL);
         loop {
             ticks.tick().await;
-            self.manager.status(&self.line());
+            let line = self.line();
+            self.manager.ready(&line);
+            self.manager.status(&line);
         }
     }
 
