@@ -1,10 +1,19 @@
 //! Descriptors that the service manager passes at the start, `sd_listen_fds(3)`: activated sockets, and the files of the descriptor
 //! store. The manager tells them apart by names.
 
+use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rustix::io::{FdFlags, fcntl_setfd};
+
+use crate::environment;
+
+/// The first descriptor that is passed.
+const FIRST: u32 = 3;
+/// The open descriptors of this process, by their numbers.
+const OPEN: &str = "/proc/self/fd";
 
 /// The descriptors that no part of the program has taken yet.
 #[derive(Debug, Default)]
@@ -28,6 +37,7 @@ impl Inherited {
     /// # Errors
     /// Fails if the environment is malformed, or if a descriptor is not open.
     pub fn take() -> anyhow::Result<Self> {
+        check_open()?;
         let passed = sd_listen_fds::get().context("cannot read LISTEN_FDS")?;
         let descriptors = passed.into_iter().zip(1..).map(|((name, descriptor), place)| {
             let descriptor = descriptor.into_std();
@@ -49,4 +59,18 @@ impl Inherited {
     pub fn rest(self) -> Vec<Descriptor> {
         self.0
     }
+}
+
+/// Checks that the declared descriptors are open, before anything owns them: Rust ends a program that closes one which is not. The first
+/// that is missing ends the search, so a huge number takes no memory.
+fn check_open() -> anyhow::Result<()> {
+    let number = |name| environment::variable(name).and_then(|text| text.to_str()?.parse::<u32>().ok());
+    if number("LISTEN_PID") != Some(std::process::id()) || !Path::new(OPEN).exists() {
+        return Ok(());
+    }
+    let is_missing = |place: &u32| fs::symlink_metadata(format!("{OPEN}/{}", place.saturating_add(FIRST - 1))).is_err();
+    if let Some(place) = (1..=number("LISTEN_FDS").unwrap_or(0)).find(is_missing) {
+        bail!("descriptor {place} of LISTEN_FDS is not open; unset LISTEN_FDS, or pass as many as it says");
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use data_encoding::BASE64;
-use program::{Ended, Server, activated, at_once, program, run, signal, simulated_broker};
+use program::{Ended, Server, activated, at_once, in_shell, program, run, signal, simulated_broker};
 use serde_json::Value;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -490,6 +490,19 @@ fn activated_socket_keeps_connections_over_a_restart() {
     waiting.read_exact(&mut header).unwrap();
     assert_eq!(header[3], 4, "a SETTINGS frame");
     get(&address, &[PRIVATE]).out();
+}
+
+#[test]
+fn declared_descriptor_that_is_not_open_is_an_error_and_takes_no_memory() {
+    let mut command = program(&[]);
+    command.args(["serve", "--simulate"]);
+    for count in ["2", "4294967292"] {
+        let script = format!("export LISTEN_FDS={count} LISTEN_PID=$$; exec \"$@\" 3<&- 4<&- </dev/null");
+        let output = in_shell(&command, &script).output().unwrap();
+        let problem = String::from_utf8(output.stderr).unwrap();
+        let expected = "descriptor 1 of LISTEN_FDS is not open; ";
+        assert!(output.status.code() == Some(1) && problem.contains(expected), "{count}: {problem}");
+    }
 }
 
 #[test]
