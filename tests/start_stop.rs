@@ -13,6 +13,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use program::{Following, PROGRAM, SERVE_SIMULATED, Server, program, run, signal, skipped};
 use serde_json::{Value, json};
@@ -249,6 +250,41 @@ fn service_manager_learns_of_start_reload_life_and_stop() {
     server.stop();
     let stopping = manager.until("STOPPING=1\n");
     assert!(stopping.ends_with("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=draining: 0 connected"), "{stopping}");
+}
+
+/// A pipe without a writer waits as a file on a disk that does not answer.
+#[test]
+fn file_that_cannot_be_read_costs_no_sign_of_life() {
+    let manager = Manager::listen();
+    let [token, pipe] = ["token", "pipe"].map(|name| manager.directory.path().join(name));
+    fs::write(&token, "token").unwrap();
+    let environment = [
+        ("TOKIO_WORKER_THREADS", "1"),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/ci"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("HTTPS_PROXY", "http://127.0.0.1:1"),
+    ];
+    let server = manager.start(&["serve", "--listen", "127.0.0.1:0", "--allow-loopback"], &environment);
+    server.until_logged("AWS credentials not found");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::rename(&pipe, &token).unwrap();
+    // Opening succeeds once the broker reads the pipe, and the broker waits for as long as it is open.
+    let writer = fs::OpenOptions::new().write(true).open(&token).unwrap();
+    manager.socket.set_nonblocking(true).unwrap();
+    while manager.socket.recv(&mut [0; 4096]).is_ok() {}
+    manager.socket.set_nonblocking(false).unwrap();
+    // Without signs of life this is a failure, and no endless test.
+    manager.socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    for _ in 0..4 {
+        manager.until("WATCHDOG=1");
+    }
+    let file = manager.directory.path().join("file");
+    fs::write(&file, "token").unwrap();
+    fs::rename(&file, &token).unwrap();
+    drop(writer);
+    server.stop();
 }
 
 #[test]

@@ -12,10 +12,12 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 
+use self::files::Files;
 use self::providers::Providers;
 use crate::sync::lock;
 
 mod facts;
+mod files;
 mod names;
 mod providers;
 mod reason;
@@ -29,15 +31,17 @@ pub(super) use self::search_failed::reasons;
 pub(super) struct DefaultChain {
     sdk: SdkConfig,
     working: Mutex<Option<Arc<Providers>>>,
+    files: Files,
 }
 
 impl DefaultChain {
     /// Uses the region, the HTTP client and the timeouts of `sdk`.
     pub(super) fn new(sdk: &SdkConfig) -> Self {
-        Self { sdk: sdk.clone(), working: Mutex::default() }
+        Self { sdk: sdk.clone(), working: Mutex::default(), files: Files::default() }
     }
 
     async fn credentials(&self) -> provider::Result {
+        self.files.until_readable().await;
         let working = lock(&self.working).clone();
         let chain = working.unwrap_or_else(|| Arc::new(Providers::new(&self.sdk)));
         let result = chain.credentials().await;

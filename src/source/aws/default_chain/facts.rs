@@ -48,12 +48,17 @@ fn web_identity(env: &Env) -> Vec<String> {
 
 async fn profile(env: &Env) -> Vec<String> {
     let mut facts = value(env, "AWS_PROFILE");
-    for (variable, default) in [("AWS_CONFIG_FILE", ".aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")]
-    {
-        facts.extend(file_problem(&path(env, variable, default)).await);
+    for path in shared_files(env) {
+        facts.extend(file_problem(&path).await);
     }
     facts.extend(parse_problem(env).await);
     facts
+}
+
+/// Returns the paths of the SDK's shared files.
+pub(super) fn shared_files(env: &Env) -> [PathBuf; 2] {
+    [("AWS_CONFIG_FILE", ".aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")]
+        .map(|(variable, default)| path(env, variable, default))
 }
 
 /// Returns the path of one of the SDK's files.
