@@ -25,7 +25,10 @@ impl Files {
     pub(super) async fn until_readable(&self) {
         let turn = Arc::clone(&self.0).lock_owned().await;
         let read = move || {
-            paths().iter().for_each(|path| _ = read(path));
+            for path in paths() {
+                // The SDK reports it.
+                _ = read(&path);
+            }
             drop(turn);
         };
         // A panic is logged by its place.
