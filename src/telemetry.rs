@@ -60,7 +60,7 @@ pub fn start(log: &Log, environment: &[(String, String)], registry: &mut Registr
     let (writer, guard) = writer.finish(std::io::stderr());
     let metrics = Metrics::new(registry, writer.error_counter());
     let otlp = Otlp::from_environment(environment)?;
-    let resource = resource(otlp.names_service);
+    let resource = resource(otlp.named);
     let spans = otlp.spans.as_ref();
     let provider = spans.map(|spans| spans::provider(spans, resource.clone(), &metrics)).transpose()?;
     let prepared = otlp.pushes.as_ref().map(|pushes| Prepared::new(pushes, &resource, &metrics)).transpose()?;

@@ -17,8 +17,16 @@ pub(super) struct Otlp {
     pub(super) spans: Option<Spans>,
     /// The export of metrics, if it is on.
     pub(super) pushes: Option<Pushes>,
-    /// Whether the environment names the service.
-    pub(super) names_service: bool,
+    pub(super) named: Named,
+}
+
+/// The attributes of the resource that the environment has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Named {
+    /// Whether it names the service.
+    pub(super) service: bool,
+    /// Whether it names the instance.
+    pub(super) instance: bool,
 }
 
 /// Settings of the span export. The exporter itself reads endpoints and headers.
@@ -50,12 +58,16 @@ impl Otlp {
         if variables.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(Self::default());
         }
-        let attributes = variables.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-        Ok(Self {
-            spans: spans(&variables)?,
-            pushes: pushes(&variables)?,
-            names_service: variables.get("OTEL_SERVICE_NAME").is_some() || attributes.contains("service.name="),
-        })
+        Ok(Self { spans: spans(&variables)?, pushes: pushes(&variables)?, named: named(&variables) })
+    }
+}
+
+fn named(variables: &Variables<'_>) -> Named {
+    let attributes = variables.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let has = |name| attributes.split(',').filter_map(|item| item.split_once('=')).any(|(key, _)| key.trim() == name);
+    Named {
+        service: variables.get("OTEL_SERVICE_NAME").is_some() || has("service.name"),
+        instance: has("service.instance.id"),
     }
 }
 

@@ -51,7 +51,8 @@ fn steady(scraped: &Scraped) -> BTreeMap<String, f64> {
     let changes = ["process_", "tokio_", "ecr_broker_connections", "ecr_broker_upstream_", "target_info", "otel_scope"];
     let samples = scraped.samples.iter().filter(|it| !changes.iter().any(|prefix| it.name.starts_with(prefix)));
     let series = samples.map(|sample| {
-        let own = sample.labels.iter().filter(|(name, _)| !name.starts_with("otel_scope") && *name != "job");
+        let is_added = |name: &str| name.starts_with("otel_scope") || ["job", "instance"].contains(&name);
+        let own = sample.labels.iter().filter(|(name, _)| !is_added(name));
         let labels: Vec<_> = own.map(|(name, value)| format!("{name}={}", bound(value))).collect();
         (format!("{}{labels:?}", sample.name), sample.value)
     });

@@ -36,6 +36,22 @@ fn metrics_are_exported_only_if_asked_for_by_name() {
 }
 
 #[test]
+fn resource_attributes_name_the_service_or_the_instance() {
+    let named = |variable| {
+        let Named { service, instance } = read(&[variable]).expect("valid").named;
+        (service, instance)
+    };
+    assert_eq!(named(("OTEL_SERVICE_NAME", "b")), (true, false));
+    for (attributes, expected) in [
+        ("a=b, service.name=c", (true, false)),
+        ("service.instance.id=d,a=b", (false, true)),
+        ("peer.service.name=e,service.instance.idea=f", (false, false)),
+    ] {
+        assert_eq!(named(("OTEL_RESOURCE_ATTRIBUTES", attributes)), expected, "{attributes}");
+    }
+}
+
+#[test]
 fn other_exporters_of_metrics_and_other_temporalities_are_refused() {
     let preference = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
     assert!(problem(&[("OTEL_METRICS_EXPORTER", "prometheus")]).contains("server.ops_listen"));
