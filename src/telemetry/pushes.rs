@@ -21,6 +21,9 @@ use crate::metrics::{Covered, Exposition};
 
 /// Time limit of the last export, which a shutdown waits for.
 const LAST_PUSH: Duration = Duration::from_secs(5);
+/// Time limit of the end: of the last export, and of the look at a collector that did not take it. The lookup of a name can block for
+/// half a minute, and the service manager kills a broker that takes longer to exit than it said.
+const FINISH: Duration = Duration::from_secs(8);
 
 /// What pushes need, before there are metrics.
 #[derive(Debug)]
@@ -95,11 +98,11 @@ impl Prepared {
 }
 
 impl Pusher {
-    /// Pushes once more, and waits for that.
+    /// Pushes once more, and waits for that, but not for long.
     pub(super) async fn finish(self) {
         self.stop.cancel();
         // A task that panicked has logged it.
-        _ = self.task.await;
+        _ = timeout(FINISH, self.task).await;
     }
 }
 
@@ -129,5 +132,20 @@ impl Push {
         let resource = Some(self.resource.clone());
         let resource_metrics = vec![ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() }];
         self.client.send(ExportMetricsServiceRequest { resource_metrics }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn end_does_not_wait_for_a_look_at_a_collector_that_blocks() {
+        let stop = CancellationToken::new();
+        let pusher = Pusher { stop: stop.clone(), task: tokio::spawn(std::future::pending()) };
+        let start = Instant::now();
+        pusher.finish().await;
+        assert!(stop.is_cancelled());
+        assert_eq!(start.elapsed(), FINISH);
     }
 }
