@@ -3,12 +3,15 @@
 //! With many cached keys, a page takes milliseconds of a core.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, sleep_until};
 
 /// Time without work after each turn, in multiples of what it took.
 const REST: u32 = 9;
+/// Longest time without work. A turn during which the machine stands still must not end the pages for long.
+const MAX_REST: Duration = Duration::from_secs(10);
 
 /// Gives turns in the order in which they are asked for. A clone is a handle of the same.
 #[derive(Debug, Clone, Default)]
@@ -43,15 +46,14 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(began) = self.began {
-            *self.next = Some(began + began.elapsed() * (1 + REST));
+            let took = began.elapsed();
+            *self.next = Some(began + took + took.saturating_mul(REST).min(MAX_REST));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::advance;
 
     use super::*;
@@ -69,5 +71,16 @@ mod tests {
         let mut last = turns.take().await;
         last.begin().await;
         assert_eq!(start.elapsed(), took * 4 * (1 + REST), "a turn without work takes no time");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn turn_of_an_hour_delays_the_next_by_seconds() {
+        let (turns, hour) = (Turns::default(), Duration::from_hours(1));
+        let mut stuck = turns.take().await;
+        stuck.begin().await;
+        advance(hour).await;
+        drop(stuck);
+        let (start, mut next) = (Instant::now(), turns.take().await);
+        next.begin().await;
+        assert_eq!(start.elapsed(), MAX_REST);
     }
 }
