@@ -30,7 +30,6 @@ fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<
         return without_token(address, settings);
     }
     let Some((text, origin)) = read_token(settings)? else { return Ok(None) };
-    debug!(%address, %origin, "bearer token sent");
     if text.trim().is_empty() {
         return Err(Failure::local(format!("{origin} is empty; write a bearer token into it")));
     }
@@ -39,6 +38,7 @@ fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<
         Failure::local(format!("{origin} is malformed: it holds control or non-ASCII characters; renew the token"))
     })?;
     value.set_sensitive(true);
+    debug!(%address, %origin, "bearer token sent");
     Ok(Some(value))
 }
 
