@@ -39,7 +39,9 @@ impl PushClient {
         let unusable = "OTEL_EXPORTER_OTLP_ENDPOINT: the exporter of metrics cannot use the value; correct it";
         let endpoint = Endpoint::from_shared(export.url.to_string()).context(unusable)?.user_agent(NAME)?;
         let endpoint = if export.url.scheme() == "https" {
-            endpoint.tls_config(export.tls.for_grpc()).context("OTEL_EXPORTER_OTLP_CERTIFICATE: TLS cannot start")?
+            endpoint
+                .tls_config(export.tls.for_grpc())
+                .context("OTEL_EXPORTER_OTLP_CERTIFICATE: TLS cannot start; correct the file")?
         } else {
             endpoint
         };

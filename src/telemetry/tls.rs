@@ -38,7 +38,9 @@ impl Tls {
         }
         let client = match (file("CLIENT_CERTIFICATE")?, file("CLIENT_KEY")?) {
             (None, None) => None,
-            (Some((certificate, _)), Some((key, _))) => Some(Client { certificate, key }),
+            (Some((certificate, name)), Some((key, _))) => Some(Client::new(certificate, key).with_context(|| {
+                format!("{name}: not a PEM certificate with its own unencrypted key; correct both files")
+            })?),
             (Some((_, name)), None) => {
                 return Err(anyhow!("{name}: the certificate has no key; set {}", partner(&name)));
             }
@@ -64,12 +66,21 @@ impl Tls {
     /// Returns the certificates to trust instead of the system's, and the broker's own.
     pub(super) fn for_http(&self) -> anyhow::Result<(Option<Vec<reqwest::Certificate>>, Option<reqwest::Identity>)> {
         let roots = self.roots.as_ref().map(|pem| reqwest::Certificate::from_pem_bundle(pem.as_bytes()));
-        let identity = self.client.as_ref().map(|client| {
-            let pem = format!("{}\n{}", client.certificate, client.key);
-            reqwest::Identity::from_pem(pem.as_bytes())
-        });
-        let unusable = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: not a PEM certificate with its key; correct the files";
-        Ok((roots.transpose()?, identity.transpose().context(unusable)?))
+        let identity = self.client.as_ref().map(Client::identity);
+        Ok((roots.transpose()?, identity.transpose()?))
+    }
+}
+
+impl Client {
+    /// Fails if the files cannot be used together. The exporter over gRPC would fail too, but its error names no variable.
+    fn new(certificate: String, key: String) -> reqwest::Result<Self> {
+        let client = Self { certificate, key };
+        reqwest::Client::builder().identity(client.identity()?).build()?;
+        Ok(client)
+    }
+
+    fn identity(&self) -> reqwest::Result<reqwest::Identity> {
+        reqwest::Identity::from_pem(format!("{}\n{}", self.certificate, self.key).as_bytes())
     }
 }
 

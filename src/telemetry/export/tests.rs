@@ -68,3 +68,35 @@ fn unreadable_certificate_is_refused_with_its_variable() {
         assert!(error.starts_with(name), "{error}");
     }
 }
+
+#[test]
+fn certificate_needs_its_own_key_over_both_protocols() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("text").to_owned()
+    };
+    let generate = || rcgen::generate_simple_self_signed(["broker.example".to_owned()]).expect("generated");
+    let (own, other) = (generate(), generate());
+    let certificate = write("own.pem", &own.cert.pem());
+    let key = write("own.key", &own.signing_key.serialize_pem());
+    let wrong = [write("other.key", &other.signing_key.serialize_pem()), write("none.key", "none")];
+    for protocol in ["grpc", "http/protobuf"] {
+        let with = |key: &str| {
+            read(
+                Signal::Metrics,
+                &[
+                    ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+                    ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", &certificate),
+                    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", key),
+                ],
+            )
+        };
+        with(&key).expect("a certificate with its key");
+        for wrong in &wrong {
+            let error = with(wrong).expect_err(wrong).to_string();
+            assert!(error.starts_with("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE: not a PEM"), "{error}");
+        }
+    }
+}
