@@ -10,7 +10,7 @@ use super::export::Export;
 
 const FAILED: &str = "cannot create the HTTP client of the OTLP exporter; check the OTEL_EXPORTER_OTLP_* variables";
 
-/// Returns a client for tasks of the runtime.
+/// Returns a client for tasks of the runtime, which keeps no connection.
 pub(super) fn new(export: &Export) -> anyhow::Result<reqwest::Client> {
     let (roots, identity) = export.tls.for_http()?;
     let builder = reqwest::Client::builder().redirect(Policy::none()).proxy(export.proxies.for_reqwest());
@@ -22,7 +22,7 @@ pub(super) fn new(export: &Export) -> anyhow::Result<reqwest::Client> {
         Some(identity) => builder.identity(identity),
         None => builder,
     };
-    builder.timeout(export.timeout).build().context(FAILED)
+    builder.timeout(export.timeout).pool_max_idle_per_host(0).build().context(FAILED)
 }
 
 /// Returns a client that blocks, for threads outside the runtime. Such a client must be created on a thread outside it, too.
