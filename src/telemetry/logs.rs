@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use anyhow::anyhow;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
@@ -36,7 +36,8 @@ where
         None => ("log.filter", log.filter.as_str()),
     };
     let filter = EnvFilter::builder().parse(directives).map_err(|error| anyhow!("{name}: {error}"))?;
-    let filter = filter.and(filter_fn(is_within_cap));
+    // The caps apply at every level. Without a hint they would have each call of a library look at TRACE.
+    let filter = filter.and(filter_fn(is_within_cap).with_max_level_hint(LevelFilter::TRACE));
     let terminal = std::io::stderr().is_terminal();
     let layer = fmt::layer().with_writer(writer);
     Ok(if is_json(log.format, terminal) {

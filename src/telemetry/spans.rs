@@ -9,7 +9,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::environment::Spans;
@@ -70,7 +70,8 @@ where
         .with_target(false)
         .with_level(false)
         .with_context_activation(false)
-        .with_filter(filter_fn(is_exported))
+        // The spans are at INFO. Without the hint the libraries' own at TRACE would be looked at in each call.
+        .with_filter(filter_fn(is_exported).with_max_level_hint(LevelFilter::INFO))
         .boxed()
 }
 
