@@ -62,7 +62,11 @@ impl Tracing {
     /// Returns the parent of the span, which may be empty, if the sampler selects the call.
     fn sampled_parent(&self, name: &'static str, headers: &HeaderMap) -> Option<opentelemetry::Context> {
         let sampler = self.sampler.as_ref()?;
-        let parent = TraceContextPropagator::new().extract(&Headers(headers));
+        let parent = if headers.contains_key("traceparent") {
+            TraceContextPropagator::new().extract(&Headers(headers))
+        } else {
+            opentelemetry::Context::new()
+        };
         is_sampled(sampler.as_ref(), &parent, name).then_some(parent)
     }
 }
