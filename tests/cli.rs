@@ -545,9 +545,7 @@ fn p10_environment_is_hidden_before_any_argument_or_file_is_read() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let path = |name: &str| directory.path().join(name);
-    fs::hard_link(program::PROGRAM, path("ecr-broker"))
-        .or_else(|_| fs::copy(program::PROGRAM, path("ecr-broker")).map(drop))
-        .unwrap();
+    program::copy_to(path("ecr-broker"));
     fs::write(path("broker.toml"), "grants = []\n").unwrap();
     assert!(Command::new("mkfifo").args(["-m", "666"]).arg(path("expectations")).status().unwrap().success());
     for variable in [("AWS_PROFILE", "set"), ("AWS_PROFILE", "")] {

@@ -31,7 +31,7 @@ use ecr_broker::service_manager::ServiceManager;
 use ecr_broker::source::aws;
 use fake_aws::{CANARY, FakeAws};
 use keeper::Keeper;
-use program::{PROGRAM, Server, program_at, run, signal, skipped};
+use program::{PROGRAM, Server, copy_to, program_at, run, signal, skipped};
 use scraped::Scraped;
 use serde_json::Value;
 use support::*;
@@ -385,7 +385,7 @@ fn passwords(broker: &Server) -> Vec<(String, String)> {
 async fn p15_restart_kill_and_upgrade_keep_credentials_without_a_call() {
     let Some(mut service) = Service::new().await else { return skipped(NOT_ROOT) };
     let upgraded = service.directory.path().join("upgraded");
-    std::fs::copy(PROGRAM, &upgraded).unwrap();
+    copy_to(&upgraded);
 
     let first = service.start(Path::new(PROGRAM));
     let before = passwords(&first);

@@ -459,7 +459,7 @@ fn user_writes_through_its_own_links_to_its_own_files() {
     use std::os::unix::process::CommandExt as _;
     let place = Place::new();
     fs::set_permissions(place.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(program::PROGRAM, place.path("ecr-broker")).unwrap();
+    program::copy_to(place.path("ecr-broker"));
     for directory in ["home", "home/.docker", "home/dotfiles"] {
         fs::create_dir(place.path(directory)).unwrap();
         if chown(place.path(directory), Some(4242), Some(4242)).is_err() {

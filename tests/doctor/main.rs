@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 
 use certificates::{Authority, Pair};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
-use program::{Ended, PROGRAM, Server, program, run, simulated_broker};
+use program::{Ended, PROGRAM, Server, copy_to, program, run, simulated_broker};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};

@@ -317,6 +317,11 @@ pub fn program(environment: &[(&str, &str)]) -> Command {
     program_at(Path::new(&tested), environment)
 }
 
+/// Copies the program, by another process: a child of another test would inherit the open copy, which is busy until that child's exec.
+pub fn copy_to(path: impl AsRef<Path>) {
+    assert!(Command::new("cp").arg(PROGRAM).arg(path.as_ref()).status().unwrap().success());
+}
+
 /// Returns the same of a copy of the program.
 pub fn program_at(file: &Path, environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(file);

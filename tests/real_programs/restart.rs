@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::PRIVATE;
-use crate::program::{PROGRAM, Server, run, signal};
+use crate::program::{Server, copy_to, run, signal};
 use crate::service_manager::Manager;
 
 const UNIT: &str = "broker.service";
@@ -17,7 +17,7 @@ fn p15_systemd_keeps_credentials_while_aws_is_down() {
     let manager = Manager::start();
     let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
     let program = manager.path().join("ecr-broker");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_to(&program);
     let address = format!("unix:{}", manager.runtime_directory().join("broker.sock").display());
     let environment = format!(
         "AWS_REGION=eu-central-1 AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_EC2_METADATA_DISABLED=true \
@@ -49,7 +49,7 @@ fn p15_systemd_keeps_credentials_while_aws_is_down() {
     manager.until_logged_times("\"restored\":1", 2);
     assert_eq!(password(), before, "{}", manager.log());
     let upgraded = manager.path().join("upgraded");
-    fs::copy(PROGRAM, &upgraded).unwrap();
+    copy_to(&upgraded);
     fs::rename(&upgraded, &program).unwrap();
     manager.systemctl(&["try-restart", UNIT]).out();
     assert_eq!(password(), before, "{}", manager.log());

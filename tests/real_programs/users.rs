@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::PRIVATE;
 use super::other::{run, text};
-use super::program::{PROGRAM, SERVE_SIMULATED, Server, program};
+use super::program::{PROGRAM, SERVE_SIMULATED, Server, copy_to, program};
 
 const GRANTED: &str = "1001";
 const OTHER: &str = "1002";
@@ -31,7 +31,7 @@ fn folder() -> tempfile::TempDir {
 fn as_user(directory: &Path, uid: &str, arguments: &[&str]) -> Command {
     let reachable = directory.join("ecr-broker");
     if !reachable.exists() {
-        fs::copy(PROGRAM, &reachable).unwrap();
+        copy_to(&reachable);
     }
     let mut command = Command::new("setpriv");
     command.args(["--clear-groups", "--regid", uid, "--reuid", uid, "--"]).arg(reachable).args(arguments);
@@ -69,7 +69,7 @@ fn p10_process_of_the_same_user_cannot_read_the_brokers_memory() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let reachable = directory.path().join("ecr-broker");
-    fs::copy(PROGRAM, &reachable).unwrap();
+    copy_to(&reachable);
     let by_user = |program: &Path, arguments: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--clear-groups", "--regid", GRANTED, "--reuid", GRANTED, "--"]).arg(program).args(arguments);

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use super::PRIVATE;
 use super::other::{run, text};
-use super::program::{PROGRAM, Server};
+use super::program::{Server, copy_to};
 
 /// The broker's user and group in its image.
 const BROKER: &str = "65532";
@@ -26,7 +26,7 @@ impl Pod {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         set_mode(directory.path(), 0o755);
-        fs::copy(PROGRAM, directory.path().join("ecr-broker")).unwrap();
+        copy_to(directory.path().join("ecr-broker"));
         Self(directory)
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::program::{Ended, PROGRAM, skipped};
+use super::program::{Ended, copy_to, skipped};
 
 /// The user without rights.
 pub const THIEF: u32 = 4_242;
@@ -21,7 +21,7 @@ impl Host {
     pub fn new() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         set_mode(directory.path(), 0o755);
-        fs::copy(PROGRAM, directory.path().join("ecr-broker")).unwrap();
+        copy_to(directory.path().join("ecr-broker"));
         fs::create_dir(directory.path().join("etc")).unwrap();
         set_mode(&directory.path().join("etc"), 0o755);
         let probe = directory.path().join("probe");
