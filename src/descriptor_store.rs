@@ -129,7 +129,7 @@ impl Inherited {
 }
 
 impl DescriptorStore {
-    /// Opens the store that an earlier process left, fills the cache from it, or begins a new one. Returns `None` if there is no service
+    /// Opens the store that an earlier process left, fills the cache from it, or begins a new one. Returns `None` without a service
     /// manager that keeps it, or if the settings turn it off. A store that fails is logged, and the broker goes on without.
     pub async fn start(
         parts: Option<Parts>,

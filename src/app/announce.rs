@@ -85,7 +85,7 @@ impl<C> fmt::Debug for Announcer<C> {
 ///
 /// This task proves that the runtime runs tasks and timers. `updates` counts the updates of the health, which prove that tasks of the
 /// broker go on and can read the cache. None of them waits for a disk, for AWS or for a peer, so a slow one is not mistaken for a
-/// broker that hangs. `None`: the broker drains, and there are no updates.
+/// broker that hangs. `None`: the broker drains, and updates have ended.
 pub(super) async fn watchdog(manager: ServiceManager, updates: impl Fn() -> Option<u64>) {
     let Some(timeout) = manager.watchdog() else { return std::future::pending().await };
     let patience = timeout.max(MIN_PATIENCE);

@@ -277,7 +277,7 @@ define_sections! {
 
         /// Memory of the copy of the cache that outlives a restart, in two slots: a credential needs about 10
         /// KB. The copy is sealed, and lies in the service manager's file descriptor store (systemd:
-        /// `FileDescriptorStoreMax=2`). Elsewhere there is no copy. `0B`: no copy. Raise it, and the memory
+        /// `FileDescriptorStoreMax=2`). Elsewhere, and with `0B`, nothing is kept. Raise it, and the memory
         /// of the service by one and a half of it, for more than 6,000 credentials.
         restart_memory: u64 = "64MiB", bytes(0, 1 << 33);
 

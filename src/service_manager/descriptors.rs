@@ -22,7 +22,7 @@ impl ServiceManager {
     /// Has the manager keep a descriptor by a name, until it stops the service. It passes it to the next process.
     ///
     /// # Errors
-    /// There is no manager, or it is not reached.
+    /// The manager is absent or cannot be reached.
     pub fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         let inner = self.0.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let socket = UnixDatagram::unbound()?;

@@ -43,7 +43,7 @@ fn rotated(log: &Path, at: SystemTime) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Returns why there is no answer.
+/// Returns why the logs give no answer.
 pub(in crate::cli) fn without_records(read: &Extent, logs: &[PathBuf]) -> String {
     let names: Vec<_> = logs.iter().map(|log| log.display().to_string()).collect();
     let names = if names.is_empty() { "the file of audit.output".to_owned() } else { names.join(", ") };

@@ -17,7 +17,7 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// Size of a terminal that does not tell its size.
 const USUAL_SIZE: (usize, usize) = (80, 24);
 
-/// The view, its last status, and why there is no newer one.
+/// The view, its last status, and why a newer one could not be had.
 #[derive(Debug)]
 pub(super) struct Screen {
     status: GetStatusResponse,

@@ -20,7 +20,7 @@ enum View {
 }
 
 /// Shows the statuses that `ask` gets until a signal or the end of the reader. Only a failure of the first one ends it: a broker may
-/// restart. Where there is no terminal, `print` prints one, and returns false once the reader has closed its end.
+/// restart. Without a terminal, `print` prints one, and returns false once the reader has closed its end.
 pub(super) async fn follow<A>(
     ask: impl Fn() -> A,
     interval: Duration,

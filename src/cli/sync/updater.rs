@@ -162,7 +162,7 @@ impl Updater {
         None
     }
 
-    /// Prints why there is no broker, unless that is known.
+    /// Prints why the broker cannot be reached, unless that is known.
     fn note_disconnected(&mut self, failure: &Failure) {
         if !self.failures.is_due(CONNECTION, failure, self.clock.now()) {
             return;
