@@ -34,6 +34,8 @@ mod get;
 mod groups;
 #[cfg(feature = "client")]
 mod helper;
+#[cfg(feature = "server")]
+mod keygen;
 #[cfg(feature = "client")]
 mod list;
 #[cfg(feature = "client")]
@@ -180,6 +182,12 @@ enum Command {
     /// Find valid credentials in the audit log, and end them
     #[cfg(feature = "server")]
     Audit(audit::Args),
+    /// Print or check keys of a shared cache
+    ///
+    /// The keys file has one line "names BASE64", the same for all brokers and never rotated, and lines "seal BASE64": the first key
+    /// seals, and all open.
+    #[cfg(feature = "server")]
+    Keygen(keygen::Args),
     /// Print shell completions
     #[command(after_long_help = completions::EXAMPLES)]
     Completions {
@@ -267,6 +275,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args),
         #[cfg(feature = "server")]
         Command::Audit(args) => audit::run(&args),
+        #[cfg(feature = "server")]
+        Command::Keygen(args) => keygen::run(&args),
         Command::Completions { shell } => {
             print_line(completions::script(shell, &program())?.trim_end())?;
             Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 //! Counted nonces could repeat: a crash loses the last count, and the next process would use it for other contents. With random nonces
 //! of 96 bits one key may seal 2^32 messages (NIST SP 800-38D): one a second for 136 years.
 
+use std::array::TryFromSliceError;
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -22,7 +23,10 @@ pub const TAG_BYTES: usize = 16;
 /// fn printed<T: std::fmt::Display>() {}
 /// printed::<ecr_broker::seal::KeyBytes>();
 /// ```
-pub struct KeyBytes(Zeroizing<[u8; KEY_BYTES]>);
+pub struct KeyBytes(
+    // On the heap: a move would leave a copy behind.
+    Box<Zeroizing<[u8; KEY_BYTES]>>,
+);
 
 /// A key that seals and opens.
 pub struct SealingKey(RandomizedNonceKey);
@@ -52,9 +56,9 @@ impl KeyBytes {
     /// # Errors
     /// The system has no randomness.
     pub fn random() -> Result<Self, SealError> {
-        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-        rand::fill(&mut *bytes).map_err(|_| SealError)?;
-        Ok(Self(bytes))
+        let mut key = Self::blank();
+        rand::fill(&mut **key.0).map_err(|_| SealError)?;
+        Ok(key)
     }
 
     /// Returns the bytes, for the place that keeps them.
@@ -62,11 +66,20 @@ impl KeyBytes {
     pub fn expose(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
+
+    fn blank() -> Self {
+        Self(Box::new(Zeroizing::new([0; KEY_BYTES])))
+    }
 }
 
-impl From<Zeroizing<[u8; KEY_BYTES]>> for KeyBytes {
-    fn from(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Self {
-        Self(bytes)
+impl TryFrom<&[u8]> for KeyBytes {
+    type Error = TryFromSliceError;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, TryFromSliceError> {
+        let bytes: &[u8; KEY_BYTES] = bytes.try_into()?;
+        let mut key = Self::blank();
+        key.0.copy_from_slice(bytes);
+        Ok(key)
     }
 }
 

@@ -26,6 +26,7 @@ pub mod measured;
 mod metrics;
 pub mod progress;
 mod region_status;
+pub mod shared_cache;
 pub mod span;
 
 pub(crate) use self::failure_labels::failure_labels;

@@ -6,7 +6,7 @@
 mod program;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use program::{Ended, Server, run};
@@ -273,5 +273,39 @@ fn p13_socket_that_every_user_may_open_needs_grants() {
         place.write(&format!("[server]\n{setting}\n"));
         let ended = place.run(&["config", "check"], &[]);
         assert!(ended.error().contains(problem), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn keygen_prints_a_keys_file_that_check_names_by_ids() {
+    let place = Place::with("");
+    let file = place.path("cache-keys");
+    let check = ["keygen", "--check", file.to_str().unwrap()];
+    let write = |text: &str| {
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    };
+    let first = run(&["keygen"], &[]).out();
+    write(&first);
+    let ids = run(&check, &[]).out();
+    let (names, seal) = ids.split_once('\n').unwrap();
+    assert!(names.starts_with("names ") && seal.starts_with("seal "), "{ids}");
+    assert!(ids.lines().all(|line| line.split_once(' ').unwrap().1.len() == 8), "no key: {ids}");
+
+    let added = run(&["keygen", "--seal-only"], &[]).out();
+    assert!(added.starts_with("seal ") && added.lines().count() == 1, "one line");
+    write(&(first.clone() + &added));
+    assert!(run(&check, &[]).out().starts_with(&ids), "the old key seals until the new one is before it");
+    assert_ne!(run(&["keygen"], &[]).out(), first, "each run has other keys");
+
+    write(&added);
+    let refused = run(&check, &[]);
+    let expected = format!("ecr-broker: keys file {} has no names key; copy ", file.display());
+    assert!(refused.code == 1 && refused.error().starts_with(&expected), "{refused:?}");
+    assert!(!refused.stderr.contains(added["seal ".len()..].trim()), "{refused:?}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(run(&check, &[]).error().contains("is world-readable"));
+    for wrong in [&["keygen", "--seal-only", "--check", "x"][..], &["keygen", "--user", "root"]] {
+        assert_eq!(run(wrong, &[]).code, 2, "{wrong:?}");
     }
 }

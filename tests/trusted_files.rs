@@ -219,3 +219,20 @@ fn config_check_tells_for_which_user_files_are_valid() {
     let unknown = check_for("not-a-user");
     assert!(unknown.code == 2 && unknown.stderr.contains("/etc/passwd does not list this user"), "{unknown:?}");
 }
+
+#[test]
+fn keygen_check_judges_the_owner_of_the_file_as_config_check_does() {
+    let Some(host) = Host::new() else { return };
+    let file = host.text("etc/cache-keys");
+    fs::write(&file, run(&["keygen"], &[]).out()).unwrap();
+    set_mode(Path::new(&file), 0o400);
+    chown(&file, Some(THIEF), None).unwrap();
+    let check_for = |user: &[&str]| run(&[&["keygen", "--check", &file][..], user].concat(), &[]);
+    let warned = check_for(&[]);
+    let warning = format!("ecr-broker: warning: {file} belongs to user {THIEF}; serve reads it only as this user");
+    assert!(warned.code == 0 && warned.error().starts_with(&warning), "{warned:?}");
+    assert_eq!(check_for(&["--user", "4242"]).out(), warned.stdout);
+    let refused = check_for(&["--user", "root"]);
+    assert!(refused.code == 1 && refused.stdout.is_empty(), "{refused:?}");
+    assert!(refused.error().contains("belongs to user 4242"), "{refused:?}");
+}

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use rustix::process::geteuid;
 
 use super::broker_user::{self, BrokerUser};
 use crate::app::auth_material::AuthMaterial;
@@ -14,7 +13,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, AwsFiles, Config, DEFAULT_FILE, Diagnostic, Files, Sources};
 use crate::environment;
 use crate::terminal::{Format, print_error, print_line};
-use crate::trusted_file;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,12 +65,9 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Reads the sources. The user who checks a configuration is often another than the broker's, who may own its files.
+    /// Reads the sources.
     pub(super) fn sources(&self) -> Sources {
-        match self.user {
-            Some(BrokerUser { user, group }) => trusted_file::judge_for(user, group),
-            None => trusted_file::accept_any_owner(),
-        }
+        broker_user::judge_files_as(self.user);
         let environment = environment::variables();
         Sources {
             files: Files::read(config::file_to_read(self.config.as_deref()).as_deref()),
@@ -136,17 +131,10 @@ fn what_was_read(files: &Files) -> String {
     }
 }
 
-/// Returns for which user a configuration is valid, and warns of owners whose files `serve` reads only as these users.
+/// Returns for which user a configuration is valid.
 fn validity_of(user: Option<BrokerUser>) -> String {
-    let mut owners = trusted_file::accepted_owners();
-    let own = geteuid().as_raw();
-    let only = user.map(|user| user.user).or_else(|| owners.remove(&own).map(|_| own));
-    for (owner, file) in owners {
-        let file = file.display();
-        print_error(format_args!(
-            "warning: {file} belongs to user {owner}; serve reads it only as this user (see --user)"
-        ));
-    }
+    let owner = broker_user::warn_of_owners();
+    let only = user.map(|user| user.user).or(owner);
     only.map(|user| format!(" for user {user}")).unwrap_or_default()
 }
 

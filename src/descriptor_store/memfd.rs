@@ -44,9 +44,7 @@ pub(super) fn read_key(file: &File) -> Option<KeyBytes> {
     let mut bytes = Zeroizing::new([0; KEY_FILE_BYTES]);
     file.read_exact_at(&mut *bytes, 0).ok()?;
     let is_key = bytes.starts_with(&KEY_MAGIC) && file.metadata().is_ok_and(|found| found.len() == bytes.len() as u64);
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
-    key.copy_from_slice(&bytes[KEY_MAGIC.len()..]);
-    is_key.then(|| key.into())
+    KeyBytes::try_from(&bytes[KEY_MAGIC.len()..]).ok().filter(|_| is_key)
 }
 
 #[cfg(test)]

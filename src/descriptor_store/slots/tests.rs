@@ -4,7 +4,7 @@ use super::*;
 use crate::seal::KeyBytes;
 
 fn key_bytes(byte: u8) -> KeyBytes {
-    Zeroizing::new([byte; 32]).into()
+    KeyBytes::try_from(&[byte; 32][..]).expect("32 bytes")
 }
 
 fn key(byte: u8) -> SealingKey {

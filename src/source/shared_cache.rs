@@ -1,0 +1,3 @@
+//! Shared cache: credentials that several brokers share, sealed by keys that only the brokers have.
+
+pub mod keys;
