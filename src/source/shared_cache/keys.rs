@@ -27,7 +27,7 @@ const LINE_BYTES: usize = 64;
 pub struct Keys {
     names: KeyBytes,
     sealing: KeyBytes,
-    older: Vec<KeyBytes>,
+    opening: Vec<KeyBytes>,
 }
 
 /// The purpose of a key. Its text is the word before the key.
@@ -39,7 +39,7 @@ enum Purpose {
 
 /// Public name of a key: the first bytes of its SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct KeyId([u8; 4]);
+pub struct KeyId([u8; 4]);
 
 /// The reason why a keys file is not used. The text continues the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +87,7 @@ impl Keys {
     /// # Errors
     /// The system has no randomness.
     pub fn random() -> Result<Self, SealError> {
-        Ok(Self { names: KeyBytes::random()?, sealing: KeyBytes::random()?, older: Vec::new() })
+        Ok(Self { names: KeyBytes::random()?, sealing: KeyBytes::random()?, opening: Vec::new() })
     }
 
     /// Reads a keys file as [`trusted_file::read_secret`] does.
@@ -122,7 +122,7 @@ impl Keys {
         let names = names.ok_or(KeysFileError::NoNames)?;
         let mut seals = seals.into_iter();
         let sealing = seals.next().ok_or(KeysFileError::NoSeal)?;
-        Ok(Self { names, sealing, older: seals.collect() })
+        Ok(Self { names, sealing, opening: seals.collect() })
     }
 
     /// Returns the lines of the keys file.
@@ -137,8 +137,22 @@ impl Keys {
         self.each().map(|(purpose, key)| format!("{purpose} {}", KeyId::of(key))).collect()
     }
 
+    pub(super) fn names(&self) -> &KeyBytes {
+        &self.names
+    }
+
+    /// Returns the key that seals.
+    pub(super) fn sealing(&self) -> &KeyBytes {
+        &self.sealing
+    }
+
+    /// Returns the keys that only open.
+    pub(super) fn opening(&self) -> &[KeyBytes] {
+        &self.opening
+    }
+
     fn each(&self) -> impl Iterator<Item = (Purpose, &KeyBytes)> {
-        let seals = [&self.sealing].into_iter().chain(&self.older).map(|key| (Purpose::Seal, key));
+        let seals = [&self.sealing].into_iter().chain(&self.opening).map(|key| (Purpose::Seal, key));
         [(Purpose::Names, &self.names)].into_iter().chain(seals)
     }
 }
@@ -191,9 +205,19 @@ impl Display for Purpose {
 }
 
 impl KeyId {
-    fn of(key: &KeyBytes) -> Self {
+    pub(super) fn of(key: &KeyBytes) -> Self {
         let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(key.expose()));
         Self([a, b, c, d])
+    }
+
+    pub(super) fn bytes(self) -> [u8; 4] {
+        self.0
+    }
+}
+
+impl From<[u8; 4]> for KeyId {
+    fn from(bytes: [u8; 4]) -> Self {
+        Self(bytes)
     }
 }
 
