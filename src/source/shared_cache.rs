@@ -3,3 +3,5 @@
 pub mod entry_key;
 pub mod envelope;
 pub mod keys;
+pub mod memory;
+pub mod tier;
