@@ -246,7 +246,7 @@ impl App {
         if let Some(issuers) = &auth.issuers {
             broker.filter_claims_of(Arc::clone(issuers));
         }
-        let limits = Limits::new(config.limits, &clock, &limit_hits, &mut metrics);
+        let limits = Limits::new(config.limits.clone(), &clock, &limit_hits, &mut metrics);
         let shutdown = ShutdownStages::default();
         let (health, health_service) = Health::start(cache.clone()).await;
         let status = StatusReporter::new(status::Parts {

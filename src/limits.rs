@@ -15,6 +15,7 @@ use crate::metrics::Registry;
 mod auth_failures;
 mod exceeded;
 mod hits;
+mod maximum;
 mod memory;
 mod origin;
 mod rate;
@@ -31,10 +32,11 @@ mod test_clock;
 pub use self::auth_failures::Attempt;
 pub use self::exceeded::{LimitExceeded, Resource, RetryAfter};
 pub use self::hits::{LimitHits, LimitName};
+pub use self::maximum::MAX_WATCHES;
 pub use self::origin::Origin;
 pub(crate) use self::rate::Rate;
 pub use self::request_memory::{BodyMemory, ConnectionMemory, HeldMemory, RequestMemory};
-pub use self::settings::Settings;
+pub use self::settings::{CallerLimits, Settings};
 pub use self::status::{ConnectionsStatus, LimitsStatus, Used};
 pub use self::unproved::{HealthWatch, Unproved, UnprovedCall, UnprovedConnections, UnprovedTlsBytes};
 pub use self::usage::Admission;
@@ -53,14 +55,11 @@ impl Limits {
     #[must_use]
     pub fn new(settings: Settings, clock: &Arc<dyn Clock>, hits: &LimitHits, registry: &mut Registry) -> Self {
         let (clock, hits) = (|| Arc::clone(clock), || hits.clone());
+        let auth_failures = AuthFailures::new(settings.failures_per_second, clock(), hits());
+        let unproved = UnprovedConnections::new(settings.unproved_connections, clock(), hits());
         let usage = UsageLimits::new(settings, clock(), hits());
         usage.register(registry);
-        Self {
-            usage,
-            auth_failures: AuthFailures::new(settings.failures_per_second, clock(), hits()),
-            unproved: UnprovedConnections::new(settings.unproved_connections, clock(), hits()),
-            request_memory: RequestMemory::new(clock(), hits()),
-        }
+        Self { usage, auth_failures, unproved, request_memory: RequestMemory::new(clock(), hits()) }
     }
 
     /// Admits `requests` more requests of a caller, all or none.

@@ -3,15 +3,18 @@
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod program;
 mod support;
 mod tokens;
 
 use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use ecr_broker::limits;
 use ecr_broker::pb;
 use ecr_broker::policy::Policy;
+use program::Server;
 use support::*;
 use tokens::{ISSUER, Signer, bearing, issuers, seconds};
 use tonic::{Code, Status};
@@ -141,4 +144,26 @@ async fn flood_of_bad_tokens_blocks_tokens_but_no_local_user() {
     client.get_registry_credentials(request(HOST)).await.unwrap();
     served.broker.clock.advance(retry_delay(&blocked));
     call(&mut client, &good).await.unwrap();
+}
+
+#[tokio::test]
+async fn program_raises_the_rate_of_a_named_user_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let uid = std::fs::metadata(folder.path()).unwrap().uid();
+    let [file, socket] = ["config.toml", "broker.sock"].map(|name| folder.path().join(name).display().to_string());
+    let raised = format!("[[limits.callers]]\ncallers = [{{ uid = {uid} }}]\nrequests_per_second = 1000\n");
+    std::fs::write(&file, format!("[limits]\nlocal_requests_per_second = 10\n{raised}")).unwrap();
+    let unix = format!("unix:{socket}");
+    let arguments = ["serve", "--simulate", "--config", &file, "--listen", &unix, "--listen", "127.0.0.1:0"];
+    let (server, tcp) = Server::start_with_second("grpc://", &arguments, &[]);
+    let connect = |uri: String| async { Client::connect(uri).await.unwrap() };
+    let (mut named, mut other) = (connect(format!("unix:{socket}")).await, connect(format!("http://{tcp}")).await);
+    // The burst of ten seconds: 100 requests, or 10,000.
+    let batch = pb::BatchGetRegistryCredentialsRequest { requests: vec![request(HOST); 100] };
+    other.batch_get_registry_credentials(batch.clone()).await.unwrap();
+    retry_delay(&other.batch_get_registry_credentials(batch.clone()).await.unwrap_err());
+    for _ in 0..20 {
+        named.batch_get_registry_credentials(batch.clone()).await.unwrap();
+    }
+    server.stop();
 }

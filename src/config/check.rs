@@ -5,6 +5,7 @@ use super::reader::Reader;
 use super::settings::{Aws, Cache, Limits, Policy};
 use crate::registry::Registry;
 
+mod caller_limits;
 mod listeners;
 
 /// Calls to AWS for registries that are kept warm. ECR accepts 500 a second in a region, and requests need some of them.
@@ -16,6 +17,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     check_observe(config, reader);
     check_in_flight(config, reader);
     check_watch_memory(config, reader);
+    caller_limits::check(config, reader);
     check_keep_warm(config, reader);
     check_validity(config, reader);
     check_timeouts(config, reader);

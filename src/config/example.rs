@@ -32,6 +32,18 @@ pub(super) const ISSUER: &str = r#"
 # max_lifetime = "1h"
 "#;
 
+pub(super) const CALLER_LIMITS: &str = r#"
+# Limits of named callers, such as brokers that ask this one: they replace the general limits of
+# [limits] for each caller that matches. The first entry that matches decides. The limits of all
+# callers together stay.
+# [[limits.callers]]
+# callers = [{ uid = 1001 }]
+# requests_per_second = 5000
+# in_flight = 16000
+# watches = 65536
+# watch_memory_per_caller = "60MiB"
+"#;
+
 pub(super) const PROFILE: &str = r#"
 # Profiles: the roles by which a credential is requested, and its permissions. Grants name
 # profiles. The profile "default" is the broker's own identity with all its permissions.
@@ -74,7 +86,7 @@ pub(super) const GRANT: &str = r#"
 #[must_use]
 pub fn example() -> String {
     let sections: Vec<_> = SECTIONS.iter().map(section).collect();
-    [INCLUDE, &sections.join("\n"), ALIAS, ISSUER, PROFILE, GRANT].concat()
+    [INCLUDE, &sections.join("\n"), ALIAS, ISSUER, CALLER_LIMITS, PROFILE, GRANT].concat()
 }
 
 fn section(section: &Section) -> String {

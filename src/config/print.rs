@@ -6,8 +6,11 @@ use sha2::{Digest as _, Sha256};
 use toml::{Table, Value};
 
 use super::files::LISTS;
+use super::list::List;
 use super::reader::{Origin, Reader};
 use super::sections::aliases::ALIASES;
+use super::sections::issuers::ISSUERS;
+use super::sections::limits::callers::CALLERS;
 use super::setting::SettingMeta;
 use super::settings::SECTIONS;
 use super::sources::Sources;
@@ -36,8 +39,7 @@ pub fn fingerprint(sources: &Sources) -> String {
 pub fn effective_json(sources: &Sources) -> Vec<String> {
     let reader = Reader::new(sources);
     let settings = SECTIONS.iter().flat_map(|section| section.settings).map(|setting| json_line(setting, &reader));
-    let in_main = [issuers(reader.file()), aliases(reader.file())].into_iter().flatten();
-    let in_main = in_main.map(|table| json!({ "lists": table, "origin": sources.files.name() }));
+    let in_main = in_main(reader.file()).map(|table| json!({ "lists": table, "origin": sources.files.name() }));
     let listed = reader.documents().filter_map(|document| {
         let lists = lists_of(&document.table);
         (!lists.is_empty()).then(|| json!({ "lists": lists, "origin": document.place }))
@@ -65,10 +67,9 @@ fn line(setting: &SettingMeta, reader: &Reader<'_>) -> String {
     }
 }
 
-/// Returns the issuers, aliases, profiles and grants of the files.
+/// Returns the issuers, limits of callers, aliases, profiles and grants of the files.
 fn lists(reader: &Reader<'_>) -> String {
-    let in_main = [issuers(reader.file()), aliases(reader.file())];
-    let mut text: String = in_main.into_iter().flatten().map(|table| table.to_string()).collect();
+    let mut text: String = in_main(reader.file()).map(|table| table.to_string()).collect();
     for document in reader.documents() {
         let lists = lists_of(&document.table);
         if !lists.is_empty() {
@@ -85,10 +86,17 @@ fn lists_of(table: &Table) -> Table {
     LISTS.iter().filter_map(|list| Some(((*list).to_owned(), table.get(*list)?.clone()))).collect()
 }
 
-fn issuers(file: &Table) -> Option<Table> {
-    let issuers = file.get("authentication")?.get("jwt")?.clone();
-    let section = Table::from_iter([("jwt".to_owned(), issuers)]);
-    Some(Table::from_iter([("authentication".to_owned(), Value::Table(section))]))
+/// Returns the lists that only the main file can have.
+fn in_main(file: &Table) -> impl Iterator<Item = Table> {
+    let lists = [list_of(file, "authentication", &ISSUERS), list_of(file, "limits", &CALLERS), aliases(file)];
+    lists.into_iter().flatten()
+}
+
+/// Returns a list that is part of a section.
+fn list_of(file: &Table, section: &str, list: &List) -> Option<Table> {
+    let tables = file.get(section)?.get(list.key)?.clone();
+    let table = Table::from_iter([(list.key.to_owned(), tables)]);
+    Some(Table::from_iter([(section.to_owned(), Value::Table(table))]))
 }
 
 fn aliases(file: &Table) -> Option<Table> {

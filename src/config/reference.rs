@@ -7,6 +7,7 @@ use super::list::List;
 use super::model::Config;
 use super::sections::grants::GRANTS;
 use super::sections::issuers::ISSUERS;
+use super::sections::limits::callers::CALLERS;
 use super::sections::profiles::PROFILES;
 use super::setting::{Section, SettingMeta};
 use super::settings::SECTIONS;
@@ -72,7 +73,7 @@ fn settings_page_matches_the_settings_table() {
 #[test]
 fn settings_page_explains_every_key_of_the_lists() {
     let page = page();
-    for List { heading, keys, .. } in [GRANTS, PROFILES, ISSUERS] {
+    for List { heading, keys, .. } in [GRANTS, PROFILES, ISSUERS, CALLERS] {
         let part = part(&page, &format!("`[[{heading}]]`"));
         for key in keys {
             assert!(part.contains(&format!("- `{key}`: ")), "[[{heading}]] {key}");

@@ -6,7 +6,7 @@ use super::diagnostic::Diagnostic;
 use super::files::{Document, INCLUDE, LISTS};
 use super::reader::Reader;
 use super::sections::aliases::ALIASES;
-use super::sections::issuers::HEADING;
+use super::sections::{issuers, limits::callers};
 use super::setting::{Section, SettingMeta, variable_prefix};
 use super::settings::SECTIONS;
 use crate::environment;
@@ -60,7 +60,9 @@ fn problems_of_section(name: &str, value: &Value) -> Vec<String> {
 
 fn problems_of_key(section: &Section, key: &str, value: &Value) -> Vec<String> {
     let inner = format!("{}.{key}", section.name);
-    if inner == HEADING || section.settings.iter().any(|setting| setting.key == key) {
+    if [issuers::HEADING, callers::HEADING].contains(&inner.as_str())
+        || section.settings.iter().any(|setting| setting.key == key)
+    {
         return Vec::new();
     }
     if SECTIONS.iter().any(|section| section.name == inner) {

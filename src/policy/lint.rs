@@ -108,9 +108,14 @@ fn user_zero(grant: &Grant) -> Option<String> {
     })
 }
 
-/// Callers that no accepted kind of authentication can produce.
 fn unreachable(grant: &Grant, accepted: &AcceptedIdentities) -> Option<String> {
-    grant.callers.iter().find_map(|caller| match caller {
+    grant.callers.iter().find_map(|caller| unreachable_caller(caller, accepted))
+}
+
+/// Finds a caller that no accepted kind of authentication can produce.
+#[must_use]
+pub fn unreachable_caller(caller: &CallerPattern, accepted: &AcceptedIdentities) -> Option<String> {
+    match caller {
         CallerPattern::Loopback if !accepted.loopback => Some(
             "it names loopback callers, but loopback is off; set authentication.loopback = true, or remove the caller"
                 .to_owned(),
@@ -132,7 +137,7 @@ fn unreachable(grant: &Grant, accepted: &AcceptedIdentities) -> Option<String> {
             ))
         }
         _ => None,
-    })
+    }
 }
 
 fn is_github(name: &str, accepted: &AcceptedIdentities) -> bool {

@@ -4,6 +4,7 @@ mod caller;
 mod claim;
 mod hosts;
 mod label;
+mod principal;
 mod registry;
 mod spiffe;
 

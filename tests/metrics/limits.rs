@@ -50,14 +50,14 @@ fn limits_of_requests_and_watches_count() {
         watch_memory_per_caller: 1_000,
         ..limits_settings()
     };
-    let (limits, exposition) = limits_of(settings);
+    let (limits, exposition) = limits_of(settings.clone());
     let [one, two, three] = [1, 2, 3].map(Principal::Uid);
     let _held = [&one, &two].map(|caller| limits.admit(caller, number(20_000)).unwrap());
     limits.admit(&one, number(1)).unwrap_err();
     limits.admit(&three, number(201)).unwrap_err();
     assert_eq!(hits(&exposition), once(&["caller_requests_in_flight", "requests_in_flight"]));
 
-    let (limits, exposition) = limits_of(settings);
+    let (limits, exposition) = limits_of(settings.clone());
     let burst = limits.admit(&one, number(20_000)).unwrap();
     drop(burst);
     drop(limits.admit(&one, number(20_000)).unwrap());

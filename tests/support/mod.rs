@@ -325,6 +325,7 @@ pub fn limits_settings() -> limits::Settings {
         watch_memory_per_caller: 64 << 20,
         failures_per_second: count(100),
         unproved_connections: 1_024,
+        callers: Vec::new(),
     }
 }
 

@@ -87,14 +87,14 @@ fn read_operators(id: Option<String>, item: &mut Item<'_>) -> Option<Grant> {
             item.report(format!("{key}: a grant with operator = true has none; write a second grant"));
         }
     }
-    let callers = read_patterns("callers", caller_pattern::read, item);
+    let callers = read_callers(item);
     Some(Grant { id: id?, callers, registries: Vec::new(), profile: None, effect: Effect::Operate })
 }
 
 /// Reads a grant that allows or denies registries.
 fn read_registries(id: Option<String>, item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
     let effect = item.optional("effect", Expected::OneOf(&["allow", "deny"]), Effect::Allow, effect);
-    let callers = read_patterns("callers", caller_pattern::read, item);
+    let callers = read_callers(item);
     let registries = read_patterns("registries", registry_pattern::read, item);
     let profile = read_profile(item, effect.unwrap_or(Effect::Deny), profiles);
     if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
@@ -124,6 +124,11 @@ fn read_profile(item: &mut Item<'_>, effect: Effect, profiles: &[Profile]) -> Re
         item.report_conflict(problem);
     }
     named.map(Some).ok_or(())
+}
+
+/// Reads the callers of a table.
+pub(in crate::config) fn read_callers(item: &mut Item<'_>) -> Vec<CallerPattern> {
+    read_patterns("callers", caller_pattern::read, item)
 }
 
 fn read_patterns<T>(key: &str, read: fn(&Table) -> Result<T, String>, item: &mut Item<'_>) -> Vec<T> {

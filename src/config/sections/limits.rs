@@ -2,9 +2,13 @@
 
 use std::num::NonZeroU32;
 
+use self::amount::{bytes, rate};
 use crate::config::reader::Reader;
 use crate::config::settings::Limits;
 use crate::limits;
+
+mod amount;
+pub(in crate::config) mod callers;
 
 /// Returns the limits, and the rate of recorded denials.
 pub(in crate::config) fn read(reader: &mut Reader<'_>) -> (limits::Settings, NonZeroU32) {
@@ -18,8 +22,6 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> (limits::Settings, Non
         unproved_connections,
         denials_recorded_per_second,
     } = Limits::read(reader);
-    let rate = |per_second| NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
-    let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
     let settings = limits::Settings {
         requests_per_second: rate(requests_per_second),
         local_requests_per_second: rate(local_requests_per_second),
@@ -28,6 +30,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> (limits::Settings, Non
         watch_memory_per_caller: bytes(watch_memory_per_caller),
         failures_per_second: rate(failures_per_second),
         unproved_connections,
+        callers: callers::read(reader),
     };
     (settings, rate(denials_recorded_per_second))
 }

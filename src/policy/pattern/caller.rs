@@ -74,7 +74,8 @@ impl CallerPattern {
     }
 
     /// Returns whether this pattern matches every caller that `other` matches.
-    pub(in crate::policy) fn contains(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Spiffe(outer), Self::Spiffe(inner)) => outer.contains(inner),
             (Self::Token(outer), Self::Token(inner)) => outer.contains(inner),
