@@ -5,3 +5,4 @@ pub mod envelope;
 pub mod keys;
 pub mod memory;
 pub mod tier;
+pub mod valkey;
