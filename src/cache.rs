@@ -27,6 +27,7 @@ use crate::request_id::RequestId;
 use crate::source::CredentialSource;
 use crate::trace::SpanIdentity;
 
+mod adopt;
 mod backoff;
 mod copies;
 mod entry;

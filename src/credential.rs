@@ -79,6 +79,7 @@ pub struct Credential {
     received: Moment,
     age_when_received: Duration,
     end: Moment,
+    source_refresh: Option<Duration>,
 }
 
 /// Why a token or a password is not a credential.
@@ -248,6 +249,7 @@ impl Credential {
             // Zero if the other broker's clock is ahead.
             age_when_received: received.wall.duration_since(issued).unwrap_or_default(),
             end: Moment { wall: expires, steady: received.steady + lifetime },
+            source_refresh: None,
         })
     }
 
@@ -279,6 +281,18 @@ impl Credential {
     #[must_use]
     pub fn with_upstream_request_id(self, id: Option<String>) -> Self {
         Self { upstream_request_id: id.map(Into::into), ..self }
+    }
+
+    /// Sets the time from the receipt to the refresh by the source itself, which a parent broker states.
+    #[must_use]
+    pub fn with_source_refresh(self, after: Duration) -> Self {
+        Self { source_refresh: Some(after), ..self }
+    }
+
+    /// Returns the time from the receipt to the refresh by the source itself, if the source refreshes it.
+    #[must_use]
+    pub fn source_refresh(&self) -> Option<Duration> {
+        self.source_refresh
     }
 
     /// Returns the source's ID of the call that returned the credential.

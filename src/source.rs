@@ -25,6 +25,7 @@ pub mod instrumented;
 pub mod measured;
 mod metrics;
 pub mod progress;
+pub mod push;
 mod region_status;
 pub mod shared_cache;
 pub mod span;

@@ -16,10 +16,18 @@ const MIN_REFRESH_AFTER: Duration = Duration::from_mins(1);
 /// Age up to which a credential is fresh: a replacement would not last noticeably longer.
 const FRESH: Duration = Duration::from_mins(1);
 
+/// Time after the refresh by a parent broker from which its push counts as overdue.
+const PUSH_OVERDUE: Duration = Duration::from_mins(1);
+
+/// Divisor of the validity that is left, for each part of the wait for a push.
+const PUSH_WAIT_SHARE: u32 = 20;
+
 /// A credential and the state of its refresh.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) credential: Arc<Credential>,
+    /// The credential that a registry rejected, and that a push must not bring back.
+    pub(super) rejected: Option<CredentialId>,
     refresh_at: Moment,
     is_refreshing: AtomicBool,
     is_stale: AtomicBool,
@@ -53,17 +61,42 @@ impl Entry {
     /// fetched together are not refreshed together. The jitter is chosen once. With new jitter at every read, an entry could be due
     /// and then not due.
     ///
+    /// A parent broker refreshes its credential itself and pushes the new one. This broker asks only if the push is overdue.
+    ///
     /// The time counts from the receipt and not from the issue. A source may return the same old credential again and again, and
     /// each read would start a refresh.
     pub(super) fn new(credential: Credential, refresh_after: Duration, uses: Uses) -> Self {
         let received = credential.received();
-        let refresh_after = jitter::around(refresh_after.min(credential.remaining(received) / 2));
+        let remaining = credential.remaining(received);
+        let due_in = match credential.source_refresh() {
+            Some(refresh) => overdue_in(refresh, remaining),
+            None => jitter::around(refresh_after.min(remaining / 2)),
+        };
         Self {
-            refresh_at: received.after(refresh_after),
+            refresh_at: received.after(due_in),
+            rejected: None,
             credential: Arc::new(credential),
             is_refreshing: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
             uses,
+        }
+    }
+
+    /// Sets the credential that a registry rejected.
+    pub(super) fn after_rejection(self, rejected: Option<CredentialId>) -> Self {
+        Self { rejected, ..self }
+    }
+
+    /// Returns the entry with a refresh not before `delay` from now, and marked as STALE or not.
+    pub(super) fn postponed(&self, now: Moment, delay: Duration, is_stale: bool) -> Self {
+        let delay = delay.min(self.credential.remaining(now) / 4).max(self.due_in(now));
+        Self {
+            credential: Arc::clone(&self.credential),
+            rejected: self.rejected,
+            refresh_at: now.after(delay),
+            is_refreshing: AtomicBool::new(false),
+            is_stale: AtomicBool::new(is_stale),
+            uses: self.uses.carried(),
         }
     }
 
@@ -131,12 +164,20 @@ impl Entry {
     }
 }
 
+/// Returns the time after which a push is overdue: a minute after the parent's refresh, plus a random part of up to a tenth of the
+/// time to it. Thousands of brokers may miss the same push. Both parts are shorter if little validity is left.
+fn overdue_in(refresh: Duration, remaining: Duration) -> Duration {
+    let longest = remaining / PUSH_WAIT_SHARE;
+    let (overdue, spread) = (PUSH_OVERDUE.min(longest), PUSH_OVERDUE.max(refresh / 10).min(longest));
+    refresh.min(remaining / 2) + overdue + jitter::up_to(spread)
+}
+
 impl From<KeptCredential> for Entry {
     /// Keeps the refresh time: credentials that were fetched at different times are not refreshed together after a restart.
     fn from(kept: KeptCredential) -> Self {
         let KeptCredential { key: _, credential, refresh_at, is_stale } = kept;
         let (is_refreshing, is_stale) = (AtomicBool::new(false), AtomicBool::new(is_stale));
-        Self { credential, refresh_at, is_refreshing, is_stale, uses: Uses::default() }
+        Self { credential, rejected: None, refresh_at, is_refreshing, is_stale, uses: Uses::default() }
     }
 }
 
@@ -152,6 +193,11 @@ impl Uses {
 
     pub(super) fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of all answers.
+    pub(super) fn total(&self) -> u64 {
+        self.hits() + self.coalesced()
     }
 
     pub(super) fn coalesced(&self) -> u64 {

@@ -12,7 +12,7 @@ use super::entry::Entry;
 use super::flight::{FlightOutcome, FlightRequest, SourceCall};
 use super::lookup::Lookup;
 use super::shared::Shared;
-use crate::credential::{Credential, CredentialKey};
+use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass};
 use crate::source::span::{FetchSpan, record_failure};
 use crate::source::{FetchProgress, FetchRequest};
@@ -135,7 +135,7 @@ impl Fetcher {
             self.shared.metrics.refresh_failed(error);
         }
         let kept = match result {
-            Ok(credential) => Ok(self.keep_credential(key, cached.as_deref(), credential).await),
+            Ok(credential) => Ok(self.keep_credential(request, cached, credential).await),
             // Only the requester's own queue is full: another requester may fetch the key at once.
             Err(error @ BrokerError::QueueFull { .. }) => {
                 self.shared.metrics.queue_full();
@@ -149,15 +149,37 @@ impl Fetcher {
 
     async fn keep_credential(
         &self,
-        key: &CredentialKey,
-        replaced: Option<&Entry>,
+        request: &FlightRequest,
+        replaced: Option<Arc<Entry>>,
         credential: Credential,
     ) -> Arc<Entry> {
-        let uses = replaced.map(|entry| entry.uses.carried()).unwrap_or_default();
-        let entry = Arc::new(Entry::new(credential, self.shared.settings.refresh_after, uses));
-        self.shared.store.insert(key.clone(), Arc::clone(&entry)).await;
+        let key = &request.lookup.key;
+        let pushed = self.pushed_meanwhile(request, replaced.as_ref(), &credential).await;
+        let is_pushed = pushed.is_some();
+        let entry = pushed.unwrap_or_else(|| {
+            let uses = replaced.as_ref().map(|entry| entry.uses.carried()).unwrap_or_default();
+            let entry = Entry::new(credential, self.shared.settings.refresh_after, uses);
+            Arc::new(entry.after_rejection(rejected(request, replaced.as_deref())))
+        });
+        if !is_pushed {
+            self.shared.store.insert(key.clone(), Arc::clone(&entry)).await;
+        }
         self.shared.backoff.record_success(key).await;
         entry
+    }
+
+    /// Returns the credential that was pushed during the fetch, if it lasts longer than the fetched one.
+    async fn pushed_meanwhile(
+        &self,
+        request: &FlightRequest,
+        replaced: Option<&Arc<Entry>>,
+        fetched: &Credential,
+    ) -> Option<Arc<Entry>> {
+        let now = self.shared.now();
+        let cached = self.shared.store.get(&request.lookup.key).await?;
+        let is_new = replaced.is_some_and(|replaced| replaced.credential.id() != cached.credential.id());
+        let lasts_longer = cached.credential.remaining(now) > fetched.remaining(now);
+        (is_new && lasts_longer && request.lookup.rejected != Some(cached.credential.id())).then_some(cached)
     }
 
     /// P5: marks `refreshed`, the credential that was to be replaced because of its age, as STALE after a failure, and drops the key's credential after a
@@ -180,6 +202,13 @@ impl Fetcher {
     }
 }
 
-fn revokes_credentials(error: &BrokerError) -> bool {
+/// Returns the credential that a registry rejected: the replaced one, or one before it.
+fn rejected(request: &FlightRequest, replaced: Option<&Entry>) -> Option<CredentialId> {
+    let replaced = replaced?;
+    request.lookup.rejected.filter(|rejected| *rejected == replaced.credential.id()).or(replaced.rejected)
+}
+
+/// Returns whether a cached credential must not outlive the error.
+pub(super) fn revokes_credentials(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Upstream(failure) if failure.class.revokes_credentials())
 }
