@@ -84,6 +84,9 @@ pub struct FetchRequest {
     pub min_validity: Duration,
     /// The credential that the registry rejected. A source must not return it if it can get another.
     pub rejected: Option<CredentialId>,
+    /// The cached credential, if its refresh is due. A source that keeps credentials must return a newer one or an error, so that the
+    /// cache knows that its own is stale.
+    pub replaces: Option<CredentialId>,
     /// The caller whose request caused the fetch; `None`: the broker itself. The credential does not depend on it.
     pub requester: Option<Principal>,
     /// ID of the request that caused the fetch.

@@ -119,6 +119,7 @@ fuzz_target!(|data: &[u8]| {
         key,
         min_validity: Duration::ZERO,
         rejected: None,
+        replaces: None,
         requester: None,
         request_id: RequestId::random(),
         parent_span: None,

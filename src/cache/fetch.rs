@@ -44,7 +44,7 @@ impl Fetcher {
             return FlightOutcome::without_call(Err(error));
         }
         progress.begin(self.shared.backoff.last_failure(key, self.shared.now()).await);
-        let fetch = self.fetch_request(request, progress);
+        let fetch = self.fetch_request(request, self.due(request, cached.as_ref()), progress);
         let result = self.call_source(&fetch).await;
         let call = SourceCall::Made(fetch.span.identity());
         // Ends the span, before the result is cached.
@@ -67,12 +67,23 @@ impl Fetcher {
         Ok(())
     }
 
-    fn fetch_request(&self, request: &FlightRequest, progress: &FetchProgress) -> FetchRequest {
+    /// Returns the cached entry if the fetch is its refresh.
+    fn due<'a>(&self, request: &FlightRequest, cached: Option<&'a Arc<Entry>>) -> Option<&'a Arc<Entry>> {
+        cached.filter(|entry| request.is_refresh || entry.is_due(self.shared.now()))
+    }
+
+    fn fetch_request(
+        &self,
+        request: &FlightRequest,
+        due: Option<&Arc<Entry>>,
+        progress: &FetchProgress,
+    ) -> FetchRequest {
         let FlightRequest { lookup, parent_span, .. } = request;
         FetchRequest {
             key: lookup.key.clone(),
             min_validity: self.shared.needed(lookup),
             rejected: lookup.rejected,
+            replaces: due.map(|entry| entry.credential.id()),
             requester: lookup.requester(),
             request_id: lookup.request_id,
             parent_span: parent_span.clone(),
@@ -130,7 +141,7 @@ impl Fetcher {
         result: Result<Credential, BrokerError>,
     ) -> Result<Arc<Entry>, BrokerError> {
         let key = &request.lookup.key;
-        let refreshed = cached.clone().filter(|entry| request.is_refresh || entry.is_due(self.shared.now()));
+        let refreshed = self.due(request, cached.as_ref()).cloned();
         if let (Some(_), Err(error)) = (&refreshed, &result) {
             self.shared.metrics.refresh_failed(error);
         }

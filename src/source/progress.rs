@@ -3,6 +3,8 @@
 //! A caller thus learns why it waits: it can leave at once if its deadline comes before its turn, and shortly before its deadline it
 //! gets the cause instead of DEADLINE. The queue learns who waits: the fetch has a place in the lane of each requester.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ struct Shared {
 }
 
 /// Why the fetch has not ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     queued: Option<Queued>,
     /// The last failure. The fetch is a new attempt after it.
@@ -39,7 +41,7 @@ struct State {
 }
 
 /// A wait in the queue.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Queued {
     /// The requesters whose lanes are part of the estimate.
     requesters: Vec<Option<Principal>>,
@@ -94,6 +96,27 @@ impl FetchProgress {
     /// Records that an attempt failed and another one follows.
     pub fn retry(&self, failure: UpstreamError) {
         self.0.state.send_modify(|state| state.failure = Some(failure));
+    }
+
+    /// Follows another fetch, for which this one waits: gives it this one's requesters, and takes over its state.
+    pub async fn follow(&self, other: &Self) -> Infallible {
+        let (mut requesters, mut states) = (self.requesters(), other.0.state.subscribe());
+        requesters.mark_changed();
+        states.mark_changed();
+        loop {
+            tokio::select! {
+                Ok(()) = requesters.changed() => {
+                    let joined = requesters.borrow_and_update().clone();
+                    joined.iter().for_each(|requester| other.add_requester(requester.as_ref()));
+                }
+                Ok(()) = states.changed() => {
+                    let state = states.borrow_and_update().clone();
+                    self.0.state.send_replace(state);
+                }
+                // Both handles keep their senders, so this never happens.
+                else => pending().await,
+            }
+        }
     }
 
     /// Waits until the fetch has a place in the lane of `requester`. Returns an error if the fetch starts only after `deadline`, else
@@ -200,6 +223,23 @@ mod tests {
         assert_eq!(*requesters.borrow(), [None, Some(uid)]);
         progress.end();
         assert!(requesters.borrow().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fetch_that_follows_another_shares_its_requesters_and_its_state() {
+        let (own, other, uid) = (FetchProgress::default(), FetchProgress::default(), Principal::Uid(1));
+        own.add_requester(Some(&uid));
+        let mut follow = Box::pin(own.follow(&other));
+        assert!(follow.as_mut().now_or_never().is_none());
+        assert_eq!(*other.requesters().borrow(), [Some(uid.clone())]);
+        own.add_requester(None);
+        other.enter_lane(Some(&uid), Instant::now() + 9 * SECOND);
+        assert!(follow.as_mut().now_or_never().is_none());
+        assert_eq!(*other.requesters().borrow(), [Some(uid), None]);
+        assert_eq!(retry_after(own.cause().now_or_never()), Some(9 * SECOND));
+        other.leave_queue();
+        assert!(follow.now_or_never().is_none());
+        assert_eq!(own.cause().now_or_never(), None);
     }
 
     #[tokio::test]

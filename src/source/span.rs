@@ -1,15 +1,15 @@
 //! The span of one fetch, shared between the layer that starts it and the cache.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tracing::{Span, field};
 
 use crate::error::FailureClass;
 use crate::trace::SpanIdentity;
 
-/// The span of one fetch: empty until a layer starts it.
+/// The span of one fetch: empty until a layer starts it. A clone is a handle of the same.
 #[derive(Debug, Clone, Default)]
-pub struct FetchSpan(OnceLock<Span>);
+pub struct FetchSpan(Arc<OnceLock<Span>>);
 
 impl FetchSpan {
     /// Stores the span that the fetch runs in. A second call has no effect.

@@ -391,6 +391,7 @@ pub fn fetch_request(key: CredentialKey) -> FetchRequest {
         key,
         min_validity: Duration::ZERO,
         rejected: None,
+        replaces: None,
         requester: None,
         request_id: RequestId::random(),
         parent_span: None,
