@@ -23,7 +23,7 @@ use crate::api::grpc::middleware::Middleware;
 use crate::api::trace::Tracing;
 use crate::audit::{self, AuditLog, Output};
 use crate::broker::{self, Broker};
-use crate::cache::CredentialCache;
+use crate::cache::{CredentialCache, IdentityTokens, SharedKeys, TokenScope};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Diagnostic, Sources};
 use crate::descriptor_store::{self, DescriptorStore, Fingerprint};
@@ -229,6 +229,7 @@ impl App {
             Some(upstream) => upstream,
             None => aws_upstream(config.aws.clone(), &clock, &mut metrics).await?,
         };
+        let upstream = token_layer(&config, upstream, &clock);
         auth.register(&mut metrics);
         source::expose_regions(Arc::clone(&upstream.source), &mut metrics);
         let limit_hits = LimitHits::new(&mut metrics);
@@ -412,6 +413,18 @@ async fn aws_upstream(
         endpoints: aws.endpoint_overrides(),
         source: Arc::new(Instrumented::new(AdmissionControl::new(measured, &admission))),
     })
+}
+
+/// Puts the layer around the source by which accounts share tokens, if the configuration asks for it.
+fn token_layer(config: &Config, upstream: Upstream, clock: &Arc<dyn Clock>) -> Upstream {
+    match config.token_scope {
+        TokenScope::Account => upstream,
+        TokenScope::Identity => {
+            let shared_keys = SharedKeys::new(&config.aws.profiles);
+            let source = IdentityTokens::start(upstream.source, shared_keys, &config.cache, Arc::clone(clock));
+            Upstream { source, ..upstream }
+        }
+    }
 }
 
 /// Returns the parts of the store for a configuration from the process's sources.

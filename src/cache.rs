@@ -29,10 +29,12 @@ use crate::trace::SpanIdentity;
 
 mod adopt;
 mod backoff;
+mod by_key;
 mod copies;
 mod entry;
 mod fetch;
 mod flight;
+mod identity_tokens;
 mod index;
 mod kept;
 mod key_status;
@@ -49,14 +51,17 @@ mod singleflight;
 mod status;
 mod store;
 mod subscriptions;
+mod token_scope;
 mod waiters;
 
+pub use self::identity_tokens::IdentityTokens;
 pub use self::kept::{KeptCredential, NotPutBack};
 pub use self::key_status::{CachedTimes, KeyFailure, KeyFilter, KeyOrder, KeyQuery, KeyStatus, KeysStatus};
 pub use self::lookup::{CacheStatus, Found, Lookup, RefreshState};
 pub use self::scope::{Cached, Scope};
 pub use self::settings::Settings;
 pub use self::subscriptions::KeyChanges;
+pub use self::token_scope::{SharedKeys, TokenScope};
 
 /// Divisor of `max_waiters` for the separate limit of waiting watches: a watch can retry later.
 const WATCH_SHARE: usize = 4;

@@ -59,8 +59,16 @@ impl Config {
 
     fn read(reader: &mut Reader<'_>) -> Self {
         let profiles = profiles::read(reader);
-        let Cache { refresh_after, safety_margin, max_min_validity, capacity, max_waiters, restart_memory, keep_warm } =
-            Cache::read(reader);
+        let Cache {
+            refresh_after,
+            safety_margin,
+            max_min_validity,
+            capacity,
+            max_waiters,
+            token_scope,
+            restart_memory,
+            keep_warm,
+        } = Cache::read(reader);
         let aws = aws::read(reader, profiles.clone(), max_waiters);
         let settings::Log { filter, format } = settings::Log::read(reader);
         let settings::Metrics { per_key } = settings::Metrics::read(reader);
@@ -72,6 +80,7 @@ impl Config {
         Self {
             server,
             cache: cache::Settings { refresh_after, safety_margin, capacity, max_waiters, max_exposed_keys },
+            token_scope,
             restart_memory,
             keep_warm,
             aliases: aliases::read(reader),

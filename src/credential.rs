@@ -253,6 +253,18 @@ impl Credential {
         })
     }
 
+    /// Returns a copy for the registry of `account`, which the same token opens. Without an account the copy keeps its own.
+    #[must_use]
+    pub fn copied_for(&self, account: Option<AccountId>) -> Self {
+        Self {
+            password: Password(Zeroizing::new(self.password.expose().to_owned())),
+            account: account.or(self.account),
+            minter: self.minter.clone(),
+            upstream_request_id: self.upstream_request_id.clone(),
+            ..*self
+        }
+    }
+
     /// Sets the account whose registry AWS named with the token.
     #[must_use]
     pub fn for_account(self, account: Option<AccountId>) -> Self {

@@ -51,6 +51,13 @@ impl Profile {
         self.role_chain.iter().any(|one| one.role.needs_account())
     }
 
+    /// Returns whether the role session depends on the registry's account: by a role's ARN, or by the session policy, which names the
+    /// account's repositories.
+    #[must_use]
+    pub fn depends_on_account(&self) -> bool {
+        self.needs_account() || self.session_policy(Partition::Aws, None).is_some()
+    }
+
     /// Returns the policy that narrows the last role's session; `None` if the profile narrows nothing.
     #[must_use]
     pub fn session_policy(&self, partition: Partition, account: Option<AccountId>) -> Option<String> {

@@ -17,10 +17,11 @@ use super::fetch::Fetcher;
 use super::flight::{FlightOutcome, FlightRequest, SourceCall};
 use super::lookup::{CacheStatus, Lookup};
 use super::patience::reason_to_leave;
-use super::progress::{JoinedProgress, ProgressByKey};
+use super::progress::ProgressByKey;
 use super::waiters::Wait;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
+use crate::source::FetchProgress;
 use crate::trace::SpanIdentity;
 
 /// The flights in progress. A clone is another handle of the same flights.
@@ -73,7 +74,7 @@ impl SingleFlight {
     ) -> Result<(Arc<FlightOutcome>, CacheStatus), BrokerError> {
         let (flights, claim, lookup) = (self.clone(), LeaderClaim::default(), request.lookup.clone());
         let joined = self.progress.join(&lookup);
-        let progress = joined.progress().clone();
+        let progress = joined.clone();
         let task = self.tasks.spawn({
             let claim = claim.clone();
             async move {
@@ -120,7 +121,7 @@ impl SingleFlight {
         &self,
         request: FlightRequest,
         claim: &LeaderClaim,
-        joined: &JoinedProgress,
+        progress: &FetchProgress,
     ) -> (Arc<FlightOutcome>, bool) {
         let mut is_leader = false;
         let key = request.lookup.key.clone();
@@ -130,8 +131,8 @@ impl SingleFlight {
                 // The caller left, and this task is about to be cancelled.
                 std::future::pending::<()>().await;
             }
-            let outcome = self.fetcher.fetch_once(&request, joined.progress()).await;
-            joined.progress().end();
+            let outcome = self.fetcher.fetch_once(&request, progress).await;
+            progress.end();
             Arc::new(outcome)
         };
         #[expect(clippy::disallowed_methods, reason = "this is the one flight of a key")]

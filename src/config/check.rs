@@ -1,8 +1,12 @@
 //! Checks of settings against each other.
 
+use std::collections::BTreeSet;
+
 use super::model::Config;
 use super::reader::Reader;
 use super::settings::{Aws, Cache, Limits, Policy};
+use crate::cache::{SharedKeys, TokenScope};
+use crate::credential::CredentialKey;
 use crate::registry::Registry;
 
 mod caller_limits;
@@ -68,10 +72,24 @@ fn check_keep_warm(config: &Config, reader: &mut Reader<'_>) {
     }
     let interval = config.cache.refresh_after.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "no configuration lists that many")]
-    if credentials as f64 / interval > MAX_REFRESHES_PER_SECOND {
+    if tokens_to_keep(config) as f64 / interval > MAX_REFRESHES_PER_SECOND {
         let problem = "would exceed 10 AWS calls per second; list fewer registries or raise cache.refresh_after";
         reader.report(&Cache::keep_warm(), problem);
     }
+}
+
+/// Returns the number of tokens for the registries that are kept warm.
+fn tokens_to_keep(config: &Config) -> usize {
+    let shared_keys = SharedKeys::new(&config.aws.profiles);
+    let token = |key: CredentialKey| match config.token_scope {
+        TokenScope::Account => key,
+        TokenScope::Identity => shared_keys.of(&key).unwrap_or(key),
+    };
+    let tokens = config.keep_warm.iter().flat_map(|registry| {
+        let profiles = config.policy.profiles_for(registry).into_iter();
+        profiles.map(|profile| token(CredentialKey { registry: registry.clone(), profile, caller: None }))
+    });
+    tokens.collect::<BTreeSet<_>>().len()
 }
 
 #[cfg(test)]

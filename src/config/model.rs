@@ -28,6 +28,8 @@ pub struct Config {
     pub aws: aws::Settings,
     /// Credential cache.
     pub cache: cache::Settings,
+    /// What has its own token.
+    pub token_scope: cache::TokenScope,
     /// Memory of the copy of the cache that outlives a restart; zero: no copy.
     pub restart_memory: u64,
     /// Registries whose credentials are refreshed without requests.

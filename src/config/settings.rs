@@ -15,10 +15,11 @@ use super::value_type::ValueType;
 use super::values::{
     ADDRESS, ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, GROUP, HOSTS, LOG_FILTER,
     LOG_FORMAT, LOOPBACK_ADDRESS, NETWORKS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION,
-    REVOCATIONS, SOCKET_MODE, TRUST_DOMAINS, bytes, count, duration,
+    REVOCATIONS, SOCKET_MODE, TOKEN_SCOPE, TRUST_DOMAINS, bytes, count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
+use crate::cache::TokenScope;
 use crate::caller::DnsName;
 use crate::registry::{Region, Registry};
 
@@ -274,6 +275,12 @@ define_sections! {
         /// Maximum number of callers waiting for AWS. Further callers get OVERLOADED. An eighth of it is
         /// kept for callers with fewer than 100 waiting requests.
         max_waiters: usize = 16384, count(1, 1_000_000);
+
+        /// What has its own token. `"identity"`: the broker's own identity, and each profile with
+        /// `access = "full"`, no `repositories` and no `{account}` in its roles, request one token for a
+        /// region and endpoint variant and use it for all accounts. Set it to use hundreds of accounts with
+        /// one identity, see `docs/authorization.md`.
+        token_scope: TokenScope = "account", TOKEN_SCOPE;
 
         /// Memory of the copy of the cache that outlives a restart, in two slots: a credential needs about 10
         /// KB. The copy is sealed, and lies in the service manager's file descriptor store (systemd:

@@ -16,6 +16,7 @@ use super::url;
 use super::value_type::{EnvFormat, Expected, Read, ValueType};
 use crate::address::ListenAddress;
 use crate::audit::Output;
+use crate::cache::TokenScope;
 use crate::caller::DnsName;
 use crate::policy::Accounts;
 use crate::quoted::Quoted;
@@ -160,6 +161,13 @@ pub(super) const LOG_FORMAT: ValueType<LogFormat> =
         Some("auto") => Ok(LogFormat::Auto),
         Some("json") => Ok(LogFormat::Json),
         Some("text") => Ok(LogFormat::Text),
+        _ => Err(expected.but_got(value)),
+    });
+
+pub(super) const TOKEN_SCOPE: ValueType<TokenScope> =
+    choice(&["account", "identity"], |value, expected| match value.as_str() {
+        Some("account") => Ok(TokenScope::Account),
+        Some("identity") => Ok(TokenScope::Identity),
         _ => Err(expected.but_got(value)),
     });
 

@@ -35,6 +35,12 @@ impl PrivateRegistry {
         Ok(Self { account, region, variant })
     }
 
+    /// Returns the registry of the identity that calls AWS, in the same region and by the same kind of endpoint.
+    #[must_use]
+    pub fn without_account(&self) -> Self {
+        Self { account: None, ..self.clone() }
+    }
+
     /// Returns the account; `None` if only AWS knows it.
     #[must_use]
     pub fn account(&self) -> Option<AccountId> {

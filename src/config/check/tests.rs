@@ -128,6 +128,7 @@ fn keep_warm_fits_the_cache_and_the_call_rate() {
         let diagnostics = with(count, more).unwrap_err();
         assert!(diagnostics.len() == 1 && diagnostics[0].problem.contains(problem), "{diagnostics:?}");
     }
+    assert!(with(11, "refresh_after = \"1s\"\ntoken_scope = \"identity\"").is_ok(), "they share one token");
     assert!(problems("[cache]\nkeep_warm = [\"docker.io\"]")[0].contains("keep_warm"));
 }
 
