@@ -16,6 +16,7 @@ mod health;
 mod http1;
 mod http2;
 mod lifetime;
+mod lingering_close;
 mod listener;
 mod loop_guard;
 mod misbehaviour;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ecr_broker::error::FailureClass;
 use ecr_broker::source::SourceStatus;
-use raw_frames::Raw;
+use raw_frames::{DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, Raw, call, message};
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
@@ -94,6 +94,26 @@ async fn silent_peers_do_not_delay_the_shutdown() {
     drop((tcp, unix));
 }
 
+/// A proxy that sends to a closed socket, such as a window update, loses the end of the last response.
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_socket_stays_open_after_the_last_response_of_a_drain() {
+    let broker = TestBroker::start();
+    broker.source.shut();
+    let mut raw = Raw::open(&broker.tcp.to_string(), &[]).await;
+    raw.send(HEADERS, END_HEADERS, 1, &call(GET)).await.unwrap();
+    raw.send(DATA, END_STREAM, 1, &message(&request(HOST))).await.unwrap();
+    broker.source.until_calls(1).await;
+    let source = broker.source.clone();
+    let ended = tokio::spawn(broker.stop());
+    while raw.read_and_answer().await.unwrap().kind != PING {}
+    let answered = tokio::time::Instant::now();
+    source.open();
+    let (_, frames) = raw.until_cut(true).await;
+    assert!(frames.iter().any(|frame| (frame.kind, frame.stream) == (HEADERS, 1) && frame.flags & END_STREAM != 0));
+    ended.await.unwrap();
+    assert!(answered.elapsed() >= Duration::from_millis(900), "{:?}", answered.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_without_a_preface_do_not_delay_the_shutdown() {
     let broker = TestBroker::start();
@@ -137,9 +157,6 @@ async fn frame(stream: &mut tokio::net::TcpStream) -> Option<(u8, u8)> {
     }
     Some((kind, flags))
 }
-
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
 
 #[tokio::test]
 async fn p8_connection_at_its_maximum_age_gets_goaway_and_ends() {

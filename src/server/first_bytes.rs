@@ -2,11 +2,12 @@
 //!
 //! curl, browsers and health checks speak HTTP/1.1. Without an answer their users see a reset, and suspect the network.
 
-use std::io;
-use std::time::Duration;
+use std::future::poll_fn;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
+
+use super::lingering_close::{LINGER, LingeringClose};
 
 /// The preface of HTTP/2.
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -14,11 +15,6 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 3];
 /// Longest method of an HTTP/1.1 request that is recognized.
 const MAX_METHOD: usize = 8;
-
-/// Time for the peer to read the answer and to close the connection.
-const LINGER: Duration = Duration::from_secs(1);
-/// Bytes of the request that are discarded meanwhile: more than the headers of a browser.
-const MAX_DISCARDED: usize = 16 * 1024;
 
 /// Answer on a port of the gRPC API. Its status is that of a wrong request: a retry cannot help.
 pub(super) const NEEDS_HTTP2: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 102\r\n\
@@ -68,15 +64,8 @@ impl Spoken {
 pub(super) async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) {
     let lingering = async {
         stream.write_all(answer).await?;
-        stream.shutdown().await?;
-        let (mut discarded, mut bytes) = (0, [0; 512]);
-        while discarded < MAX_DISCARDED {
-            match stream.read(&mut bytes).await? {
-                0 => break,
-                count => discarded += count,
-            }
-        }
-        io::Result::Ok(())
+        let mut closing = LingeringClose::default();
+        poll_fn(|context| closing.poll(&mut stream, context)).await
     };
     // The peer may be gone.
     _ = timeout(LINGER, lingering).await;
@@ -84,8 +73,12 @@ pub(super) async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, answ
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt as _;
     use tokio::time::Instant;
 
+    use super::super::lingering_close::MAX_DISCARDED;
     use super::*;
 
     #[test]

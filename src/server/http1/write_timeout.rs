@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::server::lingering_close::LingeringClose;
+
 /// Time from the first blocked write until all pending bytes are written. A peer that reads a byte now and then does not extend it.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -17,11 +19,12 @@ pub(super) struct WriteTimeout<S> {
     inner: S,
     /// Runs while something pending is not written.
     timeout: Option<Pin<Box<Sleep>>>,
+    closing: LingeringClose,
 }
 
 impl<S> WriteTimeout<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, timeout: None }
+        Self { inner, timeout: None, closing: LingeringClose::default() }
     }
 
     /// Returns the write's result, or an error if it has blocked for too long.
@@ -48,7 +51,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.bound(context, written)
@@ -77,8 +80,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.bound(context, shut)
+        let Self { inner, closing, .. } = &mut *self;
+        closing.poll(inner, context)
     }
 }
 

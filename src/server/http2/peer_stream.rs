@@ -17,6 +17,7 @@ use super::peer_watchdog::PeerWatchdog;
 use super::turns::Turns;
 use crate::limits::{ConnectionMemory, Unproved};
 use crate::server::first_bytes::{self, NEEDS_HTTP2, NEEDS_PLAINTEXT, PREFACE, Spoken};
+use crate::server::lingering_close::LingeringClose;
 
 /// Bytes of an unproved peer that h2 gets at once: one request, or part of it.
 const UNPROVED_READ: usize = 512;
@@ -33,6 +34,7 @@ pub(super) struct PeerStream<S> {
     inner: S,
     parser: FrameParser,
     inspector: Inspector,
+    closing: LingeringClose,
 }
 
 /// Inspects every frame of the peer.
@@ -86,7 +88,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PeerStream<S> {
             }
         }
         inspector.watchdog.note_settings();
-        Ok(Self { preface: PREFACE, inner, parser: FrameParser::default(), inspector })
+        Ok(Self {
+            preface: PREFACE,
+            inner,
+            parser: FrameParser::default(),
+            inspector,
+            closing: LingeringClose::default(),
+        })
     }
 }
 
@@ -289,7 +297,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.inspector.note_write(&sent, |sent| *sent);
@@ -317,8 +325,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.inspector.note_write(&shut, |()| 0);
-        shut
+        let Self { inner, closing, .. } = &mut *self;
+        closing.poll(inner, context)
     }
 }
