@@ -103,7 +103,8 @@ impl Drop for Haproxy {
     }
 }
 
-fn stats(socket: &Path) -> std::io::Result<String> {
+/// Returns haproxy's statistics as CSV.
+pub(crate) fn stats(socket: &Path) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.write_all(b"show stat\n")?;
     let mut state = String::new();

@@ -24,6 +24,7 @@ mod docker_cli;
 mod grpc_clients;
 mod haproxy;
 mod kubelet;
+mod load_balancing;
 mod network;
 mod ops;
 mod otel;
