@@ -8,16 +8,22 @@ use std::time::SystemTime;
 use spiffe::SpiffeId;
 
 mod claim_names;
+mod claims_digest;
 mod dns_name;
+mod forwarded;
 mod group;
 mod parse;
 mod principal;
+mod via;
 
 pub use self::claim_names::ClaimNames;
+pub use self::claims_digest::ClaimsDigest;
 pub use self::dns_name::{DnsName, DnsNameError};
+pub use self::forwarded::ForwardedCaller;
 pub use self::group::CallerGroup;
 pub use self::parse::CallerError;
-pub use self::principal::Principal;
+pub use self::principal::{AssertedPrincipal, ExactPrincipal, Principal};
+pub use self::via::{BrokerId, Via, ViaError};
 
 /// Memory that a claim takes beside its texts.
 const CLAIM_BYTES: usize = 64;
@@ -45,6 +51,8 @@ pub enum Caller {
     Dns(DnsName),
     /// The subject of a bearer token.
     Token(Arc<TokenCaller>),
+    /// A caller of a child broker, which forwards it.
+    Forwarded(Arc<ForwardedCaller>),
 }
 
 /// The subject of a bearer token, as its issuer describes it.
@@ -58,6 +66,8 @@ pub struct TokenCaller {
     pub claims: BTreeMap<String, String>,
     /// The names of the claims that were kept.
     pub kept: ClaimNames,
+    /// Digest of all claims that stay the same when the token is renewed.
+    pub digest: ClaimsDigest,
     /// The token's expiry; `None` for a caller that was parsed from its name.
     pub expires: Option<SystemTime>,
 }
@@ -82,14 +92,23 @@ impl Caller {
     pub fn with_claims(self, claims: BTreeMap<String, String>) -> Option<Self> {
         match self {
             Self::Token(token) => Some(Self::Token(Arc::new(TokenCaller { claims, ..(*token).clone() }))),
+            Self::Forwarded(forwarded) => {
+                Self::forwarded(forwarded.job().clone().with_claims(claims)?, forwarded.via().clone())
+            }
             _ => None,
         }
+    }
+
+    /// Returns `job` as the brokers of `via` forward it; `None` if it is already forwarded.
+    #[must_use]
+    pub fn forwarded(job: Self, via: Via) -> Option<Self> {
+        ForwardedCaller::new(job, via).map(|forwarded| Self::Forwarded(Arc::new(forwarded)))
     }
 
     /// Returns whether all claims of these names were kept of the caller's token, so that grants which name them can be decided.
     #[must_use]
     pub fn has_kept(&self, names: &ClaimNames) -> bool {
-        if let Self::Token(token) = self { token.kept.include(names) } else { true }
+        if let Self::Token(token) = self.job() { token.kept.include(names) } else { true }
     }
 
     /// Returns the memory that the caller's name and claims take, in bytes.
@@ -100,6 +119,7 @@ impl Caller {
             Self::Spiffe(id) => id.trust_domain().as_str().len() + id.path().len(),
             Self::Dns(name) => name.as_str().len(),
             Self::Token(token) => token.bytes(),
+            Self::Forwarded(forwarded) => forwarded.job().bytes() + forwarded.via().bytes(),
         }
     }
 
@@ -116,6 +136,7 @@ impl Caller {
                 let (issuer, subject) = (token.issuer.as_str().into(), token.subject.as_str().into());
                 Principal::Token { issuer, subject }
             }
+            Self::Forwarded(forwarded) => forwarded.principal(),
         }
     }
 
@@ -129,6 +150,12 @@ impl Caller {
             Self::Spiffe(_) => "client certificate with this SPIFFE ID, verified by a root of its trust domain",
             Self::Dns(_) => "client certificate with this DNS name, verified by a root for that name",
             Self::Token(_) => "bearer token signed by a configured issuer",
+            Self::Forwarded(forwarded) if forwarded.is_asserted() => {
+                "assertion of a child broker with a client certificate; the caller proved nothing to this broker"
+            }
+            Self::Forwarded(_) => {
+                "bearer token signed by a configured issuer, forwarded by a child broker with a client certificate"
+            }
         }
     }
 }
@@ -143,7 +170,8 @@ impl TokenCaller {
 }
 
 /// Writes the name in answers, in logs and on the command line: `uid:1001,gid:1001` with the primary group, `loopback`,
-/// `aws-api`, the SPIFFE ID, `dns:NAME`, or `jwt:ISSUER:SUBJECT`.
+/// `aws-api`, the SPIFFE ID, `dns:NAME`, or `jwt:ISSUER:SUBJECT`. A forwarded caller has `via BROKERS` before its name: no subject
+/// of a token can look like it.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -151,6 +179,7 @@ impl fmt::Display for Caller {
             Self::Loopback | Self::AwsApi | Self::Spiffe(_) | Self::Dns(_) | Self::Token(_) => {
                 write!(f, "{}", self.principal())
             }
+            Self::Forwarded(forwarded) => write!(f, "via {} {}", forwarded.via(), forwarded.job()),
         }
     }
 }

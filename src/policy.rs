@@ -18,8 +18,8 @@ pub use self::grant_toml::grants_as_toml;
 pub use self::listing::{Allowed, CallerGrants, Listing};
 pub use self::near::NearMiss;
 pub use self::pattern::{
-    Accounts, CallerPattern, ClaimPattern, ClaimPatternError, LabelPattern, LabelPatternError, RegistryPattern,
-    SpiffePattern, SpiffePatternError, TokenPattern,
+    Accounts, BrokerPattern, BrokerPatternError, CallerPattern, ClaimPattern, ClaimPatternError, LabelPattern,
+    LabelPatternError, RegistryPattern, SpiffePattern, SpiffePatternError, TokenPattern, ViaPattern,
 };
 
 #[cfg(test)]

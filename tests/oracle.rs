@@ -13,7 +13,8 @@ use cedar_policy::{
 };
 use ecr_broker::caller::Caller;
 use ecr_broker::policy::{
-    Accounts, CallerPattern, Decision, Effect, Grant, LabelPattern, Policy, RegistryPattern, TokenPattern,
+    Accounts, BrokerPattern, CallerPattern, Decision, Effect, Grant, LabelPattern, Policy, RegistryPattern,
+    TokenPattern, ViaPattern,
 };
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use proptest::prelude::*;
@@ -57,6 +58,15 @@ enum CallerSpec {
     Spiffe(&'static str, Vec<Label>),
     Dns(&'static str),
     Token(&'static str, Option<Segments<Label>>, BTreeMap<&'static str, Segments<Label>>),
+    /// A caller that brokers forward. With `true` the first broker's last segment must be the token's claim `namespace`.
+    Forwarded(Box<CallerSpec>, Vec<BrokerSpec>, bool),
+}
+
+/// A broker of a chain.
+#[derive(Debug, Clone)]
+enum BrokerSpec {
+    Spiffe(&'static str, Vec<Label>),
+    Dns(&'static str),
 }
 
 #[derive(Debug, Clone)]
@@ -83,6 +93,27 @@ fn segments<T: std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<
 }
 
 fn caller_spec() -> impl Strategy<Value = CallerSpec> {
+    let brokers = prop::collection::vec(broker_spec(), 1..3);
+    let forwarded = (direct_spec(), brokers, any::<bool>(), select(DOMAINS.to_vec()));
+    let forwarded = forwarded.prop_map(|(job, mut brokers, claim, domain)| {
+        let claim = claim && matches!(job, CallerSpec::Token(..));
+        if claim {
+            brokers[0] = BrokerSpec::Spiffe(domain, vec![("main", false), ("", true)]);
+        }
+        CallerSpec::Forwarded(Box::new(job), brokers, claim)
+    });
+    prop_oneof![2 => direct_spec(), 1 => forwarded]
+}
+
+fn broker_spec() -> impl Strategy<Value = BrokerSpec> {
+    prop_oneof![
+        (select(DOMAINS.to_vec()), label())
+            .prop_map(|(domain, last)| BrokerSpec::Spiffe(domain, vec![("main", false), last])),
+        select(HOSTS.to_vec()).prop_map(BrokerSpec::Dns),
+    ]
+}
+
+fn direct_spec() -> impl Strategy<Value = CallerSpec> {
     let claims = prop::collection::btree_map(select(CLAIMS.to_vec()), segments(label()), 0..3);
     let token = (select(ISSUERS.to_vec()), prop::option::of(segments(label())), claims);
     prop_oneof![
@@ -142,7 +173,7 @@ impl Rule {
 
     fn cedar(&self, id: usize) -> CedarPolicy {
         let any = |conditions: Vec<String>| format!("({})", conditions.join(" || "));
-        let callers = any(self.callers.iter().map(CallerSpec::condition).collect());
+        let callers = any(self.callers.iter().map(|caller| caller.decides(self.deny)).collect());
         let registries = any(self.registries.iter().map(|registry| registry.condition(self.deny)).collect());
         let profile =
             self.profile.map_or("true".to_owned(), |own| format!("[\"\", \"{own}\"].contains(context.profile)"));
@@ -172,9 +203,42 @@ impl CallerSpec {
                     .map(|(name, text)| ((*name).to_owned(), joined(text, written).parse().unwrap()))
                     .collect(),
             }),
+            Self::Forwarded(job, brokers, claim) => {
+                let (brokers, claim) =
+                    (brokers.iter().map(BrokerSpec::pattern).collect(), claim.then(|| "namespace".to_owned()));
+                CallerPattern::Forwarded(Box::new(job.pattern()), ViaPattern { brokers, claim })
+            }
         }
     }
 
+    /// Returns the condition that a grant applies. An allow without brokers is for direct callers. A deny without brokers is for
+    /// forwarded ones too, and for those of a broker that it names.
+    fn decides(&self, deny: bool) -> String {
+        match (self, deny) {
+            (Self::Forwarded(job, brokers, claim), false) => {
+                let each = brokers.iter().enumerate().map(|(index, broker)| broker.is_at(index));
+                let each: Vec<_> = each.chain(claim.then(|| CLAIM_OF_FIRST.to_owned())).collect();
+                let count = format!("context.caller has via && context.caller.via.count == {}", brokers.len());
+                format!("({} && {count} && {})", job.condition(), each.join(" && "))
+            }
+            (Self::Forwarded(job, brokers, _), true) => {
+                let each: Vec<_> = brokers.iter().map(BrokerSpec::is_anywhere).collect();
+                format!("({} && context.caller has via && {})", job.condition(), each.join(" && "))
+            }
+            (direct, false) => format!("(!(context.caller has via) && {})", direct.condition()),
+            (direct, true) => {
+                let broker = match direct {
+                    Self::Spiffe(domain, path) => Some(BrokerSpec::Spiffe(domain, path.clone())),
+                    Self::Dns(name) => Some(BrokerSpec::Dns(name)),
+                    _ => None,
+                };
+                let broker = broker.map(|one| format!(" || (context.caller has via && {})", one.is_anywhere()));
+                format!("({}{})", direct.condition(), broker.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Returns the condition that the caller, however it comes, is one of these.
     fn condition(&self) -> String {
         let of_kind = |kind: &str, rest: String| format!("(context.caller.kind == \"{kind}\" && {rest})");
         match self {
@@ -200,7 +264,40 @@ impl CallerSpec {
                 let claims: String = claims.iter().map(|claim| format!(" && {}", of_claim(claim))).collect();
                 of_kind("token", format!("context.caller.issuer == \"{issuer}\" && {subject}{claims}"))
             }
+            Self::Forwarded(job, ..) => job.condition(),
         }
+    }
+}
+
+/// The condition that the claim `namespace` is the last segment of the first broker's path.
+const CLAIM_OF_FIRST: &str = "context.caller.claims has namespace && context.caller.claims.namespace.form == \"\" \
+    && context.caller.claims.namespace.s0 == context.caller.via.b0.path.s1";
+
+impl BrokerSpec {
+    fn pattern(&self) -> BrokerPattern {
+        match self {
+            Self::Spiffe(domain, path) => {
+                let path: String = path.iter().map(|label| format!("/{}", written(*label))).collect();
+                format!("spiffe://{domain}{path}").parse().unwrap()
+            }
+            Self::Dns(name) => format!("dns:{name}").parse().unwrap(),
+        }
+    }
+
+    fn is_at(&self, index: usize) -> String {
+        let place = format!("context.caller.via.b{index}");
+        match self {
+            Self::Spiffe(domain, path) => {
+                let path: Segments<Label> = path.iter().map(|label| (*label, '/')).collect();
+                let path = like(&format!("{place}.path"), &path);
+                format!("({place}.kind == \"spiffe\" && {place}.domain == \"{domain}\" && {path})")
+            }
+            Self::Dns(name) => format!("({place}.kind == \"dns\" && {place}.name == \"{name}\")"),
+        }
+    }
+
+    fn is_anywhere(&self) -> String {
+        format!("({} || (context.caller.via has b1 && {}))", self.is_at(0), self.is_at(1))
     }
 }
 
@@ -245,7 +342,35 @@ fn record(text: &str) -> String {
     format!("{{ form: \"{form}\"{} }}", each.collect::<String>())
 }
 
+/// Returns direct callers, and some of them as brokers forward them.
 fn callers() -> Vec<Both<Caller>> {
+    let direct = direct_callers();
+    let spiffe = |domain: &str, path: &str| {
+        let theirs = format!("{{ kind: \"spiffe\", domain: \"{domain}\", path: {} }}", record(path));
+        (format!("spiffe://{domain}/{path}"), theirs)
+    };
+    let dns = |name: &str| (format!("dns:{name}"), format!("{{ kind: \"dns\", name: \"{name}\" }}"));
+    let ways = [
+        vec![spiffe(DOMAINS[0], "main/ci-1")],
+        vec![spiffe(DOMAINS[0], "main/ci-2")],
+        vec![dns(HOSTS[0])],
+        vec![spiffe(DOMAINS[1], "main/ci-1"), dns(HOSTS[0])],
+    ];
+    let forwarded = direct.iter().step_by(3).flat_map(|job| ways.iter().map(|way| through(job, way)));
+    let forwarded: Vec<_> = forwarded.collect();
+    direct.into_iter().chain(forwarded).collect()
+}
+
+/// Returns a caller as brokers forward it, each by our name and as a Cedar record.
+fn through(job: &Both<Caller>, way: &[(String, String)]) -> Both<Caller> {
+    let names: Vec<_> = way.iter().map(|(ours, _)| ours.as_str()).collect();
+    let ours = Caller::forwarded(job.ours.clone(), names.join(",").parse().unwrap()).unwrap();
+    let records = way.iter().enumerate().map(|(index, (_, theirs))| format!(", b{index}: {theirs}"));
+    let via = format!(", via: {{ count: {}{} }} }}", way.len(), records.collect::<String>());
+    Both { ours, theirs: job.theirs.trim_end().strip_suffix('}').unwrap().trim_end().to_owned() + &via }
+}
+
+fn direct_callers() -> Vec<Both<Caller>> {
     let mut callers: Vec<_> =
         [Caller::Loopback, Caller::AwsApi].map(|ours| Both { theirs: format!("{{ kind: \"{ours}\" }}"), ours }).into();
     for (uid, gid) in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (3, 3)] {

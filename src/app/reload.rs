@@ -170,11 +170,9 @@ impl Known<'_> {
     /// Returns whether each issuer that a grant names is one that the broker started with, unchanged.
     fn has_issuers(&self, config: &Config, grant: &Grant) -> bool {
         let find = |issuers: &[jwt::Settings], name: &str| issuers.iter().find(|one| one.name == name).cloned();
-        grant.callers.iter().all(|caller| match caller {
-            CallerPattern::Token(TokenPattern { issuer, .. }) => {
-                find(&config.server.issuers, issuer) == find(self.issuers, issuer)
-            }
-            _ => true,
-        })
+        let is_known = |TokenPattern { issuer, .. }: &TokenPattern| {
+            find(&config.server.issuers, issuer) == find(self.issuers, issuer)
+        };
+        grant.callers.iter().filter_map(CallerPattern::token).all(is_known)
     }
 }

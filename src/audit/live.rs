@@ -83,7 +83,7 @@ impl LiveCredentials {
             return Ok(());
         }
         let is_full = self.held.len() >= MAX_HOLDERS;
-        match self.held.entry(Holding { caller: record.caller.clone(), registry, credential_id }) {
+        match self.held.entry(Holding { caller: record.caller_name().into_owned(), registry, credential_id }) {
             Entry::Occupied(mut held) => held.get_mut().merge(releases),
             Entry::Vacant(_) if is_full => self.is_full = true,
             Entry::Vacant(free) => _ = free.insert(releases),

@@ -1,5 +1,7 @@
 //! Records as a reader of the log sees them. Older brokers wrote fewer fields, so all but the kind may be missing.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 /// A record of the log. Texts that a record lacks are empty.
@@ -15,6 +17,8 @@ pub struct StoredRecord {
     pub outcome: String,
     /// The caller; empty if it is unknown.
     pub caller: String,
+    /// The brokers that forwarded the caller.
+    pub via: Vec<String>,
     /// Number of the requests that the record is about, if there are several.
     pub count: Option<u64>,
     /// What was requested, if not credentials.
@@ -44,6 +48,15 @@ pub struct StoredRecord {
 }
 
 impl StoredRecord {
+    /// Returns the caller's whole name, with the brokers that forwarded it.
+    #[must_use]
+    pub fn caller_name(&self) -> Cow<'_, str> {
+        if self.via.is_empty() {
+            return (&*self.caller).into();
+        }
+        format!("via {} {}", self.via.join(","), self.caller).into()
+    }
+
     /// Returns whether the caller received a credential.
     #[must_use]
     pub fn is_release(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::principal::Principal;
+use super::via::BrokerId;
 
 /// Callers that one authority names. The operator configures each issuer and trust domain, so the number of groups is bounded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +25,18 @@ impl From<&Principal> for CallerGroup {
             Principal::Spiffe(id) => Self::TrustDomain(id.trust_domain().to_string()),
             Principal::Dns(_) => Self::Hosts,
             Principal::Token { issuer, .. } => Self::Issuer(issuer.clone()),
+            Principal::Asserted(asserted) => asserted.via().peer().map_or(Self::Hosts, Self::from),
+            Principal::Exact(exact) => Self::from(exact.principal()),
+        }
+    }
+}
+
+/// What a broker asserts counts as its own group's: the broker could make up any number of callers.
+impl From<&BrokerId> for CallerGroup {
+    fn from(broker: &BrokerId) -> Self {
+        match broker {
+            BrokerId::Spiffe(id) => Self::TrustDomain(id.trust_domain().to_string()),
+            BrokerId::Dns(_) => Self::Hosts,
         }
     }
 }

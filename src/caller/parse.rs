@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Caller, ClaimNames, TokenCaller};
+use super::{Caller, ClaimNames, ClaimsDigest, TokenCaller};
 use crate::quoted::Quoted;
 
 /// The error for a text that does not name a caller.
@@ -32,6 +32,9 @@ fn parse(text: &str) -> Option<Caller> {
         "aws-api" => return Some(Caller::AwsApi),
         _ => {}
     }
+    if let Some((via, job)) = text.strip_prefix("via ").and_then(|rest| rest.split_once(' ')) {
+        return Caller::forwarded(parse(job)?, via.parse().ok()?);
+    }
     if let Some(name) = text.strip_prefix("dns:") {
         return name.parse().ok().map(Caller::Dns);
     }
@@ -42,6 +45,7 @@ fn parse(text: &str) -> Option<Caller> {
             subject,
             claims: BTreeMap::new(),
             kept: ClaimNames::every(),
+            digest: ClaimsDigest::default(),
             expires: None,
         })));
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use spiffe::SpiffeId;
 
+use super::claims_digest::ClaimsDigest;
 use super::dns_name::DnsName;
+use super::via::{BrokerId, Via};
 
 /// A caller without what may differ between its calls: its process's group and its token's other claims. Limits are kept for a
 /// principal, and AWS sees it in the session name.
@@ -28,15 +30,46 @@ pub enum Principal {
         /// The tokens' `sub`.
         subject: Box<str>,
     },
+    /// What child brokers assert about one of their callers, which proved nothing here.
+    Asserted(Arc<AssertedPrincipal>),
+    /// A principal and a digest of the rest of its caller, as the key of credentials that a parent broker decides about.
+    Exact(Arc<ExactPrincipal>),
+}
+
+/// A principal by the word of child brokers.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AssertedPrincipal {
+    principal: Principal,
+    via: Via,
+}
+
+/// A principal and a digest of the rest of its caller.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExactPrincipal {
+    principal: Principal,
+    digest: ClaimsDigest,
 }
 
 impl Principal {
+    /// Returns `principal` by the word of the brokers of `via`.
+    #[must_use]
+    pub fn asserted(principal: Self, via: Via) -> Self {
+        Self::Asserted(Arc::new(AssertedPrincipal { principal, via }))
+    }
+
+    /// Returns `principal` with a digest of the rest of its caller.
+    #[must_use]
+    pub fn exact(principal: Self, digest: ClaimsDigest) -> Self {
+        Self::Exact(Arc::new(ExactPrincipal { principal, digest }))
+    }
+
     /// Returns whether the principal calls from the broker's own host.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
             Self::Uid(_) | Self::Loopback | Self::AwsApi => true,
-            Self::Spiffe(_) | Self::Dns(_) | Self::Token { .. } => false,
+            Self::Spiffe(_) | Self::Dns(_) | Self::Token { .. } | Self::Asserted(_) => false,
+            Self::Exact(exact) => exact.principal.is_local(),
         }
     }
 
@@ -48,11 +81,47 @@ impl Principal {
             Self::Spiffe(id) => id.trust_domain().as_str().len() + id.path().len(),
             Self::Dns(name) => name.as_str().len(),
             Self::Token { issuer, subject } => issuer.len() + subject.len(),
+            Self::Asserted(asserted) => {
+                size_of::<AssertedPrincipal>() + asserted.principal.bytes() + asserted.via.bytes()
+            }
+            Self::Exact(exact) => size_of::<ExactPrincipal>() + exact.principal.bytes(),
         }
     }
 }
 
-/// Writes the name that [`Caller`](super::Caller) parses. No two principals have one name, because an issuer's name has no `:`.
+impl From<&BrokerId> for Principal {
+    fn from(broker: &BrokerId) -> Self {
+        match broker {
+            BrokerId::Spiffe(id) => Self::Spiffe(Arc::clone(id)),
+            BrokerId::Dns(name) => Self::Dns(name.clone()),
+        }
+    }
+}
+
+impl AssertedPrincipal {
+    /// Returns the principal that the brokers assert.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Returns the brokers.
+    #[must_use]
+    pub fn via(&self) -> &Via {
+        &self.via
+    }
+}
+
+impl ExactPrincipal {
+    /// Returns the principal without the digest.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+/// Writes the name that [`Caller`](super::Caller) parses, but for `exact:`, which is only a key. No two principals have one name,
+/// because an issuer's name has no `:` and a broker's no space.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -62,6 +131,8 @@ impl fmt::Display for Principal {
             Self::Spiffe(id) => write!(f, "{id}"),
             Self::Dns(name) => write!(f, "dns:{name}"),
             Self::Token { issuer, subject } => write!(f, "jwt:{issuer}:{subject}"),
+            Self::Asserted(asserted) => write!(f, "via {} {}", asserted.via, asserted.principal),
+            Self::Exact(exact) => write!(f, "exact:{}:{}", exact.digest, exact.principal),
         }
     }
 }

@@ -20,10 +20,12 @@ fn only_tokens_have_claims_and_each_kind_has_its_proof() {
         ("spiffe://a.example/b", false),
         ("dns:a.example", false),
         ("jwt:blue:a:b", true),
+        ("via dns:b.example uid:1,gid:1", false),
+        ("via dns:b.example jwt:blue:a:b", true),
     ] {
         let caller: Caller = text.parse().unwrap();
         assert!(caller.proof().len() > 20 && proofs.insert(caller.proof()), "{text}");
-        match caller.with_claims(claims.clone()) {
+        match caller.with_claims(claims.clone()).as_ref().map(Caller::job) {
             Some(Caller::Token(token)) => assert_eq!((is_token, &token.claims), (true, &claims), "{text}"),
             other => assert_eq!((is_token, other), (false, None), "{text}"),
         }
@@ -32,14 +34,23 @@ fn only_tokens_have_claims_and_each_kind_has_its_proof() {
 
 #[test]
 fn caller_names_parse_to_the_same_caller() {
-    for text in
-        ["uid:1001,gid:5", "loopback", "aws-api", "spiffe://prod.example/ns/ci/sa/Runner_1", "dns:build-1.corp.example"]
-    {
+    for text in [
+        "uid:1001,gid:5",
+        "loopback",
+        "aws-api",
+        "spiffe://prod.example/ns/ci/sa/Runner_1",
+        "dns:build-1.corp.example",
+        "via spiffe://prod.example/node/a,dns:b.example uid:1001,gid:5",
+        "via dns:b.example jwt:blue:a subject with spaces",
+    ] {
         assert_eq!(text.parse::<Caller>().unwrap().to_string(), text);
     }
     let long = format!("dns:{}.example", "a".repeat(64));
     for wrong in [
         "uid:1001",
+        "via dns:b.example",
+        "via dns:b.example via dns:c.example uid:1,gid:1",
+        "via uid:1 uid:1,gid:1",
         "uid:65534,gid:65534",
         "1001",
         "uid:-1",
@@ -71,4 +82,34 @@ fn caller_names_parse_to_the_same_caller() {
     ] {
         assert!(wrong.parse::<Caller>().is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn forwarded_caller_is_its_job_unless_a_broker_only_asserts_it() {
+    let caller = |text: &str| text.parse::<Caller>().unwrap();
+    let token = caller("via spiffe://a.example/node/1 jwt:blue:ci");
+    assert_eq!((token.job(), token.principal()), (&caller("jwt:blue:ci"), caller("jwt:blue:ci").principal()));
+    let (user, asserted) = (caller("uid:7,gid:7"), caller("via spiffe://a.example/node/1 uid:7,gid:7"));
+    assert_ne!(asserted.principal(), user.principal());
+    assert_ne!(asserted.principal(), caller("via spiffe://a.example/node/2 uid:7,gid:7").principal());
+    assert_eq!(asserted.principal().to_string(), "via spiffe://a.example/node/1 uid:7");
+    assert!(user.principal().is_local() && !asserted.principal().is_local());
+    let group = |caller: &Caller| CallerGroup::from(&caller.principal()).to_string();
+    assert_eq!((group(&token), group(&asserted)), ("jwt:blue".to_owned(), "spiffe://a.example".to_owned()));
+}
+
+#[test]
+fn exact_principals_differ_by_group_claims_and_brokers() {
+    let exact = |text: &str| text.parse::<Caller>().unwrap().exact_principal();
+    let mut all = std::collections::BTreeSet::new();
+    for text in
+        ["uid:7,gid:7", "uid:7,gid:8", "jwt:blue:ci", "via dns:a.example jwt:blue:ci", "via dns:b.example jwt:blue:ci"]
+    {
+        assert!(all.insert(exact(text)), "{text}");
+        assert_eq!(exact(text), exact(text));
+    }
+    let Caller::Token(token) = "jwt:blue:ci".parse().unwrap() else { panic!() };
+    let digest = ClaimsDigest::of([&b"node"[..], b"a"]);
+    let on_a = Caller::Token(Arc::new(TokenCaller { digest, ..(*token).clone() }));
+    assert!(all.insert(on_a.exact_principal()));
 }

@@ -19,7 +19,7 @@ pub(super) fn block(principal: &str, registry: &Registry, profile: &str) -> Opti
     let caller: Caller = principal.parse().ok().filter(|_| !principal.contains(char::is_control))?;
     let grant = Grant {
         id: id(principal, registry, profile),
-        callers: vec![CallerPattern::only(&caller.principal())?],
+        callers: vec![CallerPattern::only(&caller.job().principal(), caller.via())?],
         registries: vec![RegistryPattern::only(registry)?],
         profile: (!profile.is_empty()).then(|| profile.into()),
         effect: Effect::Allow,

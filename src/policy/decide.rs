@@ -72,7 +72,10 @@ where
 
 impl Grant {
     fn applies_to(&self, caller: &Caller) -> bool {
-        self.callers.iter().any(|pattern| pattern.matches(caller))
+        match self.effect {
+            Effect::Deny => self.callers.iter().any(|pattern| pattern.denies(caller)),
+            Effect::Allow | Effect::Operate => self.callers.iter().any(|pattern| pattern.matches(caller)),
+        }
     }
 
     /// Returns whether the grant covers the request for every account and profile that it may resolve to.

@@ -65,10 +65,11 @@ impl Policy {
     /// Returns the names of the claims that decide whether a grant applies.
     #[must_use]
     pub fn claim_names(&self) -> ClaimNames {
-        let callers = self.grants().iter().flat_map(|grant| &grant.callers);
-        let of_tokens =
-            callers.filter_map(|one| if let CallerPattern::Token(token) = one { Some(&token.claims) } else { None });
-        of_tokens.flatten().map(|(name, _)| name.clone()).collect()
+        let callers = || self.grants().iter().flat_map(|grant| &grant.callers);
+        let of_tokens = callers().filter_map(CallerPattern::token).flat_map(|token| &token.claims);
+        let of_brokers = callers()
+            .filter_map(|one| if let CallerPattern::Forwarded(_, via) = one { via.claim.clone() } else { None });
+        of_tokens.map(|(name, _)| name.clone()).chain(of_brokers).collect()
     }
 
     /// Returns the regions that allows name by their whole names.

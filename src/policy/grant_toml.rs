@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::{Table, Value};
 
 use super::grant::{Effect, Grant};
-use super::pattern::{Accounts, CallerPattern, RegistryPattern, TokenPattern};
+use super::pattern::{Accounts, CallerPattern, RegistryPattern, TokenPattern, ViaPattern};
 
 /// Writes grants as TOML.
 #[must_use]
@@ -41,8 +41,21 @@ pub(super) fn caller(pattern: &CallerPattern) -> Table {
         CallerPattern::Spiffe(pattern) => ("spiffe", pattern.to_string().into()),
         CallerPattern::Dns(name) => ("dns", name.to_string().into()),
         CallerPattern::Token(pattern) => return token(pattern),
+        CallerPattern::Forwarded(job, via) => return forwarded(job, via),
     };
     Table::from_iter([(key.to_owned(), value)])
+}
+
+fn forwarded(job: &CallerPattern, ViaPattern { brokers, claim }: &ViaPattern) -> Table {
+    let mut table = caller(job);
+    let via = match brokers.as_slice() {
+        [broker] => broker.to_string().into(),
+        brokers => list(brokers.iter().map(ToString::to_string)),
+    };
+    table.insert("via".to_owned(), via);
+    table.extend(claim.as_ref().map(|claim| ("via_claim".to_owned(), claim.as_str().into())));
+    table.extend(job.token().is_none().then(|| ("asserted".to_owned(), true.into())));
+    table
 }
 
 fn token(pattern: &TokenPattern) -> Table {

@@ -5,7 +5,7 @@ use std::fmt;
 use spiffe::TrustDomain;
 
 use super::grant::{Effect, Grant, Policy};
-use super::pattern::{Accounts, CallerPattern, RegistryPattern, TokenPattern};
+use super::pattern::{Accounts, BrokerPattern, CallerPattern, RegistryPattern, TokenPattern, ViaPattern};
 use crate::caller::DnsName;
 use crate::profile::{Access, Profile};
 use crate::registry::Partition;
@@ -56,6 +56,7 @@ pub fn lint(policy: &Policy, profiles: &[Profile], accepted: &AcceptedIdentities
             push_everywhere(grant, profiles),
             user_zero(grant),
             unreachable(grant, accepted),
+            any_node(grant),
             renamed_repository(grant, accepted),
             pull_requests(grant, accepted),
             misspelt_region(grant),
@@ -101,7 +102,7 @@ fn push_everywhere(grant: &Grant, profiles: &[Profile]) -> Option<String> {
 }
 
 fn user_zero(grant: &Grant) -> Option<String> {
-    let root = |caller: &CallerPattern| matches!(caller, CallerPattern::Uid(0) | CallerPattern::Gid(0));
+    let root = |caller: &CallerPattern| matches!(caller.job(), CallerPattern::Uid(0) | CallerPattern::Gid(0));
     (grant.effect == Effect::Allow && grant.callers.iter().any(root)).then(|| {
         "it allows root, and so every container that runs as root and mounts the socket; run callers as their own user"
             .to_owned()
@@ -136,8 +137,39 @@ pub fn unreachable_caller(caller: &CallerPattern, accepted: &AcceptedIdentities)
                 pattern.issuer
             ))
         }
+        CallerPattern::Forwarded(job, via) => unreachable_forwarded(job, via, accepted),
         _ => None,
     }
+}
+
+/// The last broker connects. The brokers before it, and callers without a token, need no roots here.
+fn unreachable_forwarded(job: &CallerPattern, via: &ViaPattern, accepted: &AcceptedIdentities) -> Option<String> {
+    let peer = match via.brokers.last()? {
+        BrokerPattern::Spiffe(pattern) => CallerPattern::Spiffe(pattern.clone()),
+        BrokerPattern::Dns(name) => CallerPattern::Dns(name.clone()),
+    };
+    let of_job = || job.token().and_then(|_| unreachable_caller(job, accepted));
+    unreachable_caller(&peer, accepted).or_else(of_job)
+}
+
+/// A stolen node could forward tokens of pods on other nodes.
+fn any_node(grant: &Grant) -> Option<String> {
+    const NODE: &str = "kubernetes.io.node.name";
+    let of_kubernetes = |token: &TokenPattern| {
+        let subject = token.subject.as_ref().map(ToString::to_string).unwrap_or_default();
+        subject.starts_with("system:serviceaccount:")
+            || token.claims.iter().any(|(name, _)| name.starts_with("kubernetes.io."))
+    };
+    let names_node = |token: &TokenPattern| token.claims.iter().any(|(name, _)| name == NODE);
+    let is_open = |caller: &CallerPattern| match (caller, caller.token()) {
+        (CallerPattern::Forwarded(_, via), Some(token)) => {
+            let one_of_many = via.brokers.first().is_some_and(BrokerPattern::has_one_star);
+            one_of_many && via.claim.is_none() && of_kubernetes(token) && !names_node(token)
+        }
+        _ => false,
+    };
+    (grant.effect != Effect::Deny && grant.callers.iter().any(is_open))
+        .then(|| format!("it takes a pod's token from every node that via names; add via_claim = {NODE:?}"))
 }
 
 fn is_github(name: &str, accepted: &AcceptedIdentities) -> bool {
@@ -147,8 +179,8 @@ fn is_github(name: &str, accepted: &AcceptedIdentities) -> bool {
 /// A workflow that a stranger's pull request starts may run with the repository's own branch as its `ref`.
 fn pull_requests(grant: &Grant, accepted: &AcceptedIdentities) -> Option<String> {
     let tells_event = |name: &str| matches!(name, "event_name" | "environment" | "job_workflow_ref");
-    let any_event = |caller: &CallerPattern| match caller {
-        CallerPattern::Token(pattern) if is_github(&pattern.issuer, accepted) => {
+    let any_event = |caller: &CallerPattern| match caller.token() {
+        Some(pattern) if is_github(&pattern.issuer, accepted) => {
             pattern.subject.is_none() && !pattern.claims.iter().any(|(name, _)| tells_event(name))
         }
         _ => false,
@@ -165,7 +197,9 @@ fn renamed_repository(grant: &Grant, accepted: &AcceptedIdentities) -> Option<St
         let number = |name: &str| matches!(name, "repository_id" | "repository_owner_id");
         pattern.claims.iter().any(|(name, value)| number(name) && !value.is_open())
     };
-    let by_name = |caller: &CallerPattern| matches!(caller, CallerPattern::Token(pattern) if is_github(&pattern.issuer, accepted) && !numbered(pattern));
+    let by_name = |caller: &CallerPattern| {
+        caller.token().is_some_and(|pattern| is_github(&pattern.issuer, accepted) && !numbered(pattern))
+    };
     (grant.effect != Effect::Deny && grant.callers.iter().any(by_name)).then(|| {
         "it allows GitHub tokens by a name that others can register later; require repository_id or repository_owner_id"
             .to_owned()
@@ -227,10 +261,12 @@ fn detour(deny: &Grant, allow: &Grant) -> Option<&'static str> {
     let is_loopback: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::Loopback);
     let is_aws_api: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::AwsApi);
     let is_token: fn(&CallerPattern) -> bool = |one| matches!(one, CallerPattern::Token(_));
-    if has(allow, is_loopback) && has(deny, |one| *one != CallerPattern::Loopback) {
+    if has(allow, is_loopback)
+        && has(deny, |one| !matches!(one, CallerPattern::Loopback | CallerPattern::Forwarded(..)))
+    {
         return Some("over loopback");
     }
-    if has(allow, is_aws_api) && has(deny, |one| *one != CallerPattern::AwsApi) {
+    if has(allow, is_aws_api) && has(deny, |one| !matches!(one, CallerPattern::AwsApi | CallerPattern::Forwarded(..))) {
         return Some("over the AWS API");
     }
     let with = has(allow, is_token) && (has(deny, is_user) || has(deny, is_loopback));

@@ -6,8 +6,8 @@ use toml::Value;
 
 use super::grant::{Effect, Grant, Policy};
 use super::grant_toml;
-use super::pattern::{Accounts, CallerPattern, LabelPattern, RegistryPattern, TokenPattern};
-use crate::caller::{Caller, TokenCaller};
+use super::pattern::{Accounts, CallerPattern, LabelPattern, RegistryPattern, TokenPattern, ViaPattern};
+use crate::caller::{Caller, TokenCaller, Via};
 use crate::registry::{PrivateRegistry, Registry};
 
 /// Accounts or regions that a text lists.
@@ -68,6 +68,9 @@ fn of_caller(pattern: &CallerPattern, caller: &Caller) -> Vec<Difference> {
     if pattern.matches(caller) {
         return Vec::new();
     }
+    if let (Pattern::Forwarded(..), _) | (_, Caller::Forwarded(_)) = (pattern, caller) {
+        return of_forwarded(pattern, caller);
+    }
     let distance = match (pattern, caller) {
         (Pattern::Token(pattern), Caller::Token(token)) if pattern.issuer == token.issuer => {
             return of_token(pattern, token);
@@ -80,6 +83,30 @@ fn of_caller(pattern: &CallerPattern, caller: &Caller) -> Vec<Difference> {
     };
     let wanted = Value::Table(grant_toml::caller(pattern));
     vec![Difference { distance, text: format!("the caller is {caller}, not {wanted}") }]
+}
+
+/// Returns what differs in a caller and in the brokers that forward it, if one of the two sides has any.
+fn of_forwarded(pattern: &CallerPattern, caller: &Caller) -> Vec<Difference> {
+    let pattern_via = if let CallerPattern::Forwarded(_, via) = pattern { Some(via) } else { None };
+    let via = match (pattern_via, caller.via()) {
+        (Some(wanted), Some(via)) => of_via(wanted, via, caller.job()),
+        (Some(wanted), None) => Some(format!("the caller is not forwarded; the grant has via {wanted}")),
+        (None, Some(via)) => Some(format!("{via} forwards the caller; the grant has no via")),
+        (None, None) => None,
+    };
+    let via = via.map(|text| Difference { distance: PART, text });
+    of_caller(pattern.job(), caller.job()).into_iter().chain(via).collect()
+}
+
+fn of_via(wanted: &ViaPattern, via: &Via, job: &Caller) -> Option<String> {
+    let name = match &wanted.claim {
+        _ if wanted.matches(via, job) => return None,
+        Some(name) if (ViaPattern { claim: None, ..wanted.clone() }).matches(via, job) => name,
+        _ => return Some(format!("{via} forwards the caller, not {wanted}")),
+    };
+    let claim = if let Caller::Token(token) = job { token.claims.get(name) } else { None };
+    let text = claim.map_or_else(|| "absent".to_owned(), |text| format!("{text:?}"));
+    Some(format!("the claim {name} is {text}, which is not the broker {via}"))
 }
 
 /// Returns what differs in a token of the right issuer.

@@ -7,9 +7,11 @@ mod label;
 mod principal;
 mod registry;
 mod spiffe;
+mod via;
 
 pub use self::caller::{CallerPattern, TokenPattern};
 pub use self::claim::{ClaimPattern, ClaimPatternError};
 pub use self::label::{LabelPattern, LabelPatternError};
 pub use self::registry::{Accounts, RegistryPattern};
 pub use self::spiffe::{SpiffePattern, SpiffePatternError};
+pub use self::via::{BrokerPattern, BrokerPatternError, ViaPattern};

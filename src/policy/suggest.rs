@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grant::{Effect, Grant};
 use super::pattern::{Accounts, CallerPattern, RegistryPattern};
-use crate::caller::Principal;
+use crate::caller::{Principal, Via};
 use crate::credential::ProfileName;
 use crate::registry::{AccountId, Region, Registry};
 
@@ -13,6 +13,8 @@ use crate::registry::{AccountId, Region, Registry};
 pub struct RequestedAccess {
     /// The caller.
     pub caller: Principal,
+    /// The brokers that forwarded it; `None`: it is a direct caller.
+    pub via: Option<Via>,
     /// The registry.
     pub registry: Registry,
     /// The profile that minted the credential, or would mint it.
@@ -34,9 +36,11 @@ pub fn suggest(requests: impl IntoIterator<Item = RequestedAccess>) -> (Vec<Gran
     let mut grants: Vec<Grant> = Vec::new();
     // The broker's own identity comes first: a request without a profile gets the profile of the first grant that allows it.
     let (own, others): (Vec<_>, Vec<_>) =
-        requested.into_iter().partition(|((_, profile), _)| *profile == ProfileName::default_profile());
-    for ((caller, profile), requested) in own.into_iter().chain(others) {
-        let (Some(caller), registries) = (CallerPattern::only(&caller), requested.patterns()) else { continue };
+        requested.into_iter().partition(|((_, _, profile), _)| *profile == ProfileName::default_profile());
+    for ((caller, via, profile), requested) in own.into_iter().chain(others) {
+        let (Some(caller), registries) = (CallerPattern::only(&caller, via.as_ref()), requested.patterns()) else {
+            continue;
+        };
         if registries.is_empty() {
             continue;
         }
@@ -51,15 +55,20 @@ pub fn suggest(requests: impl IntoIterator<Item = RequestedAccess>) -> (Vec<Gran
     (grants, rejected)
 }
 
+/// Who requests, the brokers that forward it, and the profile.
+type Requester = (Principal, Option<Via>, ProfileName);
+
 /// Groups the requests for which a grant can be written, and returns the others apart.
 fn by_caller(
     requests: impl IntoIterator<Item = RequestedAccess>,
-) -> (BTreeMap<(Principal, ProfileName), RequestedRegistries>, Vec<RequestedAccess>) {
+) -> (BTreeMap<Requester, RequestedRegistries>, Vec<RequestedAccess>) {
     let mut requested: BTreeMap<_, RequestedRegistries> = BTreeMap::new();
     let mut rejected = Vec::new();
     for request in requests {
-        let key = (request.caller.clone(), request.profile.clone());
-        if CallerPattern::only(&request.caller).is_none() || !requested.entry(key).or_default().add(&request.registry) {
+        let key = (request.caller.clone(), request.via.clone(), request.profile.clone());
+        if CallerPattern::only(&request.caller, request.via.as_ref()).is_none()
+            || !requested.entry(key).or_default().add(&request.registry)
+        {
             rejected.push(request);
         }
     }
@@ -99,7 +108,7 @@ mod tests {
     use crate::caller::Caller;
     use crate::policy::{Decision, Policy};
 
-    const CALLERS: [&str; 7] = [
+    const CALLERS: [&str; 9] = [
         "uid:1,gid:1",
         "uid:2,gid:1",
         "loopback",
@@ -107,11 +116,14 @@ mod tests {
         "spiffe://a.example/ci/runner",
         "dns:b.example",
         "jwt:blue:system:serviceaccount:ci:runner",
+        "via spiffe://a.example/node/1 jwt:blue:system:serviceaccount:ci:runner",
+        "via spiffe://a.example/node/1,dns:b.example uid:1,gid:1",
     ];
 
     fn access(caller: &str, registry: &str, profile: &str) -> RequestedAccess {
         let caller: Caller = caller.parse().unwrap();
-        RequestedAccess { caller: caller.principal(), registry: registry.parse().unwrap(), profile: profile.into() }
+        let (registry, profile) = (registry.parse().unwrap(), profile.into());
+        RequestedAccess { caller: caller.job().principal(), via: caller.via().cloned(), registry, profile }
     }
 
     #[test]

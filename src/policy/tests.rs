@@ -147,3 +147,139 @@ fn profiles_for_a_registry_are_the_allowed_ones() {
     assert_eq!(of(&policy, "public.ecr.aws"), Vec::<String>::new());
     assert_eq!(of(&Policy::Open, ONE), ["default"]);
 }
+
+fn caller(text: &str) -> Caller {
+    text.parse().unwrap()
+}
+
+fn token(subject: &str) -> CallerPattern {
+    let subject = Some(subject.parse().unwrap());
+    CallerPattern::Token(TokenPattern { issuer: "blue".into(), subject, claims: Vec::new() })
+}
+
+fn via(job: CallerPattern, brokers: &[&str], claim: Option<&str>) -> CallerPattern {
+    let brokers = brokers.iter().map(|broker| broker.parse().unwrap()).collect();
+    CallerPattern::Forwarded(Box::new(job), ViaPattern { brokers, claim: claim.map(ToOwned::to_owned) })
+}
+
+const NODES: &str = "spiffe://prod.example/node/*";
+
+#[test]
+fn allow_covers_forwarded_callers_only_with_via_and_no_direct_one() {
+    let policy = Policy::Grants(vec![
+        allow("direct", token("ci:*"), RegistryPattern::Public),
+        allow("user", CallerPattern::Uid(1001), RegistryPattern::Public),
+        allow(
+            "node",
+            CallerPattern::Spiffe("spiffe://prod.example/node/own".parse().unwrap()),
+            RegistryPattern::Public,
+        ),
+        allow("nodes", via(token("cd:*"), &[NODES], None), RegistryPattern::Public),
+        allow("asserted", via(CallerPattern::Uid(7), &["dns:cache.example"], None), RegistryPattern::Public),
+        allow("region", via(token("far:*"), &[NODES, "dns:cache.example"], None), RegistryPattern::Public),
+    ]);
+    for (text, expected) in [
+        ("jwt:blue:ci:a", "+direct"),
+        ("via spiffe://prod.example/node/a jwt:blue:ci:a", "-"),
+        ("uid:1001,gid:1001", "+user"),
+        ("via spiffe://prod.example/node/a uid:1001,gid:1001", "-"),
+        ("spiffe://prod.example/node/own", "+node"),
+        ("via spiffe://prod.example/node/own spiffe://prod.example/node/own", "-"),
+        ("jwt:blue:cd:a", "-"),
+        ("via spiffe://prod.example/node/a jwt:blue:cd:a", "+nodes"),
+        ("via spiffe://prod.example/other/a jwt:blue:cd:a", "-"),
+        ("via spiffe://other.example/node/a jwt:blue:cd:a", "-"),
+        ("via spiffe://prod.example/node/a,dns:cache.example jwt:blue:cd:a", "-"),
+        ("via spiffe://prod.example/node/a jwt:green:cd:a", "-"),
+        ("via dns:cache.example uid:7,gid:7", "+asserted"),
+        ("via dns:other.example uid:7,gid:7", "-"),
+        ("via dns:cache.example uid:8,gid:7", "-"),
+        ("uid:7,gid:7", "-"),
+        ("via spiffe://prod.example/node/a,dns:cache.example jwt:blue:far:a", "+region"),
+        ("via dns:cache.example,spiffe://prod.example/node/a jwt:blue:far:a", "-"),
+        ("via spiffe://prod.example/node/a jwt:blue:far:a", "-"),
+    ] {
+        assert_eq!(decided(&policy, &caller(text), &Registry::PUBLIC, ""), expected, "{text}");
+    }
+    let of_caller = policy.of_caller(&caller("via spiffe://prod.example/node/a jwt:blue:cd:a")).allowed().len();
+    assert_eq!(of_caller, 1);
+}
+
+#[test]
+fn via_claim_takes_a_token_only_from_the_broker_that_it_names() {
+    const NODE: &str = "kubernetes.io.node.name";
+    let nodes = via(token("system:serviceaccount:ci:*"), &["spiffe://prod.example/node/ip-*"], Some(NODE));
+    let policy = Policy::Grants(vec![allow("pods", nodes, RegistryPattern::Public)]);
+    assert!(policy.claim_names().contains(NODE));
+    let pod = |node: &str, claims: &[(&str, &str)]| {
+        let claims = claims.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        caller(&format!("via spiffe://prod.example/node/{node} jwt:blue:system:serviceaccount:ci:job"))
+            .with_claims(claims)
+            .unwrap()
+    };
+    for (caller, expected) in [
+        (pod("ip-10.0.0.1", &[(NODE, "10.0.0.1")]), "+pods"),
+        (pod("ip-10.0.0.2", &[(NODE, "10.0.0.1")]), "-"),
+        (pod("ip-10.0.0.1", &[(NODE, "ip-10.0.0.1")]), "-"),
+        (pod("ip-10.0.0.1", &[(NODE, "")]), "-"),
+        (pod("ip-10.0.0.1", &[]), "-"),
+        (pod("ip-10.0.0.1", &[("kubernetes.io.node.uid", "10.0.0.1")]), "-"),
+        (pod("10.0.0.1", &[(NODE, "10.0.0.1")]), "-"),
+    ] {
+        assert_eq!(decided(&policy, &caller, &Registry::PUBLIC, ""), expected, "{caller:?}");
+    }
+}
+
+#[test]
+fn deny_is_not_evaded_by_going_through_a_broker() {
+    let all = allow("all", via(token("*"), &[NODES], None), RegistryPattern::Public);
+    let users = allow("users", via(CallerPattern::Uid(7), &[NODES, NODES], None), RegistryPattern::Public);
+    let far = allow("far", via(token("*"), &[NODES, NODES], None), RegistryPattern::Public);
+    let policy = |denied| {
+        Policy::Grants(vec![all.clone(), users.clone(), far.clone(), deny("no", denied, RegistryPattern::Public)])
+    };
+    let (one, two) =
+        ("via spiffe://prod.example/node/a", "via spiffe://prod.example/node/a,spiffe://prod.example/node/b");
+    let spiffe = |node: &str| CallerPattern::Spiffe(format!("spiffe://prod.example/node/{node}").parse().unwrap());
+    for (denied, caller_text, expected) in [
+        (token("ci"), format!("{one} jwt:blue:ci"), "-no"),
+        (token("cd"), format!("{one} jwt:blue:ci"), "+all"),
+        (CallerPattern::Uid(7), format!("{two} uid:7,gid:7"), "-no"),
+        (spiffe("a"), format!("{one} jwt:blue:ci"), "-no"),
+        (spiffe("a"), format!("{two} jwt:blue:ci"), "-no"),
+        (spiffe("c"), format!("{two} jwt:blue:ci"), "+far"),
+        (via(token("ci"), &["spiffe://prod.example/node/a"], None), format!("{two} jwt:blue:ci"), "-no"),
+        (via(token("ci"), &["spiffe://prod.example/node/b"], None), format!("{two} jwt:blue:ci"), "-no"),
+        (via(token("ci"), &["spiffe://prod.example/node/b"], None), format!("{one} jwt:blue:ci"), "+all"),
+        (via(token("cd"), &["spiffe://prod.example/node/a"], None), format!("{one} jwt:blue:ci"), "+all"),
+    ] {
+        let decision = decided(&policy(denied.clone()), &caller(&caller_text), &Registry::PUBLIC, "");
+        assert_eq!(decision, expected, "{denied:?} {caller_text}");
+    }
+}
+
+#[test]
+fn nearest_grant_names_what_differs_in_the_way_of_a_caller() {
+    let nearest = |pattern: CallerPattern, text: &str| {
+        let policy = Policy::Grants(vec![allow("one", pattern, RegistryPattern::Public)]);
+        policy.nearest(&caller(text), &Registry::PUBLIC, "").unwrap().differences.join("; ")
+    };
+    let nodes = || via(token("ci"), &[NODES], None);
+    for (pattern, text, difference) in [
+        (nodes(), "jwt:blue:ci", "the caller is not forwarded; the grant has via spiffe://prod.example/node/*"),
+        (token("ci"), "via dns:a.example jwt:blue:ci", "dns:a.example forwards the caller; the grant has no via"),
+        (
+            nodes(),
+            "via dns:a.example jwt:blue:ci",
+            "dns:a.example forwards the caller, not spiffe://prod.example/node/*",
+        ),
+        (nodes(), "via spiffe://prod.example/node/a jwt:blue:cd", "the subject is \"cd\", not \"ci\""),
+        (
+            via(token("ci"), &[NODES], Some("node")),
+            "via spiffe://prod.example/node/a jwt:blue:ci",
+            "the claim node is absent, which is not the broker spiffe://prod.example/node/a",
+        ),
+    ] {
+        assert_eq!(nearest(pattern, text), difference, "{text}");
+    }
+}

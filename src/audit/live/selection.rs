@@ -30,7 +30,7 @@ pub struct CallerQuery {
 impl Selection {
     pub(super) fn includes(&self, record: &StoredRecord, registry: &str, time: SystemTime) -> bool {
         self.until.is_none_or(|until| time <= until)
-            && self.caller.as_ref().is_none_or(|query| query.matches(&record.caller))
+            && self.caller.as_ref().is_none_or(|query| query.includes(record))
             && self.registry.as_ref().is_none_or(|wanted| self.matches_registry(wanted, record, registry))
     }
 
@@ -42,6 +42,11 @@ impl Selection {
 }
 
 impl CallerQuery {
+    /// Returns whether a caller is one of these, by its own name or with the brokers that forwarded it.
+    fn includes(&self, record: &StoredRecord) -> bool {
+        self.matches(&record.caller) || (!record.via.is_empty() && self.matches(&record.caller_name()))
+    }
+
     fn matches(&self, caller: &str) -> bool {
         let matches = |name: &str| if self.is_prefix { name.starts_with(&self.name) } else { name == self.name };
         matches(caller) || caller.parse::<Caller>().is_ok_and(|caller| matches(&caller.principal().to_string()))
@@ -85,5 +90,20 @@ mod tests {
             assert_eq!(query.parse::<CallerQuery>().unwrap().matches(caller), matches, "{query} {caller}");
         }
         assert!("runner".parse::<CallerQuery>().is_err());
+    }
+
+    #[test]
+    fn forwarded_caller_is_found_by_its_own_name_and_by_its_broker() {
+        let (caller, via) = ("uid:7,gid:7".to_owned(), vec!["spiffe://prod.example/node/a".to_owned()]);
+        let record = StoredRecord { caller, via, ..StoredRecord::default() };
+        for (query, includes) in [
+            ("uid:7", true),
+            ("uid:8", false),
+            ("via spiffe://prod.example/node/a uid:7,gid:7", true),
+            ("via spiffe://prod.example/node/a *", true),
+            ("via spiffe://prod.example/node/b *", false),
+        ] {
+            assert_eq!(query.parse::<CallerQuery>().unwrap().includes(&record), includes, "{query}");
+        }
     }
 }

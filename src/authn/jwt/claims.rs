@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::claim_value::{ClaimObject, ClaimValue};
 use super::rejected::TokenRejected;
 use super::settings::Settings;
-use crate::caller::{ClaimNames, TokenCaller};
+use crate::caller::{ClaimNames, ClaimsDigest, TokenCaller};
 
 /// Tolerated difference between the clocks of the issuer and the broker.
 pub(super) const LEEWAY: Duration = Duration::from_secs(30);
@@ -16,6 +16,8 @@ const MAX_SUBJECT_BYTES: usize = 512;
 /// Maximum size of the other claims, with the full names of nested ones. Each nested claim repeats the names of its objects, so a small
 /// token can expand to a hundred times its size.
 const MAX_CLAIM_BYTES: usize = 16 * 1024;
+/// Claims that differ in each token of a caller: the token's ID, and the time after which Kubernetes warns.
+const RENEWED_CLAIMS: [&str; 2] = ["jti", "kubernetes.io.warnafter"];
 
 /// The claims of a token; times in seconds since 1970.
 pub(super) struct Claims {
@@ -64,9 +66,10 @@ impl Claims {
     pub(super) fn into_caller(self, issuer: String, kept: ClaimNames) -> Result<TokenCaller, TokenRejected> {
         let (mut claims, mut room) = (BTreeMap::new(), MAX_CLAIM_BYTES);
         flatten(None, self.others, &mut claims, &mut room)?;
+        let digest = digest(&claims);
         claims.retain(|name, _| kept.contains(name));
         let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires));
-        Ok(TokenCaller { issuer, subject: self.subject, claims, kept, expires })
+        Ok(TokenCaller { issuer, subject: self.subject, claims, kept, digest, expires })
     }
 
     fn check_times(&self, max_lifetime: Duration, now: Duration) -> Result<(), TokenRejected> {
@@ -89,6 +92,12 @@ impl Claims {
         let fits = (1..=MAX_SUBJECT_BYTES).contains(&self.subject.len());
         if fits && printable { Ok(()) } else { Err(TokenRejected::Subject) }
     }
+}
+
+/// Returns a digest of the claims, but for those that each renewal of a token changes.
+fn digest(claims: &BTreeMap<String, String>) -> ClaimsDigest {
+    let lasting = claims.iter().filter(|(name, _)| !RENEWED_CLAIMS.contains(&name.as_str()));
+    ClaimsDigest::of(lasting.flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]))
 }
 
 fn take_text(claims: &mut ClaimObject, name: &str) -> Result<String, TokenRejected> {

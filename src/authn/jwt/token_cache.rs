@@ -70,7 +70,7 @@ mod tests {
 
     use super::super::key::KeyFingerprint;
     use super::*;
-    use crate::caller::{ClaimNames, TokenCaller};
+    use crate::caller::{ClaimNames, ClaimsDigest, TokenCaller};
     use crate::clock::{Clock as _, SystemClock};
 
     fn verified(issuer: usize, subject: &str) -> VerifiedToken {
@@ -79,6 +79,7 @@ mod tests {
             subject: subject.to_owned(),
             claims: BTreeMap::new(),
             kept: ClaimNames::every(),
+            digest: ClaimsDigest::default(),
             expires: None,
         };
         VerifiedToken { caller: Arc::new(caller), issuer, key: Arc::new(KeyFingerprint::of_test("k1")) }

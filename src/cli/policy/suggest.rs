@@ -101,7 +101,7 @@ fn requested_access(record: &StoredRecord, config: &Config) -> Result<Option<Req
         Some(Effect::Deny) => return Err(because(record, "a grant denies it, and a deny wins")),
         Some(Effect::Operate) | None => {}
     }
-    let Ok(caller) = record.caller.parse::<Caller>() else {
+    let Ok(caller) = record.caller_name().parse::<Caller>() else {
         return Err(because(record, "the caller cannot be parsed"));
     };
     let registry = registry_of(record).ok_or_else(|| because(record, NO_ACCOUNT))?;
@@ -109,7 +109,8 @@ fn requested_access(record: &StoredRecord, config: &Config) -> Result<Option<Req
     if let Decision::Allow { grant: Some(_) } = config.policy.decide(&caller, &registry, profile.as_str()) {
         return Ok(None);
     }
-    Ok(Some(RequestedAccess { caller: caller.principal(), registry, profile }))
+    let via = caller.via().cloned();
+    Ok(Some(RequestedAccess { caller: caller.job().principal(), via, registry, profile }))
 }
 
 /// Returns the registry, unless the request left its account open.
@@ -130,5 +131,5 @@ fn profile_of(record: &StoredRecord, config: &Config) -> Option<ProfileName> {
 
 fn because(record: &StoredRecord, problem: &str) -> String {
     let registry = record.registry.as_deref().or(record.region.as_deref()).unwrap_or_default();
-    format!("{}, {registry}, profile {:?}: {problem}", record.caller, record.profile)
+    format!("{}, {registry}, profile {:?}: {problem}", record.caller_name(), record.profile)
 }

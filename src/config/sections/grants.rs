@@ -14,6 +14,7 @@ use crate::credential::ProfileName;
 use crate::policy::{CallerPattern, Effect, Grant, Policy};
 use crate::profile::Profile;
 
+mod any_caller;
 mod caller_pattern;
 mod registry_pattern;
 
@@ -97,10 +98,17 @@ fn read_registries(id: Option<String>, item: &mut Item<'_>, profiles: &[Profile]
     let callers = read_callers(item);
     let registries = read_patterns("registries", registry_pattern::read, item);
     let profile = read_profile(item, effect.unwrap_or(Effect::Deny), profiles);
-    if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller, CallerPattern::Gid(_))) {
+    if effect == Some(Effect::Deny) && callers.iter().any(|caller| matches!(caller.job(), CallerPattern::Gid(_))) {
         item.report("callers: a user can evade a denial by gid, by changing its primary group; name the users by uid");
     }
+    if effect == Some(Effect::Deny) && callers.iter().any(has_via_claim) {
+        item.report("callers: via_claim would narrow a denial, which a broker could evade; remove it");
+    }
     Some(Grant { id: id?, callers, registries, profile: profile.ok()?, effect: effect? })
+}
+
+fn has_via_claim(caller: &CallerPattern) -> bool {
+    matches!(caller, CallerPattern::Forwarded(_, via) if via.claim.is_some())
 }
 
 fn effect(value: &Value) -> Option<Effect> {
@@ -128,7 +136,7 @@ fn read_profile(item: &mut Item<'_>, effect: Effect, profiles: &[Profile]) -> Re
 
 /// Reads the callers of a table.
 pub(in crate::config) fn read_callers(item: &mut Item<'_>) -> Vec<CallerPattern> {
-    read_patterns("callers", caller_pattern::read, item)
+    read_patterns("callers", any_caller::read, item)
 }
 
 fn read_patterns<T>(key: &str, read: fn(&Table) -> Result<T, String>, item: &mut Item<'_>) -> Vec<T> {
@@ -161,7 +169,7 @@ mod tests {
         let text = r#"
             [[grants]]
             id = "all"
-            callers = [{ uid = 1 }, { loopback = true }, { aws_api = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }, { jwt = "blue", subject = "a:\"b\"" }, { jwt = "blue", claims = { "kubernetes.io.namespace" = "ci-*", ref = "refs/heads/main" } }]
+            callers = [{ uid = 1 }, { loopback = true }, { aws_api = true }, { spiffe = "spiffe://a.example/ci/*" }, { dns = "b.example" }, { jwt = "blue", subject = "a:\"b\"" }, { jwt = "blue", claims = { "kubernetes.io.namespace" = "ci-*", ref = "refs/heads/main" } }, { jwt = "blue", subject = "ci", via = "spiffe://a.example/node/*", via_claim = "kubernetes.io.node.name" }, { uid = 5, via = ["spiffe://a.example/node/1", "dns:b.example"], asserted = true }]
             registries = [{ accounts = ["123456789012", "210987654321"], regions = ["eu-*", "us-east-1"] }, { accounts = ["*"], regions = ["*"] }, { public = true }]
             [[grants]]
             id = "gid"
@@ -304,5 +312,47 @@ mod tests {
             );
         }
         assert_eq!(problems.len(), 23, "{problems:#?}");
+    }
+
+    #[test]
+    fn forwarded_callers_need_brokers_and_say_what_proves_them() {
+        let text = |caller: &str, rest: &str| {
+            format!("[[grants]]\nid = \"a\"\ncallers = [{caller}]\nregistries = [{{ public = true }}]\n{rest}")
+        };
+        let nodes = "via = \"spiffe://a.example/node/*\"";
+        for (caller, hint) in [
+            ("{ uid = 1, asserted = true }".to_owned(), "via is missing"),
+            (format!("{{ uid = 1, {nodes} }}"), "accept it by asserted = true"),
+            (format!("{{ uid = 1, {nodes}, asserted = false }}"), "asserted: expected true, got false"),
+            (format!("{{ jwt = \"blue\", subject = \"ci\", {nodes}, asserted = true }}"), "remove asserted"),
+            (format!("{{ jwt = \"blue\", {nodes} }}"), "matches every token of the issuer"),
+            (
+                format!("{{ uid = 1, {nodes}, asserted = true, via_claim = \"node\" }}"),
+                "via_claim: only tokens have claims",
+            ),
+            (format!("{{ jwt = \"blue\", subject = \"ci\", {nodes}, via_claim = \"sub\" }}"), "does not name a broker"),
+            (
+                "{ jwt = \"blue\", subject = \"ci\", via = \"dns:a.example\", via_claim = \"node\" }".to_owned(),
+                "needs one \"*\"",
+            ),
+            (
+                "{ jwt = \"blue\", subject = \"ci\", via = \"spiffe://a.example/*/*\", via_claim = \"node\" }"
+                    .to_owned(),
+                "needs one \"*\"",
+            ),
+            ("{ jwt = \"blue\", subject = \"ci\", via = [] }".to_owned(), "a list of 1 to 3"),
+            ("{ jwt = \"blue\", subject = \"ci\", via = \"node-1\" }".to_owned(), "is not a broker"),
+            (
+                "{ jwt = \"blue\", subject = \"ci\", via = \"spiffe://a*b/c\" }".to_owned(),
+                "not a pattern of SPIFFE IDs",
+            ),
+        ] {
+            let problems = problems(&text(&caller, ""));
+            assert!(problems.len() == 1 && problems[0].contains(hint), "{caller}: {problems:?}");
+        }
+        let pod = format!("{{ jwt = \"blue\", subject = \"ci\", {nodes}, via_claim = \"node\" }}");
+        assert!(problems(&text(&pod, "")).is_empty());
+        let narrow = problems(&text(&pod, "effect = \"deny\""));
+        assert!(narrow.len() == 1 && narrow[0].contains("narrow a denial"), "{narrow:?}");
     }
 }

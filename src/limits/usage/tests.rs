@@ -186,7 +186,7 @@ fn p8_remembered_callers_with_long_names_are_bounded_in_bytes() {
 }
 
 fn named(callers: &[Principal], limits: CallerLimits) -> CallerLimits {
-    CallerLimits { callers: callers.iter().map(|one| CallerPattern::only(one).unwrap()).collect(), ..limits }
+    CallerLimits { callers: callers.iter().map(|one| CallerPattern::only(one, None).unwrap()).collect(), ..limits }
 }
 
 const UNCHANGED: CallerLimits = CallerLimits {

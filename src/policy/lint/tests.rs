@@ -244,3 +244,39 @@ fn lint_finds_tokens_that_strangers_can_get() {
         ),
     ]);
 }
+
+#[test]
+fn lint_finds_brokers_without_roots_and_pods_of_any_node() {
+    let token = |subject: &str, claims: &[&str]| {
+        CallerPattern::Token(TokenPattern {
+            issuer: "github".into(),
+            subject: Some(subject.parse().unwrap()),
+            claims: claims.iter().map(|name| ((*name).to_owned(), "x".parse().unwrap())).collect(),
+        })
+    };
+    let pod = || token("system:serviceaccount:ci:*", &["repository_id"]);
+    let on_node = || token("system:serviceaccount:ci:*", &["repository_id", "kubernetes.io.node.name"]);
+    let job = || token("ci", &["repository_id"]);
+    let via = |job, brokers: &[&str], claim: Option<&str>| {
+        let brokers = brokers.iter().map(|broker| broker.parse().unwrap()).collect();
+        CallerPattern::Forwarded(Box::new(job), ViaPattern { brokers, claim: claim.map(ToOwned::to_owned) })
+    };
+    let nodes = "spiffe://a.example/node/*";
+    let cases = [
+        (via(pod(), &[nodes], None), Some("add via_claim = \"kubernetes.io.node.name\"")),
+        (via(pod(), &[nodes], Some("kubernetes.io.node.name")), None),
+        (via(on_node(), &[nodes], None), None),
+        (via(pod(), &["spiffe://a.example/node/1"], None), None),
+        (via(job(), &[nodes], None), None),
+        (via(job(), &["spiffe://b.example/node/*"], None), Some("no roots for that trust domain")),
+        (via(job(), &["spiffe://b.example/node/1", "spiffe://a.example/region"], None), None),
+        (via(job(), &["dns:a.example"], None), Some("no roots for that name")),
+        (via(CallerPattern::Loopback, &[nodes], None), None),
+        (via(CallerPattern::Uid(0), &[nodes], None), Some("it allows root")),
+    ];
+    let registry = || private("111111111111", "eu-west-*");
+    let cases = cases.into_iter().map(|(caller, found)| {
+        (vec![grant("one", caller, registry(), Effect::Allow)], found.map(|problem| ("one", problem)))
+    });
+    assert_findings(cases.collect());
+}

@@ -2,7 +2,8 @@
 
 use super::claim::ClaimPattern;
 use super::spiffe::SpiffePattern;
-use crate::caller::{Caller, DnsName, Principal, TokenCaller};
+use super::via::{BrokerPattern, ViaPattern};
+use crate::caller::{BrokerId, Caller, DnsName, Principal, TokenCaller, Via};
 
 /// Callers that a grant applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum CallerPattern {
     Dns(DnsName),
     /// Holders of bearer tokens.
     Token(TokenPattern),
+    /// Callers of child brokers. The word of the brokers counts for those without a token.
+    Forwarded(Box<Self>, ViaPattern),
 }
 
 /// Bearer tokens that a grant applies to.
@@ -35,9 +38,17 @@ pub struct TokenPattern {
 }
 
 impl CallerPattern {
-    /// Returns the pattern that matches one principal; `None` if a pattern would match others too.
+    /// Returns the pattern that matches one principal, which the brokers of `via` forward; `None` if a pattern would match others
+    /// too.
     #[must_use]
-    pub fn only(principal: &Principal) -> Option<Self> {
+    pub fn only(principal: &Principal, via: Option<&Via>) -> Option<Self> {
+        let direct = Self::only_direct(principal)?;
+        let Some(via) = via else { return Some(direct) };
+        let brokers = via.brokers().iter().map(BrokerPattern::only).collect::<Option<_>>()?;
+        Some(Self::Forwarded(Box::new(direct), ViaPattern { brokers, claim: None }))
+    }
+
+    fn only_direct(principal: &Principal) -> Option<Self> {
         Some(match principal {
             Principal::Uid(uid) => Self::Uid(*uid),
             Principal::Loopback => Self::Loopback,
@@ -49,7 +60,21 @@ impl CallerPattern {
                 let subject = Some(subject.parse().ok()?);
                 Self::Token(TokenPattern { issuer: issuer.to_string(), subject, claims: Vec::new() })
             }
+            Principal::Asserted(asserted) => return Self::only(asserted.principal(), Some(asserted.via())),
+            Principal::Exact(exact) => return Self::only_direct(exact.principal()),
         })
+    }
+
+    /// Returns the pattern of the callers without the brokers that forward them.
+    #[must_use]
+    pub fn job(&self) -> &Self {
+        if let Self::Forwarded(job, _) = self { job } else { self }
+    }
+
+    /// Returns the pattern of tokens; `None` for callers without one.
+    #[must_use]
+    pub fn token(&self) -> Option<&TokenPattern> {
+        if let Self::Token(pattern) = self.job() { Some(pattern) } else { None }
     }
 
     pub(in crate::policy) fn matches(&self, caller: &Caller) -> bool {
@@ -60,6 +85,9 @@ impl CallerPattern {
             (Self::Spiffe(pattern), Caller::Spiffe(id)) => pattern.matches(id),
             (Self::Dns(wanted), Caller::Dns(name)) => wanted == name,
             (Self::Token(pattern), Caller::Token(token)) => pattern.matches(token),
+            (Self::Forwarded(job, via), Caller::Forwarded(caller)) => {
+                job.matches(caller.job()) && via.matches(caller.via(), caller.job())
+            }
             (
                 Self::Uid(_)
                 | Self::Gid(_)
@@ -67,9 +95,31 @@ impl CallerPattern {
                 | Self::AwsApi
                 | Self::Spiffe(_)
                 | Self::Dns(_)
-                | Self::Token(_),
+                | Self::Token(_)
+                | Self::Forwarded(..),
                 _,
             ) => false,
+        }
+    }
+
+    /// Returns whether the pattern matches a caller that a deny names. Brokers must not be a way around a deny: it also matches
+    /// callers that they forward, and every caller of a broker that it names.
+    pub(in crate::policy) fn denies(&self, caller: &Caller) -> bool {
+        let Caller::Forwarded(forwarded) = caller else { return self.matches(caller) };
+        match self {
+            Self::Forwarded(job, via) => job.matches(forwarded.job()) && via.is_on(forwarded.via()),
+            direct => {
+                direct.matches(forwarded.job())
+                    || forwarded.via().brokers().iter().any(|broker| direct.matches_broker(broker))
+            }
+        }
+    }
+
+    fn matches_broker(&self, broker: &BrokerId) -> bool {
+        match (self, broker) {
+            (Self::Spiffe(pattern), BrokerId::Spiffe(id)) => pattern.matches(id),
+            (Self::Dns(wanted), BrokerId::Dns(name)) => wanted == name,
+            _ => false,
         }
     }
 
@@ -79,6 +129,9 @@ impl CallerPattern {
         match (self, other) {
             (Self::Spiffe(outer), Self::Spiffe(inner)) => outer.contains(inner),
             (Self::Token(outer), Self::Token(inner)) => outer.contains(inner),
+            (Self::Forwarded(outer, outer_via), Self::Forwarded(inner, inner_via)) => {
+                outer.contains(inner) && outer_via.contains(inner_via)
+            }
             _ => self == other,
         }
     }

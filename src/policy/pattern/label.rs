@@ -52,6 +52,11 @@ impl LabelPattern {
         if self.open { label.starts_with(&*self.start) } else { label == &*self.start }
     }
 
+    /// Returns the part of a label that the `*` stands for; `None` without a `*`, or if the pattern does not match.
+    pub(super) fn captured<'a>(&self, label: &'a str) -> Option<&'a str> {
+        label.strip_prefix(&*self.start).filter(|_| self.open)
+    }
+
     /// Returns whether this pattern matches every label that `other` matches.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {

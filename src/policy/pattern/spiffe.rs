@@ -42,6 +42,17 @@ impl SpiffePattern {
             && segments.next().is_none()
     }
 
+    /// Returns the number of segments that end with `*`.
+    pub(super) fn stars(&self) -> usize {
+        self.segments.iter().filter(|segment| segment.is_open()).count()
+    }
+
+    /// Returns the part of an ID that the first `*` stands for; `None` without a `*`, or if the pattern does not match.
+    pub(super) fn captured<'a>(&self, id: &'a SpiffeId) -> Option<&'a str> {
+        let mut segments = self.segments.iter().zip(id.path().split('/').skip(1));
+        segments.find_map(|(pattern, segment)| pattern.captured(segment)).filter(|_| self.matches(id))
+    }
+
     /// Returns whether this pattern matches every ID that `other` matches.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {

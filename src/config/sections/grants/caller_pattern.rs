@@ -12,12 +12,13 @@ use crate::policy::{CallerPattern, ClaimPattern, TokenPattern};
 const KEYS: &str = "uid, gid, loopback, aws_api, spiffe, dns and jwt";
 const TOKEN_KEYS: [&str; 3] = ["jwt", "subject", "claims"];
 /// Claims that every token has. The subject has a key of its pattern; authentication checks the others.
-const STANDARD_CLAIMS: [&str; 6] = ["iss", "sub", "aud", "exp", "iat", "nbf"];
+pub(super) const STANDARD_CLAIMS: [&str; 6] = ["iss", "sub", "aud", "exp", "iat", "nbf"];
 /// The kernel's ID for all users and groups that a namespace cannot name.
 const OVERFLOW_ID: u32 = 65534;
 const IDS: Expected = Expected::Count { least: 0, most: u32::MAX as u64 };
 
-pub(super) fn read(table: &Table) -> Result<CallerPattern, String> {
+/// Reads a pattern without the brokers that forward its callers.
+pub(super) fn read_direct(table: &Table) -> Result<CallerPattern, String> {
     if let Some(issuer) = table.get("jwt") {
         return read_token(issuer, table).map(CallerPattern::Token);
     }
@@ -47,18 +48,18 @@ fn read_id(value: &Value) -> Result<u32, String> {
     }
 }
 
-fn read_true(value: &Value) -> Result<(), String> {
+pub(super) fn read_true(value: &Value) -> Result<(), String> {
     if value.as_bool() == Some(true) { Ok(()) } else { Err(Expected::Words("true").but_got(value)) }
 }
 
-fn parse<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
+pub(super) fn parse<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
     string(value)?.parse().map_err(|error: T::Err| error.to_string())
 }
 
 /// Reads a token pattern. The issuer alone is refused: a public issuer signs tokens for anyone.
 fn read_token(issuer: &Value, table: &Table) -> Result<TokenPattern, String> {
     if let Some(key) = table.keys().find(|key| !TOKEN_KEYS.contains(&key.as_str())) {
-        return Err(format!("{key}: unknown key; the keys beside jwt are subject and claims"));
+        return Err(format!("{key}: unknown key; the keys beside jwt are subject, claims, via and via_claim"));
     }
     let issuer = string(issuer).map_err(|problem| format!("jwt: {problem}"))?.to_owned();
     let subject = table.get("subject").map(parse::<ClaimPattern>).transpose();

@@ -61,6 +61,7 @@ fn uncountable(pattern: &CallerPattern) -> Option<&'static str> {
         CallerPattern::Token(token) if !token.claims.is_empty() => {
             Some("claims: limits are counted per subject; name the subject alone")
         }
+        CallerPattern::Forwarded(..) => Some("via: requests count for the caller and for the broker; name one of them"),
         _ => None,
     }
 }
@@ -106,7 +107,7 @@ mod tests {
     fn every_problem_names_its_entry_and_the_accepted_values() {
         let text = r#"
             [[limits.callers]]
-            callers = [{ gid = 5 }, { jwt = "blue", claims = { ref = "main" } }, { uid = -1 }]
+            callers = [{ uid = 5, via = "dns:a.example", asserted = true }, { gid = 5 }, { jwt = "blue", claims = { ref = "main" } }, { uid = -1 }]
             requests_per_second = 0
             in_flight = 0
             watches = 0
@@ -118,6 +119,7 @@ mod tests {
         let problems = problems(text);
         for (of, hint) in [
             ("number 1: colour: ", "unknown key"),
+            ("number 1: callers: via: ", "name one of them"),
             ("number 1: callers: gid: ", "name the users by uid"),
             ("number 1: callers: claims: ", "name the subject alone"),
             ("number 1: callers: uid: ", "from 0 to"),
@@ -128,7 +130,7 @@ mod tests {
             let starts = |problem: &String| problem.starts_with(&format!("{HEADING} {of}")) && problem.contains(hint);
             assert!(problems.iter().any(starts), "{of}: {problems:#?}");
         }
-        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert_eq!(problems.len(), 8, "{problems:#?}");
         for (key, hint) in [
             ("in_flight = 0", "in_flight: expected a whole number from 100"),
             ("watches = 0", "watches: expected a whole number from 100"),
