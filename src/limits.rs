@@ -96,6 +96,27 @@ impl Limits {
         self.usage.admit_watch(principal, registries, bytes)
     }
 
+    /// Admits requests of callers that a child broker forwards, by the broker's own limits. It could otherwise make up callers.
+    ///
+    /// # Errors
+    /// If the broker exceeds its rate, or has too many requests in flight.
+    pub fn admit_broker(&self, broker: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
+        self.usage.of_brokers().admit(broker, requests)
+    }
+
+    /// Admits watched registries of callers that a child broker forwards, by the broker's own limits.
+    ///
+    /// # Errors
+    /// If the broker watches too many, or if its watches take too much memory.
+    pub fn admit_broker_watch(
+        &self,
+        broker: &Principal,
+        registries: NonZeroU32,
+        bytes: NonZeroU32,
+    ) -> Result<[Admission; 2], LimitExceeded> {
+        self.usage.of_brokers().admit_watch(broker, registries, bytes)
+    }
+
     /// Keeps the usage of a caller that only watches from being evicted as idle.
     pub fn keep_alive(&self, principal: &Principal, admission: &Admission) {
         self.usage.keep_alive(principal, admission);

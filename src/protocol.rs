@@ -18,6 +18,14 @@ pub const DEFAULT_STATUS_KEYS: i32 = 100;
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// Fields of one request, those of inner messages included: the largest valid one has fewer.
 pub const MAX_FIELDS: usize = MAX_KNOWN_IDS + 20 * MAX_REQUESTS;
+/// Beginning of the metadata by which a child broker names one of its callers. No other metadata begins so.
+pub const CALLER_METADATA: &str = "x-ecr-broker-caller";
+/// Metadata with the bearer token of the child's caller, which proves to the parent who it is.
+pub const CALLER_TOKEN: &str = "x-ecr-broker-caller-token";
+/// Metadata with the name of the child's caller, of which the child has no proof that the parent could verify.
+pub const CALLER_ASSERTED: &str = "x-ecr-broker-caller-asserted";
+/// Metadata with the brokers that forwarded the caller to the child, from the first to the last, separated by commas.
+pub const CALLER_VIA: &str = "x-ecr-broker-caller-via";
 
 #[cfg(test)]
 mod tests {

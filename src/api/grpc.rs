@@ -23,6 +23,7 @@ mod anonymous;
 mod call;
 mod decode;
 mod encode;
+mod forwarded;
 mod listing;
 pub(crate) mod methods;
 mod metrics;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::caller::Caller;
+use crate::caller::{Caller, Principal, Via};
 use crate::error::BrokerError;
 use crate::limits::{Admission, Limits};
 use crate::registry::Region;
@@ -55,9 +55,12 @@ pub(crate) fn shortly_before(deadline: Instant) -> Instant {
 
 /// Admits `count` requests of a caller, all or none. They count as in flight until the admission is dropped.
 ///
-/// An empty batch counts as one request.
+/// An empty batch counts as one request. Those of a forwarded caller count for the broker that forwards it, too.
 pub(crate) fn admit(limits: &Limits, caller: &Caller, count: usize) -> Result<Admission, BrokerError> {
-    Ok(limits.admit(&caller.principal(), non_zero(count))?)
+    let count = non_zero(count);
+    let Some(broker) = broker_of(caller) else { return Ok(limits.admit(&caller.principal(), count)?) };
+    let of_broker = limits.admit_broker(&broker, count)?;
+    Ok(limits.admit(&caller.principal(), count)?.beside(of_broker))
 }
 
 /// Adds `count` requests to the admission of a call, all or none.
@@ -67,7 +70,11 @@ pub(crate) fn admit_more(
     admission: &Admission,
     count: usize,
 ) -> Result<(), BrokerError> {
-    Ok(limits.admit_more(&caller.principal(), admission, non_zero(count))?)
+    let count = non_zero(count);
+    if let (Some(broker), Some(of_broker)) = (broker_of(caller), admission.of_broker()) {
+        limits.admit_more(&broker, of_broker, count)?;
+    }
+    Ok(limits.admit_more(&caller.principal(), admission, count)?)
 }
 
 /// Admits `count` more watched registries of a caller and the `bytes` that they take, all or none. They count until the admissions
@@ -78,7 +85,16 @@ pub(crate) fn admit_watch(
     count: usize,
     bytes: usize,
 ) -> Result<[Admission; 2], BrokerError> {
-    Ok(limits.admit_watch(&caller.principal(), non_zero(count), non_zero(bytes))?)
+    let (count, bytes) = (non_zero(count), non_zero(bytes));
+    let Some(broker) = broker_of(caller) else { return Ok(limits.admit_watch(&caller.principal(), count, bytes)?) };
+    let [registries, memory] = limits.admit_broker_watch(&broker, count, bytes)?;
+    let [own_registries, own_memory] = limits.admit_watch(&caller.principal(), count, bytes)?;
+    Ok([own_registries.beside(registries), own_memory.beside(memory)])
+}
+
+/// Returns the child broker that forwards a caller, as limits count it.
+fn broker_of(caller: &Caller) -> Option<Principal> {
+    caller.via().and_then(Via::peer).map(Principal::from)
 }
 
 /// Returns the broker's default region, for a request that names none; `fix` completes the error if there is no default.

@@ -18,6 +18,9 @@ pub struct Record<'a> {
     pub trace_id: Option<String>,
     /// The caller.
     pub caller: String,
+    /// The brokers that forwarded the caller, in the order of its way; the last one connected.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub via: Vec<String>,
     /// Proof of the caller's identity.
     pub proof: &'a str,
     /// The decision.
@@ -105,6 +108,9 @@ pub struct Unauthenticated<'a> {
     pub outcome: Outcome,
     /// Address, network or user that the connection comes from.
     pub origin: String,
+    /// The child broker that forwarded a caller, by its client certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// The proof that failed.
     pub proof: Proof,
     /// Why it failed.
@@ -121,6 +127,8 @@ pub enum Proof {
     Certificate,
     /// A bearer token.
     Token,
+    /// What a child broker forwards of its caller.
+    Forwarded,
     /// The secret of the ECR API.
     Secret,
 }

@@ -9,6 +9,7 @@ fn record(outcome: Outcome) -> Record<'static> {
         request_id: "id".into(),
         trace_id: None,
         caller: "uid:1001,gid:1001".into(),
+        via: Vec::new(),
         proof: "kernel",
         outcome,
         operation: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::bearer::Bearer;
+use super::forwarded::{Forwarded, ForwardedJob};
 use super::jwt::{FETCH_COOLDOWN, Issuers, TokenRejected, VerifiedToken};
 use super::peer::Peer;
 use super::state::AuthnState;
@@ -31,14 +32,47 @@ impl Authenticator {
         origin: Origin,
         bearer: Bearer,
     ) -> Result<(Caller, AuthnState), BrokerError> {
-        if let Some(token) = self.recently_verified(&bearer) {
-            return Self::accept(peer, token);
+        let accept = |verified| Self::accept(peer, verified);
+        self.verify_and_accept(origin, Attempt::Token, bearer, accept).await
+    }
+
+    /// Returns the caller that a child broker forwards. Its token is verified within a failure limit for forwarded tokens only: a
+    /// job of a node with a bad token does not block the node, nor the direct callers of its address.
+    pub(crate) async fn authenticate_forwarded(
+        &self,
+        peer: &Peer,
+        origin: Origin,
+        forwarded: Forwarded,
+    ) -> Result<(Caller, AuthnState), BrokerError> {
+        let via = forwarded.via(peer)?;
+        let accept = |job| Caller::forwarded(job, via).ok_or(BrokerError::Internal);
+        match forwarded.job {
+            ForwardedJob::Asserted(job) => Ok((accept(job)?, AuthnState::of_connection(peer.clone()))),
+            ForwardedJob::Token(token) => {
+                let accept = |(issuers, token): Verified| {
+                    let caller = accept(Caller::Token(Arc::clone(&token.caller)))?;
+                    Ok((caller, AuthnState::of_token(peer.clone(), issuers, token)))
+                };
+                self.verify_and_accept(origin, Attempt::Forwarded, Ok(token), accept).await
+            }
         }
-        self.check_origin(origin, Attempt::Token)?;
-        let caller = self.verify(peer, bearer).await;
+    }
+
+    async fn verify_and_accept(
+        &self,
+        origin: Origin,
+        attempt: Attempt,
+        bearer: Bearer,
+        accept: impl FnOnce(Verified) -> Result<(Caller, AuthnState), BrokerError>,
+    ) -> Result<(Caller, AuthnState), BrokerError> {
+        if let Some(token) = self.recently_verified(&bearer) {
+            return accept(token);
+        }
+        self.check_origin(origin, attempt)?;
+        let caller = self.verify(bearer).await.and_then(accept);
         // If a retry may help, the failure is the broker's or the issuer's, not the caller's, and does not count.
         if matches!(caller, Err(BrokerError::CallerUnauthenticated { retry_after: None, .. })) {
-            self.limits.record_failure(origin, Attempt::Token);
+            self.limits.record_failure(origin, attempt);
         }
         caller
     }
@@ -61,7 +95,7 @@ impl Authenticator {
         Some((Arc::clone(issuers), issuers.recently_verified(bearer.expose())?))
     }
 
-    async fn verify(&self, peer: &Peer, bearer: Bearer) -> Result<(Caller, AuthnState), BrokerError> {
+    async fn verify(&self, bearer: Bearer) -> Result<Verified, BrokerError> {
         let token = bearer.map_err(BrokerError::unauthenticated)?;
         let not_accepted =
             "the broker accepts no bearer tokens ([[authentication.jwt]] is not configured); call without one";
@@ -69,7 +103,7 @@ impl Authenticator {
         let not_accepted = || BrokerError::CallerUnauthenticated { problem: not_accepted, cause, retry_after: None };
         let issuers = self.issuers.as_ref().ok_or_else(not_accepted)?;
         let token = issuers.verify_signature(token.expose()).await.map_err(unauthenticated)?;
-        Self::accept(peer, (Arc::clone(issuers), token))
+        Ok((Arc::clone(issuers), token))
     }
 
     /// Returns the caller that a verified token names, which must be that of a client certificate.

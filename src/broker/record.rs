@@ -2,6 +2,7 @@
 
 use super::request::{CredentialRequest, RequestContext};
 use crate::audit::{Outcome, Record};
+use crate::caller::Via;
 use crate::registry::Region;
 
 /// Returns the record of a request with what is known before a decision; `policy` is the policy's name.
@@ -26,7 +27,8 @@ fn of_context<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -
     Record {
         request_id: context.id.to_string(),
         trace_id: context.trace_id.clone(),
-        caller: context.caller.to_string(),
+        caller: context.caller.job().to_string(),
+        via: context.caller.via().map(names).unwrap_or_default(),
         proof: context.caller.proof(),
         outcome,
         operation: None,
@@ -45,4 +47,8 @@ fn of_context<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -
         aws_request_id: None,
         count: None,
     }
+}
+
+fn names(via: &Via) -> Vec<String> {
+    via.brokers().iter().map(ToString::to_string).collect()
 }

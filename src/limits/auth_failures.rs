@@ -28,6 +28,8 @@ pub enum Attempt {
     Handshake,
     /// A bearer token, or a secret of the ECR API.
     Token,
+    /// A bearer token that a child broker forwards.
+    Forwarded,
     /// A call without any proof.
     Missing,
 }
@@ -109,7 +111,7 @@ mod tests {
         let RetryAfter(wait) = failures.check_origin(a, Attempt::Token).unwrap_err();
         assert!((DEFAULT_DELAY..=2 * DEFAULT_DELAY).contains(&wait), "{wait:?}");
         failures.check_origin(b, Attempt::Token).unwrap();
-        for other in [Attempt::Handshake, Attempt::Missing] {
+        for other in [Attempt::Handshake, Attempt::Forwarded, Attempt::Missing] {
             failures.check_origin(a, other).unwrap();
         }
         clock.advance(wait);

@@ -46,6 +46,8 @@ pub struct Admission {
     total: Arc<Usage>,
     resource: Resource,
     count: AtomicUsize,
+    /// The same for the child broker that forwards the caller.
+    of_broker: Option<Box<Self>>,
 }
 
 /// Counts of each resource in use.
@@ -69,6 +71,11 @@ impl UsageLimits {
     pub(super) fn new(settings: Settings, clock: Arc<dyn Clock>, hits: LimitHits) -> Self {
         let (total, total_log, callers) = (Arc::default(), Arc::default(), recent::cache(Principal::bytes));
         Self { maximums: Arc::new(Maximums::new(settings)), clock, total, total_log, hits, callers }
+    }
+
+    /// Returns the same limits of each caller, without the global ones: the callers that a broker forwards count there themselves.
+    pub(super) fn of_brokers(&self) -> Self {
+        Self { total: Arc::default(), ..self.clone() }
     }
 
     /// Registers the usage of all callers together.
@@ -206,7 +213,20 @@ impl Admission {
         let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
         caller.usage.of(resource).fetch_add(count, Ordering::Relaxed);
         total.of(resource).fetch_add(count, Ordering::Relaxed);
-        Self { caller, total, resource, count: AtomicUsize::new(count) }
+        Self { caller, total, resource, count: AtomicUsize::new(count), of_broker: None }
+    }
+
+    /// Holds the admission of the child broker that forwards the caller, too.
+    #[must_use]
+    pub fn beside(mut self, of_broker: Self) -> Self {
+        self.of_broker = Some(Box::new(of_broker));
+        self
+    }
+
+    /// Returns the admission of the child broker that forwards the caller.
+    #[must_use]
+    pub fn of_broker(&self) -> Option<&Self> {
+        self.of_broker.as_deref()
     }
 
     /// Takes over the count of another admission of the same caller.

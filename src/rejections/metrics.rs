@@ -17,6 +17,8 @@ labels! {
         Certificate = "certificate",
         /// Its bearer token was rejected.
         Token = "token",
+        /// The token of a caller that a child broker forwards was rejected.
+        Forwarded = "forwarded",
         /// It does not know the secret of the ECR API.
         Secret = "secret",
     }
@@ -39,6 +41,7 @@ impl Metrics {
             Kind::Unauthenticated(Proof::None, _) => Reason::NoProof,
             Kind::Unauthenticated(Proof::Certificate, _) => Reason::Certificate,
             Kind::Unauthenticated(Proof::Token, _) => Reason::Token,
+            Kind::Unauthenticated(Proof::Forwarded, _) => Reason::Forwarded,
             Kind::Unauthenticated(Proof::Secret, _) => Reason::Secret,
             Kind::Refused(_) | Kind::Misbehaved(_) | Kind::Failed(_) => return,
         };

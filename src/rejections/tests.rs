@@ -53,6 +53,7 @@ impl Recorded {
                 trace_id: None,
                 outcome: Outcome::Unauthenticated,
                 origin: "one".into(),
+                via: None,
                 proof: Proof::None,
                 reason: "",
             };

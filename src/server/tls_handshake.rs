@@ -123,6 +123,7 @@ impl TlsHandshake {
             trace_id: None,
             outcome: Outcome::Unauthenticated,
             origin: from.to_string(),
+            via: None,
             proof: Proof::Certificate,
             reason,
         };

@@ -138,6 +138,7 @@ impl EcrApi {
             trace_id: trace.map(|trace| trace.to_string()),
             outcome: Outcome::Unauthenticated,
             origin: Origin::AwsApi.to_string(),
+            via: None,
             proof: Proof::Secret,
             reason,
         };

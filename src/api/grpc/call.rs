@@ -10,7 +10,7 @@ use crate::api::request::MAX_DURATION;
 use crate::api::trace::trace_id;
 use crate::audit::Proof;
 use crate::authn::{AuthnState, Peer};
-use crate::caller::Caller;
+use crate::caller::{BrokerId, Caller};
 use crate::error::BrokerError;
 use crate::limits::Origin;
 use crate::rejections::RejectionRecorder;
@@ -37,6 +37,8 @@ pub(super) struct Call {
     pub(super) origin: Origin,
     /// What the call presents to prove who its caller is.
     pub(super) proof: Proof,
+    /// The child broker, by its client certificate, whose caller is unknown.
+    pub(super) child: Option<BrokerId>,
     /// Records the call's failures.
     pub(super) rejections: RejectionRecorder,
 }
@@ -60,8 +62,15 @@ impl Call {
             trace: trace_id(headers),
             origin,
             proof: proof(peer, has_token),
+            child: None,
             rejections,
         }
+    }
+
+    /// Returns the call as one of a child broker for a caller that is not known yet.
+    pub(super) fn forwarded(self) -> Self {
+        let child = self.caller.as_ref().ok().and_then(Caller::as_broker);
+        Self { proof: Proof::Forwarded, child, ..self }
     }
 }
 

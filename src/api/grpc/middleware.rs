@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use super::admitted::{AdmittedCall, Refusal};
 use super::anonymous;
 use super::call::Call;
+use super::forwarded;
 use super::methods::Method;
 use super::metrics;
 use super::status::{ErrorContext, to_status};
@@ -25,7 +26,7 @@ use crate::api::calls::Calls;
 use crate::api::request;
 use crate::api::trace::Tracing;
 use crate::authn::jwt::Issuers;
-use crate::authn::{self, Authenticator, Bearer, Peer};
+use crate::authn::{self, Authenticator, Bearer, Forwarded, Peer};
 use crate::error::BrokerError;
 use crate::limits::{Limits, Origin, Unproved, UnprovedCall};
 use crate::rejections::RejectionRecorder;
@@ -109,11 +110,12 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let method = Method::of(request.uri().path());
         let bearer = authn::take_bearer(request.headers_mut()).filter(|_| method.authenticated);
+        let forwarded = authn::take_forwarded(request.headers_mut()).filter(|_| method.authenticated);
         let (peer, rejections) = ((&self.peer, self.origin), self.middleware.rejections.clone());
         let call = Arc::new(Call::new(request.headers(), peer, bearer.is_some(), rejections));
         let span = trace::span(&self.middleware.tracing, method, request.headers(), &call);
         let in_flight = self.middleware.calls.begin(method, call.started);
-        let handler = self.handle(request, method, Arc::clone(&call), bearer);
+        let handler = self.handle(request, method, Arc::clone(&call), (bearer, forwarded));
         let outcome = request::run(handler, call.deadline, self.middleware.force_shutdown.clone());
         let response = outcome.map(move |outcome| {
             let response = match outcome {
@@ -137,7 +139,7 @@ impl<S> MiddlewareService<S> {
         mut request: Request<B>,
         method: &'static Method,
         call: Arc<Call>,
-        bearer: Option<Bearer>,
+        (bearer, forwarded): (Option<Bearer>, Option<Result<Forwarded, BrokerError>>),
     ) -> Handler<S::Future, impl Future<Output = Outcome> + use<S, B>>
     where
         S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -146,6 +148,14 @@ impl<S> MiddlewareService<S> {
     {
         if let Err(error) = check_headers(request.headers()) {
             return refuse(&(error, call));
+        }
+        if let Some(forwarded) = forwarded {
+            return Either::Right(Either::Right(Box::pin(self.with_forwarded(
+                request,
+                call,
+                forwarded,
+                bearer.is_some(),
+            ))));
         }
         let unproved = self.unproved.as_ref().filter(|connection| !connection.is_proved());
         match bearer {
@@ -202,6 +212,32 @@ impl<S> MiddlewareService<S> {
             }
             drop((slot, unproved));
             match AdmittedCall::admit(&middleware.authenticator.limits, call) {
+                Ok(admitted) => {
+                    request.extensions_mut().insert(admitted);
+                    inner.call(request).await
+                }
+                Err(refusal) => Ok(response_of(&refusal.0, &refusal.1)),
+            }
+        }
+    }
+
+    /// Verifies the caller that a child broker forwards. A peer without a certificate is refused unverified.
+    fn with_forwarded<B>(
+        &mut self,
+        mut request: Request<B>,
+        call: Arc<Call>,
+        forwarded: Result<Forwarded, BrokerError>,
+        has_token: bool,
+    ) -> impl Future<Output = Outcome> + use<S, B>
+    where
+        S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone,
+    {
+        let mut inner = self.take_inner();
+        let (middleware, peer, origin) = (self.middleware.clone(), self.peer.clone(), self.origin);
+        async move {
+            let (call, authenticator) = (Arc::unwrap_or_clone(call), &middleware.authenticator);
+            let admitted = forwarded::admit(authenticator, (&peer, origin), call, forwarded, has_token).await;
+            match admitted {
                 Ok(admitted) => {
                     request.extensions_mut().insert(admitted);
                     inner.call(request).await

@@ -21,6 +21,7 @@ pub(super) fn failure(error: &BrokerError, registry: Option<&str>, call: &Call) 
         trace_id = call.trace.map(field::display),
         caller = caller.map(field::display),
         origin = caller.is_none().then(|| field::display(call.origin)),
+        via = call.child.as_ref().filter(|_| caller.is_none()).map(field::display),
         reason = error.reason(),
         registry,
         error = %error,
@@ -37,6 +38,7 @@ fn audit(reason: &str, admitted: &Admitted, call: &Call) {
         trace_id: call.trace.map(|trace| trace.to_string()),
         outcome: Outcome::Unauthenticated,
         origin: call.origin.to_string(),
+        via: call.child.as_ref().map(ToString::to_string),
         proof: call.proof,
         reason,
     };
