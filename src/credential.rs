@@ -15,7 +15,7 @@ use crate::registry::{AccountId, Registry};
 
 mod origin;
 
-pub use self::origin::{Minter, SourceName, UnknownSource};
+pub use self::origin::{Minter, ParentName, SourceName, UnknownSource};
 
 /// The user name of every ECR password.
 pub const USERNAME: &str = "AWS";
@@ -261,8 +261,17 @@ impl Credential {
             account: account.or(self.account),
             minter: self.minter.clone(),
             upstream_request_id: self.upstream_request_id.clone(),
+            source: self.source.clone(),
             ..*self
         }
+    }
+
+    /// Ends the validity on the monotonic clock at `end`, if that is earlier. For another broker's credential: that broker counts what
+    /// is left on its own monotonic clock, and this machine's wall clock may be wrong (P14).
+    #[must_use]
+    pub fn ending_by(self, end: Duration) -> Self {
+        let end = Moment { steady: self.end.steady.min(end), ..self.end };
+        Self { end, ..self }
     }
 
     /// Sets the account whose registry AWS named with the token.
@@ -285,8 +294,8 @@ impl Credential {
 
     /// Returns the source that answered.
     #[must_use]
-    pub fn source(&self) -> SourceName {
-        self.source
+    pub fn source(&self) -> &SourceName {
+        &self.source
     }
 
     /// Sets the source's ID of the call that returned the credential.
@@ -474,6 +483,17 @@ mod tests {
         }
         let ahead = Credential::new(SourceName::Aws, "AWS", "x", at(60).wall, at(3600).wall, at(0)).expect("valid");
         assert_eq!(ahead.age(at(0)), Duration::ZERO, "the issuer's clock is ahead");
+    }
+
+    #[test]
+    fn p14_validity_of_another_broker_ends_on_the_clock_that_is_first() {
+        let of = |end: u64| {
+            from_token(&token("AWS:x"), 3600)
+                .expect("a valid token")
+                .ending_by(Duration::from_secs(end))
+                .remaining(at(0))
+        };
+        assert_eq!((of(60), of(7200)), (Duration::from_mins(1), HOUR));
     }
 
     #[test]

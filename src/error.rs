@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub use self::authn_cause::AuthnCause;
 pub use self::clock_skew::ClockSkew;
-pub use crate::credential::SourceName;
+pub use crate::credential::{ParentName, SourceName};
 use crate::quoted::Quoted;
 use crate::registry::RegistryError;
 
@@ -122,7 +122,7 @@ pub struct UpstreamError {
     pub source: SourceName,
     /// The call that failed.
     pub stage: Stage,
-    /// The source's error code.
+    /// The error code of AWS, or the reason of a parent broker that failed or denied the request.
     pub code: Option<String>,
     /// The region of the failed call.
     pub region: Option<String>,
@@ -160,19 +160,40 @@ pub enum FailureClass {
     Unavailable,
     /// An answer without a usable credential.
     InvalidResponse,
+    /// The parent broker does not allow the request to this broker, or does not accept its identity.
+    ParentDenied,
+    /// The parent broker is unreachable or fails.
+    ParentUnavailable,
+    /// The parent broker is at a limit, its general one or that of this broker.
+    Overloaded,
 }
 
 impl FailureClass {
     /// Returns whether the failure lasts until an operator changes permissions or settings, so that a retry does not help.
     #[must_use]
     pub fn is_permanent(self) -> bool {
-        matches!(self, Self::Denied | Self::Misconfigured)
+        matches!(self, Self::Denied | Self::ParentDenied | Self::Misconfigured)
     }
 
     /// Returns whether a cached credential must not outlive the failure. After a wrong setting it may: AWS revoked nothing.
     #[must_use]
     pub fn revokes_credentials(self) -> bool {
-        self == Self::Denied
+        matches!(self, Self::Denied | Self::ParentDenied)
+    }
+
+    /// Returns whether it is a failure of AWS or of a call to it. A parent broker may have made the call.
+    #[must_use]
+    pub fn is_of_aws(self) -> bool {
+        !matches!(self, Self::ParentDenied | Self::ParentUnavailable | Self::Overloaded)
+    }
+
+    /// Returns the class of a source that does not answer.
+    #[must_use]
+    pub fn unavailable(source: &SourceName) -> Self {
+        match source {
+            SourceName::Aws => Self::Unavailable,
+            SourceName::Parent(_) => Self::ParentUnavailable,
+        }
     }
 }
 
@@ -196,6 +217,27 @@ impl UpstreamError {
     #[must_use]
     pub fn aws(class: FailureClass) -> Self {
         Self::new(SourceName::Aws, class)
+    }
+
+    /// Returns the failure of a source that does not answer.
+    #[must_use]
+    pub fn unanswered(source: SourceName) -> Self {
+        let class = FailureClass::unavailable(&source);
+        Self::new(source, class)
+    }
+}
+
+impl UpstreamError {
+    /// Returns the error code of AWS, if it gave one.
+    #[must_use]
+    pub fn aws_code(&self) -> Option<&String> {
+        self.code.as_ref().filter(|_| self.class.is_of_aws())
+    }
+
+    /// Returns whether a parent broker did not answer at all. Only then another source may be asked instead.
+    #[must_use]
+    pub fn is_unreachable_parent(&self) -> bool {
+        self.class == FailureClass::ParentUnavailable && self.code.is_none()
     }
 }
 
@@ -238,6 +280,9 @@ impl BrokerError {
                 FailureClass::ClockSkewed => "AWS_CLOCK_SKEWED",
                 FailureClass::Unavailable => "AWS_UNAVAILABLE",
                 FailureClass::InvalidResponse => "AWS_RESPONSE_INVALID",
+                FailureClass::ParentDenied => "PARENT_DENIED",
+                FailureClass::ParentUnavailable => "PARENT_UNAVAILABLE",
+                FailureClass::Overloaded => "OVERLOADED",
             },
             Self::AuditUnavailable => "AUDIT_UNAVAILABLE",
             Self::QueueFull { .. } | Self::Overloaded { .. } => "OVERLOADED",
@@ -285,8 +330,17 @@ mod tests {
             FailureClass::ClockSkewed,
             FailureClass::Unavailable,
             FailureClass::InvalidResponse,
+            FailureClass::ParentDenied,
+            FailureClass::ParentUnavailable,
+            FailureClass::Overloaded,
         ];
-        let upstream = classes.map(|class| BrokerError::Upstream(UpstreamError::aws(class)));
+        let parent = || SourceName::Parent("central".parse().unwrap());
+        // What a parent relays of AWS has the text of AWS, and where it happened before it.
+        let classes_of_parent =
+            classes.into_iter().filter(|class| !class.is_of_aws() || *class == FailureClass::Misconfigured);
+        let of_parent = classes_of_parent.map(|class| BrokerError::Upstream(UpstreamError::new(parent(), class)));
+        let upstream =
+            classes.map(|class| BrokerError::Upstream(UpstreamError::aws(class))).into_iter().chain(of_parent);
         let own = [
             BrokerError::ProfileUnknown { profile: String::new(), known: String::new() },
             BrokerError::unauthenticated(""),
@@ -300,7 +354,7 @@ mod tests {
             BrokerError::Deadline,
             BrokerError::Internal,
         ];
-        upstream.into_iter().chain(own).collect()
+        upstream.chain(own).collect()
     }
 
     #[test]

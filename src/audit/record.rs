@@ -59,7 +59,7 @@ pub struct Record<'a> {
     pub expires: Option<Time>,
     /// The source that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<&'static str>,
+    pub source: Option<&'a str>,
     /// ARN of the role or user that minted the credential, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minted_by: Option<&'a str>,

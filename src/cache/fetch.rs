@@ -109,8 +109,8 @@ impl Fetcher {
 
     fn timed_out(&self) -> BrokerError {
         warn!(limit = %humantime::format_duration(self.timeout), "fetch timed out");
-        record_failure(FailureClass::Unavailable);
-        self.shared.failure(FailureClass::Unavailable)
+        record_failure(FailureClass::unavailable(&self.shared.source.identity().name()));
+        self.shared.unanswered()
     }
 
     fn check_fetched(&self, key: &CredentialKey, credential: Credential) -> Result<Credential, BrokerError> {

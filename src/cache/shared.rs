@@ -69,4 +69,9 @@ impl Shared {
     pub(super) fn failure(&self, class: FailureClass) -> BrokerError {
         UpstreamError::new(self.source.identity().name(), class).into()
     }
+
+    /// Returns the error of a source that did not answer in time.
+    pub(super) fn unanswered(&self) -> BrokerError {
+        UpstreamError::unanswered(self.source.identity().name()).into()
+    }
 }

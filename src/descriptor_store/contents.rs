@@ -1,6 +1,6 @@
 //! Cached credentials as bytes: the contents of a slot.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
@@ -27,6 +27,8 @@ pub(super) struct Stored<'a> {
     minter: Option<&'a str>,
     upstream_request_id: Option<&'a str>,
     password: &'a str,
+    /// End of the validity on the monotonic clock, of another broker's credential: it may be before the expiry.
+    end: Option<Duration>,
 }
 
 /// Opened contents.
@@ -94,6 +96,10 @@ fn write(writer: &mut Writer, kept: &KeptCredential, profile: Fingerprint) {
     writer.optional(credential.minter().arn());
     writer.optional(credential.upstream_request_id());
     writer.text(credential.password().expose());
+    // A version before parents existed drops the whole record, because it does not know the source.
+    if let SourceName::Parent(_) = credential.source() {
+        writer.duration(credential.end().steady);
+    }
 }
 
 /// Writes every part of a registry. Its host alone does not name one without an account.
@@ -147,7 +153,7 @@ impl<'a> Stored<'a> {
             Some(name) => Some(read_principal(name)?),
             None => None,
         };
-        let stored = Self {
+        let mut stored = Self {
             key: CredentialKey { registry, profile, caller },
             profile: Fingerprint::from_bytes(fields.array()?),
             refresh_at: fields.moment()?,
@@ -160,7 +166,11 @@ impl<'a> Stored<'a> {
             minter: fields.optional()?,
             upstream_request_id: fields.optional()?,
             password: fields.text()?,
+            end: None,
         };
+        if let SourceName::Parent(_) = stored.source {
+            stored.end = Some(fields.duration()?);
+        }
         fields.is_empty().then_some(stored)
     }
 
@@ -168,7 +178,8 @@ impl<'a> Stored<'a> {
     /// longer (P14).
     pub(super) fn credential(&self) -> Result<Credential, CredentialError> {
         let (issued, expires, received) = (self.issued, self.expires, self.received);
-        let credential = Credential::new(self.source, USERNAME, self.password, issued, expires, received)?;
+        let credential = Credential::new(self.source.clone(), USERNAME, self.password, issued, expires, received)?;
+        let credential = if let Some(end) = self.end { credential.ending_by(end) } else { credential };
         let minter = self.minter.map(Minter::known).unwrap_or_default();
         let request_id = self.upstream_request_id.map(str::to_owned);
         Ok(credential.for_account(self.account).minted_by(minter).with_upstream_request_id(request_id))

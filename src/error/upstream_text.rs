@@ -8,6 +8,8 @@ use super::{FailureClass, SourceName, Stage, UpstreamError};
 
 const ASK: &str = "ask the operator to look up the request id";
 const RETRY: &str = "retry shortly";
+/// What precedes the failure of a call that a parent broker made.
+const RELAYED: &str = "at the parent broker: ";
 const EXPIRED: &str = "AWS says that the broker's session or identity token has expired";
 
 /// A problem and its fix.
@@ -30,8 +32,14 @@ impl Text {
 }
 
 impl UpstreamError {
+    /// Returns whether the failure is AWS's, as a parent broker reported it.
+    fn is_relayed(&self) -> bool {
+        matches!(self.source, SourceName::Parent(_))
+            && self.class.is_of_aws()
+            && self.class != FailureClass::Misconfigured
+    }
+
     fn text(&self) -> Text {
-        let SourceName::Aws = self.source;
         match (self.class, self.code.as_deref()) {
             (FailureClass::Throttled, _) => Text::new("AWS throttles the broker's calls", RETRY),
             (FailureClass::Denied, code) => denial(code, self.stage),
@@ -49,6 +57,9 @@ impl UpstreamError {
             (FailureClass::ClockSkewed, Some(_)) => {
                 Text::new("AWS rejects the broker's clock", "set the clock of the broker's host")
             }
+            (FailureClass::Misconfigured, _) if self.source != SourceName::Aws => {
+                Text::new("a setting of this broker or of its parent broker is missing or wrong", ASK)
+            }
             (FailureClass::Misconfigured, _) => {
                 Text::new("AWS was not called: a setting of the broker is missing or wrong", ASK)
             }
@@ -56,6 +67,15 @@ impl UpstreamError {
             (FailureClass::Unavailable, Some(_)) => Text::new("AWS failed", RETRY),
             (FailureClass::InvalidResponse, None) => Text::new("AWS returned no usable credential", ASK),
             (FailureClass::InvalidResponse, Some(_)) => Text::new("AWS rejects the broker's request", ASK),
+            (FailureClass::ParentDenied, _) => Text::new(
+                "the parent broker denied this broker access",
+                "allow it in the parent's grants; its log has the reason",
+            ),
+            (FailureClass::ParentUnavailable, None) => {
+                Text::new("the parent broker is unreachable or does not answer", RETRY)
+            }
+            (FailureClass::ParentUnavailable, Some(_)) => Text::new("the parent broker failed", RETRY),
+            (FailureClass::Overloaded, _) => Text::new("the parent broker is at a limit", RETRY),
         }
     }
 }
@@ -102,6 +122,9 @@ fn refused_identity(code: &str) -> Text {
 impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Text { problem, names_region, fix } = self.text();
+        if self.is_relayed() {
+            f.write_str(RELAYED)?;
+        }
         f.write_str(problem)?;
         if let Some(region) = self.region.as_ref().filter(|_| names_region) {
             write!(f, " in {region}")?;
@@ -110,7 +133,7 @@ impl fmt::Display for UpstreamError {
             let subject = if self.class == FailureClass::ClockSkewed { "" } else { "and the broker's clock is " };
             write!(f, ", {subject}{skew}")?;
         }
-        if let Some(code) = &self.code {
+        if let Some(code) = self.aws_code() {
             write!(f, " ({code})")?;
         }
         write!(f, "; {fix}")
@@ -210,6 +233,25 @@ mod tests {
             assert_eq!(failure(class, code).to_string(), format!("{problem}; {fix}"), "{class:?} {code}");
             assert!(problem.len() + fix.len() <= 160, "{class:?} {code}: the inserted values have at most 50");
         }
+    }
+
+    #[test]
+    fn failure_of_a_parent_differs_from_one_that_it_relays() {
+        let source = SourceName::Parent("central".parse().unwrap());
+        let of = |class, code| UpstreamError { source: source.clone(), ..failure(class, code) }.to_string();
+        assert_eq!(
+            of(FailureClass::Throttled, "ThrottlingException"),
+            format!("at the parent broker: AWS throttles the broker's calls (ThrottlingException); {RETRY}")
+        );
+        assert_eq!(
+            of(FailureClass::ParentUnavailable, ""),
+            format!("the parent broker is unreachable or does not answer; {RETRY}")
+        );
+        assert_eq!(
+            of(FailureClass::ParentUnavailable, "AUDIT_UNAVAILABLE"),
+            format!("the parent broker failed; {RETRY}"),
+            "a reason of the parent is not an error code of AWS"
+        );
     }
 
     #[test]

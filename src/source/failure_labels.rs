@@ -15,6 +15,9 @@ macro_rules! failure_labels {
                 ClockSkewed = "clock_skewed",
                 Unavailable = "unavailable",
                 InvalidResponse = "invalid_response",
+                ParentDenied = "parent_denied",
+                ParentUnavailable = "parent_unavailable",
+                Overloaded = "overloaded",
                 $($(#[$about_value])* $value = $text),*
             }
         }
@@ -30,6 +33,9 @@ macro_rules! failure_labels {
                     FailureClass::ClockSkewed => Self::ClockSkewed,
                     FailureClass::Unavailable => Self::Unavailable,
                     FailureClass::InvalidResponse => Self::InvalidResponse,
+                    FailureClass::ParentDenied => Self::ParentDenied,
+                    FailureClass::ParentUnavailable => Self::ParentUnavailable,
+                    FailureClass::Overloaded => Self::Overloaded,
                 }
             }
         }

@@ -14,7 +14,7 @@ use crate::registry;
 
 labels! {
     /// The source of a call.
-    enum Source: "source" { Aws = "aws" }
+    enum Source: "source" { Aws = "aws", Parent = "parent" }
 }
 
 labels! {
@@ -55,7 +55,7 @@ impl Metrics {
     }
 
     /// Begins a call. One that is given up counts as unavailable.
-    pub(super) fn begin(&self, source: SourceName, service: Service) -> Call<'_> {
+    pub(super) fn begin(&self, source: &SourceName, service: Service) -> Call<'_> {
         let (labels, started) = ((source.into(), service), Instant::now());
         Call { metrics: self, labels, started, result: CallResult::Unavailable }
     }
@@ -95,10 +95,11 @@ impl CallResult {
     }
 }
 
-impl From<SourceName> for Source {
-    fn from(name: SourceName) -> Self {
+impl From<&SourceName> for Source {
+    fn from(name: &SourceName) -> Self {
         match name {
             SourceName::Aws => Self::Aws,
+            SourceName::Parent(_) => Self::Parent,
         }
     }
 }
@@ -106,7 +107,7 @@ impl From<SourceName> for Source {
 /// Exposes the state of the calls of `source` in each region.
 pub fn expose_regions(source: Arc<dyn CredentialSource>, registry: &mut Registry) {
     registry.on_scrape(move |scrape| {
-        let name = Source::VALUES[Source::from(source.identity().name()).index()];
+        let name = Source::VALUES[Source::from(&source.identity().name()).index()];
         let mut regions = BTreeMap::new();
         for region in source.regions() {
             let of_label = regions.entry(region_label(region.region.as_ref()));

@@ -48,13 +48,14 @@ fn code(error: &BrokerError) -> (StatusCode, &'static str) {
             throttled
         }
         BrokerError::Upstream(failure) => match failure.class {
-            FailureClass::Denied => denied,
-            FailureClass::Throttled => throttled,
+            FailureClass::Denied | FailureClass::ParentDenied => denied,
+            FailureClass::Throttled | FailureClass::Overloaded => throttled,
             FailureClass::NoCredentials
             | FailureClass::Misconfigured
             | FailureClass::ClockSkewed
             | FailureClass::InvalidResponse
-            | FailureClass::Unavailable => failed,
+            | FailureClass::Unavailable
+            | FailureClass::ParentUnavailable => failed,
         },
         BrokerError::AuditUnavailable | BrokerError::ShuttingDown | BrokerError::Deadline | BrokerError::Internal => {
             failed
@@ -101,6 +102,9 @@ mod tests {
             (upstream(FailureClass::ClockSkewed), 500, "ServerException"),
             (upstream(FailureClass::InvalidResponse), 500, "ServerException"),
             (upstream(FailureClass::Unavailable), 500, "ServerException"),
+            (upstream(FailureClass::ParentDenied), 400, "AccessDeniedException"),
+            (upstream(FailureClass::ParentUnavailable), 500, "ServerException"),
+            (upstream(FailureClass::Overloaded), 400, "ThrottlingException"),
             (BrokerError::AuditUnavailable, 500, "ServerException"),
             (BrokerError::ShuttingDown, 500, "ServerException"),
             (BrokerError::Deadline, 500, "ServerException"),

@@ -11,7 +11,7 @@ use super::call::Call;
 use super::record;
 use crate::broker::CredentialRequest;
 use crate::credential::ProfileName;
-use crate::error::{AuthnCause, BrokerError, FailureClass};
+use crate::error::{AuthnCause, BrokerError, FailureClass, UpstreamError};
 use crate::request_id::RequestId;
 
 mod size;
@@ -131,13 +131,14 @@ fn code(error: &BrokerError) -> Code {
         BrokerError::CallerNotAllowed => Code::PermissionDenied,
         BrokerError::ValidityUnsatisfiable { .. } => Code::FailedPrecondition,
         BrokerError::Upstream(failure) => match failure.class {
-            FailureClass::Throttled => Code::ResourceExhausted,
-            FailureClass::Denied => Code::PermissionDenied,
+            FailureClass::Throttled | FailureClass::Overloaded => Code::ResourceExhausted,
+            FailureClass::Denied | FailureClass::ParentDenied => Code::PermissionDenied,
             FailureClass::Misconfigured => Code::FailedPrecondition,
             FailureClass::NoCredentials
             | FailureClass::ClockSkewed
             | FailureClass::Unavailable
-            | FailureClass::InvalidResponse => Code::Unavailable,
+            | FailureClass::InvalidResponse
+            | FailureClass::ParentUnavailable => Code::Unavailable,
         },
         BrokerError::Overloaded { .. } | BrokerError::QueueFull { .. } | BrokerError::CallerRateLimited { .. } => {
             Code::ResourceExhausted
@@ -180,7 +181,7 @@ fn metadata(error: &BrokerError, context: &ErrorContext) -> HashMap<String, Stri
         ("account_id", context.account.as_ref()),
         ("region", context.region.as_ref()),
         ("profile", profile.as_ref()),
-        ("aws_error_code", upstream.and_then(|failure| failure.code.as_ref())),
+        ("aws_error_code", upstream.and_then(UpstreamError::aws_code)),
         ("aws_request_id", upstream.and_then(|failure| failure.request_id.as_ref())),
     ];
     known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()

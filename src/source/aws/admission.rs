@@ -82,7 +82,7 @@ impl<S: CredentialSource> AdmissionControl<S> {
         for attempt in 1..MAX_ATTEMPTS {
             match self.source.fetch(request).await {
                 Err(FetchError::Upstream(failure)) if is_transient(&failure) && bulkhead.retry_budget.withdraw() => {
-                    debug!(attempt, "AWS call failed, retrying");
+                    debug!(attempt, "upstream call failed, retrying");
                     request.progress.retry(failure);
                     // Full jitter: calls that failed together must not retry together.
                     sleep(jitter::up_to(FIRST_BACKOFF * 2_u32.pow(attempt - 1))).await;
@@ -94,10 +94,11 @@ impl<S: CredentialSource> AdmissionControl<S> {
     }
 
     fn timed_out(&self) -> UpstreamError {
-        let limit = self.source.fetch_budget();
-        warn!(limit = %humantime::format_duration(limit), "AWS call timed out");
-        record_failure(FailureClass::Unavailable);
-        UpstreamError::new(self.source.identity().name(), FailureClass::Unavailable)
+        let (source, limit) = (self.source.identity().name(), self.source.fetch_budget());
+        warn!(source = source.id(), limit = %humantime::format_duration(limit), "upstream call timed out");
+        let failure = UpstreamError::unanswered(source);
+        record_failure(failure.class);
+        failure
     }
 
     /// Returns the region's bulkhead. A bulkhead with calls in flight, or with paced calls, is never evicted.

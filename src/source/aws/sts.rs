@@ -48,7 +48,7 @@ pub(super) async fn measured<T, E>(
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let measured = metrics.begin(SourceName::Aws, Service::Sts);
+    let measured = metrics.begin(&SourceName::Aws, Service::Sts);
     let result = call.await;
     measured.end(result.as_ref().map_or_else(|error| classify(error).into(), |_| CallResult::Ok));
     result

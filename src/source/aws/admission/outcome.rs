@@ -1,14 +1,14 @@
 //! Outcome of a call, for pacing and for the concurrency limit.
 
-use crate::error::FailureClass;
+use crate::error::{FailureClass, SourceName};
 use crate::source::FetchError;
 
-/// Whether AWS admitted a call or throttled it.
+/// Whether the source admitted a call or throttled it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// AWS answered with a credential or a denial.
+    /// The source answered with a credential or a denial.
     Admitted,
-    /// AWS throttled the call.
+    /// The source throttled the call.
     Throttled,
     /// The call got no answer, or a server error.
     Unanswered,
@@ -21,9 +21,11 @@ impl Outcome {
         match result {
             Ok(_) => Self::Admitted,
             Err(FetchError::Upstream(failure)) => match failure.class {
-                FailureClass::Denied => Self::Admitted,
-                FailureClass::Throttled => Self::Throttled,
-                FailureClass::Unavailable => Self::Unanswered,
+                FailureClass::Denied | FailureClass::ParentDenied => Self::Admitted,
+                // A parent broker that AWS throttles has other credentials cached: its own calls are paced already.
+                FailureClass::Throttled if failure.source != SourceName::Aws => Self::Admitted,
+                FailureClass::Throttled | FailureClass::Overloaded => Self::Throttled,
+                FailureClass::Unavailable | FailureClass::ParentUnavailable => Self::Unanswered,
                 FailureClass::NoCredentials
                 | FailureClass::Misconfigured
                 | FailureClass::ClockSkewed
