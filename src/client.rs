@@ -22,6 +22,8 @@ mod connection;
 mod connector;
 mod diagnose;
 mod dialer;
+#[cfg(feature = "server")]
+pub(crate) mod direct;
 mod error_chain;
 mod failure;
 mod grants_text;

@@ -20,6 +20,7 @@ use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
 
 pub mod aws;
+pub mod broker;
 mod failure_labels;
 pub mod instrumented;
 pub mod measured;

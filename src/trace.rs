@@ -39,6 +39,13 @@ impl SpanIdentity {
         span.add_link(self.0.clone());
     }
 
+    /// Returns the value of W3C's `traceparent`, by which another program's spans join this one.
+    #[must_use]
+    pub fn traceparent(&self) -> String {
+        let (trace, span, flags) = (self.0.trace_id(), self.0.span_id(), self.0.trace_flags().to_u8());
+        format!("00-{trace}-{span}-{flags:02x}")
+    }
+
     /// Returns the trace ID in hex.
     #[must_use]
     pub fn trace_id(&self) -> String {

@@ -30,7 +30,7 @@ pub struct AddressError(String);
 
 impl Address {
     /// Returns the URI of requests. Over a Unix socket its host has no meaning.
-    pub(super) fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         match self {
             Self::Plain(authority) => format!("http://{authority}"),
             Self::Tls(authority) => format!("https://{authority}"),
@@ -38,7 +38,7 @@ impl Address {
         }
     }
 
-    pub(super) fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
@@ -49,7 +49,7 @@ impl Address {
     }
 
     /// Returns whether the network can read the traffic.
-    pub(super) fn is_plaintext(&self) -> bool {
+    pub(crate) fn is_plaintext(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn open(endpoint: &Endpoint, address: Address) -> Result<Channe
     }
 }
 
-async fn socket(path: PathBuf) -> io::Result<TokioIo<UnixStream>> {
+pub(super) async fn socket(path: PathBuf) -> io::Result<TokioIo<UnixStream>> {
     match UnixStream::connect(&path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_socket(&path) => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket"))

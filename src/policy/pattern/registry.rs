@@ -103,7 +103,8 @@ impl RegistryPattern {
     }
 
     /// Returns whether the pattern covers the registry. An unknown account is covered only by a pattern for every account.
-    pub(in crate::policy) fn covers(&self, registry: &Registry) -> bool {
+    #[must_use]
+    pub fn covers(&self, registry: &Registry) -> bool {
         match (self, registry) {
             (Self::Public, Registry::Public { .. }) => true,
             (Self::Private { accounts, regions }, Registry::Private(private)) => {

@@ -1,0 +1,303 @@
+//! A parent broker as a credential source: the broker's own API over a pool of long-lived connections.
+//!
+//! An address that does not answer is left aside for a while, and the next one is called at once. Only the parent decides about the
+//! registry: its answer is final for this fetch, also if it is an error.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+use tracing::{Span, field, warn};
+
+use self::answer::CallTimes;
+use self::node::{Link, Node};
+use self::pool::Pool;
+use self::verdict::Verdict;
+use super::span::record_failure;
+use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity, SourceStatus};
+use crate::client::Failure;
+use crate::clock::Clock;
+use crate::credential::{Credential, ParentName};
+use crate::error::{FailureClass, SourceName, UpstreamError};
+use crate::pb::GetRegistryCredentialsResponse;
+use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
+use crate::quoted::Quoted;
+use crate::sync::lock;
+
+mod answer;
+mod files;
+mod node;
+mod pool;
+mod request;
+mod settings;
+mod verdict;
+
+pub use self::settings::{Fallback, Settings};
+
+/// Time limit of a fetch over all addresses. It is below the 30 s of a broker's calls, so that a parent that hangs is found out.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time of a fetch beside its calls, so that this source reports its own timeout first.
+const GRACE: Duration = Duration::from_secs(1);
+/// Size limit of a message: the largest password has 48 KiB.
+const MAX_MESSAGE: usize = 256 * 1024;
+
+/// A parent broker. A clone shares its connections.
+#[derive(Debug, Clone)]
+pub struct ParentBroker {
+    name: ParentName,
+    pool: Arc<Pool>,
+    clock: Arc<dyn Clock>,
+    /// Why the last check found that the files of this broker's identity cannot be used.
+    problems: Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+/// A connection to one address of a parent, with the identity of this broker.
+#[derive(Debug)]
+pub struct ParentConnection {
+    node: Arc<Node>,
+    link: Link,
+    pool: Arc<Pool>,
+}
+
+/// How a try at one node ended.
+enum Try {
+    Answered(Result<Credential, FetchError>),
+    /// The node does not answer. Another one may.
+    Unanswered(UpstreamError),
+}
+
+impl ParentBroker {
+    /// Returns the parent. Opens no connection yet.
+    #[must_use]
+    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
+        Self { name: settings.name.clone(), pool: Arc::new(Pool::new(settings)), clock, problems: Arc::default() }
+    }
+
+    /// Returns the parent's name.
+    #[must_use]
+    pub fn name(&self) -> &ParentName {
+        &self.name
+    }
+
+    /// Returns the number of known addresses, and of those that are left aside because they did not answer.
+    #[must_use]
+    pub fn addresses(&self) -> (usize, usize) {
+        self.pool.counts()
+    }
+
+    /// Returns a connection to an address that accepts one, for a stream. Each call begins at another address.
+    ///
+    /// # Errors
+    /// No address accepts a connection.
+    pub async fn connection(&self) -> Result<ParentConnection, UpstreamError> {
+        for node in self.pool.nodes().await {
+            match node.link().await {
+                Ok((link, _)) => return Ok(ParentConnection { node, link, pool: Arc::clone(&self.pool) }),
+                Err(why) => node.failed(&why),
+            }
+        }
+        Err(self.unanswered())
+    }
+
+    /// Calls the nodes in turn until one answers. If none does, those that a name has got meanwhile.
+    async fn fetch_from_any(&self, request: &FetchRequest) -> Result<Credential, FetchError> {
+        let deadline = request.deadline.min(Instant::now() + CALL_TIMEOUT);
+        let (mut tried, mut failure) = (Vec::new(), self.unanswered());
+        let mut nodes = self.pool.nodes().await;
+        for _ in 0..2 {
+            for node in nodes {
+                match self.fetch_from(&node, request, deadline).await {
+                    Try::Answered(result) => return result,
+                    Try::Unanswered(error) => failure = error,
+                }
+                tried.push(node);
+                if Instant::now() >= deadline {
+                    return Err(failure.into());
+                }
+            }
+            nodes = timeout_at(deadline, self.pool.others_than(&tried)).await.unwrap_or_default();
+        }
+        Err(failure.into())
+    }
+
+    /// Calls one node; a second time if an open connection turns out to be lost. Most are lost at their maximum age.
+    async fn fetch_from(&self, node: &Arc<Node>, request: &FetchRequest, deadline: Instant) -> Try {
+        for _ in 0..2 {
+            let (link, is_new) = match timeout_at(deadline, node.link()).await {
+                Ok(Ok(link)) => link,
+                Ok(Err(why)) => {
+                    node.failed(&why);
+                    return Try::Unanswered(self.unanswered());
+                }
+                Err(_) => return Try::Unanswered(self.unanswered()),
+            };
+            let connection = ParentConnection { node: Arc::clone(node), link, pool: Arc::clone(&self.pool) };
+            let failure = match self.call(&connection, request, deadline).await {
+                Ok(credential) => {
+                    node.answered();
+                    return Try::Answered(Ok(credential));
+                }
+                Err(CallError::Local(error)) => return Try::Answered(Err(error.into())),
+                Err(CallError::Of(failure)) => failure,
+            };
+            match verdict::of(&self.name, &failure) {
+                Verdict::Answered(error) => {
+                    node.answered();
+                    self.log_answer(&failure);
+                    return Try::Answered(Err(error));
+                }
+                Verdict::Lost(_) if !is_new => node.drop_link(&connection.link),
+                Verdict::Lost(error) | Verdict::Elsewhere(error) => {
+                    connection.failed(&failure.to_string());
+                    return Try::Unanswered(error);
+                }
+            }
+        }
+        Try::Unanswered(self.unanswered())
+    }
+
+    async fn call(
+        &self,
+        connection: &ParentConnection,
+        request: &FetchRequest,
+        deadline: Instant,
+    ) -> Result<Credential, CallError> {
+        let sent = self.clock.now();
+        let message = connection.request(request::message(request)).await;
+        let mut message = message.map_err(|why| CallError::Local(self.misconfigured(&why)))?;
+        message.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        request::add_trace(message.metadata_mut());
+        let answer = finish(connection.service().get_registry_credentials(message), deadline).await;
+        let answer = answer.map_err(CallError::Of)?;
+        let times = CallTimes { sent, received: self.clock.now() };
+        answer::credential(self.source(), &request.key, answer, times).map_err(|why| {
+            warn!(parent = %self.name, why, "parent's answer refused");
+            CallError::Local(UpstreamError::new(self.source(), FailureClass::InvalidResponse))
+        })
+    }
+
+    fn source(&self) -> SourceName {
+        SourceName::Parent(self.name.clone())
+    }
+
+    fn unanswered(&self) -> UpstreamError {
+        UpstreamError::unanswered(self.source())
+    }
+
+    /// Returns the failure of a file of this broker's own.
+    fn misconfigured(&self, why: &str) -> UpstreamError {
+        warn!(parent = %self.name, why, "parent not called");
+        UpstreamError::new(self.source(), FailureClass::Misconfigured)
+    }
+
+    /// Logs an error of the parent with its request ID, by which the parent's log has the reason.
+    fn log_answer(&self, failure: &Failure) {
+        let Failure { code, reason, request_id, message, .. } = failure;
+        let (reason, request_id) = (reason.as_deref().map(Quoted), request_id.as_deref().map(Quoted));
+        let (reason, request_id) = (reason.map(field::display), request_id.map(field::display));
+        warn!(parent = %self.name, ?code, reason, parent_request_id = request_id, message = %Quoted(message), "parent call failed");
+    }
+}
+
+/// Why a call has no credential.
+enum CallError {
+    /// Before or after the call.
+    Local(UpstreamError),
+    Of(Failure),
+}
+
+/// Waits for a call until its deadline. tonic's own timeout ends with the response headers and leaves the body without one.
+async fn finish(
+    call: impl Future<Output = Result<Response<GetRegistryCredentialsResponse>, Status>>,
+    deadline: Instant,
+) -> Result<GetRegistryCredentialsResponse, Failure> {
+    let response = timeout_at(deadline, call).await.map_err(|_| Failure::timed_out())?;
+    Ok(response?.into_inner())
+}
+
+impl ParentConnection {
+    /// Returns the parent's service.
+    #[must_use]
+    pub fn service(&self) -> RegistryCredentialsServiceClient<Channel> {
+        RegistryCredentialsServiceClient::new(self.link.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Returns a request with this broker's token, as its file has it now.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub async fn request<T>(&self, message: T) -> Result<Request<T>, String> {
+        let mut request = Request::new(message);
+        if let Some(token) = self.pool.files().authorization().await? {
+            request.metadata_mut().insert("authorization", token);
+        }
+        Ok(request)
+    }
+
+    /// Records that the address does not answer any more: it is left aside for a while, and its next connection is a new one.
+    pub fn failed(&self, why: &str) {
+        self.node.drop_link(&self.link);
+        self.node.failed(why);
+    }
+
+    /// Records that the address answers.
+    pub fn answered(&self) {
+        self.node.answered();
+    }
+}
+
+impl CredentialSource for ParentBroker {
+    fn identity(&self) -> &dyn SourceIdentity {
+        self
+    }
+
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
+        Box::pin(async {
+            let result = self.fetch_from_any(request).await;
+            if let Err(FetchError::Upstream(failure)) = &result {
+                Span::current().record("aws.error_code", failure.aws_code());
+                record_failure(failure.class);
+            }
+            result
+        })
+    }
+
+    /// Admission control counts the calls.
+    fn regions(&self) -> Vec<RegionStatus> {
+        Vec::new()
+    }
+
+    fn fetch_budget(&self) -> Duration {
+        CALL_TIMEOUT + GRACE
+    }
+}
+
+/// The identity by which this broker calls the parent: its certificate or token. An outage of the parent does not end it.
+impl SourceIdentity for ParentBroker {
+    fn name(&self) -> SourceName {
+        self.source()
+    }
+
+    fn status(&self) -> SourceStatus {
+        if lock(&self.problems).is_empty() { SourceStatus::Ready } else { SourceStatus::NoCredentials }
+    }
+
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        Box::pin(async {
+            let problems = self.pool.files().problems().await;
+            *lock(&self.problems) = problems.into_iter().map(|why| format!("parent {}: {why}", self.name)).collect();
+            self.status()
+        })
+    }
+
+    fn problems(&self) -> Vec<String> {
+        lock(&self.problems).clone()
+    }
+
+    /// The files say nothing that a fetch needs.
+    fn expires(&self) -> Option<SystemTime> {
+        None
+    }
+}
