@@ -12,10 +12,11 @@ pub use self::print::{effective, effective_json, fingerprint};
 pub use self::sources::Sources;
 
 use self::reader::Reader;
-use self::sections::{aliases, aws, limits, policy, profiles, server};
+use self::sections::{aliases, aws, limits, parents, policy, profiles, server};
 use self::settings::{Audit, Cache};
 use crate::audit;
 use crate::cache;
+use crate::source::broker::profiles_of;
 
 mod aws_files;
 mod check;
@@ -59,6 +60,9 @@ impl Config {
 
     fn read(reader: &mut Reader<'_>) -> Self {
         let profiles = profiles::read(reader);
+        let parents = parents::read(reader);
+        let known: Vec<_> =
+            profiles.iter().map(|profile| &profile.name).cloned().chain(profiles_of(&parents)).collect();
         let Cache {
             refresh_after,
             safety_margin,
@@ -74,7 +78,7 @@ impl Config {
         let settings::Metrics { per_key } = settings::Metrics::read(reader);
         let server = server::read(reader);
         let max_exposed_keys = if per_key { server.ops_max_keys } else { 0 };
-        let (policy, grant_files) = policy::read(reader, &profiles);
+        let (policy, grant_files) = policy::read(reader, &known);
         let Audit { output, reserve } = Audit::read(reader);
         let (limits, denials_recorded_per_second) = limits::read(reader);
         Self {
@@ -92,6 +96,7 @@ impl Config {
             audit: output.map(|output| audit::Settings { output, reserve }),
             log: Log { filter, format },
             aws,
+            parents,
         }
     }
 }

@@ -45,6 +45,19 @@ pub enum Attribution {
 }
 
 impl Profile {
+    /// Returns a profile that a parent broker has: the parent knows its roles and access.
+    #[must_use]
+    pub fn of_parent(name: ProfileName) -> Self {
+        Self {
+            name,
+            role_chain: Vec::new(),
+            access: Access::Pull,
+            repositories: Vec::new(),
+            attribution: Attribution::Broker,
+            source_identity: false,
+        }
+    }
+
     /// Returns whether the profile serves only registries whose account is known.
     #[must_use]
     pub fn needs_account(&self) -> bool {

@@ -11,6 +11,7 @@ use crate::registry::Registry;
 
 mod caller_limits;
 mod listeners;
+mod parents;
 
 /// Calls to AWS for registries that are kept warm. ECR accepts 500 a second in a region, and requests need some of them.
 const MAX_REFRESHES_PER_SECOND: f64 = 10.0;
@@ -18,6 +19,7 @@ const MAX_REFRESHES_PER_SECOND: f64 = 10.0;
 /// Reports settings that are valid alone and wrong together.
 pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     listeners::check(config, reader);
+    parents::check(config, reader);
     check_observe(config, reader);
     check_in_flight(config, reader);
     check_watch_memory(config, reader);

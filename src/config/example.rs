@@ -44,6 +44,23 @@ pub(super) const CALLER_LIMITS: &str = r#"
 # watch_memory_per_caller = "60MiB"
 "#;
 
+pub(super) const PARENT: &str = r#"
+# Parent brokers: other brokers that this one asks instead of AWS (docs/parents.md). The first entry
+# that covers a registry and profile is asked; the rest goes to AWS. Plaintext is for loopback only.
+# profiles: the parent's profiles that grants may name; "default": what the parent's grants choose.
+# fallback: "aws" asks AWS while the parent is unreachable; "none" (the default) does not.
+# [[parents]]
+# name = "central"
+# addresses = ["https://broker.example:50051"]
+# tls_ca = "/etc/ecr-broker/ca.pem"
+# tls_cert = "/etc/ecr-broker/node.pem"
+# tls_key = "/etc/ecr-broker/node.key"
+# token_file = "/run/secrets/ecr-broker/token"
+# registries = [{ accounts = ["*"], regions = ["*"] }, { public = true }]
+# profiles = ["default"]
+# fallback = "none"
+"#;
+
 pub(super) const PROFILE: &str = r#"
 # Profiles: the roles by which a credential is requested, and its permissions. Grants name
 # profiles. The profile "default" is the broker's own identity with all its permissions.
@@ -86,7 +103,7 @@ pub(super) const GRANT: &str = r#"
 #[must_use]
 pub fn example() -> String {
     let sections: Vec<_> = SECTIONS.iter().map(section).collect();
-    [INCLUDE, &sections.join("\n"), ALIAS, ISSUER, CALLER_LIMITS, PROFILE, GRANT].concat()
+    [INCLUDE, &sections.join("\n"), ALIAS, ISSUER, CALLER_LIMITS, PARENT, PROFILE, GRANT].concat()
 }
 
 fn section(section: &Section) -> String {

@@ -12,12 +12,15 @@ use crate::audit;
 use crate::authn::{jwt, tls};
 use crate::cache;
 use crate::caller::DnsName;
+use crate::credential::ProfileName;
 use crate::limits;
-use crate::policy::Policy;
 use crate::policy::lint::AcceptedIdentities;
+use crate::policy::{Policy, RegistryPattern};
+use crate::profile::Profile;
 use crate::registry::{Aliases, Registry};
 use crate::server;
 use crate::source::aws;
+use crate::source::broker::{self, Fallback};
 
 /// A configuration that passed every check.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct Config {
     pub server: Server,
     /// AWS endpoints, timeouts and profiles.
     pub aws: aws::Settings,
+    /// Brokers that this broker asks instead of AWS. The first that covers a registry and profile is asked.
+    pub parents: Vec<broker::Settings>,
     /// Credential cache.
     pub cache: cache::Settings,
     /// What has its own token.
@@ -133,10 +138,29 @@ impl Config {
     /// The missing setting.
     pub fn check_region(&self) -> Result<(), Vec<Diagnostic>> {
         let aws = &self.aws;
-        if aws.region.is_some() || !aws.needs_region || !aws.imds_disabled {
+        if aws.region.is_some() || !aws.needs_region || !aws.imds_disabled || !self.needs_aws() {
             return Ok(());
         }
         Err(vec![Diagnostic { place: "aws.region".to_owned(), problem: aws::NO_REGION.to_owned() }])
+    }
+
+    /// Returns whether AWS serves anything: own profiles, what no parent covers, or what it serves while a parent is unreachable.
+    #[must_use]
+    pub fn needs_aws(&self) -> bool {
+        let default = ProfileName::default_profile();
+        let is_covered = |pattern| self.parents.iter().any(|parent| parent.covers_all(&pattern, &default));
+        let has_fallback = self.parents.iter().any(|parent| parent.fallback == Fallback::Aws);
+        let all_covered = [RegistryPattern::every_private(), RegistryPattern::Public].into_iter().all(is_covered);
+        has_fallback || !self.aws.profiles.is_empty() || !all_covered
+    }
+
+    /// Returns the profiles that grants may name beside `default`: the broker's own, then those that only parents know.
+    #[must_use]
+    pub fn profiles(&self) -> Vec<Profile> {
+        let own = &self.aws.profiles;
+        let of_parents =
+            broker::profiles_of(&self.parents).filter(|name| own.iter().all(|profile| profile.name != *name));
+        own.iter().cloned().chain(of_parents.map(Profile::of_parent)).collect()
     }
 
     /// Returns the kinds of authentication that the broker accepts.

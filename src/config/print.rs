@@ -11,6 +11,7 @@ use super::reader::{Origin, Reader};
 use super::sections::aliases::ALIASES;
 use super::sections::issuers::ISSUERS;
 use super::sections::limits::callers::CALLERS;
+use super::sections::parents::PARENTS;
 use super::setting::SettingMeta;
 use super::settings::SECTIONS;
 use super::sources::Sources;
@@ -67,7 +68,7 @@ fn line(setting: &SettingMeta, reader: &Reader<'_>) -> String {
     }
 }
 
-/// Returns the issuers, limits of callers, aliases, profiles and grants of the files.
+/// Returns the issuers, limits of callers, parents, aliases, profiles and grants of the files.
 fn lists(reader: &Reader<'_>) -> String {
     let mut text: String = in_main(reader.file()).map(|table| table.to_string()).collect();
     for document in reader.documents() {
@@ -88,8 +89,9 @@ fn lists_of(table: &Table) -> Table {
 
 /// Returns the lists that only the main file can have.
 fn in_main(file: &Table) -> impl Iterator<Item = Table> {
-    let lists = [list_of(file, "authentication", &ISSUERS), list_of(file, "limits", &CALLERS), aliases(file)];
-    lists.into_iter().flatten()
+    let of = |key: &str| Some(Table::from_iter([(key.to_owned(), file.get(key)?.clone())]));
+    let inner = [list_of(file, "authentication", &ISSUERS), list_of(file, "limits", &CALLERS)];
+    inner.into_iter().chain([of(PARENTS.key), of(ALIASES)]).flatten()
 }
 
 /// Returns a list that is part of a section.
@@ -97,8 +99,4 @@ fn list_of(file: &Table, section: &str, list: &List) -> Option<Table> {
     let tables = file.get(section)?.get(list.key)?.clone();
     let table = Table::from_iter([(list.key.to_owned(), tables)]);
     Some(Table::from_iter([(section.to_owned(), Value::Table(table))]))
-}
-
-fn aliases(file: &Table) -> Option<Table> {
-    Some(Table::from_iter([(ALIASES.to_owned(), file.get(ALIASES)?.clone())]))
 }

@@ -8,6 +8,7 @@ use super::model::Config;
 use super::sections::grants::GRANTS;
 use super::sections::issuers::ISSUERS;
 use super::sections::limits::callers::CALLERS;
+use super::sections::parents::PARENTS;
 use super::sections::profiles::PROFILES;
 use super::setting::{Section, SettingMeta};
 use super::settings::SECTIONS;
@@ -73,7 +74,7 @@ fn settings_page_matches_the_settings_table() {
 #[test]
 fn settings_page_explains_every_key_of_the_lists() {
     let page = page();
-    for List { heading, keys, .. } in [GRANTS, PROFILES, ISSUERS, CALLERS] {
+    for List { heading, keys, .. } in [GRANTS, PROFILES, ISSUERS, CALLERS, PARENTS] {
         let part = part(&page, &format!("`[[{heading}]]`"));
         for key in keys {
             assert!(part.contains(&format!("- `{key}`: ")), "[[{heading}]] {key}");

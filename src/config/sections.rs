@@ -7,6 +7,7 @@ mod aws_sdk;
 pub(super) mod grants;
 pub(super) mod issuers;
 pub(super) mod limits;
+pub(super) mod parents;
 pub(super) mod policy;
 pub(super) mod profiles;
 pub(super) mod server;

@@ -6,6 +6,7 @@ use super::diagnostic::Diagnostic;
 use super::files::{Document, INCLUDE, LISTS};
 use super::reader::Reader;
 use super::sections::aliases::ALIASES;
+use super::sections::parents::PARENTS;
 use super::sections::{issuers, limits::callers};
 use super::setting::{Section, SettingMeta, variable_prefix};
 use super::settings::SECTIONS;
@@ -32,7 +33,7 @@ pub(super) fn report(reader: &mut Reader<'_>) {
 }
 
 fn problems_of_file(file: &Table) -> Vec<String> {
-    let is_known = |key: &str| LISTS.contains(&key) || [INCLUDE, ALIASES].contains(&key);
+    let is_known = |key: &str| LISTS.contains(&key) || [INCLUDE, ALIASES, PARENTS.key].contains(&key);
     let others = file.iter().filter(|(key, _)| !is_known(key));
     others.flat_map(|(section, value)| problems_of_section(section, value)).collect()
 }

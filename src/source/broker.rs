@@ -34,7 +34,7 @@ mod request;
 mod settings;
 mod verdict;
 
-pub use self::settings::{Fallback, Settings};
+pub use self::settings::{Fallback, Settings, profiles_of};
 
 /// Time limit of a fetch over all addresses. It is below the 30 s of a broker's calls, so that a parent that hangs is found out.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);

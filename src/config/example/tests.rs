@@ -42,11 +42,12 @@ fn example_lists_are_valid() {
         + &uncommented(PROFILE, "# [[profiles]]")
         + &uncommented(ISSUER, "# [[authentication.jwt]]")
         + &uncommented(CALLER_LIMITS, "# [[limits.callers]]")
+        + &uncommented(PARENT, "# [[parents]]")
         + &uncommented(ALIAS, "# [aliases]");
     let config = load(&text).unwrap();
     assert!(matches!(config.policy, Policy::Grants(grants) if grants.len() == 2));
     assert_eq!(config.aws.profiles.len(), 1);
-    assert_eq!(config.server.issuers.len(), 1);
+    assert_eq!((config.server.issuers.len(), config.parents.len()), (1, 1));
     assert_eq!(config.limits.callers.len(), 1);
     assert_eq!(config.aliases.iter().count(), 1);
 }

@@ -12,11 +12,10 @@ use crate::config::value_type::Expected;
 use crate::config::values::{NAME, is_name};
 use crate::credential::ProfileName;
 use crate::policy::{CallerPattern, Effect, Grant, Policy};
-use crate::profile::Profile;
 
 mod any_caller;
 mod caller_pattern;
-mod registry_pattern;
+pub(in crate::config) mod registry_pattern;
 
 pub(in crate::config) const GRANTS: List = List {
     key: "grants",
@@ -31,7 +30,7 @@ pub(in crate::config) const GRANTS: List = List {
 pub(in crate::config) type Grants = (Policy, BTreeMap<String, String>);
 
 /// Reads the grants of all files.
-pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> Grants {
+pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[ProfileName]) -> Grants {
     reader.collect(parse(reader.documents(), profiles))
 }
 
@@ -47,7 +46,7 @@ const UNIQUE: Unique<Entry> =
     Unique { are_same: |one, other| one.id == other.id, stays: |entry| matches!(entry.effect, Effect::Deny) };
 
 /// Reads the grants of documents. Without the key every caller is allowed everything; an empty list denies everything.
-fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[Profile]) -> (Grants, Vec<Diagnostic>) {
+fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[ProfileName]) -> (Grants, Vec<Diagnostic>) {
     let Listed { items, places, exists, diagnostics } =
         GRANTS.read(documents, |item| read_entry(item, profiles), &UNIQUE);
     // Of two with an ID, the first is the main file's.
@@ -58,7 +57,7 @@ fn parse<'a>(documents: impl Iterator<Item = &'a Document>, profiles: &[Profile]
 
 /// Reads a grant. Another file can make it invalid, by its limits and profiles: an allow is then left out, and of a denial the part
 /// within the limits stays.
-fn read_entry(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Entry> {
+fn read_entry(item: &mut Item<'_>, profiles: &[ProfileName]) -> Option<Entry> {
     let grant = read_grant(item, profiles)?;
     let (id, effect) = (grant.id.clone(), grant.effect);
     let grants = match (item.has_conflicts(), effect, item.bound()) {
@@ -69,7 +68,7 @@ fn read_entry(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Entry> {
     Some(Entry { id, effect, grants })
 }
 
-fn read_grant(item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
+fn read_grant(item: &mut Item<'_>, profiles: &[ProfileName]) -> Option<Grant> {
     let id = item.required("id", NAME, |value| value.as_str().filter(|id| is_name(id)).map(str::to_owned));
     let grant =
         if item.get("operator").is_some() { read_operators(id, item) } else { read_registries(id, item, profiles) }?;
@@ -93,7 +92,7 @@ fn read_operators(id: Option<String>, item: &mut Item<'_>) -> Option<Grant> {
 }
 
 /// Reads a grant that allows or denies registries.
-fn read_registries(id: Option<String>, item: &mut Item<'_>, profiles: &[Profile]) -> Option<Grant> {
+fn read_registries(id: Option<String>, item: &mut Item<'_>, profiles: &[ProfileName]) -> Option<Grant> {
     let effect = item.optional("effect", Expected::OneOf(&["allow", "deny"]), Effect::Allow, effect);
     let callers = read_callers(item);
     let registries = read_patterns("registries", registry_pattern::read, item);
@@ -121,10 +120,10 @@ fn effect(value: &Value) -> Option<Effect> {
 
 /// Reads the profile. Without one, an allow is for the broker's own identity and a denial for every profile. Fails for a value that is
 /// not a profile name, which is reported.
-fn read_profile(item: &mut Item<'_>, effect: Effect, profiles: &[Profile]) -> Result<Option<ProfileName>, ()> {
+fn read_profile(item: &mut Item<'_>, effect: Effect, profiles: &[ProfileName]) -> Result<Option<ProfileName>, ()> {
     let default = ProfileName::default_profile();
     let Some(value) = item.get("profile") else { return Ok((effect == Effect::Allow).then_some(default)) };
-    let known: Vec<_> = std::iter::once(&default).chain(profiles.iter().map(|profile| &profile.name)).collect();
+    let known: Vec<_> = std::iter::once(&default).chain(profiles).collect();
     let named = value.as_str().and_then(|name| name.parse::<ProfileName>().ok());
     if !named.as_ref().is_some_and(|name| known.contains(&name)) {
         let known: Vec<_> = known.iter().map(|name| format!("{:?}", name.as_str())).collect();

@@ -5,11 +5,11 @@ use crate::config::files::INCLUDE;
 use crate::config::model::Mode;
 use crate::config::reader::Reader;
 use crate::config::settings;
+use crate::credential::ProfileName;
 use crate::policy::Policy;
-use crate::profile::Profile;
 
 /// Reads the grants and the mode. An `include` without grants does not open the broker to every caller.
-pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[Profile]) -> Grants {
+pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: &[ProfileName]) -> Grants {
     let settings::Policy { mode } = settings::Policy::read(reader);
     let (policy, files) = grants::read(reader, profiles);
     let policy = match (policy, mode) {

@@ -1,5 +1,6 @@
 //! Settings of a parent broker.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::client::Address;
@@ -49,4 +50,10 @@ impl Settings {
     pub fn covers_all(&self, pattern: &RegistryPattern, profile: &ProfileName) -> bool {
         self.profiles.contains(profile) && self.registries.iter().any(|own| own.contains(pattern))
     }
+}
+
+/// Returns the profiles that parents serve, beside `default`, each once.
+pub fn profiles_of(parents: &[Settings]) -> impl Iterator<Item = ProfileName> {
+    let all: BTreeSet<_> = parents.iter().flat_map(|parent| parent.profiles.iter().cloned()).collect();
+    all.into_iter().filter(|name| *name != ProfileName::default_profile())
 }

@@ -9,7 +9,7 @@ use crate::registry::Partition;
 
 const PATTERN: Expected = Expected::Words("{ public = true } or { accounts = [\"…\"], regions = [\"…\"] }");
 
-pub(super) fn read(table: &Table) -> Result<RegistryPattern, String> {
+pub(in crate::config) fn read(table: &Table) -> Result<RegistryPattern, String> {
     if table.len() == 1 && table.get("public") == Some(&Value::Boolean(true)) {
         return Ok(RegistryPattern::Public);
     }
