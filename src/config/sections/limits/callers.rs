@@ -45,11 +45,12 @@ fn read_entry(item: &mut Item<'_>) -> Option<CallerLimits> {
     for problem in callers.iter().filter_map(uncountable) {
         item.report(format!("callers: {problem}"));
     }
-    let requests_per_second = limit(item, "requests_per_second", |value| Limits::requests_per_second().read(value))?;
-    let in_flight = limit(item, "in_flight", |value| Limits::in_flight().read(value))?;
-    let watches = limit(item, "watches", |value| WATCHES.read(value))?;
+    let requests_per_second =
+        limit(item, "requests_per_second", |value| Limits::requests_per_second().read(value)).ok()?;
+    let in_flight = limit(item, "in_flight", |value| Limits::in_flight().read(value)).ok()?;
+    let watches = limit(item, "watches", |value| WATCHES.read(value)).ok()?;
     let memory = |value: &Value| Limits::watch_memory_per_caller().read(value);
-    let watch_memory_per_caller = limit(item, "watch_memory_per_caller", memory)?.map(bytes);
+    let watch_memory_per_caller = limit(item, "watch_memory_per_caller", memory).ok()?.map(bytes);
     let requests_per_second = requests_per_second.map(rate);
     Some(CallerLimits { callers, requests_per_second, in_flight, watches, watch_memory_per_caller })
 }
@@ -67,10 +68,10 @@ fn uncountable(pattern: &CallerPattern) -> Option<&'static str> {
 }
 
 /// Reads a limit that may be missing. Fails for a value that is not a limit, which is reported.
-fn limit<T>(item: &mut Item<'_>, key: &str, read: impl Fn(&Value) -> Result<T, String>) -> Option<Option<T>> {
-    let Some(value) = item.get(key) else { return Some(None) };
+fn limit<T>(item: &mut Item<'_>, key: &str, read: impl Fn(&Value) -> Result<T, String>) -> Result<Option<T>, ()> {
+    let Some(value) = item.get(key) else { return Ok(None) };
     let read = read(value).map_err(|problem| format!("{key}: {problem}"));
-    item.take(read).map(Some)
+    item.take(read).map(Some).ok_or(())
 }
 
 #[cfg(test)]
