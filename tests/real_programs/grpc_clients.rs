@@ -73,22 +73,40 @@ fn grpcio_calls_over_tcp_and_a_unix_socket() {
     succeed(python().arg(script("grpc_client.py")).args(broker().addresses.each_ref()));
 }
 
+/// A script for Node, with the folder of google/rpc's messages as its first argument.
+fn node(name: &str) -> Command {
+    let google_rpc = succeed(python().args(["-c", "import google.rpc; print(*google.rpc.__path__)"]));
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", tools().join("node/node_modules")).arg(script(name));
+    node.arg(Path::new(google_rpc.trim()).ancestors().nth(2).unwrap());
+    node
+}
+
 #[test]
 #[ignore = "needs Node and @grpc/grpc-js, which .ci/tools installs"]
 fn grpc_js_calls_over_tcp_and_a_unix_socket() {
-    let google_rpc = succeed(python().args(["-c", "import google.rpc; print(*google.rpc.__path__)"]));
-    let protos = Path::new(google_rpc.trim()).ancestors().nth(2).unwrap();
-    let mut node = Command::new("node");
-    node.env("NODE_PATH", tools().join("node/node_modules"));
-    succeed(node.arg(script("grpc_client.js")).arg(protos).args(broker().addresses.each_ref()));
+    succeed(node("grpc_client.js").args(broker().addresses.each_ref()));
+}
+
+/// A broker that lets a caller make 10 requests per second.
+fn slow_broker() -> (Server, String) {
+    let server = Server::start(&SERVE_SIMULATED, &[("ECR_BROKER_LIMITS_LOCAL_REQUESTS_PER_SECOND", "10")]);
+    let address = server.address.trim_start_matches("grpc://").to_owned();
+    (server, address)
 }
 
 #[test]
 #[ignore = "needs Python's grpcio, which .ci/tools installs"]
 fn grpcio_retries_after_the_delay_that_the_broker_asks_for() {
-    let server = Server::start(&SERVE_SIMULATED, &[("ECR_BROKER_LIMITS_LOCAL_REQUESTS_PER_SECOND", "10")]);
-    let address = server.address.trim_start_matches("grpc://");
+    let (_server, address) = slow_broker();
     succeed(python().arg(script("grpc_retry.py")).arg(address));
+}
+
+#[test]
+#[ignore = "needs Node and @grpc/grpc-js, which .ci/tools installs"]
+fn grpc_js_retries_after_the_delay_that_the_broker_asks_for() {
+    let (_server, address) = slow_broker();
+    succeed(node("grpc_retry.js").arg(address));
 }
 
 /// A channel-wide setting of grpcio compresses the requests of every service.
