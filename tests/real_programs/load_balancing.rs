@@ -1,6 +1,6 @@
 //! Three brokers behind DNS round robin, Envoy and HAProxy: restarted one after the other under load, no call is lost.
 //!
-//! `ROLLING_RESTARTS=10` restarts them ten times.
+//! `ROLLING_RESTARTS=10` restarts them ten times. `DRAIN_DELAY` and `BALANCER_CHANGE` show what loses calls.
 
 mod balancers;
 mod load;
@@ -11,22 +11,29 @@ use replicas::Replicas;
 
 /// Calls that each broker answers between two restarts.
 const CALLS: f64 = 30.0;
-/// Longer than Envoy and HAProxy need to notice, by their example configurations.
-const DRAIN_DELAY: &str = "drain_delay = \"3s\"";
 const ALL: [usize; 3] = [0, 1, 2];
 
 /// Restarts the brokers one after the other, each once all answer calls. Finally all answer calls again.
 fn restart_all(replicas: &mut Replicas, signal: &str) {
     for number in ALL.repeat(rounds()) {
         replicas.until_answered(&ALL, CALLS);
-        replicas.restart(number, signal);
+        replicas.restart(number, signal, CALLS);
     }
     replicas.until_answered(&ALL, CALLS);
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test's own setting")]
 fn rounds() -> usize {
-    std::env::var("ROLLING_RESTARTS").map_or(1, |rounds| rounds.parse().unwrap())
+    setting("ROLLING_RESTARTS", "1").parse().unwrap()
+}
+
+/// More time than Envoy and HAProxy need to notice, by their example configurations.
+fn drain_delay() -> String {
+    format!("drain_delay = {:?}", setting("DRAIN_DELAY", "3s"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own settings")]
+fn setting(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_owned())
 }
 
 fn assert_none_lost(calls: &Calls) {
@@ -50,7 +57,7 @@ fn p9_rolling_restart_behind_dns_round_robin_loses_no_call() {
 #[test]
 #[ignore = "needs ghz and Envoy, which .ci/tools installs"]
 fn p9_rolling_restart_behind_envoy_loses_no_call() {
-    let mut replicas = Replicas::start(19, DRAIN_DELAY);
+    let mut replicas = Replicas::start(19, &drain_delay());
     let dns = balancers::dns(&replicas);
     let envoy = balancers::envoy(&replicas, &dns);
     let ghz = Ghz::start(&replicas, &envoy.address, "pick_first");
@@ -61,7 +68,7 @@ fn p9_rolling_restart_behind_envoy_loses_no_call() {
 #[test]
 #[ignore = "needs ghz and haproxy, which .ci/tools installs"]
 fn p9_rolling_restart_behind_haproxy_loses_no_call() {
-    let mut replicas = Replicas::start(20, DRAIN_DELAY);
+    let mut replicas = Replicas::start(20, &drain_delay());
     let haproxy = balancers::haproxy(&replicas, "calls");
     let ghz = Ghz::start(&replicas, &haproxy.address, "pick_first");
     restart_all(&mut replicas, "TERM");
@@ -72,12 +79,12 @@ fn p9_rolling_restart_behind_haproxy_loses_no_call() {
 #[test]
 #[ignore = "needs ghz and haproxy, which .ci/tools installs"]
 fn p9_rolling_restart_behind_haproxy_for_tcp_loses_no_call() {
-    let mut replicas = Replicas::start(21, &format!("{DRAIN_DELAY}\nmax_connection_age = \"10s\""));
+    let mut replicas = Replicas::start(21, &format!("{}\nmax_connection_age = \"10s\"", drain_delay()));
     let haproxy = balancers::haproxy(&replicas, "connections");
     let ghz = Ghz::start(&replicas, &haproxy.address, "pick_first");
     for number in ALL.repeat(rounds()) {
         replicas.until_answered(&[number], CALLS);
-        replicas.restart(number, "TERM");
+        replicas.restart(number, "TERM", CALLS);
     }
     replicas.until_answered(&ALL, 1.0);
     assert_none_lost(&ghz.stop());

@@ -97,11 +97,13 @@ pub(crate) fn haproxy(replicas: &Replicas, listener: &str) -> Proxy {
     proxy
 }
 
-/// Writes an example configuration with what a test must change, and with `more` at its end.
+/// Writes an example configuration with what a test must change, and with `more` at its end. `BALANCER_CHANGE="FROM=>TO"` changes one
+/// thing more.
 fn example(name: &str, changes: &[(&str, &str)], more: &str, directory: &Path) -> PathBuf {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/load-balancing").join(name);
     let mut text = std::fs::read_to_string(example).unwrap();
-    for (from, to) in changes {
+    let change = super::setting("BALANCER_CHANGE", "");
+    for (from, to) in changes.iter().copied().chain(change.split_once("=>")) {
         assert!(text.contains(from), "{name} has no {from:?}");
         text = text.replace(from, to);
     }

@@ -22,13 +22,13 @@ pub(crate) struct Replicas {
     pub(crate) addresses: [Ipv4Addr; 3],
     pub(crate) port: u16,
     pub(crate) ops_port: u16,
-    running: Vec<Server>,
+    running: [Option<Server>; 3],
     /// A token that every broker accepts.
     pub(crate) token: String,
 }
 
 impl Replicas {
-    /// Starts brokers in the network 127.`network`.0.0/24 with `settings` of the server. An AWS call takes 300 ms, so that some calls
+    /// Starts brokers in the network 127.`network`.0.0/24 with more settings of the server. An AWS call takes 300 ms, so that some calls
     /// are always in flight.
     pub(crate) fn start(network: u8, settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -43,8 +43,8 @@ impl Replicas {
         let addresses = [11, 12, 13].map(|host| Ipv4Addr::new(127, network, 0, host));
         let aws = Server::start(&["simulate-aws", "--latency", "300ms", "--listen", "127.0.0.1:0"], &[]);
         let [port, ops_port] = [(); 2].map(|()| free_port(&addresses));
-        let mut replicas = Self { directory, aws, addresses, port, ops_port, running: Vec::new(), token };
-        replicas.running = addresses.iter().map(|address| replicas.broker(*address)).collect();
+        let mut replicas = Self { directory, aws, addresses, port, ops_port, running: [const { None }; 3], token };
+        (0..3).for_each(|number| replicas.start_again(number));
         replicas
     }
 
@@ -53,33 +53,46 @@ impl Replicas {
         self.directory.path()
     }
 
-    /// Ends a broker with this signal, waits for its end and starts it again.
-    pub(crate) fn restart(&mut self, number: usize, signal: &str) {
-        let mut broker = self.running.remove(number);
+    /// Ends a broker with this signal, waits until the others have answered `calls` more together, and starts it again.
+    pub(crate) fn restart(&mut self, number: usize, signal: &str, calls: f64) {
+        let mut broker = self.running[number].take().unwrap();
         crate::program::signal(broker.pid(), signal);
         let status = broker.wait();
         assert!(status.success() || signal == "KILL", "{status}");
-        self.running.insert(number, self.broker(self.addresses[number]));
+        self.until(|answered| answered.iter().sum::<f64>() >= calls);
+        self.start_again(number);
+    }
+
+    /// Waits until each of these brokers has answered `calls` more. The output has the number of each.
+    pub(crate) fn until_answered(&self, brokers: &[usize], calls: f64) {
+        let answered = self.until(|answered| brokers.iter().all(|broker| answered[*broker] >= calls));
+        println!("answered by each broker: {answered:?}");
+    }
+
+    /// Waits for what the brokers that run have answered since the call of this function; returns it.
+    fn until(&self, reached: impl Fn(&[f64; 3]) -> bool) -> [f64; 3] {
+        let before = self.answered();
+        loop {
+            let now = self.answered();
+            let answered = [0, 1, 2].map(|number| now[number] - before[number]);
+            if reached(&answered) {
+                return answered;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Returns the number of calls that each broker has answered since its start.
-    pub(crate) fn answered(&self) -> [f64; 3] {
-        self.addresses.map(|address| {
-            let scraped = Scraped::from(&format!("{address}:{}", self.ops_port));
+    fn answered(&self) -> [f64; 3] {
+        [0, 1, 2].map(|number| {
+            let Some(_running) = &self.running[number] else { return 0.0 };
+            let scraped = Scraped::from(&format!("{}:{}", self.addresses[number], self.ops_port));
             scraped.value("rpc_server_call_duration_seconds_count", &[("rpc_method", METHOD)])
         })
     }
 
-    /// Waits until each of these brokers has answered `calls` more.
-    pub(crate) fn until_answered(&self, brokers: &[usize], calls: f64) {
-        let before = self.answered();
-        loop {
-            let now = self.answered();
-            if brokers.iter().all(|broker| now[*broker] - before[*broker] >= calls) {
-                return;
-            }
-            std::thread::sleep(PAUSE);
-        }
+    fn start_again(&mut self, number: usize) {
+        self.running[number] = Some(self.broker(self.addresses[number]));
     }
 
     fn broker(&self, address: Ipv4Addr) -> Server {
