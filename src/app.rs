@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 pub use self::parts::{Parts, Upstream};
 
@@ -44,6 +44,7 @@ use crate::source::aws::admission::AdmissionControl;
 use crate::source::aws::{self, Aws};
 use crate::source::instrumented::Instrumented;
 use crate::source::measured::Measured;
+use crate::source::verified::{self, RegistryClient, Verified};
 use crate::status::{self, StatusReporter};
 use crate::telemetry::{self, Telemetry};
 use crate::terminal::{print_line, stdout_is_journal};
@@ -230,6 +231,7 @@ impl App {
             None => aws_upstream(config.aws.clone(), &clock, &mut metrics).await?,
         };
         let upstream = token_layer(&config, upstream, &clock);
+        let upstream = verified_layer(&config.aws, upstream, verified::Metrics::new(&mut metrics), &clock)?;
         auth.register(&mut metrics);
         source::expose_regions(Arc::clone(&upstream.source), &mut metrics);
         let limit_hits = LimitHits::new(&mut metrics);
@@ -425,6 +427,26 @@ fn token_layer(config: &Config, upstream: Upstream, clock: &Arc<dyn Clock>) -> U
             Upstream { source, ..upstream }
         }
     }
+}
+
+/// Puts the layer around the source that tries new credentials at their registries, if the configuration asks for it.
+fn verified_layer(
+    aws: &aws::Settings,
+    upstream: Upstream,
+    metrics: verified::Metrics,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Upstream> {
+    let keys = aws.verified_keys();
+    if keys.is_empty() {
+        return Ok(upstream);
+    }
+    if aws.overrides_registries() {
+        warn!("endpoint of ECR or ECR Public overridden: new credentials are not verified");
+        return Ok(upstream);
+    }
+    let registries = Arc::new(RegistryClient::new(aws.ca_bundle.as_deref(), &aws.proxies)?);
+    let source = Arc::new(Verified::new(upstream.source, keys, registries, metrics, Arc::clone(clock)));
+    Ok(Upstream { source, ..upstream })
 }
 
 /// Returns the parts of the store for a configuration from the process's sources.

@@ -33,6 +33,8 @@ pub struct Profile {
     /// Whether the session name is the source identity too, which AWS keeps through further role chaining. The roles' trust
     /// policies must allow `sts:SetSourceIdentity`.
     pub source_identity: bool,
+    /// Whether each new credential is tried at its registry; `None`: as those of the broker's own identity.
+    pub verify: Option<bool>,
 }
 
 /// The identity that CloudTrail shows for a role session.
@@ -55,6 +57,7 @@ impl Profile {
             repositories: Vec::new(),
             attribution: Attribution::Broker,
             source_identity: false,
+            verify: Some(false),
         }
     }
 

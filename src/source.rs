@@ -2,7 +2,7 @@
 //!
 //! A source fetches one credential over the network. It neither caches nor coalesces: the cache does both, and calls a source only
 //! on a miss or for a refresh. A layer is a source around another source. The module `app` composes the layers:
-//! `cache <- Instrumented(AdmissionControl(Measured(Aws)))`.
+//! `cache <- Verified(IdentityTokens(Instrumented(AdmissionControl(Measured(Aws)))))`. The settings may leave out the first two.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -30,6 +30,7 @@ pub mod push;
 mod region_status;
 pub mod shared_cache;
 pub mod span;
+pub mod verified;
 
 pub(crate) use self::failure_labels::failure_labels;
 pub use self::metrics::{Metrics, expose_regions};
@@ -88,6 +89,8 @@ pub struct FetchRequest {
     /// The cached credential, if its refresh is due. A source that keeps credentials must return a newer one or an error, so that the
     /// cache knows that its own is stale.
     pub replaces: Option<CredentialId>,
+    /// Whether the credential must come from a new role session: the registry refused one of the last session.
+    pub new_session: bool,
     /// The caller whose request caused the fetch; `None`: the broker itself. The credential does not depend on it.
     pub requester: Option<Principal>,
     /// ID of the request that caused the fetch.

@@ -21,8 +21,8 @@ use ecr_broker::proxy::Proxies;
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
 use ecr_broker::source::aws::web_identity::WebIdentity;
-use ecr_broker::source::aws::{Aws, Settings};
-use ecr_broker::source::{CredentialSource as _, Metrics, SourceIdentity as _, SourceStatus};
+use ecr_broker::source::aws::{Aws, Settings, Verification};
+use ecr_broker::source::{CredentialSource as _, FetchRequest, Metrics, SourceIdentity as _, SourceStatus};
 use support::{HOST, fetch_request, key, upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -47,6 +47,7 @@ fn settings(endpoint: &str) -> Settings {
         operation_timeout: Duration::from_secs(4),
         admission: support::admission_settings(),
         profiles: Vec::new(),
+        verification: Verification::default(),
         simulated_credentials: true,
     }
 }
@@ -275,6 +276,7 @@ fn profile(roles: &[&str], access: Access, repositories: &[&str]) -> Profile {
         repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         attribution: Attribution::Broker,
         source_identity: false,
+        verify: None,
     }
 }
 
@@ -300,6 +302,24 @@ async fn role_chain_is_assumed_once_for_all_regions_of_an_account() {
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "another account has another role");
     fetch_key(&aws, &key_of("default", HOST)).await.unwrap();
     assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "the broker's own identity assumes no role");
+}
+
+/// A registry refused a token: AWS may have deleted the session's role, and created it again under its name.
+#[tokio::test]
+async fn new_session_is_assumed_by_the_whole_chain_only_on_demand() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings(&endpoint);
+    settings.sts_endpoint = Some(endpoint);
+    let chain = ["arn:aws:iam::210987654321:role/hub", "arn:{partition}:iam::{account}:role/ecr-pull"];
+    settings.profiles = vec![profile(&chain, Access::Pull, &[])];
+    let aws = aws(settings).await;
+    let request = |new_session| FetchRequest { new_session, ..fetch_request(key_of("ci", HOST)) };
+    for (new_session, assumed) in [(false, 2), (false, 2), (true, 4), (false, 4)] {
+        aws.fetch(&request(new_session)).await.unwrap();
+        assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), assumed);
+    }
+    // The broker's own identity is looked up again.
+    aws.fetch(&FetchRequest { new_session: true, ..fetch_request(key(HOST)) }).await.unwrap();
 }
 
 #[tokio::test]

@@ -47,7 +47,15 @@ fn aws_settings() -> aws::Settings {
 fn profile(access: Access) -> Profile {
     let role_chain = vec!["arn:aws:iam::123456789012:role/ci".parse().unwrap()];
     let attribution = Attribution::Broker;
-    Profile { name: "ci".into(), role_chain, access, repositories: Vec::new(), attribution, source_identity: false }
+    Profile {
+        name: "ci".into(),
+        role_chain,
+        access,
+        repositories: Vec::new(),
+        attribution,
+        source_identity: false,
+        verify: None,
+    }
 }
 
 fn manager(socket: &Path) -> ServiceManager {

@@ -73,6 +73,7 @@ fn pull_role() -> Profile {
         repositories: Vec::new(),
         attribution: Attribution::Broker,
         source_identity: false,
+        verify: None,
     }
 }
 

@@ -42,6 +42,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         repositories: Vec::new(),
         attribution: Attribution::Broker,
         source_identity: false,
+        verify: None,
     };
     let second = Duration::from_secs(1);
     let settings = Settings {
@@ -67,6 +68,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             max_queued_per_requester: 2_048,
         },
         profiles: vec![profile],
+        verification: Verification::default(),
         simulated_credentials: true,
     };
     let mut registry = Registry::default();
@@ -120,6 +122,7 @@ fuzz_target!(|data: &[u8]| {
         min_validity: Duration::ZERO,
         rejected: None,
         replaces: None,
+        new_session: false,
         requester: None,
         request_id: RequestId::random(),
         parent_span: None,

@@ -59,6 +59,10 @@ impl Preflight {
             found.check_directory("server.aws_api_secret_file", &api.secret_file);
         }
         found.warnings.extend(unknown_regions(config));
+        if !config.aws.verified_keys().is_empty() && config.aws.overrides_registries() {
+            let problem = "off, because the endpoint of ECR or ECR Public is overridden; remove the override or verify";
+            found.warnings.push(Diagnostic { place: "verify".to_owned(), problem: problem.to_owned() });
+        }
         found
     }
 

@@ -84,6 +84,7 @@ impl Fetcher {
             min_validity: self.shared.needed(lookup),
             rejected: lookup.rejected,
             replaces: due.map(|entry| entry.credential.id()),
+            new_session: false,
             requester: lookup.requester(),
             request_id: lookup.request_id,
             parent_span: parent_span.clone(),

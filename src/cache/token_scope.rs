@@ -58,6 +58,7 @@ mod tests {
             repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
             attribution: Attribution::Broker,
             source_identity: false,
+            verify: None,
         }
     }
 

@@ -68,6 +68,7 @@ pub(super) const PROFILE: &str = r#"
 # default), "push" or "full". With attribution = "caller", each caller gets its own role session
 # and token, named after the caller in CloudTrail. With source_identity = true, that name is also
 # the session's source identity; the roles' trust policies must allow sts:SetSourceIdentity.
+# verify is aws.verify for the profile alone.
 # [[profiles]]
 # name = "ci-pull"
 # role_chain = ["arn:{partition}:iam::{account}:role/ecr-pull"]
@@ -76,6 +77,7 @@ pub(super) const PROFILE: &str = r#"
 # repositories = ["team-a/*"]
 # attribution = "broker"
 # source_identity = false
+# verify = false
 "#;
 
 pub(super) const GRANT: &str = r#"

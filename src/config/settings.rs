@@ -237,6 +237,12 @@ define_sections! {
         /// GovCloud.
         endpoints_are_fips: bool = false, BOOLEAN;
 
+        /// Whether each new credential is tried once at its registry (`GET /v2/`) before it replaces another;
+        /// also the default of `verify` in `[[profiles]]`. One that gets 401 or 403 is dropped. Set it where
+        /// the broker reaches registries as its callers do. With an endpoint override of ECR or ECR Public
+        /// nothing is tried.
+        verify: bool = false, BOOLEAN;
+
         /// Time limit for connecting to AWS.
         connect_timeout: Duration = "1s", duration(Duration::from_millis(10), Duration::from_mins(1));
 

@@ -54,7 +54,8 @@ impl Fingerprint {
     pub(super) fn of_profile(profile: Option<&Profile>) -> Self {
         let mut hasher = Hasher::new("profile");
         if let Some(profile) = profile {
-            let Profile { name, role_chain, access, repositories, attribution, source_identity } = profile;
+            // A credential that was tried is the same as before.
+            let Profile { name, role_chain, access, repositories, attribution, source_identity, verify: _ } = profile;
             hasher.field("name", name.as_str());
             for role in role_chain {
                 hasher.field("role", &role.to_string());
@@ -93,6 +94,8 @@ impl Fingerprint {
             attempt_timeout: _,
             operation_timeout: _,
             admission: _,
+            // A credential that was tried is the same as before.
+            verification: _,
             // Each credential has the fingerprint of its profile.
             profiles: _,
             simulated_credentials,
@@ -179,6 +182,7 @@ mod tests {
             repositories: vec!["team-a/*".parse().expect("a pattern")],
             attribution: Attribution::Broker,
             source_identity: false,
+            verify: None,
         }
     }
 

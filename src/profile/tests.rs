@@ -10,6 +10,7 @@ fn profile(repositories: &[&str]) -> Profile {
         repositories,
         attribution: Attribution::Caller,
         source_identity: false,
+        verify: None,
     }
 }
 

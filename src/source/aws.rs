@@ -39,7 +39,7 @@ mod sts;
 mod token;
 pub mod web_identity;
 
-pub use self::settings::{NO_REGION, Settings};
+pub use self::settings::{NO_REGION, Settings, Verification};
 
 /// ECR and ECR Public behind one configuration.
 #[derive(Debug)]
@@ -91,7 +91,11 @@ impl Aws {
     }
 
     /// Fetches a token. If AWS refuses the identity, replaces the identity and fetches once more.
-    async fn fetch_token(&self, key: &CredentialKey) -> Result<Credential, UpstreamError> {
+    async fn fetch_token(&self, request: &FetchRequest) -> Result<Credential, UpstreamError> {
+        let key = &request.key;
+        if request.new_session {
+            self.renew_session(key).await;
+        }
         let own = self.identity.signer();
         match self.fetch_as(&own, key).await {
             Err(failure)
@@ -136,6 +140,15 @@ impl Aws {
         self.caller_identity.ask(own, self.endpoints.sts(&own.sdk), &self.clock);
     }
 
+    /// Drops the session whose token a registry refused: of the profile's roles, or the broker's own.
+    async fn renew_session(&self, key: &CredentialKey) {
+        if key.profile == ProfileName::default_profile() {
+            self.identity.invalidate_identity(&self.identity.signer());
+        } else {
+            self.sessions.invalidate(key).await;
+        }
+    }
+
     /// Drops the identity that AWS refused. Returns whether the next call uses another one.
     async fn invalidate_identity(&self, key: &CredentialKey, own: &Arc<Signer>, failure: &UpstreamError) -> bool {
         let by_role = key.profile != ProfileName::default_profile();
@@ -158,7 +171,7 @@ impl CredentialSource for Aws {
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async {
-            let result = self.fetch_token(&request.key).await;
+            let result = self.fetch_token(request).await;
             self.identity.record(&result);
             Ok(result?)
         })

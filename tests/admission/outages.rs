@@ -90,6 +90,7 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
         repositories: Vec::new(),
         attribution: Attribution::Caller,
         source_identity: false,
+        verify: None,
     };
     let settings = broker::Settings { profiles: vec![each], ..broker_settings(policy, None) };
     let broker = support::broker(cache(&aws), settings);

@@ -392,6 +392,7 @@ pub fn fetch_request(key: CredentialKey) -> FetchRequest {
         min_validity: Duration::ZERO,
         rejected: None,
         replaces: None,
+        new_session: false,
         requester: None,
         request_id: RequestId::random(),
         parent_span: None,

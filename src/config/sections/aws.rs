@@ -8,9 +8,9 @@ use crate::config::reader::Reader;
 use crate::config::settings::Aws;
 use crate::profile::Profile;
 use crate::proxy::{Proxies, ProxyError};
-use crate::source::aws;
 use crate::source::aws::admission;
 use crate::source::aws::web_identity::WebIdentity;
+use crate::source::aws::{self, Verification};
 use crate::trusted_file::{self, TrustedFileError};
 
 /// Divisor of `cache.max_waiters` for the queued calls of one requester. A call stays in the queue when its callers leave, and with
@@ -41,6 +41,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
         max_in_flight,
         allow_plaintext_endpoints: _,
         endpoints_are_fips,
+        verify,
     } = settings;
     let web_identity = web_identity(reader);
     if let Some(identity) = &web_identity {
@@ -69,6 +70,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
             max_queued_per_requester: max_waiters.div_ceil(QUEUE_SHARE),
         },
         profiles,
+        verification: Verification { own: verify, sdk_overrides: aws_sdk::has_registry_endpoint(reader) },
         simulated_credentials: false,
     }
 }

@@ -23,6 +23,15 @@ const ENDPOINT_VARIABLES: [&str; 4] =
     ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL_STS"];
 /// Keys and variables of STS's endpoint, which apply to the SDK's own credential chain even if configured endpoints are ignored.
 const STS_ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "endpoint_url", "sts.endpoint_url"];
+/// Keys and variables of the endpoints of ECR and ECR Public.
+const REGISTRY_ENDPOINTS: [&str; 6] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_ECR_PUBLIC",
+    "endpoint_url",
+    "ecr.endpoint_url",
+    "ecr-public.endpoint_url",
+];
 
 /// Returns the problem of a value.
 type Check = fn(&str) -> Result<(), String>;
@@ -84,6 +93,12 @@ pub(super) fn uses_fips(reader: &Reader<'_>) -> bool {
 pub(super) fn has_sts_endpoint(reader: &Reader<'_>) -> bool {
     let is_set = |name: &&str| reader.variable(name).is_some() || reader.aws_files().find(name).is_some();
     !ignores_endpoints(reader) && STS_ENDPOINTS.iter().any(is_set)
+}
+
+/// Returns whether the environment or the profile replaces the endpoint of ECR or ECR Public.
+pub(super) fn has_registry_endpoint(reader: &Reader<'_>) -> bool {
+    let is_set = |name: &&str| reader.variable(name).is_some() || reader.aws_files().find(name).is_some();
+    !ignores_endpoints(reader) && REGISTRY_ENDPOINTS.iter().any(is_set)
 }
 
 /// Returns whether the profile assumes a role, for which the SDK calls STS.

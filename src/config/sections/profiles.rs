@@ -19,7 +19,7 @@ pub(in crate::config) const PROFILES: List = List {
     one: "profile",
     named_by: "name",
     unique: "name",
-    keys: &["name", "role_chain", "external_id", "access", "repositories", "attribution", "source_identity"],
+    keys: &["name", "role_chain", "external_id", "access", "repositories", "attribution", "source_identity", "verify"],
 };
 /// Each role after the first costs a call to STS and limits the session to an hour; a longer chain is a mistake.
 const LONGEST_CHAIN: usize = 4;
@@ -49,6 +49,7 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
     let attribution =
         item.optional("attribution", Expected::OneOf(&["broker", "caller"]), Attribution::Broker, attribution);
     let source_identity = item.optional("source_identity", Expected::Words("true or false"), false, Value::as_bool);
+    let verify = item.optional("verify", Expected::Words("true or false"), None, |value| value.as_bool().map(Some));
     let role_chain = with_external_id(role_chain?, external_id?, item);
     let profile = Profile {
         name: name?,
@@ -57,6 +58,7 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
         repositories: repositories?,
         attribution: attribution?,
         source_identity: source_identity?,
+        verify: verify?,
     };
     check(&profile, item);
     Some(profile)
@@ -169,6 +171,7 @@ mod tests {
             repositories = ["team-a/*"]
             attribution = "caller"
             source_identity = true
+            verify = true
             [[profiles]]
             name = "all"
             role_chain = ["arn:aws:iam::210987654321:role/hub"]
@@ -184,6 +187,7 @@ mod tests {
             |profile: &Profile| profile.role_chain.iter().map(|role| role.external_id.clone()).collect::<Vec<_>>();
         assert_eq!(ids(&profiles[0]), [None, Some("farm".to_owned())], "only the last role gets the profile's");
         assert_eq!((profiles[1].access, ids(&profiles[1])), (Access::Pull, vec![None]));
+        assert_eq!((profiles[0].verify, profiles[1].verify), (Some(true), None));
         let names = |profile: &Profile| (profile.attribution, profile.source_identity);
         assert_eq!(
             (names(&profiles[0]), names(&profiles[1])),

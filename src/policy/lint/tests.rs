@@ -50,6 +50,7 @@ fn lint_finds_a_profile_that_can_write_everywhere() {
         repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         attribution: Attribution::Broker,
         source_identity: false,
+        verify: None,
     };
     let policy = |effect| Policy::Grants(vec![grant("farm", user(), private("111111111111", "eu-west-*"), effect)]);
     for (access, repositories, effect, found) in [

@@ -9,6 +9,7 @@ use super::web_identity::WebIdentity;
 use crate::profile::Profile;
 use crate::proxy::Proxies;
 use crate::registry::Region;
+use crate::source::verified::VerifiedKeys;
 
 /// The problem of a configuration that needs a region and has none.
 pub const NO_REGION: &str = "not set, and STS needs it for roles and web identities; set aws.region or AWS_REGION";
@@ -53,6 +54,32 @@ pub struct Settings {
     pub admission: admission::Settings,
     /// Role chains of the profiles other than `default`.
     pub profiles: Vec<Profile>,
+    /// Which new credentials are tried at their registries.
+    pub verification: Verification,
     /// Uses fixed credentials instead of the SDK's chain. For the simulated AWS, which accepts any.
     pub simulated_credentials: bool,
+}
+
+/// Settings of the layer that tries new credentials at their registries.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Verification {
+    /// Whether it tries those of the broker's own identity, and of profiles that do not set it.
+    pub own: bool,
+    /// Whether the SDK's environment or files replace the endpoint of ECR or ECR Public.
+    pub sdk_overrides: bool,
+}
+
+impl Settings {
+    /// Returns the keys whose credentials are tried at their registries, by the configuration alone.
+    #[must_use]
+    pub fn verified_keys(&self) -> VerifiedKeys {
+        VerifiedKeys::new(self.verification.own, &self.profiles)
+    }
+
+    /// Returns whether the tokens may come from another AWS than that of the registries. No registry may then receive them.
+    #[must_use]
+    pub fn overrides_registries(&self) -> bool {
+        let own = [&self.ecr_endpoint, &self.ecr_public_endpoint].into_iter().any(Option::is_some);
+        own || !self.ecr_endpoints.is_empty() || self.verification.sdk_overrides || self.simulated_credentials
+    }
 }
