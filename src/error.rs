@@ -191,7 +191,7 @@ impl FailureClass {
     #[must_use]
     pub fn unavailable(source: &SourceName) -> Self {
         match source {
-            SourceName::Aws => Self::Unavailable,
+            SourceName::Aws | SourceName::SharedCache => Self::Unavailable,
             SourceName::Parent(_) => Self::ParentUnavailable,
         }
     }

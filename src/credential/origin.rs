@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A source of credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -11,6 +11,8 @@ pub enum SourceName {
     Aws,
     /// Another broker.
     Parent(ParentName),
+    /// The cache that brokers share. One of them has fetched the credential from AWS.
+    SharedCache,
 }
 
 /// The name of a parent broker in this broker's configuration. A clone shares its text.
@@ -20,6 +22,8 @@ pub struct ParentName {
     id: Arc<str>,
 }
 
+/// The shared cache's name in audit records.
+const SHARED_CACHE: &str = "shared_cache";
 /// What an audit record writes before the name of a parent.
 const PARENT_PREFIX: &str = "parent:";
 
@@ -29,12 +33,13 @@ const PARENT_PREFIX: &str = "parent:";
 pub struct UnknownSource;
 
 impl SourceName {
-    /// Returns the name in audit records: `aws`, or `parent:` and the name of the parent.
+    /// Returns the name in audit records: `aws`, `shared_cache`, or `parent:` and the name of the parent.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
             Self::Aws => "aws",
             Self::Parent(name) => &name.id,
+            Self::SharedCache => SHARED_CACHE,
         }
     }
 }
@@ -47,6 +52,7 @@ impl FromStr for SourceName {
         match id.strip_prefix(PARENT_PREFIX) {
             Some(name) => name.parse().map(Self::Parent),
             None if id == "aws" => Ok(Self::Aws),
+            None if id == SHARED_CACHE => Ok(Self::SharedCache),
             None => Err(UnknownSource),
         }
     }
@@ -58,6 +64,7 @@ impl fmt::Display for SourceName {
         match self {
             Self::Aws => f.write_str("AWS"),
             Self::Parent(name) => write!(f, "the parent broker {name}"),
+            Self::SharedCache => f.write_str("the shared cache"),
         }
     }
 }
@@ -96,27 +103,48 @@ impl fmt::Debug for ParentName {
     }
 }
 
-/// The ARN of the role or user that minted credentials. A clone is a handle of the same: AWS may name the broker's own identity after
-/// it has minted some.
+/// The role or user that minted credentials. A clone is a handle of the same: AWS may name the broker's own identity after it has minted
+/// some.
 #[derive(Debug, Clone, Default)]
-pub struct Minter(Arc<OnceLock<Box<str>>>);
+pub struct Minter(Arc<Names>);
+
+#[derive(Debug, Default)]
+struct Names {
+    arn: OnceLock<Box<str>>,
+    /// Of the last session: a role that was deleted and created again under its name has another.
+    unique_id: Mutex<Option<Arc<str>>>,
+}
 
 impl Minter {
     /// Returns the minter with a known ARN.
     #[must_use]
     pub fn known(arn: &str) -> Self {
-        Self(Arc::new(OnceLock::from(Box::from(arn))))
+        let minter = Self::default();
+        minter.name(arn);
+        minter
     }
 
     /// Sets the ARN, unless it is known.
     pub fn name(&self, arn: &str) {
-        _ = self.0.set(arn.into());
+        _ = self.0.arn.set(arn.into());
     }
 
     /// Returns the ARN, once it is known.
     #[must_use]
     pub fn arn(&self) -> Option<&str> {
-        self.0.get().map(AsRef::as_ref)
+        self.0.arn.get().map(AsRef::as_ref)
+    }
+
+    /// Sets the unique ID from a user ID of AWS: `AROA…` of a role's session `AROA…:NAME`.
+    pub fn identify(&self, user_id: &str) {
+        let unique_id = user_id.split(':').next().filter(|id| !id.is_empty()).map(Arc::from);
+        *self.0.unique_id.lock().unwrap_or_else(PoisonError::into_inner) = unique_id;
+    }
+
+    /// Returns the unique ID, once it is known.
+    #[must_use]
+    pub fn unique_id(&self) -> Option<Arc<str>> {
+        self.0.unique_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -127,7 +155,7 @@ mod tests {
     #[test]
     fn source_is_parsed_as_it_is_written() {
         let central: ParentName = "central".parse().unwrap();
-        for source in [SourceName::Aws, SourceName::Parent(central.clone())] {
+        for source in [SourceName::Aws, SourceName::Parent(central.clone()), SourceName::SharedCache] {
             assert_eq!(source.id().parse(), Ok(source));
         }
         assert_eq!((central.as_str(), format!("{central:?}")), ("central", "\"central\"".to_owned()));
@@ -144,5 +172,20 @@ mod tests {
         minter.name("arn:aws:iam::123456789012:role/node");
         minter.name("arn:aws:iam::123456789012:role/later");
         assert_eq!(other.arn(), Some("arn:aws:iam::123456789012:role/node"));
+    }
+
+    #[test]
+    fn minter_has_the_unique_id_of_its_last_session() {
+        let minter = Minter::default();
+        let other = minter.clone();
+        assert_eq!(other.unique_id(), None);
+        for (user_id, unique_id) in
+            [("AROAONE:ecr-broker-ci", "AROAONE"), ("AROATWO:x", "AROATWO"), ("AIDAUSER", "AIDAUSER")]
+        {
+            minter.identify(user_id);
+            assert_eq!(other.unique_id().as_deref(), Some(unique_id));
+        }
+        minter.identify("");
+        assert_eq!(other.unique_id(), None);
     }
 }

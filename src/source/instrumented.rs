@@ -32,7 +32,14 @@ impl<S: CredentialSource> CredentialSource for Instrumented<S> {
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         let span = fetch_span(&request.key, request.request_id, request.parent_span.as_ref());
         request.span.start(&span);
-        Box::pin(self.source.fetch(request).instrument(span))
+        let fetch = async {
+            let result = self.source.fetch(request).await;
+            if let Ok(credential) = &result {
+                Span::current().record("credential.source", credential.source().id());
+            }
+            result
+        };
+        Box::pin(fetch.instrument(span))
     }
 
     fn regions(&self) -> Vec<RegionStatus> {
@@ -60,6 +67,7 @@ macro_rules! fetch_span {
             rpc.method = format!("{service}/GetAuthorizationToken"),
             cloud.account.id = $key.registry.account().map(field::display),
             cloud.region = $key.registry.region().map(field::display),
+            credential.source = field::Empty,
             aws.request_id = field::Empty,
             aws.error_code = field::Empty,
             error.r#type = field::Empty,

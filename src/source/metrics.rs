@@ -14,7 +14,7 @@ use crate::registry;
 
 labels! {
     /// The source of a call.
-    enum Source: "source" { Aws = "aws", Parent = "parent" }
+    enum Source: "source" { Aws = "aws", Parent = "parent", SharedCache = "shared_cache" }
 }
 
 labels! {
@@ -100,6 +100,7 @@ impl From<&SourceName> for Source {
         match name {
             SourceName::Aws => Self::Aws,
             SourceName::Parent(_) => Self::Parent,
+            SourceName::SharedCache => Self::SharedCache,
         }
     }
 }

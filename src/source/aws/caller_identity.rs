@@ -58,6 +58,7 @@ impl Named {
         let arn = identity.arn().filter(|arn| is_plain(arn));
         if let Some(arn) = arn {
             signer.minter.name(&role_of(arn));
+            signer.minter.identify(identity.user_id().filter(|id| is_plain(id)).unwrap_or_default());
         }
         if arn.is_none() || self.arn.as_deref() != arn {
             info!(account, arn, "AWS identity found");

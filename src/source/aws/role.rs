@@ -25,6 +25,7 @@ struct Role {
     source_identity: Option<String>,
     external_id: Option<String>,
     session_policy: Option<String>,
+    minter: Minter,
     metrics: Metrics,
 }
 
@@ -38,12 +39,13 @@ pub(super) fn assume_chain(
     partition: Partition,
     account: Option<AccountId>,
 ) -> Option<Arc<Signer>> {
-    let (mut sdk, mut minter) = (base.clone(), None);
+    let (mut sdk, mut last_minter) = (base.clone(), None);
     let session_name = profile.session_name(caller);
     let last = profile.role_chain.len().saturating_sub(1);
     for (index, ChainedRole { role, external_id }) in profile.role_chain.iter().enumerate() {
         let arn = role.arn(partition, account)?;
-        minter = Some(Minter::known(&arn));
+        let minter = Minter::known(&arn);
+        last_minter = Some(minter.clone());
         let role = Role {
             sts: sts::client(&sdk, sts_endpoint),
             arn,
@@ -52,12 +54,13 @@ pub(super) fn assume_chain(
             source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
             external_id: external_id.clone(),
             session_policy: profile.session_policy(partition, account).filter(|_| index == last),
+            minter,
             metrics: metrics.clone(),
         };
         sdk = with_role(sdk, role);
     }
     // An empty chain would yield the broker's own identity, which may have more permissions.
-    minter.map(|minter| Arc::new(Signer { sdk, minter }))
+    last_minter.map(|minter| Arc::new(Signer { sdk, minter }))
 }
 
 fn with_role(sdk: SdkConfig, role: Role) -> SdkConfig {
@@ -79,6 +82,9 @@ impl Role {
             .set_policy(self.session_policy.clone())
             .send();
         let response = sts::measured(&self.metrics, call).await.map_err(CredentialsError::provider_error)?;
+        if let Some(user) = response.assumed_role_user() {
+            self.minter.identify(user.assumed_role_id());
+        }
         sts::session_credentials(response.credentials(), "AssumeRole")
     }
 }
