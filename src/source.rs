@@ -88,7 +88,7 @@ pub struct FetchRequest {
     pub rejected: Option<CredentialId>,
     /// The cached credential, if its refresh is due. A source that keeps credentials must return a newer one or an error, so that the
     /// cache knows that its own is stale.
-    pub replaces: Option<CredentialId>,
+    pub replaces: Option<Arc<Credential>>,
     /// Whether the credential must come from a new role session: the registry refused one of the last session.
     pub new_session: bool,
     /// The caller whose request caused the fetch; `None`: the broker itself. The credential does not depend on it.

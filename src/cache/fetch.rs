@@ -83,7 +83,7 @@ impl Fetcher {
             key: lookup.key.clone(),
             min_validity: self.shared.needed(lookup),
             rejected: lookup.rejected,
-            replaces: due.map(|entry| entry.credential.id()),
+            replaces: due.map(|entry| Arc::clone(&entry.credential)),
             new_session: false,
             requester: lookup.requester(),
             request_id: lookup.request_id,
@@ -128,6 +128,7 @@ impl Fetcher {
             region = key.registry.region().map(tracing::field::display),
             profile = %key.profile,
             credential_id = %credential.id(),
+            source = credential.source().id(),
             expires = %humantime::format_rfc3339_millis(credential.expires()),
             "credential fetched"
         );

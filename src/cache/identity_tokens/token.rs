@@ -45,7 +45,8 @@ impl Token {
     pub(super) fn serves(&self, wanted: &Wanted<'_>, now: Moment) -> bool {
         let FetchRequest { min_validity, replaces, .. } = wanted.request;
         let remaining = self.credential.remaining(now);
-        let is_due = *replaces == Some(self.credential.id()) && now.since(self.credential.received()) >= NEW;
+        let is_replaced = replaces.as_ref().is_some_and(|replaced| replaced.id() == self.credential.id());
+        let is_due = is_replaced && now.since(self.credential.received()) >= NEW;
         remaining >= *min_validity && !remaining.is_zero() && !is_due && !self.is_rejected_by(wanted)
     }
 
