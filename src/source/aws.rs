@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
 
+use self::answer_scope::AnswerScope;
 use self::caller_identity::CallerIdentity;
 use self::endpoints::Endpoints;
 use self::identity::BrokerIdentity;
@@ -18,8 +19,10 @@ use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, SourceName, Stage, UpstreamError};
 use crate::metrics;
 use crate::registry::Registry;
+use crate::source::shared_cache::entry_key::EntryKeys;
 
 pub mod admission;
+mod answer_scope;
 pub mod ca_bundle;
 mod caller_identity;
 mod default_chain;
@@ -30,6 +33,7 @@ mod endpoints;
 mod error;
 mod http;
 mod identity;
+mod own_identity;
 mod role;
 mod sdk;
 mod sessions;
@@ -39,6 +43,7 @@ mod sts;
 mod token;
 pub mod web_identity;
 
+pub use self::own_identity::{NO_IDENTITY, OwnIdentity};
 pub use self::settings::{NO_REGION, Settings, Verification};
 
 /// ECR and ECR Public behind one configuration.
@@ -88,6 +93,18 @@ impl Aws {
     #[must_use]
     pub fn endpoint_overrides(&self) -> Vec<String> {
         self.endpoints.overrides(&self.identity.signer().sdk)
+    }
+
+    /// Tells on what AWS's answers depend, to brokers that share them. `own` names the broker's own identity.
+    #[must_use]
+    pub fn answer_scope(&self, own: OwnIdentity) -> Arc<dyn EntryKeys> {
+        Arc::new(AnswerScope {
+            own,
+            profiles: self.sessions.profiles().to_vec(),
+            endpoints: self.endpoints.clone(),
+            sdk: self.identity.signer().sdk.clone(),
+            ecr_public_region: self.ecr_public_region.clone(),
+        })
     }
 
     /// Fetches a token. If AWS refuses the identity, replaces the identity and fetches once more.

@@ -12,7 +12,7 @@ use super::settings::Settings;
 const ANY_REGION: &str = "us-east-1";
 
 /// The configured endpoint overrides.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Endpoints {
     ecr: Option<String>,
     ecr_by_region: BTreeMap<String, String>,

@@ -46,6 +46,10 @@ impl RoleSessions {
         Self { profiles, shared: cache(), per_caller: cache(), metrics }
     }
 
+    pub(super) fn profiles(&self) -> &[Profile] {
+        &self.profiles
+    }
+
     /// Returns the session for `key`, assumed by the broker's identity `own`.
     pub(super) async fn get(
         &self,
