@@ -1,6 +1,6 @@
 //! Lingering close: waits for the peer's end of a stream before the socket closes.
 //!
-//! A socket that closes while its peer still sends resets the connection. HAProxy then drops what it has not read yet, the end of
+//! A socket that closes while its peer still sends resets the connection. Then haproxy drops what it has not read yet, the end of
 //! the last response, when it acknowledges the part that it has read.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! Three brokers behind DNS round robin, Envoy and HAProxy: restarted one after the other under load, no call is lost.
+//! Three brokers behind DNS round robin, Envoy and haproxy: restarted one after the other under load, no call is lost.
 //!
 //! `ROLLING_RESTARTS=10` restarts them ten times. `DRAIN_DELAY` and `BALANCER_CHANGE` show what loses calls.
 
@@ -11,6 +11,8 @@ use replicas::Replicas;
 
 /// Calls that each broker answers between two restarts.
 const CALLS: f64 = 30.0;
+/// More time than Envoy and haproxy need to notice, by their example configurations.
+const NOTICED: &str = "3s";
 const ALL: [usize; 3] = [0, 1, 2];
 
 /// Restarts the brokers one after the other, each once all answer calls. Finally all answer calls again.
@@ -26,9 +28,8 @@ fn rounds() -> usize {
     setting("ROLLING_RESTARTS", "1").parse().unwrap()
 }
 
-/// More time than Envoy and HAProxy need to notice, by their example configurations.
-fn drain_delay() -> String {
-    format!("drain_delay = {:?}", setting("DRAIN_DELAY", "3s"))
+fn drain_delay(default: &str) -> String {
+    format!("drain_delay = {:?}", setting("DRAIN_DELAY", default))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's own settings")]
@@ -57,7 +58,7 @@ fn p9_rolling_restart_behind_dns_round_robin_loses_no_call() {
 #[test]
 #[ignore = "needs ghz and Envoy, which .ci/tools installs"]
 fn p9_rolling_restart_behind_envoy_loses_no_call() {
-    let mut replicas = Replicas::start(19, &drain_delay());
+    let mut replicas = Replicas::start(19, &drain_delay(NOTICED));
     let dns = balancers::dns(&replicas);
     let envoy = balancers::envoy(&replicas, &dns);
     let ghz = Ghz::start(&replicas, &envoy.address, "pick_first");
@@ -68,7 +69,7 @@ fn p9_rolling_restart_behind_envoy_loses_no_call() {
 #[test]
 #[ignore = "needs ghz and haproxy, which .ci/tools installs"]
 fn p9_rolling_restart_behind_haproxy_loses_no_call() {
-    let mut replicas = Replicas::start(20, &drain_delay());
+    let mut replicas = Replicas::start(20, &drain_delay(NOTICED));
     let haproxy = balancers::haproxy(&replicas, "calls");
     let ghz = Ghz::start(&replicas, &haproxy.address, "pick_first");
     restart_all(&mut replicas, "TERM");
@@ -79,7 +80,7 @@ fn p9_rolling_restart_behind_haproxy_loses_no_call() {
 #[test]
 #[ignore = "needs ghz and haproxy, which .ci/tools installs"]
 fn p9_rolling_restart_behind_haproxy_for_tcp_loses_no_call() {
-    let mut replicas = Replicas::start(21, &format!("{}\nmax_connection_age = \"10s\"", drain_delay()));
+    let mut replicas = Replicas::start(21, &format!("{}\nmax_connection_age = \"10s\"", drain_delay("0s")));
     let haproxy = balancers::haproxy(&replicas, "connections");
     let ghz = Ghz::start(&replicas, &haproxy.address, "pick_first");
     for number in ALL.repeat(rounds()) {

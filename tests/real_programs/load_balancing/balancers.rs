@@ -1,4 +1,4 @@
-//! DNS, Envoy and HAProxy in front of the brokers, with the configurations of `deploy/load-balancing/`.
+//! DNS, Envoy and haproxy in front of the brokers, with the configurations of `deploy/load-balancing/`.
 
 use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
@@ -66,7 +66,7 @@ pub(crate) fn envoy(replicas: &Replicas, dns: &Foreign) -> Proxy {
     proxy
 }
 
-/// Starts HAProxy, and waits until all brokers are up. `listener` is `calls` or `connections`.
+/// Starts haproxy, and waits until all brokers are up. `listener` is `calls` or `connections`.
 pub(crate) fn haproxy(replicas: &Replicas, listener: &str) -> Proxy {
     // A socket that listens already, so that no other process takes the port.
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -121,7 +121,7 @@ fn config(directory: &Path, settings: &str) -> String {
     )
 }
 
-/// Writes certificate and key into one file, as HAProxy reads them.
+/// Writes certificate and key into one file, as haproxy reads them.
 fn both(pair: &Pair, file: &Path) {
     std::fs::write(file, [pair.certificate.as_str(), &pair.key].concat()).unwrap();
 }
