@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,10 @@ struct Shared {
 
 impl Shared {
     fn new() -> Self {
-        let clock = ManualClock::new();
+        Self::with_clock(ManualClock::new())
+    }
+
+    fn with_clock(clock: Arc<ManualClock>) -> Self {
         let source = ScriptedSource::new(&clock);
         let keys = SharedKeys::new(&[]);
         let layer = IdentityTokens::start(source.clone(), keys, &cache_settings(), clock.clone());
@@ -118,6 +121,32 @@ async fn same_token_again_is_fetched_once_for_all_accounts() {
     assert_eq!(shared.source.calls(), 2);
 }
 
+/// A copy of the cache outlives the process, and the shared token does not.
+#[tokio::test(start_paused = true)]
+async fn p15_accounts_of_the_process_before_need_one_call_to_refresh() {
+    let before = Shared::new();
+    let old = ids(&before.read_all(100).await);
+    let after = Shared::with_clock(before.clock.clone());
+    for kept in before.cache.kept() {
+        after.cache.put_back(kept).await.unwrap();
+    }
+    assert_eq!((ids(&after.read_all(100).await), after.source.calls()), (old, 0));
+    after.clock.advance(HOUR + 10 * MINUTE);
+    let new = ids(&after.read_all(100).await);
+    assert_eq!((new.len(), after.source.calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn accounts_that_are_kept_warm_need_one_call() {
+    let hosts: Vec<_> = (0..20).map(|account| host(account).parse().unwrap()).collect();
+    let broker = TestBroker::start_with(|setup| {
+        setup.config.token_scope = TokenScope::Identity;
+        setup.config.keep_warm = hosts.clone();
+    });
+    broker.broker.until_warm(&hosts).await;
+    assert_eq!((broker.cache.cached_count(), broker.source.calls()), (20, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn rejected_token_is_replaced_for_its_account_and_others_keep_it() {
     let shared = Shared::new();
@@ -195,6 +224,50 @@ async fn p5_failed_refresh_leaves_every_account_stale_and_a_denial_none() {
         assert_eq!(class(shared.get(lookup(&host(account))).await.unwrap_err()), FailureClass::Denied, "{account}");
     }
     assert_eq!(shared.source.calls(), 3);
+}
+
+/// Accounts read and reject in any order, AWS fails, and time passes. However many accounts there are, one instant has at most two
+/// calls: a fetch, and the replacement of its token.
+#[tokio::test(start_paused = true)]
+async fn any_order_of_reads_rejections_and_failures_keeps_the_promises() {
+    const STEPS: [Duration; 5] =
+        [Duration::from_millis(600), Duration::from_secs(20), MINUTE, Duration::from_mins(40), Duration::from_mins(70)];
+    for seed in 0..100 {
+        let (mut random, shared) = (fastrand::Rng::with_seed(seed), Shared::new());
+        let mut rejected: HashMap<usize, HashSet<CredentialId>> = HashMap::new();
+        let mut calls = 0;
+        for _ in 0..200 {
+            let account = random.usize(0..12);
+            match random.u8(0..10) {
+                0..=5 => {
+                    let Ok(found) = shared.get(lookup(&host(account))).await else { continue };
+                    assert!(found.remaining >= 5 * MINUTE, "seed {seed}");
+                    let id = found.credential.id();
+                    assert!(!rejected.get(&account).is_some_and(|ids| ids.contains(&id)), "seed {seed}: given again");
+                }
+                6..=7 => {
+                    let Ok(found) = shared.get(lookup(&host(account))).await else { continue };
+                    let id = found.credential.id();
+                    let Ok(other) = shared.reject(account, id).await else { continue };
+                    assert_ne!(other, id, "seed {seed}");
+                    rejected.entry(account).or_default().insert(id);
+                }
+                8 => {
+                    shared.clock.advance(STEPS[random.usize(0..STEPS.len())]);
+                    calls = shared.source.calls();
+                }
+                _ => shared.source.then(match random.u8(0..6) {
+                    0 => Step::Fail(UpstreamError::aws(FailureClass::Unavailable)),
+                    1 => Step::Fail(UpstreamError::aws(FailureClass::Throttled)),
+                    2 => Step::Fail(UpstreamError::aws(FailureClass::Denied)),
+                    _ => Step::Token(12 * HOUR),
+                }),
+            }
+            shared.cache.wait_for_fetches(HOUR).await;
+            assert!(shared.source.calls() <= calls + 2, "seed {seed}: {} calls", shared.source.calls() - calls);
+        }
+        assert_eq!(shared.source.most_in_flight(), 1);
+    }
 }
 
 /// A fetch queues in the lanes of all accounts' callers, not in that of the one that came first.

@@ -13,7 +13,7 @@ use ecr_broker::metrics::Registry;
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::proxy::Proxies;
 use ecr_broker::request_id::RequestId;
-use ecr_broker::source::aws::{Aws, Settings, admission};
+use ecr_broker::source::aws::{Aws, Settings, Verification, admission};
 use ecr_broker::source::span::FetchSpan;
 use ecr_broker::source::{CredentialSource as _, FetchProgress, FetchRequest, Metrics};
 use libfuzzer_sys::fuzz_target;

@@ -107,7 +107,9 @@ impl FetchProgress {
             tokio::select! {
                 Ok(()) = requesters.changed() => {
                     let joined = requesters.borrow_and_update().clone();
-                    joined.iter().for_each(|requester| other.add_requester(requester.as_ref()));
+                    for requester in &joined {
+                        other.add_requester(requester.as_ref());
+                    }
                 }
                 Ok(()) = states.changed() => {
                     let state = states.borrow_and_update().clone();

@@ -12,6 +12,8 @@ mod cases;
 mod certificates;
 #[path = "../program/mod.rs"]
 mod program;
+#[path = "../registry_over_tls/mod.rs"]
+mod registry_over_tls;
 #[path = "../scraped/mod.rs"]
 mod scraped;
 #[path = "../systemd/mod.rs"]
@@ -39,6 +41,7 @@ mod systemd;
 mod tls;
 mod tokens;
 mod users;
+mod verified;
 mod volumes;
 
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";

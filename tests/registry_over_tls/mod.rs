@@ -41,6 +41,10 @@ pub struct RegistryOverTls {
 
 #[derive(Default)]
 struct State {
+    /// The ports on loopback of registries that others run, by their hosts.
+    ports: HashMap<String, u16>,
+    /// The password of all tokens; `None`: each has its own.
+    password: Option<String>,
     answers: HashMap<String, VecDeque<String>>,
     asked: HashMap<String, Vec<String>>,
     issued: Vec<String>,
@@ -79,6 +83,16 @@ impl RegistryOverTls {
         self.state.lock().unwrap().answers.insert(host.to_owned(), answers);
     }
 
+    /// Has the proxy reach a registry at a port of loopback, instead of the scripted one.
+    pub fn reach(&self, host: &str, port: u16) {
+        self.state.lock().unwrap().ports.insert(host.to_owned(), port);
+    }
+
+    /// Sets the password of the tokens that AWS issues from now on.
+    pub fn issue(&self, password: &str) {
+        self.state.lock().unwrap().password = Some(password.to_owned());
+    }
+
     /// Returns the Authorization headers that a registry received.
     pub fn asked_of(&self, host: &str) -> Vec<String> {
         self.state.lock().unwrap().asked.get(host).cloned().unwrap_or_default()
@@ -95,6 +109,10 @@ fn serve(mut stream: TcpStream, tls: Arc<ServerConfig>, state: &Mutex<State>) ->
     let connect = head(&mut stream)?;
     assert_eq!(connect.method, "CONNECT");
     stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
+    let port = state.lock().unwrap().ports.get(connect.host.split(':').next()?).copied();
+    if let Some(port) = port {
+        return forward(stream, port);
+    }
     let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
     let request = head(&mut stream)?;
     let answer = if request.method == "POST" { token(state) } else { of_registry(&request, state) };
@@ -104,6 +122,15 @@ fn serve(mut stream: TcpStream, tls: Arc<ServerConfig>, state: &Mutex<State>) ->
     }
     stream.write_all(answer.as_bytes()).ok()?;
     stream.flush().ok()
+}
+
+/// Forwards both directions of a connection until they end.
+fn forward(client: TcpStream, port: u16) -> Option<()> {
+    let server = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let (mut from_client, mut to_server) = (client.try_clone().ok()?, server.try_clone().ok()?);
+    std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
+    let (mut from_server, mut to_client) = (server, client);
+    std::io::copy(&mut from_server, &mut to_client).ok().map(drop)
 }
 
 /// Reads a request with its body.
@@ -135,7 +162,8 @@ fn of_registry(request: &Head, state: &Mutex<State>) -> String {
 fn token(state: &Mutex<State>) -> String {
     let mut random = [0; 40];
     fastrand::fill(&mut random);
-    let password = HEXLOWER.encode(&random);
+    let fixed = state.lock().unwrap().password.clone();
+    let password = fixed.unwrap_or_else(|| HEXLOWER.encode(&random));
     let token = BASE64.encode(format!("AWS:{password}").as_bytes());
     state.lock().unwrap().issued.extend([password, token.clone()]);
     let since_1970 = SystemClock::new().now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap();
