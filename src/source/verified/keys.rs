@@ -32,9 +32,38 @@ impl VerifiedKeys {
     }
 }
 
-/// Returns the registry's own host, never an alias. `None`: another source minted the credential and may verify it itself, or only AWS
-/// knows the account and did not name it.
+/// Returns the registry's own host, never an alias. `None`: a parent broker returned the credential and may verify it itself, or only
+/// AWS knows the account and did not name it. A credential of the shared cache is tried, because the broker that stored it there may
+/// still be asking.
 pub(super) fn host_to_ask(key: &CredentialKey, credential: &Credential) -> Option<String> {
-    let is_of_aws = *credential.source() == SourceName::Aws;
-    key.registry.host_in(credential.account()).filter(|_| is_of_aws)
+    match credential.source() {
+        SourceName::Aws | SourceName::SharedCache => key.registry.host_in(credential.account()),
+        SourceName::Parent(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::credential::USERNAME;
+    use crate::moment::Moment;
+
+    #[test]
+    fn credentials_of_aws_and_the_shared_cache_are_tried_and_of_parents_not() {
+        let now = Moment { wall: SystemTime::UNIX_EPOCH, steady: Duration::ZERO };
+        let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+        let key =
+            CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile(), caller: None };
+        for (source, tried) in [
+            (SourceName::Aws, true),
+            (SourceName::SharedCache, true),
+            (SourceName::Parent("central".parse().unwrap()), false),
+        ] {
+            let expires = now.wall + Duration::from_hours(1);
+            let credential = Credential::new(source, USERNAME, "password", now.wall, expires, now).unwrap();
+            assert_eq!(host_to_ask(&key, &credential).as_deref(), tried.then_some(host));
+        }
+    }
 }
