@@ -468,6 +468,7 @@ fn broker_settings(config: &Config, region: Option<Region>) -> broker::Settings 
     broker::Settings {
         policy: config.policy.clone(),
         profiles: config.aws.profiles.clone(),
+        parents: config.parents.clone(),
         region,
         regions: named_regions(config),
         aliases: config.aliases.clone(),

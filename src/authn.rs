@@ -10,11 +10,13 @@ pub mod tls;
 mod authenticator;
 mod bearer;
 mod forwarded;
+mod kept_token;
 mod peer;
 mod state;
 mod tcp;
 mod unix;
 
+pub use self::kept_token::KeptToken;
 pub use self::peer::Peer;
 
 pub(crate) use self::authenticator::Authenticator;

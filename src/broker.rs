@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use self::authorize::Authorizer;
+use self::forwarding::Forwarding;
 use self::listing::Lister;
 use self::metrics::Metrics;
 use self::regions::NamedRegions;
@@ -18,11 +19,13 @@ use crate::policy::{Listing, Policy};
 use crate::profile::Profile;
 use crate::registry::{Aliases, Region, RegistryError, ResolvedRegistry};
 use crate::rejections::RejectionRecorder;
+use crate::source::broker as parent;
 
 mod active_policy;
 mod authorization;
 mod authorize;
 mod batch;
+mod forwarding;
 mod keep_warm;
 mod known_ids;
 mod listing;
@@ -64,6 +67,8 @@ pub struct Settings {
     pub policy: Policy,
     /// The IAM roles that mint credentials, beside the broker's own identity.
     pub profiles: Vec<Profile>,
+    /// The parent brokers, of which some may decide about each caller.
+    pub parents: Vec<parent::Settings>,
     /// The region of requests that name none.
     pub region: Option<Region>,
     /// Regions that callers may name, beside those of AWS, of the grants and of the aliases.
@@ -85,11 +90,13 @@ impl Broker {
         rejections: RejectionRecorder,
         registry: &mut Registry,
     ) -> Self {
-        let Settings { policy, profiles, region, regions, aliases, max_min_validity, loopback_operates } = settings;
+        let Settings { policy, profiles, parents, region, regions, aliases, max_min_validity, loopback_operates } =
+            settings;
+        let limits = (max_min_validity, loopback_operates);
         Self {
             cache,
             releaser: Releaser::new(profiles.clone().into(), rejections.audit_log().cloned()),
-            authorizer: Authorizer::new(policy, profiles.into(), max_min_validity, loopback_operates, rejections),
+            authorizer: Authorizer::new(policy, (profiles.into(), Forwarding::new(parents)), limits, rejections),
             regions: NamedRegions::new(regions.into_iter().chain(region.clone()), &aliases),
             region,
             aliases,
@@ -162,7 +169,7 @@ impl Broker {
     }
 
     fn lister<'a>(&'a self, policy: &'a Policy) -> Lister<'a> {
-        Lister { policy, aliases: &self.aliases, cache: &self.cache }
+        Lister { policy, forwarding: self.authorizer.forwarding(), aliases: &self.aliases, cache: &self.cache }
     }
 
     /// Returns the IDs of the grants that apply to a caller, denials included.

@@ -204,8 +204,9 @@ impl CredentialCache {
     /// not wait for it.
     pub async fn warm(&self, key: CredentialKey) {
         let request_id = RequestId::random();
+        let min_validity = Duration::ZERO;
         let lookup =
-            Lookup { key, min_validity: Duration::ZERO, rejected: None, request_id, caller: None, answer_by: None };
+            Lookup { key, min_validity, rejected: None, request_id, caller: None, token: None, answer_by: None };
         if let Ok(None) = self.find(&lookup).await {
             self.flights.start_fetch(lookup);
         }

@@ -21,6 +21,7 @@ use crate::trace::SpanIdentity;
 
 pub mod aws;
 pub mod broker;
+mod caller_proof;
 mod failure_labels;
 pub mod instrumented;
 pub mod measured;
@@ -32,6 +33,7 @@ pub mod shared_cache;
 pub mod span;
 pub mod verified;
 
+pub use self::caller_proof::CallerProof;
 pub(crate) use self::failure_labels::failure_labels;
 pub use self::metrics::{Metrics, expose_regions};
 pub use self::progress::FetchProgress;
@@ -91,8 +93,11 @@ pub struct FetchRequest {
     pub replaces: Option<Arc<Credential>>,
     /// Whether the credential must come from a new role session: the registry refused one of the last session.
     pub new_session: bool,
-    /// The caller whose request caused the fetch; `None`: the broker itself. The credential does not depend on it.
+    /// The caller whose request caused the fetch; `None`: the broker itself. The credential does not depend on it, but on
+    /// `proof`.
     pub requester: Option<Principal>,
+    /// The caller, if a parent broker decides about it: the credential is for this caller alone.
+    pub proof: Option<CallerProof>,
     /// ID of the request that caused the fetch.
     pub request_id: RequestId,
     /// The span of that request, if it is exported.

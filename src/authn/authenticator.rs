@@ -16,6 +16,8 @@ use crate::limits::{Attempt, Limits, Origin, RetryAfter};
 pub(crate) struct Authenticator {
     /// The accepted issuers; `None` if no bearer token is accepted.
     pub(crate) issuers: Option<Arc<Issuers>>,
+    /// Whether tokens are kept for a parent broker that verifies them, too.
+    pub(crate) keeps_tokens: bool,
     /// Limits of failed authentications per origin.
     pub(crate) limits: Limits,
 }
@@ -65,6 +67,8 @@ impl Authenticator {
         bearer: Bearer,
         accept: impl FnOnce(Verified) -> Result<(Caller, AuthnState), BrokerError>,
     ) -> Result<(Caller, AuthnState), BrokerError> {
+        let kept = bearer.as_ref().ok().filter(|_| self.keeps_tokens).cloned();
+        let accept = |verified| accept(verified).map(|(caller, state)| (caller, state.keeping(kept)));
         if let Some(token) = self.recently_verified(&bearer) {
             return accept(token);
         }

@@ -28,6 +28,7 @@ impl Authorization {
             rejected: request.rejected,
             request_id: request.context.id,
             caller: Some(request.context.caller.clone()),
+            token: request.context.token.as_ref().map(|kept| Arc::clone(&kept.token)),
             answer_by: request.answer_by,
         }
     }

@@ -8,6 +8,7 @@ use tracing::{field, info};
 
 use super::active_policy::ActivePolicy;
 use super::authorization::Authorization;
+use super::forwarding::Forwarding;
 use super::profiles::Profiles;
 use super::record;
 use super::request::CredentialRequest;
@@ -26,6 +27,7 @@ const CLAIMS_RETRY: Duration = Duration::from_millis(100);
 pub(super) struct Authorizer {
     policy: ArcSwap<ActivePolicy>,
     profiles: Profiles,
+    forwarding: Forwarding,
     max_min_validity: Duration,
     pub(super) loopback_operates: bool,
     rejections: RejectionRecorder,
@@ -34,13 +36,12 @@ pub(super) struct Authorizer {
 impl Authorizer {
     pub(super) fn new(
         policy: Policy,
-        profiles: Profiles,
-        max_min_validity: Duration,
-        loopback_operates: bool,
+        (profiles, forwarding): (Profiles, Forwarding),
+        (max_min_validity, loopback_operates): (Duration, bool),
         rejections: RejectionRecorder,
     ) -> Self {
         let policy = ArcSwap::from_pointee(ActivePolicy::new(policy, &profiles));
-        Self { policy, profiles, max_min_validity, loopback_operates, rejections }
+        Self { policy, profiles, forwarding, max_min_validity, loopback_operates, rejections }
     }
 
     pub(super) fn active_policy(&self) -> Arc<ActivePolicy> {
@@ -57,6 +58,10 @@ impl Authorizer {
 
     pub(super) fn profiles(&self) -> &Profiles {
         &self.profiles
+    }
+
+    pub(super) fn forwarding(&self) -> &Forwarding {
+        &self.forwarding
     }
 
     /// Decides a request by `policy`. A denied caller learns only that it is denied; the log has the reason.
@@ -78,7 +83,8 @@ impl Authorizer {
         self.profiles.check_account(registry, &profile)?;
         self.check_validity(request.min_validity)?;
         let grant = grant.map(|grant| grant.id.clone());
-        Ok(Authorization { key: self.profiles.key(request, profile), grant, policy, outcome })
+        let key = self.forwarding.key(self.profiles.key(request, profile), &request.context);
+        Ok(Authorization { key, grant, policy, outcome })
     }
 
     /// Denies a request. In observe mode, if the profile exists, only logs the denial and returns the profile.

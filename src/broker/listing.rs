@@ -10,6 +10,7 @@ use std::time::SystemTime;
 pub use self::merge::ListPage;
 
 use self::merge::{Source, Verdict, page_of};
+use super::forwarding::Forwarding;
 use crate::cache::{Cached, CredentialCache, Scope};
 use crate::caller::{Caller, Principal};
 use crate::credential::ProfileName;
@@ -22,6 +23,7 @@ mod merge;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lister<'a> {
     pub(super) policy: &'a Policy,
+    pub(super) forwarding: &'a Forwarding,
     pub(super) aliases: &'a Aliases,
     pub(super) cache: &'a CredentialCache,
 }
@@ -29,7 +31,7 @@ pub(super) struct Lister<'a> {
 impl Lister<'_> {
     /// Returns up to `size` entries after `after`.
     pub(super) fn page(&self, caller: &Caller, after: Option<&Listing>, size: usize) -> ListPage {
-        let (grants, principal) = (self.policy.of_caller(caller), caller.principal());
+        let (grants, principal) = (self.policy.of_caller(caller), self.forwarding.principal(caller));
         let allowed = grants.allowed();
         if allowed.is_empty() {
             return ListPage::default();

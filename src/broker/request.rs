@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::caller::Caller;
+use crate::authn::KeptToken;
+use crate::caller::{Caller, Principal};
 use crate::credential::{CredentialId, ProfileName};
 use crate::registry::ResolvedRegistry;
 use crate::request_id::RequestId;
@@ -14,10 +15,20 @@ use crate::request_id::RequestId;
 pub struct RequestContext {
     /// The caller.
     pub caller: Caller,
+    /// The caller's bearer token and the digest of its claims, if a parent broker may have to verify it.
+    pub token: Option<KeptToken>,
     /// The request ID.
     pub id: RequestId,
     /// The trace ID of the caller's trace, if it sent one.
     pub trace_id: Option<String>,
+}
+
+impl RequestContext {
+    /// Returns the principal with all that a parent broker may decide by.
+    pub(super) fn exact_principal(&self) -> Principal {
+        let claims = self.token.as_ref().map_or_else(|| self.caller.claims_digest(), |token| token.digest);
+        self.caller.exact_principal(claims)
+    }
 }
 
 /// A request for the credential of one registry.

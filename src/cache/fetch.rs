@@ -86,6 +86,7 @@ impl Fetcher {
             replaces: due.map(|entry| Arc::clone(&entry.credential)),
             new_session: false,
             requester: lookup.requester(),
+            proof: lookup.proof(),
             request_id: lookup.request_id,
             parent_span: parent_span.clone(),
             deadline: Instant::now() + self.timeout,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::bearer_token::BearerToken;
 use crate::caller::{Caller, Principal};
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::BrokerError;
 use crate::request_id::RequestId;
+use crate::source::CallerProof;
 
 /// A caller's demand for a credential.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct Lookup {
     pub request_id: RequestId,
     /// The caller; `None`: the broker itself.
     pub caller: Option<Caller>,
+    /// The caller's bearer token, if a parent broker may have to verify it.
+    pub token: Option<Arc<BearerToken>>,
     /// Time shortly before the caller's deadline, at which it leaves with the cause of its wait, if that is known. `None`: the caller
     /// waits for the fetch.
     pub answer_by: Option<Instant>,
@@ -32,6 +36,12 @@ impl Lookup {
     /// Returns the requester by which the caller's fetches queue.
     pub(super) fn requester(&self) -> Option<Principal> {
         self.caller.as_ref().map(Caller::principal)
+    }
+
+    /// Returns the caller and its token, if the key is of this caller alone because a parent broker decides about it.
+    pub(super) fn proof(&self) -> Option<CallerProof> {
+        let caller = self.caller.clone().filter(|_| self.key.caller.as_ref().is_some_and(Principal::is_exact))?;
+        Some(CallerProof { caller, token: self.token.clone() })
     }
 }
 

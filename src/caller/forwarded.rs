@@ -65,11 +65,16 @@ impl Caller {
         if let Self::Forwarded(forwarded) = self { Some(forwarded.via()) } else { None }
     }
 
-    /// Returns the principal with a digest of everything that a parent broker may decide by: the group of a process, all claims of
-    /// a token that last, and the brokers. A credential that a parent gave for one of them is not another's.
+    /// Returns the digest of the lasting claims of the caller's token.
     #[must_use]
-    pub fn exact_principal(&self) -> Principal {
-        let claims = if let Self::Token(token) = self.job() { token.digest } else { ClaimsDigest::default() };
+    pub fn claims_digest(&self) -> ClaimsDigest {
+        if let Self::Token(token) = self.job() { token.digest } else { ClaimsDigest::default() }
+    }
+
+    /// Returns the principal with a digest of everything that a parent broker may decide by: the group of a process, the lasting
+    /// `claims` of its token, and the brokers. A credential that a parent gave for one of them is not another's.
+    #[must_use]
+    pub fn exact_principal(&self, claims: ClaimsDigest) -> Principal {
         Principal::exact(self.principal(), ClaimsDigest::of([self.to_string().as_bytes(), claims.as_bytes()]))
     }
 }

@@ -63,6 +63,12 @@ impl Principal {
         Self::Exact(Arc::new(ExactPrincipal { principal, digest }))
     }
 
+    /// Returns whether it is the key of credentials that a parent broker decides about caller by caller.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        matches!(self, Self::Exact(_))
+    }
+
     /// Returns whether the principal calls from the broker's own host.
     #[must_use]
     pub fn is_local(&self) -> bool {

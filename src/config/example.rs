@@ -49,6 +49,7 @@ pub(super) const PARENT: &str = r#"
 # that covers a registry and profile is asked; the rest goes to AWS. Plaintext is for loopback only.
 # profiles: the parent's profiles that grants may name; "default": what the parent's grants choose.
 # fallback: "aws" asks AWS while the parent is unreachable; "none" (the default) does not.
+# forward_callers: true lets the parent decide about each caller, by the caller's own token.
 # [[parents]]
 # name = "central"
 # addresses = ["https://broker.example:50051"]
@@ -59,6 +60,7 @@ pub(super) const PARENT: &str = r#"
 # registries = [{ accounts = ["*"], regions = ["*"] }, { public = true }]
 # profiles = ["default"]
 # fallback = "none"
+# forward_callers = false
 "#;
 
 pub(super) const PROFILE: &str = r#"

@@ -139,6 +139,12 @@ fn read_account(fields: &mut Fields<'_>) -> Option<Option<AccountId>> {
 
 /// Reads the name of a principal. A Unix caller's has no group, which the parser of callers wants.
 fn read_principal(name: &str) -> Option<Principal> {
+    if let Some((digest, name)) = name.strip_prefix("exact:").and_then(|rest| rest.split_once(':')) {
+        return Some(Principal::exact(read_principal(name)?, digest.parse().ok()?));
+    }
+    if let Some((via, name)) = name.strip_prefix("via ").and_then(|rest| rest.split_once(' ')) {
+        return Some(Principal::asserted(read_principal(name)?, via.parse().ok()?));
+    }
     if let Some(uid) = name.strip_prefix("uid:") {
         return uid.parse().ok().map(Principal::Uid);
     }

@@ -33,7 +33,7 @@ impl OpsPeer {
                 let Some(Ok(caller)) = certificate.as_ref().map(|certificate| certificate.caller()) else {
                     return false;
                 };
-                let context = RequestContext { caller, id: RequestId::random(), trace_id: None };
+                let context = RequestContext { caller, token: None, id: RequestId::random(), trace_id: None };
                 reporter.authorize(&context).await.is_ok()
             }
         }

@@ -168,6 +168,10 @@ impl ParentBroker {
         let message = connection.request(request::message(request)).await;
         let mut message = message.map_err(|why| CallError::Local(self.misconfigured(&why)))?;
         message.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        if let Some(proof) = &request.proof {
+            let added = request::add_caller(message.metadata_mut(), proof);
+            added.map_err(|why| CallError::Local(self.misconfigured(&why)))?;
+        }
         request::add_trace(message.metadata_mut());
         let answer = finish(connection.service().get_registry_credentials(message), deadline).await;
         let answer = answer.map_err(CallError::Of)?;

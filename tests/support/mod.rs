@@ -338,6 +338,7 @@ pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settin
     broker::Settings {
         policy,
         profiles: Vec::new(),
+        parents: Vec::new(),
         region,
         regions: Vec::new(),
         aliases: Aliases::default(),
@@ -373,6 +374,7 @@ pub fn lookup(host: &str) -> Lookup {
         rejected: None,
         request_id: RequestId::random(),
         caller: None,
+        token: None,
         answer_by: None,
     }
 }
@@ -394,6 +396,7 @@ pub fn fetch_request(key: CredentialKey) -> FetchRequest {
         replaces: None,
         new_session: false,
         requester: None,
+        proof: None,
         request_id: RequestId::random(),
         parent_span: None,
         deadline: tokio::time::Instant::now() + HOUR,
@@ -412,7 +415,7 @@ pub fn upstream(error: FetchError) -> UpstreamError {
 
 /// Returns the request of a loopback caller.
 pub fn credential_request(host: &str, min_validity: Duration) -> CredentialRequest {
-    let context = RequestContext { caller: Caller::Loopback, id: RequestId::random(), trace_id: None };
+    let context = RequestContext { caller: Caller::Loopback, token: None, id: RequestId::random(), trace_id: None };
     let registry: Registry = host.parse().unwrap();
     CredentialRequest { min_validity, ..CredentialRequest::new(context, registry.into()) }
 }

@@ -104,8 +104,12 @@ impl Tokens {
     }
 
     fn request(registry: Registry, call: Call) -> CredentialRequest {
-        let context =
-            RequestContext { caller: Caller::AwsApi, id: call.id, trace_id: call.trace.map(|trace| trace.to_string()) };
+        let context = RequestContext {
+            caller: Caller::AwsApi,
+            token: None,
+            id: call.id,
+            trace_id: call.trace.map(|trace| trace.to_string()),
+        };
         CredentialRequest { answer_by: Some(call.answer_by), ..CredentialRequest::new(context, registry.into()) }
     }
 

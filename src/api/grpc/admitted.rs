@@ -36,7 +36,7 @@ impl AdmittedCall {
             Err(error) => return Err(Box::new((error, call))),
         };
         let trace_id = call.trace.map(|trace| trace.to_string());
-        let context = RequestContext { caller, id: call.id, trace_id };
+        let context = RequestContext { caller, token: call.authn.kept_token(), id: call.id, trace_id };
         Ok(Self { call, context, admission: Arc::new(admission) })
     }
 

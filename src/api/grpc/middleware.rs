@@ -66,8 +66,17 @@ impl Middleware {
         force_shutdown: CancellationToken,
         calls: Calls,
     ) -> Self {
-        let authenticator = Authenticator { issuers, limits };
+        let authenticator = Authenticator { issuers, keeps_tokens: false, limits };
         Self { tracing: Arc::new(tracing), authenticator, rejections, force_shutdown, calls }
+    }
+}
+
+impl Middleware {
+    /// Keeps the bearer tokens of calls while they last, if a parent broker verifies them, too.
+    #[must_use]
+    pub fn keeping_tokens(mut self, keeps_tokens: bool) -> Self {
+        self.authenticator.keeps_tokens = keeps_tokens;
+        self
     }
 }
 

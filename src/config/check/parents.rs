@@ -3,6 +3,7 @@
 use http::Uri;
 
 use crate::address::ListenAddress;
+use crate::cache::TokenScope;
 use crate::client::Address;
 use crate::config::model::Config;
 use crate::config::reader::Reader;
@@ -16,6 +17,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
             unknown_to_aws(parent, config),
             own_address(parent, config),
             covers_nothing(parent, &config.parents[..index]),
+            shares_tokens(parent, config),
         ];
         for problem in problems.into_iter().flatten() {
             reader.report_file(&format!("parent {:?}: {problem}", parent.name.as_str()));
@@ -51,6 +53,12 @@ fn is_same(listen: &ListenAddress, address: &Address) -> bool {
         }
         _ => false,
     }
+}
+
+/// The parent decides about each caller and account, and a token that accounts share would answer for others.
+fn shares_tokens(parent: &Settings, config: &Config) -> Option<String> {
+    let problem = "forward_callers: cache.token_scope = \"identity\" would share what the parent gives; remove one";
+    (parent.forward_callers && config.token_scope == TokenScope::Identity).then(|| problem.to_owned())
 }
 
 /// The first parent that covers a registry and profile is asked, so a later one may never be.
@@ -90,6 +98,15 @@ mod tests {
         let text = |first: &str, second: &str| parent("a", "https://a", first) + &parent("b", "https://b", second);
         assert!(problems(&text(all, some))[0].contains("parent \"b\": registries: the parents before it"));
         assert!(load(&text(some, all)).is_ok() && load(&text(all, &format!("{some}, {{ public = true }}"))).is_ok());
+    }
+
+    #[test]
+    fn callers_are_not_forwarded_where_accounts_share_tokens() {
+        let text = "[[parents]]\nname = \"a\"\naddresses = [\"https://a.example\"]\nregistries = [{ public = true }]\n\
+                    tls_cert = \"/etc/none/cert.pem\"\ntls_key = \"/etc/none/key.pem\"\nforward_callers = true\n";
+        assert!(load(text).is_ok());
+        let problems = problems(&format!("{text}[cache]\ntoken_scope = \"identity\"\n"));
+        assert!(problems.len() == 1 && problems[0].contains("would share what the parent gives"), "{problems:?}");
     }
 
     #[test]

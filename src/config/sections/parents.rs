@@ -23,7 +23,18 @@ pub(in crate::config) const PARENTS: List = List {
     one: "parent",
     named_by: "name",
     unique: "name",
-    keys: &["name", "addresses", "tls_ca", "tls_cert", "tls_key", "token_file", "registries", "profiles", "fallback"],
+    keys: &[
+        "name",
+        "addresses",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "token_file",
+        "registries",
+        "profiles",
+        "fallback",
+        "forward_callers",
+    ],
 };
 
 const ADDRESSES: Expected = Expected::Words("a list of addresses: https://HOST:PORT or unix:/PATH");
@@ -48,6 +59,7 @@ fn read_parent(item: &mut Item<'_>) -> Option<Settings> {
     let registries = read_registries(item);
     let profiles = read_profiles(item);
     let fallback = item.optional("fallback", Expected::OneOf(&["none", "aws"]), Fallback::None, fallback);
+    let forward_callers = item.optional("forward_callers", Expected::Words("true or false"), false, Value::as_bool);
     let [tls_ca, certificate, key, token_file] =
         ["tls_ca", "tls_cert", "tls_key", "token_file"].map(|key| read_path(key, item));
     let settings = Settings {
@@ -59,8 +71,10 @@ fn read_parent(item: &mut Item<'_>) -> Option<Settings> {
         registries: registries?,
         profiles: profiles?,
         fallback: fallback?,
+        forward_callers: forward_callers?,
     };
     check(&settings, item);
+    check_forwarding(&settings, item);
     Some(settings)
 }
 
@@ -142,12 +156,32 @@ fn check(settings: &Settings, item: &mut Item<'_>) {
     }
 }
 
+/// Reports why callers cannot be forwarded: the parent takes them only beside a client certificate, and alone decides about them.
+fn check_forwarding(settings: &Settings, item: &mut Item<'_>) {
+    if !settings.forward_callers {
+        return;
+    }
+    if settings.tls_identity.is_none() || !settings.addresses.iter().all(Address::is_tls) {
+        item.report(
+            "forward_callers: needs a client certificate; set tls_cert and tls_key, and only https:// addresses",
+        );
+    }
+    if settings.token_file.is_some() {
+        item.report("forward_callers: the parent takes either a token or a caller; remove token_file");
+    }
+    if settings.fallback == Fallback::Aws {
+        item.report("forward_callers: AWS would give what the parent may deny to a caller; remove fallback");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::config::tests::{load, problems};
     use crate::source::broker::Fallback;
 
     const REST: &str = "addresses = [\"https://broker.example:50051\"]\nregistries = [{ public = true }]\n";
+
+    const TLS: &str = "\ntls_cert = \"/etc/none/cert.pem\"\ntls_key = \"/etc/none/key.pem\"\n";
 
     #[test]
     fn parents_are_read() {
@@ -174,6 +208,9 @@ mod tests {
         assert_eq!((parents.len(), parents[0].addresses.len(), parents[0].registries.len()), (2, 2, 2));
         assert!(parents[0].tls_identity.is_some() && parents[0].token_file.is_some());
         assert_eq!((parents[0].fallback, parents[1].fallback), (Fallback::Aws, Fallback::None));
+        assert!(parents.iter().all(|parent| !parent.forward_callers));
+        let forwarding = format!("[[parents]]\nname = \"a\"\n{REST}forward_callers = true{TLS}");
+        assert!(load(&forwarding).unwrap().parents[0].forward_callers);
         let names = |index: usize| parents[index].profiles.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!((names(0), names(1)), (vec!["default".to_owned(), "ci-pull".into()], vec!["default".into()]));
     }
@@ -201,6 +238,14 @@ mod tests {
                 parent("a", "addresses = [\"unix:/b\"]\nregistries = [{ public = true }]\ntls_ca = \"/c\""),
                 "no effect without an https:// address",
             ),
+            (parent("a", &format!("{REST}forward_callers = 1")), "expected true or false, got 1"),
+            (parent("a", &format!("{REST}forward_callers = true")), "needs a client certificate; set tls_cert"),
+            (
+                parent("a", &format!("{}forward_callers = true{TLS}", REST.replace("50051\"", "50051\", \"unix:/b\""))),
+                "only https:// addresses",
+            ),
+            (parent("a", &format!("{REST}forward_callers = true{TLS}token_file = \"/t\"")), "remove token_file"),
+            (parent("a", &format!("{REST}forward_callers = true{TLS}fallback = \"aws\"")), "remove fallback"),
             (parent("a", REST) + &parent("a", REST), "duplicate name"),
             (
                 parent("a", &format!("{REST}profiles = [\"far\"]\nfallback = \"aws\"")),

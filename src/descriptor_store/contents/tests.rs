@@ -46,6 +46,8 @@ fn credentials_are_read_as_they_were_written() {
         kept(Registry::Private(unnamed), Some("jwt:blue:repo:a/b:ref:x"), "x"),
         kept(registry("public.ecr.aws"), Some("loopback"), "y"),
         kept(registry("public.ecr.aws"), Some("aws-api"), "z"),
+        kept(registry("public.ecr.aws"), Some("via spiffe://a.example/node/1 uid:7"), "v"),
+        kept(registry("public.ecr.aws"), Some("exact:00112233445566778899aabbccddeeff:jwt:blue:ci"), "w"),
     ];
     let (bytes, count) = encoded(&written, usize::MAX);
     assert_eq!(count, written.len());

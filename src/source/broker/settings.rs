@@ -26,6 +26,8 @@ pub struct Settings {
     pub profiles: Vec<ProfileName>,
     /// The source to ask while the parent is unreachable.
     pub fallback: Fallback,
+    /// Whether it decides about each caller of this broker, by the caller's own token where it has one.
+    pub forward_callers: bool,
 }
 
 /// The source to ask while a parent is unreachable.

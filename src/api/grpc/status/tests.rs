@@ -17,7 +17,7 @@ fn upstream(class: FailureClass) -> BrokerError {
 }
 
 fn request(id: RequestId) -> CredentialRequest {
-    let context = RequestContext { caller: Caller::Loopback, id, trace_id: None };
+    let context = RequestContext { caller: Caller::Loopback, token: None, id, trace_id: None };
     let registry: Registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
     CredentialRequest { profile: Some("ci".into()), ..CredentialRequest::new(context, registry.into()) }
 }

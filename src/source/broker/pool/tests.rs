@@ -16,6 +16,7 @@ fn settings(addresses: &[&str]) -> Settings {
         registries: Vec::new(),
         profiles: Vec::new(),
         fallback: Fallback::None,
+        forward_callers: false,
     }
 }
 

@@ -74,6 +74,7 @@ fn request() -> FetchRequest {
         replaces: None,
         new_session: false,
         requester: None,
+        proof: None,
         request_id: RequestId::random(),
         parent_span: None,
         deadline: tokio::time::Instant::now() + HOUR,
