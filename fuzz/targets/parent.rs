@@ -43,6 +43,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         registries: vec![RegistryPattern::Public],
         profiles: vec![ProfileName::default_profile()],
         fallback: Fallback::None,
+        forward_callers: false,
     };
     let parent = runtime.block_on(async { ParentBroker::new(&settings, Arc::new(SystemClock::new())) });
     World { runtime, parent, answer }
@@ -98,7 +99,9 @@ fuzz_target!(|data: &[u8]| {
         min_validity: Duration::ZERO,
         rejected: None,
         replaces: None,
+        new_session: false,
         requester: None,
+        proof: None,
         request_id: RequestId::random(),
         parent_span: None,
         deadline: Instant::now() + Duration::from_secs(60),

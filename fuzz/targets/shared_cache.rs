@@ -171,7 +171,9 @@ fuzz_target!(|data: &[u8]| {
         min_validity: Duration::ZERO,
         rejected: None,
         replaces: None,
+        new_session: false,
         requester: None,
+        proof: None,
         request_id: RequestId::random(),
         parent_span: None,
         // Too soon for a second question about a note.

@@ -124,6 +124,7 @@ fuzz_target!(|data: &[u8]| {
         replaces: None,
         new_session: false,
         requester: None,
+        proof: None,
         request_id: RequestId::random(),
         parent_span: None,
         deadline: Instant::now() + Duration::from_secs(60),
