@@ -77,6 +77,7 @@ fn json_writer(type_name: &str) -> Option<&'static str> {
         ".ecrbroker.v1.PolicyMode" => "policy_mode",
         ".ecrbroker.v1.ReadinessCheckName" => "check_name",
         ".ecrbroker.v1.KeyOrder" => "key_order",
+        ".ecrbroker.v1.SharedCacheState" => "shared_cache_state",
         _ => return None,
     })
 }

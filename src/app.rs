@@ -16,6 +16,7 @@ pub use self::parts::{Parts, Upstream};
 
 use self::announce::Announcer;
 use self::auth_material::AuthMaterial;
+use self::shared_cache::Shared;
 use crate::api::calls::Calls;
 use crate::api::ecr::{self, EcrApi};
 use crate::api::grpc;
@@ -39,12 +40,12 @@ use crate::server::{
 };
 use crate::service_manager::ServiceManager;
 use crate::signal::Signals;
-use crate::source;
 use crate::source::aws::admission::AdmissionControl;
 use crate::source::aws::{self, Aws};
 use crate::source::instrumented::Instrumented;
 use crate::source::measured::Measured;
 use crate::source::verified::{self, RegistryClient, Verified};
+use crate::source::{self, CredentialSource};
 use crate::status::{self, StatusReporter};
 use crate::telemetry::{self, Telemetry};
 use crate::terminal::{print_line, stdout_is_journal};
@@ -60,6 +61,7 @@ pub mod preflight;
 mod process;
 mod reload;
 mod report;
+mod shared_cache;
 #[cfg(feature = "simulator")]
 mod simulation;
 
@@ -226,9 +228,11 @@ impl App {
         } = parts;
         metrics::register_program(&mut metrics);
 
+        let shared = Shared::start(&config, &auth, &mut metrics).filter(|_| upstream.is_none());
+        let shared_cache = shared.as_ref().map(Shared::servers);
         let upstream = match upstream {
             Some(upstream) => upstream,
-            None => aws_upstream(config.aws.clone(), &clock, &mut metrics).await?,
+            None => aws_upstream(config.aws.clone(), shared, &clock, &mut metrics).await?,
         };
         let upstream = token_layer(&config, upstream, &clock);
         let upstream = verified_layer(&config.aws, upstream, verified::Metrics::new(&mut metrics), &clock)?;
@@ -259,6 +263,7 @@ impl App {
             limits: limits.clone(),
             audit: rejections.audit_log().cloned(),
             descriptor_store: descriptor_store.clone(),
+            shared_cache,
             clock,
             files,
         });
@@ -400,20 +405,25 @@ impl App {
     }
 }
 
-/// Loads AWS as the source of credentials, and puts the layers around it: metrics of each call, admission control, then the
-/// span of each fetch.
+/// Loads AWS as the source of credentials, and puts the layers around it: metrics of each call, admission control, the shared cache
+/// if there is one, then the span of each fetch.
 async fn aws_upstream(
     settings: aws::Settings,
+    shared: Option<Shared>,
     clock: &Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> anyhow::Result<Upstream> {
     let (admission, metrics) = (settings.admission.clone(), source::Metrics::new(registry));
     let aws = Arc::new(Aws::load(settings, Arc::clone(clock), &metrics, registry).await?);
-    let measured = Measured::new(Arc::clone(&aws), metrics);
+    let admitted = AdmissionControl::new(Measured::new(Arc::clone(&aws), metrics), &admission);
+    let source: Arc<dyn CredentialSource> = match shared {
+        Some(shared) => Arc::new(Instrumented::new(shared.layer(admitted, &aws, clock))),
+        None => Arc::new(Instrumented::new(admitted)),
+    };
     Ok(Upstream {
         region: aws.region().map(|region| region.parse()).transpose().context("the AWS region")?,
         endpoints: aws.endpoint_overrides(),
-        source: Arc::new(Instrumented::new(AdmissionControl::new(measured, &admission))),
+        source,
     })
 }
 

@@ -12,7 +12,7 @@ pub use self::print::{effective, effective_json, fingerprint};
 pub use self::sources::Sources;
 
 use self::reader::Reader;
-use self::sections::{aliases, aws, limits, parents, policy, profiles, server};
+use self::sections::{aliases, aws, limits, parents, policy, profiles, server, shared_cache};
 use self::settings::{Audit, Cache};
 use crate::audit;
 use crate::cache;
@@ -87,6 +87,7 @@ impl Config {
             token_scope,
             restart_memory,
             keep_warm,
+            shared_cache: shared_cache::read(reader, &aws),
             aliases: aliases::read(reader),
             max_min_validity,
             policy,

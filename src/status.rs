@@ -17,6 +17,7 @@ use crate::error::BrokerError;
 use crate::follow_file::FilesInEffect;
 use crate::limits::{ConnectionsStatus, Limits, LimitsStatus};
 use crate::moment::Moment;
+use crate::source::shared_cache::valkey::{NodeStatus, Valkey};
 use crate::source::{RegionStatus, SourceStatus};
 
 mod message;
@@ -70,6 +71,8 @@ pub struct Status {
     pub audit: Option<AuditStatus>,
     /// The copy of the cache that outlives a restart, if there is one.
     pub descriptor_store: Option<StoreStatus>,
+    /// The servers of the shared cache; none: nothing is shared.
+    pub shared_cache: Vec<NodeStatus>,
 }
 
 impl Status {
@@ -146,6 +149,8 @@ pub struct Parts {
     pub audit: Option<AuditLog>,
     /// The store of the cache's copy.
     pub descriptor_store: Option<DescriptorStore>,
+    /// The shared cache.
+    pub shared_cache: Option<Arc<Valkey>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The files that are in effect.
@@ -226,7 +231,7 @@ impl StatusReporter {
     pub async fn status(&self, query: KeyQuery) -> Status {
         let _gathering = self.0.gathering.lock().await;
         let Inner { parts, started, reloads, connections, configuration, .. } = &*self.0;
-        let Parts { readiness, cache, broker, limits, audit, descriptor_store, clock, .. } = parts;
+        let Parts { readiness, cache, broker, limits, audit, descriptor_store, shared_cache, clock, .. } = parts;
         let now = clock.now();
         let audit = audit.as_ref().map(AuditLog::status);
         let mut regions = cache.regions();
@@ -257,6 +262,7 @@ impl StatusReporter {
             reloads: reloads.status(),
             audit,
             descriptor_store: descriptor_store.as_ref().map(DescriptorStore::status),
+            shared_cache: shared_cache.as_ref().map(|servers| servers.nodes()).unwrap_or_default(),
         }
     }
 }

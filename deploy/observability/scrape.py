@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Prints a scrape with every metric that a broker can have: scrape.py ECR_BROKER
 
-It starts the broker on loopback with TLS, a revocation list, an issuer of tokens and an identity that expires, in front of a
-simulated AWS, and asks it for one credential.
+It starts the broker on loopback with TLS, a revocation list, an issuer of tokens, an identity that expires and a shared cache
+that is down, in front of a simulated AWS, and asks it for one credential.
 """
 
 import contextlib
@@ -58,6 +58,11 @@ output = "{directory}/audit.jsonl"
 
 [metrics]
 per_key = true
+
+[shared_cache]
+url = "redis://127.0.0.1:1"
+keys_file = "{directory}/cache-keys"
+identity = "scrape"
 """
 # An expiry far ahead: no scrape has to wait for a renewal.
 IDENTITY = {
@@ -147,6 +152,8 @@ def scrape(broker, directory, stack):
     process = directory / "identity"
     process.write_text(f"#!/bin/sh\necho '{json.dumps(IDENTITY)}'\n")
     process.chmod(0o700)
+    (directory / "cache-keys").touch(mode=0o600)
+    (directory / "cache-keys").write_bytes(subprocess.run([broker, "keygen"], check=True, capture_output=True).stdout)
     (directory / "aws").write_text(SHARED_CONFIG.format(process=process))
     (directory / "config.toml").write_text(CONFIG.format(directory=directory, uid=os.getuid(), issuer=issuer(directory, stack)))
     aws = start([broker, "simulate-aws", "--listen", "127.0.0.1:0"], stack, directory)

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Diagnostic};
 use crate::follow_file::FilesInEffect;
 use crate::metrics::Registry;
+use crate::source::shared_cache::key_file::KeyFile;
 
 /// Loaded authentication material.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,8 @@ pub struct AuthMaterial {
     pub issuers: Option<Arc<Issuers>>,
     /// The secret of the ECR API; `None` if the API is off, or if its file does not exist yet.
     pub ecr_api_secret: Option<Arc<Secret>>,
+    /// The keys of the shared cache, if there is one.
+    pub shared_cache_keys: Option<Arc<KeyFile>>,
 }
 
 impl AuthMaterial {
@@ -37,6 +40,7 @@ impl AuthMaterial {
             tls: keep(load_tls(config, clock), &mut diagnostics),
             issuers: keep(load_issuers(config, clock), &mut diagnostics),
             ecr_api_secret: keep(load_ecr_api_secret(config), &mut diagnostics),
+            shared_cache_keys: keep(load_shared_cache_keys(config), &mut diagnostics),
         };
         if diagnostics.is_empty() { Ok(loaded) } else { Err(diagnostics) }
     }
@@ -60,7 +64,8 @@ impl AuthMaterial {
         }
     }
 
-    /// Starts tasks that reload the certificates and keys when their files change; SIGHUP reloads the certificates at once.
+    /// Starts tasks that reload the certificates and keys when their files change; SIGHUP reloads certificates and the keys of the
+    /// shared cache at once.
     pub(super) fn follow_files(&self, in_effect: &FilesInEffect) -> anyhow::Result<()> {
         if let Some(tls) = &self.tls {
             let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -68,6 +73,10 @@ impl AuthMaterial {
         }
         if let Some(issuers) = &self.issuers {
             tokio::spawn(Arc::clone(issuers).follow(in_effect.clone()));
+        }
+        if let Some(keys) = &self.shared_cache_keys {
+            let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+            tokio::spawn(Arc::clone(keys).follow(hangup, in_effect.clone()));
         }
         Ok(())
     }
@@ -94,6 +103,13 @@ fn load_ecr_api_secret(config: &Config) -> Result<Option<Secret>, Diagnostic> {
     let file = &api.secret_file;
     let at = |problem| diagnostic("server.aws_api_secret_file", format!("{} {problem}", file.display()));
     Secret::read(file).map_err(at)
+}
+
+fn load_shared_cache_keys(config: &Config) -> Result<Option<KeyFile>, Diagnostic> {
+    let Some(cache) = &config.shared_cache else { return Ok(None) };
+    let file = &cache.keys_file;
+    let at = |problem| diagnostic("shared_cache.keys_file", format!("{} {problem}", file.display()));
+    KeyFile::load(file).map(Some).map_err(at)
 }
 
 fn diagnostic(place: &str, problem: String) -> Diagnostic {

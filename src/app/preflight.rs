@@ -9,6 +9,7 @@ use crate::audit::Output;
 use crate::config::{Config, Diagnostic};
 use crate::registry::{Region, Registry};
 use crate::server::check_socket_directory;
+use crate::source::shared_cache::valkey;
 
 /// Directories in which a service manager creates those of its units before it starts them.
 const OF_UNITS: [&str; 3] = ["/var/log", "/var/lib", "/run"];
@@ -28,6 +29,17 @@ fn unknown_regions(config: &Config) -> impl Iterator<Item = Diagnostic> {
         );
         Diagnostic { place: place.to_owned(), problem }
     })
+}
+
+/// Names what is wrong with the connection to the shared cache. The broker starts and works without it.
+fn shared_cache(config: &Config) -> impl Iterator<Item = Diagnostic> {
+    let server = config.shared_cache.as_ref().map(|cache| &cache.server);
+    let files = server.and_then(|server| valkey::check_files(server).err());
+    let is_open =
+        |server: &&valkey::Settings| server.password_file.is_some() && server.target.is_plaintext_beyond_loopback();
+    let open = server.filter(is_open).map(|_| "the password crosses the network unencrypted; use rediss://".to_owned());
+    let diagnostic = |problem| Diagnostic { place: "[shared_cache]".to_owned(), problem };
+    files.into_iter().chain(open).map(diagnostic)
 }
 
 /// The problems that `serve` would find.
@@ -63,6 +75,7 @@ impl Preflight {
             let problem = "off, because the endpoint of ECR or ECR Public is overridden; remove the override or verify";
             found.warnings.push(Diagnostic { place: "verify".to_owned(), problem: problem.to_owned() });
         }
+        found.warnings.extend(shared_cache(config));
         found
     }
 

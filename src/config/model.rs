@@ -21,6 +21,7 @@ use crate::registry::{Aliases, Registry};
 use crate::server;
 use crate::source::aws;
 use crate::source::broker::{self, Fallback};
+use crate::source::shared_cache::valkey;
 
 /// A configuration that passed every check.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Config {
     pub token_scope: cache::TokenScope,
     /// Memory of the copy of the cache that outlives a restart; zero: no copy.
     pub restart_memory: u64,
+    /// The cache that several brokers share, if there is one.
+    pub shared_cache: Option<SharedCache>,
     /// Registries whose credentials are refreshed without requests.
     pub keep_warm: Vec<Registry>,
     /// Other host names for registries.
@@ -55,6 +58,17 @@ pub struct Config {
     pub audit: Option<audit::Settings>,
     /// Log filter and format.
     pub log: Log,
+}
+
+/// The cache that several brokers share.
+#[derive(Debug, Clone)]
+pub struct SharedCache {
+    /// Its servers.
+    pub server: valkey::Settings,
+    /// The file with the keys that name and seal entries.
+    pub keys_file: PathBuf,
+    /// The name of the broker's own AWS identity.
+    pub own: aws::OwnIdentity,
 }
 
 /// Listeners and connections.

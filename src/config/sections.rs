@@ -11,3 +11,4 @@ pub(super) mod parents;
 pub(super) mod policy;
 pub(super) mod profiles;
 pub(super) mod server;
+pub(super) mod shared_cache;

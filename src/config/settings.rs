@@ -13,15 +13,16 @@ use super::reader::Reader;
 use super::setting::{Section, Setting, SettingMeta};
 use super::value_type::ValueType;
 use super::values::{
-    ADDRESS, ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, GROUP, HOSTS, LOG_FILTER,
-    LOG_FORMAT, LOOPBACK_ADDRESS, NETWORKS, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES, REQUIRED_REGION,
-    REVOCATIONS, SOCKET_MODE, TOKEN_SCOPE, TRUST_DOMAINS, bytes, count, duration,
+    ADDRESS, ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, GROUP, HOSTS, KEY_PREFIX,
+    LOG_FILTER, LOG_FORMAT, LOOPBACK_ADDRESS, NETWORKS, OPTIONAL_NAME, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES,
+    REQUIRED_REGION, REVOCATIONS, SERVERS, SOCKET_MODE, TOKEN_SCOPE, TRUST_DOMAINS, bytes, count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
 use crate::cache::TokenScope;
 use crate::caller::DnsName;
 use crate::registry::{Region, Registry};
+use crate::source::shared_cache::valkey::Target;
 
 #[macro_use]
 mod define;
@@ -298,6 +299,48 @@ define_sections! {
         /// by each profile that a grant allows for them.
         keep_warm: Vec<Registry> = [], REGISTRIES,
             example ["123456789012.dkr.ecr.us-east-1.amazonaws.com", "public.ecr.aws"];
+    }
+
+    /// Cache that several brokers share, in Valkey or Redis, see `docs/shared-cache.md`.
+    "shared_cache" SharedCache {
+        /// Server: `redis://HOST:PORT`, `rediss://HOST:PORT` (TLS) or `redis+unix:///PATH`. Several nodes of a
+        /// cluster: a list of URLs. A primary behind Sentinels: `redis+sentinel://HOST:PORT,HOST:PORT/NAME`,
+        /// or `rediss+sentinel://`. Not set: nothing is shared.
+        url: Option<Target>, SERVERS, example "redis://127.0.0.1:6379";
+
+        /// First part of the names of all entries: 1 to 32 letters, digits, `.`, `_`, `-` and `:`. Change it
+        /// where several fleets share a server.
+        prefix: String = "ecr-broker", KEY_PREFIX;
+
+        /// File with the keys that name and seal entries, as `ecr-broker keygen` prints it. All brokers have
+        /// the same. The broker reads it again when it changes and on SIGHUP.
+        keys_file: Option<PathBuf>, PATH, example "/etc/ecr-broker/cache-keys";
+
+        /// Name of the broker's own AWS identity: 1 to 64 letters, digits, `.`, `_` and `-`. Brokers with one
+        /// name share credentials, so their identities must have the same rights. Set it where the
+        /// environment does not name a role or a long-lived access key.
+        identity: Option<String>, OPTIONAL_NAME, example "farm-a";
+
+        /// User of the server's ACL. Not set: its default user.
+        username: Option<String>, OPTIONAL_NAME, example "ecr-broker";
+
+        /// File with the user's password, or with a token that another program renews. The broker reads it
+        /// for each new connection. Not set: no password.
+        password_file: Option<PathBuf>, PATH, example "/etc/ecr-broker/cache-password";
+
+        /// Certificates to trust for the server (PEM). Not set: the system's.
+        tls_ca: Option<PathBuf>, PATH, example "/etc/ecr-broker/cache-ca.pem";
+
+        /// Client certificate of the broker and its intermediates (PEM), for servers that ask for one. The
+        /// broker reads it for each new connection.
+        tls_cert: Option<PathBuf>, PATH, example "/etc/ecr-broker/cache.crt";
+
+        /// Private key of that certificate (PEM).
+        tls_key: Option<PathBuf>, PATH, example "/etc/ecr-broker/cache.key";
+
+        /// Time limit of one operation. A server that exceeds it is not asked for a second or two. Raise it
+        /// where the server is far away; it is what a miss waits at most before it goes to AWS.
+        timeout: Duration = "100ms", duration(Duration::from_millis(10), Duration::from_millis(500));
     }
 
     /// Metrics, see `docs/metrics.md`.

@@ -22,6 +22,7 @@ use crate::policy::Accounts;
 use crate::quoted::Quoted;
 use crate::registry::{Region, Registry};
 use crate::source::aws::ca_bundle;
+use crate::source::shared_cache::valkey::{A_URL, Target};
 
 pub(super) const ADDRESSES: ValueType<Vec<ListenAddress>> = ValueType {
     env_format: EnvFormat::List,
@@ -149,6 +150,37 @@ pub(super) const ENDPOINTS: ValueType<BTreeMap<String, String>> = ValueType {
     },
 };
 
+/// A URL, or a list of them, which one text can hold too. A URL can hold a password, so no error shows it.
+pub(super) const SERVERS: ValueType<Option<Target>> = ValueType {
+    env_format: EnvFormat::Text,
+    expected: Expected::Hidden(A_URL),
+    read: |value, expected| {
+        let texts: Option<Vec<_>> = match value {
+            Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+            value => value.as_str().map(urls),
+        };
+        let texts = texts.ok_or_else(|| expected.but_got(value))?;
+        Target::parse(&texts.iter().map(String::as_str).collect::<Vec<_>>()).map(Some)
+    },
+};
+
+/// Braces would move entries to other slots of a cluster.
+pub(super) const KEY_PREFIX: ValueType<String> =
+    text("1 to 32 letters, digits, \".\", \"_\", \"-\" and \":\"", |value, expected| {
+        let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+        let prefix = value.as_str().filter(|text| (1..=32).contains(&text.len()) && text.bytes().all(is_valid));
+        prefix.map(str::to_owned).ok_or_else(|| expected.but_got(value))
+    });
+
+pub(super) const OPTIONAL_NAME: ValueType<Option<String>> = ValueType {
+    env_format: EnvFormat::Text,
+    expected: NAME,
+    read: |value, expected| {
+        let name = value.as_str().filter(|text| is_name(text));
+        name.map(|name| Some(name.to_owned())).ok_or_else(|| expected.but_got(value))
+    },
+};
+
 pub(super) const LOG_FILTER: ValueType<String> =
     text("a log filter, such as \"info,ecr_broker=debug\"", |value, expected| {
         let filter = string(value)?;
@@ -231,6 +263,18 @@ fn group_id(text: &str, groups: &str) -> Option<u32> {
     listed.or_else(|| text.parse().ok())
 }
 
+/// Splits a text at commas. One that no scheme follows separates the hosts of one URL.
+fn urls(text: &str) -> Vec<String> {
+    let mut urls: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match urls.last_mut() {
+            Some(last) if !part.contains("://") => last.extend([",", part]),
+            _ => urls.push(part.trim().to_owned()),
+        }
+    }
+    urls
+}
+
 fn items(value: &Value, expected: Expected) -> Result<&[Value], String> {
     value.as_array().map(Vec::as_slice).ok_or_else(|| expected.but_got(value))
 }
@@ -310,6 +354,13 @@ pub(super) fn accounts(value: &Value) -> Result<Accounts, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_text_can_hold_several_urls() {
+        assert_eq!(urls("redis://a, redis://b"), ["redis://a", "redis://b"]);
+        assert_eq!(urls("redis+sentinel://a,b:1/main"), ["redis+sentinel://a,b:1/main"]);
+        assert_eq!(urls("redis://a"), ["redis://a"]);
+    }
 
     #[test]
     fn group_is_found_by_name_and_by_id() {

@@ -8,7 +8,7 @@ use serde::{Serialize as _, Serializer};
 
 use crate::time_text::rfc3339_millis;
 
-use super::{KeyOrder, PolicyMode, ReadinessCheckName};
+use super::{KeyOrder, PolicyMode, ReadinessCheckName, SharedCacheState};
 
 #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(crate) fn time<S: Serializer>(time: &Option<prost_types::Timestamp>, to: S) -> Result<S::Ok, S::Error> {
@@ -36,6 +36,12 @@ pub(crate) fn check_name<S: Serializer>(value: &i32, to: S) -> Result<S::Ok, S::
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
 pub(crate) fn key_order<S: Serializer>(value: &i32, to: S) -> Result<S::Ok, S::Error> {
     name(KeyOrder::try_from(*value).ok().map(|order| order.as_str_name()), "KEY_ORDER_", to)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
+pub(crate) fn shared_cache_state<S: Serializer>(value: &i32, to: S) -> Result<S::Ok, S::Error> {
+    let state = SharedCacheState::try_from(*value).ok();
+    name(state.map(|state| state.as_str_name()), "SHARED_CACHE_STATE_", to)
 }
 
 /// Writes the name of an enum value without its prefix. A newer broker's value has no name here.

@@ -11,6 +11,7 @@ use crate::limits::{ConnectionsStatus, LimitsStatus, Used};
 use crate::pb;
 use crate::registry::Region;
 use crate::source::RegionStatus;
+use crate::source::shared_cache::valkey::{FaultClass, NodeState, NodeStatus};
 
 impl From<&Status> for pb::GetStatusResponse {
     fn from(status: &Status) -> Self {
@@ -33,6 +34,7 @@ impl From<&Status> for pb::GetStatusResponse {
             reloads: Some(reloads(status.reloads)),
             audit: status.audit.map(audit),
             descriptor_store: status.descriptor_store.map(descriptor_store),
+            shared_cache: status.shared_cache.iter().map(shared_cache_server).collect(),
             ready: status.ready,
             configuration: status.configuration.as_ref().map(|one| one.as_str().to_owned()).unwrap_or_default(),
             identity_expire_time: status.identity_expires.and_then(time),
@@ -136,6 +138,21 @@ fn descriptor_store(status: StoreStatus) -> pb::DescriptorStoreSummary {
         failed,
         restored,
         dropped,
+    }
+}
+
+fn shared_cache_server(node: &NodeStatus) -> pb::SharedCacheServer {
+    let NodeStatus { name, state, for_, last_fault } = node;
+    let state = match state {
+        NodeState::Connecting => pb::SharedCacheState::Connecting,
+        NodeState::Connected => pb::SharedCacheState::Connected,
+        NodeState::BreakerOpen => pb::SharedCacheState::BreakerOpen,
+    };
+    pb::SharedCacheServer {
+        name: name.clone(),
+        state: state.into(),
+        state_age: duration(*for_),
+        last_fault: last_fault.map(FaultClass::as_str).unwrap_or_default().to_owned(),
     }
 }
 

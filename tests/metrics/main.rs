@@ -21,7 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -439,6 +440,15 @@ fn publish(keys: String) -> String {
     url
 }
 
+/// Writes the keys of a shared cache, and returns the file.
+fn shared_cache_keys(directory: &Path) -> PathBuf {
+    let file = directory.join("cache-keys");
+    let mut options = fs::OpenOptions::new();
+    let mut keys = options.write(true).create_new(true).mode(0o600).open(&file).unwrap();
+    keys.write_all(run(&["keygen"], &[]).out().as_bytes()).unwrap();
+    file
+}
+
 /// A row of `docs/metrics.md`.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let page = fs::read_to_string("docs/metrics.md").unwrap();
@@ -462,9 +472,11 @@ fn page_lists_exactly_the_names_types_and_labels_of_a_scrape() {
     let (certificate, key) = ca.server().write(directory.path(), "server");
     let jwks_uri = publish(signer.jwks());
     fs::write(place("token"), "header.claims.signature").unwrap();
+    let keys_file = shared_cache_keys(directory.path());
     let text = format!(
         "audit.output = \"{audit}\"\nmetrics.per_key = true\n\
          [server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
+         [shared_cache]\nurl = \"redis://127.0.0.1:1\"\nkeys_file = {keys_file:?}\n\
          [authentication]\nclient_ca = {{ \"a.example\" = {ca:?} }}\n\
          [[authentication.jwt]]\nname = \"blue\"\nissuer = \"http://127.0.0.1:1\"\naudience = \"a\"\njwks_uri = \"{jwks_uri}\"\n\
          [[profiles]]\nname = \"ci\"\nrole_chain = [{{ arn = \"arn:aws:iam::123456789012:role/ci\" }}]\n\

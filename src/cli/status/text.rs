@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::cli::table::{Align, Column, lines};
 use crate::pb::{
     AuditSummary, CacheSummary, DescriptorStoreSummary, GetStatusResponse, LimitUsage, PolicyMode, ReadinessCheck,
-    ReadinessCheckName, RegionStatus, ReloadSummary,
+    ReadinessCheckName, RegionStatus, ReloadSummary, SharedCacheServer, SharedCacheState,
 };
 use crate::quoted::Visible;
 use crate::time_text::{rfc3339_seconds, short};
@@ -19,6 +19,8 @@ pub(super) fn glance(status: &GetStatusResponse) -> Vec<String> {
     let mut lines = vec![title(status), line("checks", &checks), line("cache", &cache)];
     let failing = status.audit.as_ref().filter(|audit| audit.failing || audit.below_reserve);
     lines.extend(failing.map(|log| line("audit log", &audit(log))));
+    let unavailable = status.shared_cache.iter().find(|server| server.state() == SharedCacheState::BreakerOpen);
+    lines.extend(unavailable.map(|_| line("shared", &shared_cache(&status.shared_cache))));
     lines
 }
 
@@ -49,7 +51,7 @@ pub(super) fn summary(status: &GetStatusResponse) -> Vec<String> {
     let [unproved, requests, watches] = [limits.unproved_connections, limits.requests, limits.watches].map(used);
     let [tcp, unix, aws_api] = [connections.tcp, connections.unix, connections.aws_api].map(used);
     let policy = format!("{}, fingerprint {}", policy_mode(status.policy_mode()), Visible(&status.policy));
-    vec![
+    let mut lines = vec![
         title(status),
         line("checks", &checks(&status.checks)),
         line("policy", &policy),
@@ -61,7 +63,9 @@ pub(super) fn summary(status: &GetStatusResponse) -> Vec<String> {
         line("reloads", &reloads(&status.reloads.unwrap_or_default())),
         line("audit log", &status.audit.as_ref().map_or_else(|| "none".to_owned(), audit)),
         line("restart", &status.descriptor_store.as_ref().map_or_else(|| "loses the cache".to_owned(), store)),
-    ]
+    ];
+    lines.extend((!status.shared_cache.is_empty()).then(|| line("shared", &shared_cache(&status.shared_cache))));
+    lines
 }
 
 /// Returns a time, if RFC 3339 can express it.
@@ -126,6 +130,21 @@ fn store(store: &DescriptorStoreSummary) -> String {
     format!(
         "keeps {kept} credentials in {size} KiB, {failed} writes failed; start: {restored} restored, {dropped} dropped"
     )
+}
+
+/// Names the servers that are not connected, and counts the others.
+fn shared_cache(servers: &[SharedCacheServer]) -> String {
+    let (connected, others): (Vec<_>, Vec<_>) =
+        servers.iter().partition(|server| server.state() == SharedCacheState::Connected);
+    let shown = others.iter().take(3).map(|server| {
+        let (name, age) = (Visible(&server.name), short(duration(server.state_age)));
+        match (server.state(), server.last_fault.as_str()) {
+            (SharedCacheState::BreakerOpen, fault) => format!("{name} UNAVAILABLE for {age} ({})", Visible(fault)),
+            _ => format!("{name} connecting for {age}"),
+        }
+    });
+    let counts = format!("{} of {} servers connected", connected.len(), servers.len());
+    std::iter::once(counts).chain(shown).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn regions(regions: &[RegionStatus]) -> Vec<String> {

@@ -5,7 +5,7 @@ use crate::config::tests::load;
 use crate::policy::Policy;
 
 /// Settings whose example names files or needs another setting.
-const NOT_ALONE: [&str; 8] = [
+const NOT_ALONE: [&str; 13] = [
     "ca_bundle",
     "certificate",
     "key",
@@ -14,6 +14,11 @@ const NOT_ALONE: [&str; 8] = [
     "client_crl",
     "aws_api_listen",
     "aws_api_secret_file",
+    "url",
+    "keys_file",
+    "username",
+    "tls_cert",
+    "tls_key",
 ];
 
 #[test]

@@ -7,6 +7,7 @@ use crate::audit::AuditStatus;
 use crate::descriptor_store::StoreStatus;
 use crate::limits::Used;
 use crate::source::RegionStatus;
+use crate::source::shared_cache::valkey::{NodeState, NodeStatus};
 use crate::status::{ReloadsStatus, Status};
 use crate::time_text::short;
 
@@ -86,6 +87,9 @@ pub(super) fn cards(status: &Status) -> Markup {
                 (card("Reloads", &reloads(status.reloads)))
                 (card("Audit log", &audit(status.audit)))
                 (card("Kept over a restart", &store(status.descriptor_store)))
+                @if !status.shared_cache.is_empty() {
+                    (card("Shared cache", &html! { @for server in &status.shared_cache { (shared_cache(server)) } }))
+                }
             }
         }
     }
@@ -124,6 +128,20 @@ fn reloads(reloads: ReloadsStatus) -> Markup {
             None => html! { "none since the start" },
         }))
     }
+}
+
+fn shared_cache(server: &NodeStatus) -> Markup {
+    let age = short(server.for_);
+    fact(
+        &server.name,
+        &match (server.state, server.last_fault) {
+            (NodeState::Connected, _) => html! { "connected for " (age) },
+            (NodeState::Connecting, _) => html! { strong.low { "connecting for " (age) } },
+            (NodeState::BreakerOpen, fault) => html! {
+                strong.bad { "unavailable for " (age) } @if let Some(fault) = fault { ", " (fault.as_str()) }
+            },
+        },
+    )
 }
 
 fn audit(audit: Option<AuditStatus>) -> Markup {

@@ -5,6 +5,7 @@ use crate::audit::AuditStatus;
 use crate::cache::{CachedTimes, KeyFailure, KeyQuery, KeyStatus, KeysStatus};
 use crate::limits::{ConnectionsStatus, LimitsStatus};
 use crate::source::RegionStatus;
+use crate::source::shared_cache::valkey::{FaultClass, NodeState, NodeStatus};
 use crate::status::{Fingerprint, ReloadsStatus};
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
@@ -59,6 +60,7 @@ fn status(keys: Vec<KeyStatus>) -> Status {
         reloads: ReloadsStatus::default(),
         audit: None,
         descriptor_store: None,
+        shared_cache: Vec::new(),
     }
 }
 
@@ -182,4 +184,22 @@ fn page_has_no_script_and_its_style_is_the_one_that_the_policy_allows() {
 fn page_of_many_keys_stays_small() {
     let page = page(&status((0..500).map(|number| key(number, HOUR)).collect()));
     assert!(page.len() < 1_000_000, "{}", page.len());
+}
+
+#[test]
+fn card_shows_the_servers_of_the_shared_cache() {
+    let server = |name: &str, state, last_fault| NodeStatus { name: name.to_owned(), state, for_: HOUR, last_fault };
+    let shared_cache = vec![
+        server("10.0.0.1:6379", NodeState::Connected, Some(FaultClass::Timeout)),
+        server("10.0.0.2:6379", NodeState::BreakerOpen, Some(FaultClass::ReadOnly)),
+        server("<b>", NodeState::Connecting, None),
+    ];
+    let page = page(&Status { shared_cache, ..status(Vec::new()) });
+    for part in [
+        "<dt>10.0.0.1:6379</dt><dd>connected for 1h00m</dd>",
+        "<dt>10.0.0.2:6379</dt><dd><strong class=\"bad\">unavailable for 1h00m</strong>, read_only</dd>",
+        "<dt>&lt;b&gt;</dt>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
 }

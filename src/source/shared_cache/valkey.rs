@@ -102,6 +102,16 @@ impl Valkey {
         nodes
     }
 
+    /// Exposes the number of servers in each state.
+    pub fn expose(self: Arc<Self>, registry: &mut Registry) {
+        registry.on_scrape(move |scrape| {
+            let nodes = self.nodes();
+            let count = |state: NodeState| nodes.iter().filter(|node| node.state == state).count();
+            let counts = NodeState::ALL.map(|state| ([("state", state.as_str())], of_count(count(state))));
+            scrape.gauges("ecr_broker_shared_cache_servers", "Servers of the shared cache by their state", counts)
+        });
+    }
+
     /// Runs a script on the keys of an entry, and reads its answer.
     async fn run<T>(
         &self,
@@ -132,6 +142,10 @@ impl Valkey {
         }
         FaultClass::Invalid.into()
     }
+}
+
+fn of_count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Checks that the files can be read which a connection needs.

@@ -70,6 +70,20 @@ pub enum NodeState {
     BreakerOpen,
 }
 
+impl NodeState {
+    /// Every state.
+    pub(super) const ALL: [Self; 3] = [Self::Connecting, Self::Connected, Self::BreakerOpen];
+
+    /// Returns the word for metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::BreakerOpen => "breaker_open",
+        }
+    }
+}
+
 impl Node {
     /// Starts the task that connects. Does not wait for it.
     pub(super) fn start(place: Place, dialer: Arc<Dialer>) -> Arc<Self> {

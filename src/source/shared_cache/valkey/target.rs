@@ -1,6 +1,7 @@
 //! Target: the servers of the shared cache, as their URLs name them.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use http::uri::Authority;
@@ -11,8 +12,7 @@ const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
 /// The accepted URLs, for errors.
-pub const A_URL: &str =
-    "redis://HOST:PORT, rediss://HOST:PORT, redis+unix:///PATH or redis+sentinel://HOST:PORT,HOST:PORT/NAME";
+pub const A_URL: &str = "redis://HOST:PORT, rediss://HOST:PORT, redis+unix:///PATH, redis+sentinel://HOST,HOST/NAME";
 
 /// Address of one server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -89,6 +89,18 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Returns whether a connection goes to another host without TLS.
+    #[must_use]
+    pub fn is_plaintext_beyond_loopback(&self) -> bool {
+        let addresses = match &self.servers {
+            Servers::Standalone(address) => std::slice::from_ref(address),
+            Servers::Cluster(addresses) | Servers::Sentinel { sentinels: addresses, .. } => addresses,
+        };
+        !self.tls && !addresses.iter().all(Address::is_local)
+    }
+}
+
 impl Servers {
     fn standalone(self) -> Option<Address> {
         match self {
@@ -99,6 +111,13 @@ impl Servers {
 }
 
 impl Address {
+    fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp { host, .. } => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        }
+    }
+
     /// Reads the address in a redirection, `HOST:PORT`.
     pub(super) fn parse_node(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
@@ -207,6 +226,21 @@ mod tests {
         ] {
             let problem = Target::parse(urls).unwrap_err();
             assert!(!problem.contains("secret") && problem.contains("; "), "{urls:?}: {problem}");
+        }
+    }
+
+    #[test]
+    fn plaintext_beyond_loopback_is_noticed() {
+        for (url, is_open) in [
+            ("redis://127.0.0.1", false),
+            ("redis://localhost:1", false),
+            ("redis://[::1]", false),
+            ("redis+unix:///s", false),
+            ("rediss://10.0.0.1", false),
+            ("redis://10.0.0.1", true),
+            ("redis+sentinel://127.0.0.1,cache.example/m", true),
+        ] {
+            assert_eq!(Target::parse(&[url]).unwrap().is_plaintext_beyond_loopback(), is_open, "{url}");
         }
     }
 
