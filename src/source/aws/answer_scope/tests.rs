@@ -92,9 +92,9 @@ fn entry_differs_with_all_on_which_an_answer_depends() {
         |one| one.source_identity = true,
     ];
     for change in changes {
-        let mut changed = profile();
-        change(&mut changed);
-        parts.push(of(&settings, changed, &ci));
+        let mut other = profile();
+        change(&mut other);
+        parts.push(of(&settings, other, &ci));
     }
     parts.push(of(&settings, profile(), &CredentialKey { caller: Some(Principal::Uid(1)), ..ci.clone() }));
     parts.push(of(&settings, profile(), &CredentialKey { caller: Some(Principal::Uid(2)), ..ci.clone() }));
