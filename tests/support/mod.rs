@@ -192,7 +192,8 @@ impl ScriptedSource {
 
     async fn answer(&self, request: &FetchRequest) -> Result<Credential, FetchError> {
         let key = &request.key;
-        *self.last_request.lock().unwrap() = Some(request.clone());
+        // Without the replaced credential: a source must not keep it in memory.
+        *self.last_request.lock().unwrap() = Some(FetchRequest { replaces: None, ..request.clone() });
         let _flying = InFlight::begin(self, key);
         let step = self.step.lock().unwrap().clone();
         *self.by_key.lock().unwrap().entry(key.clone()).or_default() += 1;
