@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::info;
 
 pub use self::parts::{Parts, Upstream};
 
@@ -24,11 +24,12 @@ use crate::api::grpc::middleware::Middleware;
 use crate::api::trace::Tracing;
 use crate::audit::{self, AuditLog, Output};
 use crate::broker::{self, Broker};
-use crate::cache::{CredentialCache, IdentityTokens, SharedKeys, TokenScope};
+use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Diagnostic, Sources};
 use crate::descriptor_store::{self, DescriptorStore, Fingerprint};
 use crate::follow_file::FilesInEffect;
+use crate::hops::InstanceId;
 use crate::limits::{LimitHits, Limits};
 use crate::metrics::{self, Exposition, Registry};
 use crate::ops::Ops;
@@ -40,12 +41,7 @@ use crate::server::{
 };
 use crate::service_manager::ServiceManager;
 use crate::signal::Signals;
-use crate::source::aws::admission::AdmissionControl;
-use crate::source::aws::{self, Aws};
-use crate::source::instrumented::Instrumented;
-use crate::source::measured::Measured;
-use crate::source::verified::{self, RegistryClient, Verified};
-use crate::source::{self, CredentialSource};
+use crate::source::{self, verified};
 use crate::status::{self, StatusReporter};
 use crate::telemetry::{self, Telemetry};
 use crate::terminal::{print_line, stdout_is_journal};
@@ -64,6 +60,7 @@ mod report;
 mod shared_cache;
 #[cfg(feature = "simulator")]
 mod simulation;
+mod upstream;
 
 /// Time for threads that block, such as DNS lookups, to end at exit.
 const THREAD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -227,15 +224,14 @@ impl App {
             files,
         } = parts;
         metrics::register_program(&mut metrics);
+        let instance = InstanceId::random();
 
         let shared = Shared::start(&config, &auth, &mut metrics).filter(|_| upstream.is_none());
         let shared_cache = shared.as_ref().map(Shared::servers);
         let upstream = match upstream {
-            Some(upstream) => upstream,
-            None => aws_upstream(config.aws.clone(), shared, &clock, &mut metrics).await?,
+            Some(upstream) => upstream::around_aws(&config, upstream, verified::Metrics::new(&mut metrics), &clock)?,
+            None => upstream::build(&config, (instance, shared), &clock, &mut metrics).await?,
         };
-        let upstream = token_layer(&config, upstream, &clock);
-        let upstream = verified_layer(&config.aws, upstream, verified::Metrics::new(&mut metrics), &clock)?;
         auth.register(&mut metrics);
         source::expose_regions(Arc::clone(&upstream.source), &mut metrics);
         let limit_hits = LimitHits::new(&mut metrics);
@@ -248,7 +244,7 @@ impl App {
         }
         let per_second = config.denials_recorded_per_second;
         let rejections = RejectionRecorder::new(per_second, audit, Arc::clone(&clock), &mut metrics);
-        let settings = broker_settings(&config, upstream.region);
+        let settings = broker_settings(&config, upstream.region, instance);
         let broker = Arc::new(Broker::new(cache.clone(), settings, rejections.clone(), &mut metrics));
         if let Some(issuers) = &auth.issuers {
             broker.filter_claims_of(Arc::clone(issuers));
@@ -300,7 +296,8 @@ impl App {
         let mut endpoints = endpoints::grpc(listeners, &config, &auth, grpc.clone(), (&limits, &rejections));
         endpoints.extend(ecr_api);
         endpoints.extend(ops);
-        refuse_loop(&upstream.endpoints, &endpoints).await?;
+        refuse_loop("AWS endpoint", &upstream.endpoints, &endpoints).await?;
+        refuse_loop("parent address", &upstream.parent_addresses, &endpoints).await?;
         Ok(Self {
             config,
             cache,
@@ -405,60 +402,6 @@ impl App {
     }
 }
 
-/// Loads AWS as the source of credentials, and puts the layers around it: metrics of each call, admission control, the shared cache
-/// if there is one, then the span of each fetch.
-async fn aws_upstream(
-    settings: aws::Settings,
-    shared: Option<Shared>,
-    clock: &Arc<dyn Clock>,
-    registry: &mut Registry,
-) -> anyhow::Result<Upstream> {
-    let (admission, metrics) = (settings.admission.clone(), source::Metrics::new(registry));
-    let aws = Arc::new(Aws::load(settings, Arc::clone(clock), &metrics, registry).await?);
-    let admitted = AdmissionControl::new(Measured::new(Arc::clone(&aws), metrics), &admission);
-    let source: Arc<dyn CredentialSource> = match shared {
-        Some(shared) => Arc::new(Instrumented::new(shared.layer(admitted, &aws, clock))),
-        None => Arc::new(Instrumented::new(admitted)),
-    };
-    Ok(Upstream {
-        region: aws.region().map(|region| region.parse()).transpose().context("the AWS region")?,
-        endpoints: aws.endpoint_overrides(),
-        source,
-    })
-}
-
-/// Puts the layer around the source by which accounts share tokens, if the configuration asks for it.
-fn token_layer(config: &Config, upstream: Upstream, clock: &Arc<dyn Clock>) -> Upstream {
-    match config.token_scope {
-        TokenScope::Account => upstream,
-        TokenScope::Identity => {
-            let shared_keys = SharedKeys::new(&config.aws.profiles);
-            let source = IdentityTokens::start(upstream.source, shared_keys, &config.cache, Arc::clone(clock));
-            Upstream { source, ..upstream }
-        }
-    }
-}
-
-/// Puts the layer around the source that tries new credentials at their registries, if the configuration asks for it.
-fn verified_layer(
-    aws: &aws::Settings,
-    upstream: Upstream,
-    metrics: verified::Metrics,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Upstream> {
-    let keys = aws.verified_keys();
-    if keys.is_empty() {
-        return Ok(upstream);
-    }
-    if aws.overrides_registries() {
-        warn!("endpoint of ECR or ECR Public overridden: new credentials are not verified");
-        return Ok(upstream);
-    }
-    let registries = Arc::new(RegistryClient::new(aws.ca_bundle.as_deref(), &aws.proxies)?);
-    let source = Arc::new(Verified::new(upstream.source, keys, registries, metrics, Arc::clone(clock)));
-    Ok(Upstream { source, ..upstream })
-}
-
 /// Returns the parts of the store for a configuration from the process's sources.
 fn store_parts(
     config: &Config,
@@ -467,23 +410,24 @@ fn store_parts(
 ) -> descriptor_store::Parts {
     let settings = descriptor_store::Settings {
         memory: config.restart_memory,
-        aws: Fingerprint::of_aws(&config.aws, sources.sdk_settings()),
-        profiles: config.aws.profiles.clone(),
+        aws: Fingerprint::of_aws(&config.aws, sources.sdk_settings()).with_parents(&config.parents),
+        profiles: config.profiles(),
     };
     let (inherited, manager) = stored;
     descriptor_store::Parts { inherited, manager, settings }
 }
 
-fn broker_settings(config: &Config, region: Option<Region>) -> broker::Settings {
+fn broker_settings(config: &Config, region: Option<Region>, instance: InstanceId) -> broker::Settings {
     broker::Settings {
         policy: config.policy.clone(),
-        profiles: config.aws.profiles.clone(),
+        profiles: config.profiles(),
         parents: config.parents.clone(),
         region,
         regions: named_regions(config),
         aliases: config.aliases.clone(),
         max_min_validity: config.max_min_validity,
         loopback_operates: config.aws.simulated_credentials,
+        instance,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::authn::jwt::Issuers;
 use crate::cache::CredentialCache;
 use crate::caller::{Caller, ClaimNames};
 use crate::error::BrokerError;
+use crate::hops::InstanceId;
 use crate::metrics::Registry;
 use crate::policy::{Listing, Policy};
 use crate::profile::Profile;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub max_min_validity: Duration,
     /// Whether callers over loopback are operators, as of a broker for tests.
     pub loopback_operates: bool,
+    /// The ID by which this broker knows its own requests.
+    pub instance: InstanceId,
 }
 
 impl Broker {
@@ -90,9 +93,18 @@ impl Broker {
         rejections: RejectionRecorder,
         registry: &mut Registry,
     ) -> Self {
-        let Settings { policy, profiles, parents, region, regions, aliases, max_min_validity, loopback_operates } =
-            settings;
-        let limits = (max_min_validity, loopback_operates);
+        let Settings {
+            policy,
+            profiles,
+            parents,
+            region,
+            regions,
+            aliases,
+            max_min_validity,
+            loopback_operates,
+            instance,
+        } = settings;
+        let limits = authorize::Settings { max_min_validity, loopback_operates, instance };
         Self {
             cache,
             releaser: Releaser::new(profiles.clone().into(), rejections.audit_log().cloned()),

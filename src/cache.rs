@@ -21,6 +21,7 @@ use self::waiters::Waiters;
 use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::{BrokerError, FailureClass};
+use crate::hops::Hops;
 use crate::limits::LimitHits;
 use crate::metrics::Registry;
 use crate::request_id::RequestId;
@@ -168,8 +169,8 @@ impl CredentialCache {
                     Err(Unusable::TooShort) => self.unsatisfiable(&lookup),
                     Err(Unusable::Rejected) => self.shared.failure(FailureClass::InvalidResponse),
                 },
-                // The leader's queue was full; this caller has its own lane.
-                Err(error @ BrokerError::QueueFull { .. }) if status == CacheStatus::Coalesced => error.clone(),
+                // The leader's queue was full, and this caller has its own lane; or only the leader's request was refused.
+                Err(error) if error.is_of_request() && status == CacheStatus::Coalesced => error.clone(),
                 Err(error) => return Err(error.clone()),
             };
         }
@@ -204,9 +205,16 @@ impl CredentialCache {
     /// not wait for it.
     pub async fn warm(&self, key: CredentialKey) {
         let request_id = RequestId::random();
-        let min_validity = Duration::ZERO;
-        let lookup =
-            Lookup { key, min_validity, rejected: None, request_id, caller: None, token: None, answer_by: None };
+        let lookup = Lookup {
+            key,
+            min_validity: Duration::ZERO,
+            rejected: None,
+            request_id,
+            hops: Hops::default(),
+            caller: None,
+            token: None,
+            answer_by: None,
+        };
         if let Ok(None) = self.find(&lookup).await {
             self.flights.start_fetch(lookup);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 pub use self::authn_cause::AuthnCause;
 pub use self::clock_skew::ClockSkew;
 pub use crate::credential::{ParentName, SourceName};
+use crate::hops::ChainProblem;
 use crate::quoted::Quoted;
 use crate::registry::RegistryError;
 
@@ -108,6 +109,9 @@ pub enum BrokerError {
     /// The deadline of the caller or of the broker passed.
     #[error("deadline exceeded before a credential arrived; retry: the fetch continues and its result is cached")]
     Deadline,
+    /// Brokers ask each other in a way that cannot end. It concerns this request alone: another way may lead to the credential.
+    #[error("{0}")]
+    Chain(ChainProblem),
     /// A bug in the broker.
     #[error("internal error; please report it with the request id")]
     Internal,
@@ -122,7 +126,7 @@ pub struct UpstreamError {
     pub source: SourceName,
     /// The call that failed.
     pub stage: Stage,
-    /// The error code of AWS, or the reason of a parent broker that failed or denied the request.
+    /// The error code of AWS, or the reason or cause of a parent broker that failed or refused the request.
     pub code: Option<String>,
     /// The region of the failed call.
     pub region: Option<String>,
@@ -184,7 +188,7 @@ impl FailureClass {
     /// Returns whether it is a failure of AWS or of a call to it. A parent broker may have made the call.
     #[must_use]
     pub fn is_of_aws(self) -> bool {
-        !matches!(self, Self::ParentDenied | Self::ParentUnavailable | Self::Overloaded)
+        !matches!(self, Self::Misconfigured | Self::ParentDenied | Self::ParentUnavailable | Self::Overloaded)
     }
 
     /// Returns the class of a source that does not answer.
@@ -228,10 +232,18 @@ impl UpstreamError {
 }
 
 impl UpstreamError {
+    /// Returns why the brokers behind a parent cannot serve the registry, if that is why.
+    #[must_use]
+    pub fn chain_problem(&self) -> Option<ChainProblem> {
+        let code = self.code.as_deref().filter(|_| self.class == FailureClass::Misconfigured)?;
+        ChainProblem::of_cause(code)
+    }
+
     /// Returns the error code of AWS, if it gave one.
     #[must_use]
     pub fn aws_code(&self) -> Option<&String> {
-        self.code.as_ref().filter(|_| self.class.is_of_aws())
+        let is_own = self.class == FailureClass::Misconfigured && self.source == SourceName::Aws;
+        self.code.as_ref().filter(|_| self.class.is_of_aws() || is_own)
     }
 
     /// Returns whether a parent broker did not answer at all. Only then another source may be asked instead.
@@ -285,6 +297,7 @@ impl BrokerError {
                 FailureClass::Overloaded => "OVERLOADED",
             },
             Self::AuditUnavailable => "AUDIT_UNAVAILABLE",
+            Self::Chain(_) => "BROKER_MISCONFIGURED",
             Self::QueueFull { .. } | Self::Overloaded { .. } => "OVERLOADED",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::Deadline => "DEADLINE",
@@ -310,8 +323,15 @@ impl BrokerError {
             | Self::CallerNotAllowed
             | Self::ValidityUnsatisfiable { .. }
             | Self::Deadline
+            | Self::Chain(_)
             | Self::Internal => None,
         }
+    }
+
+    /// Returns whether the error says nothing about the credential: another request for it may succeed at once.
+    #[must_use]
+    pub fn is_of_request(&self) -> bool {
+        matches!(self, Self::QueueFull { .. } | Self::ValidityUnsatisfiable { .. } | Self::Chain(_))
     }
 }
 
@@ -336,8 +356,7 @@ mod tests {
         ];
         let parent = || SourceName::Parent("central".parse().unwrap());
         // What a parent relays of AWS has the text of AWS, and where it happened before it.
-        let classes_of_parent =
-            classes.into_iter().filter(|class| !class.is_of_aws() || *class == FailureClass::Misconfigured);
+        let classes_of_parent = classes.into_iter().filter(|class| !class.is_of_aws());
         let of_parent = classes_of_parent.map(|class| BrokerError::Upstream(UpstreamError::new(parent(), class)));
         let upstream =
             classes.map(|class| BrokerError::Upstream(UpstreamError::aws(class))).into_iter().chain(of_parent);
@@ -352,6 +371,8 @@ mod tests {
             BrokerError::Overloaded { resource: "", retry_after },
             BrokerError::ShuttingDown,
             BrokerError::Deadline,
+            BrokerError::Chain(ChainProblem::Circle),
+            BrokerError::Chain(ChainProblem::TooLong),
             BrokerError::Internal,
         ];
         upstream.chain(own).collect()

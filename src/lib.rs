@@ -13,8 +13,9 @@
 //! | domain | [`credential`] | registry credentials, passwords and their validity |
 //! | domain | [`profile`] | IAM roles by which credentials are requested, and their session policies |
 //! | domain | [`policy`] | grants: which caller may have which registry and profile |
-//! | domain | [`error`] | the closed set of errors a request can end with |
 //! | domain | [`request_id`] | request IDs in errors and logs |
+//! | domain | [`hops`] | the brokers that a request passed, to refuse circles |
+//! | domain | [`error`] | the closed set of errors a request can end with |
 //! | tools | [`environment`] | the only reader of environment variables; a blank one is unset |
 //! | tools | [`inherited`] | descriptors that the service manager passes at the start |
 //! | tools | [`clock`] | the only reader of the system clocks |
@@ -108,6 +109,8 @@ pub mod exit_code;
 pub mod follow_file;
 #[cfg(feature = "client")]
 pub mod helper;
+#[cfg(feature = "server")]
+pub mod hops;
 #[cfg(feature = "server")]
 pub mod inherited;
 #[cfg(feature = "client")]

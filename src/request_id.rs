@@ -12,6 +12,12 @@ impl RequestId {
     pub fn random() -> Self {
         Self(fastrand::u128(..))
     }
+
+    /// Returns the ID that another broker wrote.
+    #[must_use]
+    pub fn of(id: u128) -> Self {
+        Self(id)
+    }
 }
 
 impl fmt::Display for RequestId {

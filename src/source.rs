@@ -2,7 +2,8 @@
 //!
 //! A source fetches one credential over the network. It neither caches nor coalesces: the cache does both, and calls a source only
 //! on a miss or for a refresh. A layer is a source around another source. The module `app` composes the layers:
-//! `cache <- Verified(IdentityTokens(Instrumented(AdmissionControl(Measured(Aws)))))`. The settings may leave out the first two.
+//! `cache <- Verified(IdentityTokens(Instrumented(AdmissionControl(Measured(Aws)))))`. The settings may leave out the first two. With
+//! parents, `Route` chooses among this stack and one for each parent, `Instrumented(AdmissionControl(Measured(ParentBroker)))`.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -16,6 +17,7 @@ use self::span::FetchSpan;
 use crate::caller::Principal;
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, SourceName, UpstreamError};
+use crate::hops::Hops;
 use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
 
@@ -29,6 +31,7 @@ mod metrics;
 pub mod progress;
 pub mod push;
 mod region_status;
+pub mod route;
 pub mod shared_cache;
 pub mod span;
 pub mod verified;
@@ -102,6 +105,8 @@ pub struct FetchRequest {
     pub request_id: RequestId,
     /// The span of that request, if it is exported.
     pub parent_span: Option<SpanIdentity>,
+    /// The brokers that the request passed.
+    pub hops: Hops,
     /// Time at which the cache abandons the fetch.
     pub deadline: Instant,
     /// The progress of the fetch, for the callers that wait for it. They may be more than the requester.
@@ -122,6 +127,9 @@ pub enum FetchError {
         /// Delay after which the queue may have room.
         retry_after: Duration,
     },
+    /// The source does not serve this request. Another one for the same key may be served at once.
+    #[error(transparent)]
+    OfRequest(Box<BrokerError>),
 }
 
 impl From<FetchError> for BrokerError {
@@ -129,6 +137,7 @@ impl From<FetchError> for BrokerError {
         match error {
             FetchError::Upstream(error) => Self::Upstream(error),
             FetchError::QueueFull { retry_after } => Self::QueueFull { retry_after },
+            FetchError::OfRequest(error) => *error,
         }
     }
 }
@@ -140,6 +149,8 @@ pub enum SourceStatus {
     Ready,
     /// The source has no identity, or has not looked for one yet.
     NoCredentials,
+    /// Some of several sources have an identity.
+    Partial,
 }
 
 impl<S: CredentialSource + ?Sized> CredentialSource for Arc<S> {

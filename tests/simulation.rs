@@ -134,7 +134,7 @@ impl<'a> Call<'a> {
             }
             Ok(_) => model.fail(now.steady, FailureClass::InvalidResponse, None),
             Err(FetchError::Upstream(failure)) => model.fail(now.steady, failure.class, failure.retry_after),
-            Err(FetchError::QueueFull { .. }) => panic!("there is no queue"),
+            Err(error) => panic!("{error:?}"),
         }
     }
 }

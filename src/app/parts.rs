@@ -50,6 +50,8 @@ pub struct Upstream {
     pub region: Option<Region>,
     /// Endpoints that replace AWS's own. None of them may be the broker itself.
     pub endpoints: Vec<String>,
+    /// Addresses of parent brokers. None of them may be the broker itself.
+    pub parent_addresses: Vec<String>,
 }
 
 impl Parts {

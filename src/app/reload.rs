@@ -163,7 +163,7 @@ impl Known<'_> {
     /// Returns whether the profile of a grant is one that the broker started with, unchanged.
     fn has_profile(&self, config: &Config, grant: &Grant) -> bool {
         let find = |profiles: &[Profile], name: &ProfileName| profiles.iter().find(|one| one.name == *name).cloned();
-        let is_known = |name| find(&config.aws.profiles, name) == find(self.profiles, name);
+        let is_known = |name| find(&config.profiles(), name) == find(self.profiles, name);
         grant.profile.as_ref().is_none_or(is_known)
     }
 

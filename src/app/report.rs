@@ -43,6 +43,8 @@ fn log_summary(config: &Config, (files, config_hash): (&Files, &str), broker: &B
         mode = config.policy.mode(),
         grants = config.policy.grants().len(),
         profiles = config.aws.profiles.len(),
+        parents = Some(join(&config.parents.iter().map(|one| &one.name).collect::<Vec<_>>()))
+            .filter(|names| !names.is_empty()),
         policy = broker.policy_name(),
         config_hash,
         "broker started"

@@ -16,6 +16,9 @@ pub struct Record<'a> {
     /// Trace ID of the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Request ID at the broker that sent the request, if its caller is a broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child_request_id: Option<String>,
     /// The caller.
     pub caller: String,
     /// The brokers that forwarded the caller, in the order of its way; the last one connected.

@@ -8,6 +8,7 @@ fn record(outcome: Outcome) -> Record<'static> {
     Record {
         request_id: "id".into(),
         trace_id: None,
+        child_request_id: None,
         caller: "uid:1001,gid:1001".into(),
         via: Vec::new(),
         proof: "kernel",

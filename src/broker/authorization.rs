@@ -27,6 +27,7 @@ impl Authorization {
             min_validity: request.min_validity,
             rejected: request.rejected,
             request_id: request.context.id,
+            hops: request.context.hops.clone(),
             caller: Some(request.context.caller.clone()),
             token: request.context.token.as_ref().map(|kept| Arc::clone(&kept.token)),
             answer_by: request.answer_by,

@@ -16,6 +16,7 @@ use crate::audit::{Outcome, Record};
 use crate::caller::Caller;
 use crate::credential::ProfileName;
 use crate::error::BrokerError;
+use crate::hops::InstanceId;
 use crate::policy::{Decision, Grant, Policy};
 use crate::rejections::{Admitted, Kind, RejectionRecorder, Subject};
 
@@ -28,20 +29,27 @@ pub(super) struct Authorizer {
     policy: ArcSwap<ActivePolicy>,
     profiles: Profiles,
     forwarding: Forwarding,
-    max_min_validity: Duration,
-    pub(super) loopback_operates: bool,
+    pub(super) settings: Settings,
     rejections: RejectionRecorder,
+}
+
+/// What every request is checked for, whatever the policy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) max_min_validity: Duration,
+    pub(super) loopback_operates: bool,
+    pub(super) instance: InstanceId,
 }
 
 impl Authorizer {
     pub(super) fn new(
         policy: Policy,
         (profiles, forwarding): (Profiles, Forwarding),
-        (max_min_validity, loopback_operates): (Duration, bool),
+        settings: Settings,
         rejections: RejectionRecorder,
     ) -> Self {
         let policy = ArcSwap::from_pointee(ActivePolicy::new(policy, &profiles));
-        Self { policy, profiles, forwarding, max_min_validity, loopback_operates, rejections }
+        Self { policy, profiles, forwarding, settings, rejections }
     }
 
     pub(super) fn active_policy(&self) -> Arc<ActivePolicy> {
@@ -72,6 +80,8 @@ impl Authorizer {
     ) -> Result<Authorization, BrokerError> {
         let (caller, registry) = (&request.context.caller, &request.target.registry);
         check_claims(caller, &policy)?;
+        // Before the cache: this broker's own fetch waits for the answer to such a request.
+        request.context.hops.check(self.settings.instance).map_err(BrokerError::Chain)?;
         let (profile, grant, outcome) = match policy.policy.decide(caller, registry, request.profile_name()) {
             Decision::Allow { grant: None } => (self.profiles.named(request.profile_name())?, None, Outcome::Released),
             Decision::Allow { grant: Some(grant) } => {
@@ -129,10 +139,10 @@ impl Authorizer {
     /// Checks `min_validity` against its limit. A caller that requests the whole lifetime of a new token would otherwise cause an AWS
     /// call per request.
     fn check_validity(&self, min_validity: Duration) -> Result<(), BrokerError> {
-        if min_validity <= self.max_min_validity {
+        if min_validity <= self.settings.max_min_validity {
             return Ok(());
         }
-        let limit = humantime::format_duration(self.max_min_validity);
+        let limit = humantime::format_duration(self.settings.max_min_validity);
         let limit = format!("the broker allows at most {limit} (cache.max_min_validity)");
         Err(BrokerError::ValidityUnsatisfiable { asked: min_validity.into(), limit })
     }

@@ -62,7 +62,13 @@ mod tests {
     fn context(caller: &str, claims: &str) -> RequestContext {
         let digest = ClaimsDigest::of([claims.as_bytes()]);
         let token = KeptToken { token: Arc::new(BearerToken::from("a.b.c".to_owned())), digest };
-        RequestContext { caller: caller.parse().unwrap(), token: Some(token), id: RequestId::random(), trace_id: None }
+        RequestContext {
+            caller: caller.parse().unwrap(),
+            token: Some(token),
+            id: RequestId::random(),
+            trace_id: None,
+            hops: crate::hops::Hops::default(),
+        }
     }
 
     fn key(registry: Registry) -> CredentialKey {

@@ -35,6 +35,6 @@ impl Authorizer {
     }
 
     fn operates_without_grant(&self, caller: &Caller) -> bool {
-        owner::is_owner(caller) || (self.loopback_operates && *caller == Caller::Loopback)
+        owner::is_owner(caller) || (self.settings.loopback_operates && *caller == Caller::Loopback)
     }
 }

@@ -27,6 +27,7 @@ fn of_context<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -
     Record {
         request_id: context.id.to_string(),
         trace_id: context.trace_id.clone(),
+        child_request_id: context.hops.request_id().map(|id| id.to_string()),
         caller: context.caller.job().to_string(),
         via: context.caller.via().map(names).unwrap_or_default(),
         proof: context.caller.proof(),

@@ -69,7 +69,9 @@ impl Releaser {
         let record = Record {
             registry: Some(host.to_owned()),
             profile: key.profile.as_str(),
-            role_session: profile.map(|profile| profile.session_name(key.caller.as_ref())),
+            role_session: profile
+                .filter(|profile| !profile.role_chain.is_empty())
+                .map(|profile| profile.session_name(key.caller.as_ref())),
             grant: grant.as_deref(),
             credential_id: Some(credential.id().to_string()),
             expires: Some(Time(credential.expires())),

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::authn::KeptToken;
 use crate::caller::{Caller, Principal};
 use crate::credential::{CredentialId, ProfileName};
+use crate::hops::Hops;
 use crate::registry::ResolvedRegistry;
 use crate::request_id::RequestId;
 
@@ -21,6 +22,8 @@ pub struct RequestContext {
     pub id: RequestId,
     /// The trace ID of the caller's trace, if it sent one.
     pub trace_id: Option<String>,
+    /// The brokers that the request passed; none, if the caller is not a broker.
+    pub hops: Hops,
 }
 
 impl RequestContext {

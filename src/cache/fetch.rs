@@ -88,6 +88,7 @@ impl Fetcher {
             requester: lookup.requester(),
             proof: lookup.proof(),
             request_id: lookup.request_id,
+            hops: lookup.hops.clone(),
             parent_span: parent_span.clone(),
             deadline: Instant::now() + self.timeout,
             progress: progress.clone(),
@@ -150,9 +151,11 @@ impl Fetcher {
         }
         let kept = match result {
             Ok(credential) => Ok(self.keep_credential(request, cached, credential).await),
-            // Only the requester's own queue is full: another requester may fetch the key at once.
-            Err(error @ BrokerError::QueueFull { .. }) => {
-                self.shared.metrics.queue_full();
+            // Only the requester's own queue is full, or only its request is refused: another one may fetch the key at once.
+            Err(error) if error.is_of_request() => {
+                if let BrokerError::QueueFull { .. } = error {
+                    self.shared.metrics.queue_full();
+                }
                 return Err(error);
             }
             Err(error) => Err(self.keep_failure(key, refreshed, error).await),

@@ -108,7 +108,7 @@ impl IdentityTokens {
             Ok(credential) => Ok(self.keep(&request.key, credential).await),
             Err(FetchError::Upstream(failure)) => Err(self.keep_failure(&request.key, failure).await),
             // Only the requester's own queue is full.
-            Err(error @ FetchError::QueueFull { .. }) => Err(error),
+            Err(error @ (FetchError::QueueFull { .. } | FetchError::OfRequest(_))) => Err(error),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use crate::credential::ProfileName;
+use crate::credential::{ProfileName, SourceName};
 use crate::registry::{AccountId, Region, Registry};
 
 /// Which keys a query returns, and in which order.
@@ -80,6 +80,8 @@ pub struct KeyStatus {
     pub cached: Option<CachedTimes>,
     /// The last fetch's failure, unless it succeeded.
     pub failure: Option<KeyFailure>,
+    /// The source of the cached credential.
+    pub source: Option<SourceName>,
 }
 
 /// Times and counts of a cached credential.

@@ -137,6 +137,7 @@ impl Row {
             of_one_caller: self.key.caller.is_some(),
             cached: self.entry.as_ref().map(|entry| entry.times(now)),
             failure: self.failure,
+            source: self.entry.as_ref().map(|entry| entry.credential.source().clone()),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::bearer_token::BearerToken;
 use crate::caller::{Caller, Principal};
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::BrokerError;
+use crate::hops::Hops;
 use crate::request_id::RequestId;
 use crate::source::CallerProof;
 
@@ -23,6 +24,8 @@ pub struct Lookup {
     pub rejected: Option<CredentialId>,
     /// ID of the request.
     pub request_id: RequestId,
+    /// The brokers that the request passed.
+    pub hops: Hops,
     /// The caller; `None`: the broker itself.
     pub caller: Option<Caller>,
     /// The caller's bearer token, if a parent broker may have to verify it.

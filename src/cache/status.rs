@@ -68,7 +68,7 @@ impl CredentialCache {
     pub fn can_serve(&self) -> bool {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
         let is_usable = |entry: &Entry| entry.check(margin, None, now).is_ok();
-        self.source_status() == SourceStatus::Ready || self.shared.store.index.has(is_usable)
+        self.source_status() != SourceStatus::NoCredentials || self.shared.store.index.has(is_usable)
     }
 
     /// Returns the status that the source reports.

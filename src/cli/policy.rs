@@ -135,7 +135,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn check(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
-    let findings = lint(&config.policy, &config.aws.profiles, &config.accepted_identities());
+    let findings = lint(&config.policy, &config.profiles(), &config.accepted_identities());
     let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
     match format {
         Format::Json => {

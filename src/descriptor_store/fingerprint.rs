@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::credential::ProfileName;
+use crate::policy::{Accounts, RegistryPattern};
 use crate::profile::{Access, Attribution, Profile};
-use crate::source::aws;
+use crate::source::{aws, broker};
 
 /// Size of a fingerprint.
 const BYTES: usize = 32;
@@ -124,6 +125,43 @@ impl Fingerprint {
     }
 }
 
+impl Fingerprint {
+    /// Adds what decides which parents are asked, and as whom. Without parents the fingerprint stays.
+    #[must_use]
+    pub fn with_parents(self, parents: &[broker::Settings]) -> Self {
+        if parents.is_empty() {
+            return self;
+        }
+        let mut hasher = Hasher::new("parents");
+        hasher.0.update(self.0);
+        for parent in parents {
+            let broker::Settings {
+                name,
+                addresses,
+                tls_ca,
+                tls_identity,
+                token_file,
+                registries,
+                profiles,
+                fallback: _,
+                forward_callers,
+            } = parent;
+            hasher.field("name", name.as_str());
+            addresses.iter().for_each(|address| hasher.field("address", &address.to_string()));
+            let (certificate, key) = tls_identity.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
+            for (name, path) in
+                [("ca", tls_ca.as_ref()), ("cert", certificate), ("key", key), ("token", token_file.as_ref())]
+            {
+                hasher.optional(name, path.map(|path| path.to_string_lossy()).as_deref());
+            }
+            hasher.flag("forward_callers", *forward_callers);
+            registries.iter().for_each(|registry| hasher.registry(registry));
+            profiles.iter().for_each(|profile| hasher.field("profile", profile.as_str()));
+        }
+        hasher.finish()
+    }
+}
+
 impl Hasher {
     fn new(of: &str) -> Self {
         let mut hasher = Self(Sha256::new());
@@ -135,6 +173,22 @@ impl Hasher {
         for text in [name, value] {
             self.0.update((text.len() as u64).to_le_bytes());
             self.0.update(text.as_bytes());
+        }
+    }
+
+    fn registry(&mut self, pattern: &RegistryPattern) {
+        match pattern {
+            RegistryPattern::Public => self.field("registries", "public"),
+            RegistryPattern::Private { accounts, regions } => {
+                self.field("registries", "private");
+                match accounts {
+                    Accounts::Any => self.field("account", "*"),
+                    Accounts::Of(accounts) => {
+                        accounts.iter().for_each(|account| self.field("account", account.as_str()));
+                    }
+                }
+                regions.iter().for_each(|region| self.field("region", &region.to_string()));
+            }
         }
     }
 
@@ -184,6 +238,40 @@ mod tests {
             source_identity: false,
             verify: None,
         }
+    }
+
+    #[test]
+    fn fingerprint_differs_with_each_field_of_a_parent_and_stays_without_one() {
+        let parent = broker::Settings {
+            name: "central".parse().expect("a name"),
+            addresses: vec!["https://a".parse().expect("an address")],
+            tls_ca: None,
+            tls_identity: None,
+            token_file: None,
+            registries: vec![RegistryPattern::Public],
+            profiles: vec![ProfileName::default_profile()],
+            fallback: broker::Fallback::None,
+            forward_callers: false,
+        };
+        let changes: [fn(&mut broker::Settings); 9] = [
+            |_| (),
+            |one| one.name = "other".parse().expect("a name"),
+            |one| one.addresses[0] = "https://b".parse().expect("an address"),
+            |one| one.tls_ca = Some("/ca".into()),
+            |one| one.tls_identity = Some(("/cert".into(), "/key".into())),
+            |one| one.token_file = Some("/token".into()),
+            |one| one.registries.push(RegistryPattern::every_private()),
+            |one| one.profiles.push("far".into()),
+            |one| one.forward_callers = true,
+        ];
+        let own = Fingerprint::from_bytes([1; 32]);
+        let of = |change: &fn(&mut broker::Settings)| {
+            let mut parent = parent.clone();
+            change(&mut parent);
+            own.with_parents(&[parent]).0
+        };
+        let different: std::collections::BTreeSet<_> = changes.iter().map(of).chain([own.0]).collect();
+        assert_eq!((different.len(), own.with_parents(&[])), (10, own));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::client::Failure;
 use crate::registry::Registry;
 
 /// Reasons whose fix depends on nothing else.
-const FIXES: [(&str, &str); 13] = [
+const FIXES: [(&str, &str); 15] = [
     (
         "AWS_THROTTLED",
         "wait, the broker retries by itself; if it persists, find what else calls GetAuthorizationToken in that account and region, and list the registry in cache.keep_warm",
@@ -18,7 +18,7 @@ const FIXES: [(&str, &str); 13] = [
     ),
     (
         "BROKER_MISCONFIGURED",
-        "ask the operator to correct the broker's AWS settings, such as aws.region, which STS needs: the log names what is wrong, and config check may too",
+        "ask the operator to correct the broker's AWS settings, such as aws.region, which STS needs, or its [[parents]]: the log names what is wrong, and config check may too",
     ),
     (
         "AWS_RESPONSE_INVALID",
@@ -35,6 +35,14 @@ const FIXES: [(&str, &str); 13] = [
     (
         "AUDIT_UNAVAILABLE",
         "ask the operator to make audit.output writable or to free disk space: the broker releases only what it can record",
+    ),
+    (
+        "PARENT_DENIED",
+        "ask the operator to allow this broker the registry in the grants of its parent broker, or to renew the certificate or token of [[parents]]; the parent's log has the reason",
+    ),
+    (
+        "PARENT_UNAVAILABLE",
+        "ask the operator to check the parent broker: its address in [[parents]], the route to it, its certificate, and its log",
     ),
     ("VALIDITY_UNSATISFIABLE", "request less validity, or ask the operator to raise cache.max_min_validity"),
     ("SHUTTING_DOWN", "retry after the broker's restart, or add another broker to the address after a comma"),
@@ -141,6 +149,8 @@ mod tests {
             "TOKENS_NOT_ACCEPTED",
             "TOKEN_EXPIRED",
             "TOKEN_NOT_YET_VALID",
+            "BROKER_CIRCLE",
+            "TOO_MANY_HOPS",
         ];
         let reasons: Vec<_> =
             words.filter(|word| !others.contains(word)).chain(["OVERLOADED", DEADLINE, "INTERNAL_ERROR"]).collect();

@@ -34,9 +34,7 @@ impl Text {
 impl UpstreamError {
     /// Returns whether the failure is AWS's, as a parent broker reported it.
     fn is_relayed(&self) -> bool {
-        matches!(self.source, SourceName::Parent(_))
-            && self.class.is_of_aws()
-            && self.class != FailureClass::Misconfigured
+        matches!(self.source, SourceName::Parent(_)) && self.class.is_of_aws()
     }
 
     fn text(&self) -> Text {
@@ -121,6 +119,9 @@ fn refused_identity(code: &str) -> Text {
 /// Writes `AWS rejects the broker's clock, 7m behind (RequestExpired); set the clock of the broker's host`.
 impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(problem) = self.chain_problem() {
+            return problem.fmt(f);
+        }
         let Text { problem, names_region, fix } = self.text();
         if self.is_relayed() {
             f.write_str(RELAYED)?;

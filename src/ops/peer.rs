@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::authn::tls::VerifiedCertificate;
 use crate::broker::RequestContext;
+use crate::hops::Hops;
 use crate::request_id::RequestId;
 use crate::status::StatusReporter;
 
@@ -33,7 +34,13 @@ impl OpsPeer {
                 let Some(Ok(caller)) = certificate.as_ref().map(|certificate| certificate.caller()) else {
                     return false;
                 };
-                let context = RequestContext { caller, token: None, id: RequestId::random(), trace_id: None };
+                let context = RequestContext {
+                    caller,
+                    token: None,
+                    id: RequestId::random(),
+                    trace_id: None,
+                    hops: Hops::default(),
+                };
                 reporter.authorize(&context).await.is_ok()
             }
         }

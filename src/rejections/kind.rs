@@ -38,6 +38,7 @@ impl Kind {
             | BrokerError::AuditUnavailable
             | BrokerError::ShuttingDown
             | BrokerError::Deadline
+            | BrokerError::Chain(_)
             | BrokerError::Internal => Self::Failed(error.reason()),
         }
     }

@@ -115,7 +115,7 @@ impl Protocol for GrpcProtocol {
     }
 
     fn loop_fix(&self) -> &'static str {
-        "point it at AWS, or listen elsewhere"
+        "point it at AWS or another broker, or listen elsewhere"
     }
 
     fn serve<'a>(&'a self, stream: Accepted, origin: Origin, lifetime: &'a Lifetime) -> BoxFuture<'a, ()> {

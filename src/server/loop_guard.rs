@@ -1,28 +1,31 @@
-//! Loop guard: rejects an AWS endpoint that leads to the broker itself. The broker would call itself and wait for its own answer.
+//! Loop guard: rejects an AWS endpoint, or an address of a parent, that leads to the broker itself. The broker would call itself and wait for its own answer.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use anyhow::bail;
 
 use super::endpoint::Endpoint;
 use crate::address::ListenAddress;
 
-/// Checks that none of the configured AWS endpoints leads to an endpoint of the broker.
+/// Checks that none of the configured endpoints leads to an endpoint of the broker; `what` names them in the error.
 ///
 /// # Errors
 /// Fails with the endpoint's host and port, without its path: the path can hold the secret of the ECR API.
-pub(crate) async fn refuse_loop(aws_endpoints: &[String], own: &[Endpoint]) -> anyhow::Result<()> {
-    for endpoint in aws_endpoints {
+pub(crate) async fn refuse_loop(what: &str, endpoints: &[String], own: &[Endpoint]) -> anyhow::Result<()> {
+    for endpoint in endpoints {
+        let socket = endpoint.strip_prefix("unix:").map(Path::new);
+        if let Some(own) =
+            own.iter().find(|own| matches!(own.address(), ListenAddress::Unix(path) if Some(&**path) == socket))
+        {
+            bail!("the {what} {endpoint} is the broker's own socket; {}", own.protocol.loop_fix());
+        }
         let Some((host, port)) = host_and_port(endpoint) else { continue };
         // A name that does not resolve cannot lead to the broker at present.
         let Ok(addresses) = tokio::net::lookup_host((host.as_str(), port)).await else { continue };
         for address in addresses {
             if let Some(own) = own.iter().find(|own| accepts(own.address(), address)) {
-                bail!(
-                    "the AWS endpoint {host}:{port} leads to the broker's own {}; {}",
-                    own.url(),
-                    own.protocol.loop_fix()
-                );
+                bail!("the {what} {host}:{port} leads to the broker's own {}; {}", own.url(), own.protocol.loop_fix());
             }
         }
     }
@@ -66,13 +69,14 @@ mod tests {
         let own = [Endpoint { listener, protocol: Arc::new(Echo { stubborn: false }), drain: Drain::First }];
         let &ListenAddress::Tcp(address) = own[0].address() else { panic!("a TCP address") };
         let port = address.port();
-        let refused = refuse_loop(&[format!("http://localhost:{port}/t/secret")], &own).await.unwrap_err();
+        let refused =
+            refuse_loop("AWS endpoint", &[format!("http://localhost:{port}/t/secret")], &own).await.unwrap_err();
         assert_eq!(
             refused.to_string(),
             format!("the AWS endpoint localhost:{port} leads to the broker's own echo://127.0.0.1:{port}; do not")
         );
         let elsewhere = ["http://127.0.0.1:1".to_owned(), "https://127.0.0.1".to_owned(), "not a url".to_owned()];
-        refuse_loop(&elsewhere, &own).await.unwrap();
+        refuse_loop("AWS endpoint", &elsewhere, &own).await.unwrap();
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
-use tracing::{Span, field, warn};
+use tracing::{Span, warn};
 
 use self::answer::CallTimes;
 use self::node::{Link, Node};
@@ -20,10 +20,11 @@ use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFutu
 use crate::client::Failure;
 use crate::clock::Clock;
 use crate::credential::{Credential, ParentName};
-use crate::error::{FailureClass, SourceName, UpstreamError};
+use crate::error::{BrokerError, FailureClass, SourceName, UpstreamError};
+use crate::hops::{Hops, InstanceId};
 use crate::pb::GetRegistryCredentialsResponse;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
-use crate::quoted::Quoted;
+use crate::quoted::{Quoted, Visible};
 use crate::sync::lock;
 
 mod answer;
@@ -40,6 +41,8 @@ pub use self::settings::{Fallback, Settings, profiles_of};
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time of a fetch beside its calls, so that this source reports its own timeout first.
 const GRACE: Duration = Duration::from_secs(1);
+/// Longest reason and request ID of a parent in a log line. A broker's own are shorter.
+const MAX_LOGGED: usize = 64;
 /// Size limit of a message: the largest password has 48 KiB.
 const MAX_MESSAGE: usize = 256 * 1024;
 
@@ -47,6 +50,8 @@ const MAX_MESSAGE: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub struct ParentBroker {
     name: ParentName,
+    /// The ID by which this broker knows its own requests.
+    own: InstanceId,
     pool: Arc<Pool>,
     clock: Arc<dyn Clock>,
     /// Why the last check found that the files of this broker's identity cannot be used.
@@ -56,6 +61,7 @@ pub struct ParentBroker {
 /// A connection to one address of a parent, with the identity of this broker.
 #[derive(Debug)]
 pub struct ParentConnection {
+    own: InstanceId,
     node: Arc<Node>,
     link: Link,
     pool: Arc<Pool>,
@@ -71,8 +77,8 @@ enum Try {
 impl ParentBroker {
     /// Returns the parent. Opens no connection yet.
     #[must_use]
-    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { name: settings.name.clone(), pool: Arc::new(Pool::new(settings)), clock, problems: Arc::default() }
+    pub fn new(settings: &Settings, own: InstanceId, clock: Arc<dyn Clock>) -> Self {
+        Self { name: settings.name.clone(), own, pool: Arc::new(Pool::new(settings)), clock, problems: Arc::default() }
     }
 
     /// Returns the parent's name.
@@ -94,11 +100,15 @@ impl ParentBroker {
     pub async fn connection(&self) -> Result<ParentConnection, UpstreamError> {
         for node in self.pool.nodes().await {
             match node.link().await {
-                Ok((link, _)) => return Ok(ParentConnection { node, link, pool: Arc::clone(&self.pool) }),
+                Ok((link, _)) => return Ok(self.connected(node, link)),
                 Err(why) => node.failed(&why),
             }
         }
         Err(self.unanswered())
+    }
+
+    fn connected(&self, node: Arc<Node>, link: Link) -> ParentConnection {
+        ParentConnection { own: self.own, node, link, pool: Arc::clone(&self.pool) }
     }
 
     /// Calls the nodes in turn until one answers. If none does, those that a name has got meanwhile.
@@ -133,16 +143,16 @@ impl ParentBroker {
                 }
                 Err(_) => return Try::Unanswered(self.unanswered()),
             };
-            let connection = ParentConnection { node: Arc::clone(node), link, pool: Arc::clone(&self.pool) };
+            let connection = self.connected(Arc::clone(node), link);
             let failure = match self.call(&connection, request, deadline).await {
                 Ok(credential) => {
                     node.answered();
                     return Try::Answered(Ok(credential));
                 }
-                Err(CallError::Local(error)) => return Try::Answered(Err(error.into())),
+                Err(CallError::Local(error)) => return Try::Answered(Err(error)),
                 Err(CallError::Of(failure)) => failure,
             };
-            match verdict::of(&self.name, &failure) {
+            match verdict::of(&self.name, (request.min_validity, &request.hops), &failure) {
                 Verdict::Answered(error) => {
                     node.answered();
                     self.log_answer(&failure);
@@ -166,19 +176,25 @@ impl ParentBroker {
     ) -> Result<Credential, CallError> {
         let sent = self.clock.now();
         let message = connection.request(request::message(request)).await;
-        let mut message = message.map_err(|why| CallError::Local(self.misconfigured(&why)))?;
+        let mut message = message.map_err(|why| CallError::Local(self.misconfigured(&why).into()))?;
         message.set_timeout(deadline.saturating_duration_since(Instant::now()));
         if let Some(proof) = &request.proof {
             let added = request::add_caller(message.metadata_mut(), proof);
-            added.map_err(|why| CallError::Local(self.misconfigured(&why)))?;
+            added.map_err(|why| CallError::Local(self.misconfigured(&why).into()))?;
         }
-        request::add_trace(message.metadata_mut());
+        request::add_hops(message.metadata_mut(), &request.hops, self.own)
+            .map_err(|problem| CallError::Local(FetchError::OfRequest(Box::new(BrokerError::Chain(problem)))))?;
+        request::add_ids(message.metadata_mut(), request.request_id);
         let answer = finish(connection.service().get_registry_credentials(message), deadline).await;
         let answer = answer.map_err(CallError::Of)?;
         let times = CallTimes { sent, received: self.clock.now() };
+        if answer::is_stale(&answer, request.replaces.as_ref().map(|one| one.id())) {
+            // The parent's own refresh failed. It does not say why; most often AWS does not answer.
+            return Err(CallError::Local(UpstreamError::new(self.source(), FailureClass::Unavailable).into()));
+        }
         answer::credential(self.source(), &request.key, answer, times).map_err(|why| {
             warn!(parent = %self.name, why, "parent's answer refused");
-            CallError::Local(UpstreamError::new(self.source(), FailureClass::InvalidResponse))
+            CallError::Local(UpstreamError::new(self.source(), FailureClass::InvalidResponse).into())
         })
     }
 
@@ -199,8 +215,10 @@ impl ParentBroker {
     /// Logs an error of the parent with its request ID, by which the parent's log has the reason.
     fn log_answer(&self, failure: &Failure) {
         let Failure { code, reason, request_id, message, .. } = failure;
-        let (reason, request_id) = (reason.as_deref().map(Quoted), request_id.as_deref().map(Quoted));
-        let (reason, request_id) = (reason.map(field::display), request_id.map(field::display));
+        let shown = |text: &Option<String>| {
+            text.as_ref().filter(|text| text.len() <= MAX_LOGGED).map(|text| Visible(text).to_string())
+        };
+        let (reason, request_id) = (shown(reason), shown(request_id));
         warn!(parent = %self.name, ?code, reason, parent_request_id = request_id, message = %Quoted(message), "parent call failed");
     }
 }
@@ -208,7 +226,7 @@ impl ParentBroker {
 /// Why a call has no credential.
 enum CallError {
     /// Before or after the call.
-    Local(UpstreamError),
+    Local(FetchError),
     Of(Failure),
 }
 
@@ -228,12 +246,14 @@ impl ParentConnection {
         RegistryCredentialsServiceClient::new(self.link.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    /// Returns a request with this broker's token, as its file has it now.
+    /// Returns a request of this broker's own, with its token as the file has it now.
     ///
     /// # Errors
     /// The file cannot be used.
     pub async fn request<T>(&self, message: T) -> Result<Request<T>, String> {
         let mut request = Request::new(message);
+        // A direct request passes no broker before, so it cannot pass too many.
+        _ = request::add_hops(request.metadata_mut(), &Hops::default(), self.own);
         if let Some(token) = self.pool.files().authorization().await? {
             request.metadata_mut().insert("authorization", token);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::{Instrument as _, Span, field};
 
 use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity};
-use crate::credential::{Credential, CredentialKey};
+use crate::credential::{Credential, CredentialKey, SourceName};
 use crate::registry::Registry;
 use crate::request_id::RequestId;
 use crate::trace::SpanIdentity;
@@ -30,7 +30,8 @@ impl<S: CredentialSource> CredentialSource for Instrumented<S> {
     }
 
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
-        let span = fetch_span(&request.key, request.request_id, request.parent_span.as_ref());
+        let name = self.source.identity().name();
+        let span = fetch_span(&name, &request.key, request.request_id, request.parent_span.as_ref());
         request.span.start(&span);
         let fetch = async {
             let result = self.source.fetch(request).await;
@@ -54,17 +55,19 @@ impl<S: CredentialSource> CredentialSource for Instrumented<S> {
 /// Creates the span with a target. Only spans with the target `ecr_broker::source` are exported. A macro, because tracing accepts
 /// only a literal target.
 macro_rules! fetch_span {
-    ($target:literal, $key:expr, $request_id:expr) => {{
-        let service = service(&$key.registry);
+    ($target:literal, $source:expr, $key:expr, $request_id:expr) => {{
+        let (system, method) = call($source, &$key.registry);
         tracing::info_span!(
             target: $target,
             parent: None,
             "upstream call",
-            otel.name = format!("{service}/GetAuthorizationToken"),
+            otel.name = method,
             otel.kind = "client",
             otel.status_code = field::Empty,
-            rpc.system.name = "aws-api",
-            rpc.method = format!("{service}/GetAuthorizationToken"),
+            rpc.system.name = system,
+            rpc.method = method,
+            rpc.response.status_code = field::Empty,
+            source = $source.id(),
             cloud.account.id = $key.registry.account().map(field::display),
             cloud.region = $key.registry.region().map(field::display),
             credential.source = field::Empty,
@@ -79,9 +82,9 @@ macro_rules! fetch_span {
 }
 
 /// Creates the span of one fetch. It is exported only if its parent is, so that no trace begins with a fetch.
-fn fetch_span(key: &CredentialKey, request_id: RequestId, parent: Option<&SpanIdentity>) -> Span {
-    let Some(parent) = parent else { return fetch_span!("ecr_broker::source::local", key, request_id) };
-    let span = fetch_span!("ecr_broker::source", key, request_id);
+fn fetch_span(source: &SourceName, key: &CredentialKey, request_id: RequestId, parent: Option<&SpanIdentity>) -> Span {
+    let Some(parent) = parent else { return fetch_span!("ecr_broker::source::local", source, key, request_id) };
+    let span = fetch_span!("ecr_broker::source", source, key, request_id);
     parent.adopt(&span);
     if let Some(identity) = SpanIdentity::of(&span) {
         span.record("trace_id", identity.trace_id());
@@ -89,9 +92,13 @@ fn fetch_span(key: &CredentialKey, request_id: RequestId, parent: Option<&SpanId
     span
 }
 
-fn service(registry: &Registry) -> &'static str {
-    match registry {
-        Registry::Private(_) => "ECR",
-        Registry::Public { .. } => "ECR Public",
+/// Returns the system and the method of a call, in OpenTelemetry's names.
+fn call(source: &SourceName, registry: &Registry) -> (&'static str, &'static str) {
+    match (source, registry) {
+        (SourceName::Aws | SourceName::SharedCache, Registry::Private(_)) => ("aws-api", "ECR/GetAuthorizationToken"),
+        (SourceName::Aws | SourceName::SharedCache, Registry::Public { .. }) => {
+            ("aws-api", "ECR Public/GetAuthorizationToken")
+        }
+        (SourceName::Parent(_), _) => ("grpc", "ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials"),
     }
 }

@@ -28,7 +28,7 @@ labels! {
 
 failure_labels! {
     /// How a call ended.
-    pub(super) enum CallResult: "result" { Ok = "ok" }
+    pub(super) enum CallResult: "result" { Ok = "ok", Refused = "refused" }
 }
 
 /// Metrics of the calls to sources. A clone is a handle of the same.
@@ -91,6 +91,8 @@ impl CallResult {
             Err(FetchError::Upstream(failure)) => failure.class.into(),
             // A source below has a queue, which is full.
             Err(FetchError::QueueFull { .. }) => Self::Throttled,
+            // A parent refused the request itself.
+            Err(FetchError::OfRequest(_)) => Self::Refused,
         }
     }
 }
@@ -108,15 +110,18 @@ impl From<&SourceName> for Source {
 /// Exposes the state of the calls of `source` in each region.
 pub fn expose_regions(source: Arc<dyn CredentialSource>, registry: &mut Registry) {
     registry.on_scrape(move |scrape| {
-        let name = Source::VALUES[Source::from(&source.identity().name()).index()];
         let mut regions = BTreeMap::new();
         for region in source.regions() {
-            let of_label = regions.entry(region_label(region.region.as_ref()));
+            let source = Source::VALUES[Source::from(&region.source).index()];
+            let of_label = regions.entry((source, region_label(region.region.as_ref())));
             of_label.and_modify(|sum| add(sum, &region)).or_insert(region);
         }
-        expose(scrape, name, &regions)
+        expose(scrape, &regions)
     });
 }
+
+/// The labels of a source and a region.
+type SourceAndRegion = (&'static str, &'static str);
 
 /// Adds a region with the same label: the worst interval and retry budget count.
 fn add(sum: &mut RegionStatus, other: &RegionStatus) {
@@ -127,13 +132,9 @@ fn add(sum: &mut RegionStatus, other: &RegionStatus) {
     sum.retries_left = sum.retries_left.min(other.retries_left);
 }
 
-fn expose(
-    scrape: &mut Scrape<'_>,
-    source: &'static str,
-    regions: &BTreeMap<&'static str, RegionStatus>,
-) -> fmt::Result {
+fn expose(scrape: &mut Scrape<'_>, regions: &BTreeMap<SourceAndRegion, RegionStatus>) -> fmt::Result {
     let gauges = |scrape: &mut Scrape<'_>, name, help, figure: fn(&RegionStatus) -> f64| {
-        let labels = |region| [("source", source), ("region", region)];
+        let labels = |(source, region)| [("source", source), ("region", region)];
         scrape.gauges(name, help, regions.iter().map(|(region, status)| (labels(*region), figure(status))))
     };
     gauges(scrape, "ecr_broker_upstream_in_flight", "Calls in flight", |it| of_count(it.in_flight))?;

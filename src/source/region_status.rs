@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use crate::credential::SourceName;
 use crate::registry::Region;
 
 /// The calls to a service in one region: what is in flight and queued, and what AWS's throttling left of the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegionStatus {
+    /// The source that is called.
+    pub source: SourceName,
     /// The region; `None`: ECR Public.
     pub region: Option<Region>,
     /// Calls in flight.

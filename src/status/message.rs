@@ -62,6 +62,7 @@ fn key(key: &KeyStatus) -> pb::KeyStatus {
         of_one_caller: key.of_one_caller,
         cached: key.cached.map(cached),
         failure: key.failure.map(failure),
+        source: key.source.as_ref().map(|source| source.id().to_owned()).unwrap_or_default(),
     }
 }
 
@@ -92,6 +93,7 @@ fn region(status: &RegionStatus, backoffs: usize) -> pb::RegionStatus {
         retries_left: status.retries_left,
         throttled_ago: status.throttled_ago.and_then(duration),
         backoffs: number(backoffs),
+        source: status.source.id().to_owned(),
     }
 }
 

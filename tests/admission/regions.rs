@@ -25,6 +25,7 @@ async fn p7_hanging_region_has_eight_calls_in_flight_and_delays_no_other() {
         match outcome.await.unwrap() {
             FetchError::Upstream(failure) => assert_eq!(failure.class, FailureClass::Unavailable),
             FetchError::QueueFull { .. } => {}
+            error @ FetchError::OfRequest(_) => panic!("{error:?}"),
         }
     }
     // Calls that could not start in time were not made, and none is stuck.

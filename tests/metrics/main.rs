@@ -480,6 +480,8 @@ fn page_lists_exactly_the_names_types_and_labels_of_a_scrape() {
          [authentication]\nclient_ca = {{ \"a.example\" = {ca:?} }}\n\
          [[authentication.jwt]]\nname = \"blue\"\nissuer = \"http://127.0.0.1:1\"\naudience = \"a\"\njwks_uri = \"{jwks_uri}\"\n\
          [[profiles]]\nname = \"ci\"\nrole_chain = [{{ arn = \"arn:aws:iam::123456789012:role/ci\" }}]\n\
+         [[parents]]\nname = \"central\"\naddresses = [\"unix:/nowhere/broker.sock\"]\n\
+         registries = [{{ accounts = [\"000000000001\"], regions = [\"us-east-1\"] }}]\n\
          [[grants]]\nid = \"own\"\ncallers = [{{ uid = {uid} }}]\nprofile = \"ci\"\n\
          registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}]\n",
         uid = fs::metadata(directory.path()).unwrap().uid(),

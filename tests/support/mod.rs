@@ -29,6 +29,7 @@ use ecr_broker::clock::Clock;
 use ecr_broker::config::{AwsApi, Config, Sources};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName, USERNAME};
 use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
+use ecr_broker::hops::{Hops, InstanceId};
 use ecr_broker::limits::{self, LimitHits, Limits};
 use ecr_broker::metrics::{self, Exposition};
 use ecr_broker::moment::Moment;
@@ -345,6 +346,7 @@ pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settin
         aliases: Aliases::default(),
         max_min_validity: 10 * HOUR,
         loopback_operates: false,
+        instance: InstanceId::random(),
     }
 }
 
@@ -374,6 +376,7 @@ pub fn lookup(host: &str) -> Lookup {
         min_validity: Duration::ZERO,
         rejected: None,
         request_id: RequestId::random(),
+        hops: Hops::default(),
         caller: None,
         token: None,
         answer_by: None,
@@ -399,6 +402,7 @@ pub fn fetch_request(key: CredentialKey) -> FetchRequest {
         requester: None,
         proof: None,
         request_id: RequestId::random(),
+        hops: Hops::default(),
         parent_span: None,
         deadline: tokio::time::Instant::now() + HOUR,
         progress: FetchProgress::default(),
@@ -410,13 +414,19 @@ pub fn fetch_request(key: CredentialKey) -> FetchRequest {
 pub fn upstream(error: FetchError) -> UpstreamError {
     match error {
         FetchError::Upstream(error) => error,
-        error @ FetchError::QueueFull { .. } => panic!("not an upstream failure: {error:?}"),
+        error => panic!("not an upstream failure: {error:?}"),
     }
 }
 
 /// Returns the request of a loopback caller.
 pub fn credential_request(host: &str, min_validity: Duration) -> CredentialRequest {
-    let context = RequestContext { caller: Caller::Loopback, token: None, id: RequestId::random(), trace_id: None };
+    let context = RequestContext {
+        caller: Caller::Loopback,
+        token: None,
+        id: RequestId::random(),
+        trace_id: None,
+        hops: Hops::default(),
+    };
     let registry: Registry = host.parse().unwrap();
     CredentialRequest { min_validity, ..CredentialRequest::new(context, registry.into()) }
 }
@@ -488,7 +498,7 @@ impl Setup {
     /// Builds the broker. With a scripted source no step of it waits.
     pub fn build(self, source: Arc<ScriptedSource>, clock: Arc<ManualClock>) -> anyhow::Result<App> {
         let region = self.config.aws.region.as_ref().map(|region| region.parse().unwrap());
-        let upstream = Some(Upstream { source, region, endpoints: Vec::new() });
+        let upstream = Some(Upstream { source, region, endpoints: Vec::new(), parent_addresses: Vec::new() });
         let parts = Parts { upstream, auth: self.auth, ..Parts::new(clock) };
         tokio::task::unconstrained(App::build(self.config, parts)).now_or_never().unwrap()
     }

@@ -57,9 +57,11 @@ fn code(error: &BrokerError) -> (StatusCode, &'static str) {
             | FailureClass::Unavailable
             | FailureClass::ParentUnavailable => failed,
         },
-        BrokerError::AuditUnavailable | BrokerError::ShuttingDown | BrokerError::Deadline | BrokerError::Internal => {
-            failed
-        }
+        BrokerError::AuditUnavailable
+        | BrokerError::ShuttingDown
+        | BrokerError::Deadline
+        | BrokerError::Chain(_)
+        | BrokerError::Internal => failed,
     }
 }
 
@@ -72,6 +74,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::error::UpstreamError;
+    use crate::hops::ChainProblem;
     use crate::metrics::Registry;
 
     #[test]
@@ -108,6 +111,7 @@ mod tests {
             (BrokerError::AuditUnavailable, 500, "ServerException"),
             (BrokerError::ShuttingDown, 500, "ServerException"),
             (BrokerError::Deadline, 500, "ServerException"),
+            (BrokerError::Chain(ChainProblem::Circle), 500, "ServerException"),
             (BrokerError::Internal, 500, "ServerException"),
         ] {
             let id = RequestId::random();

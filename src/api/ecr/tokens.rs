@@ -17,6 +17,7 @@ use crate::broker::{Broker, CredentialRequest, Released, RequestContext};
 use crate::caller::Caller;
 use crate::credential::USERNAME;
 use crate::error::BrokerError;
+use crate::hops::Hops;
 use crate::limits::{Admission, Limits};
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Region, Registry};
 use crate::rejections::RejectionRecorder;
@@ -109,6 +110,7 @@ impl Tokens {
             token: None,
             id: call.id,
             trace_id: call.trace.map(|trace| trace.to_string()),
+            hops: Hops::default(),
         };
         CredentialRequest { answer_by: Some(call.answer_by), ..CredentialRequest::new(context, registry.into()) }
     }

@@ -12,6 +12,7 @@ use super::status::{ErrorContext, to_status, to_status_unlogged};
 use crate::api::request;
 use crate::broker::RequestContext;
 use crate::error::BrokerError;
+use crate::hops::{ChainProblem, HopsError};
 use crate::limits::{Admission, Limits};
 
 /// How a call is refused before its message is read.
@@ -30,13 +31,16 @@ impl AdmittedCall {
     /// Admits a call as one request, before its message is read. The handler adds what the message asks for beyond one.
     pub(super) fn admit(limits: &Limits, call: Arc<Call>) -> Result<Self, Refusal> {
         let caller = call.caller.clone();
-        let admitted = caller.and_then(|caller| Ok((request::admit(limits, &caller, 1)?, caller)));
-        let (admission, caller) = match admitted {
+        let admitted = caller.and_then(|caller| {
+            let hops = call.hops.clone().map_err(refused_hops)?;
+            Ok((request::admit(limits, &caller, 1)?, caller, hops))
+        });
+        let (admission, caller, hops) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => return Err(Box::new((error, call))),
         };
         let trace_id = call.trace.map(|trace| trace.to_string());
-        let context = RequestContext { caller, token: call.authn.kept_token(), id: call.id, trace_id };
+        let context = RequestContext { caller, token: call.authn.kept_token(), id: call.id, trace_id, hops };
         Ok(Self { call, context, admission: Arc::new(admission) })
     }
 
@@ -66,6 +70,16 @@ impl AdmittedCall {
     /// Returns the deadline of each part of the call.
     pub(super) fn part_deadline(&self) -> Instant {
         request::shortly_before(self.call.deadline)
+    }
+}
+
+fn refused_hops(error: HopsError) -> BrokerError {
+    match error {
+        HopsError::TooMany => BrokerError::Chain(ChainProblem::TooLong),
+        HopsError::Malformed(field) => {
+            let problem = "malformed; only brokers set it, remove it".to_owned();
+            BrokerError::RequestInvalid { field, problem }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::audit::Proof;
 use crate::authn::{AuthnState, Peer};
 use crate::caller::{BrokerId, Caller};
 use crate::error::BrokerError;
+use crate::hops::{HOPS_HEADER, Hops, HopsError, REQUEST_ID_HEADER, VIA_HEADER};
 use crate::limits::Origin;
 use crate::rejections::RejectionRecorder;
 use crate::request_id::RequestId;
@@ -33,6 +34,8 @@ pub(super) struct Call {
     pub(super) client_deadline: Option<Instant>,
     /// The client's trace, recorded or not.
     pub(super) trace: Option<TraceId>,
+    /// The brokers that the call passed, or why its headers name none.
+    pub(super) hops: Result<Hops, HopsError>,
     /// Where the connection comes from, to record failures of unknown callers by.
     pub(super) origin: Origin,
     /// What the call presents to prove who its caller is.
@@ -60,6 +63,7 @@ impl Call {
             deadline: now + timeout.map_or(MAX_DURATION, |timeout| timeout.min(MAX_DURATION)),
             client_deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
             trace: trace_id(headers),
+            hops: hops(headers),
             origin,
             proof: proof(peer, has_token),
             child: None,
@@ -81,6 +85,19 @@ fn proof(peer: &Peer, has_token: bool) -> Proof {
         Peer::Certified(_) => Proof::Certificate,
         Peer::Known(_) | Peer::Unknown(_) => Proof::None,
     }
+}
+
+/// Reads the brokers that a call passed. Only brokers send the first header; without it the others are not looked at.
+fn hops(headers: &HeaderMap) -> Result<Hops, HopsError> {
+    let Some(count) = headers.get(HOPS_HEADER) else { return Ok(Hops::default()) };
+    let text = |name| match headers.get(name).map(|value| value.to_str()) {
+        Some(Err(_)) => Err(HopsError::Malformed(name)),
+        Some(Ok(text)) => Ok(Some(text)),
+        None => Ok(None),
+    };
+    let is_repeated = headers.get_all(HOPS_HEADER).iter().count() > 1;
+    let count = count.to_str().ok().filter(|_| !is_repeated).ok_or(HopsError::Malformed(HOPS_HEADER))?;
+    Hops::parse(count, text(VIA_HEADER)?, text(REQUEST_ID_HEADER)?)
 }
 
 /// Reads `grpc-timeout`: at most eight digits and a unit.

@@ -4,7 +4,7 @@ use tonic::Status;
 
 use super::status;
 use crate::broker::Released;
-use crate::cache::CacheStatus;
+use crate::cache::{CacheStatus, Found};
 use crate::credential;
 use crate::pb;
 use crate::pb::batch_result::Result as Outcome;
@@ -37,6 +37,15 @@ pub(super) fn credentials(released: Released) -> pb::RegistryCredentials {
         region: key.registry.region().map_or_else(|| PUBLIC_REGION.to_owned(), ToString::to_string),
         profile: key.profile.to_string(),
         valid_for: prost_types::Duration::try_from(found.remaining).ok(),
+        source: source(&found),
+    }
+}
+
+/// Returns the source of a fetch. A hit has none, so that it makes no text.
+fn source(found: &Found) -> String {
+    match found.status {
+        CacheStatus::Miss => found.credential.source().id().to_owned(),
+        CacheStatus::Hit | CacheStatus::Coalesced | CacheStatus::Stale => String::new(),
     }
 }
 

@@ -11,7 +11,8 @@ use super::call::Call;
 use super::record;
 use crate::broker::CredentialRequest;
 use crate::credential::ProfileName;
-use crate::error::{AuthnCause, BrokerError, FailureClass, UpstreamError};
+use crate::error::{AuthnCause, BrokerError, FailureClass, SourceName, UpstreamError};
+use crate::hops::ChainProblem;
 use crate::request_id::RequestId;
 
 mod size;
@@ -129,7 +130,7 @@ fn code(error: &BrokerError) -> Code {
         | BrokerError::ProfileUnknown { .. } => Code::InvalidArgument,
         BrokerError::CallerUnauthenticated { .. } => Code::Unauthenticated,
         BrokerError::CallerNotAllowed => Code::PermissionDenied,
-        BrokerError::ValidityUnsatisfiable { .. } => Code::FailedPrecondition,
+        BrokerError::ValidityUnsatisfiable { .. } | BrokerError::Chain(_) => Code::FailedPrecondition,
         BrokerError::Upstream(failure) => match failure.class {
             FailureClass::Throttled | FailureClass::Overloaded => Code::ResourceExhausted,
             FailureClass::Denied | FailureClass::ParentDenied => Code::PermissionDenied,
@@ -167,6 +168,7 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
         | BrokerError::Overloaded { .. }
         | BrokerError::ShuttingDown
         | BrokerError::Deadline
+        | BrokerError::Chain(_)
         | BrokerError::Internal => None,
     }
 }
@@ -175,6 +177,9 @@ fn metadata(error: &BrokerError, context: &ErrorContext) -> HashMap<String, Stri
     let upstream = if let BrokerError::Upstream(failure) = error { Some(failure) } else { None };
     let profile = context.profile.as_ref().map(ToString::to_string);
     let cause = cause(error).map(str::to_owned);
+    // AWS is what a broker asks, unless its configuration says otherwise.
+    let source = upstream.map(|failure| &failure.source).filter(|source| **source != SourceName::Aws);
+    let source = source.map(|source| source.id().to_owned());
     let known = [
         ("cause", cause.as_ref()),
         ("registry", context.registry.as_ref()),
@@ -182,13 +187,19 @@ fn metadata(error: &BrokerError, context: &ErrorContext) -> HashMap<String, Stri
         ("region", context.region.as_ref()),
         ("profile", profile.as_ref()),
         ("aws_error_code", upstream.and_then(UpstreamError::aws_code)),
+        ("source", source.as_ref()),
         ("aws_request_id", upstream.and_then(|failure| failure.request_id.as_ref())),
     ];
     known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()
 }
 
 fn cause(error: &BrokerError) -> Option<&'static str> {
-    if let BrokerError::CallerUnauthenticated { cause, .. } = error { cause.map(AuthnCause::as_str) } else { None }
+    match error {
+        BrokerError::CallerUnauthenticated { cause, .. } => cause.map(AuthnCause::as_str),
+        BrokerError::Chain(problem) => Some(problem.cause()),
+        BrokerError::Upstream(failure) => failure.chain_problem().map(ChainProblem::cause),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(super) fn run(
 /// Returns what the decision does not tell: names that the configuration lacks, and the mode.
 fn notes(config: &Config, caller: &Caller, profile: &str, decision: Decision<'_>) -> Vec<String> {
     let is_known = ProfileName::default_profile().as_str() == profile
-        || config.aws.profiles.iter().any(|one| one.name.as_str() == profile);
+        || config.profiles().iter().any(|one| one.name.as_str() == profile);
     let unknown_profile =
         (!profile.is_empty() && !is_known).then(|| format!("note: the configuration has no profile {profile:?}"));
     let issuer = if let Caller::Token(token) = caller { Some(&token.issuer) } else { None };

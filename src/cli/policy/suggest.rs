@@ -125,8 +125,8 @@ fn profile_of(record: &StoredRecord, config: &Config) -> Option<ProfileName> {
     if record.profile.is_empty() || record.profile == default.as_str() {
         return Some(default);
     }
-    let mut profiles = config.aws.profiles.iter().map(|profile| &profile.name);
-    profiles.find(|name| name.as_str() == record.profile).cloned()
+    let mut profiles = config.profiles().into_iter().map(|profile| profile.name);
+    profiles.find(|name| name.as_str() == record.profile)
 }
 
 fn because(record: &StoredRecord, problem: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::text::{duration, region_name};
+use super::text::{duration, region_name, via};
 use crate::cli::table::{Align, Column, lines, width};
 use crate::pb::{CachedCredential, KeyStatus};
 use crate::quoted::Visible;
@@ -39,7 +39,9 @@ fn columns(keys: &[KeyStatus], registry: fn(&KeyStatus) -> String) -> Vec<Column
         column(title, Align::Right, &|key| key.cached.as_ref().map_or_else(|| "-".to_owned(), text))
     };
     vec![
-        column("REGISTRY", Align::Left, &|key| registry(key) + if key.of_one_caller { " (one caller)" } else { "" }),
+        column("REGISTRY", Align::Left, &|key| {
+            registry(key) + if key.of_one_caller { " (one caller)" } else { "" } + &via(&key.source)
+        }),
         column("PROFILE", Align::Left, &|key| Visible(&key.profile).to_string()),
         column(BAR_TITLE, Align::Left, &|key| bar(key.cached.as_ref())),
         of_cached("LEFT", |cached| short(duration(cached.remaining))),

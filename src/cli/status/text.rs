@@ -150,7 +150,7 @@ fn shared_cache(servers: &[SharedCacheServer]) -> String {
 pub(super) fn regions(regions: &[RegionStatus]) -> Vec<String> {
     let column = |title, align, cell: fn(&RegionStatus) -> String| Column::new(title, align, regions.iter().map(cell));
     lines(&[
-        column("REGION", Align::Left, |one| region_name(&one.region)),
+        column("REGION", Align::Left, |one| region_name(&one.region) + &via(&one.source)),
         column("IN FLIGHT", Align::Right, |one| one.in_flight.to_string()),
         column("LIMIT", Align::Right, |one| one.limit.to_string()),
         column("QUEUED", Align::Right, |one| one.queued.to_string()),
@@ -168,6 +168,11 @@ pub(super) fn regions(regions: &[RegionStatus]) -> Vec<String> {
 
 pub(super) fn is_troubled(region: &RegionStatus) -> bool {
     region.queued > 0 || region.backoffs > 0 || !duration(region.interval).is_zero()
+}
+
+/// Returns ` via NAME` for a parent broker, and nothing for AWS.
+pub(super) fn via(source: &str) -> String {
+    source.strip_prefix("parent:").map(|name| format!(" via {}", Visible(name))).unwrap_or_default()
 }
 
 pub(super) fn region_name(region: &str) -> String {

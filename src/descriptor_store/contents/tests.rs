@@ -71,6 +71,19 @@ fn credentials_are_read_as_they_were_written() {
 }
 
 #[test]
+fn p14_credential_of_a_parent_keeps_the_end_of_its_validity() {
+    let source = SourceName::Parent("central".parse().expect("a name"));
+    let credential = Credential::new(source, USERNAME, "one", at(0).wall, at(40_000).wall, at(10)).expect("valid");
+    let credential = Arc::new(credential.ending_by(at(60).steady));
+    let written = KeptCredential { credential: Arc::clone(&credential), ..kept(Registry::PUBLIC, None, "one") };
+    let (bytes, _) = encoded(&[written], usize::MAX);
+    let contents = decode(&bytes).expect("contents");
+    let back = contents.credentials[0].credential().expect("valid");
+    assert_eq!((back.source(), back.end()), (credential.source(), credential.end()));
+    assert_eq!(back.remaining(at(59)), Duration::from_secs(1));
+}
+
+#[test]
 fn what_has_no_room_is_left_out_from_the_end() {
     let written = [1, 2, 3].map(|number| kept(Registry::PUBLIC, None, &number.to_string().repeat(1_000)));
     let whole = encoded(&written, usize::MAX).0.len();

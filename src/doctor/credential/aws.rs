@@ -7,6 +7,7 @@ use super::super::time_text::{duration, rfc3339};
 use super::super::{known_registry, reason};
 use super::CredentialAnswer;
 use crate::client::{CacheStatus, RegistryCredentials};
+use crate::quoted::Quoted;
 
 impl CredentialAnswer<'_> {
     /// Covers every failure after the grant, from the audit log to AWS.
@@ -16,7 +17,7 @@ impl CredentialAnswer<'_> {
             Ok(credentials) if credentials.cache_status() == CacheStatus::Hit => {
                 (Finding::ok("not called: the broker has the credential in its cache"), Some(()))
             }
-            Ok(_) => (self.fetched(), Some(())),
+            Ok(credentials) => (self.fetched(credentials), Some(())),
             Err(failure) => {
                 let registry = known_registry::of_failure(self.registry, failure);
                 (Finding::failed_call(failure).fix(reason::fix(failure, registry.as_ref())), None)
@@ -24,8 +25,13 @@ impl CredentialAnswer<'_> {
         }
     }
 
-    fn fetched(&self) -> Finding {
-        let finding = Finding::ok(format!("issued a credential in {} ms", self.took.as_millis()));
+    fn fetched(&self, credentials: &RegistryCredentials) -> Finding {
+        let took = self.took.as_millis();
+        let finding = match credentials.source.strip_prefix("parent:") {
+            Some(parent) => format!("the parent broker {} returned a credential in {took} ms", Quoted(parent)),
+            None => format!("issued a credential in {took} ms"),
+        };
+        let finding = Finding::ok(finding);
         let limit = self.effective.command_timeout;
         if self.took < limit {
             return finding;

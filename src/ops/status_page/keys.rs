@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::level::Level;
 use super::text::minute;
 use crate::cache::{CachedTimes, KeyFailure, KeyFilter, KeyOrder, KeyQuery, KeyStatus, KeysStatus};
+use crate::credential::SourceName;
 use crate::ops::query::{ORDERS, link, page_link};
 use crate::status::{Status, next_page_token};
 use crate::time_text::short;
@@ -126,6 +127,7 @@ fn registry(key: &KeyStatus, filter: &KeyFilter) -> Markup {
                 None => "ECR Public",
             }
             @if key.of_one_caller { " · one caller" }
+            @if let Some(SourceName::Parent(name)) = &key.source { " · via " (name) }
         }
     }
 }

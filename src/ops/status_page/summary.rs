@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::text::moment;
 use crate::audit::AuditStatus;
+use crate::credential::SourceName;
 use crate::descriptor_store::StoreStatus;
 use crate::limits::Used;
 use crate::source::RegionStatus;
@@ -48,6 +49,7 @@ fn region(one: &RegionStatus, backoffs: usize) -> Markup {
                     Some(region) => (region),
                     None => "ECR Public",
                 }
+                @if let SourceName::Parent(name) = &one.source { " via " (name) }
             }
             td.number data-label="In flight" { (one.in_flight) }
             td.number data-label="Limit" { (one.limit) }

@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::audit::AuditStatus;
 use crate::cache::{CachedTimes, KeyFailure, KeyQuery, KeyStatus, KeysStatus};
+use crate::credential::SourceName;
 use crate::limits::{ConnectionsStatus, LimitsStatus};
 use crate::source::RegionStatus;
 use crate::source::shared_cache::valkey::{FaultClass, NodeState, NodeStatus};
@@ -24,7 +25,15 @@ fn key(number: usize, remaining: Duration) -> KeyStatus {
         coalesced: 3,
     };
     let account = registry.account();
-    KeyStatus { registry, account, profile: "ci".into(), of_one_caller: false, cached: Some(cached), failure: None }
+    KeyStatus {
+        registry,
+        account,
+        profile: "ci".into(),
+        of_one_caller: false,
+        cached: Some(cached),
+        failure: None,
+        source: None,
+    }
 }
 
 fn shortest(keys: &[KeyStatus]) -> Option<Duration> {
@@ -94,6 +103,7 @@ fn glance_shows_the_first_expiry_and_what_is_wrong() {
     let failure = KeyFailure { reason: "AWS_THROTTLED", age: HOUR, retry_in: HOUR };
     let keys = vec![key(1, 9 * HOUR), KeyStatus { failure: Some(failure), ..key(2, HOUR / 2) }];
     let region = RegionStatus {
+        source: SourceName::Aws,
         region: None,
         in_flight: 3,
         limit: 8,
@@ -131,6 +141,7 @@ fn page_without_keys_says_so_and_a_full_one_links_to_the_next() {
 #[test]
 fn page_shows_trouble_of_regions_reloads_and_the_audit_log() {
     let region = RegionStatus {
+        source: SourceName::Aws,
         region: Some("eu-west-1".parse().unwrap()),
         in_flight: 1,
         limit: 8,

@@ -125,7 +125,9 @@ impl<S: CredentialSource> CredentialSource for AdmissionControl<S> {
     fn regions(&self) -> Vec<RegionStatus> {
         let bulkheads: Vec<_> =
             lock(&self.bulkheads).iter().map(|(region, one)| (region.clone(), Arc::clone(one))).collect();
-        let mut regions: Vec<_> = bulkheads.into_iter().map(|(region, bulkhead)| bulkhead.status(region)).collect();
+        let name = self.source.identity().name();
+        let mut regions: Vec<_> =
+            bulkheads.into_iter().map(|(region, bulkhead)| bulkhead.status(name.clone(), region)).collect();
         regions.sort_unstable_by(|one, other| one.region.cmp(&other.region));
         regions
     }

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use crate::credential::{Credential, CredentialKey, SourceName};
+use crate::credential::{Credential, CredentialId, CredentialKey, SourceName};
 use crate::moment::Moment;
-use crate::pb::{GetRegistryCredentialsResponse, RegistryCredentials};
+use crate::pb::{CacheStatus, GetRegistryCredentialsResponse, RegistryCredentials};
 use crate::registry::{PrivateRegistry, Registry};
 
 /// The times of a call.
@@ -28,6 +28,12 @@ pub(super) fn credential(
 ) -> Result<Credential, String> {
     let answer = answer.credentials.ok_or("it has no credentials")?;
     of_message(source, key, answer, times)
+}
+
+/// Returns whether the parent has only the credential that was to be replaced, because its own refresh failed.
+pub(super) fn is_stale(answer: &GetRegistryCredentialsResponse, replaces: Option<CredentialId>) -> bool {
+    let Some(answer) = &answer.credentials else { return false };
+    answer.cache_status() == CacheStatus::Stale && replaces.is_some_and(|id| id.to_string() == answer.credential_id)
 }
 
 /// As [`credential`], for an event of a watch.
@@ -126,6 +132,20 @@ mod tests {
         assert_eq!(credential.expires(), at(12 * HOUR).wall);
         let older = read(RegistryCredentials { valid_for: None, ..message() }).unwrap();
         assert_eq!(older.remaining(at(HOUR + 5)), Duration::from_secs(11 * HOUR - 5));
+    }
+
+    #[test]
+    fn p5_stale_answer_is_a_failed_refresh_and_no_new_credential() {
+        let id = read(message()).unwrap().id();
+        let answer = |status: CacheStatus| GetRegistryCredentialsResponse {
+            credentials: Some(RegistryCredentials {
+                cache_status: status.into(),
+                credential_id: id.to_string(),
+                ..message()
+            }),
+        };
+        assert!(is_stale(&answer(CacheStatus::Stale), Some(id)));
+        assert!(!is_stale(&answer(CacheStatus::Hit), Some(id)) && !is_stale(&answer(CacheStatus::Stale), None));
     }
 
     #[test]

@@ -6,10 +6,12 @@ use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 
 use crate::caller::Caller;
 use crate::credential::{CredentialKey, ProfileName};
+use crate::hops::{ChainProblem, HOPS_HEADER, Hops, InstanceId, REQUEST_ID_HEADER, VIA_HEADER};
 use crate::pb::get_registry_credentials_request::Target;
 use crate::pb::{GetRegistryCredentialsRequest, PrivateRegistry, PublicRegistry};
 use crate::protocol::{CALLER_ASSERTED, CALLER_TOKEN, CALLER_VIA};
 use crate::registry::Registry;
+use crate::request_id::RequestId;
 use crate::source::{CallerProof, FetchRequest};
 use crate::trace::SpanIdentity;
 
@@ -46,8 +48,20 @@ pub(super) fn target(registry: &Registry) -> Target {
     }
 }
 
-/// Adds the fetch's trace, by which the parent's spans join it.
-pub(super) fn add_trace(metadata: &mut MetadataMap) {
+/// Adds the brokers that a request passed, and this one.
+///
+/// # Errors
+/// The request would pass too many.
+pub(super) fn add_hops(metadata: &mut MetadataMap, hops: &Hops, own: InstanceId) -> Result<(), ChainProblem> {
+    let (count, via) = hops.through(own)?;
+    insert(metadata, HOPS_HEADER, &count);
+    insert(metadata, VIA_HEADER, &via);
+    Ok(())
+}
+
+/// Adds the IDs by which the parent's records and spans are joined with this broker's.
+pub(super) fn add_ids(metadata: &mut MetadataMap, request_id: RequestId) {
+    insert(metadata, REQUEST_ID_HEADER, &request_id.to_string());
     if let Some(span) = SpanIdentity::current() {
         insert(metadata, "traceparent", &span.traceparent());
     }
@@ -81,7 +95,7 @@ fn value(text: &str) -> Result<MetadataValue<Ascii>, String> {
 }
 
 /// Sets a header whose value this program writes.
-pub(super) fn insert(metadata: &mut MetadataMap, name: &'static str, value: &str) {
+fn insert(metadata: &mut MetadataMap, name: &'static str, value: &str) {
     let name = MetadataKey::<Ascii>::from_static(name);
     if let Ok(value) = value.parse::<MetadataValue<Ascii>>() {
         metadata.insert(name, value);

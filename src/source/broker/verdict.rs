@@ -6,7 +6,8 @@ use tonic::Code;
 
 use crate::client::Failure;
 use crate::credential::ParentName;
-use crate::error::{FailureClass, SourceName, UpstreamError};
+use crate::error::{BrokerError, FailureClass, SourceName, UpstreamError};
+use crate::hops::{ChainProblem, Hops};
 use crate::source::FetchError;
 
 /// Longest text that is taken over from an error's details. AWS's codes and request IDs are shorter.
@@ -24,7 +25,7 @@ pub(super) enum Verdict {
 }
 
 /// Returns what the failure of a call to a parent means.
-pub(super) fn of(parent: &ParentName, failure: &Failure) -> Verdict {
+pub(super) fn of(parent: &ParentName, (asked, hops): (Duration, &Hops), failure: &Failure) -> Verdict {
     let unanswered = || UpstreamError::unanswered(SourceName::Parent(parent.clone()));
     match failure.reason.as_deref() {
         None if failure.connection_lost => Verdict::Lost(unanswered()),
@@ -32,8 +33,31 @@ pub(super) fn of(parent: &ParentName, failure: &Failure) -> Verdict {
             Verdict::Elsewhere(unanswered())
         }
         Some("SHUTTING_DOWN") => Verdict::Elsewhere(upstream(parent, FailureClass::ParentUnavailable, failure)),
-        _ => Verdict::Answered(upstream(parent, class(failure), failure).into()),
+        _ => Verdict::Answered(of_request(asked, hops, failure).unwrap_or_else(|| answer(parent, failure))),
     }
+}
+
+/// Returns the error of a request that the parent refuses, while others for the same credential may succeed: another validity, or
+/// another way through the brokers.
+fn of_request(asked: Duration, hops: &Hops, failure: &Failure) -> Option<FetchError> {
+    let error = match failure.reason.as_deref()? {
+        "VALIDITY_UNSATISFIABLE" => BrokerError::ValidityUnsatisfiable {
+            asked: asked.into(),
+            limit: "the parent broker allows less, or no new credential lasts this long; request less".to_owned(),
+        },
+        // Of a request of this broker's own callers, the problem is this broker's, and stays.
+        "BROKER_MISCONFIGURED" if !hops.is_direct() => BrokerError::Chain(chain_problem(failure)?),
+        _ => return None,
+    };
+    Some(FetchError::OfRequest(Box::new(error)))
+}
+
+fn chain_problem(failure: &Failure) -> Option<ChainProblem> {
+    failure.metadata.get("cause").and_then(|cause| ChainProblem::of_cause(cause))
+}
+
+fn answer(parent: &ParentName, failure: &Failure) -> FetchError {
+    upstream(parent, class(failure), failure).into()
 }
 
 /// Returns the class of an answer. A reason that this version does not know counts by its code.
@@ -69,8 +93,11 @@ fn by_code(code: Code) -> Option<FailureClass> {
 
 fn upstream(parent: &ParentName, class: FailureClass, failure: &Failure) -> UpstreamError {
     let detail = |key: &str| failure.metadata.get(key).filter(|text| is_short(text)).cloned();
-    let code =
-        if class.is_of_aws() { detail("aws_error_code") } else { failure.reason.clone().filter(|text| is_short(text)) };
+    let code = match chain_problem(failure) {
+        Some(problem) => Some(problem.cause().to_owned()),
+        None if class.is_of_aws() => detail("aws_error_code"),
+        None => failure.reason.clone().filter(|text| is_short(text)),
+    };
     UpstreamError {
         code,
         region: detail("region"),
@@ -93,7 +120,6 @@ mod tests {
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
-    use crate::error::BrokerError;
 
     fn failure(code: Code, reason: &str, wait: Option<u64>) -> Failure {
         let mut details = ErrorDetails::new();
@@ -109,7 +135,7 @@ mod tests {
     }
 
     fn answered(code: Code, reason: &str, wait: Option<u64>) -> UpstreamError {
-        match of(&"central".parse().unwrap(), &failure(code, reason, wait)) {
+        match of(&"central".parse().unwrap(), (Duration::ZERO, &Hops::default()), &failure(code, reason, wait)) {
             Verdict::Answered(FetchError::Upstream(error)) => error,
             verdict => panic!("{reason}: {verdict:?}"),
         }
@@ -163,6 +189,28 @@ mod tests {
     }
 
     #[test]
+    fn refusal_of_one_request_says_nothing_about_the_credential() {
+        let parent = "central".parse().unwrap();
+        let chain = |hops: &Hops| {
+            let failure = failure(Code::FailedPrecondition, "BROKER_MISCONFIGURED", None);
+            let metadata = [("cause".to_owned(), "TOO_MANY_HOPS".to_owned())].into();
+            match of(&parent, (Duration::ZERO, hops), &Failure { metadata, ..failure }) {
+                Verdict::Answered(error) => BrokerError::from(error),
+                verdict => panic!("{verdict:?}"),
+            }
+        };
+        assert_eq!(chain(&Hops::parse("1", None, None).unwrap()), BrokerError::Chain(ChainProblem::TooLong));
+        let own = chain(&Hops::default());
+        assert!(!own.is_of_request() && own.reason() == "BROKER_MISCONFIGURED", "{own:?}");
+        assert_eq!(own.to_string(), ChainProblem::TooLong.to_string());
+        let short = failure(Code::FailedPrecondition, "VALIDITY_UNSATISFIABLE", None);
+        match of(&parent, (Duration::from_hours(11), &Hops::default()), &short) {
+            Verdict::Answered(FetchError::OfRequest(error)) => assert_eq!(error.reason(), "VALIDITY_UNSATISFIABLE"),
+            verdict => panic!("{verdict:?}"),
+        }
+    }
+
+    #[test]
     fn parent_that_stops_or_does_not_answer_is_left_for_another_address() {
         let parent = "central".parse().unwrap();
         for (failure, is_unreachable) in [
@@ -170,12 +218,14 @@ mod tests {
             (failure(Code::Unavailable, "", None), true),
             (Failure::timed_out(), true),
         ] {
-            match of(&parent, &failure) {
+            match of(&parent, (Duration::ZERO, &Hops::default()), &failure) {
                 Verdict::Elsewhere(error) => assert_eq!(error.is_unreachable_parent(), is_unreachable, "{failure}"),
                 verdict => panic!("{failure}: {verdict:?}"),
             }
         }
         let lost = Failure { connection_lost: true, ..failure(Code::Unavailable, "", None) };
-        assert!(matches!(of(&parent, &lost), Verdict::Lost(error) if error.is_unreachable_parent()));
+        assert!(
+            matches!(of(&parent, (Duration::ZERO, &Hops::default()), &lost), Verdict::Lost(error) if error.is_unreachable_parent())
+        );
     }
 }

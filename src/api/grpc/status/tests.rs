@@ -4,6 +4,7 @@ use super::*;
 use crate::broker::RequestContext;
 use crate::caller::Caller;
 use crate::error::{AuthnCause, UpstreamError};
+use crate::hops::Hops;
 use crate::registry::Registry;
 
 fn upstream(class: FailureClass) -> BrokerError {
@@ -17,7 +18,7 @@ fn upstream(class: FailureClass) -> BrokerError {
 }
 
 fn request(id: RequestId) -> CredentialRequest {
-    let context = RequestContext { caller: Caller::Loopback, token: None, id, trace_id: None };
+    let context = RequestContext { caller: Caller::Loopback, token: None, id, trace_id: None, hops: Hops::default() };
     let registry: Registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
     CredentialRequest { profile: Some("ci".into()), ..CredentialRequest::new(context, registry.into()) }
 }

@@ -21,6 +21,7 @@ use super::slots::Slot;
 use super::total_limit::{LimitPermit, QueuedCall, TotalLimit};
 use crate::caller::Principal;
 use crate::credential::ProfileName;
+use crate::credential::SourceName;
 use crate::log_throttle::{self, LogThrottle};
 use crate::registry::Region;
 use crate::source::progress::retry_delay;
@@ -114,12 +115,13 @@ impl Bulkhead {
     }
 
     /// Returns the state of the calls, which are those of `region`.
-    pub(super) fn status(&self, region: Option<Region>) -> RegionStatus {
+    pub(super) fn status(&self, source: SourceName, region: Option<Region>) -> RegionStatus {
         let (first, beyond) = {
             let limit = lock(&self.limit);
             (limit.first().all, limit.beyond().all)
         };
         RegionStatus {
+            source,
             region,
             in_flight: self.first.all.in_use() + self.beyond.all.in_use(),
             limit: first + beyond,

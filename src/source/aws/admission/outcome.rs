@@ -31,6 +31,7 @@ impl Outcome {
                 | FailureClass::ClockSkewed
                 | FailureClass::InvalidResponse => Self::Unknown,
             },
+            Err(FetchError::OfRequest(_)) => Self::Admitted,
             Err(FetchError::QueueFull { .. }) => Self::Unknown,
         }
     }

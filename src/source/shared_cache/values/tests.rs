@@ -76,6 +76,7 @@ fn request() -> FetchRequest {
         requester: None,
         proof: None,
         request_id: RequestId::random(),
+        hops: crate::hops::Hops::default(),
         parent_span: None,
         deadline: tokio::time::Instant::now() + HOUR,
         progress: FetchProgress::default(),
