@@ -300,8 +300,8 @@ impl Credential {
 
     /// Sets the source's ID of the call that returned the credential.
     #[must_use]
-    pub fn with_upstream_request_id(self, id: Option<String>) -> Self {
-        Self { upstream_request_id: id.map(Into::into), ..self }
+    pub fn with_upstream_request_id(self, id: Option<Box<str>>) -> Self {
+        Self { upstream_request_id: id, ..self }
     }
 
     /// Sets the time from the receipt to the refresh by the source itself, which a parent broker states.
@@ -446,7 +446,7 @@ mod tests {
         let account: Option<AccountId> = "123456789012".parse().ok();
         let credential = from_token(&token("AWS:x"), 3600).expect("a valid token");
         assert_eq!((credential.account(), credential.upstream_request_id()), (None, None));
-        let credential = credential.for_account(account).with_upstream_request_id(Some("call-1".to_owned()));
+        let credential = credential.for_account(account).with_upstream_request_id(Some("call-1".into()));
         assert_eq!((credential.account(), credential.upstream_request_id()), (account, Some("call-1")));
         assert_eq!((credential.issued(), credential.expires()), (at(0).wall, at(3600).wall));
         assert_eq!(credential.received(), at(0));

@@ -127,13 +127,13 @@ pub struct UpstreamError {
     /// The call that failed.
     pub stage: Stage,
     /// The error code of AWS, or the reason or cause of a parent broker that failed or refused the request.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// The region of the failed call.
-    pub region: Option<String>,
+    pub region: Option<Box<str>>,
     /// The difference between the broker's clock and the source's, if it may explain the failure.
     pub clock_skew: Option<ClockSkew>,
     /// The source's ID of the failed call.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
     /// Delay until the next attempt, if waiting helps.
     pub retry_after: Option<Duration>,
 }
@@ -241,9 +241,9 @@ impl UpstreamError {
 
     /// Returns the error code of AWS, if it gave one.
     #[must_use]
-    pub fn aws_code(&self) -> Option<&String> {
+    pub fn aws_code(&self) -> Option<&str> {
         let is_own = self.class == FailureClass::Misconfigured && self.source == SourceName::Aws;
-        self.code.as_ref().filter(|_| self.class.is_of_aws() || is_own)
+        self.code.as_deref().filter(|_| self.class.is_of_aws() || is_own)
     }
 
     /// Returns whether a parent broker did not answer at all. Only then another source may be asked instead.

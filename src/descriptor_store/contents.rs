@@ -187,7 +187,7 @@ impl<'a> Stored<'a> {
         let credential = Credential::new(self.source.clone(), USERNAME, self.password, issued, expires, received)?;
         let credential = if let Some(end) = self.end { credential.ending_by(end) } else { credential };
         let minter = self.minter.map(Minter::known).unwrap_or_default();
-        let request_id = self.upstream_request_id.map(str::to_owned);
+        let request_id = self.upstream_request_id.map(Into::into);
         Ok(credential.for_account(self.account).minted_by(minter).with_upstream_request_id(request_id))
     }
 }

@@ -149,7 +149,7 @@ mod tests {
     use crate::error::ClockSkew;
 
     fn failure(class: FailureClass, code: &str) -> UpstreamError {
-        let code = Some(code).filter(|code| !code.is_empty()).map(str::to_owned);
+        let code = Some(code).filter(|code| !code.is_empty()).map(Into::into);
         UpstreamError { code, region: Some("eu-south-1".into()), ..UpstreamError::aws(class) }
     }
 

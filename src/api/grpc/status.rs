@@ -176,21 +176,19 @@ fn violation(error: &BrokerError) -> Option<(&'static str, String)> {
 fn metadata(error: &BrokerError, context: &ErrorContext) -> HashMap<String, String> {
     let upstream = if let BrokerError::Upstream(failure) = error { Some(failure) } else { None };
     let profile = context.profile.as_ref().map(ToString::to_string);
-    let cause = cause(error).map(str::to_owned);
     // AWS is what a broker asks, unless its configuration says otherwise.
     let source = upstream.map(|failure| &failure.source).filter(|source| **source != SourceName::Aws);
-    let source = source.map(|source| source.id().to_owned());
     let known = [
-        ("cause", cause.as_ref()),
-        ("registry", context.registry.as_ref()),
-        ("account_id", context.account.as_ref()),
-        ("region", context.region.as_ref()),
-        ("profile", profile.as_ref()),
+        ("cause", cause(error)),
+        ("registry", context.registry.as_deref()),
+        ("account_id", context.account.as_deref()),
+        ("region", context.region.as_deref()),
+        ("profile", profile.as_deref()),
         ("aws_error_code", upstream.and_then(UpstreamError::aws_code)),
-        ("source", source.as_ref()),
-        ("aws_request_id", upstream.and_then(|failure| failure.request_id.as_ref())),
+        ("source", source.map(SourceName::id)),
+        ("aws_request_id", upstream.and_then(|failure| failure.request_id.as_deref())),
     ];
-    known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()
+    known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect()
 }
 
 fn cause(error: &BrokerError) -> Option<&'static str> {

@@ -21,10 +21,8 @@ fn kept(registry: Registry, caller: Option<&str>, password: &str) -> KeptCredent
         Credential::new(SourceName::Aws, USERNAME, password, at(0).wall, at(40_000).wall, at(10)).expect("valid");
     let account = registry.account();
     let minter = account.map(|_| Minter::known("arn:aws:iam::123456789012:role/pull")).unwrap_or_default();
-    let credential = credential
-        .minted_by(minter)
-        .for_account(account)
-        .with_upstream_request_id(account.map(|_| "request-1".to_owned()));
+    let credential =
+        credential.minted_by(minter).for_account(account).with_upstream_request_id(account.map(|_| "request-1".into()));
     let caller = caller.map(|name| read_principal(name).expect("a principal"));
     let key = CredentialKey { registry, profile: ProfileName::default_profile(), caller };
     KeptCredential { key, credential: Arc::new(credential), refresh_at: at(3_000), is_stale: password.len() % 2 == 1 }

@@ -155,10 +155,10 @@ pub(super) fn first_line(text: &str) -> &str {
 }
 
 /// Returns `text` if it can be an error code or a request ID. Callers read it, so any other text is dropped.
-pub(super) fn safe_name(text: &str) -> Option<String> {
+pub(super) fn safe_name(text: &str) -> Option<Box<str>> {
     let fits =
         (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    fits.then(|| text.to_owned())
+    fits.then(|| text.into())
 }
 
 #[cfg(test)]

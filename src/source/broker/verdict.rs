@@ -92,11 +92,11 @@ fn by_code(code: Code) -> Option<FailureClass> {
 }
 
 fn upstream(parent: &ParentName, class: FailureClass, failure: &Failure) -> UpstreamError {
-    let detail = |key: &str| failure.metadata.get(key).filter(|text| is_short(text)).cloned();
+    let detail = |key: &str| failure.metadata.get(key).filter(|text| is_short(text)).map(|text| text.as_str().into());
     let code = match chain_problem(failure) {
-        Some(problem) => Some(problem.cause().to_owned()),
+        Some(problem) => Some(problem.cause().into()),
         None if class.is_of_aws() => detail("aws_error_code"),
-        None => failure.reason.clone().filter(|text| is_short(text)),
+        None => failure.reason.as_deref().filter(|text| is_short(text)).map(Into::into),
     };
     UpstreamError {
         code,
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn aws_code_is_kept_and_strange_details_are_not() {
         let denied = answered(Code::PermissionDenied, "AWS_ACCESS_DENIED", None);
-        assert_eq!((denied.aws_code().map(String::as_str), &denied.region), (Some("AccessDeniedException"), &None));
+        assert_eq!((denied.aws_code(), &denied.region), (Some("AccessDeniedException"), &None));
         assert_eq!(answered(Code::PermissionDenied, "CALLER_NOT_ALLOWED", None).aws_code(), None);
     }
 

@@ -77,7 +77,7 @@ impl Plaintext {
         let credential = Credential::new(source, &self.username, &self.password, issued, expires, received)?;
         let minter = if self.minted_by.is_empty() { Minter::default() } else { Minter::known(&self.minted_by) };
         minter.identify(&self.minted_by_id);
-        let request_id = (!self.upstream_request_id.is_empty()).then(|| self.upstream_request_id.clone());
+        let request_id = (!self.upstream_request_id.is_empty()).then(|| self.upstream_request_id.as_str().into());
         Ok(credential.for_account(self.account.parse().ok()).minted_by(minter).with_upstream_request_id(request_id))
     }
 }

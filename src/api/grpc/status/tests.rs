@@ -179,15 +179,15 @@ fn error_in_a_batch_equals_the_error_of_a_single_call() {
 fn error_of_any_length_fits_into_trailers_with_its_reason() {
     let long = || "\u{10ffff}\n\"".repeat(20_000);
     let upstream = UpstreamError {
-        code: Some(long()),
-        region: Some(long()),
-        request_id: Some(long()),
+        code: Some(long().into()),
+        region: Some(long().into()),
+        request_id: Some(long().into()),
         ..UpstreamError::aws(FailureClass::Throttled)
     };
     let context = ErrorContext {
         registry: Some(long()),
         account: Some(long()),
-        region: Some(long()),
+        region: Some(long().into()),
         profile: Some(long().as_str().into()),
     };
     for error in [

@@ -61,7 +61,7 @@ fn entry() -> Entry {
 fn credential(password: &str, minter: &Minter) -> Credential {
     let (issued, expires) = (at(0).wall, at(12 * 3600).wall);
     let credential = Credential::new(SourceName::Aws, "AWS", password, issued, expires, at(0)).unwrap();
-    credential.minted_by(minter.clone()).with_upstream_request_id(Some("call-1".to_owned()))
+    credential.minted_by(minter.clone()).with_upstream_request_id(Some("call-1".into()))
 }
 
 fn request() -> FetchRequest {
