@@ -86,7 +86,7 @@ impl RunningBroker {
         (config.aws.ecr_endpoint, config.aws.sts_endpoint) = (endpoint(), endpoint());
         config.aws.simulated_credentials = true;
         config.aws.profiles = vec![pull_role()];
-        let app = App::build(config, Parts::new(Arc::new(SystemClock::new()))).await.unwrap();
+        let app = Box::pin(App::build(config, Parts::new(Arc::new(SystemClock::new())))).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(app.run(async { _ = stopped.await }));
         let uri = format!("unix://{}", directory.path().join("broker.sock").display());

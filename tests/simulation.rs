@@ -447,12 +447,15 @@ enum TierState {
 /// One broker that all callers ask.
 const ALONE: World = World { replicas: 1, tier: TierState::None, rejects: true, step: Duration::from_hours(6) };
 
+/// The last credential that a watch received.
+type Received = Arc<Mutex<Option<Arc<Credential>>>>;
+
 /// A broker, its callers and its watches.
 struct Replica {
     observed: Arc<Observed>,
     cache: CredentialCache,
     callers: Vec<JoinHandle<u64>>,
-    watches: Vec<(Arc<Mutex<Option<Arc<Credential>>>>, Duration, JoinHandle<()>)>,
+    watches: Vec<(Received, Duration, JoinHandle<()>)>,
     stepped: JoinHandle<()>,
 }
 

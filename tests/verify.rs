@@ -219,7 +219,7 @@ async fn hanging_registries_delay_a_cold_start_by_4_s_at_most() {
     let begin = tokio::time::Instant::now();
     let found = join_all((0..200).map(|account| tried.get(lookup(&host(account))))).await;
     assert!(found.iter().all(Result::is_ok) && begin.elapsed() <= Duration::from_secs(4));
-    assert_eq!(tried.count("unreachable"), 200.0);
+    assert!((tried.count("unreachable") - 200.0).abs() < 0.5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -147,7 +147,9 @@ impl Fingerprint {
                 forward_callers,
             } = parent;
             hasher.field("name", name.as_str());
-            addresses.iter().for_each(|address| hasher.field("address", &address.to_string()));
+            for address in addresses {
+                hasher.field("address", &address.to_string());
+            }
             let (certificate, key) = tls_identity.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
             for (name, path) in
                 [("ca", tls_ca.as_ref()), ("cert", certificate), ("key", key), ("token", token_file.as_ref())]
@@ -155,8 +157,12 @@ impl Fingerprint {
                 hasher.optional(name, path.map(|path| path.to_string_lossy()).as_deref());
             }
             hasher.flag("forward_callers", *forward_callers);
-            registries.iter().for_each(|registry| hasher.registry(registry));
-            profiles.iter().for_each(|profile| hasher.field("profile", profile.as_str()));
+            for registry in registries {
+                hasher.registry(registry);
+            }
+            for profile in profiles {
+                hasher.field("profile", profile.as_str());
+            }
         }
         hasher.finish()
     }
@@ -184,10 +190,14 @@ impl Hasher {
                 match accounts {
                     Accounts::Any => self.field("account", "*"),
                     Accounts::Of(accounts) => {
-                        accounts.iter().for_each(|account| self.field("account", account.as_str()));
+                        for account in accounts {
+                            self.field("account", account.as_str());
+                        }
                     }
                 }
-                regions.iter().for_each(|region| self.field("region", &region.to_string()));
+                for region in regions {
+                    self.field("region", &region.to_string());
+                }
             }
         }
     }

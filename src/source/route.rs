@@ -92,11 +92,11 @@ impl CredentialSource for Route {
     }
 
     fn regions(&self) -> Vec<RegionStatus> {
-        self.sources().flat_map(|source| source.regions()).collect()
+        self.sources().flat_map(super::CredentialSource::regions).collect()
     }
 
     fn fetch_budget(&self) -> Duration {
-        let aws = self.aws.as_ref().map(|aws| aws.fetch_budget()).unwrap_or_default();
+        let aws = self.aws.as_ref().map(super::CredentialSource::fetch_budget).unwrap_or_default();
         self.parents.iter().map(|parent| parent.fetch_budget(aws)).fold(aws, Duration::max)
     }
 }

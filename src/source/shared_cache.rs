@@ -6,7 +6,7 @@
 //!
 //! - **A fetch** takes the entry's value, or its lease, or waits for the broker that has the lease. The lease's owner calls the source,
 //!   renews the lease meanwhile, and stores the credential or, after throttling and outages, a short note of the failure.
-//! - **A value that cannot be used** is not waited for: the next question names its ETag, so that one broker of the fleet gets the lease
+//! - **A value that cannot be used** is not waited for: the next question names its `ETag`, so that one broker of the fleet gets the lease
 //!   and replaces it.
 //! - **A refresh** takes a newer credential of another broker. If another one has the lease, the refresh waits, and the cache serves.
 //! - **A failure of the tier** fails no fetch: the source is called as if there were no tier.
@@ -88,7 +88,7 @@ impl<S: CredentialSource> SharedCache<S> {
         match search.run().await {
             Turn::Found(credential) => {
                 self.metrics.count(Outcome::Found);
-                Ok(credential)
+                Ok(*credential)
             }
             Turn::Leased => self.fill(request, &entry).await,
             Turn::PeerFailed(note) => {

@@ -67,7 +67,10 @@ async fn p3_pushed_credential_within_the_safety_margin_is_ignored() {
     test.source.then(Step::Token(6 * MINUTE));
     let (first, _) = hit(&test).await;
     test.clock.advance(4 * MINUTE);
-    assert_eq!(push(&test, "pushed", 5 * MINUTE - Duration::from_secs(1)).await, Outcome::Ignored);
+    assert_eq!(
+        push(&test, "pushed", (5 * MINUTE).checked_sub(Duration::from_secs(1)).unwrap()).await,
+        Outcome::Ignored
+    );
     assert_eq!(push(&test, "pushed", 5 * MINUTE).await, Outcome::Replaced);
     assert_ne!(hit(&test).await.0, first);
 }
@@ -134,7 +137,7 @@ async fn p4_overdue_push_is_asked_for_within_minutes_of_the_refresh() {
         hit(&test).await;
         test.clock.advance(MINUTE);
         assert_eq!(push(&test, "pushed", 12 * HOUR).await, Outcome::Replaced);
-        test.clock.advance(HOUR + MINUTE - Duration::from_secs(1));
+        test.clock.advance((HOUR + MINUTE).checked_sub(Duration::from_secs(1)).unwrap());
         let state = test.cache.refresh_state(&lookup(HOST)).await;
         due.push(state.due_in.expect("no refresh before the push is overdue"));
     }

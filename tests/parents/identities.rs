@@ -30,21 +30,24 @@ impl Central {
         let jwks = directory.path().join("jwks.json");
         fs::write(&jwks, signer.jwks()).unwrap();
         let config = format!(
-            "server.tls = {{ certificate = {certificate:?}, key = {key:?} }}\n\
-             authentication.client_ca = {{ \"a.example\" = {ca:?} }}\n\
-             [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = {jwks:?}\n\
+            "server.tls = {{ certificate = \"{}\", key = \"{}\" }}\n\
+             authentication.client_ca = {{ \"a.example\" = \"{}\" }}\n\
+             [[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{}\"\n\
              [[grants]]\nid = \"nodes\"\n\
              callers = [{{ spiffe = \"{RUNNER}\" }}, {{ jwt = \"blue\", subject = \"{SUBJECT}\" }}]\n\
              registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}]\n",
-            ca = authority.file,
+            certificate.display(),
+            key.display(),
+            authority.file.display(),
+            jwks.display(),
         );
-        let (parent, _config) = parent_with(&config, &[]);
-        Self { parent, authority, signer, directory, _config }
+        let (parent, config) = parent_with(&config, &[]);
+        Self { parent, authority, signer, directory, _config: config }
     }
 
     /// Starts a child that trusts the CA, with more settings of its parent.
     fn child(&self, more: &str) -> Server {
-        child(&asking(&[&address(&self.parent)], &format!("tls_ca = {:?}\n{more}", self.authority.file)))
+        child(&asking(&[&address(&self.parent)], &format!("tls_ca = \"{}\"\n{more}", self.authority.file.display())))
     }
 
     fn path(&self) -> &Path {

@@ -142,8 +142,8 @@ fn head(stream: &mut impl Read) -> Option<Head> {
         let found = lines.iter().filter_map(|line| line.split_once(": ")).find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.to_owned()).unwrap_or_default()
     };
-    let length = header("content-length").parse().unwrap_or(0);
-    reader.take(length as u64).read_to_end(&mut Vec::new()).ok()?;
+    let length = header("content-length").parse().unwrap_or(0_u64);
+    reader.take(length).read_to_end(&mut Vec::new()).ok()?;
     let method = lines.first()?.split(' ').next()?.to_owned();
     Some(Head { method, host: header("host"), authorization: header("authorization") })
 }

@@ -16,7 +16,7 @@ struct Attacked {
 
 impl Attacked {
     async fn new(kind: &Kind) -> Self {
-        let store = kind.start().await;
+        let store = kind.start();
         let fleet = Fleet::new(&store.url()).await;
         let replica = fleet.replica().await;
         replica.get(&host(1)).await.unwrap();

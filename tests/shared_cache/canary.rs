@@ -12,7 +12,7 @@ const PASSWORD: &str = "password-of-the-shared-cache";
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_reaches_the_server_or_the_log() {
     with_each(async |kind| {
-        let store = kind.start_with(&["--requirepass", PASSWORD]).await;
+        let store = kind.start_with(&["--requirepass", PASSWORD]);
         let Some(mut monitor) = monitor(store.port) else {
             super::program::skipped("redis-cli is not installed; run .ci/tools");
             return;

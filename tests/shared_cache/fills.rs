@@ -14,7 +14,7 @@ use super::support::{HOST, host};
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_cold_replicas_make_one_call() {
     with_each(async |kind| {
-        let store = kind.start().await;
+        let store = kind.start();
         let fleet = Fleet::new(&store.url()).await;
         fleet.aws.set_latency(Duration::from_millis(300));
         let replicas = fleet.replicas(30).await;
@@ -27,7 +27,7 @@ async fn thirty_cold_replicas_make_one_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_fresh_replicas_serve_from_a_warm_cache_while_aws_is_down() {
     with_each(async |kind| {
-        let store = kind.start().await;
+        let store = kind.start();
         let fleet = Fleet::new(&store.url()).await;
         let first = ask(&fleet.replicas(1).await, HOST).await;
         fleet.fail(Some("server-error"));
@@ -43,7 +43,7 @@ async fn thirty_fresh_replicas_serve_from_a_warm_cache_while_aws_is_down() {
 async fn throttling_during_the_fill_reaches_all_replicas_after_one_fetch() {
     with_each(async |kind| {
         let alone = async |replicas: usize| {
-            let store = kind.start().await;
+            let store = kind.start();
             let fleet = Fleet::new(&store.url()).await;
             fleet.aws.set_latency(Duration::from_millis(200));
             fleet.fail(Some("throttle"));
@@ -65,7 +65,7 @@ async fn throttling_during_the_fill_reaches_all_replicas_after_one_fetch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rotation_in_three_steps_under_load_costs_no_call() {
     with_each(async |kind| {
-        let store = kind.start().await;
+        let store = kind.start();
         let fleet = Fleet::new(&store.url()).await;
         let replicas = fleet.replicas(10).await;
         let old = std::fs::read_to_string(fleet.keys_file()).unwrap();

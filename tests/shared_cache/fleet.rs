@@ -88,9 +88,9 @@ impl Fleet {
         let (file, socket) = (self.path(&format!("{number}.toml")), self.path(&format!("{number}.sock")));
         let text = format!(
             "server.listen = [\"unix:{}\"]\n[aws]\nregion = \"eu-central-1\"\necr_endpoint = \"{endpoint}\"\n\
-             sts_endpoint = \"{endpoint}\"\n[shared_cache]\nkeys_file = {:?}\nidentity = \"farm\"\n{}\n",
+             sts_endpoint = \"{endpoint}\"\n[shared_cache]\nkeys_file = \"{}\"\nidentity = \"farm\"\n{}\n",
             socket.display(),
-            self.keys_file(),
+            self.keys_file().display(),
             self.section,
             endpoint = self.endpoint,
         );
@@ -110,7 +110,7 @@ impl Fleet {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let auth = AuthMaterial::load(&config, &clock).unwrap();
         let keys = auth.shared_cache_keys.clone();
-        let app = App::build(config, Parts { auth, ..Parts::new(clock) }).await.unwrap();
+        let app = Box::pin(App::build(config, Parts { auth, ..Parts::new(clock) })).await.unwrap();
         let (cache, exposition) = (app.cache(), app.exposition());
         let running = tokio::spawn(app.run(std::future::pending()));
         let replica = Replica { cache, keys, exposition, running };

@@ -26,7 +26,7 @@ struct Outage {
 
 impl Outage {
     async fn new(kind: &Kind, arguments: &[&str]) -> Self {
-        let store = kind.start_with(arguments).await;
+        let store = kind.start_with(arguments);
         let url = store.url();
         Self::through(store, &url).await
     }
@@ -96,7 +96,7 @@ async fn killed_server_costs_nothing_until_it_is_back() {
         let mut outage = Outage::new(&kind, &[]).await;
         outage.store.kill();
         outage.costs_one_time_limit().await;
-        outage.store.restart().await;
+        outage.store.restart();
         outage.recovers().await;
     })
     .await;
@@ -105,7 +105,7 @@ async fn killed_server_costs_nothing_until_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replica_of_the_server_is_not_waited_for() {
     with_each(async |kind| {
-        let primary = kind.start().await;
+        let primary = kind.start();
         let mut outage = Outage::new(&kind, &[]).await;
         outage.store.run::<()>(&format!("REPLICAOF 127.0.0.1 {}", primary.port)).await;
         outage.costs_one_time_limit().await;
@@ -130,7 +130,7 @@ async fn full_server_is_not_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_network_costs_one_time_limit() {
     with_each(async |kind| {
-        let store = kind.start().await;
+        let store = kind.start();
         let network = Network::before(store.port).await;
         let url = format!("redis://127.0.0.1:{}", network.port);
         let mut outage = Outage::through(store, &url).await;

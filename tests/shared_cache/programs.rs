@@ -37,7 +37,7 @@ fn get(broker: &Server, host: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_processes_make_one_call_and_survive_a_restart_while_aws_is_down() {
     with_each(async |kind| {
-        let store = kind.start().await;
+        let store = kind.start();
         let fleet = Fleet::new(&store.url()).await;
         fleet.aws.set_latency(Duration::from_millis(500));
         let all = |fleet: &Fleet| {
@@ -56,7 +56,9 @@ async fn ten_processes_make_one_call_and_survive_a_restart_while_aws_is_down() {
             let brokers = all(&fleet);
             let passwords = ask(&brokers);
             assert_eq!((passwords.len(), fleet.aws.calls()), (1, 1), "{store:?}");
-            brokers.into_iter().for_each(|broker| drop(broker.stop()));
+            for broker in brokers {
+                drop(broker.stop());
+            }
             fleet.fail(Some("server-error"));
             assert_eq!(ask(&all(&fleet)), passwords, "the fleet has restarted");
             assert_eq!(fleet.aws.calls(), 1, "{store:?}");
@@ -68,7 +70,7 @@ async fn ten_processes_make_one_call_and_survive_a_restart_while_aws_is_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lease_of_a_killed_process_passes_to_another_broker() {
     with_each(async |kind| {
-        let store = kind.start().await;
+        let store = kind.start();
         let fleet = Fleet::new(&store.url()).await;
         fleet.aws.set_latency(Duration::from_mins(10));
         let holder = tokio::task::block_in_place(|| start(&fleet));
@@ -94,7 +96,7 @@ async fn lease_of_a_killed_process_passes_to_another_broker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn outage_is_logged_once_and_shown_in_the_status() {
     with_each(async |kind| {
-        let mut store = kind.start().await;
+        let mut store = kind.start();
         let fleet = Fleet::new(&store.url()).await;
         let broker = tokio::task::block_in_place(|| start(&fleet));
         let status = || {
@@ -111,7 +113,7 @@ async fn outage_is_logged_once_and_shown_in_the_status() {
         until("UNAVAILABLE for ");
         tokio::task::block_in_place(|| get(&broker, &host(1)));
         assert!(status().contains("(unreachable)"), "{}", status());
-        store.restart().await;
+        store.restart();
         until("shared      1 of 1 servers connected");
         let log = tokio::task::block_in_place(|| broker.stop());
         assert_eq!(log.matches("shared cache unavailable").count(), 1, "{log}");

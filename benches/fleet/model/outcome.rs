@@ -87,8 +87,9 @@ impl Calls {
 impl Times {
     pub(super) fn of(mut times: Vec<f64>) -> Self {
         times.sort_unstable_by(f64::total_cmp);
-        let at =
-            |share: f64| times.get((times.len() as f64 * share) as usize).or(times.last()).copied().unwrap_or_default();
+        let at = |share: f64| {
+            times.get((times.len() as f64 * share) as usize).or_else(|| times.last()).copied().unwrap_or_default()
+        };
         Self { median: at(0.5), p99: at(0.99) }
     }
 }

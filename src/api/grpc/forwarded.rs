@@ -20,7 +20,7 @@ pub(super) async fn admit(
     let mut call = call.forwarded();
     let forwarded = match forwarded {
         Ok(_) if has_token => return Err(Box::new((two_callers(), Arc::new(call)))),
-        Ok(_) if !matches!(peer, Peer::Certified(_)) => return Err(refuse_peer(authenticator, origin, call)),
+        Ok(_) if !matches!(peer, Peer::Certified(_)) => return Err(Box::new(refuse_peer(authenticator, origin, call))),
         Ok(forwarded) => forwarded,
         Err(error) => return Err(Box::new((error, Arc::new(call)))),
     };
@@ -33,11 +33,11 @@ pub(super) async fn admit(
 }
 
 /// Refuses a caller that a peer without a certificate forwards, and counts it as a failure of its origin.
-fn refuse_peer(authenticator: &Authenticator, origin: Origin, mut call: Call) -> Refusal {
+fn refuse_peer(authenticator: &Authenticator, origin: Origin, mut call: Call) -> (BrokerError, Arc<Call>) {
     let limited = authenticator.record_missing(origin);
     let error = limited.err().unwrap_or_else(|| BrokerError::unauthenticated(NO_CHILD_CERTIFICATE));
     call.caller = Err(error.clone());
-    Box::new((error, Arc::new(call)))
+    (error, Arc::new(call))
 }
 
 /// Returns the error of a call with a token for the peer and a forwarded caller.

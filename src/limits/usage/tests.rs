@@ -185,8 +185,9 @@ fn p8_remembered_callers_with_long_names_are_bounded_in_bytes() {
     assert!((20_000..25_000).contains(&limits.callers.entry_count()), "{}", limits.callers.entry_count());
 }
 
-fn named(callers: &[Principal], limits: CallerLimits) -> CallerLimits {
-    CallerLimits { callers: callers.iter().map(|one| CallerPattern::only(one, None).unwrap()).collect(), ..limits }
+fn named(callers: &[Principal], limits: &CallerLimits) -> CallerLimits {
+    let callers = callers.iter().map(|one| CallerPattern::only(one, None).unwrap()).collect();
+    CallerLimits { callers, ..limits.clone() }
 }
 
 const UNCHANGED: CallerLimits = CallerLimits {
@@ -206,7 +207,7 @@ fn limits_with(callers: Vec<CallerLimits>) -> UsageLimits {
 fn named_caller_has_its_limits_and_the_general_ones_where_none_is_set() {
     let (child, other) = (remote("child.example"), remote("other.example"));
     let raised = CallerLimits { requests_per_second: Some(count(100)), in_flight: Some(500), ..UNCHANGED };
-    let limits = limits_with(vec![named(std::slice::from_ref(&child), raised)]);
+    let limits = limits_with(vec![named(std::slice::from_ref(&child), &raised)]);
     let held = limits.admit(&child, count(500)).unwrap();
     caller_limit(limits.admit(&child, count(1)));
     drop(held);
@@ -223,7 +224,7 @@ fn named_caller_has_its_limits_and_the_general_ones_where_none_is_set() {
 fn named_caller_may_watch_more_in_number_and_in_memory() {
     let child = Principal::Uid(1);
     let raised = CallerLimits { watches: Some(MAX_WATCHES), watch_memory_per_caller: Some(WATCH_MEMORY), ..UNCHANGED };
-    let limits = limits_with(vec![named(std::slice::from_ref(&child), raised)]);
+    let limits = limits_with(vec![named(std::slice::from_ref(&child), &raised)]);
     let [all, bytes] = [MAX_WATCHES, WATCH_MEMORY].map(|amount| count(u32::try_from(amount).unwrap()));
     let held = limits.admit_watch(&child, all, bytes).unwrap();
     watch_limit(&limits.admit_watch(&child, count(1), count(1)));
@@ -237,7 +238,7 @@ fn first_entry_that_names_a_caller_decides() {
     let (one, two) = (Principal::Uid(1), Principal::Uid(2));
     let in_flight = |limit| CallerLimits { in_flight: Some(limit), ..UNCHANGED };
     let limits =
-        limits_with(vec![named(std::slice::from_ref(&one), in_flight(300)), named(&[one, two], in_flight(400))]);
+        limits_with(vec![named(std::slice::from_ref(&one), &in_flight(300)), named(&[one, two], &in_flight(400))]);
     for (uid, limit) in [(1, 300), (2, 400), (3, 200)] {
         let _held = limits.admit(&Principal::Uid(uid), count(limit)).unwrap();
         caller_limit(limits.admit(&Principal::Uid(uid), count(1)));
@@ -254,7 +255,7 @@ fn named_caller_cannot_take_the_reserve_of_others() {
         watch_memory_per_caller: Some(WATCH_MEMORY),
         ..UNCHANGED
     };
-    let limits = limits_with(vec![named(std::slice::from_ref(&child), raised)]);
+    let limits = limits_with(vec![named(std::slice::from_ref(&child), &raised)]);
     let [requests, all, bytes] =
         [MAX_IN_FLIGHT, MAX_WATCHES, WATCH_MEMORY].map(|amount| count(u32::try_from(amount).unwrap()));
     let _held = (limits.admit(&child, requests).unwrap(), limits.admit_watch(&child, all, bytes).unwrap());

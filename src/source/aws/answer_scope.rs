@@ -37,7 +37,8 @@ impl AnswerScope {
         let mut identity = "roles".to_owned();
         for chained in &profile.role_chain {
             let external_id = chained.external_id.as_deref().unwrap_or_default();
-            identity += &format!("\n{} {external_id}", chained.role.arn(partition, account)?);
+            let role = chained.role.arn(partition, account)?;
+            identity.extend(["\n", role.as_str(), " ", external_id]);
         }
         let session_name = profile.session_name(key.caller.as_ref());
         let source_identity = if profile.source_identity { &*session_name } else { "" };

@@ -165,14 +165,14 @@ mod tests {
             ("an expiry in the past", |it| it.expire_time = Some(at(HOUR).wall.into())),
             ("an expiry in a thousand years", |it| it.expire_time = Some(at(9_000_000 * HOUR).wall.into())),
             ("an expiry out of range", |it| {
-                it.expire_time = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 })
+                it.expire_time = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 });
             }),
             ("a negative validity", |it| it.valid_for = Some(prost_types::Duration { seconds: -1, nanos: 0 })),
         ];
         for (case, change) in changes {
-            let mut changed = message();
-            change(&mut changed);
-            let problem = read(changed).err();
+            let mut hostile = message();
+            change(&mut hostile);
+            let problem = read(hostile).err();
             assert!(problem.is_some_and(|problem| !problem.contains("secret")), "{case}");
         }
         let none_left = Some(prost_types::Duration { seconds: 0, nanos: 0 });

@@ -119,7 +119,7 @@ impl Pool {
             let known = state.nodes.iter().filter(|node| node.address == *address).cloned();
             match targets {
                 Some(targets) => {
-                    nodes.extend(targets.into_iter().map(|target| self.node(&state.nodes, address, target)))
+                    nodes.extend(targets.into_iter().map(|target| self.node(&state.nodes, address, target)));
                 }
                 // A name server that fails takes no node away.
                 None => nodes.extend(known),
@@ -144,11 +144,11 @@ impl Pool {
         let why = match resolved {
             Ok(Ok(targets)) => {
                 let mut unique: Vec<Target> = Vec::new();
-                targets.into_iter().for_each(|target| {
+                for target in targets {
                     if !unique.contains(&target) {
                         unique.push(target);
                     }
-                });
+                }
                 return Some(unique);
             }
             Ok(Err(error)) => error.to_string(),

@@ -122,7 +122,9 @@ async fn first_parent_that_covers_registry_and_profile_is_asked_and_aws_the_rest
         (PRIVATE, "far", [0, 0, 1]),
     ] {
         let all = [&sources[0], &sources[1], &aws];
-        all.iter().for_each(|source| *lock(&source.calls) = 0);
+        for source in all {
+            *lock(&source.calls) = 0;
+        }
         route.fetch(&request(host, profile)).await.unwrap_err();
         assert_eq!(all.map(|source| *lock(&source.calls)), asked, "{host} {profile}");
     }

@@ -58,13 +58,13 @@ impl Metrics {
         self.fetches.with(outcome).inc();
     }
 
-    pub(super) fn refused(&self, fault: &Fault) {
+    pub(super) fn refused(&self, fault: Fault) {
         self.refused.with(fault.into()).inc();
     }
 }
 
-impl From<&Fault> for Reason {
-    fn from(fault: &Fault) -> Self {
+impl From<Fault> for Reason {
+    fn from(fault: Fault) -> Self {
         match fault {
             Fault::Envelope(EnvelopeError::UnknownFormat) => Self::UnknownFormat,
             Fault::Envelope(EnvelopeError::UnknownKey(_)) => Self::UnknownKey,

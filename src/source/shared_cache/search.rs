@@ -31,7 +31,7 @@ pub(super) struct Search<'a> {
 #[derive(Debug)]
 pub(super) enum Turn {
     /// Another broker's credential.
-    Found(Credential),
+    Found(Box<Credential>),
     /// The fetch has the lease.
     Leased,
     /// The broker that had the lease failed a moment ago.
@@ -51,7 +51,7 @@ impl Search<'_> {
         while refused < MAX_REFUSED {
             match self.tier.get_or_lease(&self.entry.name, &self.entry.owner, known.as_deref()).await? {
                 TierAnswer::Value { sealed, ttl } => match self.values.open(self.entry, &sealed, ttl, self.request) {
-                    Ok(credential) => return Ok(Turn::Found(credential)),
+                    Ok(credential) => return Ok(Turn::Found(Box::new(credential))),
                     Err(unusable) => {
                         refused += 1;
                         known = self.pass_over(&sealed, &unusable).await?;
@@ -74,7 +74,7 @@ impl Search<'_> {
         Ok(Turn::Alone)
     }
 
-    /// Returns the ETag that the next question names, so that the tier does not return the value again. A value without one is deleted,
+    /// Returns the `ETag` that the next question names, so that the tier does not return the value again. A value without one is deleted,
     /// and so is one that the registry rejected.
     async fn pass_over(&self, sealed: &[u8], unusable: &Unusable) -> Result<Option<Vec<u8>>, TierError> {
         let etag = etag(sealed);

@@ -16,14 +16,14 @@ pub const LEASE_TTL: Duration = Duration::from_secs(3);
 /// Longest value that is stored or read. A token has 5 KB today, and at most 64 KB.
 pub const MAX_VALUE_BYTES: usize = 128 * 1024;
 
-/// Bytes of a value before its ETag, the protocol's header.
+/// Bytes of a value before its `ETag`, the protocol's header.
 const ETAG_START: usize = 8;
-/// Bytes of an ETag, the envelope's nonce.
+/// Bytes of an `ETag`, the envelope's nonce.
 const ETAG_BYTES: usize = 12;
 
 /// Storage that replicas share: sealed values and leases, by entry name. Implemented by Valkey, and by memory for tests.
 pub trait Tier: Debug + Send + Sync {
-    /// The value unless its ETag is `known`; else a lease for `owner`; else who holds the lease, or the failure note.
+    /// The value unless its `ETag` is `known`; else a lease for `owner`; else who holds the lease, or the failure note.
     fn get_or_lease<'a>(
         &'a self,
         entry: &'a EntryName,
@@ -55,7 +55,7 @@ pub trait Tier: Debug + Send + Sync {
     /// Ends the lease without a value, if `owner` still has it.
     fn release<'a>(&'a self, entry: &'a EntryName, owner: &'a LeaseOwner) -> SourceFuture<'a, Result<(), TierError>>;
 
-    /// Deletes the value and any lease; with `known`, only if the stored value has that ETag.
+    /// Deletes the value and any lease; with `known`, only if the stored value has that `ETag`.
     fn invalidate<'a>(
         &'a self,
         entry: &'a EntryName,
@@ -118,7 +118,7 @@ impl LeaseOwner {
     }
 }
 
-/// Returns the ETag of a stored value: the nonce of its envelope. A shorter value has a shorter one, and one of only a header none.
+/// Returns the `ETag` of a stored value: the nonce of its envelope. A shorter value has a shorter one, and one of only a header none.
 #[must_use]
 pub fn etag(value: &[u8]) -> Option<&[u8]> {
     let rest = value.get(ETAG_START..).filter(|rest| !rest.is_empty())?;

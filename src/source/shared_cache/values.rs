@@ -86,7 +86,7 @@ impl Values {
         match self.read(entry, sealed, now) {
             Ok(credential) => suffices(with_ttl(credential, ttl), request, now),
             Err(fault) => {
-                self.metrics.refused(&fault);
+                self.metrics.refused(fault);
                 if self.log.is_due(now.steady) {
                     warn!(entry = %entry.name, error = %fault, "shared cache value refused");
                 }

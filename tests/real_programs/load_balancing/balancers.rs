@@ -62,7 +62,7 @@ pub(crate) fn envoy(replicas: &Replicas, dns: &Foreign) -> Proxy {
     };
     until(|| page("/clusters").matches("health_flags::healthy").count() == replicas.addresses.len());
     let listeners = page("/listeners");
-    proxy.address = listeners.lines().find_map(|line| line.strip_prefix("callers::")).unwrap().to_owned();
+    listeners.lines().find_map(|line| line.strip_prefix("callers::")).unwrap().clone_into(&mut proxy.address);
     proxy
 }
 

@@ -187,7 +187,7 @@ fn error_of_any_length_fits_into_trailers_with_its_reason() {
     let context = ErrorContext {
         registry: Some(long()),
         account: Some(long()),
-        region: Some(long().into()),
+        region: Some(long()),
         profile: Some(long().as_str().into()),
     };
     for error in [

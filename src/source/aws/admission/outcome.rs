@@ -19,19 +19,18 @@ pub(super) enum Outcome {
 impl Outcome {
     pub(super) fn of<T>(result: &Result<T, FetchError>) -> Self {
         match result {
-            Ok(_) => Self::Admitted,
+            Ok(_) | Err(FetchError::OfRequest(_)) => Self::Admitted,
             Err(FetchError::Upstream(failure)) => match failure.class {
-                FailureClass::Denied | FailureClass::ParentDenied => Self::Admitted,
                 // A parent broker that AWS throttles has other credentials cached: its own calls are paced already.
-                FailureClass::Throttled if failure.source != SourceName::Aws => Self::Admitted,
-                FailureClass::Throttled | FailureClass::Overloaded => Self::Throttled,
+                FailureClass::Throttled if failure.source == SourceName::Aws => Self::Throttled,
+                FailureClass::Denied | FailureClass::ParentDenied | FailureClass::Throttled => Self::Admitted,
+                FailureClass::Overloaded => Self::Throttled,
                 FailureClass::Unavailable | FailureClass::ParentUnavailable => Self::Unanswered,
                 FailureClass::NoCredentials
                 | FailureClass::Misconfigured
                 | FailureClass::ClockSkewed
                 | FailureClass::InvalidResponse => Self::Unknown,
             },
-            Err(FetchError::OfRequest(_)) => Self::Admitted,
             Err(FetchError::QueueFull { .. }) => Self::Unknown,
         }
     }

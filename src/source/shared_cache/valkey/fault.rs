@@ -42,11 +42,7 @@ impl FaultClass {
 
     /// Returns whether the connection is of no further use: it is broken, or leads to the wrong server.
     pub(super) fn ends_connection(self) -> bool {
-        match self {
-            Self::Timeout | Self::Unreachable | Self::Tls | Self::Denied | Self::Files => true,
-            Self::ReadOnly | Self::Moved | Self::NoPrimary | Self::Invalid => true,
-            Self::Full | Self::Busy => false,
-        }
+        !matches!(self, Self::Full | Self::Busy)
     }
 }
 

@@ -105,10 +105,7 @@ impl Node {
 
     /// Records that the answer to an operation was not one: of another shape.
     pub(super) fn record_invalid(&self) {
-        let number = match self.shared.condition.borrow().state {
-            State::Connected(_, number) => number,
-            _ => return,
-        };
+        let State::Connected(_, number) = self.shared.condition.borrow().state else { return };
         self.shared.record(Some(&FaultClass::Invalid.into()), number);
     }
 
@@ -164,14 +161,14 @@ impl Shared {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let is_of_link = |state: &State| matches!(state, State::Connected(_, of) if *of == number);
         if class == FaultClass::Timeout || failures >= MAX_FAILURES {
-            self.change(is_of_link, State::Open, Some(class));
+            self.change(is_of_link, &State::Open, Some(class));
         } else if class.ends_connection() {
-            self.change(is_of_link, State::Connecting, Some(class));
+            self.change(is_of_link, &State::Connecting, Some(class));
         }
     }
 
     /// Changes the state if it is as `from` tells, and logs the start and the end of an outage.
-    fn change(&self, from: impl Fn(&State) -> bool, to: State, fault: Option<FaultClass>) {
+    fn change(&self, from: impl Fn(&State) -> bool, to: &State, fault: Option<FaultClass>) {
         let mut was = None;
         self.condition.send_if_modified(|condition| {
             let applies = from(&condition.state);
@@ -188,7 +185,7 @@ impl Shared {
         });
         let Some((before, since)) = was else { return };
         let node = self.place.name();
-        match (&to, before) {
+        match (to, before) {
             (State::Open, NodeState::Connecting | NodeState::Connected) => {
                 let fault = fault.map(FaultClass::as_str);
                 warn!(node, fault, "shared cache unavailable");
@@ -206,7 +203,7 @@ impl Shared {
         for number in 0.. {
             match dialer.open(&self.place).await {
                 Ok((link, driver)) => self.attend(link, driver, number).await,
-                Err(fault) => self.change(|_| true, State::Open, Some(fault.class())),
+                Err(fault) => self.change(|_| true, &State::Open, Some(fault.class())),
             }
             if matches!(self.condition.borrow().state, State::Open) {
                 tokio::time::sleep(jitter::at_least(RETRY_DELAY, 1.0)).await;
@@ -218,7 +215,7 @@ impl Shared {
     async fn attend(&self, link: Link, mut driver: Driver, number: u64) {
         let connected = Instant::now();
         self.failures.store(0, Ordering::Relaxed);
-        self.change(|_| true, State::Connected(link.clone(), number), None);
+        self.change(|_| true, &State::Connected(link.clone(), number), None);
         let mut conditions = self.condition.subscribe();
         tokio::select! {
             () = driver.ended() => {}
@@ -228,6 +225,6 @@ impl Shared {
         let class = if link.has_refused() { FaultClass::Invalid } else { FaultClass::Unreachable };
         // A server may close a connection that was idle. One that closes each at once is not connected to in a loop.
         let to = if connected.elapsed() < RETRY_DELAY { State::Open } else { State::Connecting };
-        self.change(is_of_link, to, Some(class));
+        self.change(is_of_link, &to, Some(class));
     }
 }

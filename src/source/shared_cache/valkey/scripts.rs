@@ -9,7 +9,7 @@ use redis::Cmd;
 
 use crate::source::shared_cache::tier::MAX_VALUE_BYTES;
 
-/// Arguments: owner, lifetime of the lease in ms, ETag of the known value (empty: none), longest value.
+/// Arguments: owner, lifetime of the lease in ms, `ETag` of the known value (empty: none), longest value.
 const GET_OR_LEASE: &str = "\
 local v=redis.pcall('GET',KEYS[1])
 if v and (type(v)=='table' or #v<9 or #v>tonumber(ARGV[4])) then redis.call('DEL',KEYS[1]) v=false end
@@ -42,7 +42,7 @@ const RELEASE: &str = "\
 if redis.pcall('GET',KEYS[2])~=ARGV[1] then return 0 end
 return redis.call('DEL',KEYS[2])";
 
-/// Arguments: ETag of the value to delete (empty: any).
+/// Arguments: `ETag` of the value to delete (empty: any).
 const INVALIDATE: &str = "\
 if ARGV[1]~='' then
 local v=redis.pcall('GET',KEYS[1])

@@ -12,7 +12,7 @@ use super::*;
 use crate::sync::lock;
 
 /// No test waits this long, unless it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Answers a command; `None`: never.
 type Answer = dyn Fn(&[String]) -> Option<String> + Send + Sync;

@@ -95,7 +95,7 @@ fn credential_of_another_broker_is_as_it_was_but_for_its_source() {
     let [one, other] = brokers();
     let stored = credential("x", &minter("AROAONE:session")).for_account("123456789012".parse().ok());
     let SealedValue { value, ttl } = one.values.seal(&entry(), &stored).unwrap();
-    assert_eq!(ttl, 12 * HOUR - MIN_REMAINING);
+    assert_eq!(ttl, (12 * HOUR).checked_sub(MIN_REMAINING).unwrap());
     let found = other.values.open(&entry(), &value, Some(ttl), &request()).unwrap();
     assert_eq!((found.source(), found.id()), (&SourceName::SharedCache, stored.id()));
     assert_eq!((found.account(), found.minter().arn()), (stored.account(), stored.minter().arn()));
@@ -108,7 +108,7 @@ fn credential_of_another_broker_is_as_it_was_but_for_its_source() {
 fn p14_value_ends_when_the_tiers_clock_says_so() {
     let [one, other] = brokers();
     let SealedValue { value, .. } = one.values.seal(&entry(), &credential("x", &Minter::default())).unwrap();
-    let hour_left = Some(HOUR - MIN_REMAINING);
+    let hour_left = Some(HOUR.checked_sub(MIN_REMAINING).unwrap());
     let found = other.values.open(&entry(), &value, hour_left, &request()).unwrap();
     assert_eq!(found.remaining(at(0)), HOUR, "this host's wall clock is eleven hours behind");
     assert_eq!(found.remaining(Moment { wall: at(0).wall - 5 * HOUR, steady: HOUR }), Duration::ZERO);
