@@ -41,6 +41,7 @@ use crate::server::{
 };
 use crate::service_manager::ServiceManager;
 use crate::signal::Signals;
+use crate::source::broker::WatchDriver;
 use crate::source::{self, verified};
 use crate::status::{self, StatusReporter};
 use crate::telemetry::{self, Telemetry};
@@ -199,6 +200,7 @@ pub struct App {
     health: Health,
     exposition: Exposition,
     status: StatusReporter,
+    parent_watches: Vec<WatchDriver>,
     endpoints: Vec<Endpoint>,
     connections: Connections,
     shutdown: ShutdownStages,
@@ -309,6 +311,7 @@ impl App {
             health,
             exposition,
             status,
+            parent_watches: upstream.watches,
             endpoints,
             connections,
             shutdown,
@@ -335,6 +338,7 @@ impl App {
         let keep_warm = background::keep_warm(broker, config.keep_warm);
         let maintenance = background::maintenance(cache.clone(), health.clone());
         let copies = background::copies(descriptor_store.clone(), cache.clone());
+        let parent_watches = background::parent_watches(self.parent_watches, cache.clone());
         let rejection_counts = background::rejection_counts(rejections.clone());
 
         shutdown.await;
@@ -343,6 +347,7 @@ impl App {
         first_fill.abort();
         keep_warm.abort();
         maintenance.abort();
+        parent_watches.abort();
         health.drain().await;
         manager.stopping(drain_delay + drain_timeout + EXIT_TIME, &announcer.line());
         tokio::time::sleep(drain_delay).await;

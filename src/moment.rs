@@ -21,6 +21,12 @@ impl Moment {
         Self { wall: self.wall + time, steady: self.steady + time }
     }
 
+    /// Returns the moment that is earlier by `time` on both clocks, but not before the start of the monotonic one.
+    #[must_use]
+    pub fn before(self, time: Duration) -> Self {
+        Self { wall: self.wall - time, steady: self.steady.saturating_sub(time) }
+    }
+
     /// Returns the time since `start` on the clock with more of it; zero if `start` is later on both.
     #[must_use]
     pub fn since(self, start: Self) -> Duration {

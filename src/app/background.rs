@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -15,6 +16,7 @@ use crate::limits::ConnectionsStatus;
 use crate::registry::Registry;
 use crate::rejections::{FLUSH_INTERVAL, RejectionRecorder};
 use crate::server::Health;
+use crate::source::broker::WatchDriver;
 use crate::status::Readiness;
 use crate::supervise;
 
@@ -59,6 +61,23 @@ async fn sweep(cache: CredentialCache) {
         ticks.tick().await;
         cache.sweep().await;
     }
+}
+
+/// Keeps the watches on parent brokers, and takes their updates into the cache.
+pub(super) fn parent_watches(drivers: Vec<WatchDriver>, cache: CredentialCache) -> JoinHandle<()> {
+    let watch = move |driver: WatchDriver| {
+        let (driver, cache) = (Arc::new(driver), cache.clone());
+        async move {
+            let start = || {
+                let (driver, cache) = (Arc::clone(&driver), cache.clone());
+                async move { driver.run(&cache).await }
+            };
+            supervise::run("parent watches", start).await;
+        }
+    };
+    tokio::spawn(async move {
+        join_all(drivers.into_iter().map(watch)).await;
+    })
 }
 
 /// Keeps the service manager informed.

@@ -15,6 +15,7 @@ use crate::registry::Region;
 use crate::server::ActivatedSockets;
 use crate::service_manager::ServiceManager;
 use crate::source::CredentialSource;
+use crate::source::broker::WatchDriver;
 
 /// The parts of a broker.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct Upstream {
     pub endpoints: Vec<String>,
     /// Addresses of parent brokers. None of them may be the broker itself.
     pub parent_addresses: Vec<String>,
+    /// Watches on parent brokers, which run as long as the broker.
+    pub watches: Vec<WatchDriver>,
 }
 
 impl Parts {

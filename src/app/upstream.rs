@@ -17,7 +17,7 @@ use crate::hops::InstanceId;
 use crate::metrics::{Registry, Scrape};
 use crate::source::aws::admission::{self, AdmissionControl};
 use crate::source::aws::{self, Aws};
-use crate::source::broker::{self, ParentBroker};
+use crate::source::broker::{self, ParentBroker, WatchDriver, WatchMetrics};
 use crate::source::instrumented::Instrumented;
 use crate::source::measured::Measured;
 use crate::source::route::Route;
@@ -49,8 +49,8 @@ pub(super) async fn build(
     };
     let parent_addresses = config.parents.iter().flat_map(|parent| parent.addresses.iter().map(ToString::to_string));
     let parent_addresses = parent_addresses.collect();
-    let parents = parents(config, own, (clock, &metrics), registry);
-    Ok(Upstream { region, endpoints, parent_addresses, source: Arc::new(Route::new(parents, aws)) })
+    let (parents, watches) = parents(config, own, (clock, &metrics), registry);
+    Ok(Upstream { region, endpoints, parent_addresses, watches, source: Arc::new(Route::new(parents, aws)) })
 }
 
 async fn of_aws(
@@ -69,6 +69,7 @@ async fn of_aws(
         region: aws.region().map(|region| region.parse()).transpose().context("the AWS region")?,
         endpoints: aws.endpoint_overrides(),
         parent_addresses: Vec::new(),
+        watches: Vec::new(),
         source,
     })
 }
@@ -78,16 +79,18 @@ fn parents(
     own: InstanceId,
     (clock, metrics): (&Arc<dyn Clock>, &source::Metrics),
     registry: &mut Registry,
-) -> Vec<(broker::Settings, Arc<dyn CredentialSource>)> {
-    let brokers: Vec<_> =
-        config.parents.iter().map(|settings| ParentBroker::new(settings, own, Arc::clone(clock))).collect();
+) -> (Vec<(broker::Settings, Arc<dyn CredentialSource>)>, Vec<WatchDriver>) {
+    let watches = WatchMetrics::new(registry);
+    let max_keys = usize::try_from(config.cache.capacity).unwrap_or(usize::MAX);
+    let watching = |settings| ParentBroker::new(settings, own, Arc::clone(clock)).watching(max_keys, &watches);
+    let (brokers, drivers): (Vec<_>, Vec<_>) = config.parents.iter().map(watching).unzip();
     let sources = brokers.iter().map(|one| {
         let admitted = admitted(one.clone(), metrics.clone(), &config.aws.admission);
         Arc::new(Instrumented::new(admitted)) as Arc<dyn CredentialSource>
     });
     let parents = config.parents.iter().cloned().zip(sources).collect();
     registry.on_scrape(move |scrape| expose(&brokers, scrape));
-    parents
+    (parents, drivers)
 }
 
 /// Puts the layers around AWS that the configuration asks for. Parents have none of them: what a parent allows for one account says

@@ -15,6 +15,7 @@ use self::answer::CallTimes;
 use self::node::{Link, Node};
 use self::pool::Pool;
 use self::verdict::Verdict;
+use self::watches::Watches;
 use super::span::record_failure;
 use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity, SourceStatus};
 use crate::client::Failure;
@@ -22,6 +23,7 @@ use crate::clock::Clock;
 use crate::credential::{Credential, ParentName};
 use crate::error::{BrokerError, FailureClass, SourceName, UpstreamError};
 use crate::hops::{Hops, InstanceId};
+use crate::log_throttle::LogThrottle;
 use crate::pb::GetRegistryCredentialsResponse;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use crate::quoted::{Quoted, Visible};
@@ -34,8 +36,10 @@ mod pool;
 mod request;
 mod settings;
 mod verdict;
+mod watches;
 
 pub use self::settings::{Fallback, Settings, profiles_of};
+pub use self::watches::{Metrics as WatchMetrics, WatchDriver};
 
 /// Time limit of a fetch over all addresses. It is below the 30 s of a broker's calls, so that a parent that hangs is found out.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +60,9 @@ pub struct ParentBroker {
     clock: Arc<dyn Clock>,
     /// Why the last check found that the files of this broker's identity cannot be used.
     problems: Arc<std::sync::Mutex<Vec<String>>>,
+    refused_updates: Arc<LogThrottle>,
+    /// The watches of fetched keys, if there are any.
+    watches: Option<Watches>,
 }
 
 /// A connection to one address of a parent, with the identity of this broker.
@@ -78,7 +85,17 @@ impl ParentBroker {
     /// Returns the parent. Opens no connection yet.
     #[must_use]
     pub fn new(settings: &Settings, own: InstanceId, clock: Arc<dyn Clock>) -> Self {
-        Self { name: settings.name.clone(), own, pool: Arc::new(Pool::new(settings)), clock, problems: Arc::default() }
+        let (name, pool) = (settings.name.clone(), Arc::new(Pool::new(settings)));
+        Self { name, own, pool, clock, problems: Arc::default(), refused_updates: Arc::default(), watches: None }
+    }
+
+    /// Watches the keys that are fetched, up to `max_keys`, once the driver runs.
+    #[must_use]
+    pub fn watching(mut self, max_keys: usize, metrics: &WatchMetrics) -> (Self, WatchDriver) {
+        let opener = Arc::new(self.clone());
+        let (driver, watches) = WatchDriver::new(self.name.as_str(), opener, max_keys, metrics);
+        self.watches = Some(watches);
+        (self, driver)
     }
 
     /// Returns the parent's name.
@@ -280,6 +297,9 @@ impl CredentialSource for ParentBroker {
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
         Box::pin(async {
             let result = self.fetch_from_any(request).await;
+            if let (Ok(credential), Some(watches), None) = (&result, &self.watches, &request.proof) {
+                watches.watch(&request.key, credential.id());
+            }
             if let Err(FetchError::Upstream(failure)) = &result {
                 Span::current().record("aws.error_code", failure.aws_code());
                 record_failure(failure.class);

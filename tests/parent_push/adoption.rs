@@ -172,3 +172,52 @@ async fn p1_fetch_that_ends_after_a_push_keeps_the_pushed_credential() {
     test.cache.wait_for_fetches(MINUTE).await;
     assert_eq!(hit(&test).await.0, pushed);
 }
+
+#[tokio::test]
+async fn refreshes_of_children_return_spread_over_30_seconds() {
+    let children: Vec<_> = (0..60).map(|_| TestCache::new()).collect();
+    for child in &children {
+        hit(child).await;
+        child.clock.advance(MINUTE);
+        push(child, "pushed", 12 * HOUR).await;
+        child.source.fail(FailureClass::Unavailable);
+        child.clock.advance(HOUR);
+    }
+    // The parent is down for 15 minutes, and callers ask each child every second.
+    let second = async |child: &TestCache| {
+        child.clock.advance(Duration::from_secs(1));
+        hit(child).await;
+        tokio::task::yield_now().await;
+        child.source.calls()
+    };
+    for _ in 0..900 {
+        for child in &children {
+            second(child).await;
+        }
+    }
+    let mut returned = Vec::new();
+    for child in &children {
+        child.source.then(Step::Token(12 * HOUR));
+        let before = child.source.calls();
+        let mut seconds = 1;
+        while second(child).await == before {
+            seconds += 1;
+        }
+        returned.push(seconds);
+    }
+    let most = (0..10).map(|part| returned.iter().filter(|seconds| **seconds / 3 == part).count()).max();
+    assert!(returned.iter().all(|seconds| *seconds <= 31) && most <= Some(20), "{returned:?}");
+}
+
+#[tokio::test]
+async fn p6_miss_of_a_caller_goes_at_once_while_refreshes_back_off() {
+    let test = TestCache::new();
+    hit(&test).await;
+    test.clock.advance(2 * HOUR);
+    test.source.fail(FailureClass::Unavailable);
+    hit(&test).await;
+    test.source.until_calls(2).await;
+    test.source.then(Step::Token(12 * HOUR));
+    test.cache.get(lookup(&host(7))).await.unwrap();
+    assert_eq!(test.source.calls(), 3);
+}

@@ -498,7 +498,8 @@ impl Setup {
     /// Builds the broker. With a scripted source no step of it waits.
     pub fn build(self, source: Arc<ScriptedSource>, clock: Arc<ManualClock>) -> anyhow::Result<App> {
         let region = self.config.aws.region.as_ref().map(|region| region.parse().unwrap());
-        let upstream = Some(Upstream { source, region, endpoints: Vec::new(), parent_addresses: Vec::new() });
+        let upstream =
+            Some(Upstream { source, region, endpoints: Vec::new(), parent_addresses: Vec::new(), watches: Vec::new() });
         let parts = Parts { upstream, auth: self.auth, ..Parts::new(clock) };
         tokio::task::unconstrained(App::build(self.config, parts)).now_or_never().unwrap()
     }

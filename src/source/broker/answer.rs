@@ -43,7 +43,8 @@ pub(super) fn of_message(
     answer: RegistryCredentials,
     CallTimes { sent, received }: CallTimes,
 ) -> Result<Credential, String> {
-    let RegistryCredentials { registry, endpoint, username, password, issue_time, expire_time, valid_for, .. } = answer;
+    let RegistryCredentials { registry, endpoint, username, password, .. } = answer;
+    let RegistryCredentials { issue_time, expire_time, valid_for, refresh_after, .. } = answer;
     let password = Zeroizing::new(password);
     let answered = registry_of(&registry, &endpoint).filter(|answered| is_for(key, answered));
     let answered = answered.ok_or("it is for another registry")?;
@@ -55,6 +56,8 @@ pub(super) fn of_message(
     let valid_for = valid_for.map(|left| Duration::try_from(left).map_err(|_| "its validity is not a duration"));
     let credential = Credential::new(source, &username, &password, issued, expires, received);
     let credential = credential.map_err(|error| error.to_string())?.for_account(answered.account());
+    let refresh_after = refresh_after.and_then(|after| Duration::try_from(after).ok());
+    let credential = refresh_after.into_iter().fold(credential, Credential::with_source_refresh);
     match valid_for.transpose()? {
         Some(Duration::ZERO) => Err("the authorization token has expired".to_owned()),
         Some(left) => Ok(credential.ending_by(sent.steady.saturating_add(left))),
