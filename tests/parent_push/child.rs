@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ecr_broker::cache::CredentialCache;
-use ecr_broker::credential::{CredentialId, CredentialKey};
+use ecr_broker::credential::{CredentialId, CredentialKey, ProfileName};
 use ecr_broker::hops::InstanceId;
 use ecr_broker::limits::LimitHits;
 use ecr_broker::metrics::{Exposition, Format, Registry};
+use ecr_broker::policy::RegistryPattern;
 use ecr_broker::source::SourceFuture;
 use ecr_broker::source::broker::{Fallback, ParentBroker, Settings, WatchMetrics};
 use ecr_broker::source::push::{Adopted, Outcome, PushSink, Pushed};
@@ -61,19 +62,8 @@ impl PushSink for Recorder {
 impl Child {
     /// Starts a child of the parent at these addresses.
     pub fn start(addresses: &[SocketAddr], clock: &Arc<ManualClock>) -> Self {
-        let settings = Settings {
-            name: "central".parse().unwrap(),
-            addresses: addresses.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
-            tls_ca: None,
-            tls_identity: None,
-            token_file: None,
-            registries: Vec::new(),
-            profiles: Vec::new(),
-            fallback: Fallback::None,
-            forward_callers: false,
-        };
         let mut registry = Registry::default();
-        let parent = ParentBroker::new(&settings, InstanceId::random(), clock.clone());
+        let parent = ParentBroker::new(&settings(addresses), InstanceId::random(), clock.clone());
         let (parent, driver) = parent.watching(1_000, &WatchMetrics::new(&mut registry));
         let hits = LimitHits::new(&mut registry);
         let cache = CredentialCache::new(cache_settings(), Arc::new(parent), clock.clone(), &hits, &mut registry);
@@ -120,6 +110,21 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.watching.abort();
+    }
+}
+
+/// Returns a parent that serves everything.
+pub fn settings(addresses: &[SocketAddr]) -> Settings {
+    Settings {
+        name: "central".parse().unwrap(),
+        addresses: addresses.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
+        tls_ca: None,
+        tls_identity: None,
+        token_file: None,
+        registries: vec![RegistryPattern::every_private(), RegistryPattern::Public],
+        profiles: vec![ProfileName::default_profile()],
+        fallback: Fallback::None,
+        forward_callers: false,
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use ecr_broker::metrics::Format;
+use ecr_broker::app::{App, Parts};
+use ecr_broker::metrics::{Exposition, Format};
 use ecr_broker::source::push::Outcome;
 use futures_util::future::join_all;
 use std::num::NonZeroU32;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::child::Child;
+use crate::child::{Child, settings};
 use crate::scraped::Scraped;
 use crate::support::*;
 
@@ -73,4 +75,30 @@ async fn refresh_of_a_parent_reaches_200_children_within_a_second() {
     let longest = refresh_reaches(200, 20).await;
     println!("longest time from the parent's refresh to a child's: {longest:?}");
     assert!(longest < Duration::from_secs(1), "{longest:?}");
+}
+
+fn confirmed(exposition: &Exposition) -> bool {
+    exposition.encode(Format::Prometheus).contains("ecr_broker_parent_pushes_total{outcome=\"confirmed\"} 1")
+}
+
+#[tokio::test]
+async fn broker_with_a_parent_takes_its_pushes_into_its_cache() {
+    let (parent, directory) = (parent(), tempfile::tempdir().unwrap());
+    let mut setup = Setup::new(&cache_settings(), directory.path());
+    setup.config.parents = vec![settings(&[parent.tcp])];
+    let app = App::build(setup.config, Parts::new(parent.clock.clone())).await.unwrap();
+    let (cache, exposition, (stop, stopped)) = (app.cache(), app.exposition(), oneshot::channel::<()>());
+    let running = tokio::spawn(app.run(async { _ = stopped.await }));
+    let first = cache.get(lookup(HOST)).await.unwrap().credential.id();
+    while !confirmed(&exposition) {
+        tokio::task::yield_now().await;
+    }
+    let mut changes = cache.subscribe(&key(HOST)).unwrap();
+    parent.clock.advance(HOUR + 10 * MINUTE);
+    parent.cache.get(lookup(HOST)).await.unwrap();
+    changes.next().await;
+    assert_ne!(cache.get(lookup(HOST)).await.unwrap().credential.id(), first);
+    assert_eq!(parent.source.calls(), 2);
+    stop.send(()).unwrap();
+    running.await.unwrap();
 }
