@@ -1,4 +1,4 @@
-//! The program of the previous release beside this one: as broker, as client, and as the process before a restart.
+//! The program of the previous release beside this one: as broker, client, parent, child, and as the process before a restart.
 //!
 //! `.ci/tools` builds the previous release from its tag; `PREVIOUS_BROKER=PATH` names another program. Without a release the program is
 //! tested with itself.
@@ -101,6 +101,35 @@ fn clients_of_each_version_use_brokers_of_the_other() {
         for command in ["probe", "whoami"] {
             Ended::of(&mut client(&client_program, &broker, &[command])).out_anyway();
         }
+    }
+}
+
+#[test]
+fn parents_and_children_of_each_version_serve_each_other() {
+    for [child_program, parent_program] in orders() {
+        if !knows(&child_program, "parents") {
+            skipped("the previous version asks no parents");
+            continue;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let parent = serve(&parent_program, directory.path(), "parent.sock", &["--simulate"]);
+        let config = directory.path().join("child.toml");
+        let text = format!(
+            "[[parents]]\nname = \"central\"\naddresses = [\"{}\"]\n\
+             registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}, {{ public = true }}]\n",
+            parent.address
+        );
+        std::fs::write(&config, text).unwrap();
+        let child = serve(&child_program, directory.path(), "child.sock", &["--config", config.to_str().unwrap()]);
+        let of_parent = password(PROGRAM.as_ref(), &parent, PRIVATE);
+        assert_eq!(password(PROGRAM.as_ref(), &child, PRIVATE), of_parent, "by the parent");
+        assert_eq!(first_event(PROGRAM.as_ref(), &child)["registry"], PRIVATE);
+        assert!(!password(PROGRAM.as_ref(), &child, PUBLIC).is_empty());
+        parent.stop();
+        assert_eq!(password(PROGRAM.as_ref(), &child, PRIVATE), of_parent, "cached by the child");
+        let cold = PRIVATE.replace("123456789012", "210987654321");
+        let refused = Ended::of(&mut client(PROGRAM.as_ref(), &child, &["get", &cold, "--timeout", "2s"]));
+        assert_eq!(refused.code, 5, "{refused:?}");
     }
 }
 
