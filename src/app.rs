@@ -273,7 +273,8 @@ impl App {
         let issuers = auth.issuers.clone();
         let calls = Calls::new(&mut metrics);
         let telemetry = ecr::Telemetry { tracing: tracing.clone(), calls: calls.clone() };
-        let middleware = Middleware::new(tracing, issuers, limits.clone(), records, force_shutdown, calls);
+        let middleware = Middleware::new(tracing, issuers, limits.clone(), records, force_shutdown, calls)
+            .keeping_tokens(config.parents.iter().any(|parent| parent.forward_callers));
         let grpc = grpc_service(routes, health_service, &middleware, &shutdown);
 
         let connections = &config.server.connections;
