@@ -8,10 +8,13 @@ mod certificates;
 #[allow(dead_code, reason = "the tests of TLS use all of it")]
 #[path = "../tls/federation.rs"]
 mod federation;
+#[path = "../program/mod.rs"]
+mod program;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../tokens/mod.rs"]
 mod tokens;
 
+mod fleet;
 mod metadata;
 mod parent;
