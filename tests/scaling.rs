@@ -18,10 +18,21 @@ use std::time::Duration;
 
 use attack::{Scene, Setup as SceneSetup, attacker};
 use ecr_broker::app::{App, Parts};
-use ecr_broker::clock::SystemClock;
+use ecr_broker::clock::{Clock, SystemClock};
+use ecr_broker::config::Config;
+use ecr_broker::credential::{CredentialKey, ProfileName};
+use ecr_broker::metrics::Registry;
 use ecr_broker::pb;
+use ecr_broker::policy::{Accounts, RegistryPattern};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::simulator::{self, Controls, Simulator};
+use ecr_broker::source::broker::{self, Fallback};
+use ecr_broker::source::shared_cache::entry_key::{EntryKeys, EntryParts};
+use ecr_broker::source::shared_cache::key_ring::KeyRing;
+use ecr_broker::source::shared_cache::keys::Keys;
+use ecr_broker::source::shared_cache::memory::MemoryTier;
+use ecr_broker::source::shared_cache::tier::Tier;
+use ecr_broker::source::shared_cache::{Metrics, SharedCache};
 use futures_util::future::join_all;
 use model::{Farm, Identity, Quotas, Scope, Shape, simulate};
 use support::*;
@@ -51,6 +62,8 @@ const RESTARTS: u32 = 5;
 /// A broker in this process whose AWS is simulated.
 struct RunningBroker {
     client: Client,
+    /// Its address on loopback.
+    tcp: String,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
     _directory: tempfile::TempDir,
@@ -78,20 +91,49 @@ fn pull_role() -> Profile {
 }
 
 impl RunningBroker {
+    /// Starts a broker that asks AWS.
     async fn start(endpoint: &str) -> Self {
+        Self::start_with(|config| {
+            let endpoint = || Some(endpoint.to_owned());
+            (config.aws.ecr_endpoint, config.aws.sts_endpoint) = (endpoint(), endpoint());
+            config.aws.simulated_credentials = true;
+            config.aws.profiles = vec![pull_role()];
+        })
+        .await
+    }
+
+    /// Starts a broker that asks another one.
+    async fn start_below(parent: &Self) -> Self {
+        let address = format!("http://{}", parent.tcp).parse().unwrap();
+        let all = RegistryPattern::Private { accounts: Accounts::Any, regions: vec!["*".parse().unwrap()] };
+        Self::start_with(|config| {
+            config.parents = vec![broker::Settings {
+                name: "central".parse().unwrap(),
+                addresses: vec![address],
+                tls_ca: None,
+                tls_identity: None,
+                token_file: None,
+                registries: vec![all],
+                profiles: vec![ProfileName::default_profile()],
+                fallback: Fallback::None,
+                forward_callers: false,
+            }];
+        })
+        .await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Setup::new(&cache_settings(), directory.path()).config;
         config.server.aws_api = None;
-        let endpoint = || Some(endpoint.to_owned());
-        (config.aws.ecr_endpoint, config.aws.sts_endpoint) = (endpoint(), endpoint());
-        config.aws.simulated_credentials = true;
-        config.aws.profiles = vec![pull_role()];
+        change(&mut config);
         let app = Box::pin(App::build(config, Parts::new(Arc::new(SystemClock::new())))).await.unwrap();
+        let tcp = app.urls().iter().find_map(|url| url.strip_prefix("grpc://")).unwrap().to_owned();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(app.run(async { _ = stopped.await }));
         let uri = format!("unix://{}", directory.path().join("broker.sock").display());
         let client = Client::connect(uri).await.unwrap();
-        Self { client, stop, running, _directory: directory }
+        Self { client, tcp, stop, running, _directory: directory }
     }
 
     /// Requests all registries of a node at once, as jobs of a node that has just started do.
@@ -128,6 +170,36 @@ async fn run_alone(profile: &str) -> Controls {
     aws
 }
 
+/// Runs the small farm behind one central broker.
+async fn run_behind_a_central_broker() -> Controls {
+    let (endpoint, aws) = simulated_aws().await;
+    let parent = RunningBroker::start(&endpoint).await;
+    let mut nodes = Vec::new();
+    for _ in 0..SMALL.nodes {
+        nodes.push(RunningBroker::start_below(&parent).await);
+    }
+    join_all(nodes.iter().map(|node| node.use_all(""))).await;
+    let mut nodes = nodes.into_iter();
+    for node in nodes.by_ref().take(RESTARTS as usize) {
+        node.stop().await;
+        let again = RunningBroker::start_below(&parent).await;
+        again.use_all("").await;
+        again.stop().await;
+    }
+    join_all(nodes.map(RunningBroker::stop)).await;
+    parent.stop().await;
+    aws
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn model_and_brokers_behind_a_central_one_make_equally_many_calls() {
+    let aws = run_behind_a_central_broker().await;
+    for shape in [Shape::Unary, Shape::Watch] {
+        assert_eq!(simulate(&SMALL, shape, Scope::Account).ecr.total, aws.calls(), "{shape:?}");
+    }
+    assert_eq!(aws.calls(), u64::from(SMALL.keys));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn model_and_brokers_of_nodes_alone_make_equally_many_calls() {
     let aws = run_alone("").await;
@@ -144,6 +216,50 @@ async fn model_and_brokers_with_a_role_make_equally_many_calls() {
     // Beside a session for each account, a broker asks once for the name of its identity.
     let sessions = outcome.sts.total - u64::from(SMALL.nodes + RESTARTS);
     assert_eq!((outcome.ecr.total, sessions), (aws.calls(), aws.sessions().len() as u64));
+}
+
+/// Three central brokers with one tier, which all start cold; then all start again.
+#[tokio::test(flavor = "multi_thread")]
+async fn model_and_replicas_with_a_tier_make_equally_many_calls() {
+    let clock = ManualClock::new();
+    let source = ScriptedSource::new(&clock);
+    source.delay(Duration::from_millis(20));
+    let ring = Arc::new(KeyRing::new(&Keys::random().unwrap()).unwrap());
+    let (tier, metrics) = (Arc::new(MemoryTier::default()), Metrics::new(&mut Registry::default()));
+    let replica = || {
+        let (tier, clock) = (Arc::clone(&tier) as Arc<dyn Tier>, Arc::clone(&clock) as Arc<dyn Clock>);
+        let (ring, clock_of_layer) = (Arc::clone(&ring), Arc::clone(&clock));
+        let layer = SharedCache::new(Arc::clone(&source), tier, ring, Arc::new(ByKey), clock_of_layer, metrics.clone());
+        cache(cache_settings(), Arc::new(layer), clock)
+    };
+    for _ in 0..2 {
+        let replicas: Vec<_> = (0..3).map(|_| replica()).collect();
+        let hosts: Vec<_> = (0..SMALL.keys as usize).map(host).collect();
+        let lookups = replicas.iter().flat_map(|replica| hosts.iter().map(|host| replica.get(lookup(host))));
+        assert!(join_all(lookups).await.iter().all(Result::is_ok));
+    }
+    let farm = Farm { parents: 3, restarts_per_day: 48.0, ..SMALL };
+    assert_eq!(simulate(&farm, Shape::Tier, Scope::Account).ecr.total, source.calls());
+    assert_eq!(source.calls(), u64::from(SMALL.keys));
+}
+
+/// Tells entries apart by their keys.
+#[derive(Debug)]
+struct ByKey;
+
+impl EntryKeys for ByKey {
+    fn parts(&self, key: &CredentialKey) -> Option<EntryParts> {
+        Some(EntryParts {
+            service: "ecr",
+            partition: "aws",
+            account: key.registry.host()?,
+            region: String::new(),
+            endpoint: String::new(),
+            identity: "fleet".to_owned(),
+            session_policy: String::new(),
+            attribution: String::new(),
+        })
+    }
 }
 
 #[test]
