@@ -472,7 +472,7 @@ impl Replica {
         let cache = support::cache(cache_settings(), Arc::clone(&observed) as Arc<dyn CredentialSource>, clock.clone());
         let broker = support::broker(cache.clone(), broker_settings(Policy::Open, None));
         let watchers = (0..WATCHERS).map(|_| Watcher::new(&broker, &clock, random));
-        let watches = watchers
+        let watched = watchers
             .map(|watcher| (Arc::clone(&watcher.received), watcher.needed, tokio::spawn(watcher.live())))
             .collect();
         let callers = (0..CALLERS).map(|_| Caller {
@@ -485,7 +485,7 @@ impl Replica {
         });
         let callers = callers.map(|caller| tokio::spawn(caller.live())).collect();
         let stepped = tokio::spawn(step_clock(clock, world.step, random.fork()));
-        Self { observed, cache, callers, watches, stepped }
+        Self { observed, cache, callers, watches: watched, stepped }
     }
 
     /// Waits for the end of the callers. Returns how many were served.
