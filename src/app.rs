@@ -240,12 +240,7 @@ impl App {
         let (settings, source) = (config.cache.clone(), upstream.source);
         let cache = CredentialCache::new(settings, source, Arc::clone(&clock), &limit_hits, &mut metrics);
         let descriptor_store = DescriptorStore::start(descriptor_store, &cache, &clock, &mut metrics).await;
-        let audit = config.audit.as_ref().map(|settings| open_audit_log(settings, &clock)).transpose()?;
-        if let Some(audit) = &audit {
-            audit.register(&mut metrics);
-        }
-        let per_second = config.denials_recorded_per_second;
-        let rejections = RejectionRecorder::new(per_second, audit, Arc::clone(&clock), &mut metrics);
+        let rejections = rejection_recorder(&config, &clock, &mut metrics)?;
         let settings = broker_settings(&config, upstream.region, instance);
         let broker = Arc::new(Broker::new(cache.clone(), settings, rejections.clone(), &mut metrics));
         if let Some(issuers) = &auth.issuers {
@@ -435,6 +430,19 @@ fn broker_settings(config: &Config, region: Option<Region>, instance: InstanceId
         loopback_operates: config.aws.simulated_credentials,
         instance,
     }
+}
+
+/// Opens the audit log, if there is one, and returns what records denials in it.
+fn rejection_recorder(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &mut Registry,
+) -> anyhow::Result<RejectionRecorder> {
+    let audit = config.audit.as_ref().map(|settings| open_audit_log(settings, clock)).transpose()?;
+    if let Some(audit) = &audit {
+        audit.register(metrics);
+    }
+    Ok(RejectionRecorder::new(config.denials_recorded_per_second, audit, Arc::clone(clock), metrics))
 }
 
 /// Returns the regions that settings name, beside the grants and aliases.

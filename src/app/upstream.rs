@@ -24,6 +24,9 @@ use crate::source::route::Route;
 use crate::source::verified::{self, RegistryClient, Verified};
 use crate::source::{self, CredentialSource};
 
+/// A parent's settings, and the parent with its layers.
+type Parent = (broker::Settings, Arc<dyn CredentialSource>);
+
 /// Builds the sources that the configuration names.
 pub(super) async fn build(
     config: &Config,
@@ -79,7 +82,7 @@ fn parents(
     own: InstanceId,
     (clock, metrics): (&Arc<dyn Clock>, &source::Metrics),
     registry: &mut Registry,
-) -> (Vec<(broker::Settings, Arc<dyn CredentialSource>)>, Vec<WatchDriver>) {
+) -> (Vec<Parent>, Vec<WatchDriver>) {
     let watches = WatchMetrics::new(registry);
     let max_keys = usize::try_from(config.cache.capacity).unwrap_or(usize::MAX);
     let watching = |settings| ParentBroker::new(settings, own, Arc::clone(clock)).watching(max_keys, &watches);

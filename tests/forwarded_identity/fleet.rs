@@ -40,7 +40,8 @@ impl Fleet {
         let (path, signer) = (directory.path(), Signer::new("k1"));
         let jwks = write(path, "jwks.json", &signer.jwks());
         let issuer = format!(
-            "[[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = {jwks:?}\n"
+            "[[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{}\"\n",
+            jwks
         );
         let authority = Authority::new(path, "ca.pem", "organisation");
         let parent = Self::parent(path, &authority, &issuer);
@@ -50,16 +51,19 @@ impl Fleet {
 
     fn parent(path: &Path, authority: &Authority, issuer: &str) -> Server {
         let (certificate, key) = authority.server().write(path, "server");
-        let (nodes, n1, ca, uid) = (node("*"), node("n1"), &authority.file, own_uid());
+        let (nodes, n1, uid) = (node("*"), node("n1"), own_uid());
         let config = format!(
-            "audit.output = {audit:?}\nserver.tls = {{ certificate = {certificate:?}, key = {key:?} }}\n\
-             authentication.client_ca = {{ \"a.example\" = {ca:?} }}\n{issuer}\
+            "audit.output = \"{audit}\"\nserver.tls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n\
+             authentication.client_ca = {{ \"a.example\" = \"{ca}\" }}\n{issuer}\
              [[grants]]\nid = \"pods\"\n\
              callers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\", via = \"{nodes}\", via_claim = \"{NODE_CLAIM}\" }}]\n\
              registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}]\n\
              [[grants]]\nid = \"users\"\ncallers = [{{ uid = {uid}, via = \"{n1}\", asserted = true }}]\n\
              registries = [{{ accounts = [\"*\"], regions = [\"*\"] }}]\n",
-            audit = path.join("parent.jsonl"),
+            audit = path.join("parent.jsonl").display(),
+            certificate = certificate.display(),
+            key = key.display(),
+            ca = authority.file.display(),
         );
         simulated_broker(&["--config", &write(path, "parent.toml", &config)], &[("RUST_LOG", "trace")])
     }
@@ -68,12 +72,14 @@ impl Fleet {
         let (certificate, key) = authority.workload(&node("n1")).write(path, "node");
         let address = parent.address.replace("grpcs://127.0.0.1", "https://localhost");
         let mut config = format!(
-            "audit.output = {audit:?}\nauthentication.loopback = true\n{issuer}\
-             [[parents]]\nname = \"central\"\naddresses = [{address:?}]\ntls_ca = {ca:?}\ntls_cert = {certificate:?}\n\
-             tls_key = {key:?}\nregistries = [{{ accounts = [\"*\"], regions = [\"*\"] }}, {{ public = true }}]\n\
+            "audit.output = \"{audit}\"\nauthentication.loopback = true\n{issuer}\
+             [[parents]]\nname = \"central\"\naddresses = [{address:?}]\ntls_ca = \"{ca}\"\ntls_cert = \"{certificate}\"\n\
+             tls_key = \"{key}\"\nregistries = [{{ accounts = [\"*\"], regions = [\"*\"] }}, {{ public = true }}]\n\
              forward_callers = true\n",
-            audit = path.join("child.jsonl"),
-            ca = authority.file,
+            audit = path.join("child.jsonl").display(),
+            ca = authority.file.display(),
+            certificate = certificate.display(),
+            key = key.display(),
         );
         _ = write!(
             config,

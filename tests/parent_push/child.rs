@@ -25,7 +25,7 @@ use crate::scraped::Scraped;
 use crate::support::*;
 
 /// Time within which an event comes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The cache of a child, its source and its watches.
 pub struct Child {

@@ -37,7 +37,8 @@ async fn refresh_reaches(children: usize, keys: usize) -> Duration {
     assert_eq!(parent.source.calls(), keys as u64, "one call a key for all children");
     for child in &mut children {
         child.until(Outcome::Confirmed, keys).await;
-        assert_eq!(child.metric("ecr_broker_parent_watched_keys", ("parent", "central")), keys as f64);
+        let watched = child.metric("ecr_broker_parent_watched_keys", ("parent", "central"));
+        assert_eq!(watched.to_string(), keys.to_string());
     }
     let calls = unary_calls(&parent);
     parent.clock.advance(HOUR + 10 * MINUTE);
@@ -86,7 +87,7 @@ async fn broker_with_a_parent_takes_its_pushes_into_its_cache() {
     let (parent, directory) = (parent(), tempfile::tempdir().unwrap());
     let mut setup = Setup::new(&cache_settings(), directory.path());
     setup.config.parents = vec![settings(&[parent.tcp])];
-    let app = App::build(setup.config, Parts::new(parent.clock.clone())).await.unwrap();
+    let app = Box::pin(App::build(setup.config, Parts::new(parent.clock.clone()))).await.unwrap();
     let (cache, exposition, (stop, stopped)) = (app.cache(), app.exposition(), oneshot::channel::<()>());
     let running = tokio::spawn(app.run(async { _ = stopped.await }));
     let first = cache.get(lookup(HOST)).await.unwrap().credential.id();

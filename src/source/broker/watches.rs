@@ -48,7 +48,7 @@ pub(super) trait WatchOpener: Debug + Send + Sync {
 #[derive(Debug)]
 pub(super) enum WatchItem {
     /// An update of the key at this index.
-    Update(usize, Pushed),
+    Update(usize, Box<Pushed>),
     /// Every key has had an update.
     SnapshotComplete,
     /// The watch has ended.
@@ -140,12 +140,12 @@ impl<'a> Run<'a> {
         match item {
             WatchItem::Update(index, pushed) => {
                 if let Some(key) = self.set.key(id, index).cloned() {
-                    self.update(&key, pushed).await;
+                    self.update(&key, *pushed).await;
                 }
             }
             WatchItem::SnapshotComplete => {
                 let taken_over = self.set.opened(id, Instant::now());
-                self.close(taken_over);
+                self.close(&taken_over);
             }
             WatchItem::Ended(end) => {
                 debug!(?end, "parent watch ended");
@@ -163,17 +163,17 @@ impl<'a> Run<'a> {
             Pushed::Unchanged(id) => Some(*id),
             Pushed::Failed(error) if is_permanent(error) && !self.set.is_confirmed(key) => {
                 let empty = self.set.remove(key);
-                return self.close(empty);
+                return self.close(&empty);
             }
             Pushed::Failed(_) => None,
         };
         let adopted = self.sink.adopt(key, pushed).await;
         self.driver.metrics.pushed(adopted.outcome);
         let empty = self.set.adopted(key, id, adopted);
-        self.close(empty);
+        self.close(&empty);
     }
 
-    fn close(&mut self, watches: Vec<WatchId>) {
+    fn close(&mut self, watches: &[WatchId]) {
         for handle in watches.iter().filter_map(|id| self.handles.remove(id)) {
             handle.abort();
         }

@@ -25,8 +25,11 @@ labels! {
 pub struct Metrics {
     pushes: Family<Outcome, Counter>,
     ends: Family<Cause, Counter>,
-    figures: Arc<Mutex<Vec<(Box<str>, Arc<Figures>)>>>,
+    figures: FiguresByParent,
 }
+
+/// The watches of each parent, by its name.
+type FiguresByParent = Arc<Mutex<Vec<(Box<str>, Arc<Figures>)>>>;
 
 /// The watches of one parent.
 #[derive(Debug, Default)]
@@ -39,7 +42,7 @@ impl Metrics {
     /// Registers the metrics.
     #[must_use]
     pub fn new(registry: &mut Registry) -> Self {
-        let figures = Arc::<Mutex<Vec<(Box<str>, Arc<Figures>)>>>::default();
+        let figures = FiguresByParent::default();
         let exposed = Arc::clone(&figures);
         registry.on_scrape(move |scrape| {
             let figures = lock(&exposed).clone();

@@ -85,7 +85,7 @@ impl Reader {
             if let (Some(event), Ok(index)) = (event, usize::try_from(index))
                 && let Some(pushed) = self.pushed(index, event)
             {
-                return Ok(WatchItem::Update(index, pushed));
+                return Ok(WatchItem::Update(index, Box::new(pushed)));
             }
         }
     }

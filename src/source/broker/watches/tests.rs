@@ -64,10 +64,11 @@ struct Test {
 
 impl Test {
     fn start() -> Self {
-        let ((opens, opened), (pushes, pushed)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let (opens, opened) = mpsc::unbounded_channel();
+        let (sender, pushed) = mpsc::unbounded_channel();
         let metrics = Metrics::new(&mut Registry::default());
         let (driver, watches) = WatchDriver::new("central", Arc::new(ScriptedOpener(opens)), 1_000, &metrics);
-        let sink = Arc::new(ScriptedSink { outcome: StdMutex::new(Outcome::Confirmed), pushed: pushes });
+        let sink = Arc::new(ScriptedSink { outcome: StdMutex::new(Outcome::Confirmed), pushed: sender });
         let running = tokio::spawn({
             let sink = Arc::clone(&sink);
             async move { driver.run(&*sink).await }
@@ -90,7 +91,7 @@ impl Test {
 
     /// Sends an update, and returns the key that it was for.
     async fn update(&mut self, watch: &Opened, index: usize, pushed: Pushed) -> Option<CredentialKey> {
-        watch.items.send(WatchItem::Update(index, pushed)).ok()?;
+        watch.items.send(WatchItem::Update(index, Box::new(pushed))).ok()?;
         sleep(Duration::from_millis(1)).await;
         self.pushed.try_recv().ok().map(|(key, _)| key)
     }

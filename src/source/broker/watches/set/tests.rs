@@ -37,7 +37,7 @@ impl Test {
     }
 
     /// Returns the watches to open now, with the numbers of their keys.
-    fn to_open(&mut self) -> Vec<(WatchId, usize)> {
+    fn next_watches(&mut self) -> Vec<(WatchId, usize)> {
         std::iter::from_fn(|| self.set.next_to_open(self.now)).map(|watch| (watch.id, watch.keys.len())).collect()
     }
 
@@ -45,7 +45,7 @@ impl Test {
     fn open(&mut self, numbers: std::ops::Range<usize>) -> (WatchId, Vec<WatchId>) {
         self.add(numbers);
         self.pass(SECOND);
-        let [(watch, _)] = self.to_open()[..] else { panic!("one watch") };
+        let [(watch, _)] = self.next_watches()[..] else { panic!("one watch") };
         (watch, self.set.opened(watch, self.now))
     }
 
@@ -57,16 +57,16 @@ impl Test {
 #[tokio::test]
 async fn new_keys_are_collected_for_a_second() {
     let mut test = Test::new();
-    assert_eq!((test.to_open(), test.set.next_time()), (Vec::new(), None));
+    assert_eq!((test.next_watches(), test.set.next_time()), (Vec::new(), None));
     test.add(0..10);
     test.pass(SECOND / 2);
     test.add(5..20);
-    assert_eq!(test.to_open(), []);
+    assert_eq!(test.next_watches(), []);
     assert_eq!(test.set.next_time(), Some(test.now + SECOND / 2));
     test.pass(SECOND / 2);
     let ToOpen { keys, .. } = test.set.next_to_open(test.now).unwrap();
     assert_eq!(keys, (0..20).map(|number| (key(number), id(number))).collect::<Vec<_>>());
-    assert_eq!((test.to_open(), test.set.next_time()), (Vec::new(), None));
+    assert_eq!((test.next_watches(), test.set.next_time()), (Vec::new(), None));
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn watch_has_at_most_100_keys() {
     let mut test = Test::new();
     test.add(0..250);
     test.pass(SECOND);
-    let counts: Vec<_> = test.to_open().into_iter().map(|(_, count)| count).collect();
+    let counts: Vec<_> = test.next_watches().into_iter().map(|(_, count)| count).collect();
     assert_eq!(counts, [100, 100, 50]);
 }
 
@@ -86,7 +86,7 @@ async fn third_small_watch_takes_over_the_others_once_it_is_open() {
     assert_eq!(taken_over, []);
     test.add(21..22);
     test.pass(SECOND);
-    let [(third, 22)] = test.to_open()[..] else { panic!("all keys in one watch") };
+    let [(third, 22)] = test.next_watches()[..] else { panic!("all keys in one watch") };
     assert_eq!((test.set.key(first, 0), test.set.key(third, 21)), (Some(&key(0)), Some(&key(19))));
     assert_eq!(test.set.opened(third, test.now), [second, first]);
     assert_eq!((test.set.key(first, 0), test.set.open_watches()), (None, 1));
@@ -98,7 +98,7 @@ async fn watch_that_fails_to_take_over_leaves_the_others_open() {
     let (first, second) = (test.open(0..20).0, test.open(20..21).0);
     test.add(21..22);
     test.pass(SECOND);
-    let [(third, 22)] = test.to_open()[..] else { panic!("all keys in one watch") };
+    let [(third, 22)] = test.next_watches()[..] else { panic!("all keys in one watch") };
     test.set.ended(third, End::Lost, test.now);
     assert_eq!((test.set.key(first, 0), test.set.key(second, 0)), (Some(&key(0)), Some(&key(20))));
     assert_eq!((test.set.key(third, 0), test.set.key(third, 1)), (Some(&key(21)), None));
@@ -116,7 +116,7 @@ async fn reconnect_merges_watches_that_wait_and_new_keys() {
     test.pass(SECOND / 2);
     assert!(test.set.next_time().is_some_and(|at| at <= test.now + 30 * SECOND));
     test.pass(30 * SECOND);
-    let mut counts: Vec<_> = test.to_open().into_iter().map(|(_, count)| count).collect();
+    let mut counts: Vec<_> = test.next_watches().into_iter().map(|(_, count)| count).collect();
     counts.sort_unstable();
     assert_eq!(counts.iter().sum::<usize>(), 135, "{counts:?}");
     assert!(counts.len() <= 3 && counts.iter().all(|count| *count <= 100), "{counts:?}");
@@ -126,7 +126,7 @@ async fn reconnect_merges_watches_that_wait_and_new_keys() {
         test.set.ended(watch, End::Lost, test.now);
     }
     test.pass(30 * SECOND);
-    assert_eq!(test.to_open().into_iter().map(|(_, count)| count).collect::<Vec<_>>(), [30]);
+    assert_eq!(test.next_watches().into_iter().map(|(_, count)| count).collect::<Vec<_>>(), [30]);
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn key_that_is_absent_or_denied_leaves_and_comes_back_after_a_fetch() {
         assert_eq!((test.push(0, outcome, 0), test.push(1, outcome, 0)), (Vec::new(), vec![watch]));
         test.add(0..1);
         test.pass(SECOND);
-        assert_eq!(test.to_open().len(), 1);
+        assert_eq!(test.next_watches().len(), 1);
     }
 }
 
@@ -183,7 +183,7 @@ async fn p8_watched_keys_are_bounded() {
     let mut test = Test { set: WatchSet::new(50), now: Instant::now() };
     test.add(0..80);
     test.pass(SECOND);
-    assert_eq!((test.set.keys(), test.to_open().len()), (50, 1));
+    assert_eq!((test.set.keys(), test.next_watches().len()), (50, 1));
     test.push(0, Outcome::Absent, 0);
     test.add(90..99);
     assert_eq!(test.set.keys(), 50);
@@ -195,14 +195,14 @@ async fn refusal_holds_back_every_watch_until_one_opens() {
     let (first, _) = test.open(0..100);
     test.add(100..101);
     test.pass(SECOND);
-    let [(second, 1)] = test.to_open()[..] else { panic!("a further watch") };
+    let [(second, 1)] = test.next_watches()[..] else { panic!("a further watch") };
     test.set.ended(second, End::Refused { retry_after: None }, test.now);
     test.set.ended(first, End::Orderly, test.now);
     test.add(101..102);
     test.pass(59 * SECOND);
-    assert_eq!(test.to_open(), [], "the parent refuses watches for a minute");
+    assert_eq!(test.next_watches(), [], "the parent refuses watches for a minute");
     test.pass(31 * SECOND);
-    let opened = test.to_open();
+    let opened = test.next_watches();
     assert_eq!(opened.iter().map(|(_, count)| count).sum::<usize>(), 102);
     test.set.ended(opened[0].0, End::Refused { retry_after: Some(200 * SECOND) }, test.now);
     assert!(test.set.next_time().is_some_and(|at| at >= test.now + 200 * SECOND));
@@ -244,7 +244,7 @@ proptest! {
             match step {
                 Step::Add(number) => test.add(number..number + 60),
                 Step::Pass(seconds) => test.pass(u32::from(seconds) * SECOND),
-                Step::Open => _ = test.to_open(),
+                Step::Open => _ = test.next_watches(),
                 Step::Opened(at) => {
                     let opening = watch(at, &test.set).filter(|id| test.set.watches[id].state == State::Opening);
                     opening.map(|id| test.set.opened(id, test.now));
@@ -270,7 +270,7 @@ proptest! {
             test.set.ended(id, End::Lost, test.now);
         }
         test.pass(31 * SECOND);
-        test.to_open();
+        test.next_watches();
         let mut keys: Vec<_> = test.set.watches.values().flat_map(|watch| &watch.keys).collect();
         let count = keys.len();
         keys.sort_unstable();
