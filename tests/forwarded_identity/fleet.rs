@@ -40,8 +40,7 @@ impl Fleet {
         let (path, signer) = (directory.path(), Signer::new("k1"));
         let jwks = write(path, "jwks.json", &signer.jwks());
         let issuer = format!(
-            "[[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{}\"\n",
-            jwks
+            "[[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{jwks}\"\n"
         );
         let authority = Authority::new(path, "ca.pem", "organisation");
         let parent = Self::parent(path, &authority, &issuer);
