@@ -41,7 +41,7 @@ fn three_brokers_in_a_circle_refuse_at_once() {
 }
 
 #[test]
-fn request_passes_three_brokers_and_the_fourth_refuses_for_this_chain_only() {
+fn request_passes_three_brokers_and_the_fourth_refuses_this_chain() {
     let sockets = Sockets::new();
     let _last = Server::start(&["serve", "--simulate", "--listen", &sockets.address(4)], &[]);
     let _brokers = [0, 1, 2, 3].map(|number| sockets.start(number, number + 1));

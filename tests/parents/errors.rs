@@ -34,7 +34,7 @@ async fn errors_of_aws_pass_with_their_reasons_and_delays() {
 const FALLBACK_NONE: &str = "fallback = \"none\"";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parent_that_denies_the_child_is_told_from_aws() {
+async fn denial_of_a_parent_is_distinguished_from_that_of_aws() {
     let (parent, _directory) = parent_with(DENYING, &[]);
     for fallback in [FALLBACK_NONE, FALLBACK] {
         let child = child_with(&asking(&[&address(&parent)], fallback), &["--simulate"], &[]);
@@ -50,7 +50,7 @@ async fn parent_that_denies_the_child_is_told_from_aws() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parent_that_is_down_is_unavailable_and_aws_is_asked_only_where_configured() {
+async fn parent_that_is_down_is_unavailable_unless_aws_is_configured_instead() {
     let alone = child(&asking(&[DEAD], ""));
     let refused = get(&alone, request(HOST)).await.unwrap_err();
     assert_eq!((refused.code, refused.reason.as_str()), (Code::Unavailable, "PARENT_UNAVAILABLE"));
@@ -63,7 +63,7 @@ async fn parent_that_is_down_is_unavailable_and_aws_is_asked_only_where_configur
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parent_that_returns_is_asked_again_and_cached_credentials_outlive_its_outage() {
+async fn parent_that_returns_is_asked_again_and_the_cache_outlives_its_outage() {
     let directory = tempfile::tempdir().unwrap();
     let socket = format!("unix:{}", directory.path().join("parent.sock").display());
     let start = || super::program::Server::start(&["serve", "--simulate", "--listen", &socket], &[]);

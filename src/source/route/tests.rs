@@ -107,7 +107,7 @@ fn request(host: &str, profile: &str) -> FetchRequest {
 const PRIVATE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 
 #[tokio::test]
-async fn first_parent_that_covers_registry_and_profile_is_asked_and_aws_the_rest() {
+async fn first_parent_that_covers_a_request_is_asked_and_aws_the_rest() {
     let sources = ["a", "b"].map(|name| Failing::new(parent_name(name), SourceStatus::Ready));
     let aws = Failing::new(SourceName::Aws, SourceStatus::Ready);
     let both = vec![RegistryPattern::every_private(), RegistryPattern::Public];
@@ -131,7 +131,7 @@ async fn first_parent_that_covers_registry_and_profile_is_asked_and_aws_the_rest
 }
 
 #[tokio::test]
-async fn aws_is_asked_instead_only_where_configured_and_the_parent_does_not_answer() {
+async fn aws_is_asked_instead_only_where_configured_and_without_an_answer() {
     let (parent, aws) =
         (Failing::new(parent_name("a"), SourceStatus::Ready), Failing::new(SourceName::Aws, SourceStatus::Ready));
     let answered = |class| FetchError::Upstream(UpstreamError::new(parent_name("a"), class));
