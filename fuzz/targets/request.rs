@@ -97,7 +97,13 @@ static BROKER: LazyLock<Broker> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let clock = SystemClock::new();
     let region = "eu-central-1".parse().ok();
-    let upstream = Some(Upstream { source: Arc::new(Source(clock)), region, endpoints: Vec::new(), parent_addresses: Vec::new(), watches: Vec::new() });
+    let upstream = Some(Upstream {
+        source: Arc::new(Source(clock)),
+        region,
+        endpoints: Vec::new(),
+        parent_addresses: Vec::new(),
+        watches: Vec::new(),
+    });
     let parts = Parts { upstream, ..Parts::new(Arc::new(clock)) };
     let app = runtime.block_on(App::build(config(), parts)).unwrap();
     let service = app.grpc_service().for_peer(Peer::Known(Caller::Loopback), Origin::Uid(0), None);

@@ -1,7 +1,7 @@
 //! Shared cache in Valkey or Redis: one server, a primary behind Sentinels, or a cluster.
 //!
 //! A server that is slow, down, full, read-only or not what it seems costs the broker a bounded delay once, then nothing: see
-//! [`node`]. No operation repeats, and none is part of a health check.
+//! `node`. No operation repeats, and none is part of a health check.
 
 use std::sync::Arc;
 use std::time::Duration;
