@@ -34,7 +34,7 @@ pub(super) fn profile(key: &CredentialKey) -> String {
     if key.profile == ProfileName::default_profile() { String::new() } else { key.profile.to_string() }
 }
 
-/// Returns the registry by its host, which names each variant. Without an account there is no host.
+/// Returns the registry by its host, which names each variant. A key without an account has none.
 pub(super) fn target(registry: &Registry) -> Target {
     match (registry.host(), registry) {
         (Some(host), _) => Target::Registry(host),

@@ -73,10 +73,10 @@ pub enum KeysFileError {
         /// The number of the second one.
         line: usize,
     },
-    /// There is no names key.
+    /// The names key is missing.
     #[error("has no names key; copy the names line from another broker, or create a new file by ecr-broker keygen")]
     NoNames,
-    /// There is no seal key.
+    /// The seal key is missing.
     #[error("has no seal key; copy the seal lines from another broker, or add one by ecr-broker keygen --seal-only")]
     NoSeal,
 }

@@ -47,7 +47,7 @@ fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
-/// A negative number says that there is no time limit.
+/// A negative number: the entry does not expire.
 fn millis(ttl: i64) -> Option<Duration> {
     u64::try_from(ttl).ok().map(Duration::from_millis)
 }
