@@ -3,6 +3,8 @@
 //! An update never adds a key: a credential that was evicted, dropped after a denial, or rejected by a registry does not come back
 //! by a push. A pushed credential passes the checks of a fetched one (P3). A pushed failure has the effects of a failed refresh (P5,
 //! P6), and postpones the next refresh: the source reports the end of the failure, too.
+//!
+//! A fetch may cache or drop the key's credential meanwhile. Then the update was about another one, and only a denial counts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,49 +53,57 @@ impl PushSink for CredentialCache {
 
 impl Shared {
     /// Replaces the cached credential by one that lasts longer and that no registry has rejected.
-    async fn replace(&self, key: &CredentialKey, entry: &Entry, credential: Credential) -> Outcome {
+    async fn replace(&self, key: &CredentialKey, entry: &Arc<Entry>, credential: Credential) -> Outcome {
         let remaining = credential.remaining(self.now());
         let lasts_longer = remaining > entry.credential.remaining(self.now());
         if remaining < self.settings.safety_margin || !lasts_longer || entry.rejected == Some(credential.id()) {
+            return Outcome::Ignored;
+        }
+        let (id, expires) = (credential.id(), credential.expires());
+        let new = Entry::new(credential, self.settings.refresh_after, entry.uses.carried());
+        if !self.store.swap(key, entry, new.after_rejection(entry.rejected)).await {
             return Outcome::Ignored;
         }
         info!(
             registry = key.registry.host(),
             region = key.registry.region().map(tracing::field::display),
             profile = %key.profile,
-            credential_id = %credential.id(),
-            expires = %humantime::format_rfc3339_millis(credential.expires()),
+            credential_id = %id,
+            expires = %humantime::format_rfc3339_millis(expires),
             "pushed credential cached"
         );
-        let new = Entry::new(credential, self.settings.refresh_after, entry.uses.carried());
-        self.store.insert(key.clone(), Arc::new(new.after_rejection(entry.rejected))).await;
         self.backoff.record_success(key).await;
         Outcome::Replaced
     }
 
     /// Ends the failure of the last refresh, and postpones a refresh that is due.
-    async fn confirm(&self, key: &CredentialKey, entry: &Entry) -> Outcome {
+    async fn confirm(&self, key: &CredentialKey, entry: &Arc<Entry>) -> Outcome {
         let now = self.now();
         if entry.is_stale() || entry.due_in(now) < CONFIRMED_DELAY {
             let confirmed = entry.postponed(now, jitter::at_least(CONFIRMED_DELAY, 1.0), false);
-            self.store.insert(key.clone(), Arc::new(confirmed)).await;
+            if !self.store.swap(key, entry, confirmed).await {
+                return Outcome::Ignored;
+            }
         }
         self.backoff.record_success(key).await;
         Outcome::Confirmed
     }
 
     /// Drops the cached credential after a denial, and else marks it as STALE.
-    async fn fail(&self, key: &CredentialKey, entry: &Entry, error: BrokerError) -> Outcome {
+    async fn fail(&self, key: &CredentialKey, entry: &Arc<Entry>, error: BrokerError) -> Outcome {
         let BrokerError::Upstream(_) = &error else { return Outcome::Ignored };
-        self.metrics.refresh_failed(&error);
         let outcome = if revokes_credentials(&error) {
+            // Also a credential that a fetch has cached meanwhile: the parent may have answered it before the denial.
             self.store.invalidate(key).await;
             Outcome::Dropped
         } else {
             let stale = entry.postponed(self.now(), jitter::around(FAILURE_DELAY), true);
-            self.store.insert(key.clone(), Arc::new(stale)).await;
+            if !self.store.swap(key, entry, stale).await {
+                return Outcome::Ignored;
+            }
             Outcome::Stale
         };
+        self.metrics.refresh_failed(&error);
         self.backoff.record_failure(key, error, self.now()).await;
         outcome
     }

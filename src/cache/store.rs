@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::future::{Cache, CacheBuilder};
 use moka::policy::EvictionPolicy;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::entry::Entry;
 use super::index::Index;
@@ -35,6 +35,8 @@ pub(super) struct Store {
     /// that alternate would cause an AWS call each time.
     per_caller: Cache<CredentialKey, Arc<Entry>>,
     max_per_caller: usize,
+    /// Held during a write: a push and a fetch may write the same key, and the index must have what the storage has.
+    writing: Mutex<()>,
     limit_hits: LimitHits,
     pub(super) index: Arc<Index>,
     /// Notified when a credential was cached or removed.
@@ -52,6 +54,7 @@ impl Store {
             index,
             changes,
             limit_hits: metrics.limit_hits.clone(),
+            writing: Mutex::default(),
             max_per_caller: usize::try_from(max_per_caller).unwrap_or(usize::MAX),
         }
     }
@@ -81,14 +84,30 @@ impl Store {
     }
 
     pub(super) async fn insert(&self, key: CredentialKey, entry: Arc<Entry>) {
+        let _writing = self.writing.lock().await;
+        self.put(key, entry).await;
+    }
+
+    pub(super) async fn invalidate(&self, key: &CredentialKey) {
+        let _writing = self.writing.lock().await;
+        self.part(key).invalidate(key).await;
+    }
+
+    /// Replaces `old` by `new`, unless `old` is no longer what is cached. Returns whether it was.
+    pub(super) async fn swap(&self, key: &CredentialKey, old: &Arc<Entry>, new: Entry) -> bool {
+        let _writing = self.writing.lock().await;
+        let is_current = self.get(key).await.is_some_and(|current| Arc::ptr_eq(&current, old));
+        if is_current {
+            self.put(key.clone(), Arc::new(new)).await;
+        }
+        is_current
+    }
+
+    async fn put(&self, key: CredentialKey, entry: Arc<Entry>) {
         // First: moka may evict the new entry at once, and its listener then removes it from the index.
         self.index.insert(&key, &entry);
         self.part(&key).insert(key, entry).await;
         self.changes.notify_one();
-    }
-
-    pub(super) async fn invalidate(&self, key: &CredentialKey) {
-        self.part(key).invalidate(key).await;
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Arc<CredentialKey>, Arc<Entry>)> {
@@ -146,3 +165,6 @@ impl Expiry<CredentialKey, Arc<Entry>> for UntilExpiry {
         Some(entry.credential.remaining(self.0.now()))
     }
 }
+
+#[cfg(test)]
+mod tests;
