@@ -530,6 +530,29 @@ async fn p5_denial_deletes_the_shared_credential() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p5_denial_during_an_outage_of_the_tier_outlives_the_outage() {
+    let fleet = Fleet::new();
+    let replica = fleet.replica();
+    replica.get(HOST).await.unwrap();
+    let (_, denied) = fleet.entry();
+    fleet.advance(2 * HOUR).await;
+    fleet.tier.set_outage(Some(TierError::Unavailable));
+    fleet.source.fail(FailureClass::Denied);
+    replica.get(HOST).await.unwrap();
+    sleep(SECOND).await;
+    assert!(replica.get(HOST).await.is_err());
+    fleet.tier.set_outage(None);
+    assert_eq!(fleet.entry().1, denied, "the tier could not delete it");
+    fleet.source.then(Step::Token(12 * HOUR));
+    fleet.advance(MINUTE).await;
+    replica.get(HOST).await.unwrap();
+    assert_eq!(fleet.source.calls(), 3, "the source decided again");
+    assert_ne!(fleet.entry().1, denied);
+    fleet.replica().get(HOST).await.unwrap();
+    assert_eq!(fleet.source.calls(), 3, "a credential from after the denial is shared");
+}
+
+#[tokio::test(start_paused = true)]
 async fn note_that_is_not_known_counts_as_a_lease() {
     let fleet = Fleet::new();
     let (entry, owner) = (entry_name(&fleet).await, LeaseOwner::random());

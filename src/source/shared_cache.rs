@@ -22,7 +22,7 @@ use tracing::debug;
 use self::entry::Entry;
 use self::entry_key::EntryKeys;
 use self::key_ring::KeyRing;
-use self::lease::Lease;
+use self::lease::{Lease, is_denial};
 use self::metrics::Outcome;
 use self::note::Note;
 use self::search::{Search, Turn};
@@ -97,7 +97,7 @@ impl<S: CredentialSource> SharedCache<S> {
             }
             Turn::Alone => {
                 self.metrics.count(Outcome::Alone);
-                self.source.fetch(request).await
+                self.fetch_alone(request, &entry).await
             }
         }
     }
@@ -111,13 +111,28 @@ impl<S: CredentialSource> SharedCache<S> {
                 lease.store(self.values.seal(entry, credential)).await
             }
             Ok(_) => lease.release().await,
-            Err(failure) => lease.fail(failure).await,
+            Err(failure) => {
+                if is_denial(failure) {
+                    self.values.deny(entry);
+                }
+                lease.fail(failure).await
+            }
         };
         self.metrics.count(match (&result, is_stored) {
             (Err(_), _) => Outcome::Failed,
             (Ok(_), true) => Outcome::Stored,
             (Ok(_), false) => Outcome::NotStored,
         });
+        result
+    }
+
+    /// Calls the source without the entry's lease. Only a denial concerns the entry: its value must not be used any more.
+    async fn fetch_alone(&self, request: &FetchRequest, entry: &Entry) -> Result<Credential, FetchError> {
+        let result = self.source.fetch(request).await;
+        if result.as_ref().is_err_and(is_denial) {
+            self.values.deny(entry);
+            Lease { tier: &*self.tier, entry }.deny().await;
+        }
         result
     }
 

@@ -65,11 +65,19 @@ impl Lease<'_> {
         let (name, owner) = (&self.entry.name, &self.entry.owner);
         match (Note::of(failure), failure) {
             (Some(note), _) => _ = self.tier.fail(name, owner, note.to_text().as_bytes(), note.ttl()).await,
-            (None, FetchError::Upstream(UpstreamError { class, .. })) if class.revokes_credentials() => {
-                _ = self.tier.invalidate(name, None).await;
-            }
+            (None, failure) if is_denial(failure) => self.deny().await,
             (None, _) => _ = self.release().await,
         }
         false
     }
+
+    /// Deletes the value, whoever has the lease.
+    pub(super) async fn deny(&self) {
+        _ = self.tier.invalidate(&self.entry.name, None).await;
+    }
+}
+
+/// Returns whether no broker may use the entry's credential any more.
+pub(super) fn is_denial(failure: &FetchError) -> bool {
+    matches!(failure, FetchError::Upstream(UpstreamError { class, .. }) if class.revokes_credentials())
 }

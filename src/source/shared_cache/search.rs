@@ -75,10 +75,10 @@ impl Search<'_> {
     }
 
     /// Returns the `ETag` that the next question names, so that the tier does not return the value again. A value without one is deleted,
-    /// and so is one that the registry rejected.
+    /// and so is one that the registry rejected, or that outlived a denial.
     async fn pass_over(&self, sealed: &[u8], unusable: &Unusable) -> Result<Option<Vec<u8>>, TierError> {
         let etag = etag(sealed);
-        if etag.is_none() || matches!(unusable, Unusable::Rejected) {
+        if etag.is_none() || matches!(unusable, Unusable::Rejected | Unusable::Denied) {
             self.tier.invalidate(&self.entry.name, etag).await?;
             return Ok(None);
         }

@@ -1,12 +1,13 @@
 //! Values: seals credentials, and judges those of other brokers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use moka::sync::Cache;
 use tracing::warn;
 
 use super::entry::Entry;
+use super::entry_key::EntryName;
 use super::fault::Fault;
 use super::key_ring::KeyRing;
 use super::metrics::Metrics;
@@ -27,6 +28,9 @@ pub(super) const MIN_REMAINING: Duration = Duration::from_mins(15);
 const MAX_CLOCK_AHEAD: Duration = Duration::from_mins(5);
 /// Maximum number of identities whose unique ID is remembered.
 const MAX_MINTERS: u64 = 2_000;
+/// Maximum number of entries whose denial is remembered, and the time for it: longer than a credential lasts.
+const MAX_DENIED: u64 = 10_000;
+const DENIED_FOR: Duration = Duration::from_hours(13);
 
 /// Seals and opens values.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(super) struct Values {
     clock: Arc<dyn Clock>,
     /// The identity that minted this broker's own last credential of an entry's identity.
     minters: Cache<Box<str>, Minter>,
+    /// The time of the last denial of an entry's credential. The tier may not have learned of it.
+    denied: Cache<EntryName, SystemTime>,
     metrics: Metrics,
     log: LogThrottle,
 }
@@ -53,6 +59,8 @@ pub(super) enum Unusable {
     Faulty(Fault),
     /// The registry rejected it.
     Rejected,
+    /// It was issued before AWS denied another one.
+    Denied,
     /// It ends too soon for the request.
     TooShort,
     /// It does not outlast the credential that it is to replace.
@@ -62,7 +70,17 @@ pub(super) enum Unusable {
 impl Values {
     pub(super) fn new(keys: Arc<KeyRing>, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
         let minters = Cache::new(MAX_MINTERS);
-        Self { keys, clock, minters, metrics, log: LogThrottle::default() }
+        let denied = Cache::builder().max_capacity(MAX_DENIED).time_to_live(DENIED_FOR).build();
+        Self { keys, clock, minters, denied, metrics, log: LogThrottle::default() }
+    }
+
+    /// Notes that AWS denies an entry's credential: values from before are not used, also if the tier could not delete them (P5).
+    pub(super) fn deny(&self, entry: &Entry) {
+        self.denied.insert(entry.name.clone(), self.clock.now().wall);
+    }
+
+    fn is_denied(&self, entry: &Entry, credential: &Credential) -> bool {
+        self.denied.get(&entry.name).is_some_and(|at| credential.issued() <= at)
     }
 
     /// Seals a credential that the source has returned; `None` if it ends too soon to be shared.
@@ -84,6 +102,7 @@ impl Values {
     ) -> Result<Credential, Unusable> {
         let now = self.clock.now();
         match self.read(entry, sealed, now) {
+            Ok(credential) if self.is_denied(entry, &credential) => Err(Unusable::Denied),
             Ok(credential) => suffices(with_ttl(credential, ttl), request, now),
             Err(fault) => {
                 self.metrics.refused(fault);
