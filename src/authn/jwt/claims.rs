@@ -66,7 +66,7 @@ impl Claims {
     pub(super) fn into_caller(self, issuer: String, kept: ClaimNames) -> Result<TokenCaller, TokenRejected> {
         let (mut claims, mut room) = (BTreeMap::new(), MAX_CLAIM_BYTES);
         flatten(None, self.others, &mut claims, &mut room)?;
-        let digest = digest(&claims);
+        let digest = digest(&self.issuer, &claims);
         claims.retain(|name, _| kept.contains(name));
         let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires));
         Ok(TokenCaller { issuer, subject: self.subject, claims, kept, digest, expires })
@@ -94,10 +94,12 @@ impl Claims {
     }
 }
 
-/// Returns a digest of the claims, but for those that each renewal of a token changes.
-fn digest(claims: &BTreeMap<String, String>) -> ClaimsDigest {
+/// Returns a digest of the issuer and the claims, but for those that each renewal of a token changes. The issuer's name in the
+/// configuration may stand for another issuer after a restart, which puts kept credentials back.
+fn digest(issuer: &str, claims: &BTreeMap<String, String>) -> ClaimsDigest {
     let lasting = claims.iter().filter(|(name, _)| !RENEWED_CLAIMS.contains(&name.as_str()));
-    ClaimsDigest::of(lasting.flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]))
+    let lasting = lasting.flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
+    ClaimsDigest::of(std::iter::once(issuer.as_bytes()).chain(lasting))
 }
 
 fn take_text(claims: &mut ClaimObject, name: &str) -> Result<String, TokenRejected> {
@@ -156,4 +158,21 @@ fn flatten(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digest_differs_with_the_issuer_and_stays_when_a_token_is_renewed() {
+        let claims = |pairs: &[(&str, &str)]| -> BTreeMap<_, _> {
+            pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+        };
+        let (issuer, own) = ("https://a.example", claims(&[("ref", "main"), ("jti", "1")]));
+        let renewed = claims(&[("ref", "main"), ("jti", "2"), ("kubernetes.io.warnafter", "3")]);
+        assert_eq!(digest(issuer, &own), digest(issuer, &renewed));
+        assert_ne!(digest(issuer, &own), digest(issuer, &claims(&[("ref", "other"), ("jti", "1")])));
+        assert_ne!(digest(issuer, &own), digest("https://b.example", &own), "of another issuer");
+    }
 }
