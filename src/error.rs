@@ -331,7 +331,13 @@ impl BrokerError {
     /// Returns whether the error says nothing about the credential: another request for it may succeed at once.
     #[must_use]
     pub fn is_of_request(&self) -> bool {
-        matches!(self, Self::QueueFull { .. } | Self::ValidityUnsatisfiable { .. } | Self::Chain(_))
+        matches!(
+            self,
+            Self::QueueFull { .. }
+                | Self::ValidityUnsatisfiable { .. }
+                | Self::Chain(_)
+                | Self::CallerUnauthenticated { .. }
+        )
     }
 }
 

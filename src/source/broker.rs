@@ -169,6 +169,12 @@ impl ParentBroker {
                 Err(CallError::Local(error)) => return Try::Answered(Err(error)),
                 Err(CallError::Of(failure)) => failure,
             };
+            // With a proof there is no token of this broker's own.
+            if let Some(error) = request.proof.as_ref().and_then(|_| verdict::of_expired_token(&failure)) {
+                node.answered();
+                self.log_answer(&failure);
+                return Try::Answered(Err(error));
+            }
             match verdict::of(&self.name, (request.min_validity, &request.hops), &failure) {
                 Verdict::Answered(error) => {
                     node.answered();

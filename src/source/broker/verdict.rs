@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::client::Failure;
 use crate::credential::ParentName;
-use crate::error::{BrokerError, FailureClass, SourceName, UpstreamError};
+use crate::error::{AuthnCause, BrokerError, FailureClass, SourceName, UpstreamError};
 use crate::hops::{ChainProblem, Hops};
 use crate::source::FetchError;
 
@@ -50,6 +50,17 @@ fn of_request(asked: Duration, hops: &Hops, failure: &Failure) -> Option<FetchEr
         _ => return None,
     };
     Some(FetchError::OfRequest(Box::new(error)))
+}
+
+/// Returns the error of a caller's token that has expired at the parent: in the queue, or by the parent's clock. The caller may still
+/// have what is cached for it, and a new token brings a new answer.
+pub(super) fn of_expired_token(failure: &Failure) -> Option<FetchError> {
+    let cause = AuthnCause::TokenExpired;
+    let is_expired = failure.reason.as_deref() == Some("CALLER_UNAUTHENTICATED")
+        && failure.metadata.get("cause").is_some_and(|named| named == cause.as_str());
+    let problem = "bearer token has expired at the parent broker; call again with a new token";
+    let error = BrokerError::CallerUnauthenticated { problem, cause: Some(cause), retry_after: None };
+    is_expired.then(|| FetchError::OfRequest(Box::new(error)))
 }
 
 fn chain_problem(failure: &Failure) -> Option<ChainProblem> {
@@ -208,6 +219,18 @@ mod tests {
             Verdict::Answered(FetchError::OfRequest(error)) => assert_eq!(error.reason(), "VALIDITY_UNSATISFIABLE"),
             verdict => panic!("{verdict:?}"),
         }
+    }
+
+    #[test]
+    fn callers_expired_token_says_nothing_about_the_credential() {
+        let refused = |cause: &str| Failure {
+            metadata: [("cause".to_owned(), cause.to_owned())].into(),
+            ..failure(Code::Unauthenticated, "CALLER_UNAUTHENTICATED", None)
+        };
+        let error = of_expired_token(&refused("TOKEN_EXPIRED")).map(BrokerError::from).unwrap();
+        assert!(error.is_of_request() && error.reason() == "CALLER_UNAUTHENTICATED", "{error:?}");
+        assert!(of_expired_token(&refused("TOKENS_NOT_ACCEPTED")).is_none());
+        assert!(of_expired_token(&failure(Code::PermissionDenied, "CALLER_NOT_ALLOWED", None)).is_none());
     }
 
     #[test]
