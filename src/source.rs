@@ -2,8 +2,9 @@
 //!
 //! A source fetches one credential over the network. It neither caches nor coalesces: the cache does both, and calls a source only
 //! on a miss or for a refresh. A layer is a source around another source. The module `app` composes the layers:
-//! `cache <- Verified(IdentityTokens(Instrumented(AdmissionControl(Measured(Aws)))))`. The settings may leave out the first two. With
-//! parents, `Route` chooses among this stack and one for each parent, `Instrumented(AdmissionControl(Measured(ParentBroker)))`.
+//! `cache <- Verified(IdentityTokens(Instrumented(SharedCache(AdmissionControl(Measured(Aws))))))`. The settings may leave out the first
+//! two and `SharedCache`. With parents, `Route` chooses among this stack and one for each parent,
+//! `Instrumented(AdmissionControl(Measured(ParentBroker)))`.
 
 use std::fmt::Debug;
 use std::future::Future;
