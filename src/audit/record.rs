@@ -111,9 +111,9 @@ pub struct Unauthenticated<'a> {
     pub outcome: Outcome,
     /// Address, network or user that the connection comes from.
     pub origin: String,
-    /// The child broker that forwarded a caller, by its client certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub via: Option<String>,
+    /// The child broker that forwarded a caller, by its client certificate, or none. It is a list as in [`Record`]: readers know one shape.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub via: Vec<String>,
     /// The proof that failed.
     pub proof: Proof,
     /// Why it failed.

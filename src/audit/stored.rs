@@ -63,3 +63,24 @@ impl StoredRecord {
         self.operation.is_none() && matches!(self.outcome.as_str(), "released" | "observed")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Outcome, Proof, Unauthenticated};
+    use super::*;
+
+    #[test]
+    fn record_of_a_refused_forwarded_caller_can_be_read() {
+        let written = Unauthenticated {
+            request_id: Some("id".into()),
+            trace_id: None,
+            outcome: Outcome::Unauthenticated,
+            origin: "192.0.2.1".into(),
+            via: vec!["spiffe://a.example/node/n1".into()],
+            proof: Proof::Forwarded,
+            reason: "expired",
+        };
+        let read: StoredRecord = serde_json::from_str(&serde_json::to_string(&written).unwrap()).unwrap();
+        assert_eq!((read.outcome.as_str(), read.via), ("unauthenticated", written.via));
+    }
+}

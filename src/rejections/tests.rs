@@ -53,7 +53,7 @@ impl Recorded {
                 trace_id: None,
                 outcome: Outcome::Unauthenticated,
                 origin: "one".into(),
-                via: None,
+                via: Vec::new(),
                 proof: Proof::None,
                 reason: "",
             };

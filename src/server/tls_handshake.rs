@@ -123,7 +123,7 @@ impl TlsHandshake {
             trace_id: None,
             outcome: Outcome::Unauthenticated,
             origin: from.to_string(),
-            via: None,
+            via: Vec::new(),
             proof: Proof::Certificate,
             reason,
         };

@@ -138,7 +138,7 @@ impl EcrApi {
             trace_id: trace.map(|trace| trace.to_string()),
             outcome: Outcome::Unauthenticated,
             origin: Origin::AwsApi.to_string(),
-            via: None,
+            via: Vec::new(),
             proof: Proof::Secret,
             reason,
         };

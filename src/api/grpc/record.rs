@@ -38,7 +38,7 @@ fn audit(reason: &str, admitted: &Admitted, call: &Call) {
         trace_id: call.trace.map(|trace| trace.to_string()),
         outcome: Outcome::Unauthenticated,
         origin: call.origin.to_string(),
-        via: call.child.as_ref().map(ToString::to_string),
+        via: call.child.iter().map(ToString::to_string).collect(),
         proof: call.proof,
         reason,
     };
