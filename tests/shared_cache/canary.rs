@@ -1,13 +1,13 @@
 //! Canary: no secret in what the server sees and keeps, nor in what the broker writes about it.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::fleet::{Fleet, ask, write_secret};
 use super::program::{Logs, Server, program, run};
 use super::store::with_each;
 use super::support::host;
 
-const PASSWORD: &str = "password-of-the-shared-cache";
+pub(crate) const PASSWORD: &str = "password-of-the-shared-cache";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_reaches_the_server_or_the_log() {
@@ -54,12 +54,7 @@ async fn no_secret_reaches_the_server_or_the_log() {
         seen.until("EVALSHA", 2);
         monitor.kill().unwrap();
         monitor.wait().unwrap();
-        let mut dumps = Vec::new();
-        for name in keys_of(store.port) {
-            dumps.extend(dump(store.port, &name));
-        }
-        assert!(dumps.len() > 500, "there is a value");
-        let (monitored, dumped) = (seen.text(), String::from_utf8_lossy(&dumps).into_owned());
+        let (monitored, dumped) = (seen.text(), dumps(store.port));
         for secret in &secrets {
             assert!(!monitored.contains(secret), "{secret} in MONITOR");
             assert!(!dumped.contains(secret), "{secret} in a dump");
@@ -73,22 +68,23 @@ async fn no_secret_reaches_the_server_or_the_log() {
     .await;
 }
 
-fn cli(port: u16) -> Command {
+pub(crate) fn cli(port: u16) -> Command {
     let mut command = Command::new("redis-cli");
     command.args(["-p", &port.to_string(), "-a", PASSWORD, "--no-auth-warning"]);
     command
 }
 
-fn monitor(port: u16) -> Option<std::process::Child> {
-    cli(port).arg("monitor").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().ok()
+/// Follows all commands that the server gets; `None` without the program for it.
+pub(crate) fn monitor(port: u16) -> Option<Child> {
+    cli(port).arg("monitor").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()
 }
 
-fn keys_of(port: u16) -> Vec<String> {
-    let output = cli(port).args(["keys", "*"]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-}
-
-fn dump(port: u16, name: &str) -> Vec<u8> {
-    [cli(port).args(["get", name]).output().unwrap().stdout, cli(port).args(["dump", name]).output().unwrap().stdout]
-        .concat()
+/// Returns everything that the server has, as values and as dumps.
+pub(crate) fn dumps(port: u16) -> String {
+    let printed = |arguments: &[&str]| cli(port).args(arguments).output().unwrap().stdout;
+    let names = String::from_utf8(printed(&["keys", "*"])).unwrap();
+    let of = |name| [printed(&["get", name]), printed(&["dump", name])].concat();
+    let dumps: Vec<_> = names.lines().flat_map(of).collect();
+    assert!(dumps.len() > 500, "there is a value");
+    String::from_utf8_lossy(&dumps).into_owned()
 }

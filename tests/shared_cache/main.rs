@@ -13,15 +13,22 @@
 
 #[path = "../certificates/mod.rs"]
 mod certificates;
+#[path = "../collector/mod.rs"]
+mod collector;
 #[path = "../program/mod.rs"]
 mod program;
+#[path = "../secrets/mod.rs"]
+mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../tokens/mod.rs"]
+mod tokens;
 
 mod attacks;
 mod canary;
 mod fills;
 mod fleet;
+mod job_canary;
 mod outages;
 mod programs;
 mod store;
