@@ -107,10 +107,12 @@ impl Index {
         lock(&self.0).by_end.has(is_usable)
     }
 
-    /// Returns the number of credentials of a single caller, and of all single callers.
+    /// Returns the number of credentials of a single caller, and of all single callers. Tokens of one subject with different claims
+    /// are one caller: a job could otherwise take the places of all others by new claims.
     pub(super) fn counts(&self, caller: &Principal) -> (usize, usize) {
         let state = lock(&self.0);
-        (state.of_callers.get(caller).map_or(0, |part| part.count), state.of_callers_count)
+        let own = state.of_callers.iter().filter(|(other, _)| other.subject() == caller.subject());
+        (own.map(|(_, part)| part.count).sum(), state.of_callers_count)
     }
 
     /// Returns the number of all credentials.

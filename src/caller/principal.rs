@@ -69,6 +69,12 @@ impl Principal {
         matches!(self, Self::Exact(_))
     }
 
+    /// Returns the principal without the digest of the rest of its caller.
+    #[must_use]
+    pub fn subject(&self) -> &Self {
+        if let Self::Exact(exact) = self { &exact.principal } else { self }
+    }
+
     /// Returns whether the principal calls from the broker's own host.
     #[must_use]
     pub fn is_local(&self) -> bool {

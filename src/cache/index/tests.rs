@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::cache::entry::Uses;
+use crate::caller::ClaimsDigest;
 use crate::credential::{Credential, SourceName};
 use crate::moment::Moment;
 
@@ -55,6 +56,19 @@ fn walk_looks_only_at_entries_of_its_scope_up_to_the_limit() {
     let (hosts, seen) = walk(&index, &all, 10);
     assert_eq!((hosts, seen), ((0..10).map(|account| host(account, "us-east-1")).collect(), 10));
     assert_eq!(walk(&index, &Scope { has_group: &|_, _| false, ..all }, 10).1, 0);
+}
+
+#[test]
+fn tokens_of_one_subject_with_different_claims_count_as_one_caller() {
+    let index = Index::default();
+    let token = |subject: &str| Principal::Token { issuer: "blue".into(), subject: subject.into() };
+    let exact = |subject, claims: &str| Principal::exact(token(subject), ClaimsDigest::of([claims.as_bytes()]));
+    let of = |caller| CredentialKey { caller: Some(caller), ..key(&host(1, "eu-central-1"), "default", None) };
+    for claims in ["run=1", "run=2", "run=3"] {
+        index.insert(&of(exact("ci", claims)), &entry(None));
+    }
+    index.insert(&of(exact("cd", "run=1")), &entry(None));
+    assert_eq!((index.counts(&exact("ci", "run=4")), index.counts(&exact("cd", "run=4"))), ((3, 4), (1, 4)));
 }
 
 /// moka's eviction listener takes the lock of the index during hits.
