@@ -11,6 +11,7 @@ use ecr_broker::cache::{CacheStatus, Lookup, Settings};
 use ecr_broker::caller::{Caller, Principal};
 use ecr_broker::credential::CredentialKey;
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamError};
+use ecr_broker::hops::ChainProblem;
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::source::SourceStatus;
 use proptest::prelude::*;
@@ -303,6 +304,24 @@ async fn p4_read_past_the_refresh_time_starts_one_background_refresh() {
     let refreshed = test.cache.get(lookup(HOST)).await.unwrap();
     assert_eq!((refreshed.credential.password().expose(), refreshed.status), ("password-2", CacheStatus::Hit));
     assert_eq!(test.source.calls(), 2);
+}
+
+#[tokio::test]
+async fn p4_refresh_that_a_source_refuses_is_not_repeated_at_each_hit() {
+    let test = TestCache::new();
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.source.then(Step::Refuse(BrokerError::Chain(ChainProblem::TooLong)));
+    test.clock.advance(2 * HOUR);
+    for _ in 0..10 {
+        test.cache.get(lookup(HOST)).await.unwrap();
+        test.cache.wait_for_fetches(HOUR).await;
+    }
+    assert_eq!(test.source.calls(), 2);
+    test.clock.advance(MINUTE);
+    test.source.then(Step::Token(12 * HOUR));
+    test.cache.get(lookup(HOST)).await.unwrap();
+    test.cache.wait_for_fetches(HOUR).await;
+    assert_eq!(test.source.calls(), 3);
 }
 
 #[tokio::test]

@@ -14,11 +14,15 @@ use super::lookup::Lookup;
 use super::shared::Shared;
 use crate::credential::{Credential, CredentialId, CredentialKey};
 use crate::error::{BrokerError, FailureClass};
+use crate::jitter;
 use crate::source::span::{FetchSpan, record_failure};
 use crate::source::{FetchProgress, FetchRequest};
 
 /// Time that a fetch gets beyond the source's budget, so that the source reports its own timeout first.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Delay of the next refresh after the source refused the request that caused one.
+const REFUSED_REFRESH_DELAY: Duration = Duration::from_secs(30);
 
 /// Fetches credentials from the source and keeps the results.
 #[derive(Debug, Clone)]
@@ -155,6 +159,8 @@ impl Fetcher {
             Err(error) if error.is_of_request() => {
                 if let BrokerError::QueueFull { .. } = error {
                     self.shared.metrics.queue_full();
+                } else if let Some(entry) = &refreshed {
+                    self.postpone_refresh(key, entry).await;
                 }
                 return Err(error);
             }
@@ -162,6 +168,12 @@ impl Fetcher {
         };
         self.shared.subscriptions.notify(key);
         kept
+    }
+
+    /// Delays the next refresh after a refusal of one request. Otherwise each hit with the same request would start a refresh.
+    async fn postpone_refresh(&self, key: &CredentialKey, entry: &Arc<Entry>) {
+        let postponed = entry.postponed(self.shared.now(), jitter::around(REFUSED_REFRESH_DELAY), entry.is_stale());
+        self.shared.store.swap(key, entry, postponed).await;
     }
 
     async fn keep_credential(

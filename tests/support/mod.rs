@@ -28,7 +28,7 @@ use ecr_broker::caller::Caller;
 use ecr_broker::clock::Clock;
 use ecr_broker::config::{AwsApi, Config, Sources};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName, USERNAME};
-use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
+use ecr_broker::error::{BrokerError, FailureClass, SourceName, UpstreamError};
 use ecr_broker::hops::{Hops, InstanceId};
 use ecr_broker::limits::{self, LimitHits, Limits};
 use ecr_broker::metrics::{self, Exposition};
@@ -99,6 +99,8 @@ pub enum Step {
         age: Duration,
         remaining: Duration,
     },
+    /// Refuses the request alone, as a parent broker does.
+    Refuse(BrokerError),
     /// Fails without a call.
     QueueFull(Duration),
     Panic,
@@ -213,6 +215,7 @@ impl ScriptedSource {
             Step::SameToken(lifetime) => Ok(self.credential(0, lifetime)),
             Step::AgedToken { age, remaining } => Ok(self.aged_credential(number, age, remaining)),
             Step::Fail(failure) => Err(failure.into()),
+            Step::Refuse(error) => Err(FetchError::OfRequest(Box::new(error))),
             Step::QueueFull(retry_after) => Err(FetchError::QueueFull { retry_after }),
             Step::Panic => panic!("as scripted"),
         }
