@@ -41,6 +41,9 @@ mod watches;
 pub use self::settings::{Fallback, Settings, profiles_of};
 pub use self::watches::{Metrics as WatchMetrics, WatchDriver};
 
+/// Delay until the next refresh after an answer of a parent that could not refresh the credential itself.
+const STALE_RETRY_DELAY: Duration = Duration::from_secs(5);
+
 /// Time limit of a fetch over all addresses. It is below the 30 s of a broker's calls, so that a parent that hangs is found out.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time of a fetch beside its calls, so that this source reports its own timeout first.
@@ -213,7 +216,9 @@ impl ParentBroker {
         let times = CallTimes { sent, received: self.clock.now() };
         if answer::is_stale(&answer, request.replaces.as_ref().map(|one| one.id())) {
             // The parent's own refresh failed. It does not say why; most often AWS does not answer.
-            return Err(CallError::Local(UpstreamError::new(self.source(), FailureClass::Unavailable).into()));
+            // Nor would a retry at once help: the parent waits for its own backoff.
+            let failure = UpstreamError::new(self.source(), FailureClass::Unavailable);
+            return Err(CallError::Local(UpstreamError { retry_after: Some(STALE_RETRY_DELAY), ..failure }.into()));
         }
         answer::credential(self.source(), &request.key, answer, times).map_err(|why| {
             warn!(parent = %self.name, why, "parent's answer refused");
