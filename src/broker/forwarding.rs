@@ -23,11 +23,15 @@ impl Forwarding {
     /// Returns the key of the credential that a caller gets. Where a parent decides about each caller, the key holds all that it may
     /// decide by: what it gave one caller is not another's.
     pub(super) fn key(&self, key: CredentialKey, context: &RequestContext) -> CredentialKey {
-        let parent = self.0.iter().find(|parent| parent.covers(&key));
-        if !parent.is_some_and(|parent| parent.forward_callers) {
+        if !self.is_by_caller(&key) {
             return key;
         }
         CredentialKey { caller: Some(context.exact_principal()), ..key }
+    }
+
+    /// Returns whether a parent decides about each caller that asks for the key.
+    pub(super) fn is_by_caller(&self, key: &CredentialKey) -> bool {
+        self.0.iter().find(|parent| parent.covers(key)).is_some_and(|parent| parent.forward_callers)
     }
 }
 
@@ -91,6 +95,7 @@ mod tests {
         assert_ne!(own(&one), own(&context("jwt:blue:cd", "node=1")));
         assert_ne!(own(&one), own(&context("via dns:a.example jwt:blue:ci", "node=1")));
         assert_eq!(forwarding.key(private(), &one), private(), "the first parent that covers it does not forward");
+        assert!(forwarding.is_by_caller(&public()) && !forwarding.is_by_caller(&private()));
         let none = Forwarding::new(vec![parent("a", RegistryPattern::Public, false)]);
         assert_eq!((none.key(public(), &one), none.principal(&one.caller)), (public(), one.caller.principal()));
     }

@@ -63,13 +63,14 @@ impl Broker {
         }
     }
 
-    fn warm_keys(&self, registry: &Registry) -> impl Iterator<Item = CredentialKey> {
+    fn warm_keys(&self, registry: &Registry) -> Vec<CredentialKey> {
         let key = |profile| CredentialKey { registry: registry.clone(), profile, caller: None };
-        self.warm_profiles(registry).into_iter().map(key)
+        // Keys of single callers are left out, because the callers are not known in advance.
+        let is_shared = |key: &CredentialKey| !self.authorizer.forwarding().is_by_caller(key);
+        self.warm_profiles(registry).into_iter().map(key).filter(is_shared).collect()
     }
 
-    /// Returns the profiles whose credentials for a registry are kept warm. Leaves out profiles with one credential per caller: the
-    /// callers are not known in advance.
+    /// Returns the profiles whose credentials for a registry are kept warm. Leaves out profiles with one credential per caller.
     fn warm_profiles(&self, registry: &Registry) -> Vec<ProfileName> {
         let profiles = self.authorizer.profiles();
         let is_shared = |name: &ProfileName| profiles.find(name).is_none_or(|profile| !profile.is_per_caller());
