@@ -9,7 +9,7 @@ use super::store::{Kind, Store, free_port, with_each};
 use super::support::host;
 
 /// As `docs/shared-cache.md` names them.
-const ACL: &str = "~ecr-broker:1:* resetchannels -@all +get +set +del +pttl +pexpire +eval +evalsha";
+const ACL: &str = "~ecr-broker:1:* resetchannels -@all +get +set +del +pttl +pexpire +eval +evalsha +asking";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn user_with_the_least_rights_over_mutual_tls_can_do_all() {
