@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
 use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
+use ecr_broker::hops::Hops;
 use ecr_broker::metrics::Registry;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::source::shared_cache::entry_key::{EntryKeys, EntryName, EntryParts};
@@ -175,6 +176,7 @@ fuzz_target!(|data: &[u8]| {
         requester: None,
         proof: None,
         request_id: RequestId::random(),
+        hops: Hops::default(),
         parent_span: None,
         // Too soon for a second question about a note.
         deadline: Instant::now() + Duration::from_millis(20),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
+use ecr_broker::hops::Hops;
 use ecr_broker::metrics::Registry;
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::proxy::Proxies;
@@ -126,6 +127,7 @@ fuzz_target!(|data: &[u8]| {
         requester: None,
         proof: None,
         request_id: RequestId::random(),
+        hops: Hops::default(),
         parent_span: None,
         deadline: Instant::now() + Duration::from_secs(60),
         progress: FetchProgress::default(),

@@ -70,7 +70,8 @@ impl Broker {
 fn issuer(file: &Path, keys: &str) -> String {
     fs::write(file, keys).unwrap();
     format!(
-        "[[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = {file:?}\n"
+        "[[authentication.jwt]]\nname = \"blue\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks_file = \"{}\"\n",
+        file.display()
     )
 }
 
@@ -91,15 +92,17 @@ impl Scene {
         write_secret(&file("password"), PASSWORD);
         let (certificate, key) = server.write(own.path(), "server");
         let fleet = Fleet::with(&format!(
-            "url = \"{url}\"\ntimeout = \"500ms\"\npassword_file = {password:?}\n\
-             {audit}[server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
-             [authentication]\nclient_ca = {{ \"a.example\" = {ca:?} }}\n{issuer}\
+            "url = \"{url}\"\ntimeout = \"500ms\"\npassword_file = \"{password}\"\n\
+             {audit}[server.tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n\
+             [authentication]\nclient_ca = {{ \"a.example\" = \"{ca}\" }}\n{issuer}\
              [[grants]]\nid = \"pods\"\ncallers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\", via = \"spiffe://a.example/node/*\", \
              via_claim = \"kubernetes.io.node.name\" }}]\n{EVERYTHING}\n",
             url = store.url(),
-            password = file("password"),
+            password = file("password").display(),
+            certificate = certificate.display(),
+            key = key.display(),
             audit = audit(&written.path().join("parent.jsonl")),
-            ca = ca.file,
+            ca = ca.file.display(),
             issuer = issuer(&file("parent.jwks"), &signers[0].jwks()),
         ))
         .await;
@@ -108,13 +111,15 @@ impl Scene {
         let (certificate, key) = node.write(own.path(), "node");
         let [known, unknown] = signers.each_ref().map(|signer| signer.jwk(""));
         let config = format!(
-            "{audit}{issuer}[[parents]]\nname = \"central\"\naddresses = [{address:?}]\ntls_ca = {ca:?}\n\
-             tls_cert = {certificate:?}\ntls_key = {key:?}\n{EVERYTHING}\nforward_callers = true\n\
+            "{audit}{issuer}[[parents]]\nname = \"central\"\naddresses = [{address:?}]\ntls_ca = \"{ca}\"\n\
+             tls_cert = \"{certificate}\"\ntls_key = \"{key}\"\n{EVERYTHING}\nforward_callers = true\n\
              [[grants]]\nid = \"own\"\ncallers = [{{ jwt = \"blue\", subject = \"{SUBJECT}\" }}]\n{EVERYTHING}\n",
             audit = audit(&written.path().join("child.jsonl")),
             issuer = issuer(&file("child.jwks"), &format!("{{\"keys\":[{known},{unknown}]}}")),
             address = parent.server.address.replace("grpcs://127.0.0.1", "https://localhost"),
-            ca = ca.file,
+            ca = ca.file.display(),
+            certificate = certificate.display(),
+            key = key.display(),
         );
         fs::write(file("child.toml"), config).unwrap();
         let child = Broker::start("child", &file("child.toml"), written.path(), collector);

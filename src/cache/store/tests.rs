@@ -1,5 +1,3 @@
-use std::time::SystemTime;
-
 use super::*;
 use crate::cache::entry::Uses;
 use crate::clock::SystemClock;
@@ -8,7 +6,7 @@ use crate::metrics::Registry;
 
 fn entry(password: &str) -> Entry {
     let now = SystemClock::new().now();
-    let expires = SystemTime::now() + Duration::from_hours(12);
+    let expires = now.wall + Duration::from_hours(12);
     let credential = Credential::new(SourceName::Aws, "AWS", password, now.wall, expires, now).unwrap();
     Entry::new(credential, Duration::from_hours(1), Uses::default())
 }
