@@ -172,7 +172,7 @@ impl ParentBroker {
                 Err(CallError::Local(error)) => return Try::Answered(Err(error)),
                 Err(CallError::Of(failure)) => failure,
             };
-            // With a proof there is no token of this broker's own.
+            // A request with a proof carries no token of this broker.
             if let Some(error) = request.proof.as_ref().and_then(|_| verdict::of_expired_token(&failure)) {
                 node.answered();
                 self.log_answer(&failure);

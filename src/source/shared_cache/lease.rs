@@ -71,7 +71,7 @@ impl Lease<'_> {
         false
     }
 
-    /// Deletes the value, whoever has the lease.
+    /// Deletes the value, whichever broker has the lease.
     pub(super) async fn deny(&self) {
         _ = self.tier.invalidate(&self.entry.name, None).await;
     }

@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use super::entry_key::EntryName;
 use crate::source::SourceFuture;
 
-/// Lifetime of a lease. After the death of its owner another broker has it that soon.
+/// Lifetime of a lease. Another broker can take it this long after its owner has died.
 pub const LEASE_TTL: Duration = Duration::from_secs(3);
 /// Longest value that is stored or read. A token has 5 KB today, and at most 64 KB.
 pub const MAX_VALUE_BYTES: usize = 128 * 1024;
