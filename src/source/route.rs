@@ -4,6 +4,7 @@
 //! answers is final: a denial must not be repeated elsewhere.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -28,14 +29,16 @@ pub struct Route {
 struct Parent {
     settings: Settings,
     source: Arc<dyn CredentialSource>,
+    /// Whether the last call found the parent unreachable.
+    is_unreachable: AtomicBool,
 }
 
 impl Route {
     /// Routes to `parents`, in this order, and to `aws`.
     #[must_use]
     pub fn new(parents: Vec<(Settings, Arc<dyn CredentialSource>)>, aws: Option<Arc<dyn CredentialSource>>) -> Self {
-        let parents = parents.into_iter().map(|(settings, source)| Parent { settings, source }).collect();
-        Self { parents, aws }
+        let parent = |(settings, source)| Parent { settings, source, is_unreachable: AtomicBool::default() };
+        Self { parents: parents.into_iter().map(parent).collect(), aws }
     }
 
     async fn fetch_routed(&self, request: &FetchRequest) -> Result<Credential, FetchError> {
@@ -64,15 +67,27 @@ impl Parent {
         aws: Option<&Arc<dyn CredentialSource>>,
     ) -> Result<Credential, FetchError> {
         let result = self.source.fetch(request).await;
-        let aws = aws.filter(|_| self.settings.fallback == Fallback::Aws);
-        match (&result, aws) {
-            (Err(FetchError::Upstream(failure)), Some(aws)) if failure.is_unreachable_parent() => {
+        let is_unreachable = self.found_unreachable(&result);
+        match aws.filter(|_| is_unreachable && self.settings.fallback == Fallback::Aws) {
+            Some(aws) => {
                 let (parent, registry) = (&self.settings.name, request.key.registry.host());
                 info!(%parent, registry, request_id = %request.request_id, "parent unreachable, AWS asked instead");
                 aws.fetch(request).await
             }
-            _ => result,
+            None => result,
         }
+    }
+
+    /// Returns whether the parent is unreachable, as of this call. The queue to a parent that hangs is soon full: then the parent is
+    /// not asked, and what the last call found still counts.
+    fn found_unreachable(&self, result: &Result<Credential, FetchError>) -> bool {
+        let is_unreachable = match result {
+            Err(FetchError::QueueFull { .. }) => return self.is_unreachable.load(Ordering::Relaxed),
+            Err(FetchError::Upstream(failure)) => failure.is_unreachable_parent(),
+            _ => false,
+        };
+        self.is_unreachable.store(is_unreachable, Ordering::Relaxed);
+        is_unreachable
     }
 
     /// Returns the longest time of a fetch, with that of AWS after it.

@@ -155,6 +155,22 @@ async fn aws_is_asked_instead_only_where_configured_and_without_an_answer() {
 }
 
 #[tokio::test]
+async fn aws_is_asked_while_the_queue_to_an_unreachable_parent_is_full() {
+    let (parent, aws) =
+        (Failing::new(parent_name("a"), SourceStatus::Ready), Failing::new(SourceName::Aws, SourceStatus::Ready));
+    let settings = settings("a", vec![RegistryPattern::Public], &["default"], Fallback::Aws);
+    let route = Route::new(vec![(settings, parent.clone())], Some(aws.clone()));
+    let full = || FetchError::QueueFull { retry_after: Duration::ZERO };
+    let denied = UpstreamError::new(parent_name("a"), FailureClass::ParentDenied);
+    let unanswered = || FetchError::Upstream(UpstreamError::unanswered(parent_name("a")));
+    for (failure, asked) in [(unanswered(), 1), (full(), 2), (full(), 3), (denied.into(), 3), (full(), 3)] {
+        *lock(&parent.failure) = failure.clone();
+        route.fetch(&request("public.ecr.aws", "default")).await.unwrap_err();
+        assert_eq!(*lock(&aws.calls), asked, "{failure:?}");
+    }
+}
+
+#[tokio::test]
 async fn registry_that_no_source_serves_is_a_mistake_of_the_configuration() {
     let parent = Failing::new(parent_name("a"), SourceStatus::Ready);
     let settings = settings("a", vec![RegistryPattern::Public], &["default"], Fallback::None);
