@@ -23,6 +23,19 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
             reader.report_file(&format!("parent {:?}: {problem}", parent.name.as_str()));
         }
     }
+    for key in without_effect(config) {
+        reader.report_file(&format!("{key}: the parents serve every registry, and it is for AWS alone; remove it"));
+    }
+}
+
+/// Returns the settings around AWS of a broker that never asks it.
+fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
+    let for_aws = [
+        ("shared_cache", config.shared_cache.is_some()),
+        ("cache.token_scope", config.token_scope == TokenScope::Identity),
+    ];
+    let only_parents = !config.needs_aws();
+    for_aws.into_iter().filter(move |(_, is_set)| only_parents && *is_set).map(|(key, _)| key)
 }
 
 /// AWS cannot serve a profile that only the parent knows.
@@ -107,6 +120,16 @@ mod tests {
         assert!(load(text).is_ok());
         let problems = problems(&format!("{text}[cache]\ntoken_scope = \"identity\"\n"));
         assert!(problems.len() == 1 && problems[0].contains("would share what the parent gives"), "{problems:?}");
+    }
+
+    #[test]
+    fn settings_for_aws_are_mistakes_where_parents_serve_everything() {
+        let all = parent("a", "https://a", "{ accounts = [\"*\"], regions = [\"*\"] }, { public = true }");
+        let scope = "[cache]\ntoken_scope = \"identity\"\n";
+        let problems = problems(&format!("{all}{scope}"));
+        assert!(problems.len() == 1 && problems[0].contains("cache.token_scope: the parents serve"), "{problems:?}");
+        let some = parent("a", "https://a", "{ public = true }");
+        assert!(load(&format!("{some}{scope}")).is_ok());
     }
 
     #[test]
