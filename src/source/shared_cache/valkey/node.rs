@@ -141,10 +141,17 @@ impl Condition {
 
 impl Shared {
     /// Returns the link, once there is one.
+    ///
+    /// An operation that waits in vain opens the breaker, so that the next one does not wait, too: Sentinels are asked one after the
+    /// other. The connection that is then made closes it.
     async fn link(&self, deadline: Instant) -> Result<(Link, u64), Fault> {
+        let is_connecting = |state: &State| matches!(state, State::Connecting);
         let mut conditions = self.condition.subscribe();
-        let known = conditions.wait_for(|condition| !matches!(condition.state, State::Connecting));
-        let known = timeout_at(deadline, known).await.map_err(|_| FaultClass::Timeout)?;
+        let known = conditions.wait_for(|condition| !is_connecting(&condition.state));
+        let Ok(known) = timeout_at(deadline, known).await else {
+            self.change(is_connecting, &State::Open, Some(FaultClass::Timeout));
+            return Err(FaultClass::Timeout.into());
+        };
         match known.map(|condition| condition.state.clone()) {
             Ok(State::Connected(link, number)) => Ok((link, number)),
             _ => Err(Fault::Open),

@@ -145,6 +145,18 @@ async fn server_that_does_not_answer_costs_one_time_limit() {
 }
 
 #[tokio::test]
+async fn only_the_first_operation_waits_for_a_server_that_does_not_greet() {
+    let server = Server::start(|_| None).await;
+    let servers = Servers::Standalone(server.address.clone());
+    let valkey = Valkey::start(settings(servers, Duration::from_millis(20)), &mut Registry::default());
+    assert_eq!(lease(&valkey).await, Err(TierError::Unavailable));
+    assert_eq!(lease(&valkey).await, Err(TierError::BreakerOpen));
+    server.answer_by(working(leased));
+    until(&valkey, NodeState::Connected).await;
+    assert_eq!(lease(&valkey).await, Ok(TierAnswer::Leased));
+}
+
+#[tokio::test]
 async fn refused_connection_opens_the_breaker_until_a_server_listens() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = Address::Tcp { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
