@@ -143,7 +143,7 @@ impl Fingerprint {
                 token_file,
                 registries,
                 profiles,
-                fallback: _,
+                fallback,
                 forward_callers,
             } = parent;
             hasher.field("name", name.as_str());
@@ -157,6 +157,8 @@ impl Fingerprint {
                 hasher.optional(name, path.map(|path| path.to_string_lossy()).as_deref());
             }
             hasher.flag("forward_callers", *forward_callers);
+            // Without the fallback a parent decides about what AWS gave before.
+            hasher.flag("fallback", *fallback == broker::Fallback::Aws);
             for registry in registries {
                 hasher.registry(registry);
             }
@@ -263,7 +265,7 @@ mod tests {
             fallback: broker::Fallback::None,
             forward_callers: false,
         };
-        let changes: [fn(&mut broker::Settings); 9] = [
+        let changes: [fn(&mut broker::Settings); 10] = [
             |_| (),
             |one| one.name = "other".parse().expect("a name"),
             |one| one.addresses[0] = "https://b".parse().expect("an address"),
@@ -273,6 +275,7 @@ mod tests {
             |one| one.registries.push(RegistryPattern::every_private()),
             |one| one.profiles.push("far".into()),
             |one| one.forward_callers = true,
+            |one| one.fallback = broker::Fallback::Aws,
         ];
         let own = Fingerprint::from_bytes([1; 32]);
         let of = |change: &fn(&mut broker::Settings)| {
@@ -281,7 +284,7 @@ mod tests {
             own.with_parents(&[parent]).0
         };
         let different: std::collections::BTreeSet<_> = changes.iter().map(of).chain([own.0]).collect();
-        assert_eq!((different.len(), own.with_parents(&[])), (10, own));
+        assert_eq!((different.len(), own.with_parents(&[])), (11, own));
     }
 
     #[test]
