@@ -11,6 +11,7 @@ use bytes::Bytes;
 use data_encoding::BASE64_NOPAD;
 use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{CredentialKey, ProfileName};
+use ecr_broker::hops::{Hops, InstanceId};
 use ecr_broker::policy::RegistryPattern;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::source::broker::{Fallback, ParentBroker, Settings};
@@ -45,7 +46,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         fallback: Fallback::None,
         forward_callers: false,
     };
-    let parent = runtime.block_on(async { ParentBroker::new(&settings, Arc::new(SystemClock::new())) });
+    let parent =
+        runtime.block_on(async { ParentBroker::new(&settings, InstanceId::random(), Arc::new(SystemClock::new())) });
     World { runtime, parent, answer }
 });
 
@@ -103,6 +105,7 @@ fuzz_target!(|data: &[u8]| {
         requester: None,
         proof: None,
         request_id: RequestId::random(),
+        hops: Hops::default(),
         parent_span: None,
         deadline: Instant::now() + Duration::from_secs(60),
         progress: FetchProgress::default(),
