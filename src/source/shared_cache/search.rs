@@ -55,21 +55,23 @@ impl Search<'_> {
                     Err(unusable) => {
                         refused += 1;
                         known = self.pass_over(&sealed, &unusable).await?;
+                        continue;
                     }
                 },
                 TierAnswer::Leased => return Ok(Turn::Leased),
-                TierAnswer::Failed { note, .. } if let Some(note) = Note::parse(&note) => {
-                    return Ok(Turn::PeerFailed(note));
-                }
-                TierAnswer::Held { .. } | TierAnswer::Failed { .. } => {
-                    let next = Instant::now() + jitter::around(pause);
-                    if next >= give_up {
-                        break;
+                TierAnswer::Failed { note, .. } => {
+                    if let Some(note) = Note::parse(&note) {
+                        return Ok(Turn::PeerFailed(note));
                     }
-                    sleep_until(next).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
+                TierAnswer::Held { .. } => {}
             }
+            let next = Instant::now() + jitter::around(pause);
+            if next >= give_up {
+                break;
+            }
+            sleep_until(next).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Ok(Turn::Alone)
     }
