@@ -112,6 +112,19 @@ impl Valkey {
         });
     }
 
+    /// Runs a script that ends the owner's lease and keeps something for a time. Returns whether the owner had the lease.
+    async fn end_lease(
+        &self,
+        script: (Operation, &Script),
+        entry: &EntryName,
+        owner: &LeaseOwner,
+        (kept, ttl): (&[u8], Duration),
+    ) -> Result<bool, TierError> {
+        let lifetime = millis(ttl);
+        let arguments = [owner.as_str().as_bytes(), kept, lifetime.as_bytes()];
+        self.run(script, entry, &arguments, |value| answer::of_condition(&value)).await
+    }
+
     /// Runs a script on the keys of an entry, and reads its answer.
     async fn run<T>(
         &self,
@@ -188,12 +201,7 @@ impl Tier for Valkey {
         value: &'a [u8],
         ttl: Duration,
     ) -> SourceFuture<'a, Result<bool, TierError>> {
-        Box::pin(async move {
-            let lifetime = millis(ttl);
-            let arguments = [owner.as_str().as_bytes(), value, lifetime.as_bytes()];
-            let script = (Operation::Put, &self.scripts.put);
-            self.run(script, entry, &arguments, |value| answer::of_condition(&value)).await
-        })
+        Box::pin(self.end_lease((Operation::Put, &self.scripts.put), entry, owner, (value, ttl)))
     }
 
     fn fail<'a>(
@@ -203,12 +211,7 @@ impl Tier for Valkey {
         note: &'a [u8],
         ttl: Duration,
     ) -> SourceFuture<'a, Result<bool, TierError>> {
-        Box::pin(async move {
-            let lifetime = millis(ttl);
-            let arguments = [owner.as_str().as_bytes(), note, lifetime.as_bytes()];
-            let script = (Operation::Fail, &self.scripts.fail);
-            self.run(script, entry, &arguments, |value| answer::of_condition(&value)).await
-        })
+        Box::pin(self.end_lease((Operation::Fail, &self.scripts.fail), entry, owner, (note, ttl)))
     }
 
     fn release<'a>(&'a self, entry: &'a EntryName, owner: &'a LeaseOwner) -> SourceFuture<'a, Result<(), TierError>> {
