@@ -19,6 +19,7 @@ use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::metrics::Registry;
 
+mod batch;
 pub mod live;
 mod output;
 pub mod reader;
@@ -31,6 +32,7 @@ mod stored;
 mod target;
 mod writer;
 
+pub(crate) use self::batch::AuditBatch;
 pub use self::output::Output;
 pub use self::record::{Count, Outcome, Proof, Record, Time, Unauthenticated};
 pub use self::status::AuditStatus;
@@ -111,6 +113,11 @@ impl AuditLog {
     /// Queues an entry once there is room for it.
     async fn send(&self, entry: Entry) -> Result<(), Unwritten> {
         self.queue.send_timeout(entry, WRITE_TIMEOUT).await.map_err(|_| Unwritten)
+    }
+
+    /// Returns an empty batch of records.
+    pub(crate) fn batch(&self) -> AuditBatch {
+        AuditBatch::new(self.clone())
     }
 
     /// Exposes the counts of records.

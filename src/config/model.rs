@@ -80,6 +80,8 @@ pub struct Server {
     pub socket: server::SocketAccess,
     /// Whether any process of this host may call over loopback TCP.
     pub loopback: bool,
+    /// Whether cache hits take the fast path.
+    pub fast_path: bool,
     /// Maximum number of cached credentials that metrics show one by one.
     pub ops_max_keys: usize,
     /// Limits of connections and of the drain.

@@ -24,6 +24,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
         max_connections,
         max_connections_per_address,
         max_connections_per_uid,
+        fast_path,
         proxy_protocol_from,
         ops_listen,
         ops_hosts,
@@ -43,6 +44,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Server {
         listen: with_activated(listen, &others, reader),
         socket: SocketAccess { mode: socket_mode, group: socket_group },
         loopback: authentication.loopback,
+        fast_path,
         ops_max_keys,
         connections: server::Settings {
             drain_timeout,
