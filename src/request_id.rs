@@ -13,6 +13,13 @@ impl RequestId {
         Self(fastrand::u128(..))
     }
 
+    /// Returns the text of the ID, without an allocation.
+    pub(crate) fn hex(self) -> [u8; 32] {
+        let bytes = self.0.to_be_bytes();
+        let digit = |at: usize| bytes[at / 2] >> (4 * (1 - at % 2)) & 0xf;
+        std::array::from_fn(|at| b"0123456789abcdef"[usize::from(digit(at))])
+    }
+
     /// Returns the ID that another broker wrote.
     #[must_use]
     pub fn of(id: u128) -> Self {
