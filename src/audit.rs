@@ -1,8 +1,9 @@
 //! Audit log: one line for every released credential, and lines about requests and peers that got none.
 //!
-//! The line of a release is written before the credential leaves the broker; if the write fails, nothing is released (P11). A
-//! dedicated thread writes the queued lines in batches. If the sink blocks, such as a pipe without a reader, only the requests with a
-//! queued record fail. A failed write is tried again with the next record, so that releases recover when the disk has space again.
+//! The line of a release is written before the credential leaves the broker; if the write fails, nothing is released (P11). The task
+//! that has a record writes it, with all that others have queued meanwhile; there is one writer at a time. After a slow write, and on
+//! outputs that are not regular files, a thread writes instead. So a disk that hangs blocks one worker at most, and only requests
+//! with a record fail. A failed write is tried again with the next record, so that releases recover when the disk has space again.
 
 use std::io;
 use std::sync::Arc;
@@ -10,18 +11,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use self::sink::Sink;
 use self::status::WriterStatus;
-use self::writer::{About, Entry, Rejections};
+use self::turns::Turns;
+use self::writer::{About, Entry, Rejections, Writer};
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::metrics::Registry;
 
 mod batch;
+mod lifo_slot;
 pub mod live;
 mod output;
+mod pace;
+mod queue;
 pub mod reader;
 mod record;
 mod reserve;
@@ -31,6 +36,7 @@ mod status;
 mod stored;
 mod target;
 mod template;
+mod turns;
 mod writer;
 
 pub(crate) use self::batch::AuditBatch;
@@ -44,8 +50,6 @@ pub(crate) use self::template::RecordTemplate;
 /// Timeout of a write. After it the request fails. The line may still be written later: the log may show a release that was not
 /// made, but it never lacks one.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Capacity of the queue, in records.
-const MAX_QUEUED: usize = 4096;
 /// Rejections among the queued records. Further ones are only counted: a flood of them must not delay the records of releases.
 const MAX_QUEUED_REJECTIONS: usize = 64;
 
@@ -65,19 +69,26 @@ pub struct Unwritten;
 
 /// The audit log. A clone writes to the same output.
 #[derive(Debug, Clone)]
-pub struct AuditLog {
-    queue: mpsc::Sender<Entry>,
+pub struct AuditLog(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    turns: Arc<Turns>,
     rejections: Arc<Semaphore>,
-    writer: Arc<WriterStatus>,
     clock: Arc<dyn Clock>,
 }
 
-/// A record in the queue.
+/// A record in the queue, or its result.
 #[derive(Debug)]
-pub(crate) struct Queued(Option<oneshot::Receiver<bool>>);
+pub(crate) enum Queued {
+    /// Receives whether the record was written.
+    Waiting(oneshot::Receiver<bool>),
+    /// Whether it was written.
+    Known(bool),
+}
 
 impl AuditLog {
-    /// Opens the output and starts the thread that writes to it.
+    /// Opens the output and starts the thread for slow ones. Tasks write only if this runs in a runtime with two workers or more.
     ///
     /// # Errors
     /// If the file cannot be opened.
@@ -86,13 +97,11 @@ impl AuditLog {
     }
 
     fn start(sink: Sink, reserve: u64, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let (queue, entries) = mpsc::channel(MAX_QUEUED);
-        let writer = Arc::<WriterStatus>::default();
-        let status = Arc::clone(&writer);
-        std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer::run(entries, sink, reserve, &status))?;
-        Ok(Self { queue, rejections: Arc::new(Semaphore::new(MAX_QUEUED_REJECTIONS)), writer, clock })
+        let writer = Writer::new(sink, reserve, Arc::clone(&clock));
+        let turns = Arc::new(Turns::new(writer, Arc::<WriterStatus>::default()));
+        let of_thread = Arc::clone(&turns);
+        std::thread::Builder::new().name("audit".to_owned()).spawn(move || of_thread.run_thread())?;
+        Ok(Self(Arc::new(Inner { turns, rejections: Arc::new(Semaphore::new(MAX_QUEUED_REJECTIONS)), clock })))
     }
 
     /// Writes the record of a release to a caller, and returns once its line is in the output.
@@ -100,22 +109,14 @@ impl AuditLog {
     /// # Errors
     /// The write failed or took too long, or the disk is nearly full and the caller has used its share of what is left.
     pub async fn write(&self, record: &Record<'_>, caller: &Caller) -> Result<(), Unwritten> {
-        let (written, outcome) = oneshot::channel();
-        let line = record::line(record, self.clock.now().wall).map_err(|_| Unwritten)?;
-        let outcome = Queued(Some(outcome));
-        match self.queue.try_send(Entry { line, written, about: About::Release(caller.clone()) }) {
-            Ok(()) => {}
+        let line = record::line(record, self.0.clock.now().wall).map_err(|_| Unwritten)?;
+        let (entry, outcome) = Entry::new(line, About::Release(caller.clone()));
+        if let Some(entry) = self.submit(entry) {
             // Boxed: the queue is seldom full. The places are given in the order of the requests, so that a flood of one caller's
             // releases delays the others, and does not refuse them.
-            Err(mpsc::error::TrySendError::Full(entry)) => Box::pin(self.send(entry)).await?,
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Unwritten),
+            Box::pin(self.turns().submit_within(WRITE_TIMEOUT, entry)).await.map_err(|_| Unwritten)?;
         }
         if outcome.written().await { Ok(()) } else { Err(Unwritten) }
-    }
-
-    /// Queues an entry once there is room for it.
-    async fn send(&self, entry: Entry) -> Result<(), Unwritten> {
-        self.queue.send_timeout(entry, WRITE_TIMEOUT).await.map_err(|_| Unwritten)
     }
 
     /// Returns an empty batch of records.
@@ -123,23 +124,40 @@ impl AuditLog {
         AuditBatch::new(self.clone())
     }
 
+    /// Returns whether a record of a release is written at once, as far as is known: no thread writes it, the last write succeeded,
+    /// and the disk has room for all callers.
+    pub(crate) fn writes_at_once(&self) -> bool {
+        self.turns().is_direct() && self.turns().status.is_well()
+    }
+
+    fn turns(&self) -> &Turns {
+        &self.0.turns
+    }
+
+    /// Writes or queues a record. Returns it if the queue is full.
+    fn submit(&self, entry: Entry) -> Option<Entry> {
+        let mut entries = vec![entry];
+        self.turns().submit(&mut entries);
+        entries.pop()
+    }
+
     /// Exposes the counts of records.
     pub fn register(&self, registry: &mut Registry) {
-        Arc::clone(&self.writer).register(registry);
+        Arc::clone(&self.turns().status).register(registry);
     }
 
     /// Returns the state of the log.
     #[must_use]
     pub fn status(&self) -> AuditStatus {
-        self.writer.snapshot(MAX_QUEUED - self.queue.capacity())
+        self.turns().status.snapshot(self.turns().queue.len())
     }
 
     /// Queues the record of a rejection. If too many are queued, or the write fails, `unwritten` counts it.
     pub(crate) fn queue_rejection(&self, record: &impl Serialize, unwritten: &Arc<AtomicU64>) -> Queued {
-        let Ok(permit) = Arc::clone(&self.rejections).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.0.rejections).try_acquire_owned() else {
             unwritten.fetch_add(1, Ordering::Relaxed);
-            self.writer.count_dropped(1);
-            return Queued(None);
+            self.turns().status.count_dropped(1);
+            return Queued::Known(false);
         };
         self.enqueue(record, Rejections { count: 1, unwritten: Arc::clone(unwritten), _permit: Some(permit) })
     }
@@ -153,28 +171,53 @@ impl AuditLog {
     /// Waits until no record of a rejection is queued, so that none is lost at the shutdown.
     pub(crate) async fn settle(&self) {
         let all = u32::try_from(MAX_QUEUED_REJECTIONS).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(WRITE_TIMEOUT, self.rejections.acquire_many(all)).await;
+        let _ = tokio::time::timeout(WRITE_TIMEOUT, self.0.rejections.acquire_many(all)).await;
     }
 
     fn enqueue(&self, record: &impl Serialize, rejections: Rejections) -> Queued {
-        let (written, outcome) = oneshot::channel();
-        let Ok(line) = record::line(record, self.clock.now().wall) else { return Queued(None) };
-        match self.queue.try_send(Entry { line, written, about: About::Rejections(rejections) }) {
-            Ok(()) => Queued(Some(outcome)),
-            Err(mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry)) => {
-                entry.finish(false);
-                self.writer.count_dropped(1);
-                Queued(None)
-            }
+        let Ok(line) = record::line(record, self.0.clock.now().wall) else { return Queued::Known(false) };
+        let (entry, queued) = Entry::new(line, About::Rejections(rejections));
+        if let Some(entry) = self.submit(entry) {
+            entry.finish(false);
+            self.turns().status.count_dropped(1);
         }
+        queued
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.turns.queue.close();
+    }
+}
+
+impl Entry {
+    /// Returns a record that must be written, and its result.
+    fn new(line: Vec<u8>, about: About) -> (Self, Queued) {
+        let (written, outcome) = oneshot::channel();
+        (Self { line, written, about }, Queued::Waiting(outcome))
     }
 }
 
 impl Queued {
     /// Returns whether the record was written, once that is known.
-    pub(crate) async fn written(self) -> bool {
-        let Some(outcome) = self.0 else { return false };
-        matches!(tokio::time::timeout(WRITE_TIMEOUT, outcome).await, Ok(Ok(true)))
+    pub(crate) async fn written(mut self) -> bool {
+        self.try_written();
+        match self {
+            Self::Known(is_written) => is_written,
+            Self::Waiting(outcome) => matches!(tokio::time::timeout(WRITE_TIMEOUT, outcome).await, Ok(Ok(true))),
+        }
+    }
+
+    /// Returns whether the record was written; `None`: that is not known yet. It wakes no task later, as [`Queued::written`] does.
+    pub(crate) fn try_written(&mut self) -> Option<bool> {
+        if let Self::Waiting(outcome) = self {
+            match outcome.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return None,
+                result => *self = Self::Known(result.unwrap_or(false)),
+            }
+        }
+        matches!(self, Self::Known(true)).into()
     }
 }
 

@@ -11,6 +11,11 @@ use crate::moment::Moment;
 pub trait Clock: Debug + Send + Sync {
     /// Returns the present.
     fn now(&self) -> Moment;
+
+    /// Returns the present on the monotonic clock alone.
+    fn steady(&self) -> Duration {
+        self.now().steady
+    }
 }
 
 /// The machine's own clocks.
@@ -41,6 +46,10 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
     fn now(&self) -> Moment {
-        Moment { wall: SystemTime::now(), steady: self.since_boot + self.start.elapsed() }
+        Moment { wall: SystemTime::now(), steady: self.steady() }
+    }
+
+    fn steady(&self) -> Duration {
+        self.since_boot + self.start.elapsed()
     }
 }

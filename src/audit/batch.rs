@@ -1,41 +1,88 @@
 //! Records of releases that are written together: those of one connection, once per poll.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Handle;
 
 use super::writer::{About, Entry};
-use super::{AuditLog, Queued};
+use super::{AuditLog, Queued, WRITE_TIMEOUT};
 use crate::caller::Caller;
 use crate::sync::lock;
 
 /// Records that wait for the next [`AuditBatch::commit`]. A clone is a handle of the same batch.
+///
+/// It is as large as the number of releases that wait for their records: at most the streams of its connection.
 #[derive(Debug, Clone)]
 pub(crate) struct AuditBatch {
     log: AuditLog,
-    entries: Arc<Mutex<Vec<Entry>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    added: Vec<Entry>,
+    /// Committed records for which the queue had no room.
+    waiting: VecDeque<Entry>,
+    /// Whether a task queues the waiting ones. Further records must wait behind them.
+    is_waiting: bool,
 }
 
 impl AuditBatch {
     pub(super) fn new(log: AuditLog) -> Self {
-        Self { log, entries: Arc::default() }
+        Self { log, state: Arc::default() }
     }
 
     /// Adds the line of a release to a caller, with its newline. The release must wait for the result.
     pub(crate) fn add(&self, line: Vec<u8>, caller: Caller) -> Queued {
-        let (written, outcome) = oneshot::channel();
-        lock(&self.entries).push(Entry { line, written, about: About::Release(caller) });
-        Queued(Some(outcome))
+        let (entry, queued) = Entry::new(line, About::Release(caller));
+        lock(&self.state).added.push(entry);
+        queued
     }
 
-    /// Writes the added lines.
+    /// Writes the added lines in one write, or queues them if another task or the thread writes. In a full queue they wait for room as
+    /// single records do.
     pub(crate) fn commit(&self) {
-        for entry in std::mem::take(&mut *lock(&self.entries)) {
-            if let Err(mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry)) =
-                self.log.queue.try_send(entry)
-            {
+        let mut entries = {
+            let state = &mut *lock(&self.state);
+            if state.is_waiting {
+                state.waiting.extend(state.added.drain(..));
+            }
+            std::mem::take(&mut state.added)
+        };
+        self.log.turns().submit(&mut entries);
+        if !entries.is_empty() {
+            self.wait_for_room(entries);
+        }
+    }
+
+    fn wait_for_room(&self, entries: Vec<Entry>) {
+        let Ok(runtime) = Handle::try_current() else {
+            return entries.into_iter().for_each(|entry| entry.finish(false));
+        };
+        let state = &mut *lock(&self.state);
+        state.waiting.extend(entries);
+        if !std::mem::replace(&mut state.is_waiting, true) {
+            drop(runtime.spawn(self.clone().queue_waiting()));
+        }
+    }
+
+    /// Queues the waiting records in their order. One whose caller has given up is dropped, so that none waits longer than a caller.
+    async fn queue_waiting(self) {
+        while let Some(entry) = self.next_waiting() {
+            if entry.written.is_closed() {
+                continue;
+            }
+            if let Err(entry) = self.log.turns().submit_within(WRITE_TIMEOUT, entry).await {
                 entry.finish(false);
             }
         }
+    }
+
+    fn next_waiting(&self) -> Option<Entry> {
+        let state = &mut *lock(&self.state);
+        let next = state.waiting.pop_front();
+        state.is_waiting = next.is_some();
+        next
     }
 }

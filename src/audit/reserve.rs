@@ -67,6 +67,13 @@ impl Reserve {
         }
     }
 
+    /// Notes written bytes since the free space was read. Shares are counted in [`Self::admit`].
+    pub(super) fn note_written(&mut self, bytes: u64) {
+        if !self.is_reached && self.free != u64::MAX {
+            self.note_free(Some(self.free.saturating_sub(bytes)));
+        }
+    }
+
     /// Returns whether rejections have no record.
     pub(super) fn is_reached(&self) -> bool {
         self.is_reached

@@ -5,40 +5,56 @@ use std::io;
 use super::output::Output;
 use super::target::{self, Target};
 
+/// Memory that is kept for the text of the next write.
+const KEPT_TEXT: usize = 64 * 1024;
+
 /// An open output, and where it ends.
 #[derive(Debug)]
 pub(super) struct Sink {
     target: Box<dyn Target>,
     /// Whether the output ends in the middle of a line: of an earlier write, or of an earlier process.
     torn: bool,
+    /// The text of the last write.
+    text: Vec<u8>,
 }
 
 impl Sink {
     pub(super) fn open(output: &Output) -> io::Result<Self> {
         let (target, torn) = target::open(output)?;
-        Ok(Self { target, torn })
+        Ok(Self { target, torn, text: Vec::new() })
     }
 
     /// Returns a sink on an empty output.
     #[cfg(test)]
     pub(super) fn on(target: Box<dyn Target>) -> Self {
-        Self { target, torn: false }
+        Self { target, torn: false, text: Vec::new() }
     }
 
-    /// Writes whole lines, in one call if the system allows it.
-    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Opens a new file after a rotation.
+    pub(super) fn follow(&mut self) -> io::Result<()> {
         if let Some(torn) = self.target.follow()? {
             self.torn = torn;
         }
-        let mut text = Vec::with_capacity(lines.len() + 1);
-        text.extend(self.torn.then_some(b'\n'));
-        text.extend_from_slice(lines);
+        Ok(())
+    }
+
+    /// Writes whole lines, in one call if the system allows it.
+    pub(super) fn write<'a>(&mut self, lines: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
+        self.text.clear();
+        self.text.shrink_to(KEPT_TEXT);
+        self.text.extend(self.torn.then_some(b'\n'));
+        lines.for_each(|line| self.text.extend_from_slice(line));
         let mut written = 0;
-        let result = write_counted(&mut *self.target.writer(), &text, &mut written);
+        let result = write_counted(&mut *self.target.writer(), &self.text, &mut written);
         if written > 0 {
-            self.torn = text[written - 1] != b'\n';
+            self.torn = self.text[written - 1] != b'\n';
         }
         result
+    }
+
+    /// Returns whether the output is a regular file, which is never blocked by a reader.
+    pub(super) fn is_regular_file(&self) -> bool {
+        self.target.is_regular_file()
     }
 
     /// Returns the free bytes of the output's filesystem, if it is a file.

@@ -22,7 +22,7 @@ pub struct AuditStatus {
     pub is_below_reserve: bool,
 }
 
-/// What the writing thread reports.
+/// What the writer reports.
 #[derive(Debug, Default)]
 pub(super) struct WriterStatus {
     pub(super) written: AtomicU64,
@@ -39,9 +39,16 @@ impl WriterStatus {
         self.is_failing.store(!is_written, Ordering::Relaxed);
     }
 
+    /// Returns whether the last write succeeded and enough space is free.
+    pub(super) fn is_well(&self) -> bool {
+        !self.is_failing.load(Ordering::Relaxed) && !self.is_below_reserve.load(Ordering::Relaxed)
+    }
+
     /// Counts records that are not passed to the output.
     pub(super) fn count_dropped(&self, records: usize) {
-        self.dropped.fetch_add(records.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        if records > 0 {
+            self.dropped.fetch_add(records.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
     }
 
     /// Exposes the counts.

@@ -23,6 +23,11 @@ pub(super) trait Target: Debug + Send {
     /// Returns what lines are written to. A standard stream is locked, so that no line of the log comes between.
     fn writer(&mut self) -> Box<dyn io::Write + '_>;
 
+    /// Returns whether it is a regular file. Anything else may block a write for as long as a reader likes.
+    fn is_regular_file(&self) -> bool {
+        false
+    }
+
     /// Returns the free bytes of its filesystem; `None` for a stream, or if they cannot be read.
     fn free(&self) -> Option<u64> {
         None
@@ -102,6 +107,10 @@ impl Target for LogFile {
 
     fn writer(&mut self) -> Box<dyn io::Write + '_> {
         Box::new(&mut self.file)
+    }
+
+    fn is_regular_file(&self) -> bool {
+        true
     }
 
     fn free(&self) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! A disk of the tests, with room for a number of bytes.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::AuditLog;
@@ -11,7 +12,7 @@ use crate::sync::lock;
 
 /// The disk. A clone is a handle of the same one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Disk(Arc<Mutex<State>>);
+pub(crate) struct Disk(Arc<Mutex<State>>, Arc<AtomicU64>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -21,7 +22,7 @@ struct State {
 
 impl Disk {
     pub(crate) fn with_room(free: u64) -> Self {
-        Self(Arc::new(Mutex::new(State { free, ..State::default() })))
+        Self(Arc::new(Mutex::new(State { free, ..State::default() })), Arc::default())
     }
 
     /// Returns an audit log on the disk.
@@ -46,6 +47,11 @@ impl Disk {
         lock(&self.0)
     }
 
+    /// Returns the number of writes that have begun, also of those that are held up.
+    pub(super) fn writes(&self) -> u64 {
+        self.1.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8(lock(&self.0).text.clone()).unwrap()
     }
@@ -56,6 +62,10 @@ impl Target for Disk {
         Box::new(self)
     }
 
+    fn is_regular_file(&self) -> bool {
+        true
+    }
+
     fn free(&self) -> Option<u64> {
         Some(lock(&self.0).free)
     }
@@ -63,6 +73,7 @@ impl Target for Disk {
 
 impl io::Write for Disk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.1.fetch_add(1, Ordering::SeqCst);
         let mut state = lock(&self.0);
         let fits = bytes.len().min(usize::try_from(state.free).unwrap());
         state.free -= u64::try_from(fits).unwrap();

@@ -1,3 +1,5 @@
+mod direct;
+
 use super::test_disk::Disk;
 use super::*;
 use crate::clock::SystemClock;
@@ -76,7 +78,7 @@ async fn rejections_beyond_the_queue_are_counted_and_delay_no_release() {
     let disk = Disk::with_room(u64::MAX);
     let audit = disk.audit_log(0, Arc::new(SystemClock::new()));
     let unwritten = Arc::default();
-    let all = Arc::clone(&audit.rejections).acquire_many_owned(64).await.unwrap();
+    let all = Arc::clone(&audit.0.rejections).acquire_many_owned(64).await.unwrap();
     let queued = audit.queue_rejection(&record(Outcome::Denied), &unwritten);
     assert!(!queued.written().await && release(&audit).await);
     drop(all);
@@ -122,14 +124,14 @@ async fn p11_releases_wait_for_a_full_queue_instead_of_failing() {
     let disk = Disk::with_room(u64::MAX);
     let audit = disk.audit_log(0, Arc::new(SystemClock::new()));
     let held = disk.hold();
-    let many = MAX_QUEUED + 1_000;
+    let many = queue::MAX_QUEUED + 1_000;
     let writes: Vec<_> = (0..many)
         .map(|_| {
             let audit = audit.clone();
             tokio::spawn(async move { release(&audit).await })
         })
         .collect();
-    while audit.queue.capacity() > 0 {
+    while !audit.turns().queue.is_full() {
         tokio::task::yield_now().await;
     }
     tokio::task::yield_now().await;

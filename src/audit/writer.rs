@@ -1,21 +1,24 @@
-//! The thread that writes audit records.
+//! What writes audit records.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{error, info};
 
+use super::pace::Pace;
 use super::reserve::Reserve;
 use super::sink::Sink;
 use super::status::WriterStatus;
 use crate::caller::Caller;
+use crate::clock::Clock;
 
-/// Maximum number of records in one write.
-const MAX_BATCH: usize = 256;
+/// Time after which a rotation and the free space are looked for again. Each takes a system call.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A queued record.
+/// A record that must be written.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) line: Vec<u8>,
@@ -53,42 +56,95 @@ impl Entry {
     }
 }
 
-/// Writes records until every handle of the log is dropped. While less than `reserve` bytes are free, rejections are only counted,
-/// and no caller may use all of what is left.
-pub(super) fn run(mut queue: mpsc::Receiver<Entry>, sink: Sink, reserve: u64, status: &WriterStatus) {
-    let mut writer = Writer { sink, reserve: Reserve::new(reserve), failing: false };
-    let mut entries = Vec::new();
-    while queue.blocking_recv_many(&mut entries, MAX_BATCH) > 0 {
-        writer.reserve.note_free(writer.sink.free());
-        let withheld = entries.extract_if(.., |entry| !writer.admits(entry)).map(|entry| entry.finish(false));
-        status.count_dropped(withheld.count());
-        status.is_below_reserve.store(writer.reserve.is_reached(), Ordering::Relaxed);
-        let written = entries.is_empty() || writer.write(&entries).is_ok();
-        if !entries.is_empty() {
-            status.record(entries.len(), written);
-        }
-        entries.drain(..).for_each(|entry| entry.finish(written));
+/// Records after one write.
+#[derive(Debug)]
+pub(super) struct Written {
+    entries: Vec<Entry>,
+    is_written: bool,
+    /// Records that were not passed to the output.
+    withheld: Vec<Entry>,
+}
+
+impl Written {
+    /// Tells what became of each record.
+    pub(super) fn finish(self) {
+        self.withheld.into_iter().for_each(|entry| entry.finish(false));
+        self.entries.into_iter().for_each(|entry| entry.finish(self.is_written));
     }
 }
 
-struct Writer {
+/// Writes records. While less than the reserve is free, rejections are only counted, and no caller may use all of what is left.
+#[derive(Debug)]
+pub(super) struct Writer {
     sink: Sink,
     reserve: Reserve,
+    pace: Pace,
+    clock: Arc<dyn Clock>,
     /// Whether the last write failed.
     failing: bool,
+    /// When a rotation and the free space are looked for again, on the monotonic clock; `None`: with the next write.
+    next_check: Option<Duration>,
 }
 
 impl Writer {
-    fn write(&mut self, entries: &[Entry]) -> io::Result<()> {
-        let lines: Vec<_> = entries.iter().map(|entry| entry.line.as_slice()).collect();
-        let result = self.sink.write(&lines.concat());
+    pub(super) fn new(sink: Sink, reserve: u64, clock: Arc<dyn Clock>) -> Self {
+        let pace = Pace::new(sink.is_regular_file());
+        Self { sink, reserve: Reserve::new(reserve), pace, clock, failing: false, next_check: None }
+    }
+
+    /// Returns whether tasks may write, because the output is quick.
+    pub(super) fn is_direct(&self) -> bool {
+        self.pace.is_direct()
+    }
+
+    /// Writes records in one write.
+    pub(super) fn write(&mut self, mut entries: Vec<Entry>, status: &WriterStatus) -> Written {
+        let start = self.clock.steady();
+        let checked = self.check(start);
+        let withheld = self.withhold(&mut entries);
+        status.count_dropped(withheld.len());
+        let is_written = entries.is_empty() || self.write_lines(checked, &entries);
+        if !entries.is_empty() {
+            status.record(entries.len(), is_written);
+        }
+        status.is_below_reserve.store(self.reserve.is_reached(), Ordering::Relaxed);
+        let end = self.clock.steady();
+        self.pace.note(end.saturating_sub(start), end);
+        Written { entries, is_written, withheld }
+    }
+
+    /// Follows a rotation and reads the free space, if the last time is a while ago, or something is wrong.
+    fn check(&mut self, now: Duration) -> io::Result<()> {
+        let is_due = self.next_check.is_none_or(|next| now >= next);
+        if !(is_due || self.failing || self.reserve.is_reached()) {
+            return Ok(());
+        }
+        let followed = self.sink.follow();
+        self.reserve.note_free(self.sink.free());
+        self.next_check = followed.is_ok().then_some(now + CHECK_INTERVAL);
+        followed
+    }
+
+    fn write_lines(&mut self, checked: io::Result<()>, entries: &[Entry]) -> bool {
+        let result = checked.and_then(|()| self.sink.write(entries.iter().map(|entry| entry.line.as_slice())));
         match &result {
             Err(error) if !self.failing => error!(%error, "audit log write failed; no credential is released"),
             Ok(()) if self.failing => info!("audit log write recovered"),
             _ => {}
         }
         self.failing = result.is_err();
-        result
+        if !self.failing {
+            self.reserve.note_written(entries.iter().map(|entry| entry.line.len() as u64).sum());
+        }
+        !self.failing
+    }
+
+    /// Takes out the records that must leave room for others.
+    fn withhold(&mut self, entries: &mut Vec<Entry>) -> Vec<Entry> {
+        if !self.reserve.is_reached() {
+            return Vec::new();
+        }
+        entries.extract_if(.., |entry| !self.admits(entry)).collect()
     }
 
     fn admits(&mut self, entry: &Entry) -> bool {

@@ -1,0 +1,116 @@
+//! Records that wait for a writer, up to a limit.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::writer::Entry;
+use crate::sync::lock;
+
+/// Capacity of the queue, in records.
+pub(super) const MAX_QUEUED: usize = 4096;
+
+/// The queue. Its order is that of the requests.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Wakes the thread of the log.
+    called: Condvar,
+    /// Free places. They are given in the order of the requests.
+    room: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    /// Whether the thread must write what is queued.
+    is_called: bool,
+    /// Whether the thread waits to be called: else a call needs no system call.
+    is_waiting: bool,
+    /// Whether the last handle of the log was dropped.
+    is_closed: bool,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        Self { state: Mutex::default(), called: Condvar::new(), room: Semaphore::new(MAX_QUEUED) }
+    }
+
+    /// Queues the first records, as many as there is room for. The others stay in `entries`.
+    pub(super) fn push(&self, entries: &mut Vec<Entry>) {
+        let mut places = 0;
+        while places < entries.len()
+            && let Ok(permit) = self.room.try_acquire()
+        {
+            permit.forget();
+            places += 1;
+        }
+        lock(&self.state).entries.extend(entries.drain(..places));
+    }
+
+    /// Queues a record once there is room for it, or returns it after `timeout`.
+    pub(super) async fn push_within(&self, timeout: Duration, entry: Entry) -> Result<(), Entry> {
+        let Ok(Ok(permit)) = tokio::time::timeout(timeout, self.room.acquire()).await else { return Err(entry) };
+        permit.forget();
+        lock(&self.state).entries.push_back(entry);
+        Ok(())
+    }
+
+    /// Takes out the first records, `max` at most.
+    pub(super) fn take(&self, max: usize) -> Vec<Entry> {
+        let taken: Vec<_> = {
+            let entries = &mut lock(&self.state).entries;
+            let count = entries.len().min(max);
+            entries.drain(..count).collect()
+        };
+        if !taken.is_empty() {
+            self.room.add_permits(taken.len());
+        }
+        taken
+    }
+
+    pub(super) fn len(&self) -> usize {
+        lock(&self.state).entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns whether there is no room for another record.
+    #[cfg(test)]
+    pub(super) fn is_full(&self) -> bool {
+        self.room.available_permits() == 0
+    }
+
+    /// Makes the thread write what is queued.
+    pub(super) fn call_thread(&self) {
+        let is_waiting = {
+            let state = &mut *lock(&self.state);
+            state.is_called = true;
+            std::mem::take(&mut state.is_waiting)
+        };
+        if is_waiting {
+            self.called.notify_one();
+        }
+    }
+
+    /// Ends the thread, once it has written what is queued.
+    pub(super) fn close(&self) {
+        lock(&self.state).is_closed = true;
+        self.called.notify_one();
+    }
+
+    /// Blocks the thread until it is called. Returns false once the queue is closed and empty.
+    pub(super) fn wait_for_call(&self) -> bool {
+        let mut state = lock(&self.state);
+        while !state.is_called && !state.is_closed {
+            state.is_waiting = true;
+            state = self.called.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        (state.is_called, state.is_waiting) = (false, false);
+        !(state.is_closed && state.entries.is_empty())
+    }
+}

@@ -1,0 +1,118 @@
+//! One writer at a time: a task that has records writes everything that is queued, or leaves its records to the one that writes.
+//!
+//! No record is lost between them. A task queues its records before it finds the writer locked, and looks into the queue after it has
+//! unlocked the writer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
+
+use super::lifo_slot;
+use super::queue::Queue;
+use super::status::WriterStatus;
+use super::writer::{Entry, Writer};
+use crate::sync::lock;
+
+/// Maximum number of queued records in one write.
+const MAX_BATCH: usize = 256;
+/// Writes of one task in a row for others. Then the thread writes what is queued.
+const MAX_WRITES: usize = 4;
+
+/// The writer, and what waits for it.
+#[derive(Debug)]
+pub(super) struct Turns {
+    pub(super) queue: Queue,
+    pub(super) status: Arc<WriterStatus>,
+    writer: Mutex<Writer>,
+    /// Whether tasks may write. Changed only while the writer is locked.
+    is_direct: AtomicBool,
+}
+
+impl Turns {
+    pub(super) fn new(writer: Writer, status: Arc<WriterStatus>) -> Self {
+        let is_direct = AtomicBool::new(writer.is_direct());
+        Self { queue: Queue::new(), status, writer: Mutex::new(writer), is_direct }
+    }
+
+    /// Returns whether tasks write, and not the thread.
+    pub(super) fn is_direct(&self) -> bool {
+        self.is_direct.load(Ordering::Relaxed)
+    }
+
+    /// Writes records, or queues them. Those for which the queue has no room stay in `entries`.
+    pub(super) fn submit(&self, entries: &mut Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        if self.is_direct()
+            && let Some(writer) = self.try_writer()
+            && self.is_direct()
+        {
+            lifo_slot::clear();
+            self.write(writer, entries);
+            if self.queue.is_empty() {
+                return;
+            }
+        } else {
+            self.queue.push(entries);
+        }
+        self.write_queued();
+    }
+
+    /// Queues a record once there is room for it, or returns it after `timeout`.
+    pub(super) async fn submit_within(&self, timeout: Duration, entry: Entry) -> Result<(), Entry> {
+        self.queue.push_within(timeout, entry).await?;
+        self.write_queued();
+        Ok(())
+    }
+
+    /// Writes what is queued whenever the thread is called, until the log is closed.
+    pub(super) fn run_thread(&self) {
+        while self.queue.wait_for_call() {
+            while !self.queue.is_empty() {
+                self.write(lock(&self.writer), &mut Vec::new());
+            }
+        }
+    }
+
+    /// Writes what is queued, or calls the thread. If another one writes, that one finds it in the queue.
+    fn write_queued(&self) {
+        for _ in 0..MAX_WRITES {
+            if !self.is_direct() {
+                break;
+            }
+            let Some(writer) = self.try_writer() else { return };
+            // The last write may have been a slow one.
+            if !self.is_direct() {
+                break;
+            }
+            lifo_slot::clear();
+            self.write(writer, &mut Vec::new());
+            if self.queue.is_empty() {
+                return;
+            }
+        }
+        self.queue.call_thread();
+    }
+
+    /// Writes the first queued records and then `own`. The caller must look into the queue afterwards.
+    fn write(&self, mut writer: MutexGuard<'_, Writer>, own: &mut Vec<Entry>) {
+        let mut entries = self.queue.take(MAX_BATCH);
+        entries.append(own);
+        if entries.is_empty() {
+            return;
+        }
+        let written = writer.write(entries, &self.status);
+        self.is_direct.store(writer.is_direct(), Ordering::Relaxed);
+        drop(writer);
+        written.finish();
+    }
+
+    fn try_writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
