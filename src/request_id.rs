@@ -15,9 +15,11 @@ impl RequestId {
 
     /// Returns the text of the ID, without an allocation.
     pub(crate) fn hex(self) -> [u8; 32] {
+        // Without a table, so that the compiler uses vectors.
+        let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
         let bytes = self.0.to_be_bytes();
-        let digit = |at: usize| bytes[at / 2] >> (4 * (1 - at % 2)) & 0xf;
-        std::array::from_fn(|at| b"0123456789abcdef"[usize::from(digit(at))])
+        let (high, low) = (bytes.map(|byte| digit(byte >> 4)), bytes.map(|byte| digit(byte & 0xf)));
+        std::array::from_fn(|at| if at % 2 == 0 { high[at / 2] } else { low[at / 2] })
     }
 
     /// Returns the ID that another broker wrote.

@@ -10,6 +10,9 @@ use super::{AuditLog, Queued, WRITE_TIMEOUT};
 use crate::caller::Caller;
 use crate::sync::lock;
 
+/// Records for which a batch keeps its memory.
+const KEPT_ENTRIES: usize = 128;
+
 /// Records that wait for the next [`AuditBatch::commit`]. A clone is a handle of the same batch.
 ///
 /// It is as large as the number of releases that wait for their records: at most the streams of its connection.
@@ -50,9 +53,22 @@ impl AuditBatch {
             }
             std::mem::take(&mut state.added)
         };
+        if entries.is_empty() {
+            return;
+        }
         self.log.turns().submit(&mut entries);
-        if !entries.is_empty() {
+        if entries.is_empty() {
+            self.keep_memory(entries);
+        } else {
             self.wait_for_room(entries);
+        }
+    }
+
+    fn keep_memory(&self, mut emptied: Vec<Entry>) {
+        emptied.shrink_to(KEPT_ENTRIES);
+        let state = &mut *lock(&self.state);
+        if state.added.is_empty() {
+            state.added = emptied;
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn clear() {
 
 impl Spacer {
     /// Waits to be woken again. It ends on another worker that stole it, and after another spacer has replaced it: woken there, it
-    /// would not take the slot of its own worker.
+    /// would not take the slot that it is for.
     fn poll(self: &Arc<Self>, context: &Context<'_>) -> Poll<()> {
         if !OWN.with_borrow(|own| own.as_ref().is_some_and(|own| Arc::ptr_eq(own, self))) {
             return Poll::Ready(());

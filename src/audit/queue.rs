@@ -58,17 +58,17 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes out the first records, `max` at most.
-    pub(super) fn take(&self, max: usize) -> Vec<Entry> {
-        let taken: Vec<_> = {
-            let entries = &mut lock(&self.state).entries;
-            let count = entries.len().min(max);
-            entries.drain(..count).collect()
+    /// Takes out the first records, `max` at most, and puts them before others.
+    pub(super) fn take_before(&self, others: &mut Vec<Entry>, max: usize) {
+        let taken = {
+            let queued = &mut lock(&self.state).entries;
+            let count = queued.len().min(max);
+            others.splice(..0, queued.drain(..count));
+            count
         };
-        if !taken.is_empty() {
-            self.room.add_permits(taken.len());
+        if taken > 0 {
+            self.room.add_permits(taken);
         }
-        taken
     }
 
     pub(super) fn len(&self) -> usize {

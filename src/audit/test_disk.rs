@@ -47,7 +47,7 @@ impl Disk {
         lock(&self.0)
     }
 
-    /// Returns the number of writes that have begun, also of those that are held up.
+    /// Returns the number of writes, also of those that are held up.
     pub(super) fn writes(&self) -> u64 {
         self.1.load(Ordering::SeqCst)
     }

@@ -95,17 +95,16 @@ impl Turns {
         self.queue.call_thread();
     }
 
-    /// Writes the first queued records and then `own`. The caller must look into the queue afterwards.
-    fn write(&self, mut writer: MutexGuard<'_, Writer>, own: &mut Vec<Entry>) {
-        let mut entries = self.queue.take(MAX_BATCH);
-        entries.append(own);
+    /// Writes `entries` behind the first queued records, and leaves it empty. The caller must look into the queue afterwards.
+    fn write(&self, mut writer: MutexGuard<'_, Writer>, entries: &mut Vec<Entry>) {
+        self.queue.take_before(entries, MAX_BATCH);
         if entries.is_empty() {
             return;
         }
         let written = writer.write(entries, &self.status);
         self.is_direct.store(writer.is_direct(), Ordering::Relaxed);
         drop(writer);
-        written.finish();
+        written.finish(entries);
     }
 
     fn try_writer(&self) -> Option<MutexGuard<'_, Writer>> {

@@ -56,20 +56,19 @@ impl Entry {
     }
 }
 
-/// Records after one write.
+/// The result of one write.
 #[derive(Debug)]
 pub(super) struct Written {
-    entries: Vec<Entry>,
     is_written: bool,
     /// Records that were not passed to the output.
     withheld: Vec<Entry>,
 }
 
 impl Written {
-    /// Tells what became of each record.
-    pub(super) fn finish(self) {
+    /// Tells what became of each record. The others are those that were passed to the output.
+    pub(super) fn finish(self, others: &mut Vec<Entry>) {
         self.withheld.into_iter().for_each(|entry| entry.finish(false));
-        self.entries.into_iter().for_each(|entry| entry.finish(self.is_written));
+        others.drain(..).for_each(|entry| entry.finish(self.is_written));
     }
 }
 
@@ -97,20 +96,20 @@ impl Writer {
         self.pace.is_direct()
     }
 
-    /// Writes records in one write.
-    pub(super) fn write(&mut self, mut entries: Vec<Entry>, status: &WriterStatus) -> Written {
+    /// Writes records in one write. Takes out those that are not passed to the output.
+    pub(super) fn write(&mut self, entries: &mut Vec<Entry>, status: &WriterStatus) -> Written {
         let start = self.clock.steady();
         let checked = self.check(start);
-        let withheld = self.withhold(&mut entries);
+        let withheld = self.withhold(entries);
         status.count_dropped(withheld.len());
-        let is_written = entries.is_empty() || self.write_lines(checked, &entries);
+        let is_written = entries.is_empty() || self.write_lines(checked, entries);
         if !entries.is_empty() {
             status.record(entries.len(), is_written);
         }
         status.is_below_reserve.store(self.reserve.is_reached(), Ordering::Relaxed);
         let end = self.clock.steady();
         self.pace.note(end.saturating_sub(start), end);
-        Written { entries, is_written, withheld }
+        Written { is_written, withheld }
     }
 
     /// Follows a rotation and reads the free space, if the last time is a while ago, or something is wrong.
