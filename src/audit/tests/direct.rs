@@ -369,10 +369,26 @@ async fn p11_batches_wait_for_a_full_queue_in_their_order() {
     batch.commit();
     drop(held);
     assert!(hung.await.unwrap());
+    // Tasks may write again, and the first ones still wait.
+    queued.extend(add(&batch, MANY + 5..MANY + 10));
+    batch.commit();
     for queued in queued {
         assert!(queued.written().await);
     }
-    assert_eq!(numbers(&disk.text()), (0..MANY + 5).collect::<Vec<_>>());
+    assert_eq!(numbers(&disk.text()), (0..MANY + 10).collect::<Vec<_>>());
+}
+
+#[test]
+fn queued_records_are_taken_before_others_in_their_order() {
+    let entries = |numbers: std::ops::Range<usize>| -> Vec<Entry> {
+        numbers.map(|number| Entry::new(numbered(number), About::Release(Caller::Loopback)).0).collect()
+    };
+    let (queue, mut own) = (queue::Queue::new(), entries(4..6));
+    queue.push(&mut entries(0..5));
+    queue.take_before(&mut own, 4);
+    let lines: Vec<_> = own.into_iter().map(|entry| entry.line).collect();
+    assert_eq!(numbers(&String::from_utf8(lines.concat()).unwrap()), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(queue.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
