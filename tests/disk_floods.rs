@@ -19,15 +19,17 @@ use attack::{Scene, Setup, attacker, client_as};
 use certificates::{Authority, BROKER, RUNNER};
 use ecr_broker::pb;
 use futures_util::future::join_all;
-use program::{PROGRAM, Server};
+use program::{PROGRAM, Server, run};
 use raw_frames::{PING, Raw, frame};
 use rustix::process::getuid;
 use serde_json::Value;
 use support::{Client, HOST, host, request};
 use tokio::net::UnixStream;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic_types::StatusExt as _;
 
 /// Batches that are in flight together.
 const AT_ONCE: usize = 8;
@@ -321,14 +323,32 @@ struct SmallDisk {
 impl SmallDisk {
     /// Starts the broker with a disk of so many MB; `None` if this process may not mount.
     async fn start(size_mb: u32, reserve: &str) -> Option<Self> {
+        let mount = format!("mount -t tmpfs -o size={size_mb}m tmpfs \"$0\"");
+        Self::mounted(tempfile::tempdir().unwrap(), &mount, reserve).await
+    }
+
+    /// Starts the broker with a disk that can be frozen, and two workers; `None` if this process may not mount.
+    async fn with_ext4() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("image");
+        fs::File::create(&image).unwrap().set_len(8 * 1024 * 1024).unwrap();
+        let formatted = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).output();
+        if !formatted.is_ok_and(|output| output.status.success()) {
+            println!("skipped: there is no mkfs.ext4");
+            return None;
+        }
+        let mount = format!("mount -o loop '{}' \"$0\"", image.display());
+        Self::mounted(directory, &mount, "0B").await
+    }
+
+    async fn mounted(directory: tempfile::TempDir, mount: &str, reserve: &str) -> Option<Self> {
         let (disk, socket, config) =
             (directory.path().join("disk"), directory.path().join("b.sock"), directory.path().join("broker.toml"));
         fs::create_dir(&disk).unwrap();
         let mounted = |then: &[&str]| {
             let mut command = Command::new("unshare");
-            let script = format!("mount -t tmpfs -o size={size_mb}m tmpfs \"$0\" && exec \"$@\"");
-            command.args(["--mount", "sh", "-c", &script]).arg(&disk).args(then);
+            let script = format!("{mount} && exec \"$@\"");
+            command.env("TOKIO_WORKER_THREADS", "2").args(["--mount", "sh", "-c", &script]).arg(&disk).args(then);
             command
         };
         if !mounted(&["true"]).output().is_ok_and(|output| output.status.success()) {
@@ -389,16 +409,18 @@ async fn p11_releases_outlast_denials_on_a_full_disk_and_recover() {
     small.deny().await;
     assert_eq!(small.recorded_denials(), 1);
 
-    // Less is free than the reserve: releases go on, denials are counted.
+    // Less is free than the reserve: releases go on, denials are counted. The broker looks ten times a second.
     small.fill(700 * 1024);
+    let mut released = 1;
+    while !small.broker.has_logged("audit reserve reached") {
+        small.get().await.unwrap();
+        released += 1;
+    }
     small.deny().await;
-    small.get().await.unwrap();
     assert_eq!(small.recorded_denials(), 1);
-    small.broker.until_logged("audit reserve reached");
 
     // The disk is full. What is left of the file's last page takes some records, and cuts the last.
     small.fill(2 * 1024 * 1024);
-    let mut released = 2;
     while small.get().await.is_ok() {
         released += 1;
     }
@@ -414,6 +436,52 @@ async fn p11_releases_outlast_denials_on_a_full_disk_and_recover() {
     println!("{recorded} releases on a disk of 1 MB, {cut} line cut short, released again without a restart");
     assert!(cut <= 1 && recorded == released + 1, "{cut} lines cut, {recorded} of {released} releases");
     assert_eq!(small.recorded_denials(), 2);
+}
+
+/// A filesystem whose writes hang until it is dropped.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn new(disk: &Path) -> Option<Self> {
+        let frozen = Command::new("fsfreeze").arg("--freeze").arg(disk).output();
+        frozen.is_ok_and(|output| output.status.success()).then(|| Self(disk.to_owned()))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        assert!(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status().unwrap().success());
+    }
+}
+
+/// Each call has its own connection. The write of one hangs, and with it one of two workers.
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_frozen_disk_hangs_one_call_and_refuses_the_others() {
+    const CALLS: usize = 6;
+    let Some(mut small) = SmallDisk::with_ext4().await else { return };
+    small.get().await.unwrap();
+    let mut calls = JoinSet::new();
+    let clients = join_all((0..CALLS).map(|_| channel(&small.socket))).await;
+    let Some(frozen) = Frozen::new(&small.disk) else { return println!("skipped: this process may not freeze a disk") };
+    let began = Instant::now();
+    for client in clients {
+        let mut client = Client::new(client);
+        calls.spawn(async move { client.get_registry_credentials(request(HOST)).await.map(drop) });
+    }
+    for _ in 1..CALLS {
+        let status = calls.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, "AUDIT_UNAVAILABLE", "{status:?}");
+    }
+    println!("{} calls refused after {:.1?}", CALLS - 1, began.elapsed());
+    let address = format!("unix:{}", small.socket.display());
+    assert_eq!(run(&["probe", "--address", &address], &[]).code, 0, "the broker is healthy");
+    assert_eq!(calls.len(), 1);
+
+    drop(frozen);
+    _ = calls.join_next().await.unwrap().unwrap();
+    small.get().await.unwrap();
+    let (whole, cut) = small.audit();
+    assert_eq!((whole.len(), cut), (CALLS + 2, 0), "the records of refused calls were written late");
 }
 
 /// A caller that floods a disk with its releases gets `AUDIT_UNAVAILABLE`, and no other caller does.

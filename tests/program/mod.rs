@@ -166,6 +166,11 @@ impl Server {
         self.logs.as_ref().unwrap().until(text, 1);
     }
 
+    /// Returns whether a line with this text was logged.
+    pub fn has_logged(&self, text: &str) -> bool {
+        self.logs.as_ref().unwrap().text().contains(text)
+    }
+
     /// Waits until such a line is logged twice.
     pub fn until_logged_again(&self, text: &str) {
         self.logs.as_ref().unwrap().until(text, 2);
