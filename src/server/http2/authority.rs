@@ -3,10 +3,13 @@
 //! They send the percent-encoded socket path, which h2 rejects as malformed before any layer could correct it. So the rewriter
 //! replaces `%` by `-` in that one header as the bytes arrive: the length stays, and nothing is re-encoded. The value has no use,
 //! because a Unix socket has one server. Every other byte passes unchanged, and bytes that are not understood are left to h2.
+//!
+//! Once the header is in HPACK's dynamic table, clients refer to it: hardly any block has the byte `%`. A block that arrives whole
+//! and without it is not parsed.
 //! (<https://github.com/hyperium/h2/pull/487>, <https://github.com/grpc/grpc/pull/38142>)
 
 use self::hpack::BlockParser;
-use super::frames::{CONTINUATION, FrameHeader, HEADERS};
+use super::frames::{CONTINUATION, END_HEADERS, FrameHeader, HEADERS};
 
 mod hpack;
 
@@ -27,34 +30,39 @@ enum Part {
     #[default]
     Other,
     /// Before the byte that holds the length of the padding. `length` counts the payload, `before` the bytes between it and the block.
-    PadLength { length: usize, before: usize },
-    /// `before` bytes ahead of the block, which has `block` bytes; the rest is padding.
-    Block { before: usize, block: usize },
+    PadLength { length: usize, before: usize, whole: bool },
+    /// `before` bytes ahead of the block, of which `block` bytes are missing; the rest is padding. `whole`: these are all of a block.
+    Block { before: usize, block: usize, whole: bool },
 }
 
 impl AuthorityRewriter {
     /// A frame starts.
     pub(super) fn header(&mut self, FrameHeader { length, kind, flags }: FrameHeader) {
         let before = if flags & PRIORITY == 0 { 0 } else { 5 };
+        let whole = flags & END_HEADERS != 0;
         self.part = match kind {
-            HEADERS if flags & PADDED != 0 => Part::PadLength { length, before },
-            HEADERS => Part::Block { before, block: length.saturating_sub(before) },
-            CONTINUATION => Part::Block { before: 0, block: length },
+            HEADERS if flags & PADDED != 0 => Part::PadLength { length, before, whole },
+            HEADERS => Part::Block { before, block: length.saturating_sub(before), whole },
+            CONTINUATION => Part::Block { before: 0, block: length, whole: false },
             _ => Part::Other,
         };
     }
 
     /// A part of its payload arrives.
     pub(super) fn payload(&mut self, mut bytes: &mut [u8]) {
-        if let (Part::PadLength { length, before }, Some(padding)) = (&self.part, bytes.first()) {
+        if let (Part::PadLength { length, before, whole }, Some(padding)) = (&self.part, bytes.first()) {
             let block = length.saturating_sub(1 + before + usize::from(*padding));
-            self.part = Part::Block { before: *before, block };
+            self.part = Part::Block { before: *before, block, whole: *whole };
             bytes = &mut bytes[1..];
         }
-        if let Part::Block { before, block } = &mut self.part {
+        if let Part::Block { before, block, whole } = &mut self.part {
             let begin = consume(before, bytes.len());
             let end = begin + consume(block, bytes.len() - begin);
-            self.block.rewrite(&mut bytes[begin..end]);
+            *whole &= *block == 0;
+            let bytes = &mut bytes[begin..end];
+            if !*whole || bytes.contains(&b'%') {
+                self.block.rewrite(bytes);
+            }
         }
     }
 }

@@ -83,6 +83,65 @@ fn only_the_authority_is_rewritten_in_pieces_of_any_size() {
     }
 }
 
+/// A block of fields with and without `%`, some of them `:authority`.
+fn random_block(random: &mut fastrand::Rng) -> Vec<u8> {
+    let value = |random: &mut fastrand::Rng| {
+        let text = random.choice([&b"a"[..], b"", b"%", b"abc%2Fdef", b"localhost", &[b'x'; 37], PATH]).unwrap();
+        let coded = if random.u8(..4) == 0 { 0x80 } else { 0 };
+        [&[coded | u8::try_from(text.len()).unwrap()], text].concat()
+    };
+    let field = |random: &mut fastrand::Rng| match random.u8(..7) {
+        0 => vec![0x80 | random.u8(1..0x7f)],
+        1 => vec![0x20 | random.u8(..0x1f)],
+        2 => vec![0x7f, 0x80 | random.u8(..), random.u8(..0x80), 0x01, b'%'],
+        3 => [vec![0x40], literal(0, b":authority").split_off(1), value(random)].concat(),
+        4 => [vec![0x44], value(random)].concat(),
+        _ => [vec![random.choice([0x41, 0x01, 0x11]).unwrap()], value(random)].concat(),
+    };
+    (0..random.usize(..5)).flat_map(|_| field(random)).collect()
+}
+
+/// Sends a block in one frame, padded or not, or in several.
+fn random_frames(block: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+    match random.u8(..4) {
+        0 => {
+            let (head, tail) = block.split_at(random.usize(..=block.len()));
+            let (middle, tail) = tail.split_at(random.usize(..=tail.len()));
+            [frame(0x1, 0, head), frame(0x9, 0, middle), frame(0x9, END_HEADERS, tail)].concat()
+        }
+        1 => frame(0x1, END_HEADERS | PADDED, &[vec![2], block.to_vec(), vec![b'%'; 2]].concat()),
+        2 => frame(0x1, END_HEADERS | PRIORITY, &[vec![b'%'; 5], block.to_vec()].concat()),
+        _ => frame(0x1, END_HEADERS, block),
+    }
+}
+
+/// In pieces of one byte every block is parsed, but for one of a single byte.
+#[test]
+fn block_that_is_not_parsed_makes_no_difference() {
+    for seed in 0..3000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let blocks: Vec<_> = (0..4).map(|_| random_block(&mut random)).collect();
+        let frames: Vec<_> = blocks.iter().map(|block| random_frames(block, &mut random)).collect();
+        let bytes = connection(&frames);
+        let expected = rewritten(&bytes, 1);
+        for piece in [2, 5, random.usize(1..60), bytes.len()] {
+            assert_eq!(rewritten(&bytes, piece), expected, "seed {seed}, pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn authority_is_rewritten_after_a_fragment_without_percent() {
+    let fragments = |value: &[u8]| {
+        let block = literal(0x41, value);
+        let (head, tail) = block.split_at(5);
+        connection(&[frame(0x1, 0x4, &[0x82]), frame(0x1, 0, head), frame(0x9, 0x4, tail), frame(0x1, 0x4, &block)])
+    };
+    for piece in [1, 4, 1000] {
+        assert_eq!(rewritten(&fragments(b"abc%2Fx"), piece), fragments(b"abc-2Fx"), "pieces of {piece}");
+    }
+}
+
 #[test]
 fn huffman_coded_authority_passes_unchanged() {
     let block = [vec![0x41, 0x80 | 3], b"%%%".to_vec()].concat();
