@@ -8,10 +8,12 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, filter_
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
+use self::json_fields::AppendedFields;
 use self::text_fields::TextFields;
 use super::variables::Variables;
 use crate::config::{Log, LogFormat};
 
+mod json_fields;
 mod text_fields;
 
 /// Targets that log nothing.
@@ -41,7 +43,8 @@ where
     let terminal = std::io::stderr().is_terminal();
     let layer = fmt::layer().with_writer(writer);
     Ok(if is_json(log.format, terminal) {
-        layer.json().flatten_event(true).with_current_span(false).with_span_list(true).with_filter(filter).boxed()
+        let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(true);
+        layer.fmt_fields(AppendedFields).with_filter(filter).boxed()
     } else {
         let colours = terminal && may_colour(environment);
         layer.fmt_fields(TextFields).with_ansi(colours).with_filter(filter).boxed()

@@ -81,6 +81,33 @@ fn hostile_subject_forges_neither_a_field_nor_a_line() {
     }
 }
 
+/// Fields that are recorded after the span began are appended to its first ones.
+#[test]
+fn json_line_has_each_field_of_its_span_with_the_last_value() {
+    for hostile in HOSTILE {
+        let text = logged(LogFormat::Json, || {
+            let span =
+                tracing::info_span!("call", request_id = "1", trace_id = tracing::field::Empty, caller = hostile);
+            span.record("trace_id", "of the client");
+            span.record("caller", hostile);
+            span.record("trace_id", tracing::field::display("2"));
+            let empty =
+                tracing::info_span!(parent: &span, "fetch", count = tracing::field::Empty, ok = tracing::field::Empty);
+            empty.record("count", 3);
+            empty.record("ok", true);
+            let bare = tracing::info_span!(parent: &empty, "bare");
+            bare.in_scope(|| info!("request denied"));
+        });
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        let expected = serde_json::json!([
+            { "name": "call", "request_id": "1", "trace_id": "2", "caller": hostile },
+            { "name": "fetch", "count": 3, "ok": true },
+            { "name": "bare" },
+        ]);
+        assert_eq!(line["spans"], expected, "{text}");
+    }
+}
+
 #[test]
 fn names_and_addresses_are_not_quoted_in_text() {
     let text = logged(LogFormat::Text, || {
