@@ -124,6 +124,36 @@ async fn spans_are_exported_as_the_sampler_and_the_caller_decide() {
     }
 }
 
+/// Every program with the same ratio decides alike by the trace ID, so the ID that the sampler selected is exported.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_without_a_trace_are_exported_by_the_ratio_of_their_trace_id() {
+    const CALLS: usize = 100;
+    for sampler in ["traceidratio", "parentbased_traceidratio"] {
+        let collector = Collector::default();
+        let endpoint = collector.over_grpc().await;
+        let environment = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_TRACES_SAMPLER", sampler),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
+        ];
+        let broker = simulated_broker(&[], &environment);
+        let channel = tonic::transport::Endpoint::from_shared(uri(&broker)).unwrap().connect().await.unwrap();
+        let mut client = Client::new(channel);
+        for _ in 0..CALLS {
+            client.get_registry_credentials(request(HOST)).await.unwrap();
+        }
+        broker.stop();
+        let spans = collector.spans();
+        let servers = server_spans(&spans);
+        assert!((20..=80).contains(&servers.len()), "{sampler}: {} of {CALLS}", servers.len());
+        for span in servers {
+            let low = u64::from_be_bytes(span.trace_id[8..].try_into().unwrap());
+            assert!(low >> 1 < 1 << 62 && span.parent_span_id.is_empty(), "{sampler}: {:x?}", span.trace_id);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn aws_failure_is_logged_as_json_with_the_message_of_aws() {
     let broker = simulated_broker(&["--simulate-fault", "denied=1"], &[]);

@@ -2,14 +2,18 @@
 //!
 //! A recorded span costs as much as the rest of a cache hit, so the decision to record comes before the span.
 
-use http::HeaderMap;
+use std::cell::Cell;
+
+use http::{HeaderMap, HeaderValue};
+use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
-use opentelemetry::trace::{SpanKind, TraceContextExt as _, TraceId};
+use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt as _, TraceId};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SamplingDecision, ShouldSample};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SamplingDecision, ShouldSample};
 use tracing::{Level, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+const TRACEPARENT: &str = "traceparent";
 /// Longest trace header that spans take over: W3C Trace Context has `tracestate` carry at least 512 characters.
 const MAX_TRACE_HEADER: usize = 512;
 
@@ -28,6 +32,24 @@ pub(super) enum Target {
     Local,
 }
 
+/// The decision to record a call, which is drawn once. What draws it before the middleware does leaves it in the request's extensions.
+#[derive(Debug, Clone)]
+pub(super) enum Draw {
+    /// The call is recorded and exported.
+    Sampled(TraceStart),
+    /// The call is not exported.
+    NotSampled,
+}
+
+/// Where the trace of a recorded call begins.
+#[derive(Debug, Clone)]
+pub(super) enum TraceStart {
+    /// At the client.
+    Client(Context),
+    /// At the call, with the trace ID that the sampler selected.
+    Call(TraceId),
+}
+
 impl Tracing {
     /// Exports the calls that `sampler` selects.
     #[must_use]
@@ -35,20 +57,33 @@ impl Tracing {
         Self { sampler: Some(sampler) }
     }
 
+    /// Has the sampler decide on a call of the method `name`. `trace` is the client's trace; without one no context is built.
+    pub(super) fn draw(&self, name: &'static str, headers: &HeaderMap, trace: Option<TraceId>) -> Draw {
+        let Some(sampler) = &self.sampler else { return Draw::NotSampled };
+        let is_sampled = |parent: Option<&Context>, trace| {
+            let result = sampler.should_sample(parent, trace, name, &SpanKind::Server, &[], &[]);
+            result.decision == SamplingDecision::RecordAndSample
+        };
+        let (is_sampled, start) = match trace.and_then(|_| client_context(headers)) {
+            Some(parent) => {
+                let trace = parent.span().span_context().trace_id();
+                (is_sampled(Some(&parent), trace), TraceStart::Client(parent))
+            }
+            None => {
+                let trace = RandomIdGenerator::default().new_trace_id();
+                (is_sampled(None, trace), TraceStart::Call(trace))
+            }
+        };
+        if is_sampled { Draw::Sampled(start) } else { Draw::NotSampled }
+    }
+
     /// Returns the span of a call, which `create` creates with a `trace_id` field; a disabled one if it is not recorded. `trace` is the
     /// client's trace, recorded or not.
-    pub(super) fn span(
-        &self,
-        name: &'static str,
-        headers: &HeaderMap,
-        trace: Option<TraceId>,
-        create: impl Fn(Target) -> Span,
-    ) -> Span {
-        if let Some(parent) = self.sampled_parent(name, headers) {
+    pub(super) fn span(draw: Draw, trace: Option<TraceId>, create: impl Fn(Target) -> Span) -> Span {
+        if let Draw::Sampled(start) = draw {
             let span = create(Target::Exported);
             // Before the span is entered: an entered span already has a trace ID.
-            let _ = span.set_parent(parent);
-            span.record("trace_id", field::display(span.context().span().span_context().trace_id()));
+            span.record("trace_id", field::display(start.begin(&span)));
             return span;
         }
         if !tracing::enabled!(target: "ecr_broker::rpc::local", Level::DEBUG) {
@@ -58,31 +93,61 @@ impl Tracing {
         span.record("trace_id", trace.map(field::display));
         span
     }
+}
 
-    /// Returns the parent of the span, which may be empty, if the sampler selects the call.
-    fn sampled_parent(&self, name: &'static str, headers: &HeaderMap) -> Option<opentelemetry::Context> {
-        let sampler = self.sampler.as_ref()?;
-        let parent = if headers.contains_key("traceparent") {
-            TraceContextPropagator::new().extract(&Headers(headers))
-        } else {
-            opentelemetry::Context::new()
-        };
-        is_sampled(sampler.as_ref(), &parent, name).then_some(parent)
+impl TraceStart {
+    /// Begins the trace of a span without a parent, and returns its ID.
+    fn begin(self, span: &Span) -> TraceId {
+        match self {
+            Self::Client(parent) => {
+                let _ = span.set_parent(parent);
+                span.context().span().span_context().trace_id()
+            }
+            Self::Call(trace) => {
+                DRAWN.set(Some(trace));
+                let context = span.context();
+                DRAWN.set(None);
+                context.span().span_context().trace_id()
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// The trace ID of the span that begins on this thread.
+    static DRAWN: Cell<Option<TraceId>> = const { Cell::new(None) };
+}
+
+/// Returns random IDs, and for a call the trace ID that was drawn for it. A sampler decides by the ID, so that every program with the
+/// same ratio decides alike: also on the other spans of the trace.
+#[derive(Debug, Default)]
+pub struct DrawnIds(RandomIdGenerator);
+
+impl IdGenerator for DrawnIds {
+    fn new_trace_id(&self) -> TraceId {
+        DRAWN.take().unwrap_or_else(|| self.0.new_trace_id())
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        self.0.new_span_id()
     }
 }
 
 /// Reads the trace ID in W3C's `traceparent`.
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
-    let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
+    let id = traceparent(headers)?.to_str().ok()?.split('-').nth(1)?;
     TraceId::from_hex(id).ok().filter(|id| id.to_string().len() == 32 && *id != TraceId::INVALID)
 }
 
-fn is_sampled(sampler: &dyn ShouldSample, parent: &opentelemetry::Context, name: &str) -> bool {
-    let parent_trace = parent.span().span_context().trace_id();
-    let trace =
-        if parent_trace == TraceId::INVALID { RandomIdGenerator::default().new_trace_id() } else { parent_trace };
-    let result = sampler.should_sample(Some(parent), trace, name, &SpanKind::Server, &[], &[]);
-    result.decision == SamplingDecision::RecordAndSample
+/// Finds the client's trace. A walk over the few names of a call costs less than the hash of a name that hardly any call has.
+fn traceparent(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.iter().find(|(name, _)| name.as_str() == TRACEPARENT).map(|(_, value)| value)
+}
+
+/// Reads the client's trace; `None` if it is not one.
+fn client_context(headers: &HeaderMap) -> Option<Context> {
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+    context.span().span_context().is_valid().then_some(context)
 }
 
 struct Headers<'a>(&'a HeaderMap);
@@ -94,5 +159,87 @@ impl Extractor for Headers<'_> {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    fn headers(traceparent: &str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(TRACEPARENT), traceparent.parse().unwrap())])
+    }
+
+    fn selects(sampler: &Sampler, trace: TraceId) -> bool {
+        let result = sampler.should_sample(None, trace, "call", &SpanKind::Server, &[], &[]);
+        result.decision == SamplingDecision::RecordAndSample
+    }
+
+    #[test]
+    fn call_without_a_client_trace_is_drawn_by_its_trace_id() {
+        let half = Sampler::TraceIdRatioBased(0.5);
+        for sampler in [half.clone(), Sampler::ParentBased(Box::new(half.clone()))] {
+            let tracing = Tracing::sampled_by(Box::new(sampler));
+            let draws: Vec<_> = (0..200).map(|_| tracing.draw("call", &HeaderMap::new(), None)).collect();
+            let sampled = draws.iter().filter_map(|draw| match draw {
+                Draw::Sampled(TraceStart::Call(trace)) => Some(*trace),
+                Draw::Sampled(TraceStart::Client(_)) => panic!("no client has a trace"),
+                Draw::NotSampled => None,
+            });
+            let sampled: Vec<_> = sampled.collect();
+            assert!((50..150).contains(&sampled.len()), "{}", sampled.len());
+            assert!(sampled.iter().all(|trace| selects(&half, *trace)));
+        }
+    }
+
+    #[test]
+    fn draw_follows_the_sampler_and_the_client_trace() {
+        const ID: &str = "0af7651916cd43dd8448eb211c80319c-00000000000000ff";
+        let by_parent = |root| Sampler::ParentBased(Box::new(root));
+        let (yes, no) = (format!("00-{ID}-01"), format!("00-{ID}-00"));
+        for (sampler, traceparent, expected) in [
+            (Sampler::AlwaysOn, None, true),
+            (Sampler::AlwaysOn, Some(no.as_str()), true),
+            (Sampler::AlwaysOff, None, false),
+            (Sampler::AlwaysOff, Some(&yes), false),
+            (by_parent(Sampler::AlwaysOn), Some(&no), false),
+            (by_parent(Sampler::AlwaysOn), None, true),
+            (by_parent(Sampler::AlwaysOn), Some("00-0-0-00"), true),
+            (by_parent(Sampler::AlwaysOff), Some(&yes), true),
+            (by_parent(Sampler::AlwaysOff), Some("00-0-0-01"), false),
+            (by_parent(Sampler::AlwaysOff), None, false),
+            (Sampler::TraceIdRatioBased(0.0), Some(&yes), false),
+            (Sampler::TraceIdRatioBased(1.0), Some(&no), true),
+        ] {
+            let tracing = Tracing::sampled_by(Box::new(sampler.clone()));
+            let headers = traceparent.map(headers).unwrap_or_default();
+            let draw = tracing.draw("call", &headers, trace_id(&headers));
+            assert_eq!(matches!(draw, Draw::Sampled(_)), expected, "{sampler:?} {traceparent:?}");
+            let is_of_client = matches!(draw, Draw::Sampled(TraceStart::Client(_)));
+            assert_eq!(is_of_client, expected && traceparent.is_some_and(|text| text.contains(ID)), "{traceparent:?}");
+        }
+        let headers = headers(&yes);
+        assert!(matches!(Tracing::default().draw("call", &headers, trace_id(&headers)), Draw::NotSampled));
+    }
+
+    #[test]
+    fn span_of_a_sampled_call_has_the_drawn_trace_id() {
+        let provider = SdkTracerProvider::builder().with_id_generator(DrawnIds::default()).build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        let tracing = Tracing::sampled_by(Box::new(Sampler::AlwaysOn));
+        let create = |_| tracing::info_span!(parent: None, "call", trace_id = field::Empty);
+        for _ in 0..3 {
+            let draw = tracing.draw("call", &HeaderMap::new(), None);
+            let Draw::Sampled(TraceStart::Call(drawn)) = draw.clone() else { panic!("{draw:?}") };
+            let span = Tracing::span(draw, None, create);
+            assert_eq!(span.context().span().span_context().trace_id(), drawn);
+            let other = create(Target::Exported);
+            assert_ne!(other.context().span().span_context().trace_id(), drawn, "each draw is for one span");
+        }
     }
 }

@@ -19,6 +19,7 @@ use super::http_client;
 use super::metrics::Metrics;
 use super::reported::reported;
 use super::sampler::CallsAlreadySampled;
+use crate::api::trace::DrawnIds;
 
 /// Returns the provider that batches spans and sends them; `metrics` count those that are lost.
 pub(super) fn provider(spans: &Spans, resource: Resource, metrics: &Metrics) -> anyhow::Result<SdkTracerProvider> {
@@ -28,6 +29,7 @@ pub(super) fn provider(spans: &Spans, resource: Resource, metrics: &Metrics) -> 
     Ok(SdkTracerProvider::builder()
         .with_span_processor(processor)
         .with_sampler(CallsAlreadySampled(sampler.clone()))
+        .with_id_generator(DrawnIds::default())
         .with_resource(resource)
         .build())
 }

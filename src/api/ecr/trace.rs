@@ -40,7 +40,7 @@ pub(super) fn span(
     trace: Option<TraceId>,
     id: RequestId,
 ) -> Span {
-    tracing.span(operation.name(), headers, trace, |target| match target {
+    Tracing::span(tracing.draw(operation.name(), headers, trace), trace, |target| match target {
         Target::Exported => request_span!("ecr_broker::rpc", operation, id),
         Target::Local => request_span!("ecr_broker::rpc::local", operation, id),
     })

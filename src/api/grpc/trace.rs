@@ -2,13 +2,13 @@
 //!
 //! Attribute names follow OpenTelemetry's RPC conventions, which are not stable yet; all of them are in this file.
 
-use http::HeaderMap;
+use http::Request;
 use tonic::Code;
 use tracing::{Span, field};
 
 use super::call::Call;
 use super::methods::Method;
-use crate::api::trace::{Target, Tracing};
+use crate::api::trace::{Draw, Target, Tracing};
 
 /// Creates the span of a call. A macro, because a span's target must be a literal.
 macro_rules! call_span {
@@ -32,9 +32,11 @@ macro_rules! call_span {
     };
 }
 
-/// Returns the span of a call; a disabled one if it is not recorded.
-pub(super) fn span(tracing: &Tracing, method: &Method, headers: &HeaderMap, call: &Call) -> Span {
-    tracing.span(method.name, headers, call.trace, |target| match target {
+/// Returns the span of a call; a disabled one if it is not recorded. A call is drawn once.
+pub(super) fn span<B>(tracing: &Tracing, method: &Method, request: &mut Request<B>, call: &Call) -> Span {
+    let drawn = request.extensions_mut().remove::<Draw>();
+    let draw = drawn.unwrap_or_else(|| tracing.draw(method.name, request.headers(), call.trace));
+    Tracing::span(draw, call.trace, |target| match target {
         Target::Exported => call_span!("ecr_broker::rpc", method, call),
         Target::Local => call_span!("ecr_broker::rpc::local", method, call),
     })
