@@ -60,21 +60,15 @@ impl Tracing {
     /// Has the sampler decide on a call of the method `name`. `trace` is the client's trace; without one no context is built.
     pub(super) fn draw(&self, name: &'static str, headers: &HeaderMap, trace: Option<TraceId>) -> Draw {
         let Some(sampler) = &self.sampler else { return Draw::NotSampled };
-        let is_sampled = |parent: Option<&Context>, trace| {
-            let result = sampler.should_sample(parent, trace, name, &SpanKind::Server, &[], &[]);
-            result.decision == SamplingDecision::RecordAndSample
-        };
-        let (is_sampled, start) = match trace.and_then(|_| client_context(headers)) {
-            Some(parent) => {
-                let trace = parent.span().span_context().trace_id();
-                (is_sampled(Some(&parent), trace), TraceStart::Client(parent))
-            }
-            None => {
-                let trace = RandomIdGenerator::default().new_trace_id();
-                (is_sampled(None, trace), TraceStart::Call(trace))
-            }
-        };
-        if is_sampled { Draw::Sampled(start) } else { Draw::NotSampled }
+        let parent = trace.and_then(|_| client_context(headers));
+        let own = || RandomIdGenerator::default().new_trace_id();
+        let trace = parent.as_ref().map_or_else(own, |parent| parent.span().span_context().trace_id());
+        let result = sampler.should_sample(parent.as_ref(), trace, name, &SpanKind::Server, &[], &[]);
+        if result.decision == SamplingDecision::RecordAndSample {
+            Draw::Sampled(parent.map_or(TraceStart::Call(trace), TraceStart::Client))
+        } else {
+            Draw::NotSampled
+        }
     }
 
     /// Returns the span of a call, which `create` creates with a `trace_id` field; a disabled one if it is not recorded. `trace` is the
