@@ -93,7 +93,7 @@ fn json_line_has_each_field_of_its_span_with_the_last_value() {
             span.record("trace_id", tracing::field::display("2"));
             let empty =
                 tracing::info_span!(parent: &span, "fetch", count = tracing::field::Empty, ok = tracing::field::Empty);
-            empty.record("count", 3);
+            empty.record("count", -3);
             empty.record("ok", true);
             let bare = tracing::info_span!(parent: &empty, "bare");
             bare.in_scope(|| info!("request denied"));
@@ -101,7 +101,7 @@ fn json_line_has_each_field_of_its_span_with_the_last_value() {
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         let expected = serde_json::json!([
             { "name": "call", "request_id": "1", "trace_id": "2", "caller": hostile },
-            { "name": "fetch", "count": 3, "ok": true },
+            { "name": "fetch", "count": -3, "ok": true },
             { "name": "bare" },
         ]);
         assert_eq!(line["spans"], expected, "{text}");
