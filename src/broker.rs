@@ -16,7 +16,7 @@ use crate::caller::{Caller, ClaimNames};
 use crate::error::BrokerError;
 use crate::hops::InstanceId;
 use crate::metrics::Registry;
-use crate::policy::{Listing, Policy};
+use crate::policy::{IndexedPolicy, Listing, Policy};
 use crate::profile::Profile;
 use crate::registry::{Aliases, Region, RegistryError, ResolvedRegistry};
 use crate::rejections::RejectionRecorder;
@@ -180,7 +180,7 @@ impl Broker {
         self.lister(&self.authorizer.active_policy().policy).named_registries(caller)
     }
 
-    fn lister<'a>(&'a self, policy: &'a Policy) -> Lister<'a> {
+    fn lister<'a>(&'a self, policy: &'a IndexedPolicy) -> Lister<'a> {
         Lister { policy, forwarding: self.authorizer.forwarding(), aliases: &self.aliases, cache: &self.cache }
     }
 
@@ -199,7 +199,7 @@ impl Broker {
     /// Returns whether no grants are configured, so that every caller may have every registry.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.authorizer.active_policy().policy == Policy::Open
+        self.authorizer.active_policy().policy.is_open()
     }
 
     /// Returns whether the policy is only observed: denials are logged, and the credentials released.

@@ -6,6 +6,7 @@
 mod decide;
 mod grant;
 mod grant_toml;
+mod indexed;
 pub mod lint;
 mod listing;
 mod near;
@@ -15,6 +16,7 @@ pub mod suggest;
 pub use self::decide::Decision;
 pub use self::grant::{Effect, Grant, Policy};
 pub use self::grant_toml::grants_as_toml;
+pub use self::indexed::IndexedPolicy;
 pub use self::listing::{Allowed, CallerGrants, Listing};
 pub use self::near::NearMiss;
 pub use self::pattern::{

@@ -13,8 +13,8 @@ use cedar_policy::{
 };
 use ecr_broker::caller::Caller;
 use ecr_broker::policy::{
-    Accounts, BrokerPattern, CallerPattern, Decision, Effect, Grant, LabelPattern, Policy, RegistryPattern,
-    TokenPattern, ViaPattern,
+    Accounts, BrokerPattern, CallerPattern, Decision, Effect, Grant, IndexedPolicy, LabelPattern, Policy,
+    RegistryPattern, TokenPattern, ViaPattern,
 };
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use proptest::prelude::*;
@@ -501,14 +501,17 @@ impl Requests {
             set
         };
         let (allows, all) = (set(|rule| !rule.deny), set(|_| true));
-        let policy = Policy::Grants(rules.iter().enumerate().map(|(index, rule)| rule.grant(index)).collect());
+        let policy = policy_of(rules);
+        let indexed = IndexedPolicy::from(policy.clone());
         let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..REQUESTS {
             let (caller, registry) = (random.usize(..self.callers.len()), random.usize(..self.registries.len()));
             let profile = random.usize(..PROFILES.len());
             let expected = self.expected(rules, (&allows, &all), (caller, registry, profile));
             let (caller, registry) = (&self.callers[caller].ours, &self.registries[registry].ours);
-            let decided = match policy.decide(caller, registry, PROFILES[profile]) {
+            let decision = indexed.decide(caller, registry, PROFILES[profile]);
+            prop_assert_eq!(decision, policy.decide(caller, registry, PROFILES[profile]));
+            let decided = match decision {
                 Decision::Allow { grant } => format!("allowed by {}", grant.unwrap().id),
                 Decision::Deny { grant: Some(grant) } => format!("denied by {}", grant.id),
                 Decision::Deny { grant: None } => "denied".to_owned(),
@@ -517,6 +520,10 @@ impl Requests {
         }
         Ok(())
     }
+}
+
+fn policy_of(rules: &[Rule]) -> Policy {
+    Policy::Grants(rules.iter().enumerate().map(|(index, rule)| rule.grant(index)).collect())
 }
 
 /// Compares random policies on every core.
@@ -546,4 +553,26 @@ fn million_decisions_match_cedar() {
 #[ignore = "takes minutes"]
 fn ten_million_decisions_match_cedar() {
     compare_policies(10_000);
+}
+
+/// Policies of many grants, of which the index leaves out most.
+#[test]
+fn decisions_by_the_index_match_those_over_all_grants() {
+    let (callers, registries) = (callers(), registries());
+    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+    let strategy = (prop::collection::vec(rule(), 0..100), any::<u64>());
+    let compare = |(rules, seed): (Vec<Rule>, u64)| {
+        let policy = policy_of(&rules);
+        let indexed = IndexedPolicy::from(policy.clone());
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..REQUESTS {
+            let (caller, registry) = (random.choice(&callers).unwrap(), random.choice(&registries).unwrap());
+            let (caller, registry, profile) = (&caller.ours, &registry.ours, random.choice(PROFILES).unwrap());
+            let expected = policy.decide(caller, registry, profile);
+            prop_assert_eq!(indexed.decide(caller, registry, profile), expected, "{} {:?}", caller, registry);
+            prop_assert!(indexed.grants_of(caller).eq(policy.grants_of(caller)), "{}", caller);
+        }
+        Ok(())
+    };
+    TestRunner::new(config).run(&strategy, compare).unwrap();
 }

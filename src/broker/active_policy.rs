@@ -6,12 +6,12 @@ use sha2::{Digest as _, Sha256};
 use super::profiles::Profiles;
 use super::regions::NamedRegions;
 use crate::caller::ClaimNames;
-use crate::policy::Policy;
+use crate::policy::{IndexedPolicy, Policy};
 
 /// A policy with its name in the audit log.
 #[derive(Debug)]
 pub(super) struct ActivePolicy {
-    pub(super) policy: Policy,
+    pub(super) policy: IndexedPolicy,
     /// The claims by which its grants decide.
     pub(super) claim_names: ClaimNames,
     /// The regions that its grants name by their whole names.
@@ -25,6 +25,6 @@ impl ActivePolicy {
         let digest = Sha256::digest(format!("{policy:?} {:?}", profiles.all()));
         let regions = policy.named_regions().collect();
         let claim_names = policy.claim_names();
-        Self { policy, claim_names, regions, name: HEXLOWER.encode(&digest[..8]) }
+        Self { policy: policy.into(), claim_names, regions, name: HEXLOWER.encode(&digest[..8]) }
     }
 }

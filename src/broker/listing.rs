@@ -14,7 +14,7 @@ use super::forwarding::Forwarding;
 use crate::cache::{Cached, CredentialCache, Scope};
 use crate::caller::{Caller, Principal};
 use crate::credential::ProfileName;
-use crate::policy::{Allowed, CallerGrants, Listing, Policy};
+use crate::policy::{Allowed, CallerGrants, IndexedPolicy, Listing};
 use crate::registry::{Aliases, Registry, ResolvedRegistry};
 
 mod merge;
@@ -22,7 +22,7 @@ mod merge;
 /// What a list is made of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lister<'a> {
-    pub(super) policy: &'a Policy,
+    pub(super) policy: &'a IndexedPolicy,
     pub(super) forwarding: &'a Forwarding,
     pub(super) aliases: &'a Aliases,
     pub(super) cache: &'a CredentialCache,

@@ -71,7 +71,7 @@ where
 }
 
 impl Grant {
-    fn applies_to(&self, caller: &Caller) -> bool {
+    pub(super) fn applies_to(&self, caller: &Caller) -> bool {
         match self.effect {
             Effect::Deny => self.callers.iter().any(|pattern| pattern.denies(caller)),
             Effect::Allow | Effect::Operate => self.callers.iter().any(|pattern| pattern.matches(caller)),

@@ -78,10 +78,16 @@ impl Policy {
         allows.flat_map(|grant| &grant.registries).flat_map(RegistryPattern::named_regions)
     }
 
+    /// Returns whether no grants are configured.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
+
     /// Returns whether every authenticated caller gets every registry.
     #[must_use]
     pub fn allows_everything(&self) -> bool {
-        *self == Self::Open || self.is_observed()
+        self.is_open() || self.is_observed()
     }
 
     /// Returns whether the policy is in observe mode: denied requests are served and recorded.

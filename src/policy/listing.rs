@@ -39,11 +39,15 @@ impl Policy {
     /// Returns the grants that apply to a caller.
     #[must_use]
     pub fn of_caller<'a>(&'a self, caller: &'a Caller) -> CallerGrants<'a> {
-        CallerGrants { policy: self, grants: self.grants_of(caller).collect() }
+        CallerGrants::new(self, self.grants_of(caller).collect())
     }
 }
 
 impl<'a> CallerGrants<'a> {
+    pub(super) fn new(policy: &'a Policy, grants: Vec<&'a Grant>) -> Self {
+        Self { policy, grants }
+    }
+
     /// Returns whether `profile` may mint the credentials of `registry` for the caller.
     #[must_use]
     pub fn allows(&self, registry: &Registry, profile: &ProfileName) -> bool {

@@ -33,6 +33,11 @@ impl SpiffePattern {
         &self.trust_domain
     }
 
+    /// Returns the pattern of the path.
+    pub(in crate::policy) fn path(&self) -> String {
+        self.segments.iter().map(|segment| format!("/{segment}")).collect()
+    }
+
     /// Returns whether the pattern matches an ID.
     #[must_use]
     pub fn matches(&self, id: &SpiffeId) -> bool {
