@@ -11,6 +11,7 @@ mod connection_limits;
 mod endpoint;
 mod endpoints;
 mod first_bytes;
+mod gate;
 mod grpc_service;
 mod health;
 mod http1;
@@ -29,6 +30,7 @@ mod socket_activation;
 #[cfg(test)]
 mod test_protocol;
 mod tls_handshake;
+mod when_woken;
 
 pub use self::grpc_service::GrpcService;
 pub use self::settings::Settings;

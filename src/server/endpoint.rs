@@ -12,6 +12,7 @@ use super::places::{Place, Places};
 use super::protocol::Protocol;
 use super::proxy_protocol::Proxies;
 use super::shutdown::ShutdownStages;
+use super::when_woken::WhenWoken;
 use crate::address::ListenAddress;
 
 /// Pause after a failed accept. The file table is usually full then, and the loop would spin.
@@ -109,12 +110,18 @@ impl DrainGroup {
     async fn serve(self, protocol: Arc<dyn Protocol>, stream: Accepted, place: Place) {
         let origin = stream.origin();
         let lifetime = Lifetime::new(self.max_age, self.shutdown.clone(), place.unproved.clone());
+        let aborted = WhenWoken::new(async {
+            tokio::select! {
+                biased;
+                () = self.shutdown.abort.cancelled() => {}
+                () = lifetime.expired() => {}
+                () = place.ended() => {}
+            }
+        });
         tokio::select! {
             biased;
             () = protocol.serve(stream, origin, &lifetime) => {}
-            () = self.shutdown.abort.cancelled() => {}
-            () = lifetime.expired() => {}
-            () = place.ended() => {}
+            () = aborted => {}
         }
     }
 }

@@ -41,6 +41,16 @@ impl Lifetime {
         self.shutdown.drain.cancelled().await;
     }
 
+    /// Completes when an established connection must complete its requests and accept no new ones: at its maximum age, or when the
+    /// drain starts. The age counts from this call.
+    pub(super) async fn retired(&self) {
+        tokio::select! {
+            // Jitter, so that connections that were made together do not end together.
+            () = tokio::time::sleep(jitter::around(self.max_age)) => {}
+            () = self.draining() => {}
+        }
+    }
+
     /// Completes when an unproved connection must be closed.
     pub(super) async fn expired(&self) {
         unless_proved(self.unproved(), Unproved::expired).await;
@@ -58,17 +68,10 @@ impl Lifetime {
         mut connection: Pin<&mut C>,
         finish: impl FnOnce(Pin<&mut C>),
     ) -> C::Output {
-        let retired = async {
-            tokio::select! {
-                // Jitter, so that connections that were made together do not end together.
-                () = tokio::time::sleep(jitter::around(self.max_age)) => {}
-                () = self.draining() => {}
-            }
-        };
         tokio::select! {
             biased;
             ended = connection.as_mut() => return ended,
-            () = retired => {}
+            () = self.retired() => {}
         }
         finish(connection.as_mut());
         connection.await
