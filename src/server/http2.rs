@@ -24,11 +24,14 @@ mod body;
 mod call_memory;
 mod connection;
 pub(super) mod drain_streams;
+mod driver;
 mod first_message;
 mod frame_budget;
 mod frames;
+mod output;
 mod peer_stream;
 mod peer_watchdog;
+mod streams;
 mod turns;
 
 /// Serves the gRPC API on every connection, after the peer is identified.
@@ -49,7 +52,7 @@ impl GrpcProtocol {
         let service = self.service.clone().for_peer(peer.peer(), peer.origin(), None);
         let rewriter = Some(AuthorityRewriter::default());
         let memory = self.limits.request_memory().enter(peer.origin());
-        let problem = Connection::new(service, rewriter, None, memory).serve(stream, lifetime).await;
+        let problem = Connection::new(service, rewriter, None, memory, None).serve(stream, lifetime).await;
         self.record_misbehaviour(problem, peer.origin());
     }
 
@@ -105,7 +108,7 @@ impl GrpcProtocol {
             connection.note_proved();
         }
         let service = self.service.clone().for_peer(peer, origin, unproved.clone());
-        Connection::new(service, None, unproved, memory)
+        Connection::new(service, None, unproved, memory, None)
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) struct ResponseBody {
 
 /// Keeps a call in flight, and its peer under watch, until a chunk of the response is sent.
 struct InFlightGuard {
-    _admission: Option<ResponseAdmission>,
+    admission: Option<ResponseAdmission>,
     watchdog: PeerWatchdog,
 }
 
@@ -107,8 +107,8 @@ impl<S> TrackedService<S> {
     }
 }
 
-/// The calls of hyper's service begin within the task of the connection, and those of a tower service only in their own: too late to
-/// count, because the connection has read on by then.
+/// The calls of hyper's service begin when the connection has read their headers, and those of a tower service only when their stream
+/// is polled: too late to count, because the connection has read on by then.
 impl<S> Service<Request<Incoming>> for TrackedService<S>
 where
     S: tower::Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible> + Clone,
@@ -151,13 +151,13 @@ impl Account {
 impl InFlightGuard {
     fn new(admission: Option<ResponseAdmission>, watchdog: PeerWatchdog) -> Self {
         watchdog.note_chunk();
-        Self { _admission: admission, watchdog }
+        Self { admission, watchdog }
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.watchdog.note_chunk_gone();
+        self.watchdog.note_chunk_gone(self.admission.take());
     }
 }
 

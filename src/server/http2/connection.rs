@@ -1,23 +1,26 @@
 //! An HTTP/2 connection, from its preface to its end.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tracing::debug;
 
 use super::authority::AuthorityRewriter;
 use super::body::TrackedService;
+use super::driver::Driver;
 use super::peer_stream::{Inspector, NotStarted, PeerStream};
 use super::peer_watchdog::PeerWatchdog;
+use super::streams::{NewStreams, Streams};
 use super::turns::Turns;
+use crate::audit::AuditBatch;
 use crate::limits::{ConnectionMemory, Unproved};
 use crate::server::first_bytes::Spoken;
 use crate::server::grpc_service::GrpcService;
 use crate::server::lifetime::Lifetime;
+use crate::server::when_woken::WhenWoken;
 
 /// Requests in flight on one connection.
 const MAX_STREAMS: u32 = 100;
@@ -49,19 +52,31 @@ pub(super) struct Connection {
     turns: Turns,
     unproved: Option<Unproved>,
     memory: ConnectionMemory,
+    batch: Option<AuditBatch>,
+}
+
+/// How a connection ended.
+enum End {
+    /// By its peer, its lifetime, or an error.
+    Ended,
+    /// The broker closes it.
+    Closed(&'static str),
+    /// The peer misbehaved.
+    Problem(&'static str),
 }
 
 impl Connection {
     /// Calls `service`. `rewriter` is for Unix sockets, whose clients may send an invalid `:authority`.
-    /// `unproved` has the limits of a peer that has proved nothing, `memory` those of any other.
+    /// `unproved` has the limits of a peer that has proved nothing, `memory` those of any other. `batch` gets audit records of calls.
     pub(super) fn new(
         service: GrpcService,
         rewriter: Option<AuthorityRewriter>,
         unproved: Option<Unproved>,
         memory: ConnectionMemory,
+        batch: Option<AuditBatch>,
     ) -> Self {
         let (watchdog, turns) = (PeerWatchdog::default(), Turns::default());
-        Self { service, rewriter, watchdog, turns, unproved, memory }
+        Self { service, rewriter, watchdog, turns, unproved, memory, batch }
     }
 
     /// Serves the connection until its peer or its lifetime ends it, or its peer misbehaves: then returns the problem.
@@ -73,23 +88,43 @@ impl Connection {
             Ok(io) => io,
             Err(problem) => return problem,
         };
-        let window = if self.unproved.is_some() { UNPROVED_WINDOW } else { CONNECTION_WINDOW };
-        let service = TrackedService::new(self.service, self.watchdog.clone(), self.unproved, self.memory.clone());
-        let connection = builder(window).serve_connection(TokioIo::new(io), service);
-        let connection = pin!(connection);
-        tokio::select! {
-            biased;
-            // Poll the connection before the watchdog: bytes that have arrived may contain what it waits for.
-            ended = self.turns.count(lifetime.run(connection, hyper::server::conn::http2::Connection::graceful_shutdown)) => {
-                if let Err(error) = ended {
-                    debug!(%error, "connection failed");
-                }
-            }
-            () = self.memory.closing() => debug!("connection closed: too much memory for its requests"),
-            problem = self.watchdog.problem() => return Some(problem),
-            () = idle_at_drain(&self.watchdog, lifetime) => debug!("connection closed: idle peer did not answer the drain"),
+        match self.drive(io, lifetime).await {
+            End::Ended => {}
+            End::Closed(reason) => debug!(reason, "connection closed"),
+            End::Problem(problem) => return Some(problem),
         }
         None
+    }
+
+    async fn drive<I>(self, io: PeerStream<I>, lifetime: &Lifetime) -> End
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { service, watchdog, turns, unproved, memory, batch, .. } = self;
+        let window = if unproved.is_some() { UNPROVED_WINDOW } else { CONNECTION_WINDOW };
+        let service = TrackedService::new(service, watchdog.clone(), unproved, memory.clone());
+        let streams = Streams::default();
+        let connection = builder(window, streams.executor()).serve_connection(TokioIo::new(io.clone()), service);
+        let mut driver = Driver::new(connection, io, streams, batch, turns);
+        let (mut retired, mut is_retired) = (WhenWoken::new(lifetime.retired()), false);
+        let mut upkeep = WhenWoken::new(upkeep(&watchdog, &memory, lifetime));
+        loop {
+            tokio::select! {
+                biased;
+                // Poll the connection before the watchdog: bytes that have arrived may contain what it waits for.
+                ended = &mut driver => {
+                    if let Err(error) = ended {
+                        debug!(%error, "connection failed");
+                    }
+                    return End::Ended;
+                }
+                () = &mut retired, if !is_retired => {
+                    driver.connection().graceful_shutdown();
+                    is_retired = true;
+                }
+                end = &mut upkeep => return end,
+            }
+        }
     }
 
     /// Reads the preface. Fails with the problem of a peer that speaks another protocol.
@@ -123,6 +158,16 @@ fn foreign_problem(spoken: Spoken) -> &'static str {
     }
 }
 
+/// Completes when the broker must close the connection.
+async fn upkeep(watchdog: &PeerWatchdog, memory: &ConnectionMemory, lifetime: &Lifetime) -> End {
+    tokio::select! {
+        biased;
+        () = memory.closing() => End::Closed("too much memory for its requests"),
+        problem = watchdog.problem() => End::Problem(problem),
+        () = idle_at_drain(watchdog, lifetime) => End::Closed("idle peer did not answer the drain"),
+    }
+}
+
 /// Completes when the broker drains and the connection has had no call for [`DRAIN_ANSWER`]. Until its peer acknowledges the GOAWAY,
 /// hyper keeps the connection open for calls on their way, and a peer that never does would hold up the shutdown.
 async fn idle_at_drain(watchdog: &PeerWatchdog, lifetime: &Lifetime) {
@@ -134,10 +179,12 @@ async fn idle_at_drain(watchdog: &PeerWatchdog, lifetime: &Lifetime) {
     }
 }
 
-fn builder(connection_window: u32) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(connection_window: u32, streams: NewStreams) -> Builder<NewStreams> {
+    let mut builder = Builder::new(streams);
     builder
         .timer(TokioTimer::new())
+        // gRPC has no use for it.
+        .auto_date_header(false)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADERS)
         .max_send_buf_size(SEND_BUFFER)

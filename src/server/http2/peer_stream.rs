@@ -2,9 +2,12 @@
 //!
 //! hyper has no timeout for the preface, and its keepalive starts only after the preface. A peer that connects and stays silent would
 //! keep its connection for ever and delay the drain.
+//!
+//! What hyper writes is collected. The driver of the connection sends it at the end of a poll, with one write for all frames.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
@@ -13,11 +16,13 @@ use tokio::time::Instant;
 use super::authority::AuthorityRewriter;
 use super::frame_budget::FrameBudget;
 use super::frames::{ACK, CONTINUATION, DATA, END_HEADERS, FrameHeader, FrameParser, FrameVisitor, HEADERS, SETTINGS};
+use super::output::{Output, Written};
 use super::peer_watchdog::PeerWatchdog;
 use super::turns::Turns;
-use crate::limits::{ConnectionMemory, Unproved};
+use crate::limits::{ConnectionMemory, HeldMemory, Unproved};
 use crate::server::first_bytes::{self, NEEDS_HTTP2, NEEDS_PLAINTEXT, PREFACE, Spoken};
 use crate::server::lingering_close::LingeringClose;
+use crate::sync::lock;
 
 /// Bytes of an unproved peer that h2 gets at once: one request, or part of it.
 const UNPROVED_READ: usize = 512;
@@ -26,14 +31,21 @@ const UNPROVED_READ: usize = 512;
 /// take forty times as much once they are decoded.
 const HEADERS_PER_TURN: usize = 2 * 1024;
 
-/// A stream whose preface has been read. hyper reads the preface again from here.
+/// A stream whose preface has been read. hyper reads the preface again from here. A clone is a handle of the same stream: hyper has
+/// one, and its driver the other.
 #[derive(Debug)]
-pub(super) struct PeerStream<S> {
+pub(super) struct PeerStream<S>(Arc<Mutex<Framed<S>>>);
+
+#[derive(Debug)]
+struct Framed<S> {
     /// The part of the preface that hyper has not read yet.
     preface: &'static [u8],
     inner: S,
     parser: FrameParser,
     inspector: Inspector,
+    output: Output,
+    /// The memory of the output while the peer does not read.
+    held: Option<HeldMemory>,
     closing: LingeringClose,
 }
 
@@ -88,13 +100,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PeerStream<S> {
             }
         }
         inspector.watchdog.note_settings();
-        Ok(Self {
+        Ok(Self(Arc::new(Mutex::new(Framed {
             preface: PREFACE,
             inner,
             parser: FrameParser::default(),
             inspector,
+            output: Output::default(),
+            held: None,
             closing: LingeringClose::default(),
-        })
+        }))))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> PeerStream<S> {
+    /// Sends what was collected.
+    pub(super) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.0).poll_send(context)
+    }
+}
+
+impl<S> Clone for PeerStream<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -110,7 +137,61 @@ async fn refused(inner: impl AsyncRead + AsyncWrite + Unpin, spoken: Spoken) -> 
     NotStarted::Foreign(spoken)
 }
 
-impl<S: AsyncRead + Unpin> PeerStream<S> {
+impl<S: AsyncWrite + Unpin> Framed<S> {
+    /// Sends what was collected. What the socket does not accept counts in the memory of requests, unless the peer is unproved: it
+    /// gets little within one poll, and nothing more is collected then.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.output.is_unsent() {
+            return Poll::Ready(Ok(()));
+        }
+        let Self { inner, inspector, output, held, .. } = self;
+        let sent = output.poll_send(inner, context, |written| inspector.note_write(written));
+        if sent.is_ready() {
+            *held = None;
+            inspector.watchdog.note_all_sent();
+        } else if inspector.unproved().is_none() {
+            held.get_or_insert_with(|| inspector.memory.hold(output.memory()));
+        }
+        sent
+    }
+
+    /// Completes when more can be collected: at once, unless the socket accepts no more.
+    fn poll_collectable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.output.is_blocked() || self.output.is_full() { self.poll_send(context) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_collect(&mut self, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_collectable(context))?;
+        if !self.output.is_unsent() {
+            self.inspector.watchdog.note_unsent();
+        }
+        Poll::Ready(Ok(self.output.collect(slices)))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Framed<S> {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.preface.is_empty() {
+            let (now, later) = self.preface.split_at(self.preface.len().min(buffer.remaining()));
+            buffer.put_slice(now);
+            self.preface = later;
+            return Poll::Ready(Ok(()));
+        }
+        if self.inspector.unproved().is_some() {
+            return self.poll_read_little(context, buffer);
+        }
+        if self.inspector.must_wait()? {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(self.inspector.poll_room(context));
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        self.inspector.note_waiting(read.is_pending());
+        ready!(read)?;
+        self.inspect(&mut buffer.filled_mut()[before..]).into()
+    }
+
     /// Reads few bytes. After a request the rest waits for the next turn, in which the request has reached its handler.
     fn poll_read_little(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.inspector.must_yield() {
@@ -216,12 +297,11 @@ impl Inspector {
         }
     }
 
-    fn note_write<T>(&mut self, written: &Poll<io::Result<T>>, bytes: impl FnOnce(&T) -> usize) {
+    fn note_write(&mut self, written: &Written) {
         match written {
-            Poll::Ready(Ok(written)) => {
-                let bytes = bytes(written);
-                self.budget.note_sent(bytes);
-                self.watchdog.note_sent(bytes);
+            Poll::Ready(Ok(bytes)) => {
+                self.budget.note_sent(*bytes);
+                self.watchdog.note_sent(*bytes);
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.watchdog.note_unread(),
@@ -270,62 +350,38 @@ impl FrameVisitor for Inspector {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.preface.is_empty() {
-            let (now, later) = self.preface.split_at(self.preface.len().min(buffer.remaining()));
-            buffer.put_slice(now);
-            self.preface = later;
-            return Poll::Ready(Ok(()));
-        }
-        if self.inspector.unproved().is_some() {
-            return self.poll_read_little(context, buffer);
-        }
-        if self.inspector.must_wait()? {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        ready!(self.inspector.poll_room(context));
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
-        self.inspector.note_waiting(read.is_pending());
-        ready!(read)?;
-        Poll::Ready(self.inspect(&mut buffer.filled_mut()[before..]))
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        lock(&self.0).poll_read(context, buffer)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.inspector.note_write(&sent, |sent| *sent);
-        sent
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_collect(context, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.inspector.note_write(&sent, |sent| *sent);
-        sent
+        lock(&self.0).poll_collect(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.inner).poll_flush(context);
-        self.inspector.note_write(&flushed, |()| 0);
-        flushed
+    /// Leaves the sending to the driver, unless the socket accepts no more: then h2 must wait.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut framed = lock(&self.0);
+        if framed.output.is_blocked() { framed.poll_send(context) } else { Poll::Ready(Ok(())) }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { inner, closing, .. } = &mut *self;
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut framed = lock(&self.0);
+        ready!(framed.poll_send(context))?;
+        let Framed { inner, closing, .. } = &mut *framed;
         closing.poll(inner, context)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::api::grpc::response_admission::ResponseAdmission;
 use crate::sync::lock;
 
 /// Time limit for each duty of the peer: acknowledge the settings, finish a frame or header block, read some bytes.
@@ -48,6 +49,12 @@ struct PeerState {
     unread: Option<Instant>,
     /// Response chunks that are not sent yet.
     chunks: usize,
+    /// Whether bytes are collected that the kernel has not accepted.
+    is_unsent: bool,
+    /// How many of the chunks are among these bytes.
+    collected: usize,
+    /// The calls of these chunks, which count until then.
+    admissions: Vec<ResponseAdmission>,
     /// Bytes sent since the last check.
     sent: u64,
     /// Consecutive checks that found too few bytes sent.
@@ -112,9 +119,30 @@ impl PeerWatchdog {
         self.state().chunks += 1;
     }
 
-    /// Notes that a response chunk was sent or discarded.
-    pub(super) fn note_chunk_gone(&self) {
-        self.state().chunks -= 1;
+    /// Notes that a response chunk was collected for sending, or discarded. `admission` counts until all that is collected is sent.
+    pub(super) fn note_chunk_gone(&self, admission: Option<ResponseAdmission>) {
+        let mut state = self.state();
+        if state.is_unsent {
+            state.collected += 1;
+            state.admissions.extend(admission);
+        } else {
+            state.chunks -= 1;
+        }
+    }
+
+    /// Notes that bytes are collected that the kernel has not accepted.
+    pub(super) fn note_unsent(&self) {
+        self.state().is_unsent = true;
+    }
+
+    /// Notes that the kernel has accepted all that was collected.
+    pub(super) fn note_all_sent(&self) {
+        let mut state = self.state();
+        state.is_unsent = false;
+        state.chunks -= std::mem::take(&mut state.collected);
+        let admissions = std::mem::take(&mut state.admissions);
+        drop(state);
+        drop(admissions);
     }
 
     /// Checks the peer; returns a problem that two checks in a row have found.
@@ -191,7 +219,7 @@ mod tests {
                 |watchdog| watchdog.note_unfinished(None),
             ),
             ("nothing read", PeerWatchdog::note_unread, |watchdog| watchdog.note_sent(1)),
-            ("responses not read", PeerWatchdog::note_chunk, PeerWatchdog::note_chunk_gone),
+            ("responses not read", PeerWatchdog::note_chunk, |watchdog| watchdog.note_chunk_gone(None)),
         ];
         for (expected, stall, go_on) in cases {
             let watchdog = PeerWatchdog::default();
@@ -205,6 +233,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn chunk_counts_until_all_that_was_collected_is_sent() {
+        let watchdog = PeerWatchdog::default();
+        (0..2).for_each(|_| watchdog.note_chunk());
+        watchdog.note_unsent();
+        watchdog.note_chunk_gone(None);
+        assert_eq!(watchdog.state().chunks, 2, "the kernel has not accepted it");
+        let (problem, _) = until_found(&watchdog, || ()).await.unwrap();
+        assert_eq!(problem, "responses not read");
+        watchdog.note_all_sent();
+        assert!(!watchdog.is_idle());
+        watchdog.note_chunk_gone(None);
+        assert!(watchdog.is_idle(), "nothing was collected when it was discarded");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn slow_reader_is_kept_and_a_reader_of_pings_only_is_found() {
         let watchdog = PeerWatchdog::default();
         watchdog.note_chunk();
@@ -213,7 +256,7 @@ mod tests {
         // The peer resets some responses, asks for others, and its PINGs are answered.
         let pretending = || {
             watchdog.note_chunk();
-            watchdog.note_chunk_gone();
+            watchdog.note_chunk_gone(None);
             watchdog.note_sent(400 * 17);
         };
         let (problem, after) = until_found(&watchdog, pretending).await.unwrap();

@@ -1,10 +1,8 @@
-//! Turns of a connection's task: lets the tasks of its calls run between two requests.
+//! Turns of a connection: lets its calls run between two requests.
 //!
-//! h2 decodes all requests that it can read, and hyper starts a task for each, before the first of these tasks runs. Short headers on
-//! the wire can take 80 KB once they are decoded, so an unproved peer gets one request decoded per turn.
+//! h2 decodes all requests that it can read before the first of them reaches its handler. Short headers on the wire can take 80 KB
+//! once they are decoded, so an unproved peer gets one request decoded per turn.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,14 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) struct Turns(Arc<AtomicU64>);
 
 impl Turns {
-    /// Runs a connection, and counts a turn each time that it is polled.
-    pub(super) async fn count<F: Future>(&self, connection: F) -> F::Output {
-        let mut connection = pin!(connection);
-        poll_fn(|context| {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            connection.as_mut().poll(context)
-        })
-        .await
+    /// Begins a turn: the connection will be polled, and every earlier request has reached its handler.
+    pub(super) fn begin(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the number of the current turn.

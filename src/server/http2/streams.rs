@@ -1,0 +1,172 @@
+//! The streams of a connection, polled by its own task.
+//!
+//! A task for each stream would be scheduled for each answer, and would wake the connection, which then sends this answer alone.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use hyper::rt::Executor;
+
+use crate::sync::lock;
+
+/// Places for new streams that an idle connection keeps.
+const KEPT_PLACES: usize = 8;
+
+/// A stream. Its panic ends only itself.
+type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Takes the streams that hyper starts. A clone is a handle of the same list.
+#[derive(Clone, Default)]
+pub(super) struct NewStreams(Arc<Mutex<VecDeque<Stream>>>);
+
+/// The streams of one connection.
+#[derive(Default)]
+pub(super) struct Streams {
+    new: NewStreams,
+    waiting: FuturesUnordered<Stream>,
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for NewStreams {
+    fn execute(&self, stream: F) {
+        let stream = AssertUnwindSafe(stream).catch_unwind().map(drop);
+        lock(&self.0).push_back(Box::pin(stream));
+    }
+}
+
+impl NewStreams {
+    fn next(&self) -> Option<Stream> {
+        let mut streams = lock(&self.0);
+        let next = streams.pop_front();
+        if next.is_none() && streams.capacity() > KEPT_PLACES {
+            streams.shrink_to(KEPT_PLACES);
+        }
+        next
+    }
+}
+
+impl Streams {
+    /// Returns the executor for the connection.
+    pub(super) fn executor(&self) -> NewStreams {
+        self.new.clone()
+    }
+
+    /// Polls each new stream once. Those that do not end wait.
+    pub(super) fn poll_new(&mut self, context: &mut Context<'_>) {
+        while let Some(mut stream) = self.new.next() {
+            if stream.as_mut().poll(context).is_pending() {
+                self.waiting.push(stream);
+            }
+        }
+    }
+
+    /// Polls the waiting streams that were woken.
+    pub(super) fn poll_waiting(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Some(())) = self.waiting.poll_next_unpin(context) {}
+    }
+}
+
+/// Each stream has a handle of the list of new ones: those that never started would keep it, and themselves, for ever.
+impl Drop for Streams {
+    fn drop(&mut self) {
+        let new = std::mem::take(&mut *lock(&self.new.0));
+        drop(new);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn, ready};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Waker;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    fn poll(streams: &mut Streams) {
+        let context = &mut Context::from_waker(Waker::noop());
+        streams.poll_new(context);
+        streams.poll_waiting(context);
+    }
+
+    #[test]
+    fn waiting_stream_is_polled_when_it_is_woken() {
+        let (mut streams, polls, notify) = (Streams::default(), Arc::<AtomicUsize>::default(), Arc::new(Notify::new()));
+        let (counted, notified) = (Arc::clone(&polls), Arc::clone(&notify));
+        streams.executor().execute(async move {
+            let mut notified = Box::pin(notified.notified());
+            poll_fn(|context| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                notified.as_mut().poll(context)
+            })
+            .await;
+        });
+        let context = &mut Context::from_waker(Waker::noop());
+        streams.poll_new(context);
+        assert_eq!(polls.load(Ordering::Relaxed), 1, "at once");
+        streams.poll_waiting(context);
+        assert_eq!(polls.load(Ordering::Relaxed), 2, "with the waker of the stream");
+        (0..3).for_each(|_| poll(&mut streams));
+        assert_eq!(polls.load(Ordering::Relaxed), 2);
+        notify.notify_waiters();
+        (0..3).for_each(|_| poll(&mut streams));
+        assert_eq!(polls.load(Ordering::Relaxed), 3);
+        assert!(streams.waiting.is_empty());
+    }
+
+    fn panics() {
+        panic!("a stream, on purpose");
+    }
+
+    #[test]
+    fn panic_of_a_stream_ends_only_that_stream() {
+        let (mut streams, ended) = (Streams::default(), Arc::<AtomicUsize>::default());
+        let executor = streams.executor();
+        executor.execute(async move { panics() });
+        executor.execute(async move {
+            tokio::task::yield_now().await;
+            panics();
+        });
+        for _ in 0..2 {
+            let ended = Arc::clone(&ended);
+            executor.execute(async move {
+                ended.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        (0..3).for_each(|_| poll(&mut streams));
+        assert_eq!(ended.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn streams_end_with_their_connection() {
+        let alive = Arc::new(());
+        for is_started in [true, false] {
+            let mut streams = Streams::default();
+            // As hyper's streams do, it keeps a handle of the executor.
+            let kept = (Arc::clone(&alive), streams.executor());
+            streams.executor().execute(async move {
+                let _kept = kept;
+                pending::<()>().await;
+            });
+            if is_started {
+                poll(&mut streams);
+            }
+            assert_eq!(Arc::strong_count(&alive), 2);
+            drop(streams);
+            assert_eq!(Arc::strong_count(&alive), 1, "started: {is_started}");
+        }
+    }
+
+    #[test]
+    fn burst_of_streams_leaves_no_memory() {
+        let mut streams = Streams::default();
+        (0..1_000).for_each(|_| streams.executor().execute(ready(())));
+        poll(&mut streams);
+        assert!(lock(&streams.new.0).capacity() <= KEPT_PLACES);
+    }
+}
