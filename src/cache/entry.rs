@@ -31,6 +31,10 @@ pub(super) struct Entry {
     refresh_at: Moment,
     is_refreshing: AtomicBool,
     is_stale: AtomicBool,
+    /// Whether the storage no longer has the entry. Set before moka knows, so that no hit beside it comes later.
+    is_gone: AtomicBool,
+    /// The last use that moka does not know; zero: it knows all. See `touches.rs`.
+    pub(super) touched: AtomicU64,
     pub(super) uses: Uses,
 }
 
@@ -78,6 +82,8 @@ impl Entry {
             credential: Arc::new(credential),
             is_refreshing: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+            touched: AtomicU64::new(0),
             uses,
         }
     }
@@ -96,6 +102,8 @@ impl Entry {
             refresh_at: now.after(delay),
             is_refreshing: AtomicBool::new(false),
             is_stale: AtomicBool::new(is_stale),
+            is_gone: AtomicBool::new(false),
+            touched: AtomicU64::new(0),
             uses: self.uses.carried(),
         }
     }
@@ -153,6 +161,16 @@ impl Entry {
         self.is_stale.store(true, Ordering::Relaxed);
     }
 
+    /// Notes that the storage replaces or drops the entry.
+    pub(super) fn mark_gone(&self) {
+        self.is_gone.store(true, Ordering::Release);
+    }
+
+    /// Returns whether the storage has replaced or dropped the entry.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
+
     /// Returns whether the last refresh failed.
     pub(super) fn is_stale(&self) -> bool {
         self.is_stale.load(Ordering::Relaxed)
@@ -176,8 +194,16 @@ impl From<KeptCredential> for Entry {
     /// Keeps the refresh time: credentials that were fetched at different times are not refreshed together after a restart.
     fn from(kept: KeptCredential) -> Self {
         let KeptCredential { key: _, credential, refresh_at, is_stale } = kept;
-        let (is_refreshing, is_stale) = (AtomicBool::new(false), AtomicBool::new(is_stale));
-        Self { credential, rejected: None, refresh_at, is_refreshing, is_stale, uses: Uses::default() }
+        Self {
+            credential,
+            rejected: None,
+            refresh_at,
+            is_refreshing: AtomicBool::new(false),
+            is_stale: AtomicBool::new(is_stale),
+            is_gone: AtomicBool::new(false),
+            touched: AtomicU64::new(0),
+            uses: Uses::default(),
+        }
     }
 }
 

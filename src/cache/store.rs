@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, Notify};
 use super::entry::Entry;
 use super::index::Index;
 use super::metrics::Metrics;
+use super::touches::Touches;
 use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
@@ -38,6 +39,8 @@ pub(super) struct Store {
     /// Held during a write: a push and a fetch may write the same key, and the index must have what the storage has.
     writing: Mutex<()>,
     limit_hits: LimitHits,
+    /// Hits that moka has not seen.
+    pub(super) touches: Touches,
     pub(super) index: Arc<Index>,
     /// Notified when a credential was cached or removed.
     pub(super) changes: Arc<Notify>,
@@ -55,12 +58,22 @@ impl Store {
             changes,
             limit_hits: metrics.limit_hits.clone(),
             writing: Mutex::default(),
+            touches: Touches::default(),
             max_per_caller: usize::try_from(max_per_caller).unwrap_or(usize::MAX),
         }
     }
 
     pub(super) async fn get(&self, key: &CredentialKey) -> Option<Arc<Entry>> {
-        self.part(key).get(key).await
+        let entry = self.part(key).get(key).await?;
+        self.touches.note_after_others(key, &entry);
+        Some(entry)
+    }
+
+    /// Has moka see the uses that it has not seen, so that the least recently used entry is the same as if every hit had read it.
+    async fn replay(&self) {
+        for touched in self.touches.take() {
+            _ = self.part(touched.key()).get(touched.key()).await;
+        }
     }
 
     /// Checks that a new credential for `key` has room.
@@ -90,6 +103,7 @@ impl Store {
 
     pub(super) async fn invalidate(&self, key: &CredentialKey) {
         let _writing = self.writing.lock().await;
+        self.mark_gone(key).await;
         self.part(key).invalidate(key).await;
     }
 
@@ -104,10 +118,24 @@ impl Store {
     }
 
     async fn put(&self, key: CredentialKey, entry: Arc<Entry>) {
+        let is_new = !self.mark_gone(&key).await;
+        if is_new {
+            // A new entry may evict the least recently used one.
+            self.replay().await;
+        }
         // First: moka may evict the new entry at once, and its listener then removes it from the index.
         self.index.insert(&key, &entry);
-        self.part(&key).insert(key, entry).await;
+        self.part(&key).insert(key.clone(), Arc::clone(&entry)).await;
+        if !is_new {
+            self.touches.note_after_others(&key, &entry);
+        }
         self.changes.notify_one();
+    }
+
+    /// Ends the hits that do not look here, before moka ends the entry. Returns whether there is one.
+    async fn mark_gone(&self, key: &CredentialKey) -> bool {
+        let entry = self.get(key).await;
+        entry.inspect(|entry| entry.mark_gone()).is_some()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Arc<CredentialKey>, Arc<Entry>)> {
@@ -116,6 +144,7 @@ impl Store {
 
     /// Evicts expired credentials. moka does so only when it is used.
     pub(super) async fn sweep(&self) {
+        self.replay().await;
         self.shared.run_pending_tasks().await;
         self.per_caller.run_pending_tasks().await;
     }
@@ -135,7 +164,8 @@ fn cache(
     let (index, changes, metrics) = (Arc::clone(index), Arc::clone(changes), metrics.clone());
     Cache::builder()
         .max_capacity(capacity)
-        .eviction_listener(move |key, entry, cause| {
+        .eviction_listener(move |key, entry: Arc<Entry>, cause| {
+            entry.mark_gone();
             index.remove(&key, &entry);
             metrics.evicted(cause);
             changes.notify_one();
