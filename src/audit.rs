@@ -44,7 +44,6 @@ pub use self::output::Output;
 pub use self::record::{Count, Outcome, Proof, Record, Time, Unauthenticated};
 pub use self::status::AuditStatus;
 pub use self::stored::StoredRecord;
-#[allow(unused_imports, reason = "the fast path of cache hits uses it")]
 pub(crate) use self::template::RecordTemplate;
 
 /// Timeout of a write. After it the request fails. The line may still be written later: the log may show a release that was not

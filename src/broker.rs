@@ -38,12 +38,15 @@ mod record;
 mod regions;
 mod release;
 mod released;
+mod repeat;
 mod request;
 mod watch;
 
 pub use self::known_ids::KnownIds;
 pub use self::listing::ListPage;
+pub(crate) use self::metrics::Attempt;
 pub use self::released::Released;
+pub(crate) use self::repeat::PlainHit;
 pub use self::request::{CredentialRequest, RequestContext};
 pub use self::watch::{Watch, WatchUpdate};
 
@@ -58,7 +61,7 @@ pub struct Broker {
     regions: NamedRegions,
     aliases: Aliases,
     issuers: OnceLock<Arc<Issuers>>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 /// Settings of a broker.
@@ -113,7 +116,7 @@ impl Broker {
             region,
             aliases,
             issuers: OnceLock::new(),
-            metrics: Metrics::new(registry),
+            metrics: Arc::new(Metrics::new(registry)),
         }
     }
 
@@ -122,13 +125,30 @@ impl Broker {
     /// # Errors
     /// Returns why the request is denied or invalid, why AWS gave no credential, or that the audit log is unavailable.
     pub async fn registry_credentials(&self, request: CredentialRequest) -> Result<Released, BrokerError> {
+        self.release(&request, false).await.map(|(released, _)| released)
+    }
+
+    /// Returns the credential of one registry and, if it was a plain hit, what later hits of the same request need.
+    pub(crate) async fn repeatable_credentials(
+        &self,
+        request: CredentialRequest,
+    ) -> Result<(Released, Option<PlainHit>), BrokerError> {
+        self.release(&request, true).await
+    }
+
+    async fn release(
+        &self,
+        request: &CredentialRequest,
+        is_repeatable: bool,
+    ) -> Result<(Released, Option<PlainHit>), BrokerError> {
         let mut attempt = self.metrics.begin();
-        let authorization = self.authorizer.authorize(&request, self.authorizer.active_policy()).await;
+        let authorization = self.authorizer.authorize(request, self.authorizer.active_policy()).await;
         let authorization = authorization.inspect_err(|error| attempt.fail(error))?;
-        let found = self.cache.get(authorization.lookup(&request)).await?;
-        let released = self.releaser.release(&request, authorization, found).await?;
+        let found = self.cache.get(authorization.lookup(request)).await?;
+        let hit = if is_repeatable { self.plain_hit(request, &authorization, &found).await } else { None };
+        let released = self.releaser.release(request, authorization, found).await?;
         attempt.release(&released.found);
-        Ok(released)
+        Ok((released, hit))
     }
 
     /// Checks that the caller of a request may read the broker's status.

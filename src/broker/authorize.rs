@@ -1,6 +1,6 @@
 //! Authorization of requests by the active policy.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -54,6 +54,11 @@ impl Authorizer {
 
     pub(super) fn active_policy(&self) -> Arc<ActivePolicy> {
         self.policy.load_full()
+    }
+
+    /// Returns whether a policy is the active one. Its memory is not used for another while `policy` exists.
+    pub(super) fn is_active(&self, policy: &Weak<ActivePolicy>) -> bool {
+        std::ptr::eq(policy.as_ptr(), Arc::as_ptr(&self.policy.load()))
     }
 
     /// Replaces the active policy, and returns the name of the new one.

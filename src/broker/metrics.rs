@@ -1,5 +1,7 @@
 //! Metrics of released credentials.
 
+use std::sync::Arc;
+
 use super::released::Released;
 use crate::cache::{CacheStatus, Found};
 use crate::error::BrokerError;
@@ -32,8 +34,8 @@ pub(super) struct Metrics {
 
 /// A request that has not ended. Dropping it counts how it did.
 #[derive(Debug)]
-pub(super) struct Attempt<'a> {
-    metrics: &'a Metrics,
+pub(crate) struct Attempt {
+    metrics: Arc<Metrics>,
     outcome: Outcome,
 }
 
@@ -47,14 +49,14 @@ impl Metrics {
     }
 
     /// Begins a request, which fails unless it is released or denied.
-    pub(super) fn begin(&self) -> Attempt<'_> {
-        Attempt { metrics: self, outcome: Outcome::Error }
+    pub(super) fn begin(self: &Arc<Self>) -> Attempt {
+        Attempt { metrics: Arc::clone(self), outcome: Outcome::Error }
     }
 }
 
-impl Attempt<'_> {
+impl Attempt {
     /// Ends the request with a released credential.
-    pub(super) fn release(mut self, found: &Found) {
+    pub(crate) fn release(mut self, found: &Found) {
         self.outcome = match found.status {
             CacheStatus::Hit => Outcome::Hit,
             CacheStatus::Miss => Outcome::Miss,
@@ -80,7 +82,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for Attempt {
     fn drop(&mut self) {
         self.metrics.outcomes.with(self.outcome).inc();
     }

@@ -7,7 +7,7 @@ use super::profiles::Profiles;
 use super::record;
 use super::released::{Released, account};
 use super::request::CredentialRequest;
-use crate::audit::{AuditLog, Record, Time, Unwritten};
+use crate::audit::{AuditLog, Record, RecordTemplate, Time, Unwritten};
 use crate::cache::Found;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
@@ -59,14 +59,41 @@ impl Releaser {
     async fn record(
         &self,
         request: &CredentialRequest,
-        Authorization { key, grant, policy, outcome }: &Authorization,
-        (host, found): (&str, &Found),
+        authorization: &Authorization,
+        about: (&str, &Found),
         count: Option<NonZeroUsize>,
     ) -> Result<(), BrokerError> {
         let Some(audit) = &self.audit else { return Ok(()) };
+        let record = self.record_of(request, authorization, about, count);
+        audit.write(&record, &request.context.caller).await.map_err(|Unwritten| BrokerError::AuditUnavailable)
+    }
+
+    /// Returns the record of a release as later releases of the same credential to the same caller repeat it. `None`: there is no
+    /// audit log.
+    pub(super) fn template(
+        &self,
+        request: &CredentialRequest,
+        authorization: &Authorization,
+        found: &Found,
+    ) -> Result<Option<RecordTemplate>, BrokerError> {
+        if self.audit.is_none() {
+            return Ok(None);
+        }
+        let (host, _) = registry_of(&authorization.key, found)?;
+        let record = self.record_of(request, authorization, (&host, found), None);
+        RecordTemplate::new(record).map(Some).map_err(|_| BrokerError::AuditUnavailable)
+    }
+
+    fn record_of<'a>(
+        &self,
+        request: &'a CredentialRequest,
+        Authorization { key, grant, policy, outcome }: &'a Authorization,
+        (host, found): (&str, &'a Found),
+        count: Option<NonZeroUsize>,
+    ) -> Record<'a> {
         let profile = self.profiles.find(&key.profile);
         let credential = &found.credential;
-        let record = Record {
+        Record {
             registry: Some(host.to_owned()),
             profile: key.profile.as_str(),
             role_session: profile
@@ -80,8 +107,7 @@ impl Releaser {
             aws_request_id: credential.upstream_request_id(),
             count,
             ..record::of_request(request, *outcome, &policy.name)
-        };
-        audit.write(&record, &request.context.caller).await.map_err(|Unwritten| BrokerError::AuditUnavailable)
+        }
     }
 }
 
