@@ -270,6 +270,8 @@ impl App {
         let telemetry = ecr::Telemetry { tracing: tracing.clone(), calls: calls.clone() };
         let middleware = Middleware::new(tracing, issuers, limits.clone(), records, force_shutdown, calls)
             .keeping_tokens(config.parents.iter().any(|parent| parent.forward_callers));
+        let middleware =
+            if config.server.fast_path { middleware.with_fast_path(Arc::clone(&broker)) } else { middleware };
         let grpc = grpc_service(routes, health_service, &middleware, &shutdown);
 
         let connections = &config.server.connections;

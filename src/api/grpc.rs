@@ -23,6 +23,7 @@ mod anonymous;
 mod call;
 mod decode;
 mod encode;
+pub(crate) mod fast_path;
 mod forwarded;
 mod listing;
 pub(crate) mod methods;

@@ -31,7 +31,9 @@ mod frames;
 mod output;
 mod peer_stream;
 mod peer_watchdog;
+mod response_body;
 mod streams;
+mod tracked_service;
 mod turns;
 
 /// Serves the gRPC API on every connection, after the peer is identified.
@@ -52,7 +54,7 @@ impl GrpcProtocol {
         let service = self.service.clone().for_peer(peer.peer(), peer.origin(), None);
         let rewriter = Some(AuthorityRewriter::default());
         let memory = self.limits.request_memory().enter(peer.origin());
-        let problem = Connection::new(service, rewriter, None, memory, None).serve(stream, lifetime).await;
+        let problem = Connection::new(service, rewriter, None, memory).serve(stream, lifetime).await;
         self.record_misbehaviour(problem, peer.origin());
     }
 
@@ -108,7 +110,7 @@ impl GrpcProtocol {
             connection.note_proved();
         }
         let service = self.service.clone().for_peer(peer, origin, unproved.clone());
-        Connection::new(service, None, unproved, memory, None)
+        Connection::new(service, None, unproved, memory)
     }
 }
 

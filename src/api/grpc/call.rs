@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::trace::TraceId;
 use tokio::time::Instant;
 
@@ -16,6 +16,9 @@ use crate::hops::{HOPS_HEADER, Hops, HopsError, REQUEST_ID_HEADER, VIA_HEADER};
 use crate::limits::Origin;
 use crate::rejections::RejectionRecorder;
 use crate::request_id::RequestId;
+
+/// Header fields of a call. Clients and proxies send about thirty.
+pub(super) const MAX_HEADER_FIELDS: usize = 64;
 
 /// A call, for its handler.
 #[derive(Debug, Clone)]
@@ -105,7 +108,12 @@ fn hops(headers: &HeaderMap) -> Result<Hops, HopsError> {
 
 /// Reads `grpc-timeout`: at most eight digits and a unit.
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    timeout_of(headers.get("grpc-timeout")?)
+}
+
+/// Reads the value of `grpc-timeout`.
+pub(super) fn timeout_of(value: &HeaderValue) -> Option<Duration> {
+    let text = value.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if number.is_empty() || number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -60,6 +60,9 @@ pub(crate) const OTHER: Method =
 /// must not count against its origin.
 const OTHER_STANDARD: Method = Method { authenticated: false, ..OTHER };
 
+/// The RPC that clients call most.
+pub(crate) const GET_REGISTRY_CREDENTIALS: &Method = &METHODS[0];
+
 const METHODS: [Method; 10] = indexed([
     broker("ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials", Streaming::Unary),
     broker("ecrbroker.v1.RegistryCredentialsService/BatchGetRegistryCredentials", Streaming::Unary),

@@ -16,7 +16,8 @@ use tracing::Instrument as _;
 
 use super::admitted::{AdmittedCall, Refusal};
 use super::anonymous;
-use super::call::Call;
+use super::call::{Call, MAX_HEADER_FIELDS};
+use super::fast_path::{self, ConnectionFastPath, FastPath};
 use super::forwarded;
 use super::methods::Method;
 use super::metrics;
@@ -27,12 +28,10 @@ use crate::api::request;
 use crate::api::trace::Tracing;
 use crate::authn::jwt::Issuers;
 use crate::authn::{self, Authenticator, Bearer, Forwarded, Peer};
+use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::limits::{Limits, Origin, Unproved, UnprovedCall};
 use crate::rejections::RejectionRecorder;
-
-/// Header fields of a call. Clients and proxies send about thirty.
-const MAX_HEADER_FIELDS: usize = 64;
 
 /// Layer that prepares and guards every call of a service.
 #[derive(Debug, Clone)]
@@ -42,6 +41,7 @@ pub struct Middleware {
     rejections: RejectionRecorder,
     force_shutdown: CancellationToken,
     calls: Calls,
+    fast_path: Option<FastPath>,
 }
 
 /// A service behind the middleware.
@@ -67,7 +67,7 @@ impl Middleware {
         calls: Calls,
     ) -> Self {
         let authenticator = Authenticator { issuers, keeps_tokens: false, limits };
-        Self { tracing: Arc::new(tracing), authenticator, rejections, force_shutdown, calls }
+        Self { tracing: Arc::new(tracing), authenticator, rejections, force_shutdown, calls, fast_path: None }
     }
 }
 
@@ -78,6 +78,20 @@ impl Middleware {
         self.authenticator.keeps_tokens = keeps_tokens;
         self
     }
+
+    /// Answers repeated cache hits of `broker` in front of the services.
+    #[must_use]
+    pub fn with_fast_path(self, broker: Arc<Broker>) -> Self {
+        let parts = fast_path::Parts {
+            broker,
+            limits: self.authenticator.limits.clone(),
+            tracing: Arc::clone(&self.tracing),
+            calls: self.calls.clone(),
+            rejections: self.rejections.clone(),
+            force_shutdown: self.force_shutdown.clone(),
+        };
+        Self { fast_path: Some(FastPath::new(parts)), ..self }
+    }
 }
 
 impl<S> MiddlewareService<S> {
@@ -85,6 +99,11 @@ impl<S> MiddlewareService<S> {
     #[must_use]
     pub fn for_peer(self, peer: Peer, origin: Origin, unproved: Option<Unproved>) -> Self {
         Self { peer, origin, unproved, ..self }
+    }
+
+    /// Returns the fast path of the connection, if there is one.
+    pub(crate) fn fast_path(&self) -> Option<ConnectionFastPath> {
+        self.middleware.fast_path.as_ref().map(|path| path.for_peer(self.peer.clone(), self.origin))
     }
 }
 

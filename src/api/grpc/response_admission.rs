@@ -15,6 +15,11 @@ use crate::limits::Admission;
 pub(crate) struct ResponseAdmission(#[expect(dead_code, reason = "dropping it ends the admission")] Arc<Admission>);
 
 impl ResponseAdmission {
+    /// Returns an admission for a response that does not come from a handler.
+    pub(super) fn new(admission: Arc<Admission>) -> Self {
+        Self(admission)
+    }
+
     /// Attaches an admission to the response of a handler.
     pub(super) fn attach<T>(admission: Arc<Admission>, response: &mut Response<T>) {
         response.extensions_mut().insert(Self(admission));

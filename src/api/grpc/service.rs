@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 use tracing::{Span, field};
 
 use super::admitted::AdmittedCall;
+use super::fast_path::Remember;
 use super::status::{ErrorContext, to_status};
 use super::{decode, encode, listing, watch};
 use crate::api::request::shortly_before;
@@ -53,11 +54,25 @@ impl RegistryCredentials {
         &self,
         request: &pb::GetRegistryCredentialsRequest,
         admitted: &AdmittedCall,
+        remember: Option<Remember>,
     ) -> Result<pb::RegistryCredentials, Status> {
         let deadline = admitted.call.deadline;
         let (request, context) = self.decode(request, admitted, deadline)?;
-        let released = timeout_at(deadline, self.broker.registry_credentials(request)).await;
-        respond(released.unwrap_or(Err(BrokerError::Deadline)), &context, admitted)
+        let Some(remember) = remember else {
+            let released = timeout_at(deadline, self.broker.registry_credentials(request)).await;
+            return respond(released.unwrap_or(Err(BrokerError::Deadline)), &context, admitted);
+        };
+        // Boxed: it is needed seldom, and the future of every call would have room for it.
+        let released = timeout_at(deadline, Box::pin(self.broker.repeatable_credentials(request))).await;
+        let (released, hit) = match released.unwrap_or(Err(BrokerError::Deadline)) {
+            Ok((released, hit)) => (Ok(released), hit),
+            Err(error) => (Err(error), None),
+        };
+        let answer = respond(released, &context, admitted)?;
+        if let Some(hit) = hit {
+            remember.note(admitted.context.caller.clone(), hit, &answer);
+        }
+        Ok(answer)
     }
 
     /// Returns the results of a batch, in its order.
@@ -106,7 +121,8 @@ impl RegistryCredentialsService for RegistryCredentials {
         mut request: Request<pb::GetRegistryCredentialsRequest>,
     ) -> Result<Response<pb::GetRegistryCredentialsResponse>, Status> {
         let admitted = self.take(&mut request, 1)?;
-        let credentials = self.credentials(request.get_ref(), &admitted).await?;
+        let remember = request.extensions_mut().remove();
+        let credentials = self.credentials(request.get_ref(), &admitted, remember).await?;
         Ok(admitted.respond(pb::GetRegistryCredentialsResponse { credentials: Some(credentials) }))
     }
 

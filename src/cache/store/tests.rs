@@ -88,9 +88,10 @@ fn of(key: usize) -> CredentialKey {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) })]
     #[test]
     fn hits_that_skip_the_storage_evict_the_same_entries(
-        steps in proptest::collection::vec((0..8_u8, 0..KEYS), 1..120),
+        steps in proptest::collection::vec((0..8_u8, 0..KEYS), 1..80),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {

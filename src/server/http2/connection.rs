@@ -9,13 +9,13 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use super::authority::AuthorityRewriter;
-use super::body::TrackedService;
 use super::driver::Driver;
 use super::peer_stream::{Inspector, NotStarted, PeerStream};
 use super::peer_watchdog::PeerWatchdog;
 use super::streams::{NewStreams, Streams};
+use super::tracked_service::TrackedService;
 use super::turns::Turns;
-use crate::audit::AuditBatch;
+use crate::api::grpc::fast_path::ConnectionFastPath;
 use crate::limits::{ConnectionMemory, Unproved};
 use crate::server::first_bytes::Spoken;
 use crate::server::grpc_service::GrpcService;
@@ -52,7 +52,6 @@ pub(super) struct Connection {
     turns: Turns,
     unproved: Option<Unproved>,
     memory: ConnectionMemory,
-    batch: Option<AuditBatch>,
 }
 
 /// How a connection ended.
@@ -67,16 +66,15 @@ enum End {
 
 impl Connection {
     /// Calls `service`. `rewriter` is for Unix sockets, whose clients may send an invalid `:authority`.
-    /// `unproved` has the limits of a peer that has proved nothing, `memory` those of any other. `batch` gets audit records of calls.
+    /// `unproved` has the limits of a peer that has proved nothing, `memory` those of any other.
     pub(super) fn new(
         service: GrpcService,
         rewriter: Option<AuthorityRewriter>,
         unproved: Option<Unproved>,
         memory: ConnectionMemory,
-        batch: Option<AuditBatch>,
     ) -> Self {
         let (watchdog, turns) = (PeerWatchdog::default(), Turns::default());
-        Self { service, rewriter, watchdog, turns, unproved, memory, batch }
+        Self { service, rewriter, watchdog, turns, unproved, memory }
     }
 
     /// Serves the connection until its peer or its lifetime ends it, or its peer misbehaves: then returns the problem.
@@ -100,9 +98,11 @@ impl Connection {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { service, watchdog, turns, unproved, memory, batch, .. } = self;
+        let Self { service, watchdog, turns, unproved, memory, .. } = self;
         let window = if unproved.is_some() { UNPROVED_WINDOW } else { CONNECTION_WINDOW };
-        let service = TrackedService::new(service, watchdog.clone(), unproved, memory.clone());
+        let mut fast_path = service.fast_path();
+        let batch = fast_path.as_mut().and_then(ConnectionFastPath::driven_batch);
+        let service = TrackedService::new(service, fast_path, watchdog.clone(), unproved, memory.clone());
         let streams = Streams::default();
         let connection = builder(window, streams.executor()).serve_connection(TokioIo::new(io.clone()), service);
         let mut driver = Driver::new(connection, io, streams, batch, turns);

@@ -1,0 +1,171 @@
+//! Fast path of cache hits: answers a request that was answered before, in front of the ordinary path.
+//!
+//! A memo of an ordinary answer holds what was decided, found and recorded. While it is still true, the next request of the same
+//! caller with the same bytes gets the same answer, with the times of now. The fast path answers only what it can answer exactly as
+//! the ordinary path would, with the same record, metrics and limits. It looks first and has no effect then; everything else goes to
+//! the ordinary path untouched. `server.fast_path` removes it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap};
+use tokio::time::Instant;
+use tracing::Level;
+
+use self::connection::Connection;
+pub(super) use self::connection::Parts;
+pub(crate) use self::head::Head;
+use self::head::METHOD;
+pub(crate) use self::hit::{Answer, Hit};
+use self::hit::{Recording, Released};
+use self::known_call::KnownCall;
+pub(super) use self::memo::Remember;
+use self::memo::{Memo, MemoKey, Memos};
+use super::status::{ErrorContext, to_status};
+use crate::api::request;
+use crate::api::trace::Draw;
+use crate::audit::{AuditBatch, AuditLog};
+use crate::authn::Peer;
+use crate::cache::Repeat;
+use crate::limits::Origin;
+use crate::request_id::RequestId;
+
+mod answer;
+mod connection;
+mod head;
+mod hit;
+mod known_call;
+mod memo;
+
+/// The fast path of a broker. A clone is a handle of the same.
+#[derive(Debug, Clone)]
+pub(super) struct FastPath {
+    parts: Arc<Parts>,
+    memos: Memos,
+}
+
+/// The fast path of one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionFastPath {
+    connection: Arc<Connection>,
+    memos: Memos,
+    /// Whether the driver of the connection writes the records, after it has polled the calls once.
+    is_driven: bool,
+}
+
+/// What the fast path does with a request.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it becomes the future of the call, which has room for it")]
+pub(crate) enum Verdict {
+    /// It is answered here.
+    Hit(Hit),
+    /// The ordinary path must answer. The request's extensions get what it should know.
+    HandOver(HandOver),
+}
+
+/// What the ordinary path should know of a request that the fast path does not answer.
+#[derive(Debug, Default)]
+pub(crate) struct HandOver {
+    remember: Option<Remember>,
+    draw: Option<Draw>,
+}
+
+impl FastPath {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts), memos: Memos::new() }
+    }
+
+    /// Returns the fast path of a connection.
+    pub(super) fn for_peer(&self, peer: Peer, origin: Origin) -> ConnectionFastPath {
+        let batch = self.parts.rejections.audit_log().map(AuditLog::batch);
+        let connection = Connection { parts: Arc::clone(&self.parts), peer, origin, batch };
+        ConnectionFastPath { connection: Arc::new(connection), memos: self.memos.clone(), is_driven: false }
+    }
+}
+
+impl ConnectionFastPath {
+    /// Answers a request, or hands it over. `message` is all of its message with the prefix of gRPC.
+    pub(crate) fn begin(&self, head: Head, message: Bytes) -> Verdict {
+        let Some(key) = self.key(message) else { return HandOver::default().into() };
+        let Some(memo) = self.memos.get(&key) else { return self.hand_over_to_remember(key) };
+        let Some(repeat) = self.parts().broker.repeat(&memo.hit) else { return self.hand_over_to_remember(key) };
+        match self.parts().tracing.draw(METHOD.name, &HeaderMap::new(), None) {
+            Draw::NotSampled => Verdict::Hit(self.release(head, key, (memo, repeat))),
+            sampled @ Draw::Sampled(_) => HandOver { remember: None, draw: Some(sampled) }.into(),
+        }
+    }
+
+    /// Returns the records of the connection's releases, for its driver; `None` without an audit log.
+    ///
+    /// From then on the driver must commit them after it has polled new calls once, and then poll these calls again.
+    pub(crate) fn driven_batch(&mut self) -> Option<AuditBatch> {
+        self.is_driven = true;
+        self.connection.batch.clone()
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.connection.parts
+    }
+
+    /// Returns the key of the request's memo. `None`: the request is not for the fast path.
+    fn key(&self, message: Bytes) -> Option<MemoKey> {
+        let is_logged = tracing::enabled!(target: "ecr_broker::rpc::local", Level::DEBUG);
+        // While records are not written at once, or for some callers only, the ordinary path waits for them.
+        let is_recorded_at_once = self.parts().rejections.audit_log().is_none_or(AuditLog::writes_at_once);
+        if is_logged || !is_recorded_at_once || self.parts().force_shutdown.is_cancelled() {
+            return None;
+        }
+        MemoKey::new(self.connection.peer.caller().ok()?, message)
+    }
+
+    fn hand_over_to_remember(&self, key: MemoKey) -> Verdict {
+        HandOver { remember: Some(self.memos.remember(key)), draw: None }.into()
+    }
+
+    /// Counts the call as the ordinary path does. From here on the fast path answers.
+    fn release(&self, head: Head, key: MemoKey, (memo, repeat): (Arc<Memo>, Repeat)) -> Hit {
+        let (id, started) = (RequestId::random(), Instant::now());
+        let in_flight = self.parts().calls.begin(METHOD, started);
+        let call = KnownCall { connection: Arc::clone(&self.connection), head, key, id, started };
+        let admission = match request::admit(&self.parts().limits, call.key.caller(), 1) {
+            Ok(admission) => admission,
+            Err(error) => {
+                let status = to_status(&error, &ErrorContext::default(), &call.as_ordinary());
+                return Hit::refused(in_flight, status);
+            }
+        };
+        let attempt = self.parts().broker.begin_repeat(&memo.hit, &repeat);
+        let recording = memo.hit.record.as_ref().zip(self.connection.batch.as_ref()).map(|(record, batch)| {
+            let queued = batch.add(record.line(repeat.at.wall, id), call.key.caller().clone());
+            if self.is_driven {
+                return Recording::Added(queued);
+            }
+            batch.commit();
+            Recording::Queued(queued)
+        });
+        let released = Released { call, memo, repeat, admission, attempt };
+        Hit::released(in_flight, released, recording.unwrap_or(Recording::None))
+    }
+}
+
+impl HandOver {
+    /// Tells the ordinary path.
+    pub(crate) fn attach(self, extensions: &mut Extensions) {
+        let Self { remember, draw } = self;
+        if let Some(remember) = remember {
+            extensions.insert(remember);
+        }
+        if let Some(draw) = draw {
+            extensions.insert(draw);
+        }
+    }
+}
+
+impl From<HandOver> for Verdict {
+    fn from(hand_over: HandOver) -> Self {
+        Self::HandOver(hand_over)
+    }
+}
+
+#[cfg(test)]
+mod tests;
