@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use crate::audit::{Outcome, Time};
 
-    fn any_record<'a>(texts: &'a [String], outcome: Outcome, expires: u64) -> Record<'a> {
+    fn any_record(texts: &[String], outcome: Outcome, expires: u64) -> Record<'_> {
         let text = |at: usize| texts[at % texts.len()].as_str();
         let some = |at: usize| texts.get(at).map(String::as_str);
         let owned = |at: usize| some(at).map(str::to_owned);
@@ -91,7 +91,7 @@ mod tests {
             via: texts.iter().skip(4).take(2).cloned().collect(),
             proof: text(5),
             outcome,
-            operation: (texts.len() % 2 == 0).then_some("status"),
+            operation: texts.len().is_multiple_of(2).then_some("status"),
             account_id: owned(3),
             region: some(4),
             registry: owned(5),
