@@ -178,7 +178,8 @@ impl Part {
     /// Returns the entry that is replaced; `None`: the key is new.
     fn insert(&mut self, key: &CredentialKey, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
         let group = self.groups.entry((key.profile.clone(), key.registry.region().cloned())).or_default();
-        let entries = group.entry(host(&key.registry, entry)).or_default();
+        // Nearly every host has one entry. A growing vector would start with room for four.
+        let entries = group.entry(host(&key.registry, entry)).or_insert_with(|| Vec::with_capacity(1));
         if let Some((_, old)) = entries.iter_mut().find(|(registry, _)| *registry == key.registry) {
             return Some(std::mem::replace(old, Arc::clone(entry)));
         }
