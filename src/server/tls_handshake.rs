@@ -70,7 +70,8 @@ impl TlsHandshake {
         lifetime: &Lifetime,
         memory: TlsMemory,
     ) -> Result<Established, NotEstablished> {
-        let handshake = self.shake_hands(tls, stream, application, from, memory);
+        // Boxed: the future of a connection would have room for it for as long as the connection lasts.
+        let handshake = Box::pin(self.shake_hands(tls, stream, application, from, memory));
         let handshake = tokio::select! {
             handshake = tokio::time::timeout(TIMEOUT, handshake) => handshake,
             () = lifetime.draining() => return Err(NotEstablished::Draining),

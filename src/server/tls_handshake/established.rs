@@ -25,7 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// A stream whose handshake has ended.
 #[derive(Debug)]
 pub(in crate::server) struct EstablishedStream<S> {
-    inner: TlsStream<HandshakeStream<S>>,
+    /// Boxed: it has about a kilobyte, and the future of a connection has room for several moves of it.
+    inner: Box<TlsStream<HandshakeStream<S>>>,
     memory: TlsMemory,
     /// Bytes that rustls keeps, at most.
     kept: usize,
@@ -37,7 +38,8 @@ pub(in crate::server) struct EstablishedStream<S> {
 }
 
 impl<S> EstablishedStream<S> {
-    pub(super) fn new(mut inner: TlsStream<HandshakeStream<S>>, memory: TlsMemory) -> Self {
+    pub(super) fn new(inner: TlsStream<HandshakeStream<S>>, memory: TlsMemory) -> Self {
+        let mut inner = Box::new(inner);
         inner.get_mut().0.note_established();
         Self { inner, memory, kept: 0, incomplete: 0, held: None, timeout: None }
     }
