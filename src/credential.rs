@@ -75,9 +75,8 @@ pub struct Credential {
     minter: Minter,
     upstream_request_id: Option<Box<str>>,
     issued: SystemTime,
-    expires: SystemTime,
     received: Moment,
-    age_when_received: Duration,
+    /// On the wall clock the expiry that AWS states.
     end: Moment,
     source_refresh: Option<Duration>,
 }
@@ -244,10 +243,7 @@ impl Credential {
             minter: Minter::default(),
             upstream_request_id: None,
             issued,
-            expires,
             received,
-            // Zero if the other broker's clock is ahead.
-            age_when_received: received.wall.duration_since(issued).unwrap_or_default(),
             end: Moment { wall: expires, steady: received.steady + lifetime },
             source_refresh: None,
         })
@@ -355,7 +351,7 @@ impl Credential {
     /// Returns the expiry that AWS states.
     #[must_use]
     pub fn expires(&self) -> SystemTime {
-        self.expires
+        self.end.wall
     }
 
     /// Returns when the validity ends, on both clocks.
@@ -373,7 +369,9 @@ impl Credential {
     /// Returns the time since AWS issued the credential, on the clock with more.
     #[must_use]
     pub fn age(&self, now: Moment) -> Duration {
-        self.age_when_received + now.since(self.received)
+        // Zero if the other broker's clock is ahead.
+        let age_when_received = self.received.wall.duration_since(self.issued).unwrap_or_default();
+        age_when_received + now.since(self.received)
     }
 }
 
