@@ -1,0 +1,48 @@
+"""Hits among many keys, and under many grants: both must cost the same as one."""
+
+import dataclasses
+
+import clients
+import matrix
+import measures
+import subjects
+import tables
+
+KEYS = (1, 1_000, 10_000)
+GRANTS = (1, 100, 1_000)
+LOADS = ("1x1", "10x10")
+
+
+def measure(programs, options):
+    """Measures, and prints the table: in brackets the ratio to one key and one grant."""
+    cases = {f"{keys:,} keys": (subjects.AUDITED, keys) for keys in KEYS}
+    cases |= {f"{grants:,} grants": (dataclasses.replace(subjects.AUDITED, grants=grants), 1) for grants in GRANTS[1:]}
+    transport = options.transports[-1] if "unix" not in options.transports else "unix"
+    loads = [name for name in LOADS if name in options.loads]
+    servers, connected = {}, {}
+    for label, (subject, keys) in cases.items():
+        servers[label] = programs.serve(subject, transport)
+        matrix.fill(programs, servers[label], keys)
+        for load in loads:
+            connected[label, load] = clients.OwnClient(programs, servers[label], clients.LOADS[load], keys)
+    cpu = matrix.rounds(options.rounds, {
+        key: lambda key=key: measures.cpu_of_call(servers[key[0]], connected[key], clients.LOADS[key[1]].calls)
+        for key in sorted(connected, key=lambda key: key[1])
+    })
+    matrix.end(programs, servers, connected)
+    counted = {}
+    if "instructions" in options.measures:
+        counted = {label: matrix.counted(programs, subject, transport, keys) for label, (subject, keys) in cases.items()}
+    print(table(cases, loads, cpu, counted, transport))
+
+
+def table(cases, loads, cpu, counted, transport):
+    first = next(iter(cases))
+    rows = []
+    for label in cases:
+        cells = [tables.ratio(cpu[label, load], cpu[first, load]) for load in loads]
+        if counted:
+            cells.append(tables.ratio(counted[label][0], counted[first][0]))
+        rows.append([label if label != first else "1 key, 1 grant", *cells])
+    heading = [f"{subjects.TRANSPORTS[transport]}, grant and audit", *(f"CPU, {load}" for load in loads)]
+    return tables.markdown(heading + (["instructions"] if counted else []), rows)
