@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use ecr_broker::pb::GetRegistryCredentialsRequest;
 use ecr_broker::pb::get_registry_credentials_request::Target;
-use h2::RecvStream;
 use h2::client::{Builder, SendRequest};
-use http::Request;
+use h2::{Ping, PingPong, RecvStream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
+use http::{HeaderMap, Request};
 use prost::Message as _;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -43,6 +43,7 @@ pub(crate) struct Client {
 pub(crate) struct Connection<'a> {
     client: &'a Client,
     sender: SendRequest<Bytes>,
+    ping: Option<PingPong>,
     task: JoinHandle<()>,
 }
 
@@ -73,21 +74,31 @@ impl Client {
     ) -> anyhow::Result<Connection<'_>> {
         let mut builder = Builder::new();
         builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
-        let (sender, connection) = builder.handshake(io).await?;
+        let (sender, mut connection) = builder.handshake(io).await?;
+        let ping = connection.ping_pong();
         // A connection that fails fails its calls.
         let task = tokio::spawn(async move { _ = connection.await });
-        Ok(Connection { client: self, sender, task })
+        Ok(Connection { client: self, sender, ping, task })
     }
 }
 
 impl Connection<'_> {
+    /// Waits until both sides know each other's settings, so that a burst of calls does not delay them.
+    pub(crate) async fn settle(&mut self) -> anyhow::Result<()> {
+        if let Some(ping) = &mut self.ping {
+            ping.ping(Ping::opaque()).await?;
+        }
+        Ok(())
+    }
+
     /// Asks for one of the registries in turn, and returns the message of the answer.
     pub(crate) async fn call(&self, number: usize) -> anyhow::Result<Bytes> {
         let frame = &self.client.frames[number * STRIDE % self.client.frames.len()];
         let mut sender = self.sender.clone().ready().await?;
         let (response, mut body) = sender.send_request(self.client.head.clone(), false)?;
         body.send_data(frame.clone(), true)?;
-        read(response.await?.into_body()).await
+        let (head, body) = response.await?.into_parts();
+        read(&head.headers, body).await
     }
 
     /// Closes the connection.
@@ -97,16 +108,18 @@ impl Connection<'_> {
     }
 }
 
-async fn read(mut body: RecvStream) -> anyhow::Result<Bytes> {
+/// Returns the message of a response. One that failed has its status in the headers alone.
+async fn read(headers: &HeaderMap, mut body: RecvStream) -> anyhow::Result<Bytes> {
     let mut message = BytesMut::new();
     while let Some(data) = body.data().await {
         let data = data?;
         body.flow_control().release_capacity(data.len())?;
         message.put(data);
     }
-    let trailers = body.trailers().await?.context("call failed: the response has no trailers; see the server's log")?;
-    let status = trailers.get("grpc-status").context("call failed: no grpc-status; see the server's log")?;
-    ensure!(status == "0", "call failed: {trailers:?}; see the server's log");
+    let trailers = body.trailers().await?;
+    let end = trailers.as_ref().unwrap_or(headers);
+    let is_ok = end.get("grpc-status").is_some_and(|status| status == "0");
+    ensure!(is_ok && message.len() > GRPC_HEAD, "call failed: {end:?}; see the server's log");
     Ok(message.split_off(GRPC_HEAD).freeze())
 }
 

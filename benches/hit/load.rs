@@ -40,7 +40,8 @@ impl Shape {
     pub(crate) async fn run(&self, client: Client) -> anyhow::Result<()> {
         let mut orders = orders();
         let open = if self.one_shot { 0 } else { self.connections };
-        let connections = try_join_all((0..open).map(|_| client.connect())).await?;
+        let mut connections = try_join_all((0..open).map(|_| client.connect())).await?;
+        try_join_all(connections.iter_mut().map(Connection::settle)).await?;
         while let Some(line) = orders.recv().await {
             let calls = line.parse().context("load failed: a line is not a number of calls; write one a line")?;
             println!("{}", self.round(&client, &connections, calls).await?);
