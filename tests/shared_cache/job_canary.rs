@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -167,6 +168,13 @@ impl Scene {
         }
     }
 
+    /// Has the parent log a line at DEBUG: of a peer that does not speak TLS.
+    fn log_at_debug(&self) {
+        let address = self.parent.server.address.strip_prefix("grpcs://").unwrap();
+        TcpStream::connect(address).unwrap().write_all(b"not TLS").unwrap();
+        tokio::task::block_in_place(|| self.parent.server.until_logged("TLS handshake failed"));
+    }
+
     /// Searches everything that the brokers show, and after their end what they wrote.
     async fn search(self, collector: &Collector) {
         let Self { written, parent, child, secrets, said, .. } = self;
@@ -234,6 +242,7 @@ async fn no_secret_of_a_job_is_written_by_child_parent_or_shared_cache() {
         tokio::task::block_in_place(|| scene.parent.server.until_logged("shared cache unavailable"));
         store.kill();
         scene.ask(&own, &host(3), None);
+        scene.log_at_debug();
         _ = monitor.kill();
         monitor.wait().unwrap();
         seen.until("EVALSHA", 2);
