@@ -14,7 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use ecr_broker::authn::Peer;
 use ecr_broker::caller::Caller;
 use ecr_broker::limits::Origin;
-use ecr_broker::policy::{Accounts, CallerPattern, Decision, Effect, Grant, Policy, RegistryPattern};
+use ecr_broker::policy::{Accounts, CallerPattern, Decision, Effect, Grant, IndexedPolicy, Policy, RegistryPattern};
 use ecr_broker::registry::Registry;
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
@@ -56,27 +56,39 @@ fn request_hit(criterion: &mut Criterion) {
     });
 }
 
-/// All of 1,000 grants concern the caller, every second one denies, and only the last one allows.
-fn decision(criterion: &mut Criterion) {
-    let grants = (1..=1000_u64).map(|number| Grant {
+/// A grant for one account.
+fn grant(number: u64, uid: u32, effect: Effect) -> Grant {
+    Grant {
         id: number.to_string(),
-        callers: vec![CallerPattern::Uid(1001)],
+        callers: vec![CallerPattern::Uid(uid)],
         registries: vec![RegistryPattern::Private {
             accounts: Accounts::Of(vec![format!("{number:012}").parse().unwrap()]),
             regions: vec!["eu-*".parse().unwrap()],
         }],
         profile: Some("default".into()),
-        effect: if number % 2 == 0 { Effect::Allow } else { Effect::Deny },
-    });
-    let policy = Policy::Grants(grants.collect());
+        effect,
+    }
+}
+
+/// Of the grants about the caller every second one denies, and only the last one allows. Decisions look at the index, as the broker's
+/// do.
+fn decision(criterion: &mut Criterion) {
     let caller = Caller::Process { uid: 1001, gid: 1001 };
+    let effect = |number| if number % 2 == 0 { Effect::Allow } else { Effect::Deny };
+    let own = |number| grant(number, 1001, effect(number));
+    let others = |number| grant(number, if number == 1000 { 1001 } else { 2002 }, effect(number));
+    let policies: [(&str, Vec<Grant>); 3] = [
+        ("decision over 1 grant", vec![own(1000)]),
+        ("decision over 1,000 grants", (1..=1000).map(own).collect()),
+        ("decision over 1,000 grants, 999 about another caller", (1..=1000).map(others).collect()),
+    ];
     let registry: Registry = "000000001000.dkr.ecr.eu-central-1.amazonaws.com".parse().unwrap();
-    assert!(
-        matches!(policy.decide(&caller, &registry, ""), Decision::Allow { grant: Some(grant) } if grant.id == "1000")
-    );
-    criterion.bench_function("decision over 1,000 grants", |bencher| {
-        bencher.iter(|| black_box(policy.decide(&caller, black_box(&registry), "")));
-    });
+    for (name, grants) in policies {
+        let policy = IndexedPolicy::from(Policy::Grants(grants));
+        let decide = || policy.decide(&caller, black_box(&registry), "");
+        assert!(matches!(decide(), Decision::Allow { grant: Some(grant) } if grant.id == "1000"));
+        criterion.bench_function(name, |bencher| bencher.iter(|| black_box(decide())));
+    }
 }
 
 /// Every call with a bearer token verifies it. Callers send the same token again and again, so verified tokens are remembered.
