@@ -1,6 +1,7 @@
 //! The server to compare with: hyper alone, with a constant answer of the broker's size.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -21,6 +22,9 @@ use crate::files;
 
 /// Bytes of an answer with the credentials of the simulated AWS.
 const ANSWER: usize = 2_400;
+
+/// What follows the message of an answer.
+type Trailers = Option<Result<HeaderMap, Infallible>>;
 
 /// Serves until the process ends.
 pub fn serve(transport: Transport, place: &Path) {
@@ -64,9 +68,9 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static
     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn answer() -> Response<WithTrailers<Full<Bytes>, std::future::Ready<Option<Result<HeaderMap, Infallible>>>>> {
+fn answer() -> Response<WithTrailers<Full<Bytes>, Ready<Trailers>>> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
-    let body = Full::from(vec![0; ANSWER]).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let body = Full::from(vec![0; ANSWER]).with_trailers(ready(Some(Ok(trailers))));
     Response::builder().header("content-type", "application/grpc").body(body).unwrap()
 }
