@@ -69,8 +69,8 @@ define_sections! {
         /// Maximum number of open connections from one user over Unix sockets.
         max_connections_per_uid: usize = 1024, count(1, 1_000_000);
 
-        /// Fast path for cache hits of GetRegistryCredentials. It answers exactly as the ordinary path, with
-        /// less CPU. Turn it off to rule it out while you look for a fault; nothing else changes.
+        /// Fast path for cache hits of `GetRegistryCredentials`. It answers exactly as the ordinary path,
+        /// with less CPU. Turn it off to rule it out while you look for a fault; nothing else changes.
         fast_path: bool = true, BOOLEAN;
 
         /// Networks of load balancers that forward TCP connections to the broker and put a PROXY protocol v2

@@ -115,7 +115,7 @@ impl Served {
     }
 
     async fn with(change: Change) -> Self {
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
         let clock = Arc::new(Still(Mutex::new(Moment { wall, steady: HOUR })));
         let mut registry = Registry::default();
         let hits = LimitHits::new(&mut registry);
@@ -332,7 +332,7 @@ async fn hit_is_handed_over_once_anything_of_it_has_changed() {
     served.warm().await;
     assert!(served.is_fast());
     let mut now = served.clock.now();
-    now.wall += 12 * HOUR - Duration::from_mins(5) + Duration::from_secs(1);
+    now.wall += 11 * HOUR + Duration::from_mins(55) + Duration::from_secs(1);
     let before = std::mem::replace(&mut *served.clock.0.lock().unwrap(), now);
     assert!(!served.is_fast(), "it ends within the safety margin by one of the clocks");
     *served.clock.0.lock().unwrap() = before;
