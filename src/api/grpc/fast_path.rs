@@ -110,9 +110,9 @@ impl ConnectionFastPath {
     /// Returns the key of the request's memo. `None`: the request is not for the fast path.
     fn key(&self, message: Bytes) -> Option<MemoKey> {
         let is_logged = tracing::enabled!(target: "ecr_broker::rpc::local", Level::DEBUG);
-        // While records are not written at once, or for some callers only, the ordinary path waits for them.
-        let is_recorded_at_once = self.parts().rejections.audit_log().is_none_or(AuditLog::writes_at_once);
-        if is_logged || !is_recorded_at_once || self.parts().force_shutdown.is_cancelled() {
+        // While records fail, or are written for some callers only, the ordinary path answers.
+        let is_recorded = self.parts().rejections.audit_log().is_none_or(AuditLog::is_well);
+        if is_logged || !is_recorded || self.parts().force_shutdown.is_cancelled() {
             return None;
         }
         MemoKey::new(self.connection.peer.caller().ok()?, message)

@@ -425,6 +425,19 @@ async fn p11_answer_is_composed_after_its_record_is_written() {
     assert_eq!(fast["credential_id"], answer.credential_id);
 }
 
+/// With one worker, a thread writes the records.
+#[tokio::test]
+async fn p11_hit_waits_for_the_thread_that_writes_its_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let served = Served::with(Change { audit: Some(Output::File(file.clone())), ..Change::default() }).await;
+    served.warm().await;
+    for count in 2..5 {
+        answered_bytes(served.begin()).await;
+        assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), count);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p11_driven_calls_wait_for_one_write_of_their_records() {
     let directory = tempfile::tempdir().unwrap();
