@@ -12,6 +12,7 @@ use std::path::Path;
 use bytes::Bytes;
 use ecr_broker::audit::Output;
 use ecr_broker::metrics::Format;
+use ecr_broker::pb;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -30,11 +31,11 @@ struct Side {
     clients: [SendRequest<Full<Bytes>>; 2],
 }
 
-/// A response as it was sent: its headers, its DATA and its trailers.
+/// A response as it was sent: its headers, its message without `refresh_after`, which is random, and its trailers.
 #[derive(Debug, PartialEq)]
 struct Response {
     headers: HeaderMap,
-    message: Bytes,
+    message: Option<pb::RegistryCredentials>,
     trailers: Option<HeaderMap>,
 }
 
@@ -69,7 +70,7 @@ impl Side {
             let body = body.collect().await.unwrap();
             let (trailers, mut headers) = (body.trailers().cloned(), head.headers);
             headers.remove("date");
-            responses.push(Response { headers, message: body.to_bytes(), trailers });
+            responses.push(Response { headers, message: credentials(&body.to_bytes()), trailers });
         }
         responses
     }
@@ -84,6 +85,15 @@ impl Side {
         };
         text.lines().filter(is_equal).map(str::to_owned).collect()
     }
+}
+
+/// Returns the credentials of a message with gRPC's prefix; none if there is no message.
+fn credentials(bytes: &[u8]) -> Option<pb::RegistryCredentials> {
+    let (prefix, message) = bytes.split_at_checked(5)?;
+    assert_eq!(prefix, [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes()].concat());
+    let credentials = pb::GetRegistryCredentialsResponse::decode(message).unwrap().credentials.unwrap();
+    assert!(credentials.refresh_after.is_some());
+    Some(pb::RegistryCredentials { refresh_after: None, ..credentials })
 }
 
 fn message(registry: &str) -> Bytes {
