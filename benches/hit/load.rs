@@ -31,7 +31,7 @@ pub(crate) struct Shape {
 #[derive(Debug)]
 struct Round {
     calls: usize,
-    begun: Cell<usize>,
+    started: Cell<usize>,
     times: RefCell<Vec<Duration>>,
 }
 
@@ -55,7 +55,7 @@ impl Shape {
         connections: &[Connection<'_>],
         calls: usize,
     ) -> anyhow::Result<serde_json::Value> {
-        let round = Round { calls, begun: Cell::new(0), times: RefCell::default() };
+        let round = Round { calls, started: Cell::new(0), times: RefCell::default() };
         let start = Instant::now();
         if self.one_shot {
             round.one_shots(client).await?;
@@ -69,8 +69,8 @@ impl Shape {
 
 impl Round {
     fn next(&self) -> Option<usize> {
-        let number = self.begun.get();
-        (number < self.calls).then(|| self.begun.replace(number + 1))
+        let number = self.started.get();
+        (number < self.calls).then(|| self.started.replace(number + 1))
     }
 
     async fn stream(&self, connection: &Connection<'_>) -> anyhow::Result<()> {

@@ -11,6 +11,8 @@ import tables
 COUNTED_LOAD = "1x1"
 # Connections and calls at a time on each, for clients that are not ours.
 OTHER_LOADS = {"h2load": ((1, 1), (10, 10)), "ghz": ((1, 1), (10, 5))}
+# As many calls at a time as the broker makes to AWS in a region.
+FILL = clients.Load(1, 8, 0, 0)
 OTHER_SUBJECTS = ("tonic", "raw", "audit", "all")
 
 
@@ -43,7 +45,7 @@ def own(programs, options):
     if "cpu" in options.measures:
         found["cpu"] = rounds(options.rounds, {
             key: lambda key=key: measures.cpu_of_call(
-                servers[key[:2]], connected[key], max(1, int(loads[key[2]].calls * options.scale)))
+                servers[key[:2]], connected[key], int(loads[key[2]].calls * options.scale))
             for key in by_load(connected)
         })
     if "syscalls" in options.measures:
@@ -76,20 +78,17 @@ def end(programs, servers, connected):
 def counted(programs, subject, transport, registries=1):
     """Returns instructions and allocations of a call, one at a time."""
     load = clients.LOADS[COUNTED_LOAD]
-    one = registries == 1
-    shape = load if one else clients.LOADS["10x10"]
 
     def client(server):
-        if not one:
-            fill(programs, server, registries)
+        fill(programs, server, registries)
         return clients.OwnClient(programs, server, load, registries)
 
-    return measures.instructions(programs, subject, transport, client, shape.traced)
+    return measures.instructions(programs, subject, transport, client, load.traced)
 
 
 def fill(programs, server, registries):
     """Lets a broker cache every registry."""
-    client = clients.OwnClient(programs, server, clients.Load(1, 8, 0, 0), registries)
+    client = clients.OwnClient(programs, server, FILL, registries)
     client.call(registries)
     client.close()
 

@@ -53,13 +53,13 @@ def syscalls(server, client, calls, work):
     return {row[-1]: int(row[3]) / calls for row in rows if row[-1] != "total"}
 
 
-def instructions(programs, subject, transport, client_of, calls, before=None):
+def instructions(programs, subject, transport, client_of, calls):
     """Returns the instructions and the allocations of a call, of the whole program, by callgrind."""
     output = f"{programs.work}/callgrind"
     prefix = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={output}"]
     server = programs.serve(subject, transport, prefix)
     client = client_of(server)
-    client.call(before or WARM_UP)
+    client.call(WARM_UP)
     _control("--instr=on", server)
     client.call(WARM_UP)
     _control("--zero", server)
@@ -71,7 +71,8 @@ def instructions(programs, subject, transport, client_of, calls, before=None):
 
 
 def _control(action, server):
-    subprocess.run(["callgrind_control", action, str(server.pid)], check=True, stdout=subprocess.DEVNULL)
+    command = ["callgrind_control", action, str(server.pid)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def profile(lines):

@@ -26,7 +26,8 @@ def measure(programs, options):
         for load in loads:
             connected[label, load] = clients.OwnClient(programs, servers[label], clients.LOADS[load], keys)
     cpu = matrix.rounds(options.rounds, {
-        key: lambda key=key: measures.cpu_of_call(servers[key[0]], connected[key], clients.LOADS[key[1]].calls)
+        key: lambda key=key: measures.cpu_of_call(
+            servers[key[0]], connected[key], int(clients.LOADS[key[1]].calls * options.scale))
         for key in sorted(connected, key=lambda key: key[1])
     })
     matrix.end(programs, servers, connected)
