@@ -22,6 +22,9 @@ pub const SERVE_SIMULATED: [&str; 4] = ["serve", "--simulate", "--listen", "127.
 /// Longest wait for a log line.
 const LOG_WAIT: Duration = Duration::from_mins(1);
 
+/// The broker's variable that turns its fast path off.
+pub const FAST_PATH: &str = "ECR_BROKER_SERVER_FAST_PATH";
+
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ecr-broker");
 
 /// A running `ecr-broker` that listens. Dropping it kills the process.
@@ -315,11 +318,15 @@ pub fn signal(pid: u32, name: &str) {
 
 /// Returns the program without the variables of the test's environment that it would read.
 ///
-/// `TESTED_PROGRAM` names another build of it, such as an optimised one for the long forms of attacks.
+/// `TESTED_PROGRAM` names another build of it, such as an optimised one for the long forms of attacks. [`FAST_PATH`] is passed on: with
+/// `false` the whole run of the tests is without the fast path.
 #[expect(clippy::disallowed_methods, reason = "a variable of the test, which the program does not read")]
 pub fn program(environment: &[(&str, &str)]) -> Command {
     let tested = std::env::var_os("TESTED_PROGRAM").unwrap_or_else(|| PROGRAM.into());
-    program_at(Path::new(&tested), environment)
+    let mut command = program_at(Path::new(&tested), &[]);
+    command.envs(std::env::var_os(FAST_PATH).map(|value| (FAST_PATH, value)));
+    command.envs(environment.iter().copied());
+    command
 }
 
 /// Copies the program, by another process: a child of another test would inherit the open copy, which is busy until that child's exec.

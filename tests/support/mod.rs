@@ -28,6 +28,7 @@ use ecr_broker::caller::Caller;
 use ecr_broker::clock::Clock;
 use ecr_broker::config::{AwsApi, Config, Sources};
 use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName, USERNAME};
+use ecr_broker::environment;
 use ecr_broker::error::{BrokerError, FailureClass, SourceName, UpstreamError};
 use ecr_broker::hops::{Hops, InstanceId};
 use ecr_broker::limits::{self, LimitHits, Limits};
@@ -48,6 +49,8 @@ use tokio::task::JoinHandle;
 
 pub const HOUR: Duration = Duration::from_hours(1);
 pub const MINUTE: Duration = Duration::from_mins(1);
+/// The broker's variable that turns its fast path off.
+pub const FAST_PATH: &str = "ECR_BROKER_SERVER_FAST_PATH";
 /// Fetch budget of the scripted source.
 pub const FETCH_BUDGET: Duration = Duration::from_secs(9);
 /// The secret of the ECR API of a test's broker.
@@ -483,12 +486,14 @@ pub struct Setup {
 
 impl Setup {
     /// Returns the default configuration with the tests' limits, on loopback and on a socket in `directory`.
+    ///
+    /// [`FAST_PATH`] counts here as it does for the program: with `false` the whole run of the tests is without the fast path.
     pub fn new(cache: &cache::Settings, directory: &std::path::Path) -> Self {
         let secret_file = directory.join("aws-api-secret");
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret_file).unwrap();
         std::fs::write(&secret_file, AWS_API_SECRET).unwrap();
         let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut config = Config::load(&Sources::default()).unwrap();
+        let mut config = Config::load(&Sources { environment: fast_path(), ..Sources::default() }).unwrap();
         config.server.listen = vec![ListenAddress::Tcp(any_port), ListenAddress::Unix(directory.join("broker.sock"))];
         config.server.loopback = true;
         config.server.aws_api = Some(AwsApi { listen: any_port, secret_file });
@@ -582,6 +587,11 @@ impl TestBroker {
     pub async fn client(&self) -> Client {
         Client::new(self.channel().await)
     }
+}
+
+/// Returns what the environment of the tests says about the fast path.
+fn fast_path() -> Vec<(String, String)> {
+    environment::variables().into_iter().filter(|(name, _)| name == FAST_PATH).collect()
 }
 
 /// The address of the first endpoint with one of these schemes.
