@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::guard::Guard;
 use self::sink::Sink;
 use self::status::WriterStatus;
 use self::turns::Turns;
@@ -22,6 +24,7 @@ use crate::clock::Clock;
 use crate::metrics::Registry;
 
 mod batch;
+mod guard;
 mod lifo_slot;
 pub mod live;
 mod output;
@@ -97,7 +100,9 @@ impl AuditLog {
 
     fn start(sink: Sink, reserve: u64, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let writer = Writer::new(sink, reserve, Arc::clone(&clock));
-        let turns = Arc::new(Turns::new(writer, Arc::<WriterStatus>::default()));
+        let runtime = Handle::try_current().ok().filter(|_| writer.is_direct());
+        let guard = runtime.map(Guard::start).transpose()?;
+        let turns = Arc::new(Turns::new(writer, Arc::<WriterStatus>::default()).watched_by(guard));
         let of_thread = Arc::clone(&turns);
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || of_thread.run_thread())?;
         Ok(Self(Arc::new(Inner { turns, rejections: Arc::new(Semaphore::new(MAX_QUEUED_REJECTIONS)), clock })))

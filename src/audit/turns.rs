@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
+use super::guard::Guard;
 use super::lifo_slot;
 use super::queue::Queue;
 use super::status::WriterStatus;
@@ -26,12 +27,19 @@ pub(super) struct Turns {
     writer: Mutex<Writer>,
     /// Whether tasks may write. Changed only while the writer is locked.
     is_direct: AtomicBool,
+    /// Watches the writes of tasks; `None` where only the thread writes.
+    guard: Option<Guard>,
 }
 
 impl Turns {
     pub(super) fn new(writer: Writer, status: Arc<WriterStatus>) -> Self {
         let is_direct = AtomicBool::new(writer.is_direct());
-        Self { queue: Queue::new(), status, writer: Mutex::new(writer), is_direct }
+        Self { queue: Queue::new(), status, writer: Mutex::new(writer), is_direct, guard: None }
+    }
+
+    /// Has `guard` watch the writes of tasks.
+    pub(super) fn watched_by(self, guard: Option<Guard>) -> Self {
+        Self { guard, ..self }
     }
 
     /// Returns whether tasks write, and not the thread.
@@ -48,8 +56,7 @@ impl Turns {
             && let Some(writer) = self.try_writer()
             && self.is_direct()
         {
-            lifo_slot::clear();
-            self.write(writer, entries);
+            self.write_as_task(writer, entries);
             if self.queue.is_empty() {
                 return;
             }
@@ -86,13 +93,19 @@ impl Turns {
             if !self.is_direct() {
                 break;
             }
-            lifo_slot::clear();
-            self.write(writer, &mut Vec::new());
+            self.write_as_task(writer, &mut Vec::new());
             if self.queue.is_empty() {
                 return;
             }
         }
         self.queue.call_thread();
+    }
+
+    /// Writes on a worker of the runtime, which may hang in the write.
+    fn write_as_task(&self, writer: MutexGuard<'_, Writer>, entries: &mut Vec<Entry>) {
+        lifo_slot::clear();
+        let _writing = self.guard.as_ref().map(Guard::begin);
+        self.write(writer, entries);
     }
 
     /// Writes `entries` behind the first queued records, and leaves it empty. The caller must look into the queue afterwards.
