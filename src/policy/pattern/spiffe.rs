@@ -35,7 +35,7 @@ impl SpiffePattern {
 
     /// Returns the pattern of the path.
     pub(in crate::policy) fn path(&self) -> String {
-        self.segments.iter().map(|segment| format!("/{segment}")).collect()
+        self.segments.iter().fold(String::new(), |path, segment| format!("{path}/{segment}"))
     }
 
     /// Returns whether the pattern matches an ID.

@@ -169,7 +169,7 @@ mod tests {
             assert_eq!(output.collect(&[IoSlice::new(&vec![7; length])]), length);
             assert!(!output.is_full() && output.memory() <= MAX_COLLECTED);
         }
-        assert_eq!(output.collect(&[IoSlice::new(&[7; 20_000])]), MAX_COLLECTED - 21_501);
+        assert_eq!(output.collect(&[IoSlice::new(&vec![7; 20_000])]), MAX_COLLECTED - 21_501);
         assert!(output.is_full());
         assert_eq!((output.collect(&[IoSlice::new(b"x")]), output.memory()), (0, MAX_COLLECTED));
     }
