@@ -10,8 +10,8 @@ use tokio::io::AsyncWrite;
 
 /// Bytes that are collected. When they are full they are sent within the poll.
 pub(super) const MAX_COLLECTED: usize = 32 * 1024;
-/// Room for the first frames: a response with a token takes less than the double.
-const FIRST_ROOM: usize = 2 * 1024;
+/// Room for the first frames: a response with a token takes less, and so is never copied to a larger buffer.
+const FIRST_ROOM: usize = 4 * 1024;
 
 /// Bytes that the socket has not accepted yet.
 #[derive(Debug, Default)]
