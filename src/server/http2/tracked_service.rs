@@ -162,10 +162,12 @@ where
     type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.state = match std::mem::replace(&mut self.state, State::Answered) {
-            State::New { connection, head, request } => connection.begin(head, request, context),
-            state => state,
-        };
+        // Later states stay where they are: they are large.
+        if matches!(self.state, State::New { .. })
+            && let State::New { connection, head, request } = std::mem::replace(&mut self.state, State::Answered)
+        {
+            self.state = connection.begin(head, request, context);
+        }
         let answer = match &mut self.state {
             State::Hit(hit) => ready!(hit.poll(context)),
             State::Service(response) => Answer::Response(ready!(Pin::new(response).poll(context))?),
