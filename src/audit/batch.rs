@@ -44,8 +44,8 @@ impl AuditBatch {
     }
 
     /// Writes the added lines in one write, or queues them if another task or the thread writes. In a full queue they wait for room as
-    /// single records do.
-    pub(crate) fn commit(&self) {
+    /// single records do. Returns whether there was one to write.
+    pub(crate) fn commit(&self) -> bool {
         let mut entries = {
             let state = &mut *lock(&self.state);
             if state.is_waiting {
@@ -54,7 +54,7 @@ impl AuditBatch {
             std::mem::take(&mut state.added)
         };
         if entries.is_empty() {
-            return;
+            return false;
         }
         self.log.turns().submit(&mut entries);
         if entries.is_empty() {
@@ -62,6 +62,7 @@ impl AuditBatch {
         } else {
             self.wait_for_room(entries);
         }
+        true
     }
 
     fn keep_memory(&self, mut emptied: Vec<Entry>) {

@@ -85,9 +85,8 @@ where
         self.turns.begin();
         let ended = self.connection.as_mut().poll(context);
         self.streams.poll_new(context);
-        if let Some(batch) = &self.batch {
-            batch.commit();
-        }
+        let is_written = self.batch.as_ref().is_some_and(AuditBatch::commit);
+        self.streams.poll_begun(context, is_written);
         self.streams.poll_waiting(context);
         ended.map_err(Into::into)
     }

@@ -28,6 +28,8 @@ pub(super) struct NewStreams(Arc<Mutex<VecDeque<Stream>>>);
 #[derive(Default)]
 pub(super) struct Streams {
     new: NewStreams,
+    /// New streams that were polled once in this round, and did not end.
+    begun: Vec<Stream>,
     waiting: FuturesUnordered<Stream>,
 }
 
@@ -55,16 +57,26 @@ impl Streams {
         self.new.clone()
     }
 
-    /// Polls each new stream once. Those that do not end wait.
+    /// Polls each new stream once.
     pub(super) fn poll_new(&mut self, context: &mut Context<'_>) {
         while let Some(mut stream) = self.new.next() {
             if stream.as_mut().poll(context).is_pending() {
-                self.waiting.push(stream);
+                self.begun.push(stream);
             }
         }
     }
 
-    /// Polls the waiting streams that were woken.
+    /// Polls the streams that have just begun once more, if their records were written: most of them end. The others wait.
+    pub(super) fn poll_begun(&mut self, context: &mut Context<'_>, is_written: bool) {
+        for mut stream in self.begun.drain(..) {
+            if !is_written || stream.as_mut().poll(context).is_pending() {
+                self.waiting.push(stream);
+            }
+        }
+        self.begun.shrink_to(KEPT_PLACES);
+    }
+
+    /// Polls the waiting streams that were woken, and those that wait since this round.
     pub(super) fn poll_waiting(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(Some(())) = self.waiting.poll_next_unpin(context) {}
     }
@@ -91,6 +103,7 @@ mod tests {
     fn poll(streams: &mut Streams) {
         let context = &mut Context::from_waker(Waker::noop());
         streams.poll_new(context);
+        streams.poll_begun(context, false);
         streams.poll_waiting(context);
     }
 
@@ -109,6 +122,8 @@ mod tests {
         let context = &mut Context::from_waker(Waker::noop());
         streams.poll_new(context);
         assert_eq!(polls.load(Ordering::Relaxed), 1, "at once");
+        streams.poll_begun(context, false);
+        assert_eq!(polls.load(Ordering::Relaxed), 1, "no record was written");
         streams.poll_waiting(context);
         assert_eq!(polls.load(Ordering::Relaxed), 2, "with the waker of the stream");
         (0..3).for_each(|_| poll(&mut streams));
@@ -116,6 +131,25 @@ mod tests {
         notify.notify_waiters();
         (0..3).for_each(|_| poll(&mut streams));
         assert_eq!(polls.load(Ordering::Relaxed), 3);
+        assert!(streams.waiting.is_empty());
+    }
+
+    #[test]
+    fn stream_that_waits_for_one_write_ends_with_it() {
+        let (mut streams, written) = (Streams::default(), Arc::new(AtomicUsize::new(0)));
+        for writes in [1, 2] {
+            let written = Arc::clone(&written);
+            streams.executor().execute(poll_fn(move |_| {
+                if written.load(Ordering::Relaxed) < writes { Poll::Pending } else { Poll::Ready(()) }
+            }));
+        }
+        let context = &mut Context::from_waker(Waker::noop());
+        streams.poll_new(context);
+        written.store(1, Ordering::Relaxed);
+        streams.poll_begun(context, true);
+        assert_eq!((streams.begun.len(), streams.waiting.len()), (0, 1));
+        written.store(2, Ordering::Relaxed);
+        streams.poll_waiting(context);
         assert!(streams.waiting.is_empty());
     }
 
@@ -168,5 +202,8 @@ mod tests {
         (0..1_000).for_each(|_| streams.executor().execute(ready(())));
         poll(&mut streams);
         assert!(lock(&streams.new.0).capacity() <= KEPT_PLACES);
+        (0..1_000).for_each(|_| streams.executor().execute(pending()));
+        poll(&mut streams);
+        assert!(streams.begun.capacity() <= KEPT_PLACES);
     }
 }
