@@ -17,9 +17,11 @@ impl RequestId {
     pub(crate) fn hex(self) -> [u8; 32] {
         // Without a table, so that the compiler uses vectors.
         let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
-        let bytes = self.0.to_be_bytes();
-        let (high, low) = (bytes.map(|byte| digit(byte >> 4)), bytes.map(|byte| digit(byte & 0xf)));
-        std::array::from_fn(|at| if at % 2 == 0 { high[at / 2] } else { low[at / 2] })
+        let mut text = [0; 32];
+        for (digits, byte) in text.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            (digits[0], digits[1]) = (digit(byte >> 4), digit(byte & 0xf));
+        }
+        text
     }
 
     /// Returns the ID that another broker wrote.
