@@ -164,7 +164,7 @@ impl UsageLimits {
     }
 
     fn now(&self) -> Duration {
-        self.clock.now().steady
+        self.clock.steady()
     }
 
     fn log(&self, principal: &Principal, exceeded: &LimitExceeded) {
