@@ -1,7 +1,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use tracing::{debug, error, info, trace, warn};
+use tracing::{debug, error, field, info, trace, warn};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
@@ -86,22 +86,22 @@ fn hostile_subject_forges_neither_a_field_nor_a_line() {
 fn json_line_has_each_field_of_its_span_with_the_last_value() {
     for hostile in HOSTILE {
         let text = logged(LogFormat::Json, || {
-            let span =
-                tracing::info_span!("call", request_id = "1", trace_id = tracing::field::Empty, caller = hostile);
+            let span = tracing::info_span!("call", request_id = "1", trace_id = field::Empty, caller = hostile);
             span.record("trace_id", "of the client");
             span.record("caller", hostile);
-            span.record("trace_id", tracing::field::display("2"));
-            let empty =
-                tracing::info_span!(parent: &span, "fetch", count = tracing::field::Empty, ok = tracing::field::Empty);
+            span.record("trace_id", field::display("2"));
+            let unset = field::Empty;
+            let empty = tracing::info_span!(parent: &span, "fetch", count = unset, ok = unset, debug = unset);
             empty.record("count", -3);
             empty.record("ok", true);
+            empty.record("debug", field::debug(Some(hostile)));
             let bare = tracing::info_span!(parent: &empty, "bare");
             bare.in_scope(|| info!("request denied"));
         });
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         let expected = serde_json::json!([
             { "name": "call", "request_id": "1", "trace_id": "2", "caller": hostile },
-            { "name": "fetch", "count": -3, "ok": true },
+            { "name": "fetch", "count": -3, "ok": true, "debug": format!("{:?}", Some(hostile)) },
             { "name": "bare" },
         ]);
         assert_eq!(line["spans"], expected, "{text}");
