@@ -10,7 +10,7 @@ use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt as _, TraceId};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SamplingDecision, ShouldSample};
-use tracing::{Level, Span, field};
+use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 const TRACEPARENT: &str = "traceparent";
@@ -71,37 +71,42 @@ impl Tracing {
         }
     }
 
-    /// Returns the span of a call, which `create` creates with a `trace_id` field; a disabled one if it is not recorded. `trace` is the
+    /// Returns the span of a call, which `create` creates with a trace ID; a disabled one if it is not recorded. `trace` is the
     /// client's trace, recorded or not.
-    pub(super) fn span(draw: Draw, trace: Option<TraceId>, create: impl Fn(Target) -> Span) -> Span {
+    pub(super) fn span(draw: Draw, trace: Option<TraceId>, create: impl Fn(Target, Option<TraceId>) -> Span) -> Span {
         if let Draw::Sampled(start) = draw {
-            let span = create(Target::Exported);
+            let span = create(Target::Exported, Some(start.trace_id()));
             // Before the span is entered: an entered span already has a trace ID.
-            span.record("trace_id", field::display(start.begin(&span)));
+            start.begin(&span);
             return span;
         }
         if !tracing::enabled!(target: "ecr_broker::rpc::local", Level::DEBUG) {
             return Span::none();
         }
-        let span = create(Target::Local);
-        span.record("trace_id", trace.map(field::display));
-        span
+        create(Target::Local, trace)
     }
 }
 
 impl TraceStart {
-    /// Begins the trace of a span without a parent, and returns its ID.
-    fn begin(self, span: &Span) -> TraceId {
+    /// Returns the ID of the trace, which the span will have.
+    fn trace_id(&self) -> TraceId {
+        match self {
+            Self::Client(parent) => parent.span().span_context().trace_id(),
+            Self::Call(trace) => *trace,
+        }
+    }
+
+    /// Begins the trace of a span without a parent.
+    fn begin(self, span: &Span) {
         match self {
             Self::Client(parent) => {
                 let _ = span.set_parent(parent);
-                span.context().span().span_context().trace_id()
+                let _started = span.context();
             }
             Self::Call(trace) => {
                 DRAWN.set(Some(trace));
-                let context = span.context();
+                let _started = span.context();
                 DRAWN.set(None);
-                context.span().span_context().trace_id()
             }
         }
     }
@@ -160,6 +165,7 @@ impl Extractor for Headers<'_> {
 mod tests {
     use opentelemetry::trace::TracerProvider as _;
     use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+    use tracing::field;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
@@ -226,13 +232,14 @@ mod tests {
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
         let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
         let tracing = Tracing::sampled_by(Box::new(Sampler::AlwaysOn));
-        let create = |_| tracing::info_span!(parent: None, "call", trace_id = field::Empty);
+        let create =
+            |_, id: Option<TraceId>| tracing::info_span!(parent: None, "call", trace_id = id.map(field::display));
         for _ in 0..3 {
             let draw = tracing.draw("call", &HeaderMap::new(), None);
             let Draw::Sampled(TraceStart::Call(drawn)) = draw.clone() else { panic!("{draw:?}") };
             let span = Tracing::span(draw, None, create);
             assert_eq!(span.context().span().span_context().trace_id(), drawn);
-            let other = create(Target::Exported);
+            let other = create(Target::Exported, None);
             assert_ne!(other.context().span().span_context().trace_id(), drawn, "each draw is for one span");
         }
     }

@@ -11,7 +11,7 @@ use crate::request_id::RequestId;
 
 /// Creates the span of a request. A macro, because a span's target must be a literal.
 macro_rules! request_span {
-    ($target:literal, $operation:expr, $id:expr) => {
+    ($target:literal, $operation:expr, $id:expr, $trace:expr) => {
         tracing::info_span!(
             target: $target,
             parent: None,
@@ -25,7 +25,7 @@ macro_rules! request_span {
             http.response.status_code = field::Empty,
             error.r#type = field::Empty,
             request_id = %$id,
-            trace_id = field::Empty,
+            trace_id = $trace.map(field::display),
             registry = field::Empty,
             cache_status = field::Empty,
         )
@@ -40,9 +40,9 @@ pub(super) fn span(
     trace: Option<TraceId>,
     id: RequestId,
 ) -> Span {
-    Tracing::span(tracing.draw(operation.name(), headers, trace), trace, |target| match target {
-        Target::Exported => request_span!("ecr_broker::rpc", operation, id),
-        Target::Local => request_span!("ecr_broker::rpc::local", operation, id),
+    Tracing::span(tracing.draw(operation.name(), headers, trace), trace, |target, trace| match target {
+        Target::Exported => request_span!("ecr_broker::rpc", operation, id, trace),
+        Target::Local => request_span!("ecr_broker::rpc::local", operation, id, trace),
     })
 }
 

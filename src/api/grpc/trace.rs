@@ -12,7 +12,7 @@ use crate::api::trace::{Draw, Target, Tracing};
 
 /// Creates the span of a call. A macro, because a span's target must be a literal.
 macro_rules! call_span {
-    ($target:literal, $method:expr, $call:expr) => {
+    ($target:literal, $method:expr, $call:expr, $trace:expr) => {
         tracing::info_span!(
             target: $target,
             parent: None,
@@ -25,7 +25,7 @@ macro_rules! call_span {
             rpc.response.status_code = field::Empty,
             error.r#type = field::Empty,
             request_id = %$call.id,
-            trace_id = field::Empty,
+            trace_id = $trace.map(field::display),
             registry = field::Empty,
             cache_status = field::Empty,
         )
@@ -36,9 +36,9 @@ macro_rules! call_span {
 pub(super) fn span<B>(tracing: &Tracing, method: &Method, request: &mut Request<B>, call: &Call) -> Span {
     let drawn = request.extensions_mut().remove::<Draw>();
     let draw = drawn.unwrap_or_else(|| tracing.draw(method.name, request.headers(), call.trace));
-    Tracing::span(draw, call.trace, |target| match target {
-        Target::Exported => call_span!("ecr_broker::rpc", method, call),
-        Target::Local => call_span!("ecr_broker::rpc::local", method, call),
+    Tracing::span(draw, call.trace, |target, trace| match target {
+        Target::Exported => call_span!("ecr_broker::rpc", method, call, trace),
+        Target::Local => call_span!("ecr_broker::rpc::local", method, call, trace),
     })
 }
 
