@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
-use tracing::{Span, field};
+use tracing::Span;
 
 use super::admitted::AdmittedCall;
 use super::fast_path::Remember;
@@ -109,8 +109,7 @@ fn respond(
 ) -> Result<pb::RegistryCredentials, Status> {
     let released = released.map_err(|error| to_status(&error, context, &admitted.call))?;
     let span = Span::current();
-    span.record("registry", &released.host);
-    span.record("cache_status", field::debug(released.found.status));
+    tracing::record_all!(span, registry = released.host, cache_status = ?released.found.status);
     Ok(encode::credentials(released))
 }
 
