@@ -223,20 +223,20 @@ fn alone(call: &Call) -> Call {
 async fn one(side: &mut Side, connection: usize, call: &Call) -> Normal {
     side.source.shut();
     let waiting = side.cache.waiting();
-    let begun = side.begin(connection, call).await;
-    side.until_answered_or_waiting(&begun, waiting).await;
+    let started = side.begin(connection, call).await;
+    side.until_answered_or_waiting(&started, waiting).await;
     side.source.open();
-    side.understand(&begun.await.unwrap(), call)
+    side.understand(&started.await.unwrap(), call)
 }
 
 /// The answers, sorted: the calls race.
 async fn at_once(side: &mut Side, connection: usize, call: &Call, count: usize) -> Vec<Normal> {
-    let mut begun = Vec::new();
+    let mut started = Vec::new();
     for _ in 0..count {
-        begun.push(side.begin(connection, call).await);
+        started.push(side.begin(connection, call).await);
     }
     let mut answers = Vec::new();
-    for answer in begun {
+    for answer in started {
         answers.push(side.understand(&answer.await.unwrap(), call));
     }
     answers.sort();
@@ -247,22 +247,22 @@ async fn at_once(side: &mut Side, connection: usize, call: &Call, count: usize) 
 /// waits with the first cannot be seen.
 async fn during(side: &mut Side, connection: usize, first: &Call, calls: &[Call]) -> Vec<Normal> {
     side.source.shut();
-    let mut begun: Vec<(Call, JoinHandle<Answer>)> = Vec::new();
+    let mut started: Vec<(Call, JoinHandle<Answer>)> = Vec::new();
     for call in std::iter::once(first).chain(calls) {
         let call = alone(call);
         let is_asked = |(other, answer): &(Call, JoinHandle<Answer>)| {
             !answer.is_finished() && other.target.registry() == call.target.registry()
         };
-        if !begun.iter().any(is_asked) {
+        if !started.iter().any(is_asked) {
             let waiting = side.cache.waiting();
             let answer = side.begin(connection, &call).await;
             side.until_answered_or_waiting(&answer, waiting).await;
-            begun.push((call, answer));
+            started.push((call, answer));
         }
     }
     side.source.open();
     let mut answers = Vec::new();
-    for (call, answer) in begun {
+    for (call, answer) in started {
         answers.push(side.understand(&answer.await.unwrap(), &call));
     }
     answers
@@ -271,13 +271,13 @@ async fn during(side: &mut Side, connection: usize, first: &Call, calls: &[Call]
 async fn end(side: &mut Side, end: &End) -> Seen {
     side.source.shut();
     let (call, waiting) = (&alone(end.call()), side.cache.waiting());
-    let begun = side.begin(0, call).await;
-    side.until_answered_or_waiting(&begun, waiting).await;
+    let started = side.begin(0, call).await;
+    side.until_answered_or_waiting(&started, waiting).await;
     side.begin_shutdown();
     if matches!(end, End::Drain(_)) {
         side.source.open();
     }
-    let answer = begun.await.unwrap();
+    let answer = started.await.unwrap();
     side.source.open();
     let answers = vec![side.understand(&answer, call)];
     side.until_stopped().await;

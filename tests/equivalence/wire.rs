@@ -82,12 +82,12 @@ impl Wire {
         for (name, value) in headers {
             head = head.header(name, value);
         }
-        let begun = match self.send.ready().await {
+        let started = match self.send.ready().await {
             Ok(mut send) => send.send_request(head.body(()).unwrap(), pieces.is_empty()),
             Err(error) => Err(error),
         };
-        let (response, mut stream) = match begun {
-            Ok(begun) => begun,
+        let (response, mut stream) = match started {
+            Ok(started) => started,
             Err(error) => return Answer { reset: Some(error.to_string()), ..Answer::default() },
         };
         let last = pieces.len().saturating_sub(1);

@@ -86,7 +86,7 @@ where
         let ended = self.connection.as_mut().poll(context);
         self.streams.poll_new(context);
         let is_written = self.batch.as_ref().is_some_and(AuditBatch::commit);
-        self.streams.poll_begun(context, is_written);
+        self.streams.poll_again(context, is_written);
         self.streams.poll_waiting(context);
         ended.map_err(Into::into)
     }

@@ -29,7 +29,7 @@ pub(super) struct NewStreams(Arc<Mutex<VecDeque<Stream>>>);
 pub(super) struct Streams {
     new: NewStreams,
     /// New streams that were polled once in this round, and did not end.
-    begun: Vec<Stream>,
+    polled: Vec<Stream>,
     waiting: FuturesUnordered<Stream>,
 }
 
@@ -61,19 +61,19 @@ impl Streams {
     pub(super) fn poll_new(&mut self, context: &mut Context<'_>) {
         while let Some(mut stream) = self.new.next() {
             if stream.as_mut().poll(context).is_pending() {
-                self.begun.push(stream);
+                self.polled.push(stream);
             }
         }
     }
 
-    /// Polls the streams that have just begun once more, if their records were written: most of them end. The others wait.
-    pub(super) fn poll_begun(&mut self, context: &mut Context<'_>, is_written: bool) {
-        for mut stream in self.begun.drain(..) {
+    /// Polls these streams once more, if their records were written: most of them end. The others wait.
+    pub(super) fn poll_again(&mut self, context: &mut Context<'_>, is_written: bool) {
+        for mut stream in self.polled.drain(..) {
             if !is_written || stream.as_mut().poll(context).is_pending() {
                 self.waiting.push(stream);
             }
         }
-        self.begun.shrink_to(KEPT_PLACES);
+        self.polled.shrink_to(KEPT_PLACES);
     }
 
     /// Polls the waiting streams that were woken, and those that wait since this round.
@@ -103,7 +103,7 @@ mod tests {
     fn poll(streams: &mut Streams) {
         let context = &mut Context::from_waker(Waker::noop());
         streams.poll_new(context);
-        streams.poll_begun(context, false);
+        streams.poll_again(context, false);
         streams.poll_waiting(context);
     }
 
@@ -122,7 +122,7 @@ mod tests {
         let context = &mut Context::from_waker(Waker::noop());
         streams.poll_new(context);
         assert_eq!(polls.load(Ordering::Relaxed), 1, "at once");
-        streams.poll_begun(context, false);
+        streams.poll_again(context, false);
         assert_eq!(polls.load(Ordering::Relaxed), 1, "no record was written");
         streams.poll_waiting(context);
         assert_eq!(polls.load(Ordering::Relaxed), 2, "with the waker of the stream");
@@ -146,8 +146,8 @@ mod tests {
         let context = &mut Context::from_waker(Waker::noop());
         streams.poll_new(context);
         written.store(1, Ordering::Relaxed);
-        streams.poll_begun(context, true);
-        assert_eq!((streams.begun.len(), streams.waiting.len()), (0, 1));
+        streams.poll_again(context, true);
+        assert_eq!((streams.polled.len(), streams.waiting.len()), (0, 1));
         written.store(2, Ordering::Relaxed);
         streams.poll_waiting(context);
         assert!(streams.waiting.is_empty());
@@ -204,6 +204,6 @@ mod tests {
         assert!(lock(&streams.new.0).capacity() <= KEPT_PLACES);
         (0..1_000).for_each(|_| streams.executor().execute(pending()));
         poll(&mut streams);
-        assert!(streams.begun.capacity() <= KEPT_PLACES);
+        assert!(streams.polled.capacity() <= KEPT_PLACES);
     }
 }
