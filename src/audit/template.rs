@@ -23,7 +23,7 @@ thread_local! {
     static LAST_SECOND: Cell<(u64, [u8; SECOND])> = const { Cell::new((0, *b"1970-01-01T00:00:00.")) };
 }
 
-/// A record without its time and its request ID. [`RecordTemplate::line`] returns the same bytes as [`line`] would.
+/// A record without its time and its request ID. [`RecordTemplate::line`] returns the same bytes as [`line()`] would.
 #[derive(Debug)]
 pub(crate) struct RecordTemplate {
     /// What follows the request ID, with the newline.
