@@ -70,7 +70,7 @@ pub enum Twist {
     Truncated,
     /// Bytes that no message has.
     Garbage,
-    NoBody,
+    EmptyBody,
     Batch(Vec<Target>),
     Watch,
     List,
@@ -117,7 +117,7 @@ impl Call {
             method: if has(&Twist::Get) { http::Method::GET } else { http::Method::POST },
             path: self.path(),
             headers: self.headers(),
-            pieces: if has(&Twist::NoBody) { Vec::new() } else { self.pieces(frame) },
+            pieces: if has(&Twist::EmptyBody) { Vec::new() } else { self.pieces(frame) },
             is_watch: self.method() == Method::Watch,
         }
     }
@@ -307,7 +307,7 @@ pub fn twist() -> impl Strategy<Value = Twist> {
         2 => vec(0_usize..60, 1..3).prop_map(Twist::Split),
         2 => select(vec![
             Twist::LateEnd, Twist::Gzip, Twist::Deflate, Twist::CompressedWithoutHeader, Twist::Get, Twist::TwoMessages,
-            Twist::Truncated, Twist::Garbage, Twist::NoBody, Twist::Without("te"), Twist::Without("content-type"),
+            Twist::Truncated, Twist::Garbage, Twist::EmptyBody, Twist::Without("te"), Twist::Without("content-type"),
             Twist::ManyHeaders(20), Twist::ManyHeaders(63), Twist::ManyHeaders(70),
             Twist::Path(WITH_QUERY),
             Twist::Path("/ecrbroker.v1.RegistryCredentialsService/GetRegistryCredentials/"),
