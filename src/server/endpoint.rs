@@ -114,7 +114,6 @@ impl DrainGroup {
             tokio::select! {
                 biased;
                 () = self.shutdown.abort.cancelled() => {}
-                () = lifetime.expired() => {}
                 () = place.ended() => {}
             }
         });
@@ -122,6 +121,8 @@ impl DrainGroup {
             biased;
             () = protocol.serve(stream, origin, &lifetime) => {}
             () = aborted => {}
+            // It shares its waker with the reads of the connection, so it must be polled after each of these.
+            () = lifetime.expired() => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! An HTTP/2 connection, from its preface to its end.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
@@ -107,7 +108,9 @@ impl Connection {
         let connection = builder(window, streams.executor()).serve_connection(TokioIo::new(io.clone()), service);
         let mut driver = Driver::new(connection, io, streams, batch, turns);
         let (mut retired, mut is_retired) = (WhenWoken::new(lifetime.retired()), false);
-        let mut upkeep = WhenWoken::new(upkeep(&watchdog, &memory, lifetime));
+        let mut upkeep = WhenWoken::new(upkeep(&watchdog, lifetime));
+        // It shares its waker with the reads of the connection, so it must be polled after each of these.
+        let mut closing = pin!(memory.closing());
         loop {
             tokio::select! {
                 biased;
@@ -118,6 +121,7 @@ impl Connection {
                     }
                     return End::Ended;
                 }
+                () = &mut closing => return End::Closed("too much memory for its requests"),
                 () = &mut retired, if !is_retired => {
                     driver.connection().graceful_shutdown();
                     is_retired = true;
@@ -159,10 +163,9 @@ fn foreign_problem(spoken: Spoken) -> &'static str {
 }
 
 /// Completes when the broker must close the connection.
-async fn upkeep(watchdog: &PeerWatchdog, memory: &ConnectionMemory, lifetime: &Lifetime) -> End {
+async fn upkeep(watchdog: &PeerWatchdog, lifetime: &Lifetime) -> End {
     tokio::select! {
         biased;
-        () = memory.closing() => End::Closed("too much memory for its requests"),
         problem = watchdog.problem() => End::Problem(problem),
         () = idle_at_drain(watchdog, lifetime) => End::Closed("idle peer did not answer the drain"),
     }
