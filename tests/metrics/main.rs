@@ -309,6 +309,8 @@ async fn audit_records_are_counted_by_what_became_of_them() {
     let mut client = broker.client().await;
     get(&mut client, HOST).await.unwrap();
     put_directory_at(&file);
+    // The file is looked for at most every 100 ms.
+    broker.clock.advance(Duration::from_millis(100));
     get(&mut client, HOST).await.unwrap_err();
     let scraped = scrape(&broker);
     let records = |result| count(scraped.value("ecr_broker_audit_records_total", &[("result", result)]));
