@@ -60,8 +60,8 @@ where
     fn poll_rounds(&mut self) -> Poll<Result<(), Failure>> {
         for round in 1.. {
             self.gate.begin_poll();
-            let polled = self.poll_round();
-            let may_continue = round < MAX_ROUNDS && has_budget_remaining();
+            let (polled, is_in_time) = self.poll_round();
+            let may_continue = is_in_time && round < MAX_ROUNDS && has_budget_remaining();
             if polled.is_pending() && may_continue && self.gate.is_woken() {
                 continue;
             }
@@ -79,16 +79,17 @@ where
         Poll::Pending
     }
 
-    /// Polls the connection, then its streams. The records of new streams are written before these streams are polled again.
-    fn poll_round(&mut self) -> Poll<Result<(), Failure>> {
+    /// Polls the connection, then its streams. The records of new streams are written before these streams are polled again. Returns
+    /// with the result whether all new streams were polled in time.
+    fn poll_round(&mut self) -> (Poll<Result<(), Failure>>, bool) {
         let context = &mut Context::from_waker(&self.waker);
         self.turns.begin();
         let ended = self.connection.as_mut().poll(context);
-        self.streams.poll_new(context);
+        let is_in_time = self.streams.poll_new(context);
         let is_written = self.batch.as_ref().is_some_and(AuditBatch::commit);
         self.streams.poll_again(context, is_written);
         self.streams.poll_waiting(context);
-        ended.map_err(Into::into)
+        (ended.map_err(Into::into), is_in_time)
     }
 }
 

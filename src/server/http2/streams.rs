@@ -12,10 +12,15 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use hyper::rt::Executor;
 
+use tokio::time::{Duration, Instant};
+
 use crate::sync::lock;
 
 /// Places for new streams that an idle connection keeps.
 const KEPT_PLACES: usize = 8;
+
+/// Time after which new streams leave the worker to other tasks. A hundred cache hits take less, and one large batch takes more.
+const TURN: Duration = Duration::from_millis(1);
 
 /// A stream. Its panic ends only itself.
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -41,6 +46,10 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for NewStreams {
 }
 
 impl NewStreams {
+    fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+
     fn next(&self) -> Option<Stream> {
         let mut streams = lock(&self.0);
         let next = streams.pop_front();
@@ -57,13 +66,20 @@ impl Streams {
         self.new.clone()
     }
 
-    /// Polls each new stream once.
-    pub(super) fn poll_new(&mut self, context: &mut Context<'_>) {
+    /// Polls each new stream once, for [`TURN`] at most. Returns false if some are left for the next turn of the task.
+    pub(super) fn poll_new(&mut self, context: &mut Context<'_>) -> bool {
+        let mut began = None;
         while let Some(mut stream) = self.new.next() {
+            let began = *began.get_or_insert_with(Instant::now);
             if stream.as_mut().poll(context).is_pending() {
                 self.polled.push(stream);
             }
+            if began.elapsed() > TURN && !self.new.is_empty() {
+                context.waker().wake_by_ref();
+                return false;
+            }
         }
+        true
     }
 
     /// Polls these streams once more, if their records were written: most of them end. The others wait.
@@ -151,6 +167,14 @@ mod tests {
         written.store(2, Ordering::Relaxed);
         streams.poll_waiting(context);
         assert!(streams.waiting.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_stream_leaves_new_ones_to_the_next_turn() {
+        let mut streams = Streams::default();
+        (0..3).for_each(|_| streams.executor().execute(tokio::time::advance(2 * TURN)));
+        let context = &mut Context::from_waker(Waker::noop());
+        assert_eq!([(); 3].map(|()| streams.poll_new(context)), [false, false, true]);
     }
 
     fn panics() {
