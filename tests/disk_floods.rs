@@ -334,7 +334,7 @@ impl SmallDisk {
         fs::File::create(&image).unwrap().set_len(8 * 1024 * 1024).unwrap();
         let formatted = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).output();
         if !formatted.is_ok_and(|output| output.status.success()) {
-            println!("skipped: there is no mkfs.ext4");
+            println!("skipped: mkfs.ext4 is not installed");
             return None;
         }
         let mount = format!("mount -o loop '{}' \"$0\"", image.display());

@@ -87,7 +87,7 @@ impl Side {
     }
 }
 
-/// Returns the credentials of a message with gRPC's prefix; none if there is no message.
+/// Returns the credentials of a message with gRPC's prefix; none without a message.
 fn credentials(bytes: &[u8]) -> Option<pb::RegistryCredentials> {
     let (prefix, message) = bytes.split_at_checked(5)?;
     assert_eq!(prefix, [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes()].concat());

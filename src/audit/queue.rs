@@ -79,7 +79,7 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Returns whether there is no room for another record.
+    /// Returns whether the queue is full.
     #[cfg(test)]
     pub(super) fn is_full(&self) -> bool {
         self.room.available_permits() == 0

@@ -51,7 +51,7 @@ pub(super) struct Released {
 
 /// The record of a release.
 pub(super) enum Recording {
-    /// There is no audit log.
+    /// The broker has no audit log.
     None,
     /// The driver of the connection writes it after this poll, and polls again without being woken.
     Added(Queued),
