@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 
 use crate::api::grpc::response_admission::ResponseAdmission;
 use crate::sync::lock;
@@ -17,11 +17,14 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Time between two checks. The connection ends when two checks in a row find the same problem. One check could be wrong: after
 /// a pause of the broker itself, every peer looks late.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Bytes that a peer must read between two checks while responses wait for it. A peer that reads only acknowledgements of PING and
+/// Time between two checks while a problem is suspected. Such a check finds nothing while the broker itself reads no more, for want of
+/// memory; so a late peer is found soon after.
+const SUSPICIOUS_INTERVAL: Duration = Duration::from_millis(500);
+/// Bytes that a peer must read within [`INTERVAL`] while responses wait for it. A peer that reads only acknowledgements of PING and
 /// SETTINGS stays below this minimum.
 const MIN_READ: u64 = 16 * 1024;
-/// Consecutive checks below the minimum that make a problem.
-const SLOW_CHECKS: u32 = 3;
+/// Consecutive intervals below the minimum that make a problem.
+const SLOW_INTERVALS: u32 = 4;
 
 /// Watches the peer of one connection. A clone is a handle of the same state.
 #[derive(Debug, Clone, Default)]
@@ -55,23 +58,31 @@ struct PeerState {
     collected: usize,
     /// The calls of these chunks, which count until then.
     admissions: Vec<ResponseAdmission>,
-    /// Bytes sent since the last check.
+    /// Start of the interval in which sent bytes are counted.
+    interval: Option<Instant>,
+    /// Bytes sent in this interval.
     sent: u64,
-    /// Consecutive checks that found too few bytes sent.
-    slow_checks: u32,
+    /// Consecutive intervals with too few bytes sent.
+    slow_intervals: u32,
     /// The problem that the last check found.
     suspected: Option<&'static str>,
+}
+
+/// What a check finds.
+#[derive(Debug, PartialEq, Eq)]
+enum Check {
+    Problem(&'static str),
+    /// Nothing yet: the next check follows after this time.
+    Again(Duration),
 }
 
 impl PeerWatchdog {
     /// Completes with a problem once the peer has stalled the connection for too long.
     pub(super) async fn problem(&self) -> &'static str {
-        let mut ticks = interval(INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            if let Some(problem) = self.check() {
-                return problem;
+            match self.check() {
+                Check::Problem(problem) => return problem,
+                Check::Again(delay) => sleep(delay).await,
             }
         }
     }
@@ -145,12 +156,15 @@ impl PeerWatchdog {
         drop(admissions);
     }
 
-    /// Checks the peer; returns a problem that two checks in a row have found.
-    fn check(&self) -> Option<&'static str> {
+    /// Checks the peer for a problem that two checks in a row find.
+    fn check(&self) -> Check {
         let mut state = self.state();
         let found = state.check();
-        let before = std::mem::replace(&mut state.suspected, found);
-        found.filter(|_| found == before)
+        match (std::mem::replace(&mut state.suspected, found), found) {
+            (Some(before), Some(found)) if before == found => Check::Problem(found),
+            (None, None) => Check::Again(INTERVAL),
+            _ => Check::Again(SUSPICIOUS_INTERVAL),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, PeerState> {
@@ -172,8 +186,7 @@ impl Drop for CallGuard {
 
 impl PeerState {
     fn check(&mut self) -> Option<&'static str> {
-        let is_slow = self.chunks > 0 && std::mem::take(&mut self.sent) < MIN_READ;
-        self.slow_checks = if is_slow { self.slow_checks + 1 } else { 0 };
+        self.check_speed();
         let overdue = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= TIME_LIMIT);
         if overdue(self.unacknowledged) {
             Some("settings not acknowledged")
@@ -181,11 +194,22 @@ impl PeerState {
             Some("frame not finished")
         } else if overdue(self.unread) {
             Some("nothing read")
-        } else if self.slow_checks >= SLOW_CHECKS {
+        } else if self.chunks > 0 && self.slow_intervals >= SLOW_INTERVALS {
             Some("responses not read")
         } else {
             None
         }
+    }
+
+    /// Counts the bytes of the interval, once it is over.
+    fn check_speed(&mut self) {
+        if self.interval.is_some_and(|began| began.elapsed() < INTERVAL) {
+            return;
+        }
+        self.interval = Some(Instant::now());
+        let sent = std::mem::take(&mut self.sent);
+        let is_slow = self.chunks > 0 && sent < MIN_READ;
+        self.slow_intervals = if is_slow { self.slow_intervals + 1 } else { 0 };
     }
 }
 
@@ -195,15 +219,17 @@ mod tests {
 
     use super::*;
 
-    /// Runs up to 20 checks at the interval. Returns the first problem, and the time until it was found.
+    /// Runs up to 20 checks. Returns the first problem, and the time until it was found.
     async fn until_found(watchdog: &PeerWatchdog, mut between: impl FnMut()) -> Option<(&'static str, Duration)> {
         let began = Instant::now();
         for _ in 0..20 {
-            if let Some(problem) = watchdog.check() {
-                return Some((problem, began.elapsed()));
+            match watchdog.check() {
+                Check::Problem(problem) => return Some((problem, began.elapsed())),
+                Check::Again(delay) => {
+                    between();
+                    advance(delay).await;
+                }
             }
-            between();
-            advance(INTERVAL).await;
         }
         None
     }
@@ -270,8 +296,28 @@ mod tests {
         let watchdog = PeerWatchdog::default();
         watchdog.note_settings();
         advance(Duration::from_mins(1)).await;
-        assert_eq!(watchdog.check(), None);
+        assert_eq!(watchdog.check(), Check::Again(SUSPICIOUS_INTERVAL));
         watchdog.note_acknowledged();
         assert_eq!(until_found(&watchdog, || ()).await, None);
+        assert_eq!(watchdog.check(), Check::Again(INTERVAL));
+    }
+
+    /// The broker reads no more at the second check, for want of memory.
+    #[tokio::test(start_paused = true)]
+    async fn pause_of_reads_delays_the_end_of_a_stalled_peer_by_less_than_a_second() {
+        let watchdog = PeerWatchdog::default();
+        let began = Instant::now();
+        watchdog.note_unfinished(Some(began));
+        while watchdog.check() == Check::Again(INTERVAL) {
+            advance(INTERVAL).await;
+        }
+        let suspected = Instant::now();
+        watchdog.note_unfinished(None);
+        advance(SUSPICIOUS_INTERVAL).await;
+        assert_eq!(watchdog.check(), Check::Again(SUSPICIOUS_INTERVAL));
+        watchdog.note_unfinished(Some(began));
+        let (problem, _) = until_found(&watchdog, || ()).await.unwrap();
+        assert_eq!(problem, "frame not finished");
+        assert!(suspected.elapsed() <= 3 * SUSPICIOUS_INTERVAL, "{:?}", suspected.elapsed());
     }
 }
