@@ -172,7 +172,7 @@ impl Registry {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let answer = answers.next();
-                kept.lock().unwrap().extend(serve(&mut stream.unwrap(), &answer));
+                serve(&mut stream.unwrap(), &answer, &kept);
             }
         });
         Self { url, received }
@@ -187,8 +187,7 @@ impl Registry {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-                let header = serve(&mut StreamOwned::new(connection, stream.unwrap()), &answer);
-                kept.lock().unwrap().extend(header);
+                serve(&mut StreamOwned::new(connection, stream.unwrap()), &answer, &kept);
             }
         });
         Self { url, received }
@@ -211,7 +210,7 @@ impl Registry {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
                 let answer = answers.next();
                 let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-                kept.lock().unwrap().extend(serve(&mut StreamOwned::new(connection, stream), &answer));
+                serve(&mut StreamOwned::new(connection, stream), &answer, &kept);
             }
         });
         Self { url, received }
@@ -240,22 +239,24 @@ fn web_server(pair: &Pair) -> u16 {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-            serve(&mut StreamOwned::new(connection, stream.unwrap()), "200 OK");
+            serve(&mut StreamOwned::new(connection, stream.unwrap()), "200 OK", &Mutex::default());
         }
     });
     port
 }
 
-/// Answers one request and returns its Authorization header, or `None` without a request.
-fn serve(stream: &mut (impl Read + Write), answer: &str) -> Option<String> {
+/// Answers one request, if there is one. Before that it keeps the Authorization header: the client may end with the answer.
+fn serve(stream: &mut (impl Read + Write), answer: &str, kept: &Mutex<Vec<String>>) {
     let lines = BufReader::new(&mut *stream).lines().map_while(Result::ok);
     let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-    let request = head.first()?;
+    let Some(request) = head.first() else { return };
+    if request == "GET /v2/ HTTP/1.1" {
+        let header = head.iter().find_map(|line| line.strip_prefix("authorization: "));
+        kept.lock().unwrap().push(header.unwrap_or_default().to_owned());
+    }
     // The client may have closed the connection.
     _ = write!(stream, "HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     _ = stream.flush();
-    let header = head.iter().find_map(|line| line.strip_prefix("authorization: "));
-    (request == "GET /v2/ HTTP/1.1").then(|| header.unwrap_or_default().to_owned())
 }
 
 fn password(broker: &str, registry: &str) -> String {

@@ -33,8 +33,7 @@ impl Engine {
         let recorded = Arc::clone(&credentials);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let sent = answer(&stream);
-                recorded.lock().unwrap().extend(sent);
+                answer(&stream, &recorded);
             }
         });
         Self { directory, credentials }
@@ -70,19 +69,28 @@ fn path(place: &Path) -> String {
     format!("{}:/usr/local/bin:/usr/bin:/bin", place.display())
 }
 
-/// Answers one request, and returns the credentials in its headers, or those of a login.
-fn answer(stream: &UnixStream) -> Option<Value> {
+/// Answers one request. Before that it records the credentials in its headers, or those of a login: docker ends with the answer.
+fn answer(stream: &UnixStream, recorded: &Mutex<Vec<Value>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut request = String::new();
     reader.read_line(&mut request).unwrap();
     let headers = headers(&mut reader);
     let sent_body = read_body(&mut reader, &headers);
-    if request.starts_with("POST") && request.contains("/auth ") {
-        answer_with(stream, r#"{"Status":"Login Succeeded","IdentityToken":""}"#);
-        return serde_json::from_slice(&sent_body).ok();
-    }
-    let body = if request.contains("/_ping") { "OK" } else { "{\"status\":\"done\"}\n" };
+    let is_login = request.starts_with("POST") && request.contains("/auth ");
+    let sent = if is_login { serde_json::from_slice(&sent_body).ok() } else { sent_in(&headers) };
+    recorded.lock().unwrap().extend(sent);
+    let body = if is_login {
+        r#"{"Status":"Login Succeeded","IdentityToken":""}"#
+    } else if request.contains("/_ping") {
+        "OK"
+    } else {
+        "{\"status\":\"done\"}\n"
+    };
     answer_with(stream, if request.starts_with("HEAD") { "" } else { body });
+}
+
+/// Returns the credentials in the headers of a request.
+fn sent_in(headers: &BTreeMap<String, String>) -> Option<Value> {
     let sent = headers.get("x-registry-auth").or_else(|| headers.get("x-registry-config"))?;
     Some(serde_json::from_slice(&BASE64URL.decode(sent.as_bytes()).unwrap()).unwrap())
 }
