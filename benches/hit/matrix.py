@@ -87,9 +87,9 @@ def counted(programs, subject, transport, registries=1):
 
 
 def fill(programs, server, registries):
-    """Lets a broker cache every registry."""
+    """Lets a broker cache every registry, and then answer each once from the cache."""
     client = clients.OwnClient(programs, server, FILL, registries)
-    client.call(registries)
+    client.call(2 * registries)
     client.close()
 
 
