@@ -21,7 +21,6 @@ use crate::api::calls::Calls;
 use crate::api::ecr::{self, EcrApi};
 use crate::api::grpc;
 use crate::api::grpc::middleware::Middleware;
-use crate::api::trace::Tracing;
 use crate::audit::{self, AuditLog, Output};
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
@@ -156,7 +155,7 @@ async fn serve_until_signal(
     }
     let descriptor_store = Some(store_parts(&config, &start.sources, (start.stored, start.manager.clone())));
     let config_info = reload::ConfigInfo::new(&start.sources, &mut metrics);
-    let tracing = telemetry.sampler().map(Tracing::sampled_by).unwrap_or_default();
+    let tracing = telemetry.tracing();
     let (sockets, files, manager) = (start.sockets, in_effect.clone(), start.manager);
     let told = manager.clone();
     let parts = Parts { auth, sockets, tracing, descriptor_store, manager: told, metrics, files, ..Parts::new(clock) };

@@ -6,7 +6,6 @@
 //! the whole server.
 
 use anyhow::Context as _;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, ShouldSample};
 use tracing::warn;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -15,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use self::environment::Otlp;
 use self::pushes::{Prepared, Pusher};
 use self::resource::resource;
+use crate::api::trace::Tracing;
 use crate::config::Log;
 use crate::metrics::{Exposition, Registry};
 
@@ -35,6 +35,7 @@ mod tls;
 mod variables;
 
 pub use self::metrics::{Metrics, Signal};
+pub use self::spans::SpanExport;
 
 /// Log lines that wait for a slow stderr; further ones are dropped. The library's default is 128,000: with some hundred bytes each,
 /// they could take half of the memory of a broker.
@@ -43,8 +44,7 @@ const MAX_WAITING_LINES: usize = 16_384;
 /// Running telemetry. Dropping it writes the pending log lines.
 #[derive(Debug)]
 pub struct Telemetry {
-    sampler: Option<Sampler>,
-    provider: Option<SdkTracerProvider>,
+    spans: Option<SpanExport>,
     prepared: Option<Prepared>,
     pusher: Option<Pusher>,
     metrics: Metrics,
@@ -61,22 +61,20 @@ pub fn start(log: &Log, environment: &[(String, String)], registry: &mut Registr
     let metrics = Metrics::new(registry, writer.error_counter());
     let otlp = Otlp::from_environment(environment)?;
     let resource = resource(otlp.named);
-    let spans = otlp.spans.as_ref();
-    let provider = spans.map(|spans| spans::provider(spans, resource.clone(), &metrics)).transpose()?;
+    let spans = otlp.spans.map(|spans| SpanExport::in_batches(spans, resource.clone(), &metrics)).transpose()?;
     let prepared = otlp.pushes.as_ref().map(|pushes| Prepared::new(pushes, &resource, &metrics)).transpose()?;
-    let export = provider.as_ref().map(spans::layer);
+    let export = spans.as_ref().map(SpanExport::layer);
     // A list: a layer that is `None` in an `Option` would enable everything, and every call would have a span.
     let layers: Vec<_> = std::iter::once(logs::layer(log, environment, writer)?).chain(export).collect();
     tracing_subscriber::registry().with(layers).try_init().context("telemetry is already running")?;
-    let sampler = otlp.spans.map(|spans| spans.sampler);
-    Ok(Telemetry { sampler, provider, prepared, pusher: None, metrics, _logs: guard })
+    Ok(Telemetry { spans, prepared, pusher: None, metrics, _logs: guard })
 }
 
 impl Telemetry {
-    /// Returns the sampler that decides which calls are exported; none if spans are not exported.
+    /// Returns what creates the spans of calls.
     #[must_use]
-    pub fn sampler(&self) -> Option<Box<dyn ShouldSample>> {
-        self.sampler.as_ref().map(|sampler| Box::new(sampler.clone()) as Box<dyn ShouldSample>)
+    pub fn tracing(&self) -> Tracing {
+        self.spans.as_ref().map(SpanExport::tracing).unwrap_or_default()
     }
 
     /// Returns the metrics of what telemetry drops.
@@ -94,10 +92,10 @@ impl Telemetry {
 
     /// Sends the pending spans, and the metrics once more. The SDK's shutdown blocks, so it must not run on a thread of the runtime.
     pub async fn flush(self) {
-        let Self { provider, pusher, _logs, .. } = self;
+        let Self { spans, pusher, _logs, .. } = self;
         let spans = async {
-            let Some(provider) = provider else { return };
-            let done = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+            let Some(spans) = spans else { return };
+            let done = tokio::task::spawn_blocking(move || spans.shutdown()).await;
             if let Ok(Err(error)) = done {
                 warn!(%error, "span export failed");
             }

@@ -22,7 +22,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value::AsDouble;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use program::{SERVE_SIMULATED, Server, run, simulated_broker};
+use program::{FAST_PATH, SERVE_SIMULATED, Server, run, simulated_broker};
 use scraped::{Sample, Scraped};
 use support::{Client, HOST, request};
 use tonic::Request;
@@ -121,6 +121,67 @@ async fn spans_are_exported_as_the_sampler_and_the_caller_decide() {
         let spans = collector.spans();
         assert_eq!(server_spans(&spans).len(), servers, "{sampler} {flags} {argument}");
         assert!(servers > 0 || spans.is_empty(), "no trace begins with the AWS call: {spans:?}");
+    }
+}
+
+/// Returns a span without the IDs that are its own, and without times.
+fn without_ids_and_times(mut span: Span) -> Span {
+    let trace = data_encoding::HEXLOWER.encode(&span.trace_id);
+    for attribute in &mut span.attributes {
+        let Some(Value::StringValue(text)) = attribute.value.as_mut().and_then(|value| value.value.as_mut()) else {
+            continue;
+        };
+        match attribute.key.as_str() {
+            "trace_id" => assert_eq!(std::mem::take(text), trace),
+            "request_id" => assert_eq!(std::mem::take(text).len(), 32),
+            _ => {}
+        }
+    }
+    assert!(span.start_time_unix_nano > 0 && span.start_time_unix_nano <= span.end_time_unix_nano);
+    assert_eq!((span.trace_id.len(), span.span_id.len()), (16, 8));
+    (span.start_time_unix_nano, span.end_time_unix_nano) = (0, 0);
+    (span.trace_id, span.span_id) = Default::default();
+    span
+}
+
+/// Returns the server spans of some calls, in their order.
+async fn spans_of_hits(fast_path: &str, log: &str) -> Vec<Span> {
+    let collector = Collector::default();
+    let endpoint = collector.over_grpc().await;
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("RUST_LOG", log),
+        (FAST_PATH, fast_path),
+    ];
+    let broker = simulated_broker(&[], &environment);
+    let channel = tonic::transport::Endpoint::from_shared(uri(&broker)).unwrap().connect().await.unwrap();
+    let mut client = Client::new(channel);
+    for _ in 0..4 {
+        for host in [HOST, "public.ecr.aws"] {
+            client.get_registry_credentials(request(host)).await.unwrap();
+        }
+        call(&broker, 1, |_| format!("00-{TRACE}-00000000000000ff-01")).await;
+    }
+    broker.stop();
+    let mut spans = collector.spans();
+    spans.retain(|span| span.kind() == SpanKind::Server);
+    spans.sort_by_key(|span| span.start_time_unix_nano);
+    let ids: HashSet<_> = spans.iter().map(|span| span.span_id.clone()).collect();
+    assert_eq!(ids.len(), spans.len());
+    spans.into_iter().map(without_ids_and_times).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exported_spans_of_hits_are_equal_with_and_without_the_fast_path() {
+    let fast = spans_of_hits("true", "info").await;
+    assert_eq!(fast.len(), 12);
+    let public_hit = attributes(&fast[10].attributes);
+    assert_eq!(public_hit["registry"], "public.ecr.aws");
+    assert_eq!((public_hit["cache_status"].as_str(), public_hit["rpc.response.status_code"].as_str()), ("Hit", "Ok"));
+    // At DEBUG the log has spans of all calls.
+    for (fast_path, log) in [("false", "info"), ("true", "debug"), ("false", "debug")] {
+        assert_eq!(spans_of_hits(fast_path, log).await, fast, "{fast_path} {log}");
     }
 }
 

@@ -7,9 +7,11 @@ use std::cell::Cell;
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
-use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt as _, TraceId};
+use opentelemetry::trace::{
+    Span as _, SpanBuilder, SpanId, SpanKind, Status, TraceContextExt as _, TraceId, Tracer as _,
+};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SamplingDecision, ShouldSample};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SamplingDecision, SdkTracer, ShouldSample};
 use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -17,10 +19,18 @@ const TRACEPARENT: &str = "traceparent";
 /// Longest trace header that spans take over: W3C Trace Context has `tracestate` carry at least 512 characters.
 const MAX_TRACE_HEADER: usize = 512;
 
-/// Creates the spans of calls. Without a sampler nothing is exported, and spans exist only for logs at DEBUG.
+/// Creates the spans of calls. Without an export spans exist only for logs at DEBUG.
 #[derive(Debug, Clone, Default)]
 pub struct Tracing {
-    sampler: Option<Box<dyn ShouldSample>>,
+    export: Option<Export>,
+}
+
+/// Which calls are exported, and with what.
+#[derive(Debug, Clone)]
+struct Export {
+    sampler: Box<dyn ShouldSample>,
+    /// The tracer that also exports the spans of `tracing`.
+    tracer: SdkTracer,
 }
 
 /// The target of a span. Only spans with the target `ecr_broker::rpc` are exported; a span's target must be a literal.
@@ -32,7 +42,7 @@ pub(super) enum Target {
     Local,
 }
 
-/// The decision to record a call, which is drawn once. What draws it before the middleware does leaves it in the request's extensions.
+/// The decision to record a call, which is drawn once.
 #[derive(Debug, Clone)]
 pub(super) enum Draw {
     /// The call is recorded and exported.
@@ -51,15 +61,15 @@ pub(super) enum TraceStart {
 }
 
 impl Tracing {
-    /// Exports the calls that `sampler` selects.
+    /// Exports the calls that `sampler` selects. `tracer` is the one that exports the spans of `tracing`.
     #[must_use]
-    pub fn sampled_by(sampler: Box<dyn ShouldSample>) -> Self {
-        Self { sampler: Some(sampler) }
+    pub fn sampled_by(sampler: Box<dyn ShouldSample>, tracer: SdkTracer) -> Self {
+        Self { export: Some(Export { sampler, tracer }) }
     }
 
     /// Has the sampler decide on a call of the method `name`. `trace` is the client's trace; without one no context is built.
     pub(super) fn draw(&self, name: &'static str, headers: &HeaderMap, trace: Option<TraceId>) -> Draw {
-        let Some(sampler) = &self.sampler else { return Draw::NotSampled };
+        let Some(Export { sampler, .. }) = &self.export else { return Draw::NotSampled };
         let parent = trace.and_then(|_| client_context(headers));
         let own = || RandomIdGenerator::default().new_trace_id();
         let trace = parent.as_ref().map_or_else(own, |parent| parent.span().span_context().trace_id());
@@ -80,16 +90,22 @@ impl Tracing {
             start.begin(&span);
             return span;
         }
-        if !tracing::enabled!(target: "ecr_broker::rpc::local", Level::DEBUG) {
+        if !are_local_spans_logged() {
             return Span::none();
         }
         create(Target::Local, trace)
+    }
+
+    /// Exports the span of a call that ends now. It passes by `tracing`, which costs more than the span itself.
+    pub(super) fn export_ended(&self, start: TraceStart, span: SpanBuilder, status: Status) {
+        let Some(Export { tracer, .. }) = &self.export else { return };
+        start.build(|parent| tracer.build_with_context(span, parent)).set_status(status);
     }
 }
 
 impl TraceStart {
     /// Returns the ID of the trace, which the span will have.
-    fn trace_id(&self) -> TraceId {
+    pub(super) fn trace_id(&self) -> TraceId {
         match self {
             Self::Client(parent) => parent.span().span_context().trace_id(),
             Self::Call(trace) => *trace,
@@ -103,11 +119,15 @@ impl TraceStart {
                 let _ = span.set_parent(parent);
                 let _started = span.context();
             }
-            Self::Call(trace) => {
-                DRAWN.set(Some(trace));
-                let _started = span.context();
-                DRAWN.set(None);
-            }
+            Self::Call(trace) => with_drawn(trace, || _ = span.context()),
+        }
+    }
+
+    /// Builds a span of the trace with its parent.
+    fn build<T>(self, build: impl FnOnce(&Context) -> T) -> T {
+        match self {
+            Self::Client(parent) => build(&parent),
+            Self::Call(trace) => with_drawn(trace, || build(&Context::new())),
         }
     }
 }
@@ -115,6 +135,14 @@ impl TraceStart {
 thread_local! {
     /// The trace ID of the span that begins on this thread.
     static DRAWN: Cell<Option<TraceId>> = const { Cell::new(None) };
+}
+
+/// Begins a span without a parent, with the trace ID that was drawn for it.
+fn with_drawn<T>(trace: TraceId, begin: impl FnOnce() -> T) -> T {
+    DRAWN.set(Some(trace));
+    let span = begin();
+    DRAWN.set(None);
+    span
 }
 
 /// Returns random IDs, and for a call the trace ID that was drawn for it. A sampler decides by the ID, so that every program with the
@@ -130,6 +158,14 @@ impl IdGenerator for DrawnIds {
     fn new_span_id(&self) -> SpanId {
         self.0.new_span_id()
     }
+}
+
+/// Returns whether the log has the spans of calls that are not exported.
+///
+/// A span follows the question. Else the layer of the export would skip the next span of the thread, as it would have skipped this one.
+pub(super) fn are_local_spans_logged() -> bool {
+    tracing::enabled!(target: "ecr_broker::rpc::local", Level::DEBUG)
+        && !tracing::debug_span!(target: "ecr_broker::rpc::local", parent: None, "call").is_disabled()
 }
 
 /// Reads the trace ID in W3C's `traceparent`.
@@ -170,6 +206,10 @@ mod tests {
 
     use super::*;
 
+    fn sampled_by(sampler: Sampler) -> Tracing {
+        Tracing::sampled_by(Box::new(sampler), SdkTracerProvider::default().tracer("test"))
+    }
+
     fn headers(traceparent: &str) -> HeaderMap {
         HeaderMap::from_iter([(http::HeaderName::from_static(TRACEPARENT), traceparent.parse().unwrap())])
     }
@@ -183,7 +223,7 @@ mod tests {
     fn call_without_a_client_trace_is_drawn_by_its_trace_id() {
         let half = Sampler::TraceIdRatioBased(0.5);
         for sampler in [half.clone(), Sampler::ParentBased(Box::new(half.clone()))] {
-            let tracing = Tracing::sampled_by(Box::new(sampler));
+            let tracing = sampled_by(sampler);
             let draws: Vec<_> = (0..200).map(|_| tracing.draw("call", &HeaderMap::new(), None)).collect();
             let sampled = draws.iter().filter_map(|draw| match draw {
                 Draw::Sampled(TraceStart::Call(trace)) => Some(*trace),
@@ -215,7 +255,7 @@ mod tests {
             (Sampler::TraceIdRatioBased(0.0), Some(&yes), false),
             (Sampler::TraceIdRatioBased(1.0), Some(&no), true),
         ] {
-            let tracing = Tracing::sampled_by(Box::new(sampler.clone()));
+            let tracing = sampled_by(sampler.clone());
             let headers = traceparent.map(headers).unwrap_or_default();
             let draw = tracing.draw("call", &headers, trace_id(&headers));
             assert_eq!(matches!(draw, Draw::Sampled(_)), expected, "{sampler:?} {traceparent:?}");
@@ -231,7 +271,7 @@ mod tests {
         let provider = SdkTracerProvider::builder().with_id_generator(DrawnIds::default()).build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
         let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-        let tracing = Tracing::sampled_by(Box::new(Sampler::AlwaysOn));
+        let tracing = sampled_by(Sampler::AlwaysOn);
         let create =
             |_, id: Option<TraceId>| tracing::info_span!(parent: None, "call", trace_id = id.map(field::display));
         for _ in 0..3 {

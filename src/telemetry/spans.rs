@@ -6,7 +6,8 @@ use opentelemetry_otlp::{
     ExporterBuildError, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _,
 };
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanProcessor};
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -19,19 +20,68 @@ use super::http_client;
 use super::metrics::Metrics;
 use super::reported::reported;
 use super::sampler::CallsAlreadySampled;
-use crate::api::trace::DrawnIds;
+use crate::api::trace::{DrawnIds, Tracing};
 
-/// Returns the provider that batches spans and sends them; `metrics` count those that are lost.
-pub(super) fn provider(spans: &Spans, resource: Resource, metrics: &Metrics) -> anyhow::Result<SdkTracerProvider> {
-    let Spans { export, sampler, max_queue_size } = spans;
-    let failures = ExportFailures::new(export.signal, export.collector.clone(), metrics.clone());
-    let processor = reported(exporter(export)?, *max_queue_size, failures);
-    Ok(SdkTracerProvider::builder()
-        .with_span_processor(processor)
-        .with_sampler(CallsAlreadySampled(sampler.clone()))
-        .with_id_generator(DrawnIds::default())
-        .with_resource(resource)
-        .build())
+/// The export of spans: those of `tracing`, and those of calls that are recorded without it.
+#[derive(Debug, Clone)]
+pub struct SpanExport {
+    provider: SdkTracerProvider,
+    sampler: Sampler,
+}
+
+impl SpanExport {
+    /// Passes the spans that `sampler` selects to `processor`.
+    #[must_use]
+    pub fn new(processor: impl SpanProcessor + 'static, sampler: Sampler, resource: Resource) -> Self {
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(processor)
+            .with_sampler(CallsAlreadySampled(sampler.clone()))
+            .with_id_generator(DrawnIds::default())
+            .with_resource(resource)
+            .build();
+        Self { provider, sampler }
+    }
+
+    /// Sends the spans in batches, as `spans` configures; `metrics` count those that are lost.
+    pub(super) fn in_batches(spans: Spans, resource: Resource, metrics: &Metrics) -> anyhow::Result<Self> {
+        let Spans { export, sampler, max_queue_size } = spans;
+        let failures = ExportFailures::new(export.signal, export.collector.clone(), metrics.clone());
+        Ok(Self::new(reported(exporter(&export)?, max_queue_size, failures), sampler, resource))
+    }
+
+    /// Returns what decides which calls are exported, and exports those that are recorded without `tracing`.
+    #[must_use]
+    pub fn tracing(&self) -> Tracing {
+        Tracing::sampled_by(Box::new(self.sampler.clone()), self.tracer())
+    }
+
+    /// Returns the layer that exports the spans of `tracing`.
+    #[must_use]
+    pub fn layer<S>(&self) -> Box<dyn Layer<S> + Send + Sync>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    {
+        tracing_opentelemetry::layer()
+            .with_tracer(self.tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_target(false)
+            .with_level(false)
+            .with_context_activation(false)
+            // The spans are at INFO. Without the hint the libraries' own at TRACE would be looked at in each call.
+            .with_filter(filter_fn(is_exported).with_max_level_hint(LevelFilter::INFO))
+            .boxed()
+    }
+
+    /// Sends the pending spans. Blocks.
+    pub(super) fn shutdown(&self) -> OTelSdkResult {
+        self.provider.shutdown()
+    }
+
+    fn tracer(&self) -> SdkTracer {
+        self.provider.tracer("ecr-broker")
+    }
 }
 
 /// Returns the exporter, which reads its endpoint and headers itself. The SDK calls it on its own thread.
@@ -57,24 +107,6 @@ fn without_value(error: ExporterBuildError) -> anyhow::Error {
         other @ ExporterBuildError::InternalFailure(_) => anyhow::Error::new(other)
             .context("cannot create the OTLP exporter; check the OTEL_EXPORTER_OTLP_* variables"),
     }
-}
-
-/// Returns the layer that records spans for the provider.
-pub(super) fn layer<S>(provider: &SdkTracerProvider) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
-{
-    tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer("ecr-broker"))
-        .with_location(false)
-        .with_threads(false)
-        .with_tracked_inactivity(false)
-        .with_target(false)
-        .with_level(false)
-        .with_context_activation(false)
-        // The spans are at INFO. Without the hint the libraries' own at TRACE would be looked at in each call.
-        .with_filter(filter_fn(is_exported).with_max_level_hint(LevelFilter::INFO))
-        .boxed()
 }
 
 /// Returns whether to export a span or event: only the broker's own recorded spans. Events may contain messages of AWS. Libraries make

@@ -1,7 +1,7 @@
 //! The fast path against the ordinary one: a broker with it and a broker without it, under the same random sequences.
 //!
 //! Each broker has its own source and clock, which follow the same script. After every step the answers, the audit records, the
-//! metrics, the cache's state and the calls of the source are compared. Request IDs, random spread and measured time are left out.
+//! spans, the metrics, the cache's state and the calls of the source are compared. Request IDs, random spread and measured time are left out.
 //!
 //! `EQUIVALENCE_CASES=NUMBER` tries more sequences, of `EQUIVALENCE_STEPS` steps at most.
 
@@ -13,6 +13,7 @@ mod normal;
 mod policies;
 mod side;
 mod source;
+mod spans;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ecr_broker::api::trace::Tracing;
 use ecr_broker::app::{App, Parts, Upstream};
 use ecr_broker::audit::Output;
 use ecr_broker::broker::Broker;
@@ -20,6 +21,7 @@ use crate::call::{ALIAS, CI, Call, MINE};
 use crate::normal;
 use crate::policies::policy;
 use crate::source::Source;
+use crate::spans::Spans;
 use crate::support::{ManualClock, Setup, audit_settings, cache_settings, put_directory_at};
 use crate::wire::{Answer, Wire};
 use crate::world::{GRID, World};
@@ -38,6 +40,7 @@ pub struct Side {
     pub cache: CredentialCache,
     rejections: RejectionRecorder,
     exposition: Exposition,
+    spans: Option<Spans>,
     tcp: std::net::SocketAddr,
     directory: tempfile::TempDir,
     has_audit: bool,
@@ -55,11 +58,14 @@ pub struct Side {
 impl Side {
     pub fn start(world: &World, fast_path: bool) -> Self {
         // The audit log writes without its thread only where another worker goes on.
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut threads = Builder::new_multi_thread();
+        let spans = world.is_sampled.then(|| Spans::of_threads(&mut threads));
+        let runtime = threads.worker_threads(2).enable_all().build().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let clock = ManualClock::new();
         let source = Source::new(&clock);
-        let app = app(world, fast_path, &directory, (&clock, &source), &runtime);
+        let tracing = spans.as_ref().map(Spans::tracing).unwrap_or_default();
+        let app = app(world, (fast_path, tracing), &directory, (&clock, &source), &runtime);
         let tcp = app.urls().iter().find_map(|url| url.strip_prefix("grpc://")?.parse().ok()).unwrap();
         let (broker, cache, rejections, exposition) = (app.broker(), app.cache(), app.rejections(), app.exposition());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -71,6 +77,7 @@ impl Side {
             cache,
             rejections,
             exposition,
+            spans,
             tcp,
             directory,
             has_audit: world.audit,
@@ -168,6 +175,7 @@ impl Side {
         sum("ecr_broker_rpcs_in_flight") == 0
             && sum("ecr_broker_watches") == 0
             && sum("ecr_broker_connections{") == open
+            && self.spans.as_ref().is_none_or(|spans| spans.ended() == sum("rpc_server_call_duration_seconds_count"))
     }
 
     /// Returns everything that operators see, and the calls of the source since the last time.
@@ -175,6 +183,7 @@ impl Side {
         let mut seen = normal::metrics(&self.exposition.encode(Format::Prometheus));
         seen.extend(self.audit_lines());
         seen.extend(self.source.take_calls());
+        seen.extend(self.spans.iter().flat_map(Spans::take));
         let query = KeyQuery { order: KeyOrder::Registry, limit: 1_000, ..KeyQuery::default() };
         seen.extend(normal::keys(self.cache.keys(&query).await));
         seen.push(self.broker.policy_name());
@@ -212,7 +221,7 @@ impl Drop for Side {
 
 fn app(
     world: &World,
-    fast_path: bool,
+    (fast_path, tracing): (bool, Tracing),
     directory: &tempfile::TempDir,
     (clock, source): (&Arc<ManualClock>, &Arc<Source>),
     runtime: &Runtime,
@@ -239,7 +248,7 @@ fn app(
         parent_addresses: Vec::new(),
         watches: Vec::new(),
     };
-    let parts = Parts { upstream: Some(upstream), ..Parts::new(Arc::<ManualClock>::clone(clock)) };
+    let parts = Parts { upstream: Some(upstream), tracing, ..Parts::new(Arc::<ManualClock>::clone(clock)) };
     let _here = runtime.enter();
     futures_util::FutureExt::now_or_never(tokio::task::unconstrained(App::build(config, parts))).unwrap().unwrap()
 }

@@ -21,6 +21,8 @@ pub struct World {
     pub capacity: u64,
     pub audit: bool,
     pub has_tight_limits: bool,
+    /// Whether every call has a span.
+    pub is_sampled: bool,
     pub policy: usize,
     pub steps: Vec<Step>,
     pub end: End,
@@ -118,13 +120,17 @@ fn scripts() -> Vec<Script> {
 /// Returns worlds of so many steps at most.
 pub fn world(steps: usize) -> impl Strategy<Value = World> {
     let end = prop_oneof![3 => call().prop_map(End::Drain), 1 => call().prop_map(End::Forced)];
-    let settings = (select(vec![2_u64, 3, 10_000, 10_000]), any::<bool>(), proptest::bool::weighted(0.2), 0..POLICIES);
-    (settings, vec(step(), 1..steps), end).prop_map(|((capacity, audit, has_tight_limits, policy), steps, end)| World {
-        capacity,
-        audit,
-        has_tight_limits,
-        policy,
-        steps,
-        end,
-    })
+    let tight_limits = proptest::bool::weighted(0.2);
+    let settings = (select(vec![2_u64, 3, 10_000, 10_000]), any::<bool>(), tight_limits, any::<bool>(), 0..POLICIES);
+    (settings, vec(step(), 1..steps), end).prop_map(
+        |((capacity, audit, has_tight_limits, is_sampled, policy), steps, end)| World {
+            capacity,
+            audit,
+            has_tight_limits,
+            is_sampled,
+            policy,
+            steps,
+            end,
+        },
+    )
 }

@@ -2,15 +2,14 @@
 //!
 //! A memo of an ordinary answer holds what was decided, found and recorded. While it is still true, the next request of the same
 //! caller with the same bytes gets the same answer, with the times of now. The fast path answers only what it can answer exactly as
-//! the ordinary path would, with the same record, metrics and limits. It looks first and has no effect then; everything else goes to
-//! the ordinary path untouched. `server.fast_path` removes it.
+//! the ordinary path would, with the same record, span, metrics and limits. It looks first and has no effect then; everything else goes
+//! to the ordinary path untouched. `server.fast_path` removes it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap};
+use http::Extensions;
 use tokio::time::Instant;
-use tracing::Level;
 
 use self::connection::Connection;
 pub(super) use self::connection::Parts;
@@ -21,9 +20,9 @@ use self::hit::{Recording, Released};
 use self::known_call::KnownCall;
 pub(super) use self::memo::Remember;
 use self::memo::{Memo, MemoKey, Memos};
+use self::span::CallSpan;
 use super::status::{ErrorContext, to_status};
-use crate::api::request;
-use crate::api::trace::Draw;
+use crate::api::{request, trace};
 use crate::audit::{AuditBatch, AuditLog};
 use crate::authn::Peer;
 use crate::cache::Repeat;
@@ -36,6 +35,7 @@ mod head;
 mod hit;
 mod known_call;
 mod memo;
+mod span;
 
 /// The fast path of a broker. A clone is a handle of the same.
 #[derive(Debug, Clone)]
@@ -67,7 +67,6 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct HandOver {
     remember: Option<Remember>,
-    draw: Option<Draw>,
 }
 
 impl FastPath {
@@ -89,10 +88,7 @@ impl ConnectionFastPath {
         let Some(key) = self.key(message) else { return HandOver::default().into() };
         let Some(memo) = self.memos.get(&key) else { return self.hand_over_to_remember(key) };
         let Some(repeat) = self.parts().broker.repeat(&memo.hit) else { return self.hand_over_to_remember(key) };
-        match self.parts().tracing.draw(METHOD.name, &HeaderMap::new(), None) {
-            Draw::NotSampled => Verdict::Hit(self.release(head, key, (memo, repeat))),
-            sampled @ Draw::Sampled(_) => HandOver { remember: None, draw: Some(sampled) }.into(),
-        }
+        Verdict::Hit(self.release(head, key, (memo, repeat)))
     }
 
     /// Returns the records of the connection's releases, for its driver; `None` without an audit log.
@@ -109,7 +105,7 @@ impl ConnectionFastPath {
 
     /// Returns the key of the request's memo. `None`: the request is not for the fast path.
     fn key(&self, message: Bytes) -> Option<MemoKey> {
-        let is_logged = tracing::enabled!(target: "ecr_broker::rpc::local", Level::DEBUG);
+        let is_logged = trace::are_local_spans_logged();
         // While records fail, or are written for some callers only, the ordinary path answers.
         let is_recorded = self.parts().rejections.audit_log().is_none_or(AuditLog::is_well);
         if is_logged || !is_recorded || self.parts().force_shutdown.is_cancelled() {
@@ -119,19 +115,20 @@ impl ConnectionFastPath {
     }
 
     fn hand_over_to_remember(&self, key: MemoKey) -> Verdict {
-        HandOver { remember: Some(self.memos.remember(key)), draw: None }.into()
+        HandOver { remember: Some(self.memos.remember(key)) }.into()
     }
 
     /// Counts the call as the ordinary path does. From here on the fast path answers.
     fn release(&self, head: Head, key: MemoKey, (memo, repeat): (Arc<Memo>, Repeat)) -> Hit {
         let (id, started) = (RequestId::random(), Instant::now());
+        let span = CallSpan::begin(&self.parts().tracing, id, repeat.at.wall);
         let in_flight = self.parts().calls.begin(METHOD, started);
         let call = KnownCall { connection: Arc::clone(&self.connection), head, key, id, started };
         let admission = match request::admit(&self.parts().limits, call.key.caller(), 1) {
             Ok(admission) => admission,
             Err(error) => {
                 let status = to_status(&error, &ErrorContext::default(), &call.as_ordinary());
-                return Hit::refused(in_flight, status);
+                return Hit::refused(in_flight, span, status);
             }
         };
         let attempt = self.parts().broker.begin_repeat(&memo.hit, &repeat);
@@ -144,19 +141,15 @@ impl ConnectionFastPath {
             Recording::Queued(queued)
         });
         let released = Released { call, memo, repeat, admission, attempt };
-        Hit::released(in_flight, released, recording.unwrap_or(Recording::None))
+        Hit::released(in_flight, span, released, recording.unwrap_or(Recording::None))
     }
 }
 
 impl HandOver {
     /// Tells the ordinary path.
     pub(crate) fn attach(self, extensions: &mut Extensions) {
-        let Self { remember, draw } = self;
-        if let Some(remember) = remember {
+        if let Some(remember) = self.remember {
             extensions.insert(remember);
-        }
-        if let Some(draw) = draw {
-            extensions.insert(draw);
         }
     }
 }

@@ -141,7 +141,7 @@ where
         let forwarded = authn::take_forwarded(request.headers_mut()).filter(|_| method.authenticated);
         let (peer, rejections) = ((&self.peer, self.origin), self.middleware.rejections.clone());
         let call = Arc::new(Call::new(request.headers(), peer, bearer.is_some(), rejections));
-        let span = trace::span(&self.middleware.tracing, method, &mut request, &call);
+        let span = trace::span(&self.middleware.tracing, method, request.headers(), &call);
         let in_flight = self.middleware.calls.begin(method, call.started);
         let handler = self.handle(request, method, Arc::clone(&call), (bearer, forwarded));
         let outcome = request::run(handler, call.deadline, self.middleware.force_shutdown.clone());

@@ -13,6 +13,7 @@ use super::super::response_admission::ResponseAdmission;
 use super::super::status::{ErrorContext, to_status};
 use super::known_call::KnownCall;
 use super::memo::Memo;
+use super::span::CallSpan;
 use crate::api::calls::{CallInFlight, ResponseCode};
 use crate::api::request;
 use crate::audit::Queued;
@@ -25,6 +26,8 @@ use crate::limits::Admission;
 #[derive(Debug)]
 pub(crate) struct Hit {
     in_flight: CallInFlight,
+    /// The span of a sampled call.
+    span: Option<Box<CallSpan>>,
     /// The call, or the status of a call that is refused; none once it is answered.
     call: Option<Result<Released, Status>>,
     recording: Recording,
@@ -68,13 +71,18 @@ pub(super) struct Failure {
 
 impl Hit {
     /// Returns a call that a limit refuses.
-    pub(super) fn refused(in_flight: CallInFlight, status: Status) -> Self {
-        Self { in_flight, call: Some(Err(status)), recording: Recording::None }
+    pub(super) fn refused(in_flight: CallInFlight, span: Option<Box<CallSpan>>, status: Status) -> Self {
+        Self { in_flight, span, call: Some(Err(status)), recording: Recording::None }
     }
 
     /// Returns a call that is answered once its record is written.
-    pub(super) fn released(in_flight: CallInFlight, released: Released, recording: Recording) -> Self {
-        Self { in_flight, call: Some(Ok(released)), recording }
+    pub(super) fn released(
+        in_flight: CallInFlight,
+        span: Option<Box<CallSpan>>,
+        released: Released,
+        recording: Recording,
+    ) -> Self {
+        Self { in_flight, span, call: Some(Ok(released)), recording }
     }
 
     /// Returns the answer, once.
@@ -84,21 +92,31 @@ impl Hit {
             Some(Err(_)) => Ok(()),
             None => return Poll::Pending,
         };
+        let mut span = self.span.take();
         let answer = match (self.call.take(), recorded) {
-            (Some(Ok(released)), Ok(())) => Ok(released.answer()),
-            (Some(Ok(released)), Err(failure)) => Err(released.status(&failure)),
+            (Some(Ok(released)), Ok(())) => Ok(released.answer(span.as_deref_mut())),
+            (Some(Ok(released)), Err(failure)) => {
+                let _logged_in = span.as_ref().map(|span| span.log_span().entered());
+                Err(released.status(&failure))
+            }
             (Some(Err(status)), _) => Err(status),
             (None, _) => return Poll::Pending,
         };
         let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
         self.in_flight.set_code(ResponseCode::grpc(code));
+        if let Some(mut span) = span {
+            span.set_code(code);
+        }
         Poll::Ready(answer.unwrap_or_else(|status| Answer::Response(status.into_http())))
     }
 }
 
 impl Released {
     /// Composes the answer. Only now: P11 wants the record written before.
-    fn answer(self) -> Answer {
+    fn answer(self, span: Option<&mut CallSpan>) -> Answer {
+        if let Some(span) = span {
+            span.release(&self.memo.registry);
+        }
         let message = self.memo.answer.message(&self.repeat.found);
         self.attempt.release(&self.repeat.found);
         Answer::Credentials(message, ResponseAdmission::new(Arc::new(self.admission)))

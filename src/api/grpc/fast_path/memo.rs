@@ -32,6 +32,8 @@ pub(crate) struct Memos(Cache<MemoKey, Arc<Memo>>);
 pub(super) struct Memo {
     pub(super) hit: PlainHit,
     pub(super) answer: AnswerTemplate,
+    /// The registry, as the spans of calls name it.
+    pub(super) registry: Arc<str>,
 }
 
 /// A caller that its connection proves, and all bytes of its message.
@@ -68,7 +70,7 @@ impl Memos {
 impl Memo {
     fn bytes(&self) -> usize {
         let record = self.hit.record.as_ref().map_or(0, crate::audit::RecordTemplate::size);
-        MEMO_BYTES + record + self.answer.bytes()
+        MEMO_BYTES + record + self.answer.bytes() + self.registry.len()
     }
 }
 
@@ -115,6 +117,7 @@ impl Remember {
     pub(in crate::api::grpc) fn note(self, caller: Caller, hit: PlainHit, answer: &pb::RegistryCredentials) {
         // A copy: the message may be a part of a larger buffer.
         let Some(key) = MemoKey::new(caller, Bytes::copy_from_slice(&self.message)) else { return };
-        self.memos.0.insert(key, Arc::new(Memo { hit, answer: AnswerTemplate::new(answer) }));
+        let memo = Memo { hit, answer: AnswerTemplate::new(answer), registry: answer.registry.as_str().into() };
+        self.memos.0.insert(key, Arc::new(memo));
     }
 }

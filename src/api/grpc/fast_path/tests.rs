@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::Request;
-use opentelemetry_sdk::trace::Sampler;
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +30,8 @@ use crate::rejections::RejectionRecorder;
 use crate::source::{
     CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity, SourceStatus,
 };
+
+mod spans;
 
 const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 /// A word that no name of the code has.
@@ -210,7 +211,7 @@ impl Served {
 
     /// Returns the answer of the ordinary path, which remembers it if the fast path told it to.
     async fn ordinary(&self, verdict: Verdict) -> Bytes {
-        let Verdict::HandOver(HandOver { remember, .. }) = verdict else { panic!("not handed over") };
+        let Verdict::HandOver(HandOver { remember }) = verdict else { panic!("not handed over") };
         let context = RequestContext {
             caller: CALLER,
             token: None,
@@ -297,18 +298,18 @@ async fn other_bytes_callers_and_unproved_peers_are_handed_over() {
     assert!(matches!(served.begin_with(message("public.ecr.aws")), Verdict::HandOver(_)));
     for caller in [Caller::Process { uid: 1001, gid: 2 }, Caller::Process { uid: 1002, gid: 1 }, Caller::Loopback] {
         let verdict = served.connection(Peer::Known(caller)).begin(head(), message(HOST));
-        assert!(matches!(verdict, Verdict::HandOver(HandOver { remember: Some(_), .. })));
+        assert!(matches!(verdict, Verdict::HandOver(HandOver { remember: Some(_) })));
     }
     for peer in [Peer::Unknown("no proof"), Peer::Known(Caller::AwsApi), Peer::Known("jwt:blue:ci".parse().unwrap())] {
         let verdict = served.connection(peer).begin(head(), message(HOST));
-        assert!(matches!(verdict, Verdict::HandOver(HandOver { remember: None, .. })));
+        assert!(matches!(verdict, Verdict::HandOver(HandOver { remember: None })));
     }
     let whole = message(HOST);
     let mut compressed = whole.to_vec();
     compressed[0] = 1;
     let long = message(&"a".repeat(2_000));
     for bytes in [whole.slice(..whole.len() - 1), whole.slice(..3), compressed.into(), long, Bytes::new()] {
-        assert!(matches!(served.begin_with(bytes), Verdict::HandOver(HandOver { remember: None, .. })));
+        assert!(matches!(served.begin_with(bytes), Verdict::HandOver(HandOver { remember: None })));
     }
 }
 
@@ -355,7 +356,8 @@ async fn hit_is_handed_over_once_anything_of_it_has_changed() {
 async fn stale_entry_and_debug_spans_are_handed_over() {
     let served = Served::new().await;
     served.warm().await;
-    let subscriber = tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_writer(std::io::sink).finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::sink).finish();
     assert!(!tracing::subscriber::with_default(subscriber, || served.is_fast()), "its span would be logged");
     assert!(served.is_fast());
     let now = served.clock.now();
@@ -369,20 +371,6 @@ async fn stale_entry_and_debug_spans_are_handed_over() {
         .unwrap();
     served.warm().await;
     assert!(!served.is_fast(), "STALE is not a plain hit");
-}
-
-#[tokio::test]
-async fn sampled_call_is_handed_over_with_its_draw() {
-    let tracing = Tracing::sampled_by(Box::new(Sampler::AlwaysOn));
-    let served = Served::with(Change { tracing, ..Change::default() }).await;
-    served.warm().await;
-    let Verdict::HandOver(HandOver { draw: Some(Draw::Sampled(_)), remember: None }) = served.begin() else {
-        panic!("not handed over");
-    };
-    let tracing = Tracing::sampled_by(Box::new(Sampler::AlwaysOff));
-    let served = Served::with(Change { tracing, ..Change::default() }).await;
-    served.warm().await;
-    assert!(served.is_fast());
 }
 
 #[tokio::test]
