@@ -24,6 +24,7 @@ use support::*;
 use tokio::net::{TcpStream, UnixStream};
 
 const ALIAS: &str = "images.example";
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A broker with one client over loopback and one on its Unix socket.
 struct Side {
@@ -134,7 +135,8 @@ async fn repeated_hits_are_equal_with_and_without_the_fast_path() {
     let messages = [HOST, ALIAS, "public.ecr.aws", "210987654321.dkr.ecr.eu-west-1.amazonaws.com"].map(message);
     for round in 0..5 {
         for message in &messages {
-            for fields in [&[][..], &[("grpc-timeout", "20S"), ("x-forwarded-for", "192.0.2.7")]] {
+            let traced = [("traceparent", TRACEPARENT), ("tracestate", "a=b")];
+            for fields in [&[][..], &[("grpc-timeout", "20S"), ("x-forwarded-for", "192.0.2.7")], &traced] {
                 let (one, other) = (fast.send(message, fields).await, ordinary.send(message, fields).await);
                 assert_eq!(one, other, "round {round}");
                 assert_eq!(one[0].trailers.as_ref().unwrap()["grpc-status"], "0");

@@ -170,7 +170,12 @@ pub(super) fn are_local_spans_logged() -> bool {
 
 /// Reads the trace ID in W3C's `traceparent`.
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
-    let id = traceparent(headers)?.to_str().ok()?.split('-').nth(1)?;
+    trace_id_in(traceparent(headers)?)
+}
+
+/// Reads the trace ID in a value of `traceparent`.
+pub(super) fn trace_id_in(traceparent: &HeaderValue) -> Option<TraceId> {
+    let id = traceparent.to_str().ok()?.split('-').nth(1)?;
     TraceId::from_hex(id).ok().filter(|id| id.to_string().len() == 32 && *id != TraceId::INVALID)
 }
 

@@ -1,7 +1,9 @@
-//! The line of a record that is written again and again: only its time and its request ID differ.
+//! The line of a record that is written again and again: only its time, its request ID and its trace ID differ.
 
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::TraceId;
 
 use super::record::{Record, line};
 use crate::request_id::RequestId;
@@ -10,7 +12,9 @@ use crate::request_id::RequestId;
 const BEFORE_TIME: &[u8] = br#"{"kind":"audit","time":""#;
 /// Text between the time and the request ID.
 const BEFORE_ID: &[u8] = br#"","request_id":""#;
-/// Bytes of a time with milliseconds, and of a request ID.
+/// Text between the request ID and the trace ID of a record that has one.
+const BEFORE_TRACE: &[u8] = br#"","trace_id":""#;
+/// Bytes of a time with milliseconds, and of a request ID or a trace ID.
 const TIME: usize = 24;
 const ID: usize = 32;
 /// Bytes of a time up to its milliseconds.
@@ -23,27 +27,33 @@ thread_local! {
     static LAST_SECOND: Cell<(u64, [u8; SECOND])> = const { Cell::new((0, *b"1970-01-01T00:00:00.")) };
 }
 
-/// A record without its time and its request ID. [`RecordTemplate::line`] returns the same bytes as [`line()`] would.
+/// A record without its time, its request ID and its trace ID. [`RecordTemplate::line`] returns the same bytes as [`line()`] would.
 #[derive(Debug)]
 pub(crate) struct RecordTemplate {
-    /// What follows the request ID, with the newline.
+    /// What follows the IDs, with the newline.
     tail: Box<[u8]>,
 }
 
 impl RecordTemplate {
-    /// Returns the template of a record, whose request ID does not matter.
+    /// Returns the template of a record, whose IDs do not matter.
     pub(crate) fn new(record: Record<'_>) -> serde_json::Result<Self> {
-        let whole = line(&Record { request_id: String::new(), ..record }, SystemTime::UNIX_EPOCH)?;
+        let whole = line(&Record { request_id: String::new(), trace_id: None, ..record }, SystemTime::UNIX_EPOCH)?;
         Ok(Self { tail: whole[BEFORE_TIME.len() + TIME + BEFORE_ID.len()..].into() })
     }
 
     /// Returns the line of a record, with the newline. A time before 1970 is that of the first moment of 1970.
-    pub(crate) fn line(&self, time: SystemTime, request_id: RequestId) -> Vec<u8> {
-        let mut line = Vec::with_capacity(BEFORE_TIME.len() + TIME + BEFORE_ID.len() + ID + self.tail.len());
+    pub(crate) fn line(&self, time: SystemTime, request_id: RequestId, trace: Option<TraceId>) -> Vec<u8> {
+        let of_trace = trace.map_or(0, |_| BEFORE_TRACE.len() + ID);
+        let fixed = BEFORE_TIME.len() + TIME + BEFORE_ID.len() + ID;
+        let mut line = Vec::with_capacity(fixed + of_trace + self.tail.len());
         line.extend_from_slice(BEFORE_TIME);
         line.extend_from_slice(&text_of(time));
         line.extend_from_slice(BEFORE_ID);
         line.extend_from_slice(&request_id.hex());
+        if let Some(trace) = trace {
+            line.extend_from_slice(BEFORE_TRACE);
+            line.extend_from_slice(trace.to_string().as_bytes());
+        }
         line.extend_from_slice(&self.tail);
         line
     }
@@ -115,16 +125,19 @@ mod tests {
         fn line_of_a_template_is_that_of_its_record(
             texts in prop::collection::vec(".{0,20}", 1..11),
             id: u128,
+            trace: Option<u128>,
             millis in prop::collection::vec(prop_oneof![0..253_402_300_800_000_u64, 0..5_000_u64], 1..8),
             is_observed: bool,
         ) {
             let outcome = if is_observed { Outcome::Observed } else { Outcome::Released };
             let id = RequestId::of(id);
             let template = RecordTemplate::new(any_record(&texts, outcome, millis[0])).unwrap();
-            let record = Record { request_id: id.to_string(), ..any_record(&texts, outcome, millis[0]) };
+            let trace = trace.map(TraceId::from);
+            let trace_id = trace.map(|trace| trace.to_string());
+            let record = Record { request_id: id.to_string(), trace_id, ..any_record(&texts, outcome, millis[0]) };
             for millis in &millis {
                 let time = SystemTime::UNIX_EPOCH + Duration::from_millis(*millis);
-                prop_assert_eq!(template.line(time, id), line(&record, time).unwrap());
+                prop_assert_eq!(template.line(time, id, trace), line(&record, time).unwrap());
             }
         }
     }

@@ -41,7 +41,6 @@ impl Broker {
             && request.rejected.is_none()
             && context.hops.is_direct()
             && context.token.is_none()
-            && context.trace_id.is_none()
             && !self.authorizer.forwarding().is_by_caller(&authorization.key);
         if !is_plain {
             return None;

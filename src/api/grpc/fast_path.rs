@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Extensions;
+use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
 use self::connection::Connection;
@@ -83,12 +83,14 @@ impl FastPath {
 }
 
 impl ConnectionFastPath {
-    /// Answers a request, or hands it over. `message` is all of its message with the prefix of gRPC.
-    pub(crate) fn begin(&self, head: Head, message: Bytes) -> Verdict {
+    /// Answers a request, or hands it over. `head` is that of its headers, `message` all of its message with the prefix of gRPC.
+    pub(crate) fn begin(&self, head: Head, headers: &HeaderMap, message: Bytes) -> Verdict {
         let Some(key) = self.key(message) else { return HandOver::default().into() };
         let Some(memo) = self.memos.get(&key) else { return self.hand_over_to_remember(key) };
         let Some(repeat) = self.parts().broker.repeat(&memo.hit) else { return self.hand_over_to_remember(key) };
-        Verdict::Hit(self.release(head, key, (memo, repeat)))
+        let id = RequestId::random();
+        let span = CallSpan::begin(&self.parts().tracing, (headers, head.trace), id, repeat.at.wall);
+        Verdict::Hit(self.release((head, id), span, key, (memo, repeat)))
     }
 
     /// Returns the records of the connection's releases, for its driver; `None` without an audit log.
@@ -119,9 +121,14 @@ impl ConnectionFastPath {
     }
 
     /// Counts the call as the ordinary path does. From here on the fast path answers.
-    fn release(&self, head: Head, key: MemoKey, (memo, repeat): (Arc<Memo>, Repeat)) -> Hit {
-        let (id, started) = (RequestId::random(), Instant::now());
-        let span = CallSpan::begin(&self.parts().tracing, id, repeat.at.wall);
+    fn release(
+        &self,
+        (head, id): (Head, RequestId),
+        span: Option<Box<CallSpan>>,
+        key: MemoKey,
+        (memo, repeat): (Arc<Memo>, Repeat),
+    ) -> Hit {
+        let started = Instant::now();
         let in_flight = self.parts().calls.begin(METHOD, started);
         let call = KnownCall { connection: Arc::clone(&self.connection), head, key, id, started };
         let admission = match request::admit(&self.parts().limits, call.key.caller(), 1) {
@@ -133,7 +140,7 @@ impl ConnectionFastPath {
         };
         let attempt = self.parts().broker.begin_repeat(&memo.hit, &repeat);
         let recording = memo.hit.record.as_ref().zip(self.connection.batch.as_ref()).map(|(record, batch)| {
-            let queued = batch.add(record.line(repeat.at.wall, id), call.key.caller().clone());
+            let queued = batch.add(record.line(repeat.at.wall, id, head.trace), call.key.caller().clone());
             if self.is_driven {
                 return Recording::Added(queued);
             }

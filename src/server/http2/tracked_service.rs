@@ -128,7 +128,7 @@ where
     fn begin(&self, head: Head, mut request: Request<RequestBody>, context: &mut Context<'_>) -> State<S> {
         let message = request.body_mut().peek(context);
         if let (Some(fast_path), Some(message)) = (&self.fast_path, message) {
-            match fast_path.begin(head, message) {
+            match fast_path.begin(head, request.headers(), message) {
                 Verdict::Hit(hit) => return State::Hit(hit),
                 Verdict::HandOver(hand_over) => hand_over.attach(request.extensions_mut()),
             }

@@ -1,13 +1,15 @@
-//! Heads of requests that the fast path may answer: those in which the ordinary path reads nothing but the time limit.
+//! Heads of requests that the fast path may answer: those in which the ordinary path reads nothing but the time limit and the trace.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request};
+use opentelemetry::trace::TraceId;
 use tokio::time::Instant;
 
 use super::super::call;
 use super::super::methods::{GET_REGISTRY_CREDENTIALS, Method};
 use crate::api::request::MAX_DURATION;
+use crate::api::trace;
 
 /// The method that is answered.
 pub(super) const METHOD: &Method = GET_REGISTRY_CREDENTIALS;
@@ -20,6 +22,8 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     timeout: Option<Duration>,
+    /// The client's trace, recorded or not.
+    pub(super) trace: Option<TraceId>,
 }
 
 impl Head {
@@ -37,15 +41,15 @@ impl Head {
         if headers.len() > call::MAX_HEADER_FIELDS {
             return None;
         }
-        let (mut head, mut is_grpc, mut is_timed) = (Self { timeout: None }, false, false);
+        let mut head = Self { timeout: None, trace: None };
+        let (mut is_grpc, mut is_timed, mut is_traced) = (false, false, false);
         for (name, value) in headers {
             match name.as_str() {
                 "content-type" if is_grpc_type(value) => is_grpc = true,
                 "grpc-encoding" if value == "identity" => {}
                 "grpc-timeout" if !is_timed => (is_timed, head.timeout) = (true, call::timeout_of(value)),
-                "content-type" | "grpc-encoding" | "grpc-timeout" | "authorization" | "traceparent" | "tracestate" => {
-                    return None;
-                }
+                "traceparent" if !is_traced => (is_traced, head.trace) = (true, trace::trace_id_in(value)),
+                "content-type" | "grpc-encoding" | "grpc-timeout" | "authorization" | "traceparent" => return None,
                 name if name.starts_with(METADATA) => return None,
                 _ => {}
             }
@@ -67,7 +71,8 @@ fn is_grpc_type(value: &HeaderValue) -> bool {
 mod tests {
     use super::*;
 
-    const UNTIMED: Head = Head { timeout: None };
+    const UNTIMED: Head = Head { timeout: None, trace: None };
+    const TRACE: &str = "00-11111111111111111111111111111111-2222222222222222-01";
     const USUAL: [(&str, &str); 5] = [
         ("content-type", "application/grpc"),
         ("te", "trailers"),
@@ -96,7 +101,20 @@ mod tests {
         for (text, expected) in
             [("1S", Some(Duration::from_secs(1))), ("2M", Some(Duration::from_mins(2))), ("x", None)]
         {
-            assert_eq!(head(&[USUAL[0], ("grpc-timeout", text)]), Some(Head { timeout: expected }), "{text}");
+            assert_eq!(
+                head(&[USUAL[0], ("grpc-timeout", text)]),
+                Some(Head { timeout: expected, trace: None }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn head_has_the_trace_of_the_client() {
+        let trace = TraceId::from_hex("11111111111111111111111111111111").ok();
+        for (text, expected) in [(TRACE, trace), ("00-0-0-01", None), ("", None)] {
+            let head = head(&[USUAL[0], ("tracestate", "a=b"), ("traceparent", text)]);
+            assert_eq!(head, Some(Head { trace: expected, ..UNTIMED }), "{text}");
         }
     }
 
@@ -105,8 +123,6 @@ mod tests {
         for field in [
             ("authorization", "Bearer a.b.c"),
             ("authorization", ""),
-            ("traceparent", "00-11111111111111111111111111111111-2222222222222222-01"),
-            ("tracestate", "a=b"),
             ("grpc-encoding", "gzip"),
             ("grpc-timeout", "999m"),
             ("grpc-timeout", "0S"),
@@ -121,6 +137,7 @@ mod tests {
         }
         assert_eq!(head(&[("grpc-timeout", "5S"), ("grpc-timeout", "6S"), USUAL[0]]), None, "two time limits");
         assert_eq!(head(&[("grpc-timeout", "x"), ("grpc-timeout", "6S"), USUAL[0]]), None, "two time limits");
+        assert_eq!(head(&[("traceparent", TRACE), ("traceparent", TRACE), USUAL[0]]), None, "two traces");
         assert_eq!(head(&USUAL[1..]), None, "no content type");
         let many: Vec<_> = std::iter::repeat_n(("x-more", "1"), 60).chain(USUAL).collect();
         assert_eq!(head(&many), None, "65 fields");

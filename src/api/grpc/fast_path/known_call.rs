@@ -36,12 +36,13 @@ impl KnownCall {
         self.head.deadline(self.started)
     }
 
-    /// Returns the call as the ordinary path has it. Its headers say nothing: see `head.rs`.
+    /// Returns the call as the ordinary path has it. Its headers say nothing else: see `head.rs`.
     pub(super) fn as_ordinary(&self) -> Call {
         let Connection { peer, origin, .. } = &*self.connection;
         let call = Call::new(&HeaderMap::new(), (peer, *origin), false, self.parts().rejections.clone());
         let caller = Ok(self.key.caller().clone());
-        Call { id: self.id, caller, started: self.started, deadline: self.deadline(), ..call }
+        let (started, deadline, trace) = (self.started, self.deadline(), self.head.trace);
+        Call { id: self.id, caller, started, deadline, trace, ..call }
     }
 
     /// Returns what errors about the request name.
@@ -50,7 +51,7 @@ impl KnownCall {
             caller: self.key.caller().clone(),
             token: None,
             id: self.id,
-            trace_id: None,
+            trace_id: self.head.trace.map(|trace| trace.to_string()),
             hops: Hops::default(),
         };
         let message = pb::GetRegistryCredentialsRequest::decode(self.key.message()).ok();

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use http::HeaderMap;
 use opentelemetry::KeyValue;
-use opentelemetry::trace::{SpanBuilder, SpanKind, Status};
+use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceId};
 use tonic::Code;
 use tracing::Span;
 
@@ -28,9 +28,14 @@ pub(super) struct CallSpan {
 }
 
 impl CallSpan {
-    /// Has the sampler decide on a call that started then. `None`: the call is not sampled.
-    pub(super) fn begin(tracing: &Arc<Tracing>, id: RequestId, started: SystemTime) -> Option<Box<Self>> {
-        let Draw::Sampled(start) = tracing.draw(METHOD.name, &HeaderMap::new(), None) else { return None };
+    /// Has the sampler decide on a call that started then, with the client's trace. `None`: the call is not sampled.
+    pub(super) fn begin(
+        tracing: &Arc<Tracing>,
+        (headers, trace): (&HeaderMap, Option<TraceId>),
+        id: RequestId,
+        started: SystemTime,
+    ) -> Option<Box<Self>> {
+        let Draw::Sampled(start) = tracing.draw(METHOD.name, headers, trace) else { return None };
         Some(Box::new(Self { tracing: Arc::clone(tracing), start, started, id, registry: None, code: None }))
     }
 

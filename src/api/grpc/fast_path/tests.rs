@@ -202,7 +202,7 @@ impl Served {
     }
 
     fn begin_with(&self, message: Bytes) -> Verdict {
-        self.connection(Peer::Known(CALLER)).begin(head(), message)
+        self.connection(Peer::Known(CALLER)).begin(head(), &HeaderMap::new(), message)
     }
 
     fn begin(&self) -> Verdict {
@@ -297,11 +297,11 @@ async fn other_bytes_callers_and_unproved_peers_are_handed_over() {
     assert!(served.is_fast());
     assert!(matches!(served.begin_with(message("public.ecr.aws")), Verdict::HandOver(_)));
     for caller in [Caller::Process { uid: 1001, gid: 2 }, Caller::Process { uid: 1002, gid: 1 }, Caller::Loopback] {
-        let verdict = served.connection(Peer::Known(caller)).begin(head(), message(HOST));
+        let verdict = served.connection(Peer::Known(caller)).begin(head(), &HeaderMap::new(), message(HOST));
         assert!(matches!(verdict, Verdict::HandOver(HandOver { remember: Some(_) })));
     }
     for peer in [Peer::Unknown("no proof"), Peer::Known(Caller::AwsApi), Peer::Known("jwt:blue:ci".parse().unwrap())] {
-        let verdict = served.connection(peer).begin(head(), message(HOST));
+        let verdict = served.connection(peer).begin(head(), &HeaderMap::new(), message(HOST));
         assert!(matches!(verdict, Verdict::HandOver(HandOver { remember: None })));
     }
     let whole = message(HOST);
@@ -436,7 +436,9 @@ async fn p11_driven_calls_wait_for_one_write_of_their_records() {
     let batch = connection.driven_batch().unwrap();
     let mut hits = Vec::new();
     for _ in 0..3 {
-        let Verdict::Hit(hit) = connection.begin(head(), message(HOST)) else { panic!("handed over") };
+        let Verdict::Hit(hit) = connection.begin(head(), &HeaderMap::new(), message(HOST)) else {
+            panic!("handed over")
+        };
         hits.push(hit);
     }
     let mut context = TaskContext::from_waker(Waker::noop());

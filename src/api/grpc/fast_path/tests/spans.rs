@@ -125,3 +125,33 @@ async fn span_of_a_hit_whose_record_failed_is_an_error() {
     assert_eq!(attributes.pop(), Some(KeyValue::new("error.type", "Unavailable")));
     assert_eq!((attributes, span.status), (with_code(initial(), "Unavailable"), Status::error("")));
 }
+
+#[tokio::test]
+async fn span_of_a_traced_hit_is_in_the_trace_of_its_client() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let exported = Exported::default();
+    let tracing = exported.tracing(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
+    let served = Served::with(Change { tracing, ..Change::default() }).await;
+    served.warm().await;
+    for (flags, is_sampled) in [("01", true), ("00", false)] {
+        let traceparent = format!("00-{TRACE}-b7ad6b7169203331-{flags}");
+        let request = Request::post(format!("http://localhost/{}", METHOD.name))
+            .header("content-type", "application/grpc")
+            .header("traceparent", &traceparent)
+            .header("tracestate", "a=b")
+            .body(())
+            .unwrap();
+        let head = Head::of(&request).unwrap();
+        let connection = served.connection(Peer::Known(CALLER));
+        answered_bytes(connection.begin(head, request.headers(), message(HOST))).await;
+        if !is_sampled {
+            assert!(exported.0.lock().unwrap().is_empty());
+            continue;
+        }
+        let (span, attributes) = exported.only();
+        assert_eq!(attributes, with_code([initial(), released().into()].concat(), "Ok"));
+        assert_eq!(span.span_context.trace_id().to_string(), TRACE);
+        assert_eq!((span.parent_span_id.to_string().as_str(), span.parent_span_is_remote), ("b7ad6b7169203331", true));
+        assert_eq!(span.span_context.trace_state().header(), "a=b");
+    }
+}
