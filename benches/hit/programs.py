@@ -103,10 +103,10 @@ class Programs:
         aws |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
         if not subject.sampled:
             return aws
-        # Spans are exported within the round that made them, so that it pays for them.
+        # Spans are exported within the round that made them, and none is dropped, so that it pays for them.
         traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{self.collector}", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
         traces |= {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": subject.sampled}
-        return aws | traces | {"OTEL_BSP_SCHEDULE_DELAY": "100"}
+        return aws | traces | {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_BSP_MAX_QUEUE_SIZE": "100000"}
 
     def _listening(self, command, variables, name):
         """Starts a command and waits for the first address that it prints."""
