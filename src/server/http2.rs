@@ -28,6 +28,7 @@ mod driver;
 mod first_message;
 mod frame_budget;
 mod frames;
+mod keepalive_timer;
 mod output;
 mod peer_stream;
 mod peer_watchdog;

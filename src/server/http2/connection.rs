@@ -4,13 +4,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tracing::debug;
 
 use super::authority::AuthorityRewriter;
 use super::driver::Driver;
+use super::keepalive_timer::KeepaliveTimer;
 use super::peer_stream::{Inspector, NotStarted, PeerStream};
 use super::peer_watchdog::PeerWatchdog;
 use super::streams::{NewStreams, Streams};
@@ -105,7 +106,8 @@ impl Connection {
         let batch = fast_path.as_mut().and_then(ConnectionFastPath::driven_batch);
         let service = TrackedService::new(service, fast_path, watchdog.clone(), unproved, memory.clone());
         let streams = Streams::default();
-        let connection = builder(window, streams.executor()).serve_connection(TokioIo::new(io.clone()), service);
+        let builder = builder(window, streams.executor(), KeepaliveTimer::new(turns.clone()));
+        let connection = builder.serve_connection(TokioIo::new(io.clone()), service);
         let mut driver = Driver::new(connection, io, streams, batch, turns);
         let (mut retired, mut is_retired) = (WhenWoken::new(lifetime.retired()), false);
         let mut upkeep = WhenWoken::new(upkeep(&watchdog, lifetime));
@@ -182,10 +184,10 @@ async fn idle_at_drain(watchdog: &PeerWatchdog, lifetime: &Lifetime) {
     }
 }
 
-fn builder(connection_window: u32, streams: NewStreams) -> Builder<NewStreams> {
+fn builder(connection_window: u32, streams: NewStreams, timer: KeepaliveTimer) -> Builder<NewStreams> {
     let mut builder = Builder::new(streams);
     builder
-        .timer(TokioTimer::new())
+        .timer(timer)
         // gRPC has no use for it.
         .auto_date_header(false)
         .max_concurrent_streams(MAX_STREAMS)

@@ -125,7 +125,9 @@ mod tests {
     use hyper::service::service_fn;
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
+    use tokio::time::{Duration, Instant, timeout};
 
+    use super::super::keepalive_timer::KeepaliveTimer;
     use super::super::peer_stream::Inspector;
     use super::super::peer_watchdog::PeerWatchdog;
     use super::*;
@@ -288,5 +290,39 @@ mod tests {
         .await;
         drop(peer);
         assert!(driver.await.is_err());
+    }
+
+    /// Drives a connection without requests, with keepalive, for an hour at most. Returns after which time it ended.
+    async fn kept_alive(io: DuplexStream) -> Option<Duration> {
+        let (socket, turns) = begin(io).await;
+        let streams = Streams::default();
+        let service = service_fn(|_: Request<Incoming>| pending::<Result<Response<Empty<Bytes>>, Infallible>>());
+        let connection = hyper::server::conn::http2::Builder::new(streams.executor())
+            .timer(KeepaliveTimer::new(turns.clone()))
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .serve_connection(TokioIo::new(socket.clone()), service);
+        let (start, driver) = (Instant::now(), Driver::new(connection, socket, streams, None, turns));
+        timeout(Duration::from_hours(1), driver).await.ok().map(|_| start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keepalive_ends_the_connection_of_a_silent_peer_only() {
+        let (mut silent, io) = duplex(1024);
+        let settings: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        silent.write_all(&[&PREFACE[..], &settings].concat()).await.unwrap();
+        let ended = kept_alive(io).await.unwrap();
+        // The socket lingers for a second.
+        assert!((40..=41).contains(&ended.as_secs()), "{ended:?}");
+
+        let (peer, io) = duplex(1024);
+        let client =
+            hyper::client::conn::http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(peer));
+        let answering = tokio::spawn(async move {
+            let (_sender, connection) = client.await.unwrap();
+            connection.await
+        });
+        assert_eq!(kept_alive(io).await, None);
+        answering.abort();
     }
 }

@@ -210,7 +210,7 @@ impl<S: AsyncRead + Unpin> Framed<S> {
     }
 
     fn inspect(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        let now = Instant::now();
+        let now = self.inspector.turns.now();
         self.inspector.budget.refill(now);
         self.parser.parse(bytes, &mut self.inspector);
         self.inspector.note_started(self.parser.is_within_frame(), now);
