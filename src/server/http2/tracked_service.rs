@@ -61,8 +61,8 @@ enum State<S: tower::Service<Request<RequestBody>>> {
     },
     /// The fast path answers it.
     Hit(Hit),
-    /// A service answers it.
-    Service(Oneshot<S, Request<RequestBody>>),
+    /// A service answers it. Boxed: it is larger than the others, and hyper moves each call several times.
+    Service(Box<Oneshot<S, Request<RequestBody>>>),
     Answered,
 }
 
@@ -114,7 +114,7 @@ where
         let connection = &self.connection;
         let state = match head {
             Some(head) => State::New { connection: Arc::clone(connection), head, request },
-            None => State::Service(connection.inner.clone().oneshot(request)),
+            None => connection.serve(request),
         };
         TrackedCall { state, counted: Some(Counted { call: self.watchdog.begin_call(), memory }) }
     }
@@ -133,7 +133,12 @@ where
                 Verdict::HandOver(hand_over) => hand_over.attach(request.extensions_mut()),
             }
         }
-        State::Service(self.inner.clone().oneshot(request))
+        self.serve(request)
+    }
+
+    /// Has a service answer a call.
+    fn serve(&self, request: Request<RequestBody>) -> State<S> {
+        State::Service(Box::new(self.inner.clone().oneshot(request)))
     }
 }
 
@@ -170,7 +175,7 @@ where
         }
         let answer = match &mut self.state {
             State::Hit(hit) => ready!(hit.poll(context)),
-            State::Service(response) => Answer::Response(ready!(Pin::new(response).poll(context))?),
+            State::Service(response) => Answer::Response(ready!(Pin::new(&mut **response).poll(context))?),
             State::New { .. } | State::Answered => return Poll::Pending,
         };
         self.state = State::Answered;
