@@ -18,6 +18,7 @@ use self::head::METHOD;
 pub(crate) use self::hit::{Answer, Hit};
 use self::hit::{Recording, Released};
 use self::known_call::KnownCall;
+use self::last_memo::LastMemo;
 pub(super) use self::memo::Remember;
 use self::memo::{Memo, MemoKey, Memos};
 use self::span::CallSpan;
@@ -34,6 +35,7 @@ mod connection;
 mod head;
 mod hit;
 mod known_call;
+mod last_memo;
 mod memo;
 mod span;
 
@@ -77,7 +79,8 @@ impl FastPath {
     /// Returns the fast path of a connection.
     pub(super) fn for_peer(&self, peer: Peer, origin: Origin) -> ConnectionFastPath {
         let batch = self.parts.rejections.audit_log().map(AuditLog::batch);
-        let connection = Connection { parts: Arc::clone(&self.parts), peer, origin, batch };
+        let last_memo = LastMemo::default();
+        let connection = Connection { parts: Arc::clone(&self.parts), peer, origin, batch, last_memo };
         ConnectionFastPath { connection: Arc::new(connection), memos: self.memos.clone(), is_driven: false }
     }
 }
@@ -86,8 +89,10 @@ impl ConnectionFastPath {
     /// Answers a request, or hands it over. `head` is that of its headers, `message` all of its message with the prefix of gRPC.
     pub(crate) fn begin(&self, head: Head, headers: &HeaderMap, message: Bytes) -> Verdict {
         let Some(key) = self.key(message) else { return HandOver::default().into() };
-        let Some(memo) = self.memos.get(&key) else { return self.hand_over_to_remember(key) };
-        let Some(repeat) = self.parts().broker.repeat(&memo.hit) else { return self.hand_over_to_remember(key) };
+        let repeat = |memo: &Memo| self.parts().broker.repeat(&memo.hit);
+        let Some((memo, repeat)) = self.connection.last_memo.find(&key, &self.memos, repeat) else {
+            return self.hand_over_to_remember(key);
+        };
         let id = RequestId::random();
         let span = CallSpan::begin(&self.parts().tracing, (headers, head.trace), id, repeat.at.wall);
         Verdict::Hit(self.release((head, id), span, key, (memo, repeat)))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::last_memo::LastMemo;
 use crate::api::calls::Calls;
 use crate::api::trace::Tracing;
 use crate::audit::AuditBatch;
@@ -31,4 +32,5 @@ pub(super) struct Connection {
     pub(super) origin: Origin,
     /// The records of the connection's releases; `None` without an audit log.
     pub(super) batch: Option<AuditBatch>,
+    pub(super) last_memo: LastMemo,
 }

@@ -61,6 +61,12 @@ impl Memos {
         self.0.get(key)
     }
 
+    /// Forgets all memos.
+    #[cfg(test)]
+    pub(super) fn clear(&self) {
+        self.0.invalidate_all();
+    }
+
     /// Returns the place of a request that has no memo, or none that is still true.
     pub(super) fn remember(&self, key: MemoKey) -> Remember {
         Remember { memos: self.clone(), message: key.message }
@@ -87,6 +93,11 @@ impl MemoKey {
 
     pub(super) fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Returns the same key for longer. The message may be a part of a larger buffer.
+    pub(super) fn detached(&self) -> Self {
+        Self { caller: self.caller.clone(), message: Bytes::copy_from_slice(&self.message) }
     }
 
     /// Returns the message without its prefix.

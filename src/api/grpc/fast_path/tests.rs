@@ -314,6 +314,23 @@ async fn other_bytes_callers_and_unproved_peers_are_handed_over() {
 }
 
 #[tokio::test]
+async fn connection_keeps_its_last_memo_while_it_is_true_and_stored() {
+    let served = Served::new().await;
+    served.warm().await;
+    let connection = served.connection(Peer::Known(CALLER));
+    let is_fast = |host| matches!(connection.begin(head(), &HeaderMap::new(), message(host)), Verdict::Hit(_));
+    assert!((0..3 * last_memo::USES).all(|_| is_fast(HOST)));
+    assert!(!is_fast("public.ecr.aws"), "another request");
+    assert!(is_fast(HOST));
+    served.broker.set_policy(Policy::Open);
+    assert!(!is_fast(HOST), "the policy was replaced");
+    served.warm().await;
+    assert!((0..3 * last_memo::USES).all(|_| is_fast(HOST)), "by the new memo");
+    served.path.memos.clear();
+    assert!((0..=last_memo::USES).any(|_| !is_fast(HOST)), "the storage was never asked");
+}
+
+#[tokio::test]
 async fn hit_is_handed_over_once_anything_of_it_has_changed() {
     let served = Served::new().await;
     served.warm().await;
