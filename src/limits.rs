@@ -39,7 +39,7 @@ pub use self::request_memory::{BodyMemory, ConnectionMemory, HeldMemory, Request
 pub use self::settings::{CallerLimits, Settings};
 pub use self::status::{ConnectionsStatus, LimitsStatus, Used};
 pub use self::unproved::{HealthWatch, Unproved, UnprovedCall, UnprovedConnections, UnprovedTlsBytes};
-pub use self::usage::Admission;
+pub use self::usage::{Admission, RecentUsage};
 
 /// The limits and the usage that counts against them. A clone is a handle to the same usage.
 #[derive(Debug, Clone)]
@@ -68,6 +68,14 @@ impl Limits {
     /// If the caller exceeds its rate, or the caller or the broker has too many requests in flight.
     pub fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
         self.usage.admit(principal, requests)
+    }
+
+    /// Admits one more request of a caller. `usage` is always that of the same caller.
+    ///
+    /// # Errors
+    /// If the caller exceeds its rate, or the caller or the broker has too many requests in flight.
+    pub(crate) fn admit_again(&self, principal: &Principal, usage: &RecentUsage) -> Result<Admission, LimitExceeded> {
+        self.usage.admit_again(principal, usage)
     }
 
     /// Adds `requests` more to an admission of the same caller, all or none.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::caller::{Caller, Principal, Via};
 use crate::error::BrokerError;
-use crate::limits::{Admission, Limits};
+use crate::limits::{Admission, Limits, RecentUsage};
 use crate::registry::Region;
 
 /// Longest duration of a request, whatever deadline its client sets. AWS SDKs give up after a minute.
@@ -61,6 +61,14 @@ pub(crate) fn admit(limits: &Limits, caller: &Caller, count: usize) -> Result<Ad
     let Some(broker) = broker_of(caller) else { return Ok(limits.admit(&caller.principal(), count)?) };
     let of_broker = limits.admit_broker(&broker, count)?;
     Ok(limits.admit(&caller.principal(), count)?.beside(of_broker))
+}
+
+/// Admits one more request of a caller, which is not forwarded and always the same for `usage`.
+pub(crate) fn admit_again(limits: &Limits, caller: &Caller, usage: &RecentUsage) -> Result<Admission, BrokerError> {
+    if broker_of(caller).is_some() {
+        return admit(limits, caller, 1);
+    }
+    Ok(limits.admit_again(&caller.principal(), usage)?)
 }
 
 /// Adds `count` requests to the admission of a call, all or none.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tracing::warn;
 
+pub use self::recent_usage::RecentUsage;
 use super::exceeded::{DEFAULT_DELAY, LimitExceeded, Resource, RetryAfter};
 use super::hits::{LimitHits, LimitName};
 use super::maximum::{Maximum, Maximums};
@@ -19,6 +20,8 @@ use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Registry;
+
+mod recent_usage;
 
 /// Memory of one caller's watches that counts as low usage: that of about 200 watches.
 const LOW_USAGE_BYTES: usize = 3 * 1024 * 1024;
@@ -86,7 +89,16 @@ impl UsageLimits {
 
     pub(super) fn admit(&self, principal: &Principal, requests: NonZeroU32) -> Result<Admission, LimitExceeded> {
         let admission = self.enter(principal, Resource::InFlight, requests)?;
-        self.check_rate(principal, &admission, requests).map(|()| admission)
+        self.check_rate(principal, &admission, requests, self.now()).map(|()| admission)
+    }
+
+    /// Admits one request of the caller of `usage`.
+    pub(super) fn admit_again(&self, principal: &Principal, usage: &RecentUsage) -> Result<Admission, LimitExceeded> {
+        let now = self.now();
+        let caller = usage.get(now, || self.caller(principal));
+        let admission = Admission::enter(caller, Arc::clone(&self.total), Resource::InFlight, NonZeroU32::MIN);
+        self.check(principal, &admission)?;
+        self.check_rate(principal, &admission, NonZeroU32::MIN, now).map(|()| admission)
     }
 
     /// Adds requests to an admission, once it is known how many a call has.
@@ -99,7 +111,7 @@ impl UsageLimits {
         let (caller, total) = (Arc::clone(&admission.caller), Arc::clone(&admission.total));
         let more = Admission::enter(caller, total, admission.resource, requests);
         self.check(principal, &more)?;
-        self.check_rate(principal, &more, requests).map(|()| admission.merge(more))
+        self.check_rate(principal, &more, requests, self.now()).map(|()| admission.merge(more))
     }
 
     pub(super) fn admit_watch(
@@ -156,8 +168,9 @@ impl UsageLimits {
         principal: &Principal,
         admission: &Admission,
         requests: NonZeroU32,
+        now: Duration,
     ) -> Result<(), LimitExceeded> {
-        admission.caller.admit(requests, self.now()).inspect_err(|exceeded| {
+        admission.caller.admit(requests, now).inspect_err(|exceeded| {
             self.hits.count(LimitName::CallerRate);
             self.log(principal, exceeded);
         })

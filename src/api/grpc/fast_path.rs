@@ -18,7 +18,6 @@ use self::head::METHOD;
 pub(crate) use self::hit::{Answer, Hit};
 use self::hit::{Recording, Released};
 use self::known_call::KnownCall;
-use self::last_memo::LastMemo;
 pub(super) use self::memo::Remember;
 use self::memo::{Memo, MemoKey, Memos};
 use self::span::CallSpan;
@@ -79,8 +78,8 @@ impl FastPath {
     /// Returns the fast path of a connection.
     pub(super) fn for_peer(&self, peer: Peer, origin: Origin) -> ConnectionFastPath {
         let batch = self.parts.rejections.audit_log().map(AuditLog::batch);
-        let last_memo = LastMemo::default();
-        let connection = Connection { parts: Arc::clone(&self.parts), peer, origin, batch, last_memo };
+        let (last_memo, usage) = Default::default();
+        let connection = Connection { parts: Arc::clone(&self.parts), peer, origin, batch, last_memo, usage };
         ConnectionFastPath { connection: Arc::new(connection), memos: self.memos.clone(), is_driven: false }
     }
 }
@@ -136,7 +135,7 @@ impl ConnectionFastPath {
         let started = Instant::now();
         let in_flight = self.parts().calls.begin(METHOD, started);
         let call = KnownCall { connection: Arc::clone(&self.connection), head, key, id, started };
-        let admission = match request::admit(&self.parts().limits, call.key.caller(), 1) {
+        let admission = match request::admit_again(&self.parts().limits, call.key.caller(), &self.connection.usage) {
             Ok(admission) => admission,
             Err(error) => {
                 let status = to_status(&error, &ErrorContext::default(), &call.as_ordinary());

@@ -265,3 +265,39 @@ fn named_caller_cannot_take_the_reserve_of_others() {
         limits.admit_watch(&Principal::Uid(uid), count(200), count(1_000_000)).unwrap();
     }
 }
+
+#[test]
+fn request_of_a_recent_usage_counts_with_the_others_of_its_caller() {
+    let (limits, clock) = limits(200);
+    let (local, usage) = (Principal::Uid(1001), RecentUsage::default());
+    let first = limits.admit_again(&local, &usage).unwrap();
+    let most = limits.admit(&local, count(198)).unwrap();
+    let last = limits.admit_again(&local, &usage).unwrap();
+    assert_eq!(limits.status().requests.used, 200);
+    caller_limit(limits.admit_again(&local, &usage));
+    caller_limit(limits.admit(&local, count(1)));
+    drop((first, most, last));
+    drop(limits.admit(&local, count(200)).unwrap());
+
+    let (remote, usage) = (remote("a.example"), RecentUsage::default());
+    drop(limits.admit_again(&remote, &usage).unwrap());
+    limits.admit(&remote, count(98)).unwrap();
+    drop(limits.admit_again(&remote, &usage).unwrap());
+    let wait = caller_limit(limits.admit_again(&remote, &usage));
+    caller_limit(limits.admit(&remote, count(1)));
+    clock.advance(wait);
+    limits.admit_again(&remote, &usage).unwrap();
+}
+
+#[test]
+fn recent_usage_is_looked_up_again_after_its_interval() {
+    let (limits, clock) = limits(200);
+    let (caller, usage) = (Principal::Uid(1001), RecentUsage::default());
+    let _in_flight = limits.admit_again(&caller, &usage).unwrap();
+    limits.callers.invalidate(&caller);
+    for is_looked_up in [false, true] {
+        clock.advance(recent_usage::LOOKUP_INTERVAL / 2);
+        limits.admit_again(&caller, &usage).unwrap();
+        assert_eq!(limits.callers.contains_key(&caller), is_looked_up);
+    }
+}

@@ -10,7 +10,7 @@ use crate::api::trace::Tracing;
 use crate::audit::AuditBatch;
 use crate::authn::Peer;
 use crate::broker::Broker;
-use crate::limits::{Limits, Origin};
+use crate::limits::{Limits, Origin, RecentUsage};
 use crate::rejections::RejectionRecorder;
 
 /// What the fast path shares with the ordinary one.
@@ -33,4 +33,6 @@ pub(super) struct Connection {
     /// The records of the connection's releases; `None` without an audit log.
     pub(super) batch: Option<AuditBatch>,
     pub(super) last_memo: LastMemo,
+    /// The usage of the caller that the connection proves.
+    pub(super) usage: RecentUsage,
 }
