@@ -116,18 +116,24 @@ impl Entry {
 
     /// Checks that the credential lasts as long as `needed` and is not the `rejected` one (P3).
     ///
-    /// Three places end a credential's use: this check, a denial in `Fetcher::keep_failure` (P5), and moka's expiry in `store.rs`.
+    /// Three places end a credential's use: this check and by the same rule `repeat.rs`, a denial in `Fetcher::keep_failure` (P5),
+    /// and moka's expiry in `store.rs`.
     pub(super) fn check(&self, needed: Duration, rejected: Option<CredentialId>, now: Moment) -> Result<(), Unusable> {
         let remaining = self.credential.remaining(now);
         if rejected == Some(self.credential.id()) {
             Err(Unusable::Rejected)
-        } else if remaining >= needed && !remaining.is_zero() {
+        } else if Self::lasts(remaining, needed) {
             Ok(())
         } else if needed > self.replacement_validity(now) && !self.is_due(now) {
             Err(Unusable::Unreachable)
         } else {
             Err(Unusable::TooShort)
         }
+    }
+
+    /// Returns whether a validity that is left is as long as `needed`.
+    pub(super) fn lasts(remaining: Duration, needed: Duration) -> bool {
+        remaining >= needed && !remaining.is_zero()
     }
 
     /// Estimates the validity of a replacement: at most the validity that is left plus the credential's age. For a credential that
@@ -178,7 +184,12 @@ impl Entry {
 
     /// Returns the delay after which a caller should ask again.
     pub(super) fn refresh_after(&self, now: Moment) -> Duration {
-        self.due_in(now).max(MIN_REFRESH_AFTER).min(self.credential.remaining(now))
+        Self::refresh_within(self.due_in(now), self.credential.remaining(now))
+    }
+
+    /// Returns the delay after which a caller should ask again, from the time until the refresh and the validity that is left.
+    pub(super) fn refresh_within(due_in: Duration, remaining: Duration) -> Duration {
+        due_in.max(MIN_REFRESH_AFTER).min(remaining)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::CredentialCache;
 use super::cached_hit::{CachedHit, Repeat};
+use super::entry::Entry;
 use super::lookup::{CacheStatus, Found};
 use crate::credential::CredentialKey;
 
@@ -21,16 +22,13 @@ impl CredentialCache {
     /// Returns what the hit would find now, and counts nothing. `None`: a lookup must decide.
     pub(crate) fn repeat(&self, hit: &CachedHit) -> Option<Repeat> {
         let (entry, at) = (hit.entry().filter(|entry| !entry.is_gone())?, self.shared.now());
-        let usable = entry.check(self.shared.settings.safety_margin, None, at);
-        if usable.is_err() || entry.status() != CacheStatus::Hit || entry.is_due(at) {
+        let (remaining, due_in) = (entry.credential.remaining(at), entry.due_in(at));
+        let is_usable = Entry::lasts(remaining, self.shared.settings.safety_margin);
+        if !is_usable || entry.status() != CacheStatus::Hit || due_in.is_zero() {
             return None;
         }
-        let found = Found {
-            credential: Arc::clone(&entry.credential),
-            status: CacheStatus::Hit,
-            refresh_after: entry.refresh_after(at),
-            remaining: entry.credential.remaining(at),
-        };
+        let (credential, refresh_after) = (Arc::clone(&entry.credential), Entry::refresh_within(due_in, remaining));
+        let found = Found { credential, status: CacheStatus::Hit, refresh_after, remaining };
         Some(Repeat { entry, found, at })
     }
 
