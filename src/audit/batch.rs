@@ -1,6 +1,7 @@
 //! Records of releases that are written together: those of one connection, once per poll.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
@@ -19,7 +20,14 @@ const KEPT_ENTRIES: usize = 128;
 #[derive(Debug, Clone)]
 pub(crate) struct AuditBatch {
     log: AuditLog,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Whether records wait for others.
+    is_collecting: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -33,13 +41,24 @@ struct State {
 
 impl AuditBatch {
     pub(super) fn new(log: AuditLog) -> Self {
-        Self { log, state: Arc::default() }
+        Self { log, shared: Arc::default() }
+    }
+
+    /// Sets whether the next records are collected for one write, which the driver of the connection makes. Else what adds a record
+    /// commits it.
+    pub(crate) fn collect(&self, is_collecting: bool) {
+        self.shared.is_collecting.store(is_collecting, Ordering::Relaxed);
+    }
+
+    /// Returns whether records are collected.
+    pub(crate) fn is_collecting(&self) -> bool {
+        self.shared.is_collecting.load(Ordering::Relaxed)
     }
 
     /// Adds the line of a release to a caller, with its newline. The release must wait for the result.
     pub(crate) fn add(&self, line: Vec<u8>, caller: Caller) -> Queued {
         let (entry, queued) = Entry::new(line, About::Release(caller));
-        lock(&self.state).added.push(entry);
+        lock(&self.shared.state).added.push(entry);
         queued
     }
 
@@ -47,7 +66,7 @@ impl AuditBatch {
     /// single records do. Returns whether there was one to write.
     pub(crate) fn commit(&self) -> bool {
         let mut entries = {
-            let state = &mut *lock(&self.state);
+            let state = &mut *lock(&self.shared.state);
             if state.is_waiting {
                 state.waiting.extend(state.added.drain(..));
             }
@@ -67,7 +86,7 @@ impl AuditBatch {
 
     fn keep_memory(&self, mut emptied: Vec<Entry>) {
         emptied.shrink_to(KEPT_ENTRIES);
-        let state = &mut *lock(&self.state);
+        let state = &mut *lock(&self.shared.state);
         if state.added.is_empty() {
             state.added = emptied;
         }
@@ -77,7 +96,7 @@ impl AuditBatch {
         let Ok(runtime) = Handle::try_current() else {
             return entries.into_iter().for_each(|entry| entry.finish(false));
         };
-        let state = &mut *lock(&self.state);
+        let state = &mut *lock(&self.shared.state);
         state.waiting.extend(entries);
         if !std::mem::replace(&mut state.is_waiting, true) {
             drop(runtime.spawn(self.clone().queue_waiting()));
@@ -97,7 +116,7 @@ impl AuditBatch {
     }
 
     fn next_waiting(&self) -> Option<Entry> {
-        let state = &mut *lock(&self.state);
+        let state = &mut *lock(&self.shared.state);
         let next = state.waiting.pop_front();
         state.is_waiting = next.is_some();
         next

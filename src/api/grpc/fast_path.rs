@@ -50,8 +50,6 @@ pub(super) struct FastPath {
 pub(crate) struct ConnectionFastPath {
     connection: Arc<Connection>,
     memos: Memos,
-    /// Whether the driver of the connection writes the records, after it has polled the calls once.
-    is_driven: bool,
 }
 
 /// What the fast path does with a request.
@@ -80,7 +78,7 @@ impl FastPath {
         let batch = self.parts.rejections.audit_log().map(AuditLog::batch);
         let (last_memo, usage) = Default::default();
         let connection = Connection { parts: Arc::clone(&self.parts), peer, origin, batch, last_memo, usage };
-        ConnectionFastPath { connection: Arc::new(connection), memos: self.memos.clone(), is_driven: false }
+        ConnectionFastPath { connection: Arc::new(connection), memos: self.memos.clone() }
     }
 }
 
@@ -99,9 +97,8 @@ impl ConnectionFastPath {
 
     /// Returns the records of the connection's releases, for its driver; `None` without an audit log.
     ///
-    /// From then on the driver must commit them after it has polled new calls once, and then poll these calls again.
-    pub(crate) fn driven_batch(&mut self) -> Option<AuditBatch> {
-        self.is_driven = true;
+    /// After the driver has had the batch collect records of calls, it must commit them, and then poll these calls again.
+    pub(crate) fn batch(&self) -> Option<AuditBatch> {
         self.connection.batch.clone()
     }
 
@@ -145,7 +142,7 @@ impl ConnectionFastPath {
         let attempt = self.parts().broker.begin_repeat(&memo.hit, &repeat);
         let recording = memo.hit.record.as_ref().zip(self.connection.batch.as_ref()).map(|(record, batch)| {
             let queued = batch.add(record.line(repeat.at.wall, id, head.trace), call.key.caller().clone());
-            if self.is_driven {
+            if batch.is_collecting() {
                 return Recording::Added(queued);
             }
             batch.commit();

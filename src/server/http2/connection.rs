@@ -102,8 +102,8 @@ impl Connection {
     {
         let Self { service, watchdog, turns, unproved, memory, .. } = self;
         let window = if unproved.is_some() { UNPROVED_WINDOW } else { CONNECTION_WINDOW };
-        let mut fast_path = service.fast_path();
-        let batch = fast_path.as_mut().and_then(ConnectionFastPath::driven_batch);
+        let fast_path = service.fast_path();
+        let batch = fast_path.as_ref().and_then(ConnectionFastPath::batch);
         let service = TrackedService::new(service, fast_path, watchdog.clone(), unproved, memory.clone());
         let streams = Streams::default();
         let builder = builder(window, streams.executor(), KeepaliveTimer::new(turns.clone()));

@@ -85,7 +85,7 @@ where
         let context = &mut Context::from_waker(&self.waker);
         self.turns.begin();
         let ended = self.connection.as_mut().poll(context);
-        let is_in_time = self.streams.poll_new(context);
+        let is_in_time = self.streams.poll_new(context, self.batch.as_ref());
         let is_written = self.batch.as_ref().is_some_and(AuditBatch::commit);
         self.streams.poll_again(context, is_written);
         self.streams.poll_waiting(context);

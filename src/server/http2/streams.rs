@@ -14,6 +14,7 @@ use hyper::rt::Executor;
 
 use tokio::time::{Duration, Instant};
 
+use crate::audit::AuditBatch;
 use crate::sync::lock;
 
 /// Places for new streams that an idle connection keeps.
@@ -46,17 +47,14 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for NewStreams {
 }
 
 impl NewStreams {
-    fn is_empty(&self) -> bool {
-        lock(&self.0).is_empty()
-    }
-
-    fn next(&self) -> Option<Stream> {
+    /// Returns the next stream, and whether there are more.
+    fn next(&self) -> Option<(Stream, bool)> {
         let mut streams = lock(&self.0);
         let next = streams.pop_front();
         if next.is_none() && streams.capacity() > KEPT_PLACES {
             streams.shrink_to(KEPT_PLACES);
         }
-        next
+        next.map(|next| (next, !streams.is_empty()))
     }
 }
 
@@ -67,14 +65,20 @@ impl Streams {
     }
 
     /// Polls each new stream once, for [`TURN`] at most. Returns false if some are left for the next turn of the task.
-    pub(super) fn poll_new(&mut self, context: &mut Context<'_>) -> bool {
+    ///
+    /// `batch` collects the records of several streams. A single stream writes its record at once, and so need not be polled again.
+    pub(super) fn poll_new(&mut self, context: &mut Context<'_>, batch: Option<&AuditBatch>) -> bool {
         let mut began = None;
-        while let Some(mut stream) = self.new.next() {
-            let began = *began.get_or_insert_with(Instant::now);
+        while let Some((mut stream, has_more)) = self.new.next() {
+            // The clock is read only if a stream waits behind this one.
+            let began = has_more.then(|| *began.get_or_insert_with(Instant::now));
+            if let Some(batch) = batch {
+                batch.collect(has_more || !self.polled.is_empty());
+            }
             if stream.as_mut().poll(context).is_pending() {
                 self.polled.push(stream);
             }
-            if began.elapsed() > TURN && !self.new.is_empty() {
+            if began.is_some_and(|began| began.elapsed() > TURN) {
                 context.waker().wake_by_ref();
                 return false;
             }
@@ -94,7 +98,10 @@ impl Streams {
 
     /// Polls the waiting streams that were woken, and those that wait since this round.
     pub(super) fn poll_waiting(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(Some(())) = self.waiting.poll_next_unpin(context) {}
+        // An empty set would note the waker each time.
+        while !self.waiting.is_empty()
+            && let Poll::Ready(Some(())) = self.waiting.poll_next_unpin(context)
+        {}
     }
 }
 
@@ -115,10 +122,12 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::audit::test_disk::Disk;
+    use crate::clock::SystemClock;
 
     fn poll(streams: &mut Streams) {
         let context = &mut Context::from_waker(Waker::noop());
-        streams.poll_new(context);
+        streams.poll_new(context, None);
         streams.poll_again(context, false);
         streams.poll_waiting(context);
     }
@@ -136,7 +145,7 @@ mod tests {
             .await;
         });
         let context = &mut Context::from_waker(Waker::noop());
-        streams.poll_new(context);
+        streams.poll_new(context, None);
         assert_eq!(polls.load(Ordering::Relaxed), 1, "at once");
         streams.poll_again(context, false);
         assert_eq!(polls.load(Ordering::Relaxed), 1, "no record was written");
@@ -160,7 +169,7 @@ mod tests {
             }));
         }
         let context = &mut Context::from_waker(Waker::noop());
-        streams.poll_new(context);
+        streams.poll_new(context, None);
         written.store(1, Ordering::Relaxed);
         streams.poll_again(context, true);
         assert_eq!((streams.polled.len(), streams.waiting.len()), (0, 1));
@@ -174,7 +183,29 @@ mod tests {
         let mut streams = Streams::default();
         (0..3).for_each(|_| streams.executor().execute(tokio::time::advance(2 * TURN)));
         let context = &mut Context::from_waker(Waker::noop());
-        assert_eq!([(); 3].map(|()| streams.poll_new(context)), [false, false, true]);
+        assert_eq!([(); 3].map(|()| streams.poll_new(context, None)), [false, false, true]);
+    }
+
+    #[tokio::test]
+    async fn records_of_several_streams_are_collected() {
+        let disk = Disk::with_room(u64::MAX);
+        let batch = disk.audit_log(0, Arc::new(SystemClock::new())).batch();
+        for (waits, collected) in [
+            (vec![true], vec![false]),
+            (vec![true; 3], vec![true; 3]),
+            (vec![false, false, true], vec![true, true, false]),
+        ] {
+            let (mut streams, seen) = (Streams::default(), Arc::<Mutex<Vec<bool>>>::default());
+            for waits in waits {
+                let (batch, seen) = (batch.clone(), Arc::clone(&seen));
+                streams.executor().execute(poll_fn(move |_| {
+                    lock(&seen).push(batch.is_collecting());
+                    if waits { Poll::Pending } else { Poll::Ready(()) }
+                }));
+            }
+            streams.poll_new(&mut Context::from_waker(Waker::noop()), Some(&batch));
+            assert_eq!(*lock(&seen), collected);
+        }
     }
 
     fn panics() {

@@ -56,7 +56,7 @@ pub(super) struct Released {
 pub(super) enum Recording {
     /// The broker has no audit log.
     None,
-    /// The driver of the connection writes it after this poll, and polls again without being woken.
+    /// It is collected: the driver of the connection writes it after this poll, and polls again without being woken.
     Added(Queued),
     Queued(Queued),
     /// It was not written at once.

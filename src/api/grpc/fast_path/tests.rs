@@ -449,8 +449,9 @@ async fn p11_driven_calls_wait_for_one_write_of_their_records() {
     let file = directory.path().join("audit.jsonl");
     let served = Served::with(Change { audit: Some(Output::File(file.clone())), ..Change::default() }).await;
     served.warm().await;
-    let mut connection = served.connection(Peer::Known(CALLER));
-    let batch = connection.driven_batch().unwrap();
+    let connection = served.connection(Peer::Known(CALLER));
+    let batch = connection.batch().unwrap();
+    batch.collect(true);
     let mut hits = Vec::new();
     for _ in 0..3 {
         let Verdict::Hit(hit) = connection.begin(head(), &HeaderMap::new(), message(HOST)) else {
