@@ -1,5 +1,7 @@
 //! Metrics of the calls of every front end. Names follow OpenTelemetry's RPC conventions.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::ecr::Operation;
@@ -8,7 +10,10 @@ use crate::metrics::{Counter, Family, Histogram, Label, Registry};
 
 /// Metrics of calls. A clone is a handle of the same.
 #[derive(Debug, Clone)]
-pub struct Calls {
+pub struct Calls(Arc<Metrics>);
+
+#[derive(Debug)]
+struct Metrics {
     durations: Family<(RpcMethod, ResponseCode), Histogram>,
     started: Counter,
     ended: Counter,
@@ -128,20 +133,20 @@ impl Calls {
     pub fn new(registry: &mut Registry) -> Self {
         let help = "Duration of calls of gRPC and of the ECR API; of streams until their end";
         let durations = registry.call_durations("rpc_server_call_duration_seconds", help);
-        let calls = Self { durations, started: Counter::default(), ended: Counter::default() };
-        let counts = calls.clone();
+        let metrics = Arc::new(Metrics { durations, started: Counter::default(), ended: Counter::default() });
+        let counts = Arc::clone(&metrics);
         registry.on_scrape(move |scrape| {
             // In this order: a call that ends meanwhile must not make the difference negative.
             let ended = counts.ended.get();
             let in_flight = counts.started.get().saturating_sub(ended);
             scrape.gauge("ecr_broker_rpcs_in_flight", "Calls in flight, streams included", in_flight)
         });
-        calls
+        Self(metrics)
     }
 
     /// Begins a call.
     pub(super) fn begin(&self, method: impl Into<RpcMethod>, started: Instant) -> CallInFlight {
-        self.started.inc();
+        self.0.started.inc();
         // Until there is a response, only its client can end a call.
         CallInFlight { calls: self.clone(), method: method.into(), started, code: ResponseCode::CANCELLED }
     }
@@ -157,6 +162,7 @@ impl CallInFlight {
 impl Drop for CallInFlight {
     fn drop(&mut self) {
         let Self { calls, method, started, code } = self;
+        let Calls(calls) = calls;
         calls.durations.with((*method, *code)).observe(started.elapsed());
         calls.ended.inc();
     }

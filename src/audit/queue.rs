@@ -63,12 +63,13 @@ impl Queue {
         let taken = {
             let queued = &mut lock(&self.state).entries;
             let count = queued.len().min(max);
+            if count == 0 {
+                return;
+            }
             others.splice(..0, queued.drain(..count));
             count
         };
-        if taken > 0 {
-            self.room.add_permits(taken);
-        }
+        self.room.add_permits(taken);
     }
 
     pub(super) fn len(&self) -> usize {

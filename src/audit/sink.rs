@@ -45,7 +45,7 @@ impl Sink {
         self.text.extend(self.torn.then_some(b'\n'));
         lines.for_each(|line| self.text.extend_from_slice(line));
         let mut written = 0;
-        let result = write_counted(&mut *self.target.writer(), &self.text, &mut written);
+        let result = self.target.with_writer(&mut |target| write_counted(target, &self.text, &mut written));
         if written > 0 {
             self.torn = self.text[written - 1] != b'\n';
         }

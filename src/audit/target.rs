@@ -13,6 +13,9 @@ use tracing::error;
 use super::output::Output;
 use crate::trusted_file::{self, TrustedFileError};
 
+/// Writes lines to an output.
+pub(super) type Write<'a> = &'a mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>;
+
 /// An open output.
 pub(super) trait Target: Debug + Send {
     /// Opens a new file after a rotation. Returns whether that file ends in the middle of a line; `None` if nothing has changed.
@@ -20,8 +23,8 @@ pub(super) trait Target: Debug + Send {
         Ok(None)
     }
 
-    /// Returns what lines are written to. A standard stream is locked, so that no line of the log comes between.
-    fn writer(&mut self) -> Box<dyn io::Write + '_>;
+    /// Lets `write` write lines. A standard stream is locked, so that no line of the log comes between.
+    fn with_writer(&mut self, write: Write<'_>) -> io::Result<()>;
 
     /// Returns whether it is a regular file. Anything else may block a write for as long as a reader likes.
     fn is_regular_file(&self) -> bool {
@@ -47,14 +50,14 @@ pub(super) fn open(output: &Output) -> io::Result<(Box<dyn Target>, bool)> {
 }
 
 impl Target for io::Stderr {
-    fn writer(&mut self) -> Box<dyn io::Write + '_> {
-        Box::new(self.lock())
+    fn with_writer(&mut self, write: Write<'_>) -> io::Result<()> {
+        write(&mut self.lock())
     }
 }
 
 impl Target for io::Stdout {
-    fn writer(&mut self) -> Box<dyn io::Write + '_> {
-        Box::new(self.lock())
+    fn with_writer(&mut self, write: Write<'_>) -> io::Result<()> {
+        write(&mut self.lock())
     }
 }
 
@@ -105,8 +108,8 @@ impl Target for LogFile {
         }
     }
 
-    fn writer(&mut self) -> Box<dyn io::Write + '_> {
-        Box::new(&mut self.file)
+    fn with_writer(&mut self, write: Write<'_>) -> io::Result<()> {
+        write(&mut self.file)
     }
 
     fn is_regular_file(&self) -> bool {

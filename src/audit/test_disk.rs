@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::AuditLog;
 use super::sink::Sink;
-use super::target::Target;
+use super::target::{Target, Write};
 use crate::clock::Clock;
 use crate::sync::lock;
 
@@ -58,8 +58,8 @@ impl Disk {
 }
 
 impl Target for Disk {
-    fn writer(&mut self) -> Box<dyn io::Write + '_> {
-        Box::new(self)
+    fn with_writer(&mut self, write: Write<'_>) -> io::Result<()> {
+        write(self)
     }
 
     fn is_regular_file(&self) -> bool {

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::audit::target::Target;
+use crate::audit::target::{Target, Write};
 use crate::caller::Caller;
 use crate::moment::Moment;
 use crate::sync::lock;
@@ -123,8 +123,8 @@ impl Target for Scripted {
         Ok(None)
     }
 
-    fn writer(&mut self) -> Box<dyn io::Write + '_> {
-        Box::new(self)
+    fn with_writer(&mut self, write: Write<'_>) -> io::Result<()> {
+        write(self)
     }
 
     fn is_regular_file(&self) -> bool {
@@ -260,8 +260,8 @@ async fn p11_pipe_without_a_reader_blocks_no_worker() {
 struct Pipe(io::PipeWriter);
 
 impl Target for Pipe {
-    fn writer(&mut self) -> Box<dyn io::Write + '_> {
-        Box::new(&mut self.0)
+    fn with_writer(&mut self, write: Write<'_>) -> io::Result<()> {
+        write(&mut self.0)
     }
 }
 

@@ -79,6 +79,7 @@ impl ConnectionMemory {
     /// Completes when the connection must be closed. Only for its task, and to be polled after the connection.
     pub async fn closing(&self) {
         tokio::select! {
+            biased;
             () = self.account().closing() => {}
             () = self.started().closing() => {}
         }

@@ -23,6 +23,8 @@ const SUSPICIOUS_INTERVAL: Duration = Duration::from_millis(500);
 /// Bytes that a peer must read within [`INTERVAL`] while responses wait for it. A peer that reads only acknowledgements of PING and
 /// SETTINGS stays below this minimum.
 const MIN_READ: u64 = 16 * 1024;
+/// Calls for which an idle connection keeps memory.
+const KEPT_ADMISSIONS: usize = 16;
 /// Consecutive intervals below the minimum that make a problem.
 const SLOW_INTERVALS: u32 = 4;
 
@@ -151,9 +153,8 @@ impl PeerWatchdog {
         let mut state = self.state();
         state.is_unsent = false;
         state.chunks -= std::mem::take(&mut state.collected);
-        let admissions = std::mem::take(&mut state.admissions);
-        drop(state);
-        drop(admissions);
+        state.admissions.clear();
+        state.admissions.shrink_to(KEPT_ADMISSIONS);
     }
 
     /// Checks the peer for a problem that two checks in a row find.
