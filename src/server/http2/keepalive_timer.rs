@@ -1,7 +1,7 @@
 //! The timer of hyper's keepalive, which hyper asks several times per request.
 //!
 //! hyper reads the clock for each part of a request, and polls its timer before each. Here it gets one reading per turn of the
-//! connection, and a timer that is set already is left alone until its deadline.
+//! connection, and a timer that is set already is left alone until it has elapsed.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -18,10 +18,9 @@ pub(super) struct KeepaliveTimer(Turns);
 
 /// A timer of hyper.
 #[derive(Debug)]
-struct TurnSleep {
-    turns: Turns,
+struct SetSleep {
     inner: Pin<Box<tokio::time::Sleep>>,
-    /// What the deadline wakes; none before the first poll.
+    /// What the timer wakes; none before the first poll.
     waker: Option<Waker>,
 }
 
@@ -38,12 +37,11 @@ impl Timer for KeepaliveTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        let inner = Box::pin(tokio::time::sleep_until(deadline.into()));
-        Box::pin(TurnSleep { turns: self.0.clone(), inner, waker: None })
+        Box::pin(SetSleep { inner: Box::pin(tokio::time::sleep_until(deadline.into())), waker: None })
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
-        if let Some(mut sleep) = sleep.as_mut().downcast_mut_pin::<TurnSleep>() {
+        if let Some(mut sleep) = sleep.as_mut().downcast_mut_pin::<SetSleep>() {
             sleep.inner.as_mut().reset(new_deadline.into());
             sleep.waker = None;
         }
@@ -54,13 +52,13 @@ impl Timer for KeepaliveTimer {
     }
 }
 
-impl Future for TurnSleep {
+impl Future for SetSleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Self { turns, inner, waker } = &mut *self;
+        let Self { inner, waker } = &mut *self;
         let is_set = waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
-        if is_set && turns.now() < inner.deadline() {
+        if is_set && !inner.is_elapsed() {
             return Poll::Pending;
         }
         // A task that has used up its budget of operations would not set it.
@@ -70,7 +68,7 @@ impl Future for TurnSleep {
     }
 }
 
-impl Sleep for TurnSleep {}
+impl Sleep for SetSleep {}
 
 #[cfg(test)]
 mod tests {
