@@ -116,11 +116,20 @@ impl AuditLog {
         let line = record::line(record, self.0.clock.now().wall).map_err(|_| Unwritten)?;
         let (entry, outcome) = Entry::new(line, About::Release(caller.clone()));
         if let Some(entry) = self.submit(entry) {
-            // Boxed: the queue is seldom full. The places are given in the order of the requests, so that a flood of one caller's
-            // releases delays the others, and does not refuse them.
-            Box::pin(self.turns().submit_within(WRITE_TIMEOUT, entry)).await.map_err(|_| Unwritten)?;
+            // Boxed: the queue is seldom full.
+            return Box::pin(self.write_with_room(entry, outcome)).await;
         }
         if outcome.written().await { Ok(()) } else { Err(Unwritten) }
+    }
+
+    /// Writes a record for which the queue had no room. The places are given in the order of the requests, so that a flood of one
+    /// caller's releases delays the others, and does not refuse them. Both waits together have the time of one write.
+    async fn write_with_room(&self, entry: Entry, outcome: Queued) -> Result<(), Unwritten> {
+        let written = async {
+            self.turns().submit_within(WRITE_TIMEOUT, entry).await.map_err(|_| Unwritten)?;
+            if outcome.written().await { Ok(()) } else { Err(Unwritten) }
+        };
+        tokio::time::timeout(WRITE_TIMEOUT, written).await.unwrap_or(Err(Unwritten))
     }
 
     /// Returns an empty batch of records.

@@ -409,3 +409,27 @@ async fn p11_batch_that_finds_no_room_is_refused_after_two_seconds() {
     assert!(hung.await.unwrap() && pool.release(&audit).await.unwrap());
     assert!(!disk.text().contains("9000"), "a refused release that never was in the queue has no record");
 }
+
+/// Room that comes late does not prolong the wait: a release through the ordinary path and one of a batch are refused alike.
+#[tokio::test(start_paused = true)]
+async fn p11_releases_that_find_late_room_are_refused_after_two_seconds() {
+    let (pool, disk) = (Pool::new(2), Disk::with_room(u64::MAX));
+    let (audit, _hung, _held) = pool.hung(&disk).await;
+    let batch = audit.batch();
+    let mut queued = add(&batch, 0..queue::MAX_QUEUED + 1);
+    batch.commit();
+    assert!(audit.turns().queue.is_full());
+    let (began, of_batch) = (tokio::time::Instant::now(), queued.pop().unwrap());
+    let after = |is_written: bool| (is_written, began.elapsed().as_millis());
+    let make_room = async {
+        tokio::time::sleep(1_500 * MS).await;
+        let mut taken = Vec::new();
+        audit.turns().queue.take_before(&mut taken, 100);
+        taken
+    };
+    let release = async { after(release(&audit).await) };
+    let of_batch = async { after(of_batch.written().await) };
+    let (released, of_batch, taken) = tokio::join!(release, of_batch, make_room);
+    assert_eq!((released, of_batch, taken.len()), ((false, 2_000), (false, 2_000), 100));
+    assert_eq!(audit.turns().queue.len(), queue::MAX_QUEUED - 100 + 2, "both found room");
+}
