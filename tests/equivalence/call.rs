@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::proofs::{NODE, Token};
 use crate::support::host;
 use crate::wire::WireRequest;
 
@@ -60,6 +61,10 @@ pub enum Twist {
     /// The flag of a compressed message, without the header.
     CompressedWithoutHeader,
     Header(&'static str, String),
+    /// A bearer token.
+    Bearer(Token),
+    /// The token of a caller of the client, which is a broker.
+    Forwards(Token),
     /// Without the headers that gRPC requires.
     Without(&'static str),
     ManyHeaders(usize),
@@ -102,8 +107,15 @@ impl Call {
         Self { target: self.target, twists }
     }
 
-    /// The request, from a client that received `last`.
-    pub fn wire(&self, last: Option<&str>) -> WireRequest {
+    /// Returns the same call with another time limit.
+    pub fn within(&self, time: &str) -> Self {
+        let mut call = self.without(|twist| matches!(twist, Twist::Header("grpc-timeout", _)));
+        call.twists.push(Twist::Header("grpc-timeout", time.to_owned()));
+        call
+    }
+
+    /// The request, from a client that received `last` and has tokens.
+    pub fn wire(&self, last: Option<&str>, token: impl Fn(Token) -> String) -> WireRequest {
         let has = |wanted: &Twist| self.twists.contains(wanted);
         let message = self.message(last);
         let mut frame = self.framed(message);
@@ -116,7 +128,7 @@ impl Call {
         WireRequest {
             method: if has(&Twist::Get) { http::Method::GET } else { http::Method::POST },
             path: self.path(),
-            headers: self.headers(),
+            headers: self.headers(token),
             pieces: if has(&Twist::EmptyBody) { Vec::new() } else { self.pieces(frame) },
             is_watch: self.method() == Method::Watch,
         }
@@ -147,7 +159,7 @@ impl Call {
         format!("{SERVICE}{name}")
     }
 
-    fn headers(&self) -> Vec<(&'static str, String)> {
+    fn headers(&self, token: impl Fn(Token) -> String) -> Vec<(&'static str, String)> {
         let mut headers = vec![("content-type", "application/grpc".to_owned()), ("te", "trailers".to_owned())];
         for twist in &self.twists {
             match twist {
@@ -155,6 +167,8 @@ impl Call {
                     headers.retain(|(own, _)| own != name);
                     headers.push((name, value.clone()));
                 }
+                Twist::Bearer(kind) => headers.push(("authorization", format!("Bearer {}", token(*kind)))),
+                Twist::Forwards(kind) => headers.push(("x-ecr-broker-caller-token", token(*kind))),
                 Twist::Without(name) => headers.retain(|(own, _)| own != name),
                 Twist::ManyHeaders(count) => headers.extend((0..*count).map(|number| ("x-odd", number.to_string()))),
                 Twist::Gzip => headers.push(("grpc-encoding", "gzip".to_owned())),
@@ -304,6 +318,7 @@ pub fn twist() -> impl Strategy<Value = Twist> {
     prop_oneof![
         4 => of_message(),
         3 => header().prop_map(|(name, value)| Twist::Header(name, value)),
+        2 => proof(),
         2 => vec(0_usize..60, 1..3).prop_map(Twist::Split),
         2 => select(vec![
             Twist::LateEnd, Twist::Gzip, Twist::Deflate, Twist::CompressedWithoutHeader, Twist::Get, Twist::TwoMessages,
@@ -340,6 +355,28 @@ fn of_message() -> impl Strategy<Value = Twist> {
         Twist::Twice,
         Twist::Defaults,
         Twist::LongLength,
+    ];
+    select(all.to_vec())
+}
+
+/// Proofs beside that of the connection.
+pub fn proof() -> impl Strategy<Value = Twist> {
+    let asserted = |name: &str| Twist::Header("x-ecr-broker-caller-asserted", name.to_owned());
+    let all = [
+        Twist::Bearer(Token::Valid),
+        Twist::Bearer(Token::Valid),
+        Twist::Bearer(Token::Old),
+        Twist::Bearer(Token::Expired),
+        Twist::Bearer(Token::Other),
+        Twist::Bearer(Token::Runner),
+        Twist::Bearer(Token::Forged),
+        Twist::Forwards(Token::Job),
+        Twist::Forwards(Token::Job),
+        Twist::Forwards(Token::Valid),
+        Twist::Forwards(Token::Expired),
+        asserted("uid:1001,gid:1001"),
+        asserted("uid:1002,gid:1001"),
+        asserted(NODE),
     ];
     select(all.to_vec())
 }

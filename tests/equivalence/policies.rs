@@ -2,17 +2,21 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
+use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern, TokenPattern, ViaPattern};
 
 use crate::call::{CI, MINE};
+use crate::certificates::RUNNER;
+use crate::proofs::{NODE, NODE_CLAIM};
 
 /// The number of policies.
 pub const POLICIES: usize = 6;
 
 /// Returns a policy by its number.
 pub fn policy(number: usize) -> Policy {
-    let allow = |id| grant(id, both(), vec![RegistryPattern::every_private(), RegistryPattern::Public], Effect::Allow);
-    let deny_first = || grant("not-first", vec![CallerPattern::Loopback], vec![account(0)], Effect::Deny);
+    let allow =
+        |id| grant(id, everyone(), vec![RegistryPattern::every_private(), RegistryPattern::Public], Effect::Allow);
+    let refused = || vec![CallerPattern::Loopback, workload(RUNNER)];
+    let deny_first = || grant("not-first", refused(), vec![account(0)], Effect::Deny);
     match number {
         0 => Policy::Open,
         1 => Policy::Grants(vec![allow("all")]),
@@ -40,6 +44,25 @@ fn user() -> CallerPattern {
     CallerPattern::Uid(std::fs::metadata("/proc/self").unwrap().uid())
 }
 
-fn both() -> Vec<CallerPattern> {
-    vec![user(), CallerPattern::Loopback]
+/// All callers but those that a token or a child broker names wrongly.
+fn everyone() -> Vec<CallerPattern> {
+    let subject = Some("system:serviceaccount:ci:*".parse().unwrap());
+    let jobs = CallerPattern::Token(TokenPattern { issuer: "blue".into(), subject, claims: Vec::new() });
+    let via = |claim: Option<&str>| ViaPattern {
+        brokers: vec!["spiffe://a.example/node/*".parse().unwrap()],
+        claim: claim.map(ToOwned::to_owned),
+    };
+    vec![
+        user(),
+        CallerPattern::Loopback,
+        workload(RUNNER),
+        workload(NODE),
+        jobs.clone(),
+        CallerPattern::Forwarded(Box::new(jobs), via(Some(NODE_CLAIM))),
+        CallerPattern::Forwarded(Box::new(CallerPattern::Uid(1001)), via(None)),
+    ]
+}
+
+fn workload(id: &str) -> CallerPattern {
+    CallerPattern::Spiffe(id.parse().unwrap())
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_broker::api::trace::Tracing;
 use ecr_broker::app::{App, Parts, Upstream};
-use ecr_broker::audit::Output;
+use ecr_broker::audit::{self, Output};
 use ecr_broker::broker::Broker;
 use ecr_broker::cache::{CredentialCache, KeyOrder, KeyQuery};
+use ecr_broker::config::Config;
 use ecr_broker::metrics::{Exposition, Format};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::rejections::RejectionRecorder;
@@ -20,14 +20,17 @@ use tokio::time::timeout;
 use crate::call::{ALIAS, CI, Call, MINE};
 use crate::normal;
 use crate::policies::policy;
+use crate::proofs::{Identity, Proofs};
 use crate::source::Source;
 use crate::spans::Spans;
 use crate::support::{ManualClock, Setup, audit_settings, cache_settings, put_directory_at};
-use crate::wire::{Answer, Wire};
+use crate::wire::{Answer, Wire, WireRequest};
 use crate::world::{GRID, World};
 
-/// Connections of each broker: the first half over the Unix socket, the others over loopback.
-pub const CONNECTIONS: usize = 4;
+/// Connections of each broker: two over the Unix socket, and the others over loopback. With TLS each of these has its identity.
+pub const CONNECTIONS: usize = LOCAL + IDENTITIES.len();
+const LOCAL: usize = 2;
+const IDENTITIES: [Identity; 3] = [Identity::Runner, Identity::Node, Identity::None];
 /// Longest wait for a broker to come to rest.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The refresh of a credential, with 10 % of jitter: between two points of the grid on which the clocks move.
@@ -42,6 +45,8 @@ pub struct Side {
     exposition: Exposition,
     spans: Option<Spans>,
     tcp: std::net::SocketAddr,
+    proofs: Arc<Proofs>,
+    has_tls: bool,
     directory: tempfile::TempDir,
     has_audit: bool,
     /// Bytes of the audit log that were read.
@@ -56,17 +61,29 @@ pub struct Side {
 }
 
 impl Side {
-    pub fn start(world: &World, fast_path: bool) -> Self {
-        // The audit log writes without its thread only where another worker goes on.
+    pub fn start(world: &World, proofs: &Arc<Proofs>, fast_path: bool) -> Self {
+        Self::start_as(world, proofs, fast_path, |_| ())
+    }
+
+    /// Starts a broker with a changed configuration.
+    pub fn start_as(world: &World, proofs: &Arc<Proofs>, fast_path: bool, change: impl FnOnce(&mut Config)) -> Self {
         let mut threads = Builder::new_multi_thread();
         let spans = world.is_sampled.then(|| Spans::of_threads(&mut threads));
-        let runtime = threads.worker_threads(2).enable_all().build().unwrap();
+        let runtime = threads.worker_threads(world.workers).enable_all().build().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let clock = ManualClock::new();
         let source = Source::new(&clock);
+        let (upstream, auth) = (upstream(&source), proofs.material(&clock, world.has_tls));
         let tracing = spans.as_ref().map(Spans::tracing).unwrap_or_default();
-        let app = app(world, (fast_path, tracing), &directory, (&clock, &source), &runtime);
-        let tcp = app.urls().iter().find_map(|url| url.strip_prefix("grpc://")?.parse().ok()).unwrap();
+        let parts = Parts { upstream: Some(upstream), auth, tracing, ..Parts::new(Arc::<ManualClock>::clone(&clock)) };
+        let mut config = config(world, fast_path, &directory);
+        change(&mut config);
+        let app = app(config, parts, &runtime);
+        let tcp = app
+            .urls()
+            .iter()
+            .find_map(|url| url.strip_prefix(if world.has_tls { "grpcs://" } else { "grpc://" })?.parse().ok())
+            .unwrap();
         let (broker, cache, rejections, exposition) = (app.broker(), app.cache(), app.rejections(), app.exposition());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = runtime.spawn(app.run(async { _ = stopped.await }));
@@ -79,8 +96,10 @@ impl Side {
             exposition,
             spans,
             tcp,
+            proofs: Arc::clone(proofs),
+            has_tls: world.has_tls,
             directory,
-            has_audit: world.audit,
+            has_audit: world.audit.is_some(),
             read: 0,
             connections: vec![None; CONNECTIONS],
             last: None,
@@ -90,21 +109,40 @@ impl Side {
         }
     }
 
-    fn audit_file(&self) -> PathBuf {
+    pub fn audit_file(&self) -> PathBuf {
         self.directory.path().join("audit.jsonl")
     }
 
     /// Starts a call on a connection, which is made if it is missing.
     pub async fn begin(&mut self, connection: usize, call: &Call) -> JoinHandle<Answer> {
+        let (wire, request) = (self.wire(connection).await, self.request(call));
+        tokio::spawn(wire.call(request))
+    }
+
+    /// Makes calls together, and returns their answers.
+    pub async fn call_together(&mut self, connection: usize, calls: &[Call]) -> Vec<Answer> {
+        let requests = calls.iter().map(|call| self.request(call)).collect();
+        self.wire(connection).await.call_together(requests).await
+    }
+
+    fn request(&self, call: &Call) -> WireRequest {
+        call.wire(self.last.as_deref(), |token| self.proofs.token(token, &self.clock))
+    }
+
+    async fn wire(&mut self, connection: usize) -> Wire {
         let place = connection % CONNECTIONS;
-        if self.connections[place].as_ref().is_none_or(|wire| !wire.is_open()) {
-            let is_local = place < CONNECTIONS / 2;
-            let socket = self.directory.path().join("broker.sock");
-            let made = if is_local { Wire::over_unix(&socket).await } else { Wire::over_tcp(self.tcp).await };
-            self.connections[place] = Some(made);
+        if let Some(wire) = self.connections[place].as_ref().filter(|wire| wire.is_open()) {
+            return wire.clone();
         }
-        let wire = self.connections[place].clone().unwrap();
-        tokio::spawn(wire.call(call.wire(self.last.as_deref())))
+        let made = if place < LOCAL {
+            Wire::over_unix(&self.directory.path().join("broker.sock")).await
+        } else if self.has_tls {
+            Wire::over_tls(self.tcp, self.proofs.client(IDENTITIES[place - LOCAL], &self.clock)).await
+        } else {
+            Wire::over_tcp(self.tcp).await
+        };
+        self.connections[place] = Some(made.clone());
+        made
     }
 
     /// Returns an answer without what is random in it, and learns the credential's ID.
@@ -118,6 +156,14 @@ impl Side {
 
     pub fn disconnect(&mut self, connection: usize) {
         self.connections[connection % CONNECTIONS] = None;
+    }
+
+    /// Ends the connection of a client that has proved nothing by its connection.
+    pub fn disconnect_unproved(&mut self) {
+        if self.has_tls {
+            let place = IDENTITIES.iter().position(|identity| *identity == Identity::None).unwrap();
+            self.disconnect(LOCAL + place);
+        }
     }
 
     /// Waits until a call is answered or waits for a fetch.
@@ -141,6 +187,8 @@ impl Side {
             std::fs::remove_dir(&file).unwrap();
             self.read = 0;
         } else {
+            // Since the last failure no record may have been written.
+            std::fs::OpenOptions::new().create(true).append(true).open(&file).unwrap();
             put_directory_at(&file);
         }
         self.clock.advance(GRID);
@@ -155,9 +203,7 @@ impl Side {
     pub async fn rest(&mut self) {
         let rest = async {
             self.fetched().await;
-            while !self.is_at_rest() {
-                tokio::task::yield_now().await;
-            }
+            self.until_at_rest().await;
             self.fetched().await;
             self.rejections.finish().await;
             self.cache.sweep().await;
@@ -165,22 +211,45 @@ impl Side {
         timeout(PATIENCE, rest).await.expect("the broker comes to rest");
     }
 
+    /// Waits until no call is in flight, and all connections that ended are known.
+    pub async fn until_at_rest(&self) {
+        let rest = async {
+            while !self.is_at_rest() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, rest).await.expect("no call is in flight");
+    }
+
+    /// Waits until a call is in flight.
+    pub async fn until_in_flight(&self) {
+        let in_flight = async {
+            while sum(&self.scrape(), "ecr_broker_rpcs_in_flight") == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, in_flight).await.expect("a call is in flight");
+    }
+
     fn is_at_rest(&self) -> bool {
         let open = self.connections.iter().flatten().filter(|wire| wire.is_open()).count();
-        let scrape = self.exposition.encode(Format::Prometheus);
-        let sum = |name: &str| -> usize {
-            let of_name = scrape.lines().filter(|line| line.starts_with(name));
-            of_name.map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap()).sum()
-        };
-        sum("ecr_broker_rpcs_in_flight") == 0
-            && sum("ecr_broker_watches") == 0
-            && sum("ecr_broker_connections{") == open
-            && self.spans.as_ref().is_none_or(|spans| spans.ended() == sum("rpc_server_call_duration_seconds_count"))
+        let scrape = self.scrape();
+        sum(&scrape, "ecr_broker_rpcs_in_flight") == 0
+            && sum(&scrape, "ecr_broker_watches") == 0
+            && sum(&scrape, "ecr_broker_connections{") == open
+            && self
+                .spans
+                .as_ref()
+                .is_none_or(|spans| spans.ended() == sum(&scrape, "rpc_server_call_duration_seconds_count"))
+    }
+
+    fn scrape(&self) -> String {
+        self.exposition.encode(Format::Prometheus)
     }
 
     /// Returns everything that operators see, and the calls of the source since the last time.
     pub async fn observe(&mut self) -> Vec<String> {
-        let mut seen = normal::metrics(&self.exposition.encode(Format::Prometheus));
+        let mut seen = normal::metrics(&self.scrape());
         seen.extend(self.audit_lines());
         seen.extend(self.source.take_calls());
         seen.extend(self.spans.iter().flat_map(Spans::take));
@@ -193,7 +262,7 @@ impl Side {
     /// Returns the new records sorted: calls at once race for theirs.
     fn audit_lines(&mut self) -> Vec<String> {
         let Ok(text) = std::fs::read_to_string(self.audit_file()) else { return Vec::new() };
-        let mut lines: Vec<_> = text[self.read..].lines().map(normal::record).collect();
+        let mut lines: Vec<_> = text[self.read..].lines().filter(|line| !line.is_empty()).map(normal::record).collect();
         lines.sort();
         self.read = text.len();
         lines
@@ -212,6 +281,12 @@ impl Side {
     }
 }
 
+/// Returns the sum of the metrics with this name.
+fn sum(scrape: &str, name: &str) -> usize {
+    let of_name = scrape.lines().filter(|line| line.starts_with(name));
+    of_name.map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap()).sum()
+}
+
 impl Drop for Side {
     fn drop(&mut self) {
         // A waiting fetch ends with the runtime.
@@ -219,17 +294,16 @@ impl Drop for Side {
     }
 }
 
-fn app(
-    world: &World,
-    (fast_path, tracing): (bool, Tracing),
-    directory: &tempfile::TempDir,
-    (clock, source): (&Arc<ManualClock>, &Arc<Source>),
-    runtime: &Runtime,
-) -> App {
-    let cache =
-        ecr_broker::cache::Settings { capacity: world.capacity, refresh_after: REFRESH_AFTER, ..cache_settings() };
+fn config(world: &World, fast_path: bool, directory: &tempfile::TempDir) -> Config {
+    let cache = ecr_broker::cache::Settings {
+        capacity: world.capacity,
+        refresh_after: REFRESH_AFTER,
+        safety_margin: world.safety_margin,
+        ..cache_settings()
+    };
     let mut config = Setup::new(&cache, directory.path()).config;
     config.server.fast_path = fast_path;
+    config.server.loopback = !world.has_tls;
     config.server.connections.drain_delay = Duration::ZERO;
     config.server.connections.drain_timeout = world.end.drain_timeout();
     config.policy = policy(world.policy);
@@ -240,15 +314,21 @@ fn app(
         (config.limits.requests_per_second, config.limits.local_requests_per_second) = (few, few);
     }
     let output = Output::File(directory.path().join("audit.jsonl"));
-    config.audit = world.audit.then(|| audit_settings(&output));
-    let upstream = Upstream {
+    config.audit = world.audit.map(|reserve| audit::Settings { reserve, ..audit_settings(&output) });
+    config
+}
+
+fn upstream(source: &Arc<Source>) -> Upstream {
+    Upstream {
         source: Arc::<Source>::clone(source),
         region: Some("eu-central-1".parse().unwrap()),
         endpoints: Vec::new(),
         parent_addresses: Vec::new(),
         watches: Vec::new(),
-    };
-    let parts = Parts { upstream: Some(upstream), tracing, ..Parts::new(Arc::<ManualClock>::clone(clock)) };
+    }
+}
+
+fn app(config: Config, parts: Parts, runtime: &Runtime) -> App {
     let _here = runtime.enter();
     futures_util::FutureExt::now_or_never(tokio::task::unconstrained(App::build(config, parts))).unwrap().unwrap()
 }

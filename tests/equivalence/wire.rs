@@ -5,12 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
-use http::{HeaderMap, Method, Request};
+use futures_util::future::join_all;
+use h2::RecvStream;
+use h2::client::{ResponseFuture, SendRequest};
+use http::{HeaderMap, Method, Request, Response};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::certificates::BROKER;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -58,6 +65,13 @@ impl Wire {
         Self::over(UnixStream::connect(path).await.unwrap()).await
     }
 
+    pub async fn over_tls(address: std::net::SocketAddr, config: ClientConfig) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let name = ServerName::try_from(BROKER).unwrap();
+        Self::over(TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()).await
+    }
+
     async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let (send, connection) = h2::client::handshake(stream).await.unwrap();
         // It ends with its last handle, or by the broker.
@@ -72,10 +86,22 @@ impl Wire {
 
     /// Sends a request, and returns the whole answer.
     pub async fn call(self, request: WireRequest) -> Answer {
-        timeout(PATIENCE, self.exchange(request)).await.expect("an answer")
+        timeout(PATIENCE, async { self.send(request).await.read().await }).await.expect("an answer")
     }
 
-    async fn exchange(self, request: WireRequest) -> Answer {
+    /// Sends requests without a pause, so that the broker reads them together, and returns their answers.
+    pub async fn call_together(self, requests: Vec<WireRequest>) -> Vec<Answer> {
+        let answers = async {
+            let mut sent = Vec::new();
+            for request in requests {
+                sent.push(self.clone().send(request).await);
+            }
+            join_all(sent.into_iter().map(Sent::read)).await
+        };
+        timeout(PATIENCE, answers).await.expect("answers")
+    }
+
+    async fn send(self, request: WireRequest) -> Sent {
         let WireRequest { method, path, headers, pieces, is_watch } = request;
         let uri = format!("http://broker{path}");
         let mut head = Request::builder().method(method).uri(uri);
@@ -88,7 +114,7 @@ impl Wire {
         };
         let (response, mut stream) = match started {
             Ok(started) => started,
-            Err(error) => return Answer { reset: Some(error.to_string()), ..Answer::default() },
+            Err(error) => return Sent { response: Err(error), is_watch },
         };
         let last = pieces.len().saturating_sub(1);
         for (number, piece) in pieces.into_iter().enumerate() {
@@ -102,18 +128,32 @@ impl Wire {
                 }
             }
         }
-        read(response, is_watch).await
+        Sent { response: Ok(response), is_watch }
     }
 }
 
-async fn read(response: h2::client::ResponseFuture, is_watch: bool) -> Answer {
-    let mut answer = Answer::default();
-    let response = match response.await {
-        Ok(response) => response,
-        Err(error) => return Answer { reset: Some(error.to_string()), ..answer },
-    };
-    answer.status = response.status().as_u16();
-    answer.headers = sorted(response.headers());
+/// A request that was sent.
+struct Sent {
+    response: Result<ResponseFuture, h2::Error>,
+    is_watch: bool,
+}
+
+impl Sent {
+    async fn read(self) -> Answer {
+        let response = match self.response {
+            Ok(response) => response.await,
+            Err(error) => Err(error),
+        };
+        match response {
+            Ok(response) => read(response, self.is_watch).await,
+            Err(error) => Answer { reset: Some(error.to_string()), ..Answer::default() },
+        }
+    }
+}
+
+async fn read(response: Response<RecvStream>, is_watch: bool) -> Answer {
+    let (status, headers) = (response.status().as_u16(), sorted(response.headers()));
+    let mut answer = Answer { status, headers, ..Answer::default() };
     let mut body = response.into_body();
     while let Some(piece) = body.data().await {
         match piece {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use ecr_broker::error::FailureClass;
+use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::call::{Call, call, target, twist};
+use crate::call::{Call, Twist, call, target, twist};
 use crate::policies::POLICIES;
 use crate::side::CONNECTIONS;
 use crate::source::Script;
@@ -19,7 +20,12 @@ pub const GRID: Duration = Duration::from_mins(10);
 #[derive(Debug, Clone)]
 pub struct World {
     pub capacity: u64,
-    pub audit: bool,
+    pub safety_margin: Duration,
+    /// The reserve of the audit log; `None`: there is no audit log.
+    pub audit: Option<u64>,
+    /// Workers of the broker's runtime. With a single one only a thread writes the audit log.
+    pub workers: usize,
+    pub has_tls: bool,
     pub has_tight_limits: bool,
     /// Whether every call has a span.
     pub is_sampled: bool,
@@ -36,8 +42,16 @@ pub enum Step {
     AtOnce(usize, Call, usize),
     /// Calls during a fetch that waits.
     During(usize, Call, Vec<Call>),
+    /// Different calls in one piece, after each of them alone.
+    Together(usize, Vec<Call>),
     /// A call whose deadline passes if it needs the source.
     Late(usize, Call),
+    /// A hit whose deadline passes at once.
+    Hasty(usize, Call, &'static str),
+    /// Hits before, while and after the audit log's writes fail.
+    AuditFails(usize, Call),
+    /// A call for a credential that soon ends too early for it, and whose refresh is due only later.
+    ShortLived(usize, Call),
     /// A call after plain hits of its target.
     AfterHits(usize, Call),
     /// A hit whose credential the registry then rejects, and the same call again.
@@ -84,7 +98,12 @@ fn step() -> impl Strategy<Value = Step> {
         20 => (connection(), vec(call(), 1..6)).prop_map(|(connection, calls)| Step::Calls(connection, calls)),
         4 => (connection(), call(), 2_usize..12).prop_map(|(connection, call, count)| Step::AtOnce(connection, call, count)),
         2 => (connection(), call(), vec(call(), 1..4)).prop_map(|(connection, first, calls)| Step::During(connection, first, calls)),
+        4 => (connection(), vec(call(), 2..8)).prop_map(|(connection, calls)| Step::Together(connection, calls)),
         1 => (connection(), call()).prop_map(|(connection, call)| Step::Late(connection, call)),
+        2 => (connection(), call(), select(vec!["1n", "0S", "1m"]))
+            .prop_map(|(connection, call, time)| Step::Hasty(connection, call, time)),
+        2 => (connection(), call()).prop_map(|(connection, call)| Step::AuditFails(connection, call)),
+        3 => (connection(), short_lived()).prop_map(|(connection, call)| Step::ShortLived(connection, call)),
         2 => (connection(), call()).prop_map(|(connection, call)| Step::Rejection(connection, call)),
         2 => (connection(), call(), 4_u32..60).prop_map(|(connection, call, units)| Step::WrongTime(connection, call, units)),
         8 => (connection(), target(), twist()).prop_map(|(connection, target, twist)| {
@@ -99,6 +118,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => connection().prop_map(Step::Reconnect),
         1 => any::<bool>().prop_map(Step::Audit),
     ]
+}
+
+/// A call for a credential with fifty minutes: it ends too early for some calls after twenty, and a refresh is due later.
+fn short_lived() -> impl Strategy<Value = Call> {
+    let lasting = |target| Call { target, twists: vec![Twist::MinValidity(2_400)] };
+    prop_oneof![2 => call(), 1 => target().prop_map(lasting)]
 }
 
 fn scripts() -> Vec<Script> {
@@ -120,17 +145,33 @@ fn scripts() -> Vec<Script> {
 /// Returns worlds of so many steps at most.
 pub fn world(steps: usize) -> impl Strategy<Value = World> {
     let end = prop_oneof![3 => call().prop_map(End::Drain), 1 => call().prop_map(End::Forced)];
-    let tight_limits = proptest::bool::weighted(0.2);
-    let settings = (select(vec![2_u64, 3, 10_000, 10_000]), any::<bool>(), tight_limits, any::<bool>(), 0..POLICIES);
-    (settings, vec(step(), 1..steps), end).prop_map(
-        |((capacity, audit, has_tight_limits, is_sampled, policy), steps, end)| World {
+    let settings = (
+        select(vec![2_u64, 3, 10_000, 10_000]),
+        select(vec![5, 35]),
+        audit(),
+        select(vec![1, 2, 2]),
+        weighted(0.4),
+        weighted(0.2),
+        any::<bool>(),
+    );
+    let world = (settings, 0..POLICIES, vec(step(), 1..steps), end);
+    world.prop_map(|((capacity, margin, audit, workers, has_tls, has_tight_limits, is_sampled), policy, steps, end)| {
+        World {
             capacity,
+            safety_margin: Duration::from_mins(margin),
             audit,
+            workers,
+            has_tls,
             has_tight_limits,
             is_sampled,
             policy,
             steps,
             end,
-        },
-    )
+        }
+    })
+}
+
+/// The reserve is none or more than any disk has.
+fn audit() -> impl Strategy<Value = Option<u64>> {
+    select(vec![None, None, None, Some(0), Some(0), Some(0), Some(u64::MAX / 2)])
 }
