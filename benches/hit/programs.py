@@ -69,7 +69,7 @@ class Programs:
         if subject.program == "broker":
             self._write(f"{name}.toml", subject.config(transport, listen, self.work, name).encode())
             command = [self.broker, "serve", "--config", f"{self.work}/{name}.toml"]
-            variables = self._variables(subject, aws or self.aws)
+            variables = self._variables(subject, aws or self.aws, is_slow=bool(prefix))
         else:
             command = [self.helper, subject.program, listen, f"{self.work}/answer"]
             command += ["--certificates", self.work] if transport == "mtls" else []
@@ -98,7 +98,7 @@ class Programs:
             process.kill()
             process.wait()
 
-    def _variables(self, subject, url):
+    def _variables(self, subject, url, is_slow):
         aws = {"AWS_ENDPOINT_URL": url, "AWS_REGION": "eu-central-1"}
         aws |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
         if not subject.sampled:
@@ -106,7 +106,8 @@ class Programs:
         # Spans are exported within the round that made them, and none is dropped, so that it pays for them.
         traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{self.collector}", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
         traces |= {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": subject.sampled}
-        return aws | traces | {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_BSP_MAX_QUEUE_SIZE": "100000"}
+        # An export has as many spans under valgrind, where calls are ten times as rare at least.
+        return aws | traces | {"OTEL_BSP_SCHEDULE_DELAY": "1000" if is_slow else "100", "OTEL_BSP_MAX_QUEUE_SIZE": "100000"}
 
     def _listening(self, command, variables, name):
         """Starts a command and waits for the first address that it prints."""
