@@ -21,7 +21,7 @@ pub const GRID: Duration = Duration::from_mins(10);
 pub struct World {
     pub capacity: u64,
     pub safety_margin: Duration,
-    /// The reserve of the audit log; `None`: there is no audit log.
+    /// The reserve of the audit log; `None`: the broker keeps no audit log.
     pub audit: Option<u64>,
     /// Workers of the broker's runtime. With a single one only a thread writes the audit log.
     pub workers: usize,
