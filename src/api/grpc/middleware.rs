@@ -109,8 +109,8 @@ impl<S> MiddlewareService<S> {
 
 type Outcome = Result<Response<Body>, Infallible>;
 
-/// The call of an authenticated peer, one with a token, or one that is refused or on an unproved connection.
-type Handler<F, G> = Either<F, Either<G, Pin<Box<dyn Future<Output = Outcome> + Send>>>>;
+/// The call of an authenticated peer, or any other. The others are boxed: every call moves this several times.
+type Handler<F> = Either<F, Pin<Box<dyn Future<Output = Outcome> + Send>>>;
 
 impl<S> Layer<S> for Middleware {
     type Service = MiddlewareService<S>;
@@ -168,7 +168,7 @@ impl<S> MiddlewareService<S> {
         method: &'static Method,
         call: Arc<Call>,
         (bearer, forwarded): (Option<Bearer>, Option<Result<Forwarded, BrokerError>>),
-    ) -> Handler<S::Future, impl Future<Output = Outcome> + use<S, B>>
+    ) -> Handler<S::Future>
     where
         S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
@@ -178,18 +178,13 @@ impl<S> MiddlewareService<S> {
             return refuse(&(error, call));
         }
         if let Some(forwarded) = forwarded {
-            return Either::Right(Either::Right(Box::pin(self.with_forwarded(
-                request,
-                call,
-                forwarded,
-                bearer.is_some(),
-            ))));
+            return Either::Right(Box::pin(self.with_forwarded(request, call, forwarded, bearer.is_some())));
         }
         let unproved = self.unproved.as_ref().filter(|connection| !connection.is_proved());
         match bearer {
             Some(bearer) => {
                 let unproved = unproved.map(|connection| begin(connection, &request));
-                Either::Right(Either::Left(self.with_token(request, call, bearer, unproved)))
+                Either::Right(Box::pin(self.with_token(request, call, bearer, unproved)))
             }
             None if method.authenticated => match self.middleware.admit_peer(self.origin, call) {
                 Ok(admitted) => {
@@ -203,10 +198,10 @@ impl<S> MiddlewareService<S> {
                 request.extensions_mut().insert(Arc::clone(&call));
                 let Some(unproved) = unproved else { return Either::Left(self.inner.call(request)) };
                 let served = anonymous::serve(self.take_inner(), request, unproved, method);
-                Either::Right(Either::Right(Box::pin(served.map(move |served| match served {
+                Either::Right(Box::pin(served.map(move |served| match served {
                     Ok(response) => Ok(response),
                     Err(error) => Ok(response_of(&error, &call)),
-                }))))
+                })))
             }
         }
     }
@@ -313,9 +308,9 @@ fn check_headers(headers: &HeaderMap) -> Result<(), BrokerError> {
     Err(BrokerError::RequestInvalid { field: "headers", problem })
 }
 
-fn refuse<F, G>((error, call): &(BrokerError, Arc<Call>)) -> Handler<F, G> {
+fn refuse<F>((error, call): &(BrokerError, Arc<Call>)) -> Handler<F> {
     let response = response_of(error, call);
-    Either::Right(Either::Right(Box::pin(std::future::ready(Ok(response)))))
+    Either::Right(Box::pin(std::future::ready(Ok(response))))
 }
 
 fn response_of(error: &BrokerError, call: &Call) -> Response<Body> {
