@@ -34,7 +34,13 @@ enum Program {
     /// Serve a constant message by tonic's own server.
     Tonic(Server),
     /// Serve a constant message by hyper alone. An empty message makes an OTLP collector.
-    Raw(Server),
+    Raw {
+        #[command(flatten)]
+        server: Server,
+        /// Copies of the message in memory, of which the request chooses one.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+        answers: u16,
+    },
     /// Serve one token for every registry, as AWS.
     Aws,
     /// Write the descriptors of the API to the standard output.
@@ -92,9 +98,9 @@ async fn serve(program: Program) -> anyhow::Result<()> {
             let (listener, tls, answer) = server.start().await?;
             tonic_server::serve(listener, tls.as_ref(), &answer).await
         }
-        Program::Raw(server) => {
+        Program::Raw { server, answers } => {
             let (listener, tls, answer) = server.start().await?;
-            raw_hyper::serve(listener, tls.as_ref(), &answer).await
+            raw_hyper::serve(listener, tls.as_ref(), &answer, answers.into()).await
         }
         _ => constant_aws::serve().await,
     }
@@ -115,7 +121,7 @@ async fn call(program: Program) -> anyhow::Result<()> {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().program {
-        program @ (Program::Tonic(_) | Program::Raw(_) | Program::Aws) => serve(program),
+        program @ (Program::Tonic(_) | Program::Raw { .. } | Program::Aws) => serve(program),
         program => call(program),
     }
 }

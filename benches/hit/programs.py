@@ -73,6 +73,7 @@ class Programs:
         else:
             command = [self.helper, subject.program, listen, f"{self.work}/answer"]
             command += ["--certificates", self.work] if transport == "mtls" else []
+            command += ["--answers", str(subject.answers)] if subject.answers > 1 else []
         process, url = self._listening([*prefix, *command], variables, name)
         return Server(process, re.sub(r"^\w+://", "", url), transport, f"{self.work}/{name}.out")
 

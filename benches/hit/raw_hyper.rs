@@ -1,6 +1,8 @@
 //! hyper's HTTP/2 server without tonic: the least that a gRPC response costs.
 
 use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -22,30 +24,49 @@ struct Answer {
     trailers: HeaderMap,
 }
 
-pub(crate) async fn serve(listener: Listener, tls: Option<&Tls>, message: &[u8]) -> anyhow::Result<()> {
+/// As many copies of the answer as requests choose from: what many answers cost the caches of the processor, whatever serves them.
+#[derive(Debug)]
+struct Answers {
+    answers: Vec<Answer>,
+    hasher: RandomState,
+}
+
+pub(crate) async fn serve(listener: Listener, tls: Option<&Tls>, message: &[u8], answers: usize) -> anyhow::Result<()> {
     let acceptor = tls.map(Tls::server).transpose()?.map(TlsAcceptor::from);
-    let answer = Answer::new(message)?;
+    let answers = (0..answers).map(|_| Answer::new(message)).collect::<anyhow::Result<_>>()?;
+    let answers = Arc::new(Answers { answers, hasher: RandomState::new() });
     loop {
-        let answer = answer.clone();
+        let answers = Arc::clone(&answers);
         match (&listener, acceptor.clone()) {
             (Listener::Unix(listener, _), _) => {
                 let (io, _) = listener.accept().await?;
-                tokio::spawn(connection(io, answer));
+                tokio::spawn(connection(io, answers));
             }
             (Listener::Tcp(listener), acceptor) => {
                 let (io, _) = listener.accept().await?;
                 io.set_nodelay(true)?;
                 let Some(acceptor) = acceptor else {
-                    tokio::spawn(connection(io, answer));
+                    tokio::spawn(connection(io, answers));
                     continue;
                 };
                 tokio::spawn(async move {
                     if let Ok(io) = acceptor.accept(io).await {
-                        connection(io, answer).await;
+                        connection(io, answers).await;
                     }
                 });
             }
         }
+    }
+}
+
+impl Answers {
+    /// Returns the answer to a request, by its hash: it looks nothing up, so that it is the least that one of many answers costs.
+    fn to(&self, request: &[u8]) -> Answer {
+        let [answer] = &*self.answers else {
+            let index = usize::try_from(self.hasher.hash_one(request)).unwrap_or_default() % self.answers.len();
+            return self.answers[index].clone();
+        };
+        answer.clone()
     }
 }
 
@@ -65,20 +86,21 @@ impl Answer {
 }
 
 /// Serves a connection to its end, which clients may bring about as they like.
-async fn connection(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, answer: Answer) {
-    let service = service_fn(move |request| respond(request, answer.clone()));
+async fn connection(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, answers: Arc<Answers>) {
+    let service = service_fn(move |request| respond(request, Arc::clone(&answers)));
     _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service).await;
 }
 
 async fn respond(
     request: Request<Incoming>,
-    answer: Answer,
+    answers: Arc<Answers>,
 ) -> Result<Response<impl Body<Data = Bytes, Error = Infallible>>, hyper::Error> {
     let mut body = request.into_body();
+    let mut message = Bytes::new();
     while let Some(frame) = body.frame().await {
-        frame?;
+        message = frame?.into_data().unwrap_or(message);
     }
-    let mut response = Response::new(answer.body());
+    let mut response = Response::new(answers.to(&message).body());
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     Ok(response)
 }

@@ -33,7 +33,7 @@ CALLERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A program to measure. `grants` concern the caller, and the last of them matches."""
+    """A program to measure. `grants` concern the caller, and the last of them matches; `answers` are those of raw hyper."""
 
     label: str
     program: str = "broker"
@@ -41,6 +41,7 @@ class Subject:
     audit: bool = False
     sampled: str = ""
     fast_path: bool = True
+    answers: int = 1
 
     def config(self, transport, listen, work, name):
         """Returns the broker's configuration."""
@@ -62,6 +63,7 @@ class Subject:
         return GRANT.format(name=f"grant-{number}", caller=CALLERS[transport], account=account)
 
 
+RAW = Subject("raw hyper", "raw")
 NOTHING = Subject("the broker, nothing on")
 GRANTED = Subject("with a grant", grants=1)
 AUDITED = Subject("with a grant and audit", grants=1, audit=True)
@@ -69,7 +71,7 @@ ALL = Subject("everything on, 1 % of spans", grants=1, audit=True, sampled="0.01
 ALL_SAMPLED = Subject("everything on, 100 % of spans", grants=1, audit=True, sampled="1")
 SUBJECTS = {
     "tonic": Subject("bare tonic", "tonic"),
-    "raw": Subject("raw hyper", "raw"),
+    "raw": RAW,
     "off": NOTHING,
     "grant": GRANTED,
     "audit": AUDITED,
