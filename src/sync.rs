@@ -2,6 +2,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+#[cfg(test)]
+pub(crate) mod counting_waker;
+
 /// Locks `mutex`, even if a panic has poisoned it. Only for state that is consistent after each statement: then one panic must not
 /// fail every later call.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

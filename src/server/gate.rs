@@ -75,26 +75,17 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::sync::counting_waker::{Wakes, counting};
 
-    /// Counts the wakes of a task.
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn gate() -> (Arc<Gate>, Arc<Count>) {
-        let (gate, count) = (Gate::new(), Arc::<Count>::default());
-        gate.set_task(&Waker::from(Arc::clone(&count)));
-        (gate, count)
+    fn gate() -> (Arc<Gate>, Arc<Wakes>) {
+        let (gate, (wakes, waker)) = (Gate::new(), counting());
+        gate.set_task(&waker);
+        (gate, wakes)
     }
 
     #[test]
     fn wake_during_a_poll_reaches_the_task_only_after_it() {
-        let (gate, count) = gate();
+        let (gate, wakes) = gate();
         let waker = Waker::from(Arc::clone(&gate));
         assert!(gate.is_woken(), "the first poll");
         gate.begin_poll();
@@ -102,25 +93,25 @@ mod tests {
         waker.wake_by_ref();
         waker.wake_by_ref();
         assert!(gate.is_woken());
-        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        assert_eq!(wakes.take(), 0);
         gate.begin_poll();
         gate.end_poll();
-        assert_eq!(count.0.load(Ordering::Relaxed), 0, "the second poll saw them");
+        assert_eq!(wakes.take(), 0, "the second poll saw them");
         gate.begin_poll();
         waker.wake_by_ref();
         gate.end_poll();
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(wakes.take(), 1);
     }
 
     #[test]
     fn wakes_between_polls_reach_the_task_once() {
-        let (gate, count) = gate();
+        let (gate, wakes) = gate();
         gate.begin_poll();
         gate.end_poll();
         let waker = Waker::from(Arc::clone(&gate));
         waker.wake_by_ref();
         waker.wake();
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(wakes.take(), 1);
         assert!(gate.is_woken());
     }
 

@@ -1,14 +1,14 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::super::hits::{LimitHits, LimitName};
 use super::super::origin::Origin;
 use super::super::test_clock::Still;
 use super::*;
 use crate::metrics::Registry;
+use crate::sync::counting_waker::{Wakes, counting};
 
 const LIMIT: Limit = Limit {
     all: 1_000,
@@ -32,31 +32,23 @@ fn account(budget: &Budget, uid: u32) -> Account {
     Account::open(budget, Origin::Uid(uid), 64)
 }
 
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// The task of a connection: reads, and then checks whether the connection must be closed.
 struct Task<'a> {
     account: &'a Account,
     closing: Pin<Box<dyn Future<Output = ()> + 'a>>,
     wakes: Arc<Wakes>,
+    waker: Waker,
 }
 
 impl<'a> Task<'a> {
     fn of(account: &'a Account) -> Self {
-        Self { account, closing: Box::pin(account.closing()), wakes: Arc::default() }
+        let (wakes, waker) = counting();
+        Self { account, closing: Box::pin(account.closing()), wakes, waker }
     }
 
     /// Reads `bytes` if there is room. Returns whether there was.
     fn poll(&mut self, bytes: usize) -> bool {
-        let waker = Waker::from(Arc::clone(&self.wakes));
-        let mut context = Context::from_waker(&waker);
+        let mut context = Context::from_waker(&self.waker);
         let may_read = self.account.poll_room(&context).is_ready();
         if may_read {
             self.account.charge(bytes);
@@ -67,7 +59,7 @@ impl<'a> Task<'a> {
 
     /// Returns how often it was woken since the last time.
     fn woken(&self) -> usize {
-        self.wakes.0.swap(0, Ordering::Relaxed)
+        self.wakes.take()
     }
 }
 

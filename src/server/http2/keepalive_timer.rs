@@ -73,29 +73,12 @@ impl Sleep for SetSleep {}
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     use tokio::task::coop::has_budget_remaining;
     use tokio::time::{self, advance};
 
     use super::*;
-
-    /// Counts the wakes of a task.
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn counting() -> (Arc<Count>, Waker) {
-        let count = Arc::<Count>::default();
-        (Arc::clone(&count), Waker::from(count))
-    }
+    use crate::sync::counting_waker::counting;
 
     fn timer() -> (KeepaliveTimer, Turns) {
         let turns = Turns::default();
@@ -119,9 +102,9 @@ mod tests {
         advance(Duration::from_secs(29)).await;
         turns.begin();
         assert!(!poll(&mut sleep, &second.1));
-        assert_eq!(second.0.0.load(Ordering::Relaxed), 0);
+        assert_eq!(second.0.take(), 0);
         advance(Duration::from_secs(2)).await;
-        assert_eq!([&first, &second].map(|(count, _)| count.0.load(Ordering::Relaxed)), [0, 1]);
+        assert_eq!([&first, &second].map(|(wakes, _)| wakes.take()), [0, 1]);
         turns.begin();
         assert!(poll(&mut sleep, &second.1));
     }
@@ -129,19 +112,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reset_timer_ends_at_its_new_deadline() {
         let (timer, turns) = timer();
-        let (count, waker) = counting();
+        let (wakes, waker) = counting();
         let mut sleep = timer.sleep(Duration::from_secs(30));
         assert!(!poll(&mut sleep, &waker));
         timer.reset(&mut sleep, timer.now() + Duration::from_secs(10));
         assert!(!poll(&mut sleep, &waker));
         advance(Duration::from_secs(11)).await;
         turns.begin();
-        assert!(count.0.load(Ordering::Relaxed) == 1 && poll(&mut sleep, &waker));
+        assert!(wakes.take() == 1 && poll(&mut sleep, &waker));
         timer.reset(&mut sleep, timer.now() + Duration::from_secs(10));
         assert!(!poll(&mut sleep, &waker));
         advance(Duration::from_secs(11)).await;
         turns.begin();
-        assert!(count.0.load(Ordering::Relaxed) == 2 && poll(&mut sleep, &waker));
+        assert!(wakes.take() == 1 && poll(&mut sleep, &waker));
     }
 
     #[tokio::test(start_paused = true)]
