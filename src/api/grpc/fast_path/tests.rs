@@ -12,8 +12,9 @@ use super::super::encode;
 use super::*;
 use crate::api::calls::Calls;
 use crate::api::trace::Tracing;
+use crate::audit::test_disk::Disk;
 use crate::audit::{self, Output};
-use crate::broker::{self, Broker, CredentialRequest, RequestContext};
+use crate::broker::{self, Broker, CredentialRequest, PlainHit, Released, RequestContext};
 use crate::cache::{self, CredentialCache, KeptCredential};
 use crate::caller::Caller;
 use crate::clock::Clock;
@@ -29,14 +30,19 @@ use crate::registry::Aliases;
 use crate::rejections::RejectionRecorder;
 use crate::source::{
     CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity, SourceStatus,
+    broker as parent,
 };
 
+mod logs;
+mod memos;
 mod spans;
 
 const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 /// A word that no name of the code has.
 const PASSWORD: &str = "xyzzy";
 const HOUR: Duration = Duration::from_hours(1);
+/// The reserve of an audit log on a [`Disk`].
+const RESERVE: u64 = 1 << 20;
 const CALLER: Caller = Caller::Process { uid: 1001, gid: 1 };
 
 #[derive(Debug)]
@@ -107,6 +113,9 @@ struct Served {
 struct Change {
     tracing: Tracing,
     audit: Option<Output>,
+    /// The disk of an audit log with [`RESERVE`], instead of `audit`.
+    disk: Option<Disk>,
+    parents: Vec<parent::Settings>,
     in_flight: Option<usize>,
 }
 
@@ -130,13 +139,14 @@ impl Served {
         let cache = CredentialCache::new(settings, Arc::new(Nothing), clock.clone(), &hits, &mut registry);
         let audit = change
             .audit
-            .map(|output| audit::AuditLog::open(&audit::Settings { output, reserve: 0 }, clock.clone()).unwrap());
+            .map(|output| audit::AuditLog::open(&audit::Settings { output, reserve: 0 }, clock.clone()).unwrap())
+            .or(change.disk.map(|disk| disk.audit_log(RESERVE, clock.clone())));
         let one = NonZeroU32::new(1_000).unwrap();
         let rejections = RejectionRecorder::new(one, audit, clock.clone(), &mut registry);
         let settings = broker::Settings {
             policy: Policy::Open,
             profiles: Vec::new(),
-            parents: Vec::new(),
+            parents: change.parents,
             region: None,
             regions: Vec::new(),
             aliases: Aliases::default(),
@@ -176,20 +186,28 @@ impl Served {
     }
 
     async fn put_minted(&self, password: &str, minter: Minter) {
+        self.put_due_in(6 * HOUR, password, minter).await;
+    }
+
+    async fn put_due_in(&self, delay: Duration, password: &str, minter: Minter) {
+        self.cache.put_back(self.kept(delay, password, minter)).await.unwrap();
+    }
+
+    /// Returns a credential of twelve hours that is refreshed after `delay`.
+    fn kept(&self, delay: Duration, password: &str, minter: Minter) -> KeptCredential {
         let now = self.clock.now();
         let credential =
             Credential::new(SourceName::Aws, "AWS", password, now.wall, now.wall + 12 * HOUR, now).unwrap();
-        let kept = KeptCredential {
+        KeptCredential {
             key: CredentialKey {
                 registry: HOST.parse().unwrap(),
                 profile: ProfileName::default_profile(),
                 caller: None,
             },
             credential: Arc::new(credential.minted_by(minter)),
-            refresh_at: now.after(6 * HOUR),
+            refresh_at: now.after(delay),
             is_stale: false,
-        };
-        self.cache.put_back(kept).await.unwrap();
+        }
     }
 
     fn advance(&self, time: Duration) {
@@ -212,6 +230,16 @@ impl Served {
     /// Returns the answer of the ordinary path, which remembers it if the fast path told it to.
     async fn ordinary(&self, verdict: Verdict) -> Bytes {
         let Verdict::HandOver(HandOver { remember }) = verdict else { panic!("not handed over") };
+        let (released, hit) = self.released().await;
+        let credentials = encode::credentials(released);
+        if let (Some(remember), Some(hit)) = (remember, hit) {
+            remember.note(CALLER, hit, &credentials);
+        }
+        framed(&pb::GetRegistryCredentialsResponse { credentials: Some(credentials) })
+    }
+
+    /// Returns what the ordinary path releases, and what later hits need.
+    async fn released(&self) -> (Released, Option<PlainHit>) {
         let context = RequestContext {
             caller: CALLER,
             token: None,
@@ -220,12 +248,7 @@ impl Served {
             hops: Hops::default(),
         };
         let request = CredentialRequest::new(context, self.broker.resolve(HOST).unwrap());
-        let (released, hit) = self.broker.repeatable_credentials(request).await.unwrap();
-        let credentials = encode::credentials(released);
-        if let (Some(remember), Some(hit)) = (remember, hit) {
-            remember.note(CALLER, hit, &credentials);
-        }
-        framed(&pb::GetRegistryCredentialsResponse { credentials: Some(credentials) })
+        self.broker.repeatable_credentials(request).await.unwrap()
     }
 
     /// Has the ordinary path answer once, so that the fast path answers next.
@@ -275,16 +298,19 @@ async fn answered_bytes(verdict: Verdict) -> Bytes {
 async fn second_hit_gets_the_bytes_of_the_ordinary_path_and_counts_alike() {
     let served = Served::new().await;
     served.warm().await;
-    for passed in [Duration::ZERO, Duration::from_nanos(1), HOUR + Duration::from_millis(7), 3 * HOUR] {
+    let [nanosecond, millisecond, second] =
+        [Duration::from_nanos, Duration::from_millis, Duration::from_secs].map(|of| of(1));
+    // At the end a refresh is due sooner than a caller should ask again.
+    for passed in [Duration::ZERO, nanosecond, HOUR + 7 * millisecond, 3 * HOUR, 2 * HOUR - 30 * second] {
         served.advance(passed);
         let fast = answered_bytes(served.begin()).await;
         assert_eq!(fast, served.ordinary(HandOver::default().into()).await, "after {passed:?}");
         drop(served.begin());
     }
     let hits = served.scrape("ecr_broker_credentials_total{outcome=\"hit\"}").unwrap();
-    // Each of four rounds has a fast and an ordinary hit, and one whose caller left.
-    assert_eq!(hits, (1 + 4 * 2).to_string());
-    assert_eq!(served.scrape("ecr_broker_credentials_total{outcome=\"error\"}").unwrap(), "4");
+    // Each of five rounds has a fast and an ordinary hit, and one whose caller left.
+    assert_eq!(hits, (1 + 5 * 2).to_string());
+    assert_eq!(served.scrape("ecr_broker_credentials_total{outcome=\"error\"}").unwrap(), "5");
     assert_eq!(served.scrape("ecr_broker_rpcs_in_flight").unwrap(), "0");
     assert_eq!(served.scrape("ecr_broker_credential_remaining_seconds_count").unwrap(), hits);
 }
@@ -367,6 +393,21 @@ async fn hit_is_handed_over_once_anything_of_it_has_changed() {
 
     served.shutdown.cancel();
     assert!(!served.is_fast(), "the broker ends its calls");
+}
+
+/// Mostly a refresh is due long before. Here only the validity that is left ends the hits.
+#[tokio::test]
+async fn p3_hit_ends_with_the_safety_margin_although_no_refresh_is_due() {
+    let served = Served::new().await;
+    served.put_due_in(24 * HOUR, "late", Minter::default()).await;
+    served.warm().await;
+    served.advance(12 * HOUR - Duration::from_mins(5));
+    let fast = answered_bytes(served.begin()).await;
+    assert_eq!(fast, served.ordinary(HandOver::default().into()).await, "the safety margin is left");
+    served.advance(Duration::from_nanos(1));
+    assert!(!served.is_fast());
+    served.advance(HOUR);
+    assert!(!served.is_fast(), "it has expired");
 }
 
 #[tokio::test]
@@ -486,6 +527,34 @@ async fn p11_failed_record_withholds_the_credential() {
     let info = tonic_types::StatusExt::get_details_error_info(&status).unwrap();
     assert_eq!((info.reason.as_str(), info.metadata["registry"].as_str()), ("AUDIT_UNAVAILABLE", HOST));
     assert_eq!(served.scrape("ecr_broker_credentials_total{outcome=\"hit\"}").unwrap(), "1", "the ordinary one");
+}
+
+/// Its record is added before the reserve is reached, and written after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_hit_counts_for_the_share_of_its_caller_on_a_full_disk() {
+    for (flooding, expected) in [(CALLER, false), (Caller::Process { uid: 1002, gid: 1 }, true)] {
+        let disk = Disk::with_room(1 << 30);
+        let served = Served::with(Change { disk: Some(disk.clone()), ..Change::default() }).await;
+        served.warm().await;
+        let connection = served.connection(Peer::Known(CALLER));
+        let batch = connection.batch().unwrap();
+        batch.collect(true);
+        let verdict = connection.begin(head(), &HeaderMap::new(), message(HOST));
+        disk.set_free(RESERVE / 2);
+        // The free space is looked for at most every 100 ms.
+        served.advance(Duration::from_millis(100));
+        let others = served.path.parts.rejections.audit_log().unwrap().batch();
+        let share = usize::try_from(RESERVE / 2 / 8).unwrap();
+        let mut flood = others.add(vec![b' '; share], flooding);
+        others.commit();
+        assert_eq!(flood.try_written(), Some(true), "all of the share");
+        let Verdict::Hit(mut hit) = verdict else { panic!("handed over") };
+        let mut context = TaskContext::from_waker(Waker::noop());
+        assert!(hit.poll(&mut context).is_pending());
+        batch.commit();
+        let Poll::Ready(answer) = hit.poll(&mut context) else { panic!("not answered") };
+        assert_eq!(matches!(answer, Answer::Credentials(..)), expected);
+    }
 }
 
 #[tokio::test]

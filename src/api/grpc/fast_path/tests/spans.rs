@@ -126,6 +126,21 @@ async fn span_of_a_hit_whose_record_failed_is_an_error() {
     assert_eq!((attributes, span.status), (with_code(initial(), "Unavailable"), Status::error("")));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn span_and_record_of_a_hit_have_the_same_request_id() {
+    let (exported, directory) = (Exported::default(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("audit.jsonl");
+    let audit = Some(Output::File(file.clone()));
+    let served =
+        Served::with(Change { tracing: exported.tracing(Sampler::AlwaysOn), audit, ..Change::default() }).await;
+    served.warm().await;
+    answered_bytes(served.begin()).await;
+    let id = exported.0.lock().unwrap()[0].attributes[2].clone();
+    let records = std::fs::read_to_string(&file).unwrap();
+    let record: serde_json::Value = serde_json::from_str(records.lines().last().unwrap()).unwrap();
+    assert_eq!(id, KeyValue::new("request_id", record["request_id"].as_str().unwrap().to_owned()));
+}
+
 #[tokio::test]
 async fn span_of_a_traced_hit_is_in_the_trace_of_its_client() {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
