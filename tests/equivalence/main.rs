@@ -47,6 +47,9 @@ const STEPS: usize = 30;
 /// Attempts to shorten a sequence that shows a difference.
 const SHRINKS: u32 = 100;
 
+/// The longest search for a shorter sequence, in milliseconds. Where a broker does not come to rest, each attempt takes a minute.
+const SHRINK_TIME: u32 = 120_000;
+
 /// A number of the environment.
 fn setting(name: &str) -> Option<usize> {
     let number = ecr_broker::environment::variable(name)?;
@@ -58,7 +61,8 @@ fn fast_path_and_ordinary_path_cannot_be_told_apart() {
     let cases = setting("EQUIVALENCE_CASES").map_or(CASES, |cases| cases.try_into().unwrap());
     let steps = setting("EQUIVALENCE_STEPS").unwrap_or(STEPS);
     let max_shrink_iters = setting("EQUIVALENCE_SHRINKS").map_or(SHRINKS, |shrinks| shrinks.try_into().unwrap());
-    let config = Config { cases, failure_persistence: None, max_shrink_iters, ..Config::default() };
+    let limits = Config { max_shrink_iters, max_shrink_time: SHRINK_TIME, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, ..limits };
     let (mut runner, proofs) = (TestRunner::new(config), Arc::new(Proofs::new()));
     let alike = AtomicU32::new(0);
     let outcome = runner.run(&world(steps), |world| {

@@ -5,7 +5,8 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::pin::pin;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use ecr_broker::audit::Output;
@@ -26,6 +27,8 @@ use crate::world::{End, World};
 
 /// The signal of a write beyond the limit of files.
 const SIGXFSZ: i32 = 25;
+/// The longest that a process may take. Each of its waits ends after a minute.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 #[test]
 fn p11_full_disk_refuses_alike_with_and_without_the_fast_path() {
@@ -38,13 +41,26 @@ fn p11_hung_audit_log_refuses_alike_with_and_without_the_fast_path() {
 }
 
 /// Runs a test of this program in its own process, whose standard error is a pipe without a reader.
+///
+/// A write to the full pipe hangs for ever, and so may the process that makes it. It is ended after [`PATIENCE`].
 fn run_alone(test: &str) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "--ignored", test]).stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut output = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
-    assert!(child.wait().unwrap().success() && output.contains("1 passed"), "{output}");
+    let mut stdout = child.stdout.take().unwrap();
+    let (ended, end) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let mut output = String::new();
+        stdout.read_to_string(&mut output).unwrap();
+        _ = ended.send(());
+        output
+    });
+    let is_in_time = end.recv_timeout(PATIENCE).is_ok();
+    if !is_in_time {
+        child.kill().unwrap();
+    }
+    let (status, output) = (child.wait().unwrap(), reader.join().unwrap());
+    assert!(is_in_time && status.success() && output.contains("1 passed"), "in time: {is_in_time}, {status}\n{output}");
 }
 
 fn plain() -> Call {

@@ -31,7 +31,7 @@ use crate::world::{GRID, World};
 pub const CONNECTIONS: usize = LOCAL + IDENTITIES.len();
 const LOCAL: usize = 2;
 const IDENTITIES: [Identity; 3] = [Identity::Runner, Identity::Node, Identity::None];
-/// Longest wait for a broker to come to rest.
+/// Longest wait for a connection, and for a broker to come to rest.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The refresh of a credential, with 10 % of jitter: between two points of the grid on which the clocks move.
 const REFRESH_AFTER: Duration = Duration::from_mins(35);
@@ -134,15 +134,19 @@ impl Side {
         if let Some(wire) = self.connections[place].as_ref().filter(|wire| wire.is_open()) {
             return wire.clone();
         }
-        let made = if place < LOCAL {
+        let made = timeout(PATIENCE, self.connect(place)).await.expect("a connection");
+        self.connections[place] = Some(made.clone());
+        made
+    }
+
+    async fn connect(&self, place: usize) -> Wire {
+        if place < LOCAL {
             Wire::over_unix(&self.directory.path().join("broker.sock")).await
         } else if self.has_tls {
             Wire::over_tls(self.tcp, self.proofs.client(IDENTITIES[place - LOCAL], &self.clock)).await
         } else {
             Wire::over_tcp(self.tcp).await
-        };
-        self.connections[place] = Some(made.clone());
-        made
+        }
     }
 
     /// Returns an answer without what is random in it, and learns the credential's ID.
