@@ -101,6 +101,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Returns the usual call.
+    pub fn plain(target: Target) -> Self {
+        Self { target, twists: Vec::new() }
+    }
+
     /// Returns the same call without some twists.
     pub fn without(&self, is_left_out: impl Fn(&Twist) -> bool) -> Self {
         let twists = self.twists.iter().filter(|twist| !is_left_out(twist)).cloned().collect();

@@ -6,6 +6,20 @@
 //!
 //! `EQUIVALENCE_CASES=NUMBER` tries more sequences, of `EQUIVALENCE_STEPS` steps at most. `EQUIVALENCE_SHRINKS=0` shows a difference
 //! without a search for the shortest sequence that has it.
+//!
+//! Each rule of the fast path was removed once, to see which test fails. `sequences.rs` and `outages.rs` have the rules that random
+//! sequences seldom reach, and `src/api/grpc/fast_path/tests.rs` those that no sequence shows. These are second lines of defence,
+//! which no test can show, because a first line holds before them:
+//!
+//! | second line | first line |
+//! |---|---|
+//! | no fast answer while audit writes fail or little space is left | the writer refuses the record, on both paths |
+//! | deadline of at most `MAX_DURATION` | a record waits two seconds at most |
+//! | no fast answer on a connection that proved nothing | it has no caller, and so no memo |
+//! | no memo of a call with hops or a token | `head.rs` hands over calls with such headers |
+//! | no memo of a call that rejects a credential | a memo ends with its credential, which is not the rejected one |
+//! | no memo while a refresh is due | a memo is not used while a refresh is due |
+//! | origin of a failed call | failures of a known caller are recorded by the caller |
 
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, clippy::duration_suboptimal_units, unreachable_pub, reason = "a test may")]
@@ -17,6 +31,7 @@ mod normal;
 mod outages;
 mod policies;
 mod proofs;
+mod sequences;
 mod side;
 mod source;
 mod spans;

@@ -23,7 +23,7 @@ use crate::proofs::Proofs;
 use crate::side::Side;
 use crate::steps::one;
 use crate::wire::Answer;
-use crate::world::{End, World};
+use crate::world::World;
 
 /// The signal of a write beyond the limit of files.
 const SIGXFSZ: i32 = 25;
@@ -64,22 +64,7 @@ fn run_alone(test: &str) {
 }
 
 fn plain() -> Call {
-    Call { target: Target::Host(0), twists: Vec::new() }
-}
-
-fn world() -> World {
-    World {
-        capacity: 100,
-        safety_margin: Duration::from_mins(5),
-        audit: Some(0),
-        workers: 2,
-        has_tls: false,
-        has_tight_limits: false,
-        is_sampled: true,
-        policy: 1,
-        steps: Vec::new(),
-        end: End::Forced(plain()),
-    }
+    Call::plain(Target::Host(0))
 }
 
 /// Both brokers, with the fast path and without it.
@@ -89,7 +74,7 @@ impl Both {
     fn start(output: Option<&Output>) -> Self {
         let proofs = Arc::new(Proofs::new());
         Self([true, false].map(|fast_path| {
-            Side::start_as(&world(), &proofs, fast_path, |config| {
+            Side::start_as(&World::of(Vec::new()), &proofs, fast_path, |config| {
                 if let (Some(audit), Some(output)) = (&mut config.audit, output) {
                     audit.output = output.clone();
                 }

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::call::{Call, Twist, call, target, twist};
+use crate::call::{Call, Target, Twist, call, target, twist};
 use crate::policies::POLICIES;
 use crate::side::CONNECTIONS;
 use crate::source::Script;
@@ -88,6 +88,24 @@ impl End {
     pub fn call(&self) -> &Call {
         match self {
             Self::Drain(call) | Self::Forced(call) => call,
+        }
+    }
+}
+
+impl World {
+    /// Returns the usual world of these steps, in which a task writes the audit log.
+    pub fn of(steps: Vec<Step>) -> Self {
+        Self {
+            capacity: 100,
+            safety_margin: Duration::from_mins(5),
+            audit: Some(0),
+            workers: 2,
+            has_tls: false,
+            has_tight_limits: false,
+            is_sampled: true,
+            policy: 1,
+            steps,
+            end: End::Forced(Call::plain(Target::Host(0))),
         }
     }
 }
