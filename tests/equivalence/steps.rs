@@ -65,7 +65,7 @@ pub async fn run(side: &mut Side, world: &World, step: &Step) -> Seen {
         Step::AuditFails(connection, call) => answers = audit_fails(side, *connection, &alone(call)).await,
         Step::ShortLived(connection, call) => answers = short_lived(side, *connection, &alone(call)).await,
         Step::AfterHits(connection, call) => {
-            let plain = Call { target: call.target, twists: Vec::new() };
+            let plain = Call::plain(call.target);
             let call = fitting(world, call);
             for call in [&plain, &plain, &call, &call, &call, &plain] {
                 answers.push(one(side, *connection, call).await);
@@ -167,8 +167,14 @@ async fn at_once(side: &mut Side, connection: usize, call: &Call, count: usize) 
 /// Makes calls that the broker reads together, twice each, after each of them alone. They get their answers without a fetch: else they
 /// race for it.
 async fn together(side: &mut Side, world: &World, connection: usize, calls: &[Call]) -> Vec<Normal> {
-    // With its answer, the next one would reject the next credential.
-    let fitting = |call: &Call| fitting(world, &alone(call)).without(|twist| *twist == Twist::RejectsLast);
+    let is_left_out = |twist: &Twist| match twist {
+        // With its answer, the next one would reject the next credential.
+        Twist::RejectsLast => true,
+        // A call that does not come as a whole races with the others for its place in the order of uses.
+        Twist::Split(_) | Twist::LateEnd => world.is_small(),
+        _ => false,
+    };
+    let fitting = |call: &Call| fitting(world, &alone(call)).without(is_left_out);
     let calls: Vec<_> = calls.iter().map(fitting).collect();
     let (mut answers, mut before) = (Vec::new(), 0);
     for _ in 0..3 {
