@@ -40,6 +40,7 @@ mod steps;
 mod support;
 #[path = "../tokens/mod.rs"]
 mod tokens;
+mod unread;
 mod wire;
 mod world;
 

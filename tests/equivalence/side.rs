@@ -9,6 +9,7 @@ use ecr_broker::audit::{self, Output};
 use ecr_broker::broker::Broker;
 use ecr_broker::cache::{CredentialCache, KeyOrder, KeyQuery};
 use ecr_broker::config::Config;
+use ecr_broker::limits::Limits;
 use ecr_broker::metrics::{Exposition, Format};
 use ecr_broker::profile::{Access, Attribution, Profile};
 use ecr_broker::rejections::RejectionRecorder;
@@ -42,6 +43,7 @@ pub struct Side {
     pub broker: Arc<Broker>,
     pub cache: CredentialCache,
     rejections: RejectionRecorder,
+    limits: Limits,
     exposition: Exposition,
     spans: Option<Spans>,
     tcp: std::net::SocketAddr,
@@ -85,6 +87,7 @@ impl Side {
             .find_map(|url| url.strip_prefix(if world.has_tls { "grpcs://" } else { "grpc://" })?.parse().ok())
             .unwrap();
         let (broker, cache, rejections, exposition) = (app.broker(), app.cache(), app.rejections(), app.exposition());
+        let limits = app.limits();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = runtime.spawn(app.run(async { _ = stopped.await }));
         Self {
@@ -93,6 +96,7 @@ impl Side {
             broker,
             cache,
             rejections,
+            limits,
             exposition,
             spans,
             tcp,
@@ -107,6 +111,15 @@ impl Side {
             running: Some(running),
             runtime: Some(runtime),
         }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("broker.sock")
+    }
+
+    /// Returns the requests that count as in flight.
+    pub fn admitted(&self) -> usize {
+        self.limits.status().requests.used
     }
 
     pub fn audit_file(&self) -> PathBuf {
@@ -125,7 +138,7 @@ impl Side {
         self.wire(connection).await.call_together(requests).await
     }
 
-    fn request(&self, call: &Call) -> WireRequest {
+    pub fn request(&self, call: &Call) -> WireRequest {
         call.wire(self.last.as_deref(), |token| self.proofs.token(token, &self.clock))
     }
 
@@ -141,7 +154,7 @@ impl Side {
 
     async fn connect(&self, place: usize) -> Wire {
         if place < LOCAL {
-            Wire::over_unix(&self.directory.path().join("broker.sock")).await
+            Wire::over_unix(&self.socket()).await
         } else if self.has_tls {
             Wire::over_tls(self.tcp, self.proofs.client(IDENTITIES[place - LOCAL], &self.clock)).await
         } else {
@@ -223,6 +236,16 @@ impl Side {
             }
         };
         timeout(PATIENCE, rest).await.expect("no call is in flight");
+    }
+
+    /// Waits until so many requests count as in flight.
+    pub async fn until_admitted(&self, count: usize) {
+        let admitted = async {
+            while self.admitted() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, admitted).await.expect("another number of requests");
     }
 
     /// Waits until a call is in flight.

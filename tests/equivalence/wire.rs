@@ -72,6 +72,14 @@ impl Wire {
         Self::over(TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()).await
     }
 
+    /// Connects as a client that takes no answer: it has no room for their messages.
+    pub async fn without_room(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).await.unwrap();
+        let (send, connection) = h2::client::Builder::new().initial_window_size(0).handshake(stream).await.unwrap();
+        let driver = Arc::new(tokio::spawn(async { _ = connection.await }));
+        Self { send, driver }
+    }
+
     async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let (send, connection) = h2::client::handshake(stream).await.unwrap();
         // It ends with its last handle, or by the broker.
@@ -99,6 +107,12 @@ impl Wire {
             join_all(sent.into_iter().map(Sent::read)).await
         };
         timeout(PATIENCE, answers).await.expect("answers")
+    }
+
+    /// Sends a request, and returns its answer, whose message it does not read.
+    pub async fn call_unread(self, request: WireRequest) -> Response<RecvStream> {
+        let answer = async { self.send(request).await.response.unwrap().await.unwrap() };
+        timeout(PATIENCE, answer).await.expect("an answer")
     }
 
     async fn send(self, request: WireRequest) -> Sent {
