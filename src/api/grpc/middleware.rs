@@ -48,7 +48,8 @@ pub struct Middleware {
 #[derive(Debug, Clone)]
 pub struct MiddlewareService<S> {
     inner: S,
-    middleware: Middleware,
+    /// Shared: each connection has a service, and moves it several times.
+    middleware: Arc<Middleware>,
     peer: Peer,
     origin: Origin,
     /// The limits of the connection, if its peer proved nothing when it was made.
@@ -117,7 +118,13 @@ impl<S> Layer<S> for Middleware {
 
     fn layer(&self, inner: S) -> MiddlewareService<S> {
         let peer = Peer::Unknown("the connection has no peer");
-        MiddlewareService { inner, middleware: self.clone(), peer, origin: Origin::Uid(u32::MAX), unproved: None }
+        MiddlewareService {
+            inner,
+            middleware: Arc::new(self.clone()),
+            peer,
+            origin: Origin::Uid(u32::MAX),
+            unproved: None,
+        }
     }
 }
 
@@ -218,7 +225,7 @@ impl<S> MiddlewareService<S> {
         S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone,
     {
         let mut inner = self.take_inner();
-        let (middleware, peer, origin) = (self.middleware.clone(), self.peer.clone(), self.origin);
+        let (middleware, peer, origin) = (Arc::clone(&self.middleware), self.peer.clone(), self.origin);
         async move {
             let slot = match &unproved {
                 Some((connection, _)) => connection.slot().await,
@@ -256,7 +263,7 @@ impl<S> MiddlewareService<S> {
         S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone,
     {
         let mut inner = self.take_inner();
-        let (middleware, peer, origin) = (self.middleware.clone(), self.peer.clone(), self.origin);
+        let (middleware, peer, origin) = (Arc::clone(&self.middleware), self.peer.clone(), self.origin);
         async move {
             let (call, authenticator) = (Arc::unwrap_or_clone(call), &middleware.authenticator);
             let admitted = forwarded::admit(authenticator, (&peer, origin), call, forwarded, has_token).await;
