@@ -91,7 +91,7 @@ impl DrainGroup {
         if protocol.needs_proof() && self.proxies.include(&stream) {
             self.connections.spawn(self.clone().serve_proxied(protocol, stream));
         } else if let Some(place) = self.places.take(&stream, &*protocol) {
-            self.connections.spawn(self.clone().serve(protocol, stream, place));
+            self.connections.spawn(self.serve(protocol, stream, place));
         }
     }
 
@@ -103,26 +103,34 @@ impl DrainGroup {
         };
         let Some(stream) = stream else { return };
         if let Some(place) = self.places.take(&stream, &*protocol) {
-            self.serve(protocol, stream, place).await;
+            Box::pin(self.serve(protocol, stream, place)).await;
         }
     }
 
-    async fn serve(self, protocol: Arc<dyn Protocol>, stream: Accepted, place: Place) {
-        let origin = stream.origin();
+    /// Serves a connection. No `async fn`: the task would have room for each argument twice.
+    fn serve(
+        &self,
+        protocol: Arc<dyn Protocol>,
+        stream: Accepted,
+        place: Place,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let lifetime = Lifetime::new(self.max_age, self.shutdown.clone(), place.unproved.clone());
-        let aborted = WhenWoken::new(async {
+        async move {
+            let origin = stream.origin();
+            let aborted = WhenWoken::new(async {
+                tokio::select! {
+                    biased;
+                    () = lifetime.aborted() => {}
+                    () = place.ended() => {}
+                }
+            });
             tokio::select! {
                 biased;
-                () = self.shutdown.abort.cancelled() => {}
-                () = place.ended() => {}
+                () = protocol.serve(stream, origin, &lifetime) => {}
+                () = aborted => {}
+                // It shares its waker with the reads of the connection, so it must be polled after each of these.
+                () = lifetime.expired() => {}
             }
-        });
-        tokio::select! {
-            biased;
-            () = protocol.serve(stream, origin, &lifetime) => {}
-            () = aborted => {}
-            // It shares its waker with the reads of the connection, so it must be polled after each of these.
-            () = lifetime.expired() => {}
         }
     }
 }

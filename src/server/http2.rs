@@ -55,19 +55,21 @@ impl GrpcProtocol {
         let service = self.service.clone().for_peer(peer.peer(), peer.origin(), None);
         let rewriter = Some(AuthorityRewriter::default());
         let memory = self.limits.request_memory().enter(peer.origin());
-        let problem = Connection::new(service, rewriter, None, memory).serve(stream, lifetime).await;
+        let problem = Box::new(Connection::new(service, rewriter, None, memory)).serve(stream, lifetime).await;
         self.record_misbehaviour(problem, peer.origin());
     }
 
     async fn serve_tcp(&self, stream: TcpStream, from: TcpPeer, origin: Origin, lifetime: &Lifetime) {
         let Some(tls) = &self.authn.tls else {
             let memory = self.limits.request_memory().enter(origin);
-            let connection = self.connection(self.authn.peer(from, None), origin, lifetime, memory);
+            let connection = Box::new(self.connection(self.authn.peer(from, None), origin, lifetime, memory));
             return self.record_misbehaviour(connection.serve(stream, lifetime).await, origin);
         };
         let memory = self.limits.request_memory().enter(origin);
-        if let Some((stream, certificate)) = self.handshake(tls, stream, (origin, from), lifetime, &memory).await {
-            let connection = self.connection(self.authn.peer(from, certificate), origin, lifetime, memory);
+        // Boxed: the future would have room for it for as long as the connection lasts.
+        let established = Box::pin(self.handshake(tls, stream, (origin, from), lifetime, &memory)).await;
+        if let Some((stream, certificate)) = established {
+            let connection = Box::new(self.connection(self.authn.peer(from, certificate), origin, lifetime, memory));
             self.record_misbehaviour(connection.serve(stream, lifetime).await, origin);
         }
     }

@@ -51,9 +51,14 @@ impl Lifetime {
         }
     }
 
-    /// Completes when an unproved connection must be closed.
+    /// Completes when the connection must be aborted.
+    pub(super) async fn aborted(&self) {
+        self.shutdown.abort.cancelled().await;
+    }
+
+    /// Completes when an unproved connection must be closed. Boxed: most connections have no need of its room.
     pub(super) async fn expired(&self) {
-        unless_proved(self.unproved(), Unproved::expired).await;
+        unless_proved(self.unproved(), |connection| Box::pin(connection.expired())).await;
     }
 
     /// Cancelled when requests still in flight must be answered with an error.

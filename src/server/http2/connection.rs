@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -80,11 +81,13 @@ impl Connection {
     }
 
     /// Serves the connection until its peer or its lifetime ends it, or its peer misbehaves: then returns the problem.
-    pub(super) async fn serve<I>(mut self, io: I, lifetime: &Lifetime) -> Option<&'static str>
+    ///
+    /// Boxed, and so is each phase: a future has room for all that it moves, for as long as the connection lasts.
+    pub(super) async fn serve<I>(mut self: Box<Self>, io: I, lifetime: &Lifetime) -> Option<&'static str>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = match self.begin(io, lifetime).await {
+        let io = match Box::pin(self.begin(io, lifetime)).await {
             Ok(io) => io,
             Err(problem) => return problem,
         };
@@ -96,7 +99,8 @@ impl Connection {
         None
     }
 
-    async fn drive<I>(self, io: PeerStream<I>, lifetime: &Lifetime) -> End
+    /// Drives the connection after its preface. The future has no room for what only its start needs.
+    fn drive<I>(self, io: PeerStream<I>, lifetime: &Lifetime) -> BoxFuture<'_, End>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -110,27 +114,29 @@ impl Connection {
         let connection = builder.serve_connection(TokioIo::new(io.clone()), service);
         let mut driver = Driver::new(connection, io, streams, batch, turns);
         let (mut retired, mut is_retired) = (WhenWoken::new(lifetime.retired()), false);
-        let mut upkeep = WhenWoken::new(upkeep(&watchdog, lifetime));
-        // It shares its waker with the reads of the connection, so it must be polled after each of these.
-        let mut closing = pin!(memory.closing());
-        loop {
-            tokio::select! {
-                biased;
-                // Poll the connection before the watchdog: bytes that have arrived may contain what it waits for.
-                ended = &mut driver => {
-                    if let Err(error) = ended {
-                        debug!(%error, "connection failed");
+        let mut upkeep = WhenWoken::new(upkeep(watchdog, lifetime));
+        Box::pin(async move {
+            // It shares its waker with the reads of the connection, so it must be polled after each of these.
+            let mut closing = pin!(memory.closing());
+            loop {
+                tokio::select! {
+                    biased;
+                    // Poll the connection before the watchdog: bytes that have arrived may contain what it waits for.
+                    ended = &mut driver => {
+                        if let Err(error) = ended {
+                            debug!(%error, "connection failed");
+                        }
+                        return End::Ended;
                     }
-                    return End::Ended;
+                    () = &mut closing => return End::Closed("too much memory for its requests"),
+                    () = &mut retired, if !is_retired => {
+                        driver.connection().graceful_shutdown();
+                        is_retired = true;
+                    }
+                    end = &mut upkeep => return end,
                 }
-                () = &mut closing => return End::Closed("too much memory for its requests"),
-                () = &mut retired, if !is_retired => {
-                    driver.connection().graceful_shutdown();
-                    is_retired = true;
-                }
-                end = &mut upkeep => return end,
             }
-        }
+        })
     }
 
     /// Reads the preface. Fails with the problem of a peer that speaks another protocol.
@@ -165,11 +171,11 @@ fn foreign_problem(spoken: Spoken) -> &'static str {
 }
 
 /// Completes when the broker must close the connection.
-async fn upkeep(watchdog: &PeerWatchdog, lifetime: &Lifetime) -> End {
+async fn upkeep(watchdog: PeerWatchdog, lifetime: &Lifetime) -> End {
     tokio::select! {
         biased;
         problem = watchdog.problem() => End::Problem(problem),
-        () = idle_at_drain(watchdog, lifetime) => End::Closed("idle peer did not answer the drain"),
+        () = idle_at_drain(&watchdog, lifetime) => End::Closed("idle peer did not answer the drain"),
     }
 }
 
