@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use self::by_end::ByEnd;
+use self::host_key::HostKey;
 use super::entry::Entry;
 use super::scope::{Cached, Scope};
 use crate::caller::Principal;
@@ -18,6 +19,7 @@ use crate::registry::{AccountId, Region, Registry};
 use crate::sync::lock;
 
 mod by_end;
+mod host_key;
 
 /// Hosts that a walk copies under the lock at once.
 const BATCH: usize = 128;
@@ -45,24 +47,45 @@ struct Part {
 /// The profile, and the region; ECR Public has none.
 type GroupKey = (ProfileName, Option<Region>);
 
-/// Credentials by host, which is empty while only AWS knows the account. A request with the account and one without it may have
-/// the same host.
-type Group = BTreeMap<Box<str>, Vec<(Registry, Arc<Entry>)>>;
+/// Credentials by host.
+type Group = BTreeMap<HostKey, OfHost>;
 
 /// The credentials of one host and profile.
+#[derive(Debug, Clone, Default)]
+struct OfHost {
+    /// That of requests which name the account, or of ECR Public.
+    named: Option<Arc<Entry>>,
+    /// That of requests for the registry of the identity that calls AWS.
+    unnamed: Option<Arc<Entry>>,
+}
+
+/// The credentials of a host that is listed.
 #[derive(Debug)]
 struct Found {
-    host: Box<str>,
+    host: String,
+    registry: Registry,
     profile: ProfileName,
-    entries: Vec<(Registry, Arc<Entry>)>,
+    entries: OfHost,
+}
+
+impl OfHost {
+    fn place(&mut self, registry: &Registry) -> &mut Option<Arc<Entry>> {
+        if is_named(registry) { &mut self.named } else { &mut self.unnamed }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.named.is_none() && self.unnamed.is_none()
+    }
 }
 
 impl Found {
     /// Returns the credential that lasts longest of those that `may_list` accepts.
     fn listed(&self, may_list: impl Fn(&Registry, &ProfileName, &Entry) -> bool) -> Option<Cached> {
-        let listed = self.entries.iter().filter(|(registry, entry)| may_list(registry, &self.profile, entry));
-        let expires = listed.map(|(_, entry)| entry.credential.expires()).max()?;
-        Some(Cached { host: self.host.clone().into(), profile: self.profile.clone(), expires })
+        let Self { host, registry, profile, entries } = self;
+        let named = entries.named.as_ref().filter(|entry| may_list(registry, profile, entry));
+        let unnamed = entries.unnamed.as_ref().filter(|entry| may_list(&registry.without_account(), profile, entry));
+        let expires = named.into_iter().chain(unnamed).map(|entry| entry.credential.expires()).max()?;
+        Some(Cached { host: host.clone(), profile: profile.clone(), expires })
     }
 }
 
@@ -128,12 +151,12 @@ impl Index {
         limit: usize,
         may_list: impl Fn(&Registry, &ProfileName, &Entry) -> bool,
     ) -> Vec<Cached> {
-        let prefixes = scope.accounts.map_or_else(|| vec![String::new()], prefixes);
+        let accounts = scope.accounts.map_or_else(|| vec![None], in_host_order);
         let mut listed = Vec::new();
         let mut last: Option<Found> = None;
         loop {
             let after = last.as_ref().map(|last| (&*last.host, &last.profile)).or(scope.after);
-            let mut batch = self.batch(&Scope { after, ..*scope }, &prefixes);
+            let mut batch = self.batch(&Scope { after, ..*scope }, &accounts);
             let is_last = batch.len() < BATCH;
             listed.extend(batch.iter().filter_map(|found| found.listed(&may_list)).take(limit - listed.len()));
             last = batch.pop();
@@ -144,17 +167,11 @@ impl Index {
     }
 
     /// Returns the first credentials of a scope.
-    fn batch(&self, scope: &Scope<'_>, prefixes: &[String]) -> Vec<Found> {
+    fn batch(&self, scope: &Scope<'_>, accounts: &[Option<AccountId>]) -> Vec<Found> {
         let state = lock(&self.0);
         let parts = [Some(&state.shared), state.of_callers.get(scope.caller)];
         let groups = parts.into_iter().flatten().flat_map(|part| part.groups_of(scope)).collect::<Vec<_>>();
-        let found = prefixes.iter().flat_map(|prefix| in_order(&groups, prefix, scope));
-        let found = found.map(|(host, profile, entries)| Found {
-            host: host.into(),
-            profile: profile.clone(),
-            entries: entries.to_vec(),
-        });
-        found.take(BATCH).collect()
+        accounts.iter().flat_map(|account| in_order(&groups, *account, scope)).take(BATCH).collect()
     }
 
     /// Returns the expiry of a credential that is cached for a caller, if `may_list` accepts it.
@@ -165,12 +182,15 @@ impl Index {
         caller: &Principal,
         may_list: impl Fn(&Entry) -> bool,
     ) -> Option<SystemTime> {
-        let (host, group) = (registry.host()?, (profile.clone(), registry.region().cloned()));
+        if !is_named(registry) {
+            return None;
+        }
+        let (host, group) = (HostKey::of(registry, None), (profile.clone(), registry.region().cloned()));
         let state = lock(&self.0);
         let parts = [Some(&state.shared), state.of_callers.get(caller)];
-        let entries = parts.into_iter().flatten().filter_map(|part| part.groups.get(&group)?.get(&*host)).flatten();
-        let listed = entries.filter(|(of, entry)| of == registry && may_list(entry));
-        listed.map(|(_, entry)| entry.credential.expires()).max()
+        let entries =
+            parts.into_iter().flatten().filter_map(|part| part.groups.get(&group)?.get(&host)?.named.as_ref());
+        entries.filter(|entry| may_list(entry)).map(|entry| entry.credential.expires()).max()
     }
 }
 
@@ -178,24 +198,18 @@ impl Part {
     /// Returns the entry that is replaced; `None`: the key is new.
     fn insert(&mut self, key: &CredentialKey, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
         let group = self.groups.entry((key.profile.clone(), key.registry.region().cloned())).or_default();
-        // Nearly every host has one entry. A growing vector would start with room for four.
-        let entries = group.entry(host(&key.registry, entry)).or_insert_with(|| Vec::with_capacity(1));
-        if let Some((_, old)) = entries.iter_mut().find(|(registry, _)| *registry == key.registry) {
-            return Some(std::mem::replace(old, Arc::clone(entry)));
-        }
-        entries.push((key.registry.clone(), Arc::clone(entry)));
-        self.count += 1;
-        None
+        let place = group.entry(host(key, entry)).or_default().place(&key.registry);
+        let replaced = place.replace(Arc::clone(entry));
+        self.count += usize::from(replaced.is_none());
+        replaced
     }
 
     /// Returns whether the entry was there.
     fn remove(&mut self, key: &CredentialKey, entry: &Arc<Entry>) -> bool {
-        let (group_key, host) = ((key.profile.clone(), key.registry.region().cloned()), host(&key.registry, entry));
+        let (group_key, host) = ((key.profile.clone(), key.registry.region().cloned()), host(key, entry));
         let Some(group) = self.groups.get_mut(&group_key) else { return false };
         let Some(entries) = group.get_mut(&host) else { return false };
-        let before = entries.len();
-        entries.retain(|(_, old)| !Arc::ptr_eq(old, entry));
-        let removed = before > entries.len();
+        let removed = entries.place(&key.registry).take_if(|old| Arc::ptr_eq(old, entry)).is_some();
         if entries.is_empty() {
             group.remove(&host);
         }
@@ -206,54 +220,79 @@ impl Part {
         removed
     }
 
-    fn groups_of(&self, scope: &Scope<'_>) -> impl Iterator<Item = (&ProfileName, &Group)> {
-        let covered = self.groups.iter().filter(|((profile, region), _)| (scope.has_group)(profile, region.as_ref()));
-        covered.map(|((profile, _), group)| (profile, group))
+    fn groups_of(&self, scope: &Scope<'_>) -> impl Iterator<Item = (&GroupKey, &Group)> {
+        self.groups.iter().filter(|((profile, region), _)| (scope.has_group)(profile, region.as_ref()))
     }
 }
 
-/// Returns the entries of groups whose hosts begin with `prefix`, in the order of hosts and profiles.
+/// Returns what is cached for an account in groups, or for all accounts, in the order of hosts and profiles.
 fn in_order<'a>(
-    groups: &[(&'a ProfileName, &'a Group)],
-    prefix: &str,
-    scope: &Scope<'_>,
-) -> impl Iterator<Item = (&'a str, &'a ProfileName, &'a [(Registry, Arc<Entry>)])> {
-    let ranges = groups.iter().map(|(profile, group)| (*profile, group.range::<str, _>(start(prefix, profile, scope))));
-    let mut ranges: Vec<_> = ranges.map(|(profile, range)| (profile, range.peekable())).collect();
-    let prefix = prefix.to_owned();
+    groups: &[(&'a GroupKey, &'a Group)],
+    account: Option<AccountId>,
+    scope: &Scope<'a>,
+) -> impl Iterator<Item = Found> + use<'a> {
+    let hosts =
+        groups.iter().filter_map(|(group, hosts)| Some(of_group(group, hosts, range(group, account, scope)?, scope)));
+    let mut hosts: Vec<_> = hosts.map(Iterator::peekable).collect();
     std::iter::from_fn(move || {
-        let heads = ranges.iter_mut().enumerate().filter_map(|(index, (profile, range))| {
-            let (host, _) = range.peek().filter(|(host, _)| host.starts_with(&*prefix))?;
-            Some((&***host, *profile, index))
+        let heads = hosts.iter_mut().enumerate().filter_map(|(index, hosts)| {
+            let found = hosts.peek()?;
+            Some((&found.host, &found.profile, index))
         });
         let (_, _, next) = heads.min()?;
-        let (profile, range) = &mut ranges[next];
-        range.next().map(|(host, entries)| (&**host, *profile, entries.as_slice()))
+        hosts[next].next()
     })
 }
 
-/// Returns the start of a group's hosts: the prefix, or what follows the last host of the page before. Without an account no host
-/// is known, and such an entry is not listed.
-fn start<'a>(prefix: &'a str, profile: &ProfileName, scope: &Scope<'a>) -> (Bound<&'a str>, Bound<&'a str>) {
+/// Returns where the hosts of a group begin and end that may be listed; `None`: it has none.
+fn range(
+    (_, region): &GroupKey,
+    account: Option<AccountId>,
+    scope: &Scope<'_>,
+) -> Option<(Bound<HostKey>, Bound<HostKey>)> {
+    if let Some(account) = account {
+        let (first, last) = HostKey::all_of(account);
+        return Some((Bound::Included(first), Bound::Included(last)));
+    }
     let start = match scope.after {
-        Some((host, last)) if host >= prefix && profile > last => Bound::Included(host),
-        Some((host, _)) if host >= prefix => Bound::Excluded(host),
-        _ if prefix.is_empty() => Bound::Excluded(prefix),
-        _ => Bound::Included(prefix),
+        Some((host, _)) if region.is_some() => Bound::Included(HostKey::not_before(host)?),
+        _ => Bound::Unbounded,
     };
-    (start, Bound::Unbounded)
+    Some((start, Bound::Unbounded))
 }
 
-/// Returns what the hosts of each account begin with, in their order.
-fn prefixes(accounts: &[AccountId]) -> Vec<String> {
-    let mut prefixes: Vec<_> = accounts.iter().map(|account| format!("{account}.")).collect();
-    prefixes.sort();
-    prefixes.dedup();
-    prefixes
+/// Returns the hosts of a group that follow the last one of the page before. Without an account no host is known, and such an entry
+/// is not listed.
+fn of_group<'a>(
+    (profile, region): &'a GroupKey,
+    hosts: &'a Group,
+    range: (Bound<HostKey>, Bound<HostKey>),
+    scope: &Scope<'a>,
+) -> impl Iterator<Item = Found> + use<'a> {
+    let after = scope.after;
+    let known = hosts.range(range).filter_map(move |(host, entries)| {
+        let registry = host.registry(region.as_ref())?;
+        let host = registry.host().filter(|host| after.is_none_or(|after| (host.as_str(), profile) > after))?;
+        Some((host, registry, entries))
+    });
+    known.map(|(host, registry, entries)| Found { host, registry, profile: profile.clone(), entries: entries.clone() })
 }
 
-fn host(registry: &Registry, entry: &Entry) -> Box<str> {
-    registry.host_in(entry.credential.account()).unwrap_or_default().into()
+/// Returns accounts in the order of their hosts.
+fn in_host_order(accounts: &[AccountId]) -> Vec<Option<AccountId>> {
+    let mut accounts: Vec<_> = accounts.iter().copied().map(Some).collect();
+    accounts.sort();
+    accounts.dedup();
+    accounts
+}
+
+fn host(key: &CredentialKey, entry: &Entry) -> HostKey {
+    HostKey::of(&key.registry, entry.credential.account())
+}
+
+/// Returns whether a request names the host of its registry.
+fn is_named(registry: &Registry) -> bool {
+    registry.region().is_none() || registry.account().is_some()
 }
 
 #[cfg(test)]

@@ -44,6 +44,15 @@ impl Registry {
         }
     }
 
+    /// Returns the private registry of the identity that calls AWS, in the same region and by the same kind of endpoint.
+    #[must_use]
+    pub fn without_account(&self) -> Self {
+        match self {
+            Self::Private(private) => Self::Private(private.without_account()),
+            Self::Public { .. } => self.clone(),
+        }
+    }
+
     /// Returns the region of a private registry.
     #[must_use]
     pub fn region(&self) -> Option<&Region> {
