@@ -14,8 +14,10 @@ use crate::quoted::Quoted;
 use crate::registry::{AccountId, Registry};
 
 mod origin;
+mod password;
 
 pub use self::origin::{Minter, ParentName, SourceName, UnknownSource};
+pub use self::password::{ExposedPassword, Password};
 
 /// The user name of every ECR password.
 pub const USERNAME: &str = "AWS";
@@ -43,23 +45,6 @@ pub struct CredentialKey {
     /// The caller that the role session names to AWS; `None`: it names the broker, and all callers share the credential.
     pub caller: Option<Principal>,
 }
-
-/// A registry password. It cannot be printed, serialised or copied (P10), and its memory is wiped when it is dropped.
-///
-/// ```compile_fail,E0277
-/// fn printed<T: std::fmt::Display>() {}
-/// printed::<ecr_broker::credential::Password>();
-/// ```
-/// ```compile_fail,E0277
-/// fn written<T: serde::Serialize>() {}
-/// written::<ecr_broker::credential::Password>();
-/// ```
-/// ```compile_fail,E0277
-/// fn copied<T: Clone>() {}
-/// copied::<ecr_broker::credential::Password>();
-/// ```
-#[derive(PartialEq, Eq)]
-pub struct Password(Zeroizing<String>);
 
 /// The ID of a credential, safe to log: the first 128 bits of a SHA-256 over the token, the same on every replica and tier.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -149,20 +134,6 @@ impl fmt::Display for ProfileName {
     }
 }
 
-impl Password {
-    /// Returns the password in plaintext, for the place that sends it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
 impl CredentialId {
     /// Digests the authorization token of a user name and password, as AWS encodes it.
     fn of(username: &str, password: &str) -> Result<Self, CredentialError> {
@@ -236,7 +207,7 @@ impl Credential {
             Ok(lifetime) => lifetime.min(MAX_LIFETIME),
         };
         Ok(Self {
-            password: Password(Zeroizing::new(password.to_owned())),
+            password: Password::new(password),
             id,
             account: None,
             source,
@@ -253,7 +224,7 @@ impl Credential {
     #[must_use]
     pub fn copied_for(&self, account: Option<AccountId>) -> Self {
         Self {
-            password: Password(Zeroizing::new(self.password.expose().to_owned())),
+            password: self.password.copied(),
             account: account.or(self.account),
             minter: self.minter.clone(),
             upstream_request_id: self.upstream_request_id.clone(),

@@ -302,7 +302,7 @@ async fn p4_read_past_the_refresh_time_starts_one_background_refresh() {
     test.source.open();
     test.cache.wait_for_fetches(HOUR).await;
     let refreshed = test.cache.get(lookup(HOST)).await.unwrap();
-    assert_eq!((refreshed.credential.password().expose(), refreshed.status), ("password-2", CacheStatus::Hit));
+    assert_eq!((&*refreshed.credential.password().expose(), refreshed.status), ("password-2", CacheStatus::Hit));
     assert_eq!(test.source.calls(), 2);
 }
 

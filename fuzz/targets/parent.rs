@@ -113,7 +113,7 @@ fuzz_target!(|data: &[u8]| {
     };
     if let Ok(credential) = runtime.block_on(parent.fetch(&request)) {
         let contains = |text: &str| data.windows(text.len()).any(|part| part == text.as_bytes());
-        assert!(contains(credential.password().expose()), "a credential that the answer does not contain");
+        assert!(contains(&credential.password().expose()), "a credential that the answer does not contain");
         assert!(contains(host), "a credential of another registry");
     }
 });

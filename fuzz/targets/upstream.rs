@@ -142,7 +142,7 @@ fuzz_target!(|data: &[u8]| {
 
 /// Returns whether the response contains the token. JSON may have escaped it.
 fn stands_in(credential: &Credential, answer: &[u8], raw: bool) -> bool {
-    let token = BASE64.encode(format!("AWS:{}", credential.password().expose()).as_bytes());
+    let token = BASE64.encode(format!("AWS:{}", &*credential.password().expose()).as_bytes());
     let json: Option<serde_json::Value> = serde_json::from_slice(answer).ok();
     match json {
         Some(json) => json.to_string().contains(&token),

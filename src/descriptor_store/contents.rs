@@ -95,7 +95,7 @@ fn write(writer: &mut Writer, kept: &KeptCredential, profile: Fingerprint) {
     writer.text(credential.source().id());
     writer.optional(credential.minter().arn());
     writer.optional(credential.upstream_request_id());
-    writer.text(credential.password().expose());
+    writer.text(&credential.password().expose());
     // A version before parents existed drops the whole record, because it does not know the source.
     if let SourceName::Parent(_) = credential.source() {
         writer.duration(credential.end().steady);

@@ -123,6 +123,6 @@ impl Tokens {
 /// Returns the token in AWS's form: base64 of username and password.
 fn token(released: &Released) -> Zeroizing<String> {
     let password = released.found.credential.password().expose();
-    let clear = Zeroizing::new(format!("{USERNAME}:{password}"));
+    let clear = Zeroizing::new(format!("{USERNAME}:{}", &*password));
     Zeroizing::new(BASE64.encode(clear.as_bytes()))
 }

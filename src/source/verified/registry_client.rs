@@ -61,7 +61,7 @@ impl RegistryProbe for RegistryClient {
 /// Returns the header that AWS documents for direct requests: ECR Public takes the token as a bearer token.
 fn authorization(host: &str, credential: &Credential) -> Result<HeaderValue, NoAnswer> {
     let scheme = if Registry::PUBLIC_HOSTS.contains(&host) { "Bearer" } else { "Basic" };
-    let clear = Zeroizing::new(format!("{USERNAME}:{}", credential.password().expose()));
+    let clear = Zeroizing::new(format!("{USERNAME}:{}", &*credential.password().expose()));
     let header = Zeroizing::new(format!("{scheme} {}", BASE64.encode(clear.as_bytes())));
     let mut header = HeaderValue::from_str(&header).map_err(|_| NoAnswer("unusable token".to_owned()))?;
     header.set_sensitive(true);

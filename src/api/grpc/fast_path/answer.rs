@@ -58,12 +58,13 @@ impl AnswerTemplate {
 
     /// Returns the message of gRPC that the ordinary path would send, with its prefix.
     pub(super) fn message(&self, found: &Found) -> Vec<u8> {
-        let password = found.credential.password().expose().as_bytes();
+        let password = found.credential.password().expose_parts();
+        let password_length = password.iter().map(|part| part.len()).sum();
         let (refresh_after, valid_for) = (duration(found.refresh_after), duration(found.remaining));
         let times = [(REFRESH_AFTER, &refresh_after), (VALID_FOR, &valid_for)];
         let times_length: usize =
             times.iter().filter_map(|(tag, time)| Some(message::encoded_len(*tag, time.as_ref()?))).sum();
-        let length = self.parts.len() + length_delimited(PASSWORD, password.len()) + times_length;
+        let length = self.parts.len() + length_delimited(PASSWORD, password_length) + times_length;
         let whole = length_delimited(CREDENTIALS, length);
 
         let mut bytes = Vec::with_capacity(PREFIX + whole);
@@ -72,8 +73,8 @@ impl AnswerTemplate {
         begin(CREDENTIALS, length, &mut bytes);
         let [first, second] = self.ends;
         bytes.extend_from_slice(&self.parts[..first]);
-        begin(PASSWORD, password.len(), &mut bytes);
-        bytes.extend_from_slice(password);
+        begin(PASSWORD, password_length, &mut bytes);
+        password.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
         bytes.extend_from_slice(&self.parts[first..second]);
         put(REFRESH_AFTER, refresh_after.as_ref(), &mut bytes);
         bytes.extend_from_slice(&self.parts[second..]);
