@@ -78,14 +78,14 @@ mod tests {
     use crate::sync::counting_waker::{Wakes, counting};
 
     fn gate() -> (Arc<Gate>, Arc<Wakes>) {
-        let (gate, (wakes, waker)) = (Gate::new(), counting());
-        gate.set_task(&waker);
+        let (gate, (wakes, task)) = (Gate::new(), counting());
+        gate.set_task(&task);
         (gate, wakes)
     }
 
     #[test]
     fn wake_during_a_poll_reaches_the_task_only_after_it() {
-        let (gate, wakes) = gate();
+        let (gate, count) = gate();
         let waker = Waker::from(Arc::clone(&gate));
         assert!(gate.is_woken(), "the first poll");
         gate.begin_poll();
@@ -93,25 +93,25 @@ mod tests {
         waker.wake_by_ref();
         waker.wake_by_ref();
         assert!(gate.is_woken());
-        assert_eq!(wakes.take(), 0);
+        assert_eq!(count.take(), 0);
         gate.begin_poll();
         gate.end_poll();
-        assert_eq!(wakes.take(), 0, "the second poll saw them");
+        assert_eq!(count.take(), 0, "the second poll saw them");
         gate.begin_poll();
         waker.wake_by_ref();
         gate.end_poll();
-        assert_eq!(wakes.take(), 1);
+        assert_eq!(count.take(), 1);
     }
 
     #[test]
     fn wakes_between_polls_reach_the_task_once() {
-        let (gate, wakes) = gate();
+        let (gate, count) = gate();
         gate.begin_poll();
         gate.end_poll();
         let waker = Waker::from(Arc::clone(&gate));
         waker.wake_by_ref();
         waker.wake();
-        assert_eq!(wakes.take(), 1);
+        assert_eq!(count.take(), 1);
         assert!(gate.is_woken());
     }
 

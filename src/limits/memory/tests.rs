@@ -42,8 +42,8 @@ struct Task<'a> {
 
 impl<'a> Task<'a> {
     fn of(account: &'a Account) -> Self {
-        let (wakes, waker) = counting();
-        Self { account, closing: Box::pin(account.closing()), wakes, waker }
+        let (wakes, task) = counting();
+        Self { account, closing: Box::pin(account.closing()), wakes, waker: task }
     }
 
     /// Reads `bytes` if there is room. Returns whether there was.

@@ -112,19 +112,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reset_timer_ends_at_its_new_deadline() {
         let (timer, turns) = timer();
-        let (wakes, waker) = counting();
+        let (count, waker) = counting();
         let mut sleep = timer.sleep(Duration::from_secs(30));
         assert!(!poll(&mut sleep, &waker));
         timer.reset(&mut sleep, timer.now() + Duration::from_secs(10));
         assert!(!poll(&mut sleep, &waker));
         advance(Duration::from_secs(11)).await;
         turns.begin();
-        assert!(wakes.take() == 1 && poll(&mut sleep, &waker));
+        assert!(count.take() == 1 && poll(&mut sleep, &waker));
         timer.reset(&mut sleep, timer.now() + Duration::from_secs(10));
         assert!(!poll(&mut sleep, &waker));
         advance(Duration::from_secs(11)).await;
         turns.begin();
-        assert!(wakes.take() == 1 && poll(&mut sleep, &waker));
+        assert!(count.take() == 1 && poll(&mut sleep, &waker));
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,7 +74,9 @@ impl AnswerTemplate {
         let [first, second] = self.ends;
         bytes.extend_from_slice(&self.parts[..first]);
         begin(PASSWORD, password_length, &mut bytes);
-        password.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+        for part in password {
+            bytes.extend_from_slice(part.as_bytes());
+        }
         bytes.extend_from_slice(&self.parts[first..second]);
         put(REFRESH_AFTER, refresh_after.as_ref(), &mut bytes);
         bytes.extend_from_slice(&self.parts[second..]);

@@ -140,7 +140,7 @@ impl Served {
         let audit = change
             .audit
             .map(|output| audit::AuditLog::open(&audit::Settings { output, reserve: 0 }, clock.clone()).unwrap())
-            .or(change.disk.map(|disk| disk.audit_log(RESERVE, clock.clone())));
+            .or_else(|| change.disk.map(|disk| disk.audit_log(RESERVE, clock.clone())));
         let one = NonZeroU32::new(1_000).unwrap();
         let rejections = RejectionRecorder::new(one, audit, clock.clone(), &mut registry);
         let settings = broker::Settings {
@@ -301,7 +301,7 @@ async fn second_hit_gets_the_bytes_of_the_ordinary_path_and_counts_alike() {
     let [nanosecond, millisecond, second] =
         [Duration::from_nanos, Duration::from_millis, Duration::from_secs].map(|of| of(1));
     // At the end a refresh is due sooner than a caller should ask again.
-    for passed in [Duration::ZERO, nanosecond, HOUR + 7 * millisecond, 3 * HOUR, 2 * HOUR - 30 * second] {
+    for passed in [Duration::ZERO, nanosecond, HOUR + 7 * millisecond, 3 * HOUR, HOUR + 3570 * second] {
         served.advance(passed);
         let fast = answered_bytes(served.begin()).await;
         assert_eq!(fast, served.ordinary(HandOver::default().into()).await, "after {passed:?}");
@@ -401,7 +401,7 @@ async fn p3_hit_ends_with_the_safety_margin_although_no_refresh_is_due() {
     let served = Served::new().await;
     served.put_due_in(24 * HOUR, "late", Minter::default()).await;
     served.warm().await;
-    served.advance(12 * HOUR - Duration::from_mins(5));
+    served.advance(Duration::from_mins(11 * 60 + 55));
     let fast = answered_bytes(served.begin()).await;
     assert_eq!(fast, served.ordinary(HandOver::default().into()).await, "the safety margin is left");
     served.advance(Duration::from_nanos(1));

@@ -22,26 +22,26 @@ impl io::Write for Log {
 
 #[tokio::test]
 async fn refused_hit_is_logged_with_its_caller_and_trace() {
-    let served = Served::with(Change { in_flight: Some(8), ..Change::default() }).await;
-    served.warm().await;
+    let broker = Served::with(Change { in_flight: Some(8), ..Change::default() }).await;
+    broker.warm().await;
     let request = Request::post(format!("http://localhost/{}", METHOD.name))
         .header("content-type", "application/grpc")
         .header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"))
         .body(())
         .unwrap();
     let (head, log) = (Head::of(&request).unwrap(), Log::default());
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-    let logged = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let target = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || target.clone()).with_ansi(false).finish();
+    let text = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     tracing::subscriber::with_default(subscriber, || {
-        let connection = served.connection(Peer::Known(CALLER));
-        let mut held = Vec::new();
-        while !logged().contains("request failed") {
-            held.push(connection.begin(head, request.headers(), message(HOST)));
-            assert!(held.len() < 1_000);
+        let connection = broker.connection(Peer::Known(CALLER));
+        let mut hits = Vec::new();
+        while !text().contains("request failed") {
+            hits.push(connection.begin(head, request.headers(), message(HOST)));
+            assert!(hits.len() < 1_000);
         }
     });
-    let line = logged().lines().find(|line| line.contains("request failed")).unwrap().to_owned();
+    let line = text().lines().find(|line| line.contains("request failed")).unwrap().to_owned();
     for field in [format!("caller={CALLER} "), format!("trace_id={TRACE} ")] {
         assert!(line.contains(&field), "{field} in {line}");
     }
