@@ -13,9 +13,13 @@ use crate::moment::Moment;
 use crate::quoted::Quoted;
 use crate::registry::{AccountId, Registry};
 
+#[cfg(feature = "server")]
+mod leaked;
 mod origin;
 mod password;
 
+#[cfg(feature = "server")]
+pub use self::leaked::{LeakedPassword, passwords_in};
 pub use self::origin::{Minter, ParentName, SourceName, UnknownSource};
 pub use self::password::{ExposedPassword, Password};
 
@@ -146,6 +150,18 @@ impl CredentialId {
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         Ok(Self(id))
+    }
+
+    /// Returns the ID as bytes, for an index of audit records.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// Returns the ID of [`CredentialId::to_bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 
     /// Parses the format of [`fmt::Display`].
