@@ -25,6 +25,7 @@ use crate::metrics::Registry;
 
 mod batch;
 mod guard;
+pub mod index;
 mod lifo_slot;
 pub mod live;
 mod output;

@@ -9,12 +9,15 @@ use anyhow::{Context as _, bail};
 use flate2::bufread::MultiGzDecoder;
 
 use super::stored::StoredRecord;
+use super::template::BEFORE_TIME;
 
 /// Longest line. A longer one is damaged: no record is so long, and the memory must be bounded.
 const MAX_LINE: u64 = 64 << 10;
+/// Problem of a longer line.
+pub(super) const TOO_LONG: &str = "longer than any record";
 /// Maximum number of damaged records that are named. Further ones are counted.
 const MAX_NAMED: usize = 10;
-const GZIP: &[u8] = &[0x1f, 0x8b];
+pub(super) const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// What was read.
@@ -63,19 +66,18 @@ impl Extent {
         format!("{} audit record{plural} {times}", self.records)
     }
 
-    /// Adds a line. A log on stderr or stdout has other lines too.
+    /// Adds a line.
     fn add(
         &mut self,
         line: &[u8],
         whole: bool,
         each: &mut impl FnMut(&StoredRecord) -> Result<(), &'static str>,
     ) -> Result<(), &'static str> {
-        let has = |text: &[u8]| line.windows(text.len()).any(|part| part == text);
-        if !has(b"\"audit\"") || !has(b"\"kind\"") {
+        if !may_be_record(line) {
             return Ok(());
         }
         if !whole {
-            return Err("longer than any record");
+            return Err(TOO_LONG);
         }
         let record: StoredRecord = serde_json::from_slice(line).map_err(|_| "cannot be parsed")?;
         if record.kind != "audit" {
@@ -101,12 +103,24 @@ impl Extent {
         }
     }
 
-    fn damage(&mut self, place: impl Display) {
+    /// Counts and names a damaged record.
+    pub(super) fn damage(&mut self, place: impl Display) {
+        self.name_damaged(place);
+        self.damaged += 1;
+    }
+
+    /// Names a damaged record.
+    pub(super) fn name_damaged(&mut self, place: impl Display) {
         if self.damaged_places.len() < MAX_NAMED {
             self.damaged_places.push(place.to_string());
         }
-        self.damaged += 1;
     }
+}
+
+/// Returns whether a line looks like a record. A log on stderr or stdout has other lines too.
+pub(super) fn may_be_record(line: &[u8]) -> bool {
+    let has = |text: &[u8]| line.windows(text.len()).any(|part| part == text);
+    line.starts_with(BEFORE_TIME) || (has(b"\"audit\"") && has(b"\"kind\""))
 }
 
 fn is_stdin(log: &Path) -> bool {
@@ -114,7 +128,7 @@ fn is_stdin(log: &Path) -> bool {
 }
 
 /// Opens a log, and decompresses it if gzip has compressed it. A pipe is read as a file is.
-fn open(log: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+pub(super) fn open(log: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     let mut file: Box<dyn BufRead> = if is_stdin(log) {
         Box::new(stdin().lock())
     } else {
@@ -133,7 +147,7 @@ fn open(log: &Path) -> anyhow::Result<Box<dyn BufRead>> {
 }
 
 /// Reads the next line; `None` at the end. Returns false if it is too long, with its start.
-fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
     line.clear();
     if file.by_ref().take(MAX_LINE).read_until(b'\n', line)? == 0 {
         return Ok(None);

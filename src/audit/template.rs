@@ -9,14 +9,16 @@ use super::record::{Record, line};
 use crate::request_id::RequestId;
 
 /// Text before the time of a line.
-const BEFORE_TIME: &[u8] = br#"{"kind":"audit","time":""#;
+pub(super) const BEFORE_TIME: &[u8] = br#"{"kind":"audit","time":""#;
 /// Text between the time and the request ID.
-const BEFORE_ID: &[u8] = br#"","request_id":""#;
+pub(super) const BEFORE_ID: &[u8] = br#"","request_id":""#;
 /// Text between the request ID and the trace ID of a record that has one.
-const BEFORE_TRACE: &[u8] = br#"","trace_id":""#;
+pub(super) const BEFORE_TRACE: &[u8] = br#"","trace_id":""#;
+/// Text between the last ID and that of the broker that forwarded the request, if there is one.
+pub(super) const BEFORE_CHILD: &[u8] = br#"","child_request_id":""#;
 /// Bytes of a time with milliseconds, and of a request ID or a trace ID.
-const TIME: usize = 24;
-const ID: usize = 32;
+pub(super) const TIME: usize = 24;
+pub(super) const ID: usize = 32;
 /// Bytes of a time up to its milliseconds.
 const SECOND: usize = 20;
 /// The last moment that has a text.
