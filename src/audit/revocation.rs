@@ -73,6 +73,28 @@ pub fn policy(before: &str) -> Value {
     json!({ "Version": "2012-10-17", "Statement": [statement] })
 }
 
+/// Returns the policy that ends one session of a role: those of its name from before a time. `source_identity`: the profile names its
+/// sessions' source identity, too, which a session keeps when it assumes another role.
+///
+/// The policy is the role's own, so that any unique ID of a role may stand before the session's name. `None`: the name could match
+/// other sessions.
+#[must_use]
+pub fn session_policy(name: &str, source_identity: bool, before: &str) -> Option<Value> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+    if !(2..=64).contains(&name.len()) || !name.bytes().all(is_plain) {
+        return None;
+    }
+    let issued_before = json!({ "aws:TokenIssueTime": before });
+    let deny = |operator: &str, key: &str, value: &str| {
+        let condition = json!({ operator: { key: value }, "DateLessThan": issued_before });
+        json!({ "Effect": "Deny", "Action": ["*"], "Resource": ["*"], "Condition": condition })
+    };
+    let by_name = deny("StringLike", "aws:userid", &format!("*:{name}"));
+    let by_identity = source_identity.then(|| deny("StringEquals", "aws:SourceIdentity", name));
+    let statements: Vec<_> = std::iter::once(by_name).chain(by_identity).collect();
+    Some(json!({ "Version": "2012-10-17", "Statement": statements }))
+}
+
 impl MintedCredentials {
     fn new(arn: String, credentials: &[(&Holding, &Releases)]) -> Self {
         let ids: BTreeSet<_> = credentials.iter().map(|(one, _)| &one.credential_id).collect();
@@ -89,7 +111,9 @@ impl MintedCredentials {
 }
 
 impl Minted {
-    fn of(arn: &str) -> Self {
+    /// Returns the kind of the identity that an ARN names.
+    #[must_use]
+    pub fn of(arn: &str) -> Self {
         let parts: Vec<_> = arn.splitn(6, ':').collect();
         let ["arn", _, "iam", "", account, resource] = parts[..] else {
             return if arn.is_empty() { Self::ByUnnamed } else { Self::ByOther };
@@ -202,6 +226,25 @@ mod tests {
         let found = by_minter(&held);
         let found: Vec<_> = found.iter().map(|it| (it.arn.as_str(), it.count, it.until, it.has_public)).collect();
         assert_eq!(found, [("", 1, at(20), true), (arn, 2, at(30), true)]);
+    }
+
+    #[test]
+    fn session_policy_denies_one_name_and_only_plain_ones() {
+        let policy = session_policy("ecr-broker-pull", false, "2026-11-30T22:28:37Z").unwrap();
+        let time = r#""DateLessThan":{"aws:TokenIssueTime":"2026-11-30T22:28:37Z"}"#;
+        let deny = r#""Effect":"Deny","Action":["*"],"Resource":["*"],"Condition""#;
+        let by_name = format!(r#"{{{deny}:{{"StringLike":{{"aws:userid":"*:ecr-broker-pull"}},{time}}}}}"#);
+        let whole = |statements: &str| format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
+        assert_eq!(policy.to_string(), whole(&by_name));
+        let policy = session_policy("ecr-broker-pull", true, "2026-11-30T22:28:37Z").unwrap();
+        let by_identity = format!(r#"{{{deny}:{{"StringEquals":{{"aws:SourceIdentity":"ecr-broker-pull"}},{time}}}}}"#);
+        assert_eq!(policy.to_string(), whole(&format!("{by_name},{by_identity}")));
+        // A record is a line of a file: a name with a wildcard would match other sessions.
+        for name in ["", "a", "*", "ecr-broker-*", "ecr-broker-pul?", "a'b", "a b", "${aws:username}", &"a".repeat(65)]
+        {
+            assert_eq!(session_policy(name, true, "2026-11-30T22:28:37Z"), None, "{name}");
+        }
+        assert!(session_policy(&"a".repeat(64), false, "2026-11-30T22:28:37Z").is_some());
     }
 
     #[test]
