@@ -21,8 +21,9 @@ mod contain;
 mod found;
 mod live;
 mod logs;
+mod who;
 
-pub(super) use self::logs::without_records;
+pub(super) use self::logs::{print_damaged, without_records};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +31,10 @@ Examples:
   ecr-broker audit live --caller 'jwt:github:repo:example/app:*' -o json /srv/audit/*.jsonl
   journalctl -u ecr-broker -o cat | ecr-broker audit live --at 2026-11-30T22:00:00Z -
   ecr-broker audit contain --caller uid:1001
+  ecr-broker audit who <leaked.txt
 
-Exit codes: 0 answered, 1 no audit record or not readable, 2 wrong flags, 3 not an ECR registry";
+Exit codes: 0 answered, 1 no audit record, not readable or a password without holders, 2 wrong flags, \
+3 not an ECR registry";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -51,6 +54,15 @@ enum Command {
     /// The text is a shell script with comments: review it, and run it with rights in the account of each role. It changes nothing
     /// by itself. The comments name what the policy does not reach.
     Contain(Query),
+    /// Name the callers that received a leaked password
+    ///
+    /// Reads the password, or a text that has it, from stdin: a docker configuration, a `docker login` line, a Basic header, a URL
+    /// or a line of a log. It is never an argument, and no output has it. Prints the credential, its holders, and the IAM
+    /// statements that deny its session alone, or all sessions of its role, with the callers that each hits. An index beside each
+    /// log, which grows with it, makes the answer quick.
+    Who(who::Args),
+    /// Index the audit logs, so that audit who reads less
+    Index(who::Logs),
 }
 
 /// The credentials to look for, and where.
@@ -80,7 +92,15 @@ struct Query {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (Command::Live(query) | Command::Contain(query)) = &args.command;
+    let now = SystemClock::new().now().wall;
+    match &args.command {
+        Command::Live(query) | Command::Contain(query) => answer(&args.command, query, now),
+        Command::Who(args) => who::run(args, now),
+        Command::Index(logs) => who::index(logs),
+    }
+}
+
+fn answer(command: &Command, query: &Query, now: SystemTime) -> anyhow::Result<ExitCode> {
     let config = match Config::load(&query.file.sources()) {
         Ok(config) => config,
         Err(diagnostics) => return Ok(report(Err(diagnostics))),
@@ -92,12 +112,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(Exit::NotRegistry.into());
         }
     };
-    let now = SystemClock::new().now().wall;
     let found = query.find(&config, selection, query.at.unwrap_or(now))?;
     print_damaged(&found.read);
-    match &args.command {
-        Command::Live(_) => live::print(&found, query.output)?,
+    match command {
         Command::Contain(_) => contain::print(&found, now, query.output)?,
+        _ => live::print(&found, query.output)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -124,15 +143,6 @@ impl Query {
             bail!("{}", without_records(&read, &logs));
         }
         Ok(Found { at, read, held: live.finish().map_err(anyhow::Error::msg)? })
-    }
-}
-
-/// Names the damaged records on stderr.
-pub(super) fn print_damaged(read: &Extent) {
-    read.damaged_places.iter().for_each(|place| print_error(format_args!("damaged audit record: {place}")));
-    let unnamed = read.damaged - read.damaged_places.len() as u64;
-    if unnamed > 0 {
-        print_error(format_args!("damaged audit records: {unnamed} more"));
     }
 }
 

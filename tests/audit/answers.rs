@@ -134,11 +134,11 @@ impl Received {
     }
 }
 
-fn own_uid() -> u32 {
+pub(crate) fn own_uid() -> u32 {
     fs::metadata("/proc/self").unwrap().uid()
 }
 
-fn own_caller() -> String {
+pub(crate) fn own_caller() -> String {
     format!("uid:{},gid:{}", own_uid(), fs::metadata("/proc/self").unwrap().gid())
 }
 

@@ -13,3 +13,4 @@ mod tokens;
 mod answers;
 mod inputs;
 mod records;
+mod who;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::found::{Found, count, time};
+use super::found::{Found, count, put_role_policy, time};
 use crate::audit::live::LONGEST_VALIDITY;
 use crate::audit::revocation::{Minted, MintedCredentials, POLICY_NAME, by_minter, policy};
 use crate::quoted::Visible;
@@ -77,8 +77,7 @@ fn part(one: &MintedCredentials, before: &str) -> String {
 }
 
 fn attach(role: &str, before: &str) -> String {
-    let policy = policy(before);
-    format!("aws iam put-role-policy --role-name {role} --policy-name {POLICY_NAME} --policy-document '{policy}'")
+    put_role_policy(role, POLICY_NAME, &policy(before))
 }
 
 fn removals(minters: &[MintedCredentials]) -> String {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use serde_json::Value;
+
 use crate::audit::live::{Holding, Releases};
 use crate::audit::reader::Extent;
 
@@ -41,11 +43,16 @@ fn of_callers(ids: usize, callers: usize) -> String {
 }
 
 /// Returns a number and its noun.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(in crate::cli::audit) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Returns a time in whole seconds.
-pub(super) fn time(time: SystemTime) -> String {
+pub(in crate::cli::audit) fn time(time: SystemTime) -> String {
     crate::time_text::rfc3339_seconds(time).unwrap_or_default()
+}
+
+/// Returns the command that attaches a policy to a role. The name of the role needs no quotes in a shell.
+pub(in crate::cli::audit) fn put_role_policy(role: &str, name: &str, policy: &Value) -> String {
+    format!("aws iam put-role-policy --role-name {role} --policy-name {name} --policy-document '{policy}'")
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use crate::audit::live::LONGEST_VALIDITY;
 use crate::audit::reader::Extent;
 use crate::audit::{Output, Settings};
+use crate::terminal::print_error;
 
 const STREAM: &str =
     "audit.output is a stream; pass what was kept of it: journalctl -u ecr-broker -o cat | ecr-broker audit live -";
@@ -16,16 +17,27 @@ const STREAM: &str =
 /// Returns the configured log and those of its rotated files that can have credentials valid at `at`.
 pub(super) fn configured(settings: Option<&Settings>, at: SystemTime) -> anyhow::Result<Vec<PathBuf>> {
     match settings.map(|settings| &settings.output) {
-        Some(Output::File(log)) => rotated(log, at).with_context(|| format!("cannot read {}", log.display())),
+        Some(Output::File(log)) => {
+            let since = at.checked_sub(LONGEST_VALIDITY * 2);
+            rotated(log, since).with_context(|| format!("cannot read {}", log.display()))
+        }
         Some(Output::Stderr | Output::Stdout) => bail!(STREAM),
         None => bail!("audit.output is not set; name the files of the audit log, or - for stdin"),
     }
 }
 
-/// Returns the files whose names begin with the log's. A file that ended long before `at` is passed over.
-fn rotated(log: &Path, at: SystemTime) -> anyhow::Result<Vec<PathBuf>> {
+/// Returns the configured log and all its rotated files: an expired password may be found, too.
+pub(super) fn all_configured(settings: Option<&Settings>) -> anyhow::Result<Vec<PathBuf>> {
+    match settings.map(|settings| &settings.output) {
+        Some(Output::File(log)) => rotated(log, None).with_context(|| format!("cannot read {}", log.display())),
+        Some(Output::Stderr | Output::Stdout) => bail!("audit.output is a stream; name files with what was kept of it"),
+        None => bail!("audit.output is not set; name the files of the audit log"),
+    }
+}
+
+/// Returns the files whose names begin with the log's. A file that ended before `since` is passed over.
+fn rotated(log: &Path, since: Option<SystemTime>) -> anyhow::Result<Vec<PathBuf>> {
     let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else { bail!("the path names no file") };
-    let since = at.checked_sub(LONGEST_VALIDITY * 2);
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -53,6 +65,15 @@ pub(in crate::cli) fn without_records(read: &Extent, logs: &[PathBuf]) -> String
     }
 }
 
+/// Names the damaged records on stderr.
+pub(in crate::cli) fn print_damaged(read: &Extent) {
+    read.damaged_places.iter().for_each(|place| print_error(format_args!("damaged audit record: {place}")));
+    let unnamed = read.damaged - read.damaged_places.len() as u64;
+    if unnamed > 0 {
+        print_error(format_args!("damaged audit records: {unnamed} more"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -71,7 +92,9 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365);
         let old = fs::File::options().write(true).open(path("audit.jsonl.9")).unwrap();
         old.set_modified(now - Duration::from_hours(25)).unwrap();
-        assert_eq!(rotated(&path("audit.jsonl"), now).unwrap(), names.map(path));
-        assert_eq!(rotated(&path("audit.jsonl"), now - Duration::from_hours(2)).unwrap().len(), 4);
+        let settings = Settings { output: Output::File(path("audit.jsonl")), reserve: 0 };
+        assert_eq!(configured(Some(&settings), now).unwrap(), names.map(path));
+        assert_eq!(configured(Some(&settings), now - Duration::from_hours(2)).unwrap().len(), 4);
+        assert_eq!(all_configured(Some(&settings)).unwrap().len(), 4);
     }
 }
