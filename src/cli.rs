@@ -176,10 +176,10 @@ enum Command {
     /// Check or print the broker's configuration
     #[cfg(feature = "server")]
     Config(config::Args),
-    /// Lint, explain, test and suggest grants
+    /// Lint, explain, test, suggest and tighten grants
     #[cfg(feature = "server")]
     Policy(policy::Args),
-    /// Find valid credentials in the audit log, and end them
+    /// Find valid or leaked credentials in the audit log
     #[cfg(feature = "server")]
     Audit(audit::Args),
     /// Print or check keys of a shared cache

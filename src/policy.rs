@@ -12,6 +12,7 @@ mod listing;
 mod near;
 mod pattern;
 pub mod suggest;
+pub mod tighten;
 
 pub use self::decide::Decision;
 pub use self::grant::{Effect, Grant, Policy};

@@ -23,7 +23,7 @@ pub struct RequestedAccess {
 
 /// The registries that one caller requested by one profile.
 #[derive(Debug, Default)]
-struct RequestedRegistries {
+pub(super) struct RequestedRegistries {
     public: bool,
     regions: BTreeMap<AccountId, BTreeSet<Region>>,
 }
@@ -77,7 +77,7 @@ fn by_caller(
 
 impl RequestedRegistries {
     /// Adds a registry; returns false if its account is unknown, so that it could be any.
-    fn add(&mut self, registry: &Registry) -> bool {
+    pub(super) fn add(&mut self, registry: &Registry) -> bool {
         match registry {
             Registry::Public { .. } => self.public = true,
             Registry::Private(private) => {
@@ -89,7 +89,7 @@ impl RequestedRegistries {
     }
 
     /// Returns the patterns. Accounts with the same regions share one, so that no account gets another's region.
-    fn patterns(&self) -> Vec<RegistryPattern> {
+    pub(super) fn patterns(&self) -> Vec<RegistryPattern> {
         let mut accounts: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (account, regions) in &self.regions {
             accounts.entry(regions).or_default().push(*account);

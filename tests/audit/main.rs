@@ -13,4 +13,5 @@ mod tokens;
 mod answers;
 mod inputs;
 mod records;
+mod tighten;
 mod who;
