@@ -302,7 +302,9 @@ mod tests {
 
     fn calls(used: &[(&str, &str)]) -> Usage {
         let mut usage = Usage::default();
-        used.iter().for_each(|(action, name)| usage.add_call(&session(), action, name, 0));
+        for (action, name) in used {
+            usage.add_call(&session(), action, name, 0);
+        }
         usage
     }
 
