@@ -56,12 +56,12 @@ impl Shared {
     async fn replace(&self, key: &CredentialKey, entry: &Arc<Entry>, credential: Credential) -> Outcome {
         let remaining = credential.remaining(self.now());
         let lasts_longer = remaining > entry.credential.remaining(self.now());
-        if remaining < self.settings.safety_margin || !lasts_longer || entry.rejected == Some(credential.id()) {
+        if remaining < self.settings.safety_margin || !lasts_longer || entry.rejected() == Some(credential.id()) {
             return Outcome::Ignored;
         }
         let (id, expires) = (credential.id(), credential.expires());
         let new = Entry::new(credential, self.settings.refresh_after, entry.uses.carried());
-        if !self.store.swap(key, entry, new.after_rejection(entry.rejected)).await {
+        if !self.store.swap(key, entry, new.after_rejection(entry.rejected())).await {
             return Outcome::Ignored;
         }
         info!(

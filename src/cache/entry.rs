@@ -26,8 +26,8 @@ const PUSH_WAIT_SHARE: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) credential: Arc<Credential>,
-    /// The credential that a registry rejected, and that a push must not bring back.
-    pub(super) rejected: Option<CredentialId>,
+    /// Boxed, because few entries have one.
+    rejected: Option<Box<CredentialId>>,
     refresh_at: Moment,
     is_refreshing: AtomicBool,
     is_stale: AtomicBool,
@@ -90,7 +90,12 @@ impl Entry {
 
     /// Sets the credential that a registry rejected.
     pub(super) fn after_rejection(self, rejected: Option<CredentialId>) -> Self {
-        Self { rejected, ..self }
+        Self { rejected: rejected.map(Box::new), ..self }
+    }
+
+    /// Returns the credential that a registry rejected, and that a push must not bring back.
+    pub(super) fn rejected(&self) -> Option<CredentialId> {
+        self.rejected.as_deref().copied()
     }
 
     /// Returns the entry with a refresh not before `delay` from now, and marked as STALE or not.
@@ -98,7 +103,7 @@ impl Entry {
         let delay = delay.min(self.credential.remaining(now) / 4).max(self.due_in(now));
         Self {
             credential: Arc::clone(&self.credential),
-            rejected: self.rejected,
+            rejected: self.rejected.clone(),
             refresh_at: now.after(delay),
             is_refreshing: AtomicBool::new(false),
             is_stale: AtomicBool::new(is_stale),

@@ -234,7 +234,7 @@ impl Fetcher {
 /// Returns the credential that a registry rejected: the replaced one, or one before it.
 fn rejected(request: &FlightRequest, replaced: Option<&Entry>) -> Option<CredentialId> {
     let replaced = replaced?;
-    request.lookup.rejected.filter(|rejected| *rejected == replaced.credential.id()).or(replaced.rejected)
+    request.lookup.rejected.filter(|rejected| *rejected == replaced.credential.id()).or_else(|| replaced.rejected())
 }
 
 /// Returns whether a cached credential must not outlive the error.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::cache::entry::Entry;
 
@@ -10,9 +9,9 @@ use crate::cache::entry::Entry;
 /// clock may last longer.
 const SEARCHED: usize = 64;
 
-/// Entries by their end on the monotonic clock. The address tells those with the same end apart.
+/// Entries by their end on the monotonic clock, in nanoseconds. The address tells those with the same end apart.
 #[derive(Debug, Default)]
-pub(super) struct ByEnd(BTreeMap<(Duration, usize), Arc<Entry>>);
+pub(super) struct ByEnd(BTreeMap<(u64, usize), Arc<Entry>>);
 
 impl ByEnd {
     pub(super) fn insert(&mut self, entry: &Arc<Entry>) {
@@ -29,6 +28,7 @@ impl ByEnd {
     }
 }
 
-fn place(entry: &Arc<Entry>) -> (Duration, usize) {
-    (entry.credential.end().steady, Arc::as_ptr(entry).addr())
+fn place(entry: &Arc<Entry>) -> (u64, usize) {
+    let end = u64::try_from(entry.credential.end().steady.as_nanos()).unwrap_or(u64::MAX);
+    (end, Arc::as_ptr(entry).addr())
 }
