@@ -8,6 +8,8 @@ use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::environment;
 use crate::terminal::{print_error, print_line};
 
+#[cfg(feature = "client")]
+mod adopt;
 #[cfg(feature = "server")]
 mod audit;
 #[cfg(feature = "server")]
@@ -149,6 +151,9 @@ enum Command {
     /// Reads one request from stdin in the tool's own protocol and prints the answer.
     #[cfg(feature = "client")]
     Helper(helper::Args),
+    /// Report on the switch-over from another helper
+    #[cfg(feature = "client")]
+    Adopt(adopt::Args),
     /// Diagnose a failing pull and suggest a fix
     ///
     /// Checks each step from this machine's settings to the registry. Prints a line for each step, and fixes for problems. The
@@ -261,6 +266,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Configure(args) => configure::run(args),
         #[cfg(feature = "client")]
         Command::Helper(args) => Ok(helper::run(args)),
+        #[cfg(feature = "client")]
+        Command::Adopt(args) => adopt::run(&args),
         #[cfg(feature = "client")]
         Command::Doctor(args) => doctor::run(args),
         #[cfg(feature = "client")]

@@ -14,6 +14,7 @@ use crate::pb::{GetCallerIdentityRequest, GetRegistryCredentialsRequest, ListReg
 use crate::protocol::MAX_PAGE_SIZE;
 
 mod address;
+pub mod adoption;
 mod answer;
 mod authorization;
 mod backoff;

@@ -18,6 +18,8 @@ pub const PREFIX: &str = "ECR_BROKER_";
 pub const CONFIG_FILE: &str = "ECR_BROKER_CONFIG";
 /// Set for a credential helper that another one runs. It stops helpers that run each other in a loop.
 pub const NESTED_HELPER: &str = "ECR_BROKER_HELPER";
+/// Set for the process that completes an observation of a helper, in shadow and canary mode.
+pub const OBSERVATION: &str = "ECR_BROKER_OBSERVATION";
 /// The delegate of the docker helper, as `next` in `client.toml`.
 pub const DELEGATE: &str = "ECR_BROKER_NEXT";
 /// The problem of a variable that is not text.
@@ -34,7 +36,7 @@ pub fn client_variable(setting: &str) -> String {
 /// Returns whether a variable with our prefix is not a setting of the broker: a client, a helper or a command reads it.
 #[must_use]
 pub fn is_other_programs(variable: &str) -> bool {
-    [CONFIG_FILE, NESTED_HELPER, DELEGATE].contains(&variable)
+    [CONFIG_FILE, NESTED_HELPER, OBSERVATION, DELEGATE].contains(&variable)
         || CLIENT_SETTINGS.iter().any(|setting| client_variable(setting) == variable)
 }
 

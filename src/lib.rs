@@ -59,6 +59,7 @@
 //! | process | [`exit_code`] | exit codes, the same for every command |
 //! | process | [`terminal`] | lines on stdout and stderr |
 //! | process | [`app`] | composition root and process lifecycle |
+//! | process | [`adoption`] | switch-over from other helpers: canary hosts and the report |
 //! | process | [`helper`] | docker, kubelet and Bazel credential helper protocols |
 //! | process | [`doctor`] | diagnosis of failing pulls, with fixes |
 //! | process | [`cli`] | command line |
@@ -68,6 +69,8 @@
 
 #[cfg(feature = "client")]
 pub mod address;
+#[cfg(feature = "client")]
+pub mod adoption;
 #[cfg(feature = "server")]
 pub mod api;
 #[cfg(feature = "server")]

@@ -8,7 +8,7 @@ use clap::builder::StyledStr;
 /// Headings and commands, in the order of the help. A build without a feature lacks some of the commands.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Server commands", &["serve", "status", "probe", "audit"]),
-    ("Client commands", &["get", "list", "exec", "login", "sync", "watch", "whoami", "doctor"]),
+    ("Client commands", &["get", "list", "exec", "login", "sync", "watch", "whoami", "adopt", "doctor"]),
     ("Configuration commands", &["config", "policy", "configure"]),
     ("Tools", &["helper", "simulate-aws", "keygen", "completions", "man"]),
 ];

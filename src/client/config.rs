@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use tracing::debug;
 
 use super::address::{Address, AddressError, Addresses};
+use super::adoption::{Adoption, CanaryPercent, FallbackCause, FallbackCommands, FallbackTimeout, Mode};
 use super::settings::Settings;
 use crate::address::{DEFAULT_TCP, default_sockets};
 use crate::bounded_file;
@@ -18,7 +19,7 @@ use crate::environment::{self, CLIENT_SETTINGS};
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time limit; an addition to the clock must not overflow.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
-/// Longest `client.toml`: it has nine keys.
+/// Longest `client.toml`: it has fourteen keys.
 const MAX_FILE: u64 = 64 << 10;
 /// `client.toml` of the system; the user's file takes precedence.
 const SYSTEM_FILE: &str = "/etc/ecr-broker/client.toml";
@@ -48,6 +49,16 @@ pub struct PartialConfig {
     /// The key in the file is `next`.
     #[serde(rename = "next")]
     pub delegate: Option<String>,
+    /// Fallback programs of the helpers.
+    pub fallback: Option<FallbackCommands>,
+    /// Failures after which the fallback answers.
+    pub fallback_on: Option<Vec<FallbackCause>>,
+    /// Time limit of the fallback.
+    pub fallback_timeout: Option<FallbackTimeout>,
+    /// Who answers for ECR registries.
+    pub mode: Option<Mode>,
+    /// Share of the hosts that ask the broker in canary mode.
+    pub canary_percent: Option<CanaryPercent>,
 }
 
 /// Directories of the user's files and sockets.
@@ -131,6 +142,13 @@ impl Paths {
         Ok(None)
     }
 
+    /// Returns the settings of the switch-over. A mistake elsewhere in a file does not concern them: the fallback must answer then.
+    #[must_use]
+    pub fn adoption(&self) -> Adoption {
+        let tables = self.candidates().filter_map(|file| read::<toml::Table>(&file).ok().flatten());
+        tables.fold(Adoption::default(), |all, table| all.or(Adoption::of(&table)))
+    }
+
     /// Returns the time limit of the files, even if they have a mistake elsewhere.
     #[must_use]
     pub fn time_limit(&self) -> Option<Duration> {
@@ -212,6 +230,11 @@ impl PartialConfig {
             tls_key: identity.1,
             timeout: self.timeout.or(other.timeout),
             delegate: self.delegate.or(other.delegate),
+            fallback: self.fallback.or(other.fallback),
+            fallback_on: self.fallback_on.or(other.fallback_on),
+            fallback_timeout: self.fallback_timeout.or(other.fallback_timeout),
+            mode: self.mode.or(other.mode),
+            canary_percent: self.canary_percent.or(other.canary_percent),
         }
     }
 
@@ -338,6 +361,12 @@ mod tests {
             ("timeout = \"soon\"", "timeout"),
             ("address = ", "client.toml"),
             ("token = \"eyJsecret\"", "unknown field"),
+            ("fallback = 1", "fallback is not a command"),
+            ("fallback = \"\"", "fallback is empty"),
+            ("fallback_on = [\"denied\"]", "unknown variant `denied`"),
+            ("fallback_timeout = \"soon\"", "fallback_timeout is not a duration"),
+            ("mode = \"half\"", "unknown variant `half`"),
+            ("canary_percent = 101", "use 0 to 100"),
         ] {
             write(directory.path(), text);
             let error = paths(directory.path()).files().unwrap_err().to_string();
@@ -361,7 +390,7 @@ mod tests {
             let value = if setting == "timeout" { "9s" } else { "unix:/x" };
             assert_eq!(all.set(setting, value.into()), Ok(()), "{setting}");
         }
-        let PartialConfig { address, token_file, profile, tls_ca, tls_cert, tls_key, timeout, delegate } = all;
+        let PartialConfig { address, token_file, profile, tls_ca, tls_cert, tls_key, timeout, delegate, .. } = all;
         assert!(address.is_some() && token_file.is_some() && profile.is_some() && timeout.is_some());
         assert!(tls_ca.is_some() && tls_cert.is_some() && tls_key.is_some() && delegate.is_none());
         assert!(PartialConfig::default().set("next", "x".into()).is_err());

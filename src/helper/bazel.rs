@@ -11,6 +11,7 @@ use super::resolve::{RegistryOwner, Request, Resolution, resolve};
 use super::setup::Setup;
 use super::stdin;
 use crate::client::RegistryCredentials;
+use crate::client::adoption::Protocol;
 use crate::json_file::error_position;
 
 /// Help under the program's name as Bazel's helper.
@@ -53,7 +54,13 @@ fn answer(setup: &Setup, action: &str, stdin: &str) -> Output {
         // A password must not travel in plaintext.
         return no_headers();
     }
-    let request = Request { server: &uri, fallback_arguments: &["get"], stdin, fallback_for_aliases: false };
+    let request = Request {
+        protocol: Protocol::Bazel,
+        server: &uri,
+        fallback_arguments: &["get"],
+        stdin,
+        fallback_for_aliases: false,
+    };
     let output = match resolve(setup, owner, &request) {
         Resolution::Credentials(credentials) => headers(&credentials),
         Resolution::Fallback(output) => output,

@@ -9,12 +9,16 @@ use serde_json::{Map, Value};
 
 use super::auth_entry::{AuthEntry, NOT_FOUND};
 use super::output::{Output, one_line};
-use super::resolve::{RegistryOwner, Request, Resolution, resolve};
+use super::resolve::{RegistryOwner, Request, Resolution, fall_back, resolve};
+use super::rollout::Stage;
 use super::setup::Setup;
 use super::stdin;
+use crate::client::adoption::Protocol;
 use crate::client::{Client, Failure, RegistryCredentials, block_on};
 use crate::registry::Registry;
 
+/// Stdin of `list`, as docker writes it.
+const UNUSED: &str = "unused";
 const NO_SERVER: &str = "no credentials server URL\n";
 const NO_USERNAME: &str = "no credentials username\n";
 const USAGE: &str = "usage: docker-credential-ecr-broker get|store|erase|list|version";
@@ -70,7 +74,13 @@ fn get(setup: &Setup, stdin: &str) -> Output {
     if server.is_empty() {
         return Output::failed(NO_SERVER);
     }
-    let request = Request { server, fallback_arguments: &["get"], stdin, fallback_for_aliases: false };
+    let request = Request {
+        protocol: Protocol::Docker,
+        server,
+        fallback_arguments: &["get"],
+        stdin,
+        fallback_for_aliases: false,
+    };
     match resolve(setup, RegistryOwner::of(server), &request) {
         Resolution::Credentials(credentials) => entry(server, *credentials),
         Resolution::Fallback(output) => output,
@@ -144,13 +154,12 @@ fn erase(setup: &Setup, server: &str) -> Output {
     }
 }
 
-/// Lists the broker's cached registries and the delegate's entries. Never fails: docker requests the list before other actions.
+/// Lists the ECR registries and the delegate's entries. Never fails: docker requests the list before other actions.
 fn list(setup: &Setup) -> Output {
-    let (cached, mut problems) = match cached_registries(setup) {
-        Ok(cached) => (cached, Vec::new()),
-        Err(failure) => (Vec::new(), vec![failure.to_string()]),
+    let (mut all, mut problems) = match ecr_registries(setup) {
+        Ok(registries) => (registries, Vec::new()),
+        Err(problem) => (Map::new(), vec![problem]),
     };
-    let mut all: Map<_, _> = cached.into_iter().map(|host| (format!("https://{host}"), Value::from("AWS"))).collect();
     match setup.delegate.as_ref().map(|delegate| delegate.list(setup.time_limit)) {
         Some(Ok(listing)) => {
             // `get` does not use the delegate for ECR registries.
@@ -165,6 +174,25 @@ fn list(setup: &Setup) -> Output {
         None => {}
     }
     Output::ok(format!("{}\n", Value::Object(all))).with_note(one_line(&problems.join("; ")))
+}
+
+/// Returns the registries that the broker has cached, or those that the fallback lists if it answers.
+fn ecr_registries(setup: &Setup) -> Result<Map<String, Value>, String> {
+    const ACTION: &[&str] = &["list"];
+    let listed = |output: Output| {
+        let all: Map<String, Value> = serde_json::from_str(&output.stdout).unwrap_or_default();
+        all.into_iter().filter(|(server, _)| is_ecr(server)).collect()
+    };
+    if let Stage::Shadow(fallback) = Stage::of(setup, Protocol::Docker) {
+        return fallback.run(ACTION, UNUSED).map(listed).map_err(|problem| problem.text);
+    }
+    let failure = match cached_registries(setup) {
+        Ok(cached) => return Ok(cached.into_iter().map(|host| (format!("https://{host}"), "AWS".into())).collect()),
+        Err(failure) => failure,
+    };
+    let (protocol, server, fallback_for_aliases) = (Protocol::Docker, "", false);
+    let request = Request { protocol, server, fallback_arguments: ACTION, stdin: UNUSED, fallback_for_aliases };
+    fall_back(setup, &failure, &request).map(listed)
 }
 
 fn cached_registries(setup: &Setup) -> Result<Vec<String>, Failure> {

@@ -1,47 +1,46 @@
-//! Fallback program of the same protocol, which runs when no broker answers. It is needed to pull the broker's own image.
+//! Fallback program of the same protocol, such as Amazon's helper. It is needed to pull the broker's own image, too.
 
 use std::time::Duration;
 
-use tonic::Code;
-
 use super::output::{Output, failure_message};
-use super::subprocess::run;
-use crate::client::Failure;
+use super::subprocess::{TimeLimit, run};
 
-/// Program and arguments, separated by spaces.
+/// The setting that names the time limit.
+const LIMIT_SETTING: &str = "fallback_timeout";
+
+/// A command, and the time that it has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fallback<'a> {
+    /// Program and arguments, separated by spaces.
+    pub(super) command: &'a str,
+    pub(super) limit: Duration,
+}
+
+/// Why a fallback has no answer.
 #[derive(Debug)]
-pub(super) struct Fallback(pub(super) String);
+pub(super) struct FallbackProblem {
+    pub(super) text: String,
+    /// Whether the program ran to its end and failed; otherwise it is missing, hangs, or runs already.
+    pub(super) has_failed: bool,
+}
 
-impl Fallback {
-    /// Returns whether the fallback may run after a failure. It must not run after an answer of the broker: on "retry later", every
-    /// node would call AWS itself.
-    pub(super) fn applies_to(failure: &Failure) -> bool {
-        match failure.reason.as_deref() {
-            // UNKNOWN is a failure on this side of the connection: wrong settings, or a missing CA or token file.
-            None => matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded | Code::Unknown),
-            Some(reason) => reason == "SHUTTING_DOWN",
-        }
-    }
-
-    /// Runs the program. The error names the failure that led here and why the fallback failed too.
-    pub(super) fn run(
-        &self,
-        arguments: &[&str],
-        request: &str,
-        failure: &Failure,
-        limit: Duration,
-    ) -> Result<Output, String> {
-        let Self(command) = self;
-        let mut words = command.split_whitespace();
+impl Fallback<'_> {
+    /// Runs the program with these last arguments.
+    pub(super) fn run(&self, arguments: &[&str], request: &str) -> Result<Output, FallbackProblem> {
+        let mut words = self.command.split_whitespace();
         let program = words.next().unwrap_or_default();
         let arguments: Vec<_> = words.chain(arguments.iter().copied()).collect();
+        let limit = TimeLimit { duration: self.limit, setting: LIMIT_SETTING };
         match run(program, &arguments, request, limit) {
-            Ok(output) if output.success => Ok(output.with_note(failure.to_string())),
+            Ok(output) if output.success => Ok(output),
             Ok(output) => {
                 let message = failure_message(&output.stdout).map(|message| format!(": {message}"));
-                Err(format!("{failure}; the fallback {program} failed too{}", message.unwrap_or_default()))
+                let text = format!("the fallback {program} failed{}", message.unwrap_or_default());
+                Err(FallbackProblem { text, has_failed: true })
             }
-            Err(error) => Err(format!("{failure}; the fallback {program} failed: {error}")),
+            Err(error) => {
+                Err(FallbackProblem { text: format!("the fallback {program} failed: {error}"), has_failed: false })
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use super::resolve::{RegistryOwner, Request, Resolution, resolve};
 use super::setup::Setup;
 use super::stdin;
 use crate::client::RegistryCredentials;
+use crate::client::adoption::Protocol;
 use crate::json_file::error_position;
 
 const NOT_SERVED: &str = "neither an ECR registry nor an alias of the broker; narrow this provider's matchImages";
@@ -56,7 +57,13 @@ fn answer(setup: Setup, stdin: &str) -> Output {
     let token = request.service_account_token;
     let setup = if token.is_empty() { setup } else { setup.with_token(token) };
     let owner = RegistryOwner::of(&request.image);
-    let request = Request { server: &request.image, fallback_arguments: &[], stdin, fallback_for_aliases: true };
+    let request = Request {
+        protocol: Protocol::Kubelet,
+        server: &request.image,
+        fallback_arguments: &[],
+        stdin,
+        fallback_for_aliases: true,
+    };
     let output = match resolve(&setup, owner, &request) {
         Resolution::Credentials(credentials) => auth(&credentials),
         Resolution::Fallback(output) => output,

@@ -1,9 +1,15 @@
 //! Decides what the broker has for a registry; a protocol translates the [`Resolution`] into its own wire format.
 
-use super::fallback::Fallback;
+use super::fallback::{Fallback, FallbackProblem};
+use super::fetch::fetch;
+use super::observer::{self, measured, timed};
 use super::output::Output;
+use super::rollout::Stage;
 use super::setup::Setup;
-use crate::client::{Client, Failure, Query, RegistryCredentials, block_on};
+use super::subprocess::is_nested;
+use crate::adoption::{Answer, NOT_RUN, Observation};
+use crate::client::adoption::{Mode, Protocol};
+use crate::client::{Failure, RegistryCredentials};
 use crate::registry::{DOCKER_HUB, Registry, RegistryError, resembles_ecr};
 
 /// Owner of a registry, judging by its name alone.
@@ -20,6 +26,7 @@ pub(super) enum RegistryOwner {
 
 /// The parts of a protocol's request that the decision needs.
 pub(super) struct Request<'a> {
+    pub(super) protocol: Protocol,
     /// Registry host, URL or image reference.
     pub(super) server: &'a str,
     /// Last arguments of the fallback program.
@@ -78,20 +85,80 @@ fn may_be_alias(host: &str) -> bool {
 /// Asks the broker for credentials. A host outside ECR never fails because of the broker or the settings: the broker may not serve that
 /// host at all.
 pub(super) fn resolve(setup: &Setup, owner: RegistryOwner, request: &Request<'_>) -> Resolution {
-    match owner {
-        RegistryOwner::Ecr(registry) => resolve_ecr(setup, &registry, request),
-        RegistryOwner::MaybeAlias(host) => resolve_alias(setup, &host, request),
-        RegistryOwner::Other => Resolution::NotServed,
-        RegistryOwner::Malformed(problem) => Resolution::Failed(problem),
+    match (owner, Stage::of(setup, request.protocol)) {
+        (RegistryOwner::Ecr(registry), _) if setup.observation.is_some() => complete(setup, &registry, request),
+        (RegistryOwner::Ecr(registry), Stage::Full(_)) => resolve_ecr(setup, &registry, request),
+        (RegistryOwner::Ecr(registry), Stage::Canary(_)) => as_canary(setup, &registry, request),
+        (RegistryOwner::Ecr(registry), Stage::Shadow(fallback)) => in_shadow(setup, fallback, &registry, request),
+        (RegistryOwner::MaybeAlias(_), Stage::Shadow(fallback)) => alias_in_shadow(fallback, request),
+        (RegistryOwner::MaybeAlias(host), _) => resolve_alias(setup, &host, request),
+        (RegistryOwner::Other, _) => Resolution::NotServed,
+        (RegistryOwner::Malformed(problem), _) => Resolution::Failed(problem),
     }
 }
 
 fn resolve_ecr(setup: &Setup, registry: &Registry, request: &Request<'_>) -> Resolution {
-    let failure = match fetch(setup, request.server) {
-        Ok(credentials) => return Resolution::Credentials(Box::new(credentials)),
-        Err(failure) => failure,
+    match fetch(setup, request.server) {
+        Ok(credentials) => Resolution::Credentials(Box::new(credentials)),
+        Err(failure) => after(registry, fall_back(setup, &failure, request)),
+    }
+}
+
+/// Asks the broker, and leaves every failure to the fallback: until all hosts ask the broker, a missing grant must not fail a pull.
+fn as_canary(setup: &Setup, registry: &Registry, request: &Request<'_>) -> Resolution {
+    let (answer, result) = timed(|| fetch(setup, request.server));
+    let mut observation = Observation { mode: Mode::Canary, broker: Some(answer), fallback: None };
+    let resolution = match result {
+        Ok(credentials) => Resolution::Credentials(Box::new(credentials)),
+        Err(failure) => {
+            let (outcome, ms) = measured(|| fall_back(setup, &failure, request));
+            let reason = outcome.is_err().then(|| "FAILED".to_owned());
+            observation.fallback = Some(Answer { ms, reason });
+            after(registry, outcome)
+        }
     };
-    match (fall_back(setup, &failure, request), registry) {
+    observer::start(&observation, request.stdin);
+    resolution
+}
+
+/// Runs the fallback, and has the broker asked by another process. Only a fallback that cannot run leaves the answer to the broker.
+fn in_shadow(setup: &Setup, fallback: Fallback<'_>, registry: &Registry, request: &Request<'_>) -> Resolution {
+    let (result, ms) = measured(|| fallback.run(request.fallback_arguments, request.stdin));
+    let reason = result.as_ref().err().map(|problem| if problem.has_failed { "FAILED" } else { NOT_RUN }.to_owned());
+    let observation = Observation { mode: Mode::Shadow, broker: None, fallback: Some(Answer { ms, reason }) };
+    match result {
+        Err(FallbackProblem { text, has_failed: false }) if !is_nested() => match fetch(setup, request.server) {
+            Ok(credentials) => Resolution::Credentials(Box::new(credentials)),
+            Err(failure) => after(registry, Err(format!("{text}; {failure}"))),
+        },
+        result => {
+            observer::start(&observation, request.stdin);
+            after(registry, result.map_err(|problem| problem.text))
+        }
+    }
+}
+
+/// Leaves a host that may be an alias to the fallback: only the broker knows its aliases, and must not answer yet.
+fn alias_in_shadow(fallback: Fallback<'_>, request: &Request<'_>) -> Resolution {
+    if !request.fallback_for_aliases {
+        return Resolution::NotServed;
+    }
+    let output = fallback.run(request.fallback_arguments, request.stdin);
+    output.map_or_else(|problem| Resolution::AliasUnknown(problem.text), Resolution::Fallback)
+}
+
+/// Completes the observation of another process. The resolution goes nowhere.
+fn complete(setup: &Setup, registry: &Registry, request: &Request<'_>) -> Resolution {
+    if let Some(observation) = &setup.observation {
+        let host = registry.host().unwrap_or_default();
+        observer::complete(setup, observation, request.protocol, (request.server, host));
+    }
+    Resolution::Failed(String::new())
+}
+
+/// Returns the fallback's output, or the failure of an ECR registry.
+fn after(registry: &Registry, outcome: Result<Output, String>) -> Resolution {
+    match (outcome, registry) {
         (Ok(output), _) => Resolution::Fallback(output),
         (Err(problem), Registry::Private(_)) => Resolution::Failed(problem),
         (Err(problem), Registry::Public { .. }) => Resolution::PublicFailed(problem),
@@ -127,22 +194,15 @@ fn look_up_alias(setup: &Setup, host: &str) -> AliasLookup {
     }
 }
 
-fn fetch(setup: &Setup, registry: &str) -> Result<RegistryCredentials, Failure> {
-    let broker = setup.broker()?;
-    let query = Query { registry: registry.to_owned(), profile: broker.profile.clone(), ..Query::default() };
-    let result = block_on(async {
-        let mut client = Client::connect(&broker.settings).await?;
-        client.credentials(&[query]).await?.pop().unwrap_or_else(|| Err(Failure::empty_response()))
-    });
-    result.unwrap_or_else(|error| Err(Failure::from_io(&error)))
-}
-
-/// Runs the fallback program if there is one and it applies; otherwise returns the failure.
-fn fall_back(setup: &Setup, failure: &Failure, request: &Request<'_>) -> Result<Output, String> {
-    match &setup.fallback {
-        Some(fallback) if Fallback::applies_to(failure) => {
-            fallback.run(request.fallback_arguments, request.stdin, failure, setup.time_limit)
-        }
-        _ => Err(failure.to_string()),
+/// Runs the fallback program if there is one and it may answer after the failure; otherwise returns the failure.
+pub(super) fn fall_back(setup: &Setup, failure: &Failure, request: &Request<'_>) -> Result<Output, String> {
+    let fallback = match Stage::of(setup, request.protocol) {
+        Stage::Full(fallback) => fallback.filter(|_| setup.adoption.allows_fallback(failure)),
+        Stage::Canary(fallback) | Stage::Shadow(fallback) => Some(fallback),
+    };
+    let Some(fallback) = fallback else { return Err(failure.to_string()) };
+    match fallback.run(request.fallback_arguments, request.stdin) {
+        Ok(output) => Ok(output.with_note(failure.to_string())),
+        Err(problem) => Err(format!("{failure}; {}", problem.text)),
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::delegate::Delegate;
 use super::fallback::Fallback;
 use super::output::Output;
+use crate::adoption::Observation;
+use crate::client::adoption::{Adoption, Protocol};
 use crate::client::{ConfigError, DEFAULT_TIMEOUT, Failure, PartialConfig, Paths, Settings};
 use crate::environment;
 
@@ -22,7 +24,12 @@ pub struct Setup {
     pub(super) delegate: Option<Delegate>,
     /// Time limit of another program: the one of the broker's answer, even if the settings have a mistake elsewhere.
     pub(super) time_limit: Duration,
-    pub(super) fallback: Option<Fallback>,
+    /// The fallback, when it answers, and the mode.
+    pub(super) adoption: Adoption,
+    /// What this process observes instead of an answer to a tool.
+    pub(super) observation: Option<Observation>,
+    /// Fallback command of a flag, which precedes that of the files.
+    fallback_exec: Option<String>,
 }
 
 /// The broker to ask, and the profile to request.
@@ -49,7 +56,9 @@ impl Setup {
         let by_variable = by_variable.map(|text| Delegate::named_by(environment::DELEGATE, &text.to_string_lossy()));
         let delegate = by_variable.or_else(|| delegate_of_files(&paths));
         let configured = broker.as_ref().ok().map(|broker| broker.settings.timeout).or_else(|| paths.time_limit());
-        Self { broker, delegate, time_limit: configured.unwrap_or(DEFAULT_TIMEOUT), fallback: None }
+        let (time_limit, adoption) = (configured.unwrap_or(DEFAULT_TIMEOUT), paths.adoption());
+        let observation = Observation::of_environment();
+        Self { broker, delegate, time_limit, adoption, observation, fallback_exec: None }
     }
 
     /// Notes a mistake that prevents asking the broker, if there is one.
@@ -65,10 +74,16 @@ impl Setup {
         Self { delegate, ..self }
     }
 
-    /// Sets the command of the same protocol to run when no broker answers.
+    /// Uses this fallback command, if there is one, instead of that of the files.
     #[must_use]
-    pub fn with_fallback(self, command: Option<String>) -> Self {
-        Self { fallback: command.map(Fallback), ..self }
+    pub fn with_fallback(self, fallback_exec: Option<String>) -> Self {
+        Self { fallback_exec, ..self }
+    }
+
+    /// Returns the fallback of a protocol.
+    pub(super) fn fallback(&self, protocol: Protocol) -> Option<Fallback<'_>> {
+        let command = self.fallback_exec.as_deref().or_else(|| self.adoption.command(protocol))?;
+        Some(Fallback { command, limit: self.adoption.fallback_timeout() })
     }
 
     /// Authenticates with this bearer token instead of the configured one.

@@ -16,12 +16,24 @@ use crate::environment::{self, NESTED_HELPER};
 /// Wait for more output after a program has exited, while a process that it left behind keeps stdout open.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// Time limit of a program, and the setting in `client.toml` that raises it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeLimit {
+    pub(super) duration: Duration,
+    pub(super) setting: &'static str,
+}
+
+/// Returns whether an ecr-broker helper runs this one.
+pub(super) fn is_nested() -> bool {
+    environment::variable(NESTED_HELPER).is_some()
+}
+
 /// Runs a program with `request` on its stdin. Its stderr is inherited. After `limit` it is killed.
 ///
 /// Without a terminal it runs in a process group, and the programs that it started are killed with it. With a terminal it stays in
 /// this program's group: only the foreground group can ask for a passphrase, and Ctrl-C reaches it.
-pub(super) fn run(program: &str, arguments: &[&str], request: &str, limit: Duration) -> std::io::Result<Output> {
-    if environment::variable(NESTED_HELPER).is_some() {
+pub(super) fn run(program: &str, arguments: &[&str], request: &str, limit: TimeLimit) -> std::io::Result<Output> {
+    if is_nested() {
         return Err(Error::other(
             "an ecr-broker helper runs it already, and it may be the same program; name another helper",
         ));
@@ -37,7 +49,7 @@ pub(super) fn run(program: &str, arguments: &[&str], request: &str, limit: Durat
     let (sender, output) = mpsc::channel();
     // Not joined after the limit: a program that left the group may keep stdout open.
     thread::spawn(move || sender.send(exchange(child, request)));
-    output.recv_timeout(limit).unwrap_or_else(|_| {
+    output.recv_timeout(limit.duration).unwrap_or_else(|_| {
         let _ = if has_terminal { kill_process(pid, Signal::KILL) } else { kill_process_group(pid, Signal::KILL) };
         Err(no_answer(limit))
     })
@@ -76,10 +88,8 @@ fn read_chunks(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     chunks
 }
 
-fn no_answer(limit: Duration) -> Error {
-    let limit = humantime::format_duration(limit);
-    Error::new(
-        ErrorKind::TimedOut,
-        format!("no answer within {limit}; run it by hand, or raise timeout in client.toml"),
-    )
+fn no_answer(TimeLimit { duration, setting }: TimeLimit) -> Error {
+    let limit = humantime::format_duration(duration);
+    let text = format!("no answer within {limit}; run it by hand, or raise {setting} in client.toml");
+    Error::new(ErrorKind::TimedOut, text)
 }

@@ -76,8 +76,8 @@ impl Folder {
         self.open_with(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
     }
 
-    /// Opens a file to lock it, and creates it with mode 0600 if it is missing.
-    pub(super) fn open_lock(&self, name: &OsStr) -> io::Result<File> {
+    /// Opens a file to append to it or to lock it, and creates it with mode 0600 if it is missing.
+    pub(super) fn open_append(&self, name: &OsStr) -> io::Result<File> {
         self.open_with(name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
     }
 

@@ -85,7 +85,10 @@ impl Target {
     }
 
     /// Opens the file for reading after its owner was checked; `None` if it is missing.
-    pub(super) fn open(&self) -> Result<Option<(File, Metadata)>, String> {
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be opened, or is a link, a special file or another user's.
+    pub fn open(&self) -> Result<Option<(File, Metadata)>, String> {
         let Some(folder) = &self.folder else { return Ok(None) };
         let file = match folder.open(self.name()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -111,9 +114,30 @@ impl Target {
                 self.file.display()
             ));
         }
-        let file = folder.open_lock(name).map_err(|error| write_problem(&self.file, &error))?;
+        let file = folder.open_append(name).map_err(|error| write_problem(&self.file, &error))?;
         let is_regular = file.metadata().is_ok_and(|found| found.is_file());
         if is_regular { Ok(file) } else { Err(not_regular(&self.file)) }
+    }
+
+    /// Opens the file for appending, and creates it with mode 0600 if it is missing.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be opened, or is a link, a special file or another user's.
+    pub fn open_append(&self) -> Result<File, String> {
+        self.require_regular()?;
+        let (folder, name) = self.place()?;
+        let file = folder.open_append(name).map_err(|error| write_problem(&self.file, &error))?;
+        let found = file.metadata().map_err(|error| problem(&self.file, &error))?;
+        self.check_owner(found.uid())?;
+        if found.is_file() { Ok(file) } else { Err(not_regular(&self.file)) }
+    }
+
+    /// Renames the file to another one of the same directory, which it replaces.
+    ///
+    /// # Errors
+    /// Returns an error if the file is missing, or cannot be renamed.
+    pub fn rename_to(&self, other: &Self) -> io::Result<()> {
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.rename(self.name(), other.name()))
     }
 
     /// Returns the inode of the file; `None` if it is missing.

@@ -52,7 +52,9 @@ fn hanging_script(place: &Place, name: &str) -> PathBuf {
 
 #[test]
 fn hanging_delegate_or_fallback_is_killed_with_its_children() {
-    let place = Place::new(&format!("address = \"{UNUSED_ADDRESS}\"\nnext = \"hang\"\ntimeout = \"3s\"\n"));
+    let place = Place::new(&format!(
+        "address = \"{UNUSED_ADDRESS}\"\nnext = \"hang\"\ntimeout = \"3s\"\nfallback_timeout = \"3s\"\n"
+    ));
     let pipe = hanging_script(&place, "docker-credential-hang");
     let program = place.path("docker-credential-hang");
     let fallback = ["helper", "docker", "get", "--fallback-exec", program.to_str().unwrap()];

@@ -6,6 +6,7 @@
 #[path = "../program/mod.rs"]
 mod program;
 
+mod adoption;
 mod auth_file;
 mod configure;
 mod delegate;

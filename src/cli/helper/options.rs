@@ -18,7 +18,8 @@ pub(super) struct Options {
     next: Option<String>,
     /// Command of the same protocol to run when no broker answers
     ///
-    /// The program and its arguments, separated by spaces. It does not run after an error from the broker, except while the broker shuts down.
+    /// The program and its arguments, separated by spaces. client.toml can set it with the key `fallback`, and the failures after
+    /// which it runs with `fallback_on`. It never runs after a denial.
     #[arg(long, value_name = "COMMAND")]
     fallback_exec: Option<String>,
     #[command(flatten)]

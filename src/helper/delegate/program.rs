@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::helper::auth_entry::NOT_FOUND;
 use crate::helper::output::{Output, failure_message};
-use crate::helper::subprocess;
+use crate::helper::subprocess::{self, TimeLimit};
 
 /// Returns the answer to `get`, or `None` if the program has no entry.
 pub(super) fn get(name: &str, server: &str, limit: Duration) -> Result<Option<String>, String> {
@@ -53,6 +53,6 @@ fn silent_failure(name: &str) -> String {
 
 fn run(name: &str, action: &str, request: &str, limit: Duration) -> Result<Output, String> {
     let program = format!("docker-credential-{name}");
-    subprocess::run(&program, &[action], request, limit)
+    subprocess::run(&program, &[action], request, TimeLimit { duration: limit, setting: "timeout" })
         .map_err(|error| format!("{program} (next in client.toml) failed: {error}"))
 }
