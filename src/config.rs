@@ -14,7 +14,7 @@ pub use self::sources::Sources;
 use self::reader::Reader;
 use self::sections::{aliases, aws, limits, parents, policy, profiles, server, shared_cache};
 use self::settings::{Audit, Cache};
-use crate::audit;
+use crate::audit::{self, OnFailure};
 use crate::cache;
 use crate::source::broker::profiles_of;
 
@@ -79,7 +79,7 @@ impl Config {
         let server = server::read(reader);
         let max_exposed_keys = if per_key { server.ops_max_keys } else { 0 };
         let (policy, grant_files) = policy::read(reader, &known);
-        let Audit { output, reserve } = Audit::read(reader);
+        let audit = audit_settings(reader);
         let (limits, denials_recorded_per_second) = limits::read(reader);
         Self {
             server,
@@ -94,12 +94,19 @@ impl Config {
             grant_files,
             limits,
             denials_recorded_per_second,
-            audit: output.map(|output| audit::Settings { output, reserve }),
+            audit,
             log: Log { filter, format },
             aws,
             parents,
         }
     }
+}
+
+/// Returns the settings of the audit log, if there is one.
+fn audit_settings(reader: &mut Reader<'_>) -> Option<audit::Settings> {
+    let Audit { output, reserve, on_failure, failure_buffer } = Audit::read(reader);
+    let on_failure = if on_failure { OnFailure::Release { buffer: failure_buffer } } else { OnFailure::Refuse };
+    output.map(|output| audit::Settings { output, reserve, on_failure })
 }
 
 #[cfg(test)]

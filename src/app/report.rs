@@ -5,6 +5,7 @@ use std::path::Path;
 use tracing::{info, warn};
 
 use crate::api::ecr;
+use crate::audit::OnFailure;
 use crate::broker::Broker;
 use crate::config::{Config, Files};
 use crate::profile::Profile;
@@ -17,6 +18,9 @@ pub(super) fn log_start(config: &Config, files: (&Files, &str), broker: &Broker,
     config.aws.profiles.iter().for_each(log_profile);
     if config.audit.is_none() {
         info!("audit log is off; set audit.output");
+    }
+    if config.audit.as_ref().is_some_and(|audit| audit.on_failure != OnFailure::Refuse) {
+        warn!("audit.on_failure is release: credentials are released even if their records cannot be written");
     }
     if broker.is_open() {
         let of_callers: Vec<_> = urls.iter().filter(|url| !url.starts_with("ops+")).map(String::as_str).collect();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 
-use super::writer::{About, Entry};
+use super::writer::Entry;
 use super::{AuditLog, Queued, WRITE_TIMEOUT};
 use crate::caller::Caller;
 use crate::sync::lock;
@@ -57,7 +57,7 @@ impl AuditBatch {
 
     /// Adds the line of a release to a caller, with its newline. The release must wait for the result.
     pub(crate) fn add(&self, line: Vec<u8>, caller: Caller) -> Queued {
-        let (entry, queued) = Entry::new(line, About::Release(caller));
+        let (entry, queued) = self.log.release(line, caller);
         lock(&self.shared.state).added.push(entry);
         queued
     }
@@ -67,7 +67,8 @@ impl AuditBatch {
     pub(crate) fn commit(&self) -> bool {
         let mut entries = {
             let state = &mut *lock(&self.shared.state);
-            if state.is_waiting {
+            // A stalled log releases without a wait, so nothing would bound what waits here.
+            if state.is_waiting && !self.log.is_stalled() {
                 state.waiting.extend(state.added.drain(..));
             }
             std::mem::take(&mut state.added)
@@ -78,6 +79,10 @@ impl AuditBatch {
         self.log.turns().submit(&mut entries);
         if entries.is_empty() {
             self.keep_memory(entries);
+        } else if self.log.is_stalled() {
+            for entry in entries {
+                entry.finish(false);
+            }
         } else {
             self.wait_for_room(entries);
         }
@@ -103,13 +108,18 @@ impl AuditBatch {
         }
     }
 
-    /// Queues the waiting records in their order. One whose caller has given up is dropped, so that none waits longer than a caller.
+    /// Queues the waiting records in their order. One whose caller has given up is dropped, so that none waits longer than a caller. A
+    /// log that releases without records may have released it.
     async fn queue_waiting(self) {
+        let status = &self.log.turns().status;
         while let Some(entry) = self.next_waiting() {
-            if entry.written.is_closed() {
+            if entry.written.is_closed() && !status.releases {
                 continue;
             }
             if let Err(entry) = self.log.turns().submit_within(WRITE_TIMEOUT, entry).await {
+                if entry.written.is_closed() && status.releases {
+                    status.count_lost();
+                }
                 entry.finish(false);
             }
         }

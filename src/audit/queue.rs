@@ -12,6 +12,27 @@ use crate::sync::lock;
 /// Capacity of the queue, in records.
 pub(super) const MAX_QUEUED: usize = 4096;
 
+/// Why the thread wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    /// It must write what is queued.
+    Queued,
+    /// The time of its wait is over.
+    Retry,
+    /// The queue is closed and empty.
+    Closed,
+}
+
+/// What the thread waits for. If it does not wait, a call needs no system call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Wait {
+    #[default]
+    Nothing,
+    Call,
+    /// A call, or the time of the next try to write what waits for the log to work again.
+    Retry,
+}
+
 /// The queue. Its order is that of the requests.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -27,8 +48,7 @@ struct State {
     entries: VecDeque<Entry>,
     /// Whether the thread must write what is queued.
     is_called: bool,
-    /// Whether the thread waits to be called: else a call needs no system call.
-    is_waiting: bool,
+    wait: Wait,
     /// Whether the last handle of the log was dropped.
     is_closed: bool,
 }
@@ -91,7 +111,7 @@ impl Queue {
         let is_waiting = {
             let state = &mut *lock(&self.state);
             state.is_called = true;
-            std::mem::take(&mut state.is_waiting)
+            std::mem::take(&mut state.wait) != Wait::Nothing
         };
         if is_waiting {
             self.called.notify_one();
@@ -104,14 +124,34 @@ impl Queue {
         self.called.notify_one();
     }
 
-    /// Blocks the thread until it is called. Returns false once the queue is closed and empty.
-    pub(super) fn wait_for_call(&self) -> bool {
-        let mut state = lock(&self.state);
-        while !state.is_called && !state.is_closed {
-            state.is_waiting = true;
-            state = self.called.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// Makes the thread wake by itself from now on, as its next wait has it.
+    pub(super) fn call_for_retries(&self) {
+        if lock(&self.state).wait != Wait::Retry {
+            self.call_thread();
         }
-        (state.is_called, state.is_waiting) = (false, false);
-        !(state.is_closed && state.entries.is_empty())
+    }
+
+    /// Blocks the thread until it is called, or for `retry`.
+    pub(super) fn wait_for_call(&self, retry: Option<Duration>) -> Call {
+        let mut state = lock(&self.state);
+        let mut is_over = false;
+        while !state.is_called && !state.is_closed && !is_over {
+            state.wait = if retry.is_some() { Wait::Retry } else { Wait::Call };
+            (state, is_over) = match retry {
+                None => (self.called.wait(state).unwrap_or_else(PoisonError::into_inner), false),
+                Some(retry) => {
+                    let waited = self.called.wait_timeout(state, retry);
+                    let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    (state, timeout.timed_out())
+                }
+            };
+        }
+        let is_called = std::mem::take(&mut state.is_called);
+        state.wait = Wait::Nothing;
+        match (state.is_closed && state.entries.is_empty(), is_called || state.is_closed) {
+            (true, _) => Call::Closed,
+            (false, true) => Call::Queued,
+            (false, false) => Call::Retry,
+        }
     }
 }

@@ -16,18 +16,20 @@ pub(super) struct Sink {
     torn: bool,
     /// The text of the last write.
     text: Vec<u8>,
+    /// Whole lines of the last write that are in the output.
+    whole_lines: usize,
 }
 
 impl Sink {
     pub(super) fn open(output: &Output) -> io::Result<Self> {
         let (target, torn) = target::open(output)?;
-        Ok(Self { target, torn, text: Vec::new() })
+        Ok(Self { target, torn, text: Vec::new(), whole_lines: 0 })
     }
 
     /// Returns a sink on an empty output.
     #[cfg(test)]
     pub(super) fn on(target: Box<dyn Target>) -> Self {
-        Self { target, torn: false, text: Vec::new() }
+        Self { target, torn: false, text: Vec::new(), whole_lines: 0 }
     }
 
     /// Opens a new file after a rotation.
@@ -44,12 +46,28 @@ impl Sink {
         self.text.shrink_to(KEPT_TEXT);
         self.text.extend(self.torn.then_some(b'\n'));
         lines.for_each(|line| self.text.extend_from_slice(line));
-        let mut written = 0;
+        let (mut written, first) = (0, usize::from(self.torn));
         let result = self.target.with_writer(&mut |target| write_counted(target, &self.text, &mut written));
         if written > 0 {
             self.torn = self.text[written - 1] != b'\n';
         }
+        let lines = self.text[..written].get(first..).unwrap_or_default();
+        self.whole_lines = if result.is_ok() {
+            0
+        } else {
+            lines.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")).count()
+        };
         result
+    }
+
+    /// Forgets what the last write left in the output.
+    pub(super) fn forget_last_write(&mut self) {
+        self.whole_lines = 0;
+    }
+
+    /// Returns how many lines are in the output in spite of the last write's failure.
+    pub(super) fn whole_lines(&self) -> usize {
+        self.whole_lines
     }
 
     /// Returns whether the output is a regular file, which is never blocked by a reader.

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::AuditLog;
 use super::sink::Sink;
 use super::target::{Target, Write};
+use super::{AuditLog, OnFailure};
 use crate::clock::Clock;
 use crate::sync::lock;
 
@@ -27,7 +27,11 @@ impl Disk {
 
     /// Returns an audit log on the disk.
     pub(crate) fn audit_log(&self, reserve: u64, clock: Arc<dyn Clock>) -> AuditLog {
-        AuditLog::start(self.sink(), reserve, clock).unwrap()
+        self.audit_log_with((reserve, OnFailure::Refuse), clock)
+    }
+
+    pub(super) fn audit_log_with(&self, limits: (u64, OnFailure), clock: Arc<dyn Clock>) -> AuditLog {
+        AuditLog::start(self.sink(), limits, clock).unwrap()
     }
 
     pub(super) fn sink(&self) -> Sink {

@@ -1,4 +1,5 @@
 mod direct;
+mod unrecorded;
 
 use super::test_disk::Disk;
 use super::*;

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
+use tracing::error;
+
 use super::guard::Guard;
 use super::lifo_slot;
-use super::queue::Queue;
+use super::queue::{Call, Queue};
 use super::status::WriterStatus;
 use super::writer::{Entry, Writer};
 use crate::sync::lock;
@@ -18,6 +20,9 @@ use crate::sync::lock;
 const MAX_BATCH: usize = 256;
 /// Writes of one task in a row for others. Then the thread writes what is queued.
 const MAX_WRITES: usize = 4;
+
+/// Time between two tries to write the records of releases that were made without one.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The writer, and what waits for it.
 #[derive(Debug)]
@@ -75,11 +80,50 @@ impl Turns {
 
     /// Writes what is queued whenever the thread is called, until the log is closed.
     pub(super) fn run_thread(&self) {
-        while self.queue.wait_for_call() {
-            while !self.queue.is_empty() {
-                self.write(lock(&self.writer), &mut Vec::new());
+        loop {
+            let call = self.queue.wait_for_call(self.has_waiting().then_some(RETRY));
+            self.write_whole_queue();
+            // A task that writes tries it, too. While the log fails, the thread tries it once a second.
+            if call == Call::Retry || !self.status.is_failing.load(Ordering::Relaxed) {
+                while self.write_waiting() {
+                    self.write_whole_queue();
+                }
+            }
+            if call == Call::Closed {
+                return;
             }
         }
+    }
+
+    /// Writes the records of releases that were made without one, for the last time.
+    pub(super) fn finish(&self) {
+        let mut writer = lock(&self.writer);
+        while writer.write_waiting(&self.status) {}
+        let lost = writer.waiting();
+        drop(writer);
+        // A task may have found the writer locked.
+        self.queue.call_thread();
+        if lost > 0 {
+            error!(lost, "audit records of releases lost at the stop");
+        }
+    }
+
+    /// Returns whether records of releases wait for the log to work again.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.status.buffered.load(Ordering::Relaxed) > 0
+    }
+
+    fn write_whole_queue(&self) {
+        while !self.queue.is_empty() {
+            self.write(lock(&self.writer), &mut Vec::new());
+        }
+    }
+
+    /// Writes some records of releases that were made without one. Returns whether there are more that can be written.
+    fn write_waiting(&self) -> bool {
+        let has_more = self.has_waiting() && lock(&self.writer).write_waiting(&self.status);
+        // A task may have found the writer locked.
+        has_more || !self.queue.is_empty()
     }
 
     /// Writes what is queued, or calls the thread. If another one writes, that one finds it in the queue.
@@ -118,6 +162,9 @@ impl Turns {
         self.is_direct.store(writer.is_direct(), Ordering::Relaxed);
         drop(writer);
         written.finish(entries);
+        if self.has_waiting() {
+            self.queue.call_for_retries();
+        }
     }
 
     fn try_writer(&self) -> Option<MutexGuard<'_, Writer>> {

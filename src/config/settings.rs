@@ -13,9 +13,9 @@ use super::reader::Reader;
 use super::setting::{Section, Setting, SettingMeta};
 use super::value_type::ValueType;
 use super::values::{
-    ADDRESS, ADDRESSES, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, GROUP, HOSTS, KEY_PREFIX,
-    LOG_FILTER, LOG_FORMAT, LOOPBACK_ADDRESS, NETWORKS, OPTIONAL_NAME, PATH, POLICY_MODE, REGION, REGIONS, REGISTRIES,
-    REQUIRED_REGION, REVOCATIONS, SERVERS, SOCKET_MODE, TOKEN_SCOPE, TRUST_DOMAINS, bytes, count, duration,
+    ADDRESS, ADDRESSES, AUDIT_FAILURE, AUDIT_OUTPUT, BOOLEAN, CA_BUNDLE, DNS_NAMES, ENDPOINT, ENDPOINTS, GROUP, HOSTS,
+    KEY_PREFIX, LOG_FILTER, LOG_FORMAT, LOOPBACK_ADDRESS, NETWORKS, OPTIONAL_NAME, PATH, POLICY_MODE, REGION, REGIONS,
+    REGISTRIES, REQUIRED_REGION, REVOCATIONS, SERVERS, SOCKET_MODE, TOKEN_SCOPE, TRUST_DOMAINS, bytes, count, duration,
 };
 use crate::address::ListenAddress;
 use crate::audit::Output;
@@ -197,6 +197,15 @@ define_sections! {
         /// left, and those of an issuer, a trust domain or this host a half; beyond it the caller gets
         /// `AUDIT_UNAVAILABLE`. Set it well below the size of a small filesystem.
         reserve: u64 = "64MiB", bytes(0, 1 << 40);
+
+        /// What becomes of a release whose record cannot be written. `"refuse"`: `AUDIT_UNAVAILABLE`.
+        /// `"release"`: the credential is released, and its record waits in memory until the log works again;
+        /// it is lost if the broker ends before. Set it where a failed build is worse than a missing record.
+        on_failure: bool = "refuse", AUDIT_FAILURE;
+
+        /// Memory of the records that wait with `on_failure = "release"`: about 700 bytes each. Further
+        /// records are lost, and counted.
+        failure_buffer: u64 = "16MiB", bytes(1 << 16, 1 << 30);
     }
 
     /// AWS region, endpoints and timeouts.

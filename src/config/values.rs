@@ -203,6 +203,14 @@ pub(super) const TOKEN_SCOPE: ValueType<TokenScope> =
         _ => Err(expected.but_got(value)),
     });
 
+/// Whether releases go on without their audit records.
+pub(super) const AUDIT_FAILURE: ValueType<bool> =
+    choice(&["refuse", "release"], |value, expected| match value.as_str() {
+        Some("refuse") => Ok(false),
+        Some("release") => Ok(true),
+        _ => Err(expected.but_got(value)),
+    });
+
 pub(super) const POLICY_MODE: ValueType<Mode> =
     choice(&["enforce", "observe"], |value, expected| match value.as_str() {
         Some("enforce") => Ok(Mode::Enforce),

@@ -127,6 +127,9 @@ fn audit(status: AuditStatus) -> pb::AuditSummary {
         failed: status.failed,
         failing: status.is_failing,
         below_reserve: status.is_below_reserve,
+        releasing: status.releases,
+        buffered: number(status.buffered),
+        lost: status.lost,
     }
 }
 

@@ -358,7 +358,7 @@ pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settin
 
 /// An audit log without a reserve: the tests' disk may be small.
 pub fn audit_settings(output: &Output) -> audit::Settings {
-    audit::Settings { output: output.clone(), reserve: 0 }
+    audit::Settings { output: output.clone(), reserve: 0, on_failure: audit::OnFailure::default() }
 }
 
 /// Replaces an audit log by a directory, so that no record can be written.

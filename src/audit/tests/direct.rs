@@ -37,11 +37,12 @@ impl Clock for Still {
 }
 
 /// A runtime with workers that may hang at the end of a test.
-struct Pool(Option<Runtime>);
+struct Pool(Option<Runtime>, OnFailure);
 
 impl Pool {
     fn new(workers: usize) -> Self {
-        Self(Some(Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap()))
+        let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
+        Self(Some(runtime), OnFailure::Refuse)
     }
 
     fn runtime(&self) -> &Runtime {
@@ -51,7 +52,7 @@ impl Pool {
     /// Returns an audit log to which the tasks of the runtime write.
     fn audit_log(&self, target: impl Target + 'static, clock: Arc<dyn Clock>) -> AuditLog {
         let _entered = self.runtime().enter();
-        AuditLog::start(Sink::on(Box::new(target)), 0, clock).unwrap()
+        AuditLog::start(Sink::on(Box::new(target)), (0, self.1), clock).unwrap()
     }
 
     /// Returns a log on a disk.
@@ -381,7 +382,7 @@ async fn p11_batches_wait_for_a_full_queue_in_their_order() {
 #[test]
 fn queued_records_are_taken_before_others_in_their_order() {
     let entries = |numbers: std::ops::Range<usize>| -> Vec<Entry> {
-        numbers.map(|number| Entry::new(numbered(number), About::Release(Caller::Loopback)).0).collect()
+        numbers.map(|number| Entry::new(numbered(number), About::Release(Caller::Loopback), None).0).collect()
     };
     let (queue, mut own) = (queue::Queue::new(), entries(4..6));
     queue.push(&mut entries(0..5));
@@ -408,6 +409,29 @@ async fn p11_batch_that_finds_no_room_is_refused_after_two_seconds() {
     drop(held);
     assert!(hung.await.unwrap() && pool.release(&audit).await.unwrap());
     assert!(!disk.text().contains("9000"), "a refused release that never was in the queue has no record");
+}
+
+#[tokio::test]
+async fn task_keeps_records_that_it_cannot_write_and_writes_them_first() {
+    let (mut pool, disk) = (Pool::new(2), Scripted::default());
+    pool.1 = OnFailure::Release { buffer: 1 << 20 };
+    let audit = pool.audit_log(disk.clone(), disk.clock.clone());
+    let batch = audit.batch();
+    disk.fails.store(true, Ordering::SeqCst);
+    for first in [0, 3] {
+        let mut queued = add(&batch, first..first + 3);
+        batch.commit();
+        assert!(queued.iter_mut().all(|queued| queued.try_written() == Some(true)), "released at once");
+    }
+    assert_eq!((audit.status().buffered, audit.status().lost, audit.is_well()), (6, 0, false));
+    disk.fails.store(false, Ordering::SeqCst);
+    let queued = add(&batch, 6..9);
+    batch.commit();
+    for queued in queued {
+        assert!(queued.written().await);
+    }
+    assert_eq!(numbers(&disk.text()), (0..9).collect::<Vec<_>>());
+    assert_eq!((audit.status().buffered, audit.status().written, audit.is_well()), (0, 9, true));
 }
 
 /// Room that comes late does not prolong the wait: a release through the ordinary path and one of a batch are refused alike.

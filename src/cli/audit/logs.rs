@@ -79,6 +79,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::audit::OnFailure;
 
     #[test]
     fn rotated_files_of_the_last_day_are_read() {
@@ -92,7 +93,8 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365);
         let old = fs::File::options().write(true).open(path("audit.jsonl.9")).unwrap();
         old.set_modified(now - Duration::from_hours(25)).unwrap();
-        let settings = Settings { output: Output::File(path("audit.jsonl")), reserve: 0 };
+        let settings =
+            Settings { output: Output::File(path("audit.jsonl")), reserve: 0, on_failure: OnFailure::default() };
         assert_eq!(configured(Some(&settings), now).unwrap(), names.map(path));
         assert_eq!(configured(Some(&settings), now - Duration::from_hours(2)).unwrap().len(), 4);
         assert_eq!(all_configured(Some(&settings)).unwrap().len(), 4);

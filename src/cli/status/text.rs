@@ -115,13 +115,15 @@ fn reloads(reloads: &ReloadSummary) -> String {
 }
 
 fn audit(audit: &AuditSummary) -> String {
-    let AuditSummary { queued, written, failed, failing, below_reserve } = audit;
+    let AuditSummary { queued, written, failed, failing, below_reserve, releasing, buffered, lost } = audit;
     let state = match (failing, below_reserve) {
+        (true, _) if *releasing => ", FAILING: released without records",
         (true, _) => ", FAILING: nothing is released",
         (false, true) => ", below audit.reserve: denials are only counted",
         (false, false) => "",
     };
-    format!("{written} written, {failed} failed, {queued} queued{state}")
+    let unrecorded = if *releasing { format!(", {buffered} buffered, {lost} lost") } else { String::new() };
+    format!("{written} written, {failed} failed, {queued} queued{unrecorded}{state}")
 }
 
 fn store(store: &DescriptorStoreSummary) -> String {

@@ -150,6 +150,7 @@ fn audit(audit: Option<AuditStatus>) -> Markup {
     let Some(audit) = audit else { return fact("State", &html! { "off" }) };
     html! {
         (fact("State", &match (audit.is_failing, audit.is_below_reserve) {
+            (true, _) if audit.releases => html! { strong.bad { "failing: released without records" } },
             (true, _) => html! { strong.bad { "failing: nothing is released" } },
             (false, true) => html! { strong.low { "below the reserve" } },
             (false, false) => html! { "ok" },
@@ -157,6 +158,10 @@ fn audit(audit: Option<AuditStatus>) -> Markup {
         (fact("Written", &html! { (audit.written) }))
         (fact("Failed", &html! { (audit.failed) }))
         (fact("Queued", &html! { (audit.queued) }))
+        @if audit.releases {
+            (fact("Buffered", &html! { (audit.buffered) }))
+            (fact("Lost", &html! { (audit.lost) }))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::*;
 use crate::api::calls::Calls;
 use crate::api::trace::Tracing;
 use crate::audit::test_disk::Disk;
-use crate::audit::{self, Output};
+use crate::audit::{self, OnFailure, Output};
 use crate::broker::{self, Broker, CredentialRequest, PlainHit, Released, RequestContext};
 use crate::cache::{self, CredentialCache, KeptCredential};
 use crate::caller::Caller;
@@ -116,6 +116,7 @@ struct Change {
     /// The disk of an audit log with [`RESERVE`], instead of `audit`.
     disk: Option<Disk>,
     parents: Vec<parent::Settings>,
+    on_failure: OnFailure,
     in_flight: Option<usize>,
 }
 
@@ -137,10 +138,15 @@ impl Served {
             max_exposed_keys: 0,
         };
         let cache = CredentialCache::new(settings, Arc::new(Nothing), clock.clone(), &hits, &mut registry);
+        let on_failure = change.on_failure;
+        let settings = |output| audit::Settings { output, reserve: 0, on_failure };
         let audit = change
             .audit
-            .map(|output| audit::AuditLog::open(&audit::Settings { output, reserve: 0 }, clock.clone()).unwrap())
+            .map(|output| audit::AuditLog::open(&settings(output), clock.clone()).unwrap())
             .or_else(|| change.disk.map(|disk| disk.audit_log(RESERVE, clock.clone())));
+        for audit in &audit {
+            audit.register(&mut registry);
+        }
         let one = NonZeroU32::new(1_000).unwrap();
         let rejections = RejectionRecorder::new(one, audit, clock.clone(), &mut registry);
         let settings = broker::Settings {
@@ -555,6 +561,33 @@ async fn p11_hit_counts_for_the_share_of_its_caller_on_a_full_disk() {
         let Poll::Ready(answer) = hit.poll(&mut context) else { panic!("not answered") };
         assert_eq!(matches!(answer, Answer::Credentials(..)), expected);
     }
+}
+
+/// The first call meets the failure on the fast path, and the second one is handed over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_record_releases_the_credential_if_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let on_failure = OnFailure::Release { buffer: 1 << 20 };
+    let audit = Some(Output::File(file.clone()));
+    let served = Served::with(Change { audit, on_failure, ..Change::default() }).await;
+    served.warm().await;
+    let lines = || std::fs::read_to_string(&file).unwrap().lines().count();
+    assert_eq!(lines(), 1);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    served.advance(Duration::from_millis(100));
+    answered_bytes(served.begin()).await;
+    let delayed = "ecr_broker_audit_unrecorded_releases_total{record=\"delayed\"}";
+    assert_eq!(served.scrape(delayed).unwrap(), "1");
+    assert_eq!(served.scrape("ecr_broker_audit_buffered_records").unwrap(), "1");
+    assert!(matches!(served.begin(), Verdict::HandOver(_)), "the ordinary path answers while records fail");
+    std::fs::remove_dir(&file).unwrap();
+    served.warm().await;
+    assert_eq!(lines(), 2, "the record that waited, and that of the ordinary path");
+    assert_eq!(served.scrape("ecr_broker_audit_buffered_records").unwrap(), "0");
+    answered_bytes(served.begin()).await;
+    assert_eq!(lines(), 3);
 }
 
 #[tokio::test]
