@@ -46,7 +46,7 @@ mod tests {
             assert!(share.abs_diff(expected) < 150, "{percent} %: {share}");
         }
         assert!(places.iter().all(|from| (1..=100).contains(from)));
-        assert_eq!([place("9f6c", "build-1"), place("9f6c", "build-2"), place("", "")], [22, 45, 77]);
+        assert_eq!([place("9f6c", "build-1"), place("9f6c", "build-2"), place("", "")], [23, 61, 16]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use super::PRIVATE;
 use super::other::{run, text};
 use super::program::{PROGRAM, simulated_broker};
 
+mod switch_over;
+
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
 const NO_BROKER: &str = "unix:/dev/null";
 
