@@ -134,8 +134,8 @@ mod tests {
     use super::*;
     use crate::client::adoption::Protocol;
 
-    fn answer(ms: u64, reason: &str) -> Option<Answer> {
-        Some(Answer { ms, reason: (!reason.is_empty()).then(|| reason.to_owned()) })
+    fn answer(ms: u64, reason: &str) -> Answer {
+        Answer { ms, reason: (!reason.is_empty()).then(|| reason.to_owned()) }
     }
 
     fn line(second: u8, mode: Mode, broker: Option<Answer>, fallback: Option<Answer>) -> String {
@@ -155,12 +155,12 @@ mod tests {
     fn summary_counts_requests_that_only_the_fallback_answers() {
         let denied = "CALLER_NOT_ALLOWED";
         let lines = [
-            line(3, Mode::Shadow, answer(7, ""), answer(400, "")),
-            line(1, Mode::Shadow, answer(9, denied), answer(300, "")),
-            line(2, Mode::Shadow, answer(9, denied), answer(300, "FAILED")),
-            line(9, Mode::Canary, answer(9, denied), None),
-            line(4, Mode::Canary, answer(30, ""), None),
-            line(5, Mode::Shadow, None, answer(500, "")),
+            line(3, Mode::Shadow, Some(answer(7, "")), Some(answer(400, ""))),
+            line(1, Mode::Shadow, Some(answer(9, denied)), Some(answer(300, ""))),
+            line(2, Mode::Shadow, Some(answer(9, denied)), Some(answer(300, "FAILED"))),
+            line(9, Mode::Canary, Some(answer(9, denied)), None),
+            line(4, Mode::Canary, Some(answer(30, "")), None),
+            line(5, Mode::Shadow, None, Some(answer(500, ""))),
             "not a record\n\n".to_owned(),
         ];
         let mut summary = Summary::default();

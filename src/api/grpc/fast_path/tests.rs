@@ -144,7 +144,7 @@ impl Served {
             .audit
             .map(|output| audit::AuditLog::open(&settings(output), clock.clone()).unwrap())
             .or_else(|| change.disk.map(|disk| disk.audit_log(RESERVE, clock.clone())));
-        for audit in &audit {
+        if let Some(audit) = &audit {
             audit.register(&mut registry);
         }
         let one = NonZeroU32::new(1_000).unwrap();
