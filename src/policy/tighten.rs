@@ -264,7 +264,6 @@ mod tests {
     use super::*;
     use crate::policy::grants_as_toml;
     use crate::policy::pattern::{CallerPattern, RegistryPattern};
-    use crate::profile::Attribution;
 
     const HOSTS: [&str; 4] = [
         "111111111111.dkr.ecr.eu-west-1.amazonaws.com",
@@ -286,13 +285,11 @@ mod tests {
 
     fn profile(access: Access, repositories: &[&str]) -> Profile {
         Profile {
-            name: "pull".into(),
             role_chain: vec!["arn:aws:iam::{account}:role/pull".parse().unwrap()],
             access,
             repositories: repositories.iter().map(|one| one.parse().unwrap()).collect(),
-            attribution: Attribution::Broker,
-            source_identity: false,
             verify: None,
+            ..Profile::of_parent("pull".into())
         }
     }
 
