@@ -24,6 +24,7 @@
 //! | tools | [`sync`] | locks that survive a panic |
 //! | tools | [`signal`] | SIGTERM and SIGINT |
 //! | tools | [`log_throttle`] | throttles repeated log lines |
+//! | tools | [`rate`] | rate limit with bursts, in one number |
 //! | tools | [`metrics`] | counters, histograms, and gauges read at scrape time, with their text formats |
 //! | tools | [`service_manager`] | notifications to the service manager: readiness, status, watchdog |
 //! | tools | [`supervise`] | restarts background tasks after a panic or an unexpected return |
@@ -146,6 +147,8 @@ pub mod protocol;
 pub mod proxy;
 #[cfg(any(feature = "client", feature = "simulator"))]
 pub mod quoted;
+#[cfg(feature = "server")]
+mod rate;
 #[cfg(any(feature = "client", feature = "simulator"))]
 pub mod registry;
 #[cfg(feature = "server")]

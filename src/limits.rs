@@ -18,7 +18,6 @@ mod hits;
 mod maximum;
 mod memory;
 mod origin;
-mod rate;
 mod recent;
 mod request_memory;
 mod settings;
@@ -34,12 +33,12 @@ pub use self::exceeded::{LimitExceeded, Resource, RetryAfter};
 pub use self::hits::{LimitHits, LimitName};
 pub use self::maximum::MAX_WATCHES;
 pub use self::origin::Origin;
-pub(crate) use self::rate::Rate;
 pub use self::request_memory::{BodyMemory, ConnectionMemory, HeldMemory, RequestMemory};
 pub use self::settings::{CallerLimits, Settings};
 pub use self::status::{ConnectionsStatus, LimitsStatus, Used};
 pub use self::unproved::{HealthWatch, Unproved, UnprovedCall, UnprovedConnections, UnprovedTlsBytes};
 pub use self::usage::{Admission, RecentUsage};
+pub(crate) use crate::rate::Rate;
 
 /// The limits and the usage that counts against them. A clone is a handle to the same usage.
 #[derive(Debug, Clone)]

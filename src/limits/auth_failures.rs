@@ -12,10 +12,10 @@ use tracing::warn;
 use super::exceeded::{DEFAULT_DELAY, RetryAfter};
 use super::hits::{LimitHits, LimitName};
 use super::origin::Origin;
-use super::rate::Rate;
 use super::recent;
 use crate::clock::Clock;
 use crate::log_throttle::LogThrottle;
+use crate::rate::Rate;
 
 /// Longest backoff of an origin that keeps failing.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);

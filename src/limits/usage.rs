@@ -12,7 +12,6 @@ pub use self::recent_usage::RecentUsage;
 use super::exceeded::{DEFAULT_DELAY, LimitExceeded, Resource, RetryAfter};
 use super::hits::{LimitHits, LimitName};
 use super::maximum::{Maximum, Maximums};
-use super::rate::Rate;
 use super::recent;
 use super::settings::Settings;
 use super::status::{LimitsStatus, Used};
@@ -20,6 +19,7 @@ use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Registry;
+use crate::rate::Rate;
 
 mod recent_usage;
 

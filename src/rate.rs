@@ -22,7 +22,7 @@ pub(crate) struct Rate {
 
 impl Rate {
     /// Returns a rate whose burst is [`BURST_SECONDS`] worth.
-    pub(super) fn new(per_second: NonZeroU32) -> Self {
+    pub(crate) fn new(per_second: NonZeroU32) -> Self {
         Self::with_burst(per_second, BURST_SECONDS)
     }
 
@@ -55,7 +55,7 @@ impl Rate {
 
     /// Counts one event that has already happened, even above the limit. Caps the debt, so that [`Self::wait`] is at most about
     /// `max_wait`.
-    pub(super) fn record(&self, now: Duration, max_wait: Duration) {
+    pub(crate) fn record(&self, now: Duration, max_wait: Duration) {
         let now = nanos(now);
         let latest = now.saturating_add(self.tolerance).saturating_add(nanos(max_wait));
         let next = |arrival: u64| Some(arrival.max(now).saturating_add(self.interval).min(latest));
@@ -63,7 +63,7 @@ impl Rate {
     }
 
     /// Returns the time until one event can be admitted; zero if it can be now.
-    pub(super) fn wait(&self, now: Duration) -> Duration {
+    pub(crate) fn wait(&self, now: Duration) -> Duration {
         let now = nanos(now);
         let next = self.theoretical_arrival.load(Ordering::Relaxed).max(now).saturating_add(self.interval);
         Duration::from_nanos(next.saturating_sub(now.saturating_add(self.tolerance)))
