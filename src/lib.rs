@@ -11,6 +11,7 @@
 //! | domain | [`caller`] | callers and principals |
 //! | domain | [`bearer_token`] | bearer tokens, which are never printed |
 //! | domain | [`credential`] | registry credentials, passwords and their validity |
+//! | domain | [`packed_size`] | estimate of STS's packed size of session policies and tags |
 //! | domain | [`profile`] | IAM roles by which credentials are requested, and their session policies |
 //! | domain | [`policy`] | grants: which caller may have which registry and profile |
 //! | domain | [`request_id`] | request IDs in errors and logs |
@@ -135,6 +136,8 @@ pub mod moment;
 pub mod mount;
 #[cfg(feature = "server")]
 pub mod ops;
+#[cfg(any(feature = "client", feature = "simulator"))]
+pub mod packed_size;
 #[cfg(feature = "client")]
 pub mod pb;
 #[cfg(feature = "client")]

@@ -26,6 +26,7 @@ mod session;
 mod settings;
 mod simulated_aws;
 mod sts;
+mod tags;
 mod token;
 mod web_identity;
 

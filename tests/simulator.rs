@@ -471,11 +471,87 @@ async fn source_identity_passes_to_chained_sessions_unchanged() {
     from_it(&with("mallory")).await.is_xml_error(403, "AccessDenied");
 }
 
+/// A role, and tags of which the first is transitive.
+const TAGGED: [(&str, &str); 7] = [
+    ("RoleArn", ROLE),
+    ("RoleSessionName", "me"),
+    ("Tags.member.1.Key", "team"),
+    ("Tags.member.1.Value", "a"),
+    ("Tags.member.2.Key", "repo"),
+    ("Tags.member.2.Value", "org/app"),
+    ("TransitiveTagKeys.member.1", "team"),
+];
+
 #[tokio::test]
-async fn session_policy_gets_a_packed_size() {
+async fn only_transitive_tags_pass_to_chained_sessions() {
     let aws = Aws::start().await;
-    let role = [("RoleArn", ROLE), ("RoleSessionName", "me"), ("Policy", "{\"Statement\":[]}")];
-    assert_eq!(aws.sts("AssumeRole", &role).send().await.xml("PackedPolicySize"), "1");
+    let key = aws.sts("AssumeRole", &TAGGED).send().await.xml("AccessKeyId");
+    let from_it =
+        async |form: &[(&str, &str)]| aws.sts("AssumeRole", form).signed(&key, "eu-west-1", "sts").send().await;
+    assert_eq!(from_it(&TAGGED[..2]).await.status, 200);
+    let tag = |key: &str, value: &str, is_transitive| (key.to_owned(), value.to_owned(), is_transitive);
+    let (team, repo) = (tag("team", "a", true), tag("repo", "org/app", false));
+    assert_eq!(aws.controls.session_tags(), [vec![team.clone(), repo], vec![team]]);
+    let again = [TAGGED[0], TAGGED[1], ("Tags.member.1.Key", "TEAM"), ("Tags.member.1.Value", "b")];
+    from_it(&again).await.is_xml_error(400, "ValidationError");
+}
+
+#[tokio::test]
+async fn tags_and_inherited_tags_need_tag_session() {
+    let aws = Aws::start().await;
+    let key = aws.sts("AssumeRole", &TAGGED).send().await.xml("AccessKeyId");
+    aws.controls.refuse_tags(&[ROLE]);
+    let refused = aws.sts("AssumeRole", &TAGGED).send().await;
+    assert!(
+        String::from_utf8_lossy(&refused.body).contains("is not authorized to perform: sts:TagSession on resource")
+    );
+    refused.is_xml_error(403, "AccessDenied");
+    assert_eq!(aws.sts("AssumeRole", &TAGGED[..2]).send().await.status, 200, "no tags");
+    let inherited = aws.sts("AssumeRole", &TAGGED[..2]).signed(&key, "eu-west-1", "sts").send().await;
+    inherited.is_xml_error(403, "AccessDenied");
+}
+
+#[tokio::test]
+async fn tags_beyond_the_limits_of_sts_are_rejected() {
+    let aws = Aws::start().await;
+    let (long_key, long_value) = ("k".repeat(129), "v".repeat(257));
+    for tag in [
+        [("Tags.member.1.Key", ""), ("Tags.member.1.Value", "a")],
+        [("Tags.member.1.Key", "a,b"), ("Tags.member.1.Value", "a")],
+        [("Tags.member.1.Key", "aws:team"), ("Tags.member.1.Value", "a")],
+        [("Tags.member.1.Key", &long_key), ("Tags.member.1.Value", "a")],
+        [("Tags.member.1.Key", "team"), ("Tags.member.1.Value", "a#b")],
+        [("Tags.member.1.Key", "team"), ("Tags.member.1.Value", &long_value)],
+        [("Tags.member.1.Key", "team"), ("TransitiveTagKeys.member.1", "team")],
+        [("TransitiveTagKeys.member.1", "team"), ("DurationSeconds", "900")],
+    ] {
+        let form = [&TAGGED[..2], &tag].concat();
+        aws.sts("AssumeRole", &form).send().await.is_xml_error(400, "ValidationError");
+    }
+    let names: Vec<_> = (1..=51).map(|n| [format!("Tags.member.{n}.Key"), format!("Tags.member.{n}.Value")]).collect();
+    let many = names.iter().flat_map(|[key, value]| [(key.as_str(), key.as_str()), (value.as_str(), "a")]);
+    let form: Vec<_> = TAGGED[..2].iter().copied().chain(many).collect();
+    aws.sts("AssumeRole", &form).send().await.is_xml_error(400, "ValidationError");
+}
+
+#[tokio::test]
+async fn session_policy_and_tags_share_one_packed_size() {
+    let aws = Aws::start().await;
+    let size = async |form: &[(&str, &str)]| aws.sts("AssumeRole", form).send().await.xml("PackedPolicySize");
+    let policy = [TAGGED[0], TAGGED[1], ("Policy", "{\"Statement\":[]}")];
+    assert_eq!(size(&policy).await, "1");
+    let percent = size(&TAGGED).await.parse::<usize>().unwrap();
+    let both = [&policy[..], &TAGGED[2..]].concat();
+    assert!((percent..=percent + 1).contains(&size(&both).await.parse().unwrap()), "{percent}");
+    let long = "v".repeat(250);
+    let large = [&TAGGED[..2], &[("Tags.member.1.Key", "a"), ("Tags.member.1.Value", &long)]].concat();
+    let larger = [&large[..], &[("Tags.member.2.Key", "b"), ("Tags.member.2.Value", &long)]].concat();
+    assert_eq!(size(&large).await, "57");
+    let refused = aws.sts("AssumeRole", &larger).send().await;
+    assert!(
+        String::from_utf8_lossy(&refused.body).contains("Packed size of session tags consumes 114% of allotted space.")
+    );
+    refused.is_xml_error(400, "PackedPolicyTooLarge");
 }
 
 #[tokio::test]

@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::parameter::{constraint, required, validation};
-use super::principal::Principal;
+use super::principal::{Principal, Tag};
 use super::query::Form;
 use super::role::{Role, is_name};
+use super::tags;
 use crate::aws_wire::AwsError;
+use crate::packed_size;
 
 /// The session durations that STS accepts, in seconds.
 const DURATIONS: RangeInclusive<u64> = 900..=43_200;
@@ -26,18 +28,19 @@ pub(super) struct AssumeRole {
     pub(super) duration: Duration,
     pub(super) packed_policy_size: Option<usize>,
     pub(super) source_identity: Option<String>,
+    pub(super) tags: Vec<Tag>,
 }
 
 impl AssumeRole {
-    /// Parses and checks the parameters of a call by `caller`.
-    pub(super) fn parse(form: &Form, caller: &Principal) -> Result<Self, AwsError> {
-        Ok(Self {
-            role: required(form, "RoleArn")?.parse()?,
-            session_name: session_name(form)?,
-            duration: duration(form, caller)?,
-            packed_policy_size: packed_policy_size(form)?,
-            source_identity: source_identity(form, caller)?,
-        })
+    /// Parses and checks the parameters of a call by `caller`. `may_tag` tells whether a role's trust policy allows `sts:TagSession`.
+    pub(super) fn parse(form: &Form, caller: &Principal, may_tag: impl Fn(&str) -> bool) -> Result<Self, AwsError> {
+        let arn = required(form, "RoleArn")?;
+        let (role, session_name) = (arn.parse()?, session_name(form)?);
+        let (duration, source_identity) = (duration(form, caller)?, source_identity(form, caller)?);
+        let policy = policy(form)?;
+        let tags = tags::of_call(form, caller, arn, may_tag(arn))?;
+        let packed_policy_size = packed_policy_size(policy, &tags)?;
+        Ok(Self { role, session_name, duration, packed_policy_size, source_identity, tags })
     }
 }
 
@@ -83,15 +86,26 @@ fn duration(form: &Form, caller: &Principal) -> Result<Duration, AwsError> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Returns the used share of the room for session policies, in percent; `None` without a policy.
-fn packed_policy_size(form: &Form) -> Result<Option<usize>, AwsError> {
+fn policy(form: &Form) -> Result<Option<&str>, AwsError> {
     let Some(policy) = form.get("Policy") else { return Ok(None) };
-    let length = policy.chars().count();
-    if !(1..=MAX_POLICY).contains(&length) {
+    if !(1..=MAX_POLICY).contains(&policy.chars().count()) {
         return Err(constraint("Policy", "Member must have length between 1 and 2048"));
     }
     if serde_json::from_str::<Map<String, Value>>(policy).is_err() {
         return Err(AwsError::bad_request("MalformedPolicyDocument", "Syntax errors in policy."));
     }
-    Ok(Some((length * 100).div_ceil(MAX_POLICY)))
+    Ok(Some(policy))
+}
+
+/// Returns the used share of the room for session policies and tags, in percent; `None` without both.
+fn packed_policy_size(policy: Option<&str>, tags: &[Tag]) -> Result<Option<usize>, AwsError> {
+    if policy.is_none() && tags.is_empty() {
+        return Ok(None);
+    }
+    let percent = packed_size::percent(policy, tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())));
+    if percent <= 100 {
+        return Ok(Some(percent));
+    }
+    let what = if tags.is_empty() { "Packed policy" } else { "Packed size of session tags" };
+    Err(AwsError::bad_request("PackedPolicyTooLarge", format!("{what} consumes {percent}% of allotted space.")))
 }

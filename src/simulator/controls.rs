@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::FaultRate;
+use super::principal::Tag;
 use super::service::Service;
 use super::simulated_aws::SimulatedAws;
 use crate::clock::Clock;
@@ -46,6 +47,19 @@ impl Controls {
     #[must_use]
     pub fn sessions(&self) -> Vec<(String, Option<String>)> {
         self.aws.sessions().all().map(|session| (session.arn.clone(), session.source_identity.clone())).collect()
+    }
+
+    /// Returns the session tags of the role sessions, oldest first: key, value, and whether later roles inherit it.
+    #[must_use]
+    pub fn session_tags(&self) -> Vec<Vec<(String, String, bool)>> {
+        let tags =
+            |tags: &[Tag]| tags.iter().map(|tag| (tag.key.clone(), tag.value.clone(), tag.is_transitive)).collect();
+        self.aws.sessions().all().map(|session| tags(&session.tags)).collect()
+    }
+
+    /// Sets the roles, by their ARNs, whose trust policies do not allow `sts:TagSession`.
+    pub fn refuse_tags(&self, roles: &[&str]) {
+        *self.aws.untagged_roles() = roles.iter().map(ToString::to_string).collect();
     }
 
     /// Replaces the faults; an empty list injects none.

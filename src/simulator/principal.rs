@@ -21,6 +21,17 @@ pub(super) struct Principal {
     pub(super) is_session: bool,
     /// The source identity that the first role of the chain set; later roles keep it.
     pub(super) source_identity: Option<String>,
+    /// The session tags.
+    pub(super) tags: Vec<Tag>,
+}
+
+/// A tag of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tag {
+    pub(super) key: String,
+    pub(super) value: String,
+    /// Whether sessions that this one assumes inherit it.
+    pub(super) is_transitive: bool,
 }
 
 impl Principal {
@@ -33,10 +44,11 @@ impl Principal {
             arn,
             is_session: false,
             source_identity: None,
+            tags: Vec::new(),
         }
     }
 
-    pub(super) fn session(role: &Role, session_name: &str, source_identity: Option<String>) -> Self {
+    pub(super) fn session(role: &Role, session_name: &str, source_identity: Option<String>, tags: Vec<Tag>) -> Self {
         let Role { partition, account, name } = role;
         let partition = partition.name();
         let role_arn = format!("arn:{partition}:iam::{account}:role/{name}");
@@ -48,6 +60,7 @@ impl Principal {
             id: format!("{role_id}:{session_name}"),
             is_session: true,
             source_identity,
+            tags,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The state of the simulated AWS: settings, clock, role sessions and call counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -32,6 +32,8 @@ pub(super) struct SimulatedAws {
     settings: Mutex<Settings>,
     clock: Mutex<Arc<dyn Clock>>,
     sessions: Mutex<Sessions>,
+    /// Roles whose trust policies do not allow `sts:TagSession`.
+    untagged_roles: Mutex<HashSet<String>>,
     token_calls: watch::Sender<u64>,
     calls: Mutex<BTreeMap<(Service, String), u64>>,
     issuer_keys: IssuerKeys,
@@ -44,6 +46,7 @@ impl SimulatedAws {
             settings: Mutex::new(settings),
             clock: Mutex::new(Arc::new(SystemClock::new())),
             sessions: Mutex::default(),
+            untagged_roles: Mutex::default(),
             token_calls: watch::Sender::new(0),
             calls: Mutex::default(),
             issuer_keys: IssuerKeys::default(),
@@ -60,6 +63,15 @@ impl SimulatedAws {
 
     pub(super) fn sessions(&self) -> MutexGuard<'_, Sessions> {
         lock(&self.sessions)
+    }
+
+    pub(super) fn untagged_roles(&self) -> MutexGuard<'_, HashSet<String>> {
+        lock(&self.untagged_roles)
+    }
+
+    /// Returns whether a role's trust policy allows `sts:TagSession`.
+    pub(super) fn may_tag(&self, role: &str) -> bool {
+        !self.untagged_roles().contains(role)
     }
 
     pub(super) fn set_clock(&self, clock: Arc<dyn Clock>) {

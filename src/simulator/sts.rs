@@ -87,12 +87,12 @@ fn get_caller_identity(_: &SimulatedAws, call: &AuthenticatedCall, _: &Form) -> 
 }
 
 fn assume_role(aws: &SimulatedAws, call: &AuthenticatedCall, form: &Form) -> Result<Xml, AwsError> {
-    let assume = AssumeRole::parse(form, &call.principal)?;
+    let assume = AssumeRole::parse(form, &call.principal, |role| aws.may_tag(role))?;
     Ok(open_session(aws, &assume).optional_text("SourceIdentity", assume.source_identity.as_deref()))
 }
 
 fn assume_role_with_web_identity(aws: &SimulatedAws, call: &AuthenticatedCall, form: &Form) -> Result<Xml, AwsError> {
-    let assume = AssumeRole::parse(form, &call.principal)?;
+    let assume = AssumeRole::parse(form, &call.principal, |role| aws.may_tag(role))?;
     let claims = claims(required(form, "WebIdentityToken")?)?;
     let claim = |name: &str| claims.get(name).and_then(Value::as_str);
     Ok(open_session(aws, &assume)
@@ -118,7 +118,8 @@ fn claims(token: &str) -> Result<Value, AwsError> {
 }
 
 fn open_session(aws: &SimulatedAws, assume: &AssumeRole) -> Xml {
-    let principal = Principal::session(&assume.role, &assume.session_name, assume.source_identity.clone());
+    let principal =
+        Principal::session(&assume.role, &assume.session_name, assume.source_identity.clone(), assume.tags.clone());
     let user = Xml::default().text("AssumedRoleId", &principal.id).text("Arn", &principal.arn);
     let credentials = aws.sessions().open(principal);
     let expiration = humantime::format_rfc3339_seconds(aws.now() + assume.duration).to_string();

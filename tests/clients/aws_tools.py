@@ -125,6 +125,16 @@ def boto3_assume_role(endpoint):
     uses_the_session(endpoint, answer)
 
 
+def boto3_assume_role_with_tags(endpoint):
+    tags = {"Tags": [{"Key": "team", "Value": "a/b"}, {"Key": "repo", "Value": "c"}], "TransitiveTagKeys": ["team"]}
+    sts = client(endpoint, "sts")
+    answer = sts.assume_role(RoleArn=ROLE, RoleSessionName="me", DurationSeconds=900, **tags)
+    assert 0 < answer["PackedPolicySize"] <= 100, answer["PackedPolicySize"]
+    uses_the_session(endpoint, answer)
+    large = {"Tags": [{"Key": key, "Value": "v" * 250} for key in "abc"]}
+    fails("PackedPolicyTooLarge", 400, sts.assume_role, RoleArn=ROLE, RoleSessionName="me", **large)
+
+
 def boto3_assume_role_with_web_identity(endpoint):
     answer = client(endpoint, "sts").assume_role_with_web_identity(
         RoleArn=ROLE, RoleSessionName="me", DurationSeconds=900, WebIdentityToken="head.claims.signature"
@@ -195,6 +205,7 @@ BOTO3_CHECKS = [
     boto3_ecr_with_registry_ids,
     boto3_ecr_public,
     boto3_assume_role,
+    boto3_assume_role_with_tags,
     boto3_assume_role_with_web_identity,
     boto3_decodes_invalid_parameter,
     boto3_decodes_unsupported_command,
