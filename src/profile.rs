@@ -4,18 +4,22 @@
 //! the request, and may narrow the last one by a session policy. The token may do what both allow.
 
 mod access;
+mod permissions;
 mod repository;
 mod role;
 mod session_name;
 mod session_policy;
 
 pub use self::access::Access;
+pub use self::permissions::{Action, ActionError, ExtraPermissions, SigningProfile, SigningProfileError};
 pub use self::repository::{RepositoryPattern, RepositoryPatternError};
 pub use self::role::{ChainedRole, RoleTemplate, RoleTemplateError};
 
+use self::permissions::Permissions;
+use self::session_policy::Scope;
 use crate::caller::{Caller, Principal};
 use crate::credential::ProfileName;
-use crate::registry::{AccountId, Partition};
+use crate::registry::{Partition, Region, Registry};
 
 /// A configured way to mint credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct Profile {
     pub access: Access,
     /// The repositories of that access; an empty list covers all.
     pub repositories: Vec<RepositoryPattern>,
+    /// The permissions beside that access.
+    pub extra: ExtraPermissions,
     /// The identity that names the roles' sessions.
     pub attribution: Attribution,
     /// Whether the session name is the source identity too, which AWS keeps through further role chaining. The roles' trust
@@ -55,6 +61,7 @@ impl Profile {
             role_chain: Vec::new(),
             access: Access::Pull,
             repositories: Vec::new(),
+            extra: ExtraPermissions::default(),
             attribution: Attribution::Broker,
             source_identity: false,
             verify: Some(false),
@@ -64,26 +71,51 @@ impl Profile {
     /// Returns whether the profile serves only registries whose account is known.
     #[must_use]
     pub fn needs_account(&self) -> bool {
-        self.role_chain.iter().any(|one| one.role.needs_account())
+        self.first_roles_need_account(self.role_chain.len())
+    }
+
+    /// Returns whether one of the first `count` roles is in the registry's own account.
+    #[must_use]
+    pub fn first_roles_need_account(&self, count: usize) -> bool {
+        self.role_chain.iter().take(count).any(|one| one.role.needs_account())
     }
 
     /// Returns whether the role session depends on the registry's account: by a role's ARN, or by the session policy, which names the
     /// account's repositories.
     #[must_use]
     pub fn depends_on_account(&self) -> bool {
-        self.needs_account() || self.session_policy(Partition::Aws, None).is_some()
+        self.needs_account() || self.is_narrow()
     }
 
-    /// Returns the policy that narrows the last role's session; `None` if the profile narrows nothing.
+    /// Returns whether a session policy narrows the last role.
     #[must_use]
-    pub fn session_policy(&self, partition: Partition, account: Option<AccountId>) -> Option<String> {
-        session_policy::build(self.access, &self.repositories, partition, account)
+    pub fn is_narrow(&self) -> bool {
+        session_policy::is_narrow(self.permissions())
+    }
+
+    /// Returns the policy that narrows the last role's session to a registry; `None` if the profile narrows nothing.
+    ///
+    /// A registry without an account is the one of the last role's account, and so are the public repositories that it may change.
+    #[must_use]
+    pub fn session_policy(&self, registry: &Registry) -> Option<String> {
+        let last = self.role_chain.last().and_then(|last| last.role.account());
+        let region = registry.region();
+        // ECR Public belongs to the commercial partition.
+        let partition = region.map_or(Partition::Aws, Region::partition);
+        let scope = Scope { partition, region: region.map(Region::as_str), account: registry.account().or(last) };
+        session_policy::build(self.permissions(), scope)
+    }
+
+    /// Returns the longest session policy that the profile has for a registry; `None` if it narrows nothing.
+    #[must_use]
+    pub fn longest_session_policy(&self) -> Option<String> {
+        session_policy::longest(self.permissions())
     }
 
     /// Returns whether STS accepts the session policy for every registry.
     #[must_use]
     pub fn session_policy_fits(&self) -> bool {
-        session_policy::fits(self.access, &self.repositories)
+        self.longest_session_policy().is_none_or(|policy| policy.len() <= session_policy::MAX_LENGTH)
     }
 
     /// Returns whether each caller has its own credentials.
@@ -102,6 +134,10 @@ impl Profile {
     #[must_use]
     pub fn session_name(&self, caller: Option<&Principal>) -> String {
         caller.map_or_else(|| session_name::of_profile(&self.name), session_name::of_caller)
+    }
+
+    fn permissions(&self) -> Permissions<'_> {
+        Permissions { access: self.access, repositories: &self.repositories, extra: &self.extra }
     }
 }
 

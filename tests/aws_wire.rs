@@ -16,7 +16,7 @@ use ecr_broker::clock::{Clock as _, SystemClock};
 use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{FailureClass, UpstreamError};
 use ecr_broker::metrics;
-use ecr_broker::profile::{Access, Attribution, Profile};
+use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile};
 use ecr_broker::proxy::Proxies;
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
@@ -274,6 +274,7 @@ fn profile(roles: &[&str], access: Access, repositories: &[&str]) -> Profile {
         role_chain: roles.iter().map(|role| role.parse().unwrap()).collect(),
         access,
         repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+        extra: ExtraPermissions::default(),
         attribution: Attribution::Broker,
         source_identity: false,
         verify: None,
@@ -285,23 +286,33 @@ fn key_of(profile: &str, host: &str) -> CredentialKey {
 }
 
 #[tokio::test]
-async fn role_chain_is_assumed_once_for_all_regions_of_an_account() {
+async fn first_roles_of_a_chain_are_assumed_once_and_the_last_for_each_registry() {
     let (endpoint, controls) = simulate().await;
     let mut settings = settings(&endpoint);
     settings.sts_endpoint = Some(endpoint);
     let chain = ["arn:aws:iam::210987654321:role/hub", "arn:{partition}:iam::{account}:role/ecr-pull"];
-    settings.profiles = vec![profile(&chain, Access::Pull, &["team-a/*"])];
+    let narrow = profile(&chain, Access::Pull, &["team-a/*"]);
+    settings.profiles = vec![narrow, Profile { name: "full".into(), ..profile(&chain, Access::Full, &[]) }];
     let aws = aws(settings).await;
     let regions = ["eu-central-1", "eu-west-1", "us-east-1", "us-west-2"];
-    let keys: Vec<_> =
-        regions.iter().map(|region| key_of("ci", &format!("333333333333.dkr.ecr.{region}.amazonaws.com"))).collect();
-    let fetched = futures_util::future::join_all(keys.iter().map(|key| fetch_key(&aws, key))).await;
-    assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
-    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 2, "two roles, each assumed once");
+    let keys = |profile: &str| -> Vec<_> {
+        let host = |region: &&str| format!("333333333333.dkr.ecr.{region}.amazonaws.com");
+        regions.iter().map(|region| key_of(profile, &host(region))).collect()
+    };
+    for (profile, assumed, why) in [
+        ("ci", 5, "one hub, and a session policy for each region"),
+        ("full", 7, "one hub, and without a policy one session for all regions"),
+        ("ci", 7, "all sessions are cached"),
+    ] {
+        let keys = keys(profile);
+        let fetched = futures_util::future::join_all(keys.iter().map(|key| fetch_key(&aws, key))).await;
+        assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+        assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), assumed, "{why}");
+    }
     fetch_key(&aws, &key_of("ci", "444444444444.dkr.ecr.eu-central-1.amazonaws.com")).await.unwrap();
-    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "another account has another role");
+    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 8, "another account has another last role");
     fetch_key(&aws, &key_of("default", HOST)).await.unwrap();
-    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 4, "the broker's own identity assumes no role");
+    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 8, "the broker's own identity assumes no role");
 }
 
 /// A registry refused a token: AWS may have deleted the session's role, and created it again under its name.

@@ -26,7 +26,7 @@ use ecr_broker::credential::CredentialKey;
 use ecr_broker::descriptor_store::{COPY_NAME, DescriptorStore, Fingerprint, KEY_NAME, Parts, Settings};
 use ecr_broker::error::FailureClass;
 use ecr_broker::metrics::{Exposition, Format, Registry};
-use ecr_broker::profile::{Access, Attribution, Profile};
+use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile};
 use ecr_broker::service_manager::ServiceManager;
 use ecr_broker::source::aws;
 use fake_aws::{CANARY, FakeAws};
@@ -52,6 +52,7 @@ fn profile(access: Access) -> Profile {
         role_chain,
         access,
         repositories: Vec::new(),
+        extra: ExtraPermissions::default(),
         attribution,
         source_identity: false,
         verify: None,

@@ -24,7 +24,7 @@ use ecr_broker::credential::{CredentialKey, ProfileName};
 use ecr_broker::metrics::Registry;
 use ecr_broker::pb;
 use ecr_broker::policy::{Accounts, RegistryPattern};
-use ecr_broker::profile::{Access, Attribution, Profile};
+use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile};
 use ecr_broker::simulator::{self, Controls, Simulator};
 use ecr_broker::source::broker::{self, Fallback};
 use ecr_broker::source::shared_cache::entry_key::{EntryKeys, EntryParts};
@@ -84,6 +84,7 @@ fn pull_role() -> Profile {
         role_chain: vec!["arn:{partition}:iam::{account}:role/pull".parse().unwrap()],
         access: Access::Full,
         repositories: Vec::new(),
+        extra: ExtraPermissions::default(),
         attribution: Attribution::Broker,
         source_identity: false,
         verify: None,

@@ -68,6 +68,7 @@ fn log_profile(profile: &Profile) {
         roles = join(&profile.role_chain),
         access = ?profile.access,
         repositories = Some(join(&profile.repositories)).filter(|names| !names.is_empty()),
+        extra = Some(&profile.extra).filter(|extra| !extra.is_empty()).map(tracing::field::debug),
         "profile configured"
     );
 }

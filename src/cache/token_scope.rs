@@ -48,7 +48,7 @@ impl SharedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Access, Attribution};
+    use crate::profile::{Access, Attribution, ExtraPermissions};
 
     fn profile(name: &str, role: &str, access: Access, repositories: &[&str]) -> Profile {
         Profile {
@@ -56,6 +56,7 @@ mod tests {
             role_chain: vec![role.parse().unwrap()],
             access,
             repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            extra: ExtraPermissions::default(),
             attribution: Attribution::Broker,
             source_identity: false,
             verify: None,

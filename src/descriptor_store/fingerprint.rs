@@ -9,9 +9,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::credential::ProfileName;
 use crate::policy::{Accounts, RegistryPattern};
-use crate::profile::{Access, Attribution, Profile};
+use crate::profile::{Access, Attribution, ExtraPermissions, Profile};
 use crate::source::{aws, broker};
 
+/// The version of the session policies: another one drops the credentials of every profile that has a policy.
+const SESSION_POLICY: &str = "2: region and account of the request";
 /// Size of a fingerprint.
 const BYTES: usize = 32;
 
@@ -56,7 +58,8 @@ impl Fingerprint {
         let mut hasher = Hasher::new("profile");
         if let Some(profile) = profile {
             // A credential that was tried is the same as before.
-            let Profile { name, role_chain, access, repositories, attribution, source_identity, verify: _ } = profile;
+            let Profile { name, role_chain, access, repositories, extra, attribution, source_identity, verify: _ } =
+                profile;
             hasher.field("name", name.as_str());
             for role in role_chain {
                 hasher.field("role", &role.to_string());
@@ -66,6 +69,9 @@ impl Fingerprint {
             for repository in repositories {
                 hasher.field("repository", &repository.to_string());
             }
+            hasher.extra_permissions(extra);
+            // Credentials of an earlier policy may do more than those of today's.
+            hasher.optional("session policy", profile.is_narrow().then_some(SESSION_POLICY));
             hasher.field("attribution", attribution_name(*attribution));
             hasher.field("source_identity", if *source_identity { "true" } else { "false" });
         }
@@ -204,6 +210,21 @@ impl Hasher {
         }
     }
 
+    fn extra_permissions(&mut self, extra: &ExtraPermissions) {
+        let ExtraPermissions { pull_through, mount_from, signing_profiles, actions } = extra;
+        for (name, patterns) in [("pull_through", pull_through), ("mount_from", mount_from)] {
+            for pattern in patterns {
+                self.field(name, &pattern.to_string());
+            }
+        }
+        for signer in signing_profiles {
+            self.field("signing_profile", &signer.to_string());
+        }
+        for action in actions {
+            self.field("action", action.as_str());
+        }
+    }
+
     fn optional(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.field(name, value);
@@ -246,6 +267,7 @@ mod tests {
             role_chain: vec!["arn:aws:iam::123456789012:role/a".parse().expect("a role")],
             access: Access::Pull,
             repositories: vec!["team-a/*".parse().expect("a pattern")],
+            extra: ExtraPermissions::default(),
             attribution: Attribution::Broker,
             source_identity: false,
             verify: None,
@@ -289,13 +311,17 @@ mod tests {
 
     #[test]
     fn profile_fingerprint_differs_with_each_field() {
-        let changes: [fn(&mut Profile); 8] = [
+        let changes: [fn(&mut Profile); 12] = [
             |_| (),
             |one| one.name = "cd".into(),
             |one| one.role_chain.push(one.role_chain[0].clone()),
             |one| one.role_chain[0].external_id = Some("x".to_owned()),
             |one| one.access = Access::Full,
             |one| one.repositories.clear(),
+            |one| one.extra.pull_through.push("hub/*".parse().expect("a pattern")),
+            |one| one.extra.mount_from.push("hub/*".parse().expect("a pattern")),
+            |one| one.extra.signing_profiles.push("release".parse().expect("a name")),
+            |one| one.extra.actions.push("ecr:TagResource".parse().expect("an action")),
             |one| one.attribution = Attribution::Caller,
             |one| one.source_identity = true,
         ];
@@ -306,13 +332,13 @@ mod tests {
         };
         let own = Fingerprint::of_profile(None).0;
         let different: std::collections::BTreeSet<_> = changes.iter().map(of).chain([own]).collect();
-        assert_eq!(different.len(), 9);
+        assert_eq!(different.len(), 13);
     }
 
     /// An upgrade would drop every credential if this changed.
     #[test]
     fn profile_fingerprint_is_the_same_in_each_version() {
         let hex = |profile: Option<&Profile>| HEXLOWER.encode(&Fingerprint::of_profile(profile).0[..8]);
-        assert_eq!((hex(Some(&profile())).as_str(), hex(None).as_str()), ("f48b58eda76d9040", "9d7c4790d943668f"));
+        assert_eq!((hex(Some(&profile())).as_str(), hex(None).as_str()), ("15ed316eba4f7b1f", "9d7c4790d943668f"));
     }
 }

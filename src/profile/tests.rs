@@ -8,6 +8,7 @@ fn profile(repositories: &[&str]) -> Profile {
         role_chain,
         access: Access::Push,
         repositories,
+        extra: ExtraPermissions::default(),
         attribution: Attribution::Caller,
         source_identity: false,
         verify: None,

@@ -11,7 +11,7 @@ use ecr_broker::cache::{CredentialCache, KeyOrder, KeyQuery};
 use ecr_broker::config::Config;
 use ecr_broker::limits::Limits;
 use ecr_broker::metrics::{Exposition, Format};
-use ecr_broker::profile::{Access, Attribution, Profile};
+use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile};
 use ecr_broker::rejections::RejectionRecorder;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -366,6 +366,7 @@ fn profile(name: &str, attribution: Attribution) -> Profile {
         role_chain: vec!["arn:{partition}:iam::{account}:role/pull".parse().unwrap()],
         access: Access::Full,
         repositories: Vec::new(),
+        extra: ExtraPermissions::default(),
         attribution,
         source_identity: false,
         verify: None,

@@ -32,6 +32,7 @@ mod ops;
 mod otel;
 mod other;
 mod overload;
+mod policies;
 mod pull;
 mod registry;
 mod restart;

@@ -1,17 +1,19 @@
 //! `[[profiles]]`: the roles by which credentials are requested, and their permissions.
 
-use std::str::FromStr;
-
 use toml::Value;
 
+use self::parsed::parsed;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::files::Document;
 use crate::config::list::{Item, List, Listed, Unique};
 use crate::config::reader::Reader;
 use crate::config::value_type::Expected;
-use crate::config::values::{PROFILE_NAME, strings};
+use crate::config::values::PROFILE_NAME;
 use crate::credential::ProfileName;
 use crate::profile::{Access, Attribution, ChainedRole, Profile, RoleTemplateError};
+
+mod parsed;
+mod permissions;
 
 pub(in crate::config) const PROFILES: List = List {
     key: "profiles",
@@ -19,7 +21,20 @@ pub(in crate::config) const PROFILES: List = List {
     one: "profile",
     named_by: "name",
     unique: "name",
-    keys: &["name", "role_chain", "external_id", "access", "repositories", "attribution", "source_identity", "verify"],
+    keys: &[
+        "name",
+        "role_chain",
+        "external_id",
+        "access",
+        "repositories",
+        "pull_through",
+        "mount_from",
+        "signing_profiles",
+        "actions",
+        "attribution",
+        "source_identity",
+        "verify",
+    ],
 };
 /// Each role after the first costs a call to STS and limits the session to an hour; a longer chain is a mistake.
 const LONGEST_CHAIN: usize = 4;
@@ -43,6 +58,7 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
     let name = item.required("name", PROFILE_NAME, |value| value.as_str()?.parse::<ProfileName>().ok());
     let role_chain = item.take(role_chain(item.get("role_chain")));
     let repositories = item.take(parsed("repositories", item.get("repositories")));
+    let extra = permissions::read(item);
     // More than pulling must be asked for.
     let access = item.optional("access", Expected::OneOf(&["pull", "push", "full"]), Access::Pull, access);
     let external_id = item.optional("external_id", EXTERNAL_ID, None, |value| external_id(value).map(Some));
@@ -56,6 +72,7 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
         role_chain,
         access: access?,
         repositories: repositories?,
+        extra: extra?,
         attribution: attribution?,
         source_identity: source_identity?,
         verify: verify?,
@@ -116,15 +133,7 @@ fn check(profile: &Profile, item: &mut Item<'_>) {
     if !profile.session_policy_fits() {
         item.report("repositories: the session policy exceeds STS's limit of 2,048 characters; list fewer patterns");
     }
-}
-
-fn parsed<T: FromStr>(key: &str, value: Option<&Value>) -> Result<Vec<T>, String>
-where
-    T::Err: std::fmt::Display,
-{
-    let Some(value) = value else { return Ok(Vec::new()) };
-    let texts = strings(key, value)?;
-    texts.iter().map(|text| text.parse().map_err(|error| format!("{key}: {error}"))).collect()
+    permissions::check(profile, item);
 }
 
 fn access(value: &Value) -> Option<Access> {
@@ -150,15 +159,17 @@ fn external_id(value: &Value) -> Option<String> {
     value.as_str().filter(is_valid).map(str::to_owned)
 }
 
+/// Returns the profiles of a text, and its problems.
+#[cfg(test)]
+fn read_text(text: &str) -> (Vec<Profile>, Vec<String>) {
+    let document = Document { place: "file".into(), table: text.parse().unwrap(), bound: None };
+    let (profiles, diagnostics) = parse([document].iter());
+    (profiles, diagnostics.into_iter().map(|diagnostic| diagnostic.problem).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read_text(text: &str) -> (Vec<Profile>, Vec<String>) {
-        let document = Document { place: "file".into(), table: text.parse().unwrap(), bound: None };
-        let (profiles, diagnostics) = parse([document].iter());
-        (profiles, diagnostics.into_iter().map(|diagnostic| diagnostic.problem).collect())
-    }
 
     #[test]
     fn profiles_are_read() {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::profile::Attribution;
+use crate::profile::{Attribution, ExtraPermissions};
 
 fn private(accounts: &str, region: &str) -> RegistryPattern {
     let accounts = match accounts {
@@ -48,6 +48,7 @@ fn lint_finds_a_profile_that_can_write_everywhere() {
         role_chain: Vec::new(),
         access,
         repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+        extra: ExtraPermissions::default(),
         attribution: Attribution::Broker,
         source_identity: false,
         verify: None,

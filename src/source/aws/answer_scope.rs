@@ -45,7 +45,7 @@ impl AnswerScope {
         let attribution = format!("{session_name}\n{source_identity}");
         Some(Minting {
             identity,
-            session_policy: profile.session_policy(partition, account).unwrap_or_default(),
+            session_policy: profile.session_policy(&key.registry).unwrap_or_default(),
             attribution,
         })
     }

@@ -1,5 +1,6 @@
 //! Role chains: each role of a profile is assumed by the session of the role before it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
@@ -10,10 +11,9 @@ use aws_sdk_sts::Client;
 
 use super::signer::Signer;
 use super::sts;
-use crate::caller::Principal;
-use crate::credential::Minter;
+use crate::credential::{CredentialKey, Minter};
 use crate::profile::{ChainedRole, Profile};
-use crate::registry::{AccountId, Partition};
+use crate::registry::{Partition, Region};
 use crate::source::Metrics;
 
 /// Credentials provider of one role in a chain.
@@ -29,21 +29,23 @@ struct Role {
     metrics: Metrics,
 }
 
-/// Returns the session of the chain's last role, starting from `base`. The SDK caches and refreshes each session, and
-/// assumes a role once for all waiting callers. Returns `None` if a role needs an account and `account` is `None`.
+/// Returns the session of the last role in `part` of a profile's chain, starting from `base`. The SDK caches and refreshes each
+/// session, and assumes a role once for all waiting callers. Returns `None` if the part is empty, or a role needs an account and the
+/// key has none.
 pub(super) fn assume_chain(
     base: &SdkConfig,
     (sts_endpoint, metrics): (Option<&str>, &Metrics),
     profile: &Profile,
-    caller: Option<&Principal>,
-    partition: Partition,
-    account: Option<AccountId>,
+    part: Range<usize>,
+    key: &CredentialKey,
 ) -> Option<Arc<Signer>> {
     let (mut sdk, mut last_minter) = (base.clone(), None);
-    let session_name = profile.session_name(caller);
+    let session_name = profile.session_name(key.caller.as_ref());
+    let partition = partition(key);
     let last = profile.role_chain.len().saturating_sub(1);
-    for (index, ChainedRole { role, external_id }) in profile.role_chain.iter().enumerate() {
-        let arn = role.arn(partition, account)?;
+    let roles = profile.role_chain.iter().enumerate().skip(part.start).take(part.len());
+    for (index, ChainedRole { role, external_id }) in roles {
+        let arn = role.arn(partition, key.registry.account())?;
         let minter = Minter::known(&arn);
         last_minter = Some(minter.clone());
         let role = Role {
@@ -53,7 +55,7 @@ pub(super) fn assume_chain(
             // AWS passes it on to the sessions that are assumed from this one.
             source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
             external_id: external_id.clone(),
-            session_policy: profile.session_policy(partition, account).filter(|_| index == last),
+            session_policy: (index == last).then(|| profile.session_policy(&key.registry)).flatten(),
             minter,
             metrics: metrics.clone(),
         };
@@ -61,6 +63,11 @@ pub(super) fn assume_chain(
     }
     // An empty chain would yield the broker's own identity, which may have more permissions.
     last_minter.map(|minter| Arc::new(Signer { sdk, minter }))
+}
+
+/// Returns the partition of a key's roles. ECR Public has no region, and belongs to the commercial partition.
+pub(super) fn partition(key: &CredentialKey) -> Partition {
+    key.registry.region().map_or(Partition::Aws, Region::partition)
 }
 
 fn with_role(sdk: SdkConfig, role: Role) -> SdkConfig {

@@ -1,5 +1,7 @@
-//! Role sessions: one for each profile, partition and account, and for each caller if the profile attributes sessions to callers.
+//! Role sessions: one for each profile, partition, account and, with a session policy, region; and for each caller if the profile
+//! attributes sessions to callers. The sessions of a chain's earlier roles are shared by all last roles that they assume.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +33,20 @@ pub(super) struct RoleSessions {
     metrics: Metrics,
 }
 
-/// Profile, partition and account of the registry, and the caller that the session names to AWS.
-type SessionKey = (ProfileName, Partition, Option<AccountId>, Option<Principal>);
+/// All on which a session depends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SessionKey {
+    profile: ProfileName,
+    /// The number of roles of the chain up to the session's.
+    roles: usize,
+    partition: Partition,
+    /// The account of the registry; `None` also where no role depends on it.
+    account: Option<AccountId>,
+    /// The region of the registry, if a session policy names it.
+    region: Option<Region>,
+    /// The caller that the session names to AWS.
+    caller: Option<Principal>,
+}
 
 /// A session, and the broker's identity that assumed its first role.
 #[derive(Debug, Clone)]
@@ -60,26 +74,43 @@ impl RoleSessions {
         let profile = self.profiles.iter().find(|profile| profile.name == key.profile);
         // No fallback to the broker's own identity, which may have more permissions.
         let profile = profile.ok_or_else(|| invalid_response("the profile is not configured"))?;
-        let session_key = session_key(key);
-        let (_, partition, account, caller) = &session_key;
-        let assume = || async {
-            let sts = (sts_endpoint, &self.metrics);
-            let signer = role::assume_chain(&own.sdk, sts, profile, caller.as_ref(), *partition, *account)?;
-            Some(RoleSession { assumed_by: Arc::clone(own), signer })
-        };
-        let sessions = self.cache_for(key);
-        let mut session = sessions.optionally_get_with(session_key.clone(), assume()).await;
-        if session.as_ref().is_some_and(|session| !Arc::ptr_eq(&session.assumed_by, own)) {
-            sessions.invalidate(&session_key).await;
-            session = sessions.optionally_get_with(session_key.clone(), assume()).await;
+        let mut signer = Arc::clone(own);
+        for part in parts(profile) {
+            let base = Arc::clone(&signer);
+            let assume = || role::assume_chain(&base.sdk, (sts_endpoint, &self.metrics), profile, part.clone(), key);
+            let session = self.session(key, SessionKey::new(profile, part.end, key), own, assume).await;
+            let needs_account =
+                || invalid_response("a role of the profile needs an account, and the registry has none");
+            signer = session.ok_or_else(needs_account)?;
         }
-        let needs_account = || invalid_response("a role of the profile needs an account, and the registry has none");
-        session.map(|session| session.signer).ok_or_else(needs_account)
+        Ok(signer)
     }
 
-    /// Drops the session for `key`, so that the next call assumes the roles again.
+    /// Returns a cached session, if the broker's identity `own` assumed its first role, or else a new one.
+    async fn session(
+        &self,
+        key: &CredentialKey,
+        session_key: SessionKey,
+        own: &Arc<Signer>,
+        assume: impl Fn() -> Option<Arc<Signer>>,
+    ) -> Option<Arc<Signer>> {
+        let new = || async { Some(RoleSession { assumed_by: Arc::clone(own), signer: assume()? }) };
+        let sessions = self.cache_for(key);
+        let mut session = sessions.optionally_get_with(session_key.clone(), new()).await;
+        if session.as_ref().is_some_and(|session| !Arc::ptr_eq(&session.assumed_by, own)) {
+            sessions.invalidate(&session_key).await;
+            session = sessions.optionally_get_with(session_key, new()).await;
+        }
+        session.map(|session| session.signer)
+    }
+
+    /// Drops the sessions for `key`, so that the next call assumes all roles again. Other last roles keep the sessions of earlier roles
+    /// that they have.
     pub(super) async fn invalidate(&self, key: &CredentialKey) {
-        self.cache_for(key).invalidate(&session_key(key)).await;
+        let Some(profile) = self.profiles.iter().find(|profile| profile.name == key.profile) else { return };
+        for part in parts(profile) {
+            self.cache_for(key).invalidate(&SessionKey::new(profile, part.end, key)).await;
+        }
     }
 
     fn cache_for(&self, key: &CredentialKey) -> &Cache<SessionKey, RoleSession> {
@@ -91,8 +122,25 @@ fn cache() -> Cache<SessionKey, RoleSession> {
     Cache::builder().max_capacity(MAX_SESSIONS).time_to_idle(IDLE).eviction_policy(EvictionPolicy::lru()).build()
 }
 
-/// Returns the key of a credential's session. ECR Public has no region, and belongs to the commercial partition.
-fn session_key(key: &CredentialKey) -> SessionKey {
-    let partition = key.registry.region().map_or(Partition::Aws, Region::partition);
-    (key.profile.clone(), partition, key.registry.account(), key.caller.clone())
+/// Returns the parts of a profile's chain whose last roles have a cached session: all but the last role, and the last role, which may
+/// have a session policy.
+fn parts(profile: &Profile) -> impl Iterator<Item = Range<usize>> {
+    let last = profile.role_chain.len().saturating_sub(1);
+    [0..last, last..last + 1].into_iter().filter(|part| !part.is_empty())
+}
+
+impl SessionKey {
+    /// Returns the key of the session after the first `roles` of a profile's chain.
+    fn new(profile: &Profile, roles: usize, key: &CredentialKey) -> Self {
+        let is_last = roles >= profile.role_chain.len();
+        let has_policy = is_last && profile.is_narrow();
+        Self {
+            profile: profile.name.clone(),
+            roles,
+            partition: role::partition(key),
+            account: key.registry.account().filter(|_| is_last || profile.first_roles_need_account(roles)),
+            region: key.registry.region().filter(|_| has_policy).cloned(),
+            caller: key.caller.clone(),
+        }
+    }
 }
