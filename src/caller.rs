@@ -14,6 +14,7 @@ mod forwarded;
 mod group;
 mod parse;
 mod principal;
+mod session_identity;
 mod via;
 
 pub use self::claim_names::ClaimNames;
@@ -22,7 +23,7 @@ pub use self::dns_name::{DnsName, DnsNameError};
 pub use self::forwarded::ForwardedCaller;
 pub use self::group::CallerGroup;
 pub use self::parse::CallerError;
-pub use self::principal::{AssertedPrincipal, ExactPrincipal, Principal};
+pub use self::principal::{AssertedPrincipal, ExactPrincipal, Principal, SessionIdentity};
 pub use self::via::{BrokerId, Via, ViaError};
 
 /// Memory that a claim takes beside its texts.

@@ -136,6 +136,19 @@ pub struct UpstreamError {
     pub request_id: Option<Box<str>>,
     /// Delay until the next attempt, if waiting helps.
     pub retry_after: Option<Duration>,
+    /// Why AWS refused a role, if an operator can end it.
+    pub refusal: Option<RoleRefusal>,
+}
+
+/// Refusals to assume a role that an operator can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleRefusal {
+    /// Session tags are not allowed.
+    TagSession,
+    /// A source identity is not allowed.
+    SetSourceIdentity,
+    /// The session policy and tags are too large.
+    PackedPolicyTooLarge,
 }
 
 /// The calls of a fetch.
@@ -214,6 +227,7 @@ impl UpstreamError {
             clock_skew: None,
             request_id: None,
             retry_after: None,
+            refusal: None,
         }
     }
 

@@ -9,16 +9,23 @@ mod repository;
 mod role;
 mod session_name;
 mod session_policy;
+mod session_tags;
+mod trust_policy;
+mod value_source;
 
 pub use self::access::Access;
 pub use self::permissions::{Action, ActionError, ExtraPermissions, SigningProfile, SigningProfileError};
 pub use self::repository::{RepositoryPattern, RepositoryPatternError};
 pub use self::role::{ChainedRole, RoleTemplate, RoleTemplateError};
+pub use self::session_tags::{MOST_TAGS, SessionTag, SessionTags, TagsOfRole, is_key};
+pub use self::trust_policy::TrustPolicy;
+pub use self::value_source::{SessionError, ValueSource, ValueSourceError};
 
 use self::permissions::Permissions;
 use self::session_policy::Scope;
-use crate::caller::{Caller, Principal};
+use crate::caller::{Caller, ClaimNames, Principal, SessionIdentity};
 use crate::credential::ProfileName;
+use crate::packed_size;
 use crate::registry::{Partition, Region, Registry};
 
 /// A configured way to mint credentials.
@@ -34,6 +41,8 @@ pub struct Profile {
     pub repositories: Vec<RepositoryPattern>,
     /// The permissions beside that access.
     pub extra: ExtraPermissions,
+    /// The attributes of the caller that the roles' sessions tell AWS.
+    pub session_tags: SessionTags,
     /// The identity that names the roles' sessions.
     pub attribution: Attribution,
     /// Whether the session name is the source identity too, which AWS keeps through further role chaining. The roles' trust
@@ -62,6 +71,7 @@ impl Profile {
             access: Access::Pull,
             repositories: Vec::new(),
             extra: ExtraPermissions::default(),
+            session_tags: SessionTags::default(),
             attribution: Attribution::Broker,
             source_identity: false,
             verify: Some(false),
@@ -118,26 +128,86 @@ impl Profile {
         self.longest_session_policy().is_none_or(|policy| policy.len() <= session_policy::MAX_LENGTH)
     }
 
-    /// Returns whether each caller has its own credentials.
+    /// Returns whether callers have different credentials: their own, or those of callers with the same claims.
     #[must_use]
     pub fn is_per_caller(&self) -> bool {
-        self.attribution == Attribution::Caller
+        self.attribution == Attribution::Caller || self.session_tags.are_of_caller()
     }
 
-    /// Returns the principal that the caller's credentials belong to; `None` if all callers share them.
-    #[must_use]
-    pub fn attributed_to(&self, caller: &Caller) -> Option<Principal> {
-        self.is_per_caller().then(|| caller.principal())
+    /// Returns the key of the credentials that a caller gets, beside registry and profile; `None` if all callers share them.
+    ///
+    /// # Errors
+    /// The caller's token lacks a claim that the session tells AWS.
+    pub fn session_of(&self, caller: &Caller) -> Result<Option<Principal>, SessionError> {
+        if !self.is_per_caller() {
+            return Ok(None);
+        }
+        let principal = (self.attribution == Attribution::Caller).then(|| caller.principal());
+        let tags = self.session_tags.of_caller(caller)?;
+        Ok(SessionIdentity { principal, name: None, tags }.into_key())
     }
 
-    /// Returns the name of the profile's role sessions, as CloudTrail shows it.
+    /// Returns the claims of callers' tokens that the profile's sessions tell AWS.
     #[must_use]
-    pub fn session_name(&self, caller: Option<&Principal>) -> String {
-        caller.map_or_else(|| session_name::of_profile(&self.name), session_name::of_caller)
+    pub fn claim_names(&self) -> ClaimNames {
+        let sources = self.session_tags.0.iter().map(|tag| &tag.value);
+        sources.filter_map(ValueSource::claim).map(str::to_owned).collect()
+    }
+
+    /// Returns the name of the profile's role sessions, as CloudTrail shows it. `session` is what [`Self::session_of`] returned.
+    #[must_use]
+    pub fn session_name(&self, session: Option<&Principal>) -> String {
+        let principal = match session {
+            Some(Principal::Session(session)) => session.principal.as_ref(),
+            other => other,
+        };
+        principal.map_or_else(|| session_name::of_profile(&self.name), session_name::of_caller)
+    }
+
+    /// Returns the session tags of a session.
+    #[must_use]
+    pub fn tags_of(&self, session: Option<&Principal>) -> Vec<(Box<str>, Box<str>)> {
+        let identity = session.and_then(Principal::session);
+        identity.map_or_else(|| self.session_tags.fixed(), |identity| identity.tags.clone())
+    }
+
+    /// Returns the tags that the call for one role of the chain sets.
+    #[must_use]
+    pub fn tags_of_role(&self, session: Option<&Principal>, index: usize) -> TagsOfRole {
+        self.session_tags.of_role(&self.tags_of(session), index, self.last_role())
+    }
+
+    /// Returns whether the sessions of the first `count` roles differ by caller.
+    #[must_use]
+    pub fn first_roles_differ_by_caller(&self, count: usize) -> bool {
+        let passes_tags = self.session_tags.has_transitive() && self.session_tags.are_of_caller();
+        count > self.last_role() || self.attribution != Attribution::Broker || passes_tags
+    }
+
+    /// Returns the trust policy that each role needs, in the order of the chain.
+    #[must_use]
+    pub fn trust_policies(&self) -> Vec<TrustPolicy> {
+        trust_policy::of_chain(&self.role_chain, &self.session_tags, self.source_identity)
+    }
+
+    /// Returns the estimated share of STS's room for session policies and tags, in percent, with values of `length` letters for tags
+    /// that differ by caller.
+    #[must_use]
+    pub fn packed_size(&self, length: usize) -> usize {
+        let value = "x".repeat(length);
+        let tags = self.session_tags.0.iter().map(|tag| match &tag.value {
+            ValueSource::Text(text) => (&*tag.key, &**text),
+            ValueSource::Claim(_) | ValueSource::Caller => (&*tag.key, value.as_str()),
+        });
+        packed_size::percent(self.longest_session_policy().as_deref(), tags)
     }
 
     fn permissions(&self) -> Permissions<'_> {
         Permissions { access: self.access, repositories: &self.repositories, extra: &self.extra }
+    }
+
+    fn last_role(&self) -> usize {
+        self.role_chain.len().saturating_sub(1)
     }
 }
 

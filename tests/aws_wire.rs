@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
+use ecr_broker::caller::Caller;
 use ecr_broker::clock::{Clock as _, SystemClock};
 use ecr_broker::credential::{Credential, CredentialKey};
-use ecr_broker::error::{FailureClass, UpstreamError};
+use ecr_broker::error::{FailureClass, RoleRefusal, UpstreamError};
 use ecr_broker::metrics;
-use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile};
+use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTag, SessionTags};
 use ecr_broker::proxy::Proxies;
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
 use ecr_broker::simulator::{self, Controls, Fault, FaultRate, Service, Simulator};
@@ -275,6 +276,7 @@ fn profile(roles: &[&str], access: Access, repositories: &[&str]) -> Profile {
         access,
         repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         extra: ExtraPermissions::default(),
+        session_tags: SessionTags::default(),
         attribution: Attribution::Broker,
         source_identity: false,
         verify: None,
@@ -345,7 +347,7 @@ async fn attributed_callers_have_separate_sessions_with_source_identity() {
     let aws = aws(settings).await;
     let mut names = Vec::new();
     for caller in ["spiffe://prod.example/a", "spiffe://prod.example/b", "spiffe://prod.example/a"] {
-        let caller = attributed.attributed_to(&caller.parse().unwrap());
+        let caller = attributed.session_of(&caller.parse().unwrap()).unwrap();
         names.push(attributed.session_name(caller.as_ref()));
         fetch_key(&aws, &CredentialKey { caller, ..key_of("ci", HOST) }).await.unwrap();
     }
@@ -353,6 +355,78 @@ async fn attributed_callers_have_separate_sessions_with_source_identity() {
     let session = |role: &str, name: &String| (format!("arn:aws:sts::{role}/{name}"), Some(name.clone()));
     let (hub, pull) = ("210987654321:assumed-role/hub", "333333333333:assumed-role/ecr-pull");
     assert_eq!(controls.sessions(), [session(hub, a), session(pull, a), session(hub, b), session(pull, b)]);
+}
+
+/// Returns a profile with a transitive tag of one claim and another tag of another.
+fn tagged() -> Profile {
+    let tag = |key: &str, claim: &str, is_transitive| SessionTag {
+        key: key.into(),
+        value: claim.parse().unwrap(),
+        is_transitive,
+    };
+    let chain = ["arn:aws:iam::210987654321:role/hub", "arn:aws:iam::333333333333:role/ecr-pull"];
+    let tags = vec![tag("team", "claim:namespace_path", true), tag("repo", "claim:repository", false)];
+    Profile { session_tags: SessionTags(tags), ..profile(&chain, Access::Pull, &[]) }
+}
+
+fn job(subject: &str, team: &str, repository: &str) -> Caller {
+    let claims = [("namespace_path", team), ("repository", repository)];
+    let claims = claims.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    format!("jwt:gitlab:{subject}").parse::<Caller>().unwrap().with_claims(claims).unwrap()
+}
+
+#[tokio::test]
+async fn session_tags_reach_their_roles_and_equal_ones_share_a_session() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings(&endpoint);
+    settings.sts_endpoint = Some(endpoint);
+    let tagged = tagged();
+    settings.profiles = vec![tagged.clone()];
+    let aws = aws(settings).await;
+    let fetch = async |caller: &Caller| {
+        let caller = tagged.session_of(caller).unwrap();
+        fetch_key(&aws, &CredentialKey { caller, ..key_of("ci", HOST) }).await.unwrap();
+    };
+    for caller in [job("1", "a", "a/app"), job("2", "a", "a/app"), job("3", "a", "a/lib"), job("4", "b#", "b/app")] {
+        fetch(&caller).await;
+    }
+    let tag = |key: &str, value: &str, is_transitive| (key.to_owned(), value.to_owned(), is_transitive);
+    let (a, app, lib) = (tag("team", "a", true), tag("repo", "a/app", false), tag("repo", "a/lib", false));
+    let sessions = controls.session_tags();
+    assert_eq!(sessions[..4], [vec![a.clone()], vec![a.clone(), app], vec![a.clone()], vec![a, lib]]);
+    let [hub, pull] = &sessions[4..] else { panic!("{sessions:?}") };
+    assert!(hub[0].1.starts_with("b_.") && hub[0] == pull[0] && pull[1].1 == "b/app", "{hub:?} {pull:?}");
+}
+
+#[tokio::test]
+async fn role_that_refuses_tags_is_a_denial_that_names_the_action() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings(&endpoint);
+    settings.sts_endpoint = Some(endpoint);
+    settings.profiles = vec![tagged()];
+    controls.refuse_tags(&["arn:aws:iam::333333333333:role/ecr-pull"]);
+    let caller = tagged().session_of(&job("1", "a", "a/app")).unwrap();
+    let key = CredentialKey { caller, ..key_of("ci", HOST) };
+    let failure = fetch_key(&aws(settings).await, &key).await.unwrap_err();
+    assert_eq!((failure.class, failure.refusal), (FailureClass::Denied, Some(RoleRefusal::TagSession)));
+    let text = failure.to_string();
+    assert!(text.starts_with("AWS denied the broker session tags (AccessDenied); allow sts:TagSession"), "{text}");
+    assert_eq!(controls.calls(), 0, "ECR is not called");
+}
+
+#[tokio::test]
+async fn policy_and_tags_that_are_too_large_are_told_apart_from_other_refusals() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings(&endpoint);
+    settings.sts_endpoint = Some(endpoint);
+    settings.profiles = vec![tagged()];
+    let caller = tagged().session_of(&job("1", &"a".repeat(250), &"b".repeat(250))).unwrap();
+    let key = CredentialKey { caller, ..key_of("ci", HOST) };
+    let failure = fetch_key(&aws(settings).await, &key).await.unwrap_err();
+    assert_eq!(failure.refusal, Some(RoleRefusal::PackedPolicyTooLarge));
+    let text = failure.to_string();
+    assert!(text.ends_with("(PackedPolicyTooLarge); shorten the profile's repositories or session_tags"), "{text}");
+    assert_eq!(controls.calls(), 0, "ECR is not called");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use ecr_broker::credential::CredentialKey;
 use ecr_broker::descriptor_store::{COPY_NAME, DescriptorStore, Fingerprint, KEY_NAME, Parts, Settings};
 use ecr_broker::error::FailureClass;
 use ecr_broker::metrics::{Exposition, Format, Registry};
-use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile};
+use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTags};
 use ecr_broker::service_manager::ServiceManager;
 use ecr_broker::source::aws;
 use fake_aws::{CANARY, FakeAws};
@@ -53,6 +53,7 @@ fn profile(access: Access) -> Profile {
         access,
         repositories: Vec::new(),
         extra: ExtraPermissions::default(),
+        session_tags: SessionTags::default(),
         attribution,
         source_identity: false,
         verify: None,

@@ -24,7 +24,7 @@ use ecr_broker::credential::{CredentialKey, ProfileName};
 use ecr_broker::metrics::Registry;
 use ecr_broker::pb;
 use ecr_broker::policy::{Accounts, RegistryPattern};
-use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile};
+use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTags};
 use ecr_broker::simulator::{self, Controls, Simulator};
 use ecr_broker::source::broker::{self, Fallback};
 use ecr_broker::source::shared_cache::entry_key::{EntryKeys, EntryParts};
@@ -85,6 +85,7 @@ fn pull_role() -> Profile {
         access: Access::Full,
         repositories: Vec::new(),
         extra: ExtraPermissions::default(),
+        session_tags: SessionTags::default(),
         attribution: Attribution::Broker,
         source_identity: false,
         verify: None,

@@ -12,7 +12,7 @@ use crate::policy::{IndexedPolicy, Policy};
 #[derive(Debug)]
 pub(super) struct ActivePolicy {
     pub(super) policy: IndexedPolicy,
-    /// The claims by which its grants decide.
+    /// The claims by which its grants decide, and those that role sessions tell AWS.
     pub(super) claim_names: ClaimNames,
     /// The regions that its grants name by their whole names.
     pub(super) regions: NamedRegions,
@@ -24,7 +24,7 @@ impl ActivePolicy {
     pub(super) fn new(policy: Policy, profiles: &Profiles) -> Self {
         let digest = Sha256::digest(format!("{policy:?} {:?}", profiles.all()));
         let regions = policy.named_regions().collect();
-        let claim_names = policy.claim_names();
+        let claim_names = policy.claim_names().and(&profiles.claim_names());
         Self { policy: policy.into(), claim_names, regions, name: HEXLOWER.encode(&digest[..8]) }
     }
 }

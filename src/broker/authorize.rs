@@ -98,7 +98,7 @@ impl Authorizer {
         self.profiles.check_account(registry, &profile)?;
         self.check_validity(request.min_validity)?;
         let grant = grant.map(|grant| grant.id.clone());
-        let key = self.forwarding.key(self.profiles.key(request, profile), &request.context);
+        let key = self.forwarding.key(self.profiles.key(request, profile)?, &request.context);
         Ok(Authorization { key, grant, policy, outcome })
     }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::request::CredentialRequest;
+use crate::caller::ClaimNames;
 use crate::credential::{CredentialKey, ProfileName};
 use crate::error::BrokerError;
-use crate::profile::Profile;
+use crate::profile::{Profile, SessionError};
 use crate::registry::Registry;
 
 /// Maximum number of profiles in an error. With hundreds of them, the error would not fit into HTTP/2 trailers.
@@ -56,9 +57,20 @@ impl Profiles {
         Err(BrokerError::RequestInvalid { field: "private_registry.account_id", problem })
     }
 
-    /// Returns the cache key of a request. Profiles that attribute sessions to callers have one credential per caller.
-    pub(super) fn key(&self, request: &CredentialRequest, profile: ProfileName) -> CredentialKey {
-        let caller = self.find(&profile).and_then(|profile| profile.attributed_to(&request.context.caller));
-        CredentialKey { registry: request.target.registry.clone(), profile, caller }
+    /// Returns the cache key of a request. Profiles whose sessions tell AWS about the caller have credentials for each.
+    pub(super) fn key(&self, request: &CredentialRequest, profile: ProfileName) -> Result<CredentialKey, BrokerError> {
+        let invalid = |error: SessionError| BrokerError::RequestInvalid {
+            field: "profile",
+            problem: format!("{profile}: {error}"),
+        };
+        let of_caller = |found: &Profile| found.session_of(&request.context.caller).map_err(invalid);
+        let caller = self.find(&profile).map(of_caller).transpose()?.flatten();
+        Ok(CredentialKey { registry: request.target.registry.clone(), profile, caller })
+    }
+
+    /// Returns the claims of callers' tokens that sessions tell AWS.
+    pub(super) fn claim_names(&self) -> ClaimNames {
+        let none = || std::iter::empty::<String>().collect::<ClaimNames>();
+        self.0.iter().fold(none(), |names, profile| names.and(&profile.claim_names()))
     }
 }

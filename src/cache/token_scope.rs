@@ -48,7 +48,7 @@ impl SharedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Access, Attribution, ExtraPermissions};
+    use crate::profile::{Access, Attribution, ExtraPermissions, SessionTags};
 
     fn profile(name: &str, role: &str, access: Access, repositories: &[&str]) -> Profile {
         Profile {
@@ -57,6 +57,7 @@ mod tests {
             access,
             repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
             extra: ExtraPermissions::default(),
+            session_tags: SessionTags::default(),
             attribution: Attribution::Broker,
             source_identity: false,
             verify: None,

@@ -27,6 +27,8 @@ impl From<&Principal> for CallerGroup {
             Principal::Token { issuer, .. } => Self::Issuer(issuer.clone()),
             Principal::Asserted(asserted) => asserted.via().peer().map_or(Self::Hosts, Self::from),
             Principal::Exact(exact) => Self::from(exact.principal()),
+            // A key of credentials, which no caller is counted by.
+            Principal::Session(session) => session.principal.as_ref().map_or(Self::Local, Self::from),
         }
     }
 }

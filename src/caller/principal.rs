@@ -9,6 +9,9 @@ use super::claims_digest::ClaimsDigest;
 use super::dns_name::DnsName;
 use super::via::{BrokerId, Via};
 
+/// What the name of a session identity begins with.
+pub(super) const SESSION_PREFIX: &str = "session:";
+
 /// A caller without what may differ between its calls: its process's group and its token's other claims. Limits are kept for a
 /// principal, and AWS sees it in the session name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +37,8 @@ pub enum Principal {
     Asserted(Arc<AssertedPrincipal>),
     /// A principal and a digest of the rest of its caller, as the key of credentials that a parent broker decides about.
     Exact(Arc<ExactPrincipal>),
+    /// The identity of a role session, as the key of credentials that callers with other claims do not get.
+    Session(Arc<SessionIdentity>),
 }
 
 /// A principal by the word of child brokers.
@@ -48,6 +53,17 @@ pub struct AssertedPrincipal {
 pub struct ExactPrincipal {
     principal: Principal,
     digest: ClaimsDigest,
+}
+
+/// All by which AWS tells a role session from others of its profile: the caller or the name that it is attributed to, and its tags.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionIdentity {
+    /// The caller; `None`: callers with one name and the same tags share the session.
+    pub principal: Option<Principal>,
+    /// The session's name, if claims make it.
+    pub name: Option<Box<str>>,
+    /// Keys and values of the session tags, in the order of the profile.
+    pub tags: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Principal {
@@ -69,10 +85,20 @@ impl Principal {
         matches!(self, Self::Exact(_))
     }
 
-    /// Returns the principal without the digest of the rest of its caller.
+    /// Returns the principal without the digest of the rest of its caller, and without the tags of its session.
     #[must_use]
     pub fn subject(&self) -> &Self {
-        if let Self::Exact(exact) = self { &exact.principal } else { self }
+        match self {
+            Self::Exact(exact) => &exact.principal,
+            Self::Session(session) => session.principal.as_ref().unwrap_or(self),
+            _ => self,
+        }
+    }
+
+    /// Returns the identity of a role session, if it is one.
+    #[must_use]
+    pub fn session(&self) -> Option<&SessionIdentity> {
+        if let Self::Session(session) = self { Some(session) } else { None }
     }
 
     /// Returns whether the principal calls from the broker's own host.
@@ -82,6 +108,7 @@ impl Principal {
             Self::Uid(_) | Self::Loopback | Self::AwsApi => true,
             Self::Spiffe(_) | Self::Dns(_) | Self::Token { .. } | Self::Asserted(_) => false,
             Self::Exact(exact) => exact.principal.is_local(),
+            Self::Session(session) => session.principal.as_ref().is_some_and(Self::is_local),
         }
     }
 
@@ -97,6 +124,7 @@ impl Principal {
                 size_of::<AssertedPrincipal>() + asserted.principal.bytes() + asserted.via.bytes()
             }
             Self::Exact(exact) => size_of::<ExactPrincipal>() + exact.principal.bytes(),
+            Self::Session(session) => size_of::<SessionIdentity>() + session.bytes(),
         }
     }
 }
@@ -132,7 +160,16 @@ impl ExactPrincipal {
     }
 }
 
-/// Writes the name that [`Caller`](super::Caller) parses, but for `exact:`, which is only a key. No two principals have one name,
+impl SessionIdentity {
+    /// Returns the memory that the texts take, in bytes.
+    fn bytes(&self) -> usize {
+        let tags = self.tags.iter().map(|(key, value)| size_of::<(Box<str>, Box<str>)>() + key.len() + value.len());
+        let name = self.name.as_ref().map_or(0, |name| name.len());
+        self.principal.as_ref().map_or(0, Principal::bytes) + name + tags.sum::<usize>()
+    }
+}
+
+/// Writes the name that [`Caller`](super::Caller) parses, but for `exact:` and `session:`, which are only keys. No two principals have one name,
 /// because an issuer's name has no `:` and a broker's no space.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,6 +182,15 @@ impl fmt::Display for Principal {
             Self::Token { issuer, subject } => write!(f, "jwt:{issuer}:{subject}"),
             Self::Asserted(asserted) => write!(f, "via {} {}", asserted.via, asserted.principal),
             Self::Exact(exact) => write!(f, "exact:{}:{}", exact.digest, exact.principal),
+            Self::Session(session) => session.fmt(f),
         }
+    }
+}
+
+/// Writes `session:` and a list of the principal's name, the session's name, and the tags.
+impl fmt::Display for SessionIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let principal = self.principal.as_ref().map(ToString::to_string);
+        write!(f, "{SESSION_PREFIX}{}", serde_json::json!([principal, self.name, self.tags]))
     }
 }

@@ -14,10 +14,13 @@ use crate::config::{self, AwsFiles, Config, DEFAULT_FILE, Diagnostic, Files, Sou
 use crate::environment;
 use crate::terminal::{Format, print_error, print_line};
 
+mod roles;
+
 const EXAMPLES: &str = "\
 Examples:
   ecr-broker config example >/etc/ecr-broker/config.toml
   ecr-broker config check --user ecr-broker
+  ecr-broker config check --roles
   ecr-broker config print -o json | jq -r 'select(.origin != \"default\")'
 
 Exit codes: 0 valid, 1 problems, 2 wrong flags";
@@ -35,7 +38,16 @@ enum Command {
     ///
     /// Also of the files that it names, and of the directories of sockets and the audit log. Nothing is created. The last line names
     /// the file that was read.
-    Check(File),
+    Check {
+        #[command(flatten)]
+        file: File,
+        /// Print the trust policies and sizes of profiles' sessions
+        ///
+        /// For each role of each profile: what assumes it, the actions that both policies must allow, and its trust policy. For each
+        /// profile: the length of the longest session policy, and the estimated share of STS's room for policy and tags.
+        #[arg(long)]
+        roles: bool,
+    },
     /// Print the effective configuration and each value's origin
     Print {
         #[command(flatten)]
@@ -82,9 +94,13 @@ impl File {
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Check(file) => {
+        Command::Check { file, roles } => {
             let sources = file.sources();
-            let result = Config::load(&sources).and_then(|config| check(&config));
+            let config = Config::load(&sources);
+            if let (true, Ok(config)) = (roles, &config) {
+                roles::describe(&config.aws.profiles).iter().try_for_each(print_line)?;
+            }
+            let result = config.and_then(|config| check(&config));
             let for_user = validity_of(file.user);
             if result.is_ok() {
                 print_line(format_args!("the configuration is valid{for_user} ({})", what_was_read(&sources.files)))?;
@@ -116,7 +132,8 @@ fn check(config: &Config) -> Result<(), Vec<Diagnostic>> {
         Ok(auth) => warnings.extend(auth.warnings()),
         Err(problems) => errors.extend(problems),
     }
-    for warning in warnings {
+    let of_roles = roles::warnings(&config.aws.profiles);
+    for warning in warnings.iter().map(ToString::to_string).chain(of_roles) {
         print_error(format_args!("warning: {warning}"));
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }

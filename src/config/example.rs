@@ -70,7 +70,8 @@ pub(super) const PROFILE: &str = r#"
 # default), "push" or "full". With attribution = "caller", each caller gets its own role session
 # and token, named after the caller in CloudTrail. With source_identity = true, that name is also
 # the session's source identity; the roles' trust policies must allow sts:SetSourceIdentity.
-# verify is aws.verify for the profile alone.
+# verify is aws.verify for the profile alone. docs/authorization.md has more keys: pull_through,
+# mount_from, signing_profiles, actions, session_tags and transitive.
 # [[profiles]]
 # name = "ci-pull"
 # role_chain = ["arn:{partition}:iam::{account}:role/ecr-pull"]

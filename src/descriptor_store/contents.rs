@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::encoding::{Fields, Writer};
 use super::fingerprint::{Fingerprint, Fingerprints};
 use crate::cache::KeptCredential;
-use crate::caller::{Caller, Principal};
+use crate::caller::{Caller, Principal, SessionIdentity};
 use crate::credential::{Credential, CredentialError, CredentialKey, Minter, ProfileName, SourceName, USERNAME};
 use crate::moment::Moment;
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Registry};
@@ -141,6 +141,9 @@ fn read_account(fields: &mut Fields<'_>) -> Option<Option<AccountId>> {
 fn read_principal(name: &str) -> Option<Principal> {
     if let Some((digest, name)) = name.strip_prefix("exact:").and_then(|rest| rest.split_once(':')) {
         return Some(Principal::exact(read_principal(name)?, digest.parse().ok()?));
+    }
+    if name.starts_with("session:") {
+        return SessionIdentity::parse(name, read_principal)?.into_key();
     }
     if let Some((via, name)) = name.strip_prefix("via ").and_then(|rest| rest.split_once(' ')) {
         return Some(Principal::asserted(read_principal(name)?, via.parse().ok()?));

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::credential::ProfileName;
 use crate::policy::{Accounts, RegistryPattern};
-use crate::profile::{Access, Attribution, ExtraPermissions, Profile};
+use crate::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTag, SessionTags};
 use crate::source::{aws, broker};
 
 /// The version of the session policies: another one drops the credentials of every profile that has a policy.
@@ -58,8 +58,17 @@ impl Fingerprint {
         let mut hasher = Hasher::new("profile");
         if let Some(profile) = profile {
             // A credential that was tried is the same as before.
-            let Profile { name, role_chain, access, repositories, extra, attribution, source_identity, verify: _ } =
-                profile;
+            let Profile {
+                name,
+                role_chain,
+                access,
+                repositories,
+                extra,
+                session_tags,
+                attribution,
+                source_identity,
+                verify: _,
+            } = profile;
             hasher.field("name", name.as_str());
             for role in role_chain {
                 hasher.field("role", &role.to_string());
@@ -70,6 +79,7 @@ impl Fingerprint {
                 hasher.field("repository", &repository.to_string());
             }
             hasher.extra_permissions(extra);
+            hasher.session_tags(session_tags);
             // Credentials of an earlier policy may do more than those of today's.
             hasher.optional("session policy", profile.is_narrow().then_some(SESSION_POLICY));
             hasher.field("attribution", attribution_name(*attribution));
@@ -225,6 +235,14 @@ impl Hasher {
         }
     }
 
+    fn session_tags(&mut self, tags: &SessionTags) {
+        for SessionTag { key, value, is_transitive } in &tags.0 {
+            self.field("session_tag", key);
+            self.field("is", &value.to_string());
+            self.flag("transitive", *is_transitive);
+        }
+    }
+
     fn optional(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.field(name, value);
@@ -260,6 +278,7 @@ mod tests {
     use data_encoding::HEXLOWER;
 
     use super::*;
+    use crate::profile::ValueSource;
 
     fn profile() -> Profile {
         Profile {
@@ -268,6 +287,7 @@ mod tests {
             access: Access::Pull,
             repositories: vec!["team-a/*".parse().expect("a pattern")],
             extra: ExtraPermissions::default(),
+            session_tags: SessionTags::default(),
             attribution: Attribution::Broker,
             source_identity: false,
             verify: None,
@@ -309,9 +329,13 @@ mod tests {
         assert_eq!((different.len(), own.with_parents(&[])), (11, own));
     }
 
+    fn tag(is_transitive: bool) -> SessionTag {
+        SessionTag { key: "team".into(), value: ValueSource::Caller, is_transitive }
+    }
+
     #[test]
     fn profile_fingerprint_differs_with_each_field() {
-        let changes: [fn(&mut Profile); 12] = [
+        let changes: [fn(&mut Profile); 14] = [
             |_| (),
             |one| one.name = "cd".into(),
             |one| one.role_chain.push(one.role_chain[0].clone()),
@@ -322,6 +346,8 @@ mod tests {
             |one| one.extra.mount_from.push("hub/*".parse().expect("a pattern")),
             |one| one.extra.signing_profiles.push("release".parse().expect("a name")),
             |one| one.extra.actions.push("ecr:TagResource".parse().expect("an action")),
+            |one| one.session_tags.0.push(tag(false)),
+            |one| one.session_tags.0.push(tag(true)),
             |one| one.attribution = Attribution::Caller,
             |one| one.source_identity = true,
         ];
@@ -332,7 +358,7 @@ mod tests {
         };
         let own = Fingerprint::of_profile(None).0;
         let different: std::collections::BTreeSet<_> = changes.iter().map(of).chain([own]).collect();
-        assert_eq!(different.len(), 13);
+        assert_eq!(different.len(), 15);
     }
 
     /// An upgrade would drop every credential if this changed.

@@ -60,7 +60,7 @@ const UNKNOWN_REASON: &str = "ask the operator: this program does not know the r
 /// Returns the fix for an error about a registry, or about one that is not known.
 pub(super) fn fix(failure: &Failure, registry: Option<&Registry>) -> String {
     let fix = match failure.reason.as_deref() {
-        Some("AWS_ACCESS_DENIED") => access_denied(registry),
+        Some("AWS_ACCESS_DENIED") => denied_role(failure).unwrap_or_else(|| access_denied(registry)),
         Some("AWS_UNAVAILABLE") => unavailable(registry),
         Some("AWS_CREDENTIALS_UNAVAILABLE") => no_credentials(failure),
         Some(reason) => by_reason(reason).to_owned(),
@@ -75,6 +75,26 @@ pub(super) fn fix(failure: &Failure, registry: Option<&Registry>) -> String {
 
 fn by_reason(reason: &str) -> &'static str {
     FIXES.iter().find(|(known, _)| *known == reason).map_or(UNKNOWN_REASON, |(_, fix)| fix)
+}
+
+/// Beginnings of the messages by which AWS denies a role, and the actions that the role's trust policy needs.
+const DENIED_ROLES: [(&str, &str); 3] = [
+    ("AWS denied the broker a role", "\"sts:AssumeRole\""),
+    ("AWS denied the broker session tags", "\"sts:AssumeRole\", \"sts:TagSession\""),
+    ("AWS denied the broker a source identity", "\"sts:AssumeRole\", \"sts:SetSourceIdentity\""),
+];
+
+/// Returns the fix for a role that AWS denies, with the statement that its trust policy needs.
+fn denied_role(failure: &Failure) -> Option<String> {
+    let (_, actions) = DENIED_ROLES.iter().find(|(start, _)| failure.message.contains(start))?;
+    let tags = if actions.contains("TagSession") {
+        "; tags of EKS Pod Identity are transitive, so each role of the chain needs sts:TagSession, unless the association has disableSessionTags"
+    } else {
+        ""
+    };
+    Some(format!(
+        "ask the operator to add this statement to the trust policy of each role in the profile's role_chain, and to allow the actions to what assumes it (ecr-broker config check --roles prints each in full): {{ \"Effect\": \"Allow\", \"Principal\": {{ \"AWS\": \"ARN-OF-WHAT-ASSUMES-IT\" }}, \"Action\": [{actions}] }}{tags}"
+    ))
 }
 
 fn access_denied(registry: Option<&Registry>) -> String {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{FailureClass, SourceName, Stage, UpstreamError};
+use super::{FailureClass, RoleRefusal, SourceName, Stage, UpstreamError};
 
 const ASK: &str = "ask the operator to look up the request id";
 const RETRY: &str = "retry shortly";
@@ -38,6 +38,9 @@ impl UpstreamError {
     }
 
     fn text(&self) -> Text {
+        if let Some(refusal) = self.refusal {
+            return refused_role(refusal);
+        }
         match (self.class, self.code.as_deref()) {
             (FailureClass::Throttled, _) => Text::new("AWS throttles the broker's calls", RETRY),
             (FailureClass::Denied, code) => denial(code, self.stage),
@@ -75,6 +78,24 @@ impl UpstreamError {
             (FailureClass::ParentUnavailable, Some(_)) => Text::new("the parent broker failed", RETRY),
             (FailureClass::Overloaded, _) => Text::new("the parent broker is at a limit", RETRY),
         }
+    }
+}
+
+/// Returns the text for a refused role.
+fn refused_role(refusal: RoleRefusal) -> Text {
+    match refusal {
+        RoleRefusal::TagSession => Text::new(
+            "AWS denied the broker session tags",
+            "allow sts:TagSession in the role's trust policy, and to what assumes it",
+        ),
+        RoleRefusal::SetSourceIdentity => Text::new(
+            "AWS denied the broker a source identity",
+            "allow sts:SetSourceIdentity in the role's trust policy, and to what assumes it",
+        ),
+        RoleRefusal::PackedPolicyTooLarge => Text::new(
+            "AWS rejects the session policy and tags as too large",
+            "shorten the profile's repositories or session_tags",
+        ),
     }
 }
 

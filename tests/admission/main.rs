@@ -25,7 +25,7 @@ use ecr_broker::credential::{Credential, CredentialKey};
 use ecr_broker::error::{BrokerError, FailureClass, SourceName, UpstreamError};
 use ecr_broker::moment::Moment;
 use ecr_broker::policy::{CallerPattern, Effect, Grant, Policy, RegistryPattern};
-use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile};
+use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTags};
 use ecr_broker::registry::Registry;
 use ecr_broker::source::aws::admission::{self, AdmissionControl};
 use ecr_broker::source::{

@@ -89,6 +89,7 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
         access: Access::Pull,
         repositories: Vec::new(),
         extra: ExtraPermissions::default(),
+        session_tags: SessionTags::default(),
         attribution: Attribution::Caller,
         source_identity: false,
         verify: None,

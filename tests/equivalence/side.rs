@@ -11,7 +11,7 @@ use ecr_broker::cache::{CredentialCache, KeyOrder, KeyQuery};
 use ecr_broker::config::Config;
 use ecr_broker::limits::Limits;
 use ecr_broker::metrics::{Exposition, Format};
-use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile};
+use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTags};
 use ecr_broker::rejections::RejectionRecorder;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -367,6 +367,7 @@ fn profile(name: &str, attribution: Attribution) -> Profile {
         access: Access::Full,
         repositories: Vec::new(),
         extra: ExtraPermissions::default(),
+        session_tags: SessionTags::default(),
         attribution,
         source_identity: false,
         verify: None,

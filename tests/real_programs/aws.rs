@@ -73,6 +73,7 @@ fn role_chain_of_a_profile_is_assumed_at_moto_sts() {
     let (moto, aws) = (moto(), Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]));
     let file = tempfile::NamedTempFile::new().unwrap();
     let profile = "[[profiles]]\nname = \"ci-pull\"\nexternal_id = \"farm\"\naccess = \"pull\"\nrepositories = [\"team-a/*\"]\n\
+        pull_through = [\"hub/*\"]\nsession_tags = { by = \"text:broker\" }\ntransitive = [\"by\"]\n\
         role_chain = [\"arn:aws:iam::210987654321:role/hub\", \"arn:{partition}:iam::{account}:role/ecr-pull\"]\n";
     std::fs::write(file.path(), profile).unwrap();
     let environment = [

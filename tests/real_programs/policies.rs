@@ -1,6 +1,6 @@
 //! parliament, a linter of IAM policies, over every kind of session policy.
 
-use ecr_broker::profile::{Access, Action, Attribution, ExtraPermissions, Profile, RepositoryPattern};
+use ecr_broker::profile::{Access, Action, Attribution, ExtraPermissions, Profile, RepositoryPattern, SessionTags};
 use ecr_broker::registry::Registry;
 use serde_json::Value;
 
@@ -50,6 +50,7 @@ fn session_policies() -> Vec<Value> {
                 access,
                 repositories: patterns(repositories),
                 extra,
+                session_tags: SessionTags::default(),
                 attribution: Attribution::Broker,
                 source_identity: false,
                 verify: None,

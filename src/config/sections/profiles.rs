@@ -14,6 +14,7 @@ use crate::profile::{Access, Attribution, ChainedRole, Profile, RoleTemplateErro
 
 mod parsed;
 mod permissions;
+mod tags;
 
 pub(in crate::config) const PROFILES: List = List {
     key: "profiles",
@@ -31,6 +32,8 @@ pub(in crate::config) const PROFILES: List = List {
         "mount_from",
         "signing_profiles",
         "actions",
+        "session_tags",
+        "transitive",
         "attribution",
         "source_identity",
         "verify",
@@ -59,6 +62,7 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
     let role_chain = item.take(role_chain(item.get("role_chain")));
     let repositories = item.take(parsed("repositories", item.get("repositories")));
     let extra = permissions::read(item);
+    let session_tags = tags::read(item);
     // More than pulling must be asked for.
     let access = item.optional("access", Expected::OneOf(&["pull", "push", "full"]), Access::Pull, access);
     let external_id = item.optional("external_id", EXTERNAL_ID, None, |value| external_id(value).map(Some));
@@ -73,6 +77,7 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
         access: access?,
         repositories: repositories?,
         extra: extra?,
+        session_tags: session_tags?,
         attribution: attribution?,
         source_identity: source_identity?,
         verify: verify?,

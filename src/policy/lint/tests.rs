@@ -1,5 +1,5 @@
 use super::*;
-use crate::profile::{Attribution, ExtraPermissions};
+use crate::profile::{Attribution, ExtraPermissions, SessionTags};
 
 fn private(accounts: &str, region: &str) -> RegistryPattern {
     let accounts = match accounts {
@@ -49,6 +49,7 @@ fn lint_finds_a_profile_that_can_write_everywhere() {
         access,
         repositories: repositories.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         extra: ExtraPermissions::default(),
+        session_tags: SessionTags::default(),
         attribution: Attribution::Broker,
         source_identity: false,
         verify: None,

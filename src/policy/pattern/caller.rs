@@ -62,6 +62,7 @@ impl CallerPattern {
             }
             Principal::Asserted(asserted) => return Self::only(asserted.principal(), Some(asserted.via())),
             Principal::Exact(exact) => return Self::only_direct(exact.principal()),
+            Principal::Session(session) => return Self::only_direct(session.principal.as_ref()?),
         })
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::profile::{Attribution, ExtraPermissions, Profile};
+use crate::profile::{Attribution, ExtraPermissions, Profile, SessionTags};
 use crate::registry::Registry;
 
 const HOST: &str = "123456789012.dkr.ecr.us-gov-west-1.amazonaws.com";
@@ -15,6 +15,7 @@ fn profile(access: Access, repositories: &[&str], extra: ExtraPermissions) -> Pr
         access,
         repositories: patterns(repositories),
         extra,
+        session_tags: SessionTags::default(),
         attribution: Attribution::Broker,
         source_identity: false,
         verify: None,

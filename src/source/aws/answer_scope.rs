@@ -42,7 +42,12 @@ impl AnswerScope {
         }
         let session_name = profile.session_name(key.caller.as_ref());
         let source_identity = if profile.source_identity { &*session_name } else { "" };
-        let attribution = format!("{session_name}\n{source_identity}");
+        let mut attribution = format!("{session_name}\n{source_identity}");
+        for (tag, value) in profile.tags_of(key.caller.as_ref()) {
+            let is_transitive = profile.session_tags.0.iter().any(|one| one.is_transitive && one.key == tag);
+            let how = if is_transitive { "transitive tag" } else { "tag" };
+            attribution.extend(["\n", how, " ", &*tag, "=", &*value]);
+        }
         Some(Minting {
             identity,
             session_policy: profile.session_policy(&key.registry).unwrap_or_default(),

@@ -14,6 +14,7 @@ pub(super) use self::cause_text::cause_text;
 pub(super) use self::causes::causes;
 use self::classify::identity_metadata;
 pub(super) use self::classify::{answer_of_sts, classify};
+pub(super) use self::refusal::Refusal;
 use crate::clock::Clock;
 use crate::error::{ClockSkew, FailureClass, SourceName, Stage, UpstreamError};
 use crate::source::span::record_failure;
@@ -22,6 +23,7 @@ mod cause_text;
 mod causes;
 mod classify;
 mod clock;
+mod refusal;
 
 /// Maximum length of a logged message of AWS, in bytes.
 const MAX_LINE: usize = 500;
@@ -100,7 +102,9 @@ where
         Stage::Credential => Some(call.region),
         Stage::Identity => call.sts_region,
     };
+    let refusal = (stage == Stage::Identity).then(|| Refusal::of(answer)).flatten();
     UpstreamError {
+        refusal: refusal.map(|refusal| refusal.0),
         class: if blames_clock { FailureClass::ClockSkewed } else { classify(error) },
         source: SourceName::Aws,
         stage,

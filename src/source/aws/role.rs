@@ -8,11 +8,18 @@ use aws_config::identity::IdentityCache;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::Client;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::types::Tag;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+use tracing::warn;
 
+use super::error::Refusal;
 use super::signer::Signer;
 use super::sts;
-use crate::credential::{CredentialKey, Minter};
-use crate::profile::{ChainedRole, Profile};
+use crate::credential::{CredentialKey, Minter, ProfileName};
+use crate::profile::{ChainedRole, Profile, TagsOfRole};
 use crate::registry::{Partition, Region};
 use crate::source::Metrics;
 
@@ -25,6 +32,8 @@ struct Role {
     source_identity: Option<String>,
     external_id: Option<String>,
     session_policy: Option<String>,
+    tags: TagsOfRole,
+    profile: ProfileName,
     minter: Minter,
     metrics: Metrics,
 }
@@ -56,6 +65,8 @@ pub(super) fn assume_chain(
             source_identity: (profile.source_identity && index == 0).then(|| session_name.clone()),
             external_id: external_id.clone(),
             session_policy: (index == last).then(|| profile.session_policy(&key.registry)).flatten(),
+            tags: profile.tags_of_role(key.caller.as_ref(), index),
+            profile: profile.name.clone(),
             minter,
             metrics: metrics.clone(),
         };
@@ -87,12 +98,41 @@ impl Role {
             .set_source_identity(self.source_identity.clone())
             .set_external_id(self.external_id.clone())
             .set_policy(self.session_policy.clone())
+            .set_tags(self.sts_tags()?)
+            .set_transitive_tag_keys(self.transitive_tag_keys())
             .send();
-        let response = sts::measured(&self.metrics, call).await.map_err(CredentialsError::provider_error)?;
+        let response = sts::measured(&self.metrics, call).await;
+        let response = response.inspect_err(|error| self.explain(error)).map_err(CredentialsError::provider_error)?;
         if let Some(user) = response.assumed_role_user() {
             self.minter.identify(user.assumed_role_id());
         }
         sts::session_credentials(response.credentials(), "AssumeRole")
+    }
+
+    /// Returns the session tags; `None` if there are none.
+    fn sts_tags(&self) -> Result<Option<Vec<Tag>>, CredentialsError> {
+        let tag = |(key, value): &(Box<str>, Box<str>)| Tag::builder().key(&**key).value(&**value).build();
+        let tags =
+            self.tags.tags.iter().map(tag).collect::<Result<Vec<_>, _>>().map_err(CredentialsError::unhandled)?;
+        Ok(Some(tags).filter(|tags| !tags.is_empty()))
+    }
+
+    fn transitive_tag_keys(&self) -> Option<Vec<String>> {
+        let keys: Vec<_> = self.tags.transitive.iter().map(ToString::to_string).collect();
+        Some(keys).filter(|keys| !keys.is_empty())
+    }
+
+    /// Logs what an operator has to change, if STS's refusal says so.
+    fn explain(&self, error: &SdkError<AssumeRoleError, HttpResponse>) {
+        let Some(refusal) = Refusal::of(error.meta()) else { return };
+        warn!(
+            profile = %self.profile,
+            role = self.arn,
+            session_policy_length = self.session_policy.as_ref().map(String::len),
+            session_tags = self.tags.tags.len(),
+            fix = refusal.fix(),
+            "role not assumed"
+        );
     }
 }
 

@@ -140,7 +140,7 @@ impl SessionKey {
             partition: role::partition(key),
             account: key.registry.account().filter(|_| is_last || profile.first_roles_need_account(roles)),
             region: key.registry.region().filter(|_| has_policy).cloned(),
-            caller: key.caller.clone(),
+            caller: key.caller.clone().filter(|_| profile.first_roles_differ_by_caller(roles)),
         }
     }
 }

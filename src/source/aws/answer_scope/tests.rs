@@ -5,7 +5,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 use super::*;
 use crate::caller::Principal;
-use crate::profile::{Access, Attribution, ExtraPermissions};
+use crate::profile::{Access, Attribution, ExtraPermissions, SessionTags};
 use crate::proxy::Proxies;
 use crate::source::aws::admission;
 use crate::source::aws::settings::{Settings, Verification};
@@ -45,6 +45,7 @@ fn profile() -> Profile {
         access: Access::Pull,
         repositories: vec!["team-a/*".parse().unwrap()],
         extra: ExtraPermissions::default(),
+        session_tags: SessionTags::default(),
         attribution: Attribution::Broker,
         source_identity: false,
         verify: None,
