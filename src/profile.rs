@@ -4,6 +4,7 @@
 //! the request, and may narrow the last one by a session policy. The token may do what both allow.
 
 mod access;
+mod attribution;
 mod permissions;
 mod repository;
 mod role;
@@ -14,6 +15,7 @@ mod trust_policy;
 mod value_source;
 
 pub use self::access::Access;
+pub use self::attribution::{Attribution, AttributionError, NameTemplate};
 pub use self::permissions::{Action, ActionError, ExtraPermissions, SigningProfile, SigningProfileError};
 pub use self::repository::{RepositoryPattern, RepositoryPatternError};
 pub use self::role::{ChainedRole, RoleTemplate, RoleTemplateError};
@@ -50,15 +52,6 @@ pub struct Profile {
     pub source_identity: bool,
     /// Whether each new credential is tried at its registry; `None`: as those of the broker's own identity.
     pub verify: Option<bool>,
-}
-
-/// The identity that CloudTrail shows for a role session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attribution {
-    /// The broker and the profile. Callers share sessions and credentials.
-    Broker,
-    /// The caller. Each caller has its own session and credentials.
-    Caller,
 }
 
 impl Profile {
@@ -131,7 +124,7 @@ impl Profile {
     /// Returns whether callers have different credentials: their own, or those of callers with the same claims.
     #[must_use]
     pub fn is_per_caller(&self) -> bool {
-        self.attribution == Attribution::Caller || self.session_tags.are_of_caller()
+        self.attribution != Attribution::Broker || self.session_tags.are_of_caller()
     }
 
     /// Returns the key of the credentials that a caller gets, beside registry and profile; `None` if all callers share them.
@@ -143,14 +136,19 @@ impl Profile {
             return Ok(None);
         }
         let principal = (self.attribution == Attribution::Caller).then(|| caller.principal());
-        let tags = self.session_tags.of_caller(caller)?;
-        Ok(SessionIdentity { principal, name: None, tags }.into_key())
+        let name = match &self.attribution {
+            Attribution::Template(template) => Some(template.name(caller)?),
+            Attribution::Broker | Attribution::Caller => None,
+        };
+        let tags = if self.session_tags.are_of_caller() { self.session_tags.of_caller(caller)? } else { Vec::new() };
+        Ok(SessionIdentity { principal, name, tags }.into_key())
     }
 
     /// Returns the claims of callers' tokens that the profile's sessions tell AWS.
     #[must_use]
     pub fn claim_names(&self) -> ClaimNames {
-        let sources = self.session_tags.0.iter().map(|tag| &tag.value);
+        let parts = if let Attribution::Template(template) = &self.attribution { template.parts() } else { &[] };
+        let sources = self.session_tags.0.iter().map(|tag| &tag.value).chain(parts);
         sources.filter_map(ValueSource::claim).map(str::to_owned).collect()
     }
 
@@ -158,7 +156,10 @@ impl Profile {
     #[must_use]
     pub fn session_name(&self, session: Option<&Principal>) -> String {
         let principal = match session {
-            Some(Principal::Session(session)) => session.principal.as_ref(),
+            Some(Principal::Session(session)) => match &session.name {
+                Some(name) => return name.to_string(),
+                None => session.principal.as_ref(),
+            },
             other => other,
         };
         principal.map_or_else(|| session_name::of_profile(&self.name), session_name::of_caller)
@@ -168,7 +169,8 @@ impl Profile {
     #[must_use]
     pub fn tags_of(&self, session: Option<&Principal>) -> Vec<(Box<str>, Box<str>)> {
         let identity = session.and_then(Principal::session);
-        identity.map_or_else(|| self.session_tags.fixed(), |identity| identity.tags.clone())
+        let of_caller = identity.map(|identity| &identity.tags).filter(|tags| !tags.is_empty());
+        of_caller.map_or_else(|| self.session_tags.fixed(), Clone::clone)
     }
 
     /// Returns the tags that the call for one role of the chain sets.

@@ -82,7 +82,7 @@ impl Fingerprint {
             hasher.session_tags(session_tags);
             // Credentials of an earlier policy may do more than those of today's.
             hasher.optional("session policy", profile.is_narrow().then_some(SESSION_POLICY));
-            hasher.field("attribution", attribution_name(*attribution));
+            hasher.attribution(attribution);
             hasher.field("source_identity", if *source_identity { "true" } else { "false" });
         }
         hasher.finish()
@@ -235,6 +235,19 @@ impl Hasher {
         }
     }
 
+    fn attribution(&mut self, attribution: &Attribution) {
+        match attribution {
+            Attribution::Broker => self.field("attribution", "broker"),
+            Attribution::Caller => self.field("attribution", "caller"),
+            Attribution::Template(template) => {
+                self.field("attribution", "template");
+                for part in template.parts() {
+                    self.field("part", &part.to_string());
+                }
+            }
+        }
+    }
+
     fn session_tags(&mut self, tags: &SessionTags) {
         for SessionTag { key, value, is_transitive } in &tags.0 {
             self.field("session_tag", key);
@@ -263,13 +276,6 @@ fn access_name(access: Access) -> &'static str {
         Access::Pull => "pull",
         Access::Push => "push",
         Access::Full => "full",
-    }
-}
-
-fn attribution_name(attribution: Attribution) -> &'static str {
-    match attribution {
-        Attribution::Broker => "broker",
-        Attribution::Caller => "caller",
     }
 }
 
@@ -335,7 +341,7 @@ mod tests {
 
     #[test]
     fn profile_fingerprint_differs_with_each_field() {
-        let changes: [fn(&mut Profile); 14] = [
+        let changes: [fn(&mut Profile); 15] = [
             |_| (),
             |one| one.name = "cd".into(),
             |one| one.role_chain.push(one.role_chain[0].clone()),
@@ -349,6 +355,7 @@ mod tests {
             |one| one.session_tags.0.push(tag(false)),
             |one| one.session_tags.0.push(tag(true)),
             |one| one.attribution = Attribution::Caller,
+            |one| one.attribution = "ci-{claim:a}".parse().expect("a template"),
             |one| one.source_identity = true,
         ];
         let of = |change: &fn(&mut Profile)| {
@@ -358,7 +365,7 @@ mod tests {
         };
         let own = Fingerprint::of_profile(None).0;
         let different: std::collections::BTreeSet<_> = changes.iter().map(of).chain([own]).collect();
-        assert_eq!(different.len(), 15);
+        assert_eq!(different.len(), 16);
     }
 
     /// An upgrade would drop every credential if this changed.

@@ -328,6 +328,42 @@ fn per_caller_credentials_are_not_shared_and_records_name_their_session() {
     assert!(get(&socket, "default").get("role_session").is_none());
 }
 
+#[test]
+fn sessions_tell_aws_about_the_caller_and_missing_claims_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (log, config, socket) = (path("audit.jsonl"), path("config.toml"), format!("unix:{}", path("broker.sock")));
+    let profile = |name: &str, keys: &str| {
+        let role = "role_chain = [\"arn:aws:iam::210987654321:role/pull\"]";
+        format!("[[profiles]]\nname = \"{name}\"\n{role}\n{keys}\n")
+    };
+    let profiles = [
+        profile("tagged", "session_tags = { who = \"caller\", by = \"text:broker\" }\ntransitive = [\"who\"]"),
+        profile("claimed", "session_tags = { team = \"claim:namespace_path\" }"),
+        profile("named", "attribution = \"ci-{caller}\""),
+    ];
+    fs::write(&config, profiles.concat()).unwrap();
+    let arguments = ["serve", "--simulate", "--listen", "127.0.0.1:0", "--listen", &socket, "--config", &config];
+    let broker = Server::start(&arguments, &[("ECR_BROKER_AUDIT_OUTPUT", &log)]);
+    let ask = |address: &str, profile: &str| {
+        run(&["get", HOST, "-o", "json", "--profile", profile, "--address", address], &[])
+    };
+    let get = |address: &str, profile: &str| {
+        ask(address, profile).out();
+        records(Path::new(&log)).pop().unwrap()
+    };
+    let name = |record: &Value| record["role_session"].as_str().unwrap().to_owned();
+    let [user, loopback] = [&socket, &broker.address].map(|address| get(address, "tagged"));
+    assert_ne!(user["credential_id"], loopback["credential_id"]);
+    assert_eq!(get(&socket, "tagged")["credential_id"], user["credential_id"]);
+    assert_eq!(name(&user), "ecr-broker-tagged");
+    let [user, loopback] = [&socket, &broker.address].map(|address| get(address, "named"));
+    assert!(name(&user).starts_with("ci-uid-") && name(&loopback).starts_with("ci-loopback."), "{user} {loopback}");
+    let refused = ask(&socket, "claimed");
+    let problem = "claimed: the profile needs the claim \"namespace_path\" of a bearer token";
+    assert!(refused.error().contains("REQUEST_INVALID") && refused.error().contains(problem), "{}", refused.stderr);
+}
+
 /// The test closes its end of the program's stdout once it has read the address.
 #[test]
 fn p11_closed_stdout_releases_nothing() {

@@ -10,7 +10,7 @@ use crate::config::reader::Reader;
 use crate::config::value_type::Expected;
 use crate::config::values::PROFILE_NAME;
 use crate::credential::ProfileName;
-use crate::profile::{Access, Attribution, ChainedRole, Profile, RoleTemplateError};
+use crate::profile::{Access, Attribution, ChainedRole, NameTemplate, Profile, RoleTemplateError};
 
 mod parsed;
 mod permissions;
@@ -41,6 +41,7 @@ pub(in crate::config) const PROFILES: List = List {
 };
 /// Each role after the first costs a call to STS and limits the session to an hour; a longer chain is a mistake.
 const LONGEST_CHAIN: usize = 4;
+const ATTRIBUTION: Expected = Expected::Words("\"broker\", \"caller\", a template, or a list of claims");
 const ROLES: Expected = Expected::Words("a list of role ARNs and of tables { arn, external_id }");
 /// The external IDs that STS accepts.
 const EXTERNAL_ID: Expected = Expected::Words("2 to 1,224 letters, digits and _+=,.@:/-");
@@ -66,8 +67,7 @@ fn read_profile(item: &mut Item<'_>) -> Option<Profile> {
     // More than pulling must be asked for.
     let access = item.optional("access", Expected::OneOf(&["pull", "push", "full"]), Access::Pull, access);
     let external_id = item.optional("external_id", EXTERNAL_ID, None, |value| external_id(value).map(Some));
-    let attribution =
-        item.optional("attribution", Expected::OneOf(&["broker", "caller"]), Attribution::Broker, attribution);
+    let attribution = item.take(attribution(item.get("attribution")));
     let source_identity = item.optional("source_identity", Expected::Words("true or false"), false, Value::as_bool);
     let verify = item.optional("verify", Expected::Words("true or false"), None, |value| value.as_bool().map(Some));
     let role_chain = with_external_id(role_chain?, external_id?, item);
@@ -150,12 +150,17 @@ fn access(value: &Value) -> Option<Access> {
     }
 }
 
-fn attribution(value: &Value) -> Option<Attribution> {
-    match value.as_str()? {
-        "broker" => Some(Attribution::Broker),
-        "caller" => Some(Attribution::Caller),
-        _ => None,
+/// Reads `"broker"`, `"caller"`, a template, or a list of sources.
+fn attribution(value: Option<&Value>) -> Result<Attribution, String> {
+    let Some(value) = value else { return Ok(Attribution::Broker) };
+    if value.is_array() {
+        let template = NameTemplate::of_list(parsed("attribution", Some(value))?);
+        return template
+            .map(Attribution::Template)
+            .ok_or_else(|| format!("attribution: {}", ATTRIBUTION.but_got(value)));
     }
+    let text = value.as_str().ok_or_else(|| format!("attribution: {}", ATTRIBUTION.but_got(value)))?;
+    text.parse().map_err(|error| format!("attribution: {error}"))
 }
 
 fn external_id(value: &Value) -> Option<String> {
@@ -204,11 +209,37 @@ mod tests {
         assert_eq!(ids(&profiles[0]), [None, Some("farm".to_owned())], "only the last role gets the profile's");
         assert_eq!((profiles[1].access, ids(&profiles[1])), (Access::Pull, vec![None]));
         assert_eq!((profiles[0].verify, profiles[1].verify), (Some(true), None));
-        let names = |profile: &Profile| (profile.attribution, profile.source_identity);
+        let names = |profile: &Profile| (profile.attribution.clone(), profile.source_identity);
         assert_eq!(
             (names(&profiles[0]), names(&profiles[1])),
             ((Attribution::Caller, true), (Attribution::Broker, false))
         );
+    }
+
+    #[test]
+    fn attribution_by_claims_is_read() {
+        let read = |attribution: &str| {
+            let head = "[[profiles]]\nname = \"a\"\nrole_chain = [\"arn:aws:iam::210987654321:role/x\"]\n";
+            read_text(&format!("{head}attribution = {attribution}"))
+        };
+        for (attribution, template) in [
+            ("[\"claim:pipeline_id\"]", "ecr-broker-{claim:pipeline_id}"),
+            ("[\"claim:a\", \"claim:b\"]", "ecr-broker-{claim:a}.{claim:b}"),
+            ("\"gl-{claim:pipeline_id}\"", "gl-{claim:pipeline_id}"),
+        ] {
+            let (profiles, problems) = read(attribution);
+            assert!(problems.is_empty(), "{problems:?}");
+            assert!(matches!(&profiles[0].attribution, Attribution::Template(one) if one.to_string() == template));
+        }
+        for (attribution, hint) in [
+            ("\"team\"", "or a template such as \"ci-{claim:NAME}\""),
+            ("[\"pipeline_id\"]", "is not a source of a value"),
+            ("[]", "a list of at least one string"),
+            ("1", "\"caller\""),
+        ] {
+            let (_, problems) = read(attribution);
+            assert!(problems.len() == 1 && problems[0].contains(hint), "{hint}: {problems:?}");
+        }
     }
 
     #[test]
