@@ -131,14 +131,13 @@ impl CredentialCache {
     /// # Errors
     /// A fetch cannot help, or the backoff of an earlier failure has not ended.
     async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, BrokerError> {
-        match self.shared.store.get(&lookup.key).await {
-            Some(entry) => match self.shared.check(&entry, lookup) {
+        if let Some(entry) = self.shared.store.get(&lookup.key).await {
+            match self.shared.check(&entry, lookup) {
                 Ok(()) => return Ok(Some(self.hit(&entry, lookup).await)),
                 Err(Unusable::Unreachable) => return Err(self.unsatisfiable(lookup)),
                 Err(Unusable::Rejected) => self.shared.check_replacement(lookup).await?,
                 Err(Unusable::TooShort) => {}
-            },
-            None => self.shared.store.check_room(&lookup.key)?,
+            }
         }
         self.shared.backoff.check(&lookup.key, self.shared.now()).await.map(|()| None)
     }

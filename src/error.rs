@@ -181,7 +181,7 @@ pub enum FailureClass {
     ParentDenied,
     /// The parent broker is unreachable or fails.
     ParentUnavailable,
-    /// The parent broker is at a limit, its general one or that of this broker.
+    /// The parent broker is at a limit, its general one or that of this broker; or this broker's budget of STS calls is used up.
     Overloaded,
 }
 

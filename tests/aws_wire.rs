@@ -7,6 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use aws_smithy_types::date_time::Format;
 use ecr_broker::caller::Caller;
 use ecr_broker::clock::{Clock as _, SystemClock};
 use ecr_broker::credential::{Credential, CredentialKey};
-use ecr_broker::error::{FailureClass, RoleRefusal, UpstreamError};
+use ecr_broker::error::{FailureClass, RoleRefusal, Stage, UpstreamError};
 use ecr_broker::metrics;
 use ecr_broker::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTag, SessionTags};
 use ecr_broker::proxy::Proxies;
@@ -47,6 +48,7 @@ fn settings(endpoint: &str) -> Settings {
         attempt_timeout: Duration::from_millis(500),
         operation_timeout: Duration::from_secs(4),
         admission: support::admission_settings(),
+        sts_calls_per_second: NonZeroU32::new(100).unwrap(),
         profiles: Vec::new(),
         verification: Verification::default(),
         simulated_credentials: true,
@@ -412,6 +414,26 @@ async fn role_that_refuses_tags_is_a_denial_that_names_the_action() {
     let text = failure.to_string();
     assert!(text.starts_with("AWS denied the broker session tags (AccessDenied); allow sts:TagSession"), "{text}");
     assert_eq!(controls.calls(), 0, "ECR is not called");
+}
+
+#[tokio::test]
+async fn roles_beyond_the_budget_of_sts_are_refused_with_a_delay() {
+    let (endpoint, controls) = simulate().await;
+    let mut settings = settings(&endpoint);
+    settings.sts_endpoint = Some(endpoint);
+    settings.sts_calls_per_second = NonZeroU32::MIN;
+    settings.profiles = vec![profile(&["arn:aws:iam::{account}:role/ecr-pull"], Access::Full, &[])];
+    let aws = aws(settings).await;
+    let key = |account: u32| key_of("ci", &format!("{account:012}.dkr.ecr.eu-central-1.amazonaws.com"));
+    for account in [1, 2, 1] {
+        fetch_key(&aws, &key(account)).await.unwrap();
+    }
+    let failure = fetch_key(&aws, &key(3)).await.unwrap_err();
+    assert_eq!((failure.class, failure.stage), (FailureClass::Overloaded, Stage::Identity));
+    assert!(failure.retry_after.is_some_and(|delay| delay <= Duration::from_secs(1)), "{failure:?}");
+    assert_eq!(failure.to_string(), "the broker's budget of STS calls is used up; retry shortly");
+    assert_eq!(controls.calls_to(Service::Sts, "eu-central-1"), 2, "STS is not called");
+    fetch_key(&aws, &key(2)).await.unwrap();
 }
 
 #[tokio::test]

@@ -509,30 +509,28 @@ async fn p8_credentials_of_single_callers_have_their_own_capacity() {
         let shared = lookup(&host(number));
         Lookup { key: CredentialKey { caller: Some(Principal::Uid(uid)), ..shared.key.clone() }, ..shared }
     };
-    let full = |resource| BrokerError::Overloaded { resource, retry_after: MINUTE };
+    let status = async |uid, number| test.cache.get(of(uid, number)).await.unwrap().status;
     // An eighth of 320 for all callers, and a sixteenth of that for each.
-    for number in 0..2 {
-        test.cache.get(of(0, number)).await.unwrap();
+    for number in [0, 1] {
+        assert_eq!(status(0, number).await, CacheStatus::Miss);
     }
-    for number in 2..10 {
-        let refused = test.cache.get(of(0, number)).await.unwrap_err();
-        assert_eq!(refused, full("credentials cached for this caller"));
-    }
+    assert_eq!(status(0, 0).await, CacheStatus::Hit, "the other one is the least recently used");
+    assert_eq!(status(0, 2).await, CacheStatus::Miss);
+    assert_eq!((status(0, 0).await, status(0, 2).await), (CacheStatus::Hit, CacheStatus::Hit));
+    assert_eq!(status(0, 1).await, CacheStatus::Miss, "it was evicted");
     for uid in 1..39 {
-        test.cache.get(of(uid, 0)).await.unwrap();
+        assert_eq!(status(uid, 0).await, CacheStatus::Miss);
     }
-    for uid in 39..100 {
-        assert_eq!(test.cache.get(of(uid, 0)).await.unwrap_err(), full("credentials cached for single callers"));
-    }
-    assert_eq!(test.source.calls(), 320 + 40);
-    for uid in 0..39 {
-        assert_eq!(test.cache.get(of(uid, 0)).await.unwrap().status, CacheStatus::Hit);
-    }
+    assert_eq!(test.source.calls(), 320 + 4 + 38);
+    // The share of all is used up: each further caller evicts the one that has waited longest.
+    assert_eq!(status(39, 0).await, CacheStatus::Miss);
+    assert_eq!(status(0, 1).await, CacheStatus::Hit, "used after the other one of its caller");
+    assert_eq!(status(0, 2).await, CacheStatus::Miss, "evicted for the last caller");
     for number in 0..320 {
         assert_eq!(test.cache.get(lookup(&host(number))).await.unwrap().status, CacheStatus::Hit);
     }
     test.clock.advance(11 * HOUR);
-    assert_eq!(test.cache.get(of(0, 0)).await.unwrap().status, CacheStatus::Hit, "refreshed like any other");
+    assert_eq!(status(39, 0).await, CacheStatus::Hit, "refreshed like any other");
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ pub(super) struct Entry {
     is_gone: AtomicBool,
     /// The last use that moka does not know; zero: it knows all. See `touches.rs`.
     pub(super) touched: AtomicU64,
+    /// The number of the last use, of a credential of a single caller. See `touches.rs`.
+    pub(super) last_use: AtomicU64,
     pub(super) uses: Uses,
 }
 
@@ -84,6 +86,7 @@ impl Entry {
             is_stale: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
             touched: AtomicU64::new(0),
+            last_use: AtomicU64::new(0),
             uses,
         }
     }
@@ -109,6 +112,7 @@ impl Entry {
             is_stale: AtomicBool::new(is_stale),
             is_gone: AtomicBool::new(false),
             touched: AtomicU64::new(0),
+            last_use: AtomicU64::new(0),
             uses: self.uses.carried(),
         }
     }
@@ -218,6 +222,7 @@ impl From<KeptCredential> for Entry {
             is_stale: AtomicBool::new(is_stale),
             is_gone: AtomicBool::new(false),
             touched: AtomicU64::new(0),
+            last_use: AtomicU64::new(0),
             uses: Uses::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! Storage of cached credentials, bounded in number (P8).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
@@ -12,14 +13,15 @@ use super::entry::Entry;
 use super::index::Index;
 use super::metrics::Metrics;
 use super::touches::Touches;
+use crate::caller::Principal;
 use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
 use crate::limits::{LimitHits, LimitName};
 
 /// Divisor of the capacity for the credentials of single callers, which have their own storage beside the shared ones. The number of
-/// callers is unbounded, and they must not evict shared credentials. The storage is twice as large as the limit, because fetches in
-/// flight pass the check before they insert.
+/// callers is unbounded, and they must not evict shared credentials. The storage is twice as large as the limit, so that only
+/// `make_room` evicts.
 const PER_CALLER_SHARE: u64 = 8;
 /// Divisor of that share for one caller.
 const SINGLE_CALLER_SHARE: usize = 16;
@@ -32,8 +34,8 @@ const RETRY_DELAY: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Store {
     shared: Cache<CredentialKey, Arc<Entry>>,
-    /// Credentials of single callers. New ones do not evict old ones: `check_room` refuses the request. With eviction, two callers
-    /// that alternate would cause an AWS call each time.
+    /// Credentials of single callers. A new one evicts the least recently used one of its caller, or of all, beyond their shares. The
+    /// budget of calls to STS bounds what callers cost that alternate.
     per_caller: Cache<CredentialKey, Arc<Entry>>,
     max_per_caller: usize,
     /// Held during a write: a push and a fetch may write the same key, and the index must have what the storage has.
@@ -66,6 +68,9 @@ impl Store {
     pub(super) async fn get(&self, key: &CredentialKey) -> Option<Arc<Entry>> {
         let entry = self.part(key).get(key).await?;
         self.touches.note_after_others(key, &entry);
+        if key.caller.is_some() {
+            self.touches.stamp(&entry);
+        }
         Some(entry)
     }
 
@@ -76,24 +81,37 @@ impl Store {
         }
     }
 
-    /// Checks that a new credential for `key` has room.
+    /// Checks that a credential of an earlier process has room. It does not evict others.
     ///
     /// # Errors
     /// The share of all single callers, or of this one, is used up.
     pub(super) fn check_room(&self, key: &CredentialKey) -> Result<(), BrokerError> {
-        let Some(caller) = &key.caller else { return Ok(()) };
+        let Some((limit, _)) = key.caller.as_ref().and_then(|caller| self.full_share(caller)) else { return Ok(()) };
+        self.limit_hits.count(limit);
+        Err(BrokerError::Overloaded { resource: "credentials cached for single callers", retry_after: RETRY_DELAY })
+    }
+
+    /// Returns the share that a new credential of a single caller exceeds: that of the caller itself, or that of all.
+    fn full_share(&self, caller: &Principal) -> Option<(LimitName, bool)> {
         let (own, total) = self.index.counts(caller);
-        let full = |limit, resource| {
-            self.limit_hits.count(limit);
-            Err(BrokerError::Overloaded { resource, retry_after: RETRY_DELAY })
-        };
         if own >= (self.max_per_caller / SINGLE_CALLER_SHARE).max(1) {
-            return full(LimitName::CallerCredentials, "credentials cached for this caller");
+            return Some((LimitName::CallerCredentials, true));
         }
-        if total >= self.max_per_caller {
-            return full(LimitName::SingleCallerCredentials, "credentials cached for single callers");
+        (total >= self.max_per_caller).then_some((LimitName::SingleCallerCredentials, false))
+    }
+
+    /// Evicts the least recently used credential of the share that a new one for `key` exceeds.
+    async fn make_room(&self, key: &CredentialKey) {
+        let Some(caller) = &key.caller else { return };
+        let Some((limit, is_own)) = self.full_share(caller) else { return };
+        let is_one = |other: &Principal| !is_own || other.subject() == caller.subject();
+        let of_share = self.per_caller.iter().filter(|(key, _)| key.caller.as_ref().is_some_and(is_one));
+        let oldest = of_share.min_by_key(|(_, entry)| entry.last_use.load(Ordering::Relaxed));
+        if let Some((oldest, _)) = oldest {
+            self.limit_hits.count(limit);
+            self.mark_gone(&oldest).await;
+            self.per_caller.invalidate(&*oldest).await;
         }
-        Ok(())
     }
 
     pub(super) async fn insert(&self, key: CredentialKey, entry: Arc<Entry>) {
@@ -122,12 +140,16 @@ impl Store {
         if is_new {
             // A new entry may evict the least recently used one.
             self.replay().await;
+            self.make_room(&key).await;
         }
         // First: moka may evict the new entry at once, and its listener then removes it from the index.
         self.index.insert(&key, &entry);
         self.part(&key).insert(key.clone(), Arc::clone(&entry)).await;
         if !is_new {
             self.touches.note_after_others(&key, &entry);
+        }
+        if key.caller.is_some() {
+            self.touches.stamp(&entry);
         }
         self.changes.notify_one();
     }

@@ -35,9 +35,15 @@ impl Touches {
         }
     }
 
+    /// Numbers a use that moka sees of an entry of a single caller. Its own order decides which of them is evicted.
+    pub(super) fn stamp(&self, entry: &Entry) {
+        entry.last_use.store(self.last.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     /// Numbers a use of an entry, and returns the number of the use before it; zero: there is none since the last replay.
     fn number(&self, entry: &Entry) -> u64 {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        entry.last_use.store(number, Ordering::Relaxed);
         entry.touched.swap(number, Ordering::AcqRel)
     }
 

@@ -275,6 +275,11 @@ define_sections! {
         /// region, which do not count. One caller may use half of it, and so may `cache.keep_warm`; of the
         /// first calls, one caller may use 128 and one more in each region.
         max_in_flight: usize = 256, count(1, 10_000);
+
+        /// Maximum number of calls per second that assume the roles of `[[profiles]]`, in bursts of 2 s. Beyond
+        /// it, requests that need a new role session get OVERLOADED with a delay. STS's quota of an account
+        /// and region is shared with everything else that calls STS there.
+        sts_calls_per_second: usize = 100, count(1, 10_000);
     }
 
     /// Credential cache.
@@ -288,8 +293,9 @@ define_sections! {
         /// Maximum validity that a request may ask for.
         max_min_validity: Duration = "10h", duration(Duration::ZERO, Duration::from_hours(12));
 
-        /// Maximum number of cached credentials. Profiles with `attribution = "caller"` share an additional
-        /// eighth of it; one caller may use a sixteenth of that eighth.
+        /// Maximum number of cached credentials. Profiles whose sessions name or tag callers share an
+        /// additional eighth of it; one caller may use a sixteenth of that eighth. Beyond a share, the least
+        /// recently used credential is evicted.
         capacity: u64 = 10000, count(1, 10_000_000);
 
         /// Maximum number of callers waiting for AWS. Further callers get OVERLOADED. An eighth of it is

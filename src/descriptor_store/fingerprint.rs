@@ -111,6 +111,7 @@ impl Fingerprint {
             attempt_timeout: _,
             operation_timeout: _,
             admission: _,
+            sts_calls_per_second: _,
             // A credential that was tried is the same as before.
             verification: _,
             // Each credential has the fingerprint of its profile.

@@ -76,6 +76,9 @@ impl UpstreamError {
                 Text::new("the parent broker is unreachable or does not answer", RETRY)
             }
             (FailureClass::ParentUnavailable, Some(_)) => Text::new("the parent broker failed", RETRY),
+            (FailureClass::Overloaded, _) if self.source == SourceName::Aws => {
+                Text::new("the broker's budget of STS calls is used up", RETRY)
+            }
             (FailureClass::Overloaded, _) => Text::new("the parent broker is at a limit", RETRY),
         }
     }

@@ -11,6 +11,7 @@ use self::endpoints::Endpoints;
 use self::identity::BrokerIdentity;
 use self::sessions::RoleSessions;
 use self::signer::Signer;
+use self::sts_budget::StsBudget;
 use super::{
     CredentialSource, FetchError, FetchRequest, Metrics, RegionStatus, SourceFuture, SourceIdentity, SourceStatus,
 };
@@ -40,6 +41,7 @@ mod sessions;
 mod settings;
 mod signer;
 mod sts;
+mod sts_budget;
 mod token;
 pub mod web_identity;
 
@@ -75,7 +77,11 @@ impl Aws {
         Ok(Self {
             identity,
             endpoints: Endpoints::new(&settings),
-            sessions: RoleSessions::new(settings.profiles, metrics.clone()),
+            sessions: RoleSessions::new(
+                settings.profiles,
+                StsBudget::new(settings.sts_calls_per_second, Arc::clone(&clock)),
+                metrics.clone(),
+            ),
             ecr_public_region: settings.ecr_public_region,
             operation_timeout: settings.operation_timeout,
             clock,

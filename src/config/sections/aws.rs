@@ -1,5 +1,6 @@
 //! `[aws]`: region, endpoints and timeouts.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::aws_endpoints::EndpointRules;
@@ -39,6 +40,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
         operation_timeout,
         max_in_flight_per_region,
         max_in_flight,
+        sts_calls_per_second,
         allow_plaintext_endpoints: _,
         endpoints_are_fips,
         verify,
@@ -69,6 +71,10 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, profiles: Vec<Profile>, m
             max_in_flight,
             max_queued_per_requester: max_waiters.div_ceil(QUEUE_SHARE),
         },
+        sts_calls_per_second: u32::try_from(sts_calls_per_second)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .unwrap_or(NonZeroU32::MIN),
         profiles,
         verification: Verification { own: verify, sdk_overrides: aws_sdk::has_registry_endpoint(reader) },
         simulated_credentials: false,

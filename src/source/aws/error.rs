@@ -15,6 +15,7 @@ pub(super) use self::causes::causes;
 use self::classify::identity_metadata;
 pub(super) use self::classify::{answer_of_sts, classify};
 pub(super) use self::refusal::Refusal;
+use super::sts_budget::BudgetSpent;
 use crate::clock::Clock;
 use crate::error::{ClockSkew, FailureClass, SourceName, Stage, UpstreamError};
 use crate::source::span::record_failure;
@@ -112,7 +113,7 @@ where
         region: region.and_then(safe_name),
         clock_skew,
         request_id: error.request_id().and_then(safe_name),
-        retry_after: error.raw_response().and_then(retry_after),
+        retry_after: error.raw_response().and_then(retry_after).or_else(|| budget_delay(error)),
     }
 }
 
@@ -142,6 +143,11 @@ pub(super) fn record_request_id(id: Option<&str>) {
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
     let number = |name| response.headers().get(name)?.trim().parse().ok();
     number("x-amz-retry-after").map(Duration::from_millis).or_else(|| number("retry-after").map(Duration::from_secs))
+}
+
+/// Returns the time until the budget of STS calls has one again, if the error is that it has none.
+fn budget_delay(error: &(dyn Error + 'static)) -> Option<Duration> {
+    causes(error).find_map(|cause| cause.downcast_ref::<BudgetSpent>()).map(|spent| spent.retry_after)
 }
 
 /// Returns the texts of an error and its causes. The metadata, which is the last cause, only repeats the others.

@@ -18,6 +18,7 @@ use tracing::warn;
 use super::error::Refusal;
 use super::signer::Signer;
 use super::sts;
+use super::sts_budget::StsBudget;
 use crate::credential::{CredentialKey, Minter, ProfileName};
 use crate::profile::{ChainedRole, Profile, TagsOfRole};
 use crate::registry::{Partition, Region};
@@ -35,7 +36,17 @@ struct Role {
     tags: TagsOfRole,
     profile: ProfileName,
     minter: Minter,
+    budget: Arc<StsBudget>,
     metrics: Metrics,
+}
+
+/// How roles are assumed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StsCalls<'a> {
+    /// The endpoint configured instead of AWS's own.
+    pub(super) endpoint: Option<&'a str>,
+    pub(super) metrics: &'a Metrics,
+    pub(super) budget: &'a Arc<StsBudget>,
 }
 
 /// Returns the session of the last role in `part` of a profile's chain, starting from `base`. The SDK caches and refreshes each
@@ -43,7 +54,7 @@ struct Role {
 /// key has none.
 pub(super) fn assume_chain(
     base: &SdkConfig,
-    (sts_endpoint, metrics): (Option<&str>, &Metrics),
+    StsCalls { endpoint, metrics, budget }: StsCalls<'_>,
     profile: &Profile,
     part: Range<usize>,
     key: &CredentialKey,
@@ -58,7 +69,7 @@ pub(super) fn assume_chain(
         let minter = Minter::known(&arn);
         last_minter = Some(minter.clone());
         let role = Role {
-            sts: sts::client(&sdk, sts_endpoint),
+            sts: sts::client(&sdk, endpoint),
             arn,
             session_name: session_name.clone(),
             // AWS passes it on to the sessions that are assumed from this one.
@@ -68,6 +79,7 @@ pub(super) fn assume_chain(
             tags: profile.tags_of_role(key.caller.as_ref(), index),
             profile: profile.name.clone(),
             minter,
+            budget: Arc::clone(budget),
             metrics: metrics.clone(),
         };
         sdk = with_role(sdk, role);
@@ -90,6 +102,7 @@ fn with_role(sdk: SdkConfig, role: Role) -> SdkConfig {
 
 impl Role {
     async fn assume(&self) -> provider::Result {
+        self.budget.take().map_err(CredentialsError::provider_error)?;
         let call = self
             .sts
             .assume_role()

@@ -9,8 +9,9 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
 use super::error::invalid_response;
-use super::role;
+use super::role::{self, StsCalls};
 use super::signer::Signer;
+use super::sts_budget::StsBudget;
 use crate::caller::Principal;
 use crate::credential::{CredentialKey, ProfileName};
 use crate::error::UpstreamError;
@@ -30,6 +31,7 @@ pub(super) struct RoleSessions {
     shared: Cache<SessionKey, RoleSession>,
     /// Sessions of single callers. They have their own cache, because their number is unbounded and they must not evict shared ones.
     per_caller: Cache<SessionKey, RoleSession>,
+    budget: Arc<StsBudget>,
     metrics: Metrics,
 }
 
@@ -56,8 +58,8 @@ struct RoleSession {
 }
 
 impl RoleSessions {
-    pub(super) fn new(profiles: Vec<Profile>, metrics: Metrics) -> Self {
-        Self { profiles, shared: cache(), per_caller: cache(), metrics }
+    pub(super) fn new(profiles: Vec<Profile>, budget: StsBudget, metrics: Metrics) -> Self {
+        Self { profiles, shared: cache(), per_caller: cache(), budget: Arc::new(budget), metrics }
     }
 
     pub(super) fn profiles(&self) -> &[Profile] {
@@ -75,9 +77,10 @@ impl RoleSessions {
         // No fallback to the broker's own identity, which may have more permissions.
         let profile = profile.ok_or_else(|| invalid_response("the profile is not configured"))?;
         let mut signer = Arc::clone(own);
+        let sts = StsCalls { endpoint: sts_endpoint, metrics: &self.metrics, budget: &self.budget };
         for part in parts(profile) {
             let base = Arc::clone(&signer);
-            let assume = || role::assume_chain(&base.sdk, (sts_endpoint, &self.metrics), profile, part.clone(), key);
+            let assume = || role::assume_chain(&base.sdk, sts, profile, part.clone(), key);
             let session = self.session(key, SessionKey::new(profile, part.end, key), own, assume).await;
             let needs_account =
                 || invalid_response("a role of the profile needs an account, and the registry has none");

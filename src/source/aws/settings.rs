@@ -1,6 +1,7 @@
 //! Settings of the calls to AWS.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Settings {
     pub operation_timeout: Duration,
     /// Limits of the calls in flight and in the queue.
     pub admission: admission::Settings,
+    /// Calls per second by which the profiles' roles are assumed.
+    pub sts_calls_per_second: NonZeroU32,
     /// Role chains of the profiles other than `default`.
     pub profiles: Vec<Profile>,
     /// Which new credentials are tried at their registries.

@@ -24,6 +24,8 @@ impl Outcome {
                 // A parent broker that AWS throttles has other credentials cached: its own calls are paced already.
                 FailureClass::Throttled if failure.source == SourceName::Aws => Self::Throttled,
                 FailureClass::Denied | FailureClass::ParentDenied | FailureClass::Throttled => Self::Admitted,
+                // The broker's own budget of STS calls: AWS was not called.
+                FailureClass::Overloaded if failure.source == SourceName::Aws => Self::Unknown,
                 FailureClass::Overloaded => Self::Throttled,
                 FailureClass::Unavailable | FailureClass::ParentUnavailable => Self::Unanswered,
                 FailureClass::NoCredentials

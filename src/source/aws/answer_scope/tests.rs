@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -29,6 +30,7 @@ fn settings() -> Settings {
         attempt_timeout: Duration::from_secs(1),
         operation_timeout: Duration::from_secs(1),
         admission: admission::Settings { max_in_flight_per_region: 1, max_in_flight: 1, max_queued_per_requester: 1 },
+        sts_calls_per_second: NonZeroU32::new(100).unwrap(),
         profiles: Vec::new(),
         verification: Verification::default(),
         simulated_credentials: false,

@@ -15,6 +15,7 @@ use http::uri::InvalidUri;
 
 use super::causes::causes;
 use crate::error::FailureClass;
+use crate::source::aws::sts_budget::BudgetSpent;
 
 /// Returns the class of an SDK error.
 pub(in crate::source::aws) fn classify<E>(error: &SdkError<E, HttpResponse>) -> FailureClass
@@ -44,6 +45,9 @@ fn classify_identity(error: &(dyn Error + 'static)) -> FailureClass {
 }
 
 fn classify_sts(cause: &(dyn Error + 'static)) -> Option<FailureClass> {
+    if cause.is::<BudgetSpent>() {
+        return Some(FailureClass::Overloaded);
+    }
     if let Some(error) = cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
         return classify_call_to_sts(error);
     }
