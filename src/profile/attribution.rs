@@ -143,8 +143,8 @@ mod tests {
         assert_eq!(all.len(), names.len(), "{names:?}");
         assert!(names.iter().all(|name| name.len() <= 64 && name.chars().all(session_name::is_allowed)), "{names:?}");
         let list = NameTemplate::of_list(vec!["claim:pipeline_id".parse().unwrap(), "claim:ref".parse().unwrap()]);
-        let named = list.unwrap().name(&job("17")).unwrap();
-        assert!(named.starts_with("ecr-broker-17.a-b."), "{named}");
+        let of_list = list.unwrap().name(&job("17")).unwrap();
+        assert!(of_list.starts_with("ecr-broker-17.a-b."), "{of_list}");
     }
 
     #[test]

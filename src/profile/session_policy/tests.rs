@@ -1,6 +1,6 @@
 use super::*;
 use crate::profile::{Attribution, ExtraPermissions, Profile, SessionTags};
-use crate::registry::Registry;
+use crate::registry::{EndpointVariant, PrivateRegistry, Registry};
 
 const HOST: &str = "123456789012.dkr.ecr.us-gov-west-1.amazonaws.com";
 
@@ -98,7 +98,7 @@ fn policy_for_ecr_public_names_its_actions_and_the_roles_account() {
 
 #[test]
 fn registry_without_account_gets_that_of_the_last_role() {
-    let nameless = crate::registry::PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), Default::default());
+    let nameless = PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), EndpointVariant::default());
     let registry = Registry::Private(nameless.unwrap());
     let of = |profile: &Profile| statements(profile, &registry)[0].1.clone();
     let fixed = profile(Access::Pull, &["a"], ExtraPermissions::default());
