@@ -36,6 +36,7 @@ mod settings;
 mod socket_listener;
 mod status;
 mod tls_problem;
+pub mod token;
 mod transient;
 mod validity;
 mod watch;
@@ -141,8 +142,9 @@ impl Client<'_> {
     /// Returns the broker's error, or why the call failed.
     pub async fn caller_identity(&mut self) -> Result<GetCallerIdentityResponse, Failure> {
         self.call(|connection| async move {
-            let request = connection.request(GetCallerIdentityRequest {})?;
-            connection.finish(connection.service().get_caller_identity(request)).await
+            let service = || connection.service();
+            let call = |request| async move { service().get_caller_identity(request).await };
+            connection.unary(GetCallerIdentityRequest {}, call).await
         })
         .await
     }
@@ -207,8 +209,10 @@ impl Client<'_> {
     ) -> Result<(Vec<RegistryAccess>, String), Failure> {
         let page_token = &page_token;
         self.call(|connection| async move {
-            let request = connection.request(ListRegistriesRequest { page_size, page_token: page_token.clone() })?;
-            let page = connection.finish(connection.service().list_registries(request)).await?;
+            let message = ListRegistriesRequest { page_size, page_token: page_token.clone() };
+            let service = || connection.service();
+            let page =
+                connection.unary(message, |request| async move { service().list_registries(request).await }).await?;
             Ok((page.registries, page.next_page_token))
         })
         .await
@@ -220,8 +224,9 @@ impl Client<'_> {
     /// Returns why the call failed.
     pub async fn is_serving(&mut self, service: &str) -> Result<bool, Failure> {
         self.call(|connection| async move {
-            let request = connection.request(HealthCheckRequest { service: service.to_owned() })?;
-            let response = connection.finish(HealthClient::new(connection.channel.clone()).check(request)).await?;
+            let message = HealthCheckRequest { service: service.to_owned() };
+            let health = || HealthClient::new(connection.channel.clone());
+            let response = connection.unary(message, |request| async move { health().check(request).await }).await?;
             Ok(response.status() == ServingStatus::Serving)
         })
         .await

@@ -25,7 +25,21 @@ pub const DELEGATE: &str = "ECR_BROKER_NEXT";
 /// The problem of a variable that is not text.
 pub const NOT_UTF8: &str = "is not valid UTF-8; correct or unset it";
 /// The settings of a client that have a flag and a variable, by their keys in `client.toml`.
-pub const CLIENT_SETTINGS: [&str; 7] = ["address", "token_file", "profile", "tls_ca", "tls_cert", "tls_key", "timeout"];
+pub const CLIENT_SETTINGS: [&str; 11] = [
+    "address",
+    "token_source",
+    "token_file",
+    "token_exec",
+    "token_variable",
+    "audience",
+    "profile",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
+    "timeout",
+];
+/// The ID token of a GitLab job, unless the client's setting `token_variable` names another variable.
+pub const ID_TOKEN: &str = "ECR_BROKER_ID_TOKEN";
 
 /// Returns the variable of a client's setting, such as `ECR_BROKER_TOKEN_FILE`.
 #[must_use]
@@ -36,7 +50,7 @@ pub fn client_variable(setting: &str) -> String {
 /// Returns whether a variable with our prefix is not a setting of the broker: a client, a helper or a command reads it.
 #[must_use]
 pub fn is_other_programs(variable: &str) -> bool {
-    [CONFIG_FILE, NESTED_HELPER, OBSERVATION, DELEGATE].contains(&variable)
+    [CONFIG_FILE, NESTED_HELPER, OBSERVATION, DELEGATE, ID_TOKEN].contains(&variable)
         || CLIENT_SETTINGS.iter().any(|setting| client_variable(setting) == variable)
 }
 
@@ -122,7 +136,7 @@ mod tests {
     #[test]
     fn client_variables_are_the_prefix_and_the_key() {
         assert_eq!(client_variable("tls_ca"), "ECR_BROKER_TLS_CA");
-        for name in ["ECR_BROKER_TIMEOUT", "ECR_BROKER_HELPER", "ECR_BROKER_CONFIG", DELEGATE] {
+        for name in ["ECR_BROKER_TIMEOUT", "ECR_BROKER_HELPER", "ECR_BROKER_CONFIG", DELEGATE, ID_TOKEN] {
             assert!(is_other_programs(name), "{name}");
         }
         assert!(!is_other_programs("ECR_BROKER_AWS_REGION"));

@@ -8,6 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::client_log;
 use super::duration;
+use crate::client::token::{CommandLine, SourceName};
 use crate::client::{Addresses, ConfigError, PartialConfig, Paths, Settings};
 use crate::environment;
 
@@ -28,6 +29,21 @@ pub(super) struct ConnectionArgs {
     /// The command does not send the token unencrypted to a default address. To do so, set --address.
     #[arg(long, env = "ECR_BROKER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Source of bearer tokens: file, exec, github, gitlab, buildkite, kubernetes, spiffe, aws or auto
+    ///
+    /// It is asked again before each token ends. auto takes the first that is there, in this order. Default: the one of --token-file
+    /// and --token-exec that is set
+    #[arg(long, env = "ECR_BROKER_TOKEN_SOURCE", value_name = "SOURCE")]
+    token_source: Option<SourceName>,
+    /// Program that prints a bearer token, with its arguments, separated by spaces
+    #[arg(long, env = "ECR_BROKER_TOKEN_EXEC", value_name = "COMMAND")]
+    token_exec: Option<CommandLine>,
+    /// Variable with GitLab's ID token [default: ECR_BROKER_ID_TOKEN]
+    #[arg(long, env = "ECR_BROKER_TOKEN_VARIABLE", value_name = "NAME")]
+    token_variable: Option<String>,
+    /// Audience to request tokens with, as the broker expects it [default: ecr-broker]
+    #[arg(long, env = "ECR_BROKER_AUDIENCE", value_name = "AUDIENCE")]
+    audience: Option<String>,
     /// CA certificates (PEM) to trust instead of the system's
     #[arg(long, env = "ECR_BROKER_TLS_CA", value_name = "FILE")]
     tls_ca: Option<PathBuf>,
@@ -82,7 +98,11 @@ impl ConnectionArgs {
         let text = |text: Option<String>| text.map(OsString::from);
         let variables = [
             ("address", text(self.address.as_ref().map(ToString::to_string))),
+            ("token_source", text(self.token_source.as_ref().map(ToString::to_string))),
             ("token_file", absolute(&self.token_file)?.map(Into::into)),
+            ("token_exec", text(self.token_exec.as_ref().map(ToString::to_string))),
+            ("token_variable", text(self.token_variable.clone())),
+            ("audience", text(self.audience.clone())),
             ("tls_ca", absolute(&self.tls_ca)?.map(Into::into)),
             ("tls_cert", absolute(&self.tls_cert)?.map(Into::into)),
             ("tls_key", absolute(&self.tls_key)?.map(Into::into)),
@@ -101,7 +121,11 @@ impl ConnectionArgs {
         };
         let config = PartialConfig {
             address: self.address.clone(),
+            token_source: self.token_source,
             token_file: self.token_file.clone(),
+            token_exec: self.token_exec.clone(),
+            token_variable: self.token_variable.clone(),
+            audience: self.audience.clone(),
             tls_ca: self.tls_ca.clone(),
             tls_cert: self.tls_cert.clone(),
             tls_key: self.tls_key.clone(),

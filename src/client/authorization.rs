@@ -2,6 +2,7 @@
 
 use std::sync::Once;
 
+use tokio::time::Instant;
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use tracing::{debug, warn};
@@ -10,40 +11,71 @@ use zeroize::Zeroizing;
 use super::address::Address;
 use super::failure::Failure;
 use super::settings::Settings;
-use crate::bounded_file;
+use super::token::Issued;
+use crate::bearer_token::BearerToken;
 
-/// Longest token file, far above what a header can have.
-const MAX_TOKEN_FILE: u64 = 64 << 10;
+/// The proof that a call carries, if it needs one.
+#[derive(Debug, Default)]
+pub(super) struct Authorization {
+    value: Option<MetadataValue<Ascii>>,
+    /// The token, if a source issued it.
+    issued: Option<Issued>,
+}
 
-/// Returns a request that carries the token, if there is one for this address.
-pub(super) fn authorized<T>(message: T, address: &Address, settings: &Settings) -> Result<Request<T>, Failure> {
-    let mut request = Request::new(message);
-    if let Some(token) = token(address, settings)? {
-        request.metadata_mut().insert("authorization", token);
+impl Authorization {
+    /// Returns a request that carries the token.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(value) = &self.value {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        request
     }
-    Ok(request)
+
+    /// Drops the token after the broker refused it. Returns whether another one may be accepted.
+    pub(super) async fn may_be_replaced(&self, settings: &Settings) -> bool {
+        match (&self.issued, &settings.tokens) {
+            (Some(issued), Some(tokens)) => tokens.refused(issued).await,
+            _ => false,
+        }
+    }
 }
 
 /// Returns the token over TLS, over a Unix socket, and in plaintext only to an address that the user configured.
-fn token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+pub(super) async fn authorization(
+    address: &Address,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<Authorization, Failure> {
     if address.is_plaintext() && !settings.addresses_configured {
         return without_token(address, settings);
     }
-    let Some((text, origin)) = read_token(settings)? else { return Ok(None) };
-    if text.trim().is_empty() {
-        return Err(Failure::local(format!("{origin} is empty; write a bearer token into it")));
+    if let Some(token) = &settings.token {
+        return Ok(Authorization { value: Some(value(token, "the token", address)?), issued: None });
     }
-    let value = Zeroizing::new(format!("Bearer {}", text.trim()));
+    let Some(tokens) = &settings.tokens else { return Ok(Authorization::default()) };
+    let Some(issued) = tokens.get(deadline).await? else { return Ok(Authorization::default()) };
+    Ok(Authorization { value: Some(value(&issued.token, &issued.origin, address)?), issued: Some(issued) })
+}
+
+fn value(token: &BearerToken, origin: &str, address: &Address) -> Result<MetadataValue<Ascii>, Failure> {
+    let text = token.expose().trim();
+    if text.is_empty() {
+        return Err(Failure::without_token(format!("{origin} is empty; write a bearer token into it")));
+    }
+    let value = Zeroizing::new(format!("Bearer {text}"));
     let mut value: MetadataValue<_> = value.parse().map_err(|_| {
-        Failure::local(format!("{origin} is malformed: it holds control or non-ASCII characters; renew the token"))
+        Failure::without_token(format!(
+            "{origin} is malformed: it holds control or non-ASCII characters; renew the token"
+        ))
     })?;
     value.set_sensitive(true);
     debug!(%address, %origin, "bearer token sent");
-    Ok(Some(value))
+    Ok(value)
 }
 
 /// Returns no token for a default address in plaintext, where any user may listen.
-fn without_token(address: &Address, settings: &Settings) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+fn without_token(address: &Address, settings: &Settings) -> Result<Authorization, Failure> {
     static WARNED: Once = Once::new();
     if settings.token.is_some() {
         // Without its token the call would run as another caller.
@@ -51,26 +83,13 @@ fn without_token(address: &Address, settings: &Settings) -> Result<Option<Metada
             "the token is not sent in plaintext to the default address {address}; set ECR_BROKER_ADDRESS, or address in client.toml"
         )));
     }
-    if let Some(file) = &settings.token_file {
-        let file = file.display();
+    if let Some(tokens) = &settings.tokens {
+        let source = tokens.source();
         WARNED.call_once(|| {
-            warn!(%address, token_file = %file, "token not sent in plaintext to a default address; set --address");
+            warn!(%address, %source, "token not sent in plaintext to a default address; set --address");
         });
     }
-    Ok(None)
-}
-
-/// Returns the token and its name in error messages. Every call reads the file again.
-fn read_token(settings: &Settings) -> Result<Option<(Zeroizing<String>, String)>, Failure> {
-    if let Some(token) = &settings.token {
-        return Ok(Some((Zeroizing::new(token.expose().to_owned()), "the token".to_owned())));
-    }
-    let Some(path) = &settings.token_file else { return Ok(None) };
-    let origin = format!("the token file {}", path.display());
-    match bounded_file::read_text(path, MAX_TOKEN_FILE) {
-        Ok(text) => Ok(Some((Zeroizing::new(text), origin))),
-        Err(error) => Err(Failure::local(format!("{origin} cannot be read: {error}; check its path and mode"))),
-    }
+    Ok(Authorization::default())
 }
 
 #[cfg(test)]
@@ -109,9 +128,13 @@ mod tests {
         let written = Written::default();
         let log = written.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
+        let value = |settings: &Settings| {
+            let deadline = Instant::now() + std::time::Duration::from_secs(60);
+            crate::client::block_on(authorization(&address, settings, deadline)).unwrap().unwrap().value
+        };
         tracing::subscriber::with_default(subscriber, || {
             for _ in 0..2 {
-                assert!(token(&address, &settings(None)).unwrap().is_none());
+                assert!(value(&settings(None)).is_none());
             }
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
@@ -121,6 +144,6 @@ mod tests {
             "{text}"
         );
         let configured = settings(Some("http://127.0.0.1:50051".parse().unwrap()));
-        assert_eq!(token(&address, &configured).unwrap().unwrap(), "Bearer token");
+        assert_eq!(value(&configured).unwrap(), "Bearer token");
     }
 }

@@ -11,6 +11,7 @@ use tracing::debug;
 use super::address::{Address, AddressError, Addresses};
 use super::adoption::{Adoption, CanaryPercent, FallbackCause, FallbackCommands, FallbackTimeout, Mode};
 use super::settings::Settings;
+use super::token::{CommandLine, DEFAULT_AUDIENCE, SourceError, SourceName, TokenSettings, Tokens};
 use crate::address::{DEFAULT_TCP, default_sockets};
 use crate::bounded_file;
 use crate::environment::{self, CLIENT_SETTINGS};
@@ -19,7 +20,7 @@ use crate::environment::{self, CLIENT_SETTINGS};
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time limit; an addition to the clock must not overflow.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
-/// Longest `client.toml`: it has fourteen keys.
+/// Longest `client.toml`: it has some twenty keys.
 const MAX_FILE: u64 = 64 << 10;
 /// `client.toml` of the system; the user's file takes precedence.
 const SYSTEM_FILE: &str = "/etc/ecr-broker/client.toml";
@@ -32,8 +33,16 @@ const USER_FILE: &str = "ecr-broker/client.toml";
 pub struct PartialConfig {
     /// Addresses of the broker.
     pub address: Option<Addresses>,
+    /// Source of bearer tokens.
+    pub token_source: Option<SourceName>,
     /// File with a bearer token.
     pub token_file: Option<PathBuf>,
+    /// Program that prints a bearer token.
+    pub token_exec: Option<CommandLine>,
+    /// Variable with GitLab's ID token.
+    pub token_variable: Option<String>,
+    /// Audience of the tokens that a source is asked for.
+    pub audience: Option<String>,
     /// Profile to request.
     pub profile: Option<String>,
     /// CA certificates that replace the system's.
@@ -99,6 +108,9 @@ pub enum ConfigError {
         /// Key that is missing.
         missing: &'static str,
     },
+    /// A token source that lacks a setting.
+    #[error(transparent)]
+    TokenSource(#[from] SourceError),
 }
 
 impl Paths {
@@ -199,7 +211,11 @@ impl PartialConfig {
     fn set(&mut self, setting: &str, value: OsString) -> Result<(), String> {
         match setting {
             "address" => self.address = Some(utf8(value)?.parse().map_err(|error: AddressError| error.to_string())?),
+            "token_source" => self.token_source = Some(utf8(value)?.parse()?),
             "token_file" => self.token_file = Some(value.into()),
+            "token_exec" => self.token_exec = utf8(value)?.parse().ok(),
+            "token_variable" => self.token_variable = Some(utf8(value)?),
+            "audience" => self.audience = Some(utf8(value)?),
             "profile" => self.profile = Some(utf8(value)?),
             "tls_ca" => self.tls_ca = Some(value.into()),
             "tls_cert" => self.tls_cert = Some(value.into()),
@@ -213,9 +229,11 @@ impl PartialConfig {
         Ok(())
     }
 
-    /// Fills the gaps from `other`. A certificate and its key come from the same source.
+    /// Fills the gaps from `other`. A certificate and its key come from the same place, and so do the settings of a token source.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
+        let tokens = self.token_settings().or(other.token_settings());
+        let TokenSettings { token_source, token_file, token_exec, token_variable } = tokens;
         let identity = if self.tls_cert.is_some() || self.tls_key.is_some() {
             (self.tls_cert, self.tls_key)
         } else {
@@ -223,7 +241,11 @@ impl PartialConfig {
         };
         Self {
             address: self.address.filter(|Addresses(all)| !all.is_empty()).or(other.address),
-            token_file: self.token_file.or(other.token_file),
+            token_source,
+            token_file,
+            token_exec,
+            token_variable,
+            audience: self.audience.or(other.audience),
             profile: self.profile.or(other.profile),
             tls_ca: self.tls_ca.or(other.tls_ca),
             tls_cert: identity.0,
@@ -241,8 +263,9 @@ impl PartialConfig {
     /// Returns the settings with their defaults, and the profile to request.
     ///
     /// # Errors
-    /// Returns an error if a certificate has no key or a key no certificate.
+    /// Returns an error if a certificate has no key, a key no certificate, or a token source lacks a setting.
     pub fn settings(self, paths: &Paths) -> Result<(Settings, String), ConfigError> {
+        let source = self.token_settings().source()?;
         let half = |present, missing| Err(ConfigError::IncompleteIdentity { present, missing });
         let tls_identity = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -250,22 +273,32 @@ impl PartialConfig {
             (Some(_), None) => return half("tls_cert", "tls_key"),
             (None, Some(_)) => return half("tls_key", "tls_cert"),
         };
+        let audience = self.audience.unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned());
         let addresses = self.address.map(|Addresses(all)| all).filter(|all| !all.is_empty());
         let profile = self.profile.unwrap_or_default();
         let settings = Settings {
             addresses_configured: addresses.is_some(),
             addresses: addresses.unwrap_or_else(|| paths.default_addresses()),
-            token_file: self.token_file,
+            tokens: source.map(|source| Tokens::new(source, audience)),
             token: None,
             tls_ca: self.tls_ca,
             tls_identity,
             connect_timeout: MAX_TIMEOUT,
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT).min(MAX_TIMEOUT),
         };
-        let Settings { addresses_configured, token_file, tls_ca, timeout, .. } = &settings;
+        let Settings { addresses_configured, tokens, tls_ca, timeout, .. } = &settings;
         let addresses = Addresses(settings.addresses.clone());
-        debug!(%addresses, addresses_configured, ?token_file, ?tls_ca, ?timeout, profile, "settings read");
+        debug!(%addresses, addresses_configured, ?tokens, ?tls_ca, ?timeout, profile, "settings read");
         Ok((settings, profile))
+    }
+
+    fn token_settings(&self) -> TokenSettings {
+        TokenSettings {
+            token_source: self.token_source,
+            token_file: self.token_file.clone(),
+            token_exec: self.token_exec.clone(),
+            token_variable: self.token_variable.clone(),
+        }
     }
 }
 
@@ -302,6 +335,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::token::TokenSource;
 
     fn paths(directory: &Path) -> Paths {
         Paths { config_home: Some(directory.to_owned()), ..Paths::default() }
@@ -337,7 +371,7 @@ mod tests {
         let (settings, _) = flags.or(paths.files().unwrap()).settings(&paths).unwrap();
         assert_eq!(settings.addresses, [Address::Plain("127.0.0.1:1".into())]);
         assert_eq!(settings.tls_identity, Some(("/own".into(), "/own-key".into())));
-        assert_eq!(settings.token_file, Some("/t".into()));
+        assert_eq!(settings.tokens.unwrap().source(), &TokenSource::File("/t".into()));
     }
 
     #[test]
@@ -387,9 +421,15 @@ mod tests {
     fn every_client_setting_can_be_set_by_its_variable() {
         let mut all = PartialConfig::default();
         for setting in CLIENT_SETTINGS {
-            let value = if setting == "timeout" { "9s" } else { "unix:/x" };
+            let value = match setting {
+                "timeout" => "9s",
+                "token_source" => "github",
+                _ => "unix:/x",
+            };
             assert_eq!(all.set(setting, value.into()), Ok(()), "{setting}");
         }
+        assert!(all.token_source.is_some() && all.token_exec.is_some());
+        assert!(all.token_variable.is_some() && all.audience.is_some());
         let PartialConfig { address, token_file, profile, tls_ca, tls_cert, tls_key, timeout, delegate, .. } = all;
         assert!(address.is_some() && token_file.is_some() && profile.is_some() && timeout.is_some());
         assert!(tls_ca.is_some() && tls_cert.is_some() && tls_key.is_some() && delegate.is_none());

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::address::Address;
-use super::authorization::authorized;
+use super::authorization::authorization;
 use super::error_chain::error_chain;
 use super::failure::Failure;
 use super::settings::Settings;
@@ -33,23 +33,38 @@ pub(super) struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// Returns a request with the caller's token, for a stream that has no end.
-    pub(super) fn authorize<T>(&self, message: T) -> Result<Request<T>, Failure> {
-        authorized(message, &self.address, self.settings)
+    /// Makes a call with the caller's token and the time that is left.
+    pub(super) async fn unary<M: Clone, T, F>(&self, message: M, call: impl Fn(Request<M>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let call = |mut request: Request<M>| {
+            request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
+            call(request)
+        };
+        self.stream(message, call).await
     }
 
-    /// Returns a request with the caller's token and the time that is left.
-    pub(super) fn request<T>(&self, message: T) -> Result<Request<T>, Failure> {
-        let mut request = self.authorize(message)?;
-        request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
-        Ok(request)
+    /// Makes a call with the caller's token; it has no time limit once it is answered. A call whose cached token the broker refuses is
+    /// made once more with another token: the issuer's keys may be new, or this host's clock wrong.
+    pub(super) async fn stream<M: Clone, T, F>(&self, message: M, call: impl Fn(Request<M>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let authorization = authorization(&self.address, self.settings, self.deadline).await?;
+        let failure = match self.finish(call(authorization.request(message.clone()))).await {
+            Err(failure) if failure.code == Code::Unauthenticated => failure,
+            outcome => return outcome,
+        };
+        if !authorization.may_be_replaced(self.settings).await {
+            return Err(failure);
+        }
+        let next = self::authorization(&self.address, self.settings, self.deadline).await?;
+        self.finish(call(next.request(message))).await
     }
 
     /// Waits for a call until the deadline. tonic's own timeout ends with the response headers and leaves the body without one.
-    pub(super) async fn finish<T>(
-        &self,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, Failure> {
+    async fn finish<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
         let response = timeout_at(self.deadline, call).await.map_err(|_| Failure::timed_out())?;
         Ok(response?.into_inner())
     }
@@ -58,8 +73,8 @@ impl Connection<'_> {
         &self,
         message: GetRegistryCredentialsRequest,
     ) -> Result<RegistryCredentials, Failure> {
-        let request = self.request(message)?;
-        let response = self.finish(self.service().get_registry_credentials(request)).await?;
+        let call = |request| async move { self.service().get_registry_credentials(request).await };
+        let response = self.unary(message, call).await?;
         response.credentials.ok_or_else(Failure::empty_response)
     }
 

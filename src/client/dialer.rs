@@ -43,6 +43,11 @@ impl<'a> Dialer<'a> {
         Self { settings, addresses: vec![address.clone()] }
     }
 
+    /// Returns whether a source provides the next token once one has ended.
+    pub(super) fn renews_tokens(&self) -> bool {
+        self.settings.token.is_none() && self.settings.tokens.is_some()
+    }
+
     /// Returns the deadline of a call that starts now.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.settings.timeout

@@ -30,6 +30,8 @@ pub struct Failure {
     pub connection_lost: bool,
     /// Whether the call may succeed over a new connection.
     pub may_reconnect: bool,
+    /// Whether the client has no token to send.
+    pub token_missing: bool,
 }
 
 impl Failure {
@@ -61,6 +63,7 @@ impl Failure {
             // tonic reports CANCELLED for a call that a closing connection did not send; a broker never does.
             connection_lost: status.code() == Code::Cancelled,
             may_reconnect: status.code() == Code::Cancelled,
+            token_missing: false,
         }
     }
 
@@ -100,7 +103,18 @@ impl Failure {
             retry_after: None,
             connection_lost: false,
             may_reconnect: false,
+            token_missing: false,
         }
+    }
+
+    /// A token source without a token.
+    pub(super) fn without_token(message: String) -> Self {
+        Self { token_missing: true, ..Self::local(message) }
+    }
+
+    /// A token that has ended and that its source does not renew.
+    pub(super) fn token_ended(message: String) -> Self {
+        Self { code: Code::Unauthenticated, ..Self::without_token(message) }
     }
 
     /// An I/O error of this host.

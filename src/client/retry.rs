@@ -96,8 +96,9 @@ impl Connection<'_> {
     /// Requests several registries. A failure of the call that may be retried belongs to each of them.
     async fn get_batch(&self, requests: Vec<GetRegistryCredentialsRequest>) -> Result<Vec<CredentialsResult>, Failure> {
         let count = requests.len();
-        let request = self.request(BatchGetRegistryCredentialsRequest { requests })?;
-        let results = match self.finish(self.service().batch_get_registry_credentials(request)).await {
+        let message = BatchGetRegistryCredentialsRequest { requests };
+        let call = |request| async move { self.service().batch_get_registry_credentials(request).await };
+        let results = match self.unary(message, call).await {
             Ok(response) => response.results,
             Err(failure) if failure.retry_after.is_some() => return Ok(vec![Err(failure); count]),
             Err(failure) => return Err(failure),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
+use super::token::Tokens;
 use crate::bearer_token::BearerToken;
 
 /// The broker's addresses, and how a client authenticates to it.
@@ -14,9 +15,9 @@ pub struct Settings {
     /// Whether the user configured the addresses. Only then may a token travel over plaintext TCP, and loopback be used beside
     /// sockets that exist.
     pub addresses_configured: bool,
-    /// File with a bearer token; every call reads it again, because issuers rotate it.
-    pub token_file: Option<PathBuf>,
-    /// Bearer token that takes precedence over the file.
+    /// Bearer tokens from a source, which is asked again before each ends.
+    pub tokens: Option<Tokens>,
+    /// Bearer token that takes precedence over the source.
     pub token: Option<BearerToken>,
     /// CA certificates that replace the system's.
     pub tls_ca: Option<PathBuf>,

@@ -26,8 +26,8 @@ impl Client<'_> {
         self.call(|connection| {
             let message = request.clone();
             async move {
-                let request = connection.request(message)?;
-                connection.finish(connection.operator().get_status(request)).await
+                let operator = || connection.operator();
+                connection.unary(message, |request| async move { operator().get_status(request).await }).await
             }
         })
         .await

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use super::Client;
 use super::answer;
@@ -90,6 +90,8 @@ impl<'a> Watch<'a> {
             Ok(Some(WatchRegistryCredentialsResponse { index, event: Some(event) })) => self.received(index, event),
             Ok(Some(_)) => WatchEvent::Unknown,
             Ok(None) => self.ended(),
+            // The token ended: the next one opens the watch again.
+            Err(status) if status.code() == Code::Unauthenticated && self.dialer.renews_tokens() => self.ended(),
             Err(status) => self.failed(Failure::from(status)),
         }
     }
@@ -217,6 +219,7 @@ async fn start(
     connection: Connection<'_>,
     message: WatchRegistryCredentialsRequest,
 ) -> Result<Streaming<WatchRegistryCredentialsResponse>, Failure> {
-    let request = connection.authorize(message)?;
-    connection.finish(connection.service().watch_registry_credentials(request)).await
+    let service = || connection.service();
+    let call = |request| async move { service().watch_registry_credentials(request).await };
+    connection.stream(message, call).await
 }

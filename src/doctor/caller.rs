@@ -5,6 +5,7 @@ use tonic::Code;
 use super::finding::{Finding, StepResult};
 use super::reason;
 use super::settings::EffectiveSettings;
+use super::shared_fixes::TOKEN_SOURCE_FAILED;
 use crate::client::{Address, Client, Failure, GetCallerIdentityResponse, Settings, grants_text};
 
 const SET_THE_ADDRESS: &str = "set the address: --address, ECR_BROKER_ADDRESS, or address in client.toml";
@@ -15,7 +16,7 @@ const TOKEN_NOT_SENT: &str =
 pub(super) async fn check(client: &mut Client<'_>, effective: &EffectiveSettings) -> StepResult<String> {
     let settings = &effective.settings;
     let sent_in_clear = matches!(client.address(), Address::Plain(_));
-    let token_not_sent = settings.token_file.is_some() && !settings.addresses_configured && sent_in_clear;
+    let token_not_sent = settings.tokens.is_some() && !settings.addresses_configured && sent_in_clear;
     match client.caller_identity().await {
         Ok(identity) => (identified(&identity, token_not_sent), Some(identity.principal)),
         Err(failure) => (failed(&failure, settings, token_not_sent), None),
@@ -30,6 +31,9 @@ fn identified(identity: &GetCallerIdentityResponse, token_not_sent: bool) -> Fin
 
 fn failed(failure: &Failure, settings: &Settings, token_not_sent: bool) -> Finding {
     let finding = Finding::failed_call(failure);
+    if failure.token_missing {
+        return finding.fix(TOKEN_SOURCE_FAILED);
+    }
     if failure.code != Code::Unauthenticated {
         return finding.fix(reason::fix(failure, None));
     }
@@ -45,15 +49,17 @@ fn authentication_fix(cause: Option<&str>, settings: &Settings) -> &'static str 
     if cause == Some("TOKEN_NOT_YET_VALID") {
         "set this machine's clock, and the broker's"
     } else if cause == Some("TOKENS_NOT_ACCEPTED") {
-        "remove token_file, or ask the operator to configure the token's issuer ([[authentication.jwt]])"
+        "remove token_file or token_source, or ask the operator to configure the token's issuer ([[authentication.jwt]])"
     } else if cause == Some("TOKEN_EXPIRED") {
         "put a new token into token_file, or find out why its renewal stopped; if it is new, set the clocks"
-    } else if settings.token_file.is_some() {
+    } else if settings.tokens.as_ref().is_some_and(|tokens| tokens.source().file().is_none()) {
+        "make issuer and audience of the broker's [[authentication.jwt]] those of the token; --audience sets the client's"
+    } else if settings.tokens.is_some() {
         "put a token into token_file that is not expired, from an issuer in the broker's [[authentication.jwt]], for its audience"
     } else if settings.tls_identity.is_some() {
         "get a certificate with your name from an authority in authentication.client_ca or client_dns; it must not be expired"
     } else {
-        "authenticate: --token-file, or --tls-cert with --tls-key; on the broker's own host its Unix socket needs neither"
+        "authenticate: --token-file or --token-source, or --tls-cert with --tls-key; on the broker's own host its Unix socket needs neither"
     }
 }
 

@@ -9,7 +9,7 @@ use super::finding::{Finding, StepResult};
 use super::problem::Problem;
 use super::reason;
 use super::settings::EffectiveSettings;
-use super::shared_fixes::{CLIENT_CERTIFICATE_REJECTED, NO_AWS_CREDENTIALS};
+use super::shared_fixes::{CLIENT_CERTIFICATE_REJECTED, NO_AWS_CREDENTIALS, TOKEN_SOURCE_FAILED};
 use crate::client::{Address, Client, Failure};
 
 /// The broker's name for the health of its AWS credentials.
@@ -70,9 +70,7 @@ fn failed(client: &Client<'_>, effective: &EffectiveSettings, failure: &Failure)
         return finding.fix(CLIENT_CERTIFICATE_REJECTED);
     }
     match failure.code {
-        Code::Unknown if is_about_token_file(failure, effective) => finding.fix(
-            "put one token and nothing else into token_file; it must be a regular file, because every call reads it",
-        ),
+        _ if failure.token_missing => finding.fix(token_fix(effective)),
         Code::Unimplemented | Code::NotFound | Code::Internal | Code::Unknown => {
             let address = client.address();
             finding.fix(format!("correct the address: {address} is another program, not an ecr-broker"))
@@ -81,8 +79,11 @@ fn failed(client: &Client<'_>, effective: &EffectiveSettings, failure: &Failure)
     }
 }
 
-/// The client names the file in its own errors about the token.
-fn is_about_token_file(failure: &Failure, effective: &EffectiveSettings) -> bool {
-    let path = effective.settings.token_file.as_ref();
-    path.is_some_and(|path| failure.message.contains(&path.display().to_string()))
+fn token_fix(effective: &EffectiveSettings) -> &'static str {
+    let source = effective.settings.tokens.as_ref().and_then(|tokens| tokens.source().present());
+    if source.is_some_and(|source| source.file().is_some()) {
+        "put one token and nothing else into token_file; it must be a regular file, because every call reads it"
+    } else {
+        TOKEN_SOURCE_FAILED
+    }
 }

@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::request::Request;
 use super::time_text::{duration, now};
 use super::token_file;
+use crate::client::token::{SourceError, TokenSource, Tokens};
 use crate::client::{ConfigError, PartialConfig, Query, Settings};
 use crate::environment::CLIENT_SETTINGS;
 
@@ -27,7 +28,11 @@ type IsSet = fn(&PartialConfig) -> bool;
 
 const SETTINGS: [(&str, IsSet); CLIENT_SETTINGS.len()] = [
     ("address", |config| config.address.as_ref().is_some_and(|address| !address.to_string().is_empty())),
+    ("token_source", |config| config.token_source.is_some()),
     ("token_file", |config| config.token_file.is_some()),
+    ("token_exec", |config| config.token_exec.is_some()),
+    ("token_variable", |config| config.token_variable.is_some()),
+    ("audience", |config| config.audience.is_some()),
     ("profile", |config| config.profile.is_some()),
     ("tls_ca", |config| config.tls_ca.is_some()),
     ("tls_cert", |config| config.tls_cert.is_some()),
@@ -52,9 +57,11 @@ fn fix(error: &ConfigError) -> String {
             format!("correct {}: its keys are the names of the flags, with underscores", path.display())
         }
         ConfigError::Variable { name, .. } => format!("correct or unset {name}"),
-        ConfigError::IncompleteIdentity { missing, .. } => {
+        ConfigError::IncompleteIdentity { missing, .. }
+        | ConfigError::TokenSource(SourceError::Incomplete { missing, .. }) => {
             format!("set --{} too, or the variable or key of that name", missing.replace('_', "-"))
         }
+        ConfigError::TokenSource(SourceError::Ambiguous) => "remove one of them, or set --token-source".to_owned(),
     }
 }
 
@@ -96,10 +103,10 @@ impl EffectiveSettings {
 
     /// Returns a note for each file, or the finding for the first that cannot be used.
     fn check_files(&self) -> Result<Vec<String>, Finding> {
-        let Settings { token_file, tls_ca, tls_identity, .. } = &self.settings;
+        let Settings { tokens, tls_ca, tls_identity, .. } = &self.settings;
         let mut notes = Vec::new();
-        if let Some(path) = token_file {
-            notes.push(self.file_note("token_file", path, token_file::check(path, now()))?);
+        if let Some(tokens) = tokens {
+            notes.push(self.token_note(tokens)?);
         }
         if let Some(path) = tls_ca {
             notes.push(self.file_note("tls_ca", path, files::check_authorities(path, now()))?);
@@ -109,6 +116,20 @@ impl EffectiveSettings {
             notes.push(self.file_note("tls_key", key, files::check_key(key))?);
         }
         Ok(notes)
+    }
+
+    /// Returns a note about the token source. Only a file is checked here: the first call asks any other source.
+    fn token_note(&self, tokens: &Tokens) -> Result<String, Finding> {
+        match tokens.source().present() {
+            Some(TokenSource::File(path) | TokenSource::Kubernetes(path)) => {
+                self.file_note("token_file", path, token_file::check(path, now()))
+            }
+            Some(source) => {
+                let set = if matches!(source, TokenSource::Exec(_)) { "token_exec" } else { "token_source" };
+                Ok(format!("{source} ({}), audience {}", self.origin(set), tokens.audience()))
+            }
+            None => Ok(format!("token_source auto ({}) finds none: calls have no token", self.origin("token_source"))),
+        }
     }
 
     fn file_note(&self, setting: &str, path: &Path, checked: FileCheck) -> Result<String, Finding> {

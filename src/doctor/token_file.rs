@@ -3,23 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use data_encoding::BASE64URL_NOPAD;
-use serde::Deserialize;
-
 use super::files::{FileCheck, FileProblem, read};
 use super::problem::Problem;
-use super::time_text::{duration, from_unix, rfc3339};
+use super::time_text::{duration, rfc3339};
+use crate::client::token::Claims;
 
 /// The clock difference that the broker accepts.
 const LEEWAY: Duration = Duration::from_secs(30);
 const NOT_READ: &str = "not read, because it is not a regular file: every call reads it again, so a pipe such as <(…) serves one call only; name a regular file then";
 const WRITE_NEW_TOKEN: &str =
     "make its writer (kubelet, CI, a cron job) write a new token for the broker's audience; check the clock too";
-
-#[derive(Deserialize)]
-struct Claims {
-    exp: Option<f64>,
-}
 
 pub(super) fn check(path: &Path, now: SystemTime) -> FileCheck {
     if is_special(path) {
@@ -30,7 +23,7 @@ pub(super) fn check(path: &Path, now: SystemTime) -> FileCheck {
     if token.is_empty() {
         return Err(FileProblem::new(Problem::TokenFileEmpty, "", WRITE_NEW_TOKEN));
     }
-    match expiry(token) {
+    match Claims::of(token).and_then(|claims| claims.expires) {
         Some(end) => check_expiry(end, now),
         None => Ok("not a JSON Web Token, and the broker accepts no other tokens".to_owned()),
     }
@@ -52,19 +45,12 @@ fn check_expiry(end: SystemTime, now: SystemTime) -> FileCheck {
     }
 }
 
-/// Returns the claim `exp` of a JSON Web Token.
-fn expiry(token: &str) -> Option<SystemTime> {
-    let mut parts = token.split('.');
-    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).ok()?;
-    let Claims { exp } = serde_json::from_slice(&claims).ok()?;
-    let since = Duration::try_from_secs_f64(exp?).ok()?;
-    from_unix(since.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64URL_NOPAD;
+
     use super::*;
+    use crate::doctor::time_text::from_unix;
 
     fn token(claims: &str) -> String {
         format!("e30.{}.c2lnbmF0dXJl", BASE64URL_NOPAD.encode(claims.as_bytes()))

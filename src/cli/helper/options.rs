@@ -42,6 +42,20 @@ struct Connection {
     /// The command does not send the token unencrypted to a default address. To do so, set --address.
     #[arg(long, value_name = "FILE")]
     token_file: Option<OsString>,
+    /// Source of bearer tokens: file, exec, github, gitlab, buildkite, kubernetes, spiffe, aws or auto [env: ECR_BROKER_TOKEN_SOURCE]
+    ///
+    /// auto takes the first that is there, in this order. Default: the one of --token-file and --token-exec that is set
+    #[arg(long, value_name = "SOURCE")]
+    token_source: Option<OsString>,
+    /// Program that prints a bearer token, with its arguments, separated by spaces [env: ECR_BROKER_TOKEN_EXEC]
+    #[arg(long, value_name = "COMMAND")]
+    token_exec: Option<OsString>,
+    /// Variable with GitLab's ID token [env: ECR_BROKER_TOKEN_VARIABLE] [default: ECR_BROKER_ID_TOKEN]
+    #[arg(long, value_name = "NAME")]
+    token_variable: Option<OsString>,
+    /// Audience to request tokens with, as the broker expects it [env: ECR_BROKER_AUDIENCE] [default: ecr-broker]
+    #[arg(long)]
+    audience: Option<OsString>,
     /// CA certificates (PEM) to trust instead of the system's [env: ECR_BROKER_TLS_CA]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<OsString>,
@@ -68,7 +82,11 @@ impl Options {
         let connection = &self.connection;
         let flag = match setting {
             "address" => &connection.address,
+            "token_source" => &connection.token_source,
             "token_file" => &connection.token_file,
+            "token_exec" => &connection.token_exec,
+            "token_variable" => &connection.token_variable,
+            "audience" => &connection.audience,
             "profile" => &self.profile,
             "tls_ca" => &connection.tls_ca,
             "tls_cert" => &connection.tls_cert,

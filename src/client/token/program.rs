@@ -1,0 +1,98 @@
+//! Runs a program that prints a token.
+
+use std::fs::File;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, Command};
+use zeroize::Zeroizing;
+
+use super::redact::redact;
+use crate::bearer_token::BearerToken;
+use crate::quoted::Visible;
+
+/// Longest output, far above what a header can have.
+const MAX_TOKEN: u64 = 64 << 10;
+/// Longest part of stderr in an error.
+const MAX_ERROR: u64 = 500;
+
+/// Kills the programs that a program started, unless it ended: the caller's time limit drops it.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// Runs a program and returns its stdout. The caller sets the time limit: a dropped run is killed with the programs it started.
+///
+/// An error has the end of its stderr, without anything that looks like a token.
+pub(super) async fn run<'a>(
+    program: &str,
+    arguments: impl IntoIterator<Item = &'a str>,
+    variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<BearerToken, String> {
+    let mut command = Command::new(program);
+    command.args(arguments).envs(variables).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.kill_on_drop(true);
+    // With a terminal it stays in this program's group, so that it can ask for a passphrase and Ctrl-C reaches it.
+    let is_group = File::open("/dev/tty").is_err();
+    if is_group {
+        command.process_group(0);
+    }
+    let mut child = command.spawn().map_err(|error| not_started(program, &error))?;
+    let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let mut group = Group(id.filter(|_| is_group));
+    let (status, stdout, stderr) = output(&mut child).await.map_err(|error| format!("{program} failed: {error}"))?;
+    group.0 = None;
+    let token = String::from_utf8_lossy(&stdout);
+    if status.success() {
+        return Ok(token.into_owned().into());
+    }
+    let stderr = redact(&String::from_utf8_lossy(&stderr), &token);
+    let separator = if stderr.is_empty() { "" } else { ": " };
+    Err(format!("{program} failed ({status}){separator}{}", Visible(&stderr)))
+}
+
+fn not_started(program: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("{program} does not exist"),
+        _ => format!("{program} cannot be run: {error}"),
+    }
+}
+
+/// Reads both streams to their ends, and waits for the program.
+async fn output(child: &mut Child) -> io::Result<(ExitStatus, Zeroizing<Vec<u8>>, Vec<u8>)> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let mut error = Vec::new();
+    let mut token = Zeroizing::new(Vec::with_capacity(8 << 10));
+    let (read, _, status) = tokio::join!(first(stdout, &mut token), last(stderr, &mut error), child.wait());
+    read?;
+    Ok((status?, token, error))
+}
+
+/// Reads a stream that must not be longer than a token.
+async fn first(stream: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> io::Result<()> {
+    let Some(stream) = stream else { return Ok(()) };
+    stream.take(MAX_TOKEN + 1).read_to_end(into).await?;
+    if into.len() as u64 > MAX_TOKEN {
+        return Err(io::Error::other("it prints more than 64 KiB"));
+    }
+    Ok(())
+}
+
+/// Reads a stream to its end and keeps the last part.
+async fn last(stream: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut stream) = stream else { return };
+    let limit = usize::try_from(MAX_ERROR).unwrap_or(usize::MAX);
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        kept.extend_from_slice(buffer.get(..length).unwrap_or_default());
+        kept.drain(..kept.len().saturating_sub(limit));
+    }
+}
