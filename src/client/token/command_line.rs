@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 /// A program and its arguments. As one text, spaces separate them.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct CommandLine(pub Vec<String>);
 
@@ -16,6 +16,13 @@ impl CommandLine {
     #[must_use]
     pub fn program(&self) -> &str {
         self.0.first().map_or("", String::as_str)
+    }
+}
+
+/// Names the program only.
+impl fmt::Debug for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CommandLine").field(&self.program()).finish_non_exhaustive()
     }
 }
 

@@ -71,7 +71,7 @@ async fn output(child: &mut Child) -> io::Result<(ExitStatus, Zeroizing<Vec<u8>>
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let mut error = Vec::new();
     let mut token = Zeroizing::new(Vec::with_capacity(8 << 10));
-    let (read, _, status) = tokio::join!(first(stdout, &mut token), last(stderr, &mut error), child.wait());
+    let (read, (), status) = tokio::join!(first(stdout, &mut token), last(stderr, &mut error), child.wait());
     read?;
     Ok((status?, token, error))
 }

@@ -139,7 +139,7 @@ impl Held {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tokens").field(&self.0.source).field(&self.0.audience).finish()
+        write!(f, "Tokens({}, {:?})", self.0.source, self.0.audience)
     }
 }
 

@@ -192,6 +192,7 @@ async fn token_is_in_neither_errors_nor_debug_output() {
     good.clock.set(100);
     let issued = good.tokens.get(soon()).await.unwrap();
     let text = format!("{:?} {issued:?}", good.tokens);
+    assert!(text.starts_with("Tokens(token_exec sh, \"a\") "), "{text}");
     assert!(text.contains("BearerToken(…)") && !text.contains("c2ln"), "{text}");
 }
 
