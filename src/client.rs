@@ -40,9 +40,11 @@ pub mod token;
 mod transient;
 mod validity;
 mod watch;
+mod workload_api;
+mod x509_svid;
 
 pub use self::address::{Address, AddressError, Addresses};
-pub use self::config::{ConfigError, DEFAULT_TIMEOUT, PartialConfig, Paths};
+pub use self::config::{ConfigError, DEFAULT_TIMEOUT, PartialConfig, Paths, TlsSource};
 pub use self::diagnose::ConnectError;
 pub use self::error_chain::error_chain;
 pub use self::failure::Failure;

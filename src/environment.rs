@@ -25,7 +25,7 @@ pub const DELEGATE: &str = "ECR_BROKER_NEXT";
 /// The problem of a variable that is not text.
 pub const NOT_UTF8: &str = "is not valid UTF-8; correct or unset it";
 /// The settings of a client that have a flag and a variable, by their keys in `client.toml`.
-pub const CLIENT_SETTINGS: [&str; 11] = [
+pub const CLIENT_SETTINGS: [&str; 12] = [
     "address",
     "token_source",
     "token_file",
@@ -34,6 +34,7 @@ pub const CLIENT_SETTINGS: [&str; 11] = [
     "audience",
     "profile",
     "tls_ca",
+    "tls_source",
     "tls_cert",
     "tls_key",
     "timeout",

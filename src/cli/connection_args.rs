@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::client_log;
 use super::duration;
 use crate::client::token::{CommandLine, SourceName};
-use crate::client::{Addresses, ConfigError, PartialConfig, Paths, Settings};
+use crate::client::{Addresses, ConfigError, PartialConfig, Paths, Settings, TlsSource};
 use crate::environment;
 
 /// The connection to a broker.
@@ -47,6 +47,9 @@ pub(super) struct ConnectionArgs {
     /// CA certificates (PEM) to trust instead of the system's
     #[arg(long, env = "ECR_BROKER_TLS_CA", value_name = "FILE")]
     tls_ca: Option<PathBuf>,
+    /// Source of client certificate and key: file, or spiffe for the X.509-SVID of the Workload API [default: file]
+    #[arg(long, env = "ECR_BROKER_TLS_SOURCE", value_name = "SOURCE")]
+    tls_source: Option<TlsSource>,
     /// Client certificate (PEM)
     #[arg(long, env = "ECR_BROKER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -104,6 +107,7 @@ impl ConnectionArgs {
             ("token_variable", text(self.token_variable.clone())),
             ("audience", text(self.audience.clone())),
             ("tls_ca", absolute(&self.tls_ca)?.map(Into::into)),
+            ("tls_source", text(self.tls_source.as_ref().map(ToString::to_string))),
             ("tls_cert", absolute(&self.tls_cert)?.map(Into::into)),
             ("tls_key", absolute(&self.tls_key)?.map(Into::into)),
             ("timeout", text(self.timeout.map(|timeout| humantime::format_duration(timeout).to_string()))),
@@ -127,6 +131,7 @@ impl ConnectionArgs {
             token_variable: self.token_variable.clone(),
             audience: self.audience.clone(),
             tls_ca: self.tls_ca.clone(),
+            tls_source: self.tls_source,
             tls_cert: self.tls_cert.clone(),
             tls_key: self.tls_key.clone(),
             timeout: self.timeout,

@@ -1,8 +1,10 @@
 //! Client configuration from flags, environment variables and `client.toml`; a later source fills the gaps of an earlier one.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
@@ -47,6 +49,8 @@ pub struct PartialConfig {
     pub profile: Option<String>,
     /// CA certificates that replace the system's.
     pub tls_ca: Option<PathBuf>,
+    /// Source of certificate and key.
+    pub tls_source: Option<TlsSource>,
     /// Certificate of the client.
     pub tls_cert: Option<PathBuf>,
     /// Key of the client's certificate.
@@ -68,6 +72,34 @@ pub struct PartialConfig {
     pub mode: Option<Mode>,
     /// Share of the hosts that ask the broker in canary mode.
     pub canary_percent: Option<CanaryPercent>,
+}
+
+/// Source of the client's certificate and key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsSource {
+    /// The files `tls_cert` and `tls_key`.
+    File,
+    /// The SPIFFE Workload API.
+    Spiffe,
+}
+
+impl FromStr for TlsSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "file" => Ok(Self::File),
+            "spiffe" => Ok(Self::Spiffe),
+            _ => Err(format!("{text:?} is not a source of certificates; use file or spiffe")),
+        }
+    }
+}
+
+impl fmt::Display for TlsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::File { "file" } else { "spiffe" })
+    }
 }
 
 /// Directories of the user's files and sockets.
@@ -218,6 +250,7 @@ impl PartialConfig {
             "audience" => self.audience = Some(utf8(value)?),
             "profile" => self.profile = Some(utf8(value)?),
             "tls_ca" => self.tls_ca = Some(value.into()),
+            "tls_source" => self.tls_source = Some(utf8(value)?.parse()?),
             "tls_cert" => self.tls_cert = Some(value.into()),
             "tls_key" => self.tls_key = Some(value.into()),
             "timeout" => {
@@ -234,10 +267,10 @@ impl PartialConfig {
     pub fn or(self, other: Self) -> Self {
         let tokens = self.token_settings().or(other.token_settings());
         let TokenSettings { token_source, token_file, token_exec, token_variable } = tokens;
-        let identity = if self.tls_cert.is_some() || self.tls_key.is_some() {
-            (self.tls_cert, self.tls_key)
+        let identity = if self.tls_source.is_some() || self.tls_cert.is_some() || self.tls_key.is_some() {
+            (self.tls_source, self.tls_cert, self.tls_key)
         } else {
-            (other.tls_cert, other.tls_key)
+            (other.tls_source, other.tls_cert, other.tls_key)
         };
         Self {
             address: self.address.filter(|Addresses(all)| !all.is_empty()).or(other.address),
@@ -248,8 +281,9 @@ impl PartialConfig {
             audience: self.audience.or(other.audience),
             profile: self.profile.or(other.profile),
             tls_ca: self.tls_ca.or(other.tls_ca),
-            tls_cert: identity.0,
-            tls_key: identity.1,
+            tls_source: identity.0,
+            tls_cert: identity.1,
+            tls_key: identity.2,
             timeout: self.timeout.or(other.timeout),
             delegate: self.delegate.or(other.delegate),
             fallback: self.fallback.or(other.fallback),
@@ -267,7 +301,9 @@ impl PartialConfig {
     pub fn settings(self, paths: &Paths) -> Result<(Settings, String), ConfigError> {
         let source = self.token_settings().source()?;
         let half = |present, missing| Err(ConfigError::IncompleteIdentity { present, missing });
-        let tls_identity = match (self.tls_cert, self.tls_key) {
+        let has_x509_svid = self.tls_source == Some(TlsSource::Spiffe);
+        let files = if has_x509_svid { (None, None) } else { (self.tls_cert, self.tls_key) };
+        let tls_identity = match files {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
             (Some(_), None) => return half("tls_cert", "tls_key"),
@@ -283,6 +319,7 @@ impl PartialConfig {
             token: None,
             tls_ca: self.tls_ca,
             tls_identity,
+            has_x509_svid,
             connect_timeout: MAX_TIMEOUT,
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT).min(MAX_TIMEOUT),
         };
@@ -424,11 +461,12 @@ mod tests {
             let value = match setting {
                 "timeout" => "9s",
                 "token_source" => "github",
+                "tls_source" => "spiffe",
                 _ => "unix:/x",
             };
             assert_eq!(all.set(setting, value.into()), Ok(()), "{setting}");
         }
-        assert!(all.token_source.is_some() && all.token_exec.is_some());
+        assert!(all.token_source.is_some() && all.token_exec.is_some() && all.tls_source == Some(TlsSource::Spiffe));
         assert!(all.token_variable.is_some() && all.audience.is_some());
         let PartialConfig { address, token_file, profile, tls_ca, tls_cert, tls_key, timeout, delegate, .. } = all;
         assert!(address.is_some() && token_file.is_some() && profile.is_some() && timeout.is_some());

@@ -13,6 +13,7 @@ use super::error_chain::error_chain;
 use super::failure::Failure;
 use super::settings::Settings;
 use super::tls_problem::connection_error;
+use super::x509_svid;
 use crate::pb::operator_service_client::OperatorServiceClient;
 use crate::pb::registry_credentials_service_client::RegistryCredentialsServiceClient;
 use crate::pb::{GetRegistryCredentialsRequest, RegistryCredentials};
@@ -87,16 +88,23 @@ impl Connection<'_> {
     }
 }
 
-pub(super) fn endpoint(address: &Address, settings: &Settings) -> Result<Endpoint, String> {
+/// Returns how to connect to an address, with a client's certificate and key that a source issued.
+pub(super) fn endpoint(address: &Address, settings: &Settings, issued: Option<Identity>) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(address.uri()).map_err(|error| error_chain(&error))?;
     let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE_INTERVAL).keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
     if !address.is_tls() {
         return Ok(endpoint);
     }
-    endpoint.tls_config(tls(settings)?).map_err(|error| connection_error(&error))
+    endpoint.tls_config(tls(settings, issued)?).map_err(|error| connection_error(&error))
 }
 
-fn tls(settings: &Settings) -> Result<ClientTlsConfig, String> {
+/// Returns the certificate and key that the SPIFFE agent issues for a connection now, if the settings name it.
+pub(super) async fn issued_identity(settings: &Settings) -> Result<Option<Identity>, String> {
+    let is_asked = settings.has_x509_svid && settings.addresses.iter().any(Address::is_tls);
+    if is_asked { Box::pin(x509_svid::request()).await.map(Some) } else { Ok(None) }
+}
+
+fn tls(settings: &Settings, issued: Option<Identity>) -> Result<ClientTlsConfig, String> {
     let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
     let mut tls = match &settings.tls_ca {
         Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
@@ -105,5 +113,5 @@ fn tls(settings: &Settings) -> Result<ClientTlsConfig, String> {
     if let Some((certificate, key)) = &settings.tls_identity {
         tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
     }
-    Ok(tls)
+    Ok(issued.into_iter().fold(tls, ClientTlsConfig::identity))
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 
 use super::address::Address;
-use super::connection::endpoint;
+use super::connection::{endpoint, issued_identity};
 use super::connector;
 use super::error_chain::{causes, error_chain};
 use super::settings::Settings;
@@ -90,7 +90,8 @@ pub(super) async fn connect(settings: &Settings, address: &Address, limit: Durat
     if matches!(address, Address::Plain(_)) {
         probe_http2(&hosts, end).await?;
     }
-    let endpoint = endpoint(address, settings).map_err(ConnectError::Other)?;
+    let identity = timeout_at(end, issued_identity(settings)).await.map_err(|_| ConnectError::ConnectTimeout)?;
+    let endpoint = endpoint(address, settings, identity.map_err(ConnectError::Other)?).map_err(ConnectError::Other)?;
     match timeout_at(end, connector::open(&endpoint, address.clone())).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) if address.is_tls() => Err(recheck_plaintext(classify(&error, address), &hosts).await),

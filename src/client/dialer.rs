@@ -5,7 +5,7 @@
 //! that waits for the broker to stop.
 
 use tokio::time::{Instant, timeout_at};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Identity};
 
 use self::attempts::Attempts;
 pub(super) use self::attempts::Persistence;
@@ -29,6 +29,7 @@ pub(super) struct Dialer<'a> {
 #[derive(Debug)]
 struct Endpoints<'a> {
     settings: &'a Settings,
+    identity: Option<Identity>,
     known: Vec<(Address, Endpoint)>,
 }
 
@@ -61,7 +62,9 @@ impl<'a> Dialer<'a> {
         persistence: Persistence,
     ) -> Result<Connection<'a>, Failure> {
         let settings = self.settings;
-        let mut endpoints = Endpoints { settings, known: Vec::new() };
+        let identity = timeout_at(deadline, connection::issued_identity(settings)).await;
+        let identity = identity.map_err(|_| Failure::timed_out())?.map_err(Failure::local)?;
+        let mut endpoints = Endpoints { settings, identity, known: Vec::new() };
         let connect = |address: &Address| endpoints.connect(address);
         let mut attempts = Attempts::new(&self.addresses, settings.addresses_configured, connect);
         let limit = Instant::now().checked_add(settings.connect_timeout).map_or(deadline, |limit| limit.min(deadline));
@@ -87,7 +90,8 @@ impl Endpoints<'_> {
         if let Some((_, endpoint)) = self.known.iter().find(|(known, _)| known == address) {
             return Ok(endpoint.clone());
         }
-        let endpoint = connection::endpoint(address, self.settings).map_err(Problem::of_settings)?;
+        let endpoint =
+            connection::endpoint(address, self.settings, self.identity.clone()).map_err(Problem::of_settings)?;
         self.known.push((address.clone(), endpoint.clone()));
         Ok(endpoint)
     }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub tls_ca: Option<PathBuf>,
     /// Certificate and key of the client.
     pub tls_identity: Option<(PathBuf, PathBuf)>,
+    /// Whether certificate and key come from the SPIFFE Workload API, for each connection.
+    pub has_x509_svid: bool,
     /// Time limit for connecting, within `timeout`. A helper does not wait as long for a broker as for an answer.
     pub connect_timeout: Duration,
     /// Time limit for connecting and the answer together.

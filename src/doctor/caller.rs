@@ -56,7 +56,7 @@ fn authentication_fix(cause: Option<&str>, settings: &Settings) -> &'static str 
         "make issuer and audience of the broker's [[authentication.jwt]] those of the token; --audience sets the client's"
     } else if settings.tokens.is_some() {
         "put a token into token_file that is not expired, from an issuer in the broker's [[authentication.jwt]], for its audience"
-    } else if settings.tls_identity.is_some() {
+    } else if settings.tls_identity.is_some() || settings.has_x509_svid {
         "get a certificate with your name from an authority in authentication.client_ca or client_dns; it must not be expired"
     } else {
         "authenticate: --token-file or --token-source, or --tls-cert with --tls-key; on the broker's own host its Unix socket needs neither"

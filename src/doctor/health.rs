@@ -65,7 +65,8 @@ async fn is_serving(client: &mut Client<'_>) -> Result<bool, Failure> {
 
 fn failed(client: &Client<'_>, effective: &EffectiveSettings, failure: &Failure) -> Finding {
     let finding = Finding::failed_call(failure);
-    let sent_certificate = effective.settings.tls_identity.is_some() && matches!(client.address(), Address::Tls(_));
+    let has_certificate = effective.settings.tls_identity.is_some() || effective.settings.has_x509_svid;
+    let sent_certificate = has_certificate && matches!(client.address(), Address::Tls(_));
     if failure.connection_lost && sent_certificate {
         return finding.fix(CLIENT_CERTIFICATE_REJECTED);
     }

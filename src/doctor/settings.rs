@@ -35,6 +35,7 @@ const SETTINGS: [(&str, IsSet); CLIENT_SETTINGS.len()] = [
     ("audience", |config| config.audience.is_some()),
     ("profile", |config| config.profile.is_some()),
     ("tls_ca", |config| config.tls_ca.is_some()),
+    ("tls_source", |config| config.tls_source.is_some()),
     ("tls_cert", |config| config.tls_cert.is_some()),
     ("tls_key", |config| config.tls_key.is_some()),
     ("timeout", |config| config.timeout.is_some()),
@@ -110,6 +111,9 @@ impl EffectiveSettings {
         }
         if let Some(path) = tls_ca {
             notes.push(self.file_note("tls_ca", path, files::check_authorities(path, now()))?);
+        }
+        if self.settings.has_x509_svid {
+            notes.push(format!("tls_source spiffe ({}): a certificate for each connection", self.origin("tls_source")));
         }
         if let Some((certificate, key)) = tls_identity {
             notes.push(self.file_note("tls_cert", certificate, files::check_certificate(certificate, now()))?);

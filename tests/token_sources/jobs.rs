@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::endpoint::{Endpoint, PROOF};
 use crate::job::{Job, PRIVATE, token};
 use crate::tokens::{AUDIENCE, SUBJECT};
-use crate::workload_api;
+use crate::workload_api::{self, X509Svid};
 
 /// What each script of a platform prints on stderr if its arguments are wrong.
 const USAGE: &str = "echo \"usage: $*\" >&2; exit 2";
@@ -91,7 +91,8 @@ fn pod_and_program_prove_the_job() {
 async fn workload_with_a_spiffe_identity_gets_a_jwt_svid() {
     let job = Job::new("12h");
     let signer = Arc::clone(&job.signer);
-    workload_api::serve(&job.path("agent"), move |audience| (audience == AUDIENCE).then(|| token(&signer, 60)));
+    let issue = move |audience: &str| (audience == AUDIENCE).then(|| token(&signer, 60));
+    workload_api::serve(&job.path("agent"), issue, X509Svid::default);
     let socket = format!("unix://{}", job.text("agent"));
     tokio::task::spawn_blocking(move || {
         let agent = ("SPIFFE_ENDPOINT_SOCKET", socket.as_str());

@@ -3,6 +3,8 @@
 #![cfg(all(feature = "server", feature = "client", feature = "simulator"))]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "../certificates/mod.rs"]
+mod certificates;
 #[path = "../program/mod.rs"]
 mod program;
 #[path = "../support/mod.rs"]
@@ -16,3 +18,4 @@ mod job;
 mod jobs;
 mod long_jobs;
 mod workload_api;
+mod x509;

@@ -1,4 +1,4 @@
-//! A SPIFFE Workload API that issues JWT-SVIDs over a Unix socket.
+//! A SPIFFE Workload API that issues JWT-SVIDs and X.509-SVIDs over a Unix socket.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use tokio::net::UnixListener;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService};
@@ -14,7 +14,8 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
-const METHOD: &str = "/SpiffeWorkloadAPI/FetchJWTSVID";
+const JWT: &str = "/SpiffeWorkloadAPI/FetchJWTSVID";
+const X509: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
 
 #[derive(Clone, prost::Message)]
 struct JwtSvidRequest {
@@ -40,11 +41,37 @@ struct JwtSvid {
     hint: String,
 }
 
+#[derive(Clone, prost::Message)]
+struct X509SvidRequest {}
+
+#[derive(Clone, prost::Message)]
+struct X509SvidResponse {
+    #[prost(message, repeated, tag = "1")]
+    svids: Vec<X509Svid>,
+}
+
+/// Certificate chain, key and trust bundle, in DER form.
+#[derive(Clone, prost::Message)]
+pub(crate) struct X509Svid {
+    #[prost(string, tag = "1")]
+    pub(crate) spiffe_id: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) x509_svid: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) x509_svid_key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) bundle: Vec<u8>,
+}
+
+type IssueSvid = Arc<dyn Fn() -> X509Svid + Send + Sync>;
 type Issue = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The service; `issue` returns the token for an audience, or `None` for a workload without an identity.
 #[derive(Clone)]
-struct WorkloadApi(Issue);
+struct WorkloadApi {
+    issue: Issue,
+    issue_svid: IssueSvid,
+}
 
 impl NamedService for WorkloadApi {
     const NAME: &'static str = "SpiffeWorkloadAPI";
@@ -60,23 +87,46 @@ impl tower::Service<http::Request<Body>> for WorkloadApi {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let issue = Arc::clone(&self.0);
+        let Self { issue, issue_svid } = self.clone();
         Box::pin(async move {
-            assert_eq!(request.uri().path(), METHOD);
-            let codec: ProstCodec<JwtSvidResponse, JwtSvidRequest> = ProstCodec::default();
-            let unary = service_fn(move |request| {
-                let issue = Arc::clone(&issue);
-                async move { fetch_jwt_svid(&request, &issue) }
-            });
-            Ok(Grpc::new(codec).unary(unary, request).await)
+            match request.uri().path() {
+                JWT => Ok(answer_jwt(issue, request).await),
+                X509 => Ok(answer_x509(issue_svid, request).await),
+                other => panic!("{other}"),
+            }
         })
     }
 }
 
-fn fetch_jwt_svid(request: &Request<JwtSvidRequest>, issue: &Issue) -> Result<Response<JwtSvidResponse>, Status> {
-    if request.metadata().get("workload.spiffe.io").is_none_or(|value| value != "true") {
-        return Err(Status::invalid_argument("security header missing from request"));
+async fn answer_jwt(issue: Issue, request: http::Request<Body>) -> http::Response<Body> {
+    let codec: ProstCodec<JwtSvidResponse, JwtSvidRequest> = ProstCodec::default();
+    let unary = service_fn(move |request| {
+        let issue = Arc::clone(&issue);
+        async move { fetch_jwt_svid(&request, &issue) }
+    });
+    Grpc::new(codec).unary(unary, request).await
+}
+
+/// Answers with one X.509-SVID, and keeps the stream open for the next.
+async fn answer_x509(issue: IssueSvid, request: http::Request<Body>) -> http::Response<Body> {
+    let codec: ProstCodec<X509SvidResponse, X509SvidRequest> = ProstCodec::default();
+    let streaming = service_fn(move |request: Request<X509SvidRequest>| {
+        let first = check_header(&request).map(|()| X509SvidResponse { svids: vec![issue()] });
+        let answers = first.map(|first| Response::new(stream::iter([Ok(first)]).chain(stream::pending())));
+        async move { answers }
+    });
+    Grpc::new(codec).server_streaming(streaming, request).await
+}
+
+fn check_header<T>(request: &Request<T>) -> Result<(), Status> {
+    match request.metadata().get("workload.spiffe.io") {
+        Some(value) if value == "true" => Ok(()),
+        _ => Err(Status::invalid_argument("security header missing from request")),
     }
+}
+
+fn fetch_jwt_svid(request: &Request<JwtSvidRequest>, issue: &Issue) -> Result<Response<JwtSvidResponse>, Status> {
+    check_header(request)?;
     let [audience] = request.get_ref().audience.as_slice() else {
         return Err(Status::invalid_argument("audience must be specified"));
     };
@@ -86,12 +136,17 @@ fn fetch_jwt_svid(request: &Request<JwtSvidRequest>, issue: &Issue) -> Result<Re
 }
 
 /// Serves until the runtime ends.
-pub(crate) fn serve(socket: &Path, issue: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
+pub(crate) fn serve(
+    socket: &Path,
+    issue: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    issue_svid: impl Fn() -> X509Svid + Send + Sync + 'static,
+) {
     let listener = UnixListener::bind(socket).unwrap();
     let incoming = stream::unfold(listener, |listener| async {
         let accepted = listener.accept().await.map(|(stream, _)| stream);
         Some((accepted, listener))
     });
-    let server = tonic::transport::Server::builder().add_service(WorkloadApi(Arc::new(issue)));
+    let service = WorkloadApi { issue: Arc::new(issue), issue_svid: Arc::new(issue_svid) };
+    let server = tonic::transport::Server::builder().add_service(service);
     tokio::spawn(server.serve_with_incoming(incoming));
 }

@@ -59,6 +59,9 @@ struct Connection {
     /// CA certificates (PEM) to trust instead of the system's [env: ECR_BROKER_TLS_CA]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<OsString>,
+    /// Source of client certificate and key: file, or spiffe for the X.509-SVID [env: ECR_BROKER_TLS_SOURCE] [default: file]
+    #[arg(long, value_name = "SOURCE")]
+    tls_source: Option<OsString>,
     /// Client certificate (PEM) [env: ECR_BROKER_TLS_CERT]
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<OsString>,
@@ -89,6 +92,7 @@ impl Options {
             "audience" => &connection.audience,
             "profile" => &self.profile,
             "tls_ca" => &connection.tls_ca,
+            "tls_source" => &connection.tls_source,
             "tls_cert" => &connection.tls_cert,
             "tls_key" => &connection.tls_key,
             "timeout" => &connection.timeout,

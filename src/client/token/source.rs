@@ -11,6 +11,7 @@ use super::source_name::SourceName;
 use super::{aws, buildkite, exec, file, github, gitlab, kubernetes, spiffe};
 use crate::bearer_token::BearerToken;
 use crate::client::failure::Failure;
+use crate::client::workload_api;
 
 /// Where a client gets its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl TokenSource {
             Self::Kubernetes(path) => kubernetes::read(path, audience).map_err(Failure::without_token),
             Self::GitLab(variable) => gitlab::read(variable, audience, now),
             remote => {
-                let requested = timeout_at(deadline, remote.request_remote(audience)).await;
+                let requested = timeout_at(deadline, Box::pin(remote.request_remote(audience))).await;
                 let slow =
                     |_| Err(format!("{remote}: no answer within the timeout; raise --timeout or ECR_BROKER_TIMEOUT"));
                 requested.unwrap_or_else(slow).map_err(Failure::without_token)
@@ -101,7 +102,7 @@ impl TokenSource {
             Self::Buildkite => buildkite::is_present(),
             Self::Kubernetes(path) => path.exists(),
             Self::Aws => aws::is_present(),
-            Self::Spiffe => spiffe::is_present(),
+            Self::Spiffe => workload_api::is_present(),
             Self::Auto(_) => false,
         }
     }
