@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn show(args: &Args, settings: &Settings) -> anyhow::Result<Exit> {
     if args.watch {
         let (ask, print) = (|| ask(args, settings), |status: &GetStatusResponse| print(args, status));
-        return watch::follow(ask, args.interval, args.output, print).await;
+        return Box::pin(watch::follow(ask, args.interval, args.output, print)).await;
     }
     match ask(args, settings).await {
         Ok(status) => print(args, &status).map(|_| Exit::Success),

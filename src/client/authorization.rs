@@ -54,7 +54,7 @@ pub(super) async fn authorization(
         return Ok(Authorization { value: Some(value(token, "the token", address)?), issued: None });
     }
     let Some(tokens) = &settings.tokens else { return Ok(Authorization::default()) };
-    let Some(issued) = tokens.get(deadline).await? else { return Ok(Authorization::default()) };
+    let Some(issued) = Box::pin(tokens.get(deadline)).await? else { return Ok(Authorization::default()) };
     Ok(Authorization { value: Some(value(&issued.token, &issued.origin, address)?), issued: Some(issued) })
 }
 
