@@ -129,7 +129,7 @@ mod tests {
         let log = written.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
         let value = |settings: &Settings| {
-            let deadline = Instant::now() + std::time::Duration::from_secs(60);
+            let deadline = Instant::now() + std::time::Duration::from_mins(1);
             crate::client::block_on(authorization(&address, settings, deadline)).unwrap().unwrap().value
         };
         tracing::subscriber::with_default(subscriber, || {

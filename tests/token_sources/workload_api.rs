@@ -52,6 +52,7 @@ struct X509SvidResponse {
 
 /// Certificate chain, key and trust bundle, in DER form.
 #[derive(Clone, prost::Message)]
+#[allow(clippy::struct_field_names, reason = "the names of the protocol")]
 pub(crate) struct X509Svid {
     #[prost(string, tag = "1")]
     pub(crate) spiffe_id: String,

@@ -78,7 +78,7 @@ fn name(issued: &Issued) -> String {
 }
 
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + Duration::from_mins(1)
 }
 
 #[tokio::test]
