@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::info;
 
 pub use self::parts::{Parts, Upstream};
@@ -22,6 +23,7 @@ use crate::api::ecr::{self, EcrApi};
 use crate::api::grpc;
 use crate::api::grpc::middleware::Middleware;
 use crate::audit::{self, AuditLog, Output};
+use crate::authn::jwt::Issuers;
 use crate::broker::{self, Broker};
 use crate::cache::CredentialCache;
 use crate::clock::{Clock, SystemClock};
@@ -32,6 +34,7 @@ use crate::hops::InstanceId;
 use crate::limits::{LimitHits, Limits};
 use crate::metrics::{self, Exposition, Registry};
 use crate::ops::Ops;
+use crate::profile::ActiveProfiles;
 use crate::registry::Region;
 use crate::rejections::RejectionRecorder;
 use crate::server::{
@@ -40,8 +43,8 @@ use crate::server::{
 };
 use crate::service_manager::ServiceManager;
 use crate::signal::Signals;
+use crate::source;
 use crate::source::broker::WatchDriver;
-use crate::source::{self, verified};
 use crate::status::{self, StatusReporter};
 use crate::telemetry::{self, Telemetry};
 use crate::terminal::{print_line, stdout_is_journal};
@@ -153,13 +156,16 @@ async fn serve_until_signal(
     if let Some(tls) = &auth.tls {
         tls.log_mistakes();
     }
-    let descriptor_store = Some(store_parts(&config, &start.sources, (start.stored, start.manager.clone())));
+    let profiles = ActiveProfiles::new(config.profiles());
+    let descriptor_store =
+        Some(store_parts((&config, profiles.clone()), &start.sources, (start.stored, start.manager.clone())));
     let config_info = reload::ConfigInfo::new(&start.sources, &mut metrics);
     let tracing = telemetry.tracing();
     let (sockets, files, manager) = (start.sockets, in_effect.clone(), start.manager);
     let told = manager.clone();
+    let (profiles, config_hash) = (Some(profiles), config_info.hash());
     let parts = Parts { auth, sockets, tracing, descriptor_store, manager: told, metrics, files, ..Parts::new(clock) };
-    let parts = parts.with_environment(&start.sources);
+    let parts = Parts { profiles, config_hash, ..parts.with_environment(&start.sources) };
     let app = tokio::select! {
         app = App::build(config, parts) => app?,
         () = signals.received() => return Ok(()),
@@ -174,11 +180,14 @@ async fn serve_until_signal(
     if start.simulation.is_some() {
         banner::print(&app.urls());
     }
-    let (broker, issuers) = (app.broker(), app.config.server.issuers.clone());
+    let (broker, issuers, keep_warm) = (app.broker(), app.broker.issuers(), app.keep_warm.clone());
+    let started = Arc::new(reload::Started::new(&app.config, start.sources.clone()));
     let shown = config_info.clone();
     app.status.show_configuration_of(move || shown.hash());
     let reloads = app.status.reloads().clone();
-    let running = reload::Running { broker, issuers, in_effect: in_effect.clone(), reloads, config_info, manager };
+    let following = in_effect.clone();
+    let running =
+        reload::Running { broker, issuers, keep_warm, started, in_effect: following, reloads, config_info, manager };
     tokio::spawn(background::configuration_health(in_effect, app.health.clone()));
     tokio::spawn(reload::follow_files(running, start.sources, hangup));
     app.run(process::shutdown(signals)).await;
@@ -200,6 +209,8 @@ pub struct App {
     exposition: Exposition,
     status: StatusReporter,
     parent_watches: Vec<WatchDriver>,
+    /// The registries that are kept warm, which a reload replaces.
+    keep_warm: watch::Sender<Vec<crate::registry::Registry>>,
     endpoints: Vec<Endpoint>,
     connections: Connections,
     shutdown: ShutdownStages,
@@ -223,16 +234,17 @@ impl App {
             manager,
             mut metrics,
             files,
+            profiles,
+            config_hash,
         } = parts;
+        let profiles = profiles.unwrap_or_else(|| config.profiles().into());
         metrics::register_program(&mut metrics);
         let instance = InstanceId::random();
 
         let shared = Shared::start(&config, &auth, &mut metrics).filter(|_| upstream.is_none());
         let shared_cache = shared.as_ref().map(Shared::servers);
-        let upstream = match upstream {
-            Some(upstream) => upstream::around_aws(&config, upstream, verified::Metrics::new(&mut metrics), &clock)?,
-            None => upstream::build(&config, (instance, shared), &clock, &mut metrics).await?,
-        };
+        let own = (instance, shared);
+        let upstream = upstream::start((&config, &profiles), upstream, own, (&clock, &mut metrics)).await?;
         auth.register(&mut metrics);
         source::expose_regions(Arc::clone(&upstream.source), &mut metrics);
         let limit_hits = LimitHits::new(&mut metrics);
@@ -240,11 +252,9 @@ impl App {
         let cache = CredentialCache::new(settings, source, Arc::clone(&clock), &limit_hits, &mut metrics);
         let descriptor_store = DescriptorStore::start(descriptor_store, &cache, &clock, &mut metrics).await;
         let rejections = rejection_recorder(&config, &clock, &mut metrics)?;
-        let settings = broker_settings(&config, upstream.region, instance);
+        let settings =
+            broker_settings(&config, (profiles, auth.issuers.clone(), config_hash), upstream.region, instance);
         let broker = Arc::new(Broker::new(cache.clone(), settings, rejections.clone(), &mut metrics));
-        if let Some(issuers) = &auth.issuers {
-            broker.filter_claims_of(Arc::clone(issuers));
-        }
         let limits = Limits::new(config.limits.clone(), &clock, &limit_hits, &mut metrics);
         let shutdown = ShutdownStages::default();
         let (health, health_service) = Health::start(cache.clone()).await;
@@ -298,6 +308,7 @@ impl App {
         refuse_loop("AWS endpoint", &upstream.endpoints, &endpoints).await?;
         refuse_loop("parent address", &upstream.parent_addresses, &endpoints).await?;
         Ok(Self {
+            keep_warm: watch::Sender::new(config.keep_warm.clone()),
             config,
             cache,
             descriptor_store,
@@ -331,8 +342,8 @@ impl App {
             connections: server.connections(),
         };
         let announcements = background::announcements(announcer.clone(), health.clone());
-        let first_fill = background::first_fill(Arc::clone(&broker), config.keep_warm.clone(), readiness);
-        let keep_warm = background::keep_warm(broker, config.keep_warm);
+        let first_fill = background::first_fill(Arc::clone(&broker), config.keep_warm, readiness);
+        let keep_warm = background::keep_warm(broker, self.keep_warm.subscribe());
         let maintenance = background::maintenance(cache.clone(), health.clone());
         let copies = background::copies(descriptor_store.clone(), cache.clone());
         let parent_watches = background::parent_watches(self.parent_watches, cache.clone());
@@ -406,27 +417,35 @@ impl App {
 
 /// Returns the parts of the store for a configuration from the process's sources.
 fn store_parts(
-    config: &Config,
+    (config, profiles): (&Config, ActiveProfiles),
     sources: &Sources,
     stored: (descriptor_store::Inherited, ServiceManager),
 ) -> descriptor_store::Parts {
     let settings = descriptor_store::Settings {
         memory: config.restart_memory,
         aws: Fingerprint::of_aws(&config.aws, sources.sdk_settings()).with_parents(&config.parents),
-        profiles: config.profiles(),
+        profiles,
     };
     let (inherited, manager) = stored;
     descriptor_store::Parts { inherited, manager, settings }
 }
 
-fn broker_settings(config: &Config, region: Option<Region>, instance: InstanceId) -> broker::Settings {
+fn broker_settings(
+    config: &Config,
+    (profiles, issuers, hash): (ActiveProfiles, Option<Arc<Issuers>>, String),
+    region: Option<Region>,
+    instance: InstanceId,
+) -> broker::Settings {
     broker::Settings {
         policy: config.policy.clone(),
-        profiles: config.profiles(),
+        profiles,
         parents: config.parents.clone(),
         region,
         regions: named_regions(config),
         aliases: config.aliases.clone(),
+        keep_warm: config.keep_warm.clone(),
+        issuers,
+        config: hash,
         max_min_validity: config.max_min_validity,
         loopback_operates: config.aws.simulated_credentials,
         instance,
@@ -446,11 +465,10 @@ fn rejection_recorder(
     Ok(RejectionRecorder::new(config.denials_recorded_per_second, audit, Arc::clone(clock), metrics))
 }
 
-/// Returns the regions that settings name, beside the grants and aliases.
+/// Returns the regions that settings name which a reload does not replace.
 fn named_regions(config: &Config) -> Vec<Region> {
     let of_endpoints = config.aws.ecr_endpoints.keys().filter_map(|region| region.parse().ok());
-    let kept_warm = config.keep_warm.iter().filter_map(|registry| registry.region().cloned());
-    config.aws.regions.iter().cloned().chain(of_endpoints).chain(kept_warm).collect()
+    config.aws.regions.iter().cloned().chain(of_endpoints).collect()
 }
 
 fn open_audit_log(settings: &audit::Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<AuditLog> {

@@ -1,9 +1,10 @@
 //! The broker: authorizes a request, finds the credential in the cache, and releases it once the audit log has a record.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::active_policy::{ActivePolicy, ActiveSettings};
 use self::authorize::Authorizer;
 use self::forwarding::Forwarding;
 use self::listing::Lister;
@@ -16,8 +17,8 @@ use crate::caller::{Caller, ClaimNames};
 use crate::error::BrokerError;
 use crate::hops::InstanceId;
 use crate::metrics::Registry;
-use crate::policy::{IndexedPolicy, Listing, Policy};
-use crate::profile::Profile;
+use crate::policy::{Listing, Policy};
+use crate::profile::{ActiveProfiles, ProfileSet};
 use crate::registry::{Aliases, Region, RegistryError, ResolvedRegistry};
 use crate::rejections::RejectionRecorder;
 use crate::source::broker as parent;
@@ -42,6 +43,7 @@ mod repeat;
 mod request;
 mod watch;
 
+pub use self::active_policy::Reloaded;
 pub use self::known_ids::KnownIds;
 pub use self::listing::ListPage;
 pub(crate) use self::metrics::Attempt;
@@ -57,10 +59,10 @@ pub struct Broker {
     authorizer: Authorizer,
     releaser: Releaser,
     region: Option<Region>,
-    /// Regions outside AWS's table that the configuration names beside its grants.
+    /// Regions outside AWS's table that settings name which a reload does not replace.
     regions: NamedRegions,
-    aliases: Aliases,
-    issuers: OnceLock<Arc<Issuers>>,
+    profiles: ActiveProfiles,
+    issuers: Option<Arc<Issuers>>,
     metrics: Arc<Metrics>,
 }
 
@@ -70,7 +72,7 @@ pub struct Settings {
     /// The grants.
     pub policy: Policy,
     /// The IAM roles that mint credentials, beside the broker's own identity.
-    pub profiles: Vec<Profile>,
+    pub profiles: ActiveProfiles,
     /// The parent brokers, of which some may decide about each caller.
     pub parents: Vec<parent::Settings>,
     /// The region of requests that name none.
@@ -79,6 +81,12 @@ pub struct Settings {
     pub regions: Vec<Region>,
     /// Other hosts under which registries are requested.
     pub aliases: Aliases,
+    /// Registries whose credentials are refreshed without requests: callers may name their regions.
+    pub keep_warm: Vec<crate::registry::Registry>,
+    /// The accepted issuers of bearer tokens. They keep only those claims of a token by which the active policy decides.
+    pub issuers: Option<Arc<Issuers>>,
+    /// Fingerprint of the whole configuration; empty: it is not known.
+    pub config: String,
     /// Upper limit of a request's `min_validity`.
     pub max_min_validity: Duration,
     /// Whether callers over loopback are operators, as of a broker for tests.
@@ -103,19 +111,31 @@ impl Broker {
             region,
             regions,
             aliases,
+            keep_warm,
+            issuers,
+            config,
             max_min_validity,
             loopback_operates,
             instance,
         } = settings;
         let limits = authorize::Settings { max_min_validity, loopback_operates, instance };
+        cache.follow_profiles(profiles.clone());
+        let issuer_ids = issuers.as_ref().map(|issuers| issuers.ids());
+        let active = ActiveSettings::new(profiles.set().into(), aliases, &keep_warm, (issuer_ids, config));
+        if let Some(issuers) = &issuers {
+            issuers.keep_claims(policy.claim_names());
+        }
+        let releaser = Releaser::new(rejections.audit_log().cloned());
+        let authorizer = Authorizer::new(policy, (active, Forwarding::new(parents)), limits, rejections);
+        authorizer.register(registry);
         Self {
             cache,
-            releaser: Releaser::new(profiles.clone().into(), rejections.audit_log().cloned()),
-            authorizer: Authorizer::new(policy, (profiles.into(), Forwarding::new(parents)), limits, rejections),
-            regions: NamedRegions::new(regions.into_iter().chain(region.clone()), &aliases),
+            releaser,
+            authorizer,
+            regions: regions.into_iter().chain(region.clone()).collect(),
             region,
-            aliases,
-            issuers: OnceLock::new(),
+            profiles,
+            issuers,
             metrics: Arc::new(Metrics::new(registry)),
         }
     }
@@ -166,22 +186,42 @@ impl Broker {
     }
 
     /// Replaces the policy, and returns the name of the new one in the audit log. Decisions in progress keep the old policy.
+    #[expect(clippy::must_use_candidate, reason = "the name is for the log")]
     pub fn set_policy(&self, policy: Policy) -> String {
+        let settings = Arc::clone(&self.authorizer.active_policy().settings);
+        self.activate(ActivePolicy::new(policy, settings))
+    }
+
+    /// Replaces all that can be reloaded in one step, and drops the credentials of profiles that have changed. Requests in flight end
+    /// by what they began with. Returns the name of the new policy in the audit log, and the number of dropped credentials.
+    pub async fn reload(&self, reloaded: Reloaded) -> (String, usize) {
+        let Reloaded { policy, profiles, aliases, issuers, keep_warm, config } = reloaded;
+        self.profiles.replace(profiles);
+        let profiles = self.profiles.set();
+        let issuer_ids = match (&self.issuers, issuers) {
+            (Some(active), Some(loaded)) => {
+                let ids = loaded.ids();
+                active.activate(loaded);
+                Some(ids)
+            }
+            (active, _) => active.as_ref().map(|active| active.ids()),
+        };
+        let settings = ActiveSettings::new(profiles.into(), aliases, &keep_warm, (issuer_ids, config));
+        let name = self.activate(ActivePolicy::new(policy, Arc::new(settings)));
+        (name, self.cache.drop_retired().await)
+    }
+
+    fn activate(&self, active: ActivePolicy) -> String {
+        let (name, claims) = (active.name.clone(), active.claim_names.clone());
         // Tokens that are verified meanwhile have the claims of both, so that either policy can decide.
-        self.keep_claims(self.authorizer.active_policy().claim_names.and(&policy.claim_names()));
-        let name = self.authorizer.set_policy(policy);
-        self.keep_claims(self.authorizer.active_policy().claim_names.clone());
+        self.keep_claims(self.authorizer.active_policy().claim_names.and(&claims));
+        self.authorizer.activate(active);
+        self.keep_claims(claims);
         name
     }
 
-    /// Has issuers keep only those claims of a token by which the active policy decides, from now on.
-    pub fn filter_claims_of(&self, issuers: Arc<Issuers>) {
-        issuers.keep_claims(self.authorizer.active_policy().claim_names.clone());
-        _ = self.issuers.set(issuers);
-    }
-
     fn keep_claims(&self, names: ClaimNames) {
-        if let Some(issuers) = self.issuers.get() {
+        if let Some(issuers) = &self.issuers {
             issuers.keep_claims(names);
         }
     }
@@ -189,7 +229,7 @@ impl Broker {
     /// Lists up to `size` hosts and patterns that a caller may request, from the one after `after` on. Calls no source.
     #[must_use]
     pub fn registries(&self, caller: &Caller, after: Option<&Listing>, size: usize) -> ListPage {
-        self.lister(&self.authorizer.active_policy().policy).page(caller, after, size)
+        self.lister(&self.authorizer.active_policy()).page(caller, after, size)
     }
 
     /// Lists the registries that a caller's grants name by a whole host, and the aliases of all registries that it may have.
@@ -197,11 +237,12 @@ impl Broker {
     /// Only registries that the caller may have without naming a profile count.
     #[must_use]
     pub fn named_registries(&self, caller: &Caller) -> BTreeSet<ResolvedRegistry> {
-        self.lister(&self.authorizer.active_policy().policy).named_registries(caller)
+        self.lister(&self.authorizer.active_policy()).named_registries(caller)
     }
 
-    fn lister<'a>(&'a self, policy: &'a IndexedPolicy) -> Lister<'a> {
-        Lister { policy, forwarding: self.authorizer.forwarding(), aliases: &self.aliases, cache: &self.cache }
+    fn lister<'a>(&'a self, active: &'a ActivePolicy) -> Lister<'a> {
+        let (policy, aliases) = (&active.policy, &active.settings.aliases);
+        Lister { policy, forwarding: self.authorizer.forwarding(), aliases, cache: &self.cache }
     }
 
     /// Returns the IDs of the grants that apply to a caller, denials included.
@@ -228,10 +269,16 @@ impl Broker {
         self.authorizer.active_policy().policy.is_observed()
     }
 
-    /// Returns the profiles.
+    /// Returns the accepted issuers of bearer tokens; `None`: no tokens are accepted.
     #[must_use]
-    pub fn profiles(&self) -> &[Profile] {
-        self.authorizer.profiles().all()
+    pub fn issuers(&self) -> Option<Arc<Issuers>> {
+        self.issuers.clone()
+    }
+
+    /// Returns the profiles in effect.
+    #[must_use]
+    pub fn profiles(&self) -> Arc<ProfileSet> {
+        self.profiles.set()
     }
 
     /// Resolves the host, URL or image reference of a request.
@@ -239,7 +286,7 @@ impl Broker {
     /// # Errors
     /// If it names neither an ECR registry nor an alias, or a region that the broker does not know.
     pub fn resolve(&self, text: &str) -> Result<ResolvedRegistry, RegistryError> {
-        let target = self.aliases.resolve(text)?;
+        let target = self.authorizer.active_policy().settings.aliases.resolve(text)?;
         match target.registry.region() {
             Some(region) => self.check_region(region).map(|()| target),
             None => Ok(target),
@@ -260,7 +307,11 @@ impl Broker {
     /// # Errors
     /// If it is not.
     pub fn check_region(&self, region: &Region) -> Result<(), RegistryError> {
-        if region.is_known() { Ok(()) } else { self.regions.check(region, &self.authorizer.active_policy().regions) }
+        if region.is_known() {
+            return Ok(());
+        }
+        let active = self.authorizer.active_policy();
+        self.regions.check(region, [&active.regions, &active.settings.regions])
     }
 
     /// Returns the region of requests that name none.

@@ -46,6 +46,7 @@ mod metrics;
 mod patience;
 mod progress;
 mod repeat;
+mod retired;
 mod runway;
 mod scope;
 mod settings;

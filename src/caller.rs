@@ -61,6 +61,8 @@ pub enum Caller {
 pub struct TokenCaller {
     /// The issuer's name in the configuration.
     pub issuer: String,
+    /// The ID of the issuer's definition in this process; `None` for a caller that was parsed from its name.
+    pub issuer_id: Option<usize>,
     /// The token's `sub`.
     pub subject: String,
     /// The other claims that are texts, numbers or booleans, as text: those with a name in `kept`.
@@ -110,6 +112,12 @@ impl Caller {
     #[must_use]
     pub fn has_kept(&self, names: &ClaimNames) -> bool {
         if let Self::Token(token) = self.job() { token.kept.include(names) } else { true }
+    }
+
+    /// Returns the ID of the issuer that the caller's token was verified for, if it has a token.
+    #[must_use]
+    pub fn issuer_id(&self) -> Option<usize> {
+        if let Self::Token(token) = self.job() { token.issuer_id } else { None }
     }
 
     /// Returns the memory that the caller's name and claims take, in bytes.

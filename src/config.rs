@@ -5,6 +5,7 @@
 
 pub use self::aws_files::AwsFiles;
 pub use self::diagnostic::Diagnostic;
+pub use self::diff::{Change, ChangeKind, SettingChange, diff, restart_settings};
 pub use self::example::example;
 pub use self::files::{DEFAULT_FILE, Disk, Files, Settled, file_to_read};
 pub use self::model::{AwsApi, Config, Log, LogFormat, Ops, Server};
@@ -21,6 +22,7 @@ use crate::source::broker::profiles_of;
 mod aws_files;
 mod check;
 mod diagnostic;
+mod diff;
 mod example;
 mod files;
 mod list;

@@ -39,6 +39,18 @@ const ID_DOMAIN: &[u8] = b"ecr-broker credential id v1\0";
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProfileName(Box<str>);
 
+/// The definition of a profile among those that its name had in this process. Credentials of one definition never serve another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Revision(u32);
+
+impl Revision {
+    /// Returns the revision of the next definition.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
 /// The key of a credential: everything that AWS's response depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CredentialKey {
@@ -46,6 +58,8 @@ pub struct CredentialKey {
     pub registry: Registry,
     /// The profile by which the credential is minted.
     pub profile: ProfileName,
+    /// The definition of the profile, which a reload may replace.
+    pub revision: Revision,
     /// The caller that the role session names to AWS; `None`: it names the broker, and all callers share the credential.
     pub caller: Option<Principal>,
 }

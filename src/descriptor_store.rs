@@ -15,7 +15,6 @@ use std::time::Duration;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use self::fingerprint::Fingerprints;
 use self::metrics::Metrics;
 use self::slots::{Slots, Unreadable};
 use crate::cache::CredentialCache;
@@ -23,7 +22,7 @@ use crate::clock::Clock;
 use crate::inherited;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Registry;
-use crate::profile::Profile;
+use crate::profile::ActiveProfiles;
 use crate::seal::{KeyBytes, SealError, SealingKey};
 use crate::service_manager::ServiceManager;
 use crate::sync::lock;
@@ -67,7 +66,7 @@ pub struct Settings {
     /// Fingerprint of the AWS settings.
     pub aws: Fingerprint,
     /// The profiles other than that of the broker's own identity.
-    pub profiles: Vec<Profile>,
+    pub profiles: ActiveProfiles,
 }
 
 /// The store of a process.
@@ -89,7 +88,8 @@ pub struct DescriptorStore(Arc<Inner>);
 struct Inner {
     slots: Mutex<Slots>,
     max_bytes: usize,
-    fingerprints: Fingerprints,
+    aws: Fingerprint,
+    profiles: ActiveProfiles,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     failed: LogThrottle,
@@ -160,11 +160,11 @@ impl DescriptorStore {
                 return None;
             }
         };
-        let fingerprints = Fingerprints::new(settings.aws, &settings.profiles);
         let store = Self(Arc::new(Inner {
             slots: Mutex::new(slots),
             max_bytes,
-            fingerprints,
+            aws: settings.aws,
+            profiles: settings.profiles,
             clock: Arc::clone(clock),
             metrics,
             failed: LogThrottle::default(),
@@ -218,11 +218,11 @@ impl DescriptorStore {
     }
 
     fn write_now(&self, cache: &CredentialCache) {
-        let Inner { slots, max_bytes, fingerprints, clock, metrics, failed, full } = &*self.0;
+        let Inner { slots, max_bytes, clock, metrics, failed, full, .. } = &*self.0;
         // Before the credentials are read: the last write has the last ones.
         let mut slots = lock(slots);
         let kept = cache.kept();
-        let (contents, count) = contents::encode(fingerprints, &kept, *max_bytes);
+        let (contents, count) = contents::encode(&self.0.fingerprints(), &kept, *max_bytes);
         let bytes = contents.len();
         let written = slots.write(contents);
         drop(slots);

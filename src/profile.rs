@@ -4,6 +4,8 @@
 //! the request, and may narrow the last one by a session policy. The token may do what both allow.
 
 mod access;
+#[cfg(feature = "server")]
+mod active;
 mod attribution;
 mod permissions;
 mod repository;
@@ -15,6 +17,8 @@ mod trust_policy;
 mod value_source;
 
 pub use self::access::Access;
+#[cfg(feature = "server")]
+pub use self::active::{ActiveProfiles, ProfileSet};
 pub use self::attribution::{Attribution, AttributionError, NameTemplate};
 pub use self::permissions::{Action, ActionError, ExtraPermissions, SigningProfile, SigningProfileError};
 pub use self::repository::{RepositoryPattern, RepositoryPatternError};

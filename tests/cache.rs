@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ecr_broker::cache::{CacheStatus, Lookup, Settings};
 use ecr_broker::caller::{Caller, Principal};
-use ecr_broker::credential::CredentialKey;
+use ecr_broker::credential::{CredentialKey, Revision};
 use ecr_broker::error::{BrokerError, FailureClass, UpstreamError};
 use ecr_broker::hops::ChainProblem;
 use ecr_broker::registry::{EndpointVariant, PrivateRegistry, Registry};
@@ -48,7 +48,7 @@ fn of_parts((account, region, (fips, dual_stack), profile, caller): Parts) -> Cr
     };
     let caller = [None, Some("uid:1,gid:1"), Some("spiffe://a.example/b"), Some("jwt:a:b:c"), Some("jwt:a:b")][caller];
     let caller = caller.map(|text| text.parse::<Caller>().unwrap().principal());
-    CredentialKey { registry, profile: ["default", "a", "b"][profile].into(), caller }
+    CredentialKey { registry, profile: ["default", "a", "b"][profile].into(), revision: Revision::default(), caller }
 }
 
 /// Drops the parts that make no difference.

@@ -89,7 +89,7 @@ impl Setup {
         let source = ScriptedSource::new(clock);
         let cache = cache(self.cache, source.clone(), clock.clone());
         let settings =
-            Settings { memory: self.memory, aws: Fingerprint::of_aws(&self.aws, []), profiles: self.profiles };
+            Settings { memory: self.memory, aws: Fingerprint::of_aws(&self.aws, []), profiles: self.profiles.into() };
         let parts = Parts { inherited: keeper.inherited(), manager: manager(&keeper.socket()), settings };
         let mut registry = Registry::default();
         let clock: Arc<dyn Clock> = clock.clone();

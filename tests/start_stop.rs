@@ -129,10 +129,10 @@ fn reload_line_tells_mode_and_counts() {
     let (server, ops) = Server::start_with_ops(&arguments, &[]);
     write(&file, &format!("{GRANTS}{}", GRANTS.replace("\"a\"", "\"b\"")));
     signal(server.pid(), "HUP");
-    server.until_logged("grants reloaded");
+    server.until_logged("configuration reloaded");
     let metrics = scrape(&ops);
     let log = server.stop();
-    let reloaded = &lines(&log, "grants reloaded; other settings need a restart")[0];
+    let reloaded = &lines(&log, "configuration reloaded")[0];
     assert_eq!((&reloaded["mode"], &reloaded["grants"]), (&json!("enforce"), &json!(2)), "{reloaded}");
     let started = line(&log, "broker started");
     for fingerprint in ["policy", "config_hash"] {

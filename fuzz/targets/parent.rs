@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64_NOPAD;
 use ecr_broker::clock::SystemClock;
-use ecr_broker::credential::{CredentialKey, ProfileName};
+use ecr_broker::credential::{CredentialKey, ProfileName, Revision};
 use ecr_broker::hops::{Hops, InstanceId};
 use ecr_broker::policy::RegistryPattern;
 use ecr_broker::request_id::RequestId;
@@ -97,7 +97,12 @@ fuzz_target!(|data: &[u8]| {
     *answer.lock().unwrap() = data.to_vec();
     let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
     let request = FetchRequest {
-        key: CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile(), caller: None },
+        key: CredentialKey {
+            registry: host.parse().unwrap(),
+            profile: ProfileName::default_profile(),
+            revision: Revision::default(),
+            caller: None,
+        },
         min_validity: Duration::ZERO,
         rejected: None,
         replaces: None,

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime};
 
 use ecr_broker::clock::SystemClock;
-use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
+use ecr_broker::credential::{Credential, CredentialKey, ProfileName, Revision};
 use ecr_broker::error::{FailureClass, SourceName, UpstreamError};
 use ecr_broker::hops::Hops;
 use ecr_broker::metrics::Registry;
@@ -156,7 +156,12 @@ fuzz_target!(|data: &[u8]| {
     let World { runtime, cache, tier, envelopes } = &*WORLD;
     let Some((way, rest)) = data.split_first() else { return };
     let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
-    let key = CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile(), caller: None };
+    let key = CredentialKey {
+        registry: host.parse().unwrap(),
+        profile: ProfileName::default_profile(),
+        revision: Revision::default(),
+        caller: None,
+    };
     let parts = Dead.parts(&key).unwrap();
     let answer = match way % 3 {
         0 => TierAnswer::Value { sealed: rest.to_vec(), ttl: None },

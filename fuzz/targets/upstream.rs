@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use ecr_broker::clock::SystemClock;
-use ecr_broker::credential::{Credential, CredentialKey, ProfileName};
+use ecr_broker::credential::{Credential, CredentialKey, ProfileName, Revision};
 use ecr_broker::hops::Hops;
 use ecr_broker::metrics::Registry;
 use ecr_broker::profile::{Access, Attribution, Profile};
@@ -117,7 +117,7 @@ fuzz_target!(|data: &[u8]| {
         // STS and ECR both return this response.
         _ => ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "role".into()),
     };
-    let key = CredentialKey { registry: host.parse().unwrap(), profile, caller: None };
+    let key = CredentialKey { registry: host.parse().unwrap(), profile, revision: Revision::default(), caller: None };
     let request = FetchRequest {
         key,
         min_validity: Duration::ZERO,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -36,9 +37,20 @@ pub(super) fn first_fill(broker: Arc<Broker>, registries: Vec<Registry>, readine
     })
 }
 
-/// Keeps the credentials of `registries` fresh.
-pub(super) fn keep_warm(broker: Arc<Broker>, registries: Vec<Registry>) -> JoinHandle<()> {
-    let keep_warm = move || Arc::clone(&broker).keep_warm(registries.clone());
+/// Keeps the credentials of `registries` fresh. A reload may replace the list.
+pub(super) fn keep_warm(broker: Arc<Broker>, registries: watch::Receiver<Vec<Registry>>) -> JoinHandle<()> {
+    let keep_warm = move || {
+        let (broker, mut registries) = (Arc::clone(&broker), registries.clone());
+        async move {
+            loop {
+                let active = registries.borrow_and_update().clone();
+                tokio::select! {
+                    () = Arc::clone(&broker).keep_warm(active) => return,
+                    changed = registries.changed() => if changed.is_err() { return },
+                }
+            }
+        }
+    };
     tokio::spawn(supervise::run("keep-warm refresh", keep_warm))
 }
 

@@ -11,6 +11,7 @@ use crate::config::Sources;
 use crate::descriptor_store;
 use crate::follow_file::FilesInEffect;
 use crate::metrics::Registry;
+use crate::profile::ActiveProfiles;
 use crate::registry::Region;
 use crate::server::ActivatedSockets;
 use crate::service_manager::ServiceManager;
@@ -40,6 +41,10 @@ pub struct Parts {
     pub metrics: Registry,
     /// The files that are in effect.
     pub files: FilesInEffect,
+    /// The profiles in effect; none: those of the configuration.
+    pub profiles: Option<ActiveProfiles>,
+    /// Fingerprint of the configuration; empty: it is not known.
+    pub config_hash: String,
 }
 
 /// A source of credentials and what the broker must know of it.
@@ -72,6 +77,8 @@ impl Parts {
             manager: ServiceManager::default(),
             metrics: Registry::default(),
             files: FilesInEffect::default(),
+            profiles: None,
+            config_hash: String::new(),
         }
     }
 

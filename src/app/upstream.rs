@@ -15,29 +15,43 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::hops::InstanceId;
 use crate::metrics::{Registry, Scrape};
+use crate::profile::ActiveProfiles;
 use crate::source::aws::admission::{self, AdmissionControl};
 use crate::source::aws::{self, Aws};
 use crate::source::broker::{self, ParentBroker, WatchDriver, WatchMetrics};
 use crate::source::instrumented::Instrumented;
 use crate::source::measured::Measured;
 use crate::source::route::Route;
-use crate::source::verified::{self, RegistryClient, Verified};
+use crate::source::verified::{self, RegistryClient, Verified, VerifiedKeys};
 use crate::source::{self, CredentialSource};
 
 /// A parent's settings, and the parent with its layers.
 type Parent = (broker::Settings, Arc<dyn CredentialSource>);
 
+/// Puts the layers around a source that is there already, or builds the sources that the configuration names.
+pub(super) async fn start(
+    (config, profiles): (&Config, &ActiveProfiles),
+    upstream: Option<Upstream>,
+    own: (InstanceId, Option<Shared>),
+    (clock, registry): (&Arc<dyn Clock>, &mut Registry),
+) -> anyhow::Result<Upstream> {
+    match upstream {
+        Some(upstream) => around_aws((config, profiles), upstream, verified::Metrics::new(registry), clock),
+        None => build((config, profiles), own, clock, registry).await,
+    }
+}
+
 /// Builds the sources that the configuration names.
-pub(super) async fn build(
-    config: &Config,
+async fn build(
+    (config, profiles): (&Config, &ActiveProfiles),
     (own, shared): (InstanceId, Option<Shared>),
     clock: &Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> anyhow::Result<Upstream> {
     let (metrics, verified) = (source::Metrics::new(registry), verified::Metrics::new(registry));
     let aws = if config.needs_aws() {
-        let aws = of_aws(config, shared, (clock, &metrics), registry).await?;
-        Some(around_aws(config, aws, verified, clock)?)
+        let aws = of_aws((config, profiles), shared, (clock, &metrics), registry).await?;
+        Some(around_aws((config, profiles), aws, verified, clock)?)
     } else {
         None
     };
@@ -57,12 +71,13 @@ pub(super) async fn build(
 }
 
 async fn of_aws(
-    config: &Config,
+    (config, profiles): (&Config, &ActiveProfiles),
     shared: Option<Shared>,
     (clock, metrics): (&Arc<dyn Clock>, &source::Metrics),
     registry: &mut Registry,
 ) -> anyhow::Result<Upstream> {
-    let aws = Arc::new(Aws::load(config.aws.clone(), Arc::clone(clock), metrics, registry).await?);
+    let aws = Aws::following(config.aws.clone(), profiles.clone(), Arc::clone(clock), (metrics, registry)).await?;
+    let aws = Arc::new(aws);
     let admitted = admitted(Arc::clone(&aws), metrics.clone(), &config.aws.admission);
     let source: Arc<dyn CredentialSource> = match shared {
         Some(shared) => Arc::new(Instrumented::new(shared.layer(admitted, &aws, clock))),
@@ -98,21 +113,21 @@ fn parents(
 
 /// Puts the layers around AWS that the configuration asks for. Parents have none of them: what a parent allows for one account says
 /// nothing about another, and a parent verifies what it fetches itself.
-pub(super) fn around_aws(
-    config: &Config,
+fn around_aws(
+    (config, profiles): (&Config, &ActiveProfiles),
     upstream: Upstream,
     metrics: verified::Metrics,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Upstream> {
-    verified_layer(&config.aws, token_layer(config, upstream, clock), metrics, clock)
+    verified_layer((&config.aws, profiles), token_layer((config, profiles), upstream, clock), metrics, clock)
 }
 
 /// Puts the layer around the source by which accounts share tokens, if the configuration asks for it.
-fn token_layer(config: &Config, upstream: Upstream, clock: &Arc<dyn Clock>) -> Upstream {
+fn token_layer((config, profiles): (&Config, &ActiveProfiles), upstream: Upstream, clock: &Arc<dyn Clock>) -> Upstream {
     match config.token_scope {
         TokenScope::Account => upstream,
         TokenScope::Identity => {
-            let shared_keys = SharedKeys::new(&config.aws.profiles);
+            let shared_keys = SharedKeys::following(profiles.clone());
             let source = IdentityTokens::start(upstream.source, shared_keys, &config.cache, Arc::clone(clock));
             Upstream { source, ..upstream }
         }
@@ -121,12 +136,12 @@ fn token_layer(config: &Config, upstream: Upstream, clock: &Arc<dyn Clock>) -> U
 
 /// Puts the layer around the source that tries new credentials at their registries, if the configuration asks for it.
 fn verified_layer(
-    aws: &aws::Settings,
+    (aws, profiles): (&aws::Settings, &ActiveProfiles),
     upstream: Upstream,
     metrics: verified::Metrics,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Upstream> {
-    let keys = aws.verified_keys();
+    let keys = VerifiedKeys::following(aws.verification.own, profiles.clone());
     if keys.is_empty() {
         return Ok(upstream);
     }

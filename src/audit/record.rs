@@ -54,6 +54,9 @@ pub struct Record<'a> {
     pub grant: Option<&'a str>,
     /// Fingerprint of the active policy.
     pub policy: &'a str,
+    /// Fingerprint of the whole configuration in effect, as in the metric `ecr_broker_config_info`.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub config: &'a str,
     /// ID of the credential; the secret cannot be derived from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential_id: Option<String>,

@@ -112,6 +112,7 @@ mod tests {
             role_session: owned(7),
             grant: some(0),
             policy: text(7),
+            config: text(8),
             credential_id: owned(8),
             expires: some(9).map(|_| Time(SystemTime::UNIX_EPOCH + Duration::from_millis(expires))),
             source: some(1),

@@ -25,6 +25,7 @@ fn record(outcome: Outcome) -> Record<'static> {
         role_session: None,
         grant: None,
         policy: "policy",
+        config: "",
         credential_id: None,
         expires: None,
         source: None,

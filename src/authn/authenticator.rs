@@ -105,7 +105,7 @@ impl Authenticator {
             "the broker accepts no bearer tokens ([[authentication.jwt]] is not configured); call without one";
         let cause = Some(AuthnCause::TokensNotAccepted);
         let not_accepted = || BrokerError::CallerUnauthenticated { problem: not_accepted, cause, retry_after: None };
-        let issuers = self.issuers.as_ref().ok_or_else(not_accepted)?;
+        let issuers = self.issuers.as_ref().filter(|issuers| !issuers.is_empty()).ok_or_else(not_accepted)?;
         let token = issuers.verify_signature(token.expose()).await.map_err(unauthenticated)?;
         Ok((Arc::clone(issuers), token))
     }

@@ -7,22 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::future::join_all;
+use tokio::sync::watch;
 
 use self::claims::{Claims, LEEWAY};
 use self::header::Header;
-use self::issuer_keys::IssuerKeys;
-use self::token_cache::TokenCaches;
+use self::issuer::{Issuer, IssuerSet, KeyTasks};
 use self::token_parts::TokenParts;
 use crate::caller::ClaimNames;
 use crate::clock::Clock;
 use crate::follow_file::FilesInEffect;
 use crate::metrics::Registry;
-use crate::supervise;
 
 mod claim_value;
 mod claims;
 mod header;
+mod issuer;
 mod issuer_keys;
 mod key;
 mod key_set;
@@ -45,17 +44,24 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The issuers whose tokens are accepted.
 #[derive(Debug)]
 pub struct Issuers {
-    known: Vec<Issuer>,
-    verified: TokenCaches,
+    /// Replaced whole, so that a token is verified by one set from begin to end.
+    active: ArcSwap<IssuerSet>,
+    changes: watch::Sender<()>,
     /// The names of the claims that are kept of a verified token: a watch keeps its caller for an hour.
     kept_claims: ArcSwap<ClaimNames>,
     clock: Arc<dyn Clock>,
 }
 
+/// Issuers whose key files are loaded, and that are not in effect yet.
 #[derive(Debug)]
-struct Issuer {
-    settings: Settings,
-    keys: Arc<IssuerKeys>,
+pub struct LoadedIssuers(IssuerSet);
+
+impl LoadedIssuers {
+    /// Returns the IDs of the issuers, as callers have them.
+    #[must_use]
+    pub fn ids(&self) -> Vec<usize> {
+        self.0.ids()
+    }
 }
 
 impl Issuers {
@@ -66,20 +72,45 @@ impl Issuers {
     pub fn load(settings: Vec<Settings>, clock: Arc<dyn Clock>) -> Result<Self, KeySetError> {
         // Choose the backend: if a second one is compiled in, the library panics because it cannot choose.
         _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let load = |settings: Settings| {
-            let keys = Arc::new(IssuerKeys::load(&settings, Arc::clone(&clock))?);
-            Ok(Issuer { settings, keys })
-        };
-        let issuers = settings.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        let verified = TokenCaches::new(issuers.len());
-        Ok(Self { known: issuers, verified, kept_claims: ArcSwap::default(), clock })
+        let issuers = IssuerSet::default().reloaded(settings, &clock)?;
+        let (active, changes) = (ArcSwap::from_pointee(issuers), watch::Sender::new(()));
+        Ok(Self { active, changes, kept_claims: ArcSwap::default(), clock })
+    }
+
+    /// Loads the issuers of a new configuration. Those that have not changed keep their keys.
+    ///
+    /// # Errors
+    /// If a key file or a CA bundle cannot be used.
+    pub fn prepare(&self, settings: Vec<Settings>) -> Result<LoadedIssuers, KeySetError> {
+        self.active.load().reloaded(settings, &self.clock).map(LoadedIssuers)
+    }
+
+    /// Puts issuers into effect. Tokens of an issuer that was changed or removed are no longer accepted, and calls that last end.
+    pub fn activate(&self, LoadedIssuers(issuers): LoadedIssuers) {
+        if !self.active.load().is_same(&issuers) {
+            self.active.store(Arc::new(issuers));
+            self.changes.send_replace(());
+        }
+    }
+
+    /// Returns the IDs of the issuers in effect, as callers have them.
+    #[must_use]
+    pub fn ids(&self) -> Vec<usize> {
+        self.active.load().ids()
+    }
+
+    /// Returns whether no issuer is in effect.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.active.load().known.is_empty()
     }
 
     /// Exposes the age of the keys of each issuer that publishes them.
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
         let issuers = Arc::clone(self);
         registry.on_scrape(move |scrape| {
-            let ages = issuers.known.iter().filter_map(|issuer| {
+            let active = issuers.active.load();
+            let ages = active.known.iter().filter_map(|issuer| {
                 let age = issuer.keys.age_seconds()?;
                 Some(([("issuer", issuer.settings.name.clone())], age))
             });
@@ -90,10 +121,15 @@ impl Issuers {
 
     /// Keeps the keys up to date for as long as it is polled. Each issuer has a task, so that one failure affects no other issuer.
     pub async fn follow(self: Arc<Self>, in_effect: FilesInEffect) {
-        let keys = self.known.iter().map(|issuer| &issuer.keys);
-        let tasks =
-            keys.map(|keys| supervise::run("issuer key refresh", || Arc::clone(keys).follow(in_effect.clone())));
-        join_all(tasks).await;
+        let mut changes = self.changes.subscribe();
+        let mut tasks = KeyTasks::new(in_effect);
+        loop {
+            changes.mark_unchanged();
+            tasks.update(&self.active.load().known);
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Keeps only claims of these names of tokens that are verified from now on.
@@ -120,17 +156,18 @@ impl Issuers {
         let parts = TokenParts::split(token)?;
         let header = Header::read(&parts.header)?;
         let claims = Claims::read(&parts.claims)?;
-        let issuer = self.known.iter().position(|issuer| issuer.settings.issuer == claims.issuer);
-        let issuer = issuer.ok_or(TokenRejected::Issuer)?;
-        let Issuer { settings, keys } = &self.known[issuer];
+        let active = self.active.load_full();
+        let issuer = active.known.iter().find(|issuer| issuer.settings.issuer == claims.issuer);
+        let Issuer { id, settings, keys } = &**issuer.ok_or(TokenRejected::Issuer)?;
         let key = keys.get(&header.key_id).await?;
         key.verify(&parts, header.algorithm)?;
         let now = self.clock.now();
         claims.check(settings, now.wall)?;
         let valid_for = claims.valid_for(now.wall);
-        let caller = Arc::new(claims.into_caller(settings.name.clone(), ClaimNames::clone(&self.kept_claims.load()))?);
-        let verified = VerifiedToken { caller, issuer, key: Arc::new(key.fingerprint(&header.key_id)) };
-        self.verified.insert(token, &verified, now, valid_for);
+        let kept = ClaimNames::clone(&self.kept_claims.load());
+        let caller = Arc::new(claims.into_caller((settings.name.clone(), *id), kept)?);
+        let verified = VerifiedToken { caller, issuer: *id, key: Arc::new(key.fingerprint(&header.key_id)) };
+        active.verified.insert(token, &verified, now, valid_for);
         Ok(verified)
     }
 
@@ -149,11 +186,13 @@ impl Issuers {
         let is_current = |verified: &VerifiedToken| {
             self.has_key_of(verified) && verified.caller.kept.include(&self.kept_claims.load())
         };
-        let verified = (token.len() <= MAX_TOKEN_BYTES).then(|| self.verified.get(token, self.clock.now())).flatten();
+        let verified = (token.len() <= MAX_TOKEN_BYTES)
+            .then(|| self.active.load().verified.get(token, self.clock.now()))
+            .flatten();
         verified.filter(is_current)
     }
 
     fn has_key_of(&self, token: &VerifiedToken) -> bool {
-        self.known.get(token.issuer).is_some_and(|issuer| issuer.keys.has(&token.key))
+        self.active.load().known.iter().any(|issuer| issuer.id == token.issuer && issuer.keys.has(&token.key))
     }
 }

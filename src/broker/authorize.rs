@@ -6,10 +6,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tracing::{field, info};
 
-use super::active_policy::ActivePolicy;
+use super::active_policy::{ActivePolicy, ActiveSettings};
 use super::authorization::Authorization;
 use super::forwarding::Forwarding;
-use super::profiles::Profiles;
 use super::record;
 use super::request::CredentialRequest;
 use crate::audit::{Outcome, Record};
@@ -17,6 +16,7 @@ use crate::caller::Caller;
 use crate::credential::ProfileName;
 use crate::error::BrokerError;
 use crate::hops::InstanceId;
+use crate::metrics::Registry;
 use crate::policy::{Decision, Grant, Policy};
 use crate::rejections::{Admitted, Kind, RejectionRecorder, Subject};
 
@@ -26,8 +26,7 @@ const CLAIMS_RETRY: Duration = Duration::from_millis(100);
 /// Authorizes requests, and records denials.
 #[derive(Debug)]
 pub(super) struct Authorizer {
-    policy: ArcSwap<ActivePolicy>,
-    profiles: Profiles,
+    policy: Arc<ArcSwap<ActivePolicy>>,
     forwarding: Forwarding,
     pub(super) settings: Settings,
     rejections: RejectionRecorder,
@@ -44,12 +43,21 @@ pub(super) struct Settings {
 impl Authorizer {
     pub(super) fn new(
         policy: Policy,
-        (profiles, forwarding): (Profiles, Forwarding),
+        (active, forwarding): (ActiveSettings, Forwarding),
         settings: Settings,
         rejections: RejectionRecorder,
     ) -> Self {
-        let policy = ArcSwap::from_pointee(ActivePolicy::new(policy, &profiles));
-        Self { policy, profiles, forwarding, settings, rejections }
+        let policy = Arc::new(ArcSwap::from_pointee(ActivePolicy::new(policy, Arc::new(active))));
+        Self { policy, forwarding, settings, rejections }
+    }
+
+    /// Exposes the name of the active policy.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let policy = Arc::clone(&self.policy);
+        registry.on_scrape(move |scrape| {
+            let help = "The active grants and profiles by their hash, as in audit records, always 1";
+            scrape.gauges("ecr_broker_policy_info", help, [([("hash", policy.load().name.clone())], 1_u64)])
+        });
     }
 
     pub(super) fn active_policy(&self) -> Arc<ActivePolicy> {
@@ -61,16 +69,9 @@ impl Authorizer {
         std::ptr::eq(policy.as_ptr(), Arc::as_ptr(&self.policy.load()))
     }
 
-    /// Replaces the active policy, and returns the name of the new one.
-    pub(super) fn set_policy(&self, policy: Policy) -> String {
-        let active = ActivePolicy::new(policy, &self.profiles);
-        let name = active.name.clone();
+    /// Replaces the active policy and all that comes with it, in one step.
+    pub(super) fn activate(&self, active: ActivePolicy) {
         self.policy.store(Arc::new(active));
-        name
-    }
-
-    pub(super) fn profiles(&self) -> &Profiles {
-        &self.profiles
     }
 
     pub(super) fn forwarding(&self) -> &Forwarding {
@@ -84,21 +85,22 @@ impl Authorizer {
         policy: Arc<ActivePolicy>,
     ) -> Result<Authorization, BrokerError> {
         let (caller, registry) = (&request.context.caller, &request.target.registry);
+        let profiles = policy.profiles();
         check_claims(caller, &policy)?;
         // Before the cache: this broker's own fetch waits for the answer to such a request.
         request.context.hops.check(self.settings.instance).map_err(BrokerError::Chain)?;
         let (profile, grant, outcome) = match policy.policy.decide(caller, registry, request.profile_name()) {
-            Decision::Allow { grant: None } => (self.profiles.named(request.profile_name())?, None, Outcome::Released),
+            Decision::Allow { grant: None } => (profiles.named(request.profile_name())?, None, Outcome::Released),
             Decision::Allow { grant: Some(grant) } => {
                 let profile = grant.profile.clone().unwrap_or_else(ProfileName::default_profile);
                 (profile, Some(grant), Outcome::Released)
             }
             Decision::Deny { grant } => (self.deny(request, grant, &policy).await?, grant, Outcome::Observed),
         };
-        self.profiles.check_account(registry, &profile)?;
+        profiles.check_account(registry, &profile)?;
         self.check_validity(request.min_validity)?;
         let grant = grant.map(|grant| grant.id.clone());
-        let key = self.forwarding.key(self.profiles.key(request, profile)?, &request.context);
+        let key = self.forwarding.key(profiles.key(request, profile)?, &request.context);
         Ok(Authorization { key, grant, policy, outcome })
     }
 
@@ -109,7 +111,7 @@ impl Authorizer {
         grant: Option<&Grant>,
         policy: &ActivePolicy,
     ) -> Result<ProfileName, BrokerError> {
-        match self.profiles.named(request.profile_name()) {
+        match policy.profiles().named(request.profile_name()) {
             Ok(profile) if policy.policy.is_observed() => {
                 if self.admit_record(&request.context.caller, Kind::Observed).is_some() {
                     log_denial(request, grant, "denial observed");
@@ -117,14 +119,14 @@ impl Authorizer {
                 Ok(profile)
             }
             _ => {
-                self.record_denial(request, grant, &policy.name).await;
+                self.record_denial(request, grant, policy).await;
                 Err(BrokerError::CallerNotAllowed)
             }
         }
     }
 
     /// Records a denial, or counts it. The request stays denied if the record cannot be written.
-    async fn record_denial(&self, request: &CredentialRequest, grant: Option<&Grant>, policy: &str) {
+    async fn record_denial(&self, request: &CredentialRequest, grant: Option<&Grant>, policy: &ActivePolicy) {
         let Some(admitted) = self.admit_record(&request.context.caller, Kind::Denied) else { return };
         log_denial(request, grant, "request denied");
         let grant = grant.map(|grant| grant.id.as_str());
@@ -154,11 +156,18 @@ impl Authorizer {
 }
 
 /// Checks that the caller has all claims by which the policy decides. Without one of them, a deny that names it would not match.
+///
+/// Grants name an issuer by its name. A token of the issuer that had the name before a reload must not be decided by the new grants.
 pub(super) fn check_claims(caller: &Caller, policy: &ActivePolicy) -> Result<(), BrokerError> {
-    if caller.has_kept(&policy.claim_names) {
+    let is_of_another_issuer =
+        caller.issuer_id().zip(policy.settings.issuers.as_ref()).is_some_and(|(id, issuers)| !issuers.contains(&id));
+    let problem = if is_of_another_issuer {
+        "the issuer of the token was reloaded during the call; call again"
+    } else if caller.has_kept(&policy.claim_names) {
         return Ok(());
-    }
-    let problem = "the grants have changed and name other claims of the token; call again";
+    } else {
+        "the grants have changed and name other claims of the token; call again"
+    };
     Err(BrokerError::CallerUnauthenticated { problem, cause: None, retry_after: Some(CLAIMS_RETRY) })
 }
 

@@ -43,7 +43,7 @@ mod tests {
     use crate::authn::KeptToken;
     use crate::bearer_token::BearerToken;
     use crate::caller::ClaimsDigest;
-    use crate::credential::ProfileName;
+    use crate::credential::{ProfileName, Revision};
     use crate::policy::RegistryPattern;
     use crate::registry::Registry;
     use crate::request_id::RequestId;
@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn key(registry: Registry) -> CredentialKey {
-        CredentialKey { registry, profile: ProfileName::default_profile(), caller: None }
+        CredentialKey { registry, profile: ProfileName::default_profile(), revision: Revision::default(), caller: None }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::{interval, sleep};
 
 use super::Broker;
+use super::active_policy::ActivePolicy;
 use crate::credential::{CredentialKey, ProfileName};
 use crate::jitter;
 use crate::registry::Registry;
@@ -64,18 +65,18 @@ impl Broker {
     }
 
     fn warm_keys(&self, registry: &Registry) -> Vec<CredentialKey> {
-        let key = |profile| CredentialKey { registry: registry.clone(), profile, caller: None };
+        let active = self.authorizer.active_policy();
+        let key = |profile| active.profiles().key_of(registry.clone(), profile, None);
         // Keys of single callers are left out, because the callers are not known in advance.
         let is_shared = |key: &CredentialKey| !self.authorizer.forwarding().is_by_caller(key);
-        self.warm_profiles(registry).into_iter().map(key).filter(is_shared).collect()
+        warm_profiles(&active, registry).into_iter().map(key).filter(is_shared).collect()
     }
+}
 
-    /// Returns the profiles whose credentials for a registry are kept warm. Leaves out profiles with one credential per caller.
-    fn warm_profiles(&self, registry: &Registry) -> Vec<ProfileName> {
-        let profiles = self.authorizer.profiles();
-        let is_shared = |name: &ProfileName| profiles.find(name).is_none_or(|profile| !profile.is_per_caller());
-        let is_usable = |name: &ProfileName| is_shared(name) && profiles.check_account(registry, name).is_ok();
-        let granted = self.authorizer.active_policy().policy.profiles_for(registry);
-        granted.into_iter().filter(is_usable).collect()
-    }
+/// Returns the profiles whose credentials for a registry are kept warm. Leaves out profiles with one credential per caller.
+fn warm_profiles(active: &ActivePolicy, registry: &Registry) -> Vec<ProfileName> {
+    let profiles = active.profiles();
+    let is_shared = |name: &ProfileName| profiles.find(name).is_none_or(|profile| !profile.is_per_caller());
+    let is_usable = |name: &ProfileName| is_shared(name) && profiles.check_account(registry, name).is_ok();
+    active.policy.profiles_for(registry).into_iter().filter(is_usable).collect()
 }

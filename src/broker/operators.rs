@@ -29,7 +29,7 @@ impl Authorizer {
                 denied_by = "no grant makes it an operator",
                 "status denied"
             );
-            self.write_record(&admitted, &record::of_status(context, Outcome::Denied, &policy.name)).await;
+            self.write_record(&admitted, &record::of_status(context, Outcome::Denied, &policy)).await;
         }
         Err(BrokerError::CallerNotAllowed)
     }

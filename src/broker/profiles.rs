@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::request::CredentialRequest;
-use crate::caller::ClaimNames;
+use crate::caller::{ClaimNames, Principal};
 use crate::credential::{CredentialKey, ProfileName};
 use crate::error::BrokerError;
-use crate::profile::{Profile, SessionError};
+use crate::profile::{Profile, ProfileSet, SessionError};
 use crate::registry::Registry;
 
 /// Maximum number of profiles in an error. With hundreds of them, the error would not fit into HTTP/2 trailers.
@@ -14,22 +14,27 @@ const MAX_NAMED: usize = 16;
 
 /// The configured profiles. A clone shares them.
 #[derive(Debug, Clone)]
-pub(super) struct Profiles(Arc<[Profile]>);
+pub(super) struct Profiles(Arc<ProfileSet>);
 
-impl From<Vec<Profile>> for Profiles {
-    fn from(profiles: Vec<Profile>) -> Self {
-        Self(profiles.into())
+impl From<Arc<ProfileSet>> for Profiles {
+    fn from(profiles: Arc<ProfileSet>) -> Self {
+        Self(profiles)
     }
 }
 
 impl Profiles {
-    pub(super) fn all(&self) -> &[Profile] {
-        &self.0
+    pub(super) fn all(&self) -> impl Iterator<Item = &Profile> + Clone {
+        self.0.iter()
+    }
+
+    /// Returns whether no definition has changed between both.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Returns a profile by its name; `None` for the broker's own identity.
     pub(super) fn find(&self, name: &ProfileName) -> Option<&Profile> {
-        self.0.iter().find(|profile| profile.name == *name)
+        self.0.find(name)
     }
 
     /// Returns the profile of a name, for a request that needs no grant. An empty name is the default profile.
@@ -38,7 +43,7 @@ impl Profiles {
         if name.is_empty() {
             return Ok(default);
         }
-        let mut known = std::iter::once(&default).chain(self.0.iter().map(|profile| &profile.name));
+        let mut known = std::iter::once(&default).chain(self.all().map(|profile| &profile.name));
         known.clone().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
             let more = known.clone().count().saturating_sub(MAX_NAMED);
             let more = (more > 0).then(|| format!("{more} more"));
@@ -65,12 +70,17 @@ impl Profiles {
         };
         let of_caller = |found: &Profile| found.session_of(&request.context.caller).map_err(invalid);
         let caller = self.find(&profile).map(of_caller).transpose()?.flatten();
-        Ok(CredentialKey { registry: request.target.registry.clone(), profile, caller })
+        Ok(self.key_of(request.target.registry.clone(), profile, caller))
     }
 
     /// Returns the claims of callers' tokens that sessions tell AWS.
     pub(super) fn claim_names(&self) -> ClaimNames {
         let none = || std::iter::empty::<String>().collect::<ClaimNames>();
         self.0.iter().fold(none(), |names, profile| names.and(&profile.claim_names()))
+    }
+
+    /// Returns the key of a credential by the definition of its profile that is in effect here.
+    pub(super) fn key_of(&self, registry: Registry, profile: ProfileName, caller: Option<Principal>) -> CredentialKey {
+        CredentialKey { registry, revision: self.0.revision(&profile), profile, caller }
     }
 }

@@ -1,12 +1,13 @@
 //! Audit records of requests.
 
+use super::active_policy::ActivePolicy;
 use super::request::{CredentialRequest, RequestContext};
 use crate::audit::{Outcome, Record};
 use crate::caller::Via;
 use crate::registry::Region;
 
-/// Returns the record of a request with what is known before a decision; `policy` is the policy's name.
-pub(super) fn of_request<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a str) -> Record<'a> {
+/// Returns the record of a request with what is known before a decision; decided by `policy`.
+pub(super) fn of_request<'a>(request: &'a CredentialRequest, outcome: Outcome, policy: &'a ActivePolicy) -> Record<'a> {
     let registry = &request.target.registry;
     Record {
         account_id: registry.account().map(|account| account.to_string()),
@@ -19,11 +20,11 @@ pub(super) fn of_request<'a>(request: &'a CredentialRequest, outcome: Outcome, p
 }
 
 /// Returns the record of a request for the broker's status.
-pub(super) fn of_status<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -> Record<'a> {
+pub(super) fn of_status<'a>(context: &RequestContext, outcome: Outcome, policy: &'a ActivePolicy) -> Record<'a> {
     Record { operation: Some("status"), ..of_context(context, outcome, policy) }
 }
 
-fn of_context<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -> Record<'a> {
+fn of_context<'a>(context: &RequestContext, outcome: Outcome, policy: &'a ActivePolicy) -> Record<'a> {
     Record {
         request_id: context.id.to_string(),
         trace_id: context.trace_id.clone(),
@@ -40,7 +41,8 @@ fn of_context<'a>(context: &RequestContext, outcome: Outcome, policy: &'a str) -
         profile: "",
         role_session: None,
         grant: None,
-        policy,
+        policy: &policy.name,
+        config: &policy.settings.config,
         credential_id: None,
         expires: None,
         source: None,

@@ -16,12 +16,12 @@ impl NamedRegions {
         regions.into_iter().chain(of_aliases).collect()
     }
 
-    /// Checks that a region is one of AWS's, or is named here or by `others`.
+    /// Checks that a region is one of AWS's, or is named here or by one of `others`.
     ///
     /// # Errors
     /// If it is not.
-    pub(super) fn check(&self, region: &Region, others: &Self) -> Result<(), RegistryError> {
-        if region.is_known() || self.0.contains(region) || others.0.contains(region) {
+    pub(super) fn check(&self, region: &Region, others: [&Self; 2]) -> Result<(), RegistryError> {
+        if region.is_known() || self.0.contains(region) || others.iter().any(|named| named.0.contains(region)) {
             return Ok(());
         }
         Err(region.unknown_error())

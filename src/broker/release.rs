@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 
 use super::authorization::Authorization;
-use super::profiles::Profiles;
 use super::record;
 use super::released::{Released, account};
 use super::request::CredentialRequest;
@@ -16,13 +15,12 @@ use crate::registry::AccountId;
 /// Releases credentials, and records each release.
 #[derive(Debug)]
 pub(super) struct Releaser {
-    profiles: Profiles,
     audit: Option<AuditLog>,
 }
 
 impl Releaser {
-    pub(super) fn new(profiles: Profiles, audit: Option<AuditLog>) -> Self {
-        Self { profiles, audit }
+    pub(super) fn new(audit: Option<AuditLog>) -> Self {
+        Self { audit }
     }
 
     /// Releases a credential, once its record is written. Nothing else in the broker releases one, but [`Self::release_each`].
@@ -64,7 +62,7 @@ impl Releaser {
         count: Option<NonZeroUsize>,
     ) -> Result<(), BrokerError> {
         let Some(audit) = &self.audit else { return Ok(()) };
-        let record = self.record_of(request, authorization, about, count);
+        let record = record_of(request, authorization, about, count);
         audit.write(&record, &request.context.caller).await.map_err(|Unwritten| BrokerError::AuditUnavailable)
     }
 
@@ -80,34 +78,33 @@ impl Releaser {
             return Ok(None);
         }
         let (host, _) = registry_of(&authorization.key, found)?;
-        let record = self.record_of(request, authorization, (&host, found), None);
+        let record = record_of(request, authorization, (&host, found), None);
         RecordTemplate::new(record).map(Some).map_err(|_| BrokerError::AuditUnavailable)
     }
+}
 
-    fn record_of<'a>(
-        &self,
-        request: &'a CredentialRequest,
-        Authorization { key, grant, policy, outcome }: &'a Authorization,
-        (host, found): (&str, &'a Found),
-        count: Option<NonZeroUsize>,
-    ) -> Record<'a> {
-        let profile = self.profiles.find(&key.profile);
-        let credential = &found.credential;
-        Record {
-            registry: Some(host.to_owned()),
-            profile: key.profile.as_str(),
-            role_session: profile
-                .filter(|profile| !profile.role_chain.is_empty())
-                .map(|profile| profile.session_name(key.caller.as_ref())),
-            grant: grant.as_deref(),
-            credential_id: Some(credential.id().to_string()),
-            expires: Some(Time(credential.expires())),
-            source: Some(credential.source().id()),
-            minted_by: credential.minter().arn(),
-            aws_request_id: credential.upstream_request_id(),
-            count,
-            ..record::of_request(request, *outcome, &policy.name)
-        }
+fn record_of<'a>(
+    request: &'a CredentialRequest,
+    Authorization { key, grant, policy, outcome }: &'a Authorization,
+    (host, found): (&str, &'a Found),
+    count: Option<NonZeroUsize>,
+) -> Record<'a> {
+    let profile = policy.profiles().find(&key.profile);
+    let credential = &found.credential;
+    Record {
+        registry: Some(host.to_owned()),
+        profile: key.profile.as_str(),
+        role_session: profile
+            .filter(|profile| !profile.role_chain.is_empty())
+            .map(|profile| profile.session_name(key.caller.as_ref())),
+        grant: grant.as_deref(),
+        credential_id: Some(credential.id().to_string()),
+        expires: Some(Time(credential.expires())),
+        source: Some(credential.source().id()),
+        minted_by: credential.minter().arn(),
+        aws_request_id: credential.upstream_request_id(),
+        count,
+        ..record::of_request(request, *outcome, policy)
     }
 }
 

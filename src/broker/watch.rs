@@ -130,7 +130,7 @@ impl Watch {
         let authorizer = &self.broker.authorizer;
         let policy = authorizer.active_policy();
         match &self.decision {
-            Some((by, decision)) if by.name == policy.name => decision.clone(),
+            Some((by, decision)) if by.decides_as(&policy) => decision.clone(),
             _ => {
                 let decision = authorizer.authorize(&self.request, Arc::clone(&policy)).await;
                 self.decision = Some((policy, decision.clone()));

@@ -135,6 +135,14 @@ impl FetchBackoff {
         })
     }
 
+    /// Forgets the failures of keys.
+    pub(super) async fn forget(&self, is_forgotten: impl Fn(&CredentialKey) -> bool) {
+        let keys: Vec<_> = self.0.iter().map(|(key, _)| key).filter(|key| is_forgotten(key)).collect();
+        for key in keys {
+            self.0.invalidate(&*key).await;
+        }
+    }
+
     /// Evicts idle keys.
     pub(super) async fn sweep(&self) {
         self.0.run_pending_tasks().await;
@@ -174,14 +182,19 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::credential::ProfileName;
+    use crate::credential::{ProfileName, Revision};
     use crate::error::FailureClass;
     use crate::registry::Registry;
 
     #[tokio::test]
     async fn failure_is_named_as_the_cause_for_a_minute() {
         let backoff = FetchBackoff::new(10);
-        let key = CredentialKey { profile: ProfileName::default_profile(), registry: Registry::PUBLIC, caller: None };
+        let key = CredentialKey {
+            profile: ProfileName::default_profile(),
+            registry: Registry::PUBLIC,
+            revision: Revision::default(),
+            caller: None,
+        };
         let at = |steady| Moment { wall: SystemTime::UNIX_EPOCH, steady };
         let failure = UpstreamError::aws(FailureClass::Unavailable);
         backoff.record_failure(&key, failure.clone().into(), at(Duration::ZERO)).await;

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use super::CredentialCache;
 use super::entry::Entry;
 use super::kept::{KeptCredential, NotPutBack};
+use crate::credential::CredentialKey;
 
 impl CredentialCache {
     /// Returns the credentials that may be returned to callers, those with the most hits first.
     #[must_use]
     pub fn kept(&self) -> Vec<KeptCredential> {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
-        let usable = self.shared.store.iter().filter(|(_, entry)| entry.check(margin, None, now).is_ok());
+        let is_retired = |key: &CredentialKey| self.shared.store.is_retired(key);
+        let usable = self.shared.store.iter().filter(|(key, _)| !is_retired(key));
+        let usable = usable.filter(|(_, entry)| entry.check(margin, None, now).is_ok());
         let mut kept: Vec<_> = usable.map(|(key, entry)| (entry.uses.hits(), entry.kept(&key))).collect();
         kept.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
         kept.into_iter().map(|(_, kept)| kept).collect()

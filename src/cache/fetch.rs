@@ -222,6 +222,10 @@ impl Fetcher {
         refreshed: Option<Arc<Entry>>,
         error: BrokerError,
     ) -> BrokerError {
+        // A reload has replaced the profile meanwhile: the failure says nothing about the new one.
+        if self.shared.store.is_retired(key) {
+            return error;
+        }
         if revokes_credentials(&error) {
             self.shared.store.invalidate(key).await;
         } else if let Some(refreshed) = refreshed {

@@ -148,6 +148,14 @@ impl IdentityTokens {
         self.fetch_error(error)
     }
 
+    /// Drops the tokens of profiles that a reload has replaced. Keys in flight no longer name them.
+    async fn drop_retired(&self) {
+        let retired: Vec<_> = self.tokens.iter().filter(|(key, _)| self.shared_keys.is_retired(key)).collect();
+        for (key, _) in retired {
+            self.tokens.invalidate(&*key).await;
+        }
+    }
+
     fn fetch_error(&self, error: BrokerError) -> FetchError {
         match error {
             BrokerError::Upstream(failure) => failure.into(),
@@ -188,6 +196,7 @@ async fn sweep(layer: Weak<IdentityTokens>) {
     loop {
         sleep(SWEEP_INTERVAL).await;
         let Some(layer) = layer.upgrade() else { return };
+        layer.drop_retired().await;
         layer.tokens.run_pending_tasks().await;
         layer.backoff.sweep().await;
     }

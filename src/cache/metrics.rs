@@ -16,6 +16,8 @@ labels! {
         Capacity = "capacity",
         /// The source denied its refresh.
         Revoked = "revoked",
+        /// A reload replaced or removed its profile.
+        ProfileChanged = "profile_changed",
     }
 }
 
@@ -42,10 +44,11 @@ impl Metrics {
         }
     }
 
-    pub(super) fn evicted(&self, cause: RemovalCause) {
+    pub(super) fn evicted(&self, cause: RemovalCause, is_retired: impl Fn() -> bool) {
         let cause = match cause {
             RemovalCause::Expired => Cause::Expired,
             RemovalCause::Size => Cause::Capacity,
+            RemovalCause::Explicit if is_retired() => Cause::ProfileChanged,
             RemovalCause::Explicit => Cause::Revoked,
             RemovalCause::Replaced => return,
         };

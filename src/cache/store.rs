@@ -1,7 +1,7 @@
 //! Storage of cached credentials, bounded in number (P8).
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::credential::CredentialKey;
 use crate::error::BrokerError;
 use crate::limits::{LimitHits, LimitName};
+use crate::profile::ActiveProfiles;
 
 /// Divisor of the capacity for the credentials of single callers, which have their own storage beside the shared ones. The number of
 /// callers is unbounded, and they must not evict shared credentials. The storage is twice as large as the limit, so that only
@@ -46,18 +47,22 @@ pub(super) struct Store {
     pub(super) index: Arc<Index>,
     /// Notified when a credential was cached or removed.
     pub(super) changes: Arc<Notify>,
+    /// The profiles in effect, once they are known.
+    pub(super) profiles: Arc<OnceLock<ActiveProfiles>>,
 }
 
 impl Store {
     pub(super) fn new(capacity: u64, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
         let max_per_caller = (capacity / PER_CALLER_SHARE).max(1);
         let (index, changes) = (Arc::<Index>::default(), Arc::<Notify>::default());
-        let cache = |capacity| cache(capacity, clock, (&index, &changes), metrics);
+        let profiles = Arc::<OnceLock<ActiveProfiles>>::default();
+        let cache = |capacity| cache(capacity, clock, (&index, &changes), (metrics, &profiles));
         Self {
             shared: cache(capacity).build(),
             per_caller: cache(2 * max_per_caller).time_to_idle(PER_CALLER_IDLE).build(),
             index,
             changes,
+            profiles,
             limit_hits: metrics.limit_hits.clone(),
             writing: Mutex::default(),
             touches: Touches::default(),
@@ -135,7 +140,11 @@ impl Store {
         is_current
     }
 
+    /// Stores an entry, unless a reload has replaced its profile meanwhile: then nothing would find it.
     async fn put(&self, key: CredentialKey, entry: Arc<Entry>) {
+        if self.is_retired(&key) {
+            return;
+        }
         let is_new = !self.mark_gone(&key).await;
         if is_new {
             // A new entry may evict the least recently used one.
@@ -181,15 +190,16 @@ fn cache(
     capacity: u64,
     clock: &Arc<dyn Clock>,
     (index, changes): (&Arc<Index>, &Arc<Notify>),
-    metrics: &Metrics,
+    (metrics, profiles): (&Metrics, &Arc<OnceLock<ActiveProfiles>>),
 ) -> CacheBuilder<CredentialKey, Arc<Entry>, Cache<CredentialKey, Arc<Entry>>> {
     let (index, changes, metrics) = (Arc::clone(index), Arc::clone(changes), metrics.clone());
+    let profiles = Arc::clone(profiles);
     Cache::builder()
         .max_capacity(capacity)
         .eviction_listener(move |key, entry: Arc<Entry>, cause| {
             entry.mark_gone();
             index.remove(&key, &entry);
-            metrics.evicted(cause);
+            metrics.evicted(cause, || profiles.get().is_some_and(|profiles| profiles.is_retired(&key)));
             changes.notify_one();
         })
         .eviction_policy(EvictionPolicy::lru())

@@ -79,6 +79,13 @@ impl Subscriptions {
         Ok(KeyChanges { key: key.clone(), receiver: sender.subscribe(), keys: Arc::clone(&self.keys) })
     }
 
+    /// Notifies the subscribers of each key that `is_notified` accepts.
+    pub(super) fn notify_each(&self, is_notified: impl Fn(&CredentialKey) -> bool) {
+        for (_, sender) in lock(&self.keys).iter().filter(|(key, _)| is_notified(key)) {
+            sender.send_replace(());
+        }
+    }
+
     pub(super) fn notify(&self, key: &CredentialKey) {
         if let Some(sender) = lock(&self.keys).get(key) {
             sender.send_replace(());

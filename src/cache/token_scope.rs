@@ -1,9 +1,7 @@
 //! The scope of a token: which credentials may have the same.
 
-use std::collections::HashSet;
-
 use crate::credential::{CredentialKey, ProfileName};
-use crate::profile::Profile;
+use crate::profile::{ActiveProfiles, Profile};
 use crate::registry::Registry;
 
 /// What has its own token.
@@ -20,16 +18,30 @@ pub enum TokenScope {
 /// on the registry's account.
 #[derive(Debug, Clone)]
 pub struct SharedKeys {
-    profiles: HashSet<ProfileName>,
+    profiles: ActiveProfiles,
 }
 
 impl SharedKeys {
     /// Returns the keys under `profiles` and the broker's own identity.
     #[must_use]
     pub fn new(profiles: &[Profile]) -> Self {
-        let shared =
-            profiles.iter().filter(|profile| !profile.depends_on_account()).map(|profile| profile.name.clone());
-        Self { profiles: shared.chain([ProfileName::default_profile()]).collect() }
+        Self::following(ActiveProfiles::new(profiles.to_vec()))
+    }
+
+    /// Returns the same for profiles that may be reloaded.
+    #[must_use]
+    pub fn following(profiles: ActiveProfiles) -> Self {
+        Self { profiles }
+    }
+
+    /// Returns whether a key names a profile that is no longer in effect.
+    pub(super) fn is_retired(&self, key: &CredentialKey) -> bool {
+        self.profiles.is_retired(key)
+    }
+
+    fn share(&self, key: &CredentialKey) -> bool {
+        let is_own = key.profile == ProfileName::default_profile();
+        is_own || self.profiles.find(key).is_some_and(|profile| !profile.depends_on_account())
     }
 
     /// Returns the key of the token that serves `key`: `key` without its account. `None`: the credential shares no token, as that of ECR
@@ -37,7 +49,7 @@ impl SharedKeys {
     #[must_use]
     pub fn of(&self, key: &CredentialKey) -> Option<CredentialKey> {
         match &key.registry {
-            Registry::Private(registry) if self.profiles.contains(&key.profile) => {
+            Registry::Private(registry) if self.share(key) => {
                 Some(CredentialKey { registry: Registry::Private(registry.without_account()), ..key.clone() })
             }
             _ => None,
@@ -48,6 +60,7 @@ impl SharedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credential::Revision;
     use crate::profile::{Access, Attribution, ExtraPermissions, SessionTags};
 
     fn profile(name: &str, role: &str, access: Access, repositories: &[&str]) -> Profile {
@@ -77,14 +90,19 @@ mod tests {
             [("default", true), ("hub", true), ("pull", false), ("team", false), ("each", false), ("unknown", false)]
         {
             let registry: Registry = "123456789012.dkr.ecr-fips.us-east-1.amazonaws.com".parse().unwrap();
-            let key = CredentialKey { registry, profile: name.parse().unwrap(), caller: None };
+            let key =
+                CredentialKey { registry, profile: name.parse().unwrap(), revision: Revision::default(), caller: None };
             let shared = keys.of(&key);
             assert_eq!(shared.is_some(), shares, "{name}");
             let Some(Registry::Private(registry)) = shared.map(|key| key.registry) else { continue };
             assert_eq!((registry.account(), registry.variant().fips), (None, true), "{name}");
         }
-        let public =
-            CredentialKey { registry: Registry::PUBLIC, profile: ProfileName::default_profile(), caller: None };
+        let public = CredentialKey {
+            registry: Registry::PUBLIC,
+            profile: ProfileName::default_profile(),
+            revision: Revision::default(),
+            caller: None,
+        };
         assert_eq!(keys.of(&public), None);
     }
 }

@@ -42,6 +42,7 @@ fn parse(text: &str) -> Option<Caller> {
         let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
         return Some(Caller::Token(Arc::new(TokenCaller {
             issuer,
+            issuer_id: None,
             subject,
             claims: BTreeMap::new(),
             kept: ClaimNames::every(),

@@ -1,6 +1,6 @@
 //! `config`: checks, prints and explains the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,9 +21,12 @@ Examples:
   ecr-broker config example >/etc/ecr-broker/config.toml
   ecr-broker config check --user ecr-broker
   ecr-broker config check --roles
+  ecr-broker config diff /etc/ecr-broker/config.toml new.toml
   ecr-broker config print -o json | jq -r 'select(.origin != \"default\")'
 
 Exit codes: 0 valid, 1 problems, 2 wrong flags";
+
+mod diff;
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -56,6 +59,11 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
+    /// Show what a new configuration changes for whom
+    ///
+    /// Names each profile, issuer, alias, grant and setting that differs, the callers and registries that it concerns, what the broker
+    /// drops from memory when it reloads, and what needs a restart. Secrets are hidden.
+    Diff(diff::Args),
     /// Print an example with every setting explained
     Example,
 }
@@ -80,15 +88,20 @@ impl File {
     /// Reads the sources.
     pub(super) fn sources(&self) -> Sources {
         broker_user::judge_files_as(self.user);
-        let environment = environment::variables();
-        Sources {
-            files: Files::read(config::file_to_read(self.config.as_deref()).as_deref()),
-            activated: Vec::new(),
-            aws_files: AwsFiles::read(&environment),
-            environment,
-            not_utf8: environment::not_utf8(),
-            flags: loopback_flag(self.allow_loopback),
-        }
+        sources_of(config::file_to_read(self.config.as_deref()).as_deref(), self.allow_loopback)
+    }
+}
+
+/// Reads a file and the environment.
+fn sources_of(file: Option<&Path>, allow_loopback: bool) -> Sources {
+    let environment = environment::variables();
+    Sources {
+        files: Files::read(file),
+        activated: Vec::new(),
+        aws_files: AwsFiles::read(&environment),
+        environment,
+        not_utf8: environment::not_utf8(),
+        flags: loopback_flag(allow_loopback),
     }
 }
 
@@ -114,6 +127,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Format::Json => config::effective_json(&sources).iter().try_for_each(print_line)?,
             }
             Ok(report(Config::load(&sources).map(drop)))
+        }
+        Command::Diff(args) => {
+            Ok(report(diff::run(&args, |file, allow_loopback| sources_of(Some(file), allow_loopback))?))
         }
         Command::Example => {
             print_line(config::example().trim_end())?;

@@ -6,7 +6,7 @@ use super::model::Config;
 use super::reader::Reader;
 use super::settings::{Aws, Cache, Limits, Policy};
 use crate::cache::{SharedKeys, TokenScope};
-use crate::credential::CredentialKey;
+use crate::credential::{CredentialKey, Revision};
 use crate::registry::Registry;
 
 mod caller_limits;
@@ -89,7 +89,9 @@ fn tokens_to_keep(config: &Config) -> usize {
     };
     let tokens = config.keep_warm.iter().flat_map(|registry| {
         let profiles = config.policy.profiles_for(registry).into_iter();
-        profiles.map(|profile| token(CredentialKey { registry: registry.clone(), profile, caller: None }))
+        profiles.map(|profile| {
+            token(CredentialKey { registry: registry.clone(), profile, revision: Revision::default(), caller: None })
+        })
     });
     tokens.collect::<BTreeSet<_>>().len()
 }

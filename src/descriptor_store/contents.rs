@@ -8,7 +8,9 @@ use super::encoding::{Fields, Writer};
 use super::fingerprint::{Fingerprint, Fingerprints};
 use crate::cache::KeptCredential;
 use crate::caller::{Caller, Principal, SessionIdentity};
-use crate::credential::{Credential, CredentialError, CredentialKey, Minter, ProfileName, SourceName, USERNAME};
+use crate::credential::{
+    Credential, CredentialError, CredentialKey, Minter, ProfileName, Revision, SourceName, USERNAME,
+};
 use crate::moment::Moment;
 use crate::registry::{AccountId, EndpointVariant, PrivateRegistry, Registry};
 
@@ -51,7 +53,7 @@ pub(super) fn encode(
     writer.raw(fingerprints.aws.as_bytes());
     let mut written = 0;
     for kept in credentials {
-        // Every key has one: profiles change only with a restart.
+        // A profile may just have been removed.
         let Some(profile) = fingerprints.find(&kept.key.profile) else { continue };
         let mut one = Writer::default();
         write(&mut one, kept, profile);
@@ -81,7 +83,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Contents<'_>> {
 
 fn write(writer: &mut Writer, kept: &KeptCredential, profile: Fingerprint) {
     let KeptCredential { key, credential, refresh_at, is_stale } = kept;
-    let CredentialKey { registry, profile: name, caller } = key;
+    let CredentialKey { registry, profile: name, revision: _, caller } = key;
     write_registry(writer, registry);
     writer.text(name.as_str());
     writer.optional(caller.as_ref().map(Principal::to_string).as_deref());
@@ -163,7 +165,7 @@ impl<'a> Stored<'a> {
             None => None,
         };
         let mut stored = Self {
-            key: CredentialKey { registry, profile, caller },
+            key: CredentialKey { registry, profile, revision: Revision::default(), caller },
             profile: Fingerprint::from_bytes(fields.array()?),
             refresh_at: fields.moment()?,
             is_stale: fields.flag()?,

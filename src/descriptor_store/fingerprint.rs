@@ -32,10 +32,10 @@ pub(super) struct Fingerprints {
 struct Hasher(Sha256);
 
 impl Fingerprints {
-    pub(super) fn new(aws: Fingerprint, profiles: &[Profile]) -> Self {
+    pub(super) fn new<'a>(aws: Fingerprint, profiles: impl IntoIterator<Item = &'a Profile>) -> Self {
         let own = (ProfileName::default_profile(), Fingerprint::of_profile(None));
         let of = |profile: &Profile| (profile.name.clone(), Fingerprint::of_profile(Some(profile)));
-        Self { aws, profiles: profiles.iter().map(of).chain([own]).collect() }
+        Self { aws, profiles: profiles.into_iter().map(of).chain([own]).collect() }
     }
 
     /// Returns the fingerprint of a profile, if there is one of this name.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::contents::{self, Stored};
+use super::fingerprint::Fingerprints;
 use super::metrics::Outcome;
 use super::{DescriptorStore, Inner};
 use crate::cache::{CredentialCache, KeptCredential, NotPutBack};
@@ -20,10 +21,11 @@ impl DescriptorStore {
             info!("descriptor store dropped: its contents cannot be read");
             return;
         };
-        let is_same_aws = contents.aws == self.0.fingerprints.aws;
+        let is_same_aws = contents.aws == self.0.aws;
+        let fingerprints = self.0.fingerprints();
         // The most used come first, and the cache evicts the first if it is smaller than before.
         for stored in contents.credentials.iter().rev() {
-            let outcome = match self.0.check(stored, is_same_aws, now) {
+            let outcome = match Inner::check(stored, (is_same_aws, &fingerprints), now) {
                 Ok(credential) => put_back(cache, stored, credential).await,
                 Err(dropped) => dropped,
             };
@@ -44,12 +46,21 @@ impl DescriptorStore {
 }
 
 impl Inner {
+    /// Returns the fingerprints of the configuration in effect.
+    pub(super) fn fingerprints(&self) -> Fingerprints {
+        Fingerprints::new(self.aws, self.profiles.set().iter())
+    }
+
     /// Returns the credential if everything that it depends on is as it was.
-    fn check(&self, stored: &Stored<'_>, is_same_aws: bool, now: Moment) -> Result<Credential, Outcome> {
+    fn check(
+        stored: &Stored<'_>,
+        (is_same_aws, fingerprints): (bool, &Fingerprints),
+        now: Moment,
+    ) -> Result<Credential, Outcome> {
         if !is_same_aws {
             return Err(Outcome::OtherConfiguration);
         }
-        if self.fingerprints.find(&stored.key.profile) != Some(stored.profile) {
+        if fingerprints.find(&stored.key.profile) != Some(stored.profile) {
             return Err(Outcome::OtherProfile);
         }
         // The monotonic clock of one boot never goes back.

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::credential::{Credential, CredentialKey, ProfileName};
 use crate::error::{FailureClass, SourceName, Stage, UpstreamError};
 use crate::metrics;
+use crate::profile::ActiveProfiles;
 use crate::registry::Registry;
 use crate::source::shared_cache::entry_key::EntryKeys;
 
@@ -71,6 +72,20 @@ impl Aws {
         metrics: &Metrics,
         registry: &mut metrics::Registry,
     ) -> anyhow::Result<Self> {
+        let profiles = ActiveProfiles::new(settings.profiles.clone());
+        Self::following(settings, profiles, clock, (metrics, registry)).await
+    }
+
+    /// Loads as [`Self::load`] does, with profiles that may be reloaded.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn following(
+        settings: Settings,
+        profiles: ActiveProfiles,
+        clock: Arc<dyn Clock>,
+        (metrics, registry): (&Metrics, &mut metrics::Registry),
+    ) -> anyhow::Result<Self> {
         let identity = BrokerIdentity::load(&settings, Arc::clone(&clock), metrics.clone()).await?;
         identity.register(registry);
         ensure!(identity.signer().sdk.region().is_some() || !settings.needs_region, "aws.region: {NO_REGION}");
@@ -78,7 +93,7 @@ impl Aws {
             identity,
             endpoints: Endpoints::new(&settings),
             sessions: RoleSessions::new(
-                settings.profiles,
+                profiles,
                 StsBudget::new(settings.sts_calls_per_second, Arc::clone(&clock)),
                 metrics.clone(),
             ),
@@ -106,7 +121,7 @@ impl Aws {
     pub fn answer_scope(&self, own: OwnIdentity) -> Arc<dyn EntryKeys> {
         Arc::new(AnswerScope {
             own,
-            profiles: self.sessions.profiles().to_vec(),
+            profiles: self.sessions.profiles(),
             endpoints: self.endpoints.clone(),
             sdk: self.identity.signer().sdk.clone(),
             ecr_public_region: self.ecr_public_region.clone(),

@@ -94,7 +94,7 @@ async fn keep_warm_fetches_one_by_one_at_the_start_by_each_granted_profile() {
         source_identity: false,
         verify: None,
     };
-    let settings = broker::Settings { profiles: vec![each], ..broker_settings(policy, None) };
+    let settings = broker::Settings { profiles: vec![each].into(), ..broker_settings(policy, None) };
     let broker = support::broker(cache(&aws), settings);
     let registries = (0..100).map(|number| host(number).parse().unwrap()).chain([Registry::PUBLIC]).collect();
     let keeping = tokio::spawn(broker.keep_warm(registries));

@@ -195,13 +195,13 @@ fn reloads_are_counted_and_files_out_of_effect_are_shown() {
 
     grants(&grant("two"));
     signal(broker.pid(), "HUP");
-    broker.until_logged("grants reloaded");
+    broker.until_logged("configuration reloaded");
     let (counts, second) = until(|| Some(shown()).filter(|(counts, _)| counts[0] == 1));
     assert!(counts == [1, 0, 1] && first != second, "{counts:?} {second}");
 
     grants("3");
     signal(broker.pid(), "HUP");
-    broker.until_logged("grants not reloaded");
+    broker.until_logged("configuration not reloaded");
     let (counts, third) = until(|| Some(shown()).filter(|(counts, _)| counts[1] == 1));
     assert!(counts == [1, 1, 0] && third == second, "{counts:?} {third}");
 

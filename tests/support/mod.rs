@@ -27,7 +27,7 @@ use ecr_broker::cache::{self, CredentialCache, Lookup};
 use ecr_broker::caller::Caller;
 use ecr_broker::clock::Clock;
 use ecr_broker::config::{AwsApi, Config, Sources};
-use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName, USERNAME};
+use ecr_broker::credential::{Credential, CredentialId, CredentialKey, ProfileName, Revision, USERNAME};
 use ecr_broker::environment;
 use ecr_broker::error::{BrokerError, FailureClass, SourceName, UpstreamError};
 use ecr_broker::hops::{Hops, InstanceId};
@@ -345,11 +345,14 @@ pub fn rejections() -> RejectionRecorder {
 pub fn broker_settings(policy: Policy, region: Option<Region>) -> broker::Settings {
     broker::Settings {
         policy,
-        profiles: Vec::new(),
+        profiles: Vec::new().into(),
         parents: Vec::new(),
         region,
         regions: Vec::new(),
         aliases: Aliases::default(),
+        keep_warm: Vec::new(),
+        issuers: None,
+        config: String::new(),
         max_min_validity: 10 * HOUR,
         loopback_operates: false,
         instance: InstanceId::random(),
@@ -368,7 +371,12 @@ pub fn put_directory_at(file: &std::path::Path) {
 }
 
 pub fn key(host: &str) -> CredentialKey {
-    CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile(), caller: None }
+    CredentialKey {
+        registry: host.parse().unwrap(),
+        profile: ProfileName::default_profile(),
+        revision: Revision::default(),
+        caller: None,
+    }
 }
 
 /// Returns a different host for each number.

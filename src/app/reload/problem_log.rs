@@ -47,7 +47,7 @@ impl ProblemLog {
 fn log(Problem { effect, file, diagnostic: problem }: &Problem) {
     match effect {
         Effect::FileKept => {
-            error!(file, %problem, "grants not reloaded; the file's last valid contents stay active");
+            error!(file, %problem, "configuration not reloaded; the file's last valid contents stay active");
         }
         Effect::NewFileLeftOut => error!(file, %problem, "new file left out"),
         Effect::GrantLeftOut => {

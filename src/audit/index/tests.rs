@@ -42,6 +42,7 @@ fn record<'a>(number: u8, caller: &str, session: &str, minted_by: Option<&'a str
         role_session: Some(session.to_owned()).filter(|name| !name.is_empty()),
         grant: Some("ci"),
         policy: "0123456789abcdef",
+        config: "fedcba9876543210",
         credential_id: Some(id(number).to_string()),
         expires: Some(Time(at(number.into()) + Duration::from_hours(1))),
         source: Some("aws"),

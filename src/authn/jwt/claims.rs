@@ -63,13 +63,17 @@ impl Claims {
     }
 
     /// Returns the caller with the claims that are `kept`. Call this only after the signature is verified: an unverified small token could expand to large claims.
-    pub(super) fn into_caller(self, issuer: String, kept: ClaimNames) -> Result<TokenCaller, TokenRejected> {
+    pub(super) fn into_caller(
+        self,
+        (issuer, id): (String, usize),
+        kept: ClaimNames,
+    ) -> Result<TokenCaller, TokenRejected> {
         let (mut claims, mut room) = (BTreeMap::new(), MAX_CLAIM_BYTES);
         flatten(None, self.others, &mut claims, &mut room)?;
         let digest = digest(&self.issuer, &claims);
         claims.retain(|name, _| kept.contains(name));
         let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires));
-        Ok(TokenCaller { issuer, subject: self.subject, claims, kept, digest, expires })
+        Ok(TokenCaller { issuer, issuer_id: Some(id), subject: self.subject, claims, kept, digest, expires })
     }
 
     fn check_times(&self, max_lifetime: Duration, now: Duration) -> Result<(), TokenRejected> {

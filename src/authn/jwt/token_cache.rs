@@ -20,9 +20,9 @@ const TOKEN_BYTES: usize = 448;
 /// Longest time in the cache.
 const MAX_TIME: Duration = Duration::from_mins(1);
 
-/// Verified tokens of each issuer, by a digest of the whole token, signature included.
+/// Verified tokens by the ID of their issuer, and by a digest of the whole token, signature included.
 #[derive(Debug)]
-pub(super) struct TokenCaches(Vec<Cache<[u8; 32], Entry>>);
+pub(super) struct TokenCaches(Vec<(usize, Cache<[u8; 32], Entry>)>);
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -31,22 +31,22 @@ struct Entry {
 }
 
 impl TokenCaches {
-    /// Returns the caches of as many issuers.
-    pub(super) fn new(issuers: usize) -> Self {
-        let share = MAX_BYTES / u64::try_from(issuers.max(1)).unwrap_or(u64::MAX);
-        Self((0..issuers).map(|_| cache(share)).collect())
+    /// Returns the caches of the issuers with these IDs.
+    pub(super) fn new(issuers: impl ExactSizeIterator<Item = usize>) -> Self {
+        let share = MAX_BYTES / u64::try_from(issuers.len().max(1)).unwrap_or(u64::MAX);
+        Self(issuers.map(|issuer| (issuer, cache(share))).collect())
     }
 
     pub(super) fn get(&self, token: &str, now: Moment) -> Option<VerifiedToken> {
         let digest = digest(token);
-        let entry = self.0.iter().find_map(|cache| cache.get(&digest));
+        let entry = self.0.iter().find_map(|(_, cache)| cache.get(&digest));
         entry.filter(|entry| !now.until(entry.end).is_zero()).map(|entry| entry.token)
     }
 
     /// Caches a token for a minute, or for `valid_for` if that is shorter.
     pub(super) fn insert(&self, token: &str, verified: &VerifiedToken, now: Moment, valid_for: Duration) {
         let end = now.after(valid_for.min(MAX_TIME));
-        if let Some(cache) = self.0.get(verified.issuer) {
+        if let Some((_, cache)) = self.0.iter().find(|(issuer, _)| *issuer == verified.issuer) {
             cache.insert(digest(token), Entry { token: verified.clone(), end });
         }
     }
@@ -76,6 +76,7 @@ mod tests {
     fn verified(issuer: usize, subject: &str) -> VerifiedToken {
         let caller = TokenCaller {
             issuer: format!("issuer-{issuer}"),
+            issuer_id: Some(issuer),
             subject: subject.to_owned(),
             claims: BTreeMap::new(),
             kept: ClaimNames::every(),
@@ -87,17 +88,17 @@ mod tests {
 
     #[test]
     fn issuer_with_any_number_of_tokens_pushes_out_none_of_another() {
-        let (caches, now) = (TokenCaches::new(2), SystemClock::new().now());
+        let (caches, now) = (TokenCaches::new(0..2), SystemClock::new().now());
         let (one, long) = (Duration::from_mins(5), "s".repeat(512));
         caches.insert("of 0", &verified(0, "ci"), now, one);
         let many = 20_000;
         for number in 0..many {
             caches.insert(&format!("of 1: {number}"), &verified(1, &long), now, one);
         }
-        caches.0.iter().for_each(Cache::run_pending_tasks);
+        caches.0.iter().for_each(|(_, cache)| cache.run_pending_tasks());
         assert!(caches.get("of 0", now).is_some());
         assert!(caches.get(&format!("of 1: {}", many - 1), now).is_some(), "the last ones are kept");
         assert!(caches.get("of 1: 0", now).is_none());
-        assert!(caches.0.iter().map(Cache::weighted_size).all(|bytes| bytes <= MAX_BYTES / 2));
+        assert!(caches.0.iter().all(|(_, cache)| cache.weighted_size() <= MAX_BYTES / 2));
     }
 }

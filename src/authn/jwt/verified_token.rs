@@ -10,7 +10,7 @@ use crate::caller::TokenCaller;
 pub struct VerifiedToken {
     /// The caller.
     pub caller: Arc<TokenCaller>,
-    /// Index of the issuer.
+    /// ID of the issuer, which no other one of this process has.
     pub(super) issuer: usize,
     pub(super) key: Arc<KeyFingerprint>,
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::cache::entry::Uses;
 use crate::caller::ClaimsDigest;
-use crate::credential::{Credential, SourceName};
+use crate::credential::{Credential, Revision, SourceName};
 use crate::moment::Moment;
 
 fn entry(account: Option<&str>) -> Arc<Entry> {
@@ -17,7 +17,7 @@ fn entry(account: Option<&str>) -> Arc<Entry> {
 
 fn key(host: &str, profile: &str, caller: Option<u32>) -> CredentialKey {
     let caller = caller.map(Principal::Uid);
-    CredentialKey { registry: host.parse().unwrap(), profile: profile.into(), caller }
+    CredentialKey { registry: host.parse().unwrap(), profile: profile.into(), revision: Revision::default(), caller }
 }
 
 fn host(account: usize, region: &str) -> String {

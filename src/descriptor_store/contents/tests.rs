@@ -24,7 +24,8 @@ fn kept(registry: Registry, caller: Option<&str>, password: &str) -> KeptCredent
     let credential =
         credential.minted_by(minter).for_account(account).with_upstream_request_id(account.map(|_| "request-1".into()));
     let caller = caller.map(|name| read_principal(name).expect("a principal"));
-    let key = CredentialKey { registry, profile: ProfileName::default_profile(), caller };
+    let key =
+        CredentialKey { registry, profile: ProfileName::default_profile(), revision: Revision::default(), caller };
     KeptCredential { key, credential: Arc::new(credential), refresh_at: at(3_000), is_stale: password.len() % 2 == 1 }
 }
 

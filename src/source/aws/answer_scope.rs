@@ -5,7 +5,7 @@ use aws_config::SdkConfig;
 use super::endpoints::Endpoints;
 use super::own_identity::OwnIdentity;
 use crate::credential::{CredentialKey, ProfileName};
-use crate::profile::Profile;
+use crate::profile::ActiveProfiles;
 use crate::registry::{EndpointVariant, Partition, Region, Registry};
 use crate::source::shared_cache::entry_key::{EntryKeys, EntryParts};
 
@@ -13,7 +13,7 @@ use crate::source::shared_cache::entry_key::{EntryKeys, EntryParts};
 #[derive(Debug)]
 pub(super) struct AnswerScope {
     pub(super) own: OwnIdentity,
-    pub(super) profiles: Vec<Profile>,
+    pub(super) profiles: ActiveProfiles,
     pub(super) endpoints: Endpoints,
     pub(super) sdk: SdkConfig,
     pub(super) ecr_public_region: String,
@@ -32,7 +32,7 @@ impl AnswerScope {
             let identity = format!("own\n{}", self.own);
             return Some(Minting { identity, session_policy: String::new(), attribution: String::new() });
         }
-        let profile = self.profiles.iter().find(|profile| profile.name == key.profile)?;
+        let profile = self.profiles.find(key)?;
         let account = key.registry.account();
         let mut identity = "roles".to_owned();
         for chained in &profile.role_chain {

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::future::Cache;
@@ -13,9 +14,9 @@ use super::role::{self, StsCalls};
 use super::signer::Signer;
 use super::sts_budget::StsBudget;
 use crate::caller::Principal;
-use crate::credential::{CredentialKey, ProfileName};
+use crate::credential::{CredentialKey, ProfileName, Revision};
 use crate::error::UpstreamError;
-use crate::profile::Profile;
+use crate::profile::{ActiveProfiles, Profile};
 use crate::registry::{AccountId, Partition, Region};
 use crate::source::Metrics;
 
@@ -27,7 +28,9 @@ const IDLE: Duration = Duration::from_hours(1);
 /// Cached role sessions.
 #[derive(Debug)]
 pub(super) struct RoleSessions {
-    profiles: Vec<Profile>,
+    profiles: ActiveProfiles,
+    /// The generation of the profiles whose retired sessions were dropped.
+    swept: AtomicU64,
     shared: Cache<SessionKey, RoleSession>,
     /// Sessions of single callers. They have their own cache, because their number is unbounded and they must not evict shared ones.
     per_caller: Cache<SessionKey, RoleSession>,
@@ -39,6 +42,7 @@ pub(super) struct RoleSessions {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct SessionKey {
     profile: ProfileName,
+    revision: Revision,
     /// The number of roles of the chain up to the session's.
     roles: usize,
     partition: Partition,
@@ -58,12 +62,13 @@ struct RoleSession {
 }
 
 impl RoleSessions {
-    pub(super) fn new(profiles: Vec<Profile>, budget: StsBudget, metrics: Metrics) -> Self {
-        Self { profiles, shared: cache(), per_caller: cache(), budget: Arc::new(budget), metrics }
+    pub(super) fn new(profiles: ActiveProfiles, budget: StsBudget, metrics: Metrics) -> Self {
+        let (swept, budget) = (profiles.generation().into(), Arc::new(budget));
+        Self { profiles, swept, shared: cache(), per_caller: cache(), budget, metrics }
     }
 
-    pub(super) fn profiles(&self) -> &[Profile] {
-        &self.profiles
+    pub(super) fn profiles(&self) -> ActiveProfiles {
+        self.profiles.clone()
     }
 
     /// Returns the session for `key`, assumed by the broker's identity `own`.
@@ -73,15 +78,16 @@ impl RoleSessions {
         own: &Arc<Signer>,
         sts_endpoint: Option<&str>,
     ) -> Result<Arc<Signer>, UpstreamError> {
-        let profile = self.profiles.iter().find(|profile| profile.name == key.profile);
+        self.drop_retired().await;
+        let profile = self.profiles.find(key);
         // No fallback to the broker's own identity, which may have more permissions.
         let profile = profile.ok_or_else(|| invalid_response("the profile is not configured"))?;
         let mut signer = Arc::clone(own);
         let sts = StsCalls { endpoint: sts_endpoint, metrics: &self.metrics, budget: &self.budget };
-        for part in parts(profile) {
+        for part in parts(&profile) {
             let base = Arc::clone(&signer);
-            let assume = || role::assume_chain(&base.sdk, sts, profile, part.clone(), key);
-            let session = self.session(key, SessionKey::new(profile, part.end, key), own, assume).await;
+            let assume = || role::assume_chain(&base.sdk, sts, &profile, part.clone(), key);
+            let session = self.session(key, SessionKey::new(&profile, part.end, key), own, assume).await;
             let needs_account =
                 || invalid_response("a role of the profile needs an account, and the registry has none");
             signer = session.ok_or_else(needs_account)?;
@@ -110,9 +116,26 @@ impl RoleSessions {
     /// Drops the sessions for `key`, so that the next call assumes all roles again. Other last roles keep the sessions of earlier roles
     /// that they have.
     pub(super) async fn invalidate(&self, key: &CredentialKey) {
-        let Some(profile) = self.profiles.iter().find(|profile| profile.name == key.profile) else { return };
-        for part in parts(profile) {
-            self.cache_for(key).invalidate(&SessionKey::new(profile, part.end, key)).await;
+        let Some(profile) = self.profiles.find(key) else { return };
+        for part in parts(&profile) {
+            self.cache_for(key).invalidate(&SessionKey::new(&profile, part.end, key)).await;
+        }
+    }
+
+    /// Drops the sessions of profiles that were reloaded since the last call.
+    async fn drop_retired(&self) {
+        let generation = self.profiles.generation();
+        if self.swept.swap(generation, Ordering::AcqRel) == generation {
+            return;
+        }
+        let set = self.profiles.set();
+        for sessions in [&self.shared, &self.per_caller] {
+            let is_retired =
+                |key: &SessionKey| set.find(&key.profile).is_none() || set.revision(&key.profile) != key.revision;
+            let retired: Vec<_> = sessions.iter().map(|(key, _)| key).filter(|key| is_retired(key)).collect();
+            for key in retired {
+                sessions.invalidate(&*key).await;
+            }
         }
     }
 
@@ -139,6 +162,7 @@ impl SessionKey {
         let has_policy = is_last && profile.is_narrow();
         Self {
             profile: profile.name.clone(),
+            revision: key.revision,
             roles,
             partition: role::partition(key),
             account: key.registry.account().filter(|_| is_last || profile.first_roles_need_account(roles)),

@@ -89,7 +89,7 @@ fn same_place(one: &PrivateRegistry, other: &PrivateRegistry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential::ProfileName;
+    use crate::credential::{ProfileName, Revision};
 
     const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
     const HOUR: u64 = 3_600;
@@ -115,8 +115,12 @@ mod tests {
     }
 
     fn read(message: RegistryCredentials) -> Result<Credential, String> {
-        let key =
-            CredentialKey { registry: HOST.parse().unwrap(), profile: ProfileName::default_profile(), caller: None };
+        let key = CredentialKey {
+            registry: HOST.parse().unwrap(),
+            profile: ProfileName::default_profile(),
+            revision: Revision::default(),
+            caller: None,
+        };
         let times = CallTimes { sent: at(HOUR), received: at(HOUR + 5) };
         let answer = GetRegistryCredentialsResponse { credentials: Some(message) };
         credential(SourceName::Parent("central".parse().unwrap()), &key, answer, times)

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::credential::{CredentialKey, ProfileName};
+use crate::credential::{CredentialKey, ProfileName, Revision};
 use crate::hops::Hops;
 use crate::policy::RegistryPattern;
 use crate::registry::Registry;
@@ -88,7 +88,12 @@ fn settings(name: &str, registries: Vec<RegistryPattern>, profiles: &[&str], fal
 fn request(host: &str, profile: &str) -> FetchRequest {
     let registry: Registry = host.parse().unwrap();
     FetchRequest {
-        key: CredentialKey { registry, profile: ProfileName::from(profile), caller: None },
+        key: CredentialKey {
+            registry,
+            profile: ProfileName::from(profile),
+            revision: Revision::default(),
+            caller: None,
+        },
         min_validity: Duration::ZERO,
         rejected: None,
         replaces: None,

@@ -1,34 +1,45 @@
 //! Which credentials are tried, and where.
 
-use std::collections::HashSet;
-
 use crate::credential::{Credential, CredentialKey, ProfileName, SourceName};
-use crate::profile::Profile;
+use crate::profile::{ActiveProfiles, Profile};
 
 /// The keys whose credentials are tried, by their profiles.
 #[derive(Debug, Clone, Default)]
 pub struct VerifiedKeys {
-    profiles: HashSet<ProfileName>,
+    own: bool,
+    profiles: ActiveProfiles,
 }
 
 impl VerifiedKeys {
     /// Returns the keys of the profiles with `verify`. `verify` of the broker's own identity is that of profiles that set none.
     #[must_use]
     pub fn new(own: bool, profiles: &[Profile]) -> Self {
-        let verified = profiles.iter().filter(|profile| profile.verify.unwrap_or(own)).map(|one| one.name.clone());
-        Self { profiles: verified.chain(own.then(ProfileName::default_profile)).collect() }
+        Self::following(own, ActiveProfiles::new(profiles.to_vec()))
+    }
+
+    /// Returns the same for profiles that may be reloaded.
+    #[must_use]
+    pub fn following(own: bool, profiles: ActiveProfiles) -> Self {
+        Self { own, profiles }
     }
 
     /// Returns whether no credential is tried.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.profiles.is_empty()
+        !self.own && !self.profiles.set().iter().any(|profile| self.tries(profile))
     }
 
     /// Returns whether the credentials of a key are tried.
     #[must_use]
     pub fn has(&self, key: &CredentialKey) -> bool {
-        self.profiles.contains(&key.profile)
+        if key.profile == ProfileName::default_profile() {
+            return self.own;
+        }
+        self.profiles.find(key).is_some_and(|profile| self.tries(&profile))
+    }
+
+    fn tries(&self, profile: &Profile) -> bool {
+        profile.verify.unwrap_or(self.own)
     }
 }
 
@@ -47,15 +58,19 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::credential::USERNAME;
+    use crate::credential::{Revision, USERNAME};
     use crate::moment::Moment;
 
     #[test]
     fn credentials_of_aws_and_the_shared_cache_are_tried_and_of_parents_not() {
         let now = Moment { wall: SystemTime::UNIX_EPOCH, steady: Duration::ZERO };
         let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
-        let key =
-            CredentialKey { registry: host.parse().unwrap(), profile: ProfileName::default_profile(), caller: None };
+        let key = CredentialKey {
+            registry: host.parse().unwrap(),
+            profile: ProfileName::default_profile(),
+            revision: Revision::default(),
+            caller: None,
+        };
         for (source, tried) in [
             (SourceName::Aws, true),
             (SourceName::SharedCache, true),

@@ -18,7 +18,7 @@ use crate::broker::{self, Broker, CredentialRequest, PlainHit, Released, Request
 use crate::cache::{self, CredentialCache, KeptCredential};
 use crate::caller::Caller;
 use crate::clock::Clock;
-use crate::credential::{Credential, CredentialKey, Minter, ProfileName, SourceName};
+use crate::credential::{Credential, CredentialKey, Minter, ProfileName, Revision, SourceName};
 use crate::hops::{Hops, InstanceId};
 use crate::limits::{self, LimitHits, Limits};
 use crate::metrics::{Exposition, Format, Registry};
@@ -151,11 +151,14 @@ impl Served {
         let rejections = RejectionRecorder::new(one, audit, clock.clone(), &mut registry);
         let settings = broker::Settings {
             policy: Policy::Open,
-            profiles: Vec::new(),
+            profiles: Vec::new().into(),
             parents: change.parents,
             region: None,
             regions: Vec::new(),
             aliases: Aliases::default(),
+            keep_warm: Vec::new(),
+            issuers: None,
+            config: String::new(),
             max_min_validity: HOUR,
             loopback_operates: false,
             instance: InstanceId::random(),
@@ -208,6 +211,7 @@ impl Served {
             key: CredentialKey {
                 registry: HOST.parse().unwrap(),
                 profile: ProfileName::default_profile(),
+                revision: Revision::default(),
                 caller: None,
             },
             credential: Arc::new(credential.minted_by(minter)),
@@ -426,7 +430,12 @@ async fn stale_entry_and_debug_spans_are_handed_over() {
     assert!(served.is_fast());
     let now = served.clock.now();
     let credential = Credential::new(SourceName::Aws, "AWS", "old", now.wall, now.wall + 12 * HOUR, now).unwrap();
-    let key = CredentialKey { registry: HOST.parse().unwrap(), profile: ProfileName::default_profile(), caller: None };
+    let key = CredentialKey {
+        registry: HOST.parse().unwrap(),
+        profile: ProfileName::default_profile(),
+        revision: Revision::default(),
+        caller: None,
+    };
     let credential = Arc::new(credential);
     served
         .cache

@@ -6,7 +6,8 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 use super::*;
 use crate::caller::Principal;
-use crate::profile::{Access, Attribution, ExtraPermissions, SessionTags};
+use crate::credential::Revision;
+use crate::profile::{Access, Attribution, ExtraPermissions, Profile, SessionTags};
 use crate::proxy::Proxies;
 use crate::source::aws::admission;
 use crate::source::aws::settings::{Settings, Verification};
@@ -55,13 +56,18 @@ fn profile() -> Profile {
 }
 
 fn key(host: &str, profile: &str) -> CredentialKey {
-    CredentialKey { registry: host.parse().unwrap(), profile: profile.into(), caller: None }
+    CredentialKey {
+        registry: host.parse().unwrap(),
+        profile: profile.into(),
+        revision: Revision::default(),
+        caller: None,
+    }
 }
 
 fn scope(settings: &Settings, profile: Profile) -> AnswerScope {
     AnswerScope {
         own: OwnIdentity::find(settings, &[], Some("farm-a")).unwrap(),
-        profiles: vec![profile],
+        profiles: vec![profile].into(),
         endpoints: Endpoints::new(settings),
         sdk: SdkConfig::builder().behavior_version(BehaviorVersion::v2026_01_12()).build(),
         ecr_public_region: settings.ecr_public_region.clone(),

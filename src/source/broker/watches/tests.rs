@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::*;
-use crate::credential::ProfileName;
+use crate::credential::{ProfileName, Revision};
 use crate::error::{FailureClass, UpstreamError};
 use crate::metrics::Registry;
 use crate::source::SourceFuture;
@@ -99,7 +99,7 @@ impl Test {
 
 fn key(number: usize) -> CredentialKey {
     let registry = format!("{number:012}.dkr.ecr.eu-central-1.amazonaws.com").parse().unwrap();
-    CredentialKey { registry, profile: ProfileName::default_profile(), caller: None }
+    CredentialKey { registry, profile: ProfileName::default_profile(), revision: Revision::default(), caller: None }
 }
 
 fn id(number: usize) -> CredentialId {

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use super::super::entry_key::EntryParts;
 use super::super::keys::Keys;
 use super::*;
-use crate::credential::{CredentialKey, ProfileName, SourceName};
+use crate::credential::{CredentialKey, ProfileName, Revision, SourceName};
 use crate::metrics::Registry;
 use crate::registry;
 use crate::request_id::RequestId;
@@ -65,8 +65,12 @@ fn credential(password: &str, minter: &Minter) -> Credential {
 }
 
 fn request() -> FetchRequest {
-    let key =
-        CredentialKey { registry: registry::Registry::PUBLIC, profile: ProfileName::default_profile(), caller: None };
+    let key = CredentialKey {
+        registry: registry::Registry::PUBLIC,
+        profile: ProfileName::default_profile(),
+        revision: Revision::default(),
+        caller: None,
+    };
     FetchRequest {
         key,
         min_validity: 5 * Duration::from_mins(1),

@@ -1,13 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::credential::ProfileName;
+use crate::credential::{ProfileName, Revision};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn key(number: usize) -> CredentialKey {
     let registry = format!("{number:012}.dkr.ecr.eu-central-1.amazonaws.com").parse().unwrap();
-    CredentialKey { registry, profile: ProfileName::default_profile(), caller: None }
+    CredentialKey { registry, profile: ProfileName::default_profile(), revision: Revision::default(), caller: None }
 }
 
 fn id(number: usize) -> CredentialId {
