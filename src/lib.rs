@@ -151,7 +151,7 @@ pub mod proxy;
 #[cfg(any(feature = "client", feature = "simulator"))]
 pub mod quoted;
 #[cfg(feature = "server")]
-mod rate;
+pub mod rate;
 #[cfg(any(feature = "client", feature = "simulator"))]
 pub mod registry;
 #[cfg(feature = "server")]

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 pub(crate) mod counting_waker;
 
 /// Locks `mutex`, even if a panic has poisoned it. Only for state that is consistent after each statement: then one panic must not

@@ -3,6 +3,7 @@
 #![no_main]
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use ecr_broker::clock::SystemClock;
 use ecr_broker::credential::{Credential, CredentialKey, ProfileName, Revision};
 use ecr_broker::hops::Hops;
 use ecr_broker::metrics::Registry;
-use ecr_broker::profile::{Access, Attribution, Profile};
+use ecr_broker::profile::Profile;
 use ecr_broker::proxy::Proxies;
 use ecr_broker::request_id::RequestId;
 use ecr_broker::source::aws::{Aws, Settings, Verification, admission};
@@ -37,13 +38,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let answer = Arc::new(Mutex::new(Vec::new()));
     let endpoint = runtime.block_on(answering(Arc::clone(&answer)));
     let profile = Profile {
-        name: "role".into(),
         role_chain: vec!["arn:aws:iam::123456789012:role/pull".parse().unwrap()],
-        access: Access::Pull,
-        repositories: Vec::new(),
-        attribution: Attribution::Broker,
-        source_identity: false,
         verify: None,
+        ..Profile::of_parent("role".into())
     };
     let second = Duration::from_secs(1);
     let settings = Settings {
@@ -71,6 +68,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         profiles: vec![profile],
         verification: Verification::default(),
         simulated_credentials: true,
+        sts_calls_per_second: NonZeroU32::MAX,
     };
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
