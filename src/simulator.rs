@@ -7,8 +7,12 @@
 //! credentials of a role assumed here comes from that role's session. Every other request comes from one user of account
 //! 123456789012.
 //!
+//! Below `/v2/` it is a registry without images: it tells what its tokens may read and push. [`Answer`]s break what the broker
+//! assumes of AWS.
+//!
 //! Nothing here prints or logs a token.
 
+mod answer;
 mod assume_role;
 mod call;
 mod controls;
@@ -16,8 +20,11 @@ mod ecr;
 mod fault;
 mod issuer_keys;
 mod parameter;
+mod permission;
 mod principal;
 mod query;
+mod registry_api;
+mod repositories;
 mod role;
 mod route;
 mod server;
@@ -30,6 +37,7 @@ mod tags;
 mod token;
 mod web_identity;
 
+pub use self::answer::{Answer, UnknownAnswer};
 pub use self::controls::Controls;
 pub use self::fault::{Fault, FaultRate, FaultRateError, UnknownFault};
 pub use self::server::Simulator;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use data_encoding::BASE64;
 use ecr_broker::clock::Clock;
 use ecr_broker::moment::Moment;
-use ecr_broker::simulator::{Controls, Fault, FaultRate, Service, Settings, Simulator};
+use ecr_broker::simulator::{Answer, Controls, Fault, FaultRate, Service, Settings, Simulator};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -115,11 +115,15 @@ impl Request<'_> {
     }
 
     async fn open(self) -> TcpStream {
+        self.open_on("aws").await
+    }
+
+    async fn open_on(self, host: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.aws.address).await.unwrap();
         let headers = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
         let length = self.body.len();
         let head =
-            format!("{}\r\nhost: aws\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n", self.line);
+            format!("{}\r\nhost: {host}\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n", self.line);
         stream.write_all(&[head.as_bytes(), &self.body].concat()).await.unwrap();
         stream
     }
@@ -771,4 +775,125 @@ fn invalid_fault_rate_names_the_valid_form() {
         let error = text.parse::<FaultRate>().unwrap_err().to_string();
         assert!(error.starts_with(problem), "{error}");
     }
+}
+
+/// A role session with a policy, a token of it, and a repository.
+struct Sandbox {
+    aws: Aws,
+    token: String,
+    key: String,
+}
+
+impl Sandbox {
+    async fn with(answers: Vec<Answer>) -> Self {
+        let aws = Aws::start().await;
+        aws.controls.set_answers(answers);
+        let created = aws.repository("CreateRepository", &json!({ "repositoryName": "team/app" })).send().await;
+        assert_eq!(created.status, 200, "{}", created.text());
+        let resource = "arn:aws:ecr:*:210987654321:repository/team/*";
+        let statement = json!({ "Effect": "Allow", "Action": ["ecr:BatchGetImage"], "Resource": [resource] });
+        let policy = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+        let form = [("RoleArn", ROLE), ("RoleSessionName", "job"), ("DurationSeconds", "900"), ("Policy", &policy)];
+        let key = aws.sts("AssumeRole", &form).send().await.xml("AccessKeyId");
+        let token = aws.ecr("eu-west-1", &json!({})).signed(&key, "eu-west-1", "ecr").send().await.entry();
+        Self { token: token["authorizationToken"].as_str().unwrap().to_owned(), key, aws }
+    }
+
+    async fn status(&self, line: &str, host: &str) -> u16 {
+        let mut request = self.aws.target("", &json!({}));
+        request.line = format!("{line} HTTP/1.1");
+        request.headers = vec![("authorization", format!("Basic {}", self.token))];
+        let mut bytes = Vec::new();
+        request.open_on(host).await.read_to_end(&mut bytes).await.unwrap();
+        Response::parse(&bytes).status
+    }
+
+    async fn pull(&self) -> u16 {
+        self.status("GET /v2/team/app/manifests/none", "aws").await
+    }
+
+    async fn push(&self) -> u16 {
+        self.status("POST /v2/team/app/blobs/uploads/", "aws").await
+    }
+}
+
+impl Aws {
+    fn repository(&self, operation: &str, body: &Value) -> Request<'_> {
+        let target = format!("AmazonEC2ContainerRegistry_V20150921.{operation}");
+        self.target(&target, body).signed("AKIDEXAMPLE", "eu-west-1", "ecr")
+    }
+}
+
+#[tokio::test]
+async fn registry_narrows_a_token_by_its_session_policy() {
+    let sandbox = Sandbox::with(Vec::new()).await;
+    assert_eq!((sandbox.pull().await, sandbox.push().await), (404, 403));
+    assert_eq!(sandbox.status("GET /v2/other/app/manifests/none", "aws").await, 403);
+    sandbox.aws.controls.set_answers(vec![Answer::PolicyIgnored]);
+    assert_eq!((sandbox.pull().await, sandbox.push().await), (404, 202));
+}
+
+#[tokio::test]
+async fn registry_accepts_a_token_after_its_session_ended() {
+    let sandbox = Sandbox::with(Vec::new()).await;
+    let now = ecr_broker::clock::SystemClock::new().now();
+    sandbox.aws.controls.set_clock(Arc::new(Stopped(now.after(Duration::from_secs(901)))));
+    let identity = sandbox.aws.sts("GetCallerIdentity", &[]).signed(&sandbox.key, "us-east-1", "sts").send().await;
+    identity.is_xml_error(403, "ExpiredToken");
+    assert_eq!(sandbox.pull().await, 404);
+    sandbox.aws.controls.set_answers(vec![Answer::TokenEndsWithSession]);
+    assert_eq!(sandbox.pull().await, 403);
+}
+
+#[tokio::test]
+async fn repository_policy_revokes_tokens_by_issue_time() {
+    let sandbox = Sandbox::with(Vec::new()).await;
+    let condition = json!({ "DateLessThan": { "aws:TokenIssueTime": "2100-01-01T00:00:00Z" } });
+    let statement =
+        json!({ "Effect": "Deny", "Principal": "*", "Action": ["ecr:BatchGetImage"], "Condition": condition });
+    let policy = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+    let input = json!({ "repositoryName": "team/app", "policyText": policy });
+    assert_eq!(sandbox.aws.repository("SetRepositoryPolicy", &input).send().await.status, 200);
+    assert_eq!(sandbox.pull().await, 403);
+    sandbox.aws.controls.set_answers(vec![Answer::RevocationIgnored]);
+    assert_eq!(sandbox.pull().await, 404);
+}
+
+#[tokio::test]
+async fn registry_hosts_of_each_kind_have_their_switch() {
+    let sandbox = Sandbox::with(Vec::new()).await;
+    let hosts = ["dkr.ecr", "dkr.ecr-fips", "dkr-ecr", "dkr-ecr-fips"].map(|kind| format!("1.{kind}.eu-west-1.x"));
+    for (answers, expected) in [
+        (vec![], [200, 200, 200, 200]),
+        (vec![Answer::NoFips], [200, 403, 200, 403]),
+        (vec![Answer::NoDualStack], [200, 200, 403, 403]),
+    ] {
+        sandbox.aws.controls.set_answers(answers);
+        for (host, expected) in hosts.iter().zip(expected) {
+            assert_eq!(sandbox.status("GET /v2/", host).await, expected, "{host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn repository_is_deleted_unless_that_is_denied() {
+    let sandbox = Sandbox::with(vec![Answer::DeleteDenied]).await;
+    let input = json!({ "repositoryName": "team/app" });
+    let delete = || sandbox.aws.repository("DeleteRepository", &input).send();
+    delete().await.is_json_error(400, "AccessDeniedException");
+    assert_eq!(sandbox.aws.controls.repositories(), ["team/app"]);
+    sandbox.aws.controls.set_answers(Vec::new());
+    assert_eq!(delete().await.status, 200);
+    delete().await.is_json_error(400, "RepositoryNotFoundException");
+    assert!(sandbox.aws.controls.repositories().is_empty());
+    assert_eq!(sandbox.aws.controls.calls(), 1, "only tokens count");
+}
+
+#[test]
+fn answers_have_the_names_of_the_command_line() {
+    for answer in Answer::ALL {
+        assert_eq!(answer.to_string().parse(), Ok(answer));
+    }
+    let unknown = "yes".parse::<Answer>().unwrap_err().to_string();
+    assert!(unknown.starts_with("\"yes\" is not an answer; use one of policy-ignored, "), "{unknown}");
 }

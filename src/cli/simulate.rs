@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::duration;
 use crate::environment::check_worker_threads;
 use crate::signal::Signals;
-use crate::simulator::{FaultRate, Settings, Simulator};
+use crate::simulator::{Answer, FaultRate, Settings, Simulator};
 use crate::terminal::print_line;
 
 const EXAMPLES: &str = "\
@@ -39,11 +39,21 @@ pub(super) struct Args {
     /// KIND is throttle, throttle-exception, http-429, denied, server-error, hang or garbage. RATE is from 0 to 1.
     #[arg(long, value_name = "KIND=RATE")]
     fault: Vec<FaultRate>,
+    /// Break an assumption that the broker makes about AWS
+    ///
+    /// For `prove`. ANSWER is policy-ignored, token-ends-with-session, revocation-ignored, no-fips, no-dual-stack or delete-denied.
+    #[arg(long, value_name = "ANSWER")]
+    answer: Vec<Answer>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     check_worker_threads().map_err(anyhow::Error::msg)?;
-    let settings = Settings { latency: args.latency, token_lifetime: args.token_lifetime, faults: args.fault.clone() };
+    let settings = Settings {
+        latency: args.latency,
+        token_lifetime: args.token_lifetime,
+        faults: args.fault.clone(),
+        answers: args.answer.clone(),
+    };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(simulate(&args.listen, &settings))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -35,6 +35,7 @@ impl Simulation {
             latency: self.simulate_latency,
             token_lifetime: self.simulate_token_lifetime,
             faults: self.simulate_fault.clone(),
+            ..Settings::default()
         })
     }
 

@@ -26,6 +26,7 @@ pub(super) struct AssumeRole {
     pub(super) role: Role,
     pub(super) session_name: String,
     pub(super) duration: Duration,
+    pub(super) policy: Option<Value>,
     pub(super) packed_policy_size: Option<usize>,
     pub(super) source_identity: Option<String>,
     pub(super) tags: Vec<Tag>,
@@ -39,8 +40,9 @@ impl AssumeRole {
         let (duration, source_identity) = (duration(form, caller)?, source_identity(form, caller)?);
         let policy = policy(form)?;
         let tags = tags::of_call(form, caller, arn, may_tag(arn))?;
-        let packed_policy_size = packed_policy_size(policy, &tags)?;
-        Ok(Self { role, session_name, duration, packed_policy_size, source_identity, tags })
+        let packed_policy_size = packed_policy_size(policy.as_ref().map(|(text, _)| *text), &tags)?;
+        let policy = policy.map(|(_, policy)| policy);
+        Ok(Self { role, session_name, duration, policy, packed_policy_size, source_identity, tags })
     }
 }
 
@@ -86,15 +88,16 @@ fn duration(form: &Form, caller: &Principal) -> Result<Duration, AwsError> {
     Ok(Duration::from_secs(seconds))
 }
 
-fn policy(form: &Form) -> Result<Option<&str>, AwsError> {
+/// Returns the session policy, as text and parsed.
+fn policy(form: &Form) -> Result<Option<(&str, Value)>, AwsError> {
     let Some(policy) = form.get("Policy") else { return Ok(None) };
     if !(1..=MAX_POLICY).contains(&policy.chars().count()) {
         return Err(constraint("Policy", "Member must have length between 1 and 2048"));
     }
-    if serde_json::from_str::<Map<String, Value>>(policy).is_err() {
+    let Ok(parsed) = serde_json::from_str::<Map<String, Value>>(policy) else {
         return Err(AwsError::bad_request("MalformedPolicyDocument", "Syntax errors in policy."));
-    }
-    Ok(Some(policy))
+    };
+    Ok(Some((policy, parsed.into())))
 }
 
 /// Returns the used share of the room for session policies and tags, in percent; `None` without both.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::Answer;
 use super::fault::FaultRate;
 use super::principal::Tag;
 use super::service::Service;
@@ -65,6 +66,17 @@ impl Controls {
     /// Replaces the faults; an empty list injects none.
     pub fn set_faults(&self, faults: Vec<FaultRate>) {
         self.aws.settings().faults = faults;
+    }
+
+    /// Returns the names of the repositories, sorted.
+    #[must_use]
+    pub fn repositories(&self) -> Vec<String> {
+        self.aws.repositories().names()
+    }
+
+    /// Replaces the answers that break assumptions of the broker; an empty list breaks none.
+    pub fn set_answers(&self, answers: Vec<Answer>) {
+        self.aws.settings().answers = answers;
     }
 
     /// Sets the latency of every call.

@@ -1,6 +1,9 @@
 //! IAM identities: the one user, and the sessions of roles.
 
+use std::time::SystemTime;
+
 use data_encoding::BASE32_NOPAD;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::role::Role;
@@ -23,6 +26,8 @@ pub(super) struct Principal {
     pub(super) source_identity: Option<String>,
     /// The session tags.
     pub(super) tags: Vec<Tag>,
+    /// The terms of a role session; `None`: of the one user.
+    pub(super) session: Option<SessionTerms>,
 }
 
 /// A tag of a session.
@@ -32,6 +37,14 @@ pub(super) struct Tag {
     pub(super) value: String,
     /// Whether sessions that this one assumes inherit it.
     pub(super) is_transitive: bool,
+}
+
+/// Times and policy of a role session.
+#[derive(Debug, Clone)]
+pub(super) struct SessionTerms {
+    pub(super) policy: Option<Value>,
+    pub(super) issued: SystemTime,
+    pub(super) ends: SystemTime,
 }
 
 impl Principal {
@@ -45,6 +58,7 @@ impl Principal {
             is_session: false,
             source_identity: None,
             tags: Vec::new(),
+            session: None,
         }
     }
 
@@ -61,6 +75,7 @@ impl Principal {
             is_session: true,
             source_identity,
             tags,
+            session: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::simulated_aws::SimulatedAws;
-use super::{ecr, sts, web_identity};
+use super::{ecr, registry_api, sts, web_identity};
 use crate::aws_wire::{self, AwsRequest, AwsResponse};
 
 /// Responds to one request. Every request gets a response, unless a fault holds it back.
@@ -43,6 +43,9 @@ async fn dispatch(aws: &SimulatedAws, request: &AwsRequest) -> AwsResponse {
         && let Some(document) = web_identity::document(aws, request)
     {
         return document;
+    }
+    if registry_api::serves(request) {
+        return registry_api::respond(aws, request);
     }
     if request.head.uri.path() != "/" {
         return AwsResponse::json_error(ecr::unknown_operation());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::answer::Answer;
 use super::fault::FaultRate;
 
 /// The behaviour of the simulated AWS.
@@ -13,10 +14,17 @@ pub struct Settings {
     pub token_lifetime: Duration,
     /// The faults. Each call tries them in order, and the first that strikes decides the call.
     pub faults: Vec<FaultRate>,
+    /// The answers that break assumptions of the broker.
+    pub answers: Vec<Answer>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { latency: Duration::ZERO, token_lifetime: Duration::from_hours(12), faults: Vec::new() }
+        Self {
+            latency: Duration::ZERO,
+            token_lifetime: Duration::from_hours(12),
+            faults: Vec::new(),
+            answers: Vec::new(),
+        }
     }
 }

@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use super::answer::Answer;
 use super::call::AuthenticatedCall;
 use super::issuer_keys::IssuerKeys;
 use super::principal::Principal;
+use super::repositories::Repositories;
 use super::service::Service;
 use super::session::Sessions;
 use super::settings::Settings;
@@ -20,6 +22,8 @@ use crate::sync::lock;
 
 /// The account of every caller without a role session.
 const ACCOUNT: &str = "123456789012";
+/// The operation that makes tokens, of ECR and of ECR Public.
+pub(super) const TOKEN_OPERATION: &str = "GetAuthorizationToken";
 /// The most counters, one for each pair of service and region. Callers choose the region, so the number must be bounded.
 const MAX_COUNTERS: usize = 1024;
 /// The longest token lifetime: long enough for every test, and short enough for every calendar.
@@ -34,6 +38,7 @@ pub(super) struct SimulatedAws {
     sessions: Mutex<Sessions>,
     /// Roles whose trust policies do not allow `sts:TagSession`.
     untagged_roles: Mutex<HashSet<String>>,
+    repositories: Mutex<Repositories>,
     token_calls: watch::Sender<u64>,
     calls: Mutex<BTreeMap<(Service, String), u64>>,
     issuer_keys: IssuerKeys,
@@ -47,6 +52,7 @@ impl SimulatedAws {
             clock: Mutex::new(Arc::new(SystemClock::new())),
             sessions: Mutex::default(),
             untagged_roles: Mutex::default(),
+            repositories: Mutex::default(),
             token_calls: watch::Sender::new(0),
             calls: Mutex::default(),
             issuer_keys: IssuerKeys::default(),
@@ -72,6 +78,15 @@ impl SimulatedAws {
     /// Returns whether a role's trust policy allows `sts:TagSession`.
     pub(super) fn may_tag(&self, role: &str) -> bool {
         !self.untagged_roles().contains(role)
+    }
+
+    pub(super) fn repositories(&self) -> MutexGuard<'_, Repositories> {
+        lock(&self.repositories)
+    }
+
+    /// Returns whether the settings have the answer.
+    pub(super) fn gives(&self, answer: Answer) -> bool {
+        self.settings().answers.contains(&answer)
     }
 
     pub(super) fn set_clock(&self, clock: Arc<dyn Clock>) {
@@ -107,7 +122,7 @@ impl SimulatedAws {
         }
         drop(calls);
         // Last, so that a test that waits for the total finds the counts by region complete.
-        if call.service != Service::Sts {
+        if call.operation == TOKEN_OPERATION {
             self.token_calls.send_modify(|calls| *calls += 1);
         }
     }

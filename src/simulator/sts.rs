@@ -7,7 +7,7 @@ use super::assume_role::AssumeRole;
 use super::call::AuthenticatedCall;
 use super::fault;
 use super::parameter::required;
-use super::principal::Principal;
+use super::principal::{Principal, SessionTerms};
 use super::query::{self, Form, Xml};
 use super::service::Service;
 use super::simulated_aws::SimulatedAws;
@@ -80,9 +80,12 @@ fn scope(request: &AwsRequest, form: &Form) -> Result<CredentialScope, AwsError>
     scope?.expect(Service::Sts.name())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "all actions have one signature, and others can fail")]
-fn get_caller_identity(_: &SimulatedAws, call: &AuthenticatedCall, _: &Form) -> Result<Xml, AwsError> {
-    let Principal { account, arn, id, .. } = &call.principal;
+/// Rejects the keys of a session that has ended. Other actions accept them: tests step the clock here and not that of the SDK.
+fn get_caller_identity(aws: &SimulatedAws, call: &AuthenticatedCall, _: &Form) -> Result<Xml, AwsError> {
+    let Principal { account, arn, id, session, .. } = &call.principal;
+    if session.as_ref().is_some_and(|session| aws.now() >= session.ends) {
+        return Err(AwsError::forbidden("ExpiredToken", "The security token included in the request is expired"));
+    }
     Ok(Xml::default().text("Arn", arn).text("UserId", id).text("Account", account.as_str()))
 }
 
@@ -118,11 +121,14 @@ fn claims(token: &str) -> Result<Value, AwsError> {
 }
 
 fn open_session(aws: &SimulatedAws, assume: &AssumeRole) -> Xml {
-    let principal =
-        Principal::session(&assume.role, &assume.session_name, assume.source_identity.clone(), assume.tags.clone());
+    let (name, source_identity) = (&assume.session_name, assume.source_identity.clone());
+    let mut principal = Principal::session(&assume.role, name, source_identity, assume.tags.clone());
+    let (issued, policy) = (aws.now(), assume.policy.clone());
+    let ends = issued + assume.duration;
+    principal.session = Some(SessionTerms { policy, issued, ends });
     let user = Xml::default().text("AssumedRoleId", &principal.id).text("Arn", &principal.arn);
     let credentials = aws.sessions().open(principal);
-    let expiration = humantime::format_rfc3339_seconds(aws.now() + assume.duration).to_string();
+    let expiration = humantime::format_rfc3339_seconds(ends).to_string();
     let credentials = Xml::default()
         .text("AccessKeyId", &credentials.access_key)
         .text("SecretAccessKey", &credentials.secret_key)
