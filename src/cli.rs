@@ -49,6 +49,8 @@ mod output;
 mod policy;
 #[cfg(feature = "client")]
 mod probe;
+#[cfg(feature = "server")]
+mod prove;
 #[cfg(feature = "client")]
 mod query_args;
 #[cfg(feature = "server")]
@@ -187,6 +189,11 @@ enum Command {
     /// Find valid or leaked credentials in the audit log
     #[cfg(feature = "server")]
     Audit(audit::Args),
+    /// Check in a real account what the broker assumes of AWS
+    ///
+    /// Calls AWS and registries with the operator's identity. Prints what each check did, AWS's answers and what it proves; no secrets.
+    #[cfg(feature = "server")]
+    Prove(prove::Args),
     /// Print or check keys of a shared cache
     ///
     /// The keys file has one line "names BASE64", the same for all brokers and never rotated, and lines "seal BASE64": the first key
@@ -282,6 +289,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args),
         #[cfg(feature = "server")]
         Command::Audit(args) => audit::run(&args),
+        #[cfg(feature = "server")]
+        Command::Prove(args) => prove::run(args),
         #[cfg(feature = "server")]
         Command::Keygen(args) => keygen::run(&args),
         Command::Completions { shell } => {

@@ -64,6 +64,7 @@
 //! | process | [`adoption`] | switch-over from other helpers: canary hosts and the report |
 //! | process | [`helper`] | docker, kubelet and Bazel credential helper protocols |
 //! | process | [`doctor`] | diagnosis of failing pulls, with fixes |
+//! | process | [`prove`] | checks of what the broker assumes of AWS |
 //! | process | [`cli`] | command line |
 //!
 //! The Cargo features `server`, `client` and `simulator`, all on by default, gate whole modules. `server` includes `client`;
@@ -146,6 +147,8 @@ pub mod policy;
 pub mod profile;
 #[cfg(feature = "client")]
 pub mod protocol;
+#[cfg(feature = "server")]
+pub mod prove;
 #[cfg(feature = "client")]
 pub mod proxy;
 #[cfg(any(feature = "client", feature = "simulator"))]

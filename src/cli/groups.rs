@@ -10,7 +10,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Server commands", &["serve", "status", "probe", "audit"]),
     ("Client commands", &["get", "list", "exec", "login", "sync", "watch", "whoami", "adopt", "doctor"]),
     ("Configuration commands", &["config", "policy", "configure"]),
-    ("Tools", &["helper", "simulate-aws", "keygen", "completions", "man"]),
+    ("Tools", &["helper", "simulate-aws", "prove", "keygen", "completions", "man"]),
 ];
 /// Columns of the longest command name.
 const NAME_WIDTH: usize = 12;

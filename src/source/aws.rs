@@ -23,6 +23,7 @@ use crate::profile::ActiveProfiles;
 use crate::registry::Registry;
 use crate::source::shared_cache::entry_key::EntryKeys;
 
+pub mod account;
 pub mod admission;
 mod answer_scope;
 pub mod ca_bundle;

@@ -27,7 +27,7 @@ pub enum RegistryUrlError {
 }
 
 impl RegistryUrl {
-    pub(super) fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.0
     }
 }

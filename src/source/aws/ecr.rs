@@ -44,7 +44,7 @@ pub(super) async fn fetch(
 
 /// Builds the client's configuration. An endpoint override clears FIPS and dual-stack, because the SDK refuses the combination: so the
 /// override itself must name a FIPS endpoint.
-fn config(
+pub(super) fn config(
     sdk: &SdkConfig,
     endpoint: Option<Override>,
     region: &str,
