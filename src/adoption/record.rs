@@ -18,7 +18,7 @@ pub const NOT_RUN: &str = "NOT_RUN";
 pub struct Answer {
     /// Milliseconds until the answer.
     pub ms: u64,
-    /// Why there are no credentials; none for credentials.
+    /// Why the answer lacks credentials; `None` if it has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

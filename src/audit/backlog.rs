@@ -18,7 +18,7 @@ impl Backlog {
         Self { lines: VecDeque::new(), bytes: 0, max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX) }
     }
 
-    /// Keeps a record, or returns false if there is no room for it.
+    /// Keeps a record, or returns false if it does not fit.
     pub(super) fn push(&mut self, mut line: Vec<u8>) -> bool {
         line.shrink_to_fit();
         let bytes = self.bytes.saturating_add(size_of_record(&line));

@@ -16,7 +16,7 @@ Examples:
   ecr-broker adopt report
   ecr-broker adopt report -o json reports/*.jsonl
 
-Exit codes: 0 no request would be lost, 1 some would, or there are no records";
+Exit codes: 0 no request would be lost, 1 some would, or nothing was recorded";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
