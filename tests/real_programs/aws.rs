@@ -20,9 +20,18 @@ fn get(broker: &Server, registry: &str) -> Ended {
     run(&["get", registry, "-o", "json", "--timeout", "20s", "--address", &broker.address], &[])
 }
 
-fn moto() -> Foreign {
+pub(crate) fn moto() -> Foreign {
     let mut moto = tool("venv/bin/moto_server");
     Foreign::start(moto.args(["-H", "127.0.0.1", "-p", "0"]), "Running on http://127.0.0.1:")
+}
+
+pub(crate) fn ministack() -> Foreign {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut ministack: Command = tool("venv/bin/ministack");
+    // Its own account is 000000000000, whose credentials the broker does not take for another account's.
+    ministack.env("MINISTACK_ACCOUNT_ID", &PRIVATE[..12]);
+    ministack.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
+    Foreign::start(&mut ministack, "Running on http://127.0.0.1:")
 }
 
 #[test]
@@ -94,12 +103,7 @@ fn role_chain_of_a_profile_is_assumed_at_moto_sts() {
 #[test]
 #[ignore = "needs ministack, which .ci/tools installs"]
 fn ministack_ecr_gives_credentials_for_twelve_hours() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut ministack: Command = tool("venv/bin/ministack");
-    // Its own account is 000000000000, whose credentials the broker does not take for another account's.
-    ministack.env("MINISTACK_ACCOUNT_ID", &PRIVATE[..12]);
-    ministack.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
-    let ministack = Foreign::start(&mut ministack, "Running on http://127.0.0.1:");
+    let ministack = ministack();
     let broker = broker_on(&[&KEYS[..], &[("AWS_ENDPOINT_URL", &ministack.url())]].concat());
     let answer: Value = serde_json::from_str(&get(&broker, PRIVATE).out()).unwrap();
     let time = |field: &str| humantime::parse_rfc3339(answer[field].as_str().unwrap()).unwrap();

@@ -64,6 +64,11 @@ fn buildkite_and_aws_jobs_ask_the_programs_of_their_platform() {
     job.install("aws", &format!("[ \"$AWS_STS_REGIONAL_ENDPOINTS\" = regional ] || exit 9\n{}", script(aws)));
     is_caller(&job, &["--token-source", "aws"], &[]);
     is_caller(&job, &[], &[auto, ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1")]);
+    // Version 1 of the CLI reads only AWS_DEFAULT_REGION.
+    job.install("aws", &format!("[ \"$AWS_DEFAULT_REGION\" = eu-west-1 ] || exit 8\n{}", script(aws)));
+    for regions in [&[("AWS_REGION", "eu-west-1")][..], &[("AWS_REGION", "x"), ("AWS_DEFAULT_REGION", "eu-west-1")]] {
+        is_caller(&job, &["--token-source", "aws"], regions);
+    }
     job.install("aws", "echo 'AccessDenied: not authorized' >&2; exit 254");
     let denied = job.run(&["get", PRIVATE, "--token-source", "aws"], &[]);
     assert!(denied.stderr.contains("aws failed (exit status: 254): AccessDenied: not authorized; the role needs"));
