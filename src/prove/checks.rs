@@ -16,9 +16,9 @@ use crate::source::aws::account::Session;
 
 /// Time after the end of a session before its token is tried: clocks differ.
 const AFTER_END: Duration = Duration::from_mins(1);
-/// Pause between two questions whether a policy has taken effect, and how often it is asked.
+/// Pause between two questions whether a policy has taken effect, and how many pauses there are.
 const POLICY_PAUSE: Duration = Duration::from_secs(10);
-const POLICY_QUESTIONS: u32 = 12;
+const POLICY_PAUSES: u32 = 12;
 /// Status of a registry that lets the caller look for an image that does not exist.
 const PULL_ALLOWED: u16 = 404;
 const PUSH_ALLOWED: u16 = 202;
@@ -121,8 +121,10 @@ async fn revocation(kit: &Kit) -> Result<End, End> {
     }
     let set = kit.aws.set_repository_policy(&place.repository, denial(kit)).await;
     steps.call("deny older sessions by the repository's policy", set)?;
-    for _ in 0..POLICY_QUESTIONS {
-        (kit.pause)(POLICY_PAUSE).await;
+    for question in 0..=POLICY_PAUSES {
+        if question > 0 {
+            (kit.pause)(POLICY_PAUSE).await;
+        }
         if place.pull(kit, &mut steps, &token).await? == DENIED {
             return Ok(steps.end(Verdict::Proven, "the registry refuses the token"));
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::Method;
+use tokio_util::task::TaskTracker;
 
 use super::registry::Registries;
 use super::report::{Outcome, Step, Verdict};
@@ -13,7 +14,7 @@ use super::sandbox::{Cleanup, PREFIX};
 use crate::clock::Clock;
 use crate::credential::Credential;
 use crate::doctor::RegistryUrl;
-use crate::error::UpstreamError;
+use crate::error::{SourceName, UpstreamError};
 use crate::registry::AccountId;
 use crate::source::aws::Settings;
 use crate::source::aws::account::{Account, Answered, Called};
@@ -37,12 +38,14 @@ pub struct Request {
 
 /// The kit of the checks.
 pub struct Kit {
-    pub(super) aws: Account,
+    pub(super) aws: Arc<Account>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) request: Request,
     pub(super) pause: Pause,
     registries: Registries,
     created: Mutex<Vec<String>>,
+    /// Creations in flight. A run that is stopped waits for them: a repository that appears after its deletion would stay.
+    creations: TaskTracker,
 }
 
 /// The steps of a check. A step that fails ends it.
@@ -68,8 +71,9 @@ impl Kit {
         pause: Pause,
     ) -> anyhow::Result<Self> {
         let registries = Registries::new(settings, request.registry_url.take())?;
-        let aws = Account::load(settings, Arc::clone(&clock)).await?;
-        Ok(Self { aws, clock, request, pause, registries, created: Mutex::default() })
+        let aws = Arc::new(Account::load(settings, Arc::clone(&clock)).await?);
+        let (created, creations) = (Mutex::default(), TaskTracker::new());
+        Ok(Self { aws, clock, request, pause, registries, created, creations })
     }
 
     /// Creates a repository. It is noted first, so that an answer that is lost leaves none.
@@ -79,13 +83,18 @@ impl Kit {
         }
         let name = format!("{PREFIX}{:08x}", fastrand::u32(..));
         lock(&self.created).push(name.clone());
-        let called = self.aws.create_repository(&name).await;
+        let (aws, new) = (Arc::clone(&self.aws), name.clone());
+        let creation = self.creations.spawn(async move { aws.create_repository(&new).await });
+        // A task that panicked has no answer.
+        let called = creation.await.unwrap_or_else(|_| Err(UpstreamError::unanswered(SourceName::Aws)));
         steps.call(format!("create repository {name}"), called)?;
         Ok(name)
     }
 
     /// Deletes the repositories.
     pub(super) async fn clean_up(&self) -> Cleanup {
+        self.creations.close();
+        self.creations.wait().await;
         let mut cleanup = Cleanup::default();
         let created = std::mem::take(&mut *lock(&self.created));
         for name in created {
