@@ -33,6 +33,7 @@ mod otel;
 mod other;
 mod overload;
 mod policies;
+mod prove;
 mod pull;
 mod registry;
 mod restart;
