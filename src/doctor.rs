@@ -20,6 +20,7 @@ mod grant_text;
 mod health;
 mod known_registry;
 mod listing;
+mod mode;
 mod origin;
 mod problem;
 mod reason;
@@ -51,8 +52,9 @@ pub fn run(request: &Request) -> anyhow::Result<Exit> {
     let mut report = Report::new(request.registry.is_some(), request.format);
     block_on(check_steps(request, &mut report))??;
     report.skip_remaining()?;
+    report.record_as("mode", mode::check(request))?;
     if let Some(registry) = &request.registry {
-        report.record(tools::check(registry, &request.tools, &request.paths))?;
+        report.record_as("tools", tools::check(registry, &request.tools, &request.paths))?;
     }
     Ok(report.exit())
 }

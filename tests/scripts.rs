@@ -82,7 +82,7 @@ fn whoami_and_doctor_print_json() {
     let ended = at(&broker, &["doctor", "-o", "json", "ghcr.io"]);
     let steps = json_lines(&ended.stdout);
     let names: Vec<_> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
-    assert_eq!(names, ["settings", "address", "health", "caller", "grant", "AWS", "token", "/v2/", "tools"]);
+    assert_eq!(names, ["settings", "address", "health", "caller", "grant", "AWS", "token", "/v2/", "mode", "tools"]);
     let failed = steps.iter().find(|step| step["result"] == "FAIL").unwrap();
     assert_eq!((ended.code, &failed["step"], &failed["exit_code"]), (3, &"grant".into(), &3.into()), "{failed}");
     assert!(!failed["fixes"].as_array().unwrap().is_empty(), "{failed}");

@@ -1,6 +1,7 @@
 //! Settings of the switch-over from other credential helpers: the fallback program, the failures after which it answers, and the mode.
 //! Only `client.toml` has them.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -118,7 +119,8 @@ impl Adoption {
     }
 
     /// Fills the gaps from `other`.
-    pub(super) fn or(self, other: Self) -> Self {
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
         Self {
             fallback: self.fallback.or(other.fallback),
             fallback_on: self.fallback_on.or(other.fallback_on),
@@ -143,10 +145,27 @@ impl Adoption {
     /// Returns whether the fallback may answer after a failure.
     #[must_use]
     pub fn allows_fallback(&self, failure: &Failure) -> bool {
+        FallbackCause::of(failure).is_some_and(|cause| self.fallback_on().contains(&cause))
+    }
+
+    /// Returns the failures after which the fallback answers.
+    #[must_use]
+    pub fn fallback_on(&self) -> &[FallbackCause] {
         // On "retry later" every node would call AWS itself, unless the operator wants that.
-        let default = [FallbackCause::NoBroker, FallbackCause::Timeout];
-        let allowed = self.fallback_on.as_deref().unwrap_or(&default);
-        FallbackCause::of(failure).is_some_and(|cause| allowed.contains(&cause))
+        self.fallback_on.as_deref().unwrap_or(&[FallbackCause::NoBroker, FallbackCause::Timeout])
+    }
+
+    /// Returns whether a setting has a value, by its key in `client.toml`.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        match key {
+            "fallback" => self.fallback.is_some(),
+            "fallback_on" => self.fallback_on.is_some(),
+            "fallback_timeout" => self.fallback_timeout.is_some(),
+            "mode" => self.mode.is_some(),
+            "canary_percent" => self.canary_percent.is_some(),
+            _ => false,
+        }
     }
 
     /// Returns the time limit of the fallback.
@@ -168,7 +187,44 @@ impl Adoption {
     }
 }
 
+impl Protocol {
+    /// All protocols.
+    pub const ALL: [Self; 3] = [Self::Docker, Self::Kubelet, Self::Bazel];
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Docker => "docker",
+            Self::Kubelet => "kubelet",
+            Self::Bazel => "Bazel",
+        })
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+        })
+    }
+}
+
 impl FallbackCause {
+    /// Returns the name in `fallback_on`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoBroker => "no-broker",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::ResourceExhausted => "resource-exhausted",
+            Self::AuditUnavailable => "audit-unavailable",
+        }
+    }
+
     /// Returns the kind of a failure; none for a denial, a wrong request, or a mistake that the operator must correct.
     #[must_use]
     pub fn of(failure: &Failure) -> Option<Self> {
@@ -295,6 +351,7 @@ mod tests {
                 let allows = adoption(&format!("fallback_on = [{one:?}]")).allows_fallback(&failure);
                 assert_eq!(allows, one == name, "{one}: {failure:?}");
             }
+            assert_eq!(FallbackCause::of(&failure).map_or("", FallbackCause::name), name, "{failure:?}");
             assert!(!adoption("fallback_on = []").allows_fallback(&failure));
         }
     }

@@ -189,8 +189,14 @@ impl Paths {
     /// Returns the settings of the switch-over. A mistake elsewhere in a file does not concern them: the fallback must answer then.
     #[must_use]
     pub fn adoption(&self) -> Adoption {
-        let tables = self.candidates().filter_map(|file| read::<toml::Table>(&file).ok().flatten());
-        tables.fold(Adoption::default(), |all, table| all.or(Adoption::of(&table)))
+        self.each_adoption().into_iter().fold(Adoption::default(), |all, (_, adoption)| all.or(adoption))
+    }
+
+    /// Returns the settings of the switch-over of each file that exists and is TOML, the user's first.
+    #[must_use]
+    pub fn each_adoption(&self) -> Vec<(PathBuf, Adoption)> {
+        let tables = self.candidates().filter_map(|file| Some((read::<toml::Table>(&file).ok()??, file)));
+        tables.map(|(table, file)| (file, Adoption::of(&table))).collect()
     }
 
     /// Returns the time limit of the files, even if they have a mistake elsewhere.

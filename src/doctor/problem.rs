@@ -63,6 +63,8 @@ problems! {
     RegistryTimeout, Unavailable, "registry does not answer in time";
     RegistryNameUnresolved, Unavailable, "registry name cannot be resolved";
     RegistryUnreachable, Unavailable, "registry cannot be reached";
+    // mode
+    FallbackNotRunnable, Failure, "fallback program cannot be run";
     // tools
     HelperNotInPath, Failure, "credential helper is not in the PATH";
 }

@@ -6,8 +6,6 @@ use crate::terminal::{Colours, Format, print_line};
 
 const STEPS_WITH_REGISTRY: &[&str] = &["settings", "address", "health", "caller", "grant", "AWS", "token", "/v2/"];
 const STEPS_WITHOUT_REGISTRY: &[&str] = &["settings", "address", "health", "caller", "registries"];
-/// The last step. It checks this machine's docker and podman, and needs no other step.
-const TOOLS: &str = "tools";
 
 /// Names the steps in their order, and prints each with its finding.
 #[derive(Debug)]
@@ -26,8 +24,17 @@ impl Report {
     }
 
     /// Prints the finding of the next step and returns its value. The first failure decides the exit code.
-    pub(super) fn record<T>(&mut self, (finding, value): StepResult<T>) -> anyhow::Result<Option<T>> {
-        let step = self.steps.next().copied().unwrap_or(TOOLS);
+    pub(super) fn record<T>(&mut self, result: StepResult<T>) -> anyhow::Result<Option<T>> {
+        let step = self.steps.next().copied().unwrap_or_default();
+        self.record_as(step, result)
+    }
+
+    /// Does the same for a step that needs no other step, after the others.
+    pub(super) fn record_as<T>(
+        &mut self,
+        step: &'static str,
+        (finding, value): StepResult<T>,
+    ) -> anyhow::Result<Option<T>> {
         if let (Some(exit), None) = (finding.exit(), self.failed) {
             (self.exit, self.failed) = (exit, Some(step));
         }
@@ -67,6 +74,7 @@ mod tests {
         assert_eq!(report.record((Finding::ok("a"), Some(1))).unwrap(), Some(1));
         report.record::<()>((Finding::fail(Problem::BrokerUnreachable, "b"), None)).unwrap();
         report.record::<()>((Finding::fail(Problem::CredentialRefused, "c"), None)).unwrap();
+        report.record_as("mode", (Finding::fail(Problem::FallbackNotRunnable, "d"), Some(()))).unwrap();
         assert_eq!((report.exit(), report.failed), (Exit::Unavailable, Some("address")));
     }
 }

@@ -10,6 +10,7 @@ mod program;
 
 mod broker;
 mod grants;
+mod mode;
 mod registry;
 mod tools;
 mod upstream;
@@ -38,7 +39,7 @@ const PUBLIC: &str = "public.ecr.aws";
 /// Access keys for brokers in front of a simulated AWS.
 const KEYS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example"), ("AWS_REGION", "eu-central-1")];
-const STEPS: [&str; 9] = ["settings", "address", "health", "caller", "grant", "AWS", "token", "/v2/", "tools"];
+const STEPS: [&str; 10] = ["settings", "address", "health", "caller", "grant", "AWS", "token", "/v2/", "mode", "tools"];
 
 /// A home directory with the files of one test only.
 struct Workspace {
@@ -123,7 +124,7 @@ impl Diagnosis {
     fn fails_at(&self, step: &str, code: i32, words: &[&str]) -> &Self {
         let states = self.states();
         let at = STEPS.iter().position(|known| *known == step).unwrap();
-        for (number, (name, state)) in states.iter().filter(|(name, _)| *name != "tools").enumerate() {
+        for (number, (name, state)) in states.iter().filter(|(name, _)| !["mode", "tools"].contains(name)).enumerate() {
             assert_eq!(*name, STEPS[number], "{}", self.ended.stdout);
             let good = match number {
                 number if number < at => *state != "FAIL",
@@ -288,7 +289,7 @@ fn doctor_without_registry_lists_what_the_caller_may_request() {
     let (workspace, broker) = (Workspace::new(), simulated_broker(&[], &[]));
     let diagnosis = workspace.doctor(&broker.address, &[]);
     assert_eq!(diagnosis.ended.code, 0);
-    let steps = ["settings", "address", "health", "caller", "registries"];
+    let steps = ["settings", "address", "health", "caller", "registries", "mode"];
     assert_eq!(diagnosis.states(), steps.map(|step| (step, "ok")));
     assert!(diagnosis.step("registries").contains("public.ecr.aws (profile default)"), "{}", diagnosis.ended.stdout);
     let (address, _broker) = workspace.broker("grants = []");
