@@ -273,6 +273,66 @@ fn fallback_answers_when_aws_fails_only_if_configured() {
     broker.stop();
 }
 
+/// A broker whose audit log can be taken away: this user may have one account.
+fn audited(place: &Place) -> (Server, PathBuf) {
+    let (socket, file, directory) = (place.path("broker.sock"), place.path("broker.toml"), place.path("audit"));
+    fs::create_dir(&directory).unwrap();
+    let uid = fs::metadata("/proc/self").unwrap().uid();
+    let text = format!(
+        "server.listen = [\"unix:{}\"]\naudit = {{ output = \"{}\", reserve = \"0B\" }}\n[[grants]]\nid = \"farm\"\n\
+         callers = [{{ uid = {uid} }}]\nregistries = [{{ accounts = [\"123456789012\"], regions = [\"*\"] }}]\n",
+        socket.display(),
+        directory.join("audit.jsonl").display(),
+    );
+    fs::write(&file, text).unwrap();
+    (Server::start(&["serve", "--simulate", "--config", file.to_str().unwrap()], &[]), directory)
+}
+
+/// The audit log's directory vanishes while the broker runs. It looks for its file ten times a second.
+#[test]
+fn fallback_answers_without_an_audit_log_only_if_configured() {
+    const CASES: [(&str, bool); 4] = [
+        ("fallback_on = [\"audit-unavailable\"]\n", true),
+        ("fallback_on = [\"no-broker\", \"timeout\", \"unavailable\", \"resource-exhausted\"]\n", false),
+        ("", false),
+        ("mode = \"canary\"\ncanary_percent = 100\n", true),
+    ];
+    let home = Place::new("");
+    let (broker, directory) = audited(&home);
+    let address = format!("unix:{}", home.path("broker.sock").display());
+    let adopted = |timeout: &str, client: &str| {
+        let settings = format!("address = {address:?}\ntimeout = {timeout:?}\nfallback = \"docker-credential-real\"\n");
+        let place = Place::new(&(settings + client));
+        place.helper_script("docker-credential-real", AMAZONS, 0);
+        Adopted(place)
+    };
+    let patient = adopted("60s", "");
+    assert_eq!(username(&patient.run(HELPER, &["get"], PRIVATE)), "AWS", "the log can be written");
+    fs::remove_dir_all(&directory).unwrap();
+    // The client repeats such a call until its timeout.
+    let hasty = adopted("3s", "");
+    assert!((0..1_000).any(|_| hasty.run(HELPER, &["get"], PRIVATE).code != 0), "the log is still written");
+    program::at_once(CASES, |(client, falls_back)| {
+        let adopted = adopted("3s", client);
+        let ended = adopted.run(HELPER, &["get"], PRIVATE);
+        assert!(ended.stderr.contains("AUDIT_UNAVAILABLE"), "{client}: {ended:?}");
+        if falls_back {
+            assert_eq!((ended.code, username(&ended).as_str()), (0, "amazon"), "{client}");
+        } else {
+            not_found(ended);
+        }
+        assert_eq!(adopted.0.requests().is_empty(), !falls_back, "{client}");
+    });
+    // The same broker denies another account: a denial needs no record, and is final.
+    let denied = adopted("60s", "fallback_on = [\"no-broker\", \"timeout\", \"unavailable\", \"audit-unavailable\"]\n");
+    let note = not_found(denied.run(HELPER, &["get"], &PRIVATE.replace("123456789012", "210987654321")));
+    assert!(note.starts_with("ecr-broker: CALLER_NOT_ALLOWED: "), "{note}");
+    assert_eq!(denied.0.requests(), "");
+    fs::create_dir(&directory).unwrap();
+    assert_eq!(username(&patient.run(HELPER, &["get"], PRIVATE)), "AWS", "the log can be written again");
+    broker.until_logged("audit log write recovered");
+}
+
 /// The broker's helper took the name of Amazon's, which became `.real`.
 #[test]
 fn fallback_that_is_the_helper_itself_ends_with_the_reason() {
