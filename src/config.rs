@@ -29,6 +29,7 @@ mod list;
 mod model;
 mod print;
 mod reader;
+pub mod restart;
 mod sections;
 mod setting;
 mod settings;

@@ -21,7 +21,7 @@ use ecr_broker::policy::Policy;
 use ecr_broker::profile::{Access, Profile};
 use ecr_broker::registry::Aliases;
 use futures_util::future::join_all;
-use program::{SERVE_SIMULATED, Server, run, signal};
+use program::{SERVE_SIMULATED, Server, at_once, run, signal};
 use serde_json::{Value, json};
 use support::*;
 
@@ -173,6 +173,93 @@ fn config_diff_names_the_changes_and_reports_problems() {
     assert!(ended.code == 1 && ended.stdout.is_empty() && ended.error().contains("role_chain"), "{ended:?}");
     fs::copy(&old, &new).unwrap();
     assert_eq!(diff(&[]).out().trim(), "no changes");
+}
+
+const EVERYTHING: &str = "registries = [{ accounts = [\"*\"], regions = [\"*\"] }, { public = true }]\n";
+
+/// Returns a configuration of which parents serve everything, but for what `more` adds.
+fn of_parents(more: &str) -> String {
+    format!(
+        "[aws]\nregion = \"eu-central-1\"\n[[parents]]\nname = \"hub\"\naddresses = [\"unix:/no/such.sock\"]\n{EVERYTHING}{more}"
+    )
+}
+
+fn grant(profile: &str) -> String {
+    format!("[[grants]]\nid = \"new\"\ncallers = [{{ loopback = true }}]\nprofile = {profile:?}\n{EVERYTHING}")
+}
+
+/// What `config diff` reports of a change: each name that needs a restart, and whether a reload refuses any.
+fn reported(old: &str, new: &str) -> (Vec<String>, bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["old.toml", "new.toml"].map(|name| directory.path().join(name));
+    for (file, text) in files.iter().zip([old, new]) {
+        fs::write(file, text).unwrap();
+    }
+    let [old, new] = files.each_ref().map(|file| file.to_str().unwrap());
+    let json = run(&["config", "diff", old, new, "--allow-loopback", "-o", "json"], &[]).out();
+    let changes: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let waiting = changes.iter().filter(|change| change["needs_restart"] == true);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let names = waiting.map(|change| text(&change["kind"]) + " " + &text(&change["name"])).collect();
+    (names, changes.iter().any(|change| !change["refused"].is_null()))
+}
+
+/// Each kind of change that a reload does not apply: the diff reports it, and the running broker behaves so.
+#[test]
+fn config_diff_reports_what_a_reload_does_not_apply() {
+    let observed =
+        |mode: &str| base("", "", "") + &format!("[audit]\noutput = \"stderr\"\n[policy]\nmode = \"{mode}\"\n");
+    let issuer = "[[authentication.jwt]]\nname = \"blue\"\nissuer = \"https://issuer.example\"\naudience = \"a\"\n";
+    let profile = "[[profiles]]\nname = \"own\"\nrole_chain = [\"arn:aws:iam::210987654321:role/hub\"]\n";
+    let verified = base("", "", "").replace("[[grants]]", "verify = true\n[[grants]]");
+    let far = "[[parents]]\nname = \"far\"\naddresses = [\"unix:/no/such.sock\"]\nprofiles = [\"far\"]\n";
+    let limit = "[[limits.callers]]\ncallers = [{ loopback = true }]\nrequests_per_second = 70\n";
+    let opened = base("", "", "").split("[[grants]]").next().unwrap().to_owned();
+    let cases = [
+        (base("", "", ""), opened, vec!["setting grants"], true, ""),
+        (observed("enforce"), observed("observe"), vec!["setting policy.mode"], true, ""),
+        (base("", "", ""), base("", "", "") + issuer, vec!["issuer blue"], true, ""),
+        (of_parents(""), of_parents(profile), vec!["profile own"], true, ""),
+        (
+            of_parents(""),
+            of_parents(&format!("{far}{EVERYTHING}{}", grant("far"))),
+            vec!["grant new", "parent far"],
+            true,
+            "",
+        ),
+        (base("", "", ""), verified, vec!["profile ci"], false, "profiles.verify"),
+        (
+            base("", "", ""),
+            base("", "", "") + limit,
+            vec![r#"caller limit [{"loopback":true}]"#],
+            false,
+            "limits.callers",
+        ),
+        (
+            base("", "", ""),
+            base("", "", "") + &of_parents("").replace("[aws]\nregion = \"eu-central-1\"\n", ""),
+            vec!["parent hub"],
+            false,
+            "parents",
+        ),
+        (base("", "", ""), base("", "", "capacity = 77"), vec!["setting cache.capacity"], false, "cache.capacity"),
+    ];
+    at_once(cases, |(old, new, expected, is_refused, needs_restart)| {
+        let (mut names, refused) = reported(&old, &new);
+        names.sort();
+        assert_eq!((names, refused), (expected.into_iter().map(str::to_owned).collect(), is_refused), "{new}");
+        let served = Served::new(&old);
+        served.reload(&new);
+        if is_refused {
+            served.broker.until_logged("configuration not reloaded; the file's last valid contents stay active");
+        } else {
+            served.broker.until_logged("configuration reloaded");
+        }
+        let log = served.broker.stop();
+        let reloads = lines(&log, "configuration reloaded");
+        assert_eq!(reloads.is_empty(), is_refused, "{log}");
+        assert!(reloads.iter().all(|line| line["needs_restart"] == needs_restart), "{log}");
+    });
 }
 
 fn profile(access: Access) -> Profile {

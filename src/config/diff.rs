@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 pub use self::change::{Change, ChangeKind, SettingChange};
 
-use self::tables::{Tables, redacted};
+use self::tables::{Kind, Tables, redacted};
 use super::model::Config;
 use super::reader::Reader;
+use super::restart::{Refusal, Running, StartFacts};
 use super::setting::SettingMeta;
 use super::settings::SECTIONS;
 use super::sources::Sources;
@@ -44,8 +45,31 @@ pub fn diff(old: (&Sources, &Config), new: (&Sources, &Config)) -> Vec<Change> {
         Side { config, tables: Tables::read(&reader), reader }
     };
     let both = Both { old: side(old), new: side(new) };
-    let lists = tables::KINDS.iter().flat_map(|kind| both.of_list(kind.name));
-    lists.chain(both.of_settings()).collect()
+    let lists = tables::KINDS.iter().flat_map(|kind| both.of_list(kind));
+    let mut changes: Vec<_> = lists.chain(both.of_settings()).collect();
+    let start = StartFacts::of(old.1);
+    for profile in start.unverified(new.1) {
+        change_of(&mut changes, "profile", profile.name.as_str()).needs_restart = true;
+    }
+    let refusals = Running::started_with(old.1, &start).refusals(old.1, new.1, &new.0.files.name());
+    for Refusal { subjects, diagnostic } in refusals {
+        for (kind, name) in subjects {
+            let change = change_of(&mut changes, kind, &name);
+            change.needs_restart = true;
+            change.refused = Some(diagnostic.to_string());
+        }
+    }
+    changes
+}
+
+/// Returns the change of something, which another change may cause.
+fn change_of<'a>(changes: &'a mut Vec<Change>, kind: &'static str, name: &str) -> &'a mut Change {
+    let found = changes.iter().position(|change| change.kind == kind && change.name == name);
+    let index = found.unwrap_or_else(|| {
+        changes.push(Change::new(kind, name, ChangeKind::Changed));
+        changes.len() - 1
+    });
+    &mut changes[index]
 }
 
 /// Both configurations.
@@ -55,7 +79,8 @@ struct Both<'a> {
 }
 
 impl Both<'_> {
-    fn of_list(&self, kind: &'static str) -> Vec<Change> {
+    fn of_list(&self, kind: &Kind) -> Vec<Change> {
+        let (needs_restart, kind) = (kind.restart.is_some(), kind.name);
         let (old, new) = (self.old.tables.of(kind), self.new.tables.of(kind));
         let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
         let change = |name: &String| {
@@ -66,7 +91,7 @@ impl Both<'_> {
                 _ if settings.is_empty() || self.mean_the_same(kind, name) => return None,
                 _ => ChangeKind::Changed,
             };
-            Some(self.described(Change { settings, ..Change::new(kind, name, change) }))
+            Some(self.described(Change { settings, needs_restart, ..Change::new(kind, name, change) }))
         };
         names.into_iter().filter_map(change).collect()
     }
@@ -98,11 +123,7 @@ impl Both<'_> {
         let was_there = change.change != ChangeKind::Added;
         match change.kind {
             "profile" => change.drops = was_there.then_some("its cached sessions and credentials"),
-            "issuer" => {
-                change.drops = was_there.then_some("its verified tokens; calls that last end");
-                change.needs_restart = self.old.config.server.issuers.is_empty();
-            }
-            "parent" | "caller limit" => change.needs_restart = true,
+            "issuer" => change.drops = was_there.then_some("its verified tokens; calls that last end"),
             _ => {}
         }
         for side in [&self.old, &self.new] {
@@ -115,8 +136,7 @@ impl Both<'_> {
         let mut changes: Vec<_> = settings(&self.old.reader, &self.new.reader)
             .map(|setting| {
                 let name = setting.setting.clone();
-                let observes = name == "policy.mode" && self.new.config.policy.is_observed();
-                let needs_restart = observes || !RELOADED.contains(&name.as_str());
+                let needs_restart = !RELOADED.contains(&name.as_str());
                 let settings = vec![SettingChange { setting: "value".to_owned(), ..setting }];
                 Change { settings, needs_restart, ..Change::new("setting", &name, ChangeKind::Changed) }
             })
@@ -125,7 +145,7 @@ impl Both<'_> {
         if was_open != is_open {
             let change = if is_open { ChangeKind::Removed } else { ChangeKind::Added };
             let callers = BTreeSet::from([EVERY_CALLER.to_owned()]);
-            changes.push(Change { callers, needs_restart: is_open, ..Change::new("setting", "grants", change) });
+            changes.push(Change { callers, ..Change::new("setting", "grants", change) });
         }
         changes
     }

@@ -8,15 +8,12 @@ use tokio::sync::watch;
 use super::config_info::ConfigInfo;
 use crate::authn::jwt::{Issuers, LoadedIssuers};
 use crate::broker::{Broker, Reloaded};
+use crate::config::restart::{self, StartFacts};
 use crate::config::{Config, Diagnostic, Files, Sources, restart_settings};
-use crate::credential::ProfileName;
 use crate::follow_file::FilesInEffect;
-use crate::policy::{Effect, Grant, Policy};
 use crate::profile::Profile;
 use crate::registry::Registry;
 use crate::service_manager::ServiceManager;
-use crate::source::aws::NO_REGION;
-use crate::source::broker::profiles_of;
 use crate::status::Reloads;
 
 /// The running broker, and what it started with.
@@ -39,11 +36,7 @@ pub(in crate::app) struct Running {
 #[derive(Debug)]
 pub(in crate::app) struct Started {
     sources: Sources,
-    /// The profiles that only parents know.
-    parent_profiles: Vec<ProfileName>,
-    needs_aws: bool,
-    /// Whether new credentials may be tried at their registries.
-    verifies: bool,
+    facts: StartFacts,
 }
 
 /// What a reload did.
@@ -58,88 +51,32 @@ pub(super) struct Applied {
 
 impl Started {
     pub(in crate::app) fn new(config: &Config, sources: Sources) -> Self {
-        Self {
-            sources,
-            parent_profiles: profiles_of(&config.parents).collect(),
-            needs_aws: config.needs_aws(),
-            verifies: !config.aws.verified_keys().is_empty(),
-        }
+        Self { sources, facts: StartFacts::of(config) }
     }
 }
 
 impl Running {
     /// Returns why the running broker cannot go from its active configuration to another valid one.
     pub(super) fn problems_of(&self, config: &Config, active: &Config, files: &Files) -> Vec<Diagnostic> {
-        let mut problems = self.problems_of_policy(config, files);
-        for grant in self.new_allows_of_new_parents(config, active) {
-            let place = config.grant_files.get(&grant.id).cloned().unwrap_or_else(|| files.name());
-            let problem =
-                format!("grant {:?}: its profile belongs to a new parent; restart the broker to apply it", grant.id);
-            problems.push(Diagnostic { place, problem });
-        }
-        if config.aws.profiles != active.aws.profiles {
-            problems.extend(self.problem_of_profiles(config));
-        }
-        if config.server.issuers != active.server.issuers {
+        let running = restart::Running {
+            start: &self.started.facts,
+            is_open: self.broker.is_open(),
+            is_observing: self.broker.is_observing(),
+            has_region: self.broker.region().is_some(),
+        };
+        let refusals = running.refusals(active, config, &files.name()).into_iter();
+        let mut problems: Vec<_> = refusals.map(|refusal| refusal.diagnostic).collect();
+        if self.issuers.is_some() && config.server.issuers != active.server.issuers {
             problems.extend(self.load_issuers(config).err());
         }
         problems
     }
 
-    fn problems_of_policy(&self, config: &Config, files: &Files) -> Vec<Diagnostic> {
-        let mut problems = Vec::new();
-        let mut report = |problem: &str| problems.push(Diagnostic { place: files.name(), problem: problem.to_owned() });
-        if config.policy == Policy::Open && !self.broker.is_open() {
-            report(
-                "the configuration no longer has grants; restart the broker to open it to every caller, or set grants = [] to close it",
-            );
-        }
-        if config.policy.is_observed() && !self.broker.is_observing() {
-            report(
-                "policy.mode: \"observe\" allows every authenticated caller everything; restart the broker to apply it",
-            );
-        }
-        problems
-    }
-
-    /// Returns why the running broker cannot mint by the profiles.
-    fn problem_of_profiles(&self, config: &Config) -> Option<Diagnostic> {
-        if config.needs_aws() && !self.started.needs_aws {
-            let problem = "the broker started without AWS, for parents serve everything; restart it to apply profiles";
-            return Some(Diagnostic { place: "profiles".to_owned(), problem: problem.to_owned() });
-        }
-        let lacks_region = config.aws.needs_region && self.broker.region().is_none();
-        lacks_region.then(|| Diagnostic { place: "aws.region".to_owned(), problem: NO_REGION.to_owned() })
-    }
-
-    /// Returns the allows that are not active and that name a profile which only a new parent has. A denial is never held up.
-    fn new_allows_of_new_parents<'a>(
-        &'a self,
-        config: &'a Config,
-        active: &'a Config,
-    ) -> impl Iterator<Item = &'a Grant> {
-        let is_known = |name: &ProfileName| {
-            let is_own = config.aws.profiles.iter().any(|profile| profile.name == *name);
-            is_own || *name == ProfileName::default_profile() || self.started.parent_profiles.contains(name)
-        };
-        let allows = config.policy.grants().iter().filter(|grant| grant.effect != Effect::Deny);
-        let beyond = allows.filter(move |grant| grant.profile.as_ref().is_some_and(|name| !is_known(name)));
-        beyond.filter(|grant| !active.policy.grants().contains(grant))
-    }
-
-    /// Loads the keys of the issuers; those that have not changed keep theirs. `None`: there are none, and there were none.
+    /// Loads the keys of the issuers; those that have not changed keep theirs. `None`: the broker started without issuers.
     pub(super) fn load_issuers(&self, config: &Config) -> Result<Option<LoadedIssuers>, Diagnostic> {
         let at = |problem| Diagnostic { place: "[[authentication.jwt]]".to_owned(), problem };
-        let settings = config.server.issuers.clone();
-        match &self.issuers {
-            Some(issuers) => issuers.prepare(settings).map(Some).map_err(|error| at(error.to_string())),
-            None if settings.is_empty() => Ok(None),
-            None => {
-                let problem =
-                    "the broker started without issuers, and its listeners accept no bearer tokens; restart it";
-                Err(at(problem.to_owned()))
-            }
-        }
+        let load = |issuers: &Arc<Issuers>| issuers.prepare(config.server.issuers.clone());
+        self.issuers.as_ref().map(load).transpose().map_err(|error| at(error.to_string()))
     }
 
     /// Puts a configuration into effect, all or nothing: nothing here can fail.
@@ -162,7 +99,8 @@ impl Running {
     /// Returns the configured profiles, and those that only the parents of the running broker know.
     fn profiles(&self, config: &Config) -> Vec<Profile> {
         let own = &config.aws.profiles;
-        let of_parents = self.started.parent_profiles.iter().filter(|name| own.iter().all(|one| one.name != **name));
+        let of_parents =
+            self.started.facts.parent_profiles.iter().filter(|name| own.iter().all(|one| one.name != **name));
         own.iter().cloned().chain(of_parents.cloned().map(Profile::of_parent)).collect()
     }
 
@@ -178,7 +116,7 @@ impl Running {
     /// Returns the settings that differ from those of the start and take effect at the next one.
     pub(super) fn needs_restart(&self, sources: &Sources, config: &Config) -> Vec<String> {
         let mut names = restart_settings(&self.started.sources, sources);
-        if !self.started.verifies && config.aws.profiles.iter().any(|profile| profile.verify == Some(true)) {
+        if self.started.facts.unverified(config).next().is_some() {
             names.push("profiles.verify".to_owned());
         }
         names

@@ -72,6 +72,9 @@ fn text(changes: &[Change]) -> String {
     let plural = if all == 1 { "" } else { "s" };
     let what = if restarts == 0 { "a reload applies all".to_owned() } else { format!("{restarts} after a restart") };
     _ = write!(text, "{all} change{plural}; {what}");
+    if changes.iter().any(|change| change.refused.is_some()) {
+        text += "; a reload keeps the old file";
+    }
     text
 }
 
@@ -99,6 +102,9 @@ fn of_change(change: &Change) -> String {
     }
     if let Some(dropped) = change.drops {
         _ = writeln!(text, "  drops: {dropped}");
+    }
+    if let Some(problem) = &change.refused {
+        _ = writeln!(text, "  refused by a reload: {problem}");
     }
     text
 }

@@ -26,6 +26,8 @@ pub struct Change {
     pub drops: Option<&'static str>,
     /// Whether it takes effect at the next start only.
     pub needs_restart: bool,
+    /// Why a reload refuses it, with the fix. The file that has it then keeps its last contents.
+    pub refused: Option<String>,
 }
 
 /// How something has changed.
@@ -63,6 +65,7 @@ impl Change {
             registries: BTreeSet::new(),
             drops: None,
             needs_restart: false,
+            refused: None,
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Kind {
     list: &'static List,
     section: Option<&'static str>,
     /// The name of the list if a change of it needs a restart.
-    restart: Option<&'static str>,
+    pub(super) restart: Option<&'static str>,
 }
 
 /// The lists, in the order of the report.

@@ -90,3 +90,37 @@ fn configuration_that_opens_the_broker_needs_a_restart() {
     assert!(opened.needs_restart && opened.callers.contains("every caller"), "{found:?}");
     assert_eq!(restarts(open), ["cache.capacity"]);
 }
+
+/// A setting that a reload does not apply can neither be left out of the report nor be applied without a word.
+#[test]
+fn every_changed_setting_is_reported_with_its_need_of_a_restart() {
+    let base = "[policy]\n[audit]\n";
+    let old = file(base);
+    let of_old = sources(&old, &[]);
+    for setting in SECTIONS.iter().flat_map(|section| section.settings) {
+        // Not what its reader accepts; the difference counts.
+        let new = sources(&old, &[(&setting.variable(), "another")]);
+        let [config, of_new] = [&of_old, &new].map(|sources| Config::load_valid_parts(sources).0);
+        let found = diff((&of_old, &config), (&new, &of_new));
+        let [change] = &found[..] else { panic!("{}: {found:?}", setting.name()) };
+        let is_reloaded = ["cache.keep_warm", "policy.mode"].contains(&setting.name().as_str());
+        assert_eq!((change.name.clone(), change.needs_restart), (setting.name(), !is_reloaded));
+        let expected: Vec<_> = (!is_reloaded).then(|| setting.name()).into_iter().collect();
+        assert_eq!(restart_settings(&of_old, &new), expected);
+    }
+}
+
+/// Of a broker without an issuer, or with parents alone.
+#[test]
+fn change_that_a_reload_refuses_has_the_reason() {
+    let issuer = "\n[[authentication.jwt]]\nname = \"blue\"\nissuer = \"https://issuer.example\"\naudience = \"a\"\n";
+    let issuers = changes(&BASE.replace("[aliases]", &format!("{issuer}[aliases]")));
+    let observed = changes(&format!("{BASE}[audit]\noutput = \"stderr\"\n[policy]\nmode = \"observe\"\n"));
+    for (found, kind, name, reason) in [
+        (issuers, "issuer", "blue", "started without issuers"),
+        (observed, "setting", "policy.mode", "allows every authenticated caller everything"),
+    ] {
+        let change = found.iter().find(|change| (change.kind, change.name.as_str()) == (kind, name)).unwrap();
+        assert!(change.needs_restart && change.refused.as_ref().unwrap().contains(reason), "{found:?}");
+    }
+}
