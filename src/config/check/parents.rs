@@ -8,6 +8,7 @@ use crate::client::Address;
 use crate::config::model::Config;
 use crate::config::reader::Reader;
 use crate::credential::ProfileName;
+use crate::policy::RegistryPattern;
 use crate::source::broker::{Fallback, Settings};
 
 /// Reports parents that are valid alone and wrong beside the others.
@@ -26,6 +27,22 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     for key in without_effect(config) {
         reader.report_file(&format!("{key}: the parents serve every registry, and it is for AWS alone; remove it"));
     }
+    for name in verified_by_parents(config) {
+        let problem = "verify: the parents serve every registry of it, and verify themselves; remove it";
+        reader.report_file(&format!("profile {:?}: {problem}", name.as_str()));
+    }
+}
+
+/// Returns the profiles whose `verify` tries nothing: parents serve all that they are for, and try it themselves.
+fn verified_by_parents(config: &Config) -> impl Iterator<Item = &ProfileName> {
+    let verified = config.aws.profiles.iter().filter(|profile| profile.verify == Some(true)).map(|one| &one.name);
+    verified.filter(|name| {
+        let covers = |parent: &Settings, pattern: &RegistryPattern| {
+            parent.fallback != Fallback::Aws && parent.covers_all(pattern, name)
+        };
+        let is_covered = |pattern| config.parents.iter().any(|parent| covers(parent, pattern));
+        [RegistryPattern::every_private(), RegistryPattern::Public].iter().all(is_covered)
+    })
 }
 
 /// Returns the settings around AWS of a broker that never asks it.
@@ -33,6 +50,7 @@ fn without_effect(config: &Config) -> impl Iterator<Item = &'static str> {
     let for_aws = [
         ("shared_cache", config.shared_cache.is_some()),
         ("cache.token_scope", config.token_scope == TokenScope::Identity),
+        ("aws.verify", config.aws.verification.own),
     ];
     let only_parents = !config.needs_aws();
     for_aws.into_iter().filter(move |(_, is_set)| only_parents && *is_set).map(|(key, _)| key)
@@ -130,6 +148,28 @@ mod tests {
         assert!(problems.len() == 1 && problems[0].contains("cache.token_scope: the parents serve"), "{problems:?}");
         let some = parent("a", "https://a", "{ public = true }");
         assert!(load(&format!("{some}{scope}")).is_ok());
+    }
+
+    #[test]
+    fn verify_where_parents_serve_everything_is_a_mistake() {
+        let all = parent("a", "https://a", "{ accounts = [\"*\"], regions = [\"*\"] }, { public = true }");
+        let some = parent("a", "https://a", "{ accounts = [\"*\"], regions = [\"*\"] }");
+        let (far, fallback) = ("profiles = [\"far\"]\n", "fallback = \"aws\"\n");
+        let profile = "[[profiles]]\nname = \"far\"\nrole_chain = [\"arn:aws:iam::210987654321:role/hub\"]\n";
+        let verified = format!("{profile}verify = true\n");
+        let found = problems(&format!("{all}{far}{verified}"));
+        assert!(found.len() == 1 && found[0].contains("profile \"far\": verify: the parents serve"), "{found:?}");
+        let found = problems(&format!("{all}[aws]\nverify = true\n"));
+        assert!(found.len() == 1 && found[0].contains("aws.verify: the parents serve"), "{found:?}");
+        for valid in [
+            format!("{all}{far}{profile}"),
+            format!("{all}{far}{fallback}{verified}"),
+            format!("{all}{verified}"),
+            format!("{some}{far}{verified}"),
+            format!("{some}[aws]\nverify = true\n"),
+        ] {
+            assert!(load(&valid).is_ok(), "{valid}");
+        }
     }
 
     #[test]
