@@ -242,7 +242,8 @@ impl Broker {
 
     fn lister<'a>(&'a self, active: &'a ActivePolicy) -> Lister<'a> {
         let (policy, aliases) = (&active.policy, &active.settings.aliases);
-        Lister { policy, forwarding: self.authorizer.forwarding(), aliases, cache: &self.cache }
+        let profiles = active.profiles();
+        Lister { policy, profiles, forwarding: self.authorizer.forwarding(), aliases, cache: &self.cache }
     }
 
     /// Returns the IDs of the grants that apply to a caller, denials included.

@@ -64,7 +64,7 @@ pub use self::identity_tokens::IdentityTokens;
 pub use self::kept::{KeptCredential, NotPutBack};
 pub use self::key_status::{CachedTimes, KeyFailure, KeyFilter, KeyOrder, KeyQuery, KeyStatus, KeysStatus};
 pub use self::lookup::{CacheStatus, Found, Lookup, RefreshState};
-pub use self::scope::{Cached, Scope};
+pub use self::scope::{Cached, OwnKeys, Scope};
 pub use self::settings::Settings;
 pub use self::subscriptions::KeyChanges;
 pub use self::token_scope::{SharedKeys, TokenScope};

@@ -6,10 +6,14 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use ecr_broker::broker::{CredentialRequest, RequestContext};
+use ecr_broker::caller::Caller;
 use ecr_broker::pb;
 use ecr_broker::pb::registry_access::Target as Listed;
-use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern};
+use ecr_broker::policy::{Accounts, CallerPattern, Effect, Grant, Policy, RegistryPattern, TokenPattern};
+use ecr_broker::profile::{Attribution, Profile, SessionTag, SessionTags};
 use support::*;
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -143,4 +147,55 @@ async fn page_counts_in_the_limits_by_its_size() {
     page(&mut client, 500, "").await.unwrap();
     let status = page(&mut client, 501, "").await.unwrap_err();
     assert_eq!(status.get_error_details().error_info().unwrap().reason, "CALLER_RATE_LIMITED");
+}
+
+/// The profiles' sessions name the caller, claims of it, or have them as tags.
+#[tokio::test]
+async fn list_shows_the_expiry_of_a_callers_own_credential_and_of_no_other() {
+    let tags = |text: &str| {
+        SessionTags(vec![SessionTag { key: "team".into(), value: text.parse().unwrap(), is_transitive: false }])
+    };
+    let none = || SessionTags::default();
+    for (attribution, tags, shares) in [
+        (Attribution::Caller, none(), false),
+        ("ci-{claim:team}".parse().unwrap(), none(), true),
+        (Attribution::Broker, tags("claim:team"), true),
+        (Attribution::Caller, tags("claim:team"), false),
+    ] {
+        let label = format!("{attribution:?} {tags:?}");
+        let profile = Profile { attribution, session_tags: tags, ..Profile::of_parent("ci".into()) };
+        let cached = TestCache::new();
+        let settings =
+            ecr_broker::broker::Settings { profiles: vec![profile].into(), ..broker_settings(policy_of_jobs(), None) };
+        let broker = support::broker(cached.cache.clone(), settings);
+        let [one, same_team, other] =
+            [("a", "red"), ("b", "red"), ("c", "blue")].map(|(subject, team)| job(subject, team));
+        let has_expiry = |caller: &Caller| {
+            let page = broker.registries(caller, None, 10);
+            let named = page.entries.iter().find(|(listing, _)| listing.name == at(1, "eu-central-1"));
+            named.unwrap().1.is_some()
+        };
+        assert!(!has_expiry(&one), "{label}");
+        for (caller, listed) in [(&one, [true, shares, false]), (&other, [true, shares, true])] {
+            let request = credential_request(&at(1, "eu-central-1"), Duration::ZERO);
+            let context = RequestContext { caller: caller.clone(), ..request.context };
+            let request = CredentialRequest { context, profile: Some("ci".into()), ..request };
+            broker.registry_credentials(request).await.unwrap();
+            assert_eq!([&one, &same_team, &other].map(has_expiry), listed, "{label}");
+        }
+        assert_eq!(cached.source.calls(), 2, "{label}");
+    }
+}
+
+fn policy_of_jobs() -> Policy {
+    let token = TokenPattern { issuer: "blue".into(), subject: None, claims: Vec::new() };
+    let callers = vec![CallerPattern::Token(token)];
+    let grant = grant("jobs", private(&[1], &["eu-central-1"]), Effect::Allow);
+    Policy::Grants(vec![Grant { callers, profile: Some("ci".into()), ..grant }])
+}
+
+/// Returns a job of a team.
+fn job(subject: &str, team: &str) -> Caller {
+    let caller: Caller = format!("jwt:blue:{subject}").parse().unwrap();
+    caller.with_claims(BTreeMap::from([("team".to_owned(), team.to_owned())])).unwrap()
 }

@@ -15,9 +15,9 @@ impl Forwarding {
         Self(if any { parents } else { Vec::new() })
     }
 
-    /// Returns the principal by which a caller's own credentials are cached.
-    pub(super) fn principal(&self, caller: &Caller) -> Principal {
-        if self.0.is_empty() { caller.principal() } else { caller.exact_principal(caller.claims_digest()) }
+    /// Returns the principal by which credentials of a caller are cached that a parent decided about; `None`: no parent does.
+    pub(super) fn principal(&self, caller: &Caller) -> Option<Principal> {
+        (!self.0.is_empty()).then(|| caller.exact_principal(caller.claims_digest()))
     }
 
     /// Returns the key of the credential that a caller gets. Where a parent decides about each caller, the key holds all that it may
@@ -97,6 +97,6 @@ mod tests {
         assert_eq!(forwarding.key(private(), &one), private(), "the first parent that covers it does not forward");
         assert!(forwarding.is_by_caller(&public()) && !forwarding.is_by_caller(&private()));
         let none = Forwarding::new(vec![parent("a", RegistryPattern::Public, false)]);
-        assert_eq!((none.key(public(), &one), none.principal(&one.caller)), (public(), one.caller.principal()));
+        assert_eq!((none.key(public(), &one), none.principal(&one.caller)), (public(), None));
     }
 }

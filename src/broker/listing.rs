@@ -11,8 +11,9 @@ pub use self::merge::ListPage;
 
 use self::merge::{Source, Verdict, page_of};
 use super::forwarding::Forwarding;
-use crate::cache::{Cached, CredentialCache, Scope};
-use crate::caller::{Caller, Principal};
+use super::profiles::Profiles;
+use crate::cache::{Cached, CredentialCache, OwnKeys, Scope};
+use crate::caller::Caller;
 use crate::credential::ProfileName;
 use crate::policy::{Allowed, CallerGrants, IndexedPolicy, Listing};
 use crate::registry::{Aliases, Registry, ResolvedRegistry};
@@ -23,6 +24,7 @@ mod merge;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lister<'a> {
     pub(super) policy: &'a IndexedPolicy,
+    pub(super) profiles: &'a Profiles,
     pub(super) forwarding: &'a Forwarding,
     pub(super) aliases: &'a Aliases,
     pub(super) cache: &'a CredentialCache,
@@ -31,19 +33,33 @@ pub(super) struct Lister<'a> {
 impl Lister<'_> {
     /// Returns up to `size` entries after `after`.
     pub(super) fn page(&self, caller: &Caller, after: Option<&Listing>, size: usize) -> ListPage {
-        let (grants, principal) = (self.policy.of_caller(caller), self.forwarding.principal(caller));
+        let grants = self.policy.of_caller(caller);
         let allowed = grants.allowed();
         if allowed.is_empty() {
             return ListPage::default();
         }
+        let own = self.own_keys(caller, &allowed);
         let mut sources: Vec<_> = allowed.iter().map(|one| named(one, after)).collect();
         if after.is_none_or(|after| !after.is_pattern) {
-            sources.push(self.aliases(&grants, &allowed, &principal, after));
+            sources.push(self.aliases(&grants, &allowed, &own, after));
             // One more than the page has: it tells that entries follow.
             let part = (after, size.saturating_add(1));
-            sources.extend(allowed.iter().map(|one| self.cached(&grants, one, &principal, part)));
+            sources.extend(allowed.iter().map(|one| self.cached(&grants, one, &own, part)));
         }
         page_of(sources, size, |listing| grants.may_list(listing))
+    }
+
+    /// Returns the names by which a caller's own credentials of the allowed profiles are cached, as requests for them would find them.
+    fn own_keys(&self, caller: &Caller, allowed: &[Allowed<'_>]) -> OwnKeys {
+        let mut own = self.forwarding.principal(caller).map(OwnKeys::of_any_profile).unwrap_or_default();
+        let is_allowed = |name| allowed.iter().any(|one| one.profile().is_none_or(|profile| profile == name));
+        for profile in self.profiles.all().filter(|profile| is_allowed(&profile.name)) {
+            // Without the claims that the session needs, the caller gets no credential.
+            if let Ok(Some(session)) = profile.session_of(caller) {
+                own.add(profile.name.clone(), session);
+            }
+        }
+        own
     }
 
     /// Lists the registries that a caller's grants name by a whole host, and the aliases of all that it may have.
@@ -61,7 +77,7 @@ impl Lister<'_> {
         &'a self,
         grants: &'a CallerGrants<'_>,
         allowed: &'a [Allowed<'_>],
-        caller: &'a Principal,
+        own: &'a OwnKeys,
         after: Option<&Listing>,
     ) -> Source<'a> {
         let profiles: BTreeSet<_> = allowed.iter().filter_map(Allowed::profile).collect();
@@ -69,7 +85,7 @@ impl Lister<'_> {
             let chosen = grants.chosen_profile(registry);
             let profiles: BTreeSet<_> = profiles.iter().copied().chain(&chosen).collect();
             let entry = |profile: &ProfileName| {
-                let expires = self.cached_expiry(grants, registry, profile, caller);
+                let expires = self.cached_expiry(grants, registry, profile, own);
                 let is_allowed = expires.is_some() || chosen.as_ref() == Some(profile);
                 let verdict = if is_allowed { Verdict::Allowed(expires) } else { Verdict::Denied };
                 (of_host(alias.to_owned(), profile), verdict)
@@ -88,9 +104,9 @@ impl Lister<'_> {
         grants: &CallerGrants<'_>,
         registry: &Registry,
         profile: &ProfileName,
-        caller: &Principal,
+        own: &OwnKeys,
     ) -> Option<SystemTime> {
-        self.cache.cached_expiry(registry, profile, caller).filter(|_| grants.allows(registry, profile))
+        self.cache.cached_expiry(registry, profile, own).filter(|_| grants.allows(registry, profile))
     }
 
     /// Returns cached credentials that one of the caller's allows covers.
@@ -98,11 +114,11 @@ impl Lister<'_> {
         &self,
         grants: &CallerGrants<'_>,
         allowed: &Allowed<'_>,
-        caller: &Principal,
+        own: &OwnKeys,
         (after, limit): (Option<&Listing>, usize),
     ) -> Source<'a> {
         let scope = Scope {
-            caller,
+            own,
             has_group: &|profile, region| allowed.has_group(profile, region) && !grants.denies_region(profile, region),
             accounts: allowed.accounts(),
             after: after.map(|after| (after.name.as_str(), &after.profile)),

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use self::by_end::ByEnd;
 use self::host_key::HostKey;
 use super::entry::Entry;
-use super::scope::{Cached, Scope};
+use super::scope::{Cached, OwnKeys, Scope};
 use crate::caller::Principal;
 use crate::credential::{CredentialKey, ProfileName};
 use crate::registry::{AccountId, Region, Registry};
@@ -42,6 +42,14 @@ struct State {
 struct Part {
     groups: BTreeMap<GroupKey, Group>,
     count: usize,
+}
+
+/// Credentials that a caller may see.
+#[derive(Clone, Copy)]
+struct Visible<'a> {
+    part: &'a Part,
+    /// The caller's names, and the one that these credentials have; `None`: all callers share them.
+    own: Option<(&'a OwnKeys, &'a Principal)>,
 }
 
 /// The profile, and the region; ECR Public has none.
@@ -169,8 +177,7 @@ impl Index {
     /// Returns the first credentials of a scope.
     fn batch(&self, scope: &Scope<'_>, accounts: &[Option<AccountId>]) -> Vec<Found> {
         let state = lock(&self.0);
-        let parts = [Some(&state.shared), state.of_callers.get(scope.caller)];
-        let groups = parts.into_iter().flatten().flat_map(|part| part.groups_of(scope)).collect::<Vec<_>>();
+        let groups: Vec<_> = state.parts(scope.own).flat_map(|part| part.groups_of(scope)).collect();
         accounts.iter().flat_map(|account| in_order(&groups, *account, scope)).take(BATCH).collect()
     }
 
@@ -179,7 +186,7 @@ impl Index {
         &self,
         registry: &Registry,
         profile: &ProfileName,
-        caller: &Principal,
+        own: &OwnKeys,
         may_list: impl Fn(&Entry) -> bool,
     ) -> Option<SystemTime> {
         if !is_named(registry) {
@@ -187,10 +194,31 @@ impl Index {
         }
         let (host, group) = (HostKey::of(registry, None), (profile.clone(), registry.region().cloned()));
         let state = lock(&self.0);
-        let parts = [Some(&state.shared), state.of_callers.get(caller)];
-        let entries =
-            parts.into_iter().flatten().filter_map(|part| part.groups.get(&group)?.get(&host)?.named.as_ref());
+        let parts = state.parts(own).filter(|visible| visible.has(profile));
+        let entries = parts.filter_map(|visible| visible.part.groups.get(&group)?.get(&host)?.named.as_ref());
         entries.filter(|entry| may_list(entry)).map(|entry| entry.credential.expires()).max()
+    }
+}
+
+impl State {
+    /// Returns the shared credentials, and those under a caller's own names.
+    fn parts<'a>(&'a self, own: &'a OwnKeys) -> impl Iterator<Item = Visible<'a>> {
+        let of_caller = own.principals().filter_map(move |principal| {
+            let part = self.of_callers.get(principal)?;
+            Some(Visible { part, own: Some((own, principal)) })
+        });
+        std::iter::once(Visible { part: &self.shared, own: None }).chain(of_caller)
+    }
+}
+
+impl<'a> Visible<'a> {
+    fn has(&self, profile: &ProfileName) -> bool {
+        self.own.is_none_or(|(own, principal)| own.has(principal, profile))
+    }
+
+    fn groups_of(self, scope: &Scope<'_>) -> impl Iterator<Item = (&'a GroupKey, &'a Group)> {
+        let groups = self.part.groups.iter();
+        groups.filter(move |((profile, region), _)| self.has(profile) && (scope.has_group)(profile, region.as_ref()))
     }
 }
 
@@ -218,10 +246,6 @@ impl Part {
         }
         self.count -= usize::from(removed);
         removed
-    }
-
-    fn groups_of(&self, scope: &Scope<'_>) -> impl Iterator<Item = (&GroupKey, &Group)> {
-        self.groups.iter().filter(|((profile, region), _)| (scope.has_group)(profile, region.as_ref()))
     }
 }
 

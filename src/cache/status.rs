@@ -9,8 +9,7 @@ use tracing::error;
 use super::CredentialCache;
 use super::entry::Entry;
 use super::lookup::{Lookup, RefreshState};
-use super::scope::{Cached, Scope};
-use crate::caller::Principal;
+use super::scope::{Cached, OwnKeys, Scope};
 use crate::credential::{CredentialKey, ProfileName};
 use crate::registry::Registry;
 use crate::source::{RegionStatus, SourceStatus};
@@ -45,10 +44,10 @@ impl CredentialCache {
 
     /// Returns the expiry of a registry's cached credential for a caller, if it lasts longer than the safety margin.
     #[must_use]
-    pub fn cached_expiry(&self, registry: &Registry, profile: &ProfileName, caller: &Principal) -> Option<SystemTime> {
+    pub fn cached_expiry(&self, registry: &Registry, profile: &ProfileName, own: &OwnKeys) -> Option<SystemTime> {
         let (now, margin) = (self.shared.now(), self.shared.settings.safety_margin);
         let is_usable = |entry: &Entry| entry.credential.remaining(now) >= margin;
-        self.shared.store.index.expiry(registry, profile, caller, is_usable)
+        self.shared.store.index.expiry(registry, profile, own, is_usable)
     }
 
     /// Returns whether a key's credential is cached and lasts longer than the safety margin. Makes no call.

@@ -20,6 +20,10 @@ fn key(host: &str, profile: &str, caller: Option<u32>) -> CredentialKey {
     CredentialKey { registry: host.parse().unwrap(), profile: profile.into(), revision: Revision::default(), caller }
 }
 
+fn of_uid(uid: u32) -> OwnKeys {
+    OwnKeys::of_any_profile(Principal::Uid(uid))
+}
+
 fn host(account: usize, region: &str) -> String {
     format!("{account:012}.dkr.ecr.{region}.amazonaws.com")
 }
@@ -42,13 +46,13 @@ fn walk_looks_only_at_entries_of_its_scope_up_to_the_limit() {
             index.insert(&key(&host(account, region), "default", None), &entry(None));
         }
     }
-    let caller = Principal::Uid(1);
+    let caller = of_uid(1);
     let accounts = [7, 5].map(|account| format!("{account:012}").parse().unwrap());
     let is_of = |wanted: &'static str| {
         move |_: &ProfileName, region: Option<&Region>| region.is_some_and(|one| one.as_str().starts_with(wanted))
     };
     let (europe, america) = (is_of("eu-"), is_of("us-"));
-    let own = Scope { caller: &caller, has_group: &europe, accounts: Some(&accounts), after: None };
+    let own = Scope { own: &caller, has_group: &europe, accounts: Some(&accounts), after: None };
     let expected: Vec<_> =
         [5, 7].into_iter().flat_map(|one| [host(one, "eu-central-1"), host(one, "eu-west-1")]).collect();
     assert_eq!(walk(&index, &own, 100), (expected, 4));
@@ -78,8 +82,8 @@ fn walk_decides_grants_without_the_lock_of_the_index() {
     for account in 0..3 * BATCH {
         index.insert(&key(&host(account, "eu-central-1"), "default", None), &entry(None));
     }
-    let caller = Principal::Uid(1);
-    let all = Scope { caller: &caller, has_group: &|_, _| true, accounts: None, after: None };
+    let caller = of_uid(1);
+    let all = Scope { own: &caller, has_group: &|_, _| true, accounts: None, after: None };
     let denied = 2 * BATCH + 3;
     let seen = Cell::new(0);
     let found = index.walk(&all, 5, |_, _, _| {
@@ -97,11 +101,11 @@ fn walk_continues_after_a_host_and_a_profile() {
     for (account, profile) in [(1, "b"), (1, "a"), (2, "a"), (2, "c"), (3, "b")] {
         index.insert(&key(&host(account, "eu-west-1"), profile, None), &entry(None));
     }
-    let (caller, first) = (Principal::Uid(1), host(1, "eu-west-1"));
+    let (caller, first) = (of_uid(1), host(1, "eu-west-1"));
     let from = |name, profile: &str| {
         let profile = ProfileName::from(profile);
         let after = Some((name, &profile));
-        let scope = Scope { caller: &caller, has_group: &|_, _| true, accounts: None, after };
+        let scope = Scope { own: &caller, has_group: &|_, _| true, accounts: None, after };
         let found = index.walk(&scope, 9, |_, _, _| true);
         found.into_iter().map(|one| format!("{}{}", &one.host[11..12], one.profile)).collect::<Vec<_>>()
     };
@@ -121,8 +125,8 @@ fn entries_of_single_callers_are_counted_and_hidden_from_others() {
     index.insert(&key(&host(2, "eu-west-1"), "each", Some(2)), &new);
     assert_eq!((index.counts(&Principal::Uid(1)), index.counts(&Principal::Uid(3)), index.len()), ((1, 2), (0, 2), 2));
     let listed = |uid| {
-        let caller = Principal::Uid(uid);
-        walk(&index, &Scope { caller: &caller, has_group: &|_, _| true, accounts: None, after: None }, 9).0
+        let caller = of_uid(uid);
+        walk(&index, &Scope { own: &caller, has_group: &|_, _| true, accounts: None, after: None }, 9).0
     };
     assert_eq!((listed(1), listed(3)), (vec![host(1, "eu-west-1")], vec![]));
     index.remove(&own, &old);
@@ -131,14 +135,30 @@ fn entries_of_single_callers_are_counted_and_hidden_from_others() {
     assert_eq!((listed(1).len(), index.counts(&Principal::Uid(1))), (0, (0, 1)));
 }
 
+/// Two profiles make the same name of different claims.
+#[test]
+fn name_of_a_session_shows_the_credentials_of_its_profile_only() {
+    let index = Index::default();
+    let own = key(&host(1, "eu-west-1"), "each", Some(1));
+    index.insert(&own, &entry(None));
+    let listed = |profile: &str| {
+        let mut caller = of_uid(2);
+        caller.add(profile.into(), Principal::Uid(1));
+        let scope = Scope { own: &caller, has_group: &|_, _| true, accounts: None, after: None };
+        let expiry = index.expiry(&own.registry, &own.profile, &caller, |_| true);
+        (walk(&index, &scope, 9).0.len(), expiry.is_some())
+    };
+    assert_eq!((listed("each"), listed("other")), ((1, true), (0, false)));
+}
+
 #[test]
 fn entry_without_an_account_is_listed_by_the_account_that_aws_named() {
     let index = Index::default();
     let variant = crate::registry::EndpointVariant::default();
     let private = crate::registry::PrivateRegistry::new(None, "eu-west-1".parse().unwrap(), variant).unwrap();
     let own = CredentialKey { registry: Registry::Private(private), ..key(&host(1, "eu-west-1"), "default", None) };
-    let caller = Principal::Uid(1);
-    let scope = Scope { caller: &caller, has_group: &|_, _| true, accounts: None, after: None };
+    let caller = of_uid(1);
+    let scope = Scope { own: &caller, has_group: &|_, _| true, accounts: None, after: None };
     index.insert(&own, &entry(Some("000000000009")));
     assert_eq!(walk(&index, &scope, 9).0, [host(9, "eu-west-1")]);
     index.insert(&CredentialKey { profile: "other".into(), ..own }, &entry(None));
