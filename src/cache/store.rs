@@ -126,6 +126,10 @@ impl Store {
 
     pub(super) async fn invalidate(&self, key: &CredentialKey) {
         let _writing = self.writing.lock().await;
+        self.remove(key).await;
+    }
+
+    async fn remove(&self, key: &CredentialKey) {
         self.mark_gone(key).await;
         self.part(key).invalidate(key).await;
     }
@@ -145,17 +149,25 @@ impl Store {
         if self.is_retired(&key) {
             return;
         }
-        let is_new = !self.mark_gone(&key).await;
+        self.put_unchecked(&key, entry).await;
+        // A reload may have replaced it since the check, and its sweep may have passed before the entry was there.
+        if self.is_retired(&key) {
+            self.remove(&key).await;
+        }
+    }
+
+    async fn put_unchecked(&self, key: &CredentialKey, entry: Arc<Entry>) {
+        let is_new = !self.mark_gone(key).await;
         if is_new {
             // A new entry may evict the least recently used one.
             self.replay().await;
-            self.make_room(&key).await;
+            self.make_room(key).await;
         }
         // First: moka may evict the new entry at once, and its listener then removes it from the index.
-        self.index.insert(&key, &entry);
-        self.part(&key).insert(key.clone(), Arc::clone(&entry)).await;
+        self.index.insert(key, &entry);
+        self.part(key).insert(key.clone(), Arc::clone(&entry)).await;
         if !is_new {
-            self.touches.note_after_others(&key, &entry);
+            self.touches.note_after_others(key, &entry);
         }
         if key.caller.is_some() {
             self.touches.stamp(&entry);

@@ -8,6 +8,8 @@ use crate::cache::entry::Uses;
 use crate::clock::SystemClock;
 use crate::credential::{Credential, Revision, SourceName};
 use crate::metrics::Registry;
+use crate::moment::Moment;
+use crate::profile::{Access, Profile};
 
 fn entry(password: &str) -> Entry {
     let now = SystemClock::new().now();
@@ -133,6 +135,53 @@ async fn entry_is_gone_before_the_storage_has_another_or_none() {
         used.insert(key).await;
     }
     assert!(fourth.is_gone(), "it was evicted");
+}
+
+/// A clock that is read while moka stores an entry, and then has a reload replace the profiles.
+#[derive(Debug)]
+struct ReloadingClock {
+    clock: SystemClock,
+    profiles: ActiveProfiles,
+    reload: Mutex<Option<Vec<Profile>>>,
+}
+
+impl Clock for ReloadingClock {
+    fn now(&self) -> Moment {
+        if let Some(profiles) = self.reload.try_lock().unwrap().take() {
+            self.profiles.replace(profiles);
+        }
+        self.clock.now()
+    }
+}
+
+/// The reload's sweep passes before the entry is there.
+#[tokio::test]
+async fn entry_of_a_profile_replaced_while_it_is_stored_does_not_stay() {
+    let profile = |access| Profile { access, ..Profile::of_parent("ci".into()) };
+    let profiles = ActiveProfiles::new(vec![profile(Access::Pull)]);
+    let (clock, reload) = (SystemClock::new(), Mutex::default());
+    let clock = Arc::new(ReloadingClock { clock, profiles: profiles.clone(), reload });
+    let metrics = &mut Registry::default();
+    let limit_hits = LimitHits::new(metrics);
+    let store = Store::new(16, &(Arc::clone(&clock) as _), &Metrics::new(metrics, limit_hits));
+    store.profiles.set(profiles).unwrap();
+    for caller in [None, Some(Principal::Loopback)] {
+        let key = |key: CredentialKey| CredentialKey { profile: "ci".into(), caller: caller.clone(), ..key };
+        let (before, during) = (Arc::new(entry("before")), Arc::new(entry("during")));
+        let revision = clock.profiles.set().revision(&"ci".into());
+        let [stays, goes] = [1, 2].map(|number| CredentialKey { revision, ..key(of(number)) });
+        store.insert(stays.clone(), Arc::clone(&before)).await;
+        assert!(store.get(&stays).await.is_some() && !before.is_gone());
+        let access = if caller.is_none() { Access::Push } else { Access::Full };
+        *clock.reload.lock().await = Some(vec![profile(access)]);
+        store.insert(goes.clone(), Arc::clone(&during)).await;
+        assert!(clock.reload.lock().await.is_none(), "the reload was during the insert");
+        assert!(store.get(&goes).await.is_none() && during.is_gone());
+        // The reload's sweep, which finds only the other entry.
+        store.invalidate(&stays).await;
+        store.sweep().await;
+        assert_eq!((store.iter().count(), store.index.len()), (0, 0));
+    }
 }
 
 #[test]
