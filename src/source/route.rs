@@ -4,17 +4,19 @@
 //! answers is final: a denial must not be repeated elsewhere.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::broker::{Fallback, Settings};
+use self::parent::Parent;
+use super::broker::Settings;
 use super::span::record_failure;
 use super::{CredentialSource, FetchError, FetchRequest, RegionStatus, SourceFuture, SourceIdentity, SourceStatus};
 use crate::credential::Credential;
 use crate::error::{FailureClass, SourceName, UpstreamError};
+
+mod parent;
 
 /// The sources of a broker with parents.
 #[derive(Debug)]
@@ -24,20 +26,11 @@ pub struct Route {
     aws: Option<Arc<dyn CredentialSource>>,
 }
 
-/// A parent and what it serves.
-#[derive(Debug)]
-struct Parent {
-    settings: Settings,
-    source: Arc<dyn CredentialSource>,
-    /// Whether the last call found the parent unreachable.
-    is_unreachable: AtomicBool,
-}
-
 impl Route {
     /// Routes to `parents`, in this order, and to `aws`.
     #[must_use]
     pub fn new(parents: Vec<(Settings, Arc<dyn CredentialSource>)>, aws: Option<Arc<dyn CredentialSource>>) -> Self {
-        let parent = |(settings, source)| Parent { settings, source, is_unreachable: AtomicBool::default() };
+        let parent = |(settings, source)| Parent::new(settings, source);
         Self { parents: parents.into_iter().map(parent).collect(), aws }
     }
 
@@ -57,43 +50,6 @@ impl Route {
 
     fn sources(&self) -> impl Iterator<Item = &Arc<dyn CredentialSource>> {
         self.parents.iter().map(|parent| &parent.source).chain(&self.aws)
-    }
-}
-
-impl Parent {
-    async fn fetch(
-        &self,
-        request: &FetchRequest,
-        aws: Option<&Arc<dyn CredentialSource>>,
-    ) -> Result<Credential, FetchError> {
-        let result = self.source.fetch(request).await;
-        let is_unreachable = self.found_unreachable(&result);
-        match aws.filter(|_| is_unreachable && self.settings.fallback == Fallback::Aws) {
-            Some(aws) => {
-                let (parent, registry) = (&self.settings.name, request.key.registry.host());
-                info!(%parent, registry, request_id = %request.request_id, "parent unreachable, AWS asked instead");
-                aws.fetch(request).await
-            }
-            None => result,
-        }
-    }
-
-    /// Returns whether the parent is unreachable, as of this call. The queue to a parent that hangs is soon full: then the parent is
-    /// not asked, and what the last call found still counts.
-    fn found_unreachable(&self, result: &Result<Credential, FetchError>) -> bool {
-        let is_unreachable = match result {
-            Err(FetchError::QueueFull { .. }) => return self.is_unreachable.load(Ordering::Relaxed),
-            Err(FetchError::Upstream(failure)) => failure.is_unreachable_parent(),
-            _ => false,
-        };
-        self.is_unreachable.store(is_unreachable, Ordering::Relaxed);
-        is_unreachable
-    }
-
-    /// Returns the longest time of a fetch, with that of AWS after it.
-    fn fetch_budget(&self, aws: Duration) -> Duration {
-        let fallback = if self.settings.fallback == Fallback::Aws { aws } else { Duration::ZERO };
-        self.source.fetch_budget() + fallback
     }
 }
 

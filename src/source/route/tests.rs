@@ -7,6 +7,8 @@ use crate::policy::RegistryPattern;
 use crate::registry::Registry;
 use crate::request_id::RequestId;
 use crate::source::FetchProgress;
+use crate::source::aws::admission::{self, AdmissionControl};
+use crate::source::broker::Fallback;
 use crate::source::span::FetchSpan;
 use crate::sync::lock;
 
@@ -173,6 +175,117 @@ async fn aws_is_asked_while_the_queue_to_an_unreachable_parent_is_full() {
         route.fetch(&request("public.ecr.aws", "default")).await.unwrap_err();
         assert_eq!(*lock(&aws.calls), asked, "{failure:?}");
     }
+}
+
+/// A parent that hangs, until it answers after `delay`.
+#[derive(Debug)]
+struct Hanging {
+    delay: Mutex<Duration>,
+    answers: Mutex<bool>,
+    calls: Mutex<usize>,
+}
+
+impl SourceIdentity for Hanging {
+    fn name(&self) -> SourceName {
+        parent_name("a")
+    }
+
+    fn status(&self) -> SourceStatus {
+        SourceStatus::Ready
+    }
+
+    fn check(&self) -> SourceFuture<'_, SourceStatus> {
+        Box::pin(std::future::ready(SourceStatus::Ready))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        None
+    }
+}
+
+impl CredentialSource for Arc<Hanging> {
+    fn identity(&self) -> &dyn SourceIdentity {
+        &**self
+    }
+
+    fn fetch<'a>(&'a self, _: &'a FetchRequest) -> SourceFuture<'a, Result<Credential, FetchError>> {
+        *lock(&self.calls) += 1;
+        let delay = *lock(&self.delay);
+        Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            let denied = || UpstreamError::new(parent_name("a"), FailureClass::ParentDenied);
+            let unanswered = || UpstreamError::unanswered(parent_name("a"));
+            Err(if *lock(&self.answers) { denied() } else { unanswered() }.into())
+        })
+    }
+
+    fn regions(&self) -> Vec<RegionStatus> {
+        Vec::new()
+    }
+
+    fn fetch_budget(&self) -> Duration {
+        Duration::from_secs(11)
+    }
+}
+
+/// A route to a parent that hangs, behind its queue, and to AWS.
+struct Outage {
+    parent: Arc<Hanging>,
+    aws: Arc<Failing>,
+    route: Route,
+}
+
+impl Outage {
+    fn new() -> Self {
+        let (delay, answers, calls) = (Mutex::new(Duration::from_secs(10)), Mutex::default(), Mutex::default());
+        let parent = Arc::new(Hanging { delay, answers, calls });
+        let aws = Failing::new(SourceName::Aws, SourceStatus::Ready);
+        let settings = settings("a", vec![RegistryPattern::Public], &["default"], Fallback::Aws);
+        let limits =
+            admission::Settings { max_in_flight_per_region: 1, max_in_flight: 1, max_queued_per_requester: 100 };
+        let admitted = Arc::new(AdmissionControl::new(Arc::clone(&parent), &limits));
+        Self { route: Route::new(vec![(settings, admitted as _)], Some(Arc::clone(&aws) as _)), parent, aws }
+    }
+
+    /// Makes calls at once, and returns the time of the longest in seconds, and whom the calls failed at.
+    async fn calls(&self, count: usize) -> (u64, Vec<SourceName>) {
+        let start = tokio::time::Instant::now();
+        let call = async || match self.route.fetch(&request("public.ecr.aws", "default")).await.unwrap_err() {
+            FetchError::Upstream(failure) => failure.source,
+            other => panic!("{other}"),
+        };
+        let failed = join_all((0..count).map(|_| call())).await;
+        (start.elapsed().as_secs(), failed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fallback_does_not_wait_in_the_queue_to_a_parent_that_hangs() {
+    let outage = Outage::new();
+    let all_at_aws = |count| vec![SourceName::Aws; count];
+    // The first call finds out after its timeout, and those behind it in the queue wait a moment longer.
+    assert_eq!(outage.calls(4).await, (11, all_at_aws(4)));
+    let asked = *lock(&outage.parent.calls);
+    // One of those that follow waits a moment, and the others not at all.
+    assert_eq!(outage.calls(1).await, (1, all_at_aws(1)));
+    assert_eq!(outage.calls(100).await, (0, all_at_aws(100)));
+    assert_eq!((*lock(&outage.parent.calls), *lock(&outage.aws.calls)), (asked + 1, 105), "one call goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parent_that_answers_again_is_asked_by_every_call() {
+    let outage = Outage::new();
+    assert_eq!(outage.calls(1).await, (10, vec![SourceName::Aws]));
+    (*lock(&outage.parent.delay), *lock(&outage.parent.answers)) = (Duration::from_secs(3), true);
+    // It is slower than the call that finds out waits, which AWS answers.
+    assert_eq!(outage.calls(1).await, (1, vec![SourceName::Aws]));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(outage.calls(1).await, (3, vec![parent_name("a")]));
+    assert_eq!((*lock(&outage.parent.calls), *lock(&outage.aws.calls)), (3, 2));
 }
 
 #[tokio::test]
