@@ -5,12 +5,16 @@
 
 mod program;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use ecr_broker::config::{self, Sources};
+use ecr_broker::environment;
 use program::{PROGRAM, Server, at_once, program, run, simulated_broker};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_docker-credential-ecr-broker");
@@ -20,59 +24,94 @@ const NO_IMDS: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
 const SERVE: [&str; 4] = ["serve", "--listen", "127.0.0.1:0", "--allow-loopback"];
 const BLANK: [&str; 3] = ["", " ", "\n"];
 
-/// Variables of a client and of its libraries.
-const CLIENT_VARIABLES: [&str; 16] = [
-    "XDG_RUNTIME_DIR",
-    "XDG_CONFIG_HOME",
-    "HOME",
-    "DOCKER_CONFIG",
-    "REGISTRY_AUTH_FILE",
-    "ECR_BROKER_TOKEN_FILE",
-    "ECR_BROKER_PROFILE",
-    "ECR_BROKER_TLS_CA",
-    "ECR_BROKER_TLS_CERT",
-    "ECR_BROKER_TLS_KEY",
-    "ECR_BROKER_TIMEOUT",
-    "ECR_BROKER_HELPER",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
+/// Variables that only libraries read, and one that is not a setting.
+const OF_LIBRARIES: [&str; 6] = [
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_MAX_ATTEMPTS",
     "HTTPS_PROXY",
-    "TOKIO_WORKER_THREADS",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "ECR_BROKER_NO_SUCH_SETTING",
 ];
 
-/// Variables of the broker and of its libraries.
-const BROKER_VARIABLES: [&str; 30] = [
-    "XDG_RUNTIME_DIR",
-    "HOME",
-    "ECR_BROKER_CONFIG",
-    "ECR_BROKER_SERVER_TLS_KEY",
-    "ECR_BROKER_AWS_REGION",
-    "ECR_BROKER_NO_SUCH_SETTING",
-    "AWS_REGION",
-    "AWS_PROFILE",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_SESSION_TOKEN",
-    "AWS_CA_BUNDLE",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-    "AWS_ENDPOINT_URL_ECR",
-    "AWS_ENDPOINT_URL_ECR_PUBLIC",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_USE_FIPS_ENDPOINT",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
-    "SSL_CERT_FILE",
-    "RUST_LOG",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "OTEL_TRACES_SAMPLER",
-    "TOKIO_WORKER_THREADS",
-];
+/// Programs are found by it.
+const KEPT: &str = "PATH";
+
+/// Returns every variable that broker, client and their libraries read: the settings of both by their tables, and all that the source
+/// names. A name that is not a variable does no harm here.
+fn variables() -> BTreeSet<String> {
+    let of_broker = config::effective_json(&Sources::default()).into_iter().filter_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        Some(environment::PREFIX.to_owned() + &line["setting"].as_str()?.replace('.', "_").to_ascii_uppercase())
+    });
+    let of_client = environment::CLIENT_SETTINGS.map(environment::client_variable);
+    let mut all: BTreeSet<_> = of_broker.chain(of_client).chain(OF_LIBRARIES.map(str::to_owned)).collect();
+    add_named_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path(), &mut all);
+    all.remove(KEPT);
+    all
+}
+
+/// Adds the texts of the source that may name a variable: in capitals, and of several words or where a variable is read.
+fn add_named_in(directory: &Path, names: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            add_named_in(&entry, names);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(entry).unwrap();
+            let parts: Vec<_> = text.split('"').collect();
+            let is_name = |pair: &&[&str]| {
+                let is_read = ["variable(", "path("].iter().any(|read| pair[0].ends_with(read));
+                let in_capitals = pair[1].chars().all(|char| char.is_ascii_uppercase() || "_0123456789".contains(char));
+                in_capitals
+                    && pair[1].starts_with(|first: char| first.is_ascii_uppercase())
+                    && (is_read || pair[1].contains('_'))
+            };
+            names.extend(parts.windows(2).filter(is_name).map(|pair| pair[1].to_owned()));
+        }
+    }
+}
+
+/// Returns every variable, all blank.
+fn all_blank<'a>(variables: &'a BTreeSet<String>, value: &'a str) -> Vec<(&'a str, &'a str)> {
+    variables.iter().map(|variable| (variable.as_str(), value)).collect()
+}
+
+#[test]
+fn every_variable_of_the_source_is_among_those_that_are_blank() {
+    let variables = variables();
+    for name in [
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "BUILDKITE_AGENT_ACCESS_TOKEN",
+        "DOCKER_CONFIG",
+        "ECR_BROKER_AUDIENCE",
+        "ECR_BROKER_AWS_REGION",
+        "ECR_BROKER_CONFIG",
+        "ECR_BROKER_HELPER",
+        "ECR_BROKER_ID_TOKEN",
+        "ECR_BROKER_NEXT",
+        "ECR_BROKER_OBSERVATION",
+        "ECR_BROKER_SERVER_TLS_KEY",
+        "ECR_BROKER_TLS_SOURCE",
+        "ECR_BROKER_TOKEN_EXEC",
+        "ECR_BROKER_TOKEN_SOURCE",
+        "ECR_BROKER_TOKEN_VARIABLE",
+        "HOME",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_TRACES_SAMPLER",
+        "REGISTRY_AUTH_FILE",
+        "RUST_LOG",
+        "SPIFFE_ENDPOINT_SOCKET",
+        "TERM",
+        "TOKIO_WORKER_THREADS",
+        "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",
+    ] {
+        assert!(variables.contains(name), "{name}");
+    }
+}
 
 fn with_input(mut command: Command, input: &str) -> (bool, String) {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -92,23 +131,28 @@ fn helper(path: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Comma
 fn blank_variable_is_unset_for_every_client() {
     let broker = simulated_broker(&[], &[]);
     let address = ("ECR_BROKER_ADDRESS", broker.address.as_str());
-    for variable in CLIENT_VARIABLES {
-        for value in BLANK {
-            let environment = [address, (variable, value)];
-            for (path, arguments) in [(PROGRAM, &["helper", "docker", "get"][..]), (HELPER, &["get"])] {
-                let (success, output) = with_input(helper(path, arguments, &environment), PRIVATE);
-                assert!(success && output.contains("\"Secret\""), "{variable}={value:?} {path}: {output}");
-            }
+    let check = |blank: &[(&str, &str)]| {
+        let environment = [blank, &[address]].concat();
+        for (path, arguments) in [(PROGRAM, &["helper", "docker", "get"][..]), (HELPER, &["get"])] {
+            let (success, output) = with_input(helper(path, arguments, &environment), PRIVATE);
+            assert!(success && output.contains("\"Secret\""), "{blank:?} {path}: {output}");
         }
-        run(&["get", PRIVATE, "-o", "password"], &[address, (variable, "")]).out();
+        run(&["get", PRIVATE, "-o", "password"], &environment).out();
+    };
+    let variables = variables();
+    for value in BLANK {
+        check(&all_blank(&variables, value));
+    }
+    for variable in &variables {
+        check(&[(variable, "")]);
     }
 }
 
 #[test]
 fn all_variables_may_be_blank_at_once() {
     let broker = simulated_broker(&[], &[]);
-    let blank = CLIENT_VARIABLES.map(|variable| (variable, ""));
-    let environment = [&blank[..], &[("ECR_BROKER_ADDRESS", broker.address.as_str())]].concat();
+    let variables = variables();
+    let environment = [&all_blank(&variables, "")[..], &[("ECR_BROKER_ADDRESS", broker.address.as_str())]].concat();
     let directory = tempfile::tempdir().unwrap();
     let auth = directory.path().join("auth.json");
     let sync = ["sync", "--once", "--authfile", auth.to_str().unwrap(), PRIVATE];
@@ -133,8 +177,8 @@ fn all_variables_may_be_blank_at_once() {
 #[test]
 fn kubelet_and_bazel_helpers_work_with_blank_variables() {
     let broker = simulated_broker(&[], &[]);
-    let blank = CLIENT_VARIABLES.map(|variable| (variable, " "));
-    let environment = [&blank[..], &[("ECR_BROKER_ADDRESS", broker.address.as_str())]].concat();
+    let variables = variables();
+    let environment = [&all_blank(&variables, " ")[..], &[("ECR_BROKER_ADDRESS", broker.address.as_str())]].concat();
     let image = format!(
         r#"{{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderRequest","image":"{PRIVATE}/a"}}"#
     );
@@ -217,9 +261,9 @@ fn blank_helper_variable_does_not_stop_the_next_helper() {
 fn broker_serves_with_every_blank_variable() {
     let aws = Server::start(&["simulate-aws", "--listen", "127.0.0.1:0"], &[]);
     let needed = [("AWS_ENDPOINT_URL", aws.address.as_str()), ("AWS_DEFAULT_REGION", "eu-west-1"), NO_IMDS];
+    let variables = variables();
     for value in BLANK {
-        let blank = BROKER_VARIABLES.map(|variable| (variable, value));
-        let environment = [&blank[..], &KEYS, &needed].concat();
+        let environment = [&all_blank(&variables, value)[..], &KEYS, &needed].concat();
         assert!(run(&["config", "check"], &environment).out().starts_with("the configuration is valid ("));
         let broker = Server::start(&SERVE, &environment);
         run(&["get", PRIVATE, "--address", &broker.address], &[]).out();

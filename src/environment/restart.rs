@@ -1,9 +1,9 @@
 //! Blank variables of libraries: the process replaces itself by one without them.
 //!
-//! The AWS SDK, OpenTelemetry, tokio, the proxy support and the loader of root certificates read the environment themselves, and each
-//! treats a blank variable in its own way: the SDK would read keys from `./.aws`, or fail over a token file without a name. No safe
-//! call changes the environment of a running process, but `exec` starts the same program with another one. It keeps the process ID,
-//! open files and activated sockets.
+//! The AWS SDK, OpenTelemetry, tokio, the proxy support, socket activation and the loader of root certificates read the environment
+//! themselves, and each treats a blank variable in its own way: the SDK would read keys from `./.aws`, or fail over a token file
+//! without a name. No safe call changes the environment of a running process, but `exec` starts the same program with another one.
+//! It keeps the process ID, open files and activated sockets.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -53,7 +53,7 @@ fn restart_without(variables: &[OsString]) -> io::Error {
 /// Returns whether a library reads the variable. Others stay as they are: hooks and helpers that this program runs inherit them.
 fn is_read_by_libraries(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_ascii_uppercase();
-    let starts = ["AWS_", "OTEL_", "SSL_CERT_", "TOKIO_"];
+    let starts = ["AWS_", "LISTEN_", "OTEL_", "SSL_CERT_", "TOKIO_"];
     name == "HOME" || name.ends_with("_PROXY") || starts.iter().any(|start| name.starts_with(start))
 }
 
@@ -71,6 +71,7 @@ mod tests {
             "HOME",
             "SSL_CERT_FILE",
             "TOKIO_WORKER_THREADS",
+            "LISTEN_PID",
         ] {
             assert!(is_read_by_libraries(OsStr::new(name)), "{name}");
         }
