@@ -7,8 +7,8 @@
 //! `EQUIVALENCE_CASES=NUMBER` tries more sequences, of `EQUIVALENCE_STEPS` steps at most. `EQUIVALENCE_SHRINKS=0` shows a difference
 //! without a search for the shortest sequence that has it.
 //!
-//! Each rule of the fast path was removed once, to see which test fails. `sequences.rs` and `outages.rs` have the rules that random
-//! sequences seldom reach, and `src/api/grpc/fast_path/tests.rs` those that no sequence shows. These are second lines of defence,
+//! Each rule of the fast path was removed once, to see which test fails. `sequences.rs`, `outages.rs` and `released.rs` have the rules that
+//! random sequences seldom reach, and `src/api/grpc/fast_path/tests.rs` those that no sequence shows. These are second lines of defence,
 //! which no test can show, because a first line holds before them:
 //!
 //! | second line | first line |
@@ -31,6 +31,7 @@ mod normal;
 mod outages;
 mod policies;
 mod proofs;
+mod released;
 mod sequences;
 mod side;
 mod source;

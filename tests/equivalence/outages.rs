@@ -68,13 +68,13 @@ fn plain() -> Call {
 }
 
 /// Both brokers, with the fast path and without it.
-struct Both([Side; 2]);
+pub struct Both(pub [Side; 2]);
 
 impl Both {
-    fn start(output: Option<&Output>) -> Self {
+    pub fn start(world: &World, output: Option<&Output>) -> Self {
         let proofs = Arc::new(Proofs::new());
         Self([true, false].map(|fast_path| {
-            Side::start_as(&World::of(Vec::new()), &proofs, fast_path, |config| {
+            Side::start_as(world, &proofs, fast_path, |config| {
                 if let (Some(audit), Some(output)) = (&mut config.audit, output) {
                     audit.output = output.clone();
                 }
@@ -83,7 +83,7 @@ impl Both {
     }
 
     /// Makes a call several times, one after the other, and compares all that it shows.
-    async fn call(&mut self, call: &Call, count: usize) -> Vec<Normal> {
+    pub async fn call(&mut self, call: &Call, count: usize) -> Vec<Normal> {
         let mut answers = [Vec::new(), Vec::new()];
         for (side, answers) in self.0.iter_mut().zip(&mut answers) {
             for _ in 0..count {
@@ -131,7 +131,7 @@ impl Both {
     }
 }
 
-fn contains(answers: &[Normal], text: &str) -> bool {
+pub fn contains(answers: &[Normal], text: &str) -> bool {
     answers.iter().all(|answer| answer.to_string().contains(text))
 }
 
@@ -141,7 +141,7 @@ fn contains(answers: &[Normal], text: &str) -> bool {
 async fn full_disk() {
     let _ignored = signal(SignalKind::from_raw(SIGXFSZ)).unwrap();
     let unlimited = getrlimit(Resource::Fsize);
-    let mut both = Both::start(None);
+    let mut both = Both::start(&World::of(Vec::new()), None);
     for room in [0, 1, 40, 5_000] {
         assert!(contains(&both.call(&plain(), 4).await, "grpc-status 0"));
         let [size, same] = both.0.each_ref().map(|side| std::fs::metadata(side.audit_file()).unwrap().len());
@@ -193,7 +193,7 @@ impl Pipe {
 #[tokio::test]
 #[ignore = "it takes the standard error of its process"]
 async fn hung_audit_log() {
-    let (mut both, mut pipe) = (Both::start(Some(&Output::Stderr)), Pipe::new());
+    let (mut both, mut pipe) = (Both::start(&World::of(Vec::new()), Some(&Output::Stderr)), Pipe::new());
     assert!(contains(&both.call(&plain(), 4).await, "grpc-status 0"));
     pipe.fill();
     let mut calls = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_broker::app::{App, Parts, Upstream};
-use ecr_broker::audit::{self, Output};
+use ecr_broker::audit::{self, OnFailure, Output};
 use ecr_broker::broker::Broker;
 use ecr_broker::cache::{CredentialCache, KeyOrder, KeyQuery};
 use ecr_broker::config::Config;
@@ -51,6 +51,8 @@ pub struct Side {
     has_tls: bool,
     directory: tempfile::TempDir,
     has_audit: bool,
+    /// Whether records wait while the log fails, and are written once it works.
+    keeps_records: bool,
     /// Bytes of the audit log that were read.
     read: usize,
     connections: Vec<Option<Wire>>,
@@ -104,6 +106,7 @@ impl Side {
             has_tls: world.has_tls,
             directory,
             has_audit: world.audit.is_some(),
+            keeps_records: world.buffer.is_some() && world.audit == Some(0),
             read: 0,
             connections: vec![None; CONNECTIONS],
             last: None,
@@ -193,8 +196,9 @@ impl Side {
         timeout(PATIENCE, rest).await.expect("an answer, or a wait for the source");
     }
 
-    /// Makes the audit log's writes fail, or succeed again. The broker looks at the path again by its clock.
-    pub fn set_audit(&mut self, works: bool) {
+    /// Makes the audit log's writes fail, or succeed again. The broker looks at the path again by its clock, and by the clock of the
+    /// machine where records wait.
+    pub async fn set_audit(&mut self, works: bool) {
         let file = self.audit_file();
         let is_broken = file.is_dir();
         if !self.has_audit || works != is_broken {
@@ -209,6 +213,30 @@ impl Side {
             put_directory_at(&file);
         }
         self.clock.advance(GRID);
+        if works && self.keeps_records {
+            let written = async {
+                while self.waiting_records() != 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(PATIENCE, written).await.expect("the records are written");
+        }
+    }
+
+    /// Returns the number of audit records that wait for the log to work again.
+    pub fn waiting_records(&self) -> usize {
+        sum(&self.scrape(), "ecr_broker_audit_buffered_records")
+    }
+
+    /// Returns the number of releases whose records did not fit among those that wait.
+    pub fn lost_records(&self) -> usize {
+        sum(&self.scrape(), "ecr_broker_audit_unrecorded_releases_total{record=\"lost\"}")
+    }
+
+    /// Returns the records of the log in their order.
+    pub fn records(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.audit_file()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Waits until no fetch is in flight, also none that a hit has started.
@@ -341,7 +369,8 @@ fn config(world: &World, fast_path: bool, directory: &tempfile::TempDir) -> Conf
         (config.limits.requests_per_second, config.limits.local_requests_per_second) = (few, few);
     }
     let output = Output::File(directory.path().join("audit.jsonl"));
-    config.audit = world.audit.map(|reserve| audit::Settings { reserve, ..audit_settings(&output) });
+    let on_failure = world.buffer.map_or(OnFailure::Refuse, |buffer| OnFailure::Release { buffer });
+    config.audit = world.audit.map(|reserve| audit::Settings { reserve, on_failure, ..audit_settings(&output) });
     config
 }
 

@@ -100,7 +100,7 @@ pub async fn run(side: &mut Side, world: &World, step: &Step) -> Seen {
         Step::Source(script) => side.source.follow(*script),
         Step::Policy(number) => _ = side.broker.set_policy(policy(*number)),
         Step::Reconnect(connection) => side.disconnect(*connection),
-        Step::Audit(works) => side.set_audit(*works),
+        Step::Audit(works) => side.set_audit(*works).await,
     }
     // The broker ends it after a while, by the clock of the machine.
     side.disconnect_unproved();
@@ -212,7 +212,7 @@ async fn hasty(side: &mut Side, connection: usize, call: &Call, time: &str) -> V
 async fn audit_fails(side: &mut Side, connection: usize, call: &Call) -> Vec<Normal> {
     let mut answers = Vec::new();
     for (works, calls) in [(true, 3), (false, 2), (true, 2)] {
-        side.set_audit(works);
+        side.set_audit(works).await;
         for _ in 0..calls {
             answers.push(one(side, connection, call).await);
             side.rest().await;

@@ -23,6 +23,8 @@ pub struct World {
     pub safety_margin: Duration,
     /// The reserve of the audit log; `None`: the broker keeps no audit log.
     pub audit: Option<u64>,
+    /// Bytes of records that wait while the log fails, where credentials are released all the same; `None`: they are refused.
+    pub buffer: Option<u64>,
     /// Workers of the broker's runtime. With a single one only a thread writes the audit log.
     pub workers: usize,
     pub has_tls: bool,
@@ -99,6 +101,7 @@ impl World {
             capacity: 100,
             safety_margin: Duration::from_mins(5),
             audit: Some(0),
+            buffer: None,
             workers: 2,
             has_tls: false,
             has_tight_limits: false,
@@ -166,30 +169,38 @@ pub fn world(steps: usize) -> impl Strategy<Value = World> {
     let settings = (
         select(vec![2_u64, 3, 10_000, 10_000]),
         select(vec![5, 35]),
-        audit(),
+        (audit(), buffer()),
         select(vec![1, 2, 2]),
         weighted(0.4),
         weighted(0.2),
         any::<bool>(),
     );
     let world = (settings, 0..POLICIES, vec(step(), 1..steps), end);
-    world.prop_map(|((capacity, margin, audit, workers, has_tls, has_tight_limits, is_sampled), policy, steps, end)| {
-        World {
-            capacity,
-            safety_margin: Duration::from_mins(margin),
-            audit,
-            workers,
-            has_tls,
-            has_tight_limits,
-            is_sampled,
-            policy,
-            steps,
-            end,
-        }
-    })
+    world.prop_map(
+        |((capacity, margin, (audit, buffer), workers, has_tls, has_tight_limits, is_sampled), policy, steps, end)| {
+            World {
+                capacity,
+                safety_margin: Duration::from_mins(margin),
+                audit,
+                buffer,
+                workers,
+                has_tls,
+                has_tight_limits,
+                is_sampled,
+                policy,
+                steps,
+                end,
+            }
+        },
+    )
 }
 
 /// The reserve is none or more than any disk has.
 fn audit() -> impl Strategy<Value = Option<u64>> {
     select(vec![None, None, None, Some(0), Some(0), Some(0), Some(u64::MAX / 2)])
+}
+
+/// Room for no record, or for more than any sequence has: calls at once race for the last room.
+fn buffer() -> impl Strategy<Value = Option<u64>> {
+    select(vec![None, None, None, Some(1), Some(1 << 24)])
 }
